@@ -1,0 +1,67 @@
+# Every target is a sentence in `make help`. All of them prepare what they need by themselves.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RUN_READY := $(VENV)/.run-ready
+DEV_READY := $(VENV)/.dev-ready
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
+PYTEST := $(PY) -m pytest
+CODE := app.py licenzy tests
+
+.DEFAULT_GOAL := help
+.PHONY: setup run check test soak demo bench format lock migration help
+
+setup: $(DEV_READY)  ## Prepare .venv/ with everything that running and testing need.
+
+run: $(RUN_READY)  ## Serve on http://127.0.0.1:8000 with the Stripe sandbox beside it, and print the link to begin with.
+	@exec $(PY) -m licenzy serve
+
+check: $(DEV_READY)  ## Format, lint, types and the quick tests: under 3 minutes.
+	$(VENV)/bin/ruff format --check $(CODE)
+	$(VENV)/bin/ruff check $(CODE)
+	$(VENV)/bin/mypy
+	$(PYTEST) -n 2 -m "not slow and not soak and not browser"
+
+test: check  ## All of `make check`, then the browser, faults and properties at their everyday size: under 12 minutes.
+	$(PYTEST) -n 2 -m "(slow or browser) and not soak"
+
+soak: $(DEV_READY)  ## The large sizes of faults and properties; takes long.
+	$(PYTEST) -m soak --timeout 3600
+
+demo: $(RUN_READY)  ## Tell the whole story in the terminal against the Stripe sandbox, printing each curl.
+	@exec $(PY) -m licenzy demo
+
+bench: $(DEV_READY)  ## Measure access checks against a constant route on the same server, and the memory of everything.
+	@exec $(PY) -m tests.bench
+
+format: $(DEV_READY)  ## Format the code and mend what the linter can mend.
+	$(VENV)/bin/ruff format $(CODE)
+	$(VENV)/bin/ruff check --fix $(CODE)
+
+migration: $(DEV_READY)  ## Write a migration from the models: make migration NAME="what it does".
+	$(PY) -m tests.support.new_migration $(NAME)
+
+lock: $(DEV_READY)  ## Pin requirements/ anew from pyproject.toml.
+	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(LOCK_OPTIONS) -o requirements/run.txt pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(LOCK_OPTIONS) --extra dev -c requirements/run.txt -o requirements/dev.txt pyproject.toml
+
+LOCK_OPTIONS := --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+
+help:  ## Show what can be made.
+	@sed -n 's/^\([a-z]*\):.*  ## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name does; do printf '  make %-10s %s\n' "$$name" "$$does"; done
+
+$(PY):
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "Preparing $(VENV)/ with $$("$(PYTHON)" --version) …"
+	@"$(PYTHON)" -m venv $(VENV)
+
+$(RUN_READY): requirements/run.txt | $(PY)
+	@echo "Installing what Licenzy runs on …"
+	@$(PIP_INSTALL) -r requirements/run.txt
+	@touch $@
+
+$(DEV_READY): requirements/dev.txt $(RUN_READY)
+	@echo "Installing what the tests need …"
+	@$(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,3 @@
+from licenzy import create_app
+
+app = create_app()

@@ -1,0 +1,1 @@
+"""Mode alignment: which objects belong to test, which to live, and what does not fit. Pure."""

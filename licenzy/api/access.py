@@ -1,0 +1,124 @@
+"""`POST /v1/access/check`: the smallest and hottest call, a straight line from key to answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import orjson
+from flask import Response, current_app
+from sqlalchemy import and_, bindparam
+
+from licenzy import errors
+from licenzy.api.exchange import ApiParts, Exchange, endpoint, key_statement
+from licenzy.api.schemas import AccessCheckBody
+from licenzy.api_keys.models import ApiKey
+from licenzy.catalog.models import Kind
+from licenzy.db.prepared import PreparedRead
+from licenzy.entitlements.decision import decide
+from licenzy.entitlements.models import Entitlement, State
+from licenzy.kit.clock import from_micros
+from licenzy.subjects.models import Subject
+
+_keys: Any = ApiKey.__table__  # type: ignore[attr-defined]
+_subjects: Any = Subject.__table__  # type: ignore[attr-defined]
+_held: Any = Entitlement.__table__  # type: ignore[attr-defined]
+
+
+class Line(NamedTuple):
+    """One entitlement as the statement below tells it: a `decision.Held`."""
+
+    product_code: str
+    kind: Kind
+    state: State
+    reason: str | None
+    starts_at: datetime
+    ends_at: datetime | None
+    ends_as: str | None
+    granted_units: int
+    used_units: int
+    reserved_units: int
+    voided_at: int | None
+    """In microseconds, as stored: only whether it is set matters here."""
+    features: Sequence[str]
+
+
+_STATEMENT = (
+    key_statement(
+        _held.c.product_code,
+        _held.c.kind,
+        _held.c.state,
+        _held.c.reason,
+        _held.c.starts_at,
+        _held.c.ends_at,
+        _held.c.ends_as,
+        _held.c.granted_units,
+        _held.c.used_units,
+        _held.c.reserved_units,
+        _held.c.voided_at,
+        _held.c.features,
+    )
+    .outerjoin(
+        _subjects,
+        and_(
+            _subjects.c.project_id == _keys.c.project_id,
+            _subjects.c.mode == _keys.c.mode,
+            _subjects.c.subject_ref == bindparam("subject_ref"),
+        ),
+    )
+    .outerjoin(
+        _held,
+        and_(
+            _held.c.subject_id == _subjects.c.id,
+            _held.c.project_id == _keys.c.project_id,
+            _held.c.mode == _keys.c.mode,
+        ),
+    )
+)
+"""Key, mode and everything the subject holds, in one statement."""
+
+
+def prepare(parts: ApiParts) -> PreparedRead:
+    """The statement, compiled for the process's database."""
+    return PreparedRead(parts.connections, _STATEMENT)
+
+
+@endpoint
+def check(exchange: Exchange) -> Response:
+    """May this subject proceed, right now?"""
+    key_hash = exchange.presented()
+    try:
+        wanted = exchange.body(AccessCheckBody)
+    except errors.LicenzyError:
+        exchange.authenticate()  # What is wrong with the key is said before what is wrong with the body.
+        raise
+    read: PreparedRead = current_app.extensions["licenzy_access_check"]
+    rows = read.rows(key_hash=key_hash, subject_ref=wanted.subject_ref)
+    caller = exchange.admit(rows)
+    decision = decide(
+        [_line(row[6:]) for row in rows if row[6] is not None],
+        caller.now,
+        product_code=wanted.product_code,
+        feature=wanted.feature,
+    )
+    return exchange.answer({"subject_ref": wanted.subject_ref, "allowed": decision.allowed})
+
+
+def _line(columns: Sequence[Any]) -> Line:
+    code, kind, state, reason, starts_at, ends_at, ends_as, granted, used, reserved = columns[:10]
+    features = columns[11]
+    return Line(
+        code,
+        Kind(kind),
+        State(state),
+        reason,
+        from_micros(starts_at),
+        None if ends_at is None else from_micros(ends_at),
+        ends_as,
+        granted,
+        used,
+        reserved,
+        columns[10],
+        orjson.loads(features) if isinstance(features, str) else features,
+    )

@@ -1,0 +1,140 @@
+"""Reads of what a subject holds."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+
+from flask import Response, request
+from sqlmodel import Session
+
+from licenzy.api.exchange import Caller, Exchange, endpoint
+from licenzy.catalog.models import Kind
+from licenzy.entitlements.decision import best_status, decide, remaining, standing
+from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.queries import entitlements_of
+from licenzy.errors import InvalidRequest
+from licenzy.kit.clock import rfc3339
+from licenzy.subjects.queries import subject_by_ref
+from licenzy.subjects.rules import ref_problem
+
+DEFAULT_LIMIT, MAX_LIMIT = 10, 100
+
+
+@endpoint
+def customer_access(exchange: Exchange, **_path: str) -> Response:
+    """`GET /v1/customer/access/<subject_ref>`: what the subject holds and whether it has access."""
+    caller = exchange.authenticate()
+    subject_ref = _subject_ref("/v1/customer/access/")
+    _no_parameters(set())
+    with exchange.runtime.database.read() as db:
+        held = _held(db, caller, subject_ref)
+    return exchange.answer(
+        {
+            "subject_ref": subject_ref,
+            "has_access": decide(held, caller.now).allowed,
+            "status": best_status(held, caller.now),
+            "entitlements": [_short(each, caller.now) for each in held],
+        }
+    )
+
+
+@endpoint
+def entitlements(exchange: Exchange, **_path: str) -> Response:
+    """`GET /v1/entitlements/<subject_ref>`: everything, newest first, in pages."""
+    caller = exchange.authenticate()
+    subject_ref = _subject_ref("/v1/entitlements/")
+    _no_parameters({"limit", "starting_after"})
+    limit = _limit()
+    with exchange.runtime.database.read() as db:
+        held = _held(db, caller, subject_ref)
+    start = _start(held)
+    page = held[start : start + limit]
+    return exchange.answer(
+        {
+            "subject_ref": subject_ref,
+            "entitlements": [_full(each, caller.now) for each in page],
+            "has_more": len(held) > start + limit,
+        }
+    )
+
+
+def _held(db: Session, caller: Caller, subject_ref: str) -> list[Entitlement]:
+    scope: dict[str, Any] = {"project_id": caller.project_id, "mode": caller.mode}
+    subject = subject_by_ref(db, subject_ref=subject_ref, **scope)
+    return entitlements_of(db, subject_id=subject.id, **scope) if subject else []
+
+
+def _subject_ref(prefix: str) -> str:
+    """The ref at the end of the path, byte for byte: Flask would replace bad UTF-8 by U+FFFD."""
+    path = request.environ["PATH_INFO"]
+    try:
+        ref = path.encode("latin-1").decode("utf-8")[len(prefix) :]
+    except UnicodeDecodeError:
+        raise InvalidRequest(fields={"subject_ref": "must be percent-encoded UTF-8"}) from None
+    problem = ref_problem(ref)
+    if problem:
+        raise InvalidRequest(fields={"subject_ref": problem})
+    return str(ref)
+
+
+def _no_parameters(known: set[str]) -> None:
+    for name, values in request.args.lists():
+        if name in known and len(values) > 1:
+            raise InvalidRequest(fields={name: "must be given once"})
+
+
+def _limit() -> int:
+    text = request.args.get("limit")
+    if text is None:
+        return DEFAULT_LIMIT
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_LIMIT:
+        raise InvalidRequest(fields={"limit": f"must be a whole number from 1 to {MAX_LIMIT}"})
+    return int(text)
+
+
+def _start(held: list[Entitlement]) -> int:
+    cursor = request.args.get("starting_after")
+    if cursor is None:
+        return 0
+    for index, each in enumerate(held):
+        if each.id == cursor:
+            return index + 1
+    raise InvalidRequest(fields={"starting_after": "must be the id of an entitlement of this subject"})
+
+
+def _short(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
+    status, available, _reason = standing(entitlement, now)
+    return {
+        "id": entitlement.id,
+        "product_code": entitlement.product_code,
+        "kind": entitlement.kind.value,
+        "status": status,
+        "available": available,
+        "usage_remaining": remaining(entitlement) if entitlement.kind is Kind.USAGE_PACK else None,
+        "valid_until": _instant(entitlement.valid_until),
+    }
+
+
+def _full(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
+    pack = entitlement.kind is Kind.USAGE_PACK
+    return _short(entitlement, now) | {
+        "source": entitlement.source,
+        "reason": standing(entitlement, now).reason,
+        "quantity": entitlement.quantity,
+        "features": entitlement.features,
+        "granted_units": entitlement.granted_units if pack else None,
+        "starts_at": _instant(entitlement.starts_at),
+        "cancel_at": _instant(entitlement.cancel_at),
+        "canceled_at": _instant(entitlement.canceled_at),
+        "stripe_subscription_id": entitlement.stripe_subscription_id,
+        "stripe_checkout_session_id": entitlement.stripe_checkout_session_id,
+        "attempt_id": entitlement.attempt_id,
+        "created_at": _instant(entitlement.created_at),
+        "updated_at": _instant(entitlement.updated_at),
+    }
+
+
+def _instant(value: datetime | None) -> str | None:
+    return rfc3339(value) if value is not None else None

@@ -1,0 +1,250 @@
+"""One call of `/v1`: who asks, what they sent, and the one shape of every answer."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar, cast
+
+import orjson
+from flask import Response, current_app, request
+from sqlalchemy import Select, and_, bindparam, select
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
+from werkzeug.exceptions import NotFound as NoSuchRoute
+
+from licenzy import errors
+from licenzy.alignment.modes import Mode
+from licenzy.api.limits import RateLimiter
+from licenzy.api.schemas import Body, validated
+from licenzy.api_keys.models import ApiKey
+from licenzy.api_keys.rules import presented_hash
+from licenzy.connections.models import Connection
+from licenzy.db.prepared import PreparedRead, ThreadConnections
+from licenzy.idempotency.actions import Scope
+from licenzy.kit.clock import to_micros
+from licenzy.kit.ids import new_id
+from licenzy.kit.json_strict import NotStrictJson, parse_object
+from licenzy.runtime import Runtime, runtime
+
+MAX_BODY = 64 * 1024
+JSON = "application/json; charset=utf-8"
+_JSON_TYPES = frozenset(
+    {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
+)
+_log = logging.getLogger("licenzy.api")
+
+B = TypeVar("B", bound=Body)
+
+_api_keys: Any = ApiKey.__table__  # type: ignore[attr-defined]
+_connections: Any = Connection.__table__  # type: ignore[attr-defined]
+_KEY = _api_keys.c
+
+
+def key_statement(*columns: Any) -> Select[Any]:
+    """A statement that starts from the presented key's hash and tells the key first, then `columns`."""
+    return (
+        select(
+            _KEY.id,
+            _KEY.project_id,
+            _KEY.mode,
+            _KEY.revoked_at,
+            _KEY.expires_at,
+            _connections.c.clock_offset_seconds,
+            *columns,
+        )
+        .select_from(_api_keys)
+        .outerjoin(
+            _connections,
+            and_(_connections.c.project_id == _KEY.project_id, _connections.c.mode == _KEY.mode),
+        )
+        .where(_KEY.key_hash == bindparam("key_hash"))
+    )
+
+
+class ApiParts:
+    """What the door keeps for the life of a process: thread connections, the key's read, the limiter."""
+
+    def __init__(self, parts: Runtime) -> None:
+        self.connections = ThreadConnections(parts.database.engine)
+        self.limiter = RateLimiter(parts.settings.rate_limit)
+        self.key_read = PreparedRead(self.connections, key_statement())
+
+
+def api_parts() -> ApiParts:
+    return cast(ApiParts, current_app.extensions["licenzy_api"])
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The project and mode that the API key stands for, and the instant decisions are made at."""
+
+    key_id: str
+    project_id: str
+    mode: Mode
+    now: datetime
+
+
+class Exchange:
+    """The call being answered."""
+
+    __slots__ = ("caller", "request_id", "runtime")
+
+    def __init__(self) -> None:
+        self.request_id = new_id("req")
+        self.runtime = runtime()
+        self.caller: Caller | None = None
+
+    def presented(self) -> str:
+        """The hash of the API key that was sent. Raises the 401s that need no database."""
+        header = request.environ.get("HTTP_AUTHORIZATION")
+        if header is None:
+            raise errors.ApiKeyMissing
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise errors.ApiKeyInvalid
+        return presented_hash(token.strip(" "))
+
+    def authenticate(self) -> Caller:
+        """Who asks, read from the database. Raises the 401s and RateLimited."""
+        return self.admit(api_parts().key_read.rows(key_hash=self.presented()))
+
+    def admit(self, rows: list[Any]) -> Caller:
+        """The caller behind the rows of a `key_statement`; from here on answers tell the mode."""
+        if not rows:
+            raise errors.ApiKeyInvalid
+        key_id, project_id, mode, revoked_at, expires_at, offset = rows[0][:6]
+        now = self.runtime.clock()
+        self.caller = Caller(
+            key_id, project_id, Mode(mode), now + timedelta(seconds=offset) if offset else now
+        )
+        if revoked_at is not None:
+            raise errors.ApiKeyRevoked
+        if expires_at is not None and expires_at <= to_micros(now):
+            raise errors.ApiKeyExpired
+        api_parts().limiter.admit(key_id)
+        return self.caller
+
+    def body(self, schema: type[B]) -> B:
+        """The validated body. Raises the 413, 415 and 400s of SPEC 5."""
+        return validated(schema, self.json())
+
+    def json(self) -> dict[str, Any]:
+        """The strict JSON object that was sent."""
+        raw = self.raw()
+        content_type = request.environ.get("CONTENT_TYPE", "")
+        if content_type != "application/json" and content_type.lower() not in _JSON_TYPES:
+            raise errors.UnsupportedMediaType
+        try:
+            return parse_object(raw)
+        except NotStrictJson as problem:
+            raise errors.InvalidJson(f"The body is not acceptable JSON: {_briefly(problem)}.") from None
+
+    def raw(self) -> bytes:
+        """The body's bytes, at most 64 KiB."""
+        environ = request.environ
+        length = environ.get("CONTENT_LENGTH")
+        if not length:
+            if environ.get("HTTP_TRANSFER_ENCODING"):
+                raise errors.PayloadTooLarge("The body must be sent with a Content-Length.")
+            return b""
+        if int(length) > MAX_BODY:
+            raise errors.PayloadTooLarge
+        raw: bytes = environ["wsgi.input"].read(int(length))
+        return raw
+
+    def scope(self, endpoint: str) -> Scope:
+        """The call's Idempotency-Key within its project, mode and endpoint. Raises the two 400s."""
+        assert self.caller is not None
+        key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
+        if key is None:
+            raise errors.IdempotencyKeyMissing
+        if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+            raise errors.IdempotencyKeyInvalid
+        return Scope(self.caller.project_id, self.caller.mode, endpoint, key)
+
+    def answer(self, payload: Mapping[str, Any], status: int = 200) -> Response:
+        """A success."""
+        return self.answer_text(orjson.dumps(payload), status)
+
+    def answer_text(self, text: bytes | str, status: int) -> Response:
+        """A success whose JSON text stands already."""
+        response = Response(text, status, content_type=JSON)
+        self._mark(response)
+        return response
+
+    def refuse(self, error: errors.LicenzyError) -> Response:
+        """A refusal, in the one shape of SPEC 5."""
+        payload = {
+            "error": error.code,
+            "message": error.message,
+            "hint": error.hint,
+            "mode": self.caller.mode.value if self.caller else None,
+            "request_id": self.request_id,
+            **({"fields": error.fields} if error.fields else {}),
+            **error.extra,
+        }
+        response = Response(orjson.dumps(payload), error.status, content_type=JSON)
+        self._mark(response)
+        if error.status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
+        if error.retry_after is not None:
+            response.headers["Retry-After"] = str(error.retry_after)
+        response.headers.extend(error.headers)
+        return response
+
+    def _mark(self, response: Response) -> None:
+        headers = response.headers
+        headers["Licenzy-Request-Id"] = self.request_id
+        headers["Cache-Control"] = "no-store"
+        if self.caller is not None:
+            headers["Licenzy-Mode"] = self.caller.mode.value
+
+
+def endpoint(view: Callable[..., Response]) -> Callable[..., Response]:
+    """Turn a function of an Exchange into a Flask view whose every outcome has SPEC 5's shape."""
+
+    @functools.wraps(view)
+    def call(**path: str) -> Response:
+        exchange = Exchange()
+        try:
+            # Werkzeug matches `//v1/…` as if it were `/v1/…`; here it is another path.
+            if request.environ["PATH_INFO"].startswith("//"):
+                raise errors.NotFound
+            return view(exchange, **path)
+        except errors.LicenzyError as error:
+            return exchange.refuse(error)
+        except Exception:
+            _log.exception("unexpected failure, request %s", exchange.request_id)
+            return exchange.refuse(errors.LicenzyError())
+
+    return call
+
+
+def refuse_exception(problem: Exception) -> Response:
+    """The answer for what Flask itself raises under `/v1`, such as an unknown path."""
+    exchange = Exchange()
+    if isinstance(problem, MethodNotAllowed):
+        allow = ", ".join(sorted(set(problem.valid_methods or ()) - {"OPTIONS"}))
+        return exchange.refuse(errors.MethodNotAllowed(headers={"Allow": allow}))
+    if isinstance(problem, RequestEntityTooLarge):
+        return exchange.refuse(errors.PayloadTooLarge())
+    if isinstance(problem, NoSuchRoute):
+        return exchange.refuse(errors.NotFound())
+    if isinstance(problem, HTTPException) and problem.code is not None and problem.code < 500:
+        return exchange.refuse(errors.InvalidRequest())
+    _log.error("unexpected failure, request %s", exchange.request_id, exc_info=problem)
+    return exchange.refuse(errors.LicenzyError())
+
+
+def body_hash(value: Mapping[str, Any]) -> str:
+    """The same for the same JSON object, however it was spaced or ordered."""
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _briefly(problem: Exception) -> str:
+    """The parser's words without anything of the caller's text."""
+    return str(problem).split(": line", 1)[0].split("(char", 1)[0].strip()[:120]

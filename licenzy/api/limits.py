@@ -1,0 +1,37 @@
+"""How fast one API key may call one process: a token bucket per key, in memory.
+
+A bucket in the database would cost every access check a write; what this protects, the process and
+its threads, is local anyway.
+"""
+
+from __future__ import annotations
+
+import time
+from threading import Lock
+
+from licenzy.errors import RateLimited
+
+_MOST_BUCKETS = 10_000
+
+
+class RateLimiter:
+    """`rate` calls a second per key, with bursts of twice that."""
+
+    def __init__(self, rate: int) -> None:
+        self._rate = float(rate)
+        self._burst = rate * 2.0
+        self._buckets: dict[str, tuple[float, float]] = {}
+        self._guard = Lock()
+
+    def admit(self, key_id: str) -> None:
+        """Take one token. Raises RateLimited when there is none."""
+        now = time.monotonic()
+        with self._guard:
+            tokens, then = self._buckets.get(key_id, (self._burst, now))
+            tokens = min(self._burst, tokens + (now - then) * self._rate)
+            if tokens < 1.0:
+                self._buckets[key_id] = (tokens, now)
+                raise RateLimited
+            if len(self._buckets) >= _MOST_BUCKETS:
+                self._buckets.clear()  # Full buckets are worth forgetting; nobody gains more than a burst.
+            self._buckets[key_id] = (tokens - 1.0, now)

@@ -1,0 +1,130 @@
+"""The bodies of `/v1`, validated strictly, with a sentence for every field that can be wrong."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, TypeVar
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from licenzy.catalog.rules import looks_like_stripe_id, valid_product_code
+from licenzy.checkout.rules import MAX_QUANTITY
+from licenzy.errors import InvalidRequest, LicenzyError, ModeNotAllowed, StripePriceIdNotAllowed, UnknownField
+from licenzy.subjects.rules import ref_problem
+
+_FEATURE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+
+
+def _subject_ref(value: str) -> str:
+    problem = ref_problem(value)
+    if problem:
+        raise ValueError(problem)
+    return value
+
+
+def _product_code(value: str) -> str:
+    if not valid_product_code(value):
+        raise ValueError
+    return value
+
+
+def _feature(value: str) -> str:
+    if not _FEATURE.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _email(value: str) -> str:
+    try:
+        validate_email(value, check_deliverability=False)
+    except EmailNotValidError:
+        raise ValueError from None
+    return value
+
+
+SubjectRef = Annotated[str, AfterValidator(_subject_ref)]
+ProductCode = Annotated[str, AfterValidator(_product_code)]
+Feature = Annotated[str, AfterValidator(_feature)]
+Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_email)]
+
+
+class Body(BaseModel):
+    """Base of all bodies: no conversions, no unknown fields."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class CheckoutSessionBody(Body):
+    """`POST /v1/checkout/session`."""
+
+    subject_ref: SubjectRef
+    product_code: ProductCode
+    success_url: str | None = None
+    cancel_url: str | None = None
+    customer_email: Email | None = None
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)] = 1
+
+
+class AccessCheckBody(Body):
+    """`POST /v1/access/check`."""
+
+    subject_ref: SubjectRef
+    product_code: ProductCode | None = None
+    feature: Feature | None = None
+
+
+B = TypeVar("B", bound=Body)
+
+_MUST_BE = {
+    "subject_ref": "must be a string of 1 to 200 characters without control characters",
+    "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, as on the Products page",
+    "feature": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
+    "customer_email": "must be an e-mail address",
+    "quantity": f"must be a whole number from 1 to {MAX_QUANTITY}",
+    "success_url": "must be a string with a web address",
+    "cancel_url": "must be a string with a web address",
+}
+_KNOWN_MISTAKES = {
+    "price_id": "is not taken: send the product_code that the price is mapped to",
+    "stripe_price_id": "is not taken: send the product_code that the price is mapped to",
+    "price": "is not taken: send the product_code that the price is mapped to",
+    "livemode": "is not taken: the API key decides the mode",
+    "meter": "is not taken: units are drawn from the subject's usage packs",
+    "amount": "is not taken: the mapped Stripe price decides the amount",
+    "currency": "is not taken: the mapped Stripe price decides the currency",
+    "line_items": "is not taken: send product_code and quantity",
+}
+
+
+def validated(schema: type[B], value: dict[str, Any]) -> B:
+    """The body as `schema` has it. Raises the 400s of SPEC 5 that are about fields."""
+    try:
+        return schema.model_validate(value)
+    except ValidationError as error:
+        raise _worded(schema, value, error) from None
+
+
+def _worded(schema: type[Body], value: dict[str, Any], error: ValidationError) -> LicenzyError:
+    unknown = [name for name in value if name not in schema.model_fields]
+    if "mode" in unknown:
+        return ModeNotAllowed(fields={"mode": "is not taken: the API key decides the mode"})
+    if unknown:
+        fields = {_cut(name): _KNOWN_MISTAKES.get(name, "is not a field of this call") for name in unknown}
+        return UnknownField(fields=fields)
+    code = value.get("product_code")
+    if isinstance(code, str) and looks_like_stripe_id(code) and code.startswith(("price_", "plan_")):
+        return StripePriceIdNotAllowed(
+            fields={"product_code": "is a Stripe price id; send the product code it is mapped to"}
+        )
+    fields = {}
+    for problem in error.errors(include_url=False, include_context=False, include_input=False):
+        name = str(problem["loc"][0])
+        missing = problem["type"] == "missing"
+        fields[name] = "is required" if missing else _MUST_BE.get(name, "has a wrong value")
+    return InvalidRequest(fields=fields)
+
+
+def _cut(name: str) -> str:
+    """At most 64 characters of what a caller sent are ever echoed, and nothing JSON cannot carry."""
+    return name[:64].encode("utf-8", "replace").decode()

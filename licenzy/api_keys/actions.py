@@ -1,0 +1,82 @@
+"""Verbs on API keys."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.api_keys import queries, rules
+from licenzy.api_keys.models import ApiKey
+from licenzy.errors import InvalidRequest
+from licenzy.kit.ids import new_id
+from licenzy.workspace.audit import Actor, record
+
+
+def create_key(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode,
+    name: str,
+    created_by: str | None,
+    expires_at: datetime | None = None,
+    ip: str | None = None,
+    now: datetime,
+) -> tuple[ApiKey, str]:
+    """Make a key. The second value is the key itself: show it once, it is stored nowhere.
+
+    Raises InvalidRequest with `fields`.
+    """
+    name = rules.clean_name(name)
+    if expires_at is not None and expires_at <= now:
+        raise InvalidRequest("The key would have expired already.", fields={"expires": "must be ahead"})
+    token = rules.make_key(mode)
+    key = ApiKey(
+        id=new_id("key"),
+        project_id=project_id,
+        mode=mode,
+        name=name,
+        key_hash=rules.presented_hash(token),
+        last_four=token[-4:],
+        created_by=created_by,
+        created_at=now,
+        expires_at=expires_at,
+    )
+    db.add(key)
+    db.flush()
+    record(
+        db,
+        actor=Actor(created_by, ip),
+        action="api_key.created",
+        project_id=project_id,
+        mode=mode,
+        about=key.id,
+        after={"name": name, "key": rules.masked(mode, key.last_four)},
+        now=now,
+    )
+    return key, token
+
+
+def revoke_key(
+    db: Session, *, project_id: str, mode: Mode, key_id: str, actor: Actor, now: datetime
+) -> ApiKey:
+    """End a key for good; one that is revoked already stays as it is. Raises NotFound."""
+    key = queries.key(db, project_id=project_id, mode=mode, key_id=key_id)
+    if key.revoked_at is not None:
+        return key
+    key.revoked_at = now
+    db.add(key)
+    db.flush()
+    record(
+        db,
+        actor=actor,
+        action="api_key.revoked",
+        project_id=project_id,
+        mode=mode,
+        about=key.id,
+        before={"name": key.name, "key": rules.masked(mode, key.last_four)},
+        now=now,
+    )
+    return key

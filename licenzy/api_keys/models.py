@@ -1,0 +1,33 @@
+"""API keys of the runtime API: stored as hashes, shown once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Index
+from sqlmodel import Field
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.columns import Instant, Word
+from licenzy.db.tables import Table
+
+
+class ApiKey(Table, table=True):
+    """One key of a project and mode; what it opened is known by hash alone."""
+
+    __tablename__ = "api_keys"
+    __table_args__ = (Index("ix_api_keys_project_id_mode", "project_id", "mode"),)
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    name: str
+    key_hash: str = Field(unique=True)
+    """SHA-256 of the whole key, in hex."""
+    last_four: str
+    created_by: str | None = None
+    """The user who made it; none for the command line."""
+    created_at: datetime = Field(sa_type=Instant)
+    expires_at: datetime | None = Field(default=None, sa_type=Instant)
+    revoked_at: datetime | None = Field(default=None, sa_type=Instant)
+    last_used_at: datetime | None = Field(default=None, sa_type=Instant)

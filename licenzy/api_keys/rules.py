@@ -1,0 +1,86 @@
+"""The form of an API key: `lz_test_` or `lz_live_`, 256 random bits, a checksum.
+
+The regular expression for secret scanners: `lz_(test|live)_[0-9A-Za-z]{49}`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import zlib
+
+from licenzy.alignment.modes import Mode
+from licenzy.errors import ApiKeyInvalid, InvalidRequest, StripeKeySent
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_SECRET_BYTES = 32
+_SECRET_LENGTH = 43
+_CHECKSUM_LENGTH = 6
+_NAME_LENGTH = 80
+
+_SHAPE = re.compile(r"lz_(?:test|live)_[0-9A-Za-z]{49}", re.ASCII)
+_STRIPE_KEY = re.compile(r"[sr]k_", re.ASCII)
+
+
+def make_key(mode: Mode) -> str:
+    """A new key. Nobody can be told it again: only its hash is kept."""
+    number = int.from_bytes(secrets.token_bytes(_SECRET_BYTES), "big")
+    body = f"{_prefix(mode)}{_base62(number, _SECRET_LENGTH)}"
+    return body + _checksum(body)
+
+
+def presented_hash(token: str) -> str:
+    """The SHA-256 of a key somebody presents, in hex, after its shape and checksum were found good.
+
+    Typos and strangers' tokens are refused here, before any database is asked.
+    Raises StripeKeySent for Stripe's secret and restricted keys, ApiKeyInvalid for all else.
+    """
+    if not _SHAPE.fullmatch(token):
+        if _STRIPE_KEY.match(token):
+            raise StripeKeySent
+        raise ApiKeyInvalid
+    body = token[:-_CHECKSUM_LENGTH]
+    if token[-_CHECKSUM_LENGTH:] != _checksum(body):
+        raise ApiKeyInvalid("The API key is incomplete or mistyped: its checksum does not fit.")
+    return hashlib.sha256(token.encode("ascii")).hexdigest()
+
+
+def key_mode(token: str) -> Mode:
+    """The mode that a key's prefix tells. Raises ApiKeyInvalid."""
+    for mode in Mode:
+        if token.startswith(_prefix(mode)):
+            return mode
+    raise ApiKeyInvalid
+
+
+def masked(mode: Mode, last_four: str) -> str:
+    """`lz_test_…a1B2`: what pages show of a key once it has been told."""
+    return f"{_prefix(mode)}…{last_four}"
+
+
+def clean_name(name: str) -> str:
+    """The name as stored, with outer spaces removed. Raises InvalidRequest with the field `name`."""
+    name = name.strip()
+    if not name or len(name) > _NAME_LENGTH or not name.isprintable():
+        raise InvalidRequest(
+            "The key needs a name.",
+            fields={"name": f"1 to {_NAME_LENGTH} characters that tell where the key is used"},
+        )
+    return name
+
+
+def _prefix(mode: Mode) -> str:
+    return f"lz_{mode.value}_"
+
+
+def _checksum(body: str) -> str:
+    return _base62(zlib.crc32(body.encode("ascii")), _CHECKSUM_LENGTH)
+
+
+def _base62(number: int, length: int) -> str:
+    digits: list[str] = []
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))

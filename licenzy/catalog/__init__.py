@@ -1,0 +1,1 @@
+"""The catalog: product codes mapped to Stripe prices, each in one mode."""

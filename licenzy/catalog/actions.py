@@ -1,0 +1,272 @@
+"""Verbs on the catalog. A price is read from Stripe again on every saving, never taken from a form.
+
+Verbs that take a `Database` ask Stripe first and write afterwards, in a transaction of their own.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog import queries, rules
+from licenzy.catalog.models import Product
+from licenzy.catalog.rules import Draft, ProductRefused
+from licenzy.connections import queries as connections
+from licenzy.connections.actions import access
+from licenzy.db.unit_of_work import Database
+from licenzy.errors import StripeNotConnected
+from licenzy.kit.ids import new_id
+from licenzy.kit.seal import Seal
+from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
+from licenzy.stripe_gateway.translate import StripeObjectMissing
+from licenzy.workspace.audit import Actor, record
+
+
+def create_product(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    *,
+    project_id: str,
+    mode: Mode,
+    draft: Draft,
+    actor: Actor,
+    now: datetime,
+) -> Product:
+    """Map a new code to a price. Raises ProductRefused, StripeNotConnected and Stripe's errors."""
+    draft = rules.trimmed_to_kind(draft)
+    _refuse(rules.draft_problems(draft))
+    with database.read() as db:
+        _refuse_taken_code(db, project_id=project_id, mode=mode, code=draft.product_code)
+    price = _read_price(database, gateway, seal, project_id=project_id, mode=mode, price_id=draft.price_id)
+    _refuse_unfit_price(draft, price, mode)
+    product = Product(
+        id=new_id("prd"),
+        project_id=project_id,
+        mode=mode,
+        product_code=draft.product_code,
+        kind=draft.kind,
+        created_at=now,
+        updated_at=now,
+        **_described(draft),
+        **_priced(price, now),
+    )
+    with database.write() as db:
+        _refuse_taken_code(db, project_id=project_id, mode=mode, code=draft.product_code)
+        try:
+            db.add(product)
+            db.flush()
+        except IntegrityError:  # On Postgres two people may save the same new code in one moment.
+            raise _code_taken(archived=False) from None
+        _record(db, product, "product.created", actor=actor, before=None, now=now)
+    return product
+
+
+def edit_product(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    *,
+    project_id: str,
+    mode: Mode,
+    product_id: str,
+    draft: Draft,
+    actor: Actor,
+    now: datetime,
+) -> Product:
+    """Change what future purchases of a product get; what was sold before stays as it was sold.
+
+    The code and the kind of a product never change: those of `draft` are ignored.
+    Raises ProductNotFound, ProductRefused, StripeNotConnected and Stripe's errors.
+    """
+    with database.read() as db:
+        product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+    draft = rules.trimmed_to_kind(rules.renamed(draft, product_code=product.product_code, kind=product.kind))
+    _refuse(rules.draft_problems(draft))
+    price = _read_price(database, gateway, seal, project_id=project_id, mode=mode, price_id=draft.price_id)
+    _refuse_unfit_price(draft, price, mode)
+    with database.write() as db:
+        product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+        before = _told(product)
+        _set(product, {**_described(draft), **_priced(price, now), "updated_at": now})
+        db.add(product)
+        db.flush()
+        _record(db, product, "product.changed", actor=actor, before=before, now=now)
+    return product
+
+
+def refresh_price(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    *,
+    project_id: str,
+    mode: Mode,
+    product_id: str,
+    now: datetime,
+) -> Product:
+    """Read a product's price from Stripe again and store what it says now, good or bad.
+
+    Raises ProductNotFound, StripeNotConnected, ProductRefused when Stripe does not know the price, and
+    Stripe's errors.
+    """
+    with database.read() as db:
+        product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+    price = _read_price(
+        database, gateway, seal, project_id=project_id, mode=mode, price_id=product.stripe_price_id
+    )
+    with database.write() as db:
+        product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+        _set(product, _priced(price, now))
+        db.add(product)
+        db.flush()
+    return product
+
+
+def archive_product(
+    db: Session, *, project_id: str, mode: Mode, product_id: str, actor: Actor, now: datetime
+) -> Product:
+    """Stop selling a product. Who bought it keeps what was bought. Raises ProductNotFound."""
+    product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+    if product.archived_at is None:
+        product.archived_at = product.updated_at = now
+        db.add(product)
+        _record(db, product, "product.archived", actor=actor, before=None, now=now)
+    return product
+
+
+def restore_product(
+    db: Session, *, project_id: str, mode: Mode, product_id: str, actor: Actor, now: datetime
+) -> Product:
+    """Sell an archived product again. Raises ProductNotFound."""
+    product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+    if product.archived_at is not None:
+        product.archived_at = None
+        product.updated_at = now
+        db.add(product)
+        _record(db, product, "product.restored", actor=actor, before=None, now=now)
+    return product
+
+
+def prices_at_stripe(
+    database: Database, gateway: StripeGateway, seal: Seal, *, project_id: str, mode: Mode
+) -> list[PriceFacts]:
+    """The active prices one can map, as Stripe lists them. Raises StripeNotConnected and Stripe's errors."""
+    with database.read() as db:
+        connection = connections.connection_of(db, project_id=project_id, mode=mode)
+    if connection is None:
+        raise StripeNotConnected
+    return gateway.prices(access(gateway, seal, connection))
+
+
+def _refuse(problems: dict[str, str]) -> None:
+    if problems:
+        raise ProductRefused(problems)
+
+
+def _refuse_taken_code(db: Session, *, project_id: str, mode: Mode, code: str) -> None:
+    taken = queries.product_by_code(db, project_id=project_id, mode=mode, product_code=code)
+    if taken is not None:
+        raise _code_taken(archived=taken.archived_at is not None)
+
+
+def _code_taken(*, archived: bool) -> ProductRefused:
+    said = "an archived product has it; restore that one instead" if archived else "another product has it"
+    return ProductRefused({"product_code": f"This code is taken in this mode: {said}."})
+
+
+def _read_price(
+    database: Database, gateway: StripeGateway, seal: Seal, *, project_id: str, mode: Mode, price_id: str
+) -> PriceFacts:
+    with database.read() as db:
+        connection = connections.connection_of(db, project_id=project_id, mode=mode)
+    if connection is None:
+        raise StripeNotConnected
+    try:
+        return gateway.price(access(gateway, seal, connection), price_id)
+    except StripeObjectMissing:
+        raise ProductRefused(
+            {
+                "price_id": "The connected Stripe account has no such price in this mode. "
+                f"It may be of {mode.other.value} or of another account."
+            }
+        ) from None
+
+
+def _refuse_unfit_price(draft: Draft, price: PriceFacts, mode: Mode) -> None:
+    problem = rules.price_problem(
+        draft,
+        mode,
+        livemode=price.livemode,
+        active=price.active and price.product_active,
+        recurring=price.recurring,
+        metered=price.metered,
+    )
+    if problem is not None:
+        raise ProductRefused({"price_id": problem})
+
+
+def _described(draft: Draft) -> dict[str, Any]:
+    return {
+        "units": draft.units,
+        "duration_seconds": draft.duration_seconds,
+        "features": list(draft.features),
+        "grace_days": draft.grace_days,
+        "trial_days": draft.trial_days,
+        "allow_promotion_codes": draft.allow_promotion_codes,
+        "automatic_tax": draft.automatic_tax,
+        "adjustable_quantity": draft.adjustable_quantity,
+    }
+
+
+def _priced(price: PriceFacts, now: datetime) -> dict[str, Any]:
+    return {
+        "stripe_price_id": price.id,
+        "stripe_product_id": price.product_id,
+        "stripe_product_name": price.product_name,
+        "unit_amount": price.unit_amount,
+        "currency": price.currency,
+        "interval": price.interval,
+        "interval_count": price.interval_count,
+        "lookup_key": price.lookup_key,
+        "price_livemode": price.livemode,
+        "price_active": price.active,
+        "product_active": price.product_active,
+        "checked_at": now,
+    }
+
+
+def _set(product: Product, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(product, name, value)
+
+
+def _told(product: Product) -> dict[str, Any]:
+    """What the audit log tells of a product."""
+    return {
+        **rules.as_sold(product),
+        "trial_days": product.trial_days,
+        "allow_promotion_codes": product.allow_promotion_codes,
+        "automatic_tax": product.automatic_tax,
+        "adjustable_quantity": product.adjustable_quantity,
+    }
+
+
+def _record(
+    db: Session, product: Product, action: str, *, actor: Actor, before: dict[str, Any] | None, now: datetime
+) -> None:
+    record(
+        db,
+        actor=actor,
+        action=action,
+        project_id=product.project_id,
+        mode=product.mode,
+        about=product.id,
+        before=before,
+        after=_told(product),
+        now=now,
+    )

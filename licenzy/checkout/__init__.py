@@ -1,0 +1,1 @@
+"""Selling: checkout attempts and the Stripe Checkout sessions they open."""

@@ -1,0 +1,353 @@
+"""Verbs of selling: open a Checkout Session once, whatever breaks, and settle what became of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, update
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Product
+from licenzy.catalog.queries import product_by_code
+from licenzy.catalog.rules import as_sold, shape_problem
+from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
+from licenzy.checkout.queries import attempt_by_id
+from licenzy.checkout.rules import Returns, outcome, redirect_problem, stripe_params
+from licenzy.connections.actions import access
+from licenzy.connections.models import Connection
+from licenzy.connections.queries import connection_of
+from licenzy.db.unit_of_work import Database
+from licenzy.errors import (
+    InvalidRedirectUrl,
+    LicenzyError,
+    PriceInactive,
+    PriceKindMismatch,
+    PriceModeMismatch,
+    ProductArchived,
+    ProductModeMismatch,
+    ProductNotFound,
+    StripeNotConnected,
+    WebhookSecretMissing,
+)
+from licenzy.idempotency.actions import Outcome, Scope, begin, bind_attempt, finish, free
+from licenzy.kit.clock import Clock, rfc3339
+from licenzy.kit.ids import new_id
+from licenzy.kit.seal import Seal
+from licenzy.projects.models import ProjectSide
+from licenzy.stripe_gateway.client import SessionFacts, StripeAccess, StripeGateway
+from licenzy.stripe_gateway.translate import StripeObjectMissing, was_answered
+from licenzy.subjects.actions import ensure_subject, forget_customer
+from licenzy.subjects.queries import subject_by_id
+
+_CREATED = 201
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutRequest:
+    """What a merchant's backend asks to sell."""
+
+    subject_ref: str
+    product_code: str
+    success_url: str | None = None
+    cancel_url: str | None = None
+    customer_email: str | None = None
+    quantity: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Seller:
+    """The parts of the installation that selling needs."""
+
+    database: Database
+    gateway: StripeGateway
+    seal: Seal
+    clock: Clock
+    base_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """The outcome of a call to sell: the stored answer, and whether it was stored before."""
+
+    outcome: Outcome
+    replayed: bool
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self.outcome.body)
+        return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What is needed to ask Stripe, read and written before asking."""
+
+    attempt: CheckoutAttempt
+    access: StripeAccess
+    holder: str
+
+
+def open_session(seller: Seller, *, request: CheckoutRequest, scope: Scope, body_hash: str) -> Sold:
+    """Open a Checkout Session for a subject and product, exactly once per Idempotency-Key.
+
+    The attempt is written before Stripe is asked and no write is held open meanwhile. A repeat after a
+    crash or a timeout asks Stripe the same under the same key and gets the same session. Raises the
+    refusals of SPEC 4 and Stripe's; they store nothing and free the key.
+    """
+    with seller.database.write() as db:
+        prepared = _prepare(db, seller, request, scope, body_hash)
+    if isinstance(prepared, Outcome):
+        return Sold(prepared, replayed=True)
+    try:
+        session = _ask_stripe(seller, request, scope, prepared)
+    except LicenzyError:
+        with seller.database.write() as db:
+            free(db, scope, holder=prepared.holder)
+        raise
+    with seller.database.write() as db:
+        return Sold(_opened(db, prepared.attempt, session, request, scope, seller.clock()), replayed=False)
+
+
+def settle_attempt(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode,
+    attempt_id: str,
+    session_id: str,
+    sessions: Sequence[Mapping[str, Any]],
+    paid_at: datetime | None,
+    now: datetime,
+) -> None:
+    """Write what the facts of its session say became of an attempt, and when it was paid."""
+    attempt = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    settled = outcome(sessions)
+    if attempt is None or settled is None:
+        return
+    status, reason = settled
+    attempt.stripe_checkout_session_id = session_id
+    for fact in sessions:
+        attempt.stripe_subscription_id = fact["subscription"] or attempt.stripe_subscription_id
+        attempt.stripe_payment_intent_id = fact["payment_intent"] or attempt.stripe_payment_intent_id
+        attempt.amount_total = fact["amount_total"]
+        attempt.currency = fact["currency"]
+    attempt.status, attempt.reason, attempt.paid_at = status, reason, paid_at
+    attempt.updated_at = now
+    db.flush()
+
+
+def _prepare(
+    db: Session, seller: Seller, request: CheckoutRequest, scope: Scope, body_hash: str
+) -> _Prepared | Outcome:
+    now = seller.clock()
+    begun = begin(db, scope, body_hash=body_hash, now=now)
+    if begun.replay is not None:
+        return begun.replay
+    connection = connection_of(db, project_id=scope.project_id, mode=scope.mode)
+    attempt = _bound_attempt(db, scope, begun.attempt_id)
+    if attempt is None or (attempt.status is AttemptStatus.CREATED and attempt.reason is not None):
+        # Nothing exists at Stripe for it: look at the set-up as it is now.
+        product = _sellable(db, scope, request, connection, seller.base_url)
+        returns = _returns(db, scope, request, seller.base_url)
+        attempt = _write_attempt(db, attempt, product, connection, request, returns, scope, now)
+    assert connection is not None
+    return _Prepared(attempt, access(seller.gateway, seller.seal, connection), begun.holder)
+
+
+def _bound_attempt(db: Session, scope: Scope, attempt_id: str | None) -> CheckoutAttempt | None:
+    if attempt_id is None:
+        return None
+    return attempt_by_id(db, project_id=scope.project_id, mode=scope.mode, attempt_id=attempt_id)
+
+
+def _sellable(
+    db: Session, scope: Scope, request: CheckoutRequest, connection: Connection | None, base_url: str
+) -> Product:
+    """The product, after everything that can be refused without asking Stripe."""
+    page = f"{base_url}/projects/{scope.project_id}/{scope.mode}"
+    code = request.product_code
+    product = product_by_code(db, project_id=scope.project_id, mode=scope.mode, product_code=code)
+    if product is None:
+        raise _unknown_product(db, scope, code, page)
+    if product.archived_at is not None:
+        raise ProductArchived(hint=f"Restore it at {page}/products, or send another code.")
+    if connection is None or connection.key_sealed is None:
+        raise StripeNotConnected(hint=f"Connect Stripe for {scope.mode} at {page}/connection.")
+    if connection.webhook_secret_sealed is None:
+        raise WebhookSecretMissing(hint=f"Save the endpoint's signing secret at {page}/connection.")
+    if product.price_livemode is not scope.mode.livemode:
+        raise PriceModeMismatch(hint=f"Map a {scope.mode} price to {code} at {page}/products.")
+    if not product.price_active or not product.product_active:
+        raise PriceInactive(hint=f"Activate it at Stripe, or map another price to {code} at {page}/products.")
+    problem = shape_problem(product.kind, recurring=product.interval is not None, metered=False)
+    if problem is not None:
+        raise PriceKindMismatch(problem, hint=f"Map a fitting price to {code} at {page}/products.")
+    return product
+
+
+def _unknown_product(db: Session, scope: Scope, code: str, page: str) -> LicenzyError:
+    other = scope.mode.other
+    if product_by_code(db, project_id=scope.project_id, mode=other, product_code=code) is None:
+        return ProductNotFound(hint=f"Compare the code with {page}/products, letter case included.")
+    return ProductModeMismatch(
+        f"This product exists in {other} only, and the API key is a {scope.mode} key.",
+        hint=f"Send an lz_{other}_ key, or create the product in {scope.mode} at {page}/products.",
+    )
+
+
+def _returns(db: Session, scope: Scope, request: CheckoutRequest, base_url: str) -> Returns:
+    """The caller's addresses, else the project's defaults, else our own page."""
+    side = db.get(ProjectSide, (scope.project_id, scope.mode))
+    hosts = side.redirect_hosts if side else []
+    for name, url in (("success_url", request.success_url), ("cancel_url", request.cancel_url)):
+        problem = redirect_problem(url, mode=scope.mode, hosts=hosts) if url is not None else None
+        if problem:
+            raise InvalidRedirectUrl(f"{name} {problem}.", fields={name: problem})
+    own = f"{base_url}/checkout"
+    return Returns(
+        request.success_url or (side and side.success_url) or f"{own}/done",
+        request.cancel_url or (side and side.cancel_url) or f"{own}/canceled",
+    )
+
+
+def _write_attempt(
+    db: Session,
+    attempt: CheckoutAttempt | None,
+    product: Product,
+    connection: Connection | None,
+    request: CheckoutRequest,
+    returns: Returns,
+    scope: Scope,
+    now: datetime,
+) -> CheckoutAttempt:
+    assert connection is not None
+    subject = ensure_subject(
+        db, project_id=scope.project_id, mode=scope.mode, subject_ref=request.subject_ref, now=now
+    )
+    attempt_id = attempt.id if attempt else new_id("att")
+    params = stripe_params(
+        product,
+        attempt_id=attempt_id,
+        subject_ref=request.subject_ref,
+        quantity=request.quantity,
+        returns=returns,
+        customer_id=subject.stripe_customer_id,
+        customer_email=request.customer_email,
+    )
+    if attempt is None:
+        attempt = CheckoutAttempt(
+            id=attempt_id,
+            project_id=scope.project_id,
+            mode=scope.mode,
+            connection_id=connection.id,
+            subject_id=subject.id,
+            product_id=product.id,
+            product_code=product.product_code,
+            sold=as_sold(product),
+            quantity=request.quantity,
+            stripe_params=params,
+            created_at=now,
+            updated_at=now,
+        )
+        db.add(attempt)
+        bind_attempt(db, scope, attempt_id=attempt_id)
+    else:
+        attempt.sold, attempt.stripe_params, attempt.reason = as_sold(product), params, None
+        attempt.product_id, attempt.updated_at = product.id, now
+    db.flush()
+    return attempt
+
+
+def _ask_stripe(seller: Seller, request: CheckoutRequest, scope: Scope, prepared: _Prepared) -> SessionFacts:
+    attempt = prepared.attempt
+    try:
+        return _create(seller, prepared)
+    except StripeObjectMissing as missing:
+        _refused(seller, attempt, missing)
+        if "customer" not in attempt.stripe_params or "customer" not in missing.message:
+            raise
+    # Stripe no longer knows the customer we had: forget it and ask once more with the e-mail address.
+    with seller.database.write() as db:
+        ids: dict[str, Any] = {"project_id": scope.project_id, "mode": scope.mode}
+        forget_customer(db, subject_id=attempt.subject_id, **ids)
+        db.add(attempt)
+        subject = subject_by_id(db, subject_id=attempt.subject_id, **ids)
+        email = request.customer_email or (subject.email if subject else None)
+        params = {k: v for k, v in attempt.stripe_params.items() if k not in {"customer", "customer_update"}}
+        if email:
+            params["customer_email"] = email
+        if params["mode"] == "payment":
+            params["customer_creation"] = "always"
+        attempt.stripe_params, attempt.reason = params, None
+    return _create(seller, prepared)
+
+
+def _create(seller: Seller, prepared: _Prepared) -> SessionFacts:
+    attempt = prepared.attempt
+    try:
+        return seller.gateway.create_checkout_session(
+            prepared.access, attempt.stripe_params, idempotency_key=f"{attempt.id}:{attempt.stripe_try}"
+        )
+    except StripeObjectMissing:
+        raise
+    except LicenzyError as refusal:
+        _refused(seller, attempt, refusal)
+        raise
+
+
+def _refused(seller: Seller, attempt: CheckoutAttempt, refusal: LicenzyError) -> None:
+    """Note that Stripe answered an error, so that the next try is a new one for Stripe."""
+    if not was_answered(refusal):
+        return
+    with seller.database.write() as db:
+        db.add(attempt)
+        attempt.stripe_try += 1
+        attempt.reason = str(refusal.extra.get("stripe_code") or refusal.code)
+        attempt.updated_at = seller.clock()
+
+
+def _opened(
+    db: Session,
+    attempt: CheckoutAttempt,
+    session: SessionFacts,
+    request: CheckoutRequest,
+    scope: Scope,
+    now: datetime,
+) -> Outcome:
+    # Column by column, since the session's own events may have settled the attempt in the meantime.
+    here = (
+        col(CheckoutAttempt.id) == attempt.id,
+        col(CheckoutAttempt.project_id) == scope.project_id,
+        col(CheckoutAttempt.mode) == scope.mode,
+    )
+    db.exec(
+        update(CheckoutAttempt)
+        .where(*here)
+        .values(
+            stripe_checkout_session_id=session.id,
+            checkout_url=session.url,
+            expires_at=session.expires_at,
+            updated_at=now,
+        )
+    )
+    db.exec(
+        update(CheckoutAttempt)
+        .where(*here, col(CheckoutAttempt.status) == AttemptStatus.CREATED)
+        .values(status=AttemptStatus.OPEN)
+    )
+    answer = {
+        "checkout_url": session.url,
+        "attempt_id": attempt.id,
+        "stripe_checkout_session_id": session.id,
+        "subject_ref": request.subject_ref,
+        "product_code": request.product_code,
+        "mode": scope.mode.value,
+        "expires_at": rfc3339(session.expires_at),
+    }
+    stored = Outcome(_CREATED, json.dumps(answer, ensure_ascii=False))
+    finish(db, scope, outcome=stored)
+    return stored

@@ -1,0 +1,72 @@
+"""Checkout attempts: each call to sell something, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Index
+from sqlmodel import Field
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.columns import Instant, Word
+from licenzy.db.tables import Table
+
+
+class AttemptStatus(StrEnum):
+    """`created` before Stripe was asked, `open` with a payable session, then how it ended."""
+
+    CREATED = "created"
+    OPEN = "open"
+    PROCESSING = "processing"
+    PAID = "paid"
+    FAILED = "failed"
+
+
+class CheckoutAttempt(Table, table=True):
+    """One call of `POST /v1/checkout/session`, written before Stripe is asked."""
+
+    __tablename__ = "checkout_attempts"
+    __table_args__ = (
+        Index("ix_checkout_attempts_project_id_mode_created_at", "project_id", "mode", "created_at"),
+        Index(
+            "uq_checkout_attempts_connection_id_stripe_checkout_session_id",
+            "connection_id",
+            "stripe_checkout_session_id",
+            unique=True,
+        ),
+        Index(
+            "ix_checkout_attempts_connection_id_stripe_subscription_id",
+            "connection_id",
+            "stripe_subscription_id",
+        ),
+    )
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    connection_id: str = Field(foreign_key="connections.id")
+    subject_id: str = Field(foreign_key="subjects.id", index=True)
+    product_id: str = Field(foreign_key="products.id")
+    product_code: str
+    sold: dict[str, Any] = Field(sa_type=JSON)
+    """The product as sold: kind, price, units, duration, features, grace."""
+    quantity: int
+    stripe_params: dict[str, Any] = Field(sa_type=JSON)
+    """Exactly what Stripe is asked for, so that a repeat asks the same."""
+    stripe_try: int = 0
+    """The n of Stripe's idempotency key `<attempt>:<n>`: rises only after Stripe answered an error."""
+
+    status: AttemptStatus = Field(default=AttemptStatus.CREATED, sa_type=Word(AttemptStatus))
+    reason: str | None = None
+    stripe_checkout_session_id: str | None = None
+    checkout_url: str | None = None
+    stripe_subscription_id: str | None = None
+    stripe_payment_intent_id: str | None = None
+    amount_total: int | None = None
+    currency: str | None = None
+    expires_at: datetime | None = Field(default=None, sa_type=Instant)
+    paid_at: datetime | None = Field(default=None, sa_type=Instant)
+    created_at: datetime = Field(sa_type=Instant)
+    updated_at: datetime = Field(sa_type=Instant)

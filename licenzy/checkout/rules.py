@@ -1,0 +1,124 @@
+"""Pure rules of selling: redirect addresses, what Stripe is asked for, what became of an attempt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind, Product
+from licenzy.checkout.models import AttemptStatus
+from licenzy.subjects.rules import is_plain
+
+MAX_URL = 2048
+MAX_QUANTITY = 999_999  # Stripe's cap for a line item.
+_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Returns:
+    """Where Stripe sends the buyer afterwards."""
+
+    success_url: str
+    cancel_url: str
+
+
+def redirect_problem(url: str, *, mode: Mode, hosts: Sequence[str]) -> str | None:
+    """What is wrong with a redirect address, as a sentence; None when it is good.
+
+    `hosts` are the only ones allowed; empty allows any. Stripe's `{CHECKOUT_SESSION_ID}` may stand in it.
+    """
+    if len(url) > MAX_URL:
+        return f"must have at most {MAX_URL} characters"
+    if _UNSAFE.search(url):
+        return "must not hold spaces, control characters or backslashes"
+    try:
+        parts = urlsplit(url)
+        port_is_good = parts.port is None or parts.port > 0
+    except ValueError:
+        return "is not a web address"
+    if parts.scheme not in {"https", "http"} or not url.startswith(f"{parts.scheme}://") or not port_is_good:
+        return "must be an absolute https address"
+    host = parts.hostname or ""
+    if not host or "@" in parts.netloc:
+        return "must name a host, without user name or password"
+    if parts.scheme == "http" and (mode is Mode.LIVE or host not in _LOOPBACK):
+        return "must begin with https:// (http:// is for localhost in test mode)"
+    if hosts and host not in hosts:
+        return "must be on one of the project's redirect hosts"
+    return None
+
+
+def stripe_params(
+    product: Product,
+    *,
+    attempt_id: str,
+    subject_ref: str,
+    quantity: int,
+    returns: Returns,
+    customer_id: str | None,
+    customer_email: str | None,
+) -> dict[str, Any]:
+    """Exactly what Stripe is asked for when this product is sold to this subject."""
+    metadata = {
+        "licenzy_project": product.project_id,
+        "licenzy_attempt": attempt_id,
+        "licenzy_subject_ref": subject_ref,
+        "licenzy_product_code": product.product_code,
+    }
+    line: dict[str, Any] = {"price": product.stripe_price_id, "quantity": quantity}
+    params: dict[str, Any] = {
+        "line_items": [line],
+        "success_url": returns.success_url,
+        "cancel_url": returns.cancel_url,
+        "client_reference_id": subject_ref if is_plain(subject_ref) else attempt_id,
+        "metadata": metadata,
+    }
+    if product.kind is Kind.SUBSCRIPTION:
+        params["mode"] = "subscription"
+        params["subscription_data"] = {"metadata": metadata}
+        if product.trial_days:
+            params["subscription_data"]["trial_period_days"] = product.trial_days
+        if product.adjustable_quantity:
+            line["adjustable_quantity"] = {"enabled": True}
+    else:
+        params["mode"] = "payment"
+        params["payment_intent_data"] = {"metadata": metadata}
+    if product.allow_promotion_codes:
+        params["allow_promotion_codes"] = True
+    if product.automatic_tax:
+        params["automatic_tax"] = {"enabled": True}
+    params.update(_buyer(product, customer_id, customer_email))
+    return params
+
+
+def outcome(sessions: Sequence[Mapping[str, Any]]) -> tuple[AttemptStatus, str | None] | None:
+    """What the facts of an attempt's session say became of it; None when they say nothing yet."""
+    events = {fact["event"]: fact for fact in sessions}
+    if any(fact["payment_status"] in {"paid", "no_payment_required"} for fact in sessions):
+        return AttemptStatus.PAID, None
+    if "checkout.session.async_payment_failed" in events:
+        return AttemptStatus.FAILED, "payment_failed"
+    if "checkout.session.completed" in events:
+        return AttemptStatus.PROCESSING, "awaiting_payment"
+    if "checkout.session.expired" in events:
+        return AttemptStatus.FAILED, "expired"
+    return None
+
+
+def _buyer(product: Product, customer_id: str | None, customer_email: str | None) -> dict[str, Any]:
+    if customer_id:
+        known: dict[str, Any] = {"customer": customer_id}
+        if product.automatic_tax:
+            known["customer_update"] = {"address": "auto"}
+        return known
+    unknown: dict[str, Any] = {}
+    if customer_email:
+        unknown["customer_email"] = customer_email
+    if product.kind is not Kind.SUBSCRIPTION:
+        unknown["customer_creation"] = "always"
+    return unknown

@@ -1,0 +1,47 @@
+"""DOOR: the command line, one file per group of commands."""
+
+from __future__ import annotations
+
+import copy
+
+import click
+
+from licenzy.cli.plain import PlainGroup
+from licenzy.cli.wiring import Wiring
+
+
+def make_command_line(wiring: Wiring) -> click.Group:
+    """The `licenzy` command with everything it can do."""
+    group = PlainGroup(
+        "licenzy",
+        help="Self-hosted entitlements on your own Stripe account.",
+        context_settings={"help_option_names": ["-h", "--help"], "obj": wiring},
+    )
+    click.version_option(package_name=None, version=_version(), prog_name="licenzy")(group)
+    for command in _commands():
+        group.add_command(command)
+    return group
+
+
+def attach(group: click.Group, wiring: Wiring) -> None:
+    """Add the same commands to Flask's own command line (`flask --app app …`)."""
+    for command in _commands():
+        wired = copy.copy(command)
+        wired.context_settings = {**command.context_settings, "obj": wiring}
+        group.add_command(wired)
+
+
+def _commands() -> list[click.Command]:
+    from licenzy.cli.database import db
+    from licenzy.cli.demo import demo
+    from licenzy.cli.keys import keys
+    from licenzy.cli.serve import prepare, sandbox, serve, web, worker
+    from licenzy.cli.users import users
+
+    return [serve, worker, web, sandbox, prepare, db, keys, users, demo]
+
+
+def _version() -> str:
+    from licenzy import __version__
+
+    return __version__

@@ -1,0 +1,111 @@
+"""`licenzy demo`: the whole story in the terminal, or only what it is told with."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from licenzy.cli.plain import PlainCommand, as_json, json_option
+from licenzy.cli.wiring import Wiring, pass_wiring
+from licenzy.settings import load_settings
+
+if TYPE_CHECKING:
+    from licenzy.runtime import Runtime
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 12.0
+
+
+@click.command(cls=PlainCommand)
+@click.option("--seed", "seed_only", is_flag=True, help="Only make the demo project, and print what it has.")
+@json_option
+@pass_wiring
+def demo(wiring: Wiring, seed_only: bool, json_wanted: bool) -> None:
+    """Sell three products against the Stripe sandbox, step by step, printing each curl.
+
+    Uses the server of this installation when one runs, else one of its own in a folder that is
+    deleted afterwards.
+    """
+    from licenzy.cli.seeding import is_served, seed
+
+    if json_wanted and not seed_only:
+        raise click.UsageError("--json goes with --seed.")
+    settings = wiring.settings()
+    if seed_only:
+        seeded = seed(wiring.runtime())
+        if json_wanted:
+            as_json(seeded.as_dict())
+        else:
+            click.echo(f"The demo project is {seeded.project_id}; a new API key: {seeded.api_key}")
+        return
+    runtime = wiring.make_runtime(settings)
+    if settings.sandbox and is_served(runtime):
+        _tell(runtime)
+        return
+    with _own_server(wiring) as own:
+        _tell(own)
+
+
+def _tell(runtime: Runtime) -> None:
+    from licenzy.cli.seeding import seed
+    from licenzy.cli.story import tell
+
+    if not tell(seed(runtime)):
+        raise SystemExit(1)
+
+
+@contextmanager
+def _own_server(wiring: Wiring) -> Iterator[Runtime]:
+    """A server in a temporary folder on ports of its own."""
+    with tempfile.TemporaryDirectory(prefix="licenzy-demo-") as folder:
+        port = _free_port_pair()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
+        environ = {**kept, "LICENZY_INSTANCE": folder, "LICENZY_PORT": str(port), "LICENZY_WORKERS": "1"}
+        with (Path(folder) / "serve.log").open("wb") as log:
+            server = subprocess.Popen(
+                [sys.executable, "-m", "licenzy", "serve"], env=environ, stdout=log, stderr=log
+            )
+        try:
+            runtime = wiring.make_runtime(load_settings(environ))
+            _wait_for(server, runtime, Path(log.name))
+            yield runtime
+            runtime.database.engine.dispose()
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.wait(_STOP_SECONDS)
+
+
+def _wait_for(server: subprocess.Popen[bytes], runtime: Runtime, log: Path) -> None:
+    from licenzy.cli.seeding import is_served
+
+    deadline = time.monotonic() + _START_SECONDS
+    while not is_served(runtime):
+        if server.poll() is not None or time.monotonic() > deadline:
+            said = log.read_text(errors="replace").strip().splitlines()
+            raise click.ClickException(f"The demo's own server did not start: {said[-1] if said else ''}")
+        time.sleep(0.1)
+
+
+def _free_port_pair() -> int:
+    """A port that is free together with the one above it, where the sandbox goes."""
+    for _ in range(100):
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port: int = first.getsockname()[1]
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
+                continue
+            return port
+    raise click.ClickException("No two neighbouring ports are free.")

@@ -1,0 +1,124 @@
+"""`licenzy keys …`: API keys of the runtime API."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from licenzy.cli.plain import PlainGroup, as_json, json_option
+from licenzy.cli.wiring import Wiring, pass_wiring
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from licenzy.alignment.modes import Mode
+    from licenzy.api_keys.models import ApiKey
+
+project_option = click.option("--project", "project_id", required=True, help="The project's id (prj_…).")
+mode_option = click.option("--mode", type=click.Choice(["test", "live"]), required=True)
+
+
+@click.group(cls=PlainGroup)
+def keys() -> None:
+    """Make, list and revoke API keys."""
+
+
+@keys.command()
+@project_option
+@mode_option
+@click.option("--name", required=True, help="Where the key is used, for people.")
+@json_option
+@pass_wiring
+def create(wiring: Wiring, project_id: str, mode: str, name: str, json_wanted: bool) -> None:
+    """Make a key and print it. It is shown this once."""
+    from licenzy.api_keys.actions import create_key
+
+    runtime = wiring.migrated_runtime()
+    with runtime.database.write() as db:
+        _project(db, project_id)
+        key, token = create_key(
+            db, project_id=project_id, mode=_mode(mode), name=name, created_by=None, now=runtime.clock()
+        )
+        shown = _shown(key)
+    if json_wanted:
+        as_json({**shown, "api_key": token})
+    else:
+        click.echo(f"{token}\n\nThis key is shown only now. Its id is {shown['id']}.")
+
+
+@keys.command("list")
+@project_option
+@mode_option
+@json_option
+@pass_wiring
+def list_keys(wiring: Wiring, project_id: str, mode: str, json_wanted: bool) -> None:
+    """List the keys of a project and mode, newest first."""
+    from licenzy.api_keys.queries import keys as keys_of
+
+    with wiring.migrated_runtime().database.read() as db:
+        _project(db, project_id)
+        shown = [_shown(key) for key in keys_of(db, project_id=project_id, mode=_mode(mode))]
+    if json_wanted:
+        as_json({"keys": shown})
+        return
+    for key in shown:
+        state = f"revoked {key['revoked_at']}" if key["revoked_at"] else "in force"
+        click.echo(f"{key['id']}  {key['api_key_masked']}  {key['name']}  {state}")
+    if not shown:
+        click.echo(f"There are no API keys in {mode} mode yet.")
+
+
+@keys.command()
+@project_option
+@mode_option
+@click.argument("key_id")
+@json_option
+@pass_wiring
+def revoke(wiring: Wiring, project_id: str, mode: str, key_id: str, json_wanted: bool) -> None:
+    """End a key for good."""
+    from licenzy.api_keys.actions import revoke_key
+    from licenzy.workspace.audit import Actor
+
+    runtime = wiring.migrated_runtime()
+    with runtime.database.write() as db:
+        _project(db, project_id)
+        key = revoke_key(
+            db, project_id=project_id, mode=_mode(mode), key_id=key_id, actor=Actor(), now=runtime.clock()
+        )
+        shown = _shown(key)
+    if json_wanted:
+        as_json(shown)
+    else:
+        click.echo(f"{key_id} is revoked.")
+
+
+def _project(db: Session, project_id: str) -> None:
+    from licenzy.errors import NotFound
+    from licenzy.projects.models import Project
+
+    if db.get(Project, project_id) is None:
+        raise NotFound("There is no such project.", hint="The portal shows each project's id in its address.")
+
+
+def _mode(word: str) -> Mode:
+    from licenzy.alignment.modes import Mode
+
+    return Mode(word)
+
+
+def _shown(key: ApiKey) -> dict[str, Any]:
+    from licenzy.api_keys.rules import masked
+    from licenzy.kit.clock import rfc3339
+
+    return {
+        "id": key.id,
+        "project_id": key.project_id,
+        "mode": key.mode.value,
+        "name": key.name,
+        "api_key_masked": masked(key.mode, key.last_four),
+        "created_at": rfc3339(key.created_at),
+        "expires_at": rfc3339(key.expires_at) if key.expires_at else None,
+        "revoked_at": rfc3339(key.revoked_at) if key.revoked_at else None,
+        "last_used_at": rfc3339(key.last_used_at) if key.last_used_at else None,
+    }

@@ -1,0 +1,57 @@
+"""Commands whose failures are one plain sentence instead of a traceback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from licenzy.errors import LicenzyError
+from licenzy.settings import SettingsError
+
+
+class PlainCommand(click.Command):
+    """A command that leaves with status 1 and a sentence when the installation refuses something."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        with _worded():
+            return super().invoke(ctx)
+
+
+class PlainGroup(click.Group):
+    """A group of such commands."""
+
+    command_class = PlainCommand
+    group_class = type
+
+    def invoke(self, ctx: click.Context) -> object:
+        with _worded():
+            return super().invoke(ctx)
+
+
+def as_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object for a program to read."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json`, worded the same everywhere."""
+    return click.option("--json", "json_wanted", is_flag=True, help="Print one JSON object.")(command)
+
+
+@contextmanager
+def _worded() -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        raise click.ClickException(str(error)) from error
+    except LicenzyError as error:
+        raise click.ClickException(_sentence(error)) from error
+
+
+def _sentence(error: LicenzyError) -> str:
+    named = " ".join(f"{field}: {problem}" for field, problem in error.fields.items())
+    return " ".join(part for part in (error.message, named or error.hint) if part)

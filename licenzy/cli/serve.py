@@ -1,0 +1,139 @@
+"""`licenzy serve` and the processes it looks after: web, worker and sandbox."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from licenzy.cli.leash import hold
+from licenzy.cli.plain import PlainCommand, as_json
+from licenzy.cli.wiring import Wiring, pass_wiring
+from licenzy.settings import Settings
+
+leash_option = click.option("--leash", type=int, hidden=True, help="The reading end of the parent's pipe.")
+
+
+@click.command(cls=PlainCommand)
+@pass_wiring
+def serve(wiring: Wiring) -> None:
+    """Run everything: the product, its worker and, where it is on, the Stripe sandbox.
+
+    Migrates the database first. Stops within ten seconds on SIGTERM or Ctrl-C.
+    """
+    from licenzy.cli.supervisor import Child, Supervisor
+
+    settings = wiring.settings()
+    _check_ports(settings)
+    state = _prepared()
+    if settings.sandbox and state["live_connection"]:
+        raise click.ClickException(
+            "The Stripe sandbox must not run beside a live connection: set LICENZY_SANDBOX=off."
+        )
+    children = [Child("web", ["web"]), Child("worker", ["worker"])]
+    if settings.sandbox:
+        children.append(Child("sandbox", ["sandbox"]))
+    Supervisor(children, say=_say).run(
+        ready=lambda: _all_listen(settings),
+        on_ready=lambda: _greet(settings, claimed=state["claimed"]),
+    )
+
+
+@click.command(cls=PlainCommand)
+@leash_option
+@pass_wiring
+def web(wiring: Wiring, leash: int | None) -> None:
+    """Serve the product alone; for machines that run beside a worker elsewhere."""
+    hold(leash)
+    wiring.run_web(wiring.settings())
+
+
+@click.command(cls=PlainCommand)
+@leash_option
+@pass_wiring
+def worker(wiring: Wiring, leash: int | None) -> None:
+    """Run the background worker alone: what is due is settled, retried and delivered."""
+    hold(leash)
+    wiring.run_worker(wiring.settings())
+
+
+@click.command(cls=PlainCommand, hidden=True)
+@leash_option
+@pass_wiring
+def sandbox(wiring: Wiring, leash: int | None) -> None:
+    """Serve the Stripe sandbox alone."""
+    settings = wiring.settings()
+    if not settings.sandbox:
+        raise click.ClickException("The Stripe sandbox is off: set LICENZY_SANDBOX=on.")
+    hold(leash)
+    wiring.run_sandbox(settings)
+
+
+@click.command(cls=PlainCommand, hidden=True)
+@pass_wiring
+def prepare(wiring: Wiring) -> None:
+    """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light."""
+    from licenzy.cli.seeding import has_live_connection
+    from licenzy.db import migrate
+    from licenzy.workspace.queries import is_claimed
+
+    runtime = wiring.runtime()
+    migrate.upgrade(runtime.database.engine)
+    with runtime.database.read() as db:
+        as_json({"claimed": is_claimed(db), "live_connection": has_live_connection(db)})
+
+
+def _prepared() -> dict[str, Any]:
+    done = subprocess.run([sys.executable, "-m", "licenzy", "prepare"], stdout=subprocess.PIPE, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)  # The child has said why.
+    state: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return state
+
+
+def _check_ports(settings: Settings) -> None:
+    for port in _ports(settings):
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+            except OSError as error:
+                raise click.ClickException(
+                    f"{settings.host}:{port} cannot be used ({error.strerror}): "
+                    "stop what listens there, or set LICENZY_PORT."
+                ) from error
+
+
+def _ports(settings: Settings) -> list[int]:
+    return [settings.port, settings.port + 1] if settings.sandbox else [settings.port]
+
+
+def _all_listen(settings: Settings) -> bool:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
+    for port in _ports(settings):
+        try:
+            socket.create_connection((host, port), timeout=1).close()
+        except OSError:
+            return False
+    return True
+
+
+def _greet(settings: Settings, *, claimed: bool) -> None:
+    _say(f"Licenzy runs at {settings.base_url}")
+    if settings.sandbox:
+        _say(f"The Stripe sandbox runs at {settings.sandbox_url} (a stand-in for Stripe: no money moves)")
+    if not claimed:
+        _say(
+            "This installation has no owner yet. Open this one-time link to claim it:\n\n"
+            f"    {settings.base_url}/claim/{settings.derived_secret('claim')}\n"
+        )
+    _say("Stop with Ctrl-C.")
+
+
+_say: Callable[[str], None] = click.echo

@@ -1,0 +1,87 @@
+"""`licenzy users …`: people who can sign in."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from licenzy.cli.plain import PlainGroup, as_json, json_option
+from licenzy.cli.wiring import Wiring, pass_wiring
+
+password_option = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input instead of asking."
+)
+
+
+@click.group(cls=PlainGroup)
+def users() -> None:
+    """Add people and reset their passwords."""
+
+
+@users.command()
+@click.option("--email", required=True)
+@click.option("--name", help="How the portal greets them; by default what stands before the @.")
+@click.option("--role", type=click.Choice(["viewer", "support", "admin", "owner"]), default="owner")
+@password_option
+@json_option
+@pass_wiring
+def create(
+    wiring: Wiring, email: str, name: str | None, role: str, password_stdin: bool, json_wanted: bool
+) -> None:
+    """Add somebody to the installation's first workspace."""
+    from licenzy.workspace.actions import Actor, create_user, ensure_first_workspace
+    from licenzy.workspace.models import Role
+    from licenzy.workspace.passwords import passwords
+
+    runtime = wiring.migrated_runtime()
+    password = _asked_password(password_stdin)
+    with runtime.database.write() as db:
+        workspace_id = ensure_first_workspace(db, now=runtime.clock())
+    user = create_user(
+        runtime.database,
+        actor=Actor(),
+        email=email,
+        name=name or email.partition("@")[0],
+        password=password,
+        role=Role(role),
+        workspace_id=workspace_id,
+        hasher=passwords(cheap=runtime.settings.testing),
+        now=runtime.clock(),
+    )
+    if json_wanted:
+        as_json({"id": user.id, "email": user.email, "role": role})
+    else:
+        click.echo(f"{user.email} can sign in as {role}.")
+
+
+@users.command("reset-password")
+@click.option("--email", required=True)
+@password_option
+@json_option
+@pass_wiring
+def reset_password(wiring: Wiring, email: str, password_stdin: bool, json_wanted: bool) -> None:
+    """Give somebody a new password and end all their sessions."""
+    from licenzy.workspace import actions
+    from licenzy.workspace.passwords import passwords
+
+    runtime = wiring.migrated_runtime()
+    actions.reset_password(
+        runtime.database,
+        actor=actions.Actor(),
+        email=email,
+        password=_asked_password(password_stdin),
+        hasher=passwords(cheap=runtime.settings.testing),
+        now=runtime.clock(),
+    )
+    if json_wanted:
+        as_json({"email": email, "reset": True})
+    else:
+        click.echo(f"{email} has a new password; all their sessions have ended.")
+
+
+def _asked_password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return password

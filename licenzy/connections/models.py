@@ -1,0 +1,64 @@
+"""Stripe connections: one project's credentials at Stripe, for one mode."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import UniqueConstraint
+from sqlmodel import Field
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.columns import Instant, Word
+from licenzy.db.tables import Table
+
+
+class Provider(StrEnum):
+    """Who answers as Stripe; only the address differs."""
+
+    STRIPE = "stripe"
+    SANDBOX = "sandbox"
+
+
+class Connection(Table, table=True):
+    """A Stripe key, a webhook signing secret and the account they belong to."""
+
+    __tablename__ = "connections"
+    __table_args__ = (UniqueConstraint("project_id", "mode"),)
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    provider: Provider = Field(default=Provider.STRIPE, sa_type=Word(Provider))
+
+    key_sealed: str | None = None
+    key_masked: str | None = None
+    """`sk_test_…4242`, for pages."""
+    key_saved_at: datetime | None = Field(default=None, sa_type=Instant)
+
+    account_id: str | None = None
+    account_name: str | None = None
+    country: str | None = None
+    charges_enabled: bool | None = None
+    verified_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When Stripe last accepted the key."""
+
+    webhook_secret_sealed: str | None = None
+    webhook_secret_masked: str | None = None
+    webhook_secret_saved_at: datetime | None = Field(default=None, sa_type=Instant)
+    previous_webhook_secret_sealed: str | None = None
+    previous_webhook_secret_until: datetime | None = Field(default=None, sa_type=Instant)
+    """While a secret is being rotated the previous one still verifies, until this instant."""
+    webhook_endpoint_id: str | None = None
+    """Stripe's `we_…`, when the endpoint was set up from here."""
+    console_url: str | None = None
+    """Where the sandbox shows this account; none at Stripe."""
+    proven_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When the last event with a good signature arrived."""
+    last_event_id: str | None = None
+
+    clock_offset_seconds: int = 0
+    """How far the account's simulated clock is ahead of ours; always 0 at Stripe itself."""
+
+    created_at: datetime = Field(sa_type=Instant)
+    updated_at: datetime = Field(sa_type=Instant)

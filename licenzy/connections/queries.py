@@ -1,0 +1,35 @@
+"""Reading Stripe connections."""
+
+from __future__ import annotations
+
+from sqlmodel import Session, col, select
+
+from licenzy.alignment.modes import Mode
+from licenzy.connections.models import Connection
+
+
+def connection_of(db: Session, *, project_id: str, mode: Mode) -> Connection | None:
+    """The project's connection in this mode; none before a key or a secret was first saved."""
+    return db.exec(
+        select(Connection).where(Connection.project_id == project_id, Connection.mode == mode)
+    ).first()
+
+
+def connection_by_id(db: Session, connection_id: str) -> Connection | None:
+    """The connection that an address names. For the webhook door only, which knows no project yet."""
+    return db.get(Connection, connection_id)
+
+
+def connections_for_tenant_webhook(
+    db: Session, *, mode: Mode, project_id: str | None, most: int
+) -> list[Connection]:
+    """The connections whose secret may have signed an event that names no connection, `most` at the most.
+
+    For the webhook door only, which knows no project yet; `project_id` narrows it where the body names one.
+    """
+    statement = select(Connection).where(
+        Connection.mode == mode, col(Connection.webhook_secret_sealed).is_not(None)
+    )
+    if project_id is not None:
+        statement = statement.where(Connection.project_id == project_id)
+    return list(db.exec(statement.order_by(col(Connection.created_at).desc()).limit(most)))

@@ -1,0 +1,191 @@
+"""What may be saved as a Stripe key or webhook secret, and what Stripe must send us. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from licenzy.alignment.modes import Classified, Credential, Mode, classify
+from licenzy.connections.models import Provider
+from licenzy.errors import InvalidRequest
+
+REQUIRED_EVENTS: tuple[str, ...] = (
+    "checkout.session.completed",
+    "checkout.session.expired",
+    "checkout.session.async_payment_succeeded",
+    "checkout.session.async_payment_failed",
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "customer.subscription.paused",
+    "customer.subscription.resumed",
+    "invoice.paid",
+    "invoice.payment_succeeded",
+    "invoice.payment_failed",
+    "charge.refunded",
+    "charge.refund.updated",
+    "charge.dispute.created",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "refund.created",
+    "refund.updated",
+    "refund.failed",
+    "invoice_payment.paid",
+    "price.updated",
+    "price.deleted",
+    "product.updated",
+    "product.deleted",
+)
+"""Every event that can change who has access; an endpoint at Stripe must subscribe to all of them."""
+
+SECRET_OVERLAP = timedelta(hours=24)
+"""How long a replaced webhook secret still verifies: Stripe may sign with the old one for a day."""
+
+_KEY_SHAPE = re.compile(r"[sr]k_(?:test|live)_[0-9A-Za-z]{10,255}", re.ASCII)
+_SECRET_SHAPE = re.compile(r"whsec_[0-9A-Za-z+/=_-]{16,255}", re.ASCII)
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+class CredentialRefused(InvalidRequest):
+    """A pasted credential that cannot be saved; `reason` is a stable word for it, `field` the form's."""
+
+    def __init__(self, reason: str, *, field: str, message: str) -> None:
+        super().__init__(message, fields={field: message})
+        self.reason = reason
+        self.field = field
+
+
+def checked_stripe_key(pasted: str, mode: Mode) -> str:
+    """The key without outer spaces and quotes. Raises CredentialRefused, naming what was pasted instead."""
+    key = _unwrapped(pasted)
+    if not key:
+        raise _key_refused("key_missing", f"Paste a Stripe secret key: it begins with sk_{mode.value}_.")
+    found = classify(key)
+    if not found.usable_as_stripe_key:
+        raise _key_refused(*_not_a_stripe_key(found, mode))
+    if found.mode is not mode:
+        raise _key_refused(
+            "key_of_other_mode",
+            f"This is a {mode.other.value} key, and this is the {mode.value} side of the project. "
+            f"Paste the key that begins with {key[:2]}_{mode.value}_, or save this one on the "
+            f"{mode.other.value} side.",
+        )
+    if not _KEY_SHAPE.fullmatch(key):
+        raise _key_refused(
+            "key_malformed",
+            "This begins like a Stripe key, but is too short or holds other characters than letters and "
+            "digits. Copy the whole key again: Stripe's list shows it shortened.",
+        )
+    return key
+
+
+def checked_webhook_secret(pasted: str) -> str:
+    """The signing secret without outer spaces and quotes. Raises CredentialRefused."""
+    secret = _unwrapped(pasted)
+    if not secret:
+        raise secret_refused("secret_missing", "Paste the endpoint's signing secret: it begins with whsec_.")
+    if secret.startswith("we_"):
+        raise secret_refused(
+            "endpoint_id_pasted",
+            "This is the endpoint's id. Its signing secret begins with whsec_ and stands on the same page "
+            "at Stripe, behind “Reveal”.",
+        )
+    if secret.startswith(("http://", "https://")):
+        raise secret_refused(
+            "address_pasted", "This is an address. The endpoint's signing secret begins with whsec_."
+        )
+    if not secret.startswith("whsec_"):
+        what = _CALLED[classify(secret).credential]
+        raise secret_refused(
+            f"{classify(secret).credential.value}_as_secret",
+            f"This is {what}, not a webhook signing secret. The signing secret begins with whsec_ and "
+            "stands on the endpoint's own page at Stripe.",
+        )
+    if not _SECRET_SHAPE.fullmatch(secret):
+        raise secret_refused(
+            "secret_malformed", "This signing secret is incomplete. Copy it again with Stripe's copy button."
+        )
+    return secret
+
+
+def secret_refused(reason: str, message: str) -> CredentialRefused:
+    """A refusal at the field for the webhook signing secret."""
+    return CredentialRefused(reason, field="webhook_secret", message=message)
+
+
+def masked_key(key: str) -> str:
+    """`sk_test_…4242`."""
+    return f"{key[:8]}…{key[-4:]}"
+
+
+def masked_secret(secret: str) -> str:
+    """`whsec_…9f3c`."""
+    return f"whsec_…{secret[-4:]}"
+
+
+def endpoint_address(base_url: str, connection_id: str) -> str:
+    """Where Stripe must send this connection's events."""
+    return f"{base_url}/v1/webhooks/stripe/{connection_id}"
+
+
+def registration_problem(provider: Provider, mode: Mode, base_url: str) -> str | None:
+    """Why an endpoint cannot be set up at this provider by a click; none when it can."""
+    if provider is Provider.SANDBOX:
+        return None
+    parts = urlsplit(base_url)
+    if (parts.hostname or "") in _LOOPBACK:
+        return "Stripe cannot reach this machine: its address is a loopback address."
+    if mode is Mode.LIVE and parts.scheme != "https":
+        return "Stripe sends live events to https addresses only, and this installation is served by http."
+    return None
+
+
+def forwarding_command(address: str) -> str:
+    """The Stripe CLI's line that brings events to an address Stripe cannot reach."""
+    return f"stripe listen --events {','.join(REQUIRED_EVENTS)} --forward-to {address}"
+
+
+def account_changes(known: str | None, seen: str | None, *, key_was_saved: bool) -> bool:
+    """Whether a new key may belong to another account than the saved one, as far as can be told."""
+    return key_was_saved and known != seen
+
+
+def _unwrapped(pasted: str) -> str:
+    return pasted.strip().strip("\"'").strip()
+
+
+_CALLED = {
+    Credential.SECRET_KEY: "a Stripe secret key",
+    Credential.RESTRICTED_KEY: "a Stripe restricted key",
+    Credential.PUBLISHABLE_KEY: "a publishable key, made for browsers",
+    Credential.ORGANIZATION_KEY: "an organization key",
+    Credential.WEBHOOK_SECRET: "a webhook signing secret",
+    Credential.PRICE_ID: "a price id",
+    Credential.PRODUCT_ID: "a product id",
+    Credential.LICENZY_KEY: "a Licenzy API key",
+    Credential.UNKNOWN: "something else",
+}
+
+
+def _not_a_stripe_key(found: Classified, mode: Mode) -> tuple[str, str]:
+    wanted = f"Paste the secret key that begins with sk_{mode.value}_, or a restricted rk_{mode.value}_ key."
+    match found.credential:
+        case Credential.PUBLISHABLE_KEY:
+            said = "This is a publishable key: it is meant for browsers and cannot create a checkout."
+        case Credential.ORGANIZATION_KEY:
+            said = "This is an organization key: it spans several accounts, and a connection is to one."
+        case Credential.WEBHOOK_SECRET:
+            said = "This is a webhook signing secret: it belongs in the webhook step."
+        case Credential.PRICE_ID | Credential.PRODUCT_ID:
+            said = f"This is {_CALLED[found.credential]}: it belongs in the products step."
+        case Credential.LICENZY_KEY:
+            said = "This is a Licenzy API key: your own backend sends it to Licenzy."
+        case _:
+            said = "This is not a Stripe key."
+    word = "key_unknown" if found.credential is Credential.UNKNOWN else f"{found.credential.value}_as_key"
+    return word, f"{said} {wanted}"
+
+
+def _key_refused(reason: str, message: str) -> CredentialRefused:
+    return CredentialRefused(reason, field="stripe_key", message=message)

@@ -1,0 +1,66 @@
+"""Engines: what every connection of either database is told before it is used."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+
+BUSY_TIMEOUT_MS = 10_000
+"""How long a SQLite writer waits for its turn before the caller is told 503."""
+
+WRITES = "licenzy_writes"
+"""Execution option of connections whose transaction may write."""
+
+
+def make_engine(url: str, *, pool_size: int = 10) -> Engine:
+    """An engine for a `sqlite:///…` or `postgresql://…` address."""
+    address = make_url(url)
+    if address.get_backend_name() == "sqlite":
+        return _sqlite_engine(address, pool_size)
+    if address.get_backend_name() == "postgresql":
+        return _postgres_engine(address, pool_size)
+    raise ValueError("LICENZY_DATABASE_URL must be a sqlite:/// or postgresql:// address.")
+
+
+def _sqlite_engine(address: URL, pool_size: int) -> Engine:
+    engine = create_engine(
+        address,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=BUSY_TIMEOUT_MS / 1000,
+        connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000},
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, _record: Any) -> None:
+        # The driver must not open transactions of its own: `begin` below chooses their kind.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",  # An acknowledged commit survives power loss, not only a crash.
+            f"busy_timeout={BUSY_TIMEOUT_MS}",
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A deferred transaction that turns into a writer fails at once with "database is locked",
+        # whatever the busy timeout says; asking for the write lock first waits in line instead.
+        writes = connection.get_execution_options().get(WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgres_engine(address: URL, pool_size: int) -> Engine:
+    return create_engine(
+        address.set(drivername="postgresql+psycopg"),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=BUSY_TIMEOUT_MS / 1000,
+        pool_pre_ping=True,
+        connect_args={"connect_timeout": 5},
+    )

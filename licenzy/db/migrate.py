@@ -1,0 +1,96 @@
+"""Bringing a database to the schema this version needs."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import OperationalError
+
+from licenzy.db.engine import WRITES, make_engine
+from licenzy.errors import DatabaseUnavailable
+
+_FOLDER = Path(__file__).resolve().parent / "migrations"
+_LOCK = 7_205_759
+"""Any constant: which of Postgres's advisory locks stands for "somebody migrates"."""
+
+
+def upgrade(engine: Engine) -> None:
+    """Run what is missing, all or nothing; callers that come at the same time wait for the first.
+
+    Raises DatabaseUnavailable when the database cannot be opened.
+    """
+    with _migrating(engine) as connection:
+        command.upgrade(alembic_config(connection), "head")
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the database has exactly the schema of this version. Raises DatabaseUnavailable."""
+    try:
+        with engine.connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+    except OperationalError as error:
+        raise _unavailable(error) from error
+    return found == head()
+
+
+def head() -> str | None:
+    """The newest migration's name."""
+    return ScriptDirectory(str(_FOLDER)).get_current_head()
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration without an ini file, working from a checkout and from a wheel."""
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.set_main_option("file_template", "%%(rev)s")
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def _migrating(engine: Engine) -> Iterator[Connection]:
+    """One transaction that holds the right to migrate, on an engine of its own."""
+    own = make_engine(engine.url.render_as_string(hide_password=False), pool_size=1)
+    if engine.dialect.name == "sqlite":
+        event.listen(own, "connect", _without_foreign_keys)
+    try:
+        with own.execution_options(**{WRITES: True}).begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            yield connection
+            if connection.dialect.name == "sqlite":
+                _check_foreign_keys(connection)
+    except OperationalError as error:
+        raise _unavailable(error) from error
+    finally:
+        own.dispose()
+
+
+def _without_foreign_keys(connection: sqlite3.Connection, _record: Any) -> None:
+    # SQLite changes a table by copying it, which its own foreign keys would forbid; the pragma has
+    # no effect inside a transaction, so it is set here and the keys are checked before the commit.
+    connection.execute("PRAGMA foreign_keys=OFF")
+
+
+def _check_foreign_keys(connection: Connection) -> None:
+    broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
+    if broken:
+        raise RuntimeError(f"the migration would leave {len(broken)} rows pointing nowhere")
+
+
+def _unavailable(error: OperationalError) -> DatabaseUnavailable:
+    reason = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
+    return DatabaseUnavailable(
+        f"The database cannot be opened: {reason}.",
+        hint="Check LICENZY_DATABASE_URL, and that the database runs and takes this user.",
+    )

@@ -1,0 +1,189 @@
+"""Verbs on entitlements: record a fact, and project what the facts of a purchase now say."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind
+from licenzy.db.upsert import insert_unless_there
+from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase
+from licenzy.entitlements.projection import Pass, Projected, chain_passes, project
+from licenzy.entitlements.queries import facts_of
+from licenzy.kit.clock import rfc3339
+from licenzy.kit.ids import new_id
+from licenzy.subjects.actions import lock_subject
+
+Change = dict[str, Any]
+"""One entitlement's row before (or None) and after, as the event inspector shows it."""
+
+_SHOWN = ("product_code", "state", "reason", "valid_until", "granted_units", "cancel_at", "canceled_at")
+
+
+def lock_purchase(db: Session, *, project_id: str, mode: Mode, key: str, now: datetime) -> Purchase:
+    """The purchase's row, made when it is new, held against other writers until the transaction ends.
+
+    Facts are recorded and read under this lock, so that of two events of one purchase the second always
+    projects what the first has recorded.
+    """
+    insert_unless_there(db, Purchase, {"project_id": project_id, "mode": mode, "key": key, "created_at": now})
+    return db.exec(
+        select(Purchase)
+        .where(Purchase.project_id == project_id, Purchase.mode == mode, Purchase.key == key)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def record_fact(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode,
+    source: FactSource,
+    source_id: str,
+    kind: str,
+    object_id: str,
+    purchase_key: str | None,
+    occurred_at: datetime,
+    data: dict[str, Any],
+    now: datetime,
+) -> bool:
+    """Write a fact down; False when its source told it before."""
+    return insert_unless_there(
+        db,
+        Fact,
+        {
+            "id": new_id("fct"),
+            "project_id": project_id,
+            "mode": mode,
+            "source": source,
+            "source_id": source_id,
+            "kind": kind,
+            "object_id": object_id,
+            "purchase_key": purchase_key,
+            "occurred_at": occurred_at,
+            "recorded_at": now,
+            "data": data,
+        },
+    )
+
+
+def project_purchase(db: Session, purchase: Purchase, *, now: datetime) -> list[Change]:
+    """Write the rows that the facts of a locked purchase give; what changed, before and after.
+
+    A purchase whose subject is not known yet gives no rows; its facts wait.
+    """
+    if purchase.subject_id is None:
+        return []
+    project_id, mode = purchase.project_id, purchase.mode
+    lock_subject(db, project_id=project_id, mode=mode, subject_id=purchase.subject_id)
+    facts = facts_of(db, project_id=project_id, mode=mode, purchase_key=purchase.key)
+    rows = _rows_of(db, purchase)
+    changes: list[Change] = []
+    for projected in project(facts):
+        row = rows.get(projected.item_key)
+        before = _shown(row) if row else None
+        row = _write(db, row, purchase, projected, now)
+        changes.extend(_change(row, before))
+        if projected.kind is Kind.TIME_PASS:
+            changes.extend(_chain(db, row, now))
+    return changes
+
+
+def _rows_of(db: Session, purchase: Purchase) -> dict[str, Entitlement]:
+    rows = db.exec(
+        select(Entitlement)
+        .where(
+            Entitlement.project_id == purchase.project_id,
+            Entitlement.mode == purchase.mode,
+            Entitlement.purchase_key == purchase.key,
+        )
+        .execution_options(populate_existing=True)
+    )
+    return {row.item_key: row for row in rows}
+
+
+def _write(
+    db: Session, row: Entitlement | None, purchase: Purchase, projected: Projected, now: datetime
+) -> Entitlement:
+    columns = asdict(projected)
+    granted_at = columns.pop("granted_at")
+    if row is not None and projected.kind is Kind.TIME_PASS:
+        # Where a pass stands among its siblings is written by `_chain`.
+        for name in ("starts_at", "valid_until", "ends_at"):
+            del columns[name]
+    if row is None:
+        assert purchase.subject_id is not None
+        row = Entitlement(
+            id=new_id("ent"),
+            project_id=purchase.project_id,
+            mode=purchase.mode,
+            purchase_key=purchase.key,
+            subject_id=purchase.subject_id,
+            attempt_id=purchase.attempt_id,
+            created_at=granted_at,
+            updated_at=now,
+            **columns,
+        )
+        db.add(row)
+    else:
+        columns |= {"subject_id": purchase.subject_id, "attempt_id": purchase.attempt_id}
+        _set(row, columns, now)
+    db.flush()
+    return row
+
+
+def _set(row: Entitlement, columns: dict[str, Any], now: datetime) -> None:
+    """Assign only what differs, so that an unchanged row is not written and keeps its date."""
+    differing = {name: value for name, value in columns.items() if getattr(row, name) != value}
+    for name, value in differing.items():
+        setattr(row, name, value)
+    if differing:
+        row.updated_at = now
+
+
+def _chain(db: Session, row: Entitlement, now: datetime) -> list[Change]:
+    """Lay the subject's passes of this product one after the other; the subject's row is locked."""
+    siblings = db.exec(
+        select(Entitlement)
+        .where(
+            Entitlement.subject_id == row.subject_id,
+            Entitlement.product_code == row.product_code,
+            col(Entitlement.kind) == Kind.TIME_PASS,
+            Entitlement.source == row.source,
+        )
+        .execution_options(populate_existing=True)
+    ).all()
+    spans = chain_passes(
+        Pass(each.purchase_key, each.paid_at, timedelta(seconds=each.duration_seconds), each.canceled_at)
+        for each in siblings
+        if each.paid_at is not None and each.duration_seconds is not None
+    )
+    changes: list[Change] = []
+    for each in siblings:
+        if each.purchase_key not in spans:
+            continue
+        start, end = spans[each.purchase_key]
+        before = _shown(each)
+        _set(each, {"starts_at": start, "valid_until": end, "ends_at": end}, now)
+        changes.extend(_change(each, before))
+    db.flush()
+    return changes
+
+
+def _shown(row: Entitlement) -> dict[str, Any]:
+    shown: dict[str, Any] = {}
+    for name in _SHOWN:
+        value = getattr(row, name)
+        shown[name] = rfc3339(value) if isinstance(value, datetime) else value
+    return shown
+
+
+def _change(row: Entitlement, before: dict[str, Any] | None) -> list[Change]:
+    after = _shown(row)
+    return [] if after == before else [{"entitlement": row.id, "before": before, "after": after}]

@@ -1,0 +1,159 @@
+"""May this subject proceed, right now? Pure, and the only place that says yes or no.
+
+The API, `explain` and the portal's customer page all show what `decide` answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from licenzy.catalog.models import Kind
+from licenzy.entitlements.models import State
+
+
+class Held(Protocol):
+    """What a decision reads of an entitlement: a row of the table, or a line of the hot path's query."""
+
+    @property
+    def product_code(self) -> str: ...
+    @property
+    def features(self) -> Sequence[str]: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def reason(self) -> str | None: ...
+    @property
+    def starts_at(self) -> datetime: ...
+    @property
+    def ends_at(self) -> datetime | None: ...
+    @property
+    def ends_as(self) -> str | None: ...
+    @property
+    def granted_units(self) -> int: ...
+    @property
+    def used_units(self) -> int: ...
+    @property
+    def reserved_units(self) -> int: ...
+    @property
+    def voided_at(self) -> object | None: ...
+
+
+H = TypeVar("H", bound=Held)
+
+
+class Standing(NamedTuple):
+    """What one entitlement is worth at one instant."""
+
+    status: str
+    """A word of SPEC 6: active trialing past_due paused suspended canceled expired exhausted."""
+    available: bool
+    reason: str | None
+    """Why it is not available; none when it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision(Generic[H]):
+    """The answer, why, and the entitlement that decided it: the one that allows, or the nearest miss."""
+
+    allowed: bool
+    reason: str | None
+    deciding: H | None
+
+
+_BEST_FIRST = ("active", "trialing", "past_due", "paused", "suspended", "exhausted", "expired", "canceled")
+_NEAREST_FIRST = (
+    "not_started",
+    "past_due",
+    "renewal_unconfirmed",
+    "paused",
+    "disputed",
+    "refunded",
+    "suspended",
+    "exhausted",
+    "expired",
+    "canceled",
+)
+
+
+def standing(held: Held, now: datetime) -> Standing:
+    """The status and availability of one entitlement at `now`; intervals are half open."""
+    state = held.state
+    if state is State.CANCELED or held.voided_at is not None:
+        return Standing("canceled", False, held.reason or "canceled")
+    if state is State.SUSPENDED:
+        return _suspended(held)
+    if state is State.PAUSED:
+        return Standing("paused", False, "paused")
+    if held.ends_at is not None and held.ends_at <= now:
+        return _ended(held)
+    if held.starts_at > now:
+        return Standing(str(state), False, "not_started")
+    if held.kind is Kind.USAGE_PACK and remaining(held) <= 0:
+        return Standing("exhausted", False, "exhausted")
+    return Standing(str(state), True, None)
+
+
+def remaining(held: Held) -> int:
+    """Units left to consume; 0 once the pack is voided."""
+    if held.voided_at is not None:
+        return 0
+    return held.granted_units - held.used_units - held.reserved_units
+
+
+def decide(
+    entitlements: Sequence[H],
+    now: datetime,
+    *,
+    product_code: str | None = None,
+    feature: str | None = None,
+) -> Decision[H]:
+    """Whether any of a subject's entitlements allows it to proceed at `now`.
+
+    Narrowed by `product_code` or `feature`, only those that grant it count.
+    """
+    wanted = [
+        held
+        for held in entitlements
+        if (product_code is None or held.product_code == product_code)
+        and (feature is None or feature in held.features)
+    ]
+    nearest: tuple[int, str, H] | None = None
+    for held in wanted:
+        _status, available, reason = standing(held, now)
+        if available:
+            return Decision(True, None, held)
+        assert reason is not None
+        rank = _NEAREST_FIRST.index(reason) if reason in _NEAREST_FIRST else len(_NEAREST_FIRST)
+        if nearest is None or rank < nearest[0]:
+            nearest = (rank, reason, held)
+    if nearest is not None:
+        return Decision(False, nearest[1], nearest[2])
+    if not entitlements:
+        return Decision(False, "no_entitlement", None)
+    return Decision(False, "product_not_held" if product_code is not None else "feature_not_held", None)
+
+
+def best_status(entitlements: Sequence[Held], now: datetime) -> str:
+    """The best status among those held, `none` when there are none."""
+    statuses = {standing(held, now).status for held in entitlements}
+    return next((status for status in _BEST_FIRST if status in statuses), "none")
+
+
+def _suspended(held: Held) -> Standing:
+    reason = held.reason or "suspended"
+    # Existing integrations know a refunded or disputed subscription as one that is past due.
+    if held.kind is Kind.SUBSCRIPTION and reason in {"refunded", "disputed"}:
+        return Standing("past_due", False, reason)
+    return Standing("suspended", False, reason)
+
+
+def _ended(held: Held) -> Standing:
+    reason = held.ends_as or "expired"
+    if held.state is State.PAST_DUE:
+        return Standing("past_due", False, reason)
+    return Standing("canceled" if reason == "canceled" else "expired", False, reason)

@@ -1,0 +1,137 @@
+"""Facts, purchases and the entitlements projected from them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, UniqueConstraint
+from sqlmodel import Field
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind
+from licenzy.db.columns import Instant, Word
+from licenzy.db.tables import Table
+
+
+class FactSource(StrEnum):
+    """Where a fact comes from: an event of Stripe's, a later reading of the object, an operator."""
+
+    EVENT = "event"
+    SNAPSHOT = "snapshot"
+    OPERATOR = "operator"
+
+
+class State(StrEnum):
+    """The projected state of an entitlement. Time and use turn it into the status a caller sees."""
+
+    ACTIVE = "active"
+    TRIALING = "trialing"
+    PAST_DUE = "past_due"
+    PAUSED = "paused"
+    SUSPENDED = "suspended"
+    CANCELED = "canceled"
+
+
+class Purchase(Table, table=True):
+    """What a set of facts is about: one subscription (`sub_…`), one paid session (`cs_…`), one manual grant.
+
+    Its row is the lock under which the facts are read and projected, and the place where the subject
+    is written once it is known, whichever fact brings it.
+    """
+
+    __tablename__ = "purchases"
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
+    key: str = Field(primary_key=True)
+    subject_id: str | None = Field(default=None, foreign_key="subjects.id", index=True)
+    attempt_id: str | None = None
+    created_at: datetime = Field(sa_type=Instant)
+
+
+class Fact(Table, table=True):
+    """Something that happened, in our words. Unique by source, never edited."""
+
+    __tablename__ = "facts"
+    __table_args__ = (
+        UniqueConstraint("project_id", "mode", "source_id", "kind"),
+        Index("ix_facts_project_id_mode_purchase_key", "project_id", "mode", "purchase_key"),
+    )
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    source: FactSource = Field(sa_type=Word(FactSource))
+    source_id: str
+    """Stripe's event id, a snapshot's number, or an operator action's id."""
+    kind: str
+    """`session`, `subscription`, `invoice`, …: which shape `data` has."""
+    purchase_key: str | None = None
+    """The purchase it concerns; none while that is not known yet."""
+    object_id: str
+    """The Stripe object it describes."""
+    occurred_at: datetime = Field(sa_type=Instant)
+    recorded_at: datetime = Field(sa_type=Instant)
+    data: dict[str, Any] = Field(sa_type=JSON)
+
+
+class Entitlement(Table, table=True):
+    """A commercial right of a subject: the projection of the facts of its purchase.
+
+    Consumption alone writes `used_units` and `reserved_units`; projection writes the rest.
+    """
+
+    __tablename__ = "entitlements"
+    __table_args__ = (
+        UniqueConstraint("project_id", "mode", "purchase_key", "item_key"),
+        Index("ix_entitlements_subject_id", "subject_id"),
+        Index("ix_entitlements_project_id_mode_created_at", "project_id", "mode", "created_at"),
+        CheckConstraint("granted_units >= used_units + reserved_units", name="remaining_not_negative"),
+        CheckConstraint("used_units >= 0 AND reserved_units >= 0", name="counters_not_negative"),
+    )
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    subject_id: str = Field(foreign_key="subjects.id")
+    purchase_key: str
+    item_key: str = ""
+    """The subscription item, where one purchase holds several."""
+
+    product_code: str
+    kind: Kind = Field(sa_type=Word(Kind))
+    features: list[str] = Field(default_factory=list, sa_type=JSON)
+    quantity: int = 1
+    source: str
+    """`stripe` or `portal`."""
+
+    state: State = Field(sa_type=Word(State))
+    reason: str | None = None
+    """Why it is not available, where the state alone does not say: `refunded`, `disputed`, …"""
+    starts_at: datetime = Field(sa_type=Instant)
+    valid_until: datetime | None = Field(default=None, sa_type=Instant)
+    """The date people are shown."""
+    ends_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When access really ends: `valid_until` plus slack for late webhooks, or grace; none is never."""
+    ends_as: str | None = None
+    """The reason once `ends_at` has passed: `expired`, `canceled`, `past_due` or `renewal_unconfirmed`."""
+
+    paid_at: datetime | None = Field(default=None, sa_type=Instant)
+    duration_seconds: int | None = Field(default=None, sa_type=BigInteger)
+    """What a time pass adds: passes of one product follow each other in order of payment."""
+
+    granted_units: int = Field(default=0, sa_type=BigInteger)
+    used_units: int = Field(default=0, sa_type=BigInteger)
+    reserved_units: int = Field(default=0, sa_type=BigInteger)
+    voided_at: datetime | None = Field(default=None, sa_type=Instant)
+    """Set while a pack's remaining units are withdrawn (refund, cancellation)."""
+
+    cancel_at: datetime | None = Field(default=None, sa_type=Instant)
+    canceled_at: datetime | None = Field(default=None, sa_type=Instant)
+    stripe_subscription_id: str | None = None
+    stripe_checkout_session_id: str | None = None
+    attempt_id: str | None = None
+    created_at: datetime = Field(sa_type=Instant)
+    updated_at: datetime = Field(sa_type=Instant)

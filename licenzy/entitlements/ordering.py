@@ -1,0 +1,60 @@
+"""Which of several states of one Stripe object is the latest. Pure.
+
+Stripe's `created` has a resolution of one second and events arrive in any order. A numbered snapshot,
+read from Stripe after the fact, wins over all events; without one the second decides, then terminal
+states, then the chain of `previous_attributes` among events of the same second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from licenzy.entitlements.models import FactSource
+
+
+class StateLike(Protocol):
+    """A fact that tells the state of an object at one moment."""
+
+    source: FactSource
+    source_id: str
+    occurred_at: datetime
+    data: dict[str, Any]
+
+
+S = TypeVar("S", bound=StateLike)
+
+_TERMINAL = frozenset({"canceled", "incomplete_expired"})
+
+
+def latest(states: Sequence[S]) -> S:
+    """The state that holds, out of at least one."""
+    snapshots = [state for state in states if state.source is FactSource.SNAPSHOT]
+    if snapshots:
+        return max(snapshots, key=lambda state: int(state.data["snapshot"]))
+    last_second = max(state.occurred_at for state in states)
+    tied = sorted(
+        (state for state in states if state.occurred_at == last_second), key=lambda state: state.source_id
+    )
+    ended = [state for state in tied if _is_terminal(state.data)]
+    if ended:
+        return ended[-1]
+    unfollowed = [
+        state
+        for state in tied
+        if not any(_follows(other.data, state.data) for other in tied if other is not state)
+    ]
+    # A state that nothing is said to follow is the last; `created` never is while another one stands.
+    candidates = unfollowed or tied
+    return max(candidates, key=lambda state: (bool(state.data.get("previous")), state.source_id))
+
+
+def _is_terminal(data: Mapping[str, Any]) -> bool:
+    return data["status"] in _TERMINAL or data.get("event") == "customer.subscription.deleted"
+
+
+def _follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
+    """Whether `later` says that what it changed was, before, just as `earlier` has it."""
+    previous = later.get("previous") or {}
+    return bool(previous) and all(earlier.get(name) == value for name, value in previous.items())

@@ -1,0 +1,51 @@
+"""Reads of entitlements."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from licenzy.alignment.modes import Mode
+from licenzy.entitlements.decision import Decision, decide
+from licenzy.entitlements.models import Entitlement, Fact, Purchase
+
+
+def entitlements_of(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> list[Entitlement]:
+    """Everything the subject holds or held, newest first."""
+    return list(
+        db.exec(
+            select(Entitlement)
+            .where(
+                Entitlement.subject_id == subject_id,
+                Entitlement.project_id == project_id,
+                Entitlement.mode == mode,
+            )
+            .order_by(col(Entitlement.created_at).desc(), col(Entitlement.id).desc())
+        )
+    )
+
+
+def decide_for(
+    db: Session, *, project_id: str, mode: Mode, subject_id: str, now: datetime
+) -> Decision[Entitlement]:
+    """The plain access decision for one subject at `now`."""
+    return decide(entitlements_of(db, project_id=project_id, mode=mode, subject_id=subject_id), now)
+
+
+def facts_of(db: Session, *, project_id: str, mode: Mode, purchase_key: str) -> list[Fact]:
+    """The facts of one purchase, as recorded."""
+    return list(
+        db.exec(
+            select(Fact)
+            .where(Fact.project_id == project_id, Fact.mode == mode, Fact.purchase_key == purchase_key)
+            .order_by(col(Fact.recorded_at), col(Fact.id))
+        )
+    )
+
+
+def purchase_of(db: Session, *, project_id: str, mode: Mode, key: str) -> Purchase | None:
+    """The purchase with this key."""
+    return db.exec(
+        select(Purchase).where(Purchase.project_id == project_id, Purchase.mode == mode, Purchase.key == key)
+    ).first()

@@ -1,0 +1,210 @@
+"""Wires settings, database, gateway, doors and the command line; the only file that sees everything.
+
+What is heavy is imported where it is used: `licenzy serve` watches its children for the life of an
+installation and should not weigh as much as they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from licenzy.kit.clock import Clock, utc_now
+from licenzy.kit.resources import resource_dir
+from licenzy.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from click import Group
+    from flask import Flask
+
+    from licenzy.cli.wiring import Wiring
+    from licenzy.runtime import Runtime
+
+_WEBHOOK_BODY = 1024 * 1024
+_FORM_BODY = 64 * 1024
+_STATIC_SECONDS = 3600
+
+
+def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> Flask:
+    """The product as a Flask application; without settings they are read from the environment."""
+    from flask import Flask
+    from jinja2 import StrictUndefined
+    from whitenoise import WhiteNoise
+
+    from licenzy import api, hooks, portal
+    from licenzy.cli import attach
+
+    settings = settings or load_settings()
+    runtime = make_runtime(settings, clock)
+    static = resource_dir("static")
+    app = Flask(
+        "licenzy",
+        instance_path=str(settings.instance),
+        static_folder=str(static),
+        static_url_path="/static",
+        template_folder=str(resource_dir("templates")),
+    )
+    app.config.update(
+        SECRET_KEY=settings.secret_key,
+        TESTING=settings.testing,
+        MAX_CONTENT_LENGTH=_WEBHOOK_BODY,
+        MAX_FORM_MEMORY_SIZE=_FORM_BODY,
+        MAX_FORM_PARTS=200,
+    )
+    app.jinja_env.undefined = StrictUndefined
+    # A subject_ref in a path may hold `//` and end in `/`: neither may turn into a redirect.
+    app.url_map.merge_slashes = False
+    app.url_map.strict_slashes = False
+    app.extensions["licenzy"] = runtime
+    # The doors wrap it in turn, so that static files carry the portal's security headers too.
+    app.wsgi_app = WhiteNoise(  # type: ignore[method-assign]
+        app.wsgi_app, root=str(static), prefix="static/", max_age=_STATIC_SECONDS
+    )
+    for door in (api, hooks, portal):
+        door.register(app)
+    attach(app.cli, _wiring(settings, runtime))
+    if settings.trusted_proxies:
+        _trust_proxies(app, settings.trusted_proxies)
+    return app
+
+
+def make_runtime(settings: Settings, clock: Clock = utc_now) -> Runtime:
+    """The wired parts without any door: what the worker, the command line and the tests use."""
+    from licenzy.db.engine import make_engine
+    from licenzy.db.unit_of_work import Database
+    from licenzy.kit.seal import Seal
+    from licenzy.runtime import Runtime
+    from licenzy.stripe_gateway.client import StripeGateway
+
+    load_models()
+    return Runtime(
+        settings=settings,
+        database=Database(make_engine(settings.database_url, pool_size=settings.threads + 2)),
+        gateway=StripeGateway(
+            stripe_base=settings.stripe_api_base,
+            sandbox_base=settings.sandbox_url if settings.sandbox else None,
+            # Two threads of each process always stay free to answer access checks.
+            concurrent_calls=max(1, settings.threads - 2),
+        ),
+        seal=Seal(settings.encryption_keys),
+        clock=clock,
+    )
+
+
+def load_models() -> None:
+    """Import every table, so that the metadata and the foreign keys are whole."""
+    import licenzy.api_keys.models
+    import licenzy.catalog.models
+    import licenzy.checkout.models
+    import licenzy.connections.models
+    import licenzy.entitlements.models
+    import licenzy.idempotency.models
+    import licenzy.projects.models
+    import licenzy.stripe_events.models
+    import licenzy.subjects.models
+    import licenzy.workspace.models  # noqa: F401
+
+
+def sandbox_app(settings: Settings) -> Flask:
+    """The Stripe sandbox as an application of its own, with a storage of its own."""
+    from licenzy.sandbox import create_sandbox
+
+    return create_sandbox(
+        settings.instance / "sandbox.sqlite3",
+        control_token=settings.derived_secret("sandbox control"),
+        public_url=settings.sandbox_url,
+    )
+
+
+def command_line() -> Group:
+    """The `licenzy` command, which reads its settings from the environment when a command needs them."""
+    from licenzy.cli import make_command_line
+
+    return make_command_line(_wiring(None, None))
+
+
+def _wiring(settings: Settings | None, runtime: Runtime | None) -> Wiring:
+    """What the command line is handed, because it must not import what stands beside or above it."""
+    from licenzy.cli.wiring import Wiring
+
+    return Wiring(
+        settings=lambda: settings or load_settings(),
+        make_runtime=lambda wanted: runtime if runtime and wanted is settings else make_runtime(wanted),
+        run_web=_run_web,
+        run_worker=_run_worker,
+        run_sandbox=_run_sandbox,
+    )
+
+
+def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask]) -> None:
+    """Serve what `loader` gives for `target` with Granian, on the settings' address, until told to stop."""
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+    from granian.server import Server
+
+    Server(
+        target,
+        interface=Interfaces.WSGI,
+        address=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        blocking_threads=settings.threads,
+        backpressure=max(64, 16 * settings.threads),
+        respawn_failed_workers=True,
+        workers_kill_timeout=7,
+        log_level=LogLevels.warning,
+    ).serve(target_loader=loader)
+
+
+def _run_web(settings: Settings) -> None:
+    """Serve the product until told to stop."""
+    run_granian(settings, "licenzy:create_app", _load_in_web_process)
+
+
+def _load_in_web_process(_target: str) -> Flask:
+    """The application of one of Granian's processes, which ends with the process that began them all."""
+    from licenzy.cli import leash
+
+    leash.hold_on()
+    return create_app()
+
+
+def _run_worker(settings: Settings) -> None:
+    """Run the worker's loop until told to stop."""
+    import signal
+    import threading
+
+    from licenzy.worker import run_worker
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    run_worker(make_runtime(settings), stop=stop)
+
+
+def _run_sandbox(settings: Settings) -> None:
+    """Serve the Stripe sandbox on its own port until told to stop."""
+    import signal
+    import sys
+
+    import waitress
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: sys.exit(0))
+    waitress.serve(
+        sandbox_app(settings),
+        host=settings.host,
+        port=settings.port + 1,
+        threads=16,
+        ident=None,
+        clear_untrusted_proxy_headers=True,
+        _quiet=True,
+    )
+
+
+def _trust_proxies(app: Flask, hops: int) -> None:
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+        app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=0
+    )

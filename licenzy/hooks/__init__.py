@@ -1,0 +1,23 @@
+"""DOOR: Stripe's webhooks in."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from licenzy.hooks.stripe import receive_for_connection, receive_for_tenant
+
+
+def register(app: Flask) -> None:
+    """Attach the addresses that Stripe posts to; their guard is the signature."""
+    for rule, view in (
+        ("/v1/webhooks/stripe/tenant", receive_for_tenant),
+        ("/v1/webhooks/stripe/<connection_id>", receive_for_connection),
+    ):
+        app.add_url_rule(
+            rule,
+            endpoint=f"hooks.{view.__name__}",
+            view_func=view,
+            methods=["POST"],
+            provide_automatic_options=False,
+            strict_slashes=True,
+        )

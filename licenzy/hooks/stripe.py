@@ -1,0 +1,149 @@
+"""Verify the raw bytes, keep the event, and answer 2xx only after the commit."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterable
+
+import orjson
+from flask import Response, request
+from sqlmodel import Session
+
+from licenzy import errors
+from licenzy.alignment.modes import Mode
+from licenzy.connections.actions import webhook_secrets
+from licenzy.connections.models import Connection
+from licenzy.connections.queries import connection_by_id, connections_for_tenant_webhook
+from licenzy.kit.ids import new_id
+from licenzy.kit.json_strict import NotStrictJson, parse_object
+from licenzy.runtime import Runtime, runtime
+from licenzy.stripe_events.actions import keep_invalid, read_payload, receive
+from licenzy.stripe_gateway.signatures import verify
+
+MAX_BODY = 1024 * 1024
+MOST_SECRETS = 50
+"""How many secrets are tried for an event that does not name its connection."""
+_log = logging.getLogger("licenzy.hooks")
+
+
+def _answering(view: Callable[..., None]) -> Callable[..., Response]:
+    """Answers tell neither mode nor project, and are alike for an unknown address and a bad signature."""
+
+    @functools.wraps(view)
+    def call(**path: str) -> Response:
+        request_id = new_id("req")
+        try:
+            view(**path)
+        except errors.LicenzyError as error:
+            return _refuse(error, request_id)
+        except Exception:
+            # Nothing was committed: Stripe must send it again.
+            _log.exception("unexpected failure, request %s", request_id)
+            return _refuse(errors.DatabaseUnavailable("The event could not be kept."), request_id)
+        return _answer({"received": True}, 200, request_id)
+
+    return call
+
+
+@_answering
+def receive_for_connection(connection_id: str) -> None:
+    """`POST /v1/webhooks/stripe/<connection id>`: the address the portal shows."""
+    body = _body()
+    parts = runtime()
+    with parts.database.read() as db:
+        connection = connection_by_id(db, connection_id)
+    _receive(parts, body, [connection] if connection else [])
+
+
+@_answering
+def receive_for_tenant() -> None:
+    """`POST /v1/webhooks/stripe/tenant`: the connection is the one whose secret signed the body."""
+    body = _body()
+    parts = runtime()
+    with parts.database.read() as db:
+        candidates = _candidates(db, body)
+    _receive(parts, body, candidates)
+
+
+def _receive(parts: Runtime, body: bytes, candidates: Iterable[Connection]) -> None:
+    now = parts.clock()
+    header = request.environ.get("HTTP_STRIPE_SIGNATURE", "")
+    signers = [connection for connection in candidates if _signed(parts, connection, body, header)]
+    if len(signers) != 1:
+        verify(body, header, (), now=now)  # Raises, in the same time as for a known connection.
+        raise errors.SignatureInvalid
+    connection = signers[0]
+    try:
+        event = read_payload(body)
+    except errors.InvalidEvent:
+        with parts.database.write() as db:
+            keep_invalid(db, connection=connection, body=body, now=now)
+        raise
+    with parts.database.write() as db:
+        receive(db, connection=connection, event=event, body=body, now=now)
+
+
+def _signed(parts: Runtime, connection: Connection, body: bytes, header: str) -> bool:
+    now = parts.clock()
+    secrets = webhook_secrets(parts.seal, connection, now=now)
+    try:
+        verify(body, header, secrets, now=now)
+    except errors.SignatureInvalid:
+        return False
+    return True
+
+
+def _candidates(db: Session, body: bytes) -> list[Connection]:
+    """Whose secrets to try, narrowed by what the unverified body says of its mode and project."""
+    try:
+        claimed = parse_object(body)
+    except NotStrictJson:
+        return []
+    livemode = claimed.get("livemode")
+    if not isinstance(livemode, bool):
+        return []
+    data = claimed.get("data")
+    obj = data.get("object") if isinstance(data, dict) else None
+    metadata = obj.get("metadata") if isinstance(obj, dict) else None
+    project_id = metadata.get("licenzy_project") if isinstance(metadata, dict) else None
+    return connections_for_tenant_webhook(
+        db,
+        mode=Mode.of_livemode(livemode),
+        project_id=project_id if isinstance(project_id, str) else None,
+        most=MOST_SECRETS,
+    )
+
+
+def _body() -> bytes:
+    environ = request.environ
+    length = environ.get("CONTENT_LENGTH")
+    if not length:
+        if environ.get("HTTP_TRANSFER_ENCODING"):
+            raise errors.PayloadTooLarge("The body must be sent with a Content-Length.")
+        return b""
+    if int(length) > MAX_BODY:
+        raise errors.PayloadTooLarge
+    body: bytes = environ["wsgi.input"].read(int(length))
+    return body
+
+
+def _refuse(error: errors.LicenzyError, request_id: str) -> Response:
+    payload: dict[str, object] = {
+        "error": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "mode": None,
+        "request_id": request_id,
+    }
+    response = _answer(payload, error.status, request_id)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _answer(payload: dict[str, object], status: int, request_id: str) -> Response:
+    response = Response(orjson.dumps(payload), status, content_type="application/json; charset=utf-8")
+    response.headers["Licenzy-Request-Id"] = request_id
+    response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,120 @@
+"""Begin, finish and free a call under its Idempotency-Key.
+
+A call begins by taking the key under a lease, in a transaction of its own. It ends by storing its outcome,
+which every repeat is given again, or by freeing the key, so that a mended set-up works at the next
+try. A crash in between is cured by the lease running out.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, col, select, update
+from sqlmodel.sql.expression import SelectOfScalar
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.upsert import insert_unless_there
+from licenzy.errors import IdempotencyInProgress, IdempotencyKeyReused
+from licenzy.idempotency.models import IdempotencyKey
+
+LEASE = timedelta(seconds=30)
+"""Longer than any call under a key may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which key of whom: the same word in another project, mode or endpoint is another key."""
+
+    project_id: str
+    mode: Mode
+    endpoint: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A stored answer."""
+
+    status: int
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Either the outcome to give again, or the right to run as `holder`."""
+
+    replay: Outcome | None
+    holder: str
+    attempt_id: str | None
+    """The checkout attempt an earlier, unfinished call of this key made."""
+
+
+def begin(db: Session, scope: Scope, *, body_hash: str, now: datetime) -> Begun:
+    """Take the key. Raises IdempotencyKeyReused for another body, IdempotencyInProgress while one runs."""
+    holder = secrets.token_hex(8)
+    fresh = insert_unless_there(
+        db,
+        IdempotencyKey,
+        {
+            "project_id": scope.project_id,
+            "mode": scope.mode,
+            "endpoint": scope.endpoint,
+            "key": scope.key,
+            "body_hash": body_hash,
+            "holder": holder,
+            "leased_until": now + LEASE,
+            "created_at": now,
+        },
+    )
+    if fresh:
+        return Begun(None, holder, None)
+    row = db.exec(_row(scope).with_for_update().execution_options(populate_existing=True)).one()
+    if row.body_hash != body_hash:
+        raise IdempotencyKeyReused
+    if row.response_status is not None:
+        return Begun(Outcome(row.response_status, row.response_body or ""), holder, row.attempt_id)
+    if row.leased_until is not None and row.leased_until > now:
+        raise IdempotencyInProgress
+    row.holder = holder
+    row.leased_until = now + LEASE
+    db.flush()
+    return Begun(None, holder, row.attempt_id)
+
+
+def bind_attempt(db: Session, scope: Scope, *, attempt_id: str) -> None:
+    """Remember which checkout attempt this key stands for, whatever becomes of the call."""
+    db.exec(update(IdempotencyKey).where(*_is(scope)).values(attempt_id=attempt_id))
+
+
+def finish(db: Session, scope: Scope, *, outcome: Outcome) -> None:
+    """Store the outcome that every repeat is given."""
+    db.exec(
+        update(IdempotencyKey)
+        .where(*_is(scope), col(IdempotencyKey.response_status).is_(None))
+        .values(response_status=outcome.status, response_body=outcome.body, holder=None, leased_until=None)
+    )
+
+
+def free(db: Session, scope: Scope, *, holder: str) -> None:
+    """End without an outcome: the next call with the same body runs again."""
+    db.exec(
+        update(IdempotencyKey)
+        .where(*_is(scope), col(IdempotencyKey.holder) == holder)
+        .values(holder=None, leased_until=None)
+    )
+
+
+def _row(scope: Scope) -> SelectOfScalar[IdempotencyKey]:
+    return select(IdempotencyKey).where(*_is(scope))
+
+
+def _is(scope: Scope) -> tuple[ColumnElement[bool], ...]:
+    return (
+        col(IdempotencyKey.project_id) == scope.project_id,
+        col(IdempotencyKey.mode) == scope.mode,
+        col(IdempotencyKey.endpoint) == scope.endpoint,
+        col(IdempotencyKey.key) == scope.key,
+    )

@@ -1,0 +1,1 @@
+"""Tools that know neither the business nor HTTP."""

@@ -1,0 +1,34 @@
+"""The one clock. Everything that depends on time takes `now` as an argument; doors ask a `Clock`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+Clock = Callable[[], datetime]
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc_now() -> datetime:
+    """The current instant, aware, in UTC."""
+    return datetime.now(UTC)
+
+
+def rfc3339(instant: datetime) -> str:
+    """`2026-11-23T09:30:00Z`: UTC with `Z`, to the second, as `/v1` and webhooks write instants."""
+    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def from_unix(seconds: int | float) -> datetime:
+    """An instant from Stripe's Unix seconds. Raises OverflowError beyond year 9999."""
+    return EPOCH + timedelta(seconds=seconds)
+
+
+def to_micros(instant: datetime) -> int:
+    """Microseconds since 1970 in UTC, the form instants have in the database."""
+    return (instant - EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(micros: int) -> datetime:
+    """The inverse of `to_micros`."""
+    return EPOCH + timedelta(microseconds=micros)

@@ -1,0 +1,56 @@
+"""Forms are taken from our own pages only: by token, and by what the browser says of their origin."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import g, request
+from flask_wtf.csrf import generate_csrf, validate_csrf
+from werkzeug.exceptions import Forbidden
+from wtforms import ValidationError
+
+FORM_MAX_BYTES = 256 * 1024
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class FormNotOurs(Forbidden):
+    """A form came without the token of its session, or from another site."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This form was not sent from a page of this session, so nothing was changed. "
+            "Go back, reload the page and try again."
+        )
+
+
+def check_form_origin() -> None:
+    """Refuse writes that do not come from a page of ours. Raises FormNotOurs.
+
+    It runs for the portal's pages only: the API takes no cookies and needs no token.
+    """
+    request.max_content_length = FORM_MAX_BYTES
+    if request.method in _READS:
+        return
+    if _is_cross_site():
+        raise FormNotOurs
+    token = request.headers.get("X-CSRFToken") or request.form.get("csrf_token")
+    try:
+        # Compared as ASCII: other characters would be a TypeError in the library.
+        validate_csrf(token if token and token.isascii() else None)
+    except ValidationError:
+        raise FormNotOurs from None
+    g.csrf_valid = True  # Tells Flask-WTF's forms that their token has been checked.
+
+
+def csrf_token() -> str:
+    """The token of the visitor's session, for forms and for htmx."""
+    return str(generate_csrf())
+
+
+def _is_cross_site() -> bool:
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in {"same-origin", "none"}
+    origin = request.headers.get("Origin", "null")
+    # Pages with a no-referrer policy send "null" from older browsers; the token decides then.
+    return origin != "null" and urlsplit(origin).netloc.lower() != request.host.lower()

@@ -1,0 +1,91 @@
+"""Refusals as pages. Under `/v1` the API's own answers are given instead."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, current_app, make_response, render_template, request
+from werkzeug.exceptions import HTTPException
+
+from licenzy.errors import LicenzyError
+from licenzy.portal.respond import wants_script
+
+_TITLES = {
+    400: "This request cannot be read",
+    401: "Please sign in",
+    403: "Not allowed",
+    404: "There is nothing here",
+    405: "That cannot be done here",
+    409: "That cannot be done right now",
+    413: "That is too much to send",
+    422: "Something is missing",
+    429: "Slow down a little",
+    500: "Something went wrong on our side",
+    502: "Stripe refused the call",
+    503: "Back in a moment",
+    504: "Stripe did not answer in time",
+}
+_SENTENCES = {
+    400: "The browser sent something this page does not understand.",
+    403: "Your role does not allow this.",
+    404: "The address may be mistyped, or the page belongs to a workspace you are not in.",
+    405: "This address does not take that kind of request.",
+    413: "The form is larger than this server takes.",
+    422: "One of the fields has a wrong value.",
+    500: "The error has been logged. Nothing you entered was saved halfway.",
+}
+
+
+def answer_errors(app: Flask) -> None:
+    """Answer refusals and failures of any page in the look of the portal."""
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(LicenzyError, _refusal)
+
+
+def _http_error(error: HTTPException) -> Response:
+    answer = _by_api(error)
+    if answer is not None:
+        return answer
+    status = error.code or 500
+    if error.response is not None or status < 400:  # A redirect, or an answer made on purpose.
+        return make_response(error.get_response())
+    own_words = error.description if error.description != type(error).description else None
+    if status >= 500 or not own_words:
+        own_words = _SENTENCES.get(status)
+    response = _error_page(status, message=own_words, hint=None)
+    allowed = getattr(error, "valid_methods", None)
+    if allowed:
+        response.headers["Allow"] = ", ".join(sorted(allowed))
+    return response
+
+
+def _refusal(error: LicenzyError) -> Response:
+    answer = _by_api(error)
+    if answer is not None:
+        return answer
+    response = _error_page(error.status, message=error.message, hint=error.hint)
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _by_api(error: Exception) -> Response | None:
+    answer = current_app.extensions.get("licenzy_api_errors")
+    if answer is None or request.path.lstrip("/").partition("/")[0] != "v1":
+        return None
+    return make_response(answer(error))
+
+
+def _error_page(status: int, *, message: str | None, hint: str | None) -> Response:
+    """The page, or for htmx a notice that it puts at the top of the page it stands on.
+
+    Nothing here reads the database or the visitor: it must work when neither can be had.
+    """
+    title = _TITLES.get(status, "That did not work")
+    template = "errors/_notice.html" if wants_script() else "errors/page.html"
+    text = render_template(template, status=status, title=title, message=message, hint=hint)
+    response = make_response(text, status)
+    response.headers["Cache-Control"] = "no-store"
+    response.vary.add("HX-Request")
+    if wants_script():
+        response.headers["HX-Retarget"] = "#notices"
+        response.headers["HX-Reswap"] = "innerHTML"
+    return response

@@ -1,0 +1,44 @@
+"""Forms of the Stripe connection. What is pasted into them is never put back into a page."""
+
+from __future__ import annotations
+
+from wtforms import BooleanField, HiddenField, StringField
+from wtforms.validators import Length
+
+from licenzy.portal.forms.portal_form import PortalForm
+from licenzy.portal.forms.secret_field import SecretField
+
+
+class StripeKeyForm(PortalForm):
+    stripe_key = SecretField(
+        "Stripe secret or restricted key",
+        validators=[Length(max=400)],
+        description="At Stripe: Developers, API keys. It is stored encrypted and never shown again.",
+    )
+    confirmed = BooleanField("Yes, move this side of the project to the other Stripe account")
+    back = HiddenField()
+
+
+class SandboxForm(PortalForm):
+    confirmed = BooleanField("Yes, move this side of the project to the built-in sandbox")
+    back = HiddenField()
+
+
+class WebhookSecretForm(PortalForm):
+    webhook_secret = SecretField(
+        "Webhook signing secret",
+        validators=[Length(max=400)],
+        description="It begins with whsec_ and stands on the endpoint’s page at Stripe.",
+    )
+    back = HiddenField()
+
+
+class EndpointForm(PortalForm):
+    rotate = HiddenField()
+    back = HiddenField()
+
+
+class TypedForm(PortalForm):
+    """For what cannot be undone in live: the name of the thing, typed."""
+
+    typed = StringField()

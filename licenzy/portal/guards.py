@@ -1,0 +1,119 @@
+"""Guards: every route carries exactly one of `public`, `signed_in` and `project_page`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from flask import abort, g, request, url_for
+from flask.typing import ResponseReturnValue
+
+from licenzy.alignment.modes import Mode
+from licenzy.portal.respond import current_page, go
+from licenzy.portal.visitors import Visitor, visitor
+from licenzy.projects.models import Project
+from licenzy.projects.queries import project_for
+from licenzy.runtime import runtime
+from licenzy.workspace.audit import Actor
+from licenzy.workspace.models import Role
+
+View = Callable[..., ResponseReturnValue]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One project in one mode, and the person looking at it."""
+
+    project: Project
+    mode: Mode
+    role: Role
+    user: Visitor
+
+    @property
+    def project_id(self) -> str:
+        return self.project.id
+
+    @property
+    def actor(self) -> Actor:
+        """Who is to be written in the audit log."""
+        return self.user.actor
+
+    def may(self, role: Role | str) -> bool:
+        """Whether the person may do what `role` may; templates ask with the word."""
+        return self.role.at_least(Role(role))
+
+
+def public(view: View) -> View:
+    """Anybody may open this page."""
+    return _marked(view, "public")
+
+
+def signed_in(view: View) -> View:
+    """A page for who is signed in; the view gets the `Visitor` first. Others are asked to sign in."""
+
+    @wraps(view)
+    def guarded(**values: Any) -> ResponseReturnValue:
+        user = visitor()
+        return _ask_to_sign_in() if user is None else view(user, **values)
+
+    return _marked(guarded, "signed_in")
+
+
+def project_page(role: Role) -> Callable[[View], View]:
+    """A page under `/projects/<project_id>/<mode:mode>/…` for members with at least `role`.
+
+    The view gets the `Side` first, in place of `project_id` and `mode`. A foreign project is not found;
+    a role too low is refused.
+    """
+
+    def decorate(view: View) -> View:
+        @wraps(view)
+        def guarded(project_id: str, mode: Mode, **values: Any) -> ResponseReturnValue:
+            user = visitor()
+            if user is None:
+                return _ask_to_sign_in()
+            side = _side(user, project_id, mode)
+            if not side.may(role):
+                abort(403, f"Your role here is {side.role.value}; this needs the role {role.value}.")
+            return view(side, **values)
+
+        return _marked(guarded, f"project:{role.value}")
+
+    return decorate
+
+
+def fresh(view: View) -> View:
+    """For changing credentials, and inside of the guard: asks for the password unless given recently."""
+
+    @wraps(view)
+    def guarded(*args: Any, **values: Any) -> ResponseReturnValue:
+        user = visitor()
+        if user is not None and user.fresh:
+            return view(*args, **values)
+        return go(url_for("portal.confirm", next=current_page()))
+
+    guarded.needs_fresh = True  # type: ignore[attr-defined]
+    return guarded
+
+
+def _side(user: Visitor, project_id: str, mode: Mode) -> Side:
+    with runtime().database.read() as db:
+        found = project_for(db, user_id=user.user_id, project_id=project_id)
+    if found is None:
+        abort(404)
+    project, role = found
+    side = Side(project=project, mode=mode, role=role, user=user)
+    g.side = side  # For the layout: the frame's colour, the switch, the navigation.
+    return side
+
+
+def _ask_to_sign_in() -> ResponseReturnValue:
+    page = current_page()
+    return go(url_for("portal.sign_in", next=page) if request.path != "/" else url_for("portal.sign_in"))
+
+
+def _marked(view: View, guard: str) -> View:
+    view.guard = guard  # type: ignore[attr-defined]
+    return view

@@ -1,0 +1,33 @@
+"""The start page of one side: how far the set-up is, what does not fit, what there is."""
+
+from __future__ import annotations
+
+from flask.typing import ResponseReturnValue
+
+from licenzy.portal.blueprint import portal
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.respond import show
+from licenzy.runtime import runtime
+from licenzy.setup.findings import findings
+from licenzy.setup.queries import counts, setup_facts
+from licenzy.setup.rules import current, done_count, steps
+from licenzy.workspace.models import Role
+
+
+@portal.get("/projects/<project_id>/<mode:mode>")
+@project_page(Role.VIEWER)
+def overview(side: Side) -> ResponseReturnValue:
+    """The state of this side at a glance."""
+    with runtime().database.read() as db:
+        facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
+        counted = counts(db, project_id=side.project_id, mode=side.mode)
+    listed = steps(facts)
+    return show(
+        "overview/page.html",
+        facts=facts,
+        steps=listed,
+        next_step=current(listed),
+        done=done_count(listed),
+        findings=findings(facts),
+        counts=counted,
+    )

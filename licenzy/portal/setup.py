@@ -1,0 +1,140 @@
+"""The set-up wizard, and the first purchase as it happens."""
+
+from __future__ import annotations
+
+import hashlib
+
+from flask import abort, request, url_for
+from flask.typing import ResponseReturnValue
+
+from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
+from licenzy.connections.queries import connection_of
+from licenzy.errors import LicenzyError
+from licenzy.idempotency.actions import Scope
+from licenzy.portal.blueprint import portal
+from licenzy.portal.forms.purchase import PurchaseForm
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.panels import purchase_panel, step_page
+from licenzy.portal.respond import go, show
+from licenzy.runtime import runtime
+from licenzy.setup.facts import JourneyFacts
+from licenzy.setup.journey import Timeline, timeline
+from licenzy.setup.queries import connection_facts, journey_facts, setup_facts
+from licenzy.setup.rules import StepName, current, steps
+from licenzy.workspace.models import Role
+
+_SIDE = "/projects/<project_id>/<mode:mode>"
+
+
+@portal.get(f"{_SIDE}/setup")
+@project_page(Role.VIEWER)
+def setup(side: Side) -> ResponseReturnValue:
+    """Where the set-up stands: leads to the step to go on with."""
+    with runtime().database.read() as db:
+        facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
+    return go(url_for("portal.setup_step", step=current(steps(facts)).name.value))
+
+
+@portal.get(f"{_SIDE}/setup/<step>")
+@project_page(Role.VIEWER)
+def setup_step(side: Side, step: str) -> ResponseReturnValue:
+    """One step of the wizard, with what proves it."""
+    name = _step_named(step)
+    if name is not StepName.PURCHASE:
+        return step_page(side, name)
+    journey, line = _watched(side, request.args.get("attempt"))
+    return step_page(side, name, journey=journey, timeline=line)
+
+
+@portal.get(f"{_SIDE}/setup/webhook/proof")
+@project_page(Role.VIEWER)
+def webhook_proof(side: Side) -> ResponseReturnValue:
+    """Whether a signed event has arrived; asked again and again while the step waits."""
+    with runtime().database.read() as db:
+        facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
+    listed = steps(facts)
+    step = listed[StepName.WEBHOOK.number - 1]
+    over = facts.connection is None or facts.connection.proven or facts.connection.secret_saved_at is None
+    status = 286 if over else 200
+    return show(
+        "setup/_proof.html",
+        "setup/_proof.html",
+        status=status,
+        step=step,
+        steps=listed,
+        over=over,
+        polled=True,
+    )
+
+
+@portal.post(f"{_SIDE}/setup/purchase")
+@project_page(Role.ADMIN)
+def start_purchase(side: Side) -> ResponseReturnValue:
+    """Open a Checkout Session as the merchant's backend would, by the same verb."""
+    form = PurchaseForm()
+    panel = purchase_panel(side, {"purchase_form": form})
+    if form.validate():
+        try:
+            return go(_watch_url(_sell(side, form)))
+        except LicenzyError as error:
+            form.refuse(error)
+            if error.hint and not error.fields:
+                form.form_errors.append(error.hint)
+    return step_page(side, StepName.PURCHASE, "setup/_purchase_form.html", status=422, **panel)
+
+
+@portal.get(f"{_SIDE}/setup/purchase/<attempt_id>/timeline")
+@project_page(Role.VIEWER)
+def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
+    """The purchase as far as it has come; asked again and again until there is nothing to wait for."""
+    journey, line = _watched(side, attempt_id)
+    assert line is not None
+    with runtime().database.read() as db:
+        facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
+    listed = steps(facts)
+    return show(
+        "setup/_timeline.html",
+        "setup/_timeline.html",
+        status=286 if line.over else 200,
+        journey=journey,
+        timeline=line,
+        steps=listed,
+        step=listed[StepName.PURCHASE.number - 1],
+        polled=True,
+    )
+
+
+def _step_named(word: str) -> StepName:
+    try:
+        return StepName(word)
+    except ValueError:
+        abort(404)
+
+
+def _watched(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, Timeline | None]:
+    """The purchase with this id, else the one that proves the set-up, as a timeline."""
+    now = runtime().clock()
+    with runtime().database.read() as db:
+        connection = connection_facts(connection_of(db, project_id=side.project_id, mode=side.mode))
+        if attempt_id is not None:
+            journey: JourneyFacts | None = journey_facts(
+                db, project_id=side.project_id, mode=side.mode, attempt_id=attempt_id, now=now
+            )
+        else:
+            journey = setup_facts(db, project_id=side.project_id, mode=side.mode, now=now).journey
+    return journey, timeline(journey, connection, now) if journey else None
+
+
+def _sell(side: Side, form: PurchaseForm) -> str:
+    """The id of the attempt."""
+    parts = runtime()
+    seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
+    asked = CheckoutRequest(subject_ref=form.subject_ref.data, product_code=form.product_code.data)
+    scope = Scope(side.project_id, side.mode, "portal/purchase", form.once.data)
+    same = hashlib.sha256(repr(asked).encode()).hexdigest()
+    attempt_id: str = open_session(seller, request=asked, scope=scope, body_hash=same).answer["attempt_id"]
+    return attempt_id
+
+
+def _watch_url(attempt_id: str) -> str:
+    return url_for("portal.setup_step", step=StepName.PURCHASE.value, attempt=attempt_id)

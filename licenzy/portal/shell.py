@@ -1,0 +1,142 @@
+"""What templates may use on every page: addresses of static files, the navigation, the mode switch."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, current_app, g, request, url_for
+from jinja2 import StrictUndefined
+
+from licenzy.kit.clock import rfc3339
+from licenzy.kit.money import format_amount
+from licenzy.kit.resources import resource_dir
+from licenzy.portal.csrf import csrf_token
+from licenzy.portal.guards import Side
+from licenzy.portal.visitors import visitor
+from licenzy.runtime import runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of a project's navigation."""
+
+    endpoint: str
+    label: str
+    icon: str
+
+
+NAVIGATION = (
+    Entry("portal.overview", "Overview", "home"),
+    Entry("portal.setup", "Set-up", "checklist"),
+    Entry("portal.products", "Products", "package"),
+    Entry("portal.api_keys", "API keys", "key"),
+    Entry("portal.connection", "Stripe connection", "plug-connected"),
+    Entry("portal.project_settings", "Settings", "settings"),
+)
+
+
+def furnish(app: Flask) -> None:
+    """Make the names below known to all templates, and unknown names an error."""
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals.update(
+        asset_url=asset_url,
+        csrf_token=csrf_token,
+        mode_switch_url=mode_switch_url,
+        navigation=navigation,
+        side=current_side,
+        visitor=visitor,
+    )
+    app.jinja_env.filters.update(
+        ago=ago, amount=format_amount, browser_name=browser_name, day=day, instant=instant, moment=rfc3339
+    )
+    app.url_defaults(_stay_on_this_side)
+
+
+def asset_url(path: str) -> str:
+    """The address of a static file, changing with its content so that it may be cached for good."""
+    return f"/static/{path}?v={_content_hash(resource_dir('static') / path)}"
+
+
+@cache
+def _content_hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def current_side() -> Side:
+    """The project and mode of this page."""
+    side: Side = g.side
+    return side
+
+
+def navigation() -> list[Entry]:
+    """The pages of a project that this installation has."""
+    return [entry for entry in NAVIGATION if entry.endpoint in current_app.view_functions]
+
+
+def mode_switch_url(section: str) -> str:
+    """The same page in the other mode; for a page about one record, the page that lists such records.
+
+    `section` is the endpoint of that list: records belong to one mode.
+    """
+    values = dict(request.view_args or {})
+    values["mode"] = current_side().mode.other
+    rule = request.url_rule
+    same = rule is not None and "GET" in (rule.methods or ()) and set(values) == {"project_id", "mode"}
+    endpoint = request.endpoint if same and request.endpoint else section
+    return url_for(endpoint, project_id=values["project_id"], mode=values["mode"])
+
+
+def ago(at: datetime | None) -> str:
+    """`just now`, `5 minutes ago`, `yesterday`, or the day; `never` for None."""
+    if at is None:
+        return "never"
+    seconds = int((runtime().clock() - at).total_seconds())
+    for limit, size, word in ((3600, 60, "minute"), (86_400, 3600, "hour"), (30 * 86_400, 86_400, "day")):
+        if 60 <= seconds < limit:
+            count = seconds // size
+            return f"{count} {word}{'' if count == 1 else 's'} ago"
+    return "just now" if seconds < 60 else day(at)
+
+
+def day(at: datetime) -> str:
+    """`23 Nov 2026`, in UTC."""
+    return f"{at.day} {at:%b %Y}"
+
+
+def instant(at: datetime) -> str:
+    """`23 Nov 2026, 09:30 UTC`."""
+    return f"{day(at)}, {at:%H:%M} UTC"
+
+
+def browser_name(user_agent: str) -> str:
+    """`Firefox on Linux`: a guess that is good enough to recognise one's own browsers by."""
+    browsers = (("Edg/", "Edge"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+    systems = (
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Android", "Android"),
+        ("Windows", "Windows"),
+        ("Mac OS", "macOS"),
+        ("Linux", "Linux"),
+    )
+    browser = next((name for mark, name in browsers if mark in user_agent), None)
+    system = next((name for mark, name in systems if mark in user_agent), None)
+    return " on ".join(part for part in (browser, system) if part) or "Unknown browser"
+
+
+def _stay_on_this_side(endpoint: str, values: dict[str, Any]) -> None:
+    """Let links between the pages of a project leave out its id and mode."""
+    side = g.get("side")
+    if side is None or not endpoint.startswith("portal."):
+        return
+    expects = current_app.url_map.is_endpoint_expecting
+    for name, value in (("project_id", side.project_id), ("mode", side.mode)):
+        if name not in values and expects(endpoint, name):
+            values[name] = value

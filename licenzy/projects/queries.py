@@ -1,0 +1,44 @@
+"""Reads of projects, always through the workspaces a person belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlmodel import Session, col, select
+
+from licenzy.alignment.modes import Mode
+from licenzy.projects.models import Project, ProjectSide
+from licenzy.workspace.models import Membership, Role
+
+
+def project_for(db: Session, *, user_id: str, project_id: str) -> tuple[Project, Role] | None:
+    """A project and this person's role in it; None when it is foreign or does not exist."""
+    found = db.exec(
+        select(Project, Membership.role)
+        .join(Membership, col(Membership.workspace_id) == col(Project.workspace_id))
+        .where(Project.id == project_id, Membership.user_id == user_id)
+    ).first()
+    return None if found is None else (found[0], Role(found[1]))
+
+
+def projects_for(db: Session, *, user_id: str) -> Sequence[tuple[Project, Role]]:
+    """All projects this person may see, oldest first, with the role in each."""
+    found = db.exec(
+        select(Project, Membership.role)
+        .join(Membership, col(Membership.workspace_id) == col(Project.workspace_id))
+        .where(Membership.user_id == user_id)
+        .order_by(col(Project.id))
+    )
+    return [(project, Role(role)) for project, role in found]
+
+
+def projects_in(db: Session, *, workspace_id: str) -> Sequence[Project]:
+    """The projects of a workspace, oldest first; for the command line."""
+    return db.exec(
+        select(Project).where(Project.workspace_id == workspace_id).order_by(col(Project.id))
+    ).all()
+
+
+def side_of(db: Session, *, project_id: str, mode: Mode) -> ProjectSide:
+    """What the project has chosen for this mode. Every project has both sides from its beginning."""
+    return db.get_one(ProjectSide, (project_id, mode))

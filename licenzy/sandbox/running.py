@@ -1,0 +1,19 @@
+"""What the parts of a running sandbox share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from licenzy.sandbox.misbehaviour import RateLimit
+from licenzy.sandbox.sender import Sender
+from licenzy.sandbox.store import Store
+
+
+@dataclass(frozen=True)
+class Running:
+    store: Store
+    sender: Sender
+    public_url: str
+    control_token: str
+    allow_live: bool
+    rate_limit: RateLimit = field(default_factory=RateLimit)

@@ -1,0 +1,95 @@
+"""Where the sandbox remembers everything: one SQLite file, written ahead, so that a killed process loses
+nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS accounts (
+    scope TEXT PRIMARY KEY,            -- account id and mode: Stripe keeps an account's two modes apart
+    id TEXT NOT NULL, livemode INTEGER NOT NULL, name TEXT NOT NULL, reference TEXT,
+    capability TEXT NOT NULL UNIQUE,   -- the unguessable part of the console's address
+    clock_id TEXT NOT NULL, clock_offset INTEGER NOT NULL DEFAULT 0,
+    created INTEGER NOT NULL, misbehaviour TEXT NOT NULL DEFAULT '{}',
+    UNIQUE (reference, livemode));
+CREATE TABLE IF NOT EXISTS keys (
+    secret TEXT PRIMARY KEY, scope TEXT NOT NULL REFERENCES accounts, permissions TEXT,
+    created INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS objects (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL REFERENCES accounts, id TEXT NOT NULL,
+    kind TEXT NOT NULL, created INTEGER NOT NULL, version INTEGER NOT NULL DEFAULT 1,
+    deleted INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL, UNIQUE (scope, id));
+CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (scope, kind, seq);
+CREATE INDEX IF NOT EXISTS objects_by_id ON objects (id);
+CREATE TABLE IF NOT EXISTS posts (         -- one event on its way to one webhook endpoint
+    number INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL REFERENCES accounts,
+    event TEXT NOT NULL, endpoint TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'pending',
+    attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL, last_status INTEGER, last_error TEXT,
+    sent_at REAL);
+CREATE INDEX IF NOT EXISTS posts_due ON posts (status, due);
+CREATE INDEX IF NOT EXISTS posts_by_event ON posts (scope, event);
+CREATE TABLE IF NOT EXISTS idempotency (
+    scope TEXT NOT NULL REFERENCES accounts, key TEXT NOT NULL, endpoint TEXT NOT NULL,
+    fingerprint TEXT NOT NULL, status INTEGER, body TEXT, request_id TEXT NOT NULL, PRIMARY KEY (scope, key));
+"""
+
+
+class Store:
+    """Connections to the file, one per thread, and the two ways to use them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._open: list[sqlite3.Connection] = []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connection()
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript(_TABLES)
+        # A key whose request was running when the process died did no work: the work and its outcome are one
+        # commit.
+        connection.execute("DELETE FROM idempotency WHERE status IS NULL")
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that may write, begun immediately: SQLite has one writer, and a late upgrade would
+        fail."""
+        connection = self._connection()
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that sees one moment of the file."""
+        connection = self._connection()
+        connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        for connection in self._open:
+            connection.close()
+        self._open.clear()
+        self._local = threading.local()
+
+    def _connection(self) -> sqlite3.Connection:
+        held: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if held is None:
+            held = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+            held.row_factory = sqlite3.Row
+            held.execute("PRAGMA foreign_keys = ON")
+            held.execute("PRAGMA synchronous = NORMAL")
+            self._local.connection = held
+            self._open.append(held)
+        return held

@@ -1,0 +1,225 @@
+"""The timeline of one purchase: what happened, what is awaited, and what is likely wrong. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from licenzy.checkout.models import AttemptStatus
+from licenzy.connections.models import Provider
+from licenzy.setup.facts import ConnectionFacts, EventFacts, JourneyFacts
+from licenzy.stripe_events.models import EventStatus
+
+PATIENCE = timedelta(seconds=45)
+"""After this long without progress the likely cause is named instead of waiting on."""
+
+
+class TickState(StrEnum):
+    """One line of the timeline: done, the one awaited now, still to come, or gone wrong."""
+
+    DONE = "done"
+    CURRENT = "current"
+    WAITING = "waiting"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One line of the timeline with its evidence."""
+
+    title: str
+    state: TickState
+    evidence: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What most likely holds a purchase up, and what to do; `page` is the endpoint that mends it."""
+
+    code: str
+    says: str
+    fix: str
+    page: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """A purchase as shown while it happens."""
+
+    ticks: tuple[Tick, ...]
+    cause: Cause | None
+    complete: bool
+    over: bool
+    """Whether there is nothing more to wait for: it is complete, or cannot get any further."""
+
+
+def timeline(journey: JourneyFacts, connection: ConnectionFacts | None, now: datetime) -> Timeline:
+    """The five lines of a purchase, and the likely cause once it has stood still for `PATIENCE`."""
+    complete = journey.granted and journey.allowed
+    failed = journey.status is AttemptStatus.FAILED and not journey.granted
+    ticks = _ticks(journey, connection)
+    if failed:
+        ticks = _with_failure(ticks)
+    cause = None if complete else _cause(journey, connection, now)
+    return Timeline(ticks=ticks, cause=cause, complete=complete, over=complete or failed)
+
+
+def _ticks(journey: JourneyFacts, connection: ConnectionFacts | None) -> tuple[Tick, ...]:
+    event = journey.event
+    arrived, told = (event.received_at, f"{event.type} · {event.event_id}") if event else (None, None)
+    secret = f"with {connection.secret_masked}" if connection and connection.secret_masked else None
+    done = [
+        journey.session_id is not None,
+        event is not None,
+        event is not None,  # Only events with a good signature are stored.
+        journey.granted,
+        journey.granted and journey.allowed,
+    ]
+    lines = [
+        ("Checkout Session created at Stripe", journey.session_id, journey.created_at),
+        ("Stripe’s event arrived", told, arrived),
+        ("Signature verified", secret, arrived),
+        ("Entitlement granted", journey.entitlement_id, journey.granted_at),
+        ("Access check answers true", f"allowed: true for {journey.subject_ref}", journey.granted_at),
+    ]
+    awaited = done.index(False) if False in done else len(done)
+    return tuple(
+        Tick(
+            title,
+            _state(index, awaited),
+            evidence if index < awaited else None,
+            at if index < awaited else None,
+        )
+        for index, (title, evidence, at) in enumerate(lines)
+    )
+
+
+def _state(index: int, awaited: int) -> TickState:
+    if index < awaited:
+        return TickState.DONE
+    return TickState.CURRENT if index == awaited else TickState.WAITING
+
+
+def _with_failure(ticks: tuple[Tick, ...]) -> tuple[Tick, ...]:
+    return tuple(
+        Tick(
+            tick.title,
+            TickState.FAILED if tick.state is TickState.CURRENT else tick.state,
+            tick.evidence,
+            tick.at,
+        )
+        for tick in ticks
+    )
+
+
+def _cause(journey: JourneyFacts, connection: ConnectionFacts | None, now: datetime) -> Cause | None:
+    """What is certain is said at once; what is only likely, after `PATIENCE`."""
+    if journey.status is AttemptStatus.FAILED and not journey.granted:
+        return _failed(journey)
+    if connection is None or connection.secret_saved_at is None:
+        return Cause(
+            "webhook_secret_missing",
+            "The webhook signing secret of this mode is missing, so the payment cannot be noticed.",
+            "Set the webhook up, then pay again.",
+            "portal.connection",
+        )
+    if journey.event is not None:
+        return _event_without_effect(journey, journey.event, now)
+    if journey.session_id is None and journey.reason is not None:
+        return Cause(
+            "stripe_refused",
+            f"Stripe refused to open a Checkout Session ({journey.reason}).",
+            "Check the product’s price and the Stripe connection, then start again.",
+            "portal.products",
+        )
+    if now - journey.created_at < PATIENCE:
+        return None
+    if journey.session_id is None:
+        return Cause(
+            "stripe_did_not_answer",
+            "Stripe has not answered the request to open a Checkout Session.",
+            "Start the purchase again: it is safe, nothing was charged.",
+        )
+    return _no_event(journey, connection)
+
+
+def _failed(journey: JourneyFacts) -> Cause:
+    if journey.reason == "expired":
+        return Cause(
+            "session_expired",
+            "The payment page was closed or ran out before anything was paid.",
+            "Start a new purchase and pay it on the hosted page.",
+        )
+    if journey.reason == "payment_failed":
+        return Cause("payment_failed", "The payment itself failed at Stripe.", "Start a new purchase.")
+    said = f" ({journey.reason})" if journey.reason else ""
+    return Cause(
+        "attempt_failed",
+        f"The purchase failed before it was paid{said}.",
+        "Check the Stripe connection and the product’s price, then start a new purchase.",
+        "portal.connection",
+    )
+
+
+def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetime) -> Cause | None:
+    if event.status is EventStatus.WRONG_MODE:
+        return Cause(
+            "event_of_other_mode",
+            "The event arrived, but it belongs to the other mode, so it was kept and not applied.",
+            "Send this mode’s events to this address only.",
+            "portal.connection",
+        )
+    if event.status in {EventStatus.FAILED, EventStatus.INVALID}:
+        said = f": {event.note}" if event.note else "."
+        return Cause(
+            "event_failed",
+            f"The event arrived, but applying it failed{said}",
+            "It is stored safely and tried again by itself.",
+        )
+    if journey.granted:
+        return Cause(
+            "not_available",
+            f"The entitlement was granted, but the check says no now: {journey.refusal or 'unknown'}.",
+            "Start a new purchase to see the check turn true.",
+        )
+    if journey.status is AttemptStatus.PROCESSING:
+        return Cause(
+            "awaiting_payment",
+            "The checkout is complete, and the money is still on its way, as with bank debits.",
+            "Access follows when Stripe tells that it arrived.",
+        )
+    if now - event.received_at < PATIENCE:
+        return None
+    return Cause(
+        "nothing_granted",
+        "The event arrived, but did not lead to an entitlement.",
+        "Stripe’s event for the paid invoice may be missing: the endpoint must subscribe to all events "
+        "listed on the connection page.",
+        "portal.connection",
+    )
+
+
+def _no_event(journey: JourneyFacts, connection: ConnectionFacts) -> Cause:
+    if connection.proven or journey.last_event_at is not None:
+        return Cause(
+            "not_paid_yet",
+            "Other events arrive well, but none for this session: it has probably not been paid yet.",
+            "Open the payment page and finish the payment.",
+        )
+    if connection.provider is Provider.SANDBOX:
+        return Cause(
+            "not_paid_yet",
+            "No event has arrived. The payment page has probably not been finished yet.",
+            "Open the payment page and pay. If you have paid, set the webhook up again.",
+            "portal.connection",
+        )
+    return Cause(
+        "webhook_never_proven",
+        "Stripe has never reached this installation with a good signature. If you have paid: there is no "
+        "endpoint at Stripe for the address shown, `stripe listen` is not running, or the signing secret "
+        "is that of another endpoint.",
+        "Compare the address and the signing secret with Stripe’s webhook page.",
+        "portal.connection",
+    )

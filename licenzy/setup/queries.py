@@ -1,0 +1,228 @@
+"""Gathers the facts that the set-up of one side is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, func, literal_column
+from sqlmodel import Session, SQLModel, col, select
+
+from licenzy.alignment.modes import Mode
+from licenzy.api_keys import queries as api_keys
+from licenzy.api_keys.rules import masked
+from licenzy.catalog import queries as catalog
+from licenzy.catalog.models import Product
+from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
+from licenzy.checkout.queries import attempt_by_id
+from licenzy.connections.models import Connection
+from licenzy.connections.queries import connection_of
+from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.queries import decide_for
+from licenzy.errors import NotFound
+from licenzy.setup.facts import (
+    ConnectionFacts,
+    EventFacts,
+    JourneyFacts,
+    KeyFacts,
+    ProductFacts,
+    SetupFacts,
+)
+from licenzy.stripe_events.models import StripeEvent
+from licenzy.subjects.models import Subject
+
+
+def setup_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> SetupFacts:
+    """Everything known about one side of a project."""
+    connection = connection_of(db, project_id=project_id, mode=mode)
+    other = connection_of(db, project_id=project_id, mode=mode.other)
+    attempt = _proving_attempt(db, project_id=project_id, mode=mode)
+    return SetupFacts(
+        mode=mode,
+        now=now,
+        connection=connection_facts(connection),
+        products=tuple(map(_product_facts, catalog.products(db, project_id=project_id, mode=mode))),
+        keys=_key_facts(db, project_id=project_id, mode=mode, now=now),
+        journey=None if attempt is None else _journey(db, attempt, now=now),
+        other_side_connected=other is not None and other.key_sealed is not None,
+    )
+
+
+def journey_facts(
+    db: Session, *, project_id: str, mode: Mode, attempt_id: str, now: datetime
+) -> JourneyFacts:
+    """One purchase on its way. Raises NotFound."""
+    attempt = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    if attempt is None:
+        raise NotFound("There is no such checkout attempt in this mode.")
+    return _journey(db, attempt, now=now)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much there is on one side."""
+
+    subjects: int
+    purchases: int
+    """Checkout attempts that were paid."""
+    attempts: int
+    entitlements: int
+    events: int
+
+
+def counts(db: Session, *, project_id: str, mode: Mode) -> Counts:
+    """What one side holds, counted."""
+
+    def count(table: type[SQLModel], *narrowed: ColumnElement[bool]) -> int:
+        here = (literal_column("project_id") == project_id, literal_column("mode") == mode.value)
+        return db.exec(select(func.count()).select_from(table).where(*here, *narrowed)).one()
+
+    return Counts(
+        subjects=count(Subject),
+        purchases=count(CheckoutAttempt, col(CheckoutAttempt.status) == AttemptStatus.PAID),
+        attempts=count(CheckoutAttempt),
+        entitlements=count(Entitlement),
+        events=count(StripeEvent),
+    )
+
+
+def connection_facts(connection: Connection | None) -> ConnectionFacts | None:
+    """A connection without its secrets."""
+    if connection is None:
+        return None
+    return ConnectionFacts(
+        id=connection.id,
+        provider=connection.provider,
+        key_masked=connection.key_masked,
+        key_saved_at=connection.key_saved_at,
+        account_id=connection.account_id,
+        account_name=connection.account_name,
+        charges_enabled=connection.charges_enabled,
+        secret_masked=connection.webhook_secret_masked,
+        secret_saved_at=connection.webhook_secret_saved_at,
+        endpoint_id=connection.webhook_endpoint_id,
+        proven_at=connection.proven_at,
+        last_event_id=connection.last_event_id,
+    )
+
+
+def _proving_attempt(db: Session, *, project_id: str, mode: Mode) -> CheckoutAttempt | None:
+    """The last attempt that granted something, else the last one of all."""
+    attempts = (
+        select(CheckoutAttempt)
+        .where(CheckoutAttempt.project_id == project_id, CheckoutAttempt.mode == mode)
+        .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
+        .limit(1)
+    )
+    granting = (
+        select(Entitlement.attempt_id)
+        .where(
+            Entitlement.project_id == project_id,
+            Entitlement.mode == mode,
+            col(Entitlement.attempt_id).is_not(None),
+        )
+        .order_by(col(Entitlement.created_at).desc())
+        .limit(1)
+    )
+    granted = db.exec(granting).first()
+    if granted is not None:
+        found = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=granted)
+        if found is not None:
+            return found
+    return db.exec(attempts).first()
+
+
+def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> JourneyFacts:
+    project_id, mode = attempt.project_id, attempt.mode
+    subject = db.get_one(Subject, attempt.subject_id)
+    entitlement = _entitlement_of(db, attempt)
+    decision = decide_for(db, project_id=project_id, mode=mode, subject_id=subject.id, now=now)
+    return JourneyFacts(
+        attempt_id=attempt.id,
+        subject_ref=subject.subject_ref,
+        product_code=attempt.product_code,
+        status=attempt.status,
+        reason=attempt.reason,
+        created_at=attempt.created_at,
+        session_id=attempt.stripe_checkout_session_id,
+        checkout_url=attempt.checkout_url,
+        expires_at=attempt.expires_at,
+        event=_event_of(db, attempt),
+        entitlement_id=entitlement.id if entitlement else None,
+        granted_at=entitlement.created_at if entitlement else None,
+        allowed=decision.allowed,
+        refusal=decision.reason,
+        last_event_at=_last_event_at(db, attempt),
+    )
+
+
+def _event_of(db: Session, attempt: CheckoutAttempt) -> EventFacts | None:
+    """The newest event about the attempt's session."""
+    if attempt.stripe_checkout_session_id is None:
+        return None
+    event = db.exec(
+        select(StripeEvent)
+        .where(
+            StripeEvent.project_id == attempt.project_id,
+            StripeEvent.mode == attempt.mode,
+            StripeEvent.object_id == attempt.stripe_checkout_session_id,
+        )
+        .order_by(col(StripeEvent.sequence).desc())
+        .limit(1)
+    ).first()
+    if event is None:
+        return None
+    return EventFacts(event.event_id, event.type, event.status, event.note, event.received_at)
+
+
+def _entitlement_of(db: Session, attempt: CheckoutAttempt) -> Entitlement | None:
+    return db.exec(
+        select(Entitlement)
+        .where(
+            Entitlement.project_id == attempt.project_id,
+            Entitlement.mode == attempt.mode,
+            Entitlement.subject_id == attempt.subject_id,
+            Entitlement.attempt_id == attempt.id,
+        )
+        .order_by(col(Entitlement.created_at))
+        .limit(1)
+    ).first()
+
+
+def _last_event_at(db: Session, attempt: CheckoutAttempt) -> datetime | None:
+    return db.exec(
+        select(StripeEvent.received_at)
+        .where(
+            StripeEvent.project_id == attempt.project_id,
+            StripeEvent.mode == attempt.mode,
+            col(StripeEvent.received_at) >= attempt.created_at,
+        )
+        .order_by(col(StripeEvent.received_at).desc())
+        .limit(1)
+    ).first()
+
+
+def _product_facts(product: Product) -> ProductFacts:
+    return ProductFacts(
+        id=product.id,
+        product_code=product.product_code,
+        kind=product.kind,
+        stripe_price_id=product.stripe_price_id,
+        recurring=product.interval is not None,
+        price_livemode=product.price_livemode,
+        sellable=product.price_active and product.product_active,
+        created_at=product.created_at,
+        checked_at=product.checked_at,
+    )
+
+
+def _key_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> tuple[KeyFacts, ...]:
+    usable = [
+        key
+        for key in api_keys.keys(db, project_id=project_id, mode=mode)
+        if key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
+    ]
+    return tuple(
+        KeyFacts(key.id, key.name, masked(mode, key.last_four), key.created_at, key.last_used_at)
+        for key in usable
+    )

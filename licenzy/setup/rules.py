@@ -1,0 +1,183 @@
+"""The six steps of the set-up wizard, each judged by evidence. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from licenzy.alignment.modes import Mode
+from licenzy.connections.models import Provider
+from licenzy.setup.facts import SetupFacts
+
+
+class StepState(StrEnum):
+    """Done with evidence, to be done, waiting for something to happen, or done once and no longer true."""
+
+    DONE = "done"
+    NEEDS_ACTION = "needs_action"
+    WAITING = "waiting"
+    DRIFTED = "drifted"
+
+
+class StepName(StrEnum):
+    """The steps in their order; the word stands in the page's address."""
+
+    CONNECT = "connect"
+    WEBHOOK = "webhook"
+    PRODUCTS = "products"
+    API_KEY = "api-key"
+    PURCHASE = "purchase"
+    GO_LIVE = "go-live"
+
+    @property
+    def number(self) -> int:
+        return list(StepName).index(self) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step as it stands: its state, what proves it and since when, and what to do about it."""
+
+    name: StepName
+    title: str
+    state: StepState
+    evidence: str
+    at: datetime | None = None
+
+    @property
+    def number(self) -> int:
+        return self.name.number
+
+    @property
+    def done(self) -> bool:
+        return self.state is StepState.DONE
+
+
+def steps(facts: SetupFacts) -> list[Step]:
+    """The six steps of one side, in order."""
+    first = [_connect(facts), _webhook(facts), _products(facts), _api_key(facts), _purchase(facts)]
+    return [*first, _go_live(facts, proven=first[-1].done)]
+
+
+def current(listed: list[Step]) -> Step:
+    """The step to go on with: the first that needs somebody, else the first still waiting, else the last."""
+    for wanted in ({StepState.NEEDS_ACTION, StepState.DRIFTED}, {StepState.WAITING}):
+        for step in listed[:-1]:
+            if step.state in wanted:
+                return step
+    return listed[-1]
+
+
+def done_count(listed: list[Step]) -> int:
+    """How many of the five steps before going live are done."""
+    return sum(step.done for step in listed[:-1])
+
+
+def _connect(facts: SetupFacts) -> Step:
+    name, title = StepName.CONNECT, "Connect Stripe"
+    connection = facts.connection
+    if connection is None or not connection.connected:
+        return Step(
+            name, title, StepState.NEEDS_ACTION, f"No Stripe key is saved for {facts.mode.value} yet."
+        )
+    account = connection.account_name or connection.account_id or "an account this key may not read"
+    where = "the built-in sandbox" if connection.provider is Provider.SANDBOX else "Stripe"
+    if connection.charges_enabled is False and facts.mode is Mode.LIVE:
+        return Step(
+            name,
+            title,
+            StepState.DRIFTED,
+            f"{account} cannot take charges yet: finish its activation at Stripe.",
+            connection.key_saved_at,
+        )
+    return Step(name, title, StepState.DONE, f"{account}, accepted by {where}", connection.key_saved_at)
+
+
+def _webhook(facts: SetupFacts) -> Step:
+    name, title = StepName.WEBHOOK, "Webhook"
+    connection = facts.connection
+    if connection is None or connection.secret_saved_at is None:
+        return Step(name, title, StepState.NEEDS_ACTION, "Stripe cannot tell us about payments yet.")
+    if not connection.proven:
+        return Step(
+            name,
+            title,
+            StepState.WAITING,
+            "Set up. The first signed event proves it: your first purchase will send one.",
+            connection.secret_saved_at,
+        )
+    event = f" ({connection.last_event_id})" if connection.last_event_id else ""
+    return Step(name, title, StepState.DONE, f"Signed event received{event}", connection.proven_at)
+
+
+def _products(facts: SetupFacts) -> Step:
+    name, title = StepName.PRODUCTS, "Products"
+    if not facts.products:
+        return Step(name, title, StepState.NEEDS_ACTION, "No product is mapped to a price yet.")
+    sellable = [product for product in facts.products if product.sellable]
+    latest = max(product.checked_at for product in facts.products)
+    if not sellable:
+        return Step(
+            name, title, StepState.DRIFTED, "The prices of all products are archived at Stripe.", latest
+        )
+    codes = ", ".join(product.product_code for product in sellable[:3])
+    more = f" and {len(sellable) - 3} more" if len(sellable) > 3 else ""
+    return Step(name, title, StepState.DONE, f"{codes}{more}, read from Stripe", latest)
+
+
+def _api_key(facts: SetupFacts) -> Step:
+    name, title = StepName.API_KEY, "API key"
+    if not facts.keys:
+        return Step(name, title, StepState.NEEDS_ACTION, "Your backend has no key to call Licenzy with yet.")
+    used = [(key.last_used_at, key) for key in facts.keys if key.last_used_at is not None]
+    if not used:
+        newest = max(facts.keys, key=lambda key: key.created_at)
+        return Step(
+            name,
+            title,
+            StepState.WAITING,
+            f"{newest.masked} is made and waits for its first call.",
+            newest.created_at,
+        )
+    at, key = max(used, key=lambda pair: pair[0])
+    return Step(name, title, StepState.DONE, f"{key.masked} was used", at)
+
+
+def _purchase(facts: SetupFacts) -> Step:
+    name, title = StepName.PURCHASE, "First purchase"
+    journey = facts.journey
+    if journey is None:
+        return Step(name, title, StepState.NEEDS_ACTION, "Nothing has been bought yet.")
+    if journey.granted:
+        return Step(
+            name,
+            title,
+            StepState.DONE,
+            f"{journey.subject_ref} bought {journey.product_code}",
+            journey.granted_at,
+        )
+    if journey.status.value == "failed":
+        return Step(
+            name, title, StepState.NEEDS_ACTION, "The last purchase was not completed.", journey.created_at
+        )
+    return Step(
+        name,
+        title,
+        StepState.WAITING,
+        f"{journey.subject_ref} is buying {journey.product_code}.",
+        journey.created_at,
+    )
+
+
+def _go_live(facts: SetupFacts, *, proven: bool) -> Step:
+    name = StepName.GO_LIVE
+    if facts.mode is Mode.LIVE:
+        if proven:
+            return Step(name, "Live", StepState.DONE, "A live purchase was paid and noticed.")
+        return Step(name, "Live", StepState.WAITING, "Live is proven by its first real purchase.")
+    if facts.other_side_connected:
+        return Step(name, "Go live", StepState.DONE, "The live side has a Stripe key of its own.")
+    if not proven:
+        return Step(name, "Go live", StepState.WAITING, "Opens once a test purchase has worked.")
+    return Step(name, "Go live", StepState.NEEDS_ACTION, "Test works from end to end: repeat it in live.")

@@ -1,0 +1,1 @@
+"""The inbox: Stripe's events verified, kept, and turned into facts."""

@@ -1,0 +1,128 @@
+"""Receive an event, and apply it: one transaction, acknowledged only after its commit."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from datetime import datetime, timedelta
+
+from sqlmodel import Session
+
+from licenzy.connections.actions import note_signed_event
+from licenzy.connections.models import Connection
+from licenzy.db.upsert import insert_unless_there
+from licenzy.errors import InvalidEvent
+from licenzy.kit.json_strict import NotStrictJson, parse_object
+from licenzy.stripe_events.apply import apply_event
+from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.stripe_events.queries import due_event, lock_event
+from licenzy.stripe_gateway.shapes import Event, NotAnEvent, read_event
+
+MAX_TRIES = 8
+_FIRST_RETRY = timedelta(seconds=20)
+# Writing the connection's row for every event would make all events of an account wait for each other.
+_PROOF_IS_FRESH = timedelta(seconds=15)
+
+
+def read_payload(body: bytes) -> Event:
+    """The event in a signed body. Raises InvalidEvent."""
+    try:
+        return read_event(parse_object(body))
+    except (NotStrictJson, NotAnEvent):
+        raise InvalidEvent from None
+
+
+def receive(db: Session, *, connection: Connection, event: Event, body: bytes, now: datetime) -> StripeEvent:
+    """Keep a verified event and apply it; the caller commits, then acknowledges.
+
+    An event that cannot be applied is kept as `failed` and tried again by the worker. A repeat of one
+    that is applied, ignored or of the wrong mode changes nothing but its count.
+    """
+    fresh = insert_unless_there(db, StripeEvent, _columns(connection, event, body, now))
+    row = lock_event(db, connection_id=connection.id, event_id=event.id)
+    if not fresh:
+        row.duplicates += 1
+    if connection.proven_at is None or now - connection.proven_at > _PROOF_IS_FRESH:
+        note_signed_event(db, connection_id=connection.id, event_id=event.id, now=now)
+    if row.status in {EventStatus.RECEIVED, EventStatus.FAILED}:
+        apply_stored(db, row, event=event, now=now)
+    db.flush()
+    return row
+
+
+def keep_invalid(db: Session, *, connection: Connection, body: bytes, now: datetime) -> None:
+    """Keep a rightly signed body that is no event, for an operator to look at."""
+    insert_unless_there(
+        db,
+        StripeEvent,
+        {
+            "connection_id": connection.id,
+            "event_id": f"invalid:{hashlib.sha256(body).hexdigest()}",
+            "project_id": connection.project_id,
+            "mode": connection.mode,
+            "type": "invalid",
+            "created": now,
+            "payload": body.decode("utf-8", "replace").replace("\x00", "\ufffd"),
+            "status": EventStatus.INVALID,
+            "note": "The signature is right, but the body is not an event of the v1 API.",
+            "changes": [],
+            "tries": 0,
+            "duplicates": 0,
+            "received_at": now,
+        },
+    )
+
+
+def apply_stored(db: Session, row: StripeEvent, *, event: Event | None = None, now: datetime) -> None:
+    """Apply an event of the inbox inside a savepoint; a failure leaves it `failed` and due again."""
+    row.tries += 1
+    try:
+        with db.begin_nested():
+            applied = apply_event(db, row, event or read_payload(row.payload.encode()), now=now)
+    except Exception as error:
+        # Whatever it is, the event is safe with us: it is kept with its error and tried again.
+        row.status = EventStatus.FAILED
+        row.note = f"{type(error).__name__}: {error}"[:500]
+        if row.tries >= MAX_TRIES:
+            row.parked_at, row.next_try_at = now, None
+        else:
+            row.next_try_at = now + _backoff(row.tries)
+        return
+    row.status, row.note, row.changes = applied.status, applied.note, applied.changes
+    row.applied_at, row.next_try_at, row.parked_at = now, None, None
+
+
+def apply_due_event(db: Session, *, now: datetime) -> StripeEvent | None:
+    """Try the event that has waited longest for its turn; None when none is due. For the worker."""
+    row = due_event(db, now=now)
+    if row is not None:
+        apply_stored(db, row, now=now)
+        db.flush()
+    return row
+
+
+def _columns(connection: Connection, event: Event, body: bytes, now: datetime) -> dict[str, object]:
+    wrong_mode = event.livemode is not connection.mode.livemode
+    return {
+        "connection_id": connection.id,
+        "event_id": event.id,
+        "project_id": connection.project_id,
+        "mode": connection.mode,
+        "type": event.type,
+        "api_version": event.api_version,
+        "object_id": event.object_id,
+        "created": event.created,
+        "payload": body.decode(),
+        "status": EventStatus.WRONG_MODE if wrong_mode else EventStatus.RECEIVED,
+        "note": "It belongs to the other mode." if wrong_mode else None,
+        "changes": [],
+        "tries": 0,
+        "next_try_at": None if wrong_mode else now + _FIRST_RETRY,
+        "duplicates": 0,
+        "received_at": now,
+    }
+
+
+def _backoff(tries: int) -> timedelta:
+    """20 s, then doubling with jitter: eight tries within about an hour."""
+    return _FIRST_RETRY * (2.0 ** (tries - 1) * random.uniform(0.9, 1.1))

@@ -1,0 +1,63 @@
+"""The inbox: Stripe's events as received."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, Index, UniqueConstraint
+from sqlmodel import Field
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.columns import Instant, Word
+from licenzy.db.tables import Table
+
+
+class EventStatus(StrEnum):
+    """What became of a received event."""
+
+    RECEIVED = "received"
+    APPLIED = "applied"
+    IGNORED = "ignored"
+    WRONG_MODE = "wrong_mode"
+    FAILED = "failed"
+    INVALID = "invalid"
+
+
+class StripeEvent(Table, table=True):
+    """One signed event, unique by Stripe's id within its connection; never lost once acknowledged."""
+
+    __tablename__ = "stripe_events"
+    __table_args__ = (
+        UniqueConstraint("connection_id", "event_id"),
+        Index("ix_stripe_events_project_id_mode_received_at", "project_id", "mode", "received_at"),
+        Index("ix_stripe_events_status_next_try_at", "status", "next_try_at"),
+    )
+
+    # Postgres and SQLite both number it; the order of the numbers is the order of arrival.
+    sequence: int | None = Field(default=None, primary_key=True)
+    connection_id: str = Field(foreign_key="connections.id")
+    event_id: str
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    type: str
+    api_version: str | None = None
+    object_id: str | None = Field(default=None, index=True)
+    created: datetime = Field(sa_type=Instant)
+    """Stripe's own time of the event, to the second."""
+    payload: str
+    """The signed bytes, as text, exactly as received."""
+
+    status: EventStatus = Field(default=EventStatus.RECEIVED, sa_type=Word(EventStatus))
+    note: str | None = None
+    """Why it was ignored, or what applying it said."""
+    changes: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
+    """What applying it changed: the object, before and after."""
+    tries: int = 0
+    next_try_at: datetime | None = Field(default=None, sa_type=Instant)
+    parked_at: datetime | None = Field(default=None, sa_type=Instant)
+    duplicates: int = 0
+    """How often Stripe sent it again."""
+    received_at: datetime = Field(sa_type=Instant)
+    applied_at: datetime | None = Field(default=None, sa_type=Instant)

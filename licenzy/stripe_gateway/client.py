@@ -1,0 +1,280 @@
+"""Calls to Stripe, each with one deadline over all of its tries, worded failures and plain answers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+
+import requests
+import stripe
+
+from licenzy.errors import StripeUnavailable
+from licenzy.kit.clock import from_unix
+from licenzy.stripe_gateway.translate import StripeObjectMissing, StripePermissionMissing, translate
+
+# The library would otherwise write an id into the home folder and send timings along.
+stripe.enable_telemetry = False
+
+API_VERSION: str = stripe.api_version or ""
+"""The version of Stripe's API that the pinned library speaks; endpoints are made with it."""
+
+DEADLINE_SECONDS = 12.0
+_CONNECT_SECONDS = 2.0
+_READ_SECONDS = 10.0
+_RETRIES = 2
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class StripeAccess:
+    """A secret or restricted key and the address it is good at; no base means Stripe itself."""
+
+    api_key: str = field(repr=False)
+    base: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountFacts:
+    """The account behind a key. All but `denied` are unknown when a restricted key may not read it."""
+
+    id: str | None
+    name: str | None
+    country: str | None
+    charges_enabled: bool | None
+    denied: str | None = None
+    """The permission that a restricted key lacks to read its own account."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceFacts:
+    """A Stripe price with the product it belongs to."""
+
+    id: str
+    livemode: bool
+    active: bool
+    product_id: str
+    product_name: str
+    product_active: bool
+    unit_amount: int | None
+    currency: str
+    interval: str | None
+    interval_count: int | None
+    lookup_key: str | None
+    nickname: str | None
+    metered: bool
+
+    @property
+    def recurring(self) -> bool:
+        return self.interval is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFacts:
+    """A Checkout Session just created."""
+
+    id: str
+    url: str | None
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFacts:
+    """A webhook endpoint at Stripe; its secret is told only by the call that creates it."""
+
+    id: str
+    url: str
+    status: str
+    api_version: str | None
+    enabled_events: tuple[str, ...]
+    livemode: bool
+    secret: str | None = field(default=None, repr=False)
+
+
+class StripeGateway:
+    """The way out to Stripe.
+
+    `concurrent_calls` bounds how many threads of this process may wait for Stripe at once, so that a
+    hanging Stripe never takes the threads that answer access checks.
+    """
+
+    def __init__(self, *, stripe_base: str | None, sandbox_base: str | None, concurrent_calls: int) -> None:
+        self._stripe_base = stripe_base
+        self._sandbox_base = sandbox_base
+        self._slots = threading.BoundedSemaphore(concurrent_calls)
+
+    def access(self, api_key: str, *, sandbox: bool) -> StripeAccess:
+        """The key together with the address it belongs to."""
+        return StripeAccess(api_key, self._sandbox_base if sandbox else self._stripe_base)
+
+    def account(self, access: StripeAccess) -> AccountFacts:
+        """The key's own account. A restricted key that may not read it is fine and says what it lacks."""
+        try:
+            account = self._call(access, lambda client: client.v1.accounts.retrieve_current())
+        except StripePermissionMissing as refused:
+            return AccountFacts(None, None, None, None, denied=refused.permission or "account")
+        facts = account.to_dict()
+        profile = facts.get("business_profile") or {}
+        dashboard = (facts.get("settings") or {}).get("dashboard") or {}
+        return AccountFacts(
+            id=facts.get("id"),
+            name=dashboard.get("display_name") or profile.get("name") or facts.get("email"),
+            country=facts.get("country"),
+            charges_enabled=facts.get("charges_enabled"),
+        )
+
+    def prices(self, access: StripeAccess, *, most: int = 300) -> list[PriceFacts]:
+        """The account's active prices, newest first, at most `most` of them."""
+
+        def collect(client: stripe.StripeClient) -> list[PriceFacts]:
+            page = client.v1.prices.list({"active": True, "limit": 100, "expand": ["data.product"]})
+            found: list[PriceFacts] = []
+            for price in page.auto_paging_iter():
+                found.append(_price_facts(price.to_dict()))
+                if len(found) >= most:
+                    break
+            return found
+
+        return self._call(access, collect)
+
+    def price(self, access: StripeAccess, price_id: str) -> PriceFacts:
+        """One price. Raises StripeObjectMissing."""
+        price = self._call(
+            access, lambda client: client.v1.prices.retrieve(price_id, {"expand": ["product"]})
+        )
+        return _price_facts(price.to_dict())
+
+    def create_checkout_session(
+        self, access: StripeAccess, params: Mapping[str, Any], *, idempotency_key: str
+    ) -> SessionFacts:
+        """Open a Checkout Session with exactly these parameters."""
+        session = self._call(
+            access,
+            lambda client: client.v1.checkout.sessions.create(
+                cast(Any, dict(params)), {"idempotency_key": idempotency_key}
+            ),
+        )
+        return SessionFacts(session.id, session.url, from_unix(session.expires_at))
+
+    def webhook_endpoints(self, access: StripeAccess) -> list[EndpointFacts]:
+        """The account's webhook endpoints in the key's mode."""
+        listed = self._call(
+            access,
+            lambda client: list(client.v1.webhook_endpoints.list({"limit": 100}).auto_paging_iter()),
+        )
+        return [_endpoint_facts(endpoint.to_dict()) for endpoint in listed]
+
+    def create_webhook_endpoint(
+        self, access: StripeAccess, *, url: str, events: tuple[str, ...], idempotency_key: str
+    ) -> EndpointFacts:
+        """Register an address with the pinned API version; the answer alone holds the secret."""
+        params = {
+            "url": url,
+            "enabled_events": list(events),
+            "api_version": API_VERSION,
+            "description": "Licenzy",
+        }
+        endpoint = self._call(
+            access,
+            lambda client: client.v1.webhook_endpoints.create(
+                cast(Any, params), {"idempotency_key": idempotency_key}
+            ),
+        )
+        return _endpoint_facts(endpoint.to_dict())
+
+    def delete_webhook_endpoint(self, access: StripeAccess, endpoint_id: str) -> None:
+        """Remove an address; one that is gone already is no error."""
+        try:
+            self._call(access, lambda client: client.v1.webhook_endpoints.delete(endpoint_id))
+        except StripeObjectMissing:
+            return
+
+    def _call(self, access: StripeAccess, ask: Callable[[stripe.StripeClient], T]) -> T:
+        if not self._slots.acquire(blocking=False):
+            raise StripeUnavailable("Too many calls to Stripe are waiting already.")
+        try:
+            with _deadline(DEADLINE_SECONDS):
+                return ask(_client(access))
+        except stripe.StripeError as error:
+            raise translate(error) from error
+        finally:
+            self._slots.release()
+
+
+class _DeadlineSession(requests.Session):
+    """Gives every try only what is left of the call's deadline."""
+
+    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
+        left = getattr(_clock, "ends_at", time.monotonic() + DEADLINE_SECONDS) - time.monotonic()
+        if left <= 0:
+            raise requests.Timeout("the call's deadline has passed")
+        kwargs["timeout"] = (min(_CONNECT_SECONDS, left), min(_READ_SECONDS, left))
+        return super().request(*args, **kwargs)
+
+
+_clock = threading.local()
+
+
+@contextmanager
+def _deadline(seconds: float) -> Iterator[None]:
+    _clock.ends_at = time.monotonic() + seconds
+    try:
+        yield
+    finally:
+        del _clock.ends_at
+
+
+@lru_cache(maxsize=64)
+def _client(access: StripeAccess) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        access.api_key,
+        base_addresses={"api": access.base} if access.base else None,
+        max_network_retries=_RETRIES,
+        http_client=_http_client(),
+    )
+
+
+@lru_cache(maxsize=1)
+def _http_client() -> stripe.RequestsClient:
+    """One pool of connections for the process; the library keeps no state of an account in it."""
+    return stripe.RequestsClient(session=_DeadlineSession())
+
+
+def _price_facts(price: Mapping[str, Any]) -> PriceFacts:
+    product = price["product"]
+    if isinstance(product, str):
+        product = {"id": product, "name": product, "active": True}
+    recurring = price.get("recurring") or {}
+    return PriceFacts(
+        id=price["id"],
+        livemode=bool(price.get("livemode")),
+        active=bool(price.get("active")),
+        product_id=product["id"],
+        product_name=product.get("name") or product["id"],
+        product_active=bool(product.get("active", not product.get("deleted"))),
+        unit_amount=price.get("unit_amount"),
+        currency=price.get("currency") or "",
+        interval=recurring.get("interval"),
+        interval_count=recurring.get("interval_count"),
+        lookup_key=price.get("lookup_key"),
+        nickname=price.get("nickname"),
+        metered=recurring.get("usage_type") == "metered",
+    )
+
+
+def _endpoint_facts(endpoint: Mapping[str, Any]) -> EndpointFacts:
+    return EndpointFacts(
+        id=endpoint["id"],
+        url=endpoint["url"],
+        status=endpoint.get("status") or "enabled",
+        api_version=endpoint.get("api_version"),
+        enabled_events=tuple(endpoint.get("enabled_events") or ()),
+        livemode=bool(endpoint.get("livemode")),
+        secret=endpoint.get("secret"),
+    )

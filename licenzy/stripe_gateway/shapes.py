@@ -1,0 +1,252 @@
+"""Every shape in which Stripe sends an object, read into our words.
+
+Stripe moved fields over the years and an event has the shape of its endpoint's API version, so each
+reader looks at the newer place first and at the older one then. What comes out is plain data that can
+be stored as a fact; nothing right of this room knows where Stripe keeps things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from licenzy.kit.clock import from_unix
+
+
+class NotAnEvent(ValueError):
+    """The signed object is not a v1 snapshot event."""
+
+
+class Unreadable(ValueError):
+    """An event of a type we read whose object lacks what it cannot do without."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """The envelope of a Stripe event."""
+
+    id: str
+    type: str
+    created: datetime
+    livemode: bool
+    api_version: str | None
+    object: Mapping[str, Any]
+    previous: Mapping[str, Any]
+
+    @property
+    def object_id(self) -> str | None:
+        value = self.object.get("id")
+        return value if isinstance(value, str) else None
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        value = self.object.get("metadata")
+        return value if isinstance(value, Mapping) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one event says about one object: a fact before it is stored."""
+
+    kind: str
+    object_id: str
+    data: dict[str, Any]
+
+
+def read_event(value: Mapping[str, Any]) -> Event:
+    """The envelope. Raises NotAnEvent for thin events and anything else that is no snapshot event."""
+    data = value.get("data")
+    obj = data.get("object") if isinstance(data, Mapping) else None
+    created = value.get("created")
+    if (
+        value.get("object") != "event"
+        or not isinstance(obj, Mapping)
+        or not isinstance(value.get("id"), str)
+        or not isinstance(value.get("type"), str)
+        or not 1 <= len(value["id"]) <= 255
+        or not 1 <= len(value["type"]) <= 255
+        or not isinstance(created, int)
+        or not 0 <= created <= 253402300799
+        or not isinstance(value.get("livemode"), bool)
+    ):
+        raise NotAnEvent
+    assert isinstance(data, Mapping)
+    previous = data.get("previous_attributes")
+    version = value.get("api_version")
+    return Event(
+        id=value["id"],
+        type=value["type"],
+        created=from_unix(created),
+        livemode=value["livemode"],
+        api_version=version if isinstance(version, str) else None,
+        object=obj,
+        previous=previous if isinstance(previous, Mapping) else {},
+    )
+
+
+def read_object(event: Event) -> Reading | None:
+    """What the event says in our words; None for types we take no facts from. Raises Unreadable."""
+    reader = _READERS.get(event.type)
+    if reader is None:
+        return None
+    kind, read = reader
+    if event.object_id is None:
+        raise Unreadable(f"{event.type} without an object id")
+    data = read(event.object)
+    data["event"] = event.type
+    if kind == "subscription":
+        data["previous"] = _previous_subscription(event.previous)
+    return Reading(kind, event.object_id, data)
+
+
+def session(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """A Checkout Session."""
+    details = _mapping(obj.get("customer_details"))
+    metadata = _mapping(obj.get("metadata"))
+    return {
+        "mode": _word(obj, "mode"),
+        "status": obj.get("status"),
+        "payment_status": _word(obj, "payment_status"),
+        "subscription": _id(obj.get("subscription")),
+        "payment_intent": _id(obj.get("payment_intent")),
+        "invoice": _id(obj.get("invoice")),
+        "customer": _id(obj.get("customer")),
+        "email": details.get("email") or obj.get("customer_email"),
+        "amount_total": obj.get("amount_total"),
+        "currency": obj.get("currency"),
+        "attempt": metadata.get("licenzy_attempt"),
+    }
+
+
+def subscription(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """A subscription. Periods stand on the items since API 2025-03-31 and on the subscription before."""
+    metadata = _mapping(obj.get("metadata"))
+    pause = _mapping(obj.get("pause_collection"))
+    return {
+        "status": _word(obj, "status"),
+        "customer": _id(obj.get("customer")),
+        "items": _items(obj),
+        "cancel_at": obj.get("cancel_at"),
+        "cancel_at_period_end": bool(obj.get("cancel_at_period_end")),
+        "canceled_at": obj.get("canceled_at"),
+        "ended_at": obj.get("ended_at"),
+        "trial_end": obj.get("trial_end"),
+        "started_at": obj.get("start_date") or obj.get("created"),
+        "pause": pause.get("behavior"),
+        "latest_invoice": _id(obj.get("latest_invoice")),
+        "attempt": metadata.get("licenzy_attempt"),
+    }
+
+
+def invoice(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """An invoice. Its subscription moved below `parent` with API 2025-03-31."""
+    details = _mapping(_mapping(obj.get("parent")).get("subscription_details"))
+    legacy = _mapping(obj.get("subscription_details"))
+    metadata = _mapping(details.get("metadata")) or _mapping(legacy.get("metadata"))
+    subscription_id = _id(details.get("subscription")) or _id(obj.get("subscription"))
+    return {
+        "subscription": subscription_id or _subscription_of_lines(obj),
+        "status": obj.get("status"),
+        "billing_reason": obj.get("billing_reason"),
+        "amount_due": obj.get("amount_due"),
+        "amount_paid": obj.get("amount_paid"),
+        "currency": obj.get("currency"),
+        "customer": _id(obj.get("customer")),
+        "payment_intent": _id(obj.get("payment_intent")),
+        "charge": _id(obj.get("charge")),
+        "period_end": _period_end_of_lines(obj),
+        "attempt": metadata.get("licenzy_attempt"),
+    }
+
+
+def _items(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
+    listed = _mapping(obj.get("items")).get("data")
+    items = [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
+    found = [
+        {
+            "id": item.get("id"),
+            # `plan` alone is what API versions before 2019 sent; its id is the price's id.
+            "price": _id(item.get("price")) or _id(item.get("plan")),
+            "quantity": item.get("quantity") or 1,
+            "period_start": item.get("current_period_start") or obj.get("current_period_start"),
+            "period_end": item.get("current_period_end") or obj.get("current_period_end"),
+        }
+        for item in items
+    ]
+    if any(not isinstance(item["id"], str) or not isinstance(item["price"], str) for item in found):
+        raise Unreadable("a subscription item without id or price")
+    if not found:
+        raise Unreadable("a subscription without items")
+    return found
+
+
+def _previous_subscription(previous: Mapping[str, Any]) -> dict[str, Any]:
+    """What `previous_attributes` tells of the state before, in the words of `subscription`."""
+    told: dict[str, Any] = {
+        name: previous[name] for name in ("status", "cancel_at", "cancel_at_period_end") if name in previous
+    }
+    if "pause_collection" in previous:
+        told["pause"] = _mapping(previous["pause_collection"]).get("behavior")
+    if "latest_invoice" in previous:
+        told["latest_invoice"] = _id(previous["latest_invoice"])
+    if "items" in previous:
+        # Where only part of an item is told, the other fields have to order the events.
+        with suppress(Unreadable):
+            told["items"] = _items(previous)
+    return told
+
+
+def _subscription_of_lines(obj: Mapping[str, Any]) -> str | None:
+    for line in _lines(obj):
+        parent = _mapping(_mapping(line.get("parent")).get("subscription_item_details"))
+        found = _id(parent.get("subscription")) or _id(line.get("subscription"))
+        if found:
+            return found
+    return None
+
+
+def _period_end_of_lines(obj: Mapping[str, Any]) -> int | None:
+    ends = [_mapping(line.get("period")).get("end") for line in _lines(obj)]
+    return max((end for end in ends if isinstance(end, int)), default=None)
+
+
+def _lines(obj: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    listed = _mapping(obj.get("lines")).get("data")
+    return [line for line in listed if isinstance(line, Mapping)] if isinstance(listed, list) else []
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _id(value: Any) -> str | None:
+    """The id of a reference, which is a string, or the whole object where it was expanded."""
+    if isinstance(value, Mapping):
+        value = value.get("id")
+    return value if isinstance(value, str) and value else None
+
+
+def _word(obj: Mapping[str, Any], name: str) -> str:
+    value = obj.get(name)
+    if not isinstance(value, str):
+        raise Unreadable(f"{name} is missing")
+    return value
+
+
+_READERS = {
+    "checkout.session.completed": ("session", session),
+    "checkout.session.async_payment_succeeded": ("session", session),
+    "checkout.session.async_payment_failed": ("session", session),
+    "checkout.session.expired": ("session", session),
+    "customer.subscription.created": ("subscription", subscription),
+    "customer.subscription.updated": ("subscription", subscription),
+    "customer.subscription.paused": ("subscription", subscription),
+    "customer.subscription.resumed": ("subscription", subscription),
+    "customer.subscription.deleted": ("subscription", subscription),
+    "invoice.paid": ("invoice", invoice),
+    "invoice.payment_succeeded": ("invoice", invoice),
+    "invoice.payment_failed": ("invoice", invoice),
+}

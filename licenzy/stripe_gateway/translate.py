@@ -1,0 +1,85 @@
+"""Stripe's refusals and silences, in our words."""
+
+from __future__ import annotations
+
+import re
+
+import requests
+import stripe
+
+from licenzy import errors
+
+
+class StripeKeyRejected(errors.StripeError):
+    """Stripe does not know the key (any more)."""
+
+    message = "Stripe rejected the stored key."
+    hint = "The key was rolled or deleted at Stripe: save the current one on the Stripe connection page."
+
+
+class StripePermissionMissing(errors.StripeError):
+    """A restricted key lacks a permission; `permission` is Stripe's name for it, where it gave one."""
+
+    permission: str | None = None
+    hint = "Add the permission to the restricted key at Stripe; it works from the next call on."
+
+
+class StripeObjectMissing(errors.StripeError):
+    """Stripe has no such object for this key."""
+
+    hint = "Compare the id, the mode and the account it was made in."
+
+
+def translate(error: stripe.StripeError) -> errors.LicenzyError:
+    """The error to raise instead of one of Stripe's library.
+
+    `answered` is set on it: True when Stripe itself answered an error, so that the next try needs a
+    new idempotency key; False after a timeout, a reset or a conflict with a call still in flight.
+    """
+    translated = _translate(error)
+    status = error.http_status
+    translated.answered = status is not None and status not in {409, 429}  # type: ignore[attr-defined]
+    return translated
+
+
+def was_answered(error: errors.LicenzyError) -> bool:
+    """Whether Stripe itself answered this error, see `translate`."""
+    return bool(getattr(error, "answered", False))
+
+
+def _translate(error: stripe.StripeError) -> errors.LicenzyError:
+    extra: dict[str, object] = {"stripe_code": error.code, "stripe_request_id": error.request_id}
+    if isinstance(error, stripe.APIConnectionError):
+        timed_out = isinstance(error.__context__, requests.Timeout)
+        return errors.StripeTimeout() if timed_out else errors.StripeUnavailable()
+    if isinstance(error, stripe.AuthenticationError):
+        return StripeKeyRejected(extra=extra)
+    if isinstance(error, stripe.PermissionError):
+        return _permission_missing(error, extra)
+    if isinstance(error, stripe.RateLimitError) or error.http_status in {409, 429}:
+        return errors.StripeUnavailable("Stripe asks for fewer calls right now.", extra=extra)
+    if error.http_status is not None and error.http_status >= 500:
+        return errors.StripeUnavailable("Stripe answered with an error of its own.", extra=extra)
+    message = f"Stripe refused the call: {_said(error)}"
+    if error.code == "resource_missing":
+        return StripeObjectMissing(message, extra=extra)
+    return errors.StripeError(message, extra=extra)
+
+
+def _permission_missing(error: stripe.PermissionError, extra: dict[str, object]) -> StripePermissionMissing:
+    said = _said(error)
+    named = re.search(r"rak_[a-z_]+", said)
+    permission = named.group(0) if named else None
+    words = f" {permission}" if permission else ""
+    missing = StripePermissionMissing(
+        f"The restricted Stripe key lacks the permission{words} for this call.",
+        extra={**extra, "stripe_permission": permission},
+    )
+    missing.permission = permission
+    return missing
+
+
+def _said(error: stripe.StripeError) -> str:
+    """Stripe's own sentence, with anything that looks like a key cut out of it."""
+    text = error.user_message or "no reason given"
+    return re.sub(r"\b(?:sk|rk|pk|whsec|lz)_[A-Za-z0-9_*]+", "[key]", text)[:300]

@@ -1,0 +1,32 @@
+"""Subjects: the merchant's customers, and the one place of their `subject_ref`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Index
+from sqlmodel import Field
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.columns import Instant, Word
+from licenzy.db.tables import Table
+
+
+class Subject(Table, table=True):
+    """One person or account of the merchant's, in one mode. Every other table holds its `sbj_` id."""
+
+    __tablename__ = "subjects"
+    __table_args__ = (
+        # The hot path's way in: the ref is compared byte for byte within its project and mode.
+        Index("uq_subjects_project_id_mode_subject_ref", "project_id", "mode", "subject_ref", unique=True),
+        Index("ix_subjects_project_id_mode_stripe_customer_id", "project_id", "mode", "stripe_customer_id"),
+    )
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    subject_ref: str = Field(max_length=200)
+    email: str | None = None
+    stripe_customer_id: str | None = None
+    created_at: datetime = Field(sa_type=Instant)
+    erased_at: datetime | None = Field(default=None, sa_type=Instant)

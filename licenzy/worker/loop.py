@@ -1,0 +1,46 @@
+"""The worker's loop: each job in turns, failures told and survived."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from licenzy.runtime import Runtime
+from licenzy.stripe_events.actions import apply_due_event
+
+IDLE_SECONDS = 1.0
+_MOST_IN_A_ROW = 100
+_log = logging.getLogger("licenzy.worker")
+
+
+def run_worker(parts: Runtime, *, stop: threading.Event) -> None:
+    """Work until `stop` is set; waits a second between rounds that found nothing to do."""
+    while not stop.is_set():
+        if not work_once(parts):
+            stop.wait(IDLE_SECONDS)
+
+
+def work_once(parts: Runtime) -> int:
+    """One round of every job; how much was done. A job that fails is logged and does not stop the rest."""
+    done = 0
+    for name, job in _JOBS:
+        try:
+            done += job(parts)
+        except Exception:
+            _log.exception("the job %s failed and will be tried again", name)
+            time.sleep(0.2)
+    return done
+
+
+def _apply_due_events(parts: Runtime) -> int:
+    """Events that were kept but could not be applied, each in a transaction of its own."""
+    for count in range(_MOST_IN_A_ROW):
+        with parts.database.write() as db:
+            if apply_due_event(db, now=parts.clock()) is None:
+                return count
+    return _MOST_IN_A_ROW
+
+
+_JOBS: tuple[tuple[str, Callable[[Runtime], int]], ...] = (("apply due events", _apply_due_events),)

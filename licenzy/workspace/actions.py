@@ -1,0 +1,401 @@
+"""Verbs about people: claim an installation, sign in and out, change and reset passwords.
+
+Verbs that take a `Database` hash passwords, which takes tens of milliseconds, and so open their own
+short transactions around it; a failed try must also be counted although the caller is refused.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col
+
+from licenzy.db.unit_of_work import Database
+from licenzy.errors import InvalidRequest, NotFound, RateLimited
+from licenzy.kit.ids import new_id
+from licenzy.workspace import queries, rules
+from licenzy.workspace.audit import Actor, record
+from licenzy.workspace.models import (
+    Installation,
+    Membership,
+    Role,
+    SignInSession,
+    User,
+    Workspace,
+)
+from licenzy.workspace.passwords import Passwords
+from licenzy.workspace.throttling import count_try, take_back_try
+
+__all__ = [
+    "Actor",
+    "AlreadyClaimed",
+    "SignInRefused",
+    "TooManyTries",
+    "change_password",
+    "claim_install",
+    "confirm_password",
+    "create_user",
+    "end_session",
+    "ensure_first_workspace",
+    "note_seen",
+    "record",
+    "reset_password",
+    "sign_in",
+    "sign_out",
+]
+
+
+class AlreadyClaimed(NotFound):
+    message = "This installation has an owner already."
+    hint = "Sign in, or ask the owner for an account."
+
+
+class SignInRefused(InvalidRequest):
+    message = "The e-mail address or the password is wrong."
+    hint = "Passwords are case-sensitive. The operator of this server can reset a forgotten one."
+
+
+class TooManyTries(RateLimited):
+    message = "Too many failed tries to sign in."
+    hint = "Wait a while, or sign in from a network you have used before."
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A fresh sign-in: whose it is, and the token that only the browser's cookie keeps."""
+
+    user_id: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a request tells of the browser it came from."""
+
+    ip: str | None = None
+    user_agent: str = ""
+
+
+def ensure_first_workspace(db: Session, *, now: datetime) -> str:
+    """The id of the workspace that the claiming owner will join, made if this is the first call."""
+    installation = db.get(Installation, 1)
+    if installation is not None:
+        return installation.workspace_id
+    workspace = Workspace(id=new_id("wsp"), name="My workspace", created_at=now)
+    try:
+        with db.begin_nested():
+            db.add(workspace)
+            db.flush()
+            db.add(Installation(id=1, workspace_id=workspace.id))
+            db.flush()
+    except IntegrityError:  # Another process made it between our read and our write.
+        return db.get_one(Installation, 1).workspace_id
+    return workspace.id
+
+
+def claim_install(
+    database: Database,
+    *,
+    email: str,
+    name: str,
+    password: str,
+    device: Device,
+    hasher: Passwords,
+    now: datetime,
+) -> Opened:
+    """Make the first owner and sign them in.
+
+    Raises InvalidRequest with `fields`, and AlreadyClaimed for all but one of any parallel claims.
+    """
+    person = _checked_person(email=email, name=name, password=password)
+    password_hash = hasher.hash(password)
+    with database.write() as db:
+        workspace_id = ensure_first_workspace(db, now=now)
+        # The row closes the claim: a second claim waits here for the first, then matches no row.
+        closed = db.execute(
+            update(Installation)
+            .where(col(Installation.id) == 1, col(Installation.claimed_at).is_(None))
+            .values(claimed_at=now)
+            .returning(col(Installation.id))
+        )
+        if closed.first() is None:
+            raise AlreadyClaimed
+        user = _add_user(db, person, password_hash, workspace_id=workspace_id, role=Role.OWNER, now=now)
+        db.execute(update(Installation).values(claimed_by=user.id))
+        actor = Actor(user.id, device.ip)
+        record(
+            db, actor=actor, action="installation.claimed", about=user.id, workspace_id=workspace_id, now=now
+        )
+        return _open_session(db, user_id=user.id, device=device, now=now)
+
+
+def create_user(
+    database: Database,
+    *,
+    actor: Actor,
+    email: str,
+    name: str,
+    password: str,
+    role: Role,
+    workspace_id: str,
+    hasher: Passwords,
+    now: datetime,
+) -> User:
+    """Add a person to a workspace. Raises InvalidRequest with `fields`."""
+    person = _checked_person(email=email, name=name, password=password)
+    password_hash = hasher.hash(password)
+    with database.write() as db:
+        if queries.find_user(db, email=person.email) is not None:
+            raise InvalidRequest(fields={"email": "Somebody with this e-mail address exists already."})
+        user = _add_user(db, person, password_hash, workspace_id=workspace_id, role=role, now=now)
+        record(
+            db,
+            actor=actor,
+            action="member.added",
+            about=user.id,
+            workspace_id=workspace_id,
+            after={"email": user.email, "role": role.value},
+            now=now,
+        )
+        return user
+
+
+def sign_in(
+    database: Database, *, email: str, password: str, device: Device, hasher: Passwords, now: datetime
+) -> Opened:
+    """Open a session for who knows the password.
+
+    Raises SignInRefused, worded and timed alike for an unknown address and a wrong password, and
+    TooManyTries. Tries are counted before the password is looked at and taken back when it is right.
+    """
+    address = rules.normal_email(email) or email.strip().lower()
+    with database.write() as db:
+        user = queries.find_user(db, email=address)
+        familiar = user is not None and queries.has_signed_in_from(db, user_id=user.id, ip=device.ip)
+        throttles = rules.throttles(address, device.ip, familiar=familiar)
+        wait = count_try(db, throttles=throttles, now=now)
+    if wait is not None:
+        raise TooManyTries(retry_after=wait)
+    stored = user.password_hash if user is not None and user.disabled_at is None else None
+    right = hasher.matches(stored, password)
+    if user is None or not right:
+        with database.write() as db:
+            actor = Actor(user.id if user else None, device.ip)
+            record(db, actor=actor, action="sign_in.failed", about=address[:200], now=now)
+        raise SignInRefused
+    renewed = hasher.hash(password) if hasher.is_outdated(user.password_hash) else None
+    with database.write() as db:
+        take_back_try(db, throttles=throttles, now=now)
+        if renewed is not None:
+            db.get_one(User, user.id).password_hash = renewed
+        record(db, actor=Actor(user.id, device.ip), action="sign_in.succeeded", about=user.id, now=now)
+        return _open_session(db, user_id=user.id, device=device, now=now)
+
+
+def confirm_password(
+    database: Database, *, actor: Actor, session_id: str, password: str, hasher: Passwords, now: datetime
+) -> None:
+    """Make the session fresh again for who gives the password once more.
+
+    Raises InvalidRequest with `fields`, and TooManyTries.
+    """
+    user = _own_user(database, actor, password, hasher=hasher, now=now)
+    with database.write() as db:
+        session = db.get_one(SignInSession, session_id)
+        session.authenticated_at = now
+        record(db, actor=actor, action="sign_in.confirmed", about=user.id, now=now)
+
+
+def change_password(
+    database: Database,
+    *,
+    actor: Actor,
+    session_id: str,
+    current: str,
+    new: str,
+    hasher: Passwords,
+    now: datetime,
+) -> int:
+    """Change one's own password and end one's other sessions; the number of those that ended.
+
+    Raises InvalidRequest with `fields`, and TooManyTries.
+    """
+    user = _own_user(database, actor, current, field="current", hasher=hasher, now=now)
+    problem = rules.password_problem(new, context=_context(user.email, user.name))
+    if problem is not None:
+        raise InvalidRequest(fields={"new": problem})
+    password_hash = hasher.hash(new)
+    with database.write() as db:
+        _set_password(db, user_id=user.id, password_hash=password_hash, now=now)
+        db.get_one(SignInSession, session_id).authenticated_at = now
+        ended = _end_sessions(db, user_id=user.id, except_id=session_id, now=now)
+        record(db, actor=actor, action="password.changed", about=user.id, now=now)
+        return ended
+
+
+def reset_password(
+    database: Database, *, actor: Actor, email: str, password: str, hasher: Passwords, now: datetime
+) -> None:
+    """Set somebody's password and end all their sessions; for the command line.
+
+    Raises InvalidRequest with `fields`.
+    """
+    address = rules.normal_email(email)
+    with database.read() as db:
+        user = queries.find_user(db, email=address) if address else None
+    if user is None:
+        raise InvalidRequest(fields={"email": "Nobody has this e-mail address."})
+    problem = rules.password_problem(password, context=_context(user.email, user.name))
+    if problem is not None:
+        raise InvalidRequest(fields={"password": problem})
+    password_hash = hasher.hash(password)
+    with database.write() as db:
+        _set_password(db, user_id=user.id, password_hash=password_hash, now=now)
+        _end_sessions(db, user_id=user.id, except_id=None, now=now)
+        record(db, actor=actor, action="password.reset", about=user.id, now=now)
+
+
+def sign_out(db: Session, *, actor: Actor, session_id: str, now: datetime) -> None:
+    """End one's current session."""
+    if _revoke(db, actor=actor, session_id=session_id, now=now):
+        record(db, actor=actor, action="sign_in.ended", about=session_id, now=now)
+
+
+def end_session(db: Session, *, actor: Actor, session_id: str, now: datetime) -> None:
+    """End another of one's own sessions. Raises NotFound for somebody else's."""
+    if not _revoke(db, actor=actor, session_id=session_id, now=now):
+        raise NotFound("There is no such session.")
+    record(db, actor=actor, action="session.ended", about=session_id, now=now)
+
+
+def note_seen(db: Session, *, session_id: str, now: datetime) -> None:
+    """Remember that the session was used just now."""
+    db.execute(update(SignInSession).where(col(SignInSession.id) == session_id).values(last_seen_at=now))
+
+
+@dataclass(frozen=True, slots=True)
+class _Person:
+    email: str
+    name: str
+
+
+def _checked_person(*, email: str, name: str, password: str) -> _Person:
+    fields: dict[str, str] = {}
+    address, title = rules.normal_email(email), " ".join(name.split())
+    if address is None:
+        fields["email"] = "This is not an e-mail address."
+    if not 1 <= len(title) <= rules.NAME_MAX:
+        fields["name"] = f"Give a name of 1 to {rules.NAME_MAX} characters."
+    problem = rules.password_problem(password, context=_context(email, title))
+    if problem is not None:
+        fields["password"] = problem
+    if fields or address is None:
+        raise InvalidRequest(fields=fields)
+    return _Person(address, title)
+
+
+def _context(email: str, name: str) -> list[str]:
+    """The words about a person that an attacker would try first."""
+    return [name, email, *email.replace("@", ".").split(".")]
+
+
+def _add_user(
+    db: Session, person: _Person, password_hash: str, *, workspace_id: str, role: Role, now: datetime
+) -> User:
+    user = User(
+        id=new_id("usr"),
+        email=person.email,
+        name=person.name,
+        password_hash=password_hash,
+        password_changed_at=now,
+        created_at=now,
+    )
+    db.add(user)
+    db.flush()
+    db.add(Membership(workspace_id=workspace_id, user_id=user.id, role=role, created_at=now))
+    db.flush()
+    return user
+
+
+def _open_session(db: Session, *, user_id: str, device: Device, now: datetime) -> Opened:
+    token = secrets.token_urlsafe(32)
+    db.add(
+        SignInSession(
+            id=new_id("ses"),
+            user_id=user_id,
+            token_hash=rules.token_hash(token),
+            created_at=now,
+            last_seen_at=now,
+            authenticated_at=now,
+            expires_at=now + rules.SESSION_LIFE,
+            ip=device.ip,
+            user_agent=device.user_agent[:300],
+        )
+    )
+    db.flush()
+    return Opened(user_id, token)
+
+
+def _own_user(
+    database: Database,
+    actor: Actor,
+    password: str,
+    *,
+    hasher: Passwords,
+    now: datetime,
+    field: str = "password",
+) -> User:
+    """The acting person, once their password proved right; guessing it here is counted like signing in."""
+    with database.write() as db:
+        user = db.get_one(User, actor.user_id)
+        throttles = rules.throttles(user.email, actor.ip, familiar=True)
+        wait = count_try(db, throttles=throttles, now=now)
+    if wait is not None:
+        raise TooManyTries(retry_after=wait)
+    if not hasher.matches(user.password_hash, password):
+        with database.write() as db:
+            record(db, actor=actor, action="password.wrong", about=user.id, now=now)
+        raise InvalidRequest(fields={field: "This is not your current password."})
+    with database.write() as db:
+        take_back_try(db, throttles=throttles, now=now)
+    return user
+
+
+def _set_password(db: Session, *, user_id: str, password_hash: str, now: datetime) -> None:
+    user = db.get_one(User, user_id)
+    user.password_hash = password_hash
+    user.password_changed_at = now
+    db.flush()
+
+
+def _end_sessions(db: Session, *, user_id: str, except_id: str | None, now: datetime) -> int:
+    ended = db.execute(
+        update(SignInSession)
+        .where(
+            col(SignInSession.user_id) == user_id,
+            col(SignInSession.id) != (except_id or ""),
+            col(SignInSession.revoked_at).is_(None),
+        )
+        .values(revoked_at=now)
+        .returning(col(SignInSession.id))
+    )
+    return len(ended.all())
+
+
+def _revoke(db: Session, *, actor: Actor, session_id: str, now: datetime) -> bool:
+    """Whether a session of the actor's was running and is now ended."""
+    ended = db.execute(
+        update(SignInSession)
+        .where(
+            col(SignInSession.id) == session_id,
+            col(SignInSession.user_id) == actor.user_id,
+            col(SignInSession.revoked_at).is_(None),
+        )
+        .values(revoked_at=now)
+        .returning(col(SignInSession.id))
+    )
+    return ended.first() is not None

@@ -1,0 +1,45 @@
+"""Argon2id: making and checking password hashes."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+
+
+class Passwords:
+    """Hashes with 19 MiB, two passes and one lane, which is OWASP's advice for Argon2id.
+
+    `cheap` is for tests alone: the same algorithm at its smallest size.
+    """
+
+    def __init__(self, *, cheap: bool = False) -> None:
+        self._hasher = (
+            PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+            if cheap
+            else PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        )
+        self._dummy = self._hasher.hash("nobody has this password")
+
+    def hash(self, password: str) -> str:
+        """The hash to store, parameters and salt included."""
+        return self._hasher.hash(password)
+
+    def matches(self, stored: str | None, password: str) -> bool:
+        """Whether `password` made `stored`. Takes as long for an account that does not exist (None)."""
+        try:
+            verified = self._hasher.verify(stored or self._dummy, password)
+        except (VerificationError, InvalidHashError, UnicodeEncodeError):
+            return False
+        return verified and stored is not None
+
+    def is_outdated(self, stored: str) -> bool:
+        """Whether `stored` was made with other parameters than today's."""
+        return self._hasher.check_needs_rehash(stored)
+
+
+@cache
+def passwords(*, cheap: bool = False) -> Passwords:
+    """The one hasher per process and size; making its dummy hash costs as much as a sign-in."""
+    return Passwords(cheap=cheap)

@@ -1,0 +1,94 @@
+"""Reads about people, their sessions and their workspaces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from licenzy.workspace import rules
+from licenzy.workspace.models import Installation, Membership, Role, SignInSession, User, Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A person and the session they are signed in with."""
+
+    user_id: str
+    email: str
+    name: str
+    session_id: str
+    authenticated_at: datetime
+    last_seen_at: datetime
+
+
+def is_claimed(db: Session) -> bool:
+    """Whether this installation has an owner."""
+    claimed_at = db.exec(select(Installation.claimed_at).where(Installation.id == 1)).first()
+    return claimed_at is not None
+
+
+def signed_in_by_token(db: Session, *, token: str, now: datetime) -> SignedIn | None:
+    """Who holds the session with this token; None when it ended, expired, or its person was disabled."""
+    row = db.exec(
+        select(SignInSession, User)
+        .join(User, col(User.id) == col(SignInSession.user_id))
+        .where(SignInSession.token_hash == rules.token_hash(token), col(User.disabled_at).is_(None))
+    ).first()
+    if row is None:
+        return None
+    session, user = row
+    if rules.is_over(
+        last_seen_at=session.last_seen_at,
+        expires_at=session.expires_at,
+        revoked_at=session.revoked_at,
+        now=now,
+    ):
+        return None
+    return SignedIn(
+        user_id=user.id,
+        email=user.email,
+        name=user.name,
+        session_id=session.id,
+        authenticated_at=session.authenticated_at,
+        last_seen_at=session.last_seen_at,
+    )
+
+
+def find_user(db: Session, *, email: str) -> User | None:
+    """The person with this address in normal form (`rules.normal_email`)."""
+    return db.exec(select(User).where(User.email == email)).first()
+
+
+def sessions_of(db: Session, *, user_id: str, now: datetime) -> list[SignInSession]:
+    """The sessions that still count for this person, the last used first."""
+    sessions = db.exec(
+        select(SignInSession)
+        .where(
+            SignInSession.user_id == user_id,
+            col(SignInSession.revoked_at).is_(None),
+            col(SignInSession.expires_at) > now,
+            col(SignInSession.last_seen_at) > now - rules.SESSION_IDLE,
+        )
+        .order_by(col(SignInSession.last_seen_at).desc())
+    )
+    return list(sessions)
+
+
+def has_signed_in_from(db: Session, *, user_id: str, ip: str | None) -> bool:
+    """Whether this person has signed in from this network address before."""
+    known = select(SignInSession.id).where(SignInSession.user_id == user_id, SignInSession.ip == ip)
+    return db.exec(known.limit(1)).first() is not None
+
+
+def workspaces_of(db: Session, *, user_id: str) -> Sequence[tuple[Workspace, Role]]:
+    """The workspaces this person belongs to with the role in each, oldest first."""
+    found = db.exec(
+        select(Workspace, Membership.role)
+        .join(Membership, col(Membership.workspace_id) == col(Workspace.id))
+        .where(Membership.user_id == user_id)
+        .order_by(col(Workspace.id))
+    )
+    return [(workspace, Role(role)) for workspace, role in found]

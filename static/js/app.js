@@ -1,0 +1,163 @@
+// What makes pages nicer where scripts run. Every form works without any of it.
+(function () {
+  "use strict";
+
+  function ready(root) {
+    root.querySelectorAll("[data-copy]").forEach(function (button) { button.hidden = false; });
+    root.querySelectorAll("[data-themes]").forEach(function (group) { group.hidden = false; markTheme(group); });
+    root.querySelectorAll("input[data-classify]").forEach(classify);
+  }
+
+  // Copying: the text stands in the attribute, or in the code of the same block.
+  async function copy(button) {
+    var block = button.closest(".code-block");
+    var text = button.dataset.copy || (block ? block.querySelector("code").textContent : "");
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch (error) {
+      if (!copyTheOldWay(text)) { return; }
+    }
+    var label = button.querySelector("[data-copy-label]") || button;
+    var before = label.dataset.before || label.textContent;
+    label.dataset.before = before;
+    label.textContent = "Copied";
+    window.clearTimeout(Number(button.dataset.timer));
+    button.dataset.timer = String(window.setTimeout(function () { label.textContent = before; }, 1600));
+    say("Copied");
+  }
+
+  // The clipboard is for https and loopback only; a plain http address in a local network has this.
+  function copyTheOldWay(text) {
+    var area = document.createElement("textarea");
+    area.value = text;
+    area.className = "visually-hidden";
+    document.body.appendChild(area);
+    area.select();
+    var done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+
+  function say(text) {
+    var voice = document.getElementById("voice");
+    if (!voice) {
+      voice = document.createElement("div");
+      voice.id = "voice";
+      voice.className = "visually-hidden";
+      voice.setAttribute("role", "status");
+      document.body.appendChild(voice);
+    }
+    voice.textContent = text;
+  }
+
+  function markTheme(group) {
+    group.querySelectorAll("[data-theme-choice]").forEach(function (button) {
+      button.setAttribute("aria-pressed", String(button.dataset.themeChoice === window.licenzyTheme.chosen()));
+    });
+  }
+
+  // Tells what a pasted credential is while it is typed. The server decides; this only saves a round trip.
+  // <input data-classify="test" aria-describedby="key-verdict"> … <div id="key-verdict" data-verdict></div>
+  var PREFIXES = [
+    ["sk_org_", null, "This is an organization key. Use a secret or restricted key of the one account."],
+    ["sk_test_", "test", "A secret key for test mode."],
+    ["sk_live_", "live", "A secret key for live mode."],
+    ["rk_test_", "test", "A restricted key for test mode."],
+    ["rk_live_", "live", "A restricted key for live mode."],
+    ["pk_", null, "This is a publishable key, made for browsers. The secret key begins with sk_ or rk_."],
+    ["whsec_", null, "This is a webhook signing secret. It belongs in the webhook secret field."],
+    ["price_", null, "This is a price id. It belongs to a product, not to the connection."],
+    ["prod_", null, "This is a Stripe product id, not a key."],
+    ["lz_", null, "This is a Licenzy API key. Stripe's own key belongs here."],
+  ];
+
+  function classify(input) {
+    var verdict = document.querySelector("[data-verdict='" + input.id + "']");
+    if (!verdict) { return; }
+    var text = input.value.trim();
+    var found = PREFIXES.find(function (entry) { return text.startsWith(entry[0]); });
+    var wrongMode = found && found[1] && found[1] !== input.dataset.classify;
+    verdict.className = "verdict";
+    if (!found) {
+      verdict.textContent = "";
+      return;
+    }
+    verdict.classList.add(found[1] && !wrongMode ? "verdict-good" : "verdict-bad");
+    verdict.textContent = found[2] + (wrongMode ? " This page is in " + input.dataset.classify + " mode." : "");
+  }
+
+  document.addEventListener("click", function (event) {
+    var button = event.target.closest("[data-copy], [data-theme-choice]");
+    if (button && button.dataset.copy !== undefined) { copy(button); }
+    if (button && button.dataset.themeChoice) {
+      window.licenzyTheme.choose(button.dataset.themeChoice);
+      document.querySelectorAll("[data-themes]").forEach(markTheme);
+    }
+    document.querySelectorAll("details.menu[open]").forEach(function (menu) {
+      if (!menu.contains(event.target)) { menu.open = false; }
+    });
+  });
+
+  document.addEventListener("keydown", function (event) {
+    if (event.key !== "Escape") { return; }
+    document.querySelectorAll("details.menu[open]").forEach(function (menu) {
+      menu.open = false;
+      menu.querySelector("summary").focus();
+    });
+  });
+
+  document.addEventListener("input", function (event) {
+    if (event.target.matches("input[data-classify]")) { classify(event.target); }
+  });
+
+  // A form is sent once, however often its button is pressed.
+  document.addEventListener("submit", function (event) {
+    if (event.defaultPrevented) { return; }
+    var form = event.target;
+    if (form.dataset.sent) { event.preventDefault(); return; }
+    form.dataset.sent = "1";
+    form.classList.add("sending");
+  });
+  window.addEventListener("pageshow", function () {
+    document.querySelectorAll("form[data-sent]").forEach(function (form) {
+      delete form.dataset.sent;
+      form.classList.remove("sending");
+    });
+  });
+
+  // Answers that are refused and not made for this page (a proxy's error page, say) are not swapped in.
+  document.addEventListener("htmx:beforeSwap", function (event) {
+    var xhr = event.detail.xhr;
+    var meant = xhr.status < 400 || xhr.status === 422 || xhr.status === 429 || xhr.getResponseHeader("HX-Retarget");
+    if (!meant) {
+      event.detail.shouldSwap = false;
+      notice("That did not work (" + xhr.status + "). Reload the page and try again.");
+    }
+  });
+  document.addEventListener("htmx:sendError", function () {
+    notice("The server cannot be reached. Check the connection; nothing was changed.");
+  });
+  document.addEventListener("htmx:load", function (event) { ready(event.target); });
+
+  function notice(text) {
+    var place = document.getElementById("notices");
+    if (!place) { return; }
+    var box = document.createElement("div");
+    box.className = "callout callout-bad";
+    box.setAttribute("role", "alert");
+    box.textContent = text;
+    place.replaceChildren(box);
+  }
+
+  // Where the navigation is one scrolling row, the page one is on is in sight.
+  function showWhereOneIs() {
+    var row = document.querySelector(".side-nav");
+    var here = row && row.querySelector("[aria-current]");
+    if (here && row.scrollWidth > row.clientWidth) {
+      row.scrollLeft = here.offsetLeft - row.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
+    }
+  }
+
+  ready(document);
+  showWhereOneIs();
+})();

@@ -1,0 +1,279 @@
+"""`POST /v1/access/check`: the rows C and A of the bad-input table, and that every answer is the truth."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from sqlmodel import select
+
+from licenzy.alignment.modes import Mode
+from licenzy.api_keys.rules import make_key as new_token
+from licenzy.catalog.models import Kind
+from licenzy.db.unit_of_work import Database
+from licenzy.entitlements.models import Entitlement, State
+from tests.support.cast import Cast, make_key, make_subject
+from tests.support.clock import START, StandingClock
+from tests.support.purchases import make_entitlement
+
+CHECK = "/v1/access/check"
+
+
+@pytest.fixture
+def token(database: Database, cast: Cast) -> str:
+    """A test key of the owner's project."""
+    with database.write() as db:
+        return make_key(db, project_id=cast.project_id)[1]
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def check(client: FlaskClient, token: str, subject_ref: str = "user_123", **more: Any) -> Any:
+    return client.post(CHECK, json={"subject_ref": subject_ref, **more}, headers=bearer(token))
+
+
+def hold(
+    database: Database, cast: Cast, *, ref: str = "user_123", mode: Mode = Mode.TEST, **held: Any
+) -> None:
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id, mode=mode, subject_ref=ref)
+        make_entitlement(db, subject=subject, **held)
+
+
+def test_allowed_and_not(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:
+    hold(database, cast)
+    allowed = check(client, token)
+    assert allowed.status_code == 200
+    assert allowed.get_json() == {"subject_ref": "user_123", "allowed": True}
+    assert allowed.headers["Licenzy-Mode"] == "test"
+    assert allowed.headers["Licenzy-Request-Id"].startswith("req_")
+    assert allowed.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert check(client, token, "somebody else").get_json()["allowed"] is False
+
+
+def test_the_other_mode_and_the_other_project_see_nothing(
+    client: FlaskClient, database: Database, cast: Cast, token: str
+) -> None:
+    hold(database, cast)
+    with database.write() as db:
+        live = make_key(db, project_id=cast.project_id, mode=Mode.LIVE)[1]
+        theirs = make_key(db, project_id=cast.stranger.project_id)[1]
+    assert check(client, token).get_json()["allowed"] is True
+    for foreign in (live, theirs):
+        held, unknown = check(client, foreign), check(client, foreign, "never seen")
+        assert held.get_json() == {"subject_ref": "user_123", "allowed": False}
+        assert unknown.get_json()["allowed"] is False
+
+
+def test_the_end_is_half_open(
+    client: FlaskClient, database: Database, cast: Cast, token: str, clock: StandingClock
+) -> None:
+    end = START + timedelta(days=1)
+    hold(database, cast, kind=Kind.TIME_PASS, ends_at=end)
+    clock.now = end - timedelta(milliseconds=1)
+    assert check(client, token).get_json()["allowed"] is True
+    clock.now = end
+    assert check(client, token).get_json()["allowed"] is False
+
+
+def test_narrowing(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:
+    hold(database, cast, features=["export"])
+    assert check(client, token, product_code="PRO_MONTHLY").get_json()["allowed"] is True
+    assert check(client, token, product_code="OTHER").get_json()["allowed"] is False
+    assert check(client, token, feature="export").get_json()["allowed"] is True
+    assert check(client, token, feature="import").get_json()["allowed"] is False
+
+
+def test_a_spent_pack_does_not_allow(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:
+    hold(database, cast, kind=Kind.USAGE_PACK, ends_at=None, granted_units=10, used_units=9)
+    assert check(client, token).get_json()["allowed"] is True
+    with database.write() as db:
+        row = db.exec(select(Entitlement)).one()
+        row.used_units = 10
+    assert check(client, token).get_json()["allowed"] is False
+
+
+@pytest.mark.parametrize("state", [State.CANCELED, State.PAUSED, State.SUSPENDED])
+def test_states_that_do_not_allow(
+    client: FlaskClient, database: Database, cast: Cast, token: str, state: State
+) -> None:
+    hold(database, cast, state=state)
+    assert check(client, token).get_json()["allowed"] is False
+
+
+def test_refs_are_compared_byte_for_byte(
+    client: FlaskClient, database: Database, cast: Cast, token: str
+) -> None:
+    hold(database, cast, ref="Jos\u00e9 ★ 🦊")
+    assert check(client, token, "Jos\u00e9 ★ 🦊").get_json()["allowed"] is True
+    for variant in ("jos\u00e9 ★ 🦊", "Jose\u0301 ★ 🦊", "Jos\u00e9 ★ 🦊 ", "ＪOS\u00c9 ★ 🦊"):
+        assert check(client, token, variant).get_json()["allowed"] is False
+
+
+@pytest.mark.parametrize("ref", ["../../", "%2e%2e", "' OR 1=1--", "{{7*7}}", "<script>"])
+def test_hostile_refs_are_only_unknown(client: FlaskClient, token: str, cast: Cast, ref: str) -> None:
+    assert check(client, token, ref).get_json() == {"subject_ref": ref, "allowed": False}
+
+
+HEADERS: list[tuple[str, dict[str, str], str]] = [
+    ("C1 no header", {}, "api_key_missing"),
+    ("C2 empty", {"Authorization": "Bearer "}, "api_key_invalid"),
+    ("C2 two tokens", {"Authorization": "Bearer a b"}, "api_key_invalid"),
+    ("C2 basic", {"Authorization": "Basic abc"}, "api_key_invalid"),
+    ("C2 non-ASCII", {"Authorization": "Bearer lz_test_\u00e9\u00ff"}, "api_key_invalid"),
+    ("C2 long", {"Authorization": "Bearer " + "x" * 8192}, "api_key_invalid"),
+    ("C3 unknown", {"Authorization": f"Bearer {new_token(Mode.TEST)}"}, "api_key_invalid"),
+    ("C3 checksum", {"Authorization": "Bearer lz_test_" + "a" * 49}, "api_key_invalid"),
+    ("C6 Stripe's", {"Authorization": "Bearer sk_live_0123456789abcdef"}, "stripe_key_sent"),
+    ("C6 restricted", {"Authorization": "Bearer rk_test_0123456789abcdef"}, "stripe_key_sent"),
+]
+
+
+@pytest.mark.parametrize(("headers", "code"), [row[1:] for row in HEADERS], ids=[row[0] for row in HEADERS])
+def test_keys_that_are_none(client: FlaskClient, cast: Cast, headers: dict[str, str], code: str) -> None:
+    answer = client.post(CHECK, json={"subject_ref": "u"}, headers=headers)
+    assert (answer.status_code, answer.get_json()["error"]) == (401, code)
+    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    assert answer.get_json()["mode"] is None
+    assert "Licenzy-Mode" not in answer.headers
+
+
+def test_unknown_and_mistyped_keys_are_answered_alike(client: FlaskClient, cast: Cast) -> None:
+    bodies = []
+    for wrong in (new_token(Mode.TEST), new_token(Mode.TEST)[:-1] + "_"):
+        body = check(client, wrong).get_json()
+        body.pop("request_id")
+        bodies.append(body)
+    assert bodies[0] == bodies[1]
+
+
+def test_a_key_in_the_address_is_no_key(client: FlaskClient, token: str) -> None:
+    answer = client.post(f"{CHECK}?api_key={token}", json={"subject_ref": "u"})
+    assert answer.get_json()["error"] == "api_key_missing"
+
+
+@pytest.mark.parametrize(
+    ("column", "code"), [("revoked_at", "api_key_revoked"), ("expires_at", "api_key_expired")]
+)
+def test_keys_that_were_good(
+    client: FlaskClient, database: Database, cast: Cast, column: str, code: str
+) -> None:
+    with database.write() as db:
+        token = make_key(db, project_id=cast.project_id, **{column: START})[1]
+    answer = check(client, token)
+    assert (answer.status_code, answer.get_json()["error"]) == (401, code)
+
+
+def test_revocation_shows_in_the_next_answer(client: FlaskClient, database: Database, cast: Cast) -> None:
+    with database.write() as db:
+        key, token = make_key(db, project_id=cast.project_id)
+    assert check(client, token).status_code == 200
+    with database.write() as db:
+        db.add(key)
+        key.revoked_at = START
+    assert check(client, token).get_json()["error"] == "api_key_revoked"
+
+
+BODIES: list[tuple[str, bytes, str, int, str]] = [
+    ("C11 none", b'{"subject_ref":"u"}', "", 415, "unsupported_media_type"),
+    ("C11 form", b'{"subject_ref":"u"}', "text/plain", 415, "unsupported_media_type"),
+    (
+        "C11 charset",
+        b'{"subject_ref":"u"}',
+        "application/json; charset=latin-1",
+        415,
+        "unsupported_media_type",
+    ),
+    ("C12 malformed", b'{"subject_ref":', "application/json", 400, "invalid_json"),
+    ("C12 empty", b"", "application/json", 400, "invalid_json"),
+    ("C12 BOM", b'\xef\xbb\xbf{"subject_ref":"u"}', "application/json", 400, "invalid_json"),
+    ("C12 UTF-16", '{"subject_ref":"u"}'.encode("utf-16"), "application/json", 400, "invalid_json"),
+    ("C12 Latin-1", '{"subject_ref":"é"}'.encode("latin-1"), "application/json", 400, "invalid_json"),
+    ("C13 deep", b"[" * 60_000, "application/json", 400, "invalid_json"),
+    ("C13 deep object", b'{"a":' * 33 + b"1" + b"}" * 33, "application/json", 400, "invalid_json"),
+    ("C14 NaN", b'{"subject_ref":NaN}', "application/json", 400, "invalid_json"),
+    ("C14 Infinity", b'{"subject_ref":-Infinity}', "application/json", 400, "invalid_json"),
+    ("C14 1e400", b'{"subject_ref":1e400}', "application/json", 400, "invalid_json"),
+    ("C14 digits", b'{"subject_ref":' + b"9" * 5000 + b"}", "application/json", 400, "invalid_json"),
+    ("C14 twice", b'{"subject_ref":"a","subject_ref":"b"}', "application/json", 400, "invalid_json"),
+    ("C14 list", b'["u"]', "application/json", 400, "invalid_json"),
+    ("C14 null", b"null", "application/json", 400, "invalid_json"),
+    ("C15", b'{"subject_ref":"u","colour":"red"}', "application/json", 400, "unknown_field"),
+    ("C15 mode", b'{"subject_ref":"u","mode":"live"}', "application/json", 400, "mode_not_allowed"),
+    ("C16", b'{"subject_ref":"' + b"u" * 70_000 + b'"}', "application/json", 413, "payload_too_large"),
+    ("C17 surrogate", b'{"subject_ref":"\\ud800"}', "application/json", 400, "invalid_request"),
+    ("C17 NUL", b'{"subject_ref":"a\\u0000b"}', "application/json", 400, "invalid_request"),
+    ("C17 C1", b'{"subject_ref":"a\\u0085b"}', "application/json", 400, "invalid_request"),
+    ("C17 U+2028", b'{"subject_ref":"a\\u2028b"}', "application/json", 400, "invalid_request"),
+    ("C17 bidi", b'{"subject_ref":"a\\u202eb"}', "application/json", 400, "invalid_request"),
+    ("C18 empty", b'{"subject_ref":""}', "application/json", 400, "invalid_request"),
+    ("C18 spaces", b'{"subject_ref":"   "}', "application/json", 400, "invalid_request"),
+    ("C18 long", b'{"subject_ref":"' + b"u" * 201 + b'"}', "application/json", 400, "invalid_request"),
+    ("C18 null", b'{"subject_ref":null}', "application/json", 400, "invalid_request"),
+    ("C18 number", b'{"subject_ref":1}', "application/json", 400, "invalid_request"),
+    ("C18 bool", b'{"subject_ref":true}', "application/json", 400, "invalid_request"),
+    ("A4 array", b'{"subject_ref":["u"]}', "application/json", 400, "invalid_request"),
+    ("missing", b"{}", "application/json", 400, "invalid_request"),
+    (
+        "price",
+        b'{"subject_ref":"u","product_code":"price_1"}',
+        "application/json",
+        400,
+        "stripe_price_id_not_allowed",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "code"), [r[1:] for r in BODIES], ids=[r[0] for r in BODIES]
+)
+def test_bodies_that_are_none(
+    client: FlaskClient, token: str, body: bytes, kind: str, status: int, code: str
+) -> None:
+    answer = client.post(CHECK, data=body, content_type=kind, headers=bearer(token))
+    told = answer.get_json()
+    assert (answer.status_code, told["error"]) == (status, code)
+    assert {"error", "message", "hint", "mode", "request_id"} <= set(told)
+    assert told["mode"] == ("test" if status != 413 else told["mode"])
+    unauthorised = client.post(CHECK, data=body, content_type=kind)
+    assert unauthorised.status_code == 401 or status == 413
+
+
+def test_a_chunked_body_is_refused(client: FlaskClient, token: str) -> None:
+    answer = client.post(
+        CHECK,
+        headers={**bearer(token), "Transfer-Encoding": "chunked", "Content-Type": "application/json"},
+    )
+    assert answer.get_json()["error"] == "payload_too_large"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", CHECK, 405, "method_not_allowed"),
+        ("PUT", CHECK, 405, "method_not_allowed"),
+        ("OPTIONS", CHECK, 405, "method_not_allowed"),
+        ("POST", CHECK + "/", 404, "not_found"),
+        ("POST", "//v1/access/check", 404, "not_found"),
+        ("POST", "/v1//access/check", 404, "not_found"),
+        ("GET", "/v1", 404, "not_found"),
+        ("GET", "/v1/nothing", 404, "not_found"),
+    ],
+)
+def test_wrong_addresses(
+    client: FlaskClient, token: str, method: str, path: str, status: int, code: str
+) -> None:
+    answer = client.open(method=method, headers=bearer(token), environ_overrides={"PATH_INFO": path})
+    assert (answer.status_code, answer.get_json()["error"]) == (status, code)
+    if status == 405:
+        assert answer.headers["Allow"] == "POST"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+
+
+def test_method_overrides_are_ignored(client: FlaskClient, token: str) -> None:
+    answer = client.get(CHECK, headers={**bearer(token), "X-HTTP-Method-Override": "POST"})
+    assert answer.status_code == 405

@@ -1,0 +1,125 @@
+"""`decide` and `standing`: tables of cases, one row for each sentence of the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from licenzy.catalog.models import Kind
+from licenzy.entitlements.decision import best_status, decide, remaining, standing
+from licenzy.entitlements.models import State
+from tests.support.clock import START
+
+DAY = timedelta(days=1)
+NOW = START
+
+
+@dataclass
+class Held:
+    product_code: str = "PRO"
+    features: tuple[str, ...] = ()
+    kind: Kind = Kind.SUBSCRIPTION
+    state: State = State.ACTIVE
+    reason: str | None = None
+    starts_at: datetime = NOW - DAY
+    ends_at: datetime | None = NOW + DAY
+    ends_as: str | None = "renewal_unconfirmed"
+    granted_units: int = 0
+    used_units: int = 0
+    reserved_units: int = 0
+    voided_at: datetime | None = None
+
+
+def pack(**changes: Any) -> Held:
+    return Held(
+        **{"kind": Kind.USAGE_PACK, "ends_at": None, "ends_as": "expired", "granted_units": 10, **changes}
+    )
+
+
+STANDINGS: list[tuple[str, Held, tuple[str, bool, str | None]]] = [
+    ("active", Held(), ("active", True, None)),
+    ("trialing", Held(state=State.TRIALING), ("trialing", True, None)),
+    ("ends now", Held(ends_at=NOW), ("expired", False, "renewal_unconfirmed")),
+    ("ends in a microsecond", Held(ends_at=NOW + timedelta(microseconds=1)), ("active", True, None)),
+    ("scheduled cancel passed", Held(ends_at=NOW, ends_as="canceled"), ("canceled", False, "canceled")),
+    ("never ends", Held(ends_at=None), ("active", True, None)),
+    ("past due within grace", Held(state=State.PAST_DUE, ends_as="past_due"), ("past_due", True, None)),
+    ("past due, grace over", Held(state=State.PAST_DUE, ends_at=NOW, ends_as="past_due"),
+     ("past_due", False, "past_due")),
+    ("unpaid", Held(state=State.SUSPENDED, reason="past_due"), ("suspended", False, "past_due")),
+    ("refunded subscription", Held(state=State.SUSPENDED, reason="refunded"),
+     ("past_due", False, "refunded")),
+    ("disputed subscription", Held(state=State.SUSPENDED, reason="disputed"),
+     ("past_due", False, "disputed")),
+    ("disputed pack", pack(state=State.SUSPENDED, reason="disputed"), ("suspended", False, "disputed")),
+    ("paused", Held(state=State.PAUSED), ("paused", False, "paused")),
+    ("canceled", Held(state=State.CANCELED), ("canceled", False, "canceled")),
+    ("canceled by refund", Held(state=State.CANCELED, reason="refunded"), ("canceled", False, "refunded")),
+    ("not started", Held(kind=Kind.TIME_PASS, starts_at=NOW + DAY, ends_at=NOW + 2 * DAY),
+     ("active", False, "not_started")),
+    ("starts now", Held(kind=Kind.TIME_PASS, starts_at=NOW), ("active", True, None)),
+    ("pass over", Held(kind=Kind.TIME_PASS, ends_at=NOW, ends_as="expired"), ("expired", False, "expired")),
+    ("pack", pack(), ("active", True, None)),
+    ("pack spent", pack(used_units=10), ("exhausted", False, "exhausted")),
+    ("pack reserved", pack(used_units=4, reserved_units=6), ("exhausted", False, "exhausted")),
+    ("pack voided", pack(voided_at=NOW), ("canceled", False, "canceled")),
+    ("pack expired", pack(ends_at=NOW), ("expired", False, "expired")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("held", "expected"), [r[1:] for r in STANDINGS], ids=[r[0] for r in STANDINGS])
+def test_standing(held: Held, expected: tuple[str, bool, str | None]) -> None:
+    assert standing(held, NOW) == expected
+
+
+DECISIONS: list[tuple[str, list[Held], dict[str, str], tuple[bool, str | None]]] = [
+    ("nothing", [], {}, (False, "no_entitlement")),
+    ("one", [Held()], {}, (True, None)),
+    ("any of several", [Held(state=State.CANCELED), Held()], {}, (True, None)),
+    ("the nearest miss", [Held(state=State.CANCELED), Held(state=State.PAUSED)], {}, (False, "paused")),
+    ("the product", [Held()], {"product_code": "PRO"}, (True, None)),
+    ("another product", [Held()], {"product_code": "MAX"}, (False, "product_not_held")),
+    ("codes have a case", [Held()], {"product_code": "pro"}, (False, "product_not_held")),
+    ("the feature", [Held(features=("export",))], {"feature": "export"}, (True, None)),
+    ("another feature", [Held()], {"feature": "export"}, (False, "feature_not_held")),
+    ("nothing, narrowed", [], {"feature": "export"}, (False, "no_entitlement")),
+    ("another's availability does not help", [Held(state=State.PAUSED), Held("MAX")],
+     {"product_code": "PRO"}, (False, "paused")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted", "expected"), [r[1:] for r in DECISIONS], ids=[r[0] for r in DECISIONS]
+)
+def test_decide(held: list[Held], wanted: dict[str, str], expected: tuple[bool, str | None]) -> None:
+    decision = decide(held, NOW, **wanted)
+    assert (decision.allowed, decision.reason) == expected
+
+
+def test_the_decision_names_what_decided() -> None:
+    ended, good = Held(state=State.CANCELED), Held()
+    assert decide([ended, good], NOW).deciding is good
+    assert decide([ended], NOW).deciding is ended
+    assert decide([good], NOW, product_code="MAX").deciding is None
+
+
+@pytest.mark.parametrize(
+    ("states", "best"),
+    [
+        ([], "none"),
+        ([State.CANCELED], "canceled"),
+        ([State.CANCELED, State.PAUSED], "paused"),
+        ([State.PAUSED, State.TRIALING, State.PAST_DUE], "trialing"),
+        ([State.TRIALING, State.ACTIVE], "active"),
+    ],
+)
+def test_best_status(states: list[State], best: str) -> None:
+    assert best_status([Held(state=state) for state in states], NOW) == best
+
+
+def test_remaining_of_a_voided_pack_is_nothing() -> None:
+    assert remaining(pack(used_units=3, reserved_units=2)) == 5
+    assert remaining(pack(voided_at=NOW)) == 0

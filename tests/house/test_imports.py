@@ -1,0 +1,84 @@
+"""Who may import whom: each room only what stands to its left, doors never each other."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "licenzy"
+
+_ROOMS = """
+    errors settings kit db alignment stripe_gateway workspace projects subjects deliveries observations idempotency
+    connections catalog api_keys entitlements usage checkout stripe_events reconciliation setup
+"""
+LINE = _ROOMS.split()
+DOORS = {"api", "hooks", "portal", "cli", "worker"}
+EDGE = {"factory", "__main__", "__init__"}
+PURE = ("rules.py", "projection.py", "decision.py", "ordering.py")
+WEB = {"flask", "werkzeug", "wtforms", "flask_wtf", "flask_login", "htmx_flask", "jinja2"}
+ONLY_FOR_STRIPE = {"stripe_gateway", "sandbox"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module that a file imports, at its top or inside a function, as a dotted name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            yield node.module or ""
+            if node.module == "licenzy":
+                yield from (f"licenzy.{alias.name}" for alias in node.names)
+
+
+def rooms_imported(path: Path) -> set[str]:
+    names = (name.split(".") for name in imports(path))
+    return {parts[1] for parts in names if parts[0] == "licenzy" and len(parts) > 1}
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def allowed(room: str) -> set[str]:
+    if room in EDGE:
+        return {*LINE, *DOORS, *EDGE, "runtime", "sandbox", "create_app", "__version__"}
+    if room == "sandbox":
+        return {"kit", "sandbox"}
+    if room in DOORS:
+        return {*LINE, "runtime", room} | ({"__version__"} if room == "cli" else set())
+    if room == "runtime":
+        return {"errors", "settings", "kit", "db", "alignment", "stripe_gateway"}
+    return set(LINE[: LINE.index(room) + 1])
+
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_imports_only_what_stands_to_its_left(path: Path) -> None:
+    room = room_of(path)
+    assert rooms_imported(path) <= allowed(room), f"{room} may import {sorted(allowed(room))}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_know_no_web_framework_and_only_two_know_stripe(path: Path) -> None:
+    room = room_of(path)
+    outside = {name.split(".")[0] for name in imports(path)}
+    if room not in {*DOORS, *EDGE, "runtime", "sandbox"}:
+        assert not outside & WEB
+    if room not in ONLY_FOR_STRIPE:
+        assert "stripe" not in outside
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name in PURE], ids=lambda path: str(path))
+def test_pure_files_touch_neither_database_nor_network(path: Path) -> None:
+    outside = {name.split(".")[0] for name in imports(path)}
+    assert not outside & {"sqlalchemy", "sqlmodel", "requests", "httpx", "stripe", "time", "random"}
+
+
+def test_the_walk_sees_imports_inside_functions() -> None:
+    assert "sandbox" in rooms_imported(PACKAGE / "factory.py")

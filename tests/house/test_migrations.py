@@ -1,0 +1,83 @@
+"""The migrations lead to exactly the tables that the models describe, on both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, text
+
+from licenzy.db import migrate
+from licenzy.db.engine import make_engine
+from licenzy.db.tables import metadata
+from licenzy.db.unit_of_work import Database
+from licenzy.factory import load_models
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def empty_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
+    """A database without any table."""
+    if request.param == "sqlite":
+        engine = make_engine(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+        yield engine
+        engine.dispose()
+        return
+    server = request.getfixturevalue("postgres")
+    name = server.empty()
+    engine = make_engine(server.url(name))
+    yield engine
+    engine.dispose()
+    server.drop(name)
+
+
+def test_migrations_equal_the_metadata(database: Database) -> None:
+    load_models()
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences: list[Any] = compare_metadata(context, metadata)
+    assert differences == [], "run `make migration`"
+
+
+def test_upgrading_twice_changes_nothing(empty_engine: Engine) -> None:
+    assert not migrate.is_current(empty_engine)
+    migrate.upgrade(empty_engine)
+    migrate.upgrade(empty_engine)
+    assert migrate.is_current(empty_engine)
+
+
+def test_a_migration_that_breaks_leaves_nothing_behind(
+    empty_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_args: Any) -> None:
+        raise RuntimeError("pulled the plug")
+
+    real = migrate.command.upgrade
+
+    def upgrade_and_break(*args: Any) -> None:
+        real(*args)
+        breaks()
+
+    monkeypatch.setattr(migrate.command, "upgrade", upgrade_and_break)
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        migrate.upgrade(empty_engine)
+    with empty_engine.connect() as connection:
+        assert not empty_engine.dialect.has_table(connection, "projects")
+        assert not empty_engine.dialect.has_table(connection, "alembic_version")
+
+
+def test_every_pooled_sqlite_connection_has_its_pragmas(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path / 'pragmas.sqlite3'}", pool_size=3)
+    connections = [engine.connect() for _ in range(4)]
+    for connection in connections:
+        told = {
+            pragma: connection.execute(text(f"PRAGMA {pragma}")).scalar_one()
+            for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+        assert told == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
+    for connection in connections:
+        connection.close()
+    engine.dispose()

@@ -1,0 +1,247 @@
+"""The people of every test, and plain functions that make what tests need.
+
+The owner and the colleague share a workspace; the stranger has one of their own. Each workspace has a
+project. All `make_…` functions write rows directly, so that a test of one room rests on no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.api_keys import rules as key_rules
+from licenzy.api_keys.models import ApiKey
+from licenzy.catalog.models import Kind, Product
+from licenzy.connections.models import Connection, Provider
+from licenzy.kit.ids import new_id
+from licenzy.kit.seal import Seal
+from licenzy.projects.models import Project, ProjectSide
+from licenzy.subjects.models import Subject
+from licenzy.workspace.models import Installation, Membership, Role, User, Workspace
+from licenzy.workspace.passwords import passwords
+from tests.support.clock import START
+
+PASSWORD = "correct horse battery staple 9"
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody who can sign in with `PASSWORD`."""
+
+    user_id: str
+    email: str
+    workspace_id: str
+    project_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who is there: `owner` and `colleague` (a viewer) of one project, `stranger` of another."""
+
+    owner: Person
+    colleague: Person
+    stranger: Person
+
+    @property
+    def project_id(self) -> str:
+        return self.owner.project_id
+
+
+def make_cast(db: Session, *, now: datetime = START) -> Cast:
+    """A claimed installation with the three people and their two projects."""
+    ours, theirs = make_workspace(db, now=now), make_workspace(db, name="Elsewhere", now=now)
+    our_project = make_project(db, workspace_id=ours, name="Our project", now=now)
+    their_project = make_project(db, workspace_id=theirs, name="Their project", now=now)
+    owner, colleague, stranger = (
+        Person(make_user(db, email=email, workspace_id=home, role=role, now=now), email, home, project)
+        for email, home, role, project in (
+            ("owner@example.com", ours, Role.OWNER, our_project),
+            ("colleague@example.com", ours, Role.VIEWER, our_project),
+            ("stranger@example.com", theirs, Role.OWNER, their_project),
+        )
+    )
+    db.add(Installation(id=1, workspace_id=ours, claimed_at=now, claimed_by=owner.user_id))
+    db.flush()
+    return Cast(owner, colleague, stranger)
+
+
+def make_workspace(db: Session, *, name: str = "Our workspace", now: datetime = START) -> str:
+    workspace = Workspace(id=new_id("wsp"), name=name, created_at=now)
+    db.add(workspace)
+    db.flush()
+    return workspace.id
+
+
+def make_user(
+    db: Session,
+    *,
+    email: str,
+    workspace_id: str,
+    role: Role = Role.OWNER,
+    password: str = PASSWORD,
+    now: datetime = START,
+) -> str:
+    user = User(
+        id=new_id("usr"),
+        email=email,
+        name=email.partition("@")[0].title(),
+        password_hash=passwords(cheap=True).hash(password),
+        password_changed_at=now,
+        created_at=now,
+    )
+    db.add(user)
+    db.flush()
+    db.add(Membership(workspace_id=workspace_id, user_id=user.id, role=role, created_at=now))
+    db.flush()
+    return user.id
+
+
+def make_project(db: Session, *, workspace_id: str, name: str = "A project", now: datetime = START) -> str:
+    project = Project(id=new_id("prj"), workspace_id=workspace_id, name=name, created_at=now)
+    db.add(project)
+    db.flush()
+    db.add_all(ProjectSide(project_id=project.id, mode=mode) for mode in Mode)
+    db.flush()
+    return project.id
+
+
+def make_key(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode = Mode.TEST,
+    name: str = "a key",
+    now: datetime = START,
+    **columns: Any,
+) -> tuple[ApiKey, str]:
+    """The row, and the key itself."""
+    token = key_rules.make_key(mode)
+    key = ApiKey(
+        id=new_id("key"),
+        project_id=project_id,
+        mode=mode,
+        name=name,
+        key_hash=key_rules.presented_hash(token),
+        last_four=token[-4:],
+        created_at=now,
+        **columns,
+    )
+    db.add(key)
+    db.flush()
+    return key, token
+
+
+def make_subject(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode = Mode.TEST,
+    subject_ref: str = "user_123",
+    now: datetime = START,
+    **columns: Any,
+) -> Subject:
+    subject = Subject(
+        id=new_id("sbj"),
+        project_id=project_id,
+        mode=mode,
+        subject_ref=subject_ref,
+        created_at=now,
+        **columns,
+    )
+    db.add(subject)
+    db.flush()
+    return subject
+
+
+def make_connection(
+    db: Session,
+    *,
+    project_id: str,
+    seal: Seal,
+    mode: Mode = Mode.TEST,
+    provider: Provider = Provider.STRIPE,
+    stripe_key: str | None = None,
+    webhook_secret: str | None = "whsec_of_the_tests_0123456789abcdef",
+    now: datetime = START,
+    **columns: Any,
+) -> Connection:
+    """A connection with a key that looks right; give `stripe_key=""` or `webhook_secret=None` for none."""
+    connection_id = new_id("con")
+    if stripe_key is None:
+        stripe_key = f"sk_{mode.value}_of_the_tests_0123456789abcdef"
+    connection = Connection(
+        id=connection_id,
+        project_id=project_id,
+        mode=mode,
+        provider=provider,
+        account_id="acct_tests",
+        account_name="The tests' shop",
+        country="US",
+        charges_enabled=True,
+        verified_at=now,
+        created_at=now,
+        updated_at=now,
+        **columns,
+    )
+    if stripe_key:
+        connection.key_sealed = seal.close(stripe_key, bound_to=f"connection:{connection_id}:stripe_key")
+        connection.key_masked = f"sk_{mode.value}_…{stripe_key[-4:]}"
+        connection.key_saved_at = now
+    if webhook_secret:
+        connection.webhook_secret_sealed = seal.close(
+            webhook_secret, bound_to=f"connection:{connection_id}:webhook_secret"
+        )
+        connection.webhook_secret_masked = f"whsec_…{webhook_secret[-4:]}"
+        connection.webhook_secret_saved_at = now
+    db.add(connection)
+    db.flush()
+    return connection
+
+
+_RECURRING: dict[Kind, str | None] = {Kind.SUBSCRIPTION: "month"}
+
+
+def make_product(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode = Mode.TEST,
+    product_code: str = "PRO_MONTHLY",
+    kind: Kind = Kind.SUBSCRIPTION,
+    now: datetime = START,
+    **columns: Any,
+) -> Product:
+    """A product whose price looks as its kind wants it."""
+    interval = _RECURRING.get(kind)
+    values: dict[str, Any] = {
+        "units": 1000 if kind is Kind.USAGE_PACK else None,
+        "duration_seconds": 86_400 if kind is Kind.TIME_PASS else None,
+        "stripe_price_id": f"price_{new_id('x')[2:]}",
+        "stripe_product_id": f"prod_{new_id('x')[2:]}",
+        "stripe_product_name": product_code.title(),
+        "unit_amount": 1200,
+        "currency": "usd",
+        "interval": interval,
+        "interval_count": 1 if interval else None,
+        "price_livemode": mode.livemode,
+        "price_active": True,
+        "product_active": True,
+        "checked_at": now,
+        "created_at": now,
+        "updated_at": now,
+    }
+    product = Product(
+        id=new_id("prd"),
+        project_id=project_id,
+        mode=mode,
+        product_code=product_code,
+        kind=kind,
+        **{**values, **columns},
+    )
+    db.add(product)
+    db.flush()
+    return product

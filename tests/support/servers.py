@@ -1,0 +1,39 @@
+"""Servers over real HTTP, in threads of the test's process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from waitress.server import create_server
+
+from tests.support.ports import answers, wait_until
+
+WsgiApp = Callable[..., Any]
+
+
+@contextmanager
+def served(app: WsgiApp, *, port: int = 0, threads: int = 8) -> Iterator[str]:
+    """Serve a WSGI application on a loopback port; gives its address."""
+    server = create_server(
+        app, host="127.0.0.1", port=port, threads=threads, clear_untrusted_proxy_headers=True
+    )
+    thread = threading.Thread(target=server.run, daemon=True, name="served")
+    thread.start()
+    bound = int(server.effective_port)
+    wait_until(lambda: answers(bound), seconds=10, what="the server listens")
+    try:
+        yield f"http://127.0.0.1:{bound}"
+    finally:
+        # Closing from another thread leaves the loop polling a closed socket: wake it to see the end.
+        server.trigger.pull_trigger(lambda: server.task_dispatcher.shutdown())
+        server.trigger.pull_trigger(lambda: _stop(server))
+        thread.join(10)
+
+
+def _stop(server: Any) -> None:
+    for channel in list(server._map.values()):
+        channel.close()
+    server._map.clear()
