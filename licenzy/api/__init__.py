@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
-from flask import Flask, Response
+from flask import Flask
 from werkzeug.routing import BaseConverter
 
-from licenzy.api import access, checkout, entitlements
-from licenzy.api.exchange import ApiParts, refuse_exception
+from licenzy.api import access, checkout, entitlements, probes
+from licenzy.api.exchange import Desk, answering, refuse_exception
 
 
 class RefConverter(BaseConverter):
@@ -18,26 +18,24 @@ class RefConverter(BaseConverter):
     part_isolating = False
 
 
-_ROUTES: tuple[tuple[str, str, Callable[..., Response]], ...] = (
-    ("POST", "/v1/access/check", access.check),
-    ("POST", "/v1/checkout/session", checkout.create_session),
-    ("GET", "/v1/customer/access/<ref:subject_ref>", entitlements.customer_access),
-    ("GET", "/v1/entitlements/<ref:subject_ref>", entitlements.entitlements),
-)
-
-
 def register(app: Flask) -> None:
-    """Attach the API; every route here is guarded by the API key inside its endpoint."""
-    parts = ApiParts(app.extensions["licenzy"])
-    app.extensions["licenzy_api"] = parts
-    app.extensions["licenzy_access_check"] = access.prepare(parts)
-    app.extensions["licenzy_api_errors"] = refuse_exception
+    """Attach the API; every route here is guarded by the API key inside its view."""
+    desk = Desk(app.extensions["licenzy"])
+    app.extensions["licenzy_api_errors"] = partial(refuse_exception, desk)
     app.url_map.converters["ref"] = RefConverter
-    for method, rule, view in _ROUTES:
+    check = partial(access.check, read=desk.prepare(access.STATEMENT))
+    for name, method, rule, view in (
+        ("healthz", "GET", "/healthz", probes.healthz),
+        ("readyz", "GET", "/readyz", probes.readyz),
+        ("check", "POST", "/v1/access/check", check),
+        ("create_session", "POST", "/v1/checkout/session", checkout.create_session),
+        ("customer_access", "GET", "/v1/customer/access/<ref:subject_ref>", entitlements.customer_access),
+        ("entitlements", "GET", "/v1/entitlements/<ref:subject_ref>", entitlements.entitlements),
+    ):
         app.add_url_rule(
             rule,
-            endpoint=f"api.{view.__name__}",
-            view_func=view,
+            endpoint=f"api.{name}",
+            view_func=answering(desk, view),
             methods=[method],
             provide_automatic_options=False,
             # A trailing slash is another path, except in a ref, where it is part of the ref.

@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
-from flask import Response, current_app
+from flask import Response
 from sqlalchemy import and_, bindparam
 
 from licenzy import errors
-from licenzy.api.exchange import ApiParts, Exchange, endpoint, key_statement
+from licenzy.api.exchange import Exchange, key_statement
 from licenzy.api.schemas import AccessCheckBody
 from licenzy.api_keys.models import ApiKey
 from licenzy.catalog.models import Kind
@@ -44,7 +44,7 @@ class Line(NamedTuple):
     features: Sequence[str]
 
 
-_STATEMENT = (
+STATEMENT = (
     key_statement(
         _held.c.product_code,
         _held.c.kind,
@@ -79,21 +79,14 @@ _STATEMENT = (
 """Key, mode and everything the subject holds, in one statement."""
 
 
-def prepare(parts: ApiParts) -> PreparedRead:
-    """The statement, compiled for the process's database."""
-    return PreparedRead(parts.connections, _STATEMENT)
-
-
-@endpoint
-def check(exchange: Exchange) -> Response:
-    """May this subject proceed, right now?"""
+def check(exchange: Exchange, *, read: PreparedRead) -> Response:
+    """May this subject proceed, right now? `read` is `STATEMENT`, prepared."""
     key_hash = exchange.presented()
     try:
         wanted = exchange.body(AccessCheckBody)
     except errors.LicenzyError:
         exchange.authenticate()  # What is wrong with the key is said before what is wrong with the body.
         raise
-    read: PreparedRead = current_app.extensions["licenzy_access_check"]
     rows = read.rows(key_hash=key_hash, subject_ref=wanted.subject_ref)
     caller = exchange.admit(rows)
     decision = decide(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from flask import Response
 
-from licenzy.api.exchange import Exchange, body_hash, endpoint
+from licenzy.api.exchange import Exchange, body_hash
 from licenzy.api.schemas import CheckoutSessionBody, validated
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 
 
-@endpoint
 def create_session(exchange: Exchange) -> Response:
     """Open a Stripe Checkout Session for a subject and a product code."""
     exchange.authenticate()

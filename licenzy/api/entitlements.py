@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, request
 from sqlmodel import Session
 
-from licenzy.api.exchange import Caller, Exchange, endpoint
+from licenzy.api.exchange import Caller, Exchange
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import best_status, decide, remaining, standing
 from licenzy.entitlements.models import Entitlement
@@ -22,7 +22,6 @@ from licenzy.subjects.rules import ref_problem
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 
 
-@endpoint
 def customer_access(exchange: Exchange, **_path: str) -> Response:
     """`GET /v1/customer/access/<subject_ref>`: what the subject holds and whether it has access."""
     caller = exchange.authenticate()
@@ -40,7 +39,6 @@ def customer_access(exchange: Exchange, **_path: str) -> Response:
     )
 
 
-@endpoint
 def entitlements(exchange: Exchange, **_path: str) -> Response:
     """`GET /v1/entitlements/<subject_ref>`: everything, newest first, in pages."""
     caller = exchange.authenticate()

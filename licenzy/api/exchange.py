@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import orjson
-from flask import Response, current_app, request
+from flask import Response, request
 from sqlalchemy import Select, and_, bindparam, select
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoSuchRoute
@@ -28,7 +27,7 @@ from licenzy.idempotency.actions import Scope
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
-from licenzy.runtime import Runtime, runtime
+from licenzy.runtime import Runtime
 
 MAX_BODY = 64 * 1024
 JSON = "application/json; charset=utf-8"
@@ -65,17 +64,18 @@ def key_statement(*columns: Any) -> Select[Any]:
     )
 
 
-class ApiParts:
+class Desk:
     """What the door keeps for the life of a process: thread connections, the key's read, the limiter."""
 
-    def __init__(self, parts: Runtime) -> None:
-        self.connections = ThreadConnections(parts.database.engine)
-        self.limiter = RateLimiter(parts.settings.rate_limit)
-        self.key_read = PreparedRead(self.connections, key_statement())
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.connections = ThreadConnections(runtime.database.engine)
+        self.limiter = RateLimiter(runtime.settings.rate_limit)
+        self.key_read = self.prepare(key_statement())
 
-
-def api_parts() -> ApiParts:
-    return cast(ApiParts, current_app.extensions["licenzy_api"])
+    def prepare(self, statement: Select[Any]) -> PreparedRead:
+        """A statement made ready for the process's database."""
+        return PreparedRead(self.connections, statement)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +91,21 @@ class Caller:
 class Exchange:
     """The call being answered."""
 
-    __slots__ = ("caller", "request_id", "runtime")
+    __slots__ = ("caller", "desk", "environ", "request_id")
 
-    def __init__(self) -> None:
+    def __init__(self, desk: Desk, environ: Mapping[str, Any]) -> None:
+        self.desk = desk
+        self.environ = environ
         self.request_id = new_id("req")
-        self.runtime = runtime()
         self.caller: Caller | None = None
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.desk.runtime
 
     def presented(self) -> str:
         """The hash of the API key that was sent. Raises the 401s that need no database."""
-        header = request.environ.get("HTTP_AUTHORIZATION")
+        header = self.environ.get("HTTP_AUTHORIZATION")
         if header is None:
             raise errors.ApiKeyMissing
         scheme, _, token = header.partition(" ")
@@ -110,14 +115,14 @@ class Exchange:
 
     def authenticate(self) -> Caller:
         """Who asks, read from the database. Raises the 401s and RateLimited."""
-        return self.admit(api_parts().key_read.rows(key_hash=self.presented()))
+        return self.admit(self.desk.key_read.rows(key_hash=self.presented()))
 
     def admit(self, rows: list[Any]) -> Caller:
         """The caller behind the rows of a `key_statement`; from here on answers tell the mode."""
         if not rows:
             raise errors.ApiKeyInvalid
         key_id, project_id, mode, revoked_at, expires_at, offset = rows[0][:6]
-        now = self.runtime.clock()
+        now = self.desk.runtime.clock()
         self.caller = Caller(
             key_id, project_id, Mode(mode), now + timedelta(seconds=offset) if offset else now
         )
@@ -125,7 +130,7 @@ class Exchange:
             raise errors.ApiKeyRevoked
         if expires_at is not None and expires_at <= to_micros(now):
             raise errors.ApiKeyExpired
-        api_parts().limiter.admit(key_id)
+        self.desk.limiter.admit(key_id)
         return self.caller
 
     def body(self, schema: type[B]) -> B:
@@ -135,7 +140,7 @@ class Exchange:
     def json(self) -> dict[str, Any]:
         """The strict JSON object that was sent."""
         raw = self.raw()
-        content_type = request.environ.get("CONTENT_TYPE", "")
+        content_type = self.environ.get("CONTENT_TYPE", "")
         if content_type != "application/json" and content_type.lower() not in _JSON_TYPES:
             raise errors.UnsupportedMediaType
         try:
@@ -145,21 +150,20 @@ class Exchange:
 
     def raw(self) -> bytes:
         """The body's bytes, at most 64 KiB."""
-        environ = request.environ
-        length = environ.get("CONTENT_LENGTH")
+        length = self.environ.get("CONTENT_LENGTH")
         if not length:
-            if environ.get("HTTP_TRANSFER_ENCODING"):
+            if self.environ.get("HTTP_TRANSFER_ENCODING"):
                 raise errors.PayloadTooLarge("The body must be sent with a Content-Length.")
             return b""
         if int(length) > MAX_BODY:
             raise errors.PayloadTooLarge
-        raw: bytes = environ["wsgi.input"].read(int(length))
+        raw: bytes = self.environ["wsgi.input"].read(int(length))
         return raw
 
     def scope(self, endpoint: str) -> Scope:
         """The call's Idempotency-Key within its project, mode and endpoint. Raises the two 400s."""
         assert self.caller is not None
-        key = request.environ.get("HTTP_IDEMPOTENCY_KEY")
+        key = self.environ.get("HTTP_IDEMPOTENCY_KEY")
         if key is None:
             raise errors.IdempotencyKeyMissing
         if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
@@ -172,9 +176,7 @@ class Exchange:
 
     def answer_text(self, text: bytes | str, status: int) -> Response:
         """A success whose JSON text stands already."""
-        response = Response(text, status, content_type=JSON)
-        self._mark(response)
-        return response
+        return Response(text, status, self._headers())
 
     def refuse(self, error: errors.LicenzyError) -> Response:
         """A refusal, in the one shape of SPEC 5."""
@@ -187,32 +189,32 @@ class Exchange:
             **({"fields": error.fields} if error.fields else {}),
             **error.extra,
         }
-        response = Response(orjson.dumps(payload), error.status, content_type=JSON)
-        self._mark(response)
+        headers = [*self._headers(), *error.headers.items()]
         if error.status == 401:
-            response.headers["WWW-Authenticate"] = "Bearer"
+            headers.append(("WWW-Authenticate", "Bearer"))
         if error.retry_after is not None:
-            response.headers["Retry-After"] = str(error.retry_after)
-        response.headers.extend(error.headers)
-        return response
+            headers.append(("Retry-After", str(error.retry_after)))
+        return Response(orjson.dumps(payload), error.status, headers)
 
-    def _mark(self, response: Response) -> None:
-        headers = response.headers
-        headers["Licenzy-Request-Id"] = self.request_id
-        headers["Cache-Control"] = "no-store"
+    def _headers(self) -> list[tuple[str, str]]:
+        headers = [
+            ("Content-Type", JSON),
+            ("Cache-Control", "no-store"),
+            ("Licenzy-Request-Id", self.request_id),
+        ]
         if self.caller is not None:
-            headers["Licenzy-Mode"] = self.caller.mode.value
+            headers.append(("Licenzy-Mode", self.caller.mode.value))
+        return headers
 
 
-def endpoint(view: Callable[..., Response]) -> Callable[..., Response]:
-    """Turn a function of an Exchange into a Flask view whose every outcome has SPEC 5's shape."""
+def answering(desk: Desk, view: Callable[..., Response]) -> Callable[..., Response]:
+    """A Flask view around a function of an Exchange; its every outcome has SPEC 5's shape."""
 
-    @functools.wraps(view)
     def call(**path: str) -> Response:
-        exchange = Exchange()
+        exchange = Exchange(desk, request.environ)
         try:
             # Werkzeug matches `//v1/…` as if it were `/v1/…`; here it is another path.
-            if request.environ["PATH_INFO"].startswith("//"):
+            if exchange.environ["PATH_INFO"].startswith("//"):
                 raise errors.NotFound
             return view(exchange, **path)
         except errors.LicenzyError as error:
@@ -224,9 +226,9 @@ def endpoint(view: Callable[..., Response]) -> Callable[..., Response]:
     return call
 
 
-def refuse_exception(problem: Exception) -> Response:
+def refuse_exception(desk: Desk, problem: Exception) -> Response:
     """The answer for what Flask itself raises under `/v1`, such as an unknown path."""
-    exchange = Exchange()
+    exchange = Exchange(desk, request.environ)
     if isinstance(problem, MethodNotAllowed):
         allow = ", ".join(sorted(set(problem.valid_methods or ()) - {"OPTIONS"}))
         return exchange.refuse(errors.MethodNotAllowed(headers={"Allow": allow}))

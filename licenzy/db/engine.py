@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
+import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 
 BUSY_TIMEOUT_MS = 10_000
@@ -22,6 +23,13 @@ def make_engine(url: str, *, pool_size: int = 10) -> Engine:
     if address.get_backend_name() == "postgresql":
         return _postgres_engine(address, pool_size)
     raise ValueError("LICENZY_DATABASE_URL must be a sqlite:/// or postgresql:// address.")
+
+
+def is_out_of_order(error: BaseException | None) -> bool:
+    """Whether a driver's error says that the database is at fault and not the statement."""
+    # The bare class is what SQLite's driver raises for a damaged file, and for nothing else.
+    down = isinstance(error, sqlite3.OperationalError | psycopg.OperationalError)
+    return down or type(error) is sqlite3.DatabaseError
 
 
 def _sqlite_engine(address: URL, pool_size: int) -> Engine:

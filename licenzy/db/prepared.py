@@ -10,11 +10,12 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from sqlalchemy import Engine, Select, event
 
-from licenzy.db.engine import BUSY_TIMEOUT_MS
+from licenzy.db.engine import BUSY_TIMEOUT_MS, is_out_of_order
 from licenzy.errors import DatabaseUnavailable
 
 
@@ -62,7 +63,7 @@ class ThreadConnections:
         url = self.engine.url
         if self.engine.dialect.name == "sqlite":
             connection = sqlite3.connect(
-                f"file:{url.database}?mode=rw",
+                f"file:{quote(url.database or '')}?mode=rw",
                 uri=True,
                 isolation_level=None,
                 check_same_thread=False,
@@ -92,7 +93,9 @@ class PreparedRead:
         for attempt in (1, 2):
             try:
                 return self._run(parameters)
-            except (sqlite3.OperationalError, psycopg.OperationalError) as error:
+            except (sqlite3.Error, psycopg.Error) as error:
+                if not is_out_of_order(error):
+                    raise
                 # A connection that died while idle is replaced once; what fails then is really down.
                 self._connections.drop()
                 if attempt == 2:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
-from licenzy.db.engine import WRITES
+from licenzy.db.engine import WRITES, is_out_of_order
 from licenzy.errors import DatabaseUnavailable
 
 _log = logging.getLogger("licenzy.db")
@@ -51,10 +51,11 @@ class Database:
 def _worded_failures() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, PoolTimeout) as error:
-        _log.error("the database cannot be used: %s", getattr(error, "orig", None) or error)
+    except PoolTimeout as error:
+        _log.error("the database cannot be used: %s", error)
         raise DatabaseUnavailable from error
     except DBAPIError as error:
-        if error.connection_invalidated:
-            raise DatabaseUnavailable from error
-        raise
+        if not (error.connection_invalidated or is_out_of_order(error.orig)):
+            raise
+        _log.error("the database cannot be used: %s", error.orig)
+        raise DatabaseUnavailable from error

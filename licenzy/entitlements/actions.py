@@ -12,7 +12,9 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.db.upsert import insert_unless_there
 from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase
-from licenzy.entitlements.projection import Pass, Projected, chain_passes, project
+from licenzy.entitlements.one_time import Pass, chain_passes
+from licenzy.entitlements.projected import Projected
+from licenzy.entitlements.projection import project
 from licenzy.entitlements.queries import facts_of
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import new_id
@@ -52,6 +54,7 @@ def record_fact(
     occurred_at: datetime,
     data: dict[str, Any],
     now: datetime,
+    waiting_for: str | None = None,
 ) -> bool:
     """Write a fact down; False when its source told it before."""
     return insert_unless_there(
@@ -66,6 +69,7 @@ def record_fact(
             "kind": kind,
             "object_id": object_id,
             "purchase_key": purchase_key,
+            "waiting_for": waiting_for,
             "occurred_at": occurred_at,
             "recorded_at": now,
             "data": data,

@@ -51,6 +51,21 @@ class Purchase(Table, table=True):
     created_at: datetime = Field(sa_type=Instant)
 
 
+class PaymentLink(Table, table=True):
+    """Which purchase a payment intent, charge or invoice of Stripe's belongs to.
+
+    Since API 2025-03-31 neither charge nor invoice names the other, so refunds and disputes find their
+    purchase here.
+    """
+
+    __tablename__ = "payment_links"
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
+    ref: str = Field(primary_key=True)
+    purchase_key: str
+
+
 class Fact(Table, table=True):
     """Something that happened, in our words. Unique by source, never edited."""
 
@@ -58,6 +73,7 @@ class Fact(Table, table=True):
     __table_args__ = (
         UniqueConstraint("project_id", "mode", "source_id", "kind"),
         Index("ix_facts_project_id_mode_purchase_key", "project_id", "mode", "purchase_key"),
+        Index("ix_facts_project_id_mode_waiting_for", "project_id", "mode", "waiting_for"),
     )
 
     id: str = Field(primary_key=True)
@@ -70,6 +86,8 @@ class Fact(Table, table=True):
     """`session`, `subscription`, `invoice`, …: which shape `data` has."""
     purchase_key: str | None = None
     """The purchase it concerns; none while that is not known yet."""
+    waiting_for: str | None = None
+    """While the purchase is not known: the payment or invoice that will tell it."""
     object_id: str
     """The Stripe object it describes."""
     occurred_at: datetime = Field(sa_type=Instant)

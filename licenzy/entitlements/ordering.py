@@ -1,8 +1,8 @@
 """Which of several states of one Stripe object is the latest. Pure.
 
 Stripe's `created` has a resolution of one second and events arrive in any order. A numbered snapshot,
-read from Stripe after the fact, wins over all events; without one the second decides, then terminal
-states, then the chain of `previous_attributes` among events of the same second.
+read from Stripe after the fact, wins over all events up to the second in which its read began. Among
+events the second decides, then terminal states, then the chain of `previous_attributes`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,11 @@ def latest(states: Sequence[S]) -> S:
     """The state that holds, out of at least one."""
     snapshots = [state for state in states if state.source is FactSource.SNAPSHOT]
     if snapshots:
-        return max(snapshots, key=lambda state: int(state.data["snapshot"]))
+        read = max(snapshots, key=lambda state: int(state.data["snapshot"]))
+        # An event of a later second is newer for certain; a read of it has been asked for already.
+        states = [state for state in states if _is_event_after(state, read)]
+        if not states:
+            return read
     last_second = max(state.occurred_at for state in states)
     tied = sorted(
         (state for state in states if state.occurred_at == last_second), key=lambda state: state.source_id
@@ -48,6 +52,11 @@ def latest(states: Sequence[S]) -> S:
     # A state that nothing is said to follow is the last; `created` never is while another one stands.
     candidates = unfollowed or tied
     return max(candidates, key=lambda state: (bool(state.data.get("previous")), state.source_id))
+
+
+def _is_event_after(state: StateLike, read: StateLike) -> bool:
+    second = read.occurred_at.replace(microsecond=0)
+    return state.source is FactSource.EVENT and state.occurred_at > second
 
 
 def _is_terminal(data: Mapping[str, Any]) -> bool:

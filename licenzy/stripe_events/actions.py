@@ -11,9 +11,10 @@ from sqlmodel import Session
 from licenzy.connections.actions import note_signed_event
 from licenzy.connections.models import Connection
 from licenzy.db.upsert import insert_unless_there
+from licenzy.entitlements.models import FactSource
 from licenzy.errors import InvalidEvent
 from licenzy.kit.json_strict import NotStrictJson, parse_object
-from licenzy.stripe_events.apply import apply_event
+from licenzy.stripe_events.apply import Origin, apply_event
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_events.queries import due_event, lock_event
 from licenzy.stripe_gateway.shapes import Event, NotAnEvent, read_event
@@ -78,7 +79,8 @@ def apply_stored(db: Session, row: StripeEvent, *, event: Event | None = None, n
     row.tries += 1
     try:
         with db.begin_nested():
-            applied = apply_event(db, row, event or read_payload(row.payload.encode()), now=now)
+            event = event or read_payload(row.payload.encode())
+            applied = apply_event(db, _origin(row, event), event, now=now)
     except Exception as error:
         # Whatever it is, the event is safe with us: it is kept with its error and tried again.
         row.status = EventStatus.FAILED
@@ -99,6 +101,17 @@ def apply_due_event(db: Session, *, now: datetime) -> StripeEvent | None:
         apply_stored(db, row, now=now)
         db.flush()
     return row
+
+
+def _origin(row: StripeEvent, event: Event) -> Origin:
+    return Origin(
+        project_id=row.project_id,
+        mode=row.mode,
+        connection_id=row.connection_id,
+        source=FactSource.EVENT,
+        source_id=row.event_id,
+        occurred_at=event.created,
+    )
 
 
 def _columns(connection: Connection, event: Event, body: bytes, now: datetime) -> dict[str, object]:

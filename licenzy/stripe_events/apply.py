@@ -1,4 +1,4 @@
-"""From an event to facts, and from facts to what they change."""
+"""From what Stripe says of an object to facts, and from facts to what they change."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlmodel import Session
 
+from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import product_by_price
 from licenzy.catalog.rules import as_sold
@@ -15,12 +16,30 @@ from licenzy.checkout.actions import settle_attempt
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id, attempt_of_session, attempt_of_subscription
 from licenzy.entitlements.actions import Change, lock_purchase, project_purchase, record_fact
+from licenzy.entitlements.links import link_payments, payment_refs, purchase_behind
 from licenzy.entitlements.models import FactSource, Purchase
-from licenzy.entitlements.projection import SETTLED
+from licenzy.entitlements.projected import SETTLED
 from licenzy.entitlements.queries import facts_of
-from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.stripe_events.models import EventStatus
+from licenzy.stripe_events.settling import request_read
 from licenzy.stripe_gateway.shapes import Event, Reading, read_object
 from licenzy.subjects.actions import link_customer
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a reading comes from: whose it is, what told it, and when that was at Stripe."""
+
+    project_id: str
+    mode: Mode
+    connection_id: str
+    source: FactSource
+    source_id: str
+    occurred_at: datetime
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        return {"project_id": self.project_id, "mode": self.mode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,84 +51,131 @@ class Applied:
     changes: list[Change] = field(default_factory=list)
 
 
-def apply_event(db: Session, row: StripeEvent, event: Event, *, now: datetime) -> Applied:
-    """Turn one event of the inbox into facts and project the purchase it concerns.
+def apply_event(db: Session, origin: Origin, event: Event, *, now: datetime) -> Applied:
+    """Turn an event into a fact, project the purchase it concerns, and ask for a settling read.
 
     Raises what goes wrong, `Unreadable` included; the caller holds a savepoint.
     """
     reading = read_object(event)
     if reading is None:
         return Applied(EventStatus.IGNORED, f"Nothing depends on {event.type}.")
-    key = _purchase_key(reading)
+    if reading.kind == "session" and reading.data["mode"] == "setup":
+        return Applied(EventStatus.IGNORED, "A session that only saves a payment method grants nothing.")
+    key = _purchase_key(db, origin, reading)
     if key is None:
-        return Applied(EventStatus.IGNORED, _UNRELATED[reading.kind])
-    purchase = lock_purchase(db, project_id=row.project_id, mode=row.mode, key=key, now=now)
-    attempt = _attempt_of(db, row, reading)
-    _link(db, purchase, attempt)
-    _add_what_was_sold(db, row, reading, attempt)
-    record_fact(
-        db,
-        project_id=row.project_id,
-        mode=row.mode,
-        source=FactSource.EVENT,
-        source_id=row.event_id,
-        kind=reading.kind,
-        object_id=reading.object_id,
-        purchase_key=key,
-        occurred_at=event.created,
-        data=reading.data,
-        now=now,
-    )
-    if attempt is not None and reading.kind == "session":
-        _settle(db, row, purchase, attempt, reading, now)
+        return _wait(db, origin, reading, now)
+    purchase, changes = apply_reading(db, origin, reading, key, now=now)
     if purchase.subject_id is None:
-        return Applied(EventStatus.IGNORED, _UNTRACKED[reading.kind])
-    changes = project_purchase(db, purchase, now=now)
+        return Applied(EventStatus.IGNORED, _UNTRACKED.get(reading.kind, _UNTRACKED["payment"]))
+    if key.startswith("sub_") and reading.kind in {"subscription", "invoice", "session"}:
+        request_read(db, object_id=key, connection_id=origin.connection_id, now=now, **origin.scope)
     return Applied(EventStatus.APPLIED, None, changes)
 
 
-_UNRELATED = {
-    "session": "A session that only saves a payment method grants nothing.",
-    "invoice": "The invoice belongs to no subscription.",
-}
+def apply_reading(
+    db: Session, origin: Origin, reading: Reading, key: str, *, now: datetime
+) -> tuple[Purchase, list[Change]]:
+    """Record one reading as a fact of the purchase `key` and project it; what changed."""
+    purchase = lock_purchase(db, key=key, now=now, **origin.scope)
+    attempt = _attempt_of(db, origin, reading)
+    _link_subject(db, purchase, attempt)
+    _add_what_was_sold(db, origin, reading, attempt)
+    _record(db, origin, reading, now, purchase_key=key)
+    link_payments(db, refs=_taught(reading), purchase_key=key, **origin.scope)
+    if attempt is not None and reading.kind == "session":
+        _settle(db, origin, purchase, attempt, reading, now)
+    return purchase, project_purchase(db, purchase, now=now)
+
+
 _UNTRACKED = {
     "session": "Untracked checkout: this session was not opened through Licenzy.",
     "subscription": "This subscription was not sold through Licenzy.",
     "invoice": "The invoice's subscription was not sold through Licenzy.",
+    "payment": "The payment was not made through Licenzy.",
 }
 
 
-def _purchase_key(reading: Reading) -> str | None:
-    """The purchase an object belongs to: its subscription where there is one, else its session."""
+def _purchase_key(db: Session, origin: Origin, reading: Reading) -> str | None:
+    """The purchase an object belongs to: its subscription where there is one, else its session.
+
+    None for a refund, dispute or invoice payment whose payment is not known yet.
+    """
     data = reading.data
     if reading.kind == "subscription":
         return reading.object_id
+    if reading.kind == "session":
+        return str(data["subscription"]) if data["subscription"] else reading.object_id
     if reading.kind == "invoice":
         return str(data["subscription"]) if data["subscription"] else None
-    if data["mode"] == "setup":
-        return None
-    return str(data["subscription"]) if data["subscription"] else reading.object_id
+    return purchase_behind(db, refs=payment_refs(data), **origin.scope)
 
 
-def _attempt_of(db: Session, row: StripeEvent, reading: Reading) -> CheckoutAttempt | None:
+def _wait(db: Session, origin: Origin, reading: Reading, now: datetime) -> Applied:
+    """Keep a fact whose purchase is not known yet; a settling read of its payment finds it."""
+    if reading.kind == "invoice":
+        return Applied(EventStatus.IGNORED, "The invoice belongs to no subscription.")
+    data = reading.data
+    # An invoice payment waits for its invoice, which tells the subscription but names no payment.
+    of_invoice = reading.kind == "invoice_payment"
+    ref = data["invoice"] if of_invoice else data["payment_intent"] or data["charge"]
+    if ref is None:
+        return Applied(EventStatus.IGNORED, "It names no payment.")
+    _record(db, origin, reading, now, waiting_for=ref)
+    if not of_invoice:
+        request_read(db, object_id=ref, connection_id=origin.connection_id, now=now, **origin.scope)
+    return Applied(EventStatus.APPLIED, "Kept until the purchase of its payment is known.")
+
+
+def _taught(reading: Reading) -> set[str]:
+    """The payments that a reading shows to belong to its purchase."""
+    refs = payment_refs(reading.data)
+    return refs | {reading.object_id} if reading.kind == "invoice" else refs
+
+
+def _record(
+    db: Session,
+    origin: Origin,
+    reading: Reading,
+    now: datetime,
+    *,
+    purchase_key: str | None = None,
+    waiting_for: str | None = None,
+) -> None:
+    record_fact(
+        db,
+        source=origin.source,
+        source_id=origin.source_id,
+        kind=reading.kind,
+        object_id=reading.object_id,
+        purchase_key=purchase_key,
+        waiting_for=waiting_for,
+        occurred_at=origin.occurred_at,
+        data=reading.data,
+        now=now,
+        **origin.scope,
+    )
+
+
+def _attempt_of(db: Session, origin: Origin, reading: Reading) -> CheckoutAttempt | None:
     """The attempt behind an object, if it is one of this very connection.
 
     What Stripe echoes in metadata only names an attempt; whose it is stands in our own row.
     """
-    scope: dict[str, Any] = {"project_id": row.project_id, "mode": row.mode}
-    named = reading.data["attempt"]
+    named = reading.data.get("attempt")
     if isinstance(named, str):
-        attempt = attempt_by_id(db, attempt_id=named, **scope)
-        if attempt is not None and attempt.connection_id == row.connection_id:
+        attempt = attempt_by_id(db, attempt_id=named, **origin.scope)
+        if attempt is not None and attempt.connection_id == origin.connection_id:
             return attempt
-    scope["connection_id"] = row.connection_id
+    scope = {**origin.scope, "connection_id": origin.connection_id}
     if reading.kind == "session":
         return attempt_of_session(db, session_id=reading.object_id, **scope)
-    subscription_id = reading.data["subscription"] if reading.kind == "invoice" else reading.object_id
-    return attempt_of_subscription(db, subscription_id=subscription_id, **scope)
+    if reading.kind in {"subscription", "invoice"}:
+        subscription_id = reading.data["subscription"] if reading.kind == "invoice" else reading.object_id
+        return attempt_of_subscription(db, subscription_id=subscription_id, **scope)
+    return None
 
 
-def _link(db: Session, purchase: Purchase, attempt: CheckoutAttempt | None) -> None:
+def _link_subject(db: Session, purchase: Purchase, attempt: CheckoutAttempt | None) -> None:
     if attempt is None or purchase.subject_id is not None:
         return
     purchase.subject_id, purchase.attempt_id = attempt.subject_id, attempt.id
@@ -117,7 +183,7 @@ def _link(db: Session, purchase: Purchase, attempt: CheckoutAttempt | None) -> N
 
 
 def _add_what_was_sold(
-    db: Session, row: StripeEvent, reading: Reading, attempt: CheckoutAttempt | None
+    db: Session, origin: Origin, reading: Reading, attempt: CheckoutAttempt | None
 ) -> None:
     """Write into the fact what its price meant at this time, so that the projection needs no catalog."""
     if reading.kind == "session" and attempt is not None:
@@ -125,15 +191,15 @@ def _add_what_was_sold(
         reading.data["quantity"] = attempt.quantity
     if reading.kind == "subscription":
         for item in reading.data["items"]:
-            item["sold"] = _sold_as(db, row, item["price"], attempt)
+            item["sold"] = _sold_as(db, origin, item["price"], attempt)
 
 
 def _sold_as(
-    db: Session, row: StripeEvent, price_id: str, attempt: CheckoutAttempt | None
+    db: Session, origin: Origin, price_id: str, attempt: CheckoutAttempt | None
 ) -> dict[str, Any] | None:
     if attempt is not None and attempt.sold["stripe_price_id"] == price_id:
         return attempt.sold
-    product = product_by_price(db, project_id=row.project_id, mode=row.mode, price_id=price_id)
+    product = product_by_price(db, price_id=price_id, **origin.scope)
     if product is None or product.kind is not Kind.SUBSCRIPTION:
         return None
     return as_sold(product)
@@ -141,14 +207,14 @@ def _sold_as(
 
 def _settle(
     db: Session,
-    row: StripeEvent,
+    origin: Origin,
     purchase: Purchase,
     attempt: CheckoutAttempt,
     reading: Reading,
     now: datetime,
 ) -> None:
-    scope: dict[str, Any] = {"project_id": row.project_id, "mode": row.mode}
-    told = [f for f in facts_of(db, purchase_key=purchase.key, **scope) if f.object_id == reading.object_id]
+    facts = facts_of(db, purchase_key=purchase.key, **origin.scope)
+    told = [fact for fact in facts if fact.object_id == reading.object_id and fact.kind == "session"]
     settle_attempt(
         db,
         attempt_id=attempt.id,
@@ -156,7 +222,7 @@ def _settle(
         sessions=[fact.data for fact in told],
         paid_at=min((f.occurred_at for f in told if f.data["payment_status"] in SETTLED), default=None),
         now=now,
-        **scope,
+        **origin.scope,
     )
     if reading.data["status"] == "complete":
         link_customer(
@@ -164,5 +230,5 @@ def _settle(
             subject_id=attempt.subject_id,
             stripe_customer_id=reading.data["customer"],
             email=reading.data["email"],
-            **scope,
+            **origin.scope,
         )

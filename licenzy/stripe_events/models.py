@@ -25,6 +25,33 @@ class EventStatus(StrEnum):
     INVALID = "invalid"
 
 
+class SettlingRead(Table, table=True):
+    """A Stripe object that is to be read once more, because an event touched it.
+
+    Requests for one object are one row: a read that began before the last request is followed by
+    another. The lease keeps two workers from reading the same object at once.
+    """
+
+    __tablename__ = "settling_reads"
+    __table_args__ = (Index("ix_settling_reads_due_at", "due_at"),)
+
+    connection_id: str = Field(foreign_key="connections.id", primary_key=True)
+    object_id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    requests: int = 0
+    """How often it was asked for; a read is good for the requests made before it began."""
+    snapshot: int = 0
+    """The number of the last snapshot taken."""
+    due_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When it is to be read; none once every request has been met."""
+    leased_until: datetime | None = Field(default=None, sa_type=Instant)
+    tries: int = 0
+    problem: str | None = None
+    """Why the last read failed; the projected state stands meanwhile."""
+    read_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
 class StripeEvent(Table, table=True):
     """One signed event, unique by Stripe's id within its connection; never lost once acknowledged."""
 

@@ -97,6 +97,17 @@ class EndpointFacts:
     secret: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class PaymentFacts:
+    """What a payment paid for: the Checkout Session behind it, or the invoice, as Stripe has them."""
+
+    refs: set[str]
+    """The payment's ids: its payment intent and charge."""
+    session: dict[str, Any] | None = None
+    invoice: dict[str, Any] | None = None
+    invoice_payment: dict[str, Any] | None = None
+
+
 class StripeGateway:
     """The way out to Stripe.
 
@@ -162,6 +173,18 @@ class StripeGateway:
         )
         return SessionFacts(session.id, session.url, from_unix(session.expires_at))
 
+    def subscription(self, access: StripeAccess, subscription_id: str) -> dict[str, Any]:
+        """One subscription with its latest invoice, as Stripe has it. Raises StripeObjectMissing."""
+        found = self._call(
+            access,
+            lambda client: client.v1.subscriptions.retrieve(subscription_id, {"expand": ["latest_invoice"]}),
+        )
+        return dict(found.to_dict())
+
+    def payment(self, access: StripeAccess, ref: str) -> PaymentFacts:
+        """What a payment intent (`pi_…`) or charge (`ch_…`) paid for. Raises StripeObjectMissing."""
+        return self._call(access, lambda client: _payment(client, ref))
+
     def webhook_endpoints(self, access: StripeAccess) -> list[EndpointFacts]:
         """The account's webhook endpoints in the key's mode."""
         listed = self._call(
@@ -210,6 +233,13 @@ class StripeGateway:
 class _DeadlineSession(requests.Session):
     """Gives every try only what is left of the call's deadline."""
 
+    def __init__(self, *, direct: bool) -> None:
+        super().__init__()
+        # The environment's proxies are for the way to Stripe, not to a sandbox on this machine.
+        self.trust_env = not direct
+        # Without an `auth` of its own, a netrc entry would replace the header that holds the key.
+        self.auth = _keep_headers
+
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
         left = getattr(_clock, "ends_at", time.monotonic() + DEADLINE_SECONDS) - time.monotonic()
         if left <= 0:
@@ -236,14 +266,39 @@ def _client(access: StripeAccess) -> stripe.StripeClient:
         access.api_key,
         base_addresses={"api": access.base} if access.base else None,
         max_network_retries=_RETRIES,
-        http_client=_http_client(),
+        http_client=_http_client((access.base or "").startswith("http://")),
     )
 
 
-@lru_cache(maxsize=1)
-def _http_client() -> stripe.RequestsClient:
+@lru_cache(maxsize=2)
+def _http_client(direct: bool) -> stripe.RequestsClient:
     """One pool of connections for the process; the library keeps no state of an account in it."""
-    return stripe.RequestsClient(session=_DeadlineSession())
+    return stripe.RequestsClient(session=_DeadlineSession(direct=direct))
+
+
+def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _payment(client: stripe.StripeClient, ref: str) -> PaymentFacts:
+    refs, intent = {ref}, ref
+    if not ref.startswith("pi_"):
+        named = client.v1.charges.retrieve(ref).to_dict().get("payment_intent")
+        if named is None:
+            return PaymentFacts(refs)
+        intent = str(named)
+        refs.add(intent)
+    sessions = client.v1.checkout.sessions.list({"payment_intent": intent, "limit": 1}).data
+    if sessions:
+        return PaymentFacts(refs, session=dict(sessions[0].to_dict()))
+    paid = client.v1.invoice_payments.list(
+        {"payment": {"type": "payment_intent", "payment_intent": intent}, "limit": 1}
+    ).data
+    if not paid:
+        return PaymentFacts(refs)
+    payment = dict(paid[0].to_dict())
+    invoice = client.v1.invoices.retrieve(payment["invoice"])
+    return PaymentFacts(refs, invoice=dict(invoice.to_dict()), invoice_payment=payment)
 
 
 def _price_facts(price: Mapping[str, Any]) -> PriceFacts:

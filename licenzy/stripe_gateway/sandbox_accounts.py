@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
@@ -21,33 +23,89 @@ class SandboxAccount:
     console_url: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """A price that a new account of the sandbox has, so that there is something to map and buy."""
+
+    lookup_key: str
+    title: str
+    unit_amount: int
+    interval: str | None = None
+
+
+_SAMPLES = (
+    _Sample("licenzy_demo_pro_monthly", "Pro, monthly", 1200, "month"),
+    _Sample("licenzy_demo_pro_yearly", "Pro, yearly", 12_000, "year"),
+    _Sample("licenzy_demo_day_pass", "Day pass", 300),
+    _Sample("licenzy_demo_credits_1000", "1000 credits", 900),
+)
+
+
 def open_sandbox_account(base: str, *, control_token: str, name: str, reference: str) -> SandboxAccount:
     """The test account known by `reference`, made if it is new.
 
     Raises StripeUnavailable when the sandbox is not running, StripeTimeout when it does not answer in
     time and StripeError when it refuses.
     """
-    try:
-        # The environment's proxies are of no use for an address on this machine.
-        with httpx.Client(timeout=_TIMEOUT, trust_env=False) as client:
-            answer = client.post(
-                f"{base}/_sandbox/accounts",
-                headers={"Authorization": f"Bearer {control_token}"},
-                json={"name": name, "livemode": False, "reference": reference},
-            )
-    except httpx.TimeoutException:
-        raise StripeTimeout("The built-in sandbox did not answer in time.", hint=_NOT_RUNNING) from None
-    except httpx.HTTPError:
-        raise StripeUnavailable("The built-in sandbox is not running.", hint=_NOT_RUNNING) from None
-    return _account(answer)
-
-
-def _account(answer: httpx.Response) -> SandboxAccount:
-    try:
+    with _worded_failures(), _client(base) as client:
+        answer = client.post(
+            "/_sandbox/accounts",
+            headers={"Authorization": f"Bearer {control_token}"},
+            json={"name": name, "livemode": False, "reference": reference},
+        )
         body = answer.raise_for_status().json()
         return SandboxAccount(body["account"], body["secret_key"], body["console_url"])
-    except (httpx.HTTPStatusError, ValueError, KeyError, TypeError):
-        raise StripeError(
-            f"The built-in sandbox refused to open an account (status {answer.status_code}).",
-            hint="Is the process at its address the sandbox of this same installation?",
-        ) from None
+
+
+def stock_sandbox_account(base: str, *, api_key: str) -> None:
+    """Give the account its sample prices, as one makes prices at Stripe; those it has already stay.
+
+    Raises like `open_sandbox_account`.
+    """
+    with _worded_failures(), _client(base, api_key) as client:
+        wanted = {f"lookup_keys[{n}]": sample.lookup_key for n, sample in enumerate(_SAMPLES)}
+        listed = client.get("/v1/prices", params={**wanted, "limit": "100"}).raise_for_status().json()
+        there = {price["lookup_key"] for price in listed["data"]}
+        for sample in _SAMPLES:
+            if sample.lookup_key not in there:
+                _make_price(client, sample)
+
+
+def _make_price(client: httpx.Client, sample: _Sample) -> None:
+    product = client.post("/v1/products", data={"name": sample.title}).raise_for_status().json()
+    price = {
+        "product": product["id"],
+        "currency": "usd",
+        "unit_amount": str(sample.unit_amount),
+        "lookup_key": sample.lookup_key,
+    }
+    if sample.interval:
+        price["recurring[interval]"] = sample.interval
+    client.post("/v1/prices", data=price).raise_for_status()
+
+
+def _client(base: str, api_key: str | None = None) -> httpx.Client:
+    # The environment's proxies are of no use for an address on this machine.
+    auth = (api_key, "") if api_key else None
+    return httpx.Client(base_url=base, auth=auth, timeout=_TIMEOUT, trust_env=False)
+
+
+@contextmanager
+def _worded_failures() -> Iterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException:
+        raise StripeTimeout("The built-in sandbox did not answer in time.", hint=_NOT_RUNNING) from None
+    except httpx.HTTPStatusError as refused:
+        raise _refused(refused.response.status_code) from None
+    except httpx.HTTPError:
+        raise StripeUnavailable("The built-in sandbox is not running.", hint=_NOT_RUNNING) from None
+    except (ValueError, KeyError, TypeError):
+        raise _refused(200) from None
+
+
+def _refused(status: int) -> StripeError:
+    return StripeError(
+        f"The built-in sandbox did not open an account (status {status}).",
+        hint="Is the process at its address the sandbox of this same installation?",
+    )

@@ -162,6 +162,51 @@ def invoice(obj: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def charge(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """A charge, as `charge.refunded` sends it: how much of it has been given back by then."""
+    return {
+        "charge": _id(obj),
+        "payment_intent": _id(obj.get("payment_intent")),
+        "invoice": _id(obj.get("invoice")),
+        "amount": _amount(obj, "amount"),
+        "amount_refunded": _amount(obj, "amount_refunded"),
+    }
+
+
+def refund(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """A refund. Before 2019 it had no status: then it had succeeded."""
+    status = obj.get("status")
+    return {
+        "charge": _id(obj.get("charge")),
+        "payment_intent": _id(obj.get("payment_intent")),
+        "amount": _amount(obj, "amount"),
+        "status": status if isinstance(status, str) else "succeeded",
+        "created": obj.get("created"),
+    }
+
+
+def dispute(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """A dispute, or an inquiry before one, whose statuses begin with `warning_`."""
+    return {
+        "charge": _id(obj.get("charge")),
+        "payment_intent": _id(obj.get("payment_intent")),
+        "amount": obj.get("amount"),
+        "status": _word(obj, "status"),
+        "created": obj.get("created"),
+    }
+
+
+def invoice_payment(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """Which payment paid which invoice: since API 2025-03-31 neither names the other itself."""
+    payment = _mapping(obj.get("payment"))
+    return {
+        "invoice": _id(obj.get("invoice")),
+        "charge": _id(payment.get("charge")),
+        "payment_intent": _id(payment.get("payment_intent")),
+        "status": obj.get("status"),
+    }
+
+
 def _items(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
     listed = _mapping(obj.get("items")).get("data")
     items = [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
@@ -229,6 +274,13 @@ def _id(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
+def _amount(obj: Mapping[str, Any], name: str) -> int:
+    value = obj.get(name)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Unreadable(f"{name} is missing")
+    return value
+
+
 def _word(obj: Mapping[str, Any], name: str) -> str:
     value = obj.get(name)
     if not isinstance(value, str):
@@ -249,4 +301,13 @@ _READERS = {
     "invoice.paid": ("invoice", invoice),
     "invoice.payment_succeeded": ("invoice", invoice),
     "invoice.payment_failed": ("invoice", invoice),
+    "invoice_payment.paid": ("invoice_payment", invoice_payment),
+    "charge.refunded": ("charge", charge),
+    "charge.refund.updated": ("refund", refund),
+    "refund.created": ("refund", refund),
+    "refund.updated": ("refund", refund),
+    "refund.failed": ("refund", refund),
+    "charge.dispute.created": ("dispute", dispute),
+    "charge.dispute.updated": ("dispute", dispute),
+    "charge.dispute.closed": ("dispute", dispute),
 }

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.actions import apply_due_event
+from licenzy.stripe_events.reading import settle_next
 
 IDLE_SECONDS = 1.0
 _MOST_IN_A_ROW = 100
@@ -43,4 +44,15 @@ def _apply_due_events(parts: Runtime) -> int:
     return _MOST_IN_A_ROW
 
 
-_JOBS: tuple[tuple[str, Callable[[Runtime], int]], ...] = (("apply due events", _apply_due_events),)
+def _settle(parts: Runtime) -> int:
+    """Objects that events touched, read once more from Stripe."""
+    for count in range(_MOST_IN_A_ROW):
+        if not settle_next(parts.database, parts.gateway, parts.seal, clock=parts.clock):
+            return count
+    return _MOST_IN_A_ROW
+
+
+_JOBS: tuple[tuple[str, Callable[[Runtime], int]], ...] = (
+    ("apply due events", _apply_due_events),
+    ("settle", _settle),
+)

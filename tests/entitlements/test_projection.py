@@ -12,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from licenzy.entitlements.models import FactSource, State
+from licenzy.entitlements.one_time import Pass, chain_passes
 from licenzy.entitlements.ordering import latest
-from licenzy.entitlements.projection import RENEWAL_SLACK, Pass, Projected, chain_passes, project
+from licenzy.entitlements.projected import Projected
+from licenzy.entitlements.projection import project
+from licenzy.entitlements.subscriptions import RENEWAL_SLACK
 from tests.support.clock import START
 
 DAY = timedelta(days=1)
@@ -78,7 +81,15 @@ def sub(status: str = "active", at: datetime = START, **changes: Any) -> Fact:
 def invoice(paid: bool = True, at: datetime = START, invoice_id: str = "in_1") -> Fact:
     event = "invoice.paid" if paid else "invoice.payment_failed"
     status = "paid" if paid else "open"
-    data = {"event": event, "status": status, "period_end": int(PERIOD_END.timestamp())}
+    data = {
+        "event": event,
+        "status": status,
+        "period_end": int(PERIOD_END.timestamp()),
+        "billing_reason": "subscription_create",
+        "amount_paid": 1200,
+        "payment_intent": None,
+        "charge": None,
+    }
     return Fact("invoice", data, at, numbers.next(), invoice_id)
 
 
@@ -87,6 +98,7 @@ def session(payment_status: str = "paid", at: datetime = START, **changes: Any) 
         "event": "checkout.session.completed",
         "mode": "subscription",
         "payment_status": payment_status,
+        "amount_total": 1200,
         **changes,
     }
     return Fact("session", data, at, numbers.next(), "cs_1")
@@ -290,8 +302,12 @@ def test_a_terminal_state_is_last_in_its_second() -> None:
 def test_a_snapshot_wins_over_events() -> None:
     read = sub("active")
     read.source, read.data["snapshot"] = FactSource.SNAPSHOT, 1
-    newer = sub("paused", START + DAY)
-    assert latest([newer, read]) is read
+    older, newer = sub("paused"), sub("paused", START + DAY)
+    assert latest([older, read]) is read
+    assert latest([newer, read]) is newer
+    again = sub("active", START + DAY)
+    again.source, again.data["snapshot"] = FactSource.SNAPSHOT, 2
+    assert latest([newer, read, again]) is again
 
 
 @given(st.data())

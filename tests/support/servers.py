@@ -20,17 +20,28 @@ def served(app: WsgiApp, *, port: int = 0, threads: int = 8) -> Iterator[str]:
     server = create_server(
         app, host="127.0.0.1", port=port, threads=threads, clear_untrusted_proxy_headers=True
     )
-    thread = threading.Thread(target=server.run, daemon=True, name="served")
+    stopping = threading.Event()
+    thread = threading.Thread(target=_run, args=(server, stopping), daemon=True, name="served")
     thread.start()
     bound = int(server.effective_port)
     wait_until(lambda: answers(bound), seconds=10, what="the server listens")
     try:
         yield f"http://127.0.0.1:{bound}"
     finally:
+        stopping.set()
         # Closing from another thread leaves the loop polling a closed socket: wake it to see the end.
         server.trigger.pull_trigger(lambda: server.task_dispatcher.shutdown())
         server.trigger.pull_trigger(lambda: _stop(server))
         thread.join(10)
+
+
+def _run(server: Any, stopping: threading.Event) -> None:
+    try:
+        server.run()
+    except (OSError, ValueError, KeyError):
+        # A connection that the client left open is polled once more after it was closed here.
+        if not stopping.is_set():
+            raise
 
 
 def _stop(server: Any) -> None:

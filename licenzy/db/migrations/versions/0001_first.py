@@ -163,6 +163,7 @@ def upgrade() -> None:
     sa.Column('source_id', sa.String(), nullable=False),
     sa.Column('kind', sa.String(), nullable=False),
     sa.Column('purchase_key', sa.String(), nullable=True),
+    sa.Column('waiting_for', sa.String(), nullable=True),
     sa.Column('object_id', sa.String(), nullable=False),
     sa.Column('occurred_at', sa.BigInteger(), nullable=False),
     sa.Column('recorded_at', sa.BigInteger(), nullable=False),
@@ -173,6 +174,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('facts', schema=None) as batch_op:
         batch_op.create_index('ix_facts_project_id_mode_purchase_key', ['project_id', 'mode', 'purchase_key'], unique=False)
+        batch_op.create_index('ix_facts_project_id_mode_waiting_for', ['project_id', 'mode', 'waiting_for'], unique=False)
 
     op.create_table('idempotency_keys',
     sa.Column('project_id', sa.String(), nullable=False),
@@ -192,6 +194,14 @@ def upgrade() -> None:
     with op.batch_alter_table('idempotency_keys', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_idempotency_keys_created_at'), ['created_at'], unique=False)
 
+    op.create_table('payment_links',
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('mode', sa.String(32), nullable=False),
+    sa.Column('ref', sa.String(), nullable=False),
+    sa.Column('purchase_key', sa.String(), nullable=False),
+    sa.ForeignKeyConstraint(['project_id'], ['projects.id'], name=op.f('fk_payment_links_project_id_projects')),
+    sa.PrimaryKeyConstraint('project_id', 'mode', 'ref', name=op.f('pk_payment_links'))
+    )
     op.create_table('products',
     sa.Column('id', sa.String(), nullable=False),
     sa.Column('project_id', sa.String(), nullable=False),
@@ -344,6 +354,25 @@ def upgrade() -> None:
     )
     with op.batch_alter_table('purchases', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_purchases_subject_id'), ['subject_id'], unique=False)
+
+    op.create_table('settling_reads',
+    sa.Column('connection_id', sa.String(), nullable=False),
+    sa.Column('object_id', sa.String(), nullable=False),
+    sa.Column('project_id', sa.String(), nullable=False),
+    sa.Column('mode', sa.String(32), nullable=False),
+    sa.Column('requests', sa.Integer(), nullable=False),
+    sa.Column('snapshot', sa.Integer(), nullable=False),
+    sa.Column('due_at', sa.BigInteger(), nullable=True),
+    sa.Column('leased_until', sa.BigInteger(), nullable=True),
+    sa.Column('tries', sa.Integer(), nullable=False),
+    sa.Column('problem', sa.String(), nullable=True),
+    sa.Column('read_at', sa.BigInteger(), nullable=True),
+    sa.ForeignKeyConstraint(['connection_id'], ['connections.id'], name=op.f('fk_settling_reads_connection_id_connections')),
+    sa.ForeignKeyConstraint(['project_id'], ['projects.id'], name=op.f('fk_settling_reads_project_id_projects')),
+    sa.PrimaryKeyConstraint('connection_id', 'object_id', name=op.f('pk_settling_reads'))
+    )
+    with op.batch_alter_table('settling_reads', schema=None) as batch_op:
+        batch_op.create_index('ix_settling_reads_due_at', ['due_at'], unique=False)
 
     op.create_table('stripe_events',
     sa.Column('sequence', sa.Integer(), nullable=False),

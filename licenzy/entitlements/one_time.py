@@ -1,0 +1,100 @@
+"""Time passes and usage packs: what a paid session grants, and how passes follow each other. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from licenzy.catalog.models import Kind
+from licenzy.entitlements import reversals
+from licenzy.entitlements.models import State
+from licenzy.entitlements.operators import canceled, lifted_at
+from licenzy.entitlements.projected import SETTLED, FactLike, Projected
+
+
+def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
+    """The entitlement of a paid session; none before its payment has settled."""
+    paid = [
+        fact
+        for fact in facts
+        if fact.kind == "session"
+        and fact.data["mode"] == "payment"
+        and fact.data["payment_status"] in SETTLED
+        and fact.data.get("sold")
+    ]
+    if not paid:
+        return []
+    first = min(paid, key=lambda fact: (fact.occurred_at, fact.source_id))
+    sold = first.data["sold"]
+    purchase = Projected(
+        item_key="",
+        product_code=sold["product_code"],
+        kind=Kind(sold["kind"]),
+        features=list(sold["features"]),
+        quantity=first.data["quantity"],
+        state=State.ACTIVE,
+        starts_at=first.occurred_at,
+        granted_at=first.occurred_at,
+        paid_at=first.occurred_at,
+        ends_as="expired",
+        stripe_checkout_session_id=first.object_id,
+    )
+    return [_taken_back(each, first, facts) for each in _with_term(purchase, first)]
+
+
+def _with_term(purchase: Projected, first: FactLike) -> list[Projected]:
+    sold, quantity = first.data["sold"], first.data["quantity"]
+    if purchase.kind is Kind.TIME_PASS:
+        seconds = sold["duration_seconds"] * quantity
+        until = first.occurred_at + timedelta(seconds=seconds)
+        return [replace(purchase, duration_seconds=seconds, valid_until=until, ends_at=until)]
+    keeps = sold.get("duration_seconds")
+    until_or_never = first.occurred_at + timedelta(seconds=keeps) if keeps else None
+    return [
+        replace(
+            purchase,
+            granted_units=sold["units"] * quantity,
+            valid_until=until_or_never,
+            ends_at=until_or_never,
+        )
+    ]
+
+
+def _taken_back(entitlement: Projected, first: FactLike, facts: Sequence[FactLike]) -> Projected:
+    taken = reversals.reversal(facts, paid=first.data["amount_total"])
+    lifted = lifted_at(facts, entitlement.item_key)
+    if taken is None or (lifted is not None and taken.at <= lifted):
+        return entitlement
+    if taken.final:
+        return canceled(entitlement, taken.at, reason=taken.reason)
+    return replace(entitlement, state=State.SUSPENDED, reason=taken.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A paid time pass among its siblings of the same subject and product."""
+
+    key: str
+    paid_at: datetime
+    duration: timedelta
+    canceled_at: datetime | None = None
+
+
+def chain_passes(passes: Iterable[Pass]) -> dict[str, tuple[datetime, datetime]]:
+    """When each pass starts and ends: one after the other, in order of payment, then key.
+
+    Canceling a pass cuts it at that instant; those that had not started by then move up, those that
+    had are not moved.
+    """
+    spans: dict[str, tuple[datetime, datetime]] = {}
+    free_from: datetime | None = None
+    for each in sorted(passes, key=lambda p: (p.paid_at, p.key)):
+        start = each.paid_at if free_from is None else max(each.paid_at, free_from)
+        end = start + each.duration
+        spans[each.key] = (start, end)
+        if each.canceled_at is None or each.canceled_at >= end:
+            free_from = end
+        elif each.canceled_at > start:
+            free_from = each.canceled_at
+    return spans

@@ -1,0 +1,51 @@
+"""What projection reads and what it makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from licenzy.catalog.models import Kind
+from licenzy.entitlements.models import FactSource, State
+
+SETTLED = frozenset({"paid", "no_payment_required"})
+"""The payment statuses of a Checkout Session whose money has come, or was never due."""
+
+
+class FactLike(Protocol):
+    """What the projection reads of a fact."""
+
+    kind: str
+    source: FactSource
+    source_id: str
+    object_id: str
+    occurred_at: datetime
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """One entitlement as the facts have it; the columns of the row of the same names."""
+
+    item_key: str
+    product_code: str
+    kind: Kind
+    features: list[str]
+    quantity: int
+    state: State
+    starts_at: datetime
+    granted_at: datetime
+    source: str = "stripe"
+    reason: str | None = None
+    valid_until: datetime | None = None
+    ends_at: datetime | None = None
+    ends_as: str | None = None
+    paid_at: datetime | None = None
+    duration_seconds: int | None = None
+    granted_units: int = 0
+    voided_at: datetime | None = None
+    cancel_at: datetime | None = None
+    canceled_at: datetime | None = None
+    stripe_subscription_id: str | None = None
+    stripe_checkout_session_id: str | None = None

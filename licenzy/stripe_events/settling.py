@@ -1,0 +1,111 @@
+"""Settling reads: what an event touched is read once more from Stripe, coalesced and under a lease.
+
+No write transaction is open while Stripe is asked. The answer is recorded as a numbered snapshot fact,
+and the highest number wins over the events it covers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import or_
+from sqlmodel import Session, col, select, update
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.upsert import insert_unless_there
+from licenzy.stripe_events.models import SettlingRead
+
+SETTLE_AFTER = timedelta(seconds=2)
+"""Stripe sends several events of one change within a second or two: one read serves them all."""
+
+LEASE = timedelta(seconds=60)
+_MAX_BACKOFF = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to read one object, and how many requests the read will have met."""
+
+    project_id: str
+    mode: Mode
+    connection_id: str
+    object_id: str
+    requests: int
+    snapshot: int
+
+
+def request_read(
+    db: Session, *, project_id: str, mode: Mode, connection_id: str, object_id: str, now: datetime
+) -> None:
+    """Ask that the object be read again; requests that come before the read begins are one."""
+    columns = {
+        "connection_id": connection_id,
+        "object_id": object_id,
+        "project_id": project_id,
+        "mode": mode,
+        "requests": 1,
+        "snapshot": 0,
+        "due_at": now + SETTLE_AFTER,
+        "tries": 0,
+    }
+    if insert_unless_there(db, SettlingRead, columns):
+        return
+    db.exec(
+        update(SettlingRead)
+        .where(col(SettlingRead.connection_id) == connection_id, col(SettlingRead.object_id) == object_id)
+        .values(requests=SettlingRead.requests + 1, due_at=now + SETTLE_AFTER)
+    )
+
+
+def claim_due_read(db: Session, *, now: datetime) -> Claim | None:
+    """Take the read that has been due longest, of any project; None when none is. For the worker."""
+    row = db.exec(
+        select(SettlingRead)
+        .where(
+            col(SettlingRead.due_at) <= now,
+            or_(col(SettlingRead.leased_until).is_(None), col(SettlingRead.leased_until) <= now),
+        )
+        .order_by(col(SettlingRead.due_at))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    ).first()
+    if row is None:
+        return None
+    row.leased_until = now + LEASE
+    db.flush()
+    return Claim(row.project_id, row.mode, row.connection_id, row.object_id, row.requests, row.snapshot + 1)
+
+
+def read_done(db: Session, claim: Claim, *, now: datetime) -> bool:
+    """Note that the claimed read was recorded; False when another one was quicker, and it must not be.
+
+    Requests made since the read began keep it due.
+    """
+    row = _held(db, claim)
+    if row.snapshot >= claim.snapshot:
+        return False
+    row.snapshot, row.read_at, row.leased_until, row.tries, row.problem = claim.snapshot, now, None, 0, None
+    if row.requests == claim.requests:
+        row.due_at = None
+    db.flush()
+    return True
+
+
+def read_failed(db: Session, claim: Claim, *, problem: str, give_up: bool, now: datetime) -> None:
+    """Note why the object could not be read; it is tried again later, or not at all when Stripe has none."""
+    row = _held(db, claim)
+    row.tries += 1
+    row.problem, row.leased_until = problem[:500], None
+    backoff = min(timedelta(seconds=15) * 2 ** min(row.tries, 16), _MAX_BACKOFF)
+    row.due_at = None if give_up else now + backoff
+    db.flush()
+
+
+def _held(db: Session, claim: Claim) -> SettlingRead:
+    return db.exec(
+        select(SettlingRead)
+        .where(SettlingRead.connection_id == claim.connection_id, SettlingRead.object_id == claim.object_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
