@@ -156,6 +156,15 @@ class StripeKeySent(LicenzyError):
     hint = "Roll that Stripe key at Stripe now, and send a key that begins with lz_test_ or lz_live_."
 
 
+# 403: how it was asked
+
+
+class HttpsRequired(LicenzyError):
+    code, status = "https_required", 403
+    message = "This server answers over https only."
+    hint = "Call the https address, and roll any key that was sent over http: it travelled in clear."
+
+
 # 404, 405, 413, 415
 
 

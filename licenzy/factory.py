@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from licenzy.cli.wiring import Wiring
     from licenzy.runtime import Runtime
+    from licenzy.sandbox import Sandbox
 
 _WEBHOOK_BODY = 1024 * 1024
 _FORM_BODY = 64 * 1024
@@ -100,12 +101,13 @@ def load_models() -> None:
     import licenzy.entitlements.models
     import licenzy.idempotency.models
     import licenzy.projects.models
+    import licenzy.reconciliation.models
     import licenzy.stripe_events.models
     import licenzy.subjects.models
     import licenzy.workspace.models  # noqa: F401
 
 
-def sandbox_app(settings: Settings) -> Flask:
+def sandbox_app(settings: Settings) -> Sandbox:
     """The Stripe sandbox as an application of its own, with a storage of its own."""
     from licenzy.sandbox import create_sandbox
 

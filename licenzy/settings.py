@@ -9,12 +9,11 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from cryptography.fernet import Fernet
 
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_KNOWN_WEAK = frozenset({"dev", "changeme", "secret", "password", "test", "licenzy"})
 
 
 class SettingsError(Exception):
@@ -26,7 +25,7 @@ class Settings:
     """Everything an installation can choose. Defaults suit a first run on one machine."""
 
     instance: Path
-    database_url: str
+    database_url: str = field(repr=False)
     base_url: str
     host: str
     port: int
@@ -73,20 +72,23 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     env = os.environ if environ is None else environ
     instance = Path(env.get("LICENZY_INSTANCE", "instance")).expanduser().resolve()
-    instance.mkdir(parents=True, exist_ok=True)
+    try:
+        instance.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"LICENZY_INSTANCE cannot be used as a folder: {error.strerror}.") from error
     host = env.get("LICENZY_HOST", "127.0.0.1")
     port = _number(env, "LICENZY_PORT", 8000, low=1, high=65534)
     base_url = _base_url(env.get("LICENZY_BASE_URL") or f"http://{_bracketed(host)}:{port}")
     loopback = (urlsplit(base_url).hostname or "") in _LOOPBACK
     return Settings(
         instance=instance,
-        database_url=env.get("LICENZY_DATABASE_URL") or f"sqlite:///{instance / 'licenzy.sqlite3'}",
+        database_url=_database_url(env, instance),
         base_url=base_url,
         host=host,
         port=port,
         secret_key=_secret_key(env, instance),
         encryption_keys=_encryption_keys(env, instance),
-        stripe_api_base=(env.get("LICENZY_STRIPE_API_BASE") or "").rstrip("/") or None,
+        stripe_api_base=_stripe_api_base(env),
         sandbox=_flag(env, "LICENZY_SANDBOX", default=loopback),
         workers=_number(env, "LICENZY_WORKERS", min(os.cpu_count() or 1, 4), low=1, high=64),
         threads=_number(env, "LICENZY_THREADS", 4, low=3, high=64),
@@ -99,17 +101,49 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 
 def _base_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.path.rstrip("/"):
+    address = _web_address(text)
+    if address is None:
         raise SettingsError("LICENZY_BASE_URL must be http(s)://host[:port] without a path.")
-    return text.rstrip("/")
+    return address
+
+
+def _stripe_api_base(env: Mapping[str, str]) -> str | None:
+    text = env.get("LICENZY_STRIPE_API_BASE")
+    if not text:
+        return None
+    address = _web_address(text)
+    if address is None:
+        raise SettingsError("LICENZY_STRIPE_API_BASE must be http(s)://host[:port] without a path.")
+    return address
+
+
+def _web_address(text: str) -> str | None:
+    """Scheme, host and port in their plain form; None when there is anything else, or no host."""
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - reading it is what checks it
+    except ValueError:
+        return None
+    host_only = not (parts.path.rstrip("/") or parts.query or parts.fragment or "@" in parts.netloc)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or not host_only:
+        return None
+    if not text.isascii() or any(char.isspace() for char in text):
+        return None
+    return f"{parts.scheme}://{parts.netloc.lower()}"
+
+
+def _database_url(env: Mapping[str, str], instance: Path) -> str:
+    text = env.get("LICENZY_DATABASE_URL") or f"sqlite:///{quote(str(instance / 'licenzy.sqlite3'))}"
+    if not text.startswith(("sqlite:///", "postgresql://")):
+        raise SettingsError("LICENZY_DATABASE_URL must be a sqlite:/// or postgresql:// address.")
+    return text
 
 
 def _secret_key(env: Mapping[str, str], instance: Path) -> str:
     key = env.get("LICENZY_SECRET_KEY")
     if key is None:
         key = _made_once(instance / "secret_key", lambda: secrets.token_urlsafe(48))
-    if len(key) < 32 or key.lower() in _KNOWN_WEAK:
+    if len(key) < 32 or len(set(key)) < 8:
         raise SettingsError("LICENZY_SECRET_KEY must be at least 32 random characters.")
     return key
 
@@ -131,6 +165,14 @@ def _encryption_keys(env: Mapping[str, str], instance: Path) -> tuple[str, ...]:
 
 def _made_once(path: Path, make: Callable[[], str]) -> str:
     """The file's text; several processes starting at once on an empty folder agree on one value."""
+    try:
+        return _read_or_make(path, make)
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise SettingsError(f"The secret file {path} cannot be read or made: {reason}.") from error
+
+
+def _read_or_make(path: Path, make: Callable[[], str]) -> str:
     if not path.exists():
         scratch = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -162,7 +204,7 @@ def _number(env: Mapping[str, str], name: str, default: int, *, low: int, high: 
     text = env.get(name, "").strip()
     if not text:
         return default
-    if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+    if len(text) > 9 or not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
         raise SettingsError(f"{name} must be a whole number from {low} to {high}.")
     return int(text)
 

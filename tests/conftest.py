@@ -121,7 +121,7 @@ def clock() -> StandingClock:
 def app(settings: Settings, clock: StandingClock) -> Iterator[Flask]:
     application = create_app(settings, clock=clock)
     yield application
-    application.extensions["licenzy"].database.engine.dispose()
+    application.extensions["licenzy"].database.close()
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def runtime(request: pytest.FixtureRequest, settings: Settings, clock: StandingC
         return
     made = make_runtime(settings, clock)
     yield made
-    made.database.engine.dispose()
+    made.database.close()
 
 
 @pytest.fixture
@@ -169,6 +169,7 @@ def sandbox(settings: Settings) -> Iterator[Sandbox]:
     application = sandbox_app(settings)
     with served(application, port=settings.port + 1) as url:
         yield Sandbox(application, url, settings.derived_secret("sandbox control"))
+    application.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +202,7 @@ def live_server(settings: Settings, sandbox: Sandbox) -> Iterator[LiveServer]:
         yield LiveServer(url, application, settings, sandbox)
     stop.set()
     worker.join(10)
-    application.extensions["licenzy"].database.engine.dispose()
+    application.extensions["licenzy"].database.close()
 
 
 @pytest.fixture(scope="session")

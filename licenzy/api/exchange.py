@@ -17,6 +17,7 @@ from werkzeug.exceptions import NotFound as NoSuchRoute
 
 from licenzy import errors
 from licenzy.alignment.modes import Mode
+from licenzy.api.last_used import LastUsed
 from licenzy.api.limits import RateLimiter
 from licenzy.api.schemas import Body, validated
 from licenzy.api_keys.models import ApiKey
@@ -65,12 +66,13 @@ def key_statement(*columns: Any) -> Select[Any]:
 
 
 class Desk:
-    """What the door keeps for the life of a process: thread connections, the key's read, the limiter."""
+    """What the door keeps for the life of a process: connections of its threads, statements, counts."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.connections = ThreadConnections(runtime.database.engine)
         self.limiter = RateLimiter(runtime.settings.rate_limit)
+        self.last_used = LastUsed(runtime)
         self.key_read = self.prepare(key_statement())
 
     def prepare(self, statement: Select[Any]) -> PreparedRead:
@@ -131,6 +133,7 @@ class Exchange:
         if expires_at is not None and expires_at <= to_micros(now):
             raise errors.ApiKeyExpired
         self.desk.limiter.admit(key_id)
+        self.desk.last_used.note(key_id)
         return self.caller
 
     def body(self, schema: type[B]) -> B:
@@ -227,8 +230,10 @@ def answering(desk: Desk, view: Callable[..., Response]) -> Callable[..., Respon
 
 
 def refuse_exception(desk: Desk, problem: Exception) -> Response:
-    """The answer for what Flask itself raises under `/v1`, such as an unknown path."""
+    """The answer under `/v1` for what is raised before any view runs, such as an unknown path."""
     exchange = Exchange(desk, request.environ)
+    if isinstance(problem, errors.LicenzyError):
+        return exchange.refuse(problem)
     if isinstance(problem, MethodNotAllowed):
         allow = ", ".join(sorted(set(problem.valid_methods or ()) - {"OPTIONS"}))
         return exchange.refuse(errors.MethodNotAllowed(headers={"Allow": allow}))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlmodel import Session
+from sqlalchemy import update
+from sqlmodel import Session, col
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import queries, rules
@@ -57,6 +58,11 @@ def create_key(
         now=now,
     )
     return key, token
+
+
+def note_used(db: Session, *, key_id: str, now: datetime) -> None:
+    """Remember that a key was used. Callers note it now and then, not on every call."""
+    db.execute(update(ApiKey).where(col(ApiKey.id) == key_id).values(last_used_at=now))
 
 
 def revoke_key(

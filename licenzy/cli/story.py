@@ -106,10 +106,10 @@ class _Teller:
     def _curl(self, url: str, headers: dict[str, str], body: dict[str, Any] | None) -> None:
         if not self._said_key:
             self._said_key = True
-            self._print_shell(f"LICENZY_KEY={self._seeded.api_key}")
+            self._print_shell(f"LICENZY_API_KEY={self._seeded.api_key}")
         lines = [f"curl -s {url}"]
         for name, value in headers.items():
-            shown = "Bearer $LICENZY_KEY" if name == "Authorization" else value
+            shown = "Bearer $LICENZY_API_KEY" if name == "Authorization" else value
             lines.append(f'  -H "{name}: {shown}"')
         if body is not None:
             lines.append("  -H 'Content-Type: application/json'")

@@ -14,22 +14,41 @@ from sqlmodel import Session, col
 from licenzy.alignment.modes import Mode
 from licenzy.connections import queries, rules
 from licenzy.connections.models import Connection, Provider
+from licenzy.connections.sealed import (
+    access,
+    key_label,
+    opened,
+    secret_label,
+    stripe_key,
+    webhook_secrets,
+)
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import NotFound, StripeNotConnected, WebhookSecretMissing
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
-from licenzy.kit.seal import Seal, SealBroken
+from licenzy.kit.seal import Seal
 from licenzy.settings import Settings
 from licenzy.stripe_gateway.client import (
     API_VERSION,
     AccountFacts,
     EndpointFacts,
-    StripeAccess,
     StripeGateway,
 )
-from licenzy.stripe_gateway.sandbox_accounts import open_sandbox_account
+from licenzy.stripe_gateway.sandbox_accounts import open_sandbox_account, stock_sandbox_account
 from licenzy.stripe_gateway.translate import StripeKeyRejected
 from licenzy.workspace.audit import Actor, record
+
+__all__ = [
+    "access",
+    "connect_sandbox",
+    "disconnect",
+    "note_signed_event",
+    "register_endpoint",
+    "save_stripe_key",
+    "save_webhook_secret",
+    "stripe_key",
+    "webhook_secrets",
+]
 
 
 def save_stripe_key(
@@ -52,16 +71,7 @@ def save_stripe_key(
     secret with it. Raises CredentialRefused, and Stripe's errors when it cannot be asked.
     """
     key = rules.checked_stripe_key(pasted, mode)
-    access = gateway.access(key, sandbox=provider is Provider.SANDBOX)
-    try:
-        account = gateway.account(access)
-    except StripeKeyRejected:
-        raise rules.CredentialRefused(
-            "key_rejected",
-            field="stripe_key",
-            message="Stripe does not accept this key. It may have been rolled or deleted, or a character "
-            "is missing: copy it again from Stripe's API keys page.",
-        ) from None
+    account = _account_behind(gateway, key, provider)
     with database.write() as db:
         connection = _connection_for_writing(db, project_id=project_id, mode=mode, now=now)
         before = _told(connection)
@@ -71,7 +81,7 @@ def save_stripe_key(
         if moves:
             _forget_webhooks(connection)
         connection.provider = provider
-        connection.key_sealed = seal.close(key, bound_to=_key_label(connection))
+        connection.key_sealed = seal.close(key, bound_to=key_label(connection))
         connection.key_masked = rules.masked_key(key)
         connection.key_saved_at = connection.verified_at = connection.updated_at = now
         connection.console_url = console_url
@@ -107,6 +117,7 @@ def connect_sandbox(
         name=project_name,
         reference=project_id,
     )
+    stock_sandbox_account(settings.sandbox_url, api_key=account.secret_key)
     return save_stripe_key(
         database,
         gateway,
@@ -140,13 +151,13 @@ def save_webhook_secret(
     secret = rules.checked_webhook_secret(pasted)
     connection = _connection_for_writing(db, project_id=project_id, mode=mode, now=now)
     _refuse_secret_of_other_mode(db, seal, secret, project_id=project_id, mode=mode)
-    if _same(secret, _opened(seal, connection.webhook_secret_sealed, _secret_label(connection))):
+    if _same(secret, opened(seal, connection.webhook_secret_sealed, secret_label(connection))):
         return connection
     before = _told(connection)
     if connection.webhook_secret_sealed is not None:
         connection.previous_webhook_secret_sealed = connection.webhook_secret_sealed
         connection.previous_webhook_secret_until = now + rules.SECRET_OVERLAP
-    connection.webhook_secret_sealed = seal.close(secret, bound_to=_secret_label(connection))
+    connection.webhook_secret_sealed = seal.close(secret, bound_to=secret_label(connection))
     connection.webhook_secret_masked = rules.masked_secret(secret)
     connection.webhook_secret_saved_at = connection.updated_at = now
     connection.webhook_endpoint_id = endpoint_id
@@ -227,34 +238,6 @@ def disconnect(db: Session, *, project_id: str, mode: Mode, actor: Actor, now: d
     _record(db, connection, "stripe_connection.removed", actor=actor, before=before, now=now)
 
 
-def stripe_key(seal: Seal, connection: Connection) -> str:
-    """The connection's key in the clear. Raises StripeNotConnected."""
-    if connection.key_sealed is None:
-        raise StripeNotConnected
-    key = _opened(seal, connection.key_sealed, _key_label(connection))
-    if key is None:
-        raise StripeNotConnected(
-            "The stored Stripe key cannot be opened with this installation's encryption keys.",
-            hint="Restore LICENZY_ENCRYPTION_KEYS, or save the Stripe key again.",
-        )
-    return key
-
-
-def access(gateway: StripeGateway, seal: Seal, connection: Connection) -> StripeAccess:
-    """The connection's key with the address it is good at. Raises StripeNotConnected."""
-    return gateway.access(stripe_key(seal, connection), sandbox=connection.provider is Provider.SANDBOX)
-
-
-def webhook_secrets(seal: Seal, connection: Connection, *, now: datetime) -> list[str]:
-    """The secrets a signature may be made with now, the current one first; empty when none is saved."""
-    sealed = [connection.webhook_secret_sealed]
-    until = connection.previous_webhook_secret_until
-    if until is not None and now < until:
-        sealed.append(connection.previous_webhook_secret_sealed)
-    label = _secret_label(connection)
-    return [secret for secret in (_opened(seal, each, label) for each in sealed) if secret is not None]
-
-
 def note_signed_event(db: Session, *, connection_id: str, event_id: str, now: datetime) -> None:
     """Remember that an event with a good signature arrived: the connection's webhook is proven."""
     db.execute(
@@ -262,6 +245,18 @@ def note_signed_event(db: Session, *, connection_id: str, event_id: str, now: da
         .where(col(Connection.id) == connection_id)
         .values(proven_at=now, last_event_id=event_id)
     )
+
+
+def _account_behind(gateway: StripeGateway, key: str, provider: Provider) -> AccountFacts:
+    try:
+        return gateway.account(gateway.access(key, sandbox=provider is Provider.SANDBOX))
+    except StripeKeyRejected:
+        raise rules.CredentialRefused(
+            "key_rejected",
+            field="stripe_key",
+            message="Stripe does not accept this key. It may have been rolled or deleted, or a character "
+            "is missing: copy it again from Stripe's API keys page.",
+        ) from None
 
 
 def _connection_for_writing(db: Session, *, project_id: str, mode: Mode, now: datetime) -> Connection:
@@ -306,7 +301,7 @@ def _refuse_secret_of_other_mode(
     other = queries.connection_of(db, project_id=project_id, mode=mode.other)
     if other is None:
         return
-    if _same(secret, _opened(seal, other.webhook_secret_sealed, _secret_label(other))):
+    if _same(secret, opened(seal, other.webhook_secret_sealed, secret_label(other))):
         raise rules.secret_refused(
             "secret_of_other_mode",
             f"This is the signing secret of the {mode.other.value} side. Every endpoint at Stripe has a "
@@ -324,26 +319,8 @@ def _as_it_should_be(endpoint: EndpointFacts, connection: Connection) -> bool:
     )
 
 
-def _opened(seal: Seal, sealed: str | None, label: str) -> str | None:
-    """The secret, or none when there is none or no key of this installation opens it."""
-    if sealed is None:
-        return None
-    try:
-        return seal.open(sealed, bound_to=label)
-    except SealBroken:
-        return None
-
-
 def _same(secret: str, other: str | None) -> bool:
     return other is not None and hmac.compare_digest(secret.encode(), other.encode())
-
-
-def _key_label(connection: Connection) -> str:
-    return f"connection:{connection.id}:stripe_key"
-
-
-def _secret_label(connection: Connection) -> str:
-    return f"connection:{connection.id}:webhook_secret"
 
 
 def _told(connection: Connection) -> dict[str, str | None]:

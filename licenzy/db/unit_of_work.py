@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Engine
@@ -27,6 +27,17 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._before_close: list[Callable[[], None]] = []
+
+    def before_close(self, stop: Callable[[], None]) -> None:
+        """Have `stop` called before the connections go, by what works on them in a thread of its own."""
+        self._before_close.append(stop)
+
+    def close(self) -> None:
+        """Stop what works beside the requests, then close all connections; for the end of a process."""
+        for stop in self._before_close:
+            stop()
+        self.engine.dispose()
 
     @property
     def is_sqlite(self) -> bool:

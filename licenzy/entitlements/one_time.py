@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements import reversals
-from licenzy.entitlements.models import State
+from licenzy.entitlements.models import FactSource, State
 from licenzy.entitlements.operators import canceled, lifted_at
 from licenzy.entitlements.projected import SETTLED, FactLike, Projected
 
@@ -25,7 +25,8 @@ def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
     ]
     if not paid:
         return []
-    first = min(paid, key=lambda fact: (fact.occurred_at, fact.source_id))
+    # An event tells when the payment came; a snapshot, read later, only that it did.
+    first = min(paid, key=lambda f: (f.source is not FactSource.EVENT, f.occurred_at, f.source_id))
     sold = first.data["sold"]
     purchase = Projected(
         item_key="",

@@ -7,12 +7,15 @@ import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH = 26
+# Ten bits at a time: every request makes an id.
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = range(120, -1, -10)
 
 
 def new_id(prefix: str) -> str:
     """A new id such as `att_01jd…`: 48 bits of milliseconds, then 80 random bits."""
     number = (time.time_ns() // 1_000_000 << 80) | secrets.randbits(80)
-    return f"{prefix}_{''.join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))}"
+    return f"{prefix}_{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
 
 
 def has_shape(value: str, prefix: str) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 # Source: Stripe's documentation on currencies, "Zero-decimal currencies" and "Three-decimal currencies".
+# ISK and UGX have no decimals in life, but in the API they do ("Special cases": 5 UGX are sent as 500).
 _ZERO_DECIMAL = frozenset(
-    {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv", "xaf"}
-    | {"xof", "xpf"}
+    {"bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"}
 )
 _THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 _SIGNS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥"}
@@ -18,10 +18,12 @@ def decimals(currency: str) -> int:
 
 
 def format_amount(amount: int | None, currency: str | None) -> str:
-    """`$12.00`, `¥500`, `12.00 CHF`; a dash when either part is unknown."""
+    """`$12.00`, `-$12.00`, `¥500`, `12.00 CHF`; a dash when either part is unknown."""
     if amount is None or not currency:
         return "–"
     places = decimals(currency)
-    number = f"{amount / 10**places:,.{places}f}"
+    whole, rest = divmod(abs(amount), 10**places)
+    number = f"{whole:,}.{rest:0{places}}" if places else f"{whole:,}"
+    minus = "-" if amount < 0 else ""
     sign = _SIGNS.get(currency.lower())
-    return f"{sign}{number}" if sign else f"{number} {currency.upper()}"
+    return f"{minus}{sign}{number}" if sign else f"{minus}{number} {currency.upper()}"

@@ -71,7 +71,7 @@ def sign_in() -> ResponseReturnValue:
     target = own_path(form.next.data)
     if visitor() is not None and not form.is_submitted():
         return go(target)
-    status = 200
+    status, retry_after = 200, None
     if form.is_submitted():
         status = 422
         if form.validate():
@@ -86,11 +86,15 @@ def sign_in() -> ResponseReturnValue:
                 )
             except LicenzyError as error:
                 form.refuse(error)
-                status = 429 if isinstance(error, actions.TooManyTries) else 422
+                if isinstance(error, actions.TooManyTries):
+                    status, retry_after = 429, error.retry_after
             else:
                 welcome(opened)
                 return go(target)
-    return show("access/sign_in.html", "access/_sign_in_form.html", status=status, form=form)
+    page = show("access/sign_in.html", "access/_sign_in_form.html", status=status, form=form)
+    if retry_after is not None:
+        page.headers["Retry-After"] = str(retry_after)
+    return page
 
 
 @portal.post("/sign-out")

@@ -14,7 +14,7 @@ from licenzy.portal.forms.api_key import ApiKeyForm
 from licenzy.portal.forms.connection import TypedForm
 from licenzy.portal.guards import Side, fresh, project_page
 from licenzy.portal.panels import keys_panel, stands_in_wizard, step_page
-from licenzy.portal.respond import go, show
+from licenzy.portal.respond import go, show, wants_fragment
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
@@ -83,7 +83,10 @@ def revoke_api_key(side: Side, key_id: str) -> ResponseReturnValue:
 def _answer(side: Side, form: ApiKeyForm, status: int, **given: Any) -> ResponseReturnValue:
     """The panel of keys, on its page or in the wizard's step."""
     if stands_in_wizard(form):
-        return step_page(side, StepName.API_KEY, "api_keys/_panel.html", status=status, **given)
+        swapped = wants_fragment()  # The step has moved on: its line and the way on move with it.
+        return step_page(
+            side, StepName.API_KEY, "api_keys/_panel.html", status=status, swapped=swapped, **given
+        )
     return show("api_keys/list.html", "api_keys/_panel.html", status=status, **_given(side, **given))
 
 

@@ -14,11 +14,12 @@ from licenzy.portal.respond import show
 @portal.get("/docs")
 @portal.get("/docs/<page>")
 @public
-def docs(page: str = "index") -> ResponseReturnValue:
-    """One page of the guide; only files that are in the folder have an address at all."""
-    found = guide_page(page)
+def docs(page: str | None = None) -> ResponseReturnValue:
+    """One page of the guide, the first by default; only files of its folder have an address at all."""
+    pages = guide_pages()
+    found = guide_page(page or (pages[0][0] if pages else "index"))
     if found is None:
         abort(404)
-    response = show("docs/page.html", guide=found, pages=guide_pages())
+    response = show("docs/page.html", guide=found, pages=pages)
     response.headers["Cache-Control"] = "no-cache"
     return response

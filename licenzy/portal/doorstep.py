@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from flask import Response, abort, request
 
+from licenzy.errors import HttpsRequired
 from licenzy.runtime import runtime
 
 if TYPE_CHECKING:
@@ -66,18 +68,23 @@ def check_address() -> None:
     if request.path in PROBES:
         return
     settings = runtime().settings
-    host = _without_port(request.environ.get("HTTP_HOST", "")).lower()
-    base = f"[{settings.base_host}]" if ":" in settings.base_host else settings.base_host
-    if host != base and not (base in _LOOPBACK and host in _LOOPBACK):
+    if not _is_ours(request.environ.get("HTTP_HOST", ""), settings.base_host):
         abort(400, "This server does not answer to that host name.")
     if settings.https and request.environ["wsgi.url_scheme"] != "https":
-        abort(403, "This server answers over https only.")
+        raise HttpsRequired
 
 
 def no_store(response: Response) -> Response:
     """Keep pages out of caches and out of the back button's reach after signing out."""
     response.headers.setdefault("Cache-Control", "no-store")
     return response
+
+
+@lru_cache(maxsize=256)
+def _is_ours(named: str, base_host: str) -> bool:
+    host = _without_port(named).lower()
+    base = f"[{base_host}]" if ":" in base_host else base_host
+    return host == base or (base in _LOOPBACK and host in _LOOPBACK)
 
 
 def _without_port(host: str) -> str:

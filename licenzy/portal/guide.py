@@ -55,7 +55,8 @@ def guide_page(slug: str) -> GuidePage | None:
 
 def _files() -> dict[str, Path]:
     """The pages that exist, by slug: an address is looked up here and never made into a path."""
-    return {path.stem.lower(): path for path in resource_dir("docs").glob("*.md") if path.is_file()}
+    files = resource_dir("docs").glob("*.md")
+    return {path.stem: path for path in files if path.is_file() and path.stem != "README"}
 
 
 def _title(path: Path) -> str:
@@ -71,7 +72,7 @@ def _rendered(path: Path, _changed: int) -> GuidePage:
     headings = _add_anchors(tokens)
     _mend_links(tokens)
     html = Markup(reader.renderer.render(tokens, reader.options, {}))  # noqa: S704  # Raw HTML is off.
-    return GuidePage(path.stem.lower(), _title(path), html, headings)
+    return GuidePage(path.stem, _title(path), html, headings)
 
 
 def _add_anchors(tokens: Sequence[Token]) -> list[Heading]:
@@ -107,7 +108,7 @@ def _mend_links(tokens: Sequence[Token]) -> None:
 
 
 def _address(match: re.Match[str]) -> str:
-    slug, anchor = match.group(1).lower(), match.group(2) or ""
+    slug, anchor = match.group(1), match.group(2) or ""
     return ("/docs" if slug == "index" else f"/docs/{slug}") + anchor
 
 

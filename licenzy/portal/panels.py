@@ -14,7 +14,7 @@ from licenzy.api_keys import queries as api_keys
 from licenzy.catalog import queries as catalog
 from licenzy.catalog import rules as catalog_rules
 from licenzy.catalog.actions import prices_at_stripe
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import Product
 from licenzy.connections import rules as connection_rules
 from licenzy.connections.models import Provider
 from licenzy.connections.queries import connection_of
@@ -139,7 +139,7 @@ def purchase_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
     with runtime().database.read() as db:
         listed = catalog.products(db, project_id=side.project_id, mode=side.mode)
     form = given.get("purchase_form") or PurchaseForm(formdata=None, subject_ref="user_demo_1")
-    form.product_code.choices = [(product.product_code, product.product_code) for product in listed]
+    form.offer([product.product_code for product in listed])
     return {
         "products": listed,
         "purchase_form": form,
@@ -157,7 +157,7 @@ def _connect(side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str,
 def _products(side: Side, facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
     connected = facts.connection is not None and facts.connection.connected
     if "form" not in given and connected and not facts.products and side.may("admin"):
-        form = ProductForm(formdata=None, kind=Kind.SUBSCRIPTION.value)
+        form = ProductForm(formdata=None)
         given = {**product_form_panel(side, form), **given}
     return {"form": None, "prices_problem": None, **products_panel(side, given)}
 

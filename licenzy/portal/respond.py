@@ -19,7 +19,7 @@ def show(
     shown with status 422, and polling that has nothing more to wait for with 286.
     """
     template = fragment_template if fragment_template and wants_fragment() else page_template
-    if template == page_template and status == 286:
+    if status == 286 and not wants_fragment():
         status = 200  # A status that only htmx knows; a browser gets the page plainly.
     response = make_response(render_template(template, **context), status)
     response.vary.add(_VARY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime, timedelta
 
 from flask import abort, request, url_for
 from flask.typing import ResponseReturnValue
@@ -15,7 +16,8 @@ from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.purchase import PurchaseForm
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.panels import purchase_panel, step_page
-from licenzy.portal.respond import go, show
+from licenzy.portal.respond import go, wants_fragment
+from licenzy.portal.shell import ago
 from licenzy.runtime import runtime
 from licenzy.setup.facts import JourneyFacts
 from licenzy.setup.journey import Timeline, timeline
@@ -51,19 +53,11 @@ def setup_step(side: Side, step: str) -> ResponseReturnValue:
 def webhook_proof(side: Side) -> ResponseReturnValue:
     """Whether a signed event has arrived; asked again and again while the step waits."""
     with runtime().database.read() as db:
-        facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
-    listed = steps(facts)
-    step = listed[StepName.WEBHOOK.number - 1]
-    over = facts.connection is None or facts.connection.proven or facts.connection.secret_saved_at is None
-    status = 286 if over else 200
-    return show(
-        "setup/_proof.html",
-        "setup/_proof.html",
-        status=status,
-        step=step,
-        steps=listed,
-        over=over,
-        polled=True,
+        connection = connection_facts(connection_of(db, project_id=side.project_id, mode=side.mode))
+    listening = connection is not None and connection.secret_saved_at is not None and not connection.proven
+    status = 200 if listening else 286
+    return step_page(
+        side, StepName.WEBHOOK, "setup/_proof.html", status=status, swapped=wants_fragment() and not listening
     )
 
 
@@ -89,19 +83,22 @@ def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
     """The purchase as far as it has come; asked again and again until there is nothing to wait for."""
     journey, line = _watched(side, attempt_id)
     assert line is not None
-    with runtime().database.read() as db:
-        facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
-    listed = steps(facts)
-    return show(
-        "setup/_timeline.html",
+    return step_page(
+        side,
+        StepName.PURCHASE,
         "setup/_timeline.html",
         status=286 if line.over else 200,
         journey=journey,
         timeline=line,
-        steps=listed,
-        step=listed[StepName.PURCHASE.number - 1],
-        polled=True,
+        swapped=wants_fragment() and line.over,
     )
+
+
+@portal.app_template_filter("seen_at")
+def _seen_at(at: datetime) -> str:
+    """`16:05:01` for today in UTC, else how long ago: a purchase is followed to the second."""
+    now = runtime().clock()
+    return f"{at:%H:%M:%S}" if now - at < timedelta(hours=12) else ago(at)
 
 
 def _step_named(word: str) -> StepName:

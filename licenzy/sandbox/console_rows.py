@@ -11,7 +11,7 @@ from licenzy.sandbox.lifecycle.subscriptions import period_end
 from licenzy.sandbox.version import Json
 
 SHOWN = 25
-SHOWN_EVENTS = 60
+SHOWN_EVENTS = 40
 CLOCK_STEPS = (
     ("1 hour", 3600),
     ("1 day", 86400),

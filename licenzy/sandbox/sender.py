@@ -108,18 +108,18 @@ class Sender:
         with self._lock:
             busy = set(self._busy)
         with self._store.reading() as db:
-            endpoints = db.execute(
-                "SELECT endpoint, misbehaviour, MIN(number) AS first, MAX(number) AS last FROM posts JOIN "
-                "accounts USING"
-                " (scope) WHERE status = 'pending' AND due <= ? GROUP BY endpoint",
+            waiting = db.execute(
+                "SELECT endpoint, misbehaviour, MIN(CASE WHEN due <= ? THEN number END) AS first,"
+                " MAX(number) AS last FROM posts JOIN accounts USING (scope) WHERE status = 'pending'"
+                " GROUP BY endpoint",
                 (time.time(),),
             ).fetchall()
-            for row in endpoints:
-                if row["endpoint"] not in busy:
-                    number = (
-                        row["last"] if misbehaviour.reorders_webhooks(row["misbehaviour"]) else row["first"]
-                    )
-                    found[row["endpoint"]] = self._load(db.execute(_LOAD, (number,)).fetchone())
+            for row in waiting:
+                if row["first"] is None or row["endpoint"] in busy:
+                    continue
+                # Reordered, the last goes first, whether it is due or not: it was gathered with the others.
+                number = row["last"] if misbehaviour.reorders_webhooks(row["misbehaviour"]) else row["first"]
+                found[row["endpoint"]] = self._load(db.execute(_LOAD, (number,)).fetchone())
         return list(found.values())
 
     def _load(self, row: sqlite3.Row) -> Post:

@@ -33,9 +33,18 @@ def read_payload(body: bytes) -> Event:
         raise InvalidEvent from None
 
 
-def receive(db: Session, *, connection: Connection, event: Event, body: bytes, now: datetime) -> StripeEvent:
-    """Keep a verified event and apply it; the caller commits, then acknowledges.
+def receive(
+    db: Session,
+    *,
+    connection: Connection,
+    event: Event,
+    body: bytes,
+    now: datetime,
+    signed: bool = True,
+) -> StripeEvent:
+    """Keep an event and apply it; the caller commits, then acknowledges.
 
+    It was `signed` by Stripe, or else read from Stripe's list of events by reconciliation.
     An event that cannot be applied is kept as `failed` and tried again by the worker. A repeat of one
     that is applied, ignored or of the wrong mode changes nothing but its count.
     """
@@ -43,7 +52,8 @@ def receive(db: Session, *, connection: Connection, event: Event, body: bytes, n
     row = lock_event(db, connection_id=connection.id, event_id=event.id)
     if not fresh:
         row.duplicates += 1
-    if connection.proven_at is None or now - connection.proven_at > _PROOF_IS_FRESH:
+    stale = connection.proven_at is None or now - connection.proven_at > _PROOF_IS_FRESH
+    if signed and stale:
         note_signed_event(db, connection_id=connection.id, event_id=event.id, now=now)
     if row.status in {EventStatus.RECEIVED, EventStatus.FAILED}:
         apply_stored(db, row, event=event, now=now)

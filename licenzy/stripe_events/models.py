@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Index, Integer, UniqueConstraint
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -63,7 +63,9 @@ class StripeEvent(Table, table=True):
     )
 
     # Postgres and SQLite both number it; the order of the numbers is the order of arrival.
-    sequence: int | None = Field(default=None, primary_key=True)
+    sequence: int | None = Field(
+        default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite")
+    )
     connection_id: str = Field(foreign_key="connections.id")
     event_id: str
     project_id: str = Field(foreign_key="projects.id")

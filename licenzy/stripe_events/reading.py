@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,11 +13,11 @@ from licenzy.connections.actions import access
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_by_id
 from licenzy.db.unit_of_work import Database
-from licenzy.entitlements.actions import lock_purchase, project_purchase
+from licenzy.entitlements.actions import Change, lock_purchase, project_purchase
 from licenzy.entitlements.links import link_payments, payment_refs
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import LicenzyError
-from licenzy.kit.clock import Clock
+from licenzy.kit.clock import Clock, from_unix
 from licenzy.kit.seal import Seal
 from licenzy.stripe_events.apply import Origin, apply_reading
 from licenzy.stripe_events.settling import Claim, claim_due_read, read_done, read_failed
@@ -34,6 +34,8 @@ class Found:
     purchase_key: str
     readings: Sequence[Reading]
     payments: set[str] = field(default_factory=set)
+    occurred_at: datetime | None = None
+    """When what was read happened, where that is not the moment of reading."""
 
 
 def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock: Clock) -> bool:
@@ -65,22 +67,51 @@ def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock
     return True
 
 
-def record_snapshot(db: Session, claim: Claim, found: Found, *, as_of: datetime, now: datetime) -> None:
-    """Write what was read as facts numbered by the claim, and project the purchase."""
+def record_snapshot(
+    db: Session, claim: Claim, found: Found, *, as_of: datetime, now: datetime
+) -> list[Change]:
+    """Write what was read as facts numbered by the claim, and project the purchase; what changed."""
     origin = Origin(
         project_id=claim.project_id,
         mode=claim.mode,
         connection_id=claim.connection_id,
         source=FactSource.SNAPSHOT,
         source_id=f"snapshot:{claim.object_id}:{claim.snapshot}",
-        occurred_at=as_of,
+        occurred_at=found.occurred_at or as_of,
     )
+    changes: list[Change] = []
     for reading in found.readings:
-        reading.data.update(event="snapshot", snapshot=claim.snapshot)
-        apply_reading(db, origin, reading, found.purchase_key, now=now)
+        reading.data.update(event=reading.data.get("event", "snapshot"), snapshot=claim.snapshot)
+        changes += apply_reading(db, origin, reading, found.purchase_key, now=now)[1]
     purchase = lock_purchase(db, key=found.purchase_key, now=now, **origin.scope)
     link_payments(db, refs=found.payments, purchase_key=found.purchase_key, **origin.scope)
-    project_purchase(db, purchase, now=now)
+    return changes + project_purchase(db, purchase, now=now)
+
+
+def subscription_found(obj: Mapping[str, Any]) -> Found:
+    """A subscription as read, with its latest invoice where that came along."""
+    readings = [Reading("subscription", obj["id"], shapes.subscription(obj))]
+    latest = obj.get("latest_invoice")
+    if not isinstance(latest, Mapping):
+        return Found(obj["id"], readings)
+    invoice = Reading("invoice", latest["id"], shapes.invoice(latest))
+    invoice.data["subscription"] = obj["id"]
+    return Found(obj["id"], [*readings, invoice], payment_refs(invoice.data))
+
+
+def session_found(obj: Mapping[str, Any]) -> Found | None:
+    """A Checkout Session as read; None while it is open, or when it sold nothing."""
+    event = shapes.session_event(obj)
+    if event is None or obj.get("mode") == "setup":
+        return None
+    reading = Reading("session", obj["id"], {**shapes.session(obj), "event": event})
+    created = obj.get("created")
+    return Found(
+        reading.data["subscription"] or reading.object_id,
+        [reading],
+        payment_refs(reading.data),
+        from_unix(created) if isinstance(created, int) else None,
+    )
 
 
 def _ask(gateway: StripeGateway, seal: Seal, connection: Connection, object_id: str) -> Found | None:
@@ -90,9 +121,12 @@ def _ask(gateway: StripeGateway, seal: Seal, connection: Connection, object_id: 
         return subscription_found(gateway.subscription(at, object_id))
     payment = gateway.payment(at, object_id)
     if payment.session is not None:
-        reading = Reading("session", payment.session["id"], shapes.session(payment.session))
-        key = reading.data["subscription"] or reading.object_id
-        return Found(key, [reading], payment.refs)
+        found = session_found(payment.session)
+        return (
+            None
+            if found is None
+            else Found(found.purchase_key, found.readings, found.payments | payment.refs, found.occurred_at)
+        )
     if payment.invoice is None or payment.invoice_payment is None:
         return None
     invoice = Reading("invoice", payment.invoice["id"], shapes.invoice(payment.invoice))
@@ -102,14 +136,3 @@ def _ask(gateway: StripeGateway, seal: Seal, connection: Connection, object_id: 
         "invoice_payment", payment.invoice_payment["id"], shapes.invoice_payment(payment.invoice_payment)
     )
     return Found(invoice.data["subscription"], [invoice, paid], payment.refs)
-
-
-def subscription_found(obj: dict[str, Any]) -> Found:
-    """A subscription as read, with its latest invoice where that came along."""
-    readings = [Reading("subscription", obj["id"], shapes.subscription(obj))]
-    latest = obj.get("latest_invoice")
-    if isinstance(latest, dict):
-        invoice = Reading("invoice", latest["id"], shapes.invoice(latest))
-        invoice.data["subscription"] = obj["id"]
-        readings.append(invoice)
-    return Found(obj["id"], readings, payment_refs(readings[-1].data) if len(readings) > 1 else set())

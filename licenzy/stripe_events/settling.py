@@ -77,6 +77,15 @@ def claim_due_read(db: Session, *, now: datetime) -> Claim | None:
     return Claim(row.project_id, row.mode, row.connection_id, row.object_id, row.requests, row.snapshot + 1)
 
 
+def claim_now(db: Session, *, project_id: str, mode: Mode, connection_id: str, object_id: str) -> Claim:
+    """The right to record a read that was made outside of the queue, as reconciliation's lists are."""
+    scope = {"project_id": project_id, "mode": mode, "connection_id": connection_id, "object_id": object_id}
+    insert_unless_there(db, SettlingRead, {**scope, "requests": 0, "snapshot": 0, "due_at": None, "tries": 0})
+    claim = Claim(project_id, mode, connection_id, object_id, 0, 0)
+    row = _held(db, claim)
+    return Claim(project_id, mode, connection_id, object_id, row.requests, row.snapshot + 1)
+
+
 def read_done(db: Session, claim: Claim, *, now: datetime) -> bool:
     """Note that the claimed read was recorded; False when another one was quicker, and it must not be.
 

@@ -121,7 +121,12 @@ class StripeGateway:
         self._slots = threading.BoundedSemaphore(concurrent_calls)
 
     def access(self, api_key: str, *, sandbox: bool) -> StripeAccess:
-        """The key together with the address it belongs to."""
+        """The key together with the address it belongs to.
+
+        Raises StripeUnavailable for a sandbox that is switched off: its keys are never sent to Stripe.
+        """
+        if sandbox and self._sandbox_base is None:
+            raise StripeUnavailable("The built-in sandbox is switched off.", hint="See LICENZY_SANDBOX.")
         return StripeAccess(api_key, self._sandbox_base if sandbox else self._stripe_base)
 
     def account(self, access: StripeAccess) -> AccountFacts:
@@ -184,6 +189,33 @@ class StripeGateway:
     def payment(self, access: StripeAccess, ref: str) -> PaymentFacts:
         """What a payment intent (`pi_…`) or charge (`ch_…`) paid for. Raises StripeObjectMissing."""
         return self._call(access, lambda client: _payment(client, ref))
+
+    def events(self, access: StripeAccess, *, created_from: int) -> Iterator[list[dict[str, Any]]]:
+        """Pages of the account's events since a Unix second, oldest first."""
+        pages = list(self._pages(access, "events", {"created": {"gte": created_from}}))
+        for page in reversed(pages):
+            yield page[::-1]
+
+    def subscriptions(self, access: StripeAccess) -> Iterator[list[dict[str, Any]]]:
+        """Pages of all the account's subscriptions, ended ones included, with their latest invoices."""
+        return self._pages(access, "subscriptions", {"status": "all", "expand": ["data.latest_invoice"]})
+
+    def sessions(self, access: StripeAccess, *, created_from: int) -> Iterator[list[dict[str, Any]]]:
+        """Pages of the account's Checkout Sessions made since a Unix second, newest first."""
+        return self._pages(access, "sessions", {"created": {"gte": created_from}})
+
+    def _pages(
+        self, access: StripeAccess, what: str, params: dict[str, Any]
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Pages of one of Stripe's lists, newest first; each is a call with a deadline of its own."""
+        after: dict[str, Any] = {}
+        while True:
+            asked = {"limit": 100, **params, **after}
+            page = self._call(access, lambda client, asked=asked: _list(client, what, asked))  # type: ignore[misc]
+            yield [dict(each.to_dict()) for each in page.data]
+            if not page.has_more:
+                return
+            after = {"starting_after": page.data[-1].id}
 
     def webhook_endpoints(self, access: StripeAccess) -> list[EndpointFacts]:
         """The account's webhook endpoints in the key's mode."""
@@ -278,6 +310,15 @@ def _http_client(direct: bool) -> stripe.RequestsClient:
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
+
+
+def _list(client: stripe.StripeClient, what: str, params: dict[str, Any]) -> Any:
+    lists: dict[str, Any] = {
+        "events": client.v1.events,
+        "subscriptions": client.v1.subscriptions,
+        "sessions": client.v1.checkout.sessions,
+    }
+    return lists[what].list(params)
 
 
 def _payment(client: stripe.StripeClient, ref: str) -> PaymentFacts:

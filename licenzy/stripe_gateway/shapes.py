@@ -102,6 +102,13 @@ def read_object(event: Event) -> Reading | None:
     return Reading(kind, event.object_id, data)
 
 
+def session_event(obj: Mapping[str, Any]) -> str | None:
+    """The event that a session's present state amounts to; none while it is open."""
+    if obj.get("status") == "complete":
+        return "checkout.session.completed"
+    return "checkout.session.expired" if obj.get("status") == "expired" else None
+
+
 def session(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A Checkout Session."""
     details = _mapping(obj.get("customer_details"))

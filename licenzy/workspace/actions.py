@@ -6,7 +6,6 @@ short transactions around it; a failed try must also be counted although the cal
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,11 +27,22 @@ from licenzy.workspace.models import (
     Workspace,
 )
 from licenzy.workspace.passwords import Passwords
+from licenzy.workspace.sessions import (
+    Device,
+    Opened,
+    end_session,
+    end_sessions,
+    note_seen,
+    open_session,
+    sign_out,
+)
 from licenzy.workspace.throttling import count_try, take_back_try
 
 __all__ = [
     "Actor",
     "AlreadyClaimed",
+    "Device",
+    "Opened",
     "SignInRefused",
     "TooManyTries",
     "change_password",
@@ -62,22 +72,6 @@ class SignInRefused(InvalidRequest):
 class TooManyTries(RateLimited):
     message = "Too many failed tries to sign in."
     hint = "Wait a while, or sign in from a network you have used before."
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A fresh sign-in: whose it is, and the token that only the browser's cookie keeps."""
-
-    user_id: str
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """What a request tells of the browser it came from."""
-
-    ip: str | None = None
-    user_agent: str = ""
 
 
 def ensure_first_workspace(db: Session, *, now: datetime) -> str:
@@ -130,7 +124,7 @@ def claim_install(
         record(
             db, actor=actor, action="installation.claimed", about=user.id, workspace_id=workspace_id, now=now
         )
-        return _open_session(db, user_id=user.id, device=device, now=now)
+        return open_session(db, user_id=user.id, device=device, now=now)
 
 
 def create_user(
@@ -193,7 +187,7 @@ def sign_in(
         if renewed is not None:
             db.get_one(User, user.id).password_hash = renewed
         record(db, actor=Actor(user.id, device.ip), action="sign_in.succeeded", about=user.id, now=now)
-        return _open_session(db, user_id=user.id, device=device, now=now)
+        return open_session(db, user_id=user.id, device=device, now=now)
 
 
 def confirm_password(
@@ -232,7 +226,7 @@ def change_password(
     with database.write() as db:
         _set_password(db, user_id=user.id, password_hash=password_hash, now=now)
         db.get_one(SignInSession, session_id).authenticated_at = now
-        ended = _end_sessions(db, user_id=user.id, except_id=session_id, now=now)
+        ended = end_sessions(db, user_id=user.id, except_id=session_id, now=now)
         record(db, actor=actor, action="password.changed", about=user.id, now=now)
         return ended
 
@@ -255,26 +249,8 @@ def reset_password(
     password_hash = hasher.hash(password)
     with database.write() as db:
         _set_password(db, user_id=user.id, password_hash=password_hash, now=now)
-        _end_sessions(db, user_id=user.id, except_id=None, now=now)
+        end_sessions(db, user_id=user.id, except_id=None, now=now)
         record(db, actor=actor, action="password.reset", about=user.id, now=now)
-
-
-def sign_out(db: Session, *, actor: Actor, session_id: str, now: datetime) -> None:
-    """End one's current session."""
-    if _revoke(db, actor=actor, session_id=session_id, now=now):
-        record(db, actor=actor, action="sign_in.ended", about=session_id, now=now)
-
-
-def end_session(db: Session, *, actor: Actor, session_id: str, now: datetime) -> None:
-    """End another of one's own sessions. Raises NotFound for somebody else's."""
-    if not _revoke(db, actor=actor, session_id=session_id, now=now):
-        raise NotFound("There is no such session.")
-    record(db, actor=actor, action="session.ended", about=session_id, now=now)
-
-
-def note_seen(db: Session, *, session_id: str, now: datetime) -> None:
-    """Remember that the session was used just now."""
-    db.execute(update(SignInSession).where(col(SignInSession.id) == session_id).values(last_seen_at=now))
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,25 +297,6 @@ def _add_user(
     return user
 
 
-def _open_session(db: Session, *, user_id: str, device: Device, now: datetime) -> Opened:
-    token = secrets.token_urlsafe(32)
-    db.add(
-        SignInSession(
-            id=new_id("ses"),
-            user_id=user_id,
-            token_hash=rules.token_hash(token),
-            created_at=now,
-            last_seen_at=now,
-            authenticated_at=now,
-            expires_at=now + rules.SESSION_LIFE,
-            ip=device.ip,
-            user_agent=device.user_agent[:300],
-        )
-    )
-    db.flush()
-    return Opened(user_id, token)
-
-
 def _own_user(
     database: Database,
     actor: Actor,
@@ -370,32 +327,3 @@ def _set_password(db: Session, *, user_id: str, password_hash: str, now: datetim
     user.password_hash = password_hash
     user.password_changed_at = now
     db.flush()
-
-
-def _end_sessions(db: Session, *, user_id: str, except_id: str | None, now: datetime) -> int:
-    ended = db.execute(
-        update(SignInSession)
-        .where(
-            col(SignInSession.user_id) == user_id,
-            col(SignInSession.id) != (except_id or ""),
-            col(SignInSession.revoked_at).is_(None),
-        )
-        .values(revoked_at=now)
-        .returning(col(SignInSession.id))
-    )
-    return len(ended.all())
-
-
-def _revoke(db: Session, *, actor: Actor, session_id: str, now: datetime) -> bool:
-    """Whether a session of the actor's was running and is now ended."""
-    ended = db.execute(
-        update(SignInSession)
-        .where(
-            col(SignInSession.id) == session_id,
-            col(SignInSession.user_id) == actor.user_id,
-            col(SignInSession.revoked_at).is_(None),
-        )
-        .values(revoked_at=now)
-        .returning(col(SignInSession.id))
-    )
-    return ended.first() is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,12 +10,14 @@ from flask.testing import FlaskClient
 from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
+from licenzy.api_keys.models import ApiKey
 from licenzy.api_keys.rules import make_key as new_token
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement, State
 from tests.support.cast import Cast, make_key, make_subject
 from tests.support.clock import START, StandingClock
+from tests.support.ports import wait_until
 from tests.support.purchases import make_entitlement
 
 CHECK = "/v1/access/check"
@@ -277,3 +279,18 @@ def test_wrong_addresses(
 def test_method_overrides_are_ignored(client: FlaskClient, token: str) -> None:
     answer = client.get(CHECK, headers={**bearer(token), "X-HTTP-Method-Override": "POST"})
     assert answer.status_code == 405
+
+
+def test_the_last_use_of_a_key_is_written_beside_the_request(
+    client: FlaskClient, database: Database, cast: Cast
+) -> None:
+    with database.write() as db:
+        key, token = make_key(db, project_id=cast.project_id)
+
+    def last_used() -> datetime | None:
+        with database.read() as db:
+            return db.exec(select(ApiKey.last_used_at).where(ApiKey.id == key.id)).one()
+
+    assert last_used() is None
+    assert check(client, token).status_code == 200
+    wait_until(lambda: last_used() == START, seconds=10, what="the key's last use is written")

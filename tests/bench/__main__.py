@@ -30,7 +30,8 @@ from tests.support.ports import answers, free_port_pair, wait_until
 SUBJECTS = int(os.environ.get("BENCH_SUBJECTS", "100000"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
 SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
-WORKERS, THREADS = 2, 4
+WORKERS = int(os.environ.get("BENCH_WORKERS", "2"))
+THREADS = int(os.environ.get("BENCH_THREADS", "4"))
 
 _DOC = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
 _BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -87,23 +88,26 @@ def report(measured: Measured) -> str:
     """The findings as Markdown."""
     right = sum(r.right for r in measured.check)
     yes = sum(r.yes for r in measured.check)
+    loaded = measured.loaded
     return "\n".join(
         [
-            f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {_commit()}, on {_machine()}, Python "
-            f"{platform.python_version()}, Flask {version('flask')}, Granian {version('granian')} with {WORKERS} "
-            f"workers of {THREADS} threads, SQLite with {SUBJECTS:,} subjects; load by {generator()} with "
-            f"{CONNECTIONS} connections on the same machine, {ROUNDS} rounds of {SECONDS:g} s each, alternating.",
+            f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {_commit()}, on {_machine()}: "
+            f"Python {platform.python_version()}, Flask {version('flask')}, Granian {version('granian')} "
+            f"with {WORKERS} workers of {THREADS} threads, SQLite with {SUBJECTS:,} subjects; load by "
+            f"{generator()} with {CONNECTIONS} connections on the same machine, {ROUNDS} rounds of "
+            f"{SECONDS:g} s each, alternating.",
             "",
             "| route | requests/s (median) | lowest and highest round | p50 ms | p99 ms |",
             "|---|---|---|---|---|",
             _line("a constant Flask route", measured.constant),
             _line("`POST /v1/access/check`", measured.check),
             "",
-            f"Ratio: **{measured.ratio:.2f}**. All {right:,} answers of the check were right ({yes / right:.1%} yes).",
+            f"Ratio: **{measured.ratio:.2f}**. All {right:,} answers of the check were right "
+            f"({yes / right:.1%} of them yes).",
             "",
-            f"Memory of everything that `make run` starts ({measured.loaded.processes} processes): "
-            f"{measured.loaded.pss:.0f} MiB after the load with shared pages counted once; "
-            f"**{measured.loaded.peak:.0f} MiB** when each process's own peak is added up.",
+            f"Memory of everything that `make run` starts ({loaded.processes} processes): "
+            f"{loaded.pss:.0f} MiB after the load with shared pages counted once; "
+            f"**{loaded.peak:.0f} MiB** when each process's own peak is added up.",
         ]
     )
 

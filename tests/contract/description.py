@@ -1,8 +1,9 @@
 """Holds what is said to Stripe and what Stripe says against Stripe's description of its API.
 
-`stripe-2026-10-28.json.gz` describes the part of the API that the sandbox speaks, in the version that the `stripe`
-library pins. It was derived from the types of `stripe` 16.1.0, which is MIT-licensed (Copyright (c) 2010-2018 Stripe),
-and is packed because it is long. Both directions are strict: a name that the description does not know is an error.
+`stripe-2026-10-28.json.gz` describes the part of the API that the sandbox speaks, in the version that the
+`stripe` library pins. It was derived from the types of `stripe` 16.1.0, which is MIT-licensed (Copyright (c)
+2010-2018 Stripe), and is packed because it is long. Both directions are strict: a name that the description
+does not know is an error.
 """
 
 from __future__ import annotations
@@ -101,7 +102,9 @@ def _wrong(schema: Json, value: Any, at: str, *, form: bool) -> list[str]:
     while "$ref" in schema:
         schema = description()["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     if value is None and not form:
-        return [] if schema.get("nullable") or None in schema.get("enum", ()) else [f"{at}: is null"]
+        anything = not {"type", "enum", "anyOf"} & set(schema)
+        allowed = anything or schema.get("nullable") or None in schema.get("enum", ())
+        return [] if allowed else [f"{at}: is null"]
     if "anyOf" in schema:
         branches = [_wrong(branch, value, at, form=form) for branch in schema["anyOf"]]
         # The branch that comes nearest tells most: the one whose complaints lie deepest.
@@ -109,7 +112,9 @@ def _wrong(schema: Json, value: Any, at: str, *, form: bool) -> list[str]:
     if form:
         value = _typed(value, schema)
     wanted = schema.get("type")
-    if wanted and (not isinstance(value, _TYPES[wanted]) or (isinstance(value, bool) and wanted != "boolean")):
+    if wanted and (
+        not isinstance(value, _TYPES[wanted]) or (isinstance(value, bool) and wanted != "boolean")
+    ):
         return [f"{at}: {str(value)[:60]!r} is no {wanted}"]
     if "enum" in schema and value not in schema["enum"]:
         return [f"{at}: {value!r} is not among {str(schema['enum'])[:80]}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stripe
+
 from tests.contract.description import (
     description,
     is_described,
@@ -12,7 +13,9 @@ from tests.contract.description import (
     wrong_with_request,
 )
 
-SESSION = "mode=payment&success_url=https%3A%2F%2Fshop.test&line_items[0][price]=price_1&line_items[0][quantity]=2"
+SESSION = (
+    "mode=payment&success_url=https%3A%2F%2Fshop.test&line_items[0][price]=price_1&line_items[0][quantity]=2"
+)
 
 
 def test_it_describes_the_version_that_the_library_pins() -> None:

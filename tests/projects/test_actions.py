@@ -27,7 +27,9 @@ def test_a_new_project_has_both_sides_and_nothing_chosen(database: Database, cas
         entry = db.exec(select(AuditEntry)).one()
     assert found is not None
     assert (found[0].name, found[1]) == ("Night Sky", Role.VIEWER)
-    assert [(side.success_url, side.cancel_url, side.redirect_hosts) for side in sides] == [(None, None, [])] * 2
+    assert [(side.success_url, side.cancel_url, side.redirect_hosts) for side in sides] == [
+        (None, None, [])
+    ] * 2
     assert (entry.action, entry.project_id, entry.after) == (
         "project.created",
         project.id,

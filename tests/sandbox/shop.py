@@ -1,4 +1,5 @@
-"""A merchant with an account at the sandbox, who uses it as anybody uses Stripe: with the official library."""
+"""A merchant with an account at the sandbox, who uses it as anybody uses Stripe: with the official
+library."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 
 import httpx
 import stripe
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 from werkzeug.wrappers import Request, Response
 
 from tests.contract.description import wrong_with_event
@@ -20,6 +21,13 @@ SUCCESS = "https://shop.test/thanks?session={CHECKOUT_SESSION_ID}"
 Json = dict[str, Any]
 
 stripe.enable_telemetry = False
+
+
+class Quiet(WSGIRequestHandler):
+    """Werkzeug's handler without a line per request."""
+
+    def log(self, type: str, message: str, *args: object) -> None:
+        pass
 
 
 class Shop:
@@ -106,7 +114,8 @@ class Shop:
 
 
 class Receiver:
-    """A merchant's webhook address. Verifies every signature with the library, and each event with the description."""
+    """A merchant's webhook address. Verifies every signature with the library, and each event with the
+    description."""
 
     def __init__(self) -> None:
         self.statuses: list[int] = []
@@ -115,7 +124,7 @@ class Receiver:
         self.complaints: list[str] = []
         self.secret = ""
         self.before_answer: Callable[[], object] = lambda: None
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True, request_handler=Quiet)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.port}/hook"

@@ -57,7 +57,9 @@ def submit(client: FlaskClient, path: str, values: dict[str, Any], **more: Any) 
     raise AssertionError(f"{path} has no form with the fields {sorted(values)}")
 
 
-def sign_in(client: FlaskClient, email: str, password: str = PASSWORD, *, path: str = "/sign-in") -> TestResponse:
+def sign_in(
+    client: FlaskClient, email: str, password: str = PASSWORD, *, path: str = "/sign-in"
+) -> TestResponse:
     """Sign in by the form, as a person does."""
     return submit(client, path, {"email": email, "password": password})
 

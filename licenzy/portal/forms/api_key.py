@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from wtforms import HiddenField, SelectField, StringField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length
 
 from licenzy.portal.forms.portal_form import PortalForm
@@ -19,7 +20,13 @@ class ApiKeyForm(PortalForm):
     )
     expires = SelectField(
         "Expires",
-        choices=[("", "Never"), ("30", "In 30 days"), ("90", "In 90 days"), ("365", "In a year")],
+        default="",
+        choices=[
+            SelectChoice("", "Never"),
+            SelectChoice("30", "In 30 days"),
+            SelectChoice("90", "In 90 days"),
+            SelectChoice("365", "In a year"),
+        ],
     )
     back = HiddenField()
 

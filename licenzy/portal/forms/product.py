@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from licenzy.catalog.models import Kind, Product
@@ -12,8 +13,14 @@ from licenzy.catalog.rules import DURATION_UNITS, Draft, split_duration
 from licenzy.portal.forms.portal_form import PortalForm
 from licenzy.stripe_gateway.client import PriceFacts
 
-_UNITS = [("minutes", "minutes"), ("hours", "hours"), ("days", "days"), ("weeks", "weeks")]
-_LONG_UNITS = [("months", "months of 30 days"), ("years", "years of 365 days")]
+_UNITS = [
+    SelectChoice("minutes"),
+    SelectChoice("hours"),
+    SelectChoice("days"),
+    SelectChoice("weeks"),
+    SelectChoice("months", "months of 30 days"),
+    SelectChoice("years", "years of 365 days"),
+]
 _AMOUNT_MAX = 1_000_000_000
 
 
@@ -22,9 +29,9 @@ class ProductForm(PortalForm):
     kind = RadioField(
         "What a purchase gives",
         choices=[
-            (Kind.SUBSCRIPTION.value, "Subscription"),
-            (Kind.TIME_PASS.value, "Time pass"),
-            (Kind.USAGE_PACK.value, "Usage pack"),
+            SelectChoice(Kind.SUBSCRIPTION.value, "Subscription"),
+            SelectChoice(Kind.TIME_PASS.value, "Time pass"),
+            SelectChoice(Kind.USAGE_PACK.value, "Usage pack"),
         ],
         validators=[InputRequired("Choose what a purchase gives.")],
     )
@@ -40,7 +47,7 @@ class ProductForm(PortalForm):
         "Lasts",
         validators=[Optional(), NumberRange(min=1, max=_AMOUNT_MAX, message="A whole number from 1.")],
     )
-    duration_unit = SelectField("Unit", choices=[*_UNITS, *_LONG_UNITS], default="days")
+    duration_unit = SelectField("Unit", choices=_UNITS, default="days")
     features = StringField(
         "Feature codes",
         validators=[Length(max=4000)],
@@ -61,9 +68,9 @@ class ProductForm(PortalForm):
 
     def offer(self, prices: Sequence[PriceFacts], *, kept: Product | None = None) -> None:
         """Fill the list of prices, in the order of Stripe's; `kept` is the product's own, listed or not."""
-        choices = [(price.id, price.id) for price in prices]
-        if kept is not None and kept.stripe_price_id not in {value for value, _ in choices}:
-            choices.insert(0, (kept.stripe_price_id, kept.stripe_price_id))
+        choices = [SelectChoice(price.id) for price in prices]
+        if kept is not None and kept.stripe_price_id not in {choice.value for choice in choices}:
+            choices.insert(0, SelectChoice(kept.stripe_price_id))
         self.price_id.choices = choices
 
     def draft(self) -> Draft:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from wtforms import HiddenField, SelectField, StringField
+from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, ValidationError
 
 from licenzy.portal.forms.portal_form import PortalForm
@@ -21,6 +23,10 @@ class PurchaseForm(PortalForm):
     product_code = SelectField("Product", validators=[InputRequired("Pick a product.")])
     once = HiddenField(default=lambda: secrets.token_hex(16))
     """Sent as Idempotency-Key, so that a form sent twice opens one Checkout Session."""
+
+    def offer(self, product_codes: Sequence[str]) -> None:
+        """Fill the list of what can be bought."""
+        self.product_code.choices = [SelectChoice(code) for code in product_codes]
 
     def validate_subject_ref(self, field: StringField) -> None:
         problem = ref_problem(field.data or "")

@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 
 from flask import Request, Response, request
+from werkzeug.exceptions import HTTPException
 
 from licenzy.sandbox import form, misbehaviour
 from licenzy.sandbox.accounts import Account, Key, find_by_key
@@ -41,6 +42,8 @@ def call(running: Running, operation: Operation, ids: dict[str, str]) -> Respons
         fault, answer = _perform(running, operation, ids, request_id)
     except StripeRefusal as refusal:
         return respond(Answer(refusal.status, dump(refusal.body()), request_id))
+    except HTTPException:
+        raise  # a body too large, met while it is read: the application's own refusal
     except Exception:
         _log.exception("the sandbox failed on %s", operation.name)
         return respond(Answer(500, dump(Broken().body()), request_id))

@@ -1,5 +1,4 @@
-"""When a billing period ends. Months and years keep the anchor's day, or the month's last when it has none
-such."""
+"""When a billing period ends. Months and years keep the anchor's day, or take the month's last."""
 
 from __future__ import annotations
 

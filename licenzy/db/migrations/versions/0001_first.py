@@ -355,6 +355,15 @@ def upgrade() -> None:
     with op.batch_alter_table('purchases', schema=None) as batch_op:
         batch_op.create_index(batch_op.f('ix_purchases_subject_id'), ['subject_id'], unique=False)
 
+    op.create_table('reconciliations',
+    sa.Column('connection_id', sa.String(), nullable=False),
+    sa.Column('last_event_id', sa.String(), nullable=True),
+    sa.Column('reconciled_to', sa.BigInteger(), nullable=True),
+    sa.Column('ran_at', sa.BigInteger(), nullable=False),
+    sa.Column('report', sa.JSON(), nullable=False),
+    sa.ForeignKeyConstraint(['connection_id'], ['connections.id'], name=op.f('fk_reconciliations_connection_id_connections')),
+    sa.PrimaryKeyConstraint('connection_id', name=op.f('pk_reconciliations'))
+    )
     op.create_table('settling_reads',
     sa.Column('connection_id', sa.String(), nullable=False),
     sa.Column('object_id', sa.String(), nullable=False),
@@ -375,7 +384,7 @@ def upgrade() -> None:
         batch_op.create_index('ix_settling_reads_due_at', ['due_at'], unique=False)
 
     op.create_table('stripe_events',
-    sa.Column('sequence', sa.Integer(), nullable=False),
+    sa.Column('sequence', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), nullable=False),
     sa.Column('connection_id', sa.String(), nullable=False),
     sa.Column('event_id', sa.String(), nullable=False),
     sa.Column('project_id', sa.String(), nullable=False),

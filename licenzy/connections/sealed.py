@@ -1,0 +1,58 @@
+"""The secrets of a connection: sealed for their own row and field, opened only where they are used."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from licenzy.connections.models import Connection, Provider
+from licenzy.errors import StripeNotConnected
+from licenzy.kit.seal import Seal, SealBroken
+from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
+
+
+def stripe_key(seal: Seal, connection: Connection) -> str:
+    """The connection's key in the clear. Raises StripeNotConnected."""
+    if connection.key_sealed is None:
+        raise StripeNotConnected
+    key = opened(seal, connection.key_sealed, key_label(connection))
+    if key is None:
+        raise StripeNotConnected(
+            "The stored Stripe key cannot be opened with this installation's encryption keys.",
+            hint="Restore LICENZY_ENCRYPTION_KEYS, or save the Stripe key again.",
+        )
+    return key
+
+
+def access(gateway: StripeGateway, seal: Seal, connection: Connection) -> StripeAccess:
+    """The connection's key with the address it is good at. Raises StripeNotConnected."""
+    return gateway.access(stripe_key(seal, connection), sandbox=connection.provider is Provider.SANDBOX)
+
+
+def webhook_secrets(seal: Seal, connection: Connection, *, now: datetime) -> list[str]:
+    """The secrets a signature may be made with now, the current one first; empty when none is saved."""
+    sealed = [connection.webhook_secret_sealed]
+    until = connection.previous_webhook_secret_until
+    if until is not None and now < until:
+        sealed.append(connection.previous_webhook_secret_sealed)
+    label = secret_label(connection)
+    return [secret for secret in (opened(seal, each, label) for each in sealed) if secret is not None]
+
+
+def opened(seal: Seal, sealed: str | None, label: str) -> str | None:
+    """The secret, or none when there is none or no key of this installation opens it."""
+    if sealed is None:
+        return None
+    try:
+        return seal.open(sealed, bound_to=label)
+    except SealBroken:
+        return None
+
+
+def key_label(connection: Connection) -> str:
+    """What the connection's key is bound to when it is sealed."""
+    return f"connection:{connection.id}:stripe_key"
+
+
+def secret_label(connection: Connection) -> str:
+    """What the connection's webhook secrets are bound to; the present and the previous one alike."""
+    return f"connection:{connection.id}:webhook_secret"

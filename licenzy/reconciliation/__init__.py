@@ -1,0 +1,1 @@
+"""Reconciliation: walk Stripe, and feed what was missed through the inbox."""

@@ -1,0 +1,100 @@
+"""Verbs about sessions: one for each browser that is signed in."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import update
+from sqlmodel import Session, col
+
+from licenzy.errors import NotFound
+from licenzy.kit.ids import new_id
+from licenzy.workspace import rules
+from licenzy.workspace.audit import Actor, record
+from licenzy.workspace.models import SignInSession
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A fresh sign-in: whose it is, and the token that only the browser's cookie keeps."""
+
+    user_id: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """What a request tells of the browser it came from."""
+
+    ip: str | None = None
+    user_agent: str = ""
+
+
+def open_session(db: Session, *, user_id: str, device: Device, now: datetime) -> Opened:
+    """A new session for who has just given the right password."""
+    token = secrets.token_urlsafe(32)
+    db.add(
+        SignInSession(
+            id=new_id("ses"),
+            user_id=user_id,
+            token_hash=rules.token_hash(token),
+            created_at=now,
+            last_seen_at=now,
+            authenticated_at=now,
+            expires_at=now + rules.SESSION_LIFE,
+            ip=device.ip,
+            user_agent=device.user_agent[:300],
+        )
+    )
+    db.flush()
+    return Opened(user_id, token)
+
+
+def sign_out(db: Session, *, actor: Actor, session_id: str, now: datetime) -> None:
+    """End one's current session."""
+    if _revoke(db, actor=actor, session_id=session_id, now=now):
+        record(db, actor=actor, action="sign_in.ended", about=session_id, now=now)
+
+
+def end_session(db: Session, *, actor: Actor, session_id: str, now: datetime) -> None:
+    """End another of one's own sessions. Raises NotFound for somebody else's."""
+    if not _revoke(db, actor=actor, session_id=session_id, now=now):
+        raise NotFound("There is no such session.")
+    record(db, actor=actor, action="session.ended", about=session_id, now=now)
+
+
+def note_seen(db: Session, *, session_id: str, now: datetime) -> None:
+    """Remember that the session was used just now."""
+    db.execute(update(SignInSession).where(col(SignInSession.id) == session_id).values(last_seen_at=now))
+
+
+def end_sessions(db: Session, *, user_id: str, except_id: str | None, now: datetime) -> int:
+    """End all sessions of a person but one; the number of those that ended."""
+    ended = db.execute(
+        update(SignInSession)
+        .where(
+            col(SignInSession.user_id) == user_id,
+            col(SignInSession.id) != (except_id or ""),
+            col(SignInSession.revoked_at).is_(None),
+        )
+        .values(revoked_at=now)
+        .returning(col(SignInSession.id))
+    )
+    return len(ended.all())
+
+
+def _revoke(db: Session, *, actor: Actor, session_id: str, now: datetime) -> bool:
+    """Whether a session of the actor's was running and is now ended."""
+    ended = db.execute(
+        update(SignInSession)
+        .where(
+            col(SignInSession.id) == session_id,
+            col(SignInSession.user_id) == actor.user_id,
+            col(SignInSession.revoked_at).is_(None),
+        )
+        .values(revoked_at=now)
+        .returning(col(SignInSession.id))
+    )
+    return ended.first() is not None

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import pytest
+from sqlmodel import select
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog import actions, queries, rules
+from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.rules import Draft, ProductRefused
+from licenzy.connections import actions as connections
+from licenzy.errors import ProductNotFound, StripeNotConnected
+from licenzy.runtime import Runtime
+from licenzy.workspace.audit import Actor
+from licenzy.workspace.models import AuditEntry
+from tests.conftest import Sandbox
+from tests.support.cast import Cast, make_product
+from tests.support.clock import StandingClock
+
+
+class Catalog:
+    """The test side of a project that is connected to the sandbox over HTTP."""
+
+    def __init__(self, runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: StandingClock) -> None:
+        self.runtime, self.cast, self.sandbox, self.clock = runtime, cast, sandbox, clock
+        self.parts = (runtime.database, runtime.gateway, runtime.seal)
+        self.side: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+        self.actor = Actor(cast.owner.user_id)
+        connection = connections.connect_sandbox(
+            *self.parts,
+            runtime.settings,
+            project_id=cast.project_id,
+            project_name="Our project",
+            actor=self.actor,
+            now=clock(),
+        )
+        self.key = connections.stripe_key(runtime.seal, connection)
+        listed = actions.prices_at_stripe(*self.parts, **self.side)
+        self.prices = {(price.lookup_key or "").removeprefix("licenzy_demo_"): price.id for price in listed}
+
+    def stripe(self, path: str, **data: str) -> dict[str, Any]:
+        """A call of the merchant's own to their account, behind our back."""
+        answer = httpx.post(f"{self.sandbox.url}/v1{path}", data=data, auth=(self.key, ""), trust_env=False)
+        told: dict[str, Any] = answer.raise_for_status().json()
+        return told
+
+    def create(self, draft: Draft, **side: Any) -> Product:
+        return actions.create_product(
+            *self.parts, **{**self.side, **side}, draft=draft, actor=self.actor, now=self.clock()
+        )
+
+    def edit(self, product: Product, draft: Draft) -> Product:
+        return actions.edit_product(
+            *self.parts,
+            **self.side,
+            product_id=product.id,
+            draft=draft,
+            actor=self.actor,
+            now=self.clock(),
+        )
+
+    def subscription(self, code: str = "PRO_MONTHLY") -> Draft:
+        return Draft(code, Kind.SUBSCRIPTION, self.prices["pro_monthly"])
+
+
+@pytest.fixture
+def catalog(runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: StandingClock) -> Catalog:
+    return Catalog(runtime, cast, sandbox, clock)
+
+
+def test_a_product_takes_what_stripe_says_of_its_price(catalog: Catalog) -> None:
+    product = catalog.create(replace(catalog.subscription(), features=("export",), grace_days=3))
+    assert (product.unit_amount, product.currency, product.interval) == (1200, "usd", "month")
+    assert product.price_livemode is False
+    assert product.checked_at == catalog.clock()
+    with catalog.runtime.database.read() as db:
+        found = queries.product_by_code(db, **catalog.side, product_code="PRO_MONTHLY")
+        assert found is not None
+        assert rules.as_sold(found) == {
+            "kind": "subscription",
+            "product_code": "PRO_MONTHLY",
+            "product_id": product.id,
+            "stripe_price_id": catalog.prices["pro_monthly"],
+            "units": None,
+            "duration_seconds": None,
+            "features": ["export"],
+            "grace_days": 3,
+        }
+
+
+def test_the_three_kinds_are_made(catalog: Catalog) -> None:
+    catalog.create(catalog.subscription())
+    catalog.create(Draft("DAY", Kind.TIME_PASS, catalog.prices["day_pass"], duration_seconds=86_400))
+    catalog.create(Draft("PACK", Kind.USAGE_PACK, catalog.prices["credits_1000"], units=1000))
+    with catalog.runtime.database.read() as db:
+        assert [p.product_code for p in queries.products(db, **catalog.side)] == [
+            "DAY",
+            "PACK",
+            "PRO_MONTHLY",
+        ]
+
+
+def test_a_price_whose_shape_does_not_fit_is_refused(catalog: Catalog) -> None:
+    for draft in (
+        Draft("A", Kind.SUBSCRIPTION, catalog.prices["day_pass"]),
+        Draft("B", Kind.TIME_PASS, catalog.prices["pro_monthly"], duration_seconds=60),
+        Draft("C", Kind.USAGE_PACK, catalog.prices["pro_monthly"], units=1),
+    ):
+        with pytest.raises(ProductRefused) as refused:
+            catalog.create(draft)
+        assert set(refused.value.fields) == {"price_id"}
+
+
+def test_a_price_stripe_does_not_know_is_refused(catalog: Catalog) -> None:
+    with pytest.raises(ProductRefused) as refused:
+        catalog.create(Draft("A", Kind.SUBSCRIPTION, "price_nobodyknows"))
+    assert "no such price" in refused.value.fields["price_id"]
+
+
+def test_an_archived_price_is_refused(catalog: Catalog) -> None:
+    catalog.stripe(f"/prices/{catalog.prices['pro_monthly']}", active="false")
+    with pytest.raises(ProductRefused) as refused:
+        catalog.create(catalog.subscription())
+    assert "archived" in refused.value.fields["price_id"]
+
+
+def test_a_bad_description_is_refused_before_stripe_is_asked(
+    runtime: Runtime, cast: Cast, clock: StandingClock
+) -> None:
+    with pytest.raises(ProductRefused) as refused:
+        actions.create_product(
+            runtime.database,
+            runtime.gateway,
+            runtime.seal,
+            project_id=cast.project_id,
+            mode=Mode.TEST,
+            draft=Draft("price_1", Kind.USAGE_PACK, "nothing"),
+            actor=Actor(),
+            now=clock(),
+        )
+    assert set(refused.value.fields) == {"product_code", "price_id", "units"}
+
+
+def test_a_side_without_a_connection_sells_nothing(catalog: Catalog) -> None:
+    with pytest.raises(StripeNotConnected):
+        catalog.create(catalog.subscription(), mode=Mode.LIVE)
+
+
+def test_a_code_is_unique_in_its_mode_and_free_in_another_project(catalog: Catalog) -> None:
+    product = catalog.create(catalog.subscription())
+    with pytest.raises(ProductRefused) as refused:
+        catalog.create(catalog.subscription())
+    assert "another product" in refused.value.fields["product_code"]
+    with catalog.runtime.database.write() as db:
+        actions.archive_product(
+            db, **catalog.side, product_id=product.id, actor=catalog.actor, now=catalog.clock()
+        )
+    with pytest.raises(ProductRefused) as archived:
+        catalog.create(catalog.subscription())
+    assert "archived" in archived.value.fields["product_code"]
+    with catalog.runtime.database.write() as db:
+        make_product(db, project_id=catalog.cast.stranger.project_id, product_code="PRO_MONTHLY")
+
+
+def test_one_price_may_be_mapped_twice_and_is_pointed_out(catalog: Catalog) -> None:
+    first = catalog.create(catalog.subscription("PRO"))
+    catalog.clock.advance(seconds=1)
+    catalog.create(catalog.subscription("PRO_TOO"))
+    with catalog.runtime.database.read() as db:
+        listed = queries.products(db, **catalog.side)
+        oldest = queries.product_by_price(db, **catalog.side, price_id=first.stripe_price_id)
+    assert rules.shared_prices(listed) == {first.stripe_price_id: ["PRO", "PRO_TOO"]}
+    assert oldest is not None
+    assert oldest.id == first.id
+
+
+def test_an_edit_changes_what_is_sold_but_neither_code_nor_kind(catalog: Catalog) -> None:
+    product = catalog.create(catalog.subscription())
+    edited = catalog.edit(
+        product,
+        Draft("OTHER", Kind.USAGE_PACK, catalog.prices["pro_yearly"], units=5, features=("a",), trial_days=7),
+    )
+    assert (edited.product_code, edited.kind) == ("PRO_MONTHLY", Kind.SUBSCRIPTION)
+    assert (edited.unit_amount, edited.interval, edited.trial_days) == (12_000, "year", 7)
+    assert (edited.features, edited.units) == (["a"], None)
+
+
+def test_refreshing_stores_what_stripe_says_now(catalog: Catalog) -> None:
+    product = catalog.create(catalog.subscription())
+    catalog.stripe(f"/prices/{product.stripe_price_id}", active="false")
+    fresh = actions.refresh_price(
+        *catalog.parts, **catalog.side, product_id=product.id, now=catalog.clock.advance(hours=1)
+    )
+    assert fresh.price_active is False
+    assert fresh.checked_at == catalog.clock()
+
+
+def test_archiving_and_restoring(catalog: Catalog) -> None:
+    product = catalog.create(catalog.subscription())
+    with catalog.runtime.database.write() as db:
+        act = {**catalog.side, "product_id": product.id, "actor": catalog.actor, "now": catalog.clock()}
+        actions.archive_product(db, **act)
+        assert queries.products(db, **catalog.side) == []
+        assert [p.id for p in queries.products(db, **catalog.side, archived=True)] == [product.id]
+        actions.restore_product(db, **act)
+        assert [p.id for p in queries.products(db, **catalog.side)] == [product.id]
+        entries = db.exec(select(AuditEntry.action).where(AuditEntry.about == product.id)).all()
+    assert sorted(entries) == ["product.archived", "product.created", "product.restored"]
+
+
+def test_products_of_the_other_mode_or_of_strangers_are_not_found(catalog: Catalog) -> None:
+    product = catalog.create(catalog.subscription())
+    foreign = [
+        {"project_id": catalog.cast.project_id, "mode": Mode.LIVE},
+        {"project_id": catalog.cast.stranger.project_id, "mode": Mode.TEST},
+    ]
+    for side in foreign:
+        with catalog.runtime.database.write() as db:
+            with pytest.raises(ProductNotFound):
+                queries.product(db, **side, product_id=product.id)
+            with pytest.raises(ProductNotFound):
+                actions.archive_product(
+                    db, **side, product_id=product.id, actor=catalog.actor, now=catalog.clock()
+                )
+            assert queries.product_by_price(db, **side, price_id=product.stripe_price_id) is None
+        with pytest.raises(ProductNotFound):
+            actions.refresh_price(*catalog.parts, **side, product_id=product.id, now=catalog.clock())

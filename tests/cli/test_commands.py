@@ -1,0 +1,156 @@
+"""Commands as a person and as a program meet them: output, exit status, one sentence on failure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from flask import Flask
+
+from licenzy.cli import make_command_line
+from licenzy.cli.wiring import Wiring
+from licenzy.runtime import Runtime
+from licenzy.settings import Settings, SettingsError
+from tests.support.cast import PASSWORD, Cast
+
+Run = Callable[..., Result]
+
+
+def not_here(_settings: Settings) -> None:
+    raise AssertionError("a test of commands starts no server")
+
+
+@pytest.fixture
+def run(runtime: Runtime) -> Run:
+    wiring = Wiring(
+        settings=lambda: runtime.settings,
+        make_runtime=lambda _settings: runtime,
+        run_web=not_here,
+        run_worker=not_here,
+        run_sandbox=not_here,
+    )
+
+    def invoke(*arguments: str, **options: Any) -> Result:
+        return CliRunner().invoke(make_command_line(wiring), arguments, **options)
+
+    return invoke
+
+
+def told(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.output
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def test_a_key_is_made_listed_and_revoked(run: Run, cast: Cast) -> None:
+    side = ("--project", cast.project_id, "--mode", "test")
+    made = told(run("keys", "create", *side, "--name", "backend", "--json"))
+    assert made["api_key"].startswith("lz_test_")
+    listed = told(run("keys", "list", *side, "--json"))["keys"]
+    assert [key["id"] for key in listed] == [made["id"]]
+    assert made["api_key"] not in json.dumps(listed)
+    revoked = told(run("keys", "revoke", *side, made["id"], "--json"))
+    assert revoked["revoked_at"] is not None
+    assert "revoked" in run("keys", "list", *side).stdout
+
+
+def test_a_key_of_the_other_mode_is_not_found(run: Run, cast: Cast) -> None:
+    made = told(
+        run("keys", "create", "--project", cast.project_id, "--mode", "test", "--name", "k", "--json")
+    )
+    result = run("keys", "revoke", "--project", cast.project_id, "--mode", "live", made["id"])
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith("Error: There is no such API key in this mode.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("keys", "create", "--project", "prj_nowhere", "--mode", "test", "--name", "k"),
+        ("keys", "list", "--project", "prj_nowhere", "--mode", "live"),
+    ],
+)
+def test_an_unknown_project_is_one_sentence(run: Run, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: There is no such project.")
+    assert "Traceback" not in result.output
+
+
+def test_wrong_usage_is_status_two(run: Run) -> None:
+    assert run("keys", "create").exit_code == 2
+    assert run("keys", "create", "--project", "p", "--mode", "both", "--name", "n").exit_code == 2
+    assert run("no-such-command").exit_code == 2
+    assert run("demo", "--json").exit_code == 2
+
+
+def test_somebody_is_added_and_gets_another_password(run: Run) -> None:
+    made = told(
+        run(
+            *("users", "create", "--email", "Ada@Example.com", "--name", "Ada", "--role", "admin"),
+            *("--password-stdin", "--json"),
+            input=f"{PASSWORD}\n",
+        )
+    )
+    assert made["email"] == "ada@example.com"
+    assert made["role"] == "admin"
+    again = run(
+        "users",
+        "reset-password",
+        "--email",
+        "ada@example.com",
+        "--password-stdin",
+        input="Tulips & rain 72 now\n",
+    )
+    assert again.exit_code == 0, again.output
+
+
+def test_a_weak_password_is_refused_with_the_reason(run: Run) -> None:
+    result = run("users", "create", "--email", "ada@example.com", "--password-stdin", input="password\n")
+    assert result.exit_code == 1
+    assert "password:" in result.stderr
+
+
+def test_upgrading_tells_the_revision(run: Run) -> None:
+    assert told(run("db", "upgrade", "--json"))["revision"].startswith("0")
+
+
+def test_a_bad_setting_is_one_sentence() -> None:
+    def bad() -> Settings:
+        raise SettingsError("LICENZY_PORT must be a whole number from 1 to 65534.")
+
+    wiring = Wiring(bad, lambda _settings: None, not_here, not_here, not_here)  # type: ignore[arg-type,return-value]
+    result = CliRunner().invoke(make_command_line(wiring), ["db", "upgrade"])
+    assert result.exit_code == 1
+    assert result.stderr == "Error: LICENZY_PORT must be a whole number from 1 to 65534.\n"
+
+
+def test_seeding_without_a_server_says_so(run: Run) -> None:
+    result = run("demo", "--seed", "--json")
+    assert result.exit_code == 1
+    assert "licenzy serve" in result.stderr
+
+
+def test_flasks_own_command_line_has_the_same_commands(app: Flask, cast: Cast) -> None:
+    result = app.test_cli_runner().invoke(
+        args=["keys", "create", "--project", cast.project_id, "--mode", "live", "--name", "k", "--json"]
+    )
+    assert json.loads(result.output)["api_key"].startswith("lz_live_")
+
+
+def test_the_demo_cannot_run_beside_a_live_connection(
+    run: Run, runtime: Runtime, cast: Cast, tmp_path: Path
+) -> None:
+    from licenzy.alignment.modes import Mode
+    from licenzy.cli.seeding import has_live_connection
+    from tests.support.cast import make_connection
+
+    with runtime.database.write() as db:
+        make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        assert not has_live_connection(db)
+        make_connection(db, project_id=cast.project_id, seal=runtime.seal, mode=Mode.LIVE)
+        assert has_live_connection(db)

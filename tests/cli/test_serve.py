@@ -1,0 +1,196 @@
+"""`licenzy serve` as a process: greets, keeps its children alive, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from licenzy.alignment.modes import Mode
+from licenzy.factory import make_runtime
+from licenzy.settings import load_settings
+from tests.bench.memory import _descendants, memory_of
+from tests.support.cast import make_connection, make_project, make_workspace
+from tests.support.ports import free_port_pair, wait_until
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+STOP_SECONDS = 10
+MEMORY_MIB = 500
+
+
+class Served:
+    """A running `licenzy serve` in a folder of its own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.port = free_port_pair()
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
+        self.environ = {
+            **kept,
+            "LICENZY_INSTANCE": str(folder / "instance"),
+            "LICENZY_PORT": str(self.port),
+            "LICENZY_WORKERS": "2",
+            "PYTHONUNBUFFERED": "1",
+            **settings,
+        }
+        self._log = folder / "serve.log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "licenzy", "serve"], cwd=ROOT, env=self.environ, stdout=log, stderr=log
+            )
+
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def wait_until_ready(self) -> None:
+        wait_until(
+            lambda: "Ctrl-C" in self.said() or self.process.poll() is not None, seconds=30, what="it greets"
+        )
+        assert self.process.poll() is None, self.said()
+
+    def licenzy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "licenzy", *arguments],
+            cwd=ROOT,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def children(self) -> list[int]:
+        return _descendants(self.process.pid)
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+    started: list[Served] = []
+
+    def start(**settings: str) -> Served:
+        started.append(Served(tmp_path, **settings))
+        return started[-1]
+
+    yield start
+    for served in started:
+        if served.process.poll() is None:
+            served.process.terminate()
+            served.process.wait(STOP_SECONDS + 5)
+
+
+def alive(pids: list[int]) -> list[int]:
+    """Those that still run; one that has ended and was not yet collected does not count."""
+    running = []
+    for pid in pids:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if state != "Z":
+            running.append(pid)
+    return running
+
+
+def shows_the_guide(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/docs", timeout=10).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_it_greets_is_seeded_and_stops_within_ten_seconds(serve: Callable[..., Served]) -> None:
+    served = serve()
+    served.wait_until_ready()
+    link = re.search(r"http://127\.0\.0\.1:\d+/claim/\S+", served.said())
+    assert link is not None
+    assert f"http://127.0.0.1:{served.port + 1}" in served.said()
+    assert httpx.get(link.group(0), timeout=10).status_code == 200
+
+    first = served.licenzy("demo", "--seed", "--json")
+    assert first.returncode == 0, first.stderr
+    seeded = json.loads(first.stdout)
+    assert set(seeded) == {
+        *("base_url", "project_id", "connection_id", "api_key", "webhook_secret", "webhook_url"),
+        *("sandbox_url", "products"),
+    }
+    assert [product["kind"] for product in seeded["products"]] == ["subscription", "time_pass", "usage_pack"]
+    again = json.loads(served.licenzy("demo", "--seed", "--json").stdout)
+    assert again["api_key"] != seeded["api_key"]
+    assert {**again, "api_key": ""} == {**seeded, "api_key": ""}
+    assert httpx.get(link.group(0), timeout=10).status_code == 200, "seeding leaves the claim link valid"
+
+    memory = memory_of(served.process.pid)
+    assert memory.peak < MEMORY_MIB, memory
+    children = served.children()
+    assert len(children) >= 5
+    began = time.monotonic()
+    served.process.terminate()
+    served.process.wait(STOP_SECONDS)
+    assert time.monotonic() - began < STOP_SECONDS
+    assert alive(children) == []
+
+
+def test_a_child_that_dies_is_started_again(serve: Callable[..., Served]) -> None:
+    served = serve()
+    served.wait_until_ready()
+    web = next(pid for pid in served.children() if b"\0web\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    workers = _descendants(web)
+    os.kill(web, signal.SIGKILL)
+    wait_until(lambda: "web process ended" in served.said(), seconds=10, what="the death is noticed")
+    wait_until(lambda: alive(workers) == [], seconds=10, what="what it left behind has ended")
+    wait_until(lambda: shows_the_guide(served.port), seconds=20, what="the product answers again")
+
+
+def test_nothing_is_left_when_it_is_killed(serve: Callable[..., Served]) -> None:
+    served = serve()
+    served.wait_until_ready()
+    children = served.children()
+    served.process.kill()
+    served.process.wait(5)
+    wait_until(lambda: alive(children) == [], seconds=STOP_SECONDS + 2, what="all children have ended")
+
+
+def test_it_refuses_the_sandbox_beside_a_live_connection(serve: Callable[..., Served]) -> None:
+    served = serve()
+    served.wait_until_ready()
+    served.process.terminate()
+    served.process.wait(STOP_SECONDS)
+    runtime = make_runtime(load_settings(served.environ))
+    with runtime.database.write() as db:
+        project_id = make_project(db, workspace_id=make_workspace(db))
+        make_connection(db, project_id=project_id, seal=runtime.seal, mode=Mode.LIVE)
+    runtime.database.engine.dispose()
+    refused = served.licenzy("serve")
+    assert refused.returncode == 1
+    assert "LICENZY_SANDBOX=off" in refused.stderr
+
+
+def test_a_port_in_use_is_one_sentence(serve: Callable[..., Served]) -> None:
+    served = serve()
+    served.wait_until_ready()
+    second = served.licenzy("serve")
+    assert second.returncode == 1
+    assert "LICENZY_PORT" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+def test_the_whole_story_in_the_terminal(serve: Callable[..., Served]) -> None:
+    served = serve()
+    served.wait_until_ready()
+    story = served.licenzy("demo")
+    assert story.returncode == 0, story.stdout + story.stderr
+    for code in ("PRO_MONTHLY", "DAY_PASS", "CREDITS_1000"):
+        assert code in story.stdout
+    assert story.stdout.count('"allowed": false') == 3
+    assert story.stdout.count('"allowed": true') == 3
+    assert story.stdout.count("curl ") >= 15

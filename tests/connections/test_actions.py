@@ -1,0 +1,376 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlmodel import select
+
+from licenzy.alignment.modes import Mode
+from licenzy.connections import actions, rules
+from licenzy.connections.models import Connection, Provider
+from licenzy.connections.queries import connection_by_id, connection_of
+from licenzy.errors import NotFound, StripeNotConnected, StripeUnavailable
+from licenzy.kit.seal import Seal
+from licenzy.runtime import Runtime
+from licenzy.stripe_gateway.client import StripeGateway
+from licenzy.workspace.audit import Actor
+from licenzy.workspace.models import AuditEntry
+from tests.conftest import Sandbox
+from tests.support.cast import Cast, make_connection
+from tests.support.clock import StandingClock
+
+SECRET = "whsec_0123456789abcdefABCDEF0123456789"
+PUBLIC = "https://licenzy.example.com"
+
+
+class Shop:
+    """A project's test side, and a Stripe that is really the sandbox over HTTP."""
+
+    def __init__(self, runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: StandingClock) -> None:
+        self.runtime, self.cast, self.sandbox, self.clock = runtime, cast, sandbox, clock
+        self.gateway = StripeGateway(stripe_base=sandbox.url, sandbox_base=sandbox.url, concurrent_calls=4)
+        self.parts = (runtime.database, self.gateway, runtime.seal)
+        self.side: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+        self.actor = Actor(cast.owner.user_id, "192.0.2.7")
+
+    def account(self, name: str) -> dict[str, str]:
+        answer = httpx.post(
+            f"{self.sandbox.url}/_sandbox/accounts",
+            headers={"Authorization": f"Bearer {self.sandbox.control_token}"},
+            json={"name": name, "livemode": False},
+            trust_env=False,
+        )
+        told: dict[str, str] = answer.raise_for_status().json()
+        return told
+
+    def restricted_key(self, account_id: str, *permissions: str) -> str:
+        answer = httpx.post(
+            f"{self.sandbox.url}/_sandbox/accounts/{account_id}/restricted_keys",
+            headers={"Authorization": f"Bearer {self.sandbox.control_token}"},
+            json={"permissions": list(permissions)},
+            trust_env=False,
+        )
+        key: str = answer.raise_for_status().json()["restricted_key"]
+        return key
+
+    def save(self, pasted: str, **more: Any) -> Connection:
+        return actions.save_stripe_key(
+            *self.parts, **self.side, pasted=pasted, actor=self.actor, now=self.clock(), **more
+        )
+
+    def save_secret(self, pasted: str, **side: Any) -> Connection:
+        with self.runtime.database.write() as db:
+            return actions.save_webhook_secret(
+                db,
+                self.runtime.seal,
+                **{**self.side, **side},
+                pasted=pasted,
+                actor=self.actor,
+                now=self.clock(),
+            )
+
+    def register(self, **more: Any) -> Connection:
+        return actions.register_endpoint(
+            *self.parts, base_url=PUBLIC, **self.side, actor=self.actor, now=self.clock(), **more
+        )
+
+    def endpoints(self) -> list[Any]:
+        access = actions.access(self.gateway, self.runtime.seal, self.connection())
+        return self.gateway.webhook_endpoints(access)
+
+    def connection(self) -> Connection:
+        with self.runtime.database.read() as db:
+            found = connection_of(db, **self.side)
+        assert found is not None
+        return found
+
+    def audit(self) -> list[AuditEntry]:
+        with self.runtime.database.read() as db:
+            return list(db.exec(select(AuditEntry).order_by(AuditEntry.at, AuditEntry.id)))
+
+
+@pytest.fixture
+def shop(runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: StandingClock) -> Shop:
+    return Shop(runtime, cast, sandbox, clock)
+
+
+def test_a_key_is_tried_and_saved_with_its_account(shop: Shop) -> None:
+    account = shop.account("Tea & Co")
+    saved = shop.save(f"  {account['secret_key']}\n")
+    assert (saved.account_id, saved.account_name) == (account["account"], "Tea & Co")
+    assert saved.provider is Provider.STRIPE
+    assert saved.key_masked == f"sk_test_…{account['secret_key'][-4:]}"
+    assert saved.verified_at == shop.clock()
+    assert actions.stripe_key(shop.runtime.seal, shop.connection()) == account["secret_key"]
+
+
+def test_secrets_are_nowhere_in_the_database_in_clear(shop: Shop) -> None:
+    account = shop.account("Tea")
+    shop.save(account["secret_key"])
+    shop.save_secret(SECRET)
+    with shop.runtime.database.read() as db:
+        rows = [*db.exec(select(Connection)), *db.exec(select(AuditEntry))]
+        told = repr([row.model_dump() for row in rows])
+    assert account["secret_key"][8:-4] not in told
+    assert SECRET[6:-4] not in told
+    if shop.runtime.database.is_sqlite:
+        path = Path(str(shop.runtime.database.engine.url.database))
+        raw = b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+        assert account["secret_key"][8:-4].encode() not in raw
+        assert SECRET[6:-4].encode() not in raw
+
+
+def test_a_sealed_key_opens_for_its_own_row_and_field_only(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    shop.save_secret(SECRET)
+    here = shop.connection()
+    there = Connection(**{**here.model_dump(), "id": "con_other"})
+    with pytest.raises(StripeNotConnected):
+        actions.stripe_key(shop.runtime.seal, there)
+    assert actions.webhook_secrets(shop.runtime.seal, there, now=shop.clock()) == []
+    swapped = Connection(**{**here.model_dump(), "key_sealed": here.webhook_secret_sealed})
+    with pytest.raises(StripeNotConnected):
+        actions.stripe_key(shop.runtime.seal, swapped)
+
+
+def test_without_its_encryption_key_a_connection_says_what_to_do(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    stranger = Seal(["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="])
+    with pytest.raises(StripeNotConnected) as refused:
+        actions.stripe_key(stranger, shop.connection())
+    assert "LICENZY_ENCRYPTION_KEYS" in (refused.value.hint or "")
+
+
+def test_a_key_that_stripe_rejects_is_not_saved(shop: Shop) -> None:
+    with pytest.raises(rules.CredentialRefused) as refused:
+        shop.save("sk_test_51notissuedbyanybody0123456789")
+    assert refused.value.reason == "key_rejected"
+    with shop.runtime.database.read() as db:
+        assert connection_of(db, **shop.side) is None
+
+
+def test_a_restricted_key_without_account_permission_is_saved_with_what_is_known(shop: Shop) -> None:
+    account = shop.account("Tea")
+    saved = shop.save(shop.restricted_key(account["account"], "rak_price_read"))
+    assert (saved.account_id, saved.account_name) == (None, None)
+    assert saved.key_masked is not None
+    assert saved.key_masked.startswith("rk_test_…")
+
+
+def test_a_key_of_another_account_needs_confirmation_and_forgets_the_webhook(shop: Shop) -> None:
+    first, second = shop.account("First"), shop.account("Second")
+    shop.save(first["secret_key"])
+    shop.save_secret(SECRET)
+    with pytest.raises(rules.CredentialRefused) as refused:
+        shop.save(second["secret_key"])
+    assert refused.value.reason == "account_changes"
+    assert first["account"] in refused.value.message
+    assert second["account"] in refused.value.message
+    assert shop.connection().account_id == first["account"]
+    moved = shop.save(second["secret_key"], confirmed=True)
+    assert moved.account_id == second["account"]
+    assert moved.webhook_secret_sealed is None
+
+
+def test_a_new_key_of_the_same_account_keeps_the_webhook(shop: Shop) -> None:
+    account = shop.account("Tea")
+    shop.save(account["secret_key"])
+    shop.save_secret(SECRET)
+    again = shop.save(account["secret_key"])
+    assert again.webhook_secret_masked == rules.masked_secret(SECRET)
+
+
+def test_a_replaced_secret_verifies_for_a_day(shop: Shop) -> None:
+    second = "whsec_ZYXWVUTSRQPONMLKJIHGFEDCBA987654"
+    shop.save_secret(SECRET)
+    shop.save_secret(second)
+    at = shop.clock()
+    for later, expected in (
+        (timedelta(0), [second, SECRET]),
+        (timedelta(hours=23, minutes=59), [second, SECRET]),
+        (timedelta(hours=24), [second]),
+    ):
+        assert actions.webhook_secrets(shop.runtime.seal, shop.connection(), now=at + later) == expected
+
+
+def test_saving_the_same_secret_again_changes_nothing(shop: Shop) -> None:
+    shop.save_secret(SECRET)
+    before = shop.connection().model_dump()
+    shop.clock.advance(hours=1)
+    shop.save_secret(SECRET)
+    assert shop.connection().model_dump() == before
+
+
+def test_the_secret_of_the_other_mode_is_refused(shop: Shop) -> None:
+    shop.save_secret(SECRET, mode=Mode.LIVE)
+    with pytest.raises(rules.CredentialRefused) as refused:
+        shop.save_secret(SECRET)
+    assert refused.value.reason == "secret_of_other_mode"
+
+
+def test_the_same_secret_in_another_project_is_no_concern(shop: Shop) -> None:
+    shop.save_secret(SECRET, project_id=shop.cast.stranger.project_id, mode=Mode.LIVE)
+    shop.save_secret(SECRET)
+    assert shop.connection().webhook_secret_masked == rules.masked_secret(SECRET)
+
+
+def test_one_click_makes_the_endpoint_and_stores_its_secret(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    saved = shop.register()
+    (endpoint,) = shop.endpoints()
+    assert endpoint.url == f"{PUBLIC}/v1/webhooks/stripe/{saved.id}"
+    assert set(endpoint.enabled_events) == set(rules.REQUIRED_EVENTS)
+    assert saved.webhook_endpoint_id == endpoint.id
+    assert len(actions.webhook_secrets(shop.runtime.seal, saved, now=shop.clock())) == 1
+
+
+def test_a_second_click_keeps_what_is_as_it_should_be(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    first = shop.register()
+    shop.clock.advance(minutes=1)
+    assert shop.register().webhook_endpoint_id == first.webhook_endpoint_id
+    assert len(shop.endpoints()) == 1
+
+
+def test_an_endpoint_of_ours_whose_secret_is_unknown_is_replaced(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    first = shop.register()
+    shop.save_secret(SECRET)  # Pasted by hand, so that the endpoint's own secret is no longer known.
+    shop.clock.advance(minutes=1)
+    second = shop.register()
+    (endpoint,) = shop.endpoints()
+    assert endpoint.id == second.webhook_endpoint_id != first.webhook_endpoint_id
+
+
+def test_a_rotation_replaces_the_endpoint_and_keeps_the_old_secret_for_a_day(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    old = actions.webhook_secrets(shop.runtime.seal, shop.register(), now=shop.clock())
+    shop.clock.advance(minutes=1)
+    kept = actions.webhook_secrets(shop.runtime.seal, shop.register(rotate=True), now=shop.clock())
+    assert len(shop.endpoints()) == 1
+    assert kept[1:] == old
+    assert kept[0] != old[0]
+
+
+def test_stripe_cannot_reach_a_loopback_address_and_the_sandbox_can(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    local = {"base_url": "http://127.0.0.1:8000", **shop.side, "actor": shop.actor, "now": shop.clock()}
+    with pytest.raises(rules.CredentialRefused) as refused:
+        actions.register_endpoint(*shop.parts, **local)
+    assert refused.value.reason == "endpoint_unreachable"
+    assert shop.endpoints() == []
+
+
+def test_without_a_connection_there_is_nothing_to_register(shop: Shop) -> None:
+    with pytest.raises(StripeNotConnected):
+        shop.register()
+
+
+def _connect_sandbox(shop: Shop, **more: Any) -> Connection:
+    return actions.connect_sandbox(
+        *shop.parts,
+        shop.runtime.settings,
+        project_id=shop.cast.project_id,
+        project_name="Our project",
+        actor=shop.actor,
+        now=shop.clock(),
+        **more,
+    )
+
+
+def test_the_sandbox_is_connected_by_one_call_and_stays_the_same_account(shop: Shop) -> None:
+    first = _connect_sandbox(shop)
+    assert first.provider is Provider.SANDBOX
+    assert first.account_name == "Our project"
+    assert first.console_url is not None
+    assert first.console_url.startswith(shop.sandbox.url)
+    second = _connect_sandbox(shop)
+    assert second.account_id == first.account_id
+    access = actions.access(shop.gateway, shop.runtime.seal, second)
+    keys = [price.lookup_key for price in shop.gateway.prices(access)]
+    assert len(keys) == len(set(keys)) == 4
+
+
+def test_moving_from_stripe_to_the_sandbox_needs_confirmation(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    with pytest.raises(rules.CredentialRefused):
+        _connect_sandbox(shop)
+    assert _connect_sandbox(shop, confirmed=True).provider is Provider.SANDBOX
+
+
+def test_a_sandbox_that_is_not_running_is_said_in_words(
+    runtime: Runtime, cast: Cast, clock: StandingClock
+) -> None:
+    with pytest.raises(StripeUnavailable) as refused:
+        actions.connect_sandbox(
+            runtime.database,
+            runtime.gateway,
+            runtime.seal,
+            runtime.settings,
+            project_id=cast.project_id,
+            project_name="Our project",
+            actor=Actor(),
+            now=clock(),
+        )
+    assert "sandbox" in refused.value.message
+
+
+def test_where_the_sandbox_is_off_it_is_not_found(runtime: Runtime, cast: Cast, clock: StandingClock) -> None:
+    from dataclasses import replace
+
+    with pytest.raises(NotFound):
+        actions.connect_sandbox(
+            runtime.database,
+            runtime.gateway,
+            runtime.seal,
+            replace(runtime.settings, sandbox=False),
+            project_id=cast.project_id,
+            project_name="Our project",
+            actor=Actor(),
+            now=clock(),
+        )
+
+
+def test_disconnecting_forgets_secrets_and_keeps_the_row(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    shop.save_secret(SECRET)
+    known = shop.connection().id
+    with shop.runtime.database.write() as db:
+        actions.disconnect(db, **shop.side, actor=shop.actor, now=shop.clock())
+    gone = shop.connection()
+    assert gone.id == known
+    assert gone.key_sealed is gone.webhook_secret_sealed is gone.previous_webhook_secret_sealed is None
+    with shop.runtime.database.write() as db, pytest.raises(StripeNotConnected):
+        actions.disconnect(db, **shop.side, actor=shop.actor, now=shop.clock())
+
+
+def test_every_change_is_one_line_of_the_audit_log(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    shop.clock.advance(seconds=1)
+    shop.register()
+    shop.clock.advance(seconds=1)
+    with shop.runtime.database.write() as db:
+        actions.disconnect(db, **shop.side, actor=shop.actor, now=shop.clock())
+    entries = shop.audit()
+    assert [entry.action for entry in entries] == [
+        "stripe_key.saved",
+        "webhook_secret.saved",
+        "stripe_connection.removed",
+    ]
+    assert {entry.actor_user_id for entry in entries} == {shop.cast.owner.user_id}
+
+
+def test_a_signed_event_proves_the_connection(runtime: Runtime, cast: Cast, clock: StandingClock) -> None:
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+    with runtime.database.write() as db:
+        actions.note_signed_event(
+            db, connection_id=connection.id, event_id="evt_1", now=clock.advance(minutes=3)
+        )
+    with runtime.database.read() as db:
+        found = connection_by_id(db, connection.id)
+        assert found is not None
+        assert (found.proven_at, found.last_event_id) == (clock(), "evt_1")

@@ -1,0 +1,110 @@
+"""The guide: what is rendered, how safely, and what has no address."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from licenzy.portal import guide
+
+INDEX = "# The guide\n\nStart with [second](second.md), then [first](./first.md#how).\n"
+SECOND = """# Second page
+
+## How it works
+## How it works
+
+<script>alert(1)</script> and <img src=x onerror=alert(1)>
+
+[bad](javascript:alert(1)) [home](index.md) [away](https://stripe.com/docs) [there](first.md#how)
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+```bash
+curl -d '<x>&"'
+```
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    docs = tmp_path / "docs"
+    (docs / "decisions").mkdir(parents=True)
+    (docs / "index.md").write_text(INDEX)
+    (docs / "second.md").write_text(SECOND)
+    (docs / "first.md").write_text("# First page\n\n## How\n")
+    (docs / "decisions" / "0001-inner.md").write_text("# Inner\n")
+    (docs / "README.md").write_text("# For readers of the repository\n")
+    (docs / "notes.txt").write_text("no page")
+    (tmp_path / "secret.md").write_text("# Secret\n")
+    monkeypatch.setattr(guide, "resource_dir", lambda _name: docs)
+    return docs
+
+
+@pytest.mark.usefixtures("folder")
+def test_pages_stand_in_the_order_of_the_index(client: FlaskClient) -> None:
+    assert guide.guide_pages() == [
+        ("index", "The guide"),
+        ("second", "Second page"),
+        ("first", "First page"),
+    ]
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert 'href="/docs/second"' in page.text
+    assert 'href="/docs/first#how"' in page.text
+    assert page.headers.getlist("Set-Cookie") == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_markdown_becomes_safe_html(client: FlaskClient) -> None:
+    text = client.get("/docs/second").text
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
+    assert "javascript:alert" not in text.replace("[bad](javascript:alert(1))", "")
+    assert 'href="javascript' not in text
+    assert '<h2 id="how-it-works">' in text
+    assert '<h2 id="how-it-works-2">' in text
+    assert 'href="#how-it-works-2"' in text
+    assert 'href="https://stripe.com/docs"' in text
+    assert 'class="table"' in text
+    assert "curl -d &#x27;&lt;x&gt;&amp;&quot;&#x27;" in text
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    "page",
+    [
+        "../secret",
+        "..%2fsecret",
+        "%2e%2e%2fsecret",
+        "..%5csecret",
+        "secret",
+        "second.md",
+        "notes",
+        "notes.txt",
+        "decisions/0001-inner",
+        "decisions%2f0001-inner",
+        "0001-inner",
+        "%00",
+        "second%00",
+        "/etc/passwd",
+        "%2fetc%2fpasswd",
+        "SECOND",
+        "README",
+        "readme",
+    ],
+)
+def test_only_pages_of_the_folder_have_an_address(client: FlaskClient, page: str) -> None:
+    answer = client.get(f"/docs/{page}")
+    assert answer.status_code == 404
+    assert "Secret" not in answer.text
+
+
+def test_the_shipped_guide_renders(client: FlaskClient) -> None:
+    for slug, title in guide.guide_pages():
+        page = client.get(f"/docs/{slug}")
+        assert page.status_code == 200, slug
+        assert f"<title>{title}" in page.text or "&" in title

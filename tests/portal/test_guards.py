@@ -1,0 +1,126 @@
+"""Who may open what: strangers, members, roles; and how htmx is answered."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.respond import show
+from licenzy.workspace.models import Role
+from tests.portal.test_doorstep import addresses
+from tests.support.cast import Cast
+from tests.support.visits import location, visiting
+
+
+@pytest.fixture
+def pages(app: Flask) -> None:
+    """A page for viewers and one for owners, hung on the application under test."""
+
+    @project_page(Role.VIEWER)
+    def looking(side: Side) -> str:
+        return f"{side.project.name} {side.mode} {side.role} {side.may('admin')}"
+
+    @project_page(Role.OWNER)
+    def ruling(side: Side) -> str:
+        return "the owner's"
+
+    app.add_url_rule("/projects/<project_id>/<mode:mode>/looking", "portal.looking_of_test", looking)
+    app.add_url_rule("/projects/<project_id>/<mode:mode>/ruling", "portal.ruling_of_test", ruling)
+
+
+@pytest.mark.usefixtures("pages")
+def test_members_see_their_project_in_either_mode(app: Flask, cast: Cast) -> None:
+    owner, colleague = visiting(app, "owner@example.com"), visiting(app, "colleague@example.com")
+    path = f"/projects/{cast.project_id}"
+    assert owner.get(f"{path}/test/looking").text == "Our project test owner True"
+    assert owner.get(f"{path}/live/looking").text == "Our project live owner True"
+    assert colleague.get(f"{path}/test/looking").text == "Our project test viewer False"
+
+
+@pytest.mark.usefixtures("pages")
+def test_a_role_too_low_is_refused_with_its_name(app: Flask, cast: Cast) -> None:
+    colleague = visiting(app, "colleague@example.com")
+    page = colleague.get(f"/projects/{cast.project_id}/test/ruling")
+    assert page.status_code == 403
+    assert "Your role here is viewer; this needs the role owner." in page.text
+
+
+@pytest.mark.usefixtures("pages")
+@pytest.mark.parametrize("mode", ["TEST", "both", "tests", "%00", "..", "test%2f.."])
+def test_there_are_two_modes_and_no_others(app: Flask, cast: Cast, mode: str) -> None:
+    owner = visiting(app, "owner@example.com")
+    assert owner.get(f"/projects/{cast.project_id}/{mode}/looking").status_code == 404
+
+
+def test_a_foreign_project_is_not_told_from_a_missing_one(app: Flask, cast: Cast) -> None:
+    stranger = visiting(app, "stranger@example.com")
+    tried = 0
+    for method, path in addresses(app, cast):
+        if method != "GET" or not path.startswith(f"/projects/{cast.project_id}/"):
+            continue
+        foreign = stranger.get(path)
+        missing = stranger.get(path.replace(cast.project_id, "prj_00000000000000000000000000"))
+        assert (foreign.status_code, foreign.data) == (missing.status_code, missing.data), path
+        assert foreign.status_code == 404, path
+        tried += 1
+    assert tried >= 1
+
+
+def test_who_is_not_signed_in_is_asked_to(app: Flask, client: FlaskClient, cast: Cast) -> None:
+    asked = 0
+    for guard in ("signed_in", "project:"):
+        for method, path in addresses(app, cast, guard=guard):
+            if method == "GET":
+                answer = client.get(path)
+                assert answer.status_code == 303, path
+                assert location(answer).startswith("/sign-in?next=/"), path
+                asked += 1
+    assert asked >= 8
+
+
+def test_few_pages_are_public(app: Flask) -> None:
+    public = {
+        endpoint
+        for endpoint, view in app.view_functions.items()
+        if getattr(view, "guard", None) == "public" and endpoint.startswith("portal.")
+    }
+    assert {"portal.home", "portal.claim", "portal.sign_in", "portal.docs"} <= public
+    assert len(public) <= 6, public
+
+
+def test_htmx_is_sent_to_the_sign_in_page_as_a_whole(client: FlaskClient, cast: Cast) -> None:
+    page = {"HX-Request": "true", "HX-Current-URL": "http://localhost/projects/new?a=b"}
+    answer = client.get("/account", headers=page)
+    assert answer.status_code == 204
+    assert answer.headers["HX-Redirect"] == "/sign-in?next=/projects/new?a%3Db"
+    elsewhere = {"HX-Request": "true", "HX-Current-URL": "https://evil.example/"}
+    assert client.get("/account", headers=elsewhere).headers["HX-Redirect"] == "/sign-in?next=/"
+
+
+def test_errors_reach_htmx_as_a_notice(app: Flask, cast: Cast) -> None:
+    owner = visiting(app, "owner@example.com")
+    answer = owner.get("/nothing", headers={"HX-Request": "true"})
+    assert answer.status_code == 404
+    assert answer.headers["HX-Retarget"] == "#notices"
+    assert "<html" not in answer.text
+    assert "There is nothing here" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("headers", "whole"),
+    [
+        ({}, True),
+        ({"HX-Request": "true"}, False),
+        ({"HX-Request": "true", "HX-Boosted": "true"}, True),
+        ({"HX-Request": "true", "HX-History-Restore-Request": "true"}, True),
+    ],
+    ids=["browser", "htmx", "boosted", "history"],
+)
+def test_a_fragment_is_for_htmx_alone(app: Flask, headers: dict[str, str], whole: bool) -> None:
+    with app.test_request_context("/", headers=headers):
+        answer = show("access/unclaimed.html", "components/_notices.html", status=286)
+    assert ("<html" in answer.get_data(as_text=True)) is whole
+    assert answer.status_code == (200 if whole else 286)
+    assert "HX-Request" in answer.headers["Vary"]

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from flask import Flask
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.queries import product_by_code, products
+from licenzy.db.unit_of_work import Database
+from tests.conftest import Sandbox
+from tests.portal.set_up_side import HTMX, SidePages, connected, side_pages
+from tests.support.cast import Cast, make_product
+
+
+@pytest.fixture
+def pages(app: Flask, cast: Cast, sandbox: Sandbox) -> SidePages:
+    return connected(side_pages(app, cast), sandbox)
+
+
+def price_of(pages: SidePages, words: str) -> str:
+    """The id of a price that the form offers under these words."""
+    page = pages.get("/products/new").text
+    offered = re.search(rf'<option value="(price_\w+)"[^>]*>[^<]*{words}', page)
+    assert offered is not None, page
+    return offered[1]
+
+
+def found(database: Database, cast: Cast, code: str) -> Product | None:
+    with database.read() as db:
+        return product_by_code(db, project_id=cast.project_id, mode=Mode.TEST, product_code=code)
+
+
+def test_a_product_is_made_without_scripts(pages: SidePages, database: Database, cast: Cast) -> None:
+    values = {"price_id": price_of(pages, "Pro, monthly"), "kind": "subscription", "product_code": "PRO"}
+    answer = pages.send("/products/new", "/products/new", values)
+    assert answer.status_code == 303, answer.text
+    product = found(database, cast, "PRO")
+    assert product is not None
+    assert product.kind is Kind.SUBSCRIPTION
+    page = pages.get("/products").text
+    assert "$12.00" in page
+    assert "PRO" in page
+
+
+def test_the_wizard_s_form_leads_back_to_its_step(pages: SidePages) -> None:
+    values = {"price_id": price_of(pages, "Day pass"), "kind": "time_pass", "product_code": "DAY"}
+    answer = pages.send(
+        "/setup/products", "/products/new", {**values, "duration": "2", "duration_unit": "days"}
+    )
+    assert answer.status_code == 303
+    assert answer.headers["Location"].endswith("/setup/products")
+    assert "2 days" in pages.get("/setup/products").text
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"product_code": "price_123"}, "begins like an id"),
+        ({"product_code": ""}, "1 to 64 letters"),
+        ({"kind": "time_pass", "duration": "1", "duration_unit": "days"}, "paid once"),
+        ({"kind": ""}, "Choose what a purchase gives"),
+        ({"kind": "nonsense"}, "Not a valid choice"),
+        ({"price_id": "price_unknown"}, "no such price"),
+        ({"features": "<img src=x>"}, "no feature code"),
+        ({"trial_days": "9999"}, "1 to 730"),
+        ({"trial_days": "x"}, "Not a valid integer value"),
+    ],
+)
+def test_what_is_wrong_is_said_at_the_form(pages: SidePages, changes: dict[str, str], says: str) -> None:
+    values = {"price_id": price_of(pages, "Pro, monthly"), "kind": "subscription", "product_code": "PRO"}
+    answer = pages.send("/products/new", "/products/new", {**values, **changes}, htmx=True)
+    assert answer.status_code == 422
+    assert answer.text.lstrip().startswith("<form")
+    assert says in answer.text
+    assert "<img src=x>" not in answer.text
+
+
+def test_picking_a_price_proposes_the_kind(pages: SidePages) -> None:
+    for words, kind in (("Pro, monthly", "subscription"), ("1000 credits", "time_pass")):
+        query = {"price_id": price_of(pages, words), "product_code": "KEPT", "back": ""}
+        answer = pages.get("/products/new/proposal", query_string=query, headers=HTMX)
+        assert answer.status_code == 200
+        assert f'value="{kind}" checked' in answer.text
+        assert 'value="KEPT"' in answer.text
+
+
+def test_an_edit_keeps_code_and_kind(pages: SidePages, database: Database, cast: Cast) -> None:
+    values = {"price_id": price_of(pages, "Pro, monthly"), "kind": "subscription", "product_code": "PRO"}
+    pages.send("/products/new", "/products/new", values)
+    product = found(database, cast, "PRO")
+    assert product is not None
+    path = f"/products/{product.id}"
+    yearly = price_of(pages, "Pro, yearly")
+    changed = {"price_id": yearly, "kind": "usage_pack", "product_code": "X", "features": "a, b a"}
+    answer = pages.send(path, path, {**changed, "grace_days": "2"})
+    assert answer.status_code == 303, answer.text
+    after = found(database, cast, "PRO")
+    assert after is not None
+    assert (after.kind, after.features, after.grace_days, after.interval) == (
+        Kind.SUBSCRIPTION,
+        ["a", "b"],
+        2,
+        "year",
+    )
+
+
+def test_archiving_and_restoring_in_test_needs_a_click(
+    pages: SidePages, database: Database, cast: Cast
+) -> None:
+    with database.write() as db:
+        product = make_product(db, project_id=cast.project_id)
+    assert pages.send(f"/products/{product.id}", "/archival", {}).status_code == 303
+    assert "No longer sold" in pages.get("/products").text
+    assert pages.send("/products", "/restoration", {}).status_code == 303
+    with database.read() as db:
+        assert len(products(db, project_id=cast.project_id, mode=Mode.TEST)) == 1
+
+
+def test_in_live_the_code_must_be_typed_to_archive(app: Flask, cast: Cast, database: Database) -> None:
+    with database.write() as db:
+        product = make_product(db, project_id=cast.project_id, mode=Mode.LIVE)
+    live = side_pages(app, cast, mode="live")
+    path = f"/products/{product.id}"
+    assert live.send(path, "/archival", {"typed": "pro_monthly"}).status_code == 422
+    assert live.send(path, "/archival", {"typed": "PRO_MONTHLY"}).status_code == 303
+
+
+def test_without_a_connection_the_form_says_why_there_are_no_prices(app: Flask, cast: Cast) -> None:
+    page = side_pages(app, cast).get("/products/new")
+    assert page.status_code == 200
+    assert "No Stripe key is stored" in page.text
+
+
+def test_a_shared_price_is_pointed_out(app: Flask, cast: Cast, database: Database) -> None:
+    with database.write() as db:
+        for code in ("ONE", "TWO"):
+            make_product(db, project_id=cast.project_id, product_code=code, stripe_price_id="price_same")
+    assert "ONE and TWO share one price" in side_pages(app, cast).get("/products").text
+
+
+def test_names_from_stripe_are_text(app: Flask, cast: Cast, database: Database) -> None:
+    with database.write() as db:
+        make_product(db, project_id=cast.project_id, stripe_product_name="<script>alert(1)</script>")
+    page = side_pages(app, cast).get("/products").text
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page

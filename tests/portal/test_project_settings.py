@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.unit_of_work import Database
+from licenzy.projects.queries import side_of
+from tests.portal.set_up_side import SidePages, side_pages
+from tests.support.cast import Cast
+
+
+@pytest.fixture
+def pages(app: Flask, cast: Cast) -> SidePages:
+    return side_pages(app, cast)
+
+
+def test_returns_are_saved_for_one_mode(pages: SidePages, database: Database, cast: Cast) -> None:
+    values = {
+        "success_url": " https://app.example.com/ok?s={CHECKOUT_SESSION_ID} ",
+        "cancel_url": "",
+        "redirect_hosts": "App.Example.com\n\napp.example.com",
+    }
+    answer = pages.send("/settings", "/settings/returns", values)
+    assert answer.status_code == 303, answer.text
+    with database.read() as db:
+        test = side_of(db, project_id=cast.project_id, mode=Mode.TEST)
+        live = side_of(db, project_id=cast.project_id, mode=Mode.LIVE)
+    assert test.success_url == "https://app.example.com/ok?s={CHECKOUT_SESSION_ID}"
+    assert (test.cancel_url, test.redirect_hosts) == (None, ["app.example.com"])
+    assert (live.success_url, live.redirect_hosts) == (None, [])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("success_url", "javascript:alert(1)"),
+        ("success_url", "http://app.example.com/"),
+        ("success_url", "//app.example.com/"),
+        ("cancel_url", "https://user:pass@app.example.com/"),
+        ("cancel_url", "nonsense"),
+        ("redirect_hosts", "https://app.example.com"),
+        ("redirect_hosts", "app.example.com:443"),
+        ("redirect_hosts", "<script>"),
+    ],
+)
+def test_addresses_that_checkouts_would_refuse_are_refused_here(
+    pages: SidePages, field: str, value: str
+) -> None:
+    answer = pages.send("/settings", "/settings/returns", {"redirect_hosts": "", field: value}, htmx=True)
+    assert answer.status_code == 422
+    assert answer.text.lstrip().startswith("<form")
+    assert "field-error" in answer.text
+
+
+def test_a_default_must_be_on_one_of_the_hosts(pages: SidePages) -> None:
+    values = {"success_url": "https://other.example.com/", "redirect_hosts": "app.example.com"}
+    answer = pages.send("/settings", "/settings/returns", values)
+    assert answer.status_code == 422
+    assert "redirect hosts" in answer.text
+
+
+def test_the_name_is_changed_in_both_modes(pages: SidePages, app: Flask, cast: Cast) -> None:
+    assert pages.send("/settings", "/settings/name", {"name": "Tea <b>"}).status_code == 303
+    page = side_pages(app, cast, mode="live").get("/settings").text
+    assert "Tea &lt;b&gt;" in page
+    assert "Tea <b>" not in page
+
+
+def test_a_project_keeps_a_name(pages: SidePages) -> None:
+    assert pages.send("/settings", "/settings/name", {"name": "  "}).status_code == 422

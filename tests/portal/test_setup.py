@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from flask import Flask
+
+from licenzy.alignment.modes import Mode
+from licenzy.checkout.models import AttemptStatus
+from licenzy.connections.actions import note_signed_event
+from licenzy.runtime import Runtime
+from tests.conftest import LiveServer, Sandbox
+from tests.portal.set_up_side import HTMX, SidePages, connected, side_pages
+from tests.support.cast import Cast, make_cast, make_connection, make_product, make_subject
+from tests.support.clock import StandingClock
+from tests.support.ports import wait_until
+from tests.support.purchases import make_attempt, make_entitlement
+
+
+@pytest.fixture
+def pages(app: Flask, cast: Cast) -> SidePages:
+    return side_pages(app, cast)
+
+
+def test_the_wizard_leads_to_the_step_to_go_on_with(pages: SidePages, runtime: Runtime, cast: Cast) -> None:
+    assert pages.get("/setup").headers["Location"].endswith("/test/setup/connect")
+    with runtime.database.write() as db:
+        make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+    assert pages.get("/setup").headers["Location"].endswith("/test/setup/products")
+
+
+@pytest.mark.parametrize("mode", ["test", "live"])
+def test_every_step_opens_on_an_empty_side(app: Flask, cast: Cast, mode: str) -> None:
+    pages = side_pages(app, cast, mode=mode)
+    for step in ("connect", "webhook", "products", "api-key", "purchase", "go-live"):
+        page = pages.get(f"/setup/{step}")
+        assert page.status_code == 200, step
+        assert 'aria-current="step"' in page.text
+
+
+def test_the_overview_says_what_is_next_and_what_does_not_fit(
+    pages: SidePages, runtime: Runtime, cast: Cast
+) -> None:
+    assert "Start the set-up" in pages.get().text
+    with runtime.database.write() as db:
+        make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=None)
+        make_product(db, project_id=cast.project_id, price_active=False)
+    page = pages.get().text
+    assert "buyers would pay and get nothing" in page
+    assert "archived at Stripe" in page
+
+
+def test_the_webhook_step_listens_until_a_signed_event_arrives(
+    pages: SidePages, runtime: Runtime, cast: Cast, clock: StandingClock
+) -> None:
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+    waiting = pages.get("/setup/webhook/proof", headers=HTMX)
+    assert waiting.status_code == 200
+    assert "hx-trigger" in waiting.text
+    with runtime.database.write() as db:
+        note_signed_event(db, connection_id=connection.id, event_id="evt_42", now=clock.advance(minutes=1))
+    proven = pages.get("/setup/webhook/proof", headers=HTMX)
+    assert proven.status_code == 286
+    assert "evt_42" in proven.text
+    assert "hx-trigger" not in proven.text
+    assert 'hx-swap-oob="true"' in proven.text
+
+
+def test_the_timeline_stops_by_itself_and_never_tells_a_browser_286(
+    pages: SidePages, runtime: Runtime, cast: Cast, clock: StandingClock
+) -> None:
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        subject, product = (make(db, project_id=cast.project_id) for make in (make_subject, make_product))
+        attempt = make_attempt(
+            db,
+            connection=connection,
+            subject=subject,
+            product=product,
+            checkout_url="https://pay.example.com",
+        )
+    address = f"/setup/purchase/{attempt.id}/timeline"
+    waiting = pages.get(address, headers=HTMX)
+    assert waiting.status_code == 200
+    assert 'rel="noopener"' in waiting.text
+    clock.advance(seconds=46)
+    assert "Stripe has never reached this installation" in pages.get(address, headers=HTMX).text
+    with runtime.database.write() as db:
+        attempt.status = AttemptStatus.PAID
+        db.add(attempt)
+        make_entitlement(db, subject=subject, attempt_id=attempt.id)
+    done = pages.get(address, headers=HTMX)
+    assert done.status_code == 286
+    assert "It works from end to end" in done.text
+    assert pages.get(address).status_code == 200
+
+
+def test_buying_needs_a_buyer_and_a_product(
+    pages: SidePages, runtime: Runtime, cast: Cast, sandbox: Sandbox
+) -> None:
+    connected(pages, sandbox)
+    with runtime.database.write() as db:
+        make_product(db, project_id=cast.project_id, stripe_price_id="price_gone")
+    for values, says in (
+        ({"subject_ref": "", "product_code": "PRO_MONTHLY"}, "Name the buyer"),
+        ({"subject_ref": "a\x01b", "product_code": "PRO_MONTHLY"}, "control characters"),
+        ({"subject_ref": "user_1", "product_code": "NOPE"}, "Not a valid choice"),
+        ({"subject_ref": "user_1", "product_code": "PRO_MONTHLY"}, "Stripe refused the call"),
+    ):
+        answer = pages.send("/setup/purchase", "/setup/purchase", values, htmx=True)
+        assert answer.status_code == 422, values
+        assert says in answer.text
+
+
+def test_a_ref_with_markup_and_quotes_is_text_on_the_page(
+    pages: SidePages, runtime: Runtime, cast: Cast
+) -> None:
+    ref = "<script>alert('x')</script>\"\\"
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        make_attempt(
+            db,
+            connection=connection,
+            subject=make_subject(db, project_id=cast.project_id, subject_ref=ref),
+            product=make_product(db, project_id=cast.project_id),
+        )
+    page = pages.get("/setup/purchase").text
+    assert "<script>alert(" not in page
+    assert "&lt;script&gt;alert(" in page
+
+
+def test_the_whole_wizard_without_scripts(live_server: LiveServer) -> None:
+    """From nothing to a true check by forms alone, with the hosted page paid over HTTP."""
+    app, parts = live_server.app, live_server.runtime
+    with parts.database.write() as db:
+        cast = make_cast(db, now=parts.clock())
+    pages = side_pages(app, cast)
+    assert pages.send("/setup/connect", "/connection/sandbox", {}).status_code == 303
+    assert pages.send("/setup/webhook", "/connection/endpoint", {"rotate": ""}).status_code == 303
+    listed = pages.get("/setup/products").text
+    offered = re.search(r'<option value="(price_\w+)"[^>]*>[^<]*Day pass', listed)
+    assert offered is not None, listed
+    product = {
+        "price_id": offered[1],
+        "kind": "time_pass",
+        "product_code": "DAY_PASS",
+        "duration": "1",
+        "duration_unit": "days",
+    }
+    assert pages.send("/setup/products", "/products/new", product).status_code == 303
+    made = pages.send("/setup/api-key", "/api-keys", {"name": "backend"})
+    token = re.findall(r"lz_test_[0-9A-Za-z]{49}", made.text)[0]
+    buy = pages.send(
+        "/setup/purchase", "/setup/purchase", {"subject_ref": "user_9", "product_code": "DAY_PASS"}
+    )
+    assert buy.status_code == 303, buy.text
+    watched = buy.headers["Location"]
+    page = pages.client.get(watched).text
+    hosted = re.findall(r'href="([^"]+)" target="_blank"', page)[0]
+    assert hosted.startswith(live_server.sandbox.url)
+
+    def allowed() -> bool:
+        answer = httpx.post(
+            f"{live_server.url}/v1/access/check",
+            json={"subject_ref": "user_9"},
+            headers={"Authorization": f"Bearer {token}"},
+            trust_env=False,
+        )
+        return bool(answer.raise_for_status().json()["allowed"])
+
+    assert not allowed()
+    httpx.post(hosted, data={"action": "pay"}, trust_env=False)
+    wait_until(allowed, seconds=15, what="the check answers true")
+    page = pages.client.get(watched).text
+    assert "It works from end to end" in page
+    assert page.count("step-done") == 5
+    assert pages.get("/setup/webhook").text.count("Signed events arrive") == 1
+    with parts.database.read() as db:
+        from licenzy.setup.queries import setup_facts
+        from licenzy.setup.rules import StepState, steps
+
+        facts = setup_facts(db, project_id=cast.project_id, mode=Mode.TEST, now=parts.clock())
+    proven = {step.name.value for step in steps(facts) if step.state is StepState.DONE}
+    assert {"connect", "webhook", "products", "purchase"} <= proven

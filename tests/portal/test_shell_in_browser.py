@@ -1,0 +1,114 @@
+"""The shell in a real browser: a narrow screen, the dark, no scripts, and a policy that nothing breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from licenzy.runtime import Runtime
+from licenzy.settings import Settings
+from tests.support.cast import PASSWORD, Cast
+from tests.support.servers import served
+
+
+@pytest.fixture
+def address(app: Flask, settings: Settings) -> Iterator[str]:
+    with served(app, port=settings.port) as url:
+        yield url
+
+
+def sign_in(page: Any, address: str) -> None:
+    page.goto(f"{address}/sign-in")
+    page.get_by_label("E-mail address").fill("owner@example.com")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(lambda url: "/sign-in" not in url)
+
+
+PAGES = ["/projects", "/projects/new", "/account", "/nothing-here", "/docs"]
+
+
+def test_pages_fit_a_narrow_screen_in_both_colours(browser: Any, address: str, cast: Cast) -> None:
+    browser.set_viewport_size({"width": 360, "height": 740})
+    sign_in(browser, address)
+    for scheme in ("light", "dark"):
+        browser.emulate_media(color_scheme=scheme)
+        for path in [*PAGES, f"/projects/{cast.project_id}/test", f"/projects/{cast.project_id}/live"]:
+            browser.goto(address + path)
+            assert browser.evaluate("document.documentElement.scrollWidth") <= 360, path
+            assert browser.locator("html").get_attribute("data-bs-theme") == scheme
+            assert browser.get_by_role("main").count() == 1
+            assert browser.get_by_role("heading", level=1).count() == 1
+
+
+def test_the_mode_is_a_colour_and_a_word_and_switches_in_place(
+    browser: Any, address: str, cast: Cast
+) -> None:
+    sign_in(browser, address)
+    colours = {}
+    browser.goto(f"{address}/projects/{cast.project_id}/test/products")
+    for mode, other in (("test", "Live"), ("live", "Test")):
+        assert browser.url.endswith(f"/{mode}/products")
+        band = browser.locator(".mode-band")
+        assert band.inner_text().lower().startswith(f"{mode} mode")
+        colours[mode] = band.evaluate("element => getComputedStyle(element).backgroundColor")
+        browser.get_by_role("navigation", name="Mode").get_by_role("link", name=other).click()
+        browser.wait_for_url(f"**/{other.lower()}/products")
+    assert colours["test"] != colours["live"]
+
+
+def test_the_keyboard_reaches_the_content_first(browser: Any, address: str, cast: Cast) -> None:
+    sign_in(browser, address)
+    browser.goto(f"{address}/account")
+    browser.keyboard.press("Tab")
+    assert browser.evaluate("document.activeElement.textContent") == "Skip to the content"
+    browser.keyboard.press("Enter")
+    assert browser.evaluate("document.activeElement.id") == "main"
+
+
+def test_the_chosen_colours_stay(browser: Any, address: str, cast: Cast) -> None:
+    sign_in(browser, address)
+    browser.goto(f"{address}/projects")
+    browser.get_by_label("My account").click()
+    browser.get_by_role("button", name="Dark").click()
+    assert browser.locator("html").get_attribute("data-bs-theme") == "dark"
+    browser.reload()
+    assert browser.locator("html").get_attribute("data-bs-theme") == "dark"
+
+
+def test_a_refused_form_is_swapped_in_place(browser: Any, address: str, cast: Cast) -> None:
+    sign_in(browser, address)
+    browser.goto(f"{address}/account")
+    browser.evaluate("window.stayed = true")
+    browser.get_by_label("Current password").fill("wrong")
+    browser.get_by_label("New password").fill("an entirely new one")
+    browser.get_by_role("button", name="Change the password").click()
+    browser.get_by_text("This is not your current password.").wait_for()
+    assert browser.evaluate("window.stayed") is True
+
+
+def test_an_installation_can_be_claimed_without_scripts(
+    chromium: Any, address: str, runtime: Runtime
+) -> None:
+    context = chromium.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{address}/claim/{runtime.settings.derived_secret('claim')}")
+    page.get_by_label("Your name").fill("First Owner")
+    page.get_by_label("E-mail address").fill("first@example.com")
+    page.get_by_label("Password").fill("some unrelated words")
+    page.get_by_role("button", name="Become the owner").click()
+    page.get_by_role("link", name="Make the first project").click()
+    page.get_by_label("Name").fill("Night Sky")
+    page.get_by_role("button", name="Make the project").click()
+    page.goto(f"{address}/account")
+    page.get_by_label("Current password").fill("some unrelated words")
+    page.get_by_label("New password").fill("other unrelated words")
+    page.get_by_role("button", name="Change the password").click()
+    assert page.get_by_text("Your password is changed.").count() == 1
+    page.get_by_label("My account").click()
+    page.get_by_role("button", name="Sign out").click()
+    assert page.get_by_role("heading", name="Sign in").count() == 1
+    context.close()

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind
+from licenzy.checkout.models import AttemptStatus
+from licenzy.connections.models import Provider
+from licenzy.setup.facts import ConnectionFacts, EventFacts, JourneyFacts, KeyFacts, ProductFacts, SetupFacts
+from licenzy.setup.findings import Severity, findings
+from licenzy.setup.journey import PATIENCE, TickState, timeline
+from licenzy.setup.rules import StepName, StepState, current, done_count, steps
+from licenzy.stripe_events.models import EventStatus
+from tests.support.clock import START
+
+CONNECTED = ConnectionFacts(
+    id="con_1",
+    provider=Provider.STRIPE,
+    key_masked="sk_test_…4242",
+    key_saved_at=START,
+    account_id="acct_1",
+    account_name="Tea",
+    charges_enabled=True,
+    secret_masked=None,
+    secret_saved_at=None,
+    endpoint_id=None,
+    proven_at=None,
+    last_event_id=None,
+)
+SECRET = replace(CONNECTED, secret_masked="whsec_…9f3c", secret_saved_at=START)
+PROVEN = replace(SECRET, proven_at=START + timedelta(minutes=1), last_event_id="evt_1")
+PRODUCT = ProductFacts(
+    id="prd_1",
+    product_code="PRO",
+    kind=Kind.SUBSCRIPTION,
+    stripe_price_id="price_1",
+    recurring=True,
+    price_livemode=False,
+    sellable=True,
+    created_at=START,
+    checked_at=START,
+)
+KEY = KeyFacts("key_1", "backend", "lz_test_…a1B2", START, None)
+EVENT = EventFacts("evt_1", "checkout.session.completed", EventStatus.APPLIED, None, START)
+OPEN = JourneyFacts(
+    attempt_id="att_1",
+    subject_ref="user_1",
+    product_code="PRO",
+    status=AttemptStatus.OPEN,
+    reason=None,
+    created_at=START,
+    session_id="cs_test_1",
+    checkout_url="https://pay.example.com/1",
+    expires_at=None,
+    event=None,
+    entitlement_id=None,
+    granted_at=None,
+    allowed=False,
+    refusal="no_entitlement",
+    last_event_at=None,
+)
+GRANTED = replace(
+    OPEN,
+    status=AttemptStatus.PAID,
+    event=EVENT,
+    entitlement_id="ent_1",
+    granted_at=START,
+    allowed=True,
+    refusal=None,
+)
+FRESH = SetupFacts(Mode.TEST, START, None, (), (), None, other_side_connected=False)
+DONE = SetupFacts(Mode.TEST, START, PROVEN, (PRODUCT,), (replace(KEY, last_used_at=START),), GRANTED, False)
+
+
+def state_of(name: StepName, facts: SetupFacts) -> StepState:
+    return steps(facts)[name.number - 1].state
+
+
+def test_a_fresh_project_begins_at_the_first_step() -> None:
+    listed = steps(FRESH)
+    assert [step.number for step in listed] == [1, 2, 3, 4, 5, 6]
+    assert {step.state for step in listed[:5]} == {StepState.NEEDS_ACTION}
+    assert current(listed).name is StepName.CONNECT
+    assert done_count(listed) == 0
+
+
+def test_a_proven_project_is_done_and_goes_on_with_going_live() -> None:
+    listed = steps(DONE)
+    assert {step.state for step in listed[:5]} == {StepState.DONE}
+    assert all(step.at is not None for step in listed[:5])
+    assert current(listed).name is StepName.GO_LIVE
+    assert listed[-1].state is StepState.NEEDS_ACTION
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        (StepName.CONNECT, {"connection": CONNECTED}, StepState.DONE),
+        (StepName.CONNECT, {"connection": replace(CONNECTED, key_masked=None)}, StepState.NEEDS_ACTION),
+        (StepName.WEBHOOK, {"connection": CONNECTED}, StepState.NEEDS_ACTION),
+        (StepName.WEBHOOK, {"connection": SECRET}, StepState.WAITING),
+        (StepName.WEBHOOK, {"connection": PROVEN}, StepState.DONE),
+        # An event that came before the present secret was saved proves nothing about this one.
+        (
+            StepName.WEBHOOK,
+            {"connection": replace(PROVEN, secret_saved_at=START + timedelta(hours=1))},
+            StepState.WAITING,
+        ),
+        (StepName.PRODUCTS, {"products": (PRODUCT,)}, StepState.DONE),
+        (StepName.PRODUCTS, {"products": (replace(PRODUCT, sellable=False),)}, StepState.DRIFTED),
+        (StepName.API_KEY, {"keys": (KEY,)}, StepState.WAITING),
+        (StepName.API_KEY, {"keys": (KEY, replace(KEY, last_used_at=START))}, StepState.DONE),
+        (StepName.PURCHASE, {"journey": OPEN}, StepState.WAITING),
+        (StepName.PURCHASE, {"journey": GRANTED}, StepState.DONE),
+        (StepName.PURCHASE, {"journey": replace(OPEN, status=AttemptStatus.FAILED)}, StepState.NEEDS_ACTION),
+        (StepName.GO_LIVE, {"other_side_connected": True}, StepState.DONE),
+        (StepName.GO_LIVE, {}, StepState.WAITING),
+    ],
+)
+def test_each_step_is_judged_by_its_evidence(
+    name: StepName, changes: dict[str, Any], expected: StepState
+) -> None:
+    assert state_of(name, replace(FRESH, **changes)) is expected
+
+
+def test_what_only_waits_does_not_hold_up_the_steps_after_it() -> None:
+    facts = replace(FRESH, connection=SECRET)
+    assert current(steps(facts)).name is StepName.PRODUCTS
+
+
+def test_a_live_account_that_cannot_charge_is_not_done() -> None:
+    facts = replace(FRESH, mode=Mode.LIVE, connection=replace(CONNECTED, charges_enabled=False))
+    assert state_of(StepName.CONNECT, facts) is StepState.DRIFTED
+
+
+def ticks(journey: JourneyFacts, connection: ConnectionFacts | None = SECRET) -> list[str]:
+    return [tick.state.value for tick in timeline(journey, connection, START).ticks]
+
+
+@pytest.mark.parametrize(
+    ("journey", "expected"),
+    [
+        (
+            replace(OPEN, session_id=None, status=AttemptStatus.CREATED),
+            "current waiting waiting waiting waiting",
+        ),
+        (OPEN, "done current waiting waiting waiting"),
+        (replace(OPEN, event=EVENT), "done done done current waiting"),
+        (replace(GRANTED, allowed=False), "done done done done current"),
+        (GRANTED, "done done done done done"),
+        (replace(OPEN, status=AttemptStatus.FAILED, reason="expired"), "done failed waiting waiting waiting"),
+    ],
+)
+def test_the_timeline_ticks_as_things_happen(journey: JourneyFacts, expected: str) -> None:
+    assert ticks(journey) == expected.split()
+
+
+def test_only_what_happened_has_evidence() -> None:
+    for tick in timeline(OPEN, SECRET, START).ticks:
+        assert (tick.evidence is not None) is (tick.state is TickState.DONE)
+
+
+@pytest.mark.parametrize(
+    ("journey", "connection", "code"),
+    [
+        (OPEN, CONNECTED, "webhook_secret_missing"),
+        (OPEN, None, "webhook_secret_missing"),
+        (OPEN, SECRET, "webhook_never_proven"),
+        (OPEN, replace(SECRET, provider=Provider.SANDBOX), "not_paid_yet"),
+        (OPEN, PROVEN, "not_paid_yet"),
+        (replace(OPEN, last_event_at=START), SECRET, "not_paid_yet"),
+        (replace(OPEN, session_id=None), PROVEN, "stripe_did_not_answer"),
+        (replace(OPEN, session_id=None, reason="resource_missing"), PROVEN, "stripe_refused"),
+        (replace(OPEN, event=EVENT), PROVEN, "nothing_granted"),
+        (replace(OPEN, event=replace(EVENT, status=EventStatus.WRONG_MODE)), PROVEN, "event_of_other_mode"),
+        (replace(OPEN, event=replace(EVENT, status=EventStatus.FAILED)), PROVEN, "event_failed"),
+        (replace(OPEN, event=EVENT, status=AttemptStatus.PROCESSING), PROVEN, "awaiting_payment"),
+        (replace(GRANTED, allowed=False, refusal="expired"), PROVEN, "not_available"),
+        (replace(OPEN, status=AttemptStatus.FAILED, reason="expired"), PROVEN, "session_expired"),
+        (replace(OPEN, status=AttemptStatus.FAILED, reason="payment_failed"), PROVEN, "payment_failed"),
+        (replace(OPEN, status=AttemptStatus.FAILED, reason="x"), PROVEN, "attempt_failed"),
+    ],
+)
+def test_after_45_seconds_the_likely_cause_is_named(
+    journey: JourneyFacts, connection: ConnectionFacts | None, code: str
+) -> None:
+    cause = timeline(journey, connection, START + PATIENCE).cause
+    assert cause is not None
+    assert cause.code == code
+
+
+@pytest.mark.parametrize("journey", [OPEN, replace(OPEN, event=EVENT), replace(OPEN, session_id=None)])
+def test_before_that_it_only_waits(journey: JourneyFacts) -> None:
+    line = timeline(journey, PROVEN, START + PATIENCE - timedelta(microseconds=1))
+    assert line.cause is None
+    assert not line.over
+
+
+@pytest.mark.parametrize(
+    ("journey", "complete", "over"),
+    [
+        (OPEN, False, False),
+        (GRANTED, True, True),
+        (replace(GRANTED, allowed=False), False, False),
+        (replace(OPEN, status=AttemptStatus.FAILED), False, True),
+        (replace(GRANTED, status=AttemptStatus.FAILED), True, True),
+    ],
+)
+def test_when_there_is_nothing_more_to_wait_for(journey: JourneyFacts, complete: bool, over: bool) -> None:
+    line = timeline(journey, PROVEN, START)
+    assert (line.complete, line.over) == (complete, over)
+
+
+def test_a_complete_purchase_has_no_cause() -> None:
+    assert timeline(GRANTED, PROVEN, START + timedelta(days=9)).cause is None
+
+
+def codes(facts: SetupFacts) -> list[str]:
+    return [finding.code for finding in findings(facts)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, []),
+        ({"connection": None}, ["connection_missing"]),
+        ({"connection": CONNECTED}, ["webhook_secret_missing"]),
+        ({"connection": SECRET}, ["webhook_never_proven"]),
+        ({"connection": replace(PROVEN, charges_enabled=False)}, ["account_cannot_charge"]),
+        ({"products": (replace(PRODUCT, sellable=False),)}, ["price_inactive"]),
+        ({"products": (replace(PRODUCT, price_livemode=True),)}, ["price_mode_mismatch"]),
+        ({"products": (replace(PRODUCT, recurring=False),)}, ["price_kind_mismatch"]),
+        ({"products": (PRODUCT, replace(PRODUCT, product_code="PRO2"))}, ["price_mapped_twice"]),
+        ({"keys": ()}, ["api_key_missing"]),
+        ({"keys": (), "products": ()}, []),
+    ],
+)
+def test_findings_from_stored_facts(changes: dict[str, Any], expected: list[str]) -> None:
+    assert codes(replace(DONE, **changes)) == expected
+
+
+def test_nothing_is_said_of_live_before_something_live_exists() -> None:
+    assert codes(replace(FRESH, mode=Mode.LIVE)) == []
+    assert codes(replace(FRESH, mode=Mode.LIVE, keys=(KEY,))) == ["connection_missing"]
+
+
+def test_the_worst_comes_first() -> None:
+    facts = replace(DONE, connection=SECRET, products=(PRODUCT, replace(PRODUCT, sellable=False)))
+    severities = [finding.severity for finding in findings(facts)]
+    assert severities == sorted(severities, key=list(Severity).index)
+    assert severities[0] is Severity.BLOCKS
