@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _WEBHOOK_BODY = 1024 * 1024
 _FORM_BODY = 64 * 1024
 _STATIC_SECONDS = 3600
+_REQUEST_HEAD = 32 * 1024
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> Flask:
@@ -141,6 +142,7 @@ def _wiring(settings: Settings | None, runtime: Runtime | None) -> Wiring:
 def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask]) -> None:
     """Serve what `loader` gives for `target` with Granian, on the settings' address, until told to stop."""
     from granian.constants import Interfaces
+    from granian.http import HTTP1Settings
     from granian.log import LogLevels
     from granian.server import Server
 
@@ -152,6 +154,7 @@ def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask])
         workers=settings.workers,
         blocking_threads=settings.threads,
         backpressure=max(64, 16 * settings.threads),
+        http1_settings=HTTP1Settings(max_buffer_size=_REQUEST_HEAD),
         respawn_failed_workers=True,
         workers_kill_timeout=7,
         log_level=LogLevels.warning,

@@ -71,7 +71,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     Raises SettingsError with one plain sentence when a value cannot be used.
     """
     env = os.environ if environ is None else environ
-    instance = Path(env.get("LICENZY_INSTANCE", "instance")).expanduser().resolve()
+    instance = Path(env.get("LICENZY_INSTANCE") or "instance").expanduser().resolve()
     try:
         instance.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -136,6 +136,12 @@ def _database_url(env: Mapping[str, str], instance: Path) -> str:
     text = env.get("LICENZY_DATABASE_URL") or f"sqlite:///{quote(str(instance / 'licenzy.sqlite3'))}"
     if not text.startswith(("sqlite:///", "postgresql://")):
         raise SettingsError("LICENZY_DATABASE_URL must be a sqlite:/// or postgresql:// address.")
+    if text.startswith("sqlite") and urlsplit(text).path in {"/", "/:memory:"}:
+        raise SettingsError("LICENZY_DATABASE_URL must name a file, which all processes share.")
+    try:
+        urlsplit("//" + text.partition("://")[2].rpartition("@")[2]).port  # noqa: B018 - this checks it
+    except ValueError:
+        raise SettingsError("LICENZY_DATABASE_URL must have a number for its port.") from None
     return text
 
 
@@ -143,7 +149,7 @@ def _secret_key(env: Mapping[str, str], instance: Path) -> str:
     key = env.get("LICENZY_SECRET_KEY")
     if key is None:
         key = _made_once(instance / "secret_key", lambda: secrets.token_urlsafe(48))
-    if len(key) < 32 or len(set(key)) < 8:
+    if len(key) < 32 or len(set(key)) < 8 or not key.isprintable():
         raise SettingsError("LICENZY_SECRET_KEY must be at least 32 random characters.")
     return key
 

@@ -26,7 +26,6 @@ def customer_access(exchange: Exchange, **_path: str) -> Response:
     """`GET /v1/customer/access/<subject_ref>`: what the subject holds and whether it has access."""
     caller = exchange.authenticate()
     subject_ref = _subject_ref("/v1/customer/access/")
-    _no_parameters(set())
     with exchange.runtime.database.read() as db:
         held = _held(db, caller, subject_ref)
     return exchange.answer(
@@ -34,7 +33,7 @@ def customer_access(exchange: Exchange, **_path: str) -> Response:
             "subject_ref": subject_ref,
             "has_access": decide(held, caller.now).allowed,
             "status": best_status(held, caller.now),
-            "entitlements": [_short(each, caller.now) for each in held],
+            "entitlements": [summary(each, caller.now) for each in held],
         }
     )
 
@@ -43,7 +42,7 @@ def entitlements(exchange: Exchange, **_path: str) -> Response:
     """`GET /v1/entitlements/<subject_ref>`: everything, newest first, in pages."""
     caller = exchange.authenticate()
     subject_ref = _subject_ref("/v1/entitlements/")
-    _no_parameters({"limit", "starting_after"})
+    _given_once("limit", "starting_after")
     limit = _limit()
     with exchange.runtime.database.read() as db:
         held = _held(db, caller, subject_ref)
@@ -77,9 +76,9 @@ def _subject_ref(prefix: str) -> str:
     return str(ref)
 
 
-def _no_parameters(known: set[str]) -> None:
-    for name, values in request.args.lists():
-        if name in known and len(values) > 1:
+def _given_once(*names: str) -> None:
+    for name in names:
+        if len(request.args.getlist(name)) > 1:
             raise InvalidRequest(fields={name: "must be given once"})
 
 
@@ -102,7 +101,8 @@ def _start(held: list[Entitlement]) -> int:
     raise InvalidRequest(fields={"starting_after": "must be the id of an entitlement of this subject"})
 
 
-def _short(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
+def summary(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
+    """An entitlement as the reads of one customer show it."""
     status, available, _reason = standing(entitlement, now)
     return {
         "id": entitlement.id,
@@ -117,7 +117,7 @@ def _short(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
 
 def _full(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
     pack = entitlement.kind is Kind.USAGE_PACK
-    return _short(entitlement, now) | {
+    return summary(entitlement, now) | {
         "source": entitlement.source,
         "reason": standing(entitlement, now).reason,
         "quantity": entitlement.quantity,

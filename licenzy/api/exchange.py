@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from flask import Response, request
 from sqlalchemy import Select, and_, bindparam, select
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoSuchRoute
 
@@ -29,6 +31,9 @@ from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.runtime import Runtime
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 MAX_BODY = 64 * 1024
 JSON = "application/json; charset=utf-8"
@@ -65,6 +70,9 @@ def key_statement(*columns: Any) -> Select[Any]:
     )
 
 
+_MODES = {mode.value: mode for mode in Mode}
+
+
 class Desk:
     """What the door keeps for the life of a process: connections of its threads, statements, counts."""
 
@@ -88,6 +96,16 @@ class Caller:
     project_id: str
     mode: Mode
     now: datetime
+
+
+class Answer(Response):
+    """A finished answer: what Werkzeug would look for in it on the way out is known to be there."""
+
+    def __init__(self, body: bytes, status: int, headers: list[tuple[str, str]]) -> None:
+        super().__init__(body, status, [*headers, ("Content-Length", str(len(body)))])
+
+    def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
+        return self.headers
 
 
 class Exchange:
@@ -126,7 +144,7 @@ class Exchange:
         key_id, project_id, mode, revoked_at, expires_at, offset = rows[0][:6]
         now = self.desk.runtime.clock()
         self.caller = Caller(
-            key_id, project_id, Mode(mode), now + timedelta(seconds=offset) if offset else now
+            key_id, project_id, _MODES[mode], now + timedelta(seconds=offset) if offset else now
         )
         if revoked_at is not None:
             raise errors.ApiKeyRevoked
@@ -179,7 +197,7 @@ class Exchange:
 
     def answer_text(self, text: bytes | str, status: int) -> Response:
         """A success whose JSON text stands already."""
-        return Response(text, status, self._headers())
+        return Answer(text.encode() if isinstance(text, str) else text, status, self._headers())
 
     def refuse(self, error: errors.LicenzyError) -> Response:
         """A refusal, in the one shape of SPEC 5."""
@@ -197,7 +215,7 @@ class Exchange:
             headers.append(("WWW-Authenticate", "Bearer"))
         if error.retry_after is not None:
             headers.append(("Retry-After", str(error.retry_after)))
-        return Response(orjson.dumps(payload), error.status, headers)
+        return Answer(orjson.dumps(payload), error.status, headers)
 
     def _headers(self) -> list[tuple[str, str]]:
         headers = [
@@ -216,9 +234,6 @@ def answering(desk: Desk, view: Callable[..., Response]) -> Callable[..., Respon
     def call(**path: str) -> Response:
         exchange = Exchange(desk, request.environ)
         try:
-            # Werkzeug matches `//v1/…` as if it were `/v1/…`; here it is another path.
-            if exchange.environ["PATH_INFO"].startswith("//"):
-                raise errors.NotFound
             return view(exchange, **path)
         except errors.LicenzyError as error:
             return exchange.refuse(error)
@@ -249,7 +264,8 @@ def refuse_exception(desk: Desk, problem: Exception) -> Response:
 
 def body_hash(value: Mapping[str, Any]) -> str:
     """The same for the same JSON object, however it was spaced or ordered."""
-    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    # Not orjson, which refuses lone surrogates: what is wrong with a text is for its own rule to say.
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _briefly(problem: Exception) -> str:

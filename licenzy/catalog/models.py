@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import JSON, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -38,7 +38,7 @@ class Product(Table, table=True):
 
     units: int | None = None
     """Units that one usage pack grants."""
-    duration_seconds: int | None = None
+    duration_seconds: int | None = Field(default=None, sa_type=BigInteger)
     """How long one time pass lasts, or a usage pack keeps; a pack without it never expires."""
     features: list[str] = Field(default_factory=list, sa_type=JSON)
     """Feature codes that holders of the product have."""
@@ -52,7 +52,7 @@ class Product(Table, table=True):
     stripe_price_id: str
     stripe_product_id: str
     stripe_product_name: str
-    unit_amount: int | None = None
+    unit_amount: int | None = Field(default=None, sa_type=BigInteger)
     """In the currency's smallest unit; none for tiered or custom prices."""
     currency: str
     interval: str | None = None

@@ -118,18 +118,22 @@ def settle_attempt(
     project_id: str,
     mode: Mode,
     attempt_id: str,
-    session_id: str,
+    session_id: str | None,
     sessions: Sequence[Mapping[str, Any]],
+    never_paid: bool,
     paid_at: datetime | None,
     now: datetime,
 ) -> None:
-    """Write what the facts of its session say became of an attempt, and when it was paid."""
+    """Write what the facts of its session say became of an attempt, and when it was paid.
+
+    `never_paid`: its subscription has expired without a first payment.
+    """
     attempt = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
-    settled = outcome(sessions)
+    settled = outcome(sessions, never_paid=never_paid)
     if attempt is None or settled is None:
         return
     status, reason = settled
-    attempt.stripe_checkout_session_id = session_id
+    attempt.stripe_checkout_session_id = session_id or attempt.stripe_checkout_session_id
     for fact in sessions:
         attempt.stripe_subscription_id = fact["subscription"] or attempt.stripe_subscription_id
         attempt.stripe_payment_intent_id = fact["payment_intent"] or attempt.stripe_payment_intent_id

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Index
+from sqlalchemy import JSON, BigInteger, Index
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -64,7 +64,7 @@ class CheckoutAttempt(Table, table=True):
     checkout_url: str | None = None
     stripe_subscription_id: str | None = None
     stripe_payment_intent_id: str | None = None
-    amount_total: int | None = None
+    amount_total: int | None = Field(default=None, sa_type=BigInteger)
     currency: str | None = None
     expires_at: datetime | None = Field(default=None, sa_type=Instant)
     paid_at: datetime | None = Field(default=None, sa_type=Instant)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import CheckoutAttempt
+from licenzy.subjects.models import Subject
 
 
 def attempt_by_id(db: Session, *, project_id: str, mode: Mode, attempt_id: str) -> CheckoutAttempt | None:
@@ -45,3 +46,36 @@ def attempt_of_subscription(
             CheckoutAttempt.stripe_subscription_id == subscription_id,
         )
     ).first()
+
+
+def attempts_of(
+    db: Session, *, project_id: str, mode: Mode, subject_id: str, limit: int
+) -> list[CheckoutAttempt]:
+    """What a subject last tried to buy, newest first."""
+    return list(
+        db.exec(
+            select(CheckoutAttempt)
+            .where(
+                CheckoutAttempt.subject_id == subject_id,
+                CheckoutAttempt.project_id == project_id,
+                CheckoutAttempt.mode == mode,
+            )
+            .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
+            .limit(limit)
+        )
+    )
+
+
+def latest_attempts(
+    db: Session, *, project_id: str, mode: Mode, limit: int
+) -> list[tuple[CheckoutAttempt, Subject]]:
+    """The last attempts of one side and who made them, newest first."""
+    return list(
+        db.exec(
+            select(CheckoutAttempt, Subject)
+            .join(Subject, col(Subject.id) == CheckoutAttempt.subject_id)
+            .where(CheckoutAttempt.project_id == project_id, CheckoutAttempt.mode == mode)
+            .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
+            .limit(limit)
+        )
+    )

@@ -15,7 +15,8 @@ from licenzy.subjects.rules import is_plain
 
 MAX_URL = 2048
 MAX_QUANTITY = 999_999  # Stripe's cap for a line item.
-_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\u2028\u2029\ud800-\udfff]")
+_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_NAMED_HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -35,7 +36,7 @@ def redirect_problem(url: str, *, mode: Mode, hosts: Sequence[str]) -> str | Non
     if len(url) > MAX_URL:
         return f"must have at most {MAX_URL} characters"
     if _UNSAFE.search(url):
-        return "must not hold spaces, control characters or backslashes"
+        return "must not hold spaces, backslashes, control characters or text direction overrides"
     try:
         parts = urlsplit(url)
         port_is_good = parts.port is None or parts.port > 0
@@ -44,7 +45,7 @@ def redirect_problem(url: str, *, mode: Mode, hosts: Sequence[str]) -> str | Non
     if parts.scheme not in {"https", "http"} or not url.startswith(f"{parts.scheme}://") or not port_is_good:
         return "must be an absolute https address"
     host = parts.hostname or ""
-    if not host or "@" in parts.netloc:
+    if not _is_host(host) or "@" in parts.netloc:
         return "must name a host, without user name or password"
     if parts.scheme == "http" and (mode is Mode.LIVE or host not in _LOOPBACK):
         return "must begin with https:// (http:// is for localhost in test mode)"
@@ -96,18 +97,30 @@ def stripe_params(
     return params
 
 
-def outcome(sessions: Sequence[Mapping[str, Any]]) -> tuple[AttemptStatus, str | None] | None:
-    """What the facts of an attempt's session say became of it; None when they say nothing yet."""
+def outcome(
+    sessions: Sequence[Mapping[str, Any]], *, never_paid: bool = False
+) -> tuple[AttemptStatus, str | None] | None:
+    """What the facts of an attempt's session say became of it; None when they say nothing yet.
+
+    `never_paid` is told by a subscription whose first payment did not come in time.
+    """
     events = {fact["event"]: fact for fact in sessions}
     if any(fact["payment_status"] in {"paid", "no_payment_required"} for fact in sessions):
         return AttemptStatus.PAID, None
     if "checkout.session.async_payment_failed" in events:
         return AttemptStatus.FAILED, "payment_failed"
+    if never_paid:
+        return AttemptStatus.FAILED, "incomplete_expired"
     if "checkout.session.completed" in events:
         return AttemptStatus.PROCESSING, "awaiting_payment"
     if "checkout.session.expired" in events:
         return AttemptStatus.FAILED, "expired"
     return None
+
+
+def _is_host(text: str) -> bool:
+    """Whether it can be a host's name, in any script; `urlsplit` has checked addresses in brackets."""
+    return ":" in text or _NAMED_HOST.fullmatch(text) is not None
 
 
 def _buyer(product: Product, customer_id: str | None, customer_email: str | None) -> dict[str, Any]:

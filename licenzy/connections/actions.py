@@ -200,7 +200,7 @@ def register_endpoint(
     created = gateway.create_webhook_endpoint(
         stripe,
         url=address,
-        events=rules.REQUIRED_EVENTS,
+        events=rules.wanted_events(connection.provider),
         idempotency_key=f"{connection.id}:endpoint:{to_micros(now)}",
     )
     if created.secret is None:
@@ -244,6 +244,15 @@ def note_signed_event(db: Session, *, connection_id: str, event_id: str, now: da
         update(Connection)
         .where(col(Connection.id) == connection_id)
         .values(proven_at=now, last_event_id=event_id)
+    )
+
+
+def follow_clock(db: Session, *, connection_id: str, now_there: int, now: datetime) -> None:
+    """Decide for a sandbox connection at its account's own time from now on; never for one at Stripe."""
+    db.execute(
+        update(Connection)
+        .where(col(Connection.id) == connection_id, col(Connection.provider) == Provider.SANDBOX)
+        .values(clock_offset_seconds=max(0, now_there - int(now.timestamp())))
     )
 
 
@@ -315,7 +324,7 @@ def _as_it_should_be(endpoint: EndpointFacts, connection: Connection) -> bool:
         and connection.webhook_secret_sealed is not None
         and endpoint.status == "enabled"
         and endpoint.api_version == API_VERSION
-        and set(rules.REQUIRED_EVENTS) <= set(endpoint.enabled_events)
+        and set(rules.wanted_events(connection.provider)) <= set(endpoint.enabled_events)
     )
 
 

@@ -33,3 +33,11 @@ def connections_for_tenant_webhook(
     if project_id is not None:
         statement = statement.where(Connection.project_id == project_id)
     return list(db.exec(statement.order_by(col(Connection.created_at).desc()).limit(most)))
+
+
+def connected(db: Session, *, project_id: str | None) -> list[Connection]:
+    """Every connection with a key, of one project or of all; for the command line, which sees them all."""
+    statement = select(Connection).where(col(Connection.key_sealed).is_not(None))
+    if project_id is not None:
+        statement = statement.where(Connection.project_id == project_id)
+    return list(db.exec(statement.order_by(col(Connection.created_at))))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 from licenzy.alignment.modes import Classified, Credential, Mode, classify
-from licenzy.connections.models import Provider
+from licenzy.connections.models import Connection, Provider
 from licenzy.errors import InvalidRequest
 
 REQUIRED_EVENTS: tuple[str, ...] = (
@@ -39,6 +39,9 @@ REQUIRED_EVENTS: tuple[str, ...] = (
 )
 """Every event that can change who has access; an endpoint at Stripe must subscribe to all of them."""
 
+CLOCK_MOVED = "test_helpers.test_clock.ready"
+"""How the sandbox tells that its account's clock was moved; Stripe itself sends none for an account."""
+
 SECRET_OVERLAP = timedelta(hours=24)
 """How long a replaced webhook secret still verifies: Stripe may sign with the old one for a day."""
 
@@ -54,6 +57,11 @@ class CredentialRefused(InvalidRequest):
         super().__init__(message, fields={field: message})
         self.reason = reason
         self.field = field
+
+
+def wanted_events(provider: Provider) -> tuple[str, ...]:
+    """What an endpoint at this provider subscribes to."""
+    return (*REQUIRED_EVENTS, CLOCK_MOVED) if provider is Provider.SANDBOX else REQUIRED_EVENTS
 
 
 def checked_stripe_key(pasted: str, mode: Mode) -> str:
@@ -189,3 +197,8 @@ def _not_a_stripe_key(found: Classified, mode: Mode) -> tuple[str, str]:
 
 def _key_refused(reason: str, message: str) -> CredentialRefused:
     return CredentialRefused(reason, field="stripe_key", message=message)
+
+
+def time_of(connection: Connection | None, now: datetime) -> datetime:
+    """The time that decisions take: `now`, or what the clock of a sandbox account was moved to."""
+    return now + timedelta(seconds=connection.clock_offset_seconds if connection is not None else 0)

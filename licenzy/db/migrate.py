@@ -13,9 +13,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
-from licenzy.db.engine import WRITES, make_engine
+from licenzy.db.engine import WRITES, is_out_of_order, make_engine
 from licenzy.errors import DatabaseUnavailable
 
 _FOLDER = Path(__file__).resolve().parent / "migrations"
@@ -26,19 +26,19 @@ _LOCK = 7_205_759
 def upgrade(engine: Engine) -> None:
     """Run what is missing, all or nothing; callers that come at the same time wait for the first.
 
-    Raises DatabaseUnavailable when the database cannot be opened.
+    Raises DatabaseUnavailable when the database cannot be opened, or was there once and is gone.
     """
+    _refuse_lost_file(engine)
     with _migrating(engine) as connection:
         command.upgrade(alembic_config(connection), "head")
+    if engine.dialect.name == "sqlite":
+        _note_of(engine).touch()
 
 
 def is_current(engine: Engine) -> bool:
     """Whether the database has exactly the schema of this version. Raises DatabaseUnavailable."""
-    try:
-        with engine.connect() as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
-    except OperationalError as error:
-        raise _unavailable(error) from error
+    with _worded_failures(), engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
     return found == head()
 
 
@@ -57,6 +57,23 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
+def _refuse_lost_file(engine: Engine) -> None:
+    """Not to begin anew in silence where a SQLite file has been lost, or its disk is not there."""
+    if engine.dialect.name != "sqlite":
+        return
+    note, file = _note_of(engine), Path(engine.url.database or "")
+    if note.exists() and not file.exists():
+        raise DatabaseUnavailable(
+            f"The database file {file} is missing, although it has been there.",
+            hint=f"Put it back, from a backup if need be; to begin anew, delete {note}.",
+        )
+
+
+def _note_of(engine: Engine) -> Path:
+    """The empty file that remembers, beside a SQLite database, that there is one."""
+    return Path(f"{engine.url.database}.made")
+
+
 @contextmanager
 def _migrating(engine: Engine) -> Iterator[Connection]:
     """One transaction that holds the right to migrate, on an engine of its own."""
@@ -64,14 +81,12 @@ def _migrating(engine: Engine) -> Iterator[Connection]:
     if engine.dialect.name == "sqlite":
         event.listen(own, "connect", _without_foreign_keys)
     try:
-        with own.execution_options(**{WRITES: True}).begin() as connection:
+        with _worded_failures(), own.execution_options(**{WRITES: True}).begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             yield connection
             if connection.dialect.name == "sqlite":
                 _check_foreign_keys(connection)
-    except OperationalError as error:
-        raise _unavailable(error) from error
     finally:
         own.dispose()
 
@@ -88,9 +103,15 @@ def _check_foreign_keys(connection: Connection) -> None:
         raise RuntimeError(f"the migration would leave {len(broken)} rows pointing nowhere")
 
 
-def _unavailable(error: OperationalError) -> DatabaseUnavailable:
-    reason = str(error.orig).strip().splitlines()[0] if error.orig else "no reason given"
-    return DatabaseUnavailable(
-        f"The database cannot be opened: {reason}.",
-        hint="Check LICENZY_DATABASE_URL, and that the database runs and takes this user.",
-    )
+@contextmanager
+def _worded_failures() -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        if not is_out_of_order(error.orig):
+            raise
+        reason = (str(error.orig).strip().splitlines() or ["no reason given"])[0]
+        raise DatabaseUnavailable(
+            f"The database cannot be opened: {reason}.",
+            hint="Check LICENZY_DATABASE_URL, and that the database runs and takes this user.",
+        ) from error

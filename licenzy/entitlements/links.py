@@ -1,14 +1,22 @@
-"""Which purchase a payment belongs to, whichever of the two is told first."""
+"""Which purchase a payment belongs to, whichever of the two is told first.
+
+Two transactions may tell the two at once and neither would see the other. Both therefore write the
+payment's one row, where the second waits for the first: the purchase's key, or that a fact waits for it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, update
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.upsert import insert_unless_there
 from licenzy.entitlements.models import Fact, PaymentLink
+
+_AWAITED = ""
+"""Stands for the purchase of a payment that facts wait for."""
 
 
 def purchase_behind(db: Session, *, project_id: str, mode: Mode, refs: Iterable[str]) -> str | None:
@@ -19,10 +27,20 @@ def purchase_behind(db: Session, *, project_id: str, mode: Mode, refs: Iterable[
             PaymentLink.project_id == project_id,
             PaymentLink.mode == mode,
             col(PaymentLink.ref).in_(list(refs)),
+            PaymentLink.purchase_key != _AWAITED,
         )
         .order_by(PaymentLink.ref)
         .limit(1)
     ).first()
+
+
+def await_purchase(db: Session, *, project_id: str, mode: Mode, ref: str) -> bool:
+    """Note that a fact waits for this payment's purchase; False when the payment was noted before.
+
+    Whoever gets False looks once more: the purchase may have become known in the meantime.
+    """
+    row = {"project_id": project_id, "mode": mode, "ref": ref, "purchase_key": _AWAITED}
+    return insert_unless_there(db, PaymentLink, row)
 
 
 def link_payments(
@@ -33,8 +51,7 @@ def link_payments(
     pending = set(refs)
     while pending:
         for ref in sorted(pending):
-            row = {"project_id": project_id, "mode": mode, "ref": ref, "purchase_key": purchase_key}
-            insert_unless_there(db, PaymentLink, row)
+            _link(db, project_id=project_id, mode=mode, ref=ref, purchase_key=purchase_key)
         known |= pending
         waiting = db.exec(
             select(Fact).where(
@@ -49,6 +66,21 @@ def link_payments(
             # A fact that knows a payment by two names tells the second one now.
             pending |= payment_refs(fact.data) - known
         db.flush()
+
+
+def _link(db: Session, **row: Any) -> None:
+    if insert_unless_there(db, PaymentLink, row):
+        return
+    db.exec(
+        update(PaymentLink)
+        .where(
+            col(PaymentLink.project_id) == row["project_id"],
+            col(PaymentLink.mode) == row["mode"],
+            col(PaymentLink.ref) == row["ref"],
+            col(PaymentLink.purchase_key) == _AWAITED,
+        )
+        .values(purchase_key=row["purchase_key"])
+    )
 
 
 def payment_refs(data: dict[str, object]) -> set[str]:

@@ -64,6 +64,7 @@ class PaymentLink(Table, table=True):
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     ref: str = Field(primary_key=True)
     purchase_key: str
+    """Empty while facts wait for a purchase that is not known yet."""
 
 
 class Fact(Table, table=True):

@@ -66,4 +66,15 @@ def _is_terminal(data: Mapping[str, Any]) -> bool:
 def _follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     """Whether `later` says that what it changed was, before, just as `earlier` has it."""
     previous = later.get("previous") or {}
-    return bool(previous) and all(earlier.get(name) == value for name, value in previous.items())
+    return bool(previous) and all(_was(earlier.get(name), value) for name, value in previous.items())
+
+
+def _was(had: Any, told: Any) -> bool:
+    """Whether a field had the value told. Of items only what is told counts: a fact has more of them."""
+    if not isinstance(told, list) or not isinstance(had, list):
+        return bool(had == told)
+    return len(had) == len(told) and all(
+        value is None or item.get(name) == value
+        for item, before in zip(had, told, strict=True)
+        for name, value in before.items()
+    )

@@ -64,7 +64,7 @@ def _fully_refunded_at(told: Sequence[FactLike], paid: int | None) -> datetime |
     """When the refunds that did not fail first came to the whole amount; None when they have not."""
     refunds = [_furthest(group, _refund_rank) for group in _by_object(told, "refund")]
     standing = [each for each in refunds if each.data["status"] in _GIVEN_BACK]
-    failed = sum(each.data["amount"] for each in refunds if each.data["status"] not in _GIVEN_BACK)
+    failed = [each for each in refunds if each.data["status"] not in _GIVEN_BACK]
     charges = [fact for fact in told if fact.kind == "charge"]
     whole = paid if paid is not None else max((c.data["amount"] for c in charges), default=None)
     if not whole:
@@ -74,10 +74,14 @@ def _fully_refunded_at(told: Sequence[FactLike], paid: int | None) -> datetime |
         given += each.data["amount"]
         if given >= whole:
             return _made_at(each)
-    # `charge.refunded` tells a sum only: it counts where the refunds themselves were never told, less
-    # what has failed since.
-    full = [c.occurred_at for c in charges if c.data["amount_refunded"] - failed >= whole]
+    # `charge.refunded` tells a sum only: it counts where the refunds themselves were never told.
+    full = [c.occurred_at for c in charges if c.data["amount_refunded"] - _failed_since(c, failed) >= whole]
     return min(full, default=None)
+
+
+def _failed_since(charge: FactLike, failed: Sequence[FactLike]) -> int:
+    """What of the sum that a charge tells has come to nothing since; the sum leaves out earlier failures."""
+    return sum(each.data["amount"] for each in failed if each.occurred_at >= charge.occurred_at)
 
 
 def _made_at(refund: FactLike) -> datetime:
@@ -94,12 +98,17 @@ def _by_object(told: Sequence[FactLike], kind: str) -> list[list[FactLike]]:
 
 
 def _furthest(group: list[FactLike], rank: Any) -> FactLike:
-    """The furthest status told; of several facts that tell it, the earliest."""
+    """The furthest status told; of several facts that tell it, the earliest.
+
+    Only closed matters share a rank: a dispute lost and won later on is won.
+    """
     top = max(rank(fact.data) for fact in group)
-    return min(
+    furthest = sorted(
         (fact for fact in group if rank(fact.data) == top),
         key=lambda fact: (fact.occurred_at, fact.source_id),
     )
+    status = furthest[-1].data["status"]
+    return next(fact for fact in furthest if fact.data["status"] == status)
 
 
 def _refund_rank(data: Mapping[str, Any]) -> int:

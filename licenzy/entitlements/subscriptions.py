@@ -18,32 +18,31 @@ from licenzy.kit.clock import from_unix
 RENEWAL_SLACK = timedelta(hours=72)
 """How long access outlasts an unconfirmed period: Stripe retries webhooks for three days."""
 
-_KNOWN_STATUSES = frozenset(
+KNOWN_STATUSES = frozenset(
     {"active", "trialing", "past_due", "unpaid", "paused", "incomplete", "incomplete_expired", "canceled"}
 )
+"""Stripe's own words; a state told with another one changes nothing."""
+
 _IMPLY_A_GRANT = frozenset({"trialing", "past_due", "unpaid", "paused"})
+_OF_A_PERIOD = frozenset({"subscription_create", "subscription_cycle", "subscription", None})
 
 
 def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
-    """One entitlement for each mapped item, once access has begun; none before."""
-    states = [f for f in facts if f.kind == "subscription" and f.data["status"] in _KNOWN_STATUSES]
-    if not states:
+    """One entitlement for each item that is or was mapped, once access has begun; none before."""
+    states = [f for f in facts if f.kind == "subscription" and f.data["status"] in KNOWN_STATUSES]
+    if not states or not _was_granted(states, facts):
         return []
     current = latest(states)
-    if not _was_granted(states, facts):
-        return []
-    kept = {item["id"] for item in current.data["items"]}
-    found = [
-        _less_reversals(_of_item(current, item, facts), facts)
-        for item in current.data["items"]
-        if item.get("sold")
+    mapped = _mapped_items(current)
+    gone = {item_id for state in states for item_id in _mapped_items(state)} - set(mapped)
+    return [
+        *(_less_reversals(_of_item(current, item, facts), facts) for item in mapped.values()),
+        *(_removed(item_id, states, facts) for item_id in sorted(gone)),
     ]
-    for state in sorted(states, key=lambda f: (f.occurred_at, f.source_id), reverse=True):
-        for item in state.data["items"]:
-            if item["id"] not in kept and item.get("sold"):
-                kept.add(item["id"])
-                found.append(_removed(_of_item(state, item, facts), current.occurred_at))
-    return found
+
+
+def _mapped_items(state: FactLike) -> dict[str, Mapping[str, Any]]:
+    return {item["id"]: item for item in state.data["items"] if item.get("sold")}
 
 
 def _was_granted(states: Sequence[FactLike], facts: Sequence[FactLike]) -> bool:
@@ -58,6 +57,10 @@ def _is_payment(fact: FactLike) -> bool:
     if fact.kind == "session":
         return fact.data["payment_status"] in SETTLED
     return fact.kind == "invoice" and _is_paid_invoice(fact)
+
+
+def _paid_invoices(facts: Sequence[FactLike]) -> list[FactLike]:
+    return [fact for fact in facts if fact.kind == "invoice" and _is_paid_invoice(fact)]
 
 
 def _is_paid_invoice(fact: FactLike) -> bool:
@@ -89,7 +92,7 @@ def _of_item(current: FactLike, item: Mapping[str, Any], facts: Sequence[FactLik
 def _with_status(
     entitlement: Projected, current: FactLike, item: Mapping[str, Any], facts: Sequence[FactLike]
 ) -> Projected:
-    status = _status(current.data)
+    status = _status(current.data, facts)
     if status == "canceled":
         ended = current.data["ended_at"] or current.data["canceled_at"]
         at = from_unix(ended) if ended else current.occurred_at
@@ -119,10 +122,19 @@ def _with_status(
     )
 
 
-def _status(data: Mapping[str, Any]) -> str:
-    """The subscription's status; a collection paused with behavior `void` counts as paused."""
-    paused = data["pause"] == "void" and data["status"] in {"active", "trialing", "past_due"}
-    return "paused" if paused else str(data["status"])
+def _status(data: Mapping[str, Any], facts: Sequence[FactLike]) -> str:
+    """The subscription's status; a collection paused with behavior `void` counts as paused.
+
+    `past_due` says that the latest invoice is not paid: its payment clears that, told first or not.
+    """
+    status = str(data["status"])
+    if data["pause"] == "void" and status in {"active", "trialing", "past_due"}:
+        return "paused"
+    if status == "past_due" and any(
+        fact.object_id == data.get("latest_invoice") for fact in _paid_invoices(facts)
+    ):
+        return "active"
+    return status
 
 
 def _less_reversals(entitlement: Projected, facts: Sequence[FactLike]) -> Projected:
@@ -154,13 +166,7 @@ def _less_reversals(entitlement: Projected, facts: Sequence[FactLike]) -> Projec
 
 def _current_invoice(facts: Sequence[FactLike]) -> FactLike | None:
     """The paid invoice of the latest period, plan changes in between left aside."""
-    paid = [
-        fact
-        for fact in facts
-        if fact.kind == "invoice"
-        and _is_paid_invoice(fact)
-        and fact.data["billing_reason"] in {"subscription_create", "subscription_cycle", "subscription", None}
-    ]
+    paid = [fact for fact in _paid_invoices(facts) if fact.data["billing_reason"] in _OF_A_PERIOD]
     return max(paid, key=lambda f: (f.data["period_end"] or 0, f.occurred_at, f.source_id), default=None)
 
 
@@ -173,32 +179,53 @@ def _scheduled_cancel(data: Mapping[str, Any], item: Mapping[str, Any]) -> datet
 
 
 def _period_end(current: FactLike, item: Mapping[str, Any], facts: Sequence[FactLike]) -> datetime:
-    """The item's period end; where an event lacks it, the last paid invoice's, else the event's time."""
-    if item["period_end"]:
-        return from_unix(item["period_end"])
-    paid = [f.data["period_end"] for f in facts if f.kind == "invoice" and _is_paid_invoice(f)]
-    known = [end for end in paid if end]
-    return from_unix(max(known)) if known else current.occurred_at
+    """The item's period end, or that of an invoice paid after the state was told.
+
+    Where an event lacks its period, the paid invoices tell it, else it ends with the event.
+    """
+    ends = [item["period_end"]] if item["period_end"] else []
+    ends += [
+        fact.data["period_end"]
+        for fact in _paid_invoices(facts)
+        if fact.data["period_end"]
+        and fact.data["billing_reason"] in _OF_A_PERIOD
+        and (fact.occurred_at > current.occurred_at or not item["period_end"])
+    ]
+    return from_unix(max(ends)) if ends else current.occurred_at
 
 
 def _first_failure(current: FactLike, item: Mapping[str, Any], facts: Sequence[FactLike]) -> datetime:
     """When the unpaid stretch began: the first failed payment after the last paid invoice."""
-    invoices = [fact for fact in facts if fact.kind == "invoice"]
-    paid = {fact.object_id for fact in invoices if _is_paid_invoice(fact)}
-    failed = [fact for fact in invoices if fact.object_id not in paid and not _is_paid_invoice(fact)]
-    last_paid = max((f.occurred_at for f in invoices if _is_paid_invoice(f)), default=None)
-    since = [f.occurred_at for f in failed if last_paid is None or f.occurred_at >= last_paid]
+    paid = _paid_invoices(facts)
+    settled = {fact.object_id for fact in paid}
+    last_paid = max((fact.occurred_at for fact in paid), default=None)
+    since = [
+        fact.occurred_at
+        for fact in facts
+        if fact.kind == "invoice"
+        and fact.data["event"] == "invoice.payment_failed"
+        and fact.object_id not in settled
+        and (last_paid is None or fact.occurred_at >= last_paid)
+    ]
     if since:
         return min(since)
     return from_unix(item["period_start"]) if item["period_start"] else current.occurred_at
 
 
-def _removed(entitlement: Projected, at: datetime) -> Projected:
-    """An item that a later state of the subscription no longer has."""
+def _removed(item_id: str, states: Sequence[FactLike], facts: Sequence[FactLike]) -> Projected:
+    """An item that the subscription no longer has, or whose price no longer is a product's."""
+    last = latest([state for state in states if item_id in _mapped_items(state)])
+    since = [state for state in states if state.occurred_at > last.occurred_at]
+    in_that_second = [state for state in states if state.occurred_at == last.occurred_at]
+    if item_id in _mapped_items(latest(in_that_second)):
+        at = min((state.occurred_at for state in since), default=last.occurred_at)
+    else:
+        at = last.occurred_at
     return replace(
-        entitlement,
+        _of_item(last, _mapped_items(last)[item_id], facts),
         state=State.CANCELED,
         reason=None,
+        cancel_at=None,
         valid_until=at,
         ends_at=at,
         ends_as="canceled",

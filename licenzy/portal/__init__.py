@@ -11,7 +11,9 @@ from licenzy.portal import (  # noqa: F401  # Pages hang themselves on the bluep
     api_keys,
     checkout,
     connection,
+    customers,
     docs,
+    events,
     overview,
     products,
     project_settings,
@@ -20,7 +22,7 @@ from licenzy.portal import (  # noqa: F401  # Pages hang themselves on the bluep
 )
 from licenzy.portal.blueprint import ModeInPath, portal
 from licenzy.portal.csrf import check_form_origin
-from licenzy.portal.doorstep import SecurityHeaders, check_address, no_store
+from licenzy.portal.doorstep import Doorstep, no_store, refuse_nul
 from licenzy.portal.error_pages import answer_errors
 from licenzy.portal.shell import furnish
 from licenzy.portal.visitors import keep_sessions
@@ -36,12 +38,12 @@ def register(app: Flask) -> None:
     keep_sessions(app, settings)
     furnish(app)
     answer_errors(app)
-    app.before_request(check_address)
     if "mode" not in app.url_map.converters:
         app.url_map.converters["mode"] = ModeInPath
     app.register_blueprint(portal)
-    app.wsgi_app = SecurityHeaders(app.wsgi_app, https=settings.https)  # type: ignore[method-assign]
+    app.wsgi_app = Doorstep(app, settings)  # type: ignore[method-assign]
 
 
 portal.before_request(check_form_origin)
+portal.before_request(refuse_nul)
 portal.after_request(no_store)

@@ -17,6 +17,11 @@ from licenzy.runtime import runtime
 from licenzy.workspace import actions, queries, rules
 from licenzy.workspace.passwords import Passwords, passwords
 
+_WRONG_LINK = (
+    "This is not the link that this server printed when it started. Copy the whole link from the terminal "
+    "or the log; restarting the server prints it again."
+)
+
 
 @portal.get("/")
 @public
@@ -39,7 +44,7 @@ def claim(token: str) -> ResponseReturnValue:
     if _is_claimed():
         abort(404)
     if not rules.same_token(runtime().settings.derived_secret("claim"), token):
-        abort(403, "This is not the link that this server printed when it started.")
+        abort(403, _WRONG_LINK)
     form = ClaimForm()
     if form.validate_on_submit():
         try:

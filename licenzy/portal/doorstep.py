@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, abort, request
+from flask import Flask, Response, abort, request
+from werkzeug.exceptions import BadRequest, NotFound
 
 from licenzy.errors import HttpsRequired
-from licenzy.runtime import runtime
+from licenzy.settings import Settings
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 PROBES = frozenset({"/healthz", "/readyz"})
 """Asked by load balancers, which know neither our name nor our certificate; they tell nothing."""
@@ -41,37 +42,59 @@ def security_headers(*, https: bool) -> list[tuple[str, str]]:
     return headers
 
 
-class SecurityHeaders:
-    """Adds the security headers as the answer leaves: one list operation, also around static files."""
+class Doorstep:
+    """Around the whole application, static files included: no look at it without the right address, and
+    the security headers on every answer.
 
-    def __init__(self, app: WSGIApplication, *, https: bool) -> None:
-        self._app = app
-        self._headers = [(name, name.lower(), value) for name, value in security_headers(https=https)]
+    It stands before Flask, where it costs a request next to nothing.
+    """
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._app, self._inner = app, app.wsgi_app
+        self._base_host, self._https = settings.base_host, settings.https
+        self._headers = security_headers(https=settings.https)
+        self._names = frozenset(name for name, _ in self._headers)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         def start(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None
         ) -> Callable[[bytes], Any]:
-            present = {name.lower() for name, _ in headers}
-            added = [(name, value) for name, low, value in self._headers if low not in present]
+            present = self._names.intersection([name for name, _ in headers])
+            added = [pair for pair in self._headers if pair[0] not in present] if present else self._headers
             return start_response(status, headers + added, exc_info)
 
-        return self._app(environ, start)
+        problem = self._address_problem(environ)
+        if problem is None:
+            return self._inner(environ, start)
+        with self._app.request_context(environ):
+            return self._app.make_response(self._app.handle_user_exception(problem))(environ, start)
+
+    def _address_problem(self, environ: WSGIEnvironment) -> Exception | None:
+        """Why a request is refused that names another host, or comes by http to an https installation.
+
+        A foreign `Host` could poison links and caches. http is refused, not redirected: what was sent
+        in clear has been read already, and a redirect would hide that.
+        """
+        path = environ["PATH_INFO"]
+        if path in PROBES:
+            return None
+        if path.startswith("//"):
+            return NotFound()  # Werkzeug would match it as if it began with one.
+        if not _is_ours(environ.get("HTTP_HOST", ""), self._base_host):
+            return BadRequest("This server does not answer to that host name.")
+        if self._https and environ["wsgi.url_scheme"] != "https":
+            return HttpsRequired()
+        return None
 
 
-def check_address() -> None:
-    """Refuse requests that name another host, or that come by http to an https installation.
+def refuse_nul() -> None:
+    """Refuse pages and forms that are asked for with a NUL anywhere.
 
-    A foreign `Host` could poison links and caches. http is refused, not redirected: what was sent in
-    clear has been read already, and a redirect would hide that.
+    No browser sends one, and Postgres cannot even look for a text that holds it.
     """
-    if request.path in PROBES:
-        return
-    settings = runtime().settings
-    if not _is_ours(request.environ.get("HTTP_HOST", ""), settings.base_host):
-        abort(400, "This server does not answer to that host name.")
-    if settings.https and request.environ["wsgi.url_scheme"] != "https":
-        raise HttpsRequired
+    sent = (texts for given in (request.args, request.form) for texts in given.listvalues())
+    if "\0" in request.path or any("\0" in text for texts in sent for text in texts):
+        abort(400)
 
 
 def no_store(response: Response) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, current_app, make_response, render_template, request
+from flask import Flask, Response, current_app, g, make_response, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from licenzy.errors import LicenzyError
@@ -26,7 +26,7 @@ _TITLES = {
 _SENTENCES = {
     400: "The browser sent something this page does not understand.",
     403: "Your role does not allow this.",
-    404: "The address may be mistyped, or the page belongs to a workspace you are not in.",
+    404: "The address may be mistyped, or the page belongs to the other mode or a workspace you are not in.",
     405: "This address does not take that kind of request.",
     413: "The form is larger than this server takes.",
     422: "One of the fields has a wrong value.",
@@ -81,7 +81,11 @@ def _error_page(status: int, *, message: str | None, hint: str | None) -> Respon
     """
     title = _TITLES.get(status, "That did not work")
     template = "errors/_notice.html" if wants_script() else "errors/page.html"
-    text = render_template(template, status=status, title=title, message=message, hint=hint)
+    here = g.get("side")
+    home = url_for("portal.overview") if here else "/"
+    text = render_template(
+        template, status=status, title=title, message=message, hint=hint, here=here, home=home
+    )
     response = make_response(text, status)
     response.headers["Cache-Control"] = "no-store"
     response.vary.add("HX-Request")

@@ -36,6 +36,11 @@ class Side:
         return self.project.id
 
     @property
+    def scope(self) -> dict[str, Any]:
+        """What every query of this side takes first."""
+        return {"project_id": self.project.id, "mode": self.mode}
+
+    @property
     def actor(self) -> Actor:
         """Who is to be written in the audit log."""
         return self.user.actor

@@ -68,6 +68,8 @@ def _title(path: Path) -> str:
 def _rendered(path: Path, _changed: int) -> GuidePage:
     reader = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
     reader.add_render_rule("fence", _code_block)
+    reader.add_render_rule("table_open", _table_begins)
+    reader.add_render_rule("table_close", _table_ends)
     tokens = reader.parse(path.read_text(encoding="utf-8"))
     headings = _add_anchors(tokens)
     _mend_links(tokens)
@@ -102,14 +104,20 @@ def _mend_links(tokens: Sequence[Token]) -> None:
             if isinstance(href, str) and "://" not in href:
                 mended = re.sub(r"^(?:\./)?([\w-]+)\.md(#.*)?$", _address, href)
                 child.attrSet("href", mended)
-    for token in tokens:
-        if token.type == "table_open":
-            token.attrSet("class", "table")
 
 
 def _address(match: re.Match[str]) -> str:
     slug, anchor = match.group(1), match.group(2) or ""
     return ("/docs" if slug == "index" else f"/docs/{slug}") + anchor
+
+
+def _table_begins(*_rendering: Any) -> str:
+    """A table wider than the page scrolls by itself, by the keyboard too."""
+    return '<div class="table-scroll" tabindex="0"><table class="table">\n'
+
+
+def _table_ends(*_rendering: Any) -> str:
+    return "</table></div>\n"
 
 
 def _code_block(_renderer: Any, tokens: Sequence[Token], index: int, _options: Any, _env: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask.typing import ResponseReturnValue
 
+from licenzy.checkout.queries import latest_attempts
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import show
@@ -11,7 +12,10 @@ from licenzy.runtime import runtime
 from licenzy.setup.findings import findings
 from licenzy.setup.queries import counts, setup_facts
 from licenzy.setup.rules import current, done_count, steps
+from licenzy.stripe_events.queries import events_page
 from licenzy.workspace.models import Role
+
+_LATEST = 5
 
 
 @portal.get("/projects/<project_id>/<mode:mode>")
@@ -19,8 +23,10 @@ from licenzy.workspace.models import Role
 def overview(side: Side) -> ResponseReturnValue:
     """The state of this side at a glance."""
     with runtime().database.read() as db:
-        facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
-        counted = counts(db, project_id=side.project_id, mode=side.mode)
+        facts = setup_facts(db, **side.scope, now=runtime().clock())
+        counted = counts(db, **side.scope)
+        attempts = latest_attempts(db, **side.scope, limit=_LATEST)
+        events = events_page(db, **side.scope).rows[:_LATEST]
     listed = steps(facts)
     return show(
         "overview/page.html",
@@ -30,4 +36,7 @@ def overview(side: Side) -> ResponseReturnValue:
         done=done_count(listed),
         findings=findings(facts),
         counts=counted,
+        attempts=attempts,
+        events=events,
+        last_call=max((key.last_used_at for key in facts.keys if key.last_used_at), default=None),
     )

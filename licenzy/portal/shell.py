@@ -33,6 +33,8 @@ class Entry:
 NAVIGATION = (
     Entry("portal.overview", "Overview", "home"),
     Entry("portal.setup", "Set-up", "checklist"),
+    Entry("portal.customers", "Customers", "users"),
+    Entry("portal.events", "Stripe events", "bolt"),
     Entry("portal.products", "Products", "package"),
     Entry("portal.api_keys", "API keys", "key"),
     Entry("portal.connection", "Stripe connection", "plug-connected"),

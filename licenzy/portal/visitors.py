@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, request, session
-from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
+from flask.sessions import NullSession, SecureCookieSession, SecureCookieSessionInterface
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
 from licenzy.runtime import runtime
@@ -46,8 +46,12 @@ class Visitor(UserMixin):  # type: ignore[misc]  # flask_login carries no types.
 class PortalSessions(SecureCookieSessionInterface):
     """Cookies for the portal alone: `/v1` neither reads nor sets any, and does not pay for looking."""
 
+    _none = NullSession()
+
     def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
-        return None if request.path.startswith("/v1/") else super().open_session(app, request)
+        if request.environ["PATH_INFO"].startswith("/v1/"):
+            return self._none
+        return super().open_session(app, request)
 
 
 def keep_sessions(app: Flask, settings: Settings) -> None:

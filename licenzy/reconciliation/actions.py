@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlalchemy import func, or_
+from sqlmodel import Session, col, select, update
 
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.actions import access
 from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
+from licenzy.db.upsert import insert_unless_there
 from licenzy.entitlements.actions import Change
 from licenzy.entitlements.queries import purchase_of
 from licenzy.kit.clock import Clock, rfc3339
@@ -25,6 +27,10 @@ from licenzy.stripe_events.reading import Found, record_snapshot, session_found,
 from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.shapes import read_event
+
+EVERY = timedelta(hours=1)
+LEASE = timedelta(minutes=15)
+"""After a walk that failed, or died, this long passes before the next try."""
 
 EVENTS_KEPT = timedelta(days=30)
 """Stripe lists events of the last 30 days only."""
@@ -77,10 +83,38 @@ def reconcile(
     newest = walk.events(_start(last, since, began))
     if full:
         walk.subscriptions()
-        walk.sessions(since or began - EVENTS_KEPT)
+        walk.sessions()
     with database.write() as db:
         _remember(db, connection, last, newest, report, began)
     return report
+
+
+def claim_due(db: Session, *, now: datetime) -> Connection | None:
+    """The connection whose hourly walk is due longest, of any project, under a lease; for the worker."""
+    last = col(Reconciliation.ran_at)
+    found = db.exec(
+        select(Connection)
+        .outerjoin(Reconciliation, col(Reconciliation.connection_id) == Connection.id)
+        .where(
+            col(Connection.key_sealed).is_not(None),
+            func.coalesce(last, Connection.created_at) <= now - EVERY,
+            or_(col(Reconciliation.leased_until).is_(None), col(Reconciliation.leased_until) <= now),
+        )
+        .order_by(func.coalesce(last, Connection.created_at))
+        .limit(1)
+    ).first()
+    if found is None:
+        return None
+    insert_unless_there(db, Reconciliation, {"connection_id": found.id, "report": {}})
+    taken = db.exec(
+        update(Reconciliation)
+        .where(
+            col(Reconciliation.connection_id) == found.id,
+            or_(col(Reconciliation.leased_until).is_(None), col(Reconciliation.leased_until) <= now),
+        )
+        .values(leased_until=now + LEASE)
+    )
+    return found if taken.rowcount == 1 else None
 
 
 @dataclass(slots=True)
@@ -116,26 +150,26 @@ class _Walk:
                 self.report.subscriptions_seen += 1
                 self._compare(subscription_found(obj), obj, as_of)
 
-    def sessions(self, since: datetime) -> None:
-        """Compare the sessions of attempts that have not ended."""
+    def sessions(self) -> None:
+        """Compare the sessions of attempts that may have ended unnoticed."""
         with self.database.read() as db:
-            waiting = _unsettled_sessions(db, self.connection, since)
+            waiting = _unsettled_attempts(db, self.connection)
+        if not waiting:
+            return
         as_of = self.now_at_stripe
-        for obj in self._sessions_of(waiting, since):
-            found = session_found(obj)
-            self.report.sessions_seen += 1
-            if found is not None:
-                self._compare(found, obj, as_of)
-
-    def _sessions_of(self, waiting: set[str], since: datetime) -> Iterator[Mapping[str, Any]]:
-        for page in self.gateway.sessions(self.at, created_from=int(since.timestamp())) if waiting else ():
+        oldest = min(attempt.created_at for attempt in waiting) - _OVERLAP
+        ours = {name for each in waiting for name in (each.id, each.stripe_checkout_session_id)}
+        for page in self.gateway.sessions(self.at, created_from=int(oldest.timestamp())):
             for obj in page:
-                if obj["id"] in waiting or (obj.get("metadata") or {}).get("licenzy_attempt") in waiting:
-                    yield obj
+                named = (obj.get("metadata") or {}).get("licenzy_attempt")
+                if obj["id"] in ours or named in ours:
+                    self.report.sessions_seen += 1
+                    self._compare(session_found(obj), obj, as_of)
 
     def _feed(self, raw: Mapping[str, Any]) -> None:
         event = read_event(raw)
-        body = json.dumps(raw, ensure_ascii=False, separators=(",", ":")).encode()
+        # The library reads Stripe's decimal strings as Decimal; as text they are what Stripe sent.
+        body = json.dumps(raw, ensure_ascii=False, separators=(",", ":"), default=str).encode()
         with self.database.write() as db:
             row = receive(
                 db, connection=self.connection, event=event, body=body, now=self.clock(), signed=False
@@ -145,7 +179,9 @@ class _Walk:
                 self.report.differences += row.changes
             self.report.failed += row.status is EventStatus.FAILED
 
-    def _compare(self, found: Found, obj: Mapping[str, Any], as_of: datetime) -> None:
+    def _compare(self, found: Found | None, obj: Mapping[str, Any], as_of: datetime) -> None:
+        if found is None:
+            return
         with self.database.write() as db:
             scope: dict[str, Any] = {
                 "project_id": self.connection.project_id,
@@ -169,18 +205,19 @@ def _start(last: Reconciliation | None, since: datetime | None, began: datetime)
     return max(last.reconciled_to - _OVERLAP, oldest)
 
 
-def _unsettled_sessions(db: Session, connection: Connection, since: datetime) -> set[str]:
-    """The sessions of attempts that may have ended unnoticed; the attempt's id where no session is known."""
-    rows = db.exec(
-        select(CheckoutAttempt.id, CheckoutAttempt.stripe_checkout_session_id).where(
-            CheckoutAttempt.connection_id == connection.id,
-            col(CheckoutAttempt.status).in_(
-                [AttemptStatus.CREATED, AttemptStatus.OPEN, AttemptStatus.PROCESSING]
-            ),
-            col(CheckoutAttempt.created_at) >= since,
+def _unsettled_attempts(db: Session, connection: Connection) -> list[CheckoutAttempt]:
+    return list(
+        db.exec(
+            select(CheckoutAttempt).where(
+                CheckoutAttempt.connection_id == connection.id,
+                CheckoutAttempt.project_id == connection.project_id,
+                CheckoutAttempt.mode == connection.mode,
+                col(CheckoutAttempt.status).in_(
+                    [AttemptStatus.CREATED, AttemptStatus.OPEN, AttemptStatus.PROCESSING]
+                ),
+            )
         )
     )
-    return {session_id or attempt_id for attempt_id, session_id in rows}
 
 
 def _remember(
@@ -193,8 +230,9 @@ def _remember(
 ) -> None:
     row = db.get(Reconciliation, connection.id)
     if row is None:
-        row = Reconciliation(connection_id=connection.id, ran_at=began, report={})
+        row = Reconciliation(connection_id=connection.id)
         db.add(row)
+    row.leased_until = None
     row.last_event_id = newest or (last.last_event_id if last else None)
     row.reconciled_to, row.ran_at, row.report = began, began, asdict(report)
     db.flush()

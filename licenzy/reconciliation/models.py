@@ -22,5 +22,8 @@ class Reconciliation(Table, table=True):
     """The newest event that was walked; the next walk begins behind it."""
     reconciled_to: datetime | None = Field(default=None, sa_type=Instant)
     """Stripe's time up to which everything is known to have been seen."""
-    ran_at: datetime = Field(sa_type=Instant)
-    report: dict[str, Any] = Field(sa_type=JSON)
+    ran_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When the last successful walk began."""
+    leased_until: datetime | None = Field(default=None, sa_type=Instant)
+    """While one worker walks, the others leave the account alone."""
+    report: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)

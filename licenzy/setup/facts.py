@@ -100,6 +100,7 @@ class JourneyFacts:
     """Why the check says no, as `decide` words it."""
     last_event_at: datetime | None
     """When any event last arrived on the connection since the attempt was made."""
+    subject_id: str | None = None
 
     @property
     def granted(self) -> bool:

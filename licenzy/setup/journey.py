@@ -59,11 +59,12 @@ def timeline(journey: JourneyFacts, connection: ConnectionFacts | None, now: dat
     """The five lines of a purchase, and the likely cause once it has stood still for `PATIENCE`."""
     complete = journey.granted and journey.allowed
     failed = journey.status is AttemptStatus.FAILED and not journey.granted
+    ended = journey.granted and not journey.allowed  # Refunded, expired: waiting brings it no further.
     ticks = _ticks(journey, connection)
-    if failed:
+    if failed or ended:
         ticks = _with_failure(ticks)
     cause = None if complete else _cause(journey, connection, now)
-    return Timeline(ticks=ticks, cause=cause, complete=complete, over=complete or failed)
+    return Timeline(ticks=ticks, cause=cause, complete=complete, over=complete or failed or ended)
 
 
 def _ticks(journey: JourneyFacts, connection: ConnectionFacts | None) -> tuple[Tick, ...]:
@@ -177,12 +178,15 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
             "event_failed",
             f"The event arrived, but applying it failed{said}",
             "It is stored safely and tried again by itself.",
+            "portal.events",
         )
     if journey.granted:
+        refusal = (journey.refusal or "unknown").replace("_", " ")
         return Cause(
             "not_available",
-            f"The entitlement was granted, but the check says no now: {journey.refusal or 'unknown'}.",
-            "Start a new purchase to see the check turn true.",
+            f"The entitlement was granted, but the check says no now: {refusal}.",
+            "The customer’s page tells what they hold. Start a new purchase to see the check turn true.",
+            "portal.customers",
         )
     if journey.status is AttemptStatus.PROCESSING:
         return Cause(

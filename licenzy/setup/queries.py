@@ -28,7 +28,7 @@ from licenzy.setup.facts import (
     ProductFacts,
     SetupFacts,
 )
-from licenzy.stripe_events.models import StripeEvent
+from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.subjects.models import Subject
 
 
@@ -68,6 +68,8 @@ class Counts:
     attempts: int
     entitlements: int
     events: int
+    failed_events: int
+    """Events that could not be applied so far."""
 
 
 def counts(db: Session, *, project_id: str, mode: Mode) -> Counts:
@@ -83,6 +85,7 @@ def counts(db: Session, *, project_id: str, mode: Mode) -> Counts:
         attempts=count(CheckoutAttempt),
         entitlements=count(Entitlement),
         events=count(StripeEvent),
+        failed_events=count(StripeEvent, col(StripeEvent.status) == EventStatus.FAILED),
     )
 
 
@@ -137,6 +140,7 @@ def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> Journey
     subject = db.get_one(Subject, attempt.subject_id)
     entitlement = _entitlement_of(db, attempt)
     decision = decide_for(db, project_id=project_id, mode=mode, subject_id=subject.id, now=now)
+    event = _event_of(db, attempt, first=entitlement is not None)
     return JourneyFacts(
         attempt_id=attempt.id,
         subject_ref=subject.subject_ref,
@@ -147,32 +151,45 @@ def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> Journey
         session_id=attempt.stripe_checkout_session_id,
         checkout_url=attempt.checkout_url,
         expires_at=attempt.expires_at,
-        event=_event_of(db, attempt),
+        event=event,
         entitlement_id=entitlement.id if entitlement else None,
-        granted_at=entitlement.created_at if entitlement else None,
+        granted_at=_granted_at(entitlement, event),
         allowed=decision.allowed,
         refusal=decision.reason,
         last_event_at=_last_event_at(db, attempt),
+        subject_id=subject.id,
     )
 
 
-def _event_of(db: Session, attempt: CheckoutAttempt) -> EventFacts | None:
-    """The newest event about the attempt's session."""
-    if attempt.stripe_checkout_session_id is None:
-        return None
+def _event_of(db: Session, attempt: CheckoutAttempt, *, first: bool) -> EventFacts | None:
+    """The event that tells of the attempt: the newest about its session, while that granted nothing.
+
+    Once it did, the `first` about the session or its subscription, whose own events come earlier.
+    """
+    about = [attempt.stripe_checkout_session_id]
+    if first:
+        about.append(attempt.stripe_subscription_id)
+    arrival = col(StripeEvent.sequence)
     event = db.exec(
         select(StripeEvent)
         .where(
             StripeEvent.project_id == attempt.project_id,
             StripeEvent.mode == attempt.mode,
-            StripeEvent.object_id == attempt.stripe_checkout_session_id,
+            col(StripeEvent.object_id).in_([object_id for object_id in about if object_id]),
         )
-        .order_by(col(StripeEvent.sequence).desc())
+        .order_by(arrival if first else arrival.desc())
         .limit(1)
     ).first()
     if event is None:
         return None
     return EventFacts(event.event_id, event.type, event.status, event.note, event.received_at)
+
+
+def _granted_at(entitlement: Entitlement | None, event: EventFacts | None) -> datetime | None:
+    """When we granted it: an entitlement counts from the payment at Stripe, which we heard of later."""
+    if entitlement is None:
+        return None
+    return max(entitlement.created_at, event.received_at) if event else entitlement.created_at
 
 
 def _entitlement_of(db: Session, attempt: CheckoutAttempt) -> Entitlement | None:

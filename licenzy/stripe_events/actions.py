@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session
 
-from licenzy.connections.actions import note_signed_event
+from licenzy.connections.actions import follow_clock, note_signed_event
 from licenzy.connections.models import Connection
+from licenzy.connections.rules import CLOCK_MOVED
 from licenzy.db.upsert import insert_unless_there
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import InvalidEvent
@@ -55,6 +56,8 @@ def receive(
     stale = connection.proven_at is None or now - connection.proven_at > _PROOF_IS_FRESH
     if signed and stale:
         note_signed_event(db, connection_id=connection.id, event_id=event.id, now=now)
+    if fresh and event.type == CLOCK_MOVED and isinstance(event.object.get("frozen_time"), int):
+        follow_clock(db, connection_id=connection.id, now_there=event.object["frozen_time"], now=now)
     if row.status in {EventStatus.RECEIVED, EventStatus.FAILED}:
         apply_stored(db, row, event=event, now=now)
     db.flush()

@@ -16,10 +16,11 @@ from licenzy.checkout.actions import settle_attempt
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id, attempt_of_session, attempt_of_subscription
 from licenzy.entitlements.actions import Change, lock_purchase, project_purchase, record_fact
-from licenzy.entitlements.links import link_payments, payment_refs, purchase_behind
+from licenzy.entitlements.links import await_purchase, link_payments, payment_refs, purchase_behind
 from licenzy.entitlements.models import FactSource, Purchase
 from licenzy.entitlements.projected import SETTLED
 from licenzy.entitlements.queries import facts_of
+from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.settling import request_read
 from licenzy.stripe_gateway.shapes import Event, Reading, read_object
@@ -69,7 +70,7 @@ def apply_event(db: Session, origin: Origin, event: Event, *, now: datetime) -> 
         return Applied(EventStatus.IGNORED, _UNTRACKED.get(reading.kind, _UNTRACKED["payment"]))
     if key.startswith("sub_") and reading.kind in {"subscription", "invoice", "session"}:
         request_read(db, object_id=key, connection_id=origin.connection_id, now=now, **origin.scope)
-    return Applied(EventStatus.APPLIED, None, changes)
+    return Applied(EventStatus.APPLIED, _remark(reading), changes)
 
 
 def apply_reading(
@@ -82,7 +83,7 @@ def apply_reading(
     _add_what_was_sold(db, origin, reading, attempt)
     _record(db, origin, reading, now, purchase_key=key)
     link_payments(db, refs=_taught(reading), purchase_key=key, **origin.scope)
-    if attempt is not None and reading.kind == "session":
+    if attempt is not None and reading.kind in {"session", "subscription"}:
         _settle(db, origin, purchase, attempt, reading, now)
     return purchase, project_purchase(db, purchase, now=now)
 
@@ -93,6 +94,16 @@ _UNTRACKED = {
     "invoice": "The invoice's subscription was not sold through Licenzy.",
     "payment": "The payment was not made through Licenzy.",
 }
+
+
+def _remark(reading: Reading) -> str | None:
+    """What an operator should know of an event although it was applied."""
+    if reading.kind != "subscription":
+        return None
+    if reading.data["status"] not in KNOWN_STATUSES:
+        return f"The status {reading.data['status'][:40]} is unknown: the last known state stands."
+    unmapped = [item["price"] for item in reading.data["items"] if item["sold"] is None]
+    return f"No product is mapped to {', '.join(unmapped)}." if unmapped else None
 
 
 def _purchase_key(db: Session, origin: Origin, reading: Reading) -> str | None:
@@ -107,21 +118,32 @@ def _purchase_key(db: Session, origin: Origin, reading: Reading) -> str | None:
         return str(data["subscription"]) if data["subscription"] else reading.object_id
     if reading.kind == "invoice":
         return str(data["subscription"]) if data["subscription"] else None
-    return purchase_behind(db, refs=payment_refs(data), **origin.scope)
+    refs, awaited = payment_refs(data), _awaited_payment(reading)
+    known = purchase_behind(db, refs=refs, **origin.scope)
+    if known is None and awaited is not None and not await_purchase(db, ref=awaited, **origin.scope):
+        return purchase_behind(db, refs=refs, **origin.scope)
+    return known
+
+
+def _awaited_payment(reading: Reading) -> str | None:
+    """What will tell the purchase of a payment; none where it names nothing.
+
+    An invoice payment waits for its invoice, which tells the subscription but names no payment.
+    """
+    data = reading.data
+    ref = data["invoice"] if reading.kind == "invoice_payment" else data["payment_intent"] or data["charge"]
+    return ref if isinstance(ref, str) else None
 
 
 def _wait(db: Session, origin: Origin, reading: Reading, now: datetime) -> Applied:
     """Keep a fact whose purchase is not known yet; a settling read of its payment finds it."""
     if reading.kind == "invoice":
         return Applied(EventStatus.IGNORED, "The invoice belongs to no subscription.")
-    data = reading.data
-    # An invoice payment waits for its invoice, which tells the subscription but names no payment.
-    of_invoice = reading.kind == "invoice_payment"
-    ref = data["invoice"] if of_invoice else data["payment_intent"] or data["charge"]
+    ref = _awaited_payment(reading)
     if ref is None:
         return Applied(EventStatus.IGNORED, "It names no payment.")
     _record(db, origin, reading, now, waiting_for=ref)
-    if not of_invoice:
+    if reading.kind != "invoice_payment":
         request_read(db, object_id=ref, connection_id=origin.connection_id, now=now, **origin.scope)
     return Applied(EventStatus.APPLIED, "Kept until the purchase of its payment is known.")
 
@@ -214,17 +236,18 @@ def _settle(
     now: datetime,
 ) -> None:
     facts = facts_of(db, purchase_key=purchase.key, **origin.scope)
-    told = [fact for fact in facts if fact.object_id == reading.object_id and fact.kind == "session"]
+    told = [fact for fact in facts if fact.kind == "session"]
     settle_attempt(
         db,
         attempt_id=attempt.id,
-        session_id=reading.object_id,
+        session_id=told[0].object_id if told else None,
         sessions=[fact.data for fact in told],
+        never_paid=any(f.kind == "subscription" and f.data["status"] == "incomplete_expired" for f in facts),
         paid_at=min((f.occurred_at for f in told if f.data["payment_status"] in SETTLED), default=None),
         now=now,
         **origin.scope,
     )
-    if reading.data["status"] == "complete":
+    if reading.kind == "session" and reading.data["status"] == "complete":
         link_customer(
             db,
             subject_id=attempt.subject_id,

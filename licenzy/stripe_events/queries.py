@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
+from licenzy.connections.models import Connection
+from licenzy.db.paging import NEWEST, Page, Place, read_page
+from licenzy.entitlements.models import Fact, Purchase
 from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.subjects.models import Subject
 
 
 def lock_event(db: Session, *, connection_id: str, event_id: str) -> StripeEvent:
@@ -47,3 +53,88 @@ def due_event(db: Session, *, now: datetime) -> StripeEvent | None:
         .limit(1)
         .with_for_update(skip_locked=True)
     ).first()
+
+
+def events_page(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode,
+    status: EventStatus | None = None,
+    object_id: str | None = None,
+    place: Place = NEWEST,
+) -> Page[StripeEvent]:
+    """The events of one side, the last to arrive first; of one status or about one object when asked."""
+    statement = select(StripeEvent).where(StripeEvent.project_id == project_id, StripeEvent.mode == mode)
+    if status is not None:
+        statement = statement.where(StripeEvent.status == status)
+    if object_id is not None:
+        statement = statement.where(StripeEvent.object_id == object_id)
+    return read_page(db, statement, col(StripeEvent.sequence), place)
+
+
+def event_by_id(db: Session, *, project_id: str, mode: Mode, event_id: str) -> StripeEvent | None:
+    """The event with Stripe's own id, of this project and mode."""
+    return db.exec(
+        select(StripeEvent)
+        .where(
+            StripeEvent.project_id == project_id,
+            StripeEvent.mode == mode,
+            col(StripeEvent.connection_id).in_(_connections(project_id, mode)),
+            StripeEvent.event_id == event_id,
+        )
+        .order_by(col(StripeEvent.sequence).desc())
+        .limit(1)
+    ).first()
+
+
+def subjects_behind(
+    db: Session, *, project_id: str, mode: Mode, event_ids: Sequence[str]
+) -> dict[str, Subject]:
+    """Whom these events concern, by event id; those that told of nobody known are left out."""
+    found = db.exec(
+        select(Fact.source_id, Subject)
+        .join(
+            Purchase,
+            (col(Purchase.project_id) == Fact.project_id)
+            & (col(Purchase.mode) == Fact.mode)
+            & (col(Purchase.key) == Fact.purchase_key),
+        )
+        .join(Subject, col(Subject.id) == Purchase.subject_id)
+        .where(Fact.project_id == project_id, Fact.mode == mode, col(Fact.source_id).in_(event_ids))
+    )
+    return dict(found.all())
+
+
+def events_of_subject(
+    db: Session, *, project_id: str, mode: Mode, subject_id: str, limit: int
+) -> list[StripeEvent]:
+    """The last events that told of what a subject bought, newest first."""
+    told = (
+        select(Fact.source_id)
+        .join(
+            Purchase,
+            (col(Purchase.project_id) == Fact.project_id)
+            & (col(Purchase.mode) == Fact.mode)
+            & (col(Purchase.key) == Fact.purchase_key),
+        )
+        .where(Purchase.project_id == project_id, Purchase.mode == mode, Purchase.subject_id == subject_id)
+    )
+    return list(
+        db.exec(
+            select(StripeEvent)
+            .where(
+                StripeEvent.project_id == project_id,
+                StripeEvent.mode == mode,
+                col(StripeEvent.connection_id).in_(_connections(project_id, mode)),
+                col(StripeEvent.event_id).in_(told),
+            )
+            .order_by(col(StripeEvent.sequence).desc())
+            .limit(limit)
+        )
+    )
+
+
+def _connections(project_id: str, mode: Mode) -> SelectOfScalar[str]:
+    """An event is found by its id within its connection: naming that too lets the index do it."""
+    return select(Connection.id).where(Connection.project_id == project_id, Connection.mode == mode)

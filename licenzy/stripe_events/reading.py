@@ -20,7 +20,7 @@ from licenzy.errors import LicenzyError
 from licenzy.kit.clock import Clock, from_unix
 from licenzy.kit.seal import Seal
 from licenzy.stripe_events.apply import Origin, apply_reading
-from licenzy.stripe_events.settling import Claim, claim_due_read, read_done, read_failed
+from licenzy.stripe_events.settling import Claim, claim_due_read, last_told_at, read_done, read_failed
 from licenzy.stripe_gateway import shapes
 from licenzy.stripe_gateway.client import StripeGateway
 from licenzy.stripe_gateway.shapes import Reading
@@ -46,6 +46,7 @@ def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock
     """
     with database.write() as db:
         claim = claim_due_read(db, now=clock())
+        told = last_told_at(db, claim) if claim is not None else None
     if claim is None:
         return False
     began = clock()
@@ -60,6 +61,9 @@ def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock
             read_failed(db, claim, problem=problem.message, give_up=unknown, now=clock())
         return True
     as_of = began + timedelta(seconds=connection.clock_offset_seconds)
+    if told is not None:
+        # Stripe's clock may be ahead of ours, and what it told before the read is covered by it.
+        as_of = max(as_of, told)
     with database.write() as db:
         if found is not None:
             record_snapshot(db, claim, found, as_of=as_of, now=clock())

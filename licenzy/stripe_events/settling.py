@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import or_
+from sqlalchemy import func, or_
 from sqlmodel import Session, col, select, update
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.upsert import insert_unless_there
+from licenzy.entitlements.models import Fact, FactSource
 from licenzy.stripe_events.models import SettlingRead
 
 SETTLE_AFTER = timedelta(seconds=2)
@@ -75,6 +76,19 @@ def claim_due_read(db: Session, *, now: datetime) -> Claim | None:
     row.leased_until = now + LEASE
     db.flush()
     return Claim(row.project_id, row.mode, row.connection_id, row.object_id, row.requests, row.snapshot + 1)
+
+
+def last_told_at(db: Session, claim: Claim) -> datetime | None:
+    """The latest instant of which an event has told so far about a claimed subscription."""
+    return db.exec(
+        select(func.max(Fact.occurred_at)).where(
+            Fact.project_id == claim.project_id,
+            Fact.mode == claim.mode,
+            Fact.purchase_key == claim.object_id,
+            Fact.kind == "subscription",
+            col(Fact.source) == FactSource.EVENT,
+        )
+    ).one()
 
 
 def claim_now(db: Session, *, project_id: str, mode: Mode, connection_id: str, object_id: str) -> Claim:

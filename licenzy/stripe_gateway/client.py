@@ -277,7 +277,11 @@ class _DeadlineSession(requests.Session):
         if left <= 0:
             raise requests.Timeout("the call's deadline has passed")
         kwargs["timeout"] = (min(_CONNECT_SECONDS, left), min(_READ_SECONDS, left))
-        return super().request(*args, **kwargs)
+        try:
+            return super().request(*args, **kwargs)
+        except requests.exceptions.ChunkedEncodingError as broken:
+            # An answer that broke off; the library tries again only for a connection that did.
+            raise requests.ConnectionError("the answer broke off") from broken
 
 
 _clock = threading.local()

@@ -15,6 +15,9 @@ from typing import Any
 
 from licenzy.kit.clock import from_unix
 
+_LAST_SECOND = 253402300799  # of the year 9999
+_LAST_INSTANT = 250_000_000_000  # Leaves room for what is added to an instant: slack, grace, a pass.
+
 
 class NotAnEvent(ValueError):
     """The signed object is not a v1 snapshot event."""
@@ -69,7 +72,7 @@ def read_event(value: Mapping[str, Any]) -> Event:
         or not 1 <= len(value["id"]) <= 255
         or not 1 <= len(value["type"]) <= 255
         or not isinstance(created, int)
-        or not 0 <= created <= 253402300799
+        or not 0 <= created <= _LAST_SECOND
         or not isinstance(value.get("livemode"), bool)
     ):
         raise NotAnEvent
@@ -122,7 +125,7 @@ def session(obj: Mapping[str, Any]) -> dict[str, Any]:
         "invoice": _id(obj.get("invoice")),
         "customer": _id(obj.get("customer")),
         "email": details.get("email") or obj.get("customer_email"),
-        "amount_total": obj.get("amount_total"),
+        "amount_total": _whole(obj, "amount_total"),
         "currency": obj.get("currency"),
         "attempt": metadata.get("licenzy_attempt"),
     }
@@ -136,12 +139,12 @@ def subscription(obj: Mapping[str, Any]) -> dict[str, Any]:
         "status": _word(obj, "status"),
         "customer": _id(obj.get("customer")),
         "items": _items(obj),
-        "cancel_at": obj.get("cancel_at"),
+        "cancel_at": _seconds(obj, "cancel_at"),
         "cancel_at_period_end": bool(obj.get("cancel_at_period_end")),
-        "canceled_at": obj.get("canceled_at"),
-        "ended_at": obj.get("ended_at"),
-        "trial_end": obj.get("trial_end"),
-        "started_at": obj.get("start_date") or obj.get("created"),
+        "canceled_at": _seconds(obj, "canceled_at"),
+        "ended_at": _seconds(obj, "ended_at"),
+        "trial_end": _seconds(obj, "trial_end"),
+        "started_at": _seconds(obj, "start_date") or _seconds(obj, "created"),
         "pause": pause.get("behavior"),
         "latest_invoice": _id(obj.get("latest_invoice")),
         "attempt": metadata.get("licenzy_attempt"),
@@ -158,8 +161,8 @@ def invoice(obj: Mapping[str, Any]) -> dict[str, Any]:
         "subscription": subscription_id or _subscription_of_lines(obj),
         "status": obj.get("status"),
         "billing_reason": obj.get("billing_reason"),
-        "amount_due": obj.get("amount_due"),
-        "amount_paid": obj.get("amount_paid"),
+        "amount_due": _whole(obj, "amount_due"),
+        "amount_paid": _whole(obj, "amount_paid"),
         "currency": obj.get("currency"),
         "customer": _id(obj.get("customer")),
         "payment_intent": _id(obj.get("payment_intent")),
@@ -222,9 +225,9 @@ def _items(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
             "id": item.get("id"),
             # `plan` alone is what API versions before 2019 sent; its id is the price's id.
             "price": _id(item.get("price")) or _id(item.get("plan")),
-            "quantity": item.get("quantity") or 1,
-            "period_start": item.get("current_period_start") or obj.get("current_period_start"),
-            "period_end": item.get("current_period_end") or obj.get("current_period_end"),
+            "quantity": _whole(item, "quantity") or 1,
+            "period_start": _seconds(item, "current_period_start") or _seconds(obj, "current_period_start"),
+            "period_end": _seconds(item, "current_period_end") or _seconds(obj, "current_period_end"),
         }
         for item in items
     ]
@@ -262,7 +265,8 @@ def _subscription_of_lines(obj: Mapping[str, Any]) -> str | None:
 
 def _period_end_of_lines(obj: Mapping[str, Any]) -> int | None:
     ends = [_mapping(line.get("period")).get("end") for line in _lines(obj)]
-    return max((end for end in ends if isinstance(end, int)), default=None)
+    known = (end for end in ends if isinstance(end, int) and 0 < end <= _LAST_INSTANT)
+    return max(known, default=None)
 
 
 def _lines(obj: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -282,9 +286,25 @@ def _id(value: Any) -> str | None:
 
 
 def _amount(obj: Mapping[str, Any], name: str) -> int:
-    value = obj.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
+    value = _whole(obj, name)
+    if value is None:
         raise Unreadable(f"{name} is missing")
+    return value
+
+
+def _whole(obj: Mapping[str, Any], name: str) -> int | None:
+    """A whole number, or none. A fact must not hold what the projection cannot reckon with."""
+    value = obj.get(name)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise Unreadable(f"{name} is no whole number")
+
+
+def _seconds(obj: Mapping[str, Any], name: str) -> int | None:
+    """An instant in Unix seconds that a date can be made of, or none."""
+    value = _whole(obj, name)
+    if value is not None and not 0 <= value <= _LAST_INSTANT:
+        raise Unreadable(f"{name} is no instant")
     return value
 
 

@@ -60,6 +60,8 @@ def _translate(error: stripe.StripeError) -> errors.LicenzyError:
         return errors.StripeUnavailable("Stripe asks for fewer calls right now.", extra=extra)
     if error.http_status is not None and error.http_status >= 500:
         return errors.StripeUnavailable("Stripe answered with an error of its own.", extra=extra)
+    if error.error is None:
+        return errors.StripeError("What answered is not Stripe's API.", extra=extra)
     message = f"Stripe refused the call: {_said(error)}"
     if error.code == "resource_missing":
         return StripeObjectMissing(message, extra=extra)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, or_, select
 
 from licenzy.alignment.modes import Mode
+from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.subjects.models import Subject
 
 
@@ -24,3 +25,22 @@ def subject_by_id(db: Session, *, project_id: str, mode: Mode, subject_id: str) 
             Subject.project_id == project_id, Subject.mode == mode, Subject.id == subject_id
         )
     ).first()
+
+
+def subjects_page(
+    db: Session, *, project_id: str, mode: Mode, search: str = "", place: Place = NEWEST
+) -> Page[Subject]:
+    """The subjects of one side, newest first.
+
+    `search` is a part of the ref or of the e-mail address, whatever the case, or a whole Stripe customer id.
+    """
+    statement = select(Subject).where(Subject.project_id == project_id, Subject.mode == mode)
+    if search:
+        statement = statement.where(
+            or_(
+                col(Subject.subject_ref).icontains(search, autoescape=True),
+                col(Subject.email).icontains(search, autoescape=True),
+                Subject.stripe_customer_id == search,
+            )
+        )
+    return read_page(db, statement, col(Subject.id), place)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from licenzy.reconciliation.actions import claim_due, reconcile
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.actions import apply_due_event
 from licenzy.stripe_events.reading import settle_next
@@ -52,7 +53,27 @@ def _settle(parts: Runtime) -> int:
     return _MOST_IN_A_ROW
 
 
+def _reconcile(parts: Runtime) -> int:
+    """The hourly light walk of one account: its events since the last one."""
+    with parts.database.write() as db:
+        connection = claim_due(db, now=parts.clock())
+    if connection is None:
+        return 0
+    report = reconcile(
+        parts.database,
+        parts.gateway,
+        parts.seal,
+        connection=connection,
+        clock=parts.clock,
+        full=False,
+    )
+    if report.healed:
+        _log.warning("reconciliation of %s healed %d", connection.id, report.healed)
+    return 1
+
+
 _JOBS: tuple[tuple[str, Callable[[Runtime], int]], ...] = (
     ("apply due events", _apply_due_events),
     ("settle", _settle),
+    ("reconcile", _reconcile),
 )

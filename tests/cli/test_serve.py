@@ -131,6 +131,8 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(serve: Callable[..., S
 
     memory = memory_of(served.process.pid)
     assert memory.peak < MEMORY_MIB, memory
+    too_much = httpx.get(f"{seeded['base_url']}/healthz", headers={"X-Much": "a" * 65_536}, timeout=10)
+    assert too_much.status_code == 431
     children = served.children()
     assert len(children) >= 5
     began = time.monotonic()

@@ -15,6 +15,7 @@ from licenzy.db import migrate
 from licenzy.db.engine import make_engine
 from licenzy.db.tables import metadata
 from licenzy.db.unit_of_work import Database
+from licenzy.errors import DatabaseUnavailable
 from licenzy.factory import load_models
 
 
@@ -47,6 +48,32 @@ def test_upgrading_twice_changes_nothing(empty_engine: Engine) -> None:
     migrate.upgrade(empty_engine)
     migrate.upgrade(empty_engine)
     assert migrate.is_current(empty_engine)
+
+
+def test_a_damaged_file_is_told_in_one_sentence(tmp_path: Path) -> None:
+    file = tmp_path / "damaged.sqlite3"
+    file.write_bytes(b"no database" * 1000)
+    engine = make_engine(f"sqlite:///{file}")
+    for verb in (migrate.upgrade, migrate.is_current):
+        with pytest.raises(DatabaseUnavailable, match="cannot be opened"):
+            verb(engine)
+    engine.dispose()
+
+
+def test_a_lost_file_is_not_taken_for_a_first_run(tmp_path: Path) -> None:
+    file = tmp_path / "lost.sqlite3"
+    engine = make_engine(f"sqlite:///{file}")
+    migrate.upgrade(engine)
+    migrate.upgrade(engine)
+    engine.dispose()
+    file.unlink()
+    with pytest.raises(DatabaseUnavailable, match="is missing"):
+        migrate.upgrade(engine)
+    assert not file.exists()
+    (tmp_path / "lost.sqlite3.made").unlink()
+    migrate.upgrade(engine)
+    assert migrate.is_current(engine)
+    engine.dispose()
 
 
 def test_a_migration_that_breaks_leaves_nothing_behind(

@@ -45,7 +45,7 @@ def test_claiming_signs_the_owner_in_and_closes_the_link(client: FlaskClient, ru
     assert again.status_code == 404
 
 
-@pytest.mark.parametrize("token", ["x", "%F0%9F%90%9D", "%00", "a" * 43])
+@pytest.mark.parametrize("token", ["x", "%F0%9F%90%9D", "a" * 43])
 def test_another_token_is_refused(client: FlaskClient, database: Database, token: str) -> None:
     data = {**OWNER, "csrf_token": csrf_token(client)}
     assert client.get(f"/claim/{token}").status_code == 403
@@ -218,7 +218,6 @@ AWAY = [
     ":80",
     "?next=//evil.example",
     "#//evil.example",
-    "/\x00/evil.example",
     "/\x7f/evil.example",
     "/\u2028/evil.example",
     "／／evil.example",

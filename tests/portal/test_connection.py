@@ -38,7 +38,7 @@ def test_a_refused_key_is_said_on_the_page_it_was_pasted_on_and_never_repeated(
     assert answer.status_code == 422
     assert "field-error" in answer.text
     assert pasted not in answer.text
-    assert ("Step 1 of 6" in answer.text) is (page == "/setup/connect")
+    assert ("Step 1 of 5" in answer.text) is (page == "/setup/connect")
 
 
 def test_htmx_gets_the_form_alone(pages: SidePages) -> None:

@@ -88,8 +88,6 @@ def test_markdown_becomes_safe_html(client: FlaskClient) -> None:
         "decisions/0001-inner",
         "decisions%2f0001-inner",
         "0001-inner",
-        "%00",
-        "second%00",
         "/etc/passwd",
         "%2fetc%2fpasswd",
         "SECOND",

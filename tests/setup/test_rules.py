@@ -150,7 +150,7 @@ def ticks(journey: JourneyFacts, connection: ConnectionFacts | None = SECRET) ->
         ),
         (OPEN, "done current waiting waiting waiting"),
         (replace(OPEN, event=EVENT), "done done done current waiting"),
-        (replace(GRANTED, allowed=False), "done done done done current"),
+        (replace(GRANTED, allowed=False), "done done done done failed"),
         (GRANTED, "done done done done done"),
         (replace(OPEN, status=AttemptStatus.FAILED, reason="expired"), "done failed waiting waiting waiting"),
     ],
@@ -205,7 +205,7 @@ def test_before_that_it_only_waits(journey: JourneyFacts) -> None:
     [
         (OPEN, False, False),
         (GRANTED, True, True),
-        (replace(GRANTED, allowed=False), False, False),
+        (replace(GRANTED, allowed=False), False, True),
         (replace(OPEN, status=AttemptStatus.FAILED), False, True),
         (replace(GRANTED, status=AttemptStatus.FAILED), True, True),
     ],

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from types import EllipsisType
+from typing import Any
+
+from flask import request
 from flask_wtf import FlaskForm
+from werkzeug.datastructures import MultiDict
 
 from licenzy.errors import LicenzyError
 
 
 class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types.
     """A form that can take the refusal of a verb and show it at the fields it is about."""
+
+    def __init__(self, formdata: MultiDict[str, str] | EllipsisType | None = ..., **given: Any) -> None:
+        """Takes what was sent as a form; the library by itself would also take uploads and JSON."""
+        if formdata is ...:
+            formdata = (request.form or None) if self.is_submitted() else None
+        super().__init__(formdata=formdata, **given)
 
     def refuse(self, error: LicenzyError) -> None:
         """Put the error's `fields` beside their inputs; what fits none goes above the form."""

@@ -1,0 +1,91 @@
+"""Replay: rebuild entitlements from their facts, or apply one event again, and report what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import tuple_
+from sqlmodel import Session, col, select
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.unit_of_work import Database
+from licenzy.entitlements.actions import Change, lock_purchase, project_purchase
+from licenzy.entitlements.models import Purchase
+from licenzy.errors import NotFound
+from licenzy.kit.clock import Clock
+from licenzy.stripe_events.actions import apply_stored
+from licenzy.stripe_events.models import EventStatus, StripeEvent
+
+_REPLAYABLE = frozenset({EventStatus.RECEIVED, EventStatus.FAILED, EventStatus.APPLIED, EventStatus.IGNORED})
+_AT_A_TIME = 200
+
+
+def replay_event(database: Database, *, connection_id: str, event_id: str, clock: Clock) -> StripeEvent:
+    """Apply a kept event again, a parked one included. Raises NotFound for an unknown or unusable one.
+
+    Its fact is known already, so an applied event changes nothing unless the code has.
+    """
+    with database.write() as db:
+        row = db.exec(
+            select(StripeEvent)
+            .where(StripeEvent.connection_id == connection_id, StripeEvent.event_id == event_id)
+            .with_for_update()
+        ).first()
+        if row is None or row.status not in _REPLAYABLE:
+            raise NotFound("There is no such event to replay.", hint="Compare the id on the Events page.")
+        row.parked_at = None
+        apply_stored(db, row, now=clock())
+        db.flush()
+        return row
+
+
+def replay_purchases(
+    database: Database,
+    *,
+    clock: Clock,
+    project_id: str | None = None,
+    mode: Mode | None = None,
+    subject_id: str | None = None,
+) -> Iterator[tuple[str, list[Change]]]:
+    """Project the facts of purchases anew, one transaction each; the key and what differed.
+
+    Without a project all of the installation's, without a subject all of the project's.
+    """
+    after: Purchase | None = None
+    while True:
+        with database.read() as db:
+            page = _purchases(db, after, project_id, mode, subject_id)
+        for purchase in page:
+            with database.write() as db:
+                locked = lock_purchase(
+                    db,
+                    project_id=purchase.project_id,
+                    mode=purchase.mode,
+                    key=purchase.key,
+                    now=clock(),
+                )
+                changes = project_purchase(db, locked, now=clock())
+            yield purchase.key, changes
+        if len(page) < _AT_A_TIME:
+            return
+        after = page[-1]
+
+
+def _purchases(
+    db: Session,
+    after: Purchase | None,
+    project_id: str | None,
+    mode: Mode | None,
+    subject_id: str | None,
+) -> list[Purchase]:
+    order = (col(Purchase.project_id), col(Purchase.mode), col(Purchase.key))
+    statement = select(Purchase).where(col(Purchase.subject_id).is_not(None))
+    if after is not None:
+        statement = statement.where(tuple_(*order) > (after.project_id, after.mode, after.key))
+    if project_id is not None:
+        statement = statement.where(Purchase.project_id == project_id)
+    if mode is not None:
+        statement = statement.where(Purchase.mode == mode)
+    if subject_id is not None:
+        statement = statement.where(Purchase.subject_id == subject_id)
+    return list(db.exec(statement.order_by(*order).limit(_AT_A_TIME)))

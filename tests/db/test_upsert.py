@@ -1,0 +1,55 @@
+"""One row, whoever comes first."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from sqlmodel import select
+
+from licenzy.db.unit_of_work import Database
+from licenzy.db.upsert import insert_unless_there
+from licenzy.workspace.models import Workspace
+from tests.support.clock import START
+
+
+def values(name: str) -> dict[str, object]:
+    return {"id": "wsp_1", "name": name, "created_at": START}
+
+
+def test_the_second_insert_changes_nothing(database: Database) -> None:
+    with database.write() as db:
+        assert insert_unless_there(db, Workspace, values("first")) is True
+        assert insert_unless_there(db, Workspace, values("second")) is False
+    with database.read() as db:
+        found = db.exec(select(Workspace)).one()
+    assert (found.name, found.created_at) == ("first", START)
+
+
+def test_an_insert_rolled_back_leaves_the_place_free(database: Database) -> None:
+    try:
+        with database.write() as db:
+            insert_unless_there(db, Workspace, values("first"))
+            raise LookupError
+    except LookupError:
+        pass
+    with database.write() as db:
+        assert insert_unless_there(db, Workspace, values("second")) is True
+
+
+def test_racing_threads_insert_once(database: Database) -> None:
+    racers = 8
+    for turn in range(5):
+        line = threading.Barrier(racers)
+
+        def race(name: str, turn: int = turn, line: threading.Barrier = line) -> tuple[bool, str]:
+            line.wait(10)
+            with database.write() as db:
+                won = insert_unless_there(db, Workspace, {**values(name), "id": f"wsp_{turn}"})
+                row = db.exec(select(Workspace).where(Workspace.id == f"wsp_{turn}")).one()
+                return won, row.name
+
+        with ThreadPoolExecutor(racers) as pool:
+            results = list(pool.map(race, [f"racer {n}" for n in range(racers)]))
+        assert sum(won for won, _ in results) == 1
+        assert len({name for _, name in results}) == 1, "every loser sees the winner's row"

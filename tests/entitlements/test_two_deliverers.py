@@ -1,0 +1,154 @@
+"""Two deliverers at once, on both databases: every order of a subscription's first events, and money back."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlmodel import select
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind
+from licenzy.db.unit_of_work import Database
+from licenzy.entitlements.actions import record_fact
+from licenzy.entitlements.links import await_purchase, link_payments, purchase_behind
+from licenzy.entitlements.models import Fact, FactSource, State
+from licenzy.runtime import Runtime
+from tests.entitlements.sale import APPLIED, MONTH, SECRET, YES, Sale, Till
+from tests.support.cast import Cast, make_connection
+from tests.support.clock import START
+
+
+@pytest.fixture
+def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET)
+    return Till(app.test_client(), runtime.database, connection)
+
+
+def at_once(app: Flask, sale: Sale, *orders: Iterable[dict[str, Any]]) -> None:
+    """Deliver each of these from a thread of its own."""
+    gate, refused = threading.Barrier(len(orders)), []
+
+    def work(values: list[dict[str, Any]]) -> None:
+        till = Till(app.test_client(), sale.till.database, sale.till.connection)
+        gate.wait(30)
+        for value in values:
+            try:
+                assert till.deliver(value).status is not None
+            except Exception as problem:
+                refused.append(repr(problem))
+
+    threads = [threading.Thread(target=work, args=(list(order),)) for order in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert refused == []
+
+
+def events_of(sale: Sale, *steps: Callable[[Sale], object]) -> list[dict[str, Any]]:
+    """The events that these steps would tell, undelivered."""
+    kept = sale.till.deliver
+    sale.till.deliver = lambda value: None  # type: ignore[method-assign,assignment,return-value]
+    for step in steps:
+        step(sale)
+    sale.till.deliver = kept  # type: ignore[method-assign]
+    return sale.told
+
+
+def test_all_orders_of_a_subscriptions_first_events(app: Flask, till: Till) -> None:
+    product = till.product(Kind.SUBSCRIPTION)
+    for order in itertools.permutations(range(4)):
+        sale = till.sell(product)
+        told = events_of(
+            sale,
+            lambda s: s.session(),
+            lambda s: s.subscription("incomplete", told_as="created"),
+            lambda s: s.subscription("active", previous={"status": "incomplete"}),
+            lambda s: s.invoice("paid"),
+        )[:4]
+        at_once(app, sale, [told[i] for i in order], [told[i] for i in reversed(order)])
+        row = sale.row()
+        assert (row.state, row.valid_until) == (State.ACTIVE, START + MONTH), order
+        assert sale.stands(START) == YES
+
+
+@pytest.mark.parametrize("kind", [Kind.TIME_PASS, Kind.USAGE_PACK])
+def test_a_purchase_and_its_refund_at_once(app: Flask, till: Till, kind: Kind) -> None:
+    product = till.product(kind)
+    for _ in range(10):
+        sale = till.sell(product)
+        bought, refunded = events_of(sale, lambda s: s.session(), lambda s: s.refund())
+        at_once(app, sale, [bought], [refunded])
+        assert sale.stands(START) == ("canceled", False, "refunded")
+
+
+def test_a_subscription_and_its_refund_at_once(app: Flask, till: Till) -> None:
+    product = till.product(Kind.SUBSCRIPTION)
+    for _ in range(10):
+        sale = till.sell(product)
+        told = events_of(
+            sale,
+            lambda s: s.session(),
+            lambda s: s.subscription(told_as="created"),
+            lambda s: s.invoice("paid"),
+            lambda s: s.refund(),
+        )
+        at_once(app, sale, told, told[::-1])
+        assert sale.stands(START) == ("past_due", False, "refunded")
+
+
+@pytest.mark.parametrize("waiting_first", [True, False])
+def test_a_fact_and_its_purchase_told_within_each_others_transactions(
+    database: Database, cast: Cast, waiting_first: bool
+) -> None:
+    """Neither transaction sees the other's row before its commit; the second must wait for the first."""
+    scope: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+
+    def tell_refund(pause: float) -> None:
+        with database.write() as db:
+            key = None
+            if not await_purchase(db, ref="pi_1", **scope):
+                key = purchase_behind(db, refs=["pi_1"], **scope)
+            record_fact(
+                db,
+                source=FactSource.EVENT,
+                source_id="evt_1",
+                kind="refund",
+                object_id="re_1",
+                purchase_key=key,
+                waiting_for=None if key else "pi_1",
+                occurred_at=START,
+                data={"payment_intent": "pi_1"},
+                now=START,
+                **scope,
+            )
+            time.sleep(pause)
+
+    def tell_purchase(pause: float) -> None:
+        with database.write() as db:
+            link_payments(db, refs=["pi_1"], purchase_key="cs_1", **scope)
+            time.sleep(pause)
+
+    first, second = (tell_refund, tell_purchase) if waiting_first else (tell_purchase, tell_refund)
+    thread = threading.Thread(target=first, args=(0.4,))
+    thread.start()
+    time.sleep(0.1)
+    second(0)
+    thread.join(30)
+    with database.read() as db:
+        assert [fact.purchase_key for fact in db.exec(select(Fact)).all()] == ["cs_1"]
+        assert purchase_behind(db, refs=["pi_1"], **scope) == "cs_1"
+
+
+def test_a_waiting_fact_does_not_count_as_a_purchase(till: Till) -> None:
+    sale = till.sell(till.product(Kind.USAGE_PACK))
+    assert sale.refund().status is APPLIED
+    assert sale.refund(number=2).note == "Kept until the purchase of its payment is known."
+    assert sale.held() == []

@@ -1,0 +1,281 @@
+"""Many crashes, one after the other: a process dies, Stripe sends again, the worker has a turn, rows are read."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from tests.faults import raw_rows
+from tests.faults.processes import Ended, Parent, Process
+from tests.faults.shop import Break, Deliver, Mend, Step, Story, Work
+
+BEGINNING = "beginning"
+AGAIN = 0.3
+"""How much of what was acknowledged is sent again all the same."""
+ON = 0.25
+"""How many cases go on to the end of their story; the others have shown to stand where no crash would
+have left them, so that the rest of the story would be the same."""
+TWICE = 0.3
+"""How many cases beyond the first round are killed once more while they recover."""
+_RECOVERY_AFTER = 150
+_MOST_WRONG = 5
+
+Picture = dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One process killed at one point of one step of one story told in one order; maybe killed again."""
+
+    story: int
+    order: int
+    step: int
+    point: int
+    seed: str
+    later: int | None = None
+
+
+@dataclass
+class Truth:
+    """A story without a crash: the points of each step, and the rows before and after each."""
+
+    labels: list[list[str]]
+    pictures: list[Picture]
+
+
+@dataclass
+class Report:
+    """What a campaign did and found."""
+
+    seed: str
+    points: int = 0
+    """The places in the told orders of all stories, each of them a case of its own."""
+    reached: int = 0
+    injections: int = 0
+    in_flight: int = 0
+    """A transaction was open, or the answer not yet sent."""
+    uncommitted: int = 0
+    """Rows had been written and not been committed."""
+    while_recovering: int = 0
+    seconds: float = 0.0
+    by_story: dict[str, int] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+
+
+class Campaign:
+    """Runs cases against one database."""
+
+    def __init__(
+        self,
+        parent: Parent,
+        stories: Sequence[Story],
+        *,
+        seed: str,
+        plant: Callable[[], None] | None = None,
+    ) -> None:
+        self.parent = parent
+        self.place = parent.place
+        self.stories = stories
+        self.seed = seed
+        self.plant = plant
+        self.report = Report(seed)
+        self._orders = [_orders(story) for story in stories]
+        self._truths: dict[tuple[int, int], Truth] = {}
+        self._processes: list[Process] = []
+
+    def run(self, count: int) -> Report:
+        """At least `count` injections, every point of every story first where the count allows it."""
+        started = time.monotonic()
+        told = [case for number in range(len(self.stories)) for case in self._points_of(number)]
+        self.report.points = len(told)
+        if count < len(told):
+            told = random.Random(self.seed).sample(told, len(told))
+        reached = set()
+        for number, case in enumerate(itertools.chain(told, self._further())):
+            before = self.report.injections
+            self._try(case)
+            if number < len(told) and self.report.injections > before:
+                reached.add(case)
+            if self.report.injections >= count or len(self.report.wrong) >= _MOST_WRONG:
+                break
+        for process in self._processes:
+            process.end()
+        self.report.reached = len(reached)
+        self.report.seconds = round(time.monotonic() - started, 1)
+        return self.report
+
+    def _points_of(self, story: int) -> Iterator[Case]:
+        for step, labels in enumerate(self.truth(story, 0).labels):
+            for point in range(1, len(labels) + 1):
+                yield Case(story, 0, step, point, f"{self.seed}:{story}:{step}:{point}")
+
+    def _further(self) -> Iterator[Case]:
+        chance = random.Random(f"{self.seed} further")
+        for number in itertools.count():
+            story = chance.randrange(len(self.stories))
+            order = chance.randrange(len(self._orders[story]))
+            steps = self.truth(story, order).labels
+            step = chance.randrange(len(steps))
+            later = chance.randint(1, 2 * len(steps[step])) if chance.random() < TWICE else None
+            point = chance.randint(1, len(steps[step]))
+            yield Case(story, order, step, point, f"{self.seed}:{number}", later)
+
+    # --- one case --------------------------------------------------------------------------------
+
+    def _try(self, case: Case) -> None:
+        story, chance = self.stories[case.story], random.Random(case.seed)
+        truth, steps = self.truth(case.story, case.order), self._orders[case.story][case.order]
+        self.place.reset(_kept(case.story, case.order, case.step))
+        lists = _lists(story, steps, case.step)
+        done = [*story.before, *steps[: case.step]]
+        acknowledged, said, trail = _events(done), list[str](), list[str]()
+        on = story.is_one or chance.random() < ON
+        kill_at = case.point
+        for round_ in itertools.count(1):
+            ended = self._run(lists, kill_at)
+            said += [trouble for each in ended for trouble in each.trouble]
+            for each, did in zip(ended, lists, strict=True):
+                acknowledged |= _events(did[number] for number in each.acknowledged)
+            killed = [each.killed for each in ended if each.killed]
+            if killed:
+                trail.append(killed[0]["killed"])
+                self._count(story, killed[0], round_)
+                allowed = None if round_ > 1 or story.beside else truth.pictures[case.step : case.step + 2]
+                said += self._after_a_kill(story, acknowledged, allowed)
+            elif round_ > 1:
+                break
+            rest = steps[case.step + 1 :] if on and round_ == 1 else ()
+            lists = [_recovery(story, lists, ended, done, rest, chance, round_)]
+            kill_at = case.later if round_ == 1 else None
+        said += self._in_the_end(story, acknowledged, truth.pictures[-1 if on else case.step + 1], on)
+        if said:
+            self.report.wrong.append(
+                f"{story.name}, {case}, killed {' and '.join(trail)}: {'; '.join(said[:4])}"
+            )
+
+    def _run(self, lists: Sequence[Sequence[Step]], kill_at: int | None) -> list[Ended]:
+        """Have one process for each list do its steps at the same time; the first one may die."""
+        self._processes = [process for process in self._processes if process.alive]
+        while len(self._processes) < len(lists):
+            self._processes.append(self.parent.fork(self.plant))
+        # The process that has recovered last time is the next one to die.
+        working = self._processes[: len(lists)]
+        for process, steps in zip(working, lists, strict=True):
+            process.order(steps, kill_at=kill_at if process is working[0] else None)
+        return [process.outcome() for process in working]
+
+    def _count(self, story: Story, killed: dict[str, object], round_: int) -> None:
+        self.report.injections += 1
+        self.report.in_flight += bool(killed["in_flight"])
+        self.report.uncommitted += bool(killed["uncommitted"])
+        self.report.while_recovering += round_ > 1
+        self.report.by_story[story.name] = self.report.by_story.get(story.name, 0) + 1
+
+    def _after_a_kill(
+        self, story: Story, acknowledged: set[str], allowed: Sequence[Picture] | None
+    ) -> list[str]:
+        """Nothing acknowledged is lost, and no half of a step was ever committed."""
+        rows = raw_rows.read(self.place.url)
+        said = raw_rows.damage(self.place.url)
+        said += raw_rows.complaints(rows, acknowledged=acknowledged, sent=story.events)
+        if allowed is not None and raw_rows.picture(rows) not in allowed:
+            said.append("the rows are neither those before nor those after the step in flight")
+        return said
+
+    def _in_the_end(
+        self, story: Story, acknowledged: set[str], picture: Picture, whole: bool
+    ) -> list[str]:
+        """The rows are those that a run without a crash leaves, and those that a person expects."""
+        rows = raw_rows.read(self.place.url)
+        said = raw_rows.damage(self.place.url)
+        said += raw_rows.complaints(rows, acknowledged=acknowledged, sent=story.events)
+        said += raw_rows.differences(raw_rows.picture(rows), picture)
+        if whole:
+            said += [f"{one} was never acknowledged" for one in story.events - acknowledged]
+            said += raw_rows.unfinished(
+                rows, sent=story.events, expected=story.expected, settled=story.settle
+            )
+        return said
+
+    # --- the same without a crash ----------------------------------------------------------------
+
+    def truth(self, number: int, order: int) -> Truth:
+        """The story told in peace; found once, and kept step by step."""
+        known = self._truths.get((number, order))
+        if known is None:
+            known = self._truths[number, order] = self._find_truth(number, order)
+        return known
+
+    def _find_truth(self, number: int, order: int) -> Truth:
+        story, steps = self.stories[number], self._orders[number][order]
+        process = self.parent.fork()
+        self.place.reset(BEGINNING)
+        truth = Truth([], [])
+        for did in [story.before, *_lists_in_peace(story, steps)]:
+            process.order(did)
+            ended = process.outcome()
+            assert not ended.trouble, ended.trouble
+            truth.labels.append(ended.labels)
+            truth.pictures.append(raw_rows.picture(raw_rows.read(self.place.url)))
+            self.place.keep(_kept(number, order, len(truth.pictures) - 1))
+        process.end()
+        del truth.labels[0]
+        rows = raw_rows.read(self.place.url)
+        said = raw_rows.complaints(rows, acknowledged=story.events, sent=story.events)
+        said += raw_rows.unfinished(rows, sent=story.events, expected=story.expected, settled=story.settle)
+        assert not said, f"{story.name} goes wrong without any crash: {said}"
+        if order:
+            assert truth.pictures[-1] == self.truth(number, 0).pictures[-1], f"{story.name}: the order matters"
+        return truth
+
+
+def _orders(story: Story) -> list[Sequence[Step]]:
+    if not story.any_order:
+        return [story.steps]
+    return list(itertools.permutations(story.steps))
+
+
+def _lists(story: Story, steps: Sequence[Step], at: int) -> list[Sequence[Step]]:
+    """What each process does from step `at` on: that step alone, unless the story is one piece."""
+    if story.is_one:
+        return [steps] if story.beside is None else [steps, story.beside]
+    return [steps[at : at + 1]]
+
+
+def _lists_in_peace(story: Story, steps: Sequence[Step]) -> list[Sequence[Step]]:
+    """The pieces of a story of which each is a place to begin a case at."""
+    return [[*steps, *(story.beside or ())]] if story.is_one else [[step] for step in steps]
+
+
+def _kept(story: int, order: int, step: int) -> str:
+    return f"s{story}_{order}_{step}"
+
+
+def _events(steps: Sequence[Step] | Iterator[Step]) -> set[str]:
+    return {step.event["id"] for step in steps if isinstance(step, Deliver)}
+
+
+def _recovery(
+    story: Story,
+    lists: Sequence[Sequence[Step]],
+    ended: Sequence[Ended],
+    done: Sequence[Step],
+    rest: Sequence[Step],
+    chance: random.Random,
+    round_: int,
+) -> list[Step]:
+    """Stripe sends again what was not acknowledged, and some of the rest; then the worker has a turn."""
+    again: list[Step] = []
+    for steps, each in zip(lists, ended, strict=True):
+        for number, step in enumerate(steps):
+            if isinstance(step, Deliver) and (number not in each.acknowledged or chance.random() < AGAIN):
+                again.append(step)
+    again += [step for step in done if isinstance(step, Deliver) and chance.random() < AGAIN]
+    again += rest
+    if chance.random() < 0.5:
+        chance.shuffle(again)
+    mend = [Mend()] if any(isinstance(step, Break) for step in story.steps) else []
+    return [*mend, *again, Work(after=_RECOVERY_AFTER * round_, settle=story.settle)]

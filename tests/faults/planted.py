@@ -1,0 +1,81 @@
+"""Mistakes that the proof must find: each is planted in the processes that are killed."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import flask
+from sqlmodel import Session
+
+from licenzy.entitlements import actions as entitlements
+from licenzy.hooks import stripe as hooks
+from licenzy.runtime import Runtime
+from licenzy.stripe_events import actions as inbox
+from licenzy.stripe_events import apply
+from licenzy.stripe_events.models import EventStatus
+
+
+def dedupe_off() -> None:
+    """What was told before is taken for news: the unique inserts are replaced by ones that always succeed."""
+    insert = inbox.insert_unless_there
+
+    def keep_again(db: Session, model: Any, values: dict[str, Any]) -> bool:
+        if not insert(db, model, values):
+            row = inbox.lock_event(
+                db, connection_id=values["connection_id"], event_id=values["event_id"]
+            )
+            row.status = EventStatus.RECEIVED
+        return True
+
+    def note_again(db: Session, model: Any, values: dict[str, Any]) -> bool:
+        if model is entitlements.Fact:
+            values = {**values, "source_id": f"{values['source_id']}#{uuid.uuid4().hex}"}
+        return insert(db, model, values)
+
+    inbox.insert_unless_there = keep_again  # type: ignore[assignment]
+    entitlements.insert_unless_there = note_again  # type: ignore[assignment]
+
+
+def two_transactions() -> None:
+    """The facts are committed first, and the projection follows in a transaction that nobody repeats."""
+    whole, project = hooks.receive, apply.project_purchase
+
+    def facts_then_projection(db: Session, **told: Any) -> Any:
+        touched: list[Any] = []
+        apply.project_purchase = lambda _db, purchase, **_: touched.append(purchase) or []  # type: ignore
+        row = whole(db, **told)
+        apply.project_purchase = project
+        db.commit()
+        for purchase in touched:
+            project(db, purchase, now=told["now"])
+        return row
+
+    hooks.receive = facts_then_projection
+
+
+def answer_before_the_commit() -> None:
+    """Stripe is told 2xx, and the transaction is committed afterwards."""
+
+    def receive_now_commit_later(
+        parts: Runtime, body: bytes, candidates: Any
+    ) -> None:
+        (connection,) = candidates
+        block = parts.database.write()
+        db = block.__enter__()
+        hooks.receive(
+            db, connection=connection, event=hooks.read_payload(body), body=body, now=parts.clock()
+        )
+
+        @flask.after_this_request
+        def commit_at_the_end(response: flask.Response) -> flask.Response:
+            response.call_on_close(lambda: block.__exit__(None, None, None))
+            return response
+
+    hooks._receive = receive_now_commit_later
+
+
+MISTAKES: dict[str, Callable[[], None]] = {
+    mistake.__name__: mistake for mistake in (dedupe_off, two_transactions, answer_before_the_commit)
+}

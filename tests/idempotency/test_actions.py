@@ -1,0 +1,177 @@
+"""Idempotency keys: one runs, the others wait or are given its outcome."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from sqlmodel import select
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.unit_of_work import Database
+from licenzy.errors import IdempotencyInProgress, IdempotencyKeyReused
+from licenzy.idempotency.actions import LEASE, Begun, Outcome, Scope, begin, bind_attempt, finish, free
+from licenzy.idempotency.models import IdempotencyKey
+from tests.support.cast import Cast
+from tests.support.clock import START
+
+DONE = Outcome(201, '{"url":"https://example.com/é"}')
+LATER = START + LEASE + timedelta(microseconds=1)
+
+
+@pytest.fixture
+def scope(cast: Cast) -> Scope:
+    return Scope(cast.project_id, Mode.TEST, "POST /v1/checkout/session", "key-1")
+
+
+def start(database: Database, scope: Scope, body: str = "hash", now: object = START) -> Begun:
+    with database.write() as db:
+        return begin(db, scope, body_hash=body, now=now)  # type: ignore[arg-type]
+
+
+def end(database: Database, scope: Scope, outcome: Outcome = DONE) -> None:
+    with database.write() as db:
+        finish(db, scope, outcome=outcome)
+
+
+def let_go(database: Database, scope: Scope, begun: Begun) -> None:
+    with database.write() as db:
+        free(db, scope, holder=begun.holder)
+
+
+def row(database: Database, scope: Scope) -> IdempotencyKey:
+    with database.read() as db:
+        return db.exec(select(IdempotencyKey).where(IdempotencyKey.key == scope.key)).one()
+
+
+def test_the_first_call_runs_and_its_outcome_is_given_for_ever(database: Database, scope: Scope) -> None:
+    begun = start(database, scope)
+    assert (begun.replay, begun.attempt_id) == (None, None)
+    end(database, scope)
+    for now in (START, LATER, START + timedelta(days=400)):
+        assert start(database, scope, now=now).replay == DONE
+    assert row(database, scope).leased_until is None
+
+
+def test_the_first_outcome_stays(database: Database, scope: Scope) -> None:
+    start(database, scope)
+    end(database, scope)
+    end(database, scope, Outcome(500, "late"))
+    assert start(database, scope).replay == DONE
+
+
+def test_a_second_call_waits_while_the_first_runs(database: Database, scope: Scope) -> None:
+    start(database, scope)
+    for now in (START, START + LEASE - timedelta(microseconds=1)):
+        with pytest.raises(IdempotencyInProgress) as refused:
+            start(database, scope, now=now)
+    assert refused.value.retry_after == 2
+
+
+@pytest.mark.parametrize("state", ["running", "finished", "freed", "lapsed"])
+def test_another_body_is_refused_in_every_state(database: Database, scope: Scope, state: str) -> None:
+    begun = start(database, scope)
+    if state == "finished":
+        end(database, scope)
+    if state == "freed":
+        let_go(database, scope, begun)
+    with pytest.raises(IdempotencyKeyReused):
+        start(database, scope, body="other", now=LATER if state == "lapsed" else START)
+
+
+def test_a_freed_key_runs_again(database: Database, scope: Scope) -> None:
+    first = start(database, scope)
+    let_go(database, scope, first)
+    second = start(database, scope)
+    assert second.replay is None
+    assert second.holder != first.holder
+    with pytest.raises(IdempotencyInProgress):
+        start(database, scope)
+
+
+def test_a_crash_is_cured_by_the_leases_end(database: Database, scope: Scope) -> None:
+    first = start(database, scope)
+    second = start(database, scope, now=LATER)
+    assert second.replay is None
+    with pytest.raises(IdempotencyInProgress):
+        start(database, scope, now=LATER + timedelta(seconds=1))
+    let_go(database, scope, first)
+    with pytest.raises(IdempotencyInProgress):
+        start(database, scope, now=LATER + timedelta(seconds=1))
+    let_go(database, scope, second)
+    assert start(database, scope, now=LATER + timedelta(seconds=1)).replay is None
+
+
+def test_a_key_stays_bound_to_its_attempt(database: Database, scope: Scope) -> None:
+    begun = start(database, scope)
+    with database.write() as db:
+        bind_attempt(db, scope, attempt_id="att_1")
+    let_go(database, scope, begun)
+    assert start(database, scope).attempt_id == "att_1"
+    assert start(database, scope, now=LATER).attempt_id == "att_1"
+    end(database, scope)
+    assert start(database, scope).attempt_id == "att_1"
+
+
+def test_a_begin_that_is_rolled_back_leaves_nothing(database: Database, scope: Scope) -> None:
+    with database.write() as db:
+        begin(db, scope, body_hash="hash", now=START)
+        db.rollback()
+    assert start(database, scope, body="another").replay is None
+
+
+def test_the_same_word_elsewhere_is_another_key(database: Database, scope: Scope, cast: Cast) -> None:
+    start(database, scope)
+    end(database, scope)
+    for other in (
+        replace(scope, project_id=cast.stranger.project_id),
+        replace(scope, mode=Mode.LIVE),
+        replace(scope, endpoint="POST /v1/usage/consume"),
+        replace(scope, key="KEY-1"),
+        replace(scope, key="key-1 "),
+    ):
+        begun = start(database, other, body="other")
+        assert begun.replay is None
+        let_go(database, other, begun)
+        with database.write() as db:
+            bind_attempt(db, other, attempt_id="att_other")
+    assert start(database, scope).replay == DONE
+    assert start(database, scope).attempt_id is None
+
+
+@pytest.mark.parametrize("state", ["new", "freed", "lapsed"])
+def test_of_twenty_racing_calls_one_runs(database: Database, scope: Scope, state: str) -> None:
+    racers = 20
+    if state != "new":
+        begun = start(database, scope)
+        if state == "freed":
+            let_go(database, scope, begun)
+    line = threading.Barrier(racers)
+
+    def race(_: int) -> str:
+        line.wait(20)
+        try:
+            return start(database, scope, now=LATER).holder
+        except IdempotencyInProgress:
+            return "waits"
+
+    with ThreadPoolExecutor(racers) as pool:
+        results = list(pool.map(race, range(racers)))
+    assert results.count("waits") == racers - 1
+    assert row(database, scope).holder == next(result for result in results if result != "waits")
+
+
+def test_racing_calls_of_many_keys_each_run_once(database: Database, scope: Scope) -> None:
+    scopes = [replace(scope, key=f"key-{number % 5}") for number in range(20)]
+
+    def race(each: Scope) -> bool:
+        try:
+            return start(database, each).replay is None
+        except IdempotencyInProgress:
+            return False
+
+    with ThreadPoolExecutor(10) as pool:
+        assert sum(pool.map(race, scopes)) == 5

@@ -1,0 +1,80 @@
+"""Secrets at rest."""
+
+from __future__ import annotations
+
+import pytest
+from cryptography.fernet import Fernet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from licenzy.kit.seal import Seal, SealBroken, mask
+
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+ROW = "connections/con_1/key"
+
+
+@settings(database=None, deadline=None, max_examples=50)
+@given(st.text(st.characters(exclude_categories=["Cs"])))
+def test_a_secret_opens_for_its_own_row_alone(secret: str) -> None:
+    seal = Seal([OLD])
+    sealed = seal.close(secret, bound_to=ROW)
+    assert seal.open(sealed, bound_to=ROW) == secret
+    for other in ("connections/con_2/key", "connections/con_1/webhook_secret", "", ROW[:-1], ROW + "x"):
+        with pytest.raises(SealBroken, match="another row"):
+            seal.open(sealed, bound_to=other)
+
+
+def test_what_is_sealed_shows_nothing_and_never_repeats() -> None:
+    seal = Seal([OLD])
+    one, other = (seal.close("sk_test_51secret", bound_to=ROW) for _ in range(2))
+    assert one != other
+    assert one.isascii()
+    assert "sk_test" not in one
+    assert ROW not in one
+
+
+def test_rotation_keeps_the_old_key_readable_and_moves_to_the_new_one() -> None:
+    sealed = Seal([OLD]).close("whsec_1", bound_to=ROW)
+    both = Seal([NEW, OLD])
+    assert both.open(sealed, bound_to=ROW) == "whsec_1"
+    rotated = both.rotate(sealed)
+    assert Seal([NEW]).open(rotated, bound_to=ROW) == "whsec_1"
+    assert Seal([NEW]).open(both.rotate(rotated), bound_to=ROW) == "whsec_1"
+    with pytest.raises(SealBroken, match="another row"):
+        Seal([NEW]).open(rotated, bound_to="connections/con_2/key")
+    with pytest.raises(SealBroken):
+        Seal([OLD]).open(rotated, bound_to=ROW)
+
+
+def test_the_newest_key_seals() -> None:
+    assert Seal([NEW]).open(Seal([NEW, OLD]).close("s", bound_to=ROW), bound_to=ROW) == "s"
+
+
+@pytest.mark.parametrize("method", ["open", "rotate"])
+def test_a_wrong_key_is_one_sentence_without_the_secret(method: str) -> None:
+    sealed = Seal([OLD]).close("sk_test_51secret", bound_to=ROW)
+    with pytest.raises(SealBroken, match="no encryption key of this installation") as broken:
+        Seal([NEW]).rotate(sealed) if method == "rotate" else Seal([NEW]).open(sealed, bound_to=ROW)
+    assert "secret" not in str(broken.value)
+
+
+def test_every_flipped_character_is_noticed() -> None:
+    seal = Seal([OLD])
+    sealed = seal.close("s", bound_to=ROW)
+    for at in range(len(sealed.rstrip("="))):
+        flipped = sealed[:at] + ("A" if sealed[at] != "A" else "B") + sealed[at + 1 :]
+        with pytest.raises(SealBroken):
+            seal.open(flipped, bound_to=ROW)
+
+
+@pytest.mark.parametrize("sealed", ["", "x", "é", "gAAAAA==", "\x00", "sk_test_51plain", "=" * 100])
+def test_what_was_never_sealed(sealed: str) -> None:
+    with pytest.raises(SealBroken):
+        Seal([OLD]).open(sealed, bound_to=ROW)
+    with pytest.raises(SealBroken):
+        Seal([OLD]).rotate(sealed)
+
+
+def test_a_mask_shows_the_end_and_a_prefix_if_asked() -> None:
+    assert mask("sk_test_51abcdefgh4242") == "…4242"
+    assert mask("sk_test_51abcdefgh4242", shown_prefix=8) == "sk_test_…4242"

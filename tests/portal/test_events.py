@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+
+from licenzy.alignment.modes import Mode
+from licenzy.connections.models import Connection
+from licenzy.db.paging import PAGE_SIZE
+from licenzy.runtime import Runtime
+from licenzy.stripe_events.models import EventStatus
+from licenzy.workspace.models import Role
+from tests.portal.happenings import make_event, told
+from tests.portal.set_up_side import SidePages, side_pages
+from tests.support.cast import Cast, make_connection, make_subject, make_user
+from tests.support.clock import START
+from tests.support.purchases import make_entitlement
+from tests.support.visits import visiting
+
+CHANGE = {
+    "entitlement": "ent_1",
+    "before": {"state": "active", "valid_until": "2026-01-01T00:00:00Z", "reason": None},
+    "after": {"state": "canceled", "valid_until": "2026-01-01T00:00:00Z", "reason": "refunded"},
+}
+
+
+@pytest.fixture
+def pages(app: Flask, cast: Cast) -> SidePages:
+    return side_pages(app, cast)
+
+
+@pytest.fixture
+def connection(runtime: Runtime, cast: Cast) -> Connection:
+    with runtime.database.write() as db:
+        return make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+
+
+def test_an_empty_list_says_when_events_come(pages: SidePages) -> None:
+    page = pages.get("/events")
+    assert page.status_code == 200
+    assert "No event in test yet" in page.text
+
+
+def test_events_are_listed_with_whom_they_concern(
+    pages: SidePages, runtime: Runtime, cast: Cast, connection: Connection
+) -> None:
+    with runtime.database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id)
+        event = make_event(db, connection=connection, changes=[CHANGE])
+        told(db, event=event, entitlement=make_entitlement(db, subject=subject))
+        make_event(db, connection=connection, event_id="evt_2", type="charge.refunded")
+    page = pages.get("/events").text
+    assert page.index("charge.refunded") < page.index("invoice.paid")
+    assert page.count(f"/customers/{subject.id}") == 1
+    assert "changed an entitlement" in page
+    assert f"/customers/{subject.id}" in pages.get("/events/evt_1").text
+
+
+@pytest.mark.parametrize("status", list(EventStatus))
+def test_each_status_can_be_asked_for_and_has_words(
+    pages: SidePages, runtime: Runtime, connection: Connection, status: EventStatus
+) -> None:
+    with runtime.database.write() as db:
+        for each in EventStatus:
+            make_event(db, connection=connection, event_id=f"evt_{each.value}", status=each, note="Because.")
+    page = pages.get("/events", query_string={"status": status.value}).text
+    assert [each for each in EventStatus if f"/events/evt_{each.value}" in page] == [status]
+    assert pages.get(f"/events/evt_{status.value}").status_code == 200
+
+
+def test_a_status_that_is_none_asks_for_all(
+    pages: SidePages, runtime: Runtime, connection: Connection
+) -> None:
+    with runtime.database.write() as db:
+        make_event(db, connection=connection)
+    for nonsense in ("x", "APPLIED", "applied'--"):
+        assert "/events/evt_1" in pages.get("/events", query_string={"status": nonsense}).text
+
+
+def test_only_the_events_about_one_object(pages: SidePages, runtime: Runtime, connection: Connection) -> None:
+    with runtime.database.write() as db:
+        make_event(db, connection=connection, object_id="sub_1")
+        make_event(db, connection=connection, event_id="evt_2", object_id="sub_2")
+    page = pages.get("/events", query_string={"about": "sub_2"}).text
+    assert "/events/evt_2" in page
+    assert "/events/evt_1" not in page
+    assert "No such event" in pages.get("/events", query_string={"about": "sub_3"}).text
+
+
+def test_the_list_pages_within_its_filter(pages: SidePages, runtime: Runtime, connection: Connection) -> None:
+    with runtime.database.write() as db:
+        for number in range(PAGE_SIZE + 1):
+            make_event(db, connection=connection, event_id=f"evt_{number:03}", status=EventStatus.IGNORED)
+        make_event(db, connection=connection, event_id="evt_applied")
+    first = pages.get("/events", query_string={"status": "ignored"}).text
+    assert "/events/evt_001" in first
+    assert "/events/evt_000" not in first
+    older = first[first.index("older_than=") :].split('"', 1)[0].split("&")[0]
+    key = older.partition("=")[2]
+    second = pages.get("/events", query_string={"status": "ignored", "older_than": key}).text
+    assert "/events/evt_000" in second
+    assert "/events/evt_applied" not in second
+
+
+@pytest.mark.parametrize("place", ["x", "-1", "9" * 30, "٣", ""])
+def test_a_place_that_is_none_is_the_beginning(
+    pages: SidePages, runtime: Runtime, connection: Connection, place: str
+) -> None:
+    with runtime.database.write() as db:
+        make_event(db, connection=connection)
+    page = pages.get("/events", query_string={"older_than": place})
+    assert page.status_code == 200
+    assert "/events/evt_1" in page.text
+
+
+def test_what_an_event_changed_is_shown_before_and_after(
+    pages: SidePages, runtime: Runtime, connection: Connection
+) -> None:
+    with runtime.database.write() as db:
+        make_event(db, connection=connection, changes=[CHANGE, {**CHANGE, "before": None}])
+    page = pages.get("/events/evt_1").text
+    assert "it changed 2 entitlements" in page
+    assert "refunded" in page
+    assert page.count("valid until") == 1  # It is the same before and after in the first, new in the second.
+
+
+def test_a_failed_event_says_what_comes_next(
+    pages: SidePages, runtime: Runtime, connection: Connection
+) -> None:
+    with runtime.database.write() as db:
+        failing = {"status": EventStatus.FAILED, "note": "KeyError: 'x'"}
+        later = START + timedelta(minutes=1)
+        make_event(db, connection=connection, **failing, tries=2, next_try_at=later)
+        make_event(db, connection=connection, event_id="evt_2", **failing, tries=8, parked_at=START)
+    assert "tried again by itself" in pages.get("/events/evt_1").text
+    assert "no longer tried by itself" in pages.get("/events/evt_2").text
+    overview = pages.get().text
+    assert "2 events could not be applied yet" in overview
+    assert "events?status=failed" in overview
+
+
+def test_payloads_are_for_support_and_above(
+    app: Flask, cast: Cast, runtime: Runtime, connection: Connection, pages: SidePages
+) -> None:
+    with runtime.database.write() as db:
+        make_event(db, connection=connection)
+        make_event(db, connection=connection, event_id="invalid:0", payload='{"name": "\\ud800"} no json')
+        make_user(db, email="support@example.com", workspace_id=cast.owner.workspace_id, role=Role.SUPPORT)
+    assert "buyer@example.com" in pages.get("/events/evt_1").text
+    assert "no json" in pages.get("/events/invalid:0").text
+    support = side_pages(app, cast, email="support@example.com")
+    assert "buyer@example.com" in support.get("/events/evt_1").text
+    viewer = side_pages(app, cast, email=cast.colleague.email).get("/events/evt_1")
+    assert viewer.status_code == 200
+    assert "buyer@example.com" not in viewer.text
+    assert "from the role support upwards" in viewer.text
+
+
+def test_events_of_elsewhere_are_not_found(
+    app: Flask, cast: Cast, runtime: Runtime, connection: Connection, pages: SidePages
+) -> None:
+    with runtime.database.write() as db:
+        make_event(db, connection=connection)
+        theirs = make_connection(db, project_id=cast.stranger.project_id, seal=runtime.seal)
+        live = make_connection(db, project_id=cast.project_id, seal=runtime.seal, mode=Mode.LIVE)
+        make_event(db, connection=theirs, event_id="evt_theirs")
+        make_event(db, connection=live, event_id="evt_live")
+    assert pages.get("/events/evt_1").status_code == 200
+    for foreign in ("evt_theirs", "evt_live", "evt_0", "x" * 300, "ä"):
+        assert pages.get(f"/events/{foreign}").status_code == 404, foreign
+    listed = pages.get("/events").text
+    assert "evt_theirs" not in listed
+    assert "evt_live" not in listed
+    assert visiting(app, cast.stranger.email).get(f"{pages.base}/events").status_code == 404
+
+
+def test_the_same_event_id_elsewhere_names_nobody_of_ours(
+    pages: SidePages, runtime: Runtime, cast: Cast, connection: Connection
+) -> None:
+    with runtime.database.write() as db:
+        theirs = make_connection(db, project_id=cast.stranger.project_id, seal=runtime.seal)
+        somebody = make_subject(db, project_id=cast.stranger.project_id, subject_ref="their_customer")
+        told(db, event=make_event(db, connection=theirs), entitlement=make_entitlement(db, subject=somebody))
+        make_event(db, connection=connection)
+    assert "their_customer" not in pages.get("/events").text
+    assert "their_customer" not in pages.get("/events/evt_1").text

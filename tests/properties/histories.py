@@ -1,0 +1,524 @@
+"""Lives of purchases as Stripe would tell them, made from a seed: the events in order, and how it ended."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+START = 1_790_000_000
+DAY = 86_400
+MONTH = 30 * DAY
+PRICE = 1200
+GRACE_DAYS = 3
+NEW, OLD = "2026-10-28.endive", "2020-03-02"
+OPEN_DISPUTE = {"needs_response", "under_review"}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the objects of one purchase are called, and the prices that are mapped to products."""
+
+    tag: str
+    attempt: str
+    session: str
+    prices: tuple[str, ...]
+    quantity: int = 1
+
+    @property
+    def subscription(self) -> str:
+        return f"sub_{self.tag}"
+
+
+@dataclass
+class Life:
+    """One purchase: what Stripe told of it, and what is true in the end."""
+
+    names: Names
+    shape: str
+    events: list[dict[str, Any]] = field(default_factory=list)
+    snapshots: list[tuple[int, int, dict[str, Any]]] = field(default_factory=list)
+    """Second, number of events by then, and the subscription with its latest invoice."""
+    ended_at: int = START
+    entitled: dict[str, bool] = field(default_factory=dict)
+    """By item, whether a fair judge would let the buyer in at `ended_at`; none when nothing was granted."""
+
+    @property
+    def has_tie(self) -> bool:
+        """Whether two events of the subscription share a second."""
+        seconds = [e["created"] for e in self.events if e["type"].startswith("customer.subscription.")]
+        return len(seconds) > len(set(seconds))
+
+    @property
+    def takes_back(self) -> bool:
+        return any(e["type"].startswith(("charge.", "refund.")) for e in self.events)
+
+    @property
+    def deleted(self) -> dict[str, Any] | None:
+        found = (e for e in self.events if e["type"] == "customer.subscription.deleted")
+        return next(found, None)
+
+
+class _Teller:
+    """Stripe's clock and voice. With `spread`, no two events share a second."""
+
+    def __init__(self, chance: random.Random, names: Names, *, spread: bool) -> None:
+        self.chance, self.names, self.spread = chance, names, spread
+        self.life = Life(names, chance.choice((NEW, OLD)))
+        self.now = START + chance.randrange(DAY)
+        self.paid_back: dict[int, int] = {}
+        self.disputes: dict[int, str] = {}
+
+    @property
+    def newer(self) -> bool:
+        return self.life.shape == NEW
+
+    def tell(self, kind: str, obj: dict[str, Any], previous: dict[str, Any] | None = None) -> None:
+        if self.spread or self.chance.random() < 0.2:
+            self.now += 1
+        data: dict[str, Any] = {"object": obj}
+        if previous is not None:
+            data["previous_attributes"] = previous
+        number = len(self.life.events)
+        # Stripe's ids say nothing of the order.
+        event_id = f"evt_{self.chance.getrandbits(40):010x}{self.names.tag}{number}"
+        self.life.events.append(
+            {
+                "id": event_id,
+                "object": "event",
+                "api_version": self.life.shape,
+                "created": self.now,
+                "livemode": False,
+                "type": kind,
+                "data": data,
+            }
+        )
+
+    def wait(self, most: int) -> None:
+        self.now += self.chance.randrange(1, most)
+
+    # --- money back: of payment number n ---------------------------------------------------------
+
+    def payment(self, n: int) -> dict[str, str]:
+        return {"payment_intent": f"pi_{self.names.tag}_{n}", "charge": f"ch_{self.names.tag}_{n}"}
+
+    def give_back(self, n: int, whole: int) -> None:
+        """One refund, or two that come to the whole, of which any may fail later."""
+        part = self.chance.choice((whole, whole, whole // 2))
+        parts = [part] if part == whole or self.chance.random() < 0.5 else [part, whole - part]
+        for number, amount in enumerate(parts):
+            self.wait(DAY)
+            made = self.now + (1 if self.spread else 0)
+            self.paid_back[n] = self.paid_back.get(n, 0) + amount
+            self._tell_refund(n, number, amount, "succeeded", made)
+            if self.chance.random() < 0.8:
+                self._tell_charge(n, whole)
+            if self.chance.random() < 0.25:
+                self.wait(3 * DAY)
+                self.paid_back[n] -= amount
+                self._tell_refund(n, number, amount, "failed", made)
+
+    def _tell_refund(self, n: int, number: int, amount: int, status: str, made: int) -> None:
+        obj = {
+            "id": f"re_{self.names.tag}_{n}_{number}",
+            "object": "refund",
+            "amount": amount,
+            "status": status,
+            "created": made,
+            **self.payment(n),
+        }
+        kinds = ["refund.created"] if status == "succeeded" else ["refund.failed", "refund.updated"]
+        for kind in [*(kinds if self.newer else []), "charge.refund.updated"]:
+            self.tell(kind, obj)
+
+    def _tell_charge(self, n: int, whole: int) -> None:
+        named = self.payment(n)
+        obj = {
+            "id": named["charge"],
+            "object": "charge",
+            "payment_intent": named["payment_intent"],
+            "amount": whole,
+            "amount_refunded": self.paid_back[n],
+        }
+        self.tell("charge.refunded", obj)
+
+    def dispute(self, n: int) -> None:
+        course = self.chance.choice(
+            (
+                ("needs_response",),
+                ("needs_response", "under_review", "won"),
+                ("needs_response", "lost"),
+                ("warning_needs_response", "warning_closed"),
+                ("warning_needs_response", "needs_response", "lost"),
+            )
+        )
+        for step, status in enumerate(course):
+            self.wait(5 * DAY)
+            self.disputes[n] = status
+            obj = {
+                "id": f"dp_{self.names.tag}_{n}",
+                "object": "dispute",
+                "amount": PRICE,
+                "status": status,
+                **self.payment(n),
+            }
+            closed = status in {"won", "lost", "warning_closed"}
+            kind = "created" if step == 0 else "closed" if closed else "updated"
+            self.tell(f"charge.dispute.{kind}", obj)
+
+    def taken(self, n: int, whole: int) -> bool:
+        return (whole > 0 and self.paid_back.get(n, 0) >= whole) or self.disputes.get(n, "") in {
+            *OPEN_DISPUTE,
+            "lost",
+        }
+
+    def session(self, *, paid: str = "paid", told_as: str = "completed", subscription: bool = False) -> None:
+        obj = {
+            "id": self.names.session,
+            "object": "checkout.session",
+            "mode": "subscription" if subscription else "payment",
+            "status": "complete",
+            "payment_status": paid,
+            "subscription": self.names.subscription if subscription else None,
+            "payment_intent": None if subscription else self.payment(1)["payment_intent"],
+            "customer": f"cus_{self.names.tag}",
+            "amount_total": PRICE * self.names.quantity,
+            "currency": "usd",
+            "metadata": {"licenzy_attempt": self.names.attempt},
+        }
+        self.tell(f"checkout.session.{told_as}", obj)
+
+
+def one_time_life(chance: random.Random, names: Names, *, spread: bool, lasts: int | None = None) -> Life:
+    """A pack or a pass: paid at once or by a slow debit, perhaps given back. A pass lasts some seconds."""
+    teller = _Teller(chance, names, spread=spread)
+    whole = PRICE * names.quantity
+    settled = True
+    if chance.random() < 0.25:
+        teller.session(paid="unpaid")
+        teller.wait(4 * DAY)
+        settled = chance.random() < 0.7
+        kind = "async_payment_succeeded" if settled else "async_payment_failed"
+        teller.session(paid="paid" if settled else "unpaid", told_as=kind)
+    else:
+        teller.session()
+    paid_at = teller.now
+    if settled and chance.random() < 0.5:
+        teller.give_back(1, whole)
+    if settled and chance.random() < 0.4:
+        teller.dispute(1)
+    teller.life.ended_at = teller.now
+    if settled:
+        over = lasts is not None and teller.now >= paid_at + lasts * names.quantity
+        teller.life.entitled[""] = not over and not teller.taken(1, whole)
+    return teller.life
+
+
+def subscription_life(chance: random.Random, names: Names, *, spread: bool) -> Life:
+    """A subscription from its first second through a handful of things that happen to one."""
+    return _Subscription(_Teller(chance, names, spread=spread)).lived()
+
+
+class _Subscription:
+    def __init__(self, teller: _Teller) -> None:
+        self.teller, self.chance, self.names = teller, teller.chance, teller.names
+        self.period = 1
+        self.begins = self.anchor = teller.now
+        self.ends = self.begins + MONTH
+        self.state: dict[str, Any] = {
+            "status": "incomplete",
+            "items": {"si": self.names.prices[0]},
+            "quantity": self.names.quantity,
+            "cancel_at": None,
+            "cancel_at_period_end": False,
+            "pause_collection": None,
+            "ended_at": None,
+        }
+        self.last: dict[str, Any] | None = None
+        self.paid: set[int] = set()
+        self.zero: set[int] = set()
+        self.failed_at: int | None = None
+
+    def lived(self) -> Life:
+        if self.begin():
+            for _ in range(self.chance.randrange(1, 6)):
+                if self.state["status"] in {"canceled", "unpaid"}:
+                    break
+                self.chance.choice(self.what_may_happen())()
+                if self.chance.random() < 0.15:
+                    self.snapshot()
+            if self.chance.random() < 0.4:
+                self.delete()
+            elif self.state["status"] == "active":
+                self.chance.choice((self.flurry, self.back_and_forth, lambda: None))()
+        if self.chance.random() < 0.5:
+            self.teller.wait(5 * DAY)
+        self.snapshot()
+        self.judge()
+        return self.teller.life
+
+    def begin(self) -> bool:
+        """Created and paid for, in trial, or never paid: whether it lives."""
+        start = self.chance.random()
+        if start < 0.05:
+            self.tell("created")
+            self.teller.wait(DAY)
+            self.change("updated", status="incomplete_expired")
+            return False
+        if start < 0.2:
+            self.state["status"] = "trialing"
+            self.zero.add(1)
+            self.tell("created")
+        else:
+            self.tell("created")
+            self.change("updated", status="active")
+        self.pay()
+        self.teller.session(subscription=True)
+        return True
+
+    def what_may_happen(self) -> list[Callable[[], None]]:
+        if self.state["status"] == "past_due":
+            return [self.recover, self.recover, self.fail_again, self.fail_again, self.give_up]
+        if self.state["status"] == "paused":
+            return [self.resume]
+        always = [self.renew, self.renew, self.fail, self.plan, self.items, self.flurry, self.collect]
+        money = [] if self.period in self.zero else [self.money_back, self.money_back, self.old_money_back]
+        return [*always, self.pause, self.call_off if self.leaving else self.leave, *money]
+
+    @property
+    def leaving(self) -> bool:
+        return self.state["cancel_at"] is not None or self.state["cancel_at_period_end"]
+
+    # --- what happens ---------------------------------------------------------------------------
+
+    def renew(self) -> None:
+        if self.leaving:
+            self.teller.now = max(self.teller.now, self.state["cancel_at"] or self.ends)
+            return self.delete()
+        self.roll_over()
+        self.teller.wait(7200)
+        self.pay()
+        return None
+
+    def fail(self) -> None:
+        if self.leaving:
+            return
+        self.roll_over()
+        self.teller.wait(7200)
+        self.failed_at = self.teller.now + (1 if self.teller.spread else 0)
+        self.tell_invoice("payment_failed")
+        self.failed_at = self.teller.now
+        self.change("updated", status="past_due")
+
+    def fail_again(self) -> None:
+        self.teller.wait(2 * DAY)
+        self.tell_invoice("payment_failed")
+
+    def recover(self) -> None:
+        self.teller.wait(2 * DAY)
+        self.pay()
+        self.change("updated", status="active")
+
+    def give_up(self) -> None:
+        self.teller.wait(9 * DAY)
+        if self.chance.random() < 0.5:
+            self.change("updated", status="unpaid")
+        else:
+            self.delete()
+
+    def pause(self) -> None:
+        self.teller.wait(DAY)
+        self.change("updated", status="paused")
+        self.tell("paused")
+
+    def resume(self) -> None:
+        self.teller.wait(DAY)
+        self.change("updated", status="active")
+        self.tell("resumed")
+
+    def collect(self) -> None:
+        self.teller.wait(DAY)
+        behavior = self.chance.choice(("void", "keep_as_draft"))
+        self.change("updated", pause_collection={"behavior": behavior, "resumes_at": None})
+        if self.chance.random() < 0.7:
+            if self.chance.random() < 0.5:
+                self.teller.wait(DAY)
+            self.change("updated", pause_collection=None)
+
+    def leave(self) -> None:
+        self.teller.wait(DAY)
+        if self.chance.random() < 0.5:
+            self.change("updated", cancel_at_period_end=True)
+        else:
+            self.change("updated", cancel_at=self.teller.now + 9 * DAY)
+        if self.chance.random() < 0.3:
+            self.call_off()
+
+    def call_off(self) -> None:
+        self.change("updated", cancel_at=None, cancel_at_period_end=False)
+
+    def plan(self) -> None:
+        self.teller.wait(DAY)
+        self.change("updated", items={**self.state["items"], "si": self.chance.choice(self.prices)})
+
+    def items(self) -> None:
+        self.teller.wait(DAY)
+        items = dict(self.state["items"])
+        if "sx" in items:
+            del items["sx"]
+        else:
+            items["sx"] = self.names.prices[-1]
+        self.change("updated", items=items)
+
+    def back_and_forth(self) -> None:
+        """A change and its opposite in one second: nothing that is told orders the two."""
+        self.teller.wait(DAY)
+        self.change("updated", cancel_at_period_end=not self.state["cancel_at_period_end"])
+        self.change("updated", cancel_at_period_end=not self.state["cancel_at_period_end"])
+        if self.chance.random() < 0.5:
+            self.change("updated", cancel_at_period_end=not self.state["cancel_at_period_end"])
+
+    def flurry(self) -> None:
+        """Two changes in one second, as a script of the merchant's makes them."""
+        self.teller.wait(DAY)
+        self.change("updated", quantity=self.chance.randrange(1, 9))
+        self.change("updated", items={**self.state["items"], "si": self.chance.choice(self.prices)})
+
+    def money_back(self) -> None:
+        self._money_back(self.period)
+
+    def old_money_back(self) -> None:
+        """Of a period that has passed; the present one where there is none."""
+        self._money_back(self.chance.choice(sorted(self.paid - self.zero)))
+
+    def _money_back(self, n: int) -> None:
+        if n in self.teller.paid_back or n in self.teller.disputes or n not in self.paid:
+            return
+        if self.chance.random() < 0.6:
+            self.teller.give_back(n, PRICE)
+        else:
+            self.teller.dispute(n)
+
+    def delete(self) -> None:
+        if self.state["status"] == "canceled":
+            return
+        self.teller.wait(DAY)
+        at = self.teller.now + (1 if self.teller.spread else 0)
+        self.state |= {"status": "canceled", "ended_at": at}
+        self.tell("deleted")
+
+    # --- how it is told -------------------------------------------------------------------------
+
+    @property
+    def prices(self) -> tuple[str, ...]:
+        return (*self.names.prices, *self.names.prices, "price_of_nothing")
+
+    def roll_over(self) -> None:
+        self.teller.now = max(self.teller.now + 1, self.ends)
+        self.period += 1
+        self.begins, self.ends = self.teller.now, self.teller.now + MONTH
+        self.change("updated", status="active")
+
+    def change(self, told_as: str, **changes: Any) -> None:
+        before = self.last or {}
+        self.state |= changes
+        now = self.obj()
+        previous = {name: value for name, value in before.items() if now[name] != value}
+        if previous:
+            self.tell(told_as, previous)
+
+    def tell(self, told_as: str, previous: dict[str, Any] | None = None) -> None:
+        self.last = self.obj()
+        self.teller.tell(f"customer.subscription.{told_as}", self.last, previous)
+
+    def pay(self) -> None:
+        self.paid.add(self.period)
+        self.failed_at = None
+        self.tell_invoice("paid")
+        if self.chance.random() < 0.5:
+            self.tell_invoice("payment_succeeded")
+        if self.teller.newer:
+            payment = {"type": "payment_intent", **self.teller.payment(self.period)}
+            obj = {
+                "id": f"inpay_{self.names.tag}_{self.period}",
+                "object": "invoice_payment",
+                "invoice": self.invoice_id(),
+                "payment": payment,
+                "status": "paid",
+            }
+            self.teller.tell("invoice_payment.paid", obj)
+
+    def tell_invoice(self, outcome: str) -> None:
+        self.teller.tell(f"invoice.{outcome}", self.invoice_obj())
+
+    def invoice_id(self) -> str:
+        return f"in_{self.names.tag}_{self.period}"
+
+    def invoice_obj(self) -> dict[str, Any]:
+        paid = self.period in self.paid
+        amount = 0 if self.period in self.zero else PRICE
+        obj = {
+            "id": self.invoice_id(),
+            "object": "invoice",
+            "status": "paid" if paid else "open",
+            "billing_reason": "subscription_create" if self.period == 1 else "subscription_cycle",
+            "amount_due": amount,
+            "amount_paid": amount if paid else 0,
+            "currency": "usd",
+            "customer": f"cus_{self.names.tag}",
+            "lines": {"data": [{"period": {"start": self.begins, "end": self.ends}}]},
+        }
+        if self.teller.newer:
+            details = {"subscription": self.names.subscription, "metadata": {}}
+            return {**obj, "parent": {"subscription_details": details}}
+        return {**obj, "subscription": self.names.subscription, **self.teller.payment(self.period)}
+
+    def obj(self) -> dict[str, Any]:
+        bounds = {"current_period_start": self.begins, "current_period_end": self.ends}
+        on_item, on_top = (bounds, {}) if self.teller.newer else ({}, bounds)
+        rows = [
+            {
+                "id": f"{name}_{self.names.tag}",
+                "price": {"id": price},
+                "quantity": self.state["quantity"],
+                **on_item,
+            }
+            for name, price in self.state["items"].items()
+        ]
+        told = {name: value for name, value in self.state.items() if name not in {"items", "quantity"}}
+        return {
+            "id": self.names.subscription,
+            "object": "subscription",
+            "customer": f"cus_{self.names.tag}",
+            "items": {"object": "list", "data": rows},
+            "canceled_at": self.state["ended_at"],
+            "start_date": self.anchor,
+            "latest_invoice": self.invoice_id(),
+            "metadata": {"licenzy_attempt": self.names.attempt},
+            **on_top,
+            **told,
+        }
+
+    def snapshot(self) -> None:
+        read = {**self.obj(), "latest_invoice": self.invoice_obj()}
+        self.teller.life.snapshots.append((self.teller.now, len(self.teller.life.events), read))
+        self.teller.life.ended_at = self.teller.now
+
+    def judge(self) -> None:
+        """What a person who knows everything would say, item by item, at the end."""
+        if self.state["status"] in {"incomplete", "incomplete_expired"}:
+            return
+        at, state = self.teller.now, self.state
+        until = state["cancel_at"] or (self.ends if state["cancel_at_period_end"] else None)
+        good = state["status"] in {"active", "trialing"} and (until is None or at < until)
+        if state["status"] == "past_due":
+            assert self.failed_at is not None
+            good = at < self.failed_at + GRACE_DAYS * DAY
+        if (state["pause_collection"] or {}).get("behavior") == "void":
+            good = False
+        current = max(self.paid)
+        good = good and not self.teller.taken(current, 0 if current in self.zero else PRICE)
+        for name, price in state["items"].items():
+            if price in self.names.prices:
+                self.teller.life.entitled[f"{name}_{self.names.tag}"] = good

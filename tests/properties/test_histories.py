@@ -1,0 +1,96 @@
+"""Whatever comes, in whatever order and however often: the entitlements are those of the true order."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from licenzy.entitlements import projection
+from tests.properties.weighing import (
+    History,
+    allowed,
+    deliveries,
+    in_true_order,
+    make_history,
+    read_from_stripe,
+    received,
+    weigh,
+)
+
+SEED = os.environ.get("LICENZY_TEST_SEED", "7")
+"""Set another one to try other histories."""
+
+
+def differences(count: int, *, seed: str = SEED, stop_at: int | None = None) -> Counter[str]:
+    """Deliver `count` histories in disorder and count what differs; also what kind of histories they were."""
+    counted: Counter[str] = Counter()
+    for number in range(count):
+        name = f"{seed}:{number}"
+        for verdict in try_one(make_history(name), random.Random(f"disorder of {name}")):
+            counted[verdict] += 1
+            if verdict.startswith("differs"):
+                counted[f"first: {verdict}"] = counted[f"first: {verdict}"] or number + 1
+        if stop_at is not None and sum(counted[v] for v in counted if v.startswith("differs")) >= stop_at:
+            break
+    return counted
+
+
+def try_one(history: History, chance: random.Random) -> list[str]:
+    """What is to be said of one history."""
+    told = [deliveries(life, chance) for life in history.lives]
+    pairs = list(zip(history.lives, told, strict=True))
+    arrived = [received(delivered, history, life.names) for life, delivered in pairs]
+    truth = [in_true_order(life, history) for life in history.lives]
+    said = ["deliveries"] * sum(map(len, told))
+    expected = weigh(truth)
+    for life, facts in zip(history.lives, truth, strict=True):
+        got = allowed(projection.project(facts), life.ended_at)
+        if any(got.get(item, False) is not life.entitled.get(item, False) for item in {*got, *life.entitled}):
+            said.append("differs from what a fair judge says")
+    if not history.has_tie:
+        said.append("without a tie")
+        if weigh(arrived) != expected:
+            said.append("differs without a tie")
+    else:
+        said.append("with a tie")
+    settled = [
+        _mixed([*facts, *read_from_stripe(life, history, chance)], chance)
+        for life, facts in zip(history.lives, arrived, strict=True)
+    ]
+    if weigh(settled) != expected:
+        said.append("differs once settled")
+    if any(life.takes_back for life in history.lives):
+        said.append("with a refund or dispute")
+    if any(life.deleted is not None and d[0] is life.deleted for life, d in pairs):
+        said.append("deleted comes first")
+    return said
+
+
+def _mixed(facts: list[Any], chance: random.Random) -> list[Any]:
+    chance.shuffle(facts)
+    return facts
+
+
+def assert_right(count: int, *, least_deliveries: int) -> None:
+    counted = differences(count)
+    print(f"seed {SEED}: {dict(counted)}")
+    wrong = {verdict: times for verdict, times in counted.items() if "differs" in verdict}
+    assert wrong == {}, f"seed {SEED}; numbers after `first:` are of histories, from 1"
+    assert counted["deliveries"] >= least_deliveries
+    assert counted["with a tie"] >= 0.3 * count
+    assert counted["with a refund or dispute"] >= 0.2 * count
+    assert counted["deleted comes first"] >= 0.1 * count
+
+
+def test_1000_histories() -> None:
+    assert_right(1_000, least_deliveries=10_000)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_20000_histories() -> None:
+    assert_right(20_000, least_deliveries=200_000)

@@ -1,0 +1,162 @@
+"""Histories over real HTTP, two deliverers at once, each in an order of its own, on both databases."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+from flask import Flask
+from sqlmodel import Session, col, select
+
+from licenzy.catalog.models import Kind
+from licenzy.catalog.rules import as_sold
+from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
+from licenzy.connections.models import Connection
+from licenzy.entitlements.models import Entitlement
+from licenzy.runtime import Runtime
+from licenzy.stripe_events.models import EventStatus, StripeEvent
+from tests.properties.histories import GRACE_DAYS, Life, Names
+from tests.properties.test_histories import SEED
+from tests.properties.weighing import History, in_true_order, live, weigh
+from tests.support.cast import Cast, make_connection, make_product, make_subject
+from tests.support.clock import START
+from tests.support.purchases import make_attempt, signed
+from tests.support.servers import served
+
+SECRET = "whsec_first_0123456789abcdef"
+KINDS = (Kind.SUBSCRIPTION, Kind.SUBSCRIPTION, Kind.USAGE_PACK, Kind.TIME_PASS)
+# These say when a row was first granted, not what it is.
+NOT_COMPARED = {"granted_at"}
+
+
+@pytest.mark.parametrize("count", [10])
+def test_a_few_histories(app: Flask, runtime: Runtime, cast: Cast, count: int) -> None:
+    assert_right(app, runtime, cast, count)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [250])
+def test_many_histories(app: Flask, runtime: Runtime, cast: Cast, count: int) -> None:
+    assert_right(app, runtime, cast, count)
+
+
+def assert_right(app: Flask, runtime: Runtime, cast: Cast, count: int) -> None:
+    print(f"seed {SEED}")
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET)
+        histories = [make_history(db, connection, f"{SEED}:{number}") for number in range(count)]
+    with served(app) as url:
+        sent = deliver(f"{url}/v1/webhooks/stripe/{connection.id}", histories)
+    with runtime.database.read() as db:
+        assert_every_event_once(db, sent)
+        for history in histories:
+            assert found(db, history) == expected(history)
+            assert_attempt(db, history)
+
+
+def make_history(db: Session, connection: Connection, seed: str) -> History:
+    """A history without ties, of a buyer and products of its own."""
+    chance = random.Random(seed)
+    kind, code = chance.choice(KINDS), seed.replace(":", "_")
+    sold: dict[str, Any] = {"project_id": connection.project_id, "kind": kind}
+    if kind is Kind.SUBSCRIPTION:
+        sold["grace_days"] = GRACE_DAYS
+    products = [
+        make_product(db, product_code=f"{word}_{code}", **sold)
+        for word in (("A", "B") if kind is Kind.SUBSCRIPTION else ("A",))
+    ]
+    subject = make_subject(db, project_id=connection.project_id, subject_ref=f"user_{seed}")
+    attempt = make_attempt(
+        db,
+        connection=connection,
+        subject=subject,
+        product=products[0],
+        quantity=1 if kind is Kind.SUBSCRIPTION else chance.randrange(1, 4),
+    )
+    assert attempt.stripe_checkout_session_id is not None
+    prices = tuple(product.stripe_price_id for product in products)
+    names = Names(code, attempt.id, attempt.stripe_checkout_session_id, prices, attempt.quantity)
+    life = live(chance, names, attempt.sold, spread=True)
+    return History(attempt.sold, [life], {product.stripe_price_id: as_sold(product) for product in products})
+
+
+def deliver(address: str, histories: Sequence[History]) -> Counter[str]:
+    """Two deliverers send everything, some of it twice; how often each event was sent."""
+    sent: Counter[str] = Counter()
+    refusals: list[str] = []
+    gate = threading.Barrier(2)
+
+    def work(seed: str) -> None:
+        chance = random.Random(seed)
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            for history in histories:
+                (life,) = history.lives
+                mine = [*life.events, *(event for event in life.events if chance.random() < 0.2)]
+                chance.shuffle(mine)
+                gate.wait(60)
+                for event in mine:
+                    body, headers = signed(event, SECRET, at=START)
+                    answer = client.post(address, content=body, headers=headers)
+                    sent[event["id"]] += 1
+                    if answer.status_code != 200:
+                        refusals.append(f"{answer.status_code} {answer.text}")
+
+    threads = [threading.Thread(target=work, args=(f"{SEED} {name}",)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert refusals == []
+    return sent
+
+
+def assert_every_event_once(db: Session, sent: Counter[str]) -> None:
+    rows = db.exec(select(StripeEvent)).all()
+    assert {row.event_id: row.duplicates + 1 for row in rows} == sent
+    assert {row.status for row in rows} <= {EventStatus.APPLIED, EventStatus.IGNORED}
+
+
+def assert_attempt(db: Session, history: History) -> None:
+    attempt = db.exec(
+        select(CheckoutAttempt).where(CheckoutAttempt.id == history.lives[0].names.attempt)
+    ).one()
+    told = [event["type"] for event in history.lives[0].events]
+    paid = any(
+        event["type"].startswith("checkout.") and event["data"]["object"]["payment_status"] == "paid"
+        for event in history.lives[0].events
+    )
+    assert attempt.status is (AttemptStatus.PAID if paid else AttemptStatus.FAILED), told
+
+
+def found(db: Session, history: History) -> list[dict[str, Any]]:
+    rows = db.exec(
+        select(Entitlement)
+        .where(Entitlement.attempt_id == history.lives[0].names.attempt)
+        .order_by(col(Entitlement.item_key))
+    ).all()
+    return [{name: _plain(getattr(row, name)) for name in compared(history)} for row in rows]
+
+
+def expected(history: History) -> list[dict[str, Any]]:
+    projected, spans = weigh([in_true_order(life, history) for life in history.lives])
+    rows = [{name: each[name] for name in compared(history)} for each in projected[0]]
+    for row, (_key, start, end) in zip(rows, spans, strict=False):
+        row |= {"starts_at": start, "valid_until": end, "ends_at": end}
+    return rows
+
+
+def compared(history: History) -> list[str]:
+    life: Life = history.lives[0]
+    projected, _ = weigh([in_true_order(life, history)])
+    names = set(projected[0][0]) if projected[0] else set()
+    return sorted(names - NOT_COMPARED)
+
+
+def _plain(value: Any) -> Any:
+    return int(value.timestamp()) if isinstance(value, datetime) else value

@@ -1,0 +1,179 @@
+"""Payloads that Stripe really sent, whole and with every field dropped in turn, through the real door.
+
+Whatever they lack, an acknowledged one is in the inbox as applied, ignored or failed, and a refused one
+is kept raw. A failed one changes nothing but itself: what comes after it is applied.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlmodel import select
+
+from licenzy.catalog.models import Kind
+from licenzy.entitlements.models import Entitlement, State
+from licenzy.runtime import Runtime
+from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.stripe_gateway import shapes
+from tests.stripe_gateway.recorded import DROPPED, changed, events, paths
+from tests.support.cast import Cast, make_connection, make_product, make_subject
+from tests.support.clock import START
+from tests.support.databases import SqliteFiles
+from tests.support.purchases import event, make_attempt, session_object, signed
+
+SECRET = "whsec_first_0123456789abcdef"
+KEPT = {EventStatus.APPLIED, EventStatus.IGNORED, EventStatus.FAILED, EventStatus.WRONG_MODE}
+
+
+@pytest.fixture
+def database_url(sqlite_files: SqliteFiles, tmp_path: Path) -> str:
+    return sqlite_files.fresh(tmp_path)
+
+
+class Door:
+    """A shop whose product every recorded purchase is of, so that what is read is also projected."""
+
+    def __init__(self, app: Flask, runtime: Runtime, cast: Cast) -> None:
+        self.client, self.database = app.test_client(), runtime.database
+        self.numbers = itertools.count(1)
+        with self.database.write() as db:
+            self.connection = make_connection(
+                db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET
+            )
+            subject = make_subject(db, project_id=cast.project_id)
+            made = {"connection": self.connection, "subject": subject}
+            pack = make_product(db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code="PACK")
+            self.pack = make_attempt(db, product=pack, **made)
+            for number, price in enumerate(sorted(recorded_prices())):
+                plan = make_product(
+                    db, project_id=cast.project_id, product_code=f"PLAN_{number}", stripe_price_id=price
+                )
+                self.plan = make_attempt(db, product=plan, **made)
+
+    def ours(self, value: dict[str, Any]) -> dict[str, Any]:
+        """The event as if it were about a purchase of ours that nothing was told of yet."""
+        number = next(self.numbers)
+        obj = value["data"]["object"]
+        attempt = self.plan if _is_recurring(value) else self.pack
+        obj = {**obj, "metadata": {"licenzy_attempt": attempt.id}}
+        for name in ("id", "subscription", "payment_intent", "charge", "invoice"):
+            if isinstance(obj.get(name), str):
+                obj[name] = f"{obj[name]}_{number}"
+        if value["type"].startswith("invoice.") and isinstance(obj.get("parent"), dict):
+            details = {**(obj["parent"].get("subscription_details") or {})}
+            details |= {"subscription": f"sub_{number}", "metadata": obj["metadata"]}
+            obj["parent"] = {**obj["parent"], "subscription_details": details}
+        return {**value, "id": f"evt_{number}", "livemode": False, "data": {**value["data"], "object": obj}}
+
+    def send(self, value: dict[str, Any]) -> EventStatus:
+        """Deliver it; what became of it. Anything but an acknowledgement or `invalid_event` fails."""
+        body, headers = signed(value, SECRET)
+        answer = self.client.post(f"/v1/webhooks/stripe/{self.connection.id}", data=body, headers=headers)
+        if answer.status_code == 400:
+            assert answer.get_json()["error"] == "invalid_event"
+            return EventStatus.INVALID
+        assert answer.status_code == 200, answer.text
+        with self.database.read() as db:
+            status = db.exec(select(StripeEvent.status).where(StripeEvent.event_id == value["id"])).one()
+        assert status in KEPT
+        return status
+
+    def prepare(self, value: dict[str, Any]) -> None:
+        """Let the payment of a refund or dispute be one for a pack of ours."""
+        intent = value["data"]["object"].get("payment_intent")
+        if value["type"].startswith(("charge.", "refund.")) and isinstance(intent, str):
+            number = next(self.numbers)
+            paid = session_object(
+                self.pack, id=f"cs_{number}", payment_intent=intent, subscription=None, mode="payment"
+            )
+            assert self.send(event("checkout.session.completed", paid)) is EventStatus.APPLIED
+
+
+@pytest.fixture
+def door(app: Flask, runtime: Runtime, cast: Cast) -> Door:
+    return Door(app, runtime, cast)
+
+
+def test_recorded_payloads_are_applied_or_ignored(door: Door) -> None:
+    became: Counter[EventStatus] = Counter()
+    for name, raw in events():
+        value = door.ours(raw)
+        door.prepare(value)
+        status = door.send(value)
+        whole = isinstance(raw["data"]["object"].get("id"), str)
+        assert status in {EventStatus.APPLIED, EventStatus.IGNORED} or not whole, name
+        became[status] += 1
+        assert door.send(value) is status
+    assert became[EventStatus.APPLIED] >= 15, became
+    assert still_works(door)
+
+
+def test_fields_of_the_object_dropped_in_turn(door: Door) -> None:
+    """One of six; the next test has all."""
+    drop_in_turn(door, depth=1, each=6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_field_within_the_object_dropped_in_turn(door: Door) -> None:
+    drop_in_turn(door, depth=4, each=1)
+
+
+def drop_in_turn(door: Door, *, depth: int, each: int) -> None:
+    became: Counter[EventStatus] = Counter()
+    sent: list[str] = []
+    for _name, raw in events():
+        if raw["type"] not in shapes._READERS:
+            continue
+        for path in itertools.islice(dropped_paths(door.ours(raw), depth), 0, None, each):
+            value = door.ours(raw)
+            door.prepare(value)
+            status = door.send(changed(value, path, DROPPED))
+            became[status] += 1
+            if status is not EventStatus.INVALID:
+                sent.append(value["id"])
+    print(dict(became))
+    assert set(became) == {*KEPT, EventStatus.INVALID} - {EventStatus.WRONG_MODE}
+    with door.database.read() as db:
+        assert set(sent) <= set(db.exec(select(StripeEvent.event_id)).all())
+    assert still_works(door)
+
+
+def dropped_paths(value: dict[str, Any], depth: int) -> Iterator[tuple[Any, ...]]:
+    yield from ((name,) for name in value if name != "id")
+    yield from (("data", "object", *path) for path in paths(value["data"]["object"], depth))
+
+
+def still_works(door: Door) -> bool:
+    """Whether a good purchase is granted after all of that."""
+    session = session_object(
+        door.pack, id="cs_last", payment_intent="pi_last", mode="payment", subscription=None
+    )
+    assert door.send(event("checkout.session.completed", session, at=START)) is EventStatus.APPLIED
+    with door.database.read() as db:
+        granted = db.exec(select(Entitlement).where(Entitlement.purchase_key == "cs_last")).one()
+    return granted.state is State.ACTIVE
+
+
+def recorded_prices() -> set[str]:
+    """The prices of all recorded subscriptions."""
+    found = set()
+    for _name, raw in events():
+        items = raw["data"]["object"].get("items")
+        for item in (items.get("data") or []) if isinstance(items, dict) else []:
+            price = item.get("price") or item.get("plan")
+            found.add(price["id"] if isinstance(price, dict) else price)
+    return {price for price in found if isinstance(price, str)}
+
+
+def _is_recurring(value: dict[str, Any]) -> bool:
+    obj = value["data"]["object"]
+    return (
+        value["type"].startswith(("customer.subscription.", "invoice.")) or obj.get("mode") == "subscription"
+    )

@@ -1,0 +1,196 @@
+"""Histories delivered in disorder, projected, and weighed against the same history in its true order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from licenzy.entitlements import projection
+from licenzy.entitlements.decision import standing
+from licenzy.entitlements.models import FactSource
+from licenzy.entitlements.one_time import Pass, chain_passes
+from licenzy.entitlements.projected import Projected
+from licenzy.kit.clock import from_unix
+from licenzy.stripe_gateway import shapes
+from tests.properties.histories import GRACE_DAYS, Life, Names, one_time_life, subscription_life
+
+PRICES = ("price_pro", "price_max")
+
+
+@dataclass(slots=True)
+class Fact:
+    """A fact as it would be stored."""
+
+    kind: str
+    source: FactSource
+    source_id: str
+    object_id: str
+    occurred_at: Any
+    data: dict[str, Any]
+
+
+@dataclass
+class History:
+    """Everything that one buyer did: one subscription, one pack, or up to three passes of one product."""
+
+    sold: dict[str, Any]
+    lives: list[Life]
+    catalog: dict[str, dict[str, Any]]
+    """What each mapped price of a subscription means."""
+
+    @property
+    def has_tie(self) -> bool:
+        return any(life.has_tie for life in self.lives)
+
+
+def make_history(seed: str) -> History:
+    """The same for the same seed, on every machine."""
+    chance = random.Random(seed)
+    spread = chance.random() < 0.4
+    kind = chance.choices(("subscription", "usage_pack", "time_pass"), (76, 12, 12))[0]
+    count = chance.randrange(1, 4) if kind == "time_pass" else 1
+    sold = as_sold(kind, PRICES[0])
+    catalog = {price: as_sold("subscription", price) for price in PRICES}
+    lives = []
+    for n in range(count):
+        quantity = chance.randrange(1, 4) if kind != "subscription" else 1
+        names = Names(f"{n}", f"att_{n}", f"cs_{n}", PRICES, quantity)
+        lives.append(live(chance, names, sold, spread=spread))
+    return History(sold, lives, catalog)
+
+
+def live(chance: random.Random, names: Names, sold: dict[str, Any], *, spread: bool) -> Life:
+    """A life of the kind that was sold."""
+    if sold["kind"] == "subscription":
+        return subscription_life(chance, names, spread=spread)
+    return one_time_life(chance, names, spread=spread, lasts=sold["duration_seconds"])
+
+
+def as_sold(kind: str, price: str) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "product_code": price.upper(),
+        "stripe_price_id": price,
+        "units": 500 if kind == "usage_pack" else None,
+        "duration_seconds": 7 * 86_400 if kind == "time_pass" else None,
+        "features": [],
+        "grace_days": GRACE_DAYS,
+    }
+
+
+def deliveries(life: Life, chance: random.Random) -> list[dict[str, Any]]:
+    """The events in disorder, some of them several times, often with an end told before its beginning."""
+    again = [event for event in life.events if chance.random() < 0.35]
+    delivered = [*life.events, *again, *(again if chance.random() < 0.2 else [])]
+    chance.shuffle(delivered)
+    if life.deleted is not None and chance.random() < 0.6:
+        delivered.insert(0, life.deleted)
+    return delivered
+
+
+def received(delivered: Sequence[dict[str, Any]], history: History, names: Names) -> list[Fact]:
+    """The facts of these deliveries in order of arrival; each event is one fact, however often it came."""
+    facts: dict[str, Fact] = {}
+    for raw in delivered:
+        event = shapes.read_event(raw)
+        reading = shapes.read_object(event)
+        assert reading is not None, event.type
+        _add_sold(reading.data, reading.kind, history, names)
+        fact = Fact(reading.kind, FactSource.EVENT, event.id, reading.object_id, event.created, reading.data)
+        facts.setdefault(event.id, fact)
+    return list(facts.values())
+
+
+def in_true_order(life: Life, history: History) -> list[Fact]:
+    """The facts as nobody receives them: each with an instant of its own, to the microsecond."""
+    facts = received(life.events, history, life.names)
+    return [
+        replace(fact, occurred_at=fact.occurred_at + timedelta(microseconds=number), source_id=f"{number:06}")
+        for number, fact in enumerate(facts, start=1)
+    ]
+
+
+def read_from_stripe(life: Life, history: History, chance: random.Random) -> list[Fact]:
+    """Numbered snapshots: those of the middle perhaps, that of the end always."""
+    facts: list[Fact] = []
+    for number, (second, told, read) in enumerate(life.snapshots, start=1):
+        if number < len(life.snapshots) and chance.random() < 0.5:
+            continue
+        # A clock behind Stripe's: the read is dated by the last event that it covers.
+        behind = chance.random() < 0.5
+        last = life.events[told - 1]["created"]
+        at = from_unix(last) if behind else from_unix(second) + timedelta(seconds=2, microseconds=7)
+        if number < len(life.snapshots):
+            later = [e["created"] for e in life.events[told:]]
+            at = min([at, *(from_unix(each) for each in later)])
+        note = {"event": "snapshot", "snapshot": number}
+        source_id = f"snapshot:{life.names.subscription}:{number}"
+        data = {**shapes.subscription(read), **note}
+        _add_sold(data, "subscription", history, life.names)
+        bill = {**shapes.invoice(read["latest_invoice"]), **note}
+        facts += [
+            Fact("subscription", FactSource.SNAPSHOT, source_id, read["id"], at, data),
+            Fact("invoice", FactSource.SNAPSHOT, source_id, read["latest_invoice"]["id"], at, bill),
+        ]
+    return facts
+
+
+def weigh(of_each: Sequence[list[Fact]]) -> Any:
+    """What the facts of each life give, passes laid one after the other; comparable, to the second."""
+    projected = [projection.project(facts) for facts in of_each]
+    passes = [
+        Pass(each.stripe_checkout_session_id or "", each.paid_at, _length(each), each.canceled_at)
+        for entitlements in projected
+        for each in entitlements
+        if each.kind == "time_pass" and each.paid_at is not None
+    ]
+    return [
+        [_to_the_second(each) for each in sorted(entitlements, key=lambda each: each.item_key)]
+        for entitlements in projected
+    ], sorted((key, *(_second(at) for at in span)) for key, span in chain_passes(passes).items())
+
+
+def allowed(entitlements: Sequence[Projected], at: int) -> dict[str, bool]:
+    """By item, whether it is available at a second; those that are over for good are left out."""
+    # What happened within that second has happened.
+    now = from_unix(at) + timedelta(milliseconds=999)
+    return {each.item_key: standing(_Held(each), now).available for each in entitlements}
+
+
+class _Held:
+    """A projected entitlement of which nothing has been used."""
+
+    used_units = reserved_units = 0
+
+    def __init__(self, projected: Projected) -> None:
+        self._projected = projected
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._projected, name)
+
+
+def _length(each: Projected) -> timedelta:
+    assert each.duration_seconds is not None
+    return timedelta(seconds=each.duration_seconds)
+
+
+def _to_the_second(projected: Projected) -> dict[str, Any]:
+    return {
+        name: _second(value) if hasattr(value, "microsecond") else value
+        for name, value in asdict(projected).items()
+    }
+
+
+def _second(at: Any) -> int:
+    return int(at.timestamp())
+
+
+def _add_sold(data: dict[str, Any], kind: str, history: History, names: Names) -> None:
+    if kind == "session":
+        data["sold"], data["quantity"] = history.sold, names.quantity
+    if kind == "subscription":
+        for item in data["items"]:
+            item["sold"] = history.catalog.get(item["price"])

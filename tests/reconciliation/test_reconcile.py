@@ -1,0 +1,224 @@
+"""Reconciliation against the Stripe sandbox: what was missed is found, and nothing is counted twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from sqlmodel import select
+
+from licenzy.catalog.models import Kind, Product
+from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
+from licenzy.entitlements.actions import lock_purchase
+from licenzy.entitlements.models import Entitlement, State
+from licenzy.errors import StripeUnavailable
+from licenzy.reconciliation.actions import Report, claim_due, reconcile
+from licenzy.reconciliation.models import Reconciliation
+from licenzy.stripe_events.models import StripeEvent
+from licenzy.stripe_events.reading import settle_next
+from licenzy.stripe_events.replay import replay_event, replay_purchases
+from tests.checkout.conftest import Shop
+from tests.support.clock import StandingClock
+
+Sell = Callable[..., Product]
+
+
+@pytest.fixture(autouse=True)
+def real_time(clock: StandingClock) -> None:
+    """The sandbox lives in real time."""
+    clock.now = datetime.now(UTC)
+
+
+def buy(shop: Shop, key: str, **body: Any) -> str:
+    """Pay for something on the hosted page while no webhook comes through."""
+    told = shop.checkout(key, **body).get_json()
+    paid = httpx.post(told["checkout_url"], data={"action": "pay", "email": "buyer@example.com"})
+    assert paid.status_code == 303, paid.text
+    return str(told["stripe_checkout_session_id"])
+
+
+def act(shop: Shop, **action: Any) -> None:
+    shop._control("POST", "actions", action)
+
+
+def walk(shop: Shop, clock: StandingClock, **how: Any) -> Report:
+    parts = shop.runtime
+    return reconcile(
+        parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock, **how
+    )
+
+
+def held(shop: Shop) -> list[Entitlement]:
+    with shop.runtime.database.read() as db:
+        return list(db.exec(select(Entitlement).order_by(Entitlement.product_code)))
+
+
+def settle(shop: Shop, clock: StandingClock) -> int:
+    clock.advance(seconds=5)
+    parts = shop.runtime
+    done = 0
+    while settle_next(parts.database, parts.gateway, parts.seal, clock=clock):
+        done += 1
+    return done
+
+
+def test_missed_purchases_of_all_kinds_are_found_once(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    for code, kind in (("A_PASS", Kind.TIME_PASS), ("B_PACK", Kind.USAGE_PACK), ("C_SUB", Kind.SUBSCRIPTION)):
+        sell(code, kind)
+        buy(shop, code, product_code=code)
+    assert held(shop) == []
+    report = walk(shop, clock)
+    assert [(row.product_code, row.state) for row in held(shop)] == [
+        ("A_PASS", State.ACTIVE),
+        ("B_PACK", State.ACTIVE),
+        ("C_SUB", State.ACTIVE),
+    ]
+    assert report.events_missed == report.events_seen > 10
+    assert {change["before"] for change in report.differences if change["before"] is None} == {None}
+    rows = [row.model_dump() for row in held(shop)]
+    again = walk(shop, clock)
+    assert (again.events_missed, again.differences) == (0, [])
+    assert [row.model_dump() for row in held(shop)] == rows
+
+
+def test_a_cancellation_nobody_told_is_found_by_its_subscription(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
+    buy(shop, "k")
+    walk(shop, clock)
+    subscription = held(shop)[0].stripe_subscription_id
+    act(shop, action="cancel", subscription=subscription)
+    clock.advance(seconds=30)
+    # As after 31 days: the events are gone, only what Stripe says now is left.
+    report = walk(shop, clock, since=clock() + timedelta(days=1))
+    assert report.events_seen == 0
+    assert [change["after"]["state"] for change in report.differences][-1:] == ["canceled"]
+    assert held(shop)[0].state is State.CANCELED
+
+
+def test_a_payment_whose_events_are_gone_is_found_by_its_session(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    sell("PACK", Kind.USAGE_PACK)
+    session_id = buy(shop, "k", product_code="PACK")
+    clock.advance(seconds=30)
+    walked = walk(shop, clock, since=clock() + timedelta(days=1))
+    assert (walked.events_seen, walked.sessions_seen) == (0, 1)
+    row = held(shop)[0]
+    assert (row.granted_units, row.stripe_checkout_session_id) == (1000, session_id)
+    with shop.runtime.database.read() as db:
+        assert db.exec(select(CheckoutAttempt.status)).one() is AttemptStatus.PAID
+
+
+def test_the_cursor_moves_on_success_only(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    sell("PACK", Kind.USAGE_PACK)
+    buy(shop, "k", product_code="PACK")
+    shop.misbehave(http_500=50, match="GET /v1/events")
+    with pytest.raises(StripeUnavailable):
+        walk(shop, clock)
+    with shop.runtime.database.read() as db:
+        assert db.get(Reconciliation, shop.connection.id) is None
+    shop.behave()
+    walk(shop, clock)
+    with shop.runtime.database.read() as db:
+        row = db.get(Reconciliation, shop.connection.id)
+        assert row is not None
+        assert row.reconciled_to == clock()
+        assert row.last_event_id is not None
+
+
+def test_one_worker_takes_the_hourly_walk(shop: Shop, clock: StandingClock) -> None:
+    database = shop.runtime.database
+
+    def claimed() -> bool:
+        with database.write() as db:
+            return claim_due(db, now=clock()) is not None
+
+    clock.advance(hours=2)
+    assert [claimed(), claimed()] == [True, False]
+    walk(shop, clock, full=False)
+    assert claimed() is False
+    clock.advance(hours=1, seconds=1)
+    assert claimed() is True
+
+
+def test_settling_reads_the_subscription_once_for_all_its_events(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
+    buy(shop, "k")
+    walk(shop, clock, full=False)
+    assert settle(shop, clock) == 1
+    assert settle(shop, clock) == 0
+    assert held(shop)[0].state is State.ACTIVE
+
+
+def test_a_refund_takes_back_what_it_paid_for(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    sell("PACK", Kind.USAGE_PACK)
+    buy(shop, "k", product_code="PACK")
+    walk(shop, clock, full=False)
+    intent = shop.stripe.v1.payment_intents.list({"limit": 1}).data[0].id
+    act(shop, action="refund", payment_intent=intent)
+    walk(shop, clock, full=False)
+    row = held(shop)[0]
+    assert (row.state, row.reason) == (State.CANCELED, "refunded")
+    assert row.voided_at is not None
+
+
+def test_replay_finds_and_mends_a_row_that_is_not_what_its_facts_say(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    sell("PACK", Kind.USAGE_PACK)
+    buy(shop, "k", product_code="PACK")
+    walk(shop, clock, full=False)
+    database = shop.runtime.database
+    assert [changes for _key, changes in replay_purchases(database, clock=clock)] == [[]]
+    with database.write() as db:
+        row = db.exec(select(Entitlement)).one()
+        row.granted_units = 5
+    differences = [change for _k, changes in replay_purchases(database, clock=clock) for change in changes]
+    assert [d["before"]["granted_units"] for d in differences] == [5]
+    assert held(shop)[0].granted_units == 1000
+    with database.read() as db:
+        event = db.exec(select(StripeEvent).where(StripeEvent.type == "checkout.session.completed")).one()
+    again = replay_event(database, connection_id=shop.connection.id, event_id=event.event_id, clock=clock)
+    assert again.changes == []
+
+
+def test_a_purchase_can_be_locked_that_nobody_knows(shop: Shop, clock: StandingClock) -> None:
+    with shop.runtime.database.write() as db:
+        made = lock_purchase(
+            db,
+            project_id=shop.project_id,
+            mode=shop.connection.mode,
+            key="sub_unknown",
+            now=clock(),
+        )
+        assert made.subject_id is None
+    assert [key for key, _ in replay_purchases(shop.runtime.database, clock=clock)] == []
+
+
+def test_decisions_follow_a_sandbox_clock_that_was_moved(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    sell("PASS", Kind.TIME_PASS)
+    buy(shop, "k", product_code="PASS")
+    clock.now = datetime.now(UTC)
+    walk(shop, clock, full=False)
+
+    def allowed() -> bool:
+        answer = shop.client.post(
+            "/v1/access/check",
+            json={"subject_ref": "user_123"},
+            headers={"Authorization": f"Bearer {shop.token}"},
+        )
+        return bool(answer.get_json()["allowed"])
+
+    assert allowed()
+    act(shop, action="advance_clock", seconds=2 * 86_400)
+    walk(shop, clock, full=False)
+    assert not allowed()

@@ -1,0 +1,200 @@
+"""A Stripe that fails, hangs, breaks off or talks nonsense: one deadline, one sentence, no secret."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from licenzy.errors import LicenzyError, StripeError, StripeTimeout, StripeUnavailable
+from licenzy.stripe_gateway import client
+from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
+from licenzy.stripe_gateway.translate import (
+    StripeKeyRejected,
+    StripeObjectMissing,
+    StripePermissionMissing,
+    was_answered,
+)
+from tests.stripe_gateway.conftest import Account, Scripted
+from tests.support.ports import free_port_pair
+
+Serve = Callable[..., tuple[Scripted, StripeAccess]]
+SECRET = "sk_test_51secretsecretsecret"
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The deadlines a tenth of what they are."""
+    monkeypatch.setattr(client, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(client, "_READ_SECONDS", 0.6)
+    monkeypatch.setattr(client, "_CONNECT_SECONDS", 0.2)
+
+
+def refusal(ask: Callable[[], object]) -> LicenzyError:
+    with pytest.raises(LicenzyError) as refused:
+        ask()
+    error = refused.value
+    assert (error.code, error.status) in {
+        ("stripe_error", 502),
+        ("stripe_unavailable", 503),
+        ("stripe_timeout", 504),
+    }
+    shown = f"{error} {error!r} {error.message} {error.hint} {error.fields} {error.extra} {error.headers}"
+    for secret in (SECRET, SECRET[8:], "whsec_abc", "rk_live_51abc"):
+        assert secret not in shown
+    return error
+
+
+def error_body(message: str = "No.", **fields: Any) -> str:
+    return json.dumps({"error": {"type": "invalid_request_error", "message": message, **fields}})
+
+
+def session_params(account: Account) -> dict[str, Any]:
+    items = [{"price": account.price(), "quantity": 1}]
+    return {"mode": "payment", "success_url": "https://example.com/done", "line_items": items}
+
+
+def test_an_error_of_stripes_own(gateway: StripeGateway, account: Account) -> None:
+    account.misbehave(http_500=1)
+    error = refusal(lambda: gateway.account(account.access))
+    assert type(error) is StripeUnavailable
+    assert was_answered(error)
+    assert gateway.account(account.access).id == account.id
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504, 409])
+def test_three_tries_and_no_more(gateway: StripeGateway, scripted: Serve, status: int) -> None:
+    app, access = scripted((status, error_body()))
+    assert type(refusal(lambda: gateway.account(access))) is StripeUnavailable
+    assert len(app.calls) == 3
+
+
+def test_the_tries_of_one_call_have_one_idempotency_key(gateway: StripeGateway, scripted: Serve) -> None:
+    session = json.dumps({"id": "cs_1", "object": "checkout.session", "url": None, "expires_at": 1})
+    app, access = scripted((503, ""), (503, ""), (200, session))
+    assert gateway.create_checkout_session(access, {}, idempotency_key="att_1:0").id == "cs_1"
+    assert [call["HTTP_IDEMPOTENCY_KEY"] for call in app.calls] == ["att_1:0"] * 3
+
+
+def test_a_long_retry_after_is_not_waited_for(gateway: StripeGateway, scripted: Serve) -> None:
+    app, access = scripted((503, error_body()))
+    app.headers = [("Retry-After", "60")]
+    started = time.monotonic()
+    refusal(lambda: gateway.account(access))
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "answered"),
+    [
+        (400, error_body(), StripeError, True),
+        (402, error_body(type="card_error"), StripeError, True),
+        (404, error_body(code="resource_missing"), StripeObjectMissing, True),
+        (400, error_body(type="idempotency_error"), StripeError, True),
+        (401, error_body(), StripeKeyRejected, True),
+        (403, error_body("Having the 'rak_price_read' permission would do."), StripePermissionMissing, True),
+        (403, error_body("No reason."), StripePermissionMissing, True),
+        (429, error_body(code="rate_limit"), StripeUnavailable, False),
+        (429, error_body(code="lock_timeout"), StripeUnavailable, False),
+        (400, error_body(code="rate_limit"), StripeUnavailable, True),
+        (409, error_body(code="idempotency_key_in_use"), StripeUnavailable, False),
+        (500, "", StripeUnavailable, True),
+        (502, "<html>Bad gateway</html>", StripeUnavailable, True),
+        (404, "<html>Not here</html>", StripeError, True),
+        (200, "<html>A captive portal</html>", StripeError, True),
+        (200, "", StripeError, True),
+        (400, "[]", StripeError, True),
+        (302, "", StripeError, True),
+    ],
+)
+def test_answers_in_our_words(
+    gateway: StripeGateway, scripted: Serve, status: int, body: str, kind: type, answered: bool
+) -> None:
+    _, access = scripted((status, body))
+    error = refusal(lambda: gateway.price(access, "price_1"))
+    assert type(error) is kind
+    assert was_answered(error) is answered
+    assert "<html>" not in error.message
+
+
+def test_the_missing_permission_is_named(gateway: StripeGateway, scripted: Serve) -> None:
+    _, access = scripted((403, error_body("Having the 'rak_price_read' permission would do.")))
+    error = refusal(lambda: gateway.price(access, "price_1"))
+    assert isinstance(error, StripePermissionMissing)
+    assert error.permission == "rak_price_read"
+    assert "rak_price_read" in error.message
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 409, 429, 500])
+def test_no_key_is_repeated_from_stripes_sentence(
+    gateway: StripeGateway, scripted: Serve, status: int
+) -> None:
+    said = f'No {SECRET}, ({SECRET}) whsec_abcdefgh "{SECRET}" rk_live_51abcdefgh {"x" * 5000}'
+    _, access = scripted((status, error_body(said)))
+    error = refusal(lambda: gateway.price(access, "price_1"))
+    assert len(error.message) < 400
+    assert SECRET not in repr(access) + repr(gateway)
+
+
+def test_a_hang_ends_with_the_deadline(gateway: StripeGateway, scripted: Serve, short: None) -> None:
+    app, access = scripted((200, "{}"))
+    app.hangs = 5
+    started = time.monotonic()
+    error = refusal(lambda: gateway.account(access))
+    assert type(error) is StripeTimeout
+    assert not was_answered(error)
+    assert 0.9 < time.monotonic() - started < 1.4
+
+
+def test_a_call_that_hung_once_is_repeated(gateway: StripeGateway, scripted: Serve, short: None) -> None:
+    app, access = scripted((200, '{"id":"acct_1","object":"account"}'))
+    app.hangs = 1
+    assert gateway.account(access).id == "acct_1"
+    assert len(app.calls) == 2
+
+
+@pytest.mark.parametrize("fault", [{"drop_after_work": 1}, {"hang_seconds": 0.7, "hang_calls": 1}])
+def test_an_answer_that_was_lost_is_asked_for_again(
+    gateway: StripeGateway, account: Account, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
+) -> None:
+    monkeypatch.setattr("stripe._http_client.HTTPClient.INITIAL_DELAY", 0.4)
+    monkeypatch.setattr(client, "_READ_SECONDS", 0.5)
+    params = session_params(account)
+    account.misbehave(match="POST /v1/checkout/sessions", **fault)
+    session = gateway.create_checkout_session(account.access, params, idempotency_key="att_1:0")
+    assert [each.id for each in account.stripe.v1.checkout.sessions.list().data] == [session.id]
+
+
+def test_nothing_listens(gateway: StripeGateway) -> None:
+    access = StripeAccess(SECRET, f"http://127.0.0.1:{free_port_pair()}")
+    error = refusal(lambda: gateway.account(access))
+    assert type(error) is StripeUnavailable
+    assert not was_answered(error)
+
+
+def test_too_many_callers_are_turned_away_at_once(account: Account) -> None:
+    gateway = StripeGateway(stripe_base=None, sandbox_base=None, concurrent_calls=1)
+    account.misbehave(hang_seconds=0.6, hang_calls=1)
+    found: list[str | None] = []
+    waiting = threading.Thread(target=lambda: found.append(gateway.account(account.access).id))
+    waiting.start()
+    time.sleep(0.2)
+    started = time.monotonic()
+    error = refusal(lambda: gateway.prices(account.access))
+    assert time.monotonic() - started < 0.1
+    assert type(error) is StripeUnavailable
+    assert not was_answered(error), "nothing was asked, so a repeat may use the same idempotency key"
+    waiting.join(5)
+    assert found == [account.id]
+    assert gateway.account(account.access).id == account.id
+
+
+def test_failures_give_their_place_back(account: Account) -> None:
+    gateway = StripeGateway(stripe_base=None, sandbox_base=None, concurrent_calls=1)
+    for _ in range(3):
+        assert isinstance(refusal(lambda: gateway.price(account.access, "price_none")), StripeObjectMissing)
+    assert gateway.account(account.access).id == account.id

@@ -1,0 +1,330 @@
+"""Every shape of an object gives the same words, and no payload gives anything but words or a refusal."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from licenzy.stripe_gateway import shapes
+from licenzy.stripe_gateway.shapes import NotAnEvent, Reading, Unreadable, read_event, read_object
+from tests.stripe_gateway.recorded import DROPPED, changed, events, paths, payloads
+
+SOLD = ("checkout.session.", "customer.subscription.", "invoice.", "invoice_payment.", "charge.")
+ENVELOPE = {
+    "id": "evt_1",
+    "object": "event",
+    "type": "invoice.paid",
+    "created": 1_753_900_000,
+    "livemode": False,
+    "api_version": "2026-10-28.endive",
+    "data": {"object": {"id": "in_1"}},
+}
+ITEM = {"id": "si_1", "price": {"id": "price_1"}, "quantity": 3}
+PERIOD = {"current_period_start": 1_700_000_000, "current_period_end": 1_702_592_000}
+
+
+def told(value: Any) -> str:
+    """What becomes of a payload, in one word; an exception of another kind fails the test."""
+    try:
+        reading = read_object(read_event(value))
+    except (NotAnEvent, Unreadable) as refusal:
+        return type(refusal).__name__
+    if reading is None:
+        return "ignored"
+    _check(reading)
+    return reading.kind
+
+
+def _check(reading: Reading) -> None:
+    """What every fact can be relied upon for."""
+    assert isinstance(reading.object_id, str)
+    json.dumps(reading.data)
+    data = reading.data
+    if reading.kind == "session":
+        assert isinstance(data["mode"], str)
+        assert isinstance(data["payment_status"], str)
+    for name in ("subscription", "payment_intent", "customer", "invoice", "charge", "latest_invoice"):
+        assert data.get(name) is None or isinstance(data[name], str)
+    if reading.kind == "subscription":
+        assert data["items"]
+        assert all(isinstance(item["id"], str) and isinstance(item["price"], str) for item in data["items"])
+
+
+def test_recorded_payloads_are_read() -> None:
+    outcomes = Counter(told(value) for _, value in payloads())
+    for name, value in events():
+        outcome = told(value)
+        assert outcome != "NotAnEvent", name
+        if "id" not in value["data"]["object"]:
+            assert outcome in {"Unreadable", "ignored"}, name
+        elif value["type"] in shapes._READERS:
+            assert outcome == shapes._READERS[value["type"]][0], name
+        else:
+            assert outcome == "ignored", name
+    assert {"session", "subscription", "invoice", "ignored", "NotAnEvent"} <= set(outcomes)
+
+
+@pytest.mark.parametrize("prefix", SOLD)
+def test_any_field_may_be_missing(prefix: str) -> None:
+    seen = 0
+    for _, value in events():
+        if value["type"].startswith(prefix):
+            for path in [
+                *paths(value, 1),
+                *(("data", "object", *p) for p in paths(value["data"]["object"], 3)),
+            ]:
+                told(changed(value, path, DROPPED))
+                seen += 1
+    assert seen > 20
+
+
+@pytest.mark.parametrize(
+    "other", [None, True, 0, -1, 2**70, 1.5, "", "x", [], [None], {}, {"id": 5}, {"data": [5]}]
+)
+@pytest.mark.parametrize("prefix", SOLD)
+def test_any_field_may_hold_something_else(prefix: str, other: Any) -> None:
+    for _, value in events():
+        if value["type"].startswith(prefix):
+            for path in [
+                *paths(value, 2),
+                *(("data", "object", *p) for p in paths(value["data"]["object"], 2)),
+            ]:
+                told(changed(value, path, other))
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(database=None, deadline=None)
+@given(
+    st.dictionaries(st.sampled_from([*ENVELOPE, "x"]), values),
+    st.dictionaries(st.sampled_from(["id", "items", "lines", "parent", "status", "mode", "amount"]), values),
+    st.sampled_from(sorted(shapes._READERS)),
+)
+def test_any_object_is_read_or_refused(envelope: dict[str, Any], obj: dict[str, Any], kind: str) -> None:
+    told(envelope)
+    told({**ENVELOPE, **envelope})
+    told({**ENVELOPE, "type": kind, "data": {"object": {"id": "x_1", **obj}, "previous_attributes": obj}})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"object": "v2.core.event"},
+        {"object": None},
+        {"id": ""},
+        {"id": 5},
+        {"id": "e" * 256},
+        {"type": ""},
+        {"type": None},
+        {"created": "1753900000"},
+        {"created": -1},
+        {"created": 253_402_300_800},
+        {"created": None},
+        {"created": 1.5},
+        {"livemode": 0},
+        {"livemode": None},
+        {"data": None},
+        {"data": []},
+        {"data": {"object": []}},
+        {"data": {}},
+    ],
+)
+def test_envelopes_that_are_none(change: dict[str, Any]) -> None:
+    with pytest.raises(NotAnEvent):
+        read_event({**ENVELOPE, **change})
+
+
+def test_the_envelope_of_an_event() -> None:
+    event = read_event({**ENVELOPE, "data": {"object": {"id": "in_1", "metadata": {"a": "b"}}}})
+    assert (event.id, event.type, event.livemode, event.object_id) == ("evt_1", "invoice.paid", False, "in_1")
+    assert (event.api_version, event.metadata, event.previous) == ("2026-10-28.endive", {"a": "b"}, {})
+    assert event.created.timestamp() == 1_753_900_000
+
+
+def test_an_object_without_an_id_is_unreadable() -> None:
+    with pytest.raises(Unreadable):
+        read_object(read_event({**ENVELOPE, "data": {"object": {"object": "invoice"}}}))
+
+
+def subscription(**fields: Any) -> dict[str, Any]:
+    base = {"id": "sub_1", "status": "active", "customer": "cus_1", "start_date": 1, "metadata": {}}
+    return {**base, "latest_invoice": "in_1", "items": {"data": [ITEM]}, **fields}
+
+
+def invoice(**fields: Any) -> dict[str, Any]:
+    return {
+        "id": "in_1",
+        "status": "paid",
+        "billing_reason": "subscription_cycle",
+        "customer": "cus_1",
+        **fields,
+    }
+
+
+def line(**fields: Any) -> dict[str, Any]:
+    return {"data": [{"period": {"start": 1, "end": 5}, **fields}]}
+
+
+@pytest.mark.parametrize(
+    ("read", "shapes_of_one_thing"),
+    [
+        pytest.param(
+            shapes.subscription,
+            [
+                subscription(items={"data": [{**ITEM, **PERIOD}]}),
+                subscription(**PERIOD),
+                subscription(
+                    items={"data": [{**ITEM, **PERIOD}]}, current_period_end=1, current_period_start=1
+                ),
+            ],
+            id="the period on the item, on the subscription, and on both",
+        ),
+        pytest.param(
+            shapes.subscription,
+            [
+                subscription(),
+                subscription(items={"data": [{**ITEM, "price": "price_1"}]}),
+                subscription(items={"data": [{"id": "si_1", "plan": {"id": "price_1"}, "quantity": 3}]}),
+                subscription(customer={"id": "cus_1"}, latest_invoice={"id": "in_1", "status": "paid"}),
+                subscription(start_date=None, created=1),
+                subscription(cancel_at_period_end=False, pause_collection=None, metadata=None),
+            ],
+            id="references as ids, expanded, and as a plan",
+        ),
+        pytest.param(
+            shapes.invoice,
+            [
+                invoice(subscription="sub_1"),
+                invoice(subscription={"id": "sub_1"}),
+                invoice(parent={"subscription_details": {"subscription": "sub_1"}}),
+                invoice(parent={"subscription_details": {"subscription": {"id": "sub_1"}}}),
+                invoice(parent={"subscription_details": {"subscription": "sub_1"}}, subscription="sub_1"),
+            ],
+            id="the subscription of an invoice below parent and on top",
+        ),
+        pytest.param(
+            shapes.invoice,
+            [
+                invoice(subscription="sub_1", lines=line()),
+                invoice(lines=line(subscription="sub_1")),
+                invoice(lines=line(parent={"subscription_item_details": {"subscription": "sub_1"}})),
+            ],
+            id="the subscription of an invoice on its lines alone",
+        ),
+        pytest.param(
+            shapes.invoice,
+            [
+                invoice(
+                    subscription="sub_1",
+                    parent={"subscription_details": {"metadata": {"licenzy_attempt": "att_1"}}},
+                ),
+                invoice(
+                    subscription="sub_1", subscription_details={"metadata": {"licenzy_attempt": "att_1"}}
+                ),
+            ],
+            id="the metadata of an invoice's subscription",
+        ),
+        pytest.param(
+            shapes.session,
+            [
+                {
+                    "mode": "subscription",
+                    "payment_status": "paid",
+                    "subscription": sub,
+                    "customer": customer,
+                    "invoice": inv,
+                    **email,
+                }
+                for sub, customer, inv, email in (
+                    ("sub_1", "cus_1", "in_1", {"customer_details": {"email": "buyer@example.com"}}),
+                    (
+                        {"id": "sub_1"},
+                        {"id": "cus_1"},
+                        {"id": "in_1"},
+                        {"customer_email": "buyer@example.com"},
+                    ),
+                )
+            ],
+            id="a session with ids and with expanded objects",
+        ),
+    ],
+)
+def test_every_shape_of_one_thing_gives_the_same_words(read: Any, shapes_of_one_thing: list[Any]) -> None:
+    first, *others = (read(shape) for shape in shapes_of_one_thing)
+    for other in others:
+        assert other == first
+
+
+def test_the_words_of_a_subscription() -> None:
+    words = shapes.subscription(subscription(**PERIOD, metadata={"licenzy_attempt": "att_1"}))
+    assert words["attempt"] == "att_1"
+    assert words["items"] == [
+        {
+            "id": "si_1",
+            "price": "price_1",
+            "quantity": 3,
+            "period_start": 1_700_000_000,
+            "period_end": 1_702_592_000,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        None,
+        [],
+        {},
+        {"data": []},
+        {"data": [None]},
+        {"data": [{"id": "si_1"}]},
+        {"data": [{"price": "price_1"}]},
+    ],
+)
+def test_a_subscription_without_a_priced_item_is_unreadable(items: Any) -> None:
+    with pytest.raises(Unreadable):
+        shapes.subscription(subscription(items=items))
+
+
+def test_what_was_before_is_told_in_the_same_words() -> None:
+    previous = {
+        "status": "trialing",
+        "cancel_at": None,
+        "pause_collection": {"behavior": "void"},
+        "latest_invoice": {"id": "in_0"},
+        "items": {"data": [{**ITEM, **PERIOD}]},
+        "something_new": 1,
+    }
+    value = {
+        **ENVELOPE,
+        "type": "customer.subscription.updated",
+        "data": {"object": subscription(), "previous_attributes": previous},
+    }
+    reading = read_object(read_event(value))
+    assert reading is not None
+    assert reading.data["previous"] == {
+        "status": "trialing",
+        "cancel_at": None,
+        "pause": "void",
+        "latest_invoice": "in_0",
+        "items": shapes.subscription(subscription(items=previous["items"]))["items"],
+    }
+    value["data"]["previous_attributes"] = {"items": {"data": [{"id": "si_1"}]}}  # type: ignore[index]
+    partly = read_object(read_event(value))
+    assert partly is not None
+    assert partly.data["previous"] == {}
+
+
+def test_types_we_take_no_facts_from_are_ignored() -> None:
+    for kind in ("customer.created", "price.updated", "something.unheard_of"):
+        assert told({**ENVELOPE, "type": kind}) == "ignored"
