@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -61,6 +62,8 @@ class Report:
     """Rows had been written and not been committed."""
     while_recovering: int = 0
     seconds: float = 0.0
+    processor_seconds: float = 0.0
+    """What it would take alone on one core: its own time and that of all its processes."""
     by_story: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
 
@@ -88,7 +91,7 @@ class Campaign:
 
     def run(self, count: int) -> Report:
         """At least `count` injections, every point of every story first where the count allows it."""
-        started = time.monotonic()
+        started, used = time.monotonic(), _processor_seconds()
         told = [case for number in range(len(self.stories)) for case in self._points_of(number)]
         self.report.points = len(told)
         if count < len(told):
@@ -105,6 +108,7 @@ class Campaign:
             process.end()
         self.report.reached = len(reached)
         self.report.seconds = round(time.monotonic() - started, 1)
+        self.report.processor_seconds = round(_processor_seconds() - used, 1)
         return self.report
 
     def _points_of(self, story: int) -> Iterator[Case]:
@@ -223,6 +227,8 @@ class Campaign:
             self.place.keep(_kept(number, order, len(truth.pictures) - 1))
         process.end()
         del truth.labels[0]
+        if story.beside is not None:
+            del truth.labels[1]
         rows = raw_rows.read(self.place.url)
         said = raw_rows.complaints(rows, acknowledged=story.events, sent=story.events)
         said += raw_rows.unfinished(rows, sent=story.events, expected=story.expected, settled=story.settle)
@@ -230,6 +236,10 @@ class Campaign:
         if order:
             assert truth.pictures[-1] == self.truth(number, 0).pictures[-1], f"{story.name}: the order matters"
         return truth
+
+
+def _processor_seconds() -> float:
+    return sum(os.times()[:4])
 
 
 def _orders(story: Story) -> list[Sequence[Step]]:
@@ -246,8 +256,10 @@ def _lists(story: Story, steps: Sequence[Step], at: int) -> list[Sequence[Step]]
 
 
 def _lists_in_peace(story: Story, steps: Sequence[Step]) -> list[Sequence[Step]]:
-    """The pieces of a story of which each is a place to begin a case at."""
-    return [[*steps, *(story.beside or ())]] if story.is_one else [[step] for step in steps]
+    """The pieces of a story; each of them is a place to begin a case at, unless it is another process's."""
+    if story.is_one:
+        return [steps] if story.beside is None else [steps, story.beside]
+    return [[step] for step in steps]
 
 
 def _kept(story: int, order: int, step: int) -> str:

@@ -1,0 +1,95 @@
+"""`?explain=true`: the same answer, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.unit_of_work import Database
+from licenzy.entitlements.actions import record_fact
+from licenzy.entitlements.models import Entitlement, FactSource, State
+from tests.support.cast import Cast, make_key, make_subject
+from tests.support.clock import START
+from tests.support.purchases import make_entitlement
+
+
+def explain(client: FlaskClient, token: str, **body: Any) -> Any:
+    answer = client.post(
+        "/v1/access/check?explain=true",
+        json={"subject_ref": "u", **body},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    assert answer.status_code == 200
+    return answer.get_json()
+
+
+def key(database: Database, cast: Cast, mode: Mode = Mode.TEST) -> str:
+    with database.write() as db:
+        return make_key(db, project_id=cast.project_id, mode=mode)[1]
+
+
+def hold(database: Database, cast: Cast, mode: Mode = Mode.TEST, **held: Any) -> Entitlement:
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id, mode=mode, subject_ref="u")
+        row = make_entitlement(db, subject=subject, **held)
+        record_fact(
+            db,
+            project_id=cast.project_id,
+            mode=mode,
+            source=FactSource.EVENT,
+            source_id="evt_1",
+            kind="session",
+            object_id="cs_1",
+            purchase_key=row.purchase_key,
+            occurred_at=START,
+            data={},
+            now=START,
+        )
+        return row
+
+
+def test_what_allows_is_named_with_its_facts(client: FlaskClient, database: Database, cast: Cast) -> None:
+    row = hold(database, cast)
+    told = explain(client, key(database, cast))
+    assert told["allowed"] is True
+    assert told["explain"]["reason"] is None
+    assert told["explain"]["entitlement"]["id"] == row.id
+    assert [fact[:4] for fact in told["explain"]["facts"]] == ["fct_"]
+
+
+def test_what_refuses_is_named_with_its_reason(client: FlaskClient, database: Database, cast: Cast) -> None:
+    hold(database, cast, state=State.SUSPENDED, reason="disputed")
+    told = explain(client, key(database, cast))
+    assert (told["allowed"], told["explain"]["reason"]) == (False, "disputed")
+    assert explain(client, key(database, cast), product_code="OTHER")["explain"] == {
+        "reason": "product_not_held",
+        "entitlement": None,
+        "facts": [],
+    }
+
+
+def test_held_in_the_other_mode_is_said_without_ids(
+    client: FlaskClient, database: Database, cast: Cast
+) -> None:
+    hold(database, cast, Mode.LIVE)
+    told = explain(client, key(database, cast))
+    assert told == {
+        "subject_ref": "u",
+        "allowed": False,
+        "explain": {"reason": "held_in_other_mode", "entitlement": None, "facts": []},
+    }
+    with database.write() as db:
+        theirs = make_key(db, project_id=cast.stranger.project_id)[1]
+    assert explain(client, theirs)["explain"]["reason"] == "no_entitlement"
+
+
+def test_the_plain_check_never_tells(client: FlaskClient, database: Database, cast: Cast) -> None:
+    hold(database, cast, Mode.LIVE)
+    answer = client.post(
+        "/v1/access/check",
+        json={"subject_ref": "u"},
+        headers={"Authorization": f"Bearer {key(database, cast)}"},
+    )
+    assert answer.get_json() == {"subject_ref": "u", "allowed": False}
