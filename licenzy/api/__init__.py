@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
-from flask import Flask
+from flask import Flask, Response
 from werkzeug.routing import BaseConverter
 
 from licenzy.api import access, checkout, entitlements, probes
-from licenzy.api.exchange import Desk, answering, refuse_exception
+from licenzy.api.exchange import Desk, Exchange, answered, answering, refuse_exception
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+CHECK = "/v1/access/check"
 
 
 class RefConverter(BaseConverter):
@@ -16,6 +23,21 @@ class RefConverter(BaseConverter):
 
     regex = r".+"
     part_isolating = False
+
+
+class StraightLine:
+    """Answers the hottest call in front of Flask, whose routing and contexts cost more than the answer.
+
+    It runs the very function that stands behind the route; every other request goes on to Flask.
+    """
+
+    def __init__(self, app: WSGIApplication, desk: Desk, check: Callable[..., Response]) -> None:
+        self._app, self._desk, self._check = app, desk, check
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != CHECK or environ["REQUEST_METHOD"] != "POST":
+            return self._app(environ, start_response)
+        return answered(Exchange(self._desk, environ), self._check)(environ, start_response)
 
 
 def register(app: Flask) -> None:
@@ -27,7 +49,7 @@ def register(app: Flask) -> None:
     for name, method, rule, view in (
         ("healthz", "GET", "/healthz", probes.healthz),
         ("readyz", "GET", "/readyz", probes.readyz),
-        ("check", "POST", "/v1/access/check", check),
+        ("check", "POST", CHECK, check),
         ("create_session", "POST", "/v1/checkout/session", checkout.create_session),
         ("customer_access", "GET", "/v1/customer/access/<ref:subject_ref>", entitlements.customer_access),
         ("entitlements", "GET", "/v1/entitlements/<ref:subject_ref>", entitlements.entitlements),
@@ -41,3 +63,4 @@ def register(app: Flask) -> None:
             # A trailing slash is another path, except in a ref, where it is part of the ref.
             strict_slashes="<ref:" not in rule,
         )
+    app.wsgi_app = StraightLine(app.wsgi_app, desk, check)  # type: ignore[method-assign]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import orjson
-from flask import Response, request
+from flask import Response
 from sqlalchemy import and_, bindparam
 
 from licenzy import errors
@@ -91,7 +92,8 @@ def check(exchange: Exchange, *, read: PreparedRead) -> Response:
         raise
     rows = read.rows(key_hash=key_hash, subject_ref=wanted.subject_ref)
     caller = exchange.admit(rows)
-    if exchange.environ.get("QUERY_STRING") and request.args.get("explain") == "true":
+    query = exchange.environ.get("QUERY_STRING")
+    if query and parse_qs(query).get("explain") == ["true"]:
         return _explained(exchange, caller, wanted)
     decision = decide(
         [_line(row[6:]) for row in rows if row[6] is not None],

@@ -232,16 +232,20 @@ def answering(desk: Desk, view: Callable[..., Response]) -> Callable[..., Respon
     """A Flask view around a function of an Exchange; its every outcome has SPEC 5's shape."""
 
     def call(**path: str) -> Response:
-        exchange = Exchange(desk, request.environ)
-        try:
-            return view(exchange, **path)
-        except errors.LicenzyError as error:
-            return exchange.refuse(error)
-        except Exception:
-            _log.exception("unexpected failure, request %s", exchange.request_id)
-            return exchange.refuse(errors.LicenzyError())
+        return answered(Exchange(desk, request.environ), view, **path)
 
     return call
+
+
+def answered(exchange: Exchange, view: Callable[..., Response], **path: str) -> Response:
+    """What the view answers, or the refusal that it ran into."""
+    try:
+        return view(exchange, **path)
+    except errors.LicenzyError as error:
+        return exchange.refuse(error)
+    except Exception:
+        _log.exception("unexpected failure, request %s", exchange.request_id)
+        return exchange.refuse(errors.LicenzyError())
 
 
 def refuse_exception(desk: Desk, problem: Exception) -> Response:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
+from flask import Flask
 from flask.testing import FlaskClient
 from sqlmodel import select
+from werkzeug.test import Client
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.models import ApiKey
@@ -294,3 +297,31 @@ def test_the_last_use_of_a_key_is_written_beside_the_request(
     assert last_used() is None
     assert check(client, token).status_code == 200
     wait_until(lambda: last_used() == START, seconds=10, what="the key's last use is written")
+
+
+def test_the_way_in_front_of_flask_answers_as_the_route_does(
+    app: Flask, client: FlaskClient, database: Database, cast: Cast, token: str
+) -> None:
+    """Both run the same function; what Flask would do around it must make no difference."""
+    hold(database, cast, features=["export"])
+    behind = Client(partial(Flask.wsgi_app, app), app.response_class)
+    asked: list[dict[str, Any]] = [
+        {"json": {"subject_ref": ref, **more}, "headers": bearer(token)}
+        for ref in ("user_123", "nobody")
+        for more in ({}, {"feature": "export"}, {"feature": "import"}, {"product_code": "PRO_MONTHLY"})
+    ]
+    asked += [{"json": {"subject_ref": "u"}, "headers": headers} for _, headers, _ in HEADERS]
+    asked += [
+        {"data": body, "content_type": kind, "headers": bearer(token)} for _, body, kind, _, _ in BODIES
+    ]
+    asked += [{**each, "query_string": "explain=true"} for each in asked]
+    assert len(asked) > 80
+    for request in asked:
+        told = []
+        for way in (client, behind):
+            answer = way.post(CHECK, **request)
+            body = answer.get_json()
+            body.pop("request_id", None)
+            mine = {n: v for n, v in answer.headers.items() if n in ("Licenzy-Mode", "WWW-Authenticate")}
+            told.append((answer.status_code, body, mine, answer.headers["Content-Type"]))
+        assert told[0] == told[1], request
