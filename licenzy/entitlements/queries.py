@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session, col, select
@@ -13,17 +14,26 @@ from licenzy.entitlements.models import Entitlement, Fact, Purchase
 
 def entitlements_of(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> list[Entitlement]:
     """Everything the subject holds or held, newest first."""
-    return list(
-        db.exec(
-            select(Entitlement)
-            .where(
-                Entitlement.subject_id == subject_id,
-                Entitlement.project_id == project_id,
-                Entitlement.mode == mode,
-            )
-            .order_by(col(Entitlement.created_at).desc(), col(Entitlement.id).desc())
+    return held_by(db, project_id=project_id, mode=mode, subject_ids=[subject_id])[subject_id]
+
+
+def held_by(
+    db: Session, *, project_id: str, mode: Mode, subject_ids: Sequence[str]
+) -> dict[str, list[Entitlement]]:
+    """What each of several subjects holds or held, newest first, in one read."""
+    rows = db.exec(
+        select(Entitlement)
+        .where(
+            col(Entitlement.subject_id).in_(subject_ids),
+            Entitlement.project_id == project_id,
+            Entitlement.mode == mode,
         )
+        .order_by(col(Entitlement.created_at).desc(), col(Entitlement.id).desc())
     )
+    held: dict[str, list[Entitlement]] = {subject_id: [] for subject_id in subject_ids}
+    for row in rows:
+        held[row.subject_id].append(row)
+    return held
 
 
 def decide_for(

@@ -14,7 +14,7 @@ from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import time_of
 from licenzy.entitlements.decision import Decision, Standing, best_status, decide, remaining, standing
 from licenzy.entitlements.models import Entitlement
-from licenzy.entitlements.queries import entitlements_of
+from licenzy.entitlements.queries import entitlements_of, held_by
 from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import Side, project_page
@@ -56,7 +56,9 @@ def customers(side: Side) -> ResponseReturnValue:
     with runtime().database.read() as db:
         now = _time(db, side)
         page = subjects_page(db, **side.scope, search="" if problem else search, place=place)
-        holders = [_holder(db, side, subject, now) for subject in page.rows if not problem]
+        found = [] if problem else list(page.rows)
+        held = held_by(db, **side.scope, subject_ids=[subject.id for subject in found])
+    holders = [_holder(subject, held[subject.id], now) for subject in found]
     return show(
         "customers/list.html",
         holders=holders,
@@ -77,7 +79,7 @@ def customer(side: Side, subject_id: str) -> ResponseReturnValue:
         subject = subject_by_id(db, **scope)
         if subject is None:
             abort(404)
-        holder = _holder(db, side, subject, _time(db, side))
+        holder = _holder(subject, entitlements_of(db, **scope), _time(db, side))
         attempts = attempts_of(db, **scope, limit=_MOST_SHOWN)
         events = events_of_subject(db, **scope, limit=_MOST_SHOWN)
     return show(
@@ -91,8 +93,7 @@ def customer(side: Side, subject_id: str) -> ResponseReturnValue:
     )
 
 
-def _holder(db: Session, side: Side, subject: Subject, now: datetime) -> Holder:
-    held = entitlements_of(db, **side.scope, subject_id=subject.id)
+def _holder(subject: Subject, held: list[Entitlement], now: datetime) -> Holder:
     return Holder(
         subject=subject,
         held=[(entitlement, standing(entitlement, now), remaining(entitlement)) for entitlement in held],
