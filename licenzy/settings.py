@@ -73,7 +73,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     env = os.environ if environ is None else environ
     instance = Path(env.get("LICENZY_INSTANCE") or "instance").expanduser().resolve()
     try:
-        instance.mkdir(parents=True, exist_ok=True)
+        instance.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"LICENZY_INSTANCE cannot be used as a folder: {error.strerror}.") from error
     host = env.get("LICENZY_HOST", "127.0.0.1")

@@ -20,7 +20,6 @@ from werkzeug.exceptions import NotFound as NoSuchRoute
 from licenzy import errors
 from licenzy.alignment.modes import Mode
 from licenzy.api.last_used import LastUsed
-from licenzy.api.limits import RateLimiter
 from licenzy.api.schemas import Body, validated
 from licenzy.api_keys.models import ApiKey
 from licenzy.api_keys.rules import presented_hash
@@ -30,13 +29,14 @@ from licenzy.idempotency.actions import Scope
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
+from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime
+from licenzy.wire import JSON, read_body, refusal
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 MAX_BODY = 64 * 1024
-JSON = "application/json; charset=utf-8"
 _JSON_TYPES = frozenset(
     {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
 )
@@ -171,15 +171,7 @@ class Exchange:
 
     def raw(self) -> bytes:
         """The body's bytes, at most 64 KiB."""
-        length = self.environ.get("CONTENT_LENGTH")
-        if not length:
-            if self.environ.get("HTTP_TRANSFER_ENCODING"):
-                raise errors.PayloadTooLarge("The body must be sent with a Content-Length.")
-            return b""
-        if int(length) > MAX_BODY:
-            raise errors.PayloadTooLarge
-        raw: bytes = self.environ["wsgi.input"].read(int(length))
-        return raw
+        return read_body(self.environ, most=MAX_BODY)
 
     def scope(self, endpoint: str) -> Scope:
         """The call's Idempotency-Key within its project, mode and endpoint. Raises the two 400s."""
@@ -201,15 +193,7 @@ class Exchange:
 
     def refuse(self, error: errors.LicenzyError) -> Response:
         """A refusal, in the one shape of SPEC 5."""
-        payload = {
-            "error": error.code,
-            "message": error.message,
-            "hint": error.hint,
-            "mode": self.caller.mode.value if self.caller else None,
-            "request_id": self.request_id,
-            **({"fields": error.fields} if error.fields else {}),
-            **error.extra,
-        }
+        payload = refusal(error, self.request_id, self.caller.mode.value if self.caller else None)
         headers = [*self._headers(), *error.headers.items()]
         if error.status == 401:
             headers.append(("WWW-Authenticate", "Bearer"))

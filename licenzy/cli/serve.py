@@ -40,7 +40,7 @@ def serve(wiring: Wiring) -> None:
         children.append(Child("sandbox", ["sandbox"]))
     Supervisor(children, say=_say).run(
         ready=lambda: _all_listen(settings),
-        on_ready=lambda: _greet(settings, claimed=state["claimed"]),
+        on_ready=lambda: _greet(settings, claimed=state["claimed"], locked_out=state["locked_out"]),
     )
 
 
@@ -79,13 +79,20 @@ def sandbox(wiring: Wiring, leash: int | None) -> None:
 def prepare(wiring: Wiring) -> None:
     """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light."""
     from licenzy.cli.seeding import has_live_connection
+    from licenzy.connections.queries import connected
+    from licenzy.connections.sealed import is_locked_out
     from licenzy.db import migrate
     from licenzy.workspace.queries import is_claimed
 
     runtime = wiring.runtime()
     migrate.upgrade(runtime.database.engine)
     with runtime.database.read() as db:
-        as_json({"claimed": is_claimed(db), "live_connection": has_live_connection(db)})
+        state = {
+            "claimed": is_claimed(db),
+            "live_connection": has_live_connection(db),
+            "locked_out": sum(is_locked_out(runtime.seal, each) for each in connected(db, project_id=None)),
+        }
+    as_json(state)
 
 
 def _prepared() -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _all_listen(settings: Settings) -> bool:
     return True
 
 
-def _greet(settings: Settings, *, claimed: bool) -> None:
+def _greet(settings: Settings, *, claimed: bool, locked_out: int) -> None:
     _say(f"Licenzy runs at {settings.base_url}")
     if settings.sandbox:
         _say(f"The Stripe sandbox runs at {settings.sandbox_url} (a stand-in for Stripe: no money moves)")
@@ -132,6 +139,12 @@ def _greet(settings: Settings, *, claimed: bool) -> None:
         _say(
             "This installation has no owner yet. Open this one-time link to claim it:\n\n"
             f"    {settings.base_url}/claim/{settings.derived_secret('claim')}\n"
+        )
+    if locked_out:
+        _say(
+            f"WARNING: {locked_out} stored Stripe key(s) cannot be opened with the encryption keys given. "
+            "Access checks go on; checkouts and webhooks of these connections do not. Restore "
+            "LICENZY_ENCRYPTION_KEYS, or save the Stripe keys and webhook secrets again."
         )
     _say("Stop with Ctrl-C.")
 

@@ -38,6 +38,13 @@ def webhook_secrets(seal: Seal, connection: Connection, *, now: datetime) -> lis
     return [secret for secret in (opened(seal, each, label) for each in sealed) if secret is not None]
 
 
+def is_locked_out(seal: Seal, connection: Connection) -> bool:
+    """Whether the connection has a key that no encryption key of this installation opens."""
+    return connection.key_sealed is not None and (
+        opened(seal, connection.key_sealed, key_label(connection)) is None
+    )
+
+
 def opened(seal: Seal, sealed: str | None, label: str) -> str | None:
     """The secret, or none when there is none or no key of this installation opens it."""
     if sealed is None:

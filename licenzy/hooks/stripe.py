@@ -18,13 +18,18 @@ from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_by_id, connections_for_tenant_webhook
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
+from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime, runtime
 from licenzy.stripe_events.actions import keep_invalid, read_payload, receive
 from licenzy.stripe_gateway.signatures import verify
+from licenzy.wire import JSON, read_body, refusal
 
 MAX_BODY = 1024 * 1024
 MOST_SECRETS = 50
 """How many secrets are tried for an event that does not name its connection."""
+_strangers = RateLimiter(rate=10)
+"""How many unprovable events a second one address may send where the connection is not named."""
+
 _log = logging.getLogger("licenzy.hooks")
 
 
@@ -50,7 +55,7 @@ def _answering(view: Callable[..., None]) -> Callable[..., Response]:
 @_answering
 def receive_for_connection(connection_id: str) -> None:
     """`POST /v1/webhooks/stripe/<connection id>`: the address the portal shows."""
-    body = _body()
+    body = read_body(request.environ, most=MAX_BODY)
     parts = runtime()
     with parts.database.read() as db:
         connection = connection_by_id(db, connection_id) if _may_be_id(connection_id) else None
@@ -60,11 +65,17 @@ def receive_for_connection(connection_id: str) -> None:
 @_answering
 def receive_for_tenant() -> None:
     """`POST /v1/webhooks/stripe/tenant`: the connection is the one whose secret signed the body."""
-    body = _body()
+    body = read_body(request.environ, most=MAX_BODY)
     parts = runtime()
+    address = request.remote_addr or ""
+    _strangers.refuse_spent(address)
     with parts.database.read() as db:
         candidates = _candidates(db, body)
-    _receive(parts, body, candidates)
+    try:
+        _receive(parts, body, candidates)
+    except errors.SignatureInvalid:
+        _strangers.admit(address)
+        raise
 
 
 def _receive(parts: Runtime, body: bytes, candidates: Iterable[Connection]) -> None:
@@ -125,27 +136,8 @@ def _may_be_id(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def _body() -> bytes:
-    environ = request.environ
-    length = environ.get("CONTENT_LENGTH")
-    if not length:
-        if environ.get("HTTP_TRANSFER_ENCODING"):
-            raise errors.PayloadTooLarge("The body must be sent with a Content-Length.")
-        return b""
-    if int(length) > MAX_BODY:
-        raise errors.PayloadTooLarge
-    body: bytes = environ["wsgi.input"].read(int(length))
-    return body
-
-
 def _refuse(error: errors.LicenzyError, request_id: str) -> Response:
-    payload: dict[str, object] = {
-        "error": error.code,
-        "message": error.message,
-        "hint": error.hint,
-        "mode": None,
-        "request_id": request_id,
-    }
+    payload = refusal(error, request_id, None)
     response = _answer(payload, error.status, request_id)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
@@ -153,7 +145,7 @@ def _refuse(error: errors.LicenzyError, request_id: str) -> Response:
 
 
 def _answer(payload: dict[str, object], status: int, request_id: str) -> Response:
-    response = Response(orjson.dumps(payload), status, content_type="application/json; charset=utf-8")
+    response = Response(orjson.dumps(payload), status, content_type=JSON)
     response.headers["Licenzy-Request-Id"] = request_id
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -97,13 +97,14 @@ def apply_stored(db: Session, row: StripeEvent, *, event: Event | None = None, n
     except Exception as error:
         # Whatever it is, the event is safe with us: it is kept with its error and tried again.
         row.status = EventStatus.FAILED
-        row.note = f"{type(error).__name__}: {error}"[:500]
+        row.note = _plain(f"{type(error).__name__}: {error}")
         if row.tries >= MAX_TRIES:
             row.parked_at, row.next_try_at = now, None
         else:
             row.next_try_at = now + _backoff(row.tries)
         return
-    row.status, row.note, row.changes = applied.status, applied.note, applied.changes
+    row.status, row.changes = applied.status, applied.changes
+    row.note = _plain(applied.note) if applied.note is not None else None
     row.applied_at, row.next_try_at, row.parked_at = now, None, None
 
 
@@ -114,6 +115,11 @@ def apply_due_event(db: Session, *, now: datetime) -> StripeEvent | None:
         apply_stored(db, row, now=now)
         db.flush()
     return row
+
+
+def _plain(note: str) -> str:
+    """What any database keeps of a sentence that may quote a payload."""
+    return note.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:500]
 
 
 def _origin(row: StripeEvent, event: Event) -> Origin:

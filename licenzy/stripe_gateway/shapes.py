@@ -42,7 +42,7 @@ class Event:
     @property
     def object_id(self) -> str | None:
         value = self.object.get("id")
-        return value if isinstance(value, str) else None
+        return value if _is_name(value) else None
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -67,11 +67,10 @@ def read_event(value: Mapping[str, Any]) -> Event:
     if (
         value.get("object") != "event"
         or not isinstance(obj, Mapping)
-        or not isinstance(value.get("id"), str)
-        or not isinstance(value.get("type"), str)
-        or not 1 <= len(value["id"]) <= 255
-        or not 1 <= len(value["type"]) <= 255
+        or not _is_name(value.get("id"))
+        or not _is_name(value.get("type"))
         or not isinstance(created, int)
+        or isinstance(created, bool)
         or not 0 <= created <= _LAST_SECOND
         or not isinstance(value.get("livemode"), bool)
     ):
@@ -84,10 +83,15 @@ def read_event(value: Mapping[str, Any]) -> Event:
         type=value["type"],
         created=from_unix(created),
         livemode=value["livemode"],
-        api_version=version if isinstance(version, str) else None,
+        api_version=version if _is_name(version) else None,
         object=obj,
         previous=previous if isinstance(previous, Mapping) else {},
     )
+
+
+def _is_name(value: Any) -> bool:
+    """Whether it can be one of Stripe's ids or words: printable ASCII, which any database keeps."""
+    return isinstance(value, str) and 1 <= len(value) <= 255 and value.isascii() and value.isprintable()
 
 
 def read_object(event: Event) -> Reading | None:
@@ -124,7 +128,7 @@ def session(obj: Mapping[str, Any]) -> dict[str, Any]:
         "payment_intent": _id(obj.get("payment_intent")),
         "invoice": _id(obj.get("invoice")),
         "customer": _id(obj.get("customer")),
-        "email": details.get("email") or obj.get("customer_email"),
+        "email": _address(details.get("email")) or _address(obj.get("customer_email")),
         "amount_total": _whole(obj, "amount_total"),
         "currency": obj.get("currency"),
         "attempt": metadata.get("licenzy_attempt"),
@@ -283,6 +287,11 @@ def _id(value: Any) -> str | None:
     if isinstance(value, Mapping):
         value = value.get("id")
     return value if isinstance(value, str) and value else None
+
+
+def _address(value: Any) -> str | None:
+    """An e-mail address that any database keeps; what is none is left out, not worth losing a purchase."""
+    return value if isinstance(value, str) and value.isprintable() and len(value) <= 320 else None
 
 
 def _amount(obj: Mapping[str, Any], name: str) -> int:

@@ -278,6 +278,47 @@ def test_signed_bodies_that_are_no_event_are_kept_raw(shop: Shop, body: bytes) -
     assert [row.status for row in shop.all(StripeEvent)] == [EventStatus.INVALID]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("id", "evt_\ud800"), ("id", "evt_\x00"), ("type", "x\ud800"), ("type", "\x00"), ("created", True)],
+)
+def test_an_envelope_no_database_can_keep_is_no_event(shop: Shop, field: str, value: Any) -> None:
+    spoilt = event("checkout.session.completed", session_object(shop.attempt))
+    spoilt[field] = value
+    answer = shop.send(spoilt)
+    assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_event")
+    assert [row.status for row in shop.all(StripeEvent)] == [EventStatus.INVALID]
+
+
+@pytest.mark.parametrize("word", ["a\ud800b", "a\x00b"])
+def test_words_no_database_can_keep_lose_no_purchase(open_shop: Callable[..., Shop], word: str) -> None:
+    shop = open_shop(Kind.USAGE_PACK)
+    buyer = {"email": f"{word}@example.com", "name": word}
+    value = event("checkout.session.completed", session_object(shop.attempt, customer_details=buyer))
+    value["api_version"] = word
+    assert shop.send(value).status_code == 200
+    assert [row.granted_units for row in shop.held()] == [2000]
+    odd = subscription_object(shop.attempt, id=f"sub_{word}", status=word)
+    assert shop.send(event("customer.subscription.updated", odd)).status_code == 200
+    assert len(shop.all(StripeEvent)) == 2
+
+
+def test_strangers_at_the_tenant_address_are_slowed_down(shop: Shop) -> None:
+    value = event("customer.created", {"id": "cus_1"})
+    elsewhere = {"REMOTE_ADDR": "192.0.2.7"}
+    codes = []
+    for _ in range(40):
+        body, headers = signed(value, "whsec_wrong_0123456789ab")
+        answer = shop.client.post(
+            "/v1/webhooks/stripe/tenant", data=body, headers=headers, environ_overrides=elsewhere
+        )
+        codes.append(answer.status_code)
+    assert (codes[0], codes[-1]) == (400, 429)
+    assert answer.headers["Retry-After"].isdigit()
+    # Others, and the address that names its connection, are not slowed down.
+    assert shop.send(value, to="tenant").status_code == 200
+
+
 def test_size_and_method(shop: Shop) -> None:
     assert shop.send(b"x" * (1024 * 1024 + 1)).get_json()["error"] == "payload_too_large"
     for method in ("GET", "HEAD", "PUT", "OPTIONS"):

@@ -1,4 +1,4 @@
-"""How fast one API key may call one process: a token bucket per key, in memory.
+"""How fast one caller may call one process: a token bucket per caller, in memory.
 
 A bucket in the database would cost every access check a write; what this protects, the process and
 its threads, is local anyway.
@@ -15,7 +15,7 @@ _MOST_BUCKETS = 10_000
 
 
 class RateLimiter:
-    """`rate` calls a second per key, with bursts of twice that."""
+    """`rate` calls a second per caller, with bursts of twice that."""
 
     def __init__(self, rate: int) -> None:
         self._rate = float(rate)
@@ -23,15 +23,21 @@ class RateLimiter:
         self._buckets: dict[str, tuple[float, float]] = {}
         self._guard = Lock()
 
-    def admit(self, key_id: str) -> None:
+    def refuse_spent(self, caller: str) -> None:
+        """Take nothing. Raises RateLimited while the caller has used up what it had."""
+        tokens, then = self._buckets.get(caller, (self._burst, 0.0))
+        if tokens + (time.monotonic() - then) * self._rate < 1.0:
+            raise RateLimited
+
+    def admit(self, caller: str) -> None:
         """Take one token. Raises RateLimited when there is none."""
         now = time.monotonic()
         with self._guard:
-            tokens, then = self._buckets.get(key_id, (self._burst, now))
+            tokens, then = self._buckets.get(caller, (self._burst, now))
             tokens = min(self._burst, tokens + (now - then) * self._rate)
             if tokens < 1.0:
-                self._buckets[key_id] = (tokens, now)
+                self._buckets[caller] = (tokens, now)
                 raise RateLimited
             if len(self._buckets) >= _MOST_BUCKETS:
                 self._buckets.clear()  # Full buckets are worth forgetting; nobody gains more than a burst.
-            self._buckets[key_id] = (tokens - 1.0, now)
+            self._buckets[caller] = (tokens - 1.0, now)

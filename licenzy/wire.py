@@ -1,0 +1,36 @@
+"""How machines are spoken with: bodies read within bounds, refusals in the one shape of all answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from licenzy.errors import LicenzyError, PayloadTooLarge
+
+JSON = "application/json; charset=utf-8"
+
+
+def read_body(environ: Mapping[str, Any], *, most: int) -> bytes:
+    """The body's bytes. Raises PayloadTooLarge over `most` bytes, and for a body without a length."""
+    length = environ.get("CONTENT_LENGTH")
+    if not length:
+        if environ.get("HTTP_TRANSFER_ENCODING"):
+            raise PayloadTooLarge("The body must be sent with a Content-Length.")
+        return b""
+    if int(length) > most:
+        raise PayloadTooLarge
+    body: bytes = environ["wsgi.input"].read(int(length))
+    return body
+
+
+def refusal(error: LicenzyError, request_id: str, mode: str | None) -> dict[str, object]:
+    """The JSON object of a refusal; `mode` is none before the caller is known."""
+    return {
+        "error": error.code,
+        "message": error.message,
+        "hint": error.hint,
+        "mode": mode,
+        "request_id": request_id,
+        **({"fields": error.fields} if error.fields else {}),
+        **error.extra,
+    }
