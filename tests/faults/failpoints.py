@@ -6,6 +6,7 @@ anybody naming it.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections.abc import Callable
@@ -93,5 +94,6 @@ class Failpoints:
         requests.adapters.HTTPAdapter.send = watched  # type: ignore[method-assign]
 
 
+@functools.cache
 def _short(statement: str) -> str:
     return " ".join(statement.split())[:_LABEL]

@@ -5,6 +5,7 @@ The address stays the same, so that the statements which the parent has compiled
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -64,6 +65,16 @@ class SqlitePlace:
 
     def accept(self) -> None:
         self._run(f"DROP TRIGGER IF EXISTS {_TRIGGER}")
+
+    def allow_doubles(self) -> None:
+        """Take away the constraint that a fact is told once, while there is none."""
+        connection = sqlite3.connect(self._path, isolation_level=None)
+        ((made,),) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'facts'")
+        made, times = re.subn(r",\s*CONSTRAINT \w+ UNIQUE \([^)]*\)", "", made)
+        assert times == 1, "the facts have another constraint"
+        connection.execute("DROP TABLE facts")
+        connection.execute(made)
+        connection.close()
 
     def drop(self) -> None:
         """Its folder goes with it."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 import flask
 from sqlmodel import Session
 
-from licenzy.entitlements import actions as entitlements
 from licenzy.hooks import stripe as hooks
 from licenzy.runtime import Runtime
 from licenzy.stripe_events import actions as inbox
@@ -18,24 +16,16 @@ from licenzy.stripe_events.models import EventStatus
 
 
 def dedupe_off() -> None:
-    """What was told before is taken for news: the unique inserts are replaced by ones that always succeed."""
+    """What was told before is taken for news, and the facts' table has lost its constraint."""
     insert = inbox.insert_unless_there
 
     def keep_again(db: Session, model: Any, values: dict[str, Any]) -> bool:
         if not insert(db, model, values):
-            row = inbox.lock_event(
-                db, connection_id=values["connection_id"], event_id=values["event_id"]
-            )
+            row = inbox.lock_event(db, connection_id=values["connection_id"], event_id=values["event_id"])
             row.status = EventStatus.RECEIVED
         return True
 
-    def note_again(db: Session, model: Any, values: dict[str, Any]) -> bool:
-        if model is entitlements.Fact:
-            values = {**values, "source_id": f"{values['source_id']}#{uuid.uuid4().hex}"}
-        return insert(db, model, values)
-
     inbox.insert_unless_there = keep_again  # type: ignore[assignment]
-    entitlements.insert_unless_there = note_again  # type: ignore[assignment]
 
 
 def two_transactions() -> None:
@@ -58,15 +48,11 @@ def two_transactions() -> None:
 def answer_before_the_commit() -> None:
     """Stripe is told 2xx, and the transaction is committed afterwards."""
 
-    def receive_now_commit_later(
-        parts: Runtime, body: bytes, candidates: Any
-    ) -> None:
+    def receive_now_commit_later(parts: Runtime, body: bytes, candidates: Any) -> None:
         (connection,) = candidates
         block = parts.database.write()
         db = block.__enter__()
-        hooks.receive(
-            db, connection=connection, event=hooks.read_payload(body), body=body, now=parts.clock()
-        )
+        hooks.receive(db, connection=connection, event=hooks.read_payload(body), body=body, now=parts.clock())
 
         @flask.after_this_request
         def commit_at_the_end(response: flask.Response) -> flask.Response:

@@ -1,4 +1,4 @@
-"""The processes that are killed: forked from a warm parent, they serve Stripe's calls or do the worker's work."""
+"""The processes that are killed: forked from a warm parent, they serve Stripe or do the worker's work."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from io import BytesIO
 from typing import Any, NoReturn
 
 from flask import Flask
+from sqlalchemy.pool import QueuePool
 
 from licenzy.runtime import Runtime
+from licenzy.stripe_gateway import client
 from licenzy.worker import loop
 from tests.faults.failpoints import Failpoints
 from tests.faults.places import Place
@@ -59,21 +61,27 @@ class Parent:
             for step in steps:
                 self.perform(step, lambda _status: None)
             self.parts.database.engine.dispose()
+        # Connections to Stripe are not carried over a fork either.
+        client._client.cache_clear()
+        client._http_client.cache_clear()
         gc.collect()
         gc.freeze()
 
     def fork(self, plant: Callable[[], None] | None = None) -> Process:
         """A process that waits for orders."""
+        pool = self.parts.database.engine.pool
+        assert isinstance(pool, QueuePool)
+        assert pool.checkedin() == pool.checkedout() == 0, "a connection would be carried over the fork"
         orders, our_orders = os.pipe()
         our_reports, reports = os.pipe()
         pid = os.fork()
-        if pid:
-            os.close(orders)
-            os.close(reports)
-            return Process(pid, our_orders, our_reports)
-        os.close(our_orders)
-        os.close(our_reports)
-        self._obey(orders, reports, plant)
+        if not pid:
+            os.close(our_orders)
+            os.close(our_reports)
+            self._obey(orders, reports, plant)
+        os.close(orders)
+        os.close(reports)
+        return Process(pid, our_orders, our_reports)
 
     def perform(self, step: Step, answered: Callable[[int], None]) -> None:
         """One step; `answered` is told the status as soon as it stands, before the response is closed."""
@@ -82,7 +90,10 @@ class Parent:
                 self._deliver(event, answered)
             case Work(after=seconds, settle=settle):
                 self.clock.now = START + timedelta(seconds=seconds)
-                loop.work_once(self.parts) if settle else loop._apply_due_events(self.parts)
+                jobs = dict(loop._JOBS)
+                jobs["apply due events"](self.parts)
+                if settle:
+                    jobs["settle"](self.parts)
             case Break():
                 self.place.refuse()
             case Mend():
@@ -109,7 +120,6 @@ class Parent:
             gc.disable()
             logging.disable(logging.CRITICAL)
             engine = self.parts.database.engine
-            engine.dispose(close=False)
             if plant is not None:
                 plant()
             with os.fdopen(orders, "rb") as file:

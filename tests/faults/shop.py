@@ -30,6 +30,8 @@ from tests.support.purchases import (
 SECRET = "whsec_of_the_faults_0123456789abcdef"
 DAY = 86_400
 PRICE = 1200
+SETTLED_AFTER = 5
+"""Seconds after which an object that was touched at the beginning is due to be read from Stripe."""
 Json = dict[str, Any]
 
 
@@ -111,9 +113,7 @@ class Shop:
 def open_shop(db: Session, seal: Seal, **of_connection: Any) -> Shop:
     """Write the rows that stand before anything happens."""
     project_id = make_cast(db, now=START).project_id
-    connection = make_connection(
-        db, project_id=project_id, seal=seal, webhook_secret=SECRET, **of_connection
-    )
+    connection = make_connection(db, project_id=project_id, seal=seal, webhook_secret=SECRET, **of_connection)
     return Shop(
         db,
         connection,
