@@ -17,14 +17,14 @@ setup: $(DEV_READY)  ## Prepare .venv/ with everything that running and testing 
 run: $(RUN_READY)  ## Serve on http://127.0.0.1:8000 with the Stripe sandbox beside it, and print the link to begin with.
 	@exec $(PY) -m licenzy serve
 
-check: $(DEV_READY)  ## Format, lint, types and the quick tests: under 3 minutes.
+check: $(DEV_READY)  ## Format, lint, types and the quick tests, on SQLite: under 3 minutes.
 	$(VENV)/bin/ruff format --check $(CODE)
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/mypy
-	$(PYTEST) -n 2 -m "not slow and not soak and not browser"
+	$(PYTEST) -n 2 -m "not slow and not soak and not browser and not postgres"
 
-test: check  ## All of `make check`, then the browser, faults and properties at their everyday size: under 12 minutes.
-	$(PYTEST) -n 2 -m "(slow or browser) and not soak"
+test: check  ## All of `make check`, then the same on Postgres, the browser, faults and properties: under 12 minutes.
+	$(PYTEST) -n 2 -m "(slow or browser or postgres) and not soak"
 
 soak: $(DEV_READY)  ## The large sizes of faults and properties; takes long.
 	$(PYTEST) -m soak --timeout 3600
