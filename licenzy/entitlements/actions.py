@@ -116,7 +116,8 @@ def _write(
     db: Session, row: Entitlement | None, purchase: Purchase, projected: Projected, now: datetime
 ) -> Entitlement:
     columns = asdict(projected)
-    granted_at = columns.pop("granted_at")
+    # When it began, not when it was told: the rows of a replay are those of the first time.
+    columns["created_at"] = columns.pop("granted_at")
     if row is not None and projected.kind is Kind.TIME_PASS:
         # Where a pass stands among its siblings is written by `_chain`.
         for name in ("starts_at", "valid_until", "ends_at"):
@@ -130,7 +131,6 @@ def _write(
             purchase_key=purchase.key,
             subject_id=purchase.subject_id,
             attempt_id=purchase.attempt_id,
-            created_at=granted_at,
             updated_at=now,
             **columns,
         )

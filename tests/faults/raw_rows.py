@@ -31,12 +31,11 @@ DONE = {"applied", "ignored"}
 WAITING = {"received", "failed"}
 
 # What differs from run to run without meaning anything: our own ids, and when something was noticed.
-# An entitlement's `created_at` is that of the event which happened to tell of it first.
 _CHANCE = {
     "facts": {"id", "recorded_at"},
     "purchases": {"created_at"},
     "payment_links": set[str](),
-    "entitlements": {"id", "created_at", "updated_at"},
+    "entitlements": {"id", "updated_at"},
     "checkout_attempts": {"updated_at"},
     "subjects": set[str](),
 }
