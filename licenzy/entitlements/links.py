@@ -37,10 +37,18 @@ def purchase_behind(db: Session, *, project_id: str, mode: Mode, refs: Iterable[
 def await_purchase(db: Session, *, project_id: str, mode: Mode, ref: str) -> bool:
     """Note that a fact waits for this payment's purchase; False when the payment was noted before.
 
-    Whoever gets False looks once more: the purchase may have become known in the meantime.
+    Whoever gets False looks once more: the purchase may have become known in the meantime. The noted row is
+    then locked, which waits for a transaction that is just writing the purchase into it.
     """
     row = {"project_id": project_id, "mode": mode, "ref": ref, "purchase_key": _AWAITED}
-    return insert_unless_there(db, PaymentLink, row)
+    if insert_unless_there(db, PaymentLink, row):
+        return True
+    db.exec(
+        select(PaymentLink.ref)
+        .where(PaymentLink.project_id == project_id, PaymentLink.mode == mode, PaymentLink.ref == ref)
+        .with_for_update()
+    ).first()
+    return False
 
 
 def link_payments(
