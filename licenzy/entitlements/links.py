@@ -38,7 +38,7 @@ def await_purchase(db: Session, *, project_id: str, mode: Mode, ref: str) -> boo
     """Note that a fact waits for this payment's purchase; False when the payment was noted before.
 
     Whoever gets False looks once more: the purchase may have become known in the meantime. The noted row is
-    then locked, which waits for a transaction that is just writing the purchase into it.
+    then locked, so that who writes the purchase into it waits, and finds the fact that waits for it.
     """
     row = {"project_id": project_id, "mode": mode, "ref": ref, "purchase_key": _AWAITED}
     if insert_unless_there(db, PaymentLink, row):

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
+from licenzy.entitlements.projected import FactLike
 from licenzy.kit.clock import from_unix
 
 KINDS = frozenset({"charge", "refund", "dispute"})
@@ -25,16 +26,6 @@ _DISPUTE_RANK = {
 }
 _CLOSED = 4
 _TAKES_ACCESS = frozenset({"needs_response", "under_review"})
-
-
-class FactLike(Protocol):
-    """What is read of a fact here."""
-
-    kind: str
-    object_id: str
-    source_id: str
-    occurred_at: datetime
-    data: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

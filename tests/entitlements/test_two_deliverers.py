@@ -147,6 +147,43 @@ def test_a_fact_and_its_purchase_told_within_each_others_transactions(
         assert purchase_behind(db, refs=["pi_1"], **scope) == "cs_1"
 
 
+def test_a_second_waiting_fact_is_not_passed_by(database: Database, cast: Cast) -> None:
+    """The payment is noted already, so only the lock on its row makes the purchase wait for the fact."""
+    scope: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+    with database.write() as db:
+        assert await_purchase(db, ref="pi_1", **scope)
+    waits = threading.Event()
+
+    def tell_second_refund() -> None:
+        with database.write() as db:
+            assert not await_purchase(db, ref="pi_1", **scope)
+            assert purchase_behind(db, refs=["pi_1"], **scope) is None
+            record_fact(
+                db,
+                source=FactSource.EVENT,
+                source_id="evt_2",
+                kind="refund",
+                object_id="re_1",
+                purchase_key=None,
+                waiting_for="pi_1",
+                occurred_at=START,
+                data={"payment_intent": "pi_1"},
+                now=START,
+                **scope,
+            )
+            waits.set()
+            time.sleep(0.4)
+
+    thread = threading.Thread(target=tell_second_refund)
+    thread.start()
+    assert waits.wait(10)
+    with database.write() as db:
+        link_payments(db, refs=["pi_1"], purchase_key="cs_1", **scope)
+    thread.join(30)
+    with database.read() as db:
+        assert [fact.purchase_key for fact in db.exec(select(Fact)).all()] == ["cs_1"]
+
+
 def test_a_waiting_fact_does_not_count_as_a_purchase(till: Till) -> None:
     sale = till.sell(till.product(Kind.USAGE_PACK))
     assert sale.refund().status is APPLIED
