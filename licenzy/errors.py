@@ -6,7 +6,7 @@ holds the two together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 
 class LicenzyError(Exception):
@@ -40,18 +40,6 @@ class LicenzyError(Exception):
         self.retry_after = retry_after if retry_after is not None else type(self).retry_after
         self.headers = dict(headers or {})
         super().__init__(self.message)
-
-
-def error_classes() -> Iterator[type[LicenzyError]]:
-    """Every error class that carries a code of its own, in order of definition."""
-    pending = [LicenzyError]
-    seen: set[str] = set()
-    while pending:
-        cls = pending.pop(0)
-        pending.extend(cls.__subclasses__())
-        if cls.code not in seen:
-            seen.add(cls.code)
-            yield cls
 
 
 # 400: the request itself is wrong

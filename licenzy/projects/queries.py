@@ -32,13 +32,6 @@ def projects_for(db: Session, *, user_id: str) -> Sequence[tuple[Project, Role]]
     return [(project, Role(role)) for project, role in found]
 
 
-def projects_in(db: Session, *, workspace_id: str) -> Sequence[Project]:
-    """The projects of a workspace, oldest first; for the command line."""
-    return db.exec(
-        select(Project).where(Project.workspace_id == workspace_id).order_by(col(Project.id))
-    ).all()
-
-
 def side_of(db: Session, *, project_id: str, mode: Mode) -> ProjectSide:
     """What the project has chosen for this mode. Every project has both sides from its beginning."""
     return db.get_one(ProjectSide, (project_id, mode))

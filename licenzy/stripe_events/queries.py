@@ -26,21 +26,6 @@ def lock_event(db: Session, *, connection_id: str, event_id: str) -> StripeEvent
     ).one()
 
 
-def events_about(db: Session, *, project_id: str, mode: Mode, object_id: str) -> list[StripeEvent]:
-    """The events of one Stripe object, in order of arrival."""
-    return list(
-        db.exec(
-            select(StripeEvent)
-            .where(
-                StripeEvent.project_id == project_id,
-                StripeEvent.mode == mode,
-                StripeEvent.object_id == object_id,
-            )
-            .order_by(col(StripeEvent.sequence))
-        )
-    )
-
-
 def due_event(db: Session, *, now: datetime) -> StripeEvent | None:
     """The event of any project that has waited longest for another try, locked; for the worker alone."""
     return db.exec(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from licenzy.sandbox.books import Books, where
+from licenzy.sandbox.books import Books
 from licenzy.sandbox.errors import Refused
 from licenzy.sandbox.ids import fresh
 from licenzy.sandbox.shapes import payments as shapes
@@ -105,17 +105,6 @@ def charge_for(books: Books, *, charge: str | None = None, payment_intent: str |
             param="payment_intent",
         )
     return found
-
-
-def charges_of_invoice(books: Books, invoice_id: str) -> list[Json]:
-    """Stripe's charges no longer name their invoice: the way leads through the invoice's payments."""
-    paid = books.select("invoice_payment", where("invoice", invoice_id), where("status", "paid"))
-    intents = [p["payment"]["payment_intent"] for p in paid]
-    return [
-        c
-        for i in intents
-        for c in books.select("charge", where("payment_intent", i), where("status", "succeeded"))
-    ]
 
 
 def _succeeded(books: Books, intent: Json, charge: Json) -> None:
