@@ -11,7 +11,7 @@ from licenzy.api_keys import actions, queries
 from licenzy.errors import LicenzyError
 from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.api_key import ApiKeyForm
-from licenzy.portal.forms.connection import TypedForm
+from licenzy.portal.forms.typed import TypedForm
 from licenzy.portal.guards import Side, fresh, project_page
 from licenzy.portal.panels import keys_panel, stands_in_wizard, step_page
 from licenzy.portal.respond import go, show, wants_fragment
@@ -61,11 +61,11 @@ def create_api_key(side: Side) -> ResponseReturnValue:
 @fresh
 def revoke_api_key(side: Side, key_id: str) -> ResponseReturnValue:
     """End a key for good; in live its name must be typed."""
-    typed = (TypedForm().typed.data or "").strip()
     with runtime().database.read() as db:
         key = queries.key(db, project_id=side.project_id, mode=side.mode, key_id=key_id)
-    if side.mode.livemode and typed != key.name:
-        given = _given(side, wrong_name_for=key_id)
+    problem = TypedForm().problem(side.mode, key.name, "the key’s name")
+    if problem is not None:
+        given = _given(side, typed_error=problem, wrong_name_for=key_id)
         return show("api_keys/list.html", status=422, **given)
     with runtime().database.write() as db:
         actions.revoke_key(
@@ -91,4 +91,4 @@ def _answer(side: Side, form: ApiKeyForm, status: int, **given: Any) -> Response
 
 
 def _given(side: Side, **given: Any) -> dict[str, Any]:
-    return keys_panel(side, {"back": "", "wrong_name_for": None, **given})
+    return keys_panel(side, {"back": "", "typed_error": None, "wrong_name_for": None, **given})

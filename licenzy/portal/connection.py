@@ -14,10 +14,10 @@ from licenzy.portal.forms.connection import (
     EndpointForm,
     SandboxForm,
     StripeKeyForm,
-    TypedForm,
     WebhookSecretForm,
 )
 from licenzy.portal.forms.portal_form import PortalForm
+from licenzy.portal.forms.typed import TypedForm
 from licenzy.portal.guards import Side, fresh, project_page
 from licenzy.portal.panels import connection_panel, stands_in_wizard, step_page, way_on
 from licenzy.portal.respond import go, show
@@ -151,9 +151,9 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
 @fresh
 def disconnect(side: Side) -> ResponseReturnValue:
     """Forget the key and the secrets; in live the project's name must be typed."""
-    typed = (TypedForm().typed.data or "").strip()
-    if side.mode.livemode and typed != side.project.name:
-        return _page(side, status=422, removal_error="That is not the project’s name.")
+    problem = TypedForm().problem(side.mode, side.project.name, "the project’s name")
+    if problem is not None:
+        return _page(side, status=422, removal_error=problem)
     with runtime().database.write() as db:
         actions.disconnect(
             db, project_id=side.project_id, mode=side.mode, actor=side.actor, now=runtime().clock()

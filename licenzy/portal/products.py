@@ -10,8 +10,8 @@ from licenzy.catalog.models import Product
 from licenzy.catalog.rules import split_duration
 from licenzy.errors import LicenzyError
 from licenzy.portal.blueprint import portal
-from licenzy.portal.forms.connection import TypedForm
 from licenzy.portal.forms.product import ProductForm, described
+from licenzy.portal.forms.typed import TypedForm
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.panels import (
     WIZARD,
@@ -142,12 +142,11 @@ def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
 def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Stop selling a product; in live its code must be typed."""
     product = _product(side, product_id)
-    typed = (TypedForm().typed.data or "").strip()
-    if side.mode.livemode and typed != product.product_code:
+    problem = TypedForm().problem(side.mode, product.product_code, "the product’s code")
+    if problem is not None:
         form = ProductForm(formdata=None, data=described(product))
         panel = product_form_panel(side, form, kept=product)
-        error = "That is not the product’s code."
-        return show("products/edit.html", status=422, typed_error=error, back="", **panel)
+        return show("products/edit.html", status=422, typed_error=problem, back="", **panel)
     with runtime().database.write() as db:
         actions.archive_product(
             db,

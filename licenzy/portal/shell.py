@@ -16,6 +16,7 @@ from licenzy.kit.clock import rfc3339
 from licenzy.kit.money import format_amount
 from licenzy.kit.resources import resource_dir
 from licenzy.portal.csrf import csrf_token
+from licenzy.portal.forms.typed import typed_word
 from licenzy.portal.guards import Side
 from licenzy.portal.visitors import visitor
 from licenzy.runtime import runtime
@@ -53,6 +54,7 @@ def furnish(app: Flask) -> None:
         mode_switch_url=mode_switch_url,
         navigation=navigation,
         side=current_side,
+        typed_word=typed_word,
         visitor=visitor,
     )
     app.jinja_env.filters.update(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wtforms import BooleanField, HiddenField, StringField
+from wtforms import BooleanField, HiddenField
 from wtforms.validators import Length
 
 from licenzy.portal.forms.portal_form import PortalForm
@@ -36,9 +36,3 @@ class WebhookSecretForm(PortalForm):
 class EndpointForm(PortalForm):
     rotate = HiddenField()
     back = HiddenField()
-
-
-class TypedForm(PortalForm):
-    """For what cannot be undone in live: the name of the thing, typed."""
-
-    typed = StringField()
