@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response
 from werkzeug.routing import BaseConverter
 
-from licenzy.api import access, checkout, entitlements, probes
+from licenzy.api import access, billing, checkout, entitlements, probes
 from licenzy.api.exchange import Desk, Exchange, answered, answering, refuse_exception
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def register(app: Flask) -> None:
         ("readyz", "GET", "/readyz", probes.readyz),
         ("check", "POST", CHECK, check),
         ("create_session", "POST", "/v1/checkout/session", checkout.create_session),
+        ("portal_session", "POST", "/v1/billing/portal-session", billing.create_portal_session),
         ("customer_access", "GET", "/v1/customer/access/<ref:subject_ref>", entitlements.customer_access),
         ("entitlements", "GET", "/v1/entitlements/<ref:subject_ref>", entitlements.entitlements),
     ):

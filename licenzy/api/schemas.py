@@ -74,6 +74,13 @@ class AccessCheckBody(Body):
     feature: Feature | None = None
 
 
+class PortalSessionBody(Body):
+    """`POST /v1/billing/portal-session`."""
+
+    subject_ref: SubjectRef
+    return_url: str | None = None
+
+
 B = TypeVar("B", bound=Body)
 
 _MUST_BE = {
@@ -84,6 +91,7 @@ _MUST_BE = {
     "quantity": f"must be a whole number from 1 to {MAX_QUANTITY}",
     "success_url": "must be a string with a web address",
     "cancel_url": "must be a string with a web address",
+    "return_url": "must be a string with a web address",
 }
 _KNOWN_MISTAKES = {
     "price_id": "is not taken: send the product_code that the price is mapped to",

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from licenzy.sandbox.api.subscriptions import change_items
 from licenzy.sandbox.books import Books, where
 from licenzy.sandbox.errors import InvalidParameter, Refused
-from licenzy.sandbox.lifecycle import checkout, clock, disputes, payments, refunds, subscriptions
+from licenzy.sandbox.lifecycle import checkout, clock, disputes, payments, plans, refunds, subscriptions
 from licenzy.sandbox.lifecycle.payments import How
 from licenzy.sandbox.version import Json
 
@@ -89,7 +88,7 @@ def _change_plan(books: Books, asked: Json) -> None:
         "id": subscription["items"]["data"][0]["id"],
         **{k: asked[k] for k in ("price", "quantity") if k in asked},
     }
-    change_items(books, subscription, [wanted])
+    plans.change_items(books, subscription, [wanted])
 
 
 def _resend(books: Books, asked: Json) -> None:

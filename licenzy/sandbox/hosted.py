@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from licenzy.sandbox.accounts import account_of
 from licenzy.sandbox.books import Books, where
-from licenzy.sandbox.errors import StripeRefusal
-from licenzy.sandbox.lifecycle import checkout, subscriptions
+from licenzy.sandbox.errors import Refused, StripeRefusal
+from licenzy.sandbox.lifecycle import checkout, plans, subscriptions
 from licenzy.sandbox.lifecycle.payments import How
 from licenzy.sandbox.pages import page
 from licenzy.sandbox.running import Running
@@ -164,8 +165,10 @@ def _portal(db: sqlite3.Connection, running: Running, token: str) -> tuple[Books
 def _portal_page(books: Books, portal: Json, status: int = 200, *, problem: str | None = None) -> Response:
     of = where("customer", portal["customer"])
     held = [s for s in books.select("subscription", of) if s["status"] != "incomplete_expired"]
-    products = {i["price"]["product"] for s in held for i in s["items"]["data"]}
-    names = {p: (books.find_any(p) or {}).get("name", p) for p in products}
+    offers = {s["id"]: plans.choices(books, s) for s in held if s["status"] in ("active", "trialing")}
+    shown = [i["price"] for s in held for i in s["items"]["data"]]
+    shown += [price for offered in offers.values() for price in offered]
+    names = {p["product"]: (books.find_any(p["product"]) or {}).get("name", p["product"]) for p in shown}
     return page(
         "portal.html",
         status,
@@ -174,6 +177,7 @@ def _portal_page(books: Books, portal: Json, status: int = 200, *, problem: str 
         customer=books.find("customer", portal["customer"]),
         subscriptions=held,
         names=names,
+        offers=offers,
         invoices=books.select("invoice", of, limit=12),
         period_end=subscriptions.period_end,
         problem=problem,
@@ -181,26 +185,37 @@ def _portal_page(books: Books, portal: Json, status: int = 200, *, problem: str 
 
 
 def _change_subscription(books: Books, portal: Json) -> AnyResponse:
-    """Stripe's own portal sets `cancel_at` and leaves the flag `cancel_at_period_end` alone, and so does this
-    one."""
     subscription = books.find("subscription", request.form.get("subscription"))
-    action = request.form.get("action")
-    if (
-        subscription is None
-        or subscription["customer"] != portal["customer"]
-        or action not in ("cancel", "keep")
-    ):
+    act = _CHANGES.get(request.form.get("action", ""))
+    if subscription is None or subscription["customer"] != portal["customer"] or act is None:
         return _portal_page(
-            books, portal, 400, problem="The form must say action=cancel or keep, and a subscription."
+            books, portal, 400, problem="The form must say action=cancel, keep or change, and a subscription."
         )
     try:
-        if action == "cancel":
-            subscriptions.schedule_cancel(books, subscription, at=None, says_period_end=False)
-        else:
-            subscriptions.keep(books, subscription)
+        act(books, subscription)
     except StripeRefusal as refusal:
         return _portal_page(books, portal, 409, problem=refusal.message)
     return redirect(request.path, 303)
+
+
+def _leave(books: Books, subscription: Json) -> None:
+    """Stripe's own portal sets `cancel_at` and leaves the flag `cancel_at_period_end` alone, and so does this
+    one."""
+    subscriptions.schedule_cancel(books, subscription, at=None, says_period_end=False)
+
+
+def _change_plan(books: Books, subscription: Json) -> None:
+    chosen = request.form.get("price")
+    if chosen not in [price["id"] for price in plans.choices(books, subscription)]:
+        raise Refused("Choose one of the plans that are offered here.")
+    plans.change_items(books, subscription, [{"id": subscription["items"]["data"][0]["id"], "price": chosen}])
+
+
+_CHANGES: dict[str, Callable[[Books, Json], None]] = {
+    "cancel": _leave,
+    "keep": subscriptions.keep,
+    "change": _change_plan,
+}
 
 
 def _missing() -> Response:

@@ -178,6 +178,16 @@ class StripeGateway:
         )
         return SessionFacts(session.id, session.url, from_unix(session.expires_at))
 
+    def create_portal_session(self, access: StripeAccess, *, customer_id: str, return_url: str | None) -> str:
+        """The address of the customer portal for this customer. Raises StripeObjectMissing."""
+        params: dict[str, Any] = {"customer": customer_id}
+        if return_url is not None:
+            params["return_url"] = return_url
+        session = self._call(
+            access, lambda client: client.v1.billing_portal.sessions.create(cast(Any, params))
+        )
+        return session.url
+
     def subscription(self, access: StripeAccess, subscription_id: str) -> dict[str, Any]:
         """One subscription with its latest invoice, as Stripe has it. Raises StripeObjectMissing."""
         found = self._call(

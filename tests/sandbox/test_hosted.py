@@ -303,3 +303,23 @@ def test_the_portal_lets_a_customer_leave_and_stay(shop: Shop) -> None:
     assert shop.stripe.subscriptions.retrieve(subscription.id).cancel_at is None
     assert httpx.post(made.url, data={"action": "cancel", "subscription": "sub_other"}).status_code == 400
     assert httpx.get(f"{shop.url}/portal/test_no").status_code == 404
+
+
+def test_the_portal_changes_the_plan(shop: Shop) -> None:
+    monthly, dearer, yearly = shop.price(1000), shop.price(4900), shop.price(9900, interval="year")
+    retired, foreign = shop.price(100), shop.price(100, currency="eur")
+    shop.stripe.prices.update(retired.id, {"active": False})
+    subscription = shop.subscribed(monthly)
+    made = shop.stripe.billing_portal.sessions.create({"customer": str(subscription.customer)})
+    page = httpx.get(made.url).text
+    assert page.index(dearer.id) < page.index(yearly.id), "cheapest first"
+    assert retired.id not in page
+    assert foreign.id not in page
+    form = {"subscription": subscription.id, "action": "change"}
+    assert httpx.post(made.url, data={**form, "price": yearly.id}).status_code == 303
+    changed = shop.stripe.subscriptions.retrieve(subscription.id)
+    assert changed["items"].data[0].price.id == yearly.id
+    for odd in ({}, {"price": retired.id}, {"price": foreign.id}, {"price": "price_no"}):
+        assert httpx.post(made.url, data={**form, **odd}).status_code == 409
+    httpx.post(made.url, data={"subscription": subscription.id, "action": "cancel"})
+    assert "Change the plan" not in httpx.get(made.url).text

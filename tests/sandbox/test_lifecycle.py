@@ -182,8 +182,33 @@ def test_a_plan_changes(shop: Shop) -> None:
     item = item_of(shop.stripe.subscriptions.retrieve(subscription.id))
     assert (item.price.id, item.plan.id, item.quantity) == (other.id, other.id, 2)
     assert [s.id for s in shop.stripe.subscriptions.list({"price": other.id}).data] == [subscription.id]
-    yearly = shop.price(interval="year")
-    assert "same interval" in shop.refused("change_plan", subscription=subscription.id, price=yearly.id)
+    euros = shop.price(currency="eur")
+    assert "same currency" in shop.refused("change_plan", subscription=subscription.id, price=euros.id)
+    once = shop.price(interval=None)
+    assert "recurring price" in shop.refused("change_plan", subscription=subscription.id, price=once.id)
+
+
+def test_a_plan_of_another_interval_begins_a_new_period(shop: Shop) -> None:
+    subscription, yearly = shop.subscribed(), shop.price(12000, interval="year")
+    shop.act("advance_clock", seconds=5 * DAY)
+    assert shop.act("change_plan", subscription=subscription.id, price=yearly.id) == RENEWED
+    after = shop.stripe.subscriptions.retrieve(subscription.id, {"expand": ["latest_invoice"]})
+    item = item_of(after)
+    assert item.current_period_start - item_of(subscription).current_period_start in range(5 * DAY, 6 * DAY)
+    assert item.current_period_end - item.current_period_start >= 365 * DAY
+    assert after.billing_cycle_anchor == item.current_period_start
+    assert after.latest_invoice.amount_paid == 12000  # type: ignore[union-attr]
+    assert after.latest_invoice.billing_reason == "subscription_update"  # type: ignore[union-attr]
+
+
+def test_a_plan_changed_while_the_card_fails_stays_past_due(shop: Shop) -> None:
+    subscription, yearly = shop.subscribed(), shop.price(12000, interval="year")
+    shop.act("fail_renewal", subscription=subscription.id)
+    told = shop.act("change_plan", subscription=subscription.id, price=yearly.id)
+    assert told[-1] == "invoice.payment_failed"
+    assert shop.stripe.subscriptions.retrieve(subscription.id).status == "past_due"
+    shop.act("recover", subscription=subscription.id)
+    assert shop.stripe.subscriptions.retrieve(subscription.id).status == "active"
 
 
 def test_refunds_partial_and_full(shop: Shop) -> None:

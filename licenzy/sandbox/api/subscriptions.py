@@ -5,7 +5,7 @@ from __future__ import annotations
 from licenzy.sandbox.api.table import Books, list_of, operation
 from licenzy.sandbox.books import Condition, where
 from licenzy.sandbox.errors import Refused, ResourceMissing
-from licenzy.sandbox.lifecycle import subscriptions
+from licenzy.sandbox.lifecycle import plans, subscriptions
 from licenzy.sandbox.params import (
     EXPAND,
     PAGE,
@@ -20,7 +20,6 @@ from licenzy.sandbox.params import (
     text,
     whole,
 )
-from licenzy.sandbox.shapes.subscriptions import price_fields
 from licenzy.sandbox.version import Json
 
 _STATUSES = (
@@ -109,11 +108,11 @@ def list_(books: Books, params: Json) -> Json:
     ),
 )
 def update(books: Books, params: Json, subscription_id: str) -> Json:
-    """Several changes at once are told in one event each; prices change without proration."""
+    """Several changes at once are told in one event each."""
     subscription = _get(books, subscription_id)
     _change_plainly(books, subscription, params)
     if "items" in params:
-        change_items(books, subscription, params["items"])
+        plans.change_items(books, subscription, params["items"])
     details = params.get("cancellation_details")
     if params.get("cancel_at_period_end") is True:
         subscriptions.schedule_cancel(books, subscription, at=None, says_period_end=True, details=details)
@@ -154,25 +153,6 @@ def resume(books: Books, params: Json, subscription_id: str) -> Json:
     return subscription
 
 
-def change_items(books: Books, subscription: Json, asked: list[Json]) -> None:
-    """Another price or quantity for items that are there already."""
-    known = {item["id"]: item for item in subscription["items"]["data"]}
-    for change in asked:
-        if change["id"] not in known:
-            raise ResourceMissing(
-                f"No such subscription item: '{change['id']}'", param="items[0][id]", in_address=False
-            )
-        item = dict(known[change["id"]])
-        if "price" in change:
-            price = books.get("price", change["price"], param="items[0][price]")
-            _refuse_unfit(price, item["price"])
-            item.update(price_fields(price))
-        if "quantity" in change:
-            item["quantity"] = change["quantity"]
-        known[change["id"]] = item
-    subscriptions.update(books, subscription, items={**subscription["items"], "data": list(known.values())})
-
-
 def _get(books: Books, subscription_id: str) -> Json:
     return books.get("subscription", subscription_id, param="id", in_address=True)
 
@@ -195,18 +175,3 @@ def _change_plainly(books: Books, subscription: Json, params: Json) -> None:
         changes["metadata"] = merged_metadata(subscription["metadata"], params["metadata"])
     if changes:
         subscriptions.update(books, subscription, **changes)
-
-
-def _refuse_unfit(price: Json, held: Json) -> None:
-    if not price["active"]:
-        raise Refused(
-            "The price specified is inactive. This field only accepts active prices.", param="items[0][price]"
-        )
-    same = price["recurring"] and all(
-        price["recurring"][k] == held["recurring"][k] for k in ("interval", "interval_count")
-    )
-    if not same or price["currency"] != held["currency"]:
-        raise Refused(
-            "The sandbox changes a subscription only to a recurring price of the same interval and currency.",
-            param="items[0][price]",
-        )

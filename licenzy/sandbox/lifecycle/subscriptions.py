@@ -188,17 +188,23 @@ def resume(books: Books, subscription: Json) -> None:
             f"The subscription {subscription['id']} is {subscription['status']}, so there is nothing to "
             f"resume."
         )
-    first = subscription["items"]["data"][0]
-    ended = {"start": first["current_period_start"], "end": books.now}
-    items = _items_with_period(
-        subscription, books.now, periods.end_after(books.now, first["price"]["recurring"], books.now)
-    )
+    ended = {"start": subscription["items"]["data"][0]["current_period_start"], "end": books.now}
+    items = _period_from_now(books, subscription["items"])
     previous = books.change(subscription, status="active", billing_cycle_anchor=books.now, items=items)
     invoice = invoices.draw_up(books, subscription, reason="subscription_update", ended_period=ended)
     invoices.finalize(books, invoice)
     invoices.collect(books, invoice, how=How.PAY)
     books.emit("customer.subscription.updated", subscription, previous)
     books.emit("customer.subscription.resumed", subscription)
+
+
+def begin_anew(books: Books, subscription: Json, *, items: Json) -> None:
+    """A new period with these items begins now, and its invoice is collected as renewals are."""
+    ended = {"start": subscription["items"]["data"][0]["current_period_start"], "end": books.now}
+    _update(books, subscription, billing_cycle_anchor=books.now, items=_period_from_now(books, items))
+    invoice = invoices.draw_up(books, subscription, reason="subscription_update", ended_period=ended)
+    invoices.finalize(books, invoice)
+    collect(books, subscription, invoice, how=How.DECLINE if subscription.get("_card_fails") else How.PAY)
 
 
 def expire_incomplete(books: Books, subscription: Json) -> None:
@@ -228,6 +234,12 @@ def _pay_first(books: Books, subscription: Json, invoice: Json) -> None:
     payments.attempt(books, invoices.intent_of(books, invoice), how=How.PAY)
     activate(books, subscription)
     invoices.close_as_paid(books, invoice)
+
+
+def _period_from_now(books: Books, items: Json) -> Json:
+    end = periods.end_after(books.now, items["data"][0]["price"]["recurring"], books.now)
+    moved = [{**i, "current_period_start": books.now, "current_period_end": end} for i in items["data"]]
+    return {**items, "data": moved}
 
 
 def _set_first_period(books: Books, subscription: Json, trial_end: int | None) -> None:
