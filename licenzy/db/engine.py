@@ -7,9 +7,10 @@ from typing import Any
 
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import DBAPIError
 
 BUSY_TIMEOUT_MS = 10_000
-"""How long a SQLite writer waits for its turn before the caller is told 503."""
+"""How long a writer waits for its turn, or for a row on Postgres, before the caller is told 503."""
 
 WRITES = "licenzy_writes"
 """Execution option of connections whose transaction may write."""
@@ -30,6 +31,12 @@ def is_out_of_order(error: BaseException | None) -> bool:
     # The bare class is what SQLite's driver raises for a damaged file, and for nothing else.
     down = isinstance(error, sqlite3.OperationalError | psycopg.OperationalError)
     return down or type(error) is sqlite3.DatabaseError
+
+
+def gave_way(error: BaseException | None) -> bool:
+    """Whether Postgres broke a transaction off for another's sake, so that it can be done anew."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure)
 
 
 def _sqlite_engine(address: URL, pool_size: int) -> Engine:
@@ -64,7 +71,7 @@ def _sqlite_engine(address: URL, pool_size: int) -> Engine:
 
 
 def _postgres_engine(address: URL, pool_size: int) -> Engine:
-    return create_engine(
+    engine = create_engine(
         address.set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -72,3 +79,11 @@ def _postgres_engine(address: URL, pool_size: int) -> Engine:
         pool_pre_ping=True,
         connect_args={"connect_timeout": 5},
     )
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # Within the transaction only: behind a transaction pooler a session belongs to nobody.
+        if connection.get_execution_options().get(WRITES, False):
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {BUSY_TIMEOUT_MS}")
+
+    return engine

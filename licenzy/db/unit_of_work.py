@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
-from licenzy.db.engine import WRITES, is_out_of_order
+from licenzy.db.engine import WRITES, gave_way, is_out_of_order
 from licenzy.errors import DatabaseUnavailable
 
+RETRY_SECONDS = 8.0
+"""How long a unit of work is begun anew when it has to give way to others, before the caller is told 503."""
+
+T = TypeVar("T")
 _log = logging.getLogger("licenzy.db")
 
 
@@ -57,6 +64,25 @@ class Database:
             yield session
             session.commit()
 
+    def retrying(self, work: Callable[[Session], T]) -> T:
+        """What `work` gives in a write transaction of its own, done anew when it has to give way.
+
+        Postgres breaks one of two transactions off that wait for each other, or that cannot both have
+        been first. `work` may therefore run several times and must touch nothing but its session. Raises
+        DatabaseUnavailable as `write` does, and when it had to give way for RETRY_SECONDS.
+        """
+        ends_at = time.monotonic() + RETRY_SECONDS
+        pause = 0.005
+        while True:
+            try:
+                with self.write() as db:
+                    return work(db)
+            except DatabaseUnavailable as refused:
+                if not gave_way(refused.__cause__) or time.monotonic() + pause > ends_at:
+                    raise
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, 0.5)
+
 
 @contextmanager
 def _worded_failures() -> Iterator[None]:
@@ -68,5 +94,9 @@ def _worded_failures() -> Iterator[None]:
     except DBAPIError as error:
         if not (error.connection_invalidated or is_out_of_order(error.orig)):
             raise
-        _log.error("the database cannot be used: %s", error.orig)
+        _log.log(
+            logging.INFO if gave_way(error) else logging.ERROR,
+            "the database cannot be used: %s",
+            error.orig,
+        )
         raise DatabaseUnavailable from error

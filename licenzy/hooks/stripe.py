@@ -91,11 +91,9 @@ def _receive(parts: Runtime, body: bytes, candidates: Iterable[Connection]) -> N
     try:
         event = read_payload(body)
     except errors.InvalidEvent:
-        with parts.database.write() as db:
-            keep_invalid(db, connection=connection, body=body, now=now)
+        parts.database.retrying(lambda db: keep_invalid(db, connection=connection, body=body, now=now))
         raise
-    with parts.database.write() as db:
-        receive(db, connection=connection, event=event, body=body, now=now)
+    parts.database.retrying(lambda db: receive(db, connection=connection, event=event, body=body, now=now))
 
 
 def _signed(parts: Runtime, connection: Connection, body: bytes, header: str, now: datetime) -> bool:

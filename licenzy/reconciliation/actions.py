@@ -84,8 +84,7 @@ def reconcile(
     if full:
         walk.subscriptions()
         walk.sessions()
-    with database.write() as db:
-        _remember(db, connection, last, newest, report, began)
+    database.retrying(lambda db: _remember(db, connection, last, newest, report, began))
     return report
 
 
@@ -170,30 +169,30 @@ class _Walk:
         event = read_event(raw)
         # The library reads Stripe's decimal strings as Decimal; as text they are what Stripe sent.
         body = json.dumps(raw, ensure_ascii=False, separators=(",", ":"), default=str).encode()
-        with self.database.write() as db:
-            row = receive(
+        row = self.database.retrying(
+            lambda db: receive(
                 db, connection=self.connection, event=event, body=body, now=self.clock(), signed=False
             )
-            if row.duplicates == 0 and row.tries == 1:
-                self.report.events_missed += 1
-                self.report.differences += row.changes
-            self.report.failed += row.status is EventStatus.FAILED
+        )
+        if row.duplicates == 0 and row.tries == 1:
+            self.report.events_missed += 1
+            self.report.differences += row.changes
+        self.report.failed += row.status is EventStatus.FAILED
 
     def _compare(self, found: Found | None, obj: Mapping[str, Any], as_of: datetime) -> None:
-        if found is None:
-            return
-        with self.database.write() as db:
-            scope: dict[str, Any] = {
-                "project_id": self.connection.project_id,
-                "mode": self.connection.mode,
-            }
-            ours = (obj.get("metadata") or {}).get("licenzy_attempt")
-            known = purchase_of(db, key=found.purchase_key, **scope)
-            if not ours and (known is None or known.subject_id is None):
-                return
-            claim = claim_now(db, connection_id=self.connection.id, object_id=obj["id"], **scope)
-            self.report.differences += record_snapshot(db, claim, found, as_of=as_of, now=self.clock())
-            read_done(db, claim, now=self.clock())
+        if found is not None:
+            self.report.differences += self.database.retrying(lambda db: self._record(db, found, obj, as_of))
+
+    def _record(self, db: Session, found: Found, obj: Mapping[str, Any], as_of: datetime) -> list[Change]:
+        scope: dict[str, Any] = {"project_id": self.connection.project_id, "mode": self.connection.mode}
+        ours = (obj.get("metadata") or {}).get("licenzy_attempt")
+        known = purchase_of(db, key=found.purchase_key, **scope)
+        if not ours and (known is None or known.subject_id is None):
+            return []
+        claim = claim_now(db, connection_id=self.connection.id, object_id=obj["id"], **scope)
+        changes = record_snapshot(db, claim, found, as_of=as_of, now=self.clock())
+        read_done(db, claim, now=self.clock())
+        return changes
 
 
 def _start(last: Reconciliation | None, since: datetime | None, began: datetime) -> datetime:

@@ -11,6 +11,7 @@ from sqlmodel import Session
 from licenzy.connections.actions import follow_clock, note_signed_event
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import CLOCK_MOVED
+from licenzy.db.engine import gave_way
 from licenzy.db.upsert import insert_unless_there
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import InvalidEvent
@@ -95,6 +96,8 @@ def apply_stored(db: Session, row: StripeEvent, *, event: Event | None = None, n
             event = event or read_payload(row.payload.encode())
             applied = apply_event(db, _origin(row, event), event, now=now)
     except Exception as error:
+        if gave_way(error):
+            raise  # It is no fault of the event's: the whole transaction is done anew.
         # Whatever it is, the event is safe with us: it is kept with its error and tried again.
         row.status = EventStatus.FAILED
         row.note = _plain(f"{type(error).__name__}: {error}")

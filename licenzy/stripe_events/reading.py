@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlmodel import Session
@@ -44,11 +45,10 @@ def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock
     When Stripe cannot be reached, or does not know the object, the projected state stands, the reason is
     kept with the request, and the first is tried again later.
     """
-    with database.write() as db:
-        claim = claim_due_read(db, now=clock())
-        told = last_told_at(db, claim) if claim is not None else None
-    if claim is None:
+    claimed = database.retrying(lambda db: _claim(db, clock()))
+    if claimed is None:
         return False
+    claim, told = claimed
     began = clock()
     try:
         with database.read() as db:
@@ -56,18 +56,13 @@ def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock
         assert connection is not None
         found = _ask(gateway, seal, connection, claim.object_id)
     except LicenzyError as problem:
-        with database.write() as db:
-            unknown = isinstance(problem, StripeObjectMissing)
-            read_failed(db, claim, problem=problem.message, give_up=unknown, now=clock())
+        database.retrying(partial(_fail, claim=claim, problem=problem, now=clock()))
         return True
     as_of = began + timedelta(seconds=connection.clock_offset_seconds)
     if told is not None:
         # Stripe's clock may be ahead of ours, and what it told before the read is covered by it.
         as_of = max(as_of, told)
-    with database.write() as db:
-        if found is not None:
-            record_snapshot(db, claim, found, as_of=as_of, now=clock())
-        read_done(db, claim, now=clock())
+    database.retrying(partial(_settle, claim=claim, found=found, as_of=as_of, now=clock()))
     return True
 
 
@@ -116,6 +111,23 @@ def session_found(obj: Mapping[str, Any]) -> Found | None:
         payment_refs(reading.data),
         from_unix(created) if isinstance(created, int) else None,
     )
+
+
+def _claim(db: Session, now: datetime) -> tuple[Claim, datetime | None] | None:
+    """The read to do next, and the latest instant of which events have told so far."""
+    claim = claim_due_read(db, now=now)
+    return None if claim is None else (claim, last_told_at(db, claim))
+
+
+def _settle(db: Session, *, claim: Claim, found: Found | None, as_of: datetime, now: datetime) -> None:
+    if found is not None:
+        record_snapshot(db, claim, found, as_of=as_of, now=now)
+    read_done(db, claim, now=now)
+
+
+def _fail(db: Session, *, claim: Claim, problem: LicenzyError, now: datetime) -> None:
+    unknown = isinstance(problem, StripeObjectMissing)
+    read_failed(db, claim, problem=problem.message, give_up=unknown, now=now)
 
 
 def _ask(gateway: StripeGateway, seal: Seal, connection: Connection, object_id: str) -> Found | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
+from functools import partial
+from typing import Any
 
 from sqlalchemy import tuple_
 from sqlmodel import Session, col, select
@@ -25,7 +28,8 @@ def replay_event(database: Database, *, connection_id: str, event_id: str, clock
 
     Its fact is known already, so an applied event changes nothing unless the code has.
     """
-    with database.write() as db:
+
+    def apply_again(db: Session) -> StripeEvent:
         row = db.exec(
             select(StripeEvent)
             .where(StripeEvent.connection_id == connection_id, StripeEvent.event_id == event_id)
@@ -37,6 +41,8 @@ def replay_event(database: Database, *, connection_id: str, event_id: str, clock
         apply_stored(db, row, now=clock())
         db.flush()
         return row
+
+    return database.retrying(apply_again)
 
 
 def replay_purchases(
@@ -56,19 +62,15 @@ def replay_purchases(
         with database.read() as db:
             page = _purchases(db, after, project_id, mode, subject_id)
         for purchase in page:
-            with database.write() as db:
-                locked = lock_purchase(
-                    db,
-                    project_id=purchase.project_id,
-                    mode=purchase.mode,
-                    key=purchase.key,
-                    now=clock(),
-                )
-                changes = project_purchase(db, locked, now=clock())
-            yield purchase.key, changes
+            yield purchase.key, database.retrying(partial(_rebuild, purchase=purchase, now=clock()))
         if len(page) < _AT_A_TIME:
             return
         after = page[-1]
+
+
+def _rebuild(db: Session, *, purchase: Purchase, now: datetime) -> list[Change]:
+    scope: dict[str, Any] = {"project_id": purchase.project_id, "mode": purchase.mode}
+    return project_purchase(db, lock_purchase(db, key=purchase.key, now=now, **scope), now=now)
 
 
 def _purchases(

@@ -39,9 +39,8 @@ def work_once(parts: Runtime) -> int:
 def _apply_due_events(parts: Runtime) -> int:
     """Events that were kept but could not be applied, each in a transaction of its own."""
     for count in range(_MOST_IN_A_ROW):
-        with parts.database.write() as db:
-            if apply_due_event(db, now=parts.clock()) is None:
-                return count
+        if parts.database.retrying(lambda db: apply_due_event(db, now=parts.clock())) is None:
+            return count
     return _MOST_IN_A_ROW
 
 
@@ -55,8 +54,7 @@ def _settle(parts: Runtime) -> int:
 
 def _reconcile(parts: Runtime) -> int:
     """The hourly light walk of one account: its events since the last one."""
-    with parts.database.write() as db:
-        connection = claim_due(db, now=parts.clock())
+    connection = parts.database.retrying(lambda db: claim_due(db, now=parts.clock()))
     if connection is None:
         return 0
     report = reconcile(

@@ -1,0 +1,142 @@
+"""Receipt and the worker on a Postgres where a stranger takes the same rows in the opposite order."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+from sqlmodel import select
+
+from licenzy.catalog.models import Kind
+from licenzy.db import engine as engines
+from licenzy.db.unit_of_work import Database
+from licenzy.entitlements.models import State
+from licenzy.runtime import Runtime
+from licenzy.stripe_events import actions
+from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.worker.loop import work_once
+from tests.entitlements.sale import SECRET, Till
+from tests.support.cast import Cast, make_connection
+from tests.support.clock import StandingClock
+
+
+@pytest.fixture(params=["postgres"])
+def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Postgres alone: SQLite has one writer, so that no two can wait for each other."""
+    server = request.getfixturevalue("postgres")
+    name = server.fresh()
+    yield server.url(name)
+    server.drop(name)
+
+
+@pytest.fixture
+def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET)
+    return Till(app.test_client(), runtime.database, connection)
+
+
+class Stranger:
+    """Holds the subject's row, then asks for the purchase's, the opposite of what the product does."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.asks = threading.Event()
+        self.holds = threading.Event()
+        self.thread = threading.Thread(target=self._cross)
+
+    def __enter__(self) -> Stranger:
+        self.thread.start()
+        assert self.holds.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.asks.set()
+        self.thread.join(20)
+
+    def _cross(self) -> None:
+        with self.database.write() as db:
+            # It is the product that finds out first, and has to give way.
+            db.execute(text("SET LOCAL deadlock_timeout = '30s'"))
+            db.execute(text("SELECT 1 FROM subjects FOR UPDATE"))
+            self.holds.set()
+            assert self.asks.wait(10)
+            db.execute(text("SELECT 1 FROM purchases FOR UPDATE"))
+
+
+def deadlocks(database: Database) -> int:
+    with database.read() as db:
+        db.execute(text("SELECT pg_stat_clear_snapshot()"))
+        return int(
+            db.execute(
+                text("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+            ).scalar_one()
+        )
+
+
+def ask_once_it_waits(stranger: Stranger) -> None:
+    """Let the stranger go on once the product's transaction stands waiting for the subject's row."""
+
+    def watch() -> None:
+        for _ in range(500):
+            with stranger.database.read() as db:
+                waiting = db.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one()
+            if waiting:
+                break
+            threading.Event().wait(0.01)
+        stranger.asks.set()
+
+    threading.Thread(target=watch).start()
+
+
+def test_a_received_event_that_has_to_give_way_is_applied_all_the_same(till: Till) -> None:
+    product, before = till.product(Kind.SUBSCRIPTION), deadlocks(till.database)
+    sale = till.sell(product)
+    sale.subscription("incomplete", told_as="created")
+    with Stranger(till.database) as stranger:
+        ask_once_it_waits(stranger)
+        row = sale.subscription("trialing")
+    assert (row.status, row.tries, row.duplicates) == (EventStatus.APPLIED, 1, 0)
+    assert sale.row().state is State.TRIALING
+    assert deadlocks(till.database) > before, "nobody had to give way: the test proves nothing"
+
+
+def test_a_due_event_that_has_to_give_way_is_applied_by_the_worker(
+    till: Till, runtime: Runtime, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    product, before = till.product(Kind.SUBSCRIPTION), deadlocks(till.database)
+    sale = till.sell(product)
+    sale.subscription("incomplete", told_as="created")
+    apply_event = actions.apply_event
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise LookupError("not yet")
+
+    monkeypatch.setattr(actions, "apply_event", refuse)
+    assert sale.subscription("trialing").status is EventStatus.FAILED
+    monkeypatch.setattr(actions, "apply_event", apply_event)
+    clock.advance(seconds=60)
+    with Stranger(till.database) as stranger:
+        ask_once_it_waits(stranger)
+        work_once(runtime)
+    with till.database.read() as db:
+        rows = db.exec(select(StripeEvent).order_by(StripeEvent.sequence)).all()
+    assert [(row.status, row.tries) for row in rows][-1] == (EventStatus.APPLIED, 2)
+    assert sale.row().state is State.TRIALING
+    assert deadlocks(till.database) > before
+
+
+def test_a_row_held_for_long_leaves_the_event_with_us_or_with_stripe(
+    till: Till, runtime: Runtime, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 300)
+    sale = till.sell(till.product(Kind.USAGE_PACK))
+    with Stranger(till.database):
+        assert sale.session().status is EventStatus.FAILED
+    clock.advance(seconds=60)
+    work_once(runtime)
+    assert sale.row().granted_units == 1000
