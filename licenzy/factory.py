@@ -81,7 +81,13 @@ def make_runtime(settings: Settings, clock: Clock = utc_now) -> Runtime:
     load_models()
     return Runtime(
         settings=settings,
-        database=Database(make_engine(settings.database_url, pool_size=settings.threads + 2)),
+        database=Database(
+            make_engine(
+                settings.database_url,
+                pool_size=settings.threads + 2,
+                prepares=settings.prepared_statements,
+            )
+        ),
         gateway=StripeGateway(
             stripe_base=settings.stripe_api_base,
             sandbox_base=settings.sandbox_url if settings.sandbox else None,

@@ -41,6 +41,8 @@ class Settings:
     smtp_url: str | None = field(default=None, repr=False)
     metrics_token: str | None = field(default=None, repr=False)
     allow_private_webhooks: bool = False
+    prepared_statements: bool = True
+    """Whether Postgres keeps statements for a connection; off behind a pooler that loses them."""
     testing: bool = False
     """Cheap password hashes and the like; set by the tests alone, never from the environment."""
 
@@ -97,6 +99,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         smtp_url=env.get("LICENZY_SMTP_URL") or None,
         metrics_token=env.get("LICENZY_METRICS_TOKEN") or None,
         allow_private_webhooks=_flag(env, "LICENZY_ALLOW_PRIVATE_WEBHOOKS", default=False),
+        prepared_statements=_flag(env, "LICENZY_PREPARED_STATEMENTS", default=True),
     )
 
 

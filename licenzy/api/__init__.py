@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from flask import Flask, Response
+from flask import Flask
 from werkzeug.routing import BaseConverter
 
 from licenzy.api import access, billing, checkout, entitlements, probes
-from licenzy.api.exchange import Desk, Exchange, answered, answering, refuse_exception
+from licenzy.api.exchange import Desk, Exchange, Reply, answered, answering, refuse_exception
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -31,13 +31,13 @@ class StraightLine:
     It runs the very function that stands behind the route; every other request goes on to Flask.
     """
 
-    def __init__(self, app: WSGIApplication, desk: Desk, check: Callable[..., Response]) -> None:
+    def __init__(self, app: WSGIApplication, desk: Desk, check: Callable[..., Reply]) -> None:
         self._app, self._desk, self._check = app, desk, check
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] != CHECK or environ["REQUEST_METHOD"] != "POST":
             return self._app(environ, start_response)
-        return answered(Exchange(self._desk, environ), self._check)(environ, start_response)
+        return answered(Exchange(self._desk, environ), self._check).send(start_response)
 
 
 def register(app: Flask) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from flask import Response
-
-from licenzy.api.exchange import Exchange
+from licenzy.api.exchange import Exchange, Reply
 from licenzy.api.schemas import PortalSessionBody
 from licenzy.checkout.actions import Seller
 from licenzy.checkout.billing_portal import open_billing_portal
 
 
-def create_portal_session(exchange: Exchange) -> Response:
+def create_portal_session(exchange: Exchange) -> Reply:
     """Open Stripe's customer portal for a subject."""
     caller = exchange.authenticate()
     body = exchange.body(PortalSessionBody)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Response
-
-from licenzy.api.exchange import Exchange, body_hash
+from licenzy.api.exchange import Exchange, Reply, body_hash
 from licenzy.api.schemas import CheckoutSessionBody, validated
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 
 
-def create_session(exchange: Exchange) -> Response:
+def create_session(exchange: Exchange) -> Reply:
     """Open a Stripe Checkout Session for a subject and a product code."""
     exchange.authenticate()
-    sent = exchange.json()
+    sent = exchange.json(exchange.raw())
     body = validated(CheckoutSessionBody, sent)
     scope = exchange.scope("checkout/session")
     parts = exchange.runtime
@@ -20,7 +18,4 @@ def create_session(exchange: Exchange) -> Response:
     sold = open_session(
         seller, request=CheckoutRequest(**body.model_dump()), scope=scope, body_hash=body_hash(sent)
     )
-    response = exchange.answer_text(sold.outcome.body, sold.outcome.status)
-    if sold.replayed:
-        response.headers["Idempotent-Replayed"] = "true"
-    return response
+    return exchange.answer_outcome(sold.outcome, replayed=sold.replayed)

@@ -6,10 +6,10 @@ import re
 from datetime import datetime
 from typing import Any
 
-from flask import Response, request
+from flask import request
 from sqlmodel import Session
 
-from licenzy.api.exchange import Caller, Exchange
+from licenzy.api.exchange import Caller, Exchange, Reply
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import best_status, decide, remaining, standing
 from licenzy.entitlements.models import Entitlement
@@ -22,7 +22,7 @@ from licenzy.subjects.rules import ref_problem
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 
 
-def customer_access(exchange: Exchange, **_path: str) -> Response:
+def customer_access(exchange: Exchange, **_path: str) -> Reply:
     """`GET /v1/customer/access/<subject_ref>`: what the subject holds and whether it has access."""
     caller = exchange.authenticate()
     subject_ref = _subject_ref("/v1/customer/access/")
@@ -38,7 +38,7 @@ def customer_access(exchange: Exchange, **_path: str) -> Response:
     )
 
 
-def entitlements(exchange: Exchange, **_path: str) -> Response:
+def entitlements(exchange: Exchange, **_path: str) -> Reply:
     """`GET /v1/entitlements/<subject_ref>`: everything, newest first, in pages."""
     caller = exchange.authenticate()
     subject_ref = _subject_ref("/v1/entitlements/")

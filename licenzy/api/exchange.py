@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import lru_cache
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import orjson
 from flask import Response, request
@@ -25,7 +26,7 @@ from licenzy.api_keys.models import ApiKey
 from licenzy.api_keys.rules import presented_hash
 from licenzy.connections.models import Connection
 from licenzy.db.prepared import PreparedRead, ThreadConnections
-from licenzy.idempotency.actions import Scope
+from licenzy.idempotency.actions import Outcome, Scope
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
@@ -34,7 +35,7 @@ from licenzy.runtime import Runtime
 from licenzy.wire import JSON, read_body, refusal
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 MAX_BODY = 64 * 1024
 _JSON_TYPES = frozenset(
@@ -78,7 +79,9 @@ class Desk:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.connections = ThreadConnections(runtime.database.engine)
+        self.connections = ThreadConnections(
+            runtime.database.engine, prepares=runtime.settings.prepared_statements
+        )
         self.limiter = RateLimiter(runtime.settings.rate_limit)
         self.last_used = LastUsed(runtime)
         self.key_read = self.prepare(key_statement())
@@ -88,8 +91,7 @@ class Desk:
         return PreparedRead(self.connections, statement)
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(NamedTuple):
     """The project and mode that the API key stands for, and the instant decisions are made at."""
 
     key_id: str
@@ -98,14 +100,31 @@ class Caller:
     now: datetime
 
 
-class Answer(Response):
-    """A finished answer: what Werkzeug would look for in it on the way out is known to be there."""
+class Reply(NamedTuple):
+    """A finished answer, which Flask is handed as a response and the server as it is."""
 
-    def __init__(self, body: bytes, status: int, headers: list[tuple[str, str]]) -> None:
-        super().__init__(body, status, [*headers, ("Content-Length", str(len(body)))])
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def send(self, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a WSGI server."""
+        start_response(_STATUS_LINES[self.status], self.headers)
+        return (self.body,)
+
+    def response(self) -> Response:
+        """The same for Flask."""
+        return _Finished(self.body, self.status, self.headers)
+
+
+class _Finished(Response):
+    """What Werkzeug would look for in an answer on the way out is known to be there."""
 
     def get_wsgi_headers(self, environ: WSGIEnvironment) -> Headers:
         return self.headers
+
+
+_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 class Exchange:
@@ -128,10 +147,7 @@ class Exchange:
         header = self.environ.get("HTTP_AUTHORIZATION")
         if header is None:
             raise errors.ApiKeyMissing
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer":
-            raise errors.ApiKeyInvalid
-        return presented_hash(token.strip(" "))
+        return _bearer_hash(header)
 
     def authenticate(self) -> Caller:
         """Who asks, read from the database. Raises the 401s and RateLimited."""
@@ -156,11 +172,10 @@ class Exchange:
 
     def body(self, schema: type[B]) -> B:
         """The validated body. Raises the 413, 415 and 400s of SPEC 5."""
-        return validated(schema, self.json())
+        return validated(schema, self.json(self.raw()))
 
-    def json(self) -> dict[str, Any]:
-        """The strict JSON object that was sent."""
-        raw = self.raw()
+    def json(self, raw: bytes) -> dict[str, Any]:
+        """The strict JSON object that was sent as `raw`."""
         content_type = self.environ.get("CONTENT_TYPE", "")
         if content_type != "application/json" and content_type.lower() not in _JSON_TYPES:
             raise errors.UnsupportedMediaType
@@ -183,45 +198,60 @@ class Exchange:
             raise errors.IdempotencyKeyInvalid
         return Scope(self.caller.project_id, self.caller.mode, endpoint, key)
 
-    def answer(self, payload: Mapping[str, Any], status: int = 200) -> Response:
+    def answer(self, payload: Mapping[str, Any], status: int = 200) -> Reply:
         """A success."""
-        return self.answer_text(orjson.dumps(payload), status)
+        return self._reply(status, orjson.dumps(payload))
 
-    def answer_text(self, text: bytes | str, status: int) -> Response:
-        """A success whose JSON text stands already."""
-        return Answer(text.encode() if isinstance(text, str) else text, status, self._headers())
+    def answer_outcome(self, outcome: Outcome, *, replayed: bool) -> Reply:
+        """The outcome of a call with an Idempotency-Key, told for the first time or again."""
+        again = [("Idempotent-Replayed", "true")] if replayed else []
+        return self._reply(outcome.status, outcome.body.encode(), again)
 
-    def refuse(self, error: errors.LicenzyError) -> Response:
+    def refuse(self, error: errors.LicenzyError) -> Reply:
         """A refusal, in the one shape of SPEC 5."""
         payload = refusal(error, self.request_id, self.caller.mode.value if self.caller else None)
-        headers = [*self._headers(), *error.headers.items()]
+        headers = list(error.headers.items())
         if error.status == 401:
             headers.append(("WWW-Authenticate", "Bearer"))
         if error.retry_after is not None:
             headers.append(("Retry-After", str(error.retry_after)))
-        return Answer(orjson.dumps(payload), error.status, headers)
+        return self._reply(error.status, orjson.dumps(payload), headers)
 
-    def _headers(self) -> list[tuple[str, str]]:
+    def _reply(self, status: int, body: bytes, more: Sequence[tuple[str, str]] = ()) -> Reply:
         headers = [
             ("Content-Type", JSON),
+            ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
             ("Licenzy-Request-Id", self.request_id),
+            *more,
         ]
         if self.caller is not None:
             headers.append(("Licenzy-Mode", self.caller.mode.value))
-        return headers
+        return Reply(status, headers, body)
 
 
-def answering(desk: Desk, view: Callable[..., Response]) -> Callable[..., Response]:
+@lru_cache(maxsize=512)
+def _bearer_hash(header: str) -> str:
+    """The hash of the key in an Authorization header; whether the key is good, the database says each time.
+
+    Only headers whose checksum fits are remembered, as strangers' cause an error here.
+    """
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer":
+        raise errors.ApiKeyInvalid
+    return presented_hash(token.strip(" "))
+
+
+def answering(desk: Desk, view: Callable[..., Reply]) -> Callable[..., Response]:
     """A Flask view around a function of an Exchange; its every outcome has SPEC 5's shape."""
 
     def call(**path: str) -> Response:
-        return answered(Exchange(desk, request.environ), view, **path)
+        return answered(Exchange(desk, request.environ), view, **path).response()
 
     return call
 
 
-def answered(exchange: Exchange, view: Callable[..., Response], **path: str) -> Response:
+def answered(exchange: Exchange, view: Callable[..., Reply], **path: str) -> Reply:
     """What the view answers, or the refusal that it ran into."""
     try:
         return view(exchange, **path)
@@ -234,7 +264,10 @@ def answered(exchange: Exchange, view: Callable[..., Response], **path: str) -> 
 
 def refuse_exception(desk: Desk, problem: Exception) -> Response:
     """The answer under `/v1` for what is raised before any view runs, such as an unknown path."""
-    exchange = Exchange(desk, request.environ)
+    return _refused(Exchange(desk, request.environ), problem).response()
+
+
+def _refused(exchange: Exchange, problem: Exception) -> Reply:
     if isinstance(problem, errors.LicenzyError):
         return exchange.refuse(problem)
     if isinstance(problem, MethodNotAllowed):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from flask import Response
 from sqlalchemy import text
 
-from licenzy.api.exchange import Exchange
+from licenzy.api.exchange import Exchange, Reply
 from licenzy.errors import DatabaseUnavailable
 
 
-def healthz(exchange: Exchange) -> Response:
+def healthz(exchange: Exchange) -> Reply:
     """`GET /healthz`: the process answers."""
     return exchange.answer({"status": "ok"})
 
 
-def readyz(exchange: Exchange) -> Response:
+def readyz(exchange: Exchange) -> Reply:
     """`GET /readyz`: the database answers and its tables are those of this version, else 503."""
     # Imported here, since the migration tools weigh more than the rest of the door.
     from licenzy.db.migrate import is_current

@@ -16,13 +16,16 @@ WRITES = "licenzy_writes"
 """Execution option of connections whose transaction may write."""
 
 
-def make_engine(url: str, *, pool_size: int = 10) -> Engine:
-    """An engine for a `sqlite:///…` or `postgresql://…` address."""
+def make_engine(url: str, *, pool_size: int = 10, prepares: bool = True) -> Engine:
+    """An engine for a `sqlite:///…` or `postgresql://…` address.
+
+    Without `prepares` Postgres is never asked to keep a statement for a connection.
+    """
     address = make_url(url)
     if address.get_backend_name() == "sqlite":
         return _sqlite_engine(address, pool_size)
     if address.get_backend_name() == "postgresql":
-        return _postgres_engine(address, pool_size)
+        return _postgres_engine(address, pool_size, prepares)
     raise ValueError("LICENZY_DATABASE_URL must be a sqlite:/// or postgresql:// address.")
 
 
@@ -70,14 +73,16 @@ def _sqlite_engine(address: URL, pool_size: int) -> Engine:
     return engine
 
 
-def _postgres_engine(address: URL, pool_size: int) -> Engine:
+def _postgres_engine(address: URL, pool_size: int, prepares: bool) -> Engine:
+    # A driver that is told no threshold takes its own; none at all switches preparing off.
+    unprepared: dict[str, Any] = {} if prepares else {"prepare_threshold": None}
     engine = create_engine(
         address.set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=BUSY_TIMEOUT_MS / 1000,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 5},
+        connect_args={"connect_timeout": 5, **unprepared},
     )
 
     @event.listens_for(engine, "begin")

@@ -8,15 +8,21 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 from urllib.parse import quote
 
 import psycopg
-from sqlalchemy import Engine, Select, event
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGresult
+from sqlalchemy import Dialect, Engine, Select, event
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from licenzy.db.engine import BUSY_TIMEOUT_MS, is_out_of_order
 from licenzy.errors import DatabaseUnavailable
+
+_LIBPQ: Dialect = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 class ThreadConnections:
@@ -25,8 +31,10 @@ class ThreadConnections:
     Disposing the engine closes them all; none may be in use then.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, prepares: bool = True) -> None:
         self.engine = engine
+        self.prepares = prepares
+        """Whether Postgres may be asked to keep statements; some connection poolers lose them."""
         self._local = threading.local()
         self._all: list[Any] = []
         self._guard = threading.Lock()
@@ -79,20 +87,26 @@ class PreparedRead:
     """A SELECT with named parameters, ready to run."""
 
     def __init__(self, connections: ThreadConnections, statement: Select[Any]) -> None:
+        on_sqlite = connections.engine.dialect.name == "sqlite"
         compiled = statement.compile(
-            dialect=connections.engine.dialect, compile_kwargs={"render_postcompile": True}
+            # libpq, which is spoken to below, numbers parameters; SQLite's driver takes them in order.
+            dialect=connections.engine.dialect if on_sqlite else _LIBPQ,
+            compile_kwargs={"render_postcompile": True},
         )
         self._connections = connections
         self._sql = str(compiled)
-        # SQLite's driver takes positions (a name used twice stands twice), psycopg takes names.
-        self._positions: Sequence[str] | None = compiled.positiontup
+        self._names: Sequence[str] = compiled.positiontup or ()
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
+        self._run = self._on_sqlite if on_sqlite else self._on_postgres
+        self._prepared = _PreparedOn()
 
     def rows(self, **parameters: Any) -> list[Any]:
         """All rows as tuples of the driver's values. Raises DatabaseUnavailable."""
+        values = self._constants | parameters if self._constants else parameters
+        bound = [values[name] for name in self._names]
         for attempt in (1, 2):
             try:
-                return self._run(parameters)
+                return self._run(bound)
             except (sqlite3.Error, psycopg.Error) as error:
                 if not is_out_of_order(error):
                     raise
@@ -102,11 +116,54 @@ class PreparedRead:
                     raise DatabaseUnavailable from error
         raise AssertionError("unreachable")
 
-    def _run(self, parameters: dict[str, Any]) -> list[Any]:
-        values = self._constants | parameters if self._constants else parameters
-        if self._positions is not None:
-            bound = [values[name] for name in self._positions]
-            rows: list[Any] = self._connections.get().execute(self._sql, bound).fetchall()
-            return rows
-        found: list[Any] = self._connections.get().execute(self._sql, values).fetchall()
+    def _on_sqlite(self, bound: list[Any]) -> list[Any]:
+        found: list[Any] = self._connections.get().execute(self._sql, bound).fetchall()
         return found
+
+    def _on_postgres(self, bound: list[Any]) -> list[Any]:
+        """Through libpq itself: a cursor of the driver costs more than the statement."""
+        connection: psycopg.Connection[Any] = self._connections.get()
+        sent = [None if value is None else str(value).encode() for value in bound]
+        if not self._connections.prepares:
+            return _read(connection.pgconn.exec_params(self._sql.encode(), sent))
+        if self._prepared.on is not connection:
+            _read(connection.pgconn.prepare(self._name, self._sql.encode()))
+            self._prepared.on = connection
+        return _read(connection.pgconn.exec_prepared(self._name, cast(Any, sent)))
+
+    @property
+    def _name(self) -> bytes:
+        """A name that no other statement of the connection has, as long as this one lives."""
+        return b"read_%x" % id(self)
+
+
+class _PreparedOn(threading.local):
+    """The connection of the calling thread that knows a statement already."""
+
+    on: object = None
+
+
+def _read(result: PGresult) -> list[Any]:
+    """The rows of a result in text form. Raises what Postgres refused as psycopg's errors."""
+    if result.status not in _DONE:
+        error = error_from_result(result)
+        # What is said without a code comes from libpq, whose connection is gone.
+        raise error if error.sqlstate else psycopg.OperationalError(str(error))
+    columns = [(number, _READERS.get(result.ftype(number), bytes.decode)) for number in range(result.nfields)]
+    return [
+        tuple(
+            None if (value := result.get_value(row, number)) is None else read(value)
+            for number, read in columns
+        )
+        for row in range(result.ntuples)
+    ]
+
+
+_DONE = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
+_READERS: dict[int, Callable[[bytes], Any]] = {
+    16: b"t".__eq__,  # boolean
+    20: int,  # bigint
+    21: int,  # smallint
+    23: int,  # integer
+}
+"""How columns are read, by the number of their type in Postgres; all others are text."""
