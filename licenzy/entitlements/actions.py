@@ -118,8 +118,8 @@ def _write(
     columns = asdict(projected)
     # When it began, not when it was told: the rows of a replay are those of the first time.
     columns["created_at"] = columns.pop("granted_at")
-    if row is not None and projected.kind is Kind.TIME_PASS:
-        # Where a pass stands among its siblings is written by `_chain`.
+    if row is not None and projected.kind is Kind.TIME_PASS and projected.paid_at is not None:
+        # Where a paid pass stands among its siblings is written by `_chain`; one given by hand stands alone.
         for name in ("starts_at", "valid_until", "ends_at"):
             del columns[name]
     if row is None:

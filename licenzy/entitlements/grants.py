@@ -1,9 +1,12 @@
-"""What an operator may do by hand: grant, revoke, adjust, extend, lift. Each is a fact with its actor."""
+"""What an operator may do by hand: grant, revoke, adjust, extend, lift. Each is a fact with its actor.
+
+The verbs give what changed, before and after; nothing when the act with this `once` was done before.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlmodel import Session, select
@@ -11,8 +14,9 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.rules import DURATION_MAX_SECONDS, UNITS_MAX
 from licenzy.entitlements.actions import Change, lock_purchase, project_purchase, record_fact
-from licenzy.entitlements.models import Entitlement, FactSource
+from licenzy.entitlements.models import Entitlement, Fact, FactSource, State
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
@@ -20,6 +24,8 @@ from licenzy.subjects.actions import ensure_subject
 from licenzy.workspace.audit import Actor, record
 
 MAX_NOTE = 500
+_LONGEST = timedelta(seconds=DURATION_MAX_SECONDS)
+_LIFTABLE = frozenset({"refunded", "disputed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +37,29 @@ class Hand:
     actor: Actor
     note: str
     now: datetime
+    skew: timedelta = timedelta(0)
+    """How far the account's time is ahead of `now`: a sandbox's clock can be moved."""
+    once: str | None = None
+    """Names this act: what comes again under the same name was sent twice and is not done again."""
+
+    @property
+    def there(self) -> datetime:
+        """The account's time, by which access is decided."""
+        return self.now + self.skew
 
     @property
     def scope(self) -> dict[str, Any]:
         return {"project_id": self.project_id, "mode": self.mode}
+
+
+def possible_acts(held: Entitlement) -> tuple[str, ...]:
+    """The verbs below that have a point for this entitlement: `lift`, `extend`, `adjust`, `revoke`."""
+    acts = ["lift"] if held.reason in _LIFTABLE else []
+    if held.state is not State.CANCELED:
+        acts += ["extend"] if held.ends_at is not None else []
+        acts += ["adjust"] if held.kind is Kind.USAGE_PACK else []
+        acts.append("revoke")
+    return tuple(acts)
 
 
 def grant(
@@ -47,13 +72,17 @@ def grant(
     units: int | None = None,
 ) -> list[Change]:
     """Give a subject a product without a purchase, until an instant or for good; packs with their units."""
-    if until is not None and until <= hand.now:
-        raise InvalidRequest(fields={"until": "must be in the future"})
+    if until is not None and not hand.there < until <= hand.there + _LONGEST:
+        raise InvalidRequest(fields={"until": "must be in the future, and within 100 years"})
     if product.kind is Kind.TIME_PASS and until is None:
         raise InvalidRequest(fields={"until": "a time pass needs an end"})
+    if units is not None and not 1 <= units <= UNITS_MAX:
+        raise InvalidRequest(fields={"units": f"must be a whole number from 1 to {UNITS_MAX}"})
     subject = ensure_subject(db, subject_ref=subject_ref, now=hand.now, **hand.scope)
-    key = f"grant:{new_id('fct')}"
+    key = f"grant:{hand.once or new_id('fct')}"
     purchase = lock_purchase(db, key=key, now=hand.now, **hand.scope)
+    if purchase.subject_id is not None:
+        return []
     purchase.subject_id = subject.id
     data = {
         "action": "grant",
@@ -69,40 +98,85 @@ def grant(
 def revoke(db: Session, hand: Hand, *, entitlement_id: str) -> list[Change]:
     """End an entitlement now, whatever Stripe says of it. Raises NotFound."""
     held = _entitlement(db, hand, entitlement_id)
-    return _act_on(db, hand, held, {"action": "revoke"})
+    return _act_on(db, hand, held, {"action": "revoke"}) if held is not None else []
 
 
 def adjust_units(db: Session, hand: Hand, *, entitlement_id: str, units: int) -> list[Change]:
     """Add units to a pack, or take some that are neither used nor reserved. Raises NotFound."""
     held = _entitlement(db, hand, entitlement_id)
+    if held is None:
+        return []
     if held.kind is not Kind.USAGE_PACK:
         raise InvalidRequest(fields={"units": "only a usage pack has units"})
+    if units == 0 or abs(units) > UNITS_MAX:
+        raise InvalidRequest(fields={"units": f"must be a whole number from 1 to {UNITS_MAX}"})
     if held.granted_units + units < held.used_units + held.reserved_units:
         raise InvalidRequest(fields={"units": "would take units that are used or reserved already"})
+    _refuse_canceled(held)
     return _act_on(db, hand, held, {"action": "adjust", "units": units})
 
 
 def extend(db: Session, hand: Hand, *, entitlement_id: str, seconds: int) -> list[Change]:
     """Let an entitlement with an end last longer. Raises NotFound."""
     held = _entitlement(db, hand, entitlement_id)
+    if held is None:
+        return []
     if seconds < 1 or held.ends_at is None:
         raise InvalidRequest(fields={"seconds": "must lengthen something that has an end"})
+    if seconds > DURATION_MAX_SECONDS or held.ends_at + timedelta(seconds=seconds) > hand.there + _LONGEST:
+        raise InvalidRequest(fields={"seconds": "would make it last longer than 100 years from now"})
+    _refuse_canceled(held)
     return _act_on(db, hand, held, {"action": "extend", "seconds": seconds})
 
 
 def lift(db: Session, hand: Hand, *, entitlement_id: str) -> list[Change]:
     """Give access back although a refund or dispute took it; later ones count again. Raises NotFound."""
-    return _act_on(db, hand, _entitlement(db, hand, entitlement_id), {"action": "lift"})
+    held = _entitlement(db, hand, entitlement_id)
+    if held is None:
+        return []
+    if held.reason not in _LIFTABLE:
+        raise InvalidRequest("No refund or dispute stands against this entitlement.", hint="")
+    return _act_on(db, hand, held, {"action": "lift"})
 
 
-def _entitlement(db: Session, hand: Hand, entitlement_id: str) -> Entitlement:
-    """The entitlement, locked behind its purchase as events do it, so that its counters stand still."""
+def _refuse_canceled(held: Entitlement) -> None:
+    if held.state is State.CANCELED:
+        raise InvalidRequest("What is canceled stays canceled.", hint="Grant the product instead.")
+
+
+def _entitlement(db: Session, hand: Hand, entitlement_id: str) -> Entitlement | None:
+    """The entitlement, locked behind its purchase as events do it, so that its counters stand still.
+
+    None when this very act has been done.
+    """
     found = db.exec(_with_id(hand, entitlement_id)).first()
     if found is None:
         raise NotFound("There is no such entitlement.")
     lock_purchase(db, key=found.purchase_key, now=hand.now, **hand.scope)
+    if _was_done(db, hand):
+        return None
     locked = _with_id(hand, entitlement_id).with_for_update().execution_options(populate_existing=True)
     return db.exec(locked).one()
+
+
+def _was_done(db: Session, hand: Hand) -> bool:
+    if hand.once is None:
+        return False
+    return (
+        db.exec(
+            select(Fact.id).where(
+                Fact.project_id == hand.project_id,
+                Fact.mode == hand.mode,
+                Fact.source_id == _source_id(hand),
+                Fact.kind == "operator",
+            )
+        ).first()
+        is not None
+    )
+
+
+def _source_id(hand: Hand) -> str:
+    return f"once:{hand.once}" if hand.once is not None else new_id("fct")
 
 
 def _with_id(hand: Hand, entitlement_id: str) -> SelectOfScalar[Entitlement]:
@@ -121,15 +195,14 @@ def _act_on(db: Session, hand: Hand, held: Entitlement, data: dict[str, Any]) ->
 def _act(db: Session, hand: Hand, *, purchase_key: str, about: str, data: dict[str, Any]) -> list[Change]:
     if len(hand.note) > MAX_NOTE:
         raise InvalidRequest(fields={"note": f"must have at most {MAX_NOTE} characters"})
-    action_id = new_id("fct")
     record_fact(
         db,
         source=FactSource.OPERATOR,
-        source_id=action_id,
+        source_id=_source_id(hand),
         kind="operator",
         object_id=about,
         purchase_key=purchase_key,
-        occurred_at=hand.now,
+        occurred_at=hand.there,
         data={**data, "actor": hand.actor.user_id, "note": hand.note},
         now=hand.now,
         **hand.scope,

@@ -17,6 +17,17 @@ def entitlements_of(db: Session, *, project_id: str, mode: Mode, subject_id: str
     return held_by(db, project_id=project_id, mode=mode, subject_ids=[subject_id])[subject_id]
 
 
+def entitlement_by_id(db: Session, *, project_id: str, mode: Mode, entitlement_id: str) -> Entitlement | None:
+    """The entitlement with this id, of this project and mode."""
+    return db.exec(
+        select(Entitlement).where(
+            Entitlement.project_id == project_id,
+            Entitlement.mode == mode,
+            Entitlement.id == entitlement_id,
+        )
+    ).first()
+
+
 def held_by(
     db: Session, *, project_id: str, mode: Mode, subject_ids: Sequence[str]
 ) -> dict[str, list[Entitlement]]:
@@ -52,6 +63,24 @@ def facts_of(db: Session, *, project_id: str, mode: Mode, purchase_key: str) -> 
             .order_by(col(Fact.recorded_at), col(Fact.id))
         )
     )
+
+
+def facts_behind(
+    db: Session, *, project_id: str, mode: Mode, purchase_keys: Sequence[str]
+) -> dict[str, list[Fact]]:
+    """The facts of several purchases, by purchase, in one read."""
+    found = db.exec(
+        select(Fact).where(
+            Fact.project_id == project_id,
+            Fact.mode == mode,
+            col(Fact.purchase_key).in_(purchase_keys),
+        )
+    )
+    facts: dict[str, list[Fact]] = {key: [] for key in purchase_keys}
+    for fact in found:
+        assert fact.purchase_key is not None
+        facts[fact.purchase_key].append(fact)
+    return facts
 
 
 def purchase_of(db: Session, *, project_id: str, mode: Mode, key: str) -> Purchase | None:

@@ -9,6 +9,7 @@ from licenzy.portal import (  # noqa: F401  # Pages hang themselves on the bluep
     access,
     account,
     api_keys,
+    by_hand,
     checkout,
     connection,
     customers,

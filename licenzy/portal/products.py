@@ -7,7 +7,6 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.catalog import actions, queries
 from licenzy.catalog.models import Product
-from licenzy.catalog.rules import split_duration
 from licenzy.errors import LicenzyError
 from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.product import ProductForm, described
@@ -175,14 +174,6 @@ def restore_product(side: Side, product_id: str) -> ResponseReturnValue:
         )
     flash(f"{product.product_code} is sold again.", "success")
     return go(url_for("portal.products"))
-
-
-@portal.app_template_filter("lasting")
-def _lasting(seconds: int) -> str:
-    """`2 days`, `1 month of 30 days`: a duration in the largest unit it is a whole number of."""
-    amount, unit = split_duration(seconds)
-    word = unit.removesuffix("s") if amount == 1 else unit
-    return f"{amount} {word}"
 
 
 def _product(side: Side, product_id: str) -> Product:

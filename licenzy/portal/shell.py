@@ -12,6 +12,7 @@ from typing import Any
 from flask import Flask, current_app, g, request, url_for
 from jinja2 import StrictUndefined
 
+from licenzy.catalog.rules import split_duration
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.money import format_amount
 from licenzy.kit.resources import resource_dir
@@ -58,7 +59,13 @@ def furnish(app: Flask) -> None:
         visitor=visitor,
     )
     app.jinja_env.filters.update(
-        ago=ago, amount=format_amount, browser_name=browser_name, day=day, instant=instant, moment=rfc3339
+        ago=ago,
+        amount=format_amount,
+        browser_name=browser_name,
+        day=day,
+        instant=instant,
+        lasting=lasting,
+        moment=rfc3339,
     )
     app.url_defaults(_stay_on_this_side)
 
@@ -117,6 +124,13 @@ def day(at: datetime) -> str:
 def instant(at: datetime) -> str:
     """`23 Nov 2026, 09:30 UTC`."""
     return f"{day(at)}, {at:%H:%M} UTC"
+
+
+def lasting(seconds: int) -> str:
+    """`2 days`, `1 month of 30 days`: a duration in the largest unit it is a whole number of."""
+    amount, unit = split_duration(seconds)
+    word = unit.removesuffix("s") if amount == 1 else unit
+    return f"{amount} {word}"
 
 
 def browser_name(user_agent: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -60,6 +60,11 @@ def signed_in_by_token(db: Session, *, token: str, now: datetime) -> SignedIn | 
 def find_user(db: Session, *, email: str) -> User | None:
     """The person with this address in normal form (`rules.normal_email`)."""
     return db.exec(select(User).where(User.email == email)).first()
+
+
+def names_of(db: Session, *, user_ids: Collection[str]) -> dict[str, str]:
+    """The names of these people, by id; for showing who did something."""
+    return dict(db.exec(select(User.id, User.name).where(col(User.id).in_(user_ids))).all())
 
 
 def sessions_of(db: Session, *, user_id: str, now: datetime) -> list[SignInSession]:

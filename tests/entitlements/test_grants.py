@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -104,6 +106,56 @@ def test_extending_moves_the_end(database: Database, hand: Hand, give: Give) -> 
     with database.write() as db:
         grants.extend(db, hand, entitlement_id=row.id, seconds=3600)
         assert _only(db).ends_at == START + DAY + timedelta(hours=1)
+
+
+def test_a_pass_given_by_hand_can_last_longer(database: Database, hand: Hand, give: Give) -> None:
+    row = give(Kind.TIME_PASS, until=START + DAY)
+    with database.write() as db:
+        grants.extend(db, hand, entitlement_id=row.id, seconds=3600)
+        assert _only(db).ends_at == START + DAY + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 100 * 365 * 86_400, 10**15])
+def test_an_end_beyond_reason_is_refused(database: Database, hand: Hand, give: Give, seconds: int) -> None:
+    row = give(Kind.TIME_PASS, until=START + DAY)
+    with pytest.raises(InvalidRequest), database.write() as db:
+        grants.extend(db, hand, entitlement_id=row.id, seconds=seconds)
+
+
+def test_what_is_canceled_stays_canceled(database: Database, hand: Hand, give: Give) -> None:
+    row = give(until=START + DAY)
+    with database.write() as db:
+        grants.revoke(db, hand, entitlement_id=row.id)
+        assert grants.possible_acts(_only(db)) == ()
+    for act in (
+        lambda db: grants.adjust_units(db, hand, entitlement_id=row.id, units=1),
+        lambda db: grants.extend(db, hand, entitlement_id=row.id, seconds=60),
+        lambda db: grants.lift(db, hand, entitlement_id=row.id),
+    ):
+        with pytest.raises(InvalidRequest), database.write() as db:
+            act(db)
+
+
+def test_an_act_with_a_name_is_done_once_also_at_the_same_time(
+    database: Database, hand: Hand, give: Give
+) -> None:
+    row = give(units=10)
+    named = replace(hand, once="a1")
+
+    def adjust(_: int) -> int:
+        with database.write() as db:
+            return len(grants.adjust_units(db, named, entitlement_id=row.id, units=5))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(adjust, range(4))) == [0, 0, 0, 1]
+    with database.write() as db:
+        assert _only(db).granted_units == 15
+        product = make_product(db, project_id=hand.project_id, product_code="TWICE")
+    for _ in range(2):
+        with database.write() as db:
+            grants.grant(db, replace(hand, once="b2"), subject_ref="u", product=product)
+    with database.read() as db:
+        assert len(db.exec(select(Entitlement)).all()) == 2
 
 
 def test_a_foreign_entitlement_is_not_found(database: Database, cast: Cast, give: Give) -> None:

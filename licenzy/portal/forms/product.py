@@ -13,7 +13,7 @@ from licenzy.catalog.rules import DURATION_UNITS, Draft, split_duration
 from licenzy.portal.forms.portal_form import PortalForm
 from licenzy.stripe_gateway.client import PriceFacts
 
-_UNITS = [
+DURATION_CHOICES = [
     SelectChoice("minutes"),
     SelectChoice("hours"),
     SelectChoice("days"),
@@ -47,7 +47,7 @@ class ProductForm(PortalForm):
         "Lasts",
         validators=[Optional(), NumberRange(min=1, max=_AMOUNT_MAX, message="A whole number from 1.")],
     )
-    duration_unit = SelectField("Unit", choices=_UNITS, default="days")
+    duration_unit = SelectField("Unit", choices=DURATION_CHOICES, default="days")
     features = StringField(
         "Feature codes",
         validators=[Length(max=4000)],
