@@ -105,6 +105,7 @@ def load_models() -> None:
     import licenzy.catalog.models
     import licenzy.checkout.models
     import licenzy.connections.models
+    import licenzy.deliveries.models
     import licenzy.entitlements.models
     import licenzy.idempotency.models
     import licenzy.projects.models

@@ -38,6 +38,8 @@ class Product(Table, table=True):
 
     units: int | None = None
     """Units that one usage pack grants."""
+    usage_low_units: int | None = None
+    """`usage.low` is told when a subject's units of this product fall to this many; none tells nothing."""
     duration_seconds: int | None = Field(default=None, sa_type=BigInteger)
     """How long one time pass lasts, or a usage pack keeps; a pack without it never expires."""
     features: list[str] = Field(default_factory=list, sa_type=JSON)

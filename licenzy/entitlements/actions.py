@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.db.upsert import insert_unless_there
+from licenzy.entitlements.announcing import REPLAYED, Because, Change, announce_purchase
 from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase
 from licenzy.entitlements.one_time import Pass, chain_passes
 from licenzy.entitlements.projected import Projected
@@ -19,9 +20,6 @@ from licenzy.entitlements.queries import facts_of
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import new_id
 from licenzy.subjects.actions import lock_subject
-
-Change = dict[str, Any]
-"""One entitlement's row before (or None) and after, as the event inspector shows it."""
 
 _SHOWN = ("product_code", "state", "reason", "valid_until", "granted_units", "cancel_at", "canceled_at")
 
@@ -77,10 +75,13 @@ def record_fact(
     )
 
 
-def project_purchase(db: Session, purchase: Purchase, *, now: datetime) -> list[Change]:
+def project_purchase(
+    db: Session, purchase: Purchase, *, now: datetime, because: Because = REPLAYED
+) -> list[Change]:
     """Write the rows that the facts of a locked purchase give; what changed, before and after.
 
-    A purchase whose subject is not known yet gives no rows; its facts wait.
+    A purchase whose subject is not known yet gives no rows; its facts wait. Endpoints are told of what
+    changed, and of what the facts behind it tell, in this transaction.
     """
     if purchase.subject_id is None:
         return []
@@ -96,6 +97,7 @@ def project_purchase(db: Session, purchase: Purchase, *, now: datetime) -> list[
         changes.extend(_change(row, before))
         if projected.kind is Kind.TIME_PASS:
             changes.extend(_chain(db, row, now))
+    announce_purchase(db, purchase, facts=facts, changes=changes, because=because, now=now)
     return changes
 
 

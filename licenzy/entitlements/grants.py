@@ -15,7 +15,9 @@ from sqlmodel.sql.expression import SelectOfScalar
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.rules import DURATION_MAX_SECONDS, UNITS_MAX
-from licenzy.entitlements.actions import Change, lock_purchase, project_purchase, record_fact
+from licenzy.deliveries.models import Source
+from licenzy.entitlements.actions import lock_purchase, project_purchase, record_fact
+from licenzy.entitlements.announcing import Because, Change
 from licenzy.entitlements.models import Entitlement, Fact, FactSource, State
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.clock import to_micros
@@ -208,7 +210,8 @@ def _act(db: Session, hand: Hand, *, purchase_key: str, about: str, data: dict[s
         **hand.scope,
     )
     purchase = lock_purchase(db, key=purchase_key, now=hand.now, **hand.scope)
-    changes = project_purchase(db, purchase, now=hand.now)
+    because = Because(Source.PORTAL, f"manual_{data['action']}", actor_user_id=hand.actor.user_id)
+    changes = project_purchase(db, purchase, now=hand.now, because=because)
     record(
         db,
         actor=hand.actor,

@@ -24,6 +24,12 @@ class FactLike(Protocol):
     data: dict[str, Any]
 
 
+def is_paid_invoice(fact: FactLike) -> bool:
+    """Whether the fact of an invoice tells that it is paid."""
+    paid = {"invoice.paid", "invoice.payment_succeeded"}
+    return fact.data["event"] in paid or fact.data["status"] == "paid"
+
+
 @dataclass(frozen=True, slots=True)
 class Projected:
     """One entitlement as the facts have it; the columns of the row of the same names."""

@@ -12,7 +12,7 @@ from licenzy.entitlements import reversals
 from licenzy.entitlements.models import State
 from licenzy.entitlements.operators import canceled, lifted_at
 from licenzy.entitlements.ordering import latest
-from licenzy.entitlements.projected import SETTLED, FactLike, Projected
+from licenzy.entitlements.projected import SETTLED, FactLike, Projected, is_paid_invoice
 from licenzy.kit.clock import from_unix
 
 RENEWAL_SLACK = timedelta(hours=72)
@@ -56,17 +56,11 @@ def _was_granted(states: Sequence[FactLike], facts: Sequence[FactLike]) -> bool:
 def _is_payment(fact: FactLike) -> bool:
     if fact.kind == "session":
         return fact.data["payment_status"] in SETTLED
-    return fact.kind == "invoice" and _is_paid_invoice(fact)
+    return fact.kind == "invoice" and is_paid_invoice(fact)
 
 
 def _paid_invoices(facts: Sequence[FactLike]) -> list[FactLike]:
-    return [fact for fact in facts if fact.kind == "invoice" and _is_paid_invoice(fact)]
-
-
-def _is_paid_invoice(fact: FactLike) -> bool:
-    return (
-        fact.data["event"] in {"invoice.paid", "invoice.payment_succeeded"} or fact.data["status"] == "paid"
-    )
+    return [fact for fact in facts if fact.kind == "invoice" and is_paid_invoice(fact)]
 
 
 def _of_item(current: FactLike, item: Mapping[str, Any], facts: Sequence[FactLike]) -> Projected:

@@ -16,7 +16,7 @@ from licenzy.connections.actions import access
 from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
-from licenzy.entitlements.actions import Change
+from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.queries import purchase_of
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.seal import Seal

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,9 @@ from licenzy.catalog.rules import as_sold
 from licenzy.checkout.actions import settle_attempt
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id, attempt_of_session, attempt_of_subscription
-from licenzy.entitlements.actions import Change, lock_purchase, project_purchase, record_fact
+from licenzy.deliveries.models import Source
+from licenzy.entitlements.actions import lock_purchase, project_purchase, record_fact
+from licenzy.entitlements.announcing import Because, Change
 from licenzy.entitlements.links import await_purchase, link_payments, payment_refs, purchase_behind
 from licenzy.entitlements.models import FactSource, Purchase
 from licenzy.entitlements.projected import SETTLED
@@ -77,15 +80,63 @@ def apply_reading(
     db: Session, origin: Origin, reading: Reading, key: str, *, now: datetime
 ) -> tuple[Purchase, list[Change]]:
     """Record one reading as a fact of the purchase `key` and project it; what changed."""
+    return apply_readings(db, origin, [reading], key, now=now)
+
+
+def apply_readings(
+    db: Session,
+    origin: Origin,
+    readings: Sequence[Reading],
+    key: str,
+    *,
+    payments: Iterable[str] = (),
+    now: datetime,
+) -> tuple[Purchase, list[Change]]:
+    """Record readings made at one time as facts of the purchase `key` and project it once; what changed.
+
+    `payments` are known to belong to it beside those that the readings name.
+    """
     purchase = lock_purchase(db, key=key, now=now, **origin.scope)
-    attempt = _attempt_of(db, origin, reading)
-    _link_subject(db, purchase, attempt)
-    _add_what_was_sold(db, origin, reading, attempt)
-    _record(db, origin, reading, now, purchase_key=key)
-    link_payments(db, refs=_taught(reading), purchase_key=key, **origin.scope)
-    if attempt is not None and reading.kind in {"session", "subscription"}:
-        _settle(db, origin, purchase, attempt, reading, now)
-    return purchase, project_purchase(db, purchase, now=now)
+    was_known = purchase.subject_id is not None
+    news: set[tuple[str, str]] = set()
+    for reading in readings:
+        attempt = _attempt_of(db, origin, reading)
+        _link_subject(db, purchase, attempt)
+        _add_what_was_sold(db, origin, reading, attempt)
+        if _record(db, origin, reading, now, purchase_key=key):
+            news.add((origin.source_id, reading.kind))
+        link_payments(db, refs=_taught(reading), purchase_key=key, **origin.scope)
+        if attempt is not None and reading.kind in {"session", "subscription"}:
+            _settle(db, origin, purchase, attempt, reading, now)
+    link_payments(db, refs=payments, purchase_key=key, **origin.scope)
+    if purchase.subject_id is not None and not was_known:
+        facts = facts_of(db, purchase_key=key, **origin.scope)
+        news = {(fact.source_id, fact.kind) for fact in facts}
+    because = _because(origin, readings, news)
+    return purchase, project_purchase(db, purchase, now=now, because=because)
+
+
+_REASONS = {
+    "session": "checkout_finalized",
+    "subscription": "subscription_updated",
+    "invoice_payment": "invoice_payment_succeeded",
+    "charge": "refund",
+    "refund": "refund",
+    "dispute": "dispute",
+}
+
+
+def _because(origin: Origin, readings: Sequence[Reading], news: set[tuple[str, str]]) -> Because:
+    if origin.source is not FactSource.EVENT:
+        return Because(Source.STRIPE, "read_from_stripe", news=news)
+    (reading,) = readings
+    reason = _REASONS.get(reading.kind, "")
+    if reading.data["event"] == "customer.subscription.deleted":
+        reason = "subscription_deleted"
+    if reading.kind == "invoice":
+        failed = reading.data["event"] == "invoice.payment_failed"
+        reason = "invoice_payment_failed" if failed else "invoice_payment_succeeded"
+    return Because(Source.STRIPE, reason, stripe_event_id=origin.source_id, news=news)
 
 
 _UNTRACKED = {
@@ -162,8 +213,8 @@ def _record(
     *,
     purchase_key: str | None = None,
     waiting_for: str | None = None,
-) -> None:
-    record_fact(
+) -> bool:
+    return record_fact(
         db,
         source=origin.source,
         source_id=origin.source_id,

@@ -14,13 +14,13 @@ from licenzy.connections.actions import access
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_by_id
 from licenzy.db.unit_of_work import Database
-from licenzy.entitlements.actions import Change, lock_purchase, project_purchase
-from licenzy.entitlements.links import link_payments, payment_refs
+from licenzy.entitlements.announcing import Change
+from licenzy.entitlements.links import payment_refs
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import LicenzyError
 from licenzy.kit.clock import Clock, from_unix
 from licenzy.kit.seal import Seal
-from licenzy.stripe_events.apply import Origin, apply_reading
+from licenzy.stripe_events.apply import Origin, apply_readings
 from licenzy.stripe_events.settling import Claim, claim_due_read, last_told_at, read_done, read_failed
 from licenzy.stripe_gateway import shapes
 from licenzy.stripe_gateway.client import StripeGateway
@@ -78,13 +78,9 @@ def record_snapshot(
         source_id=f"snapshot:{claim.object_id}:{claim.snapshot}",
         occurred_at=found.occurred_at or as_of,
     )
-    changes: list[Change] = []
     for reading in found.readings:
         reading.data.update(event=reading.data.get("event", "snapshot"), snapshot=claim.snapshot)
-        changes += apply_reading(db, origin, reading, found.purchase_key, now=now)[1]
-    purchase = lock_purchase(db, key=found.purchase_key, now=now, **origin.scope)
-    link_payments(db, refs=found.payments, purchase_key=found.purchase_key, **origin.scope)
-    return changes + project_purchase(db, purchase, now=now)
+    return apply_readings(db, origin, found.readings, found.purchase_key, payments=found.payments, now=now)[1]
 
 
 def subscription_found(obj: Mapping[str, Any]) -> Found:

@@ -12,7 +12,8 @@ from sqlmodel import Session, col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
-from licenzy.entitlements.actions import Change, lock_purchase, project_purchase
+from licenzy.entitlements.actions import lock_purchase, project_purchase
+from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.models import Purchase
 from licenzy.errors import NotFound
 from licenzy.kit.clock import Clock

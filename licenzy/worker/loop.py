@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from licenzy.deliveries.sending import Sender
+from licenzy.kit.outbound_http import OutboundHttp
 from licenzy.reconciliation.actions import claim_due, reconcile
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.actions import apply_due_event
@@ -18,10 +20,25 @@ _log = logging.getLogger("licenzy.worker")
 
 
 def run_worker(parts: Runtime, *, stop: threading.Event) -> None:
-    """Work until `stop` is set; waits a second between rounds that found nothing to do."""
-    while not stop.is_set():
-        if not work_once(parts):
-            stop.wait(IDLE_SECONDS)
+    """Work until `stop` is set; waits a second between rounds that found nothing to do.
+
+    Deliveries go out beside the jobs, which may wait for Stripe. Returns when what was under way has ended.
+    """
+    sender = threading.Thread(target=make_sender(parts).run, args=(stop,), name="sender")
+    sender.start()
+    try:
+        while not stop.is_set():
+            if not work_once(parts):
+                stop.wait(IDLE_SECONDS)
+    finally:
+        stop.set()
+        sender.join()
+
+
+def make_sender(parts: Runtime) -> Sender:
+    """What delivers webhooks out, under the installation's rules for addresses."""
+    http = OutboundHttp(private_allowed=parts.settings.allow_private_webhooks)
+    return Sender(parts.database, parts.seal, http, clock=parts.clock)
 
 
 def work_once(parts: Runtime) -> int:

@@ -39,6 +39,8 @@ _CHANCE = {
     "checkout_attempts": {"updated_at"},
     "subjects": set[str](),
 }
+# Told by its presence: when it was noticed is chance.
+_WHETHER = {"finalized_at"}
 _JSON = {"data", "features", "sold", "stripe_params", "changes"}
 
 
@@ -65,7 +67,14 @@ def picture(rows: Rows) -> dict[str, list[str]]:
     """The rows that say who may do what and why, in an order of their own and without what is chance."""
     return {
         table: sorted(
-            json.dumps({name: value for name, value in row.items() if name not in chance}, sort_keys=True)
+            json.dumps(
+                {
+                    name: value is not None if name in _WHETHER else value
+                    for name, value in row.items()
+                    if name not in chance
+                },
+                sort_keys=True,
+            )
             for row in rows[table]
             if row.get("source") != "snapshot"  # How often Stripe was read depends on when.
         )

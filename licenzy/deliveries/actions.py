@@ -1,0 +1,184 @@
+"""Verbs on endpoints: made with a secret that is shown once, changed, paused, rotated, disabled, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlmodel import Session, col, update
+
+from licenzy.alignment.modes import Mode
+from licenzy.deliveries import rules, signing
+from licenzy.deliveries.models import Delivery, DeliveryStatus, EventType, WebhookEndpoint
+from licenzy.deliveries.queries import endpoint
+from licenzy.errors import InvalidRequest
+from licenzy.kit.ids import new_id
+from licenzy.kit.seal import Seal
+from licenzy.workspace.audit import Actor, record
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Who acts, where and when."""
+
+    project_id: str
+    mode: Mode
+    actor: Actor
+    now: datetime
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        return {"project_id": self.project_id, "mode": self.mode}
+
+
+def create_endpoint(
+    db: Session,
+    seal: Seal,
+    desk: Desk,
+    *,
+    url: str,
+    types: Sequence[str],
+    description: str = "",
+    private_allowed: bool,
+) -> tuple[WebhookEndpoint, str]:
+    """Make an endpoint. The second value is its secret: show it once.
+
+    Raises InvalidRequest with `fields`.
+    """
+    url, types, description = _checked(url, types, description, desk.mode, private_allowed)
+    endpoint_id, secret = new_id("whe"), signing.new_secret()
+    made = WebhookEndpoint(
+        id=endpoint_id,
+        **desk.scope,
+        url=url,
+        description=description,
+        types=types,
+        secret_sealed=seal.close(secret, bound_to=signing.seal_label(endpoint_id)),
+        secret_masked=signing.masked(secret),
+        secret_saved_at=desk.now,
+        created_by=desk.actor.user_id,
+        created_at=desk.now,
+    )
+    db.add(made)
+    db.flush()
+    _note(db, desk, "created", made, after={"url": url, "types": types})
+    return made, secret
+
+
+def change_endpoint(
+    db: Session,
+    desk: Desk,
+    *,
+    endpoint_id: str,
+    url: str,
+    types: Sequence[str],
+    description: str,
+    private_allowed: bool,
+) -> WebhookEndpoint:
+    """Give an endpoint another address or other types. Raises NotFound, InvalidRequest with `fields`."""
+    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    before = {"url": found.url, "types": found.types}
+    found.url, found.types, found.description = _checked(url, types, description, desk.mode, private_allowed)
+    db.flush()
+    _note(db, desk, "changed", found, before=before, after={"url": found.url, "types": found.types})
+    return found
+
+
+def pause_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndpoint:
+    """Send nothing for now; events are written and wait. Raises NotFound."""
+    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    if found.paused_at is None:
+        found.paused_at = desk.now
+        _note(db, desk, "paused", found)
+    return found
+
+
+def resume_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndpoint:
+    """Send again, what waited included, whether it was paused or disabled. Raises NotFound."""
+    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    if found.paused_at is not None or found.disabled_at is not None:
+        found.paused_at = found.disabled_at = found.disabled_reason = found.failing_since = None
+        _note(db, desk, "resumed", found)
+    return found
+
+
+def disable_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndpoint:
+    """Send nothing and write nothing for it until it is resumed. Raises NotFound."""
+    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    if found.disabled_at is None:
+        found.disabled_at, found.disabled_reason = desk.now, "by_hand"
+        _note(db, desk, "disabled", found)
+    return found
+
+
+def rotate_secret(
+    db: Session, seal: Seal, desk: Desk, *, endpoint_id: str, overlap: timedelta
+) -> tuple[WebhookEndpoint, str]:
+    """Give an endpoint a new secret, shown once; for `overlap` the previous one signs as well.
+
+    Raises NotFound.
+    """
+    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    secret = signing.new_secret()
+    found.previous_secret_sealed = found.secret_sealed if overlap else None
+    found.previous_secret_until = desk.now + overlap if overlap else None
+    found.secret_sealed = seal.close(secret, bound_to=signing.seal_label(found.id))
+    found.secret_masked, found.secret_saved_at = signing.masked(secret), desk.now
+    db.flush()
+    _note(db, desk, "secret_rotated", found, after={"secret": found.secret_masked})
+    return found, secret
+
+
+def delete_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> None:
+    """Forget an endpoint and its secrets; what was not sent is dead. Raises NotFound."""
+    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    found.deleted_at = desk.now
+    found.secret_sealed = found.previous_secret_sealed = found.previous_secret_until = None
+    db.flush()
+    db.exec(
+        update(Delivery)
+        .where(col(Delivery.endpoint_id) == found.id, col(Delivery.next_try_at).is_not(None))
+        .values(status=DeliveryStatus.DEAD, next_try_at=None, last_error="The endpoint was deleted.")
+    )
+    _note(db, desk, "deleted", found, before={"url": found.url, "types": found.types})
+
+
+def _checked(
+    url: str, types: Sequence[str], description: str, mode: Mode, private_allowed: bool
+) -> tuple[str, list[str], str]:
+    url, description = url.strip(), description.strip()
+    wrong: dict[str, str] = {}
+    problem = rules.url_problem(url, mode=mode, private_allowed=private_allowed)
+    if problem is not None:
+        wrong["url"] = problem
+    unknown = rules.unknown_types(types)
+    if not types or unknown:
+        wrong["types"] = f"no such event type: {', '.join(unknown)}" if unknown else "choose at least one"
+    if len(description) > rules.MAX_DESCRIPTION or not description.isprintable():
+        wrong["description"] = f"must have at most {rules.MAX_DESCRIPTION} characters in one line"
+    if wrong:
+        raise InvalidRequest(fields=wrong)
+    return url, [each.value for each in EventType if each in types], description
+
+
+def _note(
+    db: Session,
+    desk: Desk,
+    what: str,
+    about: WebhookEndpoint,
+    *,
+    before: dict[str, Any] | None = None,
+    after: dict[str, Any] | None = None,
+) -> None:
+    record(
+        db,
+        actor=desk.actor,
+        action=f"webhook_endpoint.{what}",
+        about=about.id,
+        before=before,
+        after=after,
+        now=desk.now,
+        **desk.scope,
+    )

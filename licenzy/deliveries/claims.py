@@ -1,0 +1,181 @@
+"""How several senders share the outbox: a claim leases a delivery and writes its try down beforehand."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, bindparam, col, insert, or_, select, update
+
+from licenzy.deliveries import rules
+from licenzy.deliveries.models import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryStatus,
+    OutboundEvent,
+    WebhookEndpoint,
+)
+
+LEASE = timedelta(seconds=30)
+"""How long a sender has a delivery to itself: three times what one try may take."""
+
+_SUCCESS_IS_NOTED = timedelta(minutes=1)
+_MAX_ERROR = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One try of one delivery, written down and ours to make."""
+
+    delivery_id: str
+    endpoint_id: str
+    event_id: str
+    body: str
+    number: int
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a try."""
+
+    claim: Claim
+    at: datetime
+    milliseconds: int
+    status: int | None = None
+    error: str | None = None
+    answer: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sent(self) -> bool:
+        return self.status is not None and rules.is_success(self.status)
+
+
+def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[Claim]:
+    """Lease what has been due longest, up to `room` for each endpoint. The caller commits, then sends.
+
+    Another sender passes by what this one has locked. A lease runs out by itself when its holder dies.
+    """
+    claims: list[Claim] = []
+    for endpoint_id, most in room.items():
+        claims.extend(_due_at(db, endpoint_id, most, now))
+    if not claims:
+        return []
+    leased = [{"claimed": each.delivery_id, "number": each.number} for each in claims]
+    db.connection().execute(
+        update(Delivery)
+        .where(col(Delivery.id) == bindparam("claimed"))
+        .values(attempts=bindparam("number"), leased_until=now + LEASE),
+        leased,
+    )
+    begun = [
+        {"delivery_id": each.delivery_id, "number": each.number, "began_at": now, "status": None}
+        for each in claims
+    ]
+    db.connection().execute(insert(DeliveryAttempt), begun)
+    return claims
+
+
+def record_outcomes(db: Session, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+    """Write down what came of tries, when the failed ones are due again, and how their endpoints fare.
+
+    A failure told late, when another sender has the delivery already, moves nothing but its own try.
+    """
+    # In one order everywhere, so that two senders never wait for each other in a circle.
+    for outcome in sorted(outcomes, key=lambda each: each.claim.delivery_id):
+        _record_try(db, outcome)
+        _record_delivery(db, outcome)
+    by_endpoint: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        by_endpoint.setdefault(outcome.claim.endpoint_id, []).append(outcome)
+    for endpoint_id in sorted(by_endpoint):
+        _record_endpoint(db, endpoint_id, by_endpoint[endpoint_id], now)
+
+
+def _due_at(db: Session, endpoint_id: str, most: int, now: datetime) -> list[Claim]:
+    rows = db.exec(
+        select(Delivery, OutboundEvent.body)
+        .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
+        .where(
+            Delivery.endpoint_id == endpoint_id,
+            col(Delivery.next_try_at) <= now,
+            or_(col(Delivery.leased_until).is_(None), col(Delivery.leased_until) <= now),
+        )
+        .order_by(col(Delivery.next_try_at), col(Delivery.id))
+        .limit(most)
+        .with_for_update(skip_locked=True, of=Delivery)
+    )
+    return [Claim(row.id, endpoint_id, row.event_id, body, row.attempts + 1, row.tries) for row, body in rows]
+
+
+def _record_try(db: Session, outcome: Outcome) -> None:
+    db.exec(
+        update(DeliveryAttempt)
+        .where(
+            col(DeliveryAttempt.delivery_id) == outcome.claim.delivery_id,
+            col(DeliveryAttempt.number) == outcome.claim.number,
+        )
+        .values(
+            milliseconds=outcome.milliseconds,
+            status=outcome.status,
+            error=outcome.error[:_MAX_ERROR] if outcome.error else None,
+            answer=outcome.answer,
+        )
+    )
+
+
+def _record_delivery(db: Session, outcome: Outcome) -> None:
+    claim = outcome.claim
+    row = update(Delivery).where(col(Delivery.id) == claim.delivery_id)
+    if outcome.sent:
+        row = row.where(col(Delivery.status) != DeliveryStatus.SENT)
+        values = {"status": DeliveryStatus.SENT, "next_try_at": None, "sent_at": outcome.at}
+    else:
+        row = row.where(col(Delivery.attempts) == claim.number, col(Delivery.status) != DeliveryStatus.SENT)
+        due = _next_try(outcome)
+        status = DeliveryStatus.FAILED if due is not None else DeliveryStatus.DEAD
+        values = {"status": status, "next_try_at": due}
+    db.exec(
+        row.values(
+            tries=claim.tries + 1,
+            leased_until=None,
+            last_status=outcome.status,
+            last_error=outcome.error[:_MAX_ERROR] if outcome.error else None,
+            **values,
+        )
+    )
+
+
+def _next_try(outcome: Outcome) -> datetime | None:
+    if outcome.status == rules.GONE:
+        return None
+    return rules.next_try(
+        tries=outcome.claim.tries + 1, now=outcome.at, chance=random.random(), headers=outcome.headers
+    )
+
+
+def _record_endpoint(db: Session, endpoint_id: str, outcomes: Sequence[Outcome], now: datetime) -> None:
+    row = update(WebhookEndpoint).where(col(WebhookEndpoint.id) == endpoint_id)
+    if any(outcome.status == rules.GONE for outcome in outcomes):
+        db.exec(
+            row.where(col(WebhookEndpoint.disabled_at).is_(None)).values(
+                disabled_at=now, disabled_reason="gone"
+            )
+        )
+    elif any(outcome.sent for outcome in outcomes):
+        # Not at every success: all senders would wait for the one row.
+        last = col(WebhookEndpoint.last_success_at)
+        stale = or_(last.is_(None), last < now - _SUCCESS_IS_NOTED)
+        failing = col(WebhookEndpoint.failing_since).is_not(None)
+        db.exec(row.where(or_(failing, stale)).values(failing_since=None, last_success_at=now))
+    else:
+        since = col(WebhookEndpoint.failing_since)
+        db.exec(row.where(since.is_(None)).values(failing_since=now))
+        db.exec(
+            row.where(since <= now - rules.DISABLED_AFTER, col(WebhookEndpoint.disabled_at).is_(None)).values(
+                disabled_at=now, disabled_reason="failing"
+            )
+        )

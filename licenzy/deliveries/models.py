@@ -1,0 +1,139 @@
+"""Endpoints, the events told to them, and each event's way to each endpoint."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import JSON, Index, UniqueConstraint
+from sqlmodel import Field
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.columns import Instant, Word
+from licenzy.db.tables import Table
+
+
+class EventType(StrEnum):
+    """What endpoints can be told of."""
+
+    PURCHASE_FINALIZED = "purchase.finalized"
+    ENTITLEMENT_UPDATED = "entitlement.updated"
+    USAGE_CONSUMED = "usage.consumed"
+    USAGE_LOW = "usage.low"
+    SUBSCRIPTION_UPDATED = "subscription.updated"
+    SUBSCRIPTION_DELETED = "subscription.deleted"
+    INVOICE_PAYMENT_SUCCEEDED = "invoice.payment_succeeded"
+    INVOICE_PAYMENT_FAILED = "invoice.payment_failed"
+
+
+class Source(StrEnum):
+    """Where a change came from: Stripe, an operator in the portal, or a call of the runtime API."""
+
+    STRIPE = "stripe"
+    PORTAL = "portal"
+    RUNTIME = "runtime"
+
+
+class DeliveryStatus(StrEnum):
+    """`pending` before the first try, `failed` between tries, then `sent`, or `dead` after the last one."""
+
+    PENDING = "pending"
+    FAILED = "failed"
+    DEAD = "dead"
+    SENT = "sent"
+
+
+class WebhookEndpoint(Table, table=True):
+    """An address of the merchant's in one mode, what it wants to be told, and the secret to sign with."""
+
+    __tablename__ = "webhook_endpoints"
+    __table_args__ = (Index("ix_webhook_endpoints_project_id_mode", "project_id", "mode"),)
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    url: str
+    description: str = ""
+    types: list[str] = Field(sa_type=JSON)
+    secret_sealed: str | None = None
+    """None once the endpoint is deleted."""
+    secret_masked: str
+    secret_saved_at: datetime = Field(sa_type=Instant)
+    previous_secret_sealed: str | None = None
+    previous_secret_until: datetime | None = Field(default=None, sa_type=Instant)
+    """Until then deliveries carry a signature of the previous secret too."""
+    paused_at: datetime | None = Field(default=None, sa_type=Instant)
+    """While paused, events are written and wait."""
+    disabled_at: datetime | None = Field(default=None, sa_type=Instant)
+    """While disabled, no events are written and none are sent."""
+    disabled_reason: str | None = None
+    """`gone` (it answered 410), `failing` (for days, and nothing else), or `by_hand`."""
+    failing_since: datetime | None = Field(default=None, sa_type=Instant)
+    """The first failure since the last success."""
+    last_success_at: datetime | None = Field(default=None, sa_type=Instant)
+    created_by: str | None = None
+    created_at: datetime = Field(sa_type=Instant)
+    deleted_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class OutboundEvent(Table, table=True):
+    """One thing that endpoints are told, with the exact body that all of them get."""
+
+    __tablename__ = "outbound_events"
+
+    id: str = Field(primary_key=True)
+    """`evt_…`: the body's `id` and the header `webhook-id`."""
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    type: EventType = Field(sa_type=Word(EventType))
+    subject_id: str | None = Field(default=None, foreign_key="subjects.id", index=True)
+    body: str
+    created_at: datetime = Field(sa_type=Instant)
+
+
+class Delivery(Table, table=True):
+    """One event on its way to one endpoint: a row of the outbox."""
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("endpoint_id", "event_id"),
+        Index("ix_deliveries_endpoint_id_next_try_at", "endpoint_id", "next_try_at"),
+        Index("ix_deliveries_project_id_mode_id", "project_id", "mode", "id"),
+        Index("ix_deliveries_event_id", "event_id"),
+    )
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    endpoint_id: str = Field(foreign_key="webhook_endpoints.id")
+    event_id: str = Field(foreign_key="outbound_events.id")
+    type: EventType = Field(sa_type=Word(EventType))
+    status: DeliveryStatus = Field(default=DeliveryStatus.PENDING, sa_type=Word(DeliveryStatus))
+    attempts: int = 0
+    """How often it was tried in all."""
+    tries: int = 0
+    """How often it was tried since it was written, or asked for again: its place on the schedule."""
+    next_try_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When it is due; none once it is sent or dead."""
+    leased_until: datetime | None = Field(default=None, sa_type=Instant)
+    """While a sender has it."""
+    last_status: int | None = None
+    last_error: str | None = None
+    created_at: datetime = Field(sa_type=Instant)
+    sent_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class DeliveryAttempt(Table, table=True):
+    """One try: written when it begins, so that one whose sender died is not forgotten."""
+
+    __tablename__ = "delivery_attempts"
+
+    delivery_id: str = Field(foreign_key="deliveries.id", primary_key=True)
+    number: int = Field(primary_key=True)
+    began_at: datetime = Field(sa_type=Instant)
+    milliseconds: int | None = None
+    """How long it took; none while it runs, and for good when its sender died."""
+    status: int | None = None
+    error: str | None = None
+    answer: str | None = None
+    """The first 2 KB of what the receiver answered."""

@@ -1,0 +1,159 @@
+"""The outbox: what changed is written here in the change's own transaction, for each endpoint once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, col, insert, or_, select, update
+
+from licenzy.alignment.modes import Mode
+from licenzy.deliveries.actions import Desk
+from licenzy.deliveries.models import (
+    Delivery,
+    DeliveryStatus,
+    EventType,
+    OutboundEvent,
+    Source,
+    WebhookEndpoint,
+)
+from licenzy.deliveries.queries import endpoint, listeners
+from licenzy.deliveries.rules import Data, Happening, body
+from licenzy.errors import InvalidRequest
+from licenzy.kit.ids import new_id
+from licenzy.subjects.queries import subject_by_id
+from licenzy.workspace.audit import record
+
+
+def announce(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode,
+    happenings: Callable[[], Iterable[Happening]],
+    now: datetime,
+) -> None:
+    """Tell the endpoints of this side of what happened: one row for each happening and endpoint wanting it.
+
+    Call it in the transaction of the change. Where nobody listens this is one indexed read, `happenings`
+    is not called and nothing is written.
+    """
+    heard_by = listeners(db, project_id=project_id, mode=mode)
+    if not heard_by:
+        return
+    for happening in happenings():
+        wanting = [endpoint_id for endpoint_id, types in heard_by if happening.type in types]
+        if wanting:
+            write_event(db, happening, project_id=project_id, mode=mode, to=wanting, now=now)
+
+
+def write_event(
+    db: Session, happening: Happening, *, project_id: str, mode: Mode, to: Sequence[str], now: datetime
+) -> str:
+    """One event with its body, and a delivery to each endpoint of `to`; the event's id."""
+    event_id = new_id("evt")
+    scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
+    told = body(happening, event_id=event_id, subject_ref=_ref(db, happening, scope), now=now, **scope)
+    event = {
+        "id": event_id,
+        **scope,
+        "type": happening.type,
+        "subject_id": happening.subject_id,
+        "body": json.dumps(told, ensure_ascii=False, separators=(",", ":")),
+        "created_at": now,
+    }
+    db.execute(insert(OutboundEvent).values(**event))
+    rows = [
+        {
+            "id": new_id("dlv"),
+            **scope,
+            "endpoint_id": endpoint_id,
+            "event_id": event_id,
+            "type": happening.type,
+            "status": DeliveryStatus.PENDING,
+            "attempts": 0,
+            "tries": 0,
+            "next_try_at": now,
+            "created_at": now,
+        }
+        for endpoint_id in to
+    ]
+    db.execute(insert(Delivery), rows)
+    return event_id
+
+
+def send_test(db: Session, desk: Desk, *, endpoint_id: str, event_type: EventType) -> str:
+    """Send one endpoint an example of a type, by the same way as everything; the delivery's id.
+
+    Its reason is `test` and it names no subject. Raises NotFound, and InvalidRequest where nothing is sent.
+    """
+    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    if found.paused_at is not None or found.disabled_at is not None:
+        raise InvalidRequest("The endpoint gets nothing at the moment.", hint="Resume it first.")
+    example = Happening(event_type, Source.PORTAL, "test", None, Data(actor_user_id=desk.actor.user_id))
+    event_id = write_event(db, example, to=[found.id], now=desk.now, **desk.scope)
+    record(db, actor=desk.actor, action="webhook_endpoint.tested", about=found.id, now=desk.now, **desk.scope)
+    return db.exec(select(Delivery.id).where(Delivery.event_id == event_id)).one()
+
+
+def requeue(
+    db: Session,
+    desk: Desk,
+    *,
+    delivery_id: str | None = None,
+    statuses: Iterable[DeliveryStatus] = (DeliveryStatus.FAILED, DeliveryStatus.DEAD),
+    event_type: EventType | None = None,
+    endpoint_id: str | None = None,
+    since: datetime | None = None,
+    until: datetime | None = None,
+) -> int:
+    """Send deliveries again, at once and from the schedule's beginning; how many.
+
+    One by its id, or all of these statuses, narrowed by type, endpoint and when they were written
+    (`since` ≤ written < `until`). Those being sent at this moment, and those of deleted endpoints, are left
+    alone. Receivers get the same `webhook-id` again.
+    """
+    alive = select(WebhookEndpoint.id).where(
+        WebhookEndpoint.project_id == desk.project_id,
+        WebhookEndpoint.mode == desk.mode,
+        col(WebhookEndpoint.deleted_at).is_(None),
+    )
+    wanted = [
+        col(Delivery.project_id) == desk.project_id,
+        col(Delivery.mode) == desk.mode,
+        col(Delivery.status).in_(list(statuses)),
+        col(Delivery.endpoint_id).in_(alive),
+        or_(col(Delivery.leased_until).is_(None), col(Delivery.leased_until) <= desk.now),
+    ]
+    if delivery_id is not None:
+        wanted.append(col(Delivery.id) == delivery_id)
+    if event_type is not None:
+        wanted.append(col(Delivery.type) == event_type)
+    if endpoint_id is not None:
+        wanted.append(col(Delivery.endpoint_id) == endpoint_id)
+    if since is not None:
+        wanted.append(col(Delivery.created_at) >= since)
+    if until is not None:
+        wanted.append(col(Delivery.created_at) < until)
+    again = {"status": DeliveryStatus.PENDING, "tries": 0, "next_try_at": desk.now, "sent_at": None}
+    count = db.exec(update(Delivery).where(*wanted).values(leased_until=None, **again)).rowcount
+    if count:
+        record(
+            db,
+            actor=desk.actor,
+            action="delivery.requeued",
+            about=delivery_id or endpoint_id or "deliveries",
+            after={"count": count, "type": event_type},
+            now=desk.now,
+            **desk.scope,
+        )
+    return count
+
+
+def _ref(db: Session, happening: Happening, scope: dict[str, Any]) -> str | None:
+    if happening.subject_id is None:
+        return None
+    subject = subject_by_id(db, subject_id=happening.subject_id, **scope)
+    return subject.subject_ref if subject else None

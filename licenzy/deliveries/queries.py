@@ -1,0 +1,169 @@
+"""Reads of endpoints, deliveries and attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.paging import NEWEST, Page, Place, read_page
+from licenzy.deliveries.models import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryStatus,
+    EventType,
+    OutboundEvent,
+    WebhookEndpoint,
+)
+from licenzy.errors import NotFound
+
+
+def listeners(db: Session, *, project_id: str, mode: Mode) -> list[tuple[str, list[str]]]:
+    """The endpoints that are written to, each with the types it wants; read where something changes."""
+    rows = db.execute(
+        select(WebhookEndpoint.id, WebhookEndpoint.types).where(
+            WebhookEndpoint.project_id == project_id,
+            WebhookEndpoint.mode == mode,
+            col(WebhookEndpoint.disabled_at).is_(None),
+            col(WebhookEndpoint.deleted_at).is_(None),
+        )
+    )
+    return [(row.id, row.types) for row in rows]
+
+
+def endpoints(db: Session, *, project_id: str, mode: Mode) -> list[WebhookEndpoint]:
+    """The endpoints of one side, newest first, without the deleted ones."""
+    statement = _of_side(project_id, mode).order_by(col(WebhookEndpoint.id).desc())
+    return list(db.exec(statement))
+
+
+def endpoint(db: Session, *, project_id: str, mode: Mode, endpoint_id: str) -> WebhookEndpoint:
+    """One endpoint. Raises NotFound, also for one of another project or mode, or deleted."""
+    found = db.exec(_of_side(project_id, mode).where(WebhookEndpoint.id == endpoint_id)).first()
+    if found is None:
+        raise NotFound("There is no such webhook endpoint in this mode.")
+    return found
+
+
+def deliveries_page(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode,
+    status: DeliveryStatus | None = None,
+    event_type: EventType | None = None,
+    endpoint_id: str | None = None,
+    place: Place = NEWEST,
+) -> Page[Delivery]:
+    """The deliveries of one side, newest first, narrowed by what is given."""
+    statement = select(Delivery).where(Delivery.project_id == project_id, Delivery.mode == mode)
+    if status is not None:
+        statement = statement.where(Delivery.status == status)
+    if event_type is not None:
+        statement = statement.where(Delivery.type == event_type)
+    if endpoint_id is not None:
+        statement = statement.where(Delivery.endpoint_id == endpoint_id)
+    return read_page(db, statement, col(Delivery.id), place)
+
+
+def delivery(
+    db: Session, *, project_id: str, mode: Mode, delivery_id: str
+) -> tuple[Delivery, OutboundEvent, WebhookEndpoint]:
+    """One delivery, its event and its endpoint, which may be deleted by now. Raises NotFound."""
+    found = db.exec(
+        select(Delivery, OutboundEvent, WebhookEndpoint)
+        .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
+        .join(WebhookEndpoint, col(WebhookEndpoint.id) == Delivery.endpoint_id)
+        .where(Delivery.project_id == project_id, Delivery.mode == mode, Delivery.id == delivery_id)
+    ).first()
+    if found is None:
+        raise NotFound("There is no such delivery in this mode.")
+    return found
+
+
+def attempts_of(db: Session, *, delivery_id: str) -> list[DeliveryAttempt]:
+    """The tries of one delivery, last first; the caller has found the delivery on its side."""
+    return list(
+        db.exec(
+            select(DeliveryAttempt)
+            .where(DeliveryAttempt.delivery_id == delivery_id)
+            .order_by(col(DeliveryAttempt.number).desc())
+        )
+    )
+
+
+def events_by_id(db: Session, *, project_id: str, mode: Mode, ids: Sequence[str]) -> dict[str, OutboundEvent]:
+    """Events of one side by their ids."""
+    found = db.exec(
+        select(OutboundEvent).where(
+            OutboundEvent.project_id == project_id,
+            OutboundEvent.mode == mode,
+            col(OutboundEvent.id).in_(ids),
+        )
+    )
+    return {event.id: event for event in found}
+
+
+def deliveries_to(db: Session, *, project_id: str, mode: Mode, subject_id: str, limit: int) -> list[Delivery]:
+    """The last deliveries that tell of a subject, newest first."""
+    return list(
+        db.exec(
+            select(Delivery)
+            .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
+            .where(
+                OutboundEvent.subject_id == subject_id,
+                Delivery.project_id == project_id,
+                Delivery.mode == mode,
+            )
+            .order_by(col(Delivery.id).desc())
+            .limit(limit)
+        )
+    )
+
+
+def waiting_counts(db: Session, *, project_id: str, mode: Mode) -> dict[tuple[str, DeliveryStatus], int]:
+    """How many deliveries are not sent, by endpoint and status."""
+    rows = db.exec(
+        select(Delivery.endpoint_id, Delivery.status, func.count())
+        .where(
+            Delivery.project_id == project_id, Delivery.mode == mode, Delivery.status != DeliveryStatus.SENT
+        )
+        .group_by(Delivery.endpoint_id, Delivery.status)
+    )
+    return {(endpoint_id, DeliveryStatus(status)): count for endpoint_id, status, count in rows}
+
+
+def endpoints_with_work(db: Session, *, now: datetime) -> list[WebhookEndpoint]:
+    """The endpoints, of any project, to which something is due; those that work first. For the sender."""
+    due = (
+        select(Delivery.id)
+        .where(
+            Delivery.endpoint_id == WebhookEndpoint.id,
+            col(Delivery.next_try_at) <= now,
+            (col(Delivery.leased_until).is_(None)) | (col(Delivery.leased_until) <= now),
+        )
+        .correlate(WebhookEndpoint)
+        .exists()
+    )
+    return list(
+        db.exec(
+            select(WebhookEndpoint).where(
+                col(WebhookEndpoint.paused_at).is_(None),
+                col(WebhookEndpoint.disabled_at).is_(None),
+                col(WebhookEndpoint.deleted_at).is_(None),
+                due,
+            )
+        )
+    )
+
+
+def _of_side(project_id: str, mode: Mode) -> SelectOfScalar[WebhookEndpoint]:
+    return select(WebhookEndpoint).where(
+        WebhookEndpoint.project_id == project_id,
+        WebhookEndpoint.mode == mode,
+        col(WebhookEndpoint.deleted_at).is_(None),
+    )

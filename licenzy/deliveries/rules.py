@@ -1,0 +1,192 @@
+"""Pure rules of webhooks out: addresses, bodies, the schedule of tries, what an answer means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from licenzy.alignment.modes import Mode
+from licenzy.deliveries.models import EventType, Source
+from licenzy.kit.addresses import may_be_reached
+from licenzy.kit.clock import rfc3339
+
+MAX_URL = 2048
+MAX_DESCRIPTION = 200
+
+DELAYS = (
+    timedelta(seconds=5),
+    timedelta(minutes=5),
+    timedelta(minutes=30),
+    timedelta(hours=2),
+    timedelta(hours=5),
+    timedelta(hours=10),
+    timedelta(hours=14),
+    timedelta(hours=20),
+    timedelta(hours=24),
+)
+"""After each failed try the wait before the next one: ten tries within about three days."""
+
+JITTER = 0.1
+"""How far, as a share of it, a wait may be off: endpoints that failed together are not tried together."""
+
+DISABLED_AFTER = timedelta(hours=120)
+"""Only failures for this long, and the endpoint is disabled."""
+
+GONE = 410
+_LONGEST_RETRY_AFTER = timedelta(hours=24)
+_UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
+_HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*")
+_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
+# Ports that a web server is never on, where a POST could speak to something else. Source: the Fetch
+# standard's list of bad ports.
+_BAD_PORTS = frozenset(
+    {0, 1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 25, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103}
+    | {104, 109, 110, 111, 113, 115, 117, 119, 123, 135, 137, 139, 143, 161, 179, 389, 427, 465, 512, 513}
+    | {514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563, 587, 601, 636, 989, 990, 993, 995, 1719, 1720}
+    | {1723, 2049, 3659, 4045, 4190, 5060, 5061, 6000, 6379, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697}
+    | {10080, 11211}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The body's `data`; none where a field does not apply."""
+
+    entitlement_id: str | None = None
+    product_code: str | None = None
+    kind: str | None = None
+    status: str | None = None
+    available: bool | None = None
+    usage_remaining: int | None = None
+    units: int | None = None
+    valid_until: str | None = None
+    canceled_at: str | None = None
+    attempt_id: str | None = None
+    amount_total: int | None = None
+    currency: str | None = None
+    stripe_checkout_session_id: str | None = None
+    stripe_subscription_id: str | None = None
+    stripe_event_id: str | None = None
+    actor_user_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that endpoints may want to be told: what, why, and about whom."""
+
+    type: EventType
+    source: Source
+    reason: str
+    subject_id: str | None
+    data: Data
+
+
+DATA_FIELDS = tuple(field.name for field in fields(Data))
+
+
+def body(
+    happening: Happening,
+    *,
+    event_id: str,
+    project_id: str,
+    mode: Mode,
+    subject_ref: str | None,
+    now: datetime,
+) -> dict[str, Any]:
+    """The body that every endpoint gets."""
+    return {
+        "id": event_id,
+        "type": happening.type.value,
+        "created_at": rfc3339(now),
+        "mode": mode.value,
+        "project_id": project_id,
+        "source": happening.source.value,
+        "reason": happening.reason,
+        "subject_ref": subject_ref,
+        "data": asdict(happening.data),
+    }
+
+
+def url_problem(url: str, *, mode: Mode, private_allowed: bool) -> str | None:
+    """What is wrong with an endpoint's address, as a sentence; None when it may be saved.
+
+    The name is not looked up here: the address that it leads to is checked whenever something is sent.
+    """
+    if len(url) > MAX_URL:
+        return f"must have at most {MAX_URL} characters"
+    if _UNSAFE.search(url):
+        return "must be plain ASCII without spaces or backslashes (write other characters percent-encoded)"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "is not a web address"
+    if parts.scheme not in {"https", "http"} or not url.lower().startswith(f"{parts.scheme}://"):
+        return "must begin with https://"
+    if parts.scheme == "http" and mode is Mode.LIVE:
+        return "must begin with https:// in live mode"
+    if "@" in parts.netloc:
+        return "must not hold a user name or password"
+    if parts.fragment or url.endswith("#"):
+        return "must not have a part after #"
+    if port in _BAD_PORTS:
+        return "must not name a port that is kept for something other than the web"
+    return _host_problem(parts.hostname or "", private_allowed=private_allowed)
+
+
+def _host_problem(host: str, *, private_allowed: bool) -> str | None:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        if not _HOST.fullmatch(host) or _ENDS_IN_NUMBER.fullmatch(host):
+            return "must name a host, such as example.com"
+        if not private_allowed and (host == "localhost" or host.endswith(".localhost")):
+            return "must not lead to this machine"
+        return None
+    if not may_be_reached(address, private_allowed=private_allowed):
+        return "must not be a private, local or reserved address"
+    return None
+
+
+def unknown_types(types: Sequence[str]) -> list[str]:
+    """Those among the names that are no event type."""
+    return [name for name in types if name not in set(EventType)]
+
+
+def is_success(status: int) -> bool:
+    """Whether a receiver has taken the event: 2xx and nothing else; redirects are failures."""
+    return 200 <= status < 300
+
+
+def next_try(
+    *, tries: int, now: datetime, chance: float, headers: Mapping[str, str] | None = None
+) -> datetime | None:
+    """When to try again after `tries` failed ones; None when that was the last.
+
+    `chance` is from 0 to 1 and spreads the waits. A receiver's `Retry-After` puts the next try off.
+    """
+    if tries > len(DELAYS):
+        return None
+    due = now + DELAYS[tries - 1] * (1 + JITTER * (2 * chance - 1))
+    wished = retry_after(headers or {}, now)
+    return due if wished is None else max(due, now + wished)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
+    """How long the receiver asks to be left alone, at most a day; None when it does not say."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return timedelta(seconds=min(int(text[:9]), int(_LONGEST_RETRY_AFTER.total_seconds())))
+    try:
+        until = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=UTC)
+    return min(max(until - now, timedelta(0)), _LONGEST_RETRY_AFTER)

@@ -1,0 +1,203 @@
+"""The sender: claims what is due, posts it, writes down what came of it. Several may run at once."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from licenzy.db.unit_of_work import Database
+from licenzy.deliveries.claims import Claim, Outcome, claim_due, record_outcomes
+from licenzy.deliveries.models import WebhookEndpoint
+from licenzy.deliveries.queries import endpoints_with_work
+from licenzy.deliveries.rules import is_success
+from licenzy.deliveries.signing import signed_headers, signing_secrets
+from licenzy.kit.clock import Clock
+from licenzy.kit.outbound_http import OutboundHttp, Unreachable
+from licenzy.kit.seal import Seal
+
+THREADS = 64
+AT_ONCE = 8
+"""How many deliveries one sender has under way to one endpoint that answers quickly."""
+
+AT_ONCE_SLOW = 2
+"""The same for one that is slow, failing, or not known to this process yet."""
+
+_QUICK_SECONDS = 1.0
+_IDLE_SECONDS = 0.5
+_LINGER_SECONDS = 0.02
+_GRACE_SECONDS = 6.5
+_log = logging.getLogger("licenzy.deliveries")
+
+
+@dataclass(frozen=True, slots=True)
+class _Destination:
+    url: str
+    secrets: list[str]
+
+
+class Sender:
+    """Delivers until told to stop. A receiver that hangs keeps few threads, and half are never its like's."""
+
+    def __init__(
+        self, database: Database, seal: Seal, http: OutboundHttp, *, clock: Clock, threads: int = THREADS
+    ) -> None:
+        self._database = database
+        self._seal = seal
+        self._http = http
+        self._clock = clock
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="deliver")
+        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._unrecorded: list[Outcome] = []
+        self._under_way: Counter[str] = Counter()
+        self._quick: set[str] = set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Work until `stop` is set; then let what is under way come to its end, and write it down."""
+        while not stop.is_set():
+            try:
+                begun = self.round()
+            except Exception:
+                _log.exception("a round of deliveries failed and is tried again")
+                stop.wait(_IDLE_SECONDS)
+                continue
+            if self._under_way:
+                self._await(0.25)
+            elif not begun:
+                stop.wait(_IDLE_SECONDS)
+        self.close()
+
+    def close(self) -> None:
+        """Wait for what is under way, within bounds; what is not told by then is sent again elsewhere."""
+        until = time.monotonic() + _GRACE_SECONDS
+        while self._under_way and time.monotonic() < until:
+            self._await(0.25)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._unrecorded:
+            with self._database.write() as db:
+                record_outcomes(db, self._unrecorded, now=self._clock())
+            self._unrecorded = []
+
+    def drain(self) -> int:
+        """Send all that is due now, and write it down; how many tries were made. For tests and commands."""
+        count = 0
+        while (begun := self.round()) or self._under_way or self._unrecorded:
+            count += begun
+            while self._under_way:
+                self._await(0.25)
+        return count
+
+    def round(self) -> int:
+        """Write down what has come of tries, and begin as many as there is room for; how many were begun."""
+        now = self._clock()
+        room, destinations = self._room()
+        outcomes = self._unrecorded
+        if not outcomes and not room:
+            return 0
+
+        def work(db: Session) -> list[Claim]:
+            record_outcomes(db, outcomes, now=now)
+            return claim_due(db, room=room, now=now)
+
+        claims = self._database.retrying(work)
+        self._unrecorded = []
+        for claim in claims:
+            self._under_way[claim.endpoint_id] += 1
+            self._pool.submit(self._try, claim, destinations[claim.endpoint_id])
+        return len(claims)
+
+    def _room(self) -> tuple[dict[str, int], dict[str, _Destination]]:
+        """How many more deliveries each endpoint with work may have under way, the quick ones first."""
+        free = self._threads - self._under_way.total()
+        if free <= 0:
+            return {}, {}
+        now = self._clock()
+        with self._database.read() as db:
+            found = endpoints_with_work(db, now=now)
+        slow_free = self._threads // 2 - sum(
+            count for endpoint_id, count in self._under_way.items() if endpoint_id not in self._quick
+        )
+        room: dict[str, int] = {}
+        destinations: dict[str, _Destination] = {}
+        for each in sorted(found, key=self._rank):
+            is_quick = each.id in self._quick
+            most = (AT_ONCE if is_quick else AT_ONCE_SLOW) - self._under_way[each.id]
+            most = min(most, free, most if is_quick else slow_free)
+            secrets = signing_secrets(self._seal, each, now=now) if most > 0 else []
+            if not secrets:
+                continue  # Without the right encryption key nothing can be signed; it all waits.
+            room[each.id], destinations[each.id] = most, _Destination(each.url, secrets)
+            free -= most
+            slow_free -= 0 if is_quick else most
+        return room, destinations
+
+    def _rank(self, endpoint: WebhookEndpoint) -> tuple[bool, bool]:
+        return endpoint.id not in self._quick, endpoint.failing_since is not None
+
+    def _try(self, claim: Claim, to: _Destination) -> None:
+        began = time.monotonic()
+        try:
+            outcome = self._post(claim, to, began)
+        except Exception as error:
+            # A delivery must end in an outcome, or its place in the pool would be lost for good.
+            _log.exception("the delivery %s could not be tried", claim.delivery_id)
+            outcome = Outcome(
+                claim, self._clock(), _ms(began), error=f"It failed here: {type(error).__name__}."
+            )
+        self._done.put(outcome)
+
+    def _post(self, claim: Claim, to: _Destination, began: float) -> Outcome:
+        now = self._clock()
+        headers = {
+            "Content-Type": "application/json; charset=utf-8",
+            "User-Agent": "Licenzy",
+            "Accept-Encoding": "identity",
+            **signed_headers(claim.event_id, claim.body, with_secrets=to.secrets, now=now),
+        }
+        try:
+            answer = self._http.post(to.url, body=claim.body.encode(), headers=headers)
+        except Unreachable as problem:
+            return Outcome(claim, self._clock(), _ms(began), error=str(problem))
+        return Outcome(
+            claim,
+            self._clock(),
+            _ms(began),
+            status=answer.status,
+            error=None if is_success(answer.status) else f"It answered {answer.status}.",
+            answer=answer.body.decode("utf-8", "replace").replace("\x00", "\ufffd"),
+            headers=answer.headers,
+        )
+
+    def _await(self, seconds: float) -> None:
+        """Take in what has come of tries: wait for the first, then a moment for others beside it."""
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                outcome = self._done.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                return
+            if not self._unrecorded:
+                until = time.monotonic() + _LINGER_SECONDS
+            self._take_in(outcome)
+
+    def _take_in(self, outcome: Outcome) -> None:
+        endpoint_id = outcome.claim.endpoint_id
+        self._under_way[endpoint_id] -= 1
+        if not self._under_way[endpoint_id]:
+            del self._under_way[endpoint_id]
+        if outcome.sent and outcome.milliseconds < _QUICK_SECONDS * 1000:
+            self._quick.add(endpoint_id)
+        else:
+            self._quick.discard(endpoint_id)
+        self._unrecorded.append(outcome)
+
+
+def _ms(began: float) -> int:
+    return int((time.monotonic() - began) * 1000)

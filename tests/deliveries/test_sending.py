@@ -1,0 +1,322 @@
+"""A delivery's way: signed, sent, tried again on schedule, disabled when the receiver is gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import select
+from standardwebhooks import Webhook, WebhookVerificationError
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.unit_of_work import Database
+from licenzy.deliveries import actions, rules
+from licenzy.deliveries.actions import Desk
+from licenzy.deliveries.models import (
+    Delivery,
+    DeliveryAttempt,
+    DeliveryStatus,
+    WebhookEndpoint,
+)
+from licenzy.deliveries.outbox import requeue
+from licenzy.deliveries.sending import Sender
+from licenzy.kit.seal import Seal
+from licenzy.runtime import Runtime
+from licenzy.workspace.audit import Actor
+from tests.support.cast import Cast, make_subject
+from tests.support.clock import StandingClock
+from tests.support.endpoints import make_endpoint, tell
+from tests.support.receivers import Receiver, answering, receiver, status
+
+
+@pytest.fixture
+def hook() -> Iterator[Receiver]:
+    with receiver() as made:
+        yield made
+
+
+@pytest.fixture
+def secret(database: Database, cast: Cast, runtime: Runtime, hook: Receiver, clock: StandingClock) -> str:
+    """An endpoint at `hook`; its secret."""
+    with database.write() as db:
+        return make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=hook.url, now=clock())[1]
+
+
+def only_delivery(database: Database) -> Delivery:
+    with database.read() as db:
+        return db.exec(select(Delivery)).one()
+
+
+def the_endpoint(database: Database) -> WebhookEndpoint:
+    with database.read() as db:
+        return db.exec(select(WebhookEndpoint)).one()
+
+
+def happen(database: Database, cast: Cast, clock: StandingClock, count: int = 1) -> None:
+    with database.write() as db:
+        tell(db, project_id=cast.project_id, count=count, now=clock())
+
+
+def test_it_arrives_signed(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
+) -> None:
+    clock.now = datetime.now(UTC)  # The reference library knows the real time only.
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id, subject_ref="käufer/1 😀")
+        tell(db, project_id=cast.project_id, subject_id=subject.id, now=clock())
+    assert sender.drain() == 1
+    (request,) = hook.requests
+    told: dict[str, Any] = Webhook(secret).verify(request.body, request.headers)
+    assert told["subject_ref"] == "käufer/1 😀"
+    assert told["id"] == request.headers["webhook-id"]
+    assert request.headers["content-type"] == "application/json; charset=utf-8"
+    row = only_delivery(database)
+    assert (row.status, row.attempts, row.last_status, row.next_try_at) == (DeliveryStatus.SENT, 1, 200, None)
+    assert sender.drain() == 0
+
+
+def test_any_flipped_byte_is_refused(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
+) -> None:
+    clock.now = datetime.now(UTC)
+    happen(database, cast, clock)
+    sender.drain()
+    (request,) = hook.requests
+    for place in range(len(request.body)):
+        flipped = bytearray(request.body)
+        flipped[place] ^= 1
+        with pytest.raises(WebhookVerificationError):
+            Webhook(secret).verify(bytes(flipped).decode("latin-1"), request.headers)
+    event_id = request.headers["webhook-id"]
+    for place in range(len(event_id)):
+        other = event_id[:place] + ("a" if event_id[place] != "a" else "b") + event_id[place + 1 :]
+        with pytest.raises(WebhookVerificationError):
+            Webhook(secret).verify(request.body, {**request.headers, "webhook-id": other})
+
+
+def test_while_a_secret_is_rotated_both_sign(
+    database: Database,
+    cast: Cast,
+    clock: StandingClock,
+    runtime: Runtime,
+    hook: Receiver,
+    secret: str,
+    sender: Sender,
+) -> None:
+    clock.now = datetime.now(UTC)
+    with database.write() as db:
+        desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
+        endpoint_id = the_endpoint(database).id
+        _endpoint, newer = actions.rotate_secret(
+            db, runtime.seal, desk, endpoint_id=endpoint_id, overlap=timedelta(hours=24)
+        )
+    happen(database, cast, clock)
+    sender.drain()
+    (request,) = hook.requests
+    assert request.headers["webhook-signature"].count("v1,") == 2
+    for each in (secret, newer):
+        Webhook(each).verify(request.body, request.headers)
+    clock.advance(hours=24)
+    happen(database, cast, clock)
+    sender.drain()
+    assert hook.requests[-1].headers["webhook-signature"].count("v1,") == 1
+
+
+def test_secrets_are_sealed(database: Database, secret: str, runtime: Runtime) -> None:
+    row = the_endpoint(database)
+    assert row.secret_sealed is not None
+    assert secret not in json.dumps(row.model_dump(mode="json"))
+    assert secret[6:20] not in row.secret_masked
+    with pytest.raises(Exception, match="another row"):
+        runtime.seal.open(row.secret_sealed, bound_to="webhook_endpoint:whe_other:secret")
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (status(500, body=b"broken <b>badly</b>"), "It answered 500."),
+        (status(302, "Location: http://127.0.0.1:1/elsewhere"), "It answered 302."),
+        (answering(b"no HTTP at all\r\n\r\n"), "The answer is not HTTP."),
+        (answering(b""), "The connection was closed before an answer came."),
+    ],
+)
+def test_what_is_no_success_is_tried_again(
+    database: Database,
+    cast: Cast,
+    clock: StandingClock,
+    hook: Receiver,
+    secret: str,
+    sender: Sender,
+    answer: Any,
+    told: str,
+) -> None:
+    hook.answer = answer
+    happen(database, cast, clock)
+    assert sender.drain() == 1
+    row = only_delivery(database)
+    assert (row.status, row.tries, row.last_error) == (DeliveryStatus.FAILED, 1, told)
+    assert the_endpoint(database).failing_since == clock()
+    hook.answer = status(204)
+    clock.advance(seconds=6)
+    assert sender.drain() == 1
+    row = only_delivery(database)
+    assert (row.status, row.attempts, row.last_status, row.last_error) == (DeliveryStatus.SENT, 2, 204, None)
+    assert the_endpoint(database).failing_since is None
+    assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
+
+
+def test_the_schedule_is_followed_to_its_end(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
+) -> None:
+    hook.answer = status(503)
+    happen(database, cast, clock)
+    began = clock()
+    expected = timedelta(0)
+    for number, delay in enumerate((timedelta(0), *rules.DELAYS), start=1):
+        expected += delay
+        while sender.drain() == 0:
+            due = only_delivery(database).next_try_at
+            assert due is not None
+            assert due > clock(), "what is due is sent"
+            clock.now = due
+        assert abs((clock() - began) - expected) <= 0.2 * expected
+        assert len(hook.requests) == number
+    row = only_delivery(database)
+    assert (row.status, row.attempts, row.next_try_at) == (DeliveryStatus.DEAD, 10, None)
+    assert timedelta(hours=72) < clock() - began < timedelta(hours=84)
+    with database.write() as db:
+        desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
+        assert requeue(db, desk, delivery_id=row.id) == 1
+    hook.answer = status(200)
+    assert sender.drain() == 1
+    row = only_delivery(database)
+    assert (row.status, row.attempts, row.tries) == (DeliveryStatus.SENT, 11, 1)
+    assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
+    with database.read() as db:
+        numbers = db.exec(select(DeliveryAttempt.number).order_by(DeliveryAttempt.number)).all()
+    assert list(numbers) == list(range(1, 12))
+
+
+def test_who_asks_to_be_left_alone_is_left_alone(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
+) -> None:
+    hook.answer = status(429, "Retry-After: 600")
+    happen(database, cast, clock)
+    sender.drain()
+    assert only_delivery(database).next_try_at == clock() + timedelta(seconds=600)
+
+
+def test_who_is_gone_is_not_asked_again(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
+) -> None:
+    hook.answer = status(410)
+    happen(database, cast, clock, count=3)
+    sender.drain()
+    endpoint = the_endpoint(database)
+    assert (endpoint.disabled_at, endpoint.disabled_reason) == (clock(), "gone")
+    clock.advance(days=1)
+    sent = len(hook.requests)
+    assert sender.drain() == 0
+    happen(database, cast, clock)
+    assert len(hook.requests) == sent
+    with database.read() as db:
+        assert len(db.exec(select(Delivery)).all()) == 3, "nothing is written for who is gone"
+
+
+def test_only_failures_for_120_hours_disable(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
+) -> None:
+    hook.answer = status(500)
+    happen(database, cast, clock)
+    sender.drain()
+    clock.advance(hours=119)
+    sender.drain()
+    assert the_endpoint(database).disabled_at is None
+    clock.advance(hours=2)
+    happen(database, cast, clock)
+    sender.drain()
+    endpoint = the_endpoint(database)
+    assert (endpoint.disabled_at, endpoint.disabled_reason) == (clock(), "failing")
+
+
+def test_what_waits_while_paused_is_sent_after(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
+) -> None:
+    desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
+    endpoint_id = the_endpoint(database).id
+    with database.write() as db:
+        actions.pause_endpoint(db, desk, endpoint_id=endpoint_id)
+    happen(database, cast, clock, count=5)
+    assert sender.drain() == 0
+    with database.write() as db:
+        actions.resume_endpoint(db, desk, endpoint_id=endpoint_id)
+    assert sender.drain() == 5
+    assert len(hook.requests) == 5
+
+
+def test_a_sender_that_dies_leaves_a_trace_and_another_takes_over(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
+) -> None:
+    from licenzy.deliveries.claims import LEASE, claim_due
+
+    happen(database, cast, clock)
+    with database.write() as db:
+        (claim,) = claim_due(db, room={the_endpoint(database).id: 5}, now=clock())
+    assert sender.drain() == 0, "somebody has it"
+    clock.advance(seconds=LEASE.total_seconds())
+    assert sender.drain() == 1
+    assert only_delivery(database).status is DeliveryStatus.SENT
+    with database.read() as db:
+        tries = db.exec(select(DeliveryAttempt).order_by(DeliveryAttempt.number)).all()
+    assert [(each.number, each.status) for each in tries] == [(1, None), (2, 200)]
+    assert claim.number == 1
+
+
+def test_without_the_encryption_key_everything_waits(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, runtime: Runtime
+) -> None:
+    from cryptography.fernet import Fernet
+
+    from licenzy.kit.outbound_http import OutboundHttp
+
+    happen(database, cast, clock)
+    other = Sender(
+        database,
+        Seal([Fernet.generate_key().decode()]),
+        OutboundHttp(private_allowed=True),
+        clock=runtime.clock,
+    )
+    assert other.drain() == 0
+    other.close()
+    row = only_delivery(database)
+    assert (row.status, row.attempts) == (DeliveryStatus.PENDING, 0)
+
+
+def test_a_deleted_endpoint_gets_nothing_more(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
+) -> None:
+    desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
+    happen(database, cast, clock)
+    with database.write() as db:
+        actions.delete_endpoint(db, desk, endpoint_id=the_endpoint(database).id)
+        assert requeue(db, desk) == 0
+    assert sender.drain() == 0
+    row = only_delivery(database)
+    assert (row.status, row.last_error) == (DeliveryStatus.DEAD, "The endpoint was deleted.")
+    assert the_endpoint(database).secret_sealed is None
+
+
+def test_what_a_receiver_answers_is_kept_short_and_plain(
+    database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
+) -> None:
+    hook.answer = status(500, body=b"\x00\xff" + b"x" * 10_000)
+    happen(database, cast, clock)
+    sender.drain()
+    with database.read() as db:
+        answer = db.exec(select(DeliveryAttempt)).one().answer
+    assert answer is not None
+    assert len(answer) == 2048
+    assert "\x00" not in answer
