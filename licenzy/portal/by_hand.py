@@ -13,7 +13,7 @@ from licenzy.catalog.queries import products
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import time_of
 from licenzy.entitlements import grants
-from licenzy.entitlements.actions import Change
+from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.grants import Hand
 from licenzy.entitlements.queries import entitlement_by_id
 from licenzy.errors import LicenzyError
