@@ -20,6 +20,20 @@ class Provider(StrEnum):
     SANDBOX = "sandbox"
 
 
+class AccountPace(Table, table=True):
+    """When an account at Stripe may be called next by what nobody waits for, whoever calls it.
+
+    Several connections may have one account, and several processes work on each.
+    """
+
+    __tablename__ = "account_paces"
+
+    account: str = Field(primary_key=True)
+    """Stripe's `acct_…`, or our `con_…` where a restricted key may not read its account."""
+    next_at: datetime = Field(sa_type=Instant)
+    """By the database's clock: those of several machines may differ."""
+
+
 class Connection(Table, table=True):
     """A Stripe key, a webhook signing secret and the account they belong to."""
 

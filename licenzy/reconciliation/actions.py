@@ -12,8 +12,8 @@ from sqlalchemy import func, or_
 from sqlmodel import Session, col, select, update
 
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
-from licenzy.connections.actions import access
 from licenzy.connections.models import Connection
+from licenzy.connections.pacing import paced_access
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
 from licenzy.entitlements.announcing import Change
@@ -75,7 +75,7 @@ def reconcile(
     to its end. Raises Stripe's refusals; what was healed until then stays.
     """
     began = clock()
-    at = access(gateway, seal, connection)
+    at = paced_access(database, gateway, seal, connection)
     report = Report(connection.id, rfc3339(began))
     walk = _Walk(database, gateway, at, connection, clock, report)
     with database.read() as db:

@@ -24,6 +24,8 @@ class Reconciliation(Table, table=True):
     """Stripe's time up to which everything is known to have been seen."""
     ran_at: datetime | None = Field(default=None, sa_type=Instant)
     """When the last successful walk began."""
+    asked_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When a person asked for a whole walk that has not been done yet."""
     leased_until: datetime | None = Field(default=None, sa_type=Instant)
     """While one worker walks, the others leave the account alone."""
     report: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)

@@ -10,8 +10,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from licenzy.connections.actions import access
-from licenzy.connections.models import Connection
+from licenzy.connections.pacing import paced_access
 from licenzy.connections.queries import connection_by_id
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.announcing import Change
@@ -23,7 +22,7 @@ from licenzy.kit.seal import Seal
 from licenzy.stripe_events.apply import Origin, apply_readings
 from licenzy.stripe_events.settling import Claim, claim_due_read, last_told_at, read_done, read_failed
 from licenzy.stripe_gateway import shapes
-from licenzy.stripe_gateway.client import StripeGateway
+from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.shapes import Reading
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 
@@ -54,7 +53,8 @@ def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock
         with database.read() as db:
             connection = connection_by_id(db, claim.connection_id)
         assert connection is not None
-        found = _ask(gateway, seal, connection, claim.object_id)
+        at = paced_access(database, gateway, seal, connection)
+        found = _ask(gateway, at, claim.object_id)
     except LicenzyError as problem:
         database.retrying(partial(_fail, claim=claim, problem=problem, now=clock()))
         return True
@@ -126,9 +126,8 @@ def _fail(db: Session, *, claim: Claim, problem: LicenzyError, now: datetime) ->
     read_failed(db, claim, problem=problem.message, give_up=unknown, now=now)
 
 
-def _ask(gateway: StripeGateway, seal: Seal, connection: Connection, object_id: str) -> Found | None:
+def _ask(gateway: StripeGateway, at: StripeAccess, object_id: str) -> Found | None:
     """What Stripe says of the object; None for a payment that no purchase is behind."""
-    at = access(gateway, seal, connection)
     if object_id.startswith("sub_"):
         return subscription_found(gateway.subscription(at, object_id))
     payment = gateway.payment(at, object_id)

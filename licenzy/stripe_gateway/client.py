@@ -3,41 +3,25 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any, TypeVar, cast
 
-import requests
 import stripe
 
 from licenzy.errors import StripeUnavailable
 from licenzy.kit.clock import from_unix
-from licenzy.stripe_gateway.translate import StripeObjectMissing, StripePermissionMissing, translate
-
-# The library would otherwise write an id into the home folder and send timings along.
-stripe.enable_telemetry = False
+from licenzy.stripe_gateway.pace import in_passing, with_patience
+from licenzy.stripe_gateway.translate import StripeObjectMissing, StripePermissionMissing
+from licenzy.stripe_gateway.transport import DEADLINE_SECONDS, asked, deadline, seconds_left
+from licenzy.stripe_gateway.transport import StripeAccess as StripeAccess
 
 API_VERSION: str = stripe.api_version or ""
 """The version of Stripe's API that the pinned library speaks; endpoints are made with it."""
 
-DEADLINE_SECONDS = 12.0
-_CONNECT_SECONDS = 2.0
-_READ_SECONDS = 10.0
-_RETRIES = 2
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class StripeAccess:
-    """A secret or restricted key and the address it is good at; no base means Stripe itself."""
-
-    api_key: str = field(repr=False)
-    base: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,69 +245,23 @@ class StripeGateway:
             return
 
     def _call(self, access: StripeAccess, ask: Callable[[stripe.StripeClient], T]) -> T:
-        if not self._slots.acquire(blocking=False):
+        if access.pace is not None:
+            return with_patience(lambda: self._in_time(access, ask), access.pace)
+        with self._slot(), deadline():
+            return in_passing(lambda: asked(access, ask), left=seconds_left)
+
+    def _in_time(self, access: StripeAccess, ask: Callable[[stripe.StripeClient], T]) -> T:
+        with self._slot(patience=DEADLINE_SECONDS), deadline(access.pace):
+            return asked(access, ask)
+
+    @contextmanager
+    def _slot(self, patience: float | None = None) -> Iterator[None]:
+        if not self._slots.acquire(blocking=patience is not None, timeout=patience):
             raise StripeUnavailable("Too many calls to Stripe are waiting already.")
         try:
-            with _deadline(DEADLINE_SECONDS):
-                return ask(_client(access))
-        except stripe.StripeError as error:
-            raise translate(error) from error
+            yield
         finally:
             self._slots.release()
-
-
-class _DeadlineSession(requests.Session):
-    """Gives every try only what is left of the call's deadline."""
-
-    def __init__(self, *, direct: bool) -> None:
-        super().__init__()
-        # The environment's proxies are for the way to Stripe, not to a sandbox on this machine.
-        self.trust_env = not direct
-        # Without an `auth` of its own, a netrc entry would replace the header that holds the key.
-        self.auth = _keep_headers
-
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        left = getattr(_clock, "ends_at", time.monotonic() + DEADLINE_SECONDS) - time.monotonic()
-        if left <= 0:
-            raise requests.Timeout("the call's deadline has passed")
-        kwargs["timeout"] = (min(_CONNECT_SECONDS, left), min(_READ_SECONDS, left))
-        try:
-            return super().request(*args, **kwargs)
-        except requests.exceptions.ChunkedEncodingError as broken:
-            # An answer that broke off; the library tries again only for a connection that did.
-            raise requests.ConnectionError("the answer broke off") from broken
-
-
-_clock = threading.local()
-
-
-@contextmanager
-def _deadline(seconds: float) -> Iterator[None]:
-    _clock.ends_at = time.monotonic() + seconds
-    try:
-        yield
-    finally:
-        del _clock.ends_at
-
-
-@lru_cache(maxsize=64)
-def _client(access: StripeAccess) -> stripe.StripeClient:
-    return stripe.StripeClient(
-        access.api_key,
-        base_addresses={"api": access.base} if access.base else None,
-        max_network_retries=_RETRIES,
-        http_client=_http_client((access.base or "").startswith("http://")),
-    )
-
-
-@lru_cache(maxsize=2)
-def _http_client(direct: bool) -> stripe.RequestsClient:
-    """One pool of connections for the process; the library keeps no state of an account in it."""
-    return stripe.RequestsClient(session=_DeadlineSession(direct=direct))
-
-
-def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
 
 
 def _list(client: stripe.StripeClient, what: str, params: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 import requests
@@ -39,12 +40,30 @@ def translate(error: stripe.StripeError) -> errors.LicenzyError:
     translated = _translate(error)
     status = error.http_status
     translated.answered = status is not None and status not in {409, 429}  # type: ignore[attr-defined]
+    if status == 429:
+        told = _retry_after(error)
+        translated.busy_seconds = told  # type: ignore[attr-defined]
+        translated.retry_after = max(translated.retry_after or 0, math.ceil(told))
     return translated
 
 
 def was_answered(error: errors.LicenzyError) -> bool:
     """Whether Stripe itself answered this error, see `translate`."""
     return bool(getattr(error, "answered", False))
+
+
+def busy_seconds(error: errors.LicenzyError) -> float | None:
+    """For how long Stripe asked to be left alone, 0 when it did not say; None where it asked nothing."""
+    return getattr(error, "busy_seconds", None)
+
+
+def _retry_after(error: stripe.StripeError) -> float:
+    """What Stripe's `Retry-After` says in seconds; 0 without one that can be read."""
+    headers = {name.lower(): value for name, value in dict(error.headers or {}).items()}
+    try:
+        return min(max(float(headers.get("retry-after", 0)), 0.0), 3600.0)
+    except ValueError:
+        return 0.0
 
 
 def _translate(error: stripe.StripeError) -> errors.LicenzyError:

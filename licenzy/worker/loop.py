@@ -15,24 +15,28 @@ from licenzy.stripe_events.actions import apply_due_event
 from licenzy.stripe_events.reading import settle_next
 
 IDLE_SECONDS = 1.0
-_MOST_IN_A_ROW = 100
+STOP_SECONDS = 8.0
+"""What is not done by then is left: all of it is safe to be cut off and done again."""
+_MOST_IN_A_ROW = 20
 _log = logging.getLogger("licenzy.worker")
 
 
 def run_worker(parts: Runtime, *, stop: threading.Event) -> None:
-    """Work until `stop` is set; waits a second between rounds that found nothing to do.
+    """Work until `stop` is set, each job in a thread of its own: a long walk delays no delivery.
 
-    Deliveries go out beside the jobs, which may wait for Stripe. Returns when what was under way has ended.
+    Returns when what was under way has ended, or after STOP_SECONDS.
     """
-    sender = threading.Thread(target=make_sender(parts).run, args=(stop,), name="sender")
-    sender.start()
-    try:
-        while not stop.is_set():
-            if not work_once(parts):
-                stop.wait(IDLE_SECONDS)
-    finally:
-        stop.set()
-        sender.join()
+    sender = threading.Thread(target=make_sender(parts).run, args=(stop,), name="sender", daemon=True)
+    threads = [sender]
+    threads += [
+        threading.Thread(target=_repeat, args=(parts, name, stop), name=name, daemon=True) for name in _JOBS
+    ]
+    for thread in threads:
+        thread.start()
+    stop.wait()
+    ends_at = time.monotonic() + STOP_SECONDS
+    for thread in threads:
+        thread.join(max(0.0, ends_at - time.monotonic()))
 
 
 def make_sender(parts: Runtime) -> Sender:
@@ -42,15 +46,24 @@ def make_sender(parts: Runtime) -> Sender:
 
 
 def work_once(parts: Runtime) -> int:
-    """One round of every job; how much was done. A job that fails is logged and does not stop the rest."""
-    done = 0
-    for name, job in _JOBS:
-        try:
-            done += job(parts)
-        except Exception:
-            _log.exception("the job %s failed and will be tried again", name)
-            time.sleep(0.2)
-    return done
+    """One round of every job; how much was done."""
+    return sum(_do(parts, name) for name in _JOBS)
+
+
+def _repeat(parts: Runtime, name: str, stop: threading.Event) -> None:
+    """One job until `stop` is set; waits a second after a round that found nothing to do."""
+    while not stop.is_set():
+        if not _do(parts, name):
+            stop.wait(IDLE_SECONDS)
+
+
+def _do(parts: Runtime, name: str) -> int:
+    """One round of a job. One that fails is logged, and tried again in the next round."""
+    try:
+        return _JOBS[name](parts)
+    except Exception:
+        _log.exception("the job %s failed and will be tried again", name)
+        return 0
 
 
 def _apply_due_events(parts: Runtime) -> int:
@@ -87,8 +100,8 @@ def _reconcile(parts: Runtime) -> int:
     return 1
 
 
-_JOBS: tuple[tuple[str, Callable[[Runtime], int]], ...] = (
-    ("apply due events", _apply_due_events),
-    ("settle", _settle),
-    ("reconcile", _reconcile),
-)
+_JOBS: dict[str, Callable[[Runtime], int]] = {
+    "apply due events": _apply_due_events,
+    "settle": _settle,
+    "reconcile": _reconcile,
+}

@@ -20,7 +20,7 @@ from flask import Flask
 from sqlalchemy.pool import QueuePool
 
 from licenzy.runtime import Runtime
-from licenzy.stripe_gateway import client
+from licenzy.stripe_gateway import transport
 from licenzy.worker import loop
 from tests.faults.failpoints import Failpoints
 from tests.faults.places import Place
@@ -62,8 +62,8 @@ class Parent:
                 self.perform(step, lambda _status: None)
             self.parts.database.engine.dispose()
         # Connections to Stripe are not carried over a fork either.
-        client._client.cache_clear()
-        client._http_client.cache_clear()
+        transport.client_of.cache_clear()
+        transport.http_client.cache_clear()
         gc.collect()
         gc.freeze()
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import stripe
 
-from licenzy.stripe_gateway import client
+from licenzy.stripe_gateway import transport
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from tests.conftest import Sandbox
 from tests.support.servers import served
@@ -110,4 +110,4 @@ def scripted() -> Iterator[Callable[..., tuple[Scripted, StripeAccess]]]:
             return app, StripeAccess("sk_test_51secretsecretsecret", address)
 
         yield serve
-    client._client.cache_clear()
+    transport.client_of.cache_clear()

@@ -6,13 +6,15 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from licenzy.errors import LicenzyError, StripeError, StripeTimeout, StripeUnavailable
-from licenzy.stripe_gateway import client
+from licenzy.stripe_gateway import transport
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
+from licenzy.stripe_gateway.pace import Pace
 from licenzy.stripe_gateway.translate import (
     StripeKeyRejected,
     StripeObjectMissing,
@@ -29,9 +31,9 @@ SECRET = "sk_test_51secretsecretsecret"
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The deadlines a tenth of what they are."""
-    monkeypatch.setattr(client, "DEADLINE_SECONDS", 1.0)
-    monkeypatch.setattr(client, "_READ_SECONDS", 0.6)
-    monkeypatch.setattr(client, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(transport, "DEADLINE_SECONDS", 1.0)
+    monkeypatch.setattr(transport, "_READ_SECONDS", 0.6)
+    monkeypatch.setattr(transport, "_CONNECT_SECONDS", 0.2)
 
 
 def refusal(ask: Callable[[], object]) -> LicenzyError:
@@ -162,7 +164,7 @@ def test_an_answer_that_was_lost_is_asked_for_again(
     gateway: StripeGateway, account: Account, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
     monkeypatch.setattr("stripe._http_client.HTTPClient.INITIAL_DELAY", 0.4)
-    monkeypatch.setattr(client, "_READ_SECONDS", 0.5)
+    monkeypatch.setattr(transport, "_READ_SECONDS", 0.5)
     params = session_params(account)
     account.misbehave(match="POST /v1/checkout/sessions", **fault)
     session = gateway.create_checkout_session(account.access, params, idempotency_key="att_1:0")
@@ -198,3 +200,46 @@ def test_failures_give_their_place_back(account: Account) -> None:
     for _ in range(3):
         assert isinstance(refusal(lambda: gateway.price(account.access, "price_none")), StripeObjectMissing)
     assert gateway.account(account.access).id == account.id
+
+
+def test_a_call_that_comes_too_often_is_repeated_and_then_worded(
+    gateway: StripeGateway, scripted: Serve
+) -> None:
+    account = '{"id":"acct_1","object":"account"}'
+    app, access = scripted((429, error_body(code="rate_limit")), (200, account))
+    assert gateway.account(access).id == "acct_1"
+    assert len(app.calls) == 2
+    app, access = scripted((429, error_body(code="rate_limit")))
+    error = refusal(lambda: gateway.account(access))
+    assert (type(error), error.status, len(app.calls)) == (StripeUnavailable, 503, 3)
+
+
+def test_a_retry_after_is_waited_for_where_the_deadline_allows_it(
+    gateway: StripeGateway, scripted: Serve
+) -> None:
+    app, access = scripted((429, error_body(code="rate_limit")), (200, '{"id":"acct_1","object":"account"}'))
+    app.headers = [("Retry-After", "1")]
+    began = time.monotonic()
+    assert gateway.account(access).id == "acct_1"
+    assert time.monotonic() - began >= 1
+    app, access = scripted((429, error_body(code="rate_limit")))
+    app.headers = [("Retry-After", "60")]
+    began = time.monotonic()
+    error = refusal(lambda: gateway.account(access))
+    assert (time.monotonic() - began < 5, error.retry_after, len(app.calls)) == (True, 60, 1)
+
+
+def test_what_nobody_waits_for_has_patience_and_takes_its_turns(
+    gateway: StripeGateway, scripted: Serve
+) -> None:
+    """The whole account rests when Stripe asks for fewer calls, and every request has a turn of its own."""
+    turns, rests = [], []
+    paced = Pace(lambda: turns.append(1), rests.append)
+    app, access = scripted((429, error_body(code="rate_limit")), (200, '{"id":"sub_1","items":{"data":[]}}'))
+    found = gateway.subscription(replace(access, pace=paced), "sub_1")
+    assert (found["id"], len(turns), len(app.calls)) == ("sub_1", 2, 2)
+    assert [1 <= seconds < 1.5 for seconds in rests] == [True]
+    app, access = scripted((503, ""), (200, '{"id":"sub_1","items":{"data":[]}}'))
+    turns.clear()
+    gateway.subscription(replace(access, pace=paced), "sub_1")
+    assert (len(turns), len(app.calls)) == (2, 2)

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from licenzy.errors import StripeUnavailable
-from licenzy.stripe_gateway import client
+from licenzy.stripe_gateway import transport
 from licenzy.stripe_gateway.client import API_VERSION, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.translate import (
     StripeKeyRejected,
@@ -158,5 +158,5 @@ def test_a_netrc_does_not_replace_the_key(
     asked = requests.Request(
         "GET", "https://api.stripe.com/v1/account", {"Authorization": "Bearer sk_test_1"}
     )
-    with client._DeadlineSession(direct=direct) as session:
+    with transport.DeadlineSession(direct=direct) as session:
         assert session.prepare_request(asked).headers["Authorization"] == "Bearer sk_test_1"

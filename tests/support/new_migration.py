@@ -24,7 +24,8 @@ def main(name: str) -> None:
             config = migrate.alembic_config(connection)
             number = len(list(ScriptDirectory.from_config(config).walk_revisions())) + 1
             slug = re.sub(r"\W+", "_", name.lower()).strip("_")
-            command.revision(config, name, autogenerate=True, rev_id=f"{number:04}_{slug}")
+            # Alembic keeps the id of the newest one in a column of 32 characters.
+            command.revision(config, name, autogenerate=True, rev_id=f"{number:04}_{slug}"[:32])
         engine.dispose()
 
 

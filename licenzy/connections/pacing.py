@@ -1,0 +1,83 @@
+"""At most so many calls a second to one Stripe account, by all threads and processes together.
+
+Stripe allows 25 a second to a sandbox account and 100 to a live one, the merchant's own calls included.
+Settling reads and reconciliation, for which nobody waits, keep this bound; a checkout does not stand in
+line behind them.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlmodel import Session, col, select
+
+from licenzy.connections.models import AccountPace, Connection
+from licenzy.connections.sealed import access
+from licenzy.db.unit_of_work import Database
+from licenzy.db.upsert import insert_unless_there
+from licenzy.kit.clock import EPOCH, from_micros, utc_now
+from licenzy.kit.seal import Seal
+from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
+from licenzy.stripe_gateway.pace import Pace
+
+CALLS_A_SECOND = 20
+_APART = timedelta(seconds=1) / CALLS_A_SECOND
+
+
+def paced_access(
+    database: Database, gateway: StripeGateway, seal: Seal, connection: Connection
+) -> StripeAccess:
+    """The connection's key for calls that nobody waits for. Raises StripeNotConnected."""
+    at = access(gateway, seal, connection)
+    account = connection.account_id or connection.id
+
+    def wait() -> None:
+        time.sleep(database.retrying(lambda db: take_turn(db, account=account)))
+
+    def hold(seconds: float) -> None:
+        database.retrying(lambda db: hold_back(db, account=account, seconds=seconds))
+
+    return StripeAccess(at.api_key, at.base, Pace(wait, hold))
+
+
+def take_turn(db: Session, *, account: str) -> float:
+    """In how many seconds the caller may call the account; the turn after it is one step later.
+
+    Turns are evenly spaced instead of gathered in bursts, so that no second of any clock has more of them.
+    """
+    row = _held(db, account)
+    now = _database_now(db)
+    turn = max(row.next_at, now)
+    row.next_at = turn + _APART
+    db.flush()
+    return (turn - now).total_seconds()
+
+
+def hold_back(db: Session, *, account: str, seconds: float) -> None:
+    """Let nobody who waits for a turn call the account for so long."""
+    row = _held(db, account)
+    row.next_at = max(row.next_at, _database_now(db) + timedelta(seconds=seconds))
+    db.flush()
+
+
+def _held(db: Session, account: str) -> AccountPace:
+    insert_unless_there(db, AccountPace, {"account": account, "next_at": EPOCH})
+    return db.exec(
+        select(AccountPace)
+        .where(col(AccountPace.account) == account)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
+
+
+def _database_now(db: Session) -> datetime:
+    """The present instant by the one clock that all who share the database share.
+
+    SQLite has none of its own, and one machine.
+    """
+    if db.get_bind().dialect.name == "sqlite":
+        return utc_now()
+    asked = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+    return from_micros(int(db.execute(asked).scalar_one()))

@@ -1,0 +1,159 @@
+"""Histories at the sandbox, written quickly by its own functions: what happened while nobody listened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from licenzy.catalog.models import Kind, Product
+from licenzy.sandbox.accounts import find_account
+from licenzy.sandbox.api import sessions
+from licenzy.sandbox.books import Books
+from licenzy.sandbox.lifecycle import checkout, disputes, invoices, plans, refunds, subscriptions
+from licenzy.sandbox.lifecycle.payments import How, charge_for
+from tests.checkout.conftest import Shop
+from tests.support.cast import make_subject
+from tests.support.purchases import make_attempt
+
+Json = dict[str, Any]
+DAY = 86_400
+
+
+@dataclass
+class Outage:
+    """Many buyers of one shop, and Stripe's truth about each."""
+
+    shop: Shop
+    products: list[Product]
+    """Two plans, then a pack."""
+    bought: list[str] = field(default_factory=list)
+    """Subscriptions, by Stripe's id, in the order of their purchase."""
+    packs: list[str] = field(default_factory=list)
+    """Checkout sessions."""
+
+    @contextmanager
+    def books(self, *, ago: int) -> Iterator[Books]:
+        """The account's books as they were open so many seconds ago."""
+        running = self.shop.sandbox.app.running
+        with running.store.writing() as db:
+            account = find_account(db, self.shop.account)
+            assert account is not None
+            yield Books(db, account, running.public_url, now=int(time.time()) - ago)
+
+    def sell(self, count: int, *, ago: int, packs: int = 0) -> None:
+        """Checkouts opened through us and paid at Stripe; nobody was told."""
+        plan, _, pack = self.products
+        with self.books(ago=ago) as books:
+            told = [(plan, self._pay(books, plan)) for _ in range(count)]
+            told += [(pack, self._pay(books, pack)) for _ in range(packs)]
+        self.bought += [session["subscription"] for product, session in told if product is plan]
+        self.packs += [session["id"] for product, session in told if product is pack]
+        made_at = datetime.fromtimestamp(time.time() - ago, UTC)
+        with self.shop.runtime.database.write() as db:
+            for number, (product, session) in enumerate(told):
+                subject = make_subject(
+                    db, project_id=self.shop.project_id, subject_ref=f"user_{session['id']}_{number}"
+                )
+                make_attempt(
+                    db,
+                    connection=self.shop.connection,
+                    subject=subject,
+                    product=product,
+                    session_id=session["id"],
+                    now=made_at,
+                )
+
+    def _pay(self, books: Books, product: Product) -> Json:
+        recurring = product.kind is Kind.SUBSCRIPTION
+        session = sessions.create(
+            books,
+            {
+                "mode": "subscription" if recurring else "payment",
+                "line_items": [{"price": product.stripe_price_id, "quantity": 1}],
+                "success_url": "https://shop.test/thanks",
+                **({} if recurring else {"customer_creation": "always"}),
+            },
+        )
+        checkout.complete(books, session, how=How.PAY, email="buyer@example.com", quantities={})
+        return session
+
+    def happen(self, *, ago: int) -> int:
+        """Everybody renews, and then to every second one something happens; how many events that gives."""
+        with self.books(ago=ago) as books:
+            for number, subscription_id in enumerate(self.bought):
+                subscription = books.get("subscription", subscription_id, param="id")
+                invoice = subscriptions.renew(books, subscription)
+                _BEFALLS[number % len(_BEFALLS)](self, books, subscription, invoice)
+            for number, session_id in enumerate(self.packs):
+                intent = books.get("checkout.session", session_id, param="id")["payment_intent"]
+                charge = charge_for(books, payment_intent=intent)
+                _BEFALLS_PACKS[number % len(_BEFALLS_PACKS)](books, charge)
+            return len(books.emitted)
+
+    def truth(self) -> tuple[dict[str, Json], dict[str, Json]]:
+        """The subscriptions and the packs' charges as Stripe has them now, by id of purchase."""
+        with self.books(ago=0) as books:
+            subs = {each: books.get("subscription", each, param="id") for each in self.bought}
+            charges = {
+                each: charge_for(
+                    books,
+                    payment_intent=books.get("checkout.session", each, param="id")["payment_intent"],
+                )
+                for each in self.packs
+            }
+            for each in charges.values():
+                found = books.select("dispute", ("json_extract(body, '$.charge') = ?", [each["id"]]))
+                each["dispute"] = found[0]["status"] if found else None
+            return subs, charges
+
+    def forget_events(self) -> None:
+        """As thirty days later: Stripe has no events any more, and everything else."""
+        with self.books(ago=0) as books:
+            books.db.execute("DELETE FROM objects WHERE scope = ? AND kind = 'event'", (books.account.scope,))
+
+
+def _change_plan(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
+    item = subscription["items"]["data"][0]["id"]
+    plans.change_items(books, subscription, [{"id": item, "price": outage.products[1].stripe_price_id}])
+
+
+def _cancel(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
+    subscriptions.cancel(books, subscription)
+
+
+def _schedule_cancel(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
+    subscriptions.schedule_cancel(books, subscription, at=None, says_period_end=True)
+
+
+def _refund(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
+    refunds.refund(books, charge_for(books, payment_intent=invoices.intent_of(books, invoice)["id"]))
+
+
+def _nothing(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
+    pass
+
+
+def _lose_dispute(books: Books, charge: Json) -> None:
+    disputes.close(books, disputes.open_dispute(books, charge), won=False)
+
+
+def _refund_and_fail(books: Books, charge: Json) -> None:
+    refunds.fail(books, refunds.refund(books, charge))
+
+
+_BEFALLS = (
+    *(_cancel, _nothing, _change_plan, _nothing, _schedule_cancel, _nothing, _cancel, _nothing),
+    *(_change_plan, _nothing, _cancel, _nothing, _nothing, _nothing, _schedule_cancel, _nothing),
+    *(_cancel, _nothing, _refund, _nothing),
+)
+_BEFALLS_PACKS = (
+    refunds.refund,
+    disputes.open_dispute,
+    lambda books, charge: refunds.refund(books, charge, amount=5),
+    _lose_dispute,
+    _refund_and_fail,
+)
