@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -21,7 +20,7 @@ from licenzy.db.prepared import PreparedRead
 from licenzy.entitlements.decision import decide
 from licenzy.entitlements.explain import explain
 from licenzy.entitlements.models import Entitlement, State
-from licenzy.kit.clock import from_micros
+from licenzy.kit.clock import to_micros
 from licenzy.subjects.models import Subject
 
 _keys: Any = ApiKey.__table__  # type: ignore[attr-defined]
@@ -36,14 +35,14 @@ class Line(NamedTuple):
     kind: Kind
     state: State
     reason: str | None
-    starts_at: datetime
-    ends_at: datetime | None
+    starts_at: int
+    """Instants are microseconds here, as stored."""
+    ends_at: int | None
     ends_as: str | None
     granted_units: int
     used_units: int
     reserved_units: int
     voided_at: int | None
-    """In microseconds, as stored: only whether it is set matters here."""
     features: Sequence[str]
 
 
@@ -97,7 +96,7 @@ def check(exchange: Exchange, *, read: PreparedRead) -> Reply:
         return _explained(exchange, caller, wanted)
     decision = decide(
         [_line(row) for row in rows if row[_CODE] is not None],
-        caller.now,
+        to_micros(caller.now),
         product_code=wanted.product_code,
         feature=wanted.feature,
     )
@@ -171,8 +170,8 @@ def _line(row: Sequence[Any]) -> Line:
         _KINDS[kind],
         _STATES[state],
         reason,
-        from_micros(starts_at),
-        None if ends_at is None else from_micros(ends_at),
+        starts_at,
+        ends_at,
         ends_as,
         granted,
         used,

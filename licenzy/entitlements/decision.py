@@ -6,12 +6,13 @@ The API, `explain` and the portal's customer page all show what `decide` answers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
+
+Moment: TypeAlias = Any
+"""An instant: a datetime, or its microseconds since 1970; all that are compared are of one kind."""
 
 
 class Held(Protocol):
@@ -28,9 +29,9 @@ class Held(Protocol):
     @property
     def reason(self) -> str | None: ...
     @property
-    def starts_at(self) -> datetime: ...
+    def starts_at(self) -> Moment: ...
     @property
-    def ends_at(self) -> datetime | None: ...
+    def ends_at(self) -> Moment | None: ...
     @property
     def ends_as(self) -> str | None: ...
     @property
@@ -56,8 +57,7 @@ class Standing(NamedTuple):
     """Why it is not available; none when it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision(Generic[H]):
+class Decision(NamedTuple, Generic[H]):
     """The answer, why, and the entitlement that decided it: the one that allows, or the nearest miss."""
 
     allowed: bool
@@ -80,7 +80,7 @@ _NEAREST_FIRST = (
 )
 
 
-def standing(held: Held, now: datetime) -> Standing:
+def standing(held: Held, now: Moment) -> Standing:
     """The status and availability of one entitlement at `now`; intervals are half open."""
     state = held.state
     if state is State.CANCELED or held.voided_at is not None:
@@ -107,7 +107,7 @@ def remaining(held: Held) -> int:
 
 def decide(
     entitlements: Sequence[H],
-    now: datetime,
+    now: Moment,
     *,
     product_code: str | None = None,
     feature: str | None = None,
@@ -116,12 +116,11 @@ def decide(
 
     Narrowed by `product_code` or `feature`, only those that grant it count.
     """
-    wanted = [
-        held
-        for held in entitlements
-        if (product_code is None or held.product_code == product_code)
-        and (feature is None or feature in held.features)
-    ]
+    wanted = entitlements
+    if product_code is not None:
+        wanted = [held for held in wanted if held.product_code == product_code]
+    if feature is not None:
+        wanted = [held for held in wanted if feature in held.features]
     nearest: tuple[int, str, H] | None = None
     for held in wanted:
         _status, available, reason = standing(held, now)
@@ -138,7 +137,7 @@ def decide(
     return Decision(False, "product_not_held" if product_code is not None else "feature_not_held", None)
 
 
-def best_status(entitlements: Sequence[Held], now: datetime) -> str:
+def best_status(entitlements: Sequence[Held], now: Moment) -> str:
     """The best status among those held, `none` when there are none."""
     statuses = {standing(held, now).status for held in entitlements}
     return next((status for status in _BEST_FIRST if status in statuses), "none")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import random
 import time
+from functools import lru_cache
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _LENGTH = 26
 # Ten bits at a time: every request makes an id.
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
-_SHIFTS = range(120, -1, -10)
+_TIME_SHIFTS = (40, 30, 20, 10, 0)
 # Ids are names, not secrets. The system's own randomness would cost every request a system call, with
 # the interpreter's lock let go and fought for again.
 _chance = random.Random()
@@ -19,8 +20,17 @@ os.register_at_fork(after_in_child=_chance.seed)
 
 def new_id(prefix: str) -> str:
     """A new id such as `att_01jd…`: 48 bits of milliseconds, then 80 random bits."""
-    number = (time.time_ns() // 1_000_000 << 80) | _chance.getrandbits(80)
-    return f"{prefix}_{''.join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])}"
+    high, low, pairs = _chance.getrandbits(40), _chance.getrandbits(40), _PAIRS
+    return (
+        f"{prefix}_{_time_part(time.time_ns() // 1_000_000)}"
+        f"{pairs[high >> 30]}{pairs[high >> 20 & 1023]}{pairs[high >> 10 & 1023]}{pairs[high & 1023]}"
+        f"{pairs[low >> 30]}{pairs[low >> 20 & 1023]}{pairs[low >> 10 & 1023]}{pairs[low & 1023]}"
+    )
+
+
+@lru_cache(maxsize=4)
+def _time_part(milliseconds: int) -> str:
+    return "".join([_PAIRS[milliseconds >> shift & 1023] for shift in _TIME_SHIFTS])
 
 
 def has_shape(value: str, prefix: str) -> bool:
