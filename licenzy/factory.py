@@ -112,6 +112,7 @@ def load_models() -> None:
     import licenzy.reconciliation.models
     import licenzy.stripe_events.models
     import licenzy.subjects.models
+    import licenzy.usage.models
     import licenzy.workspace.models  # noqa: F401
 
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
-from licenzy.api import access, billing, checkout, entitlements, probes
+from licenzy.api import access, batch, billing, checkout, entitlements, probes, reservations, usage
 from licenzy.api.exchange import Desk, Exchange, Reply, answered, answering, refuse_exception
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 CHECK = "/v1/access/check"
+CONSUME = "/v1/usage/consume"
+RESERVATION = "/v1/usage/reservations/<reservation_id>"
 
 
 class RefConverter(BaseConverter):
@@ -26,18 +28,19 @@ class RefConverter(BaseConverter):
 
 
 class StraightLine:
-    """Answers the hottest call in front of Flask, whose routing and contexts cost more than the answer.
+    """Answers the hottest calls in front of Flask, whose routing and contexts cost more than the answer.
 
-    It runs the very function that stands behind the route; every other request goes on to Flask.
+    It runs the very functions that stand behind the routes; every other request goes on to Flask.
     """
 
-    def __init__(self, app: WSGIApplication, desk: Desk, check: Callable[..., Reply]) -> None:
-        self._app, self._desk, self._check = app, desk, check
+    def __init__(self, app: WSGIApplication, desk: Desk, posts: Mapping[str, Callable[..., Reply]]) -> None:
+        self._app, self._desk, self._posts = app, desk, posts
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] != CHECK or environ["REQUEST_METHOD"] != "POST":
+        view = self._posts.get(environ["PATH_INFO"])
+        if view is None or environ["REQUEST_METHOD"] != "POST":
             return self._app(environ, start_response)
-        return answered(Exchange(self._desk, environ), self._check).send(start_response)
+        return answered(Exchange(self._desk, environ), view).send(start_response)
 
 
 def register(app: Flask) -> None:
@@ -46,10 +49,16 @@ def register(app: Flask) -> None:
     app.extensions["licenzy_api_errors"] = partial(refuse_exception, desk)
     app.url_map.converters["ref"] = RefConverter
     check = partial(access.check, read=desk.prepare(access.STATEMENT))
+    till = usage.Till(desk)
     for name, method, rule, view in (
         ("healthz", "GET", "/healthz", probes.healthz),
         ("readyz", "GET", "/readyz", probes.readyz),
         ("check", "POST", CHECK, check),
+        ("check_batch", "POST", "/v1/access/check-batch", batch.check_batch),
+        ("consume", "POST", CONSUME, till.consume),
+        ("reserve", "POST", "/v1/usage/reserve", reservations.reserve),
+        ("commit", "POST", f"{RESERVATION}/commit", reservations.commit),
+        ("release", "POST", f"{RESERVATION}/release", reservations.release),
         ("create_session", "POST", "/v1/checkout/session", checkout.create_session),
         ("portal_session", "POST", "/v1/billing/portal-session", billing.create_portal_session),
         ("customer_access", "GET", "/v1/customer/access/<ref:subject_ref>", entitlements.customer_access),
@@ -64,4 +73,4 @@ def register(app: Flask) -> None:
             # A trailing slash is another path, except in a ref, where it is part of the ref.
             strict_slashes="<ref:" not in rule,
         )
-    app.wsgi_app = StraightLine(app.wsgi_app, desk, check)  # type: ignore[method-assign]
+    app.wsgi_app = StraightLine(app.wsgi_app, desk, {CHECK: check, CONSUME: till.consume})  # type: ignore[method-assign]

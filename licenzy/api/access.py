@@ -11,6 +11,7 @@ import orjson
 from sqlalchemy import and_, bindparam
 
 from licenzy import errors
+from licenzy.alignment.modes import Mode
 from licenzy.api.entitlements import summary
 from licenzy.api.exchange import Caller, Exchange, Reply, key_statement
 from licenzy.api.schemas import AccessCheckBody, validated
@@ -18,10 +19,11 @@ from licenzy.api_keys.models import ApiKey
 from licenzy.catalog.models import Kind
 from licenzy.db.prepared import PreparedRead
 from licenzy.entitlements.decision import decide
-from licenzy.entitlements.explain import explain
+from licenzy.entitlements.explain import Explanation, explain
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.kit.clock import to_micros
 from licenzy.subjects.models import Subject
+from licenzy.usage.queries import held_by_ref
 
 _keys: Any = ApiKey.__table__  # type: ignore[attr-defined]
 _subjects: Any = Subject.__table__  # type: ignore[attr-defined]
@@ -94,13 +96,12 @@ def check(exchange: Exchange, *, read: PreparedRead) -> Reply:
     query = exchange.environ.get("QUERY_STRING")
     if query and parse_qs(query).get("explain") == ["true"]:
         return _explained(exchange, caller, wanted)
-    decision = decide(
-        [_line(row) for row in rows if row[_CODE] is not None],
-        to_micros(caller.now),
-        product_code=wanted.product_code,
-        feature=wanted.feature,
-    )
-    return exchange.answer({"subject_ref": wanted.subject_ref, "allowed": decision.allowed})
+    held = [_line(row) for row in rows if row[_CODE] is not None]
+    decision = decide(held, to_micros(caller.now), product_code=wanted.product_code, feature=wanted.feature)
+    allowed = decision.allowed
+    if not allowed and any(line.reserved_units for line in held):
+        allowed = _explanation(exchange, caller, wanted).allowed  # Reservations may be over by now.
+    return exchange.answer({"subject_ref": wanted.subject_ref, "allowed": allowed})
 
 
 class Wanted(NamedTuple):
@@ -128,16 +129,7 @@ def _wanted(exchange: Exchange) -> Wanted | AccessCheckBody:
 
 def _explained(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckBody) -> Reply:
     """The same answer with its reason, off the hot path."""
-    with exchange.runtime.database.read() as db:
-        found = explain(
-            db,
-            project_id=caller.project_id,
-            mode=caller.mode,
-            subject_ref=wanted.subject_ref,
-            now=caller.now,
-            product_code=wanted.product_code,
-            feature=wanted.feature,
-        )
+    found = _explanation(exchange, caller, wanted)
     held = found.deciding
     return exchange.answer(
         {
@@ -150,6 +142,24 @@ def _explained(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckB
             },
         }
     )
+
+
+def _explanation(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckBody) -> Explanation:
+    with exchange.runtime.database.read() as db:
+
+        def held_in(mode: Mode) -> list[Entitlement]:
+            ref, project_id = wanted.subject_ref, caller.project_id
+            return held_by_ref(db, project_id=project_id, mode=mode, subject_ref=ref, now=caller.now)
+
+        return explain(
+            db,
+            project_id=caller.project_id,
+            mode=caller.mode,
+            held_in=held_in,
+            now=caller.now,
+            product_code=wanted.product_code,
+            feature=wanted.feature,
+        )
 
 
 # Looking a word up costs a tenth of making the enum's member from it.

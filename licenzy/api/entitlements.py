@@ -13,11 +13,10 @@ from licenzy.api.exchange import Caller, Exchange, Reply
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import best_status, decide, remaining, standing
 from licenzy.entitlements.models import Entitlement
-from licenzy.entitlements.queries import entitlements_of
 from licenzy.errors import InvalidRequest
 from licenzy.kit.clock import rfc3339
-from licenzy.subjects.queries import subject_by_ref
 from licenzy.subjects.rules import ref_problem
+from licenzy.usage.queries import held_by_ref
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 
@@ -58,9 +57,9 @@ def entitlements(exchange: Exchange, **_path: str) -> Reply:
 
 
 def _held(db: Session, caller: Caller, subject_ref: str) -> list[Entitlement]:
-    scope: dict[str, Any] = {"project_id": caller.project_id, "mode": caller.mode}
-    subject = subject_by_ref(db, subject_ref=subject_ref, **scope)
-    return entitlements_of(db, subject_id=subject.id, **scope) if subject else []
+    return held_by_ref(
+        db, project_id=caller.project_id, mode=caller.mode, subject_ref=subject_ref, now=caller.now
+    )
 
 
 def _subject_ref(prefix: str) -> str:

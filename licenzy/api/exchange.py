@@ -155,6 +155,17 @@ class Exchange:
 
     def admit(self, rows: list[Any]) -> Caller:
         """The caller behind the rows of a `key_statement`; from here on answers tell the mode."""
+        caller = self.verify(rows)
+        self.count(caller.key_id)
+        return caller
+
+    def count(self, key_id: str) -> None:
+        """Note a use of the key. Raises RateLimited."""
+        self.desk.limiter.admit(key_id)
+        self.desk.last_used.note(key_id)
+
+    def verify(self, rows: Sequence[Sequence[Any]]) -> Caller:
+        """The caller behind such rows, not counted as a use. Raises the 401s."""
         if not rows:
             raise errors.ApiKeyInvalid
         key_id, project_id, mode, revoked_at, expires_at, offset = rows[0][:6]
@@ -166,8 +177,6 @@ class Exchange:
             raise errors.ApiKeyRevoked
         if expires_at is not None and expires_at <= to_micros(now):
             raise errors.ApiKeyExpired
-        self.desk.limiter.admit(key_id)
-        self.desk.last_used.note(key_id)
         return self.caller
 
     def body(self, schema: type[B]) -> B:
@@ -191,12 +200,16 @@ class Exchange:
     def scope(self, endpoint: str) -> Scope:
         """The call's Idempotency-Key within its project, mode and endpoint. Raises the two 400s."""
         assert self.caller is not None
-        key = self.environ.get("HTTP_IDEMPOTENCY_KEY")
+        return Scope(self.caller.project_id, self.caller.mode, endpoint, self.idempotency_key())
+
+    def idempotency_key(self) -> str:
+        """The call's Idempotency-Key. Raises the two 400s."""
+        key: str | None = self.environ.get("HTTP_IDEMPOTENCY_KEY")
         if key is None:
             raise errors.IdempotencyKeyMissing
         if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
             raise errors.IdempotencyKeyInvalid
-        return Scope(self.caller.project_id, self.caller.mode, endpoint, key)
+        return key
 
     def answer(self, payload: Mapping[str, Any], status: int = 200) -> Reply:
         """A success."""

@@ -12,6 +12,7 @@ from licenzy.catalog.rules import looks_like_stripe_id, valid_product_code
 from licenzy.checkout.rules import MAX_QUANTITY
 from licenzy.errors import InvalidRequest, LicenzyError, ModeNotAllowed, StripePriceIdNotAllowed, UnknownField
 from licenzy.subjects.rules import ref_problem
+from licenzy.usage.rules import MAX_TTL_SECONDS, MAX_UNITS
 
 _FEATURE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -46,6 +47,7 @@ def _email(value: str) -> str:
 SubjectRef = Annotated[str, AfterValidator(_subject_ref)]
 ProductCode = Annotated[str, AfterValidator(_product_code)]
 Feature = Annotated[str, AfterValidator(_feature)]
+Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
 Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_email)]
 
 
@@ -81,14 +83,50 @@ class PortalSessionBody(Body):
     return_url: str | None = None
 
 
+class AccessCheckBatchBody(Body):
+    """`POST /v1/access/check-batch`."""
+
+    subject_refs: Annotated[list[SubjectRef], Field(min_length=1, max_length=100)]
+    product_code: ProductCode | None = None
+    feature: Feature | None = None
+
+
+class ConsumeBody(Body):
+    """`POST /v1/usage/consume`."""
+
+    subject_ref: SubjectRef
+    units: Units
+
+
+class ReserveBody(Body):
+    """`POST /v1/usage/reserve`."""
+
+    subject_ref: SubjectRef
+    units: Units
+    ttl_seconds: Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS)]
+
+
+class CommitBody(Body):
+    """`POST /v1/usage/reservations/<id>/commit`."""
+
+    units: Units
+
+
+class ReleaseBody(Body):
+    """`POST /v1/usage/reservations/<id>/release`: an empty object."""
+
+
 B = TypeVar("B", bound=Body)
 
 _MUST_BE = {
     "subject_ref": "must be a string of 1 to 200 characters without control characters",
+    "subject_refs": "must be a list of 1 to 100 strings of 1 to 200 characters without control characters",
     "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, as on the Products page",
     "feature": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
     "customer_email": "must be an e-mail address",
     "quantity": f"must be a whole number from 1 to {MAX_QUANTITY}",
+    "units": f"must be a whole number from 1 to {MAX_UNITS}",
+    "ttl_seconds": f"must be a whole number from 1 to {MAX_TTL_SECONDS}",
     "success_url": "must be a string with a web address",
     "cancel_url": "must be a string with a web address",
     "return_url": "must be a string with a web address",

@@ -109,7 +109,7 @@ def open_session(seller: Seller, *, request: CheckoutRequest, scope: Scope, body
             free(db, scope, holder=prepared.holder)
         raise
     with seller.database.write() as db:
-        return Sold(_opened(db, prepared.attempt, session, request, scope, seller.clock()), replayed=False)
+        return Sold(_opened(db, prepared, session, request, scope, seller.clock()), replayed=False)
 
 
 def settle_attempt(
@@ -316,12 +316,13 @@ def _refused(seller: Seller, attempt: CheckoutAttempt, refusal: LicenzyError) ->
 
 def _opened(
     db: Session,
-    attempt: CheckoutAttempt,
+    prepared: _Prepared,
     session: SessionFacts,
     request: CheckoutRequest,
     scope: Scope,
     now: datetime,
 ) -> Outcome:
+    attempt = prepared.attempt
     # Column by column, since the session's own events may have settled the attempt in the meantime.
     here = (
         col(CheckoutAttempt.id) == attempt.id,
@@ -353,5 +354,5 @@ def _opened(
         "expires_at": rfc3339(session.expires_at),
     }
     stored = Outcome(_CREATED, json.dumps(answer, ensure_ascii=False))
-    finish(db, scope, outcome=stored)
+    finish(db, scope, holder=prepared.holder, outcome=stored)
     return stored

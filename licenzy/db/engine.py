@@ -42,6 +42,19 @@ def gave_way(error: BaseException | None) -> bool:
     return isinstance(cause, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure)
 
 
+def prepare_sqlite(connection: sqlite3.Connection) -> None:
+    """Tell a connection what every writer to SQLite must know."""
+    # The driver must not open transactions of its own: who uses the connection chooses their kind.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # An acknowledged commit survives power loss, not only a crash.
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
 def _sqlite_engine(address: URL, pool_size: int) -> Engine:
     engine = create_engine(
         address,
@@ -53,15 +66,7 @@ def _sqlite_engine(address: URL, pool_size: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: sqlite3.Connection, _record: Any) -> None:
-        # The driver must not open transactions of its own: `begin` below chooses their kind.
-        connection.isolation_level = None
-        for pragma in (
-            "journal_mode=WAL",
-            "synchronous=FULL",  # An acknowledged commit survives power loss, not only a crash.
-            f"busy_timeout={BUSY_TIMEOUT_MS}",
-            "foreign_keys=ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+        prepare_sqlite(connection)
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

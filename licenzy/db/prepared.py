@@ -6,8 +6,10 @@ SQLAlchemy's own path costs more than the query it runs; here remain the driver 
 from __future__ import annotations
 
 import contextlib
+import random
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 from urllib.parse import quote
@@ -16,19 +18,22 @@ import psycopg
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
-from sqlalchemy import Dialect, Engine, Select, event
+from sqlalchemy import Dialect, Engine, Select, TextClause, event
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from licenzy.db.engine import BUSY_TIMEOUT_MS, is_out_of_order
+from licenzy.db.engine import BUSY_TIMEOUT_MS, gave_way, is_out_of_order
 from licenzy.errors import DatabaseUnavailable
 
+RETRY_SECONDS = 8.0
+"""How long a statement is begun anew when it has to give way to others, before the caller is told 503."""
 _LIBPQ: Dialect = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 class ThreadConnections:
-    """A read-only connection in autocommit for every thread that asks, beside the engine's pool.
+    """A connection in autocommit for every thread that asks, beside the engine's pool.
 
-    Disposing the engine closes them all; none may be in use then.
+    On SQLite it only reads, since writers stand in line (`db/line.py`). Disposing the engine closes them
+    all; none may be in use then.
     """
 
     def __init__(self, engine: Engine, *, prepares: bool = True) -> None:
@@ -86,7 +91,7 @@ class ThreadConnections:
 class PreparedRead:
     """A SELECT with named parameters, ready to run."""
 
-    def __init__(self, connections: ThreadConnections, statement: Select[Any]) -> None:
+    def __init__(self, connections: ThreadConnections, statement: Select[Any] | TextClause) -> None:
         on_sqlite = connections.engine.dialect.name == "sqlite"
         compiled = statement.compile(
             # libpq, which is spoken to below, numbers parameters; SQLite's driver takes them in order.
@@ -135,6 +140,24 @@ class PreparedRead:
     def _name(self) -> bytes:
         """A name that no other statement of the connection has, as long as this one lives."""
         return b"read_%x" % id(self)
+
+
+class PreparedChange(PreparedRead):
+    """A statement that writes on Postgres, a transaction by itself, and is safe to run again.
+
+    What had to give way to another transaction is done anew for a while.
+    """
+
+    def rows(self, **parameters: Any) -> list[Any]:
+        """What the statement returns. Raises DatabaseUnavailable."""
+        ends_at = time.monotonic() + RETRY_SECONDS
+        while True:
+            try:
+                return super().rows(**parameters)
+            except DatabaseUnavailable as refused:
+                if not gave_way(refused.__cause__) or time.monotonic() > ends_at:
+                    raise
+            time.sleep(random.uniform(0.002, 0.01))
 
 
 class _PreparedOn(threading.local):

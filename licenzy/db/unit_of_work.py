@@ -6,15 +6,19 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
+from licenzy.db import engine as engines
 from licenzy.db.engine import WRITES, gave_way, is_out_of_order
+from licenzy.db.line import WritersLine
+from licenzy.db.writer import SqliteWriter
 from licenzy.errors import DatabaseUnavailable
 
 RETRY_SECONDS = 8.0
@@ -34,7 +38,14 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self.writer: SqliteWriter | None = None
+        """Commits what several threads write in short pieces; none on Postgres, which needs no such help."""
+        self._line: WritersLine | None = None
         self._before_close: list[Callable[[], None]] = []
+        if self.is_sqlite:
+            self._line = WritersLine(Path(engine.url.database or ""))
+            self.writer = SqliteWriter(engine, self._line)
+            event.listen(engine, "engine_disposed", lambda _engine, line=self._line: line.close())
 
     def before_close(self, stop: Callable[[], None]) -> None:
         """Have `stop` called before the connections go, by what works on them in a thread of its own."""
@@ -60,7 +71,7 @@ class Database:
     def write(self) -> Iterator[Session]:
         """A session whose transaction holds the right to write from its first statement."""
         writer = self.engine.execution_options(**{WRITES: True})
-        with _worded_failures(), Session(writer, expire_on_commit=False) as session:
+        with self._turn(), _worded_failures(), Session(writer, expire_on_commit=False) as session:
             yield session
             session.commit()
 
@@ -82,6 +93,10 @@ class Database:
                     raise
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 2, 0.5)
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """This writer's turn among those of SQLite; Postgres lets all of them in."""
+        return self._line.turn(seconds=engines.BUSY_TIMEOUT_MS / 1000) if self._line else nullcontext()
 
 
 @contextmanager

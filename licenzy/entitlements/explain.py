@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,8 +12,7 @@ from sqlmodel import Session
 from licenzy.alignment.modes import Mode
 from licenzy.entitlements.decision import decide
 from licenzy.entitlements.models import Entitlement
-from licenzy.entitlements.queries import entitlements_of, facts_of
-from licenzy.subjects.queries import subject_by_ref
+from licenzy.entitlements.queries import facts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,19 @@ def explain(
     *,
     project_id: str,
     mode: Mode,
-    subject_ref: str,
+    held_in: Callable[[Mode], list[Entitlement]],
     now: datetime,
     product_code: str | None = None,
     feature: str | None = None,
 ) -> Explanation:
     """The decision for one subject, with the ids of the facts behind what decided it.
 
+    `held_in` gives what the subject holds in a mode, as of `now`.
     When nothing is held here but the same ref would be allowed in the other mode of the same project,
     the reason is `held_in_other_mode`: a test key asking for what was bought in live, or the reverse.
     """
     narrowed: dict[str, Any] = {"product_code": product_code, "feature": feature}
-    held = _held(db, project_id, mode, subject_ref)
+    held = held_in(mode)
     decision = decide(held, now, **narrowed)
     if decision.allowed or decision.deciding is not None:
         facts: list[str] = []
@@ -49,12 +50,5 @@ def explain(
             key = decision.deciding.purchase_key
             facts = [f.id for f in facts_of(db, project_id=project_id, mode=mode, purchase_key=key)]
         return Explanation(decision.allowed, decision.reason, decision.deciding, facts)
-    elsewhere = decide(_held(db, project_id, mode.other, subject_ref), now, **narrowed)
+    elsewhere = decide(held_in(mode.other), now, **narrowed)
     return Explanation(False, "held_in_other_mode" if elsewhere.allowed else decision.reason, None)
-
-
-def _held(db: Session, project_id: str, mode: Mode, subject_ref: str) -> list[Entitlement]:
-    subject = subject_by_ref(db, project_id=project_id, mode=mode, subject_ref=subject_ref)
-    if subject is None:
-        return []
-    return entitlements_of(db, project_id=project_id, mode=mode, subject_id=subject.id)

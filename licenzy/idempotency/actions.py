@@ -89,13 +89,20 @@ def bind_attempt(db: Session, scope: Scope, *, attempt_id: str) -> None:
     db.exec(update(IdempotencyKey).where(*_is(scope)).values(attempt_id=attempt_id))
 
 
-def finish(db: Session, scope: Scope, *, outcome: Outcome) -> None:
-    """Store the outcome that every repeat is given."""
-    db.exec(
+def finish(db: Session, scope: Scope, *, holder: str, outcome: Outcome) -> None:
+    """Store the outcome that every repeat is given.
+
+    Raises IdempotencyInProgress when the lease ran out and another call has taken the key since: what is
+    told then is for that call to say.
+    """
+    stored = db.exec(
         update(IdempotencyKey)
-        .where(*_is(scope), col(IdempotencyKey.response_status).is_(None))
+        .where(*_is(scope), col(IdempotencyKey.holder) == holder)
         .values(response_status=outcome.status, response_body=outcome.body, holder=None, leased_until=None)
+        .returning(col(IdempotencyKey.key))
     )
+    if stored.first() is None:
+        raise IdempotencyInProgress
 
 
 def free(db: Session, scope: Scope, *, holder: str) -> None:

@@ -13,6 +13,7 @@ from licenzy.reconciliation.actions import claim_due, reconcile
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.actions import apply_due_event
 from licenzy.stripe_events.reading import settle_next
+from licenzy.usage.actions import return_next_lapsed
 
 IDLE_SECONDS = 1.0
 STOP_SECONDS = 8.0
@@ -100,8 +101,17 @@ def _reconcile(parts: Runtime) -> int:
     return 1
 
 
+def _return_lapsed_units(parts: Runtime) -> int:
+    """Units of reservations whose time is up, one subject after the other."""
+    for count in range(_MOST_IN_A_ROW):
+        if not parts.database.retrying(lambda db: return_next_lapsed(db, now=parts.clock())):
+            return count
+    return _MOST_IN_A_ROW
+
+
 _JOBS: dict[str, Callable[[Runtime], int]] = {
     "apply due events": _apply_due_events,
     "settle": _settle,
+    "return lapsed units": _return_lapsed_units,
     "reconcile": _reconcile,
 }

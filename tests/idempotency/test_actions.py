@@ -32,9 +32,9 @@ def start(database: Database, scope: Scope, body: str = "hash", now: object = ST
         return begin(db, scope, body_hash=body, now=now)  # type: ignore[arg-type]
 
 
-def end(database: Database, scope: Scope, outcome: Outcome = DONE) -> None:
+def end(database: Database, scope: Scope, begun: Begun, outcome: Outcome = DONE) -> None:
     with database.write() as db:
-        finish(db, scope, outcome=outcome)
+        finish(db, scope, holder=begun.holder, outcome=outcome)
 
 
 def let_go(database: Database, scope: Scope, begun: Begun) -> None:
@@ -50,16 +50,23 @@ def row(database: Database, scope: Scope) -> IdempotencyKey:
 def test_the_first_call_runs_and_its_outcome_is_given_for_ever(database: Database, scope: Scope) -> None:
     begun = start(database, scope)
     assert (begun.replay, begun.attempt_id) == (None, None)
-    end(database, scope)
+    end(database, scope, begun)
     for now in (START, LATER, START + timedelta(days=400)):
         assert start(database, scope, now=now).replay == DONE
     assert row(database, scope).leased_until is None
 
 
-def test_the_first_outcome_stays(database: Database, scope: Scope) -> None:
-    start(database, scope)
-    end(database, scope)
-    end(database, scope, Outcome(500, "late"))
+def test_only_the_holder_may_say_how_it_ended(database: Database, scope: Scope) -> None:
+    """A call that outlived its lease must not speak for the one that took the key after it."""
+    late = start(database, scope)
+    second = start(database, scope, now=LATER)
+    with pytest.raises(IdempotencyInProgress):
+        end(database, scope, late, Outcome(201, "late"))
+    assert row(database, scope).holder == second.holder
+    end(database, scope, second)
+    for each in (late, second):
+        with pytest.raises(IdempotencyInProgress):
+            end(database, scope, each, Outcome(500, "later"))
     assert start(database, scope).replay == DONE
 
 
@@ -75,7 +82,7 @@ def test_a_second_call_waits_while_the_first_runs(database: Database, scope: Sco
 def test_another_body_is_refused_in_every_state(database: Database, scope: Scope, state: str) -> None:
     begun = start(database, scope)
     if state == "finished":
-        end(database, scope)
+        end(database, scope, begun)
     if state == "freed":
         let_go(database, scope, begun)
     with pytest.raises(IdempotencyKeyReused):
@@ -111,8 +118,9 @@ def test_a_key_stays_bound_to_its_attempt(database: Database, scope: Scope) -> N
         bind_attempt(db, scope, attempt_id="att_1")
     let_go(database, scope, begun)
     assert start(database, scope).attempt_id == "att_1"
-    assert start(database, scope, now=LATER).attempt_id == "att_1"
-    end(database, scope)
+    last = start(database, scope, now=LATER)
+    assert last.attempt_id == "att_1"
+    end(database, scope, last)
     assert start(database, scope).attempt_id == "att_1"
 
 
@@ -124,8 +132,7 @@ def test_a_begin_that_is_rolled_back_leaves_nothing(database: Database, scope: S
 
 
 def test_the_same_word_elsewhere_is_another_key(database: Database, scope: Scope, cast: Cast) -> None:
-    start(database, scope)
-    end(database, scope)
+    end(database, scope, start(database, scope))
     for other in (
         replace(scope, project_id=cast.stranger.project_id),
         replace(scope, mode=Mode.LIVE),

@@ -1,0 +1,1 @@
+"""Consumption of usage packs: the ledger, the order in which packs burn, reservations."""

@@ -1,0 +1,274 @@
+"""Verbs on reservations: set units aside, commit or release them, and give back those whose time is up.
+
+All of them lock reservations before packs, and several of either in the order of their ids.
+docs/usage.md tells what a reservation promises.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.entitlements.models import Entitlement
+from licenzy.errors import (
+    InsufficientUsage,
+    InvalidRequest,
+    LicenzyError,
+    ReservationClosed,
+    ReservationNotFound,
+)
+from licenzy.idempotency.actions import Outcome, Scope, begin, finish
+from licenzy.kit.clock import rfc3339
+from licenzy.kit.ids import new_id
+from licenzy.subjects.queries import subject_by_ref
+from licenzy.usage.models import Closing, Hold, LedgerRow, Reservation
+from licenzy.usage.queries import (
+    holds_of,
+    lock_open,
+    lock_packs,
+    next_lapsed,
+    packs_of,
+    reservation_by_id,
+)
+from licenzy.usage.rules import Draw, burning, committed, drawn, total
+
+CREATED = 201
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """The outcome of a call to reserve: the stored answer, and whether it was stored before."""
+
+    outcome: Outcome
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a merchant's backend asks to have set aside."""
+
+    subject_ref: str
+    units: int
+    ttl_seconds: int
+
+
+def reserve(
+    db: Session,
+    *,
+    scope: Scope,
+    wish: Wish,
+    body_hash: str,
+    worded: Callable[[LicenzyError], str],
+    called_at: datetime,
+    now: datetime,
+) -> SetAside:
+    """Set units aside, all or none, once per Idempotency-Key.
+
+    `called_at` is real time, `now` the instant that decisions are made at; `worded` gives the JSON of a
+    refusal, which is stored as a success is. Raises the refusals about the key.
+    """
+    begun = begin(db, scope, body_hash=body_hash, now=called_at)
+    if begun.replay is not None:
+        return SetAside(begun.replay, replayed=True)
+    outcome = _set_aside(db, {"project_id": scope.project_id, "mode": scope.mode}, wish, worded, now)
+    finish(db, scope, holder=begun.holder, outcome=outcome)
+    return SetAside(outcome, replayed=False)
+
+
+def commit(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode,
+    reservation_id: str,
+    units: int,
+    request_id: str,
+    now: datetime,
+) -> str:
+    """Consume `units` of what was set aside and give the rest back; the JSON of the answer.
+
+    What was set aside can be committed until the reservation's own end, whatever has become of its packs.
+    Raises ReservationNotFound, ReservationClosed, and InvalidRequest for more than was set aside.
+    """
+    where: dict[str, Any] = {"project_id": project_id, "mode": mode}
+    reservation = _ready_to_close(db, where, reservation_id, now)
+    if reservation.closed_as is Closing.COMMITTED and reservation.committed_units == units:
+        return str(reservation.answer)
+    _refuse_closed(reservation)
+    if units > reservation.units:
+        raise InvalidRequest(fields={"units": f"must be at most the {reservation.units} that were reserved"})
+    holds = _holds(db, reservation)
+    for hold, taken in zip(holds, committed(holds, units), strict=True):
+        pack = _give_back(db, hold)
+        pack.used_units += taken.units
+        if taken.units:
+            db.add(_noted(reservation, taken, request_id, now))
+    reservation.committed_units = units
+    _close(db, reservation, Closing.COMMITTED, now)
+    answer = {"ok": True, "consumed": units, "released": reservation.units - units}
+    return _answered(db, where, reservation, answer, now)
+
+
+def release(db: Session, *, project_id: str, mode: Mode, reservation_id: str, now: datetime) -> str:
+    """Give back all that was set aside; the JSON of the answer.
+
+    Raises ReservationNotFound and ReservationClosed.
+    """
+    where: dict[str, Any] = {"project_id": project_id, "mode": mode}
+    reservation = _ready_to_close(db, where, reservation_id, now)
+    if reservation.closed_as is Closing.RELEASED:
+        return str(reservation.answer)
+    _refuse_closed(reservation)
+    for hold in _holds(db, reservation):
+        _give_back(db, hold)
+    _close(db, reservation, Closing.RELEASED, now)
+    return _answered(db, where, reservation, {"ok": True, "released": reservation.units}, now)
+
+
+def return_lapsed(db: Session, *, project_id: str, mode: Mode, subject_id: str, now: datetime) -> None:
+    """Close the subject's reservations whose time is up, and give back what they hold."""
+    where: dict[str, Any] = {"project_id": project_id, "mode": mode}
+    _return_lapsed(db, where, subject_id, now)
+
+
+def return_next_lapsed(db: Session, *, now: datetime) -> bool:
+    """The same for one subject of any project that has such a reservation; False when nobody has."""
+    found = next_lapsed(db, now=now)
+    if found is None:
+        return False
+    reservation, its_now = found
+    where: dict[str, Any] = {"project_id": reservation.project_id, "mode": reservation.mode}
+    _return_lapsed(db, where, reservation.subject_id, its_now)
+    return True
+
+
+def _set_aside(
+    db: Session, where: dict[str, Any], wish: Wish, worded: Callable[[LicenzyError], str], now: datetime
+) -> Outcome:
+    subject = subject_by_ref(db, **where, subject_ref=wish.subject_ref)
+    packs: list[Entitlement] = []
+    if subject is not None:
+        _return_lapsed(db, where, subject.id, now)
+        packs = burning(lock_packs(db, **where, subject_id=subject.id), now)
+    left = total(packs)
+    if subject is None or left < wish.units:
+        refusal = InsufficientUsage(extra={"usage_remaining": left})
+        return Outcome(refusal.status, worded(refusal))
+    reservation = Reservation(
+        id=new_id("rsv"),
+        **where,
+        subject_id=subject.id,
+        units=wish.units,
+        created_at=now,
+        expires_at=now + timedelta(seconds=wish.ttl_seconds),
+    )
+    db.add(reservation)
+    db.flush()
+    by_id = {pack.id: pack for pack in packs}
+    for place, draw in enumerate(drawn(packs, wish.units)):
+        by_id[draw.pack_id].reserved_units += draw.units
+        db.add(
+            Hold(reservation_id=reservation.id, entitlement_id=draw.pack_id, place=place, units=draw.units)
+        )
+    db.flush()
+    answer = {
+        "reservation_id": reservation.id,
+        "reserved": wish.units,
+        "usage_remaining": left - wish.units,
+        "expires_at": rfc3339(reservation.expires_at),
+    }
+    return Outcome(CREATED, json.dumps(answer))
+
+
+def _ready_to_close(db: Session, where: dict[str, Any], reservation_id: str, now: datetime) -> Reservation:
+    """The reservation, locked, after those of its subject whose time is up have been closed."""
+    found = reservation_by_id(db, **where, reservation_id=reservation_id)
+    if found is None:
+        raise ReservationNotFound
+    if found.closed_at is None:
+        _return_lapsed(db, where, found.subject_id, now, beside=reservation_id)
+        db.refresh(found)
+    return found
+
+
+def _refuse_closed(reservation: Reservation) -> None:
+    if reservation.closed_as is not None:
+        raise ReservationClosed(f"This reservation was {_CLOSED[reservation.closed_as]}.")
+
+
+_CLOSED = {
+    Closing.COMMITTED: "committed before, with other units",
+    Closing.RELEASED: "released before",
+    Closing.EXPIRED: "not committed in time and has expired",
+}
+
+
+def _return_lapsed(
+    db: Session, where: dict[str, Any], subject_id: str, now: datetime, *, beside: str | None = None
+) -> None:
+    """Locks what it closes and, in the same turn, the reservation `beside`, closed only if its time is up."""
+    lapsed = [
+        each
+        for each in lock_open(db, **where, subject_id=subject_id, until=now, beside=beside)
+        if each.expires_at <= now
+    ]
+    if not lapsed:
+        return
+    holds = holds_of(db, reservation_ids=[each.id for each in lapsed])
+    lock_packs(db, **where, subject_id=subject_id, pack_ids=[hold.entitlement_id for hold in holds])
+    for hold in holds:
+        _give_back(db, Draw(hold.entitlement_id, hold.units))
+    for each in lapsed:
+        _close(db, each, Closing.EXPIRED, now)
+
+
+def _holds(db: Session, reservation: Reservation) -> list[Draw]:
+    """What the reservation holds, in order, with the packs locked."""
+    holds = holds_of(db, reservation_ids=[reservation.id])
+    lock_packs(
+        db,
+        project_id=reservation.project_id,
+        mode=reservation.mode,
+        subject_id=reservation.subject_id,
+        pack_ids=[hold.entitlement_id for hold in holds],
+    )
+    return [Draw(hold.entitlement_id, hold.units) for hold in holds]
+
+
+def _give_back(db: Session, hold: Draw) -> Entitlement:
+    pack = db.get_one(Entitlement, hold.pack_id)
+    pack.reserved_units -= hold.units
+    return pack
+
+
+def _close(db: Session, reservation: Reservation, how: Closing, now: datetime) -> None:
+    reservation.closed_at, reservation.closed_as = now, how
+    db.flush()
+
+
+def _answered(
+    db: Session, where: dict[str, Any], reservation: Reservation, answer: dict[str, Any], now: datetime
+) -> str:
+    packs = burning(packs_of(db, **where, subject_id=reservation.subject_id), now)
+    reservation.answer = json.dumps({**answer, "usage_remaining": total(packs)})
+    db.flush()
+    return reservation.answer
+
+
+def _noted(reservation: Reservation, taken: Draw, request_id: str, now: datetime) -> LedgerRow:
+    return LedgerRow(
+        project_id=reservation.project_id,
+        mode=reservation.mode,
+        subject_id=reservation.subject_id,
+        request_id=request_id,
+        entitlement_id=taken.pack_id,
+        units=taken.units,
+        reservation_id=reservation.id,
+        used_at=now,
+    )

@@ -1,0 +1,94 @@
+"""What was consumed of which pack, and what is set aside."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, text
+from sqlmodel import Field
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.columns import Instant, Word
+from licenzy.db.tables import Table
+
+_OPEN = text("closed_at IS NULL")
+
+
+class LedgerRow(Table, table=True):
+    """Units that one call took from one pack; a call that spans packs has a row for each.
+
+    Written once and never edited: the rows of a pack add up to its `used_units`.
+    """
+
+    __tablename__ = "usage_ledger"
+    __table_args__ = (
+        CheckConstraint("units > 0", name="units_positive"),
+        # The primary key is all there is to the table: a second tree would be written by every call.
+        {"sqlite_with_rowid": False},
+    )
+
+    project_id: str = Field(primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
+    subject_id: str = Field(primary_key=True)
+    request_id: str = Field(primary_key=True)
+    """The `Licenzy-Request-Id` of the call; rises with time."""
+    entitlement_id: str = Field(foreign_key="entitlements.id", primary_key=True)
+    units: int = Field(sa_type=BigInteger)
+    reservation_id: str | None = None
+    """The reservation whose commit this is."""
+    used_at: datetime = Field(sa_type=Instant)
+
+
+class Closing(StrEnum):
+    """How a reservation came to its end."""
+
+    COMMITTED = "committed"
+    RELEASED = "released"
+    EXPIRED = "expired"
+
+
+class Reservation(Table, table=True):
+    """Units of a subject set aside until they are committed, released, or the time is up."""
+
+    __tablename__ = "usage_reservations"
+    __table_args__ = (
+        Index(
+            "ix_usage_reservations_open_of_subject",
+            "project_id",
+            "mode",
+            "subject_id",
+            sqlite_where=_OPEN,
+            postgresql_where=_OPEN,
+        ),
+        Index("ix_usage_reservations_open_until", "expires_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
+        CheckConstraint("units > 0", name="units_positive"),
+    )
+
+    id: str = Field(primary_key=True)
+    project_id: str
+    mode: Mode = Field(sa_type=Word(Mode))
+    subject_id: str
+    """Not a foreign key: to check it is to wait for who holds the subject's row and may wait for a pack."""
+    units: int = Field(sa_type=BigInteger)
+    created_at: datetime = Field(sa_type=Instant)
+    expires_at: datetime = Field(sa_type=Instant)
+    """From this instant on its units belong to everybody again, whether or not it has been closed."""
+    closed_at: datetime | None = Field(default=None, sa_type=Instant)
+    closed_as: Closing | None = Field(default=None, sa_type=Word(Closing))
+    committed_units: int | None = Field(default=None, sa_type=BigInteger)
+    answer: str | None = None
+    """The JSON that closed it, given again to whoever asks the same again."""
+
+
+class Hold(Table, table=True):
+    """The part of a reservation that one pack carries; open holds add up to its `reserved_units`."""
+
+    __tablename__ = "usage_holds"
+    __table_args__ = (CheckConstraint("units > 0", name="units_positive"),)
+
+    reservation_id: str = Field(foreign_key="usage_reservations.id", primary_key=True)
+    entitlement_id: str = Field(foreign_key="entitlements.id", primary_key=True)
+    place: int
+    """Which hold is committed first: the order in which the packs burn."""
+    units: int = Field(sa_type=BigInteger)

@@ -1,0 +1,228 @@
+"""Reads of consumption: the ledger, and what is set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import BigInteger, and_, cast, func, or_, type_coerce
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind
+from licenzy.connections.models import Connection
+from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.queries import entitlements_of
+from licenzy.kit.clock import to_micros
+from licenzy.subjects.models import Subject
+from licenzy.subjects.queries import subject_by_ref
+from licenzy.usage.models import Hold, LedgerRow, Reservation
+
+
+def ledger_of(
+    db: Session, *, project_id: str, mode: Mode, subject_id: str, limit: int
+) -> list[tuple[LedgerRow, Entitlement]]:
+    """What the subject consumed, newest first, each row with the pack it came from."""
+    rows = db.exec(
+        select(LedgerRow, Entitlement)
+        .join(Entitlement, col(Entitlement.id) == col(LedgerRow.entitlement_id))
+        .where(LedgerRow.project_id == project_id, LedgerRow.mode == mode, LedgerRow.subject_id == subject_id)
+        .order_by(col(LedgerRow.request_id).desc(), col(LedgerRow.entitlement_id))
+        .limit(limit)
+    )
+    return [(row, pack) for row, pack in rows]
+
+
+def open_reservations_of(
+    db: Session, *, project_id: str, mode: Mode, subject_id: str, now: datetime
+) -> list[Reservation]:
+    """What is set aside for the subject at `now`, the next to end first."""
+    return list(
+        db.exec(
+            select(Reservation)
+            .where(
+                Reservation.project_id == project_id,
+                Reservation.mode == mode,
+                Reservation.subject_id == subject_id,
+                col(Reservation.closed_at).is_(None),
+                col(Reservation.expires_at) > now,
+            )
+            .order_by(col(Reservation.expires_at), col(Reservation.id))
+        )
+    )
+
+
+def reservation_by_id(db: Session, *, project_id: str, mode: Mode, reservation_id: str) -> Reservation | None:
+    """The reservation with this id."""
+    return db.exec(
+        select(Reservation).where(
+            Reservation.project_id == project_id,
+            Reservation.mode == mode,
+            Reservation.id == reservation_id,
+        )
+    ).first()
+
+
+def next_lapsed(db: Session, *, now: datetime) -> tuple[Reservation, datetime] | None:
+    """A reservation of any project that is over and not closed, with the time of its side."""
+    offset = func.coalesce(cast(Connection.clock_offset_seconds, BigInteger), 0)
+    most = db.exec(select(func.max(Connection.clock_offset_seconds))).one() or 0
+    found = db.exec(
+        select(Reservation, offset)
+        .outerjoin(
+            Connection,
+            and_(
+                col(Connection.project_id) == col(Reservation.project_id),
+                col(Connection.mode) == col(Reservation.mode),
+            ),
+        )
+        .where(
+            col(Reservation.closed_at).is_(None),
+            # The first condition is what the index knows; clocks are ahead in a sandbox only.
+            col(Reservation.expires_at) <= now + timedelta(seconds=most),
+            type_coerce(Reservation.expires_at, BigInteger) <= to_micros(now) + offset * 1_000_000,
+        )
+        .limit(1)
+    ).first()
+    return (found[0], now + timedelta(seconds=found[1])) if found else None
+
+
+def lock_open(
+    db: Session, *, project_id: str, mode: Mode, subject_id: str, until: datetime, beside: str | None
+) -> list[Reservation]:
+    """The subject's open reservations that end by `until`, and the one `beside` them, held against others."""
+    ends = col(Reservation.expires_at) <= until
+    return list(
+        db.exec(
+            select(Reservation)
+            .where(
+                Reservation.project_id == project_id,
+                Reservation.mode == mode,
+                Reservation.subject_id == subject_id,
+                col(Reservation.closed_at).is_(None),
+                ends if beside is None else or_(ends, col(Reservation.id) == beside),
+            )
+            .order_by(col(Reservation.id))
+            .with_for_update()
+            .execution_options(populate_existing=True)
+        )
+    )
+
+
+def holds_of(db: Session, *, reservation_ids: Sequence[str]) -> list[Hold]:
+    """The holds of some reservations, each one's in the order in which they are committed."""
+    return list(
+        db.exec(
+            select(Hold)
+            .where(col(Hold.reservation_id).in_(reservation_ids))
+            .order_by(col(Hold.reservation_id), col(Hold.place))
+        )
+    )
+
+
+def packs_of(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> list[Entitlement]:
+    """The subject's packs that may have units left."""
+    return list(db.exec(_packs(project_id, mode, subject_id)))
+
+
+def lock_packs(
+    db: Session, *, project_id: str, mode: Mode, subject_id: str, pack_ids: Sequence[str] | None = None
+) -> list[Entitlement]:
+    """These packs of the subject, or all that may have units left, held against other writers.
+
+    In the order of their ids, as everybody locks them, so that no two ever wait for each other.
+    """
+    statement = _packs(project_id, mode, subject_id)
+    if pack_ids is not None:
+        statement = (
+            select(Entitlement)
+            .where(
+                Entitlement.project_id == project_id,
+                Entitlement.mode == mode,
+                col(Entitlement.id).in_(pack_ids),
+            )
+            .order_by(col(Entitlement.id))
+        )
+    return list(db.exec(statement.with_for_update().execution_options(populate_existing=True)))
+
+
+def lapsed_by_pack(
+    db: Session, *, project_id: str, mode: Mode, pack_ids: Sequence[str], now: datetime
+) -> dict[str, int]:
+    """Units that reservations hold in these packs although their time is up."""
+    rows = db.exec(
+        select(Hold.entitlement_id, func.sum(Hold.units))
+        .join(Reservation, col(Reservation.id) == col(Hold.reservation_id))
+        .where(
+            Reservation.project_id == project_id,
+            Reservation.mode == mode,
+            col(Hold.entitlement_id).in_(pack_ids),
+            col(Reservation.closed_at).is_(None),
+            col(Reservation.expires_at) <= now,
+        )
+        .group_by(col(Hold.entitlement_id))
+    )
+    return {pack_id: int(units) for pack_id, units in rows}
+
+
+def held_by_ref(
+    db: Session, *, project_id: str, mode: Mode, subject_ref: str, now: datetime
+) -> list[Entitlement]:
+    """What the subject holds or held as of `now`, newest first."""
+    subject = subject_by_ref(db, project_id=project_id, mode=mode, subject_ref=subject_ref)
+    held = entitlements_of(db, project_id=project_id, mode=mode, subject_id=subject.id) if subject else []
+    as_of(db, held, project_id=project_id, mode=mode, now=now)
+    return held
+
+
+def held_by_refs(
+    db: Session, *, project_id: str, mode: Mode, subject_refs: Sequence[str], now: datetime
+) -> dict[str, list[Entitlement]]:
+    """What each of these subjects holds as of `now`, by ref, in one read; unknown ones are left out."""
+    rows = db.exec(
+        select(Subject.subject_ref, Entitlement)
+        .join(Entitlement, col(Entitlement.subject_id) == col(Subject.id))
+        .where(
+            Subject.project_id == project_id,
+            Subject.mode == mode,
+            col(Subject.subject_ref).in_(subject_refs),
+            Entitlement.project_id == project_id,
+            Entitlement.mode == mode,
+        )
+    ).all()
+    as_of(db, [row for _ref, row in rows], project_id=project_id, mode=mode, now=now)
+    held: dict[str, list[Entitlement]] = {}
+    for ref, row in rows:
+        held.setdefault(ref, []).append(row)
+    return held
+
+
+def as_of(db: Session, held: Sequence[Entitlement], *, project_id: str, mode: Mode, now: datetime) -> None:
+    """Have rows that were read for showing or deciding count what reservations held until `now` as free.
+
+    Reservations end by the clock; the worker writes it down a moment later. The rows that differ are taken
+    out of the session, so that nothing of this is ever written.
+    """
+    packs = {row.id: row for row in held if row.reserved_units}
+    if not packs:
+        return
+    lapsed = lapsed_by_pack(db, project_id=project_id, mode=mode, pack_ids=list(packs), now=now)
+    for pack_id, units in lapsed.items():
+        db.expunge(packs[pack_id])
+        packs[pack_id].reserved_units -= units
+
+
+def _packs(project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Entitlement]:
+    return (
+        select(Entitlement)
+        .where(
+            Entitlement.subject_id == subject_id,
+            Entitlement.project_id == project_id,
+            Entitlement.mode == mode,
+            col(Entitlement.kind) == Kind.USAGE_PACK,
+            col(Entitlement.voided_at).is_(None),
+            col(Entitlement.granted_units) > col(Entitlement.used_units),
+        )
+        .order_by(col(Entitlement.id))
+    )
