@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 @json_option
 @pass_wiring
 def reconcile(wiring: Wiring, project_id: str | None, since: str | None, json_wanted: bool) -> None:
-    """Walk each connected account at Stripe and heal what was missed. Leaves with 1 when a walk failed."""
+    """Walk each connected account at Stripe, heal what was missed and name each difference.
+
+    Leaves with 1 when a walk failed or could not heal everything.
+    """
     from licenzy.errors import LicenzyError
     from licenzy.reconciliation.actions import reconcile as walk
 
@@ -40,12 +43,14 @@ def reconcile(wiring: Wiring, project_id: str | None, since: str | None, json_wa
             )
             reports.append({**asdict(report), "error": None})
         except LicenzyError as error:
-            reports.append({"connection_id": connection.id, "error": error.message})
+            reports.append(
+                {"connection_id": connection.id, "error": error.message, "problems": [], "failed": 0}
+            )
     if json_wanted:
         as_json({"reports": reports})
     else:
         _tell(reports)
-    if any(report["error"] for report in reports):
+    if any(report["error"] or report["problems"] or report["failed"] for report in reports):
         raise SystemExit(1)
 
 
@@ -135,10 +140,15 @@ def _tell(reports: list[dict[str, Any]]) -> None:
             continue
         click.echo(
             f"{report['connection_id']}: {report['events_seen']} events, {report['subscriptions_seen']} "
-            f"subscriptions and {report['sessions_seen']} open sessions looked at; "
-            f"{report['events_missed']} events had been missed."
+            f"subscriptions, {report['sessions_seen']} open sessions, {report['refunds_seen']} refunds and "
+            f"{report['disputes_seen']} disputes looked at; {report['events_missed']} events had been "
+            f"missed, {len(report['differences'])} differences healed."
         )
         _tell_differences(report["differences"])
+        if report["failed"]:
+            click.echo(f"  {report['failed']} events could not be applied; see the Events page.")
+        for each in report["problems"]:
+            click.echo(f"  {each['object']}: not compared. {each['problem']}")
 
 
 def _tell_differences(differences: list[dict[str, Any]]) -> None:

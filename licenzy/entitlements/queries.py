@@ -83,6 +83,14 @@ def facts_behind(
     return facts
 
 
+def was_told(db: Session, *, project_id: str, mode: Mode, source_id: str) -> bool:
+    """Whether a fact of this source has been recorded."""
+    found = select(Fact.id).where(
+        Fact.project_id == project_id, Fact.mode == mode, Fact.source_id == source_id
+    )
+    return db.exec(found.limit(1)).first() is not None
+
+
 def purchase_of(db: Session, *, project_id: str, mode: Mode, key: str) -> Purchase | None:
     """The purchase with this key."""
     return db.exec(

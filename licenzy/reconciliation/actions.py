@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import func, or_
 from sqlmodel import Session, col, select, update
 
-from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.connections.pacing import paced_access
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
-from licenzy.entitlements.announcing import Change
-from licenzy.entitlements.queries import purchase_of
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.seal import Seal
 from licenzy.reconciliation.models import Reconciliation
-from licenzy.stripe_events.actions import receive
-from licenzy.stripe_events.models import EventStatus
-from licenzy.stripe_events.reading import Found, record_snapshot, session_found, subscription_found
-from licenzy.stripe_events.settling import claim_now, read_done
-from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
-from licenzy.stripe_gateway.shapes import read_event
+from licenzy.reconciliation.walk import OVERLAP, Report, Walk
+from licenzy.stripe_gateway.client import StripeGateway
 
 EVERY = timedelta(hours=1)
 LEASE = timedelta(minutes=15)
@@ -34,29 +24,6 @@ LEASE = timedelta(minutes=15)
 
 EVENTS_KEPT = timedelta(days=30)
 """Stripe lists events of the last 30 days only."""
-
-_OVERLAP = timedelta(minutes=10)
-"""Walked again each time: an event may be listed a little after its `created`."""
-
-
-@dataclass(slots=True)
-class Report:
-    """What one walk found and healed."""
-
-    connection_id: str
-    began_at: str
-    events_seen: int = 0
-    events_missed: int = 0
-    subscriptions_seen: int = 0
-    sessions_seen: int = 0
-    failed: int = 0
-    """Events that could not be applied; the worker goes on trying them."""
-    differences: list[Change] = field(default_factory=list)
-    """Every entitlement that changed, before and after."""
-
-    @property
-    def healed(self) -> int:
-        return self.events_missed + len(self.differences)
 
 
 def reconcile(
@@ -69,37 +36,61 @@ def reconcile(
     since: datetime | None = None,
     full: bool = True,
 ) -> Report:
-    """Walk one connection's account; with `full` also its subscriptions and sessions, not only events.
+    """Walk one connection's account: its events and, with `full`, the present state of what is known.
 
+    That state is looked at in any case where events are missing for good, because Stripe keeps them 30 days.
     What was missed goes through the inbox like any other event. The cursor moves only when the walk came
-    to its end. Raises Stripe's refusals; what was healed until then stays.
+    to its end, and never over a stretch that it left out. Raises Stripe's refusals; what was healed until
+    then stays.
     """
     began = clock()
     at = paced_access(database, gateway, seal, connection)
     report = Report(connection.id, rfc3339(began))
-    walk = _Walk(database, gateway, at, connection, clock, report)
+    walk = Walk(database, gateway, seal, at, connection, clock, report)
     with database.read() as db:
         last = db.get(Reconciliation, connection.id)
-    newest = walk.events(_start(last, since, began))
-    if full:
+    reached = (last.reconciled_to if last else None) or connection.created_at
+    start = since or min(reached, began) - OVERLAP
+    newest = walk.events(max(start, began - EVENTS_KEPT))
+    if full or start < began - EVENTS_KEPT:
         walk.subscriptions()
         walk.sessions()
-    database.retrying(lambda db: _remember(db, connection, last, newest, report, began))
+        walk.refunds(start)
+        walk.disputes(start)
+        walk.settle()
+    reached = began if start <= reached else reached
+    database.retrying(lambda db: _remember(db, connection, newest, reached, report, began))
     return report
 
 
-def claim_due(db: Session, *, now: datetime) -> Connection | None:
-    """The connection whose hourly walk is due longest, of any project, under a lease; for the worker."""
-    last = col(Reconciliation.ran_at)
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A walk that is to be made now, and whether a person asked for a whole one."""
+
+    connection: Connection
+    full: bool
+
+
+def ask_for_walk(db: Session, *, connection_id: str, now: datetime) -> None:
+    """Have the worker walk a connection's account as soon as it can, as `licenzy reconcile` does."""
+    insert_unless_there(db, Reconciliation, {"connection_id": connection_id, "report": {}})
+    db.exec(
+        update(Reconciliation)
+        .where(col(Reconciliation.connection_id) == connection_id)
+        .values(asked_at=now, leased_until=None)
+    )
+
+
+def claim_due(db: Session, *, now: datetime) -> Due | None:
+    """The walk that was asked for, or whose hour has come, under a lease; of any project, for the worker."""
+    last = func.coalesce(col(Reconciliation.ran_at), Connection.created_at)
+    free = or_(col(Reconciliation.leased_until).is_(None), col(Reconciliation.leased_until) <= now)
+    asked = col(Reconciliation.asked_at).is_not(None)
     found = db.exec(
         select(Connection)
         .outerjoin(Reconciliation, col(Reconciliation.connection_id) == Connection.id)
-        .where(
-            col(Connection.key_sealed).is_not(None),
-            func.coalesce(last, Connection.created_at) <= now - EVERY,
-            or_(col(Reconciliation.leased_until).is_(None), col(Reconciliation.leased_until) <= now),
-        )
-        .order_by(func.coalesce(last, Connection.created_at))
+        .where(col(Connection.key_sealed).is_not(None), or_(asked, last <= now - EVERY), free)
+        .order_by(asked.desc(), last)
         .limit(1)
     ).first()
     if found is None:
@@ -107,131 +98,31 @@ def claim_due(db: Session, *, now: datetime) -> Connection | None:
     insert_unless_there(db, Reconciliation, {"connection_id": found.id, "report": {}})
     taken = db.exec(
         update(Reconciliation)
-        .where(
-            col(Reconciliation.connection_id) == found.id,
-            or_(col(Reconciliation.leased_until).is_(None), col(Reconciliation.leased_until) <= now),
-        )
+        .where(col(Reconciliation.connection_id) == found.id, free)
         .values(leased_until=now + LEASE)
     )
-    return found if taken.rowcount == 1 else None
-
-
-@dataclass(slots=True)
-class _Walk:
-    database: Database
-    gateway: StripeGateway
-    at: StripeAccess
-    connection: Connection
-    clock: Clock
-    report: Report
-
-    @property
-    def now_at_stripe(self) -> datetime:
-        """The account's own time, ahead of ours when it is a sandbox whose clock was moved."""
-        return self.clock() + timedelta(seconds=self.connection.clock_offset_seconds)
-
-    def events(self, start: datetime) -> str | None:
-        """Feed the events since `start`, oldest first; the newest one's id."""
-        newest: str | None = None
-        start += timedelta(seconds=self.connection.clock_offset_seconds)
-        for page in self.gateway.events(self.at, created_from=int(start.timestamp())):
-            for raw in page:
-                self.report.events_seen += 1
-                self._feed(raw)
-                newest = raw["id"]
-        return newest
-
-    def subscriptions(self) -> None:
-        """Compare every known subscription with what Stripe says it is now."""
-        as_of = self.now_at_stripe
-        for page in self.gateway.subscriptions(self.at):
-            for obj in page:
-                self.report.subscriptions_seen += 1
-                self._compare(subscription_found(obj), obj, as_of)
-
-    def sessions(self) -> None:
-        """Compare the sessions of attempts that may have ended unnoticed."""
-        with self.database.read() as db:
-            waiting = _unsettled_attempts(db, self.connection)
-        if not waiting:
-            return
-        as_of = self.now_at_stripe
-        oldest = min(attempt.created_at for attempt in waiting) - _OVERLAP
-        ours = {name for each in waiting for name in (each.id, each.stripe_checkout_session_id)}
-        for page in self.gateway.sessions(self.at, created_from=int(oldest.timestamp())):
-            for obj in page:
-                named = (obj.get("metadata") or {}).get("licenzy_attempt")
-                if obj["id"] in ours or named in ours:
-                    self.report.sessions_seen += 1
-                    self._compare(session_found(obj), obj, as_of)
-
-    def _feed(self, raw: Mapping[str, Any]) -> None:
-        event = read_event(raw)
-        # The library reads Stripe's decimal strings as Decimal; as text they are what Stripe sent.
-        body = json.dumps(raw, ensure_ascii=False, separators=(",", ":"), default=str).encode()
-        row = self.database.retrying(
-            lambda db: receive(
-                db, connection=self.connection, event=event, body=body, now=self.clock(), signed=False
-            )
-        )
-        if row.duplicates == 0 and row.tries == 1:
-            self.report.events_missed += 1
-            self.report.differences += row.changes
-        self.report.failed += row.status is EventStatus.FAILED
-
-    def _compare(self, found: Found | None, obj: Mapping[str, Any], as_of: datetime) -> None:
-        if found is not None:
-            self.report.differences += self.database.retrying(lambda db: self._record(db, found, obj, as_of))
-
-    def _record(self, db: Session, found: Found, obj: Mapping[str, Any], as_of: datetime) -> list[Change]:
-        scope: dict[str, Any] = {"project_id": self.connection.project_id, "mode": self.connection.mode}
-        ours = (obj.get("metadata") or {}).get("licenzy_attempt")
-        known = purchase_of(db, key=found.purchase_key, **scope)
-        if not ours and (known is None or known.subject_id is None):
-            return []
-        claim = claim_now(db, connection_id=self.connection.id, object_id=obj["id"], **scope)
-        changes = record_snapshot(db, claim, found, as_of=as_of, now=self.clock())
-        read_done(db, claim, now=self.clock())
-        return changes
-
-
-def _start(last: Reconciliation | None, since: datetime | None, began: datetime) -> datetime:
-    oldest = began - EVENTS_KEPT
-    if since is not None:
-        return max(since, oldest)
-    if last is None or last.reconciled_to is None:
-        return oldest
-    return max(last.reconciled_to - _OVERLAP, oldest)
-
-
-def _unsettled_attempts(db: Session, connection: Connection) -> list[CheckoutAttempt]:
-    return list(
-        db.exec(
-            select(CheckoutAttempt).where(
-                CheckoutAttempt.connection_id == connection.id,
-                CheckoutAttempt.project_id == connection.project_id,
-                CheckoutAttempt.mode == connection.mode,
-                col(CheckoutAttempt.status).in_(
-                    [AttemptStatus.CREATED, AttemptStatus.OPEN, AttemptStatus.PROCESSING]
-                ),
-            )
-        )
-    )
+    row = db.get(Reconciliation, found.id)
+    return Due(found, bool(row and row.asked_at)) if taken.rowcount == 1 else None
 
 
 def _remember(
     db: Session,
     connection: Connection,
-    last: Reconciliation | None,
     newest: str | None,
+    reached: datetime,
     report: Report,
     began: datetime,
 ) -> None:
-    row = db.get(Reconciliation, connection.id)
-    if row is None:
-        row = Reconciliation(connection_id=connection.id)
-        db.add(row)
+    insert_unless_there(db, Reconciliation, {"connection_id": connection.id, "report": {}})
+    row = db.exec(
+        select(Reconciliation)
+        .where(Reconciliation.connection_id == connection.id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
     row.leased_until = None
-    row.last_event_id = newest or (last.last_event_id if last else None)
-    row.reconciled_to, row.ran_at, row.report = began, began, asdict(report)
+    row.last_event_id = newest or row.last_event_id
+    row.reconciled_to, row.ran_at, row.report = reached, began, asdict(report)
+    if row.asked_at is not None and row.asked_at <= began:
+        row.asked_at = None
     db.flush()

@@ -65,6 +65,11 @@ def apply_event(db: Session, origin: Origin, event: Event, *, now: datetime) -> 
         return Applied(EventStatus.IGNORED, f"Nothing depends on {event.type}.")
     if reading.kind == "session" and reading.data["mode"] == "setup":
         return Applied(EventStatus.IGNORED, "A session that only saves a payment method grants nothing.")
+    return apply_told(db, origin, reading, now=now)
+
+
+def apply_told(db: Session, origin: Origin, reading: Reading, *, now: datetime) -> Applied:
+    """Apply what an event or a list of Stripe's says of one object; kept where its purchase is unknown."""
     key = _purchase_key(db, origin, reading)
     if key is None:
         return _wait(db, origin, reading, now)

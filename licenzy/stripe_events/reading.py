@@ -16,6 +16,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.links import payment_refs
 from licenzy.entitlements.models import FactSource
+from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.errors import LicenzyError
 from licenzy.kit.clock import Clock, from_unix
 from licenzy.kit.seal import Seal
@@ -23,7 +24,7 @@ from licenzy.stripe_events.apply import Origin, apply_readings
 from licenzy.stripe_events.settling import Claim, claim_due_read, last_told_at, read_done, read_failed
 from licenzy.stripe_gateway import shapes
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
-from licenzy.stripe_gateway.shapes import Reading
+from licenzy.stripe_gateway.shapes import Reading, Unreadable
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 
 
@@ -39,14 +40,26 @@ class Found:
 
 
 def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock: Clock) -> bool:
-    """Do the settling read that has been due longest; False when none is due.
+    """Do the settling read that has been due longest; False when none is due."""
+    return settle_one(database, gateway, seal, clock=clock) is not None
 
-    When Stripe cannot be reached, or does not know the object, the projected state stands, the reason is
-    kept with the request, and the first is tried again later.
+
+def settle_one(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    *,
+    clock: Clock,
+    connection_id: str | None = None,
+) -> list[Change] | None:
+    """Do a settling read, of one connection where one is named; what it changed, None when none is due.
+
+    When Stripe cannot be reached, does not know the object or tells it in a way that cannot be read, the
+    projected state stands, the reason is kept with the request, and all but the second are tried again.
     """
-    claimed = database.retrying(lambda db: _claim(db, clock()))
+    claimed = database.retrying(lambda db: _claim(db, clock(), connection_id))
     if claimed is None:
-        return False
+        return None
     claim, told = claimed
     began = clock()
     try:
@@ -55,15 +68,14 @@ def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock
         assert connection is not None
         at = paced_access(database, gateway, seal, connection)
         found = _ask(gateway, at, claim.object_id)
-    except LicenzyError as problem:
+    except (LicenzyError, Unreadable) as problem:
         database.retrying(partial(_fail, claim=claim, problem=problem, now=clock()))
-        return True
+        return []
     as_of = began + timedelta(seconds=connection.clock_offset_seconds)
     if told is not None:
         # Stripe's clock may be ahead of ours, and what it told before the read is covered by it.
         as_of = max(as_of, told)
-    database.retrying(partial(_settle, claim=claim, found=found, as_of=as_of, now=clock()))
-    return True
+    return database.retrying(partial(_settle, claim=claim, found=found, as_of=as_of, now=clock()))
 
 
 def record_snapshot(
@@ -109,21 +121,38 @@ def session_found(obj: Mapping[str, Any]) -> Found | None:
     )
 
 
-def _claim(db: Session, now: datetime) -> tuple[Claim, datetime | None] | None:
+def _claim(db: Session, now: datetime, connection_id: str | None) -> tuple[Claim, datetime | None] | None:
     """The read to do next, and the latest instant of which events have told so far."""
-    claim = claim_due_read(db, now=now)
+    claim = claim_due_read(db, now=now, connection_id=connection_id)
     return None if claim is None else (claim, last_told_at(db, claim))
 
 
-def _settle(db: Session, *, claim: Claim, found: Found | None, as_of: datetime, now: datetime) -> None:
-    if found is not None:
-        record_snapshot(db, claim, found, as_of=as_of, now=now)
-    read_done(db, claim, now=now)
+def _settle(
+    db: Session, *, claim: Claim, found: Found | None, as_of: datetime, now: datetime
+) -> list[Change]:
+    changes = [] if found is None else record_snapshot(db, claim, found, as_of=as_of, now=now)
+    read_done(db, claim, now=now, problem=unknown_word(found))
+    return changes
 
 
-def _fail(db: Session, *, claim: Claim, problem: LicenzyError, now: datetime) -> None:
+def unknown_word(found: Found | None) -> str | None:
+    """What is to be said of a subscription whose status is none of Stripe's eight."""
+    for reading in found.readings if found is not None else ():
+        if reading.kind == "subscription" and reading.data["status"] not in KNOWN_STATUSES:
+            return (
+                f"Stripe tells the status {reading.data['status'][:40]}, which is unknown: "
+                "the last known state stands."
+            )
+    return None
+
+
+def _fail(db: Session, *, claim: Claim, problem: LicenzyError | Unreadable, now: datetime) -> None:
+    if isinstance(problem, LicenzyError):
+        said, not_before = problem.message, problem.retry_after
+    else:
+        said, not_before = f"What Stripe answered cannot be read: {problem}.", None
     unknown = isinstance(problem, StripeObjectMissing)
-    read_failed(db, claim, problem=problem.message, give_up=unknown, now=now)
+    read_failed(db, claim, problem=said, give_up=unknown, now=now, not_before=not_before)
 
 
 def _ask(gateway: StripeGateway, at: StripeAccess, object_id: str) -> Found | None:

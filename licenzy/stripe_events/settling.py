@@ -6,6 +6,7 @@ and the highest number wins over the events it covers.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -59,17 +60,22 @@ def request_read(
     )
 
 
-def claim_due_read(db: Session, *, now: datetime) -> Claim | None:
-    """Take the read that has been due longest, of any project; None when none is. For the worker."""
-    row = db.exec(
-        select(SettlingRead)
-        .where(
-            col(SettlingRead.due_at) <= now,
-            or_(col(SettlingRead.leased_until).is_(None), col(SettlingRead.leased_until) <= now),
+def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = None) -> Claim | None:
+    """Take the read that has been due longest; None when none is.
+
+    For the worker those of any project; for a walk those of its connection, the ones just asked for included.
+    """
+    statement = select(SettlingRead).where(
+        or_(col(SettlingRead.leased_until).is_(None), col(SettlingRead.leased_until) <= now)
+    )
+    if connection_id is None:
+        statement = statement.where(col(SettlingRead.due_at) <= now)
+    else:
+        statement = statement.where(
+            SettlingRead.connection_id == connection_id, col(SettlingRead.due_at) <= now + SETTLE_AFTER
         )
-        .order_by(col(SettlingRead.due_at))
-        .limit(1)
-        .with_for_update(skip_locked=True)
+    row = db.exec(
+        statement.order_by(col(SettlingRead.due_at)).limit(1).with_for_update(skip_locked=True)
     ).first()
     if row is None:
         return None
@@ -91,36 +97,56 @@ def last_told_at(db: Session, claim: Claim) -> datetime | None:
     ).one()
 
 
-def claim_now(db: Session, *, project_id: str, mode: Mode, connection_id: str, object_id: str) -> Claim:
-    """The right to record a read that was made outside of the queue, as reconciliation's lists are."""
+def claim_now(
+    db: Session, *, project_id: str, mode: Mode, connection_id: str, object_id: str, began: datetime
+) -> Claim:
+    """The right to record a read that `began` outside of the queue, as reconciliation's lists are.
+
+    A request made since then is not met by it.
+    """
     scope = {"project_id": project_id, "mode": mode, "connection_id": connection_id, "object_id": object_id}
     insert_unless_there(db, SettlingRead, {**scope, "requests": 0, "snapshot": 0, "due_at": None, "tries": 0})
     claim = Claim(project_id, mode, connection_id, object_id, 0, 0)
     row = _held(db, claim)
-    return Claim(project_id, mode, connection_id, object_id, row.requests, row.snapshot + 1)
+    met = row.due_at is None or row.due_at - SETTLE_AFTER < began
+    return Claim(
+        project_id,
+        mode,
+        connection_id,
+        object_id,
+        row.requests if met else row.requests - 1,
+        row.snapshot + 1,
+    )
 
 
-def read_done(db: Session, claim: Claim, *, now: datetime) -> bool:
+def read_done(db: Session, claim: Claim, *, now: datetime, problem: str | None = None) -> bool:
     """Note that the claimed read was recorded; False when another one was quicker, and it must not be.
 
-    Requests made since the read began keep it due.
+    Requests made since the read began keep it due. `problem` says what of it could not be understood.
     """
     row = _held(db, claim)
     if row.snapshot >= claim.snapshot:
         return False
-    row.snapshot, row.read_at, row.leased_until, row.tries, row.problem = claim.snapshot, now, None, 0, None
+    row.snapshot, row.read_at, row.leased_until, row.tries = claim.snapshot, now, None, 0
+    row.problem = problem
     if row.requests == claim.requests:
         row.due_at = None
     db.flush()
     return True
 
 
-def read_failed(db: Session, claim: Claim, *, problem: str, give_up: bool, now: datetime) -> None:
-    """Note why the object could not be read; it is tried again later, or not at all when Stripe has none."""
+def read_failed(
+    db: Session, claim: Claim, *, problem: str, give_up: bool, now: datetime, not_before: int | None = None
+) -> None:
+    """Note why the object could not be read; it is tried again later, or not at all when Stripe has none.
+
+    Later is 30 seconds, then doubling with jitter, and not before `not_before` seconds where Stripe said so.
+    """
     row = _held(db, claim)
     row.tries += 1
     row.problem, row.leased_until = problem[:500], None
     backoff = min(timedelta(seconds=15) * 2 ** min(row.tries, 16), _MAX_BACKOFF)
+    backoff = max(backoff, timedelta(seconds=not_before or 0)) * random.uniform(1.0, 1.2)
     row.due_at = None if give_up else now + backoff
     db.flush()
 

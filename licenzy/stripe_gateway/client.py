@@ -198,6 +198,14 @@ class StripeGateway:
         """Pages of the account's Checkout Sessions made since a Unix second, newest first."""
         return self._pages(access, "sessions", {"created": {"gte": created_from}})
 
+    def refunds(self, access: StripeAccess, *, created_from: int) -> Iterator[list[dict[str, Any]]]:
+        """Pages of the account's refunds made since a Unix second, newest first."""
+        return self._pages(access, "refunds", {"created": {"gte": created_from}})
+
+    def disputes(self, access: StripeAccess, *, created_from: int) -> Iterator[list[dict[str, Any]]]:
+        """Pages of the account's disputes opened since a Unix second, newest first."""
+        return self._pages(access, "disputes", {"created": {"gte": created_from}})
+
     def _pages(
         self, access: StripeAccess, what: str, params: dict[str, Any]
     ) -> Iterator[list[dict[str, Any]]]:
@@ -269,6 +277,8 @@ def _list(client: stripe.StripeClient, what: str, params: dict[str, Any]) -> Any
         "events": client.v1.events,
         "subscriptions": client.v1.subscriptions,
         "sessions": client.v1.checkout.sessions,
+        "refunds": client.v1.refunds,
+        "disputes": client.v1.disputes,
     }
     return lists[what].list(params)
 

@@ -84,20 +84,20 @@ def _settle(parts: Runtime) -> int:
 
 
 def _reconcile(parts: Runtime) -> int:
-    """The hourly light walk of one account: its events since the last one."""
-    connection = parts.database.retrying(lambda db: claim_due(db, now=parts.clock()))
-    if connection is None:
+    """The hourly light walk of one account, or the whole one that was asked for."""
+    due = parts.database.retrying(lambda db: claim_due(db, now=parts.clock()))
+    if due is None:
         return 0
     report = reconcile(
         parts.database,
         parts.gateway,
         parts.seal,
-        connection=connection,
+        connection=due.connection,
         clock=parts.clock,
-        full=False,
+        full=due.full,
     )
     if report.healed:
-        _log.warning("reconciliation of %s healed %d", connection.id, report.healed)
+        _log.warning("reconciliation of %s healed %d", due.connection.id, report.healed)
     return 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from licenzy.catalog.models import Kind, Product
+from sqlmodel import Session
+
+from licenzy.catalog.models import Product
+from licenzy.checkout.models import CheckoutAttempt
 from licenzy.sandbox.accounts import find_account
 from licenzy.sandbox.api import sessions
 from licenzy.sandbox.books import Books
@@ -21,6 +25,7 @@ from tests.support.purchases import make_attempt
 
 Json = dict[str, Any]
 DAY = 86_400
+_numbers = itertools.count(1)
 
 
 @dataclass
@@ -34,6 +39,8 @@ class Outage:
     """Subscriptions, by Stripe's id, in the order of their purchase."""
     packs: list[str] = field(default_factory=list)
     """Checkout sessions."""
+    refunded: set[str] = field(default_factory=set)
+    """Subscriptions whose current period's invoice was refunded."""
 
     @contextmanager
     def books(self, *, ago: int) -> Iterator[Books]:
@@ -47,35 +54,39 @@ class Outage:
     def sell(self, count: int, *, ago: int, packs: int = 0) -> None:
         """Checkouts opened through us and paid at Stripe; nobody was told."""
         plan, _, pack = self.products
-        with self.books(ago=ago) as books:
-            told = [(plan, self._pay(books, plan)) for _ in range(count)]
-            told += [(pack, self._pay(books, pack)) for _ in range(packs)]
-        self.bought += [session["subscription"] for product, session in told if product is plan]
-        self.packs += [session["id"] for product, session in told if product is pack]
-        made_at = datetime.fromtimestamp(time.time() - ago, UTC)
         with self.shop.runtime.database.write() as db:
-            for number, (product, session) in enumerate(told):
-                subject = make_subject(
-                    db, project_id=self.shop.project_id, subject_ref=f"user_{session['id']}_{number}"
-                )
-                make_attempt(
-                    db,
-                    connection=self.shop.connection,
-                    subject=subject,
-                    product=product,
-                    session_id=session["id"],
-                    now=made_at,
-                )
+            attempts = [self._attempt(db, product, ago) for product in [plan] * count + [pack] * packs]
+            with self.books(ago=ago) as books:
+                for attempt in attempts:
+                    session = self._pay(books, attempt)
+                    attempt.stripe_checkout_session_id = session["id"]
+                    if session["subscription"]:
+                        self.bought.append(session["subscription"])
+                    else:
+                        self.packs.append(session["id"])
+            db.add_all(attempts)
 
-    def _pay(self, books: Books, product: Product) -> Json:
-        recurring = product.kind is Kind.SUBSCRIPTION
+    def _attempt(self, db: Session, product: Product, ago: int) -> CheckoutAttempt:
+        ref = f"user_{next(_numbers)}"
+        return make_attempt(
+            db,
+            connection=self.shop.connection,
+            subject=make_subject(db, project_id=self.shop.project_id, subject_ref=ref),
+            product=product,
+            now=datetime.fromtimestamp(time.time() - ago, UTC),
+        )
+
+    def _pay(self, books: Books, attempt: CheckoutAttempt) -> Json:
+        named = {"metadata": {"licenzy_attempt": attempt.id}}
+        recurring = attempt.sold["kind"] == "subscription"
         session = sessions.create(
             books,
             {
                 "mode": "subscription" if recurring else "payment",
-                "line_items": [{"price": product.stripe_price_id, "quantity": 1}],
+                "line_items": [{"price": attempt.sold["stripe_price_id"], "quantity": 1}],
                 "success_url": "https://shop.test/thanks",
-                **({} if recurring else {"customer_creation": "always"}),
+                **named,
+                **({"subscription_data": named} if recurring else {"customer_creation": "always"}),
             },
         )
         checkout.complete(books, session, how=How.PAY, email="buyer@example.com", quantities={})
@@ -110,11 +121,6 @@ class Outage:
                 each["dispute"] = found[0]["status"] if found else None
             return subs, charges
 
-    def forget_events(self) -> None:
-        """As thirty days later: Stripe has no events any more, and everything else."""
-        with self.books(ago=0) as books:
-            books.db.execute("DELETE FROM objects WHERE scope = ? AND kind = 'event'", (books.account.scope,))
-
 
 def _change_plan(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
     item = subscription["items"]["data"][0]["id"]
@@ -130,6 +136,7 @@ def _schedule_cancel(outage: Outage, books: Books, subscription: Json, invoice: 
 
 
 def _refund(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
+    outage.refunded.add(subscription["id"])
     refunds.refund(books, charge_for(books, payment_intent=invoices.intent_of(books, invoice)["id"]))
 
 

@@ -1,0 +1,277 @@
+"""One walk over an account at Stripe: each step looks at one list and feeds what was missed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from sqlmodel import Session, col, select
+
+from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
+from licenzy.connections.models import Connection
+from licenzy.db.unit_of_work import Database
+from licenzy.entitlements.announcing import Change
+from licenzy.entitlements.models import FactSource
+from licenzy.entitlements.queries import purchase_of, was_told
+from licenzy.errors import LicenzyError
+from licenzy.kit.clock import Clock, from_unix
+from licenzy.kit.seal import Seal
+from licenzy.stripe_events.actions import keep_invalid, receive
+from licenzy.stripe_events.apply import Origin, apply_told
+from licenzy.stripe_events.models import EventStatus
+from licenzy.stripe_events.reading import (
+    Found,
+    record_snapshot,
+    session_found,
+    settle_one,
+    subscription_found,
+    unknown_word,
+)
+from licenzy.stripe_events.settling import claim_now, read_done
+from licenzy.stripe_gateway import shapes
+from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
+from licenzy.stripe_gateway.shapes import NotAnEvent, Reading, read_event
+
+OVERLAP = timedelta(minutes=10)
+"""Walked again each time: an event may be listed a little after its `created`."""
+
+REFUNDS_SETTLE = timedelta(days=30)
+"""A refund may fail this long after it was made."""
+
+DISPUTES_LAST = timedelta(days=120)
+"""A dispute may be decided this long after it was opened."""
+
+_ENDED = frozenset({"failed", "canceled", "won", "lost", "warning_closed"})
+"""Statuses of refunds and disputes that came later than they were made; when, their list does not say."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What one walk found and healed."""
+
+    connection_id: str
+    began_at: str
+    events_seen: int = 0
+    events_missed: int = 0
+    subscriptions_seen: int = 0
+    sessions_seen: int = 0
+    refunds_seen: int = 0
+    disputes_seen: int = 0
+    failed: int = 0
+    """Events that could not be applied; the worker goes on trying them."""
+    differences: list[Change] = field(default_factory=list)
+    """Every entitlement that changed, before and after."""
+    problems: list[dict[str, str]] = field(default_factory=list)
+    """Objects whose state at Stripe could not be compared, each with the reason."""
+
+    @property
+    def healed(self) -> int:
+        return self.events_missed + len(self.differences)
+
+
+@dataclass(slots=True)
+class Walk:
+    """A walk under way. Its steps raise Stripe's refusals; what was healed until then stays."""
+
+    database: Database
+    gateway: StripeGateway
+    seal: Seal
+    at: StripeAccess
+    connection: Connection
+    clock: Clock
+    report: Report
+
+    @property
+    def now_at_stripe(self) -> datetime:
+        """The account's own time, ahead of ours when it is a sandbox whose clock was moved."""
+        return self.clock() + self._offset
+
+    def events(self, start: datetime) -> str | None:
+        """Feed the events since `start`, oldest first; the newest one's id."""
+        newest: str | None = None
+        for page in self.gateway.events(self.at, created_from=self._second(start)):
+            for raw in page:
+                self.report.events_seen += 1
+                self._feed(raw)
+                newest = raw["id"]
+        return newest
+
+    def subscriptions(self) -> None:
+        """Compare every known subscription with what Stripe says it is now."""
+        for page, began in self._dated(self.gateway.subscriptions(self.at)):
+            for obj in page:
+                self.report.subscriptions_seen += 1
+                self._compare(subscription_found, obj, began)
+
+    def sessions(self) -> None:
+        """Compare the sessions of attempts that may have ended unnoticed."""
+        with self.database.read() as db:
+            waiting = _unsettled_attempts(db, self.connection)
+        if not waiting:
+            return
+        oldest = min(attempt.created_at for attempt in waiting) - OVERLAP
+        ours = {name for each in waiting for name in (each.id, each.stripe_checkout_session_id)}
+        # An attempt is dated by our own clock, which a moved clock of the account leaves behind.
+        listed = self.gateway.sessions(self.at, created_from=int(oldest.timestamp()))
+        for page, began in self._dated(listed):
+            for obj in page:
+                if obj["id"] in ours or _attempt_named(obj) in ours:
+                    self.report.sessions_seen += 1
+                    self._compare(session_found, obj, began, ours=True)
+
+    def refunds(self, start: datetime) -> None:
+        """Feed what refunds have become, those made before `start` that could still change included."""
+        listed = self.gateway.refunds(self.at, created_from=self._second(start - REFUNDS_SETTLE))
+        for page in listed:
+            for obj in page:
+                self.report.refunds_seen += 1
+                self._tell("refund", shapes.refund, obj)
+
+    def disputes(self, start: datetime) -> None:
+        """Feed what disputes have become, likewise."""
+        listed = self.gateway.disputes(self.at, created_from=self._second(start - DISPUTES_LAST))
+        for page in listed:
+            for obj in page:
+                self.report.disputes_seen += 1
+                self._tell("dispute", shapes.dispute, obj)
+
+    def settle(self) -> None:
+        """Make the settling reads that this walk has asked for, so that its report is whole."""
+        while True:
+            changes = settle_one(
+                self.database, self.gateway, self.seal, clock=self.clock, connection_id=self.connection.id
+            )
+            if changes is None:
+                return
+            self.report.differences += changes
+
+    @property
+    def _offset(self) -> timedelta:
+        return timedelta(seconds=self.connection.clock_offset_seconds)
+
+    @property
+    def _scope(self) -> dict[str, Any]:
+        return {"project_id": self.connection.project_id, "mode": self.connection.mode}
+
+    def _second(self, instant: datetime) -> int:
+        """A Unix second of the account's own time."""
+        return int((instant + self._offset).timestamp())
+
+    def _dated(
+        self, pages: Iterable[list[dict[str, Any]]]
+    ) -> Iterable[tuple[list[dict[str, Any]], datetime]]:
+        """Each page with the instant at which asking for it began: what comes later is not in it."""
+        began = self.clock()
+        for page in pages:
+            yield page, began
+            began = self.clock()
+
+    def _feed(self, raw: Mapping[str, Any]) -> None:
+        # The library reads Stripe's decimal strings as Decimal; as text they are what Stripe sent.
+        body = json.dumps(raw, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+        kept: dict[str, Any] = {"connection": self.connection, "body": body, "now": self.clock()}
+        try:
+            event = read_event(raw)
+        except NotAnEvent:
+            self.database.retrying(lambda db: keep_invalid(db, **kept))
+            self.report.failed += 1
+            return
+        row = self.database.retrying(lambda db: receive(db, event=event, signed=False, **kept))
+        if row.duplicates == 0 and row.tries == 1:
+            self.report.events_missed += 1
+            self.report.differences += row.changes
+        self.report.failed += row.status is EventStatus.FAILED
+
+    def _compare(
+        self,
+        read: Callable[[Mapping[str, Any]], Found | None],
+        obj: Mapping[str, Any],
+        began: datetime,
+        *,
+        ours: bool = False,
+    ) -> None:
+        ours = ours or _attempt_named(obj) is not None
+
+        def heal() -> list[Change]:
+            found = read(obj)
+            if found is None:
+                return []
+            record = partial(self._record, found=found, object_id=str(obj["id"]), began=began, ours=ours)
+            return self.database.retrying(record)
+
+        self._heal(str(obj["id"]), heal)
+
+    def _record(
+        self, db: Session, *, found: Found, object_id: str, began: datetime, ours: bool
+    ) -> list[Change]:
+        known = purchase_of(db, key=found.purchase_key, **self._scope)
+        if not ours and (known is None or known.subject_id is None):
+            return []
+        claim = claim_now(
+            db, connection_id=self.connection.id, object_id=object_id, began=began, **self._scope
+        )
+        changes = record_snapshot(db, claim, found, as_of=began + self._offset, now=self.clock())
+        read_done(db, claim, now=self.clock(), problem=unknown_word(found))
+        return changes
+
+    def _tell(
+        self, kind: str, read: Callable[[Mapping[str, Any]], dict[str, Any]], obj: Mapping[str, Any]
+    ) -> None:
+        def heal() -> list[Change]:
+            data = {**read(obj), "event": "snapshot"}
+            made = data["created"]
+            dated = isinstance(made, int) and data["status"] not in _ENDED
+            origin = Origin(
+                **self._scope,
+                connection_id=self.connection.id,
+                source=FactSource.SNAPSHOT,
+                source_id=f"listed:{obj['id']}:{data['status']}",
+                occurred_at=from_unix(made) if dated else self.now_at_stripe,
+            )
+            reading = Reading(kind, str(obj["id"]), data)
+            tell = partial(_tell_once, origin=origin, reading=reading, now=self.clock())
+            return self.database.retrying(tell)
+
+        self._heal(str(obj["id"]), heal)
+
+    def _heal(self, object_id: str, heal: Callable[[], list[Change]]) -> None:
+        """One object that cannot be read, or projected, does not keep the others from being healed."""
+        try:
+            self.report.differences += heal()
+        except LicenzyError:
+            raise
+        except Exception as problem:
+            self.report.problems.append(
+                {"object": object_id, "problem": f"{type(problem).__name__}: {problem}"[:300]}
+            )
+
+
+def _tell_once(db: Session, *, origin: Origin, reading: Reading, now: datetime) -> list[Change]:
+    """What a listed status changes, unless an earlier walk has told it."""
+    if was_told(db, source_id=origin.source_id, **origin.scope):
+        return []
+    return apply_told(db, origin, reading, now=now).changes
+
+
+def _attempt_named(obj: Mapping[str, Any]) -> str | None:
+    named = (obj.get("metadata") or {}).get("licenzy_attempt")
+    return named if isinstance(named, str) else None
+
+
+def _unsettled_attempts(db: Session, connection: Connection) -> list[CheckoutAttempt]:
+    return list(
+        db.exec(
+            select(CheckoutAttempt).where(
+                CheckoutAttempt.connection_id == connection.id,
+                CheckoutAttempt.project_id == connection.project_id,
+                CheckoutAttempt.mode == connection.mode,
+                col(CheckoutAttempt.status).in_(
+                    [AttemptStatus.CREATED, AttemptStatus.OPEN, AttemptStatus.PROCESSING]
+                ),
+            )
+        )
+    )
