@@ -34,12 +34,12 @@ class StraightLine:
     """
 
     def __init__(self, app: WSGIApplication, desk: Desk, posts: Mapping[str, Callable[..., Reply]]) -> None:
-        self._app, self._desk, self._posts = app, desk, posts
+        self.wsgi_app, self._desk, self._posts = app, desk, posts
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         view = self._posts.get(environ["PATH_INFO"])
         if view is None or environ["REQUEST_METHOD"] != "POST":
-            return self._app(environ, start_response)
+            return self.wsgi_app(environ, start_response)
         return answered(Exchange(self._desk, environ), view).send(start_response)
 
 

@@ -50,7 +50,7 @@ class Doorstep:
     """
 
     def __init__(self, app: Flask, settings: Settings) -> None:
-        self._app, self._inner = app, app.wsgi_app
+        self._app, self.wsgi_app = app, app.wsgi_app
         self._base_host, self._https = settings.base_host, settings.https
         self._headers = security_headers(https=settings.https)
         self._names = frozenset(name for name, _ in self._headers)
@@ -65,7 +65,7 @@ class Doorstep:
 
         problem = self._address_problem(environ)
         if problem is None:
-            return self._inner(environ, start)
+            return self.wsgi_app(environ, start)
         with self._app.request_context(environ):
             return self._app.make_response(self._app.handle_user_exception(problem))(environ, start)
 

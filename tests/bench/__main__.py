@@ -1,167 +1,138 @@
-"""`make bench`: access checks against a constant Flask route, on the same server with the same settings.
+"""`make bench`: the calls that merchants make most against a constant Flask route, in one run.
 
-Both are served by Granian with equal workers and threads. The rounds alternate strictly, half of the
-subjects are allowed, subjects are drawn uniformly, and every answer is held against the known truth. The
-result is printed, and written to docs/performance.md.
+All are served by Granian with equal workers and threads. The rounds alternate strictly; subjects are drawn
+uniformly, half of them are allowed, and every answer is held against the known truth. What was found is
+printed, and written to docs/performance.md.
 """
 
 from __future__ import annotations
 
 import os
-import platform
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from licenzy.factory import make_runtime
-from licenzy.settings import load_settings
-from tests.bench.load import CONNECTIONS, Round, Target, generator, load, verify
-from tests.bench.memory import Memory, memory_of
-from tests.bench.subjects import fill
-from tests.support.ports import answers, free_port_pair, wait_until
+import psycopg
 
-SUBJECTS = int(os.environ.get("BENCH_SUBJECTS", "100000"))
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "7"))
-SECONDS = float(os.environ.get("BENCH_SECONDS", "4"))
-WORKERS = int(os.environ.get("BENCH_WORKERS", "2"))
-THREADS = int(os.environ.get("BENCH_THREADS", "4"))
+from tests.bench.load import Round, Target, load, verify
+from tests.bench.memory import cpu_seconds, memory_of, own_memory_of, parent_of, peak_of, workers_of
+from tests.bench.report import Finding, document
+from tests.bench.served import Served, point_queries, serve_app, serve_product
+from tests.bench.shop import Shop
+from tests.support.databases import durable_postgres
 
-_DOC = Path(__file__).resolve().parents[2] / "docs" / "performance.md"
-_BEGIN, _END = "<!-- measured: begin -->", "<!-- measured: end -->"
+SIZES = [int(size) for size in os.environ.get("BENCH_SIZES", "1000,100000,1000000").split(",")]
+MAIN_SIZE = sorted(SIZES)[len(SIZES) // 2]
+DATABASES = os.environ.get("BENCH_DATABASES", "SQLite,Postgres").split(",")
+CALLS = os.environ.get("BENCH_CALLS", "check,consume,hot,webhook").split(",")
+ROUNDS = int(os.environ.get("BENCH_ROUNDS", "5"))
+SECONDS = float(os.environ.get("BENCH_SECONDS", "2"))
+LEAK_REQUESTS = int(os.environ.get("BENCH_LEAK_REQUESTS", "200000"))
+NOBODY = Shop("lz_test_none", "con_none", "price_none", 1000)
+
+_TITLES = {
+    "check": "`access/check`, {size:,} subjects",
+    "consume": "`usage/consume`, spread over 5,000 subjects",
+    "hot": "`usage/consume`, all from one subject",
+    "webhook": "webhook receipt (a renewed subscription)",
+}
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """Everything that one run of the bench found out."""
+@dataclass(slots=True)
+class Case:
+    """One row of the table: what is called, where, and every round of it."""
 
-    constant: list[Round]
-    check: list[Round]
-    idle: Memory
-    loaded: Memory
+    title: str
+    database: str
+    target: Target
+    roots: list[int]
+    """Whose processor time the calls take: the server's and, where there is one, the database's."""
+    rounds: list[Round] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
-    @property
-    def ratio(self) -> float:
-        return median(r.per_second for r in self.check) / median(r.per_second for r in self.constant)
+    def run(self) -> None:
+        before = sum(cpu_seconds(root) for root in self.roots)
+        done = load(self.target, seconds=SECONDS)
+        spent = sum(cpu_seconds(root) for root in self.roots) - before
+        assert done.wrong == 0, f"{self.title}: {done.wrong} answers were wrong, such as: {done.example}"
+        assert done.right > 20, f"{self.title}: hardly anything was answered"
+        self.rounds.append(done)
+        self.cpu.append(1e6 * spent / done.right)
+
+    def finding(self) -> Finding:
+        return Finding(self.title, self.database, self.rounds, median(self.cpu))
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="licenzy-bench-") as folder:
-        measured = measure(Path(folder))
-    table = report(measured)
-    print(table)
-    text = _DOC.read_text(encoding="utf-8")
-    before, _, rest = text.partition(_BEGIN)
-    _, _, after = rest.partition(_END)
-    _DOC.write_text(f"{before}{_BEGIN}\n{table}\n{_END}{after}", encoding="utf-8")
+    with tempfile.TemporaryDirectory(prefix="licenzy-bench-") as folder, ExitStack() as running:
+        yardstick = _yardsticks(running, Path(folder))
+        cases, main_server, statements = list(yardstick), None, {}
+        for database in DATABASES:
+            servers = list(_servers(running, Path(folder), database))
+            cases += [case for server, roots in servers for case in _cases(server, database, roots)]
+            at_main = next(server for server, _ in servers if server.shop.subjects == MAIN_SIZE)
+            statements[database] = point_queries(at_main)
+            main_server = main_server or at_main
+        assert main_server is not None
+        for case in cases:
+            if case.target.call == "check":
+                verify(case.target, calls=500)
+        for number in range(ROUNDS + 1):
+            for case in cases:
+                case.run()
+                if number == 0:  # The first round warms up.
+                    case.rounds.clear()
+                    case.cpu.clear()
+        memory, workers = memory_of(main_server.pid), peak_of(workers_of(main_server.pid))
+        growth = _growth(main_server)
+    document([case.finding() for case in cases], statements, memory, workers, growth)
 
 
-def measure(folder: Path) -> Measured:
-    """Serve both, alternate between them, and look at the memory of everything `make run` starts."""
-    environ = _environ(folder / "product")
-    runtime = make_runtime(load_settings(environ))
-    key = fill(runtime, subjects=SUBJECTS)
-    runtime.database.engine.dispose()
-    product = Target(int(environ["LICENZY_PORT"]), key, SUBJECTS, "parity")
-    yardstick_environ = _environ(folder / "constant")
-    yardstick = Target(int(yardstick_environ["LICENZY_PORT"]), key, SUBJECTS, "constant")
-    with (
-        _running(["-m", "licenzy", "serve"], environ) as served,
-        _running(["-m", "tests.bench.constant"], yardstick_environ),
-    ):
-        verify(product, calls=2000)
-        for target in (yardstick, product):
-            load(target, seconds=2)
-        idle = memory_of(served.pid)
-        pairs = [(_round(yardstick), _round(product)) for _ in range(ROUNDS)]
-        loaded = memory_of(served.pid)
-    return Measured([pair[0] for pair in pairs], [pair[1] for pair in pairs], idle, loaded)
+def _yardsticks(running: ExitStack, folder: Path) -> Iterator[Case]:
+    for name, title in (("constant", "a constant Flask route"), ("bare", "a bare WSGI application")):
+        server = running.enter_context(serve_app(name, folder / name, NOBODY))
+        yield Case(title, "", Target(server.port, NOBODY, "constant"), [server.pid])
 
 
-def report(measured: Measured) -> str:
-    """The findings as Markdown."""
-    right = sum(r.right for r in measured.check)
-    yes = sum(r.yes for r in measured.check)
-    loaded = measured.loaded
-    return "\n".join(
-        [
-            f"Measured {datetime.now(UTC):%Y-%m-%d} at commit {_commit()}, on {_machine()}: "
-            f"Python {platform.python_version()}, Flask {version('flask')}, Granian {version('granian')} "
-            f"with {WORKERS} workers of {THREADS} threads, SQLite with {SUBJECTS:,} subjects; load by "
-            f"{generator()} with {CONNECTIONS} connections on the same machine, {ROUNDS} rounds of "
-            f"{SECONDS:g} s each, alternating.",
-            "",
-            "| route | requests/s (median) | lowest and highest round | p50 ms | p99 ms |",
-            "|---|---|---|---|---|",
-            _line("a constant Flask route", measured.constant),
-            _line("`POST /v1/access/check`", measured.check),
-            "",
-            f"Ratio: **{measured.ratio:.2f}**. All {right:,} answers of the check were right "
-            f"({yes / right:.1%} of them yes).",
-            "",
-            f"Memory of everything that `make run` starts ({loaded.processes} processes): "
-            f"{loaded.pss:.0f} MiB after the load with shared pages counted once; "
-            f"**{loaded.peak:.0f} MiB** when each process's own peak is added up.",
-        ]
-    )
+def _servers(running: ExitStack, folder: Path, database: str) -> Iterator[tuple[Served, list[int]]]:
+    postgres = running.enter_context(durable_postgres(folder / "pg")) if database == "Postgres" else None
+    for size in SIZES:
+        url = postgres.url(postgres.empty()) if postgres else None
+        # What `make run` starts is measured whole once, worker and sandbox included.
+        everything = size == MAIN_SIZE and postgres is None
+        server = running.enter_context(
+            serve_product(folder / f"{database}-{size}", url, subjects=size, everything=everything)
+        )
+        yield server, [server.pid, *([_postmaster(url)] if url else [])]
 
 
-def _line(name: str, rounds: list[Round]) -> str:
-    rates = [r.per_second for r in rounds]
-    p50, p99 = median(r.p50_ms for r in rounds), median(r.p99_ms for r in rounds)
-    return (
-        f"| {name} | {median(rates):,.0f} | {min(rates):,.0f} – {max(rates):,.0f} | {p50:.1f} | {p99:.1f} |"
-    )
+def _cases(server: Served, database: str, roots: list[int]) -> Iterator[Case]:
+    size = server.shop.subjects
+    for call in CALLS:
+        if call == "check" or size == MAIN_SIZE:
+            target = Target(server.port, server.shop, call)
+            yield Case(_TITLES[call].format(size=size), database, target, roots)
+    if size == MAIN_SIZE:
+        plain = server.beside("plain_route")
+        target = Target(plain.port, server.shop)
+        yield Case("`access/check` as a plain Flask route", database, target, [plain.pid, *roots[1:]])
 
 
-def _round(target: Target) -> Round:
-    done = load(target, seconds=SECONDS)
-    assert done.wrong == 0, f"{done.wrong} answers were wrong or missing, such as: {done.example}"
-    assert done.right > 100, "hardly anything was answered"
-    return done
+def _postmaster(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        return parent_of(connection.info.backend_pid)
 
 
-def _environ(instance: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
-    return {
-        **kept,
-        "LICENZY_INSTANCE": str(instance),
-        "LICENZY_PORT": str(free_port_pair()),
-        "LICENZY_WORKERS": str(WORKERS),
-        "LICENZY_THREADS": str(THREADS),
-        # One key stands for many merchants here; the limiter runs, it only never says no.
-        "LICENZY_RATE_LIMIT": "1000000",
-    }
-
-
-@contextmanager
-def _running(arguments: list[str], environ: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, *arguments], env=environ, stdout=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: answers(int(environ["LICENZY_PORT"])), seconds=30, what="the server listens")
-        yield process
-    finally:
-        process.terminate()
-        process.wait(12)
-
-
-def _commit() -> str:
-    asked = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip() or "(none)"
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{os.cpu_count()} cores of {model or platform.machine()}"
+def _growth(server: Served) -> float:
+    """By how many MiB the workers grow in 100,000 requests, after they are warm."""
+    workers, target = workers_of(server.pid), Target(server.port, server.shop)
+    before, answered = own_memory_of(workers), 0
+    while answered < LEAK_REQUESTS:
+        answered += load(target, seconds=SECONDS).right
+    return (own_memory_of(workers) - before) / answered * 100_000
 
 
 if __name__ == "__main__":

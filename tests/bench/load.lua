@@ -1,9 +1,12 @@
--- Draws subjects uniformly and holds every answer against the known truth.
--- Environment: BENCH_KEY, BENCH_SUBJECTS, BENCH_TRUTH ("parity" or "constant").
+-- One kind of call, over and over; every answer is held against the known truth.
+-- Environment: BENCH_CALL (check, constant, consume, hot, webhook), BENCH_KEY, BENCH_COUNT (how many subjects
+-- are drawn from), BENCH_RUN (a word that no other run has), BENCH_PATH and BENCH_EVENTS (for webhooks).
 
+local call = os.getenv("BENCH_CALL")
 local key = os.getenv("BENCH_KEY")
-local subjects = tonumber(os.getenv("BENCH_SUBJECTS"))
-local constant = os.getenv("BENCH_TRUTH") == "constant"
+local count = tonumber(os.getenv("BENCH_COUNT"))
+local run = os.getenv("BENCH_RUN")
+local path = os.getenv("BENCH_PATH")
 local threads = {}
 
 function setup(thread)
@@ -13,24 +16,63 @@ end
 
 function init()
   math.randomseed(os.time() + 7919 * number)
-  right, wrong, yes = 0, 0, 0
+  right, wrong, yes, sent = 0, 0, 0, 0
   example = ""
   wrk.method = "POST"
   wrk.headers["Content-Type"] = "application/json"
   wrk.headers["Authorization"] = "Bearer " .. key
+  if call == "webhook" then
+    events = {}
+    local line_number = 0
+    for line in io.lines(os.getenv("BENCH_EVENTS")) do
+      if line_number % 2 == number then table.insert(events, line) end
+      line_number = line_number + 1
+    end
+  end
 end
 
-function request()
-  local n = math.random(0, subjects - 1)
-  return wrk.format(nil, "/v1/access/check", nil, '{"subject_ref": "user_' .. n .. '"}')
+local function drawn() return math.random(0, count - 1) end
+
+local function consume(ref)
+  sent = sent + 1
+  return wrk.format(nil, path, { ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. key,
+    ["Idempotency-Key"] = run .. "-" .. number .. "-" .. sent }, '{"subject_ref": "' .. ref .. '", "units": 1}')
 end
+
+local requests = {
+  check = function() return wrk.format(nil, path, nil, '{"subject_ref": "user_' .. drawn() .. '"}') end,
+  consume = function() return consume("pack_" .. drawn()) end,
+  hot = function() return consume("pack_hot") end,
+  webhook = function()
+    sent = sent + 1
+    local signature, body = string.match(events[sent], "^([^\t]+)\t(.*)$")
+    return wrk.format(nil, path, { ["Content-Type"] = "application/json", ["Stripe-Signature"] = signature }, body)
+  end,
+}
+requests.constant = requests.check
+
+-- Each tells whether the answer is right, and whether it says yes.
+local judges = {
+  check = function(status, body)
+    local n, allowed = string.match(body, '^{"subject_ref":"user_(%d+)","allowed":(%a+)}$')
+    local truth = n and tonumber(n) % 2 == 0
+    return status == 200 and n and allowed == tostring(truth), truth
+  end,
+  constant = function(status, body) return status == 200 and body == '{"subject_ref":"user_0","allowed":true}', true end,
+  consume = function(status, body)
+    return status == 200 and string.match(body, '^{"ok":true,"consumed":1,"usage_remaining":%d+}$'), true
+  end,
+  webhook = function(status) return status == 200, true end,
+}
+judges.hot = judges.consume
+
+function request() return requests[call]() end
 
 function response(status, _headers, body)
-  local n, allowed = string.match(body, '^{"subject_ref":"user_(%d+)","allowed":(%a+)}$')
-  local truth = n and (constant or (tonumber(n) % 2 == 0)) and "true" or "false"
-  if status == 200 and n and allowed == truth then
+  local good, says_yes = judges[call](status, body)
+  if good then
     right = right + 1
-    if allowed == "true" then yes = yes + 1 end
+    if says_yes then yes = yes + 1 end
   else
     wrong = wrong + 1
     example = status .. " " .. string.sub(body, 1, 150)

@@ -7,29 +7,43 @@ import json
 import os
 import random
 import re
+import secrets
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
+from tests.bench.apps import ANSWER
+from tests.bench.shop import PACKS, Shop, write_events
+
 CONNECTIONS = 16
+CHECK, CONSUME = "/v1/access/check", "/v1/usage/consume"
+MOST_EVENTS_A_SECOND = 3000
 _SCRIPT = Path(__file__).with_name("load.lua")
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where to send checks, with which key, and what is true there."""
+    """Where to send which call.
+
+    `call` is `check`, `constant` (the same against an application that always says yes), `consume` (one unit
+    of a usage pack drawn from many), `hot` (always of the same one) or `webhook`.
+    """
 
     port: int
-    key: str
-    subjects: int
-    truth: str
-    """`parity`: even subjects are allowed. `constant`: every answer says yes."""
+    shop: Shop
+    call: str = "check"
 
-    def expected(self, number: int) -> bool:
-        return self.truth == "constant" or number % 2 == 0
+    @property
+    def path(self) -> str:
+        if self.call == "webhook":
+            return f"/v1/webhooks/stripe/{self.shop.connection_id}"
+        return CONSUME if self.call in {"consume", "hot"} else CHECK
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +70,12 @@ def generator() -> str:
 
 def load(target: Target, *, seconds: float) -> Round:
     """Ask as fast as the server answers for so many seconds; every answer is compared."""
-    return _with_wrk(target, seconds) if shutil.which("wrk") else _with_python(target, seconds)
+    with tempfile.TemporaryDirectory(prefix="licenzy-load-") as folder:
+        events = Path(folder) / "events"
+        if target.call == "webhook":
+            write_events(target.shop, events, count=int(MOST_EVENTS_A_SECOND * seconds))
+        ask = _with_wrk if shutil.which("wrk") else _with_python
+        return ask(target, seconds, events)
 
 
 def verify(target: Target, *, calls: int) -> None:
@@ -64,19 +83,23 @@ def verify(target: Target, *, calls: int) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=10)
     draw = random.Random(20_261_123)
     for _ in range(calls):
-        number = draw.randrange(target.subjects)
-        told = _ask(connection, target, number)
-        truth = {"subject_ref": f"user_{number}", "allowed": target.expected(number)}
-        assert told == truth, f"{told} instead of {truth}"
+        number = draw.randrange(target.shop.subjects)
+        body = json.dumps({"subject_ref": f"user_{number}"}).encode()
+        status, answer = _post(connection, target.path, body, {"Authorization": f"Bearer {target.shop.key}"})
+        truth = {"subject_ref": f"user_{number}", "allowed": number % 2 == 0}
+        assert (status, json.loads(answer)) == (200, truth), f"{answer!r} instead of {truth}"
     connection.close()
 
 
-def _with_wrk(target: Target, seconds: float) -> Round:
+def _with_wrk(target: Target, seconds: float, events: Path) -> Round:
     environ = {
         **os.environ,
-        "BENCH_KEY": target.key,
-        "BENCH_SUBJECTS": str(target.subjects),
-        "BENCH_TRUTH": target.truth,
+        "BENCH_CALL": target.call,
+        "BENCH_KEY": target.shop.key,
+        "BENCH_COUNT": str(PACKS if target.call == "consume" else target.shop.subjects),
+        "BENCH_RUN": secrets.token_hex(6),
+        "BENCH_PATH": target.path,
+        "BENCH_EVENTS": str(events),
     }
     command = ["wrk", "-t2", f"-c{CONNECTIONS}", f"-d{seconds:g}s", "--latency", "-s", str(_SCRIPT)]
     done = subprocess.run(
@@ -89,26 +112,37 @@ def _with_wrk(target: Target, seconds: float) -> Round:
     assert told is not None, done.stdout + done.stderr
     example = re.search(r"BENCH-EXAMPLE (.*)", done.stdout)
     right, wrong, yes, failed = (int(told.group(n)) for n in range(1, 5))
-    rate, p50, p99 = (float(told.group(n)) for n in range(5, 8))
-    return Round(right, wrong + failed, yes, rate, p50, p99, example.group(1) if example else "")
+    taken, p50, p99 = (float(told.group(n)) for n in range(5, 8))
+    return Round(right, wrong + failed, yes, taken, p50, p99, example.group(1) if example else "")
 
 
-def _with_python(target: Target, seconds: float) -> Round:
+Request = tuple[bytes, dict[str, str]]
+
+
+@dataclass(slots=True)
+class _Tally:
+    taken: list[float] = field(default_factory=list)
+    yes: list[bool] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+
+def _with_python(target: Target, seconds: float, events: Path) -> Round:
     until = time.monotonic() + seconds
-    taken: list[float] = []
-    wrong: list[str] = []
-    yes: list[bool] = []
+    tally, requests = _Tally(), _requests(target, events)
+    guard = threading.Lock()
 
     def ask_on() -> None:
         connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=10)
         while (began := time.monotonic()) < until:
-            number = random.randrange(target.subjects)
-            told = _ask(connection, target, number)
-            taken.append(time.monotonic() - began)
-            if told.get("allowed") is target.expected(number):
-                yes.append(bool(told["allowed"]))
+            with guard:
+                body, headers = next(requests)
+            status, answer = _post(connection, target.path, body, headers)
+            tally.taken.append(time.monotonic() - began)
+            says = _JUDGES[target.call](body, answer) if status == 200 else None
+            if says is None:
+                tally.wrong.append(f"{status} {answer[:150]!r}")
             else:
-                wrong.append(str(told))
+                tally.yes.append(says)
         connection.close()
 
     threads = [threading.Thread(target=ask_on) for _ in range(8)]
@@ -116,21 +150,61 @@ def _with_python(target: Target, seconds: float) -> Round:
         thread.start()
     for thread in threads:
         thread.join()
-    taken.sort()
+    taken = sorted(tally.taken)
     return Round(
-        right=len(yes),
-        wrong=len(wrong),
-        yes=sum(yes),
+        right=len(tally.yes),
+        wrong=len(tally.wrong),
+        yes=sum(tally.yes),
         seconds=seconds,
         p50_ms=1000 * taken[len(taken) // 2],
         p99_ms=1000 * taken[len(taken) * 99 // 100],
-        example=wrong[0] if wrong else "",
+        example=tally.wrong[0] if tally.wrong else "",
     )
 
 
-def _ask(connection: http.client.HTTPConnection, target: Target, number: int) -> dict[str, object]:
-    headers = {"Authorization": f"Bearer {target.key}", "Content-Type": "application/json"}
-    body = json.dumps({"subject_ref": f"user_{number}"})
-    connection.request("POST", "/v1/access/check", body, headers)
-    answer: dict[str, object] = json.loads(connection.getresponse().read())
-    return answer
+def _requests(target: Target, events: Path) -> Iterator[Request]:
+    """Bodies and headers of the calls, without end (webhooks: as many as were signed)."""
+    if target.call == "webhook":
+        with events.open(encoding="utf-8") as lines:
+            for line in lines:
+                signature, _, body = line.rstrip("\n").partition("\t")
+                yield body.encode(), {"Stripe-Signature": signature}
+        return
+    headers, run = {"Authorization": f"Bearer {target.shop.key}"}, secrets.token_hex(6)
+    for number in count():
+        if target.call in {"check", "constant"}:
+            yield b'{"subject_ref": "user_%d"}' % random.randrange(target.shop.subjects), headers
+        else:
+            ref = "hot" if target.call == "hot" else str(random.randrange(PACKS))
+            body = f'{{"subject_ref": "pack_{ref}", "units": 1}}'.encode()
+            yield body, {**headers, "Idempotency-Key": f"{run}-{number}"}
+
+
+def _truth(body: bytes, answer: bytes) -> bool | None:
+    told = json.loads(answer)
+    allowed = int(told["subject_ref"].removeprefix("user_")) % 2 == 0
+    right = told == {**json.loads(body), "allowed": allowed}
+    return allowed if right else None
+
+
+def _consumed(_body: bytes, answer: bytes) -> bool | None:
+    told = json.loads(answer)
+    return True if told.get("ok") is True and told.get("consumed") == 1 else None
+
+
+_JUDGES: dict[str, Callable[[bytes, bytes], bool | None]] = {
+    "check": _truth,
+    "constant": lambda _body, answer: True if answer == ANSWER else None,
+    "consume": _consumed,
+    "hot": _consumed,
+    "webhook": lambda _body, _answer: True,
+}
+"""Whether an answer says yes; none when it is not the right one."""
+
+
+def _post(
+    connection: http.client.HTTPConnection, path: str, body: bytes, headers: dict[str, str]
+) -> tuple[int, bytes]:
+    connection.request("POST", path, body, {"Content-Type": "application/json", **headers})
+    answer = connection.getresponse()
+    return answer.status, answer.read()

@@ -1,7 +1,8 @@
-"""How much memory a process and everything it started take."""
+"""How much memory and time a process and everything it started take."""
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,40 @@ def memory_of(root: int) -> Memory:
     """What `root` and its descendants take now, and took at most."""
     tree = [root, *_descendants(root)]
     pss = sum(_kib(pid, "smaps_rollup", "Pss") for pid in tree)
-    peak = sum(_kib(pid, "status", "VmHWM") for pid in tree)
-    return Memory(len(tree), pss / 1024, peak / 1024)
+    return Memory(len(tree), pss / 1024, peak_of(tree))
+
+
+def workers_of(root: int) -> list[int]:
+    """The processes that answer requests: what the web server among `root` and its descendants has forked."""
+    tree = [root, *_descendants(root)]
+    web = next(pid for pid in tree if "\0web" in _read(Path(f"/proc/{pid}/cmdline")))
+    return _descendants(web)
+
+
+def peak_of(pids: list[int]) -> float:
+    """Each one's highest mark added up, in MiB."""
+    return sum(_kib(pid, "status", "VmHWM") for pid in pids) / 1024
+
+
+def own_memory_of(pids: list[int]) -> float:
+    """What they share with nothing, not even with a file, in MiB: where a leak would show."""
+    return sum(_kib(pid, "status", "RssAnon") for pid in pids) / 1024
+
+
+def cpu_seconds(root: int) -> float:
+    """The processor time that `root` and its descendants have taken so far."""
+    ticks = 0
+    for pid in [root, *_descendants(root)]:
+        after_name = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+        ticks += sum(int(ticked) for ticked in after_name[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def parent_of(pid: int) -> int:
+    """The process that started this one."""
+    found = re.search(r"^PPid:\s+(\d+)", _read(Path(f"/proc/{pid}/status")), re.M)
+    assert found is not None, f"process {pid} has ended"
+    return int(found.group(1))
 
 
 def _descendants(root: int) -> list[int]:

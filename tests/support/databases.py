@@ -113,6 +113,19 @@ def postgres_server(shared: Path) -> Iterator[PostgresServer]:
                     _stop_own_server(shared)
 
 
+@contextmanager
+def durable_postgres(folder: Path) -> Iterator[PostgresServer]:
+    """A server of our own with Postgres's own settings, which waits for the disk: for measurements."""
+    folder.mkdir()
+    folder.chmod(0o755)
+    folder.parent.chmod(0o755)  # Postgres refuses to run as root and then runs as another user.
+    server = _server(folder / "data")
+    try:
+        yield PostgresServer(str(server.get_uri()))
+    finally:
+        server.stop()
+
+
 def _own_server(shared: Path) -> str:
     """Start the Postgres that pip installed, in a short path: a socket's path may have 107 bytes."""
     note = shared / "postgres.folder"
