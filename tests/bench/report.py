@@ -69,8 +69,9 @@ def _report(
             "",
             f"Memory of everything that `make run` starts ({memory.processes} processes): "
             f"{memory.pss:.0f} MiB after the load with shared pages counted once; "
-            f"**{memory.peak:.0f} MiB** when each process's own peak is added up, of which the {WORKERS} workers take {workers:.0f} MiB. Growth: "
-            f"{max(growth, 0):.1f} MiB in 100,000 requests.",
+            f"**{memory.peak:.0f} MiB** when each process's own peak is added up, of which "
+            f"the {WORKERS} workers take {workers:.0f} MiB. Growth: {max(growth, 0):.1f} MiB in "
+            "100,000 requests.",
         ]
     )
 
