@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements import reversals
 from licenzy.entitlements.models import FactSource, State
-from licenzy.entitlements.operators import canceled, lifted_at
+from licenzy.entitlements.operators import adoption, canceled, lifted_at
 from licenzy.entitlements.projected import SETTLED, FactLike, Projected
 
 
 def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
     """The entitlement of a paid session; none before its payment has settled."""
+    adopted = adoption(facts)
     paid = [
         fact
         for fact in facts
         if fact.kind == "session"
         and fact.data["mode"] == "payment"
         and fact.data["payment_status"] in SETTLED
-        and fact.data.get("sold")
+        and (fact.data.get("sold") or adopted is not None)
     ]
     if not paid:
         return []
     # An event tells when the payment came; a snapshot, read later, only that it did.
     first = min(paid, key=lambda f: (f.source is not FactSource.EVENT, f.occurred_at, f.source_id))
-    sold = first.data["sold"]
+    terms = first.data if first.data.get("sold") or adopted is None else adopted.data
+    sold, quantity = terms["sold"], terms["quantity"]
     purchase = Projected(
         item_key="",
         product_code=sold["product_code"],
         kind=Kind(sold["kind"]),
         features=list(sold["features"]),
-        quantity=first.data["quantity"],
+        quantity=quantity,
         state=State.ACTIVE,
         starts_at=first.occurred_at,
         granted_at=first.occurred_at,
@@ -41,25 +44,22 @@ def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
         ends_as="expired",
         stripe_checkout_session_id=first.object_id,
     )
-    return [_taken_back(each, first, facts) for each in _with_term(purchase, first)]
+    return [_taken_back(_with_term(purchase, sold), first, facts)]
 
 
-def _with_term(purchase: Projected, first: FactLike) -> list[Projected]:
-    sold, quantity = first.data["sold"], first.data["quantity"]
+def _with_term(purchase: Projected, sold: Mapping[str, Any]) -> Projected:
     if purchase.kind is Kind.TIME_PASS:
-        seconds = sold["duration_seconds"] * quantity
-        until = first.occurred_at + timedelta(seconds=seconds)
-        return [replace(purchase, duration_seconds=seconds, valid_until=until, ends_at=until)]
+        seconds = sold["duration_seconds"] * purchase.quantity
+        until = purchase.starts_at + timedelta(seconds=seconds)
+        return replace(purchase, duration_seconds=seconds, valid_until=until, ends_at=until)
     keeps = sold.get("duration_seconds")
-    until_or_never = first.occurred_at + timedelta(seconds=keeps) if keeps else None
-    return [
-        replace(
-            purchase,
-            granted_units=sold["units"] * quantity,
-            valid_until=until_or_never,
-            ends_at=until_or_never,
-        )
-    ]
+    until_or_never = purchase.starts_at + timedelta(seconds=keeps) if keeps else None
+    return replace(
+        purchase,
+        granted_units=sold["units"] * purchase.quantity,
+        valid_until=until_or_never,
+        ends_at=until_or_never,
+    )
 
 
 def _taken_back(entitlement: Projected, first: FactLike, facts: Sequence[FactLike]) -> Projected:

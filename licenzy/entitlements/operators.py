@@ -43,6 +43,11 @@ def lifted_at(facts: Sequence[FactLike], item_key: str) -> datetime | None:
     return max(lifted, default=None)
 
 
+def adoption(facts: Sequence[FactLike]) -> FactLike | None:
+    """The act by which an untracked checkout was adopted: it tells what was sold, which its events do not."""
+    return next((fact for fact in facts if fact.kind == "operator" and fact.data["action"] == "adopt"), None)
+
+
 def _grant(fact: FactLike) -> Projected:
     data: dict[str, Any] = fact.data
     until = from_micros(data["until"]) if data["until"] is not None else None

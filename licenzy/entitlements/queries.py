@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 from licenzy.alignment.modes import Mode
 from licenzy.entitlements.decision import Decision, decide
 from licenzy.entitlements.models import Entitlement, Fact, Purchase
+from licenzy.subjects.models import Subject
 
 
 def entitlements_of(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> list[Entitlement]:
@@ -26,6 +27,22 @@ def entitlement_by_id(db: Session, *, project_id: str, mode: Mode, entitlement_i
             Entitlement.id == entitlement_id,
         )
     ).first()
+
+
+def holders_of(
+    db: Session, *, project_id: str, mode: Mode, entitlement_ids: Sequence[str]
+) -> dict[str, Subject]:
+    """Whose these entitlements are, by entitlement."""
+    found = db.exec(
+        select(Entitlement.id, Subject)
+        .join(Subject, col(Subject.id) == Entitlement.subject_id)
+        .where(
+            Entitlement.project_id == project_id,
+            Entitlement.mode == mode,
+            col(Entitlement.id).in_(entitlement_ids),
+        )
+    )
+    return dict(found.all())
 
 
 def held_by(

@@ -20,6 +20,7 @@ from licenzy.portal import (  # noqa: F401  # Pages hang themselves on the bluep
     project_settings,
     projects,
     setup,
+    untracked,
 )
 from licenzy.portal.blueprint import ModeInPath, portal
 from licenzy.portal.csrf import check_form_origin

@@ -146,6 +146,7 @@ def subject_id_in(word: str) -> str | None:
 
 
 def _cards(db: Session, side: Side, holder: Holder) -> list[Card]:
+    """What gives access first, and the newest first among the like."""
     keys = list({entitlement.purchase_key for entitlement, _standing, _left in holder.held})
     facts = facts_behind(db, **side.scope, purchase_keys=keys)
     cards: list[Card] = []
@@ -153,7 +154,7 @@ def _cards(db: Session, side: Side, holder: Holder) -> list[Card]:
         lines = history(facts[entitlement.purchase_key], entitlement.item_key)
         earlier = max(0, len(lines) - _MOST_LINES)
         cards.append(Card(entitlement, worth, left, lines[:_MOST_LINES], earlier))
-    return cards
+    return sorted(cards, key=lambda card: not card.standing.available)
 
 
 def _lay_out_forms(side: Side, subject: Subject, cards: list[Card], refused: Refused | None) -> None:

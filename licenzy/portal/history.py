@@ -35,7 +35,7 @@ class Line:
 def history(facts: Iterable[FactLike], item_key: str = "") -> list[Line]:
     """The facts of one purchase that concern the item, the latest first; what repeats stands once."""
     ordered = sorted(
-        (fact for fact in facts if fact.kind != "operator" or fact.data.get("item_key", "") == item_key),
+        (fact for fact in facts if _concerns(fact, item_key)),
         key=lambda fact: (fact.occurred_at, fact.source is FactSource.SNAPSHOT, fact.source_id),
     )
     currency = next((fact.data["currency"] for fact in ordered if fact.data.get("currency")), None)
@@ -52,6 +52,12 @@ def history(facts: Iterable[FactLike], item_key: str = "") -> list[Line]:
         if told is not None:
             _add(lines, _line(fact, told))
     return lines[::-1]
+
+
+def _concerns(fact: FactLike, item_key: str) -> bool:
+    """Acts are about one item each; only an adoption is about the whole purchase."""
+    of_all = fact.kind != "operator" or fact.data["action"] == "adopt"
+    return of_all or bool(fact.data.get("item_key", "") == item_key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from licenzy.entitlements.queries import facts_of
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.settling import request_read
+from licenzy.stripe_events.untracked import keep_untracked
 from licenzy.stripe_gateway.shapes import Event, Reading, read_object
 from licenzy.subjects.actions import link_customer
 
@@ -75,6 +76,8 @@ def apply_told(db: Session, origin: Origin, reading: Reading, *, now: datetime) 
         return _wait(db, origin, reading, now)
     purchase, changes = apply_reading(db, origin, reading, key, now=now)
     if purchase.subject_id is None:
+        if reading.kind == "session" and not _keep_untracked(db, origin, reading, key, now):
+            return Applied(EventStatus.IGNORED, _NOT_OURS)
         return Applied(EventStatus.IGNORED, _UNTRACKED.get(reading.kind, _UNTRACKED["payment"]))
     if key.startswith("sub_") and reading.kind in {"subscription", "invoice", "session"}:
         request_read(db, object_id=key, connection_id=origin.connection_id, now=now, **origin.scope)
@@ -144,6 +147,20 @@ def _because(origin: Origin, readings: Sequence[Reading], news: set[tuple[str, s
     return Because(Source.STRIPE, reason, stripe_event_id=origin.source_id, news=news)
 
 
+def _keep_untracked(db: Session, origin: Origin, reading: Reading, key: str, now: datetime) -> bool:
+    return keep_untracked(
+        db,
+        connection_id=origin.connection_id,
+        reading=reading,
+        purchase_key=key,
+        event_id=origin.source_id,
+        completed_at=origin.occurred_at,
+        now=now,
+        **origin.scope,
+    )
+
+
+_NOT_OURS = "This session was opened for another project, or was never completed."
 _UNTRACKED = {
     "session": "Untracked checkout: this session was not opened through Licenzy.",
     "subscription": "This subscription was not sold through Licenzy.",
@@ -303,11 +320,11 @@ def _settle(
         now=now,
         **origin.scope,
     )
-    if reading.kind == "session" and reading.data["status"] == "complete":
+    if reading.kind == "subscription" or reading.data["status"] == "complete":
         link_customer(
             db,
             subject_id=attempt.subject_id,
             stripe_customer_id=reading.data["customer"],
-            email=reading.data["email"],
+            email=reading.data.get("email"),
             **origin.scope,
         )

@@ -90,3 +90,37 @@ class StripeEvent(Table, table=True):
     """How often Stripe sent it again."""
     received_at: datetime = Field(sa_type=Instant)
     applied_at: datetime | None = Field(default=None, sa_type=Instant)
+
+
+class UntrackedCheckout(Table, table=True):
+    """A completed Checkout Session that Licenzy did not open: kept until an operator says whose it is."""
+
+    __tablename__ = "untracked_checkouts"
+    __table_args__ = (
+        UniqueConstraint("connection_id", "session_id"),
+        Index("ix_untracked_checkouts_project_id_mode_id", "project_id", "mode", "id"),
+    )
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    connection_id: str = Field(foreign_key="connections.id")
+    session_id: str
+    purchase_key: str
+    """Its subscription where it made one, else the session itself."""
+    recurring: bool
+    payment_status: str
+    amount_total: int | None = Field(default=None, sa_type=BigInteger)
+    currency: str | None = None
+    customer: str | None = None
+    email: str | None = None
+    reference: str | None = None
+    """What the merchant's own code sent as `client_reference_id`: often whose it is."""
+    event_id: str
+    """The event that first told of it."""
+    completed_at: datetime = Field(sa_type=Instant)
+    kept_at: datetime = Field(sa_type=Instant)
+    adopted_at: datetime | None = Field(default=None, sa_type=Instant)
+    adopted_by: str | None = None
+    subject_id: str | None = Field(default=None, foreign_key="subjects.id")
+    """Whom it was adopted onto."""

@@ -46,13 +46,21 @@ def events_page(
     project_id: str,
     mode: Mode,
     status: EventStatus | None = None,
+    parked: bool = False,
     object_id: str | None = None,
     place: Place = NEWEST,
 ) -> Page[StripeEvent]:
-    """The events of one side, the last to arrive first; of one status or about one object when asked."""
+    """The events of one side, the last to arrive first.
+
+    When asked only those of one status, those parked, or those about one object.
+    """
     statement = select(StripeEvent).where(StripeEvent.project_id == project_id, StripeEvent.mode == mode)
     if status is not None:
         statement = statement.where(StripeEvent.status == status)
+    if parked:
+        statement = statement.where(
+            StripeEvent.status == EventStatus.FAILED, col(StripeEvent.parked_at).is_not(None)
+        )
     if object_id is not None:
         statement = statement.where(StripeEvent.object_id == object_id)
     return read_page(db, statement, col(StripeEvent.sequence), place)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from sqlalchemy import tuple_
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, update
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
@@ -19,31 +20,90 @@ from licenzy.errors import NotFound
 from licenzy.kit.clock import Clock
 from licenzy.stripe_events.actions import apply_stored
 from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.workspace.audit import Actor, record
 
-_REPLAYABLE = frozenset({EventStatus.RECEIVED, EventStatus.FAILED, EventStatus.APPLIED, EventStatus.IGNORED})
+REPLAYABLE = frozenset({EventStatus.RECEIVED, EventStatus.FAILED, EventStatus.APPLIED, EventStatus.IGNORED})
+_DONE = frozenset({EventStatus.APPLIED, EventStatus.IGNORED})
 _AT_A_TIME = 200
 
 
-def replay_event(database: Database, *, connection_id: str, event_id: str, clock: Clock) -> StripeEvent:
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of an event that was applied again, and what that changed."""
+
+    status: EventStatus
+    note: str | None
+    changes: list[Change]
+
+
+def replay_event(
+    database: Database, *, connection_id: str, event_id: str, clock: Clock, actor: Actor | None = None
+) -> Replayed:
     """Apply a kept event again, a parked one included. Raises NotFound for an unknown or unusable one.
 
-    Its fact is known already, so an applied event changes nothing unless the code has.
+    Its fact is known already, so an applied event changes nothing unless the code has, or what it
+    needed was mended. What it changed before stays with it.
     """
 
-    def apply_again(db: Session) -> StripeEvent:
+    def apply_again(db: Session) -> Replayed:
         row = db.exec(
             select(StripeEvent)
             .where(StripeEvent.connection_id == connection_id, StripeEvent.event_id == event_id)
             .with_for_update()
         ).first()
-        if row is None or row.status not in _REPLAYABLE:
+        if row is None or row.status not in REPLAYABLE:
             raise NotFound("There is no such event to replay.", hint="Compare the id on the Events page.")
+        changed_before = list(row.changes)
         row.parked_at = None
         apply_stored(db, row, now=clock())
+        replayed = Replayed(row.status, row.note, list(row.changes) if row.status in _DONE else [])
+        row.changes = [*changed_before, *replayed.changes]
         db.flush()
-        return row
+        if actor is not None:
+            after = {"status": row.status.value, "changes": len(replayed.changes)}
+            _audit(db, row.project_id, row.mode, actor, "event.replay", event_id, after, clock())
+        return replayed
 
     return database.retrying(apply_again)
+
+
+def release_parked(db: Session, *, project_id: str, mode: Mode, actor: Actor, now: datetime) -> int:
+    """Have every parked event of one side tried again by the worker, as if it were new; how many."""
+    released = db.exec(
+        update(StripeEvent)
+        .where(
+            col(StripeEvent.project_id) == project_id,
+            col(StripeEvent.mode) == mode,
+            col(StripeEvent.status) == EventStatus.FAILED,
+            col(StripeEvent.parked_at).is_not(None),
+        )
+        .values(parked_at=None, next_try_at=now, tries=0)
+    ).rowcount
+    if released:
+        _audit(db, project_id, mode, actor, "event.replay_parked", "parked events", {"events": released}, now)
+    return released
+
+
+def _audit(
+    db: Session,
+    project_id: str,
+    mode: Mode,
+    actor: Actor,
+    action: str,
+    about: str,
+    after: dict[str, Any],
+    now: datetime,
+) -> None:
+    record(
+        db,
+        actor=actor,
+        action=action,
+        about=about,
+        after=after,
+        now=now,
+        project_id=project_id,
+        mode=mode,
+    )
 
 
 def replay_purchases(

@@ -172,6 +172,14 @@ class StripeGateway:
         )
         return session.url
 
+    def checkout_session(self, access: StripeAccess, session_id: str) -> dict[str, Any]:
+        """One Checkout Session with its line items, as Stripe has it. Raises StripeObjectMissing."""
+        found = self._call(
+            access,
+            lambda client: client.v1.checkout.sessions.retrieve(session_id, {"expand": ["line_items"]}),
+        )
+        return dict(found.to_dict())
+
     def subscription(self, access: StripeAccess, subscription_id: str) -> dict[str, Any]:
         """One subscription with its latest invoice, as Stripe has it. Raises StripeObjectMissing."""
         found = self._call(

@@ -131,6 +131,8 @@ def session(obj: Mapping[str, Any]) -> dict[str, Any]:
         "email": _address(details.get("email")) or _address(obj.get("customer_email")),
         "amount_total": _whole(obj, "amount_total"),
         "currency": obj.get("currency"),
+        "reference": _reference(obj.get("client_reference_id")),
+        "project": metadata.get("licenzy_project"),
         "attempt": metadata.get("licenzy_attempt"),
     }
 
@@ -292,6 +294,11 @@ def _id(value: Any) -> str | None:
 def _address(value: Any) -> str | None:
     """An e-mail address that any database keeps; what is none is left out, not worth losing a purchase."""
     return value if isinstance(value, str) and value.isprintable() and len(value) <= 320 else None
+
+
+def _reference(value: Any) -> str | None:
+    """What the merchant's own code calls the buyer, where any database keeps it."""
+    return value if isinstance(value, str) and value.isprintable() and 1 <= len(value) <= 200 else None
 
 
 def _amount(obj: Mapping[str, Any], name: str) -> int:

@@ -1,22 +1,26 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
+from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Connection
 from licenzy.db.paging import PAGE_SIZE
 from licenzy.runtime import Runtime
-from licenzy.stripe_events.models import EventStatus
-from licenzy.workspace.models import Role
+from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.worker.loop import work_once
+from licenzy.workspace.models import AuditEntry, Role
 from tests.portal.happenings import make_event, told
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_connection, make_subject, make_user
 from tests.support.clock import START
-from tests.support.purchases import make_entitlement
-from tests.support.visits import visiting
+from tests.support.purchases import event, make_entitlement
+from tests.support.visits import csrf_token, visiting
 
 CHANGE = {
     "entitlement": "ent_1",
@@ -138,6 +142,127 @@ def test_a_failed_event_says_what_comes_next(
     overview = pages.get().text
     assert "2 events could not be applied yet" in overview
     assert "events?status=failed" in overview
+
+
+def test_parked_events_can_be_asked_for(pages: SidePages, runtime: Runtime, connection: Connection) -> None:
+    with runtime.database.write() as db:
+        make_event(db, connection=connection, status=EventStatus.FAILED)
+        make_event(db, connection=connection, event_id="evt_2", status=EventStatus.FAILED, parked_at=START)
+        make_event(db, connection=connection, event_id="evt_3", parked_at=START)
+    page = pages.get("/events", query_string={"status": "parked"}).text
+    assert [each for each in "123" if f"/events/evt_{each}" in page] == ["2"]
+    assert "Replay all parked events" in page
+
+
+def test_how_often_it_was_sent_is_listed(pages: SidePages, runtime: Runtime, connection: Connection) -> None:
+    with runtime.database.write() as db:
+        make_event(db, connection=connection, duplicates=1)
+        make_event(db, connection=connection, event_id="evt_2", duplicates=3)
+    page = pages.get("/events").text
+    assert "sent again once" in page
+    assert "sent again 3 times" in page
+
+
+def expired_session(runtime: Runtime, connection: Connection, event_id: str, **columns: Any) -> None:
+    """An event that can really be applied: a session that nobody paid."""
+    body = event(
+        "checkout.session.expired",
+        {
+            "id": f"cs_{event_id}",
+            "object": "checkout.session",
+            "mode": "payment",
+            "status": "expired",
+            "payment_status": "unpaid",
+        },
+        event_id=event_id,
+    )
+    with runtime.database.write() as db:
+        make_event(db, connection=connection, event_id=event_id, payload=json.dumps(body), **columns)
+
+
+def test_an_event_is_replayed_whatever_became_of_it(
+    pages: SidePages, runtime: Runtime, connection: Connection
+) -> None:
+    for status in ("failed", "applied", "ignored", "received"):
+        expired_session(runtime, connection, f"evt_{status}", status=EventStatus(status), changes=[CHANGE])
+        answer = pages.send(f"/events/evt_{status}", f"/evt_{status}/replay", {})
+        assert answer.status_code == 303
+        page = pages.get(f"/events/evt_{status}").text
+        assert "Replayed: nothing differs" in page
+        assert "refunded" in page, "what it changed the first time stays"
+    with runtime.database.read() as db:
+        assert set(db.exec(select(StripeEvent.status))) == {EventStatus.IGNORED}
+        audited = db.exec(select(AuditEntry.action).where(AuditEntry.action == "event.replay")).all()
+    assert len(audited) == 4
+
+
+def test_a_replay_that_fails_says_so(pages: SidePages, runtime: Runtime, connection: Connection) -> None:
+    with runtime.database.write() as db:
+        make_event(db, connection=connection, status=EventStatus.FAILED, parked_at=START, tries=8)
+    assert pages.send("/events/evt_1", "/evt_1/replay", {}).status_code == 303
+    page = pages.get("/events/evt_1").text
+    assert "Applying it failed again" in page
+    assert "no longer tried by itself" in page
+
+
+@pytest.mark.parametrize("status", [EventStatus.WRONG_MODE, EventStatus.INVALID])
+def test_what_can_never_be_applied_is_not_replayed(
+    pages: SidePages, runtime: Runtime, connection: Connection, status: EventStatus
+) -> None:
+    with runtime.database.write() as db:
+        make_event(db, connection=connection, status=status)
+    assert "/replay" not in pages.get("/events/evt_1").text
+    token = csrf_token(pages.client, "/account")
+    answer = pages.client.post(f"{pages.base}/events/evt_1/replay", data={"csrf_token": token})
+    assert answer.status_code == 404
+
+
+def test_all_parked_events_are_tried_again_by_the_worker(
+    app: Flask, cast: Cast, pages: SidePages, runtime: Runtime, connection: Connection
+) -> None:
+    failed = {"status": EventStatus.FAILED, "parked_at": START, "tries": 8}
+    for name in ("evt_1", "evt_2"):
+        expired_session(runtime, connection, name, **failed)
+    with runtime.database.write() as db:
+        theirs = make_connection(db, project_id=cast.stranger.project_id, seal=runtime.seal)
+        make_event(db, connection=theirs, event_id="evt_theirs", **failed)
+    assert pages.send("/events?status=parked", "/events/parked/replay", {}).status_code == 303
+    assert "2 events are tried again now" in pages.get("/events").text
+    work_once(runtime)
+    with runtime.database.read() as db:
+        rows = {row.event_id: row.parked_at for row in db.exec(select(StripeEvent))}
+        done = db.exec(select(StripeEvent.event_id).where(StripeEvent.status == EventStatus.IGNORED)).all()
+    assert rows["evt_theirs"] == START
+    assert sorted(done) == ["evt_1", "evt_2"]
+    token = csrf_token(pages.client, "/account")
+    answer = pages.client.post(f"{pages.base}/events/parked/replay", data={"csrf_token": token})
+    assert answer.status_code == 303
+    assert "No event is parked" in pages.get("/events").text
+
+
+def test_who_may_replay(
+    app: Flask, cast: Cast, runtime: Runtime, connection: Connection, pages: SidePages
+) -> None:
+    with runtime.database.write() as db:
+        make_user(db, email="support@example.com", workspace_id=cast.owner.workspace_id, role=Role.SUPPORT)
+    expired_session(runtime, connection, "evt_1", status=EventStatus.FAILED, parked_at=START)
+    viewer = side_pages(app, cast, email=cast.colleague.email)
+    for path in ("/events/evt_1", "/events?status=parked"):
+        assert "/replay" not in viewer.get(path).text
+
+    def post(email: str, base: str, path: str) -> int:
+        client = visiting(app, email)
+        return client.post(base + path, data={"csrf_token": csrf_token(client, "/account")}).status_code
+
+    stranger = f"/projects/{cast.stranger.project_id}/test"
+    for path in ("/events/evt_1/replay", "/events/parked/replay"):
+        assert post(cast.colleague.email, pages.base, path) == 403
+        assert post(cast.stranger.email, pages.base, path) == 404
+    assert post(cast.stranger.email, stranger, "/events/evt_1/replay") == 404
+    assert post(cast.owner.email, pages.base.replace("/test", "/live"), "/events/evt_1/replay") == 404
+    with runtime.database.read() as db:
+        assert db.exec(select(StripeEvent.parked_at)).one() == START
+    assert post("support@example.com", pages.base, "/events/evt_1/replay") == 303
 
 
 def test_payloads_are_for_support_and_above(

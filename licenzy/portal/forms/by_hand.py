@@ -124,13 +124,27 @@ class ExtendForm(ByHandForm):
         return int(self.amount.data) * DURATION_UNITS[self.amount_unit.data]
 
 
-class GrantForm(ByHandForm):
+class OntoForm(ByHandForm):
+    """An act that names its customer, known or new."""
+
     subject_ref = StringField(
         "Customer",
         validators=[InputRequired("Name the customer.")],
         description="Your own id of the user, as your backend sends it. Who is not known yet becomes known.",
         render_kw={"maxlength": 200, "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"},
     )
+
+    def validate_subject_ref(self, field: StringField) -> None:
+        problem = ref_problem(field.data or "")
+        if problem is not None:
+            raise ValidationError(f"The ref {problem}.")
+
+
+class AdoptForm(OntoForm):
+    pass
+
+
+class GrantForm(OntoForm):
     product_code = SelectField("Product", validators=[InputRequired("Pick a product.")])
     units = IntegerField(
         "Units",
@@ -171,8 +185,3 @@ class GrantForm(ByHandForm):
             return int(self.amount.data) * DURATION_UNITS[self.amount_unit.data]
         product = self.product
         return product.duration_seconds if product is not None and product.kind is Kind.TIME_PASS else None
-
-    def validate_subject_ref(self, field: StringField) -> None:
-        problem = ref_problem(field.data or "")
-        if problem is not None:
-            raise ValidationError(f"The ref {problem}.")

@@ -1,0 +1,240 @@
+"""Adopting an untracked checkout: an operator says whose it is, and what was bought counts for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.queries import product_by_price
+from licenzy.catalog.rules import as_sold
+from licenzy.connections.actions import access
+from licenzy.connections.queries import connection_of
+from licenzy.db.unit_of_work import Database
+from licenzy.deliveries.models import Source
+from licenzy.entitlements.actions import lock_purchase, project_purchase, record_fact
+from licenzy.entitlements.announcing import Because, Change
+from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.models import FactSource
+from licenzy.entitlements.queries import facts_of
+from licenzy.errors import InvalidRequest, NotFound, StripeNotConnected
+from licenzy.kit.seal import Seal
+from licenzy.stripe_events.models import UntrackedCheckout
+from licenzy.stripe_events.reading import Found, record_snapshot, session_found, subscription_found
+from licenzy.stripe_events.settling import claim_now, read_done
+from licenzy.stripe_events.untracked import untracked_by_id
+from licenzy.stripe_gateway.client import StripeGateway
+from licenzy.subjects.actions import ensure_subject, link_customer
+from licenzy.subjects.models import Subject
+from licenzy.subjects.queries import subject_by_id
+from licenzy.workspace.audit import record
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What Stripe says was bought: one product, and the objects that tell its state."""
+
+    product: Product
+    quantity: int
+    session: Mapping[str, Any]
+    subscription: Mapping[str, Any] | None = None
+
+
+def adopt(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    hand: Hand,
+    *,
+    untracked_id: str,
+    subject_ref: str,
+) -> list[Change]:
+    """Let what an untracked checkout bought count for a subject, known or new; what that changed.
+
+    Its line items are read from Stripe before anything is written. What was kept of the same purchase
+    before counts from then on, and so does what Stripe tells later. Adopting onto the same subject
+    again changes nothing. Raises NotFound, InvalidRequest with the cause, and Stripe's refusals.
+    """
+    with database.read() as db:
+        kept = _kept(db, hand, untracked_id)
+        adopted_by_them = _is_theirs(db, hand, kept.subject_id, subject_ref)
+    if adopted_by_them:
+        return []
+    bought = what_was_bought(database, gateway, seal, **hand.scope, untracked_id=untracked_id)
+    numbers = database.retrying(lambda db: _claims(db, hand, kept, bought))
+    return database.retrying(lambda db: _adopt(db, hand, untracked_id, subject_ref, bought, numbers))
+
+
+def what_was_bought(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    *,
+    project_id: str,
+    mode: Mode,
+    untracked_id: str,
+) -> Bought:
+    """Read from Stripe what an untracked checkout sold, and which product that is.
+
+    Raises InvalidRequest, with cause and fix, when it cannot be adopted, and Stripe's refusals.
+    """
+    scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
+    with database.read() as db:
+        kept = untracked_by_id(db, **scope, untracked_id=untracked_id)
+        connection = connection_of(db, **scope)
+    if kept is None:
+        raise NotFound("There is no such untracked checkout.")
+    if connection is None or connection.id != kept.connection_id:
+        raise StripeNotConnected("The Stripe account that this checkout was paid to is not connected.")
+    at = access(gateway, seal, connection)
+    session = gateway.checkout_session(at, kept.session_id)
+    price_id, quantity = _only_line(session)
+    with database.read() as db:
+        product = product_by_price(db, **scope, price_id=price_id)
+    _refuse_unfit(product, price_id, recurring=kept.recurring)
+    assert product is not None
+    subscription = gateway.subscription(at, kept.purchase_key) if kept.recurring else None
+    return Bought(product, quantity, session, subscription)
+
+
+def _only_line(session: Mapping[str, Any]) -> tuple[str, int]:
+    lines = (session.get("line_items") or {}).get("data") or []
+    if len(lines) != 1:
+        raise InvalidRequest(
+            f"{len(lines) or 'No'} different things were bought in this checkout, and one can be adopted.",
+            hint="Grant the products by hand instead.",
+        )
+    price = lines[0].get("price") or {}
+    if not isinstance(price.get("id"), str):
+        raise InvalidRequest(
+            "Stripe names no price for what was bought.", hint="Grant the product by hand instead."
+        )
+    return price["id"], lines[0].get("quantity") or 1
+
+
+def _refuse_unfit(product: Product | None, price_id: str, *, recurring: bool) -> None:
+    if product is None:
+        raise InvalidRequest(
+            f"No product is mapped to {price_id}, which was bought.",
+            hint="Map that price to a product on the Products page, then adopt the checkout.",
+        )
+    if (product.kind is Kind.SUBSCRIPTION) is not recurring:
+        raise InvalidRequest(
+            f"{product.product_code} is a {product.kind.value.replace('_', ' ')}, which this "
+            f"{'subscription' if recurring else 'payment'} cannot grant.",
+            hint="Map the price to a product of the kind that fits, then adopt the checkout.",
+        )
+
+
+def _found(bought: Bought) -> list[Found]:
+    found = [session_found(bought.session)]
+    if bought.subscription is not None:
+        found.append(subscription_found(bought.subscription))
+    return [each for each in found if each is not None]
+
+
+def _claims(db: Session, hand: Hand, kept: UntrackedCheckout, bought: Bought) -> dict[str, Any]:
+    """Numbers for what was read, by the object's id; in a transaction of their own, as readings do it."""
+    ids = [kept.session_id, *([kept.purchase_key] if bought.subscription is not None else [])]
+    return {
+        each: claim_now(db, **hand.scope, connection_id=kept.connection_id, object_id=each) for each in ids
+    }
+
+
+def _adopt(
+    db: Session,
+    hand: Hand,
+    untracked_id: str,
+    subject_ref: str,
+    bought: Bought,
+    numbers: dict[str, Any],
+) -> list[Change]:
+    kept = _kept(db, hand, untracked_id)
+    purchase = lock_purchase(db, **hand.scope, key=kept.purchase_key, now=hand.now)
+    if _is_theirs(db, hand, purchase.subject_id, subject_ref):
+        return []
+    subject = ensure_subject(db, **hand.scope, subject_ref=subject_ref, now=hand.now)
+    purchase.subject_id = subject.id
+    _record_act(db, hand, kept, bought)
+    facts = facts_of(db, **hand.scope, purchase_key=purchase.key)
+    because = Because(
+        Source.PORTAL,
+        "checkout_adopted",
+        actor_user_id=hand.actor.user_id,
+        news={(fact.source_id, fact.kind) for fact in facts},
+    )
+    changes = project_purchase(db, purchase, now=hand.now, because=because)
+    for found in _found(bought):
+        claim = numbers[found.readings[0].object_id]
+        changes += record_snapshot(db, claim, found, as_of=hand.there, now=hand.now)
+        read_done(db, claim, now=hand.now)
+    _note(db, hand, kept, subject, bought, changes)
+    return changes
+
+
+def _kept(db: Session, hand: Hand, untracked_id: str) -> UntrackedCheckout:
+    kept = untracked_by_id(db, **hand.scope, untracked_id=untracked_id)
+    if kept is None:
+        raise NotFound("There is no such untracked checkout.")
+    return kept
+
+
+def _is_theirs(db: Session, hand: Hand, subject_id: str | None, subject_ref: str) -> bool:
+    """Whether it was adopted by this subject already. Raises InvalidRequest when another one has it."""
+    if subject_id is None:
+        return False
+    owner = subject_by_id(db, **hand.scope, subject_id=subject_id)
+    assert owner is not None
+    if owner.subject_ref != subject_ref:
+        raise InvalidRequest(fields={"subject_ref": f"it belongs to {owner.subject_ref} already"})
+    return True
+
+
+def _record_act(db: Session, hand: Hand, kept: UntrackedCheckout, bought: Bought) -> None:
+    record_fact(
+        db,
+        source=FactSource.OPERATOR,
+        source_id=f"adopt:{kept.session_id}",
+        kind="operator",
+        object_id=kept.session_id,
+        purchase_key=kept.purchase_key,
+        occurred_at=hand.there,
+        data={
+            "action": "adopt",
+            "session": kept.session_id,
+            "sold": as_sold(bought.product),
+            "quantity": bought.quantity,
+            "actor": hand.actor.user_id,
+            "note": hand.note,
+        },
+        now=hand.now,
+        **hand.scope,
+    )
+
+
+def _note(
+    db: Session, hand: Hand, kept: UntrackedCheckout, subject: Subject, bought: Bought, changes: list[Change]
+) -> None:
+    kept.adopted_at, kept.adopted_by, kept.subject_id = hand.now, hand.actor.user_id, subject.id
+    link_customer(
+        db,
+        **hand.scope,
+        subject_id=subject.id,
+        # Whom the subject is at Stripe already is not overwritten: a subscription may hang on it.
+        stripe_customer_id=kept.customer if subject.stripe_customer_id is None else None,
+        email=kept.email if subject.email is None else None,
+    )
+    record(
+        db,
+        actor=hand.actor,
+        action="checkout.adopt",
+        about=kept.session_id,
+        before=None,
+        after={"subject": subject.id, "product_code": bought.product.product_code, "changes": len(changes)},
+        now=hand.now,
+        **hand.scope,
+    )

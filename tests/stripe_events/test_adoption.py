@@ -1,0 +1,332 @@
+"""Untracked checkouts: kept when Stripe tells of them, adopted onto a subject, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from sqlmodel import select
+
+from licenzy.catalog.models import Kind, Product
+from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.models import Entitlement, Fact, State
+from licenzy.errors import InvalidRequest, NotFound, StripeUnavailable
+from licenzy.reconciliation.actions import reconcile
+from licenzy.stripe_events.adoption import adopt
+from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
+from licenzy.stripe_events.reading import settle_next
+from licenzy.stripe_events.replay import replay_event, replay_purchases
+from licenzy.subjects.models import Subject
+from licenzy.workspace.audit import Actor
+from licenzy.workspace.models import AuditEntry
+from tests.checkout.conftest import Shop
+from tests.support.clock import StandingClock
+
+Sell = Callable[..., Product]
+
+
+@pytest.fixture(autouse=True)
+def real_time(clock: StandingClock) -> None:
+    """The sandbox lives in real time."""
+    clock.now = datetime.now(UTC)
+
+
+def buy_past_licenzy(shop: Shop, *products: Product, action: str = "pay", **session: Any) -> str:
+    """Open a session by Stripe's own API, as code that never heard of Licenzy does, and pay."""
+    recurring = products[0].kind is Kind.SUBSCRIPTION
+    quantity = session.pop("quantity", 1)
+    made = shop.stripe.v1.checkout.sessions.create(
+        {
+            "mode": "subscription" if recurring else "payment",
+            "success_url": "https://example.com/done",
+            "line_items": [{"price": each.stripe_price_id, "quantity": quantity} for each in products],
+            **session,
+        }
+    )
+    assert made.url is not None
+    paid = httpx.post(made.url, data={"action": action, "email": "buyer@example.com"})
+    assert paid.status_code == 303, paid.text
+    return str(made.id)
+
+
+def told(shop: Shop, clock: StandingClock) -> None:
+    """Let Stripe's events arrive."""
+    clock.now = datetime.now(UTC)
+    parts = shop.runtime
+    reconcile(parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock, full=False)
+
+
+def settle(shop: Shop, clock: StandingClock) -> None:
+    """Let the reads be made that events have asked for."""
+    clock.advance(seconds=5)
+    parts = shop.runtime
+    while settle_next(parts.database, parts.gateway, parts.seal, clock=clock):
+        pass
+
+
+def kept(shop: Shop) -> list[UntrackedCheckout]:
+    with shop.runtime.database.read() as db:
+        return list(db.exec(select(UntrackedCheckout).order_by(UntrackedCheckout.id)))
+
+
+def held(shop: Shop) -> list[Entitlement]:
+    with shop.runtime.database.read() as db:
+        return list(db.exec(select(Entitlement)))
+
+
+def hand(shop: Shop, clock: StandingClock) -> Hand:
+    return Hand(shop.project_id, shop.connection.mode, Actor("usr_1", None), "found in the books", clock())
+
+
+def take(shop: Shop, clock: StandingClock, subject_ref: str = "user_7", which: int = 0) -> list[Any]:
+    parts = shop.runtime
+    return adopt(
+        parts.database,
+        parts.gateway,
+        parts.seal,
+        hand(shop, clock),
+        untracked_id=kept(shop)[which].id,
+        subject_ref=subject_ref,
+    )
+
+
+def test_a_payment_past_licenzy_is_kept_and_counts_once_adopted(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    session_id = buy_past_licenzy(
+        shop,
+        sell("PACK", Kind.USAGE_PACK),
+        quantity=2,
+        client_reference_id="user_7",
+        customer_creation="always",
+    )
+    told(shop, clock)
+    (row,) = kept(shop)
+    assert (row.session_id, row.recurring, row.payment_status) == (session_id, False, "paid")
+    assert (row.reference, row.email, row.amount_total) == ("user_7", "buyer@example.com", 2400)
+    assert held(shop) == []
+    (change,) = take(shop, clock)
+    assert (change["before"], change["after"]["granted_units"]) == (None, 2000)
+    (entitlement,) = held(shop)
+    assert (entitlement.state, entitlement.paid_at) == (State.ACTIVE, row.completed_at)
+    (row,) = kept(shop)
+    assert (row.adopted_by, row.subject_id) == ("usr_1", entitlement.subject_id)
+    with shop.runtime.database.read() as db:
+        subject = db.exec(select(Subject)).one()
+        audited = db.exec(select(AuditEntry).where(AuditEntry.action == "checkout.adopt")).one()
+    assert (subject.subject_ref, subject.stripe_customer_id) == ("user_7", row.customer)
+    assert subject.email == "buyer@example.com"
+    assert (audited.about, audited.actor_user_id) == (session_id, "usr_1")
+
+
+def test_what_comes_later_follows_the_purchase(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
+    told(shop, clock)
+    take(shop, clock)
+    intent = shop.stripe.v1.payment_intents.list({"limit": 1}).data[0].id
+    shop._control("POST", "actions", {"action": "refund", "payment_intent": intent})
+    told(shop, clock)
+    (entitlement,) = held(shop)
+    assert (entitlement.state, entitlement.reason) == (State.CANCELED, "refunded")
+
+
+def test_what_came_before_counts_too(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
+    intent = shop.stripe.v1.payment_intents.list({"limit": 1}).data[0].id
+    shop._control("POST", "actions", {"action": "refund", "payment_intent": intent})
+    told(shop, clock)
+    take(shop, clock)
+    (entitlement,) = held(shop)
+    assert (entitlement.state, entitlement.reason) == (State.CANCELED, "refunded")
+
+
+def test_a_subscription_past_licenzy(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    buy_past_licenzy(shop, sell("PRO", Kind.SUBSCRIPTION))
+    told(shop, clock)
+    (row,) = kept(shop)
+    assert row.recurring
+    assert row.purchase_key.startswith("sub_")
+    take(shop, clock)
+    (entitlement,) = held(shop)
+    assert (entitlement.state, entitlement.stripe_subscription_id) == (State.ACTIVE, row.purchase_key)
+    shop._control("POST", "actions", {"action": "cancel", "subscription": row.purchase_key})
+    told(shop, clock)
+    settle(shop, clock)  # What happened in the second of the reading is settled by the next one.
+    assert held(shop)[0].state is State.CANCELED
+    with shop.runtime.database.read() as db:
+        last = db.exec(select(StripeEvent).where(StripeEvent.type == "customer.subscription.deleted")).one()
+    assert last.status is EventStatus.APPLIED
+
+
+def test_a_price_is_mapped_first(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    product = sell("PRO", Kind.SUBSCRIPTION)
+    with shop.runtime.database.write() as db:
+        db.delete(product)
+    buy_past_licenzy(shop, product)
+    told(shop, clock)
+    with pytest.raises(InvalidRequest, match=f"No product is mapped to {product.stripe_price_id}") as refused:
+        take(shop, clock)
+    assert "Products page" in (refused.value.hint or "")
+    assert (held(shop), kept(shop)[0].adopted_at) == ([], None)
+    sell("PRO", Kind.SUBSCRIPTION, stripe_price_id=product.stripe_price_id)
+    take(shop, clock)
+    assert held(shop)[0].state is State.ACTIVE
+
+
+def test_a_product_of_a_kind_that_cannot_be(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    bought = sell("PACK", Kind.USAGE_PACK)
+    buy_past_licenzy(shop, bought)
+    told(shop, clock)
+    with shop.runtime.database.write() as db:
+        bought.kind = Kind.SUBSCRIPTION
+        db.add(bought)
+    with pytest.raises(InvalidRequest, match="PACK is a subscription, which this payment cannot grant"):
+        take(shop, clock)
+
+
+def test_several_things_are_refused(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    buy_past_licenzy(shop, sell("A", Kind.USAGE_PACK), sell("B", Kind.USAGE_PACK))
+    told(shop, clock)
+    with pytest.raises(InvalidRequest, match="2 different things were bought") as refused:
+        take(shop, clock)
+    assert "by hand" in (refused.value.hint or "")
+    assert held(shop) == []
+
+
+def test_adopting_again_changes_nothing_and_nobody_else_gets_it(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
+    told(shop, clock)
+    assert len(take(shop, clock)) == 1
+    before = [row.model_dump() for row in held(shop)]
+    assert take(shop, clock) == []
+    with pytest.raises(InvalidRequest) as refused:
+        take(shop, clock, "user_8")
+    assert refused.value.fields == {"subject_ref": "it belongs to user_7 already"}
+    assert [row.model_dump() for row in held(shop)] == before
+    with shop.runtime.database.read() as db:
+        assert len(db.exec(select(Fact).where(Fact.kind == "operator")).all()) == 1
+        assert [subject.subject_ref for subject in db.exec(select(Subject))] == ["user_7"]
+
+
+def test_of_several_operators_at_once_one_adopts(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK), quantity=3)
+    told(shop, clock)
+
+    def one(number: int) -> str:
+        while True:
+            try:
+                return "adopted" if take(shop, clock, f"user_{number % 2}") else "again"
+            except InvalidRequest:
+                return "refused"
+            except StripeUnavailable:  # A process waits for so many answers of Stripe's at a time only.
+                time.sleep(0.05)
+
+    with ThreadPoolExecutor(6) as pool:
+        outcomes = sorted(pool.map(one, range(6)))
+    assert outcomes == ["adopted", "again", "again", "refused", "refused", "refused"]
+    (entitlement,) = held(shop)
+    assert entitlement.granted_units == 3000
+    with shop.runtime.database.read() as db:
+        assert len(db.exec(select(Fact).where(Fact.kind == "operator")).all()) == 1
+        assert len(db.exec(select(Subject)).all()) == 1
+
+
+def test_money_that_comes_later_grants_later(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    session_id = buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK), action="pay_later")
+    told(shop, clock)
+    assert kept(shop)[0].payment_status == "unpaid"
+    take(shop, clock)
+    assert held(shop) == []
+    shop._control("POST", "actions", {"action": "settle_session", "session": session_id})
+    told(shop, clock)
+    assert held(shop)[0].granted_units == 1000
+
+
+def test_an_unpaid_one_is_brought_up_to_date(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    session_id = buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK), action="pay_later")
+    told(shop, clock)
+    shop._control("POST", "actions", {"action": "settle_session", "session": session_id})
+    told(shop, clock)
+    assert [row.payment_status for row in kept(shop)] == ["paid"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "count"),
+    [({}, 1), ({"licenzy_project": "prj_of_another"}, 0), ({"licenzy_attempt": "x"}, 1)],
+)
+def test_what_another_project_sold_is_not_ours_to_adopt(
+    shop: Shop, sell: Sell, clock: StandingClock, metadata: dict[str, str], count: int
+) -> None:
+    buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK), metadata=metadata)
+    told(shop, clock)
+    assert len(kept(shop)) == count
+
+
+def test_what_licenzy_sold_is_no_untracked_checkout(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    sell("PACK", Kind.USAGE_PACK)
+    opened = shop.checkout("k", product_code="PACK").get_json()
+    httpx.post(opened["checkout_url"], data={"action": "pay", "email": "buyer@example.com"})
+    told(shop, clock)
+    assert len(held(shop)) == 1
+    assert kept(shop) == []
+
+
+def test_nothing_is_written_when_stripe_cannot_be_asked(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
+    told(shop, clock)
+    shop.misbehave(http_500=50, match="GET /v1/checkout/*")
+    with pytest.raises(StripeUnavailable):
+        take(shop, clock)
+    with shop.runtime.database.read() as db:
+        assert db.exec(select(Subject)).all() == []
+    shop.behave()
+    assert len(take(shop, clock)) == 1
+
+
+def test_a_customer_that_is_known_stays(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    pack = sell("PACK", Kind.USAGE_PACK)
+    for _ in range(2):
+        buy_past_licenzy(shop, pack, customer_creation="always")
+    told(shop, clock)
+    for which in range(2):
+        take(shop, clock, which=which)
+    with shop.runtime.database.read() as db:
+        assert db.exec(select(Subject.stripe_customer_id)).one() == kept(shop)[0].customer
+
+
+def test_a_replay_gives_the_same(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
+    buy_past_licenzy(shop, sell("PRO", Kind.SUBSCRIPTION))
+    told(shop, clock)
+    for which in range(2):
+        take(shop, clock, which=which)
+    before = sorted(str(row.model_dump()) for row in held(shop))
+    assert len(before) == 2
+    database = shop.runtime.database
+    assert [changes for _key, changes in replay_purchases(database, clock=clock)] == [[], []]
+    with database.read() as db:
+        events = db.exec(select(StripeEvent.event_id)).all()
+    for event_id in events:
+        replay_event(database, connection_id=shop.connection.id, event_id=event_id, clock=clock)
+    assert sorted(str(row.model_dump()) for row in held(shop)) == before
+    assert len(kept(shop)) == 2
+
+
+def test_what_is_not_there_is_not_found(shop: Shop, clock: StandingClock) -> None:
+    parts = shop.runtime
+    with pytest.raises(NotFound):
+        adopt(
+            parts.database,
+            parts.gateway,
+            parts.seal,
+            hand(shop, clock),
+            untracked_id="unt_x",
+            subject_ref="u",
+        )
