@@ -17,6 +17,7 @@ from licenzy.settings import Settings
 from licenzy.stripe_events.models import EventStatus
 from tests.portal.happenings import make_event, told
 from tests.portal.set_up_side import side_pages
+from tests.portal.test_untracked import make_untracked
 from tests.support.cast import PASSWORD, Cast, make_connection, make_key, make_product, make_subject
 from tests.support.purchases import make_attempt, make_entitlement
 from tests.support.servers import served
@@ -26,10 +27,23 @@ pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sql
 AXE = (Path(__file__).parents[1] / "support" / "vendor" / "axe-core" / "axe.min.js").read_text(
     encoding="utf-8"
 )
+UNFOLD = """document.querySelectorAll("main details").forEach(each =>
+    { each.removeAttribute("name"); each.open = true; })"""
 LOOK = """axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.map(each =>
     `${each.id} (${each.impact}): ${each.nodes.map(node => node.target.join(" ")).join(", ")}`))"""
 STEPS = ("connect", "webhook", "products", "api-key", "purchase", "go-live")
-EMPTY = ("", "/connection", "/products", "/products/new", "/api-keys", "/customers", "/events", "/settings")
+EMPTY = (
+    "",
+    "/connection",
+    "/products",
+    "/products/new",
+    "/api-keys",
+    "/customers",
+    "/events",
+    "/settings",
+    "/untracked",
+    "/grants/new",
+)
 PUBLIC = ("/sign-in", "/checkout/done", "/checkout/canceled", "/nothing-here")
 
 
@@ -44,6 +58,8 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
     """The pages of a side on which something has happened."""
     with runtime.database.write() as db:
         connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+    untracked = make_untracked(runtime, connection)
+    with runtime.database.write() as db:
         product = make_product(db, project_id=cast.project_id)
         make_product(db, project_id=cast.project_id, product_code="OLD", archived_at=product.created_at)
         make_key(db, project_id=cast.project_id)
@@ -52,6 +68,8 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
         attempt = make_attempt(db, connection=connection, subject=subject, product=product)
         held = make_entitlement(db, subject=subject, attempt_id=attempt.id)
         make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, granted_units=5, state=State.CANCELED)
+        make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, granted_units=5)
+        make_entitlement(db, subject=subject, state=State.SUSPENDED, reason="disputed")
         for status in EventStatus:
             make_event(db, connection=connection, event_id=f"evt_{status.value}", status=status)
         change = {"entitlement": held.id, "before": None, "after": {"state": "active"}}
@@ -66,6 +84,9 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
         f"/customers/{subject.id}",
         "/customers?search=nobody",
         "/events?status=failed",
+        "/events?status=parked",
+        f"/untracked/{untracked.id}",
+        "/untracked?adopted=1",
         "/events/evt_failed",
         "/events/evt_told",
     ]
@@ -84,6 +105,7 @@ def complaints(page: Any, address: str, paths: list[str]) -> list[str]:
     found = []
     for path in paths:
         page.goto(address + path)
+        page.evaluate(UNFOLD)
         for width, scheme in ((1280, "light"), (360, "dark")):
             page.set_viewport_size({"width": width, "height": 800})
             # Colours that fade into each other would be measured on their way.

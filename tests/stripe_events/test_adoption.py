@@ -25,6 +25,7 @@ from licenzy.subjects.models import Subject
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry
 from tests.checkout.conftest import Shop
+from tests.entitlements.rows import row
 from tests.support.clock import StandingClock
 
 Sell = Callable[..., Product]
@@ -95,6 +96,7 @@ def take(shop: Shop, clock: StandingClock, subject_ref: str = "user_7", which: i
     )
 
 
+@row("operator.adopt")
 def test_a_payment_past_licenzy_is_kept_and_counts_once_adopted(
     shop: Shop, sell: Sell, clock: StandingClock
 ) -> None:
@@ -106,20 +108,20 @@ def test_a_payment_past_licenzy_is_kept_and_counts_once_adopted(
         customer_creation="always",
     )
     told(shop, clock)
-    (row,) = kept(shop)
-    assert (row.session_id, row.recurring, row.payment_status) == (session_id, False, "paid")
-    assert (row.reference, row.email, row.amount_total) == ("user_7", "buyer@example.com", 2400)
+    (sold,) = kept(shop)
+    assert (sold.session_id, sold.recurring, sold.payment_status) == (session_id, False, "paid")
+    assert (sold.reference, sold.email, sold.amount_total) == ("user_7", "buyer@example.com", 2400)
     assert held(shop) == []
     (change,) = take(shop, clock)
     assert (change["before"], change["after"]["granted_units"]) == (None, 2000)
     (entitlement,) = held(shop)
-    assert (entitlement.state, entitlement.paid_at) == (State.ACTIVE, row.completed_at)
-    (row,) = kept(shop)
-    assert (row.adopted_by, row.subject_id) == ("usr_1", entitlement.subject_id)
+    assert (entitlement.state, entitlement.paid_at) == (State.ACTIVE, sold.completed_at)
+    (sold,) = kept(shop)
+    assert (sold.adopted_by, sold.subject_id) == ("usr_1", entitlement.subject_id)
     with shop.runtime.database.read() as db:
         subject = db.exec(select(Subject)).one()
         audited = db.exec(select(AuditEntry).where(AuditEntry.action == "checkout.adopt")).one()
-    assert (subject.subject_ref, subject.stripe_customer_id) == ("user_7", row.customer)
+    assert (subject.subject_ref, subject.stripe_customer_id) == ("user_7", sold.customer)
     assert subject.email == "buyer@example.com"
     assert (audited.about, audited.actor_user_id) == (session_id, "usr_1")
 
@@ -148,13 +150,13 @@ def test_what_came_before_counts_too(shop: Shop, sell: Sell, clock: StandingCloc
 def test_a_subscription_past_licenzy(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     buy_past_licenzy(shop, sell("PRO", Kind.SUBSCRIPTION))
     told(shop, clock)
-    (row,) = kept(shop)
-    assert row.recurring
-    assert row.purchase_key.startswith("sub_")
+    (sold,) = kept(shop)
+    assert sold.recurring
+    assert sold.purchase_key.startswith("sub_")
     take(shop, clock)
     (entitlement,) = held(shop)
-    assert (entitlement.state, entitlement.stripe_subscription_id) == (State.ACTIVE, row.purchase_key)
-    shop._control("POST", "actions", {"action": "cancel", "subscription": row.purchase_key})
+    assert (entitlement.state, entitlement.stripe_subscription_id) == (State.ACTIVE, sold.purchase_key)
+    shop._control("POST", "actions", {"action": "cancel", "subscription": sold.purchase_key})
     told(shop, clock)
     settle(shop, clock)  # What happened in the second of the reading is settled by the next one.
     assert held(shop)[0].state is State.CANCELED
@@ -204,12 +206,12 @@ def test_adopting_again_changes_nothing_and_nobody_else_gets_it(
     buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
     told(shop, clock)
     assert len(take(shop, clock)) == 1
-    before = [row.model_dump() for row in held(shop)]
+    before = [sold.model_dump() for sold in held(shop)]
     assert take(shop, clock) == []
     with pytest.raises(InvalidRequest) as refused:
         take(shop, clock, "user_8")
     assert refused.value.fields == {"subject_ref": "it belongs to user_7 already"}
-    assert [row.model_dump() for row in held(shop)] == before
+    assert [sold.model_dump() for sold in held(shop)] == before
     with shop.runtime.database.read() as db:
         assert len(db.exec(select(Fact).where(Fact.kind == "operator")).all()) == 1
         assert [subject.subject_ref for subject in db.exec(select(Subject))] == ["user_7"]
@@ -254,7 +256,7 @@ def test_an_unpaid_one_is_brought_up_to_date(shop: Shop, sell: Sell, clock: Stan
     told(shop, clock)
     shop._control("POST", "actions", {"action": "settle_session", "session": session_id})
     told(shop, clock)
-    assert [row.payment_status for row in kept(shop)] == ["paid"]
+    assert [sold.payment_status for sold in kept(shop)] == ["paid"]
 
 
 @pytest.mark.parametrize(
@@ -307,7 +309,7 @@ def test_a_replay_gives_the_same(shop: Shop, sell: Sell, clock: StandingClock) -
     told(shop, clock)
     for which in range(2):
         take(shop, clock, which=which)
-    before = sorted(str(row.model_dump()) for row in held(shop))
+    before = sorted(str(sold.model_dump()) for sold in held(shop))
     assert len(before) == 2
     database = shop.runtime.database
     assert [changes for _key, changes in replay_purchases(database, clock=clock)] == [[], []]
@@ -315,7 +317,7 @@ def test_a_replay_gives_the_same(shop: Shop, sell: Sell, clock: StandingClock) -
         events = db.exec(select(StripeEvent.event_id)).all()
     for event_id in events:
         replay_event(database, connection_id=shop.connection.id, event_id=event_id, clock=clock)
-    assert sorted(str(row.model_dump()) for row in held(shop)) == before
+    assert sorted(str(sold.model_dump()) for sold in held(shop)) == before
     assert len(kept(shop)) == 2
 
 
