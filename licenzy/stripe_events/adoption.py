@@ -141,7 +141,8 @@ def _claims(db: Session, hand: Hand, kept: UntrackedCheckout, bought: Bought) ->
     """Numbers for what was read, by the object's id; in a transaction of their own, as readings do it."""
     ids = [kept.session_id, *([kept.purchase_key] if bought.subscription is not None else [])]
     return {
-        each: claim_now(db, **hand.scope, connection_id=kept.connection_id, object_id=each) for each in ids
+        each: claim_now(db, **hand.scope, connection_id=kept.connection_id, object_id=each, began=hand.now)
+        for each in ids
     }
 
 

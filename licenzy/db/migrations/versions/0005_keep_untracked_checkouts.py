@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0004_keep_untracked_checkouts'
-down_revision = '0003_account_paces'
+revision = '0005_keep_untracked_checkouts'
+down_revision = '0004_usage'
 branch_labels = None
 depends_on = None
 
