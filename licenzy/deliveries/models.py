@@ -99,6 +99,8 @@ class Delivery(Table, table=True):
         UniqueConstraint("endpoint_id", "event_id"),
         Index("ix_deliveries_endpoint_id_next_try_at", "endpoint_id", "next_try_at"),
         Index("ix_deliveries_project_id_mode_id", "project_id", "mode", "id"),
+        Index("ix_deliveries_project_id_mode_status_id", "project_id", "mode", "status", "id"),
+        Index("ix_deliveries_endpoint_id_status_id", "endpoint_id", "status", "id"),
         Index("ix_deliveries_event_id", "event_id"),
     )
 

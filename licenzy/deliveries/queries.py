@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import func
@@ -70,7 +69,7 @@ def deliveries_page(
     return read_page(db, statement, col(Delivery.id), place)
 
 
-def delivery(
+def delivery_with(
     db: Session, *, project_id: str, mode: Mode, delivery_id: str
 ) -> tuple[Delivery, OutboundEvent, WebhookEndpoint]:
     """One delivery, its event and its endpoint, which may be deleted by now. Raises NotFound."""
@@ -96,18 +95,6 @@ def attempts_of(db: Session, *, delivery_id: str) -> list[DeliveryAttempt]:
     )
 
 
-def events_by_id(db: Session, *, project_id: str, mode: Mode, ids: Sequence[str]) -> dict[str, OutboundEvent]:
-    """Events of one side by their ids."""
-    found = db.exec(
-        select(OutboundEvent).where(
-            OutboundEvent.project_id == project_id,
-            OutboundEvent.mode == mode,
-            col(OutboundEvent.id).in_(ids),
-        )
-    )
-    return {event.id: event for event in found}
-
-
 def deliveries_to(db: Session, *, project_id: str, mode: Mode, subject_id: str, limit: int) -> list[Delivery]:
     """The last deliveries that tell of a subject, newest first."""
     return list(
@@ -125,16 +112,21 @@ def deliveries_to(db: Session, *, project_id: str, mode: Mode, subject_id: str, 
     )
 
 
-def waiting_counts(db: Session, *, project_id: str, mode: Mode) -> dict[tuple[str, DeliveryStatus], int]:
-    """How many deliveries are not sent, by endpoint and status."""
+def waiting_counts(
+    db: Session, *, project_id: str, mode: Mode, endpoint_id: str
+) -> dict[DeliveryStatus, int]:
+    """How many deliveries to an endpoint are not sent, by status."""
     rows = db.exec(
-        select(Delivery.endpoint_id, Delivery.status, func.count())
+        select(Delivery.status, func.count())
         .where(
-            Delivery.project_id == project_id, Delivery.mode == mode, Delivery.status != DeliveryStatus.SENT
+            Delivery.project_id == project_id,
+            Delivery.mode == mode,
+            Delivery.endpoint_id == endpoint_id,
+            Delivery.status != DeliveryStatus.SENT,
         )
-        .group_by(Delivery.endpoint_id, Delivery.status)
+        .group_by(Delivery.status)
     )
-    return {(endpoint_id, DeliveryStatus(status)): count for endpoint_id, status, count in rows}
+    return {DeliveryStatus(status): count for status, count in rows}
 
 
 def endpoints_with_work(db: Session, *, now: datetime) -> list[WebhookEndpoint]:

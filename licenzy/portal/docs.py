@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from flask import abort
+from flask import Response, abort
 from flask.typing import ResponseReturnValue
 
+from licenzy.deliveries.models import EventType
+from licenzy.kit.resources import resource_dir
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import public
 from licenzy.portal.guide import guide_page, guide_pages
@@ -23,3 +25,13 @@ def docs(page: str | None = None) -> ResponseReturnValue:
     response = show("docs/page.html", guide=found, pages=pages)
     response.headers["Cache-Control"] = "no-cache"
     return response
+
+
+@portal.get("/docs/schemas/<event_type>.json")
+@public
+def schema(event_type: str) -> ResponseReturnValue:
+    """The JSON Schema of one type of webhook."""
+    if event_type not in list(EventType):
+        abort(404)
+    text = (resource_dir("docs") / "schemas" / f"{event_type}.json").read_text(encoding="utf-8")
+    return Response(text, mimetype="application/schema+json", headers={"Cache-Control": "no-cache"})

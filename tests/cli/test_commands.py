@@ -58,6 +58,37 @@ def test_a_key_is_made_listed_and_revoked(run: Run, cast: Cast) -> None:
     assert "revoked" in run("keys", "list", *side).stdout
 
 
+def test_an_endpoint_is_made_listed_and_disabled(run: Run, cast: Cast) -> None:
+    side = ("--project", cast.project_id, "--mode", "test")
+    made = told(run("endpoints", "create", *side, "--url", "https://example.com/hook", "--json"))
+    assert made["secret"].startswith("whsec_")
+    assert len(made["types"]) == 8
+    few = ("--type", "usage.low", "--type", "purchase.finalized")
+    other = run("endpoints", "create", *side, "--url", "https://example.com/b", *few)
+    assert other.stdout.startswith("whsec_")
+    listed = told(run("endpoints", "list", *side, "--json"))["endpoints"]
+    assert [each["types"] for each in listed] == [["purchase.finalized", "usage.low"], made["types"]]
+    assert made["secret"] not in json.dumps(listed)
+    assert told(run("endpoints", "disable", *side, made["id"], "--json"))["state"] == "disabled"
+    assert "disabled" in run("endpoints", "list", *side).stdout
+    assert "no webhook endpoints" in run("endpoints", "list", *side[:2], "--mode", "live").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--url", "http://10.0.0.1/"), "url: must not be a private, local or reserved address"),
+        (("--url", "https://example.com/", "--type", "nonsense"), "types: no such event type: nonsense"),
+    ],
+)
+def test_what_cannot_be_an_endpoint_is_refused_in_a_sentence(
+    run: Run, cast: Cast, arguments: tuple[str, ...], said: str
+) -> None:
+    result = run("endpoints", "create", "--project", cast.project_id, "--mode", "test", *arguments)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert said in result.stderr
+
+
 def test_a_key_of_the_other_mode_is_not_found(run: Run, cast: Cast) -> None:
     made = told(
         run("keys", "create", "--project", cast.project_id, "--mode", "test", "--name", "k", "--json")

@@ -22,6 +22,7 @@ from licenzy.factory import create_app
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.replay import replay_purchases
 from licenzy.workspace.audit import Actor
+from tests.deliveries.test_schemas import wrong
 from tests.entitlements.sale import DAY, MONTH, SECRET, Sale, Till
 from tests.support.cast import Cast, make_cast, make_connection
 from tests.support.clock import START, StandingClock
@@ -40,7 +41,9 @@ class Shop:
         """The bodies, first written first."""
         with self.parts.database.read() as db:
             rows = db.exec(select(OutboundEvent).order_by(col(OutboundEvent.id))).all()
-        return [json.loads(row.body) for row in rows]
+        bodies = [json.loads(row.body) for row in rows]
+        assert [complaint for body in bodies for complaint in wrong(body)] == []
+        return bodies
 
     def types(self) -> Counter[str]:
         return Counter(body["type"] for body in self.told())

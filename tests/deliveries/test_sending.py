@@ -186,7 +186,7 @@ def test_the_schedule_is_followed_to_its_end(
         assert len(hook.requests) == number
     row = only_delivery(database)
     assert (row.status, row.attempts, row.next_try_at) == (DeliveryStatus.DEAD, 10, None)
-    assert timedelta(hours=72) < clock() - began < timedelta(hours=84)
+    assert timedelta(hours=67) < clock() - began < timedelta(hours=84)
     with database.write() as db:
         desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
         assert requeue(db, desk, delivery_id=row.id) == 1

@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 
 from licenzy.catalog.models import Kind
+from licenzy.deliveries.claims import Outcome, claim_due, record_outcomes
 from licenzy.entitlements.models import State
 from licenzy.portal.guide import guide_pages
 from licenzy.runtime import Runtime
@@ -19,6 +20,8 @@ from tests.portal.happenings import make_event, told
 from tests.portal.set_up_side import side_pages
 from tests.portal.test_untracked import make_untracked
 from tests.support.cast import PASSWORD, Cast, make_connection, make_key, make_product, make_subject
+from tests.support.clock import START
+from tests.support.endpoints import make_endpoint, tell
 from tests.support.purchases import make_attempt, make_entitlement
 from tests.support.servers import served
 
@@ -40,6 +43,8 @@ EMPTY = (
     "/api-keys",
     "/customers",
     "/events",
+    "/webhooks",
+    "/deliveries",
     "/settings",
     "/untracked",
     "/grants/new",
@@ -78,7 +83,20 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
             event=make_event(db, connection=connection, event_id="evt_told", changes=[change]),
             entitlement=held,
         )
+        endpoint, _secret = make_endpoint(db, project_id=cast.project_id, seal=runtime.seal)
+        tell(db, project_id=cast.project_id, subject_id=subject.id, count=3)
+        claims = claim_due(db, room={endpoint.id: 2}, now=START)
+        answers = ((500, "It answered 500.", "broken"), (200, None, "ok"))
+        outcomes = [
+            Outcome(claim, START, 12, status=status, error=error, answer=said)
+            for claim, (status, error, said) in zip(claims, answers, strict=True)
+        ]
+        record_outcomes(db, outcomes, now=START)
     return [
+        f"/webhooks/{endpoint.id}",
+        f"/deliveries/{claims[0].delivery_id}",
+        f"/deliveries/{claims[1].delivery_id}",
+        "/deliveries?status=dead",
         f"/products/{product.id}",
         f"/setup/purchase?attempt={attempt.id}",
         f"/customers/{subject.id}",

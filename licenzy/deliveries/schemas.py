@@ -1,0 +1,86 @@
+"""The JSON Schema of each event type, as published: docs/schemas holds what this makes. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from licenzy.deliveries.models import EventType, Source
+from licenzy.deliveries.rules import DATA_FIELDS
+
+_INSTANT = {"type": "string", "format": "date-time", "pattern": "Z$"}
+_TEXT = {"type": "string"}
+_WHOLE = {"type": "integer"}
+_FIELDS: dict[str, dict[str, Any]] = {
+    "entitlement_id": {"type": "string", "pattern": "^ent_", "description": "The entitlement it is about."},
+    "product_code": {**_TEXT, "description": "Your code of the product."},
+    "kind": {"enum": ["subscription", "time_pass", "usage_pack"]},
+    "status": {
+        "enum": ["active", "trialing", "past_due", "paused", "suspended", "canceled", "expired", "exhausted"]
+    },
+    "available": {"type": "boolean", "description": "Whether the entitlement gives access now."},
+    "usage_remaining": {"type": "integer", "minimum": 0, "description": "Units left."},
+    "units": {
+        **_WHOLE,
+        "description": "Units granted; of usage.consumed, those consumed.",
+    },
+    "valid_until": {**_INSTANT, "description": "Until when, as people are shown it."},
+    "canceled_at": _INSTANT,
+    "attempt_id": {"type": "string", "pattern": "^att_", "description": "The call that opened the checkout."},
+    "amount_total": {**_WHOLE, "description": "In the currency's smallest unit."},
+    "currency": {"type": "string", "pattern": "^[a-z]{3}$"},
+    "stripe_checkout_session_id": _TEXT,
+    "stripe_subscription_id": _TEXT,
+    "stripe_event_id": {**_TEXT, "description": "The event of Stripe's that told of it."},
+    "actor_user_id": {"type": "string", "pattern": "^usr_", "description": "Who did it by hand."},
+}
+_MEANS = {
+    EventType.PURCHASE_FINALIZED: "What was bought is available for the first time; once for each purchase.",
+    EventType.ENTITLEMENT_UPDATED: "An entitlement was granted, or differs from before.",
+    EventType.USAGE_CONSUMED: "Units were consumed.",
+    EventType.USAGE_LOW: "The units left of a product have fallen to the mark set for it.",
+    EventType.SUBSCRIPTION_UPDATED: "A subscription changed at Stripe, and access with it.",
+    EventType.SUBSCRIPTION_DELETED: "A subscription has ended at Stripe; once for each.",
+    EventType.INVOICE_PAYMENT_SUCCEEDED: "An invoice of a subscription is paid; once for each.",
+    EventType.INVOICE_PAYMENT_FAILED: "The payment of an invoice failed; once for each.",
+}
+
+
+def schema_of(event_type: EventType) -> dict[str, Any]:
+    """The schema of the whole body. Later versions may add fields, and never take one away."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": event_type.value,
+        "description": _MEANS[event_type],
+        "type": "object",
+        "required": [
+            "id", "type", "created_at", "mode", "project_id", "source", "reason", "subject_ref", "data",
+        ],
+        "properties": {
+            "id": {
+                "type": "string",
+                "pattern": "^evt_",
+                "description": "Also the header webhook-id: the same for all endpoints and tries.",
+            },
+            "type": {"const": event_type.value},
+            "created_at": _INSTANT,
+            "mode": {"enum": ["test", "live"]},
+            "project_id": {"type": "string", "pattern": "^prj_"},
+            "source": {"enum": [each.value for each in Source]},
+            "reason": {"type": "string", "description": "What led to it, such as checkout_finalized."},
+            "subject_ref": _or_null({"type": "string", "maxLength": 200, "description": "Your own id."}),
+            "data": {
+                "type": "object",
+                "description": "Null where a field does not apply.",
+                "required": list(DATA_FIELDS),
+                "properties": {name: _or_null(_FIELDS[name]) for name in DATA_FIELDS},
+            },
+        },
+    }  # fmt: skip
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    described = {"description": schema["description"]} if "description" in schema else {}
+    bare = {name: value for name, value in schema.items() if name != "description"}
+    if "type" in bare:
+        return {**bare, "type": [bare["type"], "null"], **described}
+    return {"enum": [*bare["enum"], None], **described}

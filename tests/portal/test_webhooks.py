@@ -1,0 +1,276 @@
+"""Webhook endpoints and deliveries on their pages, without scripts and with htmx."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlmodel import col, select
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.unit_of_work import Database
+from licenzy.deliveries.claims import Outcome, claim_due, record_outcomes
+from licenzy.deliveries.models import Delivery, DeliveryStatus, EventType, WebhookEndpoint
+from licenzy.runtime import Runtime
+from licenzy.workspace.models import Membership, Role
+from tests.portal.set_up_side import SidePages, side_pages
+from tests.support.cast import Cast, make_subject
+from tests.support.clock import START, StandingClock
+from tests.support.endpoints import make_endpoint, tell
+
+URL = "https://example.com/hooks/licenzy"
+SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{43}=")
+TYPES = ["entitlement.updated", "purchase.finalized"]
+
+
+@pytest.fixture
+def pages(app: Flask, cast: Cast) -> SidePages:
+    return side_pages(app, cast)
+
+
+@pytest.fixture
+def endpoint(database: Database, runtime: Runtime, cast: Cast) -> WebhookEndpoint:
+    with database.write() as db:
+        return make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=URL)[0]
+
+
+def as_role(app: Flask, database: Database, cast: Cast, role: Role) -> SidePages:
+    with database.write() as db:
+        found = db.exec(select(Membership).where(Membership.user_id == cast.colleague.user_id)).one()
+        found.role = role
+    return side_pages(app, cast, email=cast.colleague.email)
+
+
+def read(database: Database) -> list[WebhookEndpoint]:
+    with database.read() as db:
+        return list(db.exec(select(WebhookEndpoint).order_by(col(WebhookEndpoint.id))))
+
+
+def written(database: Database) -> list[Delivery]:
+    with database.read() as db:
+        return list(db.exec(select(Delivery).order_by(col(Delivery.id))))
+
+
+def end(database: Database, endpoint: WebhookEndpoint, **outcome: Any) -> None:
+    """One try of each due delivery ends like this."""
+    with database.write() as db:
+        claims = claim_due(db, room={endpoint.id: 100}, now=START)
+        record_outcomes(db, [Outcome(claim, START, 12, **outcome) for claim in claims], now=START)
+
+
+def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, database: Database) -> None:
+    assert "Add the first endpoint" in pages.get("/webhooks").text
+    answer = pages.send("/webhooks", "/webhooks", {"url": URL, "types": TYPES})
+    assert answer.status_code == 201
+    assert answer.headers["Cache-Control"] == "no-store"
+    (secret,) = set(SECRET.findall(answer.text))
+    (made,) = read(database)
+    assert (made.url, made.types) == (URL, ["purchase.finalized", "entitlement.updated"])
+    for path in ("/webhooks", f"/webhooks/{made.id}", "/deliveries"):
+        page = pages.get(path)
+        assert page.status_code == 200
+        assert secret not in page.text
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"url": "", "types": TYPES}, "Give the address"),
+        ({"url": "http://127.0.0.1:80/x", "types": TYPES}, "private, local or reserved"),
+        ({"url": "http://0x7f.1/", "types": TYPES}, "must name a host"),
+        ({"url": "https://user:pw@example.com/", "types": TYPES}, "user name or password"),
+        ({"url": URL, "types": []}, "Choose at least one"),
+        ({"url": URL, "types": ["nonsense"]}, "valid choice"),
+        ({"url": URL, "types": TYPES, "description": "x" * 201}, "200"),
+    ],
+)
+def test_what_cannot_be_an_endpoint_is_refused(
+    pages: SidePages, database: Database, values: dict[str, Any], said: str
+) -> None:
+    answer = pages.send("/webhooks", "/webhooks", values)
+    assert answer.status_code == 422
+    assert said in answer.text
+    assert read(database) == []
+
+
+def test_live_wants_https(app: Flask, cast: Cast) -> None:
+    pages = side_pages(app, cast, mode="live")
+    answer = pages.send("/webhooks", "/webhooks", {"url": "http://example.com/", "types": TYPES})
+    assert answer.status_code == 422
+    assert "must begin with https:// in live mode" in answer.text
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.SUPPORT])
+def test_only_admins_touch_endpoints(
+    app: Flask, database: Database, cast: Cast, endpoint: WebhookEndpoint, role: Role
+) -> None:
+    pages = as_role(app, database, cast, role)
+    page = pages.get(f"/webhooks/{endpoint.id}")
+    assert page.status_code == 200
+    assert "Rotate" not in page.text
+    for path in ("", f"/{endpoint.id}", f"/{endpoint.id}/pause", f"/{endpoint.id}/secret"):
+        answer = pages.client.post(f"{pages.base}/webhooks{path}", data={})
+        assert answer.status_code in {400, 403}
+    assert read(database)[0].paused_at is None
+
+
+def test_an_endpoint_is_changed_paused_and_resumed(
+    pages: SidePages, database: Database, endpoint: WebhookEndpoint
+) -> None:
+    here = f"/webhooks/{endpoint.id}"
+    other = "https://example.org/other"
+    answer = pages.send(here, here, {"url": other, "types": ["usage.low"], "description": "billing"})
+    assert answer.status_code == 303
+    (changed,) = read(database)
+    assert (changed.url, changed.types, changed.description) == (other, ["usage.low"], "billing")
+    assert pages.send(here, "/pause", {}).status_code == 303
+    assert read(database)[0].paused_at == START
+    assert "events are written and wait" in pages.get(here).text
+    assert pages.send(here, "/resumption", {}).status_code == 303
+    assert read(database)[0].paused_at is None
+
+
+def test_a_wrong_change_stays_in_its_form(pages: SidePages, endpoint: WebhookEndpoint) -> None:
+    here = f"/webhooks/{endpoint.id}"
+    answer = pages.send(here, here, {"url": "nonsense", "types": TYPES}, htmx=True)
+    assert answer.status_code == 422
+    assert "<html" not in answer.text
+    assert "must begin with https://" in answer.text
+
+
+def test_a_secret_is_rotated_with_overlap(
+    pages: SidePages, database: Database, endpoint: WebhookEndpoint, clock: StandingClock
+) -> None:
+    answer = pages.send(f"/webhooks/{endpoint.id}", "/secret", {"overlap": "24"})
+    assert answer.status_code == 201
+    assert len(set(SECRET.findall(answer.text))) == 1
+    (rotated,) = read(database)
+    assert rotated.previous_secret_until is not None
+    assert (rotated.previous_secret_until - clock()).total_seconds() == 24 * 3600
+    assert rotated.previous_secret_sealed == endpoint.secret_sealed
+    pages.send(f"/webhooks/{endpoint.id}", "/secret", {"overlap": "0"})
+    assert read(database)[0].previous_secret_sealed is None
+
+
+def test_a_test_is_a_delivery_like_any_other(
+    pages: SidePages, database: Database, endpoint: WebhookEndpoint
+) -> None:
+    answer = pages.send(f"/webhooks/{endpoint.id}", "/test", {"event_type": "usage.low"})
+    assert answer.status_code == 303
+    (row,) = written(database)
+    assert answer.location.endswith(f"/deliveries/{row.id}")
+    page = pages.get(f"/deliveries/{row.id}")
+    assert "about to be sent" in page.text
+    assert "&#34;reason&#34;: &#34;test&#34;" in page.text
+    state = pages.get(f"/deliveries/{row.id}", headers={"HX-Request": "true"})
+    assert state.status_code == 200
+    assert "<html" not in state.text
+    end(database, endpoint, status=200, answer="thanks")
+    state = pages.get(f"/deliveries/{row.id}", headers={"HX-Request": "true"})
+    assert state.status_code == 286
+    assert "Sent: the endpoint answered 200" in state.text
+
+
+def test_an_endpoint_is_deleted_by_its_host_in_live(
+    app: Flask, database: Database, runtime: Runtime, cast: Cast
+) -> None:
+    with database.write() as db:
+        made, _secret = make_endpoint(
+            db, project_id=cast.project_id, seal=runtime.seal, url=URL, mode=Mode.LIVE
+        )
+    pages = side_pages(app, cast, mode="live")
+    here = f"/webhooks/{made.id}"
+    assert pages.send(here, "/removal", {"typed": "nonsense"}).status_code == 422
+    assert pages.send(here, "/removal", {"typed": "example.com"}).status_code == 303
+    assert read(database)[0].secret_sealed is None
+    assert pages.get(here).status_code == 404
+
+
+def test_deliveries_are_listed_and_filtered(
+    pages: SidePages, database: Database, cast: Cast, endpoint: WebhookEndpoint
+) -> None:
+    assert "No delivery in test yet" in pages.get("/deliveries").text
+    with database.write() as db:
+        tell(db, project_id=cast.project_id, count=30)
+        tell(db, project_id=cast.project_id, event_type=EventType.USAGE_LOW)
+    page = pages.get("/deliveries")
+    assert page.text.count('class="row-link"') == 25
+    assert "older_than" in page.text
+    assert pages.get("/deliveries?type=usage.low").text.count('class="row-link"') == 1
+    assert "No such delivery" in pages.get("/deliveries?status=dead").text
+    assert pages.get(f"/deliveries?to={endpoint.id}&status=pending").status_code == 200
+    for odd in ("?status=x", "?type=%00", "?to=whe_x", "?older_than=zz", "?to=' OR 1=1"):
+        assert pages.get(f"/deliveries{odd}").status_code in {200, 400}
+
+
+def test_what_failed_is_told_and_sent_again(
+    pages: SidePages, database: Database, cast: Cast, endpoint: WebhookEndpoint
+) -> None:
+    with database.write() as db:
+        tell(db, project_id=cast.project_id, count=3)
+    end(database, endpoint, status=500, error="It answered 500.", answer="<script>alert(1)</script>")
+    row = written(database)[0]
+    assert row.status is DeliveryStatus.FAILED
+    page = pages.get(f"/deliveries/{row.id}").text
+    assert "It answered 500." in page
+    assert "the next is due on 23 Nov 2026, 09:30 UTC" in page
+    assert "<script>alert(1)" not in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert pages.send(f"/deliveries/{row.id}", "/requeue", {}).status_code == 303
+    again = next(each for each in written(database) if each.id == row.id)
+    assert (again.status, again.tries, again.next_try_at) == (DeliveryStatus.PENDING, 0, START)
+    bounds = {"since": "2026-11-23T09:00", "until": "2026-11-23T10:00"}
+    answer = pages.send("/deliveries", "/deliveries/requeue", {"endpoint": endpoint.id, **bounds})
+    assert answer.status_code == 303
+    assert "2 deliveries are sent again" in pages.get("/deliveries").text
+    assert {each.status for each in written(database)} == {DeliveryStatus.PENDING}
+    assert pages.send("/deliveries", "/deliveries/requeue", {"since": "nonsense"}).status_code == 422
+
+
+def test_payloads_are_for_support_and_hold_no_secret(
+    app: Flask, database: Database, cast: Cast, endpoint: WebhookEndpoint
+) -> None:
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id, subject_ref="user_very_private")
+        tell(db, project_id=cast.project_id, subject_id=subject.id)
+    end(database, endpoint, status=200, answer="an answer of theirs")
+    (row,) = written(database)
+    seen = as_role(app, database, cast, Role.VIEWER).get(f"/deliveries/{row.id}").text
+    assert "from the role support upwards" in seen
+    assert "an answer of theirs" not in seen
+    assert "webhook-signature" not in seen
+    seen = as_role(app, database, cast, Role.SUPPORT).get(f"/deliveries/{row.id}").text
+    assert "webhook-signature: v1," in seen
+    assert "an answer of theirs" in seen
+    assert not SECRET.search(seen)
+
+
+def test_viewers_send_nothing_again(
+    app: Flask, database: Database, cast: Cast, endpoint: WebhookEndpoint
+) -> None:
+    with database.write() as db:
+        tell(db, project_id=cast.project_id)
+    end(database, endpoint, status=410)
+    (row,) = written(database)
+    pages = as_role(app, database, cast, Role.VIEWER)
+    assert "Send again" not in pages.get(f"/deliveries/{row.id}").text
+    assert pages.client.post(f"{pages.base}/deliveries/{row.id}/requeue").status_code in {400, 403}
+    assert written(database)[0].status is DeliveryStatus.DEAD
+
+
+def test_strangers_and_the_other_mode_find_nothing(
+    app: Flask, database: Database, cast: Cast, endpoint: WebhookEndpoint
+) -> None:
+    with database.write() as db:
+        tell(db, project_id=cast.project_id)
+    (row,) = written(database)
+    live = side_pages(app, cast, mode="live")
+    stranger = side_pages(app, cast, email=cast.stranger.email)
+    stranger.base = f"/projects/{cast.stranger.project_id}/test"
+    for pages in (live, stranger):
+        for path in (f"/webhooks/{endpoint.id}", f"/deliveries/{row.id}"):
+            assert pages.get(path).status_code == 404
+        assert URL not in pages.get("/webhooks").text
+        assert row.id not in pages.get("/deliveries").text
