@@ -14,6 +14,7 @@ class LicenzyError(Exception):
 
     `message` is one sentence and never holds a secret, SQL or another tenant's data. `hint` says what
     to do next. `extra` is merged into the JSON answer (SPEC 5 names the fields each code carries).
+    `sent` is the part of the call that was wrong, for whoever counts such mistakes; no answer repeats it.
     """
 
     code = "internal_error"
@@ -32,6 +33,7 @@ class LicenzyError(Exception):
         extra: Mapping[str, object] | None = None,
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
+        sent: str | None = None,
     ) -> None:
         self.message = message or type(self).message
         self.hint = hint if hint is not None else type(self).hint
@@ -39,6 +41,7 @@ class LicenzyError(Exception):
         self.extra = dict(extra or {})
         self.retry_after = retry_after if retry_after is not None else type(self).retry_after
         self.headers = dict(headers or {})
+        self.sent = sent
         super().__init__(self.message)
 
 

@@ -21,6 +21,7 @@ from werkzeug.exceptions import NotFound as NoSuchRoute
 from licenzy import errors
 from licenzy.alignment.modes import Mode
 from licenzy.api.last_used import LastUsed
+from licenzy.api.noticed import Watch
 from licenzy.api.schemas import Body, validated
 from licenzy.api_keys.models import ApiKey
 from licenzy.api_keys.rules import presented_hash
@@ -84,6 +85,7 @@ class Desk:
         )
         self.limiter = RateLimiter(runtime.settings.rate_limit)
         self.last_used = LastUsed(runtime)
+        self.watch = Watch(runtime)
         self.key_read = self.prepare(key_statement())
 
     def prepare(self, statement: Select[Any]) -> PreparedRead:
@@ -177,6 +179,8 @@ class Exchange:
             raise errors.ApiKeyRevoked
         if expires_at is not None and expires_at <= to_micros(now):
             raise errors.ApiKeyExpired
+        if "HTTP_ORIGIN" in self.environ:
+            self.desk.watch.browser(self.caller, self.environ["HTTP_ORIGIN"])
         return self.caller
 
     def body(self, schema: type[B]) -> B:
@@ -222,6 +226,8 @@ class Exchange:
 
     def refuse(self, error: errors.LicenzyError) -> Reply:
         """A refusal, in the one shape of SPEC 5."""
+        if self.caller is not None:
+            self.desk.watch.refusal(self.caller, error)
         payload = refusal(error, self.request_id, self.caller.mode.value if self.caller else None)
         headers = list(error.headers.items())
         if error.status == 401:

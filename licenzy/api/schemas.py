@@ -161,7 +161,8 @@ def _worded(schema: type[Body], value: dict[str, Any], error: ValidationError) -
     code = value.get("product_code")
     if isinstance(code, str) and looks_like_stripe_id(code) and code.startswith(("price_", "plan_")):
         return StripePriceIdNotAllowed(
-            fields={"product_code": "is a Stripe price id; send the product code it is mapped to"}
+            fields={"product_code": "is a Stripe price id; send the product code it is mapped to"},
+            sent=_cut(code),
         )
     fields = {}
     for problem in error.errors(include_url=False, include_context=False, include_input=False):

@@ -5,6 +5,7 @@ Verbs that take a `Database` ask Stripe first and write afterwards, in a transac
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,9 +19,10 @@ from licenzy.catalog.rules import Draft, ProductRefused
 from licenzy.connections import queries as connections
 from licenzy.connections.actions import access
 from licenzy.db.unit_of_work import Database
-from licenzy.errors import StripeNotConnected
+from licenzy.errors import LicenzyError, StripeNotConnected
 from licenzy.kit.ids import new_id
 from licenzy.kit.seal import Seal
+from licenzy.observations.actions import look_again
 from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 from licenzy.workspace.audit import Actor, record
@@ -63,6 +65,7 @@ def create_product(
         except IntegrityError:  # On Postgres two people may save the same new code in one moment.
             raise _code_taken(archived=False) from None
         _record(db, product, "product.created", actor=actor, before=None, now=now)
+        look_again(db, project_id=project_id, mode=mode, now=now)
     return product
 
 
@@ -96,6 +99,7 @@ def edit_product(
         db.add(product)
         db.flush()
         _record(db, product, "product.changed", actor=actor, before=before, now=now)
+        look_again(db, project_id=project_id, mode=mode, now=now)
     return product
 
 
@@ -189,12 +193,44 @@ def _read_price(
     try:
         return gateway.price(access(gateway, seal, connection), price_id)
     except StripeObjectMissing:
-        raise ProductRefused(
-            {
-                "price_id": "The connected Stripe account has no such price in this mode. "
-                f"It may be of {mode.other.value} or of another account."
-            }
-        ) from None
+        there = price_in_other_mode(
+            database, gateway, seal, project_id=project_id, mode=mode, price_id=price_id
+        )
+        said = (
+            f"This is a price of {mode.other.value}: its key finds it, and the {mode.value} key does not."
+            if there
+            else f"The connected account has no such price in {mode.value}. It may be of another account."
+        )
+        raise ProductRefused({"price_id": said}) from None
+
+
+def price_in_other_mode(
+    database: Database, gateway: StripeGateway, seal: Seal, *, project_id: str, mode: Mode, price_id: str
+) -> bool | None:
+    """Whether the key of the other mode finds a price that this mode's does not; none when unknown."""
+    with database.read() as db:
+        other = connections.connection_of(db, project_id=project_id, mode=mode.other)
+    if other is None or other.key_sealed is None:
+        return None
+    try:
+        gateway.price(access(gateway, seal, other), price_id)
+    except StripeObjectMissing:
+        return False
+    except LicenzyError:
+        return None
+    return True
+
+
+def note_prices(
+    db: Session, *, project_id: str, mode: Mode, prices: Mapping[str, PriceFacts], now: datetime
+) -> None:
+    """Keep what Stripe says now of the prices that products are mapped to."""
+    for product in queries.products(db, project_id=project_id, mode=mode):
+        price = prices.get(product.stripe_price_id)
+        if price is not None:
+            _set(product, _priced(price, now))
+            db.add(product)
+    db.flush()
 
 
 def _refuse_unfit_price(draft: Draft, price: PriceFacts, mode: Mode) -> None:

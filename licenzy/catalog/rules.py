@@ -8,7 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from licenzy.alignment.facts import ProductFacts
 from licenzy.alignment.modes import Mode
+from licenzy.alignment.shapes import shape_problem
 from licenzy.catalog.models import Kind, Product
 from licenzy.errors import InvalidRequest
 
@@ -87,15 +89,24 @@ def looks_like_stripe_id(text: str) -> bool:
     return _STRIPE_IDS.match(text) is not None
 
 
-def shape_problem(kind: Kind, *, recurring: bool, metered: bool) -> str | None:
-    """Why a price of this shape cannot be sold as this kind; none when it can."""
-    if metered:
-        return "This price is metered: Stripe bills it by reported usage, which Licenzy does not report."
-    if kind is Kind.SUBSCRIPTION and not recurring:
-        return "A subscription needs a recurring price, and this one is paid once."
-    if kind is not Kind.SUBSCRIPTION and recurring:
-        return f"A {_SPOKEN[kind]} needs a price that is paid once, and this one recurs."
-    return None
+def facts_of(product: Product) -> ProductFacts:
+    """A product as alignment's rules see it."""
+    return ProductFacts(
+        id=product.id,
+        product_code=product.product_code,
+        kind=product.kind,
+        stripe_price_id=product.stripe_price_id,
+        price_livemode=product.price_livemode,
+        sellable=product.price_active and product.product_active,
+        created_at=product.created_at,
+        checked_at=product.checked_at,
+        units=product.units,
+        duration_seconds=product.duration_seconds,
+        unit_amount=product.unit_amount,
+        currency=product.currency,
+        interval=product.interval,
+        interval_count=product.interval_count,
+    )
 
 
 def proposed_kind(*, recurring: bool) -> Kind:
@@ -161,9 +172,6 @@ def split_duration(seconds: int) -> tuple[int, str]:
         if seconds % length == 0:
             return seconds // length, unit
     return max(1, round(seconds / 60)), "minutes"
-
-
-_SPOKEN = {Kind.SUBSCRIPTION: "subscription", Kind.TIME_PASS: "time pass", Kind.USAGE_PACK: "usage pack"}
 
 
 def _code_problem(code: str) -> str | None:

@@ -10,16 +10,20 @@ from typing import Any
 
 from sqlmodel import Session, col, update
 
+from licenzy.alignment.facts import ProjectFacts, SideFacts
 from licenzy.alignment.modes import Mode
+from licenzy.alignment.rules import findings
 from licenzy.catalog.models import Product
 from licenzy.catalog.queries import product_by_code
-from licenzy.catalog.rules import as_sold, shape_problem
+from licenzy.catalog.rules import as_sold
+from licenzy.catalog.rules import facts_of as product_facts_of
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id
 from licenzy.checkout.rules import Returns, outcome, redirect_problem, stripe_params
 from licenzy.connections.actions import access
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
+from licenzy.connections.rules import facts_of as connection_facts_of
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import (
     InvalidRedirectUrl,
@@ -179,18 +183,35 @@ def _sellable(
         raise _unknown_product(db, scope, code, page)
     if product.archived_at is not None:
         raise ProductArchived(hint=f"Restore it at {page}/products, or send another code.")
-    if connection is None or connection.key_sealed is None:
-        raise StripeNotConnected(hint=f"Connect Stripe for {scope.mode} at {page}/connection.")
-    if connection.webhook_secret_sealed is None:
-        raise WebhookSecretMissing(hint=f"Save the endpoint's signing secret at {page}/connection.")
-    if product.price_livemode is not scope.mode.livemode:
-        raise PriceModeMismatch(hint=f"Map a {scope.mode} price to {code} at {page}/products.")
-    if not product.price_active or not product.product_active:
-        raise PriceInactive(hint=f"Activate it at Stripe, or map another price to {code} at {page}/products.")
-    problem = shape_problem(product.kind, recurring=product.interval is not None, metered=False)
-    if problem is not None:
-        raise PriceKindMismatch(problem, hint=f"Map a fitting price to {code} at {page}/products.")
+    _refuse_misaligned(scope, connection, product, base_url)
     return product
+
+
+def _refuse_misaligned(scope: Scope, connection: Connection | None, product: Product, base_url: str) -> None:
+    """Refuse what alignment's rules say cannot be sold, with their fix and the page for it as the hint."""
+    side = SideFacts(
+        scope.mode,
+        connection=connection_facts_of(connection) if connection else None,
+        products=(product_facts_of(product),),
+    )
+    sides = {scope.mode: side, scope.mode.other: SideFacts(scope.mode.other)}
+    facts = ProjectFacts(product.updated_at, sides[Mode.TEST], sides[Mode.LIVE])
+    found = {finding.code: finding for finding in findings(facts, scope.mode)}
+    for code, refusal in _REFUSED.items():
+        if code in found:
+            finding = found[code]
+            page = f"{base_url}{finding.path(scope.project_id)}"
+            raise refusal(finding.cause, hint=f"{finding.fix} See {page}.")
+
+
+_REFUSED: dict[str, type[LicenzyError]] = {
+    "connection_missing": StripeNotConnected,
+    "webhook_secret_missing": WebhookSecretMissing,
+    "price_mode_mismatch": PriceModeMismatch,
+    "price_inactive": PriceInactive,
+    "price_kind_mismatch": PriceKindMismatch,
+}
+"""Findings that stored facts alone decide, and that no money may move under; the gravest first."""
 
 
 def _unknown_product(db: Session, scope: Scope, code: str, page: str) -> LicenzyError:
@@ -200,6 +221,7 @@ def _unknown_product(db: Session, scope: Scope, code: str, page: str) -> Licenzy
     return ProductModeMismatch(
         f"This product exists in {other} only, and the API key is a {scope.mode} key.",
         hint=f"Send an lz_{other}_ key, or create the product in {scope.mode} at {page}/products.",
+        sent=code,
     )
 
 

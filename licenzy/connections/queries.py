@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from sqlmodel import Session, col, select
 
+from licenzy.alignment.facts import ConnectionFacts
 from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Connection
+from licenzy.connections.rules import facts_of
 
 
 def connection_of(db: Session, *, project_id: str, mode: Mode) -> Connection | None:
@@ -13,6 +15,12 @@ def connection_of(db: Session, *, project_id: str, mode: Mode) -> Connection | N
     return db.exec(
         select(Connection).where(Connection.project_id == project_id, Connection.mode == mode)
     ).first()
+
+
+def connection_facts(db: Session, *, project_id: str, mode: Mode) -> ConnectionFacts | None:
+    """The connection of this side without its secrets, as rules see it."""
+    found = connection_of(db, project_id=project_id, mode=mode)
+    return None if found is None else facts_of(found)
 
 
 def connection_by_id(db: Session, connection_id: str) -> Connection | None:

@@ -6,6 +6,7 @@ import re
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
+from licenzy.alignment.facts import ConnectionFacts
 from licenzy.alignment.modes import Classified, Credential, Mode, classify
 from licenzy.connections.models import Connection, Provider
 from licenzy.errors import InvalidRequest
@@ -197,6 +198,31 @@ def _not_a_stripe_key(found: Classified, mode: Mode) -> tuple[str, str]:
 
 def _key_refused(reason: str, message: str) -> CredentialRefused:
     return CredentialRefused(reason, field="stripe_key", message=message)
+
+
+def facts_of(connection: Connection) -> ConnectionFacts:
+    """A connection as alignment's rules see it, without its secrets."""
+    return ConnectionFacts(
+        id=connection.id,
+        provider=connection.provider,
+        key_masked=connection.key_masked,
+        key_saved_at=connection.key_saved_at,
+        account_id=connection.account_id,
+        account_name=connection.account_name,
+        charges_enabled=connection.charges_enabled,
+        account_seen_at=connection.verified_at,
+        secret_masked=connection.webhook_secret_masked,
+        secret_saved_at=connection.webhook_secret_saved_at,
+        endpoint_id=connection.webhook_endpoint_id,
+        proven_at=connection.proven_at,
+        last_event_id=connection.last_event_id,
+        wanted_events=frozenset(wanted_events(connection.provider)),
+    )
+
+
+def is_address_of(url: str, connection_id: str) -> bool:
+    """Whether an endpoint at Stripe sends to this connection, whatever host this installation had then."""
+    return urlsplit(url).path.rstrip("/").endswith(f"/v1/webhooks/stripe/{connection_id}")
 
 
 def time_of(connection: Connection | None, now: datetime) -> datetime:

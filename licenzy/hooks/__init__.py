@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from flask import Flask
 
+from licenzy.hooks.signatures import SignatureWatch
 from licenzy.hooks.stripe import receive_for_connection, receive_for_tenant
 
 
 def register(app: Flask) -> None:
     """Attach the addresses that Stripe posts to; their guard is the signature."""
+    app.extensions["licenzy_signatures"] = SignatureWatch(app.extensions["licenzy"])
     for rule, view in (
         ("/v1/webhooks/stripe/tenant", receive_for_tenant),
         ("/v1/webhooks/stripe/<connection_id>", receive_for_connection),

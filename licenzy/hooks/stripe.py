@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 import orjson
-from flask import Response, request
+from flask import Response, current_app, request
 from sqlmodel import Session
 
 from licenzy import errors
@@ -16,6 +16,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.connections.actions import webhook_secrets
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_by_id, connections_for_tenant_webhook
+from licenzy.hooks.signatures import SignatureWatch
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.kit.rate import RateLimiter
@@ -86,6 +87,7 @@ def _receive(parts: Runtime, body: bytes, candidates: Iterable[Connection]) -> N
     if not candidates:
         verify(body, header, (), now=now)  # Raises, after as much work as for a known connection.
     if len(signers) != 1:
+        _watch().refused(candidates, signers, body, header)
         raise errors.SignatureInvalid
     connection = signers[0]
     try:
@@ -94,6 +96,11 @@ def _receive(parts: Runtime, body: bytes, candidates: Iterable[Connection]) -> N
         parts.database.retrying(lambda db: keep_invalid(db, connection=connection, body=body, now=now))
         raise
     parts.database.retrying(lambda db: receive(db, connection=connection, event=event, body=body, now=now))
+
+
+def _watch() -> SignatureWatch:
+    watch: SignatureWatch = current_app.extensions["licenzy_signatures"]
+    return watch
 
 
 def _signed(parts: Runtime, connection: Connection, body: bytes, header: str, now: datetime) -> bool:

@@ -8,6 +8,7 @@ from htmx_flask import Htmx
 from licenzy.portal import (  # noqa: F401  # Pages hang themselves on the blueprint.
     access,
     account,
+    alignment,
     api_keys,
     by_hand,
     checkout,

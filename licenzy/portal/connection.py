@@ -102,16 +102,15 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
     parts = runtime()
     if form.validate():
         try:
-            with parts.database.write() as db:
-                actions.save_webhook_secret(
-                    db,
-                    parts.seal,
-                    project_id=side.project_id,
-                    mode=side.mode,
-                    pasted=form.webhook_secret.data or "",
-                    actor=side.actor,
-                    now=parts.clock(),
-                )
+            actions.paste_webhook_secret(
+                parts.database,
+                parts.seal,
+                project_id=side.project_id,
+                mode=side.mode,
+                pasted=form.webhook_secret.data or "",
+                actor=side.actor,
+                now=parts.clock(),
+            )
         except LicenzyError as error:
             _refuse(form, error)
         else:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from flask.typing import ResponseReturnValue
 
 from licenzy.checkout.queries import latest_attempts
+from licenzy.portal.alignment import side_findings
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import show
 from licenzy.runtime import runtime
-from licenzy.setup.findings import findings
 from licenzy.setup.queries import counts, setup_facts
 from licenzy.setup.rules import current, done_count, steps
 from licenzy.stripe_events.queries import events_page
@@ -34,7 +34,7 @@ def overview(side: Side) -> ResponseReturnValue:
         steps=listed,
         next_step=current(listed),
         done=done_count(listed),
-        findings=findings(facts),
+        findings=side_findings(side),
         counts=counted,
         attempts=attempts,
         events=events,

@@ -10,6 +10,7 @@ from typing import Any
 
 from flask import Response, url_for
 
+from licenzy.alignment.findings import Part
 from licenzy.api_keys import queries as api_keys
 from licenzy.catalog import queries as catalog
 from licenzy.catalog import rules as catalog_rules
@@ -19,6 +20,7 @@ from licenzy.connections import rules as connection_rules
 from licenzy.connections.models import Provider
 from licenzy.connections.queries import connection_of
 from licenzy.errors import LicenzyError
+from licenzy.portal.alignment import side_findings
 from licenzy.portal.forms.api_key import ApiKeyForm
 from licenzy.portal.forms.connection import EndpointForm, SandboxForm, StripeKeyForm, WebhookSecretForm
 from licenzy.portal.forms.portal_form import PortalForm
@@ -80,6 +82,7 @@ def connection_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "webhook_address": address,
         "registration_problem": problem,
         "forwarding_command": forwarding,
+        "findings": side_findings(side, Part.CONNECTION, Part.ACCOUNT, Part.SECRET, Part.ENDPOINT),
         "required_events": connection_rules.REQUIRED_EVENTS,
         "key_form": StripeKeyForm(formdata=None),
         "sandbox_form": SandboxForm(formdata=None),
@@ -98,6 +101,7 @@ def products_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "products": listed,
         "archived": archived,
         "shared_prices": catalog_rules.shared_prices(listed),
+        "findings": side_findings(side, Part.PRODUCTS, Part.PRICES),
         **given,
     }
 
@@ -130,6 +134,7 @@ def keys_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "created": None,
         "token": None,
         "base_url": runtime().settings.base_url,
+        "findings": side_findings(side, Part.API_KEY),
         **given,
     }
 

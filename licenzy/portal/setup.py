@@ -9,7 +9,7 @@ from flask import abort, request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
-from licenzy.connections.queries import connection_of
+from licenzy.connections.queries import connection_facts
 from licenzy.errors import LicenzyError
 from licenzy.idempotency.actions import Scope
 from licenzy.portal.blueprint import portal
@@ -21,7 +21,7 @@ from licenzy.portal.shell import ago
 from licenzy.runtime import runtime
 from licenzy.setup.facts import JourneyFacts
 from licenzy.setup.journey import Timeline, timeline
-from licenzy.setup.queries import connection_facts, journey_facts, setup_facts
+from licenzy.setup.queries import journey_facts, setup_facts
 from licenzy.setup.rules import StepName, current, steps
 from licenzy.workspace.models import Role
 
@@ -53,7 +53,7 @@ def setup_step(side: Side, step: str) -> ResponseReturnValue:
 def webhook_proof(side: Side) -> ResponseReturnValue:
     """Whether a signed event has arrived; asked again and again while the step waits."""
     with runtime().database.read() as db:
-        connection = connection_facts(connection_of(db, project_id=side.project_id, mode=side.mode))
+        connection = connection_facts(db, project_id=side.project_id, mode=side.mode)
     listening = connection is not None and connection.secret_saved_at is not None and not connection.proven
     status = 200 if listening else 286
     return step_page(
@@ -112,7 +112,7 @@ def _watched(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, T
     """The purchase with this id, else the one that proves the set-up, as a timeline."""
     now = runtime().clock()
     with runtime().database.read() as db:
-        connection = connection_facts(connection_of(db, project_id=side.project_id, mode=side.mode))
+        connection = connection_facts(db, project_id=side.project_id, mode=side.mode)
         if attempt_id is not None:
             journey: JourneyFacts | None = journey_facts(
                 db, project_id=side.project_id, mode=side.mode, attempt_id=attempt_id, now=now

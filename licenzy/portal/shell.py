@@ -16,6 +16,7 @@ from licenzy.catalog.rules import split_duration
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.money import format_amount
 from licenzy.kit.resources import resource_dir
+from licenzy.portal.alignment import blocking_findings, finding_page
 from licenzy.portal.csrf import csrf_token
 from licenzy.portal.forms.typed import typed_word
 from licenzy.portal.guards import Side
@@ -35,6 +36,7 @@ class Entry:
 NAVIGATION = (
     Entry("portal.overview", "Overview", "home"),
     Entry("portal.setup", "Set-up", "checklist"),
+    Entry("portal.alignment", "Alignment", "shield-check"),
     Entry("portal.customers", "Customers", "users"),
     Entry("portal.events", "Stripe events", "bolt"),
     Entry("portal.untracked", "Untracked checkouts", "shopping-cart"),
@@ -53,7 +55,9 @@ def furnish(app: Flask) -> None:
     app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals.update(
         asset_url=asset_url,
+        blocking_findings=blocking_findings,
         csrf_token=csrf_token,
+        finding_page=finding_page,
         mode_switch_url=mode_switch_url,
         navigation=navigation,
         side=current_side,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from licenzy.alignment.facts import ConnectionFacts
 from licenzy.checkout.models import AttemptStatus
 from licenzy.connections.models import Provider
-from licenzy.setup.facts import ConnectionFacts, EventFacts, JourneyFacts
+from licenzy.setup.facts import EventFacts, JourneyFacts
 from licenzy.stripe_events.models import EventStatus
 
 PATIENCE = timedelta(seconds=45)

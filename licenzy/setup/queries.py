@@ -9,40 +9,31 @@ from sqlalchemy import ColumnElement, func, literal_column
 from sqlmodel import Session, SQLModel, col, select
 
 from licenzy.alignment.modes import Mode
-from licenzy.api_keys import queries as api_keys
-from licenzy.api_keys.rules import masked
 from licenzy.catalog import queries as catalog
-from licenzy.catalog.models import Product
+from licenzy.catalog import rules as catalog_rules
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id
-from licenzy.connections.models import Connection
-from licenzy.connections.queries import connection_of
+from licenzy.connections.queries import connection_facts, connection_of
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import decide_for
 from licenzy.errors import NotFound
-from licenzy.setup.facts import (
-    ConnectionFacts,
-    EventFacts,
-    JourneyFacts,
-    KeyFacts,
-    ProductFacts,
-    SetupFacts,
-)
-from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.setup.facts import EventFacts, JourneyFacts, SetupFacts
+from licenzy.setup.gathering import key_facts
+from licenzy.stripe_events.models import StripeEvent
 from licenzy.subjects.models import Subject
 
 
 def setup_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> SetupFacts:
     """Everything known about one side of a project."""
-    connection = connection_of(db, project_id=project_id, mode=mode)
     other = connection_of(db, project_id=project_id, mode=mode.other)
     attempt = _proving_attempt(db, project_id=project_id, mode=mode)
+    keys = key_facts(db, project_id=project_id, mode=mode, now=now)
     return SetupFacts(
         mode=mode,
         now=now,
-        connection=connection_facts(connection),
-        products=tuple(map(_product_facts, catalog.products(db, project_id=project_id, mode=mode))),
-        keys=_key_facts(db, project_id=project_id, mode=mode, now=now),
+        connection=connection_facts(db, project_id=project_id, mode=mode),
+        products=tuple(map(catalog_rules.facts_of, catalog.products(db, project_id=project_id, mode=mode))),
+        keys=tuple(key for key in keys if key.usable),
         journey=None if attempt is None else _journey(db, attempt, now=now),
         other_side_connected=other is not None and other.key_sealed is not None,
     )
@@ -68,8 +59,6 @@ class Counts:
     attempts: int
     entitlements: int
     events: int
-    failed_events: int
-    """Events that could not be applied so far."""
 
 
 def counts(db: Session, *, project_id: str, mode: Mode) -> Counts:
@@ -85,27 +74,6 @@ def counts(db: Session, *, project_id: str, mode: Mode) -> Counts:
         attempts=count(CheckoutAttempt),
         entitlements=count(Entitlement),
         events=count(StripeEvent),
-        failed_events=count(StripeEvent, col(StripeEvent.status) == EventStatus.FAILED),
-    )
-
-
-def connection_facts(connection: Connection | None) -> ConnectionFacts | None:
-    """A connection without its secrets."""
-    if connection is None:
-        return None
-    return ConnectionFacts(
-        id=connection.id,
-        provider=connection.provider,
-        key_masked=connection.key_masked,
-        key_saved_at=connection.key_saved_at,
-        account_id=connection.account_id,
-        account_name=connection.account_name,
-        charges_enabled=connection.charges_enabled,
-        secret_masked=connection.webhook_secret_masked,
-        secret_saved_at=connection.webhook_secret_saved_at,
-        endpoint_id=connection.webhook_endpoint_id,
-        proven_at=connection.proven_at,
-        last_event_id=connection.last_event_id,
     )
 
 
@@ -217,29 +185,3 @@ def _last_event_at(db: Session, attempt: CheckoutAttempt) -> datetime | None:
         .order_by(col(StripeEvent.received_at).desc())
         .limit(1)
     ).first()
-
-
-def _product_facts(product: Product) -> ProductFacts:
-    return ProductFacts(
-        id=product.id,
-        product_code=product.product_code,
-        kind=product.kind,
-        stripe_price_id=product.stripe_price_id,
-        recurring=product.interval is not None,
-        price_livemode=product.price_livemode,
-        sellable=product.price_active and product.product_active,
-        created_at=product.created_at,
-        checked_at=product.checked_at,
-    )
-
-
-def _key_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> tuple[KeyFacts, ...]:
-    usable = [
-        key
-        for key in api_keys.keys(db, project_id=project_id, mode=mode)
-        if key.revoked_at is None and (key.expires_at is None or key.expires_at > now)
-    ]
-    return tuple(
-        KeyFacts(key.id, key.name, masked(mode, key.last_four), key.created_at, key.last_used_at)
-        for key in usable
-    )

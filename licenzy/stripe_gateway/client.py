@@ -11,10 +11,11 @@ from typing import Any, TypeVar, cast
 
 import stripe
 
-from licenzy.errors import StripeUnavailable
+from licenzy.errors import StripeError, StripeUnavailable
 from licenzy.kit.clock import from_unix
 from licenzy.stripe_gateway.pace import in_passing, with_patience
-from licenzy.stripe_gateway.translate import StripeObjectMissing, StripePermissionMissing
+from licenzy.stripe_gateway.permissions import Trial
+from licenzy.stripe_gateway.translate import StripeKeyRejected, StripeObjectMissing, StripePermissionMissing
 from licenzy.stripe_gateway.transport import DEADLINE_SECONDS, asked, deadline, seconds_left
 from licenzy.stripe_gateway.transport import StripeAccess as StripeAccess
 
@@ -226,6 +227,23 @@ class StripeGateway:
             if not page.has_more:
                 return
             after = {"starting_after": page.data[-1].id}
+
+    def lacking(self, access: StripeAccess, trial: Trial) -> str | None:
+        """The permission that a key lacks for a trial call, in Stripe's name; none when it may make it.
+
+        Raises StripeKeyRejected, StripeTimeout and StripeUnavailable, which tell nothing of a permission.
+        """
+        try:
+            self._call(
+                access, lambda client: client.raw_request(trial.method, trial.path, **dict(trial.params))
+            )
+        except StripePermissionMissing as refused:
+            return refused.permission or trial.permission
+        except StripeKeyRejected:
+            raise
+        except StripeError:  # The call itself is refused, as a trial of writing is meant to be.
+            return None
+        return None
 
     def webhook_endpoints(self, access: StripeAccess) -> list[EndpointFacts]:
         """The account's webhook endpoints in the key's mode."""

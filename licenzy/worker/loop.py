@@ -9,8 +9,10 @@ from collections.abc import Callable
 
 from licenzy.deliveries.sending import Sender
 from licenzy.kit.outbound_http import OutboundHttp
+from licenzy.observations.actions import forget_old_sightings
 from licenzy.reconciliation.actions import claim_due, reconcile
 from licenzy.runtime import Runtime
+from licenzy.setup.looking import claim_due_look, look_at_stripe
 from licenzy.stripe_events.actions import apply_due_event
 from licenzy.stripe_events.reading import settle_next
 from licenzy.usage.actions import return_next_lapsed
@@ -109,9 +111,22 @@ def _return_lapsed_units(parts: Runtime) -> int:
     return _MOST_IN_A_ROW
 
 
+def _look_at_stripe(parts: Runtime) -> int:
+    """What alignment wants to know of one account: after something was saved, and hourly."""
+    with parts.database.write() as db:
+        connection = claim_due_look(db, now=parts.clock())
+    if connection is None:
+        return 0
+    look_at_stripe(parts.database, parts.gateway, parts.seal, connection=connection, clock=parts.clock)
+    with parts.database.write() as db:
+        forget_old_sightings(db, now=parts.clock())
+    return 1
+
+
 _JOBS: dict[str, Callable[[Runtime], int]] = {
     "apply due events": _apply_due_events,
     "settle": _settle,
     "return lapsed units": _return_lapsed_units,
     "reconcile": _reconcile,
+    "look at Stripe": _look_at_stripe,
 }

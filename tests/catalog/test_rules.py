@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from licenzy.alignment.modes import Mode
+from licenzy.alignment.shapes import shape_problem
 from licenzy.catalog import rules
 from licenzy.catalog.models import Kind
 from licenzy.catalog.rules import Draft
@@ -60,7 +61,7 @@ def test_bad_codes(code: str) -> None:
     ],
 )
 def test_which_price_fits_which_kind(kind: Kind, recurring: bool, metered: bool, fits: bool) -> None:
-    assert (rules.shape_problem(kind, recurring=recurring, metered=metered) is None) is fits
+    assert (shape_problem(kind, recurring=recurring, metered=metered) is None) is fits
 
 
 def test_the_kind_is_proposed_from_the_shape() -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from licenzy.alignment.facts import ConnectionFacts, KeyFacts, ProductFacts
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus
 from licenzy.connections.models import Provider
-from licenzy.setup.facts import ConnectionFacts, EventFacts, JourneyFacts, KeyFacts, ProductFacts, SetupFacts
-from licenzy.setup.findings import Severity, findings
+from licenzy.setup.facts import EventFacts, JourneyFacts, SetupFacts
 from licenzy.setup.journey import PATIENCE, TickState, timeline
 from licenzy.setup.rules import StepName, StepState, current, done_count, steps
 from licenzy.stripe_events.models import EventStatus
@@ -38,7 +38,7 @@ PRODUCT = ProductFacts(
     product_code="PRO",
     kind=Kind.SUBSCRIPTION,
     stripe_price_id="price_1",
-    recurring=True,
+    interval="month",
     price_livemode=False,
     sellable=True,
     created_at=START,
@@ -217,39 +217,3 @@ def test_when_there_is_nothing_more_to_wait_for(journey: JourneyFacts, complete:
 
 def test_a_complete_purchase_has_no_cause() -> None:
     assert timeline(GRANTED, PROVEN, START + timedelta(days=9)).cause is None
-
-
-def codes(facts: SetupFacts) -> list[str]:
-    return [finding.code for finding in findings(facts)]
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({}, []),
-        ({"connection": None}, ["connection_missing"]),
-        ({"connection": CONNECTED}, ["webhook_secret_missing"]),
-        ({"connection": SECRET}, ["webhook_never_proven"]),
-        ({"connection": replace(PROVEN, charges_enabled=False)}, ["account_cannot_charge"]),
-        ({"products": (replace(PRODUCT, sellable=False),)}, ["price_inactive"]),
-        ({"products": (replace(PRODUCT, price_livemode=True),)}, ["price_mode_mismatch"]),
-        ({"products": (replace(PRODUCT, recurring=False),)}, ["price_kind_mismatch"]),
-        ({"products": (PRODUCT, replace(PRODUCT, product_code="PRO2"))}, ["price_mapped_twice"]),
-        ({"keys": ()}, ["api_key_missing"]),
-        ({"keys": (), "products": ()}, []),
-    ],
-)
-def test_findings_from_stored_facts(changes: dict[str, Any], expected: list[str]) -> None:
-    assert codes(replace(DONE, **changes)) == expected
-
-
-def test_nothing_is_said_of_live_before_something_live_exists() -> None:
-    assert codes(replace(FRESH, mode=Mode.LIVE)) == []
-    assert codes(replace(FRESH, mode=Mode.LIVE, keys=(KEY,))) == ["connection_missing"]
-
-
-def test_the_worst_comes_first() -> None:
-    facts = replace(DONE, connection=SECRET, products=(PRODUCT, replace(PRODUCT, sellable=False)))
-    severities = [finding.severity for finding in findings(facts)]
-    assert severities == sorted(severities, key=list(Severity).index)
-    assert severities[0] is Severity.BLOCKS

@@ -1,0 +1,228 @@
+"""Everything a rule may know about one project and its two modes. Plain data; unknown is None."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from licenzy.alignment.modes import Mode
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Generic[T]):
+    """Something that is known, and when it was seen to be so."""
+
+    value: T
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSeen:
+    """A webhook endpoint at Stripe whose address is this connection's, as Stripe lists it."""
+
+    id: str
+    url: str
+    enabled: bool
+    api_version: str | None
+    events: frozenset[str]
+    """The types it subscribes to; `*` stands for all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionFacts:
+    """The Stripe connection of one mode, without its secrets."""
+
+    id: str
+    provider: str
+    """`stripe` or `sandbox`."""
+    key_masked: str | None
+    key_saved_at: datetime | None
+    account_id: str | None
+    account_name: str | None
+    charges_enabled: bool | None
+    secret_masked: str | None
+    secret_saved_at: datetime | None
+    endpoint_id: str | None
+    """Stripe's `we_…`, when the endpoint was set up from here."""
+    proven_at: datetime | None
+    """When the last event with a good signature arrived."""
+    last_event_id: str | None
+    account_seen_at: datetime | None = None
+    locked_out: bool = False
+    """Whether no encryption key of this installation opens what is stored."""
+    shares_secret: bool = False
+    """Whether the other mode has the same webhook signing secret saved."""
+    reachable: bool = True
+    """Whether Stripe can send events to our own address; a loopback address is served by its CLI."""
+    wanted_events: frozenset[str] = frozenset()
+    wanted_version: str = ""
+    key_accepted: Seen[bool] | None = None
+    missing_permissions: Seen[tuple[str, ...]] | None = None
+    """What a restricted key lacks, in Stripe's names (`rak_…`)."""
+    endpoints: Seen[tuple[EndpointSeen, ...]] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self.key_masked is not None
+
+    @property
+    def proven(self) -> bool:
+        """Whether an event with a good signature arrived since the present secret was saved."""
+        if self.proven_at is None or self.secret_saved_at is None:
+            return False
+        return self.proven_at >= self.secret_saved_at
+
+
+@dataclass(frozen=True, slots=True)
+class ProductFacts:
+    """One product that is sold, with its price as it was last read from Stripe."""
+
+    id: str
+    product_code: str
+    kind: str
+    stripe_price_id: str
+    price_livemode: bool
+    sellable: bool
+    """Whether the price and its Stripe product were active when last read."""
+    created_at: datetime
+    checked_at: datetime
+    units: int | None = None
+    duration_seconds: int | None = None
+    unit_amount: int | None = None
+    currency: str = ""
+    interval: str | None = None
+    interval_count: int | None = None
+    missing: Seen[bool] | None = None
+    """Whether the connected account has no such price."""
+    in_other_mode: bool | None = None
+    """For a missing price: whether the other mode's key finds it."""
+
+    @property
+    def recurring(self) -> bool:
+        return self.interval is not None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFacts:
+    """One API key, revoked and expired ones included."""
+
+    id: str
+    name: str
+    masked: str
+    created_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None = None
+    expired: bool = False
+
+    @property
+    def usable(self) -> bool:
+        return self.revoked_at is None and not self.expired
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Something that requests did in the last seven days: whom or what it is about, how often, until when."""
+
+    about: str
+    times: int
+    last_at: datetime
+    detail: str = ""
+    """The last one's own words: the price id sent, the origin, the product code."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventSeen:
+    """A Stripe event of the last seven days that something is to be said about."""
+
+    event_id: str
+    received_at: datetime
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundFacts:
+    """One of the merchant's own webhook endpoints that deliveries do not reach."""
+
+    id: str
+    url: str
+    failing_since: datetime
+    last_error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficFacts:
+    """What happened on one side in the last seven days."""
+
+    price_ids_sent: tuple[Sighting, ...] = ()
+    """About an API key: a Stripe price id came as product code; the detail is that id."""
+    other_mode_products: tuple[Sighting, ...] = ()
+    """About a product code that only the other mode has."""
+    browser_calls: tuple[Sighting, ...] = ()
+    """About an API key: a call had an `Origin` header, which is the detail."""
+    revoked_key_calls: tuple[Sighting, ...] = ()
+    signature_failures: tuple[Sighting, ...] = ()
+    """About whose secret signed it: `other_mode`, `previous`, `stripe_key` or `unknown`."""
+    ambiguous_signatures: tuple[Sighting, ...] = ()
+    credentials_refused: tuple[Sighting, ...] = ()
+    """About the reason word of a pasted credential that was not saved; the detail is the field's name."""
+    untracked_checkouts: tuple[EventSeen, ...] = ()
+    wrong_mode_events: tuple[EventSeen, ...] = ()
+    unmapped_prices: tuple[EventSeen, ...] = ()
+    unknown_statuses: tuple[EventSeen, ...] = ()
+    unapplied_events: tuple[EventSeen, ...] = ()
+    unreadable_objects: tuple[Sighting, ...] = ()
+    """About a Stripe object that could not be read again; the detail is why."""
+    unheard_payments: Seen[tuple[str, ...]] | None = None
+    """Attempts whose session Stripe shows as paid, while no event has told of it here."""
+    failing_endpoints: tuple[OutboundFacts, ...] = ()
+    checkouts: Mapping[str, datetime] = field(default_factory=dict)
+    """By product code, when a checkout for it was last opened."""
+
+    @property
+    def last_checkout_at(self) -> datetime | None:
+        return max(self.checkouts.values(), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class SideFacts:
+    """One mode of a project."""
+
+    mode: Mode
+    connection: ConnectionFacts | None = None
+    products: tuple[ProductFacts, ...] = ()
+    keys: tuple[KeyFacts, ...] = ()
+    traffic: TrafficFacts = field(default_factory=TrafficFacts)
+    mended: Mapping[str, datetime] = field(default_factory=dict)
+    """When findings about traffic were said to be mended, by code."""
+    looked_at: datetime | None = None
+    """When Stripe was last asked about this side."""
+    look_due: bool = False
+    """Whether Stripe is about to be asked, because something was saved."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether anything was ever set up in this mode."""
+        begun = self.connection is not None and (
+            self.connection.connected or self.connection.secret_saved_at is not None
+        )
+        return begun or bool(self.products) or bool(self.keys)
+
+    @property
+    def usable_keys(self) -> tuple[KeyFacts, ...]:
+        return tuple(key for key in self.keys if key.usable)
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFacts:
+    """Both modes of a project at one instant."""
+
+    now: datetime
+    test: SideFacts
+    live: SideFacts
+
+    def side(self, mode: Mode) -> SideFacts:
+        return self.live if mode is Mode.LIVE else self.test

@@ -1,0 +1,177 @@
+"""What a finding is, and the registry of the rules that make them. Pure.
+
+A rule is one function under the decorator `rule`, in a file of `alignment/rules`: it looks at the facts of
+one side and yields what it spotted. docs/findings.md has a section for each code; a test holds them together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from licenzy.alignment.facts import ProjectFacts, SideFacts
+from licenzy.alignment.modes import Mode
+
+CONNECTION, PRODUCTS, API_KEYS, EVENTS = "connection", "products", "api-keys", "events"
+"""The pages that mend: the last part of their address below `/projects/<id>/<mode>/`."""
+
+
+class Severity(StrEnum):
+    """Whether selling is impossible, at risk, or merely worth knowing about."""
+
+    BLOCKS = "blocks"
+    WARNS = "warns"
+    NOTES = "notes"
+
+
+class Part(StrEnum):
+    """The part of a set-up that a finding is about: a row of the alignment page's matrix."""
+
+    API_KEY = "api_key"
+    CONNECTION = "connection"
+    ACCOUNT = "account"
+    SECRET = "secret"
+    ENDPOINT = "endpoint"
+    PRODUCTS = "products"
+    PRICES = "prices"
+    TRAFFIC = "traffic"
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """An object that a finding is about: its kind (`product`, `api_key`, `event` …), id and name."""
+
+    kind: str
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spotted:
+    """What a rule yields: the objects, what was seen and when, a sentence of cause, one of fix, the page."""
+
+    about: tuple[About, ...]
+    evidence: str
+    cause: str
+    fix: str
+    page: str
+    at: datetime | None = None
+    severity: Severity | None = None
+    """Set where this case is graver or lighter than the rule's own severity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mismatch of modes or set-up, with its evidence and its fix."""
+
+    code: str
+    title: str
+    severity: Severity
+    part: Part
+    mode: Mode
+    about: tuple[About, ...]
+    evidence: str
+    """What was seen."""
+    seen_at: datetime | None
+    cause: str
+    fix: str
+    page: str
+    mendable: bool = False
+    """Whether somebody may mark it as mended."""
+
+    @property
+    def subject(self) -> str:
+        """The names of what it is about."""
+        return ", ".join(about.name for about in self.about)
+
+    def path(self, project_id: str) -> str:
+        """The portal's page that fixes it."""
+        return f"/projects/{project_id}/{self.mode.value}/{self.page}"
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a rule looks at: one side, the other one beside it, and the time."""
+
+    here: SideFacts
+    other: SideFacts
+    now: datetime
+
+
+Judge = Callable[[Look], Iterator[Spotted]]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A row of the registry."""
+
+    code: str
+    title: str
+    severity: Severity
+    part: Part
+    compares: bool
+    mendable: bool
+    judge: Judge
+
+
+RULES: list[Rule] = []
+
+
+def rule(
+    code: str,
+    title: str,
+    severity: Severity,
+    part: Part,
+    *,
+    compares: bool = False,
+    mendable: bool = False,
+) -> Callable[[Judge], Judge]:
+    """Enter a function into the registry. One that `compares` modes is silent until live exists.
+
+    What is `mendable` tells of traffic, which no later fact can take back: somebody's word ends it, until
+    it is seen again.
+    """
+
+    def enter(judge: Judge) -> Judge:
+        RULES.append(Rule(code, title, severity, part, compares, mendable, judge))
+        return judge
+
+    return enter
+
+
+def judged(project: ProjectFacts, mode: Mode) -> list[Finding]:
+    """What every rule finds on one side, worst first. Nothing is said of live before it exists."""
+    look = Look(project.side(mode), project.side(mode.other), project.now)
+    live = project.live.exists
+    found = [
+        _finding(each, mode, spotted)
+        for each in RULES
+        if live or not (each.compares or mode is Mode.LIVE)
+        for spotted in each.judge(look)
+        if not _said_to_be_mended(each, spotted, look.here)
+    ]
+    return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
+
+
+def _said_to_be_mended(each: Rule, spotted: Spotted, here: SideFacts) -> bool:
+    mended_at = here.mended.get(each.code)
+    return each.mendable and mended_at is not None and spotted.at is not None and spotted.at <= mended_at
+
+
+def _finding(each: Rule, mode: Mode, spotted: Spotted) -> Finding:
+    return Finding(
+        code=each.code,
+        title=each.title,
+        severity=spotted.severity or each.severity,
+        part=each.part,
+        mode=mode,
+        about=spotted.about,
+        evidence=spotted.evidence,
+        seen_at=spotted.at,
+        cause=spotted.cause,
+        fix=spotted.fix,
+        page=spotted.page,
+        mendable=each.mendable,
+    )

@@ -1,0 +1,183 @@
+"""Rules about products and the Stripe prices they are mapped to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from licenzy.alignment.facts import ProductFacts
+from licenzy.alignment.findings import PRODUCTS, About, Look, Part, Severity, Spotted, rule
+from licenzy.alignment.modes import Mode
+from licenzy.alignment.shapes import shape_problem
+from licenzy.kit.money import format_amount
+
+_BLOCKS, _WARNS, _NOTES = Severity
+
+
+@rule("price_not_found", "Stripe has no such price", _BLOCKS, Part.PRICES)
+def price_not_found(look: Look) -> Iterator[Spotted]:
+    for product in look.here.products:
+        if product.missing is not None and product.missing.value and not product.in_other_mode:
+            yield Spotted(
+                about=_priced(product),
+                evidence=f"The connected account does not know {product.stripe_price_id}.",
+                cause="The price was deleted, or belongs to another Stripe account than the connected one.",
+                fix=f"Map {product.product_code} to a price of the connected account.",
+                page=_page(product),
+                at=product.missing.at,
+            )
+
+
+@rule("price_mode_mismatch", "The price belongs to the other mode", _BLOCKS, Part.PRICES)
+def price_mode_mismatch(look: Look) -> Iterator[Spotted]:
+    mode, other = look.here.mode, look.other.mode
+    for product in look.here.products:
+        found_there = product.missing is not None and product.missing.value and product.in_other_mode
+        if product.price_livemode is mode.livemode and not found_there:
+            continue
+        yield Spotted(
+            about=_priced(product),
+            evidence=f"{product.stripe_price_id} is a {other} price: it was found with the {other} key."
+            if found_there
+            else f"Stripe marks {product.stripe_price_id} as a {other} price.",
+            cause=f"A checkout with {mode} keys cannot sell a price of {other}.",
+            fix=f"Map {product.product_code} to a price of {mode}.",
+            page=_page(product),
+            at=product.missing.at if found_there and product.missing else product.checked_at,
+        )
+
+
+@rule("price_inactive", "The price is archived at Stripe", _BLOCKS, Part.PRICES)
+def price_inactive(look: Look) -> Iterator[Spotted]:
+    for product in _with_price(look):
+        if not product.sellable:
+            yield Spotted(
+                about=_priced(product),
+                evidence=f"{product.stripe_price_id}, or the Stripe product behind it, is not active.",
+                cause="Stripe opens no checkout for an archived price.",
+                fix=f"Activate it at Stripe, or map {product.product_code} to another price.",
+                page=_page(product),
+                at=product.checked_at,
+            )
+
+
+@rule("price_kind_mismatch", "The price does not fit the product's kind", _BLOCKS, Part.PRICES)
+def price_kind_mismatch(look: Look) -> Iterator[Spotted]:
+    for product in _with_price(look):
+        problem = shape_problem(product.kind, recurring=product.recurring, metered=False)
+        if problem is not None:
+            yield Spotted(
+                about=_priced(product),
+                evidence=f"{product.stripe_price_id} {'recurs' if product.recurring else 'is paid once'}, "
+                f"and {product.product_code} is a {product.kind.replace('_', ' ')}.",
+                cause=problem,
+                fix=f"Map {product.product_code} to a fitting price.",
+                page=_page(product),
+                at=product.checked_at,
+            )
+
+
+@rule("price_mapped_twice", "Several products share one price", _WARNS, Part.PRICES)
+def price_mapped_twice(look: Look) -> Iterator[Spotted]:
+    by_price: dict[str, list[ProductFacts]] = {}
+    for product in look.here.products:
+        by_price.setdefault(product.stripe_price_id, []).append(product)
+    for price_id, sharing in by_price.items():
+        if len(sharing) > 1:
+            codes = sorted(product.product_code for product in sharing)
+            yield Spotted(
+                about=(*(_named(product) for product in sharing), About("price", price_id, price_id)),
+                evidence=f"{' and '.join(codes)} are mapped to {price_id}.",
+                cause="A subscription changed at Stripe to this price is taken for the oldest of them.",
+                fix="Give each product a price of its own.",
+                page=PRODUCTS,
+                at=max(product.checked_at for product in sharing),
+            )
+
+
+@rule(
+    "product_only_in_one_mode",
+    "A product exists in one mode only",
+    _NOTES,
+    Part.PRODUCTS,
+    compares=True,
+)
+def product_only_in_one_mode(look: Look) -> Iterator[Spotted]:
+    here = {product.product_code for product in look.here.products}
+    for product in look.other.products:
+        if product.product_code not in here:
+            yield Spotted(
+                about=(_named(product),),
+                evidence=f"{product.product_code} is sold in {look.other.mode} and not in {look.here.mode}.",
+                cause=f"A checkout for it with an lz_{look.here.mode}_ key is refused.",
+                fix=f"Make {product.product_code} in {look.here.mode} too, or archive it in "
+                f"{look.other.mode}.",
+                page=PRODUCTS,
+                at=product.created_at,
+            )
+
+
+@rule("product_differs", "A product differs between the modes", _WARNS, Part.PRODUCTS, compares=True)
+def product_differs(look: Look) -> Iterator[Spotted]:
+    if look.here.mode is Mode.TEST:
+        return  # Said once, on the side that customers meet.
+    tried = {product.product_code: product for product in look.other.products}
+    for product in look.here.products:
+        twin = tried.get(product.product_code)
+        differing = [] if twin is None else list(differences(twin, product))
+        if differing:
+            told = "; ".join(f"{what}: {there} in test, {here} in live" for what, there, here in differing)
+            yield Spotted(
+                about=(_named(product),),
+                evidence=f"{told}.",
+                cause="What was tried in test is not what is sold in live.",
+                fix=f"Make {product.product_code} the same in both modes, if it is not meant to differ.",
+                page=_page(product),
+                at=product.checked_at,
+            )
+
+
+def differences(test: ProductFacts, live: ProductFacts) -> Iterator[tuple[str, str, str]]:
+    """What a product of one code differs in between the modes: what, how in test, how in live."""
+    for what, told in _COMPARED.items():
+        there, here = told(test), told(live)
+        if there != here:
+            yield what, there, here
+
+
+def _interval(product: ProductFacts) -> str:
+    if product.interval is None:
+        return "paid once"
+    count = product.interval_count or 1
+    return f"every {product.interval}" if count == 1 else f"every {count} {product.interval}s"
+
+
+def _lasting(product: ProductFacts) -> str:
+    return "for good" if product.duration_seconds is None else f"{product.duration_seconds} seconds"
+
+
+_COMPARED = {
+    "kind": lambda product: product.kind.replace("_", " "),
+    "units": lambda product: "none" if product.units is None else str(product.units),
+    "duration": _lasting,
+    "price": lambda product: format_amount(product.unit_amount, product.currency),
+    "interval": _interval,
+}
+
+
+def _with_price(look: Look) -> Iterator[ProductFacts]:
+    """Products whose price the connected account knows, as far as is known."""
+    for product in look.here.products:
+        if product.missing is None or not product.missing.value:
+            yield product
+
+
+def _named(product: ProductFacts) -> About:
+    return About("product", product.id, product.product_code)
+
+
+def _priced(product: ProductFacts) -> tuple[About, About]:
+    return (_named(product), About("price", product.stripe_price_id, product.stripe_price_id))
+
+
+def _page(product: ProductFacts) -> str:
+    return f"{PRODUCTS}/{product.id}"

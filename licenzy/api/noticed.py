@@ -1,0 +1,55 @@
+"""What callers do wrong, counted beside their requests; and the hint that knows this installation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from licenzy import errors
+from licenzy.catalog.queries import product_by_price
+from licenzy.observations.models import Noticed
+from licenzy.observations.noticing import Noticing
+from licenzy.runtime import Runtime
+
+if TYPE_CHECKING:
+    from licenzy.api.exchange import Caller
+
+_ABOUT_THE_KEY: dict[type[errors.LicenzyError], Noticed] = {
+    errors.ApiKeyRevoked: Noticed.REVOKED_KEY_CALL,
+    errors.ApiKeyExpired: Noticed.REVOKED_KEY_CALL,
+    errors.StripePriceIdNotAllowed: Noticed.PRICE_ID_SENT,
+}
+
+
+class Watch:
+    """Notes what alignment's rules about keys and traffic want to know, off the hot path."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._noticing = Noticing(runtime.database, runtime.clock)
+
+    def browser(self, caller: Caller, origin: str) -> None:
+        """A call with a good key had an `Origin` header."""
+        self._note(caller, Noticed.BROWSER_CALL, caller.key_id, origin)
+
+    def refusal(self, caller: Caller, error: errors.LicenzyError) -> None:
+        """A known caller is about to be refused: count it, and word the hint for this very project."""
+        kind = _ABOUT_THE_KEY.get(type(error))
+        if kind is not None:
+            self._note(caller, kind, caller.key_id, error.sent or "")
+        elif isinstance(error, errors.ProductModeMismatch) and error.sent:
+            self._note(caller, Noticed.OTHER_MODE_PRODUCT, error.sent, error.sent)
+        if isinstance(error, errors.StripePriceIdNotAllowed):
+            error.hint = self._hint_for_price(caller, error.sent or "")
+
+    def _note(self, caller: Caller, kind: Noticed, about: str, detail: str) -> None:
+        self._noticing.note(
+            project_id=caller.project_id, mode=caller.mode, kind=kind, about=about, detail=detail
+        )
+
+    def _hint_for_price(self, caller: Caller, price_id: str) -> str:
+        with self._runtime.database.read() as db:
+            product = product_by_price(db, project_id=caller.project_id, mode=caller.mode, price_id=price_id)
+        page = f"{self._runtime.settings.base_url}/projects/{caller.project_id}/{caller.mode}/products"
+        if product is not None:
+            return f"Send {product.product_code} as product_code. The products stand at {page}."
+        return f"Map the price to a product at {page}, and send that product's code."

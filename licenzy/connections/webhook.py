@@ -1,0 +1,186 @@
+"""Verbs on how Stripe's events come: save a signing secret, rotate it, set the endpoint up at Stripe.
+
+Verbs that take a `Database` ask Stripe first and write afterwards, in a transaction of their own.
+"""
+
+from __future__ import annotations
+
+import hmac
+from datetime import datetime
+
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.connections import queries, rules
+from licenzy.connections.models import Connection
+from licenzy.connections.sealed import (
+    access,
+    opened,
+    secret_label,
+)
+from licenzy.connections.written import connection_for_writing, note_refused, record_change, told
+from licenzy.db.unit_of_work import Database
+from licenzy.errors import StripeNotConnected, WebhookSecretMissing
+from licenzy.kit.clock import to_micros
+from licenzy.kit.seal import Seal
+from licenzy.observations.actions import look_soon
+from licenzy.stripe_gateway.client import (
+    API_VERSION,
+    EndpointFacts,
+    StripeGateway,
+)
+from licenzy.workspace.audit import Actor
+
+
+def paste_webhook_secret(
+    database: Database,
+    seal: Seal,
+    *,
+    project_id: str,
+    mode: Mode,
+    pasted: str,
+    actor: Actor,
+    now: datetime,
+) -> Connection:
+    """Save a signing secret that somebody pasted. Raises CredentialRefused, and remembers that it did."""
+    try:
+        with database.write() as db:
+            return save_webhook_secret(
+                db, seal, project_id=project_id, mode=mode, pasted=pasted, actor=actor, now=now
+            )
+    except rules.CredentialRefused as refused:
+        note_refused(database, refused, project_id=project_id, mode=mode, now=now)
+        raise
+
+
+def save_webhook_secret(
+    db: Session,
+    seal: Seal,
+    *,
+    project_id: str,
+    mode: Mode,
+    pasted: str,
+    endpoint_id: str | None = None,
+    actor: Actor,
+    now: datetime,
+) -> Connection:
+    """Save a signing secret; the one it replaces still verifies for `rules.SECRET_OVERLAP`.
+
+    Raises CredentialRefused, also for the secret that the other mode uses.
+    """
+    secret = rules.checked_webhook_secret(pasted)
+    connection = connection_for_writing(db, project_id=project_id, mode=mode, now=now)
+    _refuse_secret_of_other_mode(db, seal, secret, project_id=project_id, mode=mode)
+    if _same(secret, opened(seal, connection.webhook_secret_sealed, secret_label(connection))):
+        return connection
+    before = told(connection)
+    if connection.webhook_secret_sealed is not None:
+        connection.previous_webhook_secret_sealed = connection.webhook_secret_sealed
+        connection.previous_webhook_secret_until = now + rules.SECRET_OVERLAP
+    connection.webhook_secret_sealed = seal.close(secret, bound_to=secret_label(connection))
+    connection.webhook_secret_masked = rules.masked_secret(secret)
+    connection.webhook_secret_saved_at = connection.updated_at = now
+    connection.webhook_endpoint_id = endpoint_id
+    db.add(connection)
+    record_change(db, connection, "webhook_secret.saved", actor=actor, before=before, now=now)
+    look_soon(db, connection_id=connection.id, project_id=project_id, mode=mode, now=now)
+    return connection
+
+
+def end_secret_overlap(
+    db: Session, *, project_id: str, mode: Mode, actor: Actor, now: datetime
+) -> Connection:
+    """Let the replaced signing secret verify no more, from now on. Raises StripeNotConnected."""
+    connection = queries.connection_of(db, project_id=project_id, mode=mode)
+    if connection is None:
+        raise StripeNotConnected
+    if connection.previous_webhook_secret_until is None or connection.previous_webhook_secret_until <= now:
+        return connection
+    before = told(connection)
+    connection.previous_webhook_secret_until = connection.updated_at = now
+    db.add(connection)
+    record_change(db, connection, "webhook_secret.overlap_ended", actor=actor, before=before, now=now)
+    return connection
+
+
+def register_endpoint(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    *,
+    base_url: str,
+    project_id: str,
+    mode: Mode,
+    rotate: bool = False,
+    actor: Actor,
+    now: datetime,
+) -> Connection:
+    """Set this connection's webhook endpoint up at Stripe, and store the secret that only Stripe knows.
+
+    An endpoint of ours that is as it should be stays, unless `rotate` asks for a new secret. One whose
+    secret is unknown here, or whose version or events are not ours, is replaced: the new one is made and
+    its secret stored before the old one is removed, so that no event falls between.
+    Raises StripeNotConnected, CredentialRefused where Stripe could not reach us, and Stripe's errors.
+    """
+    with database.read() as db:
+        connection = queries.connection_of(db, project_id=project_id, mode=mode)
+    if connection is None:
+        raise StripeNotConnected
+    problem = rules.registration_problem(connection.provider, mode, base_url)
+    if problem is not None:
+        raise rules.secret_refused("endpoint_unreachable", problem)
+    stripe = access(gateway, seal, connection)
+    address = rules.endpoint_address(base_url, connection.id)
+    ours = [endpoint for endpoint in gateway.webhook_endpoints(stripe) if endpoint.url == address]
+    if not rotate and any(_as_it_should_be(endpoint, connection) for endpoint in ours):
+        return connection
+    created = gateway.create_webhook_endpoint(
+        stripe,
+        url=address,
+        events=rules.wanted_events(connection.provider),
+        idempotency_key=f"{connection.id}:endpoint:{to_micros(now)}",
+    )
+    if created.secret is None:
+        raise WebhookSecretMissing("Stripe made the endpoint, but did not tell its signing secret.")
+    with database.write() as db:
+        connection = save_webhook_secret(
+            db,
+            seal,
+            project_id=project_id,
+            mode=mode,
+            pasted=created.secret,
+            endpoint_id=created.id,
+            actor=actor,
+            now=now,
+        )
+    for endpoint in ours:
+        gateway.delete_webhook_endpoint(stripe, endpoint.id)
+    return connection
+
+
+def _refuse_secret_of_other_mode(
+    db: Session, seal: Seal, secret: str, *, project_id: str, mode: Mode
+) -> None:
+    other = queries.connection_of(db, project_id=project_id, mode=mode.other)
+    if other is None:
+        return
+    if _same(secret, opened(seal, other.webhook_secret_sealed, secret_label(other))):
+        raise rules.secret_refused(
+            "secret_of_other_mode",
+            f"This is the signing secret of the {mode.other.value} side. Every endpoint at Stripe has a "
+            f"secret of its own: make one in Stripe's {mode.value} mode for the address shown here.",
+        )
+
+
+def _as_it_should_be(endpoint: EndpointFacts, connection: Connection) -> bool:
+    return (
+        endpoint.id == connection.webhook_endpoint_id
+        and connection.webhook_secret_sealed is not None
+        and endpoint.status == "enabled"
+        and endpoint.api_version == API_VERSION
+        and set(rules.wanted_events(connection.provider)) <= set(endpoint.enabled_events)
+    )
+
+
+def _same(secret: str, other: str | None) -> bool:
+    return other is not None and hmac.compare_digest(secret.encode(), other.encode())

@@ -1,0 +1,79 @@
+"""What the verbs on connections share: the row to write, its audit entry, a refused paste remembered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.connections import queries, rules
+from licenzy.connections.models import Connection
+from licenzy.db.unit_of_work import Database
+from licenzy.kit.ids import new_id
+from licenzy.observations.actions import note_sighting
+from licenzy.observations.models import Noticed
+from licenzy.workspace.audit import Actor, record
+
+
+def connection_for_writing(db: Session, *, project_id: str, mode: Mode, now: datetime) -> Connection:
+    """The connection of this side, made when there is none yet."""
+    connection = queries.connection_of(db, project_id=project_id, mode=mode)
+    if connection is None:
+        connection = Connection(
+            id=new_id("con"), project_id=project_id, mode=mode, created_at=now, updated_at=now
+        )
+        db.add(connection)
+        db.flush()
+    return connection
+
+
+def note_refused(
+    database: Database, refused: rules.CredentialRefused, *, project_id: str, mode: Mode, now: datetime
+) -> None:
+    """Remember that something else was pasted, in a unit of work that the refusal does not undo."""
+    with database.write() as db:
+        note_sighting(
+            db,
+            project_id=project_id,
+            mode=mode,
+            kind=Noticed.CREDENTIAL_REFUSED,
+            about=refused.reason,
+            detail=refused.field,
+            now=now,
+        )
+
+
+def told(connection: Connection) -> dict[str, str | None]:
+    """What the audit log may tell of a connection; secrets masked."""
+    return {
+        "provider": connection.provider.value,
+        "stripe_key": connection.key_masked,
+        "account_id": connection.account_id,
+        "webhook_secret": connection.webhook_secret_masked,
+        "webhook_endpoint_id": connection.webhook_endpoint_id,
+    }
+
+
+def record_change(
+    db: Session,
+    connection: Connection,
+    action: str,
+    *,
+    actor: Actor,
+    before: dict[str, str | None],
+    now: datetime,
+) -> None:
+    """Add a change of the connection to the audit log."""
+    record(
+        db,
+        actor=actor,
+        action=action,
+        project_id=connection.project_id,
+        mode=connection.mode,
+        about=connection.id,
+        before=before,
+        after=told(connection),
+        now=now,
+    )
+    db.flush()

@@ -1,0 +1,125 @@
+"""Verbs of observing: note what traffic did, have Stripe looked at, keep what it said."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Table as SqlTable
+from sqlalchemy import delete, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.upsert import insert_unless_there
+from licenzy.kit.clock import EPOCH
+from licenzy.observations.models import Mended, Noticed, Sighting, StripeLook
+from licenzy.workspace.audit import Actor, record
+
+LOOK_EVERY = timedelta(hours=1)
+SIGHTINGS_KEPT = timedelta(days=30)
+_LONGEST = 200
+
+
+def note_sighting(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode,
+    kind: Noticed,
+    about: str,
+    detail: str = "",
+    times: int = 1,
+    now: datetime,
+) -> None:
+    """Count something that was noticed, on the day of `now`."""
+    table: SqlTable = Sighting.__table__  # type: ignore[attr-defined]
+    insert = postgresql.insert if db.get_bind().dialect.name == "postgresql" else sqlite.insert
+    statement = insert(table).values(
+        project_id=project_id,
+        mode=mode,
+        kind=kind,
+        about=about[:_LONGEST],
+        day=(now - EPOCH).days,
+        times=times,
+        last_at=now,
+        detail=detail[:_LONGEST],
+    )
+    db.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(table.primary_key),
+            set_={
+                "times": table.c.times + statement.excluded.times,
+                "last_at": statement.excluded.last_at,
+                "detail": statement.excluded.detail,
+            },
+        )
+    )
+
+
+def forget_old_sightings(db: Session, *, now: datetime) -> int:
+    """Remove what no rule looks at any more; how many rows that were. For the worker, of all projects."""
+    oldest = (now - SIGHTINGS_KEPT - EPOCH).days
+    return int(db.execute(delete(Sighting).where(col(Sighting.day) < oldest)).rowcount)  # type: ignore[attr-defined]
+
+
+def look_soon(db: Session, *, connection_id: str, project_id: str, mode: Mode, now: datetime) -> None:
+    """Have the worker ask Stripe about a connection at its next turn."""
+    row = {"connection_id": connection_id, "project_id": project_id, "mode": mode, "answers": {}}
+    if not insert_unless_there(db, StripeLook, {**row, "due_at": now}):
+        look_again(db, project_id=project_id, mode=mode, now=now)
+
+
+def look_again(db: Session, *, project_id: str, mode: Mode, now: datetime) -> None:
+    """The same, for a side that was looked at before; nothing happens on one without a connection."""
+    db.execute(
+        update(StripeLook)
+        .where(col(StripeLook.project_id) == project_id, col(StripeLook.mode) == mode)
+        .values(due_at=now, leased_until=None)
+    )
+
+
+def keep_answers(
+    db: Session,
+    *,
+    connection_id: str,
+    began: datetime,
+    answers: Mapping[str, Any] | None,
+    problem: str | None,
+) -> None:
+    """Keep what Stripe said in a look that `began` then; without `answers` the earlier ones stand.
+
+    A look that was asked for in the meantime stays due.
+    """
+    look = db.get(StripeLook, connection_id, populate_existing=True, with_for_update=True)
+    if look is None:
+        return
+    if look.due_at <= began:
+        look.due_at = began + LOOK_EVERY
+    look.leased_until, look.problem = None, problem[:500] if problem else None
+    if answers is not None:
+        look.answers, look.looked_at = dict(answers), began
+    db.add(look)
+    db.flush()
+
+
+def mark_mended(db: Session, *, project_id: str, mode: Mode, code: str, actor: Actor, now: datetime) -> None:
+    """Take somebody's word that what a finding tells is mended; it comes back when seen again."""
+    if not insert_unless_there(
+        db, Mended, {"project_id": project_id, "mode": mode, "code": code, "mended_at": now}
+    ):
+        db.execute(
+            update(Mended)
+            .where(col(Mended.project_id) == project_id, col(Mended.mode) == mode, col(Mended.code) == code)
+            .values(mended_at=now)
+        )
+    record(
+        db,
+        actor=actor,
+        action="finding.marked_mended",
+        project_id=project_id,
+        mode=mode,
+        about=code,
+        now=now,
+    )

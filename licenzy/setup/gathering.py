@@ -1,0 +1,246 @@
+"""Gathers what alignment's rules judge: both modes of a project, from what is stored. Stripe is not asked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from licenzy.alignment.facts import (
+    ConnectionFacts,
+    EndpointSeen,
+    EventSeen,
+    KeyFacts,
+    ProductFacts,
+    ProjectFacts,
+    Seen,
+    SideFacts,
+    Sighting,
+    TrafficFacts,
+)
+from licenzy.alignment.modes import Mode
+from licenzy.api_keys import queries as api_keys
+from licenzy.api_keys.rules import masked
+from licenzy.catalog import queries as catalog
+from licenzy.catalog import rules as catalog_rules
+from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
+from licenzy.connections import rules as connection_rules
+from licenzy.connections.models import Connection
+from licenzy.connections.queries import connection_of
+from licenzy.connections.sealed import is_locked_out, opened, secret_label
+from licenzy.kit.seal import Seal
+from licenzy.observations.models import Noticed, StripeLook
+from licenzy.observations.queries import LOOKED_BACK, look_at, mended, sightings
+from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
+from licenzy.stripe_gateway.client import API_VERSION
+
+_MOST_EVENTS = 50
+
+
+def project_facts(db: Session, seal: Seal, *, project_id: str, base_url: str, now: datetime) -> ProjectFacts:
+    """Everything that is known of both modes of a project, as alignment's rules see it."""
+    sides = {mode: _side(db, seal, project_id, mode, base_url, now) for mode in Mode}
+    return ProjectFacts(now, sides[Mode.TEST], sides[Mode.LIVE])
+
+
+def key_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> tuple[KeyFacts, ...]:
+    """The API keys of one side, as alignment's rules see them."""
+    return tuple(
+        KeyFacts(
+            key.id,
+            key.name,
+            masked(mode, key.last_four),
+            key.created_at,
+            key.last_used_at,
+            key.revoked_at,
+            key.expires_at is not None and key.expires_at <= now,
+        )
+        for key in api_keys.keys(db, project_id=project_id, mode=mode)
+    )
+
+
+def _side(db: Session, seal: Seal, project_id: str, mode: Mode, base_url: str, now: datetime) -> SideFacts:
+    scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
+    connection = connection_of(db, **scope)
+    look = look_at(db, **scope)
+    products = tuple(map(catalog_rules.facts_of, catalog.products(db, **scope)))
+    return SideFacts(
+        mode=mode,
+        connection=_connection(db, seal, connection, look, base_url) if connection else None,
+        products=tuple(_priced(product, connection, look) for product in products),
+        keys=key_facts(db, **scope, now=now),
+        traffic=_traffic(db, scope, look, now),
+        mended=mended(db, **scope),
+        looked_at=look.looked_at if look else None,
+        look_due=look is not None and look.due_at <= now,
+    )
+
+
+def _connection(
+    db: Session, seal: Seal, connection: Connection, look: StripeLook | None, base_url: str
+) -> ConnectionFacts:
+    problem = connection_rules.registration_problem(connection.provider, connection.mode, base_url)
+    facts = replace(
+        connection_rules.facts_of(connection),
+        locked_out=is_locked_out(seal, connection),
+        shares_secret=_shares_secret(db, seal, connection),
+        reachable=problem is None,
+        wanted_version=API_VERSION,
+    )
+    if look is None or look.looked_at is None or _older(look, connection.key_saved_at):
+        return facts
+    at, answers = look.looked_at, look.answers
+    accepted, missing, listed = (
+        answers.get(name) for name in ("key_accepted", "missing_permissions", "endpoints")
+    )
+    if _older(look, connection.webhook_secret_saved_at):
+        listed = None  # The endpoint may have been made with that secret, after the look.
+    return replace(
+        facts,
+        key_accepted=None if accepted is None else Seen(accepted, at),
+        missing_permissions=None if missing is None else Seen(tuple(missing), at),
+        endpoints=None if listed is None else Seen(tuple(map(_endpoint, listed)), at),
+    )
+
+
+def _older(look: StripeLook, saved_at: datetime | None) -> bool:
+    """Whether the look was made before something was saved, and so may tell of what was there before."""
+    return saved_at is not None and look.looked_at is not None and look.looked_at < saved_at
+
+
+def _endpoint(told: dict[str, Any]) -> EndpointSeen:
+    return EndpointSeen(
+        id=told["id"],
+        url=told["url"],
+        enabled=told["status"] == "enabled",
+        api_version=told["api_version"],
+        events=frozenset(told["enabled_events"]),
+    )
+
+
+def _shares_secret(db: Session, seal: Seal, connection: Connection) -> bool:
+    other = connection_of(db, project_id=connection.project_id, mode=connection.mode.other)
+    if other is None or other.webhook_secret_sealed is None or connection.webhook_secret_sealed is None:
+        return False
+    ours = opened(seal, connection.webhook_secret_sealed, secret_label(connection))
+    return ours is not None and ours == opened(seal, other.webhook_secret_sealed, secret_label(other))
+
+
+def _priced(product: ProductFacts, connection: Connection | None, look: StripeLook | None) -> ProductFacts:
+    if look is None or look.looked_at is None or look.looked_at < product.checked_at:
+        return product  # The price was read since, so it was there.
+    missing = look.answers.get("missing_prices")
+    if missing is None or (connection is not None and _older(look, connection.key_saved_at)):
+        return product
+    return replace(
+        product,
+        missing=Seen(product.stripe_price_id in missing, look.looked_at),
+        in_other_mode=missing.get(product.stripe_price_id),
+    )
+
+
+def _traffic(
+    db: Session,
+    scope: dict[str, Any],
+    look: StripeLook | None,
+    now: datetime,
+) -> TrafficFacts:
+    noticed = sightings(db, **scope, now=now)
+    events = _told_events(db, scope, now)
+    return TrafficFacts(
+        price_ids_sent=noticed[Noticed.PRICE_ID_SENT],
+        other_mode_products=noticed[Noticed.OTHER_MODE_PRODUCT],
+        browser_calls=noticed[Noticed.BROWSER_CALL],
+        revoked_key_calls=noticed[Noticed.REVOKED_KEY_CALL],
+        signature_failures=noticed[Noticed.SIGNATURE_FAILED],
+        ambiguous_signatures=noticed[Noticed.SIGNATURE_AMBIGUOUS],
+        credentials_refused=noticed[Noticed.CREDENTIAL_REFUSED],
+        untracked_checkouts=events["untracked"],
+        wrong_mode_events=events["wrong_mode"],
+        unmapped_prices=events["unmapped"],
+        unknown_statuses=events["unknown_status"],
+        unapplied_events=events["failed"],
+        unreadable_objects=_unreadable(db, scope, now),
+        unheard_payments=_unheard(db, scope, look),
+        checkouts=_checkouts(db, scope, now),
+    )
+
+
+def _told_events(db: Session, scope: dict[str, Any], now: datetime) -> dict[str, tuple[EventSeen, ...]]:
+    """The events of the last seven days that something is to be said about, by what that is."""
+    status, note = col(StripeEvent.status), col(StripeEvent.note)
+    sorts = {
+        "untracked": (
+            StripeEvent.type == "checkout.session.completed",
+            note.startswith("Untracked checkout"),
+        ),
+        "wrong_mode": (status == EventStatus.WRONG_MODE,),
+        "unmapped": (status == EventStatus.APPLIED, note.startswith("No product is mapped to")),
+        "unknown_status": (status == EventStatus.APPLIED, note.startswith("The status ")),
+        "failed": (status == EventStatus.FAILED,),
+    }
+    return {name: _events(db, scope, now, *narrowed) for name, narrowed in sorts.items()}
+
+
+def _events(db: Session, scope: dict[str, Any], now: datetime, *narrowed: Any) -> tuple[EventSeen, ...]:
+    rows = db.exec(
+        select(StripeEvent.event_id, StripeEvent.received_at, StripeEvent.note)
+        .where(
+            StripeEvent.project_id == scope["project_id"],
+            StripeEvent.mode == scope["mode"],
+            StripeEvent.received_at > now - LOOKED_BACK,
+            *narrowed,
+        )
+        .order_by(col(StripeEvent.received_at).desc())
+        .limit(_MOST_EVENTS)
+    )
+    return tuple(EventSeen(event_id, received_at, note or "") for event_id, received_at, note in rows)
+
+
+def _unreadable(db: Session, scope: dict[str, Any], now: datetime) -> tuple[Sighting, ...]:
+    rows = db.exec(
+        select(SettlingRead)
+        .where(
+            SettlingRead.project_id == scope["project_id"],
+            SettlingRead.mode == scope["mode"],
+            col(SettlingRead.problem).is_not(None),
+        )
+        .limit(_MOST_EVENTS)
+    )
+    return tuple(
+        Sighting(row.object_id, row.tries, row.read_at or row.due_at or now, row.problem or "")
+        for row in rows
+    )
+
+
+def _unheard(db: Session, scope: dict[str, Any], look: StripeLook | None) -> Seen[tuple[str, ...]] | None:
+    """Attempts paid at Stripe that no event had told of at the last look, and that none has told of since."""
+    if look is None or look.looked_at is None or "unheard" not in look.answers:
+        return None
+    still = db.exec(
+        select(CheckoutAttempt.id).where(
+            CheckoutAttempt.project_id == scope["project_id"],
+            CheckoutAttempt.mode == scope["mode"],
+            col(CheckoutAttempt.id).in_(look.answers["unheard"]),
+            CheckoutAttempt.status != AttemptStatus.PAID,
+        )
+    )
+    return Seen(tuple(sorted(still)), look.looked_at)
+
+
+def _checkouts(db: Session, scope: dict[str, Any], now: datetime) -> dict[str, datetime]:
+    attempt = CheckoutAttempt
+    rows = db.exec(
+        select(attempt.product_code, func.max(attempt.created_at))
+        .where(
+            attempt.project_id == scope["project_id"],
+            attempt.mode == scope["mode"],
+            attempt.created_at > now - LOOKED_BACK,
+            col(attempt.stripe_checkout_session_id).is_not(None),
+        )
+        .group_by(attempt.product_code)
+    )
+    return dict(rows.all())

@@ -1,0 +1,211 @@
+"""Looking at Stripe: what it says of a side's key, account, endpoints and prices, kept with its time."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, or_
+from sqlmodel import Session, col, select
+
+from licenzy.alignment.modes import Classified, Credential, Mode, classify
+from licenzy.catalog import queries as catalog
+from licenzy.catalog.actions import note_prices, price_in_other_mode
+from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
+from licenzy.connections.actions import access, note_account
+from licenzy.connections.models import Connection
+from licenzy.connections.queries import connection_of
+from licenzy.connections.rules import is_address_of
+from licenzy.db.unit_of_work import Database
+from licenzy.errors import LicenzyError, StripeNotConnected
+from licenzy.kit.clock import Clock
+from licenzy.kit.seal import Seal
+from licenzy.observations.actions import keep_answers, look_soon
+from licenzy.observations.models import StripeLook
+from licenzy.stripe_gateway.client import AccountFacts, PriceFacts, StripeAccess, StripeGateway
+from licenzy.stripe_gateway.permissions import TRIALS
+from licenzy.stripe_gateway.translate import (
+    StripeKeyRejected,
+    StripeObjectMissing,
+    StripePermissionMissing,
+)
+
+LEASE = timedelta(minutes=5)
+_UNHEARD_AFTER = timedelta(minutes=2)
+"""How long an event may be on its way before a paid session without one is worth saying."""
+_LOOKED_BACK = timedelta(days=7)
+_MOST_SINGLE_PRICES = 50
+
+
+def look_at_side(
+    database: Database, gateway: StripeGateway, seal: Seal, *, project_id: str, mode: Mode, clock: Clock
+) -> None:
+    """Ask Stripe about one side now. Raises StripeNotConnected; what Stripe refuses becomes an answer."""
+    with database.read() as db:
+        connection = connection_of(db, project_id=project_id, mode=mode)
+    if connection is None or connection.key_sealed is None:
+        raise StripeNotConnected
+    with database.write() as db:
+        look_soon(db, connection_id=connection.id, project_id=project_id, mode=mode, now=clock())
+    look_at_stripe(database, gateway, seal, connection=connection, clock=clock)
+
+
+def look_at_stripe(
+    database: Database, gateway: StripeGateway, seal: Seal, *, connection: Connection, clock: Clock
+) -> None:
+    """Ask Stripe about one connection, then keep the answers.
+
+    What cannot be asked because Stripe is away, or our own encryption key is, leaves the earlier answers.
+    """
+    began = clock()
+    asking = _Asking(database, gateway, seal, connection, began)
+    problem = None
+    try:
+        asking.all()
+    except StripeKeyRejected:
+        asking.answers = {"key_accepted": False}
+    except LicenzyError as failed:
+        problem = failed.message
+    with database.write() as db:
+        now_saved = connection_of(db, project_id=connection.project_id, mode=connection.mode)
+        if now_saved is None or now_saved.key_sealed != connection.key_sealed:
+            return  # The key was replaced meanwhile: that look is due on its own.
+        if problem is None:
+            asking.keep(db)
+        keep_answers(
+            db,
+            connection_id=connection.id,
+            began=began,
+            answers=asking.answers if problem is None else None,
+            problem=problem,
+        )
+
+
+def claim_due_look(db: Session, *, now: datetime) -> Connection | None:
+    """The connection whose look is due longest, of any project, under a lease; for the worker."""
+    due = func.coalesce(col(StripeLook.due_at), Connection.created_at)
+    found = db.exec(
+        select(Connection)
+        .outerjoin(StripeLook, col(StripeLook.connection_id) == Connection.id)
+        .where(
+            col(Connection.key_sealed).is_not(None),
+            due <= now,
+            or_(col(StripeLook.leased_until).is_(None), col(StripeLook.leased_until) <= now),
+        )
+        .order_by(due)
+        .limit(1)
+    ).first()
+    if found is None:
+        return None
+    look = db.get(StripeLook, found.id, with_for_update=True)
+    if look is None:
+        look_soon(db, connection_id=found.id, project_id=found.project_id, mode=found.mode, now=now)
+        look = db.get_one(StripeLook, found.id, with_for_update=True)
+    if look.leased_until is not None and look.leased_until > now:
+        return None  # Another worker was quicker.
+    look.leased_until = now + LEASE
+    db.flush()
+    return found
+
+
+class _Asking:
+    """One look at one connection: the answers as they come in."""
+
+    def __init__(
+        self,
+        database: Database,
+        gateway: StripeGateway,
+        seal: Seal,
+        connection: Connection,
+        began: datetime,
+    ) -> None:
+        self.database, self.gateway, self.seal = database, gateway, seal
+        self.connection, self.began = connection, began
+        self.answers: dict[str, Any] = {}
+        self.account: AccountFacts | None = None
+        self.prices: dict[str, PriceFacts] = {}
+
+    def all(self) -> None:
+        """Raises StripeKeyRejected, and what says that Stripe cannot be asked at all."""
+        at = access(self.gateway, self.seal, self.connection)
+        self.account = self.gateway.account(at)
+        self.answers["key_accepted"] = True
+        self._permissions(at)
+        for ask in (self._endpoints, self._prices, self._unheard):
+            try:
+                ask(at)
+            except StripePermissionMissing:
+                continue  # Said by the permission's own trial; what it would have told stays unknown.
+
+    def keep(self, db: Session) -> None:
+        """Write what belongs to the connection and the products themselves."""
+        scope: dict[str, Any] = {"project_id": self.connection.project_id, "mode": self.connection.mode}
+        if self.account is not None:
+            note_account(db, connection_id=self.connection.id, account=self.account, now=self.began)
+        note_prices(db, prices=self.prices, now=self.began, **scope)
+
+    def _permissions(self, at: StripeAccess) -> None:
+        if classify(at.api_key) != Classified(Credential.RESTRICTED_KEY, self.connection.mode):
+            self.answers["missing_permissions"] = []
+            return
+        missing = (self.gateway.lacking(at, trial) for trial in TRIALS)
+        self.answers["missing_permissions"] = sorted({name for name in missing if name is not None})
+
+    def _endpoints(self, at: StripeAccess) -> None:
+        self.answers["endpoints"] = [
+            {**asdict(endpoint), "secret": None}
+            for endpoint in self.gateway.webhook_endpoints(at)
+            if is_address_of(endpoint.url, self.connection.id)
+        ]
+
+    def _prices(self, at: StripeAccess) -> None:
+        scope: dict[str, Any] = {"project_id": self.connection.project_id, "mode": self.connection.mode}
+        with self.database.read() as db:
+            wanted = {product.stripe_price_id for product in catalog.products(db, **scope)}
+        if not wanted:
+            return
+        listed = {price.id: price for price in self.gateway.prices(at)}
+        self.prices = {price_id: listed[price_id] for price_id in wanted & listed.keys()}
+        missing: dict[str, bool | None] = {}
+        for price_id in sorted(wanted - listed.keys())[:_MOST_SINGLE_PRICES]:
+            try:
+                self.prices[price_id] = self.gateway.price(at, price_id)
+            except StripeObjectMissing:
+                missing[price_id] = price_in_other_mode(
+                    self.database, self.gateway, self.seal, price_id=price_id, **scope
+                )
+        self.answers["missing_prices"] = missing
+
+    def _unheard(self, at: StripeAccess) -> None:
+        waiting = self._waiting_attempts()
+        unheard: list[str] = []
+        if waiting:
+            ahead = timedelta(seconds=self.connection.clock_offset_seconds)
+            oldest = min(attempt.created_at for attempt in waiting) + ahead - _UNHEARD_AFTER
+            paid = {
+                session["id"]
+                for page in self.gateway.sessions(at, created_from=int(oldest.timestamp()))
+                for session in page
+                if session.get("payment_status") in {"paid", "no_payment_required"}
+                and session.get("status") == "complete"
+            }
+            unheard = [each.id for each in waiting if each.stripe_checkout_session_id in paid]
+        self.answers["unheard"] = unheard
+
+    def _waiting_attempts(self) -> list[CheckoutAttempt]:
+        attempt = CheckoutAttempt
+        with self.database.read() as db:
+            return list(
+                db.exec(
+                    select(attempt).where(
+                        attempt.project_id == self.connection.project_id,
+                        attempt.mode == self.connection.mode,
+                        attempt.connection_id == self.connection.id,
+                        col(attempt.status).in_([AttemptStatus.OPEN, AttemptStatus.PROCESSING]),
+                        col(attempt.stripe_checkout_session_id).is_not(None),
+                        attempt.created_at <= self.began - _UNHEARD_AFTER,
+                        attempt.created_at > self.began - _LOOKED_BACK,
+                    )
+                )
+            )
