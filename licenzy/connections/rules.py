@@ -202,17 +202,18 @@ def _key_refused(reason: str, message: str) -> CredentialRefused:
 
 def facts_of(connection: Connection) -> ConnectionFacts:
     """A connection as alignment's rules see it, without its secrets."""
+    has_key, has_secret = connection.key_sealed is not None, connection.webhook_secret_sealed is not None
     return ConnectionFacts(
         id=connection.id,
         provider=connection.provider,
-        key_masked=connection.key_masked,
-        key_saved_at=connection.key_saved_at,
+        key_masked=connection.key_masked if has_key else None,
+        key_saved_at=connection.key_saved_at if has_key else None,
         account_id=connection.account_id,
         account_name=connection.account_name,
         charges_enabled=connection.charges_enabled,
         account_seen_at=connection.verified_at,
-        secret_masked=connection.webhook_secret_masked,
-        secret_saved_at=connection.webhook_secret_saved_at,
+        secret_masked=connection.webhook_secret_masked if has_secret else None,
+        secret_saved_at=connection.webhook_secret_saved_at if has_secret else None,
         endpoint_id=connection.webhook_endpoint_id,
         proven_at=connection.proven_at,
         last_event_id=connection.last_event_id,

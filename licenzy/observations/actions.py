@@ -18,6 +18,7 @@ from licenzy.observations.models import Mended, Noticed, Sighting, StripeLook
 from licenzy.workspace.audit import Actor, record
 
 LOOK_EVERY = timedelta(hours=1)
+LOOK_AFTER_FAILURE = timedelta(minutes=5)
 SIGHTINGS_KEPT = timedelta(days=30)
 _LONGEST = 200
 
@@ -96,7 +97,7 @@ def keep_answers(
     if look is None:
         return
     if look.due_at <= began:
-        look.due_at = began + LOOK_EVERY
+        look.due_at = began + (LOOK_AFTER_FAILURE if problem else LOOK_EVERY)
     look.leased_until, look.problem = None, problem[:500] if problem else None
     if answers is not None:
         look.answers, look.looked_at = dict(answers), began

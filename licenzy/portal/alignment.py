@@ -36,7 +36,7 @@ def alignment(side: Side) -> ResponseReturnValue:
         "alignment/page.html",
         "alignment/_state.html",
         status=200 if waiting else 286,
-        here=here,
+        facts=here,
         waiting=waiting,
         findings=found[side.mode],
         other_count=len(found[side.mode.other]),

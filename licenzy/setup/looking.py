@@ -6,7 +6,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, or_
+from sqlalchemy import and_, func, or_
 from sqlmodel import Session, col, select
 
 from licenzy.alignment.modes import Classified, Credential, Mode, classify
@@ -21,7 +21,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.errors import LicenzyError, StripeNotConnected
 from licenzy.kit.clock import Clock
 from licenzy.kit.seal import Seal
-from licenzy.observations.actions import keep_answers, look_soon
+from licenzy.observations.actions import LOOK_EVERY, keep_answers, look_soon
 from licenzy.observations.models import StripeLook
 from licenzy.stripe_gateway.client import AccountFacts, PriceFacts, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.permissions import TRIALS
@@ -53,8 +53,8 @@ def look_at_side(
 
 def look_at_stripe(
     database: Database, gateway: StripeGateway, seal: Seal, *, connection: Connection, clock: Clock
-) -> None:
-    """Ask Stripe about one connection, then keep the answers.
+) -> bool:
+    """Ask Stripe about one connection, then keep the answers; whether there were any.
 
     What cannot be asked because Stripe is away, or our own encryption key is, leaves the earlier answers.
     """
@@ -70,7 +70,7 @@ def look_at_stripe(
     with database.write() as db:
         now_saved = connection_of(db, project_id=connection.project_id, mode=connection.mode)
         if now_saved is None or now_saved.key_sealed != connection.key_sealed:
-            return  # The key was replaced meanwhile: that look is due on its own.
+            return False  # The key was replaced meanwhile: that look is due on its own.
         if problem is None:
             asking.keep(db)
         keep_answers(
@@ -80,20 +80,23 @@ def look_at_stripe(
             answers=asking.answers if problem is None else None,
             problem=problem,
         )
+    return problem is None
 
 
 def claim_due_look(db: Session, *, now: datetime) -> Connection | None:
     """The connection whose look is due longest, of any project, under a lease; for the worker."""
-    due = func.coalesce(col(StripeLook.due_at), Connection.created_at)
+    first_due = (
+        col(Connection.created_at) <= now - LOOK_EVERY
+    )  # Where nothing was ever saved since it is kept.
     found = db.exec(
         select(Connection)
         .outerjoin(StripeLook, col(StripeLook.connection_id) == Connection.id)
         .where(
             col(Connection.key_sealed).is_not(None),
-            due <= now,
+            or_(col(StripeLook.due_at) <= now, and_(col(StripeLook.due_at).is_(None), first_due)),
             or_(col(StripeLook.leased_until).is_(None), col(StripeLook.leased_until) <= now),
         )
-        .order_by(due)
+        .order_by(func.coalesce(col(StripeLook.due_at), Connection.created_at))
         .limit(1)
     ).first()
     if found is None:

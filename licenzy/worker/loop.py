@@ -117,10 +117,12 @@ def _look_at_stripe(parts: Runtime) -> int:
         connection = claim_due_look(db, now=parts.clock())
     if connection is None:
         return 0
-    look_at_stripe(parts.database, parts.gateway, parts.seal, connection=connection, clock=parts.clock)
+    looked = look_at_stripe(
+        parts.database, parts.gateway, parts.seal, connection=connection, clock=parts.clock
+    )
     with parts.database.write() as db:
         forget_old_sightings(db, now=parts.clock())
-    return 1
+    return int(looked)
 
 
 _JOBS: dict[str, Callable[[Runtime], int]] = {

@@ -137,7 +137,7 @@ def test_a_shared_price_is_pointed_out(app: Flask, cast: Cast, database: Databas
     with database.write() as db:
         for code in ("ONE", "TWO"):
             make_product(db, project_id=cast.project_id, product_code=code, stripe_price_id="price_same")
-    assert "ONE and TWO share one price" in side_pages(app, cast).get("/products").text
+    assert "ONE and TWO are mapped to" in side_pages(app, cast).get("/products").text
 
 
 def test_names_from_stripe_are_text(app: Flask, cast: Cast, database: Database) -> None:
