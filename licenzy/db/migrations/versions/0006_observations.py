@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0005_observations'
-down_revision = '0004_usage'
+revision = '0006_observations'
+down_revision = '0005_keep_untracked_checkouts'
 branch_labels = None
 depends_on = None
 
