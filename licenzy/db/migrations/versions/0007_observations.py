@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0006_observations'
-down_revision = '0005_keep_untracked_checkouts'
+revision = '0007_observations'
+down_revision = '0006_deliveries_by_status'
 branch_labels = None
 depends_on = None
 
