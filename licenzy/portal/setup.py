@@ -69,7 +69,7 @@ def start_purchase(side: Side) -> ResponseReturnValue:
     panel = purchase_panel(side, {"purchase_form": form})
     if form.validate():
         try:
-            return go(_watch_url(_sell(side, form)))
+            return go(_watch_url(sell(side, form)))
         except LicenzyError as error:
             form.refuse(error)
             if error.hint and not error.fields:
@@ -122,8 +122,8 @@ def _watched(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, T
     return journey, timeline(journey, connection, now) if journey else None
 
 
-def _sell(side: Side, form: PurchaseForm) -> str:
-    """The id of the attempt."""
+def sell(side: Side, form: PurchaseForm) -> str:
+    """Open a Checkout Session as the merchant's backend would; the id of the attempt."""
     parts = runtime()
     seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
     asked = CheckoutRequest(subject_ref=form.subject_ref.data, product_code=form.product_code.data)

@@ -16,6 +16,7 @@ from licenzy.catalog.rules import split_duration
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.money import format_amount
 from licenzy.kit.resources import resource_dir
+from licenzy.lab.queries import sandbox_connection
 from licenzy.portal.alignment import blocking_findings, finding_page
 from licenzy.portal.csrf import csrf_token
 from licenzy.portal.forms.typed import typed_word
@@ -37,6 +38,7 @@ NAVIGATION = (
     Entry("portal.overview", "Overview", "home"),
     Entry("portal.setup", "Set-up", "checklist"),
     Entry("portal.alignment", "Alignment", "shield-check"),
+    Entry("portal.lab", "Lifecycle lab", "flask"),
     Entry("portal.customers", "Customers", "users"),
     Entry("portal.events", "Stripe events", "bolt"),
     Entry("portal.untracked", "Untracked checkouts", "shopping-cart"),
@@ -58,6 +60,7 @@ def furnish(app: Flask) -> None:
         blocking_findings=blocking_findings,
         csrf_token=csrf_token,
         finding_page=finding_page,
+        lab_offered=lab_offered,
         mode_switch_url=mode_switch_url,
         navigation=navigation,
         side=current_side,
@@ -93,8 +96,21 @@ def current_side() -> Side:
 
 
 def navigation() -> list[Entry]:
-    """The pages of a project that this installation has."""
-    return [entry for entry in NAVIGATION if entry.endpoint in current_app.view_functions]
+    """The pages of a project that this installation has; the lab only beside the sandbox."""
+    hidden = set() if lab_offered() else {"portal.lab"}
+    return [
+        entry
+        for entry in NAVIGATION
+        if entry.endpoint in current_app.view_functions and entry.endpoint not in hidden
+    ]
+
+
+def lab_offered() -> bool:
+    """Whether this side is connected to the sandbox, so that its lab has something to show."""
+    if current_side().mode.livemode or not runtime().settings.sandbox:
+        return False
+    with runtime().database.read() as db:
+        return sandbox_connection(db, **current_side().scope) is not None
 
 
 def mode_switch_url(section: str) -> str:

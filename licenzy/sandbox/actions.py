@@ -22,15 +22,35 @@ class Action:
     takes: tuple[str, ...] = ()
 
 
-def perform(books: Books, asked: Json) -> list[Json]:
-    """Do what `asked` names; answers the events that it gave off, in their order."""
+DELIVERIES = ("in_order", "twice", "last_first", "never")
+"""How the events of an action reach their endpoints; all but the first are bad days of webhooks."""
+
+
+def perform(books: Books, asked: Json, *, delivery: str = "in_order") -> list[Json]:
+    """Do what `asked` names; answers the events that it gave off, in their order.
+
+    `delivery` is one of `DELIVERIES`. With `never` the posts are noted as lost; the events stay listed."""
+    if delivery not in DELIVERIES:
+        raise InvalidParameter(f"delivery must be one of {', '.join(DELIVERIES)}", param="delivery")
+    last = books.last_post()
+    _perform(books, asked)
+    if delivery == "never":
+        books.lose_posts(after=last)
+    elif delivery != "in_order":
+        posts = books.posts(after=last)
+        books.requeue_posts(
+            posts[::-1] if delivery == "last_first" else [p for p in posts for _ in "12"], after=last
+        )
+    return books.emitted
+
+
+def _perform(books: Books, asked: Json) -> None:
     name = asked.get("action")
     action = ACTIONS.get(name) if isinstance(name, str) else None
     if action is None:
         raise InvalidParameter(f"action must be one of {', '.join(sorted(ACTIONS))}", param="action")
     _check(action, asked)
     action.act(books, asked)
-    return books.emitted
 
 
 def _check(action: Action, asked: Json) -> None:
@@ -56,6 +76,14 @@ def _subscription(books: Books, asked: Json) -> Json:
 
 def _session(books: Books, asked: Json) -> Json:
     return books.get("checkout.session", asked["session"], param="session")
+
+
+def _pay(books: Books, asked: Json, how: How) -> None:
+    """What the buyer does on the hosted page, with nothing changed there."""
+    session = _session(books, asked)
+    if not checkout.is_open(books, session):
+        raise Refused(f"The session {session['id']} is {session['status']}, so it cannot be paid.")
+    checkout.complete(books, session, how=how, email=None, quantities={})
 
 
 def _charge(books: Books, asked: Json) -> Json:
@@ -127,18 +155,26 @@ ACTIONS: dict[str, Action] = {
     "fail_renewal": Action(
         lambda b, a: subscriptions.renew(b, _subscription(b, a), how=How.DECLINE), _SUBSCRIPTION
     ),
+    "fail_renewal_in_time": Action(
+        lambda b, a: clock.reach_renewal(b, _subscription(b, a), how=How.DECLINE), _SUBSCRIPTION
+    ),
     "fail_session": Action(lambda b, a: checkout.settle(b, _session(b, a), succeeds=False), ("session",)),
     "inquire": Action(lambda b, a: disputes.open_dispute(b, _charge(b, a), inquiry=True), _PAYMENT),
     "keep": Action(lambda b, a: subscriptions.keep(b, _subscription(b, a)), _SUBSCRIPTION),
     "lose_dispute": Action(lambda b, a: disputes.close(b, _dispute(b, a), won=False), _DISPUTED),
     "pause": Action(lambda b, a: subscriptions.pause(b, _subscription(b, a)), _SUBSCRIPTION),
     "pause_collection": Action(_collecting(True), _SUBSCRIPTION),
+    "pay_session": Action(lambda b, a: _pay(b, a, How.PAY), ("session",)),
+    "pay_session_later": Action(lambda b, a: _pay(b, a, How.PAY_LATER), ("session",)),
     "recover": Action(lambda b, a: subscriptions.recover(b, _subscription(b, a)), _SUBSCRIPTION),
     "refund": Action(
         lambda b, a: refunds.refund(b, _charge(b, a), amount=a.get("amount")), _PAYMENT, ("amount",)
     ),
     "refund_partially": Action(_partial_refund, _PAYMENT, ("amount",)),
     "renew": Action(lambda b, a: subscriptions.renew(b, _subscription(b, a)), _SUBSCRIPTION),
+    "renew_in_time": Action(
+        lambda b, a: clock.reach_renewal(b, _subscription(b, a), how=How.PAY), _SUBSCRIPTION
+    ),
     "resend_event": Action(_resend, ("event",), ("endpoint",)),
     "resume": Action(lambda b, a: subscriptions.resume(b, _subscription(b, a)), _SUBSCRIPTION),
     "resume_collection": Action(_collecting(False), _SUBSCRIPTION),

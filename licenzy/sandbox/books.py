@@ -16,6 +16,7 @@ from licenzy.sandbox.ids import fresh
 from licenzy.sandbox.version import PINNED, Json
 
 Condition = tuple[str, list[Any]]
+Post = tuple[str, str]
 _SPOKEN = {"webhook_endpoint": "webhook endpoint"}
 
 
@@ -177,6 +178,31 @@ class Books:
             "INSERT INTO posts (scope, event, endpoint, due) VALUES (?, ?, ?, ?)",
             (self.account.scope, event_id, endpoint_id, due),
         )
+
+    def last_post(self) -> int:
+        """The number of the newest post of all; later ones have higher numbers."""
+        row = self.db.execute("SELECT COALESCE(MAX(number), 0) AS n FROM posts").fetchone()
+        return int(row["n"])
+
+    def posts(self, *, after: int) -> list[Post]:
+        """The account's posts queued since, as event and endpoint, in their order."""
+        rows = self.db.execute(
+            "SELECT event, endpoint FROM posts WHERE scope = ? AND number > ? ORDER BY number",
+            (self.account.scope, after),
+        )
+        return [(row["event"], row["endpoint"]) for row in rows]
+
+    def lose_posts(self, *, after: int) -> None:
+        self.db.execute(
+            "UPDATE posts SET status = 'lost', last_error = 'lost on purpose' WHERE scope = ? AND number > ?",
+            (self.account.scope, after),
+        )
+
+    def requeue_posts(self, posts: list[Post], *, after: int) -> None:
+        """Send these, in this order, instead of what was queued since."""
+        self.db.execute("DELETE FROM posts WHERE scope = ? AND number > ?", (self.account.scope, after))
+        for event_id, endpoint_id in posts:
+            self.queue_post(event_id, endpoint_id)
 
     def undelivered(self, event_id: str) -> int:
         """How many endpoints have not yet answered this event with a 2xx."""

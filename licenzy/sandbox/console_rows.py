@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from licenzy.sandbox.books import Books, where
-from licenzy.sandbox.lifecycle import disputes
+from licenzy.sandbox import possible
+from licenzy.sandbox.books import Books
 from licenzy.sandbox.lifecycle.subscriptions import period_end
+from licenzy.sandbox.possible import Possible
 from licenzy.sandbox.version import Json
 
 SHOWN = 25
@@ -44,6 +45,12 @@ LABELS = {
     "win_dispute": "Win",
 }
 
+TONES = {
+    **dict.fromkeys(("renew", "recover", "resume", "settle_session", "win_dispute"), "good"),
+    **dict.fromkeys(("fail_renewal", "cancel", "fail_session", "fail_refund", "lose_dispute"), "bad"),
+    **dict.fromkeys(("dispute", "inquire", "escalate_inquiry"), "bad"),
+}
+
 
 @dataclass(frozen=True)
 class Button:
@@ -70,7 +77,7 @@ class Row:
 def subscriptions(books: Books) -> list[Row]:
     rows = []
     for body in books.select("subscription", limit=SHOWN):
-        buttons = [Button(a, "subscription", body["id"], tone) for a, tone in _of_subscription(body)]
+        buttons = _buttons(possible.with_subscription(body), "subscription", body["id"])
         item = body["items"]["data"][0]
         told = {"period_end": period_end(body), "price": item["price"], "quantity": item.get("quantity", 1)}
         rows.append(Row(body, _product_name(books, item["price"]), buttons, told))
@@ -80,8 +87,7 @@ def subscriptions(books: Books) -> list[Row]:
 def payments(books: Books) -> list[Row]:
     rows = []
     for body in books.select("charge", limit=SHOWN):
-        refunds = books.select("refund", where("charge", body["id"]))
-        dispute = next(iter(books.select("dispute", where("charge", body["id"]), limit=1)), None)
+        refunds, dispute = possible.history_of(books, body)
         rows.append(
             Row(
                 body,
@@ -96,14 +102,7 @@ def payments(books: Books) -> list[Row]:
 def sessions(books: Books) -> list[Row]:
     rows = []
     for body in books.select("checkout.session", limit=SHOWN):
-        buttons = []
-        if body["status"] == "open":
-            buttons = [Button("expire_session", "session", body["id"])]
-        elif body["status"] == "complete" and body["payment_status"] == "unpaid":
-            buttons = [
-                Button("settle_session", "session", body["id"], "good"),
-                Button("fail_session", "session", body["id"], "bad"),
-            ]
+        buttons = _buttons(possible.with_session(body), "session", body["id"])
         rows.append(Row(body, ", ".join(line["description"] for line in body["_lines"]), buttons))
     return rows
 
@@ -129,40 +128,24 @@ def posts(books: Books, event_id: str) -> list[Json]:
     return told
 
 
-def _of_subscription(body: Json) -> list[tuple[str, str]]:
-    status, ends = body["status"], body["cancel_at"] is not None
-    if status in ("canceled", "incomplete_expired"):
-        return []
-    if status == "incomplete":
-        return [("cancel", "bad")]
-    if status == "paused":
-        return [("resume", "good"), ("cancel", "bad")]
-    found: list[tuple[str, str]] = [] if ends else [("renew", "good"), ("fail_renewal", "bad")]
-    if status == "past_due":
-        found = [("recover", "good"), ("fail_renewal", "bad")]
-    if status in ("active", "trialing"):
-        found.append(("pause", ""))
-    return [*found, ("keep" if ends else "cancel_at_period_end", ""), ("cancel", "bad")]
-
-
 def _of_charge(body: Json, refunds: list[Json], dispute: Json | None) -> list[Button]:
-    if body["status"] != "succeeded":
-        return []
-    found: list[Button] = []
-    is_open = dispute is not None and dispute["status"] not in disputes.CLOSED
-    lost = dispute is not None and dispute["status"] == "lost"
-    refundable = not lost and (dispute is None or not is_open or dispute["is_charge_refundable"])
-    if refundable and body["amount_refunded"] < body["amount"]:
-        found += [Button(a, "charge", body["id"]) for a in ("refund", "refund_partially")]
-    found += [
-        Button("fail_refund", "refund", r["id"], "bad") for r in refunds[:1] if r["status"] == "succeeded"
+    """What fails is a refund, what is won or lost a dispute; all else is about the charge."""
+    may_happen = possible.with_charge(body, refunds, dispute)
+    of_refund = {"fail_refund": may_happen.pop("fail_refund")}
+    of_dispute = {a: may_happen.pop(a) for a in ("win_dispute", "lose_dispute", "escalate_inquiry")}
+    return [
+        *_buttons(may_happen, "charge", body["id"]),
+        *(_buttons(of_refund, "refund", refunds[0]["id"]) if refunds else []),
+        *(_buttons(of_dispute, "dispute", dispute["id"]) if dispute else []),
     ]
-    if dispute is None or not is_open:
-        return found + [Button(a, "charge", body["id"], "bad") for a in ("dispute", "inquire") if not lost]
-    inquiry = dispute["status"].startswith("warning_")
-    found.append(Button("win_dispute", "dispute", dispute["id"], "good"))
-    found.append(Button("escalate_inquiry" if inquiry else "lose_dispute", "dispute", dispute["id"], "bad"))
-    return found
+
+
+def _buttons(may_happen: Possible, names: str, id_: str) -> list[Button]:
+    return [
+        Button(action, names, id_, TONES.get(action, ""))
+        for action, reason in may_happen.items()
+        if reason is None and action in LABELS
+    ]
 
 
 def _product_name(books: Books, price: Json) -> str:

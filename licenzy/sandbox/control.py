@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from licenzy.sandbox.accounts import Account, find_account, issue_restricted_key
 from licenzy.sandbox.actions import perform
 from licenzy.sandbox.books import Books
 from licenzy.sandbox.errors import InvalidParameter, NoSuchAddress, StripeRefusal, Unauthenticated
+from licenzy.sandbox.possible import with_purchase
 from licenzy.sandbox.running import Running
 from licenzy.sandbox.version import Json
 
@@ -33,6 +35,7 @@ def control_doors(running: Running) -> Blueprint:
     door("/accounts/<account_id>/restricted_keys", ["POST"], _issue_key)
     door("/accounts/<account_id>/misbehaviour", ["GET", "POST", "DELETE"], _misbehave)
     door("/accounts/<account_id>/actions", ["POST"], _act)
+    door("/accounts/<account_id>/purchases/<session_id>", ["GET"], _tell_purchase)
     return doors
 
 
@@ -106,11 +109,20 @@ def _act(running: Running, account_id: str) -> tuple[Json, int]:
     with running.store.writing() as db:
         account = _account(db, account_id)
         books = Books(db, account, running.public_url)
-        emitted = perform(books, _asked(None))
+        asked, last = _asked(None), books.last_post()
+        emitted = perform(books, asked, delivery=asked.pop("delivery", "in_order"))
         told = [{"id": e["id"], "type": e["type"], "object": e["data"]["object"]["id"]} for e in emitted]
+        posted = Counter(event_id for event_id, _endpoint in books.posts(after=last))
         now = books.now
     running.sender.wake()
-    return {"events": [e["id"] for e in emitted], "emitted": told, "now": now}, 200
+    return {"events": [e["id"] for e in emitted], "emitted": told, "posted": posted, "now": now}, 200
+
+
+def _tell_purchase(running: Running, account_id: str, session_id: str) -> tuple[Json, int]:
+    with running.store.reading() as db:
+        books = Books(db, _account(db, account_id), running.public_url)
+        session = books.get("checkout.session", session_id, param="session", in_address=True)
+        return {**with_purchase(books, session), "now": books.now}, 200
 
 
 def _account(db: Any, account_id: str) -> Account:

@@ -47,7 +47,7 @@ def open_sandbox_account(base: str, *, control_token: str, name: str, reference:
     Raises StripeUnavailable when the sandbox is not running, StripeTimeout when it does not answer in
     time and StripeError when it refuses.
     """
-    with _worded_failures(), _client(base) as client:
+    with worded_failures(), sandbox_client(base) as client:
         answer = client.post(
             "/_sandbox/accounts",
             headers={"Authorization": f"Bearer {control_token}"},
@@ -62,7 +62,7 @@ def stock_sandbox_account(base: str, *, api_key: str) -> None:
 
     Raises like `open_sandbox_account`.
     """
-    with _worded_failures(), _client(base, api_key) as client:
+    with worded_failures(), sandbox_client(base, api_key) as client:
         wanted = {f"lookup_keys[{n}]": sample.lookup_key for n, sample in enumerate(_SAMPLES)}
         listed = client.get("/v1/prices", params={**wanted, "limit": "100"}).raise_for_status().json()
         there = {price["lookup_key"] for price in listed["data"]}
@@ -84,14 +84,16 @@ def _make_price(client: httpx.Client, sample: _Sample) -> None:
     client.post("/v1/prices", data=price).raise_for_status()
 
 
-def _client(base: str, api_key: str | None = None) -> httpx.Client:
+def sandbox_client(base: str, api_key: str | None = None) -> httpx.Client:
+    """Calls to the sandbox; with an `api_key` as its account, else as the installation itself."""
     # The environment's proxies are of no use for an address on this machine.
     auth = (api_key, "") if api_key else None
     return httpx.Client(base_url=base, auth=auth, timeout=_TIMEOUT, trust_env=False)
 
 
 @contextmanager
-def _worded_failures() -> Iterator[None]:
+def worded_failures() -> Iterator[None]:
+    """Raises what goes wrong on the way as StripeUnavailable, StripeTimeout or StripeError."""
     try:
         yield
     except httpx.TimeoutException:
@@ -106,6 +108,6 @@ def _worded_failures() -> Iterator[None]:
 
 def _refused(status: int) -> StripeError:
     return StripeError(
-        f"The built-in sandbox did not open an account (status {status}).",
+        f"The built-in sandbox did not do what it was asked for (status {status}).",
         hint="Is the process at its address the sandbox of this same installation?",
     )

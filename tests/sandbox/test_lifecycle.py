@@ -62,6 +62,24 @@ def test_a_failed_renewal_is_past_due_until_it_recovers(shop: Shop) -> None:
     assert "only a past_due one recovers" in shop.refused("recover", subscription=subscription.id)
 
 
+def test_time_passes_to_a_renewal_that_works_or_fails(shop: Shop) -> None:
+    before = shop.subscribed()
+    end = item_of(before).current_period_end
+    told = shop.act("renew_in_time", subscription=before.id)
+    assert told == [*RENEWED, "test_helpers.test_clock.ready"]
+    assert now(shop) - end in range(5)
+    after = shop.stripe.subscriptions.retrieve(before.id)
+    assert item_of(after).current_period_start == end
+    told = shop.act("fail_renewal_in_time", subscription=before.id)
+    assert told == [*FAILED, "test_helpers.test_clock.ready"]
+    assert now(shop) - item_of(after).current_period_end in range(5)
+    shop.act("recover", subscription=before.id)
+    shop.act("cancel_at_period_end", subscription=before.id)
+    assert "has an end" in shop.refused("renew_in_time", subscription=before.id)
+    shop.act("cancel", subscription=before.id)
+    assert "does not renew" in shop.refused("fail_renewal_in_time", subscription=before.id)
+
+
 def test_a_subscription_that_is_never_paid_is_given_up(shop: Shop) -> None:
     subscription = shop.subscribed()
     shop.act("fail_renewal", subscription=subscription.id)

@@ -8,7 +8,7 @@ from functools import partial
 
 from licenzy.sandbox.accounts import set_offset
 from licenzy.sandbox.books import Books
-from licenzy.sandbox.errors import InvalidParameter
+from licenzy.sandbox.errors import InvalidParameter, Refused
 from licenzy.sandbox.lifecycle import checkout, invoices, subscriptions
 from licenzy.sandbox.lifecycle.payments import How
 from licenzy.sandbox.shapes.account import test_clock
@@ -41,6 +41,18 @@ def advance(books: Books, *, seconds: int) -> Json:
     clock = test_clock(books.account, frozen_time=target)
     books.emit("test_helpers.test_clock.ready", clock)
     return clock
+
+
+def reach_renewal(books: Books, subscription: Json, *, how: How) -> None:
+    """Move the clock to the end of the subscription's period, where it renews, or fails to."""
+    if subscription["status"] not in subscriptions.LIVE:
+        raise Refused(
+            f"The subscription {subscription['id']} is {subscription['status']}: it does not renew."
+        )
+    if subscription["cancel_at"] is not None:
+        raise Refused(f"The subscription {subscription['id']} has an end, so it may not renew.")
+    books.change(subscription, _card_fails=how is How.DECLINE)
+    advance(books, seconds=max(1, subscriptions.period_end(subscription) - books.now))
 
 
 def catch_up(books: Books, *, until: int) -> None:

@@ -13,7 +13,10 @@ CLOSED = ("won", "lost", "warning_closed")
 def open_dispute(books: Books, charge: Json, *, inquiry: bool = False, reason: str = "fraudulent") -> Json:
     if charge["status"] != "succeeded":
         raise Refused(f"The charge {charge['id']} has not succeeded, so there is nothing to dispute.")
-    if any(d["status"] not in CLOSED for d in books.select("dispute", where("charge", charge["id"]))):
+    before = {d["status"] for d in books.select("dispute", where("charge", charge["id"]))}
+    if "lost" in before:
+        raise Refused(f"The charge {charge['id']} was charged back: the money is gone already.")
+    if before - {*CLOSED}:
         raise Refused(f"The charge {charge['id']} is under dispute already.")
     dispute = books.insert(shapes.dispute(books, charge, inquiry=inquiry, reason=reason))
     if not inquiry:

@@ -1,0 +1,199 @@
+"""Letting something happen to a purchase at the sandbox, and remembering what was held just before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.checkout.models import CheckoutAttempt
+from licenzy.connections.models import Connection
+from licenzy.connections.rules import time_of
+from licenzy.db.unit_of_work import Database
+from licenzy.entitlements.queries import entitlements_of
+from licenzy.errors import LicenzyError, NotFound, StripeNotConnected
+from licenzy.kit.clock import Clock
+from licenzy.kit.ids import new_id
+from licenzy.kit.money import format_amount
+from licenzy.kit.seal import Seal
+from licenzy.lab.happenings import ADVANCES, CHANGE_PLAN, DELIVERIES, HAPPENINGS, RECONCILE, SEND_AGAIN
+from licenzy.lab.models import LabStep
+from licenzy.lab.queries import arrivals, purchase_in_lab, steps_of
+from licenzy.lab.rules import holdings
+from licenzy.reconciliation.actions import EVENTS_KEPT, reconcile
+from licenzy.reconciliation.walk import Report
+from licenzy.settings import Settings
+from licenzy.stripe_gateway.client import StripeGateway
+from licenzy.stripe_gateway.sandbox_control import (
+    GivenOff,
+    Plan,
+    SandboxControl,
+    SandboxPurchase,
+    act_at_sandbox,
+    purchase_at_sandbox,
+)
+
+
+class NotNow(LicenzyError):
+    """What was asked for cannot happen to this purchase as it stands."""
+
+    code, status = "not_possible_now", 409
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """The parts of the installation that the lab needs."""
+
+    database: Database
+    gateway: StripeGateway
+    seal: Seal
+    clock: Clock
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What a step begins from."""
+
+    connection: Connection
+    attempt: CheckoutAttempt
+    before: dict[str, Any]
+    sent_last: list[dict[str, Any]]
+    """The events of the step before that were sent to us."""
+    seen: dict[str, int]
+    """How often each of these has arrived."""
+
+
+def possibilities(lab: Lab, *, project_id: str, mode: Mode, attempt_id: str) -> SandboxPurchase:
+    """What may happen to a purchase now, as the sandbox tells. Raises NotFound and Stripe's errors."""
+    with lab.database.read() as db:
+        connection, attempt = purchase_in_lab(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    return purchase_at_sandbox(_control(lab, connection), session_id=_session(attempt))
+
+
+def let_happen(
+    lab: Lab,
+    *,
+    project_id: str,
+    mode: Mode,
+    attempt_id: str,
+    action: str,
+    delivery: str = "in_order",
+    price: str | None = None,
+) -> LabStep:
+    """Let `action` happen, its webhooks arriving as `delivery` says; `price` is the plan to change to.
+
+    Raises NotFound for names that the lab does not have, NotNow with the reason, and Stripe's errors.
+    """
+    if action not in HAPPENINGS or delivery not in DELIVERIES:
+        raise NotFound("The lab has no such action.")
+    with lab.database.read() as db:
+        begun = _begin(db, lab, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    detail: str | None = None
+    events: list[GivenOff] = []
+    if action == RECONCILE:
+        detail = _told(_reconcile(lab, begun.connection))
+    elif action == SEND_AGAIN:
+        events, delivery = _send_again(lab, begun), "in_order"
+    elif action in ADVANCES:
+        control = _control(lab, begun.connection)
+        events = act_at_sandbox(control, "advance_clock", delivery=delivery, seconds=ADVANCES[action])
+    else:
+        events, detail = _offered(lab, begun, action, delivery, price)
+    return _remember(lab, begun, action, delivery if events else "in_order", detail, events)
+
+
+def _begin(db: Session, lab: Lab, *, project_id: str, mode: Mode, attempt_id: str) -> _Bench:
+    connection, attempt = purchase_in_lab(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    held = entitlements_of(db, project_id=project_id, mode=mode, subject_id=attempt.subject_id)
+    steps = steps_of(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    before = holdings(held, time_of(connection, lab.clock())).as_json()
+    sent_last = [event for event in (steps[-1].events if steps else []) if event["sent"]]
+    arrived = arrivals(db, connection_id=connection.id, event_ids=[event["id"] for event in sent_last])
+    seen = {event_id: arrival.seen for event_id, arrival in arrived.items()}
+    return _Bench(connection, attempt, before, sent_last, seen)
+
+
+def _offered(
+    lab: Lab, begun: _Bench, action: str, delivery: str, price: str | None
+) -> tuple[list[GivenOff], str | None]:
+    """Do what the sandbox offers, with the ids that it named."""
+    control = _control(lab, begun.connection)
+    purchase = purchase_at_sandbox(control, session_id=_session(begun.attempt))
+    offer = purchase.offers[action]
+    if offer.reason is not None:
+        raise NotNow(offer.reason)
+    named: dict[str, str] = dict(offer.named)
+    detail = None
+    if action == CHANGE_PLAN:
+        plan = next((plan for plan in purchase.plans if plan.price == price), None)
+        if plan is None:
+            raise NotNow("Choose one of the plans that are offered.")
+        named["price"], detail = plan.price, plan_words(plan)
+    return act_at_sandbox(control, action, delivery=delivery, **named), detail
+
+
+def plan_words(plan: Plan) -> str:
+    """`Pro, yearly for $120.00 a year`."""
+    every = plan.interval if plan.interval_count == 1 else f"{plan.interval_count} {plan.interval}s"
+    amount = format_amount(plan.amount, plan.currency) if plan.amount is not None else "a varying amount"
+    return f"{plan.name}, {amount} every {every}"
+
+
+def _send_again(lab: Lab, begun: _Bench) -> list[GivenOff]:
+    if not begun.sent_last:
+        raise NotNow("The last step sent no event that could be repeated.")
+    control = _control(lab, begun.connection)
+    for event in begun.sent_last:
+        act_at_sandbox(control, "resend_event", delivery="twice", event=event["id"])
+    return [GivenOff(event["id"], event["type"], 2) for event in begun.sent_last]
+
+
+def _reconcile(lab: Lab, connection: Connection) -> Report:
+    since = lab.clock() - EVENTS_KEPT
+    return reconcile(lab.database, lab.gateway, lab.seal, connection=connection, clock=lab.clock, since=since)
+
+
+def _told(report: Report) -> str:
+    if not report.healed:
+        return "Nothing was missing."
+    if report.events_missed == 1:
+        return "One event had not arrived. It is applied now."
+    return f"{report.events_missed} events had not arrived. They are applied now."
+
+
+def _remember(
+    lab: Lab, begun: _Bench, action: str, delivery: str, detail: str | None, events: list[GivenOff]
+) -> LabStep:
+    with lab.database.write() as db:
+        step = LabStep(
+            id=new_id("stp"),
+            project_id=begun.attempt.project_id,
+            mode=begun.attempt.mode,
+            attempt_id=begun.attempt.id,
+            action=action,
+            delivery=delivery,
+            detail=detail,
+            events=[
+                {"id": event.id, "type": event.type, "sent": event.sent, "seen": begun.seen.get(event.id, 0)}
+                for event in events
+            ],
+            before=begun.before,
+            performed_at=lab.clock(),
+        )
+        db.add(step)
+    return step
+
+
+def _session(attempt: CheckoutAttempt) -> str:
+    assert attempt.stripe_checkout_session_id is not None, "only such are in the lab"
+    return attempt.stripe_checkout_session_id
+
+
+def _control(lab: Lab, connection: Connection) -> SandboxControl:
+    if not lab.settings.sandbox or connection.account_id is None:
+        raise StripeNotConnected("The built-in sandbox is switched off.")
+    token = lab.settings.derived_secret("sandbox control")
+    return SandboxControl(lab.settings.sandbox_url, token, connection.account_id)

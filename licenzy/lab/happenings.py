@@ -1,0 +1,224 @@
+"""What can be let happen in the lab, in words for people who have never seen Stripe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+CHANGE_PLAN: Final = "change_plan"
+SEND_AGAIN: Final = "send_again"
+RECONCILE: Final = "reconcile"
+
+ADVANCES: Final[dict[str, int]] = {
+    "advance_hour": 3600,
+    "advance_day": 86_400,
+    "advance_month": 31 * 86_400,
+}
+"""How many seconds each of these moves the account's clock forward."""
+
+DELIVERIES: Final[dict[str, str]] = {
+    "in_order": "As they should",
+    "twice": "Each one twice",
+    "last_first": "The last one first",
+    "never": "Not at all",
+}
+"""How the webhooks of what happens next arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One button of the lab."""
+
+    name: str
+    label: str
+    says: str
+    """What it stands for in real life."""
+    icon: str
+    done: str
+    """The label as something that has happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Buttons that belong together."""
+
+    name: str
+    title: str
+    happenings: tuple[Happening, ...]
+    passing: bool = False
+    """Shown only while something in it can happen: what is over for good would only be in the way."""
+
+
+GROUPS: Final = (
+    Group(
+        "buying",
+        "Buying",
+        (
+            Happening("pay_session", "Pay", "The buyer pays by card.", "credit-card", "Paid by card"),
+            Happening(
+                "pay_session_later",
+                "Pay by bank debit",
+                "The checkout completes, the money comes days later.",
+                "hourglass",
+                "Paid by slow bank debit",
+            ),
+            Happening(
+                "settle_session",
+                "The debit arrives",
+                "The bank sends the money.",
+                "check",
+                "The debit arrived",
+            ),
+            Happening("fail_session", "The debit fails", "The bank sends nothing.", "x", "The debit failed"),
+            Happening(
+                "expire_session",
+                "Let it expire",
+                "Nobody pays, and the payment page closes.",
+                "clock",
+                "The payment page expired",
+            ),
+        ),
+        passing=True,
+    ),
+    Group(
+        "renewing",
+        "Renewals",
+        (
+            Happening(
+                "renew_in_time",
+                "Renew",
+                "Time passes to the period’s end, and the card is charged.",
+                "refresh",
+                "Renewed",
+            ),
+            Happening(
+                "fail_renewal_in_time",
+                "Fail the renewal",
+                "Time passes to the period’s end, and the card is declined.",
+                "alert-triangle",
+                "The renewal failed",
+            ),
+            Happening(
+                "recover",
+                "Recover",
+                "The customer mends the card, and what is owed is paid.",
+                "circle-check",
+                "The payment recovered",
+            ),
+        ),
+    ),
+    Group(
+        "leaving",
+        "Leaving and coming back",
+        (
+            Happening(
+                "cancel_at_period_end",
+                "Cancel at period end",
+                "The customer leaves, and keeps what is paid for.",
+                "logout",
+                "Canceled for the period’s end",
+            ),
+            Happening("keep", "Keep it after all", "The customer stays.", "arrow-left", "Kept after all"),
+            Happening(
+                "cancel", "Cancel now", "The subscription ends at once.", "circle-x", "Canceled at once"
+            ),
+            Happening("pause", "Pause", "Nothing is charged and nothing is given.", "moon", "Paused"),
+            Happening("resume", "Resume", "A new period begins and is paid.", "sun", "Resumed"),
+        ),
+    ),
+    Group(
+        "refunds",
+        "Money back",
+        (
+            Happening(
+                "refund_partially",
+                "Refund half",
+                "A part of the money goes back.",
+                "receipt",
+                "Half was refunded",
+            ),
+            Happening("refund", "Refund all", "The last payment goes back.", "receipt", "Refunded in full"),
+            Happening(
+                "fail_refund",
+                "The refund fails",
+                "The bank sends the refund back to you.",
+                "rotate-clockwise",
+                "The refund failed",
+            ),
+        ),
+    ),
+    Group(
+        "disputes",
+        "Disputes",
+        (
+            Happening("inquire", "Inquiry", "The bank asks first. No money moves.", "eye", "An inquiry came"),
+            Happening(
+                "escalate_inquiry",
+                "Escalate",
+                "The inquiry turns into a dispute.",
+                "alert-circle",
+                "The inquiry escalated",
+            ),
+            Happening(
+                "dispute", "Dispute", "The customer calls the payment a fraud.", "alert-circle", "Disputed"
+            ),
+            Happening(
+                "win_dispute", "Win", "The bank decides for you.", "shield-check", "The dispute was won"
+            ),
+            Happening(
+                "lose_dispute", "Lose", "The bank decides for the customer.", "x", "The dispute was lost"
+            ),
+        ),
+    ),
+    Group(
+        "time",
+        "Time",
+        (
+            Happening(
+                "advance_hour",
+                "An hour later",
+                "What falls due on the way happens.",
+                "clock",
+                "An hour later",
+            ),
+            Happening(
+                "advance_day", "A day later", "What falls due on the way happens.", "clock", "A day later"
+            ),
+            Happening(
+                "advance_month",
+                "A month later",
+                "31 days, with a renewal on the way.",
+                "clock",
+                "A month later",
+            ),
+        ),
+    ),
+    Group(
+        "webhooks",
+        "Webhooks",
+        (
+            Happening(
+                SEND_AGAIN,
+                "Send the last ones again, twice",
+                "Stripe repeats itself. Nothing may count twice.",
+                "webhook",
+                "The last events came again, twice",
+            ),
+            Happening(
+                RECONCILE,
+                "Reconcile with Stripe",
+                "Licenzy asks Stripe what it missed.",
+                "history",
+                "Reconciled with Stripe",
+            ),
+        ),
+    ),
+)
+
+HAPPENINGS: Final = {
+    **{happening.name: happening for group in GROUPS for happening in group.happenings},
+    CHANGE_PLAN: Happening(
+        CHANGE_PLAN, "Change the plan", "The customer switches to another price.", "bolt", "The plan changed"
+    ),
+}
+"""All of them by name, the change of plan included, whose buttons are made from the prices there are."""

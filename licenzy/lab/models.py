@@ -1,0 +1,36 @@
+"""What was let happen in the lab."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Index
+from sqlmodel import Field
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.columns import Instant, Word
+from licenzy.db.tables import Table
+
+
+class LabStep(Table, table=True):
+    """One thing that somebody let happen to a purchase at the sandbox."""
+
+    __tablename__ = "lab_steps"
+    __table_args__ = (Index("ix_lab_steps_project_id_mode_attempt_id", "project_id", "mode", "attempt_id"),)
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    attempt_id: str = Field(foreign_key="checkout_attempts.id")
+    action: str
+    """A name of `rules.ACTIONS`."""
+    delivery: str
+    """How the events were sent, one of `rules.DELIVERIES`."""
+    detail: str | None = None
+    """What the action's name does not say, such as the plan changed to."""
+    events: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
+    """What Stripe gave off: id, type, how often it was sent, and how often it had been seen before."""
+    before: dict[str, Any] = Field(sa_type=JSON)
+    """What the subject held just before, a `rules.Holdings`."""
+    performed_at: datetime = Field(sa_type=Instant)

@@ -1,0 +1,141 @@
+"""Reads of the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from licenzy.alignment.modes import Mode
+from licenzy.checkout.models import CheckoutAttempt
+from licenzy.checkout.queries import attempt_by_id
+from licenzy.connections.models import Connection, Provider
+from licenzy.connections.queries import connection_of
+from licenzy.connections.rules import time_of, wanted_events
+from licenzy.entitlements.queries import entitlements_of
+from licenzy.errors import NotFound
+from licenzy.lab.models import LabStep
+from licenzy.lab.rules import PATIENCE, Arrival, Holdings, StepShown, history, holdings, out_of_step
+from licenzy.stripe_events.models import SettlingRead, StripeEvent
+from licenzy.subjects.models import Subject
+
+MOST_STEPS = 100
+_MOST_PURCHASES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One purchase in the lab, as far as it has come."""
+
+    attempt: CheckoutAttempt
+    subject: Subject
+    current: Holdings
+    steps: list[StepShown]
+    """Newest first."""
+    out_of_step: bool
+    """Whether Stripe knows of something that was kept from us on purpose."""
+
+    settling: bool
+    """Whether something that events touched is still to be read from Stripe once more."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether events of the last step are still on their way."""
+        return bool(self.steps) and self.steps[0].waiting
+
+    @property
+    def moving(self) -> bool:
+        """Whether the last step may yet change something by itself."""
+        return self.waiting or self.settling
+
+
+def sandbox_connection(db: Session, *, project_id: str, mode: Mode) -> Connection | None:
+    """The side's connection when it is one to the sandbox, with a key; the lab needs one."""
+    connection = connection_of(db, project_id=project_id, mode=mode)
+    if connection is None or connection.provider is not Provider.SANDBOX or connection.key_sealed is None:
+        return None
+    return connection
+
+
+def purchases(
+    db: Session, *, project_id: str, mode: Mode, connection_id: str
+) -> list[tuple[CheckoutAttempt, Subject]]:
+    """The last checkouts opened at this connection, newest first."""
+    return list(
+        db.exec(
+            select(CheckoutAttempt, Subject)
+            .join(Subject, col(Subject.id) == CheckoutAttempt.subject_id)
+            .where(
+                CheckoutAttempt.project_id == project_id,
+                CheckoutAttempt.mode == mode,
+                CheckoutAttempt.connection_id == connection_id,
+                col(CheckoutAttempt.stripe_checkout_session_id).is_not(None),
+            )
+            .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
+            .limit(_MOST_PURCHASES)
+        )
+    )
+
+
+def bench(db: Session, *, project_id: str, mode: Mode, attempt_id: str, now: datetime) -> Bench:
+    """A purchase with its history. Raises NotFound for what was not bought at the sandbox."""
+    connection, attempt = purchase_in_lab(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    subject = db.get_one(Subject, attempt.subject_id)
+    held = entitlements_of(db, project_id=project_id, mode=mode, subject_id=subject.id)
+    current = holdings(held, time_of(connection, now))
+    steps = steps_of(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    ids = [event["id"] for step in steps for event in step.events]
+    arrived = arrivals(db, connection_id=connection.id, event_ids=ids)
+    return Bench(
+        attempt=attempt,
+        subject=subject,
+        current=current,
+        steps=history(steps, arrived, current, wanted=wanted_events(connection.provider), now=now),
+        out_of_step=out_of_step(steps),
+        settling=_settling(
+            db, connection_id=connection.id, since=steps[-1].performed_at if steps else now, now=now
+        ),
+    )
+
+
+def purchase_in_lab(
+    db: Session, *, project_id: str, mode: Mode, attempt_id: str
+) -> tuple[Connection, CheckoutAttempt]:
+    """The sandbox connection and the attempt that was opened there. Raises NotFound."""
+    connection = sandbox_connection(db, project_id=project_id, mode=mode)
+    attempt = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    if connection is None or attempt is None or attempt.stripe_checkout_session_id is None:
+        raise NotFound("There is no such purchase in the lab.")
+    return connection, attempt
+
+
+def steps_of(db: Session, *, project_id: str, mode: Mode, attempt_id: str) -> list[LabStep]:
+    """What was let happen to a purchase, oldest first; the last `MOST_STEPS` of it."""
+    newest = db.exec(
+        select(LabStep)
+        .where(LabStep.project_id == project_id, LabStep.mode == mode, LabStep.attempt_id == attempt_id)
+        .order_by(col(LabStep.id).desc())
+        .limit(MOST_STEPS)
+    )
+    return list(newest)[::-1]
+
+
+def _settling(db: Session, *, connection_id: str, since: datetime, now: datetime) -> bool:
+    if now - since >= PATIENCE:
+        return False
+    reads = select(SettlingRead.object_id).where(
+        SettlingRead.connection_id == connection_id, col(SettlingRead.due_at).is_not(None)
+    )
+    return db.exec(reads.limit(1)).first() is not None
+
+
+def arrivals(db: Session, *, connection_id: str, event_ids: Sequence[str]) -> dict[str, Arrival]:
+    """Those of these events that have arrived, by id."""
+    rows = db.exec(
+        select(StripeEvent.event_id, StripeEvent.duplicates, StripeEvent.status, StripeEvent.changes).where(
+            StripeEvent.connection_id == connection_id, col(StripeEvent.event_id).in_(event_ids)
+        )
+    )
+    return {id_: Arrival(1 + again, str(status), bool(changes)) for id_, again, status, changes in rows}

@@ -1,0 +1,254 @@
+"""What a purchase's history in the lab looks like: before and after, and what is still awaited. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from licenzy.catalog.models import Kind
+from licenzy.entitlements.decision import best_status, decide, remaining, standing
+from licenzy.entitlements.models import Entitlement
+from licenzy.kit.clock import from_micros, to_micros
+from licenzy.lab.happenings import HAPPENINGS, RECONCILE, Happening
+from licenzy.lab.models import LabStep
+
+PATIENCE = timedelta(seconds=20)
+"""After this long an event that has not arrived is called missing, and nobody waits for it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldThen:
+    """One entitlement at one instant."""
+
+    id: str
+    product_code: str
+    status: str
+    reason: str | None
+    units: int | None
+    """What is left of a pack; none for what counts no units."""
+    valid_until: datetime | None
+    cancels_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What a subject held at one instant of the account's time, and what the access check said."""
+
+    at: datetime
+    allowed: bool
+    reason: str | None
+    status: str
+    held: tuple[HeldThen, ...]
+
+    @property
+    def valid_until(self) -> datetime | None:
+        """The last day that anything held is paid for."""
+        return max((each.valid_until for each in self.held if each.valid_until), default=None)
+
+    def as_json(self) -> dict[str, Any]:
+        """For the database; `from_json` reads it."""
+        return {
+            **asdict(self),
+            "at": to_micros(self.at),
+            "held": [{**asdict(each), **_micros(each)} for each in self.held],
+        }
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Holdings:
+        """What `as_json` made."""
+        held = [{**each, **_instants(each)} for each in stored["held"]]
+        return cls(**{**stored, "at": from_micros(stored["at"]), "held": tuple(HeldThen(**e) for e in held)})
+
+
+def holdings(entitlements: Sequence[Entitlement], now: datetime) -> Holdings:
+    """What these are worth at `now`, oldest first."""
+    decision = decide(entitlements, now)
+    return Holdings(
+        at=now,
+        allowed=decision.allowed,
+        reason=decision.reason,
+        status=best_status(entitlements, now),
+        held=tuple(_held(each, now) for each in reversed(entitlements)),
+    )
+
+
+class Told(StrEnum):
+    """What became of an event that Stripe gave off."""
+
+    ARRIVED = "arrived"
+    AWAITED = "awaited"
+    MISSING = "missing"
+    LOST = "lost"
+    FOUND = "found"
+    """It was lost, and reconciliation found it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event in the inbox: how often it came, and what became of it."""
+
+    seen: int
+    status: str
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EventShown:
+    """An event of a step, as the lab shows it."""
+
+    id: str
+    type: str
+    told: Told
+    status: str | None
+    changed: bool
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing that changed. `what` is check, status, valid_until, cancels_at or units."""
+
+    what: str
+    about: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True)
+class StepShown:
+    """One thing that happened, what it told and what it changed."""
+
+    number: int
+    happening: Happening
+    detail: str | None
+    delivery: str
+    at: datetime
+    """In the account's time."""
+    events: tuple[EventShown, ...]
+    unneeded: tuple[str, ...]
+    """The types of the events that Licenzy did not ask for."""
+    before: Holdings
+    after: Holdings
+    differences: tuple[Difference, ...]
+
+    @property
+    def waiting(self) -> bool:
+        return any(event.told is Told.AWAITED for event in self.events)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it sent anything that Stripe could send again."""
+        return self.delivery != "never" and bool(self.events)
+
+    @property
+    def missing(self) -> bool:
+        return any(event.told is Told.MISSING for event in self.events)
+
+
+def history(
+    steps: Sequence[LabStep],
+    arrivals: Mapping[str, Arrival],
+    current: Holdings,
+    *,
+    wanted: Sequence[str],
+    now: datetime,
+) -> list[StepShown]:
+    """The steps, newest first. What the next one found is what the one before left behind.
+
+    `wanted` are the types of events that the endpoint asks for.
+    """
+    befores = [Holdings.from_json(step.before) for step in steps]
+    shown = []
+    for index, (step, before) in enumerate(zip(steps, befores, strict=True)):
+        after = befores[index + 1] if index + 1 < len(steps) else current
+        told = [_event(step, event, arrivals.get(event["id"]), now) for event in step.events]
+        needed = tuple(event for event in told if event.type in wanted)
+        shown.append(
+            StepShown(
+                number=index + 1,
+                happening=HAPPENINGS[step.action],
+                detail=step.detail,
+                delivery=step.delivery,
+                at=before.at,
+                events=needed,
+                unneeded=tuple(event.type for event in told if event.type not in wanted),
+                before=before,
+                after=after,
+                differences=tuple(differences(before, after)),
+            )
+        )
+    return shown[::-1]
+
+
+def differences(before: Holdings, after: Holdings) -> list[Difference]:
+    """What changed between the two, the access check first."""
+    found = []
+    if (before.allowed, before.reason) != (after.allowed, after.reason):
+        check = [(each.allowed, each.reason) for each in (before, after)]
+        found.append(Difference("check", "Access check", *check))
+    earlier = {each.id: each for each in before.held}
+    for each in after.held:
+        was = earlier.get(each.id)
+        for what in ("product_code", "status", "valid_until", "cancels_at", "units"):
+            old, new = getattr(was, what, None), getattr(each, what)
+            about = was.product_code if was and what == "product_code" else each.product_code
+            if old != new and not (was is None and what in {"product_code", "cancels_at"}):
+                found.append(Difference(what, about, old, new))
+    return found
+
+
+def out_of_step(steps: Sequence[LabStep]) -> bool:
+    """Whether webhooks were lost on purpose and Stripe has not been asked about it since."""
+    for step in reversed(steps):
+        if step.action == RECONCILE:
+            return False
+        if step.delivery == "never":
+            return True
+    return False
+
+
+def _held(entitlement: Entitlement, now: datetime) -> HeldThen:
+    status, _available, reason = standing(entitlement, now)
+    return HeldThen(
+        id=entitlement.id,
+        product_code=entitlement.product_code,
+        status=status,
+        reason=reason,
+        units=remaining(entitlement) if entitlement.kind is Kind.USAGE_PACK else None,
+        valid_until=entitlement.valid_until,
+        cancels_at=None if entitlement.canceled_at and status == "canceled" else entitlement.cancel_at,
+    )
+
+
+def _event(step: LabStep, event: Mapping[str, Any], arrival: Arrival | None, now: datetime) -> EventShown:
+    came = (arrival.seen if arrival else 0) - event["seen"]
+    if step.delivery == "never":
+        told = Told.FOUND if came > 0 else Told.LOST
+    elif came >= event["sent"] > 0:
+        told = Told.ARRIVED
+    elif event["sent"] == 0:
+        told = Told.MISSING  # No endpoint asks for it any more.
+    else:
+        told = Told.AWAITED if now - step.performed_at < PATIENCE else Told.MISSING
+    return EventShown(
+        id=event["id"],
+        type=event["type"],
+        told=told,
+        status=arrival.status if arrival else None,
+        changed=arrival.changed if arrival else False,
+        times=max(0, came),
+    )
+
+
+_DATES = ("valid_until", "cancels_at")
+
+
+def _micros(each: HeldThen) -> dict[str, int | None]:
+    return {name: to_micros(value) if (value := getattr(each, name)) else None for name in _DATES}
+
+
+def _instants(stored: Mapping[str, Any]) -> dict[str, datetime | None]:
+    return {name: from_micros(stored[name]) if stored[name] is not None else None for name in _DATES}

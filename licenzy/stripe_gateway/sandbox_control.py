@@ -1,0 +1,107 @@
+"""Letting things happen at an account of the embedded sandbox, and asking what may happen next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from licenzy.errors import LicenzyError, StripeError
+from licenzy.stripe_gateway.sandbox_accounts import sandbox_client, worded_failures
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxControl:
+    """One account of the sandbox, with what lets us move it."""
+
+    base: str
+    control_token: str = field(repr=False)
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An action of the sandbox, with the ids it needs; `reason` says why it may not happen now."""
+
+    action: str
+    reason: str | None
+    named: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A price that a subscription may change to."""
+
+    price: str
+    name: str
+    amount: int | None
+    currency: str
+    interval: str
+    interval_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxPurchase:
+    """What a Checkout Session sold, as the sandbox has it."""
+
+    url: str | None
+    """The hosted payment page, while the session waits for its buyer."""
+    offers: dict[str, Offer]
+    plans: list[Plan]
+
+
+@dataclass(frozen=True, slots=True)
+class GivenOff:
+    """An event that an action gave off; `sent` is how often it was posted to endpoints."""
+
+    id: str
+    type: str
+    sent: int
+
+
+def purchase_at_sandbox(control: SandboxControl, *, session_id: str) -> SandboxPurchase:
+    """What may happen to a purchase now. Raises StripeUnavailable, StripeTimeout, StripeError."""
+    told = _ask(control, "GET", f"purchases/{session_id}")
+    with worded_failures():
+        return SandboxPurchase(
+            url=told["url"],
+            offers={offer["action"]: Offer(**offer) for offer in told["offers"]},
+            plans=[Plan(**plan) for plan in told["plans"]],
+        )
+
+
+def act_at_sandbox(control: SandboxControl, action: str, *, delivery: str, **named: Any) -> list[GivenOff]:
+    """Let something happen; the events that it gave off, in their order.
+
+    `delivery` is `in_order`, `twice`, `last_first` or `never`. Raises StripeError with the sandbox's own
+    sentence when it refuses, and StripeUnavailable or StripeTimeout.
+    """
+    told = _ask(control, "POST", "actions", {"action": action, "delivery": delivery, **named})
+    with worded_failures():
+        # Posts that are lost on purpose are counted as posted by the sandbox, but nobody will see them.
+        posted = {} if delivery == "never" else told["posted"]
+        return [GivenOff(event["id"], event["type"], posted.get(event["id"], 0)) for event in told["emitted"]]
+
+
+def _ask(control: SandboxControl, method: str, what: str, body: dict[str, Any] | None = None) -> Any:
+    with worded_failures(), sandbox_client(control.base) as client:
+        answer = client.request(
+            method,
+            f"/_sandbox/accounts/{control.account_id}/{what}",
+            headers={"Authorization": f"Bearer {control.control_token}"},
+            json=body,
+        )
+        if (refusal := _refusal(answer)) is not None:
+            raise refusal
+        return answer.raise_for_status().json()
+
+
+def _refusal(answer: httpx.Response) -> LicenzyError | None:
+    """What the sandbox says against it, when it is an answer in Stripe's shape."""
+    if answer.status_code not in {400, 404}:
+        return None
+    try:
+        return StripeError(str(answer.json()["error"]["message"])[:300], hint="")
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,195 @@
+"""What each button of the lab does: over HTTP to the sandbox, back by signed webhooks, into entitlements."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlmodel import select
+
+from licenzy.errors import NotFound, StripeUnavailable
+from licenzy.lab.actions import NotNow, let_happen, possibilities
+from licenzy.lab.happenings import ADVANCES, CHANGE_PLAN, HAPPENINGS
+from licenzy.lab.models import LabStep
+from licenzy.lab.queries import Bench
+from licenzy.lab.rules import Told
+from licenzy.runtime import Runtime
+from tests.conftest import LiveServer
+from tests.support.cast import Cast, make_connection
+from tests.support.playground import Playground, make_playground
+
+
+@pytest.fixture
+def playground(live_server: LiveServer, cast: Cast) -> Playground:
+    return make_playground(live_server.runtime, cast)
+
+
+def tell(found: Bench) -> tuple[bool, str | None, str]:
+    return found.current.allowed, found.current.reason, found.current.status
+
+
+@pytest.fixture
+def runtime(live_server: LiveServer) -> Runtime:
+    """That of the server, which runs on real time."""
+    return live_server.runtime
+
+
+def test_a_subscription_lives_through_it_all(playground: Playground) -> None:
+    attempt = playground.checkout()
+    assert tell(playground.bench(attempt)) == (False, "no_entitlement", "none")
+    bought = playground.let("pay_session", attempt)
+    assert tell(bought) == (True, None, "active")
+    assert [d.what for d in bought.steps[0].differences] == ["check", "status", "valid_until"]
+    first_end = bought.current.valid_until
+    assert first_end is not None
+
+    renewed = playground.let("renew_in_time", attempt)
+    assert tell(renewed) == (True, None, "active")
+    assert renewed.current.valid_until is not None
+    assert renewed.current.valid_until > first_end
+    assert abs(renewed.current.at - first_end) < timedelta(minutes=1)
+
+    failed = playground.let("fail_renewal_in_time", attempt)
+    assert tell(failed) == (False, "past_due", "past_due")
+    assert tell(playground.let("recover", attempt)) == (True, None, "active")
+    assert tell(playground.let("refund_partially", attempt)) == (True, None, "active")
+    assert tell(playground.let("refund", attempt)) == (False, "refunded", "past_due")
+    assert tell(playground.let("fail_refund", attempt)) == (True, None, "active")
+    assert tell(playground.let("dispute", attempt)) == (False, "disputed", "past_due")
+    assert tell(playground.let("win_dispute", attempt)) == (True, None, "active")
+    assert tell(playground.let("pause", attempt)) == (False, "paused", "paused")
+    assert tell(playground.let("resume", attempt)) == (True, None, "active")
+
+    leaving = playground.let("cancel_at_period_end", attempt)
+    assert tell(leaving) == (True, None, "active")
+    assert leaving.current.held[0].cancels_at is not None
+    assert playground.let("keep", attempt).current.held[0].cancels_at is None
+    assert tell(playground.let("cancel", attempt)) == (False, "canceled", "canceled")
+    numbers = [step.number for step in playground.bench(attempt).steps]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+def test_a_plan_changes_to_one_that_is_mapped_or_not(playground: Playground) -> None:
+    attempt = playground.bought()
+    plans = possibilities(playground.lab, **playground.scope, attempt_id=attempt).plans
+    yearly = next(plan for plan in plans if plan.interval == "year")
+    changed = playground.let(CHANGE_PLAN, attempt, price=yearly.price)
+    assert changed.steps[0].detail == f"{yearly.name}, $120.00 every year"
+    with pytest.raises(NotNow, match="offered"):
+        let_happen(
+            playground.lab, **playground.scope, attempt_id=attempt, action=CHANGE_PLAN, price="price_no"
+        )
+
+
+def test_a_pass_runs_out_while_time_passes(playground: Playground) -> None:
+    attempt = playground.bought("DAY_PASS")
+    assert tell(playground.let("advance_hour", attempt)) == (True, None, "active")
+    assert tell(playground.let("advance_day", attempt)) == (False, "expired", "expired")
+
+
+def test_a_pack_is_lost_with_its_dispute(playground: Playground) -> None:
+    attempt = playground.checkout("CREDITS_1000")
+    bought = playground.let("pay_session", attempt)
+    assert [(d.what, d.after) for d in bought.steps[0].differences][-1] == ("units", 1000)
+    inquired = playground.let("inquire", attempt)
+    assert inquired.steps[0].differences == ()
+    assert tell(playground.let("escalate_inquiry", attempt))[:2] == (False, "disputed")
+    assert tell(playground.let("lose_dispute", attempt)) == (False, "disputed", "canceled")
+
+
+def test_a_bank_debit_arrives_later(playground: Playground) -> None:
+    attempt = playground.checkout("CREDITS_1000")
+    assert tell(playground.let("pay_session_later", attempt))[0] is False
+    assert tell(playground.let("settle_session", attempt))[0] is True
+
+
+def test_a_webhook_is_lost_and_reconciling_finds_it(playground: Playground) -> None:
+    attempt = playground.bought()
+    lost = playground.let("cancel", attempt, delivery="never")
+    assert lost.out_of_step
+    assert tell(lost) == (True, None, "active")
+    assert {event.told for event in lost.steps[0].events} == {Told.LOST}
+    healed = playground.let("reconcile", attempt)
+    assert not healed.out_of_step
+    assert tell(healed) == (False, "canceled", "canceled")
+    assert "applied now" in str(healed.steps[0].detail)
+    assert healed.steps[0].differences[0].what == "check"
+    assert {event.told for event in healed.steps[1].events} == {Told.FOUND}
+    assert playground.let("reconcile", attempt).steps[0].detail == "Nothing was missing."
+
+
+def test_a_lost_clock_is_found_too(playground: Playground) -> None:
+    attempt = playground.bought("DAY_PASS")
+    before = playground.bench(attempt).current.at
+    playground.let("advance_month", attempt, delivery="never")
+    assert playground.bench(attempt).current.at - before < timedelta(hours=1)
+    healed = playground.let("reconcile", attempt)
+    assert healed.current.at - before > timedelta(days=30)
+    assert tell(healed)[:2] == (False, "expired")
+
+
+@pytest.mark.parametrize("delivery", ["twice", "last_first"])
+def test_however_webhooks_arrive_the_end_is_the_same(playground: Playground, delivery: str) -> None:
+    attempt = playground.bought()
+    end = playground.bench(attempt).current.valid_until
+    renewed = playground.let("renew_in_time", attempt, delivery=delivery)
+    assert tell(renewed) == (True, None, "active")
+    assert renewed.current.valid_until is not None
+    assert end is not None
+    assert renewed.current.valid_until > end
+    times = {event.times for event in renewed.steps[0].events}
+    assert times == ({2} if delivery == "twice" else {1})
+
+
+def test_repeats_change_nothing(playground: Playground) -> None:
+    attempt = playground.bought("CREDITS_1000")
+    again = playground.let("send_again", attempt)
+    assert again.steps[0].differences == ()
+    assert {event.times for event in again.steps[0].events} == {2}
+    assert {event.told for event in again.steps[0].events} == {Told.ARRIVED}
+    assert again.current.held[0].units == 1000
+    twice = playground.let("send_again", attempt)
+    assert {event.told for event in twice.steps[0].events} == {Told.ARRIVED}
+
+
+def test_what_cannot_happen_is_refused_with_its_reason(playground: Playground) -> None:
+    attempt = playground.bought()
+    for action, reason in (("recover", "Nothing is owed"), ("resume", "not paused"), ("pay_session", "paid")):
+        with pytest.raises(NotNow, match=reason):
+            let_happen(playground.lab, **playground.scope, attempt_id=attempt, action=action)
+    fresh = playground.checkout()
+    with pytest.raises(NotNow, match="sent no event"):
+        let_happen(playground.lab, **playground.scope, attempt_id=fresh, action="send_again")
+    for odd in ({"action": "steal"}, {"action": "renew_in_time", "delivery": "sideways"}):
+        with pytest.raises(NotFound):
+            let_happen(playground.lab, **playground.scope, attempt_id=attempt, **odd)
+
+
+def test_every_button_is_offered_by_the_sandbox(playground: Playground) -> None:
+    attempt = playground.checkout()
+    offers = possibilities(playground.lab, **playground.scope, attempt_id=attempt).offers
+    own = {*ADVANCES, "send_again", "reconcile"}
+    assert set(HAPPENINGS) - own <= set(offers)
+
+
+def test_the_purchases_of_others_are_not_found(playground: Playground, cast: Cast) -> None:
+    attempt = playground.bought()
+    elsewhere = {**playground.scope, "project_id": cast.stranger.project_id}
+    with pytest.raises(NotFound):
+        let_happen(playground.lab, **elsewhere, attempt_id=attempt, action="cancel")
+    with playground.runtime.database.write() as db:
+        make_connection(db, project_id=cast.stranger.project_id, seal=playground.runtime.seal)
+    with pytest.raises(NotFound):
+        possibilities(playground.lab, **elsewhere, attempt_id=attempt)
+
+
+def test_a_sandbox_that_is_away_leaves_no_step(playground: Playground, live_server: LiveServer) -> None:
+    attempt = playground.bought()
+    misplaced = playground.lab
+    settings = misplaced.settings
+    away = type(settings)(**{**{f: getattr(settings, f) for f in settings.__dataclass_fields__}, "port": 1})
+    lab = type(misplaced)(misplaced.database, misplaced.gateway, misplaced.seal, misplaced.clock, away)
+    with pytest.raises(StripeUnavailable, match="not running"):
+        let_happen(lab, **playground.scope, attempt_id=attempt, action="cancel")
+    with live_server.runtime.database.read() as db:
+        assert [step.action for step in db.exec(select(LabStep))] == ["pay_session"]
