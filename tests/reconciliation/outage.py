@@ -140,6 +140,10 @@ def _refund(outage: Outage, books: Books, subscription: Json, invoice: Json) -> 
     refunds.refund(books, charge_for(books, payment_intent=invoices.intent_of(books, invoice)["id"]))
 
 
+def _renew(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
+    subscriptions.renew(books, subscription)
+
+
 def _nothing(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
     pass
 
@@ -153,9 +157,9 @@ def _refund_and_fail(books: Books, charge: Json) -> None:
 
 
 _BEFALLS = (
-    *(_cancel, _nothing, _change_plan, _nothing, _schedule_cancel, _nothing, _cancel, _nothing),
-    *(_change_plan, _nothing, _cancel, _nothing, _nothing, _nothing, _schedule_cancel, _nothing),
-    *(_cancel, _nothing, _refund, _nothing),
+    *(_cancel, _nothing, _change_plan, _renew, _schedule_cancel, _nothing, _cancel, _renew),
+    *(_change_plan, _nothing, _cancel, _renew, _nothing, _renew, _schedule_cancel, _nothing),
+    *(_cancel, _renew, _refund, _nothing),
 )
 _BEFALLS_PACKS = (
     refunds.refund,

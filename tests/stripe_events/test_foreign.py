@@ -1,0 +1,78 @@
+"""What other products on the same Stripe account give off: acknowledged, kept as ignored, granting nothing."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlmodel import select
+
+from licenzy.catalog.models import Kind
+from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
+from licenzy.connections.rules import REQUIRED_EVENTS
+from licenzy.entitlements.models import Entitlement, Fact
+from licenzy.runtime import Runtime
+from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
+from tests.entitlements.sale import SECRET, Sale, Till
+from tests.properties.histories import Names
+from tests.properties.test_histories import SEED
+from tests.properties.weighing import as_sold, live
+from tests.stripe_gateway.recorded import events as recorded
+from tests.support.cast import Cast, make_connection
+from tests.support.purchases import event, session_object
+
+OTHERS = ("payout.paid", "customer.created", "radar.early_fraud_warning.created", "v2.core.made_up", "x")
+
+
+@pytest.fixture
+def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET)
+    return Till(app.test_client(), runtime.database, connection)
+
+
+def foreign(till: Till, sale: Sale) -> Iterator[dict[str, Any]]:
+    """Lives of others' purchases, recorded payloads, sessions that sell nothing, and types nobody knows."""
+    chance = random.Random(f"foreign {SEED}")
+    for number in range(1_000_000):
+        kind = chance.choice(("subscription", "usage_pack", "time_pass"))
+        names = Names(
+            f"their_{number}", f"att_theirs_{number}", f"cs_theirs_{number}", ("price_t", "price_u"), 1
+        )
+        yield from live(chance, names, as_sold(kind, "price_theirs"), spread=True).events
+        yield event(chance.choice(OTHERS), {"id": f"obj_{number}", "object": "thing"})
+        setup = session_object(sale.attempt, id=f"cs_setup_{number}", mode="setup", subscription=None)
+        setup |= {"payment_status": "no_payment_required", "payment_intent": None, "amount_total": None}
+        yield event("checkout.session.completed", setup)
+        if number == 0:
+            for count, (_, raw) in enumerate(recorded()):
+                if isinstance(raw["data"]["object"].get("id"), str):
+                    yield {**raw, "id": f"evt_recorded_{count}", "livemode": False}
+
+
+def test_1000_foreign_events_are_acknowledged_and_grant_nothing(till: Till) -> None:
+    sale = till.sell(till.product(Kind.USAGE_PACK, stripe_price_id="price_ours"))
+    told: Counter[str] = Counter()
+    for value in foreign(till, sale):
+        till.deliver(value)  # Asserts the 200.
+        told[value["type"]] += 1
+        if told.total() == 1_000:
+            break
+    assert len(set(told) & set(REQUIRED_EVENTS)) >= 12, "too few types: the test proves little"
+    with till.database.read() as db:
+        assert db.exec(select(Entitlement)).all() == []
+        statuses = Counter(db.exec(select(StripeEvent.status)).all())
+        assert set(statuses) <= {EventStatus.IGNORED, EventStatus.APPLIED}
+        # Refunds and disputes of a payment that is not known yet may be of a purchase of ours: they wait.
+        waiting = db.exec(select(Fact).where(Fact.waiting_for != None)).all()  # noqa: E711
+        assert statuses[EventStatus.APPLIED] <= len(waiting)
+        assert statuses[EventStatus.IGNORED] >= 500
+        assert db.exec(select(CheckoutAttempt.status)).one() is AttemptStatus.OPEN
+        reads = {row.object_id[:3] for row in db.exec(select(SettlingRead)).all()}
+        assert reads <= {"pi_", "ch_"}, "subscriptions of others are not read from Stripe"
+    assert sale.session().status is EventStatus.APPLIED
+    assert sale.row().granted_units == 1000
