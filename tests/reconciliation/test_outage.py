@@ -66,18 +66,21 @@ def last_walked(outage: Outage, *, ago: int) -> None:
 
 
 def healed(outage: Outage, clock: StandingClock, **how: Any) -> tuple[Report, int, float]:
-    """Walk, and let the worker settle what is left; the report, the calls at Stripe, and the seconds."""
+    """Walk, and let the worker settle what is left; the report, the calls at Stripe, and the seconds.
+
+    Seconds of the processor, those of the sandbox included: what else the machine does is not counted.
+    """
     parts, calls = outage.shop.runtime, watch(outage.shop)
-    began = time.monotonic()
+    began, clocked = time.process_time(), time.monotonic()
     report = walk(outage, **how)
     clock.now = datetime.now(UTC)
     clock.advance(seconds=10)
     while settle_next(parts.database, parts.gateway, parts.seal, clock=clock):
         pass
-    seconds = time.monotonic() - began
+    seconds = time.process_time() - began
     print(
         f"{report.events_missed} events, {len(report.differences)} differences, {len(calls)} calls, "
-        f"{seconds:.1f} s"
+        f"{seconds:.1f} s of the processor in {time.monotonic() - clocked:.1f} s"
     )
     assert report.problems == []
     assert report.failed == 0
