@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, or_, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.entitlements.decision import Decision, decide
-from licenzy.entitlements.models import Entitlement, Fact, Purchase
+from licenzy.entitlements.models import Entitlement, Fact, PaymentLink, Purchase
 from licenzy.subjects.models import Subject
 
 
@@ -106,6 +106,35 @@ def was_told(db: Session, *, project_id: str, mode: Mode, source_id: str) -> boo
         Fact.project_id == project_id, Fact.mode == mode, Fact.source_id == source_id
     )
     return db.exec(found.limit(1)).first() is not None
+
+
+def bought_by(
+    db: Session, *, project_id: str, mode: Mode, subject_id: str, most: int
+) -> tuple[list[str], list[str]]:
+    """What of a subject's purchases Stripe has: their keys, the newest first, and their payments' ids."""
+    keys = db.exec(
+        select(Purchase.key)
+        .where(
+            Purchase.project_id == project_id,
+            Purchase.mode == mode,
+            Purchase.subject_id == subject_id,
+            or_(col(Purchase.key).startswith("sub_"), col(Purchase.key).startswith("cs_")),
+        )
+        .order_by(col(Purchase.created_at).desc(), col(Purchase.key))
+        .limit(most)
+    ).all()
+    payments = db.exec(
+        select(PaymentLink.ref)
+        .where(
+            PaymentLink.project_id == project_id,
+            PaymentLink.mode == mode,
+            col(PaymentLink.purchase_key).in_(keys),
+            col(PaymentLink.ref).startswith("pi_"),
+        )
+        .order_by(col(PaymentLink.ref).desc())
+        .limit(most)
+    ).all()
+    return list(keys), list(payments)
 
 
 def purchase_of(db: Session, *, project_id: str, mode: Mode, key: str) -> Purchase | None:

@@ -23,6 +23,7 @@ from licenzy.portal import (  # noqa: F401  # Pages hang themselves on the bluep
     products,
     project_settings,
     projects,
+    reconciliation,
     setup,
     untracked,
 )

@@ -22,6 +22,8 @@ from licenzy.portal.customer_page import Refused, customer_page, subject_id_in, 
 from licenzy.portal.forms.by_hand import AdjustForm, ByHandForm, ExtendForm, GrantForm, LiftForm, RevokeForm
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, show
+from licenzy.reconciliation.requests import resync
+from licenzy.reconciliation.walk import Report
 from licenzy.runtime import runtime
 from licenzy.subjects.queries import subject_by_id, subject_by_ref
 from licenzy.workspace.models import Role
@@ -51,6 +53,47 @@ def grant_new(side: Side) -> ResponseReturnValue:
         except LicenzyError as error:
             form.refuse(error)
     return show("customers/grant.html", "customers/_grant_form.html", status=422, form=form, products=listed)
+
+
+@portal.post(f"{_SIDE}/customers/<subject_id>/resync")
+@project_page(Role.SUPPORT)
+def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
+    """Read what the customer bought from Stripe again, now."""
+    parts = runtime()
+    if subject_id_in(subject_id) is None:
+        abort(404)
+    with parts.database.read() as db:
+        if subject_by_id(db, **side.scope, subject_id=subject_id) is None:
+            abort(404)
+    try:
+        report = resync(
+            parts.database,
+            parts.gateway,
+            parts.seal,
+            **side.scope,
+            subject_id=subject_id,
+            actor=side.actor,
+            clock=parts.clock,
+        )
+    except LicenzyError as error:
+        flash(f"{error.message} What had been read until then counts.", "error")
+    else:
+        flash(*_resynced(report))
+    return go(url_for("portal.customer", subject_id=subject_id))
+
+
+def _resynced(report: Report) -> tuple[str, str]:
+    """What to say of a resync, and how."""
+    count = report.subscriptions_seen + report.sessions_seen
+    if not count:
+        return "Nothing was read: this customer has bought nothing through Stripe.", "info"
+    read = f"{count} purchase{'' if count == 1 else 's'} read from Stripe"
+    if report.problems:
+        named = ", ".join(problem["object"] for problem in report.problems[:3])
+        return f"{read}; not to be compared: {named}.", "warning"
+    if report.differences:
+        return f"{read}: what differed is healed, and stands in the timeline.", "success"
+    return f"{read}: nothing differs.", "success"
 
 
 @portal.post(f"{_ENTITLEMENT}/revocation")

@@ -42,6 +42,7 @@ NAVIGATION = (
     Entry("portal.customers", "Customers", "users"),
     Entry("portal.events", "Stripe events", "bolt"),
     Entry("portal.untracked", "Untracked checkouts", "shopping-cart"),
+    Entry("portal.reconciliation", "Reconciliation", "rotate-clockwise"),
     Entry("portal.webhooks", "Webhooks", "webhook"),
     Entry("portal.products", "Products", "package"),
     Entry("portal.api_keys", "API keys", "key"),

@@ -14,6 +14,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.seal import Seal
+from licenzy.reconciliation.log import WalkLog
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.reconciliation.walk import OVERLAP, Report, Walk
 from licenzy.stripe_gateway.client import StripeGateway
@@ -44,22 +45,23 @@ def reconcile(
     then stays.
     """
     began = clock()
-    at = paced_access(database, gateway, seal, connection)
     report = Report(connection.id, rfc3339(began))
-    walk = Walk(database, gateway, seal, at, connection, clock, report)
-    with database.read() as db:
-        last = db.get(Reconciliation, connection.id)
-    reached = (last.reconciled_to if last else None) or connection.created_at
-    start = since or min(reached, began) - OVERLAP
-    newest = walk.events(max(start, began - EVENTS_KEPT))
-    if full or start < began - EVENTS_KEPT:
-        walk.subscriptions()
-        walk.sessions()
-        walk.refunds(start)
-        walk.disputes(start)
-        walk.settle()
-    reached = began if start <= reached else reached
-    database.retrying(lambda db: _remember(db, connection, newest, reached, report, began))
+    log = WalkLog(database, connection, clock, began, report, full=full)
+    with log:
+        at = paced_access(database, gateway, seal, connection)
+        walk = Walk(database, gateway, seal, at, connection, clock, report, log.seen)
+        with database.read() as db:
+            last = db.get(Reconciliation, connection.id)
+        reached = (last.reconciled_to if last else None) or connection.created_at
+        start = since or min(reached, began) - OVERLAP
+        log.step("events")
+        newest = walk.events(max(start, began - EVENTS_KEPT))
+        if full or start < began - EVENTS_KEPT:
+            for name, step in walk.present_state(start):
+                log.step(name)
+                step()
+        reached = began if start <= reached else reached
+        database.retrying(lambda db: _remember(db, connection, newest, reached, report, began))
     return report
 
 
@@ -71,13 +73,13 @@ class Due:
     full: bool
 
 
-def ask_for_walk(db: Session, *, connection_id: str, now: datetime) -> None:
+def ask_for_walk(db: Session, *, connection_id: str, now: datetime, asked_by: str | None = None) -> None:
     """Have the worker walk a connection's account as soon as it can, as `licenzy reconcile` does."""
     insert_unless_there(db, Reconciliation, {"connection_id": connection_id, "report": {}})
     db.exec(
         update(Reconciliation)
         .where(col(Reconciliation.connection_id) == connection_id)
-        .values(asked_at=now, leased_until=None)
+        .values(asked_at=now, asked_by=asked_by, leased_until=None)
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON
+from sqlalchemy import JSON, Index
 from sqlmodel import Field
 
-from licenzy.db.columns import Instant
+from licenzy.alignment.modes import Mode
+from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table
 
 
@@ -26,6 +27,31 @@ class Reconciliation(Table, table=True):
     """When the last successful walk began."""
     asked_at: datetime | None = Field(default=None, sa_type=Instant)
     """When a person asked for a whole walk that has not been done yet."""
+    asked_by: str | None = None
+    """Who asked for it."""
+    step: str | None = None
+    """What the walk under way is looking at; none while nobody walks."""
     leased_until: datetime | None = Field(default=None, sa_type=Instant)
     """While one worker walks, the others leave the account alone."""
+    report: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+
+
+class FinishedWalk(Table, table=True):
+    """A walk that came to its end, well or not; the newest of each connection are kept."""
+
+    __tablename__ = "finished_walks"
+    __table_args__ = (Index("ix_finished_walks_project_id_mode_id", "project_id", "mode", "id"),)
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="projects.id")
+    mode: Mode = Field(sa_type=Word(Mode))
+    connection_id: str = Field(foreign_key="connections.id", index=True)
+    full: bool
+    """Whether it looked at the present state of everything known, or only at events."""
+    asked_by: str | None = None
+    """Who asked for it; none for one that came by itself, or from the command line."""
+    began_at: datetime = Field(sa_type=Instant)
+    ended_at: datetime = Field(sa_type=Instant)
+    problem: str | None = None
+    """Why it did not come to its end."""
     report: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)

@@ -36,6 +36,7 @@ from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_gateway import shapes
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.shapes import NotAnEvent, Reading, read_event
+from licenzy.stripe_gateway.translate import StripeObjectMissing
 
 OVERLAP = timedelta(minutes=10)
 """Walked again each time: an event may be listed a little after its `created`."""
@@ -89,6 +90,8 @@ class Walk:
     connection: Connection
     clock: Clock
     report: Report
+    tell: Callable[[int], None] = field(default=lambda _seen: None)
+    """Is told, page by page, how much of the list under way has been seen."""
 
     @property
     def now_at_stripe(self) -> datetime:
@@ -108,9 +111,19 @@ class Walk:
                 self._feed(missed[first : first + _AT_ONCE])
         return newest
 
+    def present_state(self, start: datetime) -> list[tuple[str, Callable[[], None]]]:
+        """The steps that look at what Stripe says now of all that is known, in their order, by name."""
+        return [
+            ("subscriptions", self.subscriptions),
+            ("sessions", self.sessions),
+            ("refunds", partial(self.refunds, start)),
+            ("disputes", partial(self.disputes, start)),
+            ("open questions", self.settle),
+        ]
+
     def subscriptions(self) -> None:
         """Compare every known subscription with what Stripe says it is now."""
-        for page, began in self._dated(self.gateway.subscriptions(self.at)):
+        for page, began in self._dated(self._told(self.gateway.subscriptions(self.at))):
             for obj in page:
                 self.report.subscriptions_seen += 1
                 self._compare(subscription_found, obj, began)
@@ -125,7 +138,7 @@ class Walk:
         ours = {name for each in waiting for name in (each.id, each.stripe_checkout_session_id)}
         # An attempt is dated by our own clock, which a moved clock of the account leaves behind.
         listed = self.gateway.sessions(self.at, created_from=int(oldest.timestamp()))
-        for page, began in self._dated(listed):
+        for page, began in self._dated(self._told(listed)):
             for obj in page:
                 if obj["id"] in ours or _attempt_named(obj) in ours:
                     self.report.sessions_seen += 1
@@ -134,7 +147,7 @@ class Walk:
     def refunds(self, start: datetime) -> None:
         """Feed what refunds have become, those made before `start` that could still change included."""
         listed = self.gateway.refunds(self.at, created_from=self._second(start - REFUNDS_SETTLE))
-        for page in listed:
+        for page in self._told(listed):
             for obj in page:
                 self.report.refunds_seen += 1
                 self._tell("refund", shapes.refund, obj)
@@ -142,7 +155,7 @@ class Walk:
     def disputes(self, start: datetime) -> None:
         """Feed what disputes have become, likewise."""
         listed = self.gateway.disputes(self.at, created_from=self._second(start - DISPUTES_LAST))
-        for page in listed:
+        for page in self._told(listed):
             for obj in page:
                 self.report.disputes_seen += 1
                 self._tell("dispute", shapes.dispute, obj)
@@ -157,6 +170,31 @@ class Walk:
                 return
             self.report.differences += changes
 
+    def purchases(self, keys: Iterable[str], payments: Iterable[str]) -> None:
+        """Compare these purchases, and what became of these payments, with what Stripe says now."""
+        for key in keys:
+            began = self.clock()
+            try:
+                if key.startswith("sub_"):
+                    self.report.subscriptions_seen += 1
+                    self._compare(
+                        subscription_found, self.gateway.subscription(self.at, key), began, ours=True
+                    )
+                else:
+                    self.report.sessions_seen += 1
+                    self._compare(
+                        session_found, self.gateway.checkout_session(self.at, key), began, ours=True
+                    )
+            except StripeObjectMissing:
+                self.report.problems.append({"object": key, "problem": "Stripe does not know it."})
+        for payment in payments:
+            for refund in self.gateway.refunds_of(self.at, payment):
+                self.report.refunds_seen += 1
+                self._tell("refund", shapes.refund, refund)
+            for dispute in self.gateway.disputes_of(self.at, payment):
+                self.report.disputes_seen += 1
+                self._tell("dispute", shapes.dispute, dispute)
+
     @property
     def _offset(self) -> timedelta:
         return timedelta(seconds=self.connection.clock_offset_seconds)
@@ -168,6 +206,13 @@ class Walk:
     def _second(self, instant: datetime) -> int:
         """A Unix second of the account's own time."""
         return int((instant + self._offset).timestamp())
+
+    def _told(self, pages: Iterable[list[dict[str, Any]]]) -> Iterable[list[dict[str, Any]]]:
+        seen = 0
+        for page in pages:
+            seen += len(page)
+            self.tell(seen)
+            yield page
 
     def _dated(
         self, pages: Iterable[list[dict[str, Any]]]

@@ -212,6 +212,16 @@ class StripeGateway:
         """Pages of the account's refunds made since a Unix second, newest first."""
         return self._pages(access, "refunds", {"created": {"gte": created_from}})
 
+    def refunds_of(self, access: StripeAccess, payment_intent: str) -> list[dict[str, Any]]:
+        """The refunds of one payment."""
+        pages = self._pages(access, "refunds", {"payment_intent": payment_intent})
+        return [each for page in pages for each in page]
+
+    def disputes_of(self, access: StripeAccess, payment_intent: str) -> list[dict[str, Any]]:
+        """The disputes of one payment."""
+        pages = self._pages(access, "disputes", {"payment_intent": payment_intent})
+        return [each for page in pages for each in page]
+
     def disputes(self, access: StripeAccess, *, created_from: int) -> Iterator[list[dict[str, Any]]]:
         """Pages of the account's disputes opened since a Unix second, newest first."""
         return self._pages(access, "disputes", {"created": {"gte": created_from}})

@@ -18,6 +18,7 @@ from licenzy.settings import Settings
 from licenzy.stripe_events.models import EventStatus
 from tests.portal.happenings import make_event, told
 from tests.portal.set_up_side import side_pages
+from tests.portal.test_reconciliation import make_walk
 from tests.portal.test_untracked import make_untracked
 from tests.support.cast import PASSWORD, Cast, make_connection, make_key, make_product, make_subject
 from tests.support.clock import START
@@ -48,6 +49,7 @@ EMPTY = (
     "/settings",
     "/untracked",
     "/grants/new",
+    "/reconciliation",
 )
 PUBLIC = ("/sign-in", "/checkout/done", "/checkout/canceled", "/nothing-here")
 
@@ -64,6 +66,7 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
     with runtime.database.write() as db:
         connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
     untracked = make_untracked(runtime, connection)
+    make_walk(runtime, connection, problem="Stripe cannot be reached right now.")
     with runtime.database.write() as db:
         product = make_product(db, project_id=cast.project_id)
         make_product(db, project_id=cast.project_id, product_code="OLD", archived_at=product.created_at)
@@ -78,6 +81,8 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
         for status in EventStatus:
             make_event(db, connection=connection, event_id=f"evt_{status.value}", status=status)
         change = {"entitlement": held.id, "before": None, "after": {"state": "active"}}
+        problem = {"object": "sub_9", "problem": "It has no items."}
+        report = {"events_missed": 2, "differences": [change], "problems": [problem]}
         told(
             db,
             event=make_event(db, connection=connection, event_id="evt_told", changes=[change]),
@@ -92,6 +97,7 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
             for claim, (status, error, said) in zip(claims, answers, strict=True)
         ]
         record_outcomes(db, outcomes, now=START)
+    make_walk(runtime, connection, full=True, report=report)
     return [
         f"/webhooks/{endpoint.id}",
         f"/deliveries/{claims[0].delivery_id}",

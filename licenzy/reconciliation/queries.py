@@ -1,0 +1,55 @@
+"""Reads of walks: how the one asked for is getting on, and what the last ones found."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+
+from sqlmodel import Session, col, select
+
+from licenzy.alignment.modes import Mode
+from licenzy.db.paging import NEWEST, Page, Place, read_page
+from licenzy.reconciliation.models import FinishedWalk, Reconciliation
+
+
+class WalkState(StrEnum):
+    """Where a side's walk is: nobody asked for one, one waits for the worker, or one is under way."""
+
+    RESTING = "resting"
+    WAITING = "waiting"
+    WALKING = "walking"
+
+
+def walk_state(row: Reconciliation | None, last: FinishedWalk | None, now: datetime) -> WalkState:
+    """Where the walk is. One that was asked for and broke off rests until it is tried again. Pure."""
+    if row is None:
+        return WalkState.RESTING
+    if row.step is not None and row.leased_until is not None and row.leased_until > now:
+        return WalkState.WALKING
+    if row.asked_at is None:
+        return WalkState.RESTING
+    broke_off = last is not None and last.problem is not None and last.began_at >= row.asked_at
+    return WalkState.RESTING if broke_off else WalkState.WAITING
+
+
+def reconciliation_of(db: Session, *, connection_id: str) -> Reconciliation | None:
+    """How far a connection, which the caller has found for its side, has been reconciled."""
+    return db.get(Reconciliation, connection_id)
+
+
+def last_walk(db: Session, *, project_id: str, mode: Mode) -> FinishedWalk | None:
+    """The walk of this side that ended last."""
+    return db.exec(
+        select(FinishedWalk)
+        .where(FinishedWalk.project_id == project_id, FinishedWalk.mode == mode)
+        .order_by(col(FinishedWalk.id).desc())
+        .limit(1)
+    ).first()
+
+
+def walks_page(
+    db: Session, *, project_id: str, mode: Mode, place: Place = NEWEST, size: int
+) -> Page[FinishedWalk]:
+    """The walks of one side, the last to end first."""
+    statement = select(FinishedWalk).where(FinishedWalk.project_id == project_id, FinishedWalk.mode == mode)
+    return read_page(db, statement, col(FinishedWalk.id), place, size=size)

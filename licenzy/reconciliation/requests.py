@@ -1,0 +1,81 @@
+"""Asking for a walk, and reading one customer's objects again at once."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.connections.actions import access
+from licenzy.connections.queries import connection_of
+from licenzy.db.unit_of_work import Database
+from licenzy.entitlements.queries import bought_by
+from licenzy.errors import StripeNotConnected
+from licenzy.kit.clock import Clock, rfc3339
+from licenzy.kit.seal import Seal
+from licenzy.reconciliation.actions import ask_for_walk
+from licenzy.reconciliation.walk import Report, Walk
+from licenzy.stripe_gateway.client import StripeGateway
+from licenzy.workspace.audit import Actor, record
+
+MOST_PURCHASES = 20
+"""Somebody waits for the answer: older purchases are looked at by the next walk."""
+
+
+def resync(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    *,
+    project_id: str,
+    mode: Mode,
+    subject_id: str,
+    actor: Actor,
+    clock: Clock,
+) -> Report:
+    """Read a subject's newest purchases and their payments from Stripe now, and heal what differs.
+
+    Raises StripeNotConnected and Stripe's refusals; what was healed until then stays.
+    """
+    with database.read() as db:
+        connection = connection_of(db, project_id=project_id, mode=mode)
+        keys, payments = bought_by(
+            db, project_id=project_id, mode=mode, subject_id=subject_id, most=MOST_PURCHASES
+        )
+    if connection is None:
+        raise StripeNotConnected
+    report = Report(connection.id, rfc3339(clock()))
+    at = access(gateway, seal, connection)
+    Walk(database, gateway, seal, at, connection, clock, report).purchases(keys, payments)
+    after = {"read": report.subscriptions_seen + report.sessions_seen, "changes": len(report.differences)}
+    database.retrying(
+        lambda db: record(
+            db,
+            actor=actor,
+            action="subject.resync",
+            about=subject_id,
+            after=after,
+            now=clock(),
+            project_id=project_id,
+            mode=mode,
+        )
+    )
+    return report
+
+
+def request_walk(db: Session, *, project_id: str, mode: Mode, actor: Actor, now: datetime) -> None:
+    """Have the worker walk this side's account as soon as it can. Raises StripeNotConnected."""
+    connection = connection_of(db, project_id=project_id, mode=mode)
+    if connection is None or connection.key_sealed is None:
+        raise StripeNotConnected
+    ask_for_walk(db, connection_id=connection.id, now=now, asked_by=actor.user_id)
+    record(
+        db,
+        actor=actor,
+        action="reconciliation.ask",
+        about=connection.id,
+        now=now,
+        project_id=project_id,
+        mode=mode,
+    )
