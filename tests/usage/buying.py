@@ -66,12 +66,17 @@ class Customer:
 
 
 def customer_with(
-    database: Database, cast: Cast, *, project_id: str | None = None, mode: Mode = Mode.TEST
+    database: Database,
+    cast: Cast,
+    *,
+    project_id: str | None = None,
+    mode: Mode = Mode.TEST,
+    ref: str = "user_123",
 ) -> Customer:
-    """A new subject `user_123` of the owner's project, or of another one."""
+    """A new subject of the owner's project, or of another one."""
     with database.write() as db:
-        where = {"project_id": project_id or cast.project_id, "mode": mode}
-        subject = make_subject(db, **where)
+        where: dict[str, Any] = {"project_id": project_id or cast.project_id, "mode": mode}
+        subject = make_subject(db, **where, subject_ref=ref)
         key, token = make_key(db, **where)
         return Customer(database, subject, key, token)
 
