@@ -5,6 +5,7 @@ from __future__ import annotations
 from licenzy.api.exchange import Exchange, Reply, body_hash
 from licenzy.api.schemas import CheckoutSessionBody, validated
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
+from licenzy.idempotency.models import CHECKOUT
 
 
 def create_session(exchange: Exchange) -> Reply:
@@ -12,7 +13,7 @@ def create_session(exchange: Exchange) -> Reply:
     exchange.authenticate()
     sent = exchange.json(exchange.raw())
     body = validated(CheckoutSessionBody, sent)
-    scope = exchange.scope("checkout/session")
+    scope = exchange.scope(CHECKOUT)
     parts = exchange.runtime
     seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
     sold = open_session(

@@ -18,10 +18,13 @@ from sqlmodel.sql.expression import SelectOfScalar
 from licenzy.alignment.modes import Mode
 from licenzy.db.upsert import insert_unless_there
 from licenzy.errors import IdempotencyInProgress, IdempotencyKeyReused
-from licenzy.idempotency.models import IdempotencyKey
+from licenzy.idempotency.models import CHECKOUT, IdempotencyKey
 
 LEASE = timedelta(seconds=30)
 """Longer than any call under a key may take."""
+KEPT = timedelta(hours=72)
+"""How long a checkout's key is remembered; its session at Stripe lives 24 hours."""
+_MOST_FORGOTTEN = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,21 @@ def free(db: Session, scope: Scope, *, holder: str) -> None:
         .where(*_is(scope), col(IdempotencyKey.holder) == holder)
         .values(holder=None, leased_until=None)
     )
+
+
+def forget_old(db: Session, *, now: datetime) -> int:
+    """Forget checkout keys that are older than KEPT, some at a time; how many. Keys of consumption stay."""
+    old = (
+        select(IdempotencyKey)
+        .where(IdempotencyKey.endpoint == CHECKOUT, col(IdempotencyKey.created_at) <= now - KEPT)
+        .order_by(col(IdempotencyKey.created_at))
+        .limit(_MOST_FORGOTTEN)
+    )
+    forgotten = db.exec(old).all()
+    for row in forgotten:
+        db.delete(row)
+    db.flush()
+    return len(forgotten)
 
 
 def _row(scope: Scope) -> SelectOfScalar[IdempotencyKey]:

@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response, abort
 from sqlmodel import Session
 
+from licenzy.catalog.models import Kind
 from licenzy.checkout.queries import attempts_of
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import time_of
@@ -25,6 +26,7 @@ from licenzy.runtime import runtime
 from licenzy.stripe_events.queries import events_of_subject
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id
+from licenzy.usage.queries import as_of, usage_of
 from licenzy.workspace.models import Role
 from licenzy.workspace.queries import names_of
 
@@ -90,7 +92,12 @@ def customer_page(
         subject = subject_by_id(db, **scope)
         if subject is None:
             abort(404)
-        holder = holder_of(subject, entitlements_of(db, **scope), time_there(db, side))
+        now = time_there(db, side)
+        held = entitlements_of(db, **scope)
+        as_of(db, held, **side.scope, now=now)
+        holder = holder_of(subject, held, now)
+        has_packs = any(each.kind is Kind.USAGE_PACK for each in held)
+        usage = usage_of(db, **scope, now=now, limit=_MOST_SHOWN) if has_packs else None
         cards = _cards(db, side, holder)
         names = names_of(
             db, user_ids={line.actor_id for card in cards for line in card.lines if line.actor_id}
@@ -114,6 +121,7 @@ def customer_page(
         refused=refused,
         attempts=attempts,
         events=events,
+        usage=usage,
         most_shown=_MOST_SHOWN,
         base_url=runtime().settings.base_url,
         **context,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, and_, cast, func, or_, type_coerce
 from sqlmodel import Session, col, select
@@ -18,6 +19,23 @@ from licenzy.kit.clock import to_micros
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_ref
 from licenzy.usage.models import Hold, LedgerRow, Reservation
+
+
+class Usage(NamedTuple):
+    """What a subject's page shows of its usage."""
+
+    ledger: list[tuple[LedgerRow, Entitlement]]
+    """The newest draws, each with the pack it came from."""
+    reservations: list[Reservation]
+    """What is set aside now, the next to end first."""
+
+
+def usage_of(
+    db: Session, *, project_id: str, mode: Mode, subject_id: str, now: datetime, limit: int
+) -> Usage:
+    """What the subject consumed last, and what is set aside for it at `now`."""
+    where: dict[str, Any] = {"project_id": project_id, "mode": mode, "subject_id": subject_id}
+    return Usage(ledger_of(db, **where, limit=limit), open_reservations_of(db, **where, now=now))
 
 
 def ledger_of(

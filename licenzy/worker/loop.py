@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 from licenzy.deliveries.sending import Sender
+from licenzy.idempotency.actions import forget_old
 from licenzy.kit.outbound_http import OutboundHttp
 from licenzy.observations.actions import forget_old_sightings
 from licenzy.reconciliation.actions import claim_due, reconcile
@@ -125,10 +126,16 @@ def _look_at_stripe(parts: Runtime) -> int:
     return int(looked)
 
 
+def _forget_old_keys(parts: Runtime) -> int:
+    """Idempotency-Keys of checkouts long past."""
+    return parts.database.retrying(lambda db: forget_old(db, now=parts.clock()))
+
+
 _JOBS: dict[str, Callable[[Runtime], int]] = {
     "apply due events": _apply_due_events,
     "settle": _settle,
     "return lapsed units": _return_lapsed_units,
+    "forget old keys": _forget_old_keys,
     "reconcile": _reconcile,
     "look at Stripe": _look_at_stripe,
 }

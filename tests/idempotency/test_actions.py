@@ -13,8 +13,19 @@ from sqlmodel import select
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import IdempotencyInProgress, IdempotencyKeyReused
-from licenzy.idempotency.actions import LEASE, Begun, Outcome, Scope, begin, bind_attempt, finish, free
-from licenzy.idempotency.models import IdempotencyKey
+from licenzy.idempotency.actions import (
+    KEPT,
+    LEASE,
+    Begun,
+    Outcome,
+    Scope,
+    begin,
+    bind_attempt,
+    finish,
+    forget_old,
+    free,
+)
+from licenzy.idempotency.models import CHECKOUT, IdempotencyKey
 from tests.support.cast import Cast
 from tests.support.clock import START
 
@@ -182,3 +193,18 @@ def test_racing_calls_of_many_keys_each_run_once(database: Database, scope: Scop
 
     with ThreadPoolExecutor(10) as pool:
         assert sum(pool.map(race, scopes)) == 5
+
+
+def test_keys_of_checkouts_are_forgotten_one_day_and_those_of_consumption_never(
+    database: Database, scope: Scope
+) -> None:
+    checkout = replace(scope, endpoint=CHECKOUT)
+    kept = [replace(scope, endpoint="usage/consume"), replace(scope, endpoint="usage/reserve")]
+    for each in (checkout, *kept):
+        end(database, each, start(database, each))
+    for after, forgotten in ((timedelta(hours=24), 0), (KEPT, 1), (timedelta(days=4000), 0)):
+        with database.write() as db:
+            assert forget_old(db, now=START + after) == forgotten
+    assert start(database, checkout).replay is None
+    for each in kept:
+        assert start(database, each, now=START + timedelta(days=4000)).replay == DONE

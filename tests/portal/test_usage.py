@@ -1,0 +1,49 @@
+"""What a customer's page shows of usage."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask.testing import FlaskClient
+
+from licenzy.db.unit_of_work import Database
+from tests.portal.set_up_side import side_pages
+from tests.support.cast import Cast
+from tests.support.clock import StandingClock
+from tests.usage.buying import consume, customer_with, post, reserve
+
+
+def test_the_ledger_and_what_is_set_aside(
+    app: Flask, client: FlaskClient, database: Database, cast: Cast, clock: StandingClock
+) -> None:
+    customer, pages = customer_with(database, cast), side_pages(app, cast)
+    address = f"/customers/{customer.subject.id}"
+    assert 'id="usage"' not in pages.get(address).text, "nothing to show of who has no pack"
+    customer.buys(100, product_code="CREDITS")
+    page = pages.get(address).text
+    assert "Nothing consumed yet" in page
+    assert 'href="/docs/usage"' in page
+    requests = []
+    for units in (7, 11):
+        requests.append(consume(client, customer, units).headers["Licenzy-Request-Id"])
+        clock.advance(minutes=1)
+    made = reserve(client, customer, 13, ttl_seconds=600).get_json()["reservation_id"]
+    page = pages.get(address).text
+    assert page.index(requests[1]) < page.index(requests[0]), "the newest first"
+    assert made in page
+    assert post(client, customer, f"/v1/usage/reservations/{made}/commit", {"units": 5}).status_code == 200
+    page = pages.get(address).text
+    assert "Units set aside now" not in page
+    assert f"committed from <code>{made}</code>" in page
+
+
+def test_a_reservation_that_is_over_is_free_on_the_page_too(
+    app: Flask, client: FlaskClient, database: Database, cast: Cast, clock: StandingClock
+) -> None:
+    customer, pages = customer_with(database, cast), side_pages(app, cast)
+    customer.buys(100)
+    reserve(client, customer, 100, ttl_seconds=60)
+    assert "May not proceed" in pages.get(f"/customers/{customer.subject.id}").text
+    clock.advance(seconds=60)
+    page = pages.get(f"/customers/{customer.subject.id}").text
+    assert "May proceed" in page
+    assert "Units set aside now" not in page
