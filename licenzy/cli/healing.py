@@ -55,8 +55,10 @@ def reconcile(wiring: Wiring, project_id: str | None, since: str | None, json_wa
 
 
 @click.command(cls=PlainCommand)
-@click.option("--event", "event_id", help="Apply this event (evt_…) again; needs --connection.")
-@click.option("--connection", "connection_id", help="The connection (con_…) that received the event.")
+@click.option("--event", "event_id", help="Apply this event (evt_…) again.")
+@click.option(
+    "--connection", "connection_id", help="Of the connections that received the event, only this (con_…)."
+)
 @click.option("--subject", "subject_ref", help="Rebuild what this subject holds; needs --project and --mode.")
 @click.option("--project", "project_id")
 @click.option("--mode", type=click.Choice(["test", "live"]))
@@ -73,34 +75,63 @@ def replay(
     everything: bool,
     json_wanted: bool,
 ) -> None:
-    """Rebuild entitlements from their facts and report any difference. Leaves with 1 when there was one."""
-    from licenzy.alignment.modes import Mode
-    from licenzy.stripe_events.replay import replay_event, replay_purchases
+    """Rebuild entitlements from their facts and report any difference, or apply one kept event again.
 
+    Leaves with 1 when there was a difference, or when the event cannot be applied.
+    """
     runtime = wiring.migrated_runtime()
-    if event_id and connection_id:
-        row = replay_event(
-            runtime.database, connection_id=connection_id, event_id=event_id, clock=runtime.clock
-        )
-        differences = row.changes
-        told = f"{event_id} is {row.status}" + (f": {row.note}" if row.note else ".")
-    elif everything or (subject_ref and project_id and mode):
-        scope: dict[str, Any] = {}
-        if not everything:
-            scope = {"project_id": project_id, "mode": Mode(mode or "")}
-            scope["subject_id"] = _subject_id(runtime, subject_ref or "", scope)
-        walked = list(replay_purchases(runtime.database, clock=runtime.clock, **scope))
-        differences = [change for _key, changes in walked for change in changes]
-        told = f"Rebuilt {len(walked)} purchases: {len(differences)} differences."
+    if event_id:
+        told, differences, good = _event_again(runtime, event_id, connection_id)
+    elif everything:
+        told, differences, good = _rebuilt(runtime, {})
+    elif subject_ref and project_id and mode:
+        told, differences, good = _rebuilt(runtime, _scope(runtime, project_id, mode, subject_ref))
     else:
-        raise click.UsageError("Name --event and --connection, or --subject, --project and --mode, or --all.")
+        raise click.UsageError("Name --event, or --subject, --project and --mode, or --all.")
     if json_wanted:
         as_json({"told": told, "differences": differences})
     else:
         click.echo(told)
         _tell_differences(differences)
-    if differences:
+    if not good:
         raise SystemExit(1)
+
+
+def _event_again(
+    runtime: Runtime, event_id: str, connection_id: str | None
+) -> tuple[str, list[dict[str, Any]], bool]:
+    """The event applied again, on each connection that received it unless one is named."""
+    from licenzy.errors import NotFound
+    from licenzy.stripe_events.models import EventStatus
+    from licenzy.stripe_events.queries import receivers_of
+    from licenzy.stripe_events.replay import replay_event
+
+    with runtime.database.read() as db:
+        receivers = [connection_id] if connection_id else receivers_of(db, event_id=event_id)
+    if not receivers:
+        raise NotFound("There is no such event to replay.", hint="Compare the id on the Events page.")
+    rows = [
+        replay_event(runtime.database, connection_id=each, event_id=event_id, clock=runtime.clock)
+        for each in receivers
+    ]
+    told = [f"{event_id} is {row.status}" + (f": {row.note}" if row.note else ".") for row in rows]
+    good = all(row.status is not EventStatus.FAILED for row in rows)
+    return "\n".join(told), [change for row in rows for change in row.changes], good
+
+
+def _rebuilt(runtime: Runtime, scope: dict[str, Any]) -> tuple[str, list[dict[str, Any]], bool]:
+    from licenzy.stripe_events.replay import replay_purchases
+
+    walked = list(replay_purchases(runtime.database, clock=runtime.clock, **scope))
+    differences = [change for _key, changes in walked for change in changes]
+    return f"Rebuilt {len(walked)} purchases: {len(differences)} differences.", differences, not differences
+
+
+def _scope(runtime: Runtime, project_id: str, mode: str, subject_ref: str) -> dict[str, Any]:
+    from licenzy.alignment.modes import Mode
+
+    scope: dict[str, Any] = {"project_id": project_id, "mode": Mode(mode)}
+    return {**scope, "subject_id": _subject_id(runtime, subject_ref, scope)}
 
 
 def _connected(runtime: Runtime, project_id: str | None) -> list[Connection]:

@@ -12,6 +12,10 @@ from licenzy.entitlements import reversals
 from licenzy.entitlements.models import FactSource, State
 from licenzy.entitlements.operators import adoption, canceled, lifted_at
 from licenzy.entitlements.projected import SETTLED, FactLike, Projected
+from licenzy.kit.clock import later
+
+LONGEST_SECONDS = 7_000 * 365 * 86_400
+"""What a pass lasts at most, however often a long one was bought: no calendar goes on for ever."""
 
 
 def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
@@ -49,11 +53,11 @@ def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
 
 def _with_term(purchase: Projected, sold: Mapping[str, Any]) -> Projected:
     if purchase.kind is Kind.TIME_PASS:
-        seconds = sold["duration_seconds"] * purchase.quantity
-        until = purchase.starts_at + timedelta(seconds=seconds)
+        seconds = min(sold["duration_seconds"] * purchase.quantity, LONGEST_SECONDS)
+        until = later(purchase.starts_at, timedelta(seconds=seconds))
         return replace(purchase, duration_seconds=seconds, valid_until=until, ends_at=until)
     keeps = sold.get("duration_seconds")
-    until_or_never = purchase.starts_at + timedelta(seconds=keeps) if keeps else None
+    until_or_never = later(purchase.starts_at, timedelta(seconds=keeps)) if keeps else None
     return replace(
         purchase,
         granted_units=sold["units"] * purchase.quantity,
@@ -92,7 +96,7 @@ def chain_passes(passes: Iterable[Pass]) -> dict[str, tuple[datetime, datetime]]
     free_from: datetime | None = None
     for each in sorted(passes, key=lambda p: (p.paid_at, p.key)):
         start = each.paid_at if free_from is None else max(each.paid_at, free_from)
-        end = start + each.duration
+        end = later(start, each.duration)
         spans[each.key] = (start, end)
         if each.canceled_at is None or each.canceled_at >= end:
             free_from = end

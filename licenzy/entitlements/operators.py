@@ -10,7 +10,7 @@ from typing import Any
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
 from licenzy.entitlements.projected import FactLike, Projected
-from licenzy.kit.clock import from_micros
+from licenzy.kit.clock import from_micros, later
 
 
 def granted_by_hand(facts: Sequence[FactLike]) -> list[Projected]:
@@ -84,8 +84,8 @@ def _extended(entitlement: Projected, by: timedelta) -> Projected:
     return replace(
         entitlement,
         duration_seconds=seconds + int(by.total_seconds()) if seconds is not None else None,
-        valid_until=entitlement.valid_until + by if entitlement.valid_until else None,
-        ends_at=entitlement.ends_at + by if entitlement.ends_at else None,
+        valid_until=later(entitlement.valid_until, by) if entitlement.valid_until else None,
+        ends_at=later(entitlement.ends_at, by) if entitlement.ends_at else None,
     )
 
 

@@ -14,6 +14,15 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+LAST_INSTANT = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+"""Stands for an end that no calendar has."""
+
+
+def later(instant: datetime, by: timedelta) -> datetime:
+    """The instant `by` later; LAST_INSTANT where the calendar has no such year."""
+    return instant + by if by <= LAST_INSTANT - instant else LAST_INSTANT
+
+
 def rfc3339(instant: datetime) -> str:
     """`2026-11-23T09:30:00Z`: UTC with `Z`, to the second, as `/v1` and webhooks write instants."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -66,6 +66,12 @@ def events_page(
     return read_page(db, statement, col(StripeEvent.sequence), place)
 
 
+def receivers_of(db: Session, *, event_id: str) -> list[str]:
+    """The connections, of any project, that received the event; for who runs the installation."""
+    found = select(StripeEvent.connection_id).where(StripeEvent.event_id == event_id)
+    return list(db.exec(found.order_by(StripeEvent.connection_id)))
+
+
 def event_by_id(db: Session, *, project_id: str, mode: Mode, event_id: str) -> StripeEvent | None:
     """The event with Stripe's own id, of this project and mode."""
     return db.exec(

@@ -1,0 +1,56 @@
+"""Passes whose end no calendar has: granted as long as dates go, and no event is lost over them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+
+from licenzy.catalog.models import Kind
+from licenzy.catalog.rules import DURATION_MAX_SECONDS
+from licenzy.checkout.rules import MAX_QUANTITY
+from licenzy.entitlements.one_time import LONGEST_SECONDS
+from licenzy.kit.clock import LAST_INSTANT, later
+from licenzy.runtime import Runtime
+from licenzy.stripe_events.models import EventStatus
+from tests.entitlements.sale import SECRET, YES, Till
+from tests.support.cast import Cast, make_connection
+from tests.support.clock import START
+
+
+@pytest.fixture
+def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET)
+    return Till(app.test_client(), runtime.database, connection)
+
+
+@pytest.mark.parametrize("quantity", [1, 60, 79, 1_000, MAX_QUANTITY])
+def test_the_longest_passes_that_can_be_bought_are_granted(till: Till, quantity: int) -> None:
+    product = till.product(Kind.TIME_PASS, duration_seconds=DURATION_MAX_SECONDS)
+    buyer = till.subject()
+    sales = [till.sell(product, subject=buyer, quantity=quantity) for _ in range(3)]
+    for number, sale in enumerate(sales):
+        assert sale.session(at=START + timedelta(seconds=number)).status is EventStatus.APPLIED
+    lasts = timedelta(seconds=min(quantity * DURATION_MAX_SECONDS, LONGEST_SECONDS))
+    first, *others = (sale.row() for sale in sales)
+    assert (first.starts_at, first.valid_until) == (START, START + lasts)
+    assert [row.valid_until for row in others] == [later(START, 2 * lasts), later(START, 3 * lasts)]
+    assert sales[0].stands(START + timedelta(days=36_499)) == YES
+
+
+def test_refunding_one_of_them_moves_the_others_up(till: Till) -> None:
+    product = till.product(Kind.TIME_PASS, duration_seconds=DURATION_MAX_SECONDS)
+    buyer = till.subject()
+    sales = [till.sell(product, subject=buyer, quantity=MAX_QUANTITY) for _ in range(2)]
+    for number, sale in enumerate(sales):
+        sale.session(at=START + timedelta(seconds=number))
+    assert sales[0].refund(at=START + timedelta(days=1)).status is EventStatus.APPLIED
+    assert sales[1].row().starts_at <= START + timedelta(days=1)
+
+
+def test_later_ends_where_dates_end() -> None:
+    assert later(START, timedelta(days=1)) == START + timedelta(days=1)
+    assert later(START, timedelta.max) == LAST_INSTANT
+    assert later(LAST_INSTANT, timedelta(seconds=1)) == LAST_INSTANT
