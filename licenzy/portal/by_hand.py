@@ -25,6 +25,7 @@ from licenzy.portal.respond import go, show
 from licenzy.reconciliation.requests import resync
 from licenzy.reconciliation.walk import Report
 from licenzy.runtime import runtime
+from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id, subject_by_ref
 from licenzy.workspace.models import Role
 
@@ -157,8 +158,7 @@ def _act(side: Side, subject_id: str, asked: Refused, do: Do, done: str) -> Resp
     asked.form.stand_at(f"{asked.act}-{asked.entitlement_id}", word=word_to_type(side, subject))
     if asked.form.validate():
         try:
-            with runtime().database.write() as db:
-                changes = do(db, _hand(db, side, asked.form))
+            changes = runtime().database.retrying(lambda db: do(db, _hand(db, side, asked.form)))
         except LicenzyError as error:
             if error.status == 404:
                 raise
@@ -170,21 +170,24 @@ def _act(side: Side, subject_id: str, asked: Refused, do: Do, done: str) -> Resp
 
 
 def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
-    assert form.product is not None
-    with runtime().database.write() as db:
+    product, seconds = form.product, form.seconds
+    assert product is not None
+
+    def give(db: Session) -> tuple[list[Change], Subject | None]:
         hand = _hand(db, side, form)
-        seconds = form.seconds
         changes = grants.grant(
             db,
             hand,
             subject_ref=form.subject_ref.data,
-            product=form.product,
+            product=product,
             until=hand.there + timedelta(seconds=seconds) if seconds is not None else None,
             units=form.units.data,
         )
-        subject = subject_by_ref(db, **side.scope, subject_ref=form.subject_ref.data)
+        return changes, subject_by_ref(db, **side.scope, subject_ref=form.subject_ref.data)
+
+    changes, subject = runtime().database.retrying(give)
     assert subject is not None
-    granted = f"{form.product.product_code} is granted to {subject.subject_ref}."
+    granted = f"{product.product_code} is granted to {subject.subject_ref}."
     flash(granted if changes else _NOTHING_NEW, "success" if changes else "info")
     return go(url_for("portal.customer", subject_id=subject.id))
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import Session
+from sqlmodel import Session, col, update
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
@@ -23,7 +23,7 @@ from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import facts_of
 from licenzy.errors import InvalidRequest, NotFound, StripeNotConnected
 from licenzy.kit.seal import Seal
-from licenzy.stripe_events.models import UntrackedCheckout
+from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
 from licenzy.stripe_events.reading import Found, record_snapshot, session_found, subscription_found
 from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_events.untracked import untracked_by_id
@@ -221,6 +221,15 @@ def _note(
     db: Session, hand: Hand, kept: UntrackedCheckout, subject: Subject, bought: Bought, changes: list[Change]
 ) -> None:
     kept.adopted_at, kept.adopted_by, kept.subject_id = hand.now, hand.actor.user_id, subject.id
+    db.exec(
+        update(StripeEvent)
+        .where(
+            col(StripeEvent.connection_id) == kept.connection_id,
+            col(StripeEvent.object_id) == kept.session_id,
+            col(StripeEvent.status) == EventStatus.IGNORED,
+        )
+        .values(note="The checkout was adopted by hand, and counts since.")
+    )
     link_customer(
         db,
         **hand.scope,

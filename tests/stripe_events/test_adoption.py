@@ -121,8 +121,10 @@ def test_a_payment_past_licenzy_is_kept_and_counts_once_adopted(
     with shop.runtime.database.read() as db:
         subject = db.exec(select(Subject)).one()
         audited = db.exec(select(AuditEntry).where(AuditEntry.action == "checkout.adopt")).one()
+        notes = db.exec(select(StripeEvent.note).where(StripeEvent.object_id == session_id)).all()
     assert (subject.subject_ref, subject.stripe_customer_id) == ("user_7", sold.customer)
     assert subject.email == "buyer@example.com"
+    assert notes == ["The checkout was adopted by hand, and counts since."]
     assert (audited.about, audited.actor_user_id) == (session_id, "usr_1")
 
 
