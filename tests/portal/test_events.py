@@ -140,8 +140,8 @@ def test_a_failed_event_says_what_comes_next(
     assert "tried again by itself" in pages.get("/events/evt_1").text
     assert "no longer tried by itself" in pages.get("/events/evt_2").text
     overview = pages.get().text
-    assert "2 events could not be applied yet" in overview
-    assert "events?status=failed" in overview
+    assert "2 events kept and not applied so far" in overview
+    assert "/events/evt_2" in overview
 
 
 def test_parked_events_can_be_asked_for(pages: SidePages, runtime: Runtime, connection: Connection) -> None:
