@@ -32,6 +32,7 @@ from licenzy.workspace.queries import names_of
 
 _MOST_SHOWN = 20
 _MOST_LINES = 40
+_MOST_CARDS = 25
 
 ACT_FORMS: dict[str, type[ByHandForm]] = {
     "lift": LiftForm,
@@ -85,8 +86,12 @@ def customer_page(
     *,
     status: int = 200,
     refused: Refused | None = None,
+    whole: bool = False,
 ) -> Response:
-    """The page of one customer, or only the form that was refused."""
+    """The page of one customer, or only the form that was refused.
+
+    Only with `whole` all entitlements stand on it, and otherwise the first ones.
+    """
     scope = {**side.scope, "subject_id": subject_id}
     with runtime().database.read() as db:
         subject = subject_by_id(db, **scope)
@@ -98,7 +103,8 @@ def customer_page(
         holder = holder_of(subject, held, now)
         has_packs = any(each.kind is Kind.USAGE_PACK for each in held)
         usage = usage_of(db, **scope, now=now, limit=_MOST_SHOWN) if has_packs else None
-        cards = _cards(db, side, holder)
+        ordered = _in_order(holder, refused)
+        cards = _cards(db, side, ordered if whole else ordered[:_MOST_CARDS])
         names = names_of(
             db, user_ids={line.actor_id for card in cards for line in card.lines if line.actor_id}
         )
@@ -117,6 +123,7 @@ def customer_page(
         subject=subject,
         holder=holder,
         cards=cards,
+        more_cards=len(ordered) - len(cards),
         names=names,
         refused=refused,
         attempts=attempts,
@@ -153,16 +160,21 @@ def subject_id_in(word: str) -> str | None:
     return word if has_shape(word, "sbj") else None
 
 
-def _cards(db: Session, side: Side, holder: Holder) -> list[Card]:
-    """What gives access first, and the newest first among the like."""
-    keys = list({entitlement.purchase_key for entitlement, _standing, _left in holder.held})
+def _in_order(holder: Holder, refused: Refused | None) -> list[tuple[Entitlement, Standing, int]]:
+    """What gives access first, and the newest first among the like; a refused form's is always in sight."""
+    asked = refused.entitlement_id if refused is not None else None
+    return sorted(holder.held, key=lambda each: (each[0].id != asked, not each[1].available))
+
+
+def _cards(db: Session, side: Side, held: list[tuple[Entitlement, Standing, int]]) -> list[Card]:
+    keys = list({entitlement.purchase_key for entitlement, _standing, _left in held})
     facts = facts_behind(db, **side.scope, purchase_keys=keys)
     cards: list[Card] = []
-    for entitlement, worth, left in holder.held:
+    for entitlement, worth, left in held:
         lines = history(facts[entitlement.purchase_key], entitlement.item_key)
         earlier = max(0, len(lines) - _MOST_LINES)
         cards.append(Card(entitlement, worth, left, lines[:_MOST_LINES], earlier))
-    return sorted(cards, key=lambda card: not card.standing.available)
+    return cards
 
 
 def _lay_out_forms(side: Side, subject: Subject, cards: list[Card], refused: Refused | None) -> None:

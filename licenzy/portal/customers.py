@@ -47,4 +47,4 @@ def customer(side: Side, subject_id: str) -> ResponseReturnValue:
     """One customer: may they proceed and why, what they hold, what they tried to buy."""
     if subject_id_in(subject_id) is None:
         abort(404)
-    return customer_page(side, subject_id)
+    return customer_page(side, subject_id, whole=request.args.get("all") == "1")

@@ -415,9 +415,14 @@ def test_by_hand_is_by_the_clock_of_the_sandbox_account(
 def test_many_entitlements_stay_readable(support: SidePages, runtime: Runtime, subject: Subject) -> None:
     with runtime.database.write() as db:
         for _ in range(30):
-            make_entitlement(db, subject=subject)
+            make_entitlement(db, subject=subject, state=State.CANCELED)
+        gives_access = make_entitlement(db, subject=subject, starts_at=START - DAY)
     page = support.get(f"/customers/{subject.id}")
-    assert page.status_code == 200
+    assert page.text.count("<article") == 25
+    assert page.text.index(f'id="{gives_access.id}"') < page.text.index("is-ended")
+    assert "Show 6 more" in page.text
+    page = support.get(f"/customers/{subject.id}?all=1")
+    assert page.text.count("<article") == 31
     ids = [piece.split('"')[0] for piece in page.text.split('id="')[1:]]
     assert len(ids) == len(set(ids)), "every id stands once"
 

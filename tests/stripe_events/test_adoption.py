@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 from sqlmodel import select
 
 from licenzy.catalog.models import Kind, Product
+from licenzy.deliveries.models import OutboundEvent
 from licenzy.entitlements.grants import Hand
 from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.errors import InvalidRequest, NotFound, StripeUnavailable
@@ -27,6 +29,7 @@ from licenzy.workspace.models import AuditEntry
 from tests.checkout.conftest import Shop
 from tests.entitlements.rows import row
 from tests.support.clock import StandingClock
+from tests.support.endpoints import make_endpoint
 
 Sell = Callable[..., Product]
 
@@ -303,6 +306,19 @@ def test_a_customer_that_is_known_stays(shop: Shop, sell: Sell, clock: StandingC
         take(shop, clock, which=which)
     with shop.runtime.database.read() as db:
         assert db.exec(select(Subject.stripe_customer_id)).one() == kept(shop)[0].customer
+
+
+def test_endpoints_are_told_who_adopted_it(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    with shop.runtime.database.write() as db:
+        make_endpoint(db, project_id=shop.project_id, seal=shop.runtime.seal, now=clock())
+    buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
+    told(shop, clock)
+    take(shop, clock)
+    with shop.runtime.database.read() as db:
+        bodies = [json.loads(body) for body in db.exec(select(OutboundEvent.body).order_by(OutboundEvent.id))]
+    assert sorted(body["type"] for body in bodies) == ["entitlement.updated", "purchase.finalized"]
+    assert {(body["source"], body["reason"]) for body in bodies} == {("portal", "checkout_adopted")}
+    assert {body["data"]["actor_user_id"] for body in bodies} == {"usr_1"}
 
 
 def test_a_replay_gives_the_same(shop: Shop, sell: Sell, clock: StandingClock) -> None:
