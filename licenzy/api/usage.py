@@ -16,6 +16,7 @@ from licenzy.usage.actions import return_lapsed
 from licenzy.usage.consuming import Consumed, Consumer, Order
 from licenzy.usage.on_postgres import PostgresConsumer
 from licenzy.usage.on_sqlite import SqliteConsumer
+from licenzy.usage.telling import consume
 from licenzy.wire import refusal
 
 _TRIES = 5
@@ -66,7 +67,7 @@ class Till:
 
     def _consumed(self, exchange: Exchange, order: Order) -> Consumed:
         for _ in range(_TRIES):
-            consumed = self._consumer.consume(order)
+            consumed = consume(self._consumer, exchange.runtime.database, order)
             if consumed.lapsed is None:
                 return consumed
             # Units of reservations whose time is up stand in the way: they go back before it is decided.

@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlmodel import Session, bindparam, col, insert, or_, select, update
 
@@ -85,9 +86,15 @@ def record_outcomes(db: Session, outcomes: Sequence[Outcome], *, now: datetime) 
     A failure told late, when another sender has the delivery already, moves nothing but its own try.
     """
     # In one order everywhere, so that two senders never wait for each other in a circle.
-    for outcome in sorted(outcomes, key=lambda each: each.claim.delivery_id):
-        _record_try(db, outcome)
-        _record_delivery(db, outcome)
+    rows = [_row(outcome) for outcome in sorted(outcomes, key=lambda each: each.claim.delivery_id)]
+    connection = db.connection()
+    for statement, told in (
+        (_ENDED, rows),
+        (_SENT, [row for row in rows if row["became"] is DeliveryStatus.SENT]),
+        (_NOT_SENT, [row for row in rows if row["became"] is not DeliveryStatus.SENT]),
+    ):
+        if told:
+            connection.execute(statement, told)
     by_endpoint: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         by_endpoint.setdefault(outcome.claim.endpoint_id, []).append(outcome)
@@ -111,42 +118,52 @@ def _due_at(db: Session, endpoint_id: str, most: int, now: datetime) -> list[Cla
     return [Claim(row.id, endpoint_id, row.event_id, body, row.attempts + 1, row.tries) for row, body in rows]
 
 
-def _record_try(db: Session, outcome: Outcome) -> None:
-    db.exec(
-        update(DeliveryAttempt)
-        .where(
-            col(DeliveryAttempt.delivery_id) == outcome.claim.delivery_id,
-            col(DeliveryAttempt.number) == outcome.claim.number,
-        )
-        .values(
-            milliseconds=outcome.milliseconds,
-            status=outcome.status,
-            error=outcome.error[:_MAX_ERROR] if outcome.error else None,
-            answer=outcome.answer,
-        )
-    )
-
-
-def _record_delivery(db: Session, outcome: Outcome) -> None:
+def _row(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as the statements below take it."""
     claim = outcome.claim
-    row = update(Delivery).where(col(Delivery.id) == claim.delivery_id)
-    if outcome.sent:
-        row = row.where(col(Delivery.status) != DeliveryStatus.SENT)
-        values = {"status": DeliveryStatus.SENT, "next_try_at": None, "sent_at": outcome.at}
-    else:
-        row = row.where(col(Delivery.attempts) == claim.number, col(Delivery.status) != DeliveryStatus.SENT)
-        due = _next_try(outcome)
-        status = DeliveryStatus.FAILED if due is not None else DeliveryStatus.DEAD
-        values = {"status": status, "next_try_at": due}
-    db.exec(
-        row.values(
-            tries=claim.tries + 1,
-            leased_until=None,
-            last_status=outcome.status,
-            last_error=outcome.error[:_MAX_ERROR] if outcome.error else None,
-            **values,
-        )
+    due = None if outcome.sent else _next_try(outcome)
+    failed = DeliveryStatus.FAILED if due is not None else DeliveryStatus.DEAD
+    return {
+        "this": claim.delivery_id,
+        "this_number": claim.number,
+        "took": outcome.milliseconds,
+        "answered": outcome.status,
+        "problem": outcome.error[:_MAX_ERROR] if outcome.error else None,
+        "said": outcome.answer,
+        "became": DeliveryStatus.SENT if outcome.sent else failed,
+        "made": claim.tries + 1,
+        "due": due,
+        "at": outcome.at if outcome.sent else None,
+    }
+
+
+_TRY, _ROW = col(DeliveryAttempt.delivery_id), col(Delivery.id)
+_UNSENT = col(Delivery.status) != DeliveryStatus.SENT
+_ENDED = (
+    update(DeliveryAttempt)
+    .where(bindparam("this") == _TRY, col(DeliveryAttempt.number) == bindparam("this_number"))
+    .values(
+        milliseconds=bindparam("took"),
+        status=bindparam("answered"),
+        error=bindparam("problem"),
+        answer=bindparam("said"),
     )
+)
+_BECAME: dict[str, Any] = {
+    "status": bindparam("became"),
+    "tries": bindparam("made"),
+    "leased_until": None,
+    "next_try_at": bindparam("due"),
+    "last_status": bindparam("answered"),
+    "last_error": bindparam("problem"),
+    "sent_at": bindparam("at"),
+}
+_SENT = update(Delivery).where(bindparam("this") == _ROW, _UNSENT).values(**_BECAME)
+_NOT_SENT = (
+    update(Delivery)
+    .where(bindparam("this") == _ROW, _UNSENT, col(Delivery.attempts) == bindparam("this_number"))
+    .values(**_BECAME)
+)
 
 
 def _next_try(outcome: Outcome) -> datetime | None:

@@ -37,6 +37,7 @@ from licenzy.usage.queries import (
     reservation_by_id,
 )
 from licenzy.usage.rules import Draw, burning, committed, drawn, total
+from licenzy.usage.telling import tell_consumed
 
 CREATED = 201
 
@@ -111,6 +112,7 @@ def commit(
             db.add(_noted(reservation, taken, request_id, now))
     reservation.committed_units = units
     _close(db, reservation, Closing.COMMITTED, now)
+    tell_consumed(db, **where, subject_id=reservation.subject_id, request_id=request_id, now=now)
     answer = {"ok": True, "consumed": units, "released": reservation.units - units}
     return _answered(db, where, reservation, answer, now)
 

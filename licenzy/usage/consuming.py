@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sqlmodel import Session
+
 from licenzy.idempotency.actions import Outcome
 
 ENDPOINT = "usage/consume"
@@ -44,8 +46,19 @@ class Consumed:
     replayed: bool = False
     reused: bool = False
     """The Idempotency-Key stands for another body."""
+    heard: bool = False
+    """Nothing was decided: endpoints of this side are told of consumption, so that it must be `aloud`."""
     lapsed: tuple[str, str, str] | None = None
     """Nothing was decided: reservations of this project, mode and subject are over and hold units back."""
+
+
+HEARD = """EXISTS (
+    SELECT 1 FROM webhook_endpoints w
+    WHERE w.project_id = k.project_id AND w.mode = k.mode AND w.disabled_at IS NULL
+        AND w.deleted_at IS NULL
+        AND replace(CAST(w.types AS text), '"usage.', '') <> CAST(w.types AS text)
+)"""
+"""Whether an endpoint of the key `k`'s side is told of consumption: one look into an index where none is."""
 
 
 class Consumer(Protocol):
@@ -53,4 +66,8 @@ class Consumer(Protocol):
 
     def consume(self, order: Order) -> Consumed:
         """Take all units or none, once per key. Raises DatabaseUnavailable."""
+        ...
+
+    def consume_aloud(self, db: Session, order: Order) -> Consumed:
+        """The same in the transaction of `db`, whoever listens; the caller tells of it there."""
         ...

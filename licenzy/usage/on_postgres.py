@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from sqlalchemy import text
+from sqlmodel import Session
 
 from licenzy.db.engine import BUSY_TIMEOUT_MS
 from licenzy.db.prepared import PreparedChange, ThreadConnections
 from licenzy.idempotency.actions import Outcome
-from licenzy.usage.consuming import ENDPOINT, Consumed, Order
+from licenzy.usage.consuming import ENDPOINT, HEARD, Consumed, Order
 
 _STATEMENT = """
 WITH patience AS MATERIALIZED (
@@ -15,7 +19,8 @@ WITH patience AS MATERIALIZED (
 ), caller AS MATERIALIZED (
     SELECT k.id, k.project_id, k.mode, k.revoked_at, k.expires_at, c.clock_offset_seconds,
            k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > CAST(:now AS bigint)) AS alive,
-           CAST(:now AS bigint) + coalesce(c.clock_offset_seconds, 0) * CAST(1000000 AS bigint) AS instant
+           CAST(:now AS bigint) + coalesce(c.clock_offset_seconds, 0) * CAST(1000000 AS bigint) AS instant,
+           NOT CAST(:aloud AS boolean) AND {heard} AS heard
     FROM patience
     CROSS JOIN api_keys k
     LEFT JOIN connections c ON c.project_id = k.project_id AND c.mode = k.mode
@@ -31,7 +36,7 @@ WITH patience AS MATERIALIZED (
     FROM caller
     JOIN subjects s ON s.project_id = caller.project_id AND s.mode = caller.mode
         AND s.subject_ref = :subject_ref
-    WHERE caller.alive AND NOT EXISTS (SELECT 1 FROM told)
+    WHERE caller.alive AND NOT caller.heard AND NOT EXISTS (SELECT 1 FROM told)
 ), packs AS MATERIALIZED (
     SELECT e.id, e.ends_at, e.created_at, e.granted_units, e.used_units, e.reserved_units,
            e.granted_units - e.used_units - e.reserved_units AS units
@@ -62,7 +67,7 @@ WITH patience AS MATERIALIZED (
                 ELSE CAST(:refused AS text) || left_over.units END || '}',
            CAST(:now AS bigint)
     FROM caller, left_over
-    WHERE caller.alive AND NOT left_over.lapsed AND NOT EXISTS (SELECT 1 FROM told)
+    WHERE caller.alive AND NOT caller.heard AND NOT left_over.lapsed AND NOT EXISTS (SELECT 1 FROM told)
     ON CONFLICT DO NOTHING
     RETURNING response_status, response_body
 ), draws AS MATERIALIZED (
@@ -91,13 +96,13 @@ SELECT caller.id, caller.project_id, caller.mode, caller.revoked_at, caller.expi
        caller.clock_offset_seconds, caller.alive,
        told.body_hash, told.response_status, told.response_body,
        stored.response_status, stored.response_body,
-       subject.id, left_over.lapsed
+       subject.id, left_over.lapsed, caller.heard
 FROM caller
 CROSS JOIN left_over
 LEFT JOIN told ON true
 LEFT JOIN stored ON true
 LEFT JOIN subject ON true
-"""
+""".replace("{heard}", HEARD)
 """Key, earlier outcome, packs, and the writes that follow from them.
 
 The earlier outcome is looked for first: decided anew, a repeat would be refused once the balance is spent.
@@ -118,35 +123,53 @@ class PostgresConsumer:
         self._statement = PreparedChange(connections, text(_STATEMENT))
 
     def consume(self, order: Order) -> Consumed:
-        while True:
-            consumed = self._try(order)
-            if consumed is not None:
-                return consumed
+        return _until_decided(lambda: self._statement.rows(**_asked(order, aloud=False)), order)
 
-    def _try(self, order: Order) -> Consumed | None:
-        """None when another call stored the key between our looking for it and our storing it."""
-        rows = self._statement.rows(
-            patience=str(BUSY_TIMEOUT_MS),
-            endpoint=ENDPOINT,
-            key_hash=order.key_hash,
-            subject_ref=order.subject_ref,
-            units=order.units,
-            idempotency_key=order.idempotency_key,
-            body_hash=order.body_hash,
-            request_id=order.request_id,
-            now=order.now,
-            consumed=order.consumed,
-            refused=order.refused,
-        )
-        if not rows:
-            return Consumed(None)
-        (*key, alive, told_hash, told_status, told_text, status, answer, subject_id, lapsed) = rows[0]
-        if not alive:
-            return Consumed(key)
-        if told_hash is not None and told_hash != order.body_hash:
-            return Consumed(key, reused=True)
-        if told_hash is not None:
-            return Consumed(key, Outcome(told_status, told_text), replayed=True)
-        if lapsed:
-            return Consumed(key, lapsed=(key[1], key[2], subject_id))
-        return Consumed(key, Outcome(status, answer)) if status is not None else None
+    def consume_aloud(self, db: Session, order: Order) -> Consumed:
+        connection, asked = db.connection(), _asked(order, aloud=True)
+        return _until_decided(lambda: connection.execute(_ALOUD, asked).all(), order)
+
+
+_ALOUD = text(_STATEMENT)
+
+
+def _asked(order: Order, *, aloud: bool) -> dict[str, Any]:
+    return {
+        "patience": str(BUSY_TIMEOUT_MS),
+        "endpoint": ENDPOINT,
+        "key_hash": order.key_hash,
+        "subject_ref": order.subject_ref,
+        "units": order.units,
+        "idempotency_key": order.idempotency_key,
+        "body_hash": order.body_hash,
+        "request_id": order.request_id,
+        "now": order.now,
+        "consumed": order.consumed,
+        "refused": order.refused,
+        "aloud": aloud,
+    }
+
+
+def _until_decided(run: Callable[[], Sequence[Any]], order: Order) -> Consumed:
+    while True:
+        consumed = _read(run(), order)
+        if consumed is not None:
+            return consumed
+
+
+def _read(rows: Sequence[Any], order: Order) -> Consumed | None:
+    """None when another call stored the key between our looking for it and our storing it."""
+    if not rows:
+        return Consumed(None)
+    (*key, alive, told_hash, told_status, told_text, status, answer, subject_id, lapsed, heard) = rows[0]
+    if not alive:
+        return Consumed(key)
+    if told_hash is not None and told_hash != order.body_hash:
+        return Consumed(key, reused=True)
+    if told_hash is not None:
+        return Consumed(key, Outcome(told_status, told_text), replayed=True)
+    if heard:
+        return Consumed(key, heard=True)
+    if lapsed:
+        return Consumed(key, lapsed=(key[1], key[2], subject_id))
+    return Consumed(key, Outcome(status, answer)) if status is not None else None

@@ -6,16 +6,18 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from sqlmodel import Session
+
 from licenzy.catalog.models import Kind
 from licenzy.db.writer import SqliteWriter
 from licenzy.entitlements.models import State
 from licenzy.idempotency.actions import Outcome
-from licenzy.usage.consuming import ENDPOINT, Consumed, Order
+from licenzy.usage.consuming import ENDPOINT, HEARD, Consumed, Order
 from licenzy.usage.rules import burning, drawn, total
 
 _READ = """
 SELECT k.id, k.project_id, k.mode, k.revoked_at, k.expires_at, c.clock_offset_seconds,
-       i.body_hash, i.response_status, i.response_body,
+       i.body_hash, i.response_status, i.response_body, {heard},
        s.id, e.id, e.state, e.reason, e.starts_at, e.ends_at, e.ends_as, e.created_at,
        e.granted_units, e.used_units, e.reserved_units
 FROM api_keys k
@@ -28,7 +30,7 @@ LEFT JOIN entitlements e ON e.subject_id = s.id AND e.kind = 'usage_pack'
     AND e.project_id = k.project_id AND e.mode = k.mode
     AND e.voided_at IS NULL AND e.granted_units > e.used_units
 WHERE k.key_hash = ?
-"""
+""".replace("{heard}", HEARD)
 """Key, earlier outcome and packs that may have units left, in one statement."""
 
 _LAPSED = """
@@ -76,8 +78,13 @@ class SqliteConsumer:
     def consume(self, order: Order) -> Consumed:
         return self._writer.run(lambda connection: _consume(connection, order))
 
+    def consume_aloud(self, db: Session, order: Order) -> Consumed:
+        connection = db.connection().connection.driver_connection
+        assert isinstance(connection, sqlite3.Connection)
+        return _consume(connection, order, aloud=True)
 
-def _consume(connection: sqlite3.Connection, order: Order) -> Consumed:
+
+def _consume(connection: sqlite3.Connection, order: Order, *, aloud: bool = False) -> Consumed:
     asked = (ENDPOINT, order.idempotency_key, order.subject_ref, order.key_hash)
     rows = connection.execute(_READ, asked).fetchall()
     if not rows:
@@ -90,8 +97,11 @@ def _consume(connection: sqlite3.Connection, order: Order) -> Consumed:
         if body_hash != order.body_hash:
             return Consumed(key, reused=True)
         return Consumed(key, Outcome(status, text), replayed=True)
-    now, subject_id = order.now + (offset or 0) * 1_000_000, rows[0][9]
-    packs = [_pack(*row[10:]) for row in rows if row[10] is not None]
+    heard, subject_id = rows[0][9:11]
+    if heard and not aloud:
+        return Consumed(key, heard=True)
+    now = order.now + (offset or 0) * 1_000_000
+    packs = [_pack(*row[11:]) for row in rows if row[11] is not None]
     whose = (project_id, mode, subject_id)
     if any(pack.reserved_units for pack in packs) and connection.execute(_LAPSED, (*whose, now)).fetchone():
         return Consumed(key, lapsed=whose)

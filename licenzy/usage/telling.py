@@ -1,0 +1,123 @@
+"""Telling endpoints of consumption, in the transaction that consumes, where one wants to hear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlmodel import Session, select
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.queries import product_by_code
+from licenzy.db.unit_of_work import Database
+from licenzy.deliveries.models import EventType, Source
+from licenzy.deliveries.outbox import announce
+from licenzy.deliveries.rules import Data, Happening
+from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.queries import entitlements_of
+from licenzy.kit.clock import from_micros
+from licenzy.subjects.queries import subject_by_ref
+from licenzy.usage.consuming import Consumed, Consumer, Order
+from licenzy.usage.models import LedgerRow
+from licenzy.usage.rules import burning, total
+
+
+def consume(consumer: Consumer, database: Database, order: Order) -> Consumed:
+    """Take all units or none, once per key, and tell of it where somebody listens.
+
+    Where nobody does, it is the consumer's own quick way. Raises DatabaseUnavailable.
+    """
+    consumed = consumer.consume(order)
+    if not consumed.heard:
+        return consumed
+
+    def aloud(db: Session) -> Consumed:
+        done = consumer.consume_aloud(db, order)
+        if done.outcome is not None and done.outcome.status == 200 and not done.replayed:
+            assert done.key is not None
+            _id, project_id, mode, _revoked_at, _expires_at, offset = done.key
+            where: dict[str, Any] = {"project_id": project_id, "mode": Mode(mode)}
+            subject = subject_by_ref(db, subject_ref=order.subject_ref, **where)
+            assert subject is not None
+            now = from_micros(order.now + (offset or 0) * 1_000_000)
+            tell_consumed(db, subject_id=subject.id, request_id=order.request_id, now=now, **where)
+        return done
+
+    return database.retrying(aloud)
+
+
+def tell_consumed(
+    db: Session, *, project_id: str, mode: Mode, subject_id: str, request_id: str, now: datetime
+) -> None:
+    """Tell what the ledger has of this call: that it consumed, and which product has run low by it.
+
+    `now` is the instant that decisions are made at.
+    """
+
+    def happenings() -> list[Happening]:
+        return list(_Call(db, project_id, mode, subject_id, request_id, now).all())
+
+    announce(db, project_id=project_id, mode=mode, happenings=happenings, now=now)
+
+
+@dataclass(slots=True)
+class _Call:
+    """One call's rows of the ledger, with the packs of its subject."""
+
+    db: Session
+    project_id: str
+    mode: Mode
+    subject_id: str
+    request_id: str
+    now: datetime
+
+    def all(self) -> Iterator[Happening]:
+        rows = self._ledger()
+        if not rows:
+            return
+        where: dict[str, Any] = {"project_id": self.project_id, "mode": self.mode}
+        packs = entitlements_of(self.db, subject_id=self.subject_id, **where)
+        by_id = {pack.id: pack for pack in packs}
+        used: dict[str, int] = {}
+        for row in rows:
+            code = by_id[row.entitlement_id].product_code
+            used[code] = used.get(code, 0) + row.units
+        only = by_id[rows[0].entitlement_id] if len(rows) == 1 else None
+        burns = burning(packs, self.now)
+        data = Data(usage_remaining=total(burns), units=sum(used.values()), **_about(only, set(used)))
+        yield Happening(EventType.USAGE_CONSUMED, Source.RUNTIME, "consumed", self.subject_id, data)
+        for code, units in used.items():
+            left = total(pack for pack in burns if pack.product_code == code)
+            if self._runs_low(code, left, units):
+                low = Data(product_code=code, kind="usage_pack", usage_remaining=left, available=left > 0)
+                yield Happening(EventType.USAGE_LOW, Source.RUNTIME, "low", self.subject_id, low)
+
+    def _ledger(self) -> list[LedgerRow]:
+        return list(
+            self.db.exec(
+                select(LedgerRow).where(
+                    LedgerRow.project_id == self.project_id,
+                    LedgerRow.mode == self.mode,
+                    LedgerRow.subject_id == self.subject_id,
+                    LedgerRow.request_id == self.request_id,
+                )
+            )
+        )
+
+    def _runs_low(self, code: str, left: int, units: int) -> bool:
+        """Whether these units took what is left of a product to its mark, or below."""
+        scope: dict[str, Any] = {"project_id": self.project_id, "mode": self.mode}
+        product = product_by_code(self.db, product_code=code, **scope)
+        mark = product.usage_low_units if product is not None else None
+        return mark is not None and left <= mark < left + units
+
+
+def _about(pack: Entitlement | None, codes: set[str]) -> dict[str, Any]:
+    about: dict[str, Any] = {"kind": "usage_pack"}
+    if len(codes) == 1:
+        about["product_code"] = next(iter(codes))
+    if pack is not None:
+        about |= {"entitlement_id": pack.id, "attempt_id": pack.attempt_id}
+    return about

@@ -1,0 +1,98 @@
+"""Several `licenzy worker` processes on one outbox, killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import func
+from sqlmodel import col, select
+
+from licenzy.db.unit_of_work import Database
+from licenzy.deliveries.models import Delivery, DeliveryAttempt, DeliveryStatus
+from licenzy.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Fleet:
+    """The processes that deliver."""
+
+    environ: dict[str, str]
+    database: Database
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    kills: int = 0
+    interrupted: int = 0
+    """Tries that were under way in a process when it was killed."""
+
+    def start(self) -> None:
+        self.processes.append(
+            subprocess.Popen(
+                [sys.executable, "-m", "licenzy", "worker"],
+                cwd=ROOT,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+        )
+
+    def kill_one(self) -> None:
+        """`kill -9` to the process that has run longest, and another in its place."""
+        victim = self.processes.pop(0)
+        victim.send_signal(signal.SIGKILL)
+        victim.wait()
+        self.kills += 1
+        self.start()
+
+    def await_sent(self, count: int, *, seconds: float) -> None:
+        """Wait until so many deliveries are sent."""
+        until = time.monotonic() + seconds
+        while (sent := self.count(DeliveryStatus.SENT)) < count:
+            assert time.monotonic() < until, f"{sent} of {count} were sent in {seconds} s: {self.state()}"
+            time.sleep(0.1)
+
+    def count(self, status: DeliveryStatus) -> int:
+        with self.database.read() as db:
+            counted = select(func.count()).select_from(Delivery).where(col(Delivery.status) == status)
+            return db.exec(counted).one()
+
+    def state(self) -> Counter[str]:
+        with self.database.read() as db:
+            return Counter(db.exec(select(Delivery.status)).all())
+
+    def tries(self) -> tuple[int, int]:
+        """How many tries were begun, and how many of them never told how they ended."""
+        with self.database.read() as db:
+            begun = select(func.count()).select_from(DeliveryAttempt)
+            untold = begun.where(col(DeliveryAttempt.milliseconds).is_(None))
+            return db.exec(begun).one(), db.exec(untold).one()
+
+
+@contextmanager
+def fleet(settings: Settings, database: Database, *, size: int) -> Iterator[Fleet]:
+    """`size` workers on the database of `settings`; they are stopped at the end, and must stop in order."""
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")},
+        "LICENZY_INSTANCE": str(settings.instance),
+        "LICENZY_DATABASE_URL": settings.database_url,
+        "LICENZY_ALLOW_PRIVATE_WEBHOOKS": "on",
+    }
+    made = Fleet(environ, database)
+    for _ in range(size):
+        made.start()
+    try:
+        yield made
+    finally:
+        for process in made.processes:
+            process.terminate()
+        statuses = [process.wait(15) for process in made.processes]
+    assert statuses == [0] * size, "a worker that is told to stop stops in good order"
