@@ -249,6 +249,7 @@ def _refuse_unfit_price(draft: Draft, price: PriceFacts, mode: Mode) -> None:
 def _described(draft: Draft) -> dict[str, Any]:
     return {
         "units": draft.units,
+        "usage_low_units": draft.usage_low_units,
         "duration_seconds": draft.duration_seconds,
         "features": list(draft.features),
         "grace_days": draft.grace_days,

@@ -63,6 +63,7 @@ class Draft:
     allow_promotion_codes: bool = False
     automatic_tax: bool = False
     adjustable_quantity: bool = False
+    usage_low_units: int | None = None
 
 
 def as_sold(product: Product) -> dict[str, Any]:
@@ -150,9 +151,10 @@ def renamed(draft: Draft, *, product_code: str, kind: Kind) -> Draft:
 def trimmed_to_kind(draft: Draft) -> Draft:
     """The draft without what its kind has no use for, so that a hidden field cannot linger."""
     if draft.kind is Kind.SUBSCRIPTION:
-        return replace(draft, units=None, duration_seconds=None)
-    units = draft.units if draft.kind is Kind.USAGE_PACK else None
-    return replace(draft, units=units, grace_days=0, trial_days=None, adjustable_quantity=False)
+        return replace(draft, units=None, usage_low_units=None, duration_seconds=None)
+    if draft.kind is not Kind.USAGE_PACK:
+        draft = replace(draft, units=None, usage_low_units=None)
+    return replace(draft, grace_days=0, trial_days=None, adjustable_quantity=False)
 
 
 def shared_prices(products: Iterable[Product]) -> dict[str, list[str]]:
@@ -186,6 +188,8 @@ def _grant_problems(draft: Draft) -> dict[str, str]:
     problems: dict[str, str] = {}
     if draft.kind is Kind.USAGE_PACK and (draft.units is None or not 1 <= draft.units <= UNITS_MAX):
         problems["units"] = "A whole number from 1 to 1 000 000 000."
+    if draft.usage_low_units is not None and not 0 <= draft.usage_low_units <= UNITS_MAX:
+        problems["usage_low_units"] = "A whole number from 0 to 1 000 000 000, or empty to tell nothing."
     if draft.kind is Kind.TIME_PASS and draft.duration_seconds is None:
         problems["duration"] = "How long does one pass last?"
     if draft.duration_seconds is not None and not (

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, update
 
 from licenzy.alignment.modes import Mode
 from licenzy.deliveries import rules, signing
-from licenzy.deliveries.models import Delivery, DeliveryStatus, EventType, WebhookEndpoint
+from licenzy.deliveries.models import BY_HAND, Delivery, DeliveryStatus, EventType, WebhookEndpoint
 from licenzy.deliveries.queries import endpoint
 from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
@@ -108,7 +108,7 @@ def disable_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEnd
     """Send nothing and write nothing for it until it is resumed. Raises NotFound."""
     found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
     if found.disabled_at is None:
-        found.disabled_at, found.disabled_reason = desk.now, "by_hand"
+        found.disabled_at, found.disabled_reason = desk.now, BY_HAND
         _note(db, desk, "disabled", found)
     return found
 

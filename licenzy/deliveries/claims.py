@@ -12,6 +12,8 @@ from sqlmodel import Session, bindparam, col, insert, or_, select, update
 
 from licenzy.deliveries import rules
 from licenzy.deliveries.models import (
+    FAILING,
+    GONE,
     Delivery,
     DeliveryAttempt,
     DeliveryStatus,
@@ -179,7 +181,7 @@ def _record_endpoint(db: Session, endpoint_id: str, outcomes: Sequence[Outcome],
     if any(outcome.status == rules.GONE for outcome in outcomes):
         db.exec(
             row.where(col(WebhookEndpoint.disabled_at).is_(None)).values(
-                disabled_at=now, disabled_reason="gone"
+                disabled_at=now, disabled_reason=GONE
             )
         )
     elif any(outcome.sent for outcome in outcomes):
@@ -193,6 +195,6 @@ def _record_endpoint(db: Session, endpoint_id: str, outcomes: Sequence[Outcome],
         db.exec(row.where(since.is_(None)).values(failing_since=now))
         db.exec(
             row.where(since <= now - rules.DISABLED_AFTER, col(WebhookEndpoint.disabled_at).is_(None)).values(
-                disabled_at=now, disabled_reason="failing"
+                disabled_at=now, disabled_reason=FAILING
             )
         )

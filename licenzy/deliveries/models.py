@@ -43,6 +43,10 @@ class DeliveryStatus(StrEnum):
     SENT = "sent"
 
 
+GONE, FAILING, BY_HAND = "gone", "failing", "by_hand"
+"""Why an endpoint was disabled: it answered 410, it failed for days and did nothing else, somebody did it."""
+
+
 class WebhookEndpoint(Table, table=True):
     """An address of the merchant's in one mode, what it wants to be told, and the secret to sign with."""
 
@@ -67,7 +71,7 @@ class WebhookEndpoint(Table, table=True):
     disabled_at: datetime | None = Field(default=None, sa_type=Instant)
     """While disabled, no events are written and none are sent."""
     disabled_reason: str | None = None
-    """`gone` (it answered 410), `failing` (for days, and nothing else), or `by_hand`."""
+    """`GONE`, `FAILING` or `BY_HAND`."""
     failing_since: datetime | None = Field(default=None, sa_type=Instant)
     """The first failure since the last success."""
     last_success_at: datetime | None = Field(default=None, sa_type=Instant)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from licenzy.alignment.facts import OutboundFacts
 from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.deliveries.models import (
+    FAILING,
+    GONE,
     Delivery,
     DeliveryAttempt,
     DeliveryStatus,
@@ -19,6 +22,12 @@ from licenzy.deliveries.models import (
     WebhookEndpoint,
 )
 from licenzy.errors import NotFound
+
+_NOT_A_HICCUP = timedelta(minutes=10)
+_DISABLED = {
+    GONE: "It answered 410, which means that it is gone, and is disabled.",
+    FAILING: "For five days nothing arrived there, and it is disabled.",
+}
 
 
 def listeners(db: Session, *, project_id: str, mode: Mode) -> list[tuple[str, list[str]]]:
@@ -127,6 +136,39 @@ def waiting_counts(
         .group_by(Delivery.status)
     )
     return {DeliveryStatus(status): count for status, count in rows}
+
+
+def failing_endpoints(
+    db: Session, *, project_id: str, mode: Mode, now: datetime
+) -> tuple[OutboundFacts, ...]:
+    """The endpoints that were disabled for their failures, or from which nothing else came for a while."""
+    found = db.exec(
+        _of_side(project_id, mode).where(
+            col(WebhookEndpoint.paused_at).is_(None),
+            (col(WebhookEndpoint.failing_since) <= now - _NOT_A_HICCUP)
+            | col(WebhookEndpoint.disabled_reason).in_([GONE, FAILING]),
+        )
+    )
+    facts = []
+    for each in found:
+        since = each.failing_since or each.disabled_at
+        assert since is not None
+        disabled = _DISABLED.get(each.disabled_reason or "")
+        facts.append(OutboundFacts(each.id, each.url, since, disabled or _last_error(db, each.id)))
+    return tuple(facts)
+
+
+def _last_error(db: Session, endpoint_id: str) -> str:
+    told = db.exec(
+        select(Delivery.last_error)
+        .where(
+            Delivery.endpoint_id == endpoint_id,
+            col(Delivery.status).in_([DeliveryStatus.FAILED, DeliveryStatus.DEAD]),
+        )
+        .order_by(col(Delivery.id).desc())
+        .limit(1)
+    ).first()
+    return told or ""
 
 
 def endpoints_with_work(db: Session, *, now: datetime) -> list[WebhookEndpoint]:

@@ -13,6 +13,7 @@ from licenzy.catalog.models import Kind
 from licenzy.checkout.queries import attempts_of
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import time_of
+from licenzy.deliveries.queries import deliveries_to
 from licenzy.entitlements.decision import Decision, Standing, best_status, decide, remaining, standing
 from licenzy.entitlements.grants import possible_acts
 from licenzy.entitlements.models import Entitlement
@@ -110,6 +111,7 @@ def customer_page(
         )
         attempts = attempts_of(db, **scope, limit=_MOST_SHOWN)
         events = events_of_subject(db, **scope, limit=_MOST_SHOWN)
+        told = deliveries_to(db, **scope, limit=_MOST_SHOWN)
     if side.may(Role.SUPPORT):
         _lay_out_forms(side, subject, cards, refused)
     context: dict[str, Any] = {}
@@ -129,6 +131,7 @@ def customer_page(
         attempts=attempts,
         events=events,
         usage=usage,
+        deliveries=told,
         most_shown=_MOST_SHOWN,
         base_url=runtime().settings.base_url,
         **context,

@@ -31,6 +31,7 @@ from licenzy.connections import rules as connection_rules
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.connections.sealed import is_locked_out, opened, secret_label
+from licenzy.deliveries.queries import failing_endpoints
 from licenzy.kit.seal import Seal
 from licenzy.observations.models import Noticed, StripeLook
 from licenzy.observations.queries import LOOKED_BACK, look_at, mended, sightings
@@ -165,6 +166,7 @@ def _traffic(
         unapplied_events=events["failed"],
         unreadable_objects=_unreadable(db, scope, now),
         unheard_payments=_unheard(db, scope, look),
+        failing_endpoints=failing_endpoints(db, **scope, now=now),
         checkouts=_checkouts(db, scope, now),
     )
 

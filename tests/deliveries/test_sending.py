@@ -22,6 +22,7 @@ from licenzy.deliveries.models import (
     WebhookEndpoint,
 )
 from licenzy.deliveries.outbox import requeue
+from licenzy.deliveries.queries import failing_endpoints
 from licenzy.deliveries.sending import Sender
 from licenzy.kit.seal import Seal
 from licenzy.runtime import Runtime
@@ -320,3 +321,32 @@ def test_what_a_receiver_answers_is_kept_short_and_plain(
     assert answer is not None
     assert len(answer) == 2048
     assert "\x00" not in answer
+
+
+def test_an_endpoint_in_trouble_is_a_finding(
+    database: Database,
+    cast: Cast,
+    clock: StandingClock,
+    hook: Receiver,
+    secret: str,
+    sender: Sender,
+) -> None:
+    def seen() -> list[str]:
+        with database.read() as db:
+            facts = failing_endpoints(db, project_id=cast.project_id, mode=Mode.TEST, now=clock())
+        assert {fact.url for fact in facts} <= {hook.url}
+        return [fact.last_error for fact in facts]
+
+    hook.answer = status(500)
+    happen(database, cast, clock)
+    sender.drain()
+    assert seen() == [], "a hiccup is none"
+    clock.advance(minutes=11)
+    assert seen() == ["It answered 500."]
+    hook.answer = status(410)
+    sender.drain()
+    assert seen() == ["It answered 410, which means that it is gone, and is disabled."]
+    with database.write() as db:
+        desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
+        actions.resume_endpoint(db, desk, endpoint_id=the_endpoint(database).id)
+    assert seen() == []

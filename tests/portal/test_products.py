@@ -86,6 +86,22 @@ def test_picking_a_price_proposes_the_kind(pages: SidePages) -> None:
         assert 'value="KEPT"' in answer.text
 
 
+@pytest.mark.parametrize(("mark", "kept"), [("100", 100), ("0", 0), ("", None)])
+def test_a_pack_has_a_mark_for_running_low(
+    pages: SidePages, database: Database, cast: Cast, mark: str, kept: int | None
+) -> None:
+    pack = {"price_id": price_of(pages, "Day pass"), "kind": "usage_pack", "product_code": "CREDITS"}
+    values = {**pack, "units": "1000", "usage_low_units": mark}
+    answer = pages.send("/products/new", "/products/new", values)
+    assert answer.status_code == 303, answer.text
+    product = found(database, cast, "CREDITS")
+    assert product is not None
+    assert product.usage_low_units == kept
+    again = pages.send("/products/new", "/products/new", {**values, "usage_low_units": "-1"})
+    assert again.status_code == 422
+    assert "A whole number from 0" in again.text
+
+
 def test_an_edit_keeps_code_and_kind(pages: SidePages, database: Database, cast: Cast) -> None:
     values = {"price_id": price_of(pages, "Pro, monthly"), "kind": "subscription", "product_code": "PRO"}
     pages.send("/products/new", "/products/new", values)

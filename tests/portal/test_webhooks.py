@@ -274,3 +274,14 @@ def test_strangers_and_the_other_mode_find_nothing(
             assert pages.get(path).status_code == 404
         assert URL not in pages.get("/webhooks").text
         assert row.id not in pages.get("/deliveries").text
+
+
+def test_a_customer_s_page_shows_what_was_told_of_them(
+    pages: SidePages, database: Database, cast: Cast, endpoint: WebhookEndpoint
+) -> None:
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id)
+        tell(db, project_id=cast.project_id, subject_id=subject.id)
+        tell(db, project_id=cast.project_id)
+    page = pages.get(f"/customers/{subject.id}").text
+    assert page.count("/deliveries/dlv_") == 1

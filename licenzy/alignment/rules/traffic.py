@@ -184,7 +184,7 @@ def outbound_endpoint_failing(look: Look) -> Iterator[Spotted]:
             evidence=endpoint.last_error or "The last deliveries failed.",
             cause=f"{endpoint.url} does not take what it is told, so your systems do not hear of changes.",
             fix="Mend the address; what is waiting is then delivered by itself.",
-            page="endpoints",
+            page="webhooks",
             at=endpoint.failing_since,
         )
 

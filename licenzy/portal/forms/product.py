@@ -43,6 +43,11 @@ class ProductForm(PortalForm):
     units = IntegerField(
         "Units in one pack", validators=[Optional()], description="How many units one purchase grants."
     )
+    usage_low_units = IntegerField(
+        "Tell when so many are left",
+        validators=[Optional()],
+        description="Endpoints get usage.low when a customer's units of this product fall to this mark.",
+    )
     duration = IntegerField(
         "Lasts",
         validators=[Optional(), NumberRange(min=1, max=_AMOUNT_MAX, message="A whole number from 1.")],
@@ -80,6 +85,7 @@ class ProductForm(PortalForm):
             kind=Kind(self.kind.data),
             price_id=(self.price_id.data or "").strip(),
             units=self.units.data,
+            usage_low_units=self.usage_low_units.data,
             duration_seconds=self._duration(),
             features=_codes(self.features.data or ""),
             grace_days=self.grace_days.data or 0,
@@ -102,6 +108,7 @@ def described(product: Product) -> dict[str, object]:
         "kind": product.kind.value,
         "product_code": product.product_code,
         "units": product.units,
+        "usage_low_units": product.usage_low_units,
         "duration": amount,
         "duration_unit": unit,
         "features": ", ".join(product.features),
