@@ -126,6 +126,7 @@ def sandbox_app(settings: Settings) -> Sandbox:
         settings.instance / "sandbox.sqlite3",
         control_token=settings.derived_secret("sandbox control"),
         public_url=settings.sandbox_url,
+        lab_url=f"{settings.base_url}/projects/{{reference}}/test/lab",
     )
 
 

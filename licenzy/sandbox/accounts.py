@@ -23,6 +23,8 @@ class Account:
     offset: int
     created: int
     misbehaviour: str
+    reference: str | None
+    """What the account was opened under, such as the id of a project."""
 
     @property
     def now(self) -> int:
@@ -81,7 +83,7 @@ def issue_restricted_key(db: sqlite3.Connection, account: Account, *, permission
 def account_of(db: sqlite3.Connection, scope: str) -> Account:
     row = db.execute(
         "SELECT scope, id, livemode, name, capability, clock_id, clock_offset AS offset, created, "
-        "misbehaviour"
+        "misbehaviour, reference"
         " FROM accounts WHERE scope = ?",
         (scope,),
     ).fetchone()

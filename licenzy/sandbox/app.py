@@ -46,6 +46,7 @@ def create_sandbox(
     *,
     control_token: str,
     public_url: str,
+    lab_url: str | None = None,
     allow_live: bool = False,
     retry_seconds: tuple[float, ...] = RETRY_SECONDS,
     start: bool = True,
@@ -53,6 +54,7 @@ def create_sandbox(
     """An embedded stand-in for Stripe, remembering everything in the SQLite file `storage`.
 
     `control_token` guards what is not Stripe's API; `public_url` is the address that browsers reach it at;
+    `lab_url` is where the merchant's own page about an account stands, with `{reference}` in it;
     `allow_live` lets it open live accounts, which only tests want. Run it in one process: its sender assumes
     to be alone."""
     if not control_token:
@@ -63,7 +65,7 @@ def create_sandbox(
     app.url_map.merge_slashes = False
     store = Store(storage)
     sender = Sender(store, retry_seconds=retry_seconds)
-    app.running = Running(store, sender, public_url.rstrip("/"), control_token, allow_live)
+    app.running = Running(store, sender, public_url.rstrip("/"), control_token, allow_live, lab_url)
     app.keeper = Keeper(app.running)
     _mount_api(app)
     for doors in (control_doors, hosted_doors, console_doors):

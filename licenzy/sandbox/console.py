@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from urllib.parse import quote
 
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
@@ -28,7 +29,7 @@ def console_doors(running: Running) -> Blueprint:
     def show(account_id: str, capability: str) -> Response:
         with running.store.reading() as db:
             books = _books(db, running, account_id, capability)
-            return _missing() if books is None else _console_page(books)
+            return _missing() if books is None else _console_page(running, books)
 
     @doors.post("")
     def act(account_id: str, capability: str) -> AnyResponse:
@@ -76,10 +77,14 @@ def _asked() -> Json:
 def _refused(running: Running, account_id: str, capability: str, refusal: StripeRefusal) -> Response:
     with running.store.reading() as db:
         books = _books(db, running, account_id, capability)
-        return _missing() if books is None else _console_page(books, 422, problem=refusal.message)
+        return _missing() if books is None else _console_page(running, books, 422, problem=refusal.message)
 
 
-def _console_page(books: Books, status: int = 200, *, problem: str | None = None) -> Response:
+def _console_page(
+    running: Running, books: Books, status: int = 200, *, problem: str | None = None
+) -> Response:
+    reference = books.account.reference
+    lab = running.lab_url if reference and not books.account.livemode else None
     done = request.args.get("done", "")
     return page(
         "console.html",
@@ -96,6 +101,7 @@ def _console_page(books: Books, status: int = 200, *, problem: str | None = None
         events=console_rows.events(books),
         endpoints=books.select("webhook_endpoint"),
         here=request.path,
+        lab_url=lab.replace("{reference}", quote(reference or "", safe="")) if lab else None,
     )
 
 

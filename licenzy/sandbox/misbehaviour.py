@@ -1,8 +1,8 @@
 """Faults that the sandbox can be told to show, so that what calls it can be tested against a bad day.
 
 A rule is `{"match": "POST /v1/checkout/sessions", "http_500": 2, "hang_seconds": 3, "hang_calls": 1,
-"drop_after_work": 1, "rate_limit_per_second": 5}`; without `match` it meets every call of the API, and a
-match that ends in `*` is a prefix. `webhooks` is `{"lose": n, "duplicate": n, "reorder": bool,
+"drop_after_work": 1, "forbid": 1, "rate_limit_per_second": 5}`; without `match` it meets every call of the
+API, and a match that ends in `*` is a prefix. `webhooks` is `{"lose": n, "duplicate": n, "reorder": bool,
 "delay_seconds": x}`."""
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Any
 
 from licenzy.sandbox.version import Json
 
-_COUNTS = ("http_500", "hang_calls", "drop_after_work")
+_COUNTS = ("http_500", "hang_calls", "drop_after_work", "forbid")
 _KNOWN = {
     "match",
     "http_500",
     "hang_seconds",
     "hang_calls",
     "drop_after_work",
+    "forbid",
     "rate_limit_per_second",
     "webhooks",
 }
@@ -38,6 +39,8 @@ class Fault:
     hang_seconds: float = 0.0
     http_500: bool = False
     drop_after_work: bool = False
+    forbid: bool = False
+    """403 as if the key were a restricted one that lacks the call's permission."""
 
 
 def add(db: sqlite3.Connection, scope: str, asked: Json) -> Json:
@@ -68,19 +71,20 @@ def clear(db: sqlite3.Connection, scope: str) -> None:
 def take(db: sqlite3.Connection, scope: str, method: str, path: str) -> Fault:
     """The fault of this call; what is counted goes down by one."""
     current = read(db, scope)
-    hang, broken, dropped = 0.0, False, False
+    hang, broken, dropped, forbidden = 0.0, False, False, False
     for rule in current["rules"]:
         if not _matches(rule.get("match"), method, path):
             continue
         if _count_down(rule, "hang_calls"):
             hang = max(hang, float(rule["hang_seconds"]))
+        forbidden = forbidden or _count_down(rule, "forbid")
         broken = broken or _count_down(rule, "http_500")
         dropped = dropped or (not broken and _count_down(rule, "drop_after_work"))
     current["rules"] = [
         r for r in current["rules"] if r.get("rate_limit_per_second") or any(r.get(c) for c in _COUNTS)
     ]
     _write(db, scope, current)
-    return Fault(hang, broken, dropped)
+    return Fault(hang, broken, dropped, forbidden)
 
 
 def take_of_webhooks(db: sqlite3.Connection, scope: str) -> str | None:

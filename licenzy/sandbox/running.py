@@ -16,4 +16,5 @@ class Running:
     public_url: str
     control_token: str
     allow_live: bool
+    lab_url: str | None = None
     rate_limit: RateLimit = field(default_factory=RateLimit)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
 
+from licenzy.sandbox import create_sandbox
 from tests.sandbox.conftest import Stand
-from tests.sandbox.shop import Receiver, Shop
+from tests.sandbox.shop import CONTROL, Receiver, Shop
 
 Form = dict[str, str]
 
@@ -44,6 +46,25 @@ def test_the_address_is_the_key(stand: Stand, shop: Shop) -> None:
     other = Shop(stand.url).console_url.rpartition("/")[2]
     assert httpx.get(f"{base}/{other}").status_code == 404
     assert httpx.post(f"{base}/{other}", data={"action": "advance_clock", "seconds": "5"}).status_code == 404
+
+
+def test_it_leads_to_the_merchants_own_page_about_it(tmp_path: Path) -> None:
+    app = create_sandbox(
+        tmp_path / "s.sqlite3",
+        control_token="control-token",
+        public_url="http://sandbox.test",
+        lab_url="http://shop.test/projects/{reference}/lab",
+        start=False,
+    )
+    client = app.test_client()
+    pages = []
+    for reference in ("prj_1", None):
+        asked = {"name": "Acme", "reference": reference}
+        opened = client.post("/_sandbox/accounts", json=asked, headers=CONTROL).get_json()
+        pages.append(client.get(opened["console_url"].removeprefix("http://sandbox.test")).text)
+    app.close()
+    assert 'href="http://shop.test/projects/prj_1/lab"' in pages[0]
+    assert "Lifecycle lab" not in pages[1]
 
 
 def test_an_empty_account_says_what_to_do(shop: Shop) -> None:

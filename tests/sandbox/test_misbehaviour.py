@@ -81,6 +81,15 @@ def test_a_rate_is_limited(shop: Shop) -> None:
     assert shop.stripe.products.list().data == []
 
 
+def test_a_permission_is_missing_and_named(shop: Shop) -> None:
+    shop.misbehave(match="GET /v1/prices", forbid=1)
+    with pytest.raises(stripe.PermissionError, match="rak_plan_read") as refused:
+        shop.stripe.prices.list()
+    assert refused.value.http_status == 403
+    assert shop.stripe.products.list().data == []
+    assert shop.stripe.prices.list().data == [], "once is once"
+
+
 def test_a_limited_call_leaves_its_key_free(shop: Shop) -> None:
     shop.misbehave(rate_limit_per_second=1)
     headers = {"Idempotency-Key": "k-1"}

@@ -86,14 +86,11 @@ def _perform(
     if running.rate_limit.exceeded(account.scope, account.misbehaviour, operation.method, path):
         raise RateLimited
     if key.permissions is not None and not _may(key.permissions, operation.permission):
-        raise PermissionMissing(
-            f"The provided key '{masked(key.secret)}' does not have the required permissions for this "
-            f"endpoint on "
-            f"account '{account.id}'. Having the '{operation.permission}' permission would allow this "
-            f"request to continue."
-        )
+        raise _forbidden(account, key, operation)
     _refuse_odd_headers(account, key)
     fault = _fault(running, account, operation.method, path)
+    if fault.forbid:
+        raise _forbidden(account, key, operation)
     idempotency_key = request.headers.get("Idempotency-Key") if operation.method == "POST" else None
     work = _Work(running, operation, ids, request_id, account, fault, idempotency_key)
     return fault, (work.once(idempotency_key) if idempotency_key else work.now())
@@ -196,6 +193,14 @@ def _authenticate(running: Running) -> tuple[Account, Key]:
 def _may(held: frozenset[str], wanted: str) -> bool:
     """Writing implies reading."""
     return wanted in held or (wanted.endswith("_read") and wanted.removesuffix("read") + "write" in held)
+
+
+def _forbidden(account: Account, key: Key, operation: Operation) -> PermissionMissing:
+    return PermissionMissing(
+        f"The provided key '{masked(key.secret)}' does not have the required permissions for this "
+        f"endpoint on account '{account.id}'. Having the '{operation.permission}' permission would allow "
+        f"this request to continue."
+    )
 
 
 def _refuse_odd_headers(account: Account, key: Key) -> None:

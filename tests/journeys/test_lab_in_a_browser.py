@@ -1,0 +1,107 @@
+"""Somebody walks through the lifecycle lab in a real browser: buys, renews, fails, recovers, refunds."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from tests.conftest import LiveServer
+from tests.portal.test_accessibility import AXE, LOOK, sign_in
+from tests.support.cast import Cast
+from tests.support.playground import make_playground
+
+pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
+
+
+@pytest.fixture
+def lab(live_server: LiveServer, browser: Any, cast: Cast) -> Any:
+    """A page that stands before an open checkout in the lab."""
+    make_playground(live_server.runtime, cast)
+    sign_in(browser, live_server.url)
+    browser.goto(f"{live_server.url}/projects/{cast.project_id}/test")
+    browser.get_by_role("link", name="Lifecycle lab").click()
+    browser.get_by_label("Product").select_option("PRO_MONTHLY")
+    browser.get_by_role("button", name="Open a checkout").click()
+    browser.wait_for_url(re.compile(r"/lab/att_\w+$"))
+    return browser
+
+
+def press(page: Any, button: str, step: str) -> Any:
+    """Press a button and wait until its step is over, without a reload; gives the newest step."""
+    page.get_by_role("button", name=re.compile(rf"^{button}\b")).first.click()
+    newest = page.locator(".lab-step.is-newest")
+    newest.filter(has_text=step).wait_for()
+    page.locator("#lab-live:not([hx-get])").wait_for(timeout=25_000)
+    return newest
+
+
+def verdict(page: Any) -> str:
+    return str(page.locator("#lab-now").inner_text())
+
+
+def test_each_step_shows_what_it_did(lab: Any) -> None:
+    assert verdict(lab) == "May not proceed"
+    paid = press(lab, "Pay", "Paid by card")
+    assert verdict(lab) == "May proceed"
+    assert "no entitlement" in paid.inner_text()
+    assert "checkout.session.completed" in paid.inner_text()
+
+    renewed = press(lab, "Renew", "Renewed")
+    assert "Valid until" in renewed.inner_text()
+    assert "The access check still answers allowed." in renewed.inner_text()
+    complaints(lab)
+
+    failed = press(lab, "Fail the renewal", "The renewal failed")
+    assert verdict(lab) == "May not proceed"
+    assert "past due" in failed.inner_text()
+    press(lab, "Recover", "The payment recovered")
+    assert verdict(lab) == "May proceed"
+    refunded = press(lab, "Refund all", "Refunded in full")
+    assert verdict(lab) == "May not proceed"
+    assert "refunded" in refunded.inner_text()
+    steps = lab.locator(".lab-step h3").all_inner_texts()
+    assert steps == [
+        "Refunded in full",
+        "The payment recovered",
+        "The renewal failed",
+        "Renewed",
+        "Paid by card",
+    ]
+    complaints(lab)
+
+
+def test_a_lost_webhook_is_found_again(lab: Any) -> None:
+    press(lab, "Pay", "Paid by card")
+    lab.get_by_label("Not at all").check()
+    press(lab, "Cancel now", "Canceled at once")
+    lab.get_by_text("Stripe knows more than Licenzy").wait_for()
+    assert verdict(lab) == "May proceed"
+    complaints(lab)
+    press(lab, "Reconcile with Stripe", "Reconciled with Stripe")
+    assert verdict(lab) == "May not proceed"
+    assert lab.get_by_text("Stripe knows more than Licenzy").count() == 0
+
+
+def test_the_buttons_are_pressed_by_the_keyboard(lab: Any) -> None:
+    button = lab.get_by_role("button", name=re.compile(r"^Pay by bank debit"))
+    button.focus()
+    lab.keyboard.press("Enter")
+    lab.locator(".lab-step.is-newest", has_text="Paid by slow bank debit").wait_for()
+    lab.locator("#lab-live:not([hx-get])").wait_for(timeout=25_000)
+    assert verdict(lab) == "May not proceed"
+    press(lab, "The debit arrives", "The debit arrived")
+    assert verdict(lab) == "May proceed"
+
+
+def complaints(page: Any) -> None:
+    """Nothing for axe to complain of, in both colours, and nothing wider than the screen."""
+    for width, scheme in ((1280, "light"), (360, "dark")):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+        page.evaluate(AXE)
+        assert page.evaluate(LOOK) == []
+        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.set_viewport_size({"width": 1280, "height": 900})
