@@ -110,9 +110,9 @@ class Reply(NamedTuple):
     body: bytes
 
     def send(self, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a WSGI server."""
+        """Answer a WSGI server, with a list: Granian sends it whole, and anything else piece by piece."""
         start_response(_STATUS_LINES[self.status], self.headers)
-        return (self.body,)
+        return [self.body]
 
     def response(self) -> Response:
         """The same for Flask."""
