@@ -6,6 +6,7 @@ SQLAlchemy's own path costs more than the query it runs; here remain the driver 
 from __future__ import annotations
 
 import contextlib
+import operator
 import random
 import sqlite3
 import threading
@@ -104,6 +105,7 @@ class PreparedRead:
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
         self._run = self._on_sqlite if on_sqlite else self._on_postgres
         self._prepared = _PreparedOn()
+        self._readers: list[tuple[int, Callable[[bytes], Any]]] | None = None
 
     def rows(self, **parameters: Any) -> list[Any]:
         """All rows as tuples of the driver's values. Raises DatabaseUnavailable."""
@@ -130,11 +132,23 @@ class PreparedRead:
         connection: psycopg.Connection[Any] = self._connections.get()
         sent = [None if value is None else str(value).encode() for value in bound]
         if not self._connections.prepares:
-            return _read(connection.pgconn.exec_params(self._sql.encode(), sent))
+            return self._read(connection.pgconn.exec_params(self._sql.encode(), sent))
         if self._prepared.on is not connection:
-            _read(connection.pgconn.prepare(self._name, self._sql.encode()))
+            _checked(connection.pgconn.prepare(self._name, self._sql.encode()))
             self._prepared.on = connection
-        return _read(connection.pgconn.exec_prepared(self._name, cast(Any, sent)))
+        return self._read(connection.pgconn.exec_prepared(self._name, cast(Any, sent)))
+
+    def _read(self, result: PGresult) -> list[Any]:
+        """The rows of a result in text form."""
+        value = _checked(result).get_value
+        if self._readers is None:  # The columns of one statement are of the same types each time.
+            kinds = [result.ftype(column) for column in range(result.nfields)]
+            self._readers = [(column, _READERS.get(kind, _text)) for column, kind in enumerate(kinds)]
+        readers = self._readers
+        return [
+            tuple([None if (sent := value(row, column)) is None else read(sent) for column, read in readers])
+            for row in range(result.ntuples)
+        ]
 
     @property
     def _name(self) -> bytes:
@@ -166,23 +180,17 @@ class _PreparedOn(threading.local):
     on: object = None
 
 
-def _read(result: PGresult) -> list[Any]:
-    """The rows of a result in text form. Raises what Postgres refused as psycopg's errors."""
-    if result.status not in _DONE:
-        error = error_from_result(result)
-        # What is said without a code comes from libpq, whose connection is gone.
-        raise error if error.sqlstate else psycopg.OperationalError(str(error))
-    columns = [(number, _READERS.get(result.ftype(number), bytes.decode)) for number in range(result.nfields)]
-    return [
-        tuple(
-            None if (value := result.get_value(row, number)) is None else read(value)
-            for number, read in columns
-        )
-        for row in range(result.ntuples)
-    ]
+def _checked(result: PGresult) -> PGresult:
+    """The result, when it is one. Raises what Postgres refused as psycopg's errors."""
+    if result.status in _DONE:
+        return result
+    error = error_from_result(result)
+    # What is said without a code comes from libpq, whose connection is gone.
+    raise error if error.sqlstate else psycopg.OperationalError(str(error))
 
 
 _DONE = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
+_text = operator.methodcaller("decode")
 _READERS: dict[int, Callable[[bytes], Any]] = {
     16: b"t".__eq__,  # boolean
     20: int,  # bigint

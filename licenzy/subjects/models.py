@@ -17,9 +17,18 @@ class Subject(Table, table=True):
 
     __tablename__ = "subjects"
     __table_args__ = (
-        # The hot path's way in: the ref is compared byte for byte within its project and mode.
-        Index("uq_subjects_project_id_mode_subject_ref", "project_id", "mode", "subject_ref", unique=True),
+        # The hot path's way in: the ref is compared byte for byte within its project and mode, and the id
+        # stands in the index itself, on SQLite because a table without row numbers is indexed by its key.
+        Index(
+            "uq_subjects_project_id_mode_subject_ref",
+            "project_id",
+            "mode",
+            "subject_ref",
+            unique=True,
+            postgresql_include=["id"],
+        ),
         Index("ix_subjects_project_id_mode_stripe_customer_id", "project_id", "mode", "stripe_customer_id"),
+        {"sqlite_with_rowid": False},
     )
 
     id: str = Field(primary_key=True)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
 
 from licenzy.db import migrate
-from licenzy.db.engine import make_engine
+from licenzy.db.engine import WRITES, make_engine
 from licenzy.db.tables import metadata
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
@@ -48,6 +50,36 @@ def test_upgrading_twice_changes_nothing(empty_engine: Engine) -> None:
     migrate.upgrade(empty_engine)
     migrate.upgrade(empty_engine)
     assert migrate.is_current(empty_engine)
+
+
+def test_rows_outlast_the_change_of_their_table(empty_engine: Engine) -> None:
+    with empty_engine.execution_options(**{WRITES: True}).begin() as connection:
+        command.upgrade(migrate.alembic_config(connection), "0009_tell_of_walks")
+        for statement in (
+            "INSERT INTO workspaces (id, name, created_at) VALUES ('w', 'ours', 1)",
+            "INSERT INTO projects (id, workspace_id, name, created_at) VALUES ('p', 'w', 'shop', 1)",
+            "INSERT INTO subjects (id, project_id, mode, subject_ref, created_at) "
+            "VALUES ('s', 'p', 'test', 'user_1', 1)",
+            "INSERT INTO purchases (project_id, mode, key, subject_id, created_at) "
+            "VALUES ('p', 'test', 'sub_1', 's', 1)",
+        ):
+            connection.execute(text(statement))
+    migrate.upgrade(empty_engine)
+    with empty_engine.connect() as connection:
+        held = connection.execute(
+            text("SELECT key, ref.subject_ref FROM purchases JOIN subjects ref ON ref.id = subject_id")
+        )
+        assert [tuple(row) for row in held] == [("sub_1", "user_1")]
+    with (
+        empty_engine.execution_options(**{WRITES: True}).begin() as connection,
+        pytest.raises(IntegrityError),
+    ):
+        connection.execute(
+            text(
+                "INSERT INTO subjects SELECT 's2', project_id, mode, subject_ref, email, "
+                "stripe_customer_id, created_at, erased_at FROM subjects"
+            )
+        )
 
 
 def test_a_damaged_file_is_told_in_one_sentence(tmp_path: Path) -> None:
