@@ -123,6 +123,8 @@ def test_what_is_revoked_is_over(support: SidePages, runtime: Runtime, holds: Ho
     assert standing(row(runtime, held), START) == ("canceled", False, "canceled")
     page = support.get(f"/customers/{held.subject_id}").text
     assert "May not proceed" in page
+    assert "<dt>Ended</dt>" in page
+    assert "Valid until" not in page
     assert "/revocation" not in page
 
 
