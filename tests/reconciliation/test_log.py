@@ -15,7 +15,7 @@ from licenzy.catalog.models import Kind, Product
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.errors import StripeNotConnected, StripeUnavailable
 from licenzy.reconciliation.actions import ask_for_walk, reconcile
-from licenzy.reconciliation.log import WALKS_KEPT
+from licenzy.reconciliation.log import WALKS_KEPT, WalkLog
 from licenzy.reconciliation.models import FinishedWalk, Reconciliation
 from licenzy.reconciliation.queries import WalkState, last_walk, walk_state
 from licenzy.reconciliation.requests import request_walk, resync
@@ -130,6 +130,27 @@ def test_a_walk_that_breaks_off_says_why(shop: Shop, clock: StandingClock) -> No
     clock.advance(seconds=2)
     work_once(shop.runtime)
     assert [each.problem is None for each in finished(shop)] == [False, True]
+
+
+def test_what_a_walk_looks_at_is_told_while_it_looks(shop: Shop, clock: StandingClock) -> None:
+    ask(shop, clock)
+    report = Report(shop.connection.id, "")
+    log = WalkLog(shop.runtime.database, shop.connection, clock, clock(), report, full=True)
+
+    def step() -> str | None:
+        with shop.runtime.database.read() as db:
+            return db.get_one(Reconciliation, shop.connection.id).step
+
+    with log:
+        log.step("refunds")
+        assert step() == "refunds"
+        log.seen(1200)
+        assert step() == "refunds, 1,200 so far"
+    assert step() is None
+    with pytest.raises(ZeroDivisionError), log:
+        log.step(str(1 / 0))
+    assert step() is None
+    assert [walk.problem for walk in finished(shop)] == [None, "It broke off: ZeroDivisionError."]
 
 
 @pytest.mark.usefixtures("real_time")
