@@ -62,9 +62,8 @@ class OutboundHttp:
         until = time.monotonic() + self.deadline
         target, host = _target(url)
         backend = _Pinned(self.resolve or _system_resolve, self.private_allowed, until)
-        connection = httpcore.HTTPConnection(
-            target.origin, ssl_context=self.tls or _tls(), network_backend=backend
-        )
+        tls = (self.tls or _public_tls()) if target.scheme == b"https" else None
+        connection = httpcore.HTTPConnection(target.origin, ssl_context=tls, network_backend=backend)
         sent = [("Host", host), ("Content-Length", str(len(body))), *headers.items()]
         request = httpcore.Request("POST", target, headers=sent, content=body)
         try:
@@ -248,8 +247,17 @@ def _system_resolve(host: str, port: int) -> Sequence[str]:
     return [str(answer[4][0]) for answer in answers]
 
 
+_making = threading.Lock()
+
+
+def _public_tls() -> ssl.SSLContext:
+    """Made once: reading the authorities takes long, and many threads ask for them at the same time."""
+    with _making:
+        return _made_tls()
+
+
 @cache
-def _tls() -> ssl.SSLContext:
+def _made_tls() -> ssl.SSLContext:
     """The system's authorities and the usual public ones, where a machine has none."""
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())
