@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import Session
 
-from licenzy.db.engine import BUSY_TIMEOUT_MS
+from licenzy.db import engine as engines
 from licenzy.db.prepared import PreparedChange, ThreadConnections
 from licenzy.idempotency.actions import Outcome
 from licenzy.usage.consuming import ENDPOINT, HEARD, Consumed, Order
@@ -135,7 +135,7 @@ _ALOUD = text(_STATEMENT)
 
 def _asked(order: Order, *, aloud: bool) -> dict[str, Any]:
     return {
-        "patience": str(BUSY_TIMEOUT_MS),
+        "patience": str(engines.BUSY_TIMEOUT_MS),
         "endpoint": ENDPOINT,
         "key_hash": order.key_hash,
         "subject_ref": order.subject_ref,

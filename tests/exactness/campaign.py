@@ -54,7 +54,7 @@ def run(
     began = time.monotonic()
     with _served(settings, command or ["-m", "licenzy", "web"]) as server:
         clients = [
-            _client(settings, folder / f"client{number}.jsonl", token, subjects, number, keys // CLIENTS)
+            _client(settings, folder / f"client{number}.jsonl", token, subjects, number, -(-keys // CLIENTS))
             for number in range(CLIENTS)
         ]
         killed = _kill_meanwhile(server, clients, kills, folder / "enough")

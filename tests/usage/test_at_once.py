@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,17 @@ from sqlmodel import func, select
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement
 from licenzy.idempotency.models import IdempotencyKey
+from licenzy.settings import Settings
 from licenzy.usage.models import LedgerRow
+from tests.conftest import make_settings
 from tests.support.cast import Cast
 from tests.usage.buying import Customer, consume, customer_with, reserve
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    """One key stands for many callers here; the limiter runs, it only never says no."""
+    return make_settings(tmp_path, database_url, rate_limit=1_000_000)
 
 
 @pytest.fixture

@@ -1,0 +1,335 @@
+"""Rows C of the bad-input table on every route of `/v1` that takes an API key, walked by the routes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from licenzy.alignment.modes import Mode
+from licenzy.api_keys.rules import make_key as new_token
+from licenzy.catalog.models import Kind
+from licenzy.db import engine as engines
+from licenzy.db.unit_of_work import Database
+from licenzy.factory import create_app
+from licenzy.kit.ids import new_id
+from licenzy.settings import Settings
+from tests.api.test_access_check import BODIES, HEADERS, bearer
+from tests.support.cast import Cast, make_key, make_subject
+from tests.support.clock import START, StandingClock
+from tests.support.purchases import make_entitlement
+
+RESERVATION = f"/v1/usage/reservations/{new_id('rsv')}"
+KEY = {"Idempotency-Key": "key-1"}
+
+
+@dataclass(frozen=True)
+class Route:
+    """One call as it is made rightly, as far as its form goes."""
+
+    rule: str
+    method: str
+    path: str
+    body: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    takes_nothing: bool = False
+    """Whether the body may be left out."""
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.rule}"
+
+    def call(self, client: FlaskClient, token: str | None, **changes: Any) -> Any:
+        sent: dict[str, Any] = {"headers": self.headers | (bearer(token) if token else {})}
+        if self.body is not None:
+            sent["json"] = self.body
+        headers = sent["headers"] | changes.pop("headers", {})
+        if "data" in changes:
+            sent.pop("json", None)
+        method = changes.pop("method", self.method)
+        return client.open(
+            changes.pop("path", self.path), method=method, **(sent | changes | {"headers": headers})
+        )
+
+
+REF = {"subject_ref": "u"}
+TABLE = [
+    Route("/v1/access/check", "POST", "/v1/access/check", REF),
+    Route("/v1/access/check-batch", "POST", "/v1/access/check-batch", {"subject_refs": ["u"]}),
+    Route("/v1/usage/consume", "POST", "/v1/usage/consume", {**REF, "units": 1}, KEY),
+    Route("/v1/usage/reserve", "POST", "/v1/usage/reserve", {**REF, "units": 1, "ttl_seconds": 1}, KEY),
+    Route("/v1/usage/reservations/<reservation_id>/commit", "POST", f"{RESERVATION}/commit", {"units": 1}),
+    Route(
+        "/v1/usage/reservations/<reservation_id>/release",
+        "POST",
+        f"{RESERVATION}/release",
+        {},
+        takes_nothing=True,
+    ),
+    Route("/v1/checkout/session", "POST", "/v1/checkout/session", {**REF, "product_code": "PRO"}, KEY),
+    Route("/v1/billing/portal-session", "POST", "/v1/billing/portal-session", REF),
+    Route("/v1/customer/access/<ref:subject_ref>", "GET", "/v1/customer/access/u"),
+    Route("/v1/entitlements/<ref:subject_ref>", "GET", "/v1/entitlements/u"),
+]
+POSTS = [route for route in TABLE if route.method == "POST"]
+KEYED = [route for route in TABLE if route.headers]
+OF_A_SUBJECT = [route for route in POSTS if "subject_ref" in (route.body or {})]
+
+every_route = pytest.mark.parametrize("route", TABLE, ids=str)
+every_post = pytest.mark.parametrize("route", POSTS, ids=str)
+
+
+@pytest.fixture
+def token(database: Database, cast: Cast) -> str:
+    with database.write() as db:
+        return make_key(db, project_id=cast.project_id)[1]
+
+
+def told(answer: Any) -> tuple[int, str]:
+    """Status and code of a refusal, which is in the one shape of all refusals."""
+    body = answer.get_json()
+    assert {"error", "message", "hint", "mode", "request_id"} <= set(body)
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert answer.headers["Licenzy-Request-Id"] == body["request_id"]
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    return answer.status_code, body["error"]
+
+
+def test_the_table_has_every_route(app: Flask) -> None:
+    """Webhooks are Stripe's and signed; what describes the API needs no key."""
+    routes = {
+        (rule.rule, method)
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/v1/") and not rule.rule.startswith(("/v1/webhooks", "/v1/openapi"))
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    assert routes == {(route.rule, route.method) for route in TABLE}
+
+
+@every_route
+def test_keys_that_are_none(client: FlaskClient, cast: Cast, route: Route) -> None:
+    for name, headers, code in HEADERS:
+        answer = route.call(client, None, headers=headers)
+        assert told(answer) == (401, code), name
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        assert answer.get_json()["mode"] is None
+        assert "Licenzy-Mode" not in answer.headers
+    in_the_address = route.call(client, None, query_string={"api_key": new_token(Mode.TEST)})
+    assert told(in_the_address) == (401, "api_key_missing")
+
+
+@every_route
+def test_keys_that_were_good(client: FlaskClient, database: Database, cast: Cast, route: Route) -> None:
+    for column, code in (("revoked_at", "api_key_revoked"), ("expires_at", "api_key_expired")):
+        with database.write() as db:
+            token = make_key(db, project_id=cast.project_id, **{column: START})[1]
+        for _ in range(2):
+            assert told(route.call(client, token)) == (401, code)
+
+
+@every_route
+def test_what_is_wrong_with_the_key_comes_first(client: FlaskClient, cast: Cast, route: Route) -> None:
+    if route.method == "POST":
+        unknown = new_token(Mode.TEST)
+        answer = route.call(
+            client, unknown, data=b"{", content_type="text/plain", headers={"Idempotency-Key": ""}
+        )
+        assert told(answer) == (401, "api_key_invalid")
+
+
+@every_route
+def test_other_methods_and_addresses(client: FlaskClient, token: str, route: Route) -> None:
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - {route.method}:
+        answer = route.call(client, token, method=method)
+        assert told(answer) == (405, "method_not_allowed"), method
+        assert route.method in answer.headers["Allow"]
+    override = {"X-HTTP-Method-Override": route.method}
+    assert told(route.call(client, token, method="PUT", headers=override)) == (405, "method_not_allowed")
+    paths = ["/" + route.path, route.path.replace("/v1/", "/v1//", 1)]
+    if route.method == "POST":
+        paths.append(route.path + "/")
+    for path in paths:
+        answer = client.open(
+            method=route.method, headers=bearer(token), environ_overrides={"PATH_INFO": path}
+        )
+        assert told(answer) == (404, "not_found"), path
+
+
+BROKEN = [row for row in BODIES if row[0].startswith(("C11", "C12", "C13", "C14", "C16"))]
+
+
+@every_post
+def test_bodies_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
+    assert len(BROKEN) > 14
+    for name, body, kind, status, code in BROKEN:
+        if route.takes_nothing and not body:
+            continue
+        assert told(route.call(client, token, data=body, content_type=kind)) == (status, code), name
+    chunked = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+    answer = client.post(route.path, headers={**route.headers, **bearer(token), **chunked})
+    if not route.takes_nothing:
+        assert told(answer) == (413, "payload_too_large")
+
+
+@every_post
+def test_fields_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
+    body = route.body or {}
+    for name, code in (("colour", "unknown_field"), ("meter", "unknown_field"), ("mode", "mode_not_allowed")):
+        answer = route.call(client, token, json={**body, name: "x"})
+        assert told(answer) == (400, code)
+        assert set(answer.get_json()["fields"]) == {name}
+    for name in body:
+        without = {each: value for each, value in body.items() if each != name}
+        answer = route.call(client, token, json=without)
+        assert told(answer) == (400, "invalid_request")
+        assert answer.get_json()["fields"] == {name: "is required"}
+    for name in body:
+        for wrong in (None, True, {}, [], [1], 1.5, "", "\u0000", -1):
+            answer = route.call(client, token, json={**body, name: wrong})
+            assert told(answer) == (400, "invalid_request"), (name, wrong)
+            assert set(answer.get_json()["fields"]) == {name}
+
+
+REFS = [
+    "\ud800",
+    "a\x00b",
+    "a\x1fb",
+    "a\x85b",
+    "a\u2028b",
+    "a\u2029b",
+    "a\u202eb",
+    "a\u2066b",
+    "   ",
+    "u" * 201,
+]
+
+
+@pytest.mark.parametrize("route", OF_A_SUBJECT, ids=str)
+def test_refs_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
+    for ref in REFS:
+        answer = route.call(client, token, json={**(route.body or {}), "subject_ref": ref})
+        assert told(answer) == (400, "invalid_request"), repr(ref)
+        assert set(answer.get_json()["fields"]) == {"subject_ref"}
+
+
+@pytest.mark.parametrize("route", KEYED, ids=str)
+def test_idempotency_keys_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
+    plain = replace(route, headers={})
+    assert told(plain.call(client, token)) == (400, "idempotency_key_missing")
+    for wrong in ("", "k" * 256, "clé", "a\tb", "a\x7fb"):
+        answer = plain.call(client, token, headers={"Idempotency-Key": wrong})
+        assert told(answer) == (400, "idempotency_key_invalid"), repr(wrong)
+    for good in ("k" * 255, "a b", "~!@#"):
+        answer = plain.call(client, token, headers={"Idempotency-Key": good})
+        assert answer.get_json().get("error") not in {"idempotency_key_invalid", "idempotency_key_missing"}
+
+
+def test_the_fields_are_looked_at_before_the_idempotency_key(client: FlaskClient, token: str) -> None:
+    for route in KEYED:
+        answer = replace(route, headers={}).call(client, token, json={})
+        assert told(answer) == (400, "invalid_request")
+
+
+@pytest.fixture
+def slow_down(settings: Settings, clock: StandingClock) -> Iterator[Flask]:
+    """The product with a limit of one call a second, bursts of two."""
+    application = create_app(replace(settings, rate_limit=1), clock=clock)
+    yield application
+    application.extensions["licenzy"].database.close()
+
+
+def test_too_many_calls_are_told_when_to_come_back(slow_down: Flask, database: Database, cast: Cast) -> None:
+    for route in TABLE:
+        with database.write() as db:
+            token = make_key(db, project_id=cast.project_id)[1]
+        answers = [route.call(slow_down.test_client(), token) for _ in range(4)]
+        assert told(answers[-1]) == (429, "rate_limited"), str(route)
+        assert int(answers[-1].headers["Retry-After"]) >= 1
+
+
+def test_the_other_mode_and_other_projects_are_not_there(
+    client: FlaskClient, database: Database, cast: Cast
+) -> None:
+    """A consume with a key of another side finds nobody, and takes nothing."""
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id, subject_ref="u")
+        make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, ends_at=None, granted_units=5)
+        foreign = [
+            make_key(db, project_id=cast.project_id, mode=Mode.LIVE)[1],
+            make_key(db, project_id=cast.stranger.project_id)[1],
+        ]
+    consume, batch = TABLE[2], TABLE[1]
+    for token in foreign:
+        answer = consume.call(client, token)
+        assert told(answer) == (409, "insufficient_usage")
+        assert answer.get_json()["usage_remaining"] == 0
+        assert batch.call(client, token).get_json() == {"results": [{"subject_ref": "u", "allowed": False}]}
+
+
+@every_route
+def test_an_unexpected_failure_tells_nothing_but_its_number(
+    app: Flask, client: FlaskClient, token: str, route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_args: Any, **_more: Any) -> None:
+        raise RuntimeError("a secret of ours")
+
+    for name in ("authenticate", "presented"):
+        monkeypatch.setattr(f"licenzy.api.exchange.Exchange.{name}", breaks)
+    answer = route.call(client, token)
+    assert told(answer) == (500, "internal_error")
+    assert "secret of ours" not in answer.text
+
+
+WRITES = [route for route in KEYED if route.rule.startswith("/v1/usage")]
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("route", WRITES, ids=str)
+def test_a_busy_sqlite_is_told_and_stores_nothing(
+    client: FlaskClient, database: Database, token: str, route: Route, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert route.call(client, token, headers={"Idempotency-Key": "before"}).status_code == 409
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 200)
+    with database.write():
+        answer = route.call(client, token)
+    assert told(answer) == (503, "database_unavailable")
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert told(route.call(client, token, json={**(route.body or {}), "units": 2})) == (
+        409,
+        "insufficient_usage",
+    )
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_row_that_stays_locked_is_told(
+    client: FlaskClient, database: Database, cast: Cast, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 200)
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id, subject_ref="u")
+        pack = make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, ends_at=None, granted_units=5)
+    consume = TABLE[2]
+    with database.write() as db:
+        db.add(pack)
+        pack.granted_units = 6
+        db.flush()
+        assert told(consume.call(client, token)) == (503, "database_unavailable")
+    assert consume.call(client, token).get_json() == {"ok": True, "consumed": 1, "usage_remaining": 5}
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_database_that_cannot_be_read_is_never_a_yes(
+    client: FlaskClient, database: Database, settings: Settings, token: str
+) -> None:
+    database.engine.dispose()
+    for path in settings.instance.glob("licenzy.sqlite3*"):
+        path.unlink()
+    Path(settings.instance / "licenzy.sqlite3").write_bytes(b"no database" * 1000)
+    for route in TABLE:
+        answer = route.call(client, token)
+        assert told(answer) == (503, "database_unavailable"), str(route)
+        assert "allowed" not in answer.text
