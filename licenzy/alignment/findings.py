@@ -15,6 +15,7 @@ from licenzy.alignment.facts import ProjectFacts, SideFacts
 from licenzy.alignment.modes import Mode
 
 CONNECTION, PRODUCTS, API_KEYS, EVENTS = "connection", "products", "api-keys", "events"
+UNTRACKED, WEBHOOKS = "untracked", "webhooks"
 """The pages that mend: the last part of their address below `/projects/<id>/<mode>/`."""
 
 

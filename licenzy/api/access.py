@@ -131,17 +131,15 @@ def _explained(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckB
     """The same answer with its reason, off the hot path."""
     found = _explanation(exchange, caller, wanted)
     held = found.deciding
-    return exchange.answer(
-        {
-            "subject_ref": wanted.subject_ref,
-            "allowed": found.allowed,
-            "explain": {
-                "reason": found.reason,
-                "entitlement": summary(held, caller.now) if held is not None else None,
-                "facts": found.fact_ids,
-            },
-        }
-    )
+    told: dict[str, Any] = {
+        "reason": found.reason,
+        "entitlement": summary(held, caller.now) if held is not None else None,
+        "facts": found.fact_ids,
+    }
+    hint = exchange.desk.watch.hint_for_nothing_held(caller) if found.reason == "no_entitlement" else None
+    if hint is not None:
+        told["hint"] = hint
+    return exchange.answer({"subject_ref": wanted.subject_ref, "allowed": found.allowed, "explain": told})
 
 
 def _explanation(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckBody) -> Explanation:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from licenzy import errors
+from licenzy.alignment.facts import KeyFacts, ProjectFacts, SideFacts, TrafficFacts
+from licenzy.alignment.modes import Mode
+from licenzy.alignment.rules import findings
 from licenzy.catalog.queries import product_by_price
 from licenzy.observations.models import Noticed
 from licenzy.observations.noticing import Noticing
 from licenzy.runtime import Runtime
+from licenzy.setup.gathering import untracked_checkouts
 
 if TYPE_CHECKING:
     from licenzy.api.exchange import Caller
@@ -40,6 +44,20 @@ class Watch:
             self._note(caller, Noticed.OTHER_MODE_PRODUCT, error.sent, error.sent)
         if isinstance(error, errors.StripePriceIdNotAllowed):
             error.hint = self._hint_for_price(caller, error.sent or "")
+
+    def hint_for_nothing_held(self, caller: Caller) -> str | None:
+        """What to do when somebody seems to have bought nothing, while checkouts go past Licenzy."""
+        now = self._runtime.clock()
+        with self._runtime.database.read() as db:
+            seen = untracked_checkouts(db, project_id=caller.project_id, mode=caller.mode, now=now)
+        key = KeyFacts(caller.key_id, "", "", now, now)
+        here = SideFacts(caller.mode, keys=(key,), traffic=TrafficFacts(untracked_checkouts=seen))
+        sides = {caller.mode.other: SideFacts(caller.mode.other), caller.mode: here}
+        for finding in findings(ProjectFacts(now, sides[Mode.TEST], sides[Mode.LIVE]), caller.mode):
+            if finding.code == "untracked_checkout":
+                page = f"{self._runtime.settings.base_url}{finding.path(caller.project_id)}"
+                return f"{finding.evidence} {finding.fix} See {page}."
+        return None
 
     def _note(self, caller: Caller, kind: Noticed, about: str, detail: str) -> None:
         self._noticing.note(

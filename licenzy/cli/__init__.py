@@ -34,13 +34,14 @@ def attach(group: click.Group, wiring: Wiring) -> None:
 def _commands() -> list[click.Command]:
     from licenzy.cli.database import db
     from licenzy.cli.demo import demo
+    from licenzy.cli.doctor import doctor
     from licenzy.cli.endpoints import endpoints
     from licenzy.cli.healing import reconcile, replay
     from licenzy.cli.keys import keys
     from licenzy.cli.serve import prepare, sandbox, serve, web, worker
     from licenzy.cli.users import users
 
-    return [serve, worker, web, sandbox, prepare, db, keys, endpoints, users, reconcile, replay, demo]
+    return [serve, worker, web, sandbox, prepare, db, keys, endpoints, users, reconcile, replay, doctor, demo]
 
 
 def _version() -> str:

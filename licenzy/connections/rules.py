@@ -221,6 +221,12 @@ def facts_of(connection: Connection) -> ConnectionFacts:
     )
 
 
+def overlap_until(connection: Connection | None, now: datetime) -> datetime | None:
+    """Until when a replaced signing secret still verifies; none when none does."""
+    until = connection.previous_webhook_secret_until if connection is not None else None
+    return until if until is not None and until > now else None
+
+
 def is_address_of(url: str, connection_id: str) -> bool:
     """Whether an endpoint at Stripe sends to this connection, whatever host this installation had then."""
     return urlsplit(url).path.rstrip("/").endswith(f"/v1/webhooks/stripe/{connection_id}")

@@ -94,7 +94,7 @@ def end_secret_overlap(
     connection = queries.connection_of(db, project_id=project_id, mode=mode)
     if connection is None:
         raise StripeNotConnected
-    if connection.previous_webhook_secret_until is None or connection.previous_webhook_secret_until <= now:
+    if rules.overlap_until(connection, now) is None:
         return connection
     before = told(connection)
     connection.previous_webhook_secret_until = connection.updated_at = now

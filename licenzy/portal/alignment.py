@@ -41,7 +41,7 @@ def alignment(side: Side) -> ResponseReturnValue:
         findings=found[side.mode],
         other_count=len(found[side.mode.other]),
         rows=matrix(facts, found),
-        counts=counted(found[side.mode]),
+        counts=severity_counts(found[side.mode]),
     )
 
 
@@ -99,7 +99,7 @@ def finding_page(finding: Finding) -> str | None:
     return path if here.may(Role.ADMIN) and path != request.path else None
 
 
-def counted(found: Iterable[Finding]) -> dict[str, int]:
+def severity_counts(found: Iterable[Finding]) -> dict[str, int]:
     """How many findings there are of each severity."""
     severities = [finding.severity for finding in found]
     return {severity.value: severities.count(severity) for severity in Severity}

@@ -145,6 +145,20 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
     return go(way_on(form, "portal.connection", StepName.WEBHOOK))
 
 
+@portal.post(f"{_SIDE}/connection/webhook-secret/overlap-end")
+@project_page(Role.ADMIN)
+@fresh
+def end_secret_overlap(side: Side) -> ResponseReturnValue:
+    """Let the replaced signing secret verify no more; in live the project's name must be typed."""
+    problem = TypedForm().problem(side.mode, side.project.name, "the project’s name")
+    if problem is not None:
+        return _page(side, status=422, overlap_error=problem)
+    with runtime().database.write() as db:
+        actions.end_secret_overlap(db, **side.scope, actor=side.actor, now=runtime().clock())
+    flash("Only the present signing secret verifies from now on.", "success")
+    return go(url_for("portal.connection"))
+
+
 @portal.post(f"{_SIDE}/connection/removal")
 @project_page(Role.ADMIN)
 @fresh

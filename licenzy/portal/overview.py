@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask.typing import ResponseReturnValue
 
 from licenzy.checkout.queries import latest_attempts
-from licenzy.portal.alignment import side_findings
+from licenzy.portal.alignment import severity_counts, side_findings
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import show
@@ -35,6 +35,7 @@ def overview(side: Side) -> ResponseReturnValue:
         next_step=current(listed),
         done=done_count(listed),
         findings=side_findings(side),
+        found=severity_counts(side_findings(side)),
         counts=counted,
         attempts=attempts,
         events=events,

@@ -82,6 +82,8 @@ def connection_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "webhook_address": address,
         "registration_problem": problem,
         "forwarding_command": forwarding,
+        "overlap_until": connection_rules.overlap_until(connection, runtime().clock()),
+        "overlap_error": None,
         "findings": side_findings(side, Part.CONNECTION, Part.ACCOUNT, Part.SECRET, Part.ENDPOINT),
         "required_events": connection_rules.REQUIRED_EVENTS,
         "key_form": StripeKeyForm(formdata=None),

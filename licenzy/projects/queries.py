@@ -35,3 +35,8 @@ def projects_for(db: Session, *, user_id: str) -> Sequence[tuple[Project, Role]]
 def side_of(db: Session, *, project_id: str, mode: Mode) -> ProjectSide:
     """What the project has chosen for this mode. Every project has both sides from its beginning."""
     return db.get_one(ProjectSide, (project_id, mode))
+
+
+def project_ids(db: Session) -> list[str]:
+    """The ids of all projects, oldest first; for the command line, which sees them all."""
+    return list(db.exec(select(Project.id).order_by(col(Project.id))))

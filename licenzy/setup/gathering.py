@@ -35,7 +35,7 @@ from licenzy.deliveries.queries import failing_endpoints
 from licenzy.kit.seal import Seal
 from licenzy.observations.models import Noticed, StripeLook
 from licenzy.observations.queries import LOOKED_BACK, look_at, mended, sightings
-from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
+from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent, UntrackedCheckout
 from licenzy.stripe_gateway.client import API_VERSION
 
 _MOST_EVENTS = 50
@@ -61,6 +61,22 @@ def key_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> tup
         )
         for key in api_keys.keys(db, project_id=project_id, mode=mode)
     )
+
+
+def untracked_checkouts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> tuple[EventSeen, ...]:
+    """Checkouts of the last seven days that Licenzy did not open and nobody has adopted, newest first."""
+    rows = db.exec(
+        select(UntrackedCheckout.event_id, UntrackedCheckout.kept_at)
+        .where(
+            UntrackedCheckout.project_id == project_id,
+            UntrackedCheckout.mode == mode,
+            col(UntrackedCheckout.adopted_at).is_(None),
+            UntrackedCheckout.kept_at > now - LOOKED_BACK,
+        )
+        .order_by(col(UntrackedCheckout.id).desc())
+        .limit(_MOST_EVENTS)
+    )
+    return tuple(EventSeen(event_id, kept_at) for event_id, kept_at in rows)
 
 
 def _side(db: Session, seal: Seal, project_id: str, mode: Mode, base_url: str, now: datetime) -> SideFacts:
@@ -159,7 +175,7 @@ def _traffic(
         signature_failures=noticed[Noticed.SIGNATURE_FAILED],
         ambiguous_signatures=noticed[Noticed.SIGNATURE_AMBIGUOUS],
         credentials_refused=noticed[Noticed.CREDENTIAL_REFUSED],
-        untracked_checkouts=events["untracked"],
+        untracked_checkouts=untracked_checkouts(db, **scope, now=now),
         wrong_mode_events=events["wrong_mode"],
         unmapped_prices=events["unmapped"],
         unknown_statuses=events["unknown_status"],
@@ -175,10 +191,6 @@ def _told_events(db: Session, scope: dict[str, Any], now: datetime) -> dict[str,
     """The events of the last seven days that something is to be said about, by what that is."""
     status, note = col(StripeEvent.status), col(StripeEvent.note)
     sorts = {
-        "untracked": (
-            StripeEvent.type == "checkout.session.completed",
-            note.startswith("Untracked checkout"),
-        ),
         "wrong_mode": (status == EventStatus.WRONG_MODE,),
         "unmapped": (status == EventStatus.APPLIED, note.startswith("No product is mapped to")),
         "unknown_status": (status == EventStatus.APPLIED, note.startswith("The status ")),

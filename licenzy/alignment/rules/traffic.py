@@ -9,6 +9,8 @@ from licenzy.alignment.findings import (
     CONNECTION,
     EVENTS,
     PRODUCTS,
+    UNTRACKED,
+    WEBHOOKS,
     About,
     Look,
     Part,
@@ -76,8 +78,8 @@ def untracked_checkout(look: Look) -> Iterator[Spotted]:
             events,
             f"{len(events)} completed checkout{'' if len(events) == 1 else 's'} that Licenzy did not open.",
             "A session made at Stripe by itself names no subject of yours, so it grants nothing.",
-            "Open checkouts with POST /v1/checkout/session. Give those already paid to their subject: "
-            "open the event and adopt it.",
+            "Open checkouts with POST /v1/checkout/session, and adopt those already paid onto their subject.",
+            page=UNTRACKED,
         )
 
 
@@ -184,7 +186,7 @@ def outbound_endpoint_failing(look: Look) -> Iterator[Spotted]:
             evidence=endpoint.last_error or "The last deliveries failed.",
             cause=f"{endpoint.url} does not take what it is told, so your systems do not hear of changes.",
             fix="Mend the address; what is waiting is then delivered by itself.",
-            page="webhooks",
+            page=WEBHOOKS,
             at=endpoint.failing_since,
         )
 

@@ -1,0 +1,113 @@
+"""`licenzy doctor`: everything that alignment finds, in every project and both modes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from licenzy.cli.plain import PlainCommand, as_json, json_option
+from licenzy.cli.wiring import Wiring, pass_wiring
+
+if TYPE_CHECKING:
+    from licenzy.alignment.findings import Finding
+    from licenzy.runtime import Runtime
+
+
+@click.command(cls=PlainCommand)
+@click.option("--project", "project_id", help="Only this project (prj_…); all of them without it.")
+@click.option(
+    "--check", is_flag=True, help="Ask Stripe first, instead of telling what it said within the hour."
+)
+@json_option
+@pass_wiring
+def doctor(wiring: Wiring, project_id: str | None, check: bool, json_wanted: bool) -> None:
+    """Tell what does not fit together and how to mend it. Leaves with 1 when anything was found."""
+    runtime = wiring.migrated_runtime()
+    found: list[dict[str, Any]] = []
+    for project in _projects(runtime, project_id):
+        if check:
+            _ask_stripe(runtime, project)
+        found += _told(runtime, project)
+    if json_wanted:
+        as_json({"findings": found})
+    else:
+        click.echo(f"Instance folder: {runtime.settings.instance}")
+        _tell(found)
+    if found:
+        raise SystemExit(1)
+
+
+def _projects(runtime: Runtime, project_id: str | None) -> list[str]:
+    from licenzy.errors import NotFound
+    from licenzy.projects.queries import project_ids
+
+    with runtime.database.read() as db:
+        known = project_ids(db)
+    if project_id is not None and project_id not in known:
+        raise NotFound("There is no such project.", hint="Its id stands in the address of its pages.")
+    return [project_id] if project_id is not None else known
+
+
+def _ask_stripe(runtime: Runtime, project_id: str) -> None:
+    from licenzy.alignment.modes import Mode
+    from licenzy.errors import StripeNotConnected
+    from licenzy.setup.looking import look_at_side
+
+    for mode in Mode:
+        try:
+            look_at_side(
+                runtime.database,
+                runtime.gateway,
+                runtime.seal,
+                project_id=project_id,
+                mode=mode,
+                clock=runtime.clock,
+            )
+        except StripeNotConnected:
+            continue  # A finding says so, where it matters.
+
+
+def _told(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
+    from licenzy.alignment.modes import Mode
+    from licenzy.alignment.rules import findings
+    from licenzy.setup.gathering import project_facts
+
+    base_url = runtime.settings.base_url
+    with runtime.database.read() as db:
+        facts = project_facts(db, runtime.seal, project_id=project_id, base_url=base_url, now=runtime.clock())
+    return [
+        _as_object(finding, f"{base_url}{finding.path(project_id)}")
+        for mode in Mode
+        for finding in findings(facts, mode)
+    ]
+
+
+def _as_object(finding: Finding, page: str) -> dict[str, Any]:
+    from licenzy.kit.clock import rfc3339
+
+    seen_at = finding.seen_at
+    return {
+        "code": finding.code,
+        "severity": finding.severity.value,
+        "mode": finding.mode.value,
+        "about": [{"kind": each.kind, "id": each.id, "name": each.name} for each in finding.about],
+        "evidence": {"seen": finding.evidence, "at": rfc3339(seen_at) if seen_at else None},
+        "cause": finding.cause,
+        "fix": finding.fix,
+        "page": page,
+    }
+
+
+def _tell(found: list[dict[str, Any]]) -> None:
+    if not found:
+        click.echo("Everything fits together.")
+    for each in found:
+        names = ", ".join(about["name"] for about in each["about"])
+        click.echo(
+            f"\n{each['severity']:>6}  {each['code']} in {each['mode']}{f': {names}' if names else ''}"
+        )
+        seen, at = each["evidence"]["seen"], each["evidence"]["at"]
+        click.echo(f"        {seen}{f' ({at})' if at else ''}")
+        click.echo(f"        {each['cause']}")
+        click.echo(f"        {each['fix']} {each['page']}")
