@@ -1,0 +1,44 @@
+"""One sandbox for all rows, with test and live; each row has accounts and a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from licenzy.factory import create_app
+from licenzy.sandbox import create_sandbox
+from licenzy.settings import Settings
+from tests.alignment.town import Town
+from tests.support.clock import StandingClock
+from tests.support.ports import free_port_pair
+from tests.support.servers import served
+
+
+@pytest.fixture(scope="module")
+def stripe_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The sandbox over HTTP. It posts nothing: rows deliver what they mean to."""
+    port = free_port_pair()
+    app = create_sandbox(
+        tmp_path_factory.mktemp("stripe") / "sandbox.sqlite3",
+        control_token="control-token",
+        public_url=f"http://127.0.0.1:{port}",
+        allow_live=True,
+        start=False,
+    )
+    with served(app, port=port) as url:
+        yield app, url
+    app.running.store.close()
+
+
+@pytest.fixture
+def town(stripe_stand_in: Any, settings: Settings) -> Iterator[Town]:
+    _app, url = stripe_stand_in
+    clock = StandingClock(datetime.now(UTC).replace(microsecond=0))
+    reachable = replace(settings, stripe_api_base=url, base_url="https://licenzy.example.com")
+    app = create_app(reachable, clock=clock)
+    yield Town(app, clock, url)
+    app.extensions["licenzy"].database.close()
