@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from licenzy.factory import create_app
+from licenzy.kit.clock import utc_now
 from licenzy.sandbox import create_sandbox
 from licenzy.settings import Settings
 from tests.alignment.town import Town
@@ -32,6 +33,15 @@ def stripe_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with served(app, port=port) as url:
         yield app, url
     app.running.store.close()
+
+
+@pytest.fixture
+def home(stripe_stand_in: Any, settings: Settings) -> Iterator[Town]:
+    """The same at a loopback address, where people look at its pages, on real time."""
+    _app, url = stripe_stand_in
+    app = create_app(replace(settings, stripe_api_base=url), clock=utc_now)
+    yield Town(app, utc_now, url)
+    app.extensions["licenzy"].database.close()
 
 
 @pytest.fixture

@@ -27,7 +27,6 @@ from licenzy.runtime import Runtime
 from licenzy.stripe_gateway.permissions import TRIALS
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast, make_cast
-from tests.support.clock import StandingClock
 
 CONTROL = {"Authorization": "Bearer control-token"}
 NOBODY = Actor(None, None)
@@ -112,6 +111,13 @@ class Side:
             now=parts.clock(),
         )
 
+    def save_secret(self, secret: str) -> None:
+        """Save a signing secret by hand, as where Stripe cannot reach us."""
+        parts = self.town.runtime
+        actions.paste_webhook_secret(
+            parts.database, parts.seal, **self.scope, pasted=secret, actor=NOBODY, now=parts.clock()
+        )
+
     def sell(self, code: str = "PRO", kind: Kind = Kind.SUBSCRIPTION, **price: Any) -> str:
         """A product mapped to a new price; gives its price's id."""
         parts = self.town.runtime
@@ -143,7 +149,10 @@ class Side:
     def align(self) -> None:
         """Everything that this side needs, proven."""
         self.connect()
-        self.set_up_webhook()
+        if self.town.runtime.settings.base_url.startswith("https"):
+            self.set_up_webhook()
+        else:
+            self.save_secret(f"whsec_of_the_{self.mode}_side_0123456789")
         self.sell()
         self.make_key()
         self.prove()
@@ -238,7 +247,7 @@ class Side:
 class Town:
     """The project, the clock, and the accounts that it can be connected to."""
 
-    def __init__(self, app: Flask, clock: StandingClock, sandbox_url: str) -> None:
+    def __init__(self, app: Flask, clock: Any, sandbox_url: str) -> None:
         self.app, self.clock, self.url = app, clock, sandbox_url
         self.runtime: Runtime = app.extensions["licenzy"]
         self.client = app.test_client()

@@ -1,0 +1,133 @@
+"""The alignment page and what stands of it elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from licenzy.observations.models import Noticed
+from tests.alignment.town import Town
+from tests.portal.set_up_side import SidePages, side_pages
+from tests.support.cast import make_connection
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def pages_of(home: Town, mode: str = "test", email: str | None = None) -> SidePages:
+    return side_pages(home.app, home.cast, mode=mode, email=email)
+
+
+def test_an_empty_side_says_where_to_begin(home: Town) -> None:
+    page = pages_of(home, "live").get("/alignment").text
+    assert "Nothing is set up in live yet" in page
+    assert "Begin with the set-up" in page
+    assert "alignment-banner" not in pages_of(home, "live").get("").text
+
+
+def test_an_aligned_side_shows_every_part_with_its_proof(home: Town) -> None:
+    home.test.align()
+    pages = pages_of(home)
+    assert pages.send("/alignment", "/alignment/check", {}).status_code == 303
+    page = pages.get("/alignment").text
+    assert "Test fits together" in page
+    assert "data-finding" not in page
+    for part in ("API key", "Stripe connection", "Stripe account", "Webhook secret", "Products", "Prices"):
+        assert part in page
+    assert home.test.account.id in page
+    assert "Stripe was asked about the test side just now" in page
+
+
+def test_while_stripe_is_about_to_be_asked_the_page_looks_again_by_itself(home: Town) -> None:
+    home.test.connect()
+    pages = pages_of(home)
+    waiting = pages.get("/alignment", headers={"HX-Request": "true"})
+    assert waiting.status_code == 200
+    assert "hx-trigger" in waiting.text
+    pages.send("/alignment", "/alignment/check", {})
+    assert pages.get("/alignment", headers={"HX-Request": "true"}).status_code == 286
+
+
+def test_what_blocks_is_said_on_every_page_and_beside_its_object(home: Town) -> None:
+    home.test.connect()
+    home.test.sell()
+    pages = pages_of(home)
+    for path in ("", "/products", "/api-keys", "/customers", "/settings"):
+        assert "The webhook signing secret is missing" in pages.get(path).text
+    assert 'data-finding="webhook_secret_missing"' in pages.get("/connection").text
+    assert 'data-finding="api_key_missing"' in pages.get("/api-keys").text
+    home.test.remap(kind="usage_pack", units=5)
+    assert 'data-finding="price_kind_mismatch"' in pages.get("/products").text
+
+
+def test_what_only_a_word_can_end_is_ended_by_one_and_comes_back(home: Town) -> None:
+    home.test.align()
+    key_id = home.test.make_key()
+    watch = home.app.extensions["licenzy_signatures"]
+    assert watch is not None
+    from licenzy.observations.actions import note_sighting
+
+    def seen() -> None:
+        with home.runtime.database.write() as db:
+            note_sighting(
+                db, **home.test.scope, kind=Noticed.BROWSER_CALL, about=key_id, detail="x", now=home.clock()
+            )
+
+    seen()
+    pages = pages_of(home)
+    assert 'data-finding="api_key_in_browser"' in pages.get("/alignment").text
+    assert pages.send("/alignment", "/api_key_in_browser/mended", {}).status_code == 303
+    assert "data-finding" not in pages.get("/alignment").text
+    seen()
+    assert 'data-finding="api_key_in_browser"' in pages.get("/alignment").text
+
+
+def test_a_state_cannot_be_talked_away(home: Town) -> None:
+    home.test.connect()
+    pages = pages_of(home)
+    form = pages.form("/alignment", "/alignment/check")
+    refused = pages.client.post(f"{pages.base}/alignment/webhook_secret_missing/mended", data=form.fields)
+    assert refused.status_code == 404
+
+
+def test_a_viewer_sees_all_and_changes_nothing(home: Town) -> None:
+    home.test.connect()
+    pages = pages_of(home, email=home.cast.colleague.email)
+    page = pages.get("/alignment").text
+    assert 'data-finding="webhook_secret_missing"' in page
+    assert "Check now" not in page
+    assert "Mark as mended" not in page
+    assert "Fix it" not in page
+
+
+def test_nothing_of_a_stranger_s_project_is_found(home: Town) -> None:
+    with home.runtime.database.write() as db:
+        make_connection(
+            db, project_id=home.cast.stranger.project_id, seal=home.runtime.seal, webhook_secret=None
+        )
+    assert "data-finding" not in pages_of(home, "live").get("/alignment").text
+    foreign = pages_of(home).client.get(f"/projects/{home.cast.stranger.project_id}/test/alignment")
+    assert foreign.status_code == 404
+
+
+def test_the_overlap_of_a_replaced_secret_is_shown_and_ended_with_the_name_typed_in_live(home: Town) -> None:
+    home.live.connect()
+    home.live.save_secret("whsec_the_first_one_0123456789")
+    home.live.save_secret("whsec_the_second_one_0123456789")
+    pages = pages_of(home, "live")
+    assert "still verifies until" in pages.get("/connection").text
+    refused = pages.send("/connection", "/overlap-end", {"typed": "something"})
+    assert refused.status_code == 422
+    assert pages.send("/connection", "/overlap-end", {"typed": "Our project"}).status_code == 303
+    assert "still verifies until" not in pages.get("/connection").text
+    home.live.account.price()
+    event = home.live.account.event()
+    assert home.live.deliver(event, secret="whsec_the_first_one_0123456789") == 400
+    assert home.live.deliver(event, secret="whsec_the_second_one_0123456789") == 200
+
+
+def test_doctor_leaves_with_2_when_it_is_called_wrongly(home: Town) -> None:
+    run = home.app.test_cli_runner().invoke(args=["doctor", "--nonsense"])
+    assert run.exit_code == 2
+    plain = home.app.test_cli_runner().invoke(args=["doctor"])
+    assert plain.exit_code == 1
+    assert "connection_missing in test" in plain.output
+    assert str(home.runtime.settings.instance) in plain.output
