@@ -189,7 +189,7 @@ def _change_subscription(books: Books, portal: Json) -> AnyResponse:
     act = _CHANGES.get(request.form.get("action", ""))
     if subscription is None or subscription["customer"] != portal["customer"] or act is None:
         return _portal_page(
-            books, portal, 400, problem="The form must say action=cancel, keep or change, and a subscription."
+            books, portal, 400, problem="The form must say action=cancel, keep, resume or change."
         )
     try:
         act(books, subscription)
@@ -214,6 +214,7 @@ def _change_plan(books: Books, subscription: Json) -> None:
 _CHANGES: dict[str, Callable[[Books, Json], None]] = {
     "cancel": _leave,
     "keep": subscriptions.keep,
+    "resume": subscriptions.resume,
     "change": _change_plan,
 }
 

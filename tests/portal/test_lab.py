@@ -175,6 +175,7 @@ def test_lost_webhooks_are_said_and_healed(visit: Visit, playground: Playground)
     page = pages.get(f"/lab/{attempt}").text
     assert "Stripe knows more than Licenzy" in page
     assert "webhooks lost" in page
+    assert "Licenzy has not heard of it" in page
     assert "May proceed" in page
     press(pages, attempt, "reconcile")
     settled(playground, attempt)

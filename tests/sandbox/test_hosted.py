@@ -323,3 +323,14 @@ def test_the_portal_changes_the_plan(shop: Shop) -> None:
         assert httpx.post(made.url, data={**form, **odd}).status_code == 409
     httpx.post(made.url, data={"subscription": subscription.id, "action": "cancel"})
     assert "Change the plan" not in httpx.get(made.url).text
+
+
+def test_the_portal_resumes_what_is_paused(shop: Shop) -> None:
+    subscription = shop.subscribed()
+    made = shop.stripe.billing_portal.sessions.create({"customer": str(subscription.customer)})
+    form = {"subscription": subscription.id, "action": "resume"}
+    assert httpx.post(made.url, data=form).status_code == 409
+    shop.act("pause", subscription=subscription.id)
+    assert "nothing is charged until it resumes" in httpx.get(made.url).text
+    assert httpx.post(made.url, data=form).status_code == 303
+    assert shop.stripe.subscriptions.retrieve(subscription.id).status == "active"
