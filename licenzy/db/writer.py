@@ -2,7 +2,7 @@
 
 A commit waits for the disk, and the disk takes as long for one call's rows as for those of all calls that
 have come meanwhile. So whoever comes first writes for everybody who waits, and each is answered when
-all of it is safe. docs/decisions/0008-consuming.md argues it.
+all of it is safe. docs/decisions/0010-consuming.md argues it.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from licenzy.portal.respond import show
 from licenzy.runtime import runtime
 from licenzy.subjects.queries import subjects_page
 from licenzy.subjects.rules import ref_problem
+from licenzy.usage.queries import as_of
 from licenzy.workspace.models import Role
 
 _SIDE = "/projects/<project_id>/<mode:mode>"
@@ -31,6 +32,7 @@ def customers(side: Side) -> ResponseReturnValue:
         page = subjects_page(db, **side.scope, search="" if problem else search, place=place)
         found = [] if problem else list(page.rows)
         held = held_by(db, **side.scope, subject_ids=[subject.id for subject in found])
+        as_of(db, [each for rows in held.values() for each in rows], **side.scope, now=now)
     holders = [holder_of(subject, held[subject.id], now) for subject in found]
     return show(
         "customers/list.html",

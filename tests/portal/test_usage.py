@@ -46,4 +46,7 @@ def test_a_reservation_that_is_over_is_free_on_the_page_too(
     clock.advance(seconds=60)
     page = pages.get(f"/customers/{customer.subject.id}").text
     assert "May proceed" in page
+    listed = pages.get("/customers").text
+    assert "Exhausted" not in listed
+    assert "exhausted" not in listed
     assert "Units set aside now" not in page
