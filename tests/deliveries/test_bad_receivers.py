@@ -25,7 +25,7 @@ from tests.support.clock import StandingClock
 from tests.support.endpoints import make_endpoint, tell
 from tests.support.receivers import answering, receiver, status
 
-ROUNDS = 12
+ROUNDS = 24
 OTHERS = 49
 
 
