@@ -38,6 +38,7 @@ LOOK = """axe.run(document, {resultTypes: ["violations"]}).then(found => found.v
 STEPS = ("connect", "webhook", "products", "api-key", "purchase", "go-live")
 EMPTY = (
     "",
+    "/lab",
     "/connection",
     "/products",
     "/products/new",
