@@ -548,7 +548,7 @@ def _own_endpoint_that_does_not_answer(town: Town) -> None:
                 types=[],
                 secret_masked="whsec_…",
                 secret_saved_at=now,
-                failing_since=now,
+                failing_since=now - timedelta(days=1),
                 created_at=now,
             )
         )

@@ -37,6 +37,7 @@ LOOK = """axe.run(document, {resultTypes: ["violations"]}).then(found => found.v
     `${each.id} (${each.impact}): ${each.nodes.map(node => node.target.join(" ")).join(", ")}`))"""
 STEPS = ("connect", "webhook", "products", "api-key", "purchase", "go-live")
 EMPTY = (
+    "/alignment",
     "",
     "/lab",
     "/connection",
