@@ -98,7 +98,7 @@ def _yardsticks(running: ExitStack, folder: Path) -> Iterator[Case]:
 
 
 def _servers(running: ExitStack, folder: Path, database: str) -> Iterator[tuple[Served, list[int]]]:
-    postgres = running.enter_context(durable_postgres(folder / "pg")) if database == "Postgres" else None
+    postgres = running.enter_context(durable_postgres()) if database == "Postgres" else None
     for size in SIZES:
         url = postgres.url(postgres.empty()) if postgres else None
         # What `make run` starts is measured whole once, worker and sandbox included.

@@ -6,6 +6,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -113,17 +114,38 @@ def postgres_server(shared: Path) -> Iterator[PostgresServer]:
                     _stop_own_server(shared)
 
 
+class OwnServer(PostgresServer):
+    """A server that one test has for itself, and may stop and start."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._process = _server(data)
+        super().__init__(str(self._process.get_uri()))
+
+    def stop_at_once(self) -> None:
+        """As a crash would: whoever is connected is cut off."""
+        os.kill(int((self._data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGQUIT)
+        while (self._data / "postmaster.pid").exists():
+            time.sleep(0.02)
+
+    def start_again(self) -> None:
+        self._process.ensure_postgres_running()
+
+    def stop(self) -> None:
+        """As an operator would."""
+        self._process.stop()
+
+
 @contextmanager
-def durable_postgres(folder: Path) -> Iterator[PostgresServer]:
-    """A server of our own with Postgres's own settings, which waits for the disk: for measurements."""
-    folder.mkdir()
-    folder.chmod(0o755)
-    folder.parent.chmod(0o755)  # Postgres refuses to run as root and then runs as another user.
-    server = _server(folder / "data")
-    try:
-        yield PostgresServer(str(server.get_uri()))
-    finally:
-        server.stop()
+def durable_postgres() -> Iterator[OwnServer]:
+    """A server of our own with Postgres's own settings, which waits for the disk."""
+    with tempfile.TemporaryDirectory(prefix="lzpg-") as folder:
+        Path(folder).chmod(0o755)  # Postgres refuses to run as root and then runs as another user.
+        server = OwnServer(Path(folder) / "data")
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def _own_server(shared: Path) -> str:
