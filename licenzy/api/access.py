@@ -12,8 +12,9 @@ from sqlalchemy import and_, bindparam
 
 from licenzy import errors
 from licenzy.alignment.modes import Mode
+from licenzy.api.caller import Caller
 from licenzy.api.entitlements import summary
-from licenzy.api.exchange import Caller, Exchange, Reply, key_statement
+from licenzy.api.exchange import Exchange, Reply, key_statement
 from licenzy.api.schemas import AccessCheckBody, validated
 from licenzy.api_keys.models import ApiKey
 from licenzy.catalog.models import Kind

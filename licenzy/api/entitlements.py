@@ -9,7 +9,8 @@ from typing import Any
 from flask import request
 from sqlmodel import Session
 
-from licenzy.api.exchange import Caller, Exchange, Reply
+from licenzy.api.caller import Caller
+from licenzy.api.exchange import Exchange, Reply
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import best_status, decide, remaining, standing
 from licenzy.entitlements.models import Entitlement

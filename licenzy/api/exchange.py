@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -19,6 +19,7 @@ from werkzeug.exceptions import NotFound as NoSuchRoute
 
 from licenzy import errors
 from licenzy.alignment.modes import Mode
+from licenzy.api.caller import Caller
 from licenzy.api.last_used import LastUsed
 from licenzy.api.noticed import Watch
 from licenzy.api.schemas import Body, validated
@@ -90,15 +91,6 @@ class Desk:
     def prepare(self, statement: Select[Any]) -> PreparedRead:
         """A statement made ready for the process's database."""
         return PreparedRead(self.connections, statement)
-
-
-class Caller(NamedTuple):
-    """The project and mode that the API key stands for, and the instant decisions are made at."""
-
-    key_id: str
-    project_id: str
-    mode: Mode
-    now: datetime
 
 
 class Reply(NamedTuple):

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from licenzy import errors
 from licenzy.alignment.facts import KeyFacts, ProjectFacts, SideFacts, TrafficFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
+from licenzy.api.caller import Caller
 from licenzy.catalog.queries import product_by_price
 from licenzy.observations.models import Noticed
 from licenzy.observations.noticing import Noticing
 from licenzy.runtime import Runtime
 from licenzy.setup.gathering import untracked_checkouts
-
-if TYPE_CHECKING:
-    from licenzy.api.exchange import Caller
 
 _ABOUT_THE_KEY: dict[type[errors.LicenzyError], Noticed] = {
     errors.ApiKeyRevoked: Noticed.REVOKED_KEY_CALL,

@@ -8,7 +8,8 @@ from functools import partial
 import orjson
 
 from licenzy import errors
-from licenzy.api.exchange import Caller, Exchange, Reply, body_hash
+from licenzy.api.caller import Caller
+from licenzy.api.exchange import Exchange, Reply, body_hash
 from licenzy.api.schemas import CommitBody, ReleaseBody, ReserveBody, validated
 from licenzy.idempotency.actions import Outcome
 from licenzy.kit.ids import has_shape
