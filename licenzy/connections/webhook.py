@@ -5,7 +5,9 @@ Verbs that take a `Database` ask Stripe first and write afterwards, in a transac
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+from dataclasses import replace
 from datetime import datetime
 
 from sqlmodel import Session
@@ -13,23 +15,18 @@ from sqlmodel import Session
 from licenzy.alignment.modes import Mode
 from licenzy.connections import queries, rules
 from licenzy.connections.models import Connection
-from licenzy.connections.sealed import (
-    access,
-    opened,
-    secret_label,
-)
+from licenzy.connections.repair import Repair, events_to_send, repair
+from licenzy.connections.sealed import access, opened, secret_label
 from licenzy.connections.written import connection_for_writing, note_refused, record_change, told
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import StripeNotConnected, WebhookSecretMissing
-from licenzy.kit.clock import to_micros
 from licenzy.kit.seal import Seal
 from licenzy.observations.actions import look_soon
-from licenzy.stripe_gateway.client import (
-    API_VERSION,
-    EndpointFacts,
-    StripeGateway,
-)
-from licenzy.workspace.audit import Actor
+from licenzy.stripe_gateway.client import EndpointFacts, StripeAccess, StripeGateway
+from licenzy.workspace.audit import Actor, record
+
+_SAME_CLICK_SECONDS = 10
+"""Within it a second click, seeing the same list, is answered with the endpoint that the first one made."""
 
 
 def paste_webhook_secret(
@@ -115,11 +112,10 @@ def register_endpoint(
     actor: Actor,
     now: datetime,
 ) -> Connection:
-    """Set this connection's webhook endpoint up at Stripe, and store the secret that only Stripe knows.
+    """Set this connection's webhook endpoint up at Stripe, or mend it: see `repair`.
 
-    An endpoint of ours that is as it should be stays, unless `rotate` asks for a new secret. One whose
-    secret is unknown here, or whose version or events are not ours, is replaced: the new one is made and
-    its secret stored before the old one is removed, so that no event falls between.
+    A new one's secret is stored before the one it replaces is removed, so that no event falls between and
+    a call that broke off is mended by the next. `rotate` asks for a new secret.
     Raises StripeNotConnected, CredentialRefused where Stripe could not reach us, and Stripe's errors.
     """
     with database.read() as db:
@@ -131,31 +127,77 @@ def register_endpoint(
         raise rules.secret_refused("endpoint_unreachable", problem)
     stripe = access(gateway, seal, connection)
     address = rules.endpoint_address(base_url, connection.id)
-    ours = [endpoint for endpoint in gateway.webhook_endpoints(stripe) if endpoint.url == address]
-    if not rotate and any(_as_it_should_be(endpoint, connection) for endpoint in ours):
-        return connection
+    listed = [endpoint for endpoint in gateway.webhook_endpoints(stripe) if endpoint.url == address]
+    known = opened(seal, connection.webhook_secret_sealed, secret_label(connection)) is not None
+    plan = repair(connection, listed, secret_known=known, rotate=rotate)
+    if plan.keep is None:
+        created = _make_endpoint(gateway, stripe, connection, address, listed, now)
+        plan = replace(plan, remove=tuple(each for each in plan.remove if each != created.id))
+        with database.write() as db:
+            connection = save_webhook_secret(
+                db,
+                seal,
+                project_id=project_id,
+                mode=mode,
+                pasted=created.secret or "",
+                endpoint_id=created.id,
+                actor=actor,
+                now=now,
+            )
+    _mend_at_stripe(gateway, stripe, connection, plan)
+    if plan.keep is not None and not plan.needless:
+        with database.write() as db:
+            _record_repair(db, connection, plan, actor=actor, now=now)
+    return connection
+
+
+def _mend_at_stripe(
+    gateway: StripeGateway, stripe: StripeAccess, connection: Connection, plan: Repair
+) -> None:
+    if plan.keep is not None and plan.update:
+        gateway.update_webhook_endpoint(stripe, plan.keep.id, events=events_to_send(connection, plan.keep))
+    for endpoint_id in plan.remove:
+        gateway.delete_webhook_endpoint(stripe, endpoint_id)
+
+
+def _make_endpoint(
+    gateway: StripeGateway,
+    stripe: StripeAccess,
+    connection: Connection,
+    address: str,
+    listed: list[EndpointFacts],
+    now: datetime,
+) -> EndpointFacts:
+    """A new endpoint with its secret; two clicks in one moment get the same one."""
+    state = [connection.id, connection.webhook_endpoint_id or "", *sorted(each.id for each in listed)]
+    moment = int(now.timestamp()) // _SAME_CLICK_SECONDS
+    state_word = hashlib.sha256(" ".join(state).encode()).hexdigest()[:16]
     created = gateway.create_webhook_endpoint(
         stripe,
         url=address,
         events=rules.wanted_events(connection.provider),
-        idempotency_key=f"{connection.id}:endpoint:{to_micros(now)}",
+        idempotency_key=f"{connection.id}:endpoint:{state_word}:{moment}",
     )
     if created.secret is None:
         raise WebhookSecretMissing("Stripe made the endpoint, but did not tell its signing secret.")
-    with database.write() as db:
-        connection = save_webhook_secret(
-            db,
-            seal,
-            project_id=project_id,
-            mode=mode,
-            pasted=created.secret,
-            endpoint_id=created.id,
-            actor=actor,
-            now=now,
-        )
-    for endpoint in ours:
-        gateway.delete_webhook_endpoint(stripe, endpoint.id)
-    return connection
+    return created
+
+
+def _record_repair(db: Session, connection: Connection, plan: Repair, *, actor: Actor, now: datetime) -> None:
+    record(
+        db,
+        actor=actor,
+        action="webhook_endpoint.repaired",
+        project_id=connection.project_id,
+        mode=connection.mode,
+        about=connection.id,
+        before={"updated": False, "endpoints": sorted([connection.webhook_endpoint_id or "", *plan.remove])},
+        after={"updated": plan.update, "endpoints": [connection.webhook_endpoint_id or ""]},
+        now=now,
+    )
+    look_soon(
+        db, connection_id=connection.id, project_id=connection.project_id, mode=connection.mode, now=now
+    )
 
 
 def _refuse_secret_of_other_mode(
@@ -170,16 +212,6 @@ def _refuse_secret_of_other_mode(
             f"This is the signing secret of the {mode.other.value} side. Every endpoint at Stripe has a "
             f"secret of its own: make one in Stripe's {mode.value} mode for the address shown here.",
         )
-
-
-def _as_it_should_be(endpoint: EndpointFacts, connection: Connection) -> bool:
-    return (
-        endpoint.id == connection.webhook_endpoint_id
-        and connection.webhook_secret_sealed is not None
-        and endpoint.status == "enabled"
-        and endpoint.api_version == API_VERSION
-        and set(rules.wanted_events(connection.provider)) <= set(endpoint.enabled_events)
-    )
 
 
 def _same(secret: str, other: str | None) -> bool:

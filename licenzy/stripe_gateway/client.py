@@ -281,6 +281,16 @@ class StripeGateway:
         )
         return _endpoint_facts(endpoint.to_dict())
 
+    def update_webhook_endpoint(
+        self, access: StripeAccess, endpoint_id: str, *, events: tuple[str, ...]
+    ) -> EndpointFacts:
+        """Set what an endpoint subscribes to, and enable it. Raises StripeObjectMissing."""
+        params = {"enabled_events": list(events), "disabled": False}
+        endpoint = self._call(
+            access, lambda client: client.v1.webhook_endpoints.update(endpoint_id, cast(Any, params))
+        )
+        return _endpoint_facts(endpoint.to_dict())
+
     def delete_webhook_endpoint(self, access: StripeAccess, endpoint_id: str) -> None:
         """Remove an address; one that is gone already is no error."""
         try:

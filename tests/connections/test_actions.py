@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import stripe
 from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections import actions, rules
 from licenzy.connections.models import Connection, Provider
 from licenzy.connections.queries import connection_by_id, connection_of
-from licenzy.errors import NotFound, StripeNotConnected, StripeUnavailable
+from licenzy.errors import LicenzyError, NotFound, StripeNotConnected, StripeUnavailable
 from licenzy.kit.seal import Seal
 from licenzy.runtime import Runtime
 from licenzy.stripe_gateway.client import StripeGateway
@@ -76,6 +78,21 @@ class Shop:
         return actions.register_endpoint(
             *self.parts, base_url=PUBLIC, **self.side, actor=self.actor, now=self.clock(), **more
         )
+
+    @property
+    def stripe(self) -> Any:
+        """The account as its owner sees it in Stripe's dashboard."""
+        access = actions.access(self.gateway, self.runtime.seal, self.connection())
+        return stripe.StripeClient(access.api_key, base_addresses={"api": self.sandbox.url}).v1  # type: ignore[typeddict-item]
+
+    def misbehave(self, faults: dict[str, Any] | None) -> None:
+        httpx.request(
+            "POST" if faults else "DELETE",
+            f"{self.sandbox.url}/_sandbox/accounts/{self.connection().account_id}/misbehaviour",
+            headers={"Authorization": f"Bearer {self.sandbox.control_token}"},
+            json=faults,
+            trust_env=False,
+        ).raise_for_status()
 
     def endpoints(self) -> list[Any]:
         access = actions.access(self.gateway, self.runtime.seal, self.connection())
@@ -253,6 +270,111 @@ def test_a_rotation_replaces_the_endpoint_and_keeps_the_old_secret_for_a_day(sho
     assert len(shop.endpoints()) == 1
     assert kept[1:] == old
     assert kept[0] != old[0]
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [{"enabled_events": ["invoice.paid", "customer.created"]}, {"disabled": True}],
+    ids=["events", "disabled"],
+)
+def test_where_only_events_or_the_state_differ_the_endpoint_is_updated(
+    shop: Shop, harm: dict[str, Any]
+) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    before = shop.register()
+    shop.stripe.webhook_endpoints.update(before.webhook_endpoint_id, harm)
+    shop.clock.advance(minutes=1)
+    after = shop.register()
+    (endpoint,) = shop.endpoints()
+    assert endpoint.id == after.webhook_endpoint_id == before.webhook_endpoint_id
+    assert after.webhook_secret_sealed == before.webhook_secret_sealed
+    assert endpoint.status == "enabled"
+    assert set(rules.REQUIRED_EVENTS) <= set(endpoint.enabled_events)
+    assert set(harm.get("enabled_events", [])) <= set(endpoint.enabled_events)
+    assert shop.audit()[-1].action == "webhook_endpoint.repaired"
+
+
+def test_an_endpoint_of_another_version_is_replaced_with_overlap(shop: Shop) -> None:
+    """Somebody made it by hand; Stripe cannot change a version."""
+    saved = shop.save(shop.account("Tea")["secret_key"])
+    made = shop.stripe.webhook_endpoints.create(
+        {
+            "url": f"{PUBLIC}/v1/webhooks/stripe/{saved.id}",
+            "enabled_events": ["*"],
+            "api_version": "2024-04-10",
+        }
+    )
+    with shop.runtime.database.write() as db:
+        actions.save_webhook_secret(
+            db,
+            shop.runtime.seal,
+            **shop.side,
+            pasted=made.secret,
+            endpoint_id=made.id,
+            actor=shop.actor,
+            now=shop.clock(),
+        )
+    shop.clock.advance(minutes=1)
+    after = shop.register()
+    (endpoint,) = shop.endpoints()
+    assert endpoint.id == after.webhook_endpoint_id != made.id
+    assert actions.webhook_secrets(shop.runtime.seal, after, now=shop.clock())[1] == made.secret
+
+
+def test_what_broke_off_before_its_secret_was_stored_is_removed_by_the_next_click(shop: Shop) -> None:
+    saved = shop.save(shop.account("Tea")["secret_key"])
+    address = f"{PUBLIC}/v1/webhooks/stripe/{saved.id}"
+    orphan = shop.stripe.webhook_endpoints.create({"url": address, "enabled_events": ["*"]})
+    first = shop.register()
+    assert [endpoint.id for endpoint in shop.endpoints()] == [first.webhook_endpoint_id]
+    assert first.webhook_endpoint_id != orphan.id
+    # The same beside an endpoint that is as it should be: that one stays.
+    shop.stripe.webhook_endpoints.create({"url": address, "enabled_events": ["*"]})
+    shop.clock.advance(minutes=1)
+    assert shop.register().webhook_endpoint_id == first.webhook_endpoint_id
+    assert [endpoint.id for endpoint in shop.endpoints()] == [first.webhook_endpoint_id]
+
+
+def test_what_broke_off_before_the_old_endpoint_went_is_finished_by_the_next_click(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    old = shop.register()
+    old_secret = actions.webhook_secrets(shop.runtime.seal, old, now=shop.clock())[0]
+    shop.clock.advance(minutes=1)
+    shop.misbehave({"match": "DELETE /v1/webhook_endpoints/*", "http_500": 20})
+    with pytest.raises(LicenzyError):
+        shop.register(rotate=True)
+    shop.misbehave(None)
+    between = shop.connection()
+    assert len(shop.endpoints()) == 2
+    secrets = actions.webhook_secrets(shop.runtime.seal, between, now=shop.clock())
+    assert len(secrets) == 2  # Whichever of the two endpoints signs, the event is taken.
+    assert secrets[1] == old_secret
+    shop.clock.advance(minutes=1)
+    after = shop.register()
+    assert [endpoint.id for endpoint in shop.endpoints()] == [after.webhook_endpoint_id]
+    assert after.webhook_endpoint_id == between.webhook_endpoint_id != old.webhook_endpoint_id
+
+
+def test_two_clicks_in_one_moment_make_one_endpoint(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    with ThreadPoolExecutor(2) as pool:
+        clicks = [pool.submit(shop.register) for _ in range(2)]
+        made = {click.result().webhook_endpoint_id for click in clicks}
+    assert [endpoint.id for endpoint in shop.endpoints()] == [shop.connection().webhook_endpoint_id]
+    assert made == {shop.connection().webhook_endpoint_id}
+
+
+def test_endpoints_of_others_at_the_same_account_are_left_alone(shop: Shop) -> None:
+    shop.save(shop.account("Tea")["secret_key"])
+    theirs = shop.stripe.webhook_endpoints.create(
+        {"url": "https://elsewhere.example.com/hook", "enabled_events": ["*"]}
+    )
+    ours = shop.register()
+    shop.clock.advance(minutes=1)
+    shop.register(rotate=True)
+    left = {endpoint.id for endpoint in shop.endpoints()}
+    assert left == {theirs.id, shop.connection().webhook_endpoint_id}
+    assert ours.webhook_endpoint_id not in left
 
 
 def test_stripe_cannot_reach_a_loopback_address_and_the_sandbox_can(shop: Shop) -> None:

@@ -160,7 +160,7 @@ def endpoint_disabled(look: Look) -> Iterator[Spotted]:
                 endpoint,
                 "Stripe lists it as disabled.",
                 "Somebody disabled it, or Stripe did after days of failures; no events arrive.",
-                "Enable it in Stripe's dashboard, or press “Check it at Stripe”, which makes a new one.",
+                "Enable it in Stripe's dashboard, or press “Check it at Stripe”, which does.",
             )
 
 
@@ -203,7 +203,7 @@ def endpoint_twice(look: Look) -> Iterator[Spotted]:
         about=tuple(About("endpoint", each, each) for each in ids),
         evidence=f"{len(ids)} endpoints send to this connection's address: {', '.join(ids)}.",
         cause="Each has a secret of its own, and only one secret is saved: the others' events are refused.",
-        fix=f"At Stripe, delete all but {connection.endpoint_id or 'the one whose secret is saved here'}.",
+        fix="Press “Check it at Stripe”: one whose secret is saved here stays, the others at this address go.",
         page=CONNECTION,
         at=connection.endpoints.at,
     )
