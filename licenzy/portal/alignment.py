@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from flask import abort, flash, g, request, url_for
 from flask.typing import ResponseReturnValue
 
-from licenzy.alignment.facts import ProjectFacts
+from licenzy.alignment.facts import ProjectFacts, SideFacts
 from licenzy.alignment.findings import RULES, Finding, Part, Severity
 from licenzy.alignment.matrix import matrix
 from licenzy.alignment.rules import findings
@@ -76,6 +76,11 @@ def mend_finding(side: Side, code: str) -> ResponseReturnValue:
         mark_mended(db, **side.scope, code=code, actor=side.actor, now=runtime().clock())
     flash("Marked as mended. It comes back by itself if it is seen again.", "success")
     return go(url_for("portal.alignment"))
+
+
+def side_facts(side: Side) -> SideFacts:
+    """Everything known of this side, as alignment's rules see it."""
+    return _facts(side).side(side.mode)
 
 
 def side_findings(side: Side, *parts: Part) -> list[Finding]:

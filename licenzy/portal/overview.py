@@ -27,7 +27,7 @@ def overview(side: Side) -> ResponseReturnValue:
         counted = counts(db, **side.scope)
         attempts = latest_attempts(db, **side.scope, limit=_LATEST)
         events = events_page(db, **side.scope).rows[:_LATEST]
-    listed = steps(facts)
+    listed = steps(facts, side_findings(side))
     return show(
         "overview/page.html",
         facts=facts,

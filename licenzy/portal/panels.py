@@ -6,11 +6,12 @@ field `back` says in which, so that errors and what follows appear where the per
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
-from flask import Response, url_for
+from flask import Response, request, url_for
 
-from licenzy.alignment.findings import Part
+from licenzy.alignment.findings import Part, Severity
 from licenzy.api_keys import queries as api_keys
 from licenzy.catalog import queries as catalog
 from licenzy.catalog import rules as catalog_rules
@@ -20,7 +21,7 @@ from licenzy.connections import rules as connection_rules
 from licenzy.connections.models import Provider
 from licenzy.connections.queries import connection_of
 from licenzy.errors import LicenzyError
-from licenzy.portal.alignment import side_findings
+from licenzy.portal.alignment import side_facts, side_findings
 from licenzy.portal.forms.api_key import ApiKeyForm
 from licenzy.portal.forms.connection import EndpointForm, SandboxForm, StripeKeyForm, WebhookSecretForm
 from licenzy.portal.forms.portal_form import PortalForm
@@ -30,8 +31,9 @@ from licenzy.portal.guards import Side
 from licenzy.portal.respond import show
 from licenzy.runtime import runtime
 from licenzy.setup.facts import SetupFacts
+from licenzy.setup.listening import silence
 from licenzy.setup.queries import setup_facts
-from licenzy.setup.rules import StepName, steps
+from licenzy.setup.rules import StepName, StepState, findings_of, steps
 
 WIZARD = "setup"
 """The value of `back` in the forms that stand in the wizard."""
@@ -43,13 +45,17 @@ def step_page(
     """A step of the wizard; `given` replaces what its panel would make, such as a form with errors."""
     with runtime().database.read() as db:
         facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
-    listed = steps(facts)
+    found = side_findings(side)
+    listed = steps(facts, found)
+    step = listed[name.number - 1]
+    begun = step.state is not StepState.NEEDS_ACTION or step.at is not None
+    shown = [each for each in findings_of(name, found) if begun and each.severity is not Severity.NOTES]
     panel = _PANELS[name](side, facts, given)
     return show(
         f"setup/{name.value.replace('-', '_')}.html",
         fragment,
         status=status,
-        **{"steps": listed, "step": listed[name.number - 1], "facts": facts, "back": WIZARD, **panel},
+        **{"steps": listed, "step": step, "facts": facts, "back": WIZARD, "step_findings": shown, **panel},
     )
 
 
@@ -157,8 +163,29 @@ def purchase_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def still_listening(side: Side) -> bool:
+    """Whether the first signed event is awaited, and nothing is known yet that keeps it away."""
+    here = side_facts(side)
+    waiting = here.connection is not None and here.connection.secret_saved_at is not None
+    return waiting and not (here.connection and here.connection.proven) and _silence(side)["cause"] is None
+
+
+def _silence(side: Side) -> dict[str, Any]:
+    """Since when this page listens, which its address tells, and what keeps the first event away."""
+    now = runtime().clock()
+    asked = request.args.get("since", type=int)
+    began = int(now.timestamp()) if asked is None else max(0, min(asked, int(now.timestamp())))
+    since = datetime.fromtimestamp(began, UTC)
+    cause = silence(side_facts(side).connection, side_findings(side), listening_since=since, now=now)
+    return {"cause": cause, "listening_since": began}
+
+
 def _connect(side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
     return connection_panel(side, given)
+
+
+def _webhook(side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
+    return connection_panel(side, {**_silence(side), **given})
 
 
 def _products(side: Side, facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +210,7 @@ def _go_live(_side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str
 
 _PANELS = {
     StepName.CONNECT: _connect,
-    StepName.WEBHOOK: _connect,
+    StepName.WEBHOOK: _webhook,
     StepName.PRODUCTS: _products,
     StepName.API_KEY: _api_key,
     StepName.PURCHASE: _purchase,

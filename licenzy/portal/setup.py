@@ -12,10 +12,11 @@ from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 from licenzy.connections.queries import connection_facts
 from licenzy.errors import LicenzyError
 from licenzy.idempotency.actions import Scope
+from licenzy.portal.alignment import side_findings
 from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.purchase import PurchaseForm
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.panels import purchase_panel, step_page
+from licenzy.portal.panels import purchase_panel, step_page, still_listening
 from licenzy.portal.respond import go, wants_fragment
 from licenzy.portal.shell import ago
 from licenzy.runtime import runtime
@@ -34,7 +35,8 @@ def setup(side: Side) -> ResponseReturnValue:
     """Where the set-up stands: leads to the step to go on with."""
     with runtime().database.read() as db:
         facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
-    return go(url_for("portal.setup_step", step=current(steps(facts)).name.value))
+    step = current(steps(facts, side_findings(side)))
+    return go(url_for("portal.setup_step", step=step.name.value))
 
 
 @portal.get(f"{_SIDE}/setup/<step>")
@@ -52,12 +54,13 @@ def setup_step(side: Side, step: str) -> ResponseReturnValue:
 @project_page(Role.VIEWER)
 def webhook_proof(side: Side) -> ResponseReturnValue:
     """Whether a signed event has arrived; asked again and again while the step waits."""
-    with runtime().database.read() as db:
-        connection = connection_facts(db, project_id=side.project_id, mode=side.mode)
-    listening = connection is not None and connection.secret_saved_at is not None and not connection.proven
-    status = 200 if listening else 286
+    listening = still_listening(side)
     return step_page(
-        side, StepName.WEBHOOK, "setup/_proof.html", status=status, swapped=wants_fragment() and not listening
+        side,
+        StepName.WEBHOOK,
+        "setup/_proof.html",
+        status=200 if listening else 286,
+        swapped=wants_fragment() and not listening,
     )
 
 
@@ -87,7 +90,7 @@ def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
         side,
         StepName.PURCHASE,
         "setup/_timeline.html",
-        status=286 if line.over else 200,
+        status=200 if line.look_again_ms else 286,
         journey=journey,
         timeline=line,
         swapped=wants_fragment() and line.over,

@@ -15,6 +15,9 @@ from licenzy.stripe_events.models import EventStatus
 PATIENCE = timedelta(seconds=45)
 """After this long without progress the likely cause is named instead of waiting on."""
 
+WATCHED = timedelta(minutes=15)
+"""After this long a page that follows a purchase stops looking by itself; a person can look again."""
+
 
 class TickState(StrEnum):
     """One line of the timeline: done, the one awaited now, still to come, or gone wrong."""
@@ -54,6 +57,8 @@ class Timeline:
     complete: bool
     over: bool
     """Whether there is nothing more to wait for: it is complete, or cannot get any further."""
+    look_again_ms: int | None
+    """After how many milliseconds a page looks again by itself; none when it does not."""
 
 
 def timeline(journey: JourneyFacts, connection: ConnectionFacts | None, now: datetime) -> Timeline:
@@ -65,7 +70,9 @@ def timeline(journey: JourneyFacts, connection: ConnectionFacts | None, now: dat
     if failed or ended:
         ticks = _with_failure(ticks)
     cause = None if complete else _cause(journey, connection, now)
-    return Timeline(ticks=ticks, cause=cause, complete=complete, over=complete or failed or ended)
+    over = complete or failed or ended
+    still = None if over or now - journey.created_at >= WATCHED else (1500 if cause is None else 5000)
+    return Timeline(ticks=ticks, cause=cause, complete=complete, over=over, look_again_ms=still)
 
 
 def _ticks(journey: JourneyFacts, connection: ConnectionFacts | None) -> tuple[Tick, ...]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from licenzy.alignment.findings import Finding, Part, Severity
 from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Provider
 from licenzy.setup.facts import SetupFacts
@@ -54,10 +56,36 @@ class Step:
         return self.state is StepState.DONE
 
 
-def steps(facts: SetupFacts) -> list[Step]:
-    """The six steps of one side, in order."""
+def steps(facts: SetupFacts, found: Sequence[Finding]) -> list[Step]:
+    """The six steps of one side, in order: what is there proves them, and what alignment found unproves."""
     first = [_connect(facts), _webhook(facts), _products(facts), _api_key(facts), _purchase(facts)]
+    first = [_drifted(step, findings_of(step.name, found)) for step in first]
     return [*first, _go_live(facts, proven=first[-1].done)]
+
+
+def findings_of(name: StepName, found: Sequence[Finding]) -> list[Finding]:
+    """What was found about the things that a step sets up."""
+    return [finding for finding in found if _SET_UP_BY.get(finding.part) is name]
+
+
+_SET_UP_BY = {
+    Part.CONNECTION: StepName.CONNECT,
+    Part.ACCOUNT: StepName.CONNECT,
+    Part.SECRET: StepName.WEBHOOK,
+    Part.ENDPOINT: StepName.WEBHOOK,
+    Part.PRODUCTS: StepName.PRODUCTS,
+    Part.PRICES: StepName.PRODUCTS,
+    Part.API_KEY: StepName.API_KEY,
+}
+
+
+def _drifted(step: Step, found: Sequence[Finding]) -> Step:
+    blocking = next((finding for finding in found if finding.severity is Severity.BLOCKS), None)
+    if blocking is None or step.state is StepState.NEEDS_ACTION:
+        return step
+    about = f" ({blocking.subject})" if blocking.subject else ""
+    state = StepState.DRIFTED if step.done else StepState.NEEDS_ACTION
+    return replace(step, state=state, evidence=f"{blocking.title}{about}.", at=blocking.seen_at)
 
 
 def current(listed: list[Step]) -> Step:
@@ -83,14 +111,6 @@ def _connect(facts: SetupFacts) -> Step:
         )
     account = connection.account_name or connection.account_id or "an account this key may not read"
     where = "the built-in sandbox" if connection.provider is Provider.SANDBOX else "Stripe"
-    if connection.charges_enabled is False and facts.mode is Mode.LIVE:
-        return Step(
-            name,
-            title,
-            StepState.DRIFTED,
-            f"{account} cannot take charges yet: finish its activation at Stripe.",
-            connection.key_saved_at,
-        )
     return Step(name, title, StepState.DONE, f"{account}, accepted by {where}", connection.key_saved_at)
 
 
@@ -115,14 +135,9 @@ def _products(facts: SetupFacts) -> Step:
     name, title = StepName.PRODUCTS, "Products"
     if not facts.products:
         return Step(name, title, StepState.NEEDS_ACTION, "No product is mapped to a price yet.")
-    sellable = [product for product in facts.products if product.sellable]
     latest = max(product.checked_at for product in facts.products)
-    if not sellable:
-        return Step(
-            name, title, StepState.DRIFTED, "The prices of all products are archived at Stripe.", latest
-        )
-    codes = ", ".join(product.product_code for product in sellable[:3])
-    more = f" and {len(sellable) - 3} more" if len(sellable) > 3 else ""
+    codes = ", ".join(product.product_code for product in facts.products[:3])
+    more = f" and {len(facts.products) - 3} more" if len(facts.products) > 3 else ""
     return Step(name, title, StepState.DONE, f"{codes}{more}, read from Stripe", latest)
 
 

@@ -68,6 +68,38 @@ def test_the_webhook_step_listens_until_a_signed_event_arrives(
     assert 'hx-swap-oob="true"' in proven.text
 
 
+def test_the_webhook_step_stops_listening_after_45_seconds_and_names_the_likely_cause(
+    pages: SidePages, runtime: Runtime, cast: Cast, clock: StandingClock
+) -> None:
+    with runtime.database.write() as db:
+        make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+    waiting = pages.get("/setup/webhook").text
+    address = re.findall(r'hx-get="([^"]+/proof[^"]*)"', waiting)[0]
+    clock.advance(seconds=44)
+    assert pages.client.get(address, headers=HTMX).status_code == 200
+    clock.advance(seconds=1)
+    stopped = pages.client.get(address, headers=HTMX)
+    assert stopped.status_code == 286
+    assert "hx-trigger" not in stopped.text
+    assert "stripe listen" in stopped.text
+    assert "Listen again" in stopped.text
+    assert "Listening for the first signed event" in pages.get("/setup/webhook").text
+    for odd in ("x", "-1", "99999999999999999999", "9e9"):
+        assert pages.get(f"/setup/webhook/proof?since={odd}", headers=HTMX).status_code in (200, 286), odd
+
+
+def test_a_step_that_drifted_says_why_and_is_the_one_to_go_on_with(
+    pages: SidePages, runtime: Runtime, cast: Cast, clock: StandingClock
+) -> None:
+    with runtime.database.write() as db:
+        make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        make_product(db, project_id=cast.project_id, price_active=False)
+    page = pages.get("/setup/products").text
+    assert "wizard-step is-drifted" in page
+    assert 'data-finding="price_inactive"' in page
+    assert pages.get("/setup").headers["Location"].endswith("/setup/products")
+
+
 def test_the_timeline_stops_by_itself_and_never_tells_a_browser_286(
     pages: SidePages, runtime: Runtime, cast: Cast, clock: StandingClock
 ) -> None:
@@ -182,5 +214,5 @@ def test_the_whole_wizard_without_scripts(live_server: LiveServer) -> None:
         from licenzy.setup.rules import StepState, steps
 
         facts = setup_facts(db, project_id=cast.project_id, mode=Mode.TEST, now=parts.clock())
-    proven = {step.name.value for step in steps(facts) if step.state is StepState.DONE}
+    proven = {step.name.value for step in steps(facts, []) if step.state is StepState.DONE}
     assert {"connect", "webhook", "products", "purchase"} <= proven

@@ -6,14 +6,24 @@ from typing import Any
 
 import pytest
 
-from licenzy.alignment.facts import ConnectionFacts, KeyFacts, ProductFacts
+from licenzy.alignment.facts import (
+    ConnectionFacts,
+    EndpointSeen,
+    KeyFacts,
+    ProductFacts,
+    ProjectFacts,
+    Seen,
+    SideFacts,
+)
 from licenzy.alignment.modes import Mode
+from licenzy.alignment.rules import findings
 from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus
 from licenzy.connections.models import Provider
 from licenzy.setup.facts import EventFacts, JourneyFacts, SetupFacts
-from licenzy.setup.journey import PATIENCE, TickState, timeline
-from licenzy.setup.rules import StepName, StepState, current, done_count, steps
+from licenzy.setup.journey import PATIENCE, WATCHED, TickState, timeline
+from licenzy.setup.listening import silence
+from licenzy.setup.rules import Step, StepName, StepState, current, done_count, steps
 from licenzy.stripe_events.models import EventStatus
 from tests.support.clock import START
 
@@ -76,24 +86,32 @@ FRESH = SetupFacts(Mode.TEST, START, None, (), (), None, other_side_connected=Fa
 DONE = SetupFacts(Mode.TEST, START, PROVEN, (PRODUCT,), (replace(KEY, last_used_at=START),), GRANTED, False)
 
 
+def listed(facts: SetupFacts) -> list[Step]:
+    """The steps with what alignment finds about the same facts."""
+    here = SideFacts(facts.mode, facts.connection, facts.products, facts.keys)
+    sides = {facts.mode: here, facts.mode.other: SideFacts(facts.mode.other)}
+    project = ProjectFacts(facts.now, sides[Mode.TEST], sides[Mode.LIVE])
+    return steps(facts, findings(project, facts.mode))
+
+
 def state_of(name: StepName, facts: SetupFacts) -> StepState:
-    return steps(facts)[name.number - 1].state
+    return listed(facts)[name.number - 1].state
 
 
 def test_a_fresh_project_begins_at_the_first_step() -> None:
-    listed = steps(FRESH)
-    assert [step.number for step in listed] == [1, 2, 3, 4, 5, 6]
-    assert {step.state for step in listed[:5]} == {StepState.NEEDS_ACTION}
-    assert current(listed).name is StepName.CONNECT
-    assert done_count(listed) == 0
+    shown = listed(FRESH)
+    assert [step.number for step in shown] == [1, 2, 3, 4, 5, 6]
+    assert {step.state for step in shown[:5]} == {StepState.NEEDS_ACTION}
+    assert current(shown).name is StepName.CONNECT
+    assert done_count(shown) == 0
 
 
 def test_a_proven_project_is_done_and_goes_on_with_going_live() -> None:
-    listed = steps(DONE)
-    assert {step.state for step in listed[:5]} == {StepState.DONE}
-    assert all(step.at is not None for step in listed[:5])
-    assert current(listed).name is StepName.GO_LIVE
-    assert listed[-1].state is StepState.NEEDS_ACTION
+    shown = listed(DONE)
+    assert {step.state for step in shown[:5]} == {StepState.DONE}
+    assert all(step.at is not None for step in shown[:5])
+    assert current(shown).name is StepName.GO_LIVE
+    assert shown[-1].state is StepState.NEEDS_ACTION
 
 
 @pytest.mark.parametrize(
@@ -129,7 +147,93 @@ def test_each_step_is_judged_by_its_evidence(
 
 def test_what_only_waits_does_not_hold_up_the_steps_after_it() -> None:
     facts = replace(FRESH, connection=SECRET)
-    assert current(steps(facts)).name is StepName.PRODUCTS
+    assert current(listed(facts)).name is StepName.PRODUCTS
+
+
+SEEN = START + timedelta(hours=1)
+ENDPOINT = EndpointSeen("we_1", "https://us.example.com", True, "v", frozenset({"*"}))
+LISTED = replace(
+    PROVEN, wanted_version="v", endpoint_id="we_1", endpoints=Seen((replace(ENDPOINT, enabled=False),), SEEN)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "says"),
+    [
+        (
+            StepName.CONNECT,
+            {"connection": replace(PROVEN, key_accepted=Seen(False, SEEN))},
+            "Stripe does not accept the key",
+        ),
+        (StepName.WEBHOOK, {"connection": LISTED}, "endpoint is disabled at Stripe (we_1)"),
+        (
+            StepName.PRODUCTS,
+            {"products": (PRODUCT, replace(PRODUCT, product_code="OLD", sellable=False))},
+            "archived at Stripe (OLD",
+        ),
+    ],
+)
+def test_a_step_that_was_done_drifts_when_what_proved_it_is_no_longer_so(
+    name: StepName, changes: dict[str, Any], says: str
+) -> None:
+    shown = listed(replace(DONE, **changes))
+    step = shown[name.number - 1]
+    assert step.state is StepState.DRIFTED
+    assert says in step.evidence
+    assert step.at is not None
+    assert current(shown) is step
+    assert [each.state for each in shown[:5]].count(StepState.DONE) == 4
+
+
+def test_what_never_worked_has_not_drifted() -> None:
+    facts = replace(DONE, connection=replace(LISTED, proven_at=None))
+    assert state_of(StepName.WEBHOOK, facts) is StepState.NEEDS_ACTION
+
+
+def test_what_is_only_at_risk_unproves_nothing() -> None:
+    lacking = replace(LISTED, endpoints=Seen((replace(ENDPOINT, events=frozenset()),), SEEN))
+    facts = replace(DONE, connection=replace(lacking, wanted_events=frozenset({"invoice.paid"})))
+    assert state_of(StepName.WEBHOOK, facts) is StepState.DONE
+
+
+LOCAL = replace(SECRET, reachable=False)
+
+
+@pytest.mark.parametrize(
+    ("connection", "waited", "code"),
+    [
+        (SECRET, timedelta(seconds=44), None),
+        (SECRET, PATIENCE, "nothing_happened_at_stripe"),
+        (LOCAL, timedelta(seconds=44), None),
+        (LOCAL, PATIENCE, "stripe_listen_not_running"),
+        (replace(LISTED, proven_at=None), timedelta(0), "endpoint_disabled"),
+        (replace(LISTED, proven_at=None, endpoints=Seen((), SEEN)), timedelta(0), "endpoint_missing"),
+        (PROVEN, PATIENCE, None),
+        (CONNECTED, PATIENCE, None),
+        (None, PATIENCE, None),
+    ],
+)
+def test_silence_has_a_cause_at_once_when_it_is_certain_and_after_45_seconds_when_not(
+    connection: ConnectionFacts | None, waited: timedelta, code: str | None
+) -> None:
+    side = SideFacts(Mode.TEST, connection)
+    found = findings(ProjectFacts(START, side, SideFacts(Mode.LIVE)), Mode.TEST)
+    cause = silence(connection, found, listening_since=START, now=START + waited)
+    assert (cause and cause.code) == code
+
+
+@pytest.mark.parametrize(
+    ("waited", "expected"),
+    [
+        (timedelta(0), 1500),
+        (PATIENCE, 5000),
+        (WATCHED - timedelta(seconds=1), 5000),
+        (WATCHED, None),
+    ],
+)
+def test_a_page_looks_again_more_slowly_and_then_no_more(waited: timedelta, expected: int | None) -> None:
+    assert timeline(OPEN, PROVEN, START + waited).look_again_ms == expected
+    assert timeline(GRANTED, PROVEN, START + waited).look_again_ms is None
 
 
 def test_a_live_account_that_cannot_charge_is_not_done() -> None:

@@ -203,7 +203,7 @@ def endpoint_twice(look: Look) -> Iterator[Spotted]:
         about=tuple(About("endpoint", each, each) for each in ids),
         evidence=f"{len(ids)} endpoints send to this connection's address: {', '.join(ids)}.",
         cause="Each has a secret of its own, and only one secret is saved: the others' events are refused.",
-        fix="Press “Check it at Stripe”: one whose secret is saved here stays, the others at this address go.",
+        fix="Press “Check it at Stripe”: the one whose secret is saved stays, the others at this address go.",
         page=CONNECTION,
         at=connection.endpoints.at,
     )
