@@ -15,9 +15,15 @@ from licenzy.portal.respond import show
 
 @portal.get("/docs")
 @portal.get("/docs/<page>")
+@portal.get("/docs/schemas/<event_type>.json")
 @public
-def docs(page: str | None = None) -> ResponseReturnValue:
-    """One page of the guide, the first by default; only files of its folder have an address at all."""
+def docs(page: str | None = None, event_type: str | None = None) -> ResponseReturnValue:
+    """One page of the guide, the first by default, or the JSON Schema of one type of webhook.
+
+    Only files of the guide's folder have an address at all.
+    """
+    if event_type is not None:
+        return _schema(event_type)
     pages = guide_pages()
     found = guide_page(page or (pages[0][0] if pages else "index"))
     if found is None:
@@ -27,10 +33,7 @@ def docs(page: str | None = None) -> ResponseReturnValue:
     return response
 
 
-@portal.get("/docs/schemas/<event_type>.json")
-@public
-def schema(event_type: str) -> ResponseReturnValue:
-    """The JSON Schema of one type of webhook."""
+def _schema(event_type: str) -> Response:
     if event_type not in list(EventType):
         abort(404)
     text = (resource_dir("docs") / "schemas" / f"{event_type}.json").read_text(encoding="utf-8")

@@ -401,6 +401,7 @@ def test_a_secret_shared_by_two_connections_proves_neither_at_the_tenant_address
     assert shop.all(StripeEvent) == []
 
 
+@pytest.mark.slow
 def test_an_event_that_cannot_be_applied_is_kept_and_tried_again(
     shop: Shop, runtime: Runtime, clock: StandingClock
 ) -> None:

@@ -34,6 +34,7 @@ def runtime(live_server: LiveServer) -> Runtime:
     return live_server.runtime
 
 
+@pytest.mark.slow
 def test_a_subscription_lives_through_it_all(playground: Playground) -> None:
     attempt = playground.checkout()
     assert tell(playground.bench(attempt)) == (False, "no_entitlement", "none")
@@ -128,6 +129,7 @@ def test_a_lost_clock_is_found_too(playground: Playground) -> None:
     assert tell(healed)[:2] == (False, "expired")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delivery", ["twice", "last_first"])
 def test_however_webhooks_arrive_the_end_is_the_same(playground: Playground, delivery: str) -> None:
     attempt = playground.bought()

@@ -114,6 +114,7 @@ def test_500_settling_reads_by_three_processes_stay_within_25_a_second(
     assert refused == 0
 
 
+@pytest.mark.slow
 def test_reads_that_stripe_refuses_for_their_number_are_made_later(shop: Shop, sell: Sell) -> None:
     outage = Outage(shop, plans(sell))
     outage.sell(12, ago=60)
