@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
@@ -48,6 +49,9 @@ SECRET_OVERLAP = timedelta(hours=24)
 
 _KEY_SHAPE = re.compile(r"[sr]k_(?:test|live)_[0-9A-Za-z]{10,255}", re.ASCII)
 _SECRET_SHAPE = re.compile(r"whsec_[0-9A-Za-z+/=_-]{16,255}", re.ASCII)
+_LONGEST_PREFIX = len("sk_live_")
+_TOLD_COMPLETE = _LONGEST_PREFIX + 9
+"""Up to so many characters a key is still being typed, and too short for `_KEY_SHAPE`."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -87,6 +91,29 @@ def checked_stripe_key(pasted: str, mode: Mode) -> str:
             "digits. Copy the whole key again: Stripe's list shows it shortened.",
         )
     return key
+
+
+@dataclass(frozen=True, slots=True)
+class KeyVerdict:
+    """What a key turns out to be while it is being typed; nothing is said of what nobody can tell yet."""
+
+    good: bool
+    says: str
+
+
+def key_verdict(typed: str, mode: Mode) -> KeyVerdict | None:
+    """The same judgement that saving makes, without asking Stripe."""
+    key = _unwrapped(typed)
+    found = classify(key)
+    if not key or (found.credential is Credential.UNKNOWN and len(key) < _LONGEST_PREFIX):
+        return None
+    if found.usable_as_stripe_key and found.mode is mode and len(key) <= _TOLD_COMPLETE:
+        return KeyVerdict(True, f"This begins like {_CALLED[found.credential]} for {mode.value} mode.")
+    try:
+        checked_stripe_key(key, mode)
+    except CredentialRefused as refused:
+        return KeyVerdict(False, refused.message)
+    return KeyVerdict(True, f"This is {_CALLED[found.credential]} for {mode.value} mode.")
 
 
 def checked_webhook_secret(pasted: str) -> str:

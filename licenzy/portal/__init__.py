@@ -25,6 +25,7 @@ from licenzy.portal import (  # noqa: F401  # Pages hang themselves on the bluep
     projects,
     reconciliation,
     setup,
+    trying,
     untracked,
 )
 from licenzy.portal.blueprint import ModeInPath, portal

@@ -7,7 +7,7 @@ from typing import Any
 from flask import flash, url_for
 from flask.typing import ResponseReturnValue
 
-from licenzy.connections import actions
+from licenzy.connections import actions, rules
 from licenzy.errors import LicenzyError, NotFound
 from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.connection import (
@@ -61,6 +61,14 @@ def save_key(side: Side) -> ResponseReturnValue:
             flash(f"Stripe accepted the key: {saved.account_name or saved.account_id or 'saved'}.", "success")
             return go(way_on(form, "portal.connection", StepName.CONNECT))
     return _errors(side, form, StepName.CONNECT, "connections/_key_form.html", "key_form")
+
+
+@portal.post(f"{_SIDE}/connection/key/verdict")
+@project_page(Role.ADMIN)
+def key_verdict(side: Side) -> ResponseReturnValue:
+    """What the key in the field is, while it is being typed. Nothing is stored, and Stripe is not asked."""
+    typed = StripeKeyForm().stripe_key.data or ""
+    return _page(side, "connections/_key_verdict.html", key_verdict=rules.key_verdict(typed[:400], side.mode))
 
 
 @portal.post(f"{_SIDE}/connection/sandbox")

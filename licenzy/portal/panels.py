@@ -27,6 +27,7 @@ from licenzy.portal.forms.connection import EndpointForm, SandboxForm, StripeKey
 from licenzy.portal.forms.portal_form import PortalForm
 from licenzy.portal.forms.product import ProductForm
 from licenzy.portal.forms.purchase import PurchaseForm
+from licenzy.portal.forms.trying import TryForm
 from licenzy.portal.guards import Side
 from licenzy.portal.respond import show
 from licenzy.runtime import runtime
@@ -93,6 +94,7 @@ def connection_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "findings": side_findings(side, Part.CONNECTION, Part.ACCOUNT, Part.SECRET, Part.ENDPOINT),
         "required_events": connection_rules.REQUIRED_EVENTS,
         "key_form": StripeKeyForm(formdata=None),
+        "key_verdict": None,
         "sandbox_form": SandboxForm(formdata=None),
         "secret_form": WebhookSecretForm(formdata=None),
         "endpoint_form": EndpointForm(formdata=None),
@@ -139,6 +141,8 @@ def keys_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "keys": keys,
         "now": runtime().clock(),
         "key_form": ApiKeyForm(formdata=None),
+        "try_form": TryForm(formdata=None),
+        "ran": None,
         "created": None,
         "token": None,
         "base_url": runtime().settings.base_url,
@@ -156,6 +160,9 @@ def purchase_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
     return {
         "products": listed,
         "purchase_form": form,
+        "try_form": TryForm(formdata=None, subject_ref=form.subject_ref.data),
+        "ran": None,
+        "token": None,
         "journey": None,
         "timeline": None,
         "base_url": runtime().settings.base_url,

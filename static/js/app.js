@@ -5,7 +5,6 @@
   function ready(root) {
     root.querySelectorAll("[data-copy]").forEach(function (button) { button.hidden = false; });
     root.querySelectorAll("[data-themes]").forEach(function (group) { group.hidden = false; markTheme(group); });
-    root.querySelectorAll("input[data-classify]").forEach(classify);
   }
 
   // Copying: the text stands in the attribute, or in the code of the same block.
@@ -56,36 +55,6 @@
     });
   }
 
-  // Tells what a pasted credential is while it is typed. The server decides; this only saves a round trip.
-  // <input data-classify="test" aria-describedby="key-verdict"> … <div id="key-verdict" data-verdict></div>
-  var PREFIXES = [
-    ["sk_org_", null, "This is an organization key. Use a secret or restricted key of the one account."],
-    ["sk_test_", "test", "A secret key for test mode."],
-    ["sk_live_", "live", "A secret key for live mode."],
-    ["rk_test_", "test", "A restricted key for test mode."],
-    ["rk_live_", "live", "A restricted key for live mode."],
-    ["pk_", null, "This is a publishable key, made for browsers. The secret key begins with sk_ or rk_."],
-    ["whsec_", null, "This is a webhook signing secret. It belongs in the webhook secret field."],
-    ["price_", null, "This is a price id. It belongs to a product, not to the connection."],
-    ["prod_", null, "This is a Stripe product id, not a key."],
-    ["lz_", null, "This is a Licenzy API key. Stripe's own key belongs here."],
-  ];
-
-  function classify(input) {
-    var verdict = document.querySelector("[data-verdict='" + input.id + "']");
-    if (!verdict) { return; }
-    var text = input.value.trim();
-    var found = PREFIXES.find(function (entry) { return text.startsWith(entry[0]); });
-    var wrongMode = found && found[1] && found[1] !== input.dataset.classify;
-    verdict.className = "verdict";
-    if (!found) {
-      verdict.textContent = "";
-      return;
-    }
-    verdict.classList.add(found[1] && !wrongMode ? "verdict-good" : "verdict-bad");
-    verdict.textContent = found[2] + (wrongMode ? " This page is in " + input.dataset.classify + " mode." : "");
-  }
-
   document.addEventListener("click", function (event) {
     var button = event.target.closest("[data-copy], [data-theme-choice]");
     if (button && button.dataset.copy !== undefined) { copy(button); }
@@ -104,10 +73,6 @@
       menu.open = false;
       menu.querySelector("summary").focus();
     });
-  });
-
-  document.addEventListener("input", function (event) {
-    if (event.target.matches("input[data-classify]")) { classify(event.target); }
   });
 
   // A form is sent once, however often its button is pressed.

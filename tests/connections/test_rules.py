@@ -47,6 +47,31 @@ def test_what_else_is_pasted_is_named(pasted: str, reason: str, says: str) -> No
     assert BODY not in refused.value.message
 
 
+@pytest.mark.parametrize(
+    ("typed", "good", "says"),
+    [
+        ("", None, ""),
+        ("s", None, ""),
+        ("sk_test", None, ""),
+        ("sk_test_", True, "begins like a Stripe secret key for test mode"),
+        ("rk_test_51Ab", True, "begins like a Stripe restricted key for test mode"),
+        (f"  'sk_test_{BODY}' ", True, "This is a Stripe secret key for test mode."),
+        ("sk_test_51Abc…4242", False, "too short"),
+        ("sk_live_", False, "live key"),
+        ("pk_test_", False, "publishable key"),
+        ("sk_org_test_", False, "organization key"),
+        ("whsec_abc", False, "webhook step"),
+        ("price_1Q", False, "products step"),
+        ("lz_test_abc", False, "Licenzy API key"),
+        ("hello world", False, "not a Stripe key"),
+    ],
+)
+def test_what_a_key_is_shows_while_it_is_typed(typed: str, good: bool | None, says: str) -> None:
+    verdict = rules.key_verdict(typed, Mode.TEST)
+    assert (verdict and verdict.good) is good
+    assert says in (verdict.says if verdict else "")
+
+
 @pytest.mark.parametrize("secret", ["whsec_" + "a" * 32, "whsec_" + "A1+/=_-z" * 4])
 def test_a_signing_secret_is_taken(secret: str) -> None:
     assert rules.checked_webhook_secret(f" {secret}\n") == secret

@@ -9,7 +9,7 @@ from licenzy.connections.queries import connection_of
 from licenzy.db.unit_of_work import Database
 from licenzy.runtime import Runtime
 from tests.conftest import Sandbox
-from tests.portal.set_up_side import SidePages, connected, side_pages
+from tests.portal.set_up_side import HTMX, SidePages, connected, side_pages
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import StandingClock
 
@@ -47,6 +47,22 @@ def test_htmx_gets_the_form_alone(pages: SidePages) -> None:
     assert answer.text.lstrip().startswith("<form")
     assert "<html" not in answer.text
     assert "publishable" in answer.text
+
+
+def test_a_key_is_named_while_it_is_typed_and_never_sent_back(pages: SidePages) -> None:
+    form = pages.form("/connection", "/connection/key")
+    for typed, says in (
+        ("sk_live_secret0123456789", "live key"),
+        ("sk_test_51abcdef", "for test mode"),
+        ("", ""),
+    ):
+        answer = pages.client.post(
+            f"{form.action}/verdict", data={**form.fields, "stripe_key": typed}, headers=HTMX
+        )
+        assert answer.status_code == 200
+        assert says in answer.text
+        assert "<html" not in answer.text
+        assert not typed or typed not in answer.text
 
 
 def test_a_key_stripe_cannot_be_asked_about_is_not_saved(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import re
 
 import httpx
@@ -12,10 +13,11 @@ from licenzy.connections.actions import note_signed_event
 from licenzy.runtime import Runtime
 from tests.conftest import LiveServer, Sandbox
 from tests.portal.set_up_side import HTMX, SidePages, connected, side_pages
-from tests.support.cast import Cast, make_cast, make_connection, make_product, make_subject
+from tests.support.cast import Cast, make_cast, make_connection, make_key, make_product, make_subject
 from tests.support.clock import StandingClock
 from tests.support.ports import wait_until
 from tests.support.purchases import make_attempt, make_entitlement
+from tests.support.visits import forms_of
 
 
 @pytest.fixture
@@ -86,6 +88,50 @@ def test_the_webhook_step_stops_listening_after_45_seconds_and_names_the_likely_
     assert "Listening for the first signed event" in pages.get("/setup/webhook").text
     for odd in ("x", "-1", "99999999999999999999", "9e9"):
         assert pages.get(f"/setup/webhook/proof?since={odd}", headers=HTMX).status_code in (200, 286), odd
+
+
+def test_the_line_to_paste_is_run_from_the_page_with_the_key_just_made(
+    pages: SidePages, cast: Cast, runtime: Runtime
+) -> None:
+    made = pages.send("/setup/api-key", "/api-keys", {"name": "backend"})
+    token = re.findall(r"lz_test_[0-9A-Za-z]{49}", made.text)[0]
+    form = next(form for form in forms_of(made) if form.action.endswith("/setup/api-key/run"))
+    assert form.fields["api_key"] == token
+    ran = pages.client.post(form.action, data=form.fields)
+    assert ran.status_code == 200
+    answered = html.unescape(ran.text)
+    assert '"allowed": false' in answered
+    assert "Licenzy-Mode: test" in answered
+    assert token in ran.text  # Without scripts the page is a new one, and the key is still to be copied.
+    fragment = pages.client.post(form.action, data=form.fields, headers=HTMX)
+    assert "<html" not in fragment.text
+
+    def used() -> bool:
+        return "was used" in pages.get("/setup/api-key").text
+
+    wait_until(used, seconds=10, what="the step is proven by the call")
+
+
+def test_only_a_key_of_this_side_is_run(pages: SidePages, cast: Cast, runtime: Runtime) -> None:
+    with runtime.database.write() as db:
+        _key, mine = make_key(db, project_id=cast.project_id)
+        _key, live = make_key(db, project_id=cast.project_id, mode=Mode.LIVE)
+        _key, foreign = make_key(db, project_id=cast.stranger.project_id)
+        _key, revoked = make_key(db, project_id=cast.project_id, revoked_at=runtime.clock())
+    values = {"subject_ref": "user_1"}
+    for token, status, says in (
+        (mine, 200, '"allowed": false'),
+        (live, 422, "no API key of the test side"),
+        (foreign, 422, "no API key of the test side"),
+        (revoked, 200, "api_key_revoked"),
+        ("sk_test_" + "a" * 24, 422, "Stripe"),
+        ("", 422, "Paste the key"),
+        (mine[:-1] + "!", 422, ""),
+    ):
+        answer = pages.send("/setup/api-key", "/setup/api-key/run", {**values, "api_key": token}, htmx=True)
+        assert answer.status_code == status, (token[:8], answer.text)
+        assert says in html.unescape(answer.text)
+        assert token == "" or token not in answer.text
 
 
 def test_a_step_that_drifted_says_why_and_is_the_one_to_go_on_with(
