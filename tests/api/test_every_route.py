@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.test import Client
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.rules import make_key as new_token
@@ -108,6 +110,40 @@ def test_the_table_has_every_route(app: Flask) -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert routes == {(route.rule, route.method) for route in TABLE}
+
+
+def test_what_is_answered_in_front_of_flask_is_what_its_routes_answer(
+    app: Flask, client: FlaskClient, database: Database, cast: Cast, token: str
+) -> None:
+    """Both run the same function; what Flask would do around it must make no difference."""
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id, subject_ref="u")
+        make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, ends_at=None, granted_units=10**6)
+    behind = Client(partial(Flask.wsgi_app, app), app.response_class)
+    consume = next(route for route in TABLE if route.path == "/v1/usage/consume")
+    good = bearer(token)
+    asked: list[dict[str, Any]] = [{"json": consume.body, "headers": headers} for _, headers, _ in HEADERS]
+    asked += [{"data": body, "content_type": kind, "headers": good | KEY} for _, body, kind, _, _ in BODIES]
+    asked += [
+        {"json": REF | {"units": units}, "headers": good | {"Idempotency-Key": f"key-{units}"}}
+        for units in (0, -1, 1.0, 1.5, "1", True, None, [1], 10**9 + 1, 2**31, 2**63, 2**64, 1, 10**6)
+    ]
+    asked += [
+        {"json": REF | {"units": 1}, "headers": good | {"Idempotency-Key": key}}
+        for key in ("", "é" * 3, "k" * 256)
+    ]
+    asked += [{"json": REF | {"units": 1}, "headers": good}]
+    for request in asked:
+        told = []
+        # The second of two calls under one key is a replay, so each way has the first word once.
+        for ways in ((client, behind), (behind, client)):
+            for way in ways:
+                answer = way.post(consume.path, **request)
+                body = answer.get_json()
+                body.pop("request_id", None)
+                mine = {n: v for n, v in answer.headers.items() if n in ("Licenzy-Mode", "WWW-Authenticate")}
+                told.append((answer.status_code, body, mine, answer.headers["Content-Type"]))
+        assert told[0] == told[1] == told[2] == told[3], request
 
 
 @every_route

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,12 +18,13 @@ from statistics import median
 
 import psycopg
 
-from tests.bench.load import Round, Target, load, verify
+from tests.bench.load import Round, Target, hanging_checkouts, load, verify
 from tests.bench.memory import cpu_seconds, memory_of, own_memory_of, parent_of, peak_of, workers_of
 from tests.bench.report import Finding, document
-from tests.bench.served import Served, point_queries, serve_app, serve_product
+from tests.bench.served import THREADS, WORKERS, Served, point_queries, serve_app, serve_product
 from tests.bench.shop import Shop
 from tests.support.databases import durable_postgres
+from tests.support.silence import silent_server
 
 SIZES = [int(size) for size in os.environ.get("BENCH_SIZES", "1000,100000,1000000").split(",")]
 MAIN_SIZE = sorted(SIZES)[len(SIZES) // 2]
@@ -68,10 +70,11 @@ class Case:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="licenzy-bench-") as folder, ExitStack() as running:
+        stripe, _came = running.enter_context(silent_server())
         yardstick = _yardsticks(running, Path(folder))
         cases, main_server, statements = list(yardstick), None, {}
         for database in DATABASES:
-            servers = list(_servers(running, Path(folder), database))
+            servers = list(_servers(running, Path(folder), database, stripe))
             cases += [case for server, roots in servers for case in _cases(server, database, roots)]
             at_main = next(server for server, _ in servers if server.shop.subjects == MAIN_SIZE)
             statements[database] = point_queries(at_main)
@@ -88,7 +91,9 @@ def main() -> None:
                     case.cpu.clear()
         memory, workers = memory_of(main_server.pid), peak_of(workers_of(main_server.pid))
         growth = _growth(main_server)
-    document([case.finding() for case in cases], statements, memory, workers, growth)
+        findings = [case.finding() for case in cases]
+        findings.append(_while_stripe_hangs(main_server))
+    document(findings, statements, memory, workers, growth)
 
 
 def _yardsticks(running: ExitStack, folder: Path) -> Iterator[Case]:
@@ -97,14 +102,16 @@ def _yardsticks(running: ExitStack, folder: Path) -> Iterator[Case]:
         yield Case(title, "", Target(server.port, NOBODY, "constant"), [server.pid])
 
 
-def _servers(running: ExitStack, folder: Path, database: str) -> Iterator[tuple[Served, list[int]]]:
+def _servers(
+    running: ExitStack, folder: Path, database: str, stripe: str
+) -> Iterator[tuple[Served, list[int]]]:
     postgres = running.enter_context(durable_postgres()) if database == "Postgres" else None
     for size in SIZES:
         url = postgres.url(postgres.empty()) if postgres else None
         # What `make run` starts is measured whole once, worker and sandbox included.
         everything = size == MAIN_SIZE and postgres is None
         server = running.enter_context(
-            serve_product(folder / f"{database}-{size}", url, subjects=size, everything=everything)
+            serve_product(folder / f"{database}-{size}", url, stripe, subjects=size, everything=everything)
         )
         yield server, [server.pid, *([_postmaster(url)] if url else [])]
 
@@ -119,6 +126,17 @@ def _cases(server: Served, database: str, roots: list[int]) -> Iterator[Case]:
         plain = server.beside("plain_route")
         target = Target(plain.port, server.shop)
         yield Case("`access/check` as a plain Flask route", database, target, [plain.pid, *roots[1:]])
+
+
+def _while_stripe_hangs(server: Served) -> Finding:
+    """Checks while as many checkouts as there are threads wait for a Stripe that does not answer."""
+    target = Target(server.port, server.shop)
+    with hanging_checkouts(target, at_once=WORKERS * THREADS):
+        time.sleep(1)
+        case = Case("`access/check` while Stripe hangs", "SQLite", target, [server.pid])
+        for _ in range(ROUNDS):
+            case.run()
+    return case.finding()
 
 
 def _postmaster(url: str) -> int:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -76,6 +77,32 @@ def load(target: Target, *, seconds: float) -> Round:
             write_events(target.shop, events, count=int(MOST_EVENTS_A_SECOND * seconds))
         ask = _with_wrk if shutil.which("wrk") else _with_python
         return ask(target, seconds, events)
+
+
+@contextmanager
+def hanging_checkouts(target: Target, *, at_once: int) -> Iterator[None]:
+    """So many callers at a time who open checkouts at a Stripe that does not answer, again and again."""
+    stop = threading.Event()
+
+    def buy_on() -> None:
+        while not stop.is_set():
+            connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=30)
+            body = json.dumps({"subject_ref": "user_0", "product_code": "PRO_MONTHLY"}).encode()
+            headers = {"Authorization": f"Bearer {target.shop.key}", "Idempotency-Key": secrets.token_hex(8)}
+            status, _answer = _post(connection, "/v1/checkout/session", body, headers)
+            assert status in {503, 504}, f"a checkout without Stripe was answered {status}"
+            stop.wait(0.1)
+            connection.close()
+
+    buyers = [threading.Thread(target=buy_on) for _ in range(at_once)]
+    for buyer in buyers:
+        buyer.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for buyer in buyers:
+            buyer.join()
 
 
 def verify(target: Target, *, calls: int) -> None:

@@ -49,10 +49,10 @@ def serve_app(name: str, instance: Path, shop: Shop) -> Iterator[Served]:
 
 @contextmanager
 def serve_product(
-    instance: Path, database_url: str | None, *, subjects: int, everything: bool
+    instance: Path, database_url: str | None, stripe_base: str, *, subjects: int, everything: bool
 ) -> Iterator[Served]:
     """The product over a newly filled database; with `everything` also its worker and sandbox."""
-    environ = _environ(instance, database_url)
+    environ = _environ(instance, database_url) | {"LICENZY_STRIPE_API_BASE": stripe_base}
     runtime = make_runtime(load_settings(environ))
     shop = make_shop(runtime, subjects=subjects)
     runtime.database.close()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from tests.support.cast import make_cast, make_connection, make_key, make_produc
 from tests.support.databases import SqliteFiles, durable_postgres
 from tests.support.ports import wait_until
 from tests.support.purchases import make_entitlement
+from tests.support.silence import silent_server
 
 pytestmark = pytest.mark.slow
 
@@ -86,26 +84,6 @@ def test_a_restarted_database_is_found_again_without_restarting_the_app(
             for each in asking:
                 each.result()
         assert set(told) == {200, 503}, "never allowed by mistake, and never a 500"
-
-
-@contextmanager
-def silent_server() -> Iterator[tuple[str, list[socket.socket]]]:
-    """Takes connections and says nothing; gives its address and who came."""
-    came: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0), backlog=50) as listener:
-
-        def take() -> None:
-            while True:
-                try:
-                    came.append(listener.accept()[0])
-                except OSError:
-                    return
-
-        threading.Thread(target=take, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}", came
-        listener.shutdown(socket.SHUT_RDWR)
-    for each in came:
-        each.close()
 
 
 def test_checks_go_on_while_stripe_hangs_on_as_many_checkouts_as_there_are_threads(
