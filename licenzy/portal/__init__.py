@@ -18,6 +18,7 @@ from licenzy.portal import (  # noqa: F401  # Pages hang themselves on the bluep
     docs,
     endpoints,
     events,
+    going_live,
     lab,
     overview,
     products,

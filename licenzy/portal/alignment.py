@@ -78,6 +78,11 @@ def mend_finding(side: Side, code: str) -> ResponseReturnValue:
     return go(url_for("portal.alignment"))
 
 
+def both_sides(side: Side) -> ProjectFacts:
+    """Everything known of both modes of the project."""
+    return _facts(side)
+
+
 def side_facts(side: Side) -> SideFacts:
     """Everything known of this side, as alignment's rules see it."""
     return _facts(side).side(side.mode)

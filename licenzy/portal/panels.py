@@ -29,6 +29,7 @@ from licenzy.portal.forms.product import ProductForm
 from licenzy.portal.forms.purchase import PurchaseForm
 from licenzy.portal.forms.trying import TryForm
 from licenzy.portal.guards import Side
+from licenzy.portal.live_panel import go_live_panel
 from licenzy.portal.respond import show
 from licenzy.runtime import runtime
 from licenzy.setup.facts import SetupFacts
@@ -211,8 +212,8 @@ def _purchase(side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str
     return purchase_panel(side, given)
 
 
-def _go_live(_side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
-    return given
+def _go_live(side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
+    return go_live_panel(side, given)
 
 
 _PANELS = {

@@ -1,0 +1,106 @@
+"""Copying the catalog of test to live: what is copied, and which live price each product gets.
+
+Nothing but the description is copied. A price belongs to one mode: its live twin is found by its lookup key,
+or picked by a person, and is read from Stripe as for any other product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from licenzy.alignment.modes import Mode
+from licenzy.alignment.shapes import shape_problem
+from licenzy.catalog import queries
+from licenzy.catalog.actions import create_product
+from licenzy.catalog.models import Product
+from licenzy.catalog.rules import Draft, ProductRefused
+from licenzy.db.unit_of_work import Database
+from licenzy.kit.seal import Seal
+from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
+from licenzy.workspace.audit import Actor
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """What became of each product that was to be copied."""
+
+    made: tuple[str, ...]
+    refused: Mapping[str, str]
+    """By code, why not."""
+
+
+def copy_to_live(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    *,
+    project_id: str,
+    prices: Mapping[str, str],
+    actor: Actor,
+    now: datetime,
+) -> Copied:
+    """Make products of test in live as well; `prices` tells the live price id for each code.
+
+    Each product is made or refused by itself, so that it can be repeated for those that were refused.
+    Raises StripeNotConnected, and Stripe's errors when it cannot be asked at all.
+    """
+    with database.read() as db:
+        sold = queries.products(db, project_id=project_id, mode=Mode.TEST)
+    tried = {product.product_code: product for product in sold}
+    made, refused = [], {}
+    for code, price_id in prices.items():
+        if code not in tried:
+            refused[code] = "There is no such product in test any more."
+            continue
+        try:
+            create_product(
+                database,
+                gateway,
+                seal,
+                project_id=project_id,
+                mode=Mode.LIVE,
+                draft=draft_of(tried[code], price_id),
+                actor=actor,
+                now=now,
+            )
+        except ProductRefused as problem:
+            refused[code] = problem.message
+        else:
+            made.append(code)
+    return Copied(tuple(made), refused)
+
+
+def draft_of(product: Product, price_id: str) -> Draft:
+    """The product's description with another price."""
+    return Draft(
+        product_code=product.product_code,
+        kind=product.kind,
+        price_id=price_id,
+        units=product.units,
+        duration_seconds=product.duration_seconds,
+        features=tuple(product.features),
+        grace_days=product.grace_days,
+        trial_days=product.trial_days,
+        allow_promotion_codes=product.allow_promotion_codes,
+        automatic_tax=product.automatic_tax,
+        adjustable_quantity=product.adjustable_quantity,
+        usage_low_units=product.usage_low_units,
+    )
+
+
+def twin_of(product: Product, prices: Sequence[PriceFacts]) -> PriceFacts | None:
+    """The price with the same lookup key, where its shape fits the product; never guessed otherwise."""
+    if product.lookup_key is None:
+        return None
+    return next((price for price in fitting(product, prices) if price.lookup_key == product.lookup_key), None)
+
+
+def fitting(product: Product, prices: Sequence[PriceFacts]) -> list[PriceFacts]:
+    """The prices that a product of this kind can be mapped to."""
+    return [
+        price
+        for price in prices
+        if shape_problem(product.kind, recurring=price.recurring, metered=price.metered) is None
+    ]

@@ -1,0 +1,194 @@
+"""Going live, against a Stripe that has both modes: the checklist, copying, and the first live purchase."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.copying import copy_to_live
+from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.queries import products
+from licenzy.setup.looking import look_at_side
+from tests.alignment.town import NOBODY, Side, Town
+from tests.portal.set_up_side import HTMX, SidePages, side_pages
+
+sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+def keyed_price(
+    side: Side, lookup_key: str | None, amount: int = 1200, interval: str | None = "month"
+) -> str:
+    asked: dict[str, Any] = {"unit_amount": amount, "currency": "usd", "product_data": {"name": "Pro"}}
+    if interval:
+        asked["recurring"] = {"interval": interval}
+    if lookup_key:
+        asked["lookup_key"] = lookup_key
+    return str(side.account.stripe.prices.create(asked).id)
+
+
+def sold(town: Town, mode: Mode) -> dict[str, Product]:
+    with town.runtime.database.read() as db:
+        return {each.product_code: each for each in products(db, project_id=town.project_id, mode=mode)}
+
+
+def copy(town: Town, prices: dict[str, str]) -> Any:
+    parts = town.runtime
+    return copy_to_live(
+        parts.database,
+        parts.gateway,
+        parts.seal,
+        project_id=town.project_id,
+        prices=prices,
+        actor=NOBODY,
+        now=town.clock(),
+    )
+
+
+def test_everything_but_the_price_is_copied(town: Town) -> None:
+    town.test.connect()
+    town.live.connect()
+    town.test.sell("PACK", Kind.USAGE_PACK, units=500, duration_seconds=86_400, amount=900)
+    price = keyed_price(town.live, None, 900, None)
+    copied = copy(town, {"PACK": price})
+    assert (copied.made, dict(copied.refused)) == (("PACK",), {})
+    test, live = sold(town, Mode.TEST)["PACK"], sold(town, Mode.LIVE)["PACK"]
+    assert live.stripe_price_id == price
+    assert live.price_livemode
+    for name in ("kind", "units", "duration_seconds", "features", "grace_days", "usage_low_units"):
+        assert getattr(live, name) == getattr(test, name), name
+
+
+def test_each_product_is_copied_or_refused_by_itself(town: Town) -> None:
+    town.test.connect()
+    town.live.connect()
+    test_price = town.test.sell("PRO")
+    town.test.sell("DAY", Kind.TIME_PASS, duration_seconds=86_400)
+    town.test.sell("FINE")
+    good = keyed_price(town.live, None)
+    copied = copy(town, {"PRO": test_price, "DAY": good, "FINE": good, "GONE": good})
+    assert copied.made == ("FINE",)
+    assert "price of test" in copied.refused["PRO"]
+    assert "paid once" in copied.refused["DAY"]
+    assert "no such product" in copied.refused["GONE"]
+    again = copy(town, {"FINE": good})
+    assert "taken" in again.refused["FINE"]
+    assert list(sold(town, Mode.LIVE)) == ["FINE"]
+
+
+def live_pages(home: Town, email: str | None = None) -> SidePages:
+    return side_pages(home.app, home.cast, mode="live", email=email)
+
+
+STEP = "/setup/go-live"
+
+
+def states(page: str) -> dict[str, str]:
+    """The state of each line of the checklist, as shown."""
+    return {code: state for state, code in re.findall(r'class="check is-(\w+)" data-item="([\w-]+)"', page)}
+
+
+@sqlite_only
+def test_the_catalog_is_copied_from_the_page_with_prices_matched_by_lookup_key(home: Town) -> None:
+    home.test.connect()
+    home.live.connect()
+    keyed = keyed_price(home.test, "pro_monthly")
+    home.test.sell("PRO", price_id=keyed)
+    home.test.sell("OTHER")
+    twin = keyed_price(home.live, "pro_monthly")
+    picked = keyed_price(home.live, None, 700)
+    pages = live_pages(home)
+    test = sold(home, Mode.TEST)
+    page = pages.get(STEP).text
+    assert re.findall(r'<option value="(\w+)" selected', page) == [twin]
+    assert "Matched by the lookup key <code>pro_monthly</code>" in page
+    assert page.count("not in live") == 2
+    copied = pages.send(STEP, "/go-live/copy", {test["PRO"].id: twin, test["OTHER"].id: picked})
+    assert copied.status_code == 303
+    assert {code: each.stripe_price_id for code, each in sold(home, Mode.LIVE).items()} == {
+        "PRO": twin,
+        "OTHER": picked,
+    }
+    page = pages.get(STEP).text
+    assert "Copied to live: " in page
+    assert "copy-form" not in page
+    assert "the same" in page
+    assert "price: $12.00 in test, $7.00 in live" in page
+
+
+@sqlite_only
+def test_what_is_refused_is_said_at_its_product_and_the_rest_is_copied(home: Town) -> None:
+    home.test.connect()
+    home.live.connect()
+    home.test.sell("PRO")
+    test_price = home.test.sell("OTHER")
+    good = keyed_price(home.live, None)
+    pages, ids = live_pages(home), {code: each.id for code, each in sold(home, Mode.TEST).items()}
+    none = pages.send(STEP, "/go-live/copy", {ids["PRO"]: "", ids["OTHER"]: ""}, htmx=True)
+    assert none.status_code == 422
+    assert "Pick a live price" in none.text
+    partly = pages.send(STEP, "/go-live/copy", {ids["PRO"]: good, ids["OTHER"]: test_price}, htmx=True)
+    assert partly.status_code == 422
+    assert "<html" not in partly.text
+    assert "price of test" in partly.text
+    assert list(sold(home, Mode.LIVE)) == ["PRO"]
+
+
+@sqlite_only
+def test_the_checklist_turns_green_line_by_line_and_drifts_when_stripe_says_otherwise(home: Town) -> None:
+    pages = live_pages(home)
+    empty = states(pages.get(STEP).text)
+    assert set(empty.values()) <= {"needs_action", "waiting"}
+    assert len(empty) == 10
+    home.test.align()
+    home.live.align()
+    pages.send(STEP, "/go-live/check", {})
+    ready = states(pages.get(STEP).text)
+    for code in ("live_connect", "live_webhook", "live_products", "live_api-key", "same_catalog", "watched"):
+        assert ready[code] == "done", (code, ready)
+    assert ready["live_purchase"] == "needs_action"
+    assert ready["https"] == "needs_action"
+    price = sold(home, Mode.LIVE)["PRO"].stripe_price_id
+    home.live.account.stripe.prices.update(price, {"active": False})
+    look_at_side(
+        home.runtime.database,
+        home.runtime.gateway,
+        home.runtime.seal,
+        **home.live.scope,
+        clock=home.clock,
+    )  # What the worker does every hour.
+    page = pages.get(STEP).text
+    assert states(page)["live_products"] == "drifted"
+    assert "archived at Stripe (PRO" in page
+    # The same list from the test side, where nothing of live can be changed.
+    seen = side_pages(home.app, home.cast, mode="test").get(STEP).text
+    assert states(seen) == states(page)
+    assert "/go-live/copy" not in seen
+    assert "/go-live/check" not in seen
+
+
+@sqlite_only
+def test_only_who_may_change_the_catalog_copies_and_only_in_live(home: Town) -> None:
+    home.test.connect()
+    home.live.connect()
+    home.test.sell("PRO")
+    viewer = live_pages(home, home.cast.colleague.email)
+    page = viewer.get(STEP)
+    assert page.status_code == 200
+    assert "/go-live/copy" not in page.text
+    assert "/go-live/check" not in page.text
+    owner = live_pages(home)
+    form = owner.form(STEP, "/go-live/copy")
+    token = {"csrf_token": form.fields["csrf_token"]}
+    for action in ("copy", "check"):
+        in_test = owner.client.post(
+            f"/projects/{home.project_id}/test/setup/go-live/{action}", data=token, headers=HTMX
+        )
+        assert in_test.status_code == 404, action
+        foreign = owner.client.post(
+            f"/projects/{home.cast.stranger.project_id}/live/setup/go-live/{action}", data=token
+        )
+        assert foreign.status_code == 404, action
+    assert sold(home, Mode.LIVE) == {}
