@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from flask import Flask
@@ -11,6 +11,7 @@ from werkzeug.routing import BaseConverter
 
 from licenzy.api import access, batch, billing, checkout, entitlements, probes, reservations, usage
 from licenzy.api.exchange import Desk, Exchange, Reply, answered, answering, refuse_exception
+from licenzy.api.openapi import describe, openapi
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -50,6 +51,8 @@ def register(app: Flask) -> None:
     app.url_map.converters["ref"] = RefConverter
     check = partial(access.check, read=desk.prepare(access.STATEMENT))
     till = usage.Till(desk)
+    described = cache(partial(describe, app.url_map, desk.runtime.settings.base_url))
+    app.extensions["licenzy_api_description"] = described
     for name, method, rule, view in (
         ("healthz", "GET", "/healthz", probes.healthz),
         ("readyz", "GET", "/readyz", probes.readyz),
@@ -63,6 +66,7 @@ def register(app: Flask) -> None:
         ("portal_session", "POST", "/v1/billing/portal-session", billing.create_portal_session),
         ("customer_access", "GET", "/v1/customer/access/<ref:subject_ref>", entitlements.customer_access),
         ("entitlements", "GET", "/v1/entitlements/<ref:subject_ref>", entitlements.entitlements),
+        ("openapi", "GET", "/v1/openapi.json", partial(openapi, described=described)),
     ):
         app.add_url_rule(
             rule,

@@ -6,15 +6,36 @@ import re
 from typing import Annotated, Any, TypeVar
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    WithJsonSchema,
+)
 
 from licenzy.catalog.rules import looks_like_stripe_id, valid_product_code
 from licenzy.checkout.rules import MAX_QUANTITY
 from licenzy.errors import InvalidRequest, LicenzyError, ModeNotAllowed, StripePriceIdNotAllowed, UnknownField
-from licenzy.subjects.rules import ref_problem
+from licenzy.subjects.rules import MAX_LENGTH, ref_problem
 from licenzy.usage.rules import MAX_TTL_SECONDS, MAX_UNITS
 
 _FEATURE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MUST_BE = {
+    "subject_ref": "must be a string of 1 to 200 characters without control characters",
+    "subject_refs": "must be a list of 1 to 100 strings of 1 to 200 characters without control characters",
+    "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, as on the Products page",
+    "feature": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
+    "customer_email": "must be an e-mail address",
+    "quantity": f"must be a whole number from 1 to {MAX_QUANTITY}",
+    "units": f"must be a whole number from 1 to {MAX_UNITS}",
+    "ttl_seconds": f"must be a whole number from 1 to {MAX_TTL_SECONDS}",
+    "success_url": "must be a string with a web address",
+    "cancel_url": "must be a string with a web address",
+    "return_url": "must be a string with a web address",
+}
 
 
 def _subject_ref(value: str) -> str:
@@ -44,11 +65,28 @@ def _email(value: str) -> str:
     return value
 
 
-SubjectRef = Annotated[str, AfterValidator(_subject_ref)]
-ProductCode = Annotated[str, AfterValidator(_product_code)]
-Feature = Annotated[str, AfterValidator(_feature)]
-Units = Annotated[int, Field(ge=1, le=MAX_UNITS)]
-Email = Annotated[str, StringConstraints(max_length=254), AfterValidator(_email)]
+def _told(name: str, **schema: Any) -> WithJsonSchema:
+    """How the API's description tells a field whose rule is code."""
+    return WithJsonSchema({"type": "string", "description": "M" + _MUST_BE[name][1:], **schema})
+
+
+_CODE: dict[str, Any] = {"minLength": 1, "maxLength": 64, "pattern": r"^[A-Za-z0-9_.-]+$"}
+
+SubjectRef = Annotated[
+    str, AfterValidator(_subject_ref), _told("subject_ref", minLength=1, maxLength=MAX_LENGTH)
+]
+ProductCode = Annotated[str, AfterValidator(_product_code), _told("product_code", **_CODE)]
+Feature = Annotated[str, AfterValidator(_feature), _told("feature", **_CODE)]
+Units = Annotated[int, Field(ge=1, le=MAX_UNITS, description="How many, all or none")]
+Email = Annotated[
+    str,
+    StringConstraints(max_length=254),
+    AfterValidator(_email),
+    _told("customer_email", format="email", maxLength=254),
+]
+Address = Annotated[
+    str, Field(description="Must be an absolute https address; http only for localhost in test mode")
+]
 
 
 class Body(BaseModel):
@@ -62,10 +100,10 @@ class CheckoutSessionBody(Body):
 
     subject_ref: SubjectRef
     product_code: ProductCode
-    success_url: str | None = None
-    cancel_url: str | None = None
+    success_url: Address | None = None
+    cancel_url: Address | None = None
     customer_email: Email | None = None
-    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY)] = 1
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, description="How many are bought")] = 1
 
 
 class AccessCheckBody(Body):
@@ -80,13 +118,15 @@ class PortalSessionBody(Body):
     """`POST /v1/billing/portal-session`."""
 
     subject_ref: SubjectRef
-    return_url: str | None = None
+    return_url: Address | None = None
 
 
 class AccessCheckBatchBody(Body):
     """`POST /v1/access/check-batch`."""
 
-    subject_refs: Annotated[list[SubjectRef], Field(min_length=1, max_length=100)]
+    subject_refs: Annotated[
+        list[SubjectRef], Field(min_length=1, max_length=100, description="1 to 100 of them")
+    ]
     product_code: ProductCode | None = None
     feature: Feature | None = None
 
@@ -103,7 +143,7 @@ class ReserveBody(Body):
 
     subject_ref: SubjectRef
     units: Units
-    ttl_seconds: Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS)]
+    ttl_seconds: Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS, description="For how long")]
 
 
 class CommitBody(Body):
@@ -118,19 +158,6 @@ class ReleaseBody(Body):
 
 B = TypeVar("B", bound=Body)
 
-_MUST_BE = {
-    "subject_ref": "must be a string of 1 to 200 characters without control characters",
-    "subject_refs": "must be a list of 1 to 100 strings of 1 to 200 characters without control characters",
-    "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, as on the Products page",
-    "feature": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
-    "customer_email": "must be an e-mail address",
-    "quantity": f"must be a whole number from 1 to {MAX_QUANTITY}",
-    "units": f"must be a whole number from 1 to {MAX_UNITS}",
-    "ttl_seconds": f"must be a whole number from 1 to {MAX_TTL_SECONDS}",
-    "success_url": "must be a string with a web address",
-    "cancel_url": "must be a string with a web address",
-    "return_url": "must be a string with a web address",
-}
 _KNOWN_MISTAKES = {
     "price_id": "is not taken: send the product_code that the price is mapped to",
     "stripe_price_id": "is not taken: send the product_code that the price is mapped to",

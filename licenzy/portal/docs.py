@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.deliveries.models import EventType
 from licenzy.kit.resources import resource_dir
+from licenzy.portal import reference
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import public
 from licenzy.portal.guide import guide_page, guide_pages
@@ -18,17 +19,18 @@ from licenzy.portal.respond import show
 @portal.get("/docs/schemas/<event_type>.json")
 @public
 def docs(page: str | None = None, event_type: str | None = None) -> ResponseReturnValue:
-    """One page of the guide, the first by default, or the JSON Schema of one type of webhook.
+    """A page of the guide, the first by default, the API reference, or the JSON Schema of a webhook.
 
-    Only files of the guide's folder have an address at all.
+    Beside the reference, only files of the guide's folder have an address at all.
     """
     if event_type is not None:
         return _schema(event_type)
     pages = guide_pages()
-    found = guide_page(page or (pages[0][0] if pages else "index"))
+    slug = page or (pages[0][0] if pages else "index")
+    found = reference.reference_page() if slug == reference.SLUG else guide_page(slug)
     if found is None:
         abort(404)
-    response = show("docs/page.html", guide=found, pages=pages)
+    response = show("docs/page.html", guide=found, pages=[*pages, (reference.SLUG, reference.TITLE)])
     response.headers["Cache-Control"] = "no-cache"
     return response
 

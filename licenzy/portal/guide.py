@@ -66,15 +66,20 @@ def _title(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def _rendered(path: Path, _changed: int) -> GuidePage:
+    return render(path.stem, _title(path), path.read_text(encoding="utf-8"))
+
+
+def render(slug: str, title: str, markdown: str) -> GuidePage:
+    """A page of the guide from its Markdown."""
     reader = MarkdownIt("commonmark", {"html": False, "linkify": False}).enable(["table", "strikethrough"])
     reader.add_render_rule("fence", _code_block)
     reader.add_render_rule("table_open", _table_begins)
     reader.add_render_rule("table_close", _table_ends)
-    tokens = reader.parse(path.read_text(encoding="utf-8"))
+    tokens = reader.parse(markdown)
     headings = _add_anchors(tokens)
     _mend_links(tokens)
     html = Markup(reader.renderer.render(tokens, reader.options, {}))  # noqa: S704  # Raw HTML is off.
-    return GuidePage(path.stem, _title(path), html, headings)
+    return GuidePage(slug, title, html, headings)
 
 
 def _add_anchors(tokens: Sequence[Token]) -> list[Heading]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,23 @@ def test_the_shipped_guide_renders(client: FlaskClient) -> None:
         page = client.get(f"/docs/{slug}")
         assert page.status_code == 200, slug
         assert f"<title>{title}" in page.text or "&" in title
+
+
+def test_the_reference_tells_every_call(client: FlaskClient) -> None:
+    page = client.get("/docs/api")
+    assert page.status_code == 200
+    assert 'href="/docs/api" aria-current="page">API reference' in page.text
+    assert 'href="/docs/api"' in client.get("/docs/operations").text
+    described = client.get("/v1/openapi.json").get_json()
+    for path, methods in described["paths"].items():
+        for method in methods:
+            assert f">{method.upper()} {path}</h2>" in page.text
+            assert f"{described['servers'][0]['url']}{path.partition('{')[0]}" in page.text
+    assert page.text.count("data-copy") >= 2 * len(described["paths"])
+    errors = client.get("/docs/errors").text
+    linked = set(re.findall(r'href="/docs/errors#([^"]+)"', page.text))
+    assert len(linked) > 30
+    assert [anchor for anchor in linked if f'id="{anchor}"' not in errors] == []
+    own = set(re.findall(r'href="#([^"]+)"', page.text))
+    assert [anchor for anchor in own if f'id="{anchor}"' not in page.text] == []
+    assert "<script>" not in page.text

@@ -1,0 +1,183 @@
+"""The answers of `/v1`, described once; tests hold real answers against them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind
+
+Status = Literal["active", "trialing", "past_due", "paused", "suspended", "exhausted", "expired", "canceled"]
+Instant = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"})]
+Ref = Annotated[str, Field(description="Your name for the customer, as sent")]
+Code = Annotated[str, Field(description="Your code of the product")]
+Count = Annotated[int, Field(ge=0)]
+Remaining = Annotated[int, Field(ge=0, description="Units left in all available packs")]
+
+
+def _left_out() -> NoReturn:
+    """Makes a field one that some answers lack; these models describe answers and are never made."""
+    raise NotImplementedError
+
+
+class Answer(BaseModel):
+    """Base of all answers. Later versions may add fields, and never take one away."""
+
+
+class EntitlementSummary(Answer):
+    """One entitlement, in short."""
+
+    id: str
+    product_code: Code
+    kind: Kind
+    status: Status
+    available: Annotated[bool, Field(description="Whether it gives access now")]
+    usage_remaining: Annotated[int | None, Field(description="Units left; null unless a usage pack")]
+    valid_until: Annotated[Instant | None, Field(description="Null when it does not end by itself")]
+
+
+class Entitlement(EntitlementSummary):
+    """One entitlement, with everything that is told of it."""
+
+    source: Annotated[str, Field(description="`stripe`, or `portal` when granted by hand")]
+    reason: Annotated[str | None, Field(description="Why it is not available; null when it is")]
+    quantity: int
+    features: list[str]
+    granted_units: Annotated[int | None, Field(description="Units bought; null unless a usage pack")]
+    starts_at: Instant | None
+    cancel_at: Instant | None
+    canceled_at: Instant | None
+    stripe_subscription_id: str | None
+    stripe_checkout_session_id: str | None
+    attempt_id: Annotated[str | None, Field(description="The call that opened its checkout")]
+    created_at: Instant | None
+    updated_at: Instant | None
+
+
+class Checked(Answer):
+    """Whether one subject may proceed."""
+
+    subject_ref: Ref
+    allowed: Annotated[bool, Field(description="Whether it may proceed now")]
+
+
+class Reasons(Answer):
+    """What decided, given for `explain=true`."""
+
+    reason: Annotated[str | None, Field(description="Why not; null when allowed")]
+    entitlement: Annotated[EntitlementSummary | None, Field(description="The one that decided")]
+    facts: Annotated[list[str], Field(description="Ids of what led to it")]
+    hint: Annotated[
+        str, Field(default_factory=_left_out, description="What to look at, where nothing is held")
+    ]
+
+
+class AccessCheck(Checked):
+    """Whether the subject may proceed."""
+
+    explain: Annotated[Reasons, Field(default_factory=_left_out, description="Only for `explain=true`")]
+
+
+class AccessCheckBatch(Answer):
+    """One result for each subject, in the order in which they were asked for."""
+
+    results: list[Checked]
+
+
+class CustomerAccess(Answer):
+    """What a subject holds and whether it has access."""
+
+    subject_ref: Ref
+    has_access: Annotated[bool, Field(description="Whether anything held gives access now")]
+    status: Annotated[Literal[Status, "none"], Field(description="The best status held")]
+    entitlements: list[EntitlementSummary]
+
+
+class Entitlements(Answer):
+    """A page of a subject's entitlements, newest first."""
+
+    subject_ref: Ref
+    entitlements: list[Entitlement]
+    has_more: Annotated[bool, Field(description="Whether another page follows")]
+
+
+class CheckoutSession(Answer):
+    """An open Checkout Session: send the customer to `checkout_url`."""
+
+    checkout_url: Annotated[str, Field(description="Where the customer pays")]
+    attempt_id: Annotated[str, Field(description="The id of this call's attempt")]
+    stripe_checkout_session_id: str
+    subject_ref: Ref
+    product_code: Code
+    mode: Annotated[Mode, Field(description="The mode of the API key")]
+    expires_at: Instant
+
+
+class PortalSession(Answer):
+    """Where the customer manages billing at Stripe."""
+
+    url: Annotated[str, Field(description="Good for a short while only")]
+
+
+class Consumed(Answer):
+    """The units are taken."""
+
+    ok: Literal[True]
+    consumed: Annotated[Count, Field(description="Units taken by this call")]
+    usage_remaining: Remaining
+
+
+class Reserved(Answer):
+    """The units are set aside until `expires_at`."""
+
+    reservation_id: Annotated[str, Field(description="For `commit` and `release`")]
+    reserved: Annotated[Count, Field(description="Units set aside")]
+    usage_remaining: Remaining
+    expires_at: Instant
+
+
+class Committed(Answer):
+    """Units of a reservation are taken, and the rest has gone back."""
+
+    ok: Literal[True]
+    consumed: Annotated[Count, Field(description="Units taken by this call")]
+    released: Annotated[Count, Field(description="Units that have gone back")]
+    usage_remaining: Remaining
+
+
+class Released(Answer):
+    """All units of a reservation have gone back."""
+
+    ok: Literal[True]
+    released: Annotated[Count, Field(description="Units that have gone back")]
+    usage_remaining: Remaining
+
+
+class Received(Answer):
+    """The event is kept; Stripe need not send it again."""
+
+    received: Literal[True]
+
+
+class SentByStripe(BaseModel):
+    """A snapshot event of Stripe's v1 API, signed."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    object: Literal["event"]
+    type: str
+    livemode: bool
+
+
+class Description(BaseModel):
+    """An OpenAPI 3.1 document."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str
+    info: dict[str, object]
+    paths: dict[str, object]

@@ -1,0 +1,299 @@
+"""Every call of `/v1` by its route: what it takes, what it answers, and what it can be refused for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from licenzy import errors
+from licenzy.api import answers, schemas
+from licenzy.subjects.rules import MAX_LENGTH
+
+Refusals = tuple[type[errors.LicenzyError], ...]
+
+_ALWAYS: Refusals = (errors.HttpsRequired, errors.LicenzyError)
+_KEY: Refusals = (
+    errors.ApiKeyMissing,
+    errors.ApiKeyInvalid,
+    errors.ApiKeyRevoked,
+    errors.ApiKeyExpired,
+    errors.StripeKeySent,
+    errors.RateLimited,
+    errors.DatabaseUnavailable,
+)
+_BODY: Refusals = (
+    errors.InvalidJson,
+    errors.InvalidRequest,
+    errors.UnknownField,
+    errors.ModeNotAllowed,
+    errors.PayloadTooLarge,
+    errors.UnsupportedMediaType,
+)
+_ONCE: Refusals = (
+    errors.IdempotencyKeyMissing,
+    errors.IdempotencyKeyInvalid,
+    errors.IdempotencyKeyReused,
+    errors.IdempotencyInProgress,
+)
+_STRIPE: Refusals = (
+    errors.InvalidRedirectUrl,
+    errors.StripeNotConnected,
+    errors.StripeError,
+    errors.StripeUnavailable,
+    errors.StripeTimeout,
+)
+_SALE: Refusals = (
+    errors.StripePriceIdNotAllowed,
+    errors.ProductNotFound,
+    errors.ProductModeMismatch,
+    errors.ProductArchived,
+    errors.WebhookSecretMissing,
+    errors.PriceModeMismatch,
+    errors.PriceInactive,
+    errors.PriceKindMismatch,
+)
+_RESERVATION: Refusals = (errors.ReservationNotFound, errors.ReservationClosed)
+_WEBHOOK: Refusals = (
+    errors.SignatureInvalid,
+    errors.TimestampOutOfTolerance,
+    errors.InvalidEvent,
+    errors.PayloadTooLarge,
+    errors.DatabaseUnavailable,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call as its description tells it; `sent` and `told` are examples that fit each other."""
+
+    summary: str
+    told: Mapping[str, Any]
+    answer: type[BaseModel]
+    status: int = 200
+    body: type[BaseModel] | None = None
+    sent: Mapping[str, Any] | None = None
+    body_required: bool = True
+    parameters: tuple[str, ...] = ()
+    """Names among `PARAMETERS`, those of the path included."""
+    keyed: bool = True
+    """Whether it takes an API key."""
+    may: Refusals = ()
+    """Refusals beside those that the key, the body and the Idempotency-Key bring with them."""
+
+    @property
+    def refusals(self) -> Refusals:
+        """Every refusal that the call can be answered with."""
+        body = _BODY if self.body is not None and self.keyed else ()
+        once = _ONCE if "Idempotency-Key" in self.parameters else ()
+        return (*(_KEY if self.keyed else ()), *body, *once, *self.may, *_ALWAYS)
+
+
+_REF = {"subject_ref": "user_123"}
+_ENTITLEMENT = {
+    "id": "ent_01jd8m7k4b0000000000000000",
+    "product_code": "PRO_MONTHLY",
+    "kind": "subscription",
+    "status": "active",
+    "available": True,
+    "usage_remaining": None,
+    "valid_until": "2026-12-26T09:30:00Z",
+}
+_IN_FULL = _ENTITLEMENT | {
+    "source": "stripe",
+    "reason": None,
+    "quantity": 1,
+    "features": ["export"],
+    "granted_units": None,
+    "starts_at": "2026-11-26T09:30:00Z",
+    "cancel_at": None,
+    "canceled_at": None,
+    "stripe_subscription_id": "sub_1Qexample",
+    "stripe_checkout_session_id": "cs_test_a1example",
+    "attempt_id": "att_01jd8m7k4b0000000000000000",
+    "created_at": "2026-11-26T09:30:00Z",
+    "updated_at": "2026-11-26T09:30:00Z",
+}
+_EVENT = {"id": "evt_1Qexample", "object": "event", "type": "invoice.paid", "livemode": False}
+
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "subject_ref": {
+        "in": "path",
+        "description": "Percent-encoded UTF-8; a slash of the ref may be sent as `%2F`.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
+        "example": "user_123",
+    },
+    "reservation_id": {
+        "in": "path",
+        "description": "As `reserve` answered it.",
+        "schema": {"type": "string"},
+        "example": "rsv_01jd8m7k4b0000000000000000",
+    },
+    "connection_id": {
+        "in": "path",
+        "description": "As the webhook's address in the portal has it.",
+        "schema": {"type": "string"},
+        "example": "con_01jd8m7k4b0000000000000000",
+    },
+    "explain": {
+        "in": "query",
+        "description": "`true` adds the reason, what decided, and the facts behind it.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "limit": {
+        "in": "query",
+        "description": "How many at most.",
+        "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 10},
+    },
+    "starting_after": {
+        "in": "query",
+        "description": "The id of the last entitlement of the page before.",
+        "schema": {"type": "string"},
+    },
+    "Idempotency-Key": {
+        "in": "header",
+        "required": True,
+        "description": "A fresh value for each new operation, the same one when it is repeated.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+        "example": "5f0c2f4e-order-1001",
+    },
+    "Stripe-Signature": {
+        "in": "header",
+        "required": True,
+        "description": "Stripe's signature of the exact bytes of the body.",
+        "schema": {"type": "string"},
+        "example": "t=1764149400,v1=…",
+    },
+}
+
+OPERATIONS: dict[str, Operation] = {
+    "api.check": Operation(
+        "May this subject proceed, right now? An unknown subject is not allowed, which is no error.",
+        {**_REF, "allowed": True},
+        answers.AccessCheck,
+        body=schemas.AccessCheckBody,
+        sent=_REF,
+        parameters=("explain",),
+        may=(errors.StripePriceIdNotAllowed,),
+    ),
+    "api.check_batch": Operation(
+        "The access check for up to 100 subjects at once.",
+        {"results": [{**_REF, "allowed": True}, {"subject_ref": "user_124", "allowed": False}]},
+        answers.AccessCheckBatch,
+        body=schemas.AccessCheckBatchBody,
+        sent={"subject_refs": ["user_123", "user_124"], "product_code": "PRO_MONTHLY"},
+        may=(errors.StripePriceIdNotAllowed,),
+    ),
+    "api.customer_access": Operation(
+        "What a subject holds, and whether it has access.",
+        {**_REF, "has_access": True, "status": "active", "entitlements": [_ENTITLEMENT]},
+        answers.CustomerAccess,
+        parameters=("subject_ref",),
+        may=(errors.InvalidRequest, errors.NotFound),
+    ),
+    "api.entitlements": Operation(
+        "Every entitlement of a subject, newest first, ended ones included, in pages.",
+        {**_REF, "entitlements": [_IN_FULL], "has_more": False},
+        answers.Entitlements,
+        parameters=("subject_ref", "limit", "starting_after"),
+        may=(errors.InvalidRequest, errors.NotFound),
+    ),
+    "api.create_session": Operation(
+        "Open a Stripe Checkout Session for a subject and a product code.",
+        {
+            "checkout_url": "https://checkout.stripe.com/c/pay/cs_test_a1example",
+            "attempt_id": "att_01jd8m7k4b0000000000000000",
+            "stripe_checkout_session_id": "cs_test_a1example",
+            **_REF,
+            "product_code": "PRO_MONTHLY",
+            "mode": "test",
+            "expires_at": "2026-11-27T09:30:00Z",
+        },
+        answers.CheckoutSession,
+        status=201,
+        body=schemas.CheckoutSessionBody,
+        sent={**_REF, "product_code": "PRO_MONTHLY", "customer_email": "user@example.com", "quantity": 1},
+        parameters=("Idempotency-Key",),
+        may=(*_SALE, *_STRIPE),
+    ),
+    "api.portal_session": Operation(
+        "Open Stripe's customer portal for a subject.",
+        {"url": "https://billing.stripe.com/p/session/test_example"},
+        answers.PortalSession,
+        status=201,
+        body=schemas.PortalSessionBody,
+        sent=_REF,
+        may=(errors.CustomerNotFound, *_STRIPE),
+    ),
+    "api.consume": Operation(
+        "Take units from the subject's usage packs, all or none, once per Idempotency-Key.",
+        {"ok": True, "consumed": 100, "usage_remaining": 900},
+        answers.Consumed,
+        body=schemas.ConsumeBody,
+        sent={**_REF, "units": 100},
+        parameters=("Idempotency-Key",),
+        may=(errors.InsufficientUsage,),
+    ),
+    "api.reserve": Operation(
+        "Set units aside for some seconds, all or none; nobody else can consume them meanwhile.",
+        {
+            "reservation_id": "rsv_01jd8m7k4b0000000000000000",
+            "reserved": 100,
+            "usage_remaining": 900,
+            "expires_at": "2026-11-26T09:35:00Z",
+        },
+        answers.Reserved,
+        status=201,
+        body=schemas.ReserveBody,
+        sent={**_REF, "units": 100, "ttl_seconds": 300},
+        parameters=("Idempotency-Key",),
+        may=(errors.InsufficientUsage,),
+    ),
+    "api.commit": Operation(
+        "Consume some or all of what was set aside; the rest goes back. Repeated, it answers the same.",
+        {"ok": True, "consumed": 80, "released": 20, "usage_remaining": 920},
+        answers.Committed,
+        body=schemas.CommitBody,
+        sent={"units": 80},
+        parameters=("reservation_id",),
+        may=_RESERVATION,
+    ),
+    "api.release": Operation(
+        "Give back all that was set aside. Repeated, it answers the same.",
+        {"ok": True, "released": 100, "usage_remaining": 1000},
+        answers.Released,
+        body=schemas.ReleaseBody,
+        sent={},
+        body_required=False,
+        parameters=("reservation_id",),
+        may=_RESERVATION,
+    ),
+    "hooks.receive_for_connection": Operation(
+        "Where Stripe sends the events of one connection. It answers once the event is kept.",
+        {"received": True},
+        answers.Received,
+        body=answers.SentByStripe,
+        sent=_EVENT,
+        parameters=("connection_id", "Stripe-Signature"),
+        keyed=False,
+        may=_WEBHOOK,
+    ),
+    "hooks.receive_for_tenant": Operation(
+        "Where Stripe may send the events of every connection: the signature tells which one it is.",
+        {"received": True},
+        answers.Received,
+        body=answers.SentByStripe,
+        sent=_EVENT,
+        parameters=("Stripe-Signature",),
+        keyed=False,
+        may=(*_WEBHOOK, errors.RateLimited),
+    ),
+    "api.openapi": Operation(
+        "This description of the API.",
+        {"openapi": "3.1.0", "info": {"title": "Licenzy", "version": "1.0.0"}, "paths": {}},
+        answers.Description,
+        keyed=False,
+    ),
+}
