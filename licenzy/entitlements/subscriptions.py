@@ -159,9 +159,24 @@ def _less_reversals(entitlement: Projected, facts: Sequence[FactLike]) -> Projec
 
 
 def _current_invoice(facts: Sequence[FactLike]) -> FactLike | None:
-    """The paid invoice of the latest period, plan changes in between left aside."""
-    paid = [fact for fact in _paid_invoices(facts) if fact.data["billing_reason"] in _OF_A_PERIOD]
-    return max(paid, key=lambda f: (f.data["period_end"] or 0, f.occurred_at, f.source_id), default=None)
+    """The paid invoice that began the latest period; those of changes within a period are left aside.
+
+    A change that starts the billing cycle anew, as resuming does or a plan of another interval, begins a
+    period of its own: its invoice reaches further than all before it.
+    """
+    paid = _paid_invoices(facts)
+    last = max((_end(fact) for fact in paid), default=0)
+    latest_ones = [fact for fact in paid if _end(fact) == last]
+    return min(
+        latest_ones,
+        key=lambda f: (f.data["billing_reason"] not in _OF_A_PERIOD, f.occurred_at, f.source_id),
+        default=None,
+    )
+
+
+def _end(invoice: FactLike) -> int:
+    end: int | None = invoice.data["period_end"]
+    return end or 0
 
 
 def _scheduled_cancel(data: Mapping[str, Any], item: Mapping[str, Any]) -> datetime | None:

@@ -251,6 +251,27 @@ def test_a_refund_or_dispute_of_an_earlier_period_is_only_recorded(member: Sale)
     assert member.row() == before
 
 
+@row("refund.subscription")
+def test_a_period_begun_by_a_change_is_the_current_one(member: Sale) -> None:
+    """Resuming, or a plan of another interval, starts the cycle anew with an invoice of that reason."""
+    member.subscription("active", period=2, at=LATER)
+    member.invoice("paid", period=2, at=LATER, billing_reason="subscription_update")
+    give_back(member, period=1, at=LATER + HOUR, told="refund")
+    assert member.stands(LATER + HOUR) == YES, "it is of an earlier period"
+    give_back(member, period=2, at=LATER + DAY, told="refund")
+    assert member.stands(LATER + DAY) == ("past_due", False, "refunded")
+
+
+@row("refund.earlier_period")
+def test_a_refund_of_a_change_within_the_period_is_only_recorded(member: Sale) -> None:
+    ends_with_the_period = {"data": [{"period": {"end": int(END.timestamp())}}]}
+    member.invoice(
+        "paid", period=2, at=LATER, billing_reason="subscription_update", lines=ends_with_the_period
+    )
+    give_back(member, period=2, at=LATER + DAY, told="refund")
+    assert member.stands(LATER + DAY) == YES
+
+
 @row("refund.partial")
 def test_a_partial_refund_of_a_subscription_changes_nothing(member: Sale) -> None:
     before = member.row()
