@@ -25,6 +25,11 @@ _WEBHOOK_BODY = 1024 * 1024
 _FORM_BODY = 64 * 1024
 _STATIC_SECONDS = 3600
 _REQUEST_HEAD = 32 * 1024
+MOST_CONNECTIONS = 512
+"""How many connections one process accepts, idle ones included: a client's pool of them keeps nobody out.
+
+Half of the 1024 files that a process may usually open.
+"""
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> Flask:
@@ -164,7 +169,7 @@ def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask])
         port=settings.port,
         workers=settings.workers,
         blocking_threads=settings.threads,
-        backpressure=max(64, 16 * settings.threads),
+        backpressure=MOST_CONNECTIONS,
         http1_settings=HTTP1Settings(max_buffer_size=_REQUEST_HEAD),
         respawn_failed_workers=True,
         workers_kill_timeout=7,

@@ -22,9 +22,9 @@ RESERVATION = "/v1/usage/reservations/<reservation_id>"
 
 
 class RefConverter(BaseConverter):
-    """The rest of the path, slashes included, whatever they encode."""
+    """The rest of the path, slashes and line feeds included, whatever they encode."""
 
-    regex = r".+"
+    regex = r"[\s\S]+"
     part_isolating = False
 
 

@@ -44,7 +44,7 @@ class Till:
         try:
             order = _order(exchange, key_hash, mode)
         except errors.LicenzyError:
-            exchange.authenticate()  # What is wrong with the key is said before what is wrong with the body.
+            self._look_at_key(exchange, key_hash)
             raise
         consumed = self._consumed(exchange, order)
         exchange.verify([consumed.key] if consumed.key else [])
@@ -57,13 +57,21 @@ class Till:
         """The mode that the key stands for, once it is known to be within its rate."""
         known = self._known.get(key_hash)
         if known is not None:
-            exchange.count(known[0])
+            try:
+                exchange.count(known[0])
+            except errors.RateLimited:
+                self._look_at_key(exchange, key_hash)
+                raise
             return known[1]
         caller = exchange.authenticate()
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         self._known[key_hash] = (caller.key_id, caller.mode)
         return caller.mode
+
+    def _look_at_key(self, exchange: Exchange, key_hash: str) -> None:
+        """What is wrong with the key is said before what is wrong with the body or the rate."""
+        exchange.verify(exchange.desk.key_read.rows(key_hash=key_hash))
 
     def _consumed(self, exchange: Exchange, order: Order) -> Consumed:
         for _ in range(_TRIES):

@@ -205,7 +205,7 @@ def _refuse_closed(reservation: Reservation) -> None:
 
 
 _CLOSED = {
-    Closing.COMMITTED: "committed before, with other units",
+    Closing.COMMITTED: "committed before",
     Closing.RELEASED: "released before",
     Closing.EXPIRED: "not committed in time and has expired",
 }

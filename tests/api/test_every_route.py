@@ -285,6 +285,16 @@ def test_too_many_calls_are_told_when_to_come_back(slow_down: Flask, database: D
         answers = [route.call(slow_down.test_client(), token) for _ in range(4)]
         assert told(answers[-1]) == (429, "rate_limited"), str(route)
         assert int(answers[-1].headers["Retry-After"]) >= 1
+        assert answers[-1].headers["Licenzy-Mode"] == answers[-1].get_json()["mode"] == "test"
+
+
+def test_a_refused_body_is_one_call(slow_down: Flask, database: Database, cast: Cast) -> None:
+    """Two calls make the burst, whatever is wrong with them."""
+    for route in POSTS:
+        with database.write() as db:
+            token = make_key(db, project_id=cast.project_id)[1]
+        answers = [route.call(slow_down.test_client(), token, json={"x": 1}) for _ in range(3)]
+        assert [told(each)[0] for each in answers] == [400, 400, 429], str(route)
 
 
 def test_the_other_mode_and_other_projects_are_not_there(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -16,7 +19,7 @@ import pytest
 from licenzy.db import migrate
 from licenzy.db.engine import make_engine
 from licenzy.db.unit_of_work import Database
-from licenzy.factory import load_models
+from licenzy.factory import MOST_CONNECTIONS, load_models
 from licenzy.kit.seal import Seal
 from tests.replicas.conftest import Started
 from tests.support.cast import make_cast, make_connection, make_key, make_product, make_subject
@@ -114,6 +117,19 @@ def test_checks_go_on_while_stripe_hangs_on_as_many_checkouts_as_there_are_threa
     assert {answer.status_code for answer in told} <= {503, 504}
     assert {answer.json()["error"] for answer in told} <= {"stripe_unavailable", "stripe_timeout"}
     assert all("Retry-After" in answer.headers for answer in told)
+
+
+def test_idle_connections_keep_nobody_out(start: Started, tmp_path: Path, sqlite_files: SqliteFiles) -> None:
+    """Clients keep connections open between their calls, and proxies keep many."""
+    url = sqlite_files.fresh(tmp_path)
+    token = stock(url)
+    address = urlsplit(start(url))
+    with ExitStack() as idle:
+        for _ in range(MOST_CONNECTIONS - 100):
+            idle.enter_context(socket.create_connection((address.hostname or "", address.port or 0)))
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=address.geturl(), headers=headers, timeout=5) as client:
+            assert check(client).status_code == 200
 
 
 def _buy(client: httpx.Client, number: int) -> Any:

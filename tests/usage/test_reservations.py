@@ -150,6 +150,7 @@ def test_a_closed_reservation_stays_as_it_was_closed(
     for _ in range(2):
         answer = close(client, customer, reserved, *second)
         assert (answer.status_code, answer.get_json()["error"]) == (409, "reservation_closed")
+        assert "other units" not in answer.get_json()["message"]
     assert [used for used, _ in counters(database)] == [used for used, _ in before]
 
 
