@@ -135,7 +135,7 @@ class Walk:
         if not waiting:
             return
         oldest = min(attempt.created_at for attempt in waiting) - OVERLAP
-        ours = {name for each in waiting for name in (each.id, each.stripe_checkout_session_id)}
+        ours = {name for each in waiting for name in (each.id, each.stripe_checkout_session_id) if name}
         # An attempt is dated by our own clock, which a moved clock of the account leaves behind.
         listed = self.gateway.sessions(self.at, created_from=int(oldest.timestamp()))
         for page, began in self._dated(self._told(listed)):

@@ -119,6 +119,31 @@ def test_a_payment_whose_events_are_gone_is_found_by_its_session(
         assert db.exec(select(CheckoutAttempt.status)).one() is AttemptStatus.PAID
 
 
+def test_an_attempt_that_stripe_refused_makes_nobody_elses_session_ours(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    """Such an attempt has no session, and a session that Licenzy did not open names no attempt."""
+    product = sell("PACK", Kind.USAGE_PACK)
+    shop.misbehave(http_500=9, match="POST /v1/checkout/sessions")
+    assert shop.checkout("k", product_code="PACK").status_code >= 500
+    shop.behave()
+    with shop.runtime.database.read() as db:
+        attempt = db.exec(select(CheckoutAttempt)).one()
+        assert (attempt.status, attempt.stripe_checkout_session_id) == (AttemptStatus.CREATED, None)
+    foreign = shop.stripe.v1.checkout.sessions.create(
+        {
+            "mode": "payment",
+            "line_items": [{"price": product.stripe_price_id, "quantity": 1}],
+            "success_url": "https://shop.test/thanks",
+        }
+    )
+    assert httpx.post(str(foreign.url), data={"action": "pay"}).status_code == 303
+    report = walk(shop, clock, since=clock() + timedelta(days=1))
+    assert (report.sessions_seen, report.problems) == (0, [])
+    with shop.runtime.database.read() as db:
+        assert db.exec(select(Fact)).all() == []
+
+
 def test_the_cursor_moves_on_success_only(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     sell("PACK", Kind.USAGE_PACK)
     buy(shop, "k", product_code="PACK")
