@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from werkzeug.routing import BaseConverter
 
-from licenzy.api import access, batch, billing, checkout, entitlements, probes, reservations, usage
+from licenzy.api import access, batch, billing, checkout, entitlements, metrics, probes, reservations, usage
 from licenzy.api.exchange import Desk, Exchange, Reply, answered, answering, refuse_exception
 from licenzy.api.openapi import describe, openapi
 
@@ -53,7 +53,7 @@ def register(app: Flask) -> None:
     till = usage.Till(desk)
     described = cache(partial(describe, app.url_map, desk.runtime.settings.base_url))
     app.extensions["licenzy_api_description"] = described
-    for name, method, rule, view in (
+    routes: tuple[tuple[str, str, str, Callable[..., Reply]], ...] = (
         ("healthz", "GET", "/healthz", probes.healthz),
         ("readyz", "GET", "/readyz", probes.readyz),
         ("check", "POST", CHECK, check),
@@ -67,7 +67,9 @@ def register(app: Flask) -> None:
         ("customer_access", "GET", "/v1/customer/access/<ref:subject_ref>", entitlements.customer_access),
         ("entitlements", "GET", "/v1/entitlements/<ref:subject_ref>", entitlements.entitlements),
         ("openapi", "GET", "/v1/openapi.json", partial(openapi, described=described)),
-    ):
+        *_measured(desk.runtime.settings.metrics_token),
+    )
+    for name, method, rule, view in routes:
         app.add_url_rule(
             rule,
             endpoint=f"api.{name}",
@@ -78,3 +80,8 @@ def register(app: Flask) -> None:
             strict_slashes="<ref:" not in rule,
         )
     app.wsgi_app = StraightLine(app.wsgi_app, desk, {CHECK: check, CONSUME: till.consume})  # type: ignore[method-assign]
+
+
+def _measured(token: str | None) -> list[tuple[str, str, str, Callable[..., Reply]]]:
+    """`/metrics`, where a token is set; elsewhere the address does not exist."""
+    return [("metrics", "GET", "/metrics", partial(metrics.metrics, token=token))] if token else []

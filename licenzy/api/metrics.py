@@ -1,0 +1,79 @@
+"""`GET /metrics`: the installation's numbers for Prometheus, for who has the token.
+
+All of them are read from the database when they are asked for, so that every process of every machine tells
+the same. Counters of a process would not: each scrape meets another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any
+
+from licenzy.api.exchange import Exchange, Reply
+from licenzy.setup.backlog import Backlog, backlog
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+_PLAIN = "text/plain; charset=utf-8"
+_REFUSED = b"A token is needed.\n"
+
+
+def metrics(exchange: Exchange, *, token: str) -> Reply:
+    """Everything in Prometheus' text format; the same 401 for everybody without `token`."""
+    if not _knows(exchange.environ.get("HTTP_AUTHORIZATION", ""), token):
+        return _plain(401, _REFUSED, _PLAIN, ("WWW-Authenticate", "Bearer"))
+    # Imported here, since a process that is never asked should not carry it.
+    from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+    parts = exchange.runtime
+    with parts.database.read() as db:
+        told = backlog(db, parts.seal, base_url=parts.settings.base_url, now=parts.clock())
+    return _plain(200, generate_latest(_Told(told)), CONTENT_TYPE_LATEST)
+
+
+def _knows(header: str, token: str) -> bool:
+    scheme, _, sent = header.partition(" ")
+    known = compare_digest(sent.strip(" ").encode("latin-1", "replace"), token.encode())
+    return known and scheme.lower() == "bearer"
+
+
+def _plain(status: int, body: bytes, kind: str, *more: tuple[str, str]) -> Reply:
+    length = ("Content-Length", str(len(body)))
+    return Reply(status, [("Content-Type", kind), length, ("Cache-Control", "no-store"), *more], body)
+
+
+class _Told:
+    """What the exposition asks a registry for."""
+
+    def __init__(self, told: Backlog) -> None:
+        self._told = told
+
+    def collect(self) -> Iterable[Metric]:
+        told = self._told
+        yield _gauge("stripe_events", "Events received from Stripe.", ["status"], told.events)
+        yield _gauge("stripe_events_parked", "Events given up after eight tries.", [], {(): told.parked})
+        yield _gauge("deliveries", "Webhook deliveries that were not sent.", ["status"], told.deliveries)
+        yield _gauge("settling_reads_due", "Stripe objects to be read now.", [], {(): told.settling_due})
+        yield _gauge(
+            "oldest_due_job_seconds",
+            "How long the oldest due job of the worker has waited.",
+            ["job"],
+            told.overdue_seconds,
+        )
+        yield _gauge(
+            "findings",
+            "What alignment finds, by project id.",
+            ["project", "mode", "severity"],
+            told.findings,
+        )
+
+
+def _gauge(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
+    from prometheus_client.core import GaugeMetricFamily
+
+    family = GaugeMetricFamily(f"licenzy_{name}", text, labels=labels)
+    for key, value in values.items():
+        family.add_metric([str(part) for part in (key if isinstance(key, tuple) else (key,))], value)
+    return family
