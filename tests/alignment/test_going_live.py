@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import httpx
 import pytest
 
 from licenzy.alignment.modes import Mode
@@ -192,3 +193,21 @@ def test_only_who_may_change_the_catalog_copies_and_only_in_live(home: Town) -> 
         )
         assert foreign.status_code == 404, action
     assert sold(home, Mode.LIVE) == {}
+
+
+@sqlite_only
+def test_a_live_purchase_is_followed_from_checkout_to_access(home: Town) -> None:
+    home.test.align()
+    home.live.align()
+    pages = live_pages(home)
+    assert "Follow the purchase" not in pages.get(STEP).text
+    bought = home.live.checkout().get_json()
+    waiting = pages.get(STEP).text
+    assert waiting.count("step-done") == 1
+    assert "Follow the purchase" in waiting
+    httpx.post(bought["checkout_url"], data={"action": "pay"}, trust_env=False)
+    home.live.forward()
+    page = pages.get(STEP).text
+    assert page.count("step-done") == 5
+    assert states(page)["live_purchase"] == "done"
+    assert "Follow the purchase" not in page
