@@ -14,7 +14,7 @@ from licenzy import errors
 from licenzy.db.unit_of_work import Database
 from tests.support.cast import Cast, make_connection, make_key
 from tests.support.described import Call, call_of, calls, resolved, validator
-from tests.support.purchases import make_entitlement, signed
+from tests.support.purchases import event, make_entitlement, signed
 from tests.usage.buying import Customer, customer_with
 
 SECRET = "whsec_of_the_tests_0123456789abcdef"
@@ -178,6 +178,9 @@ def test_a_signed_event_is_answered_as_described(
     call = call_of(document, "receive_for_connection")
     answer = call.send(client, data=body, headers=headers, path_values={"connection_id": connection.id})
     assert answer.get_json()["error"] == "invalid_event"
+    body, headers = signed(event("customer.created", {"id": "cus_1", "object": "customer"}), SECRET)
+    kept = call.send(client, data=body, headers=headers, path_values={"connection_id": connection.id})
+    assert (kept.status_code, kept.get_json()) == (200, {"received": True})
 
 
 def test_it_is_made_once(app: Flask) -> None:
