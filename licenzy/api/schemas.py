@@ -9,12 +9,14 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     WithJsonSchema,
 )
+from pydantic.json_schema import SkipJsonSchema
 
 from licenzy.catalog.rules import looks_like_stripe_id, valid_product_code
 from licenzy.checkout.rules import MAX_QUANTITY
@@ -89,6 +91,17 @@ Address = Annotated[
 ]
 
 
+def _given(value: Any) -> Any:
+    if value is None:
+        raise ValueError
+    return value
+
+
+V = TypeVar("V")
+IfGiven = Annotated[V | SkipJsonSchema[None], BeforeValidator(_given)]
+"""A field that may be left out. Null is no value: taken for one, it would widen what is asked for."""
+
+
 class Body(BaseModel):
     """Base of all bodies: no conversions, no unknown fields."""
 
@@ -100,9 +113,9 @@ class CheckoutSessionBody(Body):
 
     subject_ref: SubjectRef
     product_code: ProductCode
-    success_url: Address | None = None
-    cancel_url: Address | None = None
-    customer_email: Email | None = None
+    success_url: IfGiven[Address] = None
+    cancel_url: IfGiven[Address] = None
+    customer_email: IfGiven[Email] = None
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, description="How many are bought")] = 1
 
 
@@ -110,15 +123,15 @@ class AccessCheckBody(Body):
     """`POST /v1/access/check`."""
 
     subject_ref: SubjectRef
-    product_code: ProductCode | None = None
-    feature: Feature | None = None
+    product_code: IfGiven[ProductCode] = None
+    feature: IfGiven[Feature] = None
 
 
 class PortalSessionBody(Body):
     """`POST /v1/billing/portal-session`."""
 
     subject_ref: SubjectRef
-    return_url: Address | None = None
+    return_url: IfGiven[Address] = None
 
 
 class AccessCheckBatchBody(Body):
@@ -127,8 +140,8 @@ class AccessCheckBatchBody(Body):
     subject_refs: Annotated[
         list[SubjectRef], Field(min_length=1, max_length=100, description="1 to 100 of them")
     ]
-    product_code: ProductCode | None = None
-    feature: Feature | None = None
+    product_code: IfGiven[ProductCode] = None
+    feature: IfGiven[Feature] = None
 
 
 class ConsumeBody(Body):

@@ -219,6 +219,8 @@ BODIES: list[tuple[str, bytes, str, int, str]] = [
     ("C18 spaces", b'{"subject_ref":"   "}', "application/json", 400, "invalid_request"),
     ("C18 long", b'{"subject_ref":"' + b"u" * 201 + b'"}', "application/json", 400, "invalid_request"),
     ("C18 null", b'{"subject_ref":null}', "application/json", 400, "invalid_request"),
+    ("C18 null code", b'{"subject_ref":"u","product_code":null}', "application/json", 400, "invalid_request"),
+    ("C18 null feature", b'{"subject_ref":"u","feature":null}', "application/json", 400, "invalid_request"),
     ("C18 number", b'{"subject_ref":1}', "application/json", 400, "invalid_request"),
     ("C18 bool", b'{"subject_ref":true}', "application/json", 400, "invalid_request"),
     ("A4 array", b'{"subject_ref":["u"]}', "application/json", 400, "invalid_request"),

@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.bench.apps import ANSWER
 from tests.bench.shop import PACKS, Shop, write_events
 
-CONNECTIONS = 16
+CONNECTIONS = 64
 CHECK, CONSUME = "/v1/access/check", "/v1/usage/consume"
 MOST_EVENTS_A_SECOND = 3000
 _SCRIPT = Path(__file__).with_name("load.lua")
