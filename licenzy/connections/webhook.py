@@ -132,23 +132,46 @@ def register_endpoint(
     plan = repair(connection, listed, secret_known=known, rotate=rotate)
     if plan.keep is None:
         created = _make_endpoint(gateway, stripe, connection, address, listed, now)
-        plan = replace(plan, remove=tuple(each for each in plan.remove if each != created.id))
         with database.write() as db:
-            connection = save_webhook_secret(
-                db,
-                seal,
-                project_id=project_id,
-                mode=mode,
-                pasted=created.secret or "",
-                endpoint_id=created.id,
-                actor=actor,
-                now=now,
-            )
+            connection, plan = _take_over(db, seal, connection, created, plan, actor=actor, now=now)
     _mend_at_stripe(gateway, stripe, connection, plan)
     if plan.keep is not None and not plan.needless:
         with database.write() as db:
             _record_repair(db, connection, plan, actor=actor, now=now)
     return connection
+
+
+def _take_over(
+    db: Session,
+    seal: Seal,
+    seen: Connection,
+    created: EndpointFacts,
+    plan: Repair,
+    *,
+    actor: Actor,
+    now: datetime,
+) -> tuple[Connection, Repair]:
+    """Store the new endpoint's secret, unless another click did meanwhile: then what was made here goes."""
+    present = db.get_one(Connection, seen.id, with_for_update=True)
+    if _credentials(present) != _credentials(seen):
+        remove: tuple[str, ...] = (created.id,)
+    else:
+        remove = plan.remove
+        present = save_webhook_secret(
+            db,
+            seal,
+            project_id=seen.project_id,
+            mode=seen.mode,
+            pasted=created.secret or "",
+            endpoint_id=created.id,
+            actor=actor,
+            now=now,
+        )
+    return present, replace(plan, remove=tuple(e for e in remove if e != present.webhook_endpoint_id))
+
+
+def _credentials(connection: Connection) -> tuple[str | None, ...]:
+    return connection.key_sealed, connection.webhook_secret_sealed, connection.webhook_endpoint_id
 
 
 def _mend_at_stripe(

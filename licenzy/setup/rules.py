@@ -192,7 +192,7 @@ def _go_live(facts: SetupFacts, *, proven: bool) -> Step:
             return Step(name, "Live", StepState.DONE, "A live purchase was paid and noticed.")
         return Step(name, "Live", StepState.WAITING, "Live is proven by its first real purchase.")
     if facts.other_side_connected:
-        return Step(name, "Go live", StepState.DONE, "The live side has a Stripe key of its own.")
+        return Step(name, "Go live", StepState.WAITING, "Live is begun; its checklist tells how far it is.")
     if not proven:
         return Step(name, "Go live", StepState.WAITING, "Opens once a test purchase has worked.")
     return Step(name, "Go live", StepState.NEEDS_ACTION, "Test works from end to end: repeat it in live.")

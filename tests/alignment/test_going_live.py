@@ -15,6 +15,8 @@ from licenzy.catalog.queries import products
 from licenzy.setup.looking import look_at_side
 from tests.alignment.town import NOBODY, Side, Town
 from tests.portal.set_up_side import HTMX, SidePages, side_pages
+from tests.portal.test_accessibility import complaints, sign_in
+from tests.support.servers import served
 
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
@@ -211,3 +213,16 @@ def test_a_live_purchase_is_followed_from_checkout_to_access(home: Town) -> None
     assert page.count("step-done") == 5
     assert states(page)["live_purchase"] == "done"
     assert "Follow the purchase" not in page
+
+
+@pytest.mark.browser
+@sqlite_only
+@pytest.mark.parametrize("mode", ["test", "live"])
+def test_the_step_is_good_to_look_at_in_both_modes(home: Town, browser: Any, mode: str) -> None:
+    """Under axe, wide and narrow, light and dark, with something to copy."""
+    home.test.align()
+    home.live.connect()
+    keyed_price(home.live, None)
+    with served(home.app, port=home.runtime.settings.port) as url:
+        sign_in(browser, url)
+        assert complaints(browser, url, [f"/projects/{home.project_id}/{mode}{STEP}"]) == []

@@ -135,7 +135,7 @@ def test_a_proven_project_is_done_and_goes_on_with_going_live() -> None:
         (StepName.PURCHASE, {"journey": OPEN}, StepState.WAITING),
         (StepName.PURCHASE, {"journey": GRANTED}, StepState.DONE),
         (StepName.PURCHASE, {"journey": replace(OPEN, status=AttemptStatus.FAILED)}, StepState.NEEDS_ACTION),
-        (StepName.GO_LIVE, {"other_side_connected": True}, StepState.DONE),
+        (StepName.GO_LIVE, {"other_side_connected": True}, StepState.WAITING),
         (StepName.GO_LIVE, {}, StepState.WAITING),
     ],
 )
