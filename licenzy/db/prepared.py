@@ -6,6 +6,7 @@ SQLAlchemy's own path costs more than the query it runs; here remain the driver 
 from __future__ import annotations
 
 import contextlib
+import logging
 import operator
 import random
 import sqlite3
@@ -27,6 +28,7 @@ from licenzy.errors import DatabaseUnavailable
 
 RETRY_SECONDS = 8.0
 """How long a statement is begun anew when it has to give way to others, before the caller is told 503."""
+_log = logging.getLogger("licenzy.db")
 _LIBPQ: Dialect = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
@@ -120,6 +122,7 @@ class PreparedRead:
                 # A connection that died while idle is replaced once; what fails then is really down.
                 self._connections.drop()
                 if attempt == 2:
+                    _log.error("the database cannot be used: %s", error)
                     raise DatabaseUnavailable from error
         raise AssertionError("unreachable")
 
