@@ -1,7 +1,7 @@
 """The functions that merchants copy to verify deliveries, run where their language is at hand.
 
-Python always runs, Node where `node` is; Go, PHP and Ruby where `go`, `php` and `ruby` are. What is not
-at hand is skipped, and says so.
+Python always runs; Node, Go, PHP and Ruby where `node`, `go`, `php` and `ruby` are: the names of the tests
+tell which were at hand.
 """
 
 from __future__ import annotations
@@ -130,11 +130,11 @@ def by_go(folder: Path) -> Callable[[str, str, dict[str, str]], bool]:
 
 LANGUAGES = {"python": by_python, "node": by_node, "go": by_go, "php": by_php, "ruby": by_ruby}
 
+AT_HAND = [language for language in LANGUAGES if language == "python" or shutil.which(language)]
 
-@pytest.mark.parametrize("language", LANGUAGES)
+
+@pytest.mark.parametrize("language", AT_HAND)
 def test_it_takes_what_is_good_and_nothing_else(language: str, tmp_path: Path) -> None:
-    if language != "python" and shutil.which(language) is None:
-        pytest.skip(f"{language} is not installed here, so that its function was not run")
     verify = LANGUAGES[language](tmp_path)
     for body, secret, headers, good in cases():
         assert verify(body, secret, headers) is good, headers

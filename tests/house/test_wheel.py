@@ -29,7 +29,7 @@ def test_pages_static_files_guide_and_migrations_are_inside(wheel: zipfile.ZipFi
     names = set(wheel.namelist())
     for folder in ("templates", "static", "docs"):
         for path in (ROOT / folder).rglob("*"):
-            if path.is_file():
+            if path.is_file() and "__pycache__" not in path.parts:
                 assert f"licenzy/{path.relative_to(ROOT)}" in names
     for path in (ROOT / "licenzy").rglob("*"):
         if path.is_file() and "__pycache__" not in path.parts:
