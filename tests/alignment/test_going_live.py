@@ -18,6 +18,8 @@ from tests.portal.set_up_side import HTMX, SidePages, side_pages
 from tests.portal.test_accessibility import complaints, sign_in
 from tests.support.servers import served
 
+pytestmark = pytest.mark.slow
+
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 

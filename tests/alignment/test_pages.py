@@ -9,7 +9,7 @@ from tests.alignment.town import Town
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import make_connection
 
-pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 
 def pages_of(home: Town, mode: str = "test", email: str | None = None) -> SidePages:

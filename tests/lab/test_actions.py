@@ -18,6 +18,8 @@ from tests.conftest import LiveServer
 from tests.support.cast import Cast, make_connection
 from tests.support.playground import Playground, make_playground
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def playground(live_server: LiveServer, cast: Cast) -> Playground:

@@ -24,6 +24,8 @@ from tests.support.clock import START
 from tests.support.purchases import make_entitlement
 from tests.support.visits import csrf_token, visiting
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 ACTS = {
     "revocation": {"note": "as agreed"},

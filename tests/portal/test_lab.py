@@ -21,6 +21,8 @@ from tests.support.playground import Playground, make_playground
 from tests.support.ports import wait_until
 from tests.support.visits import forms_of, location
 
+pytestmark = pytest.mark.slow
+
 
 class TestWithoutASandboxConnection:
     """The pages explain, and the navigation does not offer the lab."""
