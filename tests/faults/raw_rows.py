@@ -82,6 +82,18 @@ def picture(rows: Rows) -> dict[str, list[str]]:
     }
 
 
+def without_news(picture: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The picture without what was announced: what is refunded before it is paid never was available."""
+    kept = {table: [json.loads(row) for row in rows] for table, rows in picture.items()}
+    return {
+        table: sorted(
+            json.dumps({name: value for name, value in row.items() if name not in _WHETHER}, sort_keys=True)
+            for row in rows
+        )
+        for table, rows in kept.items()
+    }
+
+
 def differences(found: Mapping[str, list[str]], wanted: Mapping[str, list[str]]) -> list[str]:
     """Where two pictures differ, row by row."""
     said = []
