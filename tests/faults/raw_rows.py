@@ -33,14 +33,13 @@ WAITING = {"received", "failed"}
 # What differs from run to run without meaning anything: our own ids, and when something was noticed.
 _CHANCE = {
     "facts": {"id", "recorded_at"},
-    "purchases": {"created_at"},
+    # Announced or not depends on the order of telling: what is refunded first never was available.
+    "purchases": {"created_at", "finalized_at"},
     "payment_links": set[str](),
     "entitlements": {"id", "updated_at"},
     "checkout_attempts": {"updated_at"},
     "subjects": set[str](),
 }
-# Told by its presence: when it was noticed is chance.
-_WHETHER = {"finalized_at"}
 _JSON = {"data", "features", "sold", "stripe_params", "changes"}
 
 
@@ -67,30 +66,11 @@ def picture(rows: Rows) -> dict[str, list[str]]:
     """The rows that say who may do what and why, in an order of their own and without what is chance."""
     return {
         table: sorted(
-            json.dumps(
-                {
-                    name: value is not None if name in _WHETHER else value
-                    for name, value in row.items()
-                    if name not in chance
-                },
-                sort_keys=True,
-            )
+            json.dumps({name: value for name, value in row.items() if name not in chance}, sort_keys=True)
             for row in rows[table]
             if row.get("source") != "snapshot"  # How often Stripe was read depends on when.
         )
         for table, chance in _CHANCE.items()
-    }
-
-
-def without_news(picture: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """The picture without what was announced: what is refunded before it is paid never was available."""
-    kept = {table: [json.loads(row) for row in rows] for table, rows in picture.items()}
-    return {
-        table: sorted(
-            json.dumps({name: value for name, value in row.items() if name not in _WHETHER}, sort_keys=True)
-            for row in rows
-        )
-        for table, rows in kept.items()
     }
 
 
