@@ -18,7 +18,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.factory import create_app, make_runtime, sandbox_app
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings, load_settings
-from tests.support import browsers, network
+from tests.support import browsers, compiled, memory, network
 from tests.support.cast import Cast, make_cast
 from tests.support.clock import StandingClock
 from tests.support.databases import PostgresServer, SqliteFiles, postgres_server
@@ -31,6 +31,8 @@ NO_SKIPS = os.environ.get("LICENZY_NO_SKIPS") == "1"
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "postgres: needs a Postgres server")
     network.refuse_the_world()
+    compiled.compile_once()
+    memory.use_memory()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
