@@ -81,6 +81,8 @@ def change_endpoint(
     found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
     before = {"url": found.url, "types": found.types}
     found.url, found.types, found.description = _checked(url, types, description, desk.mode, private_allowed)
+    if found.url != before["url"]:
+        found.failing_since = None  # The new address has not failed yet.
     db.flush()
     _note(db, desk, "changed", found, before=before, after={"url": found.url, "types": found.types})
     return found
@@ -140,7 +142,12 @@ def delete_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> None:
     db.exec(
         update(Delivery)
         .where(col(Delivery.endpoint_id) == found.id, col(Delivery.next_try_at).is_not(None))
-        .values(status=DeliveryStatus.DEAD, next_try_at=None, last_error="The endpoint was deleted.")
+        .values(
+            status=DeliveryStatus.DEAD,
+            next_try_at=None,
+            leased_until=None,
+            last_error="The endpoint was deleted.",
+        )
     )
     _note(db, desk, "deleted", found, before={"url": found.url, "types": found.types})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -34,6 +34,7 @@ class Claim:
 
     delivery_id: str
     endpoint_id: str
+    url: str
     event_id: str
     body: str
     number: int
@@ -50,7 +51,8 @@ class Outcome:
     status: int | None = None
     error: str | None = None
     answer: str | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    asked: timedelta | None = None
+    """How long the receiver wants to be left alone."""
 
     @property
     def sent(self) -> bool:
@@ -85,7 +87,8 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[Cl
 def record_outcomes(db: Session, outcomes: Sequence[Outcome], *, now: datetime) -> None:
     """Write down what came of tries, when the failed ones are due again, and how their endpoints fare.
 
-    A failure told late, when another sender has the delivery already, moves nothing but its own try.
+    A failure told late, when another sender has the delivery already, or somebody asked for it again or
+    deleted its endpoint, moves nothing but its own try.
     """
     # In one order everywhere, so that two senders never wait for each other in a circle.
     rows = [_row(outcome) for outcome in sorted(outcomes, key=lambda each: each.claim.delivery_id)]
@@ -97,17 +100,18 @@ def record_outcomes(db: Session, outcomes: Sequence[Outcome], *, now: datetime) 
     ):
         if told:
             connection.execute(statement, told)
-    by_endpoint: dict[str, list[Outcome]] = {}
+    by_address: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:
-        by_endpoint.setdefault(outcome.claim.endpoint_id, []).append(outcome)
-    for endpoint_id in sorted(by_endpoint):
-        _record_endpoint(db, endpoint_id, by_endpoint[endpoint_id], now)
+        by_address.setdefault((outcome.claim.endpoint_id, outcome.claim.url), []).append(outcome)
+    for endpoint_id, url in sorted(by_address):
+        _record_endpoint(db, endpoint_id, url, by_address[endpoint_id, url], now)
 
 
 def _due_at(db: Session, endpoint_id: str, most: int, now: datetime) -> list[Claim]:
     rows = db.exec(
-        select(Delivery, OutboundEvent.body)
+        select(Delivery, OutboundEvent.body, WebhookEndpoint.url)
         .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
+        .join(WebhookEndpoint, col(WebhookEndpoint.id) == Delivery.endpoint_id)
         .where(
             Delivery.endpoint_id == endpoint_id,
             col(Delivery.next_try_at) <= now,
@@ -117,7 +121,10 @@ def _due_at(db: Session, endpoint_id: str, most: int, now: datetime) -> list[Cla
         .limit(most)
         .with_for_update(skip_locked=True, of=Delivery)
     )
-    return [Claim(row.id, endpoint_id, row.event_id, body, row.attempts + 1, row.tries) for row, body in rows]
+    return [
+        Claim(row.id, endpoint_id, url, row.event_id, body, row.attempts + 1, row.tries)
+        for row, body, url in rows
+    ]
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -161,23 +168,25 @@ _BECAME: dict[str, Any] = {
     "sent_at": bindparam("at"),
 }
 _SENT = update(Delivery).where(bindparam("this") == _ROW, _UNSENT).values(**_BECAME)
-_NOT_SENT = (
-    update(Delivery)
-    .where(bindparam("this") == _ROW, _UNSENT, col(Delivery.attempts) == bindparam("this_number"))
-    .values(**_BECAME)
-)
+_STILL_OURS = (col(Delivery.attempts) == bindparam("this_number"), col(Delivery.leased_until).is_not(None))
+_NOT_SENT = update(Delivery).where(bindparam("this") == _ROW, _UNSENT, *_STILL_OURS).values(**_BECAME)
 
 
 def _next_try(outcome: Outcome) -> datetime | None:
     if outcome.status == rules.GONE:
         return None
     return rules.next_try(
-        tries=outcome.claim.tries + 1, now=outcome.at, chance=random.random(), headers=outcome.headers
+        tries=outcome.claim.tries + 1, now=outcome.at, chance=random.random(), asked=outcome.asked
     )
 
 
-def _record_endpoint(db: Session, endpoint_id: str, outcomes: Sequence[Outcome], now: datetime) -> None:
-    row = update(WebhookEndpoint).where(col(WebhookEndpoint.id) == endpoint_id)
+def _record_endpoint(
+    db: Session, endpoint_id: str, url: str, outcomes: Sequence[Outcome], now: datetime
+) -> None:
+    """How an endpoint fares; one that has been led elsewhere meanwhile is not judged by its old address."""
+    row = update(WebhookEndpoint).where(
+        col(WebhookEndpoint.id) == endpoint_id, col(WebhookEndpoint.url) == url
+    )
     if any(outcome.status == rules.GONE for outcome in outcomes):
         db.exec(
             row.where(col(WebhookEndpoint.disabled_at).is_(None)).values(

@@ -164,18 +164,15 @@ def is_success(status: int) -> bool:
     return 200 <= status < 300
 
 
-def next_try(
-    *, tries: int, now: datetime, chance: float, headers: Mapping[str, str] | None = None
-) -> datetime | None:
+def next_try(*, tries: int, now: datetime, chance: float, asked: timedelta | None = None) -> datetime | None:
     """When to try again after `tries` failed ones; None when that was the last.
 
-    `chance` is from 0 to 1 and spreads the waits. A receiver's `Retry-After` puts the next try off.
+    `chance` is from 0 to 1 and spreads the waits. What the receiver `asked` for puts the next try off.
     """
     if tries > len(DELAYS):
         return None
     due = now + DELAYS[tries - 1] * (1 + JITTER * (2 * chance - 1))
-    wished = retry_after(headers or {}, now)
-    return due if wished is None else max(due, now + wished)
+    return due if asked is None else max(due, now + asked)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
@@ -185,7 +182,7 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:
         return timedelta(seconds=min(int(text[:9]), int(_LONGEST_RETRY_AFTER.total_seconds())))
     try:
         until = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if until.tzinfo is None:
         until = until.replace(tzinfo=UTC)

@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from sqlmodel import Session
 
@@ -16,7 +15,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.claims import Claim, Outcome, claim_due, record_outcomes
 from licenzy.deliveries.models import WebhookEndpoint
 from licenzy.deliveries.queries import endpoints_with_work
-from licenzy.deliveries.rules import is_success
+from licenzy.deliveries.rules import is_success, retry_after
 from licenzy.deliveries.signing import signed_headers, signing_secrets
 from licenzy.kit.clock import Clock
 from licenzy.kit.outbound_http import OutboundHttp, Unreachable
@@ -36,14 +35,12 @@ _GRACE_SECONDS = 6.5
 _log = logging.getLogger("licenzy.deliveries")
 
 
-@dataclass(frozen=True, slots=True)
-class _Destination:
-    url: str
-    secrets: list[str]
-
-
 class Sender:
-    """Delivers until told to stop. A receiver that hangs keeps few threads, and half are never its like's."""
+    """Delivers until told to stop.
+
+    A receiver that hangs keeps few threads, and half are never its like's; an eighth are never for the quick
+    ones, however much there is to send them.
+    """
 
     def __init__(
         self, database: Database, seal: Seal, http: OutboundHttp, *, clock: Clock, threads: int = THREADS
@@ -58,6 +55,7 @@ class Sender:
         self._unrecorded: list[Outcome] = []
         self._under_way: Counter[str] = Counter()
         self._quick: set[str] = set()
+        self._begun_at: dict[str, float] = {}
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; then let what is under way come to its end, and write it down."""
@@ -97,7 +95,7 @@ class Sender:
     def round(self) -> int:
         """Write down what has come of tries, and begin as many as there is room for; how many were begun."""
         now = self._clock()
-        room, destinations = self._room()
+        room, secrets = self._room()
         outcomes = self._unrecorded
         if not outcomes and not room:
             return 0
@@ -110,41 +108,46 @@ class Sender:
         self._unrecorded = []
         for claim in claims:
             self._under_way[claim.endpoint_id] += 1
-            self._pool.submit(self._try, claim, destinations[claim.endpoint_id])
+            self._begun_at[claim.endpoint_id] = time.monotonic()
+            self._pool.submit(self._try, claim, secrets[claim.endpoint_id])
         return len(claims)
 
-    def _room(self) -> tuple[dict[str, int], dict[str, _Destination]]:
-        """How many more deliveries each endpoint with work may have under way, the quick ones first."""
+    def _room(self) -> tuple[dict[str, int], dict[str, list[str]]]:
+        """How many more deliveries each endpoint with work may have under way, and its secrets."""
         free = self._threads - self._under_way.total()
         if free <= 0:
             return {}, {}
         now = self._clock()
         with self._database.read() as db:
             found = endpoints_with_work(db, now=now)
-        slow_free = self._threads // 2 - sum(
-            count for endpoint_id, count in self._under_way.items() if endpoint_id not in self._quick
-        )
+        slow = sum(count for each, count in self._under_way.items() if each not in self._quick)
+        left = {
+            True: self._threads - self._threads // 8 - (self._under_way.total() - slow),
+            False: self._threads // 2 - slow,
+        }
         room: dict[str, int] = {}
-        destinations: dict[str, _Destination] = {}
+        signing: dict[str, list[str]] = {}
         for each in sorted(found, key=self._rank):
             is_quick = each.id in self._quick
             most = (AT_ONCE if is_quick else AT_ONCE_SLOW) - self._under_way[each.id]
-            most = min(most, free, most if is_quick else slow_free)
+            most = min(most, free, left[is_quick])
             secrets = signing_secrets(self._seal, each, now=now) if most > 0 else []
             if not secrets:
                 continue  # Without the right encryption key nothing can be signed; it all waits.
-            room[each.id], destinations[each.id] = most, _Destination(each.url, secrets)
+            room[each.id], signing[each.id] = most, secrets
             free -= most
-            slow_free -= 0 if is_quick else most
-        return room, destinations
+            left[is_quick] -= most
+        return room, signing
 
-    def _rank(self, endpoint: WebhookEndpoint) -> tuple[bool, bool]:
-        return endpoint.id not in self._quick, endpoint.failing_since is not None
+    def _rank(self, endpoint: WebhookEndpoint) -> tuple[bool, float, bool]:
+        """The quick ones first, and of either sort those whose turn was longest ago."""
+        is_failing = endpoint.failing_since is not None
+        return endpoint.id not in self._quick, self._begun_at.get(endpoint.id, 0.0), is_failing
 
-    def _try(self, claim: Claim, to: _Destination) -> None:
+    def _try(self, claim: Claim, secrets: list[str]) -> None:
         began = time.monotonic()
         try:
-            outcome = self._post(claim, to, began)
+            outcome = self._post(claim, secrets, began)
         except Exception as error:
             # A delivery must end in an outcome, or its place in the pool would be lost for good.
             _log.exception("the delivery %s could not be tried", claim.delivery_id)
@@ -153,26 +156,27 @@ class Sender:
             )
         self._done.put(outcome)
 
-    def _post(self, claim: Claim, to: _Destination, began: float) -> Outcome:
+    def _post(self, claim: Claim, secrets: list[str], began: float) -> Outcome:
         now = self._clock()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
             "User-Agent": "Licenzy",
             "Accept-Encoding": "identity",
-            **signed_headers(claim.event_id, claim.body, with_secrets=to.secrets, now=now),
+            **signed_headers(claim.event_id, claim.body, with_secrets=secrets, now=now),
         }
         try:
-            answer = self._http.post(to.url, body=claim.body.encode(), headers=headers)
+            answer = self._http.post(claim.url, body=claim.body.encode(), headers=headers)
         except Unreachable as problem:
             return Outcome(claim, self._clock(), _ms(began), error=str(problem))
+        at = self._clock()
         return Outcome(
             claim,
-            self._clock(),
+            at,
             _ms(began),
             status=answer.status,
             error=None if is_success(answer.status) else f"It answered {answer.status}.",
             answer=answer.body.decode("utf-8", "replace").replace("\x00", "\ufffd"),
-            headers=answer.headers,
+            asked=retry_after(answer.headers, at),
         )
 
     def _await(self, seconds: float) -> None:

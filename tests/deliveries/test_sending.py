@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -208,6 +209,47 @@ def test_who_asks_to_be_left_alone_is_left_alone(
     happen(database, cast, clock)
     sender.drain()
     assert only_delivery(database).next_try_at == clock() + timedelta(seconds=600)
+
+
+@pytest.mark.parametrize(
+    ("value", "waits"),
+    [
+        ("as a date", None),
+        ("120", 120),
+        ("0", 0),
+        ("-5", 0),
+        ("1e3", 0),
+        ("\xb2", 0),
+        ("9" * 5000, 86_400),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400),
+        ("Mon, 01 Jan 2024 00:00:00 +99999999999999999999", 0),
+        ("Mon, 01 Jan 0001 00:00:00 +2359", 0),
+        ("Mon, 99 Jan 2024 99:99:99 GMT", 0),
+        ("soon", 0),
+        ("", 0),
+    ],
+)
+def test_nothing_that_a_receiver_asks_for_stops_the_sender(
+    database: Database,
+    cast: Cast,
+    clock: StandingClock,
+    hook: Receiver,
+    secret: str,
+    sender: Sender,
+    value: str,
+    waits: int | None,
+) -> None:
+    """`waits` are seconds; none is an hour from now, as a date."""
+    if waits is None:
+        value, waits = format_datetime(clock() + timedelta(hours=1), usegmt=True), 3600
+    head = b"HTTP/1.1 503 Busy\r\nRetry-After: " + value.encode("latin-1")
+    hook.answer = answering(head + b"\r\nContent-Length: 0\r\n\r\n")
+    happen(database, cast, clock)
+    assert sender.drain() == 1
+    due = only_delivery(database).next_try_at
+    assert due is not None
+    wanted = max(waits, 5)
+    assert wanted * 0.85 <= (due - clock()).total_seconds() <= wanted * 1.15
 
 
 def test_who_is_gone_is_not_asked_again(
