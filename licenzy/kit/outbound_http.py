@@ -30,6 +30,9 @@ DEADLINE_SECONDS = 10.0
 KEPT_BYTES = 2048
 """How much of an answer's body is read; the connection is closed then."""
 
+_MOST_ADDRESSES = 8
+"""How many of a name's addresses are tried: a name with thousands shall not make us knock at all of them."""
+
 Resolve = Callable[[str, int], Sequence[str]]
 """The addresses of a host name, as text. Raises OSError."""
 
@@ -151,7 +154,7 @@ class _Pinned(httpcore.NetworkBackend):
             address
             for address in dict.fromkeys(found)
             if may_be_reached(ip_address(address), private_allowed=self._private_allowed)
-        ]
+        ][:_MOST_ADDRESSES]
         if not allowed:
             raise Unreachable(
                 "The host's address is a private, local or reserved one, where nothing is sent."

@@ -131,6 +131,16 @@ def test_of_several_addresses_only_the_allowed_are_tried(outward: list[str]) -> 
     assert set(outward) == {PUBLIC}
 
 
+def test_a_name_with_thousands_of_addresses_does_not_make_us_knock_at_all(outward: list[str]) -> None:
+    many = [f"127.0.{high}.{low}" for high in range(16) for low in range(1, 250)]
+    http = OutboundHttp(private_allowed=True, resolve=lambda _h, _p: many)
+    with receiver() as closed:
+        pass
+    with pytest.raises(Unreachable, match="connection refused"):
+        post(http, f"http://many.example.com:{closed.port}/")
+    assert 1 < len(outward) <= 8
+
+
 def test_a_redirect_is_an_answer_and_nothing_else(listeners: list[Receiver]) -> None:
     with receiver(status(302, f"Location: http://127.0.0.1:{listeners[0].port}/")) as hook:
         answer = post(HERE, hook.url)
