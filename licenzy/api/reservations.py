@@ -46,7 +46,12 @@ def commit(exchange: Exchange, *, reservation_id: str) -> Reply:
     """Consume some or all of what was set aside; the rest goes back."""
     caller = exchange.authenticate()
     body = exchange.body(CommitBody)
-    verb = partial(actions.commit, units=body.units, request_id=exchange.request_id)
+    verb = partial(
+        actions.commit,
+        units=body.units,
+        request_id=exchange.request_id,
+        called_at=exchange.runtime.clock(),
+    )
     return _closed(exchange, caller, reservation_id, verb)
 
 

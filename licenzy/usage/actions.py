@@ -90,12 +90,14 @@ def commit(
     reservation_id: str,
     units: int,
     request_id: str,
+    called_at: datetime,
     now: datetime,
 ) -> str:
     """Consume `units` of what was set aside and give the rest back; the JSON of the answer.
 
     What was set aside can be committed until the reservation's own end, whatever has become of its packs.
-    Raises ReservationNotFound, ReservationClosed, and InvalidRequest for more than was set aside.
+    `called_at` is real time, `now` the instant that decisions are made at. Raises ReservationNotFound,
+    ReservationClosed, and InvalidRequest for more than was set aside.
     """
     where: dict[str, Any] = {"project_id": project_id, "mode": mode}
     reservation = _ready_to_close(db, where, reservation_id, now)
@@ -112,7 +114,14 @@ def commit(
             db.add(_noted(reservation, taken, request_id, now))
     reservation.committed_units = units
     _close(db, reservation, Closing.COMMITTED, now)
-    tell_consumed(db, **where, subject_id=reservation.subject_id, request_id=request_id, now=now)
+    tell_consumed(
+        db,
+        **where,
+        subject_id=reservation.subject_id,
+        request_id=request_id,
+        called_at=called_at,
+        now=now,
+    )
     answer = {"ok": True, "consumed": units, "released": reservation.units - units}
     return _answered(db, where, reservation, answer, now)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,11 +10,13 @@ from typing import Any
 from sqlmodel import Session, select
 
 from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import product_by_code
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import EventType, Source
 from licenzy.deliveries.outbox import announce
 from licenzy.deliveries.rules import Data, Happening
+from licenzy.entitlements.decision import standing
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import entitlements_of
 from licenzy.kit.clock import from_micros
@@ -42,24 +44,38 @@ def consume(consumer: Consumer, database: Database, order: Order) -> Consumed:
             subject = subject_by_ref(db, subject_ref=order.subject_ref, **where)
             assert subject is not None
             now = from_micros(order.now + (offset or 0) * 1_000_000)
-            tell_consumed(db, subject_id=subject.id, request_id=order.request_id, now=now, **where)
+            tell_consumed(
+                db,
+                subject_id=subject.id,
+                request_id=order.request_id,
+                called_at=from_micros(order.now),
+                now=now,
+                **where,
+            )
         return done
 
     return database.retrying(aloud)
 
 
 def tell_consumed(
-    db: Session, *, project_id: str, mode: Mode, subject_id: str, request_id: str, now: datetime
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode,
+    subject_id: str,
+    request_id: str,
+    called_at: datetime,
+    now: datetime,
 ) -> None:
     """Tell what the ledger has of this call: that it consumed, and which product has run low by it.
 
-    `now` is the instant that decisions are made at.
+    `called_at` is real time, which says when it is sent; `now` the instant that decisions are made at.
     """
 
     def happenings() -> list[Happening]:
         return list(_Call(db, project_id, mode, subject_id, request_id, now).all())
 
-    announce(db, project_id=project_id, mode=mode, happenings=happenings, now=now)
+    announce(db, project_id=project_id, mode=mode, happenings=happenings, now=called_at)
 
 
 @dataclass(slots=True)
@@ -88,9 +104,9 @@ class _Call:
         burns = burning(packs, self.now)
         data = Data(usage_remaining=total(burns), units=sum(used.values()), **_about(only, set(used)))
         yield Happening(EventType.USAGE_CONSUMED, Source.RUNTIME, "consumed", self.subject_id, data)
-        for code, units in used.items():
-            left = total(pack for pack in burns if pack.product_code == code)
-            if self._runs_low(code, left, units):
+        for code in used:
+            if self._runs_low(code, packs, rows):
+                left = total(pack for pack in burns if pack.product_code == code)
                 low = Data(product_code=code, kind="usage_pack", usage_remaining=left, available=left > 0)
                 yield Happening(EventType.USAGE_LOW, Source.RUNTIME, "low", self.subject_id, low)
 
@@ -106,12 +122,20 @@ class _Call:
             )
         )
 
-    def _runs_low(self, code: str, left: int, units: int) -> bool:
-        """Whether these units took what is left of a product to its mark, or below."""
+    def _runs_low(self, code: str, packs: Sequence[Entitlement], rows: Sequence[LedgerRow]) -> bool:
+        """Whether this call took what is unused of a product to its mark, or below.
+
+        Units set aside count as unused: they may come back, and are told of when they are consumed.
+        """
         scope: dict[str, Any] = {"project_id": self.project_id, "mode": self.mode}
         product = product_by_code(self.db, product_code=code, **scope)
         mark = product.usage_low_units if product is not None else None
-        return mark is not None and left <= mark < left + units
+        if mark is None:
+            return False
+        held = {each.id: _unused(each, self.now) for each in packs if each.product_code == code}
+        left = sum(each for each in held.values() if each is not None)
+        taken = sum(row.units for row in rows if held.get(row.entitlement_id) is not None)
+        return left <= mark < left + taken
 
 
 def _about(pack: Entitlement | None, codes: set[str]) -> dict[str, Any]:
@@ -121,3 +145,9 @@ def _about(pack: Entitlement | None, codes: set[str]) -> dict[str, Any]:
     if pack is not None:
         about |= {"entitlement_id": pack.id, "attempt_id": pack.attempt_id}
     return about
+
+
+def _unused(pack: Entitlement, now: datetime) -> int | None:
+    """Units of a pack that nobody has consumed, those set aside included; none while it gives no units."""
+    in_force = pack.kind is Kind.USAGE_PACK and standing(pack, now).reason in {None, "exhausted"}
+    return pack.granted_units - pack.used_units if in_force else None

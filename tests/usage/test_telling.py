@@ -11,11 +11,13 @@ from sqlmodel import col, select
 
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import Delivery, OutboundEvent
+from licenzy.kit.clock import rfc3339
 from licenzy.runtime import Runtime
 from tests.deliveries.test_schemas import wrong
 from tests.support.cast import Cast, make_product
+from tests.support.clock import StandingClock
 from tests.support.endpoints import make_endpoint
-from tests.usage.buying import RESERVE, Customer, consume, customer_with
+from tests.usage.buying import RESERVE, Customer, consume, customer_with, post, reserve
 
 
 @pytest.fixture
@@ -99,6 +101,63 @@ def test_committing_a_reservation_is_told(
         assert client.post(address, json={"units": 20}, headers=customer.headers).status_code == 200
     (only,) = told(database)
     assert (only["data"]["units"], only["data"]["usage_remaining"]) == (20, 80)
+
+
+@pytest.mark.parametrize("aside", [False, True])
+def test_it_is_sent_now_wherever_the_clock_of_a_sandbox_stands(
+    client: FlaskClient,
+    database: Database,
+    runtime: Runtime,
+    cast: Cast,
+    customer: Customer,
+    clock: StandingClock,
+    aside: bool,
+) -> None:
+    listen(runtime, cast, "usage.consumed")
+    customer.connects(clock_offset_seconds=40 * 86_400)
+    customer.buys(100)
+    if aside:
+        made = reserve(client, customer, 50).get_json()["reservation_id"]
+        post(client, customer, f"/v1/usage/reservations/{made}/commit", {"units": 20})
+    else:
+        consume(client, customer, 20)
+    (only,) = told(database)
+    assert only["created_at"] == rfc3339(clock())
+    with database.read() as db:
+        row = db.exec(select(Delivery)).one()
+    assert row.next_try_at == row.created_at == clock()
+
+
+def test_low_is_told_although_others_had_set_units_aside(
+    client: FlaskClient, database: Database, runtime: Runtime, cast: Cast, customer: Customer
+) -> None:
+    """What is set aside may come back, so that only what is consumed brings it to the mark."""
+    listen(runtime, cast, "usage.low")
+    with database.write() as db:
+        make_product(db, project_id=cast.project_id, usage_low_units=100)
+    customer.buys(150)
+    made = reserve(client, customer, 60).get_json()["reservation_id"]
+    assert told(database) == []
+    consume(client, customer, 60)
+    assert [body["data"]["usage_remaining"] for body in told(database)] == [30]
+    post(client, customer, f"/v1/usage/reservations/{made}/release", {})
+    consume(client, customer, 10)
+    assert len(told(database)) == 1, "once on its way down"
+
+
+def test_low_is_told_where_all_that_is_left_was_set_aside(
+    client: FlaskClient, database: Database, runtime: Runtime, cast: Cast, customer: Customer
+) -> None:
+    listen(runtime, cast, "usage.low")
+    with database.write() as db:
+        make_product(db, project_id=cast.project_id, usage_low_units=100)
+    customer.buys(150)
+    made = reserve(client, customer, 150).get_json()["reservation_id"]
+    post(client, customer, f"/v1/usage/reservations/{made}/commit", {"units": 40})
+    assert told(database) == []
+    made = reserve(client, customer, 110).get_json()["reservation_id"]
+    post(client, customer, f"/v1/usage/reservations/{made}/commit", {"units": 110})
+    assert [body["data"]["usage_remaining"] for body in told(database)] == [0]
 
 
 @pytest.mark.parametrize("types", [(), ("entitlement.updated", "purchase.finalized")])
