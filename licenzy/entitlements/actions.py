@@ -21,7 +21,16 @@ from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import new_id
 from licenzy.subjects.actions import lock_subject
 
-_SHOWN = ("product_code", "state", "reason", "valid_until", "granted_units", "cancel_at", "canceled_at")
+_SHOWN = (
+    "product_code",
+    "quantity",
+    "state",
+    "reason",
+    "valid_until",
+    "granted_units",
+    "cancel_at",
+    "canceled_at",
+)
 
 
 def lock_purchase(db: Session, *, project_id: str, mode: Mode, key: str, now: datetime) -> Purchase:

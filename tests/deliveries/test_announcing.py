@@ -151,6 +151,15 @@ def test_a_subscription_is_told_from_its_first_to_its_last_day(shop: Shop, order
     assert last["data"]["stripe_subscription_id"] == sale.sub
 
 
+def test_another_quantity_is_a_change_of_the_subscription(shop: Shop) -> None:
+    sale = shop.till.sell(shop.till.product(Kind.SUBSCRIPTION)).subscribed()
+    shop.listen()
+    for _ in range(2):
+        sale.subscription("active", at=START + DAY, quantity=5)
+    assert sale.row().quantity == 5
+    assert shop.types() == {"subscription.updated": 1, "entitlement.updated": 1}
+
+
 def test_a_refund_and_its_failure_are_told(shop: Shop) -> None:
     shop.listen("entitlement.updated")
     sale = shop.till.sell(shop.till.product(Kind.USAGE_PACK))
