@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
 
@@ -17,11 +16,10 @@ from licenzy.api.entitlements import summary
 from licenzy.api.exchange import Exchange, Reply, key_statement
 from licenzy.api.schemas import AccessCheckBody, validated
 from licenzy.api_keys.models import ApiKey
-from licenzy.catalog.models import Kind
 from licenzy.db.prepared import PreparedRead
 from licenzy.entitlements.decision import decide
 from licenzy.entitlements.explain import Explanation, explain
-from licenzy.entitlements.models import Entitlement, State
+from licenzy.entitlements.models import Entitlement
 from licenzy.kit.clock import to_micros
 from licenzy.subjects.models import Subject
 from licenzy.usage.queries import held_by_ref
@@ -35,8 +33,8 @@ class Line(NamedTuple):
     """One entitlement as the statement below tells it: a `decision.Held`."""
 
     product_code: str
-    kind: Kind
-    state: State
+    kind: str
+    state: str
     reason: str | None
     starts_at: int
     """Instants are microseconds here, as stored."""
@@ -46,7 +44,8 @@ class Line(NamedTuple):
     used_units: int
     reserved_units: int
     voided_at: int | None
-    features: Sequence[str]
+    features: Any
+    """JSON as stored, except where a feature is asked for."""
 
 
 STATEMENT = (
@@ -97,7 +96,9 @@ def check(exchange: Exchange, *, read: PreparedRead) -> Reply:
     query = exchange.environ.get("QUERY_STRING")
     if query and parse_qs(query).get("explain") == ["true"]:
         return _explained(exchange, caller, wanted)
-    held = [_line(row) for row in rows if row[_CODE] is not None]
+    held = [Line(*row[_CODE:]) for row in rows if row[_CODE] is not None]
+    if wanted.feature is not None:
+        held = [line._replace(features=orjson.loads(line.features)) for line in held]
     decision = decide(held, to_micros(caller.now), product_code=wanted.product_code, feature=wanted.feature)
     allowed = decision.allowed
     if not allowed and any(line.reserved_units for line in held):
@@ -161,30 +162,5 @@ def _explanation(exchange: Exchange, caller: Caller, wanted: Wanted | AccessChec
         )
 
 
-# Looking a word up costs a tenth of making the enum's member from it.
-_KINDS = {kind.value: kind for kind in Kind}
-_STATES = {state.value: state for state in State}
-
-
 _CODE = len(key_statement().selected_columns)
 """Where the columns of an entitlement begin; its code is none when the subject holds nothing."""
-
-
-def _line(row: Sequence[Any]) -> Line:
-    code, kind, state, reason, starts_at, ends_at, ends_as, granted, used, reserved, voided, features = row[
-        _CODE:
-    ]
-    return Line(
-        code,
-        _KINDS[kind],
-        _STATES[state],
-        reason,
-        starts_at,
-        ends_at,
-        ends_as,
-        granted,
-        used,
-        reserved,
-        voided,
-        orjson.loads(features) if isinstance(features, str) else features,
-    )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import orjson
 from flask import Response, request
 from sqlalchemy import Select, and_, bindparam, select
+from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoSuchRoute
 
@@ -73,6 +74,7 @@ def key_statement(*columns: Any) -> Select[Any]:
 
 
 _MODES = {mode.value: mode for mode in Mode}
+_CONTENT_TYPE, _NO_STORE = ("Content-Type", JSON), ("Cache-Control", "no-store")
 
 
 class Desk:
@@ -107,15 +109,26 @@ class Reply(NamedTuple):
 
     def response(self) -> Response:
         """The same for Flask."""
-        return _Finished(self.body, self.status, self.headers)
+        return _Finished(self)
+
+
+class _Ready(Headers):
+    """Headers that are known to be good; Werkzeug would look at each."""
+
+    def __init__(self, pairs: list[tuple[str, str]]) -> None:
+        self._list = pairs
 
 
 class _Finished(Response):
-    """What Werkzeug would look for in an answer on the way out is known to be there."""
+    """An answer that Werkzeug need not look through on its way out: all that it would add is there."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(status=reply.status, headers=_Ready(reply.headers))
+        self._reply = reply
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        start_response(self.status, self.headers.to_wsgi_list())
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self.data]
+        body = self._reply.send(start_response)
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
 
 
 _STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
@@ -230,14 +243,14 @@ class Exchange:
 
     def _reply(self, status: int, body: bytes, more: Sequence[tuple[str, str]] = ()) -> Reply:
         headers = [
-            ("Content-Type", JSON),
+            _CONTENT_TYPE,
             ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
+            _NO_STORE,
             ("Licenzy-Request-Id", self.request_id),
             *more,
         ]
         if self.caller is not None:
-            headers.append(("Licenzy-Mode", self.caller.mode.value))
+            headers.append(("Licenzy-Mode", str(self.caller.mode)))
         return Reply(status, headers, body)
 
 

@@ -23,7 +23,7 @@ from psycopg.pq.abc import PGresult
 from sqlalchemy import Dialect, Engine, Select, TextClause, event
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from licenzy.db.engine import BUSY_TIMEOUT_MS, gave_way, is_out_of_order
+from licenzy.db.engine import BUSY_TIMEOUT_MS, PLAN_FOR_GROWTH, gave_way, is_out_of_order
 from licenzy.errors import DatabaseUnavailable
 
 RETRY_SECONDS = 8.0
@@ -50,15 +50,25 @@ class ThreadConnections:
 
     def get(self) -> Any:
         """The calling thread's connection, opened at its first call."""
-        connection = getattr(self._local, "connection", None)
-        if connection is None:
+        try:
+            return self._local.connection
+        except AttributeError:
             connection = self._local.connection = self._open()
             with self._guard:
                 self._all.append(connection)
-        return connection
+            return connection
+
+    def cursor(self) -> Any:
+        """A cursor of the calling thread's connection, used again and again."""
+        try:
+            return self._local.cursor
+        except AttributeError:
+            cursor = self._local.cursor = self.get().cursor()
+            return cursor
 
     def drop(self) -> None:
         """Forget the calling thread's connection, which is broken; the next call opens another."""
+        self._local.__dict__.pop("cursor", None)
         connection = self._local.__dict__.pop("connection", None)
         if connection is not None:
             with self._guard:
@@ -88,7 +98,10 @@ class ThreadConnections:
             connection.execute("PRAGMA query_only=ON")
             return connection
         address = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(address, autocommit=True, connect_timeout=5)
+        opened = psycopg.connect(address, autocommit=True, connect_timeout=5)
+        if self.prepares:
+            opened.execute(PLAN_FOR_GROWTH)
+        return opened
 
 
 class PreparedRead:
@@ -103,7 +116,7 @@ class PreparedRead:
         )
         self._connections = connections
         self._sql = str(compiled)
-        self._names: Sequence[str] = compiled.positiontup or ()
+        self._in_order = _picker(compiled.positiontup or ())
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
         self._run = self._on_sqlite if on_sqlite else self._on_postgres
         self._prepared = _PreparedOn()
@@ -112,7 +125,7 @@ class PreparedRead:
     def rows(self, **parameters: Any) -> list[Any]:
         """All rows as tuples of the driver's values. Raises DatabaseUnavailable."""
         values = self._constants | parameters if self._constants else parameters
-        bound = [values[name] for name in self._names]
+        bound = self._in_order(values)
         for attempt in (1, 2):
             try:
                 return self._run(bound)
@@ -126,11 +139,11 @@ class PreparedRead:
                     raise DatabaseUnavailable from error
         raise AssertionError("unreachable")
 
-    def _on_sqlite(self, bound: list[Any]) -> list[Any]:
-        found: list[Any] = self._connections.get().execute(self._sql, bound).fetchall()
+    def _on_sqlite(self, bound: Sequence[Any]) -> list[Any]:
+        found: list[Any] = self._connections.cursor().execute(self._sql, bound).fetchall()
         return found
 
-    def _on_postgres(self, bound: list[Any]) -> list[Any]:
+    def _on_postgres(self, bound: Sequence[Any]) -> list[Any]:
         """Through libpq itself: a cursor of the driver costs more than the statement."""
         connection: psycopg.Connection[Any] = self._connections.get()
         sent = [None if value is None else str(value).encode() for value in bound]
@@ -181,6 +194,13 @@ class _PreparedOn(threading.local):
     """The connection of the calling thread that knows a statement already."""
 
     on: object = None
+
+
+def _picker(names: Sequence[str]) -> Callable[[dict[str, Any]], Sequence[Any]]:
+    """What takes the values of these names out of a dictionary, in their order."""
+    if len(names) > 1:
+        return operator.itemgetter(*names)
+    return lambda values: [values[name] for name in names]
 
 
 def _checked(result: PGresult) -> PGresult:

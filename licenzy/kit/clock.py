@@ -35,7 +35,8 @@ def from_unix(seconds: int | float) -> datetime:
 
 def to_micros(instant: datetime) -> int:
     """Microseconds since 1970 in UTC, the form instants have in the database."""
-    return (instant - EPOCH) // timedelta(microseconds=1)
+    since = instant - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def from_micros(micros: int) -> datetime:

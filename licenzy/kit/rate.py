@@ -34,8 +34,10 @@ class RateLimiter:
         now = time.monotonic()
         with self._guard:
             tokens, then = self._buckets.get(caller, (self._burst, now))
-            tokens = min(self._burst, tokens + (now - then) * self._rate)
-            if tokens < 1.0:
+            tokens += (now - then) * self._rate
+            if tokens > self._burst:
+                tokens = self._burst
+            elif tokens < 1.0:
                 self._buckets[caller] = (tokens, now)
                 raise RateLimited
             if len(self._buckets) >= _MOST_BUCKETS:

@@ -59,9 +59,12 @@ class Doorstep:
         def start(
             status: str, headers: list[tuple[str, str]], exc_info: Any = None
         ) -> Callable[[bytes], Any]:
-            present = self._names.intersection([name for name, _ in headers])
-            added = [pair for pair in self._headers if pair[0] not in present] if present else self._headers
-            return start_response(status, headers + added, exc_info)
+            for name, _ in headers:
+                if name in self._names:
+                    present = {name for name, _ in headers}
+                    missing = [pair for pair in self._headers if pair[0] not in present]
+                    return start_response(status, headers + missing, exc_info)
+            return start_response(status, headers + self._headers, exc_info)
 
         problem = self._address_problem(environ)
         if problem is None:

@@ -34,7 +34,7 @@ class Draw(NamedTuple):
 
 def burning(held: Iterable[P], now: Moment) -> list[P]:
     """The packs available at `now`, in the order in which they burn: soonest to end, then oldest."""
-    packs = [each for each in held if each.kind is Kind.USAGE_PACK and standing(each, now).available]
+    packs = [each for each in held if each.kind == Kind.USAGE_PACK and standing(each, now).available]
     return sorted(packs, key=_place)
 
 

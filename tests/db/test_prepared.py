@@ -206,3 +206,22 @@ def test_a_postgres_that_is_gone_is_worded(postgres: Any) -> None:
     with pytest.raises(DatabaseUnavailable):
         read.rows(name="one")
     engine.dispose()
+
+
+def test_a_kept_statement_goes_by_the_index_though_its_table_was_empty_at_first(postgres: Any) -> None:
+    name = postgres.fresh()
+    engine = make_engine(postgres.url(name))
+    connections = ThreadConnections(engine)
+    key = PreparedRead(connections, select(workspaces.c.name).where(workspaces.c.id == bindparam("id")))
+    for _ in range(10):  # After five, Postgres keeps one plan for good.
+        assert key.rows(id="wsp_none") == []
+    (plan,) = (
+        connections.get()
+        .execute(f"EXPLAIN (FORMAT JSON) EXECUTE {key._name.decode()} ('wsp_none')")
+        .fetchone()
+    )
+    assert plan[0]["Plan"]["Node Type"] in {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}
+    with engine.connect() as connected:
+        assert connected.exec_driver_sql("SHOW enable_seqscan").scalar() == "off"
+    engine.dispose()
+    postgres.drop(name)
