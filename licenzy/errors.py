@@ -288,14 +288,14 @@ class StripeError(LicenzyError):
 class StripeUnavailable(LicenzyError):
     code, status = "stripe_unavailable", 503
     message = "Stripe cannot be reached right now."
-    hint = "Repeat the call with the same Idempotency-Key; it is safe."
+    hint = "Try again in a moment: it is safe, and over the API with the same Idempotency-Key."
     retry_after = 5
 
 
 class StripeTimeout(LicenzyError):
     code, status = "stripe_timeout", 504
     message = "Stripe did not answer in time."
-    hint = "Repeat the call with the same Idempotency-Key; it is safe."
+    hint = "Try again in a moment: it is safe, and over the API with the same Idempotency-Key."
     retry_after = 5
 
 

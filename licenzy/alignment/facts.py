@@ -200,8 +200,10 @@ class SideFacts:
     """When findings about traffic were said to be mended, by code."""
     looked_at: datetime | None = None
     """When Stripe was last asked about this side."""
-    look_due: bool = False
-    """Whether Stripe is about to be asked, because something was saved."""
+    look_due_at: datetime | None = None
+    """Since when Stripe is to be asked, because something was saved or an hour has passed."""
+    look_problem: str | None = None
+    """Why it could not be asked the last time."""
 
     @property
     def exists(self) -> bool:

@@ -15,8 +15,12 @@ from licenzy.alignment.facts import ProjectFacts, SideFacts
 from licenzy.alignment.modes import Mode
 
 CONNECTION, PRODUCTS, API_KEYS, EVENTS = "connection", "products", "api-keys", "events"
-UNTRACKED, WEBHOOKS = "untracked", "webhooks"
+UNTRACKED, WEBHOOKS, RECONCILIATION = "untracked", "webhooks", "reconciliation"
+GO_LIVE = "setup/go-live"
 """The pages that mend: the last part of their address below `/projects/<id>/<mode>/`."""
+
+SUPPORT_PAGES = frozenset({UNTRACKED, RECONCILIATION, EVENTS})
+"""Those on which the role support may do what mends; the others are for admins."""
 
 
 class Severity(StrEnum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,19 +23,24 @@ if TYPE_CHECKING:
 @json_option
 @pass_wiring
 def doctor(wiring: Wiring, project_id: str | None, check: bool, json_wanted: bool) -> None:
-    """Tell what does not fit together and how to mend it. Leaves with 1 when anything was found."""
+    """Tell what does not fit together and how to mend it.
+
+    Leaves with 1 when anything was found, or when Stripe was to be asked and could not be.
+    """
     runtime = wiring.migrated_runtime()
     found: list[dict[str, Any]] = []
+    unasked = False
     for project in _projects(runtime, project_id):
-        if check:
-            _ask_stripe(runtime, project)
+        for sentence in _ask_stripe(runtime, project) if check else ():
+            unasked = True
+            click.echo(sentence, err=True)
         found += _told(runtime, project)
     if json_wanted:
         as_json({"findings": found})
     else:
         click.echo(f"Instance folder: {runtime.settings.instance}")
         _tell(found)
-    if found:
+    if found or unasked:
         raise SystemExit(1)
 
 
@@ -49,9 +55,10 @@ def _projects(runtime: Runtime, project_id: str | None) -> list[str]:
     return [project_id] if project_id is not None else known
 
 
-def _ask_stripe(runtime: Runtime, project_id: str) -> None:
+def _ask_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
+    """Gives a sentence for each side about which Stripe could not be asked."""
     from licenzy.alignment.modes import Mode
-    from licenzy.errors import StripeNotConnected
+    from licenzy.errors import LicenzyError, StripeNotConnected
     from licenzy.setup.looking import look_at_side
 
     for mode in Mode:
@@ -66,6 +73,8 @@ def _ask_stripe(runtime: Runtime, project_id: str) -> None:
             )
         except StripeNotConnected:
             continue  # A finding says so, where it matters.
+        except LicenzyError as error:
+            yield f"Stripe could not be asked about {mode} of {project_id}: {error.message}"
 
 
 def _told(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:

@@ -55,6 +55,10 @@ _TOLD_COMPLETE = _LONGEST_PREFIX + 9
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
+NOTHING_PASTED = frozenset({"key_missing", "secret_missing"})
+"""The reasons of `CredentialRefused` for an empty field."""
+
+
 class CredentialRefused(InvalidRequest):
     """A pasted credential that cannot be saved; `reason` is a stable word for it, `field` the form's."""
 
@@ -257,6 +261,15 @@ def overlap_until(connection: Connection | None, now: datetime) -> datetime | No
 def is_address_of(url: str, connection_id: str) -> bool:
     """Whether an endpoint at Stripe sends to this connection, whatever host this installation had then."""
     return urlsplit(url).path.rstrip("/").endswith(f"/v1/webhooks/stripe/{connection_id}")
+
+
+SHARED_PATH = "/v1/webhooks/stripe/tenant"
+"""The one address for all connections; the secret tells whose event it is."""
+
+
+def is_shared_address(url: str) -> bool:
+    """Whether an endpoint at Stripe sends to the address for all connections of some installation."""
+    return urlsplit(url).path.rstrip("/").endswith(SHARED_PATH)
 
 
 def time_of(connection: Connection | None, now: datetime) -> datetime:

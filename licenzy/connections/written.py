@@ -32,6 +32,8 @@ def note_refused(
     database: Database, refused: rules.CredentialRefused, *, project_id: str, mode: Mode, now: datetime
 ) -> None:
     """Remember that something else was pasted, in a unit of work that the refusal does not undo."""
+    if refused.reason in rules.NOTHING_PASTED:
+        return
     with database.write() as db:
         note_sighting(
             db,

@@ -8,7 +8,7 @@ from flask import abort, flash, g, request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.alignment.facts import ProjectFacts, SideFacts
-from licenzy.alignment.findings import RULES, Finding, Part, Severity
+from licenzy.alignment.findings import RULES, SUPPORT_PAGES, Finding, Part, Severity
 from licenzy.alignment.matrix import matrix
 from licenzy.alignment.rules import findings
 from licenzy.errors import LicenzyError
@@ -18,6 +18,7 @@ from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.setup.gathering import project_facts
+from licenzy.setup.journey import PATIENCE
 from licenzy.setup.looking import look_at_side
 from licenzy.workspace.models import Role
 
@@ -31,7 +32,8 @@ def alignment(side: Side) -> ResponseReturnValue:
     facts = _facts(side)
     here = facts.side(side.mode)
     found = {mode: findings(facts, mode) for mode in (side.mode, side.mode.other)}
-    waiting = here.look_due
+    due_at = here.look_due_at
+    waiting = due_at is not None and facts.now - due_at < PATIENCE
     return show(
         "alignment/page.html",
         "alignment/_state.html",
@@ -106,7 +108,8 @@ def finding_page(finding: Finding) -> str | None:
     """The page that fixes a finding; none for who may not change anything there, and for the page itself."""
     here: Side = g.side
     path = finding.path(here.project_id)
-    return path if here.may(Role.ADMIN) and path != request.path else None
+    wanted = Role.SUPPORT if finding.page in SUPPORT_PAGES else Role.ADMIN
+    return path if here.may(wanted) and path != request.path else None
 
 
 def severity_counts(found: Iterable[Finding]) -> dict[str, int]:

@@ -56,7 +56,7 @@ def save_key(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
         except LicenzyError as error:
-            _refuse(form, error)
+            form.refuse(error)
         else:
             flash(f"Stripe accepted the key: {saved.account_name or saved.account_id or 'saved'}.", "success")
             return go(way_on(form, "portal.connection", StepName.CONNECT))
@@ -94,7 +94,7 @@ def connect_sandbox(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
         except LicenzyError as error:
-            _refuse(form, error)
+            form.refuse(error)
         else:
             flash("Connected to the built-in sandbox. It comes with sample prices.", "success")
             return go(way_on(form, "portal.connection", StepName.CONNECT))
@@ -120,7 +120,7 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
         except LicenzyError as error:
-            _refuse(form, error)
+            form.refuse(error)
         else:
             flash("The signing secret is saved. The next signed event proves it.", "success")
             return go(way_on(form, "portal.connection", StepName.WEBHOOK))
@@ -147,7 +147,7 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
             now=parts.clock(),
         )
     except LicenzyError as error:
-        _refuse(form, error)
+        form.refuse(error)
         return _errors(side, form, StepName.WEBHOOK, "connections/_endpoint_form.html", "endpoint_form")
     flash("The webhook endpoint is set up at Stripe.", "success")
     return go(way_on(form, "portal.connection", StepName.WEBHOOK))
@@ -193,9 +193,3 @@ def _errors(side: Side, form: PortalForm, step: StepName, fragment: str, name: s
     if stands_in_wizard(form):
         return step_page(side, step, fragment, status=422, **{name: form})
     return _page(side, fragment, status=422, **{name: form})
-
-
-def _refuse(form: PortalForm, error: LicenzyError) -> None:
-    form.refuse(error)
-    if error.hint and not error.fields:
-        form.form_errors.append(error.hint)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from flask import flash, url_for
+from collections.abc import Sequence
+
+from flask import flash, request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.catalog.copying import copy_to_live
+from licenzy.catalog.models import Product
 from licenzy.errors import LicenzyError, NotFound
 from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.copying import copy_form
@@ -46,6 +49,8 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
     products = to_copy(side)
     form = copy_form(products)
     prices = {each.product_code: form[each.id].data for each in products if form[each.id].data}
+    if not prices and _sent_before(products):
+        return _copied_already()
     if not prices:
         form.form_errors.append("Pick a live price for at least one product.")
         return _refused(side, form)
@@ -65,13 +70,31 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
         return _refused(side, form)
     if copied.made:
         flash(f"Copied to live: {', '.join(copied.made)}.", "success")
-    if not copied.refused:
-        return go(url_for("portal.setup_step", step=StepName.GO_LIVE.value))
-    for product in products:
-        form[product.id].errors = (
-            [copied.refused[product.product_code]] if product.product_code in copied.refused else []
+    lacking = {product.product_code for product in to_copy(side)}
+    # What another click copied in the same moment is there, and no problem.
+    refused = {code: why for code, why in copied.refused.items() if code in lacking}
+    if not refused:
+        return (
+            go(url_for("portal.setup_step", step=StepName.GO_LIVE.value))
+            if copied.made
+            else _copied_already()
         )
+    for product in products:
+        form[product.id].errors = [refused[product.product_code]] if product.product_code in refused else []
     return _refused(side, form)
+
+
+def _sent_before(products: Sequence[Product]) -> bool:
+    """Whether prices were sent for products that live has by now, as by a second click."""
+    offered = {product.id for product in products}
+    return any(
+        value and name.startswith("prd_") and name not in offered for name, value in request.form.items()
+    )
+
+
+def _copied_already() -> ResponseReturnValue:
+    flash("Live has these products already.", "success")
+    return go(url_for("portal.setup_step", step=StepName.GO_LIVE.value))
 
 
 def _refused(side: Side, form: object) -> ResponseReturnValue:

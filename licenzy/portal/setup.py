@@ -75,8 +75,6 @@ def start_purchase(side: Side) -> ResponseReturnValue:
             return go(_watch_url(sell(side, form)))
         except LicenzyError as error:
             form.refuse(error)
-            if error.hint and not error.fields:
-                form.form_errors.append(error.hint)
     return step_page(side, StepName.PURCHASE, "setup/_purchase_form.html", status=422, **panel)
 
 

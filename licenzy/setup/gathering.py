@@ -92,7 +92,8 @@ def _side(db: Session, seal: Seal, project_id: str, mode: Mode, base_url: str, n
         traffic=_traffic(db, scope, look, now),
         mended=mended(db, **scope),
         looked_at=look.looked_at if look else None,
-        look_due=look is not None and look.due_at <= now,
+        look_due_at=look.due_at if look is not None and look.due_at <= now else None,
+        look_problem=look.problem if look else None,
     )
 
 
@@ -119,8 +120,18 @@ def _connection(
         facts,
         key_accepted=None if accepted is None else Seen(accepted, at),
         missing_permissions=None if missing is None else Seen(tuple(missing), at),
-        endpoints=None if listed is None else Seen(tuple(map(_endpoint, listed)), at),
+        endpoints=None if listed is None else Seen(_reaching_us(listed, connection, base_url), at),
     )
+
+
+def _reaching_us(
+    listed: list[dict[str, Any]], connection: Connection, base_url: str
+) -> tuple[EndpointSeen, ...]:
+    """The endpoints with this connection's address, else those with our address for all connections."""
+    seen = [_endpoint(told) for told in listed]
+    own = [each for each in seen if connection_rules.is_address_of(each.url, connection.id)]
+    shared = f"{base_url}{connection_rules.SHARED_PATH}"
+    return tuple(own or (each for each in seen if each.url.rstrip("/") == shared))
 
 
 def _older(look: StripeLook, saved_at: datetime | None) -> bool:

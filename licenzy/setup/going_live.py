@@ -104,7 +104,7 @@ def checklist(
                 )
                 for step in live
             ),
-            _same_catalog(project, found),
+            _same_catalog(project),
             _nothing_at_risk(project, found),
             _watched(project),
             _encrypted(project, https),
@@ -121,23 +121,24 @@ _LIVE_TITLES = {
 }
 
 
-def _same_catalog(project: ProjectFacts, found: Sequence[Finding]) -> Item:
-    apart = [each for each in found if each.code in {"product_only_in_one_mode", "product_differs"}]
-    if not project.live.products:
+def _same_catalog(project: ProjectFacts) -> Item:
+    apart = [pair.product_code for pair in catalog_pairs(project) if not pair.same]
+    sold = len(project.live.products)
+    if not sold:
         state, evidence = StepState.WAITING, "Live has no products yet."
     elif apart:
-        codes = ", ".join(
-            sorted({about.name for each in apart for about in each.about if about.kind == "product"})
-        )
-        state, evidence = StepState.NEEDS_ACTION, f"Not the same in both modes: {codes}."
+        state, evidence = StepState.NEEDS_ACTION, f"Not the same in both modes: {', '.join(apart)}."
     else:
-        state, evidence = StepState.DONE, f"{len(project.live.products)} products, the same in both modes"
+        counted = "1 product" if sold == 1 else f"{sold} products"
+        state, evidence = StepState.DONE, f"{counted}, the same in both modes"
     latest = max((product.checked_at for product in project.live.products), default=None)
     return Item("same_catalog", "Live sells what was tried in test", state, evidence, latest, False)
 
 
 def _nothing_at_risk(project: ProjectFacts, found: Sequence[Finding]) -> Item:
-    risks = [each for each in found if each.severity is Severity.WARNS and each.code != "product_differs"]
+    risks = [
+        each for each in found if each.severity is not Severity.NOTES and each.code != "product_differs"
+    ]  # A product that differs has a line of its own.
     title, at = "Nothing in live is at risk", project.live.looked_at
     if at is None:
         return Item("nothing_at_risk", title, StepState.WAITING, "Stripe was not asked yet.", None, False)
@@ -145,7 +146,7 @@ def _nothing_at_risk(project: ProjectFacts, found: Sequence[Finding]) -> Item:
         more = f", and {len(risks) - 1} more" if len(risks) > 1 else ""
         evidence, seen = f"{risks[0].title}{more}.", risks[0].seen_at
         return Item("nothing_at_risk", title, StepState.NEEDS_ACTION, evidence, seen, False)
-    return Item("nothing_at_risk", title, StepState.DONE, "Alignment finds nothing", at, False)
+    return Item("nothing_at_risk", title, StepState.DONE, "Alignment finds no risk", at, False)
 
 
 def _watched(project: ProjectFacts) -> Item:

@@ -16,7 +16,7 @@ from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.actions import access, note_account
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
-from licenzy.connections.rules import is_address_of
+from licenzy.connections.rules import is_address_of, is_shared_address
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import LicenzyError, StripeNotConnected
 from licenzy.kit.clock import Clock
@@ -41,36 +41,41 @@ _MOST_SINGLE_PRICES = 50
 def look_at_side(
     database: Database, gateway: StripeGateway, seal: Seal, *, project_id: str, mode: Mode, clock: Clock
 ) -> None:
-    """Ask Stripe about one side now. Raises StripeNotConnected; what Stripe refuses becomes an answer."""
+    """Ask Stripe about one side now; what it refuses becomes an answer.
+
+    Raises StripeNotConnected, and what says why Stripe could not be asked: the earlier answers stand then.
+    """
     with database.read() as db:
         connection = connection_of(db, project_id=project_id, mode=mode)
     if connection is None or connection.key_sealed is None:
         raise StripeNotConnected
     with database.write() as db:
         look_soon(db, connection_id=connection.id, project_id=project_id, mode=mode, now=clock())
-    look_at_stripe(database, gateway, seal, connection=connection, clock=clock)
+    problem = look_at_stripe(database, gateway, seal, connection=connection, clock=clock)
+    if problem is not None:
+        raise problem
 
 
 def look_at_stripe(
     database: Database, gateway: StripeGateway, seal: Seal, *, connection: Connection, clock: Clock
-) -> bool:
-    """Ask Stripe about one connection, then keep the answers; whether there were any.
+) -> LicenzyError | None:
+    """Ask Stripe about one connection, then keep the answers; why it could not be asked, if it could not.
 
     What cannot be asked because Stripe is away, or our own encryption key is, leaves the earlier answers.
     """
     began = clock()
     asking = _Asking(database, gateway, seal, connection, began)
-    problem = None
+    problem: LicenzyError | None = None
     try:
         asking.all()
     except StripeKeyRejected:
         asking.answers = {"key_accepted": False}
     except LicenzyError as failed:
-        problem = failed.message
+        problem = failed
     with database.write() as db:
         now_saved = connection_of(db, project_id=connection.project_id, mode=connection.mode)
         if now_saved is None or now_saved.key_sealed != connection.key_sealed:
-            return False  # The key was replaced meanwhile: that look is due on its own.
+            return None  # The key was replaced meanwhile: that look is due on its own.
         if problem is None:
             asking.keep(db)
         keep_answers(
@@ -78,9 +83,9 @@ def look_at_stripe(
             connection_id=connection.id,
             began=began,
             answers=asking.answers if problem is None else None,
-            problem=problem,
+            problem=problem.message if problem else None,
         )
-    return problem is None
+    return problem
 
 
 def claim_due_look(db: Session, *, now: datetime) -> Connection | None:
@@ -159,7 +164,7 @@ class _Asking:
         self.answers["endpoints"] = [
             {**asdict(endpoint), "secret": None}
             for endpoint in self.gateway.webhook_endpoints(at)
-            if is_address_of(endpoint.url, self.connection.id)
+            if is_address_of(endpoint.url, self.connection.id) or is_shared_address(endpoint.url)
         ]
 
     def _prices(self, at: StripeAccess) -> None:

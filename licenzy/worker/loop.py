@@ -118,12 +118,12 @@ def _look_at_stripe(parts: Runtime) -> int:
         connection = claim_due_look(db, now=parts.clock())
     if connection is None:
         return 0
-    looked = look_at_stripe(
+    problem = look_at_stripe(
         parts.database, parts.gateway, parts.seal, connection=connection, clock=parts.clock
     )
     with parts.database.write() as db:
         forget_old_sightings(db, now=parts.clock())
-    return int(looked)
+    return int(problem is None)
 
 
 def _forget_old_keys(parts: Runtime) -> int:

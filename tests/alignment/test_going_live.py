@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -121,6 +122,43 @@ def test_the_catalog_is_copied_from_the_page_with_prices_matched_by_lookup_key(h
     assert "copy-form" not in page
     assert "the same" in page
     assert "price: $12.00 in test, $7.00 in live" in page
+
+
+@sqlite_only
+def test_a_second_click_on_copy_says_that_it_is_done(home: Town) -> None:
+    home.test.connect()
+    home.live.connect()
+    home.test.sell("PRO")
+    home.test.sell("LATER")
+    ids = {code: each.id for code, each in sold(home, Mode.TEST).items()}
+    pages, price = live_pages(home), keyed_price(home.live, None)
+    form = pages.form(STEP, "/go-live/copy")
+    values = {**form.fields, ids["PRO"]: price, ids["LATER"]: ""}
+    assert pages.client.post(form.action, data=values).status_code == 303
+    pages.get(STEP)
+    again = pages.client.post(form.action, data=values)
+    assert again.status_code == 303
+    assert "Live has these products already." in pages.get(STEP).text
+    assert list(sold(home, Mode.LIVE)) == ["PRO"]
+
+
+@sqlite_only
+def test_copy_pressed_by_two_in_one_moment_makes_each_product_once(home: Town) -> None:
+    home.test.connect()
+    home.live.connect()
+    home.test.sell("PRO")
+    price, product = keyed_price(home.live, None), sold(home, Mode.TEST)["PRO"].id
+    both = [live_pages(home) for _ in range(2)]
+    forms = [pages.form(STEP, "/go-live/copy") for pages in both]
+
+    def press(number: int) -> int:
+        form = forms[number]
+        answer = both[number].client.post(form.action, data={**form.fields, product: price})
+        return answer.status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        assert set(pool.map(press, range(2))) == {303}
+    assert list(sold(home, Mode.LIVE)) == ["PRO"]
 
 
 @sqlite_only

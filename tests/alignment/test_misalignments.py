@@ -88,6 +88,8 @@ def _keyed_then_secret(text: str) -> Prepare:
     return prepare
 
 
+rows(("nothing sent as key", _pasting(" ")), test=("connection_missing",), bare=True)
+rows(("nothing sent as secret", _keyed_then_secret("")), test=("webhook_secret_missing",), bare=True)
 rows(
     ("a Stripe key pasted as secret", _keyed_then_secret(f"sk_test_{BODY}")),
     ("an endpoint's id pasted as secret", _keyed_then_secret("we_1AbcDefGhiJklMn")),
@@ -259,6 +261,9 @@ def _update(town: Town, **changes: Any) -> None:
     town.test.account.stripe.webhook_endpoints.update(town.test.connection.webhook_endpoint_id, changes)
 
 
+TENANT = "example.com/v1/webhooks/stripe/tenant"
+rows(("endpoint at the address for all", lambda town: _update(town, url=f"https://licenzy.{TENANT}")))
+rows(("such a one elsewhere", lambda t: _update(t, url=f"https://b.{TENANT}")), test=("endpoint_missing",))
 rows(("endpoint disabled", lambda town: _update(town, disabled=True)), test=("endpoint_disabled",))
 rows(("endpoint with all events", lambda town: _update(town, enabled_events=["*"])))
 rows(
@@ -296,9 +301,12 @@ rows(
     ("endpoint old and lacking events", _replaced(api_version="2020-08-27", enabled_events=["invoice.paid"])),
     test=("endpoint_version_differs", "endpoint_lacks_events"),
 )
+
+
 rows(
     ("endpoint twice", lambda town: town.test.endpoint()),
     ("endpoint twice, one of an old version", lambda town: town.test.endpoint(api_version="2020-08-27")),
+    ("endpoint twice, once at an earlier host", lambda town: town.test.endpoint(host="before.example.com")),
     test=("endpoint_twice",),
 )
 rows(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
-from licenzy.observations.models import Noticed
+from licenzy.observations.models import Noticed, StripeLook
 from tests.alignment.town import Town
-from tests.portal.set_up_side import SidePages, side_pages
+from tests.portal.set_up_side import HTMX, SidePages, side_pages
 from tests.support.cast import make_connection
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
@@ -44,6 +46,49 @@ def test_while_stripe_is_about_to_be_asked_the_page_looks_again_by_itself(home: 
     assert "hx-trigger" in waiting.text
     pages.send("/alignment", "/alignment/check", {})
     assert pages.get("/alignment", headers={"HX-Request": "true"}).status_code == 286
+
+
+def test_the_page_stops_looking_again_when_nobody_asks_stripe(home: Town) -> None:
+    home.test.connect()
+    with home.runtime.database.write() as db:
+        look = db.get_one(StripeLook, home.test.connection.id)
+        look.due_at = home.clock() - timedelta(minutes=3)
+        db.add(look)
+    page = pages_of(home).get("/alignment", headers=HTMX)
+    assert page.status_code == 286
+    assert "hx-trigger" not in page.text
+    assert "licenzy worker" in page.text
+
+
+def test_when_stripe_cannot_be_asked_nobody_says_that_it_was(home: Town) -> None:
+    home.test.align()
+    home.test.account.misbehave(http_500=99)
+    pages = pages_of(home)
+    assert pages.send("/alignment", "/alignment/check", {}).status_code == 303
+    page = pages.get("/alignment").text
+    assert "Stripe was asked about" not in page
+    assert "Stripe answered with an error of its own." in page
+    assert "Stripe could not be asked" in pages.get("/alignment").text
+    run = home.app.test_cli_runner().invoke(args=["doctor", "--check", "--json"])
+    assert run.exit_code == 1
+    assert f"Stripe could not be asked about test of {home.project_id}" in run.stderr
+    home.test.account.misbehave()
+    pages.send("/alignment", "/alignment/check", {})
+    page = pages.get("/alignment").text
+    assert "Stripe was asked about the test side just now" in page
+    assert "could not be asked" not in page
+
+
+def test_what_stripe_refuses_in_a_form_is_said_once(home: Town) -> None:
+    home.test.align()
+    home.test.account.misbehave(http_500=99)
+    pages = pages_of(home)
+    values = {"subject_ref": "user_1", "product_code": "PRO"}
+    refused = pages.send("/setup/purchase", "/setup/purchase", values)
+    assert refused.status_code == 422
+    assert refused.text.count("Try again in a moment") == 1
+    saved = pages.send("/connection", "/connection/key", {"stripe_key": home.test.account.key})
+    assert saved.text.count("Try again in a moment") == 1
 
 
 def test_what_blocks_is_said_on_every_page_and_beside_its_object(home: Town) -> None:

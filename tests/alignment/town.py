@@ -60,6 +60,12 @@ class Account:
         )
         return str(answer.raise_for_status().json()["restricted_key"])
 
+    def misbehave(self, **fault: Any) -> None:
+        """Have Stripe answer this account badly, see `sandbox.misbehaviour`; well again without a fault."""
+        address = f"{self.url}/_sandbox/accounts/{self.id}/misbehaviour"
+        asked: Any = {"json": fault} if fault else {}
+        httpx.request("POST" if fault else "DELETE", address, headers=CONTROL, **asked).raise_for_status()
+
     def event(self, type_: str | None = None) -> dict[str, Any]:
         """The account's newest event, of a type where one is named."""
         asked: Any = {"limit": 1, **({"type": type_} if type_ else {})}
@@ -92,7 +98,7 @@ class Side:
             parts.gateway,
             parts.seal,
             **self.scope,
-            pasted=key or self.account.key,
+            pasted=self.account.key if key is None else key,
             actor=NOBODY,
             now=parts.clock(),
             **more,
@@ -231,10 +237,11 @@ class Side:
             return
         raise AssertionError("it was taken")
 
-    def endpoint(self, **more: Any) -> Any:
-        """Another endpoint at Stripe with this connection's address."""
+    def endpoint(self, *, host: str | None = None, **more: Any) -> Any:
+        """Another endpoint at Stripe with this connection's address, at another host where one is named."""
+        base_url = f"https://{host}" if host else self.town.runtime.settings.base_url
         asked = {
-            "url": f"{self.town.runtime.settings.base_url}/v1/webhooks/stripe/{self.connection.id}",
+            "url": f"{base_url}/v1/webhooks/stripe/{self.connection.id}",
             "enabled_events": ["*"],
             "api_version": stripe.api_version,
             **more,

@@ -105,6 +105,8 @@ def test_when_everything_holds_every_line_is_done_with_evidence_and_time() -> No
     assert all(item.evidence and item.at is not None for item in listed.items)
     assert listed.proven
     assert listed.ready
+    same = next(item for item in listed.items if item.code == "same_catalog")
+    assert same.evidence == "1 product, the same in both modes"
 
 
 def test_an_empty_live_side_needs_all_of_it_and_says_where() -> None:
@@ -142,8 +144,10 @@ def test_what_only_the_first_live_purchase_can_prove_does_not_hold_it_up() -> No
         (
             {"products": (LIVE_PRODUCT, replace(LIVE_PRODUCT, product_code="B", stripe_price_id="p3"))},
             "same_catalog",
-            StepState.DONE,  # Said in test, where it is missing.
+            StepState.NEEDS_ACTION,  # It was never tried in test.
         ),
+        ({"products": (replace(LIVE_PRODUCT, sellable=False),)}, "same_catalog", StepState.NEEDS_ACTION),
+        ({"products": (replace(LIVE_PRODUCT, sellable=False),)}, "nothing_at_risk", StepState.NEEDS_ACTION),
         (
             {"products": (LIVE_PRODUCT, replace(LIVE_PRODUCT, product_code="B"))},
             "nothing_at_risk",
@@ -159,7 +163,8 @@ def test_green_turns_to_drifted_when_the_facts_do(
     listed = judged(replace(LIVE, **changes))
     assert states(listed)[code] is state
     item = next(item for item in listed.items if item.code == code)
-    assert listed.proven is (state is StepState.DONE or not item.blocking)
+    assert listed.proven is not any(each.blocking and not each.done for each in listed.items)
+    assert not (item.blocking and listed.proven)
     assert item.evidence
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from licenzy.alignment.facts import ProductFacts
-from licenzy.alignment.findings import PRODUCTS, About, Look, Part, Severity, Spotted, rule
+from licenzy.alignment.findings import GO_LIVE, PRODUCTS, About, Look, Part, Severity, Spotted, rule
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
 from licenzy.kit.money import format_amount
@@ -111,7 +111,7 @@ def product_only_in_one_mode(look: Look) -> Iterator[Spotted]:
                 cause=f"A checkout for it with an lz_{look.here.mode}_ key is refused.",
                 fix=f"Make {product.product_code} in {look.here.mode} too, or archive it in "
                 f"{look.other.mode}.",
-                page=PRODUCTS,
+                page=GO_LIVE if look.here.mode is Mode.LIVE else PRODUCTS,  # Copied to live, never back.
                 at=product.created_at,
             )
 

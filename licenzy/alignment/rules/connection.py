@@ -78,6 +78,8 @@ _PASTED = {
     "publishable_key_as_secret": "A publishable key, in the field for the signing secret,",
     "secret_of_other_mode": "The webhook signing secret of the other mode",
     "endpoint_id_pasted": "An endpoint's id, in the field for the signing secret,",
+    "address_pasted": "An address, in the field for the signing secret,",
+    "secret_malformed": "An incomplete signing secret",
 }
 
 

@@ -9,6 +9,7 @@ from licenzy.alignment.findings import (
     CONNECTION,
     EVENTS,
     PRODUCTS,
+    RECONCILIATION,
     UNTRACKED,
     WEBHOOKS,
     About,
@@ -109,8 +110,9 @@ def paid_without_event(look: Look) -> Iterator[Spotted]:
             about=tuple(About("attempt", attempt, attempt) for attempt in unheard.value),
             evidence=f"Stripe shows {', '.join(unheard.value[:3])} as paid; here the checkout is still open.",
             cause="Stripe's event did not arrive, so the buyer has paid and has no access yet.",
-            fix="Look at the webhook endpoint; `licenzy reconcile` fetches at once what was missed.",
-            page=CONNECTION,
+            fix="Press “Compare with Stripe now”, which fetches what was missed; then see on the connection "
+            "page why the webhook did not tell.",
+            page=RECONCILIATION,
             at=unheard.at,
         )
 

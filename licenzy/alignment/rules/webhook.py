@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 from licenzy.alignment.facts import ConnectionFacts, EndpointSeen, Sighting
 from licenzy.alignment.findings import CONNECTION, About, Look, Part, Severity, Spotted, rule
@@ -199,11 +200,15 @@ def endpoint_twice(look: Look) -> Iterator[Spotted]:
     if connection is None or connection.endpoints is None or len(connection.endpoints.value) < 2:
         return
     ids = [endpoint.id for endpoint in connection.endpoints.value]
+    hosts = sorted({urlsplit(endpoint.url).netloc for endpoint in connection.endpoints.value})
     yield Spotted(
         about=tuple(About("endpoint", each, each) for each in ids),
-        evidence=f"{len(ids)} endpoints send to this connection's address: {', '.join(ids)}.",
+        evidence=f"{len(ids)} endpoints send to this connection at {' and '.join(hosts)}: {', '.join(ids)}.",
         cause="Each has a secret of its own, and only one secret is saved: the others' events are refused.",
-        fix="Press “Check it at Stripe”: the one whose secret is saved stays, the others at this address go.",
+        fix="Press “Check it at Stripe”: the one whose secret is saved stays, the others at this address go."
+        if len(hosts) == 1
+        # What sends to another host may be another installation's: it is never removed from here.
+        else "In Stripe's dashboard, remove those that send to an address you no longer serve.",
         page=CONNECTION,
         at=connection.endpoints.at,
     )
