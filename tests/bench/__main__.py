@@ -123,9 +123,12 @@ def _cases(server: Served, database: str, roots: list[int]) -> Iterator[Case]:
             target = Target(server.port, server.shop, call)
             yield Case(_TITLES[call].format(size=size), database, target, roots)
     if size == MAIN_SIZE:
-        plain = server.beside("plain_route")
-        target = Target(plain.port, server.shop)
-        yield Case("`access/check` as a plain Flask route", database, target, [plain.pid, *roots[1:]])
+        for name, title, call in (
+            ("plain_route", "`access/check` as a plain Flask route", "check"),
+            ("statement", "the check's statement behind bare WSGI, with nothing decided", "constant"),
+        ):
+            beside = server.beside(name)
+            yield Case(title, database, Target(beside.port, server.shop, call), [beside.pid, *roots[1:]])
 
 
 def _while_stripe_hangs(server: Served) -> Finding:

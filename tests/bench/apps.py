@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
 
 from licenzy.api import StraightLine
-from licenzy.factory import create_app, run_granian
+from licenzy.api.access import STATEMENT
+from licenzy.api_keys.rules import presented_hash
+from licenzy.db.prepared import PreparedRead, ThreadConnections
+from licenzy.factory import create_app, make_runtime, run_granian
 from licenzy.settings import load_settings
 
 if TYPE_CHECKING:
@@ -43,6 +47,23 @@ def bare(_target: str) -> Any:
     return app
 
 
+def statement(_target: str) -> Any:
+    """What no access check can do without: the request, the one statement, an answer. Nothing is decided."""
+    runtime = make_runtime(load_settings())
+    read = PreparedRead(ThreadConnections(runtime.database.engine), STATEMENT)
+    key_hash = cache(presented_hash)
+
+    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        _name, _, ref = body.decode().rpartition(': "')
+        _scheme, _, key = environ["HTTP_AUTHORIZATION"].partition(" ")
+        assert read.rows(key_hash=key_hash(key), subject_ref=ref.removesuffix('"}'))
+        start_response("200 OK", [("Content-Type", _JSON), ("Content-Length", str(len(ANSWER)))])
+        return [ANSWER]
+
+    return app
+
+
 def plain_route(_target: str) -> Flask:
     """The product with nothing in front of Flask: the access check is a route like any other."""
     app = create_app(load_settings())
@@ -58,7 +79,7 @@ def whole(_target: str) -> Flask:
     return create_app(load_settings())
 
 
-APPS = {each.__name__: each for each in (constant, bare, plain_route, whole)}
+APPS = {each.__name__: each for each in (constant, bare, statement, plain_route, whole)}
 
 if __name__ == "__main__":
     run_granian(load_settings(), f"bench:{sys.argv[1]}", APPS[sys.argv[1]])
