@@ -90,9 +90,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         yield files.fresh(tmp_path)
         return
     server: PostgresServer = request.getfixturevalue("postgres")
-    name = server.fresh()
-    yield server.url(name)
-    server.drop(name)
+    with server.lent() as url:
+        yield url
 
 
 @pytest.fixture

@@ -59,11 +59,8 @@ def test_crashes_while_settling_at_the_sandbox() -> None:
 
 @pytest.mark.slow
 def test_100_crashes_on_postgres(postgres: PostgresServer) -> None:
-    name = postgres.fresh()
-    try:
-        assert_right(campaign(100, "--postgres", postgres.url(name)), 100)
-    finally:
-        postgres.drop(name)
+    with postgres.lent() as url:
+        assert_right(campaign(100, "--postgres", url), 100)
 
 
 @pytest.mark.soak

@@ -47,14 +47,12 @@ class Shop:
 def shop(
     request: pytest.FixtureRequest, postgres: PostgresServer, start: Started, tmp_path: Path
 ) -> Iterator[Shop]:
-    name = postgres.fresh()
-    url = postgres.url(name)
-    if request.param == "straight":
-        yield from _shop(url, url, start)
-    else:
-        with pooler(url, tmp_path) as pooled:
-            yield from _shop(url, pooled, start, LICENZY_PREPARED_STATEMENTS="off")
-    postgres.drop(name)
+    with postgres.lent() as url:
+        if request.param == "straight":
+            yield from _shop(url, url, start)
+        else:
+            with pooler(url, tmp_path) as pooled:
+                yield from _shop(url, pooled, start, LICENZY_PREPARED_STATEMENTS="off")
 
 
 def _shop(url: str, served_url: str, start: Started, **settings: str) -> Iterator[Shop]:

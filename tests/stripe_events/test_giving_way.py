@@ -28,9 +28,8 @@ from tests.support.clock import StandingClock
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Postgres alone: SQLite has one writer, so that no two can wait for each other."""
     server = request.getfixturevalue("postgres")
-    name = server.fresh()
-    yield server.url(name)
-    server.drop(name)
+    with server.lent() as url:
+        yield url
 
 
 @pytest.fixture
