@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
 from licenzy.alignment.modes import Mode
@@ -50,3 +51,20 @@ def product_by_price(db: Session, *, project_id: str, mode: Mode, price_id: str)
         .order_by(col(Product.created_at), Product.id)
         .limit(1)
     ).first()
+
+
+def is_sold(db: Session, *, project_id: str, mode: Mode, stripe_id: str) -> bool:
+    """Whether a product that is sold has this price, or a price of this product of Stripe's."""
+    return (
+        db.exec(
+            select(Product.id)
+            .where(
+                Product.project_id == project_id,
+                Product.mode == mode,
+                col(Product.archived_at).is_(None),
+                or_(col(Product.stripe_price_id) == stripe_id, col(Product.stripe_product_id) == stripe_id),
+            )
+            .limit(1)
+        ).first()
+        is not None
+    )

@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
-from licenzy.catalog.queries import product_by_price
+from licenzy.catalog.queries import is_sold, product_by_price
 from licenzy.catalog.rules import as_sold
 from licenzy.checkout.actions import settle_attempt
 from licenzy.checkout.models import CheckoutAttempt
@@ -24,6 +24,7 @@ from licenzy.entitlements.models import FactSource, Purchase
 from licenzy.entitlements.projected import SETTLED
 from licenzy.entitlements.queries import facts_of
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
+from licenzy.observations.actions import look_again
 from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.settling import request_read
 from licenzy.stripe_events.untracked import keep_untracked
@@ -63,10 +64,21 @@ def apply_event(db: Session, origin: Origin, event: Event, *, now: datetime) -> 
     """
     reading = read_object(event)
     if reading is None:
-        return Applied(EventStatus.IGNORED, f"Nothing depends on {event.type}.")
+        return _of_the_catalog(db, origin, event, now)
     if reading.kind == "session" and reading.data["mode"] == "setup":
         return Applied(EventStatus.IGNORED, "A session that only saves a payment method grants nothing.")
     return apply_told(db, origin, reading, now=now)
+
+
+def _of_the_catalog(db: Session, origin: Origin, event: Event, now: datetime) -> Applied:
+    """A price or product that is sold here changed at Stripe: what Stripe says of it is read anew, soon."""
+    sold = event.type.startswith(("price.", "product.")) and is_sold(
+        db, **origin.scope, stripe_id=event.object_id or ""
+    )
+    if not sold:
+        return Applied(EventStatus.IGNORED, f"Nothing depends on {event.type}.")
+    look_again(db, **origin.scope, now=now)
+    return Applied(EventStatus.APPLIED, "Stripe is asked again about the prices of products.")
 
 
 def apply_told(db: Session, origin: Origin, reading: Reading, *, now: datetime) -> Applied:

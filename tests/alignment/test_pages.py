@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from licenzy.observations.models import Noticed, StripeLook
+from licenzy.stripe_events.queries import event_by_id
 from tests.alignment.town import Town
 from tests.portal.set_up_side import HTMX, SidePages, side_pages
 from tests.support.cast import make_connection
@@ -46,6 +47,28 @@ def test_while_stripe_is_about_to_be_asked_the_page_looks_again_by_itself(home: 
     assert "hx-trigger" in waiting.text
     pages.send("/alignment", "/alignment/check", {})
     assert pages.get("/alignment", headers={"HX-Request": "true"}).status_code == 286
+
+
+def test_stripe_is_asked_soon_when_it_tells_of_a_price_that_is_sold(home: Town) -> None:
+    home.test.align()
+    pages = pages_of(home)
+    prices = home.test.account.stripe.prices
+    sold, other = prices.list({"limit": 1}).data[0].id, home.test.account.price()
+    for price, status, asked in ((other, "ignored", 286), (sold, "applied", 200)):
+        pages.send("/alignment", "/alignment/check", {})
+        prices.update(price, {"nickname": "Changed"})
+        event = home.test.account.event("price.updated")
+        assert home.test.deliver(event) == 200
+        with home.runtime.database.read() as db:
+            kept = event_by_id(db, **home.test.scope, event_id=event["id"])
+        assert (kept.status.value, kept.note) == (status, NOTES[status])
+        assert pages.get("/alignment", headers=HTMX).status_code == asked
+
+
+NOTES = {
+    "ignored": "Nothing depends on price.updated.",
+    "applied": "Stripe is asked again about the prices of products.",
+}
 
 
 def test_the_page_stops_looking_again_when_nobody_asks_stripe(home: Town) -> None:
