@@ -133,7 +133,7 @@ def _sent(event: OutboundEvent, to: WebhookEndpoint, side: Side) -> dict[str, An
     return {
         "payload": json.dumps(json.loads(event.body), indent=2, ensure_ascii=False),
         "raw": event.body,
-        "headers": "\n".join(f"{name}: {value}" for name, value in headers.items()),
+        "headers": "\n".join(f"{name}: {value}" for name, value in headers.items()) if secrets else None,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -11,6 +12,7 @@ from typing import Any
 
 from flask import Flask, current_app, g, request, url_for
 from jinja2 import StrictUndefined
+from markupsafe import Markup, escape
 
 from licenzy.catalog.rules import split_duration
 from licenzy.kit.clock import rfc3339
@@ -73,6 +75,7 @@ def furnish(app: Flask) -> None:
         amount=format_amount,
         browser_name=browser_name,
         day=day,
+        event_name=event_name,
         instant=instant,
         lasting=lasting,
         moment=rfc3339,
@@ -147,6 +150,12 @@ def day(at: datetime) -> str:
 def instant(at: datetime) -> str:
     """`23 Nov 2026, 09:30 UTC`."""
     return f"{day(at)}, {at:%H:%M} UTC"
+
+
+def event_name(name: str) -> Markup:
+    """An event's type for a narrow place: it breaks after dots and underscores, and nowhere else."""
+    parts = re.split(r"(?<=[._])", name)
+    return Markup('<span class="event-name">{}</span>').format(Markup("<wbr>").join(map(escape, parts)))
 
 
 def lasting(seconds: int) -> str:

@@ -11,6 +11,7 @@ from flask import Flask
 
 from licenzy.catalog.models import Kind
 from licenzy.deliveries.claims import Outcome, claim_due, record_outcomes
+from licenzy.deliveries.models import EventType
 from licenzy.entitlements.models import State
 from licenzy.portal.guide import guide_pages
 from licenzy.runtime import Runtime
@@ -35,6 +36,12 @@ UNFOLD = """document.querySelectorAll("main details").forEach(each =>
     { each.removeAttribute("name"); each.open = true; })"""
 LOOK = """axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.map(each =>
     `${each.id} (${each.impact}): ${each.nodes.map(node => node.target.join(" ")).join(", ")}`))"""
+BROKEN = """[...document.querySelectorAll(".event-name")].flatMap(each => [...each.childNodes])
+    .filter(part => {
+        const range = document.createRange();
+        range.selectNodeContents(part);
+        return range.getClientRects().length > 1;
+    }).map(part => part.textContent)"""
 STEPS = ("connect", "webhook", "products", "api-key", "purchase", "go-live")
 EMPTY = (
     "/alignment",
@@ -91,9 +98,10 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
             entitlement=held,
         )
         endpoint, _secret = make_endpoint(db, project_id=cast.project_id, seal=runtime.seal)
-        tell(db, project_id=cast.project_id, subject_id=subject.id, count=3)
+        for event_type in (EventType.INVOICE_PAYMENT_SUCCEEDED, *[EventType.ENTITLEMENT_UPDATED] * 2):
+            tell(db, project_id=cast.project_id, event_type=event_type, subject_id=subject.id)
         claims = claim_due(db, room={endpoint.id: 2}, now=START)
-        answers = ((500, "It answered 500.", "broken"), (200, None, "ok"))
+        answers = ((500, "It answered 500. " * 12, "broken"), (200, None, "ok"))
         outcomes = [
             Outcome(claim, START, 12, status=status, error=error, answer=said)
             for claim, (status, error, said) in zip(claims, answers, strict=True)
@@ -141,6 +149,7 @@ def complaints(page: Any, address: str, paths: list[str]) -> list[str]:
             found += [f"{path} {scheme}: {each}" for each in page.evaluate(LOOK)]
             if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
                 found.append(f"{path} is wider than {width}")
+            found += [f"{path} breaks {each} at {width}" for each in page.evaluate(BROKEN)]
         if "·" not in page.title() and not path.startswith("/checkout/"):
             found.append(f"{path} has no title of its own: {page.title()}")
     return found

@@ -285,3 +285,31 @@ def test_a_customer_s_page_shows_what_was_told_of_them(
         tell(db, project_id=cast.project_id)
     page = pages.get(f"/customers/{subject.id}").text
     assert page.count("/deliveries/dlv_") == 1
+
+
+def test_what_is_dead_does_not_wait_for_an_endpoint_that_is_gone(
+    pages: SidePages, database: Database, cast: Cast, endpoint: WebhookEndpoint
+) -> None:
+    with database.write() as db:
+        tell(db, project_id=cast.project_id)
+    end(database, endpoint, status=410, error="It answered 410.")
+    with database.write() as db:
+        tell(db, project_id=cast.project_id)
+    assert read(database)[0].disabled_reason == "gone"
+    (row,) = written(database)
+    page = pages.get(f"/deliveries/{row.id}").text
+    assert "Dead: it is not tried any more by itself" in page
+    assert "It waits" not in page
+
+
+def test_nothing_is_signed_for_a_deleted_endpoint(
+    pages: SidePages, database: Database, cast: Cast, endpoint: WebhookEndpoint
+) -> None:
+    with database.write() as db:
+        tell(db, project_id=cast.project_id)
+    pages.send(f"/webhooks/{endpoint.id}", f"/webhooks/{endpoint.id}/removal", {})
+    (row,) = written(database)
+    page = pages.get(f"/deliveries/{row.id}").text
+    assert "Not sent: the endpoint was deleted" in page
+    assert "webhook-signature" not in page
+    assert "nothing can be signed any more" in page

@@ -87,7 +87,7 @@ class AgainForm(PortalForm):
     event_type = SelectField("Event", default="", choices=[SelectChoice("", "all events"), *_TYPES])
     endpoint = SelectField("Endpoint", default="", validate_choice=False)
     since = DateTimeLocalField("Written from (UTC)", validators=[Optional()])
-    until = DateTimeLocalField("until before (UTC)", validators=[Optional()])
+    until = DateTimeLocalField("Written before (UTC)", validators=[Optional()])
 
     def offer(self, endpoints: Sequence[WebhookEndpoint]) -> None:
         """The endpoints to choose from."""
