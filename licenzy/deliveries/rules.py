@@ -40,6 +40,7 @@ DISABLED_AFTER = timedelta(hours=120)
 
 GONE = 410
 _LONGEST_RETRY_AFTER = timedelta(hours=24)
+_NO_HOST = "must name a host, such as example.com"
 _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*")
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
@@ -121,7 +122,10 @@ def url_problem(url: str, *, mode: Mode, private_allowed: bool) -> str | None:
     if len(url) > MAX_URL:
         return f"must have at most {MAX_URL} characters"
     if _UNSAFE.search(url):
-        return "must be plain ASCII without spaces or backslashes (write other characters percent-encoded)"
+        return (
+            "must be plain ASCII without spaces or backslashes (write a host’s other letters in their "
+            "xn-- form, and those after it percent-encoded)"
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -137,7 +141,10 @@ def url_problem(url: str, *, mode: Mode, private_allowed: bool) -> str | None:
         return "must not have a part after #"
     if port in _BAD_PORTS:
         return "must not name a port that is kept for something other than the web"
-    return _host_problem(parts.hostname or "", private_allowed=private_allowed)
+    host = parts.hostname or ""
+    if "[" in parts.netloc and ":" not in host:
+        return _NO_HOST  # Brackets are for IPv6 addresses; what else they may hold one day is no name.
+    return _host_problem(host, private_allowed=private_allowed)
 
 
 def _host_problem(host: str, *, private_allowed: bool) -> str | None:
@@ -145,7 +152,7 @@ def _host_problem(host: str, *, private_allowed: bool) -> str | None:
         address = ip_address(host)
     except ValueError:
         if not _HOST.fullmatch(host) or _ENDS_IN_NUMBER.fullmatch(host):
-            return "must name a host, such as example.com"
+            return _NO_HOST
         if not private_allowed and (host == "localhost" or host.endswith(".localhost")):
             return "must not lead to this machine"
         return None

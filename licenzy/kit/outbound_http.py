@@ -30,6 +30,9 @@ DEADLINE_SECONDS = 10.0
 KEPT_BYTES = 2048
 """How much of an answer's body is read; the connection is closed then."""
 
+_MOST_READ = 128 * 1024
+"""How much of an answer is taken in before its body has come: interim answers may go on without end."""
+
 _MOST_ADDRESSES = 8
 """How many of a name's addresses are tried: a name with thousands shall not make us knock at all of them."""
 
@@ -170,15 +173,20 @@ class _Stream(httpcore.NetworkStream):
     def __init__(self, sock: socket.socket, until: float) -> None:
         self._sock = sock
         self._until = until
+        self._may_read = _MOST_READ
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         try:
             self._sock.settimeout(_left(self._until))
-            return self._sock.recv(min(max_bytes, 16 * 1024))
+            got = self._sock.recv(min(max_bytes, 16 * 1024))
         except TimeoutError as error:
             raise httpcore.ReadTimeout(str(error)) from None
         except OSError as error:
             raise httpcore.ReadError(_reason(error)) from error
+        self._may_read -= len(got)
+        if self._may_read < 0:
+            raise httpcore.RemoteProtocolError("too much")
+        return got
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         view = memoryview(buffer)

@@ -238,6 +238,25 @@ def test_a_resolver_that_hangs_does_not_hold_the_sender() -> None:
     assert time.monotonic() - began < 1.5
 
 
+def test_interim_answers_without_end_are_cut_short() -> None:
+    def more(sock: socket.socket, _request: Request) -> None:
+        while True:
+            sock.sendall(b"HTTP/1.1 102 Processing\r\n\r\n" * 100)
+
+    with receiver(more) as hook:
+        began = time.process_time(), time.monotonic()
+        with pytest.raises(Unreachable, match="not HTTP"):
+            post(HERE, hook.url)
+        took = time.process_time() - began[0], time.monotonic() - began[1]
+    assert max(took) < HERE.deadline / 2
+
+
+def test_interim_answers_are_passed_over() -> None:
+    interim = b"HTTP/1.1 100 Continue\r\n\r\n" + b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 50
+    with receiver(answering(interim + OK)) as hook:
+        assert post(HERE, hook.url) == Answer(200, {"content-length": "2", "connection": "close"}, b"ok")
+
+
 def test_headers_without_end_are_cut_short() -> None:
     def chatter(sock: socket.socket, _request: Request) -> None:
         sock.sendall(b"HTTP/1.1 200 OK\r\n")

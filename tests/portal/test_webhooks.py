@@ -80,6 +80,8 @@ def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, databa
         ({"url": "", "types": TYPES}, "Give the address"),
         ({"url": "http://127.0.0.1:80/x", "types": TYPES}, "private, local or reserved"),
         ({"url": "http://0x7f.1/", "types": TYPES}, "must name a host"),
+        ({"url": "https://[v1.fe]/", "types": TYPES}, "must name a host"),
+        ({"url": "https://bücher.example/", "types": TYPES}, "xn--"),
         ({"url": "https://user:pw@example.com/", "types": TYPES}, "user name or password"),
         ({"url": URL, "types": []}, "Choose at least one"),
         ({"url": URL, "types": ["nonsense"]}, "valid choice"),
