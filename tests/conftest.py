@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.factory import create_app, make_runtime, sandbox_app
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings, load_settings
-from tests.support import browsers, compiled, memory, network
+from tests.support import browsers, haste, memory, network
 from tests.support.cast import Cast, make_cast
 from tests.support.clock import StandingClock
 from tests.support.databases import PostgresServer, SqliteFiles, postgres_server
@@ -31,7 +32,7 @@ NO_SKIPS = os.environ.get("LICENZY_NO_SKIPS") == "1"
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "postgres: needs a Postgres server")
     network.refuse_the_world()
-    compiled.compile_once()
+    haste.make_haste()
     memory.use_memory()
 
 
@@ -189,10 +190,18 @@ class LiveServer:
 
 
 @pytest.fixture
-def live_server(settings: Settings, sandbox: Sandbox) -> Iterator[LiveServer]:
-    """Product, worker and sandbox, all over real HTTP on real time, in threads of this process."""
-    from licenzy.worker import run_worker
+def live_server(
+    settings: Settings, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LiveServer]:
+    """Product, worker and sandbox, all over real HTTP on real time, in threads of this process.
 
+    Of what is done some time after, tests wait for the end: it is done sooner than in service.
+    """
+    from licenzy.stripe_events import settling
+    from licenzy.worker import loop, run_worker
+
+    monkeypatch.setattr(settling, "SETTLE_AFTER", timedelta(seconds=0.3))
+    monkeypatch.setattr(loop, "IDLE_SECONDS", 0.2)
     application = create_app(settings)
     stop = threading.Event()
     worker = threading.Thread(

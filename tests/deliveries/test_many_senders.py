@@ -20,6 +20,7 @@ from tests.deliveries.fleet import fleet
 from tests.support.cast import Cast
 from tests.support.endpoints import make_endpoint, tell
 from tests.support.receivers import Receiver, Request, receiver
+from tests.support.sizes import sizes
 
 ENDPOINTS = 10
 
@@ -68,14 +69,16 @@ def assert_signed(requests: list[Request], secrets: dict[str, str]) -> None:
 
 
 @pytest.mark.slow
+@sizes("deliveries", sqlite=(5_000,), postgres=(1_000,))
 def test_four_senders_make_one_try_for_each_delivery(
-    database: Database, runtime: Runtime, cast: Cast
+    database: Database, runtime: Runtime, cast: Cast, deliveries: int
 ) -> None:
-    with told(database, runtime, cast, 500) as (hook, _secrets):
+    events = deliveries // ENDPOINTS
+    with told(database, runtime, cast, events) as (hook, _secrets):
         with fleet(runtime.settings, database, size=4) as senders:
-            senders.await_sent(5_000, seconds=200)
-        assert senders.tries() == (5_000, 0)
-        came = assert_all_arrived(database, hook, 500)
+            senders.await_sent(deliveries, seconds=200)
+        assert senders.tries() == (deliveries, 0)
+        came = assert_all_arrived(database, hook, events)
     assert set(came.values()) == {1}
 
 
@@ -115,8 +118,11 @@ def fresh(request: Request) -> bool:
 
 
 @pytest.mark.slow
-def test_nothing_is_lost_when_senders_are_killed(database: Database, runtime: Runtime, cast: Cast) -> None:
-    kill_while_sending(database, runtime, cast, deliveries=10_000, kills=5, seconds=250)
+@sizes("deliveries,kills", sqlite=(10_000, 5), postgres=(1_000, 2))
+def test_nothing_is_lost_when_senders_are_killed(
+    database: Database, runtime: Runtime, cast: Cast, deliveries: int, kills: int
+) -> None:
+    kill_while_sending(database, runtime, cast, deliveries=deliveries, kills=kills, seconds=250)
 
 
 @pytest.mark.soak

@@ -11,6 +11,7 @@ from licenzy.settings import Settings
 from tests.exactness import campaign, client, raw_rows
 from tests.exactness.campaign import Report
 from tests.exactness.flawed import MISTAKES
+from tests.support.sizes import sizes
 
 ALLOWED = {"__future__", "json", "sqlite3", "collections", "collections.abc", "typing", "psycopg"}
 
@@ -28,8 +29,9 @@ def assert_exact(report: Report, *, keys: int, kills: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_20000_consumes_and_20_kills(settings: Settings, tmp_path: Path) -> None:
-    assert_exact(campaign.run(settings, tmp_path, keys=20_000, kills=20), keys=20_000, kills=20)
+@sizes("keys,kills", sqlite=(20_000, 20), postgres=(3_000, 5))
+def test_20000_consumes_and_20_kills(settings: Settings, tmp_path: Path, keys: int, kills: int) -> None:
+    assert_exact(campaign.run(settings, tmp_path, keys=keys, kills=kills), keys=keys, kills=kills)
 
 
 @pytest.mark.soak

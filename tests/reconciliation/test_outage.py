@@ -22,6 +22,7 @@ from tests.checkout.conftest import Shop
 from tests.reconciliation.outage import DAY, Outage
 from tests.stripe_events.test_pace import watch
 from tests.support.clock import StandingClock
+from tests.support.sizes import LARGE_ON_SQLITE
 
 Sell = Callable[..., Product]
 SUBSCRIPTIONS, PACKS, EVENTS = 500, 40, 5_000
@@ -164,6 +165,7 @@ def test_a_month_without_us_in_small(outage: Outage, clock: StandingClock) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@LARGE_ON_SQLITE
 def test_5000_events_missed_in_a_day(outage: Outage, clock: StandingClock) -> None:
     outage.sell(SUBSCRIPTIONS, ago=2 * DAY, packs=PACKS)
     learn_what_was_sold(outage)
@@ -178,6 +180,7 @@ def test_5000_events_missed_in_a_day(outage: Outage, clock: StandingClock) -> No
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
+@LARGE_ON_SQLITE
 def test_5000_events_missed_and_gone_after_31_days(outage: Outage, clock: StandingClock) -> None:
     outage.sell(SUBSCRIPTIONS, ago=33 * DAY, packs=PACKS)
     learn_what_was_sold(outage)

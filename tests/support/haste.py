@@ -1,15 +1,19 @@
-"""What is compiled once per process, though every test has an application of its own.
+"""What every test would pay for and none is about: compiling, certificates, and pauses of a library.
 
-Making an application and showing a page cost mostly compiling: Werkzeug writes a function for each route,
-which builds its addresses, and Jinja one for each template. Both are pure functions of their texts.
+Every test has an application of its own. Making it and showing a page cost mostly compiling: Werkzeug
+writes a function for each route, which builds its addresses, and Jinja one for each template. Both are
+pure functions of their texts.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
+import httpx._transports.default as httpx_transport
+import stripe
 from flask import Flask
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
@@ -18,8 +22,18 @@ from werkzeug.routing import Rule
 _compile_builder = Rule._compile_builder
 
 
-def compile_once() -> None:
-    """From now on the applications of this process share what was compiled for one of them."""
+def make_haste() -> None:
+    """From now on this process does such things once, or at once."""
+    _compile_routes_once()
+    Flask.jinja_options = {"bytecode_cache": _Templates()}
+    # Tests speak plain HTTP to this machine, and httpx reads all certificates for each client.
+    context = functools.cache(httpx_transport.create_ssl_context)
+    httpx_transport.create_ssl_context = context
+    # How long the library waits before it tries again where nothing listens.
+    stripe.HTTPClient.INITIAL_DELAY = stripe.HTTPClient.MAX_DELAY = 0.01
+
+
+def _compile_routes_once() -> None:
     known: dict[Any, Callable[..., tuple[str, str]]] = {}
 
     def remembered(self: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
@@ -31,7 +45,6 @@ def compile_once() -> None:
         return known[key]
 
     Rule._compile_builder = remembered  # type: ignore[method-assign]
-    Flask.jinja_options = {"bytecode_cache": _Templates()}
 
 
 class _Templates(BytecodeCache):
