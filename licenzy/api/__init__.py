@@ -10,8 +10,9 @@ from flask import Flask
 from werkzeug.routing import BaseConverter
 
 from licenzy.api import access, batch, billing, checkout, entitlements, metrics, probes, reservations, usage
-from licenzy.api.exchange import Desk, Exchange, Reply, answered, answering, refuse_exception
+from licenzy.api.exchange import Desk, Exchange, answered, answering, refuse_exception
 from licenzy.api.openapi import describe, openapi
+from licenzy.api.reply import Reply
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

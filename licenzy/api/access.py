@@ -13,7 +13,8 @@ from licenzy import errors
 from licenzy.alignment.modes import Mode
 from licenzy.api.caller import Caller
 from licenzy.api.entitlements import summary
-from licenzy.api.exchange import Exchange, Reply, key_statement
+from licenzy.api.exchange import Exchange, key_statement
+from licenzy.api.reply import Reply
 from licenzy.api.schemas import AccessCheckBody, validated
 from licenzy.api_keys.models import ApiKey
 from licenzy.db.prepared import PreparedRead

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from licenzy.api.exchange import Exchange, Reply
+from licenzy.api.exchange import Exchange
+from licenzy.api.reply import Reply
 from licenzy.api.schemas import AccessCheckBatchBody
 from licenzy.entitlements.decision import decide
 from licenzy.usage.queries import held_by_refs

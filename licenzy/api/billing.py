@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from licenzy.api.exchange import Exchange, Reply
+from licenzy.api.exchange import Exchange
+from licenzy.api.reply import Reply
 from licenzy.api.schemas import PortalSessionBody
 from licenzy.checkout.actions import Seller
 from licenzy.checkout.billing_portal import open_billing_portal

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from licenzy.api.exchange import Exchange, Reply, body_hash
+from licenzy.api.exchange import Exchange, body_hash
+from licenzy.api.reply import Reply
 from licenzy.api.schemas import CheckoutSessionBody, validated
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 from licenzy.idempotency.models import CHECKOUT

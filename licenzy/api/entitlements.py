@@ -10,7 +10,8 @@ from flask import request
 from sqlmodel import Session
 
 from licenzy.api.caller import Caller
-from licenzy.api.exchange import Exchange, Reply
+from licenzy.api.exchange import Exchange
+from licenzy.api.reply import Reply
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import best_status, decide, remaining, standing
 from licenzy.entitlements.models import Entitlement

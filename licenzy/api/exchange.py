@@ -5,16 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import lru_cache
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 from flask import Response, request
 from sqlalchemy import Select, and_, bindparam, select
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoSuchRoute
 
@@ -23,6 +21,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.api.caller import Caller
 from licenzy.api.last_used import LastUsed
 from licenzy.api.noticed import Watch
+from licenzy.api.reply import Reply
 from licenzy.api.schemas import Body, validated
 from licenzy.api_keys.models import ApiKey
 from licenzy.api_keys.rules import presented_hash
@@ -35,9 +34,6 @@ from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime
 from licenzy.wire import JSON, read_body, refusal
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 MAX_BODY = 64 * 1024
 _JSON_TYPES = frozenset(
@@ -93,45 +89,6 @@ class Desk:
     def prepare(self, statement: Select[Any]) -> PreparedRead:
         """A statement made ready for the process's database."""
         return PreparedRead(self.connections, statement)
-
-
-class Reply(NamedTuple):
-    """A finished answer, which Flask is handed as a response and the server as it is."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def send(self, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a WSGI server, with a list: Granian sends it whole, and anything else piece by piece."""
-        start_response(_STATUS_LINES[self.status], self.headers)
-        return [self.body]
-
-    def response(self) -> Response:
-        """The same for Flask."""
-        return _Finished(self)
-
-
-class _Ready(Headers):
-    """Headers that are known to be good; Werkzeug would look at each."""
-
-    def __init__(self, pairs: list[tuple[str, str]]) -> None:
-        self._list = pairs
-
-
-class _Finished(Response):
-    """An answer that Werkzeug need not look through on its way out: all that it would add is there."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(status=reply.status, headers=_Ready(reply.headers))
-        self._reply = reply
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        body = self._reply.send(start_response)
-        return [] if environ["REQUEST_METHOD"] == "HEAD" else body
-
-
-_STATUS_LINES = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 
 
 class Exchange:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any
 
-from licenzy.api.exchange import Exchange, Reply
+from licenzy.api.exchange import Exchange
+from licenzy.api.reply import Reply
 from licenzy.setup.backlog import Backlog, backlog
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from werkzeug.routing import Map, Rule
 
 from licenzy import errors
 from licenzy.alignment.modes import Mode
-from licenzy.api.exchange import Exchange, Reply
+from licenzy.api.exchange import Exchange
 from licenzy.api.operations import OPERATIONS, PARAMETERS, Operation, Refusals
+from licenzy.api.reply import Reply
 from licenzy.idempotency.actions import Outcome
 from licenzy.wire import refusal
 

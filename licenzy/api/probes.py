@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from licenzy.api.exchange import Exchange, Reply
+from licenzy.api.exchange import Exchange
+from licenzy.api.reply import Reply
 from licenzy.errors import DatabaseUnavailable
 
 

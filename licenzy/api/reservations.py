@@ -9,7 +9,8 @@ import orjson
 
 from licenzy import errors
 from licenzy.api.caller import Caller
-from licenzy.api.exchange import Exchange, Reply, body_hash
+from licenzy.api.exchange import Exchange, body_hash
+from licenzy.api.reply import Reply
 from licenzy.api.schemas import CommitBody, ReleaseBody, ReserveBody, validated
 from licenzy.idempotency.actions import Outcome
 from licenzy.kit.ids import has_shape

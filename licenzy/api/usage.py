@@ -9,7 +9,8 @@ import orjson
 
 from licenzy import errors
 from licenzy.alignment.modes import Mode
-from licenzy.api.exchange import Desk, Exchange, Reply, body_hash
+from licenzy.api.exchange import Desk, Exchange, body_hash
+from licenzy.api.reply import Reply
 from licenzy.api.schemas import ConsumeBody, validated
 from licenzy.kit.clock import to_micros
 from licenzy.usage.actions import return_lapsed
