@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session, col, update
+from sqlmodel import Session, col, select, update
 
 from licenzy.alignment.modes import Mode
 from licenzy.deliveries import rules, signing
@@ -136,12 +136,16 @@ def rotate_secret(
 def delete_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> None:
     """Forget an endpoint and its secrets; what was not sent is dead. Raises NotFound."""
     found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
-    found.deleted_at = desk.now
-    found.secret_sealed = found.previous_secret_sealed = found.previous_secret_until = None
-    db.flush()
+    # Before the endpoint and in this order, as senders do it: the two never wait for each other in a circle.
+    waiting = (
+        select(Delivery.id)
+        .where(Delivery.endpoint_id == found.id, col(Delivery.next_try_at).is_not(None))
+        .order_by(Delivery.id)
+        .with_for_update()
+    )
     db.exec(
         update(Delivery)
-        .where(col(Delivery.endpoint_id) == found.id, col(Delivery.next_try_at).is_not(None))
+        .where(col(Delivery.id).in_(waiting))
         .values(
             status=DeliveryStatus.DEAD,
             next_try_at=None,
@@ -149,6 +153,9 @@ def delete_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> None:
             last_error="The endpoint was deleted.",
         )
     )
+    found.deleted_at = desk.now
+    found.secret_sealed = found.previous_secret_sealed = found.previous_secret_until = None
+    db.flush()
     _note(db, desk, "deleted", found, before={"url": found.url, "types": found.types})
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session, bindparam, col, insert, or_, select, update
+from sqlalchemy import Boolean
+from sqlmodel import Session, and_, bindparam, col, insert, or_, select, update
 
 from licenzy.deliveries import rules
 from licenzy.deliveries.models import (
@@ -90,16 +91,12 @@ def record_outcomes(db: Session, outcomes: Sequence[Outcome], *, now: datetime) 
     A failure told late, when another sender has the delivery already, or somebody asked for it again or
     deleted its endpoint, moves nothing but its own try.
     """
-    # In one order everywhere, so that two senders never wait for each other in a circle.
+    # Deliveries in the order of their ids, then endpoints, here and wherever several are written: nobody
+    # waits for anybody in a circle.
     rows = [_row(outcome) for outcome in sorted(outcomes, key=lambda each: each.claim.delivery_id)]
-    connection = db.connection()
-    for statement, told in (
-        (_ENDED, rows),
-        (_SENT, [row for row in rows if row["became"] is DeliveryStatus.SENT]),
-        (_NOT_SENT, [row for row in rows if row["became"] is not DeliveryStatus.SENT]),
-    ):
-        if told:
-            connection.execute(statement, told)
+    if rows:
+        db.connection().execute(_ENDED, rows)
+        db.connection().execute(_TOLD, rows)
     by_address: dict[tuple[str, str], list[Outcome]] = {}
     for outcome in outcomes:
         by_address.setdefault((outcome.claim.endpoint_id, outcome.claim.url), []).append(outcome)
@@ -139,6 +136,7 @@ def _row(outcome: Outcome) -> dict[str, Any]:
         "answered": outcome.status,
         "problem": outcome.error[:_MAX_ERROR] if outcome.error else None,
         "said": outcome.answer,
+        "came": outcome.sent,
         "became": DeliveryStatus.SENT if outcome.sent else failed,
         "made": claim.tries + 1,
         "due": due,
@@ -167,9 +165,14 @@ _BECAME: dict[str, Any] = {
     "last_error": bindparam("problem"),
     "sent_at": bindparam("at"),
 }
-_SENT = update(Delivery).where(bindparam("this") == _ROW, _UNSENT).values(**_BECAME)
-_STILL_OURS = (col(Delivery.attempts) == bindparam("this_number"), col(Delivery.leased_until).is_not(None))
-_NOT_SENT = update(Delivery).where(bindparam("this") == _ROW, _UNSENT, *_STILL_OURS).values(**_BECAME)
+_STILL_OURS = and_(
+    col(Delivery.attempts) == bindparam("this_number"), col(Delivery.leased_until).is_not(None)
+)
+_TOLD = (
+    update(Delivery)
+    .where(bindparam("this") == _ROW, _UNSENT, or_(bindparam("came", type_=Boolean()), _STILL_OURS))
+    .values(**_BECAME)
+)
 
 
 def _next_try(outcome: Outcome) -> datetime | None:

@@ -138,7 +138,10 @@ def requeue(
     if until is not None:
         wanted.append(col(Delivery.created_at) < until)
     again = {"status": DeliveryStatus.PENDING, "tries": 0, "next_try_at": desk.now, "sent_at": None}
-    count = db.exec(update(Delivery).where(*wanted).values(leased_until=None, **again)).rowcount
+    # In this order, as senders do it, so that the two never wait for each other in a circle.
+    these = select(Delivery.id).where(*wanted).order_by(Delivery.id).with_for_update()
+    statement = update(Delivery).where(col(Delivery.id).in_(these))
+    count = db.exec(statement.values(leased_until=None, **again)).rowcount
     if count:
         record(
             db,
