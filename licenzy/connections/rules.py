@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
@@ -49,6 +50,7 @@ SECRET_OVERLAP = timedelta(hours=24)
 
 _KEY_SHAPE = re.compile(r"[sr]k_(?:test|live)_[0-9A-Za-z]{10,255}", re.ASCII)
 _SECRET_SHAPE = re.compile(r"whsec_[0-9A-Za-z+/=_-]{16,255}", re.ASCII)
+_AROUND = string.whitespace + "\"'“”\u00a0\u200b\u200c\u200d\u2060\ufeff"
 _LONGEST_PREFIX = len("sk_live_")
 _TOLD_COMPLETE = _LONGEST_PREFIX + 9
 """Up to so many characters a key is still being typed, and too short for `_KEY_SHAPE`."""
@@ -144,7 +146,9 @@ def checked_webhook_secret(pasted: str) -> str:
         )
     if not _SECRET_SHAPE.fullmatch(secret):
         raise secret_refused(
-            "secret_malformed", "This signing secret is incomplete. Copy it again with Stripe's copy button."
+            "secret_malformed",
+            "This begins like a signing secret, but is too short or too long, or holds other characters. "
+            "Copy it again with Stripe's copy button.",
         )
     return secret
 
@@ -192,7 +196,8 @@ def account_changes(known: str | None, seen: str | None, *, key_was_saved: bool)
 
 
 def _unwrapped(pasted: str) -> str:
-    return pasted.strip().strip("\"'").strip()
+    """Without what copying adds around it: spaces, quotes, and characters that nobody sees."""
+    return pasted.strip(_AROUND)
 
 
 _CALLED = {

@@ -192,6 +192,16 @@ def test_the_overlap_of_a_replaced_secret_is_shown_and_ended_with_the_name_typed
     assert home.live.deliver(event, secret="whsec_the_second_one_0123456789") == 200
 
 
+def test_an_event_that_the_replaced_secret_verified_proves_the_present_one_nowhere(home: Town) -> None:
+    home.test.align()
+    said, pages = "before the present signing secret was saved", pages_of(home)
+    assert said not in pages.get("/connection").text
+    home.test.save_secret("whsec_another_one_0123456789")
+    page = pages.get("/connection").text
+    assert said in page
+    assert "The signing secret is not proven yet" in page
+
+
 def test_doctor_leaves_with_2_when_it_is_called_wrongly(home: Town) -> None:
     run = home.app.test_cli_runner().invoke(args=["doctor", "--nonsense"])
     assert run.exit_code == 2

@@ -56,6 +56,7 @@ def test_what_else_is_pasted_is_named(pasted: str, reason: str, says: str) -> No
         ("sk_test_", True, "begins like a Stripe secret key for test mode"),
         ("rk_test_51Ab", True, "begins like a Stripe restricted key for test mode"),
         (f"  'sk_test_{BODY}' ", True, "This is a Stripe secret key for test mode."),
+        (f"\ufeff“sk_test_{BODY}”\u200b\u00a0", True, "This is a Stripe secret key for test mode."),
         ("sk_test_51Abc…4242", False, "too short"),
         ("sk_live_", False, "live key"),
         ("pk_test_", False, "publishable key"),
@@ -89,8 +90,9 @@ def test_a_signing_secret_is_taken(secret: str) -> None:
         ("we_1AbcDef", "endpoint_id_pasted", "endpoint's id"),
         ("https://app.example.com/hook", "address_pasted", "address"),
         ("hello", "unknown_as_secret", "something else"),
-        ("whsec_", "secret_malformed", "incomplete"),
-        ("whsec_abc…def_0123456789", "secret_malformed", "incomplete"),
+        ("whsec_", "secret_malformed", "too short"),
+        ("whsec_abc…def_0123456789", "secret_malformed", "other characters"),
+        (f"whsec_{'a' * 300}", "secret_malformed", "too long"),
     ],
 )
 def test_what_else_is_pasted_as_secret_is_named(pasted: str, reason: str, says: str) -> None:

@@ -30,7 +30,7 @@ def webhook_secret_missing(look: Look) -> Iterator[Spotted]:
         )
 
 
-@rule("webhook_never_proven", "No signed event has arrived yet", _NOTES, Part.SECRET)
+@rule("webhook_never_proven", "The signing secret is not proven yet", _NOTES, Part.SECRET)
 def webhook_never_proven(look: Look) -> Iterator[Spotted]:
     connection = connected(look)
     if connection is not None and connection.secret_saved_at is not None and not connection.proven:
