@@ -61,7 +61,7 @@ def reconcile(
                 log.step(name)
                 step()
         reached = began if start <= reached else reached
-        database.retrying(lambda db: _remember(db, connection, newest, reached, report, began))
+        log.with_end(lambda db: _remember(db, connection, newest, reached, report, began))
     return report
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from types import TracebackType
@@ -42,6 +43,7 @@ class WalkLog:
         self._full = full
         self._asked_by: str | None = None
         self._step = ""
+        self._with_end: Callable[[Session], None] = lambda _db: None
 
     def step(self, name: str) -> None:
         """Say what the walk is looking at."""
@@ -51,6 +53,10 @@ class WalkLog:
     def seen(self, count: int) -> None:
         """Say how much of it has been looked at."""
         self._database.retrying(lambda db: self._note_step(db, f"{self._step}, {count:,} so far"))
+
+    def with_end(self, work: Callable[[Session], None]) -> None:
+        """Do this in the transaction that tells of the end: whoever looks sees both or neither."""
+        self._with_end = work
 
     def __enter__(self) -> Self:
         with self._database.read() as db:
@@ -73,6 +79,8 @@ class WalkLog:
         db.exec(update(Reconciliation).where(here).values(step=name))
 
     def _finish(self, db: Session, problem: str | None) -> None:
+        if problem is None:
+            self._with_end(db)
         self._note_step(db, None)
         db.add(
             FinishedWalk(

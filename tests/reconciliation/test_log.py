@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlmodel import select
+from sqlalchemy import event
+from sqlmodel import Session, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
@@ -109,6 +110,27 @@ def test_a_walk_that_was_asked_for_is_made_by_the_worker(
         assert (state.asked_at, state.step) == (None, None)
         audited = db.exec(select(AuditEntry).where(AuditEntry.action == "reconciliation.ask")).one()
     assert audited.actor_user_id == "usr_1"
+
+
+@pytest.mark.usefixtures("real_time")
+def test_a_walk_is_under_way_until_it_is_told_of(shop: Shop, clock: StandingClock) -> None:
+    ask(shop, clock)
+    clock.advance(seconds=2)
+    seen: list[tuple[WalkState, int]] = []
+
+    def look(_session: Session) -> None:
+        with shop.runtime.database.read() as db:
+            where = db.get_one(Reconciliation, shop.connection.id)
+            last = last_walk(db, project_id=shop.project_id, mode=Mode.TEST)
+        seen.append((walk_state(where, last, clock()), len(finished(shop))))
+
+    event.listen(Session, "after_commit", look)
+    try:
+        work_once(shop.runtime)
+    finally:
+        event.remove(Session, "after_commit", look)
+    under_way = {(WalkState.WAITING, 0), (WalkState.WALKING, 0)}
+    assert set(seen) == under_way | {(WalkState.RESTING, 1)}
 
 
 @pytest.mark.usefixtures("real_time")
