@@ -24,14 +24,15 @@ from tests.support.cast import Cast
 from tests.support.clock import StandingClock
 from tests.support.endpoints import make_endpoint, tell
 from tests.support.receivers import answering, receiver, status
+from tests.support.sizes import sizes
 
-ROUNDS = 24
 OTHERS = 49
 
 
 @pytest.mark.slow
+@sizes("rounds", sqlite=(12,), postgres=(6,), soak=(24,))
 def test_one_of_fifty_hangs_and_the_others_do_not_notice(
-    database: Database, runtime: Runtime, cast: Cast
+    database: Database, runtime: Runtime, cast: Cast, rounds: int
 ) -> None:
     arrived: dict[str, float] = {}
     written: dict[int, float] = {}
@@ -52,7 +53,7 @@ def test_one_of_fifty_hangs_and_the_others_do_not_notice(
         stop = threading.Event()
         thread = threading.Thread(target=sender.run, args=(stop,))
         thread.start()
-        for number in range(ROUNDS):
+        for number in range(rounds):
             with database.write() as db:
                 tell_one(db, cast.project_id, number)
             written[number] = time.time()
@@ -64,7 +65,7 @@ def test_one_of_fifty_hangs_and_the_others_do_not_notice(
     took = sorted(
         arrived.get(f"/{endpoint} {number}", float("inf")) - written[number]
         for endpoint in range(OTHERS)
-        for number in range(ROUNDS)
+        for number in range(rounds)
     )
     p95 = took[int(len(took) * 0.95)]
     print(

@@ -30,6 +30,7 @@ from tests.checkout.conftest import Shop
 from tests.reconciliation.outage import Outage
 from tests.support.clock import StandingClock
 from tests.support.ports import wait_until
+from tests.support.sizes import sizes
 
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = 25
@@ -87,11 +88,11 @@ def test_a_checkout_does_not_stand_in_line(shop: Shop, sell: Sell) -> None:
 
 
 @pytest.mark.slow
-def test_500_settling_reads_by_three_processes_stay_within_25_a_second(
-    shop: Shop, sell: Sell, settings: Settings
+@sizes("subscriptions", sqlite=(150,), postgres=(50,), soak=(500,))
+def test_settling_reads_by_three_processes_stay_within_25_a_second(
+    shop: Shop, sell: Sell, settings: Settings, subscriptions: int
 ) -> None:
     outage = Outage(shop, plans(sell))
-    subscriptions = 500 if settings.database_url.startswith("sqlite") else 100
     outage.sell(subscriptions, ago=60)
     ask_for_reads(shop, outage.bought)
     just_walked(shop)

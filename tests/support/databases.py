@@ -229,9 +229,15 @@ def _server(data: Path) -> Any:
 
 
 def _without_safety(address: str) -> None:
-    # The test data is thrown away: waiting for the disk would only cost time.
+    # The test data is thrown away: waiting for the disk would only cost time. So would waiting for a
+    # second before Postgres looks whether two transactions wait for each other.
     with psycopg.connect(address, autocommit=True) as connection:
-        for setting in ("fsync = off", "synchronous_commit = off", "full_page_writes = off"):
+        for setting in (
+            "fsync = off",
+            "synchronous_commit = off",
+            "full_page_writes = off",
+            "deadlock_timeout = '50ms'",
+        ):
             connection.execute(f"ALTER SYSTEM SET {setting}".encode())
         connection.execute("SELECT pg_reload_conf()")
 

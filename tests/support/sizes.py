@@ -10,14 +10,17 @@ LARGE_ON_SQLITE = pytest.mark.parametrize(
 """For a test that has a small one beside it, which runs on both."""
 
 
-def sizes(names: str, *, sqlite: tuple[int, ...], postgres: tuple[int, ...]) -> pytest.MarkDecorator:
-    """The large size on SQLite and a smaller one on Postgres, whose large one is part of `make soak`."""
+def sizes(
+    names: str, *, sqlite: tuple[int, ...], postgres: tuple[int, ...], soak: tuple[int, ...] = ()
+) -> pytest.MarkDecorator:
+    """One size for each database; in `make soak` that of SQLite on Postgres, or a larger one on both."""
+    large = [("sqlite", soak), ("postgres", soak)] if soak else [("postgres", sqlite)]
     return pytest.mark.parametrize(
         f"database_url,{names}",
         [
             pytest.param("sqlite", *sqlite, id="sqlite"),
             pytest.param("postgres", *postgres, id="postgres"),
-            pytest.param("postgres", *sqlite, id="postgres-large", marks=pytest.mark.soak),
+            *(pytest.param(kind, *size, id=f"{kind}-large", marks=pytest.mark.soak) for kind, size in large),
         ],
         indirect=["database_url"],
     )
