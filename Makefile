@@ -7,6 +7,7 @@ RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
 PYTEST := $(PY) -m pytest
+AT_ONCE := -n 2 --dist worksteal
 CODE := app.py licenzy tests
 
 .DEFAULT_GOAL := help
@@ -21,10 +22,10 @@ check: $(DEV_READY)  ## Format, lint, types and the quick tests, on SQLite: unde
 	$(VENV)/bin/ruff format --check $(CODE)
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/mypy
-	$(PYTEST) -n 2 -m "not slow and not soak and not browser and not postgres"
+	$(PYTEST) $(AT_ONCE) -m "not slow and not soak and not browser and not postgres"
 
 test: check  ## All of `make check`, then the same on Postgres, the browser, faults and properties: under 12 minutes.
-	$(PYTEST) -n 2 -m "(slow or browser or postgres) and not soak"
+	$(PYTEST) $(AT_ONCE) -m "(slow or browser or postgres) and not soak"
 
 soak: $(DEV_READY)  ## The large sizes of faults and properties; takes long.
 	$(PYTEST) -m soak --timeout 3600

@@ -44,6 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.postgres)
         if "browser" in names:
             item.add_marker(pytest.mark.browser)
+    # The longest first, so that no process is left alone with one of them in the end.
+    items.sort(key=lambda item: [not item.get_closest_marker(name) for name in ("timeout", "slow")])
 
 
 @pytest.hookimpl(wrapper=True)

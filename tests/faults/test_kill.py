@@ -45,11 +45,13 @@ def test_60_crashes() -> None:
     assert_right(campaign(60), 60)
 
 
-# In two parts, so that two cores share them; together they hold every point.
+# In two parts, so that two cores share them; together they hold every point. With those at the sandbox
+# and on Postgres they are 2,000.
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("part", ["1/2", "2/2"])
-def test_1000_crashes_of_2000(part: str) -> None:
-    assert_right(campaign(1_000, "--part", part, seed=f"{SEED}-{part}"), 1_000)
+def test_900_crashes_of_1800(part: str) -> None:
+    assert_right(campaign(900, "--part", part, seed=f"{SEED}-{part}"), 900)
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from licenzy.runtime import Runtime
 from tests.conftest import LiveServer
 from tests.support.cast import Cast, make_connection
 from tests.support.playground import Playground, make_playground
+from tests.support.sizes import LARGE_ON_SQLITE
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,7 @@ def runtime(live_server: LiveServer) -> Runtime:
     return live_server.runtime
 
 
-@pytest.mark.slow
+@LARGE_ON_SQLITE
 def test_a_subscription_lives_through_it_all(playground: Playground) -> None:
     attempt = playground.checkout()
     assert tell(playground.bench(attempt)) == (False, "no_entitlement", "none")
@@ -131,7 +132,6 @@ def test_a_lost_clock_is_found_too(playground: Playground) -> None:
     assert tell(healed)[:2] == (False, "expired")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("delivery", ["twice", "last_first"])
 def test_however_webhooks_arrive_the_end_is_the_same(playground: Playground, delivery: str) -> None:
     attempt = playground.bought()

@@ -139,13 +139,13 @@ def complaints(page: Any, address: str, paths: list[str]) -> list[str]:
     found = []
     for path in paths:
         page.goto(address + path)
+        page.evaluate(AXE)
         page.evaluate(UNFOLD)
         for width, scheme in ((1280, "light"), (360, "dark")):
             page.set_viewport_size({"width": width, "height": 800})
             # Colours that fade into each other would be measured on their way.
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
             page.evaluate("() => new Promise(requestAnimationFrame)")
-            page.evaluate(AXE)
             found += [f"{path} {scheme}: {each}" for each in page.evaluate(LOOK)]
             if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
                 found.append(f"{path} is wider than {width}")

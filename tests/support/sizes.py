@@ -7,7 +7,7 @@ import pytest
 LARGE_ON_SQLITE = pytest.mark.parametrize(
     "database_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.soak)], indirect=True
 )
-"""For a test that has a small one beside it, which runs on both."""
+"""For a test that has smaller ones beside it, which run on both."""
 
 
 def sizes(

@@ -34,6 +34,7 @@ from licenzy.worker.loop import work_once
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast, make_product
 from tests.support.clock import StandingClock
+from tests.support.sizes import sizes
 from tests.usage.buying import Customer, consume, customer_with, post, reserve
 
 EXAMPLES = int(os.environ.get("LICENZY_TEST_EXAMPLES", "25"))
@@ -295,7 +296,10 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_any_history_ends_as_the_model_says(app: Flask, cast: Cast, clock: StandingClock) -> None:
+@sizes("examples", sqlite=(EXAMPLES,), postgres=(EXAMPLES // 3,))
+def test_any_history_ends_as_the_model_says(
+    app: Flask, cast: Cast, clock: StandingClock, examples: int
+) -> None:
     with app.extensions["licenzy"].database.write() as db:
         product = make_product(
             db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code="CREDITS", units=10
@@ -303,7 +307,7 @@ def test_any_history_ends_as_the_model_says(app: Flask, cast: Cast, clock: Stand
     run_state_machine_as_test(
         machine(app, cast, clock, product),
         settings=settings(
-            max_examples=EXAMPLES,
+            max_examples=examples,
             stateful_step_count=40,
             deadline=None,
             suppress_health_check=list(HealthCheck),
