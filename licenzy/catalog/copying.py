@@ -91,10 +91,9 @@ def draft_of(product: Product, price_id: str) -> Draft:
 
 
 def twin_of(product: Product, prices: Sequence[PriceFacts]) -> PriceFacts | None:
-    """The price with the same lookup key, where its shape fits the product; never guessed otherwise."""
-    if product.lookup_key is None:
-        return None
-    return next((price for price in fitting(product, prices) if price.lookup_key == product.lookup_key), None)
+    """The one price with the same lookup key, where its shape fits the product; never guessed otherwise."""
+    keyed = [price for price in fitting(product, prices) if price.lookup_key == product.lookup_key]
+    return keyed[0] if product.lookup_key is not None and len(keyed) == 1 else None
 
 
 def fitting(product: Product, prices: Sequence[PriceFacts]) -> list[PriceFacts]:

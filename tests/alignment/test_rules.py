@@ -161,6 +161,7 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("permissions unknown", con(missing_permissions=None), []),
     ("cannot charge", con(charges_enabled=False), ["account_cannot_charge"]),
+    ("may charge", con(charges_enabled=True), []),
     ("charging unknown", con(charges_enabled=None), []),
     ("no secret", con(secret_masked=None, secret_saved_at=None), ["webhook_secret_missing"]),
     ("unproven", con(proven_at=None), ["webhook_never_proven"]),
@@ -434,6 +435,16 @@ def test_what_stops_selling_comes_first() -> None:
     )
     found = [finding.severity for finding in findings(ProjectFacts(LATER, facts, NOTHING_LIVE), TEST)]
     assert found == [Severity.BLOCKS, Severity.WARNS, Severity.NOTES]
+
+
+def test_an_account_that_is_not_activated_stops_live_and_no_test() -> None:
+    unable = {mode: side(mode, connection=connection(mode, charges_enabled=False)) for mode in (TEST, LIVE)}
+    facts = ProjectFacts(LATER, unable[TEST], unable[LIVE])
+    found = {mode: [(each.code, each.severity) for each in findings(facts, mode)] for mode in (TEST, LIVE)}
+    assert found == {
+        TEST: [("account_cannot_charge", Severity.NOTES)],
+        LIVE: [("account_cannot_charge", Severity.BLOCKS)],
+    }
 
 
 @pytest.mark.parametrize("row", ONE_SIDE, ids=[row[0] for row in ONE_SIDE])

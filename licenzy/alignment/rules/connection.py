@@ -176,18 +176,21 @@ def stripe_account_unreadable(look: Look) -> Iterator[Spotted]:
         )
 
 
-@rule("account_cannot_charge", "The Stripe account cannot take charges", _WARNS, Part.ACCOUNT)
+@rule("account_cannot_charge", "The Stripe account is not activated yet", _NOTES, Part.ACCOUNT)
 def account_cannot_charge(look: Look) -> Iterator[Spotted]:
-    connection = connected(look)
+    """Stripe takes test payments before that, so in test it is only worth knowing."""
+    connection, live = connected(look), look.here.mode is Mode.LIVE
     if connection is not None and connection.charges_enabled is False:
         yield Spotted(
             about=(About("account", connection.account_id or "", connection.account_name or "the account"),),
             evidence=f"Stripe says that {connection.account_id or 'the account'} may not charge yet.",
-            cause="The account's activation at Stripe is not finished, so buyers cannot pay.",
+            cause="The account's activation at Stripe is not finished, so buyers cannot pay."
+            if live
+            else "Test payments work, but nobody can pay in live before the account is activated at Stripe.",
             fix="Finish the account's activation at Stripe, then press “Check now”.",
             page=CONNECTION,
             at=connection.account_seen_at or connection.key_saved_at,
-            severity=_BLOCKS if look.here.mode is Mode.LIVE else None,
+            severity=_BLOCKS if live else None,
         )
 
 
