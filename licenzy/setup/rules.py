@@ -60,7 +60,7 @@ def steps(facts: SetupFacts, found: Sequence[Finding]) -> list[Step]:
     """The six steps of one side, in order: what is there proves them, and what alignment found unproves."""
     first = [_connect(facts), _webhook(facts), _products(facts), _api_key(facts), _purchase(facts)]
     first = [_drifted(step, findings_of(step.name, found)) for step in first]
-    return [*first, _go_live(facts, proven=first[-1].done)]
+    return [*first, _go_live(facts, first)]
 
 
 def findings_of(name: StepName, found: Sequence[Finding]) -> list[Finding]:
@@ -185,9 +185,13 @@ def _purchase(facts: SetupFacts) -> Step:
     )
 
 
-def _go_live(facts: SetupFacts, *, proven: bool) -> Step:
-    name = StepName.GO_LIVE
+def _go_live(facts: SetupFacts, first: Sequence[Step]) -> Step:
+    name, proven = StepName.GO_LIVE, first[-1].done
     if facts.mode is Mode.LIVE:
+        broken = [step for step in first if step.state in {StepState.NEEDS_ACTION, StepState.DRIFTED}]
+        if proven and broken:
+            titles = ", ".join(step.title for step in broken)
+            return Step(name, "Live", StepState.DRIFTED, f"It worked, and does not as it is: {titles}.")
         if proven:
             return Step(name, "Live", StepState.DONE, "A live purchase was paid and noticed.")
         return Step(name, "Live", StepState.WAITING, "Live is proven by its first real purchase.")

@@ -241,6 +241,21 @@ def test_a_live_account_that_cannot_charge_is_not_done() -> None:
     assert state_of(StepName.CONNECT, facts) is StepState.DRIFTED
 
 
+def test_live_that_worked_and_lacks_something_since_is_no_longer_true() -> None:
+    working = replace(
+        DONE,
+        mode=Mode.LIVE,
+        connection=replace(PROVEN, key_masked="sk_live_…4242"),
+        products=(replace(PRODUCT, price_livemode=True),),
+    )
+    assert listed(working)[-1].state is StepState.DONE
+    broken = listed(replace(working, products=()))[-1]
+    assert (broken.state, broken.evidence) == (
+        StepState.DRIFTED,
+        "It worked, and does not as it is: Products.",
+    )
+
+
 def ticks(journey: JourneyFacts, connection: ConnectionFacts | None = SECRET) -> list[str]:
     return [tick.state.value for tick in timeline(journey, connection, START).ticks]
 
