@@ -13,6 +13,7 @@ from sqlmodel import select
 
 from licenzy.catalog.models import Kind
 from licenzy.db import engine as engines
+from licenzy.db.engine import make_engine
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import State
 from licenzy.runtime import Runtime
@@ -22,13 +23,20 @@ from licenzy.worker.loop import work_once
 from tests.entitlements.sale import SECRET, Till
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import StandingClock
+from tests.support.databases import PostgresServer
 
 
 @pytest.fixture(params=["postgres"])
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Postgres alone: SQLite has one writer, so that no two can wait for each other."""
-    server = request.getfixturevalue("postgres")
+    server: PostgresServer = request.getfixturevalue("postgres")
     with server.lent() as url:
+        engine = make_engine(url)
+        with engine.begin() as db:
+            # So long may it take the stranger to see that the product waits.
+            name = engine.url.database
+            db.execute(text(f"ALTER DATABASE {name} SET deadlock_timeout = '1s'"))
+        engine.dispose()
         yield url
 
 

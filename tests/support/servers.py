@@ -30,9 +30,9 @@ def served(app: WsgiApp, *, port: int = 0, threads: int = 8) -> Iterator[str]:
     finally:
         stopping.set()
         # Closing from another thread leaves the loop polling a closed socket: wake it to see the end.
-        server.trigger.pull_trigger(lambda: server.task_dispatcher.shutdown())
         server.trigger.pull_trigger(lambda: _stop(server))
         thread.join(10)
+        server.trigger.close()
 
 
 def _run(server: Any, stopping: threading.Event) -> None:
@@ -45,6 +45,9 @@ def _run(server: Any, stopping: threading.Event) -> None:
 
 
 def _stop(server: Any) -> None:
+    server.task_dispatcher.shutdown()
     for channel in list(server._map.values()):
-        channel.close()
+        # Whoever pulls the trigger may not have let go of it yet.
+        if channel is not server.trigger:
+            channel.close()
     server._map.clear()
