@@ -111,7 +111,8 @@ def _served(settings: Settings, command: Sequence[str]) -> Iterator[subprocess.P
         "LICENZY_INSTANCE": str(settings.instance),
         "LICENZY_DATABASE_URL": settings.database_url,
         "LICENZY_PORT": str(settings.port),
-        "LICENZY_WORKERS": "2",
+        # The more there are, the sooner one of them is old enough to be killed.
+        "LICENZY_WORKERS": "4",
         # One key stands for many merchants here; the limiter runs, it only never says no.
         "LICENZY_RATE_LIMIT": "1000000",
     }
