@@ -1,14 +1,12 @@
 """What every test would pay for and none is about: compiling, certificates, and pauses of a library.
 
 Every test has an application of its own. Making it and showing a page cost mostly compiling: Werkzeug
-writes a function for each route, which builds its addresses, and Jinja one for each template. Both are
-pure functions of their texts.
+makes expressions and functions of each route, and Jinja one of each template, by their texts alone.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
@@ -18,8 +16,6 @@ from flask import Flask
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 from werkzeug.routing import Rule
-
-_compile_builder = Rule._compile_builder
 
 
 def make_haste() -> None:
@@ -34,17 +30,21 @@ def make_haste() -> None:
 
 
 def _compile_routes_once() -> None:
-    known: dict[Any, Callable[..., tuple[str, str]]] = {}
+    compile_route, known = Rule.compile, dict[Any, dict[str, Any]]()
 
-    def remembered(self: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
-        if self.defaults:  # These are written into the function, and few routes have them.
-            return _compile_builder(self, append_unknown)
-        key = (self.rule, tuple(self._trace), append_unknown)
-        if key not in known:
-            known[key] = _compile_builder(self, append_unknown)
-        return known[key]
+    def compile_once(self: Rule) -> None:
+        if self.map is None or self.defaults or self.subdomain or self.host:
+            return compile_route(self)  # These are written into it, and few routes have them.
+        key = (self.rule, self.merge_slashes, *self.map.converters.items())
+        if key in known:
+            vars(self).update(known[key])
+        else:
+            compile_route(self)
+            known[key] = {name: vars(self)[name] for name in ("_parts", "_trace", "_converters", "arguments")}
+            known[key] |= {"_build": self._build, "_build_unknown": self._build_unknown}
+        return None
 
-    Rule._compile_builder = remembered  # type: ignore[method-assign]
+    Rule.compile = compile_once  # type: ignore[method-assign]
 
 
 class _Templates(BytecodeCache):
