@@ -91,7 +91,14 @@ def _environ(instance: Path, database_url: str | None) -> dict[str, str]:
 
 @contextmanager
 def _running(arguments: list[str], environ: dict[str, str], shop: Shop) -> Iterator[Served]:
-    process = subprocess.Popen([sys.executable, *arguments], env=environ, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environ,
+        stdout=subprocess.DEVNULL,
+        # `serve` gives its children sessions of their own, and Linux shares the processor out by sessions:
+        # whoever stayed in that of the load generator would be measured under other conditions.
+        start_new_session=True,
+    )
     port = int(environ["LICENZY_PORT"])
     try:
         wait_until(lambda: answers(port), seconds=60, what="the server listens")
