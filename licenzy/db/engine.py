@@ -12,13 +12,6 @@ from sqlalchemy.exc import DBAPIError
 BUSY_TIMEOUT_MS = 10_000
 """How long a writer waits for its turn, or for a row on Postgres, before the caller is told 503."""
 
-PLAN_FOR_GROWTH = "SET enable_seqscan = off"
-"""What a connection of Postgres is told that keeps statements.
-
-A kept statement is planned once, on a new installation while its tables are all but empty, when reading them
-whole is the cheapest way. It would go on doing so while they fill, until they are analyzed a minute later.
-"""
-
 WRITES = "licenzy_writes"
 """Execution option of connections whose transaction may write."""
 
@@ -96,13 +89,6 @@ def _postgres_engine(address: URL, pool_size: int, prepares: bool) -> Engine:
         pool_pre_ping=True,
         connect_args={"connect_timeout": 5, **unprepared},
     )
-
-    if prepares:
-
-        @event.listens_for(engine, "connect")
-        def prepare(connection: psycopg.Connection[Any], _record: Any) -> None:
-            connection.execute(PLAN_FOR_GROWTH)
-            connection.commit()
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

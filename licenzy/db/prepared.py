@@ -23,7 +23,7 @@ from psycopg.pq.abc import PGresult
 from sqlalchemy import Dialect, Engine, Select, TextClause, event
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
-from licenzy.db.engine import BUSY_TIMEOUT_MS, PLAN_FOR_GROWTH, gave_way, is_out_of_order
+from licenzy.db.engine import BUSY_TIMEOUT_MS, gave_way, is_out_of_order
 from licenzy.errors import DatabaseUnavailable
 
 RETRY_SECONDS = 8.0
@@ -98,10 +98,7 @@ class ThreadConnections:
             connection.execute("PRAGMA query_only=ON")
             return connection
         address = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        opened = psycopg.connect(address, autocommit=True, connect_timeout=5)
-        if self.prepares:
-            opened.execute(PLAN_FOR_GROWTH)
-        return opened
+        return psycopg.connect(address, autocommit=True, connect_timeout=5)
 
 
 class PreparedRead:
@@ -119,7 +116,7 @@ class PreparedRead:
         self._in_order = _picker(compiled.positiontup or ())
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
         self._run = self._on_sqlite if on_sqlite else self._on_postgres
-        self._prepared = _PreparedOn()
+        self._prepared = _Kept()
         self._readers: list[tuple[int, Callable[[bytes], Any]]] | None = None
 
     def rows(self, **parameters: Any) -> list[Any]:
@@ -149,10 +146,27 @@ class PreparedRead:
         sent = [None if value is None else str(value).encode() for value in bound]
         if not self._connections.prepares:
             return self._read(connection.pgconn.exec_params(self._sql.encode(), sent))
-        if self._prepared.on is not connection:
-            _checked(connection.pgconn.prepare(self._name, self._sql.encode()))
-            self._prepared.on = connection
-        return self._read(connection.pgconn.exec_prepared(self._name, cast(Any, sent)))
+        kept = self._prepared
+        if kept.on is not connection:
+            kept.on, kept.uses, kept.until = connection, 0, _FIRST_PLAN_USES
+            self._keep(connection)
+        elif kept.uses == kept.until:
+            kept.until *= 10
+            self._keep(connection)
+        kept.uses += 1
+        return self._read(connection.pgconn.exec_prepared(kept.name, cast(Any, sent)))
+
+    def _keep(self, connection: psycopg.Connection[Any]) -> None:
+        """Have Postgres keep the statement, and plan it anew where it had been kept before.
+
+        What is kept is planned for good after a few uses: on a new installation while its tables are all but
+        empty, when reading them whole is the cheapest way. It would go on doing so while they fill, until
+        they are analyzed a minute or more later.
+        """
+        kept = self._prepared
+        # A name that no other statement of the connection has, as long as this one lives.
+        kept.name = b"read_%x_%d" % (id(self), kept.until)
+        _checked(connection.pgconn.prepare(kept.name, self._sql.encode()))
 
     def _read(self, result: PGresult) -> list[Any]:
         """The rows of a result in text form."""
@@ -165,11 +179,6 @@ class PreparedRead:
             tuple([None if (sent := value(row, column)) is None else read(sent) for column, read in readers])
             for row in range(result.ntuples)
         ]
-
-    @property
-    def _name(self) -> bytes:
-        """A name that no other statement of the connection has, as long as this one lives."""
-        return b"read_%x" % id(self)
 
 
 class PreparedChange(PreparedRead):
@@ -190,10 +199,17 @@ class PreparedChange(PreparedRead):
             time.sleep(random.uniform(0.002, 0.01))
 
 
-class _PreparedOn(threading.local):
-    """The connection of the calling thread that knows a statement already."""
+_FIRST_PLAN_USES = 20
+"""After so many uses a kept statement is planned anew, and again after ten times as many."""
+
+
+class _Kept(threading.local):
+    """The connection of the calling thread that keeps a statement, and what has become of it there."""
 
     on: object = None
+    name = b""
+    uses = 0
+    until = 0
 
 
 def _picker(names: Sequence[str]) -> Callable[[dict[str, Any]], Sequence[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from licenzy.connections.rules import SHARED_PATH
 from licenzy.hooks.signatures import SignatureWatch
 from licenzy.hooks.stripe import receive_for_connection, receive_for_tenant
 
@@ -12,7 +13,7 @@ def register(app: Flask) -> None:
     """Attach the addresses that Stripe posts to; their guard is the signature."""
     app.extensions["licenzy_signatures"] = SignatureWatch(app.extensions["licenzy"])
     for rule, view in (
-        ("/v1/webhooks/stripe/tenant", receive_for_tenant),
+        (SHARED_PATH, receive_for_tenant),
         ("/v1/webhooks/stripe/<connection_id>", receive_for_connection),
     ):
         app.add_url_rule(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
 from licenzy.db.writer import SqliteWriter
-from licenzy.entitlements.models import State
 from licenzy.idempotency.actions import Outcome
 from licenzy.usage.consuming import ENDPOINT, HEARD, Consumed, Order
 from licenzy.usage.rules import burning, drawn, total
@@ -50,14 +49,13 @@ INSERT INTO idempotency_keys
     (project_id, mode, endpoint, key, body_hash, response_status, response_body, created_at)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?)
 """
-_STATES = {state.value: state for state in State}
 
 
 class _Pack(NamedTuple):
     """A line of `_READ`, a `rules.Pack`; instants are microseconds, as they are stored."""
 
     id: str
-    state: State
+    state: str
     reason: str | None
     starts_at: int
     ends_at: int | None
@@ -101,7 +99,7 @@ def _consume(connection: sqlite3.Connection, order: Order, *, aloud: bool = Fals
             return Consumed(key, reused=True)
         return Consumed(key, Outcome(status, text), replayed=True)
     now, subject_id = order.now + (offset or 0) * 1_000_000, rows[0][9]
-    packs = [_pack(*row[10:]) for row in rows if row[10] is not None]
+    packs = [_Pack(*row[10:]) for row in rows if row[10] is not None]
     whose = (project_id, mode, subject_id)
     if any(pack.reserved_units for pack in packs) and connection.execute(_LAPSED, (*whose, now)).fetchone():
         return Consumed(key, lapsed=whose)
@@ -118,7 +116,3 @@ def _consume(connection: sqlite3.Connection, order: Order, *, aloud: bool = Fals
     stored = (project_id, mode, ENDPOINT, order.idempotency_key, order.body_hash)
     connection.execute(_STORE, (*stored, outcome.status, outcome.body, order.now))
     return Consumed(key, outcome)
-
-
-def _pack(pack_id: str, state: str, *others: Any) -> _Pack:
-    return _Pack(pack_id, _STATES[state], *others)

@@ -60,19 +60,6 @@ EMPTY = (
     "/grants/new",
     "/reconciliation",
 )
-OTHER_IN_LIVE = (
-    "/alignment",
-    "",
-    "/lab",
-    "/connection",
-    "/products",
-    "/grants/new",
-    "/reconciliation",
-    "/setup/connect",
-    "/setup/webhook",
-    "/setup/go-live",
-)
-"""Pages that say something else there; the frame that says which mode it is is that of all."""
 PUBLIC = ("/sign-in", "/checkout/done", "/checkout/canceled", "/nothing-here")
 
 
@@ -178,17 +165,12 @@ def test_an_unclaimed_installation(browser: Any, address: str, runtime: Runtime)
     assert complaints(browser, address, ["/", f"/claim/{token}", "/claim/wrong"]) == []
 
 
-def test_a_side_where_nothing_has_happened(browser: Any, address: str, cast: Cast) -> None:
+@pytest.mark.parametrize("mode", ["test", "live"])
+def test_a_side_where_nothing_has_happened(browser: Any, address: str, cast: Cast, mode: str) -> None:
     sign_in(browser, address)
-    side = f"/projects/{cast.project_id}/test"
+    side = f"/projects/{cast.project_id}/{mode}"
     paths = [side + path for path in (*EMPTY, *(f"/setup/{step}" for step in STEPS))]
     assert complaints(browser, address, ["/projects", "/projects/new", "/account", *paths]) == []
-
-
-def test_a_live_side_where_nothing_has_happened(browser: Any, address: str, cast: Cast) -> None:
-    sign_in(browser, address)
-    side = f"/projects/{cast.project_id}/live"
-    assert complaints(browser, address, [side + path for path in OTHER_IN_LIVE]) == []
 
 
 def test_a_side_where_something_has_happened(
