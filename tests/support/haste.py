@@ -1,7 +1,8 @@
 """What every test would pay for and none is about: compiling, certificates, and pauses of a library.
 
 Every test has an application of its own. Making it and showing a page cost mostly compiling: Werkzeug
-makes expressions and functions of each route, and Jinja one of each template, by their texts alone.
+makes expressions and functions of each route, Jinja one of each template, and SQLAlchemy writes each
+statement for every engine anew.
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ import stripe
 from flask import Flask
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
+from sqlalchemy import Engine
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.util import LRUCache
 from werkzeug.routing import Rule
 
 
 def make_haste() -> None:
     """From now on this process does such things once, or at once."""
     _compile_routes_once()
+    _compile_statements_once()
     Flask.jinja_options = {"bytecode_cache": _Templates()}
     # Tests speak plain HTTP to this machine, and httpx reads all certificates for each client.
     context = functools.cache(httpx_transport.create_ssl_context)
@@ -45,6 +51,20 @@ def _compile_routes_once() -> None:
         return None
 
     Rule.compile = compile_once  # type: ignore[method-assign]
+
+
+def _compile_statements_once() -> None:
+    for dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):
+        # A compiled statement is kept for its dialect, and every engine has one: they are all alike.
+        dialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign,assignment]
+        dialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign,assignment]
+    make, known = Engine.__init__, LRUCache[Any, Any](5000)
+
+    def make_with_what_is_known(self: Engine, *args: Any, **options: Any) -> None:
+        make(self, *args, **options)
+        self._compiled_cache = known
+
+    Engine.__init__ = make_with_what_is_known  # type: ignore[method-assign]
 
 
 class _Templates(BytecodeCache):
