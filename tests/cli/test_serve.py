@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from licenzy.alignment.modes import Mode
+from licenzy.db import migrate
 from licenzy.factory import make_runtime
 from licenzy.settings import load_settings
 from tests.bench.memory import _descendants, memory_of
@@ -29,8 +31,8 @@ STOP_SECONDS = 10
 MEMORY_MIB = 500
 
 
-class Served:
-    """A running `licenzy serve` in a folder of its own."""
+class Installation:
+    """A folder of its own, and the commands that are given there."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.port = free_port_pair()
@@ -43,6 +45,24 @@ class Served:
             "PYTHONUNBUFFERED": "1",
             **settings,
         }
+
+    def licenzy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "licenzy", *arguments],
+            cwd=ROOT,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+class Served(Installation):
+    """A running `licenzy serve`."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        super().__init__(folder, **settings)
         self._log = folder / "serve.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -57,17 +77,6 @@ class Served:
             lambda: "Ctrl-C" in self.said() or self.process.poll() is not None, seconds=30, what="it greets"
         )
         assert self.process.poll() is None, self.said()
-
-    def licenzy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "licenzy", *arguments],
-            cwd=ROOT,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
 
     def children(self) -> list[int]:
         return _descendants(self.process.pid)
@@ -162,25 +171,23 @@ def test_nothing_is_left_when_it_is_killed(serve: Callable[..., Served]) -> None
     wait_until(lambda: alive(children) == [], seconds=STOP_SECONDS + 2, what="all children have ended")
 
 
-def test_it_refuses_the_sandbox_beside_a_live_connection(serve: Callable[..., Served]) -> None:
-    served = serve()
-    served.wait_until_ready()
-    served.process.terminate()
-    served.process.wait(STOP_SECONDS)
-    runtime = make_runtime(load_settings(served.environ))
+def test_it_refuses_the_sandbox_beside_a_live_connection(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    runtime = make_runtime(load_settings(installation.environ))
+    migrate.upgrade(runtime.database.engine)
     with runtime.database.write() as db:
         project_id = make_project(db, workspace_id=make_workspace(db))
         make_connection(db, project_id=project_id, seal=runtime.seal, mode=Mode.LIVE)
     runtime.database.engine.dispose()
-    refused = served.licenzy("serve")
+    refused = installation.licenzy("serve")
     assert refused.returncode == 1
     assert "LICENZY_SANDBOX=off" in refused.stderr
 
 
-def test_a_port_in_use_is_one_sentence(serve: Callable[..., Served]) -> None:
-    served = serve()
-    served.wait_until_ready()
-    second = served.licenzy("serve")
+def test_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
+    installation = Installation(tmp_path)
+    with socket.create_server(("127.0.0.1", installation.port)):
+        second = installation.licenzy("serve")
     assert second.returncode == 1
     assert "LICENZY_PORT" in second.stderr
     assert "Traceback" not in second.stderr

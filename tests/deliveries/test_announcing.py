@@ -36,13 +36,17 @@ class Shop:
         self.till = till
         self.parts = parts
         self.cast = cast
+        self._right: set[str] = set()
 
     def told(self) -> list[dict[str, Any]]:
         """The bodies, first written first."""
         with self.parts.database.read() as db:
             rows = db.exec(select(OutboundEvent).order_by(col(OutboundEvent.id))).all()
         bodies = [json.loads(row.body) for row in rows]
-        assert [complaint for body in bodies for complaint in wrong(body)] == []
+        assert [
+            complaint for body in bodies if body["id"] not in self._right for complaint in wrong(body)
+        ] == []
+        self._right.update(body["id"] for body in bodies)  # What is told is never changed.
         return bodies
 
     def types(self) -> Counter[str]:

@@ -20,14 +20,21 @@ Started = Callable[..., str]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Started]:
-    """Starts `licenzy web` on a database and gives its address; all share one folder of secrets."""
+    """Starts `licenzy web` on a database and gives its address."""
+    with starting(tmp_path) as start:
+        yield start
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[Started]:
+    """The same; all that are started share one folder of secrets."""
     with ExitStack() as running:
 
         def started(database_url: str, **settings: str) -> str:
             port = free_port_pair()
             environ = {
                 **{name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")},
-                "LICENZY_INSTANCE": str(tmp_path / "instance"),
+                "LICENZY_INSTANCE": str(folder / "instance"),
                 "LICENZY_DATABASE_URL": database_url,
                 "LICENZY_PORT": str(port),
                 "LICENZY_WORKERS": "1",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 import httpx
 import pytest
@@ -20,8 +20,15 @@ from licenzy.entitlements.models import Entitlement
 from licenzy.factory import load_models
 from licenzy.kit.seal import Seal
 from licenzy.stripe_events.models import StripeEvent
-from tests.replicas.conftest import Started, pooler
-from tests.support.cast import make_cast, make_connection, make_key, make_product, make_subject
+from tests.replicas.conftest import pooler, starting
+from tests.support.cast import (
+    make_connection,
+    make_key,
+    make_product,
+    make_project,
+    make_subject,
+    make_workspace,
+)
 from tests.support.databases import PostgresServer
 from tests.support.purchases import event, make_attempt, make_entitlement, session_object, signed
 
@@ -32,8 +39,16 @@ SEAL_KEY = "UoAYSIhGbKOEoyuLvo4Ss7Yv2BFQYt3CPqTmmCyCeMM="
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """Two processes that serve one database."""
+
+    database: Database
+    addresses: tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Shop:
-    """A project with a pack of 30 units, an open checkout, and two processes that serve it."""
+    """A project with a pack of 30 units and an open checkout, and two processes that serve it."""
 
     database: Database
     replicas: tuple[httpx.Client, httpx.Client]
@@ -43,46 +58,60 @@ class Shop:
     """The event that completes the open checkout."""
 
 
-@pytest.fixture(params=["straight", "through a pooler"])
-def shop(
-    request: pytest.FixtureRequest, postgres: PostgresServer, start: Started, tmp_path: Path
-) -> Iterator[Shop]:
-    with postgres.lent() as url:
-        if request.param == "straight":
-            yield from _shop(url, url, start)
-        else:
-            with pooler(url, tmp_path) as pooled:
-                yield from _shop(url, pooled, start, LICENZY_PREPARED_STATEMENTS="off")
-
-
-def _shop(url: str, served_url: str, start: Started, **settings: str) -> Iterator[Shop]:
+@pytest.fixture(scope="module", params=["straight", "through a pooler"])
+def pair(
+    request: pytest.FixtureRequest, postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Pair]:
     load_models()
+    folder = tmp_path_factory.mktemp("replicas")
+    settings = {"LICENZY_ENCRYPTION_KEYS": SEAL_KEY}
+    with ExitStack() as running:
+        served_url = url = running.enter_context(postgres.lent())
+        if request.param != "straight":
+            served_url = running.enter_context(pooler(url, folder))
+            settings["LICENZY_PREPARED_STATEMENTS"] = "off"
+        start = running.enter_context(starting(folder))
+        addresses = start(served_url, **settings), start(served_url, **settings)
+        database = Database(make_engine(url))
+        running.callback(database.close)
+        yield Pair(database, addresses)
+
+
+@pytest.fixture
+def shop(pair: Pair) -> Iterator[Shop]:
     now = datetime.now(UTC)
-    database = Database(make_engine(url))
-    with database.write() as db:
-        cast = make_cast(db, now=now)
-        key, token = make_key(db, project_id=cast.project_id, now=now)
+    with pair.database.write() as db:
+        project_id = make_project(db, workspace_id=make_workspace(db, now=now), now=now)
+        key, token = make_key(db, project_id=project_id, now=now)
         connection = make_connection(
-            db, project_id=cast.project_id, seal=Seal((SEAL_KEY,)), webhook_secret=SECRET, now=now
+            db, project_id=project_id, seal=Seal((SEAL_KEY,)), webhook_secret=SECRET, now=now
         )
-        product = make_product(db, project_id=cast.project_id, kind=Kind.TIME_PASS, now=now)
-        buyer = make_subject(db, project_id=cast.project_id, subject_ref="buyer", now=now)
+        product = make_product(db, project_id=project_id, kind=Kind.TIME_PASS, now=now)
+        buyer = make_subject(db, project_id=project_id, subject_ref="buyer", now=now)
         attempt = make_attempt(db, connection=connection, subject=buyer, product=product, now=now)
-        holder = make_subject(db, project_id=cast.project_id, subject_ref="holder", now=now)
+        holder = make_subject(db, project_id=project_id, subject_ref="holder", now=now)
         make_entitlement(
             db, subject=holder, kind=Kind.USAGE_PACK, starts_at=now, ends_at=None, granted_units=30
         )
-    settings = {"LICENZY_ENCRYPTION_KEYS": SEAL_KEY, **settings}
-    addresses = [start(served_url, **settings) for _ in range(2)]
-    clients = [
-        httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=30)
-        for address in addresses
-    ]
     paid = event("checkout.session.completed", session_object(attempt), at=now)
-    yield Shop(database, (clients[0], clients[1]), key.id, connection.id, paid)
-    for client in clients:
-        client.close()
-    database.close()
+    with ExitStack() as clients:
+        one, other = (
+            clients.enter_context(
+                httpx.Client(base_url=address, headers={"Authorization": f"Bearer {token}"}, timeout=30)
+            )
+            for address in pair.addresses
+        )
+        yield Shop(pair.database, (one, other), key.id, connection.id, paid)
+
+
+def effects(shop: Shop) -> tuple[int, int]:
+    """How many repeats of the one event were counted, and how many passes it has given."""
+    with shop.database.read() as db:
+        told = db.exec(select(StripeEvent).where(StripeEvent.connection_id == shop.connection_id)).one()
+        passes = select(Entitlement).where(
+            Entitlement.project_id == told.project_id, Entitlement.kind == Kind.TIME_PASS
+        )
+        return told.duplicates, len(db.exec(passes).all())
 
 
 def allowed(replica: httpx.Client, ref: str) -> bool:
@@ -105,9 +134,7 @@ def test_what_one_is_told_the_other_knows(shop: Shop) -> None:
         answer = replica.post(f"/v1/webhooks/stripe/{shop.connection_id}", content=body, headers=headers)
         assert answer.status_code == 200, answer.text
     assert [allowed(each, "buyer") for each in shop.replicas] == [True, True]
-    with shop.database.read() as db:
-        assert db.exec(select(StripeEvent)).one().duplicates == 2
-        assert len(db.exec(select(Entitlement).where(Entitlement.kind == Kind.TIME_PASS)).all()) == 1
+    assert effects(shop) == (2, 1)
 
 
 def test_one_event_at_both_at_once_has_one_effect(shop: Shop) -> None:
@@ -122,9 +149,7 @@ def test_one_event_at_both_at_once_has_one_effect(shop: Shop) -> None:
             )
         )
     assert {answer.status_code for answer in answers} == {200}
-    with shop.database.read() as db:
-        assert db.exec(select(StripeEvent)).one().duplicates == 23
-        assert len(db.exec(select(Entitlement).where(Entitlement.kind == Kind.TIME_PASS)).all()) == 1
+    assert effects(shop) == (23, 1)
 
 
 def test_units_are_never_sold_twice(shop: Shop) -> None:
@@ -137,7 +162,11 @@ def test_units_are_never_sold_twice(shop: Shop) -> None:
     ]
     assert {each.headers["Idempotent-Replayed"] for each in again} == {"true"}
     with shop.database.read() as db:
-        pack = db.exec(select(Entitlement).where(Entitlement.kind == Kind.USAGE_PACK)).one()
+        project_id = db.get_one(ApiKey, shop.key_id).project_id
+        of_packs = select(Entitlement).where(
+            Entitlement.project_id == project_id, Entitlement.kind == Kind.USAGE_PACK
+        )
+        pack = db.exec(of_packs).one()
         assert (pack.used_units, pack.granted_units) == (30, 30)
 
 
