@@ -10,6 +10,9 @@ PYTEST := $(PY) -m pytest
 AT_ONCE := -n 2 --dist worksteal
 CODE := app.py licenzy tests
 
+# Processes that start others must not have Python compile everything for each of them.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: setup run check test soak demo bench format lock migration help
 

@@ -48,6 +48,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [not item.get_closest_marker(name) for name in ("timeout", "slow")])
 
 
+def pytest_collection_finish() -> None:
+    haste.keep_what_is_imported()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """With LICENZY_NO_SKIPS=1 a test that would be skipped fails instead."""

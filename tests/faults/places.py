@@ -9,12 +9,12 @@ import re
 import shutil
 import sqlite3
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import psycopg
-from sqlalchemy import make_url
 
 from tests.support.databases import SqliteFiles
+from tests.support.emptying import take_rows_away
 
 _TRIGGER = "out_of_order"
 
@@ -86,48 +86,71 @@ class SqlitePlace:
 
 
 class PostgresPlace:
-    """A database on a server of the tests, cloned."""
+    """A database on a server of the tests: its rows are taken out, and written back."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        address = make_url(url)
-        self._name = str(address.database)
-        self._kept: list[str] = []
-        self._admin = address.set(database="postgres").render_as_string(hide_password=False)
+        self._kept: dict[str, list[tuple[str, bytes]]] = {}
+        self._counted: dict[str, list[tuple[Any, ...]]] = {}
 
     def keep(self, name: str) -> None:
-        self._kept.append(f"{self._name}_{name}")
-        self._clone(self._name, self._kept[-1])
+        with self._connected() as connection:
+            tables = [table for (table,) in connection.execute(_WRITTEN)]
+            self._kept[name] = [(table, _copied(connection, table)) for table in tables]
+            self._counted[name] = connection.execute(_COUNTED).fetchall()
 
     def reset(self, name: str) -> None:
-        self._clone(f"{self._name}_{name}", self._name)
+        with self._connected() as connection:
+            # The backend of a killed client may still be about to notice: it is made to.
+            connection.execute(_LEFT_OVER)
+            connection.execute(_ACCEPT)
+            with connection.transaction():
+                take_rows_away(connection)
+                # Without triggers the order of the tables is of no importance.
+                connection.execute("SET LOCAL session_replication_role = replica")
+                for table, rows in self._kept[name]:
+                    with connection.cursor().copy(f"COPY {table} FROM STDIN".encode()) as copy:
+                        copy.write(rows)
+                for counted in self._counted[name]:
+                    connection.execute("SELECT setval(%s::regclass, %s, %s)", counted)
 
     def refuse(self) -> None:
-        self._run(
-            self.url,
-            f"CREATE OR REPLACE FUNCTION {_TRIGGER}() RETURNS trigger LANGUAGE plpgsql "
-            "AS $$ BEGIN RAISE EXCEPTION 'out of order'; END $$",
-            f"CREATE OR REPLACE TRIGGER {_TRIGGER} BEFORE INSERT ON entitlements "
-            f"FOR EACH ROW EXECUTE FUNCTION {_TRIGGER}()",
-        )
+        with self._connected() as connection:
+            connection.execute(
+                f"CREATE OR REPLACE FUNCTION {_TRIGGER}() RETURNS trigger LANGUAGE plpgsql "
+                "AS $$ BEGIN RAISE EXCEPTION 'out of order'; END $$".encode()
+            )
+            connection.execute(
+                f"CREATE OR REPLACE TRIGGER {_TRIGGER} BEFORE INSERT ON entitlements "
+                f"FOR EACH ROW EXECUTE FUNCTION {_TRIGGER}()".encode()
+            )
 
     def accept(self) -> None:
-        self._run(self.url, f"DROP TRIGGER IF EXISTS {_TRIGGER} ON entitlements")
+        with self._connected() as connection:
+            connection.execute(_ACCEPT)
 
     def drop(self) -> None:
-        for name in self._kept:
-            self._run(self._admin, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        """The server's owner takes it back."""
 
-    def _clone(self, old: str, new: str) -> None:
-        # The backend of a killed client may still be about to notice: it is made to.
-        self._run(
-            self._admin,
-            f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{old}'",
-            f'DROP DATABASE IF EXISTS "{new}" WITH (FORCE)',
-            f'CREATE DATABASE "{new}" TEMPLATE "{old}" STRATEGY wal_log',
-        )
+    def _connected(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self.url, autocommit=True)
 
-    def _run(self, url: str, *statements: str) -> None:
-        with psycopg.connect(url, autocommit=True) as connection:
-            for statement in statements:
-                connection.execute(statement.encode())
+
+def _copied(connection: psycopg.Connection[Any], table: str) -> bytes:
+    with connection.cursor().copy(f"COPY {table} TO STDOUT".encode()) as copy:
+        return b"".join(bytes(piece) for piece in copy)
+
+
+_ACCEPT = f"DROP TRIGGER IF EXISTS {_TRIGGER} ON entitlements".encode()
+_LEFT_OVER = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+_WRITTEN = """
+    SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    AND relkind = 'r' AND relname <> 'alembic_version' AND pg_relation_size(oid) > 0
+"""
+_COUNTED = """
+    SELECT quote_ident(sequencename), coalesce(last_value, start_value), last_value IS NOT NULL
+    FROM pg_sequences
+"""

@@ -12,7 +12,7 @@ import pytest
 HOW_TO_GET_ONE = (
     "browser tests need Chromium: `apt-get install chromium`, or set LICENZY_TEST_CHROMIUM to its path"
 )
-_NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "chrome")
 _ARGS = [
     "--no-sandbox",  # Chromium refuses to run as root otherwise, which containers do.
     "--disable-background-networking",

@@ -58,5 +58,10 @@ def empty(connection: psycopg.Connection[Any], *, schema: list[tuple[Any, ...]])
     ((size,),) = connection.execute(_SIZE).fetchall()
     if size > BLOAT:
         return False
-    connection.execute(_EMPTY)
+    take_rows_away(connection)
     return True
+
+
+def take_rows_away(connection: psycopg.Connection[Any]) -> None:
+    """Leave nothing but the schema."""
+    connection.execute(_EMPTY)

@@ -8,6 +8,7 @@ statement for every engine anew.
 from __future__ import annotations
 
 import functools
+import gc
 from types import CodeType
 from typing import Any
 
@@ -33,6 +34,12 @@ def make_haste() -> None:
     httpx_transport.create_ssl_context = context
     # How long the library waits before it tries again where nothing listens.
     stripe.HTTPClient.INITIAL_DELAY = stripe.HTTPClient.MAX_DELAY = 0.01
+
+
+def keep_what_is_imported() -> None:
+    """It need not be looked through for garbage again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _compile_routes_once() -> None:
