@@ -148,25 +148,26 @@ class PreparedRead:
             return self._read(connection.pgconn.exec_params(self._sql.encode(), sent))
         kept = self._prepared
         if kept.on is not connection:
-            kept.on, kept.uses, kept.until = connection, 0, _FIRST_PLAN_USES
-            self._keep(connection)
+            self._keep(connection, _FIRST_PLAN_USES)
         elif kept.uses == kept.until:
-            kept.until *= 10
-            self._keep(connection)
+            self._keep(connection, kept.until * 10)
         kept.uses += 1
         return self._read(connection.pgconn.exec_prepared(kept.name, cast(Any, sent)))
 
-    def _keep(self, connection: psycopg.Connection[Any]) -> None:
-        """Have Postgres keep the statement, and plan it anew where it had been kept before.
+    def _keep(self, connection: psycopg.Connection[Any], until: int) -> None:
+        """Have Postgres keep the statement until it was used so often; where it was kept, plan it anew.
 
         What is kept is planned for good after a few uses: on a new installation while its tables are all but
         empty, when reading them whole is the cheapest way. It would go on doing so while they fill, until
         they are analyzed a minute or more later.
         """
-        kept = self._prepared
         # A name that no other statement of the connection has, as long as this one lives.
-        kept.name = b"read_%x_%d" % (id(self), kept.until)
-        _checked(connection.pgconn.prepare(kept.name, self._sql.encode()))
+        name = b"read_%x_%d" % (id(self), until)
+        _checked(connection.pgconn.prepare(name, self._sql.encode()))
+        kept = self._prepared
+        if kept.on is not connection:
+            kept.on, kept.uses = connection, 0
+        kept.name, kept.until = name, until
 
     def _read(self, result: PGresult) -> list[Any]:
         """The rows of a result in text form."""

@@ -235,3 +235,17 @@ def test_a_kept_statement_goes_by_the_index_once_its_table_has_filled(postgres: 
     assert plan() == "Index Scan"
     engine.dispose()
     postgres.drop(name)
+
+
+def test_a_statement_that_cannot_be_kept_yet_is_kept_later(postgres: Any) -> None:
+    name = postgres.fresh()
+    engine = make_engine(postgres.url(name))
+    key = PreparedRead(ThreadConnections(engine), text("SELECT name FROM not_yet_there"))
+    for _ in range(2):
+        with pytest.raises(psycopg.errors.UndefinedTable):
+            key.rows()
+    with engine.begin() as connected:
+        connected.exec_driver_sql("CREATE TABLE not_yet_there AS SELECT 'here' AS name")
+    assert key.rows() == [("here",)]
+    engine.dispose()
+    postgres.drop(name)
