@@ -20,7 +20,7 @@ from tests.deliveries.fleet import fleet
 from tests.support.cast import Cast
 from tests.support.endpoints import make_endpoint, tell
 from tests.support.receivers import Receiver, Request, receiver
-from tests.support.sizes import LARGE_ON_SQLITE, sizes
+from tests.support.sizes import sizes
 
 ENDPOINTS = 10
 
@@ -118,9 +118,11 @@ def fresh(request: Request) -> bool:
 
 
 @pytest.mark.slow
-@LARGE_ON_SQLITE
-def test_nothing_is_lost_when_senders_are_killed(database: Database, runtime: Runtime, cast: Cast) -> None:
-    kill_while_sending(database, runtime, cast, deliveries=10_000, kills=5, seconds=250)
+@sizes("deliveries,kills", sqlite=(10_000, 5), postgres=(1_000, 2))
+def test_nothing_is_lost_when_senders_are_killed(
+    database: Database, runtime: Runtime, cast: Cast, deliveries: int, kills: int
+) -> None:
+    kill_while_sending(database, runtime, cast, deliveries=deliveries, kills=kills, seconds=250)
 
 
 @pytest.mark.soak
