@@ -52,10 +52,7 @@ def _place(postgres: str | None) -> Iterator[tuple[Place, Path]]:
     # What a dead process leaves behind is the same in memory, and putting it back is quicker.
     with tempfile.TemporaryDirectory(prefix="lzfaults-", dir=memory if memory.is_dir() else None) as name:
         place: Place = PostgresPlace(postgres) if postgres else SqlitePlace(Path(name))
-        try:
-            yield place, Path(name)
-        finally:
-            place.drop()
+        yield place, Path(name)
 
 
 @contextlib.contextmanager

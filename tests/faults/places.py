@@ -36,9 +36,6 @@ class Place(Protocol):
     def accept(self) -> None:
         """Let it take them again."""
 
-    def drop(self) -> None:
-        """Remove it for good."""
-
 
 class SqlitePlace:
     """A file, copied."""
@@ -75,9 +72,6 @@ class SqlitePlace:
         connection.execute("DROP TABLE facts")
         connection.execute(made)
         connection.close()
-
-    def drop(self) -> None:
-        """Its folder goes with it."""
 
     def _run(self, statement: str) -> None:
         connection = sqlite3.connect(self._path, isolation_level=None, timeout=10)
@@ -128,9 +122,6 @@ class PostgresPlace:
     def accept(self) -> None:
         with self._connected() as connection:
             connection.execute(_ACCEPT)
-
-    def drop(self) -> None:
-        """The server's owner takes it back."""
 
     def _connected(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.url, autocommit=True)
