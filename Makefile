@@ -29,7 +29,7 @@ check: $(DEV_READY)  ## Format, lint, types and the quick tests, on SQLite: unde
 	$(VENV)/bin/mypy
 	$(PYTEST) $(AT_ONCE) -m "not slow and not soak and not browser and not postgres"
 
-test: check  ## All of `make check`, then the same on Postgres, the browser, faults and properties: under 12 minutes.
+test: check  ## All of `make check`, then the same on Postgres, the browser, faults and properties: 12 to 14 minutes on two cores.
 	$(PYTEST) $(ONE_MORE) -m "(slow or browser or postgres) and not soak"
 
 soak: $(DEV_READY)  ## The large sizes of faults and properties; takes long.
