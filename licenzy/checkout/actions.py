@@ -118,10 +118,8 @@ def open_session(seller: Seller, *, request: CheckoutRequest, scope: Scope, body
 
 def settle_attempt(
     db: Session,
+    attempt: CheckoutAttempt,
     *,
-    project_id: str,
-    mode: Mode,
-    attempt_id: str,
     session_id: str | None,
     sessions: Sequence[Mapping[str, Any]],
     never_paid: bool,
@@ -132,9 +130,8 @@ def settle_attempt(
 
     `never_paid`: its subscription has expired without a first payment.
     """
-    attempt = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
     settled = outcome(sessions, never_paid=never_paid)
-    if attempt is None or settled is None:
+    if settled is None:
         return
     status, reason = settled
     attempt.stripe_checkout_session_id = session_id or attempt.stripe_checkout_session_id

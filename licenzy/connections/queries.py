@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.facts import ConnectionFacts
 from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import facts_of
+from licenzy.db.reads import read_first
 
 
-def connection_of(db: Session, *, project_id: str, mode: Mode) -> Connection | None:
+@read_first
+def connection_of(*, project_id: str, mode: Mode) -> SelectOfScalar[Connection]:
     """The project's connection in this mode; none before a key or a secret was first saved."""
-    return db.exec(
-        select(Connection).where(Connection.project_id == project_id, Connection.mode == mode)
-    ).first()
+    return select(Connection).where(Connection.project_id == project_id, Connection.mode == mode)
 
 
 def connection_facts(db: Session, *, project_id: str, mode: Mode) -> ConnectionFacts | None:
@@ -23,9 +24,10 @@ def connection_facts(db: Session, *, project_id: str, mode: Mode) -> ConnectionF
     return None if found is None else facts_of(found)
 
 
-def connection_by_id(db: Session, connection_id: str) -> Connection | None:
+@read_first
+def connection_by_id(*, connection_id: str) -> SelectOfScalar[Connection]:
     """The connection that an address names. For the webhook door only, which knows no project yet."""
-    return db.get(Connection, connection_id)
+    return select(Connection).where(Connection.id == connection_id)
 
 
 def connections_for_tenant_webhook(

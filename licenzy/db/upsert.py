@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Executable
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import make_transient_to_detached
 from sqlmodel import Session
 
 from licenzy.db.tables import Table
@@ -24,9 +25,53 @@ def insert_unless_there(db: Session, model: type[Table], values: Mapping[str, An
     return db.execute(statement, dict(values)).first() is not None
 
 
+def add_unless_there(db: Session, row: Table) -> bool:
+    """The same for a row that is used further: once inserted, it is the session's as if it had been read."""
+    columns = (column.name for column in _table(type(row)).columns)
+    values = {name: value for name in columns if (value := getattr(row, name)) is not None}
+    inserted = db.execute(_insert(type(row), db.get_bind().dialect.name), values).mappings().first()
+    if inserted is None:
+        return False
+    for name, value in inserted.items():
+        setattr(row, name, value)
+    make_transient_to_detached(row)
+    db.add(row)
+    return True
+
+
+def insert_or_change(
+    db: Session,
+    model: type[Table],
+    values: Mapping[str, Any],
+    *,
+    added: tuple[str, ...] = (),
+    replaced: tuple[str, ...] = (),
+) -> None:
+    """Insert the row; where its primary key is there, add the values of some columns and replace others."""
+    db.execute(_upsert(model, db.get_bind().dialect.name, added, replaced), dict(values))
+
+
 @lru_cache(maxsize=128)
 def _insert(model: type[Table], dialect: str) -> Executable:
     """Made once for each table: making it costs more than running it."""
+    return _into(model, dialect).on_conflict_do_nothing().returning(*_table(model).primary_key)
+
+
+@lru_cache(maxsize=128)
+def _upsert(
+    model: type[Table], dialect: str, added: tuple[str, ...], replaced: tuple[str, ...]
+) -> Executable:
+    table, insert = _table(model), _into(model, dialect)
+    changes = {name: table.c[name] + insert.excluded[name] for name in added}
+    changes |= {name: insert.excluded[name] for name in replaced}
+    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes)
+
+
+def _into(model: type[Table], dialect: str) -> sqlite.Insert:
+    # The two have the same clauses, but no class in common that tells them.
+    return (postgresql.insert if dialect == "postgresql" else sqlite.insert)(_table(model))  # type: ignore[return-value]
+
+
+def _table(model: type[Table]) -> SqlTable:
     table: SqlTable = model.__table__  # type: ignore[attr-defined]
-    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    return insert(table).on_conflict_do_nothing().returning(*table.primary_key)
+    return table

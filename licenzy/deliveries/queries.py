@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.facts import OutboundFacts
 from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
+from licenzy.db.reads import read_all
 from licenzy.deliveries.models import (
     FAILING,
     GONE,
@@ -30,17 +32,15 @@ _DISABLED = {
 }
 
 
-def listeners(db: Session, *, project_id: str, mode: Mode) -> list[tuple[str, list[str]]]:
+@read_all
+def listeners(*, project_id: str, mode: Mode) -> Select[str, Sequence[str]]:
     """The endpoints that are written to, each with the types it wants; read where something changes."""
-    rows = db.execute(
-        select(WebhookEndpoint.id, WebhookEndpoint.types).where(
-            WebhookEndpoint.project_id == project_id,
-            WebhookEndpoint.mode == mode,
-            col(WebhookEndpoint.disabled_at).is_(None),
-            col(WebhookEndpoint.deleted_at).is_(None),
-        )
+    return select(WebhookEndpoint.id, WebhookEndpoint.types).where(
+        WebhookEndpoint.project_id == project_id,
+        WebhookEndpoint.mode == mode,
+        col(WebhookEndpoint.disabled_at).is_(None),
+        col(WebhookEndpoint.deleted_at).is_(None),
     )
-    return [(row.id, row.types) for row in rows]
 
 
 def endpoints(db: Session, *, project_id: str, mode: Mode) -> list[WebhookEndpoint]:

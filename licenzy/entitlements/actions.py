@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
-from licenzy.db.upsert import insert_unless_there
+from licenzy.db.reads import read_all, read_first
+from licenzy.db.upsert import add_unless_there, insert_unless_there
 from licenzy.entitlements.announcing import REPLAYED, Because, Change, announce_purchase
 from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase
 from licenzy.entitlements.one_time import Pass, chain_passes
@@ -39,13 +42,11 @@ def lock_purchase(db: Session, *, project_id: str, mode: Mode, key: str, now: da
     Facts are recorded and read under this lock, so that of two events of one purchase the second always
     projects what the first has recorded.
     """
-    insert_unless_there(db, Purchase, {"project_id": project_id, "mode": mode, "key": key, "created_at": now})
-    return db.exec(
-        select(Purchase)
-        .where(Purchase.project_id == project_id, Purchase.mode == mode, Purchase.key == key)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
+    row = Purchase(project_id=project_id, mode=mode, key=key, created_at=now)
+    while (found := _held_purchase(db, project_id=project_id, mode=mode, key=key)) is None:
+        if add_unless_there(db, row):
+            return row
+    return found
 
 
 def record_fact(
@@ -85,42 +86,61 @@ def record_fact(
 
 
 def project_purchase(
-    db: Session, purchase: Purchase, *, now: datetime, because: Because = REPLAYED
+    db: Session,
+    purchase: Purchase,
+    *,
+    now: datetime,
+    because: Because = REPLAYED,
+    facts: Sequence[Fact] | None = None,
 ) -> list[Change]:
     """Write the rows that the facts of a locked purchase give; what changed, before and after.
 
     A purchase whose subject is not known yet gives no rows; its facts wait. Endpoints are told of what
-    changed, and of what the facts behind it tell, in this transaction.
+    changed, and of what the facts behind it tell, in this transaction. `facts` are all of its facts, where
+    they have been read under its lock already.
     """
     if purchase.subject_id is None:
         return []
     project_id, mode = purchase.project_id, purchase.mode
     lock_subject(db, project_id=project_id, mode=mode, subject_id=purchase.subject_id)
-    facts = facts_of(db, project_id=project_id, mode=mode, purchase_key=purchase.key)
-    rows = _rows_of(db, purchase)
+    if facts is None:
+        facts = facts_of(db, project_id=project_id, mode=mode, purchase_key=purchase.key)
+    found = _rows_of(db, project_id=project_id, mode=mode, purchase_key=purchase.key)
+    rows = {row.item_key: row for row in found}
     changes: list[Change] = []
     for projected in project(facts):
-        row = rows.get(projected.item_key)
-        before = _shown(row) if row else None
-        row = _write(db, row, purchase, projected, now)
+        before = _shown(rows[projected.item_key]) if projected.item_key in rows else None
+        row = rows[projected.item_key] = _write(db, rows.get(projected.item_key), purchase, projected, now)
         changes.extend(_change(row, before))
         if projected.kind is Kind.TIME_PASS:
             changes.extend(_chain(db, row, now))
-    announce_purchase(db, purchase, facts=facts, changes=changes, because=because, now=now)
+    announce_purchase(
+        db, purchase, facts=facts, rows=rows.values(), changes=changes, because=because, now=now
+    )
     return changes
 
 
-def _rows_of(db: Session, purchase: Purchase) -> dict[str, Entitlement]:
-    rows = db.exec(
+@read_all
+def _rows_of(*, project_id: str, mode: Mode, purchase_key: str) -> SelectOfScalar[Entitlement]:
+    return (
         select(Entitlement)
         .where(
-            Entitlement.project_id == purchase.project_id,
-            Entitlement.mode == purchase.mode,
-            Entitlement.purchase_key == purchase.key,
+            Entitlement.project_id == project_id,
+            Entitlement.mode == mode,
+            Entitlement.purchase_key == purchase_key,
         )
         .execution_options(populate_existing=True)
     )
-    return {row.item_key: row for row in rows}
+
+
+@read_first
+def _held_purchase(*, project_id: str, mode: Mode, key: str) -> SelectOfScalar[Purchase]:
+    return (
+        select(Purchase)
+        .where(Purchase.project_id == project_id, Purchase.mode == mode, Purchase.key == key)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
 
 
 def _write(
@@ -164,16 +184,7 @@ def _set(row: Entitlement, columns: dict[str, Any], now: datetime) -> None:
 
 def _chain(db: Session, row: Entitlement, now: datetime) -> list[Change]:
     """Lay the subject's passes of this product one after the other; the subject's row is locked."""
-    siblings = db.exec(
-        select(Entitlement)
-        .where(
-            Entitlement.subject_id == row.subject_id,
-            Entitlement.product_code == row.product_code,
-            col(Entitlement.kind) == Kind.TIME_PASS,
-            Entitlement.source == row.source,
-        )
-        .execution_options(populate_existing=True)
-    ).all()
+    siblings = _passes(db, subject_id=row.subject_id, product_code=row.product_code, source=row.source)
     spans = chain_passes(
         Pass(each.purchase_key, each.paid_at, timedelta(seconds=each.duration_seconds), each.canceled_at)
         for each in siblings
@@ -189,6 +200,20 @@ def _chain(db: Session, row: Entitlement, now: datetime) -> list[Change]:
         changes.extend(_change(each, before))
     db.flush()
     return changes
+
+
+@read_all
+def _passes(*, subject_id: str, product_code: str, source: str) -> SelectOfScalar[Entitlement]:
+    return (
+        select(Entitlement)
+        .where(
+            Entitlement.subject_id == subject_id,
+            Entitlement.product_code == product_code,
+            col(Entitlement.kind) == Kind.TIME_PASS,
+            Entitlement.source == source,
+        )
+        .execution_options(populate_existing=True)
+    )
 
 
 def _shown(row: Entitlement) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -45,36 +45,30 @@ def announce_purchase(
     purchase: Purchase,
     *,
     facts: Sequence[Fact],
+    rows: Iterable[Entitlement],
     changes: Sequence[Change],
     because: Because,
     now: datetime,
 ) -> None:
     """Tell the endpoints of this side, if there are any, in the transaction of the change.
 
-    The purchase is locked and its subject known. That it is finalized is noted whoever listens.
+    The purchase is locked and its subject known; `rows` are all that it gave. That it is finalized is
+    noted whoever listens.
     """
     if not changes and not because.news:
         return
     was_finalized = purchase.finalized_at is not None
-    if not was_finalized and changes:
-        _note_finalized(db, purchase, now)
+    if not was_finalized and changes and any(map(_is_available, rows)):
+        purchase.finalized_at = now
+        db.flush()
     told = _Telling(db, purchase, facts, changes, because, was_finalized, now)
     announce(
         db, project_id=purchase.project_id, mode=purchase.mode, happenings=lambda: list(told.all()), now=now
     )
 
 
-def _note_finalized(db: Session, purchase: Purchase, now: datetime) -> None:
-    available = select(Entitlement.id).where(
-        Entitlement.project_id == purchase.project_id,
-        Entitlement.mode == purchase.mode,
-        Entitlement.purchase_key == purchase.key,
-        Entitlement.source == _BOUGHT,
-        col(Entitlement.state).in_([State.ACTIVE, State.TRIALING]),
-    )
-    if db.exec(available.limit(1)).first() is not None:
-        purchase.finalized_at = now
-        db.flush()
+def _is_available(row: Entitlement) -> bool:
+    return row.source == _BOUGHT and row.state in {State.ACTIVE, State.TRIALING}
 
 
 @dataclass(slots=True)

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session, col, or_, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
+from licenzy.db.reads import read_all, read_first
 from licenzy.entitlements.decision import Decision, decide
 from licenzy.entitlements.models import Entitlement, Fact, PaymentLink, Purchase
 from licenzy.subjects.models import Subject
@@ -18,15 +20,14 @@ def entitlements_of(db: Session, *, project_id: str, mode: Mode, subject_id: str
     return held_by(db, project_id=project_id, mode=mode, subject_ids=[subject_id])[subject_id]
 
 
-def entitlement_by_id(db: Session, *, project_id: str, mode: Mode, entitlement_id: str) -> Entitlement | None:
+@read_first
+def entitlement_by_id(*, project_id: str, mode: Mode, entitlement_id: str) -> SelectOfScalar[Entitlement]:
     """The entitlement with this id, of this project and mode."""
-    return db.exec(
-        select(Entitlement).where(
-            Entitlement.project_id == project_id,
-            Entitlement.mode == mode,
-            Entitlement.id == entitlement_id,
-        )
-    ).first()
+    return select(Entitlement).where(
+        Entitlement.project_id == project_id,
+        Entitlement.mode == mode,
+        Entitlement.id == entitlement_id,
+    )
 
 
 def holders_of(
@@ -49,7 +50,16 @@ def held_by(
     db: Session, *, project_id: str, mode: Mode, subject_ids: Sequence[str]
 ) -> dict[str, list[Entitlement]]:
     """What each of several subjects holds or held, newest first, in one read."""
-    rows = db.exec(
+    rows = _held(db, project_id=project_id, mode=mode, subject_ids=subject_ids)
+    held: dict[str, list[Entitlement]] = {subject_id: [] for subject_id in subject_ids}
+    for row in rows:
+        held[row.subject_id].append(row)
+    return held
+
+
+@read_all
+def _held(*, project_id: str, mode: Mode, subject_ids: Sequence[str]) -> SelectOfScalar[Entitlement]:
+    return (
         select(Entitlement)
         .where(
             col(Entitlement.subject_id).in_(subject_ids),
@@ -58,10 +68,6 @@ def held_by(
         )
         .order_by(col(Entitlement.created_at).desc(), col(Entitlement.id).desc())
     )
-    held: dict[str, list[Entitlement]] = {subject_id: [] for subject_id in subject_ids}
-    for row in rows:
-        held[row.subject_id].append(row)
-    return held
 
 
 def decide_for(
@@ -71,14 +77,13 @@ def decide_for(
     return decide(entitlements_of(db, project_id=project_id, mode=mode, subject_id=subject_id), now)
 
 
-def facts_of(db: Session, *, project_id: str, mode: Mode, purchase_key: str) -> list[Fact]:
+@read_all
+def facts_of(*, project_id: str, mode: Mode, purchase_key: str) -> SelectOfScalar[Fact]:
     """The facts of one purchase, as recorded."""
-    return list(
-        db.exec(
-            select(Fact)
-            .where(Fact.project_id == project_id, Fact.mode == mode, Fact.purchase_key == purchase_key)
-            .order_by(col(Fact.recorded_at), col(Fact.id))
-        )
+    return (
+        select(Fact)
+        .where(Fact.project_id == project_id, Fact.mode == mode, Fact.purchase_key == purchase_key)
+        .order_by(col(Fact.recorded_at), col(Fact.id))
     )
 
 
@@ -137,8 +142,9 @@ def bought_by(
     return list(keys), list(payments)
 
 
-def purchase_of(db: Session, *, project_id: str, mode: Mode, key: str) -> Purchase | None:
+@read_first
+def purchase_of(*, project_id: str, mode: Mode, key: str) -> SelectOfScalar[Purchase]:
     """The purchase with this key."""
-    return db.exec(
-        select(Purchase).where(Purchase.project_id == project_id, Purchase.mode == mode, Purchase.key == key)
-    ).first()
+    return select(Purchase).where(
+        Purchase.project_id == project_id, Purchase.mode == mode, Purchase.key == key
+    )

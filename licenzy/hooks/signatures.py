@@ -64,7 +64,7 @@ class SignatureWatch:
         parts = self._runtime
         with parts.database.write() as db:
             for connection_id, each in sorted(refused.items()):
-                connection = connection_by_id(db, connection_id)
+                connection = connection_by_id(db, connection_id=connection_id)
                 if connection is None:
                     continue
                 about = connection_id

@@ -59,7 +59,7 @@ def receive_for_connection(connection_id: str) -> None:
     body = read_body(request.environ, most=MAX_BODY)
     parts = runtime()
     with parts.database.read() as db:
-        connection = connection_by_id(db, connection_id) if _may_be_id(connection_id) else None
+        connection = connection_by_id(db, connection_id=connection_id) if _may_be_id(connection_id) else None
     _receive(parts, body, [connection] if connection else [])
 
 

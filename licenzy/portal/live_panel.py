@@ -59,8 +59,8 @@ def to_copy(side: Side) -> list[Product]:
         tried = catalog.products(db, project_id=side.project_id, mode=Mode.TEST)
         taken = {
             product.product_code
-            for archived in (False, True)
-            for product in catalog.products(db, project_id=side.project_id, mode=Mode.LIVE, archived=archived)
+            for listed in (catalog.products, catalog.archived_products)
+            for product in listed(db, project_id=side.project_id, mode=Mode.LIVE)
         }
     return [product for product in tried if product.product_code not in taken]
 

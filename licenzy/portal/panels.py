@@ -107,7 +107,7 @@ def products_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
     """The products of this side, and which of them share a price."""
     with runtime().database.read() as db:
         listed = catalog.products(db, project_id=side.project_id, mode=side.mode)
-        archived = catalog.products(db, project_id=side.project_id, mode=side.mode, archived=True)
+        archived = catalog.archived_products(db, project_id=side.project_id, mode=side.mode)
     return {
         "products": listed,
         "archived": archived,

@@ -12,7 +12,7 @@ from licenzy.connections.actions import follow_clock, note_signed_event
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import CLOCK_MOVED
 from licenzy.db.engine import gave_way
-from licenzy.db.upsert import insert_unless_there
+from licenzy.db.upsert import add_unless_there
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import InvalidEvent
 from licenzy.kit.json_strict import NotStrictJson, parse_object
@@ -50,9 +50,10 @@ def receive(
     An event that cannot be applied is kept as `failed` and tried again by the worker. A repeat of one
     that is applied, ignored or of the wrong mode changes nothing but its count.
     """
-    fresh = insert_unless_there(db, StripeEvent, _columns(connection, event, body, now))
-    row = lock_event(db, connection_id=connection.id, event_id=event.id)
+    row = _row(connection, event, body, now)
+    fresh = add_unless_there(db, row)
     if not fresh:
+        row = lock_event(db, connection_id=connection.id, event_id=event.id)
         row.duplicates += 1
     stale = connection.proven_at is None or now - connection.proven_at > _PROOF_IS_FRESH
     if signed and stale:
@@ -67,30 +68,24 @@ def receive(
 
 def keep_invalid(db: Session, *, connection: Connection, body: bytes, now: datetime) -> None:
     """Keep a rightly signed body that is no event, for an operator to look at."""
-    insert_unless_there(
-        db,
-        StripeEvent,
-        {
-            "connection_id": connection.id,
-            "event_id": f"invalid:{hashlib.sha256(body).hexdigest()}",
-            "project_id": connection.project_id,
-            "mode": connection.mode,
-            "type": "invalid",
-            "created": now,
-            "payload": body.decode("utf-8", "replace").replace("\x00", "\ufffd"),
-            "status": EventStatus.INVALID,
-            "note": "The signature is right, but the body is not an event of the v1 API.",
-            "changes": [],
-            "tries": 0,
-            "duplicates": 0,
-            "received_at": now,
-        },
+    row = StripeEvent(
+        connection_id=connection.id,
+        event_id=f"invalid:{hashlib.sha256(body).hexdigest()}",
+        project_id=connection.project_id,
+        mode=connection.mode,
+        type="invalid",
+        created=now,
+        payload=body.decode("utf-8", "replace").replace("\x00", "\ufffd"),
+        status=EventStatus.INVALID,
+        note="The signature is right, but the body is not an event of the v1 API.",
+        received_at=now,
     )
+    add_unless_there(db, row)
 
 
 def apply_stored(db: Session, row: StripeEvent, *, event: Event | None = None, now: datetime) -> None:
     """Apply an event of the inbox inside a savepoint; a failure leaves it `failed` and due again."""
-    row.tries += 1
+    tries = row.tries + 1
     try:
         with db.begin_nested():
             event = event or read_payload(row.payload.encode())
@@ -99,14 +94,14 @@ def apply_stored(db: Session, row: StripeEvent, *, event: Event | None = None, n
         if gave_way(error):
             raise  # It is no fault of the event's: the whole transaction is done anew.
         # Whatever it is, the event is safe with us: it is kept with its error and tried again.
-        row.status = EventStatus.FAILED
+        row.status, row.tries = EventStatus.FAILED, tries
         row.note = _plain(f"{type(error).__name__}: {error}")
-        if row.tries >= MAX_TRIES:
+        if tries >= MAX_TRIES:
             row.parked_at, row.next_try_at = now, None
         else:
-            row.next_try_at = now + _backoff(row.tries)
+            row.next_try_at = now + _backoff(tries)
         return
-    row.status, row.changes = applied.status, applied.changes
+    row.status, row.tries, row.changes = applied.status, tries, applied.changes
     row.note = _plain(applied.note) if applied.note is not None else None
     row.applied_at, row.next_try_at, row.parked_at = now, None, None
 
@@ -136,26 +131,23 @@ def _origin(row: StripeEvent, event: Event) -> Origin:
     )
 
 
-def _columns(connection: Connection, event: Event, body: bytes, now: datetime) -> dict[str, object]:
+def _row(connection: Connection, event: Event, body: bytes, now: datetime) -> StripeEvent:
     wrong_mode = event.livemode is not connection.mode.livemode
-    return {
-        "connection_id": connection.id,
-        "event_id": event.id,
-        "project_id": connection.project_id,
-        "mode": connection.mode,
-        "type": event.type,
-        "api_version": event.api_version,
-        "object_id": event.object_id,
-        "created": event.created,
-        "payload": body.decode(),
-        "status": EventStatus.WRONG_MODE if wrong_mode else EventStatus.RECEIVED,
-        "note": "It belongs to the other mode." if wrong_mode else None,
-        "changes": [],
-        "tries": 0,
-        "next_try_at": None if wrong_mode else now + _FIRST_RETRY,
-        "duplicates": 0,
-        "received_at": now,
-    }
+    return StripeEvent(
+        connection_id=connection.id,
+        event_id=event.id,
+        project_id=connection.project_id,
+        mode=connection.mode,
+        type=event.type,
+        api_version=event.api_version,
+        object_id=event.object_id,
+        created=event.created,
+        payload=body.decode(),
+        status=EventStatus.WRONG_MODE if wrong_mode else EventStatus.RECEIVED,
+        note="It belongs to the other mode." if wrong_mode else None,
+        next_try_at=None if wrong_mode else now + _FIRST_RETRY,
+        received_at=now,
+    )
 
 
 def _backoff(tries: int) -> timedelta:

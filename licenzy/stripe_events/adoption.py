@@ -168,7 +168,7 @@ def _adopt(
         actor_user_id=hand.actor.user_id,
         news={(fact.source_id, fact.kind) for fact in facts},
     )
-    changes = project_purchase(db, purchase, now=hand.now, because=because)
+    changes = project_purchase(db, purchase, now=hand.now, because=because, facts=facts)
     for found in _found(bought):
         claim = numbers[found.readings[0].object_id]
         changes += record_snapshot(db, claim, found, as_of=hand.there, now=hand.now)

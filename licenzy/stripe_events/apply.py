@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
-from licenzy.catalog.queries import is_sold, product_by_price
+from licenzy.catalog.queries import product_by_price, sold_product_id
 from licenzy.catalog.rules import as_sold
 from licenzy.checkout.actions import settle_attempt
 from licenzy.checkout.models import CheckoutAttempt
@@ -20,7 +20,7 @@ from licenzy.deliveries.models import Source
 from licenzy.entitlements.actions import lock_purchase, project_purchase, record_fact
 from licenzy.entitlements.announcing import Because, Change
 from licenzy.entitlements.links import await_purchase, link_payments, payment_refs, purchase_behind
-from licenzy.entitlements.models import FactSource, Purchase
+from licenzy.entitlements.models import Fact, FactSource, Purchase
 from licenzy.entitlements.projected import SETTLED
 from licenzy.entitlements.queries import facts_of
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
@@ -72,10 +72,8 @@ def apply_event(db: Session, origin: Origin, event: Event, *, now: datetime) -> 
 
 def _of_the_catalog(db: Session, origin: Origin, event: Event, now: datetime) -> Applied:
     """A price or product that is sold here changed at Stripe: what Stripe says of it is read anew, soon."""
-    sold = event.type.startswith(("price.", "product.")) and is_sold(
-        db, **origin.scope, stripe_id=event.object_id or ""
-    )
-    if not sold:
+    told = event.type.startswith(("price.", "product."))
+    if not told or sold_product_id(db, **origin.scope, stripe_id=event.object_id or "") is None:
         return Applied(EventStatus.IGNORED, f"Nothing depends on {event.type}.")
     look_again(db, **origin.scope, now=now)
     return Applied(EventStatus.APPLIED, "Stripe is asked again about the prices of products.")
@@ -119,21 +117,27 @@ def apply_readings(
     purchase = lock_purchase(db, key=key, now=now, **origin.scope)
     was_known = purchase.subject_id is not None
     news: set[tuple[str, str]] = set()
+    sold: list[tuple[CheckoutAttempt, Reading]] = []
+    paid = set(payments)
     for reading in readings:
         attempt = _attempt_of(db, origin, reading)
         _link_subject(db, purchase, attempt)
         _add_what_was_sold(db, origin, reading, attempt)
         if _record(db, origin, reading, now, purchase_key=key):
             news.add((origin.source_id, reading.kind))
-        link_payments(db, refs=_taught(reading), purchase_key=key, **origin.scope)
+        paid |= _taught(reading)
         if attempt is not None and reading.kind in {"session", "subscription"}:
-            _settle(db, origin, purchase, attempt, reading, now)
-    link_payments(db, refs=payments, purchase_key=key, **origin.scope)
-    if purchase.subject_id is not None and not was_known:
-        facts = facts_of(db, purchase_key=key, **origin.scope)
+            sold.append((attempt, reading))
+    link_payments(db, refs=paid, purchase_key=key, **origin.scope)
+    if purchase.subject_id is None:
+        return purchase, []
+    facts = facts_of(db, purchase_key=key, **origin.scope)
+    for attempt, reading in sold:
+        _settle(db, origin, facts, attempt, reading, now)
+    if not was_known:
         news = {(fact.source_id, fact.kind) for fact in facts}
     because = _because(origin, readings, news)
-    return purchase, project_purchase(db, purchase, now=now, because=because)
+    return purchase, project_purchase(db, purchase, now=now, because=because, facts=facts)
 
 
 _REASONS = {
@@ -315,22 +319,20 @@ def _sold_as(
 def _settle(
     db: Session,
     origin: Origin,
-    purchase: Purchase,
+    facts: Sequence[Fact],
     attempt: CheckoutAttempt,
     reading: Reading,
     now: datetime,
 ) -> None:
-    facts = facts_of(db, purchase_key=purchase.key, **origin.scope)
     told = [fact for fact in facts if fact.kind == "session"]
     settle_attempt(
         db,
-        attempt_id=attempt.id,
+        attempt,
         session_id=told[0].object_id if told else None,
         sessions=[fact.data for fact in told],
         never_paid=any(f.kind == "subscription" and f.data["status"] == "incomplete_expired" for f in facts),
         paid_at=min((f.occurred_at for f in told if f.data["payment_status"] in SETTLED), default=None),
         now=now,
-        **origin.scope,
     )
     if reading.kind == "subscription" or reading.data["status"] == "complete":
         link_customer(

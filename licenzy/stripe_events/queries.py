@@ -11,24 +11,27 @@ from sqlmodel.sql.expression import SelectOfScalar
 from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Connection
 from licenzy.db.paging import NEWEST, Page, Place, read_page
+from licenzy.db.reads import read_first, read_one
 from licenzy.entitlements.models import Fact, Purchase
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.subjects.models import Subject
 
 
-def lock_event(db: Session, *, connection_id: str, event_id: str) -> StripeEvent:
+@read_one
+def lock_event(*, connection_id: str, event_id: str) -> SelectOfScalar[StripeEvent]:
     """The event with Stripe's own id, within its connection, held until this transaction ends."""
-    return db.exec(
+    return (
         select(StripeEvent)
         .where(StripeEvent.connection_id == connection_id, StripeEvent.event_id == event_id)
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).one()
+    )
 
 
-def due_event(db: Session, *, now: datetime) -> StripeEvent | None:
+@read_first
+def due_event(*, now: datetime) -> SelectOfScalar[StripeEvent]:
     """The event of any project that has waited longest for another try, locked; for the worker alone."""
-    return db.exec(
+    return (
         select(StripeEvent)
         .where(
             col(StripeEvent.status).in_([EventStatus.RECEIVED, EventStatus.FAILED]),
@@ -37,7 +40,7 @@ def due_event(db: Session, *, now: datetime) -> StripeEvent | None:
         .order_by(col(StripeEvent.next_try_at))
         .limit(1)
         .with_for_update(skip_locked=True)
-    ).first()
+    )
 
 
 def events_page(

@@ -64,7 +64,7 @@ def settle_one(
     began = clock()
     try:
         with database.read() as db:
-            connection = connection_by_id(db, claim.connection_id)
+            connection = connection_by_id(db, connection_id=claim.connection_id)
         assert connection is not None
         at = paced_access(database, gateway, seal, connection)
         found = _ask(gateway, at, claim.object_id)

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, select
 
 from licenzy.alignment.modes import Mode
-from licenzy.db.upsert import insert_unless_there
+from licenzy.db.upsert import insert_or_change, insert_unless_there
 from licenzy.entitlements.models import Fact, FactSource
 from licenzy.stripe_events.models import SettlingRead
 
@@ -51,13 +51,7 @@ def request_read(
         "due_at": now + SETTLE_AFTER,
         "tries": 0,
     }
-    if insert_unless_there(db, SettlingRead, columns):
-        return
-    db.exec(
-        update(SettlingRead)
-        .where(col(SettlingRead.connection_id) == connection_id, col(SettlingRead.object_id) == object_id)
-        .values(requests=SettlingRead.requests + 1, due_at=now + SETTLE_AFTER)
-    )
+    insert_or_change(db, SettlingRead, columns, added=("requests",), replaced=("due_at",))
 
 
 def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = None) -> Claim | None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from sqlmodel import Session, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
+from licenzy.db.reads import read_one
 from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.ids import new_id
 from licenzy.subjects.models import Subject
@@ -33,14 +35,15 @@ def ensure_subject(db: Session, *, project_id: str, mode: Mode, subject_ref: str
     return found
 
 
-def lock_subject(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> Subject:
+@read_one
+def lock_subject(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Subject]:
     """The subject, held against other writers until this transaction ends."""
-    return db.exec(
+    return (
         select(Subject)
         .where(Subject.project_id == project_id, Subject.mode == mode, Subject.id == subject_id)
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).one()
+    )
 
 
 def link_customer(

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from sqlmodel import Session, col, or_, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
+from licenzy.db.reads import read_first
 from licenzy.subjects.models import Subject
 
 
-def subject_by_ref(db: Session, *, project_id: str, mode: Mode, subject_ref: str) -> Subject | None:
+@read_first
+def subject_by_ref(*, project_id: str, mode: Mode, subject_ref: str) -> SelectOfScalar[Subject]:
     """The subject with exactly this ref, byte for byte."""
-    return db.exec(
-        select(Subject).where(
-            Subject.project_id == project_id, Subject.mode == mode, Subject.subject_ref == subject_ref
-        )
-    ).first()
+    return select(Subject).where(
+        Subject.project_id == project_id, Subject.mode == mode, Subject.subject_ref == subject_ref
+    )
 
 
-def subject_by_id(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> Subject | None:
+@read_first
+def subject_by_id(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Subject]:
     """The subject with this id, of this project and mode."""
-    return db.exec(
-        select(Subject).where(
-            Subject.project_id == project_id, Subject.mode == mode, Subject.id == subject_id
-        )
-    ).first()
+    return select(Subject).where(
+        Subject.project_id == project_id, Subject.mode == mode, Subject.id == subject_id
+    )
 
 
 def subjects_page(

@@ -204,7 +204,7 @@ def test_archiving_and_restoring(catalog: Catalog) -> None:
         act = {**catalog.side, "product_id": product.id, "actor": catalog.actor, "now": catalog.clock()}
         actions.archive_product(db, **act)
         assert queries.products(db, **catalog.side) == []
-        assert [p.id for p in queries.products(db, **catalog.side, archived=True)] == [product.id]
+        assert [p.id for p in queries.archived_products(db, **catalog.side)] == [product.id]
         actions.restore_product(db, **act)
         assert [p.id for p in queries.products(db, **catalog.side)] == [product.id]
         entries = db.exec(select(AuditEntry.action).where(AuditEntry.about == product.id)).all()

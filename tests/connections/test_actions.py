@@ -493,6 +493,6 @@ def test_a_signed_event_proves_the_connection(runtime: Runtime, cast: Cast, cloc
             db, connection_id=connection.id, event_id="evt_1", now=clock.advance(minutes=3)
         )
     with runtime.database.read() as db:
-        found = connection_by_id(db, connection.id)
+        found = connection_by_id(db, connection_id=connection.id)
         assert found is not None
         assert (found.proven_at, found.last_event_id) == (clock(), "evt_1")

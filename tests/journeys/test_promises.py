@@ -62,7 +62,7 @@ class Shop:
 
         runtime = self.server.runtime
         with runtime.database.read() as db:
-            connection = connection_by_id(db, self.seeded.connection_id)
+            connection = connection_by_id(db, connection_id=self.seeded.connection_id)
         assert connection is not None
         told: dict[str, Any] = self.http.get(
             f"{self.seeded.sandbox_url}{path}", auth=(stripe_key(runtime.seal, connection), "")
