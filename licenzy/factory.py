@@ -34,17 +34,17 @@ Half of the 1024 files that a process may usually open.
 
 def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> Flask:
     """The product as a Flask application; without settings they are read from the environment."""
-    from flask import Flask
     from jinja2 import StrictUndefined
     from whitenoise import WhiteNoise
 
     from licenzy import api, hooks, portal
+    from licenzy.application import Application
     from licenzy.cli import attach
 
     settings = settings or load_settings()
     runtime = make_runtime(settings, clock)
     static = resource_dir("static")
-    app = Flask(
+    app = Application(
         "licenzy",
         instance_path=str(settings.instance),
         static_folder=str(static),

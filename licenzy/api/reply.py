@@ -41,8 +41,11 @@ class _Finished(Response):
     """An answer that Werkzeug need not look through on its way out: all that it would add is there."""
 
     def __init__(self, reply: Reply) -> None:
-        super().__init__(status=reply.status, headers=_Ready(reply.headers))
+        # Not through Werkzeug's own constructor, which would look for a content type among the headers.
         self._reply = reply
+        self.status = _STATUS_LINES[reply.status]
+        self.headers = _Ready(reply.headers)
+        self.response, self._on_close = [reply.body], []
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = self._reply.send(start_response)

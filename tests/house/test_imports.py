@@ -17,7 +17,7 @@ _ROOMS = """
 """
 LINE = _ROOMS.split()
 DOORS = {"api", "hooks", "portal", "cli", "worker"}
-EDGE = {"factory", "__main__", "__init__"}
+EDGE = {"factory", "application", "__main__", "__init__"}
 PURE = ("rules.py", "projection.py", "decision.py", "ordering.py")
 WEB = {"flask", "werkzeug", "wtforms", "flask_wtf", "flask_login", "htmx_flask", "jinja2"}
 ONLY_FOR_STRIPE = {"stripe_gateway", "sandbox"}
