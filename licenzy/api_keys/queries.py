@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.models import ApiKey
+from licenzy.db.reads import read_all
 from licenzy.errors import NotFound
 
 
-def keys(db: Session, *, project_id: str, mode: Mode) -> list[ApiKey]:
+@read_all
+def keys(*, project_id: str, mode: Mode) -> SelectOfScalar[ApiKey]:
     """All keys of the project and mode, newest first, revoked ones included."""
-    return list(
-        db.exec(
-            select(ApiKey)
-            .where(ApiKey.project_id == project_id, ApiKey.mode == mode)
-            .order_by(col(ApiKey.created_at).desc(), col(ApiKey.id).desc())
-        )
+    return (
+        select(ApiKey)
+        .where(ApiKey.project_id == project_id, ApiKey.mode == mode)
+        .order_by(col(ApiKey.created_at).desc(), col(ApiKey.id).desc())
     )
 
 

@@ -12,9 +12,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import text
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.connections.models import AccountPace, Connection
 from licenzy.connections.sealed import access
+from licenzy.db.reads import read_one
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.clock import EPOCH, from_micros, utc_now
@@ -64,12 +66,17 @@ def hold_back(db: Session, *, account: str, seconds: float) -> None:
 
 def _held(db: Session, account: str) -> AccountPace:
     insert_unless_there(db, AccountPace, {"account": account, "next_at": EPOCH})
-    return db.exec(
+    return _locked(db, account=account)
+
+
+@read_one
+def _locked(*, account: str) -> SelectOfScalar[AccountPace]:
+    return (
         select(AccountPace)
         .where(col(AccountPace.account) == account)
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).one()
+    )
 
 
 def _database_now(db: Session) -> datetime:

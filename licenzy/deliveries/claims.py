@@ -10,7 +10,9 @@ from typing import Any
 
 from sqlalchemy import Boolean
 from sqlmodel import Session, and_, bindparam, col, insert, or_, select, update
+from sqlmodel.sql.expression import Select
 
+from licenzy.db.reads import read_all
 from licenzy.deliveries import rules
 from licenzy.deliveries.models import (
     FAILING,
@@ -67,16 +69,15 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[Cl
     """
     claims: list[Claim] = []
     for endpoint_id, most in room.items():
-        claims.extend(_due_at(db, endpoint_id, most, now))
+        claims.extend(
+            Claim(row.id, endpoint_id, url, row.event_id, body, row.attempts + 1, row.tries)
+            for row, body, url in _due_at(db, endpoint_id=endpoint_id, most=most, now=now)
+        )
     if not claims:
         return []
-    leased = [{"claimed": each.delivery_id, "number": each.number} for each in claims]
-    db.connection().execute(
-        update(Delivery)
-        .where(col(Delivery.id) == bindparam("claimed"))
-        .values(attempts=bindparam("number"), leased_until=now + LEASE),
-        leased,
-    )
+    until = now + LEASE
+    leased = [{"this": each.delivery_id, "this_number": each.number, "until": until} for each in claims]
+    db.connection().execute(_LEASED, leased)
     begun = [
         {"delivery_id": each.delivery_id, "number": each.number, "began_at": now, "status": None}
         for each in claims
@@ -104,8 +105,9 @@ def record_outcomes(db: Session, outcomes: Sequence[Outcome], *, now: datetime) 
         _record_endpoint(db, endpoint_id, url, by_address[endpoint_id, url], now)
 
 
-def _due_at(db: Session, endpoint_id: str, most: int, now: datetime) -> list[Claim]:
-    rows = db.exec(
+@read_all
+def _due_at(*, endpoint_id: str, most: int, now: datetime) -> Select[Delivery, str, str]:
+    return (
         select(Delivery, OutboundEvent.body, WebhookEndpoint.url)
         .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
         .join(WebhookEndpoint, col(WebhookEndpoint.id) == Delivery.endpoint_id)
@@ -118,10 +120,6 @@ def _due_at(db: Session, endpoint_id: str, most: int, now: datetime) -> list[Cla
         .limit(most)
         .with_for_update(skip_locked=True, of=Delivery)
     )
-    return [
-        Claim(row.id, endpoint_id, url, row.event_id, body, row.attempts + 1, row.tries)
-        for row, body, url in rows
-    ]
 
 
 def _row(outcome: Outcome) -> dict[str, Any]:
@@ -146,6 +144,11 @@ def _row(outcome: Outcome) -> dict[str, Any]:
 
 _TRY, _ROW = col(DeliveryAttempt.delivery_id), col(Delivery.id)
 _UNSENT = col(Delivery.status) != DeliveryStatus.SENT
+_LEASED = (
+    update(Delivery)
+    .where(bindparam("this") == _ROW)
+    .values(attempts=bindparam("this_number"), leased_until=bindparam("until"))
+)
 _ENDED = (
     update(DeliveryAttempt)
     .where(bindparam("this") == _TRY, col(DeliveryAttempt.number) == bindparam("this_number"))
@@ -187,26 +190,32 @@ def _record_endpoint(
     db: Session, endpoint_id: str, url: str, outcomes: Sequence[Outcome], now: datetime
 ) -> None:
     """How an endpoint fares; one that has been led elsewhere meanwhile is not judged by its old address."""
-    row = update(WebhookEndpoint).where(
-        col(WebhookEndpoint.id) == endpoint_id, col(WebhookEndpoint.url) == url
-    )
+    this = {"this": endpoint_id, "this_url": url, "at": now}
     if any(outcome.status == rules.GONE for outcome in outcomes):
-        db.exec(
-            row.where(col(WebhookEndpoint.disabled_at).is_(None)).values(
-                disabled_at=now, disabled_reason=GONE
-            )
-        )
+        db.exec(_DISABLED, params={**this, "reason": GONE})
     elif any(outcome.sent for outcome in outcomes):
-        # Not at every success: all senders would wait for the one row.
-        last = col(WebhookEndpoint.last_success_at)
-        stale = or_(last.is_(None), last < now - _SUCCESS_IS_NOTED)
-        failing = col(WebhookEndpoint.failing_since).is_not(None)
-        db.exec(row.where(or_(failing, stale)).values(failing_since=None, last_success_at=now))
+        db.exec(_SUCCEEDED, params={**this, "noted_until": now - _SUCCESS_IS_NOTED})
     else:
-        since = col(WebhookEndpoint.failing_since)
-        db.exec(row.where(since.is_(None)).values(failing_since=now))
-        db.exec(
-            row.where(since <= now - rules.DISABLED_AFTER, col(WebhookEndpoint.disabled_at).is_(None)).values(
-                disabled_at=now, disabled_reason=FAILING
-            )
-        )
+        db.exec(_FAILED, params=this)
+        given_up = {"reason": FAILING, "failing_until": now - rules.DISABLED_AFTER}
+        db.exec(_GIVEN_UP, params={**this, **given_up})
+
+
+_FARES = (
+    update(WebhookEndpoint)
+    .where(col(WebhookEndpoint.id) == bindparam("this"), col(WebhookEndpoint.url) == bindparam("this_url"))
+    .execution_options(synchronize_session=False)
+)
+# Not at every success: all senders would wait for the one row.
+_SUCCEEDED = _FARES.where(
+    or_(
+        col(WebhookEndpoint.failing_since).is_not(None),
+        col(WebhookEndpoint.last_success_at).is_(None),
+        col(WebhookEndpoint.last_success_at) < bindparam("noted_until"),
+    )
+).values(failing_since=None, last_success_at=bindparam("at"))
+_FAILED = _FARES.where(col(WebhookEndpoint.failing_since).is_(None)).values(failing_since=bindparam("at"))
+_DISABLED = _FARES.where(col(WebhookEndpoint.disabled_at).is_(None)).values(
+    disabled_at=bindparam("at"), disabled_reason=bindparam("reason")
+)
+_GIVEN_UP = _DISABLED.where(col(WebhookEndpoint.failing_since) <= bindparam("failing_until"))

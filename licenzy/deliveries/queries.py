@@ -12,7 +12,7 @@ from sqlmodel.sql.expression import Select, SelectOfScalar
 from licenzy.alignment.facts import OutboundFacts
 from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
-from licenzy.db.reads import read_all
+from licenzy.db.reads import read_all, read_first
 from licenzy.deliveries.models import (
     FAILING,
     GONE,
@@ -43,18 +43,23 @@ def listeners(*, project_id: str, mode: Mode) -> Select[str, Sequence[str]]:
     )
 
 
-def endpoints(db: Session, *, project_id: str, mode: Mode) -> list[WebhookEndpoint]:
+@read_all
+def endpoints(*, project_id: str, mode: Mode) -> SelectOfScalar[WebhookEndpoint]:
     """The endpoints of one side, newest first, without the deleted ones."""
-    statement = _of_side(project_id, mode).order_by(col(WebhookEndpoint.id).desc())
-    return list(db.exec(statement))
+    return _of_side(project_id, mode).order_by(col(WebhookEndpoint.id).desc())
 
 
 def endpoint(db: Session, *, project_id: str, mode: Mode, endpoint_id: str) -> WebhookEndpoint:
     """One endpoint. Raises NotFound, also for one of another project or mode, or deleted."""
-    found = db.exec(_of_side(project_id, mode).where(WebhookEndpoint.id == endpoint_id)).first()
+    found = _endpoint(db, project_id=project_id, mode=mode, endpoint_id=endpoint_id)
     if found is None:
         raise NotFound("There is no such webhook endpoint in this mode.")
     return found
+
+
+@read_first
+def _endpoint(*, project_id: str, mode: Mode, endpoint_id: str) -> SelectOfScalar[WebhookEndpoint]:
+    return _of_side(project_id, mode).where(WebhookEndpoint.id == endpoint_id)
 
 
 def deliveries_page(
@@ -104,20 +109,19 @@ def attempts_of(db: Session, *, delivery_id: str) -> list[DeliveryAttempt]:
     )
 
 
-def deliveries_to(db: Session, *, project_id: str, mode: Mode, subject_id: str, limit: int) -> list[Delivery]:
+@read_all
+def deliveries_to(*, project_id: str, mode: Mode, subject_id: str, limit: int) -> SelectOfScalar[Delivery]:
     """The last deliveries that tell of a subject, newest first."""
-    return list(
-        db.exec(
-            select(Delivery)
-            .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
-            .where(
-                OutboundEvent.subject_id == subject_id,
-                Delivery.project_id == project_id,
-                Delivery.mode == mode,
-            )
-            .order_by(col(Delivery.id).desc())
-            .limit(limit)
+    return (
+        select(Delivery)
+        .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
+        .where(
+            OutboundEvent.subject_id == subject_id,
+            Delivery.project_id == project_id,
+            Delivery.mode == mode,
         )
+        .order_by(col(Delivery.id).desc())
+        .limit(limit)
     )
 
 
@@ -125,7 +129,13 @@ def waiting_counts(
     db: Session, *, project_id: str, mode: Mode, endpoint_id: str
 ) -> dict[DeliveryStatus, int]:
     """How many deliveries to an endpoint are not sent, by status."""
-    rows = db.exec(
+    rows = _waiting(db, project_id=project_id, mode=mode, endpoint_id=endpoint_id)
+    return {DeliveryStatus(status): count for status, count in rows}
+
+
+@read_all
+def _waiting(*, project_id: str, mode: Mode, endpoint_id: str) -> Select[str, int]:
+    return (
         select(Delivery.status, func.count())
         .where(
             Delivery.project_id == project_id,
@@ -135,43 +145,46 @@ def waiting_counts(
         )
         .group_by(Delivery.status)
     )
-    return {DeliveryStatus(status): count for status, count in rows}
 
 
 def failing_endpoints(
     db: Session, *, project_id: str, mode: Mode, now: datetime
 ) -> tuple[OutboundFacts, ...]:
     """The endpoints that were disabled for their failures, or from which nothing else came for a while."""
-    found = db.exec(
-        _of_side(project_id, mode).where(
-            col(WebhookEndpoint.paused_at).is_(None),
-            (col(WebhookEndpoint.failing_since) <= now - _NOT_A_HICCUP)
-            | col(WebhookEndpoint.disabled_reason).in_([GONE, FAILING]),
-        )
-    )
     facts = []
-    for each in found:
+    for each in _failing(db, project_id=project_id, mode=mode, since=now - _NOT_A_HICCUP):
         since = each.failing_since or each.disabled_at
         assert since is not None
         disabled = _DISABLED.get(each.disabled_reason or "")
-        facts.append(OutboundFacts(each.id, each.url, since, disabled or _last_error(db, each.id)))
+        error = disabled or _last_error(db, endpoint_id=each.id) or ""
+        facts.append(OutboundFacts(each.id, each.url, since, error))
     return tuple(facts)
 
 
-def _last_error(db: Session, endpoint_id: str) -> str:
-    told = db.exec(
-        select(Delivery.last_error)
+@read_all
+def _failing(*, project_id: str, mode: Mode, since: datetime) -> SelectOfScalar[WebhookEndpoint]:
+    return _of_side(project_id, mode).where(
+        col(WebhookEndpoint.paused_at).is_(None),
+        (col(WebhookEndpoint.failing_since) <= since)
+        | col(WebhookEndpoint.disabled_reason).in_([GONE, FAILING]),
+    )
+
+
+@read_first
+def _last_error(*, endpoint_id: str) -> SelectOfScalar[str | None]:
+    return (
+        select(col(Delivery.last_error))
         .where(
             Delivery.endpoint_id == endpoint_id,
             col(Delivery.status).in_([DeliveryStatus.FAILED, DeliveryStatus.DEAD]),
         )
         .order_by(col(Delivery.id).desc())
         .limit(1)
-    ).first()
-    return told or ""
+    )
 
 
-def endpoints_with_work(db: Session, *, now: datetime) -> list[WebhookEndpoint]:
+@read_all
+def endpoints_with_work(*, now: datetime) -> SelectOfScalar[WebhookEndpoint]:
     """The endpoints, of any project, to which something is due; those that work first. For the sender."""
     due = (
         select(Delivery.id)
@@ -183,15 +196,11 @@ def endpoints_with_work(db: Session, *, now: datetime) -> list[WebhookEndpoint]:
         .correlate(WebhookEndpoint)
         .exists()
     )
-    return list(
-        db.exec(
-            select(WebhookEndpoint).where(
-                col(WebhookEndpoint.paused_at).is_(None),
-                col(WebhookEndpoint.disabled_at).is_(None),
-                col(WebhookEndpoint.deleted_at).is_(None),
-                due,
-            )
-        )
+    return select(WebhookEndpoint).where(
+        col(WebhookEndpoint.paused_at).is_(None),
+        col(WebhookEndpoint.disabled_at).is_(None),
+        col(WebhookEndpoint.deleted_at).is_(None),
+        due,
     )
 
 

@@ -6,12 +6,13 @@ payment's one row, where the second waits for the first: the purchase's key, or 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, bindparam, col, select, update
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
+from licenzy.db.reads import read_all, read_first
 from licenzy.db.upsert import insert_unless_there
 from licenzy.entitlements.models import Fact, PaymentLink
 
@@ -21,17 +22,22 @@ _AWAITED = ""
 
 def purchase_behind(db: Session, *, project_id: str, mode: Mode, refs: Iterable[str]) -> str | None:
     """The purchase that any of these payments, charges or invoices belongs to; None when not known yet."""
-    return db.exec(
+    return _purchase_behind(db, project_id=project_id, mode=mode, refs=list(refs))
+
+
+@read_first
+def _purchase_behind(*, project_id: str, mode: Mode, refs: Sequence[str]) -> SelectOfScalar[str]:
+    return (
         select(PaymentLink.purchase_key)
         .where(
             PaymentLink.project_id == project_id,
             PaymentLink.mode == mode,
-            col(PaymentLink.ref).in_(list(refs)),
+            col(PaymentLink.ref).in_(refs),
             PaymentLink.purchase_key != _AWAITED,
         )
         .order_by(PaymentLink.ref)
         .limit(1)
-    ).first()
+    )
 
 
 def await_purchase(db: Session, *, project_id: str, mode: Mode, ref: str) -> bool:
@@ -43,12 +49,17 @@ def await_purchase(db: Session, *, project_id: str, mode: Mode, ref: str) -> boo
     row = {"project_id": project_id, "mode": mode, "ref": ref, "purchase_key": _AWAITED}
     if insert_unless_there(db, PaymentLink, row):
         return True
-    db.exec(
+    _hold(db, project_id=project_id, mode=mode, ref=ref)
+    return False
+
+
+@read_first
+def _hold(*, project_id: str, mode: Mode, ref: str) -> SelectOfScalar[str]:
+    return (
         select(PaymentLink.ref)
         .where(PaymentLink.project_id == project_id, PaymentLink.mode == mode, PaymentLink.ref == ref)
         .with_for_update()
-    ).first()
-    return False
+    )
 
 
 def link_payments(
@@ -61,13 +72,7 @@ def link_payments(
         for ref in sorted(pending):
             _link(db, project_id=project_id, mode=mode, ref=ref, purchase_key=purchase_key)
         known |= pending
-        waiting = db.exec(
-            select(Fact).where(
-                Fact.project_id == project_id,
-                Fact.mode == mode,
-                col(Fact.waiting_for).in_(sorted(pending)),
-            )
-        ).all()
+        waiting = _waiting(db, project_id=project_id, mode=mode, refs=sorted(pending))
         pending = set()
         for fact in waiting:
             fact.purchase_key, fact.waiting_for = purchase_key, None
@@ -76,19 +81,32 @@ def link_payments(
         db.flush()
 
 
-def _link(db: Session, **row: Any) -> None:
+@read_all
+def _waiting(*, project_id: str, mode: Mode, refs: Sequence[str]) -> SelectOfScalar[Fact]:
+    return select(Fact).where(
+        Fact.project_id == project_id, Fact.mode == mode, col(Fact.waiting_for).in_(refs)
+    )
+
+
+def _link(db: Session, *, project_id: str, mode: Mode, ref: str, purchase_key: str) -> None:
+    row = {"project_id": project_id, "mode": mode, "ref": ref, "purchase_key": purchase_key}
     if insert_unless_there(db, PaymentLink, row):
         return
-    db.exec(
-        update(PaymentLink)
-        .where(
-            col(PaymentLink.project_id) == row["project_id"],
-            col(PaymentLink.mode) == row["mode"],
-            col(PaymentLink.ref) == row["ref"],
-            col(PaymentLink.purchase_key) == _AWAITED,
-        )
-        .values(purchase_key=row["purchase_key"])
+    told = {"this_project": project_id, "this_mode": mode, "this_ref": ref, "known": purchase_key}
+    db.exec(_BECAME_KNOWN, params=told)
+
+
+_BECAME_KNOWN = (
+    update(PaymentLink)
+    .where(
+        col(PaymentLink.project_id) == bindparam("this_project"),
+        col(PaymentLink.mode) == bindparam("this_mode"),
+        col(PaymentLink.ref) == bindparam("this_ref"),
+        col(PaymentLink.purchase_key) == _AWAITED,
     )
+    .values(purchase_key=bindparam("known"))
+    .execution_options(synchronize_session=False)
+)
 
 
 def payment_refs(data: dict[str, object]) -> set[str]:

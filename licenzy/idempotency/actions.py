@@ -8,14 +8,16 @@ try. A crash in between is cured by the lease running out.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import ColumnElement
-from sqlmodel import Session, col, select, update
+from sqlalchemy import and_
+from sqlmodel import Session, bindparam, col, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
+from licenzy.db.reads import read_one
 from licenzy.db.upsert import insert_unless_there
 from licenzy.errors import IdempotencyInProgress, IdempotencyKeyReused
 from licenzy.idempotency.models import CHECKOUT, IdempotencyKey
@@ -74,7 +76,7 @@ def begin(db: Session, scope: Scope, *, body_hash: str, now: datetime) -> Begun:
     )
     if fresh:
         return Begun(None, holder, None)
-    row = db.exec(_row(scope).with_for_update().execution_options(populate_existing=True)).one()
+    row = _held(db, **asdict(scope))
     if row.body_hash != body_hash:
         raise IdempotencyKeyReused
     if row.response_status is not None:
@@ -89,7 +91,7 @@ def begin(db: Session, scope: Scope, *, body_hash: str, now: datetime) -> Begun:
 
 def bind_attempt(db: Session, scope: Scope, *, attempt_id: str) -> None:
     """Remember which checkout attempt this key stands for, whatever becomes of the call."""
-    db.exec(update(IdempotencyKey).where(*_is(scope)).values(attempt_id=attempt_id))
+    db.exec(_BOUND, params={**_this(scope), "attempt": attempt_id})
 
 
 def finish(db: Session, scope: Scope, *, holder: str, outcome: Outcome) -> None:
@@ -98,23 +100,14 @@ def finish(db: Session, scope: Scope, *, holder: str, outcome: Outcome) -> None:
     Raises IdempotencyInProgress when the lease ran out and another call has taken the key since: what is
     told then is for that call to say.
     """
-    stored = db.exec(
-        update(IdempotencyKey)
-        .where(*_is(scope), col(IdempotencyKey.holder) == holder)
-        .values(response_status=outcome.status, response_body=outcome.body, holder=None, leased_until=None)
-        .returning(col(IdempotencyKey.key))
-    )
-    if stored.first() is None:
+    told = {"status": outcome.status, "body": outcome.body}
+    if db.exec(_FINISHED, params={**_this(scope), "by": holder, **told}).first() is None:
         raise IdempotencyInProgress
 
 
 def free(db: Session, scope: Scope, *, holder: str) -> None:
     """End without an outcome: the next call with the same body runs again."""
-    db.exec(
-        update(IdempotencyKey)
-        .where(*_is(scope), col(IdempotencyKey.holder) == holder)
-        .values(holder=None, leased_until=None)
-    )
+    db.exec(_FREED, params={**_this(scope), "by": holder})
 
 
 def forget_old(db: Session, *, now: datetime) -> int:
@@ -132,14 +125,40 @@ def forget_old(db: Session, *, now: datetime) -> int:
     return len(forgotten)
 
 
-def _row(scope: Scope) -> SelectOfScalar[IdempotencyKey]:
-    return select(IdempotencyKey).where(*_is(scope))
-
-
-def _is(scope: Scope) -> tuple[ColumnElement[bool], ...]:
+@read_one
+def _held(*, project_id: str, mode: Mode, endpoint: str, key: str) -> SelectOfScalar[IdempotencyKey]:
     return (
-        col(IdempotencyKey.project_id) == scope.project_id,
-        col(IdempotencyKey.mode) == scope.mode,
-        col(IdempotencyKey.endpoint) == scope.endpoint,
-        col(IdempotencyKey.key) == scope.key,
+        select(IdempotencyKey)
+        .where(
+            IdempotencyKey.project_id == project_id,
+            IdempotencyKey.mode == mode,
+            IdempotencyKey.endpoint == endpoint,
+            IdempotencyKey.key == key,
+        )
+        .with_for_update()
+        .execution_options(populate_existing=True)
     )
+
+
+def _this(scope: Scope) -> dict[str, Any]:
+    """The scope as the statements below take it."""
+    return {f"this_{name}": value for name, value in asdict(scope).items()}
+
+
+_IS_THIS = and_(
+    col(IdempotencyKey.project_id) == bindparam("this_project_id"),
+    col(IdempotencyKey.mode) == bindparam("this_mode"),
+    col(IdempotencyKey.endpoint) == bindparam("this_endpoint"),
+    col(IdempotencyKey.key) == bindparam("this_key"),
+)
+_IS_HELD = and_(_IS_THIS, col(IdempotencyKey.holder) == bindparam("by"))
+_CHANGED = update(IdempotencyKey).execution_options(synchronize_session=False)
+_BOUND = _CHANGED.where(_IS_THIS).values(attempt_id=bindparam("attempt"))
+_FINISHED = (
+    _CHANGED.where(_IS_HELD)
+    .values(
+        response_status=bindparam("status"), response_body=bindparam("body"), holder=None, leased_until=None
+    )
+    .returning(col(IdempotencyKey.key))
+)
+_FREED = _CHANGED.where(_IS_HELD).values(holder=None, leased_until=None)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import CheckoutAttempt
@@ -14,6 +16,7 @@ from licenzy.checkout.queries import attempt_by_id
 from licenzy.connections.models import Connection, Provider
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import time_of, wanted_events
+from licenzy.db.reads import read_all, read_first
 from licenzy.entitlements.queries import entitlements_of
 from licenzy.errors import NotFound
 from licenzy.lab.models import LabStep
@@ -59,23 +62,20 @@ def sandbox_connection(db: Session, *, project_id: str, mode: Mode) -> Connectio
     return connection
 
 
-def purchases(
-    db: Session, *, project_id: str, mode: Mode, connection_id: str
-) -> list[tuple[CheckoutAttempt, Subject]]:
+@read_all
+def purchases(*, project_id: str, mode: Mode, connection_id: str) -> Select[CheckoutAttempt, Subject]:
     """The last checkouts opened at this connection, newest first."""
-    return list(
-        db.exec(
-            select(CheckoutAttempt, Subject)
-            .join(Subject, col(Subject.id) == CheckoutAttempt.subject_id)
-            .where(
-                CheckoutAttempt.project_id == project_id,
-                CheckoutAttempt.mode == mode,
-                CheckoutAttempt.connection_id == connection_id,
-                col(CheckoutAttempt.stripe_checkout_session_id).is_not(None),
-            )
-            .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
-            .limit(_MOST_PURCHASES)
+    return (
+        select(CheckoutAttempt, Subject)
+        .join(Subject, col(Subject.id) == CheckoutAttempt.subject_id)
+        .where(
+            CheckoutAttempt.project_id == project_id,
+            CheckoutAttempt.mode == mode,
+            CheckoutAttempt.connection_id == connection_id,
+            col(CheckoutAttempt.stripe_checkout_session_id).is_not(None),
         )
+        .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
+        .limit(_MOST_PURCHASES)
     )
 
 
@@ -113,29 +113,40 @@ def purchase_in_lab(
 
 def steps_of(db: Session, *, project_id: str, mode: Mode, attempt_id: str) -> list[LabStep]:
     """What was let happen to a purchase, oldest first; the last `MOST_STEPS` of it."""
-    newest = db.exec(
+    return _newest_steps(db, project_id=project_id, mode=mode, attempt_id=attempt_id)[::-1]
+
+
+@read_all
+def _newest_steps(*, project_id: str, mode: Mode, attempt_id: str) -> SelectOfScalar[LabStep]:
+    return (
         select(LabStep)
         .where(LabStep.project_id == project_id, LabStep.mode == mode, LabStep.attempt_id == attempt_id)
         .order_by(col(LabStep.id).desc())
         .limit(MOST_STEPS)
     )
-    return list(newest)[::-1]
 
 
 def _settling(db: Session, *, connection_id: str, since: datetime, now: datetime) -> bool:
-    if now - since >= PATIENCE:
-        return False
-    reads = select(SettlingRead.object_id).where(
-        SettlingRead.connection_id == connection_id, col(SettlingRead.due_at).is_not(None)
+    return now - since < PATIENCE and _object_to_read(db, connection_id=connection_id) is not None
+
+
+@read_first
+def _object_to_read(*, connection_id: str) -> SelectOfScalar[str]:
+    return (
+        select(SettlingRead.object_id)
+        .where(SettlingRead.connection_id == connection_id, col(SettlingRead.due_at).is_not(None))
+        .limit(1)
     )
-    return db.exec(reads.limit(1)).first() is not None
 
 
 def arrivals(db: Session, *, connection_id: str, event_ids: Sequence[str]) -> dict[str, Arrival]:
     """Those of these events that have arrived, by id."""
-    rows = db.exec(
-        select(StripeEvent.event_id, StripeEvent.duplicates, StripeEvent.status, StripeEvent.changes).where(
-            StripeEvent.connection_id == connection_id, col(StripeEvent.event_id).in_(event_ids)
-        )
-    )
+    rows = _arrived(db, connection_id=connection_id, event_ids=event_ids)
     return {id_: Arrival(1 + again, str(status), bool(changes)) for id_, again, status, changes in rows}
+
+
+@read_all
+def _arrived(*, connection_id: str, event_ids: Sequence[str]) -> Select[str, int, str, Sequence[Any]]:
+    return select(
+        StripeEvent.event_id, StripeEvent.duplicates, StripeEvent.status, StripeEvent.changes
+    ).where(StripeEvent.connection_id == connection_id, col(StripeEvent.event_id).in_(event_ids))

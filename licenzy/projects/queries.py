@@ -5,31 +5,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
 
 from licenzy.alignment.modes import Mode
+from licenzy.db.reads import read_all, read_first
 from licenzy.projects.models import Project, ProjectSide
 from licenzy.workspace.models import Membership, Role
 
 
 def project_for(db: Session, *, user_id: str, project_id: str) -> tuple[Project, Role] | None:
     """A project and this person's role in it; None when it is foreign or does not exist."""
-    found = db.exec(
+    found = _project(db, user_id=user_id, project_id=project_id)
+    return None if found is None else (found[0], Role(found[1]))
+
+
+@read_first
+def _project(*, user_id: str, project_id: str) -> Select[Project, str]:
+    return (
         select(Project, Membership.role)
         .join(Membership, col(Membership.workspace_id) == col(Project.workspace_id))
         .where(Project.id == project_id, Membership.user_id == user_id)
-    ).first()
-    return None if found is None else (found[0], Role(found[1]))
+    )
 
 
 def projects_for(db: Session, *, user_id: str) -> Sequence[tuple[Project, Role]]:
     """All projects this person may see, oldest first, with the role in each."""
-    found = db.exec(
+    return [(project, Role(role)) for project, role in _projects(db, user_id=user_id)]
+
+
+@read_all
+def _projects(*, user_id: str) -> Select[Project, str]:
+    return (
         select(Project, Membership.role)
         .join(Membership, col(Membership.workspace_id) == col(Project.workspace_id))
         .where(Membership.user_id == user_id)
         .order_by(col(Project.id))
     )
-    return [(project, Role(role)) for project, role in found]
 
 
 def side_of(db: Session, *, project_id: str, mode: Mode) -> ProjectSide:

@@ -6,9 +6,11 @@ from datetime import datetime
 from enum import StrEnum
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
+from licenzy.db.reads import read_first
 from licenzy.reconciliation.models import FinishedWalk, Reconciliation
 
 
@@ -37,14 +39,15 @@ def reconciliation_of(db: Session, *, connection_id: str) -> Reconciliation | No
     return db.get(Reconciliation, connection_id)
 
 
-def last_walk(db: Session, *, project_id: str, mode: Mode) -> FinishedWalk | None:
+@read_first
+def last_walk(*, project_id: str, mode: Mode) -> SelectOfScalar[FinishedWalk]:
     """The walk of this side that ended last."""
-    return db.exec(
+    return (
         select(FinishedWalk)
         .where(FinishedWalk.project_id == project_id, FinishedWalk.mode == mode)
         .order_by(col(FinishedWalk.id).desc())
         .limit(1)
-    ).first()
+    )
 
 
 def walks_page(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.facts import (
     ConnectionFacts,
@@ -31,6 +33,7 @@ from licenzy.connections import rules as connection_rules
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.connections.sealed import is_locked_out, opened, secret_label
+from licenzy.db.reads import read_all
 from licenzy.deliveries.queries import failing_endpoints
 from licenzy.kit.seal import Seal
 from licenzy.observations.models import Noticed, StripeLook
@@ -65,18 +68,23 @@ def key_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> tup
 
 def untracked_checkouts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> tuple[EventSeen, ...]:
     """Checkouts of the last seven days that Licenzy did not open and nobody has adopted, newest first."""
-    rows = db.exec(
+    rows = _untracked(db, project_id=project_id, mode=mode, since=now - LOOKED_BACK)
+    return tuple(EventSeen(event_id, kept_at) for event_id, kept_at in rows)
+
+
+@read_all
+def _untracked(*, project_id: str, mode: Mode, since: datetime) -> Select[str, datetime]:
+    return (
         select(UntrackedCheckout.event_id, UntrackedCheckout.kept_at)
         .where(
             UntrackedCheckout.project_id == project_id,
             UntrackedCheckout.mode == mode,
             col(UntrackedCheckout.adopted_at).is_(None),
-            UntrackedCheckout.kept_at > now - LOOKED_BACK,
+            UntrackedCheckout.kept_at > since,
         )
         .order_by(col(UntrackedCheckout.id).desc())
         .limit(_MOST_EVENTS)
     )
-    return tuple(EventSeen(event_id, kept_at) for event_id, kept_at in rows)
 
 
 def _side(db: Session, seal: Seal, project_id: str, mode: Mode, base_url: str, now: datetime) -> SideFacts:
@@ -194,50 +202,70 @@ def _traffic(
         unreadable_objects=_unreadable(db, scope, now),
         unheard_payments=_unheard(db, scope, look),
         failing_endpoints=failing_endpoints(db, **scope, now=now),
-        checkouts=_checkouts(db, scope, now),
+        checkouts=dict(_checkouts(db, **scope, since=now - LOOKED_BACK)),
     )
 
 
 def _told_events(db: Session, scope: dict[str, Any], now: datetime) -> dict[str, tuple[EventSeen, ...]]:
     """The events of the last seven days that something is to be said about, by what that is."""
-    status, note = col(StripeEvent.status), col(StripeEvent.note)
-    sorts = {
-        "wrong_mode": (status == EventStatus.WRONG_MODE,),
-        "unmapped": (status == EventStatus.APPLIED, note.startswith("No product is mapped to")),
-        "unknown_status": (status == EventStatus.APPLIED, note.startswith("The status ")),
-        "failed": (status == EventStatus.FAILED,),
+    within = {**scope, "since": now - LOOKED_BACK}
+    told = {
+        "wrong_mode": _events(db, **within, status=EventStatus.WRONG_MODE),
+        "unmapped": _applied_events(db, **within, noting="No product is mapped to"),
+        "unknown_status": _applied_events(db, **within, noting="The status "),
+        "failed": _events(db, **within, status=EventStatus.FAILED),
     }
-    return {name: _events(db, scope, now, *narrowed) for name, narrowed in sorts.items()}
+    return {
+        name: tuple(EventSeen(id_, at, note or "") for id_, at, note in rows) for name, rows in told.items()
+    }
 
 
-def _events(db: Session, scope: dict[str, Any], now: datetime, *narrowed: Any) -> tuple[EventSeen, ...]:
-    rows = db.exec(
+@read_all
+def _events(
+    *, project_id: str, mode: Mode, since: datetime, status: EventStatus
+) -> Select[str, datetime, str | None]:
+    return _newest_events(project_id, mode, since).where(StripeEvent.status == status)
+
+
+@read_all
+def _applied_events(
+    *, project_id: str, mode: Mode, since: datetime, noting: str
+) -> Select[str, datetime, str | None]:
+    return _newest_events(project_id, mode, since).where(
+        StripeEvent.status == EventStatus.APPLIED, col(StripeEvent.note).startswith(noting)
+    )
+
+
+def _newest_events(project_id: str, mode: Mode, since: datetime) -> Select[str, datetime, str | None]:
+    return (
         select(StripeEvent.event_id, StripeEvent.received_at, StripeEvent.note)
         .where(
-            StripeEvent.project_id == scope["project_id"],
-            StripeEvent.mode == scope["mode"],
-            StripeEvent.received_at > now - LOOKED_BACK,
-            *narrowed,
+            StripeEvent.project_id == project_id,
+            StripeEvent.mode == mode,
+            StripeEvent.received_at > since,
         )
         .order_by(col(StripeEvent.received_at).desc())
         .limit(_MOST_EVENTS)
     )
-    return tuple(EventSeen(event_id, received_at, note or "") for event_id, received_at, note in rows)
 
 
 def _unreadable(db: Session, scope: dict[str, Any], now: datetime) -> tuple[Sighting, ...]:
-    rows = db.exec(
+    return tuple(
+        Sighting(row.object_id, row.tries, row.read_at or row.due_at or now, row.problem or "")
+        for row in _problem_reads(db, **scope)
+    )
+
+
+@read_all
+def _problem_reads(*, project_id: str, mode: Mode) -> SelectOfScalar[SettlingRead]:
+    return (
         select(SettlingRead)
         .where(
-            SettlingRead.project_id == scope["project_id"],
-            SettlingRead.mode == scope["mode"],
+            SettlingRead.project_id == project_id,
+            SettlingRead.mode == mode,
             col(SettlingRead.problem).is_not(None),
         )
         .limit(_MOST_EVENTS)
-    )
-    return tuple(
-        Sighting(row.object_id, row.tries, row.read_at or row.due_at or now, row.problem or "")
-        for row in rows
     )
 
 
@@ -245,27 +273,30 @@ def _unheard(db: Session, scope: dict[str, Any], look: StripeLook | None) -> See
     """Attempts paid at Stripe that no event had told of at the last look, and that none has told of since."""
     if look is None or look.looked_at is None or "unheard" not in look.answers:
         return None
-    still = db.exec(
-        select(CheckoutAttempt.id).where(
-            CheckoutAttempt.project_id == scope["project_id"],
-            CheckoutAttempt.mode == scope["mode"],
-            col(CheckoutAttempt.id).in_(look.answers["unheard"]),
-            CheckoutAttempt.status != AttemptStatus.PAID,
-        )
-    )
+    still = _not_paid(db, **scope, attempt_ids=look.answers["unheard"])
     return Seen(tuple(sorted(still)), look.looked_at)
 
 
-def _checkouts(db: Session, scope: dict[str, Any], now: datetime) -> dict[str, datetime]:
+@read_all
+def _not_paid(*, project_id: str, mode: Mode, attempt_ids: Sequence[str]) -> SelectOfScalar[str]:
+    return select(CheckoutAttempt.id).where(
+        CheckoutAttempt.project_id == project_id,
+        CheckoutAttempt.mode == mode,
+        col(CheckoutAttempt.id).in_(attempt_ids),
+        CheckoutAttempt.status != AttemptStatus.PAID,
+    )
+
+
+@read_all
+def _checkouts(*, project_id: str, mode: Mode, since: datetime) -> Select[str, datetime]:
     attempt = CheckoutAttempt
-    rows = db.exec(
+    return (
         select(attempt.product_code, func.max(attempt.created_at))
         .where(
-            attempt.project_id == scope["project_id"],
-            attempt.mode == scope["mode"],
-            attempt.created_at > now - LOOKED_BACK,
+            attempt.project_id == project_id,
+            attempt.mode == mode,
+            attempt.created_at > since,
             col(attempt.stripe_checkout_session_id).is_not(None),
         )
         .group_by(attempt.product_code)
     )
-    return dict(rows.all())

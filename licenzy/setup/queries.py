@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, literal_column
 from sqlmodel import Session, SQLModel, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog import queries as catalog
@@ -14,6 +15,7 @@ from licenzy.catalog import rules as catalog_rules
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id
 from licenzy.connections.queries import connection_facts, connection_of
+from licenzy.db.reads import read_first
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import decide_for
 from licenzy.errors import NotFound
@@ -79,14 +81,18 @@ def counts(db: Session, *, project_id: str, mode: Mode) -> Counts:
 
 def _proving_attempt(db: Session, *, project_id: str, mode: Mode) -> CheckoutAttempt | None:
     """The last attempt that granted something, else the last one of all."""
-    attempts = (
-        select(CheckoutAttempt)
-        .where(CheckoutAttempt.project_id == project_id, CheckoutAttempt.mode == mode)
-        .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
-        .limit(1)
-    )
-    granting = (
-        select(Entitlement.attempt_id)
+    granted = _granting_attempt_id(db, project_id=project_id, mode=mode)
+    if granted is not None:
+        found = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=granted)
+        if found is not None:
+            return found
+    return _last_attempt(db, project_id=project_id, mode=mode)
+
+
+@read_first
+def _granting_attempt_id(*, project_id: str, mode: Mode) -> SelectOfScalar[str | None]:
+    return (
+        select(col(Entitlement.attempt_id))
         .where(
             Entitlement.project_id == project_id,
             Entitlement.mode == mode,
@@ -95,18 +101,24 @@ def _proving_attempt(db: Session, *, project_id: str, mode: Mode) -> CheckoutAtt
         .order_by(col(Entitlement.created_at).desc())
         .limit(1)
     )
-    granted = db.exec(granting).first()
-    if granted is not None:
-        found = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=granted)
-        if found is not None:
-            return found
-    return db.exec(attempts).first()
+
+
+@read_first
+def _last_attempt(*, project_id: str, mode: Mode) -> SelectOfScalar[CheckoutAttempt]:
+    return (
+        select(CheckoutAttempt)
+        .where(CheckoutAttempt.project_id == project_id, CheckoutAttempt.mode == mode)
+        .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
+        .limit(1)
+    )
 
 
 def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> JourneyFacts:
     project_id, mode = attempt.project_id, attempt.mode
     subject = db.get_one(Subject, attempt.subject_id)
-    entitlement = _entitlement_of(db, attempt)
+    entitlement = _entitlement_of(
+        db, project_id=project_id, mode=mode, subject_id=subject.id, attempt_id=attempt.id
+    )
     decision = decide_for(db, project_id=project_id, mode=mode, subject_id=subject.id, now=now)
     event = _event_of(db, attempt, first=entitlement is not None)
     return JourneyFacts(
@@ -124,7 +136,7 @@ def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> Journey
         granted_at=_granted_at(entitlement, event),
         allowed=decision.allowed,
         refusal=decision.reason,
-        last_event_at=_last_event_at(db, attempt),
+        last_event_at=_last_event_at(db, project_id=project_id, mode=mode, since=attempt.created_at),
         subject_id=subject.id,
     )
 
@@ -160,28 +172,32 @@ def _granted_at(entitlement: Entitlement | None, event: EventFacts | None) -> da
     return max(entitlement.created_at, event.received_at) if event else entitlement.created_at
 
 
-def _entitlement_of(db: Session, attempt: CheckoutAttempt) -> Entitlement | None:
-    return db.exec(
+@read_first
+def _entitlement_of(
+    *, project_id: str, mode: Mode, subject_id: str, attempt_id: str
+) -> SelectOfScalar[Entitlement]:
+    return (
         select(Entitlement)
         .where(
-            Entitlement.project_id == attempt.project_id,
-            Entitlement.mode == attempt.mode,
-            Entitlement.subject_id == attempt.subject_id,
-            Entitlement.attempt_id == attempt.id,
+            Entitlement.project_id == project_id,
+            Entitlement.mode == mode,
+            Entitlement.subject_id == subject_id,
+            Entitlement.attempt_id == attempt_id,
         )
         .order_by(col(Entitlement.created_at))
         .limit(1)
-    ).first()
+    )
 
 
-def _last_event_at(db: Session, attempt: CheckoutAttempt) -> datetime | None:
-    return db.exec(
+@read_first
+def _last_event_at(*, project_id: str, mode: Mode, since: datetime) -> SelectOfScalar[datetime]:
+    return (
         select(StripeEvent.received_at)
         .where(
-            StripeEvent.project_id == attempt.project_id,
-            StripeEvent.mode == attempt.mode,
-            col(StripeEvent.received_at) >= attempt.created_at,
+            StripeEvent.project_id == project_id,
+            StripeEvent.mode == mode,
+            col(StripeEvent.received_at) >= since,
         )
         .order_by(col(StripeEvent.received_at).desc())
         .limit(1)
-    ).first()
+    )

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Connection
 from licenzy.db.paging import NEWEST, Page, Place, read_page
-from licenzy.db.reads import read_first, read_one
+from licenzy.db.reads import read_all, read_first, read_one
 from licenzy.entitlements.models import Fact, Purchase
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.subjects.models import Subject
@@ -75,9 +75,10 @@ def receivers_of(db: Session, *, event_id: str) -> list[str]:
     return list(db.exec(found.order_by(StripeEvent.connection_id)))
 
 
-def event_by_id(db: Session, *, project_id: str, mode: Mode, event_id: str) -> StripeEvent | None:
+@read_first
+def event_by_id(*, project_id: str, mode: Mode, event_id: str) -> SelectOfScalar[StripeEvent]:
     """The event with Stripe's own id, of this project and mode."""
-    return db.exec(
+    return (
         select(StripeEvent)
         .where(
             StripeEvent.project_id == project_id,
@@ -87,14 +88,19 @@ def event_by_id(db: Session, *, project_id: str, mode: Mode, event_id: str) -> S
         )
         .order_by(col(StripeEvent.sequence).desc())
         .limit(1)
-    ).first()
+    )
 
 
 def subjects_behind(
     db: Session, *, project_id: str, mode: Mode, event_ids: Sequence[str]
 ) -> dict[str, Subject]:
     """Whom these events concern, by event id; those that told of nobody known are left out."""
-    found = db.exec(
+    return dict(_subjects_behind(db, project_id=project_id, mode=mode, event_ids=event_ids))
+
+
+@read_all
+def _subjects_behind(*, project_id: str, mode: Mode, event_ids: Sequence[str]) -> Select[str, Subject]:
+    return (
         select(Fact.source_id, Subject)
         .join(
             Purchase,
@@ -105,12 +111,12 @@ def subjects_behind(
         .join(Subject, col(Subject.id) == Purchase.subject_id)
         .where(Fact.project_id == project_id, Fact.mode == mode, col(Fact.source_id).in_(event_ids))
     )
-    return dict(found.all())
 
 
+@read_all
 def events_of_subject(
-    db: Session, *, project_id: str, mode: Mode, subject_id: str, limit: int
-) -> list[StripeEvent]:
+    *, project_id: str, mode: Mode, subject_id: str, limit: int
+) -> SelectOfScalar[StripeEvent]:
     """The last events that told of what a subject bought, newest first."""
     told = (
         select(Fact.source_id)
@@ -122,18 +128,16 @@ def events_of_subject(
         )
         .where(Purchase.project_id == project_id, Purchase.mode == mode, Purchase.subject_id == subject_id)
     )
-    return list(
-        db.exec(
-            select(StripeEvent)
-            .where(
-                StripeEvent.project_id == project_id,
-                StripeEvent.mode == mode,
-                col(StripeEvent.connection_id).in_(_connections(project_id, mode)),
-                col(StripeEvent.event_id).in_(told),
-            )
-            .order_by(col(StripeEvent.sequence).desc())
-            .limit(limit)
+    return (
+        select(StripeEvent)
+        .where(
+            StripeEvent.project_id == project_id,
+            StripeEvent.mode == mode,
+            col(StripeEvent.connection_id).in_(_connections(project_id, mode)),
+            col(StripeEvent.event_id).in_(told),
         )
+        .order_by(col(StripeEvent.sequence).desc())
+        .limit(limit)
     )
 
 

@@ -12,8 +12,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import func, or_
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
+from licenzy.db.reads import read_first, read_one
 from licenzy.db.upsert import insert_or_change, insert_unless_there
 from licenzy.entitlements.models import Fact, FactSource
 from licenzy.stripe_events.models import SettlingRead
@@ -59,18 +61,10 @@ def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = No
 
     For the worker those of any project; for a walk those of its connection, the ones just asked for included.
     """
-    statement = select(SettlingRead).where(
-        or_(col(SettlingRead.leased_until).is_(None), col(SettlingRead.leased_until) <= now)
-    )
     if connection_id is None:
-        statement = statement.where(col(SettlingRead.due_at) <= now)
+        row = _due(db, now=now)
     else:
-        statement = statement.where(
-            SettlingRead.connection_id == connection_id, col(SettlingRead.due_at) <= now + SETTLE_AFTER
-        )
-    row = db.exec(
-        statement.order_by(col(SettlingRead.due_at)).limit(1).with_for_update(skip_locked=True)
-    ).first()
+        row = _due_at(db, connection_id=connection_id, until=now + SETTLE_AFTER, now=now)
     if row is None:
         return None
     row.leased_until = now + LEASE
@@ -78,17 +72,42 @@ def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = No
     return Claim(row.project_id, row.mode, row.connection_id, row.object_id, row.requests, row.snapshot + 1)
 
 
+@read_first
+def _due(*, now: datetime) -> SelectOfScalar[SettlingRead]:
+    return _longest_due(now).where(col(SettlingRead.due_at) <= now)
+
+
+@read_first
+def _due_at(*, connection_id: str, until: datetime, now: datetime) -> SelectOfScalar[SettlingRead]:
+    return _longest_due(now).where(
+        SettlingRead.connection_id == connection_id, col(SettlingRead.due_at) <= until
+    )
+
+
+def _longest_due(now: datetime) -> SelectOfScalar[SettlingRead]:
+    return (
+        select(SettlingRead)
+        .where(or_(col(SettlingRead.leased_until).is_(None), col(SettlingRead.leased_until) <= now))
+        .order_by(col(SettlingRead.due_at))
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+
+
 def last_told_at(db: Session, claim: Claim) -> datetime | None:
     """The latest instant of which an event has told so far about a claimed subscription."""
-    return db.exec(
-        select(func.max(Fact.occurred_at)).where(
-            Fact.project_id == claim.project_id,
-            Fact.mode == claim.mode,
-            Fact.purchase_key == claim.object_id,
-            Fact.kind == "subscription",
-            col(Fact.source) == FactSource.EVENT,
-        )
-    ).one()
+    return _last_told_at(db, project_id=claim.project_id, mode=claim.mode, purchase_key=claim.object_id)
+
+
+@read_one
+def _last_told_at(*, project_id: str, mode: Mode, purchase_key: str) -> SelectOfScalar[datetime]:
+    return select(func.max(Fact.occurred_at)).where(
+        Fact.project_id == project_id,
+        Fact.mode == mode,
+        Fact.purchase_key == purchase_key,
+        Fact.kind == "subscription",
+        col(Fact.source) == FactSource.EVENT,
+    )
 
 
 def claim_now(
@@ -100,8 +119,7 @@ def claim_now(
     """
     scope = {"project_id": project_id, "mode": mode, "connection_id": connection_id, "object_id": object_id}
     insert_unless_there(db, SettlingRead, {**scope, "requests": 0, "snapshot": 0, "due_at": None, "tries": 0})
-    claim = Claim(project_id, mode, connection_id, object_id, 0, 0)
-    row = _held(db, claim)
+    row = _held(db, connection_id=connection_id, object_id=object_id)
     met = row.due_at is None or row.due_at - SETTLE_AFTER < began
     return Claim(
         project_id,
@@ -118,7 +136,7 @@ def read_done(db: Session, claim: Claim, *, now: datetime, problem: str | None =
 
     Requests made since the read began keep it due. `problem` says what of it could not be understood.
     """
-    row = _held(db, claim)
+    row = _held(db, connection_id=claim.connection_id, object_id=claim.object_id)
     if row.snapshot >= claim.snapshot:
         return False
     row.snapshot, row.read_at, row.leased_until, row.tries = claim.snapshot, now, None, 0
@@ -136,7 +154,7 @@ def read_failed(
 
     Later is 30 seconds, then doubling with jitter, and not before `not_before` seconds where Stripe said so.
     """
-    row = _held(db, claim)
+    row = _held(db, connection_id=claim.connection_id, object_id=claim.object_id)
     row.tries += 1
     row.problem, row.leased_until = problem[:500], None
     backoff = min(timedelta(seconds=15) * 2 ** min(row.tries, 16), _MAX_BACKOFF)
@@ -145,10 +163,11 @@ def read_failed(
     db.flush()
 
 
-def _held(db: Session, claim: Claim) -> SettlingRead:
-    return db.exec(
+@read_one
+def _held(*, connection_id: str, object_id: str) -> SelectOfScalar[SettlingRead]:
+    return (
         select(SettlingRead)
-        .where(SettlingRead.connection_id == claim.connection_id, SettlingRead.object_id == claim.object_id)
+        .where(SettlingRead.connection_id == connection_id, SettlingRead.object_id == object_id)
         .with_for_update()
         .execution_options(populate_existing=True)
-    ).one()
+    )

@@ -6,9 +6,11 @@ from datetime import datetime
 
 from sqlalchemy import func
 from sqlmodel import Session, col, or_, select, update
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
+from licenzy.db.reads import read_first
 from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.ids import new_id
 from licenzy.stripe_events.models import UntrackedCheckout
@@ -77,17 +79,14 @@ def untracked_page(
     return read_page(db, statement, col(UntrackedCheckout.id), place)
 
 
-def untracked_by_id(
-    db: Session, *, project_id: str, mode: Mode, untracked_id: str
-) -> UntrackedCheckout | None:
+@read_first
+def untracked_by_id(*, project_id: str, mode: Mode, untracked_id: str) -> SelectOfScalar[UntrackedCheckout]:
     """One untracked checkout, adopted or not."""
-    return db.exec(
-        select(UntrackedCheckout).where(
-            UntrackedCheckout.project_id == project_id,
-            UntrackedCheckout.mode == mode,
-            UntrackedCheckout.id == untracked_id,
-        )
-    ).first()
+    return select(UntrackedCheckout).where(
+        UntrackedCheckout.project_id == project_id,
+        UntrackedCheckout.mode == mode,
+        UntrackedCheckout.id == untracked_id,
+    )
 
 
 def untracked_of_event(
@@ -96,13 +95,16 @@ def untracked_of_event(
     """The untracked checkout that an event's object is, or whose subscription it is."""
     if object_id is None:
         return None
-    return db.exec(
-        select(UntrackedCheckout).where(
-            UntrackedCheckout.project_id == project_id,
-            UntrackedCheckout.mode == mode,
-            or_(UntrackedCheckout.session_id == object_id, UntrackedCheckout.purchase_key == object_id),
-        )
-    ).first()
+    return _untracked_about(db, project_id=project_id, mode=mode, object_id=object_id)
+
+
+@read_first
+def _untracked_about(*, project_id: str, mode: Mode, object_id: str) -> SelectOfScalar[UntrackedCheckout]:
+    return select(UntrackedCheckout).where(
+        UntrackedCheckout.project_id == project_id,
+        UntrackedCheckout.mode == mode,
+        or_(UntrackedCheckout.session_id == object_id, UntrackedCheckout.purchase_key == object_id),
+    )
 
 
 def count_untracked(db: Session, *, project_id: str, mode: Mode) -> int:

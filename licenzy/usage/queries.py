@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import BigInteger, and_, cast, func, or_, type_coerce
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.connections.models import Connection
+from licenzy.db.reads import read_all, read_first, read_one
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import entitlements_of
 from licenzy.kit.clock import to_micros
@@ -38,55 +39,62 @@ def usage_of(
     return Usage(ledger_of(db, **where, limit=limit), open_reservations_of(db, **where, now=now))
 
 
-def ledger_of(
-    db: Session, *, project_id: str, mode: Mode, subject_id: str, limit: int
-) -> list[tuple[LedgerRow, Entitlement]]:
+@read_all
+def ledger_of(*, project_id: str, mode: Mode, subject_id: str, limit: int) -> Select[LedgerRow, Entitlement]:
     """What the subject consumed, newest first, each row with the pack it came from."""
-    rows = db.exec(
+    return (
         select(LedgerRow, Entitlement)
         .join(Entitlement, col(Entitlement.id) == col(LedgerRow.entitlement_id))
         .where(LedgerRow.project_id == project_id, LedgerRow.mode == mode, LedgerRow.subject_id == subject_id)
         .order_by(col(LedgerRow.request_id).desc(), col(LedgerRow.entitlement_id))
         .limit(limit)
     )
-    return [(row, pack) for row, pack in rows]
 
 
+@read_all
 def open_reservations_of(
-    db: Session, *, project_id: str, mode: Mode, subject_id: str, now: datetime
-) -> list[Reservation]:
+    *, project_id: str, mode: Mode, subject_id: str, now: datetime
+) -> SelectOfScalar[Reservation]:
     """What is set aside for the subject at `now`, the next to end first."""
-    return list(
-        db.exec(
-            select(Reservation)
-            .where(
-                Reservation.project_id == project_id,
-                Reservation.mode == mode,
-                Reservation.subject_id == subject_id,
-                col(Reservation.closed_at).is_(None),
-                col(Reservation.expires_at) > now,
-            )
-            .order_by(col(Reservation.expires_at), col(Reservation.id))
+    return (
+        select(Reservation)
+        .where(
+            Reservation.project_id == project_id,
+            Reservation.mode == mode,
+            Reservation.subject_id == subject_id,
+            col(Reservation.closed_at).is_(None),
+            col(Reservation.expires_at) > now,
         )
+        .order_by(col(Reservation.expires_at), col(Reservation.id))
     )
 
 
-def reservation_by_id(db: Session, *, project_id: str, mode: Mode, reservation_id: str) -> Reservation | None:
+@read_first
+def reservation_by_id(*, project_id: str, mode: Mode, reservation_id: str) -> SelectOfScalar[Reservation]:
     """The reservation with this id."""
-    return db.exec(
-        select(Reservation).where(
-            Reservation.project_id == project_id,
-            Reservation.mode == mode,
-            Reservation.id == reservation_id,
-        )
-    ).first()
+    return select(Reservation).where(
+        Reservation.project_id == project_id,
+        Reservation.mode == mode,
+        Reservation.id == reservation_id,
+    )
 
 
 def next_lapsed(db: Session, *, now: datetime) -> tuple[Reservation, datetime] | None:
     """A reservation of any project that is over and not closed, with the time of its side."""
+    ahead = timedelta(seconds=_furthest_ahead(db) or 0)
+    found = _lapsed(db, until=now + ahead, micros=to_micros(now))
+    return (found[0], now + timedelta(seconds=found[1])) if found else None
+
+
+@read_one
+def _furthest_ahead() -> SelectOfScalar[int | None]:
+    return select(func.max(Connection.clock_offset_seconds))
+
+
+@read_first
+def _lapsed(*, until: datetime, micros: int) -> Select[Reservation, int]:
     offset = func.coalesce(cast(Connection.clock_offset_seconds, BigInteger), 0)
-    most = db.exec(select(func.max(Connection.clock_offset_seconds))).one() or 0
-    found = db.exec(
+    return (
         select(Reservation, offset)
         .outerjoin(
             Connection,
@@ -98,50 +106,68 @@ def next_lapsed(db: Session, *, now: datetime) -> tuple[Reservation, datetime] |
         .where(
             col(Reservation.closed_at).is_(None),
             # The first condition is what the index knows; clocks are ahead in a sandbox only.
-            col(Reservation.expires_at) <= now + timedelta(seconds=most),
-            type_coerce(Reservation.expires_at, BigInteger) <= to_micros(now) + offset * 1_000_000,
+            col(Reservation.expires_at) <= until,
+            type_coerce(Reservation.expires_at, BigInteger) - offset * 1_000_000 <= micros,
         )
         .limit(1)
-    ).first()
-    return (found[0], now + timedelta(seconds=found[1])) if found else None
+    )
 
 
 def lock_open(
     db: Session, *, project_id: str, mode: Mode, subject_id: str, until: datetime, beside: str | None
 ) -> list[Reservation]:
     """The subject's open reservations that end by `until`, and the one `beside` them, held against others."""
-    ends = col(Reservation.expires_at) <= until
-    return list(
-        db.exec(
-            select(Reservation)
-            .where(
-                Reservation.project_id == project_id,
-                Reservation.mode == mode,
-                Reservation.subject_id == subject_id,
-                col(Reservation.closed_at).is_(None),
-                ends if beside is None else or_(ends, col(Reservation.id) == beside),
-            )
-            .order_by(col(Reservation.id))
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
+    where: dict[str, Any] = {"project_id": project_id, "mode": mode, "subject_id": subject_id}
+    if beside is None:
+        return _lock_ending(db, **where, until=until)
+    return _lock_ending_and(db, **where, until=until, beside=beside)
+
+
+@read_all
+def _lock_ending(
+    *, project_id: str, mode: Mode, subject_id: str, until: datetime
+) -> SelectOfScalar[Reservation]:
+    return _locked_open(project_id, mode, subject_id).where(col(Reservation.expires_at) <= until)
+
+
+@read_all
+def _lock_ending_and(
+    *, project_id: str, mode: Mode, subject_id: str, until: datetime, beside: str
+) -> SelectOfScalar[Reservation]:
+    return _locked_open(project_id, mode, subject_id).where(
+        or_(col(Reservation.expires_at) <= until, col(Reservation.id) == beside)
     )
 
 
-def holds_of(db: Session, *, reservation_ids: Sequence[str]) -> list[Hold]:
+def _locked_open(project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Reservation]:
+    return (
+        select(Reservation)
+        .where(
+            Reservation.project_id == project_id,
+            Reservation.mode == mode,
+            Reservation.subject_id == subject_id,
+            col(Reservation.closed_at).is_(None),
+        )
+        .order_by(col(Reservation.id))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+
+
+@read_all
+def holds_of(*, reservation_ids: Sequence[str]) -> SelectOfScalar[Hold]:
     """The holds of some reservations, each one's in the order in which they are committed."""
-    return list(
-        db.exec(
-            select(Hold)
-            .where(col(Hold.reservation_id).in_(reservation_ids))
-            .order_by(col(Hold.reservation_id), col(Hold.place))
-        )
+    return (
+        select(Hold)
+        .where(col(Hold.reservation_id).in_(reservation_ids))
+        .order_by(col(Hold.reservation_id), col(Hold.place))
     )
 
 
-def packs_of(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> list[Entitlement]:
+@read_all
+def packs_of(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Entitlement]:
     """The subject's packs that may have units left."""
-    return list(db.exec(_packs(project_id, mode, subject_id)))
+    return _packs(project_id, mode, subject_id)
 
 
 def lock_packs(
@@ -151,25 +177,43 @@ def lock_packs(
 
     In the order of their ids, as everybody locks them, so that no two ever wait for each other.
     """
-    statement = _packs(project_id, mode, subject_id)
-    if pack_ids is not None:
-        statement = (
-            select(Entitlement)
-            .where(
-                Entitlement.project_id == project_id,
-                Entitlement.mode == mode,
-                col(Entitlement.id).in_(pack_ids),
-            )
-            .order_by(col(Entitlement.id))
+    if pack_ids is None:
+        return _lock_all_packs(db, project_id=project_id, mode=mode, subject_id=subject_id)
+    return _lock_these_packs(db, project_id=project_id, mode=mode, pack_ids=pack_ids)
+
+
+@read_all
+def _lock_all_packs(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Entitlement]:
+    packs = _packs(project_id, mode, subject_id)
+    return packs.with_for_update().execution_options(populate_existing=True)
+
+
+@read_all
+def _lock_these_packs(*, project_id: str, mode: Mode, pack_ids: Sequence[str]) -> SelectOfScalar[Entitlement]:
+    return (
+        select(Entitlement)
+        .where(
+            Entitlement.project_id == project_id,
+            Entitlement.mode == mode,
+            col(Entitlement.id).in_(pack_ids),
         )
-    return list(db.exec(statement.with_for_update().execution_options(populate_existing=True)))
+        .order_by(col(Entitlement.id))
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
 
 
 def lapsed_by_pack(
     db: Session, *, project_id: str, mode: Mode, pack_ids: Sequence[str], now: datetime
 ) -> dict[str, int]:
     """Units that reservations hold in these packs although their time is up."""
-    rows = db.exec(
+    rows = _lapsed_units(db, project_id=project_id, mode=mode, pack_ids=pack_ids, now=now)
+    return {pack_id: int(units) for pack_id, units in rows}
+
+
+@read_all
+def _lapsed_units(*, project_id: str, mode: Mode, pack_ids: Sequence[str], now: datetime) -> Select[str, int]:
+    return (
         select(Hold.entitlement_id, func.sum(Hold.units))
         .join(Reservation, col(Reservation.id) == col(Hold.reservation_id))
         .where(
@@ -181,7 +225,6 @@ def lapsed_by_pack(
         )
         .group_by(col(Hold.entitlement_id))
     )
-    return {pack_id: int(units) for pack_id, units in rows}
 
 
 def held_by_ref(
@@ -198,7 +241,17 @@ def held_by_refs(
     db: Session, *, project_id: str, mode: Mode, subject_refs: Sequence[str], now: datetime
 ) -> dict[str, list[Entitlement]]:
     """What each of these subjects holds as of `now`, by ref, in one read; unknown ones are left out."""
-    rows = db.exec(
+    rows = _held_by_refs(db, project_id=project_id, mode=mode, subject_refs=subject_refs)
+    as_of(db, [row for _ref, row in rows], project_id=project_id, mode=mode, now=now)
+    held: dict[str, list[Entitlement]] = {}
+    for ref, row in rows:
+        held.setdefault(ref, []).append(row)
+    return held
+
+
+@read_all
+def _held_by_refs(*, project_id: str, mode: Mode, subject_refs: Sequence[str]) -> Select[str, Entitlement]:
+    return (
         select(Subject.subject_ref, Entitlement)
         .join(Entitlement, col(Entitlement.subject_id) == col(Subject.id))
         .where(
@@ -208,12 +261,7 @@ def held_by_refs(
             Entitlement.project_id == project_id,
             Entitlement.mode == mode,
         )
-    ).all()
-    as_of(db, [row for _ref, row in rows], project_id=project_id, mode=mode, now=now)
-    held: dict[str, list[Entitlement]] = {}
-    for ref, row in rows:
-        held.setdefault(ref, []).append(row)
-    return held
+    )
 
 
 def as_of(db: Session, held: Sequence[Entitlement], *, project_id: str, mode: Mode, now: datetime) -> None:

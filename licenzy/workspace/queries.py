@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
 
+from licenzy.db.reads import read_all, read_first
 from licenzy.workspace import rules
 from licenzy.workspace.models import Installation, Membership, Role, SignInSession, User, Workspace
 
@@ -32,11 +34,7 @@ def is_claimed(db: Session) -> bool:
 
 def signed_in_by_token(db: Session, *, token: str, now: datetime) -> SignedIn | None:
     """Who holds the session with this token; None when it ended, expired, or its person was disabled."""
-    row = db.exec(
-        select(SignInSession, User)
-        .join(User, col(User.id) == col(SignInSession.user_id))
-        .where(SignInSession.token_hash == rules.token_hash(token), col(User.disabled_at).is_(None))
-    ).first()
+    row = _session_with_person(db, token_hash=rules.token_hash(token))
     if row is None:
         return None
     session, user = row
@@ -57,6 +55,15 @@ def signed_in_by_token(db: Session, *, token: str, now: datetime) -> SignedIn | 
     )
 
 
+@read_first
+def _session_with_person(*, token_hash: str) -> Select[SignInSession, User]:
+    return (
+        select(SignInSession, User)
+        .join(User, col(User.id) == col(SignInSession.user_id))
+        .where(SignInSession.token_hash == token_hash, col(User.disabled_at).is_(None))
+    )
+
+
 def find_user(db: Session, *, email: str) -> User | None:
     """The person with this address in normal form (`rules.normal_email`)."""
     return db.exec(select(User).where(User.email == email)).first()
@@ -64,7 +71,12 @@ def find_user(db: Session, *, email: str) -> User | None:
 
 def names_of(db: Session, *, user_ids: Collection[str]) -> dict[str, str]:
     """The names of these people, by id; for showing who did something."""
-    return dict(db.exec(select(User.id, User.name).where(col(User.id).in_(user_ids))).all())
+    return dict(_names(db, user_ids=list(user_ids)))
+
+
+@read_all
+def _names(*, user_ids: Sequence[str]) -> Select[str, str]:
+    return select(User.id, User.name).where(col(User.id).in_(user_ids))
 
 
 def sessions_of(db: Session, *, user_id: str, now: datetime) -> list[SignInSession]:

@@ -12,20 +12,21 @@ from licenzy.hooks import stripe as hooks
 from licenzy.runtime import Runtime
 from licenzy.stripe_events import actions as inbox
 from licenzy.stripe_events import apply
-from licenzy.stripe_events.models import EventStatus
+from licenzy.stripe_events.models import EventStatus, StripeEvent
 
 
 def dedupe_off() -> None:
     """What was told before is taken for news, and the facts' table has lost its constraint."""
-    insert = inbox.insert_unless_there
+    add = inbox.add_unless_there
 
-    def keep_again(db: Session, model: Any, values: dict[str, Any]) -> bool:
-        if not insert(db, model, values):
-            row = inbox.lock_event(db, connection_id=values["connection_id"], event_id=values["event_id"])
-            row.status = EventStatus.RECEIVED
-        return True
+    def add_again(db: Session, row: StripeEvent) -> bool:
+        if add(db, row):
+            return True
+        known = inbox.lock_event(db, connection_id=row.connection_id, event_id=row.event_id)
+        known.status = EventStatus.RECEIVED
+        return False
 
-    inbox.insert_unless_there = keep_again  # type: ignore[assignment]
+    inbox.add_unless_there = add_again  # type: ignore[assignment]
 
 
 def two_transactions() -> None:
