@@ -5,12 +5,13 @@ from __future__ import annotations
 import secrets
 import string
 
-_LETTERS = string.ascii_letters + string.digits
+_LETTERS = (string.ascii_letters + string.digits).encode()
+_LETTER_OF_BYTE = bytes(_LETTERS[byte % len(_LETTERS)] for byte in range(256))
 
 
 def fresh(prefix: str, length: int = 24) -> str:
     """`prefix` followed by `length` random letters and digits."""
-    return prefix + "".join(secrets.choice(_LETTERS) for _ in range(length))
+    return prefix + secrets.token_bytes(length).translate(_LETTER_OF_BYTE).decode()
 
 
 def masked(key: str) -> str:

@@ -26,6 +26,14 @@ CREATE TABLE IF NOT EXISTS objects (
     deleted INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL, UNIQUE (scope, id));
 CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (scope, kind, seq);
 CREATE INDEX IF NOT EXISTS objects_by_id ON objects (id);
+CREATE INDEX IF NOT EXISTS objects_of_customer ON objects
+    (scope, kind, json_extract(body, '$.customer'));
+CREATE INDEX IF NOT EXISTS objects_of_charge ON objects
+    (scope, kind, json_extract(body, '$.charge'));
+CREATE INDEX IF NOT EXISTS objects_of_invoice ON objects
+    (scope, kind, json_extract(body, '$.invoice'));
+CREATE INDEX IF NOT EXISTS objects_of_subscription ON objects
+    (scope, kind, json_extract(body, '$.parent.subscription_details.subscription'));
 CREATE TABLE IF NOT EXISTS posts (         -- one event on its way to one webhook endpoint
     number INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL REFERENCES accounts,
     event TEXT NOT NULL, endpoint TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'pending',
