@@ -16,21 +16,24 @@ CODE := app.py licenzy tests
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: setup run check test soak demo bench format lock migration help
+.PHONY: setup run lint check test soak demo bench format lock migration help
 
 setup: $(DEV_READY)  ## Prepare .venv/ with everything that running and testing need.
 
 run: $(RUN_READY)  ## Serve on http://127.0.0.1:8000 with the Stripe sandbox beside it, and print the link to begin with.
 	@exec $(PY) -m licenzy serve
 
-check: $(DEV_READY)  ## Format, lint, types and the quick tests, on SQLite: under 3 minutes.
+lint: $(DEV_READY)  ## Format, lint and types.
 	$(VENV)/bin/ruff format --check $(CODE)
 	$(VENV)/bin/ruff check $(CODE)
 	$(VENV)/bin/mypy
+
+check: lint  ## Format, lint, types and the quick tests, on SQLite: under 3 minutes.
 	$(PYTEST) $(AT_ONCE) -m "not slow and not soak and not browser and not postgres"
 
-test: check  ## All of `make check`, then the same on Postgres, the browser, faults and properties: 12 to 14 minutes on two cores.
-	$(PYTEST) $(ONE_MORE) -m "(slow or browser or postgres) and not soak"
+# In one run, not after `check`: the long ones begin at once, and the quick ones fill what they leave idle.
+test: lint  ## All that `make check` does, and the same on Postgres, the browser, faults and properties: 12 to 14 minutes on two cores.
+	$(PYTEST) $(ONE_MORE) -m "not soak"
 
 soak: $(DEV_READY)  ## The large sizes of faults and properties; takes long.
 	$(PYTEST) -m soak --timeout 3600

@@ -44,8 +44,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.postgres)
         if "browser" in names:
             item.add_marker(pytest.mark.browser)
-    # The longest first, so that no process is left alone with one of them in the end.
-    items.sort(key=lambda item: [not item.get_closest_marker(name) for name in ("timeout", "slow")])
+    # The longest first, so that no process is left alone with one of them in the end; and dealt out like
+    # cards, because each process is given a piece of the list to begin with.
+    items.sort(
+        key=lambda item: [not item.get_closest_marker(name) for name in ("timeout", "slow", "browser")]
+    )
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = [item for first in range(processes) for item in items[first::processes]]
 
 
 def pytest_collection_finish() -> None:
