@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from waitress.server import create_server
+from waitress.wasyncore import dispatcher
 
 from tests.support.ports import answers, wait_until
 
@@ -47,7 +48,9 @@ def _run(server: Any, stopping: threading.Event) -> None:
 def _stop(server: Any) -> None:
     server.task_dispatcher.shutdown()
     for channel in list(server._map.values()):
-        # Whoever pulls the trigger may not have let go of it yet.
-        if channel is not server.trigger:
+        # Whoever pulls the trigger may not have let go of it yet; the server's own `close` closes it, too.
+        if channel is server:
+            dispatcher.close(server)
+        elif channel is not server.trigger:
             channel.close()
     server._map.clear()
