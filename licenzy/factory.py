@@ -184,10 +184,15 @@ def _run_web(settings: Settings) -> None:
 
 def _load_in_web_process(_target: str) -> Flask:
     """The application of one of Granian's processes, which ends with the process that began them all."""
+    from multiprocessing.util import Finalize
+
     from licenzy.cli import leash
 
     leash.hold_on()
-    return create_app()
+    app = create_app()
+    # Writes what requests have noted. Such a process ends without the handlers of `atexit`.
+    Finalize(None, app.extensions["licenzy"].database.close, exitpriority=1)
+    return app
 
 
 def _run_worker(settings: Settings) -> None:

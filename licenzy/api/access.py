@@ -104,6 +104,7 @@ def check(exchange: Exchange, *, read: PreparedRead) -> Reply:
     allowed = decision.allowed
     if not allowed and any(line.reserved_units for line in held):
         allowed = _explanation(exchange, caller, wanted).allowed  # Reservations may be over by now.
+    exchange.desk.checked.note(caller, allowed)
     return exchange.answer({"subject_ref": wanted.subject_ref, "allowed": allowed})
 
 
@@ -142,6 +143,7 @@ def _explained(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckB
     hint = exchange.desk.watch.hint_for_nothing_held(caller) if found.reason == "no_entitlement" else None
     if hint is not None:
         told["hint"] = hint
+    exchange.desk.checked.note(caller, found.allowed)
     return exchange.answer({"subject_ref": wanted.subject_ref, "allowed": found.allowed, "explain": told})
 
 

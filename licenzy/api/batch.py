@@ -26,5 +26,6 @@ def check_batch(exchange: Exchange) -> Reply:
         decision = decide(
             held.get(ref, []), caller.now, product_code=wanted.product_code, feature=wanted.feature
         )
+        exchange.desk.checked.note(caller, decision.allowed)
         results.append({"subject_ref": ref, "allowed": decision.allowed})
     return exchange.answer({"results": results})

@@ -15,3 +15,5 @@ class Caller(NamedTuple):
     project_id: str
     mode: Mode
     now: datetime
+    asked_at: datetime
+    """The instant of the call by our own clock; a sandbox whose clock was moved has `now` ahead of it."""

@@ -19,6 +19,7 @@ from werkzeug.exceptions import NotFound as NoSuchRoute
 from licenzy import errors
 from licenzy.alignment.modes import Mode
 from licenzy.api.caller import Caller
+from licenzy.api.checked import Checked
 from licenzy.api.last_used import LastUsed
 from licenzy.api.noticed import Watch
 from licenzy.api.reply import Reply
@@ -83,6 +84,7 @@ class Desk:
         )
         self.limiter = RateLimiter(runtime.settings.rate_limit)
         self.last_used = LastUsed(runtime)
+        self.checked = Checked(runtime)
         self.watch = Watch(runtime)
         self.key_read = self.prepare(key_statement())
 
@@ -135,7 +137,7 @@ class Exchange:
         key_id, project_id, mode, revoked_at, expires_at, offset = rows[0][:6]
         now = self.desk.runtime.clock()
         self.caller = Caller(
-            key_id, project_id, _MODES[mode], now + timedelta(seconds=offset) if offset else now
+            key_id, project_id, _MODES[mode], now + timedelta(seconds=offset) if offset else now, now
         )
         if revoked_at is not None:
             raise errors.ApiKeyRevoked

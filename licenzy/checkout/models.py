@@ -6,12 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index
+from sqlalchemy import JSON, BigInteger, Index, text
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table
+
+_PAID = text("paid_at IS NOT NULL")
 
 
 class AttemptStatus(StrEnum):
@@ -30,6 +32,14 @@ class CheckoutAttempt(Table, table=True):
     __tablename__ = "checkout_attempts"
     __table_args__ = (
         Index("ix_checkout_attempts_project_id_mode_created_at", "project_id", "mode", "created_at"),
+        Index(
+            "ix_checkout_attempts_paid_at",
+            "project_id",
+            "mode",
+            "paid_at",
+            sqlite_where=_PAID,
+            postgresql_where=_PAID,
+        ),
         Index(
             "uq_checkout_attempts_connection_id_stripe_checkout_session_id",
             "connection_id",

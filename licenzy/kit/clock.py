@@ -39,6 +39,14 @@ def to_micros(instant: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
+def whole_hours(instant: datetime) -> int:
+    """Whole hours since 1970 of an instant in UTC; every access check asks."""
+    return instant.toordinal() * 24 + instant.hour - _HOURS_BEFORE_1970
+
+
+_HOURS_BEFORE_1970 = EPOCH.toordinal() * 24
+
+
 def from_micros(micros: int) -> datetime:
     """The inverse of `to_micros`."""
     return EPOCH + timedelta(microseconds=micros)

@@ -12,9 +12,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from licenzy.alignment.modes import Mode
-from licenzy.db.upsert import insert_unless_there
+from licenzy.db.upsert import insert_or_change, insert_unless_there
 from licenzy.kit.clock import EPOCH
-from licenzy.observations.models import Mended, Noticed, Sighting, StripeLook
+from licenzy.observations.models import CheckCount, Mended, Noticed, Sighting, StripeLook
 from licenzy.workspace.audit import Actor, record
 
 LOOK_EVERY = timedelta(hours=1)
@@ -63,6 +63,12 @@ def forget_old_sightings(db: Session, *, now: datetime) -> int:
     """Remove what no rule looks at any more; how many rows that were. For the worker, of all projects."""
     oldest = (now - SIGHTINGS_KEPT - EPOCH).days
     return int(db.execute(delete(Sighting).where(col(Sighting.day) < oldest)).rowcount)  # type: ignore[attr-defined]
+
+
+def count_checks(db: Session, *, project_id: str, mode: Mode, hour: int, allowed: int, denied: int) -> None:
+    """Add to the access checks answered in one hour, which is counted from 1970."""
+    counted = {"project_id": project_id, "mode": mode, "hour": hour, "allowed": allowed, "denied": denied}
+    insert_or_change(db, CheckCount, counted, added=("allowed", "denied"))
 
 
 def look_soon(db: Session, *, connection_id: str, project_id: str, mode: Mode, now: datetime) -> None:

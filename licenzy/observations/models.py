@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Index
+from sqlalchemy import JSON, BigInteger, Index
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -41,6 +41,20 @@ class Sighting(Table, table=True):
     last_at: datetime = Field(sa_type=Instant)
     detail: str = ""
     """The last one's own words."""
+
+
+class CheckCount(Table, table=True):
+    """How many access checks were answered in one hour; whom they were about is not kept."""
+
+    __tablename__ = "access_checks"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
+    hour: int = Field(primary_key=True)
+    """Whole hours since 1970, by the installation's own clock."""
+    allowed: int = Field(sa_type=BigInteger)
+    denied: int = Field(sa_type=BigInteger)
 
 
 class StripeLook(Table, table=True):

@@ -79,6 +79,7 @@ def furnish(app: Flask) -> None:
         instant=instant,
         lasting=lasting,
         moment=rfc3339,
+        number=number,
     )
     app.url_defaults(_stay_on_this_side)
 
@@ -150,6 +151,11 @@ def day(at: datetime) -> str:
 def instant(at: datetime) -> str:
     """`23 Nov 2026, 09:30 UTC`."""
     return f"{day(at)}, {at:%H:%M} UTC"
+
+
+def number(count: int) -> str:
+    """`12,345`, as amounts of money are written."""
+    return f"{count:,}"
 
 
 def event_name(name: str) -> Markup:

@@ -24,7 +24,9 @@ class LedgerRow(Table, table=True):
     __tablename__ = "usage_ledger"
     __table_args__ = (
         CheckConstraint("units > 0", name="units_positive"),
-        # The primary key is all there is to the table: a second tree would be written by every call.
+        # Sums over time read this alone; writing it costs a call on SQLite 2 to 4 % of its time.
+        Index("ix_usage_ledger_used_at", "project_id", "mode", "used_at", "units"),
+        # The table is its primary key: row numbers would be one more tree that every call writes.
         {"sqlite_with_rowid": False},
     )
 

@@ -15,10 +15,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
 from licenzy.db import migrate
 from licenzy.factory import make_runtime
+from licenzy.observations.models import CheckCount
 from licenzy.settings import load_settings
 from tests.bench.memory import _descendants, memory_of
 from tests.support.cast import make_connection, make_project, make_workspace
@@ -142,6 +144,8 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(serve: Callable[..., S
     assert memory.peak < MEMORY_MIB, memory
     too_much = httpx.get(f"{seeded['base_url']}/healthz", headers={"X-Much": "a" * 65_536}, timeout=10)
     assert too_much.status_code == 431
+    for _check in range(20):
+        check(seeded["base_url"], seeded["api_key"])
     children = served.children()
     assert len(children) >= 5
     began = time.monotonic()
@@ -149,6 +153,25 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(serve: Callable[..., S
     served.process.wait(STOP_SECONDS)
     assert time.monotonic() - began < STOP_SECONDS
     assert alive(children) == []
+    assert checks_counted(served) == 20, "what a process counted is written when it ends"
+
+
+def check(address: str, api_key: str) -> None:
+    answer = httpx.post(
+        f"{address}/v1/access/check",
+        json={"subject_ref": "user_123"},
+        headers={"Authorization": f"Bearer {api_key}"},
+        timeout=10,
+    )
+    assert answer.status_code == 200
+
+
+def checks_counted(installation: Installation) -> int:
+    parts = make_runtime(load_settings(installation.environ))
+    with parts.database.read() as db:
+        counted = sum(row.allowed + row.denied for row in db.exec(select(CheckCount)))
+    parts.database.close()
+    return counted
 
 
 def test_a_child_that_dies_is_started_again(serve: Callable[..., Served]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from licenzy.kit.clock import EPOCH, from_micros, from_unix, rfc3339, to_micros, utc_now
+from licenzy.kit.clock import EPOCH, from_micros, from_unix, rfc3339, to_micros, utc_now, whole_hours
 
 instants = st.datetimes(
     min_value=datetime(1, 1, 2), max_value=datetime(9999, 12, 30), timezones=st.just(UTC)
@@ -24,6 +24,12 @@ instants = st.datetimes(
 def test_microseconds_keep_the_whole_instant(instant: datetime) -> None:
     assert from_micros(to_micros(instant)) == instant
     assert from_micros(to_micros(instant)).tzinfo is UTC
+
+
+@settings(database=None, deadline=None)
+@given(instants)
+def test_whole_hours_are_those_of_the_microseconds(instant: datetime) -> None:
+    assert whole_hours(instant.astimezone(UTC)) == to_micros(instant) // 3_600_000_000
 
 
 @settings(database=None, deadline=None)

@@ -1,0 +1,133 @@
+"""What one side did over time: access checks, purchases and units consumed, by the hour or by the day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, func, literal_column, type_coerce
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import Select
+
+from licenzy.alignment.modes import Mode
+from licenzy.checkout.models import CheckoutAttempt
+from licenzy.db.reads import read_all
+from licenzy.kit.clock import EPOCH, whole_hours
+from licenzy.observations.models import CheckCount
+from licenzy.usage.models import LedgerRow
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """How far back one looks, and in which steps."""
+
+    code: str
+    words: str
+    steps: int
+    hours: int
+    """The length of one step."""
+
+
+BY_HOUR = Span("24h", "24 hours", 24, 1)
+BY_DAY = Span("30d", "30 days", 30, 24)
+
+
+@dataclass(slots=True)
+class Step:
+    """What was done in one hour, or on one day in UTC."""
+
+    begins: datetime
+    allowed: int = 0
+    denied: int = 0
+    purchases: int = 0
+    """Checkout attempts that were paid."""
+    units: int = 0
+    """Units consumed of usage packs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """The steps of a span, the oldest first, and their sums."""
+
+    span: Span
+    steps: list[Step]
+
+    @property
+    def allowed(self) -> int:
+        return sum(step.allowed for step in self.steps)
+
+    @property
+    def denied(self) -> int:
+        return sum(step.denied for step in self.steps)
+
+    @property
+    def checks(self) -> int:
+        return self.allowed + self.denied
+
+    @property
+    def purchases(self) -> int:
+        return sum(step.purchases for step in self.steps)
+
+    @property
+    def units(self) -> int:
+        return sum(step.units for step in self.steps)
+
+
+def activity(db: Session, *, project_id: str, mode: Mode, span: Span, now: datetime) -> Activity:
+    """What one side did in the last `span.steps` hours or days, the one of `now` included."""
+    last = whole_hours(now) // span.hours
+    first = last - span.steps + 1
+    since_hour = first * span.hours
+    since = EPOCH + timedelta(hours=since_hour)
+    steps = [Step(since + timedelta(hours=span.hours * n)) for n in range(span.steps)]
+
+    def step(hour: int) -> Step:
+        # A sandbox whose clock was moved dates later than now what has happened by now.
+        return steps[min(hour // span.hours, last) - first]
+
+    side: dict[str, Any] = {"project_id": project_id, "mode": mode}
+    for hour, allowed, denied in _checks(db, **side, since_hour=since_hour):
+        step(hour).allowed += allowed
+        step(hour).denied += denied
+    for hour, purchases in _purchases(db, **side, since=since):
+        step(hour).purchases += purchases
+    for hour, units in _units(db, **side, since=since):
+        step(hour).units += int(units)
+    return Activity(span, steps)
+
+
+@read_all
+def _checks(*, project_id: str, mode: Mode, since_hour: int) -> Select[int, int, int]:
+    return select(CheckCount.hour, CheckCount.allowed, CheckCount.denied).where(
+        CheckCount.project_id == project_id, CheckCount.mode == mode, CheckCount.hour >= since_hour
+    )
+
+
+@read_all
+def _purchases(*, project_id: str, mode: Mode, since: datetime) -> Select[int, int]:
+    hour = _hour(CheckoutAttempt.paid_at)
+    return (
+        select(hour, func.count())
+        .where(
+            CheckoutAttempt.project_id == project_id,
+            CheckoutAttempt.mode == mode,
+            col(CheckoutAttempt.paid_at) >= since,
+        )
+        .group_by(hour)
+    )
+
+
+@read_all
+def _units(*, project_id: str, mode: Mode, since: datetime) -> Select[int, int]:
+    hour = _hour(LedgerRow.used_at)
+    return (
+        select(hour, func.sum(LedgerRow.units))
+        .where(LedgerRow.project_id == project_id, LedgerRow.mode == mode, col(LedgerRow.used_at) >= since)
+        .group_by(hour)
+    )
+
+
+def _hour(instant: Any) -> ColumnElement[int]:
+    """The whole hour since 1970 that a stored instant lies in."""
+    return type_coerce(instant, BigInteger) // literal_column("3600000000", BigInteger)

@@ -1,0 +1,123 @@
+"""What a side did over time: each thing in its step, and nothing of another side."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.checkout.models import AttemptStatus
+from licenzy.connections.models import Connection
+from licenzy.kit.clock import whole_hours
+from licenzy.kit.ids import new_id
+from licenzy.observations.actions import count_checks
+from licenzy.runtime import Runtime
+from licenzy.setup.activity import BY_DAY, BY_HOUR, Activity, Span, activity
+from licenzy.subjects.models import Subject
+from licenzy.usage.models import LedgerRow
+from tests.support.cast import Cast, make_connection, make_product, make_subject
+from tests.support.clock import START
+from tests.support.purchases import make_attempt, make_entitlement
+
+NOW = datetime(2026, 11, 23, 9, 30, tzinfo=UTC)
+FIRST_HOUR = datetime(2026, 11, 22, 10, tzinfo=UTC)
+FIRST_DAY = datetime(2026, 10, 25, tzinfo=UTC)
+MOMENT = timedelta(microseconds=1)
+
+
+@pytest.fixture
+def side(cast: Cast) -> dict[str, Any]:
+    return {"project_id": cast.project_id, "mode": Mode.TEST}
+
+
+def used(db: Session, subject: Subject, units: int, *, at: datetime = NOW, packs: int = 1) -> None:
+    """One call of the subject that takes so many units of each of some packs."""
+    request_id = new_id("req")
+    for _pack in range(packs):
+        db.add(
+            LedgerRow(
+                project_id=subject.project_id,
+                mode=subject.mode,
+                subject_id=subject.id,
+                request_id=request_id,
+                entitlement_id=make_entitlement(db, subject=subject).id,
+                units=units,
+                used_at=at,
+            )
+        )
+
+
+def bought(db: Session, connection: Connection, subject: Subject, *, at: datetime | None) -> None:
+    product = make_product(
+        db, project_id=subject.project_id, mode=subject.mode, product_code=new_id("x").upper()
+    )
+    status = AttemptStatus.PAID if at else AttemptStatus.OPEN
+    attempt = make_attempt(db, connection=connection, subject=subject, product=product)
+    attempt.status, attempt.paid_at = status, at
+
+
+def look(runtime: Runtime, side: dict[str, Any], span: Span) -> Activity:
+    with runtime.database.read() as db:
+        return activity(db, **side, span=span, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("span", "first", "last"),
+    [(BY_HOUR, FIRST_HOUR, NOW.replace(minute=0)), (BY_DAY, FIRST_DAY, NOW.replace(hour=0, minute=0))],
+    ids=["by the hour", "by the day"],
+)
+def test_everything_stands_in_its_step(
+    runtime: Runtime, side: dict[str, Any], span: Span, first: datetime, last: datetime
+) -> None:
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=side["project_id"], seal=runtime.seal)
+        subject = make_subject(db, project_id=side["project_id"])
+        bought(db, connection, subject, at=None)
+        for at, times in ((first - MOMENT, 100), (first, 1), (last - MOMENT, 2), (last, 3), (NOW, 4)):
+            count_checks(db, **side, hour=whole_hours(at), allowed=10 * times, denied=times)
+            used(db, subject, 5 * times, at=at, packs=2)
+            for _time in range(times if times < 100 else 1):
+                bought(db, connection, subject, at=at)
+    seen = look(runtime, side, span)
+    told = {step.begins: (step.allowed, step.denied, step.purchases, step.units) for step in seen.steps}
+    step = timedelta(hours=span.hours)
+    assert list(told) == [first + step * n for n in range(span.steps)]
+    assert {at: each for at, each in told.items() if any(each)} == {
+        first: (10, 1, 1, 10),
+        last - step: (20, 2, 2, 20),
+        last: (70, 7, 7, 70),
+    }
+    assert (seen.checks, seen.allowed, seen.denied, seen.purchases, seen.units) == (110, 100, 10, 10, 100)
+
+
+def test_other_projects_and_the_other_mode_do_not_count(
+    runtime: Runtime, side: dict[str, Any], cast: Cast
+) -> None:
+    with runtime.database.write() as db:
+        for project_id, mode in ((cast.project_id, Mode.LIVE), (cast.stranger.project_id, Mode.TEST)):
+            connection = make_connection(db, project_id=project_id, mode=mode, seal=runtime.seal)
+            subject = make_subject(db, project_id=project_id, mode=mode)
+            count_checks(db, project_id=project_id, mode=mode, hour=whole_hours(NOW), allowed=1, denied=1)
+            used(db, subject, 1)
+            bought(db, connection, subject, at=NOW)
+    seen = look(runtime, side, BY_HOUR)
+    assert (seen.checks, seen.purchases, seen.units) == (0, 0, 0)
+    other = look(runtime, {**side, "mode": Mode.LIVE}, BY_DAY)
+    assert (other.allowed, other.denied, other.purchases, other.units) == (1, 1, 1, 1)
+
+
+def test_what_a_moved_clock_dates_later_than_now_has_happened_by_now(
+    runtime: Runtime, side: dict[str, Any]
+) -> None:
+    later = START + timedelta(days=62)
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=side["project_id"], seal=runtime.seal)
+        subject = make_subject(db, project_id=side["project_id"])
+        used(db, subject, 7, at=later)
+        bought(db, connection, subject, at=later)
+    for span in (BY_HOUR, BY_DAY):
+        last = look(runtime, side, span).steps[-1]
+        assert (last.purchases, last.units) == (1, 7)
