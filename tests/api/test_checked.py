@@ -43,14 +43,14 @@ def wait_for(database: Database, expected: Hours) -> None:
     wait_until(lambda: hours(database) == expected, seconds=10, what="the checks are counted")
 
 
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts are written at once instead of every ten seconds."""
     monkeypatch.setattr(checked, "PAUSE_SECONDS", 0)
 
 
 @pytest.fixture
-def calls(soon: None, client: FlaskClient, database: Database, cast: Cast) -> dict[str, Any]:
+def calls(client: FlaskClient, database: Database, cast: Cast) -> dict[str, Any]:
     """What a call of the owner's test side is sent with; `user_123` may proceed there, others may not."""
     with database.write() as db:
         make_entitlement(db, subject=make_subject(db, project_id=cast.project_id))
@@ -97,7 +97,7 @@ def test_calls_at_the_same_time_are_all_counted(
     wait_for(database, {(cast.project_id, Mode.TEST, whole_hours(START)): (30, 10)})
 
 
-def test_modes_and_hours_are_kept_apart(soon: None, runtime: Runtime, cast: Cast) -> None:
+def test_modes_and_hours_are_kept_apart(runtime: Runtime, cast: Cast) -> None:
     desk, hour = Checked(runtime), whole_hours(START)
     last_moment = START.replace(minute=59, second=59, microsecond=999_999)
     for at in (START, last_moment, last_moment + timedelta(microseconds=1)):
@@ -118,7 +118,7 @@ def test_the_hour_is_our_own_where_a_sandbox_has_moved_its_clock(
 
 
 def test_what_could_not_be_written_is_written_with_the_next(
-    soon: None, runtime: Runtime, cast: Cast, monkeypatch: pytest.MonkeyPatch
+    runtime: Runtime, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, failures = checked.count_checks, iter([True, True])
 
@@ -136,8 +136,13 @@ def test_what_could_not_be_written_is_written_with_the_next(
 
 
 def test_closing_writes_what_waits(
-    runtime: Runtime, settings: Settings, cast: Cast, clock: StandingClock
+    runtime: Runtime,
+    settings: Settings,
+    cast: Cast,
+    clock: StandingClock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(checked, "PAUSE_SECONDS", 10)
     desk = Checked(runtime)
     desk.note(caller(cast), True)
     hour = (cast.project_id, Mode.TEST, whole_hours(START))
