@@ -117,7 +117,6 @@ def open_session(seller: Seller, *, request: CheckoutRequest, scope: Scope, body
 
 
 def settle_attempt(
-    db: Session,
     attempt: CheckoutAttempt,
     *,
     session_id: str | None,
@@ -142,7 +141,6 @@ def settle_attempt(
         attempt.currency = fact["currency"]
     attempt.status, attempt.reason, attempt.paid_at = status, reason, paid_at
     attempt.updated_at = now
-    db.flush()
 
 
 def _prepare(

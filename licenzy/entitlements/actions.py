@@ -97,13 +97,13 @@ def project_purchase(
 
     A purchase whose subject is not known yet gives no rows; its facts wait. Endpoints are told of what
     changed, and of what the facts behind it tell, in this transaction. `facts` are all of its facts, where
-    they have been read under its lock already.
+    they have been read already, and the subject been locked.
     """
     if purchase.subject_id is None:
         return []
     project_id, mode = purchase.project_id, purchase.mode
-    lock_subject(db, project_id=project_id, mode=mode, subject_id=purchase.subject_id)
     if facts is None:
+        lock_subject(db, project_id=project_id, mode=mode, subject_id=purchase.subject_id)
         facts = facts_of(db, project_id=project_id, mode=mode, purchase_key=purchase.key)
     found = _rows_of(db, project_id=project_id, mode=mode, purchase_key=purchase.key)
     rows = {row.item_key: row for row in found}

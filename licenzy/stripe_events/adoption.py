@@ -28,7 +28,7 @@ from licenzy.stripe_events.reading import Found, record_snapshot, session_found,
 from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_events.untracked import untracked_by_id
 from licenzy.stripe_gateway.client import StripeGateway
-from licenzy.subjects.actions import ensure_subject, link_customer
+from licenzy.subjects.actions import ensure_subject, link_customer, lock_subject
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id
 from licenzy.workspace.audit import record
@@ -168,7 +168,7 @@ def _adopt(
         actor_user_id=hand.actor.user_id,
         news={(fact.source_id, fact.kind) for fact in facts},
     )
-    changes = project_purchase(db, purchase, now=hand.now, because=because, facts=facts)
+    changes = project_purchase(db, purchase, now=hand.now, because=because)
     for found in _found(bought):
         claim = numbers[found.readings[0].object_id]
         changes += record_snapshot(db, claim, found, as_of=hand.there, now=hand.now)
@@ -231,9 +231,7 @@ def _note(
         .values(note="The checkout was adopted by hand, and counts since.")
     )
     link_customer(
-        db,
-        **hand.scope,
-        subject_id=subject.id,
+        lock_subject(db, **hand.scope, subject_id=subject.id),
         # Whom the subject is at Stripe already is not overwritten: a subscription may hang on it.
         stripe_customer_id=kept.customer if subject.stripe_customer_id is None else None,
         email=kept.email if subject.email is None else None,

@@ -29,7 +29,8 @@ from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.settling import request_read
 from licenzy.stripe_events.untracked import keep_untracked
 from licenzy.stripe_gateway.shapes import Event, Reading, read_object
-from licenzy.subjects.actions import link_customer
+from licenzy.subjects.actions import link_customer, lock_subject
+from licenzy.subjects.models import Subject
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +132,10 @@ def apply_readings(
     link_payments(db, refs=paid, purchase_key=key, **origin.scope)
     if purchase.subject_id is None:
         return purchase, []
+    subject = lock_subject(db, subject_id=purchase.subject_id, **origin.scope)
     facts = facts_of(db, purchase_key=key, **origin.scope)
     for attempt, reading in sold:
-        _settle(db, origin, facts, attempt, reading, now)
+        _settle(facts, attempt, subject, reading, now)
     if not was_known:
         news = {(fact.source_id, fact.kind) for fact in facts}
     because = _because(origin, readings, news)
@@ -317,16 +319,10 @@ def _sold_as(
 
 
 def _settle(
-    db: Session,
-    origin: Origin,
-    facts: Sequence[Fact],
-    attempt: CheckoutAttempt,
-    reading: Reading,
-    now: datetime,
+    facts: Sequence[Fact], attempt: CheckoutAttempt, subject: Subject, reading: Reading, now: datetime
 ) -> None:
     told = [fact for fact in facts if fact.kind == "session"]
     settle_attempt(
-        db,
         attempt,
         session_id=told[0].object_id if told else None,
         sessions=[fact.data for fact in told],
@@ -335,10 +331,4 @@ def _settle(
         now=now,
     )
     if reading.kind == "subscription" or reading.data["status"] == "complete":
-        link_customer(
-            db,
-            subject_id=attempt.subject_id,
-            stripe_customer_id=reading.data["customer"],
-            email=reading.data.get("email"),
-            **origin.scope,
-        )
+        link_customer(subject, stripe_customer_id=reading.data["customer"], email=reading.data.get("email"))

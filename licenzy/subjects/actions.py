@@ -46,22 +46,12 @@ def lock_subject(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfSca
     )
 
 
-def link_customer(
-    db: Session,
-    *,
-    project_id: str,
-    mode: Mode,
-    subject_id: str,
-    stripe_customer_id: str | None,
-    email: str | None,
-) -> None:
-    """Remember the Stripe customer and address that a completed checkout told."""
-    subject = lock_subject(db, project_id=project_id, mode=mode, subject_id=subject_id)
+def link_customer(subject: Subject, *, stripe_customer_id: str | None, email: str | None) -> None:
+    """Remember the Stripe customer and address that a completed checkout told; the subject is locked."""
     if stripe_customer_id:
         subject.stripe_customer_id = stripe_customer_id
     if email:
         subject.email = email
-    db.flush()
 
 
 def forget_customer(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> None:
