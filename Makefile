@@ -16,7 +16,7 @@ CODE := app.py licenzy tests
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: setup run lint check test soak demo bench format lock migration help
+.PHONY: setup run lint check test all-tests soak demo bench format lock migration help
 
 setup: $(DEV_READY)  ## Prepare .venv/ with everything that running and testing need.
 
@@ -32,7 +32,10 @@ check: lint  ## Format, lint, types and the quick tests, on SQLite: under 3 minu
 	$(PYTEST) $(AT_ONCE) -m "not slow and not soak and not browser and not postgres"
 
 # In one run, not after `check`: the long ones begin at once, and the quick ones fill what they leave idle.
-test: lint  ## All that `make check` does, and the same on Postgres, the browser, faults and properties: 12 to 14 minutes on two cores.
+test: $(DEV_READY)  ## All that `make check` does, and the same on Postgres, the browser, faults and properties: 12 to 14 minutes on two cores.
+	@$(MAKE) --no-print-directory --jobs 2 lint all-tests
+
+all-tests:
 	$(PYTEST) $(ONE_MORE) -m "not soak"
 
 soak: $(DEV_READY)  ## The large sizes of faults and properties; takes long.

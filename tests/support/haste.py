@@ -22,12 +22,14 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.util import LRUCache
 from werkzeug.routing import Rule
+from whitenoise import WhiteNoise
 
 
 def make_haste() -> None:
     """From now on this process does such things once, or at once."""
     _compile_routes_once()
     _compile_statements_once()
+    _look_at_static_files_once()
     Flask.jinja_options = {"bytecode_cache": _Templates()}
     # Tests speak plain HTTP to this machine, and httpx reads all certificates for each client.
     context = functools.cache(httpx_transport.create_ssl_context)
@@ -72,6 +74,19 @@ def _compile_statements_once() -> None:
         self._compiled_cache = known
 
     Engine.__init__ = make_with_what_is_known  # type: ignore[method-assign]
+
+
+def _look_at_static_files_once() -> None:
+    look, known = WhiteNoise.add_files, dict[Any, dict[str, Any]]()
+
+    def look_once(self: WhiteNoise, root: str, prefix: str | None = None) -> None:
+        key = (root, prefix, self.max_age)
+        if key not in known:
+            look(self, root, prefix)
+            known[key] = self.files
+        self.files = known[key]
+
+    WhiteNoise.add_files = look_once
 
 
 class _Templates(BytecodeCache):
