@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import func
 from sqlmodel import Session, col, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -105,16 +104,3 @@ def _untracked_about(*, project_id: str, mode: Mode, object_id: str) -> SelectOf
         UntrackedCheckout.mode == mode,
         or_(UntrackedCheckout.session_id == object_id, UntrackedCheckout.purchase_key == object_id),
     )
-
-
-def count_untracked(db: Session, *, project_id: str, mode: Mode) -> int:
-    """How many untracked checkouts wait for somebody to adopt them."""
-    return db.exec(
-        select(func.count())
-        .select_from(UntrackedCheckout)
-        .where(
-            UntrackedCheckout.project_id == project_id,
-            UntrackedCheckout.mode == mode,
-            col(UntrackedCheckout.adopted_at).is_(None),
-        )
-    ).one()
