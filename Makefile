@@ -35,7 +35,7 @@ check: lint  ## Format, lint, types and the quick tests, on SQLite: under 3 minu
 test: $(DEV_READY)  ## All that `make check` does, and the same on Postgres, the browser, faults and properties: 12 to 13 minutes on two cores.
 	@$(MAKE) --no-print-directory --jobs 2 lint all-tests
 
-all-tests:
+all-tests: $(DEV_READY)
 	$(PYTEST) $(ONE_MORE) -m "not soak"
 
 soak: $(DEV_READY)  ## The large sizes of faults and properties; takes long.

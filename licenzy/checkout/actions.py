@@ -127,7 +127,8 @@ def settle_attempt(
 ) -> None:
     """Write what the facts of its session say became of an attempt, and when it was paid.
 
-    `never_paid`: its subscription has expired without a first payment.
+    `never_paid`: its subscription has expired without a first payment. It is written with whatever the
+    caller's session reads or writes next.
     """
     settled = outcome(sessions, never_paid=never_paid)
     if settled is None:

@@ -26,7 +26,10 @@ def insert_unless_there(db: Session, model: type[Table], values: Mapping[str, An
 
 
 def add_unless_there(db: Session, row: Table) -> bool:
-    """The same for a row that is used further: once inserted, it is the session's as if it had been read."""
+    """Whether the row was inserted, as `insert_unless_there` tells it.
+
+    Once inserted it belongs to the session, as if it had been read.
+    """
     columns = (column.name for column in _table(type(row)).columns)
     values = {name: value for name in columns if (value := getattr(row, name)) is not None}
     inserted = db.execute(_insert(type(row), db.get_bind().dialect.name), values).mappings().first()

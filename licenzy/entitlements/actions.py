@@ -42,8 +42,8 @@ def lock_purchase(db: Session, *, project_id: str, mode: Mode, key: str, now: da
     Facts are recorded and read under this lock, so that of two events of one purchase the second always
     projects what the first has recorded.
     """
-    row = Purchase(project_id=project_id, mode=mode, key=key, created_at=now)
     while (found := _held_purchase(db, project_id=project_id, mode=mode, key=key)) is None:
+        row = Purchase(project_id=project_id, mode=mode, key=key, created_at=now)
         if add_unless_there(db, row):
             return row
     return found

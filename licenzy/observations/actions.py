@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Table as SqlTable
 from sqlalchemy import delete, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from licenzy.alignment.modes import Mode
@@ -35,28 +33,17 @@ def note_sighting(
     now: datetime,
 ) -> None:
     """Count something that was noticed, on the day of `now`."""
-    table: SqlTable = Sighting.__table__  # type: ignore[attr-defined]
-    insert = postgresql.insert if db.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = insert(table).values(
-        project_id=project_id,
-        mode=mode,
-        kind=kind,
-        about=about[:_LONGEST],
-        day=(now - EPOCH).days,
-        times=times,
-        last_at=now,
-        detail=detail[:_LONGEST],
-    )
-    db.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(table.primary_key),
-            set_={
-                "times": table.c.times + statement.excluded.times,
-                "last_at": statement.excluded.last_at,
-                "detail": statement.excluded.detail,
-            },
-        )
-    )
+    noticed = {
+        "project_id": project_id,
+        "mode": mode,
+        "kind": kind,
+        "about": about[:_LONGEST],
+        "day": (now - EPOCH).days,
+        "times": times,
+        "last_at": now,
+        "detail": detail[:_LONGEST],
+    }
+    insert_or_change(db, Sighting, noticed, added=("times",), replaced=("last_at", "detail"))
 
 
 def forget_old_sightings(db: Session, *, now: datetime) -> int:
@@ -113,14 +100,8 @@ def keep_answers(
 
 def mark_mended(db: Session, *, project_id: str, mode: Mode, code: str, actor: Actor, now: datetime) -> None:
     """Take somebody's word that what a finding tells is mended; it comes back when seen again."""
-    if not insert_unless_there(
-        db, Mended, {"project_id": project_id, "mode": mode, "code": code, "mended_at": now}
-    ):
-        db.execute(
-            update(Mended)
-            .where(col(Mended.project_id) == project_id, col(Mended.mode) == mode, col(Mended.code) == code)
-            .values(mended_at=now)
-        )
+    word = {"project_id": project_id, "mode": mode, "code": code, "mended_at": now}
+    insert_or_change(db, Mended, word, replaced=("mended_at",))
     record(
         db,
         actor=actor,

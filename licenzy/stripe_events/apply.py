@@ -119,17 +119,17 @@ def apply_readings(
     was_known = purchase.subject_id is not None
     news: set[tuple[str, str]] = set()
     sold: list[tuple[CheckoutAttempt, Reading]] = []
-    paid = set(payments)
+    refs = set(payments)
     for reading in readings:
         attempt = _attempt_of(db, origin, reading)
         _link_subject(db, purchase, attempt)
         _add_what_was_sold(db, origin, reading, attempt)
         if _record(db, origin, reading, now, purchase_key=key):
             news.add((origin.source_id, reading.kind))
-        paid |= _taught(reading)
+        refs |= _taught(reading)
         if attempt is not None and reading.kind in {"session", "subscription"}:
             sold.append((attempt, reading))
-    link_payments(db, refs=paid, purchase_key=key, **origin.scope)
+    link_payments(db, refs=refs, purchase_key=key, **origin.scope)
     if purchase.subject_id is None:
         return purchase, []
     subject = lock_subject(db, subject_id=purchase.subject_id, **origin.scope)

@@ -47,7 +47,10 @@ def lock_subject(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfSca
 
 
 def link_customer(subject: Subject, *, stripe_customer_id: str | None, email: str | None) -> None:
-    """Remember the Stripe customer and address that a completed checkout told; the subject is locked."""
+    """Remember the Stripe customer and address that a completed checkout told.
+
+    The subject is locked. It is written with whatever its session reads or writes next.
+    """
     if stripe_customer_id:
         subject.stripe_customer_id = stripe_customer_id
     if email:

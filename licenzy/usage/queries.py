@@ -118,28 +118,13 @@ def lock_open(
 ) -> list[Reservation]:
     """The subject's open reservations that end by `until`, and the one `beside` them, held against others."""
     where: dict[str, Any] = {"project_id": project_id, "mode": mode, "subject_id": subject_id}
-    if beside is None:
-        return _lock_ending(db, **where, until=until)
-    return _lock_ending_and(db, **where, until=until, beside=beside)
+    return _lock_open(db, **where, until=until, beside=beside or "")
 
 
 @read_all
-def _lock_ending(
-    *, project_id: str, mode: Mode, subject_id: str, until: datetime
-) -> SelectOfScalar[Reservation]:
-    return _locked_open(project_id, mode, subject_id).where(col(Reservation.expires_at) <= until)
-
-
-@read_all
-def _lock_ending_and(
+def _lock_open(
     *, project_id: str, mode: Mode, subject_id: str, until: datetime, beside: str
 ) -> SelectOfScalar[Reservation]:
-    return _locked_open(project_id, mode, subject_id).where(
-        or_(col(Reservation.expires_at) <= until, col(Reservation.id) == beside)
-    )
-
-
-def _locked_open(project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Reservation]:
     return (
         select(Reservation)
         .where(
@@ -147,6 +132,7 @@ def _locked_open(project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar
             Reservation.mode == mode,
             Reservation.subject_id == subject_id,
             col(Reservation.closed_at).is_(None),
+            or_(col(Reservation.expires_at) <= until, col(Reservation.id) == beside),
         )
         .order_by(col(Reservation.id))
         .with_for_update()

@@ -17,7 +17,7 @@ _ROOMS = """
 """
 LINE = _ROOMS.split()
 DOORS = {"api", "hooks", "portal", "cli", "worker"}
-EDGE = {"factory", "application", "__main__", "__init__"}
+EDGE = {"factory", "__main__", "__init__"}
 PURE = ("rules.py", "projection.py", "decision.py", "ordering.py")
 WEB = {"flask", "werkzeug", "wtforms", "flask_wtf", "flask_login", "htmx_flask", "jinja2"}
 ONLY_FOR_STRIPE = {"stripe_gateway", "sandbox"}
@@ -46,7 +46,19 @@ def room_of(path: Path) -> str:
 
 def allowed(room: str) -> set[str]:
     if room in EDGE:
-        return {*LINE, *DOORS, *EDGE, "runtime", "wire", "sandbox", "create_app", "__version__"}
+        return {
+            *LINE,
+            *DOORS,
+            *EDGE,
+            "runtime",
+            "wire",
+            "application",
+            "sandbox",
+            "create_app",
+            "__version__",
+        }
+    if room == "application":
+        return set()
     if room == "sandbox":
         return {"kit", "sandbox"}
     if room in DOORS:
