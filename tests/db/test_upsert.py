@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlmodel import select
 
+from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
-from licenzy.db.upsert import insert_unless_there
+from licenzy.db.upsert import add_unless_there, insert_or_change, insert_unless_there
+from licenzy.observations.models import CheckCount
 from licenzy.workspace.models import Workspace
+from tests.support.cast import Cast
 from tests.support.clock import START
 
 
@@ -53,3 +56,26 @@ def test_racing_threads_insert_once(database: Database) -> None:
             results = list(pool.map(race, [f"racer {n}" for n in range(racers)]))
         assert sum(won for won, _ in results) == 1
         assert len({name for _, name in results}) == 1, "every loser sees the winner's row"
+
+
+def test_a_row_that_was_added_can_be_changed_at_once(database: Database) -> None:
+    with database.write() as db:
+        row = Workspace(**values("first"))
+        assert add_unless_there(db, row) is True
+        row.name = "changed"
+        assert add_unless_there(db, Workspace(**values("second"))) is False
+    with database.read() as db:
+        assert db.exec(select(Workspace.name)).all() == ["changed"]
+
+
+def test_a_row_that_is_there_is_added_to(database: Database, cast: Cast) -> None:
+    hour = {"project_id": cast.project_id, "mode": Mode.TEST, "hour": 1}
+    with database.write() as db:
+        for allowed, denied in ((2, 5), (3, 7)):
+            counted = {**hour, "allowed": allowed, "denied": denied}
+            insert_or_change(db, CheckCount, counted, added=("allowed",), replaced=("denied",))
+        other = {**hour, "hour": 2, "allowed": 1, "denied": 1}
+        insert_or_change(db, CheckCount, other, added=("allowed",), replaced=("denied",))
+    with database.read() as db:
+        rows = db.exec(select(CheckCount.hour, CheckCount.allowed, CheckCount.denied)).all()
+    assert sorted(rows) == [(1, 5, 7), (2, 1, 1)]
