@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -14,6 +13,9 @@ BUSY_TIMEOUT_MS = 10_000
 
 WRITES = "licenzy_writes"
 """Execution option of connections whose transaction may write."""
+
+_GAVE_WAY = {"40001", "40P01"}
+"""Postgres's codes for a serialization failure and a deadlock."""
 
 
 def make_engine(url: str, *, pool_size: int = 10, prepares: bool = True) -> Engine:
@@ -31,15 +33,16 @@ def make_engine(url: str, *, pool_size: int = 10, prepares: bool = True) -> Engi
 
 def is_out_of_order(error: BaseException | None) -> bool:
     """Whether a driver's error says that the database is at fault and not the statement."""
+    # By the name that PEP 249 gives it in every driver: psycopg is imported only where it is used.
+    down = any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
     # The bare class is what SQLite's driver raises for a damaged file, and for nothing else.
-    down = isinstance(error, sqlite3.OperationalError | psycopg.OperationalError)
     return down or type(error) is sqlite3.DatabaseError
 
 
 def gave_way(error: BaseException | None) -> bool:
     """Whether Postgres broke a transaction off for another's sake, so that it can be done anew."""
     cause = error.orig if isinstance(error, DBAPIError) else error
-    return isinstance(cause, psycopg.errors.DeadlockDetected | psycopg.errors.SerializationFailure)
+    return getattr(cause, "sqlstate", None) in _GAVE_WAY
 
 
 def prepare_sqlite(connection: sqlite3.Connection) -> None:

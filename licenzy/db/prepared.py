@@ -13,15 +13,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote
 
-import psycopg
-from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus
-from psycopg.pq.abc import PGresult
-from sqlalchemy import Dialect, Engine, Select, TextClause, event
-from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy import Engine, Select, TextClause, event
 
 from licenzy.db.engine import BUSY_TIMEOUT_MS, gave_way, is_out_of_order
 from licenzy.errors import DatabaseUnavailable
@@ -29,7 +24,6 @@ from licenzy.errors import DatabaseUnavailable
 RETRY_SECONDS = 8.0
 """How long a statement is begun anew when it has to give way to others, before the caller is told 503."""
 _log = logging.getLogger("licenzy.db")
-_LIBPQ: Dialect = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 
 class ThreadConnections:
@@ -97,27 +91,29 @@ class ThreadConnections:
             )
             connection.execute("PRAGMA query_only=ON")
             return connection
-        address = url.set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(address, autocommit=True, connect_timeout=5)
+        from licenzy.db import libpq
+
+        return libpq.connect(url)
 
 
 class PreparedRead:
     """A SELECT with named parameters, ready to run."""
 
     def __init__(self, connections: ThreadConnections, statement: Select[Any] | TextClause) -> None:
-        on_sqlite = connections.engine.dialect.name == "sqlite"
-        compiled = statement.compile(
-            # libpq, which is spoken to below, numbers parameters; SQLite's driver takes them in order.
-            dialect=connections.engine.dialect if on_sqlite else _LIBPQ,
-            compile_kwargs={"render_postcompile": True},
-        )
+        if on_sqlite := connections.engine.dialect.name == "sqlite":
+            dialect = connections.engine.dialect
+        else:
+            from licenzy.db import libpq
+
+            dialect = libpq.DIALECT
+        compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
         self._connections = connections
         self._sql = str(compiled)
         self._in_order = _picker(compiled.positiontup or ())
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
-        self._run = self._on_sqlite if on_sqlite else self._on_postgres
-        self._prepared = _Kept()
-        self._readers: list[tuple[int, Callable[[bytes], Any]]] | None = None
+        self._run = self._on_sqlite
+        if not on_sqlite:
+            self._run = libpq.Statement(self._sql, connections.get, prepares=connections.prepares).rows
 
     def rows(self, **parameters: Any) -> list[Any]:
         """All rows as tuples of the driver's values. Raises DatabaseUnavailable."""
@@ -126,7 +122,7 @@ class PreparedRead:
         for attempt in (1, 2):
             try:
                 return self._run(bound)
-            except (sqlite3.Error, psycopg.Error) as error:
+            except Exception as error:
                 if not is_out_of_order(error):
                     raise
                 # A connection that died while idle is replaced once; what fails then is really down.
@@ -139,47 +135,6 @@ class PreparedRead:
     def _on_sqlite(self, bound: Sequence[Any]) -> list[Any]:
         found: list[Any] = self._connections.cursor().execute(self._sql, bound).fetchall()
         return found
-
-    def _on_postgres(self, bound: Sequence[Any]) -> list[Any]:
-        """Through libpq itself: a cursor of the driver costs more than the statement."""
-        connection: psycopg.Connection[Any] = self._connections.get()
-        sent = [None if value is None else str(value).encode() for value in bound]
-        if not self._connections.prepares:
-            return self._read(connection.pgconn.exec_params(self._sql.encode(), sent))
-        kept = self._prepared
-        if kept.on is not connection:
-            self._keep(connection, _FIRST_PLAN_USES)
-        elif kept.uses == kept.until:
-            self._keep(connection, kept.until * 10)
-        kept.uses += 1
-        return self._read(connection.pgconn.exec_prepared(kept.name, cast(Any, sent)))
-
-    def _keep(self, connection: psycopg.Connection[Any], until: int) -> None:
-        """Have Postgres keep the statement until it was used so often; where it was kept, plan it anew.
-
-        What is kept is planned for good after a few uses: on a new installation while its tables are all but
-        empty, when reading them whole is the cheapest way. It would go on doing so while they fill, until
-        they are analyzed a minute or more later.
-        """
-        # A name that no other statement of the connection has, as long as this one lives.
-        name = b"read_%x_%d" % (id(self), until)
-        _checked(connection.pgconn.prepare(name, self._sql.encode()))
-        kept = self._prepared
-        if kept.on is not connection:
-            kept.on, kept.uses = connection, 0
-        kept.name, kept.until = name, until
-
-    def _read(self, result: PGresult) -> list[Any]:
-        """The rows of a result in text form."""
-        value = _checked(result).get_value
-        if self._readers is None:  # The columns of one statement are of the same types each time.
-            kinds = [result.ftype(column) for column in range(result.nfields)]
-            self._readers = [(column, _READERS.get(kind, _text)) for column, kind in enumerate(kinds)]
-        readers = self._readers
-        return [
-            tuple([None if (sent := value(row, column)) is None else read(sent) for column, read in readers])
-            for row in range(result.ntuples)
-        ]
 
 
 class PreparedChange(PreparedRead):
@@ -200,41 +155,8 @@ class PreparedChange(PreparedRead):
             time.sleep(random.uniform(0.002, 0.01))
 
 
-_FIRST_PLAN_USES = 20
-"""After so many uses a kept statement is planned anew, and again after ten times as many."""
-
-
-class _Kept(threading.local):
-    """The connection of the calling thread that keeps a statement, and what has become of it there."""
-
-    on: object = None
-    name = b""
-    uses = 0
-    until = 0
-
-
 def _picker(names: Sequence[str]) -> Callable[[dict[str, Any]], Sequence[Any]]:
     """What takes the values of these names out of a dictionary, in their order."""
     if len(names) > 1:
         return operator.itemgetter(*names)
     return lambda values: [values[name] for name in names]
-
-
-def _checked(result: PGresult) -> PGresult:
-    """The result, when it is one. Raises what Postgres refused as psycopg's errors."""
-    if result.status in _DONE:
-        return result
-    error = error_from_result(result)
-    # What is said without a code comes from libpq, whose connection is gone.
-    raise error if error.sqlstate else psycopg.OperationalError(str(error))
-
-
-_DONE = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
-_text = operator.methodcaller("decode")
-_READERS: dict[int, Callable[[bytes], Any]] = {
-    16: b"t".__eq__,  # boolean
-    20: int,  # bigint
-    21: int,  # smallint
-    23: int,  # integer
-}
-"""How columns are read, by the number of their type in Postgres; all others are text."""

@@ -213,9 +213,11 @@ def test_a_kept_statement_goes_by_the_index_once_its_table_has_filled(postgres: 
     engine = make_engine(postgres.url(name))
     connections = ThreadConnections(engine)
     key = PreparedRead(connections, select(workspaces.c.name).where(workspaces.c.id == bindparam("id")))
+    latest = "SELECT name FROM pg_prepared_statements ORDER BY prepare_time DESC LIMIT 1"
 
     def plan() -> str:
-        explain = f"EXPLAIN (FORMAT JSON) EXECUTE {key._prepared.name.decode()} ('wsp_none')"
+        ((name,),) = connections.get().execute(latest).fetchall()
+        explain = f"EXPLAIN (FORMAT JSON) EXECUTE {name} ('wsp_none')"
         return str(connections.get().execute(explain).fetchone()[0][0]["Plan"]["Node Type"])
 
     with engine.begin() as connected:

@@ -86,5 +86,12 @@ def test_pure_files_touch_neither_database_nor_network(path: Path) -> None:
     assert not outside & {"sqlalchemy", "sqlmodel", "requests", "httpx", "stripe", "time", "random"}
 
 
+def test_only_one_file_imports_the_driver_of_postgres() -> None:
+    """So that a process on SQLite is spared it: the file is imported where a database is Postgres."""
+    assert [path.name for path in FILES if "psycopg" in {each.split(".")[0] for each in imports(path)}] == [
+        "libpq.py"
+    ]
+
+
 def test_the_walk_sees_imports_inside_functions() -> None:
     assert "sandbox" in rooms_imported(PACKAGE / "factory.py")
