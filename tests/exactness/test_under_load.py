@@ -10,7 +10,7 @@ import pytest
 from licenzy.settings import Settings
 from tests.exactness import campaign, client, raw_rows
 from tests.exactness.campaign import Report
-from tests.exactness.flawed import MISTAKES
+from tests.exactness.served import MISTAKES
 from tests.support.sizes import sizes
 
 ALLOWED = {"__future__", "json", "sqlite3", "collections", "collections.abc", "typing", "psycopg"}
@@ -37,7 +37,10 @@ def test_20000_consumes_and_20_kills(settings: Settings, tmp_path: Path, keys: i
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_100000_consumes_and_80_kills(settings: Settings, tmp_path: Path) -> None:
-    assert_exact(campaign.run(settings, tmp_path, keys=100_000, kills=80), keys=100_000, kills=80)
+    command = ["-m", "licenzy", "web"]
+    assert_exact(
+        campaign.run(settings, tmp_path, keys=100_000, kills=80, command=command), keys=100_000, kills=80
+    )
 
 
 @pytest.mark.slow
@@ -48,7 +51,7 @@ def test_100000_consumes_and_80_kills(settings: Settings, tmp_path: Path) -> Non
 )
 def test_a_planted_mistake_is_found(settings: Settings, tmp_path: Path, mistake: str, found: str) -> None:
     assert set(MISTAKES) == {"dedupe_off", "read_then_write"}
-    command = ["-m", "tests.exactness.flawed", mistake]
+    command = ["-m", "tests.exactness.served", mistake]
     report = campaign.run(settings, tmp_path, keys=1200, kills=0, command=command)
     assert any(found in wrong for wrong in report.wrong), report
 

@@ -1,12 +1,17 @@
-"""`python -m tests.exactness.flawed MISTAKE`: the product with a mistake that the campaign must find."""
+"""`python -m tests.exactness.served [MISTAKE]`: what `licenzy web` serves, maybe with a mistake to be found.
+
+The first process imports everything, and those that are killed are forked from it: the processor is
+spent on consuming, not on importing it all for each of them.
+"""
 
 from __future__ import annotations
 
-import os
+import gc
 import sys
 
 from flask import Flask
 
+from licenzy import api, hooks, portal  # noqa: F401 - what the processes need
 from licenzy.factory import create_app, run_granian
 from licenzy.settings import load_settings
 from licenzy.usage import on_sqlite
@@ -52,12 +57,13 @@ def read_then_write() -> None:
 MISTAKES = {each.__name__: each for each in (dedupe_off, read_then_write)}
 
 
-def flawed_app(_target: str) -> Flask:
-    """Loaded by each of the server's processes."""
-    MISTAKES[os.environ["FLAW"]]()
+def make_app(_target: str) -> Flask:
+    """Called in each of the processes."""
     return create_app()
 
 
 if __name__ == "__main__":
-    os.environ["FLAW"] = sys.argv[1]
-    run_granian(load_settings(), "flawed", flawed_app)
+    for mistake in sys.argv[1:]:
+        MISTAKES[mistake]()
+    gc.freeze()
+    run_granian(load_settings(), "exactness", make_app)
