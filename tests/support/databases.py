@@ -1,6 +1,6 @@
 """Real databases for tests: a migrated SQLite file copied per test, a Postgres cloned from a template.
 
-Databases on Postgres are emptied after a test and lent to the next one.
+Databases on Postgres are emptied after a test and lent to another one.
 """
 
 from __future__ import annotations
@@ -55,8 +55,9 @@ class PostgresServer:
 
     def __init__(self, address: str) -> None:
         self._address = make_url(address)
-        self._free: list[str] = []
+        self._used: list[str] = []
         self._schema: list[tuple[Any, ...]] = []
+        self._connection: psycopg.Connection[Any] | None = None
 
     def make_template(self) -> None:
         """Create the migrated template, replacing one of an earlier run."""
@@ -73,14 +74,15 @@ class PostgresServer:
 
         For tests that do not destroy it: what they change but rows costs the next one a clone.
         """
-        name = self._free.pop() if self._free else self.fresh()
+        # Two in turn: by now Postgres has ended the processes that served the one used before the last.
+        name = (self._emptied(self._used.pop(0)) if len(self._used) > 1 else None) or self.fresh()
         if not self._schema:
             with self._connected(name) as connection:
                 self._schema = schema_of(connection)
         try:
             yield self.url(name)
         finally:
-            self._take_back(name)
+            self._used.append(name)
 
     def fresh(self) -> str:
         """The name of a new database with the schema of this version and no rows."""
@@ -101,12 +103,16 @@ class PostgresServer:
     def url(self, name: str) -> str:
         return self._address.set(database=name).render_as_string(hide_password=False)
 
-    def drop_free(self) -> None:
+    def leave(self) -> None:
         """Leave nothing behind on a server that is not ours."""
-        while self._free:
-            self.drop(self._free.pop())
+        while self._used:
+            self.drop(self._used.pop())
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    def _take_back(self, name: str) -> None:
+    def _emptied(self, name: str) -> str | None:
+        """The new name of a used database without its rows; none when it had to be dropped."""
         # By its new name it cannot be found by what is left of the test, such as a thread that goes on.
         renamed = _new_name()
         try:
@@ -115,19 +121,20 @@ class PostgresServer:
                 f'ALTER DATABASE "{name}" RENAME TO "{renamed}"',
             )
             with self._connected(renamed) as connection:
-                usable = empty(connection, schema=self._schema)
+                if empty(connection, schema=self._schema):
+                    return renamed
         except psycopg.Error:
-            usable = False
-        if usable:
-            self._free.append(renamed)
-        else:
-            self.drop(name)
-            self.drop(renamed)
+            pass
+        self.drop(name)
+        self.drop(renamed)
+        return None
 
     def _admin(self, *statements: str) -> None:
-        with self._connected(self._address.database) as connection:
-            for statement in statements:
-                connection.execute(statement.encode())
+        # One connection for all of a run: making one costs Postgres a process.
+        if self._connection is None:
+            self._connection = self._connected(self._address.database)
+        for statement in statements:
+            self._connection.execute(statement.encode())
 
     def _connected(self, name: str | None) -> psycopg.Connection[Any]:
         url = self._address.set(drivername="postgresql", database=name)
@@ -157,7 +164,7 @@ def postgres_server(shared: Path) -> Iterator[PostgresServer]:
     try:
         yield server
     finally:
-        server.drop_free()
+        server.leave()
         with _turn(shared):
             left = [pid for pid in users.read_text().split() if pid != str(os.getpid())]
             users.write_text("".join(f"{pid}\n" for pid in left))
@@ -177,6 +184,7 @@ class OwnServer(PostgresServer):
 
     def stop_at_once(self) -> None:
         """As a crash would: whoever is connected is cut off."""
+        self.leave()
         os.kill(int((self._data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGQUIT)
         while (self._data / "postmaster.pid").exists():
             time.sleep(0.02)
@@ -186,6 +194,7 @@ class OwnServer(PostgresServer):
 
     def stop(self) -> None:
         """As an operator would."""
+        self.leave()
         self._process.stop()
 
 
