@@ -70,6 +70,7 @@ def key_statement(*columns: Any) -> Select[Any]:
     )
 
 
+_BY_KEY = key_statement()
 _MODES = {mode.value: mode for mode in Mode}
 _CONTENT_TYPE, _NO_STORE = ("Content-Type", JSON), ("Cache-Control", "no-store")
 
@@ -86,7 +87,7 @@ class Desk:
         self.last_used = LastUsed(runtime)
         self.checked = Checked(runtime)
         self.watch = Watch(runtime)
-        self.key_read = self.prepare(key_statement())
+        self.key_read = self.prepare(_BY_KEY)
 
     def prepare(self, statement: Select[Any]) -> PreparedRead:
         """A statement made ready for the process's database."""
