@@ -1,7 +1,8 @@
-"""Several `licenzy worker` processes on one outbox, killed and started again."""
+"""Several `licenzy worker` processes on one outbox, killed and begun anew."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -27,31 +28,33 @@ ROOT = Path(__file__).resolve().parents[2]
 class Fleet:
     """The processes that deliver."""
 
-    environ: dict[str, str]
+    mother: subprocess.Popen[str]
     database: Database
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    pids: list[int] = field(default_factory=list)
+    """Those that run, the oldest first."""
     kills: int = 0
     interrupted: int = 0
     """Tries that were under way in a process when it was killed."""
 
     def start(self) -> None:
-        self.processes.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "licenzy", "worker"],
-                cwd=ROOT,
-                env=self.environ,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-            )
-        )
+        assert self.mother.stdin is not None
+        assert self.mother.stdout is not None
+        self.mother.stdin.write("one more\n")
+        self.mother.stdin.flush()
+        self.pids.append(int(self.mother.stdout.readline()))
 
     def kill_one(self) -> None:
         """`kill -9` to the process that has run longest, and another in its place."""
-        victim = self.processes.pop(0)
-        victim.send_signal(signal.SIGKILL)
-        victim.wait()
+        os.kill(self.pids.pop(0), signal.SIGKILL)
         self.kills += 1
         self.start()
+
+    def stop(self) -> list[int]:
+        """Tell those that run to stop; how they ended."""
+        for pid in self.pids:
+            os.kill(pid, signal.SIGTERM)
+        ended = json.loads(self.mother.communicate(timeout=15)[0])
+        return [ended[str(pid)] for pid in self.pids]
 
     def await_sent(self, count: int, *, seconds: float) -> None:
         """Wait until so many deliveries are sent."""
@@ -86,13 +89,14 @@ def fleet(settings: Settings, database: Database, *, size: int) -> Iterator[Flee
         "LICENZY_DATABASE_URL": settings.database_url,
         "LICENZY_ALLOW_PRIVATE_WEBHOOKS": "on",
     }
-    made = Fleet(environ, database)
-    for _ in range(size):
-        made.start()
-    try:
-        yield made
-    finally:
-        for process in made.processes:
-            process.terminate()
-        statuses = [process.wait(15) for process in made.processes]
+    command = [sys.executable, "-m", "tests.deliveries.senders"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=pipe, stdout=pipe, text=True) as mother:
+        made = Fleet(mother, database)
+        for _ in range(size):
+            made.start()
+        try:
+            yield made
+        finally:
+            statuses = made.stop()
     assert statuses == [0] * size, "a worker that is told to stop stops in good order"

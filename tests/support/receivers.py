@@ -91,16 +91,17 @@ def receiver(answer: Answer = FINE, *, host: str = "127.0.0.1") -> Iterator[Rece
 
 
 def read_request(sock: socket.socket) -> Request | None:
-    """The next request of a connection; None when it was closed first."""
+    """The next request of a connection; None when it was closed before the end of one."""
     raw = b""
     while b"\r\n\r\n" not in raw:
-        chunk = sock.recv(65536)
-        if not chunk:
+        if not (chunk := sock.recv(65536)):
             return None
         raw += chunk
     head, _, body = raw.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     while len(body) < int(headers.get("content-length", "0")):
-        body += sock.recv(65536)
+        if not (chunk := sock.recv(65536)):
+            return None
+        body += chunk
     return Request(first.split(" ")[1], headers, body)
