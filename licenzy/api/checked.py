@@ -21,8 +21,9 @@ _Counts = dict[tuple[str, Mode, int, bool], int]
 class Checked:
     """Counts every check at the cost of a dictionary look-up; a thread of its own adds up the hours.
 
-    What could not be written is written with the next counts. What a process that is killed has counted
-    since its last write is lost: ten seconds at most.
+    What could not be written is written with the next counts; where it was, and only the answer to the
+    commit got lost, it counts twice. What a process that is killed has counted since its last write is
+    lost: ten seconds at most.
     """
 
     def __init__(self, runtime: Runtime) -> None:

@@ -39,6 +39,12 @@ def is_out_of_order(error: BaseException | None) -> bool:
     return down or type(error) is sqlite3.DatabaseError
 
 
+def is_cut_off(error: BaseException) -> bool:
+    """Whether the connection may be gone, and not only a statement refused: by what Postgres says of it."""
+    code: str | None = getattr(error, "sqlstate", None)
+    return code is None or code.startswith(("08", "57P"))
+
+
 def gave_way(error: BaseException | None) -> bool:
     """Whether Postgres broke a transaction off for another's sake, so that it can be done anew."""
     cause = error.orig if isinstance(error, DBAPIError) else error

@@ -47,7 +47,7 @@ class Statement:
     def rows(self, bound: Sequence[Any]) -> list[Any]:
         """All rows as tuples. Raises psycopg's errors."""
         connection = self._connection()
-        sent = [None if value is None else str(value).encode() for value in bound]
+        sent = [None if value is None else _sent(value) for value in bound]
         if not self._prepares:
             return self._read(connection.pgconn.exec_params(self._sql, sent))
         kept = self._kept
@@ -93,6 +93,15 @@ class _Kept(threading.local):
     name = b""
     uses = 0
     until = 0
+
+
+def _sent(value: Any) -> bytes:
+    """A parameter in text form."""
+    text = str(value).encode()
+    if b"\0" in text:
+        # Postgres would see the text before it, which may be somebody else's.
+        raise psycopg.DataError("A text may not contain NUL.")
+    return text
 
 
 def _checked(result: PGresult) -> PGresult:

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from sqlalchemy import Engine, Select, TextClause, event
 
-from licenzy.db.engine import BUSY_TIMEOUT_MS, gave_way, is_out_of_order
+from licenzy.db.engine import BUSY_TIMEOUT_MS, gave_way, is_cut_off, is_out_of_order
 from licenzy.errors import DatabaseUnavailable
 
 RETRY_SECONDS = 8.0
@@ -126,8 +126,10 @@ class PreparedRead:
                 if not is_out_of_order(error):
                     raise
                 # A connection that died while idle is replaced once; what fails then is really down.
-                self._connections.drop()
-                if attempt == 2:
+                lost = is_cut_off(error)
+                if lost:
+                    self._connections.drop()
+                if attempt == 2 or not lost:
                     _log.error("the database cannot be used: %s", error)
                     raise DatabaseUnavailable from error
         raise AssertionError("unreachable")

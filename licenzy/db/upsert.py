@@ -10,6 +10,7 @@ from sqlalchemy import Executable
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm.util import identity_key
 from sqlmodel import Session
 
 from licenzy.db.tables import Table
@@ -37,6 +38,9 @@ def add_unless_there(db: Session, row: Table) -> bool:
         return False
     for name, value in inserted.items():
         setattr(row, name, value)
+    # When a savepoint is rolled back, the session does not know that rows added here went with it.
+    if (gone := db.identity_map.get(identity_key(instance=row))) is not None:
+        db.expunge(gone)
     make_transient_to_detached(row)
     db.add(row)
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from sqlmodel import select
 
@@ -64,6 +65,19 @@ def test_a_row_that_was_added_can_be_changed_at_once(database: Database) -> None
         assert add_unless_there(db, row) is True
         row.name = "changed"
         assert add_unless_there(db, Workspace(**values("second"))) is False
+    with database.read() as db:
+        assert db.exec(select(Workspace.name)).all() == ["changed"]
+
+
+def test_a_row_rolled_back_with_its_savepoint_can_be_added_again(database: Database) -> None:
+    with database.write() as db:
+        first = Workspace(**values("first"))
+        with suppress(LookupError), db.begin_nested():
+            assert add_unless_there(db, first) is True
+            raise LookupError
+        second = Workspace(**values("second"))
+        assert add_unless_there(db, second) is True
+        second.name = "changed"
     with database.read() as db:
         assert db.exec(select(Workspace.name)).all() == ["changed"]
 

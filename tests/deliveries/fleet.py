@@ -53,7 +53,12 @@ class Fleet:
         """Tell those that run to stop; how they ended."""
         for pid in self.pids:
             os.kill(pid, signal.SIGTERM)
-        ended = json.loads(self.mother.communicate(timeout=15)[0])
+        try:
+            ended = json.loads(self.mother.communicate(timeout=15)[0])
+        except subprocess.TimeoutExpired:
+            for pid in (*self.pids, self.mother.pid):
+                os.kill(pid, signal.SIGKILL)
+            raise
         return [ended[str(pid)] for pid in self.pids]
 
     def await_sent(self, count: int, *, seconds: float) -> None:

@@ -9,10 +9,8 @@ from __future__ import annotations
 import gc
 import sys
 
-from flask import Flask
-
 from licenzy import api, hooks, portal  # noqa: F401 - what the processes need
-from licenzy.factory import create_app, run_granian
+from licenzy.factory import _load_in_web_process, run_granian
 from licenzy.settings import load_settings
 from licenzy.usage import on_sqlite
 from licenzy.usage.consuming import Consumed, Order
@@ -57,13 +55,8 @@ def read_then_write() -> None:
 MISTAKES = {each.__name__: each for each in (dedupe_off, read_then_write)}
 
 
-def make_app(_target: str) -> Flask:
-    """Called in each of the processes."""
-    return create_app()
-
-
 if __name__ == "__main__":
     for mistake in sys.argv[1:]:
         MISTAKES[mistake]()
     gc.freeze()
-    run_granian(load_settings(), "exactness", make_app)
+    run_granian(load_settings(), "exactness", _load_in_web_process)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,13 +13,14 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlmodel import select
+from sqlalchemy import text
+from sqlmodel import Session, select
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import Fact
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
-from licenzy.stripe_events import actions
+from licenzy.stripe_events import actions, apply
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.worker.loop import work_once
 from tests.entitlements.sale import SECRET, Till
@@ -91,6 +93,37 @@ def test_an_event_whose_worker_was_killed_is_taken_up_within_a_minute(
     assert sale.row().granted_units == 1000
     with till.database.read() as db:
         assert len(db.exec(select(Fact)).all()) == 1
+
+
+def test_an_event_that_fails_leaves_the_others_of_its_page_alone(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reconciliation applies a page of missed events in one session."""
+    sale, told = till.sell(till.product(Kind.SUBSCRIPTION)), list[dict[str, Any]]()
+    with monkeypatch.context() as patch:
+        patch.setattr(Till, "deliver", lambda _till, value: told.append(value))
+        sale.session()
+        sale.subscription()
+    link, broken = apply.link_payments, iter([True])
+
+    def link_payments(db: Session, **named: Any) -> Any:
+        if next(broken, False):
+            db.execute(text("SELECT nothing FROM nowhere"))
+        return link(db, **named)
+
+    monkeypatch.setattr(apply, "link_payments", link_payments)
+    with till.database.write() as db:
+        kept = [
+            actions.receive(
+                db, connection=till.connection, event=actions.read_payload(body), body=body, now=START
+            )
+            for body in (json.dumps(value).encode() for value in told)
+        ]
+        notes = [row.note for row in kept]
+    assert [row.status for row in kept] == [EventStatus.FAILED, *[EventStatus.APPLIED] * (len(told) - 1)], (
+        notes
+    )
+    assert len(told) > 1
 
 
 def test_an_event_that_was_kept_and_never_tried_is_taken_up_within_a_minute(

@@ -13,7 +13,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class PostgresServer:
     def fresh(self) -> str:
         """The name of a new database with the schema of this version and no rows."""
         name = _new_name()
-        # The file-copy strategy is the quickest for a template of a few megabytes.
+        # To copy a template of a few megabytes through the log is the quickest.
         self._admin(f'CREATE DATABASE "{name}" TEMPLATE "{TEMPLATE}" STRATEGY wal_log')
         return name
 
@@ -131,7 +131,7 @@ class PostgresServer:
 
     def _admin(self, *statements: str) -> None:
         # One connection for all of a run: making one costs Postgres a process.
-        if self._connection is None:
+        if self._connection is None or self._connection.closed:
             self._connection = self._connected(self._address.database)
         for statement in statements:
             self._connection.execute(statement.encode())
@@ -164,7 +164,8 @@ def postgres_server(shared: Path) -> Iterator[PostgresServer]:
     try:
         yield server
     finally:
-        server.leave()
+        with suppress(psycopg.Error):  # The server is stopped, whatever it says.
+            server.leave()
         with _turn(shared):
             left = [pid for pid in users.read_text().split() if pid != str(os.getpid())]
             users.write_text("".join(f"{pid}\n" for pid in left))
