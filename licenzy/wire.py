@@ -10,16 +10,22 @@ from licenzy.errors import LicenzyError, PayloadTooLarge
 JSON = "application/json; charset=utf-8"
 
 
-def read_body(environ: Mapping[str, Any], *, most: int) -> bytes:
-    """The body's bytes. Raises PayloadTooLarge over `most` bytes, and for a body without a length."""
+def body_length(environ: Mapping[str, Any], *, most: int) -> int:
+    """What the request says of its body. Raises PayloadTooLarge over `most`, and for one without a length."""
     length = environ.get("CONTENT_LENGTH")
     if not length:
         if environ.get("HTTP_TRANSFER_ENCODING"):
             raise PayloadTooLarge("The body must be sent with a Content-Length.")
-        return b""
+        return 0
     if int(length) > most:
         raise PayloadTooLarge
-    body: bytes = environ["wsgi.input"].read(int(length))
+    return int(length)
+
+
+def read_body(environ: Mapping[str, Any], *, most: int) -> bytes:
+    """The body's bytes. Raises as `body_length` does."""
+    length = body_length(environ, most=most)
+    body: bytes = environ["wsgi.input"].read(length) if length else b""
     return body
 
 

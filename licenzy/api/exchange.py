@@ -34,11 +34,12 @@ from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime
-from licenzy.wire import JSON, read_body, refusal
+from licenzy.wire import JSON, body_length, read_body, refusal
 
 MAX_BODY = 64 * 1024
 _JSON_TYPES = frozenset(
-    {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
+    "application/json" + charset
+    for charset in ("", "; charset=utf-8", ";charset=utf-8", '; charset="utf-8"', ';charset="utf-8"')
 )
 _log = logging.getLogger("licenzy.api")
 
@@ -236,8 +237,9 @@ def answering(desk: Desk, view: Callable[..., Reply]) -> Callable[..., Response]
 
 
 def answered(exchange: Exchange, view: Callable[..., Reply], **path: str) -> Reply:
-    """What the view answers, or the refusal that it ran into."""
+    """What the view answers, or the refusal that it ran into; a body that is too large is the first."""
     try:
+        body_length(exchange.environ, most=MAX_BODY)
         return view(exchange, **path)
     except errors.LicenzyError as error:
         return exchange.refuse(error)
@@ -252,6 +254,10 @@ def refuse_exception(desk: Desk, problem: Exception) -> Response:
 
 
 def _refused(exchange: Exchange, problem: Exception) -> Reply:
+    try:
+        body_length(exchange.environ, most=MAX_BODY)
+    except errors.PayloadTooLarge as error:
+        return exchange.refuse(error)
     if isinstance(problem, errors.LicenzyError):
         return exchange.refuse(problem)
     if isinstance(problem, MethodNotAllowed):

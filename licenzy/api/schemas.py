@@ -28,7 +28,7 @@ _FEATURE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MUST_BE = {
     "subject_ref": "must be a string of 1 to 200 characters without control characters",
     "subject_refs": "must be a list of 1 to 100 strings of 1 to 200 characters without control characters",
-    "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, as on the Products page",
+    "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, not beginning like an id of Stripe's",
     "feature": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
     "customer_email": "must be an e-mail address",
     "quantity": f"must be a whole number from 1 to {MAX_QUANTITY}",

@@ -20,6 +20,12 @@ _LONGEST_PAUSE = 15.0
 _SETTLED_SECONDS = 30.0
 """A child that ran this long and then died starts again at once."""
 _LOOK_EVERY = 0.25
+_GIVE_BACK = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "131072",
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
+"""Has glibc give back what large bodies took, which it would keep for each thread."""
 
 
 @dataclass(slots=True)
@@ -82,6 +88,7 @@ class Supervisor:
         child.process = subprocess.Popen(  # noqa: S603 - our own module and arguments
             [sys.executable, "-m", "licenzy", *child.arguments, "--leash", str(self._leash)],
             stdin=subprocess.DEVNULL,
+            env={**_GIVE_BACK, **os.environ},
             pass_fds=(self._leash,),
             # Ctrl-C in a terminal goes to the whole group: children in groups of their own hear of it
             # from here, once and in order.

@@ -84,6 +84,7 @@ def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
 def requeue_delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     """Send one again, whatever has become of it."""
     with runtime().database.write() as db:
+        delivery_with(db, delivery_id=delivery_id, **side.scope)  # Raises where there is none.
         count = requeue(db, desk_of(side), delivery_id=delivery_id, statuses=DeliveryStatus)
     flash(_told(count), "success" if count else "warning")
     return go(url_for("portal.delivery", delivery_id=delivery_id))

@@ -224,6 +224,10 @@ def test_what_failed_is_told_and_sent_again(
     again = next(each for each in written(database) if each.id == row.id)
     assert (again.status, again.tries, again.next_try_at) == (DeliveryStatus.PENDING, 0, START)
     bounds = {"since": "2026-11-23T09:00", "until": "2026-11-23T10:00"}
+    form = pages.form(f"/deliveries/{row.id}", "/requeue")
+    nowhere = pages.client.post(form.action.replace(row.id, f"dlv_{'0' * 26}"), data=form.fields)
+    assert nowhere.status_code == 404
+    assert "API reference" not in nowhere.text
     answer = pages.send("/deliveries", "/deliveries/requeue", {"endpoint": endpoint.id, **bounds})
     assert answer.status_code == 303
     assert "2 deliveries are sent again" in pages.get("/deliveries").text
