@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import random
 import socket
 import time
 from collections.abc import Callable
 
+_FIRST, _STRIP, _STRIPS = 10_000, 2_700, 8
+
 
 def free_port_pair() -> int:
-    """A port that is free together with the one above it, as `licenzy serve` wants them."""
+    """A port that is free together with the one above it, as `licenzy serve` wants them.
+
+    It lies below those that Linux gives to outgoing connections, which may take any of theirs before it is
+    used; and each process of the tests chooses from a strip of its own.
+    """
+    strip = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _STRIPS
     for _ in range(200):
+        port = _FIRST + strip * _STRIP + random.SystemRandom().randrange(0, _STRIP, 2)
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port: int = first.getsockname()[1]
             try:
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
+            except OSError:
                 continue
             return port
     raise RuntimeError("no two neighbouring ports are free")
