@@ -162,7 +162,6 @@ class HttpsRequired(LicenzyError):
 class NotFound(LicenzyError):
     code, status = "not_found", 404
     message = "There is nothing at this address."
-    hint = "Compare the path with the API reference."
 
 
 class ProductNotFound(LicenzyError):

@@ -22,9 +22,8 @@ def body_length(environ: Mapping[str, Any], *, most: int) -> int:
     return int(length)
 
 
-def read_body(environ: Mapping[str, Any], *, most: int) -> bytes:
-    """The body's bytes. Raises as `body_length` does."""
-    length = body_length(environ, most=most)
+def read_body(environ: Mapping[str, Any], length: int) -> bytes:
+    """The body's bytes."""
     body: bytes = environ["wsgi.input"].read(length) if length else b""
     return body
 

@@ -98,7 +98,7 @@ class Desk:
 class Exchange:
     """The call being answered."""
 
-    __slots__ = ("caller", "desk", "environ", "request_id")
+    __slots__ = ("_length", "caller", "desk", "environ", "request_id")
 
     def __init__(self, desk: Desk, environ: Mapping[str, Any]) -> None:
         self.desk = desk
@@ -163,9 +163,13 @@ class Exchange:
         except NotStrictJson as problem:
             raise errors.InvalidJson(f"The body is not acceptable JSON: {_briefly(problem)}.") from None
 
+    def measure(self) -> None:
+        """Look at the body's length, before anything else. Raises PayloadTooLarge over 64 KiB."""
+        self._length = body_length(self.environ, most=MAX_BODY)
+
     def raw(self) -> bytes:
-        """The body's bytes, at most 64 KiB."""
-        return read_body(self.environ, most=MAX_BODY)
+        """The body's bytes."""
+        return read_body(self.environ, self._length)
 
     def scope(self, endpoint: str) -> Scope:
         """The call's Idempotency-Key within its project, mode and endpoint. Raises the two 400s."""
@@ -237,9 +241,9 @@ def answering(desk: Desk, view: Callable[..., Reply]) -> Callable[..., Response]
 
 
 def answered(exchange: Exchange, view: Callable[..., Reply], **path: str) -> Reply:
-    """What the view answers, or the refusal that it ran into; a body that is too large is the first."""
+    """What the view answers, or the refusal that it ran into."""
     try:
-        body_length(exchange.environ, most=MAX_BODY)
+        exchange.measure()
         return view(exchange, **path)
     except errors.LicenzyError as error:
         return exchange.refuse(error)
@@ -250,27 +254,25 @@ def answered(exchange: Exchange, view: Callable[..., Reply], **path: str) -> Rep
 
 def refuse_exception(desk: Desk, problem: Exception) -> Response:
     """The answer under `/v1` for what is raised before any view runs, such as an unknown path."""
-    return _refused(Exchange(desk, request.environ), problem).response()
+
+    def refuse(_exchange: Exchange) -> Reply:
+        raise _in_our_words(problem)
+
+    return answered(Exchange(desk, request.environ), refuse).response()
 
 
-def _refused(exchange: Exchange, problem: Exception) -> Reply:
-    try:
-        body_length(exchange.environ, most=MAX_BODY)
-    except errors.PayloadTooLarge as error:
-        return exchange.refuse(error)
-    if isinstance(problem, errors.LicenzyError):
-        return exchange.refuse(problem)
+def _in_our_words(problem: Exception) -> Exception:
+    """The refusal that an exception of Flask's comes to; any other exception as it is."""
     if isinstance(problem, MethodNotAllowed):
         allow = ", ".join(sorted(set(problem.valid_methods or ()) - {"OPTIONS"}))
-        return exchange.refuse(errors.MethodNotAllowed(headers={"Allow": allow}))
+        return errors.MethodNotAllowed(headers={"Allow": allow})
     if isinstance(problem, RequestEntityTooLarge):
-        return exchange.refuse(errors.PayloadTooLarge())
+        return errors.PayloadTooLarge()
     if isinstance(problem, NoSuchRoute):
-        return exchange.refuse(errors.NotFound())
+        return errors.NotFound(hint="Compare the path with the API reference.")
     if isinstance(problem, HTTPException) and problem.code is not None and problem.code < 500:
-        return exchange.refuse(errors.InvalidRequest())
-    _log.error("unexpected failure, request %s", exchange.request_id, exc_info=problem)
-    return exchange.refuse(errors.LicenzyError())
+        return errors.InvalidRequest()
+    return problem
 
 
 def body_hash(value: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from licenzy.wire import refusal
 REQUEST_ID = "req_01jd8m7k4b0000000000000000"
 _REF = "#/components/schemas/"
 _MODELESS = (errors.ApiKeyMissing, errors.ApiKeyInvalid, errors.StripeKeySent, errors.HttpsRequired)
+_BEFORE = (errors.PayloadTooLarge, errors.NotFound, errors.MethodNotAllowed)
 _HEADERS = {
     "Licenzy-Request-Id": "The id of this call; give it to whoever runs the installation.",
     "Licenzy-Mode": "The mode of the API key.",
@@ -104,12 +105,12 @@ def _headers(names: Iterable[str]) -> dict[str, Any]:
 
 
 def _refused(operation: Operation) -> dict[str, Any]:
-    """The refusals of one call by their status; under `default`, those of a wrong address or method."""
+    """The refusals of one call by their status; under `default`, what is looked at before it is known."""
     by_status: dict[int, Refusals] = {}
     for error in dict.fromkeys(operation.refusals):
         by_status[error.status] = (*by_status.get(error.status, ()), error)
     told = {str(status): _refusal(by_status[status], operation) for status in sorted(by_status)}
-    return told | {"default": _refusal((errors.NotFound, errors.MethodNotAllowed), operation)}
+    return told | {"default": _refusal(_BEFORE, operation)}
 
 
 def _refusal(refusals: Refusals, operation: Operation) -> dict[str, Any]:

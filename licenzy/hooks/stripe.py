@@ -23,7 +23,7 @@ from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime, runtime
 from licenzy.stripe_events.actions import keep_invalid, read_payload, receive
 from licenzy.stripe_gateway.signatures import verify
-from licenzy.wire import JSON, read_body, refusal
+from licenzy.wire import JSON, body_length, read_body, refusal
 
 MAX_BODY = 1024 * 1024
 MOST_SECRETS = 50
@@ -56,7 +56,7 @@ def _answering(view: Callable[..., None]) -> Callable[..., Response]:
 @_answering
 def receive_for_connection(connection_id: str) -> None:
     """`POST /v1/webhooks/stripe/<connection id>`: the address the portal shows."""
-    body = read_body(request.environ, most=MAX_BODY)
+    body = _body()
     parts = runtime()
     with parts.database.read() as db:
         connection = connection_by_id(db, connection_id=connection_id) if _may_be_id(connection_id) else None
@@ -66,7 +66,7 @@ def receive_for_connection(connection_id: str) -> None:
 @_answering
 def receive_for_tenant() -> None:
     """`POST /v1/webhooks/stripe/tenant`: the connection is the one whose secret signed the body."""
-    body = read_body(request.environ, most=MAX_BODY)
+    body = _body()
     parts = runtime()
     address = request.remote_addr or ""
     _strangers.refuse_spent(address)
@@ -77,6 +77,10 @@ def receive_for_tenant() -> None:
     except errors.SignatureInvalid:
         _strangers.admit(address)
         raise
+
+
+def _body() -> bytes:
+    return read_body(request.environ, body_length(request.environ, most=MAX_BODY))
 
 
 def _receive(parts: Runtime, body: bytes, candidates: Iterable[Connection]) -> None:

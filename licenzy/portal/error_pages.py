@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, current_app, g, make_response, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
-from licenzy.errors import LicenzyError, NotFound
+from licenzy.errors import LicenzyError
 from licenzy.portal.respond import wants_script
 
 _TITLES = {
@@ -61,9 +61,7 @@ def _refusal(error: LicenzyError) -> Response:
     answer = _by_api(error)
     if answer is not None:
         return answer
-    # An address of the API is compared with its reference; a page has moved, or is gone.
-    hint = None if isinstance(error, NotFound) else error.hint
-    response = _error_page(error.status, message=error.message, hint=hint)
+    response = _error_page(error.status, message=error.message, hint=error.hint)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
