@@ -40,7 +40,10 @@ def is_out_of_order(error: BaseException | None) -> bool:
 
 
 def is_cut_off(error: BaseException) -> bool:
-    """Whether the connection may be gone, and not only a statement refused: by what Postgres says of it."""
+    """Whether the connection may be gone, and not only a statement refused.
+
+    Postgres says so by a code; without one the words come from a driver that reaches no database.
+    """
     code: str | None = getattr(error, "sqlstate", None)
     return code is None or code.startswith(("08", "57P"))
 

@@ -16,7 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Engine, Select, TextClause, event
+from sqlalchemy import Dialect, Engine, Select, TextClause, event
+from sqlalchemy.sql.compiler import SQLCompiler
 
 from licenzy.db.engine import BUSY_TIMEOUT_MS, gave_way, is_cut_off, is_out_of_order
 from licenzy.errors import DatabaseUnavailable
@@ -100,20 +101,18 @@ class PreparedRead:
     """A SELECT with named parameters, ready to run."""
 
     def __init__(self, connections: ThreadConnections, statement: Select[Any] | TextClause) -> None:
-        if on_sqlite := connections.engine.dialect.name == "sqlite":
-            dialect = connections.engine.dialect
+        self._connections = connections
+        if connections.engine.dialect.name == "sqlite":
+            compiled = _compiled(statement, connections.engine.dialect)
+            self._run = self._on_sqlite
         else:
             from licenzy.db import libpq
 
-            dialect = libpq.DIALECT
-        compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-        self._connections = connections
+            compiled = _compiled(statement, libpq.DIALECT)
+            self._run = libpq.Statement(str(compiled), connections.get, prepares=connections.prepares).rows
         self._sql = str(compiled)
         self._in_order = _picker(compiled.positiontup or ())
         self._constants = {name: value for name, value in compiled.params.items() if value is not None}
-        self._run = self._on_sqlite
-        if not on_sqlite:
-            self._run = libpq.Statement(self._sql, connections.get, prepares=connections.prepares).rows
 
     def rows(self, **parameters: Any) -> list[Any]:
         """All rows as tuples of the driver's values. Raises DatabaseUnavailable."""
@@ -126,12 +125,13 @@ class PreparedRead:
                 if not is_out_of_order(error):
                     raise
                 # A connection that died while idle is replaced once; what fails then is really down.
-                lost = is_cut_off(error)
-                if lost:
+                if is_cut_off(error):
                     self._connections.drop()
-                if attempt == 2 or not lost:
-                    _log.error("the database cannot be used: %s", error)
-                    raise DatabaseUnavailable from error
+                    if attempt == 1:
+                        continue
+                level = logging.INFO if gave_way(error) else logging.ERROR
+                _log.log(level, "the database cannot be used: %s", error)
+                raise DatabaseUnavailable from error
         raise AssertionError("unreachable")
 
     def _on_sqlite(self, bound: Sequence[Any]) -> list[Any]:
@@ -155,6 +155,10 @@ class PreparedChange(PreparedRead):
                 if not gave_way(refused.__cause__) or time.monotonic() > ends_at:
                     raise
             time.sleep(random.uniform(0.002, 0.01))
+
+
+def _compiled(statement: Select[Any] | TextClause, dialect: Dialect) -> SQLCompiler:
+    return statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
 
 
 def _picker(names: Sequence[str]) -> Callable[[dict[str, Any]], Sequence[Any]]:

@@ -31,6 +31,8 @@ sides: Any = ProjectSide.__table__  # type: ignore[attr-defined]
 
 BY_NAME = select(workspaces.c.id, workspaces.c.name).where(workspaces.c.name == bindparam("name"))
 
+only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+
 
 @pytest.fixture
 def connections(database: Database) -> Iterator[ThreadConnections]:
@@ -197,32 +199,24 @@ def test_a_connection_killed_by_postgres_is_replaced(postgres: Any) -> None:
     postgres.drop(name)
 
 
-def test_what_postgres_refuses_is_not_asked_again_on_another_connection(postgres: Any) -> None:
-    name = postgres.fresh()
-    engine = make_engine(postgres.url(name))
-    with Database(engine).write() as db:
-        made = make_workspace(db, name="one")
-    connections = ThreadConnections(engine)
-    locking = "SELECT id FROM workspaces WHERE name = :name FOR UPDATE NOWAIT"
+@only_postgres
+def test_what_postgres_refuses_is_not_asked_again_on_another_connection(
+    stocked: Database, connections: ThreadConnections
+) -> None:
+    locking = "SELECT name FROM workspaces WHERE name = :name FOR UPDATE NOWAIT"
     read, first = PreparedRead(connections, text(locking)), connections.get()
-    with engine.begin() as holder:
+    with stocked.write() as holder:
         holder.execute(text(locking), {"name": "one"})
         with pytest.raises(DatabaseUnavailable):
             read.rows(name="one")
     assert connections.get() is first
-    assert read.rows(name="one") == [(made,)]
-    engine.dispose()
-    postgres.drop(name)
+    assert read.rows(name="one") == [("one",)]
 
 
-def test_a_text_that_postgres_would_cut_short_is_refused(postgres: Any) -> None:
-    name = postgres.fresh()
-    engine = make_engine(postgres.url(name))
-    read = PreparedRead(ThreadConnections(engine), BY_NAME)
+@only_postgres
+def test_a_text_that_postgres_would_cut_short_is_refused(connections: ThreadConnections) -> None:
     with pytest.raises(psycopg.DataError):
-        read.rows(name="one\0two")
-    engine.dispose()
-    postgres.drop(name)
+        PreparedRead(connections, BY_NAME).rows(name="one\0two")
 
 
 def test_a_postgres_that_is_gone_is_worded(postgres: Any) -> None:
