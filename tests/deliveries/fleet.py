@@ -33,8 +33,6 @@ class Fleet:
     pids: list[int] = field(default_factory=list)
     """Those that run, the oldest first."""
     kills: int = 0
-    interrupted: int = 0
-    """Tries that were under way in a process when it was killed."""
 
     def start(self) -> None:
         assert self.mother.stdin is not None
@@ -98,9 +96,9 @@ def fleet(settings: Settings, database: Database, *, size: int) -> Iterator[Flee
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=environ, stdin=pipe, stdout=pipe, text=True) as mother:
         made = Fleet(mother, database)
-        for _ in range(size):
-            made.start()
         try:
+            for _ in range(size):
+                made.start()
             yield made
         finally:
             statuses = made.stop()
