@@ -63,7 +63,7 @@ def test_eight_forms_lead_from_an_empty_installation_to_all_green_in_test(
     go_on(page, "First purchase")
     pay(page)
     page.locator(".wizard-step.is-done").nth(4).wait_for(timeout=15_000)
-    assert page.get_by_text("5 of 5 proven").count() == 1
+    page.get_by_text("5 of 5 proven").wait_for()
     assert len(sent) == 8, sent
 
 

@@ -48,7 +48,7 @@ def test_a_walk_is_asked_for_and_ends(chromium: Any, live_server: LiveServer, sc
         return bool(done.count())
 
     wait_until(has_ended, seconds=20, what="the walk has ended")
-    assert page.get_by_role("button", name="Compare with Stripe now").is_visible()
+    page.get_by_role("button", name="Compare with Stripe now").wait_for()
+    page.get_by_text("nothing differed").first.wait_for()
     assert page.locator("#walks").count() == 1
-    assert page.get_by_text("nothing differed").first.is_visible()
     context.close()

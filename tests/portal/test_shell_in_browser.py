@@ -66,7 +66,7 @@ def test_the_keyboard_reaches_the_content_first(browser: Any, address: str, cast
     browser.keyboard.press("Tab")
     assert browser.evaluate("document.activeElement.textContent") == "Skip to the content"
     browser.keyboard.press("Enter")
-    assert browser.evaluate("document.activeElement.id") == "main"
+    browser.locator("#main:focus").wait_for()
 
 
 def test_the_chosen_colours_stay(browser: Any, address: str, cast: Cast) -> None:
@@ -74,7 +74,7 @@ def test_the_chosen_colours_stay(browser: Any, address: str, cast: Cast) -> None
     browser.goto(f"{address}/projects")
     browser.get_by_label("My account").click()
     browser.get_by_role("button", name="Dark").click()
-    assert browser.locator("html").get_attribute("data-bs-theme") == "dark"
+    browser.locator("html[data-bs-theme=dark]").wait_for()
     browser.reload()
     assert browser.locator("html").get_attribute("data-bs-theme") == "dark"
 
@@ -103,12 +103,13 @@ def test_an_installation_can_be_claimed_without_scripts(
     page.get_by_role("link", name="Make the first project").click()
     page.get_by_label("Name").fill("Night Sky")
     page.get_by_role("button", name="Make the project").click()
+    page.wait_for_url("**/test/setup**")
     page.goto(f"{address}/account")
     page.get_by_label("Current password").fill("some unrelated words")
     page.get_by_label("New password").fill("other unrelated words")
     page.get_by_role("button", name="Change the password").click()
-    assert page.get_by_text("Your password is changed.").count() == 1
+    page.get_by_text("Your password is changed.").wait_for()
     page.get_by_label("My account").click()
     page.get_by_role("button", name="Sign out").click()
-    assert page.get_by_role("heading", name="Sign in").count() == 1
+    page.get_by_role("heading", name="Sign in").wait_for()
     context.close()

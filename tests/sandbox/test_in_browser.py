@@ -42,16 +42,16 @@ def test_paying_leads_back_to_a_shop_of_another_origin(shop: Shop, browser: Any,
     browser.goto(session.url)
     browser.get_by_label("E-mail").fill("ada@example.com")
     browser.get_by_role("button", name="Have the card declined").click()
-    assert browser.get_by_role("alert").inner_text().startswith("Your card was declined")
+    browser.get_by_role("alert").filter(has_text="Your card was declined").wait_for()
     browser.get_by_role("button", name="Go back without paying").click()
-    assert browser.locator("h1").inner_text() == "Back at /cart?"
+    browser.get_by_role("heading", name="Back at /cart?", exact=True).wait_for()
     browser.goto(session.url)
     browser.get_by_role("button", name="Pay $19.00").click()
-    assert browser.locator("h1").inner_text() == f"Back at /thanks?s={session.id}"
+    browser.get_by_role("heading", name=f"Back at /thanks?s={session.id}", exact=True).wait_for()
     assert browser.context.cookies() == []
     browser.goto(f"{shop.url}/pay/{session.id}")
     browser.get_by_role("link", name="Return to the shop").click()
-    assert browser.locator("h1").inner_text() == f"Back at /thanks?s={session.id}"
+    browser.get_by_role("heading", name=f"Back at /thanks?s={session.id}", exact=True).wait_for()
 
 
 @pytest.mark.browser
@@ -76,6 +76,6 @@ def test_the_console_works_by_keyboard_and_mouse(shop: Shop, browser: Any) -> No
     shop.subscribed()
     browser.goto(shop.console_url)
     browser.get_by_role("button", name="Renew", exact=True).click()
-    assert browser.get_by_role("status").inner_text() == "Renew: 9 events given off."
+    browser.get_by_role("status").filter(has_text="Renew: 9 events given off.").wait_for()
     browser.get_by_role("button", name="+ 1 day").press("Enter")
-    assert "Clock advanced" in browser.get_by_role("status").inner_text()
+    browser.get_by_role("status").filter(has_text="Clock advanced").wait_for()
