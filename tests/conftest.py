@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
 import threading
@@ -26,6 +27,7 @@ from tests.support.databases import PostgresServer, SqliteFiles, postgres_server
 from tests.support.ports import free_port_pair
 from tests.support.servers import served
 
+_tests_run = itertools.count(1)
 NO_SKIPS = os.environ.get("LICENZY_NO_SKIPS") == "1"
 
 
@@ -54,7 +56,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    haste.keep_what_is_imported()
+    haste.keep_what_is_there()
+
+
+def pytest_runtest_logfinish() -> None:
+    # What is compiled once and kept grows for a while.
+    if next(_tests_run) % 200 == 0:
+        haste.keep_what_is_there()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -42,7 +42,7 @@ class Product(Table, table=True):
     """`usage.low` is told when a subject's units of this product fall to this many; none tells nothing."""
     duration_seconds: int | None = Field(default=None, sa_type=BigInteger)
     """How long one time pass lasts, or a usage pack keeps; a pack without it never expires."""
-    features: list[str] = Field(default_factory=list, sa_type=JSON)
+    features: list[str] = Field(default=[], sa_type=JSON)
     """Feature codes that holders of the product have."""
     grace_days: int = 0
     """Days of access after a subscription's first failed payment."""

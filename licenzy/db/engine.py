@@ -99,6 +99,7 @@ def _postgres_engine(address: URL, pool_size: int, prepares: bool) -> Engine:
         max_overflow=pool_size,
         pool_timeout=BUSY_TIMEOUT_MS / 1000,
         pool_pre_ping=True,
+        use_native_hstore=False,  # No column is one; the driver would ask the database about it.
         connect_args={"connect_timeout": 5, **unprepared},
     )
 

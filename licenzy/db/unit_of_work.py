@@ -38,6 +38,7 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
+        self._writing = engine.execution_options(**{WRITES: True})
         self.writer: SqliteWriter | None = None
         """Commits what several threads write in short pieces; none on Postgres, which needs no such help."""
         self._line: WritersLine | None = None
@@ -70,8 +71,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session whose transaction holds the right to write from its first statement."""
-        writer = self.engine.execution_options(**{WRITES: True})
-        with self._turn(), _worded_failures(), Session(writer, expire_on_commit=False) as session:
+        with self._turn(), _worded_failures(), Session(self._writing, expire_on_commit=False) as session:
             yield session
             session.commit()
 

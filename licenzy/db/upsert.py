@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Executable
+from sqlalchemy import Executable, and_
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import make_transient_to_detached
@@ -49,13 +49,17 @@ def add_unless_there(db: Session, row: Table) -> bool:
 def insert_or_change(
     db: Session,
     model: type[Table],
-    values: Mapping[str, Any],
-    *,
+    *rows: Mapping[str, Any],
     added: tuple[str, ...] = (),
     replaced: tuple[str, ...] = (),
+    while_is: tuple[tuple[str, Any], ...] = (),
 ) -> None:
-    """Insert the row; where its primary key is there, add the values of some columns and replace others."""
-    db.execute(_upsert(model, db.get_bind().dialect.name, added, replaced), dict(values))
+    """Insert the rows; where a primary key is there, add the values of some columns and replace others.
+
+    With `while_is` a row that is there is changed only while these columns have these values.
+    """
+    statement = _upsert(model, db.get_bind().dialect.name, added, replaced, while_is)
+    db.execute(statement, [dict(row) for row in rows])
 
 
 @lru_cache(maxsize=128)
@@ -66,12 +70,17 @@ def _insert(model: type[Table], dialect: str) -> Executable:
 
 @lru_cache(maxsize=128)
 def _upsert(
-    model: type[Table], dialect: str, added: tuple[str, ...], replaced: tuple[str, ...]
+    model: type[Table],
+    dialect: str,
+    added: tuple[str, ...],
+    replaced: tuple[str, ...],
+    while_is: tuple[tuple[str, Any], ...],
 ) -> Executable:
     table, insert = _table(model), _into(model, dialect)
     changes = {name: table.c[name] + insert.excluded[name] for name in added}
     changes |= {name: insert.excluded[name] for name in replaced}
-    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes)
+    still = and_(*(table.c[name] == value for name, value in while_is)) if while_is else None
+    return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes, where=still)
 
 
 def _into(model: type[Table], dialect: str) -> sqlite.Insert:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sqlmodel import Session, bindparam, col, select, update
+from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.reads import read_all, read_first
-from licenzy.db.upsert import insert_unless_there
+from licenzy.db.upsert import insert_or_change, insert_unless_there
 from licenzy.entitlements.models import Fact, PaymentLink
 
 _AWAITED = ""
@@ -69,8 +69,14 @@ def link_payments(
     known: set[str] = set()
     pending = set(refs)
     while pending:
-        for ref in sorted(pending):
-            _link(db, project_id=project_id, mode=mode, ref=ref, purchase_key=purchase_key)
+        link = {"project_id": project_id, "mode": mode, "purchase_key": purchase_key}
+        insert_or_change(
+            db,
+            PaymentLink,
+            *({**link, "ref": ref} for ref in sorted(pending)),
+            replaced=("purchase_key",),
+            while_is=(("purchase_key", _AWAITED),),
+        )
         known |= pending
         waiting = _waiting(db, project_id=project_id, mode=mode, refs=sorted(pending))
         pending = set()
@@ -86,27 +92,6 @@ def _waiting(*, project_id: str, mode: Mode, refs: Sequence[str]) -> SelectOfSca
     return select(Fact).where(
         Fact.project_id == project_id, Fact.mode == mode, col(Fact.waiting_for).in_(refs)
     )
-
-
-def _link(db: Session, *, project_id: str, mode: Mode, ref: str, purchase_key: str) -> None:
-    row = {"project_id": project_id, "mode": mode, "ref": ref, "purchase_key": purchase_key}
-    if insert_unless_there(db, PaymentLink, row):
-        return
-    told = {"this_project": project_id, "this_mode": mode, "this_ref": ref, "known": purchase_key}
-    db.exec(_BECAME_KNOWN, params=told)
-
-
-_BECAME_KNOWN = (
-    update(PaymentLink)
-    .where(
-        col(PaymentLink.project_id) == bindparam("this_project"),
-        col(PaymentLink.mode) == bindparam("this_mode"),
-        col(PaymentLink.ref) == bindparam("this_ref"),
-        col(PaymentLink.purchase_key) == _AWAITED,
-    )
-    .values(purchase_key=bindparam("known"))
-    .execution_options(synchronize_session=False)
-)
 
 
 def payment_refs(data: dict[str, object]) -> set[str]:

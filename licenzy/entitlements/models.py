@@ -123,7 +123,7 @@ class Entitlement(Table, table=True):
 
     product_code: str
     kind: Kind = Field(sa_type=Word(Kind))
-    features: list[str] = Field(default_factory=list, sa_type=JSON)
+    features: list[str] = Field(default=[], sa_type=JSON)
     quantity: int = 1
     source: str
     """`stripe` or `portal`."""

@@ -29,7 +29,7 @@ class LabStep(Table, table=True):
     """How the events were sent, one of `rules.DELIVERIES`."""
     detail: str | None = None
     """What the action's name does not say, such as the plan changed to."""
-    events: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
+    events: list[dict[str, Any]] = Field(default=[], sa_type=JSON)
     """What Stripe gave off: id, type, how often it was sent, and how often it had been seen before."""
     before: dict[str, Any] = Field(sa_type=JSON)
     """What the subject held just before, a `rules.Holdings`."""

@@ -70,7 +70,7 @@ class StripeLook(Table, table=True):
     leased_until: datetime | None = Field(default=None, sa_type=Instant)
     looked_at: datetime | None = Field(default=None, sa_type=Instant)
     """When the answers below were given."""
-    answers: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    answers: dict[str, Any] = Field(default={}, sa_type=JSON)
     problem: str | None = None
     """Why Stripe could not be asked the last time; the earlier answers stand."""
 

@@ -32,5 +32,5 @@ class ProjectSide(Table, table=True):
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     success_url: str | None = None
     cancel_url: str | None = None
-    redirect_hosts: list[str] = Field(default_factory=list, sa_type=JSON)
+    redirect_hosts: list[str] = Field(default=[], sa_type=JSON)
     """Hosts that redirect URLs may name; empty means any."""

@@ -33,7 +33,7 @@ class Reconciliation(Table, table=True):
     """What the walk under way is looking at; none while nobody walks."""
     leased_until: datetime | None = Field(default=None, sa_type=Instant)
     """While one worker walks, the others leave the account alone."""
-    report: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    report: dict[str, Any] = Field(default={}, sa_type=JSON)
 
 
 class FinishedWalk(Table, table=True):
@@ -54,4 +54,4 @@ class FinishedWalk(Table, table=True):
     ended_at: datetime = Field(sa_type=Instant)
     problem: str | None = None
     """Why it did not come to its end."""
-    report: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    report: dict[str, Any] = Field(default={}, sa_type=JSON)

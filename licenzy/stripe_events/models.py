@@ -81,7 +81,7 @@ class StripeEvent(Table, table=True):
     status: EventStatus = Field(default=EventStatus.RECEIVED, sa_type=Word(EventStatus))
     note: str | None = None
     """Why it was ignored, or what applying it said."""
-    changes: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)
+    changes: list[dict[str, Any]] = Field(default=[], sa_type=JSON)
     """What applying it changed: the object, before and after."""
     tries: int = 0
     next_try_at: datetime | None = Field(default=None, sa_type=Instant)

@@ -25,6 +25,8 @@ from sqlalchemy.util import LRUCache
 from werkzeug.routing import Rule
 from whitenoise import WhiteNoise
 
+_YOUNG = 5_000
+
 
 def make_haste() -> None:
     """From now on this process does such things once, or at once."""
@@ -40,10 +42,12 @@ def make_haste() -> None:
     stripe.HTTPClient.INITIAL_DELAY = stripe.HTTPClient.MAX_DELAY = 0.01
 
 
-def keep_what_is_imported() -> None:
+def keep_what_is_there() -> None:
     """It need not be looked through for garbage again and again."""
     gc.collect()
     gc.freeze()
+    # With each application a test makes more than that many things which live as long as it does.
+    gc.set_threshold(_YOUNG)
 
 
 def _compile_routes_once() -> None:
