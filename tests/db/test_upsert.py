@@ -9,8 +9,11 @@ from contextlib import suppress
 from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Product
+from licenzy.db.tables import Table
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import add_unless_there, insert_or_change, insert_unless_there
+from licenzy.factory import load_models
 from licenzy.observations.models import CheckCount
 from licenzy.workspace.models import Workspace
 from tests.support.cast import Cast
@@ -93,3 +96,28 @@ def test_a_row_that_is_there_is_added_to(database: Database, cast: Cast) -> None
     with database.read() as db:
         rows = db.exec(select(CheckCount.hour, CheckCount.allowed, CheckCount.denied)).all()
     assert sorted(rows) == [(1, 5, 7), (2, 1, 1)]
+
+
+def test_several_rows_at_once_change_only_while_they_are_as_expected(database: Database, cast: Cast) -> None:
+    hours = [{"project_id": cast.project_id, "mode": Mode.TEST, "hour": hour} for hour in range(3)]
+    rows = [{**hour, "allowed": 7, "denied": 7} for hour in hours]
+    with database.write() as db:
+        for denied, row in enumerate(rows[:2]):
+            insert_unless_there(db, CheckCount, {**row, "allowed": 1, "denied": denied})
+        insert_or_change(db, CheckCount, *rows, replaced=("allowed",), while_is=(("denied", 0),))
+    with database.read() as db:
+        found = db.exec(select(CheckCount.hour, CheckCount.allowed, CheckCount.denied)).all()
+    assert sorted(found) == [(0, 7, 0), (1, 1, 1), (2, 7, 7)]
+
+
+def test_rows_share_no_list_of_their_own() -> None:
+    load_models()
+    owned = [
+        (model, name)
+        for model in Table.__subclasses__()
+        for name in model.model_fields
+        if isinstance(getattr(model(), name, None), list | dict)
+    ]
+    assert (Product, "features") in owned
+    for model, name in owned:
+        assert getattr(model(), name) is not getattr(model(), name), (model, name)
