@@ -14,10 +14,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 
 from licenzy.db import migrate
@@ -50,12 +52,21 @@ class SqliteFiles:
         return f"sqlite:///{path}"
 
 
+@dataclass(frozen=True)
+class Used:
+    """A database that tests have one after another, and the connection that empties it."""
+
+    name: str
+    keeper: psycopg.Connection[Any]
+    """Lasts as long as the database: to a new connection Postgres gives a process that knows no table."""
+
+
 class PostgresServer:
     """One real server for the whole run; a test has a database of its own for as long as it lasts."""
 
     def __init__(self, address: str) -> None:
         self._address = make_url(address)
-        self._used: list[str] = []
+        self._used: list[Used] = []
         self._schema: list[tuple[Any, ...]] = []
         self._connection: psycopg.Connection[Any] | None = None
 
@@ -75,14 +86,16 @@ class PostgresServer:
         For tests that do not destroy it: what they change but rows costs the next one a clone.
         """
         # Two in turn: by now Postgres has ended the processes that served the one used before the last.
-        name = (self._emptied(self._used.pop(0)) if len(self._used) > 1 else None) or self.fresh()
-        if not self._schema:
-            with self._connected(name) as connection:
-                self._schema = schema_of(connection)
+        used = self._emptied(self._used.pop(0)) if len(self._used) > 1 else None
+        if used is None:
+            name = self.fresh()
+            used = Used(name, self._connected(name))
+        self._schema = self._schema or schema_of(used.keeper)
         try:
-            yield self.url(name)
+            with only_now() as ticket:
+                yield self.url(used.name, application_name=ticket)
         finally:
-            self._used.append(name)
+            self._used.append(used)
 
     def fresh(self) -> str:
         """The name of a new database with the schema of this version and no rows."""
@@ -100,33 +113,28 @@ class PostgresServer:
     def drop(self, name: str) -> None:
         self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
-    def url(self, name: str) -> str:
-        return self._address.set(database=name).render_as_string(hide_password=False)
+    def url(self, name: str, **query: str) -> str:
+        address = self._address.set(database=name).update_query_dict(query)
+        return address.render_as_string(hide_password=False)
 
     def leave(self) -> None:
         """Leave nothing behind on a server that is not ours."""
         while self._used:
-            self.drop(self._used.pop())
+            used = self._used.pop()
+            used.keeper.close()
+            self.drop(used.name)
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _emptied(self, name: str) -> str | None:
-        """The new name of a used database without its rows; none when it had to be dropped."""
-        # By its new name it cannot be found by what is left of the test, such as a thread that goes on.
-        renamed = _new_name()
-        try:
-            self._admin(
-                f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'",
-                f'ALTER DATABASE "{name}" RENAME TO "{renamed}"',
-            )
-            with self._connected(renamed) as connection:
-                if empty(connection, schema=self._schema):
-                    return renamed
-        except psycopg.Error:
-            pass
-        self.drop(name)
-        self.drop(renamed)
+    def _emptied(self, used: Used) -> Used | None:
+        """A used database without its rows; none when it had to be dropped."""
+        with suppress(psycopg.Error):
+            used.keeper.execute(_END_OTHERS)
+            if empty(used.keeper, schema=self._schema):
+                return used
+        used.keeper.close()
+        self.drop(used.name)
         return None
 
     def _admin(self, *statements: str) -> None:
@@ -139,6 +147,41 @@ class PostgresServer:
     def _connected(self, name: str | None) -> psycopg.Connection[Any]:
         url = self._address.set(drivername="postgresql", database=name)
         return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
+
+
+_END_OTHERS = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+
+
+@contextmanager
+def only_now() -> Iterator[str]:
+    """A name for connections which are made within the block; later ones by this name are refused.
+
+    What is left of a test, such as a thread that goes on, must not meet the next one in the database.
+    Only this process refuses them; the others that a test begins end with it.
+    """
+    ticket = f"test-{os.getpid()}-{secrets.token_hex(6)}"
+    _valid.add(ticket)
+    try:
+        yield ticket
+    finally:
+        _valid.discard(ticket)
+
+
+_valid: set[str] = set()
+_connect = psycopg.connect
+
+
+def _connect_in_time(conninfo: str = "", **options: Any) -> psycopg.Connection[Any]:
+    ticket = str(conninfo_to_dict(conninfo, **options).get("application_name"))
+    if ticket.startswith(f"test-{os.getpid()}-") and ticket not in _valid:
+        raise psycopg.OperationalError("The test that had this database is over.")
+    return _connect(conninfo, **options)
+
+
+psycopg.connect = _connect_in_time
 
 
 def _new_name() -> str:
