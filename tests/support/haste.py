@@ -17,7 +17,7 @@ import stripe
 from flask import Flask
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
-from sqlalchemy import Dialect, Engine, Select
+from sqlalchemy import Connection, Dialect, Engine, Select
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.engine import Compiled
@@ -33,6 +33,7 @@ def make_haste() -> None:
     _compile_routes_once()
     _compile_statements_once()
     _prepare_reads_once()
+    _ask_postgres_what_it_is_once()
     _look_at_static_files_once()
     Flask.jinja_options = {"bytecode_cache": _Templates()}
     # Tests speak plain HTTP to this machine, and httpx reads all certificates for each client.
@@ -95,6 +96,21 @@ def _prepare_reads_once() -> None:
         return known[self, dialect]
 
     Select.compile = compile_once  # type: ignore[method-assign,assignment]
+
+
+def _ask_postgres_what_it_is_once() -> None:
+    ask, known = PGDialect_psycopg.initialize, dict[str, Any]()
+
+    def ask_once(self: PGDialect_psycopg, connection: Connection) -> None:
+        if not known:
+            before = dict(vars(self))
+            ask(self, connection)
+            known.update(
+                (name, value) for name, value in vars(self).items() if before.get(name, self) != value
+            )
+        vars(self).update(known)
+
+    PGDialect_psycopg.initialize = ask_once  # type: ignore[method-assign]
 
 
 def _look_at_static_files_once() -> None:
