@@ -92,13 +92,20 @@ def assert_somebody_gave_way(database: Database, before: int) -> None:
     wait_until(lambda: deadlocks(database) > before, seconds=10, what="somebody has given way")
 
 
+# Others wait on the same server, in the databases of other tests.
+_WAITING = """
+    SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
 def ask_once_it_waits(stranger: Stranger) -> None:
     """Let the stranger go on once the product's transaction stands waiting for the subject's row."""
 
     def watch() -> None:
         for _ in range(500):
             with stranger.database.read() as db:
-                waiting = db.execute(text("SELECT count(*) FROM pg_locks WHERE NOT granted")).scalar_one()
+                waiting = db.execute(text(_WAITING)).scalar_one()
             if waiting:
                 break
             threading.Event().wait(0.01)

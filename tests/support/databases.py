@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import make_url
 
 from licenzy.db import migrate
 from licenzy.db.engine import make_engine
 from licenzy.factory import load_models
 from tests.support.emptying import empty, schema_of
+from tests.support.lasting import Kept, address_of, only_now
 
 TEMPLATE = "licenzy_template"
 
@@ -54,11 +54,16 @@ class SqliteFiles:
 
 @dataclass(frozen=True)
 class Used:
-    """A database that tests have one after another, and the connection that empties it."""
+    """A database that tests have one after another, and the connections to it that last as long."""
 
     name: str
     keeper: psycopg.Connection[Any]
-    """Lasts as long as the database: to a new connection Postgres gives a process that knows no table."""
+    kept: Kept
+    """The tests' own."""
+
+    def close(self) -> None:
+        self.keeper.close()
+        self.kept.close()
 
 
 class PostgresServer:
@@ -89,10 +94,10 @@ class PostgresServer:
         used = self._emptied(self._used.pop(0)) if len(self._used) > 1 else None
         if used is None:
             name = self.fresh()
-            used = Used(name, self._connected(name))
+            used = Used(name, self._connected(name), Kept(address_of(self.url(name))))
         self._schema = self._schema or schema_of(used.keeper)
         try:
-            with only_now() as ticket:
+            with only_now(used.kept) as ticket:
                 yield self.url(used.name, application_name=ticket)
         finally:
             self._used.append(used)
@@ -121,7 +126,7 @@ class PostgresServer:
         """Leave nothing behind on a server that is not ours."""
         while self._used:
             used = self._used.pop()
-            used.keeper.close()
+            used.close()
             self.drop(used.name)
         if self._connection is not None:
             self._connection.close()
@@ -130,10 +135,10 @@ class PostgresServer:
     def _emptied(self, used: Used) -> Used | None:
         """A used database without its rows; none when it had to be dropped."""
         with suppress(psycopg.Error):
-            used.keeper.execute(_END_OTHERS)
+            used.keeper.execute(_END_OTHERS, [used.kept.pids])
             if empty(used.keeper, schema=self._schema):
                 return used
-        used.keeper.close()
+        used.close()
         self.drop(used.name)
         return None
 
@@ -151,37 +156,8 @@ class PostgresServer:
 
 _END_OTHERS = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
-    WHERE datname = current_database() AND pid <> pg_backend_pid()
+    WHERE datname = current_database() AND pid <> pg_backend_pid() AND pid <> ALL(%s)
 """
-
-
-@contextmanager
-def only_now() -> Iterator[str]:
-    """A name for connections which are made within the block; later ones by this name are refused.
-
-    What is left of a test, such as a thread that goes on, must not meet the next one in the database.
-    Only this process refuses them; the others that a test begins end with it.
-    """
-    ticket = f"test-{os.getpid()}-{secrets.token_hex(6)}"
-    _valid.add(ticket)
-    try:
-        yield ticket
-    finally:
-        _valid.discard(ticket)
-
-
-_valid: set[str] = set()
-_connect = psycopg.connect
-
-
-def _connect_in_time(conninfo: str = "", **options: Any) -> psycopg.Connection[Any]:
-    ticket = str(conninfo_to_dict(conninfo, **options).get("application_name"))
-    if ticket.startswith(f"test-{os.getpid()}-") and ticket not in _valid:
-        raise psycopg.OperationalError("The test that had this database is over.")
-    return _connect(conninfo, **options)
-
-
-psycopg.connect = _connect_in_time
 
 
 def _new_name() -> str:

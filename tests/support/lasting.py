@@ -1,0 +1,107 @@
+"""Connections to the tests' Postgres that outlive whoever made them, though not the test.
+
+To a new connection Postgres gives a process that knows none of the tables yet, and each application makes
+one or two. With these, a closed connection is put by for the next test that has the same database.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import ExecStatus, PGconn, TransactionStatus
+
+Address = tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Kept:
+    """The connections to one database that wait for the next test."""
+
+    address: Address
+    waiting: list[PGconn] = field(default_factory=list)
+
+    @property
+    def pids(self) -> list[int]:
+        return [each.backend_pid for each in self.waiting]
+
+    def close(self) -> None:
+        while self.waiting:
+            self.waiting.pop().finish()
+
+
+@contextmanager
+def only_now(kept: Kept) -> Iterator[str]:
+    """The name for connections to the database of `kept` within the block; later ones by it are refused.
+
+    What is left of a test, such as a thread that goes on, must not meet the next one in the database.
+    Only this process refuses them; the others that a test begins end with it.
+    """
+    name = f"{_mine()}{secrets.token_hex(6)}"
+    _now[name] = kept
+    try:
+        yield name
+    finally:
+        del _now[name]
+
+
+def address_of(conninfo: str) -> Address:
+    """Which database of which server it is."""
+    asked = conninfo_to_dict(conninfo)
+    return tuple(str(asked.get(name) or "") for name in ("host", "port", "dbname", "user"))
+
+
+class _Lasting(psycopg.Connection[Any]):
+    _kept: Kept | None = None
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
+        name = conninfo_to_dict(conninfo).get("application_name", "")
+        kept = _now.get(str(name))
+        if kept is None and str(name).startswith(_mine()):
+            raise psycopg.OperationalError("The test that had this database is over.")
+        if kept is not None and kept.address != address_of(conninfo):
+            kept = None  # By way of a pooler, say.
+        pgconn = _usable(kept) if kept is not None else None
+        made = cls(pgconn) if pgconn is not None else (yield from super()._connect_gen(conninfo))
+        made._kept = kept
+        return made
+
+    def close(self) -> None:
+        kept = self._kept
+        if (
+            self.closed
+            or kept not in _now.values()
+            or self.pgconn.transaction_status != TransactionStatus.IDLE
+        ):
+            return super().close()
+        pgconn, self.pgconn, self._closed = self.pgconn, _FINISHED, True
+        assert kept is not None
+        return kept.waiting.append(pgconn)
+
+
+def _usable(kept: Kept) -> PGconn | None:
+    """One of the connections as if it were new; none when all are gone."""
+    while kept.waiting:
+        pgconn = kept.waiting.pop()
+        with suppress(psycopg.OperationalError):
+            if pgconn.exec_(b"DISCARD ALL").status == ExecStatus.COMMAND_OK:
+                return pgconn
+        pgconn.finish()
+    return None
+
+
+def _mine() -> str:
+    return f"test-{os.getpid()}-"
+
+
+_now: dict[str, Kept] = {}
+_FINISHED = PGconn.connect_start(b"host=/nowhere")
+_FINISHED.finish()
+psycopg.connect = _Lasting.connect
