@@ -16,4 +16,8 @@ metadata = SQLModel.metadata
 
 
 class Table(SQLModel):
-    """Base of all table models."""
+    """Base of all table models.
+
+    A list or dict of a row is empty by `default=[]`: each row gets its own, and a factory would have its
+    signature looked at for every row.
+    """
