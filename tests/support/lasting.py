@@ -18,6 +18,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ExecStatus, PGconn, TransactionStatus
 
 Address = tuple[str, ...]
+MOST = 4
+"""How many are put by for one database: the server has room for a hundred, and some tests make twenty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,15 +77,12 @@ class _Lasting(psycopg.Connection[Any]):
 
     def close(self) -> None:
         kept = self._kept
-        if (
-            self.closed
-            or kept not in _now.values()
-            or self.pgconn.transaction_status != TransactionStatus.IDLE
-        ):
-            return super().close()
-        pgconn, self.pgconn, self._closed = self.pgconn, _FINISHED, True
-        assert kept is not None
-        return kept.waiting.append(pgconn)
+        is_idle = not self.closed and self.pgconn.transaction_status == TransactionStatus.IDLE
+        if kept is None or kept not in _now.values() or not is_idle or len(kept.waiting) >= MOST:
+            super().close()
+        else:
+            pgconn, self.pgconn, self._closed = self.pgconn, _FINISHED, True
+            kept.waiting.append(pgconn)
 
 
 def _usable(kept: Kept) -> PGconn | None:
