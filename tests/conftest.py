@@ -27,8 +27,8 @@ from tests.support.databases import PostgresServer, SqliteFiles, postgres_server
 from tests.support.ports import free_port_pair
 from tests.support.servers import served
 
-_tests_run = itertools.count(1)
 NO_SKIPS = os.environ.get("LICENZY_NO_SKIPS") == "1"
+_tests_run = itertools.count(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:

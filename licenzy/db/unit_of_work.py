@@ -37,7 +37,7 @@ class Database:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        self._engine = engine
         self._writing = engine.execution_options(**{WRITES: True})
         self.writer: SqliteWriter | None = None
         """Commits what several threads write in short pieces; none on Postgres, which needs no such help."""
@@ -47,6 +47,11 @@ class Database:
             self._line = WritersLine(Path(engine.url.database or ""))
             self.writer = SqliteWriter(engine, self._line)
             event.listen(engine, "engine_disposed", lambda _engine, line=self._line: line.close())
+
+    @property
+    def engine(self) -> Engine:
+        """What its connections come from."""
+        return self._engine
 
     def before_close(self, stop: Callable[[], None]) -> None:
         """Have `stop` called before the connections go, by what works on them in a thread of its own."""

@@ -1,4 +1,4 @@
-"""Insert a row unless its unique key is there already, on both databases."""
+"""Insert rows, or leave or change those whose unique key is there already, on both databases."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Executable, and_
+from sqlalchemy import Executable
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import make_transient_to_detached
@@ -52,11 +52,12 @@ def insert_or_change(
     *rows: Mapping[str, Any],
     added: tuple[str, ...] = (),
     replaced: tuple[str, ...] = (),
-    while_is: tuple[tuple[str, Any], ...] = (),
+    while_is: tuple[str, str] | None = None,
 ) -> None:
-    """Insert the rows; where a primary key is there, add the values of some columns and replace others.
+    """Insert one or more rows; where a primary key is there, add the values of some columns, replace others.
 
-    With `while_is` a row that is there is changed only while these columns have these values.
+    With `while_is` a row that is there is changed only while this column has this value. On Postgres it is
+    locked all the same.
     """
     statement = _upsert(model, db.get_bind().dialect.name, added, replaced, while_is)
     db.execute(statement, [dict(row) for row in rows])
@@ -74,12 +75,12 @@ def _upsert(
     dialect: str,
     added: tuple[str, ...],
     replaced: tuple[str, ...],
-    while_is: tuple[tuple[str, Any], ...],
+    while_is: tuple[str, str] | None,
 ) -> Executable:
     table, insert = _table(model), _into(model, dialect)
     changes = {name: table.c[name] + insert.excluded[name] for name in added}
     changes |= {name: insert.excluded[name] for name in replaced}
-    still = and_(*(table.c[name] == value for name, value in while_is)) if while_is else None
+    still = table.c[while_is[0]] == while_is[1] if while_is else None
     return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes, where=still)
 
 

@@ -7,6 +7,7 @@ payment's one row, where the second waits for the first: the purchase's key, or 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -66,25 +67,36 @@ def link_payments(
     db: Session, *, project_id: str, mode: Mode, refs: Iterable[str], purchase_key: str
 ) -> None:
     """Remember that these belong to the purchase, and give it the facts that were waiting for them."""
-    known: set[str] = set()
+    scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
+    seen: set[str] = set()
     pending = set(refs)
     while pending:
-        link = {"project_id": project_id, "mode": mode, "purchase_key": purchase_key}
-        insert_or_change(
-            db,
-            PaymentLink,
-            *({**link, "ref": ref} for ref in sorted(pending)),
-            replaced=("purchase_key",),
-            while_is=(("purchase_key", _AWAITED),),
-        )
-        known |= pending
-        waiting = _waiting(db, project_id=project_id, mode=mode, refs=sorted(pending))
+        seen |= pending
+        # What is known already is left alone: whoever holds its row may wait for this purchase's.
+        known = set(_known(db, refs=sorted(pending), **scope))
+        new = sorted(pending - known)
         pending = set()
-        for fact in waiting:
+        if not new:
+            continue
+        rows = [{**scope, "ref": ref, "purchase_key": purchase_key} for ref in new]
+        insert_or_change(
+            db, PaymentLink, *rows, replaced=("purchase_key",), while_is=("purchase_key", _AWAITED)
+        )
+        for fact in _waiting(db, refs=new, **scope):
             fact.purchase_key, fact.waiting_for = purchase_key, None
             # A fact that knows a payment by two names tells the second one now.
-            pending |= payment_refs(fact.data) - known
+            pending |= payment_refs(fact.data) - seen
         db.flush()
+
+
+@read_all
+def _known(*, project_id: str, mode: Mode, refs: Sequence[str]) -> SelectOfScalar[str]:
+    return select(PaymentLink.ref).where(
+        PaymentLink.project_id == project_id,
+        PaymentLink.mode == mode,
+        col(PaymentLink.ref).in_(refs),
+        PaymentLink.purchase_key != _AWAITED,
+    )
 
 
 @read_all

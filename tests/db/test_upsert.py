@@ -13,6 +13,7 @@ from licenzy.catalog.models import Product
 from licenzy.db.tables import Table
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import add_unless_there, insert_or_change, insert_unless_there
+from licenzy.entitlements.models import PaymentLink
 from licenzy.factory import load_models
 from licenzy.observations.models import CheckCount
 from licenzy.workspace.models import Workspace
@@ -99,18 +100,18 @@ def test_a_row_that_is_there_is_added_to(database: Database, cast: Cast) -> None
 
 
 def test_several_rows_at_once_change_only_while_they_are_as_expected(database: Database, cast: Cast) -> None:
-    hours = [{"project_id": cast.project_id, "mode": Mode.TEST, "hour": hour} for hour in range(3)]
-    rows = [{**hour, "allowed": 7, "denied": 7} for hour in hours]
+    scope = {"project_id": cast.project_id, "mode": Mode.TEST}
+    rows = [{**scope, "ref": f"pi_{number}", "purchase_key": "new"} for number in range(3)]
     with database.write() as db:
-        for denied, row in enumerate(rows[:2]):
-            insert_unless_there(db, CheckCount, {**row, "allowed": 1, "denied": denied})
-        insert_or_change(db, CheckCount, *rows, replaced=("allowed",), while_is=(("denied", 0),))
+        for row, key in zip(rows[:2], ("", "old"), strict=True):
+            insert_unless_there(db, PaymentLink, {**row, "purchase_key": key})
+        insert_or_change(db, PaymentLink, *rows, replaced=("purchase_key",), while_is=("purchase_key", ""))
     with database.read() as db:
-        found = db.exec(select(CheckCount.hour, CheckCount.allowed, CheckCount.denied)).all()
-    assert sorted(found) == [(0, 7, 0), (1, 1, 1), (2, 7, 7)]
+        found = db.exec(select(PaymentLink.ref, PaymentLink.purchase_key)).all()
+    assert sorted(found) == [("pi_0", "new"), ("pi_1", "old"), ("pi_2", "new")]
 
 
-def test_rows_share_no_list_of_their_own() -> None:
+def test_rows_share_no_default() -> None:
     load_models()
     owned = [
         (model, name)

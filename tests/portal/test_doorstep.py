@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -96,7 +98,9 @@ def test_a_failure_of_ours_is_a_page_with_the_headers_and_no_details(app: Flask,
     check_headers(answer.headers, "/broken")
 
 
-def test_without_a_database_there_is_still_a_page(app: Flask, cast: Cast, settings: Settings) -> None:
+def test_without_a_database_there_is_still_a_page(
+    app: Flask, cast: Cast, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = visiting(app, "owner@example.com")
     database = app.extensions["licenzy"].database
     if database.is_sqlite:
@@ -105,10 +109,8 @@ def test_without_a_database_there_is_still_a_page(app: Flask, cast: Cast, settin
         path.rename(path.with_suffix(".away"))
         path.mkdir()
     else:
-        from sqlalchemy import create_engine
-
         database.engine.dispose()
-        database.engine = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+        monkeypatch.setattr(psycopg, "connect", partial(psycopg.connect, port=1))
     answer = client.get("/account")
     assert answer.status_code == 503
     assert "Back in a moment" in answer.text

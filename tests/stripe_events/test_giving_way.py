@@ -31,14 +31,14 @@ from tests.support.ports import wait_until
 def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """Postgres alone: SQLite has one writer, so that no two can wait for each other."""
     server: PostgresServer = request.getfixturevalue("postgres")
-    with server.lent() as url:
-        engine = make_engine(url)
-        with engine.begin() as db:
-            # So long may it take the stranger to see that the product waits.
-            name = engine.url.database
-            db.execute(text(f"ALTER DATABASE {name} SET deadlock_timeout = '1s'"))
-        engine.dispose()
-        yield url
+    name = server.fresh()
+    engine = make_engine(server.url(name))
+    with engine.begin() as db:
+        # So long may it take the stranger to see that the product waits.
+        db.execute(text(f"ALTER DATABASE {name} SET deadlock_timeout = '1s'"))
+    engine.dispose()
+    yield server.url(name)
+    server.drop(name)
 
 
 @pytest.fixture

@@ -70,7 +70,7 @@ class PostgresServer:
     """One real server for the whole run; a test has a database of its own for as long as it lasts."""
 
     def __init__(self, address: str) -> None:
-        self._address = make_url(address)
+        self._address = make_url(address).set(drivername="postgresql")
         self._used: list[Used] = []
         self._schema: list[tuple[Any, ...]] = []
         self._connection: psycopg.Connection[Any] | None = None
@@ -150,7 +150,7 @@ class PostgresServer:
             self._connection.execute(statement.encode())
 
     def _connected(self, name: str | None) -> psycopg.Connection[Any]:
-        url = self._address.set(drivername="postgresql", database=name)
+        url = self._address.set(database=name)
         return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True)
 
 

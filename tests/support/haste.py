@@ -25,6 +25,8 @@ from sqlalchemy.util import LRUCache
 from werkzeug.routing import Rule
 from whitenoise import WhiteNoise
 
+from tests.support.lasting import let_connections_last
+
 _YOUNG = 5_000
 
 
@@ -34,6 +36,7 @@ def make_haste() -> None:
     _compile_statements_once()
     _prepare_reads_once()
     _ask_postgres_what_it_is_once()
+    let_connections_last()
     _look_at_static_files_once()
     Flask.jinja_options = {"bytecode_cache": _Templates()}
     # Tests speak plain HTTP to this machine, and httpx reads all certificates for each client.
@@ -99,16 +102,18 @@ def _prepare_reads_once() -> None:
 
 
 def _ask_postgres_what_it_is_once() -> None:
-    ask, known = PGDialect_psycopg.initialize, dict[str, Any]()
+    ask, known = PGDialect_psycopg.initialize, dict[Any, dict[str, Any]]()
 
     def ask_once(self: PGDialect_psycopg, connection: Connection) -> None:
-        if not known:
-            before = dict(vars(self))
-            ask(self, connection)
-            known.update(
-                (name, value) for name, value in vars(self).items() if before.get(name, self) != value
-            )
-        vars(self).update(known)
+        url = connection.engine.url
+        server = (url.host, url.port, url.query.get("host"))
+        if server in known:
+            vars(self).update(known[server])
+            return
+        before = dict(vars(self))
+        ask(self, connection)
+        told = {name: value for name, value in vars(self).items() if before.get(name, self) != value}
+        known[server] = {name: value for name, value in told.items() if name != "_type_memos"}
 
     PGDialect_psycopg.initialize = ask_once  # type: ignore[method-assign]
 

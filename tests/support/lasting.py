@@ -17,7 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ExecStatus, PGconn, TransactionStatus
 
-Address = tuple[str, ...]
+Address = frozenset[tuple[str, str]]
 MOST = 4
 """How many are put by for one database: the server has room for a hundred, and some tests make twenty."""
 
@@ -38,6 +38,11 @@ class Kept:
             self.waiting.pop().finish()
 
 
+def let_connections_last() -> None:
+    """From now on what this process connects to lent databases is put by."""
+    psycopg.connect = _Lasting.connect
+
+
 @contextmanager
 def only_now(kept: Kept) -> Iterator[str]:
     """The name for connections to the database of `kept` within the block; later ones by it are refused.
@@ -54,9 +59,9 @@ def only_now(kept: Kept) -> Iterator[str]:
 
 
 def address_of(conninfo: str) -> Address:
-    """Which database of which server it is."""
+    """Which database it is, reached how and as whom."""
     asked = conninfo_to_dict(conninfo)
-    return tuple(str(asked.get(name) or "") for name in ("host", "port", "dbname", "user"))
+    return frozenset((name, str(value)) for name, value in asked.items() if name not in _OF_NO_IMPORTANCE)
 
 
 class _Lasting(psycopg.Connection[Any]):
@@ -64,9 +69,10 @@ class _Lasting(psycopg.Connection[Any]):
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
-        name = conninfo_to_dict(conninfo).get("application_name", "")
-        kept = _now.get(str(name))
-        if kept is None and str(name).startswith(_mine()):
+        name = str(conninfo_to_dict(conninfo).get("application_name", ""))
+        # What a fork's child connects by its parent's name is its own, and ends with it.
+        kept = _now.get(name) if name.startswith(_mine()) else None
+        if kept is None and name.startswith(_mine()):
             raise psycopg.OperationalError("The test that had this database is over.")
         if kept is not None and kept.address != address_of(conninfo):
             kept = None  # By way of a pooler, say.
@@ -100,7 +106,7 @@ def _mine() -> str:
     return f"test-{os.getpid()}-"
 
 
+_OF_NO_IMPORTANCE = {"application_name", "connect_timeout"}
 _now: dict[str, Kept] = {}
 _FINISHED = PGconn.connect_start(b"host=/nowhere")
 _FINISHED.finish()
-psycopg.connect = _Lasting.connect
