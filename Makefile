@@ -34,7 +34,7 @@ check: lint  ## Format, lint, types and the quick tests, on SQLite: under 3 minu
 	$(PYTEST) $(AT_ONCE) -m "not slow and not soak and not browser and not postgres"
 
 # In one run, not after `check`: the long ones begin at once, and the quick ones fill what they leave idle.
-test: $(DEV_READY)  ## All that `make check` does, and the same on Postgres, the browser, faults and properties: 10 to 12½ minutes on two cores.
+test: $(DEV_READY)  ## All that `make check` does, and the same on Postgres, the browser, faults and properties: 9 to 11 minutes on two cores.
 	@$(MAKE) --no-print-directory --jobs 2 lint all-tests
 
 all-tests: $(DEV_READY)
