@@ -14,6 +14,7 @@ from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
+from licenzy.db import engine as engines
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.actions import record_fact
 from licenzy.entitlements.links import await_purchase, link_payments, purchase_behind
@@ -182,6 +183,23 @@ def test_a_second_waiting_fact_is_not_passed_by(database: Database, cast: Cast) 
     thread.join(30)
     with database.read() as db:
         assert [fact.purchase_key for fact in db.exec(select(Fact)).all()] == ["cs_1"]
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_purchase_does_not_wait_for_who_holds_a_payment_known_to_be_its_own(
+    database: Database, cast: Cast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who holds it has looked the purchase up, and waits for it next: each would wait for the other."""
+    scope: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+    with database.write() as db:
+        link_payments(db, refs=["pi_1"], purchase_key="cs_1", **scope)
+    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 300)
+    with database.write() as holder:
+        assert not await_purchase(holder, ref="pi_1", **scope)
+        with database.write() as db:
+            link_payments(db, refs=["pi_1", "ch_1"], purchase_key="cs_1", **scope)
+    with database.read() as db:
+        assert purchase_behind(db, refs=["ch_1"], **scope) == "cs_1"
 
 
 def test_a_waiting_fact_does_not_count_as_a_purchase(till: Till) -> None:
