@@ -3,7 +3,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 # The distribution's where it can make a venv, which Debian leaves out of it: it is built with optimizations,
-# those of version managers mostly are not, and run the same in a fifth more time.
+# those of version managers mostly are not, and take up to a fifth more time for the same.
 PYTHON ?= $(shell /usr/bin/python3.11 -c "import ensurepip" 2> /dev/null && echo /usr/bin/python3.11 || command -v python3.11 || command -v python3)
 RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
