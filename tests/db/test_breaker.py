@@ -78,7 +78,12 @@ def test_a_server_that_says_nothing_is_waited_for_once() -> None:
             read.rows(name="one")
         assert 0.4 < time.monotonic() - began < 3
         began, refused = time.monotonic(), 0
-        probe = threading.Thread(target=lambda: pytest.raises(DatabaseUnavailable, database.admit))
+
+        def find_out() -> None:
+            with pytest.raises(DatabaseUnavailable):
+                database.admit()
+
+        probe = threading.Thread(target=find_out)
         probe.start()
         assert database.breaker is not None
         wait_until(database.breaker._probing.locked, seconds=5, what="one finds out")

@@ -75,7 +75,8 @@ def test_a_statement_that_lasts_too_long_is_given_up(database: Database) -> None
 def test_what_nobody_waits_for_any_more_is_ended_by_postgres_too(database: Database) -> None:
     connections = ThreadConnections(database)
     settings = connections.get().execute(
-        "SELECT name, setting FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout') ORDER BY name"
+        "SELECT name, setting FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout') "
+        "ORDER BY name"
     )
     assert settings.fetchall() == [("lock_timeout", "4200"), ("statement_timeout", "4200")]
 
