@@ -20,9 +20,18 @@ def upgrade(wiring: Wiring, json_wanted: bool) -> None:
     """Bring the database to the schema of this version; safe to repeat."""
     from licenzy.db import migrate
 
-    engine = wiring.runtime().database.engine
-    migrate.upgrade(engine)
+    found = migrate.upgrade(wiring.runtime().database.engine)
     if json_wanted:
-        as_json({"revision": migrate.head()})
+        as_json({"revision": found.revision})
+    elif found.is_newer:
+        click.echo(newer_but_compatible(found.revision))
     else:
-        click.echo(f"The database is at {migrate.head()}.")
+        click.echo(f"The database is at {found.revision}.")
+
+
+def newer_but_compatible(revision: str) -> str:
+    """What to tell where a newer version has migrated the database and this one still works with it."""
+    return (
+        f"The database is at {revision}, which is newer than this version of Licenzy and works with it. "
+        "There is nothing to do."
+    )

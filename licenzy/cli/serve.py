@@ -50,6 +50,8 @@ def serve(wiring: Wiring) -> None:
 def web(wiring: Wiring, leash: int | None) -> None:
     """Serve the product alone; for machines that run beside a worker elsewhere."""
     hold(leash)
+    if leash is None:  # `serve` has looked at the schema already.
+        _done_apart("check-schema")
     wiring.run_web(wiring.settings())
 
 
@@ -59,6 +61,7 @@ def web(wiring: Wiring, leash: int | None) -> None:
 def worker(wiring: Wiring, leash: int | None) -> None:
     """Run the background worker alone: what is due is settled, retried and delivered."""
     hold(leash)
+    wiring.refuse_newer_schema()
     wiring.run_worker(wiring.settings())
 
 
@@ -78,6 +81,7 @@ def sandbox(wiring: Wiring, leash: int | None) -> None:
 @pass_wiring
 def prepare(wiring: Wiring) -> None:
     """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light."""
+    from licenzy.cli.database import newer_but_compatible
     from licenzy.cli.seeding import has_live_connection
     from licenzy.connections.queries import connected
     from licenzy.connections.sealed import is_locked_out
@@ -85,7 +89,9 @@ def prepare(wiring: Wiring) -> None:
     from licenzy.workspace.queries import is_claimed
 
     runtime = wiring.runtime()
-    migrate.upgrade(runtime.database.engine)
+    found = migrate.upgrade(runtime.database.engine)
+    if found.is_newer:
+        click.echo(newer_but_compatible(found.revision), err=True)
     with runtime.database.read() as db:
         state = {
             "claimed": is_claimed(db),
@@ -95,12 +101,26 @@ def prepare(wiring: Wiring) -> None:
     as_json(state)
 
 
+@click.command("check-schema", cls=PlainCommand, hidden=True)
+@pass_wiring
+def check_schema(wiring: Wiring) -> None:
+    """Leave with 1 on a database that is too new. Run apart, so that `web` stays light."""
+    wiring.refuse_newer_schema()
+
+
 def _prepared() -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", "licenzy", "prepare"], stdout=subprocess.PIPE, check=False)
+    state: dict[str, Any] = json.loads(_done_apart("prepare").splitlines()[-1])
+    return state
+
+
+def _done_apart(command: str) -> bytes:
+    """What a command prints that runs in a process of its own; leaves as that did when it failed."""
+    done = subprocess.run(  # noqa: S603 - both commands stand in this file
+        [sys.executable, "-m", "licenzy", command], stdout=subprocess.PIPE, check=False
+    )
     if done.returncode:
         raise SystemExit(done.returncode)  # The child has said why.
-    state: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return state
+    return done.stdout
 
 
 def _check_ports(settings: Settings) -> None:

@@ -18,7 +18,7 @@ _GAVE_WAY = {"40001", "40P01"}
 """Postgres's codes for a serialization failure and a deadlock."""
 
 
-def make_engine(url: str, *, pool_size: int = 10, prepares: bool = True) -> Engine:
+def make_engine(url: str | URL, *, pool_size: int = 10, prepares: bool = True) -> Engine:
     """An engine for a `sqlite:///…` or `postgresql://…` address.
 
     Without `prepares` Postgres is never asked to keep a statement for a connection.
