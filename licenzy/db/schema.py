@@ -145,7 +145,8 @@ def worded_failures() -> Iterator[None]:
         failure = failure_of(error)
         if failure is not None:
             raise DatabaseUnavailable(failure.message, hint=failure.hint) from error
-        if not is_out_of_order(error.orig):
+        # Without a statement it was connecting that failed, for an unknown option of the address, say.
+        if error.statement is not None and not is_out_of_order(error.orig):
             raise
         reason = (str(error.orig).strip().splitlines() or ["no reason given"])[0]
         raise DatabaseUnavailable(

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import IntegrityError
 
 from licenzy.db import migrate, schema
@@ -22,6 +22,7 @@ from licenzy.db.tables import metadata
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from licenzy.factory import load_models
+from tests.support.databases import PostgresServer
 from tests.support.next_version import migrate_further
 
 VERSIONS = sorted((schema.FOLDER / "versions").glob("*.py"))
@@ -157,6 +158,36 @@ def test_a_newer_schema_that_says_nothing_is_too_new(empty_engine: Engine) -> No
     with empty_engine.execution_options(**{WRITES: True}).begin() as connection:
         connection.execute(text("DROP TABLE schema_compatibility"))
     assert schema.check(empty_engine) is Fit.TOO_NEW
+
+
+def test_an_address_loses_nothing_on_its_way_to_the_migrations(postgres: PostgresServer) -> None:
+    name = postgres.empty()
+    address = make_url(postgres.url(name, options="-c default_transaction_read_only=on"))
+    address = address.set(username=address.username or "postgres", password="a word/with @ and %20")
+    engine = make_engine(address)
+    with pytest.raises(DatabaseUnavailable, match="Postgres is read-only"):
+        migrate.upgrade(engine)
+    engine.dispose()
+    postgres.drop(name)
+
+
+def test_the_first_of_several_servers_that_answers_is_migrated(postgres: PostgresServer) -> None:
+    name = postgres.empty()
+    address = make_url(postgres.url(name))
+    host = address.query.get("host", address.host)
+    several = ["127.0.0.1:1", f"{host}:{address.port}" if address.port else str(host)]
+    engine = make_engine(address.set(host=None, port=None).update_query_dict({"host": several}))
+    assert migrate.upgrade(engine).revision == schema.head()
+    engine.dispose()
+    postgres.drop(name)
+
+
+def test_an_option_that_there_is_not_is_told_in_a_sentence(postgres: PostgresServer) -> None:
+    engine = make_engine(postgres.url("postgres", no_such="option"))
+    for verb in (migrate.upgrade, schema.check):
+        with pytest.raises(DatabaseUnavailable, match=r"cannot be opened: .*no_such"):
+            verb(engine)
+    engine.dispose()
 
 
 def set_revision(engine: Engine, revision: str) -> None:
