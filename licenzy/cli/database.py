@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from licenzy.cli.plain import PlainGroup, as_json, json_option
+from licenzy.cli.plain import PlainGroup, as_json, json_option, warn_of_open_files
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 
@@ -20,7 +20,9 @@ def upgrade(wiring: Wiring, json_wanted: bool) -> None:
     """Bring the database to the schema of this version; safe to repeat."""
     from licenzy.db import migrate
 
-    found = migrate.upgrade(wiring.runtime().database.engine)
+    runtime = wiring.runtime()
+    found = migrate.upgrade(runtime.database.engine)
+    warn_of_open_files(runtime.settings)
     if json_wanted:
         as_json({"revision": found.revision})
     elif found.is_newer:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from licenzy.cli.leash import hold
-from licenzy.cli.plain import PlainCommand, as_json
+from licenzy.cli.plain import PlainCommand, as_json, warn_of_open_files
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.settings import Settings
 
@@ -92,6 +92,7 @@ def prepare(wiring: Wiring) -> None:
     found = migrate.upgrade(runtime.database.engine)
     if found.is_newer:
         click.echo(newer_but_compatible(found.revision), err=True)
+    warn_of_open_files(runtime.settings)
     with runtime.database.read() as db:
         state = {
             "claimed": is_claimed(db),
@@ -124,28 +125,30 @@ def _done_apart(command: str) -> bytes:
 
 
 def _check_ports(settings: Settings) -> None:
-    for port in _ports(settings):
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    for host, port in _addresses(settings):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((settings.host, port))
+                probe.bind((host, port))
             except OSError as error:
                 raise click.ClickException(
-                    f"{settings.host}:{port} cannot be used ({error.strerror}): "
+                    f"{host}:{port} cannot be used ({error.strerror}): "
                     "stop what listens there, or set LICENZY_PORT."
                 ) from error
 
 
-def _ports(settings: Settings) -> list[int]:
-    return [settings.port, settings.port + 1] if settings.sandbox else [settings.port]
+def _addresses(settings: Settings) -> list[tuple[str, int]]:
+    """Where the processes listen."""
+    web = (settings.host, settings.port)
+    return [web, (settings.sandbox_host, settings.port + 1)] if settings.sandbox else [web]
 
 
 def _all_listen(settings: Settings) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    for port in _ports(settings):
+    for host, port in _addresses(settings):
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         try:
-            socket.create_connection((host, port), timeout=1).close()
+            socket.create_connection((reachable, port), timeout=1).close()
         except OSError:
             return False
     return True
