@@ -247,7 +247,7 @@ def _run_sandbox(settings: Settings) -> None:
         application = sandbox_app(settings)
     waitress.serve(
         application,
-        host=settings.host,
+        host=settings.sandbox_host,
         port=settings.port + 1,
         threads=16,
         ident=None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from licenzy.cli.plain import PlainCommand, as_json, json_option
+from licenzy.cli.plain import PlainCommand, as_json, json_option, warn_of_open_files
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def doctor(wiring: Wiring, project_id: str | None, check: bool, json_wanted: boo
     Leaves with 1 when anything was found, or when Stripe was to be asked and could not be.
     """
     runtime = wiring.migrated_runtime()
+    warn_of_open_files(runtime.settings)
     found: list[dict[str, Any]] = []
     unasked = False
     for project in _projects(runtime, project_id):

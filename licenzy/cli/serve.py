@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from licenzy.cli.leash import hold
-from licenzy.cli.plain import PlainCommand, as_json
+from licenzy.cli.plain import PlainCommand, as_json, warn_of_open_files
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.settings import Settings
 
@@ -50,6 +50,8 @@ def serve(wiring: Wiring) -> None:
 def web(wiring: Wiring, leash: int | None) -> None:
     """Serve the product alone; for machines that run beside a worker elsewhere."""
     hold(leash)
+    if leash is None:  # `serve` has looked at the schema already.
+        _done_apart("check-schema")
     wiring.run_web(wiring.settings())
 
 
@@ -59,6 +61,7 @@ def web(wiring: Wiring, leash: int | None) -> None:
 def worker(wiring: Wiring, leash: int | None) -> None:
     """Run the background worker alone: what is due is settled, retried and delivered."""
     hold(leash)
+    wiring.refuse_newer_schema()
     wiring.run_worker(wiring.settings())
 
 
@@ -78,6 +81,7 @@ def sandbox(wiring: Wiring, leash: int | None) -> None:
 @pass_wiring
 def prepare(wiring: Wiring) -> None:
     """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light."""
+    from licenzy.cli.database import newer_but_compatible
     from licenzy.cli.seeding import has_live_connection
     from licenzy.connections.queries import connected
     from licenzy.connections.sealed import is_locked_out
@@ -85,7 +89,10 @@ def prepare(wiring: Wiring) -> None:
     from licenzy.workspace.queries import is_claimed
 
     runtime = wiring.runtime()
-    migrate.upgrade(runtime.database.engine)
+    found = migrate.upgrade(runtime.database.engine)
+    if found.is_newer:
+        click.echo(newer_but_compatible(found.revision), err=True)
+    warn_of_open_files(runtime.settings)
     with runtime.database.read() as db:
         state = {
             "claimed": is_claimed(db),
@@ -95,37 +102,53 @@ def prepare(wiring: Wiring) -> None:
     as_json(state)
 
 
+@click.command("check-schema", cls=PlainCommand, hidden=True)
+@pass_wiring
+def check_schema(wiring: Wiring) -> None:
+    """Leave with 1 on a database that is too new. Run apart, so that `web` stays light."""
+    wiring.refuse_newer_schema()
+
+
 def _prepared() -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", "licenzy", "prepare"], stdout=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)  # The child has said why.
-    state: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    state: dict[str, Any] = json.loads(_done_apart("prepare").splitlines()[-1])
     return state
 
 
+def _done_apart(command: str) -> bytes:
+    """What a command prints that runs in a process of its own; leaves as that did when it failed."""
+    done = subprocess.run(  # noqa: S603 - both commands stand in this file
+        [sys.executable, "-m", "licenzy", command], stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        raise SystemExit(done.returncode)  # The child has said why.
+    return done.stdout
+
+
 def _check_ports(settings: Settings) -> None:
-    for port in _ports(settings):
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    for host, port in _addresses(settings):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((settings.host, port))
+                probe.bind((host, port))
             except OSError as error:
                 raise click.ClickException(
-                    f"{settings.host}:{port} cannot be used ({error.strerror}): "
+                    f"{host}:{port} cannot be used ({error.strerror}): "
                     "stop what listens there, or set LICENZY_PORT."
                 ) from error
 
 
-def _ports(settings: Settings) -> list[int]:
-    return [settings.port, settings.port + 1] if settings.sandbox else [settings.port]
+def _addresses(settings: Settings) -> list[tuple[str, int]]:
+    """Where the processes listen."""
+    web = (settings.host, settings.port)
+    return [web, (settings.sandbox_host, settings.port + 1)] if settings.sandbox else [web]
 
 
 def _all_listen(settings: Settings) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    for port in _ports(settings):
+    for host, port in _addresses(settings):
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         try:
-            socket.create_connection((host, port), timeout=1).close()
+            socket.create_connection((reachable, port), timeout=1).close()
         except OSError:
             return False
     return True

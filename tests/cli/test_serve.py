@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -119,7 +120,12 @@ def shows_the_guide(port: int) -> bool:
         return False
 
 
-def test_it_greets_is_seeded_and_stops_within_ten_seconds(serve: Callable[..., Served]) -> None:
+def test_it_greets_is_seeded_and_stops_within_ten_seconds(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    instance = tmp_path / "instance"
+    instance.mkdir()
+    instance.chmod(0o755)
     served = serve()
     served.wait_until_ready()
     link = re.search(r"http://127\.0\.0\.1:\d+/claim/\S+", served.said())
@@ -139,6 +145,16 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(serve: Callable[..., S
     assert again["api_key"] != seeded["api_key"]
     assert {**again, "api_key": ""} == {**seeded, "api_key": ""}
     assert httpx.get(link.group(0), timeout=10).status_code == 200, "seeding leaves the claim link valid"
+
+    files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in instance.iterdir()}
+    assert {
+        "licenzy.sqlite3",
+        "licenzy.sqlite3-wal",
+        "sandbox.sqlite3",
+        "sandbox.sqlite3-wal",
+    } <= files.keys()
+    assert set(files.values()) == {0o600}
+    assert stat.S_IMODE(instance.stat().st_mode) == 0o700
 
     memory = memory_of(served.process.pid)
     assert memory.peak < MEMORY_MIB, memory

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "licenzy"
 
 _ROOMS = """
-    errors settings kit db alignment stripe_gateway workspace projects subjects deliveries observations
+    errors kit settings db alignment stripe_gateway workspace projects subjects deliveries observations
     idempotency connections catalog api_keys entitlements usage checkout stripe_events reconciliation setup
     lab
 """
