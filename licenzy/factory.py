@@ -178,8 +178,12 @@ def _begun_with(settings: Settings) -> Runtime:
 
 
 def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask]) -> None:
-    """Serve what `loader` gives for `target` with Granian, on the settings' address, until told to stop."""
-    from granian.constants import Interfaces
+    """Serve what `loader` gives for `target` with Granian, on the settings' address, until told to stop.
+
+    HTTP/1.1 alone: the limits here and in the product are made for it. By HTTP/2 a request that is half sent
+    would keep its thread even after the connection has gone.
+    """
+    from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
     from granian.server import Server
@@ -192,7 +196,9 @@ def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask])
         workers=settings.workers,
         blocking_threads=settings.threads,
         backpressure=MOST_CONNECTIONS,
+        http=HTTPModes.http1,
         http1_settings=HTTP1Settings(max_buffer_size=_REQUEST_HEAD),
+        websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=7,
         log_level=LogLevels.warning,
