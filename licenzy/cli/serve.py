@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -28,9 +26,14 @@ def serve(wiring: Wiring) -> None:
     """
     from licenzy.cli.supervisor import Child, Supervisor
 
+    wiring.stop.listen()
     settings = wiring.settings()
     _check_ports(settings)
-    state = _prepared()
+    supervisor = Supervisor(stop=wiring.stop, say=_say)
+    prepared = supervisor.finish(["prepare"])
+    if prepared is None:
+        return  # Told to stop already.
+    state: dict[str, Any] = json.loads(prepared.splitlines()[-1])
     if settings.sandbox and state["live_connection"]:
         raise click.ClickException(
             "The Stripe sandbox must not run beside a live connection: set LICENZY_SANDBOX=off."
@@ -38,7 +41,8 @@ def serve(wiring: Wiring) -> None:
     children = [Child("web", ["web"]), Child("worker", ["worker"])]
     if settings.sandbox:
         children.append(Child("sandbox", ["sandbox"]))
-    Supervisor(children, say=_say).run(
+    supervisor.run(
+        children,
         ready=lambda: _all_listen(settings),
         on_ready=lambda: _greet(settings, claimed=state["claimed"], locked_out=state["locked_out"]),
     )
@@ -49,6 +53,7 @@ def serve(wiring: Wiring) -> None:
 @pass_wiring
 def web(wiring: Wiring, leash: int | None) -> None:
     """Serve the product alone; for machines that run beside a worker elsewhere."""
+    wiring.stop.listen()
     hold(leash)
     wiring.run_web(wiring.settings())
 
@@ -58,6 +63,7 @@ def web(wiring: Wiring, leash: int | None) -> None:
 @pass_wiring
 def worker(wiring: Wiring, leash: int | None) -> None:
     """Run the background worker alone: what is due is settled, retried and delivered."""
+    wiring.stop.listen()
     hold(leash)
     wiring.run_worker(wiring.settings())
 
@@ -67,23 +73,29 @@ def worker(wiring: Wiring, leash: int | None) -> None:
 @pass_wiring
 def sandbox(wiring: Wiring, leash: int | None) -> None:
     """Serve the Stripe sandbox alone."""
+    wiring.stop.listen()
+    hold(leash)
     settings = wiring.settings()
     if not settings.sandbox:
         raise click.ClickException("The Stripe sandbox is off: set LICENZY_SANDBOX=on.")
-    hold(leash)
     wiring.run_sandbox(settings)
 
 
 @click.command(cls=PlainCommand, hidden=True)
+@leash_option
 @pass_wiring
-def prepare(wiring: Wiring) -> None:
-    """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light."""
+def prepare(wiring: Wiring, leash: int | None) -> None:
+    """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light.
+
+    A stop ends it at once: a migration that has not come to its end is rolled back whole.
+    """
     from licenzy.cli.seeding import has_live_connection
     from licenzy.connections.queries import connected
     from licenzy.connections.sealed import is_locked_out
     from licenzy.db import migrate
     from licenzy.workspace.queries import is_claimed
 
+    hold(leash)
     runtime = wiring.runtime()
     migrate.upgrade(runtime.database.engine)
     with runtime.database.read() as db:
@@ -93,14 +105,6 @@ def prepare(wiring: Wiring) -> None:
             "locked_out": sum(is_locked_out(runtime.seal, each) for each in connected(db, project_id=None)),
         }
     as_json(state)
-
-
-def _prepared() -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", "licenzy", "prepare"], stdout=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)  # The child has said why.
-    state: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return state
 
 
 def _check_ports(settings: Settings) -> None:
