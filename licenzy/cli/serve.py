@@ -11,6 +11,7 @@ import click
 
 from licenzy.cli.leash import hold
 from licenzy.cli.plain import PlainCommand, as_json
+from licenzy.cli.ports import check_port, held_port
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.settings import Settings
 
@@ -28,7 +29,8 @@ def serve(wiring: Wiring) -> None:
 
     wiring.stop.listen()
     settings = wiring.settings()
-    _check_ports(settings)
+    for port in _ports(settings):
+        check_port(settings.host, port)
     supervisor = Supervisor(stop=wiring.stop, say=_say)
     prepared = supervisor.finish(["prepare"])
     if prepared is None:
@@ -55,7 +57,9 @@ def web(wiring: Wiring, leash: int | None) -> None:
     """Serve the product alone; for machines that run beside a worker elsewhere."""
     wiring.stop.listen()
     hold(leash)
-    wiring.run_web(wiring.settings())
+    settings = wiring.settings()
+    with held_port(settings.host, settings.port):
+        wiring.run_web(settings)
 
 
 @click.command(cls=PlainCommand)
@@ -78,6 +82,7 @@ def sandbox(wiring: Wiring, leash: int | None) -> None:
     settings = wiring.settings()
     if not settings.sandbox:
         raise click.ClickException("The Stripe sandbox is off: set LICENZY_SANDBOX=on.")
+    check_port(settings.host, settings.port + 1)
     wiring.run_sandbox(settings)
 
 
@@ -105,20 +110,6 @@ def prepare(wiring: Wiring, leash: int | None) -> None:
             "locked_out": sum(is_locked_out(runtime.seal, each) for each in connected(db, project_id=None)),
         }
     as_json(state)
-
-
-def _check_ports(settings: Settings) -> None:
-    for port in _ports(settings):
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.host, port))
-            except OSError as error:
-                raise click.ClickException(
-                    f"{settings.host}:{port} cannot be used ({error.strerror}): "
-                    "stop what listens there, or set LICENZY_PORT."
-                ) from error
 
 
 def _ports(settings: Settings) -> list[int]:
