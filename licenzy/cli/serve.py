@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +11,9 @@ import click
 
 from licenzy.cli.leash import hold
 from licenzy.cli.plain import PlainCommand, as_json, warn_of_open_files
+from licenzy.cli.ports import check_port, held_port
 from licenzy.cli.wiring import Wiring, pass_wiring
+from licenzy.kit.stopping import StopSignal
 from licenzy.settings import Settings
 
 leash_option = click.option("--leash", type=int, hidden=True, help="The reading end of the parent's pipe.")
@@ -28,9 +28,15 @@ def serve(wiring: Wiring) -> None:
     """
     from licenzy.cli.supervisor import Child, Supervisor
 
+    wiring.stop.listen()
     settings = wiring.settings()
-    _check_ports(settings)
-    state = _prepared()
+    for address in _addresses(settings):
+        check_port(*address)
+    supervisor = Supervisor(stop=wiring.stop, say=_say)
+    prepared = supervisor.finish(["prepare"])
+    if prepared is None:
+        return  # Told to stop already.
+    state: dict[str, Any] = json.loads(prepared.splitlines()[-1])
     if settings.sandbox and state["live_connection"]:
         raise click.ClickException(
             "The Stripe sandbox must not run beside a live connection: set LICENZY_SANDBOX=off."
@@ -38,7 +44,8 @@ def serve(wiring: Wiring) -> None:
     children = [Child("web", ["web"]), Child("worker", ["worker"])]
     if settings.sandbox:
         children.append(Child("sandbox", ["sandbox"]))
-    Supervisor(children, say=_say).run(
+    supervisor.run(
+        children,
         ready=lambda: _all_listen(settings),
         on_ready=lambda: _greet(settings, claimed=state["claimed"], locked_out=state["locked_out"]),
     )
@@ -49,10 +56,13 @@ def serve(wiring: Wiring) -> None:
 @pass_wiring
 def web(wiring: Wiring, leash: int | None) -> None:
     """Serve the product alone; for machines that run beside a worker elsewhere."""
+    wiring.stop.listen()
     hold(leash)
-    if leash is None:  # `serve` has looked at the schema already.
-        _done_apart("check-schema")
-    wiring.run_web(wiring.settings())
+    if leash is None and not _schema_is_looked_at(wiring.stop):  # `serve` has looked at it already.
+        return
+    settings = wiring.settings()
+    with held_port(settings.host, settings.port):
+        wiring.run_web(settings)
 
 
 @click.command(cls=PlainCommand)
@@ -60,6 +70,7 @@ def web(wiring: Wiring, leash: int | None) -> None:
 @pass_wiring
 def worker(wiring: Wiring, leash: int | None) -> None:
     """Run the background worker alone: what is due is settled, retried and delivered."""
+    wiring.stop.listen()
     hold(leash)
     wiring.refuse_newer_schema()
     wiring.run_worker(wiring.settings())
@@ -70,17 +81,23 @@ def worker(wiring: Wiring, leash: int | None) -> None:
 @pass_wiring
 def sandbox(wiring: Wiring, leash: int | None) -> None:
     """Serve the Stripe sandbox alone."""
+    wiring.stop.listen()
+    hold(leash)
     settings = wiring.settings()
     if not settings.sandbox:
         raise click.ClickException("The Stripe sandbox is off: set LICENZY_SANDBOX=on.")
-    hold(leash)
+    check_port(settings.sandbox_host, settings.port + 1)
     wiring.run_sandbox(settings)
 
 
 @click.command(cls=PlainCommand, hidden=True)
+@leash_option
 @pass_wiring
-def prepare(wiring: Wiring) -> None:
-    """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light."""
+def prepare(wiring: Wiring, leash: int | None) -> None:
+    """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light.
+
+    A stop ends it at once: a migration that has not come to its end is rolled back whole.
+    """
     from licenzy.cli.database import newer_but_compatible
     from licenzy.cli.seeding import has_live_connection
     from licenzy.connections.queries import connected
@@ -88,6 +105,7 @@ def prepare(wiring: Wiring) -> None:
     from licenzy.db import migrate
     from licenzy.workspace.queries import is_claimed
 
+    hold(leash)
     runtime = wiring.runtime()
     found = migrate.upgrade(runtime.database.engine)
     if found.is_newer:
@@ -103,39 +121,19 @@ def prepare(wiring: Wiring) -> None:
 
 
 @click.command("check-schema", cls=PlainCommand, hidden=True)
+@leash_option
 @pass_wiring
-def check_schema(wiring: Wiring) -> None:
+def check_schema(wiring: Wiring, leash: int | None) -> None:
     """Leave with 1 on a database that is too new. Run apart, so that `web` stays light."""
+    hold(leash)
     wiring.refuse_newer_schema()
 
 
-def _prepared() -> dict[str, Any]:
-    state: dict[str, Any] = json.loads(_done_apart("prepare").splitlines()[-1])
-    return state
+def _schema_is_looked_at(stop: StopSignal) -> bool:
+    """Whether `check-schema` came to its end, and not a stop before it. Leaves when it found something."""
+    from licenzy.cli.supervisor import Supervisor
 
-
-def _done_apart(command: str) -> bytes:
-    """What a command prints that runs in a process of its own; leaves as that did when it failed."""
-    done = subprocess.run(  # noqa: S603 - both commands stand in this file
-        [sys.executable, "-m", "licenzy", command], stdout=subprocess.PIPE, check=False
-    )
-    if done.returncode:
-        raise SystemExit(done.returncode)  # The child has said why.
-    return done.stdout
-
-
-def _check_ports(settings: Settings) -> None:
-    for host, port in _addresses(settings):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError as error:
-                raise click.ClickException(
-                    f"{host}:{port} cannot be used ({error.strerror}): "
-                    "stop what listens there, or set LICENZY_PORT."
-                ) from error
+    return Supervisor(stop=stop, say=_say).finish(["check-schema"]) is not None
 
 
 def _addresses(settings: Settings) -> list[tuple[str, int]]:

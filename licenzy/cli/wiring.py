@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from licenzy.kit.stopping import StopSignal
 from licenzy.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ class Wiring:
     """Serves the product; returns when told to stop."""
     run_worker: Callable[[Settings], None]
     run_sandbox: Callable[[Settings], None]
+    stop: StopSignal
+    """What these three wait for. A command that runs until told to stop has it listen first of all."""
 
     def runtime(self) -> Runtime:
         """The wired parts for these settings."""

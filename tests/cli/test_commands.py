@@ -16,6 +16,7 @@ from licenzy.cli import make_command_line
 from licenzy.cli.wiring import Wiring
 from licenzy.db import schema
 from licenzy.db.unit_of_work import Database
+from licenzy.kit.stopping import StopSignal
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings, SettingsError
 from tests.support.cast import PASSWORD, Cast
@@ -36,6 +37,7 @@ def run(runtime: Runtime) -> Run:
         run_web=not_here,
         run_worker=not_here,
         run_sandbox=not_here,
+        stop=StopSignal(),
     )
 
     def invoke(*arguments: str, **options: Any) -> Result:
@@ -219,7 +221,7 @@ def test_a_bad_setting_is_one_sentence() -> None:
     def bad() -> Settings:
         raise SettingsError("LICENZY_PORT must be a whole number from 1 to 65534.")
 
-    wiring = Wiring(bad, lambda _settings: None, not_here, not_here, not_here)  # type: ignore[arg-type,return-value]
+    wiring = Wiring(bad, lambda _settings: None, not_here, not_here, not_here, StopSignal())  # type: ignore[arg-type,return-value]
     result = CliRunner().invoke(make_command_line(wiring), ["db", "upgrade"])
     assert result.exit_code == 1
     assert result.stderr == "Error: LICENZY_PORT must be a whole number from 1 to 65534.\n"

@@ -8,8 +8,6 @@ import re
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,64 +23,12 @@ from licenzy.observations.models import CheckCount
 from licenzy.settings import load_settings
 from tests.bench.memory import _descendants, memory_of
 from tests.support.cast import make_connection, make_project, make_workspace
-from tests.support.ports import free_port_pair, wait_until
+from tests.support.installation import STOP_SECONDS, Installation, Served, alive
+from tests.support.ports import wait_until
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-STOP_SECONDS = 10
 MEMORY_MIB = 500
-
-
-class Installation:
-    """A folder of its own, and the commands that are given there."""
-
-    def __init__(self, folder: Path, **settings: str) -> None:
-        self.port = free_port_pair()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
-        self.environ = {
-            **kept,
-            "LICENZY_INSTANCE": str(folder / "instance"),
-            "LICENZY_PORT": str(self.port),
-            "LICENZY_WORKERS": "2",
-            "PYTHONUNBUFFERED": "1",
-            **settings,
-        }
-
-    def licenzy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "licenzy", *arguments],
-            cwd=ROOT,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-
-class Served(Installation):
-    """A running `licenzy serve`."""
-
-    def __init__(self, folder: Path, **settings: str) -> None:
-        super().__init__(folder, **settings)
-        self._log = folder / "serve.log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "licenzy", "serve"], cwd=ROOT, env=self.environ, stdout=log, stderr=log
-            )
-
-    def said(self) -> str:
-        return self._log.read_text()
-
-    def wait_until_ready(self) -> None:
-        wait_until(
-            lambda: "Ctrl-C" in self.said() or self.process.poll() is not None, seconds=30, what="it greets"
-        )
-        assert self.process.poll() is None, self.said()
-
-    def children(self) -> list[int]:
-        return _descendants(self.process.pid)
 
 
 @pytest.fixture
@@ -98,19 +44,6 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
         if served.process.poll() is None:
             served.process.terminate()
             served.process.wait(STOP_SECONDS + 5)
-
-
-def alive(pids: list[int]) -> list[int]:
-    """Those that still run; one that has ended and was not yet collected does not count."""
-    running = []
-    for pid in pids:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if state != "Z":
-            running.append(pid)
-    return running
 
 
 def shows_the_guide(port: int) -> bool:

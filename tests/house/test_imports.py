@@ -16,7 +16,7 @@ _ROOMS = """
     lab
 """
 LINE = _ROOMS.split()
-DOORS = {"api", "hooks", "portal", "cli", "worker"}
+DOORS = {"api", "hooks", "portal", "cli", "worker", "server"}
 EDGE = {"factory", "__main__", "__init__"}
 PURE = ("rules.py", "projection.py", "decision.py", "ordering.py")
 WEB = {"flask", "werkzeug", "wtforms", "flask_wtf", "flask_login", "htmx_flask", "jinja2"}
