@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest, NotFound, RateLimited
@@ -103,23 +102,18 @@ def claim_install(
 ) -> Opened:
     """Make the first owner and sign them in.
 
-    Raises InvalidRequest with `fields`, and AlreadyClaimed for all but one of any parallel claims.
+    Raises InvalidRequest with `fields`, and AlreadyClaimed once there is anybody: for all but one of any
+    parallel claims, and whenever `create_user` came first.
     """
     person = _checked_person(email=email, name=name, password=password)
     password_hash = hasher.hash(password)
     with database.write() as db:
-        workspace_id = ensure_first_workspace(db, now=now)
-        # The row closes the claim: a second claim waits here for the first, then matches no row.
-        closed = db.execute(
-            update(Installation)
-            .where(col(Installation.id) == 1, col(Installation.claimed_at).is_(None))
-            .values(claimed_at=now)
-            .returning(col(Installation.id))
-        )
-        if closed.first() is None:
+        installation = _locked_installation(db, now=now)
+        if queries.is_claimed(db):
             raise AlreadyClaimed
+        workspace_id = installation.workspace_id
         user = _add_user(db, person, password_hash, workspace_id=workspace_id, role=Role.OWNER, now=now)
-        db.execute(update(Installation).values(claimed_by=user.id))
+        installation.claimed_at, installation.claimed_by = now, user.id
         actor = Actor(user.id, device.ip)
         record(
             db, actor=actor, action="installation.claimed", about=user.id, workspace_id=workspace_id, now=now
@@ -143,6 +137,7 @@ def create_user(
     person = _checked_person(email=email, name=name, password=password)
     password_hash = hasher.hash(password)
     with database.write() as db:
+        _locked_installation(db, now=now)
         if queries.find_user(db, email=person.email) is not None:
             raise InvalidRequest(fields={"email": "Somebody with this e-mail address exists already."})
         user = _add_user(db, person, password_hash, workspace_id=workspace_id, role=role, now=now)
@@ -277,6 +272,17 @@ def _checked_person(*, email: str, name: str, password: str) -> _Person:
 def _context(email: str, name: str) -> list[str]:
     """The words about a person that an attacker would try first."""
     return [name, email, *email.replace("@", ".").split(".")]
+
+
+def _locked_installation(db: Session, *, now: datetime) -> Installation:
+    """The installation's row, held until the transaction ends.
+
+    Whoever adds a person holds it, so that nobody is added between a claim's look and its write. Postgres
+    gives each statement what was committed before it, so what is read after the lock includes whoever
+    held it before. SQLite has one writer at a time anyway.
+    """
+    ensure_first_workspace(db, now=now)
+    return db.get_one(Installation, 1, populate_existing=True, with_for_update=True)
 
 
 def _add_user(

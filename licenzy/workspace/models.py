@@ -99,7 +99,7 @@ class SignInTries(Table, table=True):
 
 
 class Installation(Table, table=True):
-    """The one row that says whether this installation has an owner."""
+    """The one row that names the first workspace; it is locked while people are added."""
 
     __tablename__ = "installation"
     __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
@@ -108,6 +108,7 @@ class Installation(Table, table=True):
     workspace_id: str = Field(foreign_key="workspaces.id")
     """The first workspace, which the claiming owner joins."""
     claimed_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When the one-time link was used. Whether it still works is told by whether there is anybody."""
     claimed_by: str | None = Field(default=None, foreign_key="users.id")
 
 

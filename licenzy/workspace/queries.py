@@ -11,7 +11,7 @@ from sqlmodel.sql.expression import Select
 
 from licenzy.db.reads import read_all, read_first
 from licenzy.workspace import rules
-from licenzy.workspace.models import Installation, Membership, Role, SignInSession, User, Workspace
+from licenzy.workspace.models import Membership, Role, SignInSession, User, Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,14 @@ class SignedIn:
 
 
 def is_claimed(db: Session) -> bool:
-    """Whether this installation has an owner."""
-    claimed_at = db.exec(select(Installation.claimed_at).where(Installation.id == 1)).first()
-    return claimed_at is not None
+    """Whether this installation belongs to somebody, so that the one-time link is good for nothing.
+
+    Anybody at all counts: owners made on the command line, owners who were disabled, and people of other
+    roles. The link stands in logs. If it worked again when the last owner is disabled, whoever reads an old
+    log could take over an installation that is in use. Who has the command line needs no link: there
+    `licenzy users create` makes an owner at any time.
+    """
+    return db.exec(select(User.id).limit(1)).first() is not None
 
 
 def signed_in_by_token(db: Session, *, token: str, now: datetime) -> SignedIn | None:

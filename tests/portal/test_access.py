@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -43,6 +44,26 @@ def test_claiming_signs_the_owner_in_and_closes_the_link(client: FlaskClient, ru
     assert client.get(path).status_code == 404
     again = client.post(path, data={**OWNER, "csrf_token": csrf_token(client, "/account")})
     assert again.status_code == 404
+
+
+def test_the_link_dies_when_somebody_is_made_on_the_command_line(
+    app: Flask, client: FlaskClient, runtime: Runtime, database: Database
+) -> None:
+    path = claim_path(runtime)
+    opened_before = forms_of(client.get(path))[0].fields
+    made = app.test_cli_runner().invoke(
+        args=["users", "create", "--email", "made@example.com", "--password-stdin"],
+        input=f"{PASSWORD}\n",
+    )
+    assert made.exit_code == 0, made.output
+    assert client.get(path).status_code == 404
+    assert client.post(path, data={**opened_before, **OWNER}).status_code == 404
+    assert location(client.get("/")) == "/sign-in"
+    with database.read() as db:
+        assert db.exec(select(User.email)).all() == ["made@example.com"]
+    # What `licenzy serve` is told before it greets: it prints no link to an installation with an owner.
+    told = app.test_cli_runner().invoke(args=["prepare"])
+    assert json.loads(told.stdout.splitlines()[-1])["claimed"] is True
 
 
 @pytest.mark.parametrize("token", ["x", "%F0%9F%90%9D", "a" * 43])
