@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import Select
+from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.db.reads import read_all, read_first
 from licenzy.workspace import rules
@@ -69,9 +69,15 @@ def _session_with_person(*, token_hash: str) -> Select[SignInSession, User]:
     )
 
 
-def find_user(db: Session, *, email: str) -> User | None:
+@read_first
+def find_user(*, email: str) -> SelectOfScalar[User]:
     """The person with this address in normal form (`rules.normal_email`)."""
-    return db.exec(select(User).where(User.email == email)).first()
+    return select(User).where(User.email == email)
+
+
+def user_by_id(db: Session, *, user_id: str) -> User:
+    """The person with this id, who must exist."""
+    return db.get_one(User, user_id)
 
 
 def names_of(db: Session, *, user_ids: Collection[str]) -> dict[str, str]:
@@ -97,12 +103,6 @@ def sessions_of(db: Session, *, user_id: str, now: datetime) -> list[SignInSessi
         .order_by(col(SignInSession.last_seen_at).desc())
     )
     return list(sessions)
-
-
-def has_signed_in_from(db: Session, *, user_id: str, ip: str | None) -> bool:
-    """Whether this person has signed in from this network address before."""
-    known = select(SignInSession.id).where(SignInSession.user_id == user_id, SignInSession.ip == ip)
-    return db.exec(known.limit(1)).first() is not None
 
 
 def workspaces_of(db: Session, *, user_id: str) -> Sequence[tuple[Workspace, Role]]:
