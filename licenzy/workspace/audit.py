@@ -62,37 +62,39 @@ def record(
     db.flush()
 
 
-def is_repeat(db: Session, *, action: str, about: str, now: datetime) -> bool:
-    """Whether the same was recorded less than REPEAT_AFTER ago, by whatever process.
-
-    Whoever is refused may try again as often as they like. So that they cannot fill the database, a kind
-    of refusal is recorded once an hour for what it is `about`, and repeating it costs this look alone.
-    """
-    until = _repeated_until(db, key=_repeat_key(action, about))
+def is_recorded(db: Session, *, action: str, key: str, now: datetime) -> bool:
+    """Whether `record_once` would record nothing now; it only reads."""
+    until = _recorded_until(db, key=_hashed(action, key))
     return until is not None and now < until
 
 
-def begins_repeat(db: Session, *, action: str, about: str, now: datetime) -> bool:
-    """Whether it is to be recorded now: exactly one of those who ask at the same time is told so."""
+def record_once(
+    db: Session, *, actor: Actor, action: str, key: str, about: str, now: datetime, **more: Any
+) -> None:
+    """`record` something that can be made to happen at will: once an hour for each `key`, by all processes.
+
+    Whoever is refused may come again as often as they like, and must not fill the database by it. Exactly
+    one of those who come at the same time is recorded. Where many come, ask `is_recorded` first.
+    """
     on_sqlite = db.get_bind().dialect.name == "sqlite"
     insert = sqlite_insert if on_sqlite else postgres_insert
-    statement = insert(AuditRepeat).values(key=_repeat_key(action, about), until=now + REPEAT_AFTER)
+    statement = insert(AuditRepeat).values(key=_hashed(action, key), until=now + REPEAT_AFTER)
     begun = statement.on_conflict_do_update(
         index_elements=["key"],
         set_={"until": statement.excluded.until},
         where=col(AuditRepeat.until) <= now,
     ).returning(col(AuditRepeat.key))
     if db.execute(begun).first() is None:
-        return False
+        return
+    record(db, actor=actor, action=action, about=about, now=now, **more)
     old = select(AuditRepeat.key).where(col(AuditRepeat.until) <= now).with_for_update(skip_locked=True)
     db.execute(delete(AuditRepeat).where(col(AuditRepeat.key).in_(old.limit(100))))
-    return True
 
 
 @read_first
-def _repeated_until(*, key: str) -> SelectOfScalar[datetime]:
+def _recorded_until(*, key: str) -> SelectOfScalar[datetime]:
     return select(AuditRepeat.until).where(AuditRepeat.key == key)
 
 
-def _repeat_key(action: str, about: str) -> str:
-    return hashlib.sha256(f"{action} {about}".encode("utf-8", "surrogatepass")).hexdigest()
+def _hashed(action: str, key: str) -> str:
+    return hashlib.sha256(f"{action} {key}".encode("utf-8", "surrogatepass")).hexdigest()

@@ -141,11 +141,11 @@ class AuditEntry(Table, table=True):
 
 
 class AuditRepeat(Table, table=True):
-    """Something that strangers can make happen as often as they like, and that was recorded a while ago."""
+    """Something that can be made to happen at will, and was recorded less than an hour ago."""
 
     __tablename__ = "audit_repeats"
 
     key: str = Field(primary_key=True)
-    """A hash of what happened and to what."""
+    """A hash of what happened, and to what or whom."""
     until: datetime = Field(sa_type=Instant, index=True)
     """When the next one is recorded again."""

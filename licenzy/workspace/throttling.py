@@ -22,7 +22,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.errors import RateLimited
 from licenzy.kit.clock import from_micros, to_micros
 from licenzy.workspace import rules
-from licenzy.workspace.audit import Actor, begins_repeat, is_repeat, record
+from licenzy.workspace.audit import Actor, is_recorded, record_once
 from licenzy.workspace.models import PasswordTries
 from licenzy.workspace.rules import Throttle
 
@@ -81,8 +81,7 @@ def look_up(db: Session, choices: Choices, *, action: str, now: datetime) -> Loo
     spent = _first_to_end([_spent(throttles, tries, now=now) for throttles in choices])
     if spent is None:
         return Look(action, None, recorded=False)
-    repeated = is_repeat(db, action=_refusal(action, spent), about=spent.throttle.about, now=now)
-    return Look(action, spent, repeated)
+    return Look(action, spent, is_recorded(db, action=action, key=spent.throttle.key, now=now))
 
 
 def count_try(
@@ -100,10 +99,17 @@ def count_try(
             return counted
         spent = counted
     if not look.recorded:
-        about, after = spent.throttle.about, {"limit": spent.throttle.of}
+        throttle = spent.throttle
         with database.write() as db:
-            if begins_repeat(db, action=_refusal(look.action, spent), about=about, now=now):
-                record(db, actor=actor, action=look.action, about=about, after=after, now=now)
+            record_once(
+                db,
+                actor=actor,
+                action=look.action,
+                key=throttle.key,
+                about=throttle.about,
+                after={"limit": throttle.of},
+                now=now,
+            )
     raise TooManyTries(spent)
 
 
@@ -127,10 +133,6 @@ def _count(database: Database, choices: Choices, *, now: datetime) -> Sequence[T
     found = _first_to_end(spent)
     assert found is not None
     return found
-
-
-def _refusal(action: str, spent: Spent) -> str:
-    return f"{action} {spent.throttle.of}"
 
 
 def _use_up(db: Session, throttles: Sequence[Throttle], *, now: datetime) -> Spent | None:
