@@ -6,9 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import distinct, func
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
+from licenzy.db.columns import Instant
 from licenzy.db.reads import read_all, read_first
 from licenzy.workspace import rules
 from licenzy.workspace.models import Membership, Role, SignInSession, User, Workspace
@@ -24,6 +27,31 @@ class SignedIn:
     session_id: str
     authenticated_at: datetime
     last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AddressUse:
+    """How many people have signed in from one address lately."""
+
+    ip: str | None
+    unheeded_header: str | None
+    """The header by which a proxy named another address, where no proxy is trusted to."""
+    people: int
+    last_at: datetime
+
+
+def addresses_used(db: Session, *, since: datetime) -> list[AddressUse]:
+    """From where people have signed in since then, most people first."""
+    people = func.count(distinct(col(SignInSession.user_id)))
+    last_at = func.max(SignInSession.created_at, type_=Instant)
+    address, header = col(SignInSession.ip), col(SignInSession.unheeded_header)
+    found = db.execute(
+        select_columns(address, header, people, last_at)
+        .where(col(SignInSession.created_at) > since)
+        .group_by(address, header)
+        .order_by(people.desc(), address)
+    )
+    return [AddressUse(*row) for row in found]
 
 
 def is_claimed(db: Session) -> bool:

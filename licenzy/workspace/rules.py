@@ -130,7 +130,8 @@ class Limit:
         free_at = recent[-1] + self.apart
         if len(recent) == self.most:
             free_at = max(free_at, recent[0] + self.window)
-        return max(free_at - now, timedelta())
+        # Requests overtake each other: one may find a try that is later than itself.
+        return max(free_at - max(now, recent[-1]), timedelta())
 
 
 ACCOUNT_LIMIT = Limit(burst=5, apart=timedelta(minutes=1), most=60, window=timedelta(hours=1))
@@ -201,6 +202,14 @@ def network_of(ip: str | None) -> str:
             return str(address.ipv4_mapped)
         return str(IPv6Network((address.packed, 64), strict=False))
     return str(address)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether this host or address is the machine itself."""
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def wait_in_words(seconds: int) -> str:

@@ -167,6 +167,11 @@ def test_who_guesses_as_often_as_they_can_gets_60_tries_an_hour_and_others_wait_
     assert gaps.index(max(gaps)) == 59
 
 
+def test_a_try_that_was_overtaken_waits_no_longer_than_the_others() -> None:
+    later = [START + timedelta(milliseconds=each) for each in range(5)]
+    assert rules.ACCOUNT_LIMIT.wait(later, now=START) == timedelta(minutes=1)
+
+
 def test_an_address_that_is_busy_waits_seconds() -> None:
     tries = admitted(rules.ADDRESS_LIMIT, [0.01] * 60_000)
     assert max(later - earlier for earlier, later in pairwise(tries)) <= timedelta(seconds=20)
