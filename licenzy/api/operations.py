@@ -139,8 +139,8 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "explain": {
         "in": "query",
-        "description": "`true` adds the reason, what decided, and the facts behind it.",
-        "schema": {"type": "string", "enum": ["true"]},
+        "description": "`true` adds the reason, what decided, and the facts behind it. Given once.",
+        "schema": {"type": "string", "enum": ["true", "false"], "default": "false"},
     },
     "limit": {
         "in": "query",
