@@ -104,6 +104,8 @@ def read_object(event: Event) -> Reading | None:
         raise Unreadable(f"{event.type} without an object id")
     data = read(event.object)
     data["event"] = event.type
+    if kind == "session" and data["status"] is None:
+        data["status"] = _STATUS_TOLD_BY[event.type]
     if kind == "subscription":
         data["previous"] = _previous_subscription(event.previous)
     return Reading(kind, event.object_id, data)
@@ -330,6 +332,14 @@ def _word(obj: Mapping[str, Any], name: str) -> str:
         raise Unreadable(f"{name} is missing")
     return value
 
+
+_STATUS_TOLD_BY = {
+    "checkout.session.completed": "complete",
+    "checkout.session.async_payment_succeeded": "complete",
+    "checkout.session.async_payment_failed": "complete",
+    "checkout.session.expired": "expired",
+}
+"""The status of a session by the event about it: sessions have one of their own since 2022 only."""
 
 _READERS = {
     "checkout.session.completed": ("session", session),
