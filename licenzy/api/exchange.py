@@ -181,7 +181,7 @@ class Exchange:
         key: str | None = self.environ.get("HTTP_IDEMPOTENCY_KEY")
         if key is None:
             raise errors.IdempotencyKeyMissing
-        if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable() or _is_repeated(key):
             raise errors.IdempotencyKeyInvalid
         return key
 
@@ -229,6 +229,15 @@ def _bearer_hash(header: str) -> str:
     if scheme.lower() != "bearer":
         raise errors.ApiKeyInvalid
     return presented_hash(token.strip(" "))
+
+
+def _is_repeated(value: str) -> bool:
+    """Whether it is one header sent several times, which servers join by commas.
+
+    Of different values nobody can tell: a comma may stand in a key. Two equal ones are what comes of a header
+    that is set in two places, and taken for one key they would not be known again when it is sent once.
+    """
+    return "," in value and len({part.strip(" ") for part in value.split(",")}) == 1
 
 
 def answering(desk: Desk, view: Callable[..., Reply]) -> Callable[..., Response]:

@@ -44,6 +44,8 @@ def redirect_problem(url: str, *, mode: Mode, hosts: Sequence[str]) -> str | Non
         return "is not a web address"
     if parts.scheme not in {"https", "http"} or not url.startswith(f"{parts.scheme}://") or not port_is_good:
         return "must be an absolute https address"
+    if parts.netloc.endswith(":"):
+        return "must name a port after the colon, or leave the colon out"
     host = parts.hostname or ""
     if not _is_host(host) or "@" in parts.netloc:
         return "must name a host, without user name or password"
