@@ -139,7 +139,8 @@ _LEFT_OVER = """
 """
 _WRITTEN = """
     SELECT oid::regclass::text FROM pg_class WHERE relnamespace = 'public'::regnamespace
-    AND relkind = 'r' AND relname <> 'alembic_version' AND pg_relation_size(oid) > 0
+    AND relkind = 'r' AND relname NOT IN ('alembic_version', 'schema_compatibility')
+    AND pg_relation_size(oid) > 0
 """
 _COUNTED = """
     SELECT quote_ident(sequencename), coalesce(last_value, start_value), last_value IS NOT NULL

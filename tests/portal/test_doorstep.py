@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import psycopg
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from licenzy.db import postgres
 from licenzy.factory import create_app
 from licenzy.settings import Settings
 from tests.support.cast import PASSWORD, Cast
@@ -110,7 +109,8 @@ def test_without_a_database_there_is_still_a_page(
         path.mkdir()
     else:
         database.engine.dispose()
-        monkeypatch.setattr(psycopg, "connect", partial(psycopg.connect, port=1))
+        connect = postgres.connect
+        monkeypatch.setattr(postgres, "connect", lambda parameters: connect({**parameters, "port": 1}))
     answer = client.get("/account")
     assert answer.status_code == 503
     assert "Back in a moment" in answer.text
