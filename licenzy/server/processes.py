@@ -1,4 +1,4 @@
-"""Granian's server of several processes, with signals that are only noted.
+"""Granian's server of several processes, with signals that are only noted and workers replaced one by one.
 
 Its own handlers set the very `threading.Event` that its main thread waits on, which can hang for good, and
 one more signal while workers are started or replaced could be forgotten.
@@ -16,7 +16,6 @@ from typing import Any
 from granian._futures import _new_cbscheduler
 from granian._granian import WorkerSignal, WSGIWorker
 from granian.constants import TaskImpl
-from granian.log import logger
 from granian.server.common import WORKERS_METHODS
 from granian.server.mp import MPServer, WorkerProcess
 from granian.wsgi import _callback_wrapper
@@ -26,7 +25,9 @@ from licenzy.kit.stopping import StopSignal
 _LOOK_EVERY = 1.0
 _FINISH_SECONDS = 6.0
 """How long a worker waits for requests under way. Less than Granian gives it before it is killed."""
-_TOO_SOON_SECONDS = 5.5
+_SETTLED_SECONDS = 10.0
+"""A worker that lived this long and then died is replaced at once."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
 
 class WebServer(MPServer):
@@ -57,17 +58,19 @@ class WebServer(MPServer):
                 raise
 
     def _serve_loop(self, spawn_target: Any, target_loader: Any) -> None:
-        while not self._stop.wait():
+        """Replace each worker that died, whatever it died of; the others go on meanwhile.
+
+        Granian would end all of them when one dies twice: a request that kills its process, and is repeated,
+        would stop everything.
+        """
+        replacing = Replacing()
+        while not self._stop.wait(replacing.seconds(time.monotonic())):
             dead = list(self.interrupt_children)
-            if not dead:
-                continue
-            now = time.monotonic()
-            if any(now - self.respawned_wrks.get(each, 0.0) <= _TOO_SOON_SECONDS for each in dead):
-                logger.error("Worker crash loop detected, exiting")
-                return
             del self.interrupt_children[: len(dead)]
-            self.respawned_wrks.clear()
-            self._respawn_workers(dead, spawn_target, target_loader)
+            for each in dead:
+                replacing.died(each, time.monotonic())
+            if due := replacing.due(time.monotonic()):
+                self._respawn_workers(due, spawn_target, target_loader)
 
     def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
         if not self._stop.given:
@@ -79,6 +82,39 @@ class WebServer(MPServer):
     ) -> None:
         with self._stop.held_back():
             super()._respawn_workers(workers, spawn_target, target_loader, delay)
+
+
+class Replacing:
+    """When each worker that died is started again: at once, and after growing pauses if it keeps dying.
+
+    All instants are monotonic seconds.
+    """
+
+    def __init__(self) -> None:
+        self._pauses: dict[int, float] = {}
+        self._started: dict[int, float] = {}
+        self._due: dict[int, float] = {}
+
+    def died(self, worker: int, now: float) -> None:
+        """Note that a worker died."""
+        lived_long = now - self._started.get(worker, 0.0) >= _SETTLED_SECONDS
+        pause = (
+            0.0 if lived_long else min(max(self._pauses.get(worker, 0.0) * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
+        )
+        self._pauses[worker] = pause
+        self._due[worker] = now + pause
+
+    def due(self, now: float) -> list[int]:
+        """The workers to start now, which are taken for started."""
+        due = sorted(worker for worker, start_at in self._due.items() if start_at <= now)
+        for worker in due:
+            del self._due[worker]
+            self._started[worker] = now
+        return due
+
+    def seconds(self, now: float) -> float | None:
+        """Until the next one is due; None when none is."""
+        return max(0.0, min(self._due.values()) - now) if self._due else None
 
 
 class _Waker:
