@@ -40,7 +40,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     from whitenoise import WhiteNoise
 
     from licenzy import api, hooks, portal
-    from licenzy.application import Application
+    from licenzy.application import Application, RequestDeadlines
     from licenzy.cli import attach
 
     settings = settings or load_settings()
@@ -74,6 +74,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     attach(app.cli, _wiring(settings, runtime))
     if settings.trusted_proxies:
         _trust_proxies(app, settings.trusted_proxies)
+    app.wsgi_app = RequestDeadlines(app.wsgi_app, threads=settings.threads)  # type: ignore[method-assign]
     return app
 
 

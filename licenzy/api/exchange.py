@@ -81,9 +81,7 @@ class Desk:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.connections = ThreadConnections(
-            runtime.database.engine, prepares=runtime.settings.prepared_statements
-        )
+        self.connections = ThreadConnections(runtime.database, prepares=runtime.settings.prepared_statements)
         self.limiter = RateLimiter(runtime.settings.rate_limit)
         self.last_used = LastUsed(runtime)
         self.checked = Checked(runtime)

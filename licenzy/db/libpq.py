@@ -1,7 +1,6 @@
 """Statements on Postgres through libpq itself: a cursor of psycopg costs more than the statement it runs.
 
-Imported only where the database is Postgres: where it is SQLite, the driver would take ten megabytes of
-every process and a twentieth of its start.
+Imported only where the database is Postgres (`db/postgres.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +12,13 @@ from typing import Any, cast
 
 import psycopg
 from psycopg.errors import error_from_result
+from psycopg.generators import execute
 from psycopg.pq import ExecStatus
 from psycopg.pq.abc import PGresult
-from sqlalchemy import URL, Dialect
+from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.base import PGDialect
+
+from licenzy.db.postgres import Connection
 
 DIALECT: Dialect = PGDialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 """For compiling statements: libpq numbers parameters."""
@@ -25,18 +27,10 @@ _FIRST_PLAN_USES = 20
 """After so many uses a kept statement is planned anew, and again after ten times as many."""
 
 
-def connect(url: URL) -> psycopg.Connection[Any]:
-    """A connection in autocommit."""
-    address = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    return psycopg.connect(address, autocommit=True, connect_timeout=5)
-
-
 class Statement:
     """One statement, which connections are asked to keep if that `prepares` anything."""
 
-    def __init__(
-        self, sql: str, connection: Callable[[], psycopg.Connection[Any]], *, prepares: bool
-    ) -> None:
+    def __init__(self, sql: str, connection: Callable[[], Connection], *, prepares: bool) -> None:
         self._sql = sql.encode()
         self._connection = connection
         """Gives the calling thread's."""
@@ -45,20 +39,22 @@ class Statement:
         self._readers: list[tuple[int, Callable[[bytes], Any]]] | None = None
 
     def rows(self, bound: Sequence[Any]) -> list[Any]:
-        """All rows as tuples. Raises psycopg's errors."""
+        """All rows as tuples. Raises psycopg's errors, NoAnswer among them."""
         connection = self._connection()
         sent = [None if value is None else _sent(value) for value in bound]
         if not self._prepares:
-            return self._read(connection.pgconn.exec_params(self._sql, sent))
+            connection.pgconn.send_query_params(self._sql, sent)
+            return self._read(_result(connection))
         kept = self._kept
         if kept.on is not connection:
             self._keep(connection, _FIRST_PLAN_USES)
         elif kept.uses == kept.until:
             self._keep(connection, kept.until * 10)
         kept.uses += 1
-        return self._read(connection.pgconn.exec_prepared(kept.name, cast(Any, sent)))
+        connection.pgconn.send_query_prepared(kept.name, cast(Any, sent))
+        return self._read(_result(connection))
 
-    def _keep(self, connection: psycopg.Connection[Any], until: int) -> None:
+    def _keep(self, connection: Connection, until: int) -> None:
         """Have Postgres keep the statement until it was used so often; where it was kept, plan it anew.
 
         What is kept is planned for good after a few uses: on a new installation while its tables are all but
@@ -67,7 +63,8 @@ class Statement:
         """
         # A name that no other statement of the connection has, as long as this one lives.
         name = b"read_%x_%d" % (id(self), until)
-        _checked(connection.pgconn.prepare(name, self._sql))
+        connection.pgconn.send_prepare(name, self._sql)
+        _result(connection)
         kept = self._kept
         if kept.on is not connection:
             kept.on, kept.uses = connection, 0
@@ -75,10 +72,9 @@ class Statement:
 
     def _read(self, result: PGresult) -> list[Any]:
         """The rows of a result in text form."""
-        value = _checked(result).get_value
+        value = result.get_value
         if self._readers is None:  # The columns of one statement are of the same types each time.
-            kinds = [result.ftype(column) for column in range(result.nfields)]
-            self._readers = [(column, _READERS.get(kind, _text)) for column, kind in enumerate(kinds)]
+            self._readers = [(column, _reader(result.ftype(column))) for column in range(result.nfields)]
         readers = self._readers
         return [
             tuple([None if (sent := value(row, column)) is None else read(sent) for column, read in readers])
@@ -104,13 +100,25 @@ def _sent(value: Any) -> bytes:
     return text
 
 
-def _checked(result: PGresult) -> PGresult:
-    """The result, when it is one. Raises what Postgres refused as psycopg's errors."""
+def _result(connection: Connection) -> PGresult:
+    """The answer to what was just sent. Raises what Postgres refused as psycopg's errors, and NoAnswer."""
+    result: PGresult
+    (result,) = connection.wait(execute(connection.pgconn))
     if result.status in _DONE:
         return result
     error = error_from_result(result)
     # What is said without a code comes from libpq, whose connection is gone.
     raise error if error.sqlstate else psycopg.OperationalError(str(error))
+
+
+def _reader(kind: int) -> Callable[[bytes], Any]:
+    """What reads a column. Raises TypeError for a type that nobody has said how to read."""
+    reader = _READERS.get(kind)
+    if reader is None:
+        raise TypeError(
+            f"Values of the Postgres type with the number {kind} are not read: cast them to text."
+        )
+    return reader
 
 
 _DONE = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
@@ -120,5 +128,8 @@ _READERS: dict[int, Callable[[bytes], Any]] = {
     20: int,  # bigint
     21: int,  # smallint
     23: int,  # integer
+    25: _text,  # text
+    114: _text,  # json, as it is stored
+    1043: _text,  # varchar
 }
-"""How columns are read, by the number of their type in Postgres; all others are text."""
+"""How columns are read, by the number of their type in Postgres."""

@@ -12,12 +12,14 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from licenzy.errors import DatabaseUnavailable
 
-_PAUSE_SECONDS = 0.00005
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.00005, 0.002
+_PAUSE_OF_WAIT = 0.01
+"""Who has waited long looks less often: a hundredth of the wait makes no difference to it."""
 
 
 class WritersLine:
@@ -38,48 +40,66 @@ class WritersLine:
         deadline = time.monotonic() + seconds
         if self._pid != os.getpid():
             self._begin_anew()  # A fork's child has the locks of its parent in its hands, not its own.
-        if not self._threads.acquire(timeout=seconds):
+        threads = self._threads
+        if not threads.acquire(timeout=max(0.0, seconds)):
             raise DatabaseUnavailable
         try:
-            following, now = self._files()
-            _take(following, deadline)
             try:
-                _take(now, deadline)
-            finally:
-                fcntl.flock(following, fcntl.LOCK_UN)
+                now = self._take_both(deadline)
+            except OSError as error:
+                self._give_back_all()
+                raise DatabaseUnavailable from error
+            except BaseException:
+                self._give_back_all()
+                raise
             try:
                 yield
             finally:
-                fcntl.flock(now, fcntl.LOCK_UN)
+                try:
+                    fcntl.flock(now, fcntl.LOCK_UN)
+                except OSError:
+                    self._give_back_all()
         finally:
-            self._threads.release()
+            threads.release()
 
     def close(self) -> None:
         """Give the files back; a later turn opens them again. Nobody may be in or wait then."""
-        descriptors, self._descriptors = self._descriptors, []
-        for descriptor in descriptors:
-            os.close(descriptor)
+        self._give_back_all()
 
     def _begin_anew(self) -> None:
         self._pid = os.getpid()
         self._threads = threading.Lock()
         self._descriptors = []
 
+    def _take_both(self, deadline: float) -> int:
+        following, now = self._files()
+        _take(following, deadline)
+        _take(now, deadline)
+        fcntl.flock(following, fcntl.LOCK_UN)
+        return now
+
     def _files(self) -> list[int]:
         if not self._descriptors:
-            try:
-                self._descriptors = [os.open(path, os.O_RDWR | os.O_CREAT, 0o600) for path in self._paths]
-            except OSError as error:
-                raise DatabaseUnavailable from error
+            for path in self._paths:
+                self._descriptors.append(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         return self._descriptors
+
+    def _give_back_all(self) -> None:
+        """Close the files, which gives up whatever is locked in them, even where unlocking fails."""
+        descriptors, self._descriptors = self._descriptors, []
+        for descriptor in descriptors:
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 def _take(descriptor: int, deadline: float) -> None:
+    began = time.monotonic()
     while True:
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             # Asked for again and again, since a lock that is waited for in the kernel has no deadline.
-            if time.monotonic() > deadline:
+            now = time.monotonic()
+            if now > deadline:
                 raise DatabaseUnavailable from None
-            time.sleep(_PAUSE_SECONDS)
+            time.sleep(min(max((now - began) * _PAUSE_OF_WAIT, _FIRST_PAUSE), _LONGEST_PAUSE))

@@ -17,6 +17,10 @@ from sqlalchemy.exc import DatabaseError
 
 from licenzy.db.engine import WRITES, is_out_of_order, make_engine
 from licenzy.errors import DatabaseUnavailable
+from licenzy.kit import deadline
+
+MIGRATION_SECONDS = 3600.0
+"""How long an upgrade may take, and wait for others: it changes and reads whole tables."""
 
 _FOLDER = Path(__file__).resolve().parent / "migrations"
 _LOCK = 7_205_759
@@ -29,7 +33,7 @@ def upgrade(engine: Engine) -> None:
     Raises DatabaseUnavailable when the database cannot be opened, or was there once and is gone.
     """
     _refuse_lost_file(engine)
-    with _migrating(engine) as connection:
+    with deadline.within(MIGRATION_SECONDS), _migrating(engine) as connection:
         command.upgrade(alembic_config(connection), "head")
     if engine.dialect.name == "sqlite":
         _note_of(engine).touch()
@@ -77,7 +81,7 @@ def _note_of(engine: Engine) -> Path:
 @contextmanager
 def _migrating(engine: Engine) -> Iterator[Connection]:
     """One transaction that holds the right to migrate, on an engine of its own."""
-    own = make_engine(engine.url.render_as_string(hide_password=False), pool_size=1)
+    own = make_engine(engine.url, pool_size=1, creates=True)
     if engine.dialect.name == "sqlite":
         event.listen(own, "connect", _without_foreign_keys)
     try:

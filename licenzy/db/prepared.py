@@ -10,91 +10,124 @@ import logging
 import operator
 import random
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import Dialect, Engine, Select, TextClause, event
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from licenzy.db.engine import BUSY_TIMEOUT_MS, gave_way, is_cut_off, is_out_of_order
+from licenzy.db import sqlite
+from licenzy.db.breaker import Breaker
+from licenzy.db.engine import file_of, gave_way, is_cut_off, is_lost, is_out_of_order, ran_out_of_time
+from licenzy.db.unit_of_work import Database, retrying_ends_at
 from licenzy.errors import DatabaseUnavailable
+from licenzy.kit.per_thread import PerThread
 
-RETRY_SECONDS = 8.0
-"""How long a statement is begun anew when it has to give way to others, before the caller is told 503."""
+_LOOK_EVERY_SECONDS = 1.0
+"""How often a connection to a SQLite file looks whether that file is still the one at its path."""
 _log = logging.getLogger("licenzy.db")
 
 
 class ThreadConnections:
-    """A connection in autocommit for every thread that asks, beside the engine's pool.
+    """A connection in autocommit for every thread that asks, beside the engine's pool, until the thread ends.
 
     On SQLite it only reads, since writers stand in line (`db/line.py`). Disposing the engine closes them
     all; none may be in use then.
     """
 
-    def __init__(self, engine: Engine, *, prepares: bool = True) -> None:
-        self.engine = engine
+    def __init__(self, database: Database, *, prepares: bool = True) -> None:
+        self.database, self.engine = database, database.engine
         self.prepares = prepares
         """Whether Postgres may be asked to keep statements; some connection poolers lose them."""
-        self._local = threading.local()
-        self._all: list[Any] = []
-        self._guard = threading.Lock()
-        event.listen(engine, "engine_disposed", lambda _engine: self.close())
+        self._threads = PerThread(self._open, _Open.close)
+        event.listen(self.engine, "engine_disposed", lambda _engine: self.close())
 
     def get(self) -> Any:
-        """The calling thread's connection, opened at its first call."""
-        try:
-            return self._local.connection
-        except AttributeError:
-            connection = self._local.connection = self._open()
-            with self._guard:
-                self._all.append(connection)
-            return connection
+        """The calling thread's connection, opened at its first call and when the one it had is of no use."""
+        return self._mine().connection
 
     def cursor(self) -> Any:
         """A cursor of the calling thread's connection, used again and again."""
-        try:
-            return self._local.cursor
-        except AttributeError:
-            cursor = self._local.cursor = self.get().cursor()
-            return cursor
+        mine = self._mine()
+        if mine.cursor is None:
+            mine.cursor = mine.connection.cursor()
+        return mine.cursor
 
-    def drop(self) -> None:
-        """Forget the calling thread's connection, which is broken; the next call opens another."""
-        self._local.__dict__.pop("cursor", None)
-        connection = self._local.__dict__.pop("connection", None)
-        if connection is not None:
-            with self._guard:
-                self._all.remove(connection)
-            with contextlib.suppress(Exception):
-                connection.close()
+    def drop(self) -> _Open | None:
+        """Close the calling thread's broken connection, if it has one; the next call opens another."""
+        return self._threads.drop()
+
+    def _mine(self) -> _Open:
+        mine = self._threads.get()
+        if mine.is_stale():
+            self._threads.drop()
+            mine = self._threads.get()
+        return mine
 
     def close(self) -> None:
         """Close the connections of all threads."""
-        with self._guard:
-            connections, self._all = self._all, []
-        self._local = threading.local()
-        for connection in connections:
-            with contextlib.suppress(Exception):
-                connection.close()
+        self._threads.close()
 
-    def _open(self) -> Any:
-        url = self.engine.url
-        if self.engine.dialect.name == "sqlite":
-            connection = sqlite3.connect(
-                f"file:{quote(url.database or '')}?mode=rw",
-                uri=True,
-                isolation_level=None,
-                check_same_thread=False,
-                timeout=BUSY_TIMEOUT_MS / 1000,
-            )
-            connection.execute("PRAGMA query_only=ON")
-            return connection
-        from licenzy.db import libpq
+    def _open(self) -> _Open:
+        breaker = self.database.breaker
+        if breaker is None:
+            return _OpenFile(file_of(self.engine))
+        return _OpenPostgres(self.engine, breaker)
 
-        return libpq.connect(url)
+
+class _Open:
+    """One thread's connection."""
+
+    generation: int | None = None
+    """Which of the breaker's it is of, on Postgres."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self.cursor: Any = None
+
+    def is_stale(self) -> bool:
+        """Whether what it leads to has been lost or replaced since it was opened."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self.connection.close()
+
+
+class _OpenFile(_Open):
+    """A connection to a SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, sqlite.identity(path)
+        self._look_at = time.monotonic() + _LOOK_EVERY_SECONDS
+        super().__init__(sqlite.open_reading(path))
+
+    def is_stale(self) -> bool:
+        now = time.monotonic()
+        if now < self._look_at:
+            return False
+        self._look_at = now + _LOOK_EVERY_SECONDS
+        return self._file != sqlite.identity(self._path)
+
+
+class _OpenPostgres(_Open):
+    """A connection to Postgres."""
+
+    def __init__(self, engine: Engine, breaker: Breaker) -> None:
+        from licenzy.db import postgres
+
+        self._breaker, self.generation = breaker, breaker.generation
+        try:
+            super().__init__(postgres.connect_with_limits(postgres.parameters_of(engine)))
+        except Exception as error:
+            if is_lost(error):
+                breaker.lost(generation=self.generation)
+            raise
+
+    def is_stale(self) -> bool:
+        return self.generation != self._breaker.generation
 
 
 class PreparedRead:
@@ -116,26 +149,38 @@ class PreparedRead:
 
     def rows(self, **parameters: Any) -> list[Any]:
         """All rows as tuples of the driver's values. Raises DatabaseUnavailable."""
+        database = self._connections.database
+        database.admit()
         values = self._constants | parameters if self._constants else parameters
         bound = self._in_order(values)
-        for attempt in (1, 2):
+        replaced = False
+        while True:
             try:
                 return self._run(bound)
             except Exception as error:
                 if not is_out_of_order(error):
                     raise
-                # A connection that died while idle is replaced once; what fails then is really down.
-                if is_cut_off(error):
-                    self._connections.drop()
-                    if attempt == 1:
+                if is_cut_off(error) and not sqlite.is_busy(error):
+                    # A connection that died while idle is replaced once; what fails then is really down,
+                    # and so is what did not answer in time.
+                    dropped = self._connections.drop()
+                    if dropped is not None and not replaced and not ran_out_of_time(error):
+                        replaced = True
                         continue
+                    if dropped is not None:
+                        database.failed(error, generation=dropped.generation)
                 level = logging.INFO if gave_way(error) else logging.ERROR
                 _log.log(level, "the database cannot be used: %s", error)
                 raise DatabaseUnavailable from error
-        raise AssertionError("unreachable")
 
     def _on_sqlite(self, bound: Sequence[Any]) -> list[Any]:
-        found: list[Any] = self._connections.cursor().execute(self._sql, bound).fetchall()
+        found: list[Any]
+        try:
+            found = self._connections.cursor().execute(self._sql, bound).fetchall()
+        except sqlite3.OperationalError as error:
+            if not sqlite.is_busy(error):
+                raise
+            found = sqlite.reading(lambda: self._connections.cursor().execute(self._sql, bound).fetchall())
         return found
 
 
@@ -147,7 +192,7 @@ class PreparedChange(PreparedRead):
 
     def rows(self, **parameters: Any) -> list[Any]:
         """What the statement returns. Raises DatabaseUnavailable."""
-        ends_at = time.monotonic() + RETRY_SECONDS
+        ends_at = retrying_ends_at()
         while True:
             try:
                 return super().rows(**parameters)

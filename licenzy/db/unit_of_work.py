@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlmodel import Session
 
-from licenzy.db import engine as engines
-from licenzy.db.engine import WRITES, gave_way, is_out_of_order
+from licenzy.db.breaker import Breaker
+from licenzy.db.engine import WRITES, file_of, gave_way, is_lost, is_out_of_order
 from licenzy.db.line import WritersLine
+from licenzy.db.sqlite import WriteAheadLog
 from licenzy.db.writer import SqliteWriter
 from licenzy.errors import DatabaseUnavailable
+from licenzy.kit import deadline
 
 RETRY_SECONDS = 8.0
-"""How long a unit of work is begun anew when it has to give way to others, before the caller is told 503."""
+"""How long a unit of work without a deadline is begun anew when it has to give way to others."""
 
 T = TypeVar("T")
 _log = logging.getLogger("licenzy.db")
@@ -32,8 +35,8 @@ class Database:
     """One database, spoken to in short transactions.
 
     `read()` and `write()` are context managers giving a session. A write commits when the block ends
-    and rolls back when it raises. Both raise DatabaseUnavailable when the database is busy beyond its
-    deadline, full, or gone.
+    and rolls back when it raises. Both raise DatabaseUnavailable when the database is busy beyond the
+    caller's deadline, full, or gone.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -41,12 +44,19 @@ class Database:
         self._writing = engine.execution_options(**{WRITES: True})
         self.writer: SqliteWriter | None = None
         """Commits what several threads write in short pieces; none on Postgres, which needs no such help."""
+        self.breaker: Breaker | None = None
+        """Knows whether Postgres is there; none on SQLite, whose file answers at once either way."""
         self._line: WritersLine | None = None
+        self._log: WriteAheadLog | None = None
         self._before_close: list[Callable[[], None]] = []
         if self.is_sqlite:
-            self._line = WritersLine(Path(engine.url.database or ""))
-            self.writer = SqliteWriter(engine, self._line)
+            file = file_of(engine)
+            self._line, self._log = WritersLine(file), WriteAheadLog(file)
+            self.writer = SqliteWriter(engine, self._line, self._log)
             event.listen(engine, "engine_disposed", lambda _engine, line=self._line: line.close())
+        else:
+            self.breaker = _postgres_breaker(engine)
+        _all.add(self)
 
     @property
     def engine(self) -> Engine:
@@ -62,6 +72,9 @@ class Database:
         for stop in self._before_close:
             stop()
         self.engine.dispose()
+        if self._log is not None:
+            # Who copies the one file of an installation that has stopped has everything.
+            self._log.empty()
 
     @property
     def is_sqlite(self) -> bool:
@@ -70,24 +83,32 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for reading; what a caller changes in it by mistake is never committed."""
-        with _worded_failures(), Session(self.engine, expire_on_commit=False) as session:
+        self.admit()
+        with self._worded_failures(), Session(self.engine, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A session whose transaction holds the right to write from its first statement."""
-        with self._turn(), _worded_failures(), Session(self._writing, expire_on_commit=False) as session:
+        self.admit()
+        with (
+            self._turn(),
+            self._worded_failures(),
+            Session(self._writing, expire_on_commit=False) as session,
+        ):
             yield session
             session.commit()
+            if self._log is not None:
+                self._log.keep_short()
 
     def retrying(self, work: Callable[[Session], T]) -> T:
         """What `work` gives in a write transaction of its own, done anew when it has to give way.
 
         Postgres breaks one of two transactions off that wait for each other, or that cannot both have
         been first. `work` may therefore run several times and must touch nothing but its session. Raises
-        DatabaseUnavailable as `write` does, and when it had to give way for RETRY_SECONDS.
+        DatabaseUnavailable as `write` does, and when it had to give way until the caller's deadline.
         """
-        ends_at = time.monotonic() + RETRY_SECONDS
+        ends_at = retrying_ends_at()
         pause = 0.005
         while True:
             try:
@@ -99,24 +120,78 @@ class Database:
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 2, 0.5)
 
+    def admit(self) -> None:
+        """Let the caller on. Raises DatabaseUnavailable at once while the database is known to be lost."""
+        if self.breaker is not None:
+            self.breaker.admit()
+
+    def failed(self, error: BaseException | None, *, generation: int | None = None) -> None:
+        """Take note of a driver's error that was met on a connection of that generation of the breaker's."""
+        if self.breaker is not None and is_lost(error):
+            self.breaker.lost(generation=generation)
+
     def _turn(self) -> AbstractContextManager[None]:
         """This writer's turn among those of SQLite; Postgres lets all of them in."""
-        return self._line.turn(seconds=engines.BUSY_TIMEOUT_MS / 1000) if self._line else nullcontext()
+        return self._line.turn(seconds=deadline.seconds_left()) if self._line else nullcontext()
+
+    @contextmanager
+    def _worded_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except PoolTimeout as error:
+            _log.error("the database cannot be used: %s", error)
+            raise DatabaseUnavailable from error
+        except DBAPIError as error:
+            if not (error.connection_invalidated or is_out_of_order(error.orig)):
+                raise
+            self.failed(error.orig)
+            _log.log(
+                logging.INFO if gave_way(error) else logging.ERROR,
+                "the database cannot be used: %s",
+                error.orig,
+            )
+            raise DatabaseUnavailable from error
+
+    def _begin_anew_after_fork(self) -> None:
+        """A fork's child leaves the connections of its parent alone and makes its own."""
+        if self.writer is not None:
+            self.writer.begin_anew_after_fork()
+        if self.breaker is not None:
+            self.breaker.begin_anew_after_fork()
+        _of_the_parent.append(self.engine.pool)
+        self.engine.dispose(close=False)
 
 
-@contextmanager
-def _worded_failures() -> Iterator[None]:
-    try:
-        yield
-    except PoolTimeout as error:
-        _log.error("the database cannot be used: %s", error)
-        raise DatabaseUnavailable from error
-    except DBAPIError as error:
-        if not (error.connection_invalidated or is_out_of_order(error.orig)):
-            raise
-        _log.log(
-            logging.INFO if gave_way(error) else logging.ERROR,
-            "the database cannot be used: %s",
-            error.orig,
-        )
-        raise DatabaseUnavailable from error
+def retrying_ends_at() -> float:
+    """Until when what had to give way is tried again: within RETRY_SECONDS and the caller's deadline."""
+    return min(time.monotonic() + RETRY_SECONDS, deadline.ends_at())
+
+
+def _postgres_breaker(engine: Engine) -> Breaker:
+    from licenzy.db import postgres
+
+    breaker = Breaker(lambda: postgres.probe(engine))
+
+    @event.listens_for(engine, "connect")
+    def note_generation(_connection: object, record: Any) -> None:
+        record.info["generation"] = breaker.generation
+
+    @event.listens_for(engine, "checkout")
+    def compare_generation(_connection: object, record: Any, _proxy: object) -> None:
+        if record.info["generation"] != breaker.generation:
+            raise InvalidatePoolError("the database was lost meanwhile")
+
+    return breaker
+
+
+_all: weakref.WeakSet[Database] = weakref.WeakSet()
+_of_the_parent: list[object] = []
+"""Kept for ever in a fork's child, so that nothing of it is closed there."""
+
+
+def _begin_anew_after_fork() -> None:
+    for each in list(_all):
+        each._begin_anew_after_fork()
+
+
+os.register_at_fork(after_in_child=_begin_anew_after_fork)

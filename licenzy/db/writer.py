@@ -10,16 +10,18 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar, cast
 
 from sqlalchemy import Engine, event
 
-from licenzy.db import engine as engines
-from licenzy.db.engine import is_out_of_order, prepare_sqlite
+from licenzy.db import sqlite
+from licenzy.db.engine import file_of, is_out_of_order
 from licenzy.db.line import WritersLine
 from licenzy.errors import DatabaseUnavailable
+from licenzy.kit import deadline
 
 _MOST_AT_ONCE = 64
 
@@ -29,18 +31,25 @@ T = TypeVar("T")
 class _Piece(Generic[T]):
     """One caller's writing, and what has become of it."""
 
-    __slots__ = ("_woken", "done", "error", "leads", "result", "work")
+    __slots__ = ("_woken", "ends_at", "error", "leads", "result", "work")
 
-    def __init__(self, work: Callable[[sqlite3.Connection], T]) -> None:
+    def __init__(self, work: Callable[[sqlite3.Connection], T], ends_at: float) -> None:
         self.work = work
-        self.result: T
-        self.leads = self.done = False
-        self.error: Exception = DatabaseUnavailable()
+        self.ends_at = ends_at
+        self.result: T | None = None
+        self.error: BaseException | None = DatabaseUnavailable()
+        """Until its commit a piece is refused, whatever happens to who writes for it."""
+        self.leads = False
         self._woken = threading.Lock()
         self._woken.acquire()
 
-    def wait(self) -> None:
-        self._woken.acquire()
+    @property
+    def seconds_left(self) -> float:
+        return max(0.0, self.ends_at - time.monotonic())
+
+    def wait(self) -> bool:
+        """Whether it was woken before the caller's time was up."""
+        return self._woken.acquire(timeout=self.seconds_left)
 
     def wake(self) -> None:
         self._woken.release()
@@ -49,9 +58,11 @@ class _Piece(Generic[T]):
 class SqliteWriter:
     """One connection of this process for what its threads write in short pieces."""
 
-    def __init__(self, engine: Engine, line: WritersLine) -> None:
-        self._engine, self._line = engine, line
+    def __init__(self, engine: Engine, line: WritersLine, log: sqlite.WriteAheadLog) -> None:
+        self._file, self._line, self._log = file_of(engine), line, log
         self._connection: sqlite3.Connection | None = None
+        self._opened: sqlite.Identity | None = None
+        """Which file the connection is to."""
         self._guard = threading.Lock()
         self._waiting: deque[_Piece[Any]] = deque()
         self._led = False
@@ -62,83 +73,123 @@ class SqliteWriter:
 
         `work` is given a connection whose transaction holds the right to write, and neither commits nor rolls
         back. When it raises, nothing of it stays. It may be run twice, the second time alone: it must touch
-        nothing but the connection. Raises DatabaseUnavailable.
+        nothing but the connection. Raises DatabaseUnavailable at the caller's deadline, when the commit may
+        still be under way.
         """
-        piece = _Piece(work)
+        piece = _Piece(work, deadline.ends_at())
         with self._guard:
             self._waiting.append(piece)
             piece.leads, self._led = not self._led, True
-        if not piece.leads:
-            piece.wait()
+        if not piece.leads and not piece.wait():
+            self._withdraw(piece)
         if piece.leads:
-            self._lead()
-        if not piece.done:
+            self._lead(piece)
+        if piece.error is not None:
             raise piece.error
-        result: T = piece.result
-        return result
+        return cast(T, piece.result)
 
-    def _lead(self) -> None:
-        """Write for everybody who waits, oneself among them, and hand over to one who has come since."""
-        batch: list[_Piece[Any]] = []
+    def begin_anew_after_fork(self) -> None:
+        """In a fork's child: leave the connection and whoever waits to the parent."""
+        _of_the_parent.append(self._connection)
+        self._connection, self._guard = None, threading.Lock()
+        self._waiting, self._led = deque(), False
+
+    def _withdraw(self, piece: _Piece[Any]) -> None:
+        """Leave before anybody wrote this; who was made the leader at this very moment leads."""
+        with self._guard:
+            if not piece.leads and piece in self._waiting:
+                self._waiting.remove(piece)
+
+    def _lead(self, leader: _Piece[Any]) -> None:
+        """Write for everybody who waits, and hand over to one who has come since.
+
+        What fails before anything is written is the leader's alone: the others have time of their own.
+        """
+        batch: Sequence[_Piece[Any]] = (leader,)
         try:
-            with self._line.turn(seconds=engines.BUSY_TIMEOUT_MS / 1000):
+            with self._line.turn(seconds=leader.seconds_left):
+                connection = self._begin(leader)
                 batch = self._take()
-                self._commit(batch)
-        except DatabaseUnavailable as error:
-            batch = batch or self._take()
-            for each in batch:
-                each.error = error
+                self._commit(connection, batch)
+        except BaseException as error:
+            self._abandon(error)
+            if leader.error is not None:
+                leader.error = _worded(error)
         finally:
-            with self._guard:
-                heir = self._waiting[0] if self._waiting else None
-                if heir is None:
-                    self._led = False
-                else:
-                    heir.leads = True
-            for each in batch[1:]:
-                each.wake()
-            if heir is not None:
-                heir.wake()
+            self._hand_over(leader, batch)
 
     def _take(self) -> list[_Piece[Any]]:
         with self._guard:
             return [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))]
 
-    def _commit(self, batch: list[_Piece[Any]]) -> None:
+    def _hand_over(self, leader: _Piece[Any], batch: Sequence[_Piece[Any]]) -> None:
+        with self._guard:
+            if leader in self._waiting:
+                self._waiting.remove(leader)
+            heir = self._waiting[0] if self._waiting else None
+            if heir is None:
+                self._led = False
+            else:
+                heir.leads = True
+        for each in batch:
+            if each is not leader:
+                each.wake()
+        if heir is not None:
+            heir.wake()
+
+    def _commit(self, connection: sqlite3.Connection, batch: Sequence[_Piece[Any]]) -> None:
+        """Commit what is begun with all of the batch in it, or each for itself where one is at fault."""
+        written = [each for each in batch if each.seconds_left]
         try:
-            connection = self._begin()
-            for each in batch:
+            for each in written:
                 each.result = each.work(connection)
             connection.execute("COMMIT")
-            for each in batch:
-                each.done = True
         except Exception as error:
             self._abandon(error)
-            if len(batch) == 1:
-                batch[0].error = _worded(error)
+            if len(written) == 1 or is_out_of_order(error):
+                for each in written:
+                    each.error = _worded(error)
                 return
-            # One of them is at fault, perhaps: each for itself, so that it harms no other.
-            for each in batch:
-                self._commit([each])
+            for each in written:
+                self._commit_alone(each)
+        else:
+            for each in written:
+                each.error = None
+            self._log.keep_short()
 
-    def _begin(self) -> sqlite3.Connection:
+    def _commit_alone(self, piece: _Piece[Any]) -> None:
+        try:
+            connection = self._begin(piece)
+        except Exception as error:
+            self._abandon(error)
+            piece.error = _worded(error)
+        else:
+            self._commit(connection, (piece,))
+
+    def _begin(self, piece: _Piece[Any]) -> sqlite3.Connection:
+        """The connection, in a transaction that may write."""
+        found = sqlite.identity(self._file)
+        if found != self._opened:
+            self._forget_connection()
         if self._connection is None:
-            self._connection = self._open()
+            self._connection, self._opened = self._open(), found
+        sqlite.wait_at_most(self._connection, piece.seconds_left)
         self._connection.execute("BEGIN IMMEDIATE")
         return self._connection
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
-            str(self._engine.url.database), check_same_thread=False, timeout=engines.BUSY_TIMEOUT_MS / 1000
-        )
-        prepare_sqlite(connection)
-        return connection
+        return sqlite.open_writing(self._file)
 
-    def _abandon(self, error: Exception) -> None:
-        with contextlib.suppress(sqlite3.Error):
-            if self._connection is not None:
-                self._connection.execute("ROLLBACK")
-        if is_out_of_order(error):
+    def _abandon(self, error: BaseException) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:
+            self._forget_connection()
+        if is_out_of_order(error) and not sqlite.is_busy(error):
             self._forget_connection()
 
     def _forget_connection(self) -> None:
@@ -148,8 +199,12 @@ class SqliteWriter:
                 connection.close()
 
 
-def _worded(error: Exception) -> Exception:
-    if not is_out_of_order(error):
+_of_the_parent: list[sqlite3.Connection | None] = []
+"""Never closed in a fork's child, where SQLite would take itself for the last one to leave the file."""
+
+
+def _worded(error: BaseException) -> BaseException:
+    if not (is_out_of_order(error) or isinstance(error, OSError)):
         return error
     unavailable = DatabaseUnavailable()
     unavailable.__cause__ = error

@@ -23,6 +23,7 @@ import certifi
 import httpcore
 
 from licenzy.kit.addresses import may_be_reached
+from licenzy.kit.deadline import standing_still
 
 DEADLINE_SECONDS = 10.0
 """For everything together: the name, the connection, TLS, the request and the answer."""
@@ -73,7 +74,7 @@ class OutboundHttp:
         sent = [("Host", host), ("Content-Length", str(len(body))), *headers.items()]
         request = httpcore.Request("POST", target, headers=sent, content=body)
         try:
-            with connection:
+            with standing_still(), connection:
                 return _read(connection.handle_request(request), until)
         except (httpcore.TimeoutException, TimeoutError):
             raise Unreachable(f"No answer came within {self.deadline:g} seconds.") from None

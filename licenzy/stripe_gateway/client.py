@@ -14,6 +14,7 @@ import stripe
 
 from licenzy.errors import StripeError, StripeUnavailable
 from licenzy.kit.clock import from_unix
+from licenzy.kit.deadline import standing_still
 from licenzy.stripe_gateway.pace import in_passing, with_patience
 from licenzy.stripe_gateway.permissions import Trial
 from licenzy.stripe_gateway.translate import StripeKeyRejected, StripeObjectMissing, StripePermissionMissing
@@ -299,10 +300,11 @@ class StripeGateway:
             return
 
     def _call(self, access: StripeAccess, ask: Callable[[stripe.StripeClient], T]) -> T:
-        if access.pace is not None:
-            return with_patience(lambda: self._in_time(access, ask), access.pace)
-        with self._slot(), deadline():
-            return in_passing(lambda: asked(access, ask), left=seconds_left)
+        with standing_still():
+            if access.pace is not None:
+                return with_patience(lambda: self._in_time(access, ask), access.pace)
+            with self._slot(), deadline():
+                return in_passing(lambda: asked(access, ask), left=seconds_left)
 
     def _in_time(self, access: StripeAccess, ask: Callable[[stripe.StripeClient], T]) -> T:
         with self._slot(patience=DEADLINE_SECONDS), deadline(access.pace):

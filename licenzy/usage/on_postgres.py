@@ -8,9 +8,9 @@ from typing import Any
 from sqlalchemy import text
 from sqlmodel import Session
 
-from licenzy.db import engine as engines
 from licenzy.db.prepared import PreparedChange, ThreadConnections
 from licenzy.idempotency.actions import Outcome
+from licenzy.kit import deadline
 from licenzy.usage.consuming import ENDPOINT, HEARD, Consumed, Order
 
 _STATEMENT = """
@@ -135,7 +135,7 @@ _ALOUD = text(_STATEMENT)
 
 def _asked(order: Order, *, aloud: bool) -> dict[str, Any]:
     return {
-        "patience": str(engines.BUSY_TIMEOUT_MS),
+        "patience": str(max(1, int(deadline.seconds_left() * 900))),
         "endpoint": ENDPOINT,
         "key_hash": order.key_hash,
         "subject_ref": order.subject_ref,

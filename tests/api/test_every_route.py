@@ -16,9 +16,9 @@ from werkzeug.test import Client
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.rules import make_key as new_token
 from licenzy.catalog.models import Kind
-from licenzy.db import engine as engines
 from licenzy.db.unit_of_work import Database
 from licenzy.factory import create_app
+from licenzy.kit import deadline
 from licenzy.kit.ids import new_id
 from licenzy.settings import Settings
 from tests.api.test_access_check import BODIES, HEADERS, bearer
@@ -339,7 +339,7 @@ def test_a_busy_sqlite_is_told_and_stores_nothing(
     client: FlaskClient, database: Database, token: str, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert route.call(client, token, headers={"Idempotency-Key": "before"}).status_code == 409
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 200)
+    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.2)
     with database.write():
         answer = route.call(client, token)
     assert told(answer) == (503, "database_unavailable")
@@ -354,7 +354,7 @@ def test_a_busy_sqlite_is_told_and_stores_nothing(
 def test_a_row_that_stays_locked_is_told(
     client: FlaskClient, database: Database, cast: Cast, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 200)
+    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.2)
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, subject_ref="u")
         pack = make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, ends_at=None, granted_units=5)

@@ -50,7 +50,7 @@ def bare(_target: str) -> Any:
 def statement(_target: str) -> Any:
     """What no access check can do without: the request, the one statement, an answer. Nothing is decided."""
     runtime = make_runtime(load_settings())
-    read = PreparedRead(ThreadConnections(runtime.database.engine), STATEMENT)
+    read = PreparedRead(ThreadConnections(runtime.database), STATEMENT)
     key_hash = cache(presented_hash)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

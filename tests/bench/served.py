@@ -63,7 +63,7 @@ def serve_product(
 def point_queries(served: Served, *, seconds: float = 2.0) -> float:
     """How often a second one thread of one process runs the check's statement, with nothing around it."""
     runtime = make_runtime(load_settings(served.environ))
-    read = PreparedRead(ThreadConnections(runtime.database.engine), STATEMENT)
+    read = PreparedRead(ThreadConnections(runtime.database), STATEMENT)
     key_hash, done = presented_hash(served.shop.key), 0
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import text
 from sqlmodel import Session
 
-from licenzy.db import engine as engines
 from licenzy.db import unit_of_work
 from licenzy.db.engine import make_engine
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
+from licenzy.kit import deadline
 from licenzy.workspace.models import Workspace
 from tests.support.clock import START
 from tests.support.databases import PostgresServer
@@ -113,7 +113,7 @@ def test_other_refusals_are_not_repeated(crossed: Database) -> None:
 def test_a_row_is_waited_for_so_long_and_no_longer(
     crossed: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 300)
+    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.3)
     with crossed.write() as holder:
         holder.execute(ADD_ONE, {"id": "A"})
         began = time.monotonic()
@@ -124,8 +124,11 @@ def test_a_row_is_waited_for_so_long_and_no_longer(
 
 
 def test_the_bound_belongs_to_the_transaction_alone(crossed: Database) -> None:
-    with crossed.write() as db:
-        assert db.execute(text("SHOW lock_timeout")).scalar() == "10s"
-    for _ in range(8):
-        with crossed.read() as db:
-            assert db.execute(text("SHOW lock_timeout")).scalar() == "0"
+    for block in (crossed.read, crossed.write):
+        with block() as db:
+            for name in ("lock_timeout", "statement_timeout"):
+                bound = db.execute(text("SELECT setting FROM pg_settings WHERE name = :name"), {"name": name})
+                assert 3000 < int(bound.scalar_one()) <= 4500
+    with crossed.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+        for _ in range(8):
+            assert connection.exec_driver_sql("SHOW lock_timeout").scalar() == "0"

@@ -36,7 +36,7 @@ only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=T
 
 @pytest.fixture
 def connections(database: Database) -> Iterator[ThreadConnections]:
-    made = ThreadConnections(database.engine)
+    made = ThreadConnections(database)
     yield made
     made.close()
 
@@ -145,7 +145,7 @@ def test_the_engines_end_closes_every_connection(stocked: Database, connections:
 
 def test_writing_is_refused_on_sqlite(tmp_path: Path, sqlite_files: Any) -> None:
     engine = make_engine(sqlite_files.fresh(tmp_path))
-    connections = ThreadConnections(engine)
+    connections = ThreadConnections(Database(engine))
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connections.get().execute("DELETE FROM workspaces")
     engine.dispose()
@@ -158,13 +158,13 @@ def test_odd_folders(tmp_path: Path, sqlite_files: Any, folder: str) -> None:
     engine = make_engine(settings.database_url)
     with Database(engine).write() as db:
         made = make_workspace(db, name="one")
-    assert PreparedRead(ThreadConnections(engine), BY_NAME).rows(name="one") == [(made, "one")]
+    assert PreparedRead(ThreadConnections(Database(engine)), BY_NAME).rows(name="one") == [(made, "one")]
     engine.dispose()
 
 
 def test_a_file_that_is_gone_is_worded_and_not_made_anew(tmp_path: Path, sqlite_files: Any) -> None:
     engine = make_engine(sqlite_files.fresh(tmp_path))
-    read = PreparedRead(ThreadConnections(engine), BY_NAME)
+    read = PreparedRead(ThreadConnections(Database(engine)), BY_NAME)
     path = tmp_path / "licenzy.sqlite3"
     path.rename(tmp_path / "moved")
     with pytest.raises(DatabaseUnavailable):
@@ -179,14 +179,14 @@ def test_a_damaged_file_is_worded(tmp_path: Path, sqlite_files: Any) -> None:
     engine = make_engine(sqlite_files.fresh(tmp_path))
     (tmp_path / "licenzy.sqlite3").write_bytes(b"\x5a" * 8192)
     with pytest.raises(DatabaseUnavailable):
-        PreparedRead(ThreadConnections(engine), BY_NAME).rows(name="one")
+        PreparedRead(ThreadConnections(Database(engine)), BY_NAME).rows(name="one")
     engine.dispose()
 
 
 def test_a_connection_killed_by_postgres_is_replaced(postgres: Any) -> None:
     name = postgres.fresh()
     engine = make_engine(postgres.url(name))
-    connections = ThreadConnections(engine)
+    connections = ThreadConnections(Database(engine))
     read = PreparedRead(connections, BY_NAME)
     assert read.rows(name="one") == []
     killed = connections.get()
@@ -222,7 +222,7 @@ def test_a_text_that_postgres_would_cut_short_is_refused(connections: ThreadConn
 def test_a_postgres_that_is_gone_is_worded(postgres: Any) -> None:
     name = postgres.fresh()
     engine = make_engine(postgres.url(name))
-    read = PreparedRead(ThreadConnections(engine), BY_NAME)
+    read = PreparedRead(ThreadConnections(Database(engine)), BY_NAME)
     assert read.rows(name="one") == []
     postgres.drop(name)
     with pytest.raises(DatabaseUnavailable):
@@ -233,7 +233,7 @@ def test_a_postgres_that_is_gone_is_worded(postgres: Any) -> None:
 def test_a_kept_statement_goes_by_the_index_once_its_table_has_filled(postgres: Any) -> None:
     name = postgres.fresh()
     engine = make_engine(postgres.url(name))
-    connections = ThreadConnections(engine)
+    connections = ThreadConnections(Database(engine))
     key = PreparedRead(connections, select(workspaces.c.name).where(workspaces.c.id == bindparam("id")))
     latest = "SELECT name FROM pg_prepared_statements ORDER BY prepare_time DESC LIMIT 1"
 
@@ -264,7 +264,7 @@ def test_a_kept_statement_goes_by_the_index_once_its_table_has_filled(postgres: 
 def test_a_statement_that_cannot_be_kept_yet_is_kept_later(postgres: Any) -> None:
     name = postgres.fresh()
     engine = make_engine(postgres.url(name))
-    key = PreparedRead(ThreadConnections(engine), text("SELECT name FROM not_yet_there"))
+    key = PreparedRead(ThreadConnections(Database(engine)), text("SELECT name FROM not_yet_there"))
     for _ in range(2):
         with pytest.raises(psycopg.errors.UndefinedTable):
             key.rows()

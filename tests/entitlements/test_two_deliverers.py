@@ -14,11 +14,11 @@ from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
-from licenzy.db import engine as engines
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.actions import record_fact
 from licenzy.entitlements.links import await_purchase, link_payments, purchase_behind
 from licenzy.entitlements.models import Fact, FactSource, State
+from licenzy.kit import deadline
 from licenzy.runtime import Runtime
 from tests.entitlements.sale import APPLIED, MONTH, SECRET, YES, Sale, Till
 from tests.support.cast import Cast, make_connection
@@ -193,7 +193,7 @@ def test_a_purchase_does_not_wait_for_who_holds_a_payment_known_to_be_its_own(
     scope: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
     with database.write() as db:
         link_payments(db, refs=["pi_1"], purchase_key="cs_1", **scope)
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 300)
+    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.3)
     with database.write() as holder:
         assert not await_purchase(holder, ref="pi_1", **scope)
         with database.write() as db:

@@ -49,7 +49,7 @@ def allowed(room: str) -> set[str]:
         beside = {"runtime", "wire", "application", "sandbox", "create_app", "__version__"}
         return {*LINE, *DOORS, *EDGE, *beside}
     if room == "application":
-        return set()
+        return {"kit"}
     if room == "sandbox":
         return {"kit", "sandbox"}
     if room in DOORS:
@@ -86,10 +86,11 @@ def test_pure_files_touch_neither_database_nor_network(path: Path) -> None:
     assert not outside & {"sqlalchemy", "sqlmodel", "requests", "httpx", "stripe", "time", "random"}
 
 
-def test_only_one_file_imports_the_driver_of_postgres() -> None:
-    """So that a process on SQLite is spared it: the file is imported where a database is Postgres."""
+def test_only_two_files_import_the_driver_of_postgres() -> None:
+    """So that a process on SQLite is spared it: these are imported where a database is Postgres."""
     assert [path.name for path in FILES if "psycopg" in {each.split(".")[0] for each in imports(path)}] == [
-        "libpq.py"
+        "libpq.py",
+        "postgres.py",
     ]
 
 

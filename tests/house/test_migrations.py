@@ -25,7 +25,7 @@ from licenzy.factory import load_models
 def empty_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """A database without any table."""
     if request.param == "sqlite":
-        engine = make_engine(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
+        engine = make_engine(f"sqlite:///{tmp_path / 'empty.sqlite3'}", creates=True)
         yield engine
         engine.dispose()
         return
@@ -129,14 +129,14 @@ def test_a_migration_that_breaks_leaves_nothing_behind(
 
 
 def test_every_pooled_sqlite_connection_has_its_pragmas(tmp_path: Path) -> None:
-    engine = make_engine(f"sqlite:///{tmp_path / 'pragmas.sqlite3'}", pool_size=3)
+    engine = make_engine(f"sqlite:///{tmp_path / 'pragmas.sqlite3'}", pool_size=3, creates=True)
     connections = [engine.connect() for _ in range(4)]
     for connection in connections:
         told = {
             pragma: connection.execute(text(f"PRAGMA {pragma}")).scalar_one()
             for pragma in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
         }
-        assert told == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 10_000}
+        assert told == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 5_000}
     for connection in connections:
         connection.close()
     engine.dispose()

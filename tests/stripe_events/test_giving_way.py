@@ -12,10 +12,10 @@ from sqlalchemy import text
 from sqlmodel import select
 
 from licenzy.catalog.models import Kind
-from licenzy.db import engine as engines
 from licenzy.db.engine import make_engine
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import State
+from licenzy.kit import deadline
 from licenzy.runtime import Runtime
 from licenzy.stripe_events import actions
 from licenzy.stripe_events.models import EventStatus, StripeEvent
@@ -154,7 +154,7 @@ def test_a_due_event_that_has_to_give_way_is_applied_by_the_worker(
 def test_a_row_held_for_long_leaves_the_event_with_us_or_with_stripe(
     till: Till, runtime: Runtime, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 300)
+    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.3)
     sale = till.sell(till.product(Kind.USAGE_PACK))
     with Stranger(till.database):
         assert sale.session().status is EventStatus.FAILED

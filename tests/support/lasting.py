@@ -17,6 +17,8 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ExecStatus, PGconn, TransactionStatus
 
+from licenzy.db import postgres
+
 Address = frozenset[tuple[str, str]]
 MOST = 4
 """How many are put by for one database: the server has room for a hundred, and some tests make twenty."""
@@ -41,6 +43,7 @@ class Kept:
 def let_connections_last() -> None:
     """From now on what this process connects to lent databases is put by."""
     psycopg.connect = _Lasting.connect
+    postgres.Connection = _OfTheProduct  # type: ignore[misc]
 
 
 @contextmanager
@@ -65,6 +68,8 @@ def address_of(conninfo: str) -> Address:
 
 
 class _Lasting(psycopg.Connection[Any]):
+    """A connection that may have been, and will be, another's."""
+
     _kept: Kept | None = None
 
     @classmethod
@@ -91,6 +96,10 @@ class _Lasting(psycopg.Connection[Any]):
             kept.waiting.append(pgconn)
 
 
+class _OfTheProduct(_Lasting, postgres.Connection):
+    """The same for what the product connects to."""
+
+
 def _usable(kept: Kept) -> PGconn | None:
     """One of the connections as if it were new; none when all are gone."""
     while kept.waiting:
@@ -106,7 +115,15 @@ def _mine() -> str:
     return f"test-{os.getpid()}-"
 
 
-_OF_NO_IMPORTANCE = {"application_name", "connect_timeout"}
+_OF_NO_IMPORTANCE = {
+    "application_name",
+    "connect_timeout",
+    "keepalives",
+    "keepalives_idle",
+    "keepalives_interval",
+    "keepalives_count",
+    "tcp_user_timeout",
+}
 _now: dict[str, Kept] = {}
 _FINISHED = PGconn.connect_start(b"host=/nowhere")
 _FINISHED.finish()

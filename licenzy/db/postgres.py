@@ -1,0 +1,138 @@
+"""Connections to Postgres on which every wait has a deadline, and the deadline is the client's.
+
+Neither `statement_timeout` nor `tcp_user_timeout` helps against a server that is paused or behind a network
+that swallows, and to cancel a statement one waits for that very server. So a wait that has lasted too long
+ends here, and the connection with it.
+
+Imported only where the database is Postgres: where it is SQLite, the driver would take ten megabytes of
+every process and a twentieth of its start.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from typing import Any, Self, TypeVar
+
+import psycopg
+from psycopg import waiting
+from sqlalchemy import Engine
+
+from licenzy.kit import deadline
+
+CONNECT_SECONDS = 5.0
+"""How long connecting may take, all hosts of the address together."""
+
+SERVER_SECONDS = 4.2
+"""After how long Postgres itself ends a statement of `with_limits`: before the client gives it up."""
+
+_LAST_WORD_SECONDS = 0.25
+"""What a wait has at least: a rollback when the time is up must not cost the connection."""
+
+_LOOK_EVERY = 0.1
+
+_SILENT_PEERS = {
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""Has the system notice within half a minute that the host of an idle connection has vanished."""
+
+_PROTOCOL_VIOLATION = "08P01"
+"""What a pooler says of startup parameters that it does not know."""
+
+T = TypeVar("T")
+
+
+class NoAnswer(psycopg.OperationalError):
+    """Postgres did not answer until the caller's time was up; the connection is closed."""
+
+    def __init__(self, waited: float) -> None:
+        super().__init__(f"Postgres did not answer within {waited:.1f} s")
+        self.is_silence = waited > SERVER_SECONDS
+        """Whether a server that lives would have spoken by then."""
+
+
+class Connection(psycopg.Connection[Any]):
+    """A connection of psycopg's that waits no longer than the caller."""
+
+    def wait(
+        self, gen: Generator[Any, Any, T], interval: float = _LOOK_EVERY, timeout: float | None = None
+    ) -> T:
+        """What the generator gives. Raises NoAnswer when the caller's time is up; nothing is cancelled."""
+        left = max(deadline.seconds_left(), _LAST_WORD_SECONDS)
+        if timeout is not None:
+            left = min(left, timeout)
+        began = time.monotonic()
+        try:
+            return waiting.wait(gen, self.pgconn.socket, interval=interval, timeout=left)
+        except psycopg.OperationalError as error:
+            waited = time.monotonic() - began
+            if error.sqlstate is not None or waited < left:
+                raise
+            self.pgconn.finish()
+            raise NoAnswer(waited) from None
+        except BaseException as interrupted:
+            # What was interrupted is in an unknown state, and to find out would take another wait.
+            if not isinstance(interrupted, Exception):
+                self.pgconn.finish()
+            raise
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
+        """psycopg's own way to connect to one host, as far as the caller's time goes."""
+        connecting, ends_at = super()._connect_gen(conninfo), deadline.ends_at()
+        try:
+            wanted = next(connecting)
+            while True:
+                if time.monotonic() >= ends_at:
+                    connecting.close()
+                    raise psycopg.errors.ConnectionTimeout("connection timeout expired")
+                wanted = connecting.send((yield wanted))
+        except StopIteration as connected:
+            return connected.value  # type: ignore[no-any-return]
+
+
+def connect(parameters: Mapping[str, Any]) -> Connection:
+    """A connection by psycopg's keywords. Raises psycopg.OperationalError."""
+    with deadline.within(min(deadline.seconds_left(), CONNECT_SECONDS)):
+        return Connection.connect(**{**_SILENT_PEERS, **parameters})
+
+
+def parameters_of(engine: Engine) -> dict[str, Any]:
+    """The keywords of psycopg that say what the engine's address says.
+
+    An address rendered anew would not: it writes a space as `+`, which libpq takes for a plus sign.
+    """
+    _, parameters = engine.dialect.create_connect_args(engine.url)
+    return dict(parameters)
+
+
+def connect_with_limits(parameters: Mapping[str, Any]) -> Connection:
+    """A connection in autocommit whose statements Postgres itself ends after SERVER_SECONDS.
+
+    So a server that is only busy, or waits for somebody's lock, says so, and keeps no statement that nobody
+    waits for any more. Where a pooler does not take such parameters, it is left to the client.
+    """
+    milliseconds = int(SERVER_SECONDS * 1000)
+    limits = f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds}"
+    own = str(parameters.get("options") or "")
+    try:
+        # What the address says comes later and wins.
+        return connect({**parameters, "options": f"{limits} {own}".rstrip(), "autocommit": True})
+    except psycopg.OperationalError as refused:
+        if own or (_PROTOCOL_VIOLATION not in (refused.sqlstate or "") and "startup" not in str(refused)):
+            raise
+    return connect({**parameters, "autocommit": True})
+
+
+def probe(engine: Engine) -> None:
+    """Whether Postgres answers, on a connection of its own. Raises psycopg.OperationalError."""
+    with deadline.within(min(deadline.seconds_left(), 1.0)):
+        connection = connect({**parameters_of(engine), "autocommit": True})
+        try:
+            connection.execute("SELECT 1")
+        finally:
+            connection.close()

@@ -1,0 +1,135 @@
+"""Connections to a SQLite file: what each is told before it is used, and whether the file is still there."""
+
+from __future__ import annotations
+
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from licenzy.kit import deadline
+
+LOG_BYTES = 64 * 1024 * 1024
+"""How long the write-ahead log may grow before it is emptied between two commits."""
+
+_KEPT_LOG_BYTES = 16 * 1024 * 1024
+_EMPTYING_SECONDS = 0.05
+_LOOK_EVERY_SECONDS = 1.0
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
+
+T = TypeVar("T")
+Identity = tuple[int, int]
+
+
+def open_writing(path: Path, *, creates: bool = False) -> sqlite3.Connection:
+    """A connection whose user begins and ends transactions. Without `creates` the file must be there.
+
+    Raises sqlite3.OperationalError.
+    """
+    connection = _open(path, "rwc" if creates else "rw")
+    wait_at_most(connection, deadline.seconds_left())
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # An acknowledged commit survives power loss, not only a crash.
+        "foreign_keys=ON",
+        f"journal_size_limit={_KEPT_LOG_BYTES}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
+
+
+def open_reading(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, for `reading`. Raises sqlite3.OperationalError."""
+    connection = _open(path, "rw")
+    connection.execute("PRAGMA query_only=ON")
+    return connection
+
+
+def reading(read: Callable[[], T]) -> T:
+    """What `read` gives on such a connection, asked again while the file is locked and the caller waits.
+
+    SQLite's own way of waiting would have to be told each time how long.
+    """
+    pause = _FIRST_PAUSE
+    while True:
+        try:
+            return read()
+        except sqlite3.OperationalError as error:
+            if not is_busy(error) or deadline.seconds_left() <= pause:
+                raise
+        time.sleep(pause)
+        pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def wait_at_most(connection: sqlite3.Connection, seconds: float) -> None:
+    """Have the connection wait so long for locks of others, from now on."""
+    connection.execute(f"PRAGMA busy_timeout={math.ceil(seconds * 1000)}")
+
+
+def is_busy(error: BaseException | None) -> bool:
+    """Whether somebody else's lock is in the way, and nothing worse."""
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in _BUSY
+
+
+def identity(path: Path) -> Identity | None:
+    """Which file stands at the path; none when there is none.
+
+    What is open may have been moved away or replaced meanwhile, which the connection would not notice.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+class WriteAheadLog:
+    """The log beside the file, which SQLite itself empties only when no reader is in.
+
+    Emptied when it has grown past LOG_BYTES, between two commits, and at the end of a process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._look_at = 0.0
+
+    def keep_short(self) -> None:
+        """Empty a log that has grown too long, unless readers stay in it; by who has the right to write."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + _LOOK_EVERY_SECONDS
+        with suppress(OSError, sqlite3.Error):
+            if os.stat(f"{self._path}-wal").st_size > LOG_BYTES:
+                self._empty()
+
+    def empty(self) -> None:
+        """Bring all of the log into the file itself, unless others are in it."""
+        with suppress(sqlite3.Error):
+            self._empty()
+
+    def _empty(self) -> None:
+        connection = _open(self._path, "rw")
+        try:
+            wait_at_most(connection, _EMPTYING_SECONDS)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
+
+
+def _open(path: Path, how: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(str(path))}?mode={how}",
+        uri=True,
+        # The driver must not open transactions of its own: who uses the connection chooses their kind.
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=0,
+    )

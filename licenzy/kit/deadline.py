@@ -1,0 +1,50 @@
+"""Until when a caller waits for the database: one instant for all that a request asks of it.
+
+Whatever waits (for a connection, a lock, an answer) asks here how long it may. Instants are those of
+`time.monotonic`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+CALL_SECONDS = 5.0
+"""How long a caller waits for the database, and each single wait of what has no caller."""
+
+_ends_at: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+def ends_at() -> float:
+    """When the caller's time is up; CALL_SECONDS from now where nobody set a deadline."""
+    end = _ends_at.get()
+    return time.monotonic() + CALL_SECONDS if end is None else end
+
+
+def seconds_left() -> float:
+    """How long the caller still waits; 0 when the time is up."""
+    return max(0.0, ends_at() - time.monotonic())
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Have everything in the block end in so many seconds, in place of any deadline around it."""
+    token = _ends_at.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        _ends_at.reset(token)
+
+
+@contextmanager
+def standing_still() -> Iterator[None]:
+    """For waiting for somebody else, such as Stripe: what the block lasts is added to the deadline."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        end = _ends_at.get()
+        if end is not None:
+            _ends_at.set(end + time.monotonic() - began)
