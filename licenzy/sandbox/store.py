@@ -4,10 +4,11 @@ nothing."""
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from licenzy.kit.per_thread import PerThread
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS accounts (
@@ -52,10 +53,9 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._connections = PerThread(self._open, sqlite3.Connection.close)
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = self._connection()
+        connection = self._connections.get()
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(_TABLES)
         # A key whose request was running when the process died did no work: the work and its outcome are one
@@ -66,7 +66,7 @@ class Store:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that may write, begun immediately: SQLite has one writer, and a late upgrade would
         fail."""
-        connection = self._connection()
+        connection = self._connections.get()
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
@@ -78,7 +78,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A transaction that sees one moment of the file."""
-        connection = self._connection()
+        connection = self._connections.get()
         connection.execute("BEGIN")
         try:
             yield connection
@@ -86,18 +86,11 @@ class Store:
             connection.execute("COMMIT")
 
     def close(self) -> None:
-        for connection in self._open:
-            connection.close()
-        self._open.clear()
-        self._local = threading.local()
+        self._connections.close()
 
-    def _connection(self) -> sqlite3.Connection:
-        held: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if held is None:
-            held = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
-            held.row_factory = sqlite3.Row
-            held.execute("PRAGMA foreign_keys = ON")
-            held.execute("PRAGMA synchronous = NORMAL")
-            self._local.connection = held
-            self._open.append(held)
-        return held
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection

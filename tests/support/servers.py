@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,3 +55,10 @@ def _stop(server: Any) -> None:
         elif channel is not server.trigger:
             channel.close()
     server._map.clear()
+
+
+@contextmanager
+def silent_server() -> Iterator[int]:
+    """A port of this machine where connections are accepted, and nothing is ever said."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
+        yield listening.getsockname()[1]

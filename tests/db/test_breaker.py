@@ -1,0 +1,116 @@
+"""While the database is lost callers are refused at once, and one at a time finds out whether it is back."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from licenzy.db.breaker import Breaker
+from licenzy.db.engine import make_engine
+from licenzy.db.prepared import PreparedRead, ThreadConnections
+from licenzy.db.unit_of_work import Database
+from licenzy.errors import DatabaseUnavailable
+from licenzy.kit import deadline
+from tests.db.test_prepared import BY_NAME
+from tests.support.databases import durable_postgres
+from tests.support.ports import wait_until
+from tests.support.servers import silent_server
+
+
+def test_one_caller_at_a_time_finds_out() -> None:
+    probing, go_on, tries = threading.Event(), threading.Event(), []
+
+    def probe() -> None:
+        tries.append(1)
+        probing.set()
+        go_on.wait(10)
+
+    breaker = Breaker(probe)
+    breaker.admit()
+    breaker.lost()
+    prober = threading.Thread(target=breaker.admit)
+    prober.start()
+    probing.wait(10)
+    for _ in range(10):
+        with pytest.raises(DatabaseUnavailable):
+            breaker.admit()
+    go_on.set()
+    prober.join()
+    breaker.admit()
+    assert tries == [1]
+
+
+def test_what_is_known_to_be_lost_does_not_open_it_again() -> None:
+    breaker = Breaker(lambda: None)
+    breaker.lost(generation=0)
+    breaker.admit()
+    breaker.lost(generation=0)
+    assert breaker.generation == 1
+    breaker.lost(generation=1)
+    assert breaker.generation == 2
+
+
+def test_a_failed_probe_leaves_it_open_for_the_next() -> None:
+    answers = iter([OSError("no"), OSError("no"), None])
+
+    def probe() -> None:
+        if error := next(answers):
+            raise error
+
+    breaker = Breaker(probe)
+    breaker.lost()
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            breaker.admit()
+    breaker.admit()
+    breaker.admit()
+
+
+def test_a_server_that_says_nothing_is_waited_for_once() -> None:
+    """It accepts connections and never answers, as behind a network that swallows."""
+    with silent_server() as port:
+        database = Database(make_engine(f"postgresql://nobody@127.0.0.1:{port}/none"))
+        read = PreparedRead(ThreadConnections(database), BY_NAME)
+        began = time.monotonic()
+        with deadline.within(0.5), pytest.raises(DatabaseUnavailable):
+            read.rows(name="one")
+        assert 0.4 < time.monotonic() - began < 3
+        began, refused = time.monotonic(), 0
+
+        def find_out() -> None:
+            with pytest.raises(DatabaseUnavailable):
+                database.admit()
+
+        probe = threading.Thread(target=find_out)
+        probe.start()
+        assert database.breaker is not None
+        wait_until(database.breaker._probing.locked, seconds=5, what="one finds out")
+        while time.monotonic() - began < 0.3:
+            with pytest.raises(DatabaseUnavailable), database.read():
+                pass
+            refused += 1
+        probe.join()
+        assert refused > 20, "all others are refused at once"
+        database.close()
+
+
+def test_a_postgres_that_comes_back_is_found_by_the_next_caller() -> None:
+    with durable_postgres() as server:
+        server.make_template()
+        name = server.fresh()
+        database = Database(make_engine(server.url(name)))
+        read = PreparedRead(ThreadConnections(database), BY_NAME)
+        assert read.rows(name="one") == []
+        server.stop_at_once()
+        for _ in range(3):
+            began = time.monotonic()
+            with pytest.raises(DatabaseUnavailable):
+                read.rows(name="one")
+            assert time.monotonic() - began < 3
+        server.start_again()
+        assert read.rows(name="one") == []
+        with database.read() as db:
+            assert db.connection().exec_driver_sql("SELECT 1").scalar() == 1
+        database.close()

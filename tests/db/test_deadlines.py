@@ -1,0 +1,239 @@
+"""Every call of either database ends with its caller's deadline, whatever the database does."""
+
+from __future__ import annotations
+
+import fcntl
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlalchemy import text
+
+from licenzy.application import RequestDeadlines
+from licenzy.db import sqlite
+from licenzy.db.engine import make_engine
+from licenzy.db.prepared import PreparedRead, ThreadConnections
+from licenzy.db.unit_of_work import Database
+from licenzy.db.writer import SqliteWriter
+from licenzy.errors import DatabaseUnavailable
+from licenzy.kit import deadline
+from tests.db.test_line import insert, names
+from tests.db.test_prepared import BY_NAME, only_postgres
+
+SLEEP = text("SELECT CAST(pg_sleep(30) AS text)")
+
+
+@pytest.fixture
+def file(tmp_path: Path, sqlite_files: Any) -> Path:
+    sqlite_files.fresh(tmp_path)
+    return tmp_path / "licenzy.sqlite3"
+
+
+@pytest.fixture
+def on_sqlite(file: Path) -> Any:
+    made = Database(make_engine(f"sqlite:///{file}"))
+    yield made
+    made.close()
+
+
+def refused_within(seconds: float, call: Callable[[], object]) -> DatabaseUnavailable:
+    """The refusal of a call that is given so much time."""
+    began = time.monotonic()
+    with deadline.within(seconds), pytest.raises(DatabaseUnavailable) as refused:
+        call()
+    assert seconds * 0.8 < time.monotonic() - began < seconds + 1
+    return refused.value
+
+
+@only_postgres
+def test_a_statement_that_lasts_too_long_is_given_up(database: Database) -> None:
+    connections = ThreadConnections(database)
+    read = PreparedRead(connections, SLEEP)
+    first = connections.get()
+    refused_within(0.5, read.rows)
+    assert first.closed
+    assert database.breaker is not None
+    assert database.breaker.generation == 0, "Postgres lives: half a second says nothing against it"
+    assert PreparedRead(connections, BY_NAME).rows(name="one") == []
+
+    def in_a_unit_of_work() -> None:
+        with database.write() as db:
+            db.execute(SLEEP)
+
+    for _ in range(2):
+        refused_within(0.5, in_a_unit_of_work)
+    with database.read() as db:
+        assert db.execute(text("SELECT 1")).scalar() == 1
+
+
+@only_postgres
+def test_what_nobody_waits_for_any_more_is_ended_by_postgres_too(database: Database) -> None:
+    connections = ThreadConnections(database)
+    settings = connections.get().execute(
+        "SELECT name, setting FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout') "
+        "ORDER BY name"
+    )
+    assert settings.fetchall() == [("lock_timeout", "4200"), ("statement_timeout", "4200")]
+
+
+@only_postgres
+def test_an_address_may_hold_spaces_and_options_of_its_own(database: Database) -> None:
+    url = database.engine.url.set(drivername="postgresql").update_query_dict(
+        {"options": "-c lock_timeout=3000 -c search_path=public"}
+    )
+    spaced = Database(make_engine(url.render_as_string(hide_password=False).replace("+", "%20")))
+    connection = ThreadConnections(spaced).get()
+    assert connection.execute("SHOW lock_timeout").fetchone() == ("3s",)
+    assert connection.execute("SHOW statement_timeout").fetchone() == ("4200ms",)
+    with spaced.read() as db:
+        assert db.execute(text("SHOW search_path")).scalar() == "public"
+    spaced.close()
+
+
+@only_postgres
+@pytest.mark.parametrize("kind", ["float8", "jsonb", "timestamptz", "bytea", "numeric"])
+def test_values_that_nobody_has_said_how_to_read_are_refused(database: Database, kind: str) -> None:
+    read = PreparedRead(ThreadConnections(database), text(f"SELECT CAST(NULL AS {kind})"))
+    with pytest.raises(TypeError, match="are not read"):
+        read.rows()
+
+
+def test_a_strangers_lock_costs_each_caller_their_own_time(on_sqlite: Database, file: Path) -> None:
+    assert on_sqlite.writer is not None
+    writer: SqliteWriter = on_sqlite.writer
+    with sqlite3.connect(file, isolation_level=None) as stranger:
+        stranger.execute("BEGIN EXCLUSIVE")
+        waits: list[float] = []
+
+        def call(number: int, seconds: float) -> None:
+            began = time.monotonic()
+            with deadline.within(seconds), pytest.raises(DatabaseUnavailable):
+                writer.run(lambda connection: insert(connection, f"wsp_{number}"))
+            waits.append(time.monotonic() - began - seconds)
+
+        threads = [threading.Thread(target=call, args=(n, 0.3 + 0.05 * (n % 5))) for n in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(waits) == 16
+        assert max(waits) < 1
+        stranger.execute("ROLLBACK")
+    stranger.close()
+    assert writer.run(lambda connection: insert(connection, "wsp_after")) == "wsp_after"
+    assert names(on_sqlite) == {"wsp_after"}
+
+
+@pytest.mark.parametrize("errno", [37, 5, 24])
+def test_a_lock_that_cannot_be_had_harms_nobody_who_comes_later(
+    on_sqlite: Database, monkeypatch: pytest.MonkeyPatch, errno: int
+) -> None:
+    assert on_sqlite.writer is not None
+    real, failing = fcntl.flock, [True]
+
+    def flock(descriptor: int, how: int) -> None:
+        if failing[0]:
+            raise OSError(errno, "injected")
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    for _ in range(3):
+        with pytest.raises(DatabaseUnavailable):
+            on_sqlite.writer.run(lambda connection: insert(connection, "wsp_1"))
+        with pytest.raises(DatabaseUnavailable), on_sqlite.write():
+            pass
+    failing[0] = False
+    assert on_sqlite.writer.run(lambda connection: insert(connection, "wsp_1")) == "wsp_1"
+    with on_sqlite.write():
+        pass
+
+
+def test_a_file_that_is_moved_away_refuses_and_another_is_noticed(on_sqlite: Database, file: Path) -> None:
+    assert on_sqlite.writer is not None
+    writer, read = on_sqlite.writer, PreparedRead(ThreadConnections(on_sqlite), BY_NAME)
+    writer.run(lambda connection: insert(connection, "wsp_1"))
+    assert read.rows(name="x") == [("wsp_1", "x")]
+    away = file.rename(file.with_name("away"))
+    with pytest.raises(DatabaseUnavailable):
+        writer.run(lambda connection: insert(connection, "wsp_2"))
+    with pytest.raises(DatabaseUnavailable), on_sqlite.write() as db:
+        db.connection()
+    assert not file.exists(), "no empty one is made"
+    away.rename(file)
+    writer.run(lambda connection: insert(connection, "wsp_3"))
+    assert names(on_sqlite) == {"wsp_1", "wsp_3"}
+
+
+def test_the_log_is_kept_short_and_emptied_in_the_end(
+    on_sqlite: Database, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "LOG_BYTES", 200_000)
+    monkeypatch.setattr(sqlite, "_LOOK_EVERY_SECONDS", 0.0)
+    assert on_sqlite.writer is not None
+    log, longest = Path(f"{file}-wal"), 0
+    reader = sqlite3.connect(file, isolation_level=None)
+    for number in range(300):
+        on_sqlite.writer.run(lambda connection, number=number: insert(connection, f"wsp_{number}"))
+        if number == 100:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM workspaces").fetchone()
+        if number == 200:
+            reader.execute("COMMIT")
+        if number > 201:
+            longest = max(longest, log.stat().st_size)
+    reader.close()
+    assert longest < 300_000
+    on_sqlite.close()
+    assert not log.exists() or log.stat().st_size == 0
+    copied = file.with_name("copied")
+    copied.write_bytes(file.read_bytes())
+    with sqlite3.connect(copied) as copy:
+        assert copy.execute("SELECT count(*) FROM workspaces").fetchone() == (300,)
+    copy.close()
+
+
+def test_who_takes_the_last_free_thread_does_not_keep_it() -> None:
+    given: list[float] = []
+    inside, go_on = threading.Semaphore(0), threading.Event()
+
+    def app(_environ: Any, _start: Any) -> list[bytes]:
+        given.append(deadline.seconds_left())
+        inside.release()
+        go_on.wait(10)
+        return []
+
+    limited = RequestDeadlines(app, threads=3)
+
+    def call() -> threading.Thread:
+        thread = threading.Thread(target=limited, args=({}, None))
+        thread.start()
+        assert inside.acquire(timeout=10)
+        return thread
+
+    threads = [call(), call(), call()]
+    time.sleep(1.1)
+    threads.append(call())
+    go_on.set()
+    for thread in threads:
+        thread.join()
+    assert [round(seconds) for seconds in given[:3]] == [5, 5, 2]
+    assert given[3] < 0.5
+    call().join()
+    assert given[4] > 4
+
+
+def test_an_error_of_the_drivers_is_no_answer_of_postgres() -> None:
+    from licenzy.db.engine import is_lost
+    from licenzy.db.postgres import NoAnswer
+
+    assert is_lost(psycopg.OperationalError("connection refused"))
+    assert is_lost(NoAnswer(5.0))
+    assert not is_lost(NoAnswer(0.5))
+    assert not is_lost(psycopg.errors.LockNotAvailable("lock"))
+    assert not is_lost(psycopg.errors.TooManyConnections("full"))
+    assert not is_lost(ValueError("no"))
