@@ -79,8 +79,10 @@ class Door:
     pages = False
     """Whether it speaks HTML."""
 
-    def __init__(self, installation: Installation) -> None:
+    def __init__(self, installation: Installation, *, first: int = 0) -> None:
         self.installation = installation
+        self._first = first
+        """Its calls are numbered from here, so that several clients of a door send different ones."""
 
     def next(self) -> Request:
         raise NotImplementedError
@@ -138,12 +140,12 @@ class Check(Door):
 class Repeating(Door):
     """A client that repeats a call until it is acknowledged, and now and then after."""
 
-    def __init__(self, installation: Installation) -> None:
-        super().__init__(installation)
+    def __init__(self, installation: Installation, *, first: int = 0) -> None:
+        super().__init__(installation, first=first)
         self.heard: list[dict[str, Any]] = []
         """Each time a call was sent: what it was, and what was answered."""
-        self._chance = random.Random(self.name)
-        self._numbers = itertools.count()
+        self._chance = random.Random(f"{self.name} {first}")
+        self._numbers = itertools.count(first)
         self._open: dict[str, Any] | None = None
         self._sent: dict[str, Any] = {}
         self._done: list[dict[str, Any]] = []
@@ -205,8 +207,8 @@ class Reserve(Repeating):
 
     name, well = "reserve and commit", frozenset({200, 201})
 
-    def __init__(self, installation: Installation) -> None:
-        super().__init__(installation)
+    def __init__(self, installation: Installation, *, first: int = 0) -> None:
+        super().__init__(installation, first=first)
         self._to_commit: dict[str, Any] | None = None
 
     def told(self, answer: Answer | None) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def running(installation: Installation, command: Sequence[str] = WEB, **environ:
         web = Web(installation, server)
         wait_until(lambda: len(web.pids) == WORKERS, seconds=30, what="both processes are there")
         for process in range(WORKERS):
-            wait_until(lambda process=process: _listens(web, process), seconds=30, what="each accepts")
+            wait_until(partial(_listens, web, process), seconds=30, what="each of them accepts")
         yield web
 
 

@@ -23,8 +23,10 @@ from tests.trouble.installation import BUYER, Installation, Web
 
 HEAL_SECONDS = 5.0
 """How long after the end of the trouble a call may still be refused."""
-_BEFORE_SECONDS = 1.0
+_WARM_SECONDS = 30.0
+"""How long the first calls may take: each thread connects, and each process compiles what it runs."""
 _CALM_SECONDS = 1.0
+_IN_A_ROW = 5
 _MOST_TOLD = 12
 
 
@@ -93,9 +95,11 @@ def endure(
     `from_the_start` is only ended here.
     """
     processes = web.pids
+    began = time.monotonic()
     load = Load(web, clients.doors)
     try:
-        time.sleep(0 if from_the_start else _BEFORE_SECONDS)
+        if not from_the_start:
+            wait_for(lambda: _calm(load.calls, began), seconds=_WARM_SECONDS)
         report = Report(began=time.monotonic())
         with trouble:
             time.sleep(seconds)
@@ -181,12 +185,12 @@ def _as_sent(what: dict[str, object]) -> dict[str, object]:
     return {name: value for name, value in what.items() if name not in answered}
 
 
-def _calm(calls: Sequence[Call], healed: float) -> bool:
-    """Whether the last three calls to each door went well."""
+def _calm(calls: Sequence[Call], since: float) -> bool:
+    """Whether the last calls to each door went well."""
     recent: dict[str, list[Call]] = {}
     for call in list(calls):
         recent.setdefault(call.door, []).append(call)
     return len(recent) == len(DOORS) and all(
-        len(those) >= 3 and all(call.well and call.began > healed for call in those[-3:])
+        len(those) >= _IN_A_ROW and all(call.well and call.began > since for call in those[-_IN_A_ROW:])
         for those in recent.values()
     )

@@ -40,9 +40,9 @@ def _of_reservations(url: str, heard: list[Heard]) -> list[str]:
         if each.get("status") == 201:
             said += _of_reserve(each, stored.get(each["key"]), reserved)
         if each.get("status") == 200:
-            row = reserved.get(each["commit"])
-            if row is None or row["closed_as"] != "committed" or row["committed_units"] != each["units"]:
-                said.append(f"{each['key']} was acknowledged and is lost: {row}")
+            closed = reserved.get(each["commit"], {})
+            if (closed.get("closed_as"), closed.get("committed_units")) != ("committed", each["units"]):
+                said.append(f"{each['key']} was acknowledged and is lost: {closed}")
     made = [row for row in stored.values() if row["response_status"] == 201]
     if len(made) != len(reserved):
         said.append(f"{len(made)} calls were stored as done, {len(reserved)} reservations were made")
