@@ -12,15 +12,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 CALL_SECONDS = 5.0
-"""How long a caller waits for the database, and each single wait of what has no caller."""
+"""How long a request waits for the database, everything together."""
+
+WAIT_SECONDS = 15.0
+"""How long each single wait of what has no deadline may take: the worker's jobs, commands."""
 
 _ends_at: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 def ends_at() -> float:
-    """When the caller's time is up; CALL_SECONDS from now where nobody set a deadline."""
+    """When the caller's time is up; WAIT_SECONDS from now where nobody set a deadline."""
     end = _ends_at.get()
-    return time.monotonic() + CALL_SECONDS if end is None else end
+    return time.monotonic() + WAIT_SECONDS if end is None else end
 
 
 def seconds_left() -> float:

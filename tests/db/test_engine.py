@@ -42,7 +42,7 @@ def sqlite_path(tmp_path: Path, sqlite_files: object) -> Path:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, sqlite_path: Path) -> Iterator[Impatient]:
     """Databases on one SQLite file that wait for their turn a quarter of a second."""
-    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.25)
+    monkeypatch.setattr(deadline, "WAIT_SECONDS", 0.25)
     made: list[Engine] = []
 
     def make() -> Database:
@@ -56,7 +56,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, sqlite_path: Path) -> Iterator[Im
 
 def test_every_pooled_connection_of_sqlite_is_prepared(sqlite_path: Path) -> None:
     engine = make_engine(f"sqlite:///{sqlite_path}", pool_size=5)
-    expected = {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 5_000, "foreign_keys": 1}
+    expected = {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 15_000, "foreign_keys": 1}
     for _ in range(10):
         held = [engine.connect() for _ in range(10)]
         for connection in held:
@@ -189,7 +189,7 @@ def test_a_strangers_lock_beyond_the_deadline_is_worded(impatient: Impatient, sq
 
 
 def test_a_pool_that_is_used_up_is_worded(monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
-    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.2)
+    monkeypatch.setattr(deadline, "WAIT_SECONDS", 0.2)
     database = Database(make_engine(database_url, pool_size=1))
     with database.read() as one, database.read() as two:
         for held in (one, two):

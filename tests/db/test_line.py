@@ -127,7 +127,7 @@ def test_a_forked_child_has_a_place_of_its_own(tmp_path: Path) -> None:
 def test_a_unit_of_work_waits_in_the_same_line(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.2)
+    monkeypatch.setattr(deadline, "WAIT_SECONDS", 0.2)
     process = holder(tmp_path / "licenzy.sqlite3")
     with pytest.raises(DatabaseUnavailable), database.write():
         pass
@@ -219,7 +219,7 @@ def test_nobody_is_answered_before_the_commit(database: Database, writer: Sqlite
 
 
 def test_the_writers_connection_is_prepared_as_all_are(writer: SqliteWriter) -> None:
-    expected = {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 5_000, "foreign_keys": 1}
+    expected = {"journal_mode": "wal", "synchronous": 2, "busy_timeout": 15_000, "foreign_keys": 1}
     told = writer.run(
         lambda connection: {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in expected}
     )
@@ -239,7 +239,7 @@ def test_a_disposed_engine_leaves_no_connection_behind(database: Database, write
 def test_who_waits_too_long_is_told_so(
     database: Database, writer: SqliteWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.15)
+    monkeypatch.setattr(deadline, "WAIT_SECONDS", 0.15)
     with database.write(), pytest.raises(DatabaseUnavailable):
         writer.run(lambda connection: insert(connection, "wsp_1"))
     assert writer.run(lambda connection: insert(connection, "wsp_2")) == "wsp_2"

@@ -193,7 +193,7 @@ def test_a_purchase_does_not_wait_for_who_holds_a_payment_known_to_be_its_own(
     scope: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
     with database.write() as db:
         link_payments(db, refs=["pi_1"], purchase_key="cs_1", **scope)
-    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.3)
+    monkeypatch.setattr(deadline, "WAIT_SECONDS", 0.3)
     with database.write() as holder:
         assert not await_purchase(holder, ref="pi_1", **scope)
         with database.write() as db:

@@ -154,7 +154,7 @@ def test_a_due_event_that_has_to_give_way_is_applied_by_the_worker(
 def test_a_row_held_for_long_leaves_the_event_with_us_or_with_stripe(
     till: Till, runtime: Runtime, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deadline, "CALL_SECONDS", 0.3)
+    monkeypatch.setattr(deadline, "WAIT_SECONDS", 0.3)
     sale = till.sell(till.product(Kind.USAGE_PACK))
     with Stranger(till.database):
         assert sale.session().status is EventStatus.FAILED
