@@ -26,6 +26,8 @@ HEAL_SECONDS = 5.0
 _WARM_SECONDS = 30.0
 """How long the first calls may take: each thread connects, and each process compiles what it runs."""
 _CALM_SECONDS = 1.0
+_UNREADY_SECONDS = 2.0
+"""How soon `/readyz` knows."""
 _IN_A_ROW = 5
 _MOST_TOLD = 12
 
@@ -91,7 +93,7 @@ def endure(
     """Call all doors through some seconds of trouble.
 
     The doors named by `hurts` must be refused at least once, else the trouble was none; those of `spares`
-    never. `unready` wants `/readyz` to say so from a second after the trouble began. Trouble that was there
+    never. `unready` wants `/readyz` to say so soon after the trouble began. Trouble that was there
     `from_the_start` is only ended here.
     """
     processes = web.pids
@@ -146,7 +148,7 @@ def _wrong_in_trouble(report: Report, hurts: Sequence[str], spares: Sequence[str
 
 def _ready(report: Report, ending: float) -> Iterator[str]:
     for call in report.of("trouble"):
-        inside = report.began + 1 < call.began and call.began + call.seconds < ending
+        inside = report.began + _UNREADY_SECONDS < call.began and call.began + call.seconds < ending
         if call.door == "readyz" and call.status == 200 and inside:
             yield f"readyz said ready, {report.when(call)}"
 

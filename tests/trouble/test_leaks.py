@@ -146,7 +146,7 @@ def test_threads_that_end_leave_nothing_open(place: Place, threads: int) -> None
 )
 def test_a_planted_leak_is_found(place: Place) -> None:
     # SQLite gives a new connection a file that the system has still open for one that has ended.
-    assert _growth(place, first=AT_ONCE, later=3 * AT_ONCE, leaks=True) >= 2 * AT_ONCE
+    assert _growth(place, first=AT_ONCE, later=2 * AT_ONCE, leaks=True) >= AT_ONCE
 
 
 def _growth(place: Place, *, first: int, later: int, leaks: bool = False) -> int:

