@@ -22,9 +22,9 @@ ENV LICENZY_INSTANCE=/var/lib/licenzy/instance \
     LICENZY_HOST=0.0.0.0 \
     LICENZY_SANDBOX=off \
     PYTHONUNBUFFERED=1
-RUN mkdir instance
+RUN mkdir -m 700 instance
 VOLUME /var/lib/licenzy/instance
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Set LICENZY_BASE_URL to the public address.
+# Set LICENZY_BASE_URL to the public address: it does not start without.
 CMD ["licenzy", "serve"]

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from licenzy.factory import command_line
+from licenzy.kit.stopping import StopSignal
+
+_UNTIL_TOLD = {"serve", "web", "worker", "sandbox"}
 
 
 def main() -> None:
     """Run the command line and leave with its exit status."""
-    command_line()(prog_name="licenzy")
+    # Whatever it and its children make, such as the sandbox's files, is their user's alone.
+    os.umask(0o077)
+    stop = StopSignal()
+    runs_until_told = bool(_UNTIL_TOLD & set(sys.argv[1:2]))
+    if runs_until_told:
+        # Before the command line is imported, so that a stop just after the start is heard as well.
+        stop.listen()
+    try:
+        command_line(stop)(prog_name="licenzy")
+    except SystemExit as leaving:
+        if runs_until_told and isinstance(leaving.code, int):
+            stop.leave(leaving.code)
+        raise
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ class IdempotencyKeyMissing(LicenzyError):
 
 class IdempotencyKeyInvalid(LicenzyError):
     code, status = "idempotency_key_invalid", 400
-    message = "The Idempotency-Key must be 1 to 255 printable ASCII characters."
+    message = "The Idempotency-Key must be 1 to 255 printable ASCII characters without a comma, sent once."
     hint = "Use a UUID or an id of your own."
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from licenzy.kit.clock import Clock, utc_now
 from licenzy.kit.resources import resource_dir
+from licenzy.kit.stopping import StopSignal
 from licenzy.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     )
     for door in (api, hooks, portal):
         door.register(app)
-    attach(app.cli, _wiring(settings, runtime))
+    attach(app.cli, _wiring(settings, runtime, StopSignal()))
     if settings.trusted_proxies:
         _trust_proxies(app, settings.trusted_proxies)
     app.wsgi_app = RequestDeadlines(app.wsgi_app, threads=settings.threads)  # type: ignore[method-assign]
@@ -138,23 +139,24 @@ def sandbox_app(settings: Settings) -> Sandbox:
     )
 
 
-def command_line() -> Group:
+def command_line(stop: StopSignal) -> Group:
     """The `licenzy` command, which reads its settings from the environment when a command needs them."""
     from licenzy.cli import make_command_line
 
-    return make_command_line(_wiring(None, None))
+    return make_command_line(_wiring(None, None, stop))
 
 
-def _wiring(settings: Settings | None, runtime: Runtime | None) -> Wiring:
+def _wiring(settings: Settings | None, runtime: Runtime | None, stop: StopSignal) -> Wiring:
     """What the command line is handed, because it must not import what stands beside or above it."""
     from licenzy.cli.wiring import Wiring
 
     return Wiring(
         settings=lambda: settings or load_settings(),
         make_runtime=lambda wanted: runtime if runtime and wanted is settings else _begun_with(wanted),
-        run_web=_run_web,
-        run_worker=_run_worker,
-        run_sandbox=_run_sandbox,
+        run_web=lambda wanted: _run_web(wanted, stop),
+        run_worker=lambda wanted: _run_worker(wanted, stop),
+        run_sandbox=lambda wanted: _run_sandbox(wanted, stop),
+        stop=stop,
     )
 
 
@@ -178,14 +180,20 @@ def _begun_with(settings: Settings) -> Runtime:
         return make_runtime(settings)
 
 
-def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask]) -> None:
-    """Serve what `loader` gives for `target` with Granian, on the settings' address, until told to stop."""
-    from granian.constants import Interfaces
+def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask], stop: StopSignal) -> None:
+    """Serve what `loader` gives for `target` with Granian, on the settings' address, until told to stop.
+
+    HTTP/1.1 alone: the limits here and in the product are made for it. By HTTP/2 a request that is half sent
+    would keep its thread even after the connection has gone.
+    """
+    from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
-    from granian.server import Server
 
-    Server(
+    from licenzy.server.processes import WebServer
+
+    stop.listen()
+    WebServer(
         target,
         interface=Interfaces.WSGI,
         address=settings.host,
@@ -193,16 +201,19 @@ def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask])
         workers=settings.workers,
         blocking_threads=settings.threads,
         backpressure=MOST_CONNECTIONS,
+        http=HTTPModes.http1,
         http1_settings=HTTP1Settings(max_buffer_size=_REQUEST_HEAD),
+        websockets=False,
         respawn_failed_workers=True,
         workers_kill_timeout=7,
         log_level=LogLevels.warning,
-    ).serve(target_loader=loader)
+        stop=stop,
+    ).run(loader)
 
 
-def _run_web(settings: Settings) -> None:
+def _run_web(settings: Settings, stop: StopSignal) -> None:
     """Serve the product until told to stop."""
-    run_granian(settings, "licenzy:create_app", _load_in_web_process)
+    run_granian(settings, "licenzy:create_app", _load_in_web_process, stop)
 
 
 def _load_in_web_process(_target: str) -> Flask:
@@ -219,41 +230,23 @@ def _load_in_web_process(_target: str) -> Flask:
     return app
 
 
-def _run_worker(settings: Settings) -> None:
+def _run_worker(settings: Settings, stop: StopSignal) -> None:
     """Run the worker's loop until told to stop."""
-    import signal
-    import threading
-
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
     with _beginning():
         from licenzy.worker import run_worker
 
         runtime = make_runtime(settings)
     run_worker(runtime, stop=stop)
+    runtime.database.close()
 
 
-def _run_sandbox(settings: Settings) -> None:
+def _run_sandbox(settings: Settings, stop: StopSignal) -> None:
     """Serve the Stripe sandbox on its own port until told to stop."""
-    import signal
-    import sys
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: sys.exit(0))
     with _beginning():
-        import waitress
+        from licenzy.sandbox.serving import serve
 
-        application = sandbox_app(settings)
-    waitress.serve(
-        application,
-        host=settings.host,
-        port=settings.port + 1,
-        threads=16,
-        ident=None,
-        clear_untrusted_proxy_headers=True,
-        _quiet=True,
-    )
+        sandbox = sandbox_app(settings)
+    serve(sandbox, host=settings.sandbox_host, port=settings.port + 1, stop=stop)
 
 
 def _trust_proxies(app: Flask, hops: int) -> None:

@@ -8,12 +8,17 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from cryptography.fernet import Fernet
 
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+from licenzy.kit.hosts import is_address, is_loopback, is_wildcard
+from licenzy.kit.private_files import make_private
+
+_THIS_MACHINE = "127.0.0.1"
+_SQLITE = "sqlite:///"
 
 
 class SettingsError(Exception):
@@ -38,7 +43,6 @@ class Settings:
     trusted_proxies: int
     rate_limit: int
     """Requests a second that one API key may make of one worker; bursts of twice that pass."""
-    smtp_url: str | None = field(default=None, repr=False)
     metrics_token: str | None = field(default=None, repr=False)
     allow_private_webhooks: bool = False
     prepared_statements: bool = True
@@ -54,7 +58,19 @@ class Settings:
     @property
     def sandbox_url(self) -> str:
         """Where the embedded Stripe sandbox answers: the port above the product's own."""
-        return f"http://{_bracketed(self.host)}:{self.port + 1}"
+        return f"http://{_bracketed(self.sandbox_host)}:{self.port + 1}"
+
+    @property
+    def sandbox_host(self) -> str:
+        """The address that the sandbox listens on.
+
+        It is this machine's own where the product is meant for this machine alone, whatever else that
+        listens on, and where the product listens on all addresses.
+        """
+        if is_loopback(self.host):
+            return self.host
+        is_for_this_machine = is_loopback(self.base_host) or is_wildcard(self.host)
+        return _THIS_MACHINE if is_for_this_machine else self.host
 
     def derived_secret(self, purpose: str) -> str:
         """A secret for one purpose, the same in every process that shares the secret key."""
@@ -66,11 +82,26 @@ class Settings:
         """The host name of the public address."""
         return urlsplit(self.base_url).hostname or ""
 
+    @property
+    def private_paths(self) -> tuple[Path, ...]:
+        """The folder and the files that only the user who runs Licenzy may open, made or not yet made."""
+        databases = [self.instance / "sandbox.sqlite3"]
+        if self.database_url.startswith(_SQLITE):
+            databases.insert(0, _sqlite_path(self.database_url))
+        beside = ("", "-wal", "-shm", ".next", ".now", ".made")
+        return (
+            self.instance,
+            self.instance / "secret_key",
+            self.instance / "encryption_keys",
+            *(Path(f"{database}{ending}") for database in databases for ending in beside),
+        )
+
 
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the `LICENZY_…` variables; make the instance folder and its secrets on a first run.
 
-    Raises SettingsError with one plain sentence when a value cannot be used.
+    What stands there already is taken from other users of the machine, where it is ours to do so. Raises
+    SettingsError with one plain sentence when a value cannot be used.
     """
     env = os.environ if environ is None else environ
     instance = Path(env.get("LICENZY_INSTANCE") or "instance").expanduser().resolve()
@@ -78,11 +109,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         instance.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"LICENZY_INSTANCE cannot be used as a folder: {error.strerror}.") from error
-    host = env.get("LICENZY_HOST", "127.0.0.1")
+    host = env.get("LICENZY_HOST") or _THIS_MACHINE
     port = _number(env, "LICENZY_PORT", 8000, low=1, high=65534)
-    base_url = _base_url(env.get("LICENZY_BASE_URL") or f"http://{_bracketed(host)}:{port}")
-    loopback = (urlsplit(base_url).hostname or "") in _LOOPBACK
-    return Settings(
+    base_url = _base_url(env, host, port)
+    is_for_this_machine = is_loopback(urlsplit(base_url).hostname or "")
+    settings = Settings(
         instance=instance,
         database_url=_database_url(env, instance),
         base_url=base_url,
@@ -91,33 +122,59 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         secret_key=_secret_key(env, instance),
         encryption_keys=_encryption_keys(env, instance),
         stripe_api_base=_stripe_api_base(env),
-        sandbox=_flag(env, "LICENZY_SANDBOX", default=loopback),
+        sandbox=_flag(env, "LICENZY_SANDBOX", default=is_for_this_machine),
         workers=_number(env, "LICENZY_WORKERS", min(os.cpu_count() or 1, 4), low=1, high=64),
         threads=_number(env, "LICENZY_THREADS", 4, low=3, high=64),
         trusted_proxies=_number(env, "LICENZY_TRUSTED_PROXIES", 0, low=0, high=10),
         rate_limit=_number(env, "LICENZY_RATE_LIMIT", 1000, low=1, high=1_000_000),
-        smtp_url=env.get("LICENZY_SMTP_URL") or None,
         metrics_token=env.get("LICENZY_METRICS_TOKEN") or None,
         allow_private_webhooks=_flag(env, "LICENZY_ALLOW_PRIVATE_WEBHOOKS", default=False),
         prepared_statements=_flag(env, "LICENZY_PREPARED_STATEMENTS", default=True),
     )
+    for path in settings.private_paths:
+        make_private(path)
+    return settings
 
 
-def _base_url(text: str) -> str:
-    address = _web_address(text)
+def _base_url(env: Mapping[str, str], host: str, port: int) -> str:
+    text = env.get("LICENZY_BASE_URL")
+    if not text and is_wildcard(host):
+        raise SettingsError(
+            "LICENZY_BASE_URL must be set to the public address where LICENZY_HOST stands for all addresses."
+        )
+    address = _web_address(text or f"http://{_bracketed(host)}:{port}")
     if address is None:
         raise SettingsError("LICENZY_BASE_URL must be http(s)://host[:port] without a path.")
+    if is_wildcard(urlsplit(address).hostname or ""):
+        raise SettingsError("LICENZY_BASE_URL must be an address that browsers can open, not 0.0.0.0 or ::.")
     return address
 
 
 def _stripe_api_base(env: Mapping[str, str]) -> str | None:
+    unencrypted = _host_names(env, "LICENZY_STRIPE_HTTP_HOSTS")
     text = env.get("LICENZY_STRIPE_API_BASE")
     if not text:
         return None
     address = _web_address(text)
     if address is None:
         raise SettingsError("LICENZY_STRIPE_API_BASE must be http(s)://host[:port] without a path.")
+    host = urlsplit(address).hostname or ""
+    if not (address.startswith("https:") or is_loopback(host) or host in unencrypted):
+        raise SettingsError(
+            "LICENZY_STRIPE_API_BASE must be https, on this machine, or on a host that "
+            "LICENZY_STRIPE_HTTP_HOSTS names, because Stripe keys are sent there."
+        )
     return address
+
+
+def _host_names(env: Mapping[str, str], name: str) -> frozenset[str]:
+    """The hosts that a setting lists, separated by commas."""
+    listed = [part.strip().lower() for part in env.get(name, "").split(",") if part.strip()]
+    for each in listed:
+        has_port = ":" in each and not is_address(each)
+        if has_port or _web_address(f"http://{_bracketed(each)}") is None:
+            raise SettingsError(f"{name} must hold host names without ports, separated by commas.")
+    return frozenset(listed)
 
 
 def _web_address(text: str) -> str | None:
@@ -130,31 +187,71 @@ def _web_address(text: str) -> str | None:
     host_only = not (parts.path.rstrip("/") or parts.query or parts.fragment or "@" in parts.netloc)
     if parts.scheme not in {"http", "https"} or not parts.hostname or not host_only:
         return None
-    if not text.isascii() or any(char.isspace() for char in text):
+    if not text.isascii() or any(char.isspace() for char in text) or parts.netloc.endswith(":"):
         return None
     return f"{parts.scheme}://{parts.netloc.lower()}"
 
 
 def _database_url(env: Mapping[str, str], instance: Path) -> str:
-    text = env.get("LICENZY_DATABASE_URL") or f"sqlite:///{quote(str(instance / 'licenzy.sqlite3'))}"
-    if not text.startswith(("sqlite:///", "postgresql://")):
+    text = env.get("LICENZY_DATABASE_URL") or f"{_SQLITE}{quote(str(instance / 'licenzy.sqlite3'))}"
+    if text.startswith(_SQLITE):
+        if str(_sqlite_path(text)) in {".", ":memory:"} or str(_sqlite_path(text)).startswith("file:"):
+            raise SettingsError("LICENZY_DATABASE_URL must name a file, which all processes share.")
+        if "?" in text:
+            raise SettingsError("LICENZY_DATABASE_URL takes no options for a SQLite file.")
+        return text
+    if not text.startswith("postgresql://"):
         raise SettingsError("LICENZY_DATABASE_URL must be a sqlite:/// or postgresql:// address.")
-    if text.startswith("sqlite") and urlsplit(text).path in {"/", "/:memory:"}:
-        raise SettingsError("LICENZY_DATABASE_URL must name a file, which all processes share.")
+    _check_postgres_url(text)
+    return text
+
+
+def _sqlite_path(url: str) -> Path:
+    return Path(unquote(url.removeprefix(_SQLITE).partition("?")[0]))
+
+
+def _check_postgres_url(text: str) -> None:
+    """Refuse what one of the libraries that open the database would take otherwise than another."""
+    user, at, rest = text.partition("://")[2].partition("@")
+    has_user = at and "/" not in user.partition(":")[0]
+    servers, _, options = (rest if has_user else user + at + rest).partition("?")
     try:
-        urlsplit("//" + text.partition("://")[2].rpartition("@")[2]).port  # noqa: B018 - this checks it
+        urlsplit("//" + servers).port  # noqa: B018 - reading it is what checks it
     except ValueError:
         raise SettingsError("LICENZY_DATABASE_URL must have a number for its port.") from None
-    return text
+    given = parse_qsl(options, keep_blank_values=True)
+    names = [name for name, _ in given]
+    if len({*names}) < len(names) - max(names.count("host") - 1, 0):
+        raise SettingsError("LICENZY_DATABASE_URL must give each option once.")
+    hosts = [value for name, value in given if name == "host"]
+    if len(hosts) > 1 and ("port" in names or not all(_is_host_and_port(each) for each in hosts)):
+        raise SettingsError("LICENZY_DATABASE_URL must give several hosts as host=a:5432&host=b:5432.")
+
+
+def _is_host_and_port(text: str) -> bool:
+    host, _, port = text.partition(":")
+    return bool(host) and "," not in host and (not port or (port.isascii() and port.isdigit()))
 
 
 def _secret_key(env: Mapping[str, str], instance: Path) -> str:
     key = env.get("LICENZY_SECRET_KEY")
     if key is None:
         key = _made_once(instance / "secret_key", lambda: secrets.token_urlsafe(48))
-    if len(key) < 32 or len(set(key)) < 8 or not key.isprintable():
+    if len(key) < 32 or not key.isprintable() or _is_patterned(key):
         raise SettingsError("LICENZY_SECRET_KEY must be at least 32 random characters.")
     return key
+
+
+def _is_patterned(key: str) -> bool:
+    """Whether a key was typed by repeating something or by counting, as no random one looks."""
+    if len(set(key)) < 8:
+        return True
+    period = next(length for length in range(1, len(key) + 1) if key.startswith(key[length:]))
+    if period * 2 <= len(key):
+        return True
+    # Random letters and digits are next to each other in the alphabet, or the same, in a quarter at most.
+    neighbours = sum(abs(ord(one) - ord(other)) <= 1 for one, other in pairwise(key))
+    return neighbours * 3 > len(key) * 2
 
 
 def _encryption_keys(env: Mapping[str, str], instance: Path) -> tuple[str, ...]:

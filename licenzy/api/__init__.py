@@ -13,6 +13,7 @@ from licenzy.api import access, batch, billing, checkout, entitlements, metrics,
 from licenzy.api.exchange import Desk, Exchange, answered, answering, refuse_exception
 from licenzy.api.openapi import describe, openapi
 from licenzy.api.reply import Reply
+from licenzy.db.readiness import Readiness
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -56,7 +57,7 @@ def register(app: Flask) -> None:
     app.extensions["licenzy_api_description"] = described
     routes: tuple[tuple[str, str, str, Callable[..., Reply]], ...] = (
         ("healthz", "GET", "/healthz", probes.healthz),
-        ("readyz", "GET", "/readyz", probes.readyz),
+        ("readyz", "GET", "/readyz", partial(probes.readyz, readiness=Readiness(desk.runtime.database))),
         ("check", "POST", CHECK, check),
         ("check_batch", "POST", "/v1/access/check-batch", batch.check_batch),
         ("consume", "POST", CONSUME, till.consume),

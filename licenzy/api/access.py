@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 import orjson
 from sqlalchemy import and_, bindparam
+from sqlmodel import Session
 
 from licenzy import errors
-from licenzy.alignment.modes import Mode
 from licenzy.api.caller import Caller
 from licenzy.api.entitlements import summary
 from licenzy.api.exchange import Exchange, key_statement
@@ -19,11 +19,11 @@ from licenzy.api.schemas import AccessCheckBody, validated
 from licenzy.api_keys.models import ApiKey
 from licenzy.db.prepared import PreparedRead
 from licenzy.entitlements.decision import decide
-from licenzy.entitlements.explain import Explanation, explain
 from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.queries import facts_of
 from licenzy.kit.clock import to_micros
 from licenzy.subjects.models import Subject
-from licenzy.usage.queries import held_by_ref
+from licenzy.usage.access import Access, access_of
 
 _keys: Any = ApiKey.__table__  # type: ignore[attr-defined]
 _subjects: Any = Subject.__table__  # type: ignore[attr-defined]
@@ -95,7 +95,7 @@ def check(exchange: Exchange, *, read: PreparedRead) -> Reply:
     rows = read.rows(key_hash=key_hash, subject_ref=wanted.subject_ref)
     caller = exchange.admit(rows)
     query = exchange.environ.get("QUERY_STRING")
-    if query and parse_qs(query).get("explain") == ["true"]:
+    if query and _explain(query):
         return _explained(exchange, caller, wanted)
     held = [Line(*row[_CODE:]) for row in rows if row[_CODE] is not None]
     if wanted.feature is not None:
@@ -103,7 +103,8 @@ def check(exchange: Exchange, *, read: PreparedRead) -> Reply:
     decision = decide(held, to_micros(caller.now), product_code=wanted.product_code, feature=wanted.feature)
     allowed = decision.allowed
     if not allowed and any(line.reserved_units for line in held):
-        allowed = _explanation(exchange, caller, wanted).allowed  # Reservations may be over by now.
+        with exchange.runtime.database.read() as db:
+            allowed = _access(db, caller, wanted).allowed  # Reservations may be over by now.
     exchange.desk.checked.note(caller, allowed)
     return exchange.answer({"subject_ref": wanted.subject_ref, "allowed": allowed})
 
@@ -131,14 +132,29 @@ def _wanted(exchange: Exchange) -> Wanted | AccessCheckBody:
     return Wanted(usual[1].decode("ascii"))
 
 
+def _explain(query: str) -> bool:
+    """Whether the query asks for the reason. Raises InvalidRequest for a word that is none."""
+    words = [value for name, value in parse_qsl(query, keep_blank_values=True) if name == "explain"]
+    if words and words not in (["true"], ["false"]):
+        raise errors.InvalidRequest(fields={"explain": "must be `true` or `false`, once"})
+    return words == ["true"]
+
+
 def _explained(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckBody) -> Reply:
     """The same answer with its reason, off the hot path."""
-    found = _explanation(exchange, caller, wanted)
-    held = found.deciding
+    facts: list[str] = []
+    with exchange.runtime.database.read() as db:
+        found = _access(db, caller, wanted)
+        held = found.deciding
+        if held is not None:
+            known = facts_of(
+                db, project_id=caller.project_id, mode=caller.mode, purchase_key=held.purchase_key
+            )
+            facts = [fact.id for fact in known]
     told: dict[str, Any] = {
         "reason": found.reason,
         "entitlement": summary(held, caller.now) if held is not None else None,
-        "facts": found.fact_ids,
+        "facts": facts,
     }
     hint = exchange.desk.watch.hint_for_nothing_held(caller) if found.reason == "no_entitlement" else None
     if hint is not None:
@@ -147,22 +163,17 @@ def _explained(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckB
     return exchange.answer({"subject_ref": wanted.subject_ref, "allowed": found.allowed, "explain": told})
 
 
-def _explanation(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckBody) -> Explanation:
-    with exchange.runtime.database.read() as db:
-
-        def held_in(mode: Mode) -> list[Entitlement]:
-            ref, project_id = wanted.subject_ref, caller.project_id
-            return held_by_ref(db, project_id=project_id, mode=mode, subject_ref=ref, now=caller.now)
-
-        return explain(
-            db,
-            project_id=caller.project_id,
-            mode=caller.mode,
-            held_in=held_in,
-            now=caller.now,
-            product_code=wanted.product_code,
-            feature=wanted.feature,
-        )
+def _access(db: Session, caller: Caller, wanted: Wanted | AccessCheckBody) -> Access:
+    return access_of(
+        db,
+        project_id=caller.project_id,
+        mode=caller.mode,
+        subject_refs=[wanted.subject_ref],
+        now=caller.now,
+        asked_at=caller.asked_at,
+        product_code=wanted.product_code,
+        feature=wanted.feature,
+    )[wanted.subject_ref]
 
 
 _CODE = len(key_statement().selected_columns)

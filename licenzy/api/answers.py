@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
@@ -14,6 +14,7 @@ Status = Literal["active", "trialing", "past_due", "paused", "suspended", "exhau
 Instant = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"})]
 Ref = Annotated[str, Field(description="Your name for the customer, as sent")]
 Code = Annotated[str, Field(description="Your code of the product")]
+Name = Annotated[str, Field(min_length=1, max_length=255, pattern="^[ -~]+$")]
 Count = Annotated[int, Field(ge=0)]
 Remaining = Annotated[int, Field(ge=0, description="Units left in all available packs")]
 
@@ -162,15 +163,25 @@ class Received(Answer):
     received: Literal[True]
 
 
+class EventData(BaseModel):
+    """What an event is about."""
+
+    model_config = ConfigDict(extra="allow")
+
+    object: Annotated[dict[str, Any], Field(description="The object, as it was after the event")]
+
+
 class SentByStripe(BaseModel):
     """A snapshot event of Stripe's v1 API, signed."""
 
     model_config = ConfigDict(extra="allow")
 
-    id: str
+    id: Name
     object: Literal["event"]
-    type: str
+    type: Name
+    created: Annotated[int, Field(ge=0, le=253_402_300_799, description="In Unix seconds")]
     livemode: bool
+    data: EventData
 
 
 class Description(BaseModel):

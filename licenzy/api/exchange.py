@@ -179,7 +179,8 @@ class Exchange:
         key: str | None = self.environ.get("HTTP_IDEMPOTENCY_KEY")
         if key is None:
             raise errors.IdempotencyKeyMissing
-        if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        # A header that was sent twice arrives joined by a comma, and which is meant nobody can tell.
+        if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable() or "," in key:
             raise errors.IdempotencyKeyInvalid
         return key
 

@@ -10,7 +10,6 @@ from pydantic import BaseModel
 
 from licenzy import errors
 from licenzy.api import answers, schemas
-from licenzy.subjects.rules import MAX_LENGTH
 
 Refusals = tuple[type[errors.LicenzyError], ...]
 
@@ -116,31 +115,44 @@ _IN_FULL = _ENTITLEMENT | {
     "created_at": "2026-11-26T09:30:00Z",
     "updated_at": "2026-11-26T09:30:00Z",
 }
-_EVENT = {"id": "evt_1Qexample", "object": "event", "type": "invoice.paid", "livemode": False}
+_EVENT = {
+    "id": "evt_1Qexample",
+    "object": "event",
+    "type": "invoice.paid",
+    "created": 1_764_149_400,
+    "livemode": False,
+    "data": {"object": {"id": "in_1Qexample", "object": "invoice"}},
+}
+
+
+def _id(prefix: str) -> str:
+    """The ids with a prefix, as a regular expression of JSON Schema."""
+    return f"^{prefix}_[0-9a-hjkmnp-tv-z]{{26}}$"
+
 
 PARAMETERS: dict[str, dict[str, Any]] = {
     "subject_ref": {
         "in": "path",
         "description": "Percent-encoded UTF-8; a slash of the ref may be sent as `%2F`.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_LENGTH},
+        "schema": {"type": "string", **schemas.REF},
         "example": "user_123",
     },
     "reservation_id": {
         "in": "path",
         "description": "As `reserve` answered it.",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "pattern": _id("rsv")},
         "example": "rsv_01jd8m7k4b0000000000000000",
     },
     "connection_id": {
         "in": "path",
         "description": "As the webhook's address in the portal has it.",
-        "schema": {"type": "string"},
+        "schema": {"type": "string", "pattern": _id("con")},
         "example": "con_01jd8m7k4b0000000000000000",
     },
     "explain": {
         "in": "query",
-        "description": "`true` adds the reason, what decided, and the facts behind it.",
-        "schema": {"type": "string", "enum": ["true"]},
+        "description": "`true` adds the reason, what decided, and the facts behind it. Given once.",
+        "schema": {"type": "string", "enum": ["true", "false"], "default": "false"},
     },
     "limit": {
         "in": "query",
@@ -149,22 +161,28 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "starting_after": {
         "in": "query",
-        "description": "The id of the last entitlement of the page before.",
-        "schema": {"type": "string"},
+        "description": "The id of the last entitlement of the page before, which is one of this subject.",
+        "schema": {"type": "string", "pattern": _id("ent")},
     },
     "Idempotency-Key": {
         "in": "header",
         "required": True,
-        "description": "A fresh value for each new operation, the same one when it is repeated.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
+        "description": "A fresh value for each new operation, the same one when it is repeated. Sent once.",
+        "schema": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 255,
+            # A header has no spaces at its ends: whoever carries it takes them off. A comma stands for two.
+            "pattern": r"^[!-+\--~](?:[ -+\--~]*[!-+\--~])?$",
+        },
         "example": "5f0c2f4e-order-1001",
     },
     "Stripe-Signature": {
         "in": "header",
         "required": True,
         "description": "Stripe's signature of the exact bytes of the body.",
-        "schema": {"type": "string"},
-        "example": "t=1764149400,v1=…",
+        "schema": {"type": "string", "pattern": "^t=[0-9]{1,12}(?:,v[0-9]=[0-9a-f]{64})+$"},
+        "example": "t=1764149400,v1=" + 16 * "5f0c",
     },
 }
 

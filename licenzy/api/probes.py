@@ -1,12 +1,10 @@
-"""What a load balancer asks: does the process live, and can it answer?"""
+"""What a load balancer asks: does the process live, and can it serve?"""
 
 from __future__ import annotations
 
-from sqlalchemy import text
-
 from licenzy.api.exchange import Exchange
 from licenzy.api.reply import Reply
-from licenzy.errors import DatabaseUnavailable
+from licenzy.db.readiness import Readiness
 
 
 def healthz(exchange: Exchange) -> Reply:
@@ -14,14 +12,7 @@ def healthz(exchange: Exchange) -> Reply:
     return exchange.answer({"status": "ok"})
 
 
-def readyz(exchange: Exchange) -> Reply:
-    """`GET /readyz`: the database answers and its tables are those of this version, else 503."""
-    # Imported here, since the migration tools weigh more than the rest of the door.
-    from licenzy.db.migrate import is_current
-
-    database = exchange.runtime.database
-    with database.read() as db:
-        db.execute(text("SELECT 1"))
-    if not is_current(database.engine):
-        raise DatabaseUnavailable("The database has not been migrated.", hint="Run `licenzy db upgrade`.")
+def readyz(exchange: Exchange, *, readiness: Readiness) -> Reply:
+    """`GET /readyz`: this version works with the schema, and the database takes writes; else 503."""
+    readiness.check()
     return exchange.answer({"status": "ready"})

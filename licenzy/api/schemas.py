@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, TypeVar
 
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -18,10 +18,10 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from licenzy.catalog.rules import looks_like_stripe_id, valid_product_code
-from licenzy.checkout.rules import MAX_QUANTITY
+from licenzy.catalog.rules import CODE_PATTERN, looks_like_stripe_id, valid_product_code
+from licenzy.checkout.rules import MAX_QUANTITY, MAX_URL, URL_PATTERN
 from licenzy.errors import InvalidRequest, LicenzyError, ModeNotAllowed, StripePriceIdNotAllowed, UnknownField
-from licenzy.subjects.rules import MAX_LENGTH, ref_problem
+from licenzy.subjects.rules import MAX_LENGTH, REF_PATTERN, ref_problem
 from licenzy.usage.rules import MAX_TTL_SECONDS, MAX_UNITS
 
 _FEATURE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -72,22 +72,47 @@ def _told(name: str, **schema: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "description": "M" + _MUST_BE[name][1:], **schema})
 
 
-_CODE: dict[str, Any] = {"minLength": 1, "maxLength": 64, "pattern": r"^[A-Za-z0-9_.-]+$"}
+_CODE: dict[str, Any] = {"minLength": 1, "maxLength": 64}
+_ATOM, _LABEL = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+", r"(?!..--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_NO_TOP_LEVEL = "|".join(
+    "".join(f"[{each}{each.upper()}]" for each in name) for name in sorted(SPECIAL_USE_DOMAIN_NAMES)
+)
+_EMAIL_PATTERN = (
+    rf"^(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@(?:{_LABEL}\.)+(?!(?:{_NO_TOP_LEVEL})$)[A-Za-z]{{2,63}}$"
+)
 
-SubjectRef = Annotated[
-    str, AfterValidator(_subject_ref), _told("subject_ref", minLength=1, maxLength=MAX_LENGTH)
+REF: dict[str, Any] = {"minLength": 1, "maxLength": MAX_LENGTH, "pattern": REF_PATTERN}
+"""What JSON Schema can tell of a ref."""
+
+SubjectRef = Annotated[str, AfterValidator(_subject_ref), _told("subject_ref", **REF)]
+ProductCode = Annotated[
+    str, AfterValidator(_product_code), _told("product_code", **_CODE, pattern=CODE_PATTERN)
 ]
-ProductCode = Annotated[str, AfterValidator(_product_code), _told("product_code", **_CODE)]
-Feature = Annotated[str, AfterValidator(_feature), _told("feature", **_CODE)]
+Feature = Annotated[str, AfterValidator(_feature), _told("feature", **_CODE, pattern=r"^[A-Za-z0-9_.-]+$")]
 Units = Annotated[int, Field(ge=1, le=MAX_UNITS, description="How many, all or none")]
 Email = Annotated[
     str,
     StringConstraints(max_length=254),
     AfterValidator(_email),
-    _told("customer_email", format="email", maxLength=254),
+    _told(
+        "customer_email",
+        description="Must be an e-mail address; those with letters beyond ASCII are taken, too",
+        format="email",
+        maxLength=254,
+        pattern=_EMAIL_PATTERN,
+    ),
 ]
 Address = Annotated[
-    str, Field(description="Must be an absolute https address; http only for localhost in test mode")
+    str,
+    # What is wrong with an address is a refusal of its own, which knows the mode and the project's hosts.
+    WithJsonSchema(
+        {
+            "type": "string",
+            "description": "Must be an absolute https address; http only for localhost in test mode",
+            "maxLength": MAX_URL,
+            "pattern": URL_PATTERN,
+        }
+    ),
 ]
 
 

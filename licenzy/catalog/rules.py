@@ -39,6 +39,8 @@ _STRIPE_IDS = re.compile(
     r"|(?:sub|cus|pi|ch|in|si|evt|acct|pm|seti|re|dp|we|txn|promo)_[A-Za-z0-9]{14,}",
     re.ASCII,
 )
+CODE_PATTERN = rf"^(?!{_STRIPE_IDS.pattern})[A-Za-z0-9_.-]+$"
+"""What a product code is, as a regular expression of JSON Schema, beside the length."""
 
 
 class ProductRefused(InvalidRequest):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +27,7 @@ from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import facts_of as connection_facts_of
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import (
+    DatabaseUnavailable,
     InvalidRedirectUrl,
     LicenzyError,
     PriceInactive,
@@ -99,8 +101,8 @@ def open_session(seller: Seller, *, request: CheckoutRequest, scope: Scope, body
     """Open a Checkout Session for a subject and product, exactly once per Idempotency-Key.
 
     The attempt is written before Stripe is asked and no write is held open meanwhile. A repeat after a
-    crash or a timeout asks Stripe the same under the same key and gets the same session. Raises the
-    refusals of SPEC 4 and Stripe's; they store nothing and free the key.
+    crash, a timeout or an unreadable answer asks Stripe the same under the same key and gets the same
+    session. Raises the refusals of SPEC 4 and Stripe's; they store nothing and free the key.
     """
     with seller.database.write() as db:
         prepared = _prepare(db, seller, request, scope, body_hash)
@@ -108,12 +110,21 @@ def open_session(seller: Seller, *, request: CheckoutRequest, scope: Scope, body
         return Sold(prepared, replayed=True)
     try:
         session = _ask_stripe(seller, request, scope, prepared)
-    except LicenzyError:
         with seller.database.write() as db:
-            free(db, scope, holder=prepared.holder)
+            return Sold(_opened(db, prepared, session, request, scope, seller.clock()), replayed=False)
+    except BaseException:
+        _free(seller, scope, prepared.holder)
         raise
-    with seller.database.write() as db:
-        return Sold(_opened(db, prepared, session, request, scope, seller.clock()), replayed=False)
+
+
+def _free(seller: Seller, scope: Scope, holder: str) -> None:
+    """Free the key, whatever went wrong: a repeat is safe even where a session may exist by now.
+
+    The key stays bound to its attempt, and the attempt to its parameters and its key at Stripe. What made the
+    call fail may be the database: then the lease frees the key, and the failure itself is what is told.
+    """
+    with suppress(DatabaseUnavailable), seller.database.write() as db:
+        free(db, scope, holder=holder)
 
 
 def settle_attempt(

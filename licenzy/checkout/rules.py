@@ -17,6 +17,12 @@ MAX_URL = 2048
 MAX_QUANTITY = 999_999  # Stripe's cap for a line item.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _NAMED_HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*")
+URL_PATTERN = (
+    r"^(?:https://[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|http://(?:localhost|127\.0\.0\.1|\[::1\]))"
+    r"(?::(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"
+    r"(?:[/?#][!-\[\]-~]*)?$"
+)
+"""Redirect addresses as a regular expression of JSON Schema: those in ASCII, whose host has a name."""
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -44,6 +50,8 @@ def redirect_problem(url: str, *, mode: Mode, hosts: Sequence[str]) -> str | Non
         return "is not a web address"
     if parts.scheme not in {"https", "http"} or not url.startswith(f"{parts.scheme}://") or not port_is_good:
         return "must be an absolute https address"
+    if parts.netloc.endswith(":"):
+        return "must name a port after the colon, or leave the colon out"
     host = parts.hostname or ""
     if not _is_host(host) or "@" in parts.netloc:
         return "must name a host, without user name or password"

@@ -38,10 +38,11 @@ def _commands() -> list[click.Command]:
     from licenzy.cli.endpoints import endpoints
     from licenzy.cli.healing import reconcile, replay
     from licenzy.cli.keys import keys
-    from licenzy.cli.serve import prepare, sandbox, serve, web, worker
+    from licenzy.cli.serve import check_schema, prepare, sandbox, serve, web, worker
     from licenzy.cli.users import users
 
-    return [serve, worker, web, sandbox, prepare, db, keys, endpoints, users, reconcile, replay, doctor, demo]
+    processes = [serve, worker, web, sandbox, prepare, check_schema]
+    return [*processes, db, keys, endpoints, users, reconcile, replay, doctor, demo]
 
 
 def _version() -> str:

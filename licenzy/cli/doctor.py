@@ -1,22 +1,28 @@
-"""`licenzy doctor`: everything that alignment finds, in every project and both modes."""
+"""`licenzy doctor`: everything that alignment finds, in every project and mode, and how it is run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from licenzy.cli.plain import PlainCommand, as_json, json_option
+from licenzy.cli.plain import PlainCommand, as_json, json_option, warn_of_open_files
 from licenzy.cli.wiring import Wiring, pass_wiring
+from licenzy.kit.clock import rfc3339
 
 if TYPE_CHECKING:
     from licenzy.alignment.findings import Finding
     from licenzy.runtime import Runtime
 
+_SIGN_INS_LOOKED_AT = timedelta(days=7)
+
 
 @click.command(cls=PlainCommand)
-@click.option("--project", "project_id", help="Only this project (prj_…); all of them without it.")
+@click.option(
+    "--project", "project_id", help="Only this project (prj_…); without it all of them, and the installation."
+)
 @click.option(
     "--check", is_flag=True, help="Ask Stripe first, instead of telling what it said within the hour."
 )
@@ -28,6 +34,7 @@ def doctor(wiring: Wiring, project_id: str | None, check: bool, json_wanted: boo
     Leaves with 1 when anything was found, or when Stripe was to be asked and could not be.
     """
     runtime = wiring.migrated_runtime()
+    warn_of_open_files(runtime.settings)
     found: list[dict[str, Any]] = []
     unasked = False
     for project in _projects(runtime, project_id):
@@ -35,6 +42,8 @@ def doctor(wiring: Wiring, project_id: str | None, check: bool, json_wanted: boo
             unasked = True
             click.echo(sentence, err=True)
         found += _told(runtime, project)
+    if project_id is None:
+        found += _of_the_installation(runtime)
     if json_wanted:
         as_json({"findings": found})
     else:
@@ -92,9 +101,49 @@ def _told(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
     ]
 
 
-def _as_object(finding: Finding, page: str) -> dict[str, Any]:
-    from licenzy.kit.clock import rfc3339
+def _of_the_installation(runtime: Runtime) -> list[dict[str, Any]]:
+    """What is wrong with how everything is run, and so with no project or mode of its own."""
+    found = _unheeded_proxy(runtime)
+    return [found] if found else []
 
+
+def _unheeded_proxy(runtime: Runtime) -> dict[str, Any] | None:
+    """A proxy stands in front that no setting tells of: all its visitors seem to come from its address.
+
+    Only sign-ins that succeeded are evidence. Strangers can send any header, and must not set off a finding.
+    """
+    from licenzy.workspace import queries, rules
+
+    settings, now = runtime.settings, runtime.clock()
+    if settings.trusted_proxies:
+        return None
+    with runtime.database.read() as db:
+        used = queries.addresses_used(db, since=now - _SIGN_INS_LOOKED_AT)
+    public = not rules.is_loopback(settings.base_host)
+    for use in used:
+        if use.unheeded_header is None and not (public and use.people > 1 and rules.is_loopback(use.ip)):
+            continue
+        people = "One person" if use.people == 1 else f"{use.people} people"
+        named = f", with an {use.unheeded_header} header" if use.unheeded_header else ""
+        return {
+            "code": "proxy_not_trusted",
+            "severity": "warns",
+            "mode": None,
+            "about": [],
+            "evidence": {
+                "seen": f"{people} signed in from {use.ip or 'an unknown address'}{named}.",
+                "at": rfc3339(use.last_at),
+            },
+            "cause": "A reverse proxy passes requests on, and LICENZY_TRUSTED_PROXIES is 0. "
+            "Everybody seems to come from the proxy’s address, so they share its limit on sign-ins.",
+            "fix": "Set LICENZY_TRUSTED_PROXIES to the number of proxies, and have the first of them set "
+            "X-Forwarded-For.",
+            "page": f"{settings.base_url}/docs/operations#behind-a-reverse-proxy",
+        }
+    return None
+
+
+def _as_object(finding: Finding, page: str) -> dict[str, Any]:
     seen_at = finding.seen_at
     return {
         "code": finding.code,
@@ -114,7 +163,8 @@ def _tell(found: list[dict[str, Any]]) -> None:
     for each in found:
         names = ", ".join(about["name"] for about in each["about"])
         click.echo(
-            f"\n{each['severity']:>6}  {each['code']} in {each['mode']}{f': {names}' if names else ''}"
+            f"\n{each['severity']:>6}  {each['code']}"
+            f"{f' in {mode}' if (mode := each['mode']) else ''}{f': {names}' if names else ''}"
         )
         seen, at = each["evidence"]["seen"], each["evidence"]["at"]
         click.echo(f"        {seen}{f' ({at})' if at else ''}")

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from licenzy.errors import LicenzyError
-from licenzy.settings import SettingsError
+from licenzy.kit.private_files import is_private
+from licenzy.settings import Settings, SettingsError
 
 
 class PlainCommand(click.Command):
@@ -40,6 +41,16 @@ def as_json(value: Mapping[str, Any]) -> None:
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--json`, worded the same everywhere."""
     return click.option("--json", "json_wanted", is_flag=True, help="Print one JSON object.")(command)
+
+
+def warn_of_open_files(settings: Settings) -> None:
+    """Tell of what other users of the machine may open and Licenzy could not take from them."""
+    for path in settings.private_paths:
+        if not is_private(path):
+            click.echo(
+                f"WARNING: Other users of this machine may open {path}: run `chmod go= {path}` as its owner.",
+                err=True,
+            )
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from licenzy.catalog.rules import Draft
 from licenzy.connections import actions as connections
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import endpoint_address
+from licenzy.db.schema import check, require
 from licenzy.errors import LicenzyError, StripeUnavailable
 from licenzy.projects.actions import create_project
 from licenzy.projects.models import Project
@@ -120,6 +121,7 @@ def _check_allowed(runtime: Runtime) -> None:
         raise click.ClickException("The demo needs the Stripe sandbox: set LICENZY_SANDBOX=on.")
     if not is_served(runtime):
         raise click.ClickException(_NOT_RUNNING)
+    require(check(runtime.database.engine))
     with runtime.database.read() as db:
         if has_live_connection(db):
             raise click.ClickException(

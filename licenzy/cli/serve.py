@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import click
 
 from licenzy.cli.leash import hold
-from licenzy.cli.plain import PlainCommand, as_json
+from licenzy.cli.plain import PlainCommand, as_json, warn_of_open_files
+from licenzy.cli.ports import check_port, held_port
 from licenzy.cli.wiring import Wiring, pass_wiring
+from licenzy.kit.stopping import StopSignal
 from licenzy.settings import Settings
 
 leash_option = click.option("--leash", type=int, hidden=True, help="The reading end of the parent's pipe.")
@@ -28,9 +28,15 @@ def serve(wiring: Wiring) -> None:
     """
     from licenzy.cli.supervisor import Child, Supervisor
 
+    wiring.stop.listen()
     settings = wiring.settings()
-    _check_ports(settings)
-    state = _prepared()
+    for address in _addresses(settings):
+        check_port(*address)
+    supervisor = Supervisor(stop=wiring.stop, say=_say)
+    prepared = supervisor.finish(["prepare"])
+    if prepared is None:
+        return  # Told to stop already.
+    state: dict[str, Any] = json.loads(prepared.splitlines()[-1])
     if settings.sandbox and state["live_connection"]:
         raise click.ClickException(
             "The Stripe sandbox must not run beside a live connection: set LICENZY_SANDBOX=off."
@@ -38,7 +44,8 @@ def serve(wiring: Wiring) -> None:
     children = [Child("web", ["web"]), Child("worker", ["worker"])]
     if settings.sandbox:
         children.append(Child("sandbox", ["sandbox"]))
-    Supervisor(children, say=_say).run(
+    supervisor.run(
+        children,
         ready=lambda: _all_listen(settings),
         on_ready=lambda: _greet(settings, claimed=state["claimed"], locked_out=state["locked_out"]),
     )
@@ -49,8 +56,13 @@ def serve(wiring: Wiring) -> None:
 @pass_wiring
 def web(wiring: Wiring, leash: int | None) -> None:
     """Serve the product alone; for machines that run beside a worker elsewhere."""
+    wiring.stop.listen()
     hold(leash)
-    wiring.run_web(wiring.settings())
+    if leash is None and not _schema_is_looked_at(wiring.stop):  # `serve` has looked at it already.
+        return
+    settings = wiring.settings()
+    with held_port(settings.host, settings.port):
+        wiring.run_web(settings)
 
 
 @click.command(cls=PlainCommand)
@@ -58,7 +70,9 @@ def web(wiring: Wiring, leash: int | None) -> None:
 @pass_wiring
 def worker(wiring: Wiring, leash: int | None) -> None:
     """Run the background worker alone: what is due is settled, retried and delivered."""
+    wiring.stop.listen()
     hold(leash)
+    wiring.refuse_newer_schema()
     wiring.run_worker(wiring.settings())
 
 
@@ -67,25 +81,36 @@ def worker(wiring: Wiring, leash: int | None) -> None:
 @pass_wiring
 def sandbox(wiring: Wiring, leash: int | None) -> None:
     """Serve the Stripe sandbox alone."""
+    wiring.stop.listen()
+    hold(leash)
     settings = wiring.settings()
     if not settings.sandbox:
         raise click.ClickException("The Stripe sandbox is off: set LICENZY_SANDBOX=on.")
-    hold(leash)
+    check_port(settings.sandbox_host, settings.port + 1)
     wiring.run_sandbox(settings)
 
 
 @click.command(cls=PlainCommand, hidden=True)
+@leash_option
 @pass_wiring
-def prepare(wiring: Wiring) -> None:
-    """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light."""
+def prepare(wiring: Wiring, leash: int | None) -> None:
+    """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light.
+
+    A stop ends it at once: a migration that has not come to its end is rolled back whole.
+    """
+    from licenzy.cli.database import newer_but_compatible
     from licenzy.cli.seeding import has_live_connection
     from licenzy.connections.queries import connected
     from licenzy.connections.sealed import is_locked_out
     from licenzy.db import migrate
     from licenzy.workspace.queries import is_claimed
 
+    hold(leash)
     runtime = wiring.runtime()
-    migrate.upgrade(runtime.database.engine)
+    found = migrate.upgrade(runtime.database.engine)
+    if found.is_newer:
+        click.echo(newer_but_compatible(found.revision), err=True)
+    warn_of_open_files(runtime.settings)
     with runtime.database.read() as db:
         state = {
             "claimed": is_claimed(db),
@@ -95,37 +120,33 @@ def prepare(wiring: Wiring) -> None:
     as_json(state)
 
 
-def _prepared() -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-m", "licenzy", "prepare"], stdout=subprocess.PIPE, check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)  # The child has said why.
-    state: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return state
+@click.command("check-schema", cls=PlainCommand, hidden=True)
+@leash_option
+@pass_wiring
+def check_schema(wiring: Wiring, leash: int | None) -> None:
+    """Leave with 1 on a database that is too new. Run apart, so that `web` stays light."""
+    hold(leash)
+    wiring.refuse_newer_schema()
 
 
-def _check_ports(settings: Settings) -> None:
-    for port in _ports(settings):
-        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-        with socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((settings.host, port))
-            except OSError as error:
-                raise click.ClickException(
-                    f"{settings.host}:{port} cannot be used ({error.strerror}): "
-                    "stop what listens there, or set LICENZY_PORT."
-                ) from error
+def _schema_is_looked_at(stop: StopSignal) -> bool:
+    """Whether `check-schema` came to its end, and not a stop before it. Leaves when it found something."""
+    from licenzy.cli.supervisor import Supervisor
+
+    return Supervisor(stop=stop, say=_say).finish(["check-schema"]) is not None
 
 
-def _ports(settings: Settings) -> list[int]:
-    return [settings.port, settings.port + 1] if settings.sandbox else [settings.port]
+def _addresses(settings: Settings) -> list[tuple[str, int]]:
+    """Where the processes listen."""
+    web = (settings.host, settings.port)
+    return [web, (settings.sandbox_host, settings.port + 1)] if settings.sandbox else [web]
 
 
 def _all_listen(settings: Settings) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    for port in _ports(settings):
+    for host, port in _addresses(settings):
+        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         try:
-            socket.create_connection((host, port), timeout=1).close()
+            socket.create_connection((reachable, port), timeout=1).close()
         except OSError:
             return False
     return True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from licenzy.kit.stopping import StopSignal
 from licenzy.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,21 +25,41 @@ class Wiring:
     """Serves the product; returns when told to stop."""
     run_worker: Callable[[Settings], None]
     run_sandbox: Callable[[Settings], None]
+    stop: StopSignal
+    """What these three wait for. A command that runs until told to stop has it listen first of all."""
 
     def runtime(self) -> Runtime:
         """The wired parts for these settings."""
         return self.make_runtime(self.settings())
 
     def migrated_runtime(self) -> Runtime:
-        """The runtime for a command that needs the schema. Raises ClickException when it is another."""
-        from licenzy.db import migrate
+        """The runtime for a command that needs the schema.
+
+        Raises DatabaseUnavailable, which says what to do, where it is another one.
+        """
+        from licenzy.db import schema
 
         runtime = self.runtime()
-        if not migrate.is_current(runtime.database.engine):
-            raise click.ClickException(
-                "The database does not have the schema of this version: run `licenzy db upgrade`."
-            )
+        schema.require(schema.check(runtime.database.engine))
         return runtime
+
+    def refuse_newer_schema(self) -> None:
+        """Raise DatabaseUnavailable on a database that this version will never work with.
+
+        For processes that wait otherwise: for a database that is away, or that is not migrated yet.
+        """
+        from licenzy.db import schema
+        from licenzy.errors import DatabaseUnavailable
+
+        engine = self.runtime().database.engine
+        try:
+            fit = schema.check(engine)
+        except DatabaseUnavailable:
+            return
+        finally:
+            engine.dispose()
+        if fit is not schema.Fit.OUTDATED:
+            schema.require(fit)
 
 
 pass_wiring = click.make_pass_decorator(Wiring)

@@ -24,17 +24,15 @@ _GAVE_WAY = {"40001", "40P01"}
 """Postgres's codes for a serialization failure and a deadlock."""
 
 
-def make_engine(
-    url: str | URL, *, pool_size: int = 10, prepares: bool = True, creates: bool = False
-) -> Engine:
+def make_engine(url: str | URL, *, pool_size: int = 10, prepares: bool = True) -> Engine:
     """An engine for a `sqlite:///…` or `postgresql://…` address.
 
-    Without `prepares` Postgres is never asked to keep a statement for a connection. Only with `creates` is a
-    SQLite file made where there is none.
+    Without `prepares` Postgres is never asked to keep a statement for a connection. A SQLite file must be
+    there: none is made.
     """
     address = make_url(url)
     if address.get_backend_name() == "sqlite":
-        return _sqlite_engine(address, pool_size, creates)
+        return _sqlite_engine(address, pool_size)
     if address.get_backend_name() == "postgresql":
         return _postgres_engine(address, pool_size, prepares)
     raise ValueError("LICENZY_DATABASE_URL must be a sqlite:/// or postgresql:// address.")
@@ -79,14 +77,14 @@ def gave_way(error: BaseException | None) -> bool:
     return getattr(cause, "sqlstate", None) in _GAVE_WAY
 
 
-def _sqlite_engine(address: URL, pool_size: int, creates: bool) -> Engine:
+def _sqlite_engine(address: URL, pool_size: int) -> Engine:
     path = Path(address.database or "")
     engine = create_engine(
         address,
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=_POOL_SECONDS,
-        creator=lambda: sqlite.open_writing(path, creates=creates),
+        creator=lambda: sqlite.open_writing(path),
     )
 
     @event.listens_for(engine, "connect")

@@ -2,90 +2,101 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, text
-from sqlalchemy.exc import DatabaseError
 
-from licenzy.db.engine import WRITES, is_out_of_order, make_engine
+from licenzy.db.engine import WRITES, file_of, make_engine
+from licenzy.db.schema import (
+    FOLDER,
+    Fit,
+    fit_of,
+    head,
+    note_of,
+    refuse_lost_file,
+    require,
+    revision_of,
+    worded_failures,
+)
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
 
 MIGRATION_SECONDS = 3600.0
 """How long an upgrade may take, and wait for others: it changes and reads whole tables."""
 
-_FOLDER = Path(__file__).resolve().parent / "migrations"
 _LOCK = 7_205_759
 """Any constant: which of Postgres's advisory locks stands for "somebody migrates"."""
 
 
-def upgrade(engine: Engine) -> None:
+class Upgraded(NamedTuple):
+    """What a database is at after an upgrade."""
+
+    revision: str
+    is_newer: bool
+    """Whether a newer version had migrated it, so that there was nothing to do."""
+
+
+def upgrade(engine: Engine) -> Upgraded:
     """Run what is missing, all or nothing; callers that come at the same time wait for the first.
 
-    Raises DatabaseUnavailable when the database cannot be opened, or was there once and is gone.
+    Raises DatabaseUnavailable when the database cannot be opened or written to, when it is too new for this
+    version, and when its file was there once and is gone.
     """
-    _refuse_lost_file(engine)
-    with deadline.within(MIGRATION_SECONDS), _migrating(engine) as connection:
-        command.upgrade(alembic_config(connection), "head")
     if engine.dialect.name == "sqlite":
-        _note_of(engine).touch()
-
-
-def is_current(engine: Engine) -> bool:
-    """Whether the database has exactly the schema of this version. Raises DatabaseUnavailable."""
-    with _worded_failures(), engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-    return found == head()
-
-
-def head() -> str | None:
-    """The newest migration's name."""
-    return ScriptDirectory(str(_FOLDER)).get_current_head()
+        refuse_lost_file(engine)
+        _make_file(file_of(engine))
+    with deadline.within(MIGRATION_SECONDS), _migrating(engine) as connection:
+        # Asked first, since Postgres breaks a transaction off that reads from a table it does not have.
+        is_empty = not connection.dialect.has_table(connection, "alembic_version")
+        fit = Fit.OUTDATED if is_empty else fit_of(connection)
+        if fit is Fit.OUTDATED:
+            command.upgrade(alembic_config(connection), "head")
+        else:
+            require(fit)
+        revision = revision_of(connection) or head()
+    if engine.dialect.name == "sqlite":
+        _make_file(note_of(engine))
+    return Upgraded(revision, is_newer=fit is Fit.NEWER_COMPATIBLE)
 
 
 def alembic_config(connection: Connection) -> Config:
     """Alembic's configuration without an ini file, working from a checkout and from a wheel."""
     config = Config()
-    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.set_main_option("script_location", str(FOLDER).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.set_main_option("file_template", "%%(rev)s")
     config.attributes["connection"] = connection
     return config
 
 
-def _refuse_lost_file(engine: Engine) -> None:
-    """Not to begin anew in silence where a SQLite file has been lost, or its disk is not there."""
-    if engine.dialect.name != "sqlite":
-        return
-    note, file = _note_of(engine), Path(engine.url.database or "")
-    if note.exists() and not file.exists():
+def _make_file(path: Path) -> None:
+    """An empty file that nobody else may read, unless there is one. Raises DatabaseUnavailable."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
         raise DatabaseUnavailable(
-            f"The database file {file} is missing, although it has been there.",
-            hint=f"Put it back, from a backup if need be; to begin anew, delete {note}.",
-        )
-
-
-def _note_of(engine: Engine) -> Path:
-    """The empty file that remembers, beside a SQLite database, that there is one."""
-    return Path(f"{engine.url.database}.made")
+            f"The file {path} cannot be made: {error.strerror}.",
+            hint="Let the user that runs Licenzy write to its folder.",
+        ) from error
 
 
 @contextmanager
 def _migrating(engine: Engine) -> Iterator[Connection]:
     """One transaction that holds the right to migrate, on an engine of its own."""
-    own = make_engine(engine.url, pool_size=1, creates=True)
+    own = make_engine(engine.url, pool_size=1)
     if engine.dialect.name == "sqlite":
         event.listen(own, "connect", _without_foreign_keys)
     try:
-        with _worded_failures(), own.execution_options(**{WRITES: True}).begin() as connection:
+        with worded_failures(), own.execution_options(**{WRITES: True}).begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             yield connection
@@ -105,17 +116,3 @@ def _check_foreign_keys(connection: Connection) -> None:
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     if broken:
         raise RuntimeError(f"the migration would leave {len(broken)} rows pointing nowhere")
-
-
-@contextmanager
-def _worded_failures() -> Iterator[None]:
-    try:
-        yield
-    except DatabaseError as error:
-        if not is_out_of_order(error.orig):
-            raise
-        reason = (str(error.orig).strip().splitlines() or ["no reason given"])[0]
-        raise DatabaseUnavailable(
-            f"The database cannot be opened: {reason}.",
-            hint="Check LICENZY_DATABASE_URL, and that the database runs and takes this user.",
-        ) from error

@@ -27,12 +27,9 @@ T = TypeVar("T")
 Identity = tuple[int, int]
 
 
-def open_writing(path: Path, *, creates: bool = False) -> sqlite3.Connection:
-    """A connection whose user begins and ends transactions. Without `creates` the file must be there.
-
-    Raises sqlite3.OperationalError.
-    """
-    connection = _open(path, "rwc" if creates else "rw")
+def open_writing(path: Path) -> sqlite3.Connection:
+    """A connection whose user begins and ends transactions. Raises sqlite3.OperationalError."""
+    connection = _open(path)
     wait_at_most(connection, deadline.seconds_left())
     for pragma in (
         "journal_mode=WAL",
@@ -46,7 +43,7 @@ def open_writing(path: Path, *, creates: bool = False) -> sqlite3.Connection:
 
 def open_reading(path: Path) -> sqlite3.Connection:
     """A connection that cannot write, for `reading`. Raises sqlite3.OperationalError."""
-    connection = _open(path, "rw")
+    connection = _open(path)
     connection.execute("PRAGMA query_only=ON")
     return connection
 
@@ -116,7 +113,7 @@ class WriteAheadLog:
             self._empty()
 
     def _empty(self) -> None:
-        connection = _open(self._path, "rw")
+        connection = _open(self._path)
         try:
             wait_at_most(connection, _EMPTYING_SECONDS)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -124,9 +121,10 @@ class WriteAheadLog:
             connection.close()
 
 
-def _open(path: Path, how: str) -> sqlite3.Connection:
+def _open(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"file:{quote(str(path))}?mode={how}",
+        # Never made here: in place of a file that is missing there would be an empty one.
+        f"file:{quote(str(path))}?mode=rw",
         uri=True,
         # The driver must not open transactions of its own: who uses the connection chooses their kind.
         isolation_level=None,

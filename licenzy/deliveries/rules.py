@@ -139,6 +139,8 @@ def url_problem(url: str, *, mode: Mode, private_allowed: bool) -> str | None:
         return "must not hold a user name or password"
     if parts.fragment or url.endswith("#"):
         return "must not have a part after #"
+    if parts.netloc.endswith(":"):
+        return "must name a port after the colon, or leave the colon out"
     if port in _BAD_PORTS:
         return "must not name a port that is kept for something other than the web"
     host = parts.hostname or ""

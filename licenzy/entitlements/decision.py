@@ -1,6 +1,6 @@
 """May this subject proceed, right now? Pure, and the only place that says yes or no.
 
-The API, `explain` and the portal's customer page all show what `decide` answers.
+What the other mode and reservations add to it stands in `usage/access.py`, which every door shows.
 """
 
 from __future__ import annotations

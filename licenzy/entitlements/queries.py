@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.reads import read_all, read_first
-from licenzy.entitlements.decision import Decision, decide
 from licenzy.entitlements.models import Entitlement, Fact, PaymentLink, Purchase
 from licenzy.subjects.models import Subject
 
 
-def entitlements_of(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> list[Entitlement]:
+@read_all
+def entitlements_of(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Entitlement]:
     """Everything the subject holds or held, newest first."""
-    return held_by(db, project_id=project_id, mode=mode, subject_ids=[subject_id])[subject_id]
+    return (
+        select(Entitlement)
+        .where(
+            Entitlement.subject_id == subject_id,
+            Entitlement.project_id == project_id,
+            Entitlement.mode == mode,
+        )
+        .order_by(col(Entitlement.created_at).desc(), col(Entitlement.id).desc())
+    )
 
 
 @read_first
@@ -44,37 +51,6 @@ def holders_of(
         )
     )
     return dict(found.all())
-
-
-def held_by(
-    db: Session, *, project_id: str, mode: Mode, subject_ids: Sequence[str]
-) -> dict[str, list[Entitlement]]:
-    """What each of several subjects holds or held, newest first, in one read."""
-    rows = _held(db, project_id=project_id, mode=mode, subject_ids=subject_ids)
-    held: dict[str, list[Entitlement]] = {subject_id: [] for subject_id in subject_ids}
-    for row in rows:
-        held[row.subject_id].append(row)
-    return held
-
-
-@read_all
-def _held(*, project_id: str, mode: Mode, subject_ids: Sequence[str]) -> SelectOfScalar[Entitlement]:
-    return (
-        select(Entitlement)
-        .where(
-            col(Entitlement.subject_id).in_(subject_ids),
-            Entitlement.project_id == project_id,
-            Entitlement.mode == mode,
-        )
-        .order_by(col(Entitlement.created_at).desc(), col(Entitlement.id).desc())
-    )
-
-
-def decide_for(
-    db: Session, *, project_id: str, mode: Mode, subject_id: str, now: datetime
-) -> Decision[Entitlement]:
-    """The plain access decision for one subject at `now`."""
-    return decide(entitlements_of(db, project_id=project_id, mode=mode, subject_id=subject_id), now)
 
 
 @read_all

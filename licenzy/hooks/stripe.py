@@ -91,7 +91,7 @@ def _receive(parts: Runtime, body: bytes, candidates: Iterable[Connection]) -> N
     if not candidates:
         verify(body, header, (), now=now)  # Raises, after as much work as for a known connection.
     if len(signers) != 1:
-        _watch().refused(candidates, signers, body, header)
+        _watch().refused(candidates, signers, body, header, request.remote_addr)
         raise errors.SignatureInvalid
     connection = signers[0]
     try:

@@ -76,7 +76,7 @@ def sign_in() -> ResponseReturnValue:
     target = own_path(form.next.data)
     if visitor() is not None and not form.is_submitted():
         return go(target)
-    status, retry_after = 200, None
+    status, retry_after, throttled = 200, None, None
     if form.is_submitted():
         status = 422
         if form.validate():
@@ -89,17 +89,18 @@ def sign_in() -> ResponseReturnValue:
                     hasher=hasher(),
                     now=runtime().clock(),
                 )
+            except actions.TooManyTries as error:
+                throttled = error
+                status, retry_after = refused_with(error)
             except LicenzyError as error:
                 form.refuse(error)
-                if isinstance(error, actions.TooManyTries):
-                    status, retry_after = 429, error.retry_after
             else:
                 welcome(opened)
                 return go(target)
-    page = show("access/sign_in.html", "access/_sign_in_form.html", status=status, form=form)
-    if retry_after is not None:
-        page.headers["Retry-After"] = str(retry_after)
-    return page
+    page = show(
+        "access/sign_in.html", "access/_sign_in_form.html", status=status, form=form, throttled=throttled
+    )
+    return to_be_repeated(page, retry_after)
 
 
 @portal.post("/sign-out")
@@ -110,6 +111,18 @@ def sign_out(user: Visitor) -> ResponseReturnValue:
         actions.sign_out(db, actor=user.actor, session_id=user.session_id, now=runtime().clock())
     farewell()
     return go(url_for("portal.sign_in"))
+
+
+def refused_with(error: LicenzyError) -> tuple[int, int | None]:
+    """The status of a form that was refused, and the seconds after which it may be sent again."""
+    return (429, error.retry_after) if isinstance(error, actions.TooManyTries) else (422, None)
+
+
+def to_be_repeated(page: Response, retry_after: int | None) -> Response:
+    """The page, saying in its head when its form may be sent again."""
+    if retry_after is not None:
+        page.headers["Retry-After"] = str(retry_after)
+    return page
 
 
 def hasher() -> Passwords:

@@ -7,12 +7,12 @@ from flask import request as flask_request
 from flask.typing import ResponseReturnValue
 
 from licenzy.errors import LicenzyError
-from licenzy.portal.access import hasher
+from licenzy.portal.access import hasher, refused_with, to_be_repeated
 from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.account import ConfirmForm, PasswordForm
 from licenzy.portal.guards import signed_in
 from licenzy.portal.respond import go, own_path, show
-from licenzy.portal.visitors import Visitor
+from licenzy.portal.visitors import Visitor, remember_device
 from licenzy.runtime import runtime
 from licenzy.workspace import actions, queries
 
@@ -28,7 +28,7 @@ def account(user: Visitor) -> ResponseReturnValue:
 @signed_in
 def change_password(user: Visitor) -> ResponseReturnValue:
     """Change my password; my other sessions end."""
-    form = PasswordForm()
+    form, status, retry_after = PasswordForm(), 422, None
     if form.validate():
         try:
             ended = actions.change_password(
@@ -42,11 +42,13 @@ def change_password(user: Visitor) -> ResponseReturnValue:
             )
         except LicenzyError as error:
             form.refuse(error)
+            status, retry_after = refused_with(error)
         else:
+            remember_device(user.user_id)
             others = f" {ended} other session{'' if ended == 1 else 's'} ended." if ended else ""
             flash(f"Your password is changed.{others}", "success")
             return go(url_for("portal.account"))
-    return _account_page(user, form, status=422)
+    return _account_page(user, form, status=status, retry_after=retry_after)
 
 
 @portal.post("/account/sessions/<session_id>/end")
@@ -64,7 +66,7 @@ def end_session(user: Visitor, session_id: str) -> ResponseReturnValue:
 def confirm(user: Visitor) -> ResponseReturnValue:
     """Ask for the password once more before credentials are changed."""
     form = ConfirmForm(flask_request.form, next=flask_request.args.get("next"))
-    status = 200
+    status, retry_after = 200, None
     if form.is_submitted():
         status = 422
         if form.validate():
@@ -79,15 +81,19 @@ def confirm(user: Visitor) -> ResponseReturnValue:
                 )
             except LicenzyError as error:
                 form.refuse(error)
+                status, retry_after = refused_with(error)
             else:
                 return go(own_path(form.next.data))
-    return show("account/confirm.html", "account/_confirm_form.html", status=status, form=form)
+    page = show("account/confirm.html", "account/_confirm_form.html", status=status, form=form)
+    return to_be_repeated(page, retry_after)
 
 
-def _account_page(user: Visitor, form: PasswordForm, *, status: int = 200) -> ResponseReturnValue:
+def _account_page(
+    user: Visitor, form: PasswordForm, *, status: int = 200, retry_after: int | None = None
+) -> ResponseReturnValue:
     with runtime().database.read() as db:
         sessions = queries.sessions_of(db, user_id=user.user_id, now=runtime().clock())
-    return show(
+    page = show(
         "account/page.html",
         "account/_password_form.html",
         status=status,
@@ -95,3 +101,4 @@ def _account_page(user: Visitor, form: PasswordForm, *, status: int = 200) -> Re
         sessions=sessions,
         form=form,
     )
+    return to_be_repeated(page, retry_after)

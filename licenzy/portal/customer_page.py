@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,10 +15,10 @@ from licenzy.checkout.queries import attempts_of
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import time_of
 from licenzy.deliveries.queries import deliveries_to
-from licenzy.entitlements.decision import Decision, Standing, best_status, decide, remaining, standing
+from licenzy.entitlements.decision import Standing, best_status, remaining, standing
 from licenzy.entitlements.grants import possible_acts
 from licenzy.entitlements.models import Entitlement
-from licenzy.entitlements.queries import entitlements_of, facts_behind
+from licenzy.entitlements.queries import facts_behind
 from licenzy.kit.ids import has_shape
 from licenzy.portal.forms.by_hand import AdjustForm, ByHandForm, ExtendForm, LiftForm, RevokeForm
 from licenzy.portal.guards import Side
@@ -27,7 +28,8 @@ from licenzy.runtime import runtime
 from licenzy.stripe_events.queries import events_of_subject
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id
-from licenzy.usage.queries import as_of, usage_of
+from licenzy.usage.access import Access, access_of
+from licenzy.usage.queries import usage_of
 from licenzy.workspace.models import Role
 from licenzy.workspace.queries import names_of
 
@@ -50,7 +52,7 @@ class Holder:
     subject: Subject
     held: list[tuple[Entitlement, Standing, int]]
     """Each entitlement, what it is worth, and the units left of it."""
-    decision: Decision[Entitlement]
+    access: Access
     status: str
 
     @property
@@ -99,10 +101,8 @@ def customer_page(
         if subject is None:
             abort(404)
         now = time_there(db, side)
-        held = entitlements_of(db, **scope)
-        as_of(db, held, **side.scope, now=now)
-        holder = holder_of(subject, held, now)
-        has_packs = any(each.kind is Kind.USAGE_PACK for each in held)
+        (holder,) = holders_of(db, side, [subject], now)
+        has_packs = any(each.kind is Kind.USAGE_PACK for each in holder.access.held)
         usage = usage_of(db, **scope, now=now, limit=_MOST_SHOWN) if has_packs else None
         ordered = _in_order(holder, refused)
         cards = _cards(db, side, ordered if whole else ordered[:_MOST_CARDS])
@@ -138,13 +138,21 @@ def customer_page(
     )
 
 
-def holder_of(subject: Subject, held: list[Entitlement], now: datetime) -> Holder:
-    """What the subject holds is worth at `now`, and the decision on it."""
+def holders_of(db: Session, side: Side, subjects: Sequence[Subject], now: datetime) -> list[Holder]:
+    """What each of these holds, what that is worth at `now`, and the access check's answer."""
+    refs = [subject.subject_ref for subject in subjects]
+    answers = access_of(db, **side.scope, subject_refs=refs, now=now, asked_at=runtime().clock())
+    return [_holder(subject, answers[subject.subject_ref], now) for subject in subjects]
+
+
+def _holder(subject: Subject, access: Access, now: datetime) -> Holder:
     return Holder(
         subject=subject,
-        held=[(entitlement, standing(entitlement, now), remaining(entitlement)) for entitlement in held],
-        decision=decide(held, now),
-        status=best_status(held, now),
+        held=[
+            (entitlement, standing(entitlement, now), remaining(entitlement)) for entitlement in access.held
+        ],
+        access=access,
+        status=best_status(access.held, now),
     )
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from flask import abort, request
 from flask.typing import ResponseReturnValue
 
-from licenzy.entitlements.queries import held_by
 from licenzy.portal.blueprint import portal
-from licenzy.portal.customer_page import customer_page, holder_of, subject_id_in, time_there
+from licenzy.portal.customer_page import customer_page, holders_of, subject_id_in, time_there
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import pages_beside, place_asked
 from licenzy.portal.respond import show
 from licenzy.runtime import runtime
 from licenzy.subjects.queries import subjects_page
 from licenzy.subjects.rules import ref_problem
-from licenzy.usage.queries import as_of
 from licenzy.workspace.models import Role
 
 _SIDE = "/projects/<project_id>/<mode:mode>"
@@ -31,9 +29,7 @@ def customers(side: Side) -> ResponseReturnValue:
         now = time_there(db, side)
         page = subjects_page(db, **side.scope, search="" if problem else search, place=place)
         found = [] if problem else list(page.rows)
-        held = held_by(db, **side.scope, subject_ids=[subject.id for subject in found])
-        as_of(db, [each for rows in held.values() for each in rows], **side.scope, now=now)
-    holders = [holder_of(subject, held[subject.id], now) for subject in found]
+        holders = holders_of(db, side, found, now)
     return show(
         "customers/list.html",
         holders=holders,

@@ -69,7 +69,7 @@ def _refusal(error: LicenzyError) -> Response:
 
 def _by_api(error: Exception) -> Response | None:
     answer = current_app.extensions.get("licenzy_api_errors")
-    if answer is None or request.path.lstrip("/").partition("/")[0] != "v1":
+    if answer is None or request.path.lstrip("/").partition("/")[0].lower() != "v1":
         return None
     return make_response(answer(error))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 from flask import abort, g, request, url_for
 from flask.typing import ResponseReturnValue
@@ -16,7 +16,7 @@ from licenzy.portal.visitors import Visitor, visitor
 from licenzy.projects.models import Project
 from licenzy.projects.queries import project_for
 from licenzy.runtime import runtime
-from licenzy.workspace.audit import Actor
+from licenzy.workspace.audit import Actor, is_recorded, record_once
 from licenzy.workspace.models import Role
 
 View = Callable[..., ResponseReturnValue]
@@ -81,12 +81,44 @@ def project_page(role: Role) -> Callable[[View], View]:
                 return _ask_to_sign_in()
             side = _side(user, project_id, mode)
             if not side.may(role):
-                abort(403, f"Your role here is {side.role.value}; this needs the role {role.value}.")
+                refuse_role(
+                    user,
+                    f"Your role here is {side.role.value}; this needs the role {role.value}.",
+                    needed=role,
+                    side=side,
+                )
             return view(side, **values)
 
         return _marked(guarded, f"project:{role.value}")
 
     return decorate
+
+
+def refuse_role(user: Visitor, sentence: str, *, needed: Role, side: Side | None = None) -> NoReturn:
+    """Answer that this person's role is too low, and have that in the audit log.
+
+    It is recorded once an hour for each person, page and side: whoever is refused can come again at will.
+    """
+    page, now = (request.endpoint or request.path).removeprefix("portal."), runtime().clock()
+    where = f"{side.project_id} {side.mode}" if side else ""
+    action, key = "role.refused", f"{user.user_id} {where} {page}"
+    with runtime().database.read() as db:
+        recorded = is_recorded(db, action=action, key=key, now=now)
+    if not recorded:
+        with runtime().database.write() as db:
+            record_once(
+                db,
+                actor=user.actor,
+                action=action,
+                key=key,
+                about=page,
+                workspace_id=side.project.workspace_id if side else None,
+                project_id=side.project_id if side else None,
+                mode=side.mode if side else None,
+                after={"role": side.role.value if side else None, "needed": needed.value},
+                now=now,
+            )
+    abort(403, sentence)
 
 
 def fresh(view: View) -> View:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flask import abort, url_for
+from flask import url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.errors import InvalidRequest
 from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.projects import NewProjectForm
-from licenzy.portal.guards import signed_in
+from licenzy.portal.guards import refuse_role, signed_in
 from licenzy.portal.respond import go, show
 from licenzy.portal.visitors import Visitor
 from licenzy.projects.actions import create_project
@@ -33,7 +33,7 @@ def new_project(user: Visitor) -> ResponseReturnValue:
     """Make a project and go to its set-up, in test mode."""
     workspace_id = _workspace_to_grow(user)
     if workspace_id is None:
-        abort(403, "Only admins and owners of a workspace can make projects.")
+        refuse_role(user, "Only admins and owners of a workspace can make projects.", needed=Role.ADMIN)
     form = NewProjectForm()
     if form.validate_on_submit():
         try:

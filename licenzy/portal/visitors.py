@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flask import Flask, Request, request, session
+from flask import Flask, Request, Response, after_this_request, request, session
 from flask.sessions import NullSession, SecureCookieSession, SecureCookieSessionInterface
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
+from itsdangerous import BadData, URLSafeSerializer
 
+from licenzy.kit.clock import from_unix
 from licenzy.runtime import runtime
 from licenzy.settings import Settings
 from licenzy.workspace import actions, queries, rules
 from licenzy.workspace.audit import Actor
+from licenzy.workspace.sessions import KnownDevice, renewed_device
+
+_MOST_KNOWN = 5
+"""How many people one browser is known to, so that its cookie stays small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +87,16 @@ def visitor() -> Visitor | None:
 
 
 def welcome(opened: actions.Opened) -> None:
-    """Sign the browser in. Whatever its cookie held before is dropped, so nothing can be planted in it."""
+    """Sign the browser in, and know it from now on as a device of this person's.
+
+    Whatever its session held before is dropped, so nothing can be planted in it.
+    """
     session.clear()
     session.permanent = True
     found = _visitor_of(opened.token)
     if found is not None:
         login_user(found)
+    remember_device(opened.user_id)
 
 
 def farewell() -> None:
@@ -96,8 +106,65 @@ def farewell() -> None:
 
 
 def device() -> actions.Device:
-    """Where the request comes from, for the list of sessions."""
-    return actions.Device(request.remote_addr, request.headers.get("User-Agent", ""))
+    """Where the request comes from, for the list of sessions, and whose device it is known to be."""
+    return actions.Device(
+        ip=request.remote_addr,
+        user_agent=request.headers.get("User-Agent", ""),
+        known=_known_devices(),
+        unheeded_header=_unheeded_header(),
+    )
+
+
+def remember_device(user_id: str) -> None:
+    """Know this browser, for a year, as one in which this person gave their password; see `KnownDevice`.
+
+    Signing out does not end it: it opens nothing, and only spares its person the limits for strangers.
+    """
+    now = runtime().clock()
+    with runtime().database.read() as db:
+        own = renewed_device(queries.user_by_id(db, user_id=user_id), device(), now=now)
+    others = [each for each in _known_devices() if each.user_id != user_id and now < each.until]
+    written = [
+        [each.user_id, each.device_id, each.stamp, int(each.until.timestamp())]
+        for each in (own, *others[: _MOST_KNOWN - 1])
+    ]
+    settings = runtime().settings
+
+    @after_this_request
+    def with_cookie(response: Response) -> Response:
+        response.set_cookie(
+            _device_cookie_name(settings),
+            _device_signer(settings).dumps(written),
+            max_age=rules.DEVICE_LIFE,
+            path="/",
+            secure=settings.https,
+            httponly=True,
+            samesite="Lax",
+        )
+        return response
+
+
+def _known_devices() -> list[KnownDevice]:
+    """Whose device this browser says to be, by a cookie that we signed; none when it is anything else."""
+    settings = runtime().settings
+    try:
+        written = _device_signer(settings).loads(request.cookies.get(_device_cookie_name(settings), ""))
+    except BadData:
+        return []
+    return [
+        KnownDevice(user_id, device_id, stamp, from_unix(until))
+        for user_id, device_id, stamp, until in written
+    ]
+
+
+def _device_signer(settings: Settings) -> URLSafeSerializer:
+    return URLSafeSerializer(settings.derived_secret("known device"), salt="known device")
+
+
+def _unheeded_header() -> str | None:
+    if runtime().settings.trusted_proxies:
+        return None
+    return next((name for name in ("X-Forwarded-For", "Forwarded") if name in request.headers), None)
 
 
 def _visitor_of(token: str) -> Visitor | None:
@@ -125,3 +192,7 @@ def _cookie_name(settings: Settings) -> str:
     if settings.https:
         return "__Host-licenzy"
     return f"licenzy_{urlsplit(settings.base_url).port or 80}"
+
+
+def _device_cookie_name(settings: Settings) -> str:
+    return _cookie_name(settings).replace("licenzy", "licenzy-device")

@@ -25,7 +25,8 @@ _ROOM = Path(__file__).parent
 
 
 class Sandbox(Flask):
-    """The application, with what runs behind it. `close` stops posting and closes the storage."""
+    """The application, with what runs behind it. `close` stops posting and closes the storage,
+    within three seconds."""
 
     running: Running
     keeper: Keeper
@@ -36,9 +37,10 @@ class Sandbox(Flask):
         self.keeper.start()
 
     def close(self) -> None:
-        self.keeper.stop()
-        self.running.sender.stop()
-        self.running.store.close()
+        kept = self.keeper.stop()
+        if self.running.sender.stop() and kept:
+            self.running.store.close()
+        # Else a thread still uses it, which the end of the process cuts off; the file outlives that.
 
 
 def create_sandbox(

@@ -11,6 +11,7 @@ from licenzy.sandbox.lifecycle import clock
 from licenzy.sandbox.running import Running
 
 EVERY_SECONDS = 30.0
+STOP_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -25,10 +26,12 @@ class Keeper:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self) -> bool:
+        """Begin no further round, and give one that has begun STOP_SECONDS; whether it has ended."""
         self._stopped.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(STOP_SECONDS)
+        return not self._thread.is_alive()
 
     def keep(self) -> int:
         """One round over all accounts; answers how many events it gave off."""

@@ -8,10 +8,10 @@ import hmac
 import http.client
 import json
 import logging
+import queue
 import sqlite3
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -23,6 +23,8 @@ from licenzy.sandbox.version import event_for
 # days.
 RETRY_SECONDS = (1.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 21600.0)
 TIMEOUT_SECONDS = 10.0
+STOP_SECONDS = 2.0
+"""How long a stop waits for posts that are on their way."""
 AT_ONCE = 4
 _IDLE_SECONDS = 30.0
 _log = logging.getLogger(__name__)
@@ -58,29 +60,44 @@ class Sender:
         self._stopped = False
         self._busy: set[str] = set()
         self._lock = threading.Lock()
-        self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="sandbox-post")
-        self._thread: threading.Thread | None = None
+        self._due: queue.SimpleQueue[Post | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="sandbox-sender", daemon=True)
-            self._thread.start()
+        if self._threads:
+            return
+        # An endpoint that hangs must not hold up the end of the process, as a pool of threads would.
+        self._threads = [threading.Thread(target=self._run, name="sandbox-sender", daemon=True)]
+        self._threads += [
+            threading.Thread(target=self._post, name=f"sandbox-post-{number}", daemon=True)
+            for number in range(AT_ONCE)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def stop(self) -> None:
-        """Finish what is on its way and send nothing more; what is left stays in storage."""
+    def stop(self) -> bool:
+        """Send nothing more, and give what is on its way STOP_SECONDS; whether all of it has ended.
+
+        What is left stays in storage, and what was not noted as sent by then is sent once more.
+        """
         self._stopped = True
         self._wanted.set()
-        if self._thread is not None:
-            self._thread.join()
-        self._pool.shutdown(wait=True)
+        for _ in range(AT_ONCE):
+            self._due.put(None)
+        ends_at = time.monotonic() + STOP_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, ends_at - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def wake(self) -> None:
         """Something new may be waiting."""
         self._wanted.set()
 
     def _run(self) -> None:
-        while not self._stopped:
+        while True:
             self._wanted.clear()
+            if self._stopped:  # Looked at after clearing: `stop` sets the one before the other.
+                return
             try:
                 sleep = self._send_due()
             except Exception:
@@ -88,13 +105,18 @@ class Sender:
                 sleep = 1.0
             self._wanted.wait(sleep)
 
+    def _post(self) -> None:
+        while (post := self._due.get()) is not None:
+            if not self._stopped:
+                self._send(post)
+
     def _send_due(self) -> float:
-        """Hand the next due post of each idle endpoint to the pool; answers for how long there is nothing
+        """Hand the next due post of each idle endpoint over; answers for how long there is nothing
         more to do."""
         for post in self._next_posts():
             with self._lock:
                 self._busy.add(post.endpoint)
-            self._pool.submit(self._send, post)
+            self._due.put(post)
         with self._store.reading() as db:
             row = db.execute(
                 "SELECT MIN(due) AS due FROM posts WHERE status = 'pending' AND due > ?", (time.time(),)

@@ -15,14 +15,15 @@ from licenzy.catalog import rules as catalog_rules
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id
 from licenzy.connections.queries import connection_facts, connection_of
+from licenzy.connections.rules import time_of
 from licenzy.db.reads import read_first
 from licenzy.entitlements.models import Entitlement
-from licenzy.entitlements.queries import decide_for
 from licenzy.errors import NotFound
 from licenzy.setup.facts import EventFacts, JourneyFacts, SetupFacts
 from licenzy.setup.gathering import key_facts
 from licenzy.stripe_events.models import StripeEvent
 from licenzy.subjects.models import Subject
+from licenzy.usage.access import access_of
 
 
 def setup_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> SetupFacts:
@@ -119,7 +120,14 @@ def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> Journey
     entitlement = _entitlement_of(
         db, project_id=project_id, mode=mode, subject_id=subject.id, attempt_id=attempt.id
     )
-    decision = decide_for(db, project_id=project_id, mode=mode, subject_id=subject.id, now=now)
+    access = access_of(
+        db,
+        project_id=project_id,
+        mode=mode,
+        subject_refs=[subject.subject_ref],
+        now=time_of(connection_of(db, project_id=project_id, mode=mode), now),
+        asked_at=now,
+    )[subject.subject_ref]
     event = _event_of(db, attempt, first=entitlement is not None)
     return JourneyFacts(
         attempt_id=attempt.id,
@@ -134,8 +142,8 @@ def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> Journey
         event=event,
         entitlement_id=entitlement.id if entitlement else None,
         granted_at=_granted_at(entitlement, event),
-        allowed=decision.allowed,
-        refusal=decision.reason,
+        allowed=access.allowed,
+        refusal=access.reason,
         last_event_at=_last_event_at(db, project_id=project_id, mode=mode, since=attempt.created_at),
         subject_id=subject.id,
     )

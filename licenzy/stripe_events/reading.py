@@ -24,7 +24,7 @@ from licenzy.stripe_events.apply import Origin, apply_readings
 from licenzy.stripe_events.settling import Claim, claim_due_read, last_told_at, read_done, read_failed
 from licenzy.stripe_gateway import shapes
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
-from licenzy.stripe_gateway.shapes import Reading, Unreadable
+from licenzy.stripe_gateway.shapes import Reading
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 
 
@@ -68,7 +68,7 @@ def settle_one(
         assert connection is not None
         at = paced_access(database, gateway, seal, connection)
         found = _ask(gateway, at, claim.object_id)
-    except (LicenzyError, Unreadable) as problem:
+    except LicenzyError as problem:
         database.retrying(partial(_fail, claim=claim, problem=problem, now=clock()))
         return []
     as_of = began + timedelta(seconds=connection.clock_offset_seconds)
@@ -146,13 +146,15 @@ def unknown_word(found: Found | None) -> str | None:
     return None
 
 
-def _fail(db: Session, *, claim: Claim, problem: LicenzyError | Unreadable, now: datetime) -> None:
-    if isinstance(problem, LicenzyError):
-        said, not_before = problem.message, problem.retry_after
-    else:
-        said, not_before = f"What Stripe answered cannot be read: {problem}.", None
-    unknown = isinstance(problem, StripeObjectMissing)
-    read_failed(db, claim, problem=said, give_up=unknown, now=now, not_before=not_before)
+def _fail(db: Session, *, claim: Claim, problem: LicenzyError, now: datetime) -> None:
+    read_failed(
+        db,
+        claim,
+        problem=problem.message,
+        give_up=isinstance(problem, StripeObjectMissing),
+        now=now,
+        not_before=problem.retry_after,
+    )
 
 
 def _ask(gateway: StripeGateway, at: StripeAccess, object_id: str) -> Found | None:

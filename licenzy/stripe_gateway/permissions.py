@@ -29,15 +29,15 @@ def _writing(permission: str, path: str) -> Trial:
 
 
 TRIALS: tuple[Trial, ...] = (
-    Trial("rak_accounts_kyc_basic_read", "get", "/v1/account"),
-    _writing("rak_checkout_session_write", "/v1/checkout/sessions"),
-    _reading("rak_checkout_session_read", "/v1/checkout/sessions"),
-    _reading("rak_plan_read", "/v1/prices"),
-    _reading("rak_product_read", "/v1/products"),
-    _reading("rak_subscription_read", "/v1/subscriptions"),
-    _reading("rak_invoice_read", "/v1/invoices"),
-    _reading("rak_charge_read", "/v1/charges"),
-    _reading("rak_event_read", "/v1/events"),
-    _reading("rak_webhook_read", "/v1/webhook_endpoints"),
-    _writing("rak_webhook_write", "/v1/webhook_endpoints"),
+    Trial("rak_accounts_kyc_basic_read", "get", "account"),
+    _writing("rak_checkout_session_write", "checkout/sessions"),
+    _reading("rak_checkout_session_read", "checkout/sessions"),
+    _reading("rak_plan_read", "prices"),
+    _reading("rak_product_read", "products"),
+    _reading("rak_subscription_read", "subscriptions"),
+    _reading("rak_invoice_read", "invoices"),
+    _reading("rak_charge_read", "charges"),
+    _reading("rak_event_read", "events"),
+    _reading("rak_webhook_read", "webhook_endpoints"),
+    _writing("rak_webhook_write", "webhook_endpoints"),
 )

@@ -16,7 +16,7 @@ from typing import Any
 from licenzy.kit.clock import from_unix
 
 _LAST_SECOND = 253402300799  # of the year 9999
-_LAST_INSTANT = 250_000_000_000  # Leaves room for what is added to an instant: slack, grace, a pass.
+LAST_INSTANT = 250_000_000_000  # Leaves room for what is added to an instant: slack, grace, a pass.
 
 
 class NotAnEvent(ValueError):
@@ -24,7 +24,7 @@ class NotAnEvent(ValueError):
 
 
 class Unreadable(ValueError):
-    """An event of a type we read whose object lacks what it cannot do without."""
+    """An object of Stripe's, in an event or an answer, lacks what it cannot do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Event:
     @property
     def object_id(self) -> str | None:
         value = self.object.get("id")
-        return value if _is_name(value) else None
+        return value if is_name(value) else None
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -67,8 +67,8 @@ def read_event(value: Mapping[str, Any]) -> Event:
     if (
         value.get("object") != "event"
         or not isinstance(obj, Mapping)
-        or not _is_name(value.get("id"))
-        or not _is_name(value.get("type"))
+        or not is_name(value.get("id"))
+        or not is_name(value.get("type"))
         or not isinstance(created, int)
         or isinstance(created, bool)
         or not 0 <= created <= _LAST_SECOND
@@ -83,13 +83,13 @@ def read_event(value: Mapping[str, Any]) -> Event:
         type=value["type"],
         created=from_unix(created),
         livemode=value["livemode"],
-        api_version=version if _is_name(version) else None,
+        api_version=version if is_name(version) else None,
         object=obj,
         previous=previous if isinstance(previous, Mapping) else {},
     )
 
 
-def _is_name(value: Any) -> bool:
+def is_name(value: Any) -> bool:
     """Whether it can be one of Stripe's ids or words: printable ASCII, which any database keeps."""
     return isinstance(value, str) and 1 <= len(value) <= 255 and value.isascii() and value.isprintable()
 
@@ -104,6 +104,8 @@ def read_object(event: Event) -> Reading | None:
         raise Unreadable(f"{event.type} without an object id")
     data = read(event.object)
     data["event"] = event.type
+    if kind == "session" and data["status"] is None:
+        data["status"] = _STATUS_TOLD_BY[event.type]
     if kind == "subscription":
         data["previous"] = _previous_subscription(event.previous)
     return Reading(kind, event.object_id, data)
@@ -271,7 +273,7 @@ def _subscription_of_lines(obj: Mapping[str, Any]) -> str | None:
 
 def _period_end_of_lines(obj: Mapping[str, Any]) -> int | None:
     ends = [_mapping(line.get("period")).get("end") for line in _lines(obj)]
-    known = (end for end in ends if isinstance(end, int) and 0 < end <= _LAST_INSTANT)
+    known = (end for end in ends if isinstance(end, int) and 0 < end <= LAST_INSTANT)
     return max(known, default=None)
 
 
@@ -319,7 +321,7 @@ def _whole(obj: Mapping[str, Any], name: str) -> int | None:
 def _seconds(obj: Mapping[str, Any], name: str) -> int | None:
     """An instant in Unix seconds that a date can be made of, or none."""
     value = _whole(obj, name)
-    if value is not None and not 0 <= value <= _LAST_INSTANT:
+    if value is not None and not 0 <= value <= LAST_INSTANT:
         raise Unreadable(f"{name} is no instant")
     return value
 
@@ -330,6 +332,14 @@ def _word(obj: Mapping[str, Any], name: str) -> str:
         raise Unreadable(f"{name} is missing")
     return value
 
+
+_STATUS_TOLD_BY = {
+    "checkout.session.completed": "complete",
+    "checkout.session.async_payment_succeeded": "complete",
+    "checkout.session.async_payment_failed": "complete",
+    "checkout.session.expired": "expired",
+}
+"""The status of a session by the event about it: sessions have one of their own since 2022 only."""
 
 _READERS = {
     "checkout.session.completed": ("session", session),

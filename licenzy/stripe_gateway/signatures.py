@@ -47,7 +47,10 @@ def _parse(header: str) -> tuple[int, list[bytes]]:
     signatures: list[bytes] = []
     for part in header.split(","):
         name, _, value = part.strip().partition("=")
-        if name == "t" and value.isdigit() and len(value) <= 12:
+        if name == "t":
+            # Of two of them, it is not for a guess to decide which was signed.
+            if stamp is not None or not value.isdigit() or len(value) > 12:
+                raise SignatureInvalid
             stamp = int(value)
         elif name == "v1" and len(signatures) < _MAX_SIGNATURES:
             signatures.append(value.encode())

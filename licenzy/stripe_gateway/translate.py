@@ -31,15 +31,23 @@ class StripeObjectMissing(errors.StripeError):
     hint = "Compare the id, the mode and the account it was made in."
 
 
+class StripeAnswerUnreadable(errors.StripeError):
+    """What answered is not Stripe's API, or not in its shape: the outcome of the call is not known."""
+
+    message = "What answered is not Stripe's API."
+    hint = "Try again: it is safe, and over the API with the same Idempotency-Key. A proxy may have answered."
+
+
 def translate(error: stripe.StripeError) -> errors.LicenzyError:
     """The error to raise instead of one of Stripe's library.
 
     `answered` is set on it: True when Stripe itself answered an error, so that the next try needs a
-    new idempotency key; False after a timeout, a reset or a conflict with a call still in flight.
+    new idempotency key; False after a timeout, a reset, a conflict with a call still in flight, or an answer
+    that is not Stripe's, behind which the call may have been done.
     """
     translated = _translate(error)
     status = error.http_status
-    translated.answered = status is not None and status not in {409, 429}  # type: ignore[attr-defined]
+    translated.answered = error.error is not None and status not in {409, 429}  # type: ignore[attr-defined]
     if status == 429:
         told = _retry_after(error)
         translated.busy_seconds = told  # type: ignore[attr-defined]
@@ -80,7 +88,7 @@ def _translate(error: stripe.StripeError) -> errors.LicenzyError:
     if error.http_status is not None and error.http_status >= 500:
         return errors.StripeUnavailable("Stripe answered with an error of its own.", extra=extra)
     if error.error is None:
-        return errors.StripeError("What answered is not Stripe's API.", extra=extra)
+        return StripeAnswerUnreadable(extra=extra)
     message = f"Stripe refused the call: {_said(error)}"
     if error.code == "resource_missing":
         return StripeObjectMissing(message, extra=extra)

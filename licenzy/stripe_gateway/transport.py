@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +15,8 @@ import requests
 import stripe
 
 from licenzy.stripe_gateway.pace import Pace
-from licenzy.stripe_gateway.translate import translate
+from licenzy.stripe_gateway.shapes import Unreadable
+from licenzy.stripe_gateway.translate import StripeAnswerUnreadable, translate
 
 # The library would otherwise write an id into the home folder and send timings along.
 stripe.enable_telemetry = False
@@ -60,6 +62,32 @@ class DeadlineSession(requests.Session):
             raise requests.ConnectionError("the answer broke off") from broken
 
 
+class StripeHttp(stripe.RequestsClient):
+    """Hands the library only such errors as it can read: it breaks on one that is text, a list or null."""
+
+    def request_with_retries(self, *args: Any, **kwargs: Any) -> Any:
+        body, status, headers = super().request_with_retries(*args, **kwargs)
+        if 200 <= status < 300:
+            return body, status, headers
+        error = _error_in(body)
+        if error is None:
+            raise stripe.APIError(http_status=status, headers=headers)  # type: ignore[arg-type]
+        return json.dumps({"error": error}), status, headers
+
+
+def _error_in(body: str | bytes) -> dict[str, str | None] | None:
+    """What Stripe says of its error, as far as anybody here reads it; none when it is not Stripe's."""
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    error = answer.get("error") if isinstance(answer, dict) else None
+    if not isinstance(error, dict):
+        return None
+    told = {name: error.get(name) for name in ("type", "code", "message", "param")}
+    return told if all(value is None or isinstance(value, str) for value in told.values()) else None
+
+
 _clock = threading.local()
 
 
@@ -91,11 +119,13 @@ def _wait_for_turn() -> None:
 
 
 def asked(access: StripeAccess, ask: Callable[[stripe.StripeClient], T]) -> T:
-    """What the library answers, or its error in our words."""
+    """What the library answers, or its error in our words; so is an answer that cannot be read."""
     try:
         return ask(client_of(access))
     except stripe.StripeError as error:
         raise translate(error) from error
+    except Unreadable as problem:
+        raise StripeAnswerUnreadable(f"What Stripe answered cannot be read: {problem}.") from problem
 
 
 @lru_cache(maxsize=64)
@@ -110,9 +140,9 @@ def client_of(access: StripeAccess) -> stripe.StripeClient:
 
 
 @lru_cache(maxsize=2)
-def http_client(direct: bool) -> stripe.RequestsClient:
+def http_client(direct: bool) -> StripeHttp:
     """One pool of connections for the process; the library keeps no state of an account in it."""
-    return stripe.RequestsClient(session=DeadlineSession(direct=direct))
+    return StripeHttp(session=DeadlineSession(direct=direct))
 
 
 def _keep_headers(request: requests.PreparedRequest) -> requests.PreparedRequest:

@@ -7,7 +7,11 @@ import re
 MAX_LENGTH = 200  # Stripe's cap for client_reference_id.
 
 # C0 and C1 controls, surrogates, line and paragraph separators, bidi overrides and isolates.
-_FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_NEVER = r"\u0000-\u001f\u007f-\u009f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069"
+_SPACES = r"\u0020\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000"
+_FORBIDDEN = re.compile(f"[{_NEVER}]")
+REF_PATTERN = f"^[^{_NEVER}]*[^{_NEVER}{_SPACES}][^{_NEVER}]*$"
+"""The same as a regular expression of JSON Schema, beside the length."""
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 
 

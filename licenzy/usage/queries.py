@@ -226,7 +226,7 @@ def held_by_ref(
 def held_by_refs(
     db: Session, *, project_id: str, mode: Mode, subject_refs: Sequence[str], now: datetime
 ) -> dict[str, list[Entitlement]]:
-    """What each of these subjects holds as of `now`, by ref, in one read; unknown ones are left out."""
+    """What each of these subjects holds or held as of `now`, newest first; who holds nothing is left out."""
     rows = _held_by_refs(db, project_id=project_id, mode=mode, subject_refs=subject_refs)
     as_of(db, [row for _ref, row in rows], project_id=project_id, mode=mode, now=now)
     held: dict[str, list[Entitlement]] = {}
@@ -247,6 +247,7 @@ def _held_by_refs(*, project_id: str, mode: Mode, subject_refs: Sequence[str]) -
             Entitlement.project_id == project_id,
             Entitlement.mode == mode,
         )
+        .order_by(col(Entitlement.created_at).desc(), col(Entitlement.id).desc())
     )
 
 

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from licenzy.deliveries.sending import Sender
 from licenzy.idempotency.actions import forget_old
@@ -19,25 +20,35 @@ from licenzy.stripe_events.reading import settle_next
 from licenzy.usage.actions import return_next_lapsed
 
 IDLE_SECONDS = 1.0
-STOP_SECONDS = 8.0
+STOP_SECONDS = 7.5
 """What is not done by then is left: all of it is safe to be cut off and done again."""
 _MOST_IN_A_ROW = 20
 _log = logging.getLogger("licenzy.worker")
 
 
-def run_worker(parts: Runtime, *, stop: threading.Event) -> None:
-    """Work until `stop` is set, each job in a thread of its own: a long walk delays no delivery.
+class Stop(Protocol):
+    """What tells the worker to stop: a StopSignal in the main thread, a `threading.Event` in others."""
+
+    def wait(self) -> bool:
+        """Wait; whether it is time to stop."""
+
+
+def run_worker(parts: Runtime, *, stop: Stop) -> None:
+    """Work until told to stop, each job in a thread of its own: a long walk delays no delivery.
 
     Returns when what was under way has ended, or after STOP_SECONDS.
     """
-    sender = threading.Thread(target=make_sender(parts).run, args=(stop,), name="sender", daemon=True)
+    ending = threading.Event()
+    sender = threading.Thread(target=make_sender(parts).run, args=(ending,), name="sender", daemon=True)
     threads = [sender]
     threads += [
-        threading.Thread(target=_repeat, args=(parts, name, stop), name=name, daemon=True) for name in _JOBS
+        threading.Thread(target=_repeat, args=(parts, name, ending), name=name, daemon=True) for name in _JOBS
     ]
     for thread in threads:
         thread.start()
-    stop.wait()
+    while not stop.wait():
+        pass
+    ending.set()
     ends_at = time.monotonic() + STOP_SECONDS
     for thread in threads:
         thread.join(max(0.0, ends_at - time.monotonic()))

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import Session, col
+from sqlmodel import Session
 
 from licenzy.db.unit_of_work import Database
-from licenzy.errors import InvalidRequest, NotFound, RateLimited
+from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.ids import new_id
 from licenzy.workspace import queries, rules
 from licenzy.workspace.audit import Actor, record
@@ -36,7 +35,7 @@ from licenzy.workspace.sessions import (
     open_session,
     sign_out,
 )
-from licenzy.workspace.throttling import count_try, take_back_try
+from licenzy.workspace.throttling import TooManyTries, count_try, look_up, take_back_try
 
 __all__ = [
     "Actor",
@@ -69,11 +68,6 @@ class SignInRefused(InvalidRequest):
     hint = "Passwords are case-sensitive. The operator of this server can reset a forgotten one."
 
 
-class TooManyTries(RateLimited):
-    message = "Too many failed tries to sign in."
-    hint = "Wait a while, or sign in from a network you have used before."
-
-
 def ensure_first_workspace(db: Session, *, now: datetime) -> str:
     """The id of the workspace that the claiming owner will join, made if this is the first call."""
     installation = db.get(Installation, 1)
@@ -103,23 +97,18 @@ def claim_install(
 ) -> Opened:
     """Make the first owner and sign them in.
 
-    Raises InvalidRequest with `fields`, and AlreadyClaimed for all but one of any parallel claims.
+    Raises InvalidRequest with `fields`, and AlreadyClaimed once there is anybody: for all but one of any
+    parallel claims, and whenever `create_user` came first.
     """
     person = _checked_person(email=email, name=name, password=password)
     password_hash = hasher.hash(password)
     with database.write() as db:
-        workspace_id = ensure_first_workspace(db, now=now)
-        # The row closes the claim: a second claim waits here for the first, then matches no row.
-        closed = db.execute(
-            update(Installation)
-            .where(col(Installation.id) == 1, col(Installation.claimed_at).is_(None))
-            .values(claimed_at=now)
-            .returning(col(Installation.id))
-        )
-        if closed.first() is None:
+        installation = _locked_installation(db, now=now)
+        if queries.is_claimed(db):
             raise AlreadyClaimed
+        workspace_id = installation.workspace_id
         user = _add_user(db, person, password_hash, workspace_id=workspace_id, role=Role.OWNER, now=now)
-        db.execute(update(Installation).values(claimed_by=user.id))
+        installation.claimed_at, installation.claimed_by = now, user.id
         actor = Actor(user.id, device.ip)
         record(
             db, actor=actor, action="installation.claimed", about=user.id, workspace_id=workspace_id, now=now
@@ -143,6 +132,7 @@ def create_user(
     person = _checked_person(email=email, name=name, password=password)
     password_hash = hasher.hash(password)
     with database.write() as db:
+        _locked_installation(db, now=now)
         if queries.find_user(db, email=person.email) is not None:
             raise InvalidRequest(fields={"email": "Somebody with this e-mail address exists already."})
         user = _add_user(db, person, password_hash, workspace_id=workspace_id, role=role, now=now)
@@ -164,30 +154,38 @@ def sign_in(
     """Open a session for who knows the password.
 
     Raises SignInRefused, worded and timed alike for an unknown address and a wrong password, and
-    TooManyTries. Tries are counted before the password is looked at and taken back when it is right.
+    TooManyTries before any password is looked at. A device that is known for the account has a limit of
+    its own, which nobody else can use up; where that is spent, it is treated like any other.
     """
     address = rules.normal_email(email) or email.strip().lower()
-    with database.write() as db:
+    with database.read() as db:
         user = queries.find_user(db, email=address)
-        familiar = user is not None and queries.has_signed_in_from(db, user_id=user.id, ip=device.ip)
-        throttles = rules.throttles(address, device.ip, familiar=familiar)
-        wait = count_try(db, throttles=throttles, now=now)
-    if wait is not None:
-        raise TooManyTries(retry_after=wait)
+        actor = Actor(user.id if user else None, device.ip)
+        known = device.known_to(user, now=now)
+        own = [[rules.device_throttle(known.device_id, address)]] if known else []
+        choices = [*own, [rules.account_throttle(address), rules.address_throttle(device.ip)]]
+        refused = look_up(db, choices, action="sign_in.throttled", now=now)
+    throttles = count_try(database, choices, refused, actor=actor, now=now)
     stored = user.password_hash if user is not None and user.disabled_at is None else None
     right = hasher.matches(stored, password)
     if user is None or not right:
         with database.write() as db:
-            actor = Actor(user.id if user else None, device.ip)
             record(db, actor=actor, action="sign_in.failed", about=address[:200], now=now)
         raise SignInRefused
+    user_id, changed_at = user.id, user.password_changed_at
     renewed = hasher.hash(password) if hasher.is_outdated(user.password_hash) else None
-    with database.write() as db:
+
+    def open_it(db: Session) -> Opened:
         take_back_try(db, throttles=throttles, now=now)
-        if renewed is not None:
-            db.get_one(User, user.id).password_hash = renewed
-        record(db, actor=Actor(user.id, device.ip), action="sign_in.succeeded", about=user.id, now=now)
-        return open_session(db, user_id=user.id, device=device, now=now)
+        person = db.get_one(User, user_id)
+        if person.password_changed_at != changed_at or person.disabled_at is not None:
+            raise SignInRefused  # Changed while the given one was looked at, which ended all sessions.
+        if renewed is not None and person.password_hash == stored:
+            person.password_hash = renewed
+        record(db, actor=actor, action="sign_in.succeeded", about=user_id, now=now)
+        return open_session(db, user_id=user_id, device=device, now=now)
+
+    return database.retrying(open_it)
 
 
 def confirm_password(
@@ -197,7 +195,7 @@ def confirm_password(
 
     Raises InvalidRequest with `fields`, and TooManyTries.
     """
-    user = _own_user(database, actor, password, hasher=hasher, now=now)
+    user = _own_user(database, actor, session_id, password, hasher=hasher, now=now)
     with database.write() as db:
         session = db.get_one(SignInSession, session_id)
         session.authenticated_at = now
@@ -218,7 +216,7 @@ def change_password(
 
     Raises InvalidRequest with `fields`, and TooManyTries.
     """
-    user = _own_user(database, actor, current, field="current", hasher=hasher, now=now)
+    user = _own_user(database, actor, session_id, current, field="current", hasher=hasher, now=now)
     problem = rules.password_problem(new, context=_context(user.email, user.name))
     if problem is not None:
         raise InvalidRequest(fields={"new": problem})
@@ -279,6 +277,17 @@ def _context(email: str, name: str) -> list[str]:
     return [name, email, *email.replace("@", ".").split(".")]
 
 
+def _locked_installation(db: Session, *, now: datetime) -> Installation:
+    """The installation's row, held until the transaction ends.
+
+    Whoever adds a person holds it, so that nobody is added between a claim's look and its write. Postgres
+    gives each statement what was committed before it, so what is read after the lock includes whoever
+    held it before. SQLite has one writer at a time anyway.
+    """
+    ensure_first_workspace(db, now=now)
+    return db.get_one(Installation, 1, populate_existing=True, with_for_update=True)
+
+
 def _add_user(
     db: Session, person: _Person, password_hash: str, *, workspace_id: str, role: Role, now: datetime
 ) -> User:
@@ -300,25 +309,27 @@ def _add_user(
 def _own_user(
     database: Database,
     actor: Actor,
+    session_id: str,
     password: str,
     *,
     hasher: Passwords,
     now: datetime,
     field: str = "password",
 ) -> User:
-    """The acting person, once their password proved right; guessing it here is counted like signing in."""
-    with database.write() as db:
+    """The acting person, once their password proved right.
+
+    Guessing it here is counted for this session alone: strangers can neither use that up, nor gain by it.
+    """
+    choices = [[rules.session_throttle(session_id)]]
+    with database.read() as db:
         user = db.get_one(User, actor.user_id)
-        throttles = rules.throttles(user.email, actor.ip, familiar=True)
-        wait = count_try(db, throttles=throttles, now=now)
-    if wait is not None:
-        raise TooManyTries(retry_after=wait)
+        refused = look_up(db, choices, action="password.throttled", now=now)
+    throttles = count_try(database, choices, refused, actor=actor, now=now)
     if not hasher.matches(user.password_hash, password):
         with database.write() as db:
             record(db, actor=actor, action="password.wrong", about=user.id, now=now)
         raise InvalidRequest(fields={field: "This is not your current password."})
-    with database.write() as db:
-        take_back_try(db, throttles=throttles, now=now)
+    database.retrying(lambda db: take_back_try(db, throttles=throttles, now=now))
     return user
 
 

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session
+from sqlalchemy import delete
+from sqlalchemy.dialects.postgresql import insert as postgres_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
+from licenzy.db.reads import read_first
 from licenzy.kit.ids import new_id
-from licenzy.workspace.models import AuditEntry
+from licenzy.workspace.models import AuditEntry, AuditRepeat
+
+REPEAT_AFTER = timedelta(hours=1)
+"""How long something that can be made to happen again and again is not recorded once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +60,41 @@ def record(
         )
     )
     db.flush()
+
+
+def is_recorded(db: Session, *, action: str, key: str, now: datetime) -> bool:
+    """Whether `record_once` would record nothing now; it only reads."""
+    until = _recorded_until(db, key=_hashed(action, key))
+    return until is not None and now < until
+
+
+def record_once(
+    db: Session, *, actor: Actor, action: str, key: str, about: str, now: datetime, **more: Any
+) -> None:
+    """`record` something that can be made to happen at will: once an hour for each `key`, by all processes.
+
+    Whoever is refused may come again as often as they like, and must not fill the database by it. Exactly
+    one of those who come at the same time is recorded. Where many come, ask `is_recorded` first.
+    """
+    on_sqlite = db.get_bind().dialect.name == "sqlite"
+    insert = sqlite_insert if on_sqlite else postgres_insert
+    statement = insert(AuditRepeat).values(key=_hashed(action, key), until=now + REPEAT_AFTER)
+    begun = statement.on_conflict_do_update(
+        index_elements=["key"],
+        set_={"until": statement.excluded.until},
+        where=col(AuditRepeat.until) <= now,
+    ).returning(col(AuditRepeat.key))
+    if db.execute(begun).first() is None:
+        return
+    record(db, actor=actor, action=action, about=about, now=now, **more)
+    old = select(AuditRepeat.key).where(col(AuditRepeat.until) <= now).with_for_update(skip_locked=True)
+    db.execute(delete(AuditRepeat).where(col(AuditRepeat.key).in_(old.limit(100))))
+
+
+@read_first
+def _recorded_until(*, key: str) -> SelectOfScalar[datetime]:
+    return select(AuditRepeat.until).where(AuditRepeat.key == key)
+
+
+def _hashed(action: str, key: str) -> str:
+    return hashlib.sha256(f"{action} {key}".encode("utf-8", "surrogatepass")).hexdigest()

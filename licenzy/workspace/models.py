@@ -83,23 +83,25 @@ class SignInSession(Table, table=True):
     revoked_at: datetime | None = Field(default=None, sa_type=Instant)
     ip: str | None = None
     user_agent: str = ""
+    unheeded_header: str | None = None
+    """The header by which a proxy named another client address, where no proxy is trusted to."""
 
 
-class SignInTries(Table, table=True):
-    """How often one account or address tried to sign in within one window of time."""
+class PasswordTries(Table, table=True):
+    """The recent wrong passwords for one account, network address, known device or session."""
 
-    __tablename__ = "sign_in_tries"
+    __tablename__ = "password_tries"
 
     key: str = Field(primary_key=True)
-    """A hash of the account's address or of the network address; see `rules.throttle_keys`."""
-    window: int = Field(primary_key=True)
-    """Number of the window since 1970, in window lengths."""
-    tries: int
-    ends_at: datetime = Field(sa_type=Instant, index=True)
+    """A hash of what was tried; see `rules.Throttle`."""
+    tries: list[int] = Field(default=[], sa_type=JSON)
+    """Microseconds since 1970 of each; those that count no more go with the next."""
+    forget_at: datetime = Field(sa_type=Instant, index=True)
+    """When none of them counts any more."""
 
 
 class Installation(Table, table=True):
-    """The one row that says whether this installation has an owner."""
+    """The one row that names the first workspace; it is locked while people are added."""
 
     __tablename__ = "installation"
     __table_args__ = (CheckConstraint("id = 1", name="only_one"),)
@@ -108,6 +110,7 @@ class Installation(Table, table=True):
     workspace_id: str = Field(foreign_key="workspaces.id")
     """The first workspace, which the claiming owner joins."""
     claimed_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When the one-time link was used. Whether it still works is told by whether there is anybody."""
     claimed_by: str | None = Field(default=None, foreign_key="users.id")
 
 
@@ -135,3 +138,14 @@ class AuditEntry(Table, table=True):
     before: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     after: dict[str, Any] | None = Field(default=None, sa_type=JSON)
     """Secrets are masked before they come here."""
+
+
+class AuditRepeat(Table, table=True):
+    """Something that can be made to happen at will, and was recorded less than an hour ago."""
+
+    __tablename__ = "audit_repeats"
+
+    key: str = Field(primary_key=True)
+    """A hash of what happened, and to what or whom."""
+    until: datetime = Field(sa_type=Instant, index=True)
+    """When the next one is recorded again."""

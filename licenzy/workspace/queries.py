@@ -6,12 +6,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy import distinct, func
+from sqlalchemy import select as select_columns
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import Select
+from sqlmodel.sql.expression import Select, SelectOfScalar
 
+from licenzy.db.columns import Instant
 from licenzy.db.reads import read_all, read_first
 from licenzy.workspace import rules
-from licenzy.workspace.models import Installation, Membership, Role, SignInSession, User, Workspace
+from licenzy.workspace.models import Membership, Role, SignInSession, User, Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +29,40 @@ class SignedIn:
     last_seen_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class AddressUse:
+    """How many people have signed in from one address lately."""
+
+    ip: str | None
+    unheeded_header: str | None
+    """The header by which a proxy named another address, where no proxy is trusted to."""
+    people: int
+    last_at: datetime
+
+
+def addresses_used(db: Session, *, since: datetime) -> list[AddressUse]:
+    """From where people have signed in since then, most people first."""
+    people = func.count(distinct(col(SignInSession.user_id)))
+    last_at = func.max(SignInSession.created_at, type_=Instant)
+    address, header = col(SignInSession.ip), col(SignInSession.unheeded_header)
+    found = db.execute(
+        select_columns(address, header, people, last_at)
+        .where(col(SignInSession.created_at) > since)
+        .group_by(address, header)
+        .order_by(people.desc(), address)
+    )
+    return [AddressUse(*row) for row in found]
+
+
 def is_claimed(db: Session) -> bool:
-    """Whether this installation has an owner."""
-    claimed_at = db.exec(select(Installation.claimed_at).where(Installation.id == 1)).first()
-    return claimed_at is not None
+    """Whether this installation belongs to somebody, so that the one-time link is good for nothing.
+
+    Anybody at all counts: owners made on the command line, owners who were disabled, and people of other
+    roles. The link stands in logs. If it worked again when the last owner is disabled, whoever reads an old
+    log could take over an installation that is in use. Who has the command line needs no link: there
+    `licenzy users create` makes an owner at any time.
+    """
+    return db.exec(select(User.id).limit(1)).first() is not None
 
 
 def signed_in_by_token(db: Session, *, token: str, now: datetime) -> SignedIn | None:
@@ -64,9 +97,15 @@ def _session_with_person(*, token_hash: str) -> Select[SignInSession, User]:
     )
 
 
-def find_user(db: Session, *, email: str) -> User | None:
+@read_first
+def find_user(*, email: str) -> SelectOfScalar[User]:
     """The person with this address in normal form (`rules.normal_email`)."""
-    return db.exec(select(User).where(User.email == email)).first()
+    return select(User).where(User.email == email)
+
+
+def user_by_id(db: Session, *, user_id: str) -> User:
+    """The person with this id, who must exist."""
+    return db.get_one(User, user_id)
 
 
 def names_of(db: Session, *, user_ids: Collection[str]) -> dict[str, str]:
@@ -92,12 +131,6 @@ def sessions_of(db: Session, *, user_id: str, now: datetime) -> list[SignInSessi
         .order_by(col(SignInSession.last_seen_at).desc())
     )
     return list(sessions)
-
-
-def has_signed_in_from(db: Session, *, user_id: str, ip: str | None) -> bool:
-    """Whether this person has signed in from this network address before."""
-    known = select(SignInSession.id).where(SignInSession.user_id == user_id, SignInSession.ip == ip)
-    return db.exec(known.limit(1)).first() is not None
 
 
 def workspaces_of(db: Session, *, user_id: str) -> Sequence[tuple[Workspace, Role]]:

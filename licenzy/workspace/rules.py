@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from ipaddress import IPv6Address, IPv6Network, ip_address
 from pathlib import Path
+from typing import Literal
 
 from email_validator import EmailNotValidError, validate_email
-
-from licenzy.kit.clock import from_micros, to_micros
 
 PASSWORD_MIN = 8
 PASSWORD_MAX = 128
@@ -97,31 +97,123 @@ def is_fresh(authenticated_at: datetime, *, now: datetime) -> bool:
     return now - authenticated_at < FRESH_FOR
 
 
-@dataclass(frozen=True, slots=True)
-class Throttle:
-    """At most `most` failed tries within each window of `window` for one key."""
+def password_stamp(password_hash: str) -> str:
+    """What a known device's cookie says of the password it was given with; another password, another stamp.
 
-    key: str
+    The hash has a salt of 128 random bits, so nothing about the password can be found out from it.
+    """
+    return token_hash(password_hash)[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """How often passwords may be tried: in any `window` the first `burst` tries without waiting, further
+    ones `apart` from the one before, and no more than `most` in all.
+
+    Right passwords use nothing up. Tries that are refused are not counted, so waiting always helps.
+    """
+
+    burst: int
+    apart: timedelta
     most: int
     window: timedelta
 
-    def number(self, now: datetime) -> int:
-        """Which window `now` falls into."""
-        return to_micros(now) // (self.window // timedelta(microseconds=1))
+    def recent(self, tries: Iterable[datetime], *, now: datetime) -> list[datetime]:
+        """Those of the tries that still count, oldest first; never more than `most` are of interest."""
+        return sorted(each for each in tries if now - each < self.window)[-self.most :]
 
-    def ends_at(self, now: datetime) -> datetime:
-        """When the window of `now` is over."""
-        return from_micros((self.number(now) + 1) * (self.window // timedelta(microseconds=1)))
+    def wait(self, tries: Iterable[datetime], *, now: datetime) -> timedelta:
+        """How long until one more may be made; zero when it may be made now."""
+        recent = self.recent(tries, now=now)
+        if len(recent) < self.burst:
+            return timedelta()
+        free_at = recent[-1] + self.apart
+        if len(recent) == self.most:
+            free_at = max(free_at, recent[0] + self.window)
+        # Requests overtake each other: one may find a try that is later than itself.
+        return max(free_at - max(now, recent[-1]), timedelta())
 
 
-def throttles(email: str, ip: str | None, *, familiar: bool) -> list[Throttle]:
-    """The counters that one try to sign in uses up.
+ACCOUNT_LIMIT = Limit(burst=5, apart=timedelta(minutes=1), most=60, window=timedelta(hours=1))
+"""For one account, from all devices that are not known for it together.
 
-    `familiar` says that this person signed in from this address before. Such tries have a counter of
-    their own, so that strangers who guess at an account cannot keep its owner out.
-    """
-    account = f"account:{email}:{ip}" if familiar else f"account:{email}"
-    return [
-        Throttle(token_hash(f"ip:{ip}"), most=20, window=timedelta(hours=1)),
-        Throttle(token_hash(account), most=20, window=timedelta(days=1)),
-    ]
+No window of an hour ever holds more than 60 tries, the burst included: a 61st would need the first of the
+60 before it to be an hour old. One waits a minute at the most, with one exception that arithmetic demands:
+60 tries an hour with waits of a minute leave no room for a burst, so who makes the burst of 5 and then
+uses every single minute has used up the hour after 55 of them, and waits for its last 5 minutes, once.
+"""
+
+ADDRESS_LIMIT = Limit(burst=60, apart=timedelta(seconds=1), most=100, window=timedelta(minutes=1))
+"""For one network address, from all devices that are not known together.
+
+It only bounds what the server spends on hashing: an office shares one address, so it is wide, is over
+after seconds, and cannot tell unknown accounts from known ones. What protects an account is its own limit.
+"""
+
+OWN_LIMIT = Limit(burst=20, apart=timedelta(minutes=1), most=60, window=timedelta(hours=1))
+"""For one known device, and for one session that asks for the password again: what only a thief of the
+cookie could use up."""
+
+DEVICE_LIFE = timedelta(days=365)
+"""How long a device is known after signing in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """A limit applied to one thing."""
+
+    key: str
+    """A hash that stands for the thing in the database."""
+    limit: Limit
+    of: Literal["account", "address", "device", "session"]
+    about: str
+    """The thing's name for the audit log."""
+
+
+def account_throttle(email: str) -> Throttle:
+    """By what was typed: an account that does not exist is throttled like one that does."""
+    return Throttle(token_hash(f"account:{email}"), ACCOUNT_LIMIT, "account", email[:200])
+
+
+def address_throttle(ip: str | None) -> Throttle:
+    """By network: one customer of a provider has a whole /64 of IPv6 addresses."""
+    network = network_of(ip)
+    return Throttle(token_hash(f"address:{network}"), ADDRESS_LIMIT, "address", network)
+
+
+def device_throttle(device_id: str, email: str) -> Throttle:
+    """By known device, each of which is known for one account."""
+    return Throttle(token_hash(f"device:{device_id}"), OWN_LIMIT, "device", email[:200])
+
+
+def session_throttle(session_id: str) -> Throttle:
+    """By session that asks its person for the password again."""
+    return Throttle(token_hash(f"session:{session_id}"), OWN_LIMIT, "session", session_id)
+
+
+def network_of(ip: str | None) -> str:
+    """The network that an address is counted as: IPv4 addresses one by one, IPv6 addresses by their /64."""
+    try:
+        address = ip_address(ip or "")
+    except ValueError:
+        return (ip or "unknown")[:200]
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(IPv6Network((address.packed, 64), strict=False))
+    return str(address)
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether this host or address is the machine itself."""
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def wait_in_words(seconds: int) -> str:
+    """A time to wait, rounded up: `1 second`, `42 seconds`, `2 minutes`."""
+    if seconds <= 60:
+        return f"{seconds} second{'' if seconds == 1 else 's'}"
+    return f"{-(-seconds // 60)} minutes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from licenzy.errors import NotFound
 from licenzy.kit.ids import new_id
 from licenzy.workspace import rules
 from licenzy.workspace.audit import Actor, record
-from licenzy.workspace.models import SignInSession
+from licenzy.workspace.models import SignInSession, User
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +26,47 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
+class KnownDevice:
+    """A browser in which a person has signed in before, as its signed cookie says."""
+
+    user_id: str
+    device_id: str
+    stamp: str
+    """Of the password it was known with (`rules.password_stamp`): with another one it is not known."""
+    until: datetime
+
+    def is_known_to(self, user: User, *, now: datetime) -> bool:
+        """Whether this still is a device of the person's."""
+        stamp = rules.password_stamp(user.password_hash)
+        return self.user_id == user.id and rules.same_token(stamp, self.stamp) and now < self.until
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """What a request tells of the browser it came from."""
 
     ip: str | None = None
     user_agent: str = ""
+    known: Sequence[KnownDevice] = ()
+    """What its cookie says, the signature checked: one for each person who signs in there."""
+    unheeded_header: str | None = None
+    """The header by which a proxy named another client address, where no proxy is trusted to."""
+
+    def known_to(self, user: User | None, *, now: datetime) -> KnownDevice | None:
+        """This browser as one of the person's devices; none when they never signed in here."""
+        known = (each for each in self.known if user is not None and each.is_known_to(user, now=now))
+        return next(known, None)
+
+
+def renewed_device(user: User, device: Device, *, now: datetime) -> KnownDevice:
+    """What the browser's cookie is to say of somebody who has just given the right password."""
+    before = device.known_to(user, now=now)
+    return KnownDevice(
+        user_id=user.id,
+        device_id=before.device_id if before else secrets.token_hex(16),
+        stamp=rules.password_stamp(user.password_hash),
+        until=now + rules.DEVICE_LIFE,
+    )
 
 
 def open_session(db: Session, *, user_id: str, device: Device, now: datetime) -> Opened:
@@ -46,6 +83,7 @@ def open_session(db: Session, *, user_id: str, device: Device, now: datetime) ->
             expires_at=now + rules.SESSION_LIFE,
             ip=device.ip,
             user_agent=device.user_agent[:300],
+            unheeded_header=device.unheeded_header,
         )
     )
     db.flush()

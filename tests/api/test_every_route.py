@@ -195,6 +195,16 @@ def test_other_methods_and_addresses(client: FlaskClient, token: str, route: Rou
         assert told(answer) == (404, "not_found"), path
 
 
+def test_the_prefix_in_another_case_is_no_page(client: FlaskClient, token: str) -> None:
+    known = [(route.method, route.path) for route in TABLE]
+    unknown = [(method, path) for method in ("GET", "POST", "PUT") for path in ("/v1", "/v1/", "/v1/nothing")]
+    webhooks = [("POST", "/v1/webhooks/stripe/tenant"), ("GET", "/v1/openapi.json")]
+    for method, path in [*known, *unknown, *webhooks]:
+        for headers in ({}, bearer(token)):
+            answer = client.open(path.replace("/v1", "/V1"), method=method, headers=headers)
+            assert told(answer) == (404, "not_found"), (method, path)
+
+
 BROKEN = [row for row in BODIES if row[0].startswith(("C11", "C12", "C13", "C14", "C16"))]
 
 
@@ -256,9 +266,13 @@ def test_refs_that_are_none(client: FlaskClient, token: str, route: Route) -> No
 def test_idempotency_keys_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
     plain = replace(route, headers={})
     assert told(plain.call(client, token)) == (400, "idempotency_key_missing")
-    for wrong in ("", "k" * 256, "clé", "a\tb", "a\x7fb"):
+    for wrong in ("", "k" * 256, "clé", "a\tb", "a\x7fb", "k,k", "a, b", ","):
         answer = plain.call(client, token, headers={"Idempotency-Key": wrong})
         assert told(answer) == (400, "idempotency_key_invalid"), repr(wrong)
+    for other in ("k", "l"):
+        twice = [("Idempotency-Key", "k"), ("idempotency-key", other), *bearer(token).items()]
+        answer = client.open(route.path, method=route.method, json=route.body, headers=twice)
+        assert told(answer) == (400, "idempotency_key_invalid")
     for good in ("k" * 255, "a b", "~!@#"):
         answer = plain.call(client, token, headers={"Idempotency-Key": good})
         assert answer.get_json().get("error") not in {"idempotency_key_invalid", "idempotency_key_missing"}

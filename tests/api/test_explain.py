@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from flask.testing import FlaskClient
 
 from licenzy.alignment.modes import Mode
@@ -93,3 +94,39 @@ def test_the_plain_check_never_tells(client: FlaskClient, database: Database, ca
         headers={"Authorization": f"Bearer {key(database, cast)}"},
     )
     assert answer.get_json() == {"subject_ref": "u", "allowed": False}
+
+
+@pytest.mark.parametrize(
+    ("query", "explained"),
+    [
+        ("", False),
+        ("?explain=true", True),
+        ("?explain=%74rue", True),
+        ("?explain=false", False),
+        ("?other=1", False),
+        ("?other=1&explain=true", True),
+    ],
+)
+def test_it_is_asked_for_by_true(
+    client: FlaskClient, database: Database, cast: Cast, query: str, explained: bool
+) -> None:
+    headers = {"Authorization": f"Bearer {key(database, cast)}"}
+    answer = client.post(f"/v1/access/check{query}", json={"subject_ref": "u"}, headers=headers)
+    assert answer.status_code == 200
+    assert ("explain" in answer.get_json()) is explained
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "explain", "explain=", "explain=1", "explain=yes", "explain=True", "explain=TRUE", "explain=%FF",
+        "explain=true%00", "explain=true&explain=true", "explain=true&explain=false", "explain=true&explain=",
+    ],
+)  # fmt: skip
+def test_any_other_word_is_refused(client: FlaskClient, database: Database, cast: Cast, query: str) -> None:
+    address, body = f"/v1/access/check?{query}", {"subject_ref": "u"}
+    answer = client.post(address, json=body, headers={"Authorization": f"Bearer {key(database, cast)}"})
+    assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_request")
+    assert answer.get_json()["fields"] == {"explain": "must be `true` or `false`, once"}
+    # What is wrong with the key is said before what is wrong with the query.
+    assert client.post(address, json=body).get_json()["error"] == "api_key_missing"

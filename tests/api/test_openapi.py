@@ -72,6 +72,10 @@ def test_its_schemas_are_valid_and_its_examples_fit_them(document: dict[str, Any
             checks.validate(example)
             held += 1
     assert held > 100
+    for told in document["components"]["parameters"].values():
+        if "example" in told:
+            validator(document, told["schema"]).validate(told["example"])
+            assert told["example"].isascii(), "no header and no address carries anything else"
     for reference in set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(document))):
         assert resolved(document, {"$ref": reference})
     for call in calls(document):

@@ -17,6 +17,7 @@ from licenzy.api.access import STATEMENT
 from licenzy.api_keys.rules import presented_hash
 from licenzy.db.prepared import PreparedRead, ThreadConnections
 from licenzy.factory import create_app, make_runtime, run_granian
+from licenzy.kit.stopping import StopSignal
 from licenzy.settings import load_settings
 
 if TYPE_CHECKING:
@@ -82,4 +83,4 @@ def whole(_target: str) -> Flask:
 APPS = {each.__name__: each for each in (constant, bare, statement, plain_route, whole)}
 
 if __name__ == "__main__":
-    run_granian(load_settings(), f"bench:{sys.argv[1]}", APPS[sys.argv[1]])
+    run_granian(load_settings(), f"bench:{sys.argv[1]}", APPS[sys.argv[1]], StopSignal())

@@ -23,6 +23,7 @@ from tests.checkout.conftest import Shop
             "https://a:80@b.com/",
             "https://",
         ),
+        *("https://a.com:/x", "https://a.com:", "http://localhost:/", "https://[2001:db8::1]:/x"),
         *("HTTPS://a.com/", "https:a.com", "https://[::1", "http://[::ffff:127.0.0.1]/", "https://'or'1/"),
     ],
 )

@@ -10,12 +10,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from flask import Flask
+from sqlalchemy import text
 
 from licenzy.cli import make_command_line
 from licenzy.cli.wiring import Wiring
+from licenzy.db import schema
+from licenzy.db.unit_of_work import Database
+from licenzy.kit.stopping import StopSignal
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings, SettingsError
 from tests.support.cast import PASSWORD, Cast
+from tests.support.next_version import migrate_further
 
 Run = Callable[..., Result]
 
@@ -32,6 +37,7 @@ def run(runtime: Runtime) -> Run:
         run_web=not_here,
         run_worker=not_here,
         run_sandbox=not_here,
+        stop=StopSignal(),
     )
 
     def invoke(*arguments: str, **options: Any) -> Result:
@@ -150,11 +156,72 @@ def test_upgrading_tells_the_revision(run: Run) -> None:
     assert told(run("db", "upgrade", "--json"))["revision"].startswith("0")
 
 
+SOMEWHERE = ("--project", "prj_1", "--mode", "test")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("db", "upgrade"),
+        ("prepare",),
+        ("check-schema",),
+        ("worker",),
+        ("doctor",),
+        ("users", "create", "--email", "ada@example.com", "--password-stdin"),
+        ("users", "reset-password", "--email", "ada@example.com", "--password-stdin"),
+        ("keys", "list", *SOMEWHERE),
+        ("endpoints", "list", *SOMEWHERE),
+        ("reconcile",),
+        ("replay", "--all"),
+    ],
+    ids=" ".join,
+)
+def test_a_database_that_is_too_new_is_refused_in_a_sentence(
+    run: Run, database: Database, arguments: tuple[str, ...]
+) -> None:
+    migrate_further(database.engine, compatible_since=f"{schema.number_of(schema.head()) + 1:04}")
+    result = run(*arguments, input=f"{PASSWORD}\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Error: The database is newer than this version of Licenzy. "
+        "Install the version that upgraded it, or restore the backup from before the upgrade.\n"
+    )
+
+
+def test_a_newer_database_that_still_fits_is_used(run: Run, database: Database) -> None:
+    revision = migrate_further(database.engine, compatible_since=schema.head())
+    told_so = (
+        f"The database is at {revision}, which is newer than this version of Licenzy and works with it. "
+        "There is nothing to do.\n"
+    )
+    upgraded = run("db", "upgrade")
+    assert (upgraded.exit_code, upgraded.stdout, upgraded.stderr) == (0, told_so, "")
+    assert told(run("db", "upgrade", "--json")) == {"revision": revision}
+    prepared = run("prepare")
+    assert (prepared.exit_code, prepared.stderr) == (0, told_so)
+    assert told(prepared)["live_connection"] is False
+    assert run("check-schema").exit_code == 0
+    assert run("doctor").exit_code == 0
+    made = run("users", "create", "--email", "ada@example.com", "--password-stdin", input=f"{PASSWORD}\n")
+    assert made.exit_code == 0, made.output
+
+
+def test_a_database_that_is_not_migrated_is_refused_but_waited_for(run: Run, database: Database) -> None:
+    with database.write() as db:
+        db.execute(text("UPDATE alembic_version SET version_num = '0001_first'"))
+    result = run("doctor")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: The database has not been migrated. Run `licenzy db upgrade`.\n",
+    )
+    assert run("check-schema").exit_code == 0, "`web` and `worker` wait for it"
+
+
 def test_a_bad_setting_is_one_sentence() -> None:
     def bad() -> Settings:
         raise SettingsError("LICENZY_PORT must be a whole number from 1 to 65534.")
 
-    wiring = Wiring(bad, lambda _settings: None, not_here, not_here, not_here)  # type: ignore[arg-type,return-value]
+    wiring = Wiring(bad, lambda _settings: None, not_here, not_here, not_here, StopSignal())  # type: ignore[arg-type,return-value]
     result = CliRunner().invoke(make_command_line(wiring), ["db", "upgrade"])
     assert result.exit_code == 1
     assert result.stderr == "Error: LICENZY_PORT must be a whole number from 1 to 65534.\n"

@@ -7,8 +7,7 @@ import os
 import re
 import signal
 import socket
-import subprocess
-import sys
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,64 +23,12 @@ from licenzy.observations.models import CheckCount
 from licenzy.settings import load_settings
 from tests.bench.memory import _descendants, memory_of
 from tests.support.cast import make_connection, make_project, make_workspace
-from tests.support.ports import free_port_pair, wait_until
+from tests.support.installation import STOP_SECONDS, Installation, Served, alive
+from tests.support.ports import wait_until
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-STOP_SECONDS = 10
 MEMORY_MIB = 500
-
-
-class Installation:
-    """A folder of its own, and the commands that are given there."""
-
-    def __init__(self, folder: Path, **settings: str) -> None:
-        self.port = free_port_pair()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
-        self.environ = {
-            **kept,
-            "LICENZY_INSTANCE": str(folder / "instance"),
-            "LICENZY_PORT": str(self.port),
-            "LICENZY_WORKERS": "2",
-            "PYTHONUNBUFFERED": "1",
-            **settings,
-        }
-
-    def licenzy(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "licenzy", *arguments],
-            cwd=ROOT,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-
-class Served(Installation):
-    """A running `licenzy serve`."""
-
-    def __init__(self, folder: Path, **settings: str) -> None:
-        super().__init__(folder, **settings)
-        self._log = folder / "serve.log"
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "licenzy", "serve"], cwd=ROOT, env=self.environ, stdout=log, stderr=log
-            )
-
-    def said(self) -> str:
-        return self._log.read_text()
-
-    def wait_until_ready(self) -> None:
-        wait_until(
-            lambda: "Ctrl-C" in self.said() or self.process.poll() is not None, seconds=30, what="it greets"
-        )
-        assert self.process.poll() is None, self.said()
-
-    def children(self) -> list[int]:
-        return _descendants(self.process.pid)
 
 
 @pytest.fixture
@@ -99,19 +46,6 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
             served.process.wait(STOP_SECONDS + 5)
 
 
-def alive(pids: list[int]) -> list[int]:
-    """Those that still run; one that has ended and was not yet collected does not count."""
-    running = []
-    for pid in pids:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            continue
-        if state != "Z":
-            running.append(pid)
-    return running
-
-
 def shows_the_guide(port: int) -> bool:
     try:
         return httpx.get(f"http://127.0.0.1:{port}/docs", timeout=10).status_code == 200
@@ -119,7 +53,12 @@ def shows_the_guide(port: int) -> bool:
         return False
 
 
-def test_it_greets_is_seeded_and_stops_within_ten_seconds(serve: Callable[..., Served]) -> None:
+def test_it_greets_is_seeded_and_stops_within_ten_seconds(
+    serve: Callable[..., Served], tmp_path: Path
+) -> None:
+    instance = tmp_path / "instance"
+    instance.mkdir()
+    instance.chmod(0o755)
     served = serve()
     served.wait_until_ready()
     link = re.search(r"http://127\.0\.0\.1:\d+/claim/\S+", served.said())
@@ -139,6 +78,16 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(serve: Callable[..., S
     assert again["api_key"] != seeded["api_key"]
     assert {**again, "api_key": ""} == {**seeded, "api_key": ""}
     assert httpx.get(link.group(0), timeout=10).status_code == 200, "seeding leaves the claim link valid"
+
+    files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in instance.iterdir()}
+    assert {
+        "licenzy.sqlite3",
+        "licenzy.sqlite3-wal",
+        "sandbox.sqlite3",
+        "sandbox.sqlite3-wal",
+    } <= files.keys()
+    assert set(files.values()) == {0o600}
+    assert stat.S_IMODE(instance.stat().st_mode) == 0o700
 
     memory = memory_of(served.process.pid)
     assert memory.peak < MEMORY_MIB, memory

@@ -14,6 +14,7 @@ import sys
 
 from licenzy import worker  # noqa: F401 - what the processes need
 from licenzy.factory import command_line, load_models
+from licenzy.kit.stopping import StopSignal
 
 
 def main() -> None:
@@ -22,7 +23,7 @@ def main() -> None:
     pids = []
     for _line in sys.stdin:
         if not (pid := os.fork()):
-            command_line()(["worker"], prog_name="licenzy")  # Ends the process.
+            command_line(StopSignal())(["worker"], prog_name="licenzy")  # Ends the process.
         pids.append(pid)
         print(pid, flush=True)
     print(json.dumps({pid: os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids}))

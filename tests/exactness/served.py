@@ -11,6 +11,7 @@ import sys
 
 from licenzy import api, hooks, portal  # noqa: F401 - what the processes need
 from licenzy.factory import _load_in_web_process, run_granian
+from licenzy.kit.stopping import StopSignal
 from licenzy.settings import load_settings
 from licenzy.usage import on_sqlite
 from licenzy.usage.consuming import Consumed, Order
@@ -59,4 +60,4 @@ if __name__ == "__main__":
     for mistake in sys.argv[1:]:
         MISTAKES[mistake]()
     gc.freeze()
-    run_granian(load_settings(), "exactness", _load_in_web_process)
+    run_granian(load_settings(), "exactness", _load_in_web_process, StopSignal())

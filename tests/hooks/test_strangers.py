@@ -7,10 +7,16 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import Connection, event
+from sqlmodel import col, select
 
+from licenzy.alignment.modes import Mode
 from licenzy.hooks import stripe as hook
 from licenzy.runtime import Runtime
+from licenzy.workspace.models import AuditEntry
 from tests.support.cast import Cast, make_connection
+from tests.support.clock import StandingClock
+from tests.support.ports import wait_until
 from tests.support.purchases import signed
 
 SECRET = "whsec_of_nobody_0123456789abcdef"
@@ -76,3 +82,67 @@ def test_two_slashes_are_another_path(client: FlaskClient) -> None:
         )
         assert (answer.status_code, answer.get_json()["error"]) == (404, "not_found")
     assert client.get("/", environ_overrides={"PATH_INFO": "//sign-in"}).status_code == 404
+
+
+def refusals(runtime: Runtime) -> list[AuditEntry]:
+    with runtime.database.read() as db:
+        wanted = AuditEntry.action == "webhook.signature_refused"
+        return list(db.exec(select(AuditEntry).where(wanted).order_by(col(AuditEntry.id))))
+
+
+def test_bad_signatures_are_one_row_in_the_audit_log_for_each_connection_and_hour(
+    client: FlaskClient, runtime: Runtime, cast: Cast, clock: StandingClock
+) -> None:
+    with runtime.database.write() as db:
+        known = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        other = make_connection(db, project_id=cast.project_id, seal=runtime.seal, mode=Mode.LIVE)
+    for _ in range(3):
+        refusal(client, known.id)
+    wait_until(lambda: len(refusals(runtime)) == 1, seconds=10, what="a row for the connection")
+    row = refusals(runtime)[0]
+    assert (row.about, row.project_id, row.mode) == (known.id, cast.project_id, Mode.TEST)
+    assert (row.ip, row.actor_user_id, row.after) == ("127.0.0.1", None, None)
+    refusal(client, known.id)
+    # An unsigned body is a bad signature like any other, and an address of nobody is nobody's.
+    for address in ("con_nobody", known.id, other.id):
+        client.post(f"/v1/webhooks/stripe/{address}", data=b"{}")
+    wait_until(lambda: len(refusals(runtime)) == 2, seconds=10, what="a row for the other connection")
+    clock.advance(hours=1)
+    refusal(client, known.id)
+    wait_until(lambda: len(refusals(runtime)) == 3, seconds=10, what="a row for the next hour")
+    assert [each.about for each in refusals(runtime)] == [known.id, other.id, known.id]
+    assert SECRET not in str([each.model_dump() for each in refusals(runtime)])
+
+
+def test_a_bad_signature_that_may_be_meant_for_several_connections_is_one_row_for_their_address(
+    client: FlaskClient, runtime: Runtime, cast: Cast
+) -> None:
+    with runtime.database.write() as db:
+        for project_id in (cast.project_id, cast.stranger.project_id):
+            make_connection(db, project_id=project_id, seal=runtime.seal)
+    for _ in range(3):
+        refusal(client, "tenant")
+    wait_until(lambda: refusals(runtime) != [], seconds=10, what="a row for the address")
+    (row,) = refusals(runtime)
+    assert (row.about, row.project_id, row.mode, row.ip) == ("tenant", None, None, "127.0.0.1")
+
+
+def test_strangers_cannot_make_the_watch_write_without_bound(
+    client: FlaskClient, runtime: Runtime, cast: Cast
+) -> None:
+    with runtime.database.write() as db:
+        known = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+    client.post(f"/v1/webhooks/stripe/{known.id}", data=b"{}")
+    wait_until(lambda: len(refusals(runtime)) == 1, seconds=10, what="a row for the connection")
+    writes = 0
+
+    def counting(_connection: Connection) -> None:
+        nonlocal writes
+        writes += 1
+
+    event.listen(runtime.database.engine, "commit", counting)
+    for _ in range(50):
+        client.post(f"/v1/webhooks/stripe/{known.id}", data=b"{}")
+        client.post("/v1/webhooks/stripe/con_nobody", data=b"{}", headers={"Stripe-Signature": "t=1,v1=ab"})
+    runtime.database.close()
+    assert writes == 0

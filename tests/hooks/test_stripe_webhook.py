@@ -24,7 +24,7 @@ from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.runtime import Runtime
-from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
 from licenzy.subjects.models import Subject
 from licenzy.worker.loop import _JOBS, work_once
 from tests.support.cast import Cast, make_connection, make_product, make_subject
@@ -110,6 +110,34 @@ def test_a_completed_session_settles_the_attempt_and_the_customer(open_shop: Cal
     assert (subject.stripe_customer_id, subject.email) == ("cus_1", "buyer@example.com")
     held = shop.held()[0]
     assert (held.starts_at, held.ends_at) == (START, START + timedelta(days=2))
+
+
+@pytest.mark.parametrize("missing", [{"status": None}, None], ids=["null", "absent"])
+def test_a_session_of_before_2022_has_no_status_and_is_complete(
+    open_shop: Callable[..., Shop], missing: dict[str, Any] | None
+) -> None:
+    shop = open_shop(Kind.TIME_PASS)
+    session = session_object(shop.attempt, **(missing or {}))
+    if missing is None:
+        del session["status"]
+    assert shop.send(event("checkout.session.completed", session)).status_code == 200
+    assert [row.state for row in shop.held()] == [State.ACTIVE]
+    assert shop.all(CheckoutAttempt)[0].status is AttemptStatus.PAID
+    subject = shop.all(Subject)[0]
+    assert (subject.stripe_customer_id, subject.email) == ("cus_1", "buyer@example.com")
+    # One that Licenzy did not open is kept as untracked, as it is with a status.
+    foreign = {**session, "id": "cs_foreign", "metadata": {}}
+    assert shop.send(event("checkout.session.completed", foreign)).status_code == 200
+    assert [row.session_id for row in shop.all(UntrackedCheckout)] == ["cs_foreign"]
+
+
+def test_a_session_of_before_2022_that_expired_has_not_completed(open_shop: Callable[..., Shop]) -> None:
+    shop = open_shop(Kind.TIME_PASS)
+    expired = session_object(shop.attempt, status=None, payment_status="unpaid")
+    assert shop.send(event("checkout.session.expired", expired)).status_code == 200
+    assert shop.held() == []
+    assert shop.all(CheckoutAttempt)[0].status is AttemptStatus.FAILED
+    assert shop.all(Subject)[0].stripe_customer_id is None
 
 
 def test_a_bank_debit_waits_for_its_settlement(open_shop: Callable[..., Shop]) -> None:
@@ -201,6 +229,7 @@ SIGNATURES: list[tuple[str, str | bytes]] = [
     ("none", ""),
     ("garbage", "what"),
     ("no v1", "t=1"),
+    ("two t", "t=1,t=1,v1=00"),
     ("no t", "v1=00"),
     ("non-ASCII", "t=1,v1=\u00e9\u00ff".encode("latin-1")),
     ("many", "t=1," + ",".join(["v1=00"] * 5000)),

@@ -11,12 +11,12 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "licenzy"
 
 _ROOMS = """
-    errors settings kit db alignment stripe_gateway workspace projects subjects deliveries observations
+    errors kit settings db alignment stripe_gateway workspace projects subjects deliveries observations
     idempotency connections catalog api_keys entitlements usage checkout stripe_events reconciliation setup
     lab
 """
 LINE = _ROOMS.split()
-DOORS = {"api", "hooks", "portal", "cli", "worker"}
+DOORS = {"api", "hooks", "portal", "cli", "worker", "server"}
 EDGE = {"factory", "__main__", "__init__"}
 PURE = ("rules.py", "projection.py", "decision.py", "ordering.py")
 WEB = {"flask", "werkzeug", "wtforms", "flask_wtf", "flask_login", "htmx_flask", "jinja2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,31 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import IntegrityError
 
-from licenzy.db import migrate
+from licenzy.db import migrate, schema
 from licenzy.db.engine import WRITES, make_engine
+from licenzy.db.schema import Fit
 from licenzy.db.tables import metadata
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from licenzy.factory import load_models
+from tests.support.databases import PostgresServer
+from tests.support.next_version import migrate_further
+
+VERSIONS = sorted((schema.FOLDER / "versions").glob("*.py"))
+HEAD = schema.head()
+NEXT = f"{schema.number_of(HEAD) + 1:04}_next"
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def empty_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     """A database without any table."""
     if request.param == "sqlite":
-        engine = make_engine(f"sqlite:///{tmp_path / 'empty.sqlite3'}", creates=True)
+        (tmp_path / "empty.sqlite3").touch()
+        engine = make_engine(f"sqlite:///{tmp_path / 'empty.sqlite3'}")
         yield engine
         engine.dispose()
         return
@@ -46,10 +56,10 @@ def test_migrations_equal_the_metadata(database: Database) -> None:
 
 
 def test_upgrading_twice_changes_nothing(empty_engine: Engine) -> None:
-    assert not migrate.is_current(empty_engine)
-    migrate.upgrade(empty_engine)
-    migrate.upgrade(empty_engine)
-    assert migrate.is_current(empty_engine)
+    assert schema.check(empty_engine) is Fit.OUTDATED
+    for _again in range(2):
+        assert migrate.upgrade(empty_engine) == (schema.head(), False)
+    assert schema.check(empty_engine) is Fit.CURRENT
 
 
 def test_rows_outlast_the_change_of_their_table(empty_engine: Engine) -> None:
@@ -82,12 +92,116 @@ def test_rows_outlast_the_change_of_their_table(empty_engine: Engine) -> None:
         )
 
 
+def test_the_newest_migration_is_known_without_alembic() -> None:
+    scripts = ScriptDirectory(str(schema.FOLDER))
+    names = [each.revision for each in scripts.walk_revisions()][::-1]
+    assert schema.head() == names[-1] == scripts.get_current_head()
+    assert [schema.number_of(name) for name in names] == list(range(1, len(names) + 1))
+    assert sorted(path.stem for path in VERSIONS) == names, "a file has the name of its migration"
+
+
+@pytest.mark.parametrize("path", VERSIONS[11:], ids=lambda path: path.stem)
+def test_a_migration_states_which_older_code_works_with_it(path: Path) -> None:
+    """By `compatible_since`: with '0012', say, or with `revision` where no older code does."""
+    calls = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "compatible_since"
+    ]
+    assert len(calls) == 1, "it states it once"
+    (stated,) = calls[0].args
+    oldest = path.stem if ast.unparse(stated) == "revision" else ast.literal_eval(stated)
+    assert 1 <= schema.number_of(oldest) <= schema.number_of(path.stem)
+
+
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        (["0001"], Fit.NEWER_COMPATIBLE),
+        ([HEAD], Fit.NEWER_COMPATIBLE),
+        ([HEAD, "0001"], Fit.NEWER_COMPATIBLE),
+        ([NEXT], Fit.TOO_NEW),
+        ([NEXT, HEAD], Fit.TOO_NEW),
+        ([HEAD, NEXT], Fit.TOO_NEW),
+    ],
+)
+def test_a_newer_schema_fits_when_each_of_its_migrations_says_so(
+    empty_engine: Engine, stated: list[str], expected: Fit
+) -> None:
+    migrate.upgrade(empty_engine)
+    for oldest in stated:
+        newest = migrate_further(empty_engine, compatible_since=oldest)
+    assert schema.check(empty_engine) is expected
+    if expected is Fit.TOO_NEW:
+        with pytest.raises(DatabaseUnavailable, match="is newer than this version"):
+            migrate.upgrade(empty_engine)
+    else:
+        assert migrate.upgrade(empty_engine) == (newest, True)
+    with empty_engine.connect() as connection:
+        assert schema.revision_of(connection) == newest, "it is left as it was"
+
+
+@pytest.mark.parametrize("revision", ["before", "0011_of_others", f"{HEAD[:4]}_of_others"])
+def test_a_schema_of_unknown_making_is_refused(empty_engine: Engine, revision: str) -> None:
+    migrate.upgrade(empty_engine)
+    set_revision(empty_engine, revision)
+    assert schema.check(empty_engine) is Fit.UNKNOWN
+    with pytest.raises(DatabaseUnavailable, match="no version of Licenzy makes"):
+        migrate.upgrade(empty_engine)
+
+
+def test_a_newer_schema_that_says_nothing_is_too_new(empty_engine: Engine) -> None:
+    migrate.upgrade(empty_engine)
+    set_revision(empty_engine, NEXT)
+    with empty_engine.execution_options(**{WRITES: True}).begin() as connection:
+        connection.execute(text("DELETE FROM schema_compatibility"))
+    assert schema.check(empty_engine) is Fit.TOO_NEW
+    with empty_engine.execution_options(**{WRITES: True}).begin() as connection:
+        connection.execute(text("DROP TABLE schema_compatibility"))
+    assert schema.check(empty_engine) is Fit.TOO_NEW
+
+
+def test_an_address_loses_nothing_on_its_way_to_the_migrations(postgres: PostgresServer) -> None:
+    name = postgres.empty()
+    address = make_url(postgres.url(name, options="-c default_transaction_read_only=on"))
+    address = address.set(username=address.username or "postgres", password="a word/with @ and %20")
+    engine = make_engine(address)
+    with pytest.raises(DatabaseUnavailable, match="Postgres is read-only"):
+        migrate.upgrade(engine)
+    engine.dispose()
+    postgres.drop(name)
+
+
+def test_the_first_of_several_servers_that_answers_is_migrated(postgres: PostgresServer) -> None:
+    name = postgres.empty()
+    address = make_url(postgres.url(name))
+    host = address.query.get("host", address.host)
+    several = ["127.0.0.1:1", f"{host}:{address.port}" if address.port else str(host)]
+    engine = make_engine(address.set(host=None, port=None).update_query_dict({"host": several}))
+    assert migrate.upgrade(engine).revision == schema.head()
+    engine.dispose()
+    postgres.drop(name)
+
+
+def test_an_option_that_there_is_not_is_told_in_a_sentence(postgres: PostgresServer) -> None:
+    engine = make_engine(postgres.url("postgres", no_such="option"))
+    for verb in (migrate.upgrade, schema.check):
+        with pytest.raises(DatabaseUnavailable, match=r"cannot be opened: .*no_such"):
+            verb(engine)
+    engine.dispose()
+
+
+def set_revision(engine: Engine, revision: str) -> None:
+    with engine.execution_options(**{WRITES: True}).begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :name"), {"name": revision})
+
+
 def test_a_damaged_file_is_told_in_one_sentence(tmp_path: Path) -> None:
     file = tmp_path / "damaged.sqlite3"
     file.write_bytes(b"no database" * 1000)
     engine = make_engine(f"sqlite:///{file}")
-    for verb in (migrate.upgrade, migrate.is_current):
-        with pytest.raises(DatabaseUnavailable, match="cannot be opened"):
+    for verb in (migrate.upgrade, schema.check):
+        with pytest.raises(DatabaseUnavailable, match="is damaged"):
             verb(engine)
     engine.dispose()
 
@@ -104,7 +218,7 @@ def test_a_lost_file_is_not_taken_for_a_first_run(tmp_path: Path) -> None:
     assert not file.exists()
     (tmp_path / "lost.sqlite3.made").unlink()
     migrate.upgrade(engine)
-    assert migrate.is_current(engine)
+    assert schema.check(engine) is Fit.CURRENT
     engine.dispose()
 
 
@@ -129,7 +243,8 @@ def test_a_migration_that_breaks_leaves_nothing_behind(
 
 
 def test_every_pooled_sqlite_connection_has_its_pragmas(tmp_path: Path) -> None:
-    engine = make_engine(f"sqlite:///{tmp_path / 'pragmas.sqlite3'}", pool_size=3, creates=True)
+    (tmp_path / "pragmas.sqlite3").touch()
+    engine = make_engine(f"sqlite:///{tmp_path / 'pragmas.sqlite3'}", pool_size=3)
     connections = [engine.connect() for _ in range(4)]
     for connection in connections:
         told = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -43,6 +44,26 @@ def test_claiming_signs_the_owner_in_and_closes_the_link(client: FlaskClient, ru
     assert client.get(path).status_code == 404
     again = client.post(path, data={**OWNER, "csrf_token": csrf_token(client, "/account")})
     assert again.status_code == 404
+
+
+def test_the_link_dies_when_somebody_is_made_on_the_command_line(
+    app: Flask, client: FlaskClient, runtime: Runtime, database: Database
+) -> None:
+    path = claim_path(runtime)
+    opened_before = forms_of(client.get(path))[0].fields
+    made = app.test_cli_runner().invoke(
+        args=["users", "create", "--email", "made@example.com", "--password-stdin"],
+        input=f"{PASSWORD}\n",
+    )
+    assert made.exit_code == 0, made.output
+    assert client.get(path).status_code == 404
+    assert client.post(path, data={**opened_before, **OWNER}).status_code == 404
+    assert location(client.get("/")) == "/sign-in"
+    with database.read() as db:
+        assert db.exec(select(User.email)).all() == ["made@example.com"]
+    # What `licenzy serve` is told before it greets: it prints no link to an installation with an owner.
+    told = app.test_cli_runner().invoke(args=["prepare"])
+    assert json.loads(told.stdout.splitlines()[-1])["claimed"] is True
 
 
 @pytest.mark.parametrize("token", ["x", "%F0%9F%90%9D", "a" * 43])
@@ -95,12 +116,105 @@ def test_unknown_and_wrong_get_the_same_page(app: Flask, cast: Cast) -> None:
     assert page("owner@example.com") == page("nobody@example.com")
 
 
-def test_after_twenty_wrong_passwords_one_has_to_wait(client: FlaskClient, cast: Cast) -> None:
-    statuses = [sign_in(client, "owner@example.com", "wrong password").status_code for _ in range(21)]
-    assert statuses == [422] * 20 + [429]
+def test_after_wrong_passwords_one_is_told_how_long_to_wait(
+    client: FlaskClient, cast: Cast, clock: StandingClock
+) -> None:
+    statuses = [sign_in(client, "owner@example.com", "wrong password").status_code for _ in range(6)]
+    assert statuses == [422] * 5 + [429]
+    clock.advance(seconds=18)
     late = sign_in(client, "owner@example.com", PASSWORD)
     assert late.status_code == 429
-    assert int(late.headers["Retry-After"]) > 0
+    assert late.headers["Retry-After"] == "42"
+    assert "Try again in 42 seconds." in late.text
+    assert "A browser you signed in with before does not wait." in late.text
+    assert 'value="owner@example.com"' in late.text
+    assert [form.action for form in forms_of(late)] == ["/sign-in"]
+    clock.advance(seconds=42)
+    assert sign_in(client, "owner@example.com", PASSWORD).status_code == 303
+
+
+def test_a_throttled_address_reads_the_same_whether_it_is_somebodys(app: Flask, cast: Cast) -> None:
+    def pages(email: str) -> list[str]:
+        client, seen = app.test_client(), []
+        for _ in range(8):
+            answer = sign_in(client, email, "wrong password")
+            token = forms_of(answer)[0].fields["csrf_token"]
+            seen.append(f"{answer.status_code} {answer.text.replace(token, '').replace(email, '')}")
+        return seen
+
+    assert pages("owner@example.com") == pages("nobody@example.com")
+
+
+def guess_until_throttled(app: Flask, email: str = "owner@example.com") -> None:
+    """Strangers at the same address, where nobody tells them apart, until nobody new is let in."""
+    stranger = app.test_client()
+    for _ in range(7):
+        answer = sign_in(stranger, email, "wrong password")
+    assert answer.status_code == 429
+    assert sign_in(app.test_client(), email).status_code == 429
+
+
+def signed_out(client: FlaskClient) -> FlaskClient:
+    client.post("/sign-out", data={"csrf_token": csrf_token(client, "/account")})
+    assert client.get("/account").status_code == 303
+    return client
+
+
+@pytest.mark.parametrize("email", ["owner@example.com", "colleague@example.com"])
+def test_a_browser_that_signed_in_before_is_not_kept_out_by_strangers(
+    app: Flask, cast: Cast, email: str
+) -> None:
+    """Two people use it, and it is known to both; another browser of theirs is not."""
+    browser = app.test_client()
+    for each in ("owner@example.com", "colleague@example.com"):
+        assert sign_in(browser, each).status_code == 303
+        signed_out(browser)
+    guess_until_throttled(app, email)
+    assert sign_in(browser, email).status_code == 303
+
+
+def test_who_claimed_the_installation_has_a_known_browser(
+    app: Flask, client: FlaskClient, runtime: Runtime
+) -> None:
+    submit(client, claim_path(runtime), OWNER)
+    signed_out(client)
+    guess_until_throttled(app, OWNER["email"])
+    assert sign_in(client, OWNER["email"], OWNER["password"]).status_code == 303
+
+
+def test_after_a_change_of_the_password_only_this_browser_is_known(app: Flask, cast: Cast) -> None:
+    here, there = visiting(app, "owner@example.com"), visiting(app, "owner@example.com")
+    new = "an entirely new one"
+    assert submit(here, "/account", {"current": PASSWORD, "new": new}).status_code == 303
+    signed_out(here)
+    guess_until_throttled(app)
+    assert sign_in(here, "owner@example.com", new).status_code == 303
+    assert sign_in(there, "owner@example.com", new).status_code == 429
+
+
+def device_cookie(client: FlaskClient, app: Flask) -> Any:
+    return client.get_cookie(app.config["SESSION_COOKIE_NAME"].replace("licenzy", "licenzy-device"))
+
+
+@pytest.mark.parametrize("spoil", [lambda text: text[:-2], lambda text: f"x{text}", lambda _text: "é"])
+def test_a_device_cookie_that_we_did_not_sign_is_none(app: Flask, cast: Cast, spoil: Any) -> None:
+    known = device_cookie(visiting(app, "owner@example.com"), app)
+    guess_until_throttled(app)
+    client = app.test_client()
+    client.set_cookie(known.key, known.value)
+    assert sign_in(client, "owner@example.com").status_code == 303
+    client = app.test_client()
+    client.set_cookie(known.key, spoil(known.value))
+    assert sign_in(client, "owner@example.com").status_code == 429
+
+
+def test_a_device_cookie_opens_nothing_and_lasts_a_year(app: Flask, cast: Cast) -> None:
+    known = device_cookie(visiting(app, "owner@example.com"), app)
+    assert (known.max_age, known.http_only, known.same_site) == (365 * 24 * 3600, True, "Lax")
+    client = app.test_client()
+    client.set_cookie(known.key, known.value)
+    assert client.get("/account").status_code == 303
+    assert cast.owner.email not in known.value
 
 
 def cookie_of(client: FlaskClient, app: Flask) -> str:

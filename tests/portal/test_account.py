@@ -101,6 +101,26 @@ def test_credentials_need_a_password_given_recently(
     assert client.get(credentials_page).text == "the credentials"
 
 
+def test_giving_the_password_once_more_is_throttled_for_this_session_alone(
+    app: Flask, cast: Cast, clock: StandingClock
+) -> None:
+    here, there = visiting(app, "owner@example.com"), visiting(app, "owner@example.com")
+    for _ in range(80):  # Strangers at the same address, with names of nobody.
+        sign_in(app.test_client(), "nobody@example.com", "wrong")
+    for _ in range(20):
+        assert submit(here, "/account/confirm", {"password": "wrong"}).status_code == 422
+    late = submit(here, "/account/confirm", {"password": PASSWORD})
+    assert (late.status_code, late.headers["Retry-After"]) == (429, "60")
+    assert "Too many wrong passwords were tried in this session. Try again in 60 seconds." in late.text
+    change = {"current": PASSWORD, "new": NEW}
+    by_htmx = submit(here, "/account", change, headers={"HX-Request": "true"})
+    assert (by_htmx.status_code, by_htmx.headers["Retry-After"]) == (429, "60")
+    assert by_htmx.text.lstrip().startswith('<form id="password-form"')
+    assert submit(there, "/account/confirm", {"password": PASSWORD}).status_code == 303
+    clock.advance(minutes=1)
+    assert submit(here, "/account", change).status_code == 303
+
+
 def test_confirming_leads_nowhere_else(app: Flask, cast: Cast) -> None:
     client = visiting(app, "owner@example.com")
     answer = submit(client, "/account/confirm?next=//evil.example", {"password": PASSWORD})

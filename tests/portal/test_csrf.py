@@ -96,7 +96,8 @@ def test_looking_changes_nothing(app: Flask, cast: Cast, database: Database) -> 
     owner = visiting(app, "owner@example.com")
     before = everything(database)
     for method, path in addresses(app, cast):
-        if method == "GET" and not path.startswith("/v1"):
+        # The readiness check writes a row of its own, to learn whether that works.
+        if method == "GET" and not path.startswith(("/v1", "/readyz")):
             owner.get(path)
     assert everything(database) == before
 

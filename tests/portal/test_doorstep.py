@@ -171,8 +171,9 @@ def test_over_https_cookies_are_bound_and_browsers_told_to_stay(https_app: Flask
     fields |= {"email": "owner@example.com", "password": PASSWORD}
     answer = client.post("/sign-in", data=fields, base_url=there)
     assert answer.status_code == 303
-    for cookie in [*page.headers.getlist("Set-Cookie"), *answer.headers.getlist("Set-Cookie")]:
-        assert cookie.startswith("__Host-licenzy=")
+    cookies = [*page.headers.getlist("Set-Cookie"), *answer.headers.getlist("Set-Cookie")]
+    assert {cookie.partition("=")[0] for cookie in cookies} == {"__Host-licenzy", "__Host-licenzy-device"}
+    for cookie in cookies:
         assert "; Secure" in cookie
     assert client.get("/account", base_url=there).status_code == 200
 

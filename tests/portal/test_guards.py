@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlmodel import col, select
 
+from licenzy.alignment.modes import Mode
+from licenzy.db.unit_of_work import Database
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import show
-from licenzy.workspace.models import Role
+from licenzy.workspace.models import AuditEntry, Role
 from tests.portal.test_doorstep import addresses
 from tests.support.cast import Cast
+from tests.support.clock import StandingClock
 from tests.support.visits import location, visiting
 
 
@@ -45,6 +49,41 @@ def test_a_role_too_low_is_refused_with_its_name(app: Flask, cast: Cast) -> None
     page = colleague.get(f"/projects/{cast.project_id}/test/ruling")
     assert page.status_code == 403
     assert "Your role here is viewer; this needs the role owner." in page.text
+
+
+@pytest.mark.usefixtures("pages")
+def test_a_refused_role_is_one_row_in_the_audit_log_for_each_page_and_hour(
+    app: Flask, cast: Cast, database: Database, clock: StandingClock
+) -> None:
+    colleague, owner = visiting(app, "colleague@example.com"), visiting(app, "owner@example.com")
+    path = f"/projects/{cast.project_id}"
+
+    def refused() -> list[AuditEntry]:
+        with database.read() as db:
+            wanted = AuditEntry.action == "role.refused"
+            return list(db.exec(select(AuditEntry).where(wanted).order_by(col(AuditEntry.id))))
+
+    assert owner.get(f"{path}/test/ruling").status_code == 200
+    assert colleague.get(f"{path}/test/looking").status_code == 200
+    assert refused() == []
+    assert colleague.get(f"{path}/test/ruling").status_code == 403
+    (row,) = refused()
+    assert (row.actor_user_id, row.ip) == (cast.colleague.user_id, "127.0.0.1")
+    assert (row.about, row.project_id, row.mode) == ("ruling_of_test", cast.project_id, Mode.TEST)
+    assert row.workspace_id == cast.colleague.workspace_id
+    assert row.after == {"role": "viewer", "needed": "owner"}
+    for _ in range(3):
+        assert colleague.get(f"{path}/test/ruling").status_code == 403
+    assert len(refused()) == 1
+    assert colleague.get(f"{path}/live/ruling").status_code == 403
+    assert colleague.get("/projects/new").status_code == 403
+    assert [(each.about, each.mode) for each in refused()[1:]] == [
+        ("ruling_of_test", Mode.LIVE),
+        ("new_project", None),
+    ]
+    clock.advance(hours=1)
+    assert colleague.get(f"{path}/test/ruling").status_code == 403
+    assert len(refused()) == 4
 
 
 @pytest.mark.usefixtures("pages")

@@ -83,6 +83,7 @@ def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, databa
         ({"url": "https://[v1.fe]/", "types": TYPES}, "must name a host"),
         ({"url": "https://bücher.example/", "types": TYPES}, "xn--"),
         ({"url": "https://user:pw@example.com/", "types": TYPES}, "user name or password"),
+        ({"url": "https://example.com:/x", "types": TYPES}, "a port after the colon"),
         ({"url": URL, "types": []}, "Choose at least one"),
         ({"url": URL, "types": ["nonsense"]}, "valid choice"),
         ({"url": URL, "types": TYPES, "description": "x" * 201}, "200"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import httpx
 import pytest
 import stripe
 
-from licenzy.sandbox.sender import sign
+from licenzy.sandbox.sender import STOP_SECONDS, sign
 from tests.sandbox.conftest import Stand, free_port, make_sandbox
 from tests.sandbox.shop import Receiver, Shop
 from tests.support.ports import answers, wait_until
@@ -143,6 +144,28 @@ def test_what_was_not_sent_before_a_restart_is_sent_after_it(tmp_path: Path, rec
         assert shop.stripe.checkout.sessions.retrieve(session.id).payment_status == "paid"
         assert httpx.get(shop.console_url).status_code == 200
     again.close()
+
+
+def test_a_receiver_that_hangs_keeps_no_sandbox_from_closing(tmp_path: Path, receiver: Receiver) -> None:
+    port, begun, let_go = free_port(), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        let_go.wait(60)
+
+    app = make_sandbox(tmp_path / "s.sqlite3", port=port)
+    with served(app, port=port) as url:
+        shop = Shop(url)
+        receiver.listen(shop, "price.created")
+        receiver.before_answer = hang
+        shop.price()
+        assert begun.wait(10)
+    closing_at = time.monotonic()
+    app.close()
+    assert time.monotonic() - closing_at < STOP_SECONDS + 3
+    let_go.set()
+    receiver.wait_for("price.created")
+    app.close()
 
 
 def test_a_killed_sandbox_has_lost_nothing_that_it_answered(tmp_path: Path) -> None:

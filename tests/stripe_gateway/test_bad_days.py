@@ -16,6 +16,7 @@ from licenzy.stripe_gateway import transport
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.pace import Pace
 from licenzy.stripe_gateway.translate import (
+    StripeAnswerUnreadable,
     StripeKeyRejected,
     StripeObjectMissing,
     StripePermissionMissing,
@@ -25,6 +26,9 @@ from tests.stripe_gateway.conftest import Account, Scripted
 from tests.support.ports import free_port_pair
 
 Serve = Callable[..., tuple[Scripted, StripeAccess]]
+SUBSCRIPTION = json.dumps(
+    {"id": "sub_1", "status": "active", "items": {"data": [{"id": "si_1", "price": {"id": "price_1"}}]}}
+)
 SECRET = "sk_test_51secretsecretsecret"
 
 
@@ -76,7 +80,7 @@ def test_three_tries_and_no_more(gateway: StripeGateway, scripted: Serve, status
 
 
 def test_the_tries_of_one_call_have_one_idempotency_key(gateway: StripeGateway, scripted: Serve) -> None:
-    session = json.dumps({"id": "cs_1", "object": "checkout.session", "url": None, "expires_at": 1})
+    session = json.dumps({"id": "cs_1", "url": "https://checkout.example", "expires_at": 1})
     app, access = scripted((503, ""), (503, ""), (200, session))
     assert gateway.create_checkout_session(access, {}, idempotency_key="att_1:0").id == "cs_1"
     assert [call["HTTP_IDEMPOTENCY_KEY"] for call in app.calls] == ["att_1:0"] * 3
@@ -104,13 +108,24 @@ def test_a_long_retry_after_is_not_waited_for(gateway: StripeGateway, scripted: 
         (429, error_body(code="lock_timeout"), StripeUnavailable, False),
         (400, error_body(code="rate_limit"), StripeUnavailable, True),
         (409, error_body(code="idempotency_key_in_use"), StripeUnavailable, False),
-        (500, "", StripeUnavailable, True),
-        (502, "<html>Bad gateway</html>", StripeUnavailable, True),
-        (404, "<html>Not here</html>", StripeError, True),
-        (200, "<html>A captive portal</html>", StripeError, True),
-        (200, "", StripeError, True),
-        (400, "[]", StripeError, True),
-        (302, "", StripeError, True),
+        (500, error_body(), StripeUnavailable, True),
+        # What follows is not Stripe's: the call may have been done behind it, or not.
+        (500, "", StripeUnavailable, False),
+        (502, "<html>Bad gateway</html>", StripeUnavailable, False),
+        (404, "<html>Not here</html>", StripeAnswerUnreadable, False),
+        (200, "<html>A captive portal</html>", StripeAnswerUnreadable, False),
+        (200, "", StripeAnswerUnreadable, False),
+        (400, "[]", StripeAnswerUnreadable, False),
+        (401, "null", StripeAnswerUnreadable, False),
+        (402, '{"error":null}', StripeAnswerUnreadable, False),
+        (403, '{"error":"invalid_grant"}', StripeAnswerUnreadable, False),
+        (400, '{"error":[]}', StripeAnswerUnreadable, False),
+        (400, '{"error":{"message":{"a":1}}}', StripeAnswerUnreadable, False),
+        (400, '{"error":{"message":"No.","code":["x"]}}', StripeAnswerUnreadable, False),
+        (400, "[" * 5000, StripeAnswerUnreadable, False),
+        (400, error_body(payment_intent={"object": ["x"]}), StripeError, True),
+        (429, "<html>Slower</html>", StripeUnavailable, False),
+        (302, "", StripeAnswerUnreadable, False),
     ],
 )
 def test_answers_in_our_words(
@@ -235,11 +250,11 @@ def test_what_nobody_waits_for_has_patience_and_takes_its_turns(
     """The whole account rests when Stripe asks for fewer calls, and every request has a turn of its own."""
     turns, rests = [], []
     paced = Pace(lambda: turns.append(1), rests.append)
-    app, access = scripted((429, error_body(code="rate_limit")), (200, '{"id":"sub_1","items":{"data":[]}}'))
+    app, access = scripted((429, error_body(code="rate_limit")), (200, SUBSCRIPTION))
     found = gateway.subscription(replace(access, pace=paced), "sub_1")
     assert (found["id"], len(turns), len(app.calls)) == ("sub_1", 2, 2)
     assert [1 <= seconds < 1.5 for seconds in rests] == [True]
-    app, access = scripted((503, ""), (200, '{"id":"sub_1","items":{"data":[]}}'))
+    app, access = scripted((503, ""), (200, SUBSCRIPTION))
     turns.clear()
     gateway.subscription(replace(access, pace=paced), "sub_1")
     assert (len(turns), len(app.calls)) == (2, 2)

@@ -30,7 +30,7 @@ class Call:
             if each["in"] == "path":
                 path = path.replace("{" + each["name"] + "}", each["example"])
             elif each["in"] == "header":
-                headers[each["name"]] = each["example"].encode("ascii", "replace").decode()
+                headers[each["name"]] = each["example"]
         if token is not None and self.told["security"]:
             headers["Authorization"] = f"Bearer {token}"
         sent: dict[str, Any] = {}

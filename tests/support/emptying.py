@@ -19,6 +19,7 @@ _DESCRIBING = (
     "pg_index",
     "pg_proc",
     "pg_trigger",
+    "schema_compatibility",
 )
 """Tables whose rows say what a database is; each row bears the number of the transaction that wrote it."""
 
@@ -37,7 +38,7 @@ _EMPTY = b"""
         SET LOCAL session_replication_role = replica;
         FOR written IN
             SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-            AND relname <> 'alembic_version' AND pg_relation_size(oid) > 0
+            AND relname NOT IN ('alembic_version', 'schema_compatibility') AND pg_relation_size(oid) > 0
         LOOP
             EXECUTE format('DELETE FROM %s', written);
         END LOOP;

@@ -13,6 +13,7 @@ from licenzy.workspace import actions, queries
 from licenzy.workspace.actions import Device
 from licenzy.workspace.models import AuditEntry
 from licenzy.workspace.passwords import Passwords, passwords
+from licenzy.workspace.sessions import KnownDevice, renewed_device
 from tests.support.cast import PASSWORD
 from tests.support.clock import START
 
@@ -32,6 +33,7 @@ def sign_in(
     password: str = PASSWORD,
     *,
     ip: str = "198.51.100.7",
+    known: KnownDevice | None = None,
     hasher: Passwords = HASHER,
     now: datetime = START,
 ) -> actions.Opened:
@@ -39,7 +41,7 @@ def sign_in(
         database,
         email=email,
         password=password,
-        device=Device(ip),
+        device=Device(ip, known=[known] if known else []),
         hasher=hasher,
         now=now,
     )
@@ -50,13 +52,26 @@ def actions_recorded(database: Database) -> list[str]:
         return list(db.exec(select(AuditEntry.action).order_by(col(AuditEntry.id))))
 
 
-def fail_from(database: Database, *addresses: str, email: str = "owner@example.com") -> list[str]:
+def guess(
+    database: Database,
+    *addresses: str,
+    email: str = "owner@example.com",
+    known: KnownDevice | None = None,
+    now: datetime = START,
+) -> list[str]:
+    """Try a wrong password from each of the addresses; how each was refused."""
     outcomes = []
     for ip in addresses:
         with pytest.raises(LicenzyError) as refusal:
-            sign_in(database, email, "not the password", ip=ip)
+            sign_in(database, email, "not the password", ip=ip, known=known, now=now)
         outcomes.append(refusal.value.code)
     return outcomes
+
+
+def device_of(database: Database, user_id: str, *, now: datetime = START) -> KnownDevice:
+    """A device in which this person signs in now, as the portal's cookie remembers it."""
+    with database.read() as db:
+        return renewed_device(queries.user_by_id(db, user_id=user_id), Device(), now=now)
 
 
 def session_of(database: Database, opened: actions.Opened) -> queries.SignedIn:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest
@@ -58,7 +60,7 @@ def test_parallel_claims_make_exactly_one_owner(database: Database, prepared: bo
     if prepared:
         with database.write() as db:
             actions.ensure_first_workspace(db, now=START)
-    start = threading.Barrier(6)
+    start = threading.Barrier(8)
     outcomes: list[str] = []
 
     def run(number: int) -> None:
@@ -70,17 +72,119 @@ def test_parallel_claims_make_exactly_one_owner(database: Database, prepared: bo
         else:
             outcomes.append("owner")
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(6)]
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert sorted(outcomes) == ["owner"] + ["refused"] * 5
+    assert sorted(outcomes) == ["owner"] + ["refused"] * 7
     with database.read() as db:
         assert len(db.exec(select(User)).all()) == 1
         assert len(db.exec(select(Workspace)).all()) == 1
         assert db.get_one(Installation, 1).claimed_by is not None
+
+
+def add(database: Database, email: str, role: Role = Role.OWNER) -> User:
+    with database.write() as db:
+        workspace_id = actions.ensure_first_workspace(db, now=START)
+    return actions.create_user(
+        database,
+        actor=Actor(),
+        email=email,
+        name="From the command line",
+        password=PASSWORD,
+        role=role,
+        workspace_id=workspace_id,
+        hasher=HASHER,
+        now=START,
+    )
+
+
+@pytest.mark.parametrize("role", [Role.OWNER, Role.VIEWER])
+@pytest.mark.parametrize("disabled", [False, True], ids=["active", "disabled"])
+def test_an_installation_with_anybody_in_it_cannot_be_claimed(
+    database: Database, role: Role, disabled: bool
+) -> None:
+    user = add(database, "made@example.com", role)
+    if disabled:
+        with database.write() as db:
+            db.get_one(User, user.id).disabled_at = START
+    with database.read() as db:
+        assert queries.is_claimed(db)
+    with pytest.raises(actions.AlreadyClaimed):
+        claim(database, "stranger@example.com")
+    with database.read() as db:
+        assert db.exec(select(User.email)).all() == ["made@example.com"]
+
+
+@pytest.mark.parametrize("prepared", [True, False], ids=["workspace-there", "empty"])
+def test_a_claim_and_a_command_that_meet_never_make_the_claim_second(
+    database: Database, prepared: bool
+) -> None:
+    """Whoever comes first: the link makes an owner of an empty installation, or nobody."""
+    if prepared:
+        with database.write() as db:
+            actions.ensure_first_workspace(db, now=START)
+    start = threading.Barrier(8)
+    claimed: list[str] = []
+
+    def by_link(number: int) -> None:
+        start.wait()
+        with contextlib.suppress(actions.AlreadyClaimed):
+            claimed.append(claim(database, f"link{number}@example.com").user_id)
+
+    def by_command(number: int) -> None:
+        start.wait()
+        add(database, f"command{number}@example.com")
+
+    threads = [threading.Thread(target=by_link, args=(number,)) for number in range(4)]
+    threads += [threading.Thread(target=by_command, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with database.read() as db:
+        recorded = db.exec(select(AuditEntry.action).order_by(col(AuditEntry.id))).all()
+        emails = db.exec(select(User.email)).all()
+    assert len(claimed) <= 1
+    assert sorted(email for email in emails if email.startswith("command")) == [
+        f"command{number}@example.com" for number in range(4)
+    ]
+    assert len([email for email in emails if email.startswith("link")]) == len(claimed)
+    assert recorded.count("installation.claimed") == len(claimed)
+    with pytest.raises(actions.AlreadyClaimed):
+        claim(database, "late@example.com")
+
+
+def test_a_claim_waits_for_a_person_who_is_just_being_added(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order that a race rarely takes: the link is used between the adding and its commit."""
+    outcomes: list[str] = []
+
+    def late_claim() -> None:
+        try:
+            claim(database, "stranger@example.com")
+        except actions.AlreadyClaimed:
+            outcomes.append("refused")
+        else:
+            outcomes.append("owner")
+
+    racer = threading.Thread(target=late_claim)
+    real = actions.record
+
+    def record_and_be_overtaken(*args: Any, **named: Any) -> None:
+        real(*args, **named)
+        if named["action"] == "member.added":
+            racer.start()
+            racer.join(0.5)  # It must still wait; nothing is lost when it had no turn to run.
+            assert racer.is_alive()
+
+    monkeypatch.setattr(actions, "record", record_and_be_overtaken)
+    add(database, "made@example.com")
+    racer.join(20)
+    assert outcomes == ["refused"]
 
 
 @pytest.mark.parametrize(

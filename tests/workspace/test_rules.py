@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from licenzy.workspace import rules
 from licenzy.workspace.models import Role
@@ -106,17 +109,97 @@ def test_a_session_ends_by_revocation_age_and_idleness() -> None:
     assert over(now=end, last_seen_at=end)
 
 
-def test_windows_of_a_throttle_follow_each_other() -> None:
-    hourly = rules.Throttle("key", most=20, window=timedelta(hours=1))
-    end = hourly.ends_at(START)
-    assert START < end <= START + timedelta(hours=1)
-    assert hourly.number(end) == hourly.number(START) + 1
+LIMITS = [rules.ACCOUNT_LIMIT, rules.ADDRESS_LIMIT, rules.OWN_LIMIT]
 
 
-def test_strangers_and_the_owner_use_up_different_counters() -> None:
-    stranger = {t.key for t in rules.throttles("ada@example.com", "192.0.2.1", familiar=False)}
-    owner = {t.key for t in rules.throttles("ada@example.com", "198.51.100.7", familiar=True)}
-    assert not stranger & owner
+def admitted(limit: rules.Limit, gaps: list[float]) -> list[datetime]:
+    """When tries were let through that come so many seconds one after the other."""
+    now, tries = START, []
+    for gap in gaps:
+        now += timedelta(seconds=gap)
+        if not limit.wait(tries, now=now):
+            tries.append(now)
+    return tries
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@given(
+    gaps=st.lists(
+        st.one_of(st.just(0.0), st.sampled_from([0.5, 1.0, 59.0, 60.0, 61.0, 300.0]), st.floats(0, 4000)),
+        max_size=300,
+    )
+)
+def test_no_window_ever_holds_more_than_the_limit(limit: rules.Limit, gaps: list[float]) -> None:
+    tries = admitted(limit, gaps)
+    for first in tries:
+        held = [each for each in tries if first <= each < first + limit.window]
+        assert len(held) <= limit.most
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@given(
+    gaps=st.lists(st.one_of(st.floats(0, 70), st.just(0.0), st.floats(0, 4000)), max_size=200),
+    later=st.floats(0, 4000),
+)
+def test_waiting_as_long_as_told_is_enough_and_is_bounded(
+    limit: rules.Limit, gaps: list[float], later: float
+) -> None:
+    tries = admitted(limit, gaps)
+    now = (tries[-1] if tries else START) + timedelta(seconds=later)
+    wait = limit.wait(tries, now=now)
+    assert not limit.wait(tries, now=now + wait)
+    if wait:
+        # Guessing on while one has to wait changes nothing: refused tries are not counted.
+        assert limit.wait(tries, now=now + wait / 2) == wait - wait / 2
+    if len(limit.recent(tries, now=now)) < limit.most:
+        assert wait <= limit.apart
+
+
+def test_who_guesses_as_often_as_they_can_gets_60_tries_an_hour_and_others_wait_a_minute() -> None:
+    limit = rules.ACCOUNT_LIMIT
+    tries = admitted(limit, [0.36] * 30_000)
+    assert len([each for each in tries if each < START + timedelta(hours=1)]) == 60
+    gaps = [later - earlier for earlier, later in pairwise(tries)]
+    assert [gap > timedelta(seconds=1) for gap in gaps[:5]] == [False] * 4 + [True]
+    # The burst of five is paid for once, when all 60 of the first hour are used up.
+    assert sorted(gaps)[-2] <= timedelta(seconds=61)
+    assert timedelta(seconds=290) < max(gaps) < timedelta(seconds=302)
+    assert gaps.index(max(gaps)) == 59
+
+
+def test_a_try_that_was_overtaken_waits_no_longer_than_the_others() -> None:
+    later = [START + timedelta(milliseconds=each) for each in range(5)]
+    assert rules.ACCOUNT_LIMIT.wait(later, now=START) == timedelta(minutes=1)
+
+
+def test_an_address_that_is_busy_waits_seconds() -> None:
+    tries = admitted(rules.ADDRESS_LIMIT, [0.01] * 60_000)
+    assert max(later - earlier for earlier, later in pairwise(tries)) <= timedelta(seconds=20)
+
+
+@pytest.mark.parametrize(
+    ("ip", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        (None, "unknown"),
+        ("", "unknown"),
+        ("unix:", "unix:"),
+    ],
+)
+def test_addresses_of_one_customer_are_one_network(ip: str | None, network: str) -> None:
+    assert rules.network_of(ip) == network
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(1, "1 second"), (42, "42 seconds"), (60, "60 seconds"), (61, "2 minutes"), (300, "5 minutes")],
+)
+def test_times_to_wait_are_words(seconds: int, words: str) -> None:
+    assert rules.wait_in_words(seconds) == words
 
 
 def test_roles_are_a_ladder() -> None:

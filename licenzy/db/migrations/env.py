@@ -7,6 +7,7 @@ from typing import Any, Literal
 from alembic import context
 from sqlmodel.sql.sqltypes import AutoString
 
+import licenzy.db.schema  # noqa: F401 - its tables are compared as well
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import metadata
 

@@ -1,0 +1,54 @@
+"""Ports that must be free of strangers before anything is served there."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+import click
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ClickException when something listens there, or the address cannot be listened on."""
+    _bound(host, port).close()
+
+
+@contextmanager
+def held_port(host: str, port: int) -> Iterator[None]:
+    """The same check, and nobody else passes it until this ends.
+
+    Granian's processes share a port on purpose, by SO_REUSEPORT: two installations of one user would
+    otherwise answer there in turn. Holding keeps none of them out, and takes no connections, because
+    nobody listens by it.
+    """
+    with closing(_socket(host)) as holder:
+        with closing(_bound(host, port)) as first:
+            if sys.platform == "linux":
+                # One that is bound without SO_REUSEADDR keeps those out that ask by the check above. It can
+                # be neither first, because it would not see others like it, nor where connections of another
+                # program have only just ended: there is the check alone.
+                for each in (first, holder):
+                    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                with suppress(OSError):
+                    holder.bind((host, port))
+        yield
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    bound = _socket(host)
+    # Connections that have only just ended are in nobody's way; what listens is.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise click.ClickException(
+            f"{host}:{port} cannot be used ({error.strerror}): stop what listens there, or set LICENZY_PORT."
+        ) from error
+    return bound
+
+
+def _socket(host: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)

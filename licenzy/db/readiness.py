@@ -1,0 +1,132 @@
+"""Whether this process can serve: its schema fits, and the database takes a write that reaches the disk."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import NamedTuple
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from licenzy.db import sqlite
+from licenzy.db.engine import file_of
+from licenzy.db.failures import Failure, failure_of
+from licenzy.db.schema import Fit, fit_of, misfit_of, note_of
+from licenzy.db.unit_of_work import Database
+from licenzy.errors import DatabaseUnavailable
+
+FRESH_SECONDS = 1.0
+"""For how long an answer is given again before the database is asked anew."""
+STALE_SECONDS = 6.0
+"""How old an answer may be that is given while the database is being asked: what one asking may take."""
+WAIT_SECONDS = 2.0
+"""How long a caller waits for another one's asking when there is no such answer."""
+
+_log = logging.getLogger("licenzy.db")
+
+
+class _Outcome(NamedTuple):
+    at: float
+    """On the monotonic clock."""
+    problem: Failure | None
+
+
+_UNAVAILABLE = Failure(
+    "The database cannot be used right now.", "Check that it runs; the log has what it reported."
+)
+_SLOW = Failure("The database has not answered yet.", "Check that it runs, and what holds it up.")
+_MISSING = Failure(
+    "The database file is missing.", "Stop Licenzy, restore the file, and start Licenzy again."
+)
+_REPLACED = Failure("The database file was replaced while Licenzy runs.", "Restart Licenzy.")
+
+
+class Readiness:
+    """What one process knows of its database; shared by its threads.
+
+    The database is asked at most once in FRESH_SECONDS, by one thread at a time, however many ask here.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._latest: _Outcome | None = None
+        self._asking = threading.Lock()
+        self._file: tuple[int, int] | None = None
+        """Which file of SQLite the first successful write went to."""
+
+    def check(self) -> None:
+        """Raise DatabaseUnavailable, which names what is wrong, unless this process can serve."""
+        problem = self._outcome().problem
+        if problem is not None:
+            raise DatabaseUnavailable(problem.message, hint=problem.hint)
+
+    def _outcome(self) -> _Outcome:
+        latest = self._latest
+        if latest is not None and time.monotonic() - latest.at < FRESH_SECONDS:
+            return latest
+        # Whoever finds somebody asking holds no thread up for it, as long as the last answer says something.
+        is_usable = latest is not None and time.monotonic() - latest.at < STALE_SECONDS
+        if not self._asking.acquire(timeout=0 if is_usable else WAIT_SECONDS):
+            return latest if latest is not None and is_usable else _Outcome(time.monotonic(), _SLOW)
+        try:
+            if self._latest is latest:  # Nobody else has asked while this caller waited.
+                problem = self._problem()
+                self._latest = _Outcome(time.monotonic(), problem)
+            assert self._latest is not None
+            return self._latest
+        finally:
+            self._asking.release()
+
+    def _problem(self) -> Failure | None:
+        if (lost := self._lost_file()) is not None:
+            return lost
+        try:
+            fit = self._write()
+        except DatabaseUnavailable as error:
+            return failure_of(error) or _UNAVAILABLE
+        except DBAPIError as error:
+            # For the driver it is the statement's fault when a server only lets read.
+            failure = failure_of(error)
+            if failure is None:
+                raise
+            _log.error("the database cannot be written to: %s", error.orig)
+            return failure
+        if self._file is None:
+            self._file = self._file_there()
+        return misfit_of(fit)
+
+    def _write(self) -> Fit:
+        """How the schema fits, after a transaction that waits for the disk as every other one does."""
+        with self._database.write() as db:
+            connection = db.connection()
+            fit = fit_of(connection)
+            if misfit_of(fit) is None:
+                connection.execute(_PROBE, {"now": time.time_ns() // 1000})
+        return fit
+
+    def _lost_file(self) -> Failure | None:
+        """What is wrong with the file of SQLite itself.
+
+        A connection goes on with its file when that is moved away, and all that it writes is lost.
+        """
+        if not self._database.is_sqlite:
+            return None
+        there = self._file_there()
+        if there is None:
+            is_known = self._file is not None or note_of(self._database.engine).exists()
+            return _MISSING if is_known else misfit_of(Fit.OUTDATED)
+        return _REPLACED if self._file not in {None, there} else None
+
+    def _file_there(self) -> tuple[int, int] | None:
+        """What tells the file of SQLite from every other; none where there is none."""
+        if not self._database.is_sqlite:
+            return None
+        return sqlite.identity(file_of(self._database.engine))
+
+
+_PROBE = text(
+    "INSERT INTO write_probe (id, written_at) VALUES (1, :now) "
+    "ON CONFLICT (id) DO UPDATE SET written_at = excluded.written_at"
+)

@@ -1,0 +1,1 @@
+"""DOOR: the processes that answer HTTP, run by Granian."""

@@ -1,0 +1,163 @@
+"""What Stripe answers, looked at before anybody works with it.
+
+An answer of status 200 may still be none of Stripe's, or lack what a call cannot do without: the page of a
+proxy, a list without entries, an address that is a number. Every call goes through the first functions here,
+and every value that is taken from an answer through those below. All of them raise `Unreadable`, which
+callers of the gateway meet as 502 `stripe_error`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import stripe
+
+from licenzy.kit.clock import from_unix
+from licenzy.stripe_gateway.shapes import LAST_INSTANT, Unreadable, is_name
+
+Json = dict[str, Any]
+
+
+class Page(NamedTuple):
+    """A part of one of Stripe's lists."""
+
+    entries: list[Json]
+    after: str | None
+    """The id that the next page begins after; none on the last one."""
+
+
+def told(
+    client: stripe.StripeClient, method: str, path: str, params: Mapping[str, Any] | None = None
+) -> Json:
+    """The JSON object that a call is answered with. `params` may hold an `idempotency_key`."""
+    answer = client.raw_request(method, f"/v1/{path}", **(params or {})).data
+    if not isinstance(answer, dict):
+        raise Unreadable("it is no JSON object")
+    return answer
+
+
+def one(client: stripe.StripeClient, method: str, path: str, params: Mapping[str, Any] | None = None) -> Json:
+    """The same for an object of Stripe's, which has an id."""
+    answer = told(client, method, path, params)
+    name(answer, "id")
+    return answer
+
+
+def page(
+    client: stripe.StripeClient,
+    path: str,
+    params: Mapping[str, Any],
+    *,
+    words: Sequence[str] = (),
+    after: str | None = None,
+) -> Page:
+    """One page of a list as Stripe wrote it: the library's objects of it take longer than the call.
+
+    `words` names the fields that are one of Stripe's words where they are told.
+    """
+    more = {"starting_after": after} if after is not None else {}
+    answer = told(client, "get", path, {"limit": 100, **params, **more})
+    listed = entries(answer, "data")
+    for each in listed:
+        name(each, "id")
+        part(each, "metadata")
+        for word in words:
+            optional_name(each, word)
+    if not flag(answer, "has_more"):
+        return Page(listed, None)
+    if not listed or listed[-1]["id"] == after:
+        raise Unreadable("a list goes on without end")
+    return Page(listed, listed[-1]["id"])
+
+
+def pages(ask: Callable[[str | None], Page]) -> Iterator[list[Json]]:
+    """Every page of a list, each asked for when it is wanted."""
+    after: str | None = None
+    while True:
+        found = ask(after)
+        yield found.entries
+        if found.after is None:
+            return
+        after = found.after
+
+
+def name(obj: Mapping[str, Any], field: str) -> str:
+    """An id or word of Stripe's, which any database keeps."""
+    value = obj.get(field)
+    if not is_name(value):
+        raise _wrong(field)
+    return str(value)
+
+
+def optional_name(obj: Mapping[str, Any], field: str) -> str | None:
+    return name(obj, field) if obj.get(field) is not None else None
+
+
+def text(obj: Mapping[str, Any], field: str) -> str:
+    """Text that any database keeps."""
+    value = obj.get(field)
+    if not isinstance(value, str) or not value or "\x00" in value or not _is_unicode(value):
+        raise _wrong(field)
+    return value
+
+
+def optional_text(obj: Mapping[str, Any], field: str) -> str | None:
+    """The same; empty text is none."""
+    return text(obj, field) if obj.get(field) not in (None, "") else None
+
+
+def optional_whole(obj: Mapping[str, Any], field: str) -> int | None:
+    value = obj.get(field)
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or abs(value) >= 2**63):
+        raise _wrong(field)
+    return value
+
+
+def instant(obj: Mapping[str, Any], field: str) -> datetime:
+    """An instant in Unix seconds."""
+    value = optional_whole(obj, field)
+    if value is None or not 0 <= value <= LAST_INSTANT:
+        raise _wrong(field)
+    return from_unix(value)
+
+
+def flag(obj: Mapping[str, Any], field: str) -> bool:
+    """Whether it is said to be so."""
+    return optional_flag(obj, field) or False
+
+
+def optional_flag(obj: Mapping[str, Any], field: str) -> bool | None:
+    value = obj.get(field)
+    if value is not None and not isinstance(value, bool):
+        raise _wrong(field)
+    return value
+
+
+def part(obj: Mapping[str, Any], field: str) -> Mapping[str, Any]:
+    """An object within it; an empty one where it is not there."""
+    value = obj.get(field)
+    if value is not None and not isinstance(value, dict):
+        raise _wrong(field)
+    return value or {}
+
+
+def entries(obj: Mapping[str, Any], field: str) -> list[Json]:
+    """The objects of a list."""
+    value = obj.get(field)
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise _wrong(field)
+    return value
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _wrong(field: str) -> Unreadable:
+    return Unreadable(f"{field} is missing, or of a wrong kind")
