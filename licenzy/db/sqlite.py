@@ -122,6 +122,7 @@ class WriteAheadLog:
 
 
 def _open(path: Path) -> sqlite3.Connection:
+    _refuse_read_only(path)
     return sqlite3.connect(
         # Never made here: in place of a file that is missing there would be an empty one.
         f"file:{quote(str(path))}?mode=rw",
@@ -131,3 +132,16 @@ def _open(path: Path) -> sqlite3.Connection:
         check_same_thread=False,
         timeout=0,
     )
+
+
+def _refuse_read_only(path: Path) -> None:
+    """Open nothing of which a part may only be read.
+
+    SQLite would open it for reading, and none of the process's later connections could write either, as long
+    as one of them is open, whatever is mended meanwhile.
+    """
+    for part in (path, Path(f"{path}-wal"), Path(f"{path}-shm")):
+        if part.exists() and not os.access(part, os.R_OK | os.W_OK):
+            error = sqlite3.OperationalError("attempt to write a readonly database")
+            error.sqlite_errorcode = sqlite3.SQLITE_READONLY
+            raise error

@@ -97,7 +97,13 @@ class Database:
             Session(self._writing, expire_on_commit=False) as session,
         ):
             yield session
-            session.commit()
+            try:
+                session.commit()
+            except Exception as error:
+                # The transaction may still be under way: nobody else may have the connection then.
+                if not isinstance(error, DBAPIError) or is_out_of_order(error.orig):
+                    session.invalidate()
+                raise
             if self._log is not None:
                 self._log.keep_short()
 
