@@ -74,11 +74,6 @@ def test_moved_away_and_back(served: Served, seconds: int) -> None:
     served.must_be_right(endure(served.web, served.clients, trouble, seconds=seconds, hurts=()))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a process that could only read keeps connections which can only read, and SQLite shares that "
-    "among all of a process as long as one of them is open",
-)
 @pytest.mark.parametrize("seconds", [3, pytest.param(25, marks=pytest.mark.soak)])
 def test_read_only_from_the_start(sqlite_files: SqliteFiles, folder: Path, seconds: int) -> None:
     settings = new_settings(folder, sqlite_files.fresh(Path(tempfile.mkdtemp(dir=folder))))

@@ -136,15 +136,9 @@ def must_be_right(file: Path, database: Database, callers: Sequence[Caller]) -> 
     assert not wrong, wrong
 
 
-NOT_ROLLED_BACK = [kind for kind in KINDS if kind.call == "commit" and not kind.ends_transaction]
-"""A unit of work whose commit fails so gives its connection back as it is, and with it the right to write."""
-
-
 def each_way_and_kind() -> Iterator[Any]:
     for way, kind in itertools.product(WAYS, KINDS):
-        fails = way is in_a_unit_of_work and kind in NOT_ROLLED_BACK
-        mark = pytest.mark.xfail(strict=True, reason="it is not rolled back") if fails else ()
-        yield pytest.param(way, kind, id=f"{way.__name__}, {kind}", marks=mark)
+        yield pytest.param(way, kind, id=f"{way.__name__}, {kind}")
 
 
 @pytest.mark.parametrize(("way", "kind"), list(each_way_and_kind()))
@@ -214,7 +208,7 @@ def test_any_call_fails_some_times_under_some_callers(template: Path, tmp_path: 
     for seed in range(SEED, SEED + seeds):
         chance = random.Random(seed)
         file = Path(shutil.copyfile(template, tmp_path / f"{seed}.sqlite3"))
-        kind = chance.choice([kind for kind in KINDS if kind not in NOT_ROLLED_BACK])
+        kind = chance.choice(KINDS)
         times = 1 if kind.error is MemoryError else chance.randint(1, 12)
         callers = [Caller(chance.choice(WAYS), chance.uniform(0.2, 0.6)) for _ in range(chance.randint(2, 8))]
         with opened(file) as database, injected(Fault(kind, chance.randint(0, 12), times)) as fault:
