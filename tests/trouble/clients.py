@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from flask import Flask
+
 from tests.support.purchases import signed
 from tests.trouble.installation import CONSUMER, RESERVER, SECRET, WORKERS, Installation, Web
 
@@ -295,6 +297,14 @@ class Line:
         self._connection = http.client.HTTPConnection("127.0.0.1", self._web.port, timeout=GIVE_UP_SECONDS)
         self._connection.sock = self._web.connect(self._process, timeout=GIVE_UP_SECONDS)
         return self._connection
+
+
+def answer_in_process(app: Flask, request: Request) -> Answer:
+    """What the product answers, called without any server."""
+    client = app.test_client(use_cookies=False)
+    answer = client.open(request.path, method=request.method, data=request.body, headers=request.headers)
+    headers = {name.lower(): value for name, value in answer.headers.items()}
+    return Answer(answer.status_code, headers, answer.text)
 
 
 def ask(line: Line, door: Door, request: Request) -> Call:

@@ -22,7 +22,7 @@ from licenzy.factory import create_app
 from licenzy.settings import Settings
 from tests.conftest import make_settings
 from tests.support.databases import PostgresServer, SqliteFiles
-from tests.trouble.clients import DOORS, Door, Line, Request, ask
+from tests.trouble.clients import DOORS, Door, Line, Request, answer_in_process, ask
 from tests.trouble.installation import (
     CONSUMER,
     METRICS_TOKEN,
@@ -178,12 +178,10 @@ def _call_every_door(
     wrong: list[str] = []
 
     def call(number: int) -> None:
-        client = app.test_client(use_cookies=False)
         for door in (kind(place.installation, first=number) for kind in ALL_DOORS):
-            asked = door.next()
-            answer = client.open(asked.path, method=asked.method, data=asked.body, headers=asked.headers)
-            if answer.status_code not in door.well:
-                wrong.append(f"{door.name}: {answer.status} {answer.text[:200]}")
+            answer = answer_in_process(app, door.next())
+            if answer.status not in door.well:
+                wrong.append(f"{door.name}: {answer.status} {answer.body[:200]}")
         then()
 
     for begin in range(callers.start, callers.stop, AT_ONCE):
