@@ -116,10 +116,13 @@ def test_the_network_swallows_everything(distant: Shared, network: SilentNetwork
 def test_old_connections_stay_silent_while_new_ones_work(
     distant: Shared, network: SilentNetwork, seconds: float
 ) -> None:
-    """Whoever is waiting on one waits to the end of its time; nobody after that does."""
+    """Whoever is waiting on one waits to the end of its time; nobody after that does.
+
+    The last to begin may be `/readyz`, which asks once in a second, and gives each answer for as long again.
+    """
     served = distant.served()
     report = endure(
-        served.web, served.clients, forgetting(network), seconds=seconds, hurts=["check"], heal_seconds=6
+        served.web, served.clients, forgetting(network), seconds=seconds, hurts=["check"], heal_seconds=8
     )
     served.must_be_right(report)
 
