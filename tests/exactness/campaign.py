@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,10 +18,9 @@ from licenzy.factory import make_runtime
 from licenzy.settings import Settings
 from tests.exactness import raw_rows
 from tests.support.cast import make_cast, make_key, make_subject
-from tests.support.ports import answers, wait_until
 from tests.support.purchases import make_entitlement
+from tests.support.web_processes import ROOT, serving, web_processes
 
-ROOT = Path(__file__).resolve().parents[2]
 CLIENTS = 6
 SMALL = 20
 """Subjects beside the hot one; theirs is the other half of all calls."""
@@ -53,7 +52,7 @@ def run(
     """Have `keys` calls made, each at least twice, while at least `kills` workers are killed."""
     token, subjects = _open_accounts(settings, keys)
     began = time.monotonic()
-    with _served(settings, command) as server:
+    with serving(settings, command, LICENZY_WORKERS="4") as server:
         clients = [
             _client(settings, folder / f"client{number}.jsonl", token, subjects, number, -(-keys // CLIENTS))
             for number in range(CLIENTS)
@@ -105,31 +104,6 @@ def _open_accounts(settings: Settings, keys: int) -> tuple[str, list[str]]:
     return token, subjects
 
 
-@contextmanager
-def _served(settings: Settings, command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
-    environ = kept | {
-        "LICENZY_INSTANCE": str(settings.instance),
-        "LICENZY_DATABASE_URL": settings.database_url,
-        "LICENZY_PORT": str(settings.port),
-        "LICENZY_WORKERS": "4",
-        # One key stands for many merchants here; the limiter runs, it only never says no.
-        "LICENZY_RATE_LIMIT": "1000000",
-    }
-    log = (settings.instance / "server.log").open("w")
-    server = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environ, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: answers(settings.port), seconds=60, what="the product listens")
-        yield server
-    finally:
-        server.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(15)
-        server.kill()
-        server.wait()
-        log.close()
-
-
 def _client(
     settings: Settings, log: Path, token: str, subjects: list[str], number: int, count: int
 ) -> subprocess.Popen[bytes]:
@@ -157,7 +131,7 @@ def _kill_meanwhile(
     while any(client.poll() is None for client in clients):
         time.sleep(chance.uniform(0.1, 0.5))
         now = time.monotonic()
-        seen = {pid: seen.get(pid, now) for pid in _children(server.pid)}
+        seen = {pid: seen.get(pid, now) for pid in web_processes(server.pid)}
         # Granian gives up when one dies that was the last to be started, and was so less than 5.5 s ago.
         old = sorted(seen, key=lambda pid: seen[pid])[:-1]
         grown = [pid for pid in old if now - seen[pid] > GROWN_SECONDS]
@@ -168,19 +142,3 @@ def _kill_meanwhile(
         elif len(killed) >= kills:
             enough.touch()
     return killed
-
-
-def _children(pid: int) -> list[int]:
-    """The processes that answer: children of the server which run Python, whatever Granian calls them."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(OSError):
-            found += [int(child) for child in task.read_text().split()]
-    return [child for child in found if b"resource_tracker" not in _command_of(child)]
-
-
-def _command_of(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""

@@ -82,7 +82,8 @@ def _answers(heard: list[Heard]) -> list[str]:
 
 def _effects(rows: dict[str, list[dict[str, Any]]], heard: list[Heard]) -> list[str]:
     """What was acknowledged is there, once."""
-    stored = {row["key"]: row for row in rows["idempotency_keys"]}
+    stored = {row["key"]: row for row in rows["idempotency_keys"] if row["endpoint"] == "usage/consume"}
+    ledger = [row for row in rows["usage_ledger"] if row["reservation_id"] is None]
     refs = {row["id"]: row["subject_ref"] for row in rows["subjects"]}
     asked = {each["key"]: (each["subject"], each["units"]) for each in heard}
     said = []
@@ -100,12 +101,12 @@ def _effects(rows: dict[str, list[dict[str, Any]]], heard: list[Heard]) -> list[
         if key in asked:
             due[asked[key][0]] += asked[key][1]
     taken: Counter[str] = Counter()
-    for row in rows["usage_ledger"]:
+    for row in ledger:
         taken[refs[row["subject_id"]]] += row["units"]
     for subject in due.keys() | taken.keys():
         if due[subject] != taken[subject]:
             said.append(f"{subject} should have used {due[subject]} and has used {taken[subject]}")
-    calls = len({row["request_id"] for row in rows["usage_ledger"]})
+    calls = len({row["request_id"] for row in ledger})
     if calls != len(consumed):
         said.append(f"{len(consumed)} calls were stored as done, {calls} had an effect")
     return said

@@ -202,10 +202,21 @@ class OwnServer(PostgresServer):
         self._process = _server(data)
         super().__init__(str(self._process.get_uri()))
 
+    @property
+    def pid(self) -> int:
+        """The first of its processes, which starts the others."""
+        return int((self._data / "postmaster.pid").read_text().splitlines()[0])
+
+    @property
+    def socket_file(self) -> Path:
+        """Where it listens."""
+        lines = (self._data / "postmaster.pid").read_text().splitlines()
+        return Path(lines[4]) / f".s.PGSQL.{lines[3]}"
+
     def stop_at_once(self) -> None:
         """As a crash would: whoever is connected is cut off."""
         self.leave()
-        os.kill(int((self._data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGQUIT)
+        os.kill(self.pid, signal.SIGQUIT)
         while (self._data / "postmaster.pid").exists():
             time.sleep(0.02)
 

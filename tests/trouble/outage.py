@@ -1,0 +1,198 @@
+"""One outage: calls before, during and after it, and everything about their answers that is wrong."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from tests.trouble import rows
+from tests.trouble.clients import (
+    DOORS,
+    Call,
+    Door,
+    Line,
+    Load,
+    Repeating,
+    ask,
+    table,
+    wait_for,
+)
+from tests.trouble.installation import BUYER, Installation, Web
+
+HEAL_SECONDS = 5.0
+"""How long after the end of the trouble a call may still be refused."""
+_WARM_SECONDS = 30.0
+"""How long the first calls may take: each thread connects, and each process compiles what it runs."""
+_CALM_SECONDS = 1.0
+_UNREADY_SECONDS = 2.0
+"""How soon `/readyz` knows."""
+_IN_A_ROW = 5
+_MOST_TOLD = 12
+
+
+@dataclass
+class Clients:
+    """The clients of an installation, who remember over several outages what they were told."""
+
+    installation: Installation
+    doors: Sequence[Door] = ()
+    sent_again: dict[str, set[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.doors = [door(self.installation) for door in DOORS]
+
+    @property
+    def repeating(self) -> list[Repeating]:
+        return [door for door in self.doors if isinstance(door, Repeating)]
+
+
+@dataclass
+class Report:
+    """What was seen, and what of it is wrong."""
+
+    began: float
+    """When the trouble began."""
+    healed: float = 0.0
+    calls: list[Call] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+
+    def phase(self, call: Call) -> str:
+        """When it was: what was under way while the trouble began was in trouble."""
+        if call.began >= self.healed:
+            return "after"
+        return "before" if call.began + call.seconds < self.began else "trouble"
+
+    def of(self, phase: str) -> list[Call]:
+        return [call for call in self.calls if self.phase(call) == phase]
+
+    def when(self, call: Call) -> str:
+        if self.phase(call) == "after":
+            return f"{call.began - self.healed:.1f} s after the trouble"
+        return f"{call.began - self.began:.1f} s into the trouble"
+
+    def __str__(self) -> str:
+        more = len(self.wrong) - _MOST_TOLD
+        told = self.wrong[:_MOST_TOLD] + ([f"… and {more} more"] if more > 0 else [])
+        return "\n".join([*told, table((self.phase(call), call) for call in self.calls)])
+
+
+def endure(
+    web: Web,
+    clients: Clients,
+    trouble: AbstractContextManager[object],
+    *,
+    seconds: float,
+    hurts: Sequence[str],
+    spares: Sequence[str] = (),
+    unready: bool = False,
+    from_the_start: bool = False,
+    heal_seconds: float = HEAL_SECONDS,
+) -> Report:
+    """Call all doors through some seconds of trouble.
+
+    The doors named by `hurts` must be refused at least once, else the trouble was none; those of `spares`
+    never. `unready` wants `/readyz` to say so soon after the trouble began. Trouble that was there
+    `from_the_start` is only ended here.
+    """
+    processes = web.pids
+    began = time.monotonic()
+    load = Load(web, clients.doors)
+    try:
+        if not from_the_start:
+            wait_for(lambda: _calm(load.calls, began), seconds=_WARM_SECONDS)
+        report = Report(began=time.monotonic())
+        with trouble:
+            time.sleep(seconds)
+            ending = time.monotonic()
+        report.healed = time.monotonic()
+        wait_for(lambda: _calm(load.calls, report.healed), seconds=heal_seconds + _CALM_SECONDS)
+        time.sleep(_CALM_SECONDS)
+    finally:
+        load.stop()
+    report.calls = sorted(load.calls, key=lambda call: call.began)
+    report.wrong = [
+        *_wrong_answers(report, heal_seconds),
+        *_wrong_in_trouble(report, hurts, spares),
+        *(_ready(report, ending) if unready else ()),
+        *_missing(report, clients),
+        *recounted(web, clients),
+    ]
+    if web.pids != processes:
+        report.wrong.append(f"the processes {processes} were replaced by {web.pids}")
+    return report
+
+
+def _wrong_answers(report: Report, heal_seconds: float) -> Iterator[str]:
+    for call in report.calls:
+        if call.wrong:
+            yield f"{call.door}, {report.when(call)}: {call.wrong}"
+    for call in report.of("before"):
+        if call.status == 503:
+            yield f"{call.door} was refused before any trouble"
+    for call in report.of("after"):
+        if not call.well and call.began > report.healed + heal_seconds:
+            yield f"{call.door} still refused {report.when(call)}"
+
+
+def _wrong_in_trouble(report: Report, hurts: Sequence[str], spares: Sequence[str]) -> Iterator[str]:
+    refused = {call.door for call in report.of("trouble") if not call.well}
+    for door in hurts:
+        if door not in refused:
+            yield f"{door} was never refused: was there any trouble?"
+    for door in spares:
+        if door in refused:
+            yield f"{door} was refused"
+
+
+def _ready(report: Report, ending: float) -> Iterator[str]:
+    for call in report.of("trouble"):
+        inside = report.began + _UNREADY_SECONDS < call.began and call.began + call.seconds < ending
+        if call.door == "readyz" and call.status == 200 and inside:
+            yield f"readyz said ready, {report.when(call)}"
+
+
+def _missing(report: Report, clients: Clients) -> Iterator[str]:
+    called = {call.door for call in report.of("after")}
+    for door in clients.doors:
+        if door.name not in called:
+            yield f"{door.name} was never called after the trouble"
+
+
+def recounted(web: Web, clients: Clients) -> list[str]:
+    """Send all again that is new since the last time, and hold answers and rows against what was told."""
+    wrong = []
+    line = Line(web, 0)
+    for door in clients.repeating:
+        known = {each["key"]: each.get("body") for each in door.acknowledged}
+        done = clients.sent_again.setdefault(door.name, set())
+        for what in door.repeats():
+            if what["key"] in done:
+                continue
+            call = ask(line, door, door.say(_as_sent(what)))
+            told = door.heard[-1]
+            if not call.well:
+                wrong.append(f"{what['key']} sent again: {call.wrong or call.status}")
+            elif known.get(what["key"], told["body"]) != told["body"]:
+                wrong.append(f"{what['key']} was {known[what['key']]!r} and is {told['body']!r}")
+            done.add(what["key"])
+    line.close()
+    heard = {door.name: door.heard for door in clients.repeating}
+    return wrong + rows.problems(web.installation.settings.database_url, heard, buyer=BUYER)
+
+
+def _as_sent(what: dict[str, object]) -> dict[str, object]:
+    answered = {"status", "replayed", "body", "broken"}
+    return {name: value for name, value in what.items() if name not in answered}
+
+
+def _calm(calls: Sequence[Call], since: float) -> bool:
+    """Whether the last calls to each door went well."""
+    recent: dict[str, list[Call]] = {}
+    for call in list(calls):
+        recent.setdefault(call.door, []).append(call)
+    return len(recent) == len(DOORS) and all(
+        len(those) >= _IN_A_ROW and all(call.well and call.began > since for call in those[-_IN_A_ROW:])
+        for those in recent.values()
+    )
