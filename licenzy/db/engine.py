@@ -98,8 +98,7 @@ def _sqlite_engine(address: URL, pool_size: int) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        driver: Any = connection.connection.driver_connection
-        sqlite.wait_at_most(driver, deadline.seconds_left())
+        connection.exec_driver_sql(sqlite.waiting_at_most(deadline.seconds_left()))
         # A deferred transaction that turns into a writer fails at once with "database is locked",
         # whatever the busy timeout says; asking for the write lock first waits in line instead.
         writes = connection.get_execution_options().get(WRITES, False)

@@ -66,7 +66,12 @@ def reading(read: Callable[[], T]) -> T:
 
 def wait_at_most(connection: sqlite3.Connection, seconds: float) -> None:
     """Have the connection wait so long for locks of others, from now on."""
-    connection.execute(f"PRAGMA busy_timeout={math.ceil(seconds * 1000)}")
+    connection.execute(waiting_at_most(seconds))
+
+
+def waiting_at_most(seconds: float) -> str:
+    """The statement that has a connection wait so long for locks of others."""
+    return f"PRAGMA busy_timeout={math.ceil(seconds * 1000)}"
 
 
 def is_busy(error: BaseException | None) -> bool:
