@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 
-from licenzy.factory import command_line
 from licenzy.kit.stopping import StopSignal
 
 _UNTIL_TOLD = {"serve", "web", "worker", "sandbox"}
@@ -20,6 +19,8 @@ def main() -> None:
     if runs_until_told:
         # Before the command line is imported, so that a stop just after the start is heard as well.
         stop.listen()
+    from licenzy.factory import command_line
+
     try:
         command_line(stop)(prog_name="licenzy")
     except SystemExit as leaving:

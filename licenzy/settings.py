@@ -7,6 +7,7 @@ import hmac
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -15,10 +16,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from cryptography.fernet import Fernet
 
 from licenzy.kit.hosts import is_address, is_loopback, is_wildcard
-from licenzy.kit.private_files import make_private
+from licenzy.kit.private_files import is_private, make_private
 
 _THIS_MACHINE = "127.0.0.1"
 _SQLITE = "sqlite:///"
+_DRIVERS_OWN = {"autocommit", "conninfo", "context", "cursor_factory", "prepare_threshold", "row_factory"}
 
 
 class SettingsError(Exception):
@@ -104,9 +106,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     SettingsError with one plain sentence when a value cannot be used.
     """
     env = os.environ if environ is None else environ
-    instance = Path(env.get("LICENZY_INSTANCE") or "instance").expanduser().resolve()
     try:
+        instance = Path(env.get("LICENZY_INSTANCE") or "instance").expanduser().resolve()
+        str(instance).encode()
         instance.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_own = _is_own_folder(instance)
+    except (RuntimeError, UnicodeError) as error:  # No such user, a loop of links, bytes that are no text.
+        raise SettingsError("LICENZY_INSTANCE cannot be used as a folder.") from error
     except OSError as error:
         raise SettingsError(f"LICENZY_INSTANCE cannot be used as a folder: {error.strerror}.") from error
     host = env.get("LICENZY_HOST") or _THIS_MACHINE
@@ -132,7 +138,9 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         prepared_statements=_flag(env, "LICENZY_PREPARED_STATEMENTS", default=True),
     )
     for path in settings.private_paths:
-        make_private(path)
+        # A folder with other things in it was named by mistake, or is shared with them on purpose.
+        if path != instance or is_own:
+            make_private(path)
     return settings
 
 
@@ -194,11 +202,18 @@ def _web_address(text: str) -> str | None:
 
 def _database_url(env: Mapping[str, str], instance: Path) -> str:
     text = env.get("LICENZY_DATABASE_URL") or f"{_SQLITE}{quote(str(instance / 'licenzy.sqlite3'))}"
+    try:
+        unquote(text).encode()
+    except UnicodeError:
+        raise SettingsError("LICENZY_DATABASE_URL must be text.") from None
     if text.startswith(_SQLITE):
         if str(_sqlite_path(text)) in {".", ":memory:"} or str(_sqlite_path(text)).startswith("file:"):
             raise SettingsError("LICENZY_DATABASE_URL must name a file, which all processes share.")
         if "?" in text:
             raise SettingsError("LICENZY_DATABASE_URL takes no options for a SQLite file.")
+        if not _may_be_database(_sqlite_path(text)):
+            # Before anything is done with it: what is named is taken from other users of the machine.
+            raise SettingsError("LICENZY_DATABASE_URL must name a SQLite file, or one that is not there yet.")
         return text
     if not text.startswith("postgresql://"):
         raise SettingsError("LICENZY_DATABASE_URL must be a sqlite:/// or postgresql:// address.")
@@ -208,6 +223,26 @@ def _database_url(env: Mapping[str, str], instance: Path) -> str:
 
 def _sqlite_path(url: str) -> Path:
     return Path(unquote(url.removeprefix(_SQLITE).partition("?")[0]))
+
+
+def _may_be_database(path: Path) -> bool:
+    if not path.is_file():
+        return not path.exists()
+    # Read only before it is taken from others for the first time: to close a file takes SQLite's locks of
+    # this process away, which has none yet.
+    if not is_private(path):
+        with suppress(OSError), path.open("rb") as file:
+            return file.read(16) in {b"", b"SQLite format 3\0"}
+    return True  # What else is wrong with it is told when it is opened.
+
+
+def _is_own_folder(folder: Path) -> bool:
+    """Whether a folder holds an installation, or nothing yet."""
+    try:
+        names = set(os.listdir(folder))
+    except OSError:
+        return False
+    return names <= {".gitkeep"} or bool(names & {"secret_key", "encryption_keys", "licenzy.sqlite3"})
 
 
 def _check_postgres_url(text: str) -> None:
@@ -221,6 +256,9 @@ def _check_postgres_url(text: str) -> None:
         raise SettingsError("LICENZY_DATABASE_URL must have a number for its port.") from None
     given = parse_qsl(options, keep_blank_values=True)
     names = [name for name, _ in given]
+    if _DRIVERS_OWN & {*names}:
+        # The driver would take them for its own arguments; `autocommit` would end transactions altogether.
+        raise SettingsError("LICENZY_DATABASE_URL takes libpq's options alone.")
     if len({*names}) < len(names) - max(names.count("host") - 1, 0):
         raise SettingsError("LICENZY_DATABASE_URL must give each option once.")
     hosts = [value for name, value in given if name == "host"]

@@ -442,3 +442,31 @@ def test_processes_that_start_at_once_agree_on_their_secrets(tmp_path: Path) -> 
         "encryption_keys",
         "secret_key",
     ]
+
+
+def test_a_file_or_folder_that_was_named_by_mistake_is_left_as_it_is(tmp_path: Path) -> None:
+    folder, notes, instance = tmp_path / "folder", tmp_path / "notes", tmp_path / "instance"
+    folder.mkdir()
+    folder.chmod(0o755)
+    notes.write_text("Nothing of Licenzy's.")
+    notes.chmod(0o644)
+    for named in (folder, notes):
+        with pytest.raises(SettingsError, match="must name a SQLite file"):
+            load(instance, DATABASE_URL=f"sqlite:///{named}")
+    assert (mode(folder), mode(notes)) == (0o755, 0o644)
+    (folder / "website").mkdir()
+    load(folder)
+    assert mode(folder) == 0o755, "it holds other things, and no installation before this one"
+    assert mode(folder / "secret_key") == 0o600
+
+
+@pytest.mark.parametrize("option", ["autocommit=1", "row_factory=1", "context=1", "prepare_threshold=0"])
+def test_what_the_driver_would_take_for_its_own_is_refused(tmp_path: Path, option: str) -> None:
+    with pytest.raises(SettingsError, match="libpq"):
+        load(tmp_path, DATABASE_URL=f"postgresql://user@localhost/licenzy?{option}")
+
+
+@pytest.mark.parametrize("folder", ["~nosuchuser/x", "/tmp/bad\udcff"])
+def test_an_instance_that_cannot_be_is_one_sentence(folder: str) -> None:
+    with pytest.raises(SettingsError, match=r"^LICENZY_INSTANCE cannot be used as a folder"):
+        load_settings({"LICENZY_INSTANCE": folder})

@@ -112,16 +112,17 @@ def _unheeded_proxy(runtime: Runtime) -> dict[str, Any] | None:
 
     Only sign-ins that succeeded are evidence. Strangers can send any header, and must not set off a finding.
     """
-    from licenzy.workspace import queries, rules
+    from licenzy.kit.hosts import is_loopback
+    from licenzy.workspace import queries
 
     settings, now = runtime.settings, runtime.clock()
     if settings.trusted_proxies:
         return None
     with runtime.database.read() as db:
         used = queries.addresses_used(db, since=now - _SIGN_INS_LOOKED_AT)
-    public = not rules.is_loopback(settings.base_host)
+    public = not is_loopback(settings.base_host)
     for use in used:
-        if use.unheeded_header is None and not (public and use.people > 1 and rules.is_loopback(use.ip)):
+        if use.unheeded_header is None and not (public and use.people > 1 and is_loopback(use.ip or "")):
             continue
         people = "One person" if use.people == 1 else f"{use.people} people"
         named = f", with an {use.unheeded_header} header" if use.unheeded_header else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from licenzy.errors import LicenzyError
+from licenzy.errors import DatabaseUnavailable, LicenzyError
 from licenzy.kit.private_files import is_private
 from licenzy.settings import Settings, SettingsError
 
@@ -59,6 +59,10 @@ def _worded() -> Iterator[None]:
         yield
     except SettingsError as error:
         raise click.ClickException(str(error)) from error
+    except DatabaseUnavailable as error:
+        if error.hint == DatabaseUnavailable.hint:  # Which is for who calls the API.
+            error.hint = "Check LICENZY_DATABASE_URL, and that the database runs."
+        raise click.ClickException(_sentence(error)) from error
     except LicenzyError as error:
         raise click.ClickException(_sentence(error)) from error
 

@@ -42,6 +42,9 @@ def _bound(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
+    except (TypeError, UnicodeError) as error:  # What no name of a host may look like.
+        bound.close()
+        raise click.ClickException(f"{host} is no host to listen on: change LICENZY_HOST.") from error
     except OSError as error:
         bound.close()
         raise click.ClickException(

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
 from licenzy.db.unit_of_work import Database
+from licenzy.errors import DatabaseUnavailable
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -76,5 +77,7 @@ class Beside(Generic[K, V]):
             return
         try:
             self._write(pending)
+        except DatabaseUnavailable as error:
+            _log.warning("%d notes of %s were not written: %s", len(pending), self._name, error.message)
         except Exception:
-            _log.warning("%d notes of %s were not written", len(pending), self._name, exc_info=True)
+            _log.exception("%d notes of %s were not written", len(pending), self._name)

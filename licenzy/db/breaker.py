@@ -30,10 +30,13 @@ class Breaker:
         if self._is_open:
             self._find_out()
 
-    def lost(self, *, generation: int | None = None) -> None:
-        """Open, unless the connection that was lost is of an earlier `generation`, whose end is known."""
+    def lost(self, *, generation: int | None = None, was_open: bool = True) -> None:
+        """Open, unless the connection that was lost is of an earlier `generation`, whose end is known.
+
+        Where it was refused and never open, those that are open may still be good.
+        """
         if generation is None or generation == self.generation:
-            self.generation += 1
+            self.generation += was_open
             self._is_open = True
 
     def begin_anew_after_fork(self) -> None:

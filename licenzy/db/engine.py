@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import DBAPIError
 
 from licenzy.db import sqlite
 from licenzy.kit import deadline
@@ -86,15 +86,6 @@ def _sqlite_engine(address: URL, pool_size: int) -> Engine:
         pool_timeout=_POOL_SECONDS,
         creator=lambda: sqlite.open_writing(path),
     )
-
-    @event.listens_for(engine, "connect")
-    def note_file(_connection: sqlite3.Connection, record: Any) -> None:
-        record.info["file"] = sqlite.identity(path)
-
-    @event.listens_for(engine, "checkout")
-    def compare_file(_connection: sqlite3.Connection, record: Any, _proxy: Any) -> None:
-        if record.info["file"] != sqlite.identity(path):
-            raise InvalidatePoolError("the file was moved away or replaced")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -39,7 +39,10 @@ class WritersLine:
         """The right to write, for the length of the block. Raises DatabaseUnavailable after such a wait."""
         deadline = time.monotonic() + seconds
         if self._pid != os.getpid():
-            self._begin_anew()  # A fork's child has the locks of its parent in its hands, not its own.
+            # A fork's child has the locks of its parent in its hands, not its own. It lets go of them, for
+            # they would outlast a parent that is killed.
+            self._give_back_all()
+            self._begin_anew()
         threads = self._threads
         if not threads.acquire(timeout=max(0.0, seconds)):
             raise DatabaseUnavailable

@@ -29,6 +29,9 @@ SERVER_SECONDS = 4.2
 _LAST_WORD_SECONDS = 0.25
 """What a wait has at least: a rollback when the time is up must not cost the connection."""
 
+_SLOWEST_CONNECT = 0.9
+"""How long connecting takes before it says something of the server, not of the little time given."""
+
 _LOOK_EVERY = 0.1
 
 _SILENT_PEERS = {
@@ -96,9 +99,20 @@ class Connection(psycopg.Connection[Any]):
 
 
 def connect(parameters: Mapping[str, Any]) -> Connection:
-    """A connection by psycopg's keywords. Raises psycopg.OperationalError."""
-    with deadline.within(min(deadline.seconds_left(), CONNECT_SECONDS)):
-        return Connection.connect(**{**_SILENT_PEERS, **parameters})
+    """A connection by psycopg's keywords. Raises psycopg.OperationalError.
+
+    Its `was_open` is false: a server that has no connection left goes on serving those that are open. What
+    was given up for the caller's little time says nothing of the server, and has `is_silence` false.
+    """
+    began = time.monotonic()
+    try:
+        with deadline.within(min(deadline.seconds_left(), CONNECT_SECONDS)):
+            return Connection.connect(**{**_SILENT_PEERS, **parameters})
+    except psycopg.OperationalError as error:
+        error.was_open = False  # type: ignore[attr-defined]
+        if isinstance(error, psycopg.errors.ConnectionTimeout):
+            error.is_silence = time.monotonic() - began > _SLOWEST_CONNECT  # type: ignore[attr-defined]
+        raise
 
 
 def parameters_of(engine: Engine) -> dict[str, Any]:
@@ -129,10 +143,6 @@ def connect_with_limits(parameters: Mapping[str, Any]) -> Connection:
 
 
 def probe(engine: Engine) -> None:
-    """Whether Postgres answers, on a connection of its own. Raises psycopg.OperationalError."""
-    with deadline.within(min(deadline.seconds_left(), 1.0)):
-        connection = connect({**parameters_of(engine), "autocommit": True})
-        try:
-            connection.execute("SELECT 1")
-        finally:
-            connection.close()
+    """Whether Postgres answers, on a connection that is open if there is one. Raises what the engine does."""
+    with deadline.within(min(deadline.seconds_left(), 1.0)), engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")

@@ -6,13 +6,11 @@ SQLAlchemy's own path costs more than the query it runs; here remain the driver 
 from __future__ import annotations
 
 import contextlib
-import logging
 import operator
 import random
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Dialect, Engine, Select, TextClause, event
@@ -21,13 +19,9 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from licenzy.db import sqlite
 from licenzy.db.breaker import Breaker
 from licenzy.db.engine import file_of, gave_way, is_cut_off, is_lost, is_out_of_order, ran_out_of_time
-from licenzy.db.unit_of_work import Database, retrying_ends_at
+from licenzy.db.unit_of_work import Database, log_failure, retrying_ends_at
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit.per_thread import PerThread
-
-_LOOK_EVERY_SECONDS = 1.0
-"""How often a connection to a SQLite file looks whether that file is still the one at its path."""
-_log = logging.getLogger("licenzy.db")
 
 
 class ThreadConnections:
@@ -73,7 +67,7 @@ class ThreadConnections:
     def _open(self) -> _Open:
         breaker = self.database.breaker
         if breaker is None:
-            return _OpenFile(file_of(self.engine))
+            return _Open(sqlite.open_reading(file_of(self.engine)))
         return _OpenPostgres(self.engine, breaker)
 
 
@@ -88,28 +82,12 @@ class _Open:
         self.cursor: Any = None
 
     def is_stale(self) -> bool:
-        """Whether what it leads to has been lost or replaced since it was opened."""
-        raise NotImplementedError
+        """Whether what it leads to has been lost since it was opened."""
+        return False
 
     def close(self) -> None:
         with contextlib.suppress(Exception):
             self.connection.close()
-
-
-class _OpenFile(_Open):
-    """A connection to a SQLite file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._file = path, sqlite.identity(path)
-        self._look_at = time.monotonic() + _LOOK_EVERY_SECONDS
-        super().__init__(sqlite.open_reading(path))
-
-    def is_stale(self) -> bool:
-        now = time.monotonic()
-        if now < self._look_at:
-            return False
-        self._look_at = now + _LOOK_EVERY_SECONDS
-        return self._file != sqlite.identity(self._path)
 
 
 class _OpenPostgres(_Open):
@@ -123,7 +101,7 @@ class _OpenPostgres(_Open):
             super().__init__(postgres.connect_with_limits(postgres.parameters_of(engine)))
         except Exception as error:
             if is_lost(error):
-                breaker.lost(generation=self.generation)
+                breaker.lost(generation=self.generation, was_open=False)
             raise
 
     def is_stale(self) -> bool:
@@ -169,8 +147,7 @@ class PreparedRead:
                         continue
                     if dropped is not None:
                         database.failed(error, generation=dropped.generation)
-                level = logging.INFO if gave_way(error) else logging.ERROR
-                _log.log(level, "the database cannot be used: %s", error)
+                log_failure(error)
                 raise DatabaseUnavailable from error
 
     def _on_sqlite(self, bound: Sequence[Any]) -> list[Any]:

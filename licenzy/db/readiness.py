@@ -10,10 +10,9 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from licenzy.db import sqlite
-from licenzy.db.engine import file_of
 from licenzy.db.failures import Failure, failure_of
 from licenzy.db.schema import Fit, fit_of, misfit_of, note_of
+from licenzy.db.sqlite import FileState
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 
@@ -53,8 +52,6 @@ class Readiness:
         self._database = database
         self._latest: _Outcome | None = None
         self._asking = threading.Lock()
-        self._file: tuple[int, int] | None = None
-        """Which file of SQLite the first successful write went to."""
 
     def check(self) -> None:
         """Raise DatabaseUnavailable, which names what is wrong, unless this process can serve."""
@@ -93,8 +90,6 @@ class Readiness:
                 raise
             _log.error("the database cannot be written to: %s", error.orig)
             return failure
-        if self._file is None:
-            self._file = self._file_there()
         return misfit_of(fit)
 
     def _write(self) -> Fit:
@@ -107,23 +102,15 @@ class Readiness:
         return fit
 
     def _lost_file(self) -> Failure | None:
-        """What is wrong with the file of SQLite itself.
-
-        A connection goes on with its file when that is moved away, and all that it writes is lost.
-        """
-        if not self._database.is_sqlite:
+        """What is wrong with the file of SQLite itself."""
+        file = self._database.file
+        if file is None:
             return None
-        there = self._file_there()
-        if there is None:
-            is_known = self._file is not None or note_of(self._database.engine).exists()
+        state = file.state()
+        if state is FileState.MISSING:
+            is_known = file.was_seen or note_of(self._database.engine).exists()
             return _MISSING if is_known else misfit_of(Fit.OUTDATED)
-        return _REPLACED if self._file not in {None, there} else None
-
-    def _file_there(self) -> tuple[int, int] | None:
-        """What tells the file of SQLite from every other; none where there is none."""
-        if not self._database.is_sqlite:
-            return None
-        return sqlite.identity(file_of(self._database.engine))
+        return _REPLACED if state is FileState.REPLACED else None
 
 
 _PROBE = text(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, Engine, Integer, Table, text
-from sqlalchemy.exc import DatabaseError, DBAPIError
+from sqlalchemy.exc import DatabaseError, DBAPIError, MultipleResultsFound
 
 from licenzy.db.engine import file_of, is_out_of_order
 from licenzy.db.failures import Failure, failure_of
@@ -160,6 +160,8 @@ def _read_one(connection: Connection, statement: str) -> Any:
     """The only value of the only row; none without the row or its table."""
     try:
         return connection.execute(text(statement)).scalar_one_or_none()
+    except MultipleResultsFound:  # Somebody wrote there by hand; such a revision nobody knows.
+        return ""
     except DBAPIError as error:
         if _is_missing_table(error.orig):
             return None

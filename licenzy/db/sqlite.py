@@ -8,10 +8,12 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
 
 LOG_BYTES = 64 * 1024 * 1024
@@ -90,6 +92,54 @@ def identity(path: Path) -> Identity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+class FileState(Enum):
+    """What has become of the file that was there first."""
+
+    THERE = "there"
+    MISSING = "missing"
+    REPLACED = "replaced"
+
+
+class DatabaseFile:
+    """The file at a path, which may be moved away or replaced while connections to it are open.
+
+    They would go on with what they have opened, and what they write would be lost. One that was moved back is
+    the same file again. Another one is not opened: beside it the log of the first one may still lie, and
+    SQLite would write that into it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._known: Identity | None = None
+        self._look_at = 0.0
+
+    def state(self) -> FileState:
+        """Whether the file that was seen first is at the path."""
+        found = identity(self.path)
+        if found is None:
+            return FileState.MISSING
+        if self._known is None:
+            self._known = found
+        return FileState.THERE if found == self._known else FileState.REPLACED
+
+    @property
+    def was_seen(self) -> bool:
+        """Whether there has been a file at the path."""
+        return self._known is not None
+
+    def check(self) -> None:
+        """Raise DatabaseUnavailable unless the file that was seen first is at the path."""
+        if self.state() is not FileState.THERE:
+            raise DatabaseUnavailable
+
+    def check_now_and_then(self) -> None:
+        """The same, looking once a second: for what only reads."""
+        now = time.monotonic()
+        if now >= self._look_at:
+            self.check()
+            self._look_at = now + _LOOK_EVERY_SECONDS
 
 
 class WriteAheadLog:

@@ -19,16 +19,18 @@ from sqlmodel import Session
 from licenzy.db.breaker import Breaker
 from licenzy.db.engine import WRITES, file_of, gave_way, is_lost, is_out_of_order
 from licenzy.db.line import WritersLine
-from licenzy.db.sqlite import WriteAheadLog
+from licenzy.db.sqlite import DatabaseFile, WriteAheadLog
 from licenzy.db.writer import SqliteWriter
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
+from licenzy.kit.repeats import Repeats
 
 RETRY_SECONDS = 8.0
 """How long a unit of work without a deadline is begun anew when it has to give way to others."""
 
 T = TypeVar("T")
 _log = logging.getLogger("licenzy.db")
+_failures = Repeats(10.0)
 
 
 class Database:
@@ -46,13 +48,15 @@ class Database:
         """Commits what several threads write in short pieces; none on Postgres, which needs no such help."""
         self.breaker: Breaker | None = None
         """Knows whether Postgres is there; none on SQLite, whose file answers at once either way."""
+        self.file: DatabaseFile | None = None
+        """The file of SQLite; none on Postgres."""
         self._line: WritersLine | None = None
         self._log: WriteAheadLog | None = None
         self._before_close: list[Callable[[], None]] = []
         if self.is_sqlite:
-            file = file_of(engine)
-            self._line, self._log = WritersLine(file), WriteAheadLog(file)
-            self.writer = SqliteWriter(engine, self._line, self._log)
+            self.file = DatabaseFile(file_of(engine))
+            self._line, self._log = WritersLine(self.file.path), WriteAheadLog(self.file.path)
+            self.writer = SqliteWriter(engine, self.file, self._line, self._log)
             event.listen(engine, "engine_disposed", lambda _engine, line=self._line: line.close())
         else:
             self.breaker = _postgres_breaker(engine)
@@ -91,6 +95,8 @@ class Database:
     def write(self) -> Iterator[Session]:
         """A session whose transaction holds the right to write from its first statement."""
         self.admit()
+        if self.file is not None:
+            self.file.check()
         with (
             self._turn(),
             self._worded_failures(),
@@ -130,11 +136,13 @@ class Database:
         """Let the caller on. Raises DatabaseUnavailable at once while the database is known to be lost."""
         if self.breaker is not None:
             self.breaker.admit()
+        elif self.file is not None:
+            self.file.check_now_and_then()
 
     def failed(self, error: BaseException | None, *, generation: int | None = None) -> None:
         """Take note of a driver's error that was met on a connection of that generation of the breaker's."""
         if self.breaker is not None and is_lost(error):
-            self.breaker.lost(generation=generation)
+            self.breaker.lost(generation=generation, was_open=getattr(error, "was_open", True))
 
     def _turn(self) -> AbstractContextManager[None]:
         """This writer's turn among those of SQLite; Postgres lets all of them in."""
@@ -145,17 +153,13 @@ class Database:
         try:
             yield
         except PoolTimeout as error:
-            _log.error("the database cannot be used: %s", error)
+            log_failure(error)
             raise DatabaseUnavailable from error
         except DBAPIError as error:
             if not (error.connection_invalidated or is_out_of_order(error.orig)):
                 raise
             self.failed(error.orig)
-            _log.log(
-                logging.INFO if gave_way(error) else logging.ERROR,
-                "the database cannot be used: %s",
-                error.orig,
-            )
+            log_failure(error.orig)
             raise DatabaseUnavailable from error
 
     def _begin_anew_after_fork(self) -> None:
@@ -166,6 +170,14 @@ class Database:
             self.breaker.begin_anew_after_fork()
         _of_the_parent.append(self.engine.pool)
         self.engine.dispose(close=False)
+
+
+def log_failure(error: BaseException | None) -> None:
+    """Log why the database could not be used; the same reason once in ten seconds, with its count."""
+    if gave_way(error):
+        _log.info("the database broke a transaction off for another's sake: %s", error)
+    elif times := _failures.due(str(error)):
+        _log.error("the database cannot be used: %s%s", error, f" ({times} times)" if times > 1 else "")
 
 
 def retrying_ends_at() -> float:

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar, cast
 from sqlalchemy import Engine, event
 
 from licenzy.db import sqlite
-from licenzy.db.engine import file_of, is_out_of_order
+from licenzy.db.engine import is_out_of_order
 from licenzy.db.line import WritersLine
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
@@ -58,11 +58,11 @@ class _Piece(Generic[T]):
 class SqliteWriter:
     """One connection of this process for what its threads write in short pieces."""
 
-    def __init__(self, engine: Engine, line: WritersLine, log: sqlite.WriteAheadLog) -> None:
-        self._file, self._line, self._log = file_of(engine), line, log
+    def __init__(
+        self, engine: Engine, file: sqlite.DatabaseFile, line: WritersLine, log: sqlite.WriteAheadLog
+    ) -> None:
+        self._file, self._line, self._log = file, line, log
         self._connection: sqlite3.Connection | None = None
-        self._opened: sqlite.Identity | None = None
-        """Which file the connection is to."""
         self._guard = threading.Lock()
         self._waiting: deque[_Piece[Any]] = deque()
         self._led = False
@@ -168,17 +168,15 @@ class SqliteWriter:
 
     def _begin(self, piece: _Piece[Any]) -> sqlite3.Connection:
         """The connection, in a transaction that may write."""
-        found = sqlite.identity(self._file)
-        if found != self._opened:
-            self._forget_connection()
+        self._file.check()
         if self._connection is None:
-            self._connection, self._opened = self._open(), found
+            self._connection = self._open()
         sqlite.wait_at_most(self._connection, piece.seconds_left)
         self._connection.execute("BEGIN IMMEDIATE")
         return self._connection
 
     def _open(self) -> sqlite3.Connection:
-        return sqlite.open_writing(self._file)
+        return sqlite.open_writing(self._file.path)
 
     def _abandon(self, error: BaseException) -> None:
         connection = self._connection

@@ -17,8 +17,10 @@ from licenzy.deliveries.models import WebhookEndpoint
 from licenzy.deliveries.queries import endpoints_with_work
 from licenzy.deliveries.rules import is_success, retry_after
 from licenzy.deliveries.signing import signed_headers, signing_secrets
+from licenzy.errors import DatabaseUnavailable
 from licenzy.kit.clock import Clock
 from licenzy.kit.outbound_http import OutboundHttp, Unreachable
+from licenzy.kit.repeats import Repeats
 from licenzy.kit.seal import Seal
 
 THREADS = 64
@@ -56,14 +58,19 @@ class Sender:
         self._under_way: Counter[str] = Counter()
         self._quick: set[str] = set()
         self._begun_at: dict[str, float] = {}
+        self._failures = Repeats(60.0)
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; then let what is under way come to its end, and write it down."""
         while not stop.is_set():
             try:
                 begun = self.round()
-            except Exception:
-                _log.exception("a round of deliveries failed and is tried again")
+            except DatabaseUnavailable:  # Which is logged where it is met.
+                stop.wait(_IDLE_SECONDS)
+                continue
+            except Exception as error:
+                if times := self._failures.due(type(error).__name__):
+                    _log.exception("a round of deliveries failed and is tried again (%d times so)", times)
                 stop.wait(_IDLE_SECONDS)
                 continue
             if self._under_way:

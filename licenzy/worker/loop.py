@@ -9,8 +9,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from licenzy.deliveries.sending import Sender
+from licenzy.errors import DatabaseUnavailable
 from licenzy.idempotency.actions import forget_old
 from licenzy.kit.outbound_http import OutboundHttp
+from licenzy.kit.repeats import Repeats
 from licenzy.observations.actions import forget_old_sightings
 from licenzy.reconciliation.actions import claim_due, reconcile
 from licenzy.runtime import Runtime
@@ -24,6 +26,7 @@ STOP_SECONDS = 7.5
 """What is not done by then is left: all of it is safe to be cut off and done again."""
 _MOST_IN_A_ROW = 20
 _log = logging.getLogger("licenzy.worker")
+_failures = Repeats(60.0)
 
 
 class Stop(Protocol):
@@ -76,8 +79,11 @@ def _do(parts: Runtime, name: str) -> int:
     """One round of a job. One that fails is logged, and tried again in the next round."""
     try:
         return _JOBS[name](parts)
-    except Exception:
-        _log.exception("the job %s failed and will be tried again", name)
+    except DatabaseUnavailable:
+        return 0  # The database has been logged for it; each job would say so again every second.
+    except Exception as error:
+        if times := _failures.due(f"{name}: {type(error).__name__}"):
+            _log.exception("the job %s failed and will be tried again (%d times so)", name, times)
         return 0
 
 

@@ -197,6 +197,7 @@ def confirm_password(
     """
     user = _own_user(database, actor, session_id, password, hasher=hasher, now=now)
     with database.write() as db:
+        _refuse_if_changed(db, user, field="password")
         session = db.get_one(SignInSession, session_id)
         session.authenticated_at = now
         record(db, actor=actor, action="sign_in.confirmed", about=user.id, now=now)
@@ -222,6 +223,7 @@ def change_password(
         raise InvalidRequest(fields={"new": problem})
     password_hash = hasher.hash(new)
     with database.write() as db:
+        _refuse_if_changed(db, user, field="current")
         _set_password(db, user_id=user.id, password_hash=password_hash, now=now)
         db.get_one(SignInSession, session_id).authenticated_at = now
         ended = end_sessions(db, user_id=user.id, except_id=session_id, now=now)
@@ -328,9 +330,19 @@ def _own_user(
     if not hasher.matches(user.password_hash, password):
         with database.write() as db:
             record(db, actor=actor, action="password.wrong", about=user.id, now=now)
-        raise InvalidRequest(fields={field: "This is not your current password."})
+        raise InvalidRequest(fields={field: _NOT_CURRENT})
     database.retrying(lambda db: take_back_try(db, throttles=throttles, now=now))
     return user
+
+
+def _refuse_if_changed(db: Session, user: User, *, field: str) -> None:
+    """Refuse, where the password was changed or the person disabled while it was being looked at."""
+    person = db.get_one(User, user.id, with_for_update=True)
+    if person.password_hash != user.password_hash or person.disabled_at is not None:
+        raise InvalidRequest(fields={field: _NOT_CURRENT})
+
+
+_NOT_CURRENT = "This is not your current password."
 
 
 def _set_password(db: Session, *, user_id: str, password_hash: str, now: datetime) -> None:

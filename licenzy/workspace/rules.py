@@ -204,14 +204,6 @@ def network_of(ip: str | None) -> str:
     return str(address)
 
 
-def is_loopback(host: str | None) -> bool:
-    """Whether this host or address is the machine itself."""
-    try:
-        return ip_address(host or "").is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def wait_in_words(seconds: int) -> str:
     """A time to wait, rounded up: `1 second`, `42 seconds`, `2 minutes`."""
     if seconds <= 60:

@@ -237,3 +237,42 @@ def test_an_error_of_the_drivers_is_no_answer_of_postgres() -> None:
     assert not is_lost(psycopg.errors.LockNotAvailable("lock"))
     assert not is_lost(psycopg.errors.TooManyConnections("full"))
     assert not is_lost(ValueError("no"))
+
+
+def test_another_file_in_the_place_of_the_first_is_not_opened(on_sqlite: Database, file: Path) -> None:
+    """Beside it the log of the first one may lie, which SQLite would write into it."""
+    assert on_sqlite.writer is not None
+    writer, read = on_sqlite.writer, PreparedRead(ThreadConnections(on_sqlite), BY_NAME)
+    writer.run(lambda connection: insert(connection, "wsp_1"))
+    assert read.rows(name="x") == [("wsp_1", "x")]
+    backup = file.with_name("backup")
+    with sqlite3.connect(file) as source, sqlite3.connect(backup) as target:
+        source.backup(target)
+    source.close()
+    target.close()
+    first, copied = file.rename(file.with_name("first")), backup.read_bytes()
+    backup.rename(file)
+    for _ in range(2):
+        with pytest.raises(DatabaseUnavailable):
+            writer.run(lambda connection: insert(connection, "wsp_2"))
+        with pytest.raises(DatabaseUnavailable), on_sqlite.write() as db:
+            db.connection()
+    time.sleep(1.1)
+    with pytest.raises(DatabaseUnavailable):
+        read.rows(name="x")
+    assert file.read_bytes() == copied
+    file.unlink()
+    first.rename(file)
+    assert writer.run(lambda connection: insert(connection, "wsp_3")) == "wsp_3"
+
+
+def test_a_failure_that_repeats_is_logged_once_in_a_while(
+    on_sqlite: Database, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    with on_sqlite.write() as db:
+        db.execute(text("DROP TABLE memberships"))
+    for _ in range(50):
+        with pytest.raises(DatabaseUnavailable), on_sqlite.read() as db:
+            db.execute(text("SELECT * FROM memberships"))
+    assert len(caplog.records) <= 1

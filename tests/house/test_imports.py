@@ -55,7 +55,7 @@ def allowed(room: str) -> set[str]:
     if room in DOORS:
         return {*LINE, "runtime", "wire", room} | ({"__version__"} if room == "cli" else set())
     if room == "wire":
-        return {"errors"}
+        return {"errors", "kit"}
     if room == "runtime":
         return {"errors", "settings", "kit", "db", "alignment", "stripe_gateway"}
     return set(LINE[: LINE.index(room) + 1])

@@ -23,6 +23,7 @@ from licenzy.workspace.models import (
     User,
     Workspace,
 )
+from licenzy.workspace.passwords import Passwords
 from tests.support.cast import PASSWORD, Cast
 from tests.support.clock import START, StandingClock
 from tests.workspace.people import HASHER, HOME, actions_recorded, claim, session_of, sign_in
@@ -339,3 +340,46 @@ def test_every_security_event_is_one_row(database: Database, cast: Cast) -> None
         entries = db.exec(select(AuditEntry)).all()
     assert {(entry.actor_user_id, entry.ip) for entry in entries} == {(cast.owner.user_id, "198.51.100.7")}
     assert PASSWORD not in str([entry.model_dump() for entry in entries])
+
+
+def test_of_two_changes_with_one_old_password_one_counts(database: Database, cast: Cast) -> None:
+    sessions = [session_of(database, sign_in(database, "owner@example.com")).session_id for _ in range(2)]
+    both_hash = threading.Barrier(2)
+
+    class Together(Passwords):
+        """Hashes as the other one does, once both have looked at the old password."""
+
+        def hash(self, password: str) -> str:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                both_hash.wait(10)
+            return super().hash(password)
+
+    hasher = Together(cheap=True)
+    outcomes: list[object] = []
+
+    def change(session_id: str, new: str) -> None:
+        try:
+            outcomes.append(
+                actions.change_password(
+                    database,
+                    actor=Actor(cast.owner.user_id, HOME.ip),
+                    session_id=session_id,
+                    current=PASSWORD,
+                    new=new,
+                    hasher=hasher,
+                    now=START,
+                )
+            )
+        except InvalidRequest as refusal:
+            outcomes.append(dict(refusal.fields))
+
+    threads = [
+        threading.Thread(target=change, args=(each, f"an entirely new one {number}"))
+        for number, each in enumerate(sessions)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {"current": "This is not your current password."} in outcomes
+    assert len([each for each in outcomes if isinstance(each, int)]) == 1
