@@ -143,11 +143,18 @@ class PostgresServer:
         return None
 
     def _admin(self, *statements: str) -> None:
-        # One connection for all of a run: making one costs Postgres a process.
+        connection = self._administrator()
+        for statement in statements:
+            connection.execute(statement.encode())
+
+    def _administrator(self) -> psycopg.Connection[Any]:
+        """One connection for all of a run, made anew when a test has ended its process: each costs one."""
+        if self._connection is not None:
+            with suppress(psycopg.OperationalError):
+                self._connection.execute("SELECT 1")
         if self._connection is None or self._connection.closed:
             self._connection = self._connected(self._address.database)
-        for statement in statements:
-            self._connection.execute(statement.encode())
+        return self._connection
 
     def _connected(self, name: str | None) -> psycopg.Connection[Any]:
         url = self._address.set(database=name)
