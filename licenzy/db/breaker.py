@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from licenzy.db.failures import log_unavailable
 from licenzy.errors import DatabaseUnavailable
 
 _log = logging.getLogger("licenzy.db")
@@ -50,6 +51,7 @@ class Breaker:
             self._probe()
             self._is_open = False
         except Exception as error:
+            log_unavailable(error)
             raise DatabaseUnavailable from error
         finally:
             self._probing.release()

@@ -6,11 +6,23 @@ Those may hold addresses and names, and some answers are read by anybody.
 from __future__ import annotations
 
 import errno
+import logging
 import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from sqlalchemy.exc import DBAPIError
+
+from licenzy.kit.repeats import Repeats
+
+_log = logging.getLogger("licenzy.db")
+_told = Repeats(10.0)
+
+
+def log_unavailable(reason: object) -> None:
+    """Log why the database cannot be used; the same reason once in ten seconds, with its count."""
+    if times := _told.due(str(reason)):
+        _log.error("the database cannot be used: %s%s", reason, f" ({times} times)" if times > 1 else "")
 
 
 class Failure(NamedTuple):

@@ -8,11 +8,12 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
 
+from licenzy.db.failures import log_unavailable
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
 
@@ -94,7 +95,7 @@ def identity(path: Path) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-class FileState(Enum):
+class FileState(StrEnum):
     """What has become of the file that was there first."""
 
     THERE = "there"
@@ -131,7 +132,9 @@ class DatabaseFile:
 
     def check(self) -> None:
         """Raise DatabaseUnavailable unless the file that was seen first is at the path."""
-        if self.state() is not FileState.THERE:
+        state = self.state()
+        if state is not FileState.THERE:
+            log_unavailable(f"the file {self.path} is {state}")
             raise DatabaseUnavailable
 
     def check_now_and_then(self) -> None:

@@ -18,19 +18,18 @@ from sqlmodel import Session
 
 from licenzy.db.breaker import Breaker
 from licenzy.db.engine import WRITES, file_of, gave_way, is_lost, is_out_of_order
+from licenzy.db.failures import log_unavailable
 from licenzy.db.line import WritersLine
 from licenzy.db.sqlite import DatabaseFile, WriteAheadLog
 from licenzy.db.writer import SqliteWriter
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
-from licenzy.kit.repeats import Repeats
 
 RETRY_SECONDS = 8.0
 """How long a unit of work without a deadline is begun anew when it has to give way to others."""
 
 T = TypeVar("T")
 _log = logging.getLogger("licenzy.db")
-_failures = Repeats(10.0)
 
 
 class Database:
@@ -173,11 +172,11 @@ class Database:
 
 
 def log_failure(error: BaseException | None) -> None:
-    """Log why the database could not be used; the same reason once in ten seconds, with its count."""
+    """Log why a call was refused; what had to give way is no failure of the database's."""
     if gave_way(error):
         _log.info("the database broke a transaction off for another's sake: %s", error)
-    elif times := _failures.due(str(error)):
-        _log.error("the database cannot be used: %s%s", error, f" ({times} times)" if times > 1 else "")
+    else:
+        log_unavailable(error)
 
 
 def retrying_ends_at() -> float:

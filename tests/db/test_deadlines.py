@@ -276,3 +276,18 @@ def test_a_failure_that_repeats_is_logged_once_in_a_while(
         with pytest.raises(DatabaseUnavailable), on_sqlite.read() as db:
             db.execute(text("SELECT * FROM memberships"))
     assert len(caplog.records) <= 1
+
+
+def test_a_file_that_is_missing_is_logged(
+    on_sqlite: Database, file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with on_sqlite.read() as db:
+        db.connection()
+    away = file.rename(file.with_name("away"))
+    for _ in range(20):
+        with pytest.raises(DatabaseUnavailable), on_sqlite.write():
+            pass
+    assert [each.getMessage() for each in caplog.records] == [
+        f"the database cannot be used: the file {file} is missing"
+    ]
+    away.rename(file)
