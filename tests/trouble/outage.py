@@ -102,7 +102,7 @@ def endure(
     try:
         if not from_the_start:
             wait_for(lambda: _calm(load.calls, began), seconds=_WARM_SECONDS)
-        report = Report(began=time.monotonic())
+        report = Report(began=began if from_the_start else time.monotonic())
         with trouble:
             time.sleep(seconds)
             ending = time.monotonic()
