@@ -43,9 +43,6 @@ _SILENT_PEERS = {
 }
 """Has the system notice within half a minute that the host of an idle connection has vanished."""
 
-_PROTOCOL_VIOLATION = "08P01"
-"""What a pooler says of startup parameters that it does not know."""
-
 T = TypeVar("T")
 
 
@@ -128,7 +125,7 @@ def connect_with_limits(parameters: Mapping[str, Any]) -> Connection:
     """A connection in autocommit whose statements Postgres itself ends after SERVER_SECONDS.
 
     So a server that is only busy, or waits for somebody's lock, says so, and keeps no statement that nobody
-    waits for any more. Where a pooler does not take such parameters, it is left to the client.
+    waits for any more. Where a pooler does not take these parameters, it is left to the client.
     """
     milliseconds = int(SERVER_SECONDS * 1000)
     limits = f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds}"
@@ -137,7 +134,8 @@ def connect_with_limits(parameters: Mapping[str, Any]) -> Connection:
         # What the address says comes later and wins.
         return connect({**parameters, "options": f"{limits} {own}".rstrip(), "autocommit": True})
     except psycopg.OperationalError as refused:
-        if own or (_PROTOCOL_VIOLATION not in (refused.sqlstate or "") and "startup" not in str(refused)):
+        # The driver gives no code for what is refused at connecting; these are the words of PgBouncer.
+        if "startup parameter" not in str(refused):
             raise
     return connect({**parameters, "autocommit": True})
 

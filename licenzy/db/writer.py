@@ -84,8 +84,10 @@ class SqliteWriter:
             self._withdraw(piece)
         if piece.leads:
             self._lead(piece)
-        if piece.error is not None:
-            raise piece.error
+        # Taken once: a commit that comes to its end at the caller's deadline clears it meanwhile.
+        error = piece.error
+        if error is not None:
+            raise error
         return cast(T, piece.result)
 
     def begin_anew_after_fork(self) -> None:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import orjson
 import pytest
@@ -18,12 +13,11 @@ from licenzy.catalog.models import Kind
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from tests.support.cast import make_cast, make_connection, make_key, make_subject
-from tests.support.ports import answers, wait_until
 from tests.support.purchases import make_entitlement, signed
+from tests.support.web_processes import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
-ROOT = Path(__file__).resolve().parents[2]
 SECRET = "whsec_of_the_tests_0123456789abcdef"
 
 
@@ -60,25 +54,8 @@ class Web:
 @pytest.fixture
 def web(settings: Settings, runtime: Runtime) -> Iterator[Web]:
     token, connection_id = _make_customer(runtime)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
-    environ = kept | {
-        "LICENZY_INSTANCE": str(settings.instance),
-        "LICENZY_DATABASE_URL": settings.database_url,
-        "LICENZY_PORT": str(settings.port),
-        "LICENZY_WORKERS": "1",
-    }
-    with (settings.instance / "web.log").open("w") as log:
-        command = [sys.executable, "-m", "licenzy", "web"]
-        server = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: answers(settings.port), seconds=60, what="the product listens")
+    with serving(settings, LICENZY_WORKERS="1"):
         yield Web(settings.port, token, connection_id)
-    finally:
-        server.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            server.wait(15)
-        server.kill()
-        server.wait()
 
 
 def _make_customer(runtime: Runtime) -> tuple[str, str]:
