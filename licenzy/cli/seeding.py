@@ -134,7 +134,7 @@ def _project(runtime: Runtime) -> str:
     with runtime.database.write() as db:
         workspace_id = ensure_first_workspace(db, now=now)
         mine = select(Project.id).where(Project.workspace_id == workspace_id, Project.name == PROJECT_NAME)
-        found = db.exec(mine.order_by(col(Project.created_at))).first()
+        found = db.exec(mine.order_by(col(Project.created_at), col(Project.id))).first()
         if found is not None:
             return found
         return create_project(db, actor=_CLI, workspace_id=workspace_id, name=PROJECT_NAME, now=now).id

@@ -42,7 +42,9 @@ def connections_for_tenant_webhook(
     )
     if project_id is not None:
         statement = statement.where(Connection.project_id == project_id)
-    return list(db.exec(statement.order_by(col(Connection.created_at).desc()).limit(most)))
+    return list(
+        db.exec(statement.order_by(col(Connection.created_at).desc(), col(Connection.id).desc()).limit(most))
+    )
 
 
 def connected(db: Session, *, project_id: str | None) -> list[Connection]:
@@ -50,4 +52,4 @@ def connected(db: Session, *, project_id: str | None) -> list[Connection]:
     statement = select(Connection).where(col(Connection.key_sealed).is_not(None))
     if project_id is not None:
         statement = statement.where(Connection.project_id == project_id)
-    return list(db.exec(statement.order_by(col(Connection.created_at))))
+    return list(db.exec(statement.order_by(col(Connection.created_at), col(Connection.id))))

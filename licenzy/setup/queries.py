@@ -192,7 +192,7 @@ def _entitlement_of(
             Entitlement.subject_id == subject_id,
             Entitlement.attempt_id == attempt_id,
         )
-        .order_by(col(Entitlement.created_at))
+        .order_by(col(Entitlement.created_at), col(Entitlement.id))
         .limit(1)
     )
 

@@ -128,7 +128,7 @@ def sessions_of(db: Session, *, user_id: str, now: datetime) -> list[SignInSessi
             col(SignInSession.expires_at) > now,
             col(SignInSession.last_seen_at) > now - rules.SESSION_IDLE,
         )
-        .order_by(col(SignInSession.last_seen_at).desc())
+        .order_by(col(SignInSession.last_seen_at).desc(), col(SignInSession.id).desc())
     )
     return list(sessions)
 

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+from itertools import pairwise
 
 import pytest
 
+from licenzy.kit import ids
 from licenzy.kit.ids import has_shape, new_id
+
+NOON = 1_700_000_000_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def own_sequence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times of long ago would be behind what this process has given out already."""
+    monkeypatch.setattr(ids, "_sequence", ids._Sequence())
+
+
+def rise(made: list[str]) -> bool:
+    return all(earlier < later for earlier, later in pairwise(made))
 
 
 def test_an_id_has_its_prefix_and_26_characters() -> None:
@@ -27,9 +43,78 @@ def test_ids_sort_by_the_time_of_their_making(monkeypatch: pytest.MonkeyPatch) -
     assert {len(each) for each in made} == {28}
 
 
-def test_ids_of_one_millisecond_differ(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "time_ns", lambda: 1_700_000_000_000_000_000)
-    assert len({new_id("x") for _ in range(20_000)}) == 20_000
+def test_ids_of_one_millisecond_rise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: NOON)
+    made = [new_id("x") for _ in range(20_000)]
+    assert rise(made)
+    assert {each[:12] for each in made} == {made[0][:12]}, "all of the one millisecond"
+
+
+def test_ids_rise_while_the_clock_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [NOON]
+    monkeypatch.setattr(time, "time_ns", lambda: clock[0])
+    made = []
+    for seconds in (0, -1, -3600, -1, 0, 1):
+        clock[0] = NOON + seconds * 1_000_000_000
+        made += [new_id("x") for _ in range(100)]
+    assert rise(made)
+    assert has_shape(made[-1], "x")
+
+
+def test_ids_rise_when_the_tail_is_used_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: NOON)
+    made = [new_id("x")]
+    ids._sequence._tail = 2**64 - 3
+    made += [new_id("x") for _ in range(3)]
+    assert rise(made)
+    assert all(has_shape(each, "x") for each in made)
+
+
+def test_the_next_id_is_not_simply_the_one_after() -> None:
+    made = [int(new_id("x")[-16:], 16) for _ in range(100)]
+    assert len({later - earlier for earlier, later in pairwise(made)}) > 90
+
+
+def test_threads_get_ids_that_rise_and_never_repeat() -> None:
+    made: list[list[str]] = [[] for _ in range(8)]
+
+    def make(mine: list[str]) -> None:
+        mine.extend(new_id("x") for _ in range(12_500))
+
+    threads = [threading.Thread(target=make, args=(mine,)) for mine in made]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [len(mine) for mine in made] == [12_500] * 8
+    assert all(rise(mine) for mine in made)
+    assert len({each for mine in made for each in mine}) == 100_000
+
+
+def test_a_fork_has_a_sequence_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    # In one millisecond, while another thread is just making one: the child must not wait for that thread.
+    monkeypatch.setattr(time, "time_ns", lambda: NOON)
+    before = new_id("x")
+    children = []
+    with ids._sequence._lock:
+        for _ in range(3):
+            told, tells = os.pipe()
+            if not (child := os.fork()):
+                try:
+                    os.write(tells, " ".join(new_id("x") for _ in range(100)).encode())
+                finally:
+                    os._exit(0)
+            os.close(tells)
+            children.append((child, told))
+    made = [new_id("x") for _ in range(100)]
+    for child, told in children:
+        with os.fdopen(told) as lines:
+            in_child = lines.read().split()
+        os.waitpid(child, 0)
+        assert rise([before, *in_child])
+        assert len(in_child) == 100
+        made += in_child
+    assert len(set(made)) == 400
 
 
 @pytest.mark.parametrize(

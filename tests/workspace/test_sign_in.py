@@ -133,6 +133,15 @@ def test_signing_out_ends_the_session_on_the_server(database: Database, cast: Ca
         assert queries.signed_in_by_token(db, token=other.token, now=START) is not None
 
 
+def test_sessions_used_at_the_same_moment_list_the_newest_first(database: Database, cast: Cast) -> None:
+    for _ in range(5):
+        sign_in(database, "owner@example.com")
+    with database.read() as db:
+        listed = [each.id for each in queries.sessions_of(db, user_id=cast.owner.user_id, now=START)]
+    assert len(listed) == 5
+    assert listed == sorted(listed, reverse=True)
+
+
 def test_nobody_ends_the_session_of_another(database: Database, cast: Cast) -> None:
     sign_in(database, "owner@example.com")
     with database.write() as db:
