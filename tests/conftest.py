@@ -20,7 +20,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.factory import create_app, make_runtime, sandbox_app
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings, load_settings
-from tests.support import browsers, haste, memory, network
+from tests.support import browsers, library_patches, memory, network
 from tests.support.cast import Cast, make_cast
 from tests.support.clock import StandingClock
 from tests.support.databases import PostgresServer, SqliteFiles, postgres_server
@@ -34,7 +34,8 @@ _tests_run = itertools.count(1)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "postgres: needs a Postgres server")
     network.refuse_the_world()
-    haste.make_haste()
+    if library_patches.WANTED:
+        library_patches.patch_libraries()
     memory.use_memory()
 
 
@@ -56,13 +57,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    haste.keep_what_is_there()
+    if library_patches.WANTED:
+        library_patches.freeze_garbage_collection()
 
 
 def pytest_runtest_logfinish() -> None:
     # What is compiled once and kept grows for a while.
-    if next(_tests_run) % 200 == 0:
-        haste.keep_what_is_there()
+    if library_patches.WANTED and next(_tests_run) % 200 == 0:
+        library_patches.freeze_garbage_collection()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -24,8 +24,8 @@ from sqlalchemy import make_url
 from licenzy.db import migrate
 from licenzy.db.engine import make_engine
 from licenzy.factory import load_models
+from tests.support.connection_reuse import Kept, address_of, only_now
 from tests.support.emptying import empty, schema_of
-from tests.support.lasting import Kept, address_of, only_now
 
 TEMPLATE = "licenzy_template"
 

@@ -1,7 +1,7 @@
 """Where the temporary files of tests stand: in memory, when the machine has enough of it.
 
 Both databases wait for the disk with each commit, as they must in service. Tests kill processes and
-never cut the power, so that what is written to memory is as lasting for them as what is on a disk.
+never cut the power, so that what is written to memory is as durable for them as what is on a disk.
 """
 
 from __future__ import annotations

@@ -1,14 +1,19 @@
-"""What every test would pay for and none is about: compiling, certificates, and pauses of a library.
+"""Replaces internals of libraries, where `LICENZY_TESTS_FAST=1`, by what does the same once for all tests.
 
 Every test has an application of its own. Making it and showing a page cost mostly compiling: Werkzeug
 makes expressions and functions of each route, Jinja one of each template, and SQLAlchemy writes each
-statement for every engine anew.
+statement for every engine anew. Reading certificates and the pauses of a library
+come again and again, too.
+
+What runs with these is not quite what ships: the tests must pass without them too, and those of the doors
+are run without them by `make test`.
 """
 
 from __future__ import annotations
 
 import functools
 import gc
+import os
 from types import CodeType
 from typing import Any
 
@@ -25,18 +30,19 @@ from sqlalchemy.util import LRUCache
 from werkzeug.routing import Rule
 from whitenoise import WhiteNoise
 
-from tests.support.lasting import let_connections_last
+from tests.support.connection_reuse import reuse_connections
 
+WANTED = os.environ.get("LICENZY_TESTS_FAST") == "1"
 _YOUNG = 5_000
 
 
-def make_haste() -> None:
+def patch_libraries() -> None:
     """From now on this process does such things once, or at once."""
     _compile_routes_once()
     _compile_statements_once()
     _prepare_reads_once()
     _ask_postgres_what_it_is_once()
-    let_connections_last()
+    reuse_connections()
     _look_at_static_files_once()
     Flask.jinja_options = {"bytecode_cache": _Templates()}
     # Tests speak plain HTTP to this machine, and httpx reads all certificates for each client.
@@ -46,8 +52,8 @@ def make_haste() -> None:
     stripe.HTTPClient.INITIAL_DELAY = stripe.HTTPClient.MAX_DELAY = 0.01
 
 
-def keep_what_is_there() -> None:
-    """It need not be looked through for garbage again and again."""
+def freeze_garbage_collection() -> None:
+    """What is there need not be looked through for garbage again and again."""
     gc.collect()
     gc.freeze()
     # With each application a test makes more than that many things which live as long as it does.

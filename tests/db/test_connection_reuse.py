@@ -1,4 +1,4 @@
-"""The tests' own connections: put by for the next test, and nobody else's."""
+"""Connections that are reused among tests: put by for the next one, and nobody else's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import os
 import psycopg
 import pytest
 
+from tests.support.connection_reuse import ReusedConnection
 from tests.support.databases import PostgresServer
+
+
+@pytest.fixture(autouse=True)
+def reusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether the other tests do so or not."""
+    monkeypatch.setattr(psycopg, "connect", ReusedConnection.connect)
 
 
 def backend(url: str) -> int:

@@ -1,5 +1,7 @@
 """Connections to the tests' Postgres that outlive whoever made them, though not the test.
 
+One of the patches of `library_patches.py`, and only applied with them.
+
 To a new connection Postgres gives a process that knows none of the tables yet, and each application makes
 one or two. With these, a closed connection is put by for the next test that has the same database.
 """
@@ -40,10 +42,10 @@ class Kept:
             self.waiting.pop().finish()
 
 
-def let_connections_last() -> None:
+def reuse_connections() -> None:
     """From now on what this process connects to lent databases is put by."""
-    psycopg.connect = _Lasting.connect
-    postgres.Connection = _OfTheProduct  # type: ignore[misc]
+    psycopg.connect = ReusedConnection.connect
+    postgres.Connection = _ReusedProductConnection  # type: ignore[misc]
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def address_of(conninfo: str) -> Address:
     return frozenset((name, str(value)) for name, value in asked.items() if name not in _OF_NO_IMPORTANCE)
 
 
-class _Lasting(psycopg.Connection[Any]):
+class ReusedConnection(psycopg.Connection[Any]):
     """A connection that may have been, and will be, another's."""
 
     _kept: Kept | None = None
@@ -96,7 +98,7 @@ class _Lasting(psycopg.Connection[Any]):
             kept.waiting.append(pgconn)
 
 
-class _OfTheProduct(_Lasting, postgres.Connection):
+class _ReusedProductConnection(ReusedConnection, postgres.Connection):
     """The same for what the product connects to."""
 
 
