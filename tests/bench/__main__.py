@@ -75,7 +75,7 @@ class _Bench:
     def run(self) -> Found:
         with ExitStack() as running:
             stripe, _came = running.enter_context(silent_server())
-            constant = running.enter_context(serve_app("constant"))
+            constant = running.enter_context(serve_app("constant", self._folder / "constant"))
             for database in self._plan.databases:
                 for size in self._plan.sizes:
                     self._tell(f"{database}, {size:,} subjects: making the rows")
@@ -121,9 +121,15 @@ class _Bench:
 
     def _compared(self, running: ExitStack, database: str, size: int) -> Iterator[Case]:
         """What is served beside the product to compare it with."""
-        yield _case("no_op", "constant", database, running.enter_context(serve_app("no_op")), size)
+        yield _case(
+            "no_op",
+            "constant",
+            database,
+            running.enter_context(serve_app("no_op", self._folder / "no_op")),
+            size,
+        )
         if has_front():
-            server = running.enter_context(serve_app("behind_front"))
+            server = running.enter_context(serve_app("behind_front", self._folder / "behind_front"))
             yield _case("behind_front", "constant", database, server, size)
 
     def _disturbed(

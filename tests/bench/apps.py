@@ -1,6 +1,7 @@
 """What the product is compared with: `python -m tests.bench.apps NAME PORT`.
 
-The first two know nothing of the product, so that they are the same whatever version is measured.
+The first two know nothing of the product, so that they are the same whatever version is measured. The third
+makes its settings in LICENZY_INSTANCE.
 """
 
 from __future__ import annotations
@@ -59,8 +60,13 @@ def serve_no_op(port: int) -> None:
 
 
 def serve_behind_front(port: int) -> None:
-    """The constant route behind the product's front, which is the only thing of the product's here."""
-    raise NotImplementedError(f"how {_FRONT} serves {constant} on {port}")
+    """The constant route as the product's own application is served: behind its front, in its threads."""
+    from licenzy.factory import run_granian
+    from licenzy.kit.stopping import StopSignal
+    from licenzy.settings import load_settings
+
+    settings = load_settings({**os.environ, "LICENZY_PORT": str(port), "LICENZY_WORKERS": str(WORKERS)})
+    run_granian(settings, "tests.bench.apps:constant", lambda _target: constant(), StopSignal())
 
 
 def _serve(target: str, port: int, **options: Any) -> None:

@@ -16,7 +16,7 @@ import psycopg
 from tests.bench.apps import WORKERS
 from tests.bench.portal import EMAIL, PASSWORD
 from tests.bench.shop import Shop
-from tests.bench.versions import ROOT, Version
+from tests.bench.versions import ROOT, Version, this_version
 from tests.support.databases import OwnServer
 from tests.support.ports import answers, free_port_pair, wait_until
 
@@ -43,12 +43,11 @@ class Served:
 
 
 @contextmanager
-def serve_app(name: str) -> Iterator[Served]:
+def serve_app(name: str, instance: Path) -> Iterator[Served]:
     """An application of tests/bench/apps.py."""
     port = free_port_pair()
-    with _running(
-        ["-m", "tests.bench.apps", name, str(port)], Version("", ROOT, "").environ(), port, ROOT
-    ) as pid:
+    environ = this_version().environ(LICENZY_INSTANCE=str(instance))
+    with _running(["-m", "tests.bench.apps", name, str(port)], environ, port, ROOT) as pid:
         yield Served("", pid, port, NOBODY)
 
 
