@@ -40,7 +40,7 @@ class Case:
         what = f"{self.name} ({self.version} version, {self.database})"
         assert done.wrong == 0, f"{what}: {done.wrong} answers were wrong, such as: {done.example}"
         assert done.unanswered == 0 or self.is_disturbed, f"{what}: {done.unanswered} calls were not answered"
-        assert done.right > 20, f"{what}: hardly anything was answered"
+        assert done.right, f"{what}: nothing was answered"
         self.rounds.append(done)
         self.cpu.append(1e6 * spent / done.right)
 
