@@ -17,7 +17,7 @@ result to docs/performance.md. Everything takes about twelve minutes on two core
                        with the middle one of them, checks with each.
   BENCH_DATABASES      Default: SQLite,Postgres.
   BENCH_CALLS          Default: check,healthz,consume,hot,webhook,disturbed.
-  BENCH_ROUNDS         Rounds of each call of each version, which alternate (default: 9).
+  BENCH_ROUNDS         Rounds of each call of each version, which alternate (default: 8).
   BENCH_SECONDS        Seconds of a round (default: 1).
   BENCH_WORKERS        Processes that answer (default: 2).
   BENCH_LEAK_REQUESTS  Checks in which growth of memory is looked for (default: 200000); 0 for not at all.
@@ -53,7 +53,7 @@ def plan_of(environ: Mapping[str, str] = os.environ) -> Plan:
         databases=tuple(environ.get("BENCH_DATABASES", "SQLite,Postgres").split(",")),
         calls=frozenset(calls.split(",")),
         # The rounds of one server differ by a third and more: many short ones tell more than a few long ones.
-        rounds=int(environ.get("BENCH_ROUNDS", "9")),
+        rounds=int(environ.get("BENCH_ROUNDS", "8")),
         seconds=float(environ.get("BENCH_SECONDS", "1")),
         leak_requests=int(environ.get("BENCH_LEAK_REQUESTS", "200000")),
         is_written=environ.get("BENCH_WRITE", "yes") != "no",

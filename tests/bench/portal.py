@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 import httpx
 
@@ -82,9 +83,9 @@ def _pages(client: httpx.Client) -> list[str]:
     home = client.get("/", follow_redirects=True)
     assert home.status_code == 200, f"the start page was answered {home.status_code}"
     links = dict.fromkeys(re.findall(r'href="(/projects/[^"#?]+)"', home.text))
-    pages = [link for link in links if _is_page(client.get(link))]
+    pages = list(islice((link for link in links if _is_page(client.get(link))), READERS))
     assert pages, "the start page links to no page of the project's"
-    return pages[:READERS]
+    return pages
 
 
 def _is_page(answer: httpx.Response) -> bool:
