@@ -52,7 +52,7 @@ soak: $(DEV_READY)  ## The large sizes of faults and properties, without patched
 demo: $(RUN_READY)  ## Tell the whole story in the terminal against the Stripe sandbox, printing each curl.
 	@exec $(PY) -m licenzy demo
 
-bench: $(DEV_READY)  ## Measure access checks against a constant route on the same server, and the memory of everything.
+bench: $(DEV_READY)  ## Measure the hottest calls beside an old version's in one run, and the memory of everything: about 12 minutes.
 	@exec $(PY) -m tests.bench
 
 format: $(DEV_READY)  ## Format the code and mend what the linter can mend.

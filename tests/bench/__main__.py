@@ -1,167 +1,180 @@
-"""`make bench`: the calls that merchants make most against a constant Flask route, in one run.
+"""`make bench`: the calls that merchants make most, of this version and an old one, in one run.
 
-All are served by Granian with equal workers and threads. The rounds alternate strictly; subjects are drawn
-uniformly, half of them are allowed, and every answer is held against the known truth. What was found is
-printed, and written to docs/performance.md.
+Both are started as they ship and measured over HTTP, beside a constant Flask route. The rounds alternate
+strictly; subjects are drawn uniformly, half of them are allowed, and every answer is held against the known
+truth. What was found is printed, and written to docs/performance.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from statistics import median
 
-import psycopg
-
-from tests.bench.load import Round, Target, hanging_checkouts, load, verify
-from tests.bench.memory import cpu_seconds, memory_of, own_memory_of, parent_of, peak_of, workers_of
-from tests.bench.report import Finding, document
-from tests.bench.served import THREADS, WORKERS, Served, point_queries, serve_app, serve_product
-from tests.bench.shop import Shop
-from tests.support.databases import durable_postgres
+from tests.bench.apps import has_front
+from tests.bench.cases import Case, alternate, alternate_to_the_end, warm_up
+from tests.bench.checkouts import hanging_checkouts
+from tests.bench.installed import Served, serve_all, serve_app
+from tests.bench.load import Target, load, verify
+from tests.bench.memory import memory_of, own_memory_of, peak_of, workers_of
+from tests.bench.plan import HELP, Plan, plan_of
+from tests.bench.portal import busy_portal
+from tests.bench.report import Footprint, Found, document
+from tests.bench.versions import Version, check_out, commit_of, this_version
 from tests.support.silence import silent_server
 
-SIZES = [int(size) for size in os.environ.get("BENCH_SIZES", "1000,100000,1000000").split(",")]
-MAIN_SIZE = sorted(SIZES)[len(SIZES) // 2]
-DATABASES = os.environ.get("BENCH_DATABASES", "SQLite,Postgres").split(",")
-CALLS = os.environ.get("BENCH_CALLS", "check,consume,hot,webhook").split(",")
-# The rounds of one server differ by a third and more: many short ones tell more than a few long ones.
-ROUNDS = int(os.environ.get("BENCH_ROUNDS", "15"))
-SECONDS = float(os.environ.get("BENCH_SECONDS", "1"))
-LEAK_REQUESTS = int(os.environ.get("BENCH_LEAK_REQUESTS", "200000"))
-NOBODY = Shop("lz_test_none", "con_none", "price_none", 1000)
+_SHARES = 3
+"""Blocks into which the rounds of what is disturbed are parted: a disturbance takes long to begin and end."""
+_BEGINS = 1.0
+"""Seconds that a disturbance has to be under way."""
 
-_TITLES = {
-    "check": "`access/check`, {size:,} subjects",
-    "consume": "`usage/consume`, spread over 5,000 subjects",
-    "hot": "`usage/consume`, all from one subject",
-    "webhook": "webhook receipt (a renewed subscription)",
+Disturbance = Callable[[Served], AbstractContextManager[None]]
+_DISTURBANCES: dict[str, Disturbance] = {
+    "check while Stripe hangs": lambda server: hanging_checkouts(server.port, server.shop),
+    "check while the portal is busy": lambda server: busy_portal(server.port),
 }
 
 
-@dataclass(slots=True)
-class Case:
-    """One row of the table: what is called, where, and every round of it."""
-
-    title: str
-    database: str
-    target: Target
-    roots: list[int]
-    """Whose processor time the calls take: the server's and, where there is one, the database's."""
-    rounds: list[Round] = field(default_factory=list)
-    cpu: list[float] = field(default_factory=list)
-
-    def run(self) -> None:
-        before = sum(cpu_seconds(root) for root in self.roots)
-        done = load(self.target, seconds=SECONDS)
-        spent = sum(cpu_seconds(root) for root in self.roots) - before
-        assert done.wrong == 0, f"{self.title}: {done.wrong} answers were wrong, such as: {done.example}"
-        assert done.right > 20, f"{self.title}: hardly anything was answered"
-        self.rounds.append(done)
-        self.cpu.append(1e6 * spent / done.right)
-
-    def finding(self) -> Finding:
-        return Finding(self.title, self.database, self.rounds, median(self.cpu))
-
-
 def main() -> None:
-    with tempfile.TemporaryDirectory(prefix="licenzy-bench-") as folder, ExitStack() as running:
-        stripe, _came = running.enter_context(silent_server())
-        yardstick = _yardsticks(running, Path(folder))
-        cases, main_server, statements = list(yardstick), None, {}
-        for database in DATABASES:
-            servers = list(_servers(running, Path(folder), database, stripe))
-            cases += [case for server, roots in servers for case in _cases(server, database, roots)]
-            at_main = next(server for server, _ in servers if server.shop.subjects == MAIN_SIZE)
-            statements[database] = point_queries(at_main)
-            main_server = main_server or at_main
-        assert main_server is not None
-        for case in cases:
-            if case.target.call == "check":
-                verify(case.target, calls=500)
-        # What an event leaves to the worker would be done at the cost of whatever is measured next.
-        webhooks = [case for case in cases if case.target.call == "webhook"]
-        _alternate([case for case in cases if case not in webhooks])
-        _alternate(webhooks)
-        memory, workers = memory_of(main_server.pid), peak_of(workers_of(main_server.pid))
-        growth = _growth(main_server)
-        findings = [case.finding() for case in cases]
-        findings.append(_while_stripe_hangs(main_server))
-    document(findings, statements, memory, workers, growth)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
+    plan = plan_of()
+    with tempfile.TemporaryDirectory(prefix="licenzy-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # Postgres refuses to run as root and then runs as another user.
+        # Where the package that starts Postgres keeps its lock, for as long as this process lives.
+        (folder / "runtime").mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(folder / "runtime"))
+        found = _Bench(plan, folder, list(_versions(plan, folder))).run()
+    document(found, is_written=plan.is_written)
 
 
-def _alternate(cases: list[Case]) -> None:
-    for number in range(ROUNDS + 1):
-        for case in cases:
-            case.run()
-            if number == 0:  # The first round warms up.
-                case.rounds.clear()
-                case.cpu.clear()
+def _versions(plan: Plan, folder: Path) -> Iterator[Version]:
+    if commit := commit_of(plan.old):
+        yield check_out(commit, folder / "old-version")
+    elif plan.old:
+        print(f"{plan.old} is no commit of this repository, so this version alone is measured.")
+    yield this_version()
 
 
-def _yardsticks(running: ExitStack, folder: Path) -> Iterator[Case]:
-    for name, title in (("constant", "a constant Flask route"), ("bare", "a bare WSGI application")):
-        server = running.enter_context(serve_app(name, folder / name, NOBODY))
-        yield Case(title, "", Target(server.port, NOBODY, "constant"), [server.pid])
+class _Bench:
+    """One run of the bench, and what it has found so far."""
 
+    def __init__(self, plan: Plan, folder: Path, versions: Sequence[Version]) -> None:
+        self._plan = plan
+        self._folder = folder
+        self._versions = versions
+        self._found = Found({each.name: each.commit for each in versions})
 
-def _servers(
-    running: ExitStack, folder: Path, database: str, stripe: str
-) -> Iterator[tuple[Served, list[int]]]:
-    postgres = running.enter_context(durable_postgres()) if database == "Postgres" else None
-    for size in SIZES:
-        url = postgres.url(postgres.empty()) if postgres else None
-        # What `make run` starts is measured whole once, worker and sandbox included.
-        everything = size == MAIN_SIZE and postgres is None
-        server = running.enter_context(
-            serve_product(folder / f"{database}-{size}", url, stripe, subjects=size, everything=everything)
+    def run(self) -> Found:
+        with ExitStack() as running:
+            stripe, _came = running.enter_context(silent_server())
+            constant = running.enter_context(serve_app("constant", self._folder / "constant"))
+            for database in self._plan.databases:
+                for size in self._plan.sizes:
+                    self._tell(f"{database}, {size:,} subjects: making the rows")
+                    with serve_all(
+                        self._versions,
+                        self._folder / f"{database}-{size}",
+                        database,
+                        stripe,
+                        subjects=size,
+                        everything=size == self._plan.main_size,
+                    ) as servers:
+                        self._tell(f"{database}, {size:,} subjects: measuring")
+                        self._measure(constant, servers, database, size)
+        return self._found
+
+    def _measure(self, constant: Served, servers: Sequence[Served], database: str, size: int) -> None:
+        """All that is called on one database with so many subjects."""
+        plan, is_main = self._plan, size == self._plan.main_size
+        for server in servers:
+            verify(Target(server.port, server.shop), calls=500)
+        with ExitStack() as running:
+            cases = [_case("constant", "constant", database, constant, size)]
+            if is_main and database == plan.databases[0]:
+                cases += self._compared(running, database, size)
+                if "healthz" in plan.calls:
+                    cases += [_case("healthz", "healthz", database, each, size) for each in servers]
+            for call in ("check", "consume", "hot"):
+                if call in plan.calls and (is_main or call == "check"):
+                    cases += [_case(call, call, database, each, size) for each in servers]
+            warm_up(cases, seconds=plan.seconds)
+            alternate(cases, rounds=plan.rounds, seconds=plan.seconds)
+            self._found.cases += cases
+        if is_main and "webhook" in plan.calls:
+            webhooks = [_case("webhook", "webhook", database, each, size) for each in servers]
+            warm_up(webhooks, seconds=plan.seconds)
+            alternate_to_the_end(webhooks, rounds=plan.rounds, seconds=plan.seconds)
+            self._found.cases += webhooks
+        if is_main and database == plan.databases[0]:
+            self._found.footprints = {each.version: self._footprint(each) for each in servers}
+        if is_main and "disturbed" in plan.calls:
+            for name, disturbance in _DISTURBANCES.items():
+                self._found.cases += self._disturbed(name, disturbance, servers, database, size)
+
+    def _compared(self, running: ExitStack, database: str, size: int) -> Iterator[Case]:
+        """What is served beside the product to compare it with."""
+        yield _case(
+            "no_op",
+            "constant",
+            database,
+            running.enter_context(serve_app("no_op", self._folder / "no_op")),
+            size,
         )
-        yield server, [server.pid, *([_postmaster(url)] if url else [])]
+        if has_front():
+            server = running.enter_context(serve_app("behind_front", self._folder / "behind_front"))
+            yield _case("behind_front", "constant", database, server, size)
+
+    def _disturbed(
+        self, name: str, disturbance: Disturbance, servers: Sequence[Served], database: str, size: int
+    ) -> list[Case]:
+        """Checks while something else goes on at the same server."""
+        self._tell(f"{database}, {size:,} subjects: {name}")
+        cases = [_case(name, "check", database, each, size, is_disturbed=True) for each in servers]
+        shares = min(_SHARES, self._plan.rounds)
+        for share in range(shares):
+            rounds = (self._plan.rounds + share) // shares
+            for server, case in zip(servers, cases, strict=True):
+                with disturbance(server):
+                    time.sleep(_BEGINS)
+                    alternate([case], rounds=rounds, seconds=self._plan.seconds)
+        return cases
+
+    def _footprint(self, server: Served) -> Footprint:
+        """The memory of everything after the load, and by how much it grows in more of it."""
+        memory, workers = memory_of(server.pid), workers_of(server.pid)
+        peak = peak_of(workers)
+        if not self._plan.leak_requests:
+            return Footprint(memory, peak, None)
+        self._tell(f"the {server.version} version: growth in {self._plan.leak_requests:,} checks")
+        before, answered = own_memory_of(workers), 0
+        while answered < self._plan.leak_requests:
+            answered += load(Target(server.port, server.shop), seconds=self._plan.seconds).right
+        return Footprint(memory, peak, (own_memory_of(workers) - before) / answered * 100_000)
+
+    def _tell(self, what: str) -> None:
+        print(f"{time.strftime('%H:%M:%S')}  {what}", flush=True)
 
 
-def _cases(server: Served, database: str, roots: list[int]) -> Iterator[Case]:
-    size = server.shop.subjects
-    for call in CALLS:
-        if call == "check" or size == MAIN_SIZE:
-            target = Target(server.port, server.shop, call)
-            yield Case(_TITLES[call].format(size=size), database, target, roots)
-    if size == MAIN_SIZE:
-        for name, title, call in (
-            ("plain_route", "`access/check` as a plain Flask route", "check"),
-            ("statement", "the check's statement behind bare WSGI, with nothing decided", "constant"),
-        ):
-            beside = server.beside(name)
-            yield Case(title, database, Target(beside.port, server.shop, call), [beside.pid, *roots[1:]])
-
-
-def _while_stripe_hangs(server: Served) -> Finding:
-    """Checks while as many checkouts as there are threads wait for a Stripe that does not answer."""
-    target = Target(server.port, server.shop)
-    with hanging_checkouts(target, at_once=WORKERS * THREADS):
-        time.sleep(1)
-        case = Case("`access/check` while Stripe hangs", "SQLite", target, [server.pid])
-        for _ in range(ROUNDS):
-            case.run()
-    return case.finding()
-
-
-def _postmaster(url: str) -> int:
-    with psycopg.connect(url) as connection:
-        return parent_of(connection.info.backend_pid)
-
-
-def _growth(server: Served) -> float:
-    """By how many MiB the workers grow in 100,000 requests, after they are warm."""
-    workers, target = workers_of(server.pid), Target(server.port, server.shop)
-    before, answered = own_memory_of(workers), 0
-    while answered < LEAK_REQUESTS:
-        answered += load(target, seconds=SECONDS).right
-    return (own_memory_of(workers) - before) / answered * 100_000
+def _case(
+    name: str, call: str, database: str, server: Served, subjects: int, *, is_disturbed: bool = False
+) -> Case:
+    return Case(
+        name=name,
+        database=database,
+        subjects=subjects,
+        version=server.version,
+        target=Target(server.port, server.shop, call),
+        roots=server.roots,
+        is_disturbed=is_disturbed,
+    )
 
 
 if __name__ == "__main__":

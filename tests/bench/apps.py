@@ -1,34 +1,35 @@
-"""What is served beside the product to compare it with: `python -m tests.bench.apps NAME`.
+"""What the product is compared with: `python -m tests.bench.apps NAME PORT`.
 
-Each runs under the very function that serves the product, with the same settings.
+The first two know nothing of the product, so that they are the same whatever version is measured. The third
+makes its settings in LICENZY_INSTANCE.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from importlib.util import find_spec
+from typing import Any
 
 from flask import Flask, Response
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
 
-from licenzy.api import StraightLine
-from licenzy.api.access import STATEMENT
-from licenzy.api_keys.rules import presented_hash
-from licenzy.db.prepared import PreparedRead, ThreadConnections
-from licenzy.factory import create_app, make_runtime, run_granian
-from licenzy.kit.stopping import StopSignal
-from licenzy.settings import load_settings
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+WORKERS = int(os.environ.get("BENCH_WORKERS", "2"))
+"""Processes that answer: of these applications and of the product alike."""
+THREADS = 4
+"""Threads of each that answer by WSGI."""
 
 ANSWER = b'{"subject_ref":"user_0","allowed":true}'
 _JSON = "application/json; charset=utf-8"
+_HEADERS = [("content-type", _JSON), ("content-length", str(len(ANSWER)))]
+_FRONT = "licenzy.server.front"
 
 
-def constant(_target: str) -> Flask:
-    """One Flask route with a constant answer: the yardstick."""
+def constant() -> Flask:
+    """One Flask route with a constant answer: what everything is a ratio of."""
     app = Flask("constant")
 
     @app.post("/v1/access/check")
@@ -38,49 +39,51 @@ def constant(_target: str) -> Flask:
     return app
 
 
-def bare(_target: str) -> Any:
-    """The least a WSGI application can do."""
-
-    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        start_response("200 OK", [("Content-Type", _JSON), ("Content-Length", str(len(ANSWER)))])
-        return (ANSWER,)
-
-    return app
+async def no_op(_scope: Any, protocol: Any) -> None:
+    """The least an RSGI application can do."""
+    protocol.response_bytes(200, _HEADERS, ANSWER)
 
 
-def statement(_target: str) -> Any:
-    """What no access check can do without: the request, the one statement, an answer. Nothing is decided."""
-    runtime = make_runtime(load_settings())
-    read = PreparedRead(ThreadConnections(runtime.database), STATEMENT)
-    key_hash = cache(presented_hash)
-
-    def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
-        _name, _, ref = body.decode().rpartition(': "')
-        _scheme, _, key = environ["HTTP_AUTHORIZATION"].partition(" ")
-        assert read.rows(key_hash=key_hash(key), subject_ref=ref.removesuffix('"}'))
-        start_response("200 OK", [("Content-Type", _JSON), ("Content-Length", str(len(ANSWER)))])
-        return [ANSWER]
-
-    return app
+def has_front() -> bool:
+    """Whether this version of the product has a front that an application can stand behind."""
+    return find_spec(_FRONT) is not None
 
 
-def plain_route(_target: str) -> Flask:
-    """The product with nothing in front of Flask: the access check is a route like any other."""
-    app = create_app(load_settings())
-    around: Any = app
-    while not isinstance(around.wsgi_app, StraightLine):
-        around = around.wsgi_app
-    around.wsgi_app = around.wsgi_app.wsgi_app
-    return app
+def serve_constant(port: int) -> None:
+    """The constant route on Granian's WSGI."""
+    _serve("constant", port, factory=True, interface=Interfaces.WSGI, blocking_threads=THREADS)
 
 
-def whole(_target: str) -> Flask:
-    """The product as it is served."""
-    return create_app(load_settings())
+def serve_no_op(port: int) -> None:
+    """The least application on Granian's RSGI and uvloop."""
+    _serve("no_op", port, interface=Interfaces.RSGI, loop=Loops.uvloop)
 
 
-APPS = {each.__name__: each for each in (constant, bare, statement, plain_route, whole)}
+def serve_behind_front(port: int) -> None:
+    """The constant route as the product's own application is served: behind its front, in its threads."""
+    from licenzy.factory import run_granian
+    from licenzy.kit.stopping import StopSignal
+    from licenzy.settings import load_settings
+
+    settings = load_settings({**os.environ, "LICENZY_PORT": str(port), "LICENZY_WORKERS": str(WORKERS)})
+    run_granian(settings, "tests.bench.apps:constant", lambda _target: constant(), StopSignal())
+
+
+def _serve(target: str, port: int, **options: Any) -> None:
+    Granian(
+        f"tests.bench.apps:{target}",
+        port=port,
+        workers=WORKERS,
+        backpressure=512,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(max_buffer_size=32 * 1024),
+        websockets=False,
+        log_level=LogLevels.warning,
+        **options,
+    ).serve()
+
+
+SERVE = {"constant": serve_constant, "no_op": serve_no_op, "behind_front": serve_behind_front}
 
 if __name__ == "__main__":
-    run_granian(load_settings(), f"bench:{sys.argv[1]}", APPS[sys.argv[1]], StopSignal())
+    SERVE[sys.argv[1]](int(sys.argv[2]))

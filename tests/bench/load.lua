@@ -1,5 +1,5 @@
 -- One kind of call, over and over; every answer is held against the known truth.
--- Environment: BENCH_CALL (check, constant, consume, hot, webhook), BENCH_KEY, BENCH_COUNT (how many subjects
+-- Environment: BENCH_CALL (check, constant, healthz, consume, hot, webhook), BENCH_KEY, BENCH_COUNT (how many subjects
 -- are drawn from), BENCH_RUN (a word that no other run has), BENCH_PATH and BENCH_EVENTS (for webhooks).
 
 local call = os.getenv("BENCH_CALL")
@@ -16,9 +16,9 @@ end
 
 function init()
   math.randomseed(os.time() + 7919 * number)
-  right, wrong, yes, sent = 0, 0, 0, 0
+  right, wrong, refused, yes, sent = 0, 0, 0, 0, 0
   example = ""
-  wrk.method = "POST"
+  wrk.method = call == "healthz" and "GET" or "POST"
   wrk.headers["Content-Type"] = "application/json"
   wrk.headers["Authorization"] = "Bearer " .. key
   if call == "webhook" then
@@ -50,6 +50,7 @@ local requests = {
   end,
 }
 requests.constant = requests.check
+requests.healthz = function() return wrk.format(nil, path) end
 
 -- Each tells whether the answer is right, and whether it says yes.
 local judges = {
@@ -59,6 +60,7 @@ local judges = {
     return status == 200 and n and allowed == tostring(truth), truth
   end,
   constant = function(status, body) return status == 200 and body == '{"subject_ref":"user_0","allowed":true}', true end,
+  healthz = function(status, body) return status == 200 and string.match(body, '"status": *"ok"'), true end,
   consume = function(status, body)
     return status == 200 and string.match(body, '^{"ok":true,"consumed":1,"usage_remaining":%d+}$'), true
   end,
@@ -73,6 +75,8 @@ function response(status, _headers, body)
   if good then
     right = right + 1
     if says_yes then yes = yes + 1 end
+  elseif status == 503 then
+    refused = refused + 1
   else
     wrong = wrong + 1
     example = status .. " " .. string.sub(body, 1, 150)
@@ -80,17 +84,18 @@ function response(status, _headers, body)
 end
 
 function done(summary, latency)
-  local right, wrong, yes, example = 0, 0, 0, ""
+  local right, wrong, refused, yes, example = 0, 0, 0, 0, ""
   for _, thread in ipairs(threads) do
     right = right + thread:get("right")
     wrong = wrong + thread:get("wrong")
+    refused = refused + thread:get("refused")
     yes = yes + thread:get("yes")
     if thread:get("example") ~= "" then example = thread:get("example") end
   end
   local errors = summary.errors
   io.write(string.format(
-    "\nBENCH right=%d wrong=%d yes=%d failed=%d seconds=%.6f p50=%.3f p99=%.3f\n",
-    right, wrong, yes, errors.connect + errors.read + errors.write + errors.timeout,
+    "\nBENCH right=%d wrong=%d unanswered=%d yes=%d seconds=%.6f p50=%.3f p99=%.3f\n",
+    right, wrong, refused + errors.connect + errors.read + errors.write + errors.timeout, yes,
     summary.duration / 1e6, latency:percentile(50) / 1000, latency:percentile(99) / 1000))
   if example ~= "" then io.write("BENCH-EXAMPLE " .. example .. "\n") end
 end

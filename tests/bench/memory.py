@@ -42,19 +42,13 @@ def own_memory_of(pids: list[int]) -> float:
 
 
 def cpu_seconds(root: int) -> float:
-    """The processor time that `root` and its descendants have taken so far."""
+    """The processor time that `root` and its descendants have taken so far, ended ones included."""
     ticks = 0
     for pid in [root, *_descendants(root)]:
         after_name = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-        ticks += sum(int(ticked) for ticked in after_name[11:13])
+        # Its own in user and system mode, and that of the children that it has waited for.
+        ticks += sum(int(ticked) for ticked in after_name[11:15])
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def parent_of(pid: int) -> int:
-    """The process that started this one."""
-    found = re.search(r"^PPid:\s+(\d+)", _read(Path(f"/proc/{pid}/status")), re.M)
-    assert found is not None, f"process {pid} has ended"
-    return int(found.group(1))
 
 
 def _descendants(root: int) -> list[int]:
