@@ -30,6 +30,8 @@ from licenzy.settings import Settings
 
 _FILE_SECONDS = 60.0
 """How long the file of an answer is kept; the server opens it anew, at once."""
+_SOON_SECONDS = 0.05
+"""What a thread has not begun by then is looked after while it waits."""
 _SERVER = ("Server", "Licenzy")
 _CLOSE = ("Connection", "close")
 _ALIVE = b'{"status":"ok"}'
@@ -220,31 +222,34 @@ class Front:
         job = Job(route.queue, arrived, work)
         self._threads.submit(job)
         self._waiting.add(future)
-        timer = watch = None
-        try:
+        watches: list[asyncio.Task[None]] = []
+
+        def look_after() -> None:
             if not job.begun:
-                timer = self._loop.call_later(route.waits_seconds, self._give_up, job, future)
-                watch = self._loop.create_task(self._drop_when_gone(proto, job, future))
+                watches.append(self._loop.create_task(self._watch(proto, job, route, future)))
+
+        timer = self._loop.call_later(_SOON_SECONDS, look_after)
+        try:
             answer = await future
         finally:
             self._waiting.discard(future)
-            if timer is not None:
-                timer.cancel()
-            if watch is not None:
+            timer.cancel()
+            for watch in watches:
                 watch.cancel()
         if answer is not None:
             self._send(proto, scope, answer)
 
-    def _give_up(self, job: Job, future: asyncio.Future[Answer | None]) -> None:
-        """Refuse what has waited for a thread for too long."""
-        if self._threads.withdraw(job):
-            _fail(future, Overloaded())
-
-    async def _drop_when_gone(self, proto: Any, job: Job, future: asyncio.Future[Answer | None]) -> None:
-        """Do not begin what nobody waits for any more."""
-        await proto.client_disconnect()
-        if self._threads.withdraw(job):
-            _tell(future, None)
+    async def _watch(self, proto: Any, job: Job, route: Route, future: asyncio.Future[Answer | None]) -> None:
+        """Refuse what waits for a thread for too long, and do not begin what nobody waits for any more."""
+        try:
+            async with asyncio.timeout(job.arrived + route.waits_seconds - time.monotonic()):
+                await proto.client_disconnect()
+        except TimeoutError:
+            if self._threads.withdraw(job):
+                _fail(future, Overloaded())
+        else:
+            if self._threads.withdraw(job):
+                _tell(future, None)
 
     def _send(self, proto: Any, scope: Scope, answer: Answer) -> None:
         headers, file = [*answer.headers, _SERVER], answer.file
