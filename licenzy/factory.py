@@ -214,8 +214,25 @@ def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask],
 
 
 def _run_web(settings: Settings, stop: StopSignal) -> None:
-    """Serve the product until told to stop."""
+    """Serve the product until told to stop.
+
+    What its processes need is imported before they are forked: one that takes the place of another answers
+    at once, and all of them share the memory.
+    """
+    with _beginning():
+        _import_what_answers()
     run_granian(settings, "licenzy:create_app", _load_in_web_process, stop)
+
+
+def _import_what_answers() -> None:
+    import whitenoise  # noqa: F401
+
+    import licenzy.api
+    import licenzy.hooks
+    import licenzy.portal
+    import licenzy.server.front  # noqa: F401
+
+    load_models()
 
 
 def _load_in_web_process(_target: str) -> Flask:
