@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from licenzy.kit.clock import Clock, utc_now
-from licenzy.kit.resources import resource_dir
+from licenzy.kit.resources import content_digest, resource_dir
 from licenzy.kit.stopping import StopSignal
 from licenzy.settings import Settings, load_settings
 
@@ -63,9 +63,16 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     app.extensions["licenzy"] = runtime
-    app.wsgi_app = WhiteNoise(  # type: ignore[method-assign]
-        app.wsgi_app, root=str(static), prefix="static/", max_age=_STATIC_SECONDS
+    for_good = f"static/{content_digest('static')}/"
+    files = WhiteNoise(
+        app.wsgi_app,
+        root=str(static),
+        prefix="static/",
+        max_age=_STATIC_SECONDS,
+        immutable_file_test=lambda _path, url: url.startswith(f"/{for_good}"),
     )
+    files.add_files(str(static), prefix=for_good)
+    app.wsgi_app = files  # type: ignore[method-assign]
     for door in (api, hooks, portal):
         door.register(app)
     # Around static files as well.
