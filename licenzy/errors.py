@@ -199,6 +199,15 @@ class UnsupportedMediaType(LicenzyError):
     hint = "Set `Content-Type: application/json`."
 
 
+# 408: too slow
+
+
+class RequestTimeout(LicenzyError):
+    code, status = "request_timeout", 408
+    message = "The body of the request did not arrive in time."
+    hint = "Send it again, all at once; nothing was changed."
+
+
 # 409: right request, wrong state
 
 
@@ -282,6 +291,13 @@ class StripeError(LicenzyError):
     code, status = "stripe_error", 502
     message = "Stripe refused the call."
     hint = "Read Stripe's own message; the request id finds the call in Stripe's dashboard."
+
+
+class Overloaded(LicenzyError):
+    code, status = "overloaded", 503
+    message = "The server has too much to do right now."
+    hint = "Repeat the call after the seconds given in Retry-After; nothing was changed."
+    retry_after = 2
 
 
 class StripeUnavailable(LicenzyError):

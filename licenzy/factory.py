@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from licenzy.kit.clock import Clock, utc_now
-from licenzy.kit.resources import resource_dir
+from licenzy.kit.resources import content_digest, resource_dir
 from licenzy.kit.stopping import StopSignal
 from licenzy.settings import Settings, load_settings
 
@@ -28,26 +28,23 @@ _WEBHOOK_BODY = 1024 * 1024
 _FORM_BODY = 64 * 1024
 _STATIC_SECONDS = 3600
 _REQUEST_HEAD = 32 * 1024
-MOST_CONNECTIONS = 512
-"""How many connections one process accepts, idle ones included: a client's pool of them keeps nobody out.
-
-Half of the 1024 files that a process may usually open.
-"""
 
 
 def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> Flask:
     """The product as a Flask application; without settings they are read from the environment."""
+    from flask import Flask
     from jinja2 import StrictUndefined
     from whitenoise import WhiteNoise
 
     from licenzy import api, hooks, portal
-    from licenzy.application import Application, RequestDeadlines
     from licenzy.cli import attach
+    from licenzy.server.http_hardening import Hardening
+    from licenzy.server.wsgi import RequestDeadline
 
     settings = settings or load_settings()
     runtime = make_runtime(settings, clock)
     static = resource_dir("static")
-    app = Application(
+    app = Flask(
         "licenzy",
         instance_path=str(settings.instance),
         static_folder=str(static),
@@ -66,16 +63,24 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     app.url_map.merge_slashes = False
     app.url_map.strict_slashes = False
     app.extensions["licenzy"] = runtime
-    # The doors wrap it in turn, so that static files carry the portal's security headers too.
-    app.wsgi_app = WhiteNoise(  # type: ignore[method-assign]
-        app.wsgi_app, root=str(static), prefix="static/", max_age=_STATIC_SECONDS
+    for_good = f"static/{content_digest('static')}/"
+    files = WhiteNoise(
+        app.wsgi_app,
+        root=str(static),
+        prefix="static/",
+        max_age=_STATIC_SECONDS,
+        immutable_file_test=lambda _path, url: url.startswith(f"/{for_good}"),
     )
+    files.add_files(str(static), prefix=for_good)
+    app.wsgi_app = files  # type: ignore[method-assign]
     for door in (api, hooks, portal):
         door.register(app)
+    # Around static files as well.
+    app.wsgi_app = Hardening(app, base_host=settings.base_host, https=settings.https)  # type: ignore[method-assign]
     attach(app.cli, _wiring(settings, runtime, StopSignal()))
     if settings.trusted_proxies:
         _trust_proxies(app, settings.trusted_proxies)
-    app.wsgi_app = RequestDeadlines(app.wsgi_app, threads=settings.threads)  # type: ignore[method-assign]
+    app.wsgi_app = RequestDeadline(app.wsgi_app)  # type: ignore[method-assign]
     return app
 
 
@@ -100,8 +105,8 @@ def make_runtime(settings: Settings, clock: Clock = utc_now) -> Runtime:
         gateway=StripeGateway(
             stripe_base=settings.stripe_api_base,
             sandbox_base=settings.sandbox_url if settings.sandbox else None,
-            # Two threads of each process always stay free to answer access checks.
-            concurrent_calls=max(1, settings.threads - 2),
+            # Half of the threads are never held by a Stripe that hangs.
+            concurrent_calls=max(1, settings.threads // 2),
         ),
         seal=Seal(settings.encryption_keys),
         clock=clock,
@@ -183,37 +188,58 @@ def _begun_with(settings: Settings) -> Runtime:
 def run_granian(settings: Settings, target: str, loader: Callable[[str], Flask], stop: StopSignal) -> None:
     """Serve what `loader` gives for `target` with Granian, on the settings' address, until told to stop.
 
-    HTTP/1.1 alone: the limits here and in the product are made for it. By HTTP/2 a request that is half sent
-    would keep its thread even after the connection has gone.
+    HTTP/1.1 alone: the limits here and in the product are made for it, and by HTTP/2 they are passed.
     """
-    from granian.constants import HTTPModes, Interfaces
+    from granian.constants import HTTPModes, Interfaces, Loops, TaskImpl
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
 
-    from licenzy.server.processes import WebServer
+    from licenzy.server.front import Front
+    from licenzy.server.limits import IDLE_SECONDS
+    from licenzy.server.processes import KILL_SECONDS, WebServer, connections_that_fit
 
     stop.listen()
     WebServer(
         target,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
         address=settings.host,
         port=settings.port,
         workers=settings.workers,
-        blocking_threads=settings.threads,
-        backpressure=MOST_CONNECTIONS,
+        loop=Loops.uvloop,
+        task_impl=TaskImpl.asyncio,
+        backpressure=connections_that_fit(settings.connections),
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(max_buffer_size=_REQUEST_HEAD),
+        http1_settings=HTTP1Settings(
+            max_buffer_size=_REQUEST_HEAD, header_read_timeout=int(IDLE_SECONDS * 1000)
+        ),
         websockets=False,
         respawn_failed_workers=True,
-        workers_kill_timeout=7,
+        workers_kill_timeout=KILL_SECONDS,
         log_level=LogLevels.warning,
         stop=stop,
-    ).run(loader)
+    ).run(lambda wanted: Front(loader(wanted), settings))
 
 
 def _run_web(settings: Settings, stop: StopSignal) -> None:
-    """Serve the product until told to stop."""
+    """Serve the product until told to stop.
+
+    What its processes need is imported before they are forked: one that takes the place of another answers
+    at once, and all of them share the memory.
+    """
+    with _beginning():
+        _import_what_answers()
     run_granian(settings, "licenzy:create_app", _load_in_web_process, stop)
+
+
+def _import_what_answers() -> None:
+    import whitenoise  # noqa: F401
+
+    import licenzy.api
+    import licenzy.hooks
+    import licenzy.portal
+    import licenzy.server.front  # noqa: F401
+
+    load_models()
 
 
 def _load_in_web_process(_target: str) -> Flask:

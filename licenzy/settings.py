@@ -42,9 +42,12 @@ class Settings:
     sandbox: bool
     workers: int
     threads: int
+    """Threads of each web process, which answer what is not answered on its loop."""
     trusted_proxies: int
     rate_limit: int
     """Requests a second that one API key may make of one worker; bursts of twice that pass."""
+    connections: int = 1024
+    """How many connections each web process accepts, idle ones included."""
     metrics_token: str | None = field(default=None, repr=False)
     allow_private_webhooks: bool = False
     prepared_statements: bool = True
@@ -130,9 +133,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         stripe_api_base=_stripe_api_base(env),
         sandbox=_flag(env, "LICENZY_SANDBOX", default=is_for_this_machine),
         workers=_number(env, "LICENZY_WORKERS", min(os.cpu_count() or 1, 4), low=1, high=64),
-        threads=_number(env, "LICENZY_THREADS", 4, low=3, high=64),
+        threads=_number(env, "LICENZY_THREADS", 8, low=3, high=64),
         trusted_proxies=_number(env, "LICENZY_TRUSTED_PROXIES", 0, low=0, high=10),
         rate_limit=_number(env, "LICENZY_RATE_LIMIT", 1000, low=1, high=1_000_000),
+        connections=_number(env, "LICENZY_CONNECTIONS", 1024, low=64, high=65_536),
         metrics_token=env.get("LICENZY_METRICS_TOKEN") or None,
         allow_private_webhooks=_flag(env, "LICENZY_ALLOW_PRIVATE_WEBHOOKS", default=False),
         prepared_statements=_flag(env, "LICENZY_PREPARED_STATEMENTS", default=True),

@@ -38,7 +38,8 @@ def test_the_defaults_suit_a_first_run_on_one_machine(tmp_path: Path) -> None:
     assert (settings.base_url, settings.base_host) == ("http://127.0.0.1:8000", "127.0.0.1")
     assert (settings.host, settings.port, settings.https) == ("127.0.0.1", 8000, False)
     assert (settings.sandbox, settings.sandbox_url) == (True, "http://127.0.0.1:8001")
-    assert (settings.threads, settings.trusted_proxies, settings.rate_limit) == (4, 0, 1000)
+    assert (settings.threads, settings.trusted_proxies, settings.rate_limit) == (8, 0, 1000)
+    assert settings.connections == 1024
     assert 1 <= settings.workers <= 4
     assert (settings.stripe_api_base, settings.metrics_token) == (None, None)
     assert (settings.allow_private_webhooks, settings.testing) == (False, False)

@@ -22,7 +22,13 @@ from licenzy.wire import refusal
 REQUEST_ID = "req_01jd8m7k4b0000000000000000"
 _REF = "#/components/schemas/"
 _MODELESS = (errors.ApiKeyMissing, errors.ApiKeyInvalid, errors.StripeKeySent, errors.HttpsRequired)
-_BEFORE = (errors.PayloadTooLarge, errors.NotFound, errors.MethodNotAllowed)
+_BEFORE = (
+    errors.PayloadTooLarge,
+    errors.RequestTimeout,
+    errors.NotFound,
+    errors.MethodNotAllowed,
+    errors.Overloaded,
+)
 _HEADERS = {
     "Licenzy-Request-Id": "The id of this call; give it to whoever runs the installation.",
     "Licenzy-Mode": "The mode of the API key.",

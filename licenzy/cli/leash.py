@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 9.3
 """How long a child may take to finish what it is doing."""
 
 _held: int | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 
 CALL_SECONDS = 5.0
@@ -31,14 +31,24 @@ def seconds_left() -> float:
     return max(0.0, ends_at() - time.monotonic())
 
 
+def is_set() -> bool:
+    """Whether somebody has set a deadline."""
+    return _ends_at.get() is not None
+
+
 @contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Have everything in the block end in so many seconds, in place of any deadline around it."""
-    token = _ends_at.set(time.monotonic() + seconds)
+def until(instant: float) -> Iterator[None]:
+    """Have everything in the block end at this instant, in place of any deadline around it."""
+    token = _ends_at.set(instant)
     try:
         yield
     finally:
         _ends_at.reset(token)
+
+
+def within(seconds: float) -> AbstractContextManager[None]:
+    """Have everything in the block end in so many seconds, in place of any deadline around it."""
+    return until(time.monotonic() + seconds)
 
 
 @contextmanager

@@ -31,8 +31,8 @@ from licenzy.portal import (  # noqa: F401  # Pages hang themselves on the bluep
 )
 from licenzy.portal.blueprint import ModeInPath, portal
 from licenzy.portal.csrf import check_form_origin
-from licenzy.portal.doorstep import Doorstep, no_store, refuse_nul
 from licenzy.portal.error_pages import answer_errors
+from licenzy.portal.page_rules import no_store, refuse_nul
 from licenzy.portal.shell import furnish
 from licenzy.portal.visitors import keep_sessions
 from licenzy.settings import Settings
@@ -50,7 +50,6 @@ def register(app: Flask) -> None:
     if "mode" not in app.url_map.converters:
         app.url_map.converters["mode"] = ModeInPath
     app.register_blueprint(portal)
-    app.wsgi_app = Doorstep(app, settings)  # type: ignore[method-assign]
 
 
 portal.before_request(check_form_origin)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, g, request, url_for
@@ -17,7 +14,7 @@ from markupsafe import Markup, escape
 from licenzy.catalog.rules import split_duration
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.money import format_amount
-from licenzy.kit.resources import resource_dir
+from licenzy.kit.resources import content_digest
 from licenzy.lab.queries import sandbox_connection
 from licenzy.portal.alignment import blocking_findings, finding_page
 from licenzy.portal.csrf import csrf_token
@@ -85,13 +82,8 @@ def furnish(app: Flask) -> None:
 
 
 def asset_url(path: str) -> str:
-    """The address of a static file, changing with its content so that it may be cached for good."""
-    return f"/static/{path}?v={_content_hash(resource_dir('static') / path)}"
-
-
-@cache
-def _content_hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    """The address of a static file, changing with the files so that it may be cached for good."""
+    return f"/static/{content_digest('static')}/{path}"
 
 
 def current_side() -> Side:

@@ -6,28 +6,42 @@ one more signal while workers are started or replaced could be forgotten.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import multiprocessing
 import os
+import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from granian._futures import _new_cbscheduler
-from granian._granian import WorkerSignal, WSGIWorker
+from granian._granian import RSGIWorker, WorkerSignal
 from granian.constants import TaskImpl
 from granian.server.common import WORKERS_METHODS
 from granian.server.mp import MPServer, WorkerProcess
-from granian.wsgi import _callback_wrapper
 
 from licenzy.kit.stopping import StopSignal
+from licenzy.server.front import Front
 
 _LOOK_EVERY = 1.0
-_FINISH_SECONDS = 6.0
-"""How long a worker waits for requests under way. Less than Granian gives it before it is killed."""
+_START_SECONDS = 30.0
+_FINISH_SECONDS = 8.0
+"""How long requests under way may take when the process is told to stop. Then they are cut."""
+_SAYING_SECONDS = 0.2
+"""How long after that the last answers may take to be on their way."""
+KILL_SECONDS = 9
+"""How long Granian waits for a worker before it is killed."""
+_OTHER_FILES = 256
+"""What a process opens besides connections: databases, calls of Stripe, libraries."""
+_FEWEST_CONNECTIONS = 64
 _SETTLED_SECONDS = 10.0
 """A worker that lived this long and then died is replaced at once."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+
+_log = logging.getLogger("licenzy.server")
 
 
 class WebServer(MPServer):
@@ -138,10 +152,10 @@ def work(*arguments: Any) -> None:
 @WorkerProcess.wrap_target  # type: ignore[untyped-decorator]
 def _answer(
     worker_id: int,
-    callback: Any,
+    front: Front,
     sock: Any,
     ipc: Any,
-    loop: Any,
+    loop: asyncio.AbstractEventLoop,
     runtime_mode: Any,
     runtime_threads: int,
     runtime_blocking_threads: int | None,
@@ -152,22 +166,28 @@ def _answer(
     http_mode: Any,
     http1_settings: Any,
     http2_settings: Any,
-    _websockets: bool,
+    websockets: bool,
     static_path: Any,
-    log_access_fmt: str | None,
+    _log_access_fmt: str | None,
     ssl_ctx: Any,
-    scope_opts: dict[str, Any],
+    _scope_opts: dict[str, Any],
     metrics: Any,
     *,
     stop: StopSignal,
     parent: int | None,
 ) -> None:
-    """What Granian's own `_spawn_wsgi_worker` does, ended by `stop`, or when the parent has gone."""
+    """What Granian's own `_spawn_rsgi_worker` does, ended by `stop`, or when the parent has gone.
+
+    The loop runs in a thread of its own, so that this one hears of signals whatever the loop is doing.
+    """
     if stop.given:
         return
+    runs = threading.Thread(target=loop.run_forever, name="loop", daemon=True)
+    runs.start()
+    _done(front.open(), loop, _START_SECONDS)
     end, ended = WorkerSignal(), threading.Event()
     end.add_cb(ended.set)  # Called by a thread of Granian's.
-    make: Any = WSGIWorker  # Its description of types is that of an earlier version.
+    make: Any = RSGIWorker  # Its description of types is that of an earlier version.
     worker = make(
         worker_id,
         sock,
@@ -180,16 +200,47 @@ def _answer(
         http_mode,
         http1_settings,
         http2_settings,
+        websockets,
         static_path,
         *ssl_ctx,
         metrics,
     )
     serve = getattr(worker, WORKERS_METHODS[runtime_mode][(sock[0] or sock[1]).is_uds()])
-    answer = _callback_wrapper(callback, scope_opts, log_access_fmt)
     is_asyncio = task_impl == TaskImpl.asyncio
-    scheduler = _new_cbscheduler(loop, answer, is_asyncio)  # type: ignore[no-untyped-call]
+    scheduler = _new_cbscheduler(loop, front.answer, is_asyncio)  # type: ignore[no-untyped-call]
     serve(scheduler, loop, end)
     while not stop.wait(_LOOK_EVERY) and os.getppid() == parent:
         pass
-    end.set()
-    ended.wait(_FINISH_SECONDS)
+    end.set()  # No new connections; idle ones are closed.
+    with suppress(TimeoutError):
+        _done(front.close(_FINISH_SECONDS), loop, _FINISH_SECONDS + _SAYING_SECONDS)
+    ended.wait(_SAYING_SECONDS)
+    loop.call_soon_threadsafe(loop.stop)
+    runs.join(_SAYING_SECONDS)
+
+
+def _done(what: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    asyncio.run_coroutine_threadsafe(what, loop).result(seconds)
+
+
+def connections_that_fit(wanted: int) -> int:
+    """How many connections a process may accept, once it may open as many files as the system lets it.
+
+    So many as wanted, or fewer, which is logged.
+    """
+    files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _OTHER_FILES
+    unlimited = resource.RLIM_INFINITY
+    if files != unlimited and files < needed:
+        allowed = needed if most == unlimited else min(needed, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+        if allowed < needed:
+            fit = max(_FEWEST_CONNECTIONS, allowed - _OTHER_FILES)
+            _log.warning(
+                "each web process accepts %d connections instead of %d: it may open %d files only",
+                fit,
+                wanted,
+                allowed,
+            )
+            return fit
+    return wanted

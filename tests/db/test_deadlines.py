@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from licenzy.application import RequestDeadlines
 from licenzy.db import sqlite
 from licenzy.db.engine import make_engine
 from licenzy.db.prepared import PreparedRead, ThreadConnections
@@ -22,6 +21,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.db.writer import SqliteWriter
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
+from licenzy.server.wsgi import RequestDeadline
 from tests.db.test_line import insert, names
 from tests.db.test_prepared import BY_NAME, only_postgres
 
@@ -197,34 +197,19 @@ def test_the_log_is_kept_short_and_emptied_in_the_end(
     copy.close()
 
 
-def test_who_takes_the_last_free_thread_does_not_keep_it() -> None:
+def test_a_request_has_the_deadline_that_it_was_given_or_one_of_its_own() -> None:
     given: list[float] = []
-    inside, go_on = threading.Semaphore(0), threading.Event()
 
     def app(_environ: Any, _start: Any) -> list[bytes]:
         given.append(deadline.seconds_left())
-        inside.release()
-        go_on.wait(10)
         return []
 
-    limited = RequestDeadlines(app, threads=3)
-
-    def call() -> threading.Thread:
-        thread = threading.Thread(target=limited, args=({}, None))
-        thread.start()
-        assert inside.acquire(timeout=10)
-        return thread
-
-    threads = [call(), call(), call()]
-    time.sleep(1.1)
-    threads.append(call())
-    go_on.set()
-    for thread in threads:
-        thread.join()
-    assert [round(seconds) for seconds in given[:3]] == [5, 5, 2]
-    assert given[3] < 0.5
-    call().join()
-    assert given[4] > 4
+    limited = RequestDeadline(app)
+    limited({}, None)  # type: ignore[arg-type]
+    with deadline.until(time.monotonic() + 2):
+        limited({}, None)  # type: ignore[arg-type]
+    assert [round(seconds) for seconds in given] == [5, 2]
+    assert not deadline.is_set()
 
 
 def test_an_error_of_the_drivers_is_no_answer_of_postgres() -> None:

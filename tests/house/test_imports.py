@@ -46,10 +46,8 @@ def room_of(path: Path) -> str:
 
 def allowed(room: str) -> set[str]:
     if room in EDGE:
-        beside = {"runtime", "wire", "application", "sandbox", "create_app", "__version__"}
+        beside = {"runtime", "wire", "sandbox", "create_app", "__version__"}
         return {*LINE, *DOORS, *EDGE, *beside}
-    if room == "application":
-        return {"kit"}
     if room == "sandbox":
         return {"kit", "sandbox"}
     if room in DOORS:
@@ -74,7 +72,7 @@ def test_a_file_imports_only_what_stands_to_its_left(path: Path) -> None:
 def test_rooms_know_no_web_framework_and_only_two_know_stripe(path: Path) -> None:
     room = room_of(path)
     outside = {name.split(".")[0] for name in imports(path)}
-    if room not in {*DOORS, *EDGE, "application", "runtime", "wire", "sandbox"}:
+    if room not in {*DOORS, *EDGE, "runtime", "wire", "sandbox"}:
         assert not outside & WEB
     if room not in ONLY_FOR_STRIPE:
         assert "stripe" not in outside

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 
 from licenzy.db.unit_of_work import Database
-from tests.portal.test_doorstep import addresses
+from tests.server.test_http_hardening import addresses
 from tests.support.cast import Cast
 from tests.support.visits import csrf_token, visiting
 

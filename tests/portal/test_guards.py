@@ -12,7 +12,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import show
 from licenzy.workspace.models import AuditEntry, Role
-from tests.portal.test_doorstep import addresses
+from tests.server.test_http_hardening import addresses
 from tests.support.cast import Cast
 from tests.support.clock import StandingClock
 from tests.support.visits import location, visiting

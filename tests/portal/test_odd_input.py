@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.portal.test_doorstep import addresses
+from tests.server.test_http_hardening import addresses
 from tests.support.cast import Cast
 from tests.support.visits import csrf_token, visiting
 

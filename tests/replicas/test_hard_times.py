@@ -19,7 +19,7 @@ import pytest
 from licenzy.db import migrate
 from licenzy.db.engine import make_engine
 from licenzy.db.unit_of_work import Database
-from licenzy.factory import MOST_CONNECTIONS, load_models
+from licenzy.factory import load_models
 from licenzy.kit.seal import Seal
 from tests.replicas.conftest import Started
 from tests.support.cast import make_cast, make_connection, make_key, make_product, make_subject
@@ -115,7 +115,12 @@ def test_checks_go_on_while_stripe_hangs_on_as_many_checkouts_as_there_are_threa
             assert hanging, f"no checkout hung for the {time.monotonic() - began:.1f} s of the checks"
             told = [each.result() for each in buying]
     assert {answer.status_code for answer in told} <= {503, 504}
-    assert {answer.json()["error"] for answer in told} <= {"stripe_unavailable", "stripe_timeout"}
+    # Half of the threads may wait for Stripe; who waits for one of those gets a refusal of its own.
+    assert {answer.json()["error"] for answer in told} <= {
+        "stripe_unavailable",
+        "stripe_timeout",
+        "overloaded",
+    }
     assert all("Retry-After" in answer.headers for answer in told)
 
 
@@ -123,9 +128,9 @@ def test_idle_connections_keep_nobody_out(start: Started, tmp_path: Path, sqlite
     """Clients keep connections open between their calls, and proxies keep many."""
     url = sqlite_files.fresh(tmp_path)
     token = stock(url)
-    address = urlsplit(start(url))
+    address = urlsplit(start(url, LICENZY_CONNECTIONS="512"))
     with ExitStack() as idle:
-        for _ in range(MOST_CONNECTIONS - 100):
+        for _ in range(412):
             idle.enter_context(socket.create_connection((address.hostname or "", address.port or 0)))
         headers = {"Authorization": f"Bearer {token}"}
         with httpx.Client(base_url=address.geturl(), headers=headers, timeout=5) as client:

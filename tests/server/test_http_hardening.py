@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -193,3 +194,19 @@ def test_the_api_has_no_cookies(client: FlaskClient, cast: Cast) -> None:
     assert answer.status_code == 401
     assert answer.headers.getlist("Set-Cookie") == []
     assert "Cookie" not in answer.headers.get("Vary", "")
+
+
+def test_static_files_are_kept_for_good_at_addresses_that_change_with_them(client: FlaskClient) -> None:
+    page = client.get("/sign-in").text
+    named = set(re.findall(r'(?:href|src)="(/static/[^"]+)"', page))
+    assert len(named) > 3
+    for address in named:
+        _, _, _, path = address.split("/", 3)
+        with client.get(address) as answer, client.get(f"/static/{path}") as plain:
+            assert answer.status_code == 200, address
+            assert "immutable" in answer.headers["Cache-Control"], address
+            check_headers(answer.headers, address)
+            assert plain.data == answer.data
+            assert plain.headers["Cache-Control"] == "max-age=3600, public"
+    # Fonts are named by the style sheets, from where these stand.
+    assert any(address.endswith(".woff2") for address in named)

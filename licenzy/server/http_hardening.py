@@ -1,4 +1,4 @@
-"""What every answer carries and every request must satisfy, before any page is looked at."""
+"""What every request must satisfy and every answer carries, whichever server stands in front."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, abort, request
-from werkzeug.exceptions import BadRequest, NotFound
+from flask import Flask
+from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
-from licenzy.errors import HttpsRequired
-from licenzy.settings import Settings
+from licenzy.errors import HttpsRequired, InvalidRequest, LicenzyError
+from licenzy.server.limits import announced_length, route_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -24,6 +24,8 @@ CONTENT_SECURITY_POLICY = (
 )
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _ONE_YEAR = 365 * 24 * 3600
+_REPLACED = "\ufffd".encode().decode("latin-1")
+"""The replacement character as WSGI writes it."""
 
 
 def security_headers(*, https: bool) -> list[tuple[str, str]]:
@@ -42,17 +44,42 @@ def security_headers(*, https: bool) -> list[tuple[str, str]]:
     return headers
 
 
-class Doorstep:
-    """Around the whole application, static files included: no look at it without the right address, and
-    the security headers on every answer.
+def address_problem(
+    path: str, host: str, scheme: str, *, base_host: str, https: bool
+) -> LicenzyError | HTTPException | None:
+    """Why a request is refused for its address; `path` is written as WSGI's PATH_INFO.
+
+    A foreign `Host` could poison links and caches. http is refused, not redirected: what was sent in clear
+    has been read already, and a redirect would hide that. A path that is no UTF-8, or holds the character
+    that servers put in the place of what is none, could stand for several.
+    """
+    if path in PROBES:
+        return None
+    if path.startswith("//"):
+        return NotFound()  # Werkzeug would match it as if it began with one.
+    if not _is_ours(host, base_host):
+        return BadRequest("This server does not answer to that host name.")
+    if https and scheme != "https":
+        return HttpsRequired()
+    if not path.isascii() and not _is_text(path):
+        return InvalidRequest(
+            "The path is not percent-encoded UTF-8, or holds U+FFFD.",
+            hint="Calls that take a subject_ref in their body take every character there.",
+        )
+    return None
+
+
+class Hardening:
+    """Around the whole application, static files included: limits of bodies, the right address, and the
+    security headers on every answer.
 
     It stands before Flask, where it costs a request next to nothing.
     """
 
-    def __init__(self, app: Flask, settings: Settings) -> None:
+    def __init__(self, app: Flask, *, base_host: str, https: bool) -> None:
         self._app, self.wsgi_app = app, app.wsgi_app
-        self._base_host, self._https = settings.base_host, settings.https
-        self._headers = security_headers(https=settings.https)
+        self._base_host, self._https = base_host, https
+        self._headers = security_headers(https=https)
         self._names = frozenset(name for name, _ in self._headers)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -66,44 +93,37 @@ class Doorstep:
                     return start_response(status, headers + missing, exc_info)
             return start_response(status, headers + self._headers, exc_info)
 
-        problem = self._address_problem(environ)
+        problem = self._problem(environ)
         if problem is None:
             return self.wsgi_app(environ, start)
         with self._app.request_context(environ):
             return self._app.make_response(self._app.handle_user_exception(problem))(environ, start)
 
-    def _address_problem(self, environ: WSGIEnvironment) -> Exception | None:
-        """Why a request is refused that names another host, or comes by http to an https installation.
-
-        A foreign `Host` could poison links and caches. http is refused, not redirected: what was sent
-        in clear has been read already, and a redirect would hide that.
-        """
+    def _problem(self, environ: WSGIEnvironment) -> LicenzyError | HTTPException | None:
         path = environ["PATH_INFO"]
-        if path in PROBES:
-            return None
-        if path.startswith("//"):
-            return NotFound()  # Werkzeug would match it as if it began with one.
-        if not _is_ours(environ.get("HTTP_HOST", ""), self._base_host):
-            return BadRequest("This server does not answer to that host name.")
-        if self._https and environ["wsgi.url_scheme"] != "https":
-            return HttpsRequired()
-        return None
+        try:
+            announced_length(
+                environ.get("CONTENT_LENGTH"),
+                is_chunked="HTTP_TRANSFER_ENCODING" in environ,
+                route=route_of(path),
+            )
+        except LicenzyError as error:
+            return error
+        return address_problem(
+            path,
+            environ.get("HTTP_HOST", ""),
+            environ["wsgi.url_scheme"],
+            base_host=self._base_host,
+            https=self._https,
+        )
 
 
-def refuse_nul() -> None:
-    """Refuse pages and forms that are asked for with a NUL anywhere.
-
-    No browser sends one, and Postgres cannot even look for a text that holds it.
-    """
-    sent = (texts for given in (request.args, request.form) for texts in given.listvalues())
-    if "\0" in request.path or any("\0" in text for texts in sent for text in texts):
-        abort(400)
-
-
-def no_store(response: Response) -> Response:
-    """Keep pages out of caches and out of the back button's reach after signing out."""
-    response.headers.setdefault("Cache-Control", "no-store")
-    return response
+def _is_text(path: str) -> bool:
+    try:
+        path.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return False
+    return _REPLACED not in path
 
 
 @lru_cache(maxsize=256)

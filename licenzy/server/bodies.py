@@ -1,0 +1,125 @@
+"""Bodies read on the loop, within limits of size, time and memory: a slow client holds nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from granian._granian import RSGIProtocolClosed
+
+from licenzy.errors import LicenzyError, Overloaded, RequestTimeout
+from licenzy.server.limits import MOST_BYTES, MOST_SLOW_BODIES, SLOW_SECONDS, Route
+from licenzy.server.proxies import TrustedProxies
+from licenzy.server.wsgi import Headers, Scope
+
+_LOOK_EVERY = 0.25
+"""How often the bodies that are being read are looked through for those whose time is up."""
+
+
+class Body:
+    """A body that is or was read, and the task that reads it."""
+
+    __slots__ = ("began", "error", "headers", "held", "length", "route", "scope", "task")
+
+    def __init__(
+        self, task: asyncio.Task[Any], scope: Scope, headers: Headers, route: Route, length: int
+    ) -> None:
+        self.task, self.scope, self.headers, self.route = task, scope, headers, route
+        self.length = length
+        self.held = length
+        """What it counts for among the bytes that the process holds."""
+        self.began = time.monotonic()
+        self.error: LicenzyError | None = None
+        """Why it was ended before it was whole."""
+
+
+class Bodies:
+    """All that one process reads, or has read and not yet answered. Belongs to one loop."""
+
+    def __init__(self, proxies: TrustedProxies) -> None:
+        self._proxies = proxies
+        self._unfinished: dict[Body, None] = {}
+        """Oldest first."""
+        self._held_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        """Begin to look for bodies whose time is up."""
+        self._look_through(asyncio.get_running_loop())
+
+    def close(self) -> None:
+        """Look no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def begin(self, length: int, scope: Scope, headers: Headers, route: Route) -> Body:
+        """Make room for a body that the current task will read. Raises Overloaded when there is none.
+
+        Whoever calls this must `release` the body once its request is answered.
+        """
+        if self._held_bytes + length > MOST_BYTES:
+            self._make_room(length)
+        task = asyncio.current_task()
+        assert task is not None
+        body = Body(task, scope, headers, route, length)
+        self._unfinished[body] = None
+        self._held_bytes += length
+        return body
+
+    async def read(self, body: Body, proto: Any) -> bytes:
+        """The whole body. Raises what it was ended with, and RSGIProtocolClosed for one that breaks off."""
+        try:
+            # Only so: what is read piece by piece cannot be told from a body that broke off.
+            read: bytes = await proto()
+        except asyncio.CancelledError:
+            if body.error is None:
+                raise
+            body.task.uncancel()
+            raise body.error from None
+        finally:
+            self._unfinished.pop(body, None)
+        if len(read) != body.length:
+            raise RSGIProtocolClosed
+        return read
+
+    def release(self, body: Body) -> None:
+        """Count its bytes no longer."""
+        self._held_bytes -= body.held
+        body.held = 0
+
+    def end_all(self, error: LicenzyError) -> None:
+        """Answer all that are not whole with `error`."""
+        for body in list(self._unfinished):
+            self._end(body, error)
+
+    def _end(self, body: Body, error: LicenzyError) -> None:
+        del self._unfinished[body]
+        self.release(body)
+        body.error = error
+        body.task.cancel()
+
+    def _make_room(self, length: int) -> None:
+        """End the oldest slow bodies until there is room: quick ones are not refused for them."""
+        now = time.monotonic()
+        for body in list(self._unfinished):
+            if self._held_bytes + length <= MOST_BYTES or now - body.began < SLOW_SECONDS:
+                break
+            self._end(body, RequestTimeout())
+        if self._held_bytes + length > MOST_BYTES:
+            raise Overloaded
+
+    def _look_through(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the bodies whose time is up, and the oldest slow ones of an address that has too many."""
+        now = time.monotonic()
+        slow: dict[str, list[Body]] = {}
+        for body in list(self._unfinished):
+            age = now - body.began
+            if age >= body.route.seconds:
+                self._end(body, RequestTimeout())
+            elif age >= SLOW_SECONDS:
+                slow.setdefault(self._proxies.client(body.scope, body.headers), []).append(body)
+        for of_one_address in slow.values():
+            for body in of_one_address[:-MOST_SLOW_BODIES]:
+                self._end(body, RequestTimeout())
+        self._timer = loop.call_later(_LOOK_EVERY, self._look_through, loop)

@@ -1,0 +1,186 @@
+"""The front over real connections: large answers, queues, clients that go away, and its stop."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import Shop
+from tests.server.raw import Heard, Line, ask, request
+from tests.server.slow_routes import BEGUN, LARGE, WAIT
+from tests.support.databases import SqliteFiles
+from tests.support.installation import ROOT
+from tests.support.ports import answers, wait_until
+
+pytestmark = pytest.mark.slow
+
+THREADS = 8
+
+
+@dataclass
+class Slow:
+    """A running server with slow routes."""
+
+    shop: Shop
+    process: subprocess.Popen[bytes]
+
+    @property
+    def port(self) -> int:
+        return self.shop.port
+
+    def log(self) -> str:
+        return (self.shop.folder / "server.log").read_text()
+
+    def begun(self) -> list[str]:
+        """The marks of what has begun."""
+        return ask(self.port, request(f"GET {BEGUN}")).body.decode().split()
+
+
+@contextmanager
+def slow_server(folder: Path, sqlite_files: SqliteFiles) -> Iterator[Slow]:
+    shop = Shop(folder, sqlite_files.fresh(folder))
+    with (folder / "server.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.server.slow_routes"],
+            cwd=ROOT,
+            env=shop.environ,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        wait_until(lambda: answers(shop.port), seconds=30, what="it answers")
+        yield Slow(shop, process)
+    finally:
+        process.terminate()
+        try:
+            process.wait(12)
+        finally:
+            process.kill()
+            process.wait()
+    assert "Traceback" not in (folder / "server.log").read_text()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, sqlite_files: SqliteFiles) -> Iterator[Slow]:
+    """For tests that leave nothing waiting."""
+    with slow_server(tmp_path_factory.mktemp("shared"), sqlite_files) as slow:
+        yield slow
+
+
+@pytest.fixture
+def own(tmp_path: Path, sqlite_files: SqliteFiles) -> Iterator[Slow]:
+    with slow_server(tmp_path, sqlite_files) as slow:
+        yield slow
+
+
+def wait_for(kind: str, seconds: float, mark: str) -> bytes:
+    return request(f"POST {WAIT[kind]}/{seconds:.1f}/{mark}")
+
+
+@pytest.mark.parametrize("mib", [1, 8, 9, 40])
+def test_an_answer_may_be_large(shared: Slow, mib: int) -> None:
+    whole = b"\r\n0123456789abcd" * (65_536 * mib)
+    with Line(shared.port) as line:
+        for _ in range(2):
+            line.send(request(f"GET {LARGE}/{mib}"))
+            heard = line.hear()
+            assert (heard.status, heard.body == whole) == (200, True)
+            assert heard.headers["x-content-type-options"] == "nosniff"
+        line.send(request(f"HEAD {LARGE}/{mib}"))
+        head = line.hear(is_head=True)
+        assert (head.status, head.body, head.headers["content-length"]) == (200, b"", str(len(whole)))
+        line.send(request("GET /healthz"))
+        assert line.hear().status == 200
+
+
+def test_who_hangs_at_stripe_leaves_half_of_the_threads(shared: Slow) -> None:
+    with ExitStack() as lines:
+        for number in range(2 * THREADS):
+            lines.enter_context(Line(shared.port, wait_for("stripe", 3, f"hangs{number}")))
+        wait_until(lambda: shared.begun().count("hangs0") == 1, seconds=3, what="they hang")
+        for kind in ("api", "pages", "webhooks"):
+            began = time.monotonic()
+            assert ask(shared.port, wait_for(kind, 0, "quick")).body == b"quick"
+            assert time.monotonic() - began < 2
+        assert sum(mark.startswith("hangs") for mark in shared.begun()) == THREADS // 2
+    time.sleep(3)
+    assert sum(mark.startswith("hangs") for mark in shared.begun()) == THREADS // 2, "they had gone"
+
+
+def test_who_waits_too_long_or_comes_when_too_many_wait_is_refused(own: Slow) -> None:
+    with ThreadPoolExecutor(300) as clients, ExitStack() as hanging:
+        for number in range(THREADS):
+            hanging.enter_context(Line(own.port, wait_for("api", 9, f"hangs{number}")))
+        time.sleep(0.5)
+        began = time.monotonic()
+
+        def call(number: int) -> tuple[Heard, float]:
+            return ask(own.port, wait_for("api", 0, f"w{number}")), time.monotonic() - began
+
+        told = list(clients.map(call, range(200)))
+        assert {(heard.status, heard.code) for heard, _ in told} == {(503, "overloaded")}
+        assert all(int(heard.headers["retry-after"]) >= 1 for heard, _ in told)
+        at_once = sum(seconds < 3 for _, seconds in told)
+        assert 50 <= at_once <= 75, "about 128 fit in"
+        assert all(seconds < 7 for _, seconds in told)
+        assert all(seconds > 4.8 for _, seconds in told if seconds > 3)
+        assert ask(own.port, wait_for("pages", 0, "page")).body == b"page", "the other kinds go on"
+    time.sleep(9)
+    assert not [mark for mark in own.begun() if mark.startswith("w")], "nothing refused was begun"
+
+
+def test_a_webhook_may_wait_for_longer(own: Slow) -> None:
+    with ExitStack() as hanging:
+        for number in range(THREADS):
+            hanging.enter_context(Line(own.port, wait_for("webhooks", 6.5, f"hangs{number}")))
+        time.sleep(0.3)
+        began = time.monotonic()
+        heard = ask(own.port, wait_for("webhooks", 0, "late"))
+        assert heard.body == b"late"
+        assert time.monotonic() - began > 5
+
+
+def test_a_stop_refuses_what_is_half_sent_and_finishes_what_has_begun(own: Slow) -> None:
+    with ExitStack() as lines:
+        half = [
+            lines.enter_context(Line(own.port, request(f"POST {path}", body=b"{", length=100)))
+            for path in ("/v1/access/check", "/sign-in", "/v1/webhooks/stripe/tenant") * 4
+        ]
+        whole = lines.enter_context(Line(own.port, wait_for("api", 3, "whole")))
+        lines.enter_context(Line(own.port, b"GET /healthz HTTP/1.1\r\nHo"))
+        lines.enter_context(Line(own.port))
+        wait_until(lambda: "whole" in own.begun(), seconds=3, what="it has begun")
+        began = time.monotonic()
+        own.process.send_signal(signal.SIGTERM)
+        for line in half:
+            heard = line.hear()
+            assert (heard.status, heard.closed) == (503, True)
+        assert time.monotonic() - began < 2
+        heard = whole.hear()
+        assert (heard.status, heard.body) == (200, b"whole")
+        assert own.process.wait(10) == 0
+        assert time.monotonic() - began < 6
+    assert own.log() == ""
+
+
+def test_a_stop_cuts_what_does_not_end(own: Slow) -> None:
+    with Line(own.port, wait_for("stripe", 30, "hangs")) as line:
+        wait_until(lambda: "hangs" in own.begun(), seconds=3, what="it has begun")
+        began = time.monotonic()
+        own.process.send_signal(signal.SIGTERM)
+        heard = line.hear()
+        assert (heard.status, heard.code) == (503, "overloaded")
+        assert "Idempotency-Key" in heard.json()["hint"]
+        assert 7 < time.monotonic() - began < 9.5
+        assert own.process.wait(5) == 0
+        assert time.monotonic() - began < 10
+    assert own.log() == ""
