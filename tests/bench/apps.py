@@ -11,11 +11,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response
+from licenzy.db.prepared import PreparedRead, ThreadConnections
 
 from licenzy.api import StraightLine
 from licenzy.api.access import STATEMENT
 from licenzy.api_keys.rules import presented_hash
-from licenzy.db.prepared import PreparedRead, ThreadConnections
 from licenzy.factory import create_app, make_runtime, run_granian
 from licenzy.kit.stopping import StopSignal
 from licenzy.settings import load_settings

@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from licenzy.db.prepared import PreparedRead, ThreadConnections
+
 from licenzy.api.access import STATEMENT
 from licenzy.api_keys.rules import presented_hash
-from licenzy.db.prepared import PreparedRead, ThreadConnections
 from licenzy.factory import make_runtime
 from licenzy.settings import load_settings
 from tests.bench.shop import Shop, make_shop

@@ -8,10 +8,10 @@ from contextlib import ExitStack, suppress
 
 import psycopg
 import pytest
+from licenzy.db.prepared import PreparedRead, ThreadConnections
 
 from licenzy.db.breaker import Breaker
 from licenzy.db.engine import make_engine
-from licenzy.db.prepared import PreparedRead, ThreadConnections
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline

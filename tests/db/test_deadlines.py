@@ -12,14 +12,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from licenzy.db.prepared import PreparedRead, ThreadConnections
+from licenzy.db.writer import SqliteWriter
 from sqlalchemy import text
 
 from licenzy.application import RequestDeadlines
 from licenzy.db import sqlite
 from licenzy.db.engine import make_engine
-from licenzy.db.prepared import PreparedRead, ThreadConnections
 from licenzy.db.unit_of_work import Database
-from licenzy.db.writer import SqliteWriter
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
 from tests.db.test_line import insert, names

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from licenzy.db.line import WritersLine
+from licenzy.db.writer import SqliteWriter
 from sqlalchemy import event
 
 from licenzy.db.engine import make_engine
-from licenzy.db.line import WritersLine
 from licenzy.db.unit_of_work import Database
-from licenzy.db.writer import SqliteWriter
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
 from licenzy.workspace.models import Workspace

@@ -11,11 +11,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from licenzy.db.prepared import PreparedRead, ThreadConnections
 from sqlalchemy import Select, and_, bindparam, func, literal, or_, select, text
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.engine import make_engine
-from licenzy.db.prepared import PreparedRead, ThreadConnections
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit.clock import to_micros

@@ -9,13 +9,14 @@ from __future__ import annotations
 import gc
 import sys
 
+from licenzy.usage.consuming import Consumed, Order
+from licenzy.usage.on_sqlite import SqliteConsumer
+
 from licenzy import api, hooks, portal  # noqa: F401 - what the processes need
 from licenzy.factory import _load_in_web_process, run_granian
 from licenzy.kit.stopping import StopSignal
 from licenzy.settings import load_settings
 from licenzy.usage import on_sqlite
-from licenzy.usage.consuming import Consumed, Order
-from licenzy.usage.on_sqlite import SqliteConsumer
 
 
 def dedupe_off() -> None:

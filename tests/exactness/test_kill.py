@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from licenzy.db.prepared import PreparedChange
+from licenzy.db.writer import SqliteWriter
 from sqlalchemy import event
 from sqlmodel import func, select
 
-from licenzy.db.prepared import PreparedChange
 from licenzy.db.unit_of_work import Database
-from licenzy.db.writer import SqliteWriter
 from licenzy.entitlements.models import Entitlement
 from licenzy.idempotency.models import IdempotencyKey
 from licenzy.usage.models import Hold, LedgerRow
