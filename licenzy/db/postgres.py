@@ -162,25 +162,25 @@ def parameters_of(engine: Engine) -> dict[str, Any]:
     return dict(parameters)
 
 
-def connect_with_limits(parameters: Mapping[str, Any]) -> Connection:
+def connect_with_limits(parameters: Mapping[str, Any], *, options: str = "") -> Connection:
     """A connection in autocommit whose statements Postgres itself ends after SERVER_SECONDS.
 
     So a server that is only busy, or waits for somebody's lock, says so, and keeps no statement that nobody
-    waits for any more. Where a pooler does not take these parameters, it is left to the client.
+    waits for any more. `options` are further ones. Where a pooler takes none, it is left to the client.
     """
     try:
-        return connect(_with_limits(parameters))
+        return connect(_with_limits(parameters, options))
     except psycopg.OperationalError as refused:
         if not _refuses_limits(refused):
             raise
     return connect({**parameters, "autocommit": True})
 
 
-async def connect_async_with_limits(parameters: Mapping[str, Any]) -> AsyncConnection:
+async def connect_async_with_limits(parameters: Mapping[str, Any], *, options: str = "") -> AsyncConnection:
     """The same for an event loop."""
     try:
         with _connecting():
-            return await AsyncConnection.connect(**{**_SILENT_PEERS, **_with_limits(parameters)})
+            return await AsyncConnection.connect(**{**_SILENT_PEERS, **_with_limits(parameters, options)})
     except psycopg.OperationalError as refused:
         if not _refuses_limits(refused):
             raise
@@ -188,12 +188,12 @@ async def connect_async_with_limits(parameters: Mapping[str, Any]) -> AsyncConne
         return await AsyncConnection.connect(**{**_SILENT_PEERS, **parameters, "autocommit": True})
 
 
-def _with_limits(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _with_limits(parameters: Mapping[str, Any], options: str) -> dict[str, Any]:
     milliseconds = int(SERVER_SECONDS * 1000)
     limits = f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds}"
     own = str(parameters.get("options") or "")
     # What the address says comes later and wins.
-    return {**parameters, "options": f"{limits} {own}".rstrip(), "autocommit": True}
+    return {**parameters, "options": f"{limits} {options} {own}".rstrip(), "autocommit": True}
 
 
 def _refuses_limits(refused: psycopg.OperationalError) -> bool:

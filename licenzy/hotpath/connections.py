@@ -16,13 +16,30 @@ from licenzy.db.unit_of_work import Database
 _FIRST_PLAN_USES = 20
 """After so many uses a kept statement is planned anew, and again after ten times as many."""
 
+BY_INDEX = " ".join(
+    f"-c {setting}"
+    for setting in (
+        "enable_seqscan=off",
+        "enable_hashjoin=off",
+        "enable_mergejoin=off",
+        "jit=off",
+        "plan_cache_mode=force_generic_plan",
+    )
+)
+"""Every row that the statements here want is found by an index, in whatever number they are asked for, so
+that one plan is right for good.
+
+Told nothing, Postgres reads a table whole while it is small, and keeps doing so while it grows.
+"""
+
 
 class KeptStatements:
     """The words of statements that one connection is asked to keep.
 
     What is kept is planned for good after a few uses: on a new installation while its tables are all but
     empty, when reading them whole is the cheapest way. It would go on doing so while they fill, until they
-    are analyzed a minute or more later. A statement in other words is another one, and planned anew.
+    are analyzed a minute or more later, where a pooler took no `BY_INDEX`. A statement in other words is
+    another one, and planned anew.
     """
 
     def __init__(self) -> None:

@@ -10,7 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from licenzy.hotpath.consume import ENDPOINT, ConsumeFacts, ConsumeRequest, Pack, Stored, Writes
-from licenzy.hotpath.keys import KEY_COLUMNS, KEY_WIDTH, KeyRow
+from licenzy.hotpath.keys import (
+    CLOCK_OF_CALL,
+    KEY_COLUMNS,
+    KEY_OF_CALL,
+    KEY_WIDTH,
+    SUBJECT_OF_CALL,
+    KeyRow,
+)
 from licenzy.idempotency.actions import Outcome
 
 Run: TypeAlias = Callable[[str, Sequence[Any]], Sequence[Sequence[Any]]]
@@ -118,59 +125,59 @@ class SqliteStatements:
 _PACKS_AT = KEY_WIDTH + 4
 """Where the columns of a pack begin."""
 
-_POSTGRES_READ = """
-WITH asked AS MATERIALIZED (
-    SELECT r.n, {key}, i.body_hash, i.response_status, i.response_body, s.id AS subject_id,
-           r.now + coalesce(c.clock_offset_seconds, 0) * CAST(1000000 AS bigint) AS instant,
-           {needs_events} AS needs_events
-    FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])
-        WITH ORDINALITY AS r (key_hash, subject_ref, idempotency_key, now, n)
-    JOIN api_keys k ON k.key_hash = r.key_hash
-    LEFT JOIN connections c ON c.project_id = k.project_id AND c.mode = k.mode
-    LEFT JOIN idempotency_keys i ON i.project_id = k.project_id AND i.mode = k.mode
-        AND i.endpoint = '{endpoint}' AND i.key = r.idempotency_key
-    LEFT JOIN subjects s ON s.project_id = k.project_id AND s.mode = k.mode
-        AND s.subject_ref = r.subject_ref AND i.key IS NULL
-), packs AS MATERIALIZED (
-    SELECT e.project_id AS of_project, e.mode AS of_mode, e.subject_id AS of_subject,
-           {pack}
-    FROM entitlements e
-    WHERE e.subject_id IN (SELECT subject_id FROM asked WHERE subject_id IS NOT NULL) AND {may_have_units}
-    ORDER BY e.id
-    FOR UPDATE OF e {skip_locked}
-)
-SELECT asked.*,
-       CASE WHEN packs.reserved_units > 0 THEN EXISTS (
-           SELECT 1 FROM usage_reservations r
-           WHERE r.project_id = asked.project_id AND r.mode = asked.mode AND r.subject_id = asked.subject_id
-               AND r.closed_at IS NULL AND r.expires_at <= asked.instant
-       ) ELSE false END,
-       {candidates},
-       packs.id, packs.state, packs.reason, packs.starts_at, packs.ends_at, packs.ends_as, packs.created_at,
-       packs.granted_units, packs.used_units, packs.reserved_units
-FROM asked
-LEFT JOIN packs ON of_project = asked.project_id AND of_mode = asked.mode AND of_subject = asked.subject_id
-"""
-"""Key, earlier outcome and packs of each call, with the packs locked in the order of their ids.
+_CALLS = """unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])
+    WITH ORDINALITY AS r (key_hash, subject_ref, idempotency_key, now, n)"""
+_POSTGRES_LOCK = f"""
+SELECT e.subject_id,
+       {_PACK}
+FROM entitlements e
+WHERE e.subject_id = ANY (ARRAY (
+    SELECT s.id FROM unnest(%s::text[], %s::text[]) AS r (key_hash, subject_ref)
+    CROSS JOIN {KEY_OF_CALL}
+    CROSS JOIN {SUBJECT_OF_CALL}
+)) AND {_MAY_HAVE_UNITS}
+ORDER BY e.id
+FOR UPDATE OF e"""
+"""Each pack once, however many calls want it, locked in the order of their ids, in its newest version."""
 
-What is read of a locked row is its newest version. An outcome that another process stores while these rows
-are waited for is not seen: then the key's own insertion fails, and the batch is begun anew.
+_POSTGRES_READ = """
+SELECT r.n, {key}, i.body_hash, i.response_status, i.response_body, s.id,
+       {needs_events},
+       EXISTS (
+           SELECT 1 FROM usage_reservations u
+           WHERE u.project_id = k.project_id AND u.mode = k.mode AND u.subject_id = s.id
+               AND u.closed_at IS NULL
+               AND u.expires_at <= r.now + coalesce(c.clock_offset_seconds, 0) * CAST(1000000 AS bigint)
+       ),
+       {candidates}
+FROM {calls}
+CROSS JOIN {key_of_call}
+LEFT JOIN {clock_of_call} ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM idempotency_keys i
+    WHERE i.project_id = k.project_id AND i.mode = k.mode AND i.endpoint = '{endpoint}'
+        AND i.key = r.idempotency_key OFFSET 0
+) i ON true
+LEFT JOIN {subject_of_call} ON i.key IS NULL
 """
+"""Key and earlier outcome of each call, read after the packs were locked: what whoever held them before
+has stored is seen."""
 _PARTS = {
     "key": KEY_COLUMNS,
     "endpoint": ENDPOINT,
     "needs_events": _NEEDS_EVENTS,
-    "pack": _PACK,
-    "may_have_units": _MAY_HAVE_UNITS,
+    "calls": _CALLS,
+    "key_of_call": KEY_OF_CALL,
+    "clock_of_call": CLOCK_OF_CALL,
+    "subject_of_call": SUBJECT_OF_CALL,
 }
-_WAITING = _POSTGRES_READ.format(**_PARTS, skip_locked="", candidates="NULL")
-_SKIPPING = _POSTGRES_READ.format(
+_READ_WAITING = _POSTGRES_READ.format(**_PARTS, candidates="CAST(0 AS bigint)")
+_READ_SKIPPING = _POSTGRES_READ.format(
     **_PARTS,
-    skip_locked="SKIP LOCKED",
     candidates=f"""(
            SELECT count(*) FROM entitlements e
-           WHERE e.project_id = asked.project_id AND e.mode = asked.mode
-               AND e.subject_id = asked.subject_id AND {_MAY_HAVE_UNITS}
+           WHERE e.project_id = k.project_id AND e.mode = k.mode AND e.subject_id = s.id
+               AND {_MAY_HAVE_UNITS}
        )""",
 )
 _POSTGRES_WRITE = f"""
@@ -197,16 +204,22 @@ class PostgresStatements:
     """For any transaction. With `skip_locked` no row is waited for, and facts tell whose are locked."""
 
     def __init__(self, *, skip_locked: bool = False) -> None:
-        self._read = _SKIPPING if skip_locked else _WAITING
+        self._lock = f"{_POSTGRES_LOCK} SKIP LOCKED" if skip_locked else _POSTGRES_LOCK
+        self._read = _READ_SKIPPING if skip_locked else _READ_WAITING
 
     def read(self, run: Run, requests: Sequence[ConsumeRequest]) -> list[ConsumeFacts]:
-        return self.facts(run(*self.reading(requests)), len(requests))
+        packs = run(*self.locking(requests))
+        return self.facts(packs, run(*self.reading(requests)), len(requests))
 
     def write(self, run: Run, writes: Writes) -> None:
         run(*self.writing(writes))
 
+    def locking(self, requests: Sequence[ConsumeRequest]) -> tuple[str, Sequence[Any]]:
+        """The statement that locks and reads the packs of these calls, with its parameters."""
+        return self._lock, ([each.key_hash for each in requests], [each.subject_ref for each in requests])
+
     def reading(self, requests: Sequence[ConsumeRequest]) -> tuple[str, Sequence[Any]]:
-        """The statement that reads and locks for these calls, with its parameters."""
+        """The statement that then reads all else for these calls, with its parameters."""
         return self._read, (
             [each.key_hash for each in requests],
             [each.subject_ref for each in requests],
@@ -214,26 +227,28 @@ class PostgresStatements:
             [each.now for each in requests],
         )
 
-    def facts(self, rows: Sequence[Sequence[Any]], calls: int) -> list[ConsumeFacts]:
-        """What the rows of that statement tell of each call."""
+    def facts(
+        self, packs: Sequence[Sequence[Any]], rows: Sequence[Sequence[Any]], calls: int
+    ) -> list[ConsumeFacts]:
+        """What the rows of these statements tell of each call."""
         found = [ConsumeFacts() for _ in range(calls)]
-        packs: dict[str, Pack] = {}
-        candidates = [0] * calls
-        for number, *row in rows:
-            facts = found[number - 1]
-            (*key, body_hash, status, text, subject_id, _now, events, expired, counted) = row[: _PACKS_AT + 4]
-            if facts.key is None:
-                facts.key, facts.stored = KeyRow(*key), _stored((body_hash, status, text))
-                facts.subject_id, facts.needs_events, facts.packs = subject_id, events, []
-                candidates[number - 1] = counted or 0
-            pack = row[_PACKS_AT + 4 :]
-            if pack[0] is not None:
-                assert isinstance(facts.packs, list)
-                # One object for all calls of a batch: each sees what those before it took.
-                facts.packs.append(packs.setdefault(pack[0], Pack(*pack)))
-                facts.has_expired_reservations |= expired
-        for facts, count in zip(found, candidates, strict=True):
-            facts.is_locked = len(facts.packs) < count
+        of_subject: dict[str, list[Pack]] = {}
+        for subject_id, *pack in packs:
+            of_subject.setdefault(subject_id, []).append(Pack(*pack))
+        for row in rows:
+            number, key, stored = row[0], row[1 : 1 + KEY_WIDTH], row[1 + KEY_WIDTH : 4 + KEY_WIDTH]
+            subject_id, needs_events, expired, candidates = row[4 + KEY_WIDTH :]
+            # The same objects for all calls of a batch: each sees what those before it took.
+            theirs = of_subject.get(subject_id, [])
+            found[number - 1] = ConsumeFacts(
+                KeyRow(*key),
+                _stored(stored),
+                subject_id,
+                theirs,
+                has_expired_reservations=expired and any(pack.reserved_units for pack in theirs),
+                needs_events=needs_events,
+                is_locked=len(theirs) < candidates,
+            )
         return found
 
     def writing(self, writes: Writes) -> tuple[str, Sequence[Any]]:

@@ -8,7 +8,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.hotpath.consume import ConsumeRequest, ConsumeResult, decide_batch
 from licenzy.hotpath.consume_sql import Run, SqliteStatements
 from licenzy.hotpath.group_commit import GroupCommitter
-from licenzy.hotpath.postgres_batches import ALONE_LOCK_SECONDS, PostgresBatches, subject_of
+from licenzy.hotpath.postgres_batches import ALONE_SECONDS, TURN_SECONDS, PostgresBatches, subject_of
 from licenzy.hotpath.sqlite_batches import SqliteBatches
 
 Committer = GroupCommitter[ConsumeRequest, ConsumeResult]
@@ -38,7 +38,7 @@ def _on_postgres(database: Database, prepares: bool) -> Committer:
             database,
             prepares=prepares,
             locked=lambda writes: alone.adopt(writes),
-            lock_seconds=ALONE_LOCK_SECONDS,
+            lock_seconds=lambda: TURN_SECONDS if len(alone.groups()) > 1 else ALONE_SECONDS,
             skips_locked=False,
         ),
         name="committer of locked rows",

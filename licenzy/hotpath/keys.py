@@ -39,3 +39,15 @@ class KeyRow(NamedTuple):
 
 KEY_COLUMNS = "k.id, k.project_id, k.mode, k.revoked_at, k.expires_at, c.clock_offset_seconds"
 KEY_WIDTH = len(KeyRow._fields)
+
+# What a batch on Postgres joins to its calls `r`. `OFFSET 0` keeps each look-up one by all columns of its
+# index: a join that Postgres is free to arrange is arranged for tables as small as they once were.
+KEY_OF_CALL = "LATERAL (SELECT * FROM api_keys k WHERE k.key_hash = r.key_hash OFFSET 0) k"
+CLOCK_OF_CALL = """LATERAL (
+    SELECT c.clock_offset_seconds FROM connections c
+    WHERE c.project_id = k.project_id AND c.mode = k.mode OFFSET 0
+) c"""
+SUBJECT_OF_CALL = """LATERAL (
+    SELECT s.id FROM subjects s
+    WHERE s.project_id = k.project_id AND s.mode = k.mode AND s.subject_ref = r.subject_ref OFFSET 0
+) s"""

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from licenzy.db.engine import gave_way, is_out_of_order
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
-from licenzy.hotpath.connections import PostgresOwner, failed_to_open
+from licenzy.hotpath.connections import BY_INDEX, PostgresOwner, failed_to_open
 from licenzy.hotpath.consume import ConsumeFacts, ConsumeRequest, ConsumeResult, decide_batch
 from licenzy.hotpath.consume_sql import PostgresStatements
 from licenzy.hotpath.group_commit import PendingWrite
@@ -23,8 +23,10 @@ from licenzy.kit import deadline
 
 BATCH_LOCK_SECONDS = 0.1
 """How long a batch waits for the locks of others."""
-ALONE_LOCK_SECONDS = 0.05
+TURN_SECONDS = 0.05
 """How long the calls on one locked subject wait before it is the turn of those on another one."""
+ALONE_SECONDS = 0.5
+"""How long they wait while there are no others: whoever gives up a wait loses its place among writers."""
 _SPOKEN_BEFORE = 0.9
 """After which part of the callers' time Postgres ends what it works on, so that it can still say so."""
 _LOCKED, _TAKEN = "55P03", "23505"
@@ -43,7 +45,7 @@ class PostgresBatches:
         *,
         prepares: bool,
         locked: Callable[[Sequence[Write]], None],
-        lock_seconds: float = BATCH_LOCK_SECONDS,
+        lock_seconds: Callable[[], float] = lambda: BATCH_LOCK_SECONDS,
         skips_locked: bool = True,
         elsewhere: Callable[[], set[Any]] = set,
     ) -> None:
@@ -138,7 +140,7 @@ class PostgresBatches:
         self._is_committing = False
         connection = self._connected()
         requests = [each.request for each in part]
-        facts = statements.facts(self._read(connection, statements, requests), len(part))
+        facts = self._read(connection, statements, requests)
         free = [at for at, fact in enumerate(facts) if not fact.is_locked]
         written, decided = [part[at] for at in free], _decided(requests, facts, free)
         results, writes = decided
@@ -158,17 +160,17 @@ class PostgresBatches:
 
     def _read(
         self, connection: Any, statements: PostgresStatements, requests: Sequence[ConsumeRequest]
-    ) -> Sequence[Sequence[Any]]:
-        """Begin the transaction, bound its waits, read and lock: one round trip."""
+    ) -> list[ConsumeFacts]:
+        """Begin the transaction, bound its waits, lock and read: one round trip."""
         left = max(1, int(deadline.seconds_left() * 1000 * _SPOKEN_BEFORE))
-        patience = max(1, min(left, int(self._lock_seconds * 1000)))
+        patience = max(1, min(left, int(self._lock_seconds() * 1000)))
         with connection.pipeline():
             connection.execute("BEGIN")
             # Within the transaction only: behind a transaction pooler a session belongs to nobody.
             self._run(connection, _LIMITS, (str(patience), str(left)))
-            cursor = self._run(connection, *statements.reading(requests))
-        rows: Sequence[Sequence[Any]] = cursor.fetchall()
-        return rows
+            packs = self._run(connection, *statements.locking(requests))
+            rows = self._run(connection, *statements.reading(requests))
+        return statements.facts(packs.fetchall(), rows.fetchall(), len(requests))
 
     def _run(self, connection: Any, statement: str, parameters: Sequence[Any]) -> Any:
         words = self._owner.kept.words(statement) if self._prepares else statement
@@ -182,7 +184,9 @@ class PostgresBatches:
             return connection
         self._owner.opening()
         try:
-            opened = postgres.connect_with_limits(postgres.parameters_of(self._database.engine))
+            opened = postgres.connect_with_limits(
+                postgres.parameters_of(self._database.engine), options=BY_INDEX
+            )
         except Exception as error:
             failed_to_open(self._owner, error)
             raise

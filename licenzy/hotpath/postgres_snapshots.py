@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from licenzy.db.engine import is_out_of_order
 from licenzy.db.unit_of_work import Database, log_failure
 from licenzy.errors import DatabaseUnavailable
-from licenzy.hotpath.connections import PostgresOwner, failed_to_open
+from licenzy.hotpath.connections import BY_INDEX, PostgresOwner, failed_to_open
 from licenzy.hotpath.snapshot import POSTGRES_BATCH_STATEMENT, SubjectSnapshot, snapshots_of
 from licenzy.kit import deadline
 
@@ -118,8 +118,9 @@ class PostgresSnapshots:
         if self._owner.usable() is None:
             self._owner.opening()
             try:
-                parameters = postgres.parameters_of(self._database.engine)
-                opened = await postgres.connect_async_with_limits(parameters)
+                opened = await postgres.connect_async_with_limits(
+                    postgres.parameters_of(self._database.engine), options=BY_INDEX
+                )
             except Exception as error:
                 failed_to_open(self._owner, error)
                 raise

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 from sqlmodel import Session
 
-from licenzy.hotpath.keys import KEY_COLUMNS, KEY_WIDTH, KeyRow
+from licenzy.hotpath.keys import CLOCK_OF_CALL, KEY_COLUMNS, KEY_OF_CALL, KEY_WIDTH, SUBJECT_OF_CALL, KeyRow
 
 
 class EntitlementRow(NamedTuple):
@@ -85,7 +85,14 @@ _SQLITE_BY_NAME = _OF_ONE.format(ref=":ref", key=":key")
 POSTGRES_BATCH_STATEMENT = f"""
 SELECT r.n, {_COLUMNS}
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS r (key_hash, subject_ref, n)
-JOIN api_keys k ON k.key_hash = r.key_hash {_HELD.format(ref="r.subject_ref")}"""
+CROSS JOIN {KEY_OF_CALL}
+LEFT JOIN {CLOCK_OF_CALL} ON true
+LEFT JOIN {SUBJECT_OF_CALL} ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM entitlements e
+    WHERE e.subject_id = s.id AND e.project_id = k.project_id AND e.mode = k.mode OFFSET 0
+) e ON true
+"""
 
 
 def read_snapshot(db: Session, *, key_hash: str, subject_ref: str) -> SubjectSnapshot:
