@@ -141,7 +141,8 @@ class PostgresBatches:
         connection = self._connected()
         requests = [each.request for each in part]
         facts = self._read(connection, statements, requests)
-        free = [at for at, fact in enumerate(facts) if not fact.is_locked]
+        # While locks were waited for, callers may have gone.
+        free = [at for at, fact in enumerate(facts) if not fact.is_locked and part[at].is_wanted]
         written, decided = [part[at] for at in free], _decided(requests, facts, free)
         results, writes = decided
         with connection.pipeline():
@@ -155,8 +156,8 @@ class PostgresBatches:
         for each, result in zip(written, results, strict=True):
             each.succeed(result)
         answer(written)
-        if len(written) < len(part):
-            self._locked([each for each in part if not each.is_settled])
+        if locked := [each for each in part if each.is_wanted]:
+            self._locked(locked)
 
     def _read(
         self, connection: Any, statements: PostgresStatements, requests: Sequence[ConsumeRequest]

@@ -45,6 +45,8 @@ class SqliteBatches(Generic[R, T]):
         """One commit for all of it, or one for each where one is at fault."""
         try:
             connection = self._begin(max(each.seconds_left for each in batch))
+            # Others may have been waited for, until callers had no time left.
+            batch = [each for each in batch if each.is_wanted]
             results = self._work(_running(connection), [each.request for each in batch])
             connection.execute("COMMIT")
         except Exception as error:

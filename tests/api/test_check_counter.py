@@ -21,8 +21,8 @@ from licenzy.db.unit_of_work import Database
 from licenzy.factory import make_runtime
 from licenzy.kit.clock import whole_hours
 from licenzy.observations.models import CheckCount
-from licenzy.runtime import Runtime
 from licenzy.projects.scope import Scope
+from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from tests.support.cast import Cast, make_connection, make_key, make_subject
 from tests.support.clock import START, StandingClock

@@ -130,13 +130,6 @@ def _cases(server: Served, database: str, roots: list[int]) -> Iterator[Case]:
         if call == "check" or size == MAIN_SIZE:
             target = Target(server.port, server.shop, call)
             yield Case(_TITLES[call].format(size=size), database, target, roots)
-    if size == MAIN_SIZE:
-        for name, title, call in (
-            ("plain_route", "`access/check` as a plain Flask route", "check"),
-            ("statement", "the check's statement behind bare WSGI, with nothing decided", "constant"),
-        ):
-            beside = server.beside(name)
-            yield Case(title, database, Target(beside.port, server.shop, call), [beside.pid, *roots[1:]])
 
 
 def _while_stripe_hangs(server: Served) -> Finding:

@@ -12,13 +12,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from licenzy.db.prepared import PreparedRead, ThreadConnections
-
-from licenzy.api.access import STATEMENT
 from licenzy.api_keys.rules import presented_hash
 from licenzy.factory import make_runtime
+from licenzy.hotpath.snapshot import SnapshotReader
 from licenzy.settings import load_settings
 from tests.bench.shop import Shop, make_shop
+from tests.support.hotpath import on_a_loop
 from tests.support.ports import answers, free_port_pair, wait_until
 
 WORKERS = int(os.environ.get("BENCH_WORKERS", "2"))
@@ -34,11 +33,6 @@ class Served:
     shop: Shop
     environ: dict[str, str]
     running: ExitStack
-
-    def beside(self, name: str) -> Served:
-        """Another application of tests/bench/apps.py on the same database; it ends with this one."""
-        environ = {**self.environ, "LICENZY_PORT": str(free_port_pair())}
-        return self.running.enter_context(_running(["-m", "tests.bench.apps", name], environ, self.shop))
 
 
 @contextmanager
@@ -62,16 +56,22 @@ def serve_product(
 
 
 def point_queries(served: Served, *, seconds: float = 2.0) -> float:
-    """How often a second one thread of one process runs the check's statement, with nothing around it."""
+    """How often a second one task of one process reads what a check decides by, with nothing around it."""
     runtime = make_runtime(load_settings(served.environ))
-    read = PreparedRead(ThreadConnections(runtime.database), STATEMENT)
-    key_hash, done = presented_hash(served.shop.key), 0
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        for _ in range(100):
-            ref = f"user_{random.randrange(served.shop.subjects)}"
-            assert read.rows(key_hash=key_hash, subject_ref=ref)
-        done += 100
+    key_hash = presented_hash(served.shop.key)
+
+    async def run(reader: SnapshotReader) -> int:
+        done, until = 0, time.monotonic() + seconds
+        while time.monotonic() < until:
+            for _ in range(100):
+                ref = f"user_{random.randrange(served.shop.subjects)}"
+                found = await reader.read(key_hash, ref, ends_at=until + 5)
+                assert found is not None
+                assert found.held
+            done += 100
+        return done
+
+    done = on_a_loop(runtime.database, run)
     runtime.database.close()
     return done / seconds
 
