@@ -3,118 +3,96 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qsl
-
-import orjson
-from sqlalchemy import and_, bindparam
-from sqlmodel import Session
 
 from licenzy import errors
 from licenzy.api.caller import Caller
 from licenzy.api.entitlements import summary
-from licenzy.api.exchange import Exchange, key_statement
+from licenzy.api.incoming import Arrived
 from licenzy.api.reply import Reply
+from licenzy.api.request import ApiRequest, ApiState
 from licenzy.api.schemas import AccessCheckBody, validated
-from licenzy.api_keys.models import ApiKey
-from licenzy.db.prepared import PreparedRead
-from licenzy.entitlements.decision import decide
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import facts_of
+from licenzy.hotpath.snapshot import SnapshotReader, SubjectSnapshot, read_snapshot
 from licenzy.kit.clock import to_micros
-from licenzy.subjects.models import Subject
-from licenzy.usage.access import Access, access_of
-
-_keys: Any = ApiKey.__table__  # type: ignore[attr-defined]
-_subjects: Any = Subject.__table__  # type: ignore[attr-defined]
-_held: Any = Entitlement.__table__  # type: ignore[attr-defined]
+from licenzy.kit.deadline import CALL_SECONDS
+from licenzy.usage.access import Access, Wanted, access_of, answer
 
 
-class Line(NamedTuple):
-    """One entitlement as the statement below tells it: a `decision.Held`."""
-
-    product_code: str
-    kind: str
-    state: str
-    reason: str | None
-    starts_at: int
-    """Instants are microseconds here, as stored."""
-    ends_at: int | None
-    ends_as: str | None
-    granted_units: int
-    used_units: int
-    reserved_units: int
-    voided_at: int | None
-    features: Any
-    """JSON as stored, except where a feature is asked for."""
-
-
-STATEMENT = (
-    key_statement(
-        _held.c.product_code,
-        _held.c.kind,
-        _held.c.state,
-        _held.c.reason,
-        _held.c.starts_at,
-        _held.c.ends_at,
-        _held.c.ends_as,
-        _held.c.granted_units,
-        _held.c.used_units,
-        _held.c.reserved_units,
-        _held.c.voided_at,
-        _held.c.features,
-    )
-    .outerjoin(
-        _subjects,
-        and_(
-            _subjects.c.project_id == _keys.c.project_id,
-            _subjects.c.mode == _keys.c.mode,
-            _subjects.c.subject_ref == bindparam("subject_ref"),
-        ),
-    )
-    .outerjoin(
-        _held,
-        and_(
-            _held.c.subject_id == _subjects.c.id,
-            _held.c.project_id == _keys.c.project_id,
-            _held.c.mode == _keys.c.mode,
-        ),
-    )
-)
-"""Key, mode and everything the subject holds, in one statement."""
-
-
-def check(exchange: Exchange, *, read: PreparedRead) -> Reply:
-    """May this subject proceed, right now? `read` is `STATEMENT`, prepared."""
-    key_hash = exchange.presented()
+def check(request: ApiRequest) -> Reply:
+    """May this subject proceed, right now?"""
+    key_hash = request.presented()
     try:
-        wanted = _wanted(exchange)
+        subject_ref, wanted = _asked(request)
     except errors.LicenzyError:
-        exchange.authenticate()  # What is wrong with the key is said before what is wrong with the body.
+        request.authenticate()  # What is wrong with the key is said before what is wrong with the body.
         raise
-    rows = read.rows(key_hash=key_hash, subject_ref=wanted.subject_ref)
-    caller = exchange.admit(rows)
-    query = exchange.environ.get("QUERY_STRING")
+    with request.runtime.database.read() as db:
+        snapshot = read_snapshot(db, key_hash=key_hash, subject_ref=subject_ref)
+    caller = request.admit(snapshot.key)
+    query = request.incoming.query
     if query and _explain(query):
-        return _explained(exchange, caller, wanted)
-    held = [Line(*row[_CODE:]) for row in rows if row[_CODE] is not None]
-    if wanted.feature is not None:
-        held = [line._replace(features=orjson.loads(line.features)) for line in held]
-    decision = decide(held, to_micros(caller.now), product_code=wanted.product_code, feature=wanted.feature)
-    allowed = decision.allowed
-    if not allowed and any(line.reserved_units for line in held):
-        with exchange.runtime.database.read() as db:
-            allowed = _access(db, caller, wanted).allowed  # Reservations may be over by now.
-    exchange.desk.checked.note(caller, allowed)
-    return exchange.answer({"subject_ref": wanted.subject_ref, "allowed": allowed})
+        return _explained(request, caller, subject_ref, wanted)
+    allowed = _answer(snapshot, wanted, caller).allowed
+    if not allowed and snapshot.has_reserved_units:
+        with request.runtime.database.read() as db:
+            # Reservations may be over by now.
+            allowed = access_of(db, **_access(caller, subject_ref, wanted))[subject_ref].allowed
+    return _told(request, caller, subject_ref, allowed)
 
 
-class Wanted(NamedTuple):
-    """Whom a check asks about, and what for: the fields of `AccessCheckBody`."""
+async def check_on_loop(state: ApiState, reader: SnapshotReader, incoming: Arrived) -> Reply | None:
+    """The same from one read on the event loop; none when it takes more than that, and a thread answers.
 
-    subject_ref: str
-    product_code: str | None = None
-    feature: str | None = None
+    Nothing is counted then.
+    """
+    request = ApiRequest(state, incoming)
+    try:
+        return await _check_on_loop(request, reader, incoming)
+    except errors.LicenzyError as error:
+        return request.refuse(error)
+    except Exception:
+        return request.refuse_unexpected()
+
+
+async def _check_on_loop(request: ApiRequest, reader: SnapshotReader, incoming: Arrived) -> Reply | None:
+    if incoming.query:
+        return None
+    key_hash = request.presented()
+    problem: errors.LicenzyError | None = None
+    subject_ref, wanted = _NOBODY, Wanted()
+    try:
+        subject_ref, wanted = _asked(request)
+    except errors.StripePriceIdNotAllowed:
+        return None  # Its hint is read from the database.
+    except errors.LicenzyError as error:
+        problem = error
+    snapshot = await reader.read(key_hash, subject_ref, ends_at=incoming.arrived + CALL_SECONDS)
+    if snapshot is None:
+        return None
+    caller = request.verify(snapshot.key)
+    allowed = _answer(snapshot, wanted, caller).allowed
+    if not allowed and snapshot.has_reserved_units:
+        return None
+    request.count(caller.key_id)
+    if problem is not None:
+        raise problem
+    return _told(request, caller, subject_ref, allowed)
+
+
+_NOBODY = ""
+"""A ref that no subject has, for reading the key alone."""
+
+
+def _answer(snapshot: SubjectSnapshot, wanted: Wanted, caller: Caller) -> Access[Any]:
+    return answer(snapshot.held, wanted, to_micros(caller.now))
+
+
+def _told(request: ApiRequest, caller: Caller, subject_ref: str, allowed: bool) -> Reply:
+    request.state.checks.note(caller, allowed)
+    return request.answer({"subject_ref": subject_ref, "allowed": allowed})
 
 
 _USUAL = re.compile(rb'\{"subject_ref": ?"([!#-\[\]-~]{1,200})"\}')
@@ -122,14 +100,17 @@ _USUAL = re.compile(rb'\{"subject_ref": ?"([!#-\[\]-~]{1,200})"\}')
 
 Such a ref is good as it stands. Every other body is parsed and validated, to the same end.
 """
+_ANYTHING = Wanted()
 
 
-def _wanted(exchange: Exchange) -> Wanted | AccessCheckBody:
-    raw = exchange.raw()
+def _asked(request: ApiRequest) -> tuple[str, Wanted]:
+    """Whom the check asks about, and what for. Raises the 415 and 400s."""
+    raw = request.incoming.body
     usual = _USUAL.fullmatch(raw)
-    if usual is None or exchange.environ.get("CONTENT_TYPE") != "application/json":
-        return validated(AccessCheckBody, exchange.json(raw))
-    return Wanted(usual[1].decode("ascii"))
+    if usual is not None and request.incoming.header("content-type") == "application/json":
+        return usual[1].decode("ascii"), _ANYTHING
+    body = validated(AccessCheckBody, request.json(raw))
+    return body.subject_ref, Wanted(body.product_code, body.feature)
 
 
 def _explain(query: str) -> bool:
@@ -140,12 +121,12 @@ def _explain(query: str) -> bool:
     return words == ["true"]
 
 
-def _explained(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckBody) -> Reply:
+def _explained(request: ApiRequest, caller: Caller, subject_ref: str, wanted: Wanted) -> Reply:
     """The same answer with its reason, off the hot path."""
     facts: list[str] = []
-    with exchange.runtime.database.read() as db:
-        found = _access(db, caller, wanted)
-        held = found.deciding
+    with request.runtime.database.read() as db:
+        found: Access[Entitlement] = access_of(db, **_access(caller, subject_ref, wanted))[subject_ref]
+        held = found.evidence
         if held is not None:
             known = facts_of(
                 db, project_id=caller.project_id, mode=caller.mode, purchase_key=held.purchase_key
@@ -156,25 +137,20 @@ def _explained(exchange: Exchange, caller: Caller, wanted: Wanted | AccessCheckB
         "entitlement": summary(held, caller.now) if held is not None else None,
         "facts": facts,
     }
-    hint = exchange.desk.watch.hint_for_nothing_held(caller) if found.reason == "no_entitlement" else None
+    hint = request.state.misuse.hint_for_nothing_held(caller) if found.reason == "no_entitlement" else None
     if hint is not None:
         told["hint"] = hint
-    exchange.desk.checked.note(caller, found.allowed)
-    return exchange.answer({"subject_ref": wanted.subject_ref, "allowed": found.allowed, "explain": told})
+    request.state.checks.note(caller, found.allowed)
+    return request.answer({"subject_ref": subject_ref, "allowed": found.allowed, "explain": told})
 
 
-def _access(db: Session, caller: Caller, wanted: Wanted | AccessCheckBody) -> Access:
-    return access_of(
-        db,
-        project_id=caller.project_id,
-        mode=caller.mode,
-        subject_refs=[wanted.subject_ref],
-        now=caller.now,
-        asked_at=caller.asked_at,
-        product_code=wanted.product_code,
-        feature=wanted.feature,
-    )[wanted.subject_ref]
-
-
-_CODE = len(key_statement().selected_columns)
-"""Where the columns of an entitlement begin; its code is none when the subject holds nothing."""
+def _access(caller: Caller, subject_ref: str, wanted: Wanted) -> dict[str, Any]:
+    return {
+        "project_id": caller.project_id,
+        "mode": caller.mode,
+        "subject_refs": [subject_ref],
+        "now": caller.now,
+        "asked_at": caller.asked_at,
+        "product_code": wanted.product_code,
+        "feature": wanted.feature,
+    }

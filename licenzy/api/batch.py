@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-from licenzy.api.exchange import Exchange
 from licenzy.api.reply import Reply
+from licenzy.api.request import ApiRequest
 from licenzy.api.schemas import AccessCheckBatchBody
-from licenzy.entitlements.decision import decide
+from licenzy.usage.access import Wanted, answer
 from licenzy.usage.queries import held_by_refs
 
 
-def check_batch(exchange: Exchange) -> Reply:
+def check_batch(request: ApiRequest) -> Reply:
     """May these subjects proceed, right now? In the order in which they were asked for, from one read."""
-    caller = exchange.authenticate()
-    wanted = exchange.body(AccessCheckBatchBody)
-    with exchange.runtime.database.read() as db:
+    caller = request.authenticate()
+    body = request.body(AccessCheckBatchBody)
+    wanted = Wanted(body.product_code, body.feature)
+    with request.runtime.database.read() as db:
         held = held_by_refs(
             db,
             project_id=caller.project_id,
             mode=caller.mode,
-            subject_refs=wanted.subject_refs,
+            subject_refs=body.subject_refs,
             now=caller.now,
         )
     results = []
-    for ref in wanted.subject_refs:
-        decision = decide(
-            held.get(ref, []), caller.now, product_code=wanted.product_code, feature=wanted.feature
-        )
-        exchange.desk.checked.note(caller, decision.allowed)
-        results.append({"subject_ref": ref, "allowed": decision.allowed})
-    return exchange.answer({"results": results})
+    for ref in body.subject_refs:
+        allowed = answer(held.get(ref, []), wanted, caller.now).allowed
+        request.state.checks.note(caller, allowed)
+        results.append({"subject_ref": ref, "allowed": allowed})
+    return request.answer({"results": results})

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from licenzy.api.exchange import Exchange
 from licenzy.api.reply import Reply
+from licenzy.api.request import ApiRequest
 from licenzy.api.schemas import PortalSessionBody
 from licenzy.checkout.actions import Seller
 from licenzy.checkout.billing_portal import open_billing_portal
 
 
-def create_portal_session(exchange: Exchange) -> Reply:
+def create_portal_session(request: ApiRequest) -> Reply:
     """Open Stripe's customer portal for a subject."""
-    caller = exchange.authenticate()
-    body = exchange.body(PortalSessionBody)
-    parts = exchange.runtime
+    caller = request.authenticate()
+    body = request.body(PortalSessionBody)
+    parts = request.runtime
     seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
     url = open_billing_portal(seller, project_id=caller.project_id, mode=caller.mode, **body.model_dump())
-    return exchange.answer({"url": url}, 201)
+    return request.answer({"url": url}, 201)

@@ -6,14 +6,23 @@ from datetime import datetime
 from typing import NamedTuple
 
 from licenzy.alignment.modes import Mode
+from licenzy.projects.scope import Scope
 
 
 class Caller(NamedTuple):
-    """The project and mode that the API key stands for, and the instant decisions are made at."""
+    """The side that the API key stands for, and the instant decisions are made at."""
 
     key_id: str
-    project_id: str
-    mode: Mode
+    scope: Scope
     now: datetime
+    """The side's time; a sandbox whose clock was moved has it ahead of `asked_at`."""
     asked_at: datetime
-    """The instant of the call by our own clock; a sandbox whose clock was moved has `now` ahead of it."""
+    """The instant of the call by our own clock."""
+
+    @property
+    def project_id(self) -> str:
+        return self.scope.project_id
+
+    @property
+    def mode(self) -> Mode:
+        return self.scope.mode

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from licenzy.api.exchange import Exchange, body_hash
 from licenzy.api.reply import Reply
+from licenzy.api.request import ApiRequest, body_hash
 from licenzy.api.schemas import CheckoutSessionBody, validated
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 from licenzy.idempotency.models import CHECKOUT
 
 
-def create_session(exchange: Exchange) -> Reply:
+def create_session(request: ApiRequest) -> Reply:
     """Open a Stripe Checkout Session for a subject and a product code."""
-    exchange.authenticate()
-    sent = exchange.json(exchange.raw())
+    request.authenticate()
+    sent = request.json(request.incoming.body)
     body = validated(CheckoutSessionBody, sent)
-    scope = exchange.scope(CHECKOUT)
-    parts = exchange.runtime
+    scope = request.idempotency(CHECKOUT)
+    parts = request.runtime
     seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
     sold = open_session(
         seller, request=CheckoutRequest(**body.model_dump()), scope=scope, body_hash=body_hash(sent)
     )
-    return exchange.answer_outcome(sold.outcome, replayed=sold.replayed)
+    return request.answer_outcome(sold.outcome, replayed=sold.replayed)

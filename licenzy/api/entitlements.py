@@ -6,50 +6,48 @@ import re
 from datetime import datetime
 from typing import Any
 
-from flask import request
-from sqlmodel import Session
+from flask import request as flask_request
 
 from licenzy.api.caller import Caller
-from licenzy.api.exchange import Exchange
 from licenzy.api.reply import Reply
+from licenzy.api.request import ApiRequest
 from licenzy.catalog.models import Kind
-from licenzy.entitlements.decision import best_status, decide, remaining, standing
+from licenzy.entitlements.decision import best_status, remaining, standing
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import InvalidRequest
 from licenzy.kit.clock import rfc3339
 from licenzy.subjects.rules import ref_problem
+from licenzy.usage.access import Wanted, answer
 from licenzy.usage.queries import held_by_ref
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 
 
-def customer_access(exchange: Exchange, **_path: str) -> Reply:
+def customer_access(request: ApiRequest, **_path: str) -> Reply:
     """`GET /v1/customer/access/<subject_ref>`: what the subject holds and whether it has access."""
-    caller = exchange.authenticate()
+    caller = request.authenticate()
     subject_ref = _subject_ref("/v1/customer/access/")
-    with exchange.runtime.database.read() as db:
-        held = _held(db, caller, subject_ref)
-    return exchange.answer(
+    held = _held(request, caller, subject_ref)
+    return request.answer(
         {
             "subject_ref": subject_ref,
-            "has_access": decide(held, caller.now).allowed,
+            "has_access": answer(held, Wanted(), caller.now).allowed,
             "status": best_status(held, caller.now),
             "entitlements": [summary(each, caller.now) for each in held],
         }
     )
 
 
-def entitlements(exchange: Exchange, **_path: str) -> Reply:
+def entitlements(request: ApiRequest, **_path: str) -> Reply:
     """`GET /v1/entitlements/<subject_ref>`: everything, newest first, in pages."""
-    caller = exchange.authenticate()
+    caller = request.authenticate()
     subject_ref = _subject_ref("/v1/entitlements/")
     _given_once("limit", "starting_after")
     limit = _limit()
-    with exchange.runtime.database.read() as db:
-        held = _held(db, caller, subject_ref)
+    held = _held(request, caller, subject_ref)
     start = _start(held)
     page = held[start : start + limit]
-    return exchange.answer(
+    return request.answer(
         {
             "subject_ref": subject_ref,
             "entitlements": [_full(each, caller.now) for each in page],
@@ -58,15 +56,16 @@ def entitlements(exchange: Exchange, **_path: str) -> Reply:
     )
 
 
-def _held(db: Session, caller: Caller, subject_ref: str) -> list[Entitlement]:
-    return held_by_ref(
-        db, project_id=caller.project_id, mode=caller.mode, subject_ref=subject_ref, now=caller.now
-    )
+def _held(request: ApiRequest, caller: Caller, subject_ref: str) -> list[Entitlement]:
+    with request.runtime.database.read() as db:
+        return held_by_ref(
+            db, project_id=caller.project_id, mode=caller.mode, subject_ref=subject_ref, now=caller.now
+        )
 
 
 def _subject_ref(prefix: str) -> str:
     """The ref at the end of the path, byte for byte: Flask would replace bad UTF-8 by U+FFFD."""
-    path = request.environ["PATH_INFO"]
+    path = flask_request.environ["PATH_INFO"]
     try:
         ref = path.encode("latin-1").decode("utf-8")[len(prefix) :]
     except UnicodeDecodeError:
@@ -79,12 +78,12 @@ def _subject_ref(prefix: str) -> str:
 
 def _given_once(*names: str) -> None:
     for name in names:
-        if len(request.args.getlist(name)) > 1:
+        if len(flask_request.args.getlist(name)) > 1:
             raise InvalidRequest(fields={name: "must be given once"})
 
 
 def _limit() -> int:
-    text = request.args.get("limit")
+    text = flask_request.args.get("limit")
     if text is None:
         return DEFAULT_LIMIT
     if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MAX_LIMIT:
@@ -93,7 +92,7 @@ def _limit() -> int:
 
 
 def _start(held: list[Entitlement]) -> int:
-    cursor = request.args.get("starting_after")
+    cursor = flask_request.args.get("starting_after")
     if cursor is None:
         return 0
     for index, each in enumerate(held):

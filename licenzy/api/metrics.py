@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any
 
-from licenzy.api.exchange import Exchange
 from licenzy.api.reply import Reply
+from licenzy.api.request import ApiRequest
 from licenzy.setup.backlog import Backlog, backlog
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ _PLAIN = "text/plain; charset=utf-8"
 _REFUSED = b"A token is needed.\n"
 
 
-def metrics(exchange: Exchange, *, token: str) -> Reply:
+def metrics(request: ApiRequest, *, token: str) -> Reply:
     """Everything in Prometheus' text format; the same 401 for everybody without `token`."""
-    if not _knows(exchange.environ.get("HTTP_AUTHORIZATION", ""), token):
+    if not _knows(request.incoming.header("authorization") or "", token):
         return _plain(401, _REFUSED, _PLAIN, ("WWW-Authenticate", "Bearer"))
     # Imported here, since a process that is never asked should not carry it.
     from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-    parts = exchange.runtime
+    parts = request.runtime
     with parts.database.read() as db:
         told = backlog(db, parts.seal, base_url=parts.settings.base_url, now=parts.clock())
     return _plain(200, generate_latest(_Told(told)), CONTENT_TYPE_LATEST)

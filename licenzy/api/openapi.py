@@ -13,9 +13,9 @@ from werkzeug.routing import Map, Rule
 
 from licenzy import errors
 from licenzy.alignment.modes import Mode
-from licenzy.api.exchange import Exchange
 from licenzy.api.operations import OPERATIONS, PARAMETERS, Operation, Refusals
 from licenzy.api.reply import Reply
+from licenzy.api.request import ApiRequest
 from licenzy.idempotency.actions import Outcome
 from licenzy.wire import refusal
 
@@ -37,9 +37,9 @@ _HEADERS = {
 }
 
 
-def openapi(exchange: Exchange, *, described: Callable[[], dict[str, Any]]) -> Reply:
+def openapi(request: ApiRequest, *, described: Callable[[], dict[str, Any]]) -> Reply:
     """The description, which needs no API key."""
-    return exchange.answer_outcome(Outcome(200, orjson.dumps(described()).decode()), replayed=False)
+    return request.answer_outcome(Outcome(200, orjson.dumps(described()).decode()), replayed=False)
 
 
 def describe(routes: Map, base_url: str) -> dict[str, Any]:

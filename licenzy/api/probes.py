@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from licenzy.api.exchange import Exchange
 from licenzy.api.reply import Reply
+from licenzy.api.request import ApiRequest
 from licenzy.db.readiness import Readiness
 
 
-def healthz(exchange: Exchange) -> Reply:
+def healthz(request: ApiRequest) -> Reply:
     """`GET /healthz`: the process answers."""
-    return exchange.answer({"status": "ok"})
+    return request.answer({"status": "ok"})
 
 
-def readyz(exchange: Exchange, *, readiness: Readiness) -> Reply:
+def readyz(request: ApiRequest, *, readiness: Readiness) -> Reply:
     """`GET /readyz`: this version works with the schema, and the database takes writes; else 503."""
     readiness.check()
-    return exchange.answer({"status": "ready"})
+    return request.answer({"status": "ready"})

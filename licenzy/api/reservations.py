@@ -2,78 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import orjson
 
 from licenzy import errors
+from licenzy.alignment.modes import Mode
 from licenzy.api.caller import Caller
-from licenzy.api.exchange import Exchange, body_hash
 from licenzy.api.reply import Reply
+from licenzy.api.request import ApiRequest, body_hash
 from licenzy.api.schemas import CommitBody, ReleaseBody, ReserveBody, validated
+from licenzy.api.usage import insufficient
 from licenzy.idempotency.actions import Outcome
+from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import has_shape
 from licenzy.usage import actions
 from licenzy.usage.actions import Wish
-from licenzy.wire import refusal
+from licenzy.usage.results import Committed, Refused, Released, Reserved
+
+_CREATED = 201
 
 
-def reserve(exchange: Exchange) -> Reply:
+def reserve(request: ApiRequest) -> Reply:
     """Set units of a subject aside for some seconds, all or none, once per Idempotency-Key."""
-    caller = exchange.authenticate()
-    sent = exchange.json(exchange.raw())
+    caller = request.authenticate()
+    sent = request.json(request.incoming.body)
     body = validated(ReserveBody, sent)
-    scope = exchange.scope("usage/reserve")
-
-    def worded(error: errors.LicenzyError) -> str:
-        return orjson.dumps(refusal(error, exchange.request_id, caller.mode.value)).decode()
-
-    done = exchange.runtime.database.retrying(
+    done = request.runtime.database.retrying(
         partial(
             actions.reserve,
-            scope=scope,
+            key=request.idempotency("usage/reserve"),
             wish=Wish(**body.model_dump()),
             body_hash=body_hash(sent),
-            worded=worded,
-            called_at=exchange.runtime.clock(),
+            render=partial(_reserved, request.request_id, caller.mode),
+            called_at=request.runtime.clock(),
             now=caller.now,
         )
     )
-    return exchange.answer_outcome(done.outcome, replayed=done.replayed)
+    return request.answer_outcome(done.outcome, replayed=done.replayed)
 
 
-def commit(exchange: Exchange, *, reservation_id: str) -> Reply:
+def commit(request: ApiRequest, *, reservation_id: str) -> Reply:
     """Consume some or all of what was set aside; the rest goes back."""
-    caller = exchange.authenticate()
-    body = exchange.body(CommitBody)
+    caller = request.authenticate()
+    body = request.body(CommitBody)
     verb = partial(
         actions.commit,
         units=body.units,
-        request_id=exchange.request_id,
-        called_at=exchange.runtime.clock(),
+        request_id=request.request_id,
+        render=_committed,
+        called_at=request.runtime.clock(),
     )
-    return _closed(exchange, caller, reservation_id, verb)
+    return _closed(request, caller, reservation_id, verb)
 
 
-def release(exchange: Exchange, *, reservation_id: str) -> Reply:
+def release(request: ApiRequest, *, reservation_id: str) -> Reply:
     """Give back all that was set aside. The body may be left out."""
-    caller = exchange.authenticate()
-    if exchange.environ.get("CONTENT_LENGTH") not in {None, "", "0"}:
-        exchange.body(ReleaseBody)
-    return _closed(exchange, caller, reservation_id, actions.release)
+    caller = request.authenticate()
+    if request.incoming.header("content-length") not in {None, "", "0"}:
+        request.body(ReleaseBody)
+    return _closed(request, caller, reservation_id, partial(actions.release, render=_released))
 
 
-def _closed(exchange: Exchange, caller: Caller, reservation_id: str, verb: Callable[..., str]) -> Reply:
+def _closed(request: ApiRequest, caller: Caller, reservation_id: str, verb: Callable[..., str]) -> Reply:
     if not has_shape(reservation_id, "rsv"):  # No text of another shape reaches the database.
         raise errors.ReservationNotFound
-    text = exchange.runtime.database.retrying(
-        partial(
-            verb,
-            project_id=caller.project_id,
-            mode=caller.mode,
-            reservation_id=reservation_id,
-            now=caller.now,
-        )
+    text = request.runtime.database.retrying(
+        lambda db: verb(db, caller.scope, reservation_id=reservation_id, now=caller.now)
     )
-    return exchange.answer_outcome(Outcome(200, text), replayed=False)
+    return request.answer_outcome(Outcome(200, text), replayed=False)
+
+
+def _reserved(request_id: str, mode: Mode, decided: Reserved | Refused) -> Outcome:
+    if isinstance(decided, Refused):
+        return insufficient(request_id, decided, mode)
+    told = {
+        "reservation_id": decided.reservation_id,
+        "reserved": decided.units,
+        "usage_remaining": decided.remaining,
+        "expires_at": rfc3339(decided.expires_at),
+    }
+    return Outcome(_CREATED, _json(told))
+
+
+def _committed(done: Committed) -> str:
+    told = {"ok": True, "consumed": done.units, "released": done.released, "usage_remaining": done.remaining}
+    return _json(told)
+
+
+def _released(done: Released) -> str:
+    return _json({"ok": True, "released": done.units, "usage_remaining": done.remaining})
+
+
+def _json(told: Mapping[str, object]) -> str:
+    return orjson.dumps(told).decode()

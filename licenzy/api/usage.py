@@ -1,111 +1,168 @@
-"""`POST /v1/usage/…`: consume, and set aside to consume later."""
+"""`POST /v1/usage/consume`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 import orjson
 
 from licenzy import errors
 from licenzy.alignment.modes import Mode
-from licenzy.api.exchange import Desk, Exchange, body_hash
+from licenzy.api.incoming import Arrived
 from licenzy.api.reply import Reply
+from licenzy.api.request import ApiRequest, ApiState, body_hash
 from licenzy.api.schemas import ConsumeBody, validated
+from licenzy.hotpath.consume import (
+    Answered,
+    ConsumeRequest,
+    ConsumeResult,
+    ExpiredReservations,
+    KeyRefused,
+    KeyReused,
+    NeedsEvents,
+)
+from licenzy.hotpath.consumer import make_committer
+from licenzy.hotpath.snapshot import SnapshotReader
+from licenzy.hotpath.with_events import consume_with_events
+from licenzy.idempotency.actions import Outcome
+from licenzy.kit import deadline
 from licenzy.kit.clock import to_micros
 from licenzy.usage.actions import return_lapsed
-from licenzy.usage.consuming import Consumed, Consumer, Order
-from licenzy.usage.on_postgres import PostgresConsumer
-from licenzy.usage.on_sqlite import SqliteConsumer
-from licenzy.usage.telling import consume
+from licenzy.usage.results import Consumed, Refused
 from licenzy.wire import refusal
 
 _TRIES = 5
 _MOST_KNOWN = 10_000
 
 
-class Till:
-    """Where units are consumed: the consumer of this database, and the keys that have been seen.
+class ConsumeEndpoint:
+    """Where units are consumed: the committer of this process, and the keys that have been seen.
 
-    What a key stands for never changes, so that it is read once per process; that it has not been revoked
-    is looked at by the very statement that consumes.
+    What a key stands for never changes, so that it is read once per process, to count its calls by; that it
+    lives is looked at by the very statement that consumes.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        database = desk.runtime.database
-        self._consumer: Consumer = (
-            SqliteConsumer(database.writer) if database.writer else PostgresConsumer(desk.connections)
-        )
-        self._known: dict[str, tuple[str, Mode]] = {}
+    def __init__(self, state: ApiState) -> None:
+        runtime = state.runtime
+        self._state, self._database = state, runtime.database
+        self._committer = make_committer(runtime.database, prepares=runtime.settings.prepared_statements)
+        self._known: dict[str, str] = {}
 
-    def consume(self, exchange: Exchange) -> Reply:
+    def consume(self, request: ApiRequest) -> Reply:
         """Take units from the subject's packs, all or none, once per Idempotency-Key."""
-        key_hash = exchange.presented()
-        mode = self._count(exchange, key_hash)
+        key_hash = request.presented()
+        if key_hash not in self._known:
+            self._remember(key_hash, request.look_at_key(key_hash).key_id)
         try:
-            order = _order(exchange, key_hash, mode)
+            request.count(self._known_id(key_hash))
+            asked = _asked(request, key_hash)
         except errors.LicenzyError:
-            self._look_at_key(exchange, key_hash)
+            # What is wrong with the key is said before what is wrong with the rate or the body.
+            request.look_at_key(key_hash)
             raise
-        consumed = self._consumed(exchange, order)
-        exchange.verify([consumed.key] if consumed.key else [])
-        if consumed.reused:
-            raise errors.IdempotencyKeyReused
-        assert consumed.outcome is not None
-        return exchange.answer_outcome(consumed.outcome, replayed=consumed.replayed)
-
-    def _count(self, exchange: Exchange, key_hash: str) -> Mode:
-        """The mode that the key stands for, once it is known to be within its rate."""
-        known = self._known.get(key_hash)
-        if known is not None:
-            try:
-                exchange.count(known[0])
-            except errors.RateLimited:
-                self._look_at_key(exchange, key_hash)
-                raise
-            return known[1]
-        caller = exchange.authenticate()
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[key_hash] = (caller.key_id, caller.mode)
-        return caller.mode
-
-    def _look_at_key(self, exchange: Exchange, key_hash: str) -> None:
-        """What is wrong with the key is said before what is wrong with the body or the rate."""
-        exchange.verify(exchange.desk.key_read.rows(key_hash=key_hash))
-
-    def _consumed(self, exchange: Exchange, order: Order) -> Consumed:
         for _ in range(_TRIES):
-            consumed = consume(self._consumer, exchange.runtime.database, order)
-            if consumed.lapsed is None:
-                return consumed
-            # Units of reservations whose time is up stand in the way: they go back before it is decided.
-            project_id, mode, subject_id = consumed.lapsed
-            now = exchange.verify([consumed.key or ()]).now
-            exchange.runtime.database.retrying(
-                partial(return_lapsed, project_id=project_id, mode=Mode(mode), subject_id=subject_id, now=now)
-            )
+            result = self._committer.run(asked, ends_at=deadline.ends_at())
+            if isinstance(result, NeedsEvents):
+                result = consume_with_events(self._database, asked)
+            if not isinstance(result, ExpiredReservations):
+                return _answer(request, result)
+            self._return_lapsed(request, result)
         raise errors.DatabaseUnavailable
 
+    async def consume_on_loop(self, reader: SnapshotReader, incoming: Arrived) -> Reply | None:
+        """The same through one commit; none when it takes more than that, and a thread answers.
 
-def _order(exchange: Exchange, key_hash: str, mode: Mode) -> Order:
-    sent = exchange.json(exchange.raw())
+        Nothing is counted then, nor consumed.
+        """
+        request = ApiRequest(self._state, incoming)
+        try:
+            return await self._consume_on_loop(request, reader, incoming)
+        except errors.LicenzyError as error:
+            return request.refuse(error)
+        except Exception:
+            return request.refuse_unexpected()
+
+    async def _consume_on_loop(
+        self, request: ApiRequest, reader: SnapshotReader, incoming: Arrived
+    ) -> Reply | None:
+        key_hash, ends_at = request.presented(), incoming.arrived + deadline.CALL_SECONDS
+        if key_hash not in self._known:
+            snapshot = await reader.read(key_hash, "", ends_at=ends_at)
+            if snapshot is None:
+                return None
+            self._remember(key_hash, request.verify(snapshot.key).key_id)
+        key_id = self._known_id(key_hash)
+        try:
+            request.count(key_id)
+            asked = _asked(request, key_hash)
+        except errors.StripePriceIdNotAllowed:
+            self._state.limiter.give_back(key_id)
+            return None
+        except errors.LicenzyError:
+            snapshot = await reader.read(key_hash, "", ends_at=ends_at)
+            if snapshot is None:
+                return None
+            request.verify(snapshot.key)
+            raise
+        result = await self._committer.submit(asked, ends_at=ends_at)
+        if isinstance(result, NeedsEvents | ExpiredReservations):
+            self._state.limiter.give_back(key_id)
+            return None
+        return _answer(request, result)
+
+    def _remember(self, key_hash: str, key_id: str) -> None:
+        if len(self._known) >= _MOST_KNOWN:
+            self._known.clear()
+        self._known[key_hash] = key_id
+
+    def _known_id(self, key_hash: str) -> str:
+        return self._known.get(key_hash, key_hash)
+
+    def _return_lapsed(self, request: ApiRequest, result: ExpiredReservations) -> None:
+        """Units of reservations whose time is up stand in the way: they go back before it is decided."""
+        caller = request.verify(result.key)
+        self._database.retrying(
+            lambda db: return_lapsed(db, caller.scope, subject_id=result.subject_id, now=caller.now)
+        )
+
+
+def _answer(request: ApiRequest, result: ConsumeResult) -> Reply:
+    """What the caller is told. Raises the refusals that are not kept."""
+    if isinstance(result, KeyRefused):
+        request.verify(result.key)
+        raise errors.ApiKeyInvalid  # It was dead when it was looked at, whatever the time is now.
+    request.verify(result.key)
+    if isinstance(result, KeyReused):
+        raise errors.IdempotencyKeyReused
+    assert isinstance(result, Answered)
+    return request.answer_outcome(result.outcome, replayed=result.replayed)
+
+
+def _asked(request: ApiRequest, key_hash: str) -> ConsumeRequest:
+    """What is to be consumed. Raises the 415 and 400s."""
+    sent = request.json(request.incoming.body)
     body = validated(ConsumeBody, sent)
-    consumed = {"ok": True, "consumed": body.units, "usage_remaining": 0}
-    insufficient = errors.InsufficientUsage(extra={"usage_remaining": 0})
-    return Order(
+    return ConsumeRequest(
         key_hash=key_hash,
         subject_ref=body.subject_ref,
         units=body.units,
-        idempotency_key=exchange.idempotency_key(),
+        idempotency_key=request.idempotency_key(),
         body_hash=body_hash(sent),
-        request_id=exchange.request_id,
-        now=to_micros(exchange.runtime.clock()),
-        consumed=_up_to_the_number(consumed),
-        refused=_up_to_the_number(refusal(insufficient, exchange.request_id, mode.value)),
+        request_id=request.request_id,
+        now=to_micros(request.runtime.clock()),
+        render=partial(rendered, request.request_id),
     )
 
 
-def _up_to_the_number(answer: Mapping[str, object]) -> str:
-    """The answer's JSON without the number it ends in, which the database fills in."""
-    return orjson.dumps(answer).decode().removesuffix("0}")
+def rendered(request_id: str, decided: Consumed | Refused, mode: Mode) -> Outcome:
+    """The answer as it is kept and sent. Pure: it runs in the writer's thread."""
+    if isinstance(decided, Consumed):
+        told = {"ok": True, "consumed": decided.units, "usage_remaining": decided.remaining}
+        return Outcome(200, orjson.dumps(told).decode())
+    return insufficient(request_id, decided, mode)
+
+
+def insufficient(request_id: str, refused: Refused, mode: Mode) -> Outcome:
+    """The refusal for want of units, which is kept as a success is."""
+    error = errors.InsufficientUsage(extra={"usage_remaining": refused.remaining})
+    return Outcome(error.status, orjson.dumps(refusal(error, request_id, mode.value)).decode())

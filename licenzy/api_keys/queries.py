@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from sqlalchemy import and_, func
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.models import ApiKey
-from licenzy.db.reads import read_all
+from licenzy.connections.models import Connection
+from licenzy.db.reads import read_all, read_first
 from licenzy.errors import NotFound
+from licenzy.projects.scope import Scope
 
 
 @read_all
@@ -30,6 +35,46 @@ def key(db: Session, *, project_id: str, mode: Mode, key_id: str) -> ApiKey:
     if found is None:
         raise NotFound("There is no such API key in this mode.")
     return found
+
+
+class PresentedKey(NamedTuple):
+    """What authentication knows of a key: its side and how far its clock is ahead, and how long it lives."""
+
+    id: str
+    project_id: str
+    mode: Mode
+    revoked_at: datetime | None
+    expires_at: datetime | None
+    clock_offset_seconds: int | None
+
+    @property
+    def scope(self) -> Scope:
+        """The side that the key stands for."""
+        return Scope(self.project_id, self.mode, timedelta(seconds=self.clock_offset_seconds or 0))
+
+
+def presented_key(db: Session, *, key_hash: str) -> PresentedKey | None:
+    """The key with this hash, whatever its project, mode or state: only authentication asks so."""
+    found = _presented(db, key_hash=key_hash)
+    if found is None:
+        return None
+    key, offset = found
+    return PresentedKey(key.id, key.project_id, key.mode, key.revoked_at, key.expires_at, offset)
+
+
+@read_first
+def _presented(*, key_hash: str) -> Select[ApiKey, int]:
+    return (
+        select(ApiKey, Connection.clock_offset_seconds)
+        .outerjoin(
+            Connection,
+            and_(
+                col(Connection.project_id) == col(ApiKey.project_id),
+                col(Connection.mode) == col(ApiKey.mode),
+            ),
+        )
+        .where(ApiKey.key_hash == key_hash)
+    )
 
 
 def key_by_hash(db: Session, key_hash: str) -> ApiKey | None:

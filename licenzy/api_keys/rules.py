@@ -9,9 +9,23 @@ import hashlib
 import re
 import secrets
 import zlib
+from typing import Any, Protocol, TypeAlias
 
 from licenzy.alignment.modes import Mode
-from licenzy.errors import ApiKeyInvalid, InvalidRequest, StripeKeySent
+from licenzy.errors import ApiKeyExpired, ApiKeyInvalid, ApiKeyRevoked, InvalidRequest, StripeKeySent
+
+Moment: TypeAlias = Any
+"""An instant: a datetime, or its microseconds since 1970; all that are compared are of one kind."""
+
+
+class Dated(Protocol):
+    """What is read of a key to know whether it lives: its row, or what a statement of the hot path reads."""
+
+    @property
+    def revoked_at(self) -> Moment | None: ...
+    @property
+    def expires_at(self) -> Moment | None: ...
+
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_BYTES = 32
@@ -57,6 +71,22 @@ def key_mode(token: str) -> Mode:
 def masked(mode: Mode, last_four: str) -> str:
     """`lz_test_…a1B2`: what pages show of a key once it has been told."""
     return f"{_prefix(mode)}…{last_four}"
+
+
+def is_alive(key: Dated, now: Moment) -> bool:
+    """Whether the key opens anything at `now`, which is real time: a sandbox's clock ends no key."""
+    return key.revoked_at is None and not has_expired(key, now)
+
+
+def has_expired(key: Dated, now: Moment) -> bool:
+    """Whether the time that the key was made for is up."""
+    return key.expires_at is not None and bool(key.expires_at <= now)
+
+
+def require_alive(key: Dated, now: Moment) -> None:
+    """Raise ApiKeyRevoked or ApiKeyExpired for a key that opens nothing at `now`."""
+    if not is_alive(key, now):
+        raise ApiKeyExpired if key.revoked_at is None else ApiKeyRevoked
 
 
 def clean_name(name: str) -> str:

@@ -39,7 +39,7 @@ from licenzy.errors import (
     StripeNotConnected,
     WebhookSecretMissing,
 )
-from licenzy.idempotency.actions import Outcome, Scope, begin, bind_attempt, finish, free
+from licenzy.idempotency.actions import IdempotencyScope, Outcome, begin, bind_attempt, finish, free
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.ids import new_id
 from licenzy.kit.seal import Seal
@@ -97,7 +97,9 @@ class _Prepared:
     holder: str
 
 
-def open_session(seller: Seller, *, request: CheckoutRequest, scope: Scope, body_hash: str) -> Sold:
+def open_session(
+    seller: Seller, *, request: CheckoutRequest, scope: IdempotencyScope, body_hash: str
+) -> Sold:
     """Open a Checkout Session for a subject and product, exactly once per Idempotency-Key.
 
     The attempt is written before Stripe is asked and no write is held open meanwhile. A repeat after a
@@ -117,7 +119,7 @@ def open_session(seller: Seller, *, request: CheckoutRequest, scope: Scope, body
         raise
 
 
-def _free(seller: Seller, scope: Scope, holder: str) -> None:
+def _free(seller: Seller, scope: IdempotencyScope, holder: str) -> None:
     """Free the key, whatever went wrong: a repeat is safe even where a session may exist by now.
 
     The key stays bound to its attempt, and the attempt to its parameters and its key at Stripe. What made the
@@ -156,7 +158,7 @@ def settle_attempt(
 
 
 def _prepare(
-    db: Session, seller: Seller, request: CheckoutRequest, scope: Scope, body_hash: str
+    db: Session, seller: Seller, request: CheckoutRequest, scope: IdempotencyScope, body_hash: str
 ) -> _Prepared | Outcome:
     now = seller.clock()
     begun = begin(db, scope, body_hash=body_hash, now=now)
@@ -173,14 +175,18 @@ def _prepare(
     return _Prepared(attempt, access(seller.gateway, seller.seal, connection), begun.holder)
 
 
-def _bound_attempt(db: Session, scope: Scope, attempt_id: str | None) -> CheckoutAttempt | None:
+def _bound_attempt(db: Session, scope: IdempotencyScope, attempt_id: str | None) -> CheckoutAttempt | None:
     if attempt_id is None:
         return None
     return attempt_by_id(db, project_id=scope.project_id, mode=scope.mode, attempt_id=attempt_id)
 
 
 def _sellable(
-    db: Session, scope: Scope, request: CheckoutRequest, connection: Connection | None, base_url: str
+    db: Session,
+    scope: IdempotencyScope,
+    request: CheckoutRequest,
+    connection: Connection | None,
+    base_url: str,
 ) -> Product:
     """The product, after everything that can be refused without asking Stripe."""
     page = f"{base_url}/projects/{scope.project_id}/{scope.mode}"
@@ -194,7 +200,9 @@ def _sellable(
     return product
 
 
-def _refuse_misaligned(scope: Scope, connection: Connection | None, product: Product, base_url: str) -> None:
+def _refuse_misaligned(
+    scope: IdempotencyScope, connection: Connection | None, product: Product, base_url: str
+) -> None:
     """Refuse what alignment's rules say cannot be sold, with their fix and the page for it as the hint."""
     side = SideFacts(
         scope.mode,
@@ -221,7 +229,7 @@ _REFUSED: dict[str, type[LicenzyError]] = {
 """Findings that stored facts alone decide, and that no money may move under; the gravest first."""
 
 
-def _unknown_product(db: Session, scope: Scope, code: str, page: str) -> LicenzyError:
+def _unknown_product(db: Session, scope: IdempotencyScope, code: str, page: str) -> LicenzyError:
     other = scope.mode.other
     if product_by_code(db, project_id=scope.project_id, mode=other, product_code=code) is None:
         return ProductNotFound(hint=f"Compare the code with {page}/products, letter case included.")
@@ -232,7 +240,7 @@ def _unknown_product(db: Session, scope: Scope, code: str, page: str) -> Licenzy
     )
 
 
-def _returns(db: Session, scope: Scope, request: CheckoutRequest, base_url: str) -> Returns:
+def _returns(db: Session, scope: IdempotencyScope, request: CheckoutRequest, base_url: str) -> Returns:
     """The caller's addresses, else the project's defaults, else our own page."""
     side = db.get(ProjectSide, (scope.project_id, scope.mode))
     hosts = side.redirect_hosts if side else []
@@ -254,7 +262,7 @@ def _write_attempt(
     connection: Connection | None,
     request: CheckoutRequest,
     returns: Returns,
-    scope: Scope,
+    scope: IdempotencyScope,
     now: datetime,
 ) -> CheckoutAttempt:
     assert connection is not None
@@ -295,7 +303,9 @@ def _write_attempt(
     return attempt
 
 
-def _ask_stripe(seller: Seller, request: CheckoutRequest, scope: Scope, prepared: _Prepared) -> SessionFacts:
+def _ask_stripe(
+    seller: Seller, request: CheckoutRequest, scope: IdempotencyScope, prepared: _Prepared
+) -> SessionFacts:
     attempt = prepared.attempt
     try:
         return _create(seller, prepared)
@@ -348,7 +358,7 @@ def _opened(
     prepared: _Prepared,
     session: SessionFacts,
     request: CheckoutRequest,
-    scope: Scope,
+    scope: IdempotencyScope,
     now: datetime,
 ) -> Outcome:
     attempt = prepared.attempt

@@ -26,6 +26,11 @@ class Breaker:
         self.generation = 0
         """How often the database was lost: connections of an earlier generation may be silent for ever."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the database is known to be lost: who must not wait for a probe asks this first."""
+        return self._is_open
+
     def admit(self) -> None:
         """Let the caller on. Raises DatabaseUnavailable while the database is lost."""
         if self._is_open:

@@ -11,7 +11,8 @@ every process and a twentieth of its start.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 import psycopg
@@ -83,16 +84,50 @@ class Connection(psycopg.Connection[Any]):
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
         """psycopg's own way to connect to one host, as far as the caller's time goes."""
-        connecting, ends_at = super()._connect_gen(conninfo), deadline.ends_at()
+        return _connecting_in_time(super()._connect_gen(conninfo))
+
+
+class AsyncConnection(psycopg.AsyncConnection[Any]):
+    """The same for an event loop; its tasks have their deadlines in `kit/deadline.py`, too."""
+
+    async def wait(
+        self, gen: Generator[Any, Any, T], interval: float = _LOOK_EVERY, timeout: float | None = None
+    ) -> T:
+        """What the generator gives. Raises NoAnswer when the caller's time is up; nothing is cancelled."""
+        left = max(deadline.seconds_left(), _LAST_WORD_SECONDS)
+        if timeout is not None:
+            left = min(left, timeout)
+        began = time.monotonic()
         try:
-            wanted = next(connecting)
-            while True:
-                if time.monotonic() >= ends_at:
-                    connecting.close()
-                    raise psycopg.errors.ConnectionTimeout("connection timeout expired")
-                wanted = connecting.send((yield wanted))
-        except StopIteration as connected:
-            return connected.value  # type: ignore[no-any-return]
+            return await waiting.wait_async(gen, self.pgconn.socket, interval=interval, timeout=left)
+        except psycopg.OperationalError as error:
+            waited = time.monotonic() - began
+            if error.sqlstate is not None or waited < left:
+                raise
+            self.pgconn.finish()
+            raise NoAnswer(waited) from None
+        except BaseException as interrupted:
+            if not isinstance(interrupted, Exception):
+                self.pgconn.finish()
+            raise
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
+        """psycopg's own way to connect to one host, as far as the caller's time goes."""
+        return _connecting_in_time(super()._connect_gen(conninfo))
+
+
+def _connecting_in_time(connecting: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+    ends_at = deadline.ends_at()
+    try:
+        wanted = next(connecting)
+        while True:
+            if time.monotonic() >= ends_at:
+                connecting.close()
+                raise psycopg.errors.ConnectionTimeout("connection timeout expired")
+            wanted = connecting.send((yield wanted))
+    except StopIteration as connected:
+        return connected.value  # type: ignore[no-any-return]
 
 
 def connect(parameters: Mapping[str, Any]) -> Connection:
@@ -101,10 +136,16 @@ def connect(parameters: Mapping[str, Any]) -> Connection:
     Its `was_open` is false: a server that has no connection left goes on serving those that are open. What
     was given up for the caller's little time says nothing of the server, and has `is_silence` false.
     """
+    with _connecting():
+        return Connection.connect(**{**_SILENT_PEERS, **parameters})
+
+
+@contextmanager
+def _connecting() -> Iterator[None]:
     began = time.monotonic()
     try:
         with deadline.within(min(deadline.seconds_left(), CONNECT_SECONDS)):
-            return Connection.connect(**{**_SILENT_PEERS, **parameters})
+            yield
     except psycopg.OperationalError as error:
         error.was_open = False  # type: ignore[attr-defined]
         if isinstance(error, psycopg.errors.ConnectionTimeout):
@@ -121,26 +162,50 @@ def parameters_of(engine: Engine) -> dict[str, Any]:
     return dict(parameters)
 
 
-def connect_with_limits(parameters: Mapping[str, Any]) -> Connection:
+def connect_with_limits(parameters: Mapping[str, Any], *, options: str = "") -> Connection:
     """A connection in autocommit whose statements Postgres itself ends after SERVER_SECONDS.
 
     So a server that is only busy, or waits for somebody's lock, says so, and keeps no statement that nobody
-    waits for any more. Where a pooler does not take these parameters, it is left to the client.
+    waits for any more. `options` are further ones. Where a pooler takes none, it is left to the client.
     """
+    try:
+        return connect(_with_limits(parameters, options))
+    except psycopg.OperationalError as refused:
+        if not _refuses_limits(refused):
+            raise
+    return connect({**parameters, "autocommit": True})
+
+
+async def connect_async_with_limits(parameters: Mapping[str, Any], *, options: str = "") -> AsyncConnection:
+    """The same for an event loop."""
+    try:
+        with _connecting():
+            return await AsyncConnection.connect(**{**_SILENT_PEERS, **_with_limits(parameters, options)})
+    except psycopg.OperationalError as refused:
+        if not _refuses_limits(refused):
+            raise
+    with _connecting():
+        return await AsyncConnection.connect(**{**_SILENT_PEERS, **parameters, "autocommit": True})
+
+
+def _with_limits(parameters: Mapping[str, Any], options: str) -> dict[str, Any]:
     milliseconds = int(SERVER_SECONDS * 1000)
     limits = f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds}"
     own = str(parameters.get("options") or "")
-    try:
-        # What the address says comes later and wins.
-        return connect({**parameters, "options": f"{limits} {own}".rstrip(), "autocommit": True})
-    except psycopg.OperationalError as refused:
-        # The driver gives no code for what is refused at connecting; these are the words of PgBouncer.
-        if "startup parameter" not in str(refused):
-            raise
-    return connect({**parameters, "autocommit": True})
+    # What the address says comes later and wins.
+    return {**parameters, "options": f"{limits} {options} {own}".rstrip(), "autocommit": True}
+
+
+def _refuses_limits(refused: psycopg.OperationalError) -> bool:
+    # The driver gives no code for what is refused at connecting; these are the words of PgBouncer.
+    return "startup parameter" in str(refused)
 
 
 def probe(engine: Engine) -> None:
     """Whether Postgres answers, on a connection that is open if there is one. Raises what the engine does."""
     with deadline.within(min(deadline.seconds_left(), 1.0)), engine.connect() as connection:
         connection.exec_driver_sql("SELECT 1")
+
+
+RawCursor = psycopg.AsyncRawCursor
+"""For statements whose parameters are numbered, as Postgres takes them."""

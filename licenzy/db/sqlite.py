@@ -23,6 +23,7 @@ LOG_BYTES = 64 * 1024 * 1024
 _KEPT_LOG_BYTES = 16 * 1024 * 1024
 _EMPTYING_SECONDS = 0.05
 _LOOK_EVERY_SECONDS = 1.0
+_COPY_EVERY_SECONDS = 1.0
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
 
@@ -148,12 +149,13 @@ class DatabaseFile:
 class WriteAheadLog:
     """The log beside the file, which SQLite itself empties only when no reader is in.
 
-    Emptied when it has grown past LOG_BYTES, between two commits, and at the end of a process.
+    Emptied when it has grown past LOG_BYTES, between two commits, and at the end of a process. What
+    a group of calls has written is copied into the file now and then, after they were answered.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._look_at = 0.0
+        self._look_at = self._copy_at = 0.0
 
     def keep_short(self) -> None:
         """Empty a log that has grown too long, unless readers stay in it; by who has the right to write."""
@@ -163,17 +165,29 @@ class WriteAheadLog:
         self._look_at = now + _LOOK_EVERY_SECONDS
         with suppress(OSError, sqlite3.Error):
             if os.stat(f"{self._path}-wal").st_size > LOG_BYTES:
-                self._empty()
+                self._empty(seconds=0.0)
+
+    def copy_now_and_then(self, connection: sqlite3.Connection) -> None:
+        """Copy what the log holds into the file, as far as readers allow, at most once a second.
+
+        For a connection that does not do it by itself within some caller's commit, and between two of its
+        transactions.
+        """
+        now = time.monotonic()
+        if now >= self._copy_at:
+            self._copy_at = now + _COPY_EVERY_SECONDS
+            with suppress(sqlite3.Error):
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
     def empty(self) -> None:
         """Bring all of the log into the file itself, unless others are in it."""
         with suppress(sqlite3.Error):
-            self._empty()
+            self._empty(seconds=_EMPTYING_SECONDS)
 
-    def _empty(self) -> None:
+    def _empty(self, *, seconds: float) -> None:
         connection = _open(self._path)
         try:
-            wait_at_most(connection, _EMPTYING_SECONDS)
+            wait_at_most(connection, seconds)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             connection.close()

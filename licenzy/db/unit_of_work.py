@@ -19,9 +19,8 @@ from sqlmodel import Session
 from licenzy.db.breaker import Breaker
 from licenzy.db.engine import WRITES, file_of, gave_way, is_lost, is_out_of_order
 from licenzy.db.failures import log_unavailable
-from licenzy.db.line import WritersLine
 from licenzy.db.sqlite import DatabaseFile, WriteAheadLog
-from licenzy.db.writer import SqliteWriter
+from licenzy.db.write_lock import FairFileLock
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
 
@@ -43,20 +42,20 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writing = engine.execution_options(**{WRITES: True})
-        self.writer: SqliteWriter | None = None
-        """Commits what several threads write in short pieces; none on Postgres, which needs no such help."""
         self.breaker: Breaker | None = None
         """Knows whether Postgres is there; none on SQLite, whose file answers at once either way."""
         self.file: DatabaseFile | None = None
         """The file of SQLite; none on Postgres."""
-        self._line: WritersLine | None = None
-        self._log: WriteAheadLog | None = None
+        self.write_lock: FairFileLock | None = None
+        """What all writers of the file take first; none on Postgres, which lets all of them in."""
+        self.log: WriteAheadLog | None = None
+        """The log beside the file; none on Postgres."""
         self._before_close: list[Callable[[], None]] = []
+        self._in_fork: list[Callable[[], None]] = []
         if self.is_sqlite:
             self.file = DatabaseFile(file_of(engine))
-            self._line, self._log = WritersLine(self.file.path), WriteAheadLog(self.file.path)
-            self.writer = SqliteWriter(engine, self.file, self._line, self._log)
-            event.listen(engine, "engine_disposed", lambda _engine, line=self._line: line.close())
+            self.write_lock, self.log = FairFileLock(self.file.path), WriteAheadLog(self.file.path)
+            event.listen(engine, "engine_disposed", lambda _engine, lock=self.write_lock: lock.close())
         else:
             self.breaker = _postgres_breaker(engine)
         _all.add(self)
@@ -70,14 +69,18 @@ class Database:
         """Have `stop` called before the connections go, by what works on them in a thread of its own."""
         self._before_close.append(stop)
 
+    def in_fork(self, begin_anew: Callable[[], None]) -> None:
+        """Have `begin_anew` called in a fork's child, by what has a thread or a connection of its own."""
+        self._in_fork.append(begin_anew)
+
     def close(self) -> None:
         """Stop what works beside the requests, then close all connections; for the end of a process."""
         for stop in self._before_close:
             stop()
         self.engine.dispose()
-        if self._log is not None:
+        if self.log is not None:
             # Who copies the one file of an installation that has stopped has everything.
-            self._log.empty()
+            self.log.empty()
 
     @property
     def is_sqlite(self) -> bool:
@@ -97,7 +100,7 @@ class Database:
         if self.file is not None:
             self.file.check()
         with (
-            self._turn(),
+            self._right_to_write(),
             self._worded_failures(),
             Session(self._writing, expire_on_commit=False) as session,
         ):
@@ -109,8 +112,8 @@ class Database:
                 if not isinstance(error, DBAPIError) or is_out_of_order(error.orig):
                     session.invalidate()
                 raise
-            if self._log is not None:
-                self._log.keep_short()
+            if self.log is not None:
+                self.log.keep_short()
 
     def retrying(self, work: Callable[[Session], T]) -> T:
         """What `work` gives in a write transaction of its own, done anew when it has to give way.
@@ -143,9 +146,9 @@ class Database:
         if self.breaker is not None and is_lost(error):
             self.breaker.lost(generation=generation, was_open=getattr(error, "was_open", True))
 
-    def _turn(self) -> AbstractContextManager[None]:
-        """This writer's turn among those of SQLite; Postgres lets all of them in."""
-        return self._line.turn(seconds=deadline.seconds_left()) if self._line else nullcontext()
+    def _right_to_write(self) -> AbstractContextManager[None]:
+        lock = self.write_lock
+        return lock.held(seconds=deadline.seconds_left()) if lock is not None else nullcontext()
 
     @contextmanager
     def _worded_failures(self) -> Iterator[None]:
@@ -163,8 +166,8 @@ class Database:
 
     def _begin_anew_after_fork(self) -> None:
         """A fork's child leaves the connections of its parent alone and makes its own."""
-        if self.writer is not None:
-            self.writer.begin_anew_after_fork()
+        for begin_anew in self._in_fork:
+            begin_anew()
         if self.breaker is not None:
             self.breaker.begin_anew_after_fork()
         _of_the_parent.append(self.engine.pool)

@@ -8,7 +8,7 @@ try. A crash in between is cured by the lease running out.
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,6 +21,7 @@ from licenzy.db.reads import read_one
 from licenzy.db.upsert import insert_unless_there
 from licenzy.errors import IdempotencyInProgress, IdempotencyKeyReused
 from licenzy.idempotency.models import CHECKOUT, IdempotencyKey
+from licenzy.projects.scope import Scope
 
 LEASE = timedelta(seconds=30)
 """Longer than any call under a key may take."""
@@ -30,18 +31,37 @@ _MOST_FORGOTTEN = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class IdempotencyScope:
     """Which key of whom: the same word in another project, mode or endpoint is another key."""
 
-    project_id: str
-    mode: Mode
+    side: Scope
     endpoint: str
     key: str
+
+    @property
+    def project_id(self) -> str:
+        return self.side.project_id
+
+    @property
+    def mode(self) -> Mode:
+        return self.side.mode
+
+    def columns(self) -> dict[str, Any]:
+        """The primary key of its row."""
+        return {
+            "project_id": self.side.project_id,
+            "mode": self.side.mode,
+            "endpoint": self.endpoint,
+            "key": self.key,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A stored answer."""
+    """An answer as it was first sent, rendered by the door that sent it: repeats are given these very bytes.
+
+    They are never read here, so that what an earlier version stored is given again as it stands.
+    """
 
     status: int
     body: str
@@ -57,17 +77,14 @@ class Begun:
     """The checkout attempt an earlier, unfinished call of this key made."""
 
 
-def begin(db: Session, scope: Scope, *, body_hash: str, now: datetime) -> Begun:
+def begin(db: Session, scope: IdempotencyScope, *, body_hash: str, now: datetime) -> Begun:
     """Take the key. Raises IdempotencyKeyReused for another body, IdempotencyInProgress while one runs."""
     holder = secrets.token_hex(8)
     fresh = insert_unless_there(
         db,
         IdempotencyKey,
         {
-            "project_id": scope.project_id,
-            "mode": scope.mode,
-            "endpoint": scope.endpoint,
-            "key": scope.key,
+            **scope.columns(),
             "body_hash": body_hash,
             "holder": holder,
             "leased_until": now + LEASE,
@@ -76,7 +93,7 @@ def begin(db: Session, scope: Scope, *, body_hash: str, now: datetime) -> Begun:
     )
     if fresh:
         return Begun(None, holder, None)
-    row = _held(db, **asdict(scope))
+    row = _held(db, **scope.columns())
     if row.body_hash != body_hash:
         raise IdempotencyKeyReused
     if row.response_status is not None:
@@ -89,12 +106,12 @@ def begin(db: Session, scope: Scope, *, body_hash: str, now: datetime) -> Begun:
     return Begun(None, holder, row.attempt_id)
 
 
-def bind_attempt(db: Session, scope: Scope, *, attempt_id: str) -> None:
+def bind_attempt(db: Session, scope: IdempotencyScope, *, attempt_id: str) -> None:
     """Remember which checkout attempt this key stands for, whatever becomes of the call."""
     db.exec(_BOUND, params={**_this(scope), "attempt": attempt_id})
 
 
-def finish(db: Session, scope: Scope, *, holder: str, outcome: Outcome) -> None:
+def finish(db: Session, scope: IdempotencyScope, *, holder: str, outcome: Outcome) -> None:
     """Store the outcome that every repeat is given.
 
     Raises IdempotencyInProgress when the lease ran out and another call has taken the key since: what is
@@ -105,7 +122,7 @@ def finish(db: Session, scope: Scope, *, holder: str, outcome: Outcome) -> None:
         raise IdempotencyInProgress
 
 
-def free(db: Session, scope: Scope, *, holder: str) -> None:
+def free(db: Session, scope: IdempotencyScope, *, holder: str) -> None:
     """End without an outcome: the next call with the same body runs again."""
     db.exec(_FREED, params={**_this(scope), "by": holder})
 
@@ -140,9 +157,9 @@ def _held(*, project_id: str, mode: Mode, endpoint: str, key: str) -> SelectOfSc
     )
 
 
-def _this(scope: Scope) -> dict[str, Any]:
+def _this(scope: IdempotencyScope) -> dict[str, Any]:
     """The scope as the statements below take it."""
-    return {f"this_{name}": value for name, value in asdict(scope).items()}
+    return {f"this_{name}": value for name, value in scope.columns().items()}
 
 
 _IS_THIS = and_(

@@ -43,3 +43,10 @@ class RateLimiter:
             if len(self._buckets) >= _MOST_BUCKETS:
                 self._buckets.clear()  # Full buckets are worth forgetting; nobody gains more than a burst.
             self._buckets[caller] = (tokens - 1.0, now)
+
+    def give_back(self, caller: str) -> None:
+        """Return a token that was taken for a call which somebody else will count."""
+        with self._guard:
+            if caller in self._buckets:
+                tokens, then = self._buckets[caller]
+                self._buckets[caller] = (min(tokens + 1.0, self._burst), then)

@@ -52,7 +52,7 @@ class Holder:
     subject: Subject
     held: list[tuple[Entitlement, Standing, int]]
     """Each entitlement, what it is worth, and the units left of it."""
-    access: Access
+    access: Access[Entitlement]
     status: str
 
     @property
@@ -145,7 +145,7 @@ def holders_of(db: Session, side: Side, subjects: Sequence[Subject], now: dateti
     return [_holder(subject, answers[subject.subject_ref], now) for subject in subjects]
 
 
-def _holder(subject: Subject, access: Access, now: datetime) -> Holder:
+def _holder(subject: Subject, access: Access[Entitlement], now: datetime) -> Holder:
     return Holder(
         subject=subject,
         held=[

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 from licenzy.connections.queries import connection_facts
 from licenzy.errors import LicenzyError
-from licenzy.idempotency.actions import Scope
+from licenzy.idempotency.actions import IdempotencyScope
 from licenzy.portal.alignment import side_findings
 from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.purchase import PurchaseForm
@@ -19,6 +19,7 @@ from licenzy.portal.guards import Side, project_page
 from licenzy.portal.panels import purchase_panel, step_page, still_listening
 from licenzy.portal.respond import go, wants_fragment
 from licenzy.portal.shell import ago
+from licenzy.projects.scope import Scope
 from licenzy.runtime import runtime
 from licenzy.setup.facts import JourneyFacts
 from licenzy.setup.journey import Timeline, timeline
@@ -128,7 +129,7 @@ def sell(side: Side, form: PurchaseForm) -> str:
     parts = runtime()
     seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
     asked = CheckoutRequest(subject_ref=form.subject_ref.data, product_code=form.product_code.data)
-    scope = Scope(side.project_id, side.mode, "portal/purchase", form.once.data)
+    scope = IdempotencyScope(Scope(side.project_id, side.mode), "portal/purchase", form.once.data)
     same = hashlib.sha256(repr(asked).encode()).hexdigest()
     attempt_id: str = open_session(seller, request=asked, scope=scope, body_hash=same).answer["attempt_id"]
     return attempt_id

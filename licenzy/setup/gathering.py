@@ -25,7 +25,7 @@ from licenzy.alignment.facts import (
 )
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import queries as api_keys
-from licenzy.api_keys.rules import masked
+from licenzy.api_keys.rules import has_expired, masked
 from licenzy.catalog import queries as catalog
 from licenzy.catalog import rules as catalog_rules
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
@@ -60,7 +60,7 @@ def key_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> tup
             key.created_at,
             key.last_used_at,
             key.revoked_at,
-            key.expires_at is not None and key.expires_at <= now,
+            has_expired(key, now),
         )
         for key in api_keys.keys(db, project_id=project_id, mode=mode)
     )

@@ -6,32 +6,86 @@ holds are not free, and are free again once its time is up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import time_of
-from licenzy.entitlements.decision import decide
+from licenzy.entitlements.decision import Held, Moment, decide
 from licenzy.entitlements.models import Entitlement
-from licenzy.usage.queries import held_by_refs
+from licenzy.usage.queries import held_by_refs, units_set_aside
+
+H = TypeVar("H", bound=Held)
+
+
+class Wanted(NamedTuple):
+    """What access is asked for: anything at all, a product's, or a feature."""
+
+    product_code: str | None = None
+    feature: str | None = None
+
+
+class SetAside(NamedTuple):
+    """Units of a pack that a reservation holds until its time is up."""
+
+    pack_id: str
+    units: int
+    expires_at: Moment
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class Access(Generic[H]):
     """Whether a subject may proceed, and why."""
 
     allowed: bool
     reason: str | None
     """A reason of SPEC 6; none when allowed."""
-    deciding: Entitlement | None
+    evidence: H | None
     """The entitlement that allows it, or the nearest miss; none where nothing that was asked for is held."""
-    held: Sequence[Entitlement]
+    held: Sequence[H]
     """Everything that the subject holds or held in this mode, newest first."""
+    wanted: Wanted
+    now: Moment
+    set_aside: Sequence[SetAside] = ()
+    """What open reservations hold; as far as it is known, `changes_at` counts it."""
+
+    @property
+    def changes_at(self) -> Moment | None:
+        """The next instant at which the answer would be another by time alone; none if it never would.
+
+        The answer: whether, why, and by which entitlement.
+        """
+        present = _as_of(self.held, self.wanted, self.now, self.set_aside)
+        for instant in sorted({each for each in self._instants() if each > self.now}):
+            if _as_of(self.held, self.wanted, instant, self.set_aside) != present:
+                return instant
+        return None
+
+    def _instants(self) -> Iterator[Moment]:
+        """All at which something of it begins or ends."""
+        for each in self.held:
+            yield each.starts_at
+            if each.ends_at is not None:
+                yield each.ends_at
+        for units in self.set_aside:
+            yield units.expires_at
+
+
+def answer(
+    held: Sequence[H], wanted: Wanted, now: Moment, *, set_aside: Sequence[SetAside] = ()
+) -> Access[H]:
+    """The answer for who holds these, as of `now`: the instant that they were read for. Pure.
+
+    Their `reserved_units` count what open reservations hold; `set_aside` tells until when, where known.
+    """
+    decision = decide(held, now, product_code=wanted.product_code, feature=wanted.feature)
+    return Access(*decision, held=held, wanted=wanted, now=now, set_aside=set_aside)
 
 
 def access_of(
@@ -44,7 +98,7 @@ def access_of(
     asked_at: datetime,
     product_code: str | None = None,
     feature: str | None = None,
-) -> dict[str, Access]:
+) -> dict[str, Access[Entitlement]]:
     """The answer for each of these subjects, known or not, in a read of each mode at the most.
 
     `now` is the time of this mode, and `asked_at` the installation's own, from which the other mode's is
@@ -53,18 +107,51 @@ def access_of(
     reverse. Nothing else is told of the other mode.
     """
     scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
-    wanted: dict[str, Any] = {"product_code": product_code, "feature": feature}
+    wanted = Wanted(product_code, feature)
     held = held_by_refs(db, **scope, subject_refs=subject_refs, now=now)
-    answers: dict[str, Access] = {}
-    for ref in subject_refs:
-        here = held.get(ref, [])
-        answers[ref] = Access(*decide(here, now, **wanted), held=here)
-    elsewhere = [ref for ref, answer in answers.items() if answer.deciding is None]
+    reserved = [row.id for rows in held.values() for row in rows if row.reserved_units]
+    found = units_set_aside(db, **scope, pack_ids=reserved, now=now) if reserved else []
+    set_aside = [SetAside(*each) for each in found]
+    answers = {ref: answer(held.get(ref, []), wanted, now, set_aside=set_aside) for ref in subject_refs}
+    elsewhere = [ref for ref, each in answers.items() if each.evidence is None]
     if not elsewhere:
         return answers
     scope["mode"] = mode.other
     there = time_of(connection_of(db, **scope), asked_at)
     for ref, rows in held_by_refs(db, **scope, subject_refs=elsewhere, now=there).items():
-        if decide(rows, there, **wanted).allowed:
+        if answer(rows, wanted, there).allowed:
             answers[ref] = replace(answers[ref], reason="held_in_other_mode")
     return answers
+
+
+def _as_of(
+    held: Sequence[Held], wanted: Wanted, instant: Moment, set_aside: Sequence[SetAside]
+) -> tuple[bool, str | None, int]:
+    """What is decided at `instant`, when some reservations are over; entitlements compare by identity."""
+    freed: Counter[str] = Counter()
+    for each in set_aside:
+        if each.expires_at <= instant:
+            freed[each.pack_id] += each.units
+    rows: list[Any] = [_given_back(row, freed) if freed else row for row in held]
+    decision = decide(rows, instant, product_code=wanted.product_code, feature=wanted.feature)
+    deciding = decision.deciding
+    return decision.allowed, decision.reason, id(getattr(deciding, "row", deciding))
+
+
+def _given_back(row: Any, freed: Mapping[str, int]) -> Any:
+    units = freed.get(row.id, 0)
+    return _Freed(row, units) if units else row
+
+
+class _Freed:
+    """A pack with units given back to it, for deciding."""
+
+    def __init__(self, row: Any, units: int) -> None:
+        self.row, self._units = row, units
+
+    @property
+    def reserved_units(self) -> int:
+        return int(self.row.reserved_units) - self._units
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.row, name)

@@ -6,7 +6,6 @@ docs/usage.md tells what a reservation promises.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,18 +13,11 @@ from typing import Any
 
 from sqlmodel import Session
 
-from licenzy.alignment.modes import Mode
 from licenzy.entitlements.models import Entitlement
-from licenzy.errors import (
-    InsufficientUsage,
-    InvalidRequest,
-    LicenzyError,
-    ReservationClosed,
-    ReservationNotFound,
-)
-from licenzy.idempotency.actions import Outcome, Scope, begin, finish
-from licenzy.kit.clock import rfc3339
+from licenzy.errors import InvalidRequest, ReservationClosed, ReservationNotFound
+from licenzy.idempotency.actions import IdempotencyScope, Outcome, begin, finish
 from licenzy.kit.ids import new_id
+from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref
 from licenzy.usage.models import Closing, Hold, LedgerRow, Reservation
 from licenzy.usage.queries import (
@@ -36,10 +28,9 @@ from licenzy.usage.queries import (
     packs_of,
     reservation_by_id,
 )
+from licenzy.usage.results import Committed, Refused, Released, Reserved
 from licenzy.usage.rules import Draw, burning, committed, drawn, total
 from licenzy.usage.telling import tell_consumed
-
-CREATED = 201
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,44 +53,44 @@ class Wish:
 def reserve(
     db: Session,
     *,
-    scope: Scope,
+    key: IdempotencyScope,
     wish: Wish,
     body_hash: str,
-    worded: Callable[[LicenzyError], str],
+    render: Callable[[Reserved | Refused], Outcome],
     called_at: datetime,
     now: datetime,
 ) -> SetAside:
     """Set units aside, all or none, once per Idempotency-Key.
 
-    `called_at` is real time, `now` the instant that decisions are made at; `worded` gives the JSON of a
-    refusal, which is stored as a success is. Raises the refusals about the key.
+    `called_at` is real time, `now` the instant that decisions are made at; `render` gives the answer that is
+    kept for repeats, of a refusal as of a success. Raises the refusals about the key.
     """
-    begun = begin(db, scope, body_hash=body_hash, now=called_at)
+    begun = begin(db, key, body_hash=body_hash, now=called_at)
     if begun.replay is not None:
         return SetAside(begun.replay, replayed=True)
-    outcome = _set_aside(db, {"project_id": scope.project_id, "mode": scope.mode}, wish, worded, now)
-    finish(db, scope, holder=begun.holder, outcome=outcome)
+    outcome = render(_set_aside(db, key.side, wish, now))
+    finish(db, key, holder=begun.holder, outcome=outcome)
     return SetAside(outcome, replayed=False)
 
 
 def commit(
     db: Session,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     reservation_id: str,
     units: int,
     request_id: str,
+    render: Callable[[Committed], str],
     called_at: datetime,
     now: datetime,
 ) -> str:
-    """Consume `units` of what was set aside and give the rest back; the JSON of the answer.
+    """Consume `units` of what was set aside and give the rest back; the answer as it is kept for repeats.
 
     What was set aside can be committed until the reservation's own end, whatever has become of its packs.
     `called_at` is real time, `now` the instant that decisions are made at. Raises ReservationNotFound,
     ReservationClosed, and InvalidRequest for more than was set aside.
     """
-    where: dict[str, Any] = {"project_id": project_id, "mode": mode}
+    where = _where(scope)
     reservation = _ready_to_close(db, where, reservation_id, now)
     if reservation.closed_as is Closing.COMMITTED and reservation.committed_units == units:
         return str(reservation.answer)
@@ -122,16 +113,18 @@ def commit(
         called_at=called_at,
         now=now,
     )
-    answer = {"ok": True, "consumed": units, "released": reservation.units - units}
-    return _answered(db, where, reservation, answer, now)
+    left = _remaining(db, where, reservation, now)
+    return _kept(db, reservation, render(Committed(units, reservation.units - units, left)))
 
 
-def release(db: Session, *, project_id: str, mode: Mode, reservation_id: str, now: datetime) -> str:
-    """Give back all that was set aside; the JSON of the answer.
+def release(
+    db: Session, scope: Scope, *, reservation_id: str, render: Callable[[Released], str], now: datetime
+) -> str:
+    """Give back all that was set aside; the answer as it is kept for repeats.
 
     Raises ReservationNotFound and ReservationClosed.
     """
-    where: dict[str, Any] = {"project_id": project_id, "mode": mode}
+    where = _where(scope)
     reservation = _ready_to_close(db, where, reservation_id, now)
     if reservation.closed_as is Closing.RELEASED:
         return str(reservation.answer)
@@ -139,13 +132,14 @@ def release(db: Session, *, project_id: str, mode: Mode, reservation_id: str, no
     for hold in _holds(db, reservation):
         _give_back(db, hold)
     _close(db, reservation, Closing.RELEASED, now)
-    return _answered(db, where, reservation, {"ok": True, "released": reservation.units}, now)
+    return _kept(
+        db, reservation, render(Released(reservation.units, _remaining(db, where, reservation, now)))
+    )
 
 
-def return_lapsed(db: Session, *, project_id: str, mode: Mode, subject_id: str, now: datetime) -> None:
+def return_lapsed(db: Session, scope: Scope, *, subject_id: str, now: datetime) -> None:
     """Close the subject's reservations whose time is up, and give back what they hold."""
-    where: dict[str, Any] = {"project_id": project_id, "mode": mode}
-    _return_lapsed(db, where, subject_id, now)
+    _return_lapsed(db, _where(scope), subject_id, now)
 
 
 def return_next_lapsed(db: Session, *, now: datetime) -> bool:
@@ -159,9 +153,12 @@ def return_next_lapsed(db: Session, *, now: datetime) -> bool:
     return True
 
 
-def _set_aside(
-    db: Session, where: dict[str, Any], wish: Wish, worded: Callable[[LicenzyError], str], now: datetime
-) -> Outcome:
+def _where(scope: Scope) -> dict[str, Any]:
+    return {"project_id": scope.project_id, "mode": scope.mode}
+
+
+def _set_aside(db: Session, scope: Scope, wish: Wish, now: datetime) -> Reserved | Refused:
+    where = _where(scope)
     subject = subject_by_ref(db, **where, subject_ref=wish.subject_ref)
     packs: list[Entitlement] = []
     if subject is not None:
@@ -169,8 +166,7 @@ def _set_aside(
         packs = burning(lock_packs(db, **where, subject_id=subject.id), now)
     left = total(packs)
     if subject is None or left < wish.units:
-        refusal = InsufficientUsage(extra={"usage_remaining": left})
-        return Outcome(refusal.status, worded(refusal))
+        return Refused(left)
     reservation = Reservation(
         id=new_id("rsv"),
         **where,
@@ -188,13 +184,7 @@ def _set_aside(
             Hold(reservation_id=reservation.id, entitlement_id=draw.pack_id, place=place, units=draw.units)
         )
     db.flush()
-    answer = {
-        "reservation_id": reservation.id,
-        "reserved": wish.units,
-        "usage_remaining": left - wish.units,
-        "expires_at": rfc3339(reservation.expires_at),
-    }
-    return Outcome(CREATED, json.dumps(answer))
+    return Reserved(reservation.id, wish.units, left - wish.units, reservation.expires_at)
 
 
 def _ready_to_close(db: Session, where: dict[str, Any], reservation_id: str, now: datetime) -> Reservation:
@@ -263,13 +253,14 @@ def _close(db: Session, reservation: Reservation, how: Closing, now: datetime) -
     db.flush()
 
 
-def _answered(
-    db: Session, where: dict[str, Any], reservation: Reservation, answer: dict[str, Any], now: datetime
-) -> str:
-    packs = burning(packs_of(db, **where, subject_id=reservation.subject_id), now)
-    reservation.answer = json.dumps({**answer, "usage_remaining": total(packs)})
+def _remaining(db: Session, where: dict[str, Any], reservation: Reservation, now: datetime) -> int:
+    return total(burning(packs_of(db, **where, subject_id=reservation.subject_id), now))
+
+
+def _kept(db: Session, reservation: Reservation, answer: str) -> str:
+    reservation.answer = answer
     db.flush()
-    return reservation.answer
+    return answer
 
 
 def _noted(reservation: Reservation, taken: Draw, request_id: str, now: datetime) -> LedgerRow:

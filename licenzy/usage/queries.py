@@ -213,6 +213,24 @@ def _lapsed_units(*, project_id: str, mode: Mode, pack_ids: Sequence[str], now: 
     )
 
 
+@read_all
+def units_set_aside(
+    *, project_id: str, mode: Mode, pack_ids: Sequence[str], now: datetime
+) -> Select[str, int, datetime]:
+    """What open reservations hold in these packs after `now`, with when each is over."""
+    return (
+        select(Hold.entitlement_id, Hold.units, Reservation.expires_at)
+        .join(Reservation, col(Reservation.id) == col(Hold.reservation_id))
+        .where(
+            Reservation.project_id == project_id,
+            Reservation.mode == mode,
+            col(Hold.entitlement_id).in_(pack_ids),
+            col(Reservation.closed_at).is_(None),
+            col(Reservation.expires_at) > now,
+        )
+    )
+
+
 def held_by_ref(
     db: Session, *, project_id: str, mode: Mode, subject_ref: str, now: datetime
 ) -> list[Entitlement]:

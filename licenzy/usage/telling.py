@@ -12,49 +12,14 @@ from sqlmodel import Session, select
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import product_by_code
-from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import EventType, Source
 from licenzy.deliveries.outbox import announce
 from licenzy.deliveries.rules import Data, Happening
 from licenzy.entitlements.decision import standing
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import entitlements_of
-from licenzy.kit.clock import from_micros
-from licenzy.subjects.queries import subject_by_ref
-from licenzy.usage.consuming import Consumed, Consumer, Order
 from licenzy.usage.models import LedgerRow
 from licenzy.usage.rules import burning, total
-
-
-def consume(consumer: Consumer, database: Database, order: Order) -> Consumed:
-    """Take all units or none, once per key, and tell of it where somebody listens.
-
-    Where nobody does, it is the consumer's own quick way. Raises DatabaseUnavailable.
-    """
-    consumed = consumer.consume(order)
-    if not consumed.heard:
-        return consumed
-
-    def aloud(db: Session) -> Consumed:
-        done = consumer.consume_aloud(db, order)
-        if done.outcome is not None and done.outcome.status == 200 and not done.replayed:
-            assert done.key is not None
-            _id, project_id, mode, _revoked_at, _expires_at, offset = done.key
-            where: dict[str, Any] = {"project_id": project_id, "mode": Mode(mode)}
-            subject = subject_by_ref(db, subject_ref=order.subject_ref, **where)
-            assert subject is not None
-            now = from_micros(order.now + (offset or 0) * 1_000_000)
-            tell_consumed(
-                db,
-                subject_id=subject.id,
-                request_id=order.request_id,
-                called_at=from_micros(order.now),
-                now=now,
-                **where,
-            )
-        return done
-
-    return database.retrying(aloud)
 
 
 def tell_consumed(

@@ -338,7 +338,7 @@ def test_an_unexpected_failure_tells_nothing_but_its_number(
         raise RuntimeError("a secret of ours")
 
     for name in ("authenticate", "presented"):
-        monkeypatch.setattr(f"licenzy.api.exchange.Exchange.{name}", breaks)
+        monkeypatch.setattr(f"licenzy.api.request.ApiRequest.{name}", breaks)
     answer = route.call(client, token)
     assert told(answer) == (500, "internal_error")
     assert "secret of ours" not in answer.text

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 
 import psycopg
 import pytest
 
 from licenzy.db.breaker import Breaker
 from licenzy.db.engine import make_engine
-from licenzy.db.prepared import PreparedRead, ThreadConnections
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
-from licenzy.kit import deadline
-from tests.db.test_prepared import BY_NAME
+from licenzy.hotpath.readers import make_reader
+from licenzy.hotpath.snapshot import SnapshotReader, SubjectSnapshot
 from tests.support.databases import durable_postgres
+from tests.support.hotpath import on_a_loop
 from tests.support.ports import wait_until
 from tests.support.servers import silent_server
 
@@ -74,10 +75,14 @@ def test_a_server_that_says_nothing_is_waited_for_once() -> None:
     """It accepts connections and never answers, as behind a network that swallows."""
     with silent_server() as port:
         database = Database(make_engine(f"postgresql://nobody@127.0.0.1:{port}/none"))
-        read = PreparedRead(ThreadConnections(database), BY_NAME)
         began = time.monotonic()
-        with deadline.within(1.0), pytest.raises(DatabaseUnavailable):
-            read.rows(name="one")
+
+        async def wait(reader: SnapshotReader) -> None:
+            with pytest.raises(DatabaseUnavailable):
+                await reader.read("none", "nobody", ends_at=began + 1.0)
+            await asyncio.sleep(0.3)  # The statement ends at the same time as its caller.
+
+        on_a_loop(database, wait)
         assert 0.9 < time.monotonic() - began < 3
         began, refused = time.monotonic(), 0
 
@@ -103,18 +108,23 @@ def test_a_postgres_that_comes_back_is_found_by_the_next_caller() -> None:
         server.make_template()
         name = server.fresh()
         database = Database(make_engine(server.url(name)))
-        read = PreparedRead(ThreadConnections(database), BY_NAME)
-        assert read.rows(name="one") == []
-        server.stop_at_once()
-        for _ in range(3):
+
+        async def run(reader: SnapshotReader) -> None:
+            assert await read(reader) == SubjectSnapshot(None)
+            server.stop_at_once()
             began = time.monotonic()
             with pytest.raises(DatabaseUnavailable):
-                read.rows(name="one")
+                await read(reader)
+            assert await read(reader) is None, "now it is known, and the loop does not wait for probes"
+            with pytest.raises(DatabaseUnavailable), database.read():
+                pass
             assert time.monotonic() - began < 3
-        server.start_again()
-        assert read.rows(name="one") == []
-        with database.read() as db:
-            assert db.connection().exec_driver_sql("SELECT 1").scalar() == 1
+            server.start_again()
+            with database.read() as db:
+                assert db.connection().exec_driver_sql("SELECT 1").scalar() == 1
+            assert await read(reader) == SubjectSnapshot(None)
+
+        on_a_loop(database, run)
         database.close()
 
 
@@ -123,28 +133,29 @@ def test_a_postgres_without_a_connection_left_costs_nobody_the_one_they_have() -
         server.make_template()
         url = server.url(server.fresh())
         database = Database(make_engine(url))
-        read = PreparedRead(ThreadConnections(database), BY_NAME)
-        assert read.rows(name="one") == []
-        refused = ""
-        while not refused:
-            try:
-                others.enter_context(psycopg.connect(url))
-            except psycopg.OperationalError as error:
-                refused = str(error)
-        assert "clients" in refused
 
-        def without_a_connection() -> None:
+        async def run(reader: SnapshotReader) -> None:
+            assert await read(reader) == SubjectSnapshot(None)
+            refused = ""
+            while not refused:
+                try:
+                    others.enter_context(psycopg.connect(url))
+                except psycopg.OperationalError as error:
+                    refused = str(error)
+            assert "clients" in refused
+            another = make_reader(database, prepares=True)
             with pytest.raises(DatabaseUnavailable):
-                PreparedRead(ThreadConnections(database), BY_NAME).rows(name="one")
+                await read(another)
+            assert database.breaker is not None
+            assert database.breaker.generation == 0, "those that are open are not thrown away"
+            others.close()
+            with database.read() as db:
+                assert db.connection().exec_driver_sql("SELECT 1").scalar() == 1
+            assert await read(reader) == SubjectSnapshot(None)
 
-        for _ in range(3):
-            thread = threading.Thread(target=without_a_connection)
-            thread.start()
-            thread.join()
-            with suppress(DatabaseUnavailable):  # Who finds out whether Postgres is back may need a new one.
-                assert read.rows(name="one") == []
-        assert database.breaker is not None
-        assert database.breaker.generation == 0, "those that are open are not thrown away"
-        others.close()
-        assert read.rows(name="one") == []
+        on_a_loop(database, run)
         database.close()
+
+
+async def read(reader: SnapshotReader) -> SubjectSnapshot | None:
+    return await reader.read("none", "nobody", ends_at=time.monotonic() + 5)

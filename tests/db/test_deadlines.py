@@ -16,15 +16,14 @@ from sqlalchemy import text
 
 from licenzy.db import sqlite
 from licenzy.db.engine import make_engine
-from licenzy.db.prepared import PreparedRead, ThreadConnections
 from licenzy.db.unit_of_work import Database
-from licenzy.db.writer import SqliteWriter
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
 from licenzy.server.wsgi import RequestDeadline
-from tests.db.test_line import insert, names
-from tests.db.test_prepared import BY_NAME, only_postgres
+from tests.hotpath.test_group_commit import insert, names
+from tests.support.hotpath import make_writer, read_once
 
+only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 SLEEP = text("SELECT CAST(pg_sleep(30) AS text)")
 
 
@@ -52,60 +51,38 @@ def refused_within(seconds: float, call: Callable[[], object]) -> DatabaseUnavai
 
 @only_postgres
 def test_a_statement_that_lasts_too_long_is_given_up(database: Database) -> None:
-    connections = ThreadConnections(database)
-    read = PreparedRead(connections, SLEEP)
-    first = connections.get()
-    refused_within(0.5, read.rows)
-    assert first.closed
-    assert database.breaker is not None
-    assert database.breaker.generation == 0, "Postgres lives: half a second says nothing against it"
-    assert PreparedRead(connections, BY_NAME).rows(name="one") == []
-
     def in_a_unit_of_work() -> None:
         with database.write() as db:
             db.execute(SLEEP)
 
     for _ in range(2):
         refused_within(0.5, in_a_unit_of_work)
+    assert database.breaker is not None
+    assert database.breaker.generation == 0, "Postgres lives: half a second says nothing against it"
     with database.read() as db:
         assert db.execute(text("SELECT 1")).scalar() == 1
 
 
 @only_postgres
-def test_what_nobody_waits_for_any_more_is_ended_by_postgres_too(database: Database) -> None:
-    connections = ThreadConnections(database)
-    settings = connections.get().execute(
-        "SELECT name, setting FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout') "
-        "ORDER BY name"
-    )
-    assert settings.fetchall() == [("lock_timeout", "4200"), ("statement_timeout", "4200")]
-
-
-@only_postgres
 def test_an_address_may_hold_spaces_and_options_of_its_own(database: Database) -> None:
+    from licenzy.db import postgres
+
     url = database.engine.url.set(drivername="postgresql").update_query_dict(
         {"options": "-c lock_timeout=3000 -c search_path=public"}
     )
     spaced = Database(make_engine(url.render_as_string(hide_password=False).replace("+", "%20")))
-    connection = ThreadConnections(spaced).get()
-    assert connection.execute("SHOW lock_timeout").fetchone() == ("3s",)
-    assert connection.execute("SHOW statement_timeout").fetchone() == ("4200ms",)
+    parameters = postgres.parameters_of(spaced.engine)
+    with postgres.connect_with_limits(parameters, options="-c enable_seqscan=off") as connection:
+        assert connection.execute("SHOW lock_timeout").fetchone() == ("3s",)
+        assert connection.execute("SHOW statement_timeout").fetchone() == ("4200ms",)
+        assert connection.execute("SHOW enable_seqscan").fetchone() == ("off",)
     with spaced.read() as db:
         assert db.execute(text("SHOW search_path")).scalar() == "public"
     spaced.close()
 
 
-@only_postgres
-@pytest.mark.parametrize("kind", ["float8", "jsonb", "timestamptz", "bytea", "numeric"])
-def test_values_that_nobody_has_said_how_to_read_are_refused(database: Database, kind: str) -> None:
-    read = PreparedRead(ThreadConnections(database), text(f"SELECT CAST(NULL AS {kind})"))
-    with pytest.raises(TypeError, match="are not read"):
-        read.rows()
-
-
 def test_a_strangers_lock_costs_each_caller_their_own_time(on_sqlite: Database, file: Path) -> None:
-    assert on_sqlite.writer is not None
-    writer: SqliteWriter = on_sqlite.writer
+    writer = make_writer(on_sqlite)
     with sqlite3.connect(file, isolation_level=None) as stranger:
         stranger.execute("BEGIN EXCLUSIVE")
         waits: list[float] = []
@@ -113,7 +90,7 @@ def test_a_strangers_lock_costs_each_caller_their_own_time(on_sqlite: Database, 
         def call(number: int, seconds: float) -> None:
             began = time.monotonic()
             with deadline.within(seconds), pytest.raises(DatabaseUnavailable):
-                writer.run(lambda connection: insert(connection, f"wsp_{number}"))
+                writer.run(lambda run: insert(run, f"wsp_{number}"))
             waits.append(time.monotonic() - began - seconds)
 
         threads = [threading.Thread(target=call, args=(n, 0.3 + 0.05 * (n % 5))) for n in range(16)]
@@ -125,7 +102,7 @@ def test_a_strangers_lock_costs_each_caller_their_own_time(on_sqlite: Database, 
         assert max(waits) < 1
         stranger.execute("ROLLBACK")
     stranger.close()
-    assert writer.run(lambda connection: insert(connection, "wsp_after")) == "wsp_after"
+    assert writer.run(lambda run: insert(run, "wsp_after")) == "wsp_after"
     assert names(on_sqlite) == {"wsp_after"}
 
 
@@ -133,7 +110,7 @@ def test_a_strangers_lock_costs_each_caller_their_own_time(on_sqlite: Database, 
 def test_a_lock_that_cannot_be_had_harms_nobody_who_comes_later(
     on_sqlite: Database, monkeypatch: pytest.MonkeyPatch, errno: int
 ) -> None:
-    assert on_sqlite.writer is not None
+    writer = make_writer(on_sqlite)
     real, failing = fcntl.flock, [True]
 
     def flock(descriptor: int, how: int) -> None:
@@ -144,28 +121,27 @@ def test_a_lock_that_cannot_be_had_harms_nobody_who_comes_later(
     monkeypatch.setattr(fcntl, "flock", flock)
     for _ in range(3):
         with pytest.raises(DatabaseUnavailable):
-            on_sqlite.writer.run(lambda connection: insert(connection, "wsp_1"))
+            writer.run(lambda run: insert(run, "wsp_1"))
         with pytest.raises(DatabaseUnavailable), on_sqlite.write():
             pass
     failing[0] = False
-    assert on_sqlite.writer.run(lambda connection: insert(connection, "wsp_1")) == "wsp_1"
+    assert writer.run(lambda run: insert(run, "wsp_1")) == "wsp_1"
     with on_sqlite.write():
         pass
 
 
 def test_a_file_that_is_moved_away_refuses_and_another_is_noticed(on_sqlite: Database, file: Path) -> None:
-    assert on_sqlite.writer is not None
-    writer, read = on_sqlite.writer, PreparedRead(ThreadConnections(on_sqlite), BY_NAME)
-    writer.run(lambda connection: insert(connection, "wsp_1"))
-    assert read.rows(name="x") == [("wsp_1", "x")]
+    writer = make_writer(on_sqlite)
+    writer.run(lambda run: insert(run, "wsp_1"))
+    assert read_once(on_sqlite) is not None
     away = file.rename(file.with_name("away"))
     with pytest.raises(DatabaseUnavailable):
-        writer.run(lambda connection: insert(connection, "wsp_2"))
+        writer.run(lambda run: insert(run, "wsp_2"))
     with pytest.raises(DatabaseUnavailable), on_sqlite.write() as db:
         db.connection()
     assert not file.exists(), "no empty one is made"
     away.rename(file)
-    writer.run(lambda connection: insert(connection, "wsp_3"))
+    writer.run(lambda run: insert(run, "wsp_3"))
     assert names(on_sqlite) == {"wsp_1", "wsp_3"}
 
 
@@ -174,11 +150,11 @@ def test_the_log_is_kept_short_and_emptied_in_the_end(
 ) -> None:
     monkeypatch.setattr(sqlite, "LOG_BYTES", 200_000)
     monkeypatch.setattr(sqlite, "_LOOK_EVERY_SECONDS", 0.0)
-    assert on_sqlite.writer is not None
+    writer = make_writer(on_sqlite)
     log, longest = Path(f"{file}-wal"), 0
     reader = sqlite3.connect(file, isolation_level=None)
     for number in range(300):
-        on_sqlite.writer.run(lambda connection, number=number: insert(connection, f"wsp_{number}"))
+        writer.run(lambda run, number=number: insert(run, f"wsp_{number}"))
         if number == 100:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM workspaces").fetchone()
@@ -226,10 +202,9 @@ def test_an_error_of_the_drivers_is_no_answer_of_postgres() -> None:
 
 def test_another_file_in_the_place_of_the_first_is_not_opened(on_sqlite: Database, file: Path) -> None:
     """Beside it the log of the first one may lie, which SQLite would write into it."""
-    assert on_sqlite.writer is not None
-    writer, read = on_sqlite.writer, PreparedRead(ThreadConnections(on_sqlite), BY_NAME)
-    writer.run(lambda connection: insert(connection, "wsp_1"))
-    assert read.rows(name="x") == [("wsp_1", "x")]
+    writer = make_writer(on_sqlite)
+    writer.run(lambda run: insert(run, "wsp_1"))
+    assert read_once(on_sqlite) is not None
     backup = file.with_name("backup")
     with sqlite3.connect(file) as source, sqlite3.connect(backup) as target:
         source.backup(target)
@@ -239,16 +214,16 @@ def test_another_file_in_the_place_of_the_first_is_not_opened(on_sqlite: Databas
     backup.rename(file)
     for _ in range(2):
         with pytest.raises(DatabaseUnavailable):
-            writer.run(lambda connection: insert(connection, "wsp_2"))
+            writer.run(lambda run: insert(run, "wsp_2"))
         with pytest.raises(DatabaseUnavailable), on_sqlite.write() as db:
             db.connection()
     time.sleep(1.1)
     with pytest.raises(DatabaseUnavailable):
-        read.rows(name="x")
+        read_once(on_sqlite)
     assert file.read_bytes() == copied
     file.unlink()
     first.rename(file)
-    assert writer.run(lambda connection: insert(connection, "wsp_3")) == "wsp_3"
+    assert writer.run(lambda run: insert(run, "wsp_3")) == "wsp_3"
 
 
 def test_a_failure_that_repeats_is_logged_once_in_a_while(

@@ -8,49 +8,44 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Sequence
 
 from licenzy import api, hooks, portal  # noqa: F401 - what the processes need
 from licenzy.factory import _load_in_web_process, run_granian
+from licenzy.hotpath import consume_sql
+from licenzy.hotpath.consume import ConsumeFacts, ConsumeRequest, Writes
+from licenzy.hotpath.consume_sql import Run, SqliteStatements
 from licenzy.kit.stopping import StopSignal
 from licenzy.settings import load_settings
-from licenzy.usage import on_sqlite
-from licenzy.usage.consuming import Consumed, Order
-from licenzy.usage.on_sqlite import SqliteConsumer
 
 
 def dedupe_off() -> None:
     """Keys are stored where no repeat finds them."""
-    on_sqlite._STORE = on_sqlite._STORE.replace(
-        "VALUES (?, ?, ?, ?,", "VALUES (?, ?, ?, ? || hex(randomblob(8)),"
+    consume_sql._SQLITE_KEY = consume_sql._SQLITE_KEY.replace(
+        "VALUES (?, ?, 'usage/consume', ?,", "VALUES (?, ?, 'usage/consume', ? || hex(randomblob(8)),"
     )
 
 
 def read_then_write() -> None:
-    """What is used is read in one transaction and written in the next."""
-    real = on_sqlite._consume
-    take = on_sqlite._TAKE
+    """What is used is written as this process remembers it, whatever others have used since."""
+    known: dict[str, int] = {}
+    read, write = SqliteStatements.read, SqliteStatements.write
 
-    def consume(consumer: SqliteConsumer, order: Order) -> Consumed:
-        read = consumer._writer.run(
-            lambda connection: dict(connection.execute("SELECT id, used_units FROM entitlements"))
-        )
+    def remember(
+        statements: SqliteStatements, run: Run, requests: Sequence[ConsumeRequest]
+    ) -> list[ConsumeFacts]:
+        for pack_id, used in run("SELECT id, used_units FROM entitlements", ()):
+            known.setdefault(pack_id, used)
+        return read(statements, run, requests)
 
-        def write(connection: object) -> Consumed:
-            class Late:
-                """Writes what was right when it was read."""
+    def write_late(statements: SqliteStatements, run: Run, writes: Writes) -> None:
+        for pack_id, units in writes.draws.items():
+            known[pack_id] += units
+            run("UPDATE entitlements SET used_units = ? WHERE id = ?", (known[pack_id], pack_id))
+        write(statements, run, Writes({}, writes.ledger, writes.keys))
 
-                def execute(self, statement: str, values: tuple[object, ...]) -> object:
-                    if statement == take:
-                        units, pack_id = values
-                        late = "UPDATE entitlements SET used_units = ? + ? WHERE id = ?"
-                        return connection.execute(late, (read[pack_id], units, pack_id))
-                    return connection.execute(statement, values)
-
-            return real(Late(), order)  # type: ignore[arg-type]
-
-        return consumer._writer.run(write)
-
-    SqliteConsumer.consume = consume  # type: ignore[method-assign]
+    SqliteStatements.read = remember  # type: ignore[method-assign]
+    SqliteStatements.write = write_late  # type: ignore[method-assign]
 
 
 MISTAKES = {each.__name__: each for each in (dedupe_off, read_then_write)}

@@ -17,8 +17,8 @@ from licenzy.idempotency.actions import (
     KEPT,
     LEASE,
     Begun,
+    IdempotencyScope,
     Outcome,
-    Scope,
     begin,
     bind_attempt,
     finish,
@@ -26,6 +26,7 @@ from licenzy.idempotency.actions import (
     free,
 )
 from licenzy.idempotency.models import CHECKOUT, IdempotencyKey
+from licenzy.projects.scope import Scope
 from tests.support.cast import Cast
 from tests.support.clock import START
 
@@ -34,31 +35,33 @@ LATER = START + LEASE + timedelta(microseconds=1)
 
 
 @pytest.fixture
-def scope(cast: Cast) -> Scope:
-    return Scope(cast.project_id, Mode.TEST, "POST /v1/checkout/session", "key-1")
+def scope(cast: Cast) -> IdempotencyScope:
+    return IdempotencyScope(Scope(cast.project_id, Mode.TEST), "POST /v1/checkout/session", "key-1")
 
 
-def start(database: Database, scope: Scope, body: str = "hash", now: object = START) -> Begun:
+def start(database: Database, scope: IdempotencyScope, body: str = "hash", now: object = START) -> Begun:
     with database.write() as db:
         return begin(db, scope, body_hash=body, now=now)  # type: ignore[arg-type]
 
 
-def end(database: Database, scope: Scope, begun: Begun, outcome: Outcome = DONE) -> None:
+def end(database: Database, scope: IdempotencyScope, begun: Begun, outcome: Outcome = DONE) -> None:
     with database.write() as db:
         finish(db, scope, holder=begun.holder, outcome=outcome)
 
 
-def let_go(database: Database, scope: Scope, begun: Begun) -> None:
+def let_go(database: Database, scope: IdempotencyScope, begun: Begun) -> None:
     with database.write() as db:
         free(db, scope, holder=begun.holder)
 
 
-def row(database: Database, scope: Scope) -> IdempotencyKey:
+def row(database: Database, scope: IdempotencyScope) -> IdempotencyKey:
     with database.read() as db:
         return db.exec(select(IdempotencyKey).where(IdempotencyKey.key == scope.key)).one()
 
 
-def test_the_first_call_runs_and_its_outcome_is_given_for_ever(database: Database, scope: Scope) -> None:
+def test_the_first_call_runs_and_its_outcome_is_given_for_ever(
+    database: Database, scope: IdempotencyScope
+) -> None:
     begun = start(database, scope)
     assert (begun.replay, begun.attempt_id) == (None, None)
     end(database, scope, begun)
@@ -67,7 +70,7 @@ def test_the_first_call_runs_and_its_outcome_is_given_for_ever(database: Databas
     assert row(database, scope).leased_until is None
 
 
-def test_only_the_holder_may_say_how_it_ended(database: Database, scope: Scope) -> None:
+def test_only_the_holder_may_say_how_it_ended(database: Database, scope: IdempotencyScope) -> None:
     """A call that outlived its lease must not speak for the one that took the key after it."""
     late = start(database, scope)
     second = start(database, scope, now=LATER)
@@ -81,7 +84,7 @@ def test_only_the_holder_may_say_how_it_ended(database: Database, scope: Scope) 
     assert start(database, scope).replay == DONE
 
 
-def test_a_second_call_waits_while_the_first_runs(database: Database, scope: Scope) -> None:
+def test_a_second_call_waits_while_the_first_runs(database: Database, scope: IdempotencyScope) -> None:
     start(database, scope)
     for now in (START, START + LEASE - timedelta(microseconds=1)):
         with pytest.raises(IdempotencyInProgress) as refused:
@@ -90,7 +93,9 @@ def test_a_second_call_waits_while_the_first_runs(database: Database, scope: Sco
 
 
 @pytest.mark.parametrize("state", ["running", "finished", "freed", "lapsed"])
-def test_another_body_is_refused_in_every_state(database: Database, scope: Scope, state: str) -> None:
+def test_another_body_is_refused_in_every_state(
+    database: Database, scope: IdempotencyScope, state: str
+) -> None:
     begun = start(database, scope)
     if state == "finished":
         end(database, scope, begun)
@@ -100,7 +105,7 @@ def test_another_body_is_refused_in_every_state(database: Database, scope: Scope
         start(database, scope, body="other", now=LATER if state == "lapsed" else START)
 
 
-def test_a_freed_key_runs_again(database: Database, scope: Scope) -> None:
+def test_a_freed_key_runs_again(database: Database, scope: IdempotencyScope) -> None:
     first = start(database, scope)
     let_go(database, scope, first)
     second = start(database, scope)
@@ -110,7 +115,7 @@ def test_a_freed_key_runs_again(database: Database, scope: Scope) -> None:
         start(database, scope)
 
 
-def test_a_crash_is_cured_by_the_leases_end(database: Database, scope: Scope) -> None:
+def test_a_crash_is_cured_by_the_leases_end(database: Database, scope: IdempotencyScope) -> None:
     first = start(database, scope)
     second = start(database, scope, now=LATER)
     assert second.replay is None
@@ -123,7 +128,7 @@ def test_a_crash_is_cured_by_the_leases_end(database: Database, scope: Scope) ->
     assert start(database, scope, now=LATER + timedelta(seconds=1)).replay is None
 
 
-def test_a_key_stays_bound_to_its_attempt(database: Database, scope: Scope) -> None:
+def test_a_key_stays_bound_to_its_attempt(database: Database, scope: IdempotencyScope) -> None:
     begun = start(database, scope)
     with database.write() as db:
         bind_attempt(db, scope, attempt_id="att_1")
@@ -135,18 +140,20 @@ def test_a_key_stays_bound_to_its_attempt(database: Database, scope: Scope) -> N
     assert start(database, scope).attempt_id == "att_1"
 
 
-def test_a_begin_that_is_rolled_back_leaves_nothing(database: Database, scope: Scope) -> None:
+def test_a_begin_that_is_rolled_back_leaves_nothing(database: Database, scope: IdempotencyScope) -> None:
     with database.write() as db:
         begin(db, scope, body_hash="hash", now=START)
         db.rollback()
     assert start(database, scope, body="another").replay is None
 
 
-def test_the_same_word_elsewhere_is_another_key(database: Database, scope: Scope, cast: Cast) -> None:
+def test_the_same_word_elsewhere_is_another_key(
+    database: Database, scope: IdempotencyScope, cast: Cast
+) -> None:
     end(database, scope, start(database, scope))
     for other in (
-        replace(scope, project_id=cast.stranger.project_id),
-        replace(scope, mode=Mode.LIVE),
+        replace(scope, side=Scope(cast.stranger.project_id, Mode.TEST)),
+        replace(scope, side=Scope(cast.project_id, Mode.LIVE)),
         replace(scope, endpoint="POST /v1/usage/consume"),
         replace(scope, key="KEY-1"),
         replace(scope, key="key-1 "),
@@ -161,7 +168,7 @@ def test_the_same_word_elsewhere_is_another_key(database: Database, scope: Scope
 
 
 @pytest.mark.parametrize("state", ["new", "freed", "lapsed"])
-def test_of_twenty_racing_calls_one_runs(database: Database, scope: Scope, state: str) -> None:
+def test_of_twenty_racing_calls_one_runs(database: Database, scope: IdempotencyScope, state: str) -> None:
     racers = 20
     if state != "new":
         begun = start(database, scope)
@@ -182,10 +189,10 @@ def test_of_twenty_racing_calls_one_runs(database: Database, scope: Scope, state
     assert row(database, scope).holder == next(result for result in results if result != "waits")
 
 
-def test_racing_calls_of_many_keys_each_run_once(database: Database, scope: Scope) -> None:
+def test_racing_calls_of_many_keys_each_run_once(database: Database, scope: IdempotencyScope) -> None:
     scopes = [replace(scope, key=f"key-{number % 5}") for number in range(20)]
 
-    def race(each: Scope) -> bool:
+    def race(each: IdempotencyScope) -> bool:
         try:
             return start(database, each).replay is None
         except IdempotencyInProgress:
@@ -196,7 +203,7 @@ def test_racing_calls_of_many_keys_each_run_once(database: Database, scope: Scop
 
 
 def test_keys_of_checkouts_are_forgotten_one_day_and_those_of_consumption_never(
-    database: Database, scope: Scope
+    database: Database, scope: IdempotencyScope
 ) -> None:
     checkout = replace(scope, endpoint=CHECKOUT)
     kept = [replace(scope, endpoint="usage/consume"), replace(scope, endpoint="usage/reserve")]

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from licenzy.kit.ids import new_id
-from licenzy.portal.doorstep import security_headers
+from licenzy.server.http_hardening import security_headers
 from tests.proxies.conftest import REFS, SECRET, ProxiedShop
 from tests.support.cast import PASSWORD
 from tests.support.ports import wait_until

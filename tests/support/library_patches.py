@@ -22,10 +22,9 @@ import stripe
 from flask import Flask
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
-from sqlalchemy import Connection, Dialect, Engine, Select
+from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.engine import Compiled
 from sqlalchemy.util import LRUCache
 from werkzeug.routing import Rule
 from whitenoise import WhiteNoise
@@ -40,7 +39,6 @@ def patch_libraries() -> None:
     """From now on this process does such things once, or at once."""
     _compile_routes_once()
     _compile_statements_once()
-    _prepare_reads_once()
     _ask_postgres_what_it_is_once()
     reuse_connections()
     _look_at_static_files_once()
@@ -90,21 +88,6 @@ def _compile_statements_once() -> None:
         self._compiled_cache = known
 
     Engine.__init__ = make_with_what_is_known  # type: ignore[method-assign]
-
-
-def _prepare_reads_once() -> None:
-    compile_select, known = Select.compile, dict[Any, Compiled]()
-
-    def compile_once(
-        self: Select[Any], *args: Any, dialect: Dialect | None = None, **options: Any
-    ) -> Compiled:
-        if options != {"compile_kwargs": {"render_postcompile": True}}:
-            return compile_select(self, *args, dialect=dialect, **options)
-        if (self, dialect) not in known:
-            known[self, dialect] = compile_select(self, *args, dialect=dialect, **options)
-        return known[self, dialect]
-
-    Select.compile = compile_once  # type: ignore[method-assign,assignment]
 
 
 def _ask_postgres_what_it_is_once() -> None:

@@ -12,9 +12,10 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 from licenzy.connections.actions import connect_sandbox, register_endpoint, stripe_key
-from licenzy.idempotency.actions import Scope
+from licenzy.idempotency.actions import IdempotencyScope
 from licenzy.lab.actions import Lab, let_happen
 from licenzy.lab.queries import Bench, bench
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast, make_product
@@ -48,7 +49,7 @@ class Playground:
         """An open checkout; the id of its attempt."""
         parts = self.runtime
         seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
-        scope = Scope(self.project_id, Mode.TEST, "checkout/session", secrets.token_hex(8))
+        scope = IdempotencyScope(Scope(self.project_id, Mode.TEST), "checkout/session", secrets.token_hex(8))
         asked = CheckoutRequest(subject_ref=subject_ref, product_code=product_code)
         return str(open_session(seller, request=asked, scope=scope, body_hash="x").answer["attempt_id"])
 

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from licenzy.db.engine import make_engine
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
+from tests.support.hotpath import Writer, make_writer
 from tests.trouble.faulty_calls import DISK, KINDS, LOCKED, Fault, Kind, injected
 
 SEED = int(os.environ.get("LICENZY_TEST_SEED", "7"))
@@ -31,12 +33,21 @@ _HANGS_AFTER = 10.0
 _numbers = itertools.count()
 
 Way = Callable[[Database, str], None]
+_writers: weakref.WeakKeyDictionary[Database, Writer] = weakref.WeakKeyDictionary()
+_guard = threading.Lock()
+
+
+def writer_of(database: Database) -> Writer:
+    """The committer of a test's database."""
+    with _guard:
+        if database not in _writers:
+            _writers[database] = make_writer(database)
+        return _writers[database]
 
 
 def in_a_piece(database: Database, name: str) -> None:
     """As consuming does: together with what others write."""
-    assert database.writer is not None
-    database.writer.run(lambda connection: connection.execute("INSERT INTO notes VALUES (?)", (name,)))
+    writer_of(database).run(lambda run: run("INSERT INTO notes VALUES (?)", (name,)))
 
 
 def in_a_unit_of_work(database: Database, name: str) -> None:
@@ -171,8 +182,7 @@ def test_a_batch_that_fails_costs_each_its_own_time(file: Path, error: Callable[
 
 
 def in_a_slow_piece(database: Database, name: str) -> None:
-    assert database.writer is not None
-    database.writer.run(lambda _connection: time.sleep(2))
+    writer_of(database).run(lambda _run: time.sleep(2))
     in_a_piece(database, name)
 
 

@@ -6,154 +6,115 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import orjson
 from flask import Response, request
-from sqlalchemy import Select, and_, bindparam, select
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge
 from werkzeug.exceptions import NotFound as NoSuchRoute
 
 from licenzy import errors
-from licenzy.alignment.modes import Mode
 from licenzy.api.caller import Caller
-from licenzy.api.checked import Checked
+from licenzy.api.check_counter import CheckCounter
+from licenzy.api.credentials import hash_of_key
+from licenzy.api.incoming import Incoming, WsgiIncoming
 from licenzy.api.last_used import LastUsed
-from licenzy.api.noticed import Watch
+from licenzy.api.misuse import MisuseRecorder
 from licenzy.api.reply import Reply
 from licenzy.api.schemas import Body, validated
-from licenzy.api_keys.models import ApiKey
-from licenzy.api_keys.rules import presented_hash
-from licenzy.connections.models import Connection
-from licenzy.db.prepared import PreparedRead, ThreadConnections
-from licenzy.idempotency.actions import Outcome, Scope
+from licenzy.api_keys.queries import PresentedKey, presented_key
+from licenzy.api_keys.rules import require_alive
+from licenzy.hotpath.keys import KeyRow
+from licenzy.idempotency.actions import IdempotencyScope, Outcome
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime
-from licenzy.wire import JSON, body_length, read_body, refusal
+from licenzy.wire import JSON, refusal
 
-MAX_BODY = 64 * 1024
 _JSON_TYPES = frozenset(
     "application/json" + charset
     for charset in ("", "; charset=utf-8", ";charset=utf-8", '; charset="utf-8"', ';charset="utf-8"')
 )
+_CONTENT_TYPE, _NO_STORE = ("Content-Type", JSON), ("Cache-Control", "no-store")
 _log = logging.getLogger("licenzy.api")
 
 B = TypeVar("B", bound=Body)
 
-_api_keys: Any = ApiKey.__table__  # type: ignore[attr-defined]
-_connections: Any = Connection.__table__  # type: ignore[attr-defined]
-_KEY = _api_keys.c
 
-
-def key_statement(*columns: Any) -> Select[Any]:
-    """A statement that starts from the presented key's hash and tells the key first, then `columns`."""
-    return (
-        select(
-            _KEY.id,
-            _KEY.project_id,
-            _KEY.mode,
-            _KEY.revoked_at,
-            _KEY.expires_at,
-            _connections.c.clock_offset_seconds,
-            *columns,
-        )
-        .select_from(_api_keys)
-        .outerjoin(
-            _connections,
-            and_(_connections.c.project_id == _KEY.project_id, _connections.c.mode == _KEY.mode),
-        )
-        .where(_KEY.key_hash == bindparam("key_hash"))
-    )
-
-
-_BY_KEY = key_statement()
-_MODES = {mode.value: mode for mode in Mode}
-_CONTENT_TYPE, _NO_STORE = ("Content-Type", JSON), ("Cache-Control", "no-store")
-
-
-class Desk:
-    """What the door keeps for the life of a process: connections of its threads, statements, counts."""
+class ApiState:
+    """What the door keeps for the life of a process: how often keys call, and what is counted beside."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.connections = ThreadConnections(runtime.database, prepares=runtime.settings.prepared_statements)
         self.limiter = RateLimiter(runtime.settings.rate_limit)
         self.last_used = LastUsed(runtime)
-        self.checked = Checked(runtime)
-        self.watch = Watch(runtime)
-        self.key_read = self.prepare(_BY_KEY)
-
-    def prepare(self, statement: Select[Any]) -> PreparedRead:
-        """A statement made ready for the process's database."""
-        return PreparedRead(self.connections, statement)
+        self.checks = CheckCounter(runtime)
+        self.misuse = MisuseRecorder(runtime)
 
 
-class Exchange:
+class ApiRequest:
     """The call being answered."""
 
-    __slots__ = ("_length", "caller", "desk", "environ", "request_id")
+    __slots__ = ("caller", "incoming", "request_id", "state")
 
-    def __init__(self, desk: Desk, environ: Mapping[str, Any]) -> None:
-        self.desk = desk
-        self.environ = environ
+    def __init__(self, state: ApiState, incoming: Incoming) -> None:
+        self.state = state
+        self.incoming = incoming
         self.request_id = new_id("req")
         self.caller: Caller | None = None
 
     @property
     def runtime(self) -> Runtime:
-        return self.desk.runtime
+        return self.state.runtime
 
     def presented(self) -> str:
         """The hash of the API key that was sent. Raises the 401s that need no database."""
-        header = self.environ.get("HTTP_AUTHORIZATION")
-        if header is None:
-            raise errors.ApiKeyMissing
-        return _bearer_hash(header)
+        return hash_of_key(self.incoming.header("authorization"))
 
     def authenticate(self) -> Caller:
-        """Who asks, read from the database. Raises the 401s and RateLimited."""
-        return self.admit(self.desk.key_read.rows(key_hash=self.presented()))
+        """Who asks, read from the database, and counted as a use. Raises the 401s and RateLimited."""
+        caller = self.look_at_key(self.presented())
+        self.count(caller.key_id)
+        return caller
 
-    def admit(self, rows: list[Any]) -> Caller:
-        """The caller behind the rows of a `key_statement`; from here on answers tell the mode."""
-        caller = self.verify(rows)
+    def look_at_key(self, key_hash: str) -> Caller:
+        """Who asks, read from the database, not counted as a use. Raises the 401s."""
+        with self.runtime.database.read() as db:
+            return self.verify(presented_key(db, key_hash=key_hash))
+
+    def admit(self, key: KeyRow | None) -> Caller:
+        """The caller behind a key that was read, counted as a use; from here on answers tell the mode."""
+        caller = self.verify(key)
         self.count(caller.key_id)
         return caller
 
     def count(self, key_id: str) -> None:
         """Note a use of the key. Raises RateLimited."""
-        self.desk.limiter.admit(key_id)
-        self.desk.last_used.note(key_id)
+        self.state.limiter.admit(key_id)
+        self.state.last_used.note(key_id)
 
-    def verify(self, rows: Sequence[Sequence[Any]]) -> Caller:
-        """The caller behind such rows, not counted as a use. Raises the 401s."""
-        if not rows:
+    def verify(self, key: KeyRow | PresentedKey | None) -> Caller:
+        """The caller behind such a key, not counted as a use. Raises the 401s."""
+        if key is None:
             raise errors.ApiKeyInvalid
-        key_id, project_id, mode, revoked_at, expires_at, offset = rows[0][:6]
-        now = self.desk.runtime.clock()
-        self.caller = Caller(
-            key_id, project_id, _MODES[mode], now + timedelta(seconds=offset) if offset else now, now
-        )
-        if revoked_at is not None:
-            raise errors.ApiKeyRevoked
-        if expires_at is not None and expires_at <= to_micros(now):
-            raise errors.ApiKeyExpired
-        if "HTTP_ORIGIN" in self.environ:
-            self.desk.watch.browser(self.caller, self.environ["HTTP_ORIGIN"])
+        now = self.state.runtime.clock()
+        scope = key.scope
+        self.caller = Caller(key.id, scope, scope.at(now), now)
+        require_alive(key, to_micros(now) if isinstance(key, KeyRow) else now)
+        origin = self.incoming.header("origin")
+        if origin is not None:
+            self.state.misuse.browser(self.caller, origin)
         return self.caller
 
     def body(self, schema: type[B]) -> B:
-        """The validated body. Raises the 413, 415 and 400s of SPEC 5."""
-        return validated(schema, self.json(self.raw()))
+        """The validated body. Raises the 415 and 400s of SPEC 5."""
+        return validated(schema, self.json(self.incoming.body))
 
     def json(self, raw: bytes) -> dict[str, Any]:
         """The strict JSON object that was sent as `raw`."""
-        content_type = self.environ.get("CONTENT_TYPE", "")
+        content_type = self.incoming.header("content-type") or ""
         if content_type != "application/json" and content_type.lower() not in _JSON_TYPES:
             raise errors.UnsupportedMediaType
         try:
@@ -161,22 +122,14 @@ class Exchange:
         except NotStrictJson as problem:
             raise errors.InvalidJson(f"The body is not acceptable JSON: {_briefly(problem)}.") from None
 
-    def measure(self) -> None:
-        """Look at the body's length, before anything else. Raises PayloadTooLarge over 64 KiB."""
-        self._length = body_length(self.environ, most=MAX_BODY)
-
-    def raw(self) -> bytes:
-        """The body's bytes."""
-        return read_body(self.environ, self._length)
-
-    def scope(self, endpoint: str) -> Scope:
-        """The call's Idempotency-Key within its project, mode and endpoint. Raises the two 400s."""
+    def idempotency(self, endpoint: str) -> IdempotencyScope:
+        """The call's Idempotency-Key within its side and endpoint. Raises the two 400s."""
         assert self.caller is not None
-        return Scope(self.caller.project_id, self.caller.mode, endpoint, self.idempotency_key())
+        return IdempotencyScope(self.caller.scope, endpoint, self.idempotency_key())
 
     def idempotency_key(self) -> str:
         """The call's Idempotency-Key. Raises the two 400s."""
-        key: str | None = self.environ.get("HTTP_IDEMPOTENCY_KEY")
+        key = self.incoming.header("idempotency-key")
         if key is None:
             raise errors.IdempotencyKeyMissing
         # A header that was sent twice arrives joined by a comma, and which is meant nobody can tell.
@@ -196,7 +149,7 @@ class Exchange:
     def refuse(self, error: errors.LicenzyError) -> Reply:
         """A refusal, in the one shape of SPEC 5."""
         if self.caller is not None:
-            self.desk.watch.refusal(self.caller, error)
+            self.state.misuse.refusal(self.caller, error)
         payload = refusal(error, self.request_id, self.caller.mode.value if self.caller else None)
         headers = list(error.headers.items())
         if error.status == 401:
@@ -204,6 +157,11 @@ class Exchange:
         if error.retry_after is not None:
             headers.append(("Retry-After", str(error.retry_after)))
         return self._reply(error.status, orjson.dumps(payload), headers)
+
+    def refuse_unexpected(self) -> Reply:
+        """The answer to a failure of ours, which is being handled: it tells nothing but its number."""
+        _log.exception("unexpected failure, request %s", self.request_id)
+        return self.refuse(errors.LicenzyError())
 
     def _reply(self, status: int, body: bytes, more: Sequence[tuple[str, str]] = ()) -> Reply:
         headers = [
@@ -214,50 +172,39 @@ class Exchange:
             *more,
         ]
         if self.caller is not None:
-            headers.append(("Licenzy-Mode", str(self.caller.mode)))
+            headers.append(("Licenzy-Mode", self.caller.mode.value))
         return Reply(status, headers, body)
 
 
-@lru_cache(maxsize=512)
-def _bearer_hash(header: str) -> str:
-    """The hash of the key in an Authorization header; whether the key is good, the database says each time.
-
-    Only headers whose checksum fits are remembered, as strangers' cause an error here.
-    """
-    scheme, _, token = header.partition(" ")
-    if scheme.lower() != "bearer":
-        raise errors.ApiKeyInvalid
-    return presented_hash(token.strip(" "))
-
-
-def answering(desk: Desk, view: Callable[..., Reply]) -> Callable[..., Response]:
-    """A Flask view around a function of an Exchange; its every outcome has SPEC 5's shape."""
+def answering(state: ApiState, view: Callable[..., Reply]) -> Callable[..., Response]:
+    """A Flask view around a function of an ApiRequest; its every outcome has SPEC 5's shape."""
 
     def call(**path: str) -> Response:
-        return answered(Exchange(desk, request.environ), view, **path).response()
+        incoming = WsgiIncoming(request.environ)
+        return answered(ApiRequest(state, incoming), incoming, view, **path).response()
 
     return call
 
 
-def answered(exchange: Exchange, view: Callable[..., Reply], **path: str) -> Reply:
+def answered(call: ApiRequest, incoming: WsgiIncoming, view: Callable[..., Reply], **path: str) -> Reply:
     """What the view answers, or the refusal that it ran into."""
     try:
-        exchange.measure()
-        return view(exchange, **path)
+        incoming.measure()
+        return view(call, **path)
     except errors.LicenzyError as error:
-        return exchange.refuse(error)
+        return call.refuse(error)
     except Exception:
-        _log.exception("unexpected failure, request %s", exchange.request_id)
-        return exchange.refuse(errors.LicenzyError())
+        return call.refuse_unexpected()
 
 
-def refuse_exception(desk: Desk, problem: Exception) -> Response:
+def refuse_exception(state: ApiState, problem: Exception) -> Response:
     """The answer under `/v1` for what is raised before any view runs, such as an unknown path."""
 
-    def refuse(_exchange: Exchange) -> Reply:
+    def refuse(_call: ApiRequest) -> Reply:
         raise _in_our_words(problem)
 
-    return answered(Exchange(desk, request.environ), refuse).response()
+    incoming = WsgiIncoming(request.environ)
+    return answered(ApiRequest(state, incoming), incoming, refuse).response()
 
 
 def _in_our_words(problem: Exception) -> Exception:

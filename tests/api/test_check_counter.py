@@ -14,13 +14,14 @@ from sqlmodel import select
 from werkzeug.test import Client
 
 from licenzy.alignment.modes import Mode
-from licenzy.api import checked
+from licenzy.api import check_counter
 from licenzy.api.caller import Caller
-from licenzy.api.checked import Checked
+from licenzy.api.check_counter import CheckCounter
 from licenzy.db.unit_of_work import Database
 from licenzy.factory import make_runtime
 from licenzy.kit.clock import whole_hours
 from licenzy.observations.models import CheckCount
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from tests.support.cast import Cast, make_connection, make_key, make_subject
@@ -46,7 +47,7 @@ def wait_for(database: Database, expected: Hours) -> None:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counts are written at once instead of every ten seconds."""
-    monkeypatch.setattr(checked, "PAUSE_SECONDS", 0)
+    monkeypatch.setattr(check_counter, "PAUSE_SECONDS", 0)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ def calls(client: FlaskClient, database: Database, cast: Cast) -> dict[str, Any]
 
 
 def caller(cast: Cast, at: datetime = START, mode: Mode = Mode.TEST) -> Caller:
-    return Caller("key_1", cast.project_id, mode, at + timedelta(days=31), at)
+    return Caller("key_1", Scope(cast.project_id, mode), at + timedelta(days=31), at)
 
 
 def test_each_way_to_ask_is_counted(
@@ -98,7 +99,7 @@ def test_calls_at_the_same_time_are_all_counted(
 
 
 def test_modes_and_hours_are_kept_apart(runtime: Runtime, cast: Cast) -> None:
-    desk, hour = Checked(runtime), whole_hours(START)
+    desk, hour = CheckCounter(runtime), whole_hours(START)
     last_moment = START.replace(minute=59, second=59, microsecond=999_999)
     for at in (START, last_moment, last_moment + timedelta(microseconds=1)):
         desk.note(caller(cast, at), True)
@@ -120,15 +121,15 @@ def test_the_hour_is_our_own_where_a_sandbox_has_moved_its_clock(
 def test_what_could_not_be_written_is_written_with_the_next(
     runtime: Runtime, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, failures = checked.count_checks, iter([True, True])
+    real, failures = check_counter.count_checks, iter([True, True])
 
     def failing(*args: Any, **counted: Any) -> None:
         real(*args, **counted)
         if next(failures, False):
             raise ConnectionError("the database went away")
 
-    monkeypatch.setattr(checked, "count_checks", failing)
-    desk = Checked(runtime)
+    monkeypatch.setattr(check_counter, "count_checks", failing)
+    desk = CheckCounter(runtime)
     for _check in range(50):
         desk.note(caller(cast), True)
     wait_for(runtime.database, {(cast.project_id, Mode.TEST, whole_hours(START)): (50, 0)})
@@ -142,8 +143,8 @@ def test_closing_writes_what_waits(
     clock: StandingClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(checked, "PAUSE_SECONDS", 10)
-    desk = Checked(runtime)
+    monkeypatch.setattr(check_counter, "PAUSE_SECONDS", 10)
+    desk = CheckCounter(runtime)
     desk.note(caller(cast), True)
     hour = (cast.project_id, Mode.TEST, whole_hours(START))
     wait_for(runtime.database, {hour: (1, 0)})

@@ -18,7 +18,7 @@ PAUSE_SECONDS = 10.0
 _Counts = dict[tuple[str, Mode, int, bool], int]
 
 
-class Checked:
+class CheckCounter:
     """Counts every check at the cost of a dictionary look-up; a thread of its own adds up the hours.
 
     What could not be written is written with the next counts; where it was, and only the answer to the

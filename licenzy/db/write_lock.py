@@ -1,8 +1,8 @@
-"""The line in which all writers of one SQLite file stand, in every thread and process.
+"""The fair lock that all writers of one SQLite file take first, in every thread and process.
 
 SQLite lets one writer in at a time and has the others ask again after pauses that grow to a tenth of a
 second, in no order. Waiting here first, a writer goes on within a fraction of a millisecond of the one
-before it. Nobody depends on the line: whoever writes without it still meets SQLite's own lock.
+before it. Nobody depends on this lock: whoever writes without it still meets SQLite's own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _PAUSE_OF_WAIT = 0.01
 """Who has waited long looks less often: a hundredth of the wait makes no difference to it."""
 
 
-class WritersLine:
+class FairFileLock:
     """A lock among threads, then two locked files among processes, which the kernel frees after a crash.
 
     Who holds `next` is the next one to hold `now`. So the process that has just been in cannot come back
@@ -35,7 +35,7 @@ class WritersLine:
         self._begin_anew()
 
     @contextmanager
-    def turn(self, *, seconds: float) -> Iterator[None]:
+    def held(self, *, seconds: float) -> Iterator[None]:
         """The right to write, for the length of the block. Raises DatabaseUnavailable after such a wait."""
         deadline = time.monotonic() + seconds
         if self._pid != os.getpid():
@@ -66,7 +66,7 @@ class WritersLine:
             threads.release()
 
     def close(self) -> None:
-        """Give the files back; a later turn opens them again. Nobody may be in or wait then."""
+        """Give the files back; who takes the lock later opens them again. Nobody may hold or want it then."""
         self._give_back_all()
 
     def _begin_anew(self) -> None:

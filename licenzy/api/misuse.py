@@ -20,7 +20,7 @@ _ABOUT_THE_KEY: dict[type[errors.LicenzyError], Noticed] = {
 }
 
 
-class Watch:
+class MisuseRecorder:
     """Notes what alignment's rules about keys and traffic want to know, off the hot path."""
 
     def __init__(self, runtime: Runtime) -> None:

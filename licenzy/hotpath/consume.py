@@ -1,0 +1,196 @@
+"""Consuming units: what is asked, what is known for it, and what becomes of it. Pure.
+
+On either database a batch of calls is read and locked, decided here, and written (`consume_sql.py`). Within
+a batch each call sees what those before it took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
+
+from licenzy.alignment.modes import Mode
+from licenzy.api_keys.rules import is_alive
+from licenzy.catalog.models import Kind
+from licenzy.hotpath.keys import KeyRow
+from licenzy.idempotency.actions import Outcome
+from licenzy.usage.results import Consumed, Refused
+from licenzy.usage.rules import burning, drawn, total
+
+ENDPOINT = "usage/consume"
+"""Under which name Idempotency-Keys of these calls are kept."""
+
+
+Render: TypeAlias = Callable[[Consumed | Refused, Mode], Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumeRequest:
+    """One call to consume: who presents which key, for how many units of whom."""
+
+    key_hash: str
+    subject_ref: str
+    units: int
+    idempotency_key: str
+    body_hash: str
+    request_id: str
+    now: int
+    """In microseconds: real time, which the clock of a sandbox account is laid over."""
+    render: Render
+    """Gives the answer as it is kept and sent. Pure: the writer's thread runs it, maybe twice."""
+
+
+class Answered(NamedTuple):
+    """The outcome of the call, which every repeat is given byte for byte."""
+
+    key: KeyRow
+    outcome: Outcome
+    replayed: bool
+
+
+class KeyRefused(NamedTuple):
+    """The API key opens nothing, or there is no such key."""
+
+    key: KeyRow | None
+
+
+class KeyReused(NamedTuple):
+    """The Idempotency-Key stands for another body."""
+
+    key: KeyRow
+
+
+class NeedsEvents(NamedTuple):
+    """Nothing was decided: endpoints of this side are told of consumption (`with_events.py`)."""
+
+    key: KeyRow
+
+
+class ExpiredReservations(NamedTuple):
+    """Nothing was decided: reservations of the subject are over and still hold units back."""
+
+    key: KeyRow
+    subject_id: str
+
+
+ConsumeResult: TypeAlias = Answered | KeyRefused | KeyReused | NeedsEvents | ExpiredReservations
+
+
+@dataclass(slots=True)
+class Pack:
+    """A usage pack as it was read and locked: a `usage.rules.Pack`. What is taken of it is added here."""
+
+    id: str
+    state: str
+    reason: str | None
+    starts_at: int
+    """Instants are microseconds since 1970, as they are stored."""
+    ends_at: int | None
+    ends_as: str | None
+    created_at: int
+    granted_units: int
+    used_units: int
+    reserved_units: int
+    kind: Kind = Kind.USAGE_PACK
+    voided_at: None = None
+    product_code: str = ""
+    features: Sequence[str] = ()
+
+
+class Stored(NamedTuple):
+    """What is kept under the call's Idempotency-Key."""
+
+    body_hash: str
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class ConsumeFacts:
+    """All that the database knows for one call."""
+
+    key: KeyRow | None = None
+    stored: Stored | None = None
+    subject_id: str | None = None
+    packs: Sequence[Pack] = ()
+    """The subject's packs that may have units left; the same objects for all calls of a batch."""
+    has_expired_reservations: bool = False
+    needs_events: bool = False
+    is_locked: bool = False
+    """Others hold rows of the subject's, so that nothing can be decided now."""
+
+
+@dataclass(slots=True)
+class Writes:
+    """What a batch writes; each list in the order of its table's primary key once `in_order`."""
+
+    draws: dict[str, int] = field(default_factory=dict)
+    """Units taken of each pack, by its id."""
+    ledger: list[tuple[str, str, str, str, str, int, int]] = field(default_factory=list)
+    """Project, mode, subject, request, pack, units and instant."""
+    keys: list[tuple[str, str, str, str, int, str, int]] = field(default_factory=list)
+    """Project, mode, key, hash of the body, status, body and instant."""
+
+    def in_order(self) -> Writes:
+        """The same, sorted: whoever writes rows of one table does so in one order."""
+        return Writes(dict(sorted(self.draws.items())), sorted(self.ledger), sorted(self.keys))
+
+
+def decide_batch(
+    requests: Iterable[ConsumeRequest], facts: Iterable[ConsumeFacts], *, with_events: bool = False
+) -> tuple[list[ConsumeResult], Writes]:
+    """What becomes of each call, decided one after another, and what is to be written for all of them.
+
+    `with_events` when the caller tells of what is consumed in the same transaction.
+    """
+    writes = Writes()
+    kept: dict[tuple[str, str, str], Stored] = {}
+    results: list[ConsumeResult] = []
+    for request, fact in zip(requests, facts, strict=True):
+        results.append(_decide(request, fact, kept, writes, with_events))
+    return results, writes.in_order()
+
+
+def _decide(
+    request: ConsumeRequest,
+    facts: ConsumeFacts,
+    kept: dict[tuple[str, str, str], Stored],
+    writes: Writes,
+    with_events: bool,
+) -> ConsumeResult:
+    key = facts.key
+    if key is None or not is_alive(key, request.now):
+        return KeyRefused(key)
+    name = (key.project_id, key.mode, request.idempotency_key)
+    # The earlier outcome is looked for first: decided anew, a repeat would be refused once all is spent.
+    earlier = facts.stored or kept.get(name)
+    if earlier is not None:
+        same = earlier.body_hash == request.body_hash
+        return Answered(key, earlier.outcome, replayed=True) if same else KeyReused(key)
+    if facts.has_expired_reservations and facts.subject_id is not None:
+        return ExpiredReservations(key, facts.subject_id)
+    now = key.instant(request.now)
+    packs = burning(facts.packs, now)
+    left = total(packs)
+    enough = left >= request.units and facts.subject_id is not None
+    if enough and facts.needs_events and not with_events:
+        return NeedsEvents(key)
+    decided = Consumed(request.units, left - request.units) if enough else Refused(left)
+    outcome = request.render(decided, key.scope.mode)
+    if enough:
+        _draw(request, facts, key, packs, now, writes)
+    kept[name] = Stored(request.body_hash, outcome)
+    writes.keys.append((*name, request.body_hash, outcome.status, outcome.body, request.now))
+    return Answered(key, outcome, replayed=False)
+
+
+def _draw(
+    request: ConsumeRequest, facts: ConsumeFacts, key: KeyRow, packs: Sequence[Pack], now: int, writes: Writes
+) -> None:
+    assert facts.subject_id is not None
+    whose = (key.project_id, key.mode, facts.subject_id)
+    by_id = {pack.id: pack for pack in packs}
+    for pack_id, units in drawn(packs, request.units):
+        by_id[pack_id].used_units += units
+        writes.draws[pack_id] = writes.draws.get(pack_id, 0) + units
+        writes.ledger.append((*whose, request.request_id, pack_id, units, now))

@@ -1,0 +1,88 @@
+"""The hot path's parts as tests use them: a committer for any statement, a reader on a loop of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from licenzy.db.unit_of_work import Database
+from licenzy.hotpath.consume_sql import Run
+from licenzy.hotpath.group_commit import GroupCommitter
+from licenzy.hotpath.readers import make_reader
+from licenzy.hotpath.snapshot import SnapshotReader, SubjectSnapshot
+from licenzy.hotpath.sqlite_batches import SqliteBatches
+from licenzy.kit import deadline
+
+T = TypeVar("T")
+Piece = Callable[[Run], Any]
+"""Something to write: what it gives is its result."""
+
+
+def make_writer(database: Database) -> Writer:
+    """Writes pieces to SQLite through a committer of its own, which ends with the database."""
+    batches: SqliteBatches[Piece, Any] = SqliteBatches(database, _all)
+    return Writer(GroupCommitter(database, batches, name="tests"), batches)
+
+
+def _all(run: Run, pieces: Sequence[Piece]) -> list[Any]:
+    return [piece(run) for piece in pieces]
+
+
+@dataclass
+class Writer:
+    """A committer for pieces, and what it writes with."""
+
+    committer: GroupCommitter[Piece, Any]
+    batches: SqliteBatches[Piece, Any]
+
+    def run(self, piece: Piece) -> Any:
+        """For callers in threads, within the deadline that they have."""
+        return self.committer.run(piece, ends_at=deadline.ends_at())
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for their turn or are being written for."""
+        return len(self.committer._waiting) + len(self.committer._under_way)
+
+
+def on_a_loop(
+    database: Database, work: Callable[[SnapshotReader], Coroutine[Any, Any, T]], *, prepares: bool = True
+) -> T:
+    """What `work` gives with a reader, on a loop of its own, which closes the reader."""
+
+    async def run() -> T:
+        reader = make_reader(database, prepares=prepares)
+        try:
+            return await work(reader)
+        finally:
+            await reader.close()
+
+    return asyncio.run(run())
+
+
+def read_once(
+    database: Database, key_hash: str = "none", ref: str = "nobody", *, seconds: float = 5.0
+) -> SubjectSnapshot | None:
+    """One snapshot, on a loop of its own."""
+    return on_a_loop(database, lambda reader: reader.read(key_hash, ref, ends_at=time.monotonic() + seconds))
+
+
+@dataclass
+class Incoming:
+    """A request as the front hands it over."""
+
+    token: str
+    path: str
+    body: bytes
+    headers: dict[str, str] = field(default_factory=dict)
+    query: str = ""
+    method: str = "POST"
+    remote: str = "127.0.0.1"
+    arrived: float = field(default_factory=time.monotonic)
+
+    def header(self, name: str) -> str | None:
+        known = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        return {**known, **self.headers}.get(name)
