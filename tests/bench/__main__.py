@@ -1,8 +1,8 @@
 """`make bench`: the calls that merchants make most against a constant Flask route, in one run.
 
-All are served by Granian with equal workers and threads. The rounds alternate strictly; subjects are drawn
-uniformly, half of them are allowed, and every answer is held against the known truth. What was found is
-printed, and written to docs/performance.md.
+All are served by Granian with equal workers, the yardsticks by its WSGI with four threads. The rounds
+alternate strictly; subjects are drawn uniformly, half of them are allowed, and every answer is held against
+the known truth. What was found is printed, and written to docs/performance.md.
 """
 
 from __future__ import annotations
@@ -105,7 +105,13 @@ def _alternate(cases: list[Case]) -> None:
 
 
 def _yardsticks(running: ExitStack, folder: Path) -> Iterator[Case]:
-    for name, title in (("constant", "a constant Flask route"), ("bare", "a bare WSGI application")):
+    for name, title in (
+        ("constant", "a constant Flask route, by WSGI"),
+        ("bare", "a bare WSGI application"),
+        ("bare_rsgi", "a bare RSGI application"),
+        ("behind_front", "the constant Flask route behind the front"),
+        ("on_the_loop", "a constant answer on the front's loop"),
+    ):
         server = running.enter_context(serve_app(name, folder / name, NOBODY))
         yield Case(title, "", Target(server.port, NOBODY, "constant"), [server.pid])
 

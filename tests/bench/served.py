@@ -21,7 +21,7 @@ from tests.bench.shop import Shop, make_shop
 from tests.support.ports import answers, free_port_pair, wait_until
 
 WORKERS = int(os.environ.get("BENCH_WORKERS", "2"))
-THREADS = int(os.environ.get("BENCH_THREADS", "4"))
+THREADS = int(os.environ.get("BENCH_THREADS", "8"))
 
 
 @dataclass(frozen=True, slots=True)
