@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import IO, Any, NamedTuple, Protocol
 
 from flask import Flask
@@ -163,7 +164,7 @@ class Front:
             call, route = self._calls.get((method, path)) or (None, route_of(path))
             incoming = Incoming(scope, headers, self._proxies, method, path)
             try:
-                announced = header(headers, "content-length")
+                announced = headers.get("content-length")
                 length = announced_length(announced, is_chunked="transfer-encoding" in headers, route=route)
                 if self._stopping:
                     raise _stopped()
@@ -269,7 +270,8 @@ class Front:
         """Answer with a refusal of our own."""
         told, body = self._refusals.told(error, scope.path, by_htmx="hx-request" in scope.headers)
         headers = [*told, *more, *self._always]
-        proto.response_bytes(error.status, headers, b"" if scope.method == "HEAD" else body)
+        with suppress(RSGIProtocolClosed):
+            proto.response_bytes(error.status, headers, b"" if scope.method == "HEAD" else body)
 
 
 class _Finished(NamedTuple):

@@ -5,13 +5,17 @@ There is one of them for each queue; none needs a key.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 
 from flask import Flask, Response
 
+from licenzy.api.reply import Reply
 from licenzy.factory import create_app, run_granian
+from licenzy.kit import deadline
 from licenzy.kit.stopping import StopSignal
+from licenzy.server.front import Incoming
 from licenzy.settings import load_settings
 
 WAIT = {
@@ -20,7 +24,43 @@ WAIT = {
     "api": "/v1/test/wait",
     "pages": "/test/wait",
 }
-LARGE, BEGUN = "/v1/test/large", "/v1/test/begun"
+LARGE, BEGUN, LEFT = "/v1/test/large", "/v1/test/begun", "/v1/test/left"
+HOT = "/v1/test/hot"
+
+
+class OnTheLoop:
+    """Answers a call on the loop with what it was handed, and leaves to Flask what asks for it."""
+
+    def __init__(self) -> None:
+        self.calls = {("POST", HOT): self.tell}
+        self.opened = False
+
+    async def open(self) -> None:
+        self.opened = True
+
+    async def close(self) -> None:
+        print("closed", flush=True)
+
+    async def tell(self, incoming: Incoming) -> Reply | None:
+        if incoming.header("x-leave") is not None:
+            return None
+        if incoming.header("x-fail") is not None:
+            raise RuntimeError("on purpose")
+        told = {
+            "opened": self.opened,
+            "method": incoming.method,
+            "path": incoming.path,
+            "query": incoming.query,
+            "body": incoming.body.decode(),
+            "once": incoming.header("x-once"),
+            "twice": incoming.header("x-twice"),
+            "never": incoming.header("x-never"),
+            "odd": incoming.header("x-odd"),
+            "remote": incoming.remote,
+            "age": time.monotonic() - incoming.arrived,
+        }
+        body = json.dumps(told).encode()
+        return Reply(200, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))], body)
 
 
 def load(_target: str) -> Flask:
@@ -41,6 +81,9 @@ def load(_target: str) -> Flask:
         rule = f"{path}/<float:seconds>/<mark>"
         app.add_url_rule(rule, f"test.{name}", wait, methods=["GET", "POST"])
     app.add_url_rule(f"{LARGE}/<int:mib>", "test.large", large)
+    app.add_url_rule(LEFT, "test.left", lambda: Response(str(deadline.seconds_left())))
+    app.add_url_rule(HOT, "test.hot", lambda: Response("by Flask"), methods=["POST"])
+    app.extensions["licenzy_on_the_loop"] = OnTheLoop()
     app.add_url_rule(BEGUN, "test.begun", lambda: Response("\n".join(begun)))
     return app
 

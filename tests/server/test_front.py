@@ -16,7 +16,7 @@ import pytest
 
 from tests.server.conftest import Shop
 from tests.server.raw import Heard, Line, ask, request
-from tests.server.slow_routes import BEGUN, LARGE, WAIT
+from tests.server.slow_routes import BEGUN, HOT, LARGE, LEFT, WAIT
 from tests.support.databases import SqliteFiles
 from tests.support.installation import ROOT
 from tests.support.ports import answers, wait_until
@@ -138,6 +138,75 @@ def test_who_waits_too_long_or_comes_when_too_many_wait_is_refused(own: Slow) ->
     assert not [mark for mark in own.begun() if mark.startswith("w")], "nothing refused was begun"
 
 
+def test_the_time_in_a_queue_counts(own: Slow) -> None:
+    with ExitStack() as hanging:
+        for number in range(THREADS):
+            hanging.enter_context(Line(own.port, wait_for("api", 2, f"hangs{number}")))
+        time.sleep(0.3)
+        assert 1 < float(ask(own.port, request(f"GET {LEFT}")).body) < 3.5
+    assert 4 < float(ask(own.port, request(f"GET {LEFT}")).body) <= 5
+
+
+def test_who_has_gone_is_not_begun(own: Slow) -> None:
+    with ExitStack() as hanging:
+        for number in range(THREADS):
+            hanging.enter_context(Line(own.port, wait_for("api", 2, f"hangs{number}")))
+        time.sleep(0.3)
+        for number in range(20):
+            Line(own.port, wait_for("api", 0, f"gone{number}")).close()
+        stays = hanging.enter_context(Line(own.port, wait_for("api", 0, "stays")))
+        assert stays.hear().body == b"stays"
+    assert not [mark for mark in own.begun() if mark.startswith("gone")]
+
+
+def test_a_call_is_answered_on_the_loop_even_when_all_threads_hang(own: Slow) -> None:
+    with ExitStack() as hanging:
+        for kind in ("api", "pages", "webhooks"):
+            for number in range(THREADS):
+                hanging.enter_context(Line(own.port, wait_for(kind, 2, f"{kind}{number}")))
+        time.sleep(0.3)
+        began = time.monotonic()
+        headers = (
+            "X-Once: a",
+            "X-Twice: a",
+            "x-twice: b",
+            "X_Never: c",
+            "X-Odd: \xe9",
+            "X-Forwarded-For: 1.2.3.4",
+        )
+        heard = ask(own.port, request(f"POST {HOT}?a=%20b", *headers, body=b"{}"))
+        assert ask(own.port, request("GET /healthz")).status == 200
+        assert time.monotonic() - began < 1
+    told = heard.json()
+    assert 0 <= told.pop("age") < 1
+    assert told == {
+        "opened": True,
+        "method": "POST",
+        "path": HOT,
+        "query": "a=%20b",
+        "body": "{}",
+        "once": "a",
+        "twice": "a,b",
+        "never": None,
+        "odd": "\ufffd",
+        "remote": "127.0.0.1",
+    }
+    assert heard.headers["x-content-type-options"] == "nosniff"
+    assert heard.headers["server"] == "Licenzy"
+
+
+def test_what_is_not_answered_on_the_loop_goes_to_flask(own: Slow) -> None:
+    assert ask(own.port, request(f"POST {HOT}", "X-Leave: 1")).body == b"by Flask"
+    assert ask(own.port, request(f"GET {HOT}")).code == "method_not_allowed"
+    elsewhere = request(f"POST {HOT}").replace(b"Host: 127.0.0.1", b"Host: evil.example")
+    assert ask(own.port, elsewhere).status == 400
+    assert own.log() == ""
+    failed = ask(own.port, request(f"POST {HOT}", "X-Fail: 1"))
+    assert (failed.status, failed.code) == (500, "internal_error")
+    assert "on purpose" in own.log()
+    (own.shop.folder / "server.log").write_text("")
+
+
 def test_a_webhook_may_wait_for_longer(own: Slow) -> None:
     with ExitStack() as hanging:
         for number in range(THREADS):
@@ -167,9 +236,8 @@ def test_a_stop_refuses_what_is_half_sent_and_finishes_what_has_begun(own: Slow)
         assert time.monotonic() - began < 2
         heard = whole.hear()
         assert (heard.status, heard.body) == (200, b"whole")
-        assert own.process.wait(10) == 0
-        assert time.monotonic() - began < 6
-    assert own.log() == ""
+        assert own.process.wait(6) == 0
+    assert own.log() == "closed\n"
 
 
 def test_a_stop_cuts_what_does_not_end(own: Slow) -> None:
@@ -180,7 +248,6 @@ def test_a_stop_cuts_what_does_not_end(own: Slow) -> None:
         heard = line.hear()
         assert (heard.status, heard.code) == (503, "overloaded")
         assert "Idempotency-Key" in heard.json()["hint"]
-        assert 7 < time.monotonic() - began < 9.5
+        assert 7 < time.monotonic() - began < 10
         assert own.process.wait(5) == 0
-        assert time.monotonic() - began < 10
-    assert own.log() == ""
+    assert own.log() == "closed\n"
