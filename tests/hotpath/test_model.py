@@ -29,7 +29,6 @@ from tests.support.cast import Cast
 from tests.support.clock import START
 from tests.usage.buying import Customer, consume, customer_with
 
-
 NOW = to_micros(START)
 
 
