@@ -9,7 +9,6 @@ import time
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote
 
 from licenzy.db.failures import log_unavailable
@@ -25,7 +24,6 @@ _LOOK_EVERY_SECONDS = 1.0
 _COPY_EVERY_SECONDS = 1.0
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
-T = TypeVar("T")
 Identity = tuple[int, int]
 
 
