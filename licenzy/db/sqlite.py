@@ -6,11 +6,9 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import TypeVar
 from urllib.parse import quote
 
 from licenzy.db.failures import log_unavailable
@@ -25,9 +23,7 @@ _EMPTYING_SECONDS = 0.05
 _LOOK_EVERY_SECONDS = 1.0
 _COPY_EVERY_SECONDS = 1.0
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.02
 
-T = TypeVar("T")
 Identity = tuple[int, int]
 
 
@@ -46,26 +42,10 @@ def open_writing(path: Path) -> sqlite3.Connection:
 
 
 def open_reading(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write, for `reading`. Raises sqlite3.OperationalError."""
+    """A connection that cannot write and never waits. Raises sqlite3.OperationalError."""
     connection = _open(path)
     connection.execute("PRAGMA query_only=ON")
     return connection
-
-
-def reading(read: Callable[[], T]) -> T:
-    """What `read` gives on such a connection, asked again while the file is locked and the caller waits.
-
-    SQLite's own way of waiting would have to be told each time how long.
-    """
-    pause = _FIRST_PAUSE
-    while True:
-        try:
-            return read()
-        except sqlite3.OperationalError as error:
-            if not is_busy(error) or deadline.seconds_left() <= pause:
-                raise
-        time.sleep(pause)
-        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 def wait_at_most(connection: sqlite3.Connection, seconds: float) -> None:

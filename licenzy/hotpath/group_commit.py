@@ -8,18 +8,16 @@ and each caller is answered once the batch is safe.
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager, suppress
-from typing import Any, Generic, Protocol, TypeVar, cast
+from contextlib import AbstractContextManager
+from typing import Generic, Protocol, TypeVar
 
-from licenzy.db.engine import is_out_of_order
 from licenzy.db.failures import log_unavailable
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
+from licenzy.hotpath.pending_write import PendingWrite, answer, resolve
 
 MOST_TOGETHER = 64
 """How many callers share a commit at the most."""
@@ -27,71 +25,6 @@ _CLOSING_SECONDS = 10.0
 
 R = TypeVar("R")
 T = TypeVar("T")
-_log = logging.getLogger("licenzy.hotpath")
-
-
-class PendingWrite(Generic[R, T]):
-    """What one caller wants written, and what has become of it. Settled once, by the committer's thread."""
-
-    __slots__ = (
-        "_lock",
-        "ends_at",
-        "error",
-        "future",
-        "is_abandoned",
-        "is_settled",
-        "loop",
-        "owner",
-        "request",
-        "result",
-    )
-
-    def __init__(self, request: R, ends_at: float) -> None:
-        self.request = request
-        self.ends_at = ends_at
-        """Until when the caller waits, as `time.monotonic` tells it."""
-        self.result: T | None = None
-        self.error: BaseException | None = None
-        self.is_settled = self.is_abandoned = False
-        self.owner: object = None
-        """The committer that has to settle it."""
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.future: asyncio.Future[None] | None = None
-        self._lock = threading.Lock()
-        self._lock.acquire()
-
-    @property
-    def seconds_left(self) -> float:
-        return max(0.0, self.ends_at - time.monotonic())
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether to begin it: its caller is still there and has time."""
-        return not (self.is_settled or self.is_abandoned) and time.monotonic() < self.ends_at
-
-    def succeed(self, result: T) -> None:
-        """What it wrote is safe."""
-        self.result, self.is_settled = result, True
-
-    def fail(self, error: BaseException) -> None:
-        """Nothing of it was written, or it cannot be told."""
-        if not self.is_settled:
-            self.error, self.is_settled = _worded(error), True
-
-    def wait(self) -> bool:
-        """For a caller in a thread: whether it was settled before the caller's time was up."""
-        return self._lock.acquire(timeout=self.seconds_left)
-
-    def wake(self) -> None:
-        """Let a caller in a thread go on."""
-        with suppress(RuntimeError):  # It was woken before.
-            self._lock.release()
-
-    def outcome(self) -> T:
-        """The result. Raises what it failed with."""
-        if self.error is not None:
-            raise self.error
-        return cast(T, self.result)
 
 
 class Batches(Protocol[R, T]):
@@ -161,7 +94,7 @@ class GroupCommitter(Generic[R, T]):
         write.loop = asyncio.get_running_loop()
         write.future = future = write.loop.create_future()
         self.adopt([write])
-        timer = write.loop.call_later(write.seconds_left, _resolve, (write,))
+        timer = write.loop.call_later(write.seconds_left, resolve, (write,))
         try:
             await future
         finally:
@@ -245,7 +178,7 @@ class GroupCommitter(Generic[R, T]):
                 batch = self._under_way = self._take()
                 began = True
                 if batch:
-                    self._batches.commit(batch, self._answer)
+                    self._batches.commit(batch, answer)
         except Exception as error:
             if not began:
                 self._under_way = self._take()
@@ -299,40 +232,9 @@ class GroupCommitter(Generic[R, T]):
         self._under_way = ()
         for each in rest:
             each.fail(error)
-        self._answer(rest)
-
-    def _answer(self, settled: Sequence[PendingWrite[R, T]]) -> None:
-        """Wake the callers: each loop once, however many of its callers are answered."""
-        loops: dict[asyncio.AbstractEventLoop, list[PendingWrite[R, T]]] = {}
-        for each in settled:
-            if each.loop is None:
-                each.wake()
-            else:
-                loops.setdefault(each.loop, []).append(each)
-        for loop, theirs in loops.items():
-            with suppress(RuntimeError):  # The loop has been closed, and nobody waits.
-                loop.call_soon_threadsafe(_resolve, theirs)
-
-
-def _resolve(writes: Sequence[PendingWrite[Any, Any]]) -> None:
-    """On their loop: let the callers go on."""
-    for each in writes:
-        if each.future is not None and not each.future.done():
-            each.future.set_result(None)
+        answer(rest)
 
 
 def _note(error: BaseException) -> None:
     if not isinstance(error, DatabaseUnavailable):
         log_unavailable(error)
-
-
-def _worded(error: BaseException) -> BaseException:
-    """A refusal of its own for each caller, where the database is at fault; else the error itself."""
-    if isinstance(error, DatabaseUnavailable):
-        unavailable, cause = DatabaseUnavailable(), error.__cause__
-    elif is_out_of_order(error) or isinstance(error, OSError):
-        unavailable, cause = DatabaseUnavailable(), error
-    else:
-        return error
-    unavailable.__cause__ = cause
-    return unavailable

@@ -18,7 +18,7 @@ from licenzy.errors import DatabaseUnavailable
 from licenzy.hotpath.connections import BY_INDEX, PostgresOwner, failed_to_open
 from licenzy.hotpath.consume import ConsumeFacts, ConsumeRequest, ConsumeResult, decide_batch
 from licenzy.hotpath.consume_sql import PostgresStatements
-from licenzy.hotpath.group_commit import PendingWrite
+from licenzy.hotpath.pending_write import PendingWrite
 from licenzy.kit import deadline
 
 BATCH_LOCK_SECONDS = 0.1

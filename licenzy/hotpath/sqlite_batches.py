@@ -13,7 +13,7 @@ from licenzy.db.engine import is_out_of_order
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from licenzy.hotpath.consume_sql import Run
-from licenzy.hotpath.group_commit import PendingWrite
+from licenzy.hotpath.pending_write import PendingWrite
 
 R = TypeVar("R")
 T = TypeVar("T")
