@@ -21,7 +21,7 @@ from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime, runtime
-from licenzy.stripe_events.actions import keep_invalid, read_payload, receive
+from licenzy.stripe_events.receive import keep_invalid, read_payload, receive
 from licenzy.stripe_gateway.signatures import verify
 from licenzy.wire import JSON, body_length, read_body, refusal
 

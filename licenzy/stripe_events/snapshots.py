@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 from sqlmodel import Session
 
@@ -14,29 +11,16 @@ from licenzy.connections.pacing import paced_access
 from licenzy.connections.queries import connection_by_id
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.announcing import Change
-from licenzy.entitlements.links import payment_refs
 from licenzy.entitlements.models import FactSource
-from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.errors import LicenzyError
-from licenzy.kit.clock import Clock, from_unix
+from licenzy.kit.clock import Clock
 from licenzy.kit.seal import Seal
-from licenzy.stripe_events.apply import Origin, apply_readings
+from licenzy.stripe_events.pipeline import apply_found
+from licenzy.stripe_events.place import Origin
+from licenzy.stripe_events.read import Found, payment_found, subscription_found, unknown_word
 from licenzy.stripe_events.settling import Claim, claim_due_read, last_told_at, read_done, read_failed
-from licenzy.stripe_gateway import shapes
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
-from licenzy.stripe_gateway.shapes import Reading
 from licenzy.stripe_gateway.translate import StripeObjectMissing
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What Stripe said: the purchase it is about, the readings, and the payments that belong to it."""
-
-    purchase_key: str
-    readings: Sequence[Reading]
-    payments: set[str] = field(default_factory=set)
-    occurred_at: datetime | None = None
-    """When what was read happened, where that is not the moment of reading."""
 
 
 def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock: Clock) -> bool:
@@ -90,35 +74,7 @@ def record_snapshot(
         source_id=f"snapshot:{claim.object_id}:{claim.snapshot}",
         occurred_at=found.occurred_at or as_of,
     )
-    for reading in found.readings:
-        reading.data.update(event=reading.data.get("event", "snapshot"), snapshot=claim.snapshot)
-    return apply_readings(db, origin, found.readings, found.purchase_key, payments=found.payments, now=now)[1]
-
-
-def subscription_found(obj: Mapping[str, Any]) -> Found:
-    """A subscription as read, with its latest invoice where that came along."""
-    readings = [Reading("subscription", obj["id"], shapes.subscription(obj))]
-    latest = obj.get("latest_invoice")
-    if not isinstance(latest, Mapping):
-        return Found(obj["id"], readings)
-    invoice = Reading("invoice", latest["id"], shapes.invoice(latest))
-    invoice.data["subscription"] = obj["id"]
-    return Found(obj["id"], [*readings, invoice], payment_refs(invoice.data))
-
-
-def session_found(obj: Mapping[str, Any]) -> Found | None:
-    """A Checkout Session as read; None while it is open, or when it sold nothing."""
-    event = shapes.session_event(obj)
-    if event is None or obj.get("mode") == "setup":
-        return None
-    reading = Reading("session", obj["id"], {**shapes.session(obj), "event": event})
-    created = obj.get("created")
-    return Found(
-        reading.data["subscription"] or reading.object_id,
-        [reading],
-        payment_refs(reading.data),
-        from_unix(created) if isinstance(created, int) else None,
-    )
+    return apply_found(db, origin, found.numbered(claim.snapshot), now=now)
 
 
 def _claim(db: Session, now: datetime, connection_id: str | None) -> tuple[Claim, datetime | None] | None:
@@ -133,17 +89,6 @@ def _settle(
     changes = [] if found is None else record_snapshot(db, claim, found, as_of=as_of, now=now)
     read_done(db, claim, now=now, problem=unknown_word(found))
     return changes
-
-
-def unknown_word(found: Found | None) -> str | None:
-    """What is to be said of a subscription whose status is none of Stripe's eight."""
-    for reading in found.readings if found is not None else ():
-        if reading.kind == "subscription" and reading.data["status"] not in KNOWN_STATUSES:
-            return (
-                f"Stripe tells the status {reading.data['status'][:40]}, which is unknown: "
-                "the last known state stands."
-            )
-    return None
 
 
 def _fail(db: Session, *, claim: Claim, problem: LicenzyError, now: datetime) -> None:
@@ -162,19 +107,9 @@ def _ask(gateway: StripeGateway, at: StripeAccess, object_id: str) -> Found | No
     if object_id.startswith("sub_"):
         return subscription_found(gateway.subscription(at, object_id))
     payment = gateway.payment(at, object_id)
-    if payment.session is not None:
-        found = session_found(payment.session)
-        return (
-            None
-            if found is None
-            else Found(found.purchase_key, found.readings, found.payments | payment.refs, found.occurred_at)
-        )
-    if payment.invoice is None or payment.invoice_payment is None:
-        return None
-    invoice = Reading("invoice", payment.invoice["id"], shapes.invoice(payment.invoice))
-    if invoice.data["subscription"] is None:
-        return None
-    paid = Reading(
-        "invoice_payment", payment.invoice_payment["id"], shapes.invoice_payment(payment.invoice_payment)
+    return payment_found(
+        session=payment.session,
+        invoice=payment.invoice,
+        invoice_payment=payment.invoice_payment,
+        refs=frozenset(payment.refs),
     )
-    return Found(invoice.data["subscription"], [invoice, paid], payment.refs)
