@@ -191,7 +191,7 @@ def _write_all(
     db: Session, purchase: LockedPurchase, entitlements: Iterable[Projected], now: datetime
 ) -> tuple[list[_Columns], list[Change]]:
     """All rows of the purchase as they are now, and what of those and their siblings changed."""
-    found = _rows_of(db, **purchase.scope, purchase_key=purchase.key)
+    found = [] if purchase.is_new else _rows_of(db, **purchase.scope, purchase_key=purchase.key)
     rows: dict[str, _Columns] = {row.item_key: row._asdict() for row in found}
     changes: list[Change] = []
     for projected in entitlements:

@@ -16,6 +16,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.connections.actions import follow_clock, note_signed_event
 from licenzy.connections.rules import CLOCK_MOVED
 from licenzy.db.engine import gave_way
+from licenzy.db.savepoint import savepoint
 from licenzy.db.upsert import change_row, insert_new
 from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.models import FactSource
@@ -133,12 +134,9 @@ def keep_invalid(db: Session, *, connection: Receiver, body: bytes, now: datetim
 def apply_kept(db: Session, kept: KeptEvent, *, event: Event | None = None, now: datetime) -> Received:
     """Apply an event of the inbox inside a savepoint; a failure leaves it `failed` and due again."""
     tries = kept.tries + 1
-    db.flush()
     try:
-        # The connection's own savepoint is enough: the whole way leaves no objects behind in the session.
-        with db.connection().begin_nested():
+        with savepoint(db):
             applied = apply_event(db, _origin(kept), event or read_payload(kept.payload.encode()), now=now)
-            db.flush()
     except Exception as error:
         if gave_way(error) or (isinstance(error, DBAPIError) and error.connection_invalidated):
             raise  # It is no fault of the event's: the whole transaction is done anew, or refused.
