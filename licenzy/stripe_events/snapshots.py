@@ -7,6 +7,7 @@ from functools import partial
 
 from sqlmodel import Session
 
+from licenzy.connections.models import Connection
 from licenzy.connections.pacing import paced_access
 from licenzy.connections.queries import connection_by_id
 from licenzy.db.unit_of_work import Database
@@ -44,12 +45,9 @@ def settle_one(
     claimed = database.retrying(lambda db: _claim(db, clock(), connection_id))
     if claimed is None:
         return None
-    claim, told = claimed
+    claim, told, connection = claimed
     began = clock()
     try:
-        with database.read() as db:
-            connection = connection_by_id(db, connection_id=claim.connection_id)
-        assert connection is not None
         at = paced_access(database, gateway, seal, connection)
         found = _ask(gateway, at, claim.object_id)
     except LicenzyError as problem:
@@ -77,10 +75,16 @@ def record_snapshot(
     return apply_found(db, origin, found.numbered(claim.snapshot), now=now)
 
 
-def _claim(db: Session, now: datetime, connection_id: str | None) -> tuple[Claim, datetime | None] | None:
-    """The read to do next, and the latest instant of which events have told so far."""
+def _claim(
+    db: Session, now: datetime, connection_id: str | None
+) -> tuple[Claim, datetime | None, Connection] | None:
+    """The read to do next, the latest instant of which events have told so far, and where to read it."""
     claim = claim_due_read(db, now=now, connection_id=connection_id)
-    return None if claim is None else (claim, last_told_at(db, claim))
+    if claim is None:
+        return None
+    connection = connection_by_id(db, connection_id=claim.connection_id)
+    assert connection is not None
+    return claim, last_told_at(db, claim), connection
 
 
 def _settle(
