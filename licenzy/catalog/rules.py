@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from licenzy.alignment.facts import ProductFacts
 from licenzy.alignment.modes import Mode
@@ -68,7 +68,20 @@ class Draft:
     usage_low_units: int | None = None
 
 
-def as_sold(product: Product) -> dict[str, Any]:
+class ProductTerms(NamedTuple):
+    """The columns of a product that say what a purchase of it buys."""
+
+    id: str
+    kind: Kind
+    product_code: str
+    stripe_price_id: str
+    units: int | None
+    duration_seconds: int | None
+    features: list[str]
+    grace_days: int
+
+
+def as_sold(product: Product | ProductTerms) -> dict[str, Any]:
     """What a purchase made now buys; kept with the attempt, so that later changes do not touch it."""
     return {
         "kind": product.kind.value,

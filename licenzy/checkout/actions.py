@@ -26,6 +26,7 @@ from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import facts_of as connection_facts_of
 from licenzy.db.unit_of_work import Database
+from licenzy.db.upsert import change_row
 from licenzy.errors import (
     DatabaseUnavailable,
     InvalidRedirectUrl,
@@ -130,8 +131,9 @@ def _free(seller: Seller, scope: IdempotencyScope, holder: str) -> None:
 
 
 def settle_attempt(
-    attempt: CheckoutAttempt,
+    db: Session,
     *,
+    attempt_id: str,
     session_id: str | None,
     sessions: Sequence[Mapping[str, Any]],
     never_paid: bool,
@@ -140,21 +142,27 @@ def settle_attempt(
 ) -> None:
     """Write what the facts of its session say became of an attempt, and when it was paid.
 
-    `never_paid`: its subscription has expired without a first payment. It is written with whatever the
-    caller's session reads or writes next.
+    `never_paid`: its subscription has expired without a first payment. What they do not tell stays as it is.
     """
     settled = outcome(sessions, never_paid=never_paid)
     if settled is None:
         return
-    status, reason = settled
-    attempt.stripe_checkout_session_id = session_id or attempt.stripe_checkout_session_id
+    columns: dict[str, Any] = {
+        "status": settled[0],
+        "reason": settled[1],
+        "paid_at": paid_at,
+        "updated_at": now,
+    }
+    if session_id:
+        columns["stripe_checkout_session_id"] = session_id
     for fact in sessions:
-        attempt.stripe_subscription_id = fact["subscription"] or attempt.stripe_subscription_id
-        attempt.stripe_payment_intent_id = fact["payment_intent"] or attempt.stripe_payment_intent_id
-        attempt.amount_total = fact["amount_total"]
-        attempt.currency = fact["currency"]
-    attempt.status, attempt.reason, attempt.paid_at = status, reason, paid_at
-    attempt.updated_at = now
+        told = {
+            "stripe_subscription_id": fact["subscription"],
+            "stripe_payment_intent_id": fact["payment_intent"],
+        }
+        columns |= {name: each for name, each in told.items() if each}
+        columns |= {"amount_total": fact["amount_total"], "currency": fact["currency"]}
+    change_row(db, CheckoutAttempt, {"id": attempt_id}, columns)
 
 
 def _prepare(

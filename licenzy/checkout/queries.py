@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from sqlmodel import col, select
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from sqlalchemy import Row
+from sqlalchemy import Select as CoreSelect
+from sqlalchemy import select as core_select
+from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import CheckoutAttempt
-from licenzy.db.reads import read_all, read_first
+from licenzy.db.reads import read_all, read_first, read_row
+from licenzy.db.upsert import table_of
 from licenzy.subjects.models import Subject
 
 
@@ -21,30 +28,48 @@ def attempt_by_id(*, project_id: str, mode: Mode, attempt_id: str) -> SelectOfSc
     )
 
 
-@read_first
-def attempt_of_session(
-    *, project_id: str, mode: Mode, connection_id: str, session_id: str
-) -> SelectOfScalar[CheckoutAttempt]:
-    """The attempt that opened this Checkout Session."""
-    return select(CheckoutAttempt).where(
-        CheckoutAttempt.project_id == project_id,
-        CheckoutAttempt.mode == mode,
-        CheckoutAttempt.connection_id == connection_id,
-        CheckoutAttempt.stripe_checkout_session_id == session_id,
-    )
+class SoldAttempt(NamedTuple):
+    """What an attempt sold, and to whom; it does not change once its session exists."""
+
+    id: str
+    subject_id: str
+    sold: dict[str, Any]
+    quantity: int
 
 
-@read_first
-def attempt_of_subscription(
-    *, project_id: str, mode: Mode, connection_id: str, subscription_id: str
-) -> SelectOfScalar[CheckoutAttempt]:
-    """The attempt whose session made this subscription, once its completion was noticed."""
-    return select(CheckoutAttempt).where(
-        CheckoutAttempt.project_id == project_id,
-        CheckoutAttempt.mode == mode,
-        CheckoutAttempt.connection_id == connection_id,
-        CheckoutAttempt.stripe_subscription_id == subscription_id,
-    )
+NAMED_BY = {
+    "attempt": "id",
+    "session": "stripe_checkout_session_id",
+    "subscription": "stripe_subscription_id",
+}
+"""What may name an attempt, and the column that holds it; its subscription once its session has completed."""
+
+
+def sold_attempt(
+    db: Session, *, project_id: str, mode: Mode, connection_id: str, by: str, name: str
+) -> SoldAttempt | None:
+    """The attempt of this very connection that is named so."""
+    find = _SOLD[by]
+    row = find(db, project_id=project_id, mode=mode, connection_id=connection_id, name=name)
+    return SoldAttempt._make(row) if row is not None else None
+
+
+def _sold_by(column: str) -> Callable[..., Row[Any] | None]:
+    columns = table_of(CheckoutAttempt).c
+
+    @read_row
+    def find(*, project_id: str, mode: Mode, connection_id: str, name: str) -> CoreSelect[Any]:
+        return core_select(*(columns[each] for each in SoldAttempt._fields)).where(
+            columns.project_id == project_id,
+            columns.mode == mode,
+            columns.connection_id == connection_id,
+            columns[column] == name,
+        )
+
+    return find
+
+
+_SOLD = {by: _sold_by(column) for by, column in NAMED_BY.items()}
 
 
 @read_all

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select
+from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -9,7 +14,8 @@ from licenzy.alignment.facts import ConnectionFacts
 from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import facts_of
-from licenzy.db.reads import read_first
+from licenzy.db.reads import read_first, read_row
+from licenzy.db.upsert import table_of
 
 
 @read_first
@@ -26,25 +32,55 @@ def connection_facts(db: Session, *, project_id: str, mode: Mode) -> ConnectionF
 
 @read_first
 def connection_by_id(*, connection_id: str) -> SelectOfScalar[Connection]:
-    """The connection that an address names. For the webhook door only, which knows no project yet."""
+    """The connection with this id, of any project: for the worker, and for what comes in from Stripe."""
     return select(Connection).where(Connection.id == connection_id)
 
 
-def connections_for_tenant_webhook(
+class Addressee(NamedTuple):
+    """A connection as the webhook door needs it: whose events it takes, and what they are signed with."""
+
+    id: str
+    project_id: str
+    mode: Mode
+    proven_at: datetime | None
+    webhook_secret_sealed: str | None
+    previous_webhook_secret_sealed: str | None
+    previous_webhook_secret_until: datetime | None
+
+
+_CONNECTIONS = table_of(Connection).c
+
+
+def addressee(db: Session, *, connection_id: str) -> Addressee | None:
+    """The connection that an address names. For the webhook door only, which knows no project yet."""
+    row = _addressee(db, connection_id=connection_id)
+    return Addressee._make(row) if row is not None else None
+
+
+@read_row
+def _addressee(*, connection_id: str) -> Select[Any]:
+    return _addressees().where(_CONNECTIONS.id == connection_id)
+
+
+def _addressees() -> Select[Any]:
+    return core_select(*(_CONNECTIONS[name] for name in Addressee._fields))
+
+
+def addressees_at_tenant_webhook(
     db: Session, *, mode: Mode, project_id: str | None, most: int
-) -> list[Connection]:
+) -> list[Addressee]:
     """The connections whose secret may have signed an event that names no connection, `most` at the most.
 
     For the webhook door only, which knows no project yet; `project_id` narrows it where the body names one.
     """
-    statement = select(Connection).where(
-        Connection.mode == mode, col(Connection.webhook_secret_sealed).is_not(None)
+    statement = _addressees().where(
+        _CONNECTIONS.mode == mode, _CONNECTIONS.webhook_secret_sealed.is_not(None)
     )
     if project_id is not None:
-        statement = statement.where(Connection.project_id == project_id)
-    return list(
-        db.exec(statement.order_by(col(Connection.created_at).desc(), col(Connection.id).desc()).limit(most))
-    )
+        statement = statement.where(_CONNECTIONS.project_id == project_id)
+    newest = statement.order_by(_CONNECTIONS.created_at.desc(), _CONNECTIONS.id.desc())
+    found = db.connection().execute(newest.limit(most))
+    return [Addressee._make(row) for row in found]
 
 
 def connected(db: Session, *, project_id: str | None) -> list[Connection]:

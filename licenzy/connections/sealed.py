@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Protocol
 
 from licenzy.connections.models import Connection, Provider
 from licenzy.errors import StripeNotConnected
@@ -28,7 +29,20 @@ def access(gateway: StripeGateway, seal: Seal, connection: Connection) -> Stripe
     return gateway.access(stripe_key(seal, connection), sandbox=connection.provider is Provider.SANDBOX)
 
 
-def webhook_secrets(seal: Seal, connection: Connection, *, now: datetime) -> list[str]:
+class Signed(Protocol):
+    """What is needed of a connection to tell whether an event is signed for it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def webhook_secret_sealed(self) -> str | None: ...
+    @property
+    def previous_webhook_secret_sealed(self) -> str | None: ...
+    @property
+    def previous_webhook_secret_until(self) -> datetime | None: ...
+
+
+def webhook_secrets(seal: Seal, connection: Signed, *, now: datetime) -> list[str]:
     """The secrets a signature may be made with now, the current one first; empty when none is saved."""
     sealed = [connection.webhook_secret_sealed]
     until = connection.previous_webhook_secret_until
@@ -60,6 +74,6 @@ def key_label(connection: Connection) -> str:
     return f"connection:{connection.id}:stripe_key"
 
 
-def secret_label(connection: Connection) -> str:
+def secret_label(connection: Signed) -> str:
     """What the connection's webhook secrets are bound to; the present and the previous one alike."""
     return f"connection:{connection.id}:webhook_secret"

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import Session, col, insert, or_, select, update
+from sqlalchemy import insert
+from sqlmodel import Session, col, or_, select, update
 
 from licenzy.alignment.modes import Mode
+from licenzy.db.upsert import table_of
 from licenzy.deliveries.actions import Desk
 from licenzy.deliveries.models import (
     Delivery,
@@ -43,20 +45,43 @@ def announce(
     heard_by = listeners(db, project_id=project_id, mode=mode)
     if not heard_by:
         return
-    for happening in happenings():
-        wanting = [endpoint_id for endpoint_id, types in heard_by if happening.type in types]
-        if wanting:
-            write_event(db, happening, project_id=project_id, mode=mode, to=wanting, now=now)
+    told = [(each, [name for name, types in heard_by if each.type in types]) for each in happenings()]
+    write_events(db, [each for each in told if each[1]], project_id=project_id, mode=mode, now=now)
 
 
-def write_event(
-    db: Session, happening: Happening, *, project_id: str, mode: Mode, to: Sequence[str], now: datetime
-) -> str:
-    """One event with its body, and a delivery to each endpoint of `to`; the event's id."""
-    event_id = new_id("evt")
+def write_events(
+    db: Session,
+    told: Sequence[tuple[Happening, Sequence[str]]],
+    *,
+    project_id: str,
+    mode: Mode,
+    now: datetime,
+) -> list[str]:
+    """An event with its body for each happening, and a delivery to each of its endpoints; the events' ids."""
     scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
-    told = body(happening, event_id=event_id, subject_ref=_ref(db, happening, scope), now=now, **scope)
-    event = {
+    events: list[dict[str, Any]] = []
+    deliveries: list[dict[str, Any]] = []
+    refs = {each: _ref(db, each, scope) for each in {happening.subject_id for happening, _to in told}}
+    for happening, to in told:
+        event = _event(happening, refs[happening.subject_id], scope, now)
+        events.append(event)
+        deliveries += [_delivery(event, endpoint_id, scope, now) for endpoint_id in to]
+    if events:
+        db.flush()
+        db.connection().execute(_INSERT_EVENTS, events)
+        db.connection().execute(_INSERT_DELIVERIES, deliveries)
+    return [event["id"] for event in events]
+
+
+_INSERT_EVENTS, _INSERT_DELIVERIES = insert(table_of(OutboundEvent)), insert(table_of(Delivery))
+
+
+def _event(
+    happening: Happening, subject_ref: str | None, scope: dict[str, Any], now: datetime
+) -> dict[str, Any]:
+    event_id = new_id("evt")
+    told = body(happening, event_id=event_id, subject_ref=subject_ref, now=now, **scope)
+    return {
         "id": event_id,
         **scope,
         "type": happening.type,
@@ -64,24 +89,23 @@ def write_event(
         "body": json.dumps(told, ensure_ascii=False, separators=(",", ":")),
         "created_at": now,
     }
-    db.execute(insert(OutboundEvent).values(**event))
-    rows = [
-        {
-            "id": new_id("dlv"),
-            **scope,
-            "endpoint_id": endpoint_id,
-            "event_id": event_id,
-            "type": happening.type,
-            "status": DeliveryStatus.PENDING,
-            "attempts": 0,
-            "tries": 0,
-            "next_try_at": now,
-            "created_at": now,
-        }
-        for endpoint_id in to
-    ]
-    db.execute(insert(Delivery), rows)
-    return event_id
+
+
+def _delivery(
+    event: Mapping[str, Any], endpoint_id: str, scope: dict[str, Any], now: datetime
+) -> dict[str, Any]:
+    return {
+        "id": new_id("dlv"),
+        **scope,
+        "endpoint_id": endpoint_id,
+        "event_id": event["id"],
+        "type": event["type"],
+        "status": DeliveryStatus.PENDING,
+        "attempts": 0,
+        "tries": 0,
+        "next_try_at": now,
+        "created_at": now,
+    }
 
 
 def send_test(db: Session, desk: Desk, *, endpoint_id: str, event_type: EventType) -> str:
@@ -93,7 +117,7 @@ def send_test(db: Session, desk: Desk, *, endpoint_id: str, event_type: EventTyp
     if found.paused_at is not None or found.disabled_at is not None:
         raise InvalidRequest("The endpoint gets nothing at the moment.", hint="Resume it first.")
     example = Happening(event_type, Source.PORTAL, "test", None, Data(actor_user_id=desk.actor.user_id))
-    event_id = write_event(db, example, to=[found.id], now=desk.now, **desk.scope)
+    (event_id,) = write_events(db, [(example, [found.id])], now=desk.now, **desk.scope)
     record(db, actor=desk.actor, action="webhook_endpoint.tested", about=found.id, now=desk.now, **desk.scope)
     return db.exec(select(Delivery.id).where(Delivery.event_id == event_id)).one()
 
@@ -155,8 +179,8 @@ def requeue(
     return count
 
 
-def _ref(db: Session, happening: Happening, scope: dict[str, Any]) -> str | None:
-    if happening.subject_id is None:
+def _ref(db: Session, subject_id: str | None, scope: dict[str, Any]) -> str | None:
+    if subject_id is None:
         return None
-    subject = subject_by_id(db, subject_id=happening.subject_id, **scope)
+    subject = subject_by_id(db, subject_id=subject_id, **scope)
     return subject.subject_ref if subject else None

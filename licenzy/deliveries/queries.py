@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import ColumnElement, exists, func
+from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
@@ -13,6 +15,7 @@ from licenzy.alignment.facts import OutboundFacts
 from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_all, read_first
+from licenzy.db.upsert import table_of
 from licenzy.deliveries.models import (
     FAILING,
     GONE,
@@ -41,6 +44,18 @@ def listeners(*, project_id: str, mode: Mode) -> Select[str, Sequence[str]]:
         col(WebhookEndpoint.disabled_at).is_(None),
         col(WebhookEndpoint.deleted_at).is_(None),
     )
+
+
+def somebody_listens(project_id: Any, mode: Any) -> ColumnElement[bool]:
+    """Whether there are any: a column, for who reads other things before something changes."""
+    endpoints = table_of(WebhookEndpoint).c
+    there = core_select(endpoints.id).where(
+        endpoints.project_id == project_id,
+        endpoints.mode == mode,
+        endpoints.disabled_at.is_(None),
+        endpoints.deleted_at.is_(None),
+    )
+    return exists(there)
 
 
 @read_all

@@ -1,28 +1,29 @@
-"""Verbs on entitlements: record a fact, and project what the facts of a purchase now say."""
+"""Verbs on entitlements: hold a purchase, record facts of it, and write what its facts now say."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlalchemy import Select, insert, select
+from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
-from licenzy.db.reads import read_all, read_first
-from licenzy.db.upsert import add_unless_there, insert_unless_there
+from licenzy.db.reads import read_row, read_rows
+from licenzy.db.upsert import change_row, insert_new, table_of
 from licenzy.entitlements.announcing import REPLAYED, Because, Change, announce_purchase
 from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase
 from licenzy.entitlements.one_time import Pass, chain_passes
-from licenzy.entitlements.projected import Projected
+from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.entitlements.projection import project
-from licenzy.entitlements.queries import facts_of
+from licenzy.entitlements.purchases import LockedPurchase
+from licenzy.entitlements.queries import recorded_facts
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import new_id
-from licenzy.subjects.actions import lock_subject
+from licenzy.subjects.actions import hold_subject
 
 _SHOWN = (
     "product_code",
@@ -34,19 +35,102 @@ _SHOWN = (
     "cancel_at",
     "canceled_at",
 )
+_PROJECTED = tuple(field.name for field in fields(Projected) if field.name != "granted_at")
+_PURCHASES, _ENTITLEMENTS = table_of(Purchase).c, table_of(Entitlement)
+_INSERT = insert(_ENTITLEMENTS)
+
+_Columns = Mapping[str, Any]
+"""An entitlement's row, by column."""
 
 
-def lock_purchase(db: Session, *, project_id: str, mode: Mode, key: str, now: datetime) -> Purchase:
-    """The purchase's row, made when it is new, held against other writers until the transaction ends.
+def lock_purchase(db: Session, *, project_id: str, mode: Mode, key: str, now: datetime) -> LockedPurchase:
+    """The purchase, begun when it is new, held against other writers until the transaction ends.
 
     Facts are recorded and read under this lock, so that of two events of one purchase the second always
     projects what the first has recorded.
     """
-    while (found := _held_purchase(db, project_id=project_id, mode=mode, key=key)) is None:
-        row = Purchase(project_id=project_id, mode=mode, key=key, created_at=now)
-        if add_unless_there(db, row):
-            return row
-    return found
+    scope: dict[str, Any] = {"project_id": project_id, "mode": mode, "key": key}
+    while (found := _held_purchase(db, **scope)) is None:
+        if (begun := begin_purchase(db, **scope, now=now)) is not None:
+            return begun
+    return LockedPurchase(**scope, **found._mapping)
+
+
+def begin_purchase(
+    db: Session,
+    *,
+    project_id: str,
+    mode: Mode,
+    key: str,
+    subject_id: str | None = None,
+    attempt_id: str | None = None,
+    now: datetime,
+) -> LockedPurchase | None:
+    """A new purchase, held, and the subject's where that is known already; None when it is there.
+
+    On Postgres a purchase that another transaction is just beginning is waited for.
+    """
+    begun = LockedPurchase(project_id, mode, key, subject_id, attempt_id, is_new=True)
+    row = {**begun.primary_key, "subject_id": subject_id, "attempt_id": attempt_id, "created_at": now}
+    return begun if insert_new(db, Purchase, row, telling=("key",)) else None
+
+
+@read_row
+def _held_purchase(*, project_id: str, mode: Mode, key: str) -> Select[Any]:
+    return (
+        select(_PURCHASES.subject_id, _PURCHASES.attempt_id, _PURCHASES.finalized_at)
+        .where(_PURCHASES.project_id == project_id, _PURCHASES.mode == mode, _PURCHASES.key == key)
+        .with_for_update()
+    )
+
+
+def give_purchase(
+    db: Session, purchase: LockedPurchase, *, subject_id: str, attempt_id: str | None = None
+) -> LockedPurchase:
+    """Write whose a held purchase is, and the attempt that it came from where one is known."""
+    given = replace(purchase, subject_id=subject_id, attempt_id=attempt_id or purchase.attempt_id)
+    columns = {"subject_id": given.subject_id, "attempt_id": given.attempt_id}
+    change_row(db, Purchase, purchase.primary_key, columns)
+    return given
+
+
+@dataclass(frozen=True, slots=True)
+class FactDraft:
+    """A fact before it is recorded: of which object, when, and what it says."""
+
+    source: FactSource
+    source_id: str
+    kind: str
+    object_id: str
+    occurred_at: datetime
+    data: Mapping[str, Any]
+    purchase_key: str | None = None
+    waiting_for: str | None = None
+
+
+def record_facts(
+    db: Session, drafts: Iterable[FactDraft], *, project_id: str, mode: Mode, now: datetime
+) -> set[tuple[str, str]]:
+    """Write facts down, all at once; source id and kind of those that their source had not told before."""
+    rows = [
+        {
+            "id": new_id("fct"),
+            "project_id": project_id,
+            "mode": mode,
+            "source": each.source,
+            "source_id": each.source_id,
+            "kind": each.kind,
+            "object_id": each.object_id,
+            "purchase_key": each.purchase_key,
+            "waiting_for": each.waiting_for,
+            "occurred_at": each.occurred_at,
+            "recorded_at": now,
+            "data": each.data,
+        }
+        for each in drafts
+    ]
+    told = insert_new(db, Fact, *rows, telling=("source_id", "kind"))
+    return {(source_id, kind) for source_id, kind in told}
 
 
 def record_fact(
@@ -60,170 +144,155 @@ def record_fact(
     object_id: str,
     purchase_key: str | None,
     occurred_at: datetime,
-    data: dict[str, Any],
+    data: Mapping[str, Any],
     now: datetime,
     waiting_for: str | None = None,
 ) -> bool:
     """Write a fact down; False when its source told it before."""
-    return insert_unless_there(
-        db,
-        Fact,
-        {
-            "id": new_id("fct"),
-            "project_id": project_id,
-            "mode": mode,
-            "source": source,
-            "source_id": source_id,
-            "kind": kind,
-            "object_id": object_id,
-            "purchase_key": purchase_key,
-            "waiting_for": waiting_for,
-            "occurred_at": occurred_at,
-            "recorded_at": now,
-            "data": data,
-        },
-    )
+    draft = FactDraft(source, source_id, kind, object_id, occurred_at, data, purchase_key, waiting_for)
+    return bool(record_facts(db, [draft], project_id=project_id, mode=mode, now=now))
 
 
 def project_purchase(
     db: Session,
-    purchase: Purchase,
+    purchase: LockedPurchase,
     *,
     now: datetime,
     because: Because = REPLAYED,
-    facts: Sequence[Fact] | None = None,
+    facts: Sequence[FactLike] | None = None,
+    is_heard: bool = True,
 ) -> list[Change]:
-    """Write the rows that the facts of a locked purchase give; what changed, before and after.
+    """Write the rows that the facts of a held purchase give; what changed, before and after.
 
     A purchase whose subject is not known yet gives no rows; its facts wait. Endpoints are told of what
     changed, and of what the facts behind it tell, in this transaction. `facts` are all of its facts, where
-    they have been read already, and the subject been locked.
+    they have been read already, and the subject been held. Without `is_heard` no endpoint is there to tell.
     """
     if purchase.subject_id is None:
         return []
-    project_id, mode = purchase.project_id, purchase.mode
     if facts is None:
-        lock_subject(db, project_id=project_id, mode=mode, subject_id=purchase.subject_id)
-        facts = facts_of(db, project_id=project_id, mode=mode, purchase_key=purchase.key)
-    found = _rows_of(db, project_id=project_id, mode=mode, purchase_key=purchase.key)
-    rows = {row.item_key: row for row in found}
-    changes: list[Change] = []
-    for projected in project(facts):
-        before = _shown(rows[projected.item_key]) if projected.item_key in rows else None
-        row = rows[projected.item_key] = _write(db, rows.get(projected.item_key), purchase, projected, now)
-        changes.extend(_change(row, before))
-        if projected.kind is Kind.TIME_PASS:
-            changes.extend(_chain(db, row, now))
+        hold_subject(db, **purchase.scope, subject_id=purchase.subject_id)
+        facts = recorded_facts(db, **purchase.scope, purchase_key=purchase.key)
+    rows, changes = _write_all(db, purchase, project(facts), now)
     announce_purchase(
-        db, purchase, facts=facts, rows=rows.values(), changes=changes, because=because, now=now
+        db,
+        purchase,
+        facts=facts,
+        rows=rows,
+        changes=changes,
+        because=because,
+        is_heard=is_heard,
+        now=now,
     )
     return changes
 
 
-@read_all
-def _rows_of(*, project_id: str, mode: Mode, purchase_key: str) -> SelectOfScalar[Entitlement]:
-    return (
-        select(Entitlement)
-        .where(
-            Entitlement.project_id == project_id,
-            Entitlement.mode == mode,
-            Entitlement.purchase_key == purchase_key,
-        )
-        .execution_options(populate_existing=True)
-    )
+def _write_all(
+    db: Session, purchase: LockedPurchase, entitlements: Iterable[Projected], now: datetime
+) -> tuple[list[_Columns], list[Change]]:
+    """All rows of the purchase as they are now, and what of those and their siblings changed."""
+    found = [] if purchase.is_new else _rows_of(db, **purchase.scope, purchase_key=purchase.key)
+    rows: dict[str, _Columns] = {row.item_key: row._asdict() for row in found}
+    changes: list[Change] = []
+    for projected in entitlements:
+        before = rows.get(projected.item_key)
+        after = rows[projected.item_key] = _write(db, before, purchase, projected, now)
+        changes.extend(_change(before, after))
+        if projected.kind is Kind.TIME_PASS:
+            changes.extend(_chain(db, after, now))
+    return list(rows.values()), changes
 
 
-@read_first
-def _held_purchase(*, project_id: str, mode: Mode, key: str) -> SelectOfScalar[Purchase]:
-    return (
-        select(Purchase)
-        .where(Purchase.project_id == project_id, Purchase.mode == mode, Purchase.key == key)
-        .with_for_update()
-        .execution_options(populate_existing=True)
+@read_rows
+def _rows_of(*, project_id: str, mode: Mode, purchase_key: str) -> Select[Any]:
+    columns = _ENTITLEMENTS.c
+    return select(_ENTITLEMENTS).where(
+        columns.project_id == project_id, columns.mode == mode, columns.purchase_key == purchase_key
     )
 
 
 def _write(
-    db: Session, row: Entitlement | None, purchase: Purchase, projected: Projected, now: datetime
-) -> Entitlement:
-    columns = asdict(projected)
+    db: Session, row: _Columns | None, purchase: LockedPurchase, projected: Projected, now: datetime
+) -> _Columns:
+    columns = {name: getattr(projected, name) for name in _PROJECTED}
     # When it began, not when it was told: the rows of a replay are those of the first time.
-    columns["created_at"] = columns.pop("granted_at")
-    if row is not None and projected.kind is Kind.TIME_PASS and projected.paid_at is not None:
+    columns["created_at"] = projected.granted_at
+    columns |= {"subject_id": purchase.subject_id, "attempt_id": purchase.attempt_id}
+    if row is None:
+        return _insert(db, purchase, columns, now)
+    if projected.kind is Kind.TIME_PASS and projected.paid_at is not None:
         # Where a paid pass stands among its siblings is written by `_chain`; one given by hand stands alone.
         for name in ("starts_at", "valid_until", "ends_at"):
             del columns[name]
-    if row is None:
-        assert purchase.subject_id is not None
-        row = Entitlement(
-            id=new_id("ent"),
-            project_id=purchase.project_id,
-            mode=purchase.mode,
-            purchase_key=purchase.key,
-            subject_id=purchase.subject_id,
-            attempt_id=purchase.attempt_id,
-            updated_at=now,
-            **columns,
-        )
-        db.add(row)
-    else:
-        columns |= {"subject_id": purchase.subject_id, "attempt_id": purchase.attempt_id}
-        _set(row, columns, now)
-    db.flush()
+    return _update(db, row, columns, now)
+
+
+def _insert(db: Session, purchase: LockedPurchase, columns: _Columns, now: datetime) -> _Columns:
+    row = {
+        "id": new_id("ent"),
+        **purchase.scope,
+        "purchase_key": purchase.key,
+        "used_units": 0,
+        "reserved_units": 0,
+        "updated_at": now,
+        **columns,
+    }
+    db.connection().execute(_INSERT, row)
     return row
 
 
-def _set(row: Entitlement, columns: dict[str, Any], now: datetime) -> None:
-    """Assign only what differs, so that an unchanged row is not written and keeps its date."""
-    differing = {name: value for name, value in columns.items() if getattr(row, name) != value}
-    for name, value in differing.items():
-        setattr(row, name, value)
-    if differing:
-        row.updated_at = now
+def _update(db: Session, row: _Columns, columns: _Columns, now: datetime) -> _Columns:
+    """The row with these columns. Only what differs is written: an unchanged row keeps its date."""
+    differing = {name: value for name, value in columns.items() if row[name] != value}
+    if not differing:
+        return row
+    differing["updated_at"] = now
+    change_row(db, Entitlement, {"id": row["id"]}, differing)
+    return {**row, **differing}
 
 
-def _chain(db: Session, row: Entitlement, now: datetime) -> list[Change]:
+def _chain(db: Session, row: _Columns, now: datetime) -> list[Change]:
     """Lay the subject's passes of this product one after the other; the subject's row is locked."""
-    siblings = _passes(db, subject_id=row.subject_id, product_code=row.product_code, source=row.source)
+    same = {name: row[name] for name in ("subject_id", "product_code", "source")}
+    siblings: list[_Columns] = [each._asdict() for each in _passes(db, **same)]
     spans = chain_passes(
-        Pass(each.purchase_key, each.paid_at, timedelta(seconds=each.duration_seconds), each.canceled_at)
+        Pass(
+            each["purchase_key"],
+            each["paid_at"],
+            timedelta(seconds=each["duration_seconds"]),
+            each["canceled_at"],
+        )
         for each in siblings
-        if each.paid_at is not None and each.duration_seconds is not None
+        if each["paid_at"] is not None and each["duration_seconds"] is not None
     )
     changes: list[Change] = []
     for each in siblings:
-        if each.purchase_key not in spans:
+        if each["purchase_key"] not in spans:
             continue
-        start, end = spans[each.purchase_key]
-        before = _shown(each)
-        _set(each, {"starts_at": start, "valid_until": end, "ends_at": end}, now)
-        changes.extend(_change(each, before))
-    db.flush()
+        start, end = spans[each["purchase_key"]]
+        moved = _update(db, each, {"starts_at": start, "valid_until": end, "ends_at": end}, now)
+        changes.extend(_change(each, moved))
     return changes
 
 
-@read_all
-def _passes(*, subject_id: str, product_code: str, source: str) -> SelectOfScalar[Entitlement]:
-    return (
-        select(Entitlement)
-        .where(
-            Entitlement.subject_id == subject_id,
-            Entitlement.product_code == product_code,
-            col(Entitlement.kind) == Kind.TIME_PASS,
-            Entitlement.source == source,
-        )
-        .execution_options(populate_existing=True)
+@read_rows
+def _passes(*, subject_id: str, product_code: str, source: str) -> Select[Any]:
+    columns = _ENTITLEMENTS.c
+    return select(_ENTITLEMENTS).where(
+        columns.subject_id == subject_id,
+        columns.product_code == product_code,
+        columns.kind == Kind.TIME_PASS,
+        columns.source == source,
     )
 
 
-def _shown(row: Entitlement) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
-    for name in _SHOWN:
-        value = getattr(row, name)
-        shown[name] = rfc3339(value) if isinstance(value, datetime) else value
-    return shown
+def _change(before: _Columns | None, after: _Columns) -> list[Change]:
+    then, now = _shown(before), _shown(after)
+    return [] if then == now else [{"entitlement": after["id"], "before": then, "after": now}]
 
 
-def _change(row: Entitlement, before: dict[str, Any] | None) -> list[Change]:
-    after = _shown(row)
-    return [] if after == before else [{"entitlement": row.id, "before": before, "after": after}]
+def _shown(row: _Columns | None) -> dict[str, Any] | None:
+    if row is None:
+        return None
+    shown = {name: row[name] for name in _SHOWN}
+    return {name: rfc3339(each) if isinstance(each, datetime) else each for name, each in shown.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -12,12 +12,15 @@ from sqlmodel import Session, col, select
 from licenzy.catalog.models import Kind
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import time_of
+from licenzy.db.upsert import change_row
 from licenzy.deliveries.models import EventType, Source
 from licenzy.deliveries.outbox import announce
 from licenzy.deliveries.rules import Data, Happening
 from licenzy.entitlements.decision import remaining, standing
-from licenzy.entitlements.models import Entitlement, Fact, Purchase, State
+from licenzy.entitlements.models import Entitlement, Purchase, State
 from licenzy.entitlements.news import ended, failed_invoices, paid_invoices
+from licenzy.entitlements.projected import FactLike
+from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.kit.clock import rfc3339
 
 Change = dict[str, Any]
@@ -42,33 +45,33 @@ _BOUGHT = "stripe"
 
 def announce_purchase(
     db: Session,
-    purchase: Purchase,
+    purchase: LockedPurchase,
     *,
-    facts: Sequence[Fact],
-    rows: Iterable[Entitlement],
+    facts: Sequence[FactLike],
+    rows: Iterable[Mapping[str, Any]],
     changes: Sequence[Change],
     because: Because,
+    is_heard: bool = True,
     now: datetime,
 ) -> None:
     """Tell the endpoints of this side, if there are any, in the transaction of the change.
 
-    The purchase is locked and its subject known; `rows` are all that it gave. That it is finalized is
-    noted whoever listens.
+    The purchase is held and its subject known; `rows` are all that it gave, by column. That it is finalized
+    is noted whoever listens; without `is_heard` nobody does.
     """
     if not changes and not because.news:
         return
-    was_finalized = purchase.finalized_at is not None
-    if not was_finalized and changes and any(map(_is_available, rows)):
-        purchase.finalized_at = now
-        db.flush()
-    told = _Telling(db, purchase, facts, changes, because, was_finalized, now)
-    announce(
-        db, project_id=purchase.project_id, mode=purchase.mode, happenings=lambda: list(told.all()), now=now
-    )
+    is_finalized_now = purchase.finalized_at is None and bool(changes) and any(map(_is_available, rows))
+    if is_finalized_now:
+        change_row(db, Purchase, purchase.primary_key, {"finalized_at": now})
+    if not is_heard:
+        return
+    told = _Telling(db, purchase, facts, changes, because, is_finalized_now, now)
+    announce(db, **purchase.scope, happenings=lambda: list(told.all()), now=now)
 
 
-def _is_available(row: Entitlement) -> bool:
-    return row.source == _BOUGHT and row.state in {State.ACTIVE, State.TRIALING}
+def _is_available(row: Mapping[str, Any]) -> bool:
+    return row["source"] == _BOUGHT and row["state"] in {State.ACTIVE, State.TRIALING}
 
 
 @dataclass(slots=True)
@@ -76,19 +79,21 @@ class _Telling:
     """One projection as endpoints hear of it. Reads only when somebody listens."""
 
     db: Session
-    purchase: Purchase
-    facts: Sequence[Fact]
+    purchase: LockedPurchase
+    facts: Sequence[FactLike]
     changes: Sequence[Change]
     because: Because
-    was_finalized: bool
+    is_finalized_now: bool
     now: datetime
+    at: datetime | None = None
+    """The account's own time, once it has been looked up."""
 
     def all(self) -> Iterator[Happening]:
         """Everything, the purchase before its parts."""
         rows = {row.id: row for row in self._rows()}
         own = [row for row in rows.values() if row.purchase_key == self.purchase.key]
         first = own[0] if own else None
-        if self.purchase.finalized_at is not None and not self.was_finalized:
+        if self.is_finalized_now:
             yield self._about(EventType.PURCHASE_FINALIZED, first, **self._price())
         yield from self._of_subscription(first)
         for invoice in self._new(paid_invoices):
@@ -103,10 +108,11 @@ class _Telling:
             yield self._about(EventType.SUBSCRIPTION_DELETED, first)
             return
         told = any(kind == "subscription" for _source, kind in self.because.news)
-        if told and self.was_finalized and self._changed():
+        was_finalized = self.purchase.finalized_at is not None
+        if told and was_finalized and self._changed():
             yield self._about(EventType.SUBSCRIPTION_UPDATED, first)
 
-    def _new(self, read: Any) -> list[Fact]:
+    def _new(self, read: Any) -> list[FactLike]:
         """What the new facts tell that the older ones had not told."""
         older = [fact for fact in self.facts if (fact.source_id, fact.kind) not in self.because.news]
         known = set(read(older))
@@ -122,7 +128,7 @@ class _Telling:
         return [each for each in after if before[each] != after[each]]
 
     def _rows(self) -> list[Entitlement]:
-        """The entitlements of the purchase, and those of its siblings that changed with it."""
+        """The entitlements of the purchase, and those of its siblings that changed with it, as written."""
         theirs = col(Entitlement.id).in_([change["entitlement"] for change in self.changes])
         return list(
             self.db.exec(
@@ -133,6 +139,7 @@ class _Telling:
                     (col(Entitlement.purchase_key) == self.purchase.key) | theirs,
                 )
                 .order_by(Entitlement.purchase_key, Entitlement.item_key)
+                .execution_options(populate_existing=True)
             )
         )
 
@@ -159,8 +166,9 @@ class _Telling:
         )
 
     def _with_row(self, data: Data, row: Entitlement) -> Data:
-        connection = connection_of(self.db, project_id=row.project_id, mode=row.mode)
-        stands = standing(row, time_of(connection, self.now))
+        if self.at is None:
+            self.at = time_of(connection_of(self.db, **self.purchase.scope), self.now)
+        stands = standing(row, self.at)
         pack = row.kind is Kind.USAGE_PACK
         return replace(
             data,
@@ -179,9 +187,9 @@ class _Telling:
         )
 
 
-def _paid(invoice: Fact) -> dict[str, Any]:
+def _paid(invoice: FactLike) -> dict[str, Any]:
     return {"amount_total": invoice.data["amount_paid"], "currency": invoice.data["currency"]}
 
 
-def _due(invoice: Fact) -> dict[str, Any]:
+def _due(invoice: FactLike) -> dict[str, Any]:
     return {"amount_total": invoice.data["amount_due"], "currency": invoice.data["currency"]}

@@ -16,7 +16,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.rules import DURATION_MAX_SECONDS, UNITS_MAX
 from licenzy.deliveries.models import Source
-from licenzy.entitlements.actions import lock_purchase, project_purchase, record_fact
+from licenzy.entitlements.actions import give_purchase, lock_purchase, project_purchase, record_fact
 from licenzy.entitlements.announcing import Because, Change
 from licenzy.entitlements.models import Entitlement, Fact, FactSource, State
 from licenzy.errors import InvalidRequest, NotFound
@@ -85,7 +85,7 @@ def grant(
     purchase = lock_purchase(db, key=key, now=hand.now, **hand.scope)
     if purchase.subject_id is not None:
         return []
-    purchase.subject_id = subject.id
+    give_purchase(db, purchase, subject_id=subject.id)
     data = {
         "action": "grant",
         "product_code": product.product_code,

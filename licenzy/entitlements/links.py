@@ -9,34 +9,42 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import SelectOfScalar
+from sqlalchemy import Select, select
+from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
-from licenzy.db.reads import read_all, read_first
-from licenzy.db.upsert import insert_or_change, insert_unless_there
+from licenzy.db.reads import read_row, read_rows
+from licenzy.db.upsert import change_row, insert_new, insert_or_change, insert_unless_there, table_of
 from licenzy.entitlements.models import Fact, PaymentLink
+from licenzy.entitlements.projected import payment_refs
 
+_LINKS, _FACTS = table_of(PaymentLink).c, table_of(Fact).c
 _AWAITED = ""
 """Stands for the purchase of a payment that facts wait for."""
 
 
 def purchase_behind(db: Session, *, project_id: str, mode: Mode, refs: Iterable[str]) -> str | None:
     """The purchase that any of these payments, charges or invoices belongs to; None when not known yet."""
-    return _purchase_behind(db, project_id=project_id, mode=mode, refs=list(refs))
+    found = _purchase_behind(db, project_id=project_id, mode=mode, refs=list(refs))
+    return str(found[0]) if found is not None else None
 
 
-@read_first
-def _purchase_behind(*, project_id: str, mode: Mode, refs: Sequence[str]) -> SelectOfScalar[str]:
+@read_row
+def _purchase_behind(*, project_id: str, mode: Mode, refs: Sequence[str]) -> Select[Any]:
+    return key_behind(project_id, mode, refs)
+
+
+def key_behind(project_id: Any, mode: Any, refs: Any) -> Select[Any]:
+    """The same as a statement, for who reads other things along with it."""
     return (
-        select(PaymentLink.purchase_key)
+        select(_LINKS.purchase_key)
         .where(
-            PaymentLink.project_id == project_id,
-            PaymentLink.mode == mode,
-            col(PaymentLink.ref).in_(refs),
-            PaymentLink.purchase_key != _AWAITED,
+            _LINKS.project_id == project_id,
+            _LINKS.mode == mode,
+            _LINKS.ref.in_(refs),
+            _LINKS.purchase_key != _AWAITED,
         )
-        .order_by(PaymentLink.ref)
+        .order_by(_LINKS.ref)
         .limit(1)
     )
 
@@ -54,11 +62,11 @@ def await_purchase(db: Session, *, project_id: str, mode: Mode, ref: str) -> boo
     return False
 
 
-@read_first
-def _hold(*, project_id: str, mode: Mode, ref: str) -> SelectOfScalar[str]:
+@read_row
+def _hold(*, project_id: str, mode: Mode, ref: str) -> Select[Any]:
     return (
-        select(PaymentLink.ref)
-        .where(PaymentLink.project_id == project_id, PaymentLink.mode == mode, PaymentLink.ref == ref)
+        select(_LINKS.ref)
+        .where(_LINKS.project_id == project_id, _LINKS.mode == mode, _LINKS.ref == ref)
         .with_for_update()
     )
 
@@ -72,41 +80,40 @@ def link_payments(
     pending = set(refs)
     while pending:
         seen |= pending
-        # What is known already is left alone: whoever holds its row may wait for this purchase's.
-        known = set(_known(db, refs=sorted(pending), **scope))
-        new = sorted(pending - known)
-        pending = set()
-        if not new:
-            continue
-        rows = [{**scope, "ref": ref, "purchase_key": purchase_key} for ref in new]
-        insert_or_change(
-            db, PaymentLink, *rows, replaced=("purchase_key",), while_is=("purchase_key", _AWAITED)
-        )
-        for fact in _waiting(db, refs=new, **scope):
-            fact.purchase_key, fact.waiting_for = purchase_key, None
-            # A fact that knows a payment by two names tells the second one now.
-            pending |= payment_refs(fact.data) - seen
-        db.flush()
+        rows = [{**scope, "ref": ref, "purchase_key": purchase_key} for ref in sorted(pending)]
+        # Nothing waits for what nobody had noted yet: who waits for a payment notes it first.
+        noted = pending - {ref for (ref,) in insert_new(db, PaymentLink, *rows, telling=("ref",))}
+        pending = _take_waiting(db, scope, noted, purchase_key) - seen if noted else set()
 
 
-@read_all
-def _known(*, project_id: str, mode: Mode, refs: Sequence[str]) -> SelectOfScalar[str]:
-    return select(PaymentLink.ref).where(
-        PaymentLink.project_id == project_id,
-        PaymentLink.mode == mode,
-        col(PaymentLink.ref).in_(refs),
-        PaymentLink.purchase_key != _AWAITED,
+def _take_waiting(db: Session, scope: dict[str, Any], noted: set[str], purchase_key: str) -> set[str]:
+    """Give the purchase the facts that wait for payments noted before; the payments that these name."""
+    # What is known already is left alone: whoever holds its row may wait for this purchase's.
+    awaited = sorted(noted - {row.ref for row in _known(db, refs=sorted(noted), **scope)})
+    if not awaited:
+        return set()
+    rows = [{**scope, "ref": ref, "purchase_key": purchase_key} for ref in awaited]
+    insert_or_change(db, PaymentLink, *rows, replaced=("purchase_key",), while_is=("purchase_key", _AWAITED))
+    named: set[str] = set()
+    for fact in _waiting(db, refs=awaited, **scope):
+        change_row(db, Fact, {"id": fact.id}, {"purchase_key": purchase_key, "waiting_for": None})
+        # A fact that knows a payment by two names tells the second one now.
+        named |= payment_refs(fact.data)
+    return named
+
+
+@read_rows
+def _known(*, project_id: str, mode: Mode, refs: Sequence[str]) -> Select[Any]:
+    return select(_LINKS.ref).where(
+        _LINKS.project_id == project_id,
+        _LINKS.mode == mode,
+        _LINKS.ref.in_(refs),
+        _LINKS.purchase_key != _AWAITED,
     )
 
 
-@read_all
-def _waiting(*, project_id: str, mode: Mode, refs: Sequence[str]) -> SelectOfScalar[Fact]:
-    return select(Fact).where(
-        Fact.project_id == project_id, Fact.mode == mode, col(Fact.waiting_for).in_(refs)
+@read_rows
+def _waiting(*, project_id: str, mode: Mode, refs: Sequence[str]) -> Select[Any]:
+    return select(_FACTS.id, _FACTS.data).where(
+        _FACTS.project_id == project_id, _FACTS.mode == mode, _FACTS.waiting_for.in_(refs)
     )
-
-
-def payment_refs(data: dict[str, object]) -> set[str]:
-    """The payment intent, charge and invoice that a fact's data names."""
-    named = {data.get(name) for name in ("payment_intent", "charge", "invoice")}
-    return {ref for ref in named if isinstance(ref, str)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
@@ -49,7 +48,7 @@ def adoption(facts: Sequence[FactLike]) -> FactLike | None:
 
 
 def _grant(fact: FactLike) -> Projected:
-    data: dict[str, Any] = fact.data
+    data = fact.data
     until = from_micros(data["until"]) if data["until"] is not None else None
     return Projected(
         item_key="",

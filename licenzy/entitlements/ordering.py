@@ -17,10 +17,14 @@ from licenzy.entitlements.models import FactSource
 class StateLike(Protocol):
     """A fact that tells the state of an object at one moment."""
 
-    source: FactSource
-    source_id: str
-    occurred_at: datetime
-    data: dict[str, Any]
+    @property
+    def source(self) -> FactSource: ...
+    @property
+    def source_id(self) -> str: ...
+    @property
+    def occurred_at(self) -> datetime: ...
+    @property
+    def data(self) -> Mapping[str, Any]: ...
 
 
 S = TypeVar("S", bound=StateLike)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import FactSource, State
@@ -16,12 +17,35 @@ SETTLED = frozenset({"paid", "no_payment_required"})
 class FactLike(Protocol):
     """What the projection reads of a fact."""
 
+    @property
+    def kind(self) -> str: ...
+    @property
+    def source(self) -> FactSource: ...
+    @property
+    def source_id(self) -> str: ...
+    @property
+    def object_id(self) -> str: ...
+    @property
+    def occurred_at(self) -> datetime: ...
+    @property
+    def data(self) -> Mapping[str, Any]: ...
+
+
+class RecordedFact(NamedTuple):
+    """A fact as it was recorded, without what only the database needs to know."""
+
     kind: str
     source: FactSource
     source_id: str
     object_id: str
     occurred_at: datetime
-    data: dict[str, Any]
+    data: Mapping[str, Any]
+
+
+def payment_refs(data: Mapping[str, object]) -> set[str]:
+    """The payment intent, charge and invoice that a fact's data names."""
+    named = {data.get(name) for name in ("payment_intent", "charge", "invoice")}
+    return {ref for ref in named if isinstance(ref, str)}
 
 
 def is_paid_invoice(fact: FactLike) -> bool:

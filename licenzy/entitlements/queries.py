@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from sqlalchemy import Select as CoreSelect
+from sqlalchemy import select as core_select
 from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
-from licenzy.db.reads import read_all, read_first
+from licenzy.db.reads import read_all, read_first, read_rows
+from licenzy.db.upsert import table_of
 from licenzy.entitlements.models import Entitlement, Fact, PaymentLink, Purchase
+from licenzy.entitlements.projected import RecordedFact
 from licenzy.subjects.models import Subject
 
 
@@ -60,6 +65,22 @@ def facts_of(*, project_id: str, mode: Mode, purchase_key: str) -> SelectOfScala
         select(Fact)
         .where(Fact.project_id == project_id, Fact.mode == mode, Fact.purchase_key == purchase_key)
         .order_by(col(Fact.recorded_at), col(Fact.id))
+    )
+
+
+def recorded_facts(db: Session, *, project_id: str, mode: Mode, purchase_key: str) -> list[RecordedFact]:
+    """The same, as the projection reads them."""
+    rows = _recorded(db, project_id=project_id, mode=mode, purchase_key=purchase_key)
+    return [RecordedFact._make(row) for row in rows]
+
+
+@read_rows
+def _recorded(*, project_id: str, mode: Mode, purchase_key: str) -> CoreSelect[Any]:
+    columns = table_of(Fact).c
+    return (
+        core_select(*(columns[name] for name in RecordedFact._fields))
+        .where(columns.project_id == project_id, columns.mode == mode, columns.purchase_key == purchase_key)
+        .order_by(columns.recorded_at, columns.id)
     )
 
 

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from licenzy.connections.diagnosis import whose_secret
 from licenzy.connections.models import Connection
-from licenzy.connections.queries import connection_by_id
+from licenzy.connections.queries import Addressee, connection_by_id
 from licenzy.db.beside import Beside
 from licenzy.observations.actions import note_sighting
 from licenzy.observations.models import Noticed
@@ -60,8 +60,8 @@ class SignatureWatch:
 
     def refused(
         self,
-        candidates: Sequence[Connection],
-        signers: Sequence[Connection],
+        candidates: Sequence[Addressee],
+        signers: Sequence[Addressee],
         body: bytes,
         header: str,
         address: str | None,
@@ -114,7 +114,7 @@ class SignatureWatch:
         )
 
 
-def _kind(connection: Connection, signers: Sequence[Connection], header: str) -> Noticed | None:
+def _kind(connection: Addressee, signers: Sequence[Addressee], header: str) -> Noticed | None:
     """What is worth a diagnosis: an unsigned body is no event of Stripe's."""
     if "v1=" not in header:
         return None

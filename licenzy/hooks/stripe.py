@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import orjson
@@ -14,14 +14,13 @@ from sqlmodel import Session
 from licenzy import errors
 from licenzy.alignment.modes import Mode
 from licenzy.connections.actions import webhook_secrets
-from licenzy.connections.models import Connection
-from licenzy.connections.queries import connection_by_id, connections_for_tenant_webhook
+from licenzy.connections.queries import Addressee, addressee, addressees_at_tenant_webhook
 from licenzy.hooks.signatures import SignatureWatch
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime, runtime
-from licenzy.stripe_events.actions import keep_invalid, read_payload, receive
+from licenzy.stripe_events.receive import keep_invalid, read_payload, receive
 from licenzy.stripe_gateway.signatures import verify
 from licenzy.wire import JSON, body_length, read_body, refusal
 
@@ -57,10 +56,12 @@ def _answering(view: Callable[..., None]) -> Callable[..., Response]:
 def receive_for_connection(connection_id: str) -> None:
     """`POST /v1/webhooks/stripe/<connection id>`: the address the portal shows."""
     body = _body()
-    parts = runtime()
-    with parts.database.read() as db:
-        connection = connection_by_id(db, connection_id=connection_id) if _may_be_id(connection_id) else None
-    _receive(parts, body, [connection] if connection else [])
+
+    def named(db: Session) -> list[Addressee]:
+        found = addressee(db, connection_id=connection_id) if _may_be_id(connection_id) else None
+        return [found] if found else []
+
+    _receive(runtime(), body, named)
 
 
 @_answering
@@ -70,10 +71,8 @@ def receive_for_tenant() -> None:
     parts = runtime()
     address = request.remote_addr or ""
     _strangers.refuse_spent(address)
-    with parts.database.read() as db:
-        candidates = _candidates(db, body)
     try:
-        _receive(parts, body, candidates)
+        _receive(parts, body, lambda db: _candidates(db, body))
     except errors.SignatureInvalid:
         _strangers.admit(address)
         raise
@@ -83,23 +82,41 @@ def _body() -> bytes:
     return read_body(request.environ, body_length(request.environ, most=MAX_BODY))
 
 
-def _receive(parts: Runtime, body: bytes, candidates: Iterable[Connection]) -> None:
-    now = parts.clock()
+def _receive(parts: Runtime, body: bytes, find: Callable[[Session], Sequence[Addressee]]) -> None:
+    now, database = parts.clock(), parts.database
+    if database.is_sqlite:
+        # Who writes there has a turn of its own, which is for nobody whose signature has not been seen.
+        with database.read() as db:
+            found = find(db)
+        signer = _signer(parts, found, body, now)
+        is_event = database.retrying(lambda db: _take(db, signer, body, now))
+    else:
+        is_event = database.retrying(lambda db: _take(db, _signer(parts, find(db), body, now), body, now))
+    if not is_event:
+        raise errors.InvalidEvent
+
+
+def _signer(parts: Runtime, candidates: Sequence[Addressee], body: bytes, now: datetime) -> Addressee:
+    """The one that signed the body. Raises SignatureInvalid and TimestampOutOfTolerance."""
     header = request.environ.get("HTTP_STRIPE_SIGNATURE", "")
-    candidates = list(candidates)
     signers = [each for each in candidates if _signed(parts, each, body, header, now)]
     if not candidates:
         verify(body, header, (), now=now)  # Raises, after as much work as for a known connection.
     if len(signers) != 1:
         _watch().refused(candidates, signers, body, header, request.remote_addr)
         raise errors.SignatureInvalid
-    connection = signers[0]
+    return signers[0]
+
+
+def _take(db: Session, connection: Addressee, body: bytes, now: datetime) -> bool:
+    """Keep what was signed; whether it is an event, which is then applied too."""
     try:
         event = read_payload(body)
     except errors.InvalidEvent:
-        parts.database.retrying(lambda db: keep_invalid(db, connection=connection, body=body, now=now))
-        raise
-    parts.database.retrying(lambda db: receive(db, connection=connection, event=event, body=body, now=now))
+        keep_invalid(db, connection=connection, body=body, now=now)
+        return False
+    receive(db, connection=connection, event=event, body=body, now=now)
+    return True
 
 
 def _watch() -> SignatureWatch:
@@ -107,7 +124,7 @@ def _watch() -> SignatureWatch:
     return watch
 
 
-def _signed(parts: Runtime, connection: Connection, body: bytes, header: str, now: datetime) -> bool:
+def _signed(parts: Runtime, connection: Addressee, body: bytes, header: str, now: datetime) -> bool:
     secrets = webhook_secrets(parts.seal, connection, now=now)
     try:
         verify(body, header, secrets, now=now)
@@ -116,7 +133,7 @@ def _signed(parts: Runtime, connection: Connection, body: bytes, header: str, no
     return True
 
 
-def _candidates(db: Session, body: bytes) -> list[Connection]:
+def _candidates(db: Session, body: bytes) -> list[Addressee]:
     """Whose secrets to try, narrowed by what the unverified body says of its mode and project."""
     try:
         claimed = parse_object(body)
@@ -132,7 +149,7 @@ def _candidates(db: Session, body: bytes) -> list[Connection]:
     project_id = named if isinstance(named, str) else None
     if project_id is not None and not _may_be_id(project_id):
         return []
-    return connections_for_tenant_webhook(
+    return addressees_at_tenant_webhook(
         db,
         mode=Mode.of_livemode(livemode),
         project_id=project_id,

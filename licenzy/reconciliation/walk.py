@@ -21,18 +21,13 @@ from licenzy.entitlements.queries import purchase_of, was_told
 from licenzy.errors import LicenzyError
 from licenzy.kit.clock import Clock, from_unix
 from licenzy.kit.seal import Seal
-from licenzy.stripe_events.actions import keep_invalid, receive
-from licenzy.stripe_events.apply import Origin, apply_told
-from licenzy.stripe_events.models import EventStatus, StripeEvent
-from licenzy.stripe_events.reading import (
-    Found,
-    record_snapshot,
-    session_found,
-    settle_one,
-    subscription_found,
-    unknown_word,
-)
+from licenzy.stripe_events.models import EventStatus
+from licenzy.stripe_events.pipeline import apply_told
+from licenzy.stripe_events.place import Origin
+from licenzy.stripe_events.read import Found, session_found, subscription_found, unknown_word
+from licenzy.stripe_events.receive import Received, keep_invalid, receive
 from licenzy.stripe_events.settling import claim_now, read_done
+from licenzy.stripe_events.snapshots import record_snapshot, settle_one
 from licenzy.stripe_gateway import shapes
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.shapes import NotAnEvent, Reading, read_event
@@ -230,9 +225,9 @@ class Walk:
                 self.report.differences += row.changes
             self.report.failed += row is None or row.status is EventStatus.FAILED
 
-    def _receive(self, db: Session, *, raws: Sequence[Mapping[str, Any]]) -> list[StripeEvent | None]:
+    def _receive(self, db: Session, *, raws: Sequence[Mapping[str, Any]]) -> list[Received | None]:
         """The rows of the inbox, each applied in a savepoint of its own; none for what is no event."""
-        rows: list[StripeEvent | None] = []
+        rows: list[Received | None] = []
         for raw in raws:
             body = json.dumps(raw, ensure_ascii=False, separators=(",", ":")).encode()
             kept: dict[str, Any] = {"connection": self.connection, "body": body, "now": self.clock()}

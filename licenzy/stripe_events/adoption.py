@@ -16,19 +16,20 @@ from licenzy.connections.actions import access
 from licenzy.connections.queries import connection_of
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import Source
-from licenzy.entitlements.actions import lock_purchase, project_purchase, record_fact
+from licenzy.entitlements.actions import give_purchase, lock_purchase, project_purchase, record_fact
 from licenzy.entitlements.announcing import Because, Change
 from licenzy.entitlements.grants import Hand
 from licenzy.entitlements.models import FactSource
-from licenzy.entitlements.queries import facts_of
+from licenzy.entitlements.queries import recorded_facts
 from licenzy.errors import InvalidRequest, NotFound, StripeNotConnected
 from licenzy.kit.seal import Seal
 from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
-from licenzy.stripe_events.reading import Found, record_snapshot, session_found, subscription_found
+from licenzy.stripe_events.read import Found, session_found, subscription_found
 from licenzy.stripe_events.settling import claim_now, read_done
+from licenzy.stripe_events.snapshots import record_snapshot
 from licenzy.stripe_events.untracked import untracked_by_id
 from licenzy.stripe_gateway.client import StripeGateway
-from licenzy.subjects.actions import ensure_subject, link_customer, lock_subject
+from licenzy.subjects.actions import ensure_subject, hold_subject, link_customer
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id
 from licenzy.workspace.audit import record
@@ -159,16 +160,17 @@ def _adopt(
     if _is_theirs(db, hand, purchase.subject_id, subject_ref):
         return []
     subject = ensure_subject(db, **hand.scope, subject_ref=subject_ref, now=hand.now)
-    purchase.subject_id = subject.id
+    purchase = give_purchase(db, purchase, subject_id=subject.id)
     _record_act(db, hand, kept, bought)
-    facts = facts_of(db, **hand.scope, purchase_key=purchase.key)
+    hold_subject(db, **hand.scope, subject_id=subject.id)
+    facts = recorded_facts(db, **hand.scope, purchase_key=purchase.key)
     because = Because(
         Source.PORTAL,
         "checkout_adopted",
         actor_user_id=hand.actor.user_id,
         news={(fact.source_id, fact.kind) for fact in facts},
     )
-    changes = project_purchase(db, purchase, now=hand.now, because=because)
+    changes = project_purchase(db, purchase, now=hand.now, because=because, facts=facts)
     for found in _found(bought):
         claim = numbers[found.readings[0].object_id]
         changes += record_snapshot(db, claim, found, as_of=hand.there, now=hand.now)
@@ -230,11 +232,13 @@ def _note(
         )
         .values(note="The checkout was adopted by hand, and counts since.")
     )
+    known = hold_subject(db, **hand.scope, subject_id=subject.id)
     link_customer(
-        lock_subject(db, **hand.scope, subject_id=subject.id),
+        db,
+        known,
         # Whom the subject is at Stripe already is not overwritten: a subscription may hang on it.
-        stripe_customer_id=kept.customer if subject.stripe_customer_id is None else None,
-        email=kept.email if subject.email is None else None,
+        stripe_customer_id=kept.customer if known.stripe_customer_id is None else None,
+        email=kept.email if known.email is None else None,
     )
     record(
         db,

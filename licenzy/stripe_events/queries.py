@@ -4,40 +4,92 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any, NamedTuple
 
+from sqlalchemy import Executable
+from sqlalchemy import select as core_select
+from sqlalchemy import update as core_update
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Connection
 from licenzy.db.paging import NEWEST, Page, Place, read_page
-from licenzy.db.reads import read_all, read_first, read_one
+from licenzy.db.reads import read_all, read_first, read_row
+from licenzy.db.upsert import table_of
 from licenzy.entitlements.models import Fact, Purchase
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.subjects.models import Subject
 
 
-@read_one
-def lock_event(*, connection_id: str, event_id: str) -> SelectOfScalar[StripeEvent]:
-    """The event with Stripe's own id, within its connection, held until this transaction ends."""
+class KeptEvent(NamedTuple):
+    """An event of the inbox, held until this transaction ends, as applying it needs it."""
+
+    sequence: int
+    connection_id: str
+    event_id: str
+    project_id: str
+    mode: Mode
+    created: datetime
+    payload: str
+    status: EventStatus
+    tries: int
+    duplicates: int
+    note: str | None
+    changes: list[dict[str, Any]]
+
+
+_EVENTS = table_of(StripeEvent)
+_KEPT = [_EVENTS.c[name] for name in KeptEvent._fields]
+
+
+def count_repeat(db: Session, *, connection_id: str, event_id: str) -> KeptEvent:
+    """Count that Stripe sent an event of the inbox again; the event, held."""
+    row = _count_repeat(db, connection=connection_id, event=event_id)
+    assert row is not None
+    return KeptEvent._make(row)
+
+
+@read_row
+def _count_repeat(*, connection: str, event: str) -> Executable:
     return (
-        select(StripeEvent)
-        .where(StripeEvent.connection_id == connection_id, StripeEvent.event_id == event_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
+        core_update(_EVENTS)
+        .where(_EVENTS.c.connection_id == connection, _EVENTS.c.event_id == event)
+        .values(duplicates=_EVENTS.c.duplicates + 1)
+        .returning(*_KEPT)
     )
 
 
-@read_first
-def due_event(*, now: datetime) -> SelectOfScalar[StripeEvent]:
-    """The event of any project that has waited longest for another try, locked; for the worker alone."""
+def lock_event(db: Session, *, connection_id: str, event_id: str) -> KeptEvent | None:
+    """The event with Stripe's own id, within its connection, held; None when there is none."""
+    row = _lock(db, connection_id=connection_id, event_id=event_id)
+    return KeptEvent._make(row) if row is not None else None
+
+
+@read_row
+def _lock(*, connection_id: str, event_id: str) -> Executable:
     return (
-        select(StripeEvent)
+        core_select(*_KEPT)
+        .where(_EVENTS.c.connection_id == connection_id, _EVENTS.c.event_id == event_id)
+        .with_for_update()
+    )
+
+
+def due_event(db: Session, *, now: datetime) -> KeptEvent | None:
+    """The event of any project that has waited longest for another try, held; for the worker alone."""
+    row = _due(db, now=now)
+    return KeptEvent._make(row) if row is not None else None
+
+
+@read_row
+def _due(*, now: datetime) -> Executable:
+    return (
+        core_select(*_KEPT)
         .where(
-            col(StripeEvent.status).in_([EventStatus.RECEIVED, EventStatus.FAILED]),
-            col(StripeEvent.next_try_at) <= now,
+            _EVENTS.c.status.in_([EventStatus.RECEIVED, EventStatus.FAILED]),
+            _EVENTS.c.next_try_at <= now,
         )
-        .order_by(col(StripeEvent.next_try_at))
+        .order_by(_EVENTS.c.next_try_at)
         .limit(1)
         .with_for_update(skip_locked=True)
     )

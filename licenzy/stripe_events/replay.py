@@ -13,13 +13,15 @@ from sqlmodel import Session, col, select, update
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
+from licenzy.db.upsert import change_row
 from licenzy.entitlements.actions import lock_purchase, project_purchase
 from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.models import Purchase
 from licenzy.errors import NotFound
 from licenzy.kit.clock import Clock
-from licenzy.stripe_events.actions import apply_stored
 from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.stripe_events.queries import lock_event
+from licenzy.stripe_events.receive import apply_kept
 from licenzy.workspace.audit import Actor, record
 
 REPLAYABLE = frozenset({EventStatus.RECEIVED, EventStatus.FAILED, EventStatus.APPLIED, EventStatus.IGNORED})
@@ -46,22 +48,17 @@ def replay_event(
     """
 
     def apply_again(db: Session) -> Replayed:
-        row = db.exec(
-            select(StripeEvent)
-            .where(StripeEvent.connection_id == connection_id, StripeEvent.event_id == event_id)
-            .with_for_update()
-        ).first()
-        if row is None or row.status not in REPLAYABLE:
+        kept = lock_event(db, connection_id=connection_id, event_id=event_id)
+        if kept is None or kept.status not in REPLAYABLE:
             raise NotFound("There is no such event to replay.", hint="Compare the id on the Events page.")
-        changed_before = list(row.changes)
-        row.parked_at = None
-        apply_stored(db, row, now=clock())
-        replayed = Replayed(row.status, row.note, list(row.changes) if row.status in _DONE else [])
-        row.changes = [*changed_before, *replayed.changes]
-        db.flush()
+        became = apply_kept(db, kept, now=clock())
+        replayed = Replayed(became.status, became.note, became.changes if became.status in _DONE else [])
+        change_row(
+            db, StripeEvent, {"sequence": kept.sequence}, {"changes": [*kept.changes, *replayed.changes]}
+        )
         if actor is not None:
-            after = {"status": row.status.value, "changes": len(replayed.changes)}
-            _audit(db, row.project_id, row.mode, actor, "event.replay", event_id, after, clock())
+            after = {"status": became.status.value, "changes": len(replayed.changes)}
+            _audit(db, kept.project_id, kept.mode, actor, "event.replay", event_id, after, clock())
         return replayed
 
     return database.retrying(apply_again)

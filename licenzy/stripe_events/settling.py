@@ -9,14 +9,16 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, or_
+from sqlalchemy import Executable, Select, case, func, or_, update
+from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
-from licenzy.db.reads import read_first, read_one
-from licenzy.db.upsert import insert_or_change, insert_unless_there
+from licenzy.db.reads import read_one, read_row
+from licenzy.db.upsert import change_row, insert_or_change, insert_unless_there, table_of
 from licenzy.entitlements.models import Fact, FactSource
 from licenzy.stripe_events.models import SettlingRead
 
@@ -24,6 +26,7 @@ SETTLE_AFTER = timedelta(seconds=2)
 """Stripe sends several events of one change within a second or two: one read serves them all."""
 
 LEASE = timedelta(seconds=60)
+_READS = table_of(SettlingRead)
 _MAX_BACKOFF = timedelta(hours=6)
 
 
@@ -67,28 +70,30 @@ def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = No
         row = _due_at(db, connection_id=connection_id, until=now + SETTLE_AFTER, now=now)
     if row is None:
         return None
-    row.leased_until = now + LEASE
-    db.flush()
+    change_row(
+        db,
+        SettlingRead,
+        {"connection_id": row.connection_id, "object_id": row.object_id},
+        {"leased_until": now + LEASE},
+    )
     return Claim(row.project_id, row.mode, row.connection_id, row.object_id, row.requests, row.snapshot + 1)
 
 
-@read_first
-def _due(*, now: datetime) -> SelectOfScalar[SettlingRead]:
-    return _longest_due(now).where(col(SettlingRead.due_at) <= now)
+@read_row
+def _due(*, now: datetime) -> Select[Any]:
+    return _longest_due(now).where(_READS.c.due_at <= now)
 
 
-@read_first
-def _due_at(*, connection_id: str, until: datetime, now: datetime) -> SelectOfScalar[SettlingRead]:
-    return _longest_due(now).where(
-        SettlingRead.connection_id == connection_id, col(SettlingRead.due_at) <= until
-    )
+@read_row
+def _due_at(*, connection_id: str, until: datetime, now: datetime) -> Select[Any]:
+    return _longest_due(now).where(_READS.c.connection_id == connection_id, _READS.c.due_at <= until)
 
 
-def _longest_due(now: datetime) -> SelectOfScalar[SettlingRead]:
+def _longest_due(now: datetime) -> Select[Any]:
     return (
-        select(SettlingRead)
-        .where(or_(col(SettlingRead.leased_until).is_(None), col(SettlingRead.leased_until) <= now))
-        .order_by(col(SettlingRead.due_at))
+        core_select(_READS)
+        .where(or_(_READS.c.leased_until.is_(None), _READS.c.leased_until <= now))
+        .order_by(_READS.c.due_at)
         .limit(1)
         .with_for_update(skip_locked=True)
     )
@@ -136,15 +141,37 @@ def read_done(db: Session, claim: Claim, *, now: datetime, problem: str | None =
 
     Requests made since the read began keep it due. `problem` says what of it could not be understood.
     """
-    row = _held(db, connection_id=claim.connection_id, object_id=claim.object_id)
-    if row.snapshot >= claim.snapshot:
-        return False
-    row.snapshot, row.read_at, row.leased_until, row.tries = claim.snapshot, now, None, 0
-    row.problem = problem
-    if row.requests == claim.requests:
-        row.due_at = None
-    db.flush()
-    return True
+    recorded = _record_done(
+        db,
+        connection=claim.connection_id,
+        object_=claim.object_id,
+        met=claim.requests,
+        number=claim.snapshot,
+        why=problem,
+        now=now,
+    )
+    return recorded is not None
+
+
+@read_row
+def _record_done(
+    *, connection: str, object_: str, met: int, number: int, why: str | None, now: datetime
+) -> Executable:
+    return (
+        update(_READS)
+        .where(
+            _READS.c.connection_id == connection, _READS.c.object_id == object_, _READS.c.snapshot < number
+        )
+        .values(
+            snapshot=number,
+            read_at=now,
+            leased_until=None,
+            tries=0,
+            problem=why,
+            due_at=case((_READS.c.requests == met, None), else_=_READS.c.due_at),
+        )
+        .returning(_READS.c.snapshot)
+    )
 
 
 def read_failed(

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from licenzy.kit.clock import from_unix
+from licenzy.kit.frozen import frozen
 
 _LAST_SECOND = 253402300799  # of the year 9999
 LAST_INSTANT = 250_000_000_000  # Leaves room for what is added to an instant: slack, grace, a pass.
@@ -52,11 +53,18 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one event says about one object: a fact before it is stored."""
+    """What Stripe says about one object: a fact before it is stored. It is never changed, nor is its data."""
 
     kind: str
     object_id: str
-    data: dict[str, Any]
+    data: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", frozen(self.data))
+
+    def with_data(self, **more: Any) -> Reading:
+        """A reading of the same object that says this as well, or instead."""
+        return Reading(self.kind, self.object_id, {**self.data, **more})
 
 
 def read_event(value: Mapping[str, Any]) -> Event:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any, NamedTuple
 
+from sqlalchemy import Select
+from sqlalchemy import select as core_select
 from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.modes import Mode
-from licenzy.db.reads import read_one
-from licenzy.db.upsert import insert_unless_there
+from licenzy.db.reads import read_one, read_row
+from licenzy.db.upsert import change_row, insert_unless_there, table_of
 from licenzy.kit.ids import new_id
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_ref
@@ -46,15 +49,42 @@ def lock_subject(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfSca
     )
 
 
-def link_customer(subject: Subject, *, stripe_customer_id: str | None, email: str | None) -> None:
-    """Remember the Stripe customer and address that a completed checkout told.
+class Customer(NamedTuple):
+    """A held subject, and who it is at Stripe."""
 
-    The subject is locked. It is written with whatever its session reads or writes next.
-    """
-    if stripe_customer_id:
-        subject.stripe_customer_id = stripe_customer_id
-    if email:
-        subject.email = email
+    id: str
+    stripe_customer_id: str | None
+    email: str | None
+
+
+def hold_subject(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> Customer:
+    """The same lock, for who needs no more of the subject than this."""
+    row = _hold(db, project_id=project_id, mode=mode, subject_id=subject_id)
+    assert row is not None
+    return Customer._make(row)
+
+
+@read_row
+def _hold(*, project_id: str, mode: Mode, subject_id: str) -> Select[Any]:
+    columns = table_of(Subject).c
+    return (
+        core_select(columns.id, columns.stripe_customer_id, columns.email)
+        .where(columns.project_id == project_id, columns.mode == mode, columns.id == subject_id)
+        .with_for_update()
+    )
+
+
+def link_customer(
+    db: Session, subject: Customer, *, stripe_customer_id: str | None, email: str | None
+) -> Customer:
+    """Remember the Stripe customer and address that a completed checkout told of a held subject."""
+    known = subject._replace(
+        stripe_customer_id=stripe_customer_id or subject.stripe_customer_id, email=email or subject.email
+    )
+    if known != subject:
+        columns = {"stripe_customer_id": known.stripe_customer_id, "email": known.email}
+        change_row(db, Subject, {"id": subject.id}, columns)
+    return known
 
 
 def forget_customer(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> None:

@@ -17,8 +17,8 @@ from licenzy.observations.actions import forget_old_sightings
 from licenzy.reconciliation.actions import claim_due, reconcile
 from licenzy.runtime import Runtime
 from licenzy.setup.looking import claim_due_look, look_at_stripe
-from licenzy.stripe_events.actions import apply_due_event
-from licenzy.stripe_events.reading import settle_next
+from licenzy.stripe_events.receive import apply_due_event
+from licenzy.stripe_events.snapshots import settle_next
 from licenzy.usage.actions import return_next_lapsed
 
 IDLE_SECONDS = 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 from sqlmodel import select
 
@@ -12,7 +11,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Product
 from licenzy.db.tables import Table
 from licenzy.db.unit_of_work import Database
-from licenzy.db.upsert import add_unless_there, insert_or_change, insert_unless_there
+from licenzy.db.upsert import change_row, insert_new, insert_or_change, insert_unless_there
 from licenzy.entitlements.models import PaymentLink
 from licenzy.factory import load_models
 from licenzy.observations.models import CheckCount
@@ -63,25 +62,23 @@ def test_racing_threads_insert_once(database: Database) -> None:
         assert len({name for _, name in results}) == 1, "every loser sees the winner's row"
 
 
-def test_a_row_that_was_added_can_be_changed_at_once(database: Database) -> None:
+def test_of_several_rows_only_the_new_ones_are_told(database: Database) -> None:
+    rows = [{**values(name), "id": f"wsp_{name}"} for name in ("a", "b", "c")]
+    with database.write() as db:
+        assert insert_new(db, Workspace, rows[1], telling=("id",)) == [("wsp_b",)]
+        assert sorted(insert_new(db, Workspace, *rows, telling=("id", "name"))) == [
+            ("wsp_a", "a"),
+            ("wsp_c", "c"),
+        ]
+        assert insert_new(db, Workspace, *rows, telling=("id",)) == []
+        assert insert_new(db, Workspace, telling=("id",)) == []
+
+
+def test_a_change_comes_after_what_was_changed_of_the_sessions_objects(database: Database) -> None:
     with database.write() as db:
         row = Workspace(**values("first"))
-        assert add_unless_there(db, row) is True
-        row.name = "changed"
-        assert add_unless_there(db, Workspace(**values("second"))) is False
-    with database.read() as db:
-        assert db.exec(select(Workspace.name)).all() == ["changed"]
-
-
-def test_a_row_rolled_back_with_its_savepoint_can_be_added_again(database: Database) -> None:
-    with database.write() as db:
-        first = Workspace(**values("first"))
-        with suppress(LookupError), db.begin_nested():
-            assert add_unless_there(db, first) is True
-            raise LookupError
-        second = Workspace(**values("second"))
-        assert add_unless_there(db, second) is True
-        second.name = "changed"
+        db.add(row)
+        change_row(db, Workspace, {"id": "wsp_1"}, {"name": "changed"})
     with database.read() as db:
         assert db.exec(select(Workspace.name)).all() == ["changed"]
 

@@ -10,34 +10,30 @@ from sqlmodel import Session
 
 from licenzy.hooks import stripe as hooks
 from licenzy.runtime import Runtime
-from licenzy.stripe_events import actions as inbox
-from licenzy.stripe_events import apply
-from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.stripe_events import pipeline
+from licenzy.stripe_events import receive as inbox
+from licenzy.stripe_events.models import EventStatus
 
 
 def dedupe_off() -> None:
     """What was told before is taken for news, and the facts' table has lost its constraint."""
-    add = inbox.add_unless_there
+    count = inbox.count_repeat
 
-    def add_again(db: Session, row: StripeEvent) -> bool:
-        if add(db, row):
-            return True
-        known = inbox.lock_event(db, connection_id=row.connection_id, event_id=row.event_id)
-        known.status = EventStatus.RECEIVED
-        return False
+    def count_as_new(db: Session, **named: str) -> Any:
+        return count(db, **named)._replace(status=EventStatus.RECEIVED)
 
-    inbox.add_unless_there = add_again  # type: ignore[assignment]
+    inbox.count_repeat = count_as_new
 
 
 def two_transactions() -> None:
     """The facts are committed first, and the projection follows in a transaction that nobody repeats."""
-    whole, project = hooks.receive, apply.project_purchase
+    whole, project = hooks.receive, pipeline.project_purchase
 
     def facts_then_projection(db: Session, **told: Any) -> Any:
         touched: list[Any] = []
-        apply.project_purchase = lambda _db, purchase, **_: touched.append(purchase) or []  # type: ignore
+        pipeline.project_purchase = lambda _db, purchase, **_: touched.append(purchase) or []  # type: ignore
         row = whole(db, **told)
-        apply.project_purchase = project
+        pipeline.project_purchase = project
         db.commit()
         for purchase in touched:
             project(db, purchase, now=told["now"])
@@ -49,11 +45,10 @@ def two_transactions() -> None:
 def answer_before_the_commit() -> None:
     """Stripe is told 2xx, and the transaction is committed afterwards."""
 
-    def receive_now_commit_later(parts: Runtime, body: bytes, candidates: Any) -> None:
-        (connection,) = candidates
+    def receive_now_commit_later(parts: Runtime, body: bytes, find: Any) -> None:
         block = parts.database.write()
         db = block.__enter__()
-        hooks.receive(db, connection=connection, event=hooks.read_payload(body), body=body, now=parts.clock())
+        hooks._take(db, hooks._signer(parts, find(db), body, parts.clock()), body, parts.clock())
 
         @flask.after_this_request
         def commit_at_the_end(response: flask.Response) -> flask.Response:

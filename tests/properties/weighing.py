@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -98,8 +98,8 @@ def received(delivered: Sequence[dict[str, Any]], history: History, names: Names
         event = shapes.read_event(raw)
         reading = shapes.read_object(event)
         assert reading is not None, event.type
-        _add_sold(reading.data, reading.kind, history, names)
-        fact = Fact(reading.kind, FactSource.EVENT, event.id, reading.object_id, event.created, reading.data)
+        data = _with_sold(reading.data, reading.kind, history, names)
+        fact = Fact(reading.kind, FactSource.EVENT, event.id, reading.object_id, event.created, data)
         facts.setdefault(event.id, fact)
     return list(facts.values())
 
@@ -128,8 +128,8 @@ def read_from_stripe(life: Life, history: History, chance: random.Random) -> lis
             at = min([at, *(from_unix(each) for each in later)])
         note = {"event": "snapshot", "snapshot": number}
         source_id = f"snapshot:{life.names.subscription}:{number}"
-        data = {**shapes.subscription(read), **note}
-        _add_sold(data, "subscription", history, life.names)
+        told = {**shapes.subscription(read), **note}
+        data = _with_sold(told, "subscription", history, life.names)
         bill = {**shapes.invoice(read["latest_invoice"]), **note}
         facts += [
             Fact("subscription", FactSource.SNAPSHOT, source_id, read["id"], at, data),
@@ -188,9 +188,10 @@ def _second(at: Any) -> int:
     return int(at.timestamp())
 
 
-def _add_sold(data: dict[str, Any], kind: str, history: History, names: Names) -> None:
+def _with_sold(data: Mapping[str, Any], kind: str, history: History, names: Names) -> dict[str, Any]:
     if kind == "session":
-        data["sold"], data["quantity"] = history.sold, names.quantity
+        return {**data, "sold": history.sold, "quantity": names.quantity}
     if kind == "subscription":
-        for item in data["items"]:
-            item["sold"] = history.catalog.get(item["price"])
+        items = [{**item, "sold": history.catalog.get(item["price"])} for item in data["items"]]
+        return {**data, "items": items}
+    return dict(data)

@@ -17,7 +17,7 @@ from licenzy.kit.clock import from_unix, utc_now
 from licenzy.reconciliation.actions import reconcile
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.reconciliation.walk import Report
-from licenzy.stripe_events.reading import settle_next
+from licenzy.stripe_events.snapshots import settle_next
 from tests.checkout.conftest import Shop
 from tests.reconciliation.outage import DAY, Outage
 from tests.stripe_events.test_pace import watch

@@ -19,8 +19,8 @@ from licenzy.errors import StripeUnavailable
 from licenzy.reconciliation.actions import Report, ask_for_walk, claim_due, reconcile
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.stripe_events.models import StripeEvent
-from licenzy.stripe_events.reading import settle_next
 from licenzy.stripe_events.replay import replay_event, replay_purchases
+from licenzy.stripe_events.snapshots import settle_next
 from licenzy.worker.loop import work_once
 from tests.checkout.conftest import Shop
 from tests.support.clock import StandingClock

@@ -21,8 +21,8 @@ from licenzy.errors import InvalidRequest, NotFound, StripeUnavailable
 from licenzy.reconciliation.actions import reconcile
 from licenzy.stripe_events.adoption import adopt
 from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
-from licenzy.stripe_events.reading import settle_next
 from licenzy.stripe_events.replay import replay_event, replay_purchases
+from licenzy.stripe_events.snapshots import settle_next
 from licenzy.subjects.models import Subject
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry

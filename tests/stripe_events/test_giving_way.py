@@ -17,7 +17,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import State
 from licenzy.kit import deadline
 from licenzy.runtime import Runtime
-from licenzy.stripe_events import actions
+from licenzy.stripe_events import receive
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.worker.loop import work_once
 from tests.entitlements.sale import SECRET, Till
@@ -132,14 +132,14 @@ def test_a_due_event_that_has_to_give_way_is_applied_by_the_worker(
     product, before = till.product(Kind.SUBSCRIPTION), deadlocks(till.database)
     sale = till.sell(product)
     sale.subscription("incomplete", told_as="created")
-    apply_event = actions.apply_event
+    apply_event = receive.apply_event
 
     def refuse(*_: Any, **__: Any) -> None:
         raise LookupError("not yet")
 
-    monkeypatch.setattr(actions, "apply_event", refuse)
+    monkeypatch.setattr(receive, "apply_event", refuse)
     assert sale.subscription("trialing").status is EventStatus.FAILED
-    monkeypatch.setattr(actions, "apply_event", apply_event)
+    monkeypatch.setattr(receive, "apply_event", apply_event)
     clock.advance(seconds=60)
     with Stranger(till.database) as stranger:
         ask_once_it_waits(stranger)

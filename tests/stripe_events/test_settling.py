@@ -12,8 +12,8 @@ from licenzy.catalog.models import Kind, Product
 from licenzy.connections.models import Connection
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.stripe_events.models import SettlingRead
-from licenzy.stripe_events.reading import settle_next
 from licenzy.stripe_events.settling import claim_now, read_done, request_read
+from licenzy.stripe_events.snapshots import settle_next
 from tests.checkout.conftest import Shop
 from tests.reconciliation.test_reconcile import buy, walk
 from tests.support.clock import StandingClock

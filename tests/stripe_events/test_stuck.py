@@ -20,7 +20,7 @@ from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import Fact
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
-from licenzy.stripe_events import actions, apply
+from licenzy.stripe_events import receive, record
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.worker.loop import work_once
 from tests.entitlements.sale import SECRET, Till
@@ -34,7 +34,7 @@ import os, signal, sys
 from datetime import datetime
 from licenzy.factory import make_runtime
 from licenzy.settings import load_settings
-from licenzy.stripe_events.actions import apply_due_event
+from licenzy.stripe_events.receive import apply_due_event
 parts = make_runtime(load_settings())
 with parts.database.write() as db:
     print(apply_due_event(db, now=datetime.fromisoformat(sys.argv[1])).status, flush=True)
@@ -67,7 +67,7 @@ def test_an_event_whose_worker_was_killed_is_taken_up_within_a_minute(
         raise LookupError("not yet")
 
     with monkeypatch.context() as patch:
-        patch.setattr(actions, "apply_event", refuse)
+        patch.setattr(receive, "apply_event", refuse)
         assert sale.session().status is EventStatus.FAILED
     due = event(till).next_try_at
     assert due is not None
@@ -104,18 +104,18 @@ def test_an_event_that_fails_leaves_the_others_of_its_page_alone(
         patch.setattr(Till, "deliver", lambda _till, value: told.append(value))
         sale.session()
         sale.subscription()
-    link, broken = apply.link_payments, iter([True])
+    link, broken = record.link_payments, iter([True])
 
     def link_payments(db: Session, **named: Any) -> Any:
         if next(broken, False):
             db.execute(text("SELECT nothing FROM nowhere"))
         return link(db, **named)
 
-    monkeypatch.setattr(apply, "link_payments", link_payments)
+    monkeypatch.setattr(record, "link_payments", link_payments)
     with till.database.write() as db:
         kept = [
-            actions.receive(
-                db, connection=till.connection, event=actions.read_payload(body), body=body, now=START
+            receive.receive(
+                db, connection=till.connection, event=receive.read_payload(body), body=body, now=START
             )
             for body in (json.dumps(value).encode() for value in told)
         ]

@@ -13,7 +13,7 @@ from licenzy.alignment.rules.connection import connected, named
 
 _BLOCKS, _WARNS, _NOTES = Severity
 _STALE_PROOF = timedelta(seconds=15)
-"""How much older than the last good event its remembered time may be, see `stripe_events.actions`."""
+"""How much older than the last good event its remembered time may be, see `stripe_events.receive`."""
 
 
 @rule("webhook_secret_missing", "The webhook signing secret is missing", _BLOCKS, Part.SECRET)

@@ -1,0 +1,31 @@
+"""A purchase as whoever holds it sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from licenzy.alignment.modes import Mode
+
+
+@dataclass(frozen=True, slots=True)
+class LockedPurchase:
+    """A purchase whose row is held until the transaction ends, as it was when it was last read or written."""
+
+    project_id: str
+    mode: Mode
+    key: str
+    subject_id: str | None = None
+    attempt_id: str | None = None
+    finalized_at: datetime | None = None
+    is_new: bool = False
+    """Whether this transaction began it."""
+
+    @property
+    def scope(self) -> dict[str, Any]:
+        return {"project_id": self.project_id, "mode": self.mode}
+
+    @property
+    def primary_key(self) -> dict[str, Any]:
+        return {"project_id": self.project_id, "mode": self.mode, "key": self.key}

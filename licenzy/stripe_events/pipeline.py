@@ -1,0 +1,156 @@
+"""The one way of what Stripe says: read, place, record, project, announce.
+
+Each stage takes what the one before it made, and none goes back. Events enter at the first;
+settling reads, adoptions and walks, which know what they read, at the second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlmodel import Session
+
+from licenzy.catalog.queries import sold_product_id
+from licenzy.deliveries.models import Source
+from licenzy.entitlements.actions import project_purchase
+from licenzy.entitlements.announcing import Because, Change
+from licenzy.entitlements.models import FactSource
+from licenzy.entitlements.subscriptions import KNOWN_STATUSES
+from licenzy.observations.actions import look_again
+from licenzy.stripe_events.models import EventStatus
+from licenzy.stripe_events.place import Origin, Placed, Waiting, place_found, place_told
+from licenzy.stripe_events.read import CatalogChange, Found, Nothing, nothing_depends_on, read
+from licenzy.stripe_events.record import Recorded, ask_for_read, record, record_waiting
+from licenzy.stripe_events.untracked import keep_untracked
+from licenzy.stripe_gateway.shapes import Event, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of an event."""
+
+    status: EventStatus
+    note: str | None = None
+    changes: list[Change] = field(default_factory=list)
+
+
+def apply_event(db: Session, origin: Origin, event: Event, *, now: datetime) -> Applied:
+    """Turn an event into facts, project the purchase it concerns, and ask for a settling read.
+
+    Raises what goes wrong, `Unreadable` included; the caller holds a savepoint.
+    """
+    said = read(event)
+    if isinstance(said, Reading):
+        return apply_told(db, origin, said, now=now)
+    if isinstance(said, CatalogChange):
+        return _of_the_catalog(db, origin, said, now)
+    return Applied(EventStatus.IGNORED, said.note)
+
+
+def apply_told(db: Session, origin: Origin, reading: Reading, *, now: datetime) -> Applied:
+    """Apply what an event or a list of Stripe's says of one object; kept where its purchase is unknown."""
+    placed = place_told(db, origin, reading, now=now)
+    if isinstance(placed, Nothing):
+        return Applied(EventStatus.IGNORED, placed.note)
+    if isinstance(placed, Waiting):
+        record_waiting(db, placed, now=now)
+        return Applied(EventStatus.APPLIED, "Kept until the purchase of its payment is known.")
+    recorded = record(db, placed, now=now)
+    if recorded.purchase.subject_id is None:
+        return _of_nobody(db, placed, now)
+    changes = _project(db, placed, recorded, now)
+    if recorded.purchase.key.startswith("sub_") and reading.kind in _SETTLED_BY_READING:
+        ask_for_read(db, origin, recorded.purchase.key, now=now)
+    return Applied(EventStatus.APPLIED, _remark(placed), changes)
+
+
+def apply_found(db: Session, origin: Origin, found: Found, *, now: datetime) -> list[Change]:
+    """Record what Stripe said when it was asked, and project the purchase once; what changed."""
+    placed = place_found(db, origin, found, now=now)
+    return _project(db, placed, record(db, placed, now=now), now)
+
+
+_SETTLED_BY_READING = frozenset({"subscription", "invoice", "session"})
+
+
+def _project(db: Session, placed: Placed, recorded: Recorded, now: datetime) -> list[Change]:
+    return project_purchase(
+        db,
+        recorded.purchase,
+        now=now,
+        because=_because(placed, recorded),
+        facts=recorded.facts,
+        is_heard=placed.is_heard,
+    )
+
+
+_REASONS = {
+    "session": "checkout_finalized",
+    "subscription": "subscription_updated",
+    "invoice": "invoice_payment_succeeded",
+    "invoice_payment": "invoice_payment_succeeded",
+    "charge": "refund",
+    "refund": "refund",
+    "dispute": "dispute",
+}
+_REASONS_OF_EVENTS = {
+    "customer.subscription.deleted": "subscription_deleted",
+    "invoice.payment_failed": "invoice_payment_failed",
+}
+
+
+def _because(placed: Placed, recorded: Recorded) -> Because:
+    origin = placed.origin
+    if origin.source is not FactSource.EVENT:
+        return Because(Source.STRIPE, "read_from_stripe", news=recorded.news)
+    (reading,) = placed.readings
+    reason = _REASONS_OF_EVENTS.get(reading.data["event"]) or _REASONS.get(reading.kind, "")
+    return Because(Source.STRIPE, reason, stripe_event_id=origin.source_id, news=recorded.news)
+
+
+def _remark(placed: Placed) -> str | None:
+    """What an operator should know of an event although it was applied."""
+    (reading,) = placed.readings
+    if reading.kind != "subscription":
+        return None
+    if reading.data["status"] not in KNOWN_STATUSES:
+        return f"The status {reading.data['status'][:40]} is unknown: the last known state stands."
+    unmapped = [item["price"] for item in reading.data["items"] if item["sold"] is None]
+    return f"No product is mapped to {', '.join(unmapped)}." if unmapped else None
+
+
+def _of_nobody(db: Session, placed: Placed, now: datetime) -> Applied:
+    """A purchase that was not made here; a session of one is kept for an operator."""
+    origin, (reading,) = placed.origin, placed.readings
+    if reading.kind == "session":
+        kept = keep_untracked(
+            db,
+            connection_id=origin.connection_id,
+            reading=reading,
+            purchase_key=placed.purchase.key,
+            event_id=origin.source_id,
+            completed_at=origin.occurred_at,
+            now=now,
+            **origin.scope,
+        )
+        if not kept:
+            return Applied(EventStatus.IGNORED, _NOT_OURS)
+    return Applied(EventStatus.IGNORED, _UNTRACKED.get(reading.kind, _UNTRACKED["payment"]))
+
+
+_NOT_OURS = "This session was opened for another project, or was never completed."
+_UNTRACKED = {
+    "session": "Untracked checkout: this session was not opened through Licenzy.",
+    "subscription": "This subscription was not sold through Licenzy.",
+    "invoice": "The invoice's subscription was not sold through Licenzy.",
+    "payment": "The payment was not made through Licenzy.",
+}
+
+
+def _of_the_catalog(db: Session, origin: Origin, told: CatalogChange, now: datetime) -> Applied:
+    """A price or product that is sold here changed at Stripe: what Stripe says of it is read anew, soon."""
+    if sold_product_id(db, **origin.scope, stripe_id=told.object_id) is None:
+        return Applied(EventStatus.IGNORED, nothing_depends_on(told.event_type).note)
+    look_again(db, **origin.scope, now=now)
+    return Applied(EventStatus.APPLIED, "Stripe is asked again about the prices of products.")

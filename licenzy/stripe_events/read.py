@@ -1,0 +1,124 @@
+"""From what Stripe sent or answered to what is to be recorded of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from licenzy.entitlements.projected import payment_refs
+from licenzy.entitlements.subscriptions import KNOWN_STATUSES
+from licenzy.kit.clock import from_unix
+from licenzy.stripe_gateway import shapes
+from licenzy.stripe_gateway.shapes import Event, Reading, read_object
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    """There is nothing to record, and why."""
+
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChange:
+    """A price or product of Stripe's changed."""
+
+    event_type: str
+    object_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What Stripe said when it was asked: the purchase it is about, the readings, and its payments."""
+
+    purchase_key: str
+    readings: Sequence[Reading]
+    payments: frozenset[str] = frozenset()
+    """Those that belong to the purchase beside those that the readings name."""
+    occurred_at: datetime | None = None
+    """When what was read happened, where that is not the moment of reading."""
+
+    def numbered(self, snapshot: int) -> Found:
+        """The same as the snapshot of this number."""
+        readings = [
+            each.with_data(event=each.data.get("event", "snapshot"), snapshot=snapshot)
+            for each in self.readings
+        ]
+        return Found(self.purchase_key, readings, self.payments, self.occurred_at)
+
+
+def read(event: Event) -> Reading | CatalogChange | Nothing:
+    """What an event says in our words. Raises Unreadable."""
+    reading = read_object(event)
+    if reading is None:
+        if event.type.startswith(("price.", "product.")):
+            return CatalogChange(event.type, event.object_id or "")
+        return nothing_depends_on(event.type)
+    if reading.kind == "session" and reading.data["mode"] == "setup":
+        return Nothing("A session that only saves a payment method grants nothing.")
+    return reading
+
+
+def nothing_depends_on(event_type: str) -> Nothing:
+    """An event of a type, or about an object, that is of no use here."""
+    return Nothing(f"Nothing depends on {event_type}.")
+
+
+def subscription_found(obj: Mapping[str, Any]) -> Found:
+    """A subscription as read, with its latest invoice where that came along."""
+    readings = [Reading("subscription", obj["id"], shapes.subscription(obj))]
+    latest = obj.get("latest_invoice")
+    if not isinstance(latest, Mapping):
+        return Found(obj["id"], readings)
+    invoice = Reading("invoice", latest["id"], {**shapes.invoice(latest), "subscription": obj["id"]})
+    return Found(obj["id"], [*readings, invoice], frozenset(payment_refs(invoice.data)))
+
+
+def session_found(obj: Mapping[str, Any]) -> Found | None:
+    """A Checkout Session as read; None while it is open, or when it sold nothing."""
+    event = shapes.session_event(obj)
+    if event is None or obj.get("mode") == "setup":
+        return None
+    reading = Reading("session", obj["id"], {**shapes.session(obj), "event": event})
+    created = obj.get("created")
+    return Found(
+        reading.data["subscription"] or reading.object_id,
+        [reading],
+        frozenset(payment_refs(reading.data)),
+        from_unix(created) if isinstance(created, int) else None,
+    )
+
+
+def payment_found(
+    *,
+    session: Mapping[str, Any] | None,
+    invoice: Mapping[str, Any] | None,
+    invoice_payment: Mapping[str, Any] | None,
+    refs: frozenset[str],
+) -> Found | None:
+    """A payment as read, by what it paid; None where no purchase is behind it."""
+    if session is not None:
+        found = session_found(session)
+        if found is None:
+            return None
+        return Found(found.purchase_key, found.readings, found.payments | refs, found.occurred_at)
+    if invoice is None or invoice_payment is None:
+        return None
+    bill = Reading("invoice", invoice["id"], shapes.invoice(invoice))
+    if bill.data["subscription"] is None:
+        return None
+    paid = Reading("invoice_payment", invoice_payment["id"], shapes.invoice_payment(invoice_payment))
+    return Found(bill.data["subscription"], [bill, paid], refs)
+
+
+def unknown_word(found: Found | None) -> str | None:
+    """What is to be said of a subscription whose status is none of Stripe's eight."""
+    for reading in found.readings if found is not None else ():
+        if reading.kind == "subscription" and reading.data["status"] not in KNOWN_STATUSES:
+            return (
+                f"Stripe tells the status {reading.data['status'][:40]}, which is unknown: "
+                "the last known state stands."
+            )
+    return None

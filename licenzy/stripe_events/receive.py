@@ -1,0 +1,201 @@
+"""Receive an event, and apply it: one transaction, acknowledged only after its commit."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session
+
+from licenzy.alignment.modes import Mode
+from licenzy.connections.actions import follow_clock, note_signed_event
+from licenzy.connections.rules import CLOCK_MOVED
+from licenzy.db.engine import gave_way
+from licenzy.db.savepoint import savepoint
+from licenzy.db.upsert import change_row, insert_new
+from licenzy.entitlements.announcing import Change
+from licenzy.entitlements.models import FactSource
+from licenzy.errors import InvalidEvent
+from licenzy.kit.json_strict import NotStrictJson, parse_object
+from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.stripe_events.pipeline import apply_event
+from licenzy.stripe_events.place import Origin
+from licenzy.stripe_events.queries import KeptEvent, count_repeat, due_event
+from licenzy.stripe_gateway.shapes import Event, NotAnEvent, read_event
+
+MAX_TRIES = 8
+_FIRST_RETRY = timedelta(seconds=20)
+# Writing the connection's row for every event would make all events of an account wait for each other.
+_PROOF_IS_FRESH = timedelta(seconds=15)
+_STILL_TO_APPLY = frozenset({EventStatus.RECEIVED, EventStatus.FAILED})
+
+
+class Receiver(Protocol):
+    """What receiving needs to know of a connection."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def project_id(self) -> str: ...
+    @property
+    def mode(self) -> Mode: ...
+    @property
+    def proven_at(self) -> datetime | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An event of the inbox after it was received or tried."""
+
+    status: EventStatus
+    tries: int
+    duplicates: int = 0
+    note: str | None = None
+    changes: list[Change] = field(default_factory=list)
+    """What applying it changed, this time."""
+
+
+def read_payload(body: bytes) -> Event:
+    """The event in a signed body. Raises InvalidEvent."""
+    try:
+        return read_event(parse_object(body))
+    except (NotStrictJson, NotAnEvent):
+        raise InvalidEvent from None
+
+
+def receive(
+    db: Session,
+    *,
+    connection: Receiver,
+    event: Event,
+    body: bytes,
+    now: datetime,
+    signed: bool = True,
+) -> Received:
+    """Keep an event and apply it; the caller commits, then acknowledges.
+
+    It was `signed` by Stripe, or else read from Stripe's list of events by reconciliation.
+    An event that cannot be applied is kept as `failed` and tried again by the worker. A repeat of one
+    that is applied, ignored or of the wrong mode changes nothing but its count.
+    """
+    kept = keep(db, connection, event, body, now)
+    is_fresh = kept is not None
+    if kept is None:
+        kept = count_repeat(db, connection_id=connection.id, event_id=event.id)
+    stale = connection.proven_at is None or now - connection.proven_at > _PROOF_IS_FRESH
+    if signed and stale:
+        note_signed_event(db, connection_id=connection.id, event_id=event.id, now=now)
+    if is_fresh and event.type == CLOCK_MOVED and isinstance(event.object.get("frozen_time"), int):
+        follow_clock(db, connection_id=connection.id, now_there=event.object["frozen_time"], now=now)
+    if kept.status in _STILL_TO_APPLY:
+        return apply_kept(db, kept, event=event, now=now)
+    return Received(kept.status, kept.tries, kept.duplicates, kept.note, kept.changes)
+
+
+def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: datetime) -> KeptEvent | None:
+    """Keep an event in the inbox; None when it is there already."""
+    wrong_mode = event.livemode is not connection.mode.livemode
+    row = {
+        **_row(connection, body.decode(), now),
+        "event_id": event.id,
+        "type": event.type,
+        "api_version": event.api_version,
+        "object_id": event.object_id,
+        "created": event.created,
+        "status": EventStatus.WRONG_MODE if wrong_mode else EventStatus.RECEIVED,
+        "note": "It belongs to the other mode." if wrong_mode else None,
+        "next_try_at": None if wrong_mode else now + _FIRST_RETRY,
+    }
+    inserted = insert_new(db, StripeEvent, row, telling=("sequence",))
+    if not inserted:
+        return None
+    told = {name: row[name] for name in KeptEvent._fields if name != "sequence"}
+    return KeptEvent(**told, sequence=inserted[0][0])
+
+
+def keep_invalid(db: Session, *, connection: Receiver, body: bytes, now: datetime) -> None:
+    """Keep a rightly signed body that is no event, for an operator to look at."""
+    row = {
+        **_row(connection, body.decode("utf-8", "replace").replace("\x00", "\ufffd"), now),
+        "event_id": f"invalid:{hashlib.sha256(body).hexdigest()}",
+        "type": "invalid",
+        "created": now,
+        "status": EventStatus.INVALID,
+        "note": "The signature is right, but the body is not an event of the v1 API.",
+    }
+    insert_new(db, StripeEvent, row, telling=("sequence",))
+
+
+def apply_kept(db: Session, kept: KeptEvent, *, event: Event | None = None, now: datetime) -> Received:
+    """Apply an event of the inbox inside a savepoint; a failure leaves it `failed` and due again."""
+    tries = kept.tries + 1
+    try:
+        with savepoint(db):
+            applied = apply_event(db, _origin(kept), event or read_payload(kept.payload.encode()), now=now)
+    except Exception as error:
+        if gave_way(error) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+            raise  # It is no fault of the event's: the whole transaction is done anew, or refused.
+        # Whatever it is, the event is safe with us: it is kept with its error and tried again.
+        failed = Received(
+            EventStatus.FAILED, tries, kept.duplicates, _plain(f"{type(error).__name__}: {error}")
+        )
+        if tries >= MAX_TRIES:
+            _write(db, kept, failed, parked_at=now, next_try_at=None)
+        else:
+            _write(db, kept, failed, next_try_at=now + _backoff(tries))
+        return replace(failed, changes=kept.changes)
+    said = _plain(applied.note) if applied.note is not None else None
+    done = Received(applied.status, tries, kept.duplicates, said, applied.changes)
+    _write(db, kept, done, changes=done.changes, applied_at=now, next_try_at=None, parked_at=None)
+    return done
+
+
+def apply_due_event(db: Session, *, now: datetime) -> Received | None:
+    """Try the event that has waited longest for its turn; None when none is due. For the worker."""
+    due = due_event(db, now=now)
+    return apply_kept(db, due, now=now) if due is not None else None
+
+
+def _row(connection: Receiver, payload: str, now: datetime) -> dict[str, Any]:
+    """The columns that every event of the inbox begins with."""
+    return {
+        "connection_id": connection.id,
+        "project_id": connection.project_id,
+        "mode": connection.mode,
+        "payload": payload,
+        "changes": [],
+        "tries": 0,
+        "duplicates": 0,
+        "received_at": now,
+    }
+
+
+def _write(db: Session, kept: KeptEvent, became: Received, **columns: Any) -> None:
+    told: Mapping[str, Any] = {"status": became.status, "tries": became.tries, "note": became.note}
+    change_row(db, StripeEvent, {"sequence": kept.sequence}, {**told, **columns})
+
+
+def _plain(note: str) -> str:
+    """What any database keeps of a sentence that may quote a payload."""
+    return note.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:500]
+
+
+def _origin(kept: KeptEvent) -> Origin:
+    return Origin(
+        project_id=kept.project_id,
+        mode=kept.mode,
+        connection_id=kept.connection_id,
+        source=FactSource.EVENT,
+        source_id=kept.event_id,
+        occurred_at=kept.created,
+    )
+
+
+def _backoff(tries: int) -> timedelta:
+    """20 s, then doubling with jitter: eight tries within about an hour."""
+    return _FIRST_RETRY * (2.0 ** (tries - 1) * random.uniform(0.9, 1.1))

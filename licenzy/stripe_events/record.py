@@ -1,0 +1,128 @@
+"""Writing down what was placed: facts, payments, what became of attempts, and the reads asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session
+
+from licenzy.checkout.actions import settle_attempt
+from licenzy.checkout.queries import SoldAttempt
+from licenzy.entitlements.actions import FactDraft, give_purchase, record_facts
+from licenzy.entitlements.links import link_payments
+from licenzy.entitlements.projected import SETTLED, FactLike
+from licenzy.entitlements.purchases import LockedPurchase
+from licenzy.entitlements.queries import recorded_facts
+from licenzy.stripe_events.place import Origin, Placed, Waiting
+from licenzy.stripe_events.settling import request_read
+from licenzy.stripe_gateway.shapes import Reading
+from licenzy.subjects.actions import Customer, hold_subject, link_customer
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A purchase with everything that is known of it."""
+
+    purchase: LockedPurchase
+    facts: Sequence[FactLike]
+    """All of its facts; none are read while nobody is known to have bought it."""
+    news: frozenset[tuple[str, str]]
+    """Source id and kind of the facts that are new, or newly of a known subject."""
+
+
+def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
+    """Record the readings as facts of their purchase, and what follows from them beside its projection."""
+    origin, purchase = placed.origin, placed.purchase
+    owner = next((each for each in placed.attempts if each is not None), None)
+    if purchase.subject_id is None and owner is not None:
+        purchase = give_purchase(db, purchase, subject_id=owner.subject_id, attempt_id=owner.id)
+    drafts = [_draft(origin, reading, purchase_key=purchase.key) for reading in placed.readings]
+    news = record_facts(db, drafts, **origin.scope, now=now)
+    link_payments(db, refs=placed.payments, purchase_key=purchase.key, **origin.scope)
+    if purchase.subject_id is None:
+        return Recorded(purchase, (), frozenset(news))
+    subject = placed.subject or hold_subject(db, **origin.scope, subject_id=purchase.subject_id)
+    facts = recorded_facts(db, **origin.scope, purchase_key=purchase.key)
+    for reading, attempt in zip(placed.readings, placed.attempts, strict=True):
+        if attempt is not None and reading.kind in {"session", "subscription"}:
+            subject = _sold(db, placed, reading, attempt, facts, subject, now)
+    if not placed.was_known:
+        news = {(fact.source_id, fact.kind) for fact in facts}
+    return Recorded(purchase, facts, frozenset(news))
+
+
+def record_waiting(db: Session, waiting: Waiting, *, now: datetime) -> None:
+    """Keep a fact whose purchase is not known yet; a settling read of its payment finds it.
+
+    An invoice payment asks for none: its invoice is about to be told.
+    """
+    origin, reading = waiting.origin, waiting.reading
+    record_facts(db, [_draft(origin, reading, waiting_for=waiting.ref)], **origin.scope, now=now)
+    if reading.kind != "invoice_payment":
+        ask_for_read(db, origin, waiting.ref, now=now)
+
+
+def ask_for_read(db: Session, origin: Origin, object_id: str, *, now: datetime) -> None:
+    """Have an object that was told of read from Stripe once more."""
+    request_read(db, object_id=object_id, connection_id=origin.connection_id, now=now, **origin.scope)
+
+
+def _draft(
+    origin: Origin, reading: Reading, *, purchase_key: str | None = None, waiting_for: str | None = None
+) -> FactDraft:
+    return FactDraft(
+        origin.source,
+        origin.source_id,
+        reading.kind,
+        reading.object_id,
+        origin.occurred_at,
+        reading.data,
+        purchase_key,
+        waiting_for,
+    )
+
+
+def _sold(
+    db: Session,
+    placed: Placed,
+    reading: Reading,
+    attempt: SoldAttempt,
+    facts: Sequence[FactLike],
+    subject: Customer,
+    now: datetime,
+) -> Customer:
+    """What became of the attempt, and who its buyer is at Stripe."""
+    if not _was_settled_before(placed, reading, attempt):
+        _settle(db, attempt, facts, now)
+    if reading.kind == "session" and reading.data["status"] != "complete":
+        return subject
+    told = reading.data
+    return link_customer(db, subject, stripe_customer_id=told["customer"], email=told.get("email"))
+
+
+def _was_settled_before(placed: Placed, reading: Reading, attempt: SoldAttempt) -> bool:
+    """Whether a state of the subscription can tell nothing new of an attempt: only its first ones do."""
+    return (
+        placed.was_known
+        and placed.purchase.attempt_id == attempt.id
+        and reading.kind == "subscription"
+        and reading.data["status"] != _NEVER_PAID
+    )
+
+
+def _settle(db: Session, attempt: SoldAttempt, facts: Sequence[FactLike], now: datetime) -> None:
+    told = [fact for fact in facts if fact.kind == "session"]
+    settle_attempt(
+        db,
+        attempt_id=attempt.id,
+        session_id=told[0].object_id if told else None,
+        sessions=[fact.data for fact in told],
+        never_paid=any(f.kind == "subscription" and f.data["status"] == _NEVER_PAID for f in facts),
+        paid_at=min((f.occurred_at for f in told if f.data["payment_status"] in SETTLED), default=None),
+        now=now,
+    )
+
+
+_NEVER_PAID = "incomplete_expired"

@@ -1,0 +1,119 @@
+"""Reading a touched object from Stripe and recording what it says as a snapshot."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import partial
+
+from sqlmodel import Session
+
+from licenzy.connections.models import Connection
+from licenzy.connections.pacing import paced_access
+from licenzy.connections.queries import connection_by_id
+from licenzy.db.unit_of_work import Database
+from licenzy.entitlements.announcing import Change
+from licenzy.entitlements.models import FactSource
+from licenzy.errors import LicenzyError
+from licenzy.kit.clock import Clock
+from licenzy.kit.seal import Seal
+from licenzy.stripe_events.pipeline import apply_found
+from licenzy.stripe_events.place import Origin
+from licenzy.stripe_events.read import Found, payment_found, subscription_found, unknown_word
+from licenzy.stripe_events.settling import Claim, claim_due_read, last_told_at, read_done, read_failed
+from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
+from licenzy.stripe_gateway.translate import StripeObjectMissing
+
+
+def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock: Clock) -> bool:
+    """Do the settling read that has been due longest; False when none is due."""
+    return settle_one(database, gateway, seal, clock=clock) is not None
+
+
+def settle_one(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    *,
+    clock: Clock,
+    connection_id: str | None = None,
+) -> list[Change] | None:
+    """Do a settling read, of one connection where one is named; what it changed, None when none is due.
+
+    When Stripe cannot be reached, does not know the object or tells it in a way that cannot be read, the
+    projected state stands, the reason is kept with the request, and all but the second are tried again.
+    """
+    claimed = database.retrying(lambda db: _claim(db, clock(), connection_id))
+    if claimed is None:
+        return None
+    claim, told, connection = claimed
+    began = clock()
+    try:
+        at = paced_access(database, gateway, seal, connection)
+        found = _ask(gateway, at, claim.object_id)
+    except LicenzyError as problem:
+        database.retrying(partial(_fail, claim=claim, problem=problem, now=clock()))
+        return []
+    as_of = began + timedelta(seconds=connection.clock_offset_seconds)
+    if told is not None:
+        # Stripe's clock may be ahead of ours, and what it told before the read is covered by it.
+        as_of = max(as_of, told)
+    return database.retrying(partial(_settle, claim=claim, found=found, as_of=as_of, now=clock()))
+
+
+def record_snapshot(
+    db: Session, claim: Claim, found: Found, *, as_of: datetime, now: datetime
+) -> list[Change]:
+    """Write what was read as facts numbered by the claim, and project the purchase; what changed."""
+    origin = Origin(
+        project_id=claim.project_id,
+        mode=claim.mode,
+        connection_id=claim.connection_id,
+        source=FactSource.SNAPSHOT,
+        source_id=f"snapshot:{claim.object_id}:{claim.snapshot}",
+        occurred_at=found.occurred_at or as_of,
+    )
+    return apply_found(db, origin, found.numbered(claim.snapshot), now=now)
+
+
+def _claim(
+    db: Session, now: datetime, connection_id: str | None
+) -> tuple[Claim, datetime | None, Connection] | None:
+    """The read to do next, the latest instant of which events have told so far, and where to read it."""
+    claim = claim_due_read(db, now=now, connection_id=connection_id)
+    if claim is None:
+        return None
+    connection = connection_by_id(db, connection_id=claim.connection_id)
+    assert connection is not None
+    return claim, last_told_at(db, claim), connection
+
+
+def _settle(
+    db: Session, *, claim: Claim, found: Found | None, as_of: datetime, now: datetime
+) -> list[Change]:
+    changes = [] if found is None else record_snapshot(db, claim, found, as_of=as_of, now=now)
+    read_done(db, claim, now=now, problem=unknown_word(found))
+    return changes
+
+
+def _fail(db: Session, *, claim: Claim, problem: LicenzyError, now: datetime) -> None:
+    read_failed(
+        db,
+        claim,
+        problem=problem.message,
+        give_up=isinstance(problem, StripeObjectMissing),
+        now=now,
+        not_before=problem.retry_after,
+    )
+
+
+def _ask(gateway: StripeGateway, at: StripeAccess, object_id: str) -> Found | None:
+    """What Stripe says of the object; None for a payment that no purchase is behind."""
+    if object_id.startswith("sub_"):
+        return subscription_found(gateway.subscription(at, object_id))
+    payment = gateway.payment(at, object_id)
+    return payment_found(
+        session=payment.session,
+        invoice=payment.invoice,
+        invoice_payment=payment.invoice_payment,
+        refs=frozenset(payment.refs),
+    )
