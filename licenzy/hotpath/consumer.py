@@ -31,6 +31,17 @@ def consume_on_sqlite(run: Run, requests: Sequence[ConsumeRequest]) -> list[Cons
 
 
 def _on_postgres(database: Database, prepares: bool) -> Committer:
+    # The first to be closed, since it still gives calls to the second one.
+    committer: Committer = GroupCommitter(
+        database,
+        PostgresBatches(
+            database,
+            prepares=prepares,
+            locked=lambda writes: alone.adopt(writes),
+            elsewhere=lambda: alone.groups(),
+        ),
+        name="committer",
+    )
     alone: Committer = GroupCommitter(
         database,
         # What still cannot be had goes to the end of the queue, behind the calls on other subjects.
@@ -44,5 +55,4 @@ def _on_postgres(database: Database, prepares: bool) -> Committer:
         name="committer of locked rows",
         together=subject_of,
     )
-    batches = PostgresBatches(database, prepares=prepares, locked=alone.adopt, elsewhere=alone.groups)
-    return GroupCommitter(database, batches, name="committer")
+    return committer

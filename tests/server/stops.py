@@ -70,9 +70,8 @@ def web(_folder: Path) -> Loop:
     def loop(stop: StopSignal) -> None:
         server = WebServer(
             "stops",
-            interface=Interfaces.WSGI,
+            interface=Interfaces.RSGI,
             port=0,
-            blocking_threads=1,
             http=HTTPModes.http1,
             websockets=False,
             workers_kill_timeout=7,
