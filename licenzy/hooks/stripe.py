@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
 import orjson
 from flask import Response, current_app, request
@@ -20,7 +21,8 @@ from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime, runtime
-from licenzy.stripe_events.receive import keep_invalid, read_payload, receive
+from licenzy.stripe_events.receive import keep_invalid, receive
+from licenzy.stripe_gateway.shapes import NotAnEvent, read_event
 from licenzy.stripe_gateway.signatures import verify
 from licenzy.wire import JSON, body_length, read_body, refusal
 
@@ -55,43 +57,55 @@ def _answering(view: Callable[..., None]) -> Callable[..., Response]:
 @_answering
 def receive_for_connection(connection_id: str) -> None:
     """`POST /v1/webhooks/stripe/<connection id>`: the address the portal shows."""
-    body = _body()
+    posted = _posted()
 
     def named(db: Session) -> list[Addressee]:
         found = addressee(db, connection_id=connection_id) if _may_be_id(connection_id) else None
         return [found] if found else []
 
-    _receive(runtime(), body, named)
+    _receive(runtime(), posted, named)
 
 
 @_answering
 def receive_for_tenant() -> None:
     """`POST /v1/webhooks/stripe/tenant`: the connection is the one whose secret signed the body."""
-    body = _body()
+    posted = _posted()
     parts = runtime()
     address = request.remote_addr or ""
     _strangers.refuse_spent(address)
     try:
-        _receive(parts, body, lambda db: _candidates(db, body))
+        _receive(parts, posted, lambda db: _candidates(db, posted))
     except errors.SignatureInvalid:
         _strangers.admit(address)
         raise
 
 
-def _body() -> bytes:
-    return read_body(request.environ, body_length(request.environ, most=MAX_BODY))
+class _Posted:
+    """What was sent, and what it says as JSON, which is read at most once."""
+
+    def __init__(self, body: bytes) -> None:
+        self.body = body
+
+    @functools.cached_property
+    def value(self) -> Mapping[str, Any]:
+        """The object in the body. Raises NotStrictJson."""
+        return parse_object(self.body)
 
 
-def _receive(parts: Runtime, body: bytes, find: Callable[[Session], Sequence[Addressee]]) -> None:
-    now, database = parts.clock(), parts.database
+def _posted() -> _Posted:
+    return _Posted(read_body(request.environ, body_length(request.environ, most=MAX_BODY)))
+
+
+def _receive(parts: Runtime, posted: _Posted, find: Callable[[Session], Sequence[Addressee]]) -> None:
+    now, database, body = parts.clock(), parts.database, posted.body
     if database.is_sqlite:
         # Who writes there has a turn of its own, which is for nobody whose signature has not been seen.
         with database.read() as db:
             found = find(db)
         signer = _signer(parts, found, body, now)
-        is_event = database.retrying(lambda db: _take(db, signer, body, now))
+        is_event = database.retrying(lambda db: _take(db, signer, posted, now))
     else:
-        is_event = database.retrying(lambda db: _take(db, _signer(parts, find(db), body, now), body, now))
+        is_event = database.retrying(lambda db: _take(db, _signer(parts, find(db), body, now), posted, now))
     if not is_event:
         raise errors.InvalidEvent
 
@@ -108,14 +122,14 @@ def _signer(parts: Runtime, candidates: Sequence[Addressee], body: bytes, now: d
     return signers[0]
 
 
-def _take(db: Session, connection: Addressee, body: bytes, now: datetime) -> bool:
+def _take(db: Session, connection: Addressee, posted: _Posted, now: datetime) -> bool:
     """Keep what was signed; whether it is an event, which is then applied too."""
     try:
-        event = read_payload(body)
-    except errors.InvalidEvent:
-        keep_invalid(db, connection=connection, body=body, now=now)
+        event = read_event(posted.value)
+    except (NotStrictJson, NotAnEvent):
+        keep_invalid(db, connection=connection, body=posted.body, now=now)
         return False
-    receive(db, connection=connection, event=event, body=body, now=now)
+    receive(db, connection=connection, event=event, body=posted.body, now=now)
     return True
 
 
@@ -133,10 +147,10 @@ def _signed(parts: Runtime, connection: Addressee, body: bytes, header: str, now
     return True
 
 
-def _candidates(db: Session, body: bytes) -> list[Addressee]:
+def _candidates(db: Session, posted: _Posted) -> list[Addressee]:
     """Whose secrets to try, narrowed by what the unverified body says of its mode and project."""
     try:
-        claimed = parse_object(body)
+        claimed = posted.value
     except NotStrictJson:
         return []
     livemode = claimed.get("livemode")

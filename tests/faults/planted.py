@@ -45,10 +45,10 @@ def two_transactions() -> None:
 def answer_before_the_commit() -> None:
     """Stripe is told 2xx, and the transaction is committed afterwards."""
 
-    def receive_now_commit_later(parts: Runtime, body: bytes, find: Any) -> None:
+    def receive_now_commit_later(parts: Runtime, posted: Any, find: Any) -> None:
         block = parts.database.write()
         db = block.__enter__()
-        hooks._take(db, hooks._signer(parts, find(db), body, parts.clock()), body, parts.clock())
+        hooks._take(db, hooks._signer(parts, find(db), posted.body, parts.clock()), posted, parts.clock())
 
         @flask.after_this_request
         def commit_at_the_end(response: flask.Response) -> flask.Response:
