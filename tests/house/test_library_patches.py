@@ -81,7 +81,6 @@ def test_the_patches_are_there_when_asked_for() -> None:
         "sqlalchemy.dialects.postgresql.psycopg.PGDialect_psycopg.initialize",
         "sqlalchemy.dialects.sqlite.pysqlite.SQLiteDialect_pysqlite.__eq__",
         "sqlalchemy.engine.base.Engine.__init__",
-        "sqlalchemy.sql.selectable.Select.compile",
         "stripe._http_client.HTTPClient.INITIAL_DELAY",
         "werkzeug.routing.rules.Rule.compile",
         "whitenoise.base.WhiteNoise.add_files",
