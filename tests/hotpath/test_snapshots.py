@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from licenzy.db.engine import make_engine
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
-from licenzy.hotpath.snapshot import SnapshotReader
+from licenzy.hotpath.snapshot import SnapshotReader, SubjectSnapshot
+from licenzy.settings import load_settings
 from tests.support.cast import Cast
-from tests.support.hotpath import on_a_loop
+from tests.support.hotpath import on_a_loop, read_once
 
 only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -97,3 +100,20 @@ def test_a_reader_that_is_closed_leaves_nothing(database: Database) -> None:
 
     reader = on_a_loop(database, run)
     assert (reader._cursor if database.is_sqlite else reader._owner.connection) is None
+
+
+@pytest.mark.parametrize("folder", ["a b", "50%41", "a#b", "a?b=c", "ä", "a&b=c"])
+def test_odd_folders(tmp_path: Path, sqlite_files: Any, folder: str) -> None:
+    settings = load_settings({"LICENZY_INSTANCE": str(tmp_path / folder)})
+    sqlite_files.fresh(tmp_path / folder)
+    database = Database(make_engine(settings.database_url))
+    assert read_once(database) == SubjectSnapshot(None)
+    database.close()
+
+
+def test_a_damaged_file_is_worded(tmp_path: Path, sqlite_files: Any) -> None:
+    database = Database(make_engine(sqlite_files.fresh(tmp_path)))
+    (tmp_path / "licenzy.sqlite3").write_bytes(b"\x5a" * 8192)
+    with pytest.raises(DatabaseUnavailable):
+        read_once(database)
+    database.engine.dispose()
