@@ -23,8 +23,7 @@ from licenzy.kit.clock import Clock, from_unix
 from licenzy.kit.seal import Seal
 from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.pipeline import apply_told
-from licenzy.stripe_events.place import Origin
-from licenzy.stripe_events.read import Found, session_found, subscription_found, unknown_word
+from licenzy.stripe_events.read import Found, Origin, session_found, subscription_found, unknown_word
 from licenzy.stripe_events.receive import Received, keep_invalid, receive
 from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_events.snapshots import record_snapshot, settle_one

@@ -19,8 +19,8 @@ from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.observations.actions import look_again
 from licenzy.stripe_events.models import EventStatus
-from licenzy.stripe_events.place import Origin, Placed, Waiting, place_found, place_told
-from licenzy.stripe_events.read import CatalogChange, Found, Nothing, nothing_depends_on, read
+from licenzy.stripe_events.place import Placed, Waiting, place_found, place_told
+from licenzy.stripe_events.read import CatalogChange, Found, Nothing, Origin, nothing_depends_on, read
 from licenzy.stripe_events.record import Recorded, ask_for_read, record, record_waiting
 from licenzy.stripe_events.untracked import keep_untracked
 from licenzy.stripe_gateway.shapes import Event, Reading

@@ -5,45 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, false, null, select, true
-from sqlalchemy import Table as SqlTable
 from sqlmodel import Session
 
-from licenzy.alignment.modes import Mode
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import Kind
 from licenzy.catalog.rules import ProductTerms, as_sold
-from licenzy.checkout.models import CheckoutAttempt
-from licenzy.checkout.queries import NAMED_BY, SoldAttempt, sold_attempt
-from licenzy.db.upsert import table_of
-from licenzy.deliveries.queries import somebody_listens
+from licenzy.checkout.queries import SoldAttempt, sold_attempt
 from licenzy.entitlements.actions import begin_purchase, lock_purchase
-from licenzy.entitlements.links import await_purchase, key_behind
-from licenzy.entitlements.models import FactSource, Purchase
+from licenzy.entitlements.links import await_purchase
 from licenzy.entitlements.projected import payment_refs
 from licenzy.entitlements.purchases import LockedPurchase
-from licenzy.stripe_events.read import Found, Nothing
+from licenzy.stripe_events.lookup import Known, attempt_names, look
+from licenzy.stripe_events.read import Found, Nothing, Origin
 from licenzy.stripe_gateway.shapes import Reading
 from licenzy.subjects.actions import Customer
-from licenzy.subjects.models import Subject
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a reading comes from: whose it is, what told it, and when that was at Stripe."""
-
-    project_id: str
-    mode: Mode
-    connection_id: str
-    source: FactSource
-    source_id: str
-    occurred_at: datetime
-
-    @property
-    def scope(self) -> dict[str, Any]:
-        return {"project_id": self.project_id, "mode": self.mode}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +92,9 @@ def _place_payment(
 ) -> Placed | Waiting | Nothing:
     """A refund, dispute or invoice payment belongs where its payment does, once that is known."""
     refs, awaited = _taught(reading), _awaited_payment(reading)
-    known = _look(db, origin, (reading,), None, refs)
+    known = look(db, origin, (reading,), None, refs)
     if known.key is None and awaited is not None and not await_purchase(db, ref=awaited, **origin.scope):
-        known = _look(db, origin, (reading,), None, refs)
+        known = look(db, origin, (reading,), None, refs)
     if known.key is not None:
         return _placed(db, origin, (reading,), known, known.key, refs, now)
     return Nothing("It names no payment.") if awaited is None else Waiting(origin, reading, awaited)
@@ -142,7 +118,7 @@ def _place(
     payments: frozenset[str],
     now: datetime,
 ) -> Placed:
-    known = _look(db, origin, readings, key, payments)
+    known = look(db, origin, readings, key, payments)
     return _placed(db, origin, readings, known, key, payments, now)
 
 
@@ -150,7 +126,7 @@ def _placed(
     db: Session,
     origin: Origin,
     readings: Sequence[Reading],
-    known: _Known,
+    known: Known,
     key: str,
     payments: frozenset[str],
     now: datetime,
@@ -170,7 +146,7 @@ def _placed(
     if purchase is None:
         # Somebody else has begun it, or it is nobody's yet. What was read before it was held may be old.
         purchase = lock_purchase(db, **origin.scope, key=key, now=now)
-        known = _look(db, origin, readings, key, payments)
+        known = look(db, origin, readings, key, payments)
         purchase, attempts = known.purchase or purchase, _attempts(db, origin, readings, known)
     sold = tuple(
         _with_what_was_sold(reading, attempt, known.products)
@@ -208,7 +184,7 @@ def _sold_as(
 
 
 def _attempts(
-    db: Session, origin: Origin, readings: Sequence[Reading], known: _Known
+    db: Session, origin: Origin, readings: Sequence[Reading], known: Known
 ) -> tuple[SoldAttempt | None, ...]:
     """The attempt behind each object, if it is one of this very connection.
 
@@ -216,7 +192,7 @@ def _attempts(
     """
     first, *others = readings
     found: dict[tuple[str, str], SoldAttempt | None] = {}
-    for name in _names(first)[:1]:
+    for name in attempt_names(first)[:1]:
         found[name] = known.attempt
     return tuple(_attempt_of(db, origin, reading, found) for reading in (first, *others))
 
@@ -224,7 +200,7 @@ def _attempts(
 def _attempt_of(
     db: Session, origin: Origin, reading: Reading, found: dict[tuple[str, str], SoldAttempt | None]
 ) -> SoldAttempt | None:
-    for by, name in _names(reading):
+    for by, name in attempt_names(reading):
         if (by, name) not in found:
             found[by, name] = sold_attempt(
                 db, **origin.scope, connection_id=origin.connection_id, by=by, name=name
@@ -232,128 +208,3 @@ def _attempt_of(
         if found[by, name] is not None:
             return found[by, name]
     return None
-
-
-def _names(reading: Reading) -> list[tuple[str, str]]:
-    """What names the attempt behind an object, the surest first."""
-    named = reading.data.get("attempt")
-    names = [("attempt", named)] if isinstance(named, str) else []
-    if reading.kind == "session":
-        names.append(("session", reading.object_id))
-    elif reading.kind in {"subscription", "invoice"}:
-        subscription = reading.object_id if reading.kind == "subscription" else reading.data["subscription"]
-        names.append(("subscription", subscription))
-    return names
-
-
-# --- the one joined read -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the database knows of readings, at one look."""
-
-    key: str | None
-    """The purchase's; None while no purchase of the payment is known."""
-    purchase: LockedPurchase | None
-    subject: Customer | None
-    attempt: SoldAttempt | None
-    """By the surest name of the first reading."""
-    products: Mapping[str, ProductTerms]
-    """By price, those that the readings name."""
-    is_heard: bool
-
-
-def _look(
-    db: Session, origin: Origin, readings: Sequence[Reading], key: str | None, payments: frozenset[str]
-) -> _Known:
-    """One read: the purchase, held, its subject, the attempt and the products that prices are mapped to.
-
-    Without `key` the purchase is the one that any of the payments belongs to. Where there are payments the
-    subject is not held yet: their rows are written before that, in the one order in which all take locks.
-    """
-    names = _names(readings[0])[:1]
-    prices = sorted(
-        {item["price"] for each in readings if each.kind == "subscription" for item in each.data["items"]}
-    )
-    statement = _looking(
-        by=names[0][0] if names else None,
-        by_payment=key is None,
-        holds_subject=not payments,
-        priced=bool(prices),
-    )
-    values = {
-        **origin.scope,
-        "connection_id": origin.connection_id,
-        "key": key,
-        "refs": sorted(payments),
-        "name": names[0][1] if names else None,
-        "prices": prices,
-    }
-    db.flush()
-    rows = db.connection().execute(statement, values).all()
-    key_, is_heard, *first = rows[0]
-    held, customer, attempt = first[:4], first[4:7], first[7:11]
-    purchase = LockedPurchase(origin.project_id, origin.mode, *held) if held[0] is not None else None
-    products: dict[str, ProductTerms] = {}
-    for row in rows if prices else ():
-        product = ProductTerms._make(row[-len(ProductTerms._fields) :])
-        products.setdefault(product.stripe_price_id, product)
-    return _Known(
-        key_,
-        purchase,
-        Customer._make(customer) if customer[0] is not None else None,
-        SoldAttempt._make(attempt) if attempt[0] is not None else None,
-        products,
-        bool(is_heard),
-    )
-
-
-_PURCHASES, _SUBJECTS = table_of(Purchase), table_of(Subject)
-_ATTEMPTS, _PRODUCTS = table_of(CheckoutAttempt), table_of(Product)
-
-
-@lru_cache(maxsize=32)
-def _looking(*, by: str | None, by_payment: bool, holds_subject: bool, priced: bool) -> Select[Any]:
-    """The statement of a look, made once for each shape that it has."""
-    project_id: Any = bindparam("project_id")
-    mode: Any = bindparam("mode")
-    key: Any = bindparam("key", type_=_PURCHASES.c.key.type)
-    if by_payment:
-        key = key_behind(project_id, mode, bindparam("refs", expanding=True)).scalar_subquery()
-    asked = select(key.label("key"), somebody_listens(project_id, mode).label("is_heard")).subquery("asked")
-    held = _held(key, holds_subject=holds_subject).subquery("held")
-    named = _ATTEMPTS.c[NAMED_BY[by]] == bindparam("name") if by else false()
-    joined = asked.outerjoin(held, true()).outerjoin(
-        _ATTEMPTS,
-        and_(_here(_ATTEMPTS), _ATTEMPTS.c.connection_id == bindparam("connection_id"), named),
-    )
-    columns = [*asked.c, *held.c, *(_ATTEMPTS.c[name] for name in SoldAttempt._fields)]
-    if not priced:
-        return select(*columns).select_from(joined)
-    prices = _PRODUCTS.c.stripe_price_id.in_(bindparam("prices", expanding=True))
-    return (
-        select(*columns, *(_PRODUCTS.c[name] for name in ProductTerms._fields))
-        .select_from(joined.outerjoin(_PRODUCTS, and_(_here(_PRODUCTS), prices)))
-        .order_by(_PRODUCTS.c.created_at, _PRODUCTS.c.id)
-    )
-
-
-def _held(key: Any, *, holds_subject: bool) -> Select[Any]:
-    """The purchase, held. Together with its subject only where it has one."""
-    purchase = [_PURCHASES.c[name] for name in ("key", "subject_id", "attempt_id", "finalized_at")]
-    if not holds_subject:
-        nobody = [null().label(name) for name in Customer._fields]
-        found = select(*purchase, *nobody).where(_here(_PURCHASES), _PURCHASES.c.key == key)
-        return found.with_for_update(of=_PURCHASES)
-    whose = and_(_here(_SUBJECTS), _SUBJECTS.c.id == _PURCHASES.c.subject_id)
-    return (
-        select(*purchase, *(_SUBJECTS.c[name] for name in Customer._fields))
-        .join_from(_PURCHASES, _SUBJECTS, whose)
-        .where(_here(_PURCHASES), _PURCHASES.c.key == key)
-        .with_for_update(of=[_PURCHASES, _SUBJECTS])
-    )
-
-
-def _here(table: SqlTable) -> Any:
-    return and_(table.c.project_id == bindparam("project_id"), table.c.mode == bindparam("mode"))

@@ -24,8 +24,8 @@ from licenzy.errors import InvalidEvent
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_events.pipeline import apply_event
-from licenzy.stripe_events.place import Origin
 from licenzy.stripe_events.queries import KeptEvent, count_repeat, due_event
+from licenzy.stripe_events.read import Origin
 from licenzy.stripe_gateway.shapes import Event, NotAnEvent, read_event
 
 MAX_TRIES = 8

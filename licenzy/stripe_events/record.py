@@ -15,7 +15,8 @@ from licenzy.entitlements.links import link_payments
 from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
-from licenzy.stripe_events.place import Origin, Placed, Waiting
+from licenzy.stripe_events.place import Placed, Waiting
+from licenzy.stripe_events.read import Origin
 from licenzy.stripe_events.settling import request_read
 from licenzy.stripe_gateway.shapes import Reading
 from licenzy.subjects.actions import Customer, hold_subject, link_customer

@@ -17,8 +17,7 @@ from licenzy.errors import LicenzyError
 from licenzy.kit.clock import Clock
 from licenzy.kit.seal import Seal
 from licenzy.stripe_events.pipeline import apply_found
-from licenzy.stripe_events.place import Origin
-from licenzy.stripe_events.read import Found, payment_found, subscription_found, unknown_word
+from licenzy.stripe_events.read import Found, Origin, payment_found, subscription_found, unknown_word
 from licenzy.stripe_events.settling import Claim, claim_due_read, last_told_at, read_done, read_failed
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing

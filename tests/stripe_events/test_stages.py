@@ -11,8 +11,8 @@ from licenzy.stripe_gateway.shapes import Reading, read_event
 from tests.house.test_imports import PACKAGE, imports
 from tests.support.purchases import event
 
-LINE = ("read", "place", "record", "pipeline", "receive")
-"""The stages in their order, and then who has them follow each other."""
+LINE = ("read", "lookup", "place", "record", "pipeline", "receive")
+"""The stages in their order, `lookup` being what `place` reads; then who has them follow each other."""
 
 PURE = (
     PACKAGE / "stripe_events" / "read.py",
