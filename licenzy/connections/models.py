@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import UniqueConstraint
@@ -11,6 +11,7 @@ from sqlmodel import Field
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table
+from licenzy.projects.scope import Scope
 
 
 class Provider(StrEnum):
@@ -76,3 +77,8 @@ class Connection(Table, table=True):
 
     created_at: datetime = Field(sa_type=Instant)
     updated_at: datetime = Field(sa_type=Instant)
+
+    @property
+    def scope(self) -> Scope:
+        """The side, with its clock as it was moved."""
+        return Scope(self.project_id, self.mode, timedelta(seconds=self.clock_offset_seconds))

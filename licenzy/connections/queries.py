@@ -16,12 +16,19 @@ from licenzy.connections.models import Connection
 from licenzy.connections.rules import facts_of
 from licenzy.db.reads import read_first, read_row
 from licenzy.db.upsert import table_of
+from licenzy.projects.scope import Scope
 
 
 @read_first
 def connection_of(*, project_id: str, mode: Mode) -> SelectOfScalar[Connection]:
     """The project's connection in this mode; none before a key or a secret was first saved."""
     return select(Connection).where(Connection.project_id == project_id, Connection.mode == mode)
+
+
+def with_clock(db: Session, scope: Scope) -> Scope:
+    """The same side with its clock as it was moved; with ours before it was connected."""
+    found = connection_of(db, project_id=scope.project_id, mode=scope.mode)
+    return scope if found is None else found.scope
 
 
 def connection_facts(db: Session, *, project_id: str, mode: Mode) -> ConnectionFacts | None:

@@ -3,27 +3,35 @@
 The decorated function makes the statement; what callers get is a function that runs it in a session:
 
     @read_first
-    def product_by_code(*, project_id: str, mode: Mode, code: str) -> SelectOfScalar[Product]:
-        return select(Product).where(Product.project_id == project_id, …)
+    def product_by_code(scope: Scope, *, code: str) -> SelectOfScalar[Product]:
+        return select(Product).where(Product.project_id == scope.project_id, …)
 
-    product_by_code(db, project_id=…, mode=…, code=…)
+    product_by_code(db, scope, code=…)
 
 `read_rows` and `read_row` give what was selected as it came, without making objects of the session: that
 costs a quarter of the time, and is for columns that are only read.
 
 A decorated function is called once, with a bound parameter for each of its arguments. It may compare columns
-with them and limit by them, but neither branch on them nor calculate with them; and what is compared must not
-be None.
+with them and limit by them, but neither branch on them nor calculate with them.
+
+An argument that is a dataclass by its annotation is made of bound parameters itself, one for each field; of
+those a call sends what the statement uses.
+
+A value of None is refused, since nothing equals NULL: a comparison with it would silently find nothing. Where
+the statement is written for it (`is_not_distinct_from`), the annotation says `| None`.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar, TypeVarTuple, overload
+from types import NoneType
+from typing import Any, Concatenate, ParamSpec, TypeVar, TypeVarTuple, get_args, get_type_hints, overload
 
-from sqlalchemy import Executable, Row, bindparam
+from sqlalchemy import BindParameter, Executable, Row, bindparam
+from sqlalchemy.sql.visitors import iterate
 from sqlmodel import Session
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
@@ -72,30 +80,72 @@ def read_row(make: Callable[P, Executable]) -> Callable[Concatenate[Session, P],
 
 
 def _plainly(make: Callable[..., Any], take: Callable[[Any], Any]) -> Callable[..., Any]:
-    names = inspect.signature(make).parameters
-    made: Any = None
-
-    @wraps(make)
-    def read(db: Session, /, **values: Any) -> Any:
-        nonlocal made
-        if made is None:
-            made = make(**{name: bindparam(name) for name in names})
+    def run(db: Session, statement: Any, values: dict[str, Any]) -> Any:
         # The connection knows nothing of the session's objects: what was changed of those is written first.
         db.flush()
-        return take(db.connection().execute(made, values))
+        return take(db.connection().execute(statement, values))
 
-    return read
+    return _made_once(make, run)
 
 
 def _reading(make: Callable[..., Any], take: Callable[[Any], Any]) -> Callable[..., Any]:
-    names = inspect.signature(make).parameters
-    made: Any = None
+    return _made_once(make, lambda db, statement, values: take(db.exec(statement, params=values)))
+
+
+def _made_once(
+    make: Callable[..., Any], run: Callable[[Session, Any, dict[str, Any]], Any]
+) -> Callable[..., Any]:
+    made: _Made | None = None
 
     @wraps(make)
-    def read(db: Session, /, **values: Any) -> Any:
+    def read(db: Session, /, *given: Any, **values: Any) -> Any:
         nonlocal made
         if made is None:
-            made = make(**{name: bindparam(name) for name in names})
-        return take(db.exec(made, params=values))
+            made = _Made(make)
+        for at, value in enumerate(given):
+            values[made.positional[at]] = value
+        for name, parts in made.unfolded:
+            whole = values.pop(name)
+            for parameter, field in parts:
+                values[parameter] = getattr(whole, field)
+        if None in values.values():
+            made.refuse_none(values)
+        return run(db, made.statement, values)
 
     return read
+
+
+class _Made:
+    """A statement, and how a call's arguments become its parameters."""
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        parameters = inspect.signature(make).parameters
+        hints = get_type_hints(make)
+        self._name = make.__name__
+        self.positional = [each.name for each in parameters.values() if each.kind is not each.KEYWORD_ONLY]
+        self._nullable: set[str] = set()
+        bound: dict[str, Any] = {}
+        unfolded: list[tuple[str, list[tuple[str, str]]]] = []
+        for name in parameters:
+            whole = hints.get(name)
+            if isinstance(whole, type) and is_dataclass(whole):
+                types = get_type_hints(whole)
+                parts = [(f"{name}_{field.name}", field.name) for field in fields(whole)]
+                bound[name] = whole(**{field: self._bound(part, types[field]) for part, field in parts})
+                unfolded.append((name, parts))
+            else:
+                bound[name] = self._bound(name, whole)
+        self.statement = make(**bound)
+        used = {each.key for each in iterate(self.statement) if isinstance(each, BindParameter)}
+        self.unfolded = [(name, [each for each in parts if each[0] in used]) for name, parts in unfolded]
+
+    def _bound(self, name: str, annotation: Any) -> BindParameter[Any]:
+        if NoneType in get_args(annotation):
+            self._nullable.add(name)
+        return bindparam(name)
+
+    def refuse_none(self, values: dict[str, Any]) -> None:
+        """Raises TypeError when None is given for what may not be None."""
+        for name, value in values.items():
+            if value is None and name not in self._nullable:
+                raise TypeError(f"{self._name}() compares with {name}, which is None")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
 import pytest
+from sqlalchemy import event
 from sqlalchemy.exc import NoResultFound, StatementError
 from sqlmodel import col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
@@ -11,17 +16,20 @@ from licenzy.alignment.modes import Mode
 from licenzy.api_keys.models import ApiKey
 from licenzy.db.reads import read_all, read_first, read_one
 from licenzy.db.unit_of_work import Database
+from licenzy.projects.scope import Scope
 from tests.support.cast import Cast, make_key
 
 made: list[str] = []
 
 
 @read_all
-def keys(*, project_id: str, mode: Mode) -> SelectOfScalar[ApiKey]:
+def keys(scope: Scope) -> SelectOfScalar[ApiKey]:
     """The keys of one side, by name."""
     made.append("keys")
     return (
-        select(ApiKey).where(ApiKey.project_id == project_id, ApiKey.mode == mode).order_by(col(ApiKey.name))
+        select(ApiKey)
+        .where(ApiKey.project_id == scope.project_id, ApiKey.mode == scope.mode)
+        .order_by(col(ApiKey.name))
     )
 
 
@@ -40,6 +48,26 @@ def key(*, key_id: str) -> SelectOfScalar[ApiKey]:
     return select(ApiKey).where(ApiKey.id == key_id)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where among the keys of a side somebody is."""
+
+    project_id: str
+    last_four: str | None = None
+
+
+@read_all
+def names_beside(place: Place, *, mode: Mode, but: str | None, most: int) -> SelectOfScalar[str]:
+    return (
+        select(ApiKey.name)
+        .where(ApiKey.project_id == place.project_id, ApiKey.mode == mode)
+        .where(
+            col(ApiKey.last_four).is_not_distinct_from(place.last_four), col(ApiKey.id).is_distinct_from(but)
+        )
+        .limit(most)
+    )
+
+
 @read_one
 def name(*, key_id: str) -> SelectOfScalar[str]:
     return select(ApiKey.name).where(ApiKey.id == key_id)
@@ -49,16 +77,16 @@ def test_each_call_reads_with_values_of_its_own(database: Database, cast: Cast) 
     ours, theirs = cast.owner.project_id, cast.stranger.project_id
     made.clear()
     with database.write() as db:
-        assert keys(db, project_id=ours, mode=Mode.TEST) == []
+        assert keys(db, Scope(ours, Mode.TEST)) == []
         a, _ = make_key(db, project_id=ours, name="a")
         b, _ = make_key(db, project_id=ours, name="b")
         other_side, _ = make_key(db, project_id=ours, name="c", mode=Mode.LIVE)
         other_project, _ = make_key(db, project_id=theirs, name="d")
     with database.read() as db:
-        assert [each.id for each in keys(db, project_id=ours, mode=Mode.TEST)] == [a.id, b.id]
-        assert [each.id for each in keys(db, project_id=ours, mode=Mode.LIVE)] == [other_side.id]
-        assert [each.id for each in keys(db, project_id=theirs, mode=Mode.TEST)] == [other_project.id]
-        assert keys(db, project_id="' OR ''='", mode=Mode.TEST) == []
+        assert [each.id for each in keys(db, Scope(ours, Mode.TEST))] == [a.id, b.id]
+        assert [each.id for each in keys(db, Scope(ours, Mode.LIVE))] == [other_side.id]
+        assert [each.id for each in keys(db, Scope(theirs, Mode.TEST))] == [other_project.id]
+        assert keys(db, Scope("' OR ''='", Mode.TEST)) == []
     assert len(made) <= 1, "its statement was made anew"
 
 
@@ -83,6 +111,34 @@ def test_one_row_or_none(database: Database, cast: Cast) -> None:
 def test_a_value_that_is_left_out_is_an_error(database: Database) -> None:
     with database.read() as db, pytest.raises(StatementError, match="key_id"):
         key(db)  # type: ignore[call-arg]
+
+
+def test_of_a_dataclass_only_the_fields_that_the_statement_uses_are_sent(
+    database: Database, cast: Cast
+) -> None:
+    scope, sent = Scope(cast.project_id, Mode.TEST, timedelta(days=1)), list[set[str]]()
+    with database.read() as db:
+        event.listen(db, "do_orm_execute", lambda state: sent.append(set(state.parameters)))
+        assert keys(db, scope) == keys(db, scope=scope) == []
+    assert sent == [{"scope_project_id", "scope_mode"}] * 2
+
+
+def test_none_is_refused_by_name_unless_the_statement_is_written_for_it(
+    database: Database, cast: Cast
+) -> None:
+    nobody: Any = None
+    with database.write() as db:
+        made_key, _ = make_key(db, project_id=cast.project_id, name="a")
+        with pytest.raises(TypeError, match="key_id"):
+            key(db, key_id=nobody)
+        with pytest.raises(TypeError, match="scope_project_id"):
+            keys(db, Scope(nobody, Mode.TEST))
+        with pytest.raises(TypeError, match="most"):
+            names_beside(db, Place(cast.project_id), mode=Mode.TEST, but=None, most=nobody)
+        place = Place(cast.project_id, made_key.last_four)
+        assert names_beside(db, place, mode=Mode.TEST, but=None, most=9) == ["a"]
+        assert names_beside(db, place, mode=Mode.TEST, but=made_key.id, most=9) == []
+        assert names_beside(db, Place(cast.project_id), mode=Mode.TEST, but=None, most=9) == []
 
 
 def test_what_was_read_is_what_was_declared() -> None:
