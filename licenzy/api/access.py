@@ -39,7 +39,7 @@ def check(request: ApiRequest) -> Reply:
     if not allowed and snapshot.has_reserved_units:
         with request.runtime.database.read() as db:
             # Reservations may be over by now.
-            allowed = access_of(db, **_access(caller, subject_ref, wanted))[subject_ref].allowed
+            allowed = access_of(db, caller.scope, **_access(caller, subject_ref, wanted))[subject_ref].allowed
     return _told(request, caller, subject_ref, allowed)
 
 
@@ -125,12 +125,12 @@ def _explained(request: ApiRequest, caller: Caller, subject_ref: str, wanted: Wa
     """The same answer with its reason, off the hot path."""
     facts: list[str] = []
     with request.runtime.database.read() as db:
-        found: Access[Entitlement] = access_of(db, **_access(caller, subject_ref, wanted))[subject_ref]
+        found: Access[Entitlement] = access_of(db, caller.scope, **_access(caller, subject_ref, wanted))[
+            subject_ref
+        ]
         held = found.evidence
         if held is not None:
-            known = facts_of(
-                db, project_id=caller.project_id, mode=caller.mode, purchase_key=held.purchase_key
-            )
+            known = facts_of(db, caller.scope, purchase_key=held.purchase_key)
             facts = [fact.id for fact in known]
     told: dict[str, Any] = {
         "reason": found.reason,
@@ -146,8 +146,6 @@ def _explained(request: ApiRequest, caller: Caller, subject_ref: str, wanted: Wa
 
 def _access(caller: Caller, subject_ref: str, wanted: Wanted) -> dict[str, Any]:
     return {
-        "project_id": caller.project_id,
-        "mode": caller.mode,
         "subject_refs": [subject_ref],
         "now": caller.now,
         "asked_at": caller.asked_at,

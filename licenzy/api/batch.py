@@ -15,13 +15,7 @@ def check_batch(request: ApiRequest) -> Reply:
     body = request.body(AccessCheckBatchBody)
     wanted = Wanted(body.product_code, body.feature)
     with request.runtime.database.read() as db:
-        held = held_by_refs(
-            db,
-            project_id=caller.project_id,
-            mode=caller.mode,
-            subject_refs=body.subject_refs,
-            now=caller.now,
-        )
+        held = held_by_refs(db, caller.scope, subject_refs=body.subject_refs, now=caller.now)
     results = []
     for ref in body.subject_refs:
         allowed = answer(held.get(ref, []), wanted, caller.now).allowed

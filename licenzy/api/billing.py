@@ -15,5 +15,5 @@ def create_portal_session(request: ApiRequest) -> Reply:
     body = request.body(PortalSessionBody)
     parts = request.runtime
     seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
-    url = open_billing_portal(seller, project_id=caller.project_id, mode=caller.mode, **body.model_dump())
+    url = open_billing_portal(seller, caller.scope, **body.model_dump())
     return request.answer({"url": url}, 201)

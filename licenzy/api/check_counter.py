@@ -10,6 +10,7 @@ from licenzy.api.caller import Caller
 from licenzy.db.beside import Beside
 from licenzy.kit.clock import whole_hours
 from licenzy.observations.actions import count_checks
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 
 PAUSE_SECONDS = 10.0
@@ -58,8 +59,7 @@ class CheckCounter:
                 for (project_id, mode, hour, allowed), times in sorted(counts.items()):
                     count_checks(
                         db,
-                        project_id=project_id,
-                        mode=mode,
+                        Scope(project_id, mode),
                         hour=hour,
                         allowed=times if allowed else 0,
                         denied=0 if allowed else times,

@@ -14,10 +14,10 @@ def create_session(request: ApiRequest) -> Reply:
     request.authenticate()
     sent = request.json(request.incoming.body)
     body = validated(CheckoutSessionBody, sent)
-    scope = request.idempotency(CHECKOUT)
+    call_key = request.idempotency(CHECKOUT)
     parts = request.runtime
     seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
     sold = open_session(
-        seller, request=CheckoutRequest(**body.model_dump()), scope=scope, body_hash=body_hash(sent)
+        seller, request=CheckoutRequest(**body.model_dump()), call_key=call_key, body_hash=body_hash(sent)
     )
     return request.answer_outcome(sold.outcome, replayed=sold.replayed)

@@ -58,9 +58,7 @@ def entitlements(request: ApiRequest, **_path: str) -> Reply:
 
 def _held(request: ApiRequest, caller: Caller, subject_ref: str) -> list[Entitlement]:
     with request.runtime.database.read() as db:
-        return held_by_ref(
-            db, project_id=caller.project_id, mode=caller.mode, subject_ref=subject_ref, now=caller.now
-        )
+        return held_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
 
 
 def _subject_ref(prefix: str) -> str:

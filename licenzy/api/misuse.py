@@ -45,7 +45,7 @@ class MisuseRecorder:
         """What to do when somebody seems to have bought nothing, while checkouts go past Licenzy."""
         now = self._runtime.clock()
         with self._runtime.database.read() as db:
-            seen = untracked_checkouts(db, project_id=caller.project_id, mode=caller.mode, now=now)
+            seen = untracked_checkouts(db, caller.scope, now=now)
         key = KeyFacts(caller.key_id, "", "", now, now)
         here = SideFacts(caller.mode, keys=(key,), traffic=TrafficFacts(untracked_checkouts=seen))
         sides = {caller.mode.other: SideFacts(caller.mode.other), caller.mode: here}
@@ -56,13 +56,11 @@ class MisuseRecorder:
         return None
 
     def _note(self, caller: Caller, kind: Noticed, about: str, detail: str) -> None:
-        self._noticing.note(
-            project_id=caller.project_id, mode=caller.mode, kind=kind, about=about, detail=detail
-        )
+        self._noticing.note(caller.scope, kind=kind, about=about, detail=detail)
 
     def _hint_for_price(self, caller: Caller, price_id: str) -> str:
         with self._runtime.database.read() as db:
-            product = product_by_price(db, project_id=caller.project_id, mode=caller.mode, price_id=price_id)
+            product = product_by_price(db, caller.scope, price_id=price_id)
         page = f"{self._runtime.settings.base_url}/projects/{caller.project_id}/{caller.mode}/products"
         if product is not None:
             return f"Send {product.product_code} as product_code. The products stand at {page}."

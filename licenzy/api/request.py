@@ -25,7 +25,7 @@ from licenzy.api.schemas import Body, validated
 from licenzy.api_keys.queries import PresentedKey, presented_key
 from licenzy.api_keys.rules import require_alive
 from licenzy.hotpath.keys import KeyRow
-from licenzy.idempotency.actions import IdempotencyScope, Outcome
+from licenzy.idempotency.actions import CallKey, Outcome
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
@@ -122,10 +122,10 @@ class ApiRequest:
         except NotStrictJson as problem:
             raise errors.InvalidJson(f"The body is not acceptable JSON: {_briefly(problem)}.") from None
 
-    def idempotency(self, endpoint: str) -> IdempotencyScope:
+    def idempotency(self, endpoint: str) -> CallKey:
         """The call's Idempotency-Key within its side and endpoint. Raises the two 400s."""
         assert self.caller is not None
-        return IdempotencyScope(self.caller.scope, endpoint, self.idempotency_key())
+        return CallKey(self.caller.scope, endpoint, self.idempotency_key())
 
     def idempotency_key(self) -> str:
         """The call's Idempotency-Key. Raises the two 400s."""

@@ -7,19 +7,18 @@ from datetime import datetime
 from sqlalchemy import update
 from sqlmodel import Session, col
 
-from licenzy.alignment.modes import Mode
 from licenzy.api_keys import queries, rules
 from licenzy.api_keys.models import ApiKey
 from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
+from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
 
 
 def create_key(
     db: Session,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     name: str,
     created_by: str | None,
     expires_at: datetime | None = None,
@@ -33,11 +32,11 @@ def create_key(
     name = rules.clean_name(name)
     if expires_at is not None and expires_at <= now:
         raise InvalidRequest("The key would have expired already.", fields={"expires": "must be ahead"})
-    token = rules.make_key(mode)
+    token = rules.make_key(scope.mode)
     key = ApiKey(
         id=new_id("key"),
-        project_id=project_id,
-        mode=mode,
+        project_id=scope.project_id,
+        mode=scope.mode,
         name=name,
         key_hash=rules.presented_hash(token),
         last_four=token[-4:],
@@ -51,10 +50,10 @@ def create_key(
         db,
         actor=Actor(created_by, ip),
         action="api_key.created",
-        project_id=project_id,
-        mode=mode,
+        project_id=scope.project_id,
+        mode=scope.mode,
         about=key.id,
-        after={"name": name, "key": rules.masked(mode, key.last_four)},
+        after={"name": name, "key": rules.masked(scope.mode, key.last_four)},
         now=now,
     )
     return key, token
@@ -65,11 +64,9 @@ def note_used(db: Session, *, key_id: str, now: datetime) -> None:
     db.execute(update(ApiKey).where(col(ApiKey.id) == key_id).values(last_used_at=now))
 
 
-def revoke_key(
-    db: Session, *, project_id: str, mode: Mode, key_id: str, actor: Actor, now: datetime
-) -> ApiKey:
+def revoke_key(db: Session, scope: Scope, *, key_id: str, actor: Actor, now: datetime) -> ApiKey:
     """End a key for good; one that is revoked already stays as it is. Raises NotFound."""
-    key = queries.key(db, project_id=project_id, mode=mode, key_id=key_id)
+    key = queries.key(db, scope, key_id=key_id)
     if key.revoked_at is not None:
         return key
     key.revoked_at = now
@@ -79,10 +76,10 @@ def revoke_key(
         db,
         actor=actor,
         action="api_key.revoked",
-        project_id=project_id,
-        mode=mode,
+        project_id=scope.project_id,
+        mode=scope.mode,
         about=key.id,
-        before={"name": key.name, "key": rules.masked(mode, key.last_four)},
+        before={"name": key.name, "key": rules.masked(scope.mode, key.last_four)},
         now=now,
     )
     return key

@@ -18,19 +18,21 @@ from licenzy.projects.scope import Scope
 
 
 @read_all
-def keys(*, project_id: str, mode: Mode) -> SelectOfScalar[ApiKey]:
+def keys(scope: Scope) -> SelectOfScalar[ApiKey]:
     """All keys of the project and mode, newest first, revoked ones included."""
     return (
         select(ApiKey)
-        .where(ApiKey.project_id == project_id, ApiKey.mode == mode)
+        .where(ApiKey.project_id == scope.project_id, ApiKey.mode == scope.mode)
         .order_by(col(ApiKey.created_at).desc(), col(ApiKey.id).desc())
     )
 
 
-def key(db: Session, *, project_id: str, mode: Mode, key_id: str) -> ApiKey:
+def key(db: Session, scope: Scope, *, key_id: str) -> ApiKey:
     """One key. Raises NotFound, also for a key of another project or of the other mode."""
     found = db.exec(
-        select(ApiKey).where(ApiKey.project_id == project_id, ApiKey.mode == mode, ApiKey.id == key_id)
+        select(ApiKey).where(
+            ApiKey.project_id == scope.project_id, ApiKey.mode == scope.mode, ApiKey.id == key_id
+        )
     ).first()
     if found is None:
         raise NotFound("There is no such API key in this mode.")
@@ -82,9 +84,11 @@ def key_by_hash(db: Session, key_hash: str) -> ApiKey | None:
     return db.exec(select(ApiKey).where(ApiKey.key_hash == key_hash)).first()
 
 
-def key_count(db: Session, *, project_id: str, mode: Mode) -> int:
+def key_count(db: Session, scope: Scope) -> int:
     """How many keys of the project and mode are not revoked."""
     counted = select(func.count()).select_from(ApiKey)
     return db.exec(
-        counted.where(ApiKey.project_id == project_id, ApiKey.mode == mode, col(ApiKey.revoked_at).is_(None))
+        counted.where(
+            ApiKey.project_id == scope.project_id, ApiKey.mode == scope.mode, col(ApiKey.revoked_at).is_(None)
+        )
     ).one()

@@ -23,6 +23,7 @@ from licenzy.errors import LicenzyError, StripeNotConnected
 from licenzy.kit.ids import new_id
 from licenzy.kit.seal import Seal
 from licenzy.observations.actions import look_again
+from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 from licenzy.workspace.audit import Actor, record
@@ -32,9 +33,8 @@ def create_product(
     database: Database,
     gateway: StripeGateway,
     seal: Seal,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     draft: Draft,
     actor: Actor,
     now: datetime,
@@ -43,13 +43,13 @@ def create_product(
     draft = rules.trimmed_to_kind(draft)
     _refuse(rules.draft_problems(draft))
     with database.read() as db:
-        _refuse_taken_code(db, project_id=project_id, mode=mode, code=draft.product_code)
-    price = _read_price(database, gateway, seal, project_id=project_id, mode=mode, price_id=draft.price_id)
-    _refuse_unfit_price(draft, price, mode)
+        _refuse_taken_code(db, scope, code=draft.product_code)
+    price = _read_price(database, gateway, seal, scope, price_id=draft.price_id)
+    _refuse_unfit_price(draft, price, scope.mode)
     product = Product(
         id=new_id("prd"),
-        project_id=project_id,
-        mode=mode,
+        project_id=scope.project_id,
+        mode=scope.mode,
         product_code=draft.product_code,
         kind=draft.kind,
         created_at=now,
@@ -58,14 +58,14 @@ def create_product(
         **_priced(price, now),
     )
     with database.write() as db:
-        _refuse_taken_code(db, project_id=project_id, mode=mode, code=draft.product_code)
+        _refuse_taken_code(db, scope, code=draft.product_code)
         try:
             db.add(product)
             db.flush()
         except IntegrityError:  # On Postgres two people may save the same new code in one moment.
             raise _code_taken(archived=False) from None
         _record(db, product, "product.created", actor=actor, before=None, now=now)
-        look_again(db, project_id=project_id, mode=mode, now=now)
+        look_again(db, scope, now=now)
     return product
 
 
@@ -73,9 +73,8 @@ def edit_product(
     database: Database,
     gateway: StripeGateway,
     seal: Seal,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     product_id: str,
     draft: Draft,
     actor: Actor,
@@ -87,31 +86,24 @@ def edit_product(
     Raises ProductNotFound, ProductRefused, StripeNotConnected and Stripe's errors.
     """
     with database.read() as db:
-        product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+        product = queries.product(db, scope, product_id=product_id)
     draft = rules.trimmed_to_kind(rules.renamed(draft, product_code=product.product_code, kind=product.kind))
     _refuse(rules.draft_problems(draft))
-    price = _read_price(database, gateway, seal, project_id=project_id, mode=mode, price_id=draft.price_id)
-    _refuse_unfit_price(draft, price, mode)
+    price = _read_price(database, gateway, seal, scope, price_id=draft.price_id)
+    _refuse_unfit_price(draft, price, scope.mode)
     with database.write() as db:
-        product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+        product = queries.product(db, scope, product_id=product_id)
         before = _told(product)
         _set(product, {**_described(draft), **_priced(price, now), "updated_at": now})
         db.add(product)
         db.flush()
         _record(db, product, "product.changed", actor=actor, before=before, now=now)
-        look_again(db, project_id=project_id, mode=mode, now=now)
+        look_again(db, scope, now=now)
     return product
 
 
 def refresh_price(
-    database: Database,
-    gateway: StripeGateway,
-    seal: Seal,
-    *,
-    project_id: str,
-    mode: Mode,
-    product_id: str,
-    now: datetime,
+    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, product_id: str, now: datetime
 ) -> Product:
     """Read a product's price from Stripe again and store what it says now, good or bad.
 
@@ -119,23 +111,19 @@ def refresh_price(
     Stripe's errors.
     """
     with database.read() as db:
-        product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
-    price = _read_price(
-        database, gateway, seal, project_id=project_id, mode=mode, price_id=product.stripe_price_id
-    )
+        product = queries.product(db, scope, product_id=product_id)
+    price = _read_price(database, gateway, seal, scope, price_id=product.stripe_price_id)
     with database.write() as db:
-        product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+        product = queries.product(db, scope, product_id=product_id)
         _set(product, _priced(price, now))
         db.add(product)
         db.flush()
     return product
 
 
-def archive_product(
-    db: Session, *, project_id: str, mode: Mode, product_id: str, actor: Actor, now: datetime
-) -> Product:
+def archive_product(db: Session, scope: Scope, *, product_id: str, actor: Actor, now: datetime) -> Product:
     """Stop selling a product. Who bought it keeps what was bought. Raises ProductNotFound."""
-    product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+    product = queries.product(db, scope, product_id=product_id)
     if product.archived_at is None:
         product.archived_at = product.updated_at = now
         db.add(product)
@@ -143,11 +131,9 @@ def archive_product(
     return product
 
 
-def restore_product(
-    db: Session, *, project_id: str, mode: Mode, product_id: str, actor: Actor, now: datetime
-) -> Product:
+def restore_product(db: Session, scope: Scope, *, product_id: str, actor: Actor, now: datetime) -> Product:
     """Sell an archived product again. Raises ProductNotFound."""
-    product = queries.product(db, project_id=project_id, mode=mode, product_id=product_id)
+    product = queries.product(db, scope, product_id=product_id)
     if product.archived_at is not None:
         product.archived_at = None
         product.updated_at = now
@@ -157,11 +143,11 @@ def restore_product(
 
 
 def prices_at_stripe(
-    database: Database, gateway: StripeGateway, seal: Seal, *, project_id: str, mode: Mode
+    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope
 ) -> list[PriceFacts]:
     """The active prices one can map, as Stripe lists them. Raises StripeNotConnected and Stripe's errors."""
     with database.read() as db:
-        connection = connections.connection_of(db, project_id=project_id, mode=mode)
+        connection = connections.connection_of(db, scope)
     if connection is None:
         raise StripeNotConnected
     return gateway.prices(access(gateway, seal, connection))
@@ -172,8 +158,8 @@ def _refuse(problems: dict[str, str]) -> None:
         raise ProductRefused(problems)
 
 
-def _refuse_taken_code(db: Session, *, project_id: str, mode: Mode, code: str) -> None:
-    taken = queries.product_by_code(db, project_id=project_id, mode=mode, product_code=code)
+def _refuse_taken_code(db: Session, scope: Scope, *, code: str) -> None:
+    taken = queries.product_by_code(db, scope, product_code=code)
     if taken is not None:
         raise _code_taken(archived=taken.archived_at is not None)
 
@@ -184,18 +170,17 @@ def _code_taken(*, archived: bool) -> ProductRefused:
 
 
 def _read_price(
-    database: Database, gateway: StripeGateway, seal: Seal, *, project_id: str, mode: Mode, price_id: str
+    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, price_id: str
 ) -> PriceFacts:
     with database.read() as db:
-        connection = connections.connection_of(db, project_id=project_id, mode=mode)
+        connection = connections.connection_of(db, scope)
     if connection is None:
         raise StripeNotConnected
     try:
         return gateway.price(access(gateway, seal, connection), price_id)
     except StripeObjectMissing:
-        there = price_in_other_mode(
-            database, gateway, seal, project_id=project_id, mode=mode, price_id=price_id
-        )
+        there = price_in_other_mode(database, gateway, seal, scope, price_id=price_id)
+        mode = scope.mode
         said = (
             f"This is a price of {mode.other.value}: its key finds it, and the {mode.value} key does not."
             if there
@@ -205,11 +190,11 @@ def _read_price(
 
 
 def price_in_other_mode(
-    database: Database, gateway: StripeGateway, seal: Seal, *, project_id: str, mode: Mode, price_id: str
+    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, price_id: str
 ) -> bool | None:
     """Whether the key of the other mode finds a price that this mode's does not; none when unknown."""
     with database.read() as db:
-        other = connections.connection_of(db, project_id=project_id, mode=mode.other)
+        other = connections.connection_of(db, scope.other)
     if other is None or other.key_sealed is None:
         return None
     try:
@@ -221,11 +206,9 @@ def price_in_other_mode(
     return True
 
 
-def note_prices(
-    db: Session, *, project_id: str, mode: Mode, prices: Mapping[str, PriceFacts], now: datetime
-) -> None:
+def note_prices(db: Session, scope: Scope, *, prices: Mapping[str, PriceFacts], now: datetime) -> None:
     """Keep what Stripe says now of the prices that products are mapped to."""
-    for product in queries.products(db, project_id=project_id, mode=mode):
+    for product in queries.products(db, scope):
         price = prices.get(product.stripe_price_id)
         if price is not None:
             _set(product, _priced(price, now))

@@ -18,6 +18,7 @@ from licenzy.catalog.models import Product
 from licenzy.catalog.rules import Draft, ProductRefused
 from licenzy.db.unit_of_work import Database
 from licenzy.kit.seal import Seal
+from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
 from licenzy.workspace.audit import Actor
 
@@ -47,7 +48,7 @@ def copy_to_live(
     Raises StripeNotConnected, and Stripe's errors when it cannot be asked at all.
     """
     with database.read() as db:
-        sold = queries.products(db, project_id=project_id, mode=Mode.TEST)
+        sold = queries.products(db, Scope(project_id, Mode.TEST))
     tried = {product.product_code: product for product in sold}
     made, refused = [], {}
     for code, price_id in prices.items():
@@ -59,8 +60,7 @@ def copy_to_live(
                 database,
                 gateway,
                 seal,
-                project_id=project_id,
-                mode=Mode.LIVE,
+                Scope(project_id, Mode.LIVE),
                 draft=draft_of(tried[code], price_id),
                 actor=actor,
                 now=now,

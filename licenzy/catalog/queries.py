@@ -6,74 +6,80 @@ from sqlalchemy import or_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Product
 from licenzy.db.reads import read_all, read_first
 from licenzy.errors import ProductNotFound
+from licenzy.projects.scope import Scope
 
 
 @read_all
-def products(*, project_id: str, mode: Mode) -> SelectOfScalar[Product]:
+def products(scope: Scope) -> SelectOfScalar[Product]:
     """The products sold in this mode, by code."""
-    return _by_code(project_id, mode).where(col(Product.archived_at).is_(None))
+    return _by_code(scope).where(col(Product.archived_at).is_(None))
 
 
 @read_all
-def archived_products(*, project_id: str, mode: Mode) -> SelectOfScalar[Product]:
+def archived_products(scope: Scope) -> SelectOfScalar[Product]:
     """The products no longer sold in this mode, by code."""
-    return _by_code(project_id, mode).where(col(Product.archived_at).is_not(None))
+    return _by_code(scope).where(col(Product.archived_at).is_not(None))
 
 
-def _by_code(project_id: str, mode: Mode) -> SelectOfScalar[Product]:
+def _by_code(scope: Scope) -> SelectOfScalar[Product]:
     return (
         select(Product)
-        .where(Product.project_id == project_id, Product.mode == mode)
+        .where(Product.project_id == scope.project_id, Product.mode == scope.mode)
         .order_by(Product.product_code)
     )
 
 
-def product(db: Session, *, project_id: str, mode: Mode, product_id: str) -> Product:
+def product(db: Session, scope: Scope, *, product_id: str) -> Product:
     """One product, archived or not. Raises ProductNotFound."""
-    found = _product(db, project_id=project_id, mode=mode, product_id=product_id)
+    found = _product(db, scope, product_id=product_id)
     if found is None:
         raise ProductNotFound
     return found
 
 
 @read_first
-def _product(*, project_id: str, mode: Mode, product_id: str) -> SelectOfScalar[Product]:
+def _product(scope: Scope, *, product_id: str) -> SelectOfScalar[Product]:
     return select(Product).where(
-        Product.project_id == project_id, Product.mode == mode, Product.id == product_id
+        Product.project_id == scope.project_id, Product.mode == scope.mode, Product.id == product_id
     )
 
 
 @read_first
-def product_by_code(*, project_id: str, mode: Mode, product_code: str) -> SelectOfScalar[Product]:
+def product_by_code(scope: Scope, *, product_code: str) -> SelectOfScalar[Product]:
     """The product with this code in this mode, archived or not."""
     return select(Product).where(
-        Product.project_id == project_id, Product.mode == mode, Product.product_code == product_code
+        Product.project_id == scope.project_id,
+        Product.mode == scope.mode,
+        Product.product_code == product_code,
     )
 
 
 @read_first
-def product_by_price(*, project_id: str, mode: Mode, price_id: str) -> SelectOfScalar[Product]:
+def product_by_price(scope: Scope, *, price_id: str) -> SelectOfScalar[Product]:
     """The product that a price belongs to, archived ones included; of several the oldest."""
     return (
         select(Product)
-        .where(Product.project_id == project_id, Product.mode == mode, Product.stripe_price_id == price_id)
+        .where(
+            Product.project_id == scope.project_id,
+            Product.mode == scope.mode,
+            Product.stripe_price_id == price_id,
+        )
         .order_by(col(Product.created_at), Product.id)
         .limit(1)
     )
 
 
 @read_first
-def sold_product_id(*, project_id: str, mode: Mode, stripe_id: str) -> SelectOfScalar[str]:
+def sold_product_id(scope: Scope, *, stripe_id: str) -> SelectOfScalar[str]:
     """The id of a product that is sold at this price, or at a price of this product of Stripe's."""
     return (
         select(Product.id)
         .where(
-            Product.project_id == project_id,
-            Product.mode == mode,
+            Product.project_id == scope.project_id,
+            Product.mode == scope.mode,
             col(Product.archived_at).is_(None),
             or_(col(Product.stripe_price_id) == stripe_id, col(Product.stripe_product_id) == stripe_id),
         )

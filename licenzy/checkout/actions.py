@@ -40,11 +40,12 @@ from licenzy.errors import (
     StripeNotConnected,
     WebhookSecretMissing,
 )
-from licenzy.idempotency.actions import IdempotencyScope, Outcome, begin, bind_attempt, finish, free
+from licenzy.idempotency.actions import CallKey, Outcome, begin, bind_attempt, finish, free
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.ids import new_id
 from licenzy.kit.seal import Seal
 from licenzy.projects.models import ProjectSide
+from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import SessionFacts, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing, was_answered
 from licenzy.subjects.actions import ensure_subject, forget_customer
@@ -98,9 +99,7 @@ class _Prepared:
     holder: str
 
 
-def open_session(
-    seller: Seller, *, request: CheckoutRequest, scope: IdempotencyScope, body_hash: str
-) -> Sold:
+def open_session(seller: Seller, *, request: CheckoutRequest, call_key: CallKey, body_hash: str) -> Sold:
     """Open a Checkout Session for a subject and product, exactly once per Idempotency-Key.
 
     The attempt is written before Stripe is asked and no write is held open meanwhile. A repeat after a
@@ -108,26 +107,26 @@ def open_session(
     session. Raises the refusals of SPEC 4 and Stripe's; they store nothing and free the key.
     """
     with seller.database.write() as db:
-        prepared = _prepare(db, seller, request, scope, body_hash)
+        prepared = _prepare(db, seller, request, call_key, body_hash)
     if isinstance(prepared, Outcome):
         return Sold(prepared, replayed=True)
     try:
-        session = _ask_stripe(seller, request, scope, prepared)
+        session = _ask_stripe(seller, request, call_key.scope, prepared)
         with seller.database.write() as db:
-            return Sold(_opened(db, prepared, session, request, scope, seller.clock()), replayed=False)
+            return Sold(_opened(db, prepared, session, request, call_key, seller.clock()), replayed=False)
     except BaseException:
-        _free(seller, scope, prepared.holder)
+        _free(seller, call_key, prepared.holder)
         raise
 
 
-def _free(seller: Seller, scope: IdempotencyScope, holder: str) -> None:
+def _free(seller: Seller, call_key: CallKey, holder: str) -> None:
     """Free the key, whatever went wrong: a repeat is safe even where a session may exist by now.
 
     The key stays bound to its attempt, and the attempt to its parameters and its key at Stripe. What made the
     call fail may be the database: then the lease frees the key, and the failure itself is what is told.
     """
     with suppress(DatabaseUnavailable), seller.database.write() as db:
-        free(db, scope, holder=holder)
+        free(db, call_key, holder=holder)
 
 
 def settle_attempt(
@@ -166,32 +165,32 @@ def settle_attempt(
 
 
 def _prepare(
-    db: Session, seller: Seller, request: CheckoutRequest, scope: IdempotencyScope, body_hash: str
+    db: Session, seller: Seller, request: CheckoutRequest, call_key: CallKey, body_hash: str
 ) -> _Prepared | Outcome:
     now = seller.clock()
-    begun = begin(db, scope, body_hash=body_hash, now=now)
+    begun = begin(db, call_key, body_hash=body_hash, now=now)
     if begun.replay is not None:
         return begun.replay
-    connection = connection_of(db, project_id=scope.project_id, mode=scope.mode)
-    attempt = _bound_attempt(db, scope, begun.attempt_id)
+    connection = connection_of(db, call_key.scope)
+    attempt = _bound_attempt(db, call_key.scope, begun.attempt_id)
     if attempt is None or (attempt.status is AttemptStatus.CREATED and attempt.reason is not None):
         # Nothing exists at Stripe for it: look at the set-up as it is now.
-        product = _sellable(db, scope, request, connection, seller.base_url)
-        returns = _returns(db, scope, request, seller.base_url)
-        attempt = _write_attempt(db, attempt, product, connection, request, returns, scope, now)
+        product = _sellable(db, call_key.scope, request, connection, seller.base_url)
+        returns = _returns(db, call_key.scope, request, seller.base_url)
+        attempt = _write_attempt(db, attempt, product, connection, request, returns, call_key, now)
     assert connection is not None
     return _Prepared(attempt, access(seller.gateway, seller.seal, connection), begun.holder)
 
 
-def _bound_attempt(db: Session, scope: IdempotencyScope, attempt_id: str | None) -> CheckoutAttempt | None:
+def _bound_attempt(db: Session, scope: Scope, attempt_id: str | None) -> CheckoutAttempt | None:
     if attempt_id is None:
         return None
-    return attempt_by_id(db, project_id=scope.project_id, mode=scope.mode, attempt_id=attempt_id)
+    return attempt_by_id(db, scope, attempt_id=attempt_id)
 
 
 def _sellable(
     db: Session,
-    scope: IdempotencyScope,
+    scope: Scope,
     request: CheckoutRequest,
     connection: Connection | None,
     base_url: str,
@@ -199,7 +198,7 @@ def _sellable(
     """The product, after everything that can be refused without asking Stripe."""
     page = f"{base_url}/projects/{scope.project_id}/{scope.mode}"
     code = request.product_code
-    product = product_by_code(db, project_id=scope.project_id, mode=scope.mode, product_code=code)
+    product = product_by_code(db, scope, product_code=code)
     if product is None:
         raise _unknown_product(db, scope, code, page)
     if product.archived_at is not None:
@@ -208,9 +207,7 @@ def _sellable(
     return product
 
 
-def _refuse_misaligned(
-    scope: IdempotencyScope, connection: Connection | None, product: Product, base_url: str
-) -> None:
+def _refuse_misaligned(scope: Scope, connection: Connection | None, product: Product, base_url: str) -> None:
     """Refuse what alignment's rules say cannot be sold, with their fix and the page for it as the hint."""
     side = SideFacts(
         scope.mode,
@@ -237,9 +234,9 @@ _REFUSED: dict[str, type[LicenzyError]] = {
 """Findings that stored facts alone decide, and that no money may move under; the gravest first."""
 
 
-def _unknown_product(db: Session, scope: IdempotencyScope, code: str, page: str) -> LicenzyError:
+def _unknown_product(db: Session, scope: Scope, code: str, page: str) -> LicenzyError:
     other = scope.mode.other
-    if product_by_code(db, project_id=scope.project_id, mode=other, product_code=code) is None:
+    if product_by_code(db, scope.other, product_code=code) is None:
         return ProductNotFound(hint=f"Compare the code with {page}/products, letter case included.")
     return ProductModeMismatch(
         f"This product exists in {other} only, and the API key is a {scope.mode} key.",
@@ -248,7 +245,7 @@ def _unknown_product(db: Session, scope: IdempotencyScope, code: str, page: str)
     )
 
 
-def _returns(db: Session, scope: IdempotencyScope, request: CheckoutRequest, base_url: str) -> Returns:
+def _returns(db: Session, scope: Scope, request: CheckoutRequest, base_url: str) -> Returns:
     """The caller's addresses, else the project's defaults, else our own page."""
     side = db.get(ProjectSide, (scope.project_id, scope.mode))
     hosts = side.redirect_hosts if side else []
@@ -270,13 +267,11 @@ def _write_attempt(
     connection: Connection | None,
     request: CheckoutRequest,
     returns: Returns,
-    scope: IdempotencyScope,
+    call_key: CallKey,
     now: datetime,
 ) -> CheckoutAttempt:
     assert connection is not None
-    subject = ensure_subject(
-        db, project_id=scope.project_id, mode=scope.mode, subject_ref=request.subject_ref, now=now
-    )
+    subject = ensure_subject(db, call_key.scope, subject_ref=request.subject_ref, now=now)
     attempt_id = attempt.id if attempt else new_id("att")
     params = stripe_params(
         product,
@@ -290,8 +285,8 @@ def _write_attempt(
     if attempt is None:
         attempt = CheckoutAttempt(
             id=attempt_id,
-            project_id=scope.project_id,
-            mode=scope.mode,
+            project_id=call_key.scope.project_id,
+            mode=call_key.scope.mode,
             connection_id=connection.id,
             subject_id=subject.id,
             product_id=product.id,
@@ -303,7 +298,7 @@ def _write_attempt(
             updated_at=now,
         )
         db.add(attempt)
-        bind_attempt(db, scope, attempt_id=attempt_id)
+        bind_attempt(db, call_key, attempt_id=attempt_id)
     else:
         attempt.sold, attempt.stripe_params, attempt.reason = as_sold(product), params, None
         attempt.product_id, attempt.updated_at = product.id, now
@@ -311,9 +306,7 @@ def _write_attempt(
     return attempt
 
 
-def _ask_stripe(
-    seller: Seller, request: CheckoutRequest, scope: IdempotencyScope, prepared: _Prepared
-) -> SessionFacts:
+def _ask_stripe(seller: Seller, request: CheckoutRequest, scope: Scope, prepared: _Prepared) -> SessionFacts:
     attempt = prepared.attempt
     try:
         return _create(seller, prepared)
@@ -323,10 +316,9 @@ def _ask_stripe(
             raise
     # Stripe no longer knows the customer we had: forget it and ask once more with the e-mail address.
     with seller.database.write() as db:
-        ids: dict[str, Any] = {"project_id": scope.project_id, "mode": scope.mode}
-        forget_customer(db, subject_id=attempt.subject_id, **ids)
+        forget_customer(db, scope, subject_id=attempt.subject_id)
         db.add(attempt)
-        subject = subject_by_id(db, subject_id=attempt.subject_id, **ids)
+        subject = subject_by_id(db, scope, subject_id=attempt.subject_id)
         email = request.customer_email or (subject.email if subject else None)
         params = {k: v for k, v in attempt.stripe_params.items() if k not in {"customer", "customer_update"}}
         if email:
@@ -366,15 +358,15 @@ def _opened(
     prepared: _Prepared,
     session: SessionFacts,
     request: CheckoutRequest,
-    scope: IdempotencyScope,
+    call_key: CallKey,
     now: datetime,
 ) -> Outcome:
     attempt = prepared.attempt
     # Column by column, since the session's own events may have settled the attempt in the meantime.
     here = (
         col(CheckoutAttempt.id) == attempt.id,
-        col(CheckoutAttempt.project_id) == scope.project_id,
-        col(CheckoutAttempt.mode) == scope.mode,
+        col(CheckoutAttempt.project_id) == call_key.scope.project_id,
+        col(CheckoutAttempt.mode) == call_key.scope.mode,
     )
     db.exec(
         update(CheckoutAttempt)
@@ -397,9 +389,9 @@ def _opened(
         "stripe_checkout_session_id": session.id,
         "subject_ref": request.subject_ref,
         "product_code": request.product_code,
-        "mode": scope.mode.value,
+        "mode": call_key.scope.mode.value,
         "expires_at": rfc3339(session.expires_at),
     }
     stored = Outcome(_CREATED, json.dumps(answer, ensure_ascii=False))
-    finish(db, scope, holder=prepared.holder, outcome=stored)
+    finish(db, call_key, holder=prepared.holder, outcome=stored)
     return stored

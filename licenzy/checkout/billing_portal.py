@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from licenzy.alignment.modes import Mode
 from licenzy.checkout.actions import Seller
 from licenzy.checkout.rules import redirect_problem
 from licenzy.connections.actions import access
 from licenzy.connections.queries import connection_of
 from licenzy.errors import CustomerNotFound, InvalidRedirectUrl, StripeNotConnected
 from licenzy.projects.models import ProjectSide
+from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 from licenzy.subjects.actions import forget_customer
 from licenzy.subjects.queries import subject_by_ref
 
 
 def open_billing_portal(
-    seller: Seller, *, project_id: str, mode: Mode, subject_ref: str, return_url: str | None = None
+    seller: Seller, scope: Scope, *, subject_ref: str, return_url: str | None = None
 ) -> str:
     """The address of a page of Stripe's where the subject may cancel, resume or change what it pays for.
 
@@ -24,18 +24,18 @@ def open_billing_portal(
     customer that Stripe no longer knows is forgotten.
     """
     with seller.database.read() as db:
-        side = db.get(ProjectSide, (project_id, mode))
-        subject = subject_by_ref(db, project_id=project_id, mode=mode, subject_ref=subject_ref)
-        connection = connection_of(db, project_id=project_id, mode=mode)
+        side = db.get(ProjectSide, (scope.project_id, scope.mode))
+        subject = subject_by_ref(db, scope, subject_ref=subject_ref)
+        connection = connection_of(db, scope)
     hosts = side.redirect_hosts if side else []
-    problem = redirect_problem(return_url, mode=mode, hosts=hosts) if return_url is not None else None
+    problem = redirect_problem(return_url, mode=scope.mode, hosts=hosts) if return_url is not None else None
     if problem:
         raise InvalidRedirectUrl(f"return_url {problem}.", fields={"return_url": problem})
     if subject is None or subject.stripe_customer_id is None:
         raise CustomerNotFound
     if connection is None or connection.key_sealed is None:
-        page = f"{seller.base_url}/projects/{project_id}/{mode}/connection"
-        raise StripeNotConnected(hint=f"Connect Stripe for {mode} at {page}.")
+        page = f"{seller.base_url}/projects/{scope.project_id}/{scope.mode}/connection"
+        raise StripeNotConnected(hint=f"Connect Stripe for {scope.mode} at {page}.")
     stripe = access(seller.gateway, seller.seal, connection)
     try:
         return seller.gateway.create_portal_session(
@@ -45,5 +45,5 @@ def open_billing_portal(
         if "customer" not in missing.message:
             raise
     with seller.database.write() as db:
-        forget_customer(db, project_id=project_id, mode=mode, subject_id=subject.id)
+        forget_customer(db, scope, subject_id=subject.id)
     raise CustomerNotFound("Stripe no longer knows the customer of this subject.")

@@ -11,19 +11,19 @@ from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.db.reads import read_all, read_first, read_row
 from licenzy.db.upsert import table_of
+from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
 
 
 @read_first
-def attempt_by_id(*, project_id: str, mode: Mode, attempt_id: str) -> SelectOfScalar[CheckoutAttempt]:
+def attempt_by_id(scope: Scope, *, attempt_id: str) -> SelectOfScalar[CheckoutAttempt]:
     """The attempt with this id, of this project and mode."""
     return select(CheckoutAttempt).where(
-        CheckoutAttempt.project_id == project_id,
-        CheckoutAttempt.mode == mode,
+        CheckoutAttempt.project_id == scope.project_id,
+        CheckoutAttempt.mode == scope.mode,
         CheckoutAttempt.id == attempt_id,
     )
 
@@ -45,12 +45,10 @@ NAMED_BY = {
 """What may name an attempt, and the column that holds it; its subscription once its session has completed."""
 
 
-def sold_attempt(
-    db: Session, *, project_id: str, mode: Mode, connection_id: str, by: str, name: str
-) -> SoldAttempt | None:
+def sold_attempt(db: Session, scope: Scope, *, connection_id: str, by: str, name: str) -> SoldAttempt | None:
     """The attempt of this very connection that is named so."""
     find = _SOLD[by]
-    row = find(db, project_id=project_id, mode=mode, connection_id=connection_id, name=name)
+    row = find(db, scope, connection_id=connection_id, name=name)
     return SoldAttempt._make(row) if row is not None else None
 
 
@@ -58,10 +56,10 @@ def _sold_by(column: str) -> Callable[..., Row[Any] | None]:
     columns = table_of(CheckoutAttempt).c
 
     @read_row
-    def find(*, project_id: str, mode: Mode, connection_id: str, name: str) -> CoreSelect[Any]:
+    def find(scope: Scope, *, connection_id: str, name: str) -> CoreSelect[Any]:
         return core_select(*(columns[each] for each in SoldAttempt._fields)).where(
-            columns.project_id == project_id,
-            columns.mode == mode,
+            columns.project_id == scope.project_id,
+            columns.mode == scope.mode,
             columns.connection_id == connection_id,
             columns[column] == name,
         )
@@ -73,16 +71,14 @@ _SOLD = {by: _sold_by(column) for by, column in NAMED_BY.items()}
 
 
 @read_all
-def attempts_of(
-    *, project_id: str, mode: Mode, subject_id: str, limit: int
-) -> SelectOfScalar[CheckoutAttempt]:
+def attempts_of(scope: Scope, *, subject_id: str, limit: int) -> SelectOfScalar[CheckoutAttempt]:
     """What a subject last tried to buy, newest first."""
     return (
         select(CheckoutAttempt)
         .where(
             CheckoutAttempt.subject_id == subject_id,
-            CheckoutAttempt.project_id == project_id,
-            CheckoutAttempt.mode == mode,
+            CheckoutAttempt.project_id == scope.project_id,
+            CheckoutAttempt.mode == scope.mode,
         )
         .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
         .limit(limit)
@@ -90,12 +86,12 @@ def attempts_of(
 
 
 @read_all
-def latest_attempts(*, project_id: str, mode: Mode, limit: int) -> Select[CheckoutAttempt, Subject]:
+def latest_attempts(scope: Scope, *, limit: int) -> Select[CheckoutAttempt, Subject]:
     """The last attempts of one side and who made them, newest first."""
     return (
         select(CheckoutAttempt, Subject)
         .join(Subject, col(Subject.id) == CheckoutAttempt.subject_id)
-        .where(CheckoutAttempt.project_id == project_id, CheckoutAttempt.mode == mode)
+        .where(CheckoutAttempt.project_id == scope.project_id, CheckoutAttempt.mode == scope.mode)
         .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
         .limit(limit)
     )

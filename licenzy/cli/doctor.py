@@ -68,17 +68,13 @@ def _ask_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
     """Gives a sentence for each side about which Stripe could not be asked."""
     from licenzy.alignment.modes import Mode
     from licenzy.errors import LicenzyError, StripeNotConnected
+    from licenzy.projects.scope import Scope
     from licenzy.setup.looking import look_at_side
 
     for mode in Mode:
         try:
             look_at_side(
-                runtime.database,
-                runtime.gateway,
-                runtime.seal,
-                project_id=project_id,
-                mode=mode,
-                clock=runtime.clock,
+                runtime.database, runtime.gateway, runtime.seal, Scope(project_id, mode), clock=runtime.clock
             )
         except StripeNotConnected:
             continue  # A finding says so, where it matters.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from licenzy.cli.keys import mode_option, project_option
+from licenzy.cli.keys import mode_option, project_option, scope_of
 from licenzy.cli.plain import PlainGroup, as_json, json_option
 from licenzy.cli.wiring import Wiring, pass_wiring
 
@@ -74,7 +74,7 @@ def list_endpoints(wiring: Wiring, project_id: str, mode: str, json_wanted: bool
     runtime = wiring.migrated_runtime()
     with runtime.database.read() as db:
         scope = _desk(db, runtime, project_id, mode).scope
-        shown = [_shown(each) for each in endpoints_of(db, **scope)]
+        shown = [_shown(each) for each in endpoints_of(db, scope)]
     if json_wanted:
         as_json({"endpoints": shown})
         return
@@ -105,7 +105,6 @@ def disable(wiring: Wiring, project_id: str, mode: str, endpoint_id: str, json_w
 
 
 def _desk(db: Session, runtime: Runtime, project_id: str, mode: str) -> Desk:
-    from licenzy.alignment.modes import Mode
     from licenzy.deliveries.actions import Desk
     from licenzy.errors import NotFound
     from licenzy.projects.models import Project
@@ -113,7 +112,7 @@ def _desk(db: Session, runtime: Runtime, project_id: str, mode: str) -> Desk:
 
     if db.get(Project, project_id) is None:
         raise NotFound("There is no such project.", hint="The portal shows each project's id in its address.")
-    return Desk(project_id, Mode(mode), Actor(), runtime.clock())
+    return Desk(scope_of(project_id, mode), Actor(), runtime.clock())
 
 
 def _shown(endpoint: WebhookEndpoint) -> dict[str, Any]:

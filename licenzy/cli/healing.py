@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from licenzy.cli.keys import scope_of
 from licenzy.cli.plain import PlainCommand, as_json, json_option
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
     from licenzy.connections.models import Connection
+    from licenzy.projects.scope import Scope
     from licenzy.runtime import Runtime
 
 
@@ -83,9 +85,10 @@ def replay(
     if event_id:
         told, differences, good = _event_again(runtime, event_id, connection_id)
     elif everything:
-        told, differences, good = _rebuilt(runtime, {})
+        told, differences, good = _rebuilt(runtime)
     elif subject_ref and project_id and mode:
-        told, differences, good = _rebuilt(runtime, _scope(runtime, project_id, mode, subject_ref))
+        scope = scope_of(project_id, mode)
+        told, differences, good = _rebuilt(runtime, scope, _subject_id(runtime, subject_ref, scope))
     else:
         raise click.UsageError("Name --event, or --subject, --project and --mode, or --all.")
     if json_wanted:
@@ -119,19 +122,14 @@ def _event_again(
     return "\n".join(told), [change for row in rows for change in row.changes], good
 
 
-def _rebuilt(runtime: Runtime, scope: dict[str, Any]) -> tuple[str, list[dict[str, Any]], bool]:
+def _rebuilt(
+    runtime: Runtime, scope: Scope | None = None, subject_id: str | None = None
+) -> tuple[str, list[dict[str, Any]], bool]:
     from licenzy.stripe_events.replay import replay_purchases
 
-    walked = list(replay_purchases(runtime.database, clock=runtime.clock, **scope))
+    walked = list(replay_purchases(runtime.database, clock=runtime.clock, scope=scope, subject_id=subject_id))
     differences = [change for _key, changes in walked for change in changes]
     return f"Rebuilt {len(walked)} purchases: {len(differences)} differences.", differences, not differences
-
-
-def _scope(runtime: Runtime, project_id: str, mode: str, subject_ref: str) -> dict[str, Any]:
-    from licenzy.alignment.modes import Mode
-
-    scope: dict[str, Any] = {"project_id": project_id, "mode": Mode(mode)}
-    return {**scope, "subject_id": _subject_id(runtime, subject_ref, scope)}
 
 
 def _connected(runtime: Runtime, project_id: str | None) -> list[Connection]:
@@ -141,12 +139,12 @@ def _connected(runtime: Runtime, project_id: str | None) -> list[Connection]:
         return connected(db, project_id=project_id)
 
 
-def _subject_id(runtime: Runtime, subject_ref: str, scope: dict[str, Any]) -> str:
+def _subject_id(runtime: Runtime, subject_ref: str, scope: Scope) -> str:
     from licenzy.errors import NotFound
     from licenzy.subjects.queries import subject_by_ref
 
     with runtime.database.read() as db:
-        subject = subject_by_ref(db, subject_ref=subject_ref, **scope)
+        subject = subject_by_ref(db, scope, subject_ref=subject_ref)
     if subject is None:
         raise NotFound("No such subject is known in this project and mode.")
     return subject.id

@@ -12,8 +12,8 @@ from licenzy.cli.wiring import Wiring, pass_wiring
 if TYPE_CHECKING:
     from sqlmodel import Session
 
-    from licenzy.alignment.modes import Mode
     from licenzy.api_keys.models import ApiKey
+    from licenzy.projects.scope import Scope
 
 project_option = click.option("--project", "project_id", required=True, help="The project's id (prj_…).")
 mode_option = click.option("--mode", type=click.Choice(["test", "live"]), required=True)
@@ -38,7 +38,7 @@ def create(wiring: Wiring, project_id: str, mode: str, name: str, json_wanted: b
     with runtime.database.write() as db:
         _project(db, project_id)
         key, token = create_key(
-            db, project_id=project_id, mode=_mode(mode), name=name, created_by=None, now=runtime.clock()
+            db, scope_of(project_id, mode), name=name, created_by=None, now=runtime.clock()
         )
         shown = _shown(key)
     if json_wanted:
@@ -58,7 +58,7 @@ def list_keys(wiring: Wiring, project_id: str, mode: str, json_wanted: bool) -> 
 
     with wiring.migrated_runtime().database.read() as db:
         _project(db, project_id)
-        shown = [_shown(key) for key in keys_of(db, project_id=project_id, mode=_mode(mode))]
+        shown = [_shown(key) for key in keys_of(db, scope_of(project_id, mode))]
     if json_wanted:
         as_json({"keys": shown})
         return
@@ -83,9 +83,7 @@ def revoke(wiring: Wiring, project_id: str, mode: str, key_id: str, json_wanted:
     runtime = wiring.migrated_runtime()
     with runtime.database.write() as db:
         _project(db, project_id)
-        key = revoke_key(
-            db, project_id=project_id, mode=_mode(mode), key_id=key_id, actor=Actor(), now=runtime.clock()
-        )
+        key = revoke_key(db, scope_of(project_id, mode), key_id=key_id, actor=Actor(), now=runtime.clock())
         shown = _shown(key)
     if json_wanted:
         as_json(shown)
@@ -101,10 +99,12 @@ def _project(db: Session, project_id: str) -> None:
         raise NotFound("There is no such project.", hint="The portal shows each project's id in its address.")
 
 
-def _mode(word: str) -> Mode:
+def scope_of(project_id: str, mode: str) -> Scope:
+    """The side that `--project` and `--mode` name."""
     from licenzy.alignment.modes import Mode
+    from licenzy.projects.scope import Scope
 
-    return Mode(word)
+    return Scope(project_id, Mode(mode))
 
 
 def _shown(key: ApiKey) -> dict[str, Any]:

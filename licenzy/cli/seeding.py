@@ -22,6 +22,7 @@ from licenzy.db.schema import check, require
 from licenzy.errors import LicenzyError, StripeUnavailable
 from licenzy.projects.actions import create_project
 from licenzy.projects.models import Project
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.actions import Actor, ensure_first_workspace
 
@@ -87,7 +88,7 @@ def seed(runtime: Runtime) -> Seeded:
     now = runtime.clock()
     with runtime.database.write() as db:
         _key, token = create_key(
-            db, project_id=project_id, mode=Mode.TEST, name="licenzy demo", created_by=None, now=now
+            db, Scope(project_id, Mode.TEST), name="licenzy demo", created_by=None, now=now
         )
     return Seeded(
         base_url=settings.base_url,
@@ -159,9 +160,8 @@ def _connection(runtime: Runtime, project_id: str) -> Connection:
         runtime.database,
         runtime.gateway,
         runtime.seal,
+        Scope(project_id, Mode.TEST),
         base_url=runtime.settings.base_url,
-        project_id=project_id,
-        mode=Mode.TEST,
         actor=_CLI,
         now=runtime.clock(),
     )
@@ -170,15 +170,14 @@ def _connection(runtime: Runtime, project_id: str) -> Connection:
 def _product(runtime: Runtime, connection: Connection, offer: _Offer) -> SeededProduct:
     code = offer.draft.product_code
     with runtime.database.read() as db:
-        product = product_by_code(db, project_id=connection.project_id, mode=Mode.TEST, product_code=code)
+        product = product_by_code(db, Scope(connection.project_id, Mode.TEST), product_code=code)
     if product is None:
         draft = replace(offer.draft, price_id=_price(runtime, connection, offer))
         product = create_product(
             runtime.database,
             runtime.gateway,
             runtime.seal,
-            project_id=connection.project_id,
-            mode=Mode.TEST,
+            Scope(connection.project_id, Mode.TEST),
             draft=draft,
             actor=_CLI,
             now=runtime.clock(),

@@ -30,6 +30,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.errors import NotFound, StripeNotConnected
 from licenzy.kit.seal import Seal
 from licenzy.observations.actions import look_soon
+from licenzy.projects.scope import Scope
 from licenzy.settings import Settings
 from licenzy.stripe_gateway.client import (
     AccountFacts,
@@ -59,9 +60,8 @@ def save_stripe_key(
     database: Database,
     gateway: StripeGateway,
     seal: Seal,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     pasted: str,
     provider: Provider = Provider.STRIPE,
     console_url: str | None = None,
@@ -75,13 +75,13 @@ def save_stripe_key(
     secret with it. Raises CredentialRefused, and Stripe's errors when it cannot be asked.
     """
     try:
-        key = rules.checked_stripe_key(pasted, mode)
+        key = rules.checked_stripe_key(pasted, scope.mode)
         account = _account_behind(gateway, key, provider)
     except rules.CredentialRefused as refused:
-        note_refused(database, refused, project_id=project_id, mode=mode, now=now)
+        note_refused(database, scope, refused, now=now)
         raise
     with database.write() as db:
-        connection = connection_for_writing(db, project_id=project_id, mode=mode, now=now)
+        connection = connection_for_writing(db, scope, now=now)
         before = told(connection)
         moves = _other_account(connection, account, provider)
         if moves and not confirmed:
@@ -98,7 +98,7 @@ def save_stripe_key(
         connection.clock_offset_seconds = 0
         db.add(connection)
         record_change(db, connection, "stripe_key.saved", actor=actor, before=before, now=now)
-        look_soon(db, connection_id=connection.id, project_id=project_id, mode=mode, now=now)
+        look_soon(db, scope, connection_id=connection.id, now=now)
         return connection
 
 
@@ -131,8 +131,7 @@ def connect_sandbox(
         database,
         gateway,
         seal,
-        project_id=project_id,
-        mode=Mode.TEST,
+        Scope(project_id, Mode.TEST),
         pasted=account.secret_key,
         provider=Provider.SANDBOX,
         console_url=account.console_url,
@@ -159,12 +158,12 @@ def note_account(db: Session, *, connection_id: str, account: AccountFacts, now:
     )
 
 
-def disconnect(db: Session, *, project_id: str, mode: Mode, actor: Actor, now: datetime) -> None:
+def disconnect(db: Session, scope: Scope, *, actor: Actor, now: datetime) -> None:
     """Forget the key and the webhook secrets. The row stays: purchases and events belong to it.
 
     Raises StripeNotConnected when there is nothing to forget.
     """
-    connection = queries.connection_of(db, project_id=project_id, mode=mode)
+    connection = queries.connection_of(db, scope)
     if connection is None or (connection.key_sealed is None and connection.webhook_secret_sealed is None):
         raise StripeNotConnected
     before = told(connection)

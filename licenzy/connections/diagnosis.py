@@ -21,7 +21,7 @@ def whose_secret(
     """`other_mode`, `previous`, `stripe_key` or `unknown`: the word that alignment's rules know."""
     label = secret_label(connection)
     previous = opened(seal, connection.previous_webhook_secret_sealed, label)
-    other = connection_of(db, project_id=connection.project_id, mode=connection.mode.other)
+    other = connection_of(db, connection.scope.other)
     if other is not None and _signed_with(webhook_secrets(seal, other, now=now), body, header, now):
         return "other_mode"
     if previous is not None and _signed_with([previous], body, header, now):

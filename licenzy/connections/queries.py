@@ -20,20 +20,20 @@ from licenzy.projects.scope import Scope
 
 
 @read_first
-def connection_of(*, project_id: str, mode: Mode) -> SelectOfScalar[Connection]:
+def connection_of(scope: Scope) -> SelectOfScalar[Connection]:
     """The project's connection in this mode; none before a key or a secret was first saved."""
-    return select(Connection).where(Connection.project_id == project_id, Connection.mode == mode)
+    return select(Connection).where(Connection.project_id == scope.project_id, Connection.mode == scope.mode)
 
 
 def with_clock(db: Session, scope: Scope) -> Scope:
     """The same side with its clock as it was moved; with ours before it was connected."""
-    found = connection_of(db, project_id=scope.project_id, mode=scope.mode)
+    found = connection_of(db, scope)
     return scope if found is None else found.scope
 
 
-def connection_facts(db: Session, *, project_id: str, mode: Mode) -> ConnectionFacts | None:
+def connection_facts(db: Session, scope: Scope) -> ConnectionFacts | None:
     """The connection of this side without its secrets, as rules see it."""
-    found = connection_of(db, project_id=project_id, mode=mode)
+    found = connection_of(db, scope)
     return None if found is None else facts_of(found)
 
 

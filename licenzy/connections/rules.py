@@ -275,8 +275,3 @@ SHARED_PATH = "/v1/webhooks/stripe/tenant"
 def is_shared_address(url: str) -> bool:
     """Whether an endpoint at Stripe sends to the address for all connections of some installation."""
     return urlsplit(url).path.rstrip("/").endswith(SHARED_PATH)
-
-
-def time_of(connection: Connection | None, now: datetime) -> datetime:
-    """The time that decisions take: `now`, or what the clock of a sandbox account was moved to."""
-    return now + timedelta(seconds=connection.clock_offset_seconds if connection is not None else 0)

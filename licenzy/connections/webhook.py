@@ -12,7 +12,6 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from licenzy.alignment.modes import Mode
 from licenzy.connections import queries, rules
 from licenzy.connections.models import Connection
 from licenzy.connections.repair import Repair, events_to_send, repair
@@ -22,6 +21,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.errors import StripeNotConnected, WebhookSecretMissing
 from licenzy.kit.seal import Seal
 from licenzy.observations.actions import look_soon
+from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import EndpointFacts, StripeAccess, StripeGateway
 from licenzy.workspace.audit import Actor, record
 
@@ -30,32 +30,22 @@ _SAME_CLICK_SECONDS = 10
 
 
 def paste_webhook_secret(
-    database: Database,
-    seal: Seal,
-    *,
-    project_id: str,
-    mode: Mode,
-    pasted: str,
-    actor: Actor,
-    now: datetime,
+    database: Database, seal: Seal, scope: Scope, *, pasted: str, actor: Actor, now: datetime
 ) -> Connection:
     """Save a signing secret that somebody pasted. Raises CredentialRefused, and remembers that it did."""
     try:
         with database.write() as db:
-            return save_webhook_secret(
-                db, seal, project_id=project_id, mode=mode, pasted=pasted, actor=actor, now=now
-            )
+            return save_webhook_secret(db, seal, scope, pasted=pasted, actor=actor, now=now)
     except rules.CredentialRefused as refused:
-        note_refused(database, refused, project_id=project_id, mode=mode, now=now)
+        note_refused(database, scope, refused, now=now)
         raise
 
 
 def save_webhook_secret(
     db: Session,
     seal: Seal,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     pasted: str,
     endpoint_id: str | None = None,
     actor: Actor,
@@ -66,8 +56,8 @@ def save_webhook_secret(
     Raises CredentialRefused, also for the secret that the other mode uses.
     """
     secret = rules.checked_webhook_secret(pasted)
-    connection = connection_for_writing(db, project_id=project_id, mode=mode, now=now)
-    _refuse_secret_of_other_mode(db, seal, secret, project_id=project_id, mode=mode)
+    connection = connection_for_writing(db, scope, now=now)
+    _refuse_secret_of_other_mode(db, seal, scope, secret)
     if _same(secret, opened(seal, connection.webhook_secret_sealed, secret_label(connection))):
         return connection
     before = told(connection)
@@ -80,15 +70,13 @@ def save_webhook_secret(
     connection.webhook_endpoint_id = endpoint_id
     db.add(connection)
     record_change(db, connection, "webhook_secret.saved", actor=actor, before=before, now=now)
-    look_soon(db, connection_id=connection.id, project_id=project_id, mode=mode, now=now)
+    look_soon(db, scope, connection_id=connection.id, now=now)
     return connection
 
 
-def end_secret_overlap(
-    db: Session, *, project_id: str, mode: Mode, actor: Actor, now: datetime
-) -> Connection:
+def end_secret_overlap(db: Session, scope: Scope, *, actor: Actor, now: datetime) -> Connection:
     """Let the replaced signing secret verify no more, from now on. Raises StripeNotConnected."""
-    connection = queries.connection_of(db, project_id=project_id, mode=mode)
+    connection = queries.connection_of(db, scope)
     if connection is None:
         raise StripeNotConnected
     if rules.overlap_until(connection, now) is None:
@@ -104,10 +92,9 @@ def register_endpoint(
     database: Database,
     gateway: StripeGateway,
     seal: Seal,
+    scope: Scope,
     *,
     base_url: str,
-    project_id: str,
-    mode: Mode,
     rotate: bool = False,
     actor: Actor,
     now: datetime,
@@ -119,10 +106,10 @@ def register_endpoint(
     Raises StripeNotConnected, CredentialRefused where Stripe could not reach us, and Stripe's errors.
     """
     with database.read() as db:
-        connection = queries.connection_of(db, project_id=project_id, mode=mode)
+        connection = queries.connection_of(db, scope)
     if connection is None:
         raise StripeNotConnected
-    problem = rules.registration_problem(connection.provider, mode, base_url)
+    problem = rules.registration_problem(connection.provider, scope.mode, base_url)
     if problem is not None:
         raise rules.secret_refused("endpoint_unreachable", problem)
     stripe = access(gateway, seal, connection)
@@ -160,8 +147,7 @@ def _take_over(
         present = save_webhook_secret(
             db,
             seal,
-            project_id=seen.project_id,
-            mode=seen.mode,
+            Scope.of(seen),
             pasted=created.secret or "",
             endpoint_id=created.id,
             actor=actor,
@@ -218,17 +204,14 @@ def _record_repair(db: Session, connection: Connection, plan: Repair, *, actor: 
         after={"updated": plan.update, "endpoints": [connection.webhook_endpoint_id or ""]},
         now=now,
     )
-    look_soon(
-        db, connection_id=connection.id, project_id=connection.project_id, mode=connection.mode, now=now
-    )
+    look_soon(db, connection.scope, connection_id=connection.id, now=now)
 
 
-def _refuse_secret_of_other_mode(
-    db: Session, seal: Seal, secret: str, *, project_id: str, mode: Mode
-) -> None:
-    other = queries.connection_of(db, project_id=project_id, mode=mode.other)
+def _refuse_secret_of_other_mode(db: Session, seal: Seal, scope: Scope, secret: str) -> None:
+    other = queries.connection_of(db, scope.other)
     if other is None:
         return
+    mode = scope.mode
     if _same(secret, opened(seal, other.webhook_secret_sealed, secret_label(other))):
         raise rules.secret_refused(
             "secret_of_other_mode",

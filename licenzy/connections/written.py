@@ -6,22 +6,22 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from licenzy.alignment.modes import Mode
 from licenzy.connections import queries, rules
 from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
 from licenzy.kit.ids import new_id
 from licenzy.observations.actions import note_sighting
 from licenzy.observations.models import Noticed
+from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
 
 
-def connection_for_writing(db: Session, *, project_id: str, mode: Mode, now: datetime) -> Connection:
+def connection_for_writing(db: Session, scope: Scope, *, now: datetime) -> Connection:
     """The connection of this side, made when there is none yet."""
-    connection = queries.connection_of(db, project_id=project_id, mode=mode)
+    connection = queries.connection_of(db, scope)
     if connection is None:
         connection = Connection(
-            id=new_id("con"), project_id=project_id, mode=mode, created_at=now, updated_at=now
+            id=new_id("con"), project_id=scope.project_id, mode=scope.mode, created_at=now, updated_at=now
         )
         db.add(connection)
         db.flush()
@@ -29,20 +29,14 @@ def connection_for_writing(db: Session, *, project_id: str, mode: Mode, now: dat
 
 
 def note_refused(
-    database: Database, refused: rules.CredentialRefused, *, project_id: str, mode: Mode, now: datetime
+    database: Database, scope: Scope, refused: rules.CredentialRefused, *, now: datetime
 ) -> None:
     """Remember that something else was pasted, in a unit of work that the refusal does not undo."""
     if refused.reason in rules.NOTHING_PASTED:
         return
     with database.write() as db:
         note_sighting(
-            db,
-            project_id=project_id,
-            mode=mode,
-            kind=Noticed.CREDENTIAL_REFUSED,
-            about=refused.reason,
-            detail=refused.field,
-            now=now,
+            db, scope, kind=Noticed.CREDENTIAL_REFUSED, about=refused.reason, detail=refused.field, now=now
         )
 
 

@@ -16,6 +16,7 @@ from licenzy.deliveries.queries import endpoint
 from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
 from licenzy.kit.seal import Seal
+from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
 
 
@@ -23,14 +24,9 @@ from licenzy.workspace.audit import Actor, record
 class Desk:
     """Who acts, where and when."""
 
-    project_id: str
-    mode: Mode
+    scope: Scope
     actor: Actor
     now: datetime
-
-    @property
-    def scope(self) -> dict[str, Any]:
-        return {"project_id": self.project_id, "mode": self.mode}
 
 
 def create_endpoint(
@@ -47,11 +43,12 @@ def create_endpoint(
 
     Raises InvalidRequest with `fields`.
     """
-    url, types, description = _checked(url, types, description, desk.mode, private_allowed)
+    url, types, description = _checked(url, types, description, desk.scope.mode, private_allowed)
     endpoint_id, secret = new_id("whe"), signing.new_secret()
     made = WebhookEndpoint(
         id=endpoint_id,
-        **desk.scope,
+        project_id=desk.scope.project_id,
+        mode=desk.scope.mode,
         url=url,
         description=description,
         types=types,
@@ -78,9 +75,11 @@ def change_endpoint(
     private_allowed: bool,
 ) -> WebhookEndpoint:
     """Give an endpoint another address or other types. Raises NotFound, InvalidRequest with `fields`."""
-    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
     before = {"url": found.url, "types": found.types}
-    found.url, found.types, found.description = _checked(url, types, description, desk.mode, private_allowed)
+    found.url, found.types, found.description = _checked(
+        url, types, description, desk.scope.mode, private_allowed
+    )
     if found.url != before["url"]:
         found.failing_since = None  # The new address has not failed yet.
     db.flush()
@@ -90,7 +89,7 @@ def change_endpoint(
 
 def pause_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndpoint:
     """Send nothing for now; events are written and wait. Raises NotFound."""
-    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
     if found.paused_at is None:
         found.paused_at = desk.now
         _note(db, desk, "paused", found)
@@ -99,7 +98,7 @@ def pause_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndpo
 
 def resume_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndpoint:
     """Send again, what waited included, whether it was paused or disabled. Raises NotFound."""
-    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
     if found.paused_at is not None or found.disabled_at is not None:
         found.paused_at = found.disabled_at = found.disabled_reason = found.failing_since = None
         _note(db, desk, "resumed", found)
@@ -108,7 +107,7 @@ def resume_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndp
 
 def disable_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndpoint:
     """Send nothing and write nothing for it until it is resumed. Raises NotFound."""
-    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
     if found.disabled_at is None:
         found.disabled_at, found.disabled_reason = desk.now, BY_HAND
         _note(db, desk, "disabled", found)
@@ -122,7 +121,7 @@ def rotate_secret(
 
     Raises NotFound.
     """
-    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
     secret = signing.new_secret()
     found.previous_secret_sealed = found.secret_sealed if overlap else None
     found.previous_secret_until = desk.now + overlap if overlap else None
@@ -135,7 +134,7 @@ def rotate_secret(
 
 def delete_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> None:
     """Forget an endpoint and its secrets; what was not sent is dead. Raises NotFound."""
-    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
     # Before the endpoint and in this order, as senders do it: the two never wait for each other in a circle.
     waiting = (
         select(Delivery.id)
@@ -194,5 +193,6 @@ def _note(
         before=before,
         after=after,
         now=desk.now,
-        **desk.scope,
+        project_id=desk.scope.project_id,
+        mode=desk.scope.mode,
     )

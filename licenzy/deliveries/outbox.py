@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import insert
 from sqlmodel import Session, col, or_, select, update
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.upsert import table_of
 from licenzy.deliveries.actions import Desk
 from licenzy.deliveries.models import (
@@ -25,40 +24,30 @@ from licenzy.deliveries.queries import endpoint, listeners
 from licenzy.deliveries.rules import Data, Happening, body
 from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
+from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_id
 from licenzy.workspace.audit import record
 
 
 def announce(
-    db: Session,
-    *,
-    project_id: str,
-    mode: Mode,
-    happenings: Callable[[], Iterable[Happening]],
-    now: datetime,
+    db: Session, scope: Scope, *, happenings: Callable[[], Iterable[Happening]], now: datetime
 ) -> None:
     """Tell the endpoints of this side of what happened: one row for each happening and endpoint wanting it.
 
     Call it in the transaction of the change. Where nobody listens this is one indexed read, `happenings`
     is not called and nothing is written.
     """
-    heard_by = listeners(db, project_id=project_id, mode=mode)
+    heard_by = listeners(db, scope)
     if not heard_by:
         return
     told = [(each, [name for name, types in heard_by if each.type in types]) for each in happenings()]
-    write_events(db, [each for each in told if each[1]], project_id=project_id, mode=mode, now=now)
+    write_events(db, scope, [each for each in told if each[1]], now=now)
 
 
 def write_events(
-    db: Session,
-    told: Sequence[tuple[Happening, Sequence[str]]],
-    *,
-    project_id: str,
-    mode: Mode,
-    now: datetime,
+    db: Session, scope: Scope, told: Sequence[tuple[Happening, Sequence[str]]], *, now: datetime
 ) -> list[str]:
     """An event with its body for each happening, and a delivery to each of its endpoints; the events' ids."""
-    scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
     events: list[dict[str, Any]] = []
     deliveries: list[dict[str, Any]] = []
     refs = {each: _ref(db, each, scope) for each in {happening.subject_id for happening, _to in told}}
@@ -76,14 +65,13 @@ def write_events(
 _INSERT_EVENTS, _INSERT_DELIVERIES = insert(table_of(OutboundEvent)), insert(table_of(Delivery))
 
 
-def _event(
-    happening: Happening, subject_ref: str | None, scope: dict[str, Any], now: datetime
-) -> dict[str, Any]:
+def _event(happening: Happening, subject_ref: str | None, scope: Scope, now: datetime) -> dict[str, Any]:
     event_id = new_id("evt")
-    told = body(happening, event_id=event_id, subject_ref=subject_ref, now=now, **scope)
+    told = body(scope, happening, event_id=event_id, subject_ref=subject_ref, now=now)
     return {
         "id": event_id,
-        **scope,
+        "project_id": scope.project_id,
+        "mode": scope.mode,
         "type": happening.type,
         "subject_id": happening.subject_id,
         "body": json.dumps(told, ensure_ascii=False, separators=(",", ":")),
@@ -91,12 +79,11 @@ def _event(
     }
 
 
-def _delivery(
-    event: Mapping[str, Any], endpoint_id: str, scope: dict[str, Any], now: datetime
-) -> dict[str, Any]:
+def _delivery(event: Mapping[str, Any], endpoint_id: str, scope: Scope, now: datetime) -> dict[str, Any]:
     return {
         "id": new_id("dlv"),
-        **scope,
+        "project_id": scope.project_id,
+        "mode": scope.mode,
         "endpoint_id": endpoint_id,
         "event_id": event["id"],
         "type": event["type"],
@@ -113,12 +100,20 @@ def send_test(db: Session, desk: Desk, *, endpoint_id: str, event_type: EventTyp
 
     Its reason is `test` and it names no subject. Raises NotFound, and InvalidRequest where nothing is sent.
     """
-    found = endpoint(db, endpoint_id=endpoint_id, **desk.scope)
+    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
     if found.paused_at is not None or found.disabled_at is not None:
         raise InvalidRequest("The endpoint gets nothing at the moment.", hint="Resume it first.")
     example = Happening(event_type, Source.PORTAL, "test", None, Data(actor_user_id=desk.actor.user_id))
-    (event_id,) = write_events(db, [(example, [found.id])], now=desk.now, **desk.scope)
-    record(db, actor=desk.actor, action="webhook_endpoint.tested", about=found.id, now=desk.now, **desk.scope)
+    (event_id,) = write_events(db, desk.scope, [(example, [found.id])], now=desk.now)
+    record(
+        db,
+        actor=desk.actor,
+        action="webhook_endpoint.tested",
+        about=found.id,
+        now=desk.now,
+        project_id=desk.scope.project_id,
+        mode=desk.scope.mode,
+    )
     return db.exec(select(Delivery.id).where(Delivery.event_id == event_id)).one()
 
 
@@ -140,13 +135,13 @@ def requeue(
     alone. Receivers get the same `webhook-id` again.
     """
     alive = select(WebhookEndpoint.id).where(
-        WebhookEndpoint.project_id == desk.project_id,
-        WebhookEndpoint.mode == desk.mode,
+        WebhookEndpoint.project_id == desk.scope.project_id,
+        WebhookEndpoint.mode == desk.scope.mode,
         col(WebhookEndpoint.deleted_at).is_(None),
     )
     wanted = [
-        col(Delivery.project_id) == desk.project_id,
-        col(Delivery.mode) == desk.mode,
+        col(Delivery.project_id) == desk.scope.project_id,
+        col(Delivery.mode) == desk.scope.mode,
         col(Delivery.status).in_(list(statuses)),
         col(Delivery.endpoint_id).in_(alive),
         or_(col(Delivery.leased_until).is_(None), col(Delivery.leased_until) <= desk.now),
@@ -174,13 +169,14 @@ def requeue(
             about=delivery_id or endpoint_id or "deliveries",
             after={"count": count, "type": event_type},
             now=desk.now,
-            **desk.scope,
+            project_id=desk.scope.project_id,
+            mode=desk.scope.mode,
         )
     return count
 
 
-def _ref(db: Session, subject_id: str | None, scope: dict[str, Any]) -> str | None:
+def _ref(db: Session, subject_id: str | None, scope: Scope) -> str | None:
     if subject_id is None:
         return None
-    subject = subject_by_id(db, subject_id=subject_id, **scope)
+    subject = subject_by_id(db, scope, subject_id=subject_id)
     return subject.subject_ref if subject else None

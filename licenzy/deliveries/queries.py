@@ -12,7 +12,6 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.facts import OutboundFacts
-from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_all, read_first
 from licenzy.db.upsert import table_of
@@ -27,6 +26,7 @@ from licenzy.deliveries.models import (
     WebhookEndpoint,
 )
 from licenzy.errors import NotFound
+from licenzy.projects.scope import Scope
 
 _NOT_A_HICCUP = timedelta(minutes=10)
 _DISABLED = {
@@ -36,11 +36,11 @@ _DISABLED = {
 
 
 @read_all
-def listeners(*, project_id: str, mode: Mode) -> Select[str, Sequence[str]]:
+def listeners(scope: Scope) -> Select[str, Sequence[str]]:
     """The endpoints that are written to, each with the types it wants; read where something changes."""
     return select(WebhookEndpoint.id, WebhookEndpoint.types).where(
-        WebhookEndpoint.project_id == project_id,
-        WebhookEndpoint.mode == mode,
+        WebhookEndpoint.project_id == scope.project_id,
+        WebhookEndpoint.mode == scope.mode,
         col(WebhookEndpoint.disabled_at).is_(None),
         col(WebhookEndpoint.deleted_at).is_(None),
     )
@@ -59,36 +59,35 @@ def somebody_listens(project_id: Any, mode: Any) -> ColumnElement[bool]:
 
 
 @read_all
-def endpoints(*, project_id: str, mode: Mode) -> SelectOfScalar[WebhookEndpoint]:
+def endpoints(scope: Scope) -> SelectOfScalar[WebhookEndpoint]:
     """The endpoints of one side, newest first, without the deleted ones."""
-    return _of_side(project_id, mode).order_by(col(WebhookEndpoint.id).desc())
+    return _of_side(scope).order_by(col(WebhookEndpoint.id).desc())
 
 
-def endpoint(db: Session, *, project_id: str, mode: Mode, endpoint_id: str) -> WebhookEndpoint:
+def endpoint(db: Session, scope: Scope, *, endpoint_id: str) -> WebhookEndpoint:
     """One endpoint. Raises NotFound, also for one of another project or mode, or deleted."""
-    found = _endpoint(db, project_id=project_id, mode=mode, endpoint_id=endpoint_id)
+    found = _endpoint(db, scope, endpoint_id=endpoint_id)
     if found is None:
         raise NotFound("There is no such webhook endpoint in this mode.")
     return found
 
 
 @read_first
-def _endpoint(*, project_id: str, mode: Mode, endpoint_id: str) -> SelectOfScalar[WebhookEndpoint]:
-    return _of_side(project_id, mode).where(WebhookEndpoint.id == endpoint_id)
+def _endpoint(scope: Scope, *, endpoint_id: str) -> SelectOfScalar[WebhookEndpoint]:
+    return _of_side(scope).where(WebhookEndpoint.id == endpoint_id)
 
 
 def deliveries_page(
     db: Session,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     status: DeliveryStatus | None = None,
     event_type: EventType | None = None,
     endpoint_id: str | None = None,
     place: Place = NEWEST,
 ) -> Page[Delivery]:
     """The deliveries of one side, newest first, narrowed by what is given."""
-    statement = select(Delivery).where(Delivery.project_id == project_id, Delivery.mode == mode)
+    statement = select(Delivery).where(Delivery.project_id == scope.project_id, Delivery.mode == scope.mode)
     if status is not None:
         statement = statement.where(Delivery.status == status)
     if event_type is not None:
@@ -99,14 +98,16 @@ def deliveries_page(
 
 
 def delivery_with(
-    db: Session, *, project_id: str, mode: Mode, delivery_id: str
+    db: Session, scope: Scope, *, delivery_id: str
 ) -> tuple[Delivery, OutboundEvent, WebhookEndpoint]:
     """One delivery, its event and its endpoint, which may be deleted by now. Raises NotFound."""
     found = db.exec(
         select(Delivery, OutboundEvent, WebhookEndpoint)
         .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
         .join(WebhookEndpoint, col(WebhookEndpoint.id) == Delivery.endpoint_id)
-        .where(Delivery.project_id == project_id, Delivery.mode == mode, Delivery.id == delivery_id)
+        .where(
+            Delivery.project_id == scope.project_id, Delivery.mode == scope.mode, Delivery.id == delivery_id
+        )
     ).first()
     if found is None:
         raise NotFound("There is no such delivery in this mode.")
@@ -125,36 +126,34 @@ def attempts_of(db: Session, *, delivery_id: str) -> list[DeliveryAttempt]:
 
 
 @read_all
-def deliveries_to(*, project_id: str, mode: Mode, subject_id: str, limit: int) -> SelectOfScalar[Delivery]:
+def deliveries_to(scope: Scope, *, subject_id: str, limit: int) -> SelectOfScalar[Delivery]:
     """The last deliveries that tell of a subject, newest first."""
     return (
         select(Delivery)
         .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
         .where(
             OutboundEvent.subject_id == subject_id,
-            Delivery.project_id == project_id,
-            Delivery.mode == mode,
+            Delivery.project_id == scope.project_id,
+            Delivery.mode == scope.mode,
         )
         .order_by(col(Delivery.id).desc())
         .limit(limit)
     )
 
 
-def waiting_counts(
-    db: Session, *, project_id: str, mode: Mode, endpoint_id: str
-) -> dict[DeliveryStatus, int]:
+def waiting_counts(db: Session, scope: Scope, *, endpoint_id: str) -> dict[DeliveryStatus, int]:
     """How many deliveries to an endpoint are not sent, by status."""
-    rows = _waiting(db, project_id=project_id, mode=mode, endpoint_id=endpoint_id)
+    rows = _waiting(db, scope, endpoint_id=endpoint_id)
     return {DeliveryStatus(status): count for status, count in rows}
 
 
 @read_all
-def _waiting(*, project_id: str, mode: Mode, endpoint_id: str) -> Select[str, int]:
+def _waiting(scope: Scope, *, endpoint_id: str) -> Select[str, int]:
     return (
         select(Delivery.status, func.count())
         .where(
-            Delivery.project_id == project_id,
-            Delivery.mode == mode,
+            Delivery.project_id == scope.project_id,
+            Delivery.mode == scope.mode,
             Delivery.endpoint_id == endpoint_id,
             Delivery.status != DeliveryStatus.SENT,
         )
@@ -162,12 +161,10 @@ def _waiting(*, project_id: str, mode: Mode, endpoint_id: str) -> Select[str, in
     )
 
 
-def failing_endpoints(
-    db: Session, *, project_id: str, mode: Mode, now: datetime
-) -> tuple[OutboundFacts, ...]:
+def failing_endpoints(db: Session, scope: Scope, *, now: datetime) -> tuple[OutboundFacts, ...]:
     """The endpoints that were disabled for their failures, or from which nothing else came for a while."""
     facts = []
-    for each in _failing(db, project_id=project_id, mode=mode, since=now - _NOT_A_HICCUP):
+    for each in _failing(db, scope, since=now - _NOT_A_HICCUP):
         since = each.failing_since or each.disabled_at
         assert since is not None
         disabled = _DISABLED.get(each.disabled_reason or "")
@@ -177,8 +174,8 @@ def failing_endpoints(
 
 
 @read_all
-def _failing(*, project_id: str, mode: Mode, since: datetime) -> SelectOfScalar[WebhookEndpoint]:
-    return _of_side(project_id, mode).where(
+def _failing(scope: Scope, *, since: datetime) -> SelectOfScalar[WebhookEndpoint]:
+    return _of_side(scope).where(
         col(WebhookEndpoint.paused_at).is_(None),
         (col(WebhookEndpoint.failing_since) <= since)
         | col(WebhookEndpoint.disabled_reason).in_([GONE, FAILING]),
@@ -219,9 +216,9 @@ def endpoints_with_work(*, now: datetime) -> SelectOfScalar[WebhookEndpoint]:
     )
 
 
-def _of_side(project_id: str, mode: Mode) -> SelectOfScalar[WebhookEndpoint]:
+def _of_side(scope: Scope) -> SelectOfScalar[WebhookEndpoint]:
     return select(WebhookEndpoint).where(
-        WebhookEndpoint.project_id == project_id,
-        WebhookEndpoint.mode == mode,
+        WebhookEndpoint.project_id == scope.project_id,
+        WebhookEndpoint.mode == scope.mode,
         col(WebhookEndpoint.deleted_at).is_(None),
     )

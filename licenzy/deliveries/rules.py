@@ -15,6 +15,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.deliveries.models import EventType, Source
 from licenzy.kit.addresses import may_be_reached
 from licenzy.kit.clock import rfc3339
+from licenzy.projects.scope import Scope
 
 MAX_URL = 2048
 MAX_DESCRIPTION = 200
@@ -92,21 +93,15 @@ DATA_FIELDS = tuple(field.name for field in fields(Data))
 
 
 def body(
-    happening: Happening,
-    *,
-    event_id: str,
-    project_id: str,
-    mode: Mode,
-    subject_ref: str | None,
-    now: datetime,
+    scope: Scope, happening: Happening, *, event_id: str, subject_ref: str | None, now: datetime
 ) -> dict[str, Any]:
     """The body that every endpoint gets."""
     return {
         "id": event_id,
         "type": happening.type.value,
         "created_at": rfc3339(now),
-        "mode": mode.value,
-        "project_id": project_id,
+        "mode": scope.mode.value,
+        "project_id": scope.project_id,
         "source": happening.source.value,
         "reason": happening.reason,
         "subject_ref": subject_ref,

@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import Select, insert, select
 from sqlmodel import Session
 
-from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.db.reads import read_row, read_rows
 from licenzy.db.upsert import change_row, insert_new, table_of
@@ -23,6 +22,7 @@ from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import new_id
+from licenzy.projects.scope import Scope
 from licenzy.subjects.actions import hold_subject
 
 _SHOWN = (
@@ -43,24 +43,22 @@ _Columns = Mapping[str, Any]
 """An entitlement's row, by column."""
 
 
-def lock_purchase(db: Session, *, project_id: str, mode: Mode, key: str, now: datetime) -> LockedPurchase:
+def lock_purchase(db: Session, scope: Scope, *, key: str, now: datetime) -> LockedPurchase:
     """The purchase, begun when it is new, held against other writers until the transaction ends.
 
     Facts are recorded and read under this lock, so that of two events of one purchase the second always
     projects what the first has recorded.
     """
-    scope: dict[str, Any] = {"project_id": project_id, "mode": mode, "key": key}
-    while (found := _held_purchase(db, **scope)) is None:
-        if (begun := begin_purchase(db, **scope, now=now)) is not None:
+    while (found := _held_purchase(db, scope, key=key)) is None:
+        if (begun := begin_purchase(db, scope, now=now, key=key)) is not None:
             return begun
-    return LockedPurchase(**scope, **found._mapping)
+    return LockedPurchase(project_id=scope.project_id, mode=scope.mode, key=key, **found._mapping)
 
 
 def begin_purchase(
     db: Session,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     key: str,
     subject_id: str | None = None,
     attempt_id: str | None = None,
@@ -70,16 +68,18 @@ def begin_purchase(
 
     On Postgres a purchase that another transaction is just beginning is waited for.
     """
-    begun = LockedPurchase(project_id, mode, key, subject_id, attempt_id, is_new=True)
+    begun = LockedPurchase(scope.project_id, scope.mode, key, subject_id, attempt_id, is_new=True)
     row = {**begun.primary_key, "subject_id": subject_id, "attempt_id": attempt_id, "created_at": now}
     return begun if insert_new(db, Purchase, row, telling=("key",)) else None
 
 
 @read_row
-def _held_purchase(*, project_id: str, mode: Mode, key: str) -> Select[Any]:
+def _held_purchase(scope: Scope, *, key: str) -> Select[Any]:
     return (
         select(_PURCHASES.subject_id, _PURCHASES.attempt_id, _PURCHASES.finalized_at)
-        .where(_PURCHASES.project_id == project_id, _PURCHASES.mode == mode, _PURCHASES.key == key)
+        .where(
+            _PURCHASES.project_id == scope.project_id, _PURCHASES.mode == scope.mode, _PURCHASES.key == key
+        )
         .with_for_update()
     )
 
@@ -109,14 +109,14 @@ class FactDraft:
 
 
 def record_facts(
-    db: Session, drafts: Iterable[FactDraft], *, project_id: str, mode: Mode, now: datetime
+    db: Session, scope: Scope, drafts: Iterable[FactDraft], *, now: datetime
 ) -> set[tuple[str, str]]:
     """Write facts down, all at once; source id and kind of those that their source had not told before."""
     rows = [
         {
             "id": new_id("fct"),
-            "project_id": project_id,
-            "mode": mode,
+            "project_id": scope.project_id,
+            "mode": scope.mode,
             "source": each.source,
             "source_id": each.source_id,
             "kind": each.kind,
@@ -135,9 +135,8 @@ def record_facts(
 
 def record_fact(
     db: Session,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     source: FactSource,
     source_id: str,
     kind: str,
@@ -150,7 +149,7 @@ def record_fact(
 ) -> bool:
     """Write a fact down; False when its source told it before."""
     draft = FactDraft(source, source_id, kind, object_id, occurred_at, data, purchase_key, waiting_for)
-    return bool(record_facts(db, [draft], project_id=project_id, mode=mode, now=now))
+    return bool(record_facts(db, scope, [draft], now=now))
 
 
 def project_purchase(
@@ -171,8 +170,8 @@ def project_purchase(
     if purchase.subject_id is None:
         return []
     if facts is None:
-        hold_subject(db, **purchase.scope, subject_id=purchase.subject_id)
-        facts = recorded_facts(db, **purchase.scope, purchase_key=purchase.key)
+        hold_subject(db, purchase.scope, subject_id=purchase.subject_id)
+        facts = recorded_facts(db, purchase.scope, purchase_key=purchase.key)
     rows, changes = _write_all(db, purchase, project(facts), now)
     announce_purchase(
         db,
@@ -191,7 +190,7 @@ def _write_all(
     db: Session, purchase: LockedPurchase, entitlements: Iterable[Projected], now: datetime
 ) -> tuple[list[_Columns], list[Change]]:
     """All rows of the purchase as they are now, and what of those and their siblings changed."""
-    found = [] if purchase.is_new else _rows_of(db, **purchase.scope, purchase_key=purchase.key)
+    found = [] if purchase.is_new else _rows_of(db, purchase.scope, purchase_key=purchase.key)
     rows: dict[str, _Columns] = {row.item_key: row._asdict() for row in found}
     changes: list[Change] = []
     for projected in entitlements:
@@ -204,10 +203,12 @@ def _write_all(
 
 
 @read_rows
-def _rows_of(*, project_id: str, mode: Mode, purchase_key: str) -> Select[Any]:
+def _rows_of(scope: Scope, *, purchase_key: str) -> Select[Any]:
     columns = _ENTITLEMENTS.c
     return select(_ENTITLEMENTS).where(
-        columns.project_id == project_id, columns.mode == mode, columns.purchase_key == purchase_key
+        columns.project_id == scope.project_id,
+        columns.mode == scope.mode,
+        columns.purchase_key == purchase_key,
     )
 
 
@@ -230,7 +231,8 @@ def _write(
 def _insert(db: Session, purchase: LockedPurchase, columns: _Columns, now: datetime) -> _Columns:
     row = {
         "id": new_id("ent"),
-        **purchase.scope,
+        "project_id": purchase.scope.project_id,
+        "mode": purchase.scope.mode,
         "purchase_key": purchase.key,
         "used_units": 0,
         "reserved_units": 0,

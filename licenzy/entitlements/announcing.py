@@ -10,8 +10,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 
 from licenzy.catalog.models import Kind
-from licenzy.connections.queries import connection_of
-from licenzy.connections.rules import time_of
+from licenzy.connections.queries import with_clock
 from licenzy.db.upsert import change_row
 from licenzy.deliveries.models import EventType, Source
 from licenzy.deliveries.outbox import announce
@@ -67,7 +66,7 @@ def announce_purchase(
     if not is_heard:
         return
     told = _Telling(db, purchase, facts, changes, because, is_finalized_now, now)
-    announce(db, **purchase.scope, happenings=lambda: list(told.all()), now=now)
+    announce(db, purchase.scope, happenings=lambda: list(told.all()), now=now)
 
 
 def _is_available(row: Mapping[str, Any]) -> bool:
@@ -167,7 +166,7 @@ class _Telling:
 
     def _with_row(self, data: Data, row: Entitlement) -> Data:
         if self.at is None:
-            self.at = time_of(connection_of(self.db, **self.purchase.scope), self.now)
+            self.at = with_clock(self.db, self.purchase.scope).at(self.now)
         stands = standing(row, self.at)
         pack = row.kind is Kind.USAGE_PACK
         return replace(

@@ -12,7 +12,6 @@ from typing import Any
 from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.rules import DURATION_MAX_SECONDS, UNITS_MAX
 from licenzy.deliveries.models import Source
@@ -22,6 +21,7 @@ from licenzy.entitlements.models import Entitlement, Fact, FactSource, State
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
+from licenzy.projects.scope import Scope
 from licenzy.subjects.actions import ensure_subject
 from licenzy.workspace.audit import Actor, record
 
@@ -34,24 +34,17 @@ _LIFTABLE = frozenset({"refunded", "disputed"})
 class Hand:
     """Who acts, where, when and why."""
 
-    project_id: str
-    mode: Mode
+    scope: Scope
     actor: Actor
     note: str
     now: datetime
-    skew: timedelta = timedelta(0)
-    """How far the account's time is ahead of `now`: a sandbox's clock can be moved."""
     once: str | None = None
     """Names this act: what comes again under the same name was sent twice and is not done again."""
 
     @property
     def there(self) -> datetime:
         """The account's time, by which access is decided."""
-        return self.now + self.skew
-
-    @property
-    def scope(self) -> dict[str, Any]:
-        return {"project_id": self.project_id, "mode": self.mode}
+        return self.scope.at(self.now)
 
 
 def possible_acts(held: Entitlement) -> tuple[str, ...]:
@@ -80,9 +73,9 @@ def grant(
         raise InvalidRequest(fields={"until": "a time pass needs an end"})
     if units is not None and not 1 <= units <= UNITS_MAX:
         raise InvalidRequest(fields={"units": f"must be a whole number from 1 to {UNITS_MAX}"})
-    subject = ensure_subject(db, subject_ref=subject_ref, now=hand.now, **hand.scope)
+    subject = ensure_subject(db, hand.scope, subject_ref=subject_ref, now=hand.now)
     key = f"grant:{hand.once or new_id('fct')}"
-    purchase = lock_purchase(db, key=key, now=hand.now, **hand.scope)
+    purchase = lock_purchase(db, hand.scope, key=key, now=hand.now)
     if purchase.subject_id is not None:
         return []
     give_purchase(db, purchase, subject_id=subject.id)
@@ -154,7 +147,7 @@ def _entitlement(db: Session, hand: Hand, entitlement_id: str) -> Entitlement | 
     found = db.exec(_with_id(hand, entitlement_id)).first()
     if found is None:
         raise NotFound("There is no such entitlement.")
-    lock_purchase(db, key=found.purchase_key, now=hand.now, **hand.scope)
+    lock_purchase(db, hand.scope, key=found.purchase_key, now=hand.now)
     if _was_done(db, hand):
         return None
     locked = _with_id(hand, entitlement_id).with_for_update().execution_options(populate_existing=True)
@@ -167,8 +160,8 @@ def _was_done(db: Session, hand: Hand) -> bool:
     return (
         db.exec(
             select(Fact.id).where(
-                Fact.project_id == hand.project_id,
-                Fact.mode == hand.mode,
+                Fact.project_id == hand.scope.project_id,
+                Fact.mode == hand.scope.mode,
                 Fact.source_id == _source_id(hand),
                 Fact.kind == "operator",
             )
@@ -183,8 +176,8 @@ def _source_id(hand: Hand) -> str:
 
 def _with_id(hand: Hand, entitlement_id: str) -> SelectOfScalar[Entitlement]:
     return select(Entitlement).where(
-        Entitlement.project_id == hand.project_id,
-        Entitlement.mode == hand.mode,
+        Entitlement.project_id == hand.scope.project_id,
+        Entitlement.mode == hand.scope.mode,
         Entitlement.id == entitlement_id,
     )
 
@@ -199,6 +192,7 @@ def _act(db: Session, hand: Hand, *, purchase_key: str, about: str, data: dict[s
         raise InvalidRequest(fields={"note": f"must have at most {MAX_NOTE} characters"})
     record_fact(
         db,
+        hand.scope,
         source=FactSource.OPERATOR,
         source_id=_source_id(hand),
         kind="operator",
@@ -207,9 +201,8 @@ def _act(db: Session, hand: Hand, *, purchase_key: str, about: str, data: dict[s
         occurred_at=hand.there,
         data={**data, "actor": hand.actor.user_id, "note": hand.note},
         now=hand.now,
-        **hand.scope,
     )
-    purchase = lock_purchase(db, key=purchase_key, now=hand.now, **hand.scope)
+    purchase = lock_purchase(db, hand.scope, key=purchase_key, now=hand.now)
     because = Because(Source.PORTAL, f"manual_{data['action']}", actor_user_id=hand.actor.user_id)
     changes = project_purchase(db, purchase, now=hand.now, because=because)
     record(
@@ -220,6 +213,7 @@ def _act(db: Session, hand: Hand, *, purchase_key: str, about: str, data: dict[s
         before=changes[0]["before"] if changes else None,
         after=changes[0]["after"] if changes else None,
         now=hand.now,
-        **hand.scope,
+        project_id=hand.scope.project_id,
+        mode=hand.scope.mode,
     )
     return changes

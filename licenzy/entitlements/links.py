@@ -12,26 +12,26 @@ from typing import Any
 from sqlalchemy import Select, select
 from sqlmodel import Session
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.reads import read_row, read_rows
 from licenzy.db.upsert import change_row, insert_new, insert_or_change, insert_unless_there, table_of
 from licenzy.entitlements.models import Fact, PaymentLink
 from licenzy.entitlements.projected import payment_refs
+from licenzy.projects.scope import Scope
 
 _LINKS, _FACTS = table_of(PaymentLink).c, table_of(Fact).c
 _AWAITED = ""
 """Stands for the purchase of a payment that facts wait for."""
 
 
-def purchase_behind(db: Session, *, project_id: str, mode: Mode, refs: Iterable[str]) -> str | None:
+def purchase_behind(db: Session, scope: Scope, *, refs: Iterable[str]) -> str | None:
     """The purchase that any of these payments, charges or invoices belongs to; None when not known yet."""
-    found = _purchase_behind(db, project_id=project_id, mode=mode, refs=list(refs))
+    found = _purchase_behind(db, scope, refs=list(refs))
     return str(found[0]) if found is not None else None
 
 
 @read_row
-def _purchase_behind(*, project_id: str, mode: Mode, refs: Sequence[str]) -> Select[Any]:
-    return key_behind(project_id, mode, refs)
+def _purchase_behind(scope: Scope, *, refs: Sequence[str]) -> Select[Any]:
+    return key_behind(scope.project_id, scope.mode, refs)
 
 
 def key_behind(project_id: Any, mode: Any, refs: Any) -> Select[Any]:
@@ -49,53 +49,56 @@ def key_behind(project_id: Any, mode: Any, refs: Any) -> Select[Any]:
     )
 
 
-def await_purchase(db: Session, *, project_id: str, mode: Mode, ref: str) -> bool:
+def await_purchase(db: Session, scope: Scope, *, ref: str) -> bool:
     """Note that a fact waits for this payment's purchase; False when the payment was noted before.
 
     Whoever gets False looks once more: the purchase may have become known in the meantime. The noted row is
     then locked, so that who writes the purchase into it waits, and finds the fact that waits for it.
     """
-    row = {"project_id": project_id, "mode": mode, "ref": ref, "purchase_key": _AWAITED}
+    row = {"project_id": scope.project_id, "mode": scope.mode, "ref": ref, "purchase_key": _AWAITED}
     if insert_unless_there(db, PaymentLink, row):
         return True
-    _hold(db, project_id=project_id, mode=mode, ref=ref)
+    _hold(db, scope, ref=ref)
     return False
 
 
 @read_row
-def _hold(*, project_id: str, mode: Mode, ref: str) -> Select[Any]:
+def _hold(scope: Scope, *, ref: str) -> Select[Any]:
     return (
         select(_LINKS.ref)
-        .where(_LINKS.project_id == project_id, _LINKS.mode == mode, _LINKS.ref == ref)
+        .where(_LINKS.project_id == scope.project_id, _LINKS.mode == scope.mode, _LINKS.ref == ref)
         .with_for_update()
     )
 
 
-def link_payments(
-    db: Session, *, project_id: str, mode: Mode, refs: Iterable[str], purchase_key: str
-) -> None:
+def link_payments(db: Session, scope: Scope, *, refs: Iterable[str], purchase_key: str) -> None:
     """Remember that these belong to the purchase, and give it the facts that were waiting for them."""
-    scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
     seen: set[str] = set()
     pending = set(refs)
     while pending:
         seen |= pending
-        rows = [{**scope, "ref": ref, "purchase_key": purchase_key} for ref in sorted(pending)]
+        rows = [
+            {"project_id": scope.project_id, "mode": scope.mode, "ref": ref, "purchase_key": purchase_key}
+            for ref in sorted(pending)
+        ]
         # Nothing waits for what nobody had noted yet: who waits for a payment notes it first.
         noted = pending - {ref for (ref,) in insert_new(db, PaymentLink, *rows, telling=("ref",))}
         pending = _take_waiting(db, scope, noted, purchase_key) - seen if noted else set()
 
 
-def _take_waiting(db: Session, scope: dict[str, Any], noted: set[str], purchase_key: str) -> set[str]:
+def _take_waiting(db: Session, scope: Scope, noted: set[str], purchase_key: str) -> set[str]:
     """Give the purchase the facts that wait for payments noted before; the payments that these name."""
     # What is known already is left alone: whoever holds its row may wait for this purchase's.
-    awaited = sorted(noted - {row.ref for row in _known(db, refs=sorted(noted), **scope)})
+    awaited = sorted(noted - {row.ref for row in _known(db, scope, refs=sorted(noted))})
     if not awaited:
         return set()
-    rows = [{**scope, "ref": ref, "purchase_key": purchase_key} for ref in awaited]
+    rows = [
+        {"project_id": scope.project_id, "mode": scope.mode, "ref": ref, "purchase_key": purchase_key}
+        for ref in awaited
+    ]
     insert_or_change(db, PaymentLink, *rows, replaced=("purchase_key",), while_is=("purchase_key", _AWAITED))
     named: set[str] = set()
-    for fact in _waiting(db, refs=awaited, **scope):
+    for fact in _waiting(db, scope, refs=awaited):
         change_row(db, Fact, {"id": fact.id}, {"purchase_key": purchase_key, "waiting_for": None})
         # A fact that knows a payment by two names tells the second one now.
         named |= payment_refs(fact.data)
@@ -103,17 +106,17 @@ def _take_waiting(db: Session, scope: dict[str, Any], noted: set[str], purchase_
 
 
 @read_rows
-def _known(*, project_id: str, mode: Mode, refs: Sequence[str]) -> Select[Any]:
+def _known(scope: Scope, *, refs: Sequence[str]) -> Select[Any]:
     return select(_LINKS.ref).where(
-        _LINKS.project_id == project_id,
-        _LINKS.mode == mode,
+        _LINKS.project_id == scope.project_id,
+        _LINKS.mode == scope.mode,
         _LINKS.ref.in_(refs),
         _LINKS.purchase_key != _AWAITED,
     )
 
 
 @read_rows
-def _waiting(*, project_id: str, mode: Mode, refs: Sequence[str]) -> Select[Any]:
+def _waiting(scope: Scope, *, refs: Sequence[str]) -> Select[Any]:
     return select(_FACTS.id, _FACTS.data).where(
-        _FACTS.project_id == project_id, _FACTS.mode == mode, _FACTS.waiting_for.in_(refs)
+        _FACTS.project_id == scope.project_id, _FACTS.mode == scope.mode, _FACTS.waiting_for.in_(refs)
     )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from licenzy.alignment.modes import Mode
+from licenzy.projects.scope import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class LockedPurchase:
     """Whether this transaction began it."""
 
     @property
-    def scope(self) -> dict[str, Any]:
-        return {"project_id": self.project_id, "mode": self.mode}
+    def scope(self) -> Scope:
+        return Scope.of(self)
 
     @property
     def primary_key(self) -> dict[str, Any]:

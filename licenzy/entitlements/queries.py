@@ -10,48 +10,46 @@ from sqlalchemy import select as core_select
 from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.reads import read_all, read_first, read_rows
 from licenzy.db.upsert import table_of
 from licenzy.entitlements.models import Entitlement, Fact, PaymentLink, Purchase
 from licenzy.entitlements.projected import RecordedFact
+from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
 
 
 @read_all
-def entitlements_of(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Entitlement]:
+def entitlements_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
     """Everything the subject holds or held, newest first."""
     return (
         select(Entitlement)
         .where(
             Entitlement.subject_id == subject_id,
-            Entitlement.project_id == project_id,
-            Entitlement.mode == mode,
+            Entitlement.project_id == scope.project_id,
+            Entitlement.mode == scope.mode,
         )
         .order_by(col(Entitlement.created_at).desc(), col(Entitlement.id).desc())
     )
 
 
 @read_first
-def entitlement_by_id(*, project_id: str, mode: Mode, entitlement_id: str) -> SelectOfScalar[Entitlement]:
+def entitlement_by_id(scope: Scope, *, entitlement_id: str) -> SelectOfScalar[Entitlement]:
     """The entitlement with this id, of this project and mode."""
     return select(Entitlement).where(
-        Entitlement.project_id == project_id,
-        Entitlement.mode == mode,
+        Entitlement.project_id == scope.project_id,
+        Entitlement.mode == scope.mode,
         Entitlement.id == entitlement_id,
     )
 
 
-def holders_of(
-    db: Session, *, project_id: str, mode: Mode, entitlement_ids: Sequence[str]
-) -> dict[str, Subject]:
+def holders_of(db: Session, scope: Scope, *, entitlement_ids: Sequence[str]) -> dict[str, Subject]:
     """Whose these entitlements are, by entitlement."""
     found = db.exec(
         select(Entitlement.id, Subject)
         .join(Subject, col(Subject.id) == Entitlement.subject_id)
         .where(
-            Entitlement.project_id == project_id,
-            Entitlement.mode == mode,
+            Entitlement.project_id == scope.project_id,
+            Entitlement.mode == scope.mode,
             col(Entitlement.id).in_(entitlement_ids),
         )
     )
@@ -59,39 +57,43 @@ def holders_of(
 
 
 @read_all
-def facts_of(*, project_id: str, mode: Mode, purchase_key: str) -> SelectOfScalar[Fact]:
+def facts_of(scope: Scope, *, purchase_key: str) -> SelectOfScalar[Fact]:
     """The facts of one purchase, as recorded."""
     return (
         select(Fact)
-        .where(Fact.project_id == project_id, Fact.mode == mode, Fact.purchase_key == purchase_key)
+        .where(
+            Fact.project_id == scope.project_id, Fact.mode == scope.mode, Fact.purchase_key == purchase_key
+        )
         .order_by(col(Fact.recorded_at), col(Fact.id))
     )
 
 
-def recorded_facts(db: Session, *, project_id: str, mode: Mode, purchase_key: str) -> list[RecordedFact]:
+def recorded_facts(db: Session, scope: Scope, *, purchase_key: str) -> list[RecordedFact]:
     """The same, as the projection reads them."""
-    rows = _recorded(db, project_id=project_id, mode=mode, purchase_key=purchase_key)
+    rows = _recorded(db, scope, purchase_key=purchase_key)
     return [RecordedFact._make(row) for row in rows]
 
 
 @read_rows
-def _recorded(*, project_id: str, mode: Mode, purchase_key: str) -> CoreSelect[Any]:
+def _recorded(scope: Scope, *, purchase_key: str) -> CoreSelect[Any]:
     columns = table_of(Fact).c
     return (
         core_select(*(columns[name] for name in RecordedFact._fields))
-        .where(columns.project_id == project_id, columns.mode == mode, columns.purchase_key == purchase_key)
+        .where(
+            columns.project_id == scope.project_id,
+            columns.mode == scope.mode,
+            columns.purchase_key == purchase_key,
+        )
         .order_by(columns.recorded_at, columns.id)
     )
 
 
-def facts_behind(
-    db: Session, *, project_id: str, mode: Mode, purchase_keys: Sequence[str]
-) -> dict[str, list[Fact]]:
+def facts_behind(db: Session, scope: Scope, *, purchase_keys: Sequence[str]) -> dict[str, list[Fact]]:
     """The facts of several purchases, by purchase, in one read."""
     found = db.exec(
         select(Fact).where(
-            Fact.project_id == project_id,
-            Fact.mode == mode,
+            Fact.project_id == scope.project_id,
+            Fact.mode == scope.mode,
             col(Fact.purchase_key).in_(purchase_keys),
         )
     )
@@ -102,23 +104,21 @@ def facts_behind(
     return facts
 
 
-def was_told(db: Session, *, project_id: str, mode: Mode, source_id: str) -> bool:
+def was_told(db: Session, scope: Scope, *, source_id: str) -> bool:
     """Whether a fact of this source has been recorded."""
     found = select(Fact.id).where(
-        Fact.project_id == project_id, Fact.mode == mode, Fact.source_id == source_id
+        Fact.project_id == scope.project_id, Fact.mode == scope.mode, Fact.source_id == source_id
     )
     return db.exec(found.limit(1)).first() is not None
 
 
-def bought_by(
-    db: Session, *, project_id: str, mode: Mode, subject_id: str, most: int
-) -> tuple[list[str], list[str]]:
+def bought_by(db: Session, scope: Scope, *, subject_id: str, most: int) -> tuple[list[str], list[str]]:
     """What of a subject's purchases Stripe has: their keys, the newest first, and their payments' ids."""
     keys = db.exec(
         select(Purchase.key)
         .where(
-            Purchase.project_id == project_id,
-            Purchase.mode == mode,
+            Purchase.project_id == scope.project_id,
+            Purchase.mode == scope.mode,
             Purchase.subject_id == subject_id,
             or_(col(Purchase.key).startswith("sub_"), col(Purchase.key).startswith("cs_")),
         )
@@ -128,8 +128,8 @@ def bought_by(
     payments = db.exec(
         select(PaymentLink.ref)
         .where(
-            PaymentLink.project_id == project_id,
-            PaymentLink.mode == mode,
+            PaymentLink.project_id == scope.project_id,
+            PaymentLink.mode == scope.mode,
             col(PaymentLink.purchase_key).in_(keys),
             col(PaymentLink.ref).startswith("pi_"),
         )
@@ -140,8 +140,8 @@ def bought_by(
 
 
 @read_first
-def purchase_of(*, project_id: str, mode: Mode, key: str) -> SelectOfScalar[Purchase]:
+def purchase_of(scope: Scope, *, key: str) -> SelectOfScalar[Purchase]:
     """The purchase with this key."""
     return select(Purchase).where(
-        Purchase.project_id == project_id, Purchase.mode == mode, Purchase.key == key
+        Purchase.project_id == scope.project_id, Purchase.mode == scope.mode, Purchase.key == key
     )

@@ -103,15 +103,7 @@ class SignatureWatch:
                 header=refused.header,
                 now=refused.at,
             )
-        note_sighting(
-            db,
-            project_id=connection.project_id,
-            mode=connection.mode,
-            kind=kind,
-            about=about,
-            times=refused.times,
-            now=refused.at,
-        )
+        note_sighting(db, connection.scope, kind=kind, about=about, times=refused.times, now=refused.at)
 
 
 def _kind(connection: Addressee, signers: Sequence[Addressee], header: str) -> Noticed | None:

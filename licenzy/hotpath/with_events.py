@@ -16,6 +16,7 @@ from licenzy.errors import DatabaseUnavailable
 from licenzy.hotpath.consume import Answered, ConsumeRequest, ConsumeResult, decide_batch
 from licenzy.hotpath.consume_sql import ConsumeStatements, PostgresStatements, Run, SqliteStatements
 from licenzy.kit.clock import from_micros
+from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref
 from licenzy.usage.telling import tell_consumed
 
@@ -45,16 +46,16 @@ def consume_with_events(database: Database, request: ConsumeRequest) -> ConsumeR
 
 
 def _tell(db: Session, request: ConsumeRequest, result: Answered) -> None:
-    where: dict[str, Any] = {"project_id": result.key.project_id, "mode": result.key.scope.mode}
-    subject = subject_by_ref(db, subject_ref=request.subject_ref, **where)
+    scope = Scope(result.key.project_id, result.key.scope.mode)
+    subject = subject_by_ref(db, scope, subject_ref=request.subject_ref)
     assert subject is not None
     tell_consumed(
         db,
+        scope,
         subject_id=subject.id,
         request_id=request.request_id,
         called_at=from_micros(request.now),
         now=from_micros(result.key.instant(request.now)),
-        **where,
     )
 
 

@@ -16,7 +16,6 @@ from sqlalchemy import and_
 from sqlmodel import Session, bindparam, col, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.reads import read_one
 from licenzy.db.upsert import insert_unless_there
 from licenzy.errors import IdempotencyInProgress, IdempotencyKeyReused
@@ -31,26 +30,18 @@ _MOST_FORGOTTEN = 500
 
 
 @dataclass(frozen=True, slots=True)
-class IdempotencyScope:
-    """Which key of whom: the same word in another project, mode or endpoint is another key."""
+class CallKey:
+    """A call's Idempotency-Key: the same word on another side or for another endpoint is another key."""
 
-    side: Scope
+    scope: Scope
     endpoint: str
     key: str
-
-    @property
-    def project_id(self) -> str:
-        return self.side.project_id
-
-    @property
-    def mode(self) -> Mode:
-        return self.side.mode
 
     def columns(self) -> dict[str, Any]:
         """The primary key of its row."""
         return {
-            "project_id": self.side.project_id,
-            "mode": self.side.mode,
+            "project_id": self.scope.project_id,
+            "mode": self.scope.mode,
             "endpoint": self.endpoint,
             "key": self.key,
         }
@@ -77,14 +68,14 @@ class Begun:
     """The checkout attempt an earlier, unfinished call of this key made."""
 
 
-def begin(db: Session, scope: IdempotencyScope, *, body_hash: str, now: datetime) -> Begun:
+def begin(db: Session, call_key: CallKey, *, body_hash: str, now: datetime) -> Begun:
     """Take the key. Raises IdempotencyKeyReused for another body, IdempotencyInProgress while one runs."""
     holder = secrets.token_hex(8)
     fresh = insert_unless_there(
         db,
         IdempotencyKey,
         {
-            **scope.columns(),
+            **call_key.columns(),
             "body_hash": body_hash,
             "holder": holder,
             "leased_until": now + LEASE,
@@ -93,7 +84,7 @@ def begin(db: Session, scope: IdempotencyScope, *, body_hash: str, now: datetime
     )
     if fresh:
         return Begun(None, holder, None)
-    row = _held(db, **scope.columns())
+    row = _held(db, call_key.scope, endpoint=call_key.endpoint, key=call_key.key)
     if row.body_hash != body_hash:
         raise IdempotencyKeyReused
     if row.response_status is not None:
@@ -106,25 +97,25 @@ def begin(db: Session, scope: IdempotencyScope, *, body_hash: str, now: datetime
     return Begun(None, holder, row.attempt_id)
 
 
-def bind_attempt(db: Session, scope: IdempotencyScope, *, attempt_id: str) -> None:
+def bind_attempt(db: Session, call_key: CallKey, *, attempt_id: str) -> None:
     """Remember which checkout attempt this key stands for, whatever becomes of the call."""
-    db.exec(_BOUND, params={**_this(scope), "attempt": attempt_id})
+    db.exec(_BOUND, params={**_this(call_key), "attempt": attempt_id})
 
 
-def finish(db: Session, scope: IdempotencyScope, *, holder: str, outcome: Outcome) -> None:
+def finish(db: Session, call_key: CallKey, *, holder: str, outcome: Outcome) -> None:
     """Store the outcome that every repeat is given.
 
     Raises IdempotencyInProgress when the lease ran out and another call has taken the key since: what is
     told then is for that call to say.
     """
     told = {"status": outcome.status, "body": outcome.body}
-    if db.exec(_FINISHED, params={**_this(scope), "by": holder, **told}).first() is None:
+    if db.exec(_FINISHED, params={**_this(call_key), "by": holder, **told}).first() is None:
         raise IdempotencyInProgress
 
 
-def free(db: Session, scope: IdempotencyScope, *, holder: str) -> None:
+def free(db: Session, call_key: CallKey, *, holder: str) -> None:
     """End without an outcome: the next call with the same body runs again."""
-    db.exec(_FREED, params={**_this(scope), "by": holder})
+    db.exec(_FREED, params={**_this(call_key), "by": holder})
 
 
 def forget_old(db: Session, *, now: datetime) -> int:
@@ -143,12 +134,12 @@ def forget_old(db: Session, *, now: datetime) -> int:
 
 
 @read_one
-def _held(*, project_id: str, mode: Mode, endpoint: str, key: str) -> SelectOfScalar[IdempotencyKey]:
+def _held(scope: Scope, *, endpoint: str, key: str) -> SelectOfScalar[IdempotencyKey]:
     return (
         select(IdempotencyKey)
         .where(
-            IdempotencyKey.project_id == project_id,
-            IdempotencyKey.mode == mode,
+            IdempotencyKey.project_id == scope.project_id,
+            IdempotencyKey.mode == scope.mode,
             IdempotencyKey.endpoint == endpoint,
             IdempotencyKey.key == key,
         )
@@ -157,9 +148,9 @@ def _held(*, project_id: str, mode: Mode, endpoint: str, key: str) -> SelectOfSc
     )
 
 
-def _this(scope: IdempotencyScope) -> dict[str, Any]:
+def _this(call_key: CallKey) -> dict[str, Any]:
     """The scope as the statements below take it."""
-    return {f"this_{name}": value for name, value in scope.columns().items()}
+    return {f"this_{name}": value for name, value in call_key.columns().items()}
 
 
 _IS_THIS = and_(

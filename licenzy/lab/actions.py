@@ -7,10 +7,8 @@ from typing import Any
 
 from sqlmodel import Session
 
-from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.connections.models import Connection
-from licenzy.connections.rules import time_of
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.queries import entitlements_of
 from licenzy.errors import LicenzyError, NotFound, StripeNotConnected
@@ -22,6 +20,7 @@ from licenzy.lab.happenings import ADVANCES, CHANGE_PLAN, DELIVERIES, HAPPENINGS
 from licenzy.lab.models import LabStep
 from licenzy.lab.queries import arrivals, purchase_in_lab, steps_of
 from licenzy.lab.rules import holdings
+from licenzy.projects.scope import Scope
 from licenzy.reconciliation.actions import EVENTS_KEPT, reconcile
 from licenzy.reconciliation.walk import Report
 from licenzy.settings import Settings
@@ -66,18 +65,17 @@ class _Bench:
     """How often each of these has arrived."""
 
 
-def possibilities(lab: Lab, *, project_id: str, mode: Mode, attempt_id: str) -> SandboxPurchase:
+def possibilities(lab: Lab, scope: Scope, *, attempt_id: str) -> SandboxPurchase:
     """What may happen to a purchase now, as the sandbox tells. Raises NotFound and Stripe's errors."""
     with lab.database.read() as db:
-        connection, attempt = purchase_in_lab(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+        connection, attempt = purchase_in_lab(db, scope, attempt_id=attempt_id)
     return purchase_at_sandbox(_control(lab, connection), session_id=_session(attempt))
 
 
 def let_happen(
     lab: Lab,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     attempt_id: str,
     action: str,
     delivery: str = "in_order",
@@ -90,7 +88,7 @@ def let_happen(
     if action not in HAPPENINGS or delivery not in DELIVERIES:
         raise NotFound("The lab has no such action.")
     with lab.database.read() as db:
-        begun = _begin(db, lab, project_id=project_id, mode=mode, attempt_id=attempt_id)
+        begun = _begin(db, lab, scope, attempt_id=attempt_id)
     detail: str | None = None
     events: list[GivenOff] = []
     if action == RECONCILE:
@@ -105,11 +103,11 @@ def let_happen(
     return _remember(lab, begun, action, delivery if events else "in_order", detail, events)
 
 
-def _begin(db: Session, lab: Lab, *, project_id: str, mode: Mode, attempt_id: str) -> _Bench:
-    connection, attempt = purchase_in_lab(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
-    held = entitlements_of(db, project_id=project_id, mode=mode, subject_id=attempt.subject_id)
-    steps = steps_of(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
-    before = holdings(held, time_of(connection, lab.clock())).as_json()
+def _begin(db: Session, lab: Lab, scope: Scope, *, attempt_id: str) -> _Bench:
+    connection, attempt = purchase_in_lab(db, scope, attempt_id=attempt_id)
+    held = entitlements_of(db, scope, subject_id=attempt.subject_id)
+    steps = steps_of(db, scope, attempt_id=attempt_id)
+    before = holdings(held, connection.scope.now(lab.clock)).as_json()
     sent_last = [event for event in (steps[-1].events if steps else []) if event["sent"]]
     arrived = arrivals(db, connection_id=connection.id, event_ids=[event["id"] for event in sent_last])
     seen = {event_id: arrival.seen for event_id, arrival in arrived.items()}

@@ -10,17 +10,17 @@ from typing import Any
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id
 from licenzy.connections.models import Connection, Provider
 from licenzy.connections.queries import connection_of
-from licenzy.connections.rules import time_of, wanted_events
+from licenzy.connections.rules import wanted_events
 from licenzy.db.reads import read_all, read_first
 from licenzy.entitlements.queries import entitlements_of
 from licenzy.errors import NotFound
 from licenzy.lab.models import LabStep
 from licenzy.lab.rules import PATIENCE, Arrival, Holdings, StepShown, history, holdings, out_of_step
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import SettlingRead, StripeEvent
 from licenzy.subjects.models import Subject
 
@@ -54,23 +54,23 @@ class Bench:
         return self.waiting or self.settling
 
 
-def sandbox_connection(db: Session, *, project_id: str, mode: Mode) -> Connection | None:
+def sandbox_connection(db: Session, scope: Scope) -> Connection | None:
     """The side's connection when it is one to the sandbox, with a key; the lab needs one."""
-    connection = connection_of(db, project_id=project_id, mode=mode)
+    connection = connection_of(db, scope)
     if connection is None or connection.provider is not Provider.SANDBOX or connection.key_sealed is None:
         return None
     return connection
 
 
 @read_all
-def purchases(*, project_id: str, mode: Mode, connection_id: str) -> Select[CheckoutAttempt, Subject]:
+def purchases(scope: Scope, *, connection_id: str) -> Select[CheckoutAttempt, Subject]:
     """The last checkouts opened at this connection, newest first."""
     return (
         select(CheckoutAttempt, Subject)
         .join(Subject, col(Subject.id) == CheckoutAttempt.subject_id)
         .where(
-            CheckoutAttempt.project_id == project_id,
-            CheckoutAttempt.mode == mode,
+            CheckoutAttempt.project_id == scope.project_id,
+            CheckoutAttempt.mode == scope.mode,
             CheckoutAttempt.connection_id == connection_id,
             col(CheckoutAttempt.stripe_checkout_session_id).is_not(None),
         )
@@ -79,13 +79,13 @@ def purchases(*, project_id: str, mode: Mode, connection_id: str) -> Select[Chec
     )
 
 
-def bench(db: Session, *, project_id: str, mode: Mode, attempt_id: str, now: datetime) -> Bench:
+def bench(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> Bench:
     """A purchase with its history. Raises NotFound for what was not bought at the sandbox."""
-    connection, attempt = purchase_in_lab(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    connection, attempt = purchase_in_lab(db, scope, attempt_id=attempt_id)
     subject = db.get_one(Subject, attempt.subject_id)
-    held = entitlements_of(db, project_id=project_id, mode=mode, subject_id=subject.id)
-    current = holdings(held, time_of(connection, now))
-    steps = steps_of(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    held = entitlements_of(db, scope, subject_id=subject.id)
+    current = holdings(held, connection.scope.at(now))
+    steps = steps_of(db, scope, attempt_id=attempt_id)
     ids = [event["id"] for step in steps for event in step.events]
     arrived = arrivals(db, connection_id=connection.id, event_ids=ids)
     return Bench(
@@ -100,27 +100,29 @@ def bench(db: Session, *, project_id: str, mode: Mode, attempt_id: str, now: dat
     )
 
 
-def purchase_in_lab(
-    db: Session, *, project_id: str, mode: Mode, attempt_id: str
-) -> tuple[Connection, CheckoutAttempt]:
+def purchase_in_lab(db: Session, scope: Scope, *, attempt_id: str) -> tuple[Connection, CheckoutAttempt]:
     """The sandbox connection and the attempt that was opened there. Raises NotFound."""
-    connection = sandbox_connection(db, project_id=project_id, mode=mode)
-    attempt = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    connection = sandbox_connection(db, scope)
+    attempt = attempt_by_id(db, scope, attempt_id=attempt_id)
     if connection is None or attempt is None or attempt.stripe_checkout_session_id is None:
         raise NotFound("There is no such purchase in the lab.")
     return connection, attempt
 
 
-def steps_of(db: Session, *, project_id: str, mode: Mode, attempt_id: str) -> list[LabStep]:
+def steps_of(db: Session, scope: Scope, *, attempt_id: str) -> list[LabStep]:
     """What was let happen to a purchase, oldest first; the last `MOST_STEPS` of it."""
-    return _newest_steps(db, project_id=project_id, mode=mode, attempt_id=attempt_id)[::-1]
+    return _newest_steps(db, scope, attempt_id=attempt_id)[::-1]
 
 
 @read_all
-def _newest_steps(*, project_id: str, mode: Mode, attempt_id: str) -> SelectOfScalar[LabStep]:
+def _newest_steps(scope: Scope, *, attempt_id: str) -> SelectOfScalar[LabStep]:
     return (
         select(LabStep)
-        .where(LabStep.project_id == project_id, LabStep.mode == mode, LabStep.attempt_id == attempt_id)
+        .where(
+            LabStep.project_id == scope.project_id,
+            LabStep.mode == scope.mode,
+            LabStep.attempt_id == attempt_id,
+        )
         .order_by(col(LabStep.id).desc())
         .limit(MOST_STEPS)
     )

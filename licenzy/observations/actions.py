@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlmodel import Session, col
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.upsert import insert_or_change, insert_unless_there
 from licenzy.kit.clock import EPOCH
 from licenzy.observations.models import CheckCount, Mended, Noticed, Sighting, StripeLook
+from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
 
 LOOK_EVERY = timedelta(hours=1)
@@ -22,20 +22,12 @@ _LONGEST = 200
 
 
 def note_sighting(
-    db: Session,
-    *,
-    project_id: str,
-    mode: Mode,
-    kind: Noticed,
-    about: str,
-    detail: str = "",
-    times: int = 1,
-    now: datetime,
+    db: Session, scope: Scope, *, kind: Noticed, about: str, detail: str = "", times: int = 1, now: datetime
 ) -> None:
     """Count something that was noticed, on the day of `now`."""
     noticed = {
-        "project_id": project_id,
-        "mode": mode,
+        "project_id": scope.project_id,
+        "mode": scope.mode,
         "kind": kind,
         "about": about[:_LONGEST],
         "day": (now - EPOCH).days,
@@ -52,24 +44,39 @@ def forget_old_sightings(db: Session, *, now: datetime) -> int:
     return int(db.execute(delete(Sighting).where(col(Sighting.day) < oldest)).rowcount)  # type: ignore[attr-defined]
 
 
-def count_checks(db: Session, *, project_id: str, mode: Mode, hour: int, allowed: int, denied: int) -> None:
+def count_checks(db: Session, scope: Scope, *, hour: int, allowed: int, denied: int) -> None:
     """Add to the access checks answered in one hour, which is counted from 1970."""
-    counted = {"project_id": project_id, "mode": mode, "hour": hour, "allowed": allowed, "denied": denied}
+    counted = {
+        "project_id": scope.project_id,
+        "mode": scope.mode,
+        "hour": hour,
+        "allowed": allowed,
+        "denied": denied,
+    }
     insert_or_change(db, CheckCount, counted, added=("allowed", "denied"))
 
 
-def look_soon(db: Session, *, connection_id: str, project_id: str, mode: Mode, now: datetime) -> None:
+def look_soon(db: Session, scope: Scope, *, connection_id: str, now: datetime) -> None:
     """Have the worker ask Stripe about a connection at its next turn."""
-    row = {"connection_id": connection_id, "project_id": project_id, "mode": mode, "answers": {}}
-    if not insert_unless_there(db, StripeLook, {**row, "due_at": now}):
-        look_again(db, project_id=project_id, mode=mode, now=now)
+    if not insert_unless_there(
+        db,
+        StripeLook,
+        {
+            "project_id": scope.project_id,
+            "mode": scope.mode,
+            "connection_id": connection_id,
+            "answers": {},
+            "due_at": now,
+        },
+    ):
+        look_again(db, scope, now=now)
 
 
-def look_again(db: Session, *, project_id: str, mode: Mode, now: datetime) -> None:
+def look_again(db: Session, scope: Scope, *, now: datetime) -> None:
     """The same, for a side that was looked at before; nothing happens on one without a connection."""
     db.execute(
         update(StripeLook)
-        .where(col(StripeLook.project_id) == project_id, col(StripeLook.mode) == mode)
+        .where(col(StripeLook.project_id) == scope.project_id, col(StripeLook.mode) == scope.mode)
         .values(due_at=now, leased_until=None)
     )
 
@@ -98,16 +105,16 @@ def keep_answers(
     db.flush()
 
 
-def mark_mended(db: Session, *, project_id: str, mode: Mode, code: str, actor: Actor, now: datetime) -> None:
+def mark_mended(db: Session, scope: Scope, *, code: str, actor: Actor, now: datetime) -> None:
     """Take somebody's word that what a finding tells is mended; it comes back when seen again."""
-    word = {"project_id": project_id, "mode": mode, "code": code, "mended_at": now}
+    word = {"project_id": scope.project_id, "mode": scope.mode, "code": code, "mended_at": now}
     insert_or_change(db, Mended, word, replaced=("mended_at",))
     record(
         db,
         actor=actor,
         action="finding.marked_mended",
-        project_id=project_id,
-        mode=mode,
+        project_id=scope.project_id,
+        mode=scope.mode,
         about=code,
         now=now,
     )

@@ -12,6 +12,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.kit.clock import Clock
 from licenzy.observations.actions import note_sighting
 from licenzy.observations.models import Noticed
+from licenzy.projects.scope import Scope
 
 _PAUSE_SECONDS = 0.5
 
@@ -39,17 +40,16 @@ class Noticing:
             pause_seconds=_PAUSE_SECONDS,
         )
 
-    def note(self, *, project_id: str, mode: Mode, kind: Noticed, about: str, detail: str = "") -> None:
+    def note(self, scope: Scope, *, kind: Noticed, about: str, detail: str = "") -> None:
         """This was noticed just now."""
-        self._beside.note((project_id, mode, kind, about), _Count(1, self._clock(), detail))
+        self._beside.note((scope.project_id, scope.mode, kind, about), _Count(1, self._clock(), detail))
 
     def _write(self, counts: Mapping[_Key, _Count]) -> None:
         with self._database.write() as db:
             for (project_id, mode, kind, about), count in sorted(counts.items(), key=lambda each: each[0]):
                 note_sighting(
                     db,
-                    project_id=project_id,
-                    mode=mode,
+                    Scope(project_id, mode),
                     kind=kind,
                     about=about,
                     detail=count.detail,

@@ -8,21 +8,19 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment import facts
-from licenzy.alignment.modes import Mode
 from licenzy.db.reads import read_all, read_first
 from licenzy.kit.clock import EPOCH
 from licenzy.observations.models import Mended, Noticed, Sighting, StripeLook
+from licenzy.projects.scope import Scope
 
 LOOKED_BACK = timedelta(days=7)
 """How far back traffic counts."""
 
 
-def sightings(
-    db: Session, *, project_id: str, mode: Mode, now: datetime
-) -> dict[Noticed, tuple[facts.Sighting, ...]]:
+def sightings(db: Session, scope: Scope, *, now: datetime) -> dict[Noticed, tuple[facts.Sighting, ...]]:
     """What was noticed in the last seven days, summed up by what it is about."""
     since = now - LOOKED_BACK
-    rows = _sightings(db, project_id=project_id, mode=mode, since_day=(since - EPOCH).days, since=since)
+    rows = _sightings(db, scope, since_day=(since - EPOCH).days, since=since)
     found: dict[tuple[Noticed, str], facts.Sighting] = {}
     for row in rows:
         before = found.get((row.kind, row.about))
@@ -32,12 +30,12 @@ def sightings(
 
 
 @read_all
-def _sightings(*, project_id: str, mode: Mode, since_day: int, since: datetime) -> SelectOfScalar[Sighting]:
+def _sightings(scope: Scope, *, since_day: int, since: datetime) -> SelectOfScalar[Sighting]:
     return (
         select(Sighting)
         .where(
-            Sighting.project_id == project_id,
-            Sighting.mode == mode,
+            Sighting.project_id == scope.project_id,
+            Sighting.mode == scope.mode,
             Sighting.day >= since_day,
             Sighting.last_at > since,
         )
@@ -46,16 +44,16 @@ def _sightings(*, project_id: str, mode: Mode, since_day: int, since: datetime) 
 
 
 @read_first
-def look_at(*, project_id: str, mode: Mode) -> SelectOfScalar[StripeLook]:
+def look_at(scope: Scope) -> SelectOfScalar[StripeLook]:
     """What Stripe said of this side; none before it was connected."""
-    return select(StripeLook).where(StripeLook.project_id == project_id, StripeLook.mode == mode)
+    return select(StripeLook).where(StripeLook.project_id == scope.project_id, StripeLook.mode == scope.mode)
 
 
-def mended(db: Session, *, project_id: str, mode: Mode) -> dict[str, datetime]:
+def mended(db: Session, scope: Scope) -> dict[str, datetime]:
     """When findings about traffic were said to be mended, by code."""
-    return {row.code: row.mended_at for row in _mended(db, project_id=project_id, mode=mode)}
+    return {row.code: row.mended_at for row in _mended(db, scope)}
 
 
 @read_all
-def _mended(*, project_id: str, mode: Mode) -> SelectOfScalar[Mended]:
-    return select(Mended).where(Mended.project_id == project_id, Mended.mode == mode)
+def _mended(scope: Scope) -> SelectOfScalar[Mended]:
+    return select(Mended).where(Mended.project_id == scope.project_id, Mended.mode == scope.mode)

@@ -53,14 +53,7 @@ def check_alignment(side: Side) -> ResponseReturnValue:
     """Ask Stripe about this side now."""
     parts = runtime()
     try:
-        look_at_side(
-            parts.database,
-            parts.gateway,
-            parts.seal,
-            project_id=side.project_id,
-            mode=side.mode,
-            clock=parts.clock,
-        )
+        look_at_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
     except LicenzyError as error:
         flash(error.message, "error")
     else:
@@ -75,7 +68,7 @@ def mend_finding(side: Side, code: str) -> ResponseReturnValue:
     if not any(rule.code == code and rule.mendable for rule in RULES):
         abort(404)
     with runtime().database.write() as db:
-        mark_mended(db, **side.scope, code=code, actor=side.actor, now=runtime().clock())
+        mark_mended(db, side.scope, code=code, actor=side.actor, now=runtime().clock())
     flash("Marked as mended. It comes back by itself if it is seen again.", "success")
     return go(url_for("portal.alignment"))
 

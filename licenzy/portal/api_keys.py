@@ -41,8 +41,7 @@ def create_api_key(side: Side) -> ResponseReturnValue:
             with parts.database.write() as db:
                 key, token = actions.create_key(
                     db,
-                    project_id=side.project_id,
-                    mode=side.mode,
+                    side.scope,
                     name=form.name.data,
                     created_by=side.user.user_id,
                     expires_at=form.expires_at(parts.clock()),
@@ -62,20 +61,13 @@ def create_api_key(side: Side) -> ResponseReturnValue:
 def revoke_api_key(side: Side, key_id: str) -> ResponseReturnValue:
     """End a key for good; in live its name must be typed."""
     with runtime().database.read() as db:
-        key = queries.key(db, project_id=side.project_id, mode=side.mode, key_id=key_id)
+        key = queries.key(db, side.scope, key_id=key_id)
     problem = TypedForm().problem(side.mode, key.name, "the key’s name")
     if problem is not None:
         given = _given(side, typed_error=problem, wrong_name_for=key_id)
         return show("api_keys/list.html", status=422, **given)
     with runtime().database.write() as db:
-        actions.revoke_key(
-            db,
-            project_id=side.project_id,
-            mode=side.mode,
-            key_id=key_id,
-            actor=side.actor,
-            now=runtime().clock(),
-        )
+        actions.revoke_key(db, side.scope, key_id=key_id, actor=side.actor, now=runtime().clock())
     flash(f"The key “{key.name}” is revoked: calls with it are refused from now on.", "success")
     return go(url_for("portal.api_keys"))
 

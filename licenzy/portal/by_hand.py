@@ -10,8 +10,6 @@ from flask.typing import ResponseReturnValue
 from sqlmodel import Session
 
 from licenzy.catalog.queries import products
-from licenzy.connections.queries import connection_of
-from licenzy.connections.rules import time_of
 from licenzy.entitlements import grants
 from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.grants import Hand
@@ -41,7 +39,7 @@ Do = Callable[[Session, Hand], list[Change]]
 def grant_new(side: Side) -> ResponseReturnValue:
     """Give a product to somebody, known or new, without a purchase."""
     with runtime().database.read() as db:
-        listed = products(db, **side.scope)
+        listed = products(db, side.scope)
     form = GrantForm()
     form.offer(listed)
     if not form.is_submitted():
@@ -64,14 +62,14 @@ def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
     if subject_id_in(subject_id) is None:
         abort(404)
     with parts.database.read() as db:
-        if subject_by_id(db, **side.scope, subject_id=subject_id) is None:
+        if subject_by_id(db, side.scope, subject_id=subject_id) is None:
             abort(404)
     try:
         report = resync(
             parts.database,
             parts.gateway,
             parts.seal,
-            **side.scope,
+            side.scope,
             subject_id=subject_id,
             actor=side.actor,
             clock=parts.clock,
@@ -151,14 +149,14 @@ def _act(side: Side, subject_id: str, asked: Refused, do: Do, done: str) -> Resp
     if subject_id_in(subject_id) is None:
         abort(404)
     with runtime().database.read() as db:
-        subject = subject_by_id(db, **side.scope, subject_id=subject_id)
-        held = entitlement_by_id(db, **side.scope, entitlement_id=asked.entitlement_id)
+        subject = subject_by_id(db, side.scope, subject_id=subject_id)
+        held = entitlement_by_id(db, side.scope, entitlement_id=asked.entitlement_id)
     if subject is None or held is None or held.subject_id != subject_id:
         abort(404)
     asked.form.stand_at(f"{asked.act}-{asked.entitlement_id}", word=word_to_type(side, subject))
     if asked.form.validate():
         try:
-            changes = runtime().database.retrying(lambda db: do(db, _hand(db, side, asked.form)))
+            changes = runtime().database.retrying(lambda db: do(db, _hand(side, asked.form)))
         except LicenzyError as error:
             if error.status == 404:
                 raise
@@ -174,7 +172,7 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     assert product is not None
 
     def give(db: Session) -> tuple[list[Change], Subject | None]:
-        hand = _hand(db, side, form)
+        hand = _hand(side, form)
         changes = grants.grant(
             db,
             hand,
@@ -183,7 +181,7 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
             until=hand.there + timedelta(seconds=seconds) if seconds is not None else None,
             units=form.units.data,
         )
-        return changes, subject_by_ref(db, **side.scope, subject_ref=form.subject_ref.data)
+        return changes, subject_by_ref(db, side.scope, subject_ref=form.subject_ref.data)
 
     changes, subject = runtime().database.retrying(give)
     assert subject is not None
@@ -192,15 +190,6 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     return go(url_for("portal.customer", subject_id=subject.id))
 
 
-def _hand(db: Session, side: Side, form: ByHandForm) -> Hand:
-    now = runtime().clock()
-    there = time_of(connection_of(db, **side.scope), now)
-    return Hand(
-        side.project_id,
-        side.mode,
-        side.actor,
-        (form.note.data or "").strip(),
-        now,
-        skew=there - now,
-        once=form.once.data,
-    )
+def _hand(side: Side, form: ByHandForm) -> Hand:
+    note = (form.note.data or "").strip()
+    return Hand(side.scope, side.actor, note, runtime().clock(), once=form.once.data)

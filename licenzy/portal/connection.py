@@ -48,8 +48,7 @@ def save_key(side: Side) -> ResponseReturnValue:
                 parts.database,
                 parts.gateway,
                 parts.seal,
-                project_id=side.project_id,
-                mode=side.mode,
+                side.scope,
                 pasted=form.stripe_key.data or "",
                 confirmed=form.confirmed.data,
                 actor=side.actor,
@@ -113,8 +112,7 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
             actions.paste_webhook_secret(
                 parts.database,
                 parts.seal,
-                project_id=side.project_id,
-                mode=side.mode,
+                side.scope,
                 pasted=form.webhook_secret.data or "",
                 actor=side.actor,
                 now=parts.clock(),
@@ -139,9 +137,8 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
             parts.database,
             parts.gateway,
             parts.seal,
+            side.scope,
             base_url=parts.settings.base_url,
-            project_id=side.project_id,
-            mode=side.mode,
             rotate=bool(form.rotate.data),
             actor=side.actor,
             now=parts.clock(),
@@ -162,7 +159,7 @@ def end_secret_overlap(side: Side) -> ResponseReturnValue:
     if problem is not None:
         return _page(side, status=422, overlap_error=problem)
     with runtime().database.write() as db:
-        actions.end_secret_overlap(db, **side.scope, actor=side.actor, now=runtime().clock())
+        actions.end_secret_overlap(db, side.scope, actor=side.actor, now=runtime().clock())
     flash("Only the present signing secret verifies from now on.", "success")
     return go(url_for("portal.connection"))
 
@@ -176,9 +173,7 @@ def disconnect(side: Side) -> ResponseReturnValue:
     if problem is not None:
         return _page(side, status=422, removal_error=problem)
     with runtime().database.write() as db:
-        actions.disconnect(
-            db, project_id=side.project_id, mode=side.mode, actor=side.actor, now=runtime().clock()
-        )
+        actions.disconnect(db, side.scope, actor=side.actor, now=runtime().clock())
     flash("The Stripe connection of this mode is removed.", "success")
     return go(url_for("portal.connection"))
 

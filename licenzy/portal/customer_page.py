@@ -12,8 +12,6 @@ from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
 from licenzy.checkout.queries import attempts_of
-from licenzy.connections.queries import connection_of
-from licenzy.connections.rules import time_of
 from licenzy.deliveries.queries import deliveries_to
 from licenzy.entitlements.decision import Standing, best_status, remaining, standing
 from licenzy.entitlements.grants import possible_acts
@@ -95,23 +93,24 @@ def customer_page(
 
     Only with `whole` all entitlements stand on it, and otherwise the first ones.
     """
-    scope = {**side.scope, "subject_id": subject_id}
     with runtime().database.read() as db:
-        subject = subject_by_id(db, **scope)
+        subject = subject_by_id(db, side.scope, subject_id=subject_id)
         if subject is None:
             abort(404)
-        now = time_there(db, side)
+        now = side.scope.now(runtime().clock)
         (holder,) = holders_of(db, side, [subject], now)
         has_packs = any(each.kind is Kind.USAGE_PACK for each in holder.access.held)
-        usage = usage_of(db, **scope, now=now, limit=_MOST_SHOWN) if has_packs else None
+        usage = (
+            usage_of(db, side.scope, now=now, limit=_MOST_SHOWN, subject_id=subject_id) if has_packs else None
+        )
         ordered = _in_order(holder, refused)
         cards = _cards(db, side, ordered if whole else ordered[:_MOST_CARDS])
         names = names_of(
             db, user_ids={line.actor_id for card in cards for line in card.lines if line.actor_id}
         )
-        attempts = attempts_of(db, **scope, limit=_MOST_SHOWN)
-        events = events_of_subject(db, **scope, limit=_MOST_SHOWN)
-        told = deliveries_to(db, **scope, limit=_MOST_SHOWN)
+        attempts = attempts_of(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
+        events = events_of_subject(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
+        told = deliveries_to(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
     if side.may(Role.SUPPORT):
         _lay_out_forms(side, subject, cards, refused)
     context: dict[str, Any] = {}
@@ -141,7 +140,7 @@ def customer_page(
 def holders_of(db: Session, side: Side, subjects: Sequence[Subject], now: datetime) -> list[Holder]:
     """What each of these holds, what that is worth at `now`, and the access check's answer."""
     refs = [subject.subject_ref for subject in subjects]
-    answers = access_of(db, **side.scope, subject_refs=refs, now=now, asked_at=runtime().clock())
+    answers = access_of(db, side.scope, subject_refs=refs, now=now, asked_at=runtime().clock())
     return [_holder(subject, answers[subject.subject_ref], now) for subject in subjects]
 
 
@@ -154,11 +153,6 @@ def _holder(subject: Subject, access: Access[Entitlement], now: datetime) -> Hol
         access=access,
         status=best_status(access.held, now),
     )
-
-
-def time_there(db: Session, side: Side) -> datetime:
-    """The time that the access check would decide by."""
-    return time_of(connection_of(db, **side.scope), runtime().clock())
 
 
 def word_to_type(side: Side, subject: Subject) -> str | None:
@@ -179,7 +173,7 @@ def _in_order(holder: Holder, refused: Refused | None) -> list[tuple[Entitlement
 
 def _cards(db: Session, side: Side, held: list[tuple[Entitlement, Standing, int]]) -> list[Card]:
     keys = list({entitlement.purchase_key for entitlement, _standing, _left in held})
-    facts = facts_behind(db, **side.scope, purchase_keys=keys)
+    facts = facts_behind(db, side.scope, purchase_keys=keys)
     cards: list[Card] = []
     for entitlement, worth, left in held:
         lines = history(facts[entitlement.purchase_key], entitlement.item_key)

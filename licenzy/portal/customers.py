@@ -6,7 +6,7 @@ from flask import abort, request
 from flask.typing import ResponseReturnValue
 
 from licenzy.portal.blueprint import portal
-from licenzy.portal.customer_page import customer_page, holders_of, subject_id_in, time_there
+from licenzy.portal.customer_page import customer_page, holders_of, subject_id_in
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import pages_beside, place_asked
 from licenzy.portal.respond import show
@@ -26,8 +26,8 @@ def customers(side: Side) -> ResponseReturnValue:
     place = place_asked(subject_id_in)
     problem = ref_problem(search) if search else None
     with runtime().database.read() as db:
-        now = time_there(db, side)
-        page = subjects_page(db, **side.scope, search="" if problem else search, place=place)
+        now = side.scope.now(runtime().clock)
+        page = subjects_page(db, side.scope, search="" if problem else search, place=place)
         found = [] if problem else list(page.rows)
         holders = holders_of(db, side, found, now)
     return show(

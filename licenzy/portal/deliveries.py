@@ -61,9 +61,9 @@ def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     """One delivery with its tries; its payload tells of people, so that it is for support and above."""
     parts = runtime()
     with parts.database.read() as db:
-        found, event, to = delivery_with(db, delivery_id=delivery_id, **side.scope)
+        found, event, to = delivery_with(db, side.scope, delivery_id=delivery_id)
         tries = attempts_of(db, delivery_id=found.id)
-        subject = subject_by_id(db, subject_id=event.subject_id, **side.scope) if event.subject_id else None
+        subject = subject_by_id(db, side.scope, subject_id=event.subject_id) if event.subject_id else None
     unfinished = found.status is DeliveryStatus.PENDING and to.paused_at is None and to.disabled_at is None
     return show(
         "deliveries/page.html",
@@ -84,7 +84,7 @@ def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
 def requeue_delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     """Send one again, whatever has become of it."""
     with runtime().database.write() as db:
-        delivery_with(db, delivery_id=delivery_id, **side.scope)  # Raises where there is none.
+        delivery_with(db, side.scope, delivery_id=delivery_id)  # Raises where there is none.
         count = requeue(db, desk_of(side), delivery_id=delivery_id, statuses=DeliveryStatus)
     flash(_told(count), "success" if count else "warning")
     return go(url_for("portal.delivery", delivery_id=delivery_id))
@@ -96,9 +96,9 @@ def _list(side: Side, form: AgainForm, *, status: int = 200) -> ResponseReturnVa
     to = to if has_shape(to, "whe") else ""
     place = place_asked(lambda word: word if has_shape(word, "dlv") else None)
     with runtime().database.read() as db:
-        listed = endpoints(db, **side.scope)
+        listed = endpoints(db, side.scope)
         page = deliveries_page(
-            db, **side.scope, status=wanted, event_type=event_type, endpoint_id=to or None, place=place
+            db, side.scope, status=wanted, event_type=event_type, endpoint_id=to or None, place=place
         )
     form.offer(listed)
     filters = {"status": wanted, "type": event_type, "to": to or None}

@@ -166,7 +166,7 @@ def delete_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
 
 def desk_of(side: Side) -> Desk:
     """Who acts on this side, and when."""
-    return Desk(side.project_id, side.mode, side.actor, runtime().clock())
+    return Desk(side.scope, side.actor, runtime().clock())
 
 
 def host_of(of: WebhookEndpoint) -> str:
@@ -183,18 +183,18 @@ def _do(side: Side, endpoint_id: str, verb: Callable[..., Any], done: str) -> Re
 
 def _found(side: Side, endpoint_id: str) -> WebhookEndpoint:
     with runtime().database.read() as db:
-        return endpoint(db, endpoint_id=endpoint_id, **side.scope)
+        return endpoint(db, side.scope, endpoint_id=endpoint_id)
 
 
 def _listed(side: Side, form: EndpointForm) -> dict[str, Any]:
     with runtime().database.read() as db:
-        found = endpoints(db, **side.scope)
+        found = endpoints(db, side.scope)
         waiting = {each.id: _waiting(db, side, each) for each in found}
     return {"endpoints": found, "waiting": waiting, "form": form}
 
 
 def _waiting(db: Session, side: Side, of: WebhookEndpoint) -> dict[str, int]:
-    counted = waiting_counts(db, endpoint_id=of.id, **side.scope)
+    counted = waiting_counts(db, side.scope, endpoint_id=of.id)
     return {status.value: counted.get(status, 0) for status in DeliveryStatus}
 
 
@@ -202,7 +202,7 @@ def _panel(side: Side, found: WebhookEndpoint, **given: Any) -> dict[str, Any]:
     example = ExampleForm(formdata=None)
     example.offer(found.types)
     with runtime().database.read() as db:
-        last = deliveries_page(db, endpoint_id=found.id, **side.scope).rows[:_MOST_SHOWN]
+        last = deliveries_page(db, side.scope, endpoint_id=found.id).rows[:_MOST_SHOWN]
         waiting = _waiting(db, side, found)
     return {
         "endpoint": found,

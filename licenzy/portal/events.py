@@ -36,9 +36,9 @@ def events(side: Side) -> ResponseReturnValue:
     status, parked = _status(word), word == _PARKED
     place = place_asked(_sequence)
     with runtime().database.read() as db:
-        page = events_page(db, **side.scope, status=status, parked=parked, object_id=about, place=place)
+        page = events_page(db, side.scope, status=status, parked=parked, object_id=about, place=place)
         ids = [event.event_id for event in page.rows]
-        subjects = subjects_behind(db, **side.scope, event_ids=ids)
+        subjects = subjects_behind(db, side.scope, event_ids=ids)
     return show(
         "events/list.html",
         events=page.rows,
@@ -59,9 +59,9 @@ def event(side: Side, event_id: str) -> ResponseReturnValue:
         found = _event(db, side, event_id)
         changed = readable(found.changes)
         ids = [each.entitlement_id for each in changed]
-        holders = holders_of(db, **side.scope, entitlement_ids=ids)
-        untracked = untracked_of_event(db, **side.scope, object_id=found.object_id)
-        subject = subjects_behind(db, **side.scope, event_ids=[event_id]).get(event_id)
+        holders = holders_of(db, side.scope, entitlement_ids=ids)
+        untracked = untracked_of_event(db, side.scope, object_id=found.object_id)
+        subject = subjects_behind(db, side.scope, event_ids=[event_id]).get(event_id)
     return show(
         "events/page.html",
         event=found,
@@ -104,7 +104,7 @@ def replay_parked(side: Side) -> ResponseReturnValue:
     """Have the worker try every parked event again."""
     parts = runtime()
     with parts.database.write() as db:
-        count = replay.release_parked(db, **side.scope, actor=side.actor, now=parts.clock())
+        count = replay.release_parked(db, side.scope, actor=side.actor, now=parts.clock())
     if count:
         events = "1 event is" if count == 1 else f"{count} events are"
         flash(f"{events} tried again now, by the worker. Reload to see what became of it.", "success")
@@ -115,7 +115,7 @@ def replay_parked(side: Side) -> ResponseReturnValue:
 
 def _event(db: Session, side: Side, event_id: str) -> StripeEvent:
     """The event with this id, of this side; what cannot be an id names none."""
-    found = event_by_id(db, **side.scope, event_id=event_id) if _stripe_id(event_id) else None
+    found = event_by_id(db, side.scope, event_id=event_id) if _stripe_id(event_id) else None
     if found is None:
         abort(404)
     return found

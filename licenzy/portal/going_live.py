@@ -32,7 +32,7 @@ def check_live(side: Side) -> ResponseReturnValue:
         raise NotFound
     parts = runtime()
     try:
-        look_at_side(parts.database, parts.gateway, parts.seal, **side.scope, clock=parts.clock)
+        look_at_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
     except LicenzyError as error:
         flash(error.message, "error")
     else:

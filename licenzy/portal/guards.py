@@ -11,10 +11,12 @@ from flask import abort, g, request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.alignment.modes import Mode
+from licenzy.connections.queries import with_clock
 from licenzy.portal.respond import current_page, go
 from licenzy.portal.visitors import Visitor, visitor
 from licenzy.projects.models import Project
 from licenzy.projects.queries import project_for
+from licenzy.projects.scope import Scope
 from licenzy.runtime import runtime
 from licenzy.workspace.audit import Actor, is_recorded, record_once
 from licenzy.workspace.models import Role
@@ -27,18 +29,18 @@ class Side:
     """One project in one mode, and the person looking at it."""
 
     project: Project
-    mode: Mode
+    scope: Scope
+    """What every query of this side takes first."""
     role: Role
     user: Visitor
 
     @property
     def project_id(self) -> str:
-        return self.project.id
+        return self.scope.project_id
 
     @property
-    def scope(self) -> dict[str, Any]:
-        """What every query of this side takes first."""
-        return {"project_id": self.project.id, "mode": self.mode}
+    def mode(self) -> Mode:
+        return self.scope.mode
 
     @property
     def actor(self) -> Actor:
@@ -138,10 +140,11 @@ def fresh(view: View) -> View:
 def _side(user: Visitor, project_id: str, mode: Mode) -> Side:
     with runtime().database.read() as db:
         found = project_for(db, user_id=user.user_id, project_id=project_id)
-    if found is None:
-        abort(404)
+        if found is None:
+            abort(404)
+        scope = with_clock(db, Scope(project_id, mode))
     project, role = found
-    side = Side(project=project, mode=mode, role=role, user=user)
+    side = Side(project=project, scope=scope, role=role, user=user)
     g.side = side  # For the layout: the frame's colour, the switch, the navigation.
     return side
 

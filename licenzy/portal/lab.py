@@ -63,7 +63,7 @@ def start_lab(side: Side) -> ResponseReturnValue:
     form = PurchaseForm()
     _offer_products(side, form)
     with runtime().database.read() as db:
-        at_sandbox = sandbox_connection(db, **side.scope) is not None
+        at_sandbox = sandbox_connection(db, side.scope) is not None
     if at_sandbox and form.validate():
         try:
             return go(url_for("portal.lab_purchase", attempt_id=sell(side, form)))
@@ -89,7 +89,7 @@ def lab_step(side: Side, attempt_id: str) -> ResponseReturnValue:
     try:
         let_happen(
             _parts(),
-            **side.scope,
+            side.scope,
             attempt_id=attempt_id,
             action=action,
             delivery=form.delivery.data or "in_order",
@@ -124,9 +124,9 @@ def lab_live(side: Side, attempt_id: str) -> ResponseReturnValue:
 def _entrance(side: Side, form: PurchaseForm, *, status: int = 200) -> ResponseReturnValue:
     offered = _offer_products(side, form)
     with runtime().database.read() as db:
-        connection = sandbox_connection(db, **side.scope)
-        other = connection_of(db, **side.scope)
-        started = purchases(db, **side.scope, connection_id=connection.id) if connection else []
+        connection = sandbox_connection(db, side.scope)
+        other = connection_of(db, side.scope)
+        started = purchases(db, side.scope, connection_id=connection.id) if connection else []
     return show(
         "lab/page.html",
         "lab/_start_form.html",
@@ -142,7 +142,7 @@ def _entrance(side: Side, form: PurchaseForm, *, status: int = 200) -> ResponseR
 
 def _offer_products(side: Side, form: PurchaseForm) -> list[str]:
     with runtime().database.read() as db:
-        listed = catalog.products(db, **side.scope)
+        listed = catalog.products(db, side.scope)
     # A subscription has the longest life, so it is offered first.
     codes = [p.product_code for p in sorted(listed, key=lambda p: p.kind is not Kind.SUBSCRIPTION)]
     form.offer(codes)
@@ -162,7 +162,7 @@ def _bench_page(
     found = _bench(side, attempt_id)
     purchase = None
     try:
-        purchase = possibilities(_parts(), **side.scope, attempt_id=attempt_id)
+        purchase = possibilities(_parts(), side.scope, attempt_id=attempt_id)
     except LicenzyError as error:
         problem = problem or error
     return show(
@@ -184,7 +184,7 @@ def _bench(side: Side, attempt_id: str) -> Bench:
     _require_shape(attempt_id)
     try:
         with runtime().database.read() as db:
-            return bench(db, **side.scope, attempt_id=attempt_id, now=runtime().clock())
+            return bench(db, side.scope, attempt_id=attempt_id, now=runtime().clock())
     except NotFound:
         abort(404)
 
@@ -225,7 +225,7 @@ def _plans(purchase: SandboxPurchase) -> list[Button]:
 
 def _console_url(side: Side) -> str | None:
     with runtime().database.read() as db:
-        connection = sandbox_connection(db, **side.scope)
+        connection = sandbox_connection(db, side.scope)
     return connection.console_url if connection else None
 
 

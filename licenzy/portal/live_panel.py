@@ -17,6 +17,7 @@ from licenzy.errors import LicenzyError
 from licenzy.portal.alignment import both_sides
 from licenzy.portal.forms.copying import copy_form
 from licenzy.portal.guards import Side
+from licenzy.projects.scope import Scope
 from licenzy.runtime import runtime
 from licenzy.setup.facts import JourneyFacts
 from licenzy.setup.going_live import Checklist, catalog_pairs, checklist
@@ -56,20 +57,18 @@ def go_live_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
 def to_copy(side: Side) -> list[Product]:
     """The products of test whose codes live does not have, archived ones included."""
     with runtime().database.read() as db:
-        tried = catalog.products(db, project_id=side.project_id, mode=Mode.TEST)
+        tried = catalog.products(db, Scope(side.project_id, Mode.TEST))
         taken = {
             product.product_code
             for listed in (catalog.products, catalog.archived_products)
-            for product in listed(db, project_id=side.project_id, mode=Mode.LIVE)
+            for product in listed(db, Scope(side.project_id, Mode.LIVE))
         }
     return [product for product in tried if product.product_code not in taken]
 
 
 def _judged(side: Side, project: ProjectFacts) -> tuple[Checklist, JourneyFacts | None]:
     with runtime().database.read() as db:
-        facts = {
-            mode: setup_facts(db, project_id=side.project_id, mode=mode, now=project.now) for mode in Mode
-        }
+        facts = {mode: setup_facts(db, Scope(side.project_id, mode), now=project.now) for mode in Mode}
     found = {mode: findings(project, mode) for mode in Mode}
     listed = checklist(
         project,
@@ -89,7 +88,7 @@ def _copying(side: Side, project: ProjectFacts, form: Any) -> dict[str, Any]:
         return nothing
     parts = runtime()
     try:
-        prices = prices_at_stripe(parts.database, parts.gateway, parts.seal, **side.scope)
+        prices = prices_at_stripe(parts.database, parts.gateway, parts.seal, side.scope)
     except LicenzyError as error:
         return {**nothing, "prices_problem": error}
     offers = [Offer(each, fitting(each, prices), twin_of(each, prices)) for each in products]

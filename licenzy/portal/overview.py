@@ -27,11 +27,11 @@ def overview(side: Side) -> ResponseReturnValue:
     """The state of this side at a glance."""
     now, span = runtime().clock(), _SPANS.get(request.args.get("range", ""), BY_DAY)
     with runtime().database.read() as db:
-        facts = setup_facts(db, **side.scope, now=now)
-        counted = counts(db, **side.scope)
-        attempts = latest_attempts(db, **side.scope, limit=_LATEST)
-        events = events_page(db, **side.scope).rows[:_LATEST]
-        done_lately = activity(db, **side.scope, span=span, now=now)
+        facts = setup_facts(db, side.scope, now=now)
+        counted = counts(db, side.scope)
+        attempts = latest_attempts(db, side.scope, limit=_LATEST)
+        events = events_page(db, side.scope).rows[:_LATEST]
+        done_lately = activity(db, side.scope, span=span, now=now)
     listed = steps(facts, side_findings(side))
     return show(
         "overview/page.html",

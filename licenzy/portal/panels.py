@@ -46,7 +46,7 @@ def step_page(
 ) -> Response:
     """A step of the wizard; `given` replaces what its panel would make, such as a form with errors."""
     with runtime().database.read() as db:
-        facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
+        facts = setup_facts(db, side.scope, now=runtime().clock())
     found = side_findings(side)
     listed = steps(facts, found)
     step = listed[name.number - 1]
@@ -77,7 +77,7 @@ def connection_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
     """The connection without its secrets, its forms, and how events can reach it."""
     settings = runtime().settings
     with runtime().database.read() as db:
-        connection = connection_of(db, project_id=side.project_id, mode=side.mode)
+        connection = connection_of(db, side.scope)
     address = problem = forwarding = None
     if connection is not None:
         address = connection_rules.endpoint_address(settings.base_url, connection.id)
@@ -106,8 +106,8 @@ def connection_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
 def products_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
     """The products of this side, and which of them share a price."""
     with runtime().database.read() as db:
-        listed = catalog.products(db, project_id=side.project_id, mode=side.mode)
-        archived = catalog.archived_products(db, project_id=side.project_id, mode=side.mode)
+        listed = catalog.products(db, side.scope)
+        archived = catalog.archived_products(db, side.scope)
     return {
         "products": listed,
         "archived": archived,
@@ -122,9 +122,7 @@ def product_form_panel(side: Side, form: ProductForm, *, kept: Product | None = 
     prices, problem = [], None
     parts = runtime()
     try:
-        prices = prices_at_stripe(
-            parts.database, parts.gateway, parts.seal, project_id=side.project_id, mode=side.mode
-        )
+        prices = prices_at_stripe(parts.database, parts.gateway, parts.seal, side.scope)
     except LicenzyError as error:
         problem = error
     form.offer(prices, kept=kept)
@@ -137,7 +135,7 @@ def product_form_panel(side: Side, form: ProductForm, *, kept: Product | None = 
 def keys_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
     """The API keys of this side, and what a first call needs."""
     with runtime().database.read() as db:
-        keys = api_keys.keys(db, project_id=side.project_id, mode=side.mode)
+        keys = api_keys.keys(db, side.scope)
     return {
         "keys": keys,
         "now": runtime().clock(),
@@ -155,7 +153,7 @@ def keys_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
 def purchase_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
     """What can be bought, by whom, and the purchase being watched."""
     with runtime().database.read() as db:
-        listed = catalog.products(db, project_id=side.project_id, mode=side.mode)
+        listed = catalog.products(db, side.scope)
     form = given.get("purchase_form") or PurchaseForm(formdata=None, subject_ref="user_demo_1")
     form.offer([product.product_code for product in listed])
     return {

@@ -50,8 +50,7 @@ def product_new(side: Side) -> ResponseReturnValue:
                 parts.database,
                 parts.gateway,
                 parts.seal,
-                project_id=side.project_id,
-                mode=side.mode,
+                side.scope,
                 draft=form.draft(),
                 actor=side.actor,
                 now=parts.clock(),
@@ -96,8 +95,7 @@ def product_edit(side: Side, product_id: str) -> ResponseReturnValue:
                 parts.database,
                 parts.gateway,
                 parts.seal,
-                project_id=side.project_id,
-                mode=side.mode,
+                side.scope,
                 product_id=product_id,
                 draft=form.draft(),
                 actor=side.actor,
@@ -119,13 +117,7 @@ def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
     parts = runtime()
     try:
         product = actions.refresh_price(
-            parts.database,
-            parts.gateway,
-            parts.seal,
-            project_id=side.project_id,
-            mode=side.mode,
-            product_id=product_id,
-            now=parts.clock(),
+            parts.database, parts.gateway, parts.seal, side.scope, product_id=product_id, now=parts.clock()
         )
     except LicenzyError as error:
         if error.status == 404:
@@ -148,12 +140,7 @@ def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
         return show("products/edit.html", status=422, typed_error=problem, back="", **panel)
     with runtime().database.write() as db:
         actions.archive_product(
-            db,
-            project_id=side.project_id,
-            mode=side.mode,
-            product_id=product_id,
-            actor=side.actor,
-            now=runtime().clock(),
+            db, side.scope, product_id=product_id, actor=side.actor, now=runtime().clock()
         )
     flash(f"{product.product_code} is archived. Who bought it keeps what was bought.", "success")
     return go(url_for("portal.products"))
@@ -165,12 +152,7 @@ def restore_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Sell an archived product again."""
     with runtime().database.write() as db:
         product = actions.restore_product(
-            db,
-            project_id=side.project_id,
-            mode=side.mode,
-            product_id=product_id,
-            actor=side.actor,
-            now=runtime().clock(),
+            db, side.scope, product_id=product_id, actor=side.actor, now=runtime().clock()
         )
     flash(f"{product.product_code} is sold again.", "success")
     return go(url_for("portal.products"))
@@ -178,4 +160,4 @@ def restore_product(side: Side, product_id: str) -> ResponseReturnValue:
 
 def _product(side: Side, product_id: str) -> Product:
     with runtime().database.read() as db:
-        return queries.product(db, project_id=side.project_id, mode=side.mode, product_id=product_id)
+        return queries.product(db, side.scope, product_id=product_id)

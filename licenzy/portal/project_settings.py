@@ -58,9 +58,8 @@ def save_returns(side: Side) -> ResponseReturnValue:
         with runtime().database.write() as db:
             update_side(
                 db,
+                side.scope,
                 actor=side.actor,
-                project_id=side.project_id,
-                mode=side.mode,
                 success_url=form.success_url.data,
                 cancel_url=form.cancel_url.data,
                 redirect_hosts=form.hosts(),
@@ -80,7 +79,7 @@ def _page(
     returns_form: ReturnsForm | None = None,
 ) -> ResponseReturnValue:
     with runtime().database.read() as db:
-        chosen = side_of(db, project_id=side.project_id, mode=side.mode)
+        chosen = side_of(db, side.scope)
     return show(
         "settings/page.html",
         fragment,

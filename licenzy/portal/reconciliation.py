@@ -86,7 +86,7 @@ def ask_for_reconciliation(side: Side) -> ResponseReturnValue:
     parts = runtime()
     try:
         with parts.database.write() as db:
-            request_walk(db, **side.scope, actor=side.actor, now=parts.clock())
+            request_walk(db, side.scope, actor=side.actor, now=parts.clock())
     except StripeNotConnected as refused:
         flash(f"{refused.message} {refused.hint}", "error")
     return go(url_for("portal.reconciliation"))
@@ -110,9 +110,9 @@ def _page(side: Side, fragment: str | None, when_over: int) -> ResponseReturnVal
 
 
 def _live(db: Session, side: Side) -> dict[str, Any]:
-    connection = connection_of(db, **side.scope)
+    connection = connection_of(db, side.scope)
     row = reconciliation_of(db, connection_id=connection.id) if connection is not None else None
-    last = last_walk(db, **side.scope)
+    last = last_walk(db, side.scope)
     return {
         "connected": connection is not None and connection.key_sealed is not None,
         "state": walk_state(row, last, runtime().clock()),
@@ -123,7 +123,7 @@ def _live(db: Session, side: Side) -> dict[str, Any]:
 
 
 def _told(db: Session, side: Side, place: Place) -> dict[str, Any]:
-    page = walks_page(db, **side.scope, place=place, size=_WALKS_SHOWN)
+    page = walks_page(db, side.scope, place=place, size=_WALKS_SHOWN)
     told = [
         Told(walk, readable(differences[:_MOST_CHANGES]), max(0, len(differences) - _MOST_CHANGES))
         for walk in page.rows
@@ -132,7 +132,7 @@ def _told(db: Session, side: Side, place: Place) -> dict[str, Any]:
     ids = list({each.entitlement_id for walk in told for each in walk.changed})
     return {
         "walks": told,
-        "holders": holders_of(db, **side.scope, entitlement_ids=ids),
+        "holders": holders_of(db, side.scope, entitlement_ids=ids),
         "names": names_of(db, user_ids={each.walk.asked_by for each in told if each.walk.asked_by}),
         "pages": pages_beside(page, place),
     }

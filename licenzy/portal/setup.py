@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 from licenzy.connections.queries import connection_facts
 from licenzy.errors import LicenzyError
-from licenzy.idempotency.actions import IdempotencyScope
+from licenzy.idempotency.actions import CallKey
 from licenzy.portal.alignment import side_findings
 from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.purchase import PurchaseForm
@@ -35,7 +35,7 @@ _SIDE = "/projects/<project_id>/<mode:mode>"
 def setup(side: Side) -> ResponseReturnValue:
     """Where the set-up stands: leads to the step to go on with."""
     with runtime().database.read() as db:
-        facts = setup_facts(db, project_id=side.project_id, mode=side.mode, now=runtime().clock())
+        facts = setup_facts(db, side.scope, now=runtime().clock())
     step = current(steps(facts, side_findings(side)))
     return go(url_for("portal.setup_step", step=step.name.value))
 
@@ -114,13 +114,11 @@ def _watched(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, T
     """The purchase with this id, else the one that proves the set-up, as a timeline."""
     now = runtime().clock()
     with runtime().database.read() as db:
-        connection = connection_facts(db, project_id=side.project_id, mode=side.mode)
+        connection = connection_facts(db, side.scope)
         if attempt_id is not None:
-            journey: JourneyFacts | None = journey_facts(
-                db, project_id=side.project_id, mode=side.mode, attempt_id=attempt_id, now=now
-            )
+            journey: JourneyFacts | None = journey_facts(db, side.scope, attempt_id=attempt_id, now=now)
         else:
-            journey = setup_facts(db, project_id=side.project_id, mode=side.mode, now=now).journey
+            journey = setup_facts(db, side.scope, now=now).journey
     return journey, timeline(journey, connection, now) if journey else None
 
 
@@ -129,9 +127,11 @@ def sell(side: Side, form: PurchaseForm) -> str:
     parts = runtime()
     seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
     asked = CheckoutRequest(subject_ref=form.subject_ref.data, product_code=form.product_code.data)
-    scope = IdempotencyScope(Scope(side.project_id, side.mode), "portal/purchase", form.once.data)
+    call_key = CallKey(Scope(side.project_id, side.mode), "portal/purchase", form.once.data)
     same = hashlib.sha256(repr(asked).encode()).hexdigest()
-    attempt_id: str = open_session(seller, request=asked, scope=scope, body_hash=same).answer["attempt_id"]
+    attempt_id: str = open_session(seller, request=asked, call_key=call_key, body_hash=same).answer[
+        "attempt_id"
+    ]
     return attempt_id
 
 

@@ -107,7 +107,7 @@ def lab_offered() -> bool:
     if current_side().mode.livemode or not runtime().settings.sandbox:
         return False
     with runtime().database.read() as db:
-        return sandbox_connection(db, **current_side().scope) is not None
+        return sandbox_connection(db, current_side().scope) is not None
 
 
 def mode_switch_url(section: str) -> str:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from flask import abort, flash, request, url_for
 from flask.typing import ResponseReturnValue
 
-from licenzy.connections.queries import connection_of
-from licenzy.connections.rules import time_of
 from licenzy.entitlements.grants import Hand
 from licenzy.errors import InvalidRequest, LicenzyError
 from licenzy.kit.ids import has_shape
@@ -34,7 +32,7 @@ def untracked(side: Side) -> ResponseReturnValue:
     """The checkouts that nobody has adopted yet, or with `?adopted=1` those that somebody has."""
     adopted, place = request.args.get("adopted") == "1", place_asked(_untracked_id)
     with runtime().database.read() as db:
-        page = untracked_page(db, **side.scope, adopted=adopted, place=place)
+        page = untracked_page(db, side.scope, adopted=adopted, place=place)
     return show(
         "untracked/list.html",
         checkouts=page.rows,
@@ -77,7 +75,7 @@ def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
             form.refuse(error)
         else:
             with parts.database.read() as db:
-                subject = subject_by_ref(db, **side.scope, subject_ref=form.subject_ref.data)
+                subject = subject_by_ref(db, side.scope, subject_ref=form.subject_ref.data)
             assert subject is not None
             flash(f"The checkout counts for {subject.subject_ref} now.", "success")
             return go(url_for("portal.customer", subject_id=subject.id))
@@ -89,7 +87,7 @@ def _page(side: Side, kept: UntrackedCheckout, form: AdoptForm, *, status: int =
     if status == 200 and kept.adopted_at is None and side.may(Role.SUPPORT):
         bought, problem = _read(side, kept)
     with runtime().database.read() as db:
-        subject = subject_by_id(db, **side.scope, subject_id=kept.subject_id) if kept.subject_id else None
+        subject = subject_by_id(db, side.scope, subject_id=kept.subject_id) if kept.subject_id else None
         names = names_of(db, user_ids=[kept.adopted_by] if kept.adopted_by else [])
     return show(
         "untracked/page.html",
@@ -110,27 +108,21 @@ def _page(side: Side, kept: UntrackedCheckout, form: AdoptForm, *, status: int =
 def _read(side: Side, kept: UntrackedCheckout) -> tuple[Bought | None, LicenzyError | None]:
     parts = runtime()
     try:
-        bought = what_was_bought(
-            parts.database, parts.gateway, parts.seal, **side.scope, untracked_id=kept.id
-        )
+        bought = what_was_bought(parts.database, parts.gateway, parts.seal, side.scope, untracked_id=kept.id)
     except LicenzyError as problem:
         return None, problem
     return bought, None
 
 
 def _hand(side: Side, form: AdoptForm) -> Hand:
-    now = runtime().clock()
-    with runtime().database.read() as db:
-        there = time_of(connection_of(db, **side.scope), now)
-    note = (form.note.data or "").strip()
-    return Hand(side.project_id, side.mode, side.actor, note, now, skew=there - now)
+    return Hand(side.scope, side.actor, (form.note.data or "").strip(), runtime().clock())
 
 
 def _kept(side: Side, untracked_id: str) -> UntrackedCheckout:
     if _untracked_id(untracked_id) is None:
         abort(404)
     with runtime().database.read() as db:
-        kept = untracked_by_id(db, **side.scope, untracked_id=untracked_id)
+        kept = untracked_by_id(db, side.scope, untracked_id=untracked_id)
     if kept is None:
         abort(404)
     return kept

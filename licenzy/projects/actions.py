@@ -11,6 +11,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.ids import new_id
 from licenzy.projects.models import Project, ProjectSide
+from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
 
 NAME_MAX = 80
@@ -54,18 +55,17 @@ def rename_project(db: Session, *, actor: Actor, project_id: str, name: str, now
 
 def update_side(
     db: Session,
+    scope: Scope,
     *,
     actor: Actor,
-    project_id: str,
-    mode: Mode,
     success_url: str | None,
     cancel_url: str | None,
     redirect_hosts: Sequence[str],
     now: datetime,
 ) -> None:
     """Store where checkouts of this mode return to; the door has checked the addresses. Raises NotFound."""
-    project = _project(db, project_id)
-    side = db.get_one(ProjectSide, (project_id, mode))
+    project = _project(db, scope.project_id)
+    side = db.get_one(ProjectSide, (scope.project_id, scope.mode))
     before = _chosen(side)
     side.success_url = success_url or None
     side.cancel_url = cancel_url or None
@@ -75,9 +75,9 @@ def update_side(
         actor=actor,
         action="project.returns_changed",
         workspace_id=project.workspace_id,
-        project_id=project_id,
-        mode=mode,
-        about=project_id,
+        project_id=scope.project_id,
+        mode=scope.mode,
+        about=scope.project_id,
         before=before,
         after=_chosen(side),
         now=now,

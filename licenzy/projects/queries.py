@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.reads import read_all, read_first
 from licenzy.projects.models import Project, ProjectSide
+from licenzy.projects.scope import Scope
 from licenzy.workspace.models import Membership, Role
 
 
@@ -43,9 +43,9 @@ def _projects(*, user_id: str) -> Select[Project, str]:
     )
 
 
-def side_of(db: Session, *, project_id: str, mode: Mode) -> ProjectSide:
+def side_of(db: Session, scope: Scope) -> ProjectSide:
     """What the project has chosen for this mode. Every project has both sides from its beginning."""
-    return db.get_one(ProjectSide, (project_id, mode))
+    return db.get_one(ProjectSide, (scope.project_id, scope.mode))
 
 
 def project_ids(db: Session) -> list[str]:

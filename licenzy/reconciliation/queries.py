@@ -8,9 +8,9 @@ from enum import StrEnum
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_first
+from licenzy.projects.scope import Scope
 from licenzy.reconciliation.models import FinishedWalk, Reconciliation
 
 
@@ -40,19 +40,19 @@ def reconciliation_of(db: Session, *, connection_id: str) -> Reconciliation | No
 
 
 @read_first
-def last_walk(*, project_id: str, mode: Mode) -> SelectOfScalar[FinishedWalk]:
+def last_walk(scope: Scope) -> SelectOfScalar[FinishedWalk]:
     """The walk of this side that ended last."""
     return (
         select(FinishedWalk)
-        .where(FinishedWalk.project_id == project_id, FinishedWalk.mode == mode)
+        .where(FinishedWalk.project_id == scope.project_id, FinishedWalk.mode == scope.mode)
         .order_by(col(FinishedWalk.id).desc())
         .limit(1)
     )
 
 
-def walks_page(
-    db: Session, *, project_id: str, mode: Mode, place: Place = NEWEST, size: int
-) -> Page[FinishedWalk]:
+def walks_page(db: Session, scope: Scope, *, place: Place = NEWEST, size: int) -> Page[FinishedWalk]:
     """The walks of one side, the last to end first."""
-    statement = select(FinishedWalk).where(FinishedWalk.project_id == project_id, FinishedWalk.mode == mode)
+    statement = select(FinishedWalk).where(
+        FinishedWalk.project_id == scope.project_id, FinishedWalk.mode == scope.mode
+    )
     return read_page(db, statement, col(FinishedWalk.id), place, size=size)

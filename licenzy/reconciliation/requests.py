@@ -6,7 +6,6 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from licenzy.alignment.modes import Mode
 from licenzy.connections.actions import access
 from licenzy.connections.queries import connection_of
 from licenzy.db.unit_of_work import Database
@@ -14,6 +13,7 @@ from licenzy.entitlements.queries import bought_by
 from licenzy.errors import StripeNotConnected
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.seal import Seal
+from licenzy.projects.scope import Scope
 from licenzy.reconciliation.actions import ask_for_walk
 from licenzy.reconciliation.walk import Report, Walk
 from licenzy.stripe_gateway.client import StripeGateway
@@ -27,9 +27,8 @@ def resync(
     database: Database,
     gateway: StripeGateway,
     seal: Seal,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     subject_id: str,
     actor: Actor,
     clock: Clock,
@@ -39,10 +38,8 @@ def resync(
     Raises StripeNotConnected and Stripe's refusals; what was healed until then stays.
     """
     with database.read() as db:
-        connection = connection_of(db, project_id=project_id, mode=mode)
-        keys, payments = bought_by(
-            db, project_id=project_id, mode=mode, subject_id=subject_id, most=MOST_PURCHASES
-        )
+        connection = connection_of(db, scope)
+        keys, payments = bought_by(db, scope, subject_id=subject_id, most=MOST_PURCHASES)
     if connection is None:
         raise StripeNotConnected
     report = Report(connection.id, rfc3339(clock()))
@@ -57,16 +54,16 @@ def resync(
             about=subject_id,
             after=after,
             now=clock(),
-            project_id=project_id,
-            mode=mode,
+            project_id=scope.project_id,
+            mode=scope.mode,
         )
     )
     return report
 
 
-def request_walk(db: Session, *, project_id: str, mode: Mode, actor: Actor, now: datetime) -> None:
+def request_walk(db: Session, scope: Scope, *, actor: Actor, now: datetime) -> None:
     """Have the worker walk this side's account as soon as it can. Raises StripeNotConnected."""
-    connection = connection_of(db, project_id=project_id, mode=mode)
+    connection = connection_of(db, scope)
     if connection is None or connection.key_sealed is None:
         raise StripeNotConnected
     ask_for_walk(db, connection_id=connection.id, now=now, asked_by=actor.user_id)
@@ -76,6 +73,6 @@ def request_walk(db: Session, *, project_id: str, mode: Mode, actor: Actor, now:
         action="reconciliation.ask",
         about=connection.id,
         now=now,
-        project_id=project_id,
-        mode=mode,
+        project_id=scope.project_id,
+        mode=scope.mode,
     )

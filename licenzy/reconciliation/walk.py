@@ -21,6 +21,7 @@ from licenzy.entitlements.queries import purchase_of, was_told
 from licenzy.errors import LicenzyError
 from licenzy.kit.clock import Clock, from_unix
 from licenzy.kit.seal import Seal
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.pipeline import apply_told
 from licenzy.stripe_events.read import Found, Origin, session_found, subscription_found, unknown_word
@@ -194,8 +195,8 @@ class Walk:
         return timedelta(seconds=self.connection.clock_offset_seconds)
 
     @property
-    def _scope(self) -> dict[str, Any]:
-        return {"project_id": self.connection.project_id, "mode": self.connection.mode}
+    def _scope(self) -> Scope:
+        return self.connection.scope
 
     def _second(self, instant: datetime) -> int:
         """A Unix second of the account's own time."""
@@ -259,12 +260,10 @@ class Walk:
     def _record(
         self, db: Session, *, found: Found, object_id: str, began: datetime, ours: bool
     ) -> list[Change]:
-        known = purchase_of(db, key=found.purchase_key, **self._scope)
+        known = purchase_of(db, self._scope, key=found.purchase_key)
         if not ours and (known is None or known.subject_id is None):
             return []
-        claim = claim_now(
-            db, connection_id=self.connection.id, object_id=object_id, began=began, **self._scope
-        )
+        claim = claim_now(db, self._scope, connection_id=self.connection.id, object_id=object_id, began=began)
         changes = record_snapshot(db, claim, found, as_of=began + self._offset, now=self.clock())
         read_done(db, claim, now=self.clock(), problem=unknown_word(found))
         return changes
@@ -277,7 +276,7 @@ class Walk:
             made = data["created"]
             dated = isinstance(made, int) and data["status"] not in _ENDED
             origin = Origin(
-                **self._scope,
+                self._scope,
                 connection_id=self.connection.id,
                 source=FactSource.SNAPSHOT,
                 source_id=f"listed:{obj['id']}:{data['status']}",
@@ -303,7 +302,7 @@ class Walk:
 
 def _tell_once(db: Session, *, origin: Origin, reading: Reading, now: datetime) -> list[Change]:
     """What a listed status changes, unless an earlier walk has told it."""
-    if was_told(db, source_id=origin.source_id, **origin.scope):
+    if was_told(db, origin.scope, source_id=origin.source_id):
         return []
     return apply_told(db, origin, reading, now=now).changes
 

@@ -10,11 +10,11 @@ from sqlalchemy import BigInteger, ColumnElement, func, literal_column, type_coe
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select
 
-from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.db.reads import read_all
 from licenzy.kit.clock import EPOCH, whole_hours
 from licenzy.observations.models import CheckCount
+from licenzy.projects.scope import Scope
 from licenzy.usage.models import LedgerRow
 
 
@@ -74,7 +74,7 @@ class Activity:
         return sum(step.units for step in self.steps)
 
 
-def activity(db: Session, *, project_id: str, mode: Mode, span: Span, now: datetime) -> Activity:
+def activity(db: Session, scope: Scope, *, span: Span, now: datetime) -> Activity:
     """What one side did in the last `span.steps` hours or days, the one of `now` included."""
     last = whole_hours(now) // span.hours
     first = last - span.steps + 1
@@ -86,32 +86,33 @@ def activity(db: Session, *, project_id: str, mode: Mode, span: Span, now: datet
         # A sandbox whose clock was moved dates later than now what has happened by now.
         return steps[min(hour // span.hours, last) - first]
 
-    side: dict[str, Any] = {"project_id": project_id, "mode": mode}
-    for hour, allowed, denied in _checks(db, **side, since_hour=since_hour):
+    for hour, allowed, denied in _checks(db, scope, since_hour=since_hour):
         step(hour).allowed += allowed
         step(hour).denied += denied
-    for hour, purchases in _purchases(db, **side, since=since):
+    for hour, purchases in _purchases(db, scope, since=since):
         step(hour).purchases += purchases
-    for hour, units in _units(db, **side, since=since):
+    for hour, units in _units(db, scope, since=since):
         step(hour).units += int(units)
     return Activity(span, steps)
 
 
 @read_all
-def _checks(*, project_id: str, mode: Mode, since_hour: int) -> Select[int, int, int]:
+def _checks(scope: Scope, *, since_hour: int) -> Select[int, int, int]:
     return select(CheckCount.hour, CheckCount.allowed, CheckCount.denied).where(
-        CheckCount.project_id == project_id, CheckCount.mode == mode, CheckCount.hour >= since_hour
+        CheckCount.project_id == scope.project_id,
+        CheckCount.mode == scope.mode,
+        CheckCount.hour >= since_hour,
     )
 
 
 @read_all
-def _purchases(*, project_id: str, mode: Mode, since: datetime) -> Select[int, int]:
+def _purchases(scope: Scope, *, since: datetime) -> Select[int, int]:
     hour = _hour(CheckoutAttempt.paid_at)
     return (
         select(hour, func.count())
         .where(
-            CheckoutAttempt.project_id == project_id,
-            CheckoutAttempt.mode == mode,
+            CheckoutAttempt.project_id == scope.project_id,
+            CheckoutAttempt.mode == scope.mode,
             col(CheckoutAttempt.paid_at) >= since,
         )
         .group_by(hour)
@@ -119,11 +120,15 @@ def _purchases(*, project_id: str, mode: Mode, since: datetime) -> Select[int, i
 
 
 @read_all
-def _units(*, project_id: str, mode: Mode, since: datetime) -> Select[int, int]:
+def _units(scope: Scope, *, since: datetime) -> Select[int, int]:
     hour = _hour(LedgerRow.used_at)
     return (
         select(hour, func.sum(LedgerRow.units))
-        .where(LedgerRow.project_id == project_id, LedgerRow.mode == mode, col(LedgerRow.used_at) >= since)
+        .where(
+            LedgerRow.project_id == scope.project_id,
+            LedgerRow.mode == scope.mode,
+            col(LedgerRow.used_at) >= since,
+        )
         .group_by(hour)
     )
 

@@ -38,6 +38,7 @@ from licenzy.deliveries.queries import failing_endpoints
 from licenzy.kit.seal import Seal
 from licenzy.observations.models import Noticed, StripeLook
 from licenzy.observations.queries import LOOKED_BACK, look_at, mended, sightings
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent, UntrackedCheckout
 from licenzy.stripe_gateway.client import API_VERSION
 
@@ -46,39 +47,39 @@ _MOST_EVENTS = 50
 
 def project_facts(db: Session, seal: Seal, *, project_id: str, base_url: str, now: datetime) -> ProjectFacts:
     """Everything that is known of both modes of a project, as alignment's rules see it."""
-    sides = {mode: _side(db, seal, project_id, mode, base_url, now) for mode in Mode}
+    sides = {mode: _side(db, seal, Scope(project_id, mode), base_url, now) for mode in Mode}
     return ProjectFacts(now, sides[Mode.TEST], sides[Mode.LIVE])
 
 
-def key_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> tuple[KeyFacts, ...]:
+def key_facts(db: Session, scope: Scope, *, now: datetime) -> tuple[KeyFacts, ...]:
     """The API keys of one side, as alignment's rules see them."""
     return tuple(
         KeyFacts(
             key.id,
             key.name,
-            masked(mode, key.last_four),
+            masked(scope.mode, key.last_four),
             key.created_at,
             key.last_used_at,
             key.revoked_at,
             has_expired(key, now),
         )
-        for key in api_keys.keys(db, project_id=project_id, mode=mode)
+        for key in api_keys.keys(db, scope)
     )
 
 
-def untracked_checkouts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> tuple[EventSeen, ...]:
+def untracked_checkouts(db: Session, scope: Scope, *, now: datetime) -> tuple[EventSeen, ...]:
     """Checkouts of the last seven days that Licenzy did not open and nobody has adopted, newest first."""
-    rows = _untracked(db, project_id=project_id, mode=mode, since=now - LOOKED_BACK)
+    rows = _untracked(db, scope, since=now - LOOKED_BACK)
     return tuple(EventSeen(event_id, kept_at) for event_id, kept_at in rows)
 
 
 @read_all
-def _untracked(*, project_id: str, mode: Mode, since: datetime) -> Select[str, datetime]:
+def _untracked(scope: Scope, *, since: datetime) -> Select[str, datetime]:
     return (
         select(UntrackedCheckout.event_id, UntrackedCheckout.kept_at)
         .where(
-            UntrackedCheckout.project_id == project_id,
-            UntrackedCheckout.mode == mode,
+            UntrackedCheckout.project_id == scope.project_id,
+            UntrackedCheckout.mode == scope.mode,
             col(UntrackedCheckout.adopted_at).is_(None),
             UntrackedCheckout.kept_at > since,
         )
@@ -87,18 +88,17 @@ def _untracked(*, project_id: str, mode: Mode, since: datetime) -> Select[str, d
     )
 
 
-def _side(db: Session, seal: Seal, project_id: str, mode: Mode, base_url: str, now: datetime) -> SideFacts:
-    scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
-    connection = connection_of(db, **scope)
-    look = look_at(db, **scope)
-    products = tuple(map(catalog_rules.facts_of, catalog.products(db, **scope)))
+def _side(db: Session, seal: Seal, scope: Scope, base_url: str, now: datetime) -> SideFacts:
+    connection = connection_of(db, scope)
+    look = look_at(db, scope)
+    products = tuple(map(catalog_rules.facts_of, catalog.products(db, scope)))
     return SideFacts(
-        mode=mode,
+        mode=scope.mode,
         connection=_connection(db, seal, connection, look, base_url) if connection else None,
         products=tuple(_priced(product, connection, look) for product in products),
-        keys=key_facts(db, **scope, now=now),
+        keys=key_facts(db, scope, now=now),
         traffic=_traffic(db, scope, look, now),
-        mended=mended(db, **scope),
+        mended=mended(db, scope),
         looked_at=look.looked_at if look else None,
         look_due_at=look.due_at if look is not None and look.due_at <= now else None,
         look_problem=look.problem if look else None,
@@ -158,7 +158,7 @@ def _endpoint(told: dict[str, Any]) -> EndpointSeen:
 
 
 def _shares_secret(db: Session, seal: Seal, connection: Connection) -> bool:
-    other = connection_of(db, project_id=connection.project_id, mode=connection.mode.other)
+    other = connection_of(db, connection.scope.other)
     if other is None or other.webhook_secret_sealed is None or connection.webhook_secret_sealed is None:
         return False
     ours = opened(seal, connection.webhook_secret_sealed, secret_label(connection))
@@ -180,11 +180,11 @@ def _priced(product: ProductFacts, connection: Connection | None, look: StripeLo
 
 def _traffic(
     db: Session,
-    scope: dict[str, Any],
+    scope: Scope,
     look: StripeLook | None,
     now: datetime,
 ) -> TrafficFacts:
-    noticed = sightings(db, **scope, now=now)
+    noticed = sightings(db, scope, now=now)
     events = _told_events(db, scope, now)
     return TrafficFacts(
         price_ids_sent=noticed[Noticed.PRICE_ID_SENT],
@@ -194,26 +194,25 @@ def _traffic(
         signature_failures=noticed[Noticed.SIGNATURE_FAILED],
         ambiguous_signatures=noticed[Noticed.SIGNATURE_AMBIGUOUS],
         credentials_refused=noticed[Noticed.CREDENTIAL_REFUSED],
-        untracked_checkouts=untracked_checkouts(db, **scope, now=now),
+        untracked_checkouts=untracked_checkouts(db, scope, now=now),
         wrong_mode_events=events["wrong_mode"],
         unmapped_prices=events["unmapped"],
         unknown_statuses=events["unknown_status"],
         unapplied_events=events["failed"],
         unreadable_objects=_unreadable(db, scope, now),
         unheard_payments=_unheard(db, scope, look),
-        failing_endpoints=failing_endpoints(db, **scope, now=now),
-        checkouts=dict(_checkouts(db, **scope, since=now - LOOKED_BACK)),
+        failing_endpoints=failing_endpoints(db, scope, now=now),
+        checkouts=dict(_checkouts(db, scope, since=now - LOOKED_BACK)),
     )
 
 
-def _told_events(db: Session, scope: dict[str, Any], now: datetime) -> dict[str, tuple[EventSeen, ...]]:
+def _told_events(db: Session, scope: Scope, now: datetime) -> dict[str, tuple[EventSeen, ...]]:
     """The events of the last seven days that something is to be said about, by what that is."""
-    within = {**scope, "since": now - LOOKED_BACK}
     told = {
-        "wrong_mode": _events(db, **within, status=EventStatus.WRONG_MODE),
-        "unmapped": _applied_events(db, **within, noting="No product is mapped to"),
-        "unknown_status": _applied_events(db, **within, noting="The status "),
-        "failed": _events(db, **within, status=EventStatus.FAILED),
+        "wrong_mode": _events(db, scope, status=EventStatus.WRONG_MODE, since=now - LOOKED_BACK),
+        "unmapped": _applied_events(db, scope, noting="No product is mapped to", since=now - LOOKED_BACK),
+        "unknown_status": _applied_events(db, scope, noting="The status ", since=now - LOOKED_BACK),
+        "failed": _events(db, scope, status=EventStatus.FAILED, since=now - LOOKED_BACK),
     }
     return {
         name: tuple(EventSeen(id_, at, note or "") for id_, at, note in rows) for name, rows in told.items()
@@ -221,27 +220,23 @@ def _told_events(db: Session, scope: dict[str, Any], now: datetime) -> dict[str,
 
 
 @read_all
-def _events(
-    *, project_id: str, mode: Mode, since: datetime, status: EventStatus
-) -> Select[str, datetime, str | None]:
-    return _newest_events(project_id, mode, since).where(StripeEvent.status == status)
+def _events(scope: Scope, *, since: datetime, status: EventStatus) -> Select[str, datetime, str | None]:
+    return _newest_events(scope, since).where(StripeEvent.status == status)
 
 
 @read_all
-def _applied_events(
-    *, project_id: str, mode: Mode, since: datetime, noting: str
-) -> Select[str, datetime, str | None]:
-    return _newest_events(project_id, mode, since).where(
+def _applied_events(scope: Scope, *, since: datetime, noting: str) -> Select[str, datetime, str | None]:
+    return _newest_events(scope, since).where(
         StripeEvent.status == EventStatus.APPLIED, col(StripeEvent.note).startswith(noting)
     )
 
 
-def _newest_events(project_id: str, mode: Mode, since: datetime) -> Select[str, datetime, str | None]:
+def _newest_events(scope: Scope, since: datetime) -> Select[str, datetime, str | None]:
     return (
         select(StripeEvent.event_id, StripeEvent.received_at, StripeEvent.note)
         .where(
-            StripeEvent.project_id == project_id,
-            StripeEvent.mode == mode,
+            StripeEvent.project_id == scope.project_id,
+            StripeEvent.mode == scope.mode,
             StripeEvent.received_at > since,
         )
         .order_by(col(StripeEvent.received_at).desc())
@@ -249,52 +244,52 @@ def _newest_events(project_id: str, mode: Mode, since: datetime) -> Select[str, 
     )
 
 
-def _unreadable(db: Session, scope: dict[str, Any], now: datetime) -> tuple[Sighting, ...]:
+def _unreadable(db: Session, scope: Scope, now: datetime) -> tuple[Sighting, ...]:
     return tuple(
         Sighting(row.object_id, row.tries, row.read_at or row.due_at or now, row.problem or "")
-        for row in _problem_reads(db, **scope)
+        for row in _problem_reads(db, scope)
     )
 
 
 @read_all
-def _problem_reads(*, project_id: str, mode: Mode) -> SelectOfScalar[SettlingRead]:
+def _problem_reads(scope: Scope) -> SelectOfScalar[SettlingRead]:
     return (
         select(SettlingRead)
         .where(
-            SettlingRead.project_id == project_id,
-            SettlingRead.mode == mode,
+            SettlingRead.project_id == scope.project_id,
+            SettlingRead.mode == scope.mode,
             col(SettlingRead.problem).is_not(None),
         )
         .limit(_MOST_EVENTS)
     )
 
 
-def _unheard(db: Session, scope: dict[str, Any], look: StripeLook | None) -> Seen[tuple[str, ...]] | None:
+def _unheard(db: Session, scope: Scope, look: StripeLook | None) -> Seen[tuple[str, ...]] | None:
     """Attempts paid at Stripe that no event had told of at the last look, and that none has told of since."""
     if look is None or look.looked_at is None or "unheard" not in look.answers:
         return None
-    still = _not_paid(db, **scope, attempt_ids=look.answers["unheard"])
+    still = _not_paid(db, scope, attempt_ids=look.answers["unheard"])
     return Seen(tuple(sorted(still)), look.looked_at)
 
 
 @read_all
-def _not_paid(*, project_id: str, mode: Mode, attempt_ids: Sequence[str]) -> SelectOfScalar[str]:
+def _not_paid(scope: Scope, *, attempt_ids: Sequence[str]) -> SelectOfScalar[str]:
     return select(CheckoutAttempt.id).where(
-        CheckoutAttempt.project_id == project_id,
-        CheckoutAttempt.mode == mode,
+        CheckoutAttempt.project_id == scope.project_id,
+        CheckoutAttempt.mode == scope.mode,
         col(CheckoutAttempt.id).in_(attempt_ids),
         CheckoutAttempt.status != AttemptStatus.PAID,
     )
 
 
 @read_all
-def _checkouts(*, project_id: str, mode: Mode, since: datetime) -> Select[str, datetime]:
+def _checkouts(scope: Scope, *, since: datetime) -> Select[str, datetime]:
     attempt = CheckoutAttempt
     return (
         select(attempt.product_code, func.max(attempt.created_at))
         .where(
-            attempt.project_id == project_id,
-            attempt.mode == mode,
+            attempt.project_id == scope.project_id,
+            attempt.mode == scope.mode,
             attempt.created_at > since,
             col(attempt.stripe_checkout_session_id).is_not(None),
         )

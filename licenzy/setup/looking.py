@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import and_, func, or_
 from sqlmodel import Session, col, select
 
-from licenzy.alignment.modes import Classified, Credential, Mode, classify
+from licenzy.alignment.modes import Classified, Credential, classify
 from licenzy.catalog import queries as catalog
 from licenzy.catalog.actions import note_prices, price_in_other_mode
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
@@ -23,6 +23,7 @@ from licenzy.kit.clock import Clock
 from licenzy.kit.seal import Seal
 from licenzy.observations.actions import LOOK_EVERY, keep_answers, look_soon
 from licenzy.observations.models import StripeLook
+from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import AccountFacts, PriceFacts, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.permissions import TRIALS
 from licenzy.stripe_gateway.translate import (
@@ -39,18 +40,18 @@ _MOST_SINGLE_PRICES = 50
 
 
 def look_at_side(
-    database: Database, gateway: StripeGateway, seal: Seal, *, project_id: str, mode: Mode, clock: Clock
+    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, clock: Clock
 ) -> None:
     """Ask Stripe about one side now; what it refuses becomes an answer.
 
     Raises StripeNotConnected, and what says why Stripe could not be asked: the earlier answers stand then.
     """
     with database.read() as db:
-        connection = connection_of(db, project_id=project_id, mode=mode)
+        connection = connection_of(db, scope)
     if connection is None or connection.key_sealed is None:
         raise StripeNotConnected
     with database.write() as db:
-        look_soon(db, connection_id=connection.id, project_id=project_id, mode=mode, now=clock())
+        look_soon(db, scope, connection_id=connection.id, now=clock())
     problem = look_at_stripe(database, gateway, seal, connection=connection, clock=clock)
     if problem is not None:
         raise problem
@@ -73,7 +74,7 @@ def look_at_stripe(
     except LicenzyError as failed:
         problem = failed
     with database.write() as db:
-        now_saved = connection_of(db, project_id=connection.project_id, mode=connection.mode)
+        now_saved = connection_of(db, connection.scope)
         if now_saved is None or now_saved.key_sealed != connection.key_sealed:
             return None  # The key was replaced meanwhile: that look is due on its own.
         if problem is None:
@@ -108,7 +109,7 @@ def claim_due_look(db: Session, *, now: datetime) -> Connection | None:
         return None
     look = db.get(StripeLook, found.id, with_for_update=True)
     if look is None:
-        look_soon(db, connection_id=found.id, project_id=found.project_id, mode=found.mode, now=now)
+        look_soon(db, Scope.of(found), connection_id=found.id, now=now)
         look = db.get_one(StripeLook, found.id, with_for_update=True)
     if look.leased_until is not None and look.leased_until > now:
         return None  # Another worker was quicker.
@@ -148,10 +149,9 @@ class _Asking:
 
     def keep(self, db: Session) -> None:
         """Write what belongs to the connection and the products themselves."""
-        scope: dict[str, Any] = {"project_id": self.connection.project_id, "mode": self.connection.mode}
         if self.account is not None:
             note_account(db, connection_id=self.connection.id, account=self.account, now=self.began)
-        note_prices(db, prices=self.prices, now=self.began, **scope)
+        note_prices(db, self.connection.scope, prices=self.prices, now=self.began)
 
     def _permissions(self, at: StripeAccess) -> None:
         if classify(at.api_key) != Classified(Credential.RESTRICTED_KEY, self.connection.mode):
@@ -168,9 +168,8 @@ class _Asking:
         ]
 
     def _prices(self, at: StripeAccess) -> None:
-        scope: dict[str, Any] = {"project_id": self.connection.project_id, "mode": self.connection.mode}
         with self.database.read() as db:
-            wanted = {product.stripe_price_id for product in catalog.products(db, **scope)}
+            wanted = {product.stripe_price_id for product in catalog.products(db, self.connection.scope)}
         if not wanted:
             return
         listed = {price.id: price for price in self.gateway.prices(at)}
@@ -181,7 +180,7 @@ class _Asking:
                 self.prices[price_id] = self.gateway.price(at, price_id)
             except StripeObjectMissing:
                 missing[price_id] = price_in_other_mode(
-                    self.database, self.gateway, self.seal, price_id=price_id, **scope
+                    self.database, self.gateway, self.seal, self.connection.scope, price_id=price_id
                 )
         self.answers["missing_prices"] = missing
 

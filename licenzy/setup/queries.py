@@ -9,16 +9,15 @@ from sqlalchemy import ColumnElement, func, literal_column
 from sqlmodel import Session, SQLModel, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.catalog import queries as catalog
 from licenzy.catalog import rules as catalog_rules
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id
-from licenzy.connections.queries import connection_facts, connection_of
-from licenzy.connections.rules import time_of
+from licenzy.connections.queries import connection_facts, connection_of, with_clock
 from licenzy.db.reads import read_first
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import NotFound
+from licenzy.projects.scope import Scope
 from licenzy.setup.facts import EventFacts, JourneyFacts, SetupFacts
 from licenzy.setup.gathering import key_facts
 from licenzy.stripe_events.models import StripeEvent
@@ -26,27 +25,25 @@ from licenzy.subjects.models import Subject
 from licenzy.usage.access import access_of
 
 
-def setup_facts(db: Session, *, project_id: str, mode: Mode, now: datetime) -> SetupFacts:
+def setup_facts(db: Session, scope: Scope, *, now: datetime) -> SetupFacts:
     """Everything known about one side of a project."""
-    other = connection_of(db, project_id=project_id, mode=mode.other)
-    attempt = _proving_attempt(db, project_id=project_id, mode=mode)
-    keys = key_facts(db, project_id=project_id, mode=mode, now=now)
+    other = connection_of(db, scope.other)
+    attempt = _proving_attempt(db, scope)
+    keys = key_facts(db, scope, now=now)
     return SetupFacts(
-        mode=mode,
+        mode=scope.mode,
         now=now,
-        connection=connection_facts(db, project_id=project_id, mode=mode),
-        products=tuple(map(catalog_rules.facts_of, catalog.products(db, project_id=project_id, mode=mode))),
+        connection=connection_facts(db, scope),
+        products=tuple(map(catalog_rules.facts_of, catalog.products(db, scope))),
         keys=tuple(key for key in keys if key.usable),
         journey=None if attempt is None else _journey(db, attempt, now=now),
         other_side_connected=other is not None and other.key_sealed is not None,
     )
 
 
-def journey_facts(
-    db: Session, *, project_id: str, mode: Mode, attempt_id: str, now: datetime
-) -> JourneyFacts:
+def journey_facts(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> JourneyFacts:
     """One purchase on its way. Raises NotFound."""
-    attempt = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=attempt_id)
+    attempt = attempt_by_id(db, scope, attempt_id=attempt_id)
     if attempt is None:
         raise NotFound("There is no such checkout attempt in this mode.")
     return _journey(db, attempt, now=now)
@@ -64,11 +61,11 @@ class Counts:
     events: int
 
 
-def counts(db: Session, *, project_id: str, mode: Mode) -> Counts:
+def counts(db: Session, scope: Scope) -> Counts:
     """What one side holds, counted."""
 
     def count(table: type[SQLModel], *narrowed: ColumnElement[bool]) -> int:
-        here = (literal_column("project_id") == project_id, literal_column("mode") == mode.value)
+        here = (literal_column("project_id") == scope.project_id, literal_column("mode") == scope.mode.value)
         return db.exec(select(func.count()).select_from(table).where(*here, *narrowed)).one()
 
     return Counts(
@@ -80,23 +77,23 @@ def counts(db: Session, *, project_id: str, mode: Mode) -> Counts:
     )
 
 
-def _proving_attempt(db: Session, *, project_id: str, mode: Mode) -> CheckoutAttempt | None:
+def _proving_attempt(db: Session, scope: Scope) -> CheckoutAttempt | None:
     """The last attempt that granted something, else the last one of all."""
-    granted = _granting_attempt_id(db, project_id=project_id, mode=mode)
+    granted = _granting_attempt_id(db, scope)
     if granted is not None:
-        found = attempt_by_id(db, project_id=project_id, mode=mode, attempt_id=granted)
+        found = attempt_by_id(db, scope, attempt_id=granted)
         if found is not None:
             return found
-    return _last_attempt(db, project_id=project_id, mode=mode)
+    return _last_attempt(db, scope)
 
 
 @read_first
-def _granting_attempt_id(*, project_id: str, mode: Mode) -> SelectOfScalar[str | None]:
+def _granting_attempt_id(scope: Scope) -> SelectOfScalar[str | None]:
     return (
         select(col(Entitlement.attempt_id))
         .where(
-            Entitlement.project_id == project_id,
-            Entitlement.mode == mode,
+            Entitlement.project_id == scope.project_id,
+            Entitlement.mode == scope.mode,
             col(Entitlement.attempt_id).is_not(None),
         )
         .order_by(col(Entitlement.created_at).desc())
@@ -105,27 +102,24 @@ def _granting_attempt_id(*, project_id: str, mode: Mode) -> SelectOfScalar[str |
 
 
 @read_first
-def _last_attempt(*, project_id: str, mode: Mode) -> SelectOfScalar[CheckoutAttempt]:
+def _last_attempt(scope: Scope) -> SelectOfScalar[CheckoutAttempt]:
     return (
         select(CheckoutAttempt)
-        .where(CheckoutAttempt.project_id == project_id, CheckoutAttempt.mode == mode)
+        .where(CheckoutAttempt.project_id == scope.project_id, CheckoutAttempt.mode == scope.mode)
         .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
         .limit(1)
     )
 
 
 def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> JourneyFacts:
-    project_id, mode = attempt.project_id, attempt.mode
+    scope = with_clock(db, Scope.of(attempt))
     subject = db.get_one(Subject, attempt.subject_id)
-    entitlement = _entitlement_of(
-        db, project_id=project_id, mode=mode, subject_id=subject.id, attempt_id=attempt.id
-    )
+    entitlement = _entitlement_of(db, scope, subject_id=subject.id, attempt_id=attempt.id)
     access = access_of(
         db,
-        project_id=project_id,
-        mode=mode,
+        scope,
         subject_refs=[subject.subject_ref],
-        now=time_of(connection_of(db, project_id=project_id, mode=mode), now),
+        now=scope.at(now),
         asked_at=now,
     )[subject.subject_ref]
     event = _event_of(db, attempt, first=entitlement is not None)
@@ -144,7 +138,7 @@ def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> Journey
         granted_at=_granted_at(entitlement, event),
         allowed=access.allowed,
         refusal=access.reason,
-        last_event_at=_last_event_at(db, project_id=project_id, mode=mode, since=attempt.created_at),
+        last_event_at=_last_event_at(db, scope, since=attempt.created_at),
         subject_id=subject.id,
     )
 
@@ -181,14 +175,12 @@ def _granted_at(entitlement: Entitlement | None, event: EventFacts | None) -> da
 
 
 @read_first
-def _entitlement_of(
-    *, project_id: str, mode: Mode, subject_id: str, attempt_id: str
-) -> SelectOfScalar[Entitlement]:
+def _entitlement_of(scope: Scope, *, subject_id: str, attempt_id: str) -> SelectOfScalar[Entitlement]:
     return (
         select(Entitlement)
         .where(
-            Entitlement.project_id == project_id,
-            Entitlement.mode == mode,
+            Entitlement.project_id == scope.project_id,
+            Entitlement.mode == scope.mode,
             Entitlement.subject_id == subject_id,
             Entitlement.attempt_id == attempt_id,
         )
@@ -198,12 +190,12 @@ def _entitlement_of(
 
 
 @read_first
-def _last_event_at(*, project_id: str, mode: Mode, since: datetime) -> SelectOfScalar[datetime]:
+def _last_event_at(scope: Scope, *, since: datetime) -> SelectOfScalar[datetime]:
     return (
         select(StripeEvent.received_at)
         .where(
-            StripeEvent.project_id == project_id,
-            StripeEvent.mode == mode,
+            StripeEvent.project_id == scope.project_id,
+            StripeEvent.mode == scope.mode,
             col(StripeEvent.received_at) >= since,
         )
         .order_by(col(StripeEvent.received_at).desc())

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlmodel import Session, col, update
 
-from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.queries import product_by_price
 from licenzy.catalog.rules import as_sold
@@ -23,6 +22,7 @@ from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.errors import InvalidRequest, NotFound, StripeNotConnected
 from licenzy.kit.seal import Seal
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
 from licenzy.stripe_events.read import Found, session_found, subscription_found
 from licenzy.stripe_events.settling import claim_now, read_done
@@ -65,28 +65,21 @@ def adopt(
         adopted_by_them = _is_theirs(db, hand, kept.subject_id, subject_ref)
     if adopted_by_them:
         return []
-    bought = what_was_bought(database, gateway, seal, **hand.scope, untracked_id=untracked_id)
+    bought = what_was_bought(database, gateway, seal, hand.scope, untracked_id=untracked_id)
     numbers = database.retrying(lambda db: _claims(db, hand, kept, bought))
     return database.retrying(lambda db: _adopt(db, hand, untracked_id, subject_ref, bought, numbers))
 
 
 def what_was_bought(
-    database: Database,
-    gateway: StripeGateway,
-    seal: Seal,
-    *,
-    project_id: str,
-    mode: Mode,
-    untracked_id: str,
+    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, untracked_id: str
 ) -> Bought:
     """Read from Stripe what an untracked checkout sold, and which product that is.
 
     Raises InvalidRequest, with cause and fix, when it cannot be adopted, and Stripe's refusals.
     """
-    scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
     with database.read() as db:
-        kept = untracked_by_id(db, **scope, untracked_id=untracked_id)
-        connection = connection_of(db, **scope)
+        kept = untracked_by_id(db, scope, untracked_id=untracked_id)
+        connection = connection_of(db, scope)
     if kept is None:
         raise NotFound("There is no such untracked checkout.")
     if connection is None or connection.id != kept.connection_id:
@@ -95,7 +88,7 @@ def what_was_bought(
     session = gateway.checkout_session(at, kept.session_id)
     price_id, quantity = _only_line(session)
     with database.read() as db:
-        product = product_by_price(db, **scope, price_id=price_id)
+        product = product_by_price(db, scope, price_id=price_id)
     _refuse_unfit(product, price_id, recurring=kept.recurring)
     assert product is not None
     subscription = gateway.subscription(at, kept.purchase_key) if kept.recurring else None
@@ -142,7 +135,7 @@ def _claims(db: Session, hand: Hand, kept: UntrackedCheckout, bought: Bought) ->
     """Numbers for what was read, by the object's id; in a transaction of their own, as readings do it."""
     ids = [kept.session_id, *([kept.purchase_key] if bought.subscription is not None else [])]
     return {
-        each: claim_now(db, **hand.scope, connection_id=kept.connection_id, object_id=each, began=hand.now)
+        each: claim_now(db, hand.scope, connection_id=kept.connection_id, object_id=each, began=hand.now)
         for each in ids
     }
 
@@ -156,14 +149,14 @@ def _adopt(
     numbers: dict[str, Any],
 ) -> list[Change]:
     kept = _kept(db, hand, untracked_id)
-    purchase = lock_purchase(db, **hand.scope, key=kept.purchase_key, now=hand.now)
+    purchase = lock_purchase(db, hand.scope, key=kept.purchase_key, now=hand.now)
     if _is_theirs(db, hand, purchase.subject_id, subject_ref):
         return []
-    subject = ensure_subject(db, **hand.scope, subject_ref=subject_ref, now=hand.now)
+    subject = ensure_subject(db, hand.scope, subject_ref=subject_ref, now=hand.now)
     purchase = give_purchase(db, purchase, subject_id=subject.id)
     _record_act(db, hand, kept, bought)
-    hold_subject(db, **hand.scope, subject_id=subject.id)
-    facts = recorded_facts(db, **hand.scope, purchase_key=purchase.key)
+    hold_subject(db, hand.scope, subject_id=subject.id)
+    facts = recorded_facts(db, hand.scope, purchase_key=purchase.key)
     because = Because(
         Source.PORTAL,
         "checkout_adopted",
@@ -180,7 +173,7 @@ def _adopt(
 
 
 def _kept(db: Session, hand: Hand, untracked_id: str) -> UntrackedCheckout:
-    kept = untracked_by_id(db, **hand.scope, untracked_id=untracked_id)
+    kept = untracked_by_id(db, hand.scope, untracked_id=untracked_id)
     if kept is None:
         raise NotFound("There is no such untracked checkout.")
     return kept
@@ -190,7 +183,7 @@ def _is_theirs(db: Session, hand: Hand, subject_id: str | None, subject_ref: str
     """Whether it was adopted by this subject already. Raises InvalidRequest when another one has it."""
     if subject_id is None:
         return False
-    owner = subject_by_id(db, **hand.scope, subject_id=subject_id)
+    owner = subject_by_id(db, hand.scope, subject_id=subject_id)
     assert owner is not None
     if owner.subject_ref != subject_ref:
         raise InvalidRequest(fields={"subject_ref": f"it belongs to {owner.subject_ref} already"})
@@ -200,6 +193,7 @@ def _is_theirs(db: Session, hand: Hand, subject_id: str | None, subject_ref: str
 def _record_act(db: Session, hand: Hand, kept: UntrackedCheckout, bought: Bought) -> None:
     record_fact(
         db,
+        hand.scope,
         source=FactSource.OPERATOR,
         source_id=f"adopt:{kept.session_id}",
         kind="operator",
@@ -215,7 +209,6 @@ def _record_act(db: Session, hand: Hand, kept: UntrackedCheckout, bought: Bought
             "note": hand.note,
         },
         now=hand.now,
-        **hand.scope,
     )
 
 
@@ -232,7 +225,7 @@ def _note(
         )
         .values(note="The checkout was adopted by hand, and counts since.")
     )
-    known = hold_subject(db, **hand.scope, subject_id=subject.id)
+    known = hold_subject(db, hand.scope, subject_id=subject.id)
     link_customer(
         db,
         known,
@@ -248,5 +241,6 @@ def _note(
         before=None,
         after={"subject": subject.id, "product_code": bought.product.product_code, "changes": len(changes)},
         now=hand.now,
-        **hand.scope,
+        project_id=hand.scope.project_id,
+        mode=hand.scope.mode,
     )

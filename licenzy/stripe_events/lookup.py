@@ -60,7 +60,8 @@ def look(
         priced=bool(prices),
     )
     values = {
-        **origin.scope,
+        "project_id": origin.scope.project_id,
+        "mode": origin.scope.mode,
         "connection_id": origin.connection_id,
         "key": key,
         "refs": sorted(payments),
@@ -71,7 +72,9 @@ def look(
     rows = db.connection().execute(statement, values).all()
     key_, is_heard, *first = rows[0]
     held, customer, attempt = first[:4], first[4:7], first[7:11]
-    purchase = LockedPurchase(origin.project_id, origin.mode, *held) if held[0] is not None else None
+    purchase = (
+        LockedPurchase(origin.scope.project_id, origin.scope.mode, *held) if held[0] is not None else None
+    )
     products: dict[str, ProductTerms] = {}
     for row in rows if prices else ():
         product = ProductTerms._make(row[-len(ProductTerms._fields) :])

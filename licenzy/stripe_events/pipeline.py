@@ -126,13 +126,13 @@ def _of_nobody(db: Session, placed: Placed, now: datetime) -> Applied:
     if reading.kind == "session":
         kept = keep_untracked(
             db,
+            origin.scope,
             connection_id=origin.connection_id,
             reading=reading,
             purchase_key=placed.purchase.key,
             event_id=origin.source_id,
             completed_at=origin.occurred_at,
             now=now,
-            **origin.scope,
         )
         if not kept:
             return Applied(EventStatus.IGNORED, _NOT_OURS)
@@ -150,7 +150,7 @@ _UNTRACKED = {
 
 def _of_the_catalog(db: Session, origin: Origin, told: CatalogChange, now: datetime) -> Applied:
     """A price or product that is sold here changed at Stripe: what Stripe says of it is read anew, soon."""
-    if sold_product_id(db, **origin.scope, stripe_id=told.object_id) is None:
+    if sold_product_id(db, origin.scope, stripe_id=told.object_id) is None:
         return Applied(EventStatus.IGNORED, nothing_depends_on(told.event_type).note)
-    look_again(db, **origin.scope, now=now)
+    look_again(db, origin.scope, now=now)
     return Applied(EventStatus.APPLIED, "Stripe is asked again about the prices of products.")

@@ -93,7 +93,7 @@ def _place_payment(
     """A refund, dispute or invoice payment belongs where its payment does, once that is known."""
     refs, awaited = _taught(reading), _awaited_payment(reading)
     known = look(db, origin, (reading,), None, refs)
-    if known.key is None and awaited is not None and not await_purchase(db, ref=awaited, **origin.scope):
+    if known.key is None and awaited is not None and not await_purchase(db, origin.scope, ref=awaited):
         known = look(db, origin, (reading,), None, refs)
     if known.key is not None:
         return _placed(db, origin, (reading,), known, known.key, refs, now)
@@ -137,7 +137,7 @@ def _placed(
         owner = next((each for each in attempts if each is not None), None)
         purchase = begin_purchase(
             db,
-            **origin.scope,
+            origin.scope,
             key=key,
             subject_id=owner.subject_id if owner else None,
             attempt_id=owner.id if owner else None,
@@ -145,7 +145,7 @@ def _placed(
         )
     if purchase is None:
         # Somebody else has begun it, or it is nobody's yet. What was read before it was held may be old.
-        purchase = lock_purchase(db, **origin.scope, key=key, now=now)
+        purchase = lock_purchase(db, origin.scope, key=key, now=now)
         known = look(db, origin, readings, key, payments)
         purchase, attempts = known.purchase or purchase, _attempts(db, origin, readings, known)
     sold = tuple(
@@ -203,7 +203,7 @@ def _attempt_of(
     for by, name in attempt_names(reading):
         if (by, name) not in found:
             found[by, name] = sold_attempt(
-                db, **origin.scope, connection_id=origin.connection_id, by=by, name=name
+                db, origin.scope, connection_id=origin.connection_id, by=by, name=name
             )
         if found[by, name] is not None:
             return found[by, name]

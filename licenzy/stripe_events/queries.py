@@ -18,6 +18,7 @@ from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_all, read_first, read_row
 from licenzy.db.upsert import table_of
 from licenzy.entitlements.models import Fact, Purchase
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.subjects.models import Subject
 
@@ -97,9 +98,8 @@ def _due(*, now: datetime) -> Executable:
 
 def events_page(
     db: Session,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     status: EventStatus | None = None,
     parked: bool = False,
     object_id: str | None = None,
@@ -109,7 +109,9 @@ def events_page(
 
     When asked only those of one status, those parked, or those about one object.
     """
-    statement = select(StripeEvent).where(StripeEvent.project_id == project_id, StripeEvent.mode == mode)
+    statement = select(StripeEvent).where(
+        StripeEvent.project_id == scope.project_id, StripeEvent.mode == scope.mode
+    )
     if status is not None:
         statement = statement.where(StripeEvent.status == status)
     if parked:
@@ -128,14 +130,14 @@ def receivers_of(db: Session, *, event_id: str) -> list[str]:
 
 
 @read_first
-def event_by_id(*, project_id: str, mode: Mode, event_id: str) -> SelectOfScalar[StripeEvent]:
+def event_by_id(scope: Scope, *, event_id: str) -> SelectOfScalar[StripeEvent]:
     """The event with Stripe's own id, of this project and mode."""
     return (
         select(StripeEvent)
         .where(
-            StripeEvent.project_id == project_id,
-            StripeEvent.mode == mode,
-            col(StripeEvent.connection_id).in_(_connections(project_id, mode)),
+            StripeEvent.project_id == scope.project_id,
+            StripeEvent.mode == scope.mode,
+            col(StripeEvent.connection_id).in_(_connections(scope)),
             StripeEvent.event_id == event_id,
         )
         .order_by(col(StripeEvent.sequence).desc())
@@ -143,15 +145,13 @@ def event_by_id(*, project_id: str, mode: Mode, event_id: str) -> SelectOfScalar
     )
 
 
-def subjects_behind(
-    db: Session, *, project_id: str, mode: Mode, event_ids: Sequence[str]
-) -> dict[str, Subject]:
+def subjects_behind(db: Session, scope: Scope, *, event_ids: Sequence[str]) -> dict[str, Subject]:
     """Whom these events concern, by event id; those that told of nobody known are left out."""
-    return dict(_subjects_behind(db, project_id=project_id, mode=mode, event_ids=event_ids))
+    return dict(_subjects_behind(db, scope, event_ids=event_ids))
 
 
 @read_all
-def _subjects_behind(*, project_id: str, mode: Mode, event_ids: Sequence[str]) -> Select[str, Subject]:
+def _subjects_behind(scope: Scope, *, event_ids: Sequence[str]) -> Select[str, Subject]:
     return (
         select(Fact.source_id, Subject)
         .join(
@@ -161,14 +161,14 @@ def _subjects_behind(*, project_id: str, mode: Mode, event_ids: Sequence[str]) -
             & (col(Purchase.key) == Fact.purchase_key),
         )
         .join(Subject, col(Subject.id) == Purchase.subject_id)
-        .where(Fact.project_id == project_id, Fact.mode == mode, col(Fact.source_id).in_(event_ids))
+        .where(
+            Fact.project_id == scope.project_id, Fact.mode == scope.mode, col(Fact.source_id).in_(event_ids)
+        )
     )
 
 
 @read_all
-def events_of_subject(
-    *, project_id: str, mode: Mode, subject_id: str, limit: int
-) -> SelectOfScalar[StripeEvent]:
+def events_of_subject(scope: Scope, *, subject_id: str, limit: int) -> SelectOfScalar[StripeEvent]:
     """The last events that told of what a subject bought, newest first."""
     told = (
         select(Fact.source_id)
@@ -178,14 +178,18 @@ def events_of_subject(
             & (col(Purchase.mode) == Fact.mode)
             & (col(Purchase.key) == Fact.purchase_key),
         )
-        .where(Purchase.project_id == project_id, Purchase.mode == mode, Purchase.subject_id == subject_id)
+        .where(
+            Purchase.project_id == scope.project_id,
+            Purchase.mode == scope.mode,
+            Purchase.subject_id == subject_id,
+        )
     )
     return (
         select(StripeEvent)
         .where(
-            StripeEvent.project_id == project_id,
-            StripeEvent.mode == mode,
-            col(StripeEvent.connection_id).in_(_connections(project_id, mode)),
+            StripeEvent.project_id == scope.project_id,
+            StripeEvent.mode == scope.mode,
+            col(StripeEvent.connection_id).in_(_connections(scope)),
             col(StripeEvent.event_id).in_(told),
         )
         .order_by(col(StripeEvent.sequence).desc())
@@ -193,6 +197,8 @@ def events_of_subject(
     )
 
 
-def _connections(project_id: str, mode: Mode) -> SelectOfScalar[str]:
+def _connections(scope: Scope) -> SelectOfScalar[str]:
     """An event is found by its id within its connection: naming that too lets the index do it."""
-    return select(Connection.id).where(Connection.project_id == project_id, Connection.mode == mode)
+    return select(Connection.id).where(
+        Connection.project_id == scope.project_id, Connection.mode == scope.mode
+    )

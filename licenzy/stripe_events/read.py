@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from licenzy.alignment.modes import Mode
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.projected import payment_refs
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.kit.clock import from_unix
+from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway import shapes
 from licenzy.stripe_gateway.shapes import Event, Reading, read_object
 
@@ -20,16 +20,11 @@ from licenzy.stripe_gateway.shapes import Event, Reading, read_object
 class Origin:
     """Where a reading comes from: whose it is, what told it, and when that was at Stripe."""
 
-    project_id: str
-    mode: Mode
+    scope: Scope
     connection_id: str
     source: FactSource
     source_id: str
     occurred_at: datetime
-
-    @property
-    def scope(self) -> dict[str, Any]:
-        return {"project_id": self.project_id, "mode": self.mode}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import InvalidEvent
 from licenzy.kit.json_strict import NotStrictJson, parse_object
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_events.pipeline import apply_event
 from licenzy.stripe_events.queries import KeptEvent, count_repeat, due_event
@@ -187,8 +188,7 @@ def _plain(note: str) -> str:
 
 def _origin(kept: KeptEvent) -> Origin:
     return Origin(
-        project_id=kept.project_id,
-        mode=kept.mode,
+        Scope.of(kept),
         connection_id=kept.connection_id,
         source=FactSource.EVENT,
         source_id=kept.event_id,

@@ -40,12 +40,12 @@ def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
     if purchase.subject_id is None and owner is not None:
         purchase = give_purchase(db, purchase, subject_id=owner.subject_id, attempt_id=owner.id)
     drafts = [_draft(origin, reading, purchase_key=purchase.key) for reading in placed.readings]
-    news = record_facts(db, drafts, **origin.scope, now=now)
-    link_payments(db, refs=placed.payments, purchase_key=purchase.key, **origin.scope)
+    news = record_facts(db, origin.scope, drafts, now=now)
+    link_payments(db, origin.scope, refs=placed.payments, purchase_key=purchase.key)
     if purchase.subject_id is None:
         return Recorded(purchase, (), frozenset(news))
-    subject = placed.subject or hold_subject(db, **origin.scope, subject_id=purchase.subject_id)
-    facts = recorded_facts(db, **origin.scope, purchase_key=purchase.key)
+    subject = placed.subject or hold_subject(db, origin.scope, subject_id=purchase.subject_id)
+    facts = recorded_facts(db, origin.scope, purchase_key=purchase.key)
     for reading, attempt in zip(placed.readings, placed.attempts, strict=True):
         if attempt is not None and reading.kind in {"session", "subscription"}:
             subject = _sold(db, placed, reading, attempt, facts, subject, now)
@@ -60,14 +60,14 @@ def record_waiting(db: Session, waiting: Waiting, *, now: datetime) -> None:
     An invoice payment asks for none: its invoice is about to be told.
     """
     origin, reading = waiting.origin, waiting.reading
-    record_facts(db, [_draft(origin, reading, waiting_for=waiting.ref)], **origin.scope, now=now)
+    record_facts(db, origin.scope, [_draft(origin, reading, waiting_for=waiting.ref)], now=now)
     if reading.kind != "invoice_payment":
         ask_for_read(db, origin, waiting.ref, now=now)
 
 
 def ask_for_read(db: Session, origin: Origin, object_id: str, *, now: datetime) -> None:
     """Have an object that was told of read from Stripe once more."""
-    request_read(db, object_id=object_id, connection_id=origin.connection_id, now=now, **origin.scope)
+    request_read(db, origin.scope, object_id=object_id, connection_id=origin.connection_id, now=now)
 
 
 def _draft(

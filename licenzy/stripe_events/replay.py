@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import tuple_
 from sqlmodel import Session, col, select, update
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import change_row
 from licenzy.entitlements.actions import lock_purchase, project_purchase
@@ -19,6 +18,7 @@ from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.models import Purchase
 from licenzy.errors import NotFound
 from licenzy.kit.clock import Clock
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_events.queries import lock_event
 from licenzy.stripe_events.receive import apply_kept
@@ -58,38 +58,31 @@ def replay_event(
         )
         if actor is not None:
             after = {"status": became.status.value, "changes": len(replayed.changes)}
-            _audit(db, kept.project_id, kept.mode, actor, "event.replay", event_id, after, clock())
+            _audit(db, Scope.of(kept), actor, "event.replay", event_id, after, clock())
         return replayed
 
     return database.retrying(apply_again)
 
 
-def release_parked(db: Session, *, project_id: str, mode: Mode, actor: Actor, now: datetime) -> int:
+def release_parked(db: Session, scope: Scope, *, actor: Actor, now: datetime) -> int:
     """Have every parked event of one side tried again by the worker, as if it were new; how many."""
     released = db.exec(
         update(StripeEvent)
         .where(
-            col(StripeEvent.project_id) == project_id,
-            col(StripeEvent.mode) == mode,
+            col(StripeEvent.project_id) == scope.project_id,
+            col(StripeEvent.mode) == scope.mode,
             col(StripeEvent.status) == EventStatus.FAILED,
             col(StripeEvent.parked_at).is_not(None),
         )
         .values(parked_at=None, next_try_at=now, tries=0)
     ).rowcount
     if released:
-        _audit(db, project_id, mode, actor, "event.replay_parked", "parked events", {"events": released}, now)
+        _audit(db, scope, actor, "event.replay_parked", "parked events", {"events": released}, now)
     return released
 
 
 def _audit(
-    db: Session,
-    project_id: str,
-    mode: Mode,
-    actor: Actor,
-    action: str,
-    about: str,
-    after: dict[str, Any],
-    now: datetime,
+    db: Session, scope: Scope, actor: Actor, action: str, about: str, after: dict[str, Any], now: datetime
 ) -> None:
     record(
         db,
@@ -98,8 +91,8 @@ def _audit(
         about=about,
         after=after,
         now=now,
-        project_id=project_id,
-        mode=mode,
+        project_id=scope.project_id,
+        mode=scope.mode,
     )
 
 
@@ -107,18 +100,17 @@ def replay_purchases(
     database: Database,
     *,
     clock: Clock,
-    project_id: str | None = None,
-    mode: Mode | None = None,
+    scope: Scope | None = None,
     subject_id: str | None = None,
 ) -> Iterator[tuple[str, list[Change]]]:
     """Project the facts of purchases anew, one transaction each; the key and what differed.
 
-    Without a project all of the installation's, without a subject all of the project's.
+    Without a scope all of the installation's, without a subject all of the side's.
     """
     after: Purchase | None = None
     while True:
         with database.read() as db:
-            page = _purchases(db, after, project_id, mode, subject_id)
+            page = _purchases(db, after, scope, subject_id)
         for purchase in page:
             yield purchase.key, database.retrying(partial(_rebuild, purchase=purchase, now=clock()))
         if len(page) < _AT_A_TIME:
@@ -127,25 +119,19 @@ def replay_purchases(
 
 
 def _rebuild(db: Session, *, purchase: Purchase, now: datetime) -> list[Change]:
-    scope: dict[str, Any] = {"project_id": purchase.project_id, "mode": purchase.mode}
-    return project_purchase(db, lock_purchase(db, key=purchase.key, now=now, **scope), now=now)
+    scope = Scope.of(purchase)
+    return project_purchase(db, lock_purchase(db, scope, key=purchase.key, now=now), now=now)
 
 
 def _purchases(
-    db: Session,
-    after: Purchase | None,
-    project_id: str | None,
-    mode: Mode | None,
-    subject_id: str | None,
+    db: Session, after: Purchase | None, scope: Scope | None, subject_id: str | None
 ) -> list[Purchase]:
     order = (col(Purchase.project_id), col(Purchase.mode), col(Purchase.key))
     statement = select(Purchase).where(col(Purchase.subject_id).is_not(None))
     if after is not None:
         statement = statement.where(tuple_(*order) > (after.project_id, after.mode, after.key))
-    if project_id is not None:
-        statement = statement.where(Purchase.project_id == project_id)
-    if mode is not None:
-        statement = statement.where(Purchase.mode == mode)
+    if scope is not None:
+        statement = statement.where(Purchase.project_id == scope.project_id, Purchase.mode == scope.mode)
     if subject_id is not None:
         statement = statement.where(Purchase.subject_id == subject_id)
     return list(db.exec(statement.order_by(*order).limit(_AT_A_TIME)))

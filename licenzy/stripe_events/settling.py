@@ -16,10 +16,10 @@ from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.reads import read_one, read_row
 from licenzy.db.upsert import change_row, insert_or_change, insert_unless_there, table_of
 from licenzy.entitlements.models import Fact, FactSource
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import SettlingRead
 
 SETTLE_AFTER = timedelta(seconds=2)
@@ -34,23 +34,20 @@ _MAX_BACKOFF = timedelta(hours=6)
 class Claim:
     """The right to read one object, and how many requests the read will have met."""
 
-    project_id: str
-    mode: Mode
+    scope: Scope
     connection_id: str
     object_id: str
     requests: int
     snapshot: int
 
 
-def request_read(
-    db: Session, *, project_id: str, mode: Mode, connection_id: str, object_id: str, now: datetime
-) -> None:
+def request_read(db: Session, scope: Scope, *, connection_id: str, object_id: str, now: datetime) -> None:
     """Ask that the object be read again; requests that come before the read begins are one."""
     columns = {
         "connection_id": connection_id,
         "object_id": object_id,
-        "project_id": project_id,
-        "mode": mode,
+        "project_id": scope.project_id,
+        "mode": scope.mode,
         "requests": 1,
         "snapshot": 0,
         "due_at": now + SETTLE_AFTER,
@@ -76,7 +73,7 @@ def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = No
         {"connection_id": row.connection_id, "object_id": row.object_id},
         {"leased_until": now + LEASE},
     )
-    return Claim(row.project_id, row.mode, row.connection_id, row.object_id, row.requests, row.snapshot + 1)
+    return Claim(Scope.of(row), row.connection_id, row.object_id, row.requests, row.snapshot + 1)
 
 
 @read_row
@@ -101,39 +98,42 @@ def _longest_due(now: datetime) -> Select[Any]:
 
 def last_told_at(db: Session, claim: Claim) -> datetime | None:
     """The latest instant of which an event has told so far about a claimed subscription."""
-    return _last_told_at(db, project_id=claim.project_id, mode=claim.mode, purchase_key=claim.object_id)
+    return _last_told_at(db, claim.scope, purchase_key=claim.object_id)
 
 
 @read_one
-def _last_told_at(*, project_id: str, mode: Mode, purchase_key: str) -> SelectOfScalar[datetime]:
+def _last_told_at(scope: Scope, *, purchase_key: str) -> SelectOfScalar[datetime]:
     return select(func.max(Fact.occurred_at)).where(
-        Fact.project_id == project_id,
-        Fact.mode == mode,
+        Fact.project_id == scope.project_id,
+        Fact.mode == scope.mode,
         Fact.purchase_key == purchase_key,
         Fact.kind == "subscription",
         col(Fact.source) == FactSource.EVENT,
     )
 
 
-def claim_now(
-    db: Session, *, project_id: str, mode: Mode, connection_id: str, object_id: str, began: datetime
-) -> Claim:
+def claim_now(db: Session, scope: Scope, *, connection_id: str, object_id: str, began: datetime) -> Claim:
     """The right to record a read that `began` outside of the queue, as reconciliation's lists are.
 
     A request made since then is not met by it.
     """
-    scope = {"project_id": project_id, "mode": mode, "connection_id": connection_id, "object_id": object_id}
-    insert_unless_there(db, SettlingRead, {**scope, "requests": 0, "snapshot": 0, "due_at": None, "tries": 0})
+    insert_unless_there(
+        db,
+        SettlingRead,
+        {
+            "project_id": scope.project_id,
+            "mode": scope.mode,
+            "connection_id": connection_id,
+            "object_id": object_id,
+            "requests": 0,
+            "snapshot": 0,
+            "due_at": None,
+            "tries": 0,
+        },
+    )
     row = _held(db, connection_id=connection_id, object_id=object_id)
     met = row.due_at is None or row.due_at - SETTLE_AFTER < began
-    return Claim(
-        project_id,
-        mode,
-        connection_id,
-        object_id,
-        row.requests if met else row.requests - 1,
-        row.snapshot + 1,
-    )
+    return Claim(scope, connection_id, object_id, row.requests if met else row.requests - 1, row.snapshot + 1)
 
 
 def read_done(db: Session, claim: Claim, *, now: datetime, problem: str | None = None) -> bool:

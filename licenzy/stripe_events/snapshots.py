@@ -64,8 +64,7 @@ def record_snapshot(
 ) -> list[Change]:
     """Write what was read as facts numbered by the claim, and project the purchase; what changed."""
     origin = Origin(
-        project_id=claim.project_id,
-        mode=claim.mode,
+        claim.scope,
         connection_id=claim.connection_id,
         source=FactSource.SNAPSHOT,
         source_id=f"snapshot:{claim.object_id}:{claim.snapshot}",

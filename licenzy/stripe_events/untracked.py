@@ -7,20 +7,19 @@ from datetime import datetime
 from sqlmodel import Session, col, or_, select, update
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_first
 from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.ids import new_id
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import UntrackedCheckout
 from licenzy.stripe_gateway.shapes import Reading
 
 
 def keep_untracked(
     db: Session,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     connection_id: str,
     reading: Reading,
     purchase_key: str,
@@ -33,12 +32,12 @@ def keep_untracked(
     A session that is told again only brings its payment status up to date.
     """
     data = reading.data
-    if data["status"] != "complete" or data["project"] not in {None, project_id}:
+    if data["status"] != "complete" or data["project"] not in {None, scope.project_id}:
         return False
     row = {
         "id": new_id("unt"),
-        "project_id": project_id,
-        "mode": mode,
+        "project_id": scope.project_id,
+        "mode": scope.mode,
         "connection_id": connection_id,
         "session_id": reading.object_id,
         "purchase_key": purchase_key,
@@ -66,41 +65,39 @@ def keep_untracked(
 
 
 def untracked_page(
-    db: Session, *, project_id: str, mode: Mode, adopted: bool = False, place: Place = NEWEST
+    db: Session, scope: Scope, *, adopted: bool = False, place: Place = NEWEST
 ) -> Page[UntrackedCheckout]:
     """The untracked checkouts of one side that wait for somebody, or those adopted; the last kept first."""
     at = col(UntrackedCheckout.adopted_at)
     statement = select(UntrackedCheckout).where(
-        UntrackedCheckout.project_id == project_id,
-        UntrackedCheckout.mode == mode,
+        UntrackedCheckout.project_id == scope.project_id,
+        UntrackedCheckout.mode == scope.mode,
         at.is_not(None) if adopted else at.is_(None),
     )
     return read_page(db, statement, col(UntrackedCheckout.id), place)
 
 
 @read_first
-def untracked_by_id(*, project_id: str, mode: Mode, untracked_id: str) -> SelectOfScalar[UntrackedCheckout]:
+def untracked_by_id(scope: Scope, *, untracked_id: str) -> SelectOfScalar[UntrackedCheckout]:
     """One untracked checkout, adopted or not."""
     return select(UntrackedCheckout).where(
-        UntrackedCheckout.project_id == project_id,
-        UntrackedCheckout.mode == mode,
+        UntrackedCheckout.project_id == scope.project_id,
+        UntrackedCheckout.mode == scope.mode,
         UntrackedCheckout.id == untracked_id,
     )
 
 
-def untracked_of_event(
-    db: Session, *, project_id: str, mode: Mode, object_id: str | None
-) -> UntrackedCheckout | None:
+def untracked_of_event(db: Session, scope: Scope, *, object_id: str | None) -> UntrackedCheckout | None:
     """The untracked checkout that an event's object is, or whose subscription it is."""
     if object_id is None:
         return None
-    return _untracked_about(db, project_id=project_id, mode=mode, object_id=object_id)
+    return _untracked_about(db, scope, object_id=object_id)
 
 
 @read_first
-def _untracked_about(*, project_id: str, mode: Mode, object_id: str) -> SelectOfScalar[UntrackedCheckout]:
+def _untracked_about(scope: Scope, *, object_id: str) -> SelectOfScalar[UntrackedCheckout]:
     return select(UntrackedCheckout).where(
-        UntrackedCheckout.project_id == project_id,
-        UntrackedCheckout.mode == mode,
+        UntrackedCheckout.project_id == scope.project_id,
+        UntrackedCheckout.mode == scope.mode,
         or_(UntrackedCheckout.session_id == object_id, UntrackedCheckout.purchase_key == object_id),
     )

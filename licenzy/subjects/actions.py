@@ -10,40 +10,40 @@ from sqlalchemy import select as core_select
 from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.reads import read_one, read_row
 from licenzy.db.upsert import change_row, insert_unless_there, table_of
 from licenzy.kit.ids import new_id
+from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_ref
 
 
-def ensure_subject(db: Session, *, project_id: str, mode: Mode, subject_ref: str, now: datetime) -> Subject:
+def ensure_subject(db: Session, scope: Scope, *, subject_ref: str, now: datetime) -> Subject:
     """The subject with this ref, made when it is new."""
-    found = subject_by_ref(db, project_id=project_id, mode=mode, subject_ref=subject_ref)
+    found = subject_by_ref(db, scope, subject_ref=subject_ref)
     if found is None:
         insert_unless_there(
             db,
             Subject,
             {
                 "id": new_id("sbj"),
-                "project_id": project_id,
-                "mode": mode,
+                "project_id": scope.project_id,
+                "mode": scope.mode,
                 "subject_ref": subject_ref,
                 "created_at": now,
             },
         )
-        found = subject_by_ref(db, project_id=project_id, mode=mode, subject_ref=subject_ref)
+        found = subject_by_ref(db, scope, subject_ref=subject_ref)
     assert found is not None
     return found
 
 
 @read_one
-def lock_subject(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Subject]:
+def lock_subject(scope: Scope, *, subject_id: str) -> SelectOfScalar[Subject]:
     """The subject, held against other writers until this transaction ends."""
     return (
         select(Subject)
-        .where(Subject.project_id == project_id, Subject.mode == mode, Subject.id == subject_id)
+        .where(Subject.project_id == scope.project_id, Subject.mode == scope.mode, Subject.id == subject_id)
         .with_for_update()
         .execution_options(populate_existing=True)
     )
@@ -57,19 +57,19 @@ class Customer(NamedTuple):
     email: str | None
 
 
-def hold_subject(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> Customer:
+def hold_subject(db: Session, scope: Scope, *, subject_id: str) -> Customer:
     """The same lock, for who needs no more of the subject than this."""
-    row = _hold(db, project_id=project_id, mode=mode, subject_id=subject_id)
+    row = _hold(db, scope, subject_id=subject_id)
     assert row is not None
     return Customer._make(row)
 
 
 @read_row
-def _hold(*, project_id: str, mode: Mode, subject_id: str) -> Select[Any]:
+def _hold(scope: Scope, *, subject_id: str) -> Select[Any]:
     columns = table_of(Subject).c
     return (
         core_select(columns.id, columns.stripe_customer_id, columns.email)
-        .where(columns.project_id == project_id, columns.mode == mode, columns.id == subject_id)
+        .where(columns.project_id == scope.project_id, columns.mode == scope.mode, columns.id == subject_id)
         .with_for_update()
     )
 
@@ -87,8 +87,8 @@ def link_customer(
     return known
 
 
-def forget_customer(db: Session, *, project_id: str, mode: Mode, subject_id: str) -> None:
+def forget_customer(db: Session, scope: Scope, *, subject_id: str) -> None:
     """Stripe no longer knows the subject's customer; the next checkout makes a new one."""
-    subject = lock_subject(db, project_id=project_id, mode=mode, subject_id=subject_id)
+    subject = lock_subject(db, scope, subject_id=subject_id)
     subject.stripe_customer_id = None
     db.flush()

@@ -5,36 +5,34 @@ from __future__ import annotations
 from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_first
+from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
 
 
 @read_first
-def subject_by_ref(*, project_id: str, mode: Mode, subject_ref: str) -> SelectOfScalar[Subject]:
+def subject_by_ref(scope: Scope, *, subject_ref: str) -> SelectOfScalar[Subject]:
     """The subject with exactly this ref, byte for byte."""
     return select(Subject).where(
-        Subject.project_id == project_id, Subject.mode == mode, Subject.subject_ref == subject_ref
+        Subject.project_id == scope.project_id, Subject.mode == scope.mode, Subject.subject_ref == subject_ref
     )
 
 
 @read_first
-def subject_by_id(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Subject]:
+def subject_by_id(scope: Scope, *, subject_id: str) -> SelectOfScalar[Subject]:
     """The subject with this id, of this project and mode."""
     return select(Subject).where(
-        Subject.project_id == project_id, Subject.mode == mode, Subject.id == subject_id
+        Subject.project_id == scope.project_id, Subject.mode == scope.mode, Subject.id == subject_id
     )
 
 
-def subjects_page(
-    db: Session, *, project_id: str, mode: Mode, search: str = "", place: Place = NEWEST
-) -> Page[Subject]:
+def subjects_page(db: Session, scope: Scope, *, search: str = "", place: Place = NEWEST) -> Page[Subject]:
     """The subjects of one side, newest first.
 
     `search` is a part of the ref or of the e-mail address, whatever the case, or a whole Stripe customer id.
     """
-    statement = select(Subject).where(Subject.project_id == project_id, Subject.mode == mode)
+    statement = select(Subject).where(Subject.project_id == scope.project_id, Subject.mode == scope.mode)
     if search:
         statement = statement.where(
             or_(

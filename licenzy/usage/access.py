@@ -14,11 +14,10 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlmodel import Session
 
-from licenzy.alignment.modes import Mode
-from licenzy.connections.queries import connection_of
-from licenzy.connections.rules import time_of
+from licenzy.connections.queries import with_clock
 from licenzy.entitlements.decision import Held, Moment, decide
 from licenzy.entitlements.models import Entitlement
+from licenzy.projects.scope import Scope
 from licenzy.usage.queries import held_by_refs, units_set_aside
 
 H = TypeVar("H", bound=Held)
@@ -90,9 +89,8 @@ def answer(
 
 def access_of(
     db: Session,
+    scope: Scope,
     *,
-    project_id: str,
-    mode: Mode,
     subject_refs: Sequence[str],
     now: datetime,
     asked_at: datetime,
@@ -106,19 +104,18 @@ def access_of(
     other mode, the reason is `held_in_other_mode`: a test key asking for what was bought in live, or the
     reverse. Nothing else is told of the other mode.
     """
-    scope: dict[str, Any] = {"project_id": project_id, "mode": mode}
     wanted = Wanted(product_code, feature)
-    held = held_by_refs(db, **scope, subject_refs=subject_refs, now=now)
+    held = held_by_refs(db, scope, subject_refs=subject_refs, now=now)
     reserved = [row.id for rows in held.values() for row in rows if row.reserved_units]
-    found = units_set_aside(db, **scope, pack_ids=reserved, now=now) if reserved else []
+    found = units_set_aside(db, scope, pack_ids=reserved, now=now) if reserved else []
     set_aside = [SetAside(*each) for each in found]
     answers = {ref: answer(held.get(ref, []), wanted, now, set_aside=set_aside) for ref in subject_refs}
     elsewhere = [ref for ref, each in answers.items() if each.evidence is None]
     if not elsewhere:
         return answers
-    scope["mode"] = mode.other
-    there = time_of(connection_of(db, **scope), asked_at)
-    for ref, rows in held_by_refs(db, **scope, subject_refs=elsewhere, now=there).items():
+    other = with_clock(db, scope.other)
+    there = other.at(asked_at)
+    for ref, rows in held_by_refs(db, other, subject_refs=elsewhere, now=there).items():
         if answer(rows, wanted, there).allowed:
             answers[ref] = replace(answers[ref], reason="held_in_other_mode")
     return answers

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlmodel import Session
 
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import InvalidRequest, ReservationClosed, ReservationNotFound
-from licenzy.idempotency.actions import IdempotencyScope, Outcome, begin, finish
+from licenzy.idempotency.actions import CallKey, Outcome, begin, finish
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref
@@ -53,7 +52,7 @@ class Wish:
 def reserve(
     db: Session,
     *,
-    key: IdempotencyScope,
+    key: CallKey,
     wish: Wish,
     body_hash: str,
     render: Callable[[Reserved | Refused], Outcome],
@@ -68,7 +67,7 @@ def reserve(
     begun = begin(db, key, body_hash=body_hash, now=called_at)
     if begun.replay is not None:
         return SetAside(begun.replay, replayed=True)
-    outcome = render(_set_aside(db, key.side, wish, now))
+    outcome = render(_set_aside(db, key.scope, wish, now))
     finish(db, key, holder=begun.holder, outcome=outcome)
     return SetAside(outcome, replayed=False)
 
@@ -90,8 +89,7 @@ def commit(
     `called_at` is real time, `now` the instant that decisions are made at. Raises ReservationNotFound,
     ReservationClosed, and InvalidRequest for more than was set aside.
     """
-    where = _where(scope)
-    reservation = _ready_to_close(db, where, reservation_id, now)
+    reservation = _ready_to_close(db, scope, reservation_id, now)
     if reservation.closed_as is Closing.COMMITTED and reservation.committed_units == units:
         return str(reservation.answer)
     _refuse_closed(reservation)
@@ -106,14 +104,9 @@ def commit(
     reservation.committed_units = units
     _close(db, reservation, Closing.COMMITTED, now)
     tell_consumed(
-        db,
-        **where,
-        subject_id=reservation.subject_id,
-        request_id=request_id,
-        called_at=called_at,
-        now=now,
+        db, scope, subject_id=reservation.subject_id, request_id=request_id, called_at=called_at, now=now
     )
-    left = _remaining(db, where, reservation, now)
+    left = _remaining(db, scope, reservation, now)
     return _kept(db, reservation, render(Committed(units, reservation.units - units, left)))
 
 
@@ -124,8 +117,7 @@ def release(
 
     Raises ReservationNotFound and ReservationClosed.
     """
-    where = _where(scope)
-    reservation = _ready_to_close(db, where, reservation_id, now)
+    reservation = _ready_to_close(db, scope, reservation_id, now)
     if reservation.closed_as is Closing.RELEASED:
         return str(reservation.answer)
     _refuse_closed(reservation)
@@ -133,13 +125,13 @@ def release(
         _give_back(db, hold)
     _close(db, reservation, Closing.RELEASED, now)
     return _kept(
-        db, reservation, render(Released(reservation.units, _remaining(db, where, reservation, now)))
+        db, reservation, render(Released(reservation.units, _remaining(db, scope, reservation, now)))
     )
 
 
 def return_lapsed(db: Session, scope: Scope, *, subject_id: str, now: datetime) -> None:
     """Close the subject's reservations whose time is up, and give back what they hold."""
-    _return_lapsed(db, _where(scope), subject_id, now)
+    _return_lapsed(db, scope, subject_id, now)
 
 
 def return_next_lapsed(db: Session, *, now: datetime) -> bool:
@@ -148,28 +140,24 @@ def return_next_lapsed(db: Session, *, now: datetime) -> bool:
     if found is None:
         return False
     reservation, its_now = found
-    where: dict[str, Any] = {"project_id": reservation.project_id, "mode": reservation.mode}
-    _return_lapsed(db, where, reservation.subject_id, its_now)
+    scope = Scope.of(reservation)
+    _return_lapsed(db, scope, reservation.subject_id, its_now)
     return True
 
 
-def _where(scope: Scope) -> dict[str, Any]:
-    return {"project_id": scope.project_id, "mode": scope.mode}
-
-
 def _set_aside(db: Session, scope: Scope, wish: Wish, now: datetime) -> Reserved | Refused:
-    where = _where(scope)
-    subject = subject_by_ref(db, **where, subject_ref=wish.subject_ref)
+    subject = subject_by_ref(db, scope, subject_ref=wish.subject_ref)
     packs: list[Entitlement] = []
     if subject is not None:
-        _return_lapsed(db, where, subject.id, now)
-        packs = burning(lock_packs(db, **where, subject_id=subject.id), now)
+        _return_lapsed(db, scope, subject.id, now)
+        packs = burning(lock_packs(db, scope, subject_id=subject.id), now)
     left = total(packs)
     if subject is None or left < wish.units:
         return Refused(left)
     reservation = Reservation(
         id=new_id("rsv"),
-        **where,
+        project_id=scope.project_id,
+        mode=scope.mode,
         subject_id=subject.id,
         units=wish.units,
         created_at=now,
@@ -187,13 +175,13 @@ def _set_aside(db: Session, scope: Scope, wish: Wish, now: datetime) -> Reserved
     return Reserved(reservation.id, wish.units, left - wish.units, reservation.expires_at)
 
 
-def _ready_to_close(db: Session, where: dict[str, Any], reservation_id: str, now: datetime) -> Reservation:
+def _ready_to_close(db: Session, scope: Scope, reservation_id: str, now: datetime) -> Reservation:
     """The reservation, locked, after those of its subject whose time is up have been closed."""
-    found = reservation_by_id(db, **where, reservation_id=reservation_id)
+    found = reservation_by_id(db, scope, reservation_id=reservation_id)
     if found is None:
         raise ReservationNotFound
     if found.closed_at is None:
-        _return_lapsed(db, where, found.subject_id, now, beside=reservation_id)
+        _return_lapsed(db, scope, found.subject_id, now, beside=reservation_id)
         db.refresh(found)
     return found
 
@@ -211,18 +199,18 @@ _CLOSED = {
 
 
 def _return_lapsed(
-    db: Session, where: dict[str, Any], subject_id: str, now: datetime, *, beside: str | None = None
+    db: Session, scope: Scope, subject_id: str, now: datetime, *, beside: str | None = None
 ) -> None:
     """Locks what it closes and, in the same turn, the reservation `beside`, closed only if its time is up."""
     lapsed = [
         each
-        for each in lock_open(db, **where, subject_id=subject_id, until=now, beside=beside)
+        for each in lock_open(db, scope, subject_id=subject_id, until=now, beside=beside)
         if each.expires_at <= now
     ]
     if not lapsed:
         return
     holds = holds_of(db, reservation_ids=[each.id for each in lapsed])
-    lock_packs(db, **where, subject_id=subject_id, pack_ids=[hold.entitlement_id for hold in holds])
+    lock_packs(db, scope, subject_id=subject_id, pack_ids=[hold.entitlement_id for hold in holds])
     for hold in holds:
         _give_back(db, Draw(hold.entitlement_id, hold.units))
     for each in lapsed:
@@ -234,8 +222,7 @@ def _holds(db: Session, reservation: Reservation) -> list[Draw]:
     holds = holds_of(db, reservation_ids=[reservation.id])
     lock_packs(
         db,
-        project_id=reservation.project_id,
-        mode=reservation.mode,
+        Scope.of(reservation),
         subject_id=reservation.subject_id,
         pack_ids=[hold.entitlement_id for hold in holds],
     )
@@ -253,8 +240,8 @@ def _close(db: Session, reservation: Reservation, how: Closing, now: datetime) -
     db.flush()
 
 
-def _remaining(db: Session, where: dict[str, Any], reservation: Reservation, now: datetime) -> int:
-    return total(burning(packs_of(db, **where, subject_id=reservation.subject_id), now))
+def _remaining(db: Session, scope: Scope, reservation: Reservation, now: datetime) -> int:
+    return total(burning(packs_of(db, scope, subject_id=reservation.subject_id), now))
 
 
 def _kept(db: Session, reservation: Reservation, answer: str) -> str:

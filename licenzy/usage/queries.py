@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import BigInteger, and_, cast, func, or_, type_coerce
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
-from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.connections.models import Connection
 from licenzy.db.reads import read_all, read_first, read_one
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import entitlements_of
 from licenzy.kit.clock import to_micros
+from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_ref
 from licenzy.usage.models import Hold, LedgerRow, Reservation
@@ -31,36 +31,38 @@ class Usage(NamedTuple):
     """What is set aside now, the next to end first."""
 
 
-def usage_of(
-    db: Session, *, project_id: str, mode: Mode, subject_id: str, now: datetime, limit: int
-) -> Usage:
+def usage_of(db: Session, scope: Scope, *, subject_id: str, now: datetime, limit: int) -> Usage:
     """What the subject consumed last, and what is set aside for it at `now`."""
-    where: dict[str, Any] = {"project_id": project_id, "mode": mode, "subject_id": subject_id}
-    return Usage(ledger_of(db, **where, limit=limit), open_reservations_of(db, **where, now=now))
+    return Usage(
+        ledger_of(db, scope, limit=limit, subject_id=subject_id),
+        open_reservations_of(db, scope, now=now, subject_id=subject_id),
+    )
 
 
 @read_all
-def ledger_of(*, project_id: str, mode: Mode, subject_id: str, limit: int) -> Select[LedgerRow, Entitlement]:
+def ledger_of(scope: Scope, *, subject_id: str, limit: int) -> Select[LedgerRow, Entitlement]:
     """What the subject consumed, newest first, each row with the pack it came from."""
     return (
         select(LedgerRow, Entitlement)
         .join(Entitlement, col(Entitlement.id) == col(LedgerRow.entitlement_id))
-        .where(LedgerRow.project_id == project_id, LedgerRow.mode == mode, LedgerRow.subject_id == subject_id)
+        .where(
+            LedgerRow.project_id == scope.project_id,
+            LedgerRow.mode == scope.mode,
+            LedgerRow.subject_id == subject_id,
+        )
         .order_by(col(LedgerRow.request_id).desc(), col(LedgerRow.entitlement_id))
         .limit(limit)
     )
 
 
 @read_all
-def open_reservations_of(
-    *, project_id: str, mode: Mode, subject_id: str, now: datetime
-) -> SelectOfScalar[Reservation]:
+def open_reservations_of(scope: Scope, *, subject_id: str, now: datetime) -> SelectOfScalar[Reservation]:
     """What is set aside for the subject at `now`, the next to end first."""
     return (
         select(Reservation)
         .where(
-            Reservation.project_id == project_id,
-            Reservation.mode == mode,
+            Reservation.project_id == scope.project_id,
+            Reservation.mode == scope.mode,
             Reservation.subject_id == subject_id,
             col(Reservation.closed_at).is_(None),
             col(Reservation.expires_at) > now,
@@ -70,11 +72,11 @@ def open_reservations_of(
 
 
 @read_first
-def reservation_by_id(*, project_id: str, mode: Mode, reservation_id: str) -> SelectOfScalar[Reservation]:
+def reservation_by_id(scope: Scope, *, reservation_id: str) -> SelectOfScalar[Reservation]:
     """The reservation with this id."""
     return select(Reservation).where(
-        Reservation.project_id == project_id,
-        Reservation.mode == mode,
+        Reservation.project_id == scope.project_id,
+        Reservation.mode == scope.mode,
         Reservation.id == reservation_id,
     )
 
@@ -114,22 +116,19 @@ def _lapsed(*, until: datetime, micros: int) -> Select[Reservation, int]:
 
 
 def lock_open(
-    db: Session, *, project_id: str, mode: Mode, subject_id: str, until: datetime, beside: str | None
+    db: Session, scope: Scope, *, subject_id: str, until: datetime, beside: str | None
 ) -> list[Reservation]:
     """The subject's open reservations that end by `until`, and the one `beside` them, held against others."""
-    where: dict[str, Any] = {"project_id": project_id, "mode": mode, "subject_id": subject_id}
-    return _lock_open(db, **where, until=until, beside=beside or "")
+    return _lock_open(db, scope, until=until, beside=beside or "", subject_id=subject_id)
 
 
 @read_all
-def _lock_open(
-    *, project_id: str, mode: Mode, subject_id: str, until: datetime, beside: str
-) -> SelectOfScalar[Reservation]:
+def _lock_open(scope: Scope, *, subject_id: str, until: datetime, beside: str) -> SelectOfScalar[Reservation]:
     return (
         select(Reservation)
         .where(
-            Reservation.project_id == project_id,
-            Reservation.mode == mode,
+            Reservation.project_id == scope.project_id,
+            Reservation.mode == scope.mode,
             Reservation.subject_id == subject_id,
             col(Reservation.closed_at).is_(None),
             or_(col(Reservation.expires_at) <= until, col(Reservation.id) == beside),
@@ -151,36 +150,36 @@ def holds_of(*, reservation_ids: Sequence[str]) -> SelectOfScalar[Hold]:
 
 
 @read_all
-def packs_of(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Entitlement]:
+def packs_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
     """The subject's packs that may have units left."""
-    return _packs(project_id, mode, subject_id)
+    return _packs(scope, subject_id)
 
 
 def lock_packs(
-    db: Session, *, project_id: str, mode: Mode, subject_id: str, pack_ids: Sequence[str] | None = None
+    db: Session, scope: Scope, *, subject_id: str, pack_ids: Sequence[str] | None = None
 ) -> list[Entitlement]:
     """These packs of the subject, or all that may have units left, held against other writers.
 
     In the order of their ids, as everybody locks them, so that no two ever wait for each other.
     """
     if pack_ids is None:
-        return _lock_all_packs(db, project_id=project_id, mode=mode, subject_id=subject_id)
-    return _lock_these_packs(db, project_id=project_id, mode=mode, pack_ids=pack_ids)
+        return _lock_all_packs(db, scope, subject_id=subject_id)
+    return _lock_these_packs(db, scope, pack_ids=pack_ids)
 
 
 @read_all
-def _lock_all_packs(*, project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Entitlement]:
-    packs = _packs(project_id, mode, subject_id)
+def _lock_all_packs(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
+    packs = _packs(scope, subject_id)
     return packs.with_for_update().execution_options(populate_existing=True)
 
 
 @read_all
-def _lock_these_packs(*, project_id: str, mode: Mode, pack_ids: Sequence[str]) -> SelectOfScalar[Entitlement]:
+def _lock_these_packs(scope: Scope, *, pack_ids: Sequence[str]) -> SelectOfScalar[Entitlement]:
     return (
         select(Entitlement)
         .where(
-            Entitlement.project_id == project_id,
-            Entitlement.mode == mode,
+            Entitlement.project_id == scope.project_id,
+            Entitlement.mode == scope.mode,
             col(Entitlement.id).in_(pack_ids),
         )
         .order_by(col(Entitlement.id))
@@ -189,22 +188,20 @@ def _lock_these_packs(*, project_id: str, mode: Mode, pack_ids: Sequence[str]) -
     )
 
 
-def lapsed_by_pack(
-    db: Session, *, project_id: str, mode: Mode, pack_ids: Sequence[str], now: datetime
-) -> dict[str, int]:
+def lapsed_by_pack(db: Session, scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> dict[str, int]:
     """Units that reservations hold in these packs although their time is up."""
-    rows = _lapsed_units(db, project_id=project_id, mode=mode, pack_ids=pack_ids, now=now)
+    rows = _lapsed_units(db, scope, pack_ids=pack_ids, now=now)
     return {pack_id: int(units) for pack_id, units in rows}
 
 
 @read_all
-def _lapsed_units(*, project_id: str, mode: Mode, pack_ids: Sequence[str], now: datetime) -> Select[str, int]:
+def _lapsed_units(scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> Select[str, int]:
     return (
         select(Hold.entitlement_id, func.sum(Hold.units))
         .join(Reservation, col(Reservation.id) == col(Hold.reservation_id))
         .where(
-            Reservation.project_id == project_id,
-            Reservation.mode == mode,
+            Reservation.project_id == scope.project_id,
+            Reservation.mode == scope.mode,
             col(Hold.entitlement_id).in_(pack_ids),
             col(Reservation.closed_at).is_(None),
             col(Reservation.expires_at) <= now,
@@ -214,16 +211,14 @@ def _lapsed_units(*, project_id: str, mode: Mode, pack_ids: Sequence[str], now: 
 
 
 @read_all
-def units_set_aside(
-    *, project_id: str, mode: Mode, pack_ids: Sequence[str], now: datetime
-) -> Select[str, int, datetime]:
+def units_set_aside(scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> Select[str, int, datetime]:
     """What open reservations hold in these packs after `now`, with when each is over."""
     return (
         select(Hold.entitlement_id, Hold.units, Reservation.expires_at)
         .join(Reservation, col(Reservation.id) == col(Hold.reservation_id))
         .where(
-            Reservation.project_id == project_id,
-            Reservation.mode == mode,
+            Reservation.project_id == scope.project_id,
+            Reservation.mode == scope.mode,
             col(Hold.entitlement_id).in_(pack_ids),
             col(Reservation.closed_at).is_(None),
             col(Reservation.expires_at) > now,
@@ -231,22 +226,20 @@ def units_set_aside(
     )
 
 
-def held_by_ref(
-    db: Session, *, project_id: str, mode: Mode, subject_ref: str, now: datetime
-) -> list[Entitlement]:
+def held_by_ref(db: Session, scope: Scope, *, subject_ref: str, now: datetime) -> list[Entitlement]:
     """What the subject holds or held as of `now`, newest first."""
-    subject = subject_by_ref(db, project_id=project_id, mode=mode, subject_ref=subject_ref)
-    held = entitlements_of(db, project_id=project_id, mode=mode, subject_id=subject.id) if subject else []
-    as_of(db, held, project_id=project_id, mode=mode, now=now)
+    subject = subject_by_ref(db, scope, subject_ref=subject_ref)
+    held = entitlements_of(db, scope, subject_id=subject.id) if subject else []
+    as_of(db, scope, held, now=now)
     return held
 
 
 def held_by_refs(
-    db: Session, *, project_id: str, mode: Mode, subject_refs: Sequence[str], now: datetime
+    db: Session, scope: Scope, *, subject_refs: Sequence[str], now: datetime
 ) -> dict[str, list[Entitlement]]:
     """What each of these subjects holds or held as of `now`, newest first; who holds nothing is left out."""
-    rows = _held_by_refs(db, project_id=project_id, mode=mode, subject_refs=subject_refs)
-    as_of(db, [row for _ref, row in rows], project_id=project_id, mode=mode, now=now)
+    rows = _held_by_refs(db, scope, subject_refs=subject_refs)
+    as_of(db, scope, [row for _ref, row in rows], now=now)
     held: dict[str, list[Entitlement]] = {}
     for ref, row in rows:
         held.setdefault(ref, []).append(row)
@@ -254,22 +247,22 @@ def held_by_refs(
 
 
 @read_all
-def _held_by_refs(*, project_id: str, mode: Mode, subject_refs: Sequence[str]) -> Select[str, Entitlement]:
+def _held_by_refs(scope: Scope, *, subject_refs: Sequence[str]) -> Select[str, Entitlement]:
     return (
         select(Subject.subject_ref, Entitlement)
         .join(Entitlement, col(Entitlement.subject_id) == col(Subject.id))
         .where(
-            Subject.project_id == project_id,
-            Subject.mode == mode,
+            Subject.project_id == scope.project_id,
+            Subject.mode == scope.mode,
             col(Subject.subject_ref).in_(subject_refs),
-            Entitlement.project_id == project_id,
-            Entitlement.mode == mode,
+            Entitlement.project_id == scope.project_id,
+            Entitlement.mode == scope.mode,
         )
         .order_by(col(Entitlement.created_at).desc(), col(Entitlement.id).desc())
     )
 
 
-def as_of(db: Session, held: Sequence[Entitlement], *, project_id: str, mode: Mode, now: datetime) -> None:
+def as_of(db: Session, scope: Scope, held: Sequence[Entitlement], *, now: datetime) -> None:
     """Have rows that were read for showing or deciding count what reservations held until `now` as free.
 
     Reservations end by the clock; the worker writes it down a moment later. The rows that differ are taken
@@ -278,19 +271,19 @@ def as_of(db: Session, held: Sequence[Entitlement], *, project_id: str, mode: Mo
     packs = {row.id: row for row in held if row.reserved_units}
     if not packs:
         return
-    lapsed = lapsed_by_pack(db, project_id=project_id, mode=mode, pack_ids=list(packs), now=now)
+    lapsed = lapsed_by_pack(db, scope, pack_ids=list(packs), now=now)
     for pack_id, units in lapsed.items():
         db.expunge(packs[pack_id])
         packs[pack_id].reserved_units -= units
 
 
-def _packs(project_id: str, mode: Mode, subject_id: str) -> SelectOfScalar[Entitlement]:
+def _packs(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
     return (
         select(Entitlement)
         .where(
             Entitlement.subject_id == subject_id,
-            Entitlement.project_id == project_id,
-            Entitlement.mode == mode,
+            Entitlement.project_id == scope.project_id,
+            Entitlement.mode == scope.mode,
             col(Entitlement.kind) == Kind.USAGE_PACK,
             col(Entitlement.voided_at).is_(None),
             col(Entitlement.granted_units) > col(Entitlement.used_units),

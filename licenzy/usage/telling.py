@@ -9,7 +9,6 @@ from typing import Any
 
 from sqlmodel import Session, select
 
-from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import product_by_code
 from licenzy.deliveries.models import EventType, Source
@@ -18,19 +17,13 @@ from licenzy.deliveries.rules import Data, Happening
 from licenzy.entitlements.decision import standing
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import entitlements_of
+from licenzy.projects.scope import Scope
 from licenzy.usage.models import LedgerRow
 from licenzy.usage.rules import burning, total
 
 
 def tell_consumed(
-    db: Session,
-    *,
-    project_id: str,
-    mode: Mode,
-    subject_id: str,
-    request_id: str,
-    called_at: datetime,
-    now: datetime,
+    db: Session, scope: Scope, *, subject_id: str, request_id: str, called_at: datetime, now: datetime
 ) -> None:
     """Tell what the ledger has of this call: that it consumed, and which product has run low by it.
 
@@ -38,9 +31,9 @@ def tell_consumed(
     """
 
     def happenings() -> list[Happening]:
-        return list(_Call(db, project_id, mode, subject_id, request_id, now).all())
+        return list(_Call(db, scope, subject_id, request_id, now).all())
 
-    announce(db, project_id=project_id, mode=mode, happenings=happenings, now=called_at)
+    announce(db, scope, happenings=happenings, now=called_at)
 
 
 @dataclass(slots=True)
@@ -48,8 +41,7 @@ class _Call:
     """One call's rows of the ledger, with the packs of its subject."""
 
     db: Session
-    project_id: str
-    mode: Mode
+    scope: Scope
     subject_id: str
     request_id: str
     now: datetime
@@ -58,8 +50,7 @@ class _Call:
         rows = self._ledger()
         if not rows:
             return
-        where: dict[str, Any] = {"project_id": self.project_id, "mode": self.mode}
-        packs = entitlements_of(self.db, subject_id=self.subject_id, **where)
+        packs = entitlements_of(self.db, self.scope, subject_id=self.subject_id)
         by_id = {pack.id: pack for pack in packs}
         used: dict[str, int] = {}
         for row in rows:
@@ -79,8 +70,8 @@ class _Call:
         return list(
             self.db.exec(
                 select(LedgerRow).where(
-                    LedgerRow.project_id == self.project_id,
-                    LedgerRow.mode == self.mode,
+                    LedgerRow.project_id == self.scope.project_id,
+                    LedgerRow.mode == self.scope.mode,
                     LedgerRow.subject_id == self.subject_id,
                     LedgerRow.request_id == self.request_id,
                 )
@@ -92,8 +83,7 @@ class _Call:
 
         Units set aside count as unused: they may come back, and are told of when they are consumed.
         """
-        scope: dict[str, Any] = {"project_id": self.project_id, "mode": self.mode}
-        product = product_by_code(self.db, product_code=code, **scope)
+        product = product_by_code(self.db, self.scope, product_code=code)
         mark = product.usage_low_units if product is not None else None
         if mark is None:
             return False

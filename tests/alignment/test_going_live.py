@@ -13,6 +13,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.copying import copy_to_live
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.queries import products
+from licenzy.projects.scope import Scope
 from licenzy.setup.looking import look_at_side
 from tests.alignment.town import NOBODY, Side, Town
 from tests.portal.set_up_side import HTMX, SidePages, side_pages
@@ -37,7 +38,7 @@ def keyed_price(
 
 def sold(town: Town, mode: Mode) -> dict[str, Product]:
     with town.runtime.database.read() as db:
-        return {each.product_code: each for each in products(db, project_id=town.project_id, mode=mode)}
+        return {each.product_code: each for each in products(db, Scope(town.project_id, mode))}
 
 
 def copy(town: Town, prices: dict[str, str]) -> Any:
@@ -196,11 +197,7 @@ def test_the_checklist_turns_green_line_by_line_and_drifts_when_stripe_says_othe
     price = sold(home, Mode.LIVE)["PRO"].stripe_price_id
     home.live.account.stripe.prices.update(price, {"active": False})
     look_at_side(
-        home.runtime.database,
-        home.runtime.gateway,
-        home.runtime.seal,
-        **home.live.scope,
-        clock=home.clock,
+        home.runtime.database, home.runtime.gateway, home.runtime.seal, home.live.scope, clock=home.clock
     )  # What the worker does every hour.
     page = pages.get(STEP).text
     assert states(page)["live_products"] == "drifted"

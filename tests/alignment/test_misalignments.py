@@ -59,7 +59,7 @@ def _nothing_at_all(_town: Town) -> None:
 @row("connection_missing")
 def _disconnected(town: Town) -> None:
     with town.runtime.database.write() as db:
-        disconnect(db, **town.test.scope, actor=NOBODY, now=town.clock())
+        disconnect(db, town.test.scope, actor=NOBODY, now=town.clock())
 
 
 def _pasting(text: str) -> Prepare:
@@ -209,7 +209,7 @@ def _signed_with_the_replaced_secret_when_its_overlap_was_ended_and_then_saved_a
     old = town.test.secret()
     town.test.set_up_webhook(rotate=True)
     with town.runtime.database.write() as db:
-        end_secret_overlap(db, **town.test.scope, actor=NOBODY, now=town.clock())
+        end_secret_overlap(db, town.test.scope, actor=NOBODY, now=town.clock())
     assert town.test.deliver(town.test.account.event(), secret=old) == 400
     town.clock.advance(minutes=1)
     town.test.set_up_webhook(rotate=True)
@@ -454,7 +454,7 @@ def _a_revoked_key_still_used(town: Town) -> None:
 
     key_id = town.test.make_key()
     with town.runtime.database.write() as db:
-        revoke_key(db, **town.test.scope, key_id=key_id, actor=NOBODY, now=town.clock())
+        revoke_key(db, town.test.scope, key_id=key_id, actor=NOBODY, now=town.clock())
     assert town.test.check().status_code == 401
     town.test.make_key()
 
@@ -551,7 +551,8 @@ def _own_endpoint_that_does_not_answer(town: Town) -> None:
         db.add(
             WebhookEndpoint(
                 id="whe_1",
-                **town.test.scope,
+                project_id=town.test.scope.project_id,
+                mode=town.test.scope.mode,
                 url="https://merchant.example.com/hook",
                 types=[],
                 secret_masked="whsec_…",

@@ -60,7 +60,7 @@ def test_stripe_is_asked_soon_when_it_tells_of_a_price_that_is_sold(home: Town) 
         event = home.test.account.event("price.updated")
         assert home.test.deliver(event) == 200
         with home.runtime.database.read() as db:
-            kept = event_by_id(db, **home.test.scope, event_id=event["id"])
+            kept = event_by_id(db, home.test.scope, event_id=event["id"])
         assert (kept.status.value, kept.note) == (status, NOTES[status])
         assert pages.get("/alignment", headers=HTMX).status_code == asked
 
@@ -136,7 +136,7 @@ def test_what_only_a_word_can_end_is_ended_by_one_and_comes_back(home: Town) -> 
     def seen() -> None:
         with home.runtime.database.write() as db:
             note_sighting(
-                db, **home.test.scope, kind=Noticed.BROWSER_CALL, about=key_id, detail="x", now=home.clock()
+                db, home.test.scope, kind=Noticed.BROWSER_CALL, about=key_id, detail="x", now=home.clock()
             )
 
     seen()

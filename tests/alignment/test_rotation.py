@@ -55,7 +55,7 @@ def test_key_and_secret_are_replaced_without_a_lost_event_or_a_failed_checkout(t
     assert len(delivered) >= 4 * _ROUNDS
     assert set(delivered.values()) == {200}
     with town.runtime.database.read() as db:
-        assert all(event_by_id(db, **side.scope, event_id=event_id) for event_id in delivered)
+        assert all(event_by_id(db, side.scope, event_id=event_id) for event_id in delivered)
 
 
 def _until_told(delivered: dict[str, Any], wanted: int) -> None:

@@ -23,6 +23,7 @@ from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import CredentialRefused
 from licenzy.connections.sealed import webhook_secrets
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_gateway.permissions import TRIALS
 from licenzy.workspace.audit import Actor
@@ -81,13 +82,13 @@ class Side:
         self.token = ""
 
     @property
-    def scope(self) -> dict[str, Any]:
-        return {"project_id": self.town.project_id, "mode": self.mode}
+    def scope(self) -> Scope:
+        return Scope(self.town.project_id, self.mode)
 
     @property
     def connection(self) -> Connection:
         with self.town.runtime.database.read() as db:
-            found = connection_of(db, **self.scope)
+            found = connection_of(db, self.scope)
         assert found is not None
         return found
 
@@ -97,7 +98,7 @@ class Side:
             parts.database,
             parts.gateway,
             parts.seal,
-            **self.scope,
+            self.scope,
             pasted=self.account.key if key is None else key,
             actor=NOBODY,
             now=parts.clock(),
@@ -110,8 +111,8 @@ class Side:
             parts.database,
             parts.gateway,
             parts.seal,
+            self.scope,
             base_url=parts.settings.base_url,
-            **self.scope,
             rotate=rotate,
             actor=NOBODY,
             now=parts.clock(),
@@ -121,7 +122,7 @@ class Side:
         """Save a signing secret by hand, as where Stripe cannot reach us."""
         parts = self.town.runtime
         actions.paste_webhook_secret(
-            parts.database, parts.seal, **self.scope, pasted=secret, actor=NOBODY, now=parts.clock()
+            parts.database, parts.seal, self.scope, pasted=secret, actor=NOBODY, now=parts.clock()
         )
 
     def sell(self, code: str = "PRO", kind: Kind = Kind.SUBSCRIPTION, **price: Any) -> str:
@@ -135,7 +136,7 @@ class Side:
             parts.database,
             parts.gateway,
             parts.seal,
-            **self.scope,
+            self.scope,
             draft=draft,
             actor=NOBODY,
             now=parts.clock(),
@@ -146,7 +147,7 @@ class Side:
         """An API key; gives its id."""
         with self.town.runtime.database.write() as db:
             key, self.token = create_key(
-                db, **self.scope, name="backend", created_by=None, now=self.town.clock(), **more
+                db, self.scope, name="backend", created_by=None, now=self.town.clock(), **more
             )
             if used:
                 note_used(db, key_id=key.id, now=self.town.clock())
@@ -215,7 +216,7 @@ class Side:
     def remap(self, **columns: Any) -> None:
         """Change the product's row in the same way."""
         with self.town.runtime.database.write() as db:
-            row = products(db, **self.scope)[0]
+            row = products(db, self.scope)[0]
             for name, value in columns.items():
                 setattr(row, name, value)
             db.add(row)
@@ -231,7 +232,7 @@ class Side:
         parts = self.town.runtime
         try:
             actions.paste_webhook_secret(
-                parts.database, parts.seal, **self.scope, pasted=text, actor=NOBODY, now=parts.clock()
+                parts.database, parts.seal, self.scope, pasted=text, actor=NOBODY, now=parts.clock()
             )
         except CredentialRefused:
             return

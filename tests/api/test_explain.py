@@ -11,6 +11,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.actions import record_fact
 from licenzy.entitlements.models import Entitlement, FactSource, State
+from licenzy.projects.scope import Scope
 from tests.support.cast import Cast, make_key, make_subject
 from tests.support.clock import START
 from tests.support.purchases import make_entitlement
@@ -37,8 +38,7 @@ def hold(database: Database, cast: Cast, mode: Mode = Mode.TEST, **held: Any) ->
         row = make_entitlement(db, subject=subject, **held)
         record_fact(
             db,
-            project_id=cast.project_id,
-            mode=mode,
+            Scope(cast.project_id, mode),
             source=FactSource.EVENT,
             source_id="evt_1",
             kind="session",

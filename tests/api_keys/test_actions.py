@@ -8,6 +8,7 @@ from licenzy.api_keys import actions, queries
 from licenzy.api_keys.rules import presented_hash
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest, NotFound
+from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry
 from tests.support.cast import Cast
@@ -20,8 +21,7 @@ def test_a_key_is_found_by_its_hash_and_kept_as_hash_only(
     with database.write() as db:
         key, token = actions.create_key(
             db,
-            project_id=cast.project_id,
-            mode=Mode.TEST,
+            Scope(cast.project_id, Mode.TEST),
             name=" backend ",
             created_by=cast.owner.user_id,
             ip="192.0.2.1",
@@ -40,15 +40,15 @@ def test_making_and_revoking_are_each_one_line_of_the_audit_log(
     database: Database, cast: Cast, clock: StandingClock
 ) -> None:
     actor = Actor(cast.owner.user_id, "192.0.2.1")
-    side = {"project_id": cast.project_id, "mode": Mode.TEST}
+    scope = Scope(cast.project_id, Mode.TEST)
     with database.write() as db:
-        key, _ = actions.create_key(db, **side, name="k", created_by=cast.owner.user_id, now=clock())
+        key, _ = actions.create_key(db, scope, name="k", created_by=cast.owner.user_id, now=clock())
     for _ in range(2):
         with database.write() as db:
-            actions.revoke_key(db, **side, key_id=key.id, actor=actor, now=clock.advance(minutes=1))
+            actions.revoke_key(db, scope, key_id=key.id, actor=actor, now=clock.advance(minutes=1))
     with database.read() as db:
         entries = db.exec(select(AuditEntry).order_by(AuditEntry.at)).all()
-        revoked = queries.key(db, **side, key_id=key.id)
+        revoked = queries.key(db, scope, key_id=key.id)
     assert [entry.action for entry in entries] == ["api_key.created", "api_key.revoked"]
     assert revoked.revoked_at == entries[1].at
 
@@ -58,16 +58,14 @@ def test_a_key_of_the_other_mode_or_another_project_is_not_found(
 ) -> None:
     with database.write() as db:
         key, _ = actions.create_key(
-            db, project_id=cast.project_id, mode=Mode.TEST, name="k", created_by=None, now=clock()
+            db, Scope(cast.project_id, Mode.TEST), name="k", created_by=None, now=clock()
         )
     for project_id, mode in ((cast.project_id, Mode.LIVE), (cast.stranger.project_id, Mode.TEST)):
         with database.write() as db, pytest.raises(NotFound):
-            actions.revoke_key(
-                db, project_id=project_id, mode=mode, key_id=key.id, actor=Actor(), now=clock()
-            )
+            actions.revoke_key(db, Scope(project_id, mode), key_id=key.id, actor=Actor(), now=clock())
         with database.read() as db:
-            assert queries.keys(db, project_id=project_id, mode=mode) == []
-            assert queries.key_count(db, project_id=project_id, mode=mode) == 0
+            assert queries.keys(db, Scope(project_id, mode)) == []
+            assert queries.key_count(db, Scope(project_id, mode)) == 0
 
 
 def test_a_key_that_has_expired_already_is_not_made(
@@ -75,21 +73,15 @@ def test_a_key_that_has_expired_already_is_not_made(
 ) -> None:
     with database.write() as db, pytest.raises(InvalidRequest):
         actions.create_key(
-            db,
-            project_id=cast.project_id,
-            mode=Mode.TEST,
-            name="k",
-            created_by=None,
-            expires_at=clock(),
-            now=clock(),
+            db, Scope(cast.project_id, Mode.TEST), name="k", created_by=None, expires_at=clock(), now=clock()
         )
 
 
 def test_use_is_noted(database: Database, cast: Cast, clock: StandingClock) -> None:
-    side = {"project_id": cast.project_id, "mode": Mode.TEST}
+    scope = Scope(cast.project_id, Mode.TEST)
     with database.write() as db:
-        key, _ = actions.create_key(db, **side, name="k", created_by=None, now=clock())
+        key, _ = actions.create_key(db, scope, name="k", created_by=None, now=clock())
     with database.write() as db:
         actions.note_used(db, key_id=key.id, now=clock.advance(minutes=5))
     with database.read() as db:
-        assert queries.key(db, **side, key_id=key.id).last_used_at == clock()
+        assert queries.key(db, scope, key_id=key.id).last_used_at == clock()

@@ -13,6 +13,7 @@ from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.rules import Draft, ProductRefused
 from licenzy.connections import actions as connections
 from licenzy.errors import ProductNotFound, StripeNotConnected
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry
@@ -27,7 +28,7 @@ class Catalog:
     def __init__(self, runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: StandingClock) -> None:
         self.runtime, self.cast, self.sandbox, self.clock = runtime, cast, sandbox, clock
         self.parts = (runtime.database, runtime.gateway, runtime.seal)
-        self.side: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+        self.side = Scope(cast.project_id, Mode.TEST)
         self.actor = Actor(cast.owner.user_id)
         connection = connections.connect_sandbox(
             *self.parts,
@@ -38,7 +39,7 @@ class Catalog:
             now=clock(),
         )
         self.key = connections.stripe_key(runtime.seal, connection)
-        listed = actions.prices_at_stripe(*self.parts, **self.side)
+        listed = actions.prices_at_stripe(*self.parts, scope=self.side)
         self.prices = {(price.lookup_key or "").removeprefix("licenzy_demo_"): price.id for price in listed}
 
     def stripe(self, path: str, **data: str) -> dict[str, Any]:
@@ -49,13 +50,13 @@ class Catalog:
 
     def create(self, draft: Draft, **side: Any) -> Product:
         return actions.create_product(
-            *self.parts, **{**self.side, **side}, draft=draft, actor=self.actor, now=self.clock()
+            *self.parts, replace(self.side, **side), draft=draft, actor=self.actor, now=self.clock()
         )
 
     def edit(self, product: Product, draft: Draft) -> Product:
         return actions.edit_product(
             *self.parts,
-            **self.side,
+            scope=self.side,
             product_id=product.id,
             draft=draft,
             actor=self.actor,
@@ -77,7 +78,7 @@ def test_a_product_takes_what_stripe_says_of_its_price(catalog: Catalog) -> None
     assert product.price_livemode is False
     assert product.checked_at == catalog.clock()
     with catalog.runtime.database.read() as db:
-        found = queries.product_by_code(db, **catalog.side, product_code="PRO_MONTHLY")
+        found = queries.product_by_code(db, catalog.side, product_code="PRO_MONTHLY")
         assert found is not None
         assert rules.as_sold(found) == {
             "kind": "subscription",
@@ -96,7 +97,7 @@ def test_the_three_kinds_are_made(catalog: Catalog) -> None:
     catalog.create(Draft("DAY", Kind.TIME_PASS, catalog.prices["day_pass"], duration_seconds=86_400))
     catalog.create(Draft("PACK", Kind.USAGE_PACK, catalog.prices["credits_1000"], units=1000))
     with catalog.runtime.database.read() as db:
-        assert [p.product_code for p in queries.products(db, **catalog.side)] == [
+        assert [p.product_code for p in queries.products(db, catalog.side)] == [
             "DAY",
             "PACK",
             "PRO_MONTHLY",
@@ -135,8 +136,7 @@ def test_a_bad_description_is_refused_before_stripe_is_asked(
             runtime.database,
             runtime.gateway,
             runtime.seal,
-            project_id=cast.project_id,
-            mode=Mode.TEST,
+            Scope(cast.project_id, Mode.TEST),
             draft=Draft("price_1", Kind.USAGE_PACK, "nothing"),
             actor=Actor(),
             now=clock(),
@@ -156,7 +156,7 @@ def test_a_code_is_unique_in_its_mode_and_free_in_another_project(catalog: Catal
     assert "another product" in refused.value.fields["product_code"]
     with catalog.runtime.database.write() as db:
         actions.archive_product(
-            db, **catalog.side, product_id=product.id, actor=catalog.actor, now=catalog.clock()
+            db, catalog.side, product_id=product.id, actor=catalog.actor, now=catalog.clock()
         )
     with pytest.raises(ProductRefused) as archived:
         catalog.create(catalog.subscription())
@@ -170,8 +170,8 @@ def test_one_price_may_be_mapped_twice_and_is_pointed_out(catalog: Catalog) -> N
     catalog.clock.advance(seconds=1)
     catalog.create(catalog.subscription("PRO_TOO"))
     with catalog.runtime.database.read() as db:
-        listed = queries.products(db, **catalog.side)
-        oldest = queries.product_by_price(db, **catalog.side, price_id=first.stripe_price_id)
+        listed = queries.products(db, catalog.side)
+        oldest = queries.product_by_price(db, catalog.side, price_id=first.stripe_price_id)
     assert rules.shared_prices(listed) == {first.stripe_price_id: ["PRO", "PRO_TOO"]}
     assert oldest is not None
     assert oldest.id == first.id
@@ -192,7 +192,7 @@ def test_refreshing_stores_what_stripe_says_now(catalog: Catalog) -> None:
     product = catalog.create(catalog.subscription())
     catalog.stripe(f"/prices/{product.stripe_price_id}", active="false")
     fresh = actions.refresh_price(
-        *catalog.parts, **catalog.side, product_id=product.id, now=catalog.clock.advance(hours=1)
+        *catalog.parts, scope=catalog.side, product_id=product.id, now=catalog.clock.advance(hours=1)
     )
     assert fresh.price_active is False
     assert fresh.checked_at == catalog.clock()
@@ -201,12 +201,15 @@ def test_refreshing_stores_what_stripe_says_now(catalog: Catalog) -> None:
 def test_archiving_and_restoring(catalog: Catalog) -> None:
     product = catalog.create(catalog.subscription())
     with catalog.runtime.database.write() as db:
-        act = {**catalog.side, "product_id": product.id, "actor": catalog.actor, "now": catalog.clock()}
-        actions.archive_product(db, **act)
-        assert queries.products(db, **catalog.side) == []
-        assert [p.id for p in queries.archived_products(db, **catalog.side)] == [product.id]
-        actions.restore_product(db, **act)
-        assert [p.id for p in queries.products(db, **catalog.side)] == [product.id]
+        actions.archive_product(
+            db, catalog.side, product_id=product.id, actor=catalog.actor, now=catalog.clock()
+        )
+        assert queries.products(db, catalog.side) == []
+        assert [p.id for p in queries.archived_products(db, catalog.side)] == [product.id]
+        actions.restore_product(
+            db, catalog.side, product_id=product.id, actor=catalog.actor, now=catalog.clock()
+        )
+        assert [p.id for p in queries.products(db, catalog.side)] == [product.id]
         entries = db.exec(select(AuditEntry.action).where(AuditEntry.about == product.id)).all()
     assert sorted(entries) == ["product.archived", "product.created", "product.restored"]
 
@@ -214,17 +217,17 @@ def test_archiving_and_restoring(catalog: Catalog) -> None:
 def test_products_of_the_other_mode_or_of_strangers_are_not_found(catalog: Catalog) -> None:
     product = catalog.create(catalog.subscription())
     foreign = [
-        {"project_id": catalog.cast.project_id, "mode": Mode.LIVE},
-        {"project_id": catalog.cast.stranger.project_id, "mode": Mode.TEST},
+        Scope(catalog.cast.project_id, Mode.LIVE),
+        Scope(catalog.cast.stranger.project_id, Mode.TEST),
     ]
     for side in foreign:
         with catalog.runtime.database.write() as db:
             with pytest.raises(ProductNotFound):
-                queries.product(db, **side, product_id=product.id)
+                queries.product(db, side, product_id=product.id)
             with pytest.raises(ProductNotFound):
                 actions.archive_product(
-                    db, **side, product_id=product.id, actor=catalog.actor, now=catalog.clock()
+                    db, side, product_id=product.id, actor=catalog.actor, now=catalog.clock()
                 )
-            assert queries.product_by_price(db, **side, price_id=product.stripe_price_id) is None
+            assert queries.product_by_price(db, side, price_id=product.stripe_price_id) is None
         with pytest.raises(ProductNotFound):
-            actions.refresh_price(*catalog.parts, **side, product_id=product.id, now=catalog.clock())
+            actions.refresh_price(*catalog.parts, scope=side, product_id=product.id, now=catalog.clock())

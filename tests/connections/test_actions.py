@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from licenzy.connections.models import Connection, Provider
 from licenzy.connections.queries import connection_by_id, connection_of
 from licenzy.errors import LicenzyError, NotFound, StripeNotConnected, StripeUnavailable
 from licenzy.kit.seal import Seal
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_gateway.client import StripeGateway
 from licenzy.workspace.audit import Actor
@@ -35,7 +37,7 @@ class Shop:
         self.runtime, self.cast, self.sandbox, self.clock = runtime, cast, sandbox, clock
         self.gateway = StripeGateway(stripe_base=sandbox.url, sandbox_base=sandbox.url, concurrent_calls=4)
         self.parts = (runtime.database, self.gateway, runtime.seal)
-        self.side: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+        self.side = Scope(cast.project_id, Mode.TEST)
         self.actor = Actor(cast.owner.user_id, "192.0.2.7")
 
     def account(self, name: str) -> dict[str, str]:
@@ -60,7 +62,7 @@ class Shop:
 
     def save(self, pasted: str, **more: Any) -> Connection:
         return actions.save_stripe_key(
-            *self.parts, **self.side, pasted=pasted, actor=self.actor, now=self.clock(), **more
+            *self.parts, scope=self.side, pasted=pasted, actor=self.actor, now=self.clock(), **more
         )
 
     def save_secret(self, pasted: str, **side: Any) -> Connection:
@@ -68,7 +70,7 @@ class Shop:
             return actions.save_webhook_secret(
                 db,
                 self.runtime.seal,
-                **{**self.side, **side},
+                replace(self.side, **side),
                 pasted=pasted,
                 actor=self.actor,
                 now=self.clock(),
@@ -76,7 +78,7 @@ class Shop:
 
     def register(self, **more: Any) -> Connection:
         return actions.register_endpoint(
-            *self.parts, base_url=PUBLIC, **self.side, actor=self.actor, now=self.clock(), **more
+            *self.parts, scope=self.side, base_url=PUBLIC, actor=self.actor, now=self.clock(), **more
         )
 
     @property
@@ -100,7 +102,7 @@ class Shop:
 
     def connection(self) -> Connection:
         with self.runtime.database.read() as db:
-            found = connection_of(db, **self.side)
+            found = connection_of(db, self.side)
         assert found is not None
         return found
 
@@ -166,7 +168,7 @@ def test_a_key_that_stripe_rejects_is_not_saved(shop: Shop) -> None:
         shop.save("sk_test_51notissuedbyanybody0123456789")
     assert refused.value.reason == "key_rejected"
     with shop.runtime.database.read() as db:
-        assert connection_of(db, **shop.side) is None
+        assert connection_of(db, shop.side) is None
 
 
 def test_a_restricted_key_without_account_permission_is_saved_with_what_is_known(shop: Shop) -> None:
@@ -308,7 +310,7 @@ def test_an_endpoint_of_another_version_is_replaced_with_overlap(shop: Shop) -> 
         actions.save_webhook_secret(
             db,
             shop.runtime.seal,
-            **shop.side,
+            shop.side,
             pasted=made.secret,
             endpoint_id=made.id,
             actor=shop.actor,
@@ -379,9 +381,10 @@ def test_endpoints_of_others_at_the_same_account_are_left_alone(shop: Shop) -> N
 
 def test_stripe_cannot_reach_a_loopback_address_and_the_sandbox_can(shop: Shop) -> None:
     shop.save(shop.account("Tea")["secret_key"])
-    local = {"base_url": "http://127.0.0.1:8000", **shop.side, "actor": shop.actor, "now": shop.clock()}
     with pytest.raises(rules.CredentialRefused) as refused:
-        actions.register_endpoint(*shop.parts, **local)
+        actions.register_endpoint(
+            *shop.parts, scope=shop.side, base_url="http://127.0.0.1:8000", actor=shop.actor, now=shop.clock()
+        )
     assert refused.value.reason == "endpoint_unreachable"
     assert shop.endpoints() == []
 
@@ -441,8 +444,6 @@ def test_a_sandbox_that_is_not_running_is_said_in_words(
 
 
 def test_where_the_sandbox_is_off_it_is_not_found(runtime: Runtime, cast: Cast, clock: StandingClock) -> None:
-    from dataclasses import replace
-
     with pytest.raises(NotFound):
         actions.connect_sandbox(
             runtime.database,
@@ -461,12 +462,12 @@ def test_disconnecting_forgets_secrets_and_keeps_the_row(shop: Shop) -> None:
     shop.save_secret(SECRET)
     known = shop.connection().id
     with shop.runtime.database.write() as db:
-        actions.disconnect(db, **shop.side, actor=shop.actor, now=shop.clock())
+        actions.disconnect(db, shop.side, actor=shop.actor, now=shop.clock())
     gone = shop.connection()
     assert gone.id == known
     assert gone.key_sealed is gone.webhook_secret_sealed is gone.previous_webhook_secret_sealed is None
     with shop.runtime.database.write() as db, pytest.raises(StripeNotConnected):
-        actions.disconnect(db, **shop.side, actor=shop.actor, now=shop.clock())
+        actions.disconnect(db, shop.side, actor=shop.actor, now=shop.clock())
 
 
 def test_every_change_is_one_line_of_the_audit_log(shop: Shop) -> None:
@@ -475,7 +476,7 @@ def test_every_change_is_one_line_of_the_audit_log(shop: Shop) -> None:
     shop.register()
     shop.clock.advance(seconds=1)
     with shop.runtime.database.write() as db:
-        actions.disconnect(db, **shop.side, actor=shop.actor, now=shop.clock())
+        actions.disconnect(db, shop.side, actor=shop.actor, now=shop.clock())
     entries = shop.audit()
     assert [entry.action for entry in entries] == [
         "stripe_key.saved",

@@ -19,6 +19,7 @@ from licenzy.deliveries.models import Delivery, EventType, OutboundEvent
 from licenzy.deliveries.rules import DATA_FIELDS
 from licenzy.entitlements.grants import Hand, adjust_units, grant, revoke
 from licenzy.factory import create_app
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.replay import replay_purchases
 from licenzy.workspace.audit import Actor
@@ -75,7 +76,7 @@ def shop(settings: Any) -> Iterator[Shop]:
 
 
 def hand(shop: Shop) -> Hand:
-    return Hand(shop.cast.project_id, Mode.TEST, Actor(shop.cast.owner.user_id), "asked for", START)
+    return Hand(Scope(shop.cast.project_id, Mode.TEST), Actor(shop.cast.owner.user_id), "asked for", START)
 
 
 def test_a_one_time_purchase_is_told_once(shop: Shop) -> None:

@@ -17,6 +17,7 @@ from licenzy.deliveries.claims import Outcome, claim_due, record_outcomes
 from licenzy.deliveries.models import Delivery, DeliveryAttempt, DeliveryStatus
 from licenzy.deliveries.outbox import requeue
 from licenzy.kit.clock import utc_now
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast
@@ -58,14 +59,14 @@ def test_operators_and_senders_do_not_wait_for_each_other_in_a_circle(
 
     def ask_again() -> None:
         with database.write() as db:
-            desk = Desk(cast.project_id, Mode.TEST, Actor(), utc_now())
+            desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), utc_now())
             made_again.append(requeue(db, desk, statuses=DeliveryStatus))
 
     def delete_one() -> None:
         time.sleep(SECONDS / 10)
         if len(made) > 4:
             with database.write() as db:
-                desk = Desk(cast.project_id, Mode.TEST, Actor(), utc_now())
+                desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), utc_now())
                 delete_endpoint(db, desk, endpoint_id=made.pop())
 
     jobs = [send] * 3 + [ask_again] * 2 + [delete_one]

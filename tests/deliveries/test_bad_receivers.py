@@ -19,6 +19,7 @@ from licenzy.deliveries.models import Delivery, DeliveryAttempt, DeliveryStatus
 from licenzy.deliveries.sending import Sender
 from licenzy.kit.clock import utc_now
 from licenzy.kit.outbound_http import OutboundHttp
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from tests.support.cast import Cast
 from tests.support.clock import StandingClock
@@ -85,7 +86,7 @@ def tell_one(db: object, project_id: str, number: int) -> None:
     happened = [
         Happening(EventType.ENTITLEMENT_UPDATED, Source.PORTAL, "manual_grant", None, Data(units=number))
     ]
-    announce(db, project_id=project_id, mode=Mode.TEST, happenings=lambda: happened, now=utc_now())  # type: ignore[arg-type]
+    announce(db, Scope(project_id, Mode.TEST), happenings=lambda: happened, now=utc_now())  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

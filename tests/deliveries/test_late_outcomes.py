@@ -12,6 +12,7 @@ from licenzy.deliveries.actions import Desk
 from licenzy.deliveries.claims import LEASE, Claim, Outcome, claim_due, record_outcomes
 from licenzy.deliveries.models import Delivery, DeliveryAttempt, DeliveryStatus, WebhookEndpoint
 from licenzy.deliveries.outbox import requeue
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast
@@ -54,7 +55,7 @@ def endpoint(database: Database) -> WebhookEndpoint:
 
 
 def desk(cast: Cast, clock: StandingClock) -> Desk:
-    return Desk(cast.project_id, Mode.TEST, Actor(), clock())
+    return Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
 
 
 def test_asking_for_it_again_stands(

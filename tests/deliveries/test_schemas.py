@@ -13,6 +13,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.deliveries.models import EventType, Source
 from licenzy.deliveries.rules import Data, Happening, body
 from licenzy.deliveries.schemas import schema_of
+from licenzy.projects.scope import Scope
 from tests.support.clock import START
 from tests.support.write_schemas import FOLDER, text_of
 
@@ -46,7 +47,7 @@ def test_they_are_served(client: FlaskClient) -> None:
 @pytest.mark.parametrize("event_type", EventType)
 def test_an_empty_event_fits(event_type: EventType) -> None:
     happening = Happening(event_type, Source.PORTAL, "test", None, Data())
-    told = body(happening, event_id="evt_1", project_id="prj_1", mode=Mode.TEST, subject_ref=None, now=START)
+    told = body(Scope("prj_1", Mode.TEST), happening, event_id="evt_1", subject_ref=None, now=START)
     assert wrong(told) == []
 
 
@@ -56,6 +57,6 @@ def test_an_empty_event_fits(event_type: EventType) -> None:
 )
 def test_the_schema_refuses_what_is_no_event(change: dict[str, Any]) -> None:
     happening = Happening(EventType.USAGE_LOW, Source.RUNTIME, "low", None, Data())
-    told = body(happening, event_id="evt_1", project_id="prj_1", mode=Mode.TEST, subject_ref=None, now=START)
+    told = body(Scope("prj_1", Mode.TEST), happening, event_id="evt_1", subject_ref=None, now=START)
     validator = Draft202012Validator(schema_of(EventType.USAGE_LOW))
     assert list(validator.iter_errors({**told, **change}))

@@ -26,6 +26,7 @@ from licenzy.deliveries.outbox import requeue
 from licenzy.deliveries.queries import failing_endpoints
 from licenzy.deliveries.sending import Sender
 from licenzy.kit.seal import Seal
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast, make_subject
@@ -110,7 +111,7 @@ def test_while_a_secret_is_rotated_both_sign(
 ) -> None:
     clock.now = datetime.now(UTC)
     with database.write() as db:
-        desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
+        desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
         endpoint_id = the_endpoint(database).id
         _endpoint, newer = actions.rotate_secret(
             db, runtime.seal, desk, endpoint_id=endpoint_id, overlap=timedelta(hours=24)
@@ -190,7 +191,7 @@ def test_the_schedule_is_followed_to_its_end(
     assert (row.status, row.attempts, row.next_try_at) == (DeliveryStatus.DEAD, 10, None)
     assert timedelta(hours=67) < clock() - began < timedelta(hours=84)
     with database.write() as db:
-        desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
+        desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
         assert requeue(db, desk, delivery_id=row.id) == 1
     hook.answer = status(200)
     assert sender.drain() == 1
@@ -288,7 +289,7 @@ def test_only_failures_for_120_hours_disable(
 def test_what_waits_while_paused_is_sent_after(
     database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
 ) -> None:
-    desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
+    desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
     endpoint_id = the_endpoint(database).id
     with database.write() as db:
         actions.pause_endpoint(db, desk, endpoint_id=endpoint_id)
@@ -341,7 +342,7 @@ def test_without_the_encryption_key_everything_waits(
 def test_a_deleted_endpoint_gets_nothing_more(
     database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
 ) -> None:
-    desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
+    desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
     happen(database, cast, clock)
     with database.write() as db:
         actions.delete_endpoint(db, desk, endpoint_id=the_endpoint(database).id)
@@ -375,7 +376,7 @@ def test_an_endpoint_in_trouble_is_a_finding(
 ) -> None:
     def seen() -> list[str]:
         with database.read() as db:
-            facts = failing_endpoints(db, project_id=cast.project_id, mode=Mode.TEST, now=clock())
+            facts = failing_endpoints(db, Scope(cast.project_id, Mode.TEST), now=clock())
         assert {fact.url for fact in facts} <= {hook.url}
         return [fact.last_error for fact in facts]
 
@@ -389,6 +390,6 @@ def test_an_endpoint_in_trouble_is_a_finding(
     sender.drain()
     assert seen() == ["It answered 410, which means that it is gone, and is disabled."]
     with database.write() as db:
-        desk = Desk(cast.project_id, Mode.TEST, Actor(), clock())
+        desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
         actions.resume_endpoint(db, desk, endpoint_id=the_endpoint(database).id)
     assert seen() == []

@@ -17,6 +17,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.actions import lock_purchase, project_purchase, record_fact
 from licenzy.entitlements.decision import Standing, standing
 from licenzy.entitlements.models import Entitlement, FactSource
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.subjects.models import Subject
 from tests.support.cast import make_product, make_subject
@@ -314,11 +315,12 @@ class Sale:
     def operator(self, action: str, *, at: datetime, item: str = "", **data: Any) -> None:
         """An operator's action, recorded as a fact and projected."""
         key = self.sub if self.attempt.sold["kind"] == "subscription" else self.row().purchase_key
-        scope: dict[str, Any] = {"project_id": self.attempt.project_id, "mode": self.attempt.mode}
+        scope = Scope.of(self.attempt)
         with self.till.database.write() as db:
-            purchase = lock_purchase(db, key=key, now=at, **scope)
+            purchase = lock_purchase(db, scope, key=key, now=at)
             record_fact(
                 db,
+                scope,
                 source=FactSource.OPERATOR,
                 source_id=f"op_{next(_numbers)}",
                 kind="operator",
@@ -327,7 +329,6 @@ class Sale:
                 occurred_at=at,
                 data={"action": action, "item_key": item, **data},
                 now=at,
-                **scope,
             )
             project_purchase(db, purchase, now=at)
 

@@ -19,6 +19,7 @@ from licenzy.entitlements.decision import standing
 from licenzy.entitlements.grants import Hand
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import InvalidRequest, NotFound
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.replay import replay_purchases
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry
@@ -32,7 +33,7 @@ Give = Callable[..., Entitlement]
 @pytest.fixture
 def hand(cast: Cast) -> Hand:
     return Hand(
-        cast.project_id, Mode.TEST, Actor(cast.owner.user_id, "127.0.0.1"), "as agreed by phone", START
+        Scope(cast.project_id, Mode.TEST), Actor(cast.owner.user_id, "127.0.0.1"), "as agreed by phone", START
     )
 
 
@@ -150,7 +151,7 @@ def test_an_act_with_a_name_is_done_once_also_at_the_same_time(
         assert sorted(pool.map(adjust, range(4))) == [0, 0, 0, 1]
     with database.write() as db:
         assert _only(db).granted_units == 15
-        product = make_product(db, project_id=hand.project_id, product_code="TWICE")
+        product = make_product(db, project_id=hand.scope.project_id, product_code="TWICE")
     for _ in range(2):
         with database.write() as db:
             grants.grant(db, replace(hand, once="b2"), subject_ref="u", product=product)
@@ -161,7 +162,7 @@ def test_an_act_with_a_name_is_done_once_also_at_the_same_time(
 def test_a_foreign_entitlement_is_not_found(database: Database, cast: Cast, give: Give) -> None:
     row = give()
     for project_id, mode in ((cast.stranger.project_id, Mode.TEST), (cast.project_id, Mode.LIVE)):
-        stranger = Hand(project_id, mode, Actor(None, None), "", START)
+        stranger = Hand(Scope(project_id, mode), Actor(None, None), "", START)
         with pytest.raises(NotFound), database.write() as db:
             grants.revoke(db, stranger, entitlement_id=row.id)
 

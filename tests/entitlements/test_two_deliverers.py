@@ -19,6 +19,7 @@ from licenzy.entitlements.actions import record_fact
 from licenzy.entitlements.links import await_purchase, link_payments, purchase_behind
 from licenzy.entitlements.models import Fact, FactSource, State
 from licenzy.kit import deadline
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from tests.entitlements.sale import APPLIED, MONTH, SECRET, YES, Sale, Till
 from tests.support.cast import Cast, make_connection
@@ -110,15 +111,16 @@ def test_a_fact_and_its_purchase_told_within_each_others_transactions(
     database: Database, cast: Cast, waiting_first: bool
 ) -> None:
     """Neither transaction sees the other's row before its commit; the second must wait for the first."""
-    scope: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+    scope = Scope(cast.project_id, Mode.TEST)
 
     def tell_refund(pause: float) -> None:
         with database.write() as db:
             key = None
-            if not await_purchase(db, ref="pi_1", **scope):
-                key = purchase_behind(db, refs=["pi_1"], **scope)
+            if not await_purchase(db, scope, ref="pi_1"):
+                key = purchase_behind(db, scope, refs=["pi_1"])
             record_fact(
                 db,
+                scope,
                 source=FactSource.EVENT,
                 source_id="evt_1",
                 kind="refund",
@@ -128,13 +130,12 @@ def test_a_fact_and_its_purchase_told_within_each_others_transactions(
                 occurred_at=START,
                 data={"payment_intent": "pi_1"},
                 now=START,
-                **scope,
             )
             time.sleep(pause)
 
     def tell_purchase(pause: float) -> None:
         with database.write() as db:
-            link_payments(db, refs=["pi_1"], purchase_key="cs_1", **scope)
+            link_payments(db, scope, refs=["pi_1"], purchase_key="cs_1")
             time.sleep(pause)
 
     first, second = (tell_refund, tell_purchase) if waiting_first else (tell_purchase, tell_refund)
@@ -145,22 +146,23 @@ def test_a_fact_and_its_purchase_told_within_each_others_transactions(
     thread.join(30)
     with database.read() as db:
         assert [fact.purchase_key for fact in db.exec(select(Fact)).all()] == ["cs_1"]
-        assert purchase_behind(db, refs=["pi_1"], **scope) == "cs_1"
+        assert purchase_behind(db, scope, refs=["pi_1"]) == "cs_1"
 
 
 def test_a_second_waiting_fact_is_not_passed_by(database: Database, cast: Cast) -> None:
     """The payment is noted already, so only the lock on its row makes the purchase wait for the fact."""
-    scope: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+    scope = Scope(cast.project_id, Mode.TEST)
     with database.write() as db:
-        assert await_purchase(db, ref="pi_1", **scope)
+        assert await_purchase(db, scope, ref="pi_1")
     waits = threading.Event()
 
     def tell_second_refund() -> None:
         with database.write() as db:
-            assert not await_purchase(db, ref="pi_1", **scope)
-            assert purchase_behind(db, refs=["pi_1"], **scope) is None
+            assert not await_purchase(db, scope, ref="pi_1")
+            assert purchase_behind(db, scope, refs=["pi_1"]) is None
             record_fact(
                 db,
+                scope,
                 source=FactSource.EVENT,
                 source_id="evt_2",
                 kind="refund",
@@ -170,7 +172,6 @@ def test_a_second_waiting_fact_is_not_passed_by(database: Database, cast: Cast) 
                 occurred_at=START,
                 data={"payment_intent": "pi_1"},
                 now=START,
-                **scope,
             )
             waits.set()
             time.sleep(0.4)
@@ -179,7 +180,7 @@ def test_a_second_waiting_fact_is_not_passed_by(database: Database, cast: Cast) 
     thread.start()
     assert waits.wait(10)
     with database.write() as db:
-        link_payments(db, refs=["pi_1"], purchase_key="cs_1", **scope)
+        link_payments(db, scope, refs=["pi_1"], purchase_key="cs_1")
     thread.join(30)
     with database.read() as db:
         assert [fact.purchase_key for fact in db.exec(select(Fact)).all()] == ["cs_1"]
@@ -190,16 +191,16 @@ def test_a_purchase_does_not_wait_for_who_holds_a_payment_known_to_be_its_own(
     database: Database, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who holds it has looked the purchase up, and waits for it next: each would wait for the other."""
-    scope: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+    scope = Scope(cast.project_id, Mode.TEST)
     with database.write() as db:
-        link_payments(db, refs=["pi_1"], purchase_key="cs_1", **scope)
+        link_payments(db, scope, refs=["pi_1"], purchase_key="cs_1")
     monkeypatch.setattr(deadline, "WAIT_SECONDS", 0.3)
     with database.write() as holder:
-        assert not await_purchase(holder, ref="pi_1", **scope)
+        assert not await_purchase(holder, scope, ref="pi_1")
         with database.write() as db:
-            link_payments(db, refs=["pi_1", "ch_1"], purchase_key="cs_1", **scope)
+            link_payments(db, scope, refs=["pi_1", "ch_1"], purchase_key="cs_1")
     with database.read() as db:
-        assert purchase_behind(db, refs=["ch_1"], **scope) == "cs_1"
+        assert purchase_behind(db, scope, refs=["ch_1"]) == "cs_1"
 
 
 def test_a_waiting_fact_does_not_count_as_a_purchase(till: Till) -> None:

@@ -24,6 +24,7 @@ from licenzy.entitlements.models import Entitlement, State
 from licenzy.hotpath import postgres_snapshots
 from licenzy.hotpath.postgres_snapshots import PostgresSnapshots
 from licenzy.hotpath.snapshot import SnapshotReader
+from licenzy.projects.scope import Scope
 from licenzy.usage.access import Wanted, access_of, answer
 from tests.support.cast import Cast
 from tests.support.clock import START, StandingClock
@@ -205,8 +206,7 @@ def test_snapshots_answer_what_access_of_answers(database: Database, cast: Cast)
             with database.read() as db:
                 expected = access_of(
                     db,
-                    project_id=cast.project_id,
-                    mode=Mode.TEST,
+                    Scope(cast.project_id, Mode.TEST),
                     subject_refs=[ref],
                     now=START,
                     asked_at=START,

@@ -13,6 +13,7 @@ from licenzy.lab.happenings import ADVANCES, CHANGE_PLAN, HAPPENINGS
 from licenzy.lab.models import LabStep
 from licenzy.lab.queries import Bench
 from licenzy.lab.rules import Told
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from tests.conftest import LiveServer
 from tests.support.cast import Cast, make_connection
@@ -75,14 +76,12 @@ def test_a_subscription_lives_through_it_all(playground: Playground) -> None:
 
 def test_a_plan_changes_to_one_that_is_mapped_or_not(playground: Playground) -> None:
     attempt = playground.bought()
-    plans = possibilities(playground.lab, **playground.scope, attempt_id=attempt).plans
+    plans = possibilities(playground.lab, playground.scope, attempt_id=attempt).plans
     yearly = next(plan for plan in plans if plan.interval == "year")
     changed = playground.let(CHANGE_PLAN, attempt, price=yearly.price)
     assert changed.steps[0].detail == f"{yearly.name}, $120.00 every year"
     with pytest.raises(NotNow, match="offered"):
-        let_happen(
-            playground.lab, **playground.scope, attempt_id=attempt, action=CHANGE_PLAN, price="price_no"
-        )
+        let_happen(playground.lab, playground.scope, attempt_id=attempt, action=CHANGE_PLAN, price="price_no")
 
 
 def test_a_pass_runs_out_while_time_passes(playground: Playground) -> None:
@@ -160,31 +159,31 @@ def test_what_cannot_happen_is_refused_with_its_reason(playground: Playground) -
     attempt = playground.bought()
     for action, reason in (("recover", "Nothing is owed"), ("resume", "not paused"), ("pay_session", "paid")):
         with pytest.raises(NotNow, match=reason):
-            let_happen(playground.lab, **playground.scope, attempt_id=attempt, action=action)
+            let_happen(playground.lab, playground.scope, attempt_id=attempt, action=action)
     fresh = playground.checkout()
     with pytest.raises(NotNow, match="sent no event"):
-        let_happen(playground.lab, **playground.scope, attempt_id=fresh, action="send_again")
+        let_happen(playground.lab, playground.scope, attempt_id=fresh, action="send_again")
     for odd in ({"action": "steal"}, {"action": "renew_in_time", "delivery": "sideways"}):
         with pytest.raises(NotFound):
-            let_happen(playground.lab, **playground.scope, attempt_id=attempt, **odd)
+            let_happen(playground.lab, playground.scope, attempt_id=attempt, **odd)
 
 
 def test_every_button_is_offered_by_the_sandbox(playground: Playground) -> None:
     attempt = playground.checkout()
-    offers = possibilities(playground.lab, **playground.scope, attempt_id=attempt).offers
+    offers = possibilities(playground.lab, playground.scope, attempt_id=attempt).offers
     own = {*ADVANCES, "send_again", "reconcile"}
     assert set(HAPPENINGS) - own <= set(offers)
 
 
 def test_the_purchases_of_others_are_not_found(playground: Playground, cast: Cast) -> None:
     attempt = playground.bought()
-    elsewhere = {**playground.scope, "project_id": cast.stranger.project_id}
+    elsewhere = Scope(cast.stranger.project_id, playground.scope.mode)
     with pytest.raises(NotFound):
-        let_happen(playground.lab, **elsewhere, attempt_id=attempt, action="cancel")
+        let_happen(playground.lab, elsewhere, attempt_id=attempt, action="cancel")
     with playground.runtime.database.write() as db:
         make_connection(db, project_id=cast.stranger.project_id, seal=playground.runtime.seal)
     with pytest.raises(NotFound):
-        possibilities(playground.lab, **elsewhere, attempt_id=attempt)
+        possibilities(playground.lab, elsewhere, attempt_id=attempt)
 
 
 def test_a_sandbox_that_is_away_leaves_no_step(playground: Playground, live_server: LiveServer) -> None:
@@ -194,6 +193,6 @@ def test_a_sandbox_that_is_away_leaves_no_step(playground: Playground, live_serv
     away = type(settings)(**{**{f: getattr(settings, f) for f in settings.__dataclass_fields__}, "port": 1})
     lab = type(misplaced)(misplaced.database, misplaced.gateway, misplaced.seal, misplaced.clock, away)
     with pytest.raises(StripeUnavailable, match="not running"):
-        let_happen(lab, **playground.scope, attempt_id=attempt, action="cancel")
+        let_happen(lab, playground.scope, attempt_id=attempt, action="cancel")
     with live_server.runtime.database.read() as db:
         assert [step.action for step in db.exec(select(LabStep))] == ["pay_session"]

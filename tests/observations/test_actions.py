@@ -11,6 +11,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.observations import actions, queries
 from licenzy.observations.models import Noticed
 from licenzy.observations.noticing import Noticing
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.setup.looking import claim_due_look
 from tests.support.cast import Cast, make_connection
@@ -20,45 +21,45 @@ from tests.support.ports import wait_until
 
 @pytest.fixture
 def side(cast: Cast) -> dict[str, Any]:
-    return {"project_id": cast.project_id, "mode": Mode.TEST}
+    return Scope(cast.project_id, Mode.TEST)
 
 
 def test_sightings_are_counted_by_day_and_summed_over_a_week(
-    database: Database, side: dict[str, Any], clock: StandingClock
+    database: Database, side: Scope, clock: StandingClock
 ) -> None:
     for _day in range(10):
         with database.write() as db:
             for detail in ("first", "last"):
                 actions.note_sighting(
-                    db, **side, kind=Noticed.BROWSER_CALL, about="key_1", detail=detail, now=clock()
+                    db, side, kind=Noticed.BROWSER_CALL, about="key_1", detail=detail, now=clock()
                 )
         clock.advance(days=1)
     with database.read() as db:
-        found = queries.sightings(db, **side, now=clock())
-        other = queries.sightings(db, project_id=side["project_id"], mode=Mode.LIVE, now=clock())
+        found = queries.sightings(db, side, now=clock())
+        other = queries.sightings(db, Scope(side.project_id, Mode.LIVE), now=clock())
     (seen,) = found[Noticed.BROWSER_CALL]
     assert (seen.about, seen.times, seen.detail) == ("key_1", 12, "last")
     assert seen.last_at == clock() - timedelta(days=1)
     assert not any(other.values())
 
 
-def test_old_sightings_are_forgotten(database: Database, side: dict[str, Any], clock: StandingClock) -> None:
+def test_old_sightings_are_forgotten(database: Database, side: Scope, clock: StandingClock) -> None:
     with database.write() as db:
-        actions.note_sighting(db, **side, kind=Noticed.BROWSER_CALL, about="key_1", now=clock())
+        actions.note_sighting(db, side, kind=Noticed.BROWSER_CALL, about="key_1", now=clock())
         assert actions.forget_old_sightings(db, now=clock()) == 0
         assert actions.forget_old_sightings(db, now=clock.advance(days=32)) == 1
 
 
 def test_what_requests_notice_is_written_beside_them(
-    runtime: Runtime, side: dict[str, Any], clock: StandingClock
+    runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     noticing = Noticing(runtime.database, clock)
     for _call in range(100):
-        noticing.note(**side, kind=Noticed.PRICE_ID_SENT, about="key_1", detail="price_1")
+        noticing.note(side, kind=Noticed.PRICE_ID_SENT, about="key_1", detail="price_1")
 
     def times() -> int:
         with runtime.database.read() as db:
-            found = queries.sightings(db, **side, now=clock())[Noticed.PRICE_ID_SENT]
+            found = queries.sightings(db, side, now=clock())[Noticed.PRICE_ID_SENT]
         return sum(seen.times for seen in found)
 
     wait_until(lambda: times() == 100, seconds=5, what="100 calls are counted")
@@ -79,11 +80,11 @@ def test_a_flood_of_keys_is_bounded_and_what_waits_is_written_at_the_end(databas
 
 
 def test_a_look_is_claimed_once_and_again_only_when_due(
-    runtime: Runtime, side: dict[str, Any], clock: StandingClock
+    runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side["project_id"], seal=runtime.seal)
-        actions.look_soon(db, connection_id=connection.id, **side, now=clock())
+        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        actions.look_soon(db, side, connection_id=connection.id, now=clock())
 
     def claimed() -> bool:
         with runtime.database.write() as db:
@@ -101,19 +102,19 @@ def test_a_look_is_claimed_once_and_again_only_when_due(
 
 
 def test_a_failed_look_keeps_the_earlier_answers_and_a_newer_request(
-    runtime: Runtime, side: dict[str, Any], clock: StandingClock
+    runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side["project_id"], seal=runtime.seal)
-        actions.look_soon(db, connection_id=connection.id, **side, now=clock())
+        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        actions.look_soon(db, side, connection_id=connection.id, now=clock())
         told = {"connection_id": connection.id, "began": clock()}
         actions.keep_answers(db, **told, answers={"key_accepted": True}, problem=None)
         began = clock.advance(minutes=1)
-        actions.look_again(db, **side, now=clock.advance(seconds=1))
+        actions.look_again(db, side, now=clock.advance(seconds=1))
         actions.keep_answers(
             db, connection_id=connection.id, began=began, answers=None, problem="Stripe is away."
         )
-        look = queries.look_at(db, **side)
+        look = queries.look_at(db, side)
     assert look is not None
     assert look.answers == {"key_accepted": True}
     assert look.problem == "Stripe is away."

@@ -13,6 +13,7 @@ from flask import Flask
 from licenzy.alignment.modes import Mode
 from licenzy.kit.clock import whole_hours
 from licenzy.observations.actions import count_checks
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from tests.portal.set_up_side import HTMX, side_pages
@@ -26,12 +27,12 @@ from tests.support.servers import served
 @pytest.fixture
 def busy(runtime: Runtime, cast: Cast) -> None:
     """A test side that was asked, bought from and consumed of: now, and three days ago."""
-    side: dict[str, Any] = {"project_id": cast.project_id, "mode": Mode.TEST}
+    scope = Scope(cast.project_id, Mode.TEST)
     with runtime.database.write() as db:
         connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
         subject = make_subject(db, project_id=cast.project_id)
         for at in (START, START - timedelta(days=3)):
-            count_checks(db, **side, hour=whole_hours(at), allowed=1200, denied=34)
+            count_checks(db, scope, hour=whole_hours(at), allowed=1200, denied=34)
             bought(db, connection, subject, at=at)
             used(db, subject, 21, at=at)
 

@@ -9,6 +9,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.api_keys.queries import key_by_hash, keys
 from licenzy.api_keys.rules import presented_hash
 from licenzy.db.unit_of_work import Database
+from licenzy.projects.scope import Scope
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_key
 
@@ -57,7 +58,7 @@ def test_a_key_is_revoked(pages: SidePages, database: Database, cast: Cast) -> N
         make_key(db, project_id=cast.project_id)
     assert pages.send("/api-keys", "/revocation", {}).status_code == 303
     with database.read() as db:
-        (key,) = keys(db, project_id=cast.project_id, mode=Mode.TEST)
+        (key,) = keys(db, Scope(cast.project_id, Mode.TEST))
     assert key.revoked_at is not None
     assert "revoked" in pages.get("/api-keys").text
 

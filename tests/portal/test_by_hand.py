@@ -15,6 +15,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
 from licenzy.entitlements.decision import standing
 from licenzy.entitlements.models import Entitlement, Fact, State
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.subjects.models import Subject
 from licenzy.workspace.models import AuditEntry, Role
@@ -63,7 +64,7 @@ def holds(runtime: Runtime, cast: Cast, subject: Subject) -> Holds:
             product = make_product(
                 db, project_id=to.project_id, mode=to.mode, product_code=f"P_{kind.name}", kind=kind
             )
-            hand = Hand(to.project_id, to.mode, Actor(), "to begin with", START)
+            hand = Hand(Scope.of(to), Actor(), "to begin with", START)
             until = None if kind is Kind.USAGE_PACK else START + DAY
             (change,) = grants.grant(db, hand, subject_ref=to.subject_ref, product=product, until=until)
             row = db.get_one(Entitlement, change["entitlement"])

@@ -7,6 +7,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.db.unit_of_work import Database
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from tests.conftest import Sandbox
 from tests.portal.set_up_side import HTMX, SidePages, connected, side_pages
@@ -23,7 +24,7 @@ def pages(app: Flask, cast: Cast) -> SidePages:
 
 def saved(database: Database, cast: Cast, mode: Mode = Mode.TEST) -> Connection | None:
     with database.read() as db:
-        return connection_of(db, project_id=cast.project_id, mode=mode)
+        return connection_of(db, Scope(cast.project_id, mode))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.queries import product_by_code, products
 from licenzy.db.unit_of_work import Database
+from licenzy.projects.scope import Scope
 from tests.conftest import Sandbox
 from tests.portal.set_up_side import HTMX, SidePages, connected, side_pages
 from tests.support.cast import Cast, make_product
@@ -29,7 +30,7 @@ def price_of(pages: SidePages, words: str) -> str:
 
 def found(database: Database, cast: Cast, code: str) -> Product | None:
     with database.read() as db:
-        return product_by_code(db, project_id=cast.project_id, mode=Mode.TEST, product_code=code)
+        return product_by_code(db, Scope(cast.project_id, Mode.TEST), product_code=code)
 
 
 def test_a_product_is_made_without_scripts(pages: SidePages, database: Database, cast: Cast) -> None:
@@ -131,7 +132,7 @@ def test_archiving_and_restoring_in_test_needs_a_click(
     assert "No longer sold" in pages.get("/products").text
     assert pages.send("/products", "/restoration", {}).status_code == 303
     with database.read() as db:
-        assert len(products(db, project_id=cast.project_id, mode=Mode.TEST)) == 1
+        assert len(products(db, Scope(cast.project_id, Mode.TEST))) == 1
 
 
 def test_in_live_the_code_must_be_typed_to_archive(app: Flask, cast: Cast, database: Database) -> None:

@@ -7,6 +7,7 @@ from flask import Flask
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.queries import keys
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from tests.portal.set_up_side import side_pages
 from tests.support.cast import Cast, make_connection, make_key, make_product, make_subject
@@ -64,7 +65,7 @@ def test_a_viewer_changes_nothing(app: Flask, cast: Cast, ids: dict[str, str], r
         address = pages.base + path.format(**ids)
         assert pages.client.post(address, data={"csrf_token": token}).status_code == 403, path
     with runtime.database.read() as db:
-        (key,) = keys(db, project_id=cast.project_id, mode=Mode.TEST)
+        (key,) = keys(db, Scope(cast.project_id, Mode.TEST))
     assert key.revoked_at is None
 
 

@@ -10,6 +10,7 @@ from flask import Flask
 from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import AttemptStatus
 from licenzy.connections.actions import note_signed_event
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from tests.conftest import LiveServer, Sandbox
 from tests.portal.set_up_side import HTMX, SidePages, connected, side_pages
@@ -259,6 +260,6 @@ def test_the_whole_wizard_without_scripts(live_server: LiveServer) -> None:
         from licenzy.setup.queries import setup_facts
         from licenzy.setup.rules import StepState, steps
 
-        facts = setup_facts(db, project_id=cast.project_id, mode=Mode.TEST, now=parts.clock())
+        facts = setup_facts(db, Scope(cast.project_id, Mode.TEST), now=parts.clock())
     proven = {step.name.value for step in steps(facts, []) if step.state is StepState.DONE}
     assert {"connect", "webhook", "products", "purchase"} <= proven

@@ -9,6 +9,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.projects import actions, queries
+from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry, Role
 from tests.support.cast import Cast
@@ -23,7 +24,7 @@ def test_a_new_project_has_both_sides_and_nothing_chosen(database: Database, cas
         )
     with database.read() as db:
         found = queries.project_for(db, user_id=cast.colleague.user_id, project_id=project.id)
-        sides = [queries.side_of(db, project_id=project.id, mode=mode) for mode in Mode]
+        sides = [queries.side_of(db, Scope(project.id, mode)) for mode in Mode]
         entry = db.exec(select(AuditEntry)).one()
     assert found is not None
     assert (found[0].name, found[1]) == ("Night Sky", Role.VIEWER)
@@ -72,17 +73,16 @@ def test_the_sides_are_chosen_apart(database: Database, cast: Cast) -> None:
     with database.write() as db:
         actions.update_side(
             db,
+            Scope(cast.project_id, Mode.TEST),
             actor=Actor(cast.owner.user_id),
-            project_id=cast.project_id,
-            mode=Mode.TEST,
             success_url="https://app.example.com/thanks",
             cancel_url="",
             redirect_hosts=["app.example.com"],
             now=START,
         )
     with database.read() as db:
-        test = queries.side_of(db, project_id=cast.project_id, mode=Mode.TEST)
-        live = queries.side_of(db, project_id=cast.project_id, mode=Mode.LIVE)
+        test = queries.side_of(db, Scope(cast.project_id, Mode.TEST))
+        live = queries.side_of(db, Scope(cast.project_id, Mode.LIVE))
     assert (test.success_url, test.cancel_url, test.redirect_hosts) == (
         "https://app.example.com/thanks",
         None,

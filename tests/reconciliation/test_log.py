@@ -15,6 +15,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.errors import StripeNotConnected, StripeUnavailable
+from licenzy.projects.scope import Scope
 from licenzy.reconciliation.actions import ask_for_walk, reconcile
 from licenzy.reconciliation.log import WALKS_KEPT, WalkLog
 from licenzy.reconciliation.models import FinishedWalk, Reconciliation
@@ -89,7 +90,7 @@ def finished(shop: Shop) -> list[FinishedWalk]:
 
 def ask(shop: Shop, clock: StandingClock) -> None:
     with shop.runtime.database.write() as db:
-        request_walk(db, project_id=shop.project_id, mode=Mode.TEST, actor=Actor("usr_1", None), now=clock())
+        request_walk(db, Scope(shop.project_id, Mode.TEST), actor=Actor("usr_1", None), now=clock())
 
 
 @pytest.mark.usefixtures("real_time")
@@ -121,7 +122,7 @@ def test_a_walk_is_under_way_until_it_is_told_of(shop: Shop, clock: StandingCloc
     def look(_session: Session) -> None:
         with shop.runtime.database.read() as db:
             where = db.get_one(Reconciliation, shop.connection.id)
-            last = last_walk(db, project_id=shop.project_id, mode=Mode.TEST)
+            last = last_walk(db, Scope(shop.project_id, Mode.TEST))
         seen.append((walk_state(where, last, clock()), len(finished(shop))))
 
     event.listen(Session, "after_commit", look)
@@ -144,7 +145,7 @@ def test_a_walk_that_breaks_off_says_why(shop: Shop, clock: StandingClock) -> No
     assert "Stripe" in walk.problem
     with shop.runtime.database.read() as db:
         where = db.get_one(Reconciliation, shop.connection.id)
-        last = last_walk(db, project_id=shop.project_id, mode=Mode.TEST)
+        last = last_walk(db, Scope(shop.project_id, Mode.TEST))
     assert where.step is None
     assert walk_state(where, last, clock()) is WalkState.RESTING
     shop.behave()
@@ -189,7 +190,7 @@ def test_hourly_walks_are_told_of_and_old_ones_forgotten(shop: Shop, clock: Stan
 
 def test_without_a_connection_there_is_nothing_to_walk(shop: Shop, clock: StandingClock) -> None:
     with pytest.raises(StripeNotConnected), shop.runtime.database.write() as db:
-        request_walk(db, project_id=shop.project_id, mode=Mode.LIVE, actor=Actor(), now=clock())
+        request_walk(db, Scope(shop.project_id, Mode.LIVE), actor=Actor(), now=clock())
     with shop.runtime.database.write() as db:
         ask_for_walk(db, connection_id=shop.connection.id, now=clock())
         assert db.get_one(Reconciliation, shop.connection.id).asked_by is None
@@ -203,8 +204,7 @@ def again(shop: Shop, clock: StandingClock) -> Report:
         parts.database,
         parts.gateway,
         parts.seal,
-        project_id=shop.project_id,
-        mode=Mode.TEST,
+        Scope(shop.project_id, Mode.TEST),
         subject_id=subject.id,
         actor=Actor("usr_1", None),
         clock=clock,

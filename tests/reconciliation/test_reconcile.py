@@ -16,6 +16,7 @@ from licenzy.connections.rules import REQUIRED_EVENTS
 from licenzy.entitlements.actions import lock_purchase
 from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.errors import StripeUnavailable
+from licenzy.projects.scope import Scope
 from licenzy.reconciliation.actions import Report, ask_for_walk, claim_due, reconcile
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.stripe_events.models import StripeEvent
@@ -221,13 +222,7 @@ def test_replay_finds_and_mends_a_row_that_is_not_what_its_facts_say(
 
 def test_a_purchase_can_be_locked_that_nobody_knows(shop: Shop, clock: StandingClock) -> None:
     with shop.runtime.database.write() as db:
-        made = lock_purchase(
-            db,
-            project_id=shop.project_id,
-            mode=shop.connection.mode,
-            key="sub_unknown",
-            now=clock(),
-        )
+        made = lock_purchase(db, Scope(shop.project_id, shop.connection.mode), key="sub_unknown", now=clock())
         assert made.subject_id is None
     assert [key for key, _ in replay_purchases(shop.runtime.database, clock=clock)] == []
 

@@ -14,6 +14,7 @@ from licenzy.connections.models import Connection
 from licenzy.kit.clock import whole_hours
 from licenzy.kit.ids import new_id
 from licenzy.observations.actions import count_checks
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.setup.activity import BY_DAY, BY_HOUR, Activity, Span, activity
 from licenzy.subjects.models import Subject
@@ -30,7 +31,7 @@ MOMENT = timedelta(microseconds=1)
 
 @pytest.fixture
 def side(cast: Cast) -> dict[str, Any]:
-    return {"project_id": cast.project_id, "mode": Mode.TEST}
+    return Scope(cast.project_id, Mode.TEST)
 
 
 def used(db: Session, subject: Subject, units: int, *, at: datetime = NOW, packs: int = 1) -> None:
@@ -59,9 +60,9 @@ def bought(db: Session, connection: Connection, subject: Subject, *, at: datetim
     attempt.status, attempt.paid_at = status, at
 
 
-def look(runtime: Runtime, side: dict[str, Any], span: Span) -> Activity:
+def look(runtime: Runtime, side: Scope, span: Span) -> Activity:
     with runtime.database.read() as db:
-        return activity(db, **side, span=span, now=NOW)
+        return activity(db, side, span=span, now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -70,14 +71,14 @@ def look(runtime: Runtime, side: dict[str, Any], span: Span) -> Activity:
     ids=["by the hour", "by the day"],
 )
 def test_everything_stands_in_its_step(
-    runtime: Runtime, side: dict[str, Any], span: Span, first: datetime, last: datetime
+    runtime: Runtime, side: Scope, span: Span, first: datetime, last: datetime
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side["project_id"], seal=runtime.seal)
-        subject = make_subject(db, project_id=side["project_id"])
+        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        subject = make_subject(db, project_id=side.project_id)
         bought(db, connection, subject, at=None)
         for at, times in ((first - MOMENT, 100), (first, 1), (last - MOMENT, 2), (last, 3), (NOW, 4)):
-            count_checks(db, **side, hour=whole_hours(at), allowed=10 * times, denied=times)
+            count_checks(db, side, hour=whole_hours(at), allowed=10 * times, denied=times)
             used(db, subject, 5 * times, at=at, packs=2)
             for _time in range(times if times < 100 else 1):
                 bought(db, connection, subject, at=at)
@@ -93,29 +94,25 @@ def test_everything_stands_in_its_step(
     assert (seen.checks, seen.allowed, seen.denied, seen.purchases, seen.units) == (110, 100, 10, 10, 100)
 
 
-def test_other_projects_and_the_other_mode_do_not_count(
-    runtime: Runtime, side: dict[str, Any], cast: Cast
-) -> None:
+def test_other_projects_and_the_other_mode_do_not_count(runtime: Runtime, side: Scope, cast: Cast) -> None:
     with runtime.database.write() as db:
         for project_id, mode in ((cast.project_id, Mode.LIVE), (cast.stranger.project_id, Mode.TEST)):
             connection = make_connection(db, project_id=project_id, mode=mode, seal=runtime.seal)
             subject = make_subject(db, project_id=project_id, mode=mode)
-            count_checks(db, project_id=project_id, mode=mode, hour=whole_hours(NOW), allowed=1, denied=1)
+            count_checks(db, Scope(project_id, mode), hour=whole_hours(NOW), allowed=1, denied=1)
             used(db, subject, 1)
             bought(db, connection, subject, at=NOW)
     seen = look(runtime, side, BY_HOUR)
     assert (seen.checks, seen.purchases, seen.units) == (0, 0, 0)
-    other = look(runtime, {**side, "mode": Mode.LIVE}, BY_DAY)
+    other = look(runtime, Scope(side.project_id, Mode.LIVE), BY_DAY)
     assert (other.allowed, other.denied, other.purchases, other.units) == (1, 1, 1, 1)
 
 
-def test_what_a_moved_clock_dates_later_than_now_has_happened_by_now(
-    runtime: Runtime, side: dict[str, Any]
-) -> None:
+def test_what_a_moved_clock_dates_later_than_now_has_happened_by_now(runtime: Runtime, side: Scope) -> None:
     later = START + timedelta(days=62)
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side["project_id"], seal=runtime.seal)
-        subject = make_subject(db, project_id=side["project_id"])
+        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        subject = make_subject(db, project_id=side.project_id)
         used(db, subject, 7, at=later)
         bought(db, connection, subject, at=later)
     for span in (BY_HOUR, BY_DAY):

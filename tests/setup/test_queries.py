@@ -8,6 +8,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import AttemptStatus
 from licenzy.connections.models import Connection
 from licenzy.errors import NotFound
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.setup.queries import counts, journey_facts, setup_facts
 from licenzy.stripe_events.models import EventStatus, StripeEvent
@@ -18,7 +19,7 @@ from tests.support.purchases import make_attempt, make_entitlement
 
 @pytest.fixture
 def side(cast: Cast) -> dict[str, Any]:
-    return {"project_id": cast.project_id, "mode": Mode.TEST}
+    return Scope(cast.project_id, Mode.TEST)
 
 
 def make_event(connection: Connection, object_id: str, event_id: str = "evt_1") -> StripeEvent:
@@ -36,27 +37,30 @@ def make_event(connection: Connection, object_id: str, event_id: str = "evt_1") 
     )
 
 
-def test_an_empty_side_knows_nothing(runtime: Runtime, side: dict[str, Any], clock: StandingClock) -> None:
+def test_an_empty_side_knows_nothing(runtime: Runtime, side: Scope, clock: StandingClock) -> None:
     with runtime.database.read() as db:
-        facts = setup_facts(db, **side, now=clock())
-        counted = counts(db, **side)
+        facts = setup_facts(db, side, now=clock())
+        counted = counts(db, side)
     assert (facts.connection, facts.products, facts.keys, facts.journey) == (None, (), (), None)
     assert (counted.subjects, counted.purchases, counted.attempts, counted.events) == (0, 0, 0, 0)
 
 
 def test_a_purchase_is_followed_from_session_to_check(
-    runtime: Runtime, side: dict[str, Any], clock: StandingClock
+    runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side["project_id"], seal=runtime.seal)
-        product, subject = make_product(db, **side), make_subject(db, **side)
+        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        product, subject = (
+            make_product(db, project_id=side.project_id, mode=side.mode),
+            make_subject(db, project_id=side.project_id, mode=side.mode),
+        )
         attempt = make_attempt(db, connection=connection, subject=subject, product=product)
-        first = journey_facts(db, **side, attempt_id=attempt.id, now=clock())
+        first = journey_facts(db, side, attempt_id=attempt.id, now=clock())
         db.add(make_event(connection, attempt.stripe_checkout_session_id or ""))
         attempt.status = AttemptStatus.PAID
         entitlement = make_entitlement(db, subject=subject, attempt_id=attempt.id)
-        last = journey_facts(db, **side, attempt_id=attempt.id, now=clock())
-        counted = counts(db, **side)
+        last = journey_facts(db, side, attempt_id=attempt.id, now=clock())
+        counted = counts(db, side)
     assert (first.event, first.granted, first.allowed) == (None, False, False)
     assert first.refusal == "no_entitlement"
     assert last.event is not None
@@ -66,47 +70,53 @@ def test_a_purchase_is_followed_from_session_to_check(
 
 
 def test_the_purchase_that_granted_something_proves_the_set_up_before_later_ones(
-    runtime: Runtime, side: dict[str, Any], clock: StandingClock
+    runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side["project_id"], seal=runtime.seal)
-        product, subject = make_product(db, **side), make_subject(db, **side)
+        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        product, subject = (
+            make_product(db, project_id=side.project_id, mode=side.mode),
+            make_subject(db, project_id=side.project_id, mode=side.mode),
+        )
         parts = {"connection": connection, "subject": subject, "product": product}
         granted = make_attempt(db, **parts)
         make_entitlement(db, subject=subject, attempt_id=granted.id)
         make_attempt(db, **parts, now=clock.advance(hours=1))
-        facts = setup_facts(db, **side, now=clock())
+        facts = setup_facts(db, side, now=clock())
     assert facts.journey is not None
     assert facts.journey.attempt_id == granted.id
 
 
 def test_revoked_and_expired_keys_and_archived_products_do_not_count(
-    runtime: Runtime, side: dict[str, Any], clock: StandingClock
+    runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        make_key(db, **side, revoked_at=START)
-        make_key(db, **side, expires_at=START)
-        kept, _token = make_key(db, **side)
-        make_product(db, **side, archived_at=START)
-        facts = setup_facts(db, **side, now=clock())
+        make_key(db, project_id=side.project_id, mode=side.mode, revoked_at=START)
+        make_key(db, project_id=side.project_id, mode=side.mode, expires_at=START)
+        kept, _token = make_key(db, project_id=side.project_id, mode=side.mode)
+        make_product(db, project_id=side.project_id, mode=side.mode, archived_at=START)
+        facts = setup_facts(db, side, now=clock())
     assert [key.id for key in facts.keys] == [kept.id]
     assert facts.products == ()
 
 
 def test_nothing_of_the_other_mode_or_of_strangers_is_seen(
-    runtime: Runtime, cast: Cast, side: dict[str, Any], clock: StandingClock
+    runtime: Runtime, cast: Cast, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side["project_id"], seal=runtime.seal)
-        product, subject = make_product(db, **side), make_subject(db, **side)
+        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        product, subject = (
+            make_product(db, project_id=side.project_id, mode=side.mode),
+            make_subject(db, project_id=side.project_id, mode=side.mode),
+        )
         attempt = make_attempt(db, connection=connection, subject=subject, product=product)
-        make_key(db, **side)
+        make_key(db, project_id=side.project_id, mode=side.mode)
         for foreign in (
-            {"project_id": cast.project_id, "mode": Mode.LIVE},
-            {"project_id": cast.stranger.project_id, "mode": Mode.TEST},
+            Scope(cast.project_id, Mode.LIVE),
+            Scope(cast.stranger.project_id, Mode.TEST),
         ):
-            facts = setup_facts(db, **foreign, now=clock())
+            facts = setup_facts(db, foreign, now=clock())
             assert (facts.connection, facts.products, facts.keys, facts.journey) == (None, (), (), None)
-            assert counts(db, **foreign).attempts == 0
+            assert counts(db, foreign).attempts == 0
             with pytest.raises(NotFound):
-                journey_facts(db, **foreign, attempt_id=attempt.id, now=clock())
+                journey_facts(db, foreign, attempt_id=attempt.id, now=clock())

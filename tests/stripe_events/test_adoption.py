@@ -18,6 +18,7 @@ from licenzy.deliveries.models import OutboundEvent
 from licenzy.entitlements.grants import Hand
 from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.errors import InvalidRequest, NotFound, StripeUnavailable
+from licenzy.projects.scope import Scope
 from licenzy.reconciliation.actions import reconcile
 from licenzy.stripe_events.adoption import adopt
 from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
@@ -84,7 +85,9 @@ def held(shop: Shop) -> list[Entitlement]:
 
 
 def hand(shop: Shop, clock: StandingClock) -> Hand:
-    return Hand(shop.project_id, shop.connection.mode, Actor("usr_1", None), "found in the books", clock())
+    return Hand(
+        Scope(shop.project_id, shop.connection.mode), Actor("usr_1", None), "found in the books", clock()
+    )
 
 
 def take(shop: Shop, clock: StandingClock, subject_ref: str = "user_7", which: int = 0) -> list[Any]:

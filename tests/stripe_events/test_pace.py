@@ -19,6 +19,7 @@ from sqlmodel import col, func, select
 from licenzy.catalog.models import Kind, Product
 from licenzy.connections.pacing import CALLS_A_SECOND, hold_back, paced_access, take_turn
 from licenzy.db.unit_of_work import Database
+from licenzy.projects.scope import Scope
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
@@ -148,8 +149,7 @@ def ask_for_reads(shop: Shop, subscriptions: list[str]) -> None:
         for each in subscriptions:
             request_read(
                 db,
-                project_id=shop.project_id,
-                mode=shop.connection.mode,
+                Scope(shop.project_id, shop.connection.mode),
                 connection_id=shop.connection.id,
                 object_id=each,
                 now=past,

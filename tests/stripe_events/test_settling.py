@@ -11,6 +11,7 @@ from sqlmodel import select
 from licenzy.catalog.models import Kind, Product
 from licenzy.connections.models import Connection
 from licenzy.entitlements.models import Entitlement, State
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import SettlingRead
 from licenzy.stripe_events.settling import claim_now, read_done, request_read
 from licenzy.stripe_events.snapshots import settle_next
@@ -45,8 +46,7 @@ def ask(shop: Shop, object_id: str, clock: StandingClock) -> None:
     shop.runtime.database.retrying(
         lambda db: request_read(
             db,
-            project_id=shop.project_id,
-            mode=connection.mode,
+            Scope(shop.project_id, connection.mode),
             connection_id=connection.id,
             object_id=object_id,
             now=clock(),
@@ -150,8 +150,7 @@ def test_a_request_made_while_a_list_was_read_is_not_met_by_it(
         with shop.runtime.database.write() as db:
             claim = claim_now(
                 db,
-                project_id=shop.project_id,
-                mode=connection.mode,
+                Scope(shop.project_id, connection.mode),
                 connection_id=connection.id,
                 object_id=subscription,
                 began=began,

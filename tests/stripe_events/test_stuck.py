@@ -18,6 +18,7 @@ from sqlmodel import Session, select
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import Fact
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from licenzy.stripe_events import receive, record
@@ -106,10 +107,10 @@ def test_an_event_that_fails_leaves_the_others_of_its_page_alone(
         sale.subscription()
     link, broken = record.link_payments, iter([True])
 
-    def link_payments(db: Session, **named: Any) -> Any:
+    def link_payments(db: Session, scope: Scope, **named: Any) -> Any:
         if next(broken, False):
             db.execute(text("SELECT nothing FROM nowhere"))
-        return link(db, **named)
+        return link(db, scope, **named)
 
     monkeypatch.setattr(record, "link_payments", link_payments)
     with till.database.write() as db:

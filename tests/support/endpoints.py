@@ -13,6 +13,7 @@ from licenzy.deliveries.models import EventType, Source, WebhookEndpoint
 from licenzy.deliveries.outbox import announce
 from licenzy.deliveries.rules import Data, Happening
 from licenzy.kit.seal import Seal
+from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor
 from tests.support.clock import START
 
@@ -30,7 +31,7 @@ def make_endpoint(
     now: datetime = START,
 ) -> tuple[WebhookEndpoint, str]:
     """The row, and the secret in the clear."""
-    desk = Desk(project_id, mode, Actor(), now)
+    desk = Desk(Scope(project_id, mode), Actor(), now)
     return create_endpoint(db, seal, desk, url=url, types=types, private_allowed=True)
 
 
@@ -49,4 +50,4 @@ def tell(
         Happening(event_type, Source.PORTAL, "manual_grant", subject_id, Data(units=number))
         for number in range(count)
     ]
-    announce(db, project_id=project_id, mode=mode, happenings=lambda: happened, now=now)
+    announce(db, Scope(project_id, mode), happenings=lambda: happened, now=now)

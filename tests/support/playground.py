@@ -12,7 +12,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 from licenzy.connections.actions import connect_sandbox, register_endpoint, stripe_key
-from licenzy.idempotency.actions import IdempotencyScope
+from licenzy.idempotency.actions import CallKey
 from licenzy.lab.actions import Lab, let_happen
 from licenzy.lab.queries import Bench, bench
 from licenzy.projects.scope import Scope
@@ -37,8 +37,8 @@ class Playground:
     stripe: stripe.StripeClient
 
     @property
-    def scope(self) -> dict[str, Any]:
-        return {"project_id": self.project_id, "mode": Mode.TEST}
+    def scope(self) -> Scope:
+        return Scope(self.project_id, Mode.TEST)
 
     @property
     def lab(self) -> Lab:
@@ -49,9 +49,9 @@ class Playground:
         """An open checkout; the id of its attempt."""
         parts = self.runtime
         seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
-        scope = IdempotencyScope(Scope(self.project_id, Mode.TEST), "checkout/session", secrets.token_hex(8))
+        call_key = CallKey(Scope(self.project_id, Mode.TEST), "checkout/session", secrets.token_hex(8))
         asked = CheckoutRequest(subject_ref=subject_ref, product_code=product_code)
-        return str(open_session(seller, request=asked, scope=scope, body_hash="x").answer["attempt_id"])
+        return str(open_session(seller, request=asked, call_key=call_key, body_hash="x").answer["attempt_id"])
 
     def bought(self, product_code: str = "PRO_MONTHLY", subject_ref: str = "user_lab") -> str:
         """A checkout that is paid, and known to be."""
@@ -61,13 +61,13 @@ class Playground:
 
     def let(self, action: str, attempt_id: str, **how: Any) -> Bench:
         """Let something happen and wait for what it tells."""
-        let_happen(self.lab, **self.scope, attempt_id=attempt_id, action=action, **how)
+        let_happen(self.lab, self.scope, attempt_id=attempt_id, action=action, **how)
         wait_until(lambda: not self.bench(attempt_id).moving, seconds=25, what=f"{action} has arrived")
         return self.bench(attempt_id)
 
     def bench(self, attempt_id: str) -> Bench:
         with self.runtime.database.read() as db:
-            return bench(db, **self.scope, attempt_id=attempt_id, now=self.runtime.clock())
+            return bench(db, self.scope, attempt_id=attempt_id, now=self.runtime.clock())
 
 
 def make_playground(runtime: Runtime, cast: Cast) -> Playground:
@@ -84,9 +84,8 @@ def make_playground(runtime: Runtime, cast: Cast) -> Playground:
     )
     register_endpoint(
         *parts,
+        scope=Scope(cast.project_id, Mode.TEST),
         base_url=runtime.settings.base_url,
-        project_id=cast.project_id,
-        mode=Mode.TEST,
         actor=actor,
         now=runtime.clock(),
     )

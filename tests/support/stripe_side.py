@@ -7,6 +7,7 @@ import httpx
 from licenzy.alignment.modes import Mode
 from licenzy.connections.actions import stripe_key
 from licenzy.connections.queries import connection_of
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 
 
@@ -15,7 +16,7 @@ def make_price(
 ) -> str:
     """A price of the sandbox account that the project's test side is connected to; gives its id."""
     with runtime.database.read() as db:
-        connection = connection_of(db, project_id=project_id, mode=Mode.TEST)
+        connection = connection_of(db, Scope(project_id, Mode.TEST))
     assert connection is not None, "connect first"
     key = stripe_key(runtime.seal, connection)
     address = f"{runtime.settings.sandbox_url}/v1"

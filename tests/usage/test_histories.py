@@ -28,6 +28,7 @@ from licenzy.entitlements import grants
 from licenzy.entitlements.grants import Hand
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import InvalidRequest
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.usage.models import Hold, LedgerRow, Reservation
 from licenzy.worker.loop import work_once
@@ -122,8 +123,8 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
             self.model = Model()
 
         def hand(self) -> Hand:
-            where = {"project_id": cast.project_id, "mode": self.customer.subject.mode}
-            return Hand(actor=Actor(cast.owner.user_id), note="", now=clock(), **where)  # type: ignore[arg-type]
+            scope = Scope(cast.project_id, self.customer.subject.mode)
+            return Hand(scope, actor=Actor(cast.owner.user_id), note="", now=clock())  # type: ignore[arg-type]
 
         @rule(target=packs, units=UNITS, hours=st.sampled_from([None, None, 1, 2, 5]))
         def grants(self, units: int, hours: int | None) -> str:
