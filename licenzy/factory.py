@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from licenzy.runtime import Runtime
     from licenzy.sandbox import Sandbox
 
-_WEBHOOK_BODY = 1024 * 1024
-_FORM_BODY = 64 * 1024
 _STATIC_SECONDS = 3600
 _REQUEST_HEAD = 32 * 1024
 
@@ -39,6 +37,7 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     from licenzy import api, hooks, portal
     from licenzy.cli import attach
     from licenzy.server.http_hardening import Hardening
+    from licenzy.server.limits import ROUTES, route_of
     from licenzy.server.wsgi import RequestDeadline
 
     settings = settings or load_settings()
@@ -54,8 +53,8 @@ def create_app(settings: Settings | None = None, *, clock: Clock = utc_now) -> F
     app.config.update(
         SECRET_KEY=settings.secret_key,
         TESTING=settings.testing,
-        MAX_CONTENT_LENGTH=_WEBHOOK_BODY,
-        MAX_FORM_MEMORY_SIZE=_FORM_BODY,
+        MAX_CONTENT_LENGTH=max(route.most_bytes for route in ROUTES),
+        MAX_FORM_MEMORY_SIZE=route_of("/").most_bytes,
         MAX_FORM_PARTS=200,
     )
     app.jinja_env.undefined = StrictUndefined

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from licenzy.wire import body_length, read_body
-
-MAX_BODY = 64 * 1024
+from licenzy.wire import read_body
 
 
 class Incoming(Protocol):
@@ -37,15 +35,10 @@ class Arrived(Incoming, Protocol):
 class WsgiIncoming:
     """A request of a WSGI server, whose body is read when it is asked for."""
 
-    __slots__ = ("_length", "environ")
+    __slots__ = ("environ",)
 
     def __init__(self, environ: Mapping[str, Any]) -> None:
         self.environ = environ
-        self._length = 0
-
-    def measure(self) -> None:
-        """Look at the body's length, before anything else. Raises PayloadTooLarge over 64 KiB."""
-        self._length = body_length(self.environ, most=MAX_BODY)
 
     @property
     def query(self) -> str:
@@ -53,7 +46,7 @@ class WsgiIncoming:
 
     @property
     def body(self) -> bytes:
-        return read_body(self.environ, self._length)
+        return read_body(self.environ)
 
     def header(self, name: str) -> str | None:
         key = name.upper().replace("-", "_")

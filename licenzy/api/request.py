@@ -180,16 +180,14 @@ def answering(state: ApiState, view: Callable[..., Reply]) -> Callable[..., Resp
     """A Flask view around a function of an ApiRequest; its every outcome has SPEC 5's shape."""
 
     def call(**path: str) -> Response:
-        incoming = WsgiIncoming(request.environ)
-        return answered(ApiRequest(state, incoming), incoming, view, **path).response()
+        return answered(ApiRequest(state, WsgiIncoming(request.environ)), view, **path).response()
 
     return call
 
 
-def answered(call: ApiRequest, incoming: WsgiIncoming, view: Callable[..., Reply], **path: str) -> Reply:
+def answered(call: ApiRequest, view: Callable[..., Reply], **path: str) -> Reply:
     """What the view answers, or the refusal that it ran into."""
     try:
-        incoming.measure()
         return view(call, **path)
     except errors.LicenzyError as error:
         return call.refuse(error)
@@ -203,8 +201,7 @@ def refuse_exception(state: ApiState, problem: Exception) -> Response:
     def refuse(_call: ApiRequest) -> Reply:
         raise _in_our_words(problem)
 
-    incoming = WsgiIncoming(request.environ)
-    return answered(ApiRequest(state, incoming), incoming, refuse).response()
+    return answered(ApiRequest(state, WsgiIncoming(request.environ)), refuse).response()
 
 
 def _in_our_words(problem: Exception) -> Exception:

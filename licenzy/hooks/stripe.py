@@ -24,9 +24,8 @@ from licenzy.runtime import Runtime, runtime
 from licenzy.stripe_events.receive import keep_invalid, receive
 from licenzy.stripe_gateway.shapes import NotAnEvent, read_event
 from licenzy.stripe_gateway.signatures import verify
-from licenzy.wire import JSON, body_length, read_body, refusal
+from licenzy.wire import JSON, read_body, refusal
 
-MAX_BODY = 1024 * 1024
 MOST_SECRETS = 50
 """How many secrets are tried for an event that does not name its connection."""
 _strangers = RateLimiter(rate=10)
@@ -93,7 +92,7 @@ class _Posted:
 
 
 def _posted() -> _Posted:
-    return _Posted(read_body(request.environ, body_length(request.environ, most=MAX_BODY)))
+    return _Posted(read_body(request.environ))
 
 
 def _receive(parts: Runtime, posted: _Posted, find: Callable[[Session], Sequence[Addressee]]) -> None:
