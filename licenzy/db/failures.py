@@ -56,7 +56,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 _CHECK_RIGHTS = "Let the user that runs Licenzy write to the database file and its folder."
 
-_DISK_FULL = Failure(
+DISK_FULL = Failure(
     "The database cannot be written to: the disk is full.", "Free some space on the database's disk."
 )
 _LOCKED = Failure(
@@ -71,7 +71,7 @@ _DAMAGED = Failure("The database file is damaged.", "Restore it from a backup.")
 _SQLITE = {
     sqlite3.SQLITE_BUSY: _LOCKED,
     sqlite3.SQLITE_LOCKED: _LOCKED,
-    sqlite3.SQLITE_FULL: _DISK_FULL,
+    sqlite3.SQLITE_FULL: DISK_FULL,
     sqlite3.SQLITE_READONLY: _READ_ONLY,
     sqlite3.SQLITE_IOERR: Failure(
         "The database cannot be written to: the disk reports an error.",
@@ -92,7 +92,7 @@ _POSTGRES = {
         "The database cannot be written to: the user lacks the right to.",
         "Let the user of LICENZY_DATABASE_URL write to all tables.",
     ),
-    "53100": _DISK_FULL,
+    "53100": DISK_FULL,
     "53300": Failure(
         "The database cannot be used: Postgres has no connection left.",
         "Raise its max_connections, or run fewer processes.",
@@ -104,7 +104,7 @@ _SYSTEM = {
     errno.EACCES: _READ_ONLY,
     errno.EPERM: _READ_ONLY,
     errno.EROFS: _READ_ONLY,
-    errno.ENOSPC: _DISK_FULL,
-    errno.EDQUOT: _DISK_FULL,
+    errno.ENOSPC: DISK_FULL,
+    errno.EDQUOT: DISK_FULL,
 }
 """Of the files beside a SQLite database, which Licenzy opens itself."""

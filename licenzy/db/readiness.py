@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from licenzy.db.failures import Failure, failure_of
+from licenzy.db.failures import DISK_FULL, Failure, failure_of
 from licenzy.db.schema import Fit, fit_of, misfit_of, note_of
 from licenzy.db.sqlite import FileState
 from licenzy.db.unit_of_work import Database
@@ -22,6 +23,8 @@ STALE_SECONDS = 6.0
 """How old an answer may be that is given while the database is being asked: what one asking may take."""
 WAIT_SECONDS = 2.0
 """How long a caller waits for another one's asking when there is no such answer."""
+LEAST_ROOM_BYTES = 64 * 1024
+"""With less than this the next writes of SQLite fail."""
 
 _log = logging.getLogger("licenzy.db")
 
@@ -79,6 +82,8 @@ class Readiness:
     def _problem(self) -> Failure | None:
         if (lost := self._lost_file()) is not None:
             return lost
+        if self._disk_is_full():
+            return DISK_FULL
         try:
             fit = self._write()
         except DatabaseUnavailable as error:
@@ -100,6 +105,18 @@ class Readiness:
             if misfit_of(fit) is None:
                 connection.execute(_PROBE, {"now": time.time_ns() // 1000})
         return fit
+
+    def _disk_is_full(self) -> bool:
+        """Whether there is no room for the next growth of SQLite's log.
+
+        The probe would not notice: until then it overwrites a part of the log that was copied.
+        """
+        file = self._database.file
+        if file is None:
+            return False
+        room = os.statvfs(file.path.parent)
+        blocks = room.f_bavail if os.geteuid() else room.f_bfree  # Some are kept for root.
+        return blocks * room.f_frsize < LEAST_ROOM_BYTES
 
     def _lost_file(self) -> Failure | None:
         """What is wrong with the file of SQLite itself."""

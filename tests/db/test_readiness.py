@@ -139,6 +139,16 @@ def test_a_full_disk_is_told_from_other_troubles(tmp_path: Path) -> None:
     assert failure_of(ValueError("no trouble of a database's")) is None
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_disk_without_room_is_told_before_a_write_fails(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small write still goes into a part of the log that was copied."""
+    monkeypatch.setattr(readiness, "LEAST_ROOM_BYTES", 2**62)
+    with pytest.raises(DatabaseUnavailable, match="the disk is full"):
+        Readiness(database).check()
+
+
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 def test_a_missing_right_is_told_from_other_troubles(database: Database) -> None:
     with database.engine.connect() as connection:

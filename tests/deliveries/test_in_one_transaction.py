@@ -72,7 +72,7 @@ def test_it_is_told_once_wherever_it_breaks(shop: Shop, kind: Kind) -> None:
         assert told["entitlement.updated"] == 1 or kind is Kind.SUBSCRIPTION, number
         if not plug.pulled:
             break
-    assert broken > 25, "it must break at many places to prove anything"
+    assert broken > 20, "it must break at many places to prove anything"
     assert not plug.pulled, "and come to its end at last"
 
 

@@ -19,6 +19,7 @@ from licenzy.errors import DatabaseUnavailable
 from licenzy.hotpath.consume_sql import Run
 from licenzy.kit import deadline
 from tests.support.hotpath import Writer, make_writer
+from tests.support.loops import run_on_a_loop
 from tests.support.ports import wait_until
 
 
@@ -180,7 +181,7 @@ def test_callers_on_a_loop_are_answered_together(database: Database, writer: Wri
     writer.run(lambda _run: None)
     unit = database.write()
     unit.__enter__()
-    assert sorted(asyncio.run(run())) == sorted(f"wsp_{number}" for number in range(20))
+    assert sorted(run_on_a_loop(run())) == sorted(f"wsp_{number}" for number in range(20))
     assert len(woken) == 1
 
 
@@ -202,7 +203,7 @@ def test_a_caller_on_a_loop_is_refused_in_time_and_one_that_has_gone_is_not_begu
         assert 0.2 < time.monotonic() - began < 1
 
     with database.write():
-        asyncio.run(run())
+        run_on_a_loop(run())
     assert writer.run(lambda run: insert(run, "wsp_1")) == "wsp_1"
     assert names(database) == {"wsp_1"}
 

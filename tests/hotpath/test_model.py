@@ -27,6 +27,7 @@ from licenzy.usage.results import Consumed, Refused
 from licenzy.usage.rules import burning, drawn, total
 from tests.support.cast import Cast
 from tests.support.clock import START
+from tests.support.loops import run_on_a_loop
 from tests.usage.buying import Customer, consume, customer_with
 
 NOW = to_micros(START)
@@ -109,7 +110,7 @@ def test_batches_equal_the_model(database: Database, cast: Cast, seed: int) -> N
                     rendered,
                 )
             )
-        for request, result in zip(requests, asyncio.run(at_once(committer, requests)), strict=True):
+        for request, result in zip(requests, run_on_a_loop(at_once(committer, requests)), strict=True):
             expected = model.call(request)
             if expected is None:
                 assert isinstance(result, KeyReused)

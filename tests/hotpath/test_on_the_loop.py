@@ -29,6 +29,7 @@ from licenzy.usage.access import Wanted, access_of, answer
 from tests.support.cast import Cast
 from tests.support.clock import START, StandingClock
 from tests.support.hotpath import Incoming, on_a_loop
+from tests.support.loops import run_on_a_loop
 from tests.usage.buying import Customer, consume, customer_with, reserve
 
 only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -51,7 +52,7 @@ def called(app: Flask, *requests: Incoming) -> list[Reply | None]:
         finally:
             await hot.close()
 
-    return asyncio.run(run())
+    return run_on_a_loop(run())
 
 
 def check(customer: Customer, body: Any = None, **more: Any) -> Incoming:

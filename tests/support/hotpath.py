@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from licenzy.hotpath.readers import make_reader
 from licenzy.hotpath.snapshot import SnapshotReader, SubjectSnapshot
 from licenzy.hotpath.sqlite_batches import SqliteBatches
 from licenzy.kit import deadline
+from tests.support.loops import run_on_a_loop
 
 T = TypeVar("T")
 Piece = Callable[[Run], Any]
@@ -60,7 +60,7 @@ def on_a_loop(
         finally:
             await reader.close()
 
-    return asyncio.run(run())
+    return run_on_a_loop(run())
 
 
 def read_once(
