@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,7 @@ from tests.support.cast import Cast
 from tests.support.clock import START, StandingClock
 from tests.support.hotpath import Incoming, on_a_loop
 from tests.support.loops import run_on_a_loop
+from tests.support.ports import wait_until
 from tests.usage.buying import Customer, consume, customer_with, reserve
 
 only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -234,9 +236,16 @@ def test_a_locked_file_is_left_to_a_thread(app: Flask, database: Database, custo
 
     assert database.file is not None
     called(app, check(customer))
-    database.engine.dispose()
     with sqlite3.connect(database.file.path, isolation_level=None) as other:
-        other.execute("PRAGMA journal_mode=DELETE")
+
+        def is_alone() -> bool:
+            """What is written beside the call opens connections for a moment."""
+            database.engine.dispose()
+            with suppress(sqlite3.OperationalError):
+                return bool(other.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",))
+            return False
+
+        wait_until(is_alone, seconds=10, what="nobody else has the file open")
         other.execute("BEGIN EXCLUSIVE")
         assert called(app, check(customer)) == [None]
         other.execute("ROLLBACK")
