@@ -176,7 +176,7 @@ def _answer(
     stop: StopSignal,
     parent: int | None,
 ) -> None:
-    """What Granian's own `_spawn_rsgi_worker` does, ended by `stop`, or when the parent has gone.
+    """What Granian's own `_spawn_rsgi_worker` does, ended by `stop`, or when the parent or the loop has gone.
 
     The loop runs in a thread of its own, so that this one hears of signals whatever the loop is doing.
     """
@@ -210,7 +210,10 @@ def _answer(
     scheduler = _new_cbscheduler(loop, front.answer, is_asyncio)  # type: ignore[no-untyped-call]
     serve(scheduler, loop, end)
     while not stop.wait(_LOOK_EVERY) and os.getppid() == parent:
-        pass
+        if not runs.is_alive():
+            # Connections would still be accepted, and nobody would ever answer them.
+            _log.critical("the loop of a web process has ended; the process ends, to be replaced")
+            raise SystemExit(1)
     end.set()  # No new connections; idle ones are closed.
     with suppress(TimeoutError):
         _done(front.close(_FINISH_SECONDS), loop, _FINISH_SECONDS + _SAYING_SECONDS)

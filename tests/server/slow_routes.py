@@ -46,6 +46,8 @@ class OnTheLoop:
             return None
         if incoming.header("x-fail") is not None:
             raise RuntimeError("on purpose")
+        if incoming.header("x-end") is not None:
+            raise SystemExit("on purpose")
         told = {
             "opened": self.opened,
             "method": incoming.method,

@@ -251,3 +251,11 @@ def test_a_stop_cuts_what_does_not_end(own: Slow) -> None:
         assert 7 < time.monotonic() - began < 10
         assert own.process.wait(5) == 0
     assert own.log() == "closed\n"
+
+
+def test_a_process_whose_loop_ends_is_replaced(own: Slow) -> None:
+    with Line(own.port, request(f"POST {HOT}", "X-End: 1")) as line:
+        line.ends()
+    wait_until(own.shop.is_well, seconds=10, what="another process answers")
+    wait_until(lambda: "the loop of a web process has ended" in own.log(), seconds=1, what="it is said")
+    (own.shop.folder / "server.log").write_text("")
