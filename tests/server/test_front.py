@@ -16,7 +16,7 @@ import pytest
 
 from tests.server.conftest import Shop
 from tests.server.raw import Heard, Line, ask, request
-from tests.server.slow_routes import BEGUN, HOT, LARGE, LEFT, WAIT
+from tests.server.slow_routes import BEGUN, HOT, LARGE, LEAVES, LEFT, WAIT
 from tests.support.databases import SqliteFiles
 from tests.support.installation import ROOT
 from tests.support.ports import answers, wait_until
@@ -258,4 +258,12 @@ def test_a_process_whose_loop_ends_is_replaced(own: Slow) -> None:
         line.ends()
     wait_until(own.shop.is_well, seconds=10, what="another process answers")
     wait_until(lambda: "the loop of a web process has ended" in own.log(), seconds=1, what="it is said")
+    (own.shop.folder / "server.log").write_text("")
+
+
+def test_a_view_that_raises_anything_at_all_costs_no_thread(own: Slow) -> None:
+    for _ in range(THREADS + 1):
+        heard = ask(own.port, request(f"GET {LEAVES}"), timeout=5)
+        assert (heard.status, heard.code) == (500, "internal_error")
+    assert own.log().count("SystemExit: on purpose") == THREADS + 1
     (own.shop.folder / "server.log").write_text("")
