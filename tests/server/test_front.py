@@ -161,7 +161,7 @@ def test_who_has_gone_is_not_begun(own: Slow) -> None:
 
 def test_a_call_is_answered_on_the_loop_even_when_all_threads_hang(own: Slow) -> None:
     with ExitStack() as hanging:
-        for kind in ("api", "pages", "webhooks"):
+        for kind in WAIT:
             for number in range(THREADS):
                 hanging.enter_context(Line(own.port, wait_for(kind, 2, f"{kind}{number}")))
         time.sleep(0.3)
