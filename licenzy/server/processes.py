@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -25,6 +26,7 @@ from granian.server.mp import MPServer, WorkerProcess
 
 from licenzy.kit.stopping import StopSignal
 from licenzy.server.front import Front
+from licenzy.server.limits import IDLE_SECONDS
 
 _LOOK_EVERY = 1.0
 _START_SECONDS = 30.0
@@ -185,6 +187,7 @@ def _answer(
     runs = threading.Thread(target=loop.run_forever, name="loop", daemon=True)
     runs.start()
     _done(front.open(), loop, _START_SECONDS)
+    sock = _with_impatience(*sock)
     end, ended = WorkerSignal(), threading.Event()
     end.add_cb(ended.set)  # Called by a thread of Granian's.
     make: Any = RSGIWorker  # Its description of types is that of an earlier version.
@@ -220,6 +223,19 @@ def _answer(
     ended.wait(_SAYING_SECONDS)
     loop.call_soon_threadsafe(loop.stop)
     runs.join(_SAYING_SECONDS)
+
+
+def _with_impatience(spec: Any, holder: Any) -> tuple[None, Any]:
+    """The socket to listen on, which hands down to its connections how long they wait for a client to read.
+
+    Nothing else ends those that never read their answer: they would hold it, and a place of those that are
+    accepted, for ever.
+    """
+    holder = holder or spec.build()
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it.
+        with socket.socket(fileno=os.dup(holder.get_fd())) as same:
+            same.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(IDLE_SECONDS * 1000))
+    return None, holder
 
 
 def _done(what: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, seconds: float) -> None:
