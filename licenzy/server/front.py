@@ -215,8 +215,10 @@ class Front:
             try:
                 with deadline.until(begun + deadline.CALL_SECONDS):
                     answer = answer_of(self._app, environ_of(scope, headers, body))
-            except Exception as error:
-                self._loop.call_soon_threadsafe(_fail, future, error)
+            except BaseException:
+                # SystemExit too: it would take the thread with it, and a future does not hold everything.
+                _log.exception("unexpected failure of the application")
+                self._loop.call_soon_threadsafe(_fail, future, LicenzyError())
             else:
                 self._loop.call_soon_threadsafe(_tell, future, answer)
 

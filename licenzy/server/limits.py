@@ -19,7 +19,8 @@ MOST_SLOW_BODIES = 64
 MOST_ANSWER_BYTES = 8 * _MIB
 """A larger answer goes through a file."""
 IDLE_SECONDS = 75.0
-"""How long a connection may take for the head of a request, and be idle: longer than proxies keep one."""
+"""How long a connection may take for the head of a request, be idle, and read nothing of its answer: longer
+than proxies keep one."""
 
 
 class Queue(Enum):

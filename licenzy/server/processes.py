@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import os
 import resource
+import socket
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from granian.server.mp import MPServer, WorkerProcess
 
 from licenzy.kit.stopping import StopSignal
 from licenzy.server.front import Front
+from licenzy.server.limits import IDLE_SECONDS
 
 _LOOK_EVERY = 1.0
 _SWITCH_SECONDS = 0.0005
@@ -183,7 +185,7 @@ def _answer(
     stop: StopSignal,
     parent: int | None,
 ) -> None:
-    """What Granian's own `_spawn_rsgi_worker` does, ended by `stop`, or when the parent has gone.
+    """What Granian's own `_spawn_rsgi_worker` does, ended by `stop`, or when the parent or the loop has gone.
 
     The loop runs in a thread of its own, so that this one hears of signals whatever the loop is doing.
     """
@@ -193,6 +195,7 @@ def _answer(
     runs = threading.Thread(target=loop.run_forever, name="loop", daemon=True)
     runs.start()
     _done(front.open(), loop, _START_SECONDS)
+    sock = _with_impatience(*sock)
     end, ended = WorkerSignal(), threading.Event()
     end.add_cb(ended.set)  # Called by a thread of Granian's.
     make: Any = RSGIWorker  # Its description of types is that of an earlier version.
@@ -218,13 +221,29 @@ def _answer(
     scheduler = _new_cbscheduler(loop, front.answer, is_asyncio)  # type: ignore[no-untyped-call]
     serve(scheduler, loop, end)
     while not stop.wait(_LOOK_EVERY) and os.getppid() == parent:
-        pass
+        if not runs.is_alive():
+            # Connections would still be accepted, and nobody would ever answer them.
+            _log.critical("the loop of a web process has ended; the process ends, to be replaced")
+            raise SystemExit(1)
     end.set()  # No new connections; idle ones are closed.
     with suppress(TimeoutError):
         _done(front.close(_FINISH_SECONDS), loop, _FINISH_SECONDS + _SAYING_SECONDS)
     ended.wait(_SAYING_SECONDS)
     loop.call_soon_threadsafe(loop.stop)
     runs.join(_SAYING_SECONDS)
+
+
+def _with_impatience(spec: Any, holder: Any) -> tuple[None, Any]:
+    """The socket to listen on, which hands down to its connections how long they wait for a client to read.
+
+    Nothing else ends those that never read their answer: they would hold it, and a place of those that are
+    accepted, for ever.
+    """
+    holder = holder or spec.build()
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux has it.
+        with socket.socket(fileno=os.dup(holder.get_fd())) as same:
+            same.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(IDLE_SECONDS * 1000))
+    return None, holder
 
 
 def _done(what: Coroutine[Any, Any, None], loop: asyncio.AbstractEventLoop, seconds: float) -> None:

@@ -35,14 +35,16 @@ class Threads:
     Who comes first is served first, except that
 
     * calls that may wait for Stripe hold at most half of the threads, and
-    * one thread each is kept free for webhooks, pages and, where there are enough, calls of the API, while
-      none of that kind runs: no kind keeps the others out, however slow it is.
+    * one thread each is kept free for webhooks, pages and, where there are enough, calls of the API and
+      those that may wait for Stripe, while none of that kind runs: no kind keeps the others out, however slow
+      it is.
     """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._most = {Queue.STRIPE: max(1, count // 2)}
-        self._kept = [Queue.WEBHOOKS, Queue.PAGES] + ([Queue.API] if count > 3 else [])
+        # Fewer than there are threads: else none could take the first of a kind that has none kept.
+        self._kept = [Queue.WEBHOOKS, Queue.PAGES, Queue.API, Queue.STRIPE][: count - 1]
         self._waiting: dict[Queue, deque[Job]] = {queue: deque() for queue in Queue}
         self._running = dict.fromkeys(Queue, 0)
         self._changed = threading.Condition()

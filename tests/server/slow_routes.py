@@ -25,6 +25,7 @@ WAIT = {
     "pages": "/test/wait",
 }
 LARGE, BEGUN, LEFT = "/v1/test/large", "/v1/test/begun", "/v1/test/left"
+LEAVES = "/v1/test/leaves"
 HOT = "/v1/test/hot"
 
 
@@ -46,6 +47,8 @@ class OnTheLoop:
             return None
         if incoming.header("x-fail") is not None:
             raise RuntimeError("on purpose")
+        if incoming.header("x-end") is not None:
+            raise SystemExit("on purpose")
         told = {
             "opened": self.opened,
             "method": incoming.method,
@@ -77,10 +80,14 @@ def load(_target: str) -> Flask:
     def large(mib: int) -> Response:
         return Response(b"\r\n0123456789abcd" * (65_536 * mib), content_type="application/octet-stream")
 
+    def leave() -> Response:
+        raise SystemExit("on purpose")
+
     for name, path in WAIT.items():
         rule = f"{path}/<float:seconds>/<mark>"
         app.add_url_rule(rule, f"test.{name}", wait, methods=["GET", "POST"])
     app.add_url_rule(f"{LARGE}/<int:mib>", "test.large", large)
+    app.add_url_rule(LEAVES, "test.leaves", leave)
     app.add_url_rule(LEFT, "test.left", lambda: Response(str(deadline.seconds_left())))
     app.add_url_rule(HOT, "test.hot", lambda: Response("by Flask"), methods=["POST"])
     app.extensions["licenzy_on_the_loop"] = OnTheLoop()

@@ -16,7 +16,7 @@ import pytest
 
 from tests.server.conftest import Shop
 from tests.server.raw import Heard, Line, ask, request
-from tests.server.slow_routes import BEGUN, HOT, LARGE, LEFT, WAIT
+from tests.server.slow_routes import BEGUN, HOT, LARGE, LEAVES, LEFT, WAIT
 from tests.support.databases import SqliteFiles
 from tests.support.installation import ROOT
 from tests.support.ports import answers, wait_until
@@ -161,7 +161,7 @@ def test_who_has_gone_is_not_begun(own: Slow) -> None:
 
 def test_a_call_is_answered_on_the_loop_even_when_all_threads_hang(own: Slow) -> None:
     with ExitStack() as hanging:
-        for kind in ("api", "pages", "webhooks"):
+        for kind in WAIT:
             for number in range(THREADS):
                 hanging.enter_context(Line(own.port, wait_for(kind, 2, f"{kind}{number}")))
         time.sleep(0.3)
@@ -251,3 +251,19 @@ def test_a_stop_cuts_what_does_not_end(own: Slow) -> None:
         assert 7 < time.monotonic() - began < 10
         assert own.process.wait(5) == 0
     assert own.log() == "closed\n"
+
+
+def test_a_process_whose_loop_ends_is_replaced(own: Slow) -> None:
+    with Line(own.port, request(f"POST {HOT}", "X-End: 1")) as line:
+        line.ends()
+    wait_until(own.shop.is_well, seconds=10, what="another process answers")
+    wait_until(lambda: "the loop of a web process has ended" in own.log(), seconds=1, what="it is said")
+    (own.shop.folder / "server.log").write_text("")
+
+
+def test_a_view_that_raises_anything_at_all_costs_no_thread(own: Slow) -> None:
+    for _ in range(THREADS + 1):
+        heard = ask(own.port, request(f"GET {LEAVES}"), timeout=5)
+        assert (heard.status, heard.code) == (500, "internal_error")
+    assert own.log().count("SystemExit: on purpose") == THREADS + 1
+    (own.shop.folder / "server.log").write_text("")

@@ -46,7 +46,7 @@ def test_idle_connections_below_what_is_accepted_keep_nobody_waiting(shop: Shop,
 def test_what_is_silent_for_long_is_ended(
     tmp_path_factory: pytest.TempPathFactory, sqlite_files: SqliteFiles, start: Start
 ) -> None:
-    """Three proofs that take as long as the limit, side by side."""
+    """Four proofs that take as long as the limit, side by side."""
 
     def begin(name: str, **settings: str) -> tuple[Shop, Running]:
         folder: Path = tmp_path_factory.mktemp(name)
@@ -57,10 +57,11 @@ def test_what_is_silent_for_long_is_ended(
     roomy, full = begin("roomy"), begin("full", LICENZY_CONNECTIONS=str(FEW))
     for shop, web in (roomy, full):
         web.wait_until_it_answers(shop.port)
-    with ThreadPoolExecutor(3) as proofs:
+    with ThreadPoolExecutor(4) as proofs:
         told = [
             proofs.submit(half_sent_heads_are_ended, roomy[0]),
             proofs.submit(a_quiet_connection_still_works, roomy[0]),
+            proofs.submit(those_that_never_read_are_ended, roomy[0]),
             proofs.submit(idle_ones_above_the_limit_give_way, full[0]),
         ]
         for each in told:
@@ -97,6 +98,30 @@ def a_quiet_connection_still_works(shop: Shop) -> None:
             line.send(sent)
             assert line.hear().status == 200
             time.sleep(silence)
+
+
+def those_that_never_read_are_ended(shop: Shop) -> None:
+    large = request("GET /static/vendor/tabler/tabler.min.css")
+    with ExitStack() as lines:
+        # Many answers each, far more than what the system keeps for a client that reads later.
+        deaf = {lines.enter_context(Line(shop.port, large * 50)).socket.getsockname()[1] for _ in range(20)}
+        began = time.monotonic()
+        time.sleep(5)
+        assert connected_to(shop.port) >= deaf
+        wait_until(
+            lambda: not connected_to(shop.port) & deaf, seconds=IDLE_SECONDS + 20, what="they are ended"
+        )
+        assert time.monotonic() - began > IDLE_SECONDS - 5
+
+
+def connected_to(port: int) -> set[int]:
+    """The ports of the clients that this one is connected to."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {
+        int(row[2].partition(":")[2], 16)
+        for row in rows
+        if row[1] == f"0100007F:{port:04X}" and row[3] == "01"
+    }
 
 
 def idle_ones_above_the_limit_give_way(shop: Shop) -> None:
