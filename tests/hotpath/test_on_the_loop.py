@@ -17,6 +17,7 @@ from sqlmodel import select
 from licenzy.alignment.modes import Mode
 from licenzy.api.on_the_loop import CHECK, CONSUME
 from licenzy.api.reply import Reply
+from licenzy.api_keys.models import ApiKey
 from licenzy.api_keys.rules import presented_hash
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
@@ -28,6 +29,7 @@ from licenzy.usage.access import Wanted, access_of, answer
 from tests.support.cast import Cast
 from tests.support.clock import START, StandingClock
 from tests.support.hotpath import Incoming, on_a_loop
+from tests.support.ports import wait_until
 from tests.usage.buying import Customer, consume, customer_with, reserve
 
 only_postgres = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -227,12 +229,20 @@ def test_a_committed_write_shows_in_the_next_answer(app: Flask, customer: Custom
     assert allowed() is True
 
 
+def was_used(database: Database, customer: Customer) -> bool:
+    with database.read() as db:
+        return db.get_one(ApiKey, customer.key.id).last_used_at is not None
+
+
 @only_sqlite
 def test_a_locked_file_is_left_to_a_thread(app: Flask, database: Database, customer: Customer) -> None:
     import sqlite3
 
     assert database.file is not None
     called(app, check(customer))
+    # A thread notes that the key was used; what it has open when the engine is disposed of would stay open.
+    wait_until(lambda: was_used(database, customer), seconds=5, what="the key's use was noted")
+    time.sleep(0.05)
     database.engine.dispose()
     with sqlite3.connect(database.file.path, isolation_level=None) as other:
         other.execute("PRAGMA journal_mode=DELETE")
