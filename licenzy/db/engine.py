@@ -127,5 +127,7 @@ def _postgres_engine(address: URL, pool_size: int, prepares: bool) -> Engine:
         connection.exec_driver_sql(
             f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL statement_timeout = {milliseconds}"
         )
+        driver: Any = connection.connection.dbapi_connection
+        driver.was_told(milliseconds)
 
     return engine

@@ -166,6 +166,7 @@ class PostgresBatches:
         """Begin the transaction, bound its waits, lock and read: one round trip."""
         left = max(1, int(deadline.seconds_left() * 1000 * _SPOKEN_BEFORE))
         patience = max(1, min(left, int(self._lock_seconds() * 1000)))
+        connection.was_told(left)
         with connection.pipeline():
             connection.execute("BEGIN")
             # Within the transaction only: behind a transaction pooler a session belongs to nobody.
