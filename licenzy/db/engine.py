@@ -20,6 +20,8 @@ _POOL_SECONDS = 2.0
 _SPOKEN_BEFORE = 0.9
 """After which part of the caller's time Postgres ends what it waits for, so that it can still say so."""
 _LEAST_MILLISECONDS = 100
+_READ_ONLY = "25006"
+"""Postgres's code for writing where nothing can be written: on a standby, or on what was the primary."""
 _GAVE_WAY = {"40001", "40P01"}
 """Postgres's codes for a serialization failure and a deadlock."""
 
@@ -48,7 +50,8 @@ def is_out_of_order(error: BaseException | None) -> bool:
     # By the name that PEP 249 gives it in every driver: psycopg is imported only where it is used.
     down = any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
     # The bare class is what SQLite's driver raises for a damaged file, and for nothing else.
-    return down or type(error) is sqlite3.DatabaseError
+    damaged = type(error) is sqlite3.DatabaseError
+    return down or damaged or getattr(error, "sqlstate", None) == _READ_ONLY
 
 
 def is_cut_off(error: BaseException | None) -> bool:
@@ -124,5 +127,7 @@ def _postgres_engine(address: URL, pool_size: int, prepares: bool) -> Engine:
         connection.exec_driver_sql(
             f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL statement_timeout = {milliseconds}"
         )
+        driver: Any = connection.connection.dbapi_connection
+        driver.was_told(milliseconds)
 
     return engine

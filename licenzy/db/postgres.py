@@ -50,14 +50,21 @@ T = TypeVar("T")
 class NoAnswer(psycopg.OperationalError):
     """Postgres did not answer until the caller's time was up; the connection is closed."""
 
-    def __init__(self, waited: float) -> None:
+    def __init__(self, waited: float, speaks_within: float = SERVER_SECONDS) -> None:
         super().__init__(f"Postgres did not answer within {waited:.1f} s")
-        self.is_silence = waited > SERVER_SECONDS
+        self.is_silence = waited > speaks_within
         """Whether a server that lives would have spoken by then."""
 
 
 class Connection(psycopg.Connection[Any]):
     """A connection of psycopg's that waits no longer than the caller."""
+
+    speaks_within: float = SERVER_SECONDS
+    """After so many seconds Postgres itself ends a statement, as it was told last, and no sooner."""
+
+    def was_told(self, milliseconds: int) -> None:
+        """Note the limits that a transaction has set."""
+        self.speaks_within = max(SERVER_SECONDS, milliseconds / 1000)
 
     def wait(
         self, gen: Generator[Any, Any, T], interval: float = _LOOK_EVERY, timeout: float | None = None
@@ -74,7 +81,7 @@ class Connection(psycopg.Connection[Any]):
             if error.sqlstate is not None or waited < left:
                 raise
             self.pgconn.finish()
-            raise NoAnswer(waited) from None
+            raise NoAnswer(waited, self.speaks_within) from None
         except BaseException as interrupted:
             # What was interrupted is in an unknown state, and to find out would take another wait.
             if not isinstance(interrupted, Exception):

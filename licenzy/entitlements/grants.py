@@ -22,7 +22,7 @@ from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
-from licenzy.subjects.actions import ensure_subject
+from licenzy.subjects.actions import ensure_subject, hold_subject
 from licenzy.workspace.audit import Actor, record
 
 MAX_NOTE = 500
@@ -140,7 +140,7 @@ def _refuse_canceled(held: Entitlement) -> None:
 
 
 def _entitlement(db: Session, hand: Hand, entitlement_id: str) -> Entitlement | None:
-    """The entitlement, locked behind its purchase as events do it, so that its counters stand still.
+    """The entitlement, locked behind its purchase and subject as events do it; its counters stand still.
 
     None when this very act has been done.
     """
@@ -150,6 +150,7 @@ def _entitlement(db: Session, hand: Hand, entitlement_id: str) -> Entitlement | 
     lock_purchase(db, hand.scope, key=found.purchase_key, now=hand.now)
     if _was_done(db, hand):
         return None
+    hold_subject(db, hand.scope, subject_id=found.subject_id)
     locked = _with_id(hand, entitlement_id).with_for_update().execution_options(populate_existing=True)
     return db.exec(locked).one()
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, Generic, TypeVar, cast
 
 from licenzy.db.engine import is_out_of_order
+from licenzy.db.unit_of_work import log_failure
 from licenzy.errors import DatabaseUnavailable
 
 R = TypeVar("R")
@@ -98,6 +99,12 @@ def resolve(writes: Sequence[PendingWrite[Any, Any]]) -> None:
     for each in writes:
         if each.future is not None and not each.future.done():
             each.future.set_result(None)
+
+
+def log_refusal(error: BaseException) -> None:
+    """Log why calls are refused, where the database is at fault: they are told no more than that it is."""
+    if is_out_of_order(error) or isinstance(error, OSError):
+        log_failure(error)
 
 
 def _worded(error: BaseException) -> BaseException:

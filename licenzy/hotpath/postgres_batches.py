@@ -18,7 +18,7 @@ from licenzy.errors import DatabaseUnavailable
 from licenzy.hotpath.connections import BY_INDEX, PostgresOwner, failed_to_open
 from licenzy.hotpath.consume import ConsumeFacts, ConsumeRequest, ConsumeResult, decide_batch
 from licenzy.hotpath.consume_sql import PostgresStatements
-from licenzy.hotpath.pending_write import PendingWrite
+from licenzy.hotpath.pending_write import PendingWrite, log_refusal
 from licenzy.kit import deadline
 
 BATCH_LOCK_SECONDS = 0.1
@@ -100,6 +100,7 @@ class PostgresBatches:
             if gave_way(error):
                 time.sleep(random.uniform(0.002, 0.01))
                 return [part]
+            log_refusal(error)
             for each in part:
                 each.fail(error)
             answer(part)
@@ -165,6 +166,7 @@ class PostgresBatches:
         """Begin the transaction, bound its waits, lock and read: one round trip."""
         left = max(1, int(deadline.seconds_left() * 1000 * _SPOKEN_BEFORE))
         patience = max(1, min(left, int(self._lock_seconds() * 1000)))
+        connection.was_told(left)
         with connection.pipeline():
             connection.execute("BEGIN")
             # Within the transaction only: behind a transaction pooler a session belongs to nobody.

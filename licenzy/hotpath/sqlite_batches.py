@@ -13,7 +13,7 @@ from licenzy.db.engine import is_out_of_order
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from licenzy.hotpath.consume_sql import Run
-from licenzy.hotpath.pending_write import PendingWrite
+from licenzy.hotpath.pending_write import PendingWrite, log_refusal
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -56,6 +56,7 @@ class SqliteBatches(Generic[R, T]):
                     if each.is_wanted:
                         self.commit((each,), answer)
                 return
+            log_refusal(error)
             for each in batch:
                 each.fail(error)
             answer(batch)

@@ -120,7 +120,7 @@ def _looking(*, by: str | None, by_payment: bool, holds_subject: bool, priced: b
 
 
 def _held(key: Any, *, holds_subject: bool) -> Select[Any]:
-    """The purchase, held. Together with its subject only where it has one."""
+    """The purchase, held. Together with its subject only where it has one, as `hold_subject` holds it."""
     purchase = [_PURCHASES.c[name] for name in ("key", "subject_id", "attempt_id", "finalized_at")]
     if not holds_subject:
         nobody = [null().label(name) for name in Customer._fields]
@@ -131,7 +131,7 @@ def _held(key: Any, *, holds_subject: bool) -> Select[Any]:
         select(*purchase, *(_SUBJECTS.c[name] for name in Customer._fields))
         .join_from(_PURCHASES, _SUBJECTS, whose)
         .where(_here(_PURCHASES), _PURCHASES.c.key == key)
-        .with_for_update(of=[_PURCHASES, _SUBJECTS])
+        .with_for_update(of=[_PURCHASES, _SUBJECTS], key_share=True)
     )
 
 

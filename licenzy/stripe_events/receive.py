@@ -20,7 +20,7 @@ from licenzy.db.savepoint import savepoint
 from licenzy.db.upsert import change_row, insert_new
 from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.models import FactSource
-from licenzy.errors import InvalidEvent
+from licenzy.errors import DatabaseUnavailable, InvalidEvent
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent
@@ -139,7 +139,7 @@ def apply_kept(db: Session, kept: KeptEvent, *, event: Event | None = None, now:
         with savepoint(db):
             applied = apply_event(db, _origin(kept), event or read_payload(kept.payload.encode()), now=now)
     except Exception as error:
-        if gave_way(error) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        if isinstance(error, DatabaseUnavailable) or gave_way(error) or _is_lost(error):
             raise  # It is no fault of the event's: the whole transaction is done anew, or refused.
         # Whatever it is, the event is safe with us: it is kept with its error and tried again.
         failed = Received(
@@ -184,6 +184,10 @@ def _write(db: Session, kept: KeptEvent, became: Received, **columns: Any) -> No
 def _plain(note: str) -> str:
     """What any database keeps of a sentence that may quote a payload."""
     return note.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")[:500]
+
+
+def _is_lost(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 def _origin(kept: KeptEvent) -> Origin:

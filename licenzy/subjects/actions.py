@@ -40,11 +40,15 @@ def ensure_subject(db: Session, scope: Scope, *, subject_ref: str, now: datetime
 
 @read_one
 def lock_subject(scope: Scope, *, subject_id: str) -> SelectOfScalar[Subject]:
-    """The subject, held against other writers until this transaction ends."""
+    """The subject, held against other writers until this transaction ends.
+
+    Not against rows that name it: two transactions that have each written a purchase or an attempt of the
+    subject's would wait for each other.
+    """
     return (
         select(Subject)
         .where(Subject.project_id == scope.project_id, Subject.mode == scope.mode, Subject.id == subject_id)
-        .with_for_update()
+        .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     )
 
@@ -70,7 +74,7 @@ def _hold(scope: Scope, *, subject_id: str) -> Select[Any]:
     return (
         core_select(columns.id, columns.stripe_customer_id, columns.email)
         .where(columns.project_id == scope.project_id, columns.mode == scope.mode, columns.id == subject_id)
-        .with_for_update()
+        .with_for_update(key_share=True)
     )
 
 

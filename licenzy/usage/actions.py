@@ -149,8 +149,8 @@ def _set_aside(db: Session, scope: Scope, wish: Wish, now: datetime) -> Reserved
     subject = subject_by_ref(db, scope, subject_ref=wish.subject_ref)
     packs: list[Entitlement] = []
     if subject is not None:
-        _return_lapsed(db, scope, subject.id, now)
-        packs = burning(lock_packs(db, scope, subject_id=subject.id), now)
+        _return_lapsed(db, scope, subject.id, now, and_all_packs=True)
+        packs = burning(lock_packs(db, scope, subject_id=subject.id, and_all=True), now)
     left = total(packs)
     if subject is None or left < wish.units:
         return Refused(left)
@@ -199,20 +199,31 @@ _CLOSED = {
 
 
 def _return_lapsed(
-    db: Session, scope: Scope, subject_id: str, now: datetime, *, beside: str | None = None
+    db: Session,
+    scope: Scope,
+    subject_id: str,
+    now: datetime,
+    *,
+    beside: str | None = None,
+    and_all_packs: bool = False,
 ) -> None:
-    """Locks what it closes and, in the same turn, the reservation `beside`, closed only if its time is up."""
-    lapsed = [
-        each
-        for each in lock_open(db, scope, subject_id=subject_id, until=now, beside=beside)
-        if each.expires_at <= now
-    ]
+    """Locks what it closes and, in the same turn, the reservation `beside`, closed only if its time is up.
+
+    Where packs are locked, they are locked together with those that the caller goes on with: of the
+    reservation `beside`, or `and_all_packs` that may have units left. Locked afterwards, they would be out of
+    their order.
+    """
+    locked = lock_open(db, scope, subject_id=subject_id, until=now, beside=beside)
+    lapsed = [each for each in locked if each.expires_at <= now]
     if not lapsed:
         return
-    holds = holds_of(db, reservation_ids=[each.id for each in lapsed])
-    lock_packs(db, scope, subject_id=subject_id, pack_ids=[hold.entitlement_id for hold in holds])
+    holds = holds_of(db, reservation_ids=[each.id for each in locked])
+    pack_ids = [hold.entitlement_id for hold in holds]
+    lock_packs(db, scope, subject_id=subject_id, pack_ids=pack_ids, and_all=and_all_packs)
+    over = {each.id for each in lapsed}
     for hold in holds:
-        _give_back(db, Draw(hold.entitlement_id, hold.units))
+        if hold.reservation_id in over:
+            _give_back(db, Draw(hold.entitlement_id, hold.units))
     for each in lapsed:
         _close(db, each, Closing.EXPIRED, now)
 

@@ -71,7 +71,7 @@ class Reservation(Table, table=True):
     project_id: str
     mode: Mode = Field(sa_type=Word(Mode))
     subject_id: str
-    """Not a foreign key: to check it is to wait for who holds the subject's row and may wait for a pack."""
+    """Not a foreign key: to check it is to lock the subject after its packs, against the order of locks."""
     units: int = Field(sa_type=BigInteger)
     created_at: datetime = Field(sa_type=Instant)
     expires_at: datetime = Field(sa_type=Instant)

@@ -156,36 +156,47 @@ def packs_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
 
 
 def lock_packs(
-    db: Session, scope: Scope, *, subject_id: str, pack_ids: Sequence[str] | None = None
+    db: Session,
+    scope: Scope,
+    *,
+    subject_id: str,
+    pack_ids: Sequence[str] = (),
+    and_all: bool = False,
 ) -> list[Entitlement]:
-    """These packs of the subject, or all that may have units left, held against other writers.
+    """These packs of the subject, `and_all` others that may have units left, held against other writers.
 
-    In the order of their ids, as everybody locks them, so that no two ever wait for each other.
+    In the order of their ids, as everybody locks them, so that no two ever wait for each other: who needs
+    some of them and then others locks all in one call.
     """
-    if pack_ids is None:
+    if not and_all:
+        return _lock_these_packs(db, scope, subject_id=subject_id, pack_ids=pack_ids)
+    if not pack_ids:
         return _lock_all_packs(db, scope, subject_id=subject_id)
-    return _lock_these_packs(db, scope, pack_ids=pack_ids)
+    return _lock_these_and_all_packs(db, scope, subject_id=subject_id, pack_ids=pack_ids)
 
 
 @read_all
 def _lock_all_packs(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
-    packs = _packs(scope, subject_id)
-    return packs.with_for_update().execution_options(populate_existing=True)
+    return _locked(_packs(scope, subject_id))
 
 
 @read_all
-def _lock_these_packs(scope: Scope, *, pack_ids: Sequence[str]) -> SelectOfScalar[Entitlement]:
-    return (
-        select(Entitlement)
-        .where(
-            Entitlement.project_id == scope.project_id,
-            Entitlement.mode == scope.mode,
-            col(Entitlement.id).in_(pack_ids),
-        )
-        .order_by(col(Entitlement.id))
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    )
+def _lock_these_packs(
+    scope: Scope, *, subject_id: str, pack_ids: Sequence[str]
+) -> SelectOfScalar[Entitlement]:
+    return _locked(_held_by(scope, subject_id).where(col(Entitlement.id).in_(pack_ids)))
+
+
+@read_all
+def _lock_these_and_all_packs(
+    scope: Scope, *, subject_id: str, pack_ids: Sequence[str]
+) -> SelectOfScalar[Entitlement]:
+    wanted = or_(col(Entitlement.id).in_(pack_ids), _MAY_HAVE_UNITS)
+    return _locked(_held_by(scope, subject_id).where(wanted))
+
+
+def _locked(packs: SelectOfScalar[Entitlement]) -> SelectOfScalar[Entitlement]:
+    return packs.with_for_update().execution_options(populate_existing=True)
 
 
 def lapsed_by_pack(db: Session, scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> dict[str, int]:
@@ -277,16 +288,24 @@ def as_of(db: Session, scope: Scope, held: Sequence[Entitlement], *, now: dateti
         packs[pack_id].reserved_units -= units
 
 
-def _packs(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
+def _held_by(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
     return (
         select(Entitlement)
         .where(
             Entitlement.subject_id == subject_id,
             Entitlement.project_id == scope.project_id,
             Entitlement.mode == scope.mode,
-            col(Entitlement.kind) == Kind.USAGE_PACK,
-            col(Entitlement.voided_at).is_(None),
-            col(Entitlement.granted_units) > col(Entitlement.used_units),
         )
         .order_by(col(Entitlement.id))
     )
+
+
+def _packs(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
+    return _held_by(scope.project_id, scope.mode, subject_id).where(_MAY_HAVE_UNITS)
+
+
+_MAY_HAVE_UNITS = and_(
+    col(Entitlement.kind) == Kind.USAGE_PACK,
+    col(Entitlement.voided_at).is_(None),
+    col(Entitlement.granted_units) > col(Entitlement.used_units),
+)

@@ -188,6 +188,27 @@ def test_a_request_has_the_deadline_that_it_was_given_or_one_of_its_own() -> Non
     assert not deadline.is_set()
 
 
+@only_postgres
+def test_a_lock_that_is_waited_for_late_in_a_transaction_is_no_silence(database: Database) -> None:
+    """The client gives up shortly before Postgres would have, which was told when the transaction began."""
+    with database.write() as db:
+        db.execute(text("CREATE TABLE held (id int)"))
+        db.execute(text("INSERT INTO held VALUES (1)"))
+    lock = text("SELECT 1 FROM held FOR UPDATE")
+
+    def late() -> None:
+        with database.write() as db:
+            db.execute(text("SELECT 1"))
+            time.sleep(0.65)
+            db.execute(lock)
+
+    with database.write() as other:
+        other.execute(lock)
+        refused_within(5, late)
+    assert database.breaker is not None
+    assert not database.breaker.is_open
+
+
 def test_an_error_of_the_drivers_is_no_answer_of_postgres() -> None:
     from licenzy.db.engine import is_lost
     from licenzy.db.postgres import NoAnswer
@@ -195,6 +216,7 @@ def test_an_error_of_the_drivers_is_no_answer_of_postgres() -> None:
     assert is_lost(psycopg.OperationalError("connection refused"))
     assert is_lost(NoAnswer(5.0))
     assert not is_lost(NoAnswer(0.5))
+    assert not is_lost(NoAnswer(4.4, speaks_within=4.5))
     assert not is_lost(psycopg.errors.LockNotAvailable("lock"))
     assert not is_lost(psycopg.errors.TooManyConnections("full"))
     assert not is_lost(ValueError("no"))

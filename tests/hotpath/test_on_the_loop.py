@@ -18,6 +18,7 @@ from sqlmodel import select
 from licenzy.alignment.modes import Mode
 from licenzy.api.on_the_loop import CHECK, CONSUME
 from licenzy.api.reply import Reply
+from licenzy.api_keys.models import ApiKey
 from licenzy.api_keys.rules import presented_hash
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
@@ -228,6 +229,11 @@ def test_a_committed_write_shows_in_the_next_answer(app: Flask, customer: Custom
     assert allowed() is False
     customer.buys(1)
     assert allowed() is True
+
+
+def was_used(database: Database, customer: Customer) -> bool:
+    with database.read() as db:
+        return db.get_one(ApiKey, customer.key.id).last_used_at is not None
 
 
 @only_sqlite
