@@ -301,7 +301,7 @@ def _held_by(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
 
 
 def _packs(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
-    return _held_by(scope.project_id, scope.mode, subject_id).where(_MAY_HAVE_UNITS)
+    return _held_by(scope, subject_id).where(_MAY_HAVE_UNITS)
 
 
 _MAY_HAVE_UNITS = and_(
