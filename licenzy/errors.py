@@ -296,7 +296,7 @@ class StripeError(LicenzyError):
 class Overloaded(LicenzyError):
     code, status = "overloaded", 503
     message = "The server has too much to do right now."
-    hint = "Repeat the call after the seconds given in Retry-After; nothing was changed."
+    hint = "Try again in a moment, over the API after the seconds of Retry-After: nothing was changed."
     retry_after = 2
 
 
