@@ -4,6 +4,7 @@ WORKDIR /src
 COPY requirements/ requirements/
 RUN python -m venv /opt/build && /opt/build/bin/pip install --no-cache-dir --require-hashes -r requirements/dev.txt
 COPY . .
+RUN /opt/build/bin/python -m whitenoise.compress --quiet --no-brotli static
 RUN /opt/build/bin/python -m build --wheel --no-isolation --outdir /dist
 
 FROM python:3.11-slim

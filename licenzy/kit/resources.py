@@ -17,9 +17,9 @@ def resource_dir(name: str) -> Path:
 
 @cache
 def content_digest(name: str) -> str:
-    """Changes with whatever the files of such a folder hold, and with their names."""
+    """Changes with whatever the files of such a folder hold, and with their names; compressed ones aside."""
     folder, digest = resource_dir(name), hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".gz"):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:12]
