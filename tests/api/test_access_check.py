@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlmodel import select
-from werkzeug.test import Client
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.models import ApiKey
@@ -20,6 +18,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement, State
 from tests.support.cast import Cast, make_key, make_subject
 from tests.support.clock import START, StandingClock
+from tests.support.hotpath import LoopClient
 from tests.support.ports import wait_until
 from tests.support.purchases import make_entitlement
 
@@ -316,12 +315,12 @@ def test_the_last_use_of_a_key_is_written_beside_the_request(
     wait_until(lambda: last_used() == START, seconds=10, what="the key's last use is written")
 
 
-def test_the_way_in_front_of_flask_answers_as_the_route_does(
+def test_the_loop_answers_as_the_route_does(
     app: Flask, client: FlaskClient, database: Database, cast: Cast, token: str
 ) -> None:
     """Both run the same function; what Flask would do around it must make no difference."""
     hold(database, cast, features=["export"])
-    behind = Client(partial(Flask.wsgi_app, app), app.response_class)
+    loop, answered = LoopClient(app), 0
     asked: list[dict[str, Any]] = [
         {"json": {"subject_ref": ref, **more}, "headers": bearer(token)}
         for ref in ("user_123", "nobody")
@@ -335,10 +334,13 @@ def test_the_way_in_front_of_flask_answers_as_the_route_does(
     assert len(asked) > 80
     for request in asked:
         told = []
-        for way in (client, behind):
-            answer = way.post(CHECK, **request)
+        for answer in (client.post(CHECK, **request), loop.post(CHECK, **request)):
+            if answer is None:
+                continue
             body = answer.get_json()
             body.pop("request_id", None)
             mine = {n: v for n, v in answer.headers.items() if n in ("Licenzy-Mode", "WWW-Authenticate")}
             told.append((answer.status_code, body, mine, answer.headers["Content-Type"]))
-        assert told[0] == told[1], request
+        answered += len(told) - 1
+        assert told[0] == told[-1], request
+    assert answered > 35, "those with a question of their own are left to the route"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from werkzeug.test import Client
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.rules import make_key as new_token
@@ -24,6 +22,7 @@ from licenzy.settings import Settings
 from tests.api.test_access_check import BODIES, HEADERS, bearer
 from tests.support.cast import Cast, make_key, make_subject
 from tests.support.clock import START, StandingClock
+from tests.support.hotpath import LoopClient
 from tests.support.purchases import make_entitlement
 
 RESERVATION = f"/v1/usage/reservations/{new_id('rsv')}"
@@ -112,14 +111,14 @@ def test_the_table_has_every_route(app: Flask) -> None:
     assert routes == {(route.rule, route.method) for route in TABLE}
 
 
-def test_what_is_answered_in_front_of_flask_is_what_its_routes_answer(
+def test_what_is_answered_on_the_loop_is_what_its_route_answers(
     app: Flask, client: FlaskClient, database: Database, cast: Cast, token: str
 ) -> None:
     """Both run the same function; what Flask would do around it must make no difference."""
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, subject_ref="u")
         make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, ends_at=None, granted_units=10**6)
-    behind = Client(partial(Flask.wsgi_app, app), app.response_class)
+    loop, answered = LoopClient(app), 0
     consume = next(route for route in TABLE if route.path == "/v1/usage/consume")
     good = bearer(token)
     asked: list[dict[str, Any]] = [{"json": consume.body, "headers": headers} for _, headers, _ in HEADERS]
@@ -136,14 +135,18 @@ def test_what_is_answered_in_front_of_flask_is_what_its_routes_answer(
     for request in asked:
         told = []
         # The second of two calls under one key is a replay, so each way has the first word once.
-        for ways in ((client, behind), (behind, client)):
+        for ways in ((client, loop), (loop, client)):
             for way in ways:
                 answer = way.post(consume.path, **request)
+                if answer is None:
+                    continue
+                answered += way is loop
                 body = answer.get_json()
                 body.pop("request_id", None)
                 mine = {n: v for n, v in answer.headers.items() if n in ("Licenzy-Mode", "WWW-Authenticate")}
                 told.append((answer.status_code, body, mine, answer.headers["Content-Type"]))
-        assert told[0] == told[1] == told[2] == told[3], request
+        assert all(each == told[0] for each in told), request
+    assert answered > 60
 
 
 @every_route

@@ -17,7 +17,6 @@ from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
 from licenzy.api.on_the_loop import CHECK, CONSUME
-from licenzy.api.reply import Reply
 from licenzy.api_keys.models import ApiKey
 from licenzy.api_keys.rules import presented_hash
 from licenzy.catalog.models import Kind
@@ -30,8 +29,7 @@ from licenzy.projects.scope import Scope
 from licenzy.usage.access import Wanted, access_of, answer
 from tests.support.cast import Cast
 from tests.support.clock import START, StandingClock
-from tests.support.hotpath import Incoming, on_a_loop
-from tests.support.loops import run_on_a_loop
+from tests.support.hotpath import Incoming, called, on_a_loop
 from tests.support.ports import wait_until
 from tests.usage.buying import Customer, consume, customer_with, reserve
 
@@ -42,20 +40,6 @@ only_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.fixture
 def customer(database: Database, cast: Cast) -> Customer:
     return customer_with(database, cast)
-
-
-def called(app: Flask, *requests: Incoming) -> list[Reply | None]:
-    """The answers to these, called at once on a loop of their own."""
-    hot = app.extensions["licenzy_on_the_loop"]
-
-    async def run() -> list[Reply | None]:
-        await hot.open()
-        try:
-            return list(await asyncio.gather(*(hot.calls[each.method, each.path](each) for each in requests)))
-        finally:
-            await hot.close()
-
-    return run_on_a_loop(run())
 
 
 def check(customer: Customer, body: Any = None, **more: Any) -> Incoming:
