@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import resource
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -30,12 +29,6 @@ from licenzy.server.front import Front
 from licenzy.server.limits import IDLE_SECONDS
 
 _LOOK_EVERY = 1.0
-_SWITCH_SECONDS = 0.0005
-"""How long a thread that renders a page may keep the interpreter from the loop, which wants it for a moment.
-
-A check gives it up at each step of its statement. With Python's own five milliseconds, checks were three
-times as slow while pages were rendered, and no quicker at any other time.
-"""
 _START_SECONDS = 30.0
 _FINISH_SECONDS = 8.0
 """How long requests under way may take when the process is told to stop. Then they are cut."""
@@ -191,7 +184,6 @@ def _answer(
     """
     if stop.given:
         return
-    sys.setswitchinterval(_SWITCH_SECONDS)
     runs = threading.Thread(target=loop.run_forever, name="loop", daemon=True)
     runs.start()
     _done(front.open(), loop, _START_SECONDS)

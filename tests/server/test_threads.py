@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from licenzy.errors import Overloaded
 from licenzy.server.limits import Queue
-from licenzy.server.threads import MOST_WAITING, Job, Threads
+from licenzy.server.threads import BUSY_SWITCH_SECONDS, MOST_WAITING, Job, Threads
 from tests.support.ports import wait_until
 
 
@@ -142,3 +143,12 @@ def test_nothing_of_one_job_is_left_for_the_next(make: Callable[[int], Work]) ->
         work.threads.submit(Job(Queue.API, 0.0, look))
     wait_until(lambda: len(seen) == 9, seconds=5, what="all are done")
     assert not any(seen)
+
+
+def test_the_loop_gets_the_interpreter_sooner_while_a_thread_works(make: Callable[[int], Work]) -> None:
+    usual, work = sys.getswitchinterval(), make(4)
+    work.add(Queue.PAGES)
+    work.settled()
+    assert sys.getswitchinterval() == pytest.approx(BUSY_SWITCH_SECONDS)
+    work.go_on.set()
+    wait_until(lambda: sys.getswitchinterval() == usual, seconds=5, what="it is as long as before")
