@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 import orjson
@@ -100,13 +101,22 @@ class ApiRequest:
         if key is None:
             raise errors.ApiKeyInvalid
         now = self.state.runtime.clock()
+        caller = self.recognize(key, now)
+        require_alive(key, to_micros(now) if isinstance(key, KeyRow) else now)
+        self.note_browser(caller)
+        return caller
+
+    def recognize(self, key: KeyRow | PresentedKey, now: datetime) -> Caller:
+        """The caller behind a key, whether or not it still lives; from here on answers tell the mode."""
         scope = key.scope
         self.caller = Caller(key.id, scope, scope.at(now), now)
-        require_alive(key, to_micros(now) if isinstance(key, KeyRow) else now)
+        return self.caller
+
+    def note_browser(self, caller: Caller) -> None:
+        """Count a call with a good key that a browser has sent."""
         origin = self.incoming.header("origin")
         if origin is not None:
-            self.state.misuse.browser(self.caller, origin)
-        return self.caller
+            self.state.misuse.browser(caller, origin)
 
     def body(self, schema: type[B]) -> B:
         """The validated body. Raises the 415 and 400s of SPEC 5."""

@@ -8,6 +8,7 @@ import orjson
 
 from licenzy import errors
 from licenzy.alignment.modes import Mode
+from licenzy.api.caller import Caller
 from licenzy.api.incoming import Arrived
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest, ApiState, body_hash
@@ -51,10 +52,9 @@ class ConsumeEndpoint:
     def consume(self, request: ApiRequest) -> Reply:
         """Take units from the subject's packs, all or none, once per Idempotency-Key."""
         key_hash = request.presented()
-        if key_hash not in self._known:
-            self._remember(key_hash, request.look_at_key(key_hash).key_id)
+        key_id = self._known.get(key_hash) or self._remember(key_hash, request.look_at_key(key_hash))
         try:
-            request.count(self._known_id(key_hash))
+            request.count(key_id)
             asked = _asked(request, key_hash)
         except errors.LicenzyError:
             # What is wrong with the key is said before what is wrong with the rate or the body.
@@ -86,12 +86,12 @@ class ConsumeEndpoint:
         self, request: ApiRequest, reader: SnapshotReader, incoming: Arrived
     ) -> Reply | None:
         key_hash, ends_at = request.presented(), incoming.arrived + deadline.CALL_SECONDS
-        if key_hash not in self._known:
+        key_id = self._known.get(key_hash)
+        if key_id is None:
             snapshot = await reader.read(key_hash, "", ends_at=ends_at)
             if snapshot is None:
                 return None
-            self._remember(key_hash, request.verify(snapshot.key).key_id)
-        key_id = self._known_id(key_hash)
+            key_id = self._remember(key_hash, request.verify(snapshot.key))
         try:
             request.count(key_id)
             asked = _asked(request, key_hash)
@@ -110,13 +110,11 @@ class ConsumeEndpoint:
             return None
         return _answer(request, result)
 
-    def _remember(self, key_hash: str, key_id: str) -> None:
+    def _remember(self, key_hash: str, caller: Caller) -> str:
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        self._known[key_hash] = key_id
-
-    def _known_id(self, key_hash: str) -> str:
-        return self._known.get(key_hash, key_hash)
+        self._known[key_hash] = caller.key_id
+        return caller.key_id
 
     def _return_lapsed(self, request: ApiRequest, result: ExpiredReservations) -> None:
         """Units of reservations whose time is up stand in the way: they go back before it is decided."""
@@ -131,7 +129,8 @@ def _answer(request: ApiRequest, result: ConsumeResult) -> Reply:
     if isinstance(result, KeyRefused):
         request.verify(result.key)
         raise errors.ApiKeyInvalid  # It was dead when it was looked at, whatever the time is now.
-    request.verify(result.key)
+    # Whether the key lived, the statement has looked at: what was taken with it is told, even if it ends now.
+    request.note_browser(request.recognize(result.key, request.runtime.clock()))
     if isinstance(result, KeyReused):
         raise errors.IdempotencyKeyReused
     assert isinstance(result, Answered)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,9 +13,12 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement, State
+from licenzy.factory import create_app
+from licenzy.settings import Settings
 from licenzy.usage.models import LedgerRow
 from tests.support.cast import Cast
 from tests.support.clock import START, StandingClock
+from tests.support.hotpath import LoopClient
 from tests.usage.buying import Customer, consume, customer_with
 
 DAY = timedelta(days=1)
@@ -204,3 +207,37 @@ def test_a_sandbox_clock_that_was_moved_decides(
     assert consume(client, customer, 1).status_code == 200
     customer.moves_clock_to(86_400)
     assert consume(client, customer, 1).status_code == 409
+
+
+class TickingClock(StandingClock):
+    """A second later each time that it is looked at."""
+
+    def __call__(self) -> datetime:
+        return self.advance(seconds=1)
+
+
+@pytest.mark.parametrize("on_the_loop", [False, True])
+def test_a_key_that_ends_meanwhile_either_consumes_or_is_refused(
+    settings: Settings, database: Database, cast: Cast, on_the_loop: bool
+) -> None:
+    clock = TickingClock()
+    app = create_app(settings, clock=clock)
+    customer = customer_with(database, cast)
+    customer.buys(100)
+    client: Any = LoopClient(app) if on_the_loop else app.test_client()
+    assert consume(client, customer, 1).status_code == 200, "the key is known from here on"
+    seen = []
+    for ends_after in range(8):
+        customer.loses_key(expires_at=clock.now + timedelta(seconds=ends_after, milliseconds=500))
+        before = left(database)
+        answer = consume(client, customer, 1)
+        assert left(database) == before - (answer.status_code == 200), ends_after
+        seen.append(answer.status_code)
+    assert set(seen) == {200, 401}
+    app.extensions["licenzy"].database.close()
+
+
+def left(database: Database) -> int:
+    with database.read() as db:
+        pack = db.exec(select(Entitlement)).one()
+        return pack.granted_units - pack.used_units
