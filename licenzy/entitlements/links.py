@@ -23,19 +23,11 @@ _AWAITED = ""
 """Stands for the purchase of a payment that facts wait for."""
 
 
-def purchase_behind(db: Session, scope: Scope, *, refs: Iterable[str]) -> str | None:
-    """The purchase that any of these payments, charges or invoices belongs to; None when not known yet."""
-    found = _purchase_behind(db, scope, refs=list(refs))
-    return str(found[0]) if found is not None else None
-
-
-@read_row
-def _purchase_behind(scope: Scope, *, refs: Sequence[str]) -> Select[Any]:
-    return key_behind(scope.project_id, scope.mode, refs)
-
-
 def key_behind(project_id: Any, mode: Any, refs: Any) -> Select[Any]:
-    """The same as a statement, for who reads other things along with it."""
+    """Reads the key of the purchase that any of these payments, charges or invoices belongs to.
+
+    No row when it is not known yet. A statement, for who reads other things along with it.
+    """
     return (
         select(_LINKS.purchase_key)
         .where(

@@ -16,7 +16,6 @@ from licenzy.errors import DatabaseUnavailable
 from licenzy.hotpath.consume import Answered, ConsumeRequest, ConsumeResult, decide_batch
 from licenzy.hotpath.consume_sql import ConsumeStatements, PostgresStatements, Run, SqliteStatements
 from licenzy.kit.clock import from_micros
-from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref
 from licenzy.usage.telling import tell_consumed
 
@@ -46,7 +45,7 @@ def consume_with_events(database: Database, request: ConsumeRequest) -> ConsumeR
 
 
 def _tell(db: Session, request: ConsumeRequest, result: Answered) -> None:
-    scope = Scope(result.key.project_id, result.key.scope.mode)
+    scope = result.key.scope
     subject = subject_by_ref(db, scope, subject_ref=request.subject_ref)
     assert subject is not None
     tell_consumed(

@@ -28,7 +28,7 @@ class Scope:
     clock_offset: timedelta = field(default=timedelta(), compare=False)
     """How far the side's clock was moved ahead of ours: only those of the Stripe sandbox can be.
 
-    Zero unless the scope was read together with its connection: `connections.queries.scope_of`.
+    Zero unless the scope was read together with its connection, as `connections.queries.with_clock` does.
     """
 
     @classmethod

@@ -54,12 +54,10 @@ class Reply(Protocol):
 class Incoming:
     """A request whose body is whole, for what answers on the loop."""
 
-    __slots__ = ("_headers", "_proxies", "_scope", "arrived", "body", "method", "path")
+    __slots__ = ("_headers", "_scope", "arrived", "body", "method", "path")
 
-    def __init__(
-        self, scope: Scope, headers: Headers, proxies: TrustedProxies, method: str, path: str
-    ) -> None:
-        self._scope, self._headers, self._proxies = scope, headers, proxies
+    def __init__(self, scope: Scope, headers: Headers, method: str, path: str) -> None:
+        self._scope, self._headers = scope, headers
         self.method, self.path = method, path
         self.body = b""
         self.arrived = 0.0
@@ -69,11 +67,6 @@ class Incoming:
     def query(self) -> str:
         """What follows the question mark, as it was sent."""
         return self._scope.query_string
-
-    @property
-    def remote(self) -> str:
-        """The address of the client, as the trusted proxies tell it."""
-        return self._proxies.client(self._scope, self._headers)
 
     def header(self, name: str) -> str | None:
         """The value of a header, whose name is given in lower case; repeated ones are joined by commas.
@@ -162,7 +155,7 @@ class Front:
         try:
             method, path, headers = scope.method, scope.path, scope.headers
             call, route = self._calls.get((method, path)) or (None, route_of(path))
-            incoming = Incoming(scope, headers, self._proxies, method, path)
+            incoming = Incoming(scope, headers, method, path)
             try:
                 announced = headers.get("content-length")
                 length = announced_length(announced, is_chunked="transfer-encoding" in headers, route=route)

@@ -17,8 +17,6 @@ MOST_WAITING: Mapping[Queue, int] = {
     Queue.API: 128,
     Queue.PAGES: 128,
 }
-
-
 BUSY_SWITCH_SECONDS = 0.0005
 """How long a thread that renders a page may keep the interpreter from the loop, which wants it for a moment.
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.actions import record_fact
-from licenzy.entitlements.links import await_purchase, link_payments, purchase_behind
+from licenzy.entitlements.links import await_purchase, key_behind, link_payments
 from licenzy.entitlements.models import Fact, FactSource, State
 from licenzy.kit import deadline
 from licenzy.projects.scope import Scope
@@ -24,6 +24,12 @@ from licenzy.runtime import Runtime
 from tests.entitlements.sale import APPLIED, MONTH, SECRET, YES, Sale, Till
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START
+
+
+def purchase_behind(db: Session, scope: Scope, *, refs: list[str]) -> str | None:
+    """The purchase that any of these payments belongs to, by a read of its own."""
+    key: str | None = db.connection().execute(key_behind(scope.project_id, scope.mode, refs)).scalar()
+    return key
 
 
 @pytest.fixture

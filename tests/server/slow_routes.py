@@ -59,7 +59,6 @@ class OnTheLoop:
             "twice": incoming.header("x-twice"),
             "never": incoming.header("x-never"),
             "odd": incoming.header("x-odd"),
-            "remote": incoming.remote,
             "age": time.monotonic() - incoming.arrived,
         }
         body = json.dumps(told).encode()

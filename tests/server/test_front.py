@@ -189,7 +189,6 @@ def test_a_call_is_answered_on_the_loop_even_when_all_threads_hang(own: Slow) ->
         "twice": "a,b",
         "never": None,
         "odd": "\ufffd",
-        "remote": "127.0.0.1",
     }
     assert heard.headers["x-content-type-options"] == "nosniff"
     assert heard.headers["server"] == "Licenzy"

@@ -125,7 +125,6 @@ class Incoming:
     headers: Mapping[str, str | None] = field(default_factory=dict)
     query: str = ""
     method: str = "POST"
-    remote: str = "127.0.0.1"
     arrived: float = field(default_factory=time.monotonic)
 
     def header(self, name: str) -> str | None:
