@@ -91,7 +91,7 @@ def report(found: Found) -> str:
             "",
             "Medians of the rounds; in brackets what the rate is of the constant route's.",
             "",
-            "| what | database | old | new | new/old | aim | |",
+            "| what | database | old | new | new/old | aim | result |",
             "|---|---|---|---|---|---|---|",
             *(_aimed_at(found, aim, compared) for aim in AIMS for compared in _compared(found, aim)),
             *_memory(found),

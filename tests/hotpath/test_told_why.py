@@ -9,15 +9,20 @@ import psycopg
 import pytest
 from flask.testing import FlaskClient
 
+from licenzy.api_keys.models import ApiKey
 from licenzy.db.unit_of_work import Database
 from licenzy.kit import deadline
 from licenzy.settings import Settings
-from tests.hotpath.test_on_the_loop import was_used
 from tests.support.cast import Cast
 from tests.support.ports import wait_until
-from tests.usage.buying import consume, customer_with, reserve
+from tests.usage.buying import Customer, consume, customer_with, reserve
 
 SHORT = 0.5
+
+
+def was_used(database: Database, customer: Customer) -> bool:
+    with database.read() as db:
+        return db.get_one(ApiKey, customer.key.id).last_used_at is not None
 
 
 def said(caplog: pytest.LogCaptureFixture) -> str:

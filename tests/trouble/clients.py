@@ -82,7 +82,6 @@ class Door:
     """Whether 503 is an answer it may give."""
     pages = False
     """Whether it speaks HTML."""
-    limit_seconds = LIMIT_SECONDS
 
     def __init__(self, installation: Installation, *, first: int = 0) -> None:
         self.installation = installation
@@ -105,7 +104,7 @@ class Door:
 
 
 class Healthz(Door):
-    name, may_fail, limit_seconds = "healthz", False, HEALTHZ_SECONDS
+    name, may_fail = "healthz", False
 
     def next(self) -> Request:
         return Request("GET", "/healthz")
@@ -322,7 +321,7 @@ def ask(line: Line, door: Door, request: Request) -> Call:
     seconds = time.monotonic() - began
     door.told(answer)
     wrong = _mistake(door, answer)
-    if not wrong and seconds > door.limit_seconds:
+    if not wrong and seconds > LIMIT_SECONDS:
         wrong = f"late: answered {answer.status} after {seconds:.1f} s"
     return Call(door.name, began, seconds, answer.status, wrong)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from tests.trouble import rows
 from tests.trouble.clients import (
     DOORS,
+    HEALTHZ_SECONDS,
     Call,
     Door,
     Line,
@@ -128,6 +129,9 @@ def _wrong_answers(report: Report, heal_seconds: float) -> Iterator[str]:
     for call in report.calls:
         if call.wrong:
             yield f"{call.door}, {report.when(call)}: {call.wrong}"
+    for call in report.calls:
+        if call.door == "healthz" and call.began >= report.began and call.seconds > HEALTHZ_SECONDS:
+            yield f"healthz, {report.when(call)}: late: answered after {call.seconds:.1f} s"
     for call in report.of("before"):
         if call.status == 503:
             yield f"{call.door} was refused before any trouble"
