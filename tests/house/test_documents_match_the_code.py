@@ -1,0 +1,88 @@
+"""What the guide says of queries, commands, pages, tables and tests is so."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from flask import Flask
+from sqlalchemy import text
+
+from licenzy.db.tables import metadata
+from licenzy.db.unit_of_work import Database
+from licenzy.factory import command_line, load_models
+from licenzy.kit.stopping import StopSignal
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = [path for path in sorted(DOCS.glob("*.md")) if path.stem not in {"README", "index"}]
+
+
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def code_blocks(markdown: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", markdown, re.MULTILINE | re.DOTALL)
+
+
+def commands(markdown: str) -> Iterator[list[str]]:
+    """The arguments of each `licenzy …` in a block of the shell."""
+    for block in code_blocks(markdown, "bash"):
+        for command in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(command.removesuffix("&"), comments=True)
+            if words[:1] == ["licenzy"]:
+                yield words[1:]
+            if words[1:3] == ["-m", "licenzy"]:
+                yield words[3:]
+
+
+def test_each_documented_query_only_reads_and_runs_on_both_databases(database: Database) -> None:
+    queries = [block.rstrip().removesuffix(";") for block in code_blocks(page("debugging"), "sql")]
+    assert len(queries) > 10
+    with database.read() as db:
+        for query in queries:
+            assert query.startswith("SELECT ")
+            assert ";" not in query
+            db.execute(text(query))
+
+
+def test_each_documented_command_has_these_options() -> None:
+    documented = list(commands(page("debugging")))
+    assert len(documented) > 5
+    for words in documented:
+        command: click.Command = command_line(StopSignal())
+        while isinstance(command, click.Group):
+            command, words = command.commands[words[0]], words[1:]
+        command.make_context(command.name, words)  # Parses without running; raises for an unknown option.
+
+
+def test_each_documented_page_has_that_address(app: Flask) -> None:
+    addresses = re.findall(r"`(/projects/<project_id>/<mode>/[^`]+)`", page("debugging"))
+    assert len(addresses) > 5
+    urls = app.url_map.bind("localhost")
+    for address in addresses:
+        urls.match(address.replace("<project_id>", "prj_1").replace("<mode>", "live"))
+
+
+def test_the_architecture_names_every_table_once() -> None:
+    load_models()
+    rows = re.findall(r"^\| `\w+` \|[^|]*\|([^|\n]+)\|$", page("architecture"), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(named) == sorted(metadata.tables)
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "SECURITY.md"], ids=lambda path: path.name)
+def test_each_test_that_a_document_names_exists(path: Path) -> None:
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`", path.read_text(encoding="utf-8")))
+    assert path.stem != "threat-model" or len(named) > 40
+    assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_the_index_of_the_guide_lists_every_page(path: Path) -> None:
+    assert f"]({path.name})" in page("index")
