@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.alignment.modes import Mode
 from licenzy.connections.queries import with_clock
 from licenzy.portal.respond import current_page, go
-from licenzy.portal.visitors import Visitor, visitor
+from licenzy.portal.sessions import Visitor, visitor
 from licenzy.projects.models import Project
 from licenzy.projects.queries import project_for
 from licenzy.projects.scope import Scope
