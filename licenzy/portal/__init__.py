@@ -30,9 +30,10 @@ import licenzy.portal.setup.api_playground
 import licenzy.portal.setup.go_live
 import licenzy.portal.setup.views
 import licenzy.portal.untracked.views
-from licenzy.portal.blueprint import ModeInPath, portal
+from licenzy.portal.blueprint import ModeInPath, portal, project
 from licenzy.portal.csrf import check_form_origin
 from licenzy.portal.error_pages import answer_errors
+from licenzy.portal.guards import enter_project, stay_in_project
 from licenzy.portal.page_rules import no_store, refuse_nul
 from licenzy.portal.sessions import keep_sessions
 from licenzy.portal.template_env import furnish
@@ -55,4 +56,6 @@ def register(app: Flask) -> None:
 
 portal.before_request(check_form_origin)
 portal.before_request(refuse_nul)
+project.before_request(enter_project)
+project.url_defaults(stay_in_project)
 portal.after_request(no_store)

@@ -21,25 +21,25 @@ class Entry:
 
 
 NAVIGATION = (
-    Entry("portal.overview", "Overview", "home"),
-    Entry("portal.setup", "Set-up", "checklist"),
-    Entry("portal.alignment", "Alignment", "shield-check"),
-    Entry("portal.lab", "Lifecycle lab", "flask"),
-    Entry("portal.customers", "Customers", "users"),
-    Entry("portal.events", "Stripe events", "bolt"),
-    Entry("portal.untracked", "Untracked checkouts", "shopping-cart"),
-    Entry("portal.reconciliation", "Reconciliation", "rotate-clockwise"),
-    Entry("portal.webhooks", "Webhooks", "webhook"),
-    Entry("portal.products", "Products", "package"),
-    Entry("portal.api_keys", "API keys", "key"),
-    Entry("portal.connection", "Stripe connection", "plug-connected"),
-    Entry("portal.project_settings", "Settings", "settings"),
+    Entry("portal.project.overview", "Overview", "home"),
+    Entry("portal.project.setup", "Set-up", "checklist"),
+    Entry("portal.project.alignment", "Alignment", "shield-check"),
+    Entry("portal.project.lab", "Lifecycle lab", "flask"),
+    Entry("portal.project.customers", "Customers", "users"),
+    Entry("portal.project.events", "Stripe events", "bolt"),
+    Entry("portal.project.untracked", "Untracked checkouts", "shopping-cart"),
+    Entry("portal.project.reconciliation", "Reconciliation", "rotate-clockwise"),
+    Entry("portal.project.webhooks", "Webhooks", "webhook"),
+    Entry("portal.project.products", "Products", "package"),
+    Entry("portal.project.api_keys", "API keys", "key"),
+    Entry("portal.project.connection", "Stripe connection", "plug-connected"),
+    Entry("portal.project.project_settings", "Settings", "settings"),
 )
 
 
 def navigation() -> list[Entry]:
     """The pages of a project that this installation has; the lab only beside the sandbox."""
-    hidden = set() if lab_offered() else {"portal.lab"}
+    hidden = set() if lab_offered() else {"portal.project.lab"}
     return [
         entry
         for entry in NAVIGATION
@@ -60,12 +60,9 @@ def mode_switch_url(section: str) -> str:
 
     `section` is the endpoint of that list: records belong to one mode.
     """
-    values = dict(request.view_args or {})
-    values["mode"] = current_side().mode.other
     rule = request.url_rule
-    same = rule is not None and "GET" in (rule.methods or ()) and set(values) == {"project_id", "mode"}
-    endpoint = request.endpoint if same and request.endpoint else section
-    return url_for(endpoint, project_id=values["project_id"], mode=values["mode"])
+    same = rule and "GET" in (rule.methods or ()) and rule.arguments == {"project_id", "mode"}
+    return url_for(rule.endpoint if rule and same else section, mode=current_side().mode.other)
 
 
 def current_side() -> Side:

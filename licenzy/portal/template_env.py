@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from flask import Flask, current_app, g
+from flask import Flask
 from jinja2 import StrictUndefined
 
 from licenzy.kit.clock import rfc3339
@@ -46,20 +44,8 @@ def furnish(app: Flask) -> None:
         moment=rfc3339,
         number=number,
     )
-    app.url_defaults(_stay_on_this_side)
 
 
 def asset_url(path: str) -> str:
     """The address of a static file, changing with the files so that it may be cached for good."""
     return f"/static/{content_digest('static')}/{path}"
-
-
-def _stay_on_this_side(endpoint: str, values: dict[str, Any]) -> None:
-    """Let links between the pages of a project leave out its id and mode."""
-    side = g.get("side")
-    if side is None or not endpoint.startswith("portal."):
-        return
-    expects = current_app.url_map.is_endpoint_expecting
-    for name, value in (("project_id", side.project_id), ("mode", side.mode)):
-        if name not in values and expects(endpoint, name):
-            values[name] = value

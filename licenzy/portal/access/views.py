@@ -34,7 +34,7 @@ def home() -> ResponseReturnValue:
         projects = projects_for(db, user_id=user.user_id)
     if len(projects) != 1:
         return go(url_for("portal.projects"))
-    return go(url_for("portal.overview", project_id=projects[0][0].id, mode="test"))
+    return go(url_for("portal.project.overview", project_id=projects[0][0].id, mode="test"))
 
 
 @portal.route("/claim/<token>", methods=["GET", "POST"])

@@ -11,7 +11,7 @@ from licenzy.alignment.rules import findings
 from licenzy.errors import LicenzyError
 from licenzy.observations.actions import mark_mended
 from licenzy.portal.alignment.findings import _facts, severity_counts
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
@@ -19,10 +19,8 @@ from licenzy.setup.journey import PATIENCE
 from licenzy.setup.looking import look_at_side
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
-
-@portal.get(f"{_SIDE}/alignment")
+@project.get("/alignment")
 @project_page(Role.VIEWER)
 def alignment(side: Side) -> ResponseReturnValue:
     """Both modes part by part with their last proof, and everything found on this side."""
@@ -44,7 +42,7 @@ def alignment(side: Side) -> ResponseReturnValue:
     )
 
 
-@portal.post(f"{_SIDE}/alignment/check")
+@project.post("/alignment/check")
 @project_page(Role.SUPPORT)
 def check_alignment(side: Side) -> ResponseReturnValue:
     """Ask Stripe about this side now."""
@@ -55,16 +53,16 @@ def check_alignment(side: Side) -> ResponseReturnValue:
         flash(error.message, "error")
     else:
         flash(f"Stripe was asked about the {side.mode} side just now.", "success")
-    return go(url_for("portal.alignment"))
+    return go(url_for("portal.project.alignment"))
 
 
-@portal.post(f"{_SIDE}/alignment/<code>/mended")
+@project.post("/alignment/<code>/fixed")
 @project_page(Role.SUPPORT)
-def mend_finding(side: Side, code: str) -> ResponseReturnValue:
+def mark_finding_fixed(side: Side, code: str) -> ResponseReturnValue:
     """Take somebody's word that what was seen in traffic is mended; it comes back when seen again."""
     if not any(rule.code == code and rule.mendable for rule in RULES):
         abort(404)
     with runtime().database.write() as db:
         mark_mended(db, side.scope, code=code, actor=side.actor, now=runtime().clock())
     flash("Marked as mended. It comes back by itself if it is seen again.", "success")
-    return go(url_for("portal.alignment"))
+    return go(url_for("portal.project.alignment"))

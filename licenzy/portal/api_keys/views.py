@@ -11,7 +11,7 @@ from licenzy.api_keys import actions, queries
 from licenzy.errors import LicenzyError
 from licenzy.portal.api_keys.context import keys_panel
 from licenzy.portal.api_keys.forms import ApiKeyForm
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
 from licenzy.portal.guards import Side, fresh, project_page
 from licenzy.portal.respond import go, show, wants_fragment
@@ -20,17 +20,15 @@ from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
-
-@portal.get(f"{_SIDE}/api-keys")
+@project.get("/api-keys")
 @project_page(Role.VIEWER)
 def api_keys(side: Side) -> ResponseReturnValue:
     """The keys of this side; none of them can be shown again."""
     return show("api_keys/list.html", **_given(side))
 
 
-@portal.post(f"{_SIDE}/api-keys")
+@project.post("/api-keys")
 @project_page(Role.ADMIN)
 @fresh
 def create_api_key(side: Side) -> ResponseReturnValue:
@@ -56,7 +54,7 @@ def create_api_key(side: Side) -> ResponseReturnValue:
     return _answer(side, form, 422, key_form=form)
 
 
-@portal.post(f"{_SIDE}/api-keys/<key_id>/revocation")
+@project.post("/api-keys/<key_id>/revocation")
 @project_page(Role.ADMIN)
 @fresh
 def revoke_api_key(side: Side, key_id: str) -> ResponseReturnValue:
@@ -70,7 +68,7 @@ def revoke_api_key(side: Side, key_id: str) -> ResponseReturnValue:
     with runtime().database.write() as db:
         actions.revoke_key(db, side.scope, key_id=key_id, actor=side.actor, now=runtime().clock())
     flash(f"The key “{key.name}” is revoked: calls with it are refused from now on.", "success")
-    return go(url_for("portal.api_keys"))
+    return go(url_for("portal.project.api_keys"))
 
 
 def _answer(side: Side, form: ApiKeyForm, status: int, **given: Any) -> ResponseReturnValue:

@@ -9,7 +9,7 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.connections import actions, rules
 from licenzy.errors import LicenzyError, NotFound
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.connections.context import connection_panel
 from licenzy.portal.connections.forms import (
     EndpointForm,
@@ -25,17 +25,15 @@ from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
-
-@portal.get(f"{_SIDE}/connection")
+@project.get("/connection")
 @project_page(Role.VIEWER)
 def connection(side: Side) -> ResponseReturnValue:
     """What is connected, and every way to change it."""
     return _page(side)
 
 
-@portal.post(f"{_SIDE}/connection/key")
+@project.post("/connection/key")
 @project_page(Role.ADMIN)
 @fresh
 def save_key(side: Side) -> ResponseReturnValue:
@@ -58,11 +56,11 @@ def save_key(side: Side) -> ResponseReturnValue:
             form.refuse(error)
         else:
             flash(f"Stripe accepted the key: {saved.account_name or saved.account_id or 'saved'}.", "success")
-            return go(way_on(form, "portal.connection", StepName.CONNECT))
+            return go(way_on(form, "portal.project.connection", StepName.CONNECT))
     return _errors(side, form, StepName.CONNECT, "connections/_key_form.html", "key_form")
 
 
-@portal.post(f"{_SIDE}/connection/key/verdict")
+@project.post("/connection/key/verdict")
 @project_page(Role.ADMIN)
 def key_verdict(side: Side) -> ResponseReturnValue:
     """What the key in the field is, while it is being typed. Nothing is stored, and Stripe is not asked."""
@@ -70,7 +68,7 @@ def key_verdict(side: Side) -> ResponseReturnValue:
     return _page(side, "connections/_key_verdict.html", key_verdict=rules.key_verdict(typed[:400], side.mode))
 
 
-@portal.post(f"{_SIDE}/connection/sandbox")
+@project.post("/connection/sandbox")
 @project_page(Role.ADMIN)
 @fresh
 def connect_sandbox(side: Side) -> ResponseReturnValue:
@@ -96,11 +94,11 @@ def connect_sandbox(side: Side) -> ResponseReturnValue:
             form.refuse(error)
         else:
             flash("Connected to the built-in sandbox. It comes with sample prices.", "success")
-            return go(way_on(form, "portal.connection", StepName.CONNECT))
+            return go(way_on(form, "portal.project.connection", StepName.CONNECT))
     return _errors(side, form, StepName.CONNECT, "connections/_sandbox_form.html", "sandbox_form")
 
 
-@portal.post(f"{_SIDE}/connection/webhook-secret")
+@project.post("/connection/webhook-secret")
 @project_page(Role.ADMIN)
 @fresh
 def save_webhook_secret(side: Side) -> ResponseReturnValue:
@@ -121,11 +119,11 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
             form.refuse(error)
         else:
             flash("The signing secret is saved. The next signed event proves it.", "success")
-            return go(way_on(form, "portal.connection", StepName.WEBHOOK))
+            return go(way_on(form, "portal.project.connection", StepName.WEBHOOK))
     return _errors(side, form, StepName.WEBHOOK, "connections/_secret_form.html", "secret_form")
 
 
-@portal.post(f"{_SIDE}/connection/endpoint")
+@project.post("/connection/endpoint")
 @project_page(Role.ADMIN)
 @fresh
 def register_endpoint(side: Side) -> ResponseReturnValue:
@@ -147,10 +145,10 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
         form.refuse(error)
         return _errors(side, form, StepName.WEBHOOK, "connections/_endpoint_form.html", "endpoint_form")
     flash("The webhook endpoint is set up at Stripe.", "success")
-    return go(way_on(form, "portal.connection", StepName.WEBHOOK))
+    return go(way_on(form, "portal.project.connection", StepName.WEBHOOK))
 
 
-@portal.post(f"{_SIDE}/connection/webhook-secret/overlap-end")
+@project.post("/connection/webhook-secret/overlap-end")
 @project_page(Role.ADMIN)
 @fresh
 def end_secret_overlap(side: Side) -> ResponseReturnValue:
@@ -161,10 +159,10 @@ def end_secret_overlap(side: Side) -> ResponseReturnValue:
     with runtime().database.write() as db:
         actions.end_secret_overlap(db, side.scope, actor=side.actor, now=runtime().clock())
     flash("Only the present signing secret verifies from now on.", "success")
-    return go(url_for("portal.connection"))
+    return go(url_for("portal.project.connection"))
 
 
-@portal.post(f"{_SIDE}/connection/removal")
+@project.post("/connection/removal")
 @project_page(Role.ADMIN)
 @fresh
 def disconnect(side: Side) -> ResponseReturnValue:
@@ -175,7 +173,7 @@ def disconnect(side: Side) -> ResponseReturnValue:
     with runtime().database.write() as db:
         actions.disconnect(db, side.scope, actor=side.actor, now=runtime().clock())
     flash("The Stripe connection of this mode is removed.", "success")
-    return go(url_for("portal.connection"))
+    return go(url_for("portal.project.connection"))
 
 
 def _page(side: Side, fragment: str | None = None, *, status: int = 200, **given: Any) -> ResponseReturnValue:

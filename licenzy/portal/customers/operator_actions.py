@@ -15,7 +15,7 @@ from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.grants import Hand
 from licenzy.entitlements.queries import entitlement_by_id
 from licenzy.errors import LicenzyError
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.customers.customer_page import Refused, customer_page, subject_id_in, word_to_type
 from licenzy.portal.customers.forms import AdjustForm, ByHandForm, ExtendForm, GrantForm, LiftForm, RevokeForm
 from licenzy.portal.guards import Side, project_page
@@ -27,16 +27,15 @@ from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id, subject_by_ref
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
-_ENTITLEMENT = f"{_SIDE}/customers/<subject_id>/entitlements/<entitlement_id>"
+_ENTITLEMENT = "/customers/<subject_id>/entitlements/<entitlement_id>"
 _NOTHING_NEW = "Nothing changed: it was so already, or this form had been sent before."
 
 Do = Callable[[Session, Hand], list[Change]]
 
 
-@portal.route(f"{_SIDE}/grants/new", methods=["GET", "POST"])
+@project.route("/grants/new", methods=["GET", "POST"])
 @project_page(Role.SUPPORT)
-def grant_new(side: Side) -> ResponseReturnValue:
+def new_grant(side: Side) -> ResponseReturnValue:
     """Give a product to somebody, known or new, without a purchase."""
     with runtime().database.read() as db:
         listed = products(db, side.scope)
@@ -54,7 +53,7 @@ def grant_new(side: Side) -> ResponseReturnValue:
     return show("customers/grant.html", "customers/_grant_form.html", status=422, form=form, products=listed)
 
 
-@portal.post(f"{_SIDE}/customers/<subject_id>/resync")
+@project.post("/customers/<subject_id>/resync")
 @project_page(Role.SUPPORT)
 def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
     """Read what the customer bought from Stripe again, now."""
@@ -78,7 +77,7 @@ def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
         flash(f"{error.message} What had been read until then counts.", "error")
     else:
         flash(*_resynced(report))
-    return go(url_for("portal.customer", subject_id=subject_id))
+    return go(url_for("portal.project.customer", subject_id=subject_id))
 
 
 def _resynced(report: Report) -> tuple[str, str]:
@@ -95,7 +94,7 @@ def _resynced(report: Report) -> tuple[str, str]:
     return f"{read}: nothing differs.", "success"
 
 
-@portal.post(f"{_ENTITLEMENT}/revocation")
+@project.post(f"{_ENTITLEMENT}/revocation")
 @project_page(Role.SUPPORT)
 def revoke_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """End an entitlement now; in live the customer's ref must be typed."""
@@ -107,7 +106,7 @@ def revoke_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     return _act(side, subject_id, refused, do, "It is revoked: access by it has ended.")
 
 
-@portal.post(f"{_ENTITLEMENT}/adjustments")
+@project.post(f"{_ENTITLEMENT}/adjustments")
 @project_page(Role.SUPPORT)
 def adjust_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """Add units to a pack or take some; in live the customer's ref must be typed for taking."""
@@ -119,7 +118,7 @@ def adjust_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     return _act(side, subject_id, Refused(entitlement_id, "adjust", form), do, "The units are adjusted.")
 
 
-@portal.post(f"{_ENTITLEMENT}/extensions")
+@project.post(f"{_ENTITLEMENT}/extensions")
 @project_page(Role.SUPPORT)
 def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """Let an entitlement last longer."""
@@ -131,7 +130,7 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     return _act(side, subject_id, Refused(entitlement_id, "extend", form), do, "Its end has moved.")
 
 
-@portal.post(f"{_ENTITLEMENT}/lifting")
+@project.post(f"{_ENTITLEMENT}/lifting")
 @project_page(Role.SUPPORT)
 def lift_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """Give access back although a refund or dispute took it."""
@@ -163,7 +162,7 @@ def _act(side: Side, subject_id: str, asked: Refused, do: Do, done: str) -> Resp
             asked.form.refuse(error)
         else:
             flash(done if changes else _NOTHING_NEW, "success" if changes else "info")
-            return go(url_for("portal.customer", subject_id=subject_id))
+            return go(url_for("portal.project.customer", subject_id=subject_id))
     return customer_page(side, subject_id, "customers/_act_form.html", status=422, refused=asked)
 
 
@@ -187,7 +186,7 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     assert subject is not None
     granted = f"{product.product_code} is granted to {subject.subject_ref}."
     flash(granted if changes else _NOTHING_NEW, "success" if changes else "info")
-    return go(url_for("portal.customer", subject_id=subject.id))
+    return go(url_for("portal.project.customer", subject_id=subject.id))
 
 
 def _hand(side: Side, form: ByHandForm) -> Hand:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import abort, request
 from flask.typing import ResponseReturnValue
 
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.customers.customer_page import customer_page, holders_of, subject_id_in
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import pages_beside, place_asked
@@ -15,10 +15,8 @@ from licenzy.subjects.queries import subjects_page
 from licenzy.subjects.rules import ref_problem
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
-
-@portal.get(f"{_SIDE}/customers")
+@project.get("/customers")
 @project_page(Role.VIEWER)
 def customers(side: Side) -> ResponseReturnValue:
     """Everybody who ever opened a checkout on this side; searched by a part of the ref or address."""
@@ -39,7 +37,7 @@ def customers(side: Side) -> ResponseReturnValue:
     )
 
 
-@portal.get(f"{_SIDE}/customers/<subject_id>")
+@project.get("/customers/<subject_id>")
 @project_page(Role.VIEWER)
 def customer(side: Side, subject_id: str) -> ResponseReturnValue:
     """One customer: may they proceed and why, what they hold, what they tried to buy."""

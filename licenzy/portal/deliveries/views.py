@@ -13,7 +13,7 @@ from licenzy.deliveries.outbox import requeue
 from licenzy.deliveries.queries import attempts_of, deliveries_page, delivery_with, endpoints
 from licenzy.deliveries.signing import signed_headers, signing_secrets
 from licenzy.kit.ids import has_shape
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.deliveries.forms import AgainForm
 from licenzy.portal.endpoints.views import desk_of, host_of
 from licenzy.portal.guards import Side, project_page
@@ -23,17 +23,15 @@ from licenzy.runtime import runtime
 from licenzy.subjects.queries import subject_by_id
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
-
-@portal.get(f"{_SIDE}/deliveries")
+@project.get("/deliveries")
 @project_page(Role.VIEWER)
 def deliveries(side: Side) -> ResponseReturnValue:
     """Every event on its way to an endpoint, or those of one status, type or endpoint."""
     return _list(side, AgainForm(formdata=None))
 
 
-@portal.post(f"{_SIDE}/deliveries/requeue")
+@project.post("/deliveries/requeue")
 @project_page(Role.SUPPORT)
 def requeue_deliveries(side: Side) -> ResponseReturnValue:
     """Send all those again that fit what was chosen."""
@@ -52,10 +50,10 @@ def requeue_deliveries(side: Side) -> ResponseReturnValue:
             until=until,
         )
     flash(_told(count), "success" if count else "warning")
-    return go(url_for("portal.deliveries"))
+    return go(url_for("portal.project.deliveries"))
 
 
-@portal.get(f"{_SIDE}/deliveries/<delivery_id>")
+@project.get("/deliveries/<delivery_id>")
 @project_page(Role.VIEWER)
 def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     """One delivery with its tries; its payload tells of people, so that it is for support and above."""
@@ -79,7 +77,7 @@ def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     )
 
 
-@portal.post(f"{_SIDE}/deliveries/<delivery_id>/requeue")
+@project.post("/deliveries/<delivery_id>/requeue")
 @project_page(Role.SUPPORT)
 def requeue_delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     """Send one again, whatever has become of it."""
@@ -87,7 +85,7 @@ def requeue_delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
         delivery_with(db, side.scope, delivery_id=delivery_id)  # Raises where there is none.
         count = requeue(db, desk_of(side), delivery_id=delivery_id, statuses=DeliveryStatus)
     flash(_told(count), "success" if count else "warning")
-    return go(url_for("portal.delivery", delivery_id=delivery_id))
+    return go(url_for("portal.project.delivery", delivery_id=delivery_id))
 
 
 def _list(side: Side, form: AgainForm, *, status: int = 200) -> ResponseReturnValue:

@@ -18,7 +18,7 @@ from licenzy.deliveries.outbox import send_test
 from licenzy.deliveries.queries import deliveries_page, endpoint, endpoints, waiting_counts
 from licenzy.errors import LicenzyError
 from licenzy.kit.resources import resource_dir
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.endpoints.forms import EndpointForm, ExampleForm, RotationForm
 from licenzy.portal.forms import TypedForm, typed_word
 from licenzy.portal.guards import Side, fresh, project_page
@@ -26,20 +26,19 @@ from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
-_ONE = f"{_SIDE}/webhooks/<endpoint_id>"
+_ONE = "/webhooks/<endpoint_id>"
 _SNIPPETS = (("Python", "py"), ("Node", "mjs"), ("Go", "go"), ("PHP", "php"), ("Ruby", "rb"))
 _MOST_SHOWN = 5
 
 
-@portal.get(f"{_SIDE}/webhooks")
+@project.get("/webhooks")
 @project_page(Role.VIEWER)
 def webhooks(side: Side) -> ResponseReturnValue:
     """The endpoints of this side, how they fare, and the form of a new one."""
     return show("endpoints/list.html", **_listed(side, EndpointForm(formdata=None)))
 
 
-@portal.post(f"{_SIDE}/webhooks")
+@project.post("/webhooks")
 @project_page(Role.ADMIN)
 @fresh
 def create_endpoint(side: Side) -> ResponseReturnValue:
@@ -64,14 +63,14 @@ def create_endpoint(side: Side) -> ResponseReturnValue:
     return show("endpoints/list.html", "endpoints/_new_form.html", status=422, **_listed(side, form))
 
 
-@portal.get(_ONE)
+@project.get(_ONE)
 @project_page(Role.VIEWER)
 def webhook(side: Side, endpoint_id: str) -> ResponseReturnValue:
     """One endpoint: how it fares, what it is told, and how to verify what it gets."""
     return show("endpoints/page.html", **_panel(side, _found(side, endpoint_id)))
 
 
-@portal.post(_ONE)
+@project.post(_ONE)
 @project_page(Role.ADMIN)
 @fresh
 def change_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
@@ -93,26 +92,26 @@ def change_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
             form.refuse(error)
         else:
             flash("The endpoint is changed; what is sent from now on goes by it.", "success")
-            return go(url_for("portal.webhook", endpoint_id=endpoint_id))
+            return go(url_for("portal.project.webhook", endpoint_id=endpoint_id))
     panel = _panel(side, _found(side, endpoint_id), form=form)
     return show("endpoints/page.html", "endpoints/_change_form.html", status=422, **panel)
 
 
-@portal.post(f"{_ONE}/pause")
+@project.post(f"{_ONE}/pause")
 @project_page(Role.ADMIN)
 def pause_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     """Let events wait."""
     return _do(side, endpoint_id, actions.pause_endpoint, "It is paused: events are kept and wait.")
 
 
-@portal.post(f"{_ONE}/resumption")
+@project.post(f"{_ONE}/resumption")
 @project_page(Role.ADMIN)
 def resume_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     """Send again, after a pause or after it was disabled."""
     return _do(side, endpoint_id, actions.resume_endpoint, "It is told of events again, those waiting first.")
 
 
-@portal.post(f"{_ONE}/secret")
+@project.post(f"{_ONE}/secret")
 @project_page(Role.ADMIN)
 @fresh
 def rotate_endpoint_secret(side: Side, endpoint_id: str) -> ResponseReturnValue:
@@ -127,7 +126,7 @@ def rotate_endpoint_secret(side: Side, endpoint_id: str) -> ResponseReturnValue:
     return show("endpoints/page.html", status=201, **_panel(side, found, secret=secret))
 
 
-@portal.post(f"{_ONE}/test")
+@project.post(f"{_ONE}/test")
 @project_page(Role.ADMIN)
 def test_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     """Send an example, by the same way as everything; its delivery's page shows what came of it."""
@@ -145,11 +144,11 @@ def test_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
         except LicenzyError as error:
             form.refuse(error)
         else:
-            return go(url_for("portal.delivery", delivery_id=delivery_id))
+            return go(url_for("portal.project.delivery", delivery_id=delivery_id))
     return show("endpoints/page.html", status=422, **_panel(side, found, example_form=form))
 
 
-@portal.post(f"{_ONE}/removal")
+@project.post(f"{_ONE}/removal")
 @project_page(Role.ADMIN)
 @fresh
 def delete_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
@@ -161,7 +160,7 @@ def delete_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     with runtime().database.write() as db:
         actions.delete_endpoint(db, desk_of(side), endpoint_id=endpoint_id)
     flash("The endpoint is deleted: nothing is sent there any more.", "success")
-    return go(url_for("portal.webhooks"))
+    return go(url_for("portal.project.webhooks"))
 
 
 def desk_of(side: Side) -> Desk:
@@ -178,7 +177,7 @@ def _do(side: Side, endpoint_id: str, verb: Callable[..., Any], done: str) -> Re
     with runtime().database.write() as db:
         verb(db, desk_of(side), endpoint_id=endpoint_id)
     flash(done, "success")
-    return go(url_for("portal.webhook", endpoint_id=endpoint_id))
+    return go(url_for("portal.project.webhook", endpoint_id=endpoint_id))
 
 
 def _found(side: Side, endpoint_id: str) -> WebhookEndpoint:

@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from licenzy.entitlements.queries import holders_of
 from licenzy.kit.json_strict import NotStrictJson, parse_object
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.entitlement_changes import readable
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import pages_beside, place_asked
@@ -23,12 +23,11 @@ from licenzy.stripe_events.replay import REPLAYABLE
 from licenzy.stripe_events.untracked import untracked_of_event
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 _PARKED = "parked"
 """Asked for like a status: failed events that are tried no longer by themselves."""
 
 
-@portal.get(f"{_SIDE}/events")
+@project.get("/events")
 @project_page(Role.VIEWER)
 def events(side: Side) -> ResponseReturnValue:
     """Every signed event that arrived on this side, or those of one status or about one object."""
@@ -51,7 +50,7 @@ def events(side: Side) -> ResponseReturnValue:
     )
 
 
-@portal.get(f"{_SIDE}/events/<event_id>")
+@project.get("/events/<event_id>")
 @project_page(Role.VIEWER)
 def event(side: Side, event_id: str) -> ResponseReturnValue:
     """One event; its payload tells of people, so that it is for support and above."""
@@ -74,7 +73,7 @@ def event(side: Side, event_id: str) -> ResponseReturnValue:
     )
 
 
-@portal.post(f"{_SIDE}/events/<event_id>/replay")
+@project.post("/events/<event_id>/replay")
 @project_page(Role.SUPPORT)
 def replay_event(side: Side, event_id: str) -> ResponseReturnValue:
     """Apply one event again, and say what came of it."""
@@ -95,10 +94,10 @@ def replay_event(side: Side, event_id: str) -> ResponseReturnValue:
         flash(f"Replayed: it changed {count} entitlement{'' if count == 1 else 's'} this time.", "success")
     else:
         flash("Replayed: nothing differs, so nothing changed.", "info")
-    return go(url_for("portal.event", event_id=event_id))
+    return go(url_for("portal.project.event", event_id=event_id))
 
 
-@portal.post(f"{_SIDE}/events/parked/replay")
+@project.post("/events/parked/replay")
 @project_page(Role.SUPPORT)
 def replay_parked(side: Side) -> ResponseReturnValue:
     """Have the worker try every parked event again."""
@@ -110,7 +109,7 @@ def replay_parked(side: Side) -> ResponseReturnValue:
         flash(f"{events} tried again now, by the worker. Reload to see what became of it.", "success")
     else:
         flash("No event is parked.", "info")
-    return go(url_for("portal.events", status=EventStatus.FAILED.value))
+    return go(url_for("portal.project.events", status=EventStatus.FAILED.value))
 
 
 def _event(db: Session, side: Side, event_id: str) -> StripeEvent:

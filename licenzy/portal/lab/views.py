@@ -16,7 +16,7 @@ from licenzy.lab.actions import Lab, let_happen, plan_words, possibilities
 from licenzy.lab.happenings import CHANGE_PLAN, GROUPS, HAPPENINGS, SEND_AGAIN, Happening
 from licenzy.lab.queries import Bench, bench, purchases, sandbox_connection
 from licenzy.lab.strip import strip
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lab.forms import LabForm
 from licenzy.portal.respond import go, show, wants_fragment
@@ -25,8 +25,6 @@ from licenzy.portal.setup.views import sell
 from licenzy.runtime import runtime
 from licenzy.stripe_gateway.sandbox_control import SandboxPurchase
 from licenzy.workspace.models import Role
-
-_LAB = "/projects/<project_id>/<mode:mode>/lab"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +47,14 @@ class Buttons:
     reason: str | None
 
 
-@portal.get(_LAB)
+@project.get("/lab")
 @project_page(Role.VIEWER)
 def lab(side: Side) -> ResponseReturnValue:
     """Where a purchase to play with is picked or made; without a sandbox, why there is none."""
     return _entrance(side, PurchaseForm(formdata=None, subject_ref="user_lab_1"))
 
 
-@portal.post(f"{_LAB}/purchases")
+@project.post("/lab/purchases")
 @project_page(Role.ADMIN)
 def start_lab(side: Side) -> ResponseReturnValue:
     """Open a checkout to play with, by the verb that the API has."""
@@ -66,20 +64,20 @@ def start_lab(side: Side) -> ResponseReturnValue:
         at_sandbox = sandbox_connection(db, side.scope) is not None
     if at_sandbox and form.validate():
         try:
-            return go(url_for("portal.lab_purchase", attempt_id=sell(side, form)))
+            return go(url_for("portal.project.lab_purchase", attempt_id=sell(side, form)))
         except LicenzyError as error:
             form.refuse(error)
     return _entrance(side, form, status=422)
 
 
-@portal.get(f"{_LAB}/<attempt_id>")
+@project.get("/lab/<attempt_id>")
 @project_page(Role.VIEWER)
 def lab_purchase(side: Side, attempt_id: str) -> ResponseReturnValue:
     """One purchase: what may happen to it, what did, and what became of access."""
     return _bench_page(side, attempt_id, LabForm(formdata=None))
 
 
-@portal.post(f"{_LAB}/<attempt_id>/steps")
+@project.post("/lab/<attempt_id>/steps")
 @project_page(Role.ADMIN)
 def lab_step(side: Side, attempt_id: str) -> ResponseReturnValue:
     """Let one thing happen at the sandbox."""
@@ -101,10 +99,10 @@ def lab_step(side: Side, attempt_id: str) -> ResponseReturnValue:
         return _bench_page(side, attempt_id, form, "lab/_bench.html", status=422, problem=error)
     if wants_fragment():
         return _bench_page(side, attempt_id, form, "lab/_bench.html")
-    return go(url_for("portal.lab_purchase", attempt_id=attempt_id))
+    return go(url_for("portal.project.lab_purchase", attempt_id=attempt_id))
 
 
-@portal.get(f"{_LAB}/<attempt_id>/live")
+@project.get("/lab/<attempt_id>/live")
 @project_page(Role.VIEWER)
 def lab_live(side: Side, attempt_id: str) -> ResponseReturnValue:
     """What the last step has done so far; asked again and again until it has done all it does.

@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.checkout.queries import latest_attempts
 from licenzy.portal.alignment.findings import severity_counts, side_findings
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import show
 from licenzy.runtime import runtime
@@ -21,7 +21,7 @@ _LATEST = 5
 _SPANS = {span.code: span for span in (BY_HOUR, BY_DAY)}
 
 
-@portal.get("/projects/<project_id>/<mode:mode>")
+@project.get("")
 @project_page(Role.VIEWER)
 def overview(side: Side) -> ResponseReturnValue:
     """The state of this side at a glance."""

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.catalog import actions, queries
 from licenzy.catalog.models import Product
 from licenzy.errors import LicenzyError
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.products.context import product_form_panel, products_panel
@@ -19,19 +19,17 @@ from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
-
-@portal.get(f"{_SIDE}/products")
+@project.get("/products")
 @project_page(Role.VIEWER)
 def products(side: Side) -> ResponseReturnValue:
     """Everything sold on this side, and what no longer is."""
     return show("products/list.html", **products_panel(side, {}))
 
 
-@portal.route(f"{_SIDE}/products/new", methods=["GET", "POST"])
+@project.route("/products/new", methods=["GET", "POST"])
 @project_page(Role.ADMIN)
-def product_new(side: Side) -> ResponseReturnValue:
+def new_product(side: Side) -> ResponseReturnValue:
     """Map a new code to a price."""
     form = ProductForm()
     parts = runtime()
@@ -53,14 +51,14 @@ def product_new(side: Side) -> ResponseReturnValue:
             form.refuse(error)
         else:
             flash(f"{product.product_code} is ready to be sold.", "success")
-            return go(way_on(form, "portal.products", StepName.PRODUCTS))
+            return go(way_on(form, "portal.project.products", StepName.PRODUCTS))
     panel = product_form_panel(side, form)
     if stands_in_wizard(form):
         return step_page(side, StepName.PRODUCTS, "products/_form.html", status=422, **panel)
     return show("products/new.html", "products/_form.html", status=422, back="", **panel)
 
 
-@portal.get(f"{_SIDE}/products/new/proposal")
+@project.get("/products/new/proposal")
 @project_page(Role.ADMIN)
 def product_proposal(side: Side) -> ResponseReturnValue:
     """The form again, with the kind that fits the price just picked."""
@@ -71,9 +69,9 @@ def product_proposal(side: Side) -> ResponseReturnValue:
     return show("products/new.html", "products/_form.html", back=back, **panel)
 
 
-@portal.route(f"{_SIDE}/products/<product_id>", methods=["GET", "POST"])
+@project.route("/products/<product_id>", methods=["GET", "POST"])
 @project_page(Role.ADMIN)
-def product_edit(side: Side, product_id: str) -> ResponseReturnValue:
+def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Change what future purchases of a product get."""
     product = _product(side, product_id)
     form = ProductForm(data=described(product))
@@ -99,12 +97,12 @@ def product_edit(side: Side, product_id: str) -> ResponseReturnValue:
             form.refuse(error)
         else:
             flash(f"{product.product_code} is saved. What was sold before stays as it was sold.", "success")
-            return go(url_for("portal.products"))
+            return go(url_for("portal.project.products"))
     panel = product_form_panel(side, form, kept=product)
     return show("products/edit.html", "products/_form.html", status=422, typed_error=None, back="", **panel)
 
 
-@portal.post(f"{_SIDE}/products/<product_id>/price")
+@project.post("/products/<product_id>/price")
 @project_page(Role.ADMIN)
 def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
     """Read a product's price from Stripe again."""
@@ -119,10 +117,10 @@ def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
         flash(error.message, "error")
     else:
         flash(f"The price of {product.product_code} is read from Stripe again.", "success")
-    return go(url_for("portal.products"))
+    return go(url_for("portal.project.products"))
 
 
-@portal.post(f"{_SIDE}/products/<product_id>/archival")
+@project.post("/products/<product_id>/archival")
 @project_page(Role.ADMIN)
 def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Stop selling a product; in live its code must be typed."""
@@ -137,10 +135,10 @@ def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
             db, side.scope, product_id=product_id, actor=side.actor, now=runtime().clock()
         )
     flash(f"{product.product_code} is archived. Who bought it keeps what was bought.", "success")
-    return go(url_for("portal.products"))
+    return go(url_for("portal.project.products"))
 
 
-@portal.post(f"{_SIDE}/products/<product_id>/restoration")
+@project.post("/products/<product_id>/restoration")
 @project_page(Role.ADMIN)
 def restore_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Sell an archived product again."""
@@ -149,7 +147,7 @@ def restore_product(side: Side, product_id: str) -> ResponseReturnValue:
             db, side.scope, product_id=product_id, actor=side.actor, now=runtime().clock()
         )
     flash(f"{product.product_code} is sold again.", "success")
-    return go(url_for("portal.products"))
+    return go(url_for("portal.project.products"))
 
 
 def _product(side: Side, product_id: str) -> Product:

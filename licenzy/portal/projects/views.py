@@ -48,7 +48,7 @@ def new_project(user: Visitor) -> ResponseReturnValue:
         except InvalidRequest as error:
             form.refuse(error)
         else:
-            return go(url_for("portal.setup", project_id=project.id, mode="test"))
+            return go(url_for("portal.project.setup", project_id=project.id, mode="test"))
     status = 422 if form.is_submitted() else 200
     return show("projects/new.html", "projects/_new_form.html", status=status, form=form)
 

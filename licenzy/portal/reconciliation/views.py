@@ -14,7 +14,7 @@ from licenzy.db.paging import Place
 from licenzy.entitlements.queries import holders_of
 from licenzy.errors import StripeNotConnected
 from licenzy.kit.ids import has_shape
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.entitlement_changes import Changed, readable
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import pages_beside, place_asked
@@ -26,7 +26,6 @@ from licenzy.runtime import runtime
 from licenzy.workspace.models import Role
 from licenzy.workspace.queries import names_of
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 _WALKS_SHOWN = 10
 _MOST_CHANGES = 100
 
@@ -65,23 +64,23 @@ _SEEN = (
 )
 
 
-@portal.get(f"{_SIDE}/reconciliation")
+@project.get("/reconciliation")
 @project_page(Role.VIEWER)
 def reconciliation(side: Side) -> ResponseReturnValue:
     """Whether this side equals Stripe: the walk that was asked for, and the last ones."""
     return _page(side, None, 200)
 
 
-@portal.get(f"{_SIDE}/reconciliation/progress")
+@project.get("/reconciliation/progress")
 @project_page(Role.VIEWER)
 def reconciliation_progress(side: Side) -> ResponseReturnValue:
     """The page's live part; asked again and again until the walk has ended."""
     return _page(side, "reconciliation/_now.html", 286)
 
 
-@portal.post(f"{_SIDE}/reconciliation/walks")
+@project.post("/reconciliation/walks")
 @project_page(Role.SUPPORT)
-def ask_for_reconciliation(side: Side) -> ResponseReturnValue:
+def request_reconciliation(side: Side) -> ResponseReturnValue:
     """Have the worker walk the account now."""
     parts = runtime()
     try:
@@ -89,7 +88,7 @@ def ask_for_reconciliation(side: Side) -> ResponseReturnValue:
             request_walk(db, side.scope, actor=side.actor, now=parts.clock())
     except StripeNotConnected as refused:
         flash(f"{refused.message} {refused.hint}", "error")
-    return go(url_for("portal.reconciliation"))
+    return go(url_for("portal.project.reconciliation"))
 
 
 def _page(side: Side, fragment: str | None, when_over: int) -> ResponseReturnValue:

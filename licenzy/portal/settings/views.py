@@ -6,7 +6,7 @@ from flask import flash, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.errors import LicenzyError
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, show
 from licenzy.portal.settings.forms import ProjectNameForm, ReturnsForm
@@ -15,17 +15,15 @@ from licenzy.projects.queries import side_of
 from licenzy.runtime import runtime
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
-
-@portal.get(f"{_SIDE}/settings")
+@project.get("/settings")
 @project_page(Role.VIEWER)
 def project_settings(side: Side) -> ResponseReturnValue:
     """What the project is called, and where its checkouts of this mode return to."""
     return _page(side)
 
 
-@portal.post(f"{_SIDE}/settings/name")
+@project.post("/settings/name")
 @project_page(Role.ADMIN)
 def rename(side: Side) -> ResponseReturnValue:
     """Give the project another name, in both modes."""
@@ -44,11 +42,11 @@ def rename(side: Side) -> ResponseReturnValue:
             form.refuse(error)
         else:
             flash("The project has its new name.", "success")
-            return go(url_for("portal.project_settings"))
+            return go(url_for("portal.project.project_settings"))
     return _page(side, "settings/_name_form.html", status=422, name_form=form)
 
 
-@portal.post(f"{_SIDE}/settings/returns")
+@project.post("/settings/returns")
 @project_page(Role.ADMIN)
 def save_returns(side: Side) -> ResponseReturnValue:
     """Store where checkouts of this mode return to."""
@@ -66,7 +64,7 @@ def save_returns(side: Side) -> ResponseReturnValue:
                 now=runtime().clock(),
             )
         flash(f"Saved for {side.mode}.", "success")
-        return go(url_for("portal.project_settings"))
+        return go(url_for("portal.project.project_settings"))
     return _page(side, "settings/_returns_form.html", status=422, returns_form=form)
 
 

@@ -12,15 +12,13 @@ from werkzeug.test import EnvironBuilder, run_wsgi_app
 from licenzy.api_keys.queries import key_by_hash
 from licenzy.api_keys.rules import presented_hash
 from licenzy.errors import LicenzyError
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.setup.forms import TryForm
 from licenzy.portal.setup.wizard import step_page
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
-
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +30,9 @@ class Answer:
     body: str
 
 
-@portal.post(f"{_SIDE}/setup/api-key/run")
+@project.post("/setup/api-key/run")
 @project_page(Role.ADMIN)
-def try_key(side: Side) -> ResponseReturnValue:
+def send_sample_request(side: Side) -> ResponseReturnValue:
     """Send the access check with a key of this side, and show what the API answers."""
     form = TryForm()
     token = (form.api_key.data or "").strip()

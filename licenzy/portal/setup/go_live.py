@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.catalog.copying import copy_to_live
 from licenzy.catalog.models import Product
 from licenzy.errors import LicenzyError, NotFound
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go
 from licenzy.portal.setup.forms import copy_form
@@ -21,10 +21,8 @@ from licenzy.setup.looking import look_at_side
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
-
-@portal.post(f"{_SIDE}/setup/go-live/check")
+@project.post("/setup/go-live/check")
 @project_page(Role.SUPPORT)
 def check_live(side: Side) -> ResponseReturnValue:
     """Ask Stripe about live now, and show the checklist again."""
@@ -37,10 +35,10 @@ def check_live(side: Side) -> ResponseReturnValue:
         flash(error.message, "error")
     else:
         flash("Stripe was asked about the live side just now.", "success")
-    return go(url_for("portal.setup_step", step=StepName.GO_LIVE.value))
+    return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
 
 
-@portal.post(f"{_SIDE}/setup/go-live/copy")
+@project.post("/setup/go-live/copy")
 @project_page(Role.ADMIN)
 def copy_catalog(side: Side) -> ResponseReturnValue:
     """Make products of test in live as well, each with the live price that was matched or picked."""
@@ -75,7 +73,7 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
     refused = {code: why for code, why in copied.refused.items() if code in lacking}
     if not refused:
         return (
-            go(url_for("portal.setup_step", step=StepName.GO_LIVE.value))
+            go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
             if copied.made
             else _copied_already()
         )
@@ -94,7 +92,7 @@ def _sent_before(products: Sequence[Product]) -> bool:
 
 def _copied_already() -> ResponseReturnValue:
     flash("Live has these products already.", "success")
-    return go(url_for("portal.setup_step", step=StepName.GO_LIVE.value))
+    return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
 
 
 def _refused(side: Side, form: object) -> ResponseReturnValue:

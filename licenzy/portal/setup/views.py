@@ -13,7 +13,7 @@ from licenzy.connections.queries import connection_facts
 from licenzy.errors import LicenzyError
 from licenzy.idempotency.actions import CallKey
 from licenzy.portal.alignment.findings import side_findings
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import portal, project
 from licenzy.portal.formatting import ago
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, wants_fragment
@@ -27,20 +27,18 @@ from licenzy.setup.queries import journey_facts, setup_facts
 from licenzy.setup.rules import StepName, current, steps
 from licenzy.workspace.models import Role
 
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
-
-@portal.get(f"{_SIDE}/setup")
+@project.get("/setup")
 @project_page(Role.VIEWER)
 def setup(side: Side) -> ResponseReturnValue:
     """Where the set-up stands: leads to the step to go on with."""
     with runtime().database.read() as db:
         facts = setup_facts(db, side.scope, now=runtime().clock())
     step = current(steps(facts, side_findings(side)))
-    return go(url_for("portal.setup_step", step=step.name.value))
+    return go(url_for("portal.project.setup_step", step=step.name.value))
 
 
-@portal.get(f"{_SIDE}/setup/<step>")
+@project.get("/setup/<step>")
 @project_page(Role.VIEWER)
 def setup_step(side: Side, step: str) -> ResponseReturnValue:
     """One step of the wizard, with what proves it."""
@@ -51,7 +49,7 @@ def setup_step(side: Side, step: str) -> ResponseReturnValue:
     return step_page(side, name, journey=journey, timeline=line)
 
 
-@portal.get(f"{_SIDE}/setup/webhook/proof")
+@project.get("/setup/webhook/proof")
 @project_page(Role.VIEWER)
 def webhook_proof(side: Side) -> ResponseReturnValue:
     """Whether a signed event has arrived; asked again and again while the step waits."""
@@ -65,7 +63,7 @@ def webhook_proof(side: Side) -> ResponseReturnValue:
     )
 
 
-@portal.post(f"{_SIDE}/setup/purchase")
+@project.post("/setup/purchase")
 @project_page(Role.ADMIN)
 def start_purchase(side: Side) -> ResponseReturnValue:
     """Open a Checkout Session as the merchant's backend would, by the same verb."""
@@ -79,7 +77,7 @@ def start_purchase(side: Side) -> ResponseReturnValue:
     return step_page(side, StepName.PURCHASE, "setup/_purchase_form.html", status=422, **panel)
 
 
-@portal.get(f"{_SIDE}/setup/purchase/<attempt_id>/timeline")
+@project.get("/setup/purchase/<attempt_id>/timeline")
 @project_page(Role.VIEWER)
 def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
     """The purchase as far as it has come; asked again and again until there is nothing to wait for."""
@@ -136,4 +134,4 @@ def sell(side: Side, form: PurchaseForm) -> str:
 
 
 def _watch_url(attempt_id: str) -> str:
-    return url_for("portal.setup_step", step=StepName.PURCHASE.value, attempt=attempt_id)
+    return url_for("portal.project.setup_step", step=StepName.PURCHASE.value, attempt=attempt_id)

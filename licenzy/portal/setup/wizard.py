@@ -61,7 +61,7 @@ def stands_in_wizard(form: PortalForm) -> bool:
 def way_on(form: PortalForm, page: str, step: StepName) -> str:
     """Where a form leads once it has worked: back to its step of the wizard, or to its page."""
     if stands_in_wizard(form):
-        return url_for("portal.setup_step", step=step.value)
+        return url_for("portal.project.setup_step", step=step.value)
     return url_for(page)
 
 

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.entitlements.grants import Hand
 from licenzy.errors import InvalidRequest, LicenzyError
 from licenzy.kit.ids import has_shape
-from licenzy.portal.blueprint import portal
+from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import pages_beside, place_asked
 from licenzy.portal.respond import go, show
@@ -23,10 +23,9 @@ from licenzy.workspace.models import Role
 from licenzy.workspace.queries import names_of
 
 _LATER = "Nothing was changed. Try again in a moment."
-_SIDE = "/projects/<project_id>/<mode:mode>"
 
 
-@portal.get(f"{_SIDE}/untracked")
+@project.get("/untracked")
 @project_page(Role.VIEWER)
 def untracked(side: Side) -> ResponseReturnValue:
     """The checkouts that nobody has adopted yet, or with `?adopted=1` those that somebody has."""
@@ -41,9 +40,9 @@ def untracked(side: Side) -> ResponseReturnValue:
     )
 
 
-@portal.get(f"{_SIDE}/untracked/<untracked_id>")
+@project.get("/untracked/<untracked_id>")
 @project_page(Role.VIEWER)
-def untracked_one(side: Side, untracked_id: str) -> ResponseReturnValue:
+def untracked_checkout(side: Side, untracked_id: str) -> ResponseReturnValue:
     """One untracked checkout, with what Stripe says was bought for who may adopt it."""
     kept = _kept(side, untracked_id)
     form = AdoptForm(formdata=None)
@@ -52,7 +51,7 @@ def untracked_one(side: Side, untracked_id: str) -> ResponseReturnValue:
     return _page(side, kept, form)
 
 
-@portal.post(f"{_SIDE}/untracked/<untracked_id>/adoption")
+@project.post("/untracked/<untracked_id>/adoption")
 @project_page(Role.SUPPORT)
 def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
     """Say whose an untracked checkout is."""
@@ -78,7 +77,7 @@ def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
                 subject = subject_by_ref(db, side.scope, subject_ref=form.subject_ref.data)
             assert subject is not None
             flash(f"The checkout counts for {subject.subject_ref} now.", "success")
-            return go(url_for("portal.customer", subject_id=subject.id))
+            return go(url_for("portal.project.customer", subject_id=subject.id))
     return _page(side, kept, form, status=422)
 
 
