@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import EllipsisType
+from types import EllipsisType, TracebackType
 from typing import Any
 
 from flask import request
@@ -11,11 +11,14 @@ from werkzeug.datastructures import MultiDict
 from wtforms import StringField
 
 from licenzy.alignment.modes import Mode
-from licenzy.errors import LicenzyError
+from licenzy.errors import LicenzyError, NotFound, RateLimited
 
 
 class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types.
     """A form that can take the refusal of a verb and show it at the fields it is about."""
+
+    refusal: LicenzyError | None = None
+    """What the verb refused, if it did."""
 
     def __init__(self, formdata: MultiDict[str, str] | EllipsisType | None = ..., **given: Any) -> None:
         """Takes what was sent as a form; the library by itself would also take uploads and JSON."""
@@ -23,8 +26,20 @@ class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types
             formdata = (request.form or None) if self.is_submitted() else None
         super().__init__(formdata=formdata, **given)
 
+    @property
+    def http_status(self) -> int:
+        """The status of the page that shows the form: 200 as it is opened; once it was sent 422, or 429."""
+        if isinstance(self.refusal, RateLimited):
+            return self.refusal.status
+        return 422 if self.is_submitted() else 200
+
+    def refusals(self) -> Refusals:
+        """Within it a verb is tried: what the verb refuses is put into the form, and what follows goes on."""
+        return Refusals(self)
+
     def refuse(self, error: LicenzyError) -> None:
         """Put the error's `fields` beside their inputs; what fits none goes above the form."""
+        self.refusal = error
         placed = False
         for name, sentence in error.fields.items():
             if name in self._fields:
@@ -33,6 +48,24 @@ class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types
                 placed = True
         if not placed:
             self.form_errors.append(" ".join(part for part in (error.message, error.hint) if part))
+
+
+class Refusals:
+    """The context of `PortalForm.refusals`. That the address names nothing is no matter of a form."""
+
+    def __init__(self, form: PortalForm) -> None:
+        self._form = form
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, LicenzyError) or isinstance(error, NotFound):
+            return False
+        self._form.refuse(error)
+        return True
 
 
 class SecretField(StringField):  # type: ignore[misc]  # wtforms carries no types.

@@ -15,6 +15,7 @@ from licenzy.runtime import runtime
 from licenzy.settings import Settings
 from licenzy.workspace import actions, queries, rules
 from licenzy.workspace.audit import Actor
+from licenzy.workspace.passwords import Passwords, passwords
 from licenzy.workspace.sessions import KnownDevice, renewed_device
 
 _MOST_KNOWN = 5
@@ -103,6 +104,11 @@ def farewell() -> None:
     """Forget the visitor in this browser; ending the session itself is the verb's work."""
     logout_user()
     session.clear()
+
+
+def hasher() -> Passwords:
+    """The hasher of this installation's passwords."""
+    return passwords(cheap=runtime().settings.testing)
 
 
 def device() -> actions.Device:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from wtforms import EmailField, HiddenField, PasswordField, StringField
 from wtforms.validators import InputRequired, Length
 
+from licenzy.errors import LicenzyError
 from licenzy.portal.forms import PortalForm
+from licenzy.workspace.actions import TooManyTries
 
 
 class ClaimForm(PortalForm):
@@ -29,6 +31,9 @@ class ClaimForm(PortalForm):
 
 
 class SignInForm(PortalForm):
+    throttled: TooManyTries | None = None
+    """Set when no password is looked at for a while."""
+
     email = EmailField(
         "E-mail address",
         validators=[InputRequired("Give your e-mail address."), Length(max=254)],
@@ -40,3 +45,10 @@ class SignInForm(PortalForm):
         render_kw={"autocomplete": "current-password"},
     )
     next = HiddenField()
+
+    def refuse(self, error: LicenzyError) -> None:
+        """Too many tries are worded by the page itself."""
+        if isinstance(error, TooManyTries):
+            self.refusal = self.throttled = error
+        else:
+            super().refuse(error)

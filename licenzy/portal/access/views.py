@@ -6,16 +6,14 @@ from flask import Response, abort, url_for
 from flask import request as flask_request
 from flask.typing import ResponseReturnValue
 
-from licenzy.errors import LicenzyError
 from licenzy.portal.access.forms import ClaimForm, SignInForm
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import public, signed_in
-from licenzy.portal.respond import go, own_path, show
-from licenzy.portal.sessions import Visitor, device, farewell, visitor, welcome
+from licenzy.portal.respond import go, own_path, show, show_form
+from licenzy.portal.sessions import Visitor, device, farewell, hasher, visitor, welcome
 from licenzy.projects.queries import projects_for
 from licenzy.runtime import runtime
 from licenzy.workspace import actions, queries, rules
-from licenzy.workspace.passwords import Passwords, passwords
 
 _WRONG_LINK = (
     "This is not the link that this server printed when it started. Copy the whole link from the terminal "
@@ -47,7 +45,7 @@ def claim(token: str) -> ResponseReturnValue:
         abort(403, _WRONG_LINK)
     form = ClaimForm()
     if form.validate_on_submit():
-        try:
+        with form.refusals():
             opened = actions.claim_install(
                 runtime().database,
                 email=form.email.data,
@@ -57,15 +55,9 @@ def claim(token: str) -> ResponseReturnValue:
                 hasher=hasher(),
                 now=runtime().clock(),
             )
-        except actions.AlreadyClaimed:
-            abort(404)
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             welcome(opened)
             return _no_referrer(go(url_for("portal.home")))
-    status = 422 if form.is_submitted() else 200
-    return _no_referrer(show("access/claim.html", "access/_claim_form.html", status=status, form=form))
+    return _no_referrer(show_form(form, "access/claim.html", "access/_claim_form.html"))
 
 
 @portal.route("/sign-in", methods=["GET", "POST"])
@@ -76,31 +68,19 @@ def sign_in() -> ResponseReturnValue:
     target = own_path(form.next.data)
     if visitor() is not None and not form.is_submitted():
         return go(target)
-    status, retry_after, throttled = 200, None, None
-    if form.is_submitted():
-        status = 422
-        if form.validate():
-            try:
-                opened = actions.sign_in(
-                    runtime().database,
-                    email=form.email.data,
-                    password=form.password.data,
-                    device=device(),
-                    hasher=hasher(),
-                    now=runtime().clock(),
-                )
-            except actions.TooManyTries as error:
-                throttled = error
-                status, retry_after = refused_with(error)
-            except LicenzyError as error:
-                form.refuse(error)
-            else:
-                welcome(opened)
-                return go(target)
-    page = show(
-        "access/sign_in.html", "access/_sign_in_form.html", status=status, form=form, throttled=throttled
-    )
-    return to_be_repeated(page, retry_after)
+    if form.validate_on_submit():
+        with form.refusals():
+            opened = actions.sign_in(
+                runtime().database,
+                email=form.email.data,
+                password=form.password.data,
+                device=device(),
+                hasher=hasher(),
+                now=runtime().clock(),
+            )
+            welcome(opened)
+            return go(target)
+    return show_form(form, "access/sign_in.html", "access/_sign_in_form.html")
 
 
 @portal.post("/sign-out")
@@ -111,23 +91,6 @@ def sign_out(user: Visitor) -> ResponseReturnValue:
         actions.sign_out(db, actor=user.actor, session_id=user.session_id, now=runtime().clock())
     farewell()
     return go(url_for("portal.sign_in"))
-
-
-def refused_with(error: LicenzyError) -> tuple[int, int | None]:
-    """The status of a form that was refused, and the seconds after which it may be sent again."""
-    return (429, error.retry_after) if isinstance(error, actions.TooManyTries) else (422, None)
-
-
-def to_be_repeated(page: Response, retry_after: int | None) -> Response:
-    """The page, saying in its head when its form may be sent again."""
-    if retry_after is not None:
-        page.headers["Retry-After"] = str(retry_after)
-    return page
-
-
-def hasher() -> Passwords:
-    """The hasher of this installation."""
-    return passwords(cheap=runtime().settings.testing)
 
 
 def _is_claimed() -> bool:

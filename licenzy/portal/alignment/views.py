@@ -8,12 +8,11 @@ from flask.typing import ResponseReturnValue
 from licenzy.alignment.findings import RULES
 from licenzy.alignment.matrix import matrix
 from licenzy.alignment.rules import findings
-from licenzy.errors import LicenzyError
 from licenzy.observations.actions import mark_mended
 from licenzy.portal.alignment.findings import _facts, severity_counts
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.respond import go, show
+from licenzy.portal.respond import flashed_refusals, go, show
 from licenzy.runtime import runtime
 from licenzy.setup.journey import PATIENCE
 from licenzy.setup.looking import look_at_side
@@ -47,11 +46,8 @@ def alignment(side: Side) -> ResponseReturnValue:
 def check_alignment(side: Side) -> ResponseReturnValue:
     """Ask Stripe about this side now."""
     parts = runtime()
-    try:
+    with flashed_refusals():
         look_at_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
-    except LicenzyError as error:
-        flash(error.message, "error")
-    else:
         flash(f"Stripe was asked about the {side.mode} side just now.", "success")
     return go(url_for("portal.project.alignment"))
 

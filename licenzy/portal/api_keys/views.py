@@ -8,7 +8,6 @@ from flask import flash, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.api_keys import actions, queries
-from licenzy.errors import LicenzyError
 from licenzy.portal.api_keys.context import keys_panel
 from licenzy.portal.api_keys.forms import ApiKeyForm
 from licenzy.portal.blueprint import project
@@ -36,7 +35,7 @@ def create_api_key(side: Side) -> ResponseReturnValue:
     form = ApiKeyForm()
     parts = runtime()
     if form.validate():
-        try:
+        with form.refusals():
             with parts.database.write() as db:
                 key, token = actions.create_key(
                     db,
@@ -47,9 +46,6 @@ def create_api_key(side: Side) -> ResponseReturnValue:
                     ip=side.actor.ip,
                     now=parts.clock(),
                 )
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             return _answer(side, form, 201, created=key, token=token)
     return _answer(side, form, 422, key_form=form)
 

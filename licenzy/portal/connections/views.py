@@ -8,7 +8,7 @@ from flask import flash, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.connections import actions, rules
-from licenzy.errors import LicenzyError, NotFound
+from licenzy.errors import NotFound
 from licenzy.portal.blueprint import project
 from licenzy.portal.connections.context import connection_panel
 from licenzy.portal.connections.forms import (
@@ -41,7 +41,7 @@ def save_key(side: Side) -> ResponseReturnValue:
     form = StripeKeyForm()
     parts = runtime()
     if form.validate():
-        try:
+        with form.refusals():
             saved = actions.save_stripe_key(
                 parts.database,
                 parts.gateway,
@@ -52,9 +52,6 @@ def save_key(side: Side) -> ResponseReturnValue:
                 actor=side.actor,
                 now=parts.clock(),
             )
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             flash(f"Stripe accepted the key: {saved.account_name or saved.account_id or 'saved'}.", "success")
             return go(way_on(form, "portal.project.connection", StepName.CONNECT))
     return _errors(side, form, StepName.CONNECT, "connections/_key_form.html", "key_form")
@@ -78,7 +75,7 @@ def connect_sandbox(side: Side) -> ResponseReturnValue:
     form = SandboxForm()
     parts = runtime()
     if form.validate():
-        try:
+        with form.refusals():
             actions.connect_sandbox(
                 parts.database,
                 parts.gateway,
@@ -90,9 +87,6 @@ def connect_sandbox(side: Side) -> ResponseReturnValue:
                 actor=side.actor,
                 now=parts.clock(),
             )
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             flash("Connected to the built-in sandbox. It comes with sample prices.", "success")
             return go(way_on(form, "portal.project.connection", StepName.CONNECT))
     return _errors(side, form, StepName.CONNECT, "connections/_sandbox_form.html", "sandbox_form")
@@ -106,7 +100,7 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
     form = WebhookSecretForm()
     parts = runtime()
     if form.validate():
-        try:
+        with form.refusals():
             actions.paste_webhook_secret(
                 parts.database,
                 parts.seal,
@@ -115,9 +109,6 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
                 actor=side.actor,
                 now=parts.clock(),
             )
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             flash("The signing secret is saved. The next signed event proves it.", "success")
             return go(way_on(form, "portal.project.connection", StepName.WEBHOOK))
     return _errors(side, form, StepName.WEBHOOK, "connections/_secret_form.html", "secret_form")
@@ -130,7 +121,7 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
     """Set the webhook endpoint up at Stripe, or with `rotate` give it a new secret."""
     form = EndpointForm()
     parts = runtime()
-    try:
+    with form.refusals():
         actions.register_endpoint(
             parts.database,
             parts.gateway,
@@ -141,11 +132,9 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
             actor=side.actor,
             now=parts.clock(),
         )
-    except LicenzyError as error:
-        form.refuse(error)
-        return _errors(side, form, StepName.WEBHOOK, "connections/_endpoint_form.html", "endpoint_form")
-    flash("The webhook endpoint is set up at Stripe.", "success")
-    return go(way_on(form, "portal.project.connection", StepName.WEBHOOK))
+        flash("The webhook endpoint is set up at Stripe.", "success")
+        return go(way_on(form, "portal.project.connection", StepName.WEBHOOK))
+    return _errors(side, form, StepName.WEBHOOK, "connections/_endpoint_form.html", "endpoint_form")
 
 
 @project.post("/connection/webhook-secret/overlap-end")

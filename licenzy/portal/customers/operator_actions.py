@@ -14,12 +14,11 @@ from licenzy.entitlements import grants
 from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.grants import Hand
 from licenzy.entitlements.queries import entitlement_by_id
-from licenzy.errors import LicenzyError
 from licenzy.portal.blueprint import project
 from licenzy.portal.customers.customer_page import Refused, customer_page, subject_id_in, word_to_type
 from licenzy.portal.customers.forms import AdjustForm, ByHandForm, ExtendForm, GrantForm, LiftForm, RevokeForm
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.respond import go, show
+from licenzy.portal.respond import flashed_refusals, go, show
 from licenzy.reconciliation.requests import resync
 from licenzy.reconciliation.walk import Report
 from licenzy.runtime import runtime
@@ -46,10 +45,8 @@ def new_grant(side: Side) -> ResponseReturnValue:
         form.product_code.data = listed[0].product_code if listed else None
         return show("customers/grant.html", form=form, products=listed)
     if form.validate():
-        try:
+        with form.refusals():
             return _granted(side, form)
-        except LicenzyError as error:
-            form.refuse(error)
     return show("customers/grant.html", "customers/_grant_form.html", status=422, form=form, products=listed)
 
 
@@ -63,7 +60,7 @@ def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
     with parts.database.read() as db:
         if subject_by_id(db, side.scope, subject_id=subject_id) is None:
             abort(404)
-    try:
+    with flashed_refusals(and_then="What had been read until then counts."):
         report = resync(
             parts.database,
             parts.gateway,
@@ -73,9 +70,6 @@ def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
             actor=side.actor,
             clock=parts.clock,
         )
-    except LicenzyError as error:
-        flash(f"{error.message} What had been read until then counts.", "error")
-    else:
         flash(*_resynced(report))
     return go(url_for("portal.project.customer", subject_id=subject_id))
 
@@ -154,13 +148,8 @@ def _act(side: Side, subject_id: str, asked: Refused, do: Do, done: str) -> Resp
         abort(404)
     asked.form.stand_at(f"{asked.act}-{asked.entitlement_id}", word=word_to_type(side, subject))
     if asked.form.validate():
-        try:
+        with asked.form.refusals():
             changes = runtime().database.retrying(lambda db: do(db, _hand(side, asked.form)))
-        except LicenzyError as error:
-            if error.status == 404:
-                raise
-            asked.form.refuse(error)
-        else:
             flash(done if changes else _NOTHING_NEW, "success" if changes else "info")
             return go(url_for("portal.project.customer", subject_id=subject_id))
     return customer_page(side, subject_id, "customers/_act_form.html", status=422, refused=asked)

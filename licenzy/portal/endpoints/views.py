@@ -16,7 +16,6 @@ from licenzy.deliveries.actions import Desk
 from licenzy.deliveries.models import DeliveryStatus, EventType, WebhookEndpoint
 from licenzy.deliveries.outbox import send_test
 from licenzy.deliveries.queries import deliveries_page, endpoint, endpoints, waiting_counts
-from licenzy.errors import LicenzyError
 from licenzy.kit.resources import resource_dir
 from licenzy.portal.blueprint import project
 from licenzy.portal.endpoints.forms import EndpointForm, ExampleForm, RotationForm
@@ -45,7 +44,7 @@ def create_endpoint(side: Side) -> ResponseReturnValue:
     """Make an endpoint and show its secret, this once."""
     form, parts = EndpointForm(), runtime()
     if form.validate():
-        try:
+        with form.refusals():
             with parts.database.write() as db:
                 made, secret = actions.create_endpoint(
                     db,
@@ -56,9 +55,6 @@ def create_endpoint(side: Side) -> ResponseReturnValue:
                     description=form.description.data or "",
                     private_allowed=parts.settings.allow_private_webhooks,
                 )
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             return show("endpoints/page.html", status=201, **_panel(side, made, secret=secret))
     return show("endpoints/list.html", "endpoints/_new_form.html", status=422, **_listed(side, form))
 
@@ -77,7 +73,7 @@ def change_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     """Give it another address or other events."""
     form, parts = EndpointForm(), runtime()
     if form.validate():
-        try:
+        with form.refusals():
             with parts.database.write() as db:
                 actions.change_endpoint(
                     db,
@@ -88,9 +84,6 @@ def change_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
                     description=form.description.data or "",
                     private_allowed=parts.settings.allow_private_webhooks,
                 )
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             flash("The endpoint is changed; what is sent from now on goes by it.", "success")
             return go(url_for("portal.project.webhook", endpoint_id=endpoint_id))
     panel = _panel(side, _found(side, endpoint_id), form=form)
@@ -133,7 +126,7 @@ def test_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     form, found = ExampleForm(), _found(side, endpoint_id)
     form.offer(found.types)
     if form.validate():
-        try:
+        with form.refusals():
             with runtime().database.write() as db:
                 delivery_id = send_test(
                     db,
@@ -141,9 +134,6 @@ def test_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
                     endpoint_id=endpoint_id,
                     event_type=EventType(form.event_type.data),
                 )
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             return go(url_for("portal.project.delivery", delivery_id=delivery_id))
     return show("endpoints/page.html", status=422, **_panel(side, found, example_form=form))
 

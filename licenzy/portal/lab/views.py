@@ -63,10 +63,8 @@ def start_lab(side: Side) -> ResponseReturnValue:
     with runtime().database.read() as db:
         at_sandbox = sandbox_connection(db, side.scope) is not None
     if at_sandbox and form.validate():
-        try:
+        with form.refusals():
             return go(url_for("portal.project.lab_purchase", attempt_id=sell(side, form)))
-        except LicenzyError as error:
-            form.refuse(error)
     return _entrance(side, form, status=422)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from licenzy.alignment.findings import Part
@@ -14,6 +15,7 @@ from licenzy.portal.alignment.findings import side_findings
 from licenzy.portal.guards import Side
 from licenzy.portal.products.forms import ProductForm
 from licenzy.runtime import runtime
+from licenzy.stripe_gateway.client import PriceFacts
 
 
 def products_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
@@ -32,14 +34,18 @@ def products_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
 
 def product_form_panel(side: Side, form: ProductForm, *, kept: Product | None = None) -> dict[str, Any]:
     """The form of a product with the prices that Stripe lists now, or why there are none."""
-    prices, problem = [], None
-    parts = runtime()
-    try:
-        prices = prices_at_stripe(parts.database, parts.gateway, parts.seal, side.scope)
-    except LicenzyError as error:
-        problem = error
+    prices, problem = offered_prices(side)
     form.offer(prices, kept=kept)
     picked = next((price for price in prices if price.id == form.price_id.data), None)
     if form.kind.data is None and picked is not None:
         form.kind.data = catalog_rules.proposed_kind(recurring=picked.recurring).value
     return {"form": form, "prices": prices, "picked": picked, "prices_problem": problem, "product": kept}
+
+
+def offered_prices(side: Side) -> tuple[Sequence[PriceFacts], LicenzyError | None]:
+    """The prices that Stripe lists now, or why there are none."""
+    parts = runtime()
+    try:
+        return prices_at_stripe(parts.database, parts.gateway, parts.seal, side.scope), None
+    except LicenzyError as problem:
+        return [], problem

@@ -7,13 +7,12 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.catalog import actions, queries
 from licenzy.catalog.models import Product
-from licenzy.errors import LicenzyError
 from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.products.context import product_form_panel, products_panel
 from licenzy.portal.products.forms import ProductForm, described
-from licenzy.portal.respond import go, show
+from licenzy.portal.respond import flashed_refusals, go, show
 from licenzy.portal.setup.wizard import WIZARD, stands_in_wizard, step_page, way_on
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
@@ -37,7 +36,7 @@ def new_product(side: Side) -> ResponseReturnValue:
         return show("products/new.html", back="", **product_form_panel(side, form))
     # The verb reads the picked price from Stripe again; the list is for choosing only.
     if form.validate():
-        try:
+        with form.refusals():
             product = actions.create_product(
                 parts.database,
                 parts.gateway,
@@ -47,9 +46,6 @@ def new_product(side: Side) -> ResponseReturnValue:
                 actor=side.actor,
                 now=parts.clock(),
             )
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             flash(f"{product.product_code} is ready to be sold.", "success")
             return go(way_on(form, "portal.project.products", StepName.PRODUCTS))
     panel = product_form_panel(side, form)
@@ -82,7 +78,7 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
         )
     form.kind.data, form.product_code.data = product.kind.value, product.product_code
     if form.validate():
-        try:
+        with form.refusals():
             actions.edit_product(
                 parts.database,
                 parts.gateway,
@@ -93,9 +89,6 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
                 actor=side.actor,
                 now=parts.clock(),
             )
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             flash(f"{product.product_code} is saved. What was sold before stays as it was sold.", "success")
             return go(url_for("portal.project.products"))
     panel = product_form_panel(side, form, kept=product)
@@ -107,15 +100,11 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
 def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
     """Read a product's price from Stripe again."""
     parts = runtime()
-    try:
+    _product(side, product_id)  # Raises where there is none.
+    with flashed_refusals():
         product = actions.refresh_price(
             parts.database, parts.gateway, parts.seal, side.scope, product_id=product_id, now=parts.clock()
         )
-    except LicenzyError as error:
-        if error.status == 404:
-            raise
-        flash(error.message, "error")
-    else:
         flash(f"The price of {product.product_code} is read from Stripe again.", "success")
     return go(url_for("portal.project.products"))
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from flask import url_for
 from flask.typing import ResponseReturnValue
 
-from licenzy.errors import InvalidRequest
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import refuse_role, signed_in
 from licenzy.portal.projects.forms import NewProjectForm
-from licenzy.portal.respond import go, show
+from licenzy.portal.respond import go, show, show_form
 from licenzy.portal.sessions import Visitor
 from licenzy.projects.actions import create_project
 from licenzy.projects.queries import projects_for
@@ -36,7 +35,7 @@ def new_project(user: Visitor) -> ResponseReturnValue:
         refuse_role(user, "Only admins and owners of a workspace can make projects.", needed=Role.ADMIN)
     form = NewProjectForm()
     if form.validate_on_submit():
-        try:
+        with form.refusals():
             with runtime().database.write() as db:
                 project = create_project(
                     db,
@@ -45,12 +44,8 @@ def new_project(user: Visitor) -> ResponseReturnValue:
                     name=form.name.data,
                     now=runtime().clock(),
                 )
-        except InvalidRequest as error:
-            form.refuse(error)
-        else:
             return go(url_for("portal.project.setup", project_id=project.id, mode="test"))
-    status = 422 if form.is_submitted() else 200
-    return show("projects/new.html", "projects/_new_form.html", status=status, form=form)
+    return show_form(form, "projects/new.html", "projects/_new_form.html")
 
 
 def _workspace_to_grow(user: Visitor) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from flask import flash, url_for
 from flask.typing import ResponseReturnValue
 
-from licenzy.errors import LicenzyError
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, show
@@ -29,7 +28,7 @@ def rename(side: Side) -> ResponseReturnValue:
     """Give the project another name, in both modes."""
     form = ProjectNameForm()
     if form.validate():
-        try:
+        with form.refusals():
             with runtime().database.write() as db:
                 rename_project(
                     db,
@@ -38,9 +37,6 @@ def rename(side: Side) -> ResponseReturnValue:
                     name=form.name.data,
                     now=runtime().clock(),
                 )
-        except LicenzyError as error:
-            form.refuse(error)
-        else:
             flash("The project has its new name.", "success")
             return go(url_for("portal.project.project_settings"))
     return _page(side, "settings/_name_form.html", status=422, name_form=form)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from flask import flash, request, url_for
 from flask.typing import ResponseReturnValue
 
-from licenzy.catalog.copying import copy_to_live
+from licenzy.catalog.copying import Copied, copy_to_live
 from licenzy.catalog.models import Product
-from licenzy.errors import LicenzyError, NotFound
+from licenzy.errors import NotFound
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.respond import go
+from licenzy.portal.respond import flashed_refusals, go
 from licenzy.portal.setup.forms import copy_form
 from licenzy.portal.setup.go_live_context import to_copy
 from licenzy.portal.setup.wizard import step_page
@@ -29,11 +30,8 @@ def check_live(side: Side) -> ResponseReturnValue:
     if not side.mode.livemode:
         raise NotFound
     parts = runtime()
-    try:
+    with flashed_refusals():
         look_at_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
-    except LicenzyError as error:
-        flash(error.message, "error")
-    else:
         flash("Stripe was asked about the live side just now.", "success")
     return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
 
@@ -53,7 +51,7 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
         form.form_errors.append("Pick a live price for at least one product.")
         return _refused(side, form)
     parts = runtime()
-    try:
+    with form.refusals():
         copied = copy_to_live(
             parts.database,
             parts.gateway,
@@ -63,20 +61,21 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
             actor=side.actor,
             now=parts.clock(),
         )
-    except LicenzyError as error:
-        form.refuse(error)
-        return _refused(side, form)
+        return _copied(side, form, products, copied)
+    return _refused(side, form)
+
+
+def _copied(side: Side, form: Any, products: Sequence[Product], copied: Copied) -> ResponseReturnValue:
+    """Say what was copied; where Stripe refused a product, the form again with the reason at it."""
     if copied.made:
         flash(f"Copied to live: {', '.join(copied.made)}.", "success")
     lacking = {product.product_code for product in to_copy(side)}
     # What another click copied in the same moment is there, and no problem.
     refused = {code: why for code, why in copied.refused.items() if code in lacking}
+    if not refused and not copied.made:
+        return _copied_already()
     if not refused:
-        return (
-            go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
-            if copied.made
-            else _copied_already()
-        )
+        return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
     for product in products:
         form[product.id].errors = [refused[product.product_code]] if product.product_code in refused else []
     return _refused(side, form)

@@ -10,12 +10,11 @@ from licenzy.alignment.facts import ProjectFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.catalog import queries as catalog
-from licenzy.catalog.actions import prices_at_stripe
 from licenzy.catalog.copying import fitting, twin_of
 from licenzy.catalog.models import Product
-from licenzy.errors import LicenzyError
 from licenzy.portal.alignment.findings import both_sides
 from licenzy.portal.guards import Side
+from licenzy.portal.products.context import offered_prices
 from licenzy.portal.setup.forms import copy_form
 from licenzy.projects.scope import Scope
 from licenzy.runtime import runtime
@@ -86,11 +85,9 @@ def _copying(side: Side, project: ProjectFacts, form: Any) -> dict[str, Any]:
     nothing: dict[str, Any] = {"offers": [], "copy_form": None, "prices_problem": None}
     if not (side.mode.livemode and side.may(Role.ADMIN) and products and connection and connection.connected):
         return nothing
-    parts = runtime()
-    try:
-        prices = prices_at_stripe(parts.database, parts.gateway, parts.seal, side.scope)
-    except LicenzyError as error:
-        return {**nothing, "prices_problem": error}
+    prices, problem = offered_prices(side)
+    if problem is not None:
+        return {**nothing, "prices_problem": problem}
     offers = [Offer(each, fitting(each, prices), twin_of(each, prices)) for each in products]
     proposed = {offer.product.id: offer.twin.id for offer in offers if offer.twin}
     return {**nothing, "offers": offers, "copy_form": form or copy_form(products, proposed)}

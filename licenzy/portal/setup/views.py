@@ -10,7 +10,6 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 from licenzy.connections.queries import connection_facts
-from licenzy.errors import LicenzyError
 from licenzy.idempotency.actions import CallKey
 from licenzy.portal.alignment.findings import side_findings
 from licenzy.portal.blueprint import portal, project
@@ -70,10 +69,8 @@ def start_purchase(side: Side) -> ResponseReturnValue:
     form = PurchaseForm()
     panel = purchase_panel(side, {"purchase_form": form})
     if form.validate():
-        try:
+        with form.refusals():
             return go(_watch_url(sell(side, form)))
-        except LicenzyError as error:
-            form.refuse(error)
     return step_page(side, StepName.PURCHASE, "setup/_purchase_form.html", status=422, **panel)
 
 

@@ -12,7 +12,7 @@ from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import pages_beside, place_asked
 from licenzy.portal.respond import go, show
-from licenzy.portal.untracked.forms import AdoptForm
+from licenzy.portal.untracked.forms import TRY_LATER, AdoptForm
 from licenzy.runtime import runtime
 from licenzy.stripe_events.adoption import Bought, adopt, what_was_bought
 from licenzy.stripe_events.models import UntrackedCheckout
@@ -21,8 +21,6 @@ from licenzy.subjects.queries import subject_by_id, subject_by_ref
 from licenzy.subjects.rules import ref_problem
 from licenzy.workspace.models import Role
 from licenzy.workspace.queries import names_of
-
-_LATER = "Nothing was changed. Try again in a moment."
 
 
 @project.get("/untracked")
@@ -59,7 +57,7 @@ def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
     form = AdoptForm()
     parts = runtime()
     if form.validate():
-        try:
+        with form.refusals():
             adopt(
                 parts.database,
                 parts.gateway,
@@ -68,11 +66,6 @@ def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
                 untracked_id=untracked_id,
                 subject_ref=form.subject_ref.data,
             )
-        except LicenzyError as error:
-            if error.status >= 500:  # The hint of such an error is for programs.
-                error.hint = _LATER
-            form.refuse(error)
-        else:
             with parts.database.read() as db:
                 subject = subject_by_ref(db, side.scope, subject_ref=form.subject_ref.data)
             assert subject is not None
@@ -95,7 +88,7 @@ def _page(side: Side, kept: UntrackedCheckout, form: AdoptForm, *, status: int =
         checkout=kept,
         bought=bought,
         problem=problem,
-        later=_LATER,
+        later=TRY_LATER,
         # What the merchant has to mend first, and not Stripe being away.
         adoptable=not isinstance(problem, InvalidRequest),
         subject=subject,
