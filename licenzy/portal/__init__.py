@@ -1,40 +1,42 @@
 """The portal: server-rendered pages for people, with htmx for what changes in place."""
 
+# Importing a module of views is what puts its pages on the blueprint.
+# ruff: noqa: F401
+
 from __future__ import annotations
 
 from flask import Flask
 from htmx_flask import Htmx
 
-from licenzy.portal import (  # noqa: F401  # Pages hang themselves on the blueprint.
-    access,
-    account,
-    alignment,
-    api_keys,
-    by_hand,
-    checkout,
-    connection,
-    customers,
-    deliveries,
-    docs,
-    endpoints,
-    events,
-    going_live,
-    lab,
-    overview,
-    products,
-    project_settings,
-    projects,
-    reconciliation,
-    setup,
-    trying,
-    untracked,
-)
-from licenzy.portal.blueprint import ModeInPath, portal
+import licenzy.portal.access.views
+import licenzy.portal.account.views
+import licenzy.portal.alignment.views
+import licenzy.portal.api_keys.views
+import licenzy.portal.checkout.views
+import licenzy.portal.connections.views
+import licenzy.portal.customers.operator_actions
+import licenzy.portal.customers.views
+import licenzy.portal.deliveries.views
+import licenzy.portal.docs.views
+import licenzy.portal.endpoints.views
+import licenzy.portal.events.views
+import licenzy.portal.lab.views
+import licenzy.portal.overview.views
+import licenzy.portal.products.views
+import licenzy.portal.projects.views
+import licenzy.portal.reconciliation.views
+import licenzy.portal.settings.views
+import licenzy.portal.setup.api_playground
+import licenzy.portal.setup.go_live
+import licenzy.portal.setup.views
+import licenzy.portal.untracked.views
+from licenzy.portal.blueprint import ModeInPath, portal, project
 from licenzy.portal.csrf import check_form_origin
 from licenzy.portal.error_pages import answer_errors
+from licenzy.portal.guards import enter_project, stay_in_project
 from licenzy.portal.page_rules import no_store, refuse_nul
-from licenzy.portal.shell import furnish
-from licenzy.portal.visitors import keep_sessions
+from licenzy.portal.sessions import keep_sessions
+from licenzy.portal.template_env import furnish
 from licenzy.settings import Settings
 
 __all__ = ["register"]
@@ -54,4 +56,6 @@ def register(app: Flask) -> None:
 
 portal.before_request(check_form_origin)
 portal.before_request(refuse_nul)
+project.before_request(enter_project)
+project.url_defaults(stay_in_project)
 portal.after_request(no_store)

@@ -1,4 +1,4 @@
-"""The blueprint that every page of the portal hangs on."""
+"""The blueprint of the portal's pages, and inside of it that of the pages of one project and mode."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from werkzeug.routing import BaseConverter, ValidationError
 from licenzy.alignment.modes import Mode
 
 portal = Blueprint("portal", __name__)
+
+project = Blueprint("project", __name__, url_prefix="/projects/<project_id>/<mode:mode>")
+"""Its views get a `Side` as `side`, in place of `project_id` and `mode`; see `guards.enter_project`."""
+
+portal.register_blueprint(project)
 
 
 class ModeInPath(BaseConverter):

@@ -82,7 +82,7 @@ def _error_page(status: int, *, message: str | None, hint: str | None) -> Respon
     title = _TITLES.get(status, "That did not work")
     template = "errors/_notice.html" if wants_script() else "errors/page.html"
     here = g.get("side")
-    home = url_for("portal.overview") if here else "/"
+    home = url_for("portal.project.overview") if here else "/"
     text = render_template(
         template, status=status, title=title, message=message, hint=hint, here=here, home=home
     )

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, NoReturn
 
-from flask import abort, g, request, url_for
+from flask import abort, current_app, g, request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections.queries import with_clock
 from licenzy.portal.respond import current_page, go
-from licenzy.portal.visitors import Visitor, visitor
+from licenzy.portal.sessions import Visitor, visitor
 from licenzy.projects.models import Project
 from licenzy.projects.queries import project_for
 from licenzy.projects.scope import Scope
@@ -69,31 +69,42 @@ def signed_in(view: View) -> View:
 
 
 def project_page(role: Role) -> Callable[[View], View]:
-    """A page under `/projects/<project_id>/<mode:mode>/…` for members with at least `role`.
-
-    The view gets the `Side` first, in place of `project_id` and `mode`. A foreign project is not found;
-    a role too low is refused.
-    """
+    """A page of the project blueprint for members with at least `role`, which `enter_project` enforces."""
 
     def decorate(view: View) -> View:
-        @wraps(view)
-        def guarded(project_id: str, mode: Mode, **values: Any) -> ResponseReturnValue:
-            user = visitor()
-            if user is None:
-                return _ask_to_sign_in()
-            side = _side(user, project_id, mode)
-            if not side.may(role):
-                refuse_role(
-                    user,
-                    f"Your role here is {side.role.value}; this needs the role {role.value}.",
-                    needed=role,
-                    side=side,
-                )
-            return view(side, **values)
-
-        return _marked(guarded, f"project:{role.value}")
+        view.needed_role = role  # type: ignore[attr-defined]
+        return _marked(view, f"project:{role.value}")
 
     return decorate
+
+
+def enter_project() -> ResponseReturnValue | None:
+    """Find who comes, the project and the role, and hand the view its `Side`. Runs before each project page.
+
+    A foreign project is not found; a role too low is refused, and so is a page that names no role.
+    """
+    user = visitor()
+    if user is None:
+        return _ask_to_sign_in()
+    values = request.view_args
+    assert values is not None  # The prefix of the blueprint has two.
+    side = _side(user, values.pop("project_id"), values.pop("mode"))
+    needed = getattr(current_app.view_functions[request.endpoint or ""], "needed_role", None)
+    if needed is None:
+        abort(403)
+    if not side.may(needed):
+        sentence = f"Your role here is {side.role.value}; this needs the role {needed.value}."
+        refuse_role(user, sentence, needed=needed, side=side)
+    values["side"] = side
+    return None
+
+
+def stay_in_project(_endpoint: str, values: dict[str, Any]) -> None:
+    """Let links between the pages of a project leave out its id and mode."""
+    side: Side | None = g.get("side")
+    if side is not None:
+        values.setdefault("project_id", side.project_id)
+        values.setdefault("mode", side.mode)
 
 
 def refuse_role(user: Visitor, sentence: str, *, needed: Role, side: Side | None = None) -> NoReturn:
@@ -101,7 +112,7 @@ def refuse_role(user: Visitor, sentence: str, *, needed: Role, side: Side | None
 
     It is recorded once an hour for each person, page and side: whoever is refused can come again at will.
     """
-    page, now = (request.endpoint or request.path).removeprefix("portal."), runtime().clock()
+    page, now = (request.endpoint or request.path).rpartition(".")[2], runtime().clock()
     where = f"{side.project_id} {side.mode}" if side else ""
     action, key = "role.refused", f"{user.user_id} {where} {page}"
     with runtime().database.read() as db:

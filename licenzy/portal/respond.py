@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from flask import Response, make_response, redirect, render_template, url_for
+from flask import Response, flash, make_response, redirect, render_template, url_for
 from htmx_flask import request
+
+from licenzy.errors import LicenzyError
+from licenzy.portal.forms import PortalForm
 
 _VARY = "HX-Request"
 
@@ -24,6 +29,26 @@ def show(
     response = make_response(render_template(template, **context), status)
     response.vary.add(_VARY)
     return response
+
+
+def show_form(form: PortalForm, page_template: str, fragment_template: str, **context: Any) -> Response:
+    """The page with its form, or only the form, with the status that what became of it asks for."""
+    response = show(page_template, fragment_template, status=form.http_status, form=form, **context)
+    if response.status_code == 429 and form.refusal is not None:
+        response.headers["Retry-After"] = str(form.refusal.retry_after)
+    return response
+
+
+@contextmanager
+def flashed_refusals(*, and_then: str = "") -> Iterator[None]:
+    """Within it a verb is tried for which there is no form: what it refuses is flashed as an error.
+
+    `and_then` is a sentence to add.
+    """
+    try:
+        yield
+    except LicenzyError as error:
+        flash(f"{error.message} {and_then}".rstrip(), "error")
 
 
 def go(url: str) -> Response:

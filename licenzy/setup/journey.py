@@ -132,7 +132,7 @@ def _cause(journey: JourneyFacts, connection: ConnectionFacts | None, now: datet
             "webhook_secret_missing",
             "The webhook signing secret of this mode is missing, so the payment cannot be noticed.",
             "Set the webhook up, then pay again.",
-            "portal.connection",
+            "portal.project.connection",
         )
     if journey.event is not None:
         return _event_without_effect(journey, journey.event, now)
@@ -141,7 +141,7 @@ def _cause(journey: JourneyFacts, connection: ConnectionFacts | None, now: datet
             "stripe_refused",
             f"Stripe refused to open a Checkout Session ({journey.reason}).",
             "Check the product’s price and the Stripe connection, then start again.",
-            "portal.products",
+            "portal.project.products",
         )
     if now - journey.created_at < PATIENCE:
         return None
@@ -168,7 +168,7 @@ def _failed(journey: JourneyFacts) -> Cause:
         "attempt_failed",
         f"The purchase failed before it was paid{reason}.",
         "Check the Stripe connection and the product’s price, then start a new purchase.",
-        "portal.connection",
+        "portal.project.connection",
     )
 
 
@@ -178,7 +178,7 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
             "event_of_other_mode",
             "The event arrived, but it belongs to the other mode, so it was kept and not applied.",
             "Send this mode’s events to this address only.",
-            "portal.connection",
+            "portal.project.connection",
         )
     if event.status in {EventStatus.FAILED, EventStatus.INVALID}:
         reason = f": {event.note}" if event.note else "."
@@ -186,7 +186,7 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
             "event_failed",
             f"The event arrived, but applying it failed{reason}",
             "It is stored safely and tried again by itself.",
-            "portal.events",
+            "portal.project.events",
         )
     if journey.granted:
         refusal = (journey.refusal or "unknown").replace("_", " ")
@@ -194,7 +194,7 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
             "not_available",
             f"The entitlement was granted, but the check says no now: {refusal}.",
             "The customer’s page tells what they hold. Start a new purchase to see the check turn true.",
-            "portal.customers",
+            "portal.project.customers",
         )
     if journey.status is AttemptStatus.PROCESSING:
         return Cause(
@@ -209,7 +209,7 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
         "The event arrived, but did not lead to an entitlement.",
         "Stripe’s event for the paid invoice may be missing: the endpoint must subscribe to all events "
         "listed on the connection page.",
-        "portal.connection",
+        "portal.project.connection",
     )
 
 
@@ -225,7 +225,7 @@ def _no_event(journey: JourneyFacts, connection: ConnectionFacts) -> Cause:
             "not_paid_yet",
             "No event has arrived. The payment page has probably not been finished yet.",
             "Open the payment page and pay. If you have paid, set the webhook up again.",
-            "portal.connection",
+            "portal.project.connection",
         )
     return Cause(
         "webhook_never_proven",
@@ -233,5 +233,5 @@ def _no_event(journey: JourneyFacts, connection: ConnectionFacts) -> Cause:
         "endpoint at Stripe for the address shown, `stripe listen` is not running, or the signing secret "
         "is that of another endpoint.",
         "Compare the address and the signing secret with Stripe’s webhook page.",
-        "portal.connection",
+        "portal.project.connection",
     )

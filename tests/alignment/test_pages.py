@@ -142,7 +142,7 @@ def test_what_only_a_word_can_end_is_ended_by_one_and_comes_back(home: Town) -> 
     seen()
     pages = pages_of(home)
     assert 'data-finding="api_key_in_browser"' in pages.get("/alignment").text
-    assert pages.send("/alignment", "/api_key_in_browser/mended", {}).status_code == 303
+    assert pages.send("/alignment", "/api_key_in_browser/fixed", {}).status_code == 303
     assert "data-finding" not in pages.get("/alignment").text
     seen()
     assert 'data-finding="api_key_in_browser"' in pages.get("/alignment").text
@@ -152,7 +152,7 @@ def test_a_state_cannot_be_talked_away(home: Town) -> None:
     home.test.connect()
     pages = pages_of(home)
     form = pages.form("/alignment", "/alignment/check")
-    refused = pages.client.post(f"{pages.base}/alignment/webhook_secret_missing/mended", data=form.fields)
+    refused = pages.client.post(f"{pages.base}/alignment/webhook_secret_missing/fixed", data=form.fields)
     assert refused.status_code == 404
 
 

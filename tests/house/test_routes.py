@@ -44,6 +44,15 @@ def test_pages_under_a_project_are_never_public(routes: Flask) -> None:
     assert public == []
 
 
+def test_pages_under_a_project_are_on_the_blueprint_that_guards_them(routes: Flask) -> None:
+    under = {rule.endpoint for rule in routes.url_map.iter_rules() if rule.rule.startswith("/projects/<")}
+    assert len(under) > 60
+    assert {each for each in under if not each.startswith("portal.project.")} == set()
+    assert {each for each in under if not hasattr(routes.view_functions[each], "needed_role")} == set()
+    marked = {name for name, view in routes.view_functions.items() if hasattr(view, "needed_role")}
+    assert marked == under
+
+
 def test_the_documented_addresses_exist(routes: Flask) -> None:
     addresses = {(method, rule.rule) for rule in routes.url_map.iter_rules() for method in rule.methods or ()}
     for method, address in (

@@ -13,7 +13,7 @@ from licenzy.catalog.models import Kind
 from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import EventType
 from licenzy.entitlements.models import State
-from licenzy.portal.guide import guide_pages
+from licenzy.portal.docs.renderer import guide_pages
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from licenzy.stripe_events.models import EventStatus

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from licenzy.portal import guide
+from licenzy.portal.docs import renderer
 
 INDEX = "# The guide\n\nStart with [second](second.md), then [first](./first.md#how).\n"
 SECOND = """# Second page
@@ -41,13 +41,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (docs / "README.md").write_text("# For readers of the repository\n")
     (docs / "notes.txt").write_text("no page")
     (tmp_path / "secret.md").write_text("# Secret\n")
-    monkeypatch.setattr(guide, "resource_dir", lambda _name: docs)
+    monkeypatch.setattr(renderer, "resource_dir", lambda _name: docs)
     return docs
 
 
 @pytest.mark.usefixtures("folder")
 def test_pages_stand_in_the_order_of_the_index(client: FlaskClient) -> None:
-    assert guide.guide_pages() == [
+    assert renderer.guide_pages() == [
         ("index", "The guide"),
         ("second", "Second page"),
         ("first", "First page"),
@@ -103,7 +103,7 @@ def test_only_pages_of_the_folder_have_an_address(client: FlaskClient, page: str
 
 
 def test_the_shipped_guide_renders(client: FlaskClient) -> None:
-    for slug, title in guide.guide_pages():
+    for slug, title in renderer.guide_pages():
         page = client.get(f"/docs/{slug}")
         assert page.status_code == 200, slug
         assert f"<title>{title}" in page.text or "&" in title

@@ -30,8 +30,8 @@ def pages(app: Flask) -> None:
     def ruling(side: Side) -> str:
         return "the owner's"
 
-    app.add_url_rule("/projects/<project_id>/<mode:mode>/looking", "portal.looking_of_test", looking)
-    app.add_url_rule("/projects/<project_id>/<mode:mode>/ruling", "portal.ruling_of_test", ruling)
+    app.add_url_rule("/projects/<project_id>/<mode:mode>/looking", "portal.project.looking_of_test", looking)
+    app.add_url_rule("/projects/<project_id>/<mode:mode>/ruling", "portal.project.ruling_of_test", ruling)
 
 
 @pytest.mark.usefixtures("pages")
@@ -49,6 +49,13 @@ def test_a_role_too_low_is_refused_with_its_name(app: Flask, cast: Cast) -> None
     page = colleague.get(f"/projects/{cast.project_id}/test/ruling")
     assert page.status_code == 403
     assert "Your role here is viewer; this needs the role owner." in page.text
+
+
+def test_a_project_page_that_names_no_role_is_refused(app: Flask, cast: Cast) -> None:
+    path = "/projects/<project_id>/<mode:mode>/unmarked"
+    app.add_url_rule(path, "portal.project.unmarked_of_test", lambda side: "shown")
+    owner = visiting(app, "owner@example.com")
+    assert owner.get(f"/projects/{cast.project_id}/test/unmarked").status_code == 403
 
 
 @pytest.mark.usefixtures("pages")

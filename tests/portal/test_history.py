@@ -10,7 +10,7 @@ import pytest
 
 from licenzy.entitlements.models import FactSource
 from licenzy.kit.clock import to_micros
-from licenzy.portal.history import Line, history
+from licenzy.portal.customers.history import Line, history
 from tests.support.clock import START
 
 SECOND = int(START.timestamp())

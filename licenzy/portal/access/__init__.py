@@ -1,0 +1,1 @@
+"""Claiming an installation, signing in and out."""

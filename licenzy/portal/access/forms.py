@@ -1,0 +1,54 @@
+"""Forms of claiming an installation and of signing in."""
+
+from __future__ import annotations
+
+from wtforms import EmailField, HiddenField, PasswordField, StringField
+from wtforms.validators import InputRequired, Length
+
+from licenzy.errors import LicenzyError
+from licenzy.portal.forms import PortalForm
+from licenzy.workspace.actions import TooManyTries
+
+
+class ClaimForm(PortalForm):
+    name = StringField(
+        "Your name",
+        validators=[InputRequired("Give your name."), Length(max=80)],
+        render_kw={"autocomplete": "name", "maxlength": 80},
+    )
+    email = EmailField(
+        "E-mail address",
+        description="You sign in with it. Nothing is sent there.",
+        validators=[InputRequired("Give an e-mail address."), Length(max=254)],
+        render_kw={"autocomplete": "username", "maxlength": 254},
+    )
+    password = PasswordField(
+        "Password",
+        description="At least 8 characters. A few unrelated words work well.",
+        validators=[InputRequired("Choose a password.")],
+        render_kw={"autocomplete": "new-password"},
+    )
+
+
+class SignInForm(PortalForm):
+    throttled: TooManyTries | None = None
+    """Set when no password is looked at for a while."""
+
+    email = EmailField(
+        "E-mail address",
+        validators=[InputRequired("Give your e-mail address."), Length(max=254)],
+        render_kw={"autocomplete": "username", "maxlength": 254},
+    )
+    password = PasswordField(
+        "Password",
+        validators=[InputRequired("Give your password."), Length(max=1000)],
+        render_kw={"autocomplete": "current-password"},
+    )
+    next = HiddenField()
+
+    def refuse(self, error: LicenzyError) -> None:
+        """Too many tries are worded by the page itself."""
+        if isinstance(error, TooManyTries):
+            self.refusal = self.throttled = error
+        else:
+            super().refuse(error)

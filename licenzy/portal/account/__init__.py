@@ -1,0 +1,1 @@
+"""My account: the password and the sessions."""

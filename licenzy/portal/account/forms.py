@@ -1,0 +1,31 @@
+"""Forms of my account."""
+
+from __future__ import annotations
+
+from wtforms import HiddenField, PasswordField
+from wtforms.validators import InputRequired, Length
+
+from licenzy.portal.forms import PortalForm
+
+
+class ConfirmForm(PortalForm):
+    password = PasswordField(
+        "Your password",
+        validators=[InputRequired("Give your password."), Length(max=1000)],
+        render_kw={"autocomplete": "current-password"},
+    )
+    next = HiddenField()
+
+
+class PasswordForm(PortalForm):
+    current = PasswordField(
+        "Current password",
+        validators=[InputRequired("Give your current password."), Length(max=1000)],
+        render_kw={"autocomplete": "current-password"},
+    )
+    new = PasswordField(
+        "New password",
+        description="At least 8 characters. Your other sessions end when you change it.",
+        validators=[InputRequired("Choose a new password.")],
+        render_kw={"autocomplete": "new-password"},
+    )

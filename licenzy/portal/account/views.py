@@ -1,0 +1,80 @@
+"""My account: the password, the sessions, and giving the password once more."""
+
+from __future__ import annotations
+
+from flask import flash, url_for
+from flask import request as flask_request
+from flask.typing import ResponseReturnValue
+
+from licenzy.portal.account.forms import ConfirmForm, PasswordForm
+from licenzy.portal.blueprint import portal
+from licenzy.portal.guards import signed_in
+from licenzy.portal.respond import go, own_path, show_form
+from licenzy.portal.sessions import Visitor, hasher, remember_device
+from licenzy.runtime import runtime
+from licenzy.workspace import actions, queries
+
+
+@portal.get("/account")
+@signed_in
+def account(user: Visitor) -> ResponseReturnValue:
+    """Who I am here, my password and where I am signed in."""
+    return _account_page(user, PasswordForm(formdata=None))
+
+
+@portal.post("/account/password")
+@signed_in
+def change_password(user: Visitor) -> ResponseReturnValue:
+    """Change my password; my other sessions end."""
+    form = PasswordForm()
+    if form.validate():
+        with form.refusals():
+            ended = actions.change_password(
+                runtime().database,
+                actor=user.actor,
+                session_id=user.session_id,
+                current=form.current.data,
+                new=form.new.data,
+                hasher=hasher(),
+                now=runtime().clock(),
+            )
+            remember_device(user.user_id)
+            others = f" {ended} other session{'' if ended == 1 else 's'} ended." if ended else ""
+            flash(f"Your password is changed.{others}", "success")
+            return go(url_for("portal.account"))
+    return _account_page(user, form)
+
+
+@portal.post("/account/sessions/<session_id>/end")
+@signed_in
+def end_session(user: Visitor, session_id: str) -> ResponseReturnValue:
+    """Sign another browser of mine out."""
+    with runtime().database.write() as db:
+        actions.end_session(db, actor=user.actor, session_id=session_id, now=runtime().clock())
+    flash("That session is ended.", "success")
+    return go(url_for("portal.account"))
+
+
+@portal.route("/account/confirm", methods=["GET", "POST"])
+@signed_in
+def confirm(user: Visitor) -> ResponseReturnValue:
+    """Ask for the password once more before credentials are changed."""
+    form = ConfirmForm(flask_request.form, next=flask_request.args.get("next"))
+    if form.validate_on_submit():
+        with form.refusals():
+            actions.confirm_password(
+                runtime().database,
+                actor=user.actor,
+                session_id=user.session_id,
+                password=form.password.data,
+                hasher=hasher(),
+                now=runtime().clock(),
+            )
+            return go(own_path(form.next.data))
+    return show_form(form, "account/confirm.html", "account/_confirm_form.html")
+
+
+def _account_page(user: Visitor, form: PasswordForm) -> ResponseReturnValue:
+    with runtime().database.read() as db:
+        sessions = queries.sessions_of(db, user_id=user.user_id, now=runtime().clock())
+    return show_form(form, "account/page.html", "account/_password_form.html", user=user, sessions=sessions)

@@ -1,0 +1,1 @@
+"""Alignment: findings and their proof."""

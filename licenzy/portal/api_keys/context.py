@@ -1,0 +1,31 @@
+"""What the pages of API keys show, as template context."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from licenzy.alignment.findings import Part
+from licenzy.api_keys import queries
+from licenzy.portal.alignment.findings import side_findings
+from licenzy.portal.api_keys.forms import ApiKeyForm
+from licenzy.portal.guards import Side
+from licenzy.portal.setup.forms import TryForm
+from licenzy.runtime import runtime
+
+
+def keys_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
+    """The API keys of this side, and what a first call needs."""
+    with runtime().database.read() as db:
+        keys = queries.keys(db, side.scope)
+    return {
+        "keys": keys,
+        "now": runtime().clock(),
+        "key_form": ApiKeyForm(formdata=None),
+        "try_form": TryForm(formdata=None),
+        "ran": None,
+        "created": None,
+        "token": None,
+        "base_url": runtime().settings.base_url,
+        "findings": side_findings(side, Part.API_KEY),
+        **given,
+    }

@@ -1,0 +1,1 @@
+"""The Stripe connection of a project and mode."""

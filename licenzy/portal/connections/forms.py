@@ -1,0 +1,37 @@
+"""Forms of the Stripe connection. What is pasted into them is never put back into a page."""
+
+from __future__ import annotations
+
+from wtforms import BooleanField, HiddenField
+from wtforms.validators import Length
+
+from licenzy.portal.forms import PortalForm, SecretField
+
+
+class StripeKeyForm(PortalForm):
+    stripe_key = SecretField(
+        "Stripe secret or restricted key",
+        validators=[Length(max=400)],
+        description="At Stripe: Developers, API keys. It is stored encrypted and never shown again.",
+    )
+    confirmed = BooleanField("Yes, move this side of the project to the other Stripe account")
+    back = HiddenField()
+
+
+class SandboxForm(PortalForm):
+    confirmed = BooleanField("Yes, move this side of the project to the built-in sandbox")
+    back = HiddenField()
+
+
+class WebhookSecretForm(PortalForm):
+    webhook_secret = SecretField(
+        "Webhook signing secret",
+        validators=[Length(max=400)],
+        description="It begins with whsec_ and stands on the endpoint’s page at Stripe.",
+    )
+    back = HiddenField()
+
+
+class EndpointForm(PortalForm):
+    rotate = HiddenField()
+    back = HiddenField()

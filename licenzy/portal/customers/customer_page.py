@@ -1,0 +1,192 @@
+"""One customer as the pages show them: the decision, what is held, what led to it, what can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flask import Response, abort
+from sqlmodel import Session
+
+from licenzy.catalog.models import Kind
+from licenzy.checkout.queries import attempts_of
+from licenzy.deliveries.queries import deliveries_to
+from licenzy.entitlements.decision import Standing, best_status, remaining, standing
+from licenzy.entitlements.grants import allowed_actions
+from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.queries import facts_behind
+from licenzy.kit.ids import has_shape
+from licenzy.portal.customers.forms import AdjustForm, ByHandForm, ExtendForm, LiftForm, RevokeForm
+from licenzy.portal.customers.history import Line, history
+from licenzy.portal.guards import Side
+from licenzy.portal.respond import show
+from licenzy.runtime import runtime
+from licenzy.stripe_events.queries import events_of_subject
+from licenzy.subjects.models import Subject
+from licenzy.subjects.queries import subject_by_id
+from licenzy.usage.access import Access, access_of
+from licenzy.usage.queries import usage_of
+from licenzy.workspace.models import Role
+from licenzy.workspace.queries import names_of
+
+_MOST_SHOWN = 20
+_MOST_LINES = 40
+_MOST_CARDS = 25
+
+ACT_FORMS: dict[str, type[ByHandForm]] = {
+    "lift": LiftForm,
+    "extend": ExtendForm,
+    "adjust": AdjustForm,
+    "revoke": RevokeForm,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A subject with what it holds, as of one instant."""
+
+    subject: Subject
+    owned: list[tuple[Entitlement, Standing, int]]
+    """Each entitlement, what it is worth, and the units left of it."""
+    access: Access[Entitlement]
+    status: str
+
+    @property
+    def product_codes(self) -> list[str]:
+        return list(dict.fromkeys(entitlement.product_code for entitlement, _standing, _left in self.owned))
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One entitlement with its history and the forms of what can be done to it."""
+
+    entitlement: Entitlement
+    standing: Standing
+    left: int
+    lines: list[Line]
+    earlier: int
+    """How many lines are left out."""
+    forms: dict[str, ByHandForm] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A form of an entitlement that came back with errors."""
+
+    entitlement_id: str
+    act: str
+    form: ByHandForm
+
+
+def customer_page(
+    side: Side,
+    subject_id: str,
+    fragment: str | None = None,
+    *,
+    status: int = 200,
+    refused: Refused | None = None,
+    whole: bool = False,
+) -> Response:
+    """The page of one customer, or only the form that was refused.
+
+    Only with `whole` all entitlements stand on it, and otherwise the first ones.
+    """
+    with runtime().database.read() as db:
+        subject = subject_by_id(db, side.scope, subject_id=subject_id)
+        if subject is None:
+            abort(404)
+        now = side.scope.now(runtime().clock)
+        (holder,) = holders_of(db, side, [subject], now)
+        has_packs = any(each.kind is Kind.USAGE_PACK for each in holder.access.owned)
+        usage = (
+            usage_of(db, side.scope, now=now, limit=_MOST_SHOWN, subject_id=subject_id) if has_packs else None
+        )
+        ordered = _in_order(holder, refused)
+        cards = _cards(db, side, ordered if whole else ordered[:_MOST_CARDS])
+        names = names_of(
+            db, user_ids={line.actor_id for card in cards for line in card.lines if line.actor_id}
+        )
+        attempts = attempts_of(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
+        events = events_of_subject(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
+        told = deliveries_to(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
+    if side.may(Role.SUPPORT):
+        _lay_out_forms(side, subject, cards, refused)
+    context: dict[str, Any] = {}
+    if refused is not None:
+        card = next((each for each in cards if each.entitlement.id == refused.entitlement_id), None)
+        context = {"card": card, "act": refused.act, "form": refused.form}
+    return show(
+        "customers/page.html",
+        fragment,
+        status=status,
+        subject=subject,
+        holder=holder,
+        cards=cards,
+        more_cards=len(ordered) - len(cards),
+        names=names,
+        refused=refused,
+        attempts=attempts,
+        events=events,
+        usage=usage,
+        deliveries=told,
+        most_shown=_MOST_SHOWN,
+        base_url=runtime().settings.base_url,
+        **context,
+    )
+
+
+def holders_of(db: Session, side: Side, subjects: Sequence[Subject], now: datetime) -> list[Holder]:
+    """What each of these holds, what that is worth at `now`, and the access check's answer."""
+    refs = [subject.subject_ref for subject in subjects]
+    answers = access_of(db, side.scope, subject_refs=refs, now=now, asked_at=runtime().clock())
+    return [_holder(subject, answers[subject.subject_ref], now) for subject in subjects]
+
+
+def _holder(subject: Subject, access: Access[Entitlement], now: datetime) -> Holder:
+    return Holder(
+        subject=subject,
+        owned=[
+            (entitlement, standing(entitlement, now), remaining(entitlement)) for entitlement in access.owned
+        ],
+        access=access,
+        status=best_status(access.owned, now),
+    )
+
+
+def word_to_type(side: Side, subject: Subject) -> str | None:
+    """What must be typed before something is taken from a customer: in live their ref."""
+    return subject.subject_ref if side.mode.livemode else None
+
+
+def subject_id_in(word: str) -> str | None:
+    """The word of an address as a subject's id; None when it can be none."""
+    return word if has_shape(word, "sbj") else None
+
+
+def _in_order(holder: Holder, refused: Refused | None) -> list[tuple[Entitlement, Standing, int]]:
+    """What gives access first, and the newest first among the like; a refused form's is always in sight."""
+    asked = refused.entitlement_id if refused is not None else None
+    return sorted(holder.owned, key=lambda each: (each[0].id != asked, not each[1].available))
+
+
+def _cards(db: Session, side: Side, owned: list[tuple[Entitlement, Standing, int]]) -> list[Card]:
+    keys = list({entitlement.purchase_key for entitlement, _standing, _left in owned})
+    facts = facts_behind(db, side.scope, purchase_keys=keys)
+    cards: list[Card] = []
+    for entitlement, worth, left in owned:
+        lines = history(facts[entitlement.purchase_key], entitlement.item_key)
+        earlier = max(0, len(lines) - _MOST_LINES)
+        cards.append(Card(entitlement, worth, left, lines[:_MOST_LINES], earlier))
+    return cards
+
+
+def _lay_out_forms(side: Side, subject: Subject, cards: list[Card], refused: Refused | None) -> None:
+    for card in cards:
+        for act in allowed_actions(card.entitlement):
+            form = ACT_FORMS[act](formdata=None)
+            form.stand_at(f"{act}-{card.entitlement.id}", word=word_to_type(side, subject))
+            card.forms[act] = form
+        if refused is not None and refused.entitlement_id == card.entitlement.id:
+            card.forms[refused.act] = refused.form

@@ -1,0 +1,183 @@
+"""Forms of what operators do to what a customer holds."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from wtforms import HiddenField, IntegerField, SelectField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice
+from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, ValidationError
+
+from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.rules import DURATION_MAX_SECONDS, DURATION_UNITS, UNITS_MAX
+from licenzy.entitlements.grants import MAX_NOTE
+from licenzy.errors import LicenzyError
+from licenzy.portal.forms import PortalForm
+from licenzy.portal.products.forms import DURATION_CHOICES
+from licenzy.subjects.rules import ref_problem
+
+_AMOUNT_MAX = 1_000_000
+_STANDS_AT = {"until": "amount", "seconds": "amount"}
+"""Where the form asks for what a verb calls otherwise."""
+
+
+class ByHandForm(PortalForm):
+    """What every act by hand asks for: why, and in live the customer's ref where something is taken."""
+
+    note = TextAreaField(
+        "Reason",
+        validators=[
+            DataRequired("Say why: it is kept with your name."),
+            Length(max=MAX_NOTE, message=f"At most {MAX_NOTE} characters."),
+        ],
+        render_kw={"rows": 2, "maxlength": MAX_NOTE},
+    )
+    typed = StringField(render_kw={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"})
+    once = HiddenField(default=lambda: secrets.token_hex(16))
+    """Names the act, so that a form sent twice is done once."""
+
+    word: str | None = None
+    """What must be typed before something is taken away; none where nothing need be."""
+
+    def stand_at(self, place: str, *, word: str | None) -> None:
+        """Give the inputs ids of their own, since several of these forms stand on one page."""
+        self.word = word
+        for field in self:
+            field.id = f"{field.name}-{place}"
+            field.label.field_id = field.id
+
+    def takes_away(self) -> bool:
+        """Whether what the form asks for takes something from the customer."""
+        return False
+
+    def refuse(self, error: LicenzyError) -> None:
+        """Put the refusal beside the inputs it is about, as sentences."""
+        error.fields = {
+            _STANDS_AT.get(name, name): f"{sentence[:1].upper()}{sentence[1:]}."
+            for name, sentence in error.fields.items()
+        }
+        super().refuse(error)
+
+    def validate_once(self, field: HiddenField) -> None:
+        if not (field.data or "").isalnum() or not field.data.isascii() or len(field.data) > 64:
+            raise ValidationError("Reload the page and try again.")
+
+    def validate_typed(self, field: StringField) -> None:
+        if self.word and self.takes_away() and (field.data or "").strip() != self.word.strip():
+            raise ValidationError("That is not the customer’s subject_ref.")
+
+
+class RevokeForm(ByHandForm):
+    def takes_away(self) -> bool:
+        return True
+
+
+class LiftForm(ByHandForm):
+    pass
+
+
+class AdjustForm(ByHandForm):
+    direction = SelectField(
+        "What to do", choices=[SelectChoice("add", "Add units"), SelectChoice("take", "Take units away")]
+    )
+    units = IntegerField(
+        "Units",
+        validators=[
+            InputRequired("How many units?"),
+            NumberRange(1, UNITS_MAX, message=f"A whole number from 1 to {UNITS_MAX:,}."),
+        ],
+        render_kw={"inputmode": "numeric", "autocomplete": "off"},
+    )
+
+    def takes_away(self) -> bool:
+        return bool(self.direction.data == "take")
+
+    @property
+    def change(self) -> int:
+        """The units with their sign. Call it on a valid form only."""
+        units: int = self.units.data
+        return -units if self.takes_away() else units
+
+
+def _check_length(form: ExtendForm | GrantForm, field: IntegerField) -> None:
+    unit = DURATION_UNITS.get(form.amount_unit.data, 0)  # Another word is refused at its own field.
+    if field.data is not None and field.data * unit > DURATION_MAX_SECONDS:
+        raise ValidationError("At most 100 years.")
+
+
+class ExtendForm(ByHandForm):
+    amount = IntegerField(
+        "Longer by",
+        validators=[
+            InputRequired("How much longer?"),
+            NumberRange(1, _AMOUNT_MAX, message=f"A whole number from 1 to {_AMOUNT_MAX:,}."),
+            _check_length,
+        ],
+        render_kw={"inputmode": "numeric", "autocomplete": "off"},
+    )
+    amount_unit = SelectField("Unit", choices=DURATION_CHOICES, default="days")
+
+    @property
+    def seconds(self) -> int:
+        """The length asked for. Call it on a valid form only."""
+        return int(self.amount.data) * DURATION_UNITS[self.amount_unit.data]
+
+
+class OntoForm(ByHandForm):
+    """An act that names its customer, known or new."""
+
+    subject_ref = StringField(
+        "Customer",
+        validators=[InputRequired("Name the customer.")],
+        description="Your own id of the user, as your backend sends it. Who is not known yet becomes known.",
+        render_kw={"maxlength": 200, "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"},
+    )
+
+    def validate_subject_ref(self, field: StringField) -> None:
+        problem = ref_problem(field.data or "")
+        if problem is not None:
+            raise ValidationError(f"The ref {problem}.")
+
+
+class GrantForm(OntoForm):
+    product_code = SelectField("Product", validators=[InputRequired("Pick a product.")])
+    units = IntegerField(
+        "Units",
+        validators=[
+            Optional(),
+            NumberRange(1, UNITS_MAX, message=f"A whole number from 1 to {UNITS_MAX:,}."),
+        ],
+        description="Empty: as many as one pack has.",
+        render_kw={"inputmode": "numeric", "autocomplete": "off"},
+    )
+    amount = IntegerField(
+        "Lasts",
+        validators=[
+            Optional(),
+            NumberRange(1, _AMOUNT_MAX, message=f"A whole number from 1 to {_AMOUNT_MAX:,}."),
+            _check_length,
+        ],
+        render_kw={"inputmode": "numeric", "autocomplete": "off"},
+    )
+    amount_unit = SelectField("Unit", choices=DURATION_CHOICES, default="days")
+
+    products: Sequence[Product] = ()
+
+    def offer(self, products: Sequence[Product]) -> None:
+        """Fill the list of what can be granted."""
+        self.products = products
+        self.product_code.choices = [SelectChoice(product.product_code) for product in products]
+
+    @property
+    def product(self) -> Product | None:
+        """The product picked."""
+        return next((each for each in self.products if each.product_code == self.product_code.data), None)
+
+    @property
+    def seconds(self) -> int | None:
+        """How long it lasts; a pass without a length as long as one pass, all else for good."""
+        if self.amount.data is not None:
+            return int(self.amount.data) * DURATION_UNITS[self.amount_unit.data]
+        product = self.product
+        return product.duration_seconds if product is not None and product.kind is Kind.TIME_PASS else None

@@ -1,0 +1,287 @@
+"""What led to an entitlement, told for a merchant: the facts behind it as lines of a timeline. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from licenzy.entitlements.models import FactSource
+from licenzy.entitlements.projected import SETTLED, FactLike
+from licenzy.kit.clock import from_micros, from_unix
+from licenzy.kit.money import format_amount
+from licenzy.portal.formatting import day, instant, lasting
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that happened."""
+
+    at: datetime
+    title: str
+    text: str | None
+    source: FactSource
+    tone: str = "info"
+    """`good` gives access, `bad` takes it, `info` changes neither."""
+    event_id: str | None = None
+    """The event of Stripe's that told it first."""
+    actor_id: str | None = None
+    note: str | None = None
+    times: int = 1
+    """How often it was told, one after the other."""
+
+
+def history(facts: Iterable[FactLike], item_key: str = "") -> list[Line]:
+    """The facts of one purchase that concern the item, the latest first; what repeats stands once."""
+    ordered = sorted(
+        (fact for fact in facts if _concerns(fact, item_key)),
+        key=lambda fact: (fact.occurred_at, fact.source is FactSource.SNAPSHOT, fact.source_id),
+    )
+    currency = next((fact.data["currency"] for fact in ordered if fact.data.get("currency")), None)
+    lines: list[Line] = []
+    known: _State | None = None
+    told: _Told | None
+    for fact in ordered:
+        if fact.kind == "subscription":
+            state = _State.of(fact.data, item_key)
+            told = _subscription(fact, known, state)
+            known = state
+        else:
+            told = _TELLERS[fact.kind](fact.data, currency) if fact.kind in _TELLERS else None
+        if told is not None:
+            _add(lines, _line(fact, told))
+    return lines[::-1]
+
+
+def _concerns(fact: FactLike, item_key: str) -> bool:
+    """Acts are about one item each; only an adoption is about the whole purchase."""
+    of_all = fact.kind != "operator" or fact.data["action"] == "adopt"
+    return of_all or bool(fact.data.get("item_key", "") == item_key)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    title: str
+    text: str | None = None
+    tone: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """What of a subscription's state access depends on, as one fact tells it."""
+
+    status: str
+    product: str | None
+    quantity: int
+    until: int | None
+    cancel_at: int | None
+    paused: bool
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any], item_key: str) -> _State:
+        items = data["items"]
+        item = next((each for each in items if each["id"] == item_key), items[0])
+        at_period_end = item.get("period_end") if data.get("cancel_at_period_end") else None
+        return cls(
+            status=str(data.get("status")),
+            product=(item.get("sold") or {}).get("product_code"),
+            quantity=item.get("quantity") or 1,
+            until=item.get("period_end"),
+            cancel_at=data.get("cancel_at") or at_period_end,
+            paused=data.get("pause") == "void",
+        )
+
+
+def _line(fact: FactLike, told: _Told) -> Line:
+    operator = fact.source is FactSource.OPERATOR
+    return Line(
+        at=fact.occurred_at,
+        title=told.title,
+        text=told.text,
+        source=fact.source,
+        tone=told.tone,
+        event_id=fact.source_id if fact.source is FactSource.EVENT else None,
+        actor_id=fact.data.get("actor") if operator else None,
+        note=fact.data.get("note") or None if operator else None,
+    )
+
+
+def _add(lines: list[Line], line: Line) -> None:
+    """Add a line, or count it where the one before says the same; acts of people always stand alone."""
+    last = lines[-1] if lines else None
+    same = last is not None and (last.title, last.text) == (line.title, line.text)
+    if last is None or not same or line.source is FactSource.OPERATOR:
+        lines.append(line)
+    else:
+        lines[-1] = replace(last, times=last.times + 1, event_id=last.event_id or line.event_id)
+
+
+def _subscription(fact: FactLike, before: _State | None, now: _State) -> _Told:
+    read = fact.source is FactSource.SNAPSHOT
+    if before is None:
+        title = f"Subscription read from Stripe: {_word(now.status)}" if read else _begun(fact.data, now)
+        return _Told(title, _terms(now), _TONES.get(now.status, "info"))
+    changes = _changes(before, now)
+    if not changes:
+        return _Told(
+            "Read again from Stripe: as it was known" if read else "Subscription told again",
+            None if read else "Nothing that access depends on had changed.",
+        )
+    title = "Found when read again from Stripe" if read else "Subscription changed"
+    if fact.data.get("event") == "customer.subscription.deleted":
+        title = "Subscription ended"
+    return _Told(title, " ".join(changes), _TONES.get(now.status, "info") if before != now else "info")
+
+
+def _begun(data: Mapping[str, Any], now: _State) -> str:
+    if data.get("event") == "customer.subscription.deleted":
+        return "Subscription ended"
+    return (
+        f"Subscription {'began' if data.get('event') == 'customer.subscription.created' else 'is known'}: "
+        + (_word(now.status))
+    )
+
+
+def _changes(before: _State, now: _State) -> list[str]:
+    told: list[str] = []
+    if now.status != before.status:
+        told.append(f"It was {_word(before.status)} and is {_word(now.status)}.")
+    if now.paused != before.paused:
+        told.append("Collection is paused." if now.paused else "Collection goes on.")
+    if (now.product, now.quantity) != (before.product, before.quantity):
+        told.append(f"It is now {_sold(now)}.")
+    if now.cancel_at != before.cancel_at:
+        told.append(
+            f"It ends on {_day(now.cancel_at)}." if now.cancel_at else "The cancellation is called off."
+        )
+    if now.until != before.until and now.until is not None:
+        told.append(f"The period ends on {_day(now.until)}.")
+    return told
+
+
+def _terms(state: _State) -> str:
+    until = f", period until {_day(state.until)}" if state.until is not None else ""
+    ends = f", set to end on {_day(state.cancel_at)}" if state.cancel_at else ""
+    return f"{_sold(state)}{until}{ends}."
+
+
+def _sold(state: _State) -> str:
+    times = f" × {state.quantity}" if state.quantity > 1 else ""
+    return f"{state.product or 'a price that no product is mapped to'}{times}"
+
+
+def _session(data: Mapping[str, Any], currency: str | None) -> _Told:
+    amount = format_amount(data.get("amount_total"), data.get("currency") or currency)
+    event = data.get("event")
+    if event == "checkout.session.expired":
+        return _Told("The checkout expired", "Nobody paid in time.", "info")
+    if event == "checkout.session.async_payment_failed":
+        return _Told("The payment failed", f"{amount} did not arrive.", "bad")
+    if event == "checkout.session.async_payment_succeeded":
+        return _Told("The payment arrived", f"{amount}.", "good")
+    if data.get("payment_status") == "no_payment_required":
+        return _Told("The checkout was completed", "There was nothing to pay.", "good")
+    if data.get("payment_status") in SETTLED:
+        return _Told("Paid on the payment page", f"{amount}.", "good")
+    return _Told("The checkout was completed", f"{amount} are on their way, by bank debit say.", "info")
+
+
+def _invoice(data: Mapping[str, Any], currency: str | None) -> _Told:
+    currency = data.get("currency") or currency
+    until = f" It pays until {_day(data.get('period_end'))}." if data.get("period_end") else ""
+    if data.get("event") == "invoice.payment_failed":
+        return _Told(
+            "A payment failed", f"{format_amount(data.get('amount_due'), currency)} are open.", "bad"
+        )
+    if data.get("event") in {"invoice.paid", "invoice.payment_succeeded"} or data.get("status") == "paid":
+        return _Told("Invoice paid", f"{format_amount(data.get('amount_paid'), currency)}.{until}", "good")
+    due = format_amount(data.get("amount_due"), currency)
+    return _Told(f"Invoice {_word(str(data.get('status') or 'open'))}", f"{due}.", "info")
+
+
+def _invoice_payment(_data: Mapping[str, Any], _currency: str | None) -> None:
+    """Only names the payment of an invoice that stands in a line of its own."""
+    return
+
+
+def _charge(data: Mapping[str, Any], currency: str | None) -> _Told:
+    given, whole = (
+        format_amount(data.get("amount_refunded"), currency),
+        format_amount(data.get("amount"), currency),
+    )
+    full = (data.get("amount_refunded") or 0) >= (data.get("amount") or 0)
+    return _Told("Refunded", f"{given} of {whole} by then.", "bad" if full else "info")
+
+
+def _refund(data: Mapping[str, Any], currency: str | None) -> _Told:
+    amount, status = format_amount(data.get("amount"), currency), str(data.get("status") or "unknown")
+    if status in {"failed", "canceled"}:
+        return _Told(f"A refund {'failed' if status == 'failed' else 'was called off'}", f"{amount}.", "good")
+    return _Told(
+        "A refund was made" if status == "succeeded" else "A refund is on its way", f"{amount}.", "bad"
+    )
+
+
+def _dispute(data: Mapping[str, Any], currency: str | None) -> _Told:
+    amount, status = format_amount(data.get("amount"), currency), str(data.get("status") or "unknown")
+    if status == "lost":
+        return _Told("The dispute was lost", f"{amount}.", "bad")
+    if status in {"won", "warning_closed", "prevented"}:
+        return _Told(
+            "The dispute was won" if status == "won" else "The inquiry was closed", f"{amount}.", "good"
+        )
+    if status.startswith("warning_"):
+        return _Told("The bank asks about the payment", f"{amount}. An inquiry takes no access.", "info")
+    return _Told("The payment is disputed", f"{amount}: {_word(status)}.", "bad")
+
+
+def _operator(data: Mapping[str, Any], _currency: str | None) -> _Told:
+    action = data["action"]
+    if action == "grant":
+        until = f"until {instant(from_micros(data['until']))}" if data["until"] is not None else "for good"
+        units = f"{data['units']:,} units, " if data["units"] is not None else ""
+        return _Told("Granted by hand", f"{data['product_code']}, {units}{until}.", "good")
+    if action == "revoke":
+        return _Told("Revoked by hand", None, "bad")
+    if action == "adjust":
+        units = data["units"]
+        return _Told(f"{abs(units):,} units {'added' if units > 0 else 'taken'} by hand", None)
+    if action == "extend":
+        return _Told(f"Extended by {lasting(data['seconds'])}", None, "good")
+    if action == "lift":
+        return _Told("Suspension lifted by hand", "Refunds and disputes until then no longer count.", "good")
+    return _Told("Checkout adopted by hand", _adopted(data), "good")
+
+
+def _adopted(data: Mapping[str, Any]) -> str:
+    return f"{data['sold']['product_code']}, from {data['session']}."
+
+
+def _day(seconds: int | None) -> str:
+    return day(from_unix(seconds)) if seconds is not None else "an unknown day"
+
+
+def _word(status: str) -> str:
+    return status.replace("_", " ")
+
+
+_TONES = {
+    "active": "good",
+    "trialing": "good",
+    "past_due": "bad",
+    "unpaid": "bad",
+    "paused": "bad",
+    "canceled": "bad",
+    "incomplete_expired": "bad",
+}
+
+_TELLERS: dict[str, Callable[[Mapping[str, Any], str | None], _Told | None]] = {
+    "session": _session,
+    "invoice": _invoice,
+    "invoice_payment": _invoice_payment,
+    "charge": _charge,
+    "refund": _refund,
+    "dispute": _dispute,
+    "operator": _operator,
+}

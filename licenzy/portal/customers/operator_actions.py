@@ -1,0 +1,183 @@
+"""What people do by hand to what a customer holds: grant, revoke, adjust units, extend, lift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from flask import abort, flash, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlmodel import Session
+
+from licenzy.catalog.queries import products
+from licenzy.entitlements import grants
+from licenzy.entitlements.events import Change
+from licenzy.entitlements.grants import OperatorContext
+from licenzy.entitlements.queries import entitlement_by_id
+from licenzy.portal.blueprint import project
+from licenzy.portal.customers.customer_page import Refused, customer_page, subject_id_in, word_to_type
+from licenzy.portal.customers.forms import AdjustForm, ByHandForm, ExtendForm, GrantForm, LiftForm, RevokeForm
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.respond import flashed_refusals, go, show
+from licenzy.reconciliation.requests import resync
+from licenzy.reconciliation.walk import Report
+from licenzy.runtime import runtime
+from licenzy.subjects.models import Subject
+from licenzy.subjects.queries import subject_by_id, subject_by_ref
+from licenzy.workspace.models import Role
+
+_ENTITLEMENT = "/customers/<subject_id>/entitlements/<entitlement_id>"
+_NOTHING_NEW = "Nothing changed: it was so already, or this form had been sent before."
+
+Do = Callable[[Session, OperatorContext], list[Change]]
+
+
+@project.route("/grants/new", methods=["GET", "POST"])
+@project_page(Role.SUPPORT)
+def new_grant(side: Side) -> ResponseReturnValue:
+    """Give a product to somebody, known or new, without a purchase."""
+    with runtime().database.read() as db:
+        listed = products(db, side.scope)
+    form = GrantForm()
+    form.offer(listed)
+    if not form.is_submitted():
+        form.subject_ref.data = request.args.get("subject_ref", "")[:200]
+        form.product_code.data = listed[0].product_code if listed else None
+        return show("customers/grant.html", form=form, products=listed)
+    if form.validate():
+        with form.refusals():
+            return _granted(side, form)
+    return show("customers/grant.html", "customers/_grant_form.html", status=422, form=form, products=listed)
+
+
+@project.post("/customers/<subject_id>/resync")
+@project_page(Role.SUPPORT)
+def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
+    """Read what the customer bought from Stripe again, now."""
+    parts = runtime()
+    if subject_id_in(subject_id) is None:
+        abort(404)
+    with parts.database.read() as db:
+        if subject_by_id(db, side.scope, subject_id=subject_id) is None:
+            abort(404)
+    with flashed_refusals(and_then="What had been read until then counts."):
+        report = resync(
+            parts.database,
+            parts.gateway,
+            parts.seal,
+            side.scope,
+            subject_id=subject_id,
+            actor=side.actor,
+            clock=parts.clock,
+        )
+        flash(*_resynced(report))
+    return go(url_for("portal.project.customer", subject_id=subject_id))
+
+
+def _resynced(report: Report) -> tuple[str, str]:
+    """What to say of a resync, and how."""
+    count = report.subscriptions_seen + report.sessions_seen
+    if not count:
+        return "Nothing was read: this customer has bought nothing through Stripe.", "info"
+    read = f"{count} purchase{'' if count == 1 else 's'} read from Stripe"
+    if report.problems:
+        named = ", ".join(problem["object"] for problem in report.problems[:3])
+        return f"{read}; not to be compared: {named}.", "warning"
+    if report.differences:
+        return f"{read}: what differed is healed, and stands in the timeline.", "success"
+    return f"{read}: nothing differs.", "success"
+
+
+@project.post(f"{_ENTITLEMENT}/revocation")
+@project_page(Role.SUPPORT)
+def revoke_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
+    """End an entitlement now; in live the customer's ref must be typed."""
+
+    def do(db: Session, hand: OperatorContext) -> list[Change]:
+        return grants.revoke(db, hand, entitlement_id=entitlement_id)
+
+    refused = Refused(entitlement_id, "revoke", RevokeForm())
+    return _act(side, subject_id, refused, do, "It is revoked: access by it has ended.")
+
+
+@project.post(f"{_ENTITLEMENT}/adjustments")
+@project_page(Role.SUPPORT)
+def adjust_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
+    """Add units to a pack or take some; in live the customer's ref must be typed for taking."""
+    form = AdjustForm()
+
+    def do(db: Session, hand: OperatorContext) -> list[Change]:
+        return grants.adjust_units(db, hand, entitlement_id=entitlement_id, units=form.change)
+
+    return _act(side, subject_id, Refused(entitlement_id, "adjust", form), do, "The units are adjusted.")
+
+
+@project.post(f"{_ENTITLEMENT}/extensions")
+@project_page(Role.SUPPORT)
+def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
+    """Let an entitlement last longer."""
+    form = ExtendForm()
+
+    def do(db: Session, hand: OperatorContext) -> list[Change]:
+        return grants.extend(db, hand, entitlement_id=entitlement_id, seconds=form.seconds)
+
+    return _act(side, subject_id, Refused(entitlement_id, "extend", form), do, "Its end has moved.")
+
+
+@project.post(f"{_ENTITLEMENT}/lifting")
+@project_page(Role.SUPPORT)
+def lift_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
+    """Give access back although a refund or dispute took it."""
+
+    def do(db: Session, hand: OperatorContext) -> list[Change]:
+        return grants.lift(db, hand, entitlement_id=entitlement_id)
+
+    return _act(
+        side, subject_id, Refused(entitlement_id, "lift", LiftForm()), do, "The suspension is lifted."
+    )
+
+
+def _act(side: Side, subject_id: str, asked: Refused, do: Do, done: str) -> ResponseReturnValue:
+    """Do what a form of the customer's page asks for, or show the form again with what is wrong."""
+    if subject_id_in(subject_id) is None:
+        abort(404)
+    with runtime().database.read() as db:
+        subject = subject_by_id(db, side.scope, subject_id=subject_id)
+        owned = entitlement_by_id(db, side.scope, entitlement_id=asked.entitlement_id)
+    if subject is None or owned is None or owned.subject_id != subject_id:
+        abort(404)
+    asked.form.stand_at(f"{asked.act}-{asked.entitlement_id}", word=word_to_type(side, subject))
+    if asked.form.validate():
+        with asked.form.refusals():
+            changes = runtime().database.retrying(lambda db: do(db, _hand(side, asked.form)))
+            flash(done if changes else _NOTHING_NEW, "success" if changes else "info")
+            return go(url_for("portal.project.customer", subject_id=subject_id))
+    return customer_page(side, subject_id, "customers/_act_form.html", status=422, refused=asked)
+
+
+def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
+    product, seconds = form.product, form.seconds
+    assert product is not None
+
+    def give(db: Session) -> tuple[list[Change], Subject | None]:
+        hand = _hand(side, form)
+        changes = grants.grant(
+            db,
+            hand,
+            subject_ref=form.subject_ref.data,
+            product=product,
+            until=hand.there + timedelta(seconds=seconds) if seconds is not None else None,
+            units=form.units.data,
+        )
+        return changes, subject_by_ref(db, side.scope, subject_ref=form.subject_ref.data)
+
+    changes, subject = runtime().database.retrying(give)
+    assert subject is not None
+    granted = f"{product.product_code} is granted to {subject.subject_ref}."
+    flash(granted if changes else _NOTHING_NEW, "success" if changes else "info")
+    return go(url_for("portal.project.customer", subject_id=subject.id))
+
+
+def _hand(side: Side, form: ByHandForm) -> OperatorContext:
+    note = (form.note.data or "").strip()
+    return OperatorContext(side.scope, side.actor, note, runtime().clock(), submission_id=form.once.data)

@@ -1,0 +1,46 @@
+"""The merchant's customers: who they are, what they hold, and what the access check says of them."""
+
+from __future__ import annotations
+
+from flask import abort, request
+from flask.typing import ResponseReturnValue
+
+from licenzy.portal.blueprint import project
+from licenzy.portal.customers.customer_page import customer_page, holders_of, subject_id_in
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.lists import pages_beside, place_asked
+from licenzy.portal.respond import show
+from licenzy.runtime import runtime
+from licenzy.subjects.queries import subjects_page
+from licenzy.subjects.rules import ref_problem
+from licenzy.workspace.models import Role
+
+
+@project.get("/customers")
+@project_page(Role.VIEWER)
+def customers(side: Side) -> ResponseReturnValue:
+    """Everybody who ever opened a checkout on this side; searched by a part of the ref or address."""
+    search = request.args.get("search", "").strip()
+    place = place_asked(subject_id_in)
+    problem = ref_problem(search) if search else None
+    with runtime().database.read() as db:
+        now = side.scope.now(runtime().clock)
+        page = subjects_page(db, side.scope, search="" if problem else search, place=place)
+        found = [] if problem else list(page.rows)
+        holders = holders_of(db, side, found, now)
+    return show(
+        "customers/list.html",
+        holders=holders,
+        search=search,
+        problem=problem,
+        pages=pages_beside(page, place, search=search or None),
+    )
+
+
+@project.get("/customers/<subject_id>")
+@project_page(Role.VIEWER)
+def customer(side: Side, subject_id: str) -> ResponseReturnValue:
+    """One customer: may they proceed and why, what they hold, what they tried to buy."""
+    if subject_id_in(subject_id) is None:
+        abort(404)
+    return customer_page(side, subject_id, whole=request.args.get("all") == "1")

@@ -1,0 +1,71 @@
+"""The forms of webhook endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from wtforms import SelectField, SelectMultipleField, StringField
+from wtforms.fields.choices import SelectChoice
+from wtforms.validators import InputRequired, Length
+from wtforms.widgets import CheckboxInput, ListWidget
+
+from licenzy.deliveries.models import EventType
+from licenzy.deliveries.rules import MAX_DESCRIPTION, MAX_URL
+from licenzy.portal.forms import PortalForm
+
+EVENT_TYPE_CHOICES = [SelectChoice(each.value) for each in EventType]
+USUAL_TYPES = [each.value for each in EventType if each is not EventType.USAGE_CONSUMED]
+"""What a new endpoint is told: all but the one that may come many times a second."""
+
+
+class EndpointForm(PortalForm):
+    url = StringField(
+        "Address",
+        validators=[InputRequired("Give the address of your endpoint."), Length(max=MAX_URL)],
+        description="Where Licenzy sends a POST for each event.",
+        render_kw={
+            "autocomplete": "off",
+            "inputmode": "url",
+            "autocapitalize": "off",
+            "spellcheck": "false",
+            "maxlength": MAX_URL,
+        },
+    )
+    description = StringField(
+        "Description", validators=[Length(max=MAX_DESCRIPTION)], render_kw={"maxlength": MAX_DESCRIPTION}
+    )
+    types = SelectMultipleField(
+        "Events",
+        choices=EVENT_TYPE_CHOICES,
+        default=USUAL_TYPES,
+        validators=[InputRequired("Choose at least one.")],
+        widget=ListWidget(prefix_label=False),
+        option_widget=CheckboxInput(),
+    )
+
+
+class RotationForm(PortalForm):
+    overlap = SelectField(
+        "The present secret signs as well",
+        default="24",
+        choices=[
+            SelectChoice("0", "No longer: it is known to somebody else"),
+            SelectChoice("1", "For another hour"),
+            SelectChoice("24", "For another day"),
+            SelectChoice("168", "For another week"),
+        ],
+    )
+
+    @property
+    def hours(self) -> timedelta:
+        """For how long deliveries carry both signatures."""
+        return timedelta(hours=int(self.overlap.data))
+
+
+class ExampleForm(PortalForm):
+    event_type = SelectField("Event", choices=EVENT_TYPE_CHOICES, default=EventType.ENTITLEMENT_UPDATED.value)
+
+    def offer(self, types: Sequence[str]) -> None:
+        """Narrow the choice to what the endpoint wants."""
+        self.event_type.choices = [SelectChoice(each) for each in types]

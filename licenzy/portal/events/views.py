@@ -1,0 +1,141 @@
+"""Stripe's events as received: what became of each, and what it changed."""
+
+from __future__ import annotations
+
+import json
+
+from flask import abort, flash, request, url_for
+from flask.typing import ResponseReturnValue
+from sqlmodel import Session
+
+from licenzy.entitlements.queries import holders_of
+from licenzy.kit.json_strict import NotStrictJson, parse_object
+from licenzy.portal.blueprint import project
+from licenzy.portal.entitlement_changes import readable
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.lists import pages_beside, place_asked
+from licenzy.portal.respond import go, show
+from licenzy.runtime import runtime
+from licenzy.stripe_events import replay
+from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.stripe_events.queries import event_by_id, events_page, subjects_behind
+from licenzy.stripe_events.replay import REPLAYABLE
+from licenzy.stripe_events.untracked import untracked_of_event
+from licenzy.workspace.models import Role
+
+_PARKED = "parked"
+"""Asked for like a status: failed events that are tried no longer by themselves."""
+
+
+@project.get("/events")
+@project_page(Role.VIEWER)
+def events(side: Side) -> ResponseReturnValue:
+    """Every signed event that arrived on this side, or those of one status or about one object."""
+    word, about = request.args.get("status", ""), _stripe_id(request.args.get("about", ""))
+    status, parked = _status(word), word == _PARKED
+    place = place_asked(_sequence)
+    with runtime().database.read() as db:
+        page = events_page(db, side.scope, status=status, parked=parked, object_id=about, place=place)
+        ids = [event.event_id for event in page.rows]
+        subjects = subjects_behind(db, side.scope, event_ids=ids)
+    return show(
+        "events/list.html",
+        events=page.rows,
+        subjects=subjects,
+        wanted=status,
+        parked=parked,
+        about=about,
+        statuses=list(EventStatus),
+        pages=pages_beside(page, place, status=_PARKED if parked else status, about=about),
+    )
+
+
+@project.get("/events/<event_id>")
+@project_page(Role.VIEWER)
+def event(side: Side, event_id: str) -> ResponseReturnValue:
+    """One event; its payload tells of people, so that it is for support and above."""
+    with runtime().database.read() as db:
+        found = _event(db, side, event_id)
+        changed = readable(found.changes)
+        ids = [each.entitlement_id for each in changed]
+        holders = holders_of(db, side.scope, entitlement_ids=ids)
+        untracked = untracked_of_event(db, side.scope, object_id=found.object_id)
+        subject = subjects_behind(db, side.scope, event_ids=[event_id]).get(event_id)
+    return show(
+        "events/page.html",
+        event=found,
+        subject=subject,
+        changed=changed,
+        holders=holders,
+        untracked=untracked,
+        replayable=found.status in REPLAYABLE,
+        payload=_readable(found.payload) if side.may(Role.SUPPORT) else None,
+    )
+
+
+@project.post("/events/<event_id>/replay")
+@project_page(Role.SUPPORT)
+def replay_event(side: Side, event_id: str) -> ResponseReturnValue:
+    """Apply one event again, and say what came of it."""
+    parts = runtime()
+    with parts.database.read() as db:
+        found = _event(db, side, event_id)
+    replayed = replay.replay_event(
+        parts.database,
+        connection_id=found.connection_id,
+        event_id=event_id,
+        clock=parts.clock,
+        actor=side.actor,
+    )
+    if replayed.status is EventStatus.FAILED:
+        flash("Applying it failed again.", "error")
+    elif replayed.changes:
+        count = len(replayed.changes)
+        flash(f"Replayed: it changed {count} entitlement{'' if count == 1 else 's'} this time.", "success")
+    else:
+        flash("Replayed: nothing differs, so nothing changed.", "info")
+    return go(url_for("portal.project.event", event_id=event_id))
+
+
+@project.post("/events/parked/replay")
+@project_page(Role.SUPPORT)
+def replay_parked(side: Side) -> ResponseReturnValue:
+    """Have the worker try every parked event again."""
+    parts = runtime()
+    with parts.database.write() as db:
+        count = replay.release_parked(db, side.scope, actor=side.actor, now=parts.clock())
+    if count:
+        events = "1 event is" if count == 1 else f"{count} events are"
+        flash(f"{events} tried again now, by the worker. Reload to see what became of it.", "success")
+    else:
+        flash("No event is parked.", "info")
+    return go(url_for("portal.project.events", status=EventStatus.FAILED.value))
+
+
+def _event(db: Session, side: Side, event_id: str) -> StripeEvent:
+    """The event with this id, of this side; what cannot be an id names none."""
+    found = event_by_id(db, side.scope, event_id=event_id) if _stripe_id(event_id) else None
+    if found is None:
+        abort(404)
+    return found
+
+
+def _readable(payload: str) -> str:
+    """The payload with its lines indented; what is no JSON is shown as it came."""
+    try:
+        return json.dumps(parse_object(payload.encode()), indent=2, ensure_ascii=False)
+    except NotStrictJson:
+        return payload
+
+
+def _status(word: str) -> EventStatus | None:
+    return EventStatus(word) if word in list(EventStatus) else None
+
+
+def _stripe_id(word: str) -> str | None:
+    """An id of Stripe's, or what the inbox names a body that is no event."""
+    return word if 0 < len(word) <= 255 and word.isascii() and word.isprintable() else None
+
+
+def _sequence(word: str) -> int | None:
+    return int(word) if len(word) <= 18 and word.isascii() and word.isdecimal() else None

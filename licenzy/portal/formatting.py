@@ -1,0 +1,67 @@
+"""Dates, durations, numbers and names, written as people read them."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from markupsafe import Markup, escape
+
+from licenzy.catalog.rules import split_duration
+from licenzy.runtime import runtime
+
+
+def ago(at: datetime | None) -> str:
+    """`just now`, `5 minutes ago`, `yesterday`, or the day; `never` for None."""
+    if at is None:
+        return "never"
+    seconds = int((runtime().clock() - at).total_seconds())
+    for limit, size, word in ((3600, 60, "minute"), (86_400, 3600, "hour"), (30 * 86_400, 86_400, "day")):
+        if 60 <= seconds < limit:
+            count = seconds // size
+            return f"{count} {word}{'' if count == 1 else 's'} ago"
+    return "just now" if seconds < 60 else day(at)
+
+
+def day(at: datetime) -> str:
+    """`23 Nov 2026`, in UTC."""
+    return f"{at.day} {at:%b %Y}"
+
+
+def instant(at: datetime) -> str:
+    """`23 Nov 2026, 09:30 UTC`."""
+    return f"{day(at)}, {at:%H:%M} UTC"
+
+
+def number(count: int) -> str:
+    """`12,345`, as amounts of money are written."""
+    return f"{count:,}"
+
+
+def event_name(name: str) -> Markup:
+    """An event's type for a narrow place: it breaks after dots and underscores, and nowhere else."""
+    parts = re.split(r"(?<=[._])", name)
+    return Markup('<span class="event-name">{}</span>').format(Markup("<wbr>").join(map(escape, parts)))
+
+
+def lasting(seconds: int) -> str:
+    """`2 days`, `1 month of 30 days`: a duration in the largest unit it is a whole number of."""
+    amount, unit = split_duration(seconds)
+    word = unit.removesuffix("s") if amount == 1 else unit
+    return f"{amount} {word}"
+
+
+def browser_name(user_agent: str) -> str:
+    """`Firefox on Linux`: a guess that is good enough to recognise one's own browsers by."""
+    browsers = (("Edg/", "Edge"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari"))
+    systems = (
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Android", "Android"),
+        ("Windows", "Windows"),
+        ("Mac OS", "macOS"),
+        ("Linux", "Linux"),
+    )
+    browser = next((name for mark, name in browsers if mark in user_agent), None)
+    system = next((name for mark, name in systems if mark in user_agent), None)
+    return " on ".join(part for part in (browser, system) if part) or "Unknown browser"

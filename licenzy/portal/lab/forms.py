@@ -1,0 +1,19 @@
+"""The form of the lab: one of its many buttons, and how the webhooks of it arrive."""
+
+from __future__ import annotations
+
+from wtforms import RadioField, StringField
+from wtforms.fields.choices import SelectChoice
+
+from licenzy.lab.scenarios import DELIVERIES
+from licenzy.portal.forms import PortalForm
+
+
+class LabForm(PortalForm):
+    action = StringField()
+    """A name of the lab's happenings; a change of plan names its price after a colon."""
+    delivery = RadioField(
+        "How the webhooks of what you do next arrive",
+        choices=[SelectChoice(name, label) for name, label in DELIVERIES.items()],
+        default="in_order",
+    )

@@ -1,0 +1,51 @@
+"""The start page of one side: how far the set-up is, what does not fit, what there is."""
+
+from __future__ import annotations
+
+from flask import request
+from flask.typing import ResponseReturnValue
+
+from licenzy.checkout.queries import latest_attempts
+from licenzy.portal.alignment.findings import severity_counts, side_findings
+from licenzy.portal.blueprint import project
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.respond import show
+from licenzy.runtime import runtime
+from licenzy.setup.activity import BY_DAY, BY_HOUR, activity
+from licenzy.setup.queries import counts, setup_facts
+from licenzy.setup.rules import current, done_count, steps
+from licenzy.stripe_events.queries import events_page
+from licenzy.workspace.models import Role
+
+_LATEST = 5
+_SPANS = {span.code: span for span in (BY_HOUR, BY_DAY)}
+
+
+@project.get("")
+@project_page(Role.VIEWER)
+def overview(side: Side) -> ResponseReturnValue:
+    """The state of this side at a glance."""
+    now, span = runtime().clock(), _SPANS.get(request.args.get("range", ""), BY_DAY)
+    with runtime().database.read() as db:
+        facts = setup_facts(db, side.scope, now=now)
+        counted = counts(db, side.scope)
+        attempts = latest_attempts(db, side.scope, limit=_LATEST)
+        events = events_page(db, side.scope).rows[:_LATEST]
+        done_lately = activity(db, side.scope, span=span, now=now)
+    listed = steps(facts, side_findings(side))
+    return show(
+        "overview/page.html",
+        "overview/_activity.html",
+        facts=facts,
+        steps=listed,
+        next_step=current(listed),
+        done=done_count(listed),
+        findings=side_findings(side),
+        found=severity_counts(side_findings(side)),
+        counts=counted,
+        attempts=attempts,
+        events=events,
+        activity=done_lately,
+        spans=_SPANS.values(),
+        last_call=max((key.last_used_at for key in facts.keys if key.last_used_at), default=None),
+    )

@@ -1,0 +1,51 @@
+"""What the pages of products show, as template context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from licenzy.alignment.findings import Part
+from licenzy.catalog import queries as catalog
+from licenzy.catalog import rules as catalog_rules
+from licenzy.catalog.actions import prices_at_stripe
+from licenzy.catalog.models import Product
+from licenzy.errors import LicenzyError
+from licenzy.portal.alignment.findings import side_findings
+from licenzy.portal.guards import Side
+from licenzy.portal.products.forms import ProductForm
+from licenzy.runtime import runtime
+from licenzy.stripe_gateway.client import PriceFacts
+
+
+def products_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
+    """The products of this side, and which of them share a price."""
+    with runtime().database.read() as db:
+        listed = catalog.products(db, side.scope)
+        archived = catalog.archived_products(db, side.scope)
+    return {
+        "products": listed,
+        "archived": archived,
+        "shared_prices": catalog_rules.shared_prices(listed),
+        "findings": side_findings(side, Part.PRODUCTS, Part.PRICES),
+        **given,
+    }
+
+
+def product_form_panel(side: Side, form: ProductForm, *, kept: Product | None = None) -> dict[str, Any]:
+    """The form of a product with the prices that Stripe lists now, or why there are none."""
+    prices, problem = offered_prices(side)
+    form.offer(prices, kept=kept)
+    picked = next((price for price in prices if price.id == form.price_id.data), None)
+    if form.kind.data is None and picked is not None:
+        form.kind.data = catalog_rules.proposed_kind(recurring=picked.recurring).value
+    return {"form": form, "prices": prices, "picked": picked, "prices_problem": problem, "product": kept}
+
+
+def offered_prices(side: Side) -> tuple[Sequence[PriceFacts], LicenzyError | None]:
+    """The prices that Stripe lists now, or why there are none."""
+    parts = runtime()
+    try:
+        return prices_at_stripe(parts.database, parts.gateway, parts.seal, side.scope), None
+    except LicenzyError as problem:
+        return [], problem

@@ -1,0 +1,144 @@
+"""Products: mapping codes to prices picked from Stripe."""
+
+from __future__ import annotations
+
+from flask import flash, request, url_for
+from flask.typing import ResponseReturnValue
+
+from licenzy.catalog import actions, queries
+from licenzy.catalog.models import Product
+from licenzy.portal.blueprint import project
+from licenzy.portal.forms import TypedForm
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.products.context import product_form_panel, products_panel
+from licenzy.portal.products.forms import ProductForm, described
+from licenzy.portal.respond import flashed_refusals, go, show
+from licenzy.portal.setup.wizard import WIZARD, stands_in_wizard, step_page, way_on
+from licenzy.runtime import runtime
+from licenzy.setup.rules import StepName
+from licenzy.workspace.models import Role
+
+
+@project.get("/products")
+@project_page(Role.VIEWER)
+def products(side: Side) -> ResponseReturnValue:
+    """Everything sold on this side, and what no longer is."""
+    return show("products/list.html", **products_panel(side, {}))
+
+
+@project.route("/products/new", methods=["GET", "POST"])
+@project_page(Role.ADMIN)
+def new_product(side: Side) -> ResponseReturnValue:
+    """Map a new code to a price."""
+    form = ProductForm()
+    parts = runtime()
+    if not form.is_submitted():
+        return show("products/new.html", back="", **product_form_panel(side, form))
+    # The verb reads the picked price from Stripe again; the list is for choosing only.
+    if form.validate():
+        with form.refusals():
+            product = actions.create_product(
+                parts.database,
+                parts.gateway,
+                parts.seal,
+                side.scope,
+                draft=form.draft(),
+                actor=side.actor,
+                now=parts.clock(),
+            )
+            flash(f"{product.product_code} is ready to be sold.", "success")
+            return go(way_on(form, "portal.project.products", StepName.PRODUCTS))
+    panel = product_form_panel(side, form)
+    if stands_in_wizard(form):
+        return step_page(side, StepName.PRODUCTS, "products/_form.html", status=422, **panel)
+    return show("products/new.html", "products/_form.html", status=422, back="", **panel)
+
+
+@project.get("/products/new/proposal")
+@project_page(Role.ADMIN)
+def product_proposal(side: Side) -> ResponseReturnValue:
+    """The form again, with the kind that fits the price just picked."""
+    form = ProductForm(formdata=request.args)
+    form.kind.data = None
+    panel = product_form_panel(side, form)
+    back = WIZARD if stands_in_wizard(form) else ""
+    return show("products/new.html", "products/_form.html", back=back, **panel)
+
+
+@project.route("/products/<product_id>", methods=["GET", "POST"])
+@project_page(Role.ADMIN)
+def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
+    """Change what future purchases of a product get."""
+    product = _product(side, product_id)
+    form = ProductForm(data=described(product))
+    parts = runtime()
+    if not form.is_submitted():
+        return show(
+            "products/edit.html", typed_error=None, back="", **product_form_panel(side, form, kept=product)
+        )
+    form.kind.data, form.product_code.data = product.kind.value, product.product_code
+    if form.validate():
+        with form.refusals():
+            actions.edit_product(
+                parts.database,
+                parts.gateway,
+                parts.seal,
+                side.scope,
+                product_id=product_id,
+                draft=form.draft(),
+                actor=side.actor,
+                now=parts.clock(),
+            )
+            flash(f"{product.product_code} is saved. What was sold before stays as it was sold.", "success")
+            return go(url_for("portal.project.products"))
+    panel = product_form_panel(side, form, kept=product)
+    return show("products/edit.html", "products/_form.html", status=422, typed_error=None, back="", **panel)
+
+
+@project.post("/products/<product_id>/price")
+@project_page(Role.ADMIN)
+def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
+    """Read a product's price from Stripe again."""
+    parts = runtime()
+    _product(side, product_id)  # Raises where there is none.
+    with flashed_refusals():
+        product = actions.refresh_price(
+            parts.database, parts.gateway, parts.seal, side.scope, product_id=product_id, now=parts.clock()
+        )
+        flash(f"The price of {product.product_code} is read from Stripe again.", "success")
+    return go(url_for("portal.project.products"))
+
+
+@project.post("/products/<product_id>/archival")
+@project_page(Role.ADMIN)
+def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
+    """Stop selling a product; in live its code must be typed."""
+    product = _product(side, product_id)
+    problem = TypedForm().problem(side.mode, product.product_code, "the product’s code")
+    if problem is not None:
+        form = ProductForm(formdata=None, data=described(product))
+        panel = product_form_panel(side, form, kept=product)
+        return show("products/edit.html", status=422, typed_error=problem, back="", **panel)
+    with runtime().database.write() as db:
+        actions.archive_product(
+            db, side.scope, product_id=product_id, actor=side.actor, now=runtime().clock()
+        )
+    flash(f"{product.product_code} is archived. Who bought it keeps what was bought.", "success")
+    return go(url_for("portal.project.products"))
+
+
+@project.post("/products/<product_id>/restoration")
+@project_page(Role.ADMIN)
+def restore_product(side: Side, product_id: str) -> ResponseReturnValue:
+    """Sell an archived product again."""
+    with runtime().database.write() as db:
+        product = actions.restore_product(
+            db, side.scope, product_id=product_id, actor=side.actor, now=runtime().clock()
+        )
+    flash(f"{product.product_code} is sold again.", "success")
+    return go(url_for("portal.project.products"))
+
+
+def _product(side: Side, product_id: str) -> Product:
+    with runtime().database.read() as db:
+        return queries.product(db, side.scope, product_id=product_id)

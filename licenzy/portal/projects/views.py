@@ -1,0 +1,55 @@
+"""The list of projects, and making a new one."""
+
+from __future__ import annotations
+
+from flask import url_for
+from flask.typing import ResponseReturnValue
+
+from licenzy.portal.blueprint import portal
+from licenzy.portal.guards import refuse_role, signed_in
+from licenzy.portal.projects.forms import NewProjectForm
+from licenzy.portal.respond import go, show, show_form
+from licenzy.portal.sessions import Visitor
+from licenzy.projects.actions import create_project
+from licenzy.projects.queries import projects_for
+from licenzy.runtime import runtime
+from licenzy.workspace.models import Role
+from licenzy.workspace.queries import workspaces_of
+
+
+@portal.get("/projects")
+@signed_in
+def projects(user: Visitor) -> ResponseReturnValue:
+    """Every project one may see."""
+    with runtime().database.read() as db:
+        mine = projects_for(db, user_id=user.user_id)
+    return show("projects/list.html", projects=mine, may_create=_workspace_to_grow(user) is not None)
+
+
+@portal.route("/projects/new", methods=["GET", "POST"])
+@signed_in
+def new_project(user: Visitor) -> ResponseReturnValue:
+    """Make a project and go to its set-up, in test mode."""
+    workspace_id = _workspace_to_grow(user)
+    if workspace_id is None:
+        refuse_role(user, "Only admins and owners of a workspace can make projects.", needed=Role.ADMIN)
+    form = NewProjectForm()
+    if form.validate_on_submit():
+        with form.refusals():
+            with runtime().database.write() as db:
+                project = create_project(
+                    db,
+                    actor=user.actor,
+                    workspace_id=workspace_id,
+                    name=form.name.data,
+                    now=runtime().clock(),
+                )
+            return go(url_for("portal.project.setup", project_id=project.id, mode="test"))
+    return show_form(form, "projects/new.html", "projects/_new_form.html")
+
+
+def _workspace_to_grow(user: Visitor) -> str | None:
+    """The first workspace in which this person may make projects."""
+    with runtime().database.read() as db:
+        mine = workspaces_of(db, user_id=user.user_id)
+    return next((workspace.id for workspace, role in mine if role.at_least(Role.ADMIN)), None)

@@ -1,0 +1,71 @@
+"""Forms of a project's settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from wtforms import StringField, TextAreaField
+from wtforms.validators import InputRequired, Length, ValidationError
+
+from licenzy.alignment.modes import Mode
+from licenzy.checkout.rules import redirect_problem
+from licenzy.portal.forms import PortalForm
+
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", re.ASCII)
+_HOSTS_MAX = 50
+
+
+class ProjectNameForm(PortalForm):
+    name = StringField(
+        "Name",
+        validators=[InputRequired("Give the project a name."), Length(max=80)],
+        render_kw={"maxlength": 80, "autocomplete": "off"},
+    )
+
+
+class ReturnsForm(PortalForm):
+    """Where checkouts of one mode may return to."""
+
+    success_url = StringField(
+        "After a payment",
+        description="Where buyers land when a call names no success_url. Empty: a page of Licenzy’s.",
+        render_kw={"inputmode": "url", "autocomplete": "off", "spellcheck": "false"},
+    )
+    cancel_url = StringField(
+        "After giving up",
+        description="Where buyers land when a call names no cancel_url. Empty: a page of Licenzy’s.",
+        render_kw={"inputmode": "url", "autocomplete": "off", "spellcheck": "false"},
+    )
+    redirect_hosts = TextAreaField(
+        "Hosts that calls may redirect to",
+        description="One a line, such as app.example.com. Empty allows any host.",
+        render_kw={"rows": 3, "autocomplete": "off", "spellcheck": "false"},
+    )
+
+    mode: Mode
+
+    def hosts(self) -> list[str]:
+        """The hosts as stored: lower case, each once."""
+        return list(dict.fromkeys((self.redirect_hosts.data or "").lower().split()))
+
+    def validate_redirect_hosts(self, _field: TextAreaField) -> None:
+        hosts = self.hosts()
+        if len(hosts) > _HOSTS_MAX:
+            raise ValidationError(f"At most {_HOSTS_MAX} hosts.")
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValidationError(f"“{host[:60]}” is no host name: leave out https://, ports and paths.")
+
+    def validate_success_url(self, field: StringField) -> None:
+        _check(field, self.mode, self.hosts())
+
+    def validate_cancel_url(self, field: StringField) -> None:
+        _check(field, self.mode, self.hosts())
+
+
+def _check(field: StringField, mode: Mode, hosts: Sequence[str]) -> None:
+    field.data = (field.data or "").strip()
+    problem = redirect_problem(field.data, mode=mode, hosts=hosts) if field.data else None
+    if problem is not None:
+        raise ValidationError(f"The address {problem}.")

@@ -1,0 +1,89 @@
+"""A project's settings: its name, and where checkouts return to."""
+
+from __future__ import annotations
+
+from flask import flash, url_for
+from flask.typing import ResponseReturnValue
+
+from licenzy.portal.blueprint import project
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.respond import go, show
+from licenzy.portal.settings.forms import ProjectNameForm, ReturnsForm
+from licenzy.projects.actions import rename_project, update_side
+from licenzy.projects.queries import side_of
+from licenzy.runtime import runtime
+from licenzy.workspace.models import Role
+
+
+@project.get("/settings")
+@project_page(Role.VIEWER)
+def project_settings(side: Side) -> ResponseReturnValue:
+    """What the project is called, and where its checkouts of this mode return to."""
+    return _page(side)
+
+
+@project.post("/settings/name")
+@project_page(Role.ADMIN)
+def rename(side: Side) -> ResponseReturnValue:
+    """Give the project another name, in both modes."""
+    form = ProjectNameForm()
+    if form.validate():
+        with form.refusals():
+            with runtime().database.write() as db:
+                rename_project(
+                    db,
+                    actor=side.actor,
+                    project_id=side.project_id,
+                    name=form.name.data,
+                    now=runtime().clock(),
+                )
+            flash("The project has its new name.", "success")
+            return go(url_for("portal.project.project_settings"))
+    return _page(side, "settings/_name_form.html", status=422, name_form=form)
+
+
+@project.post("/settings/returns")
+@project_page(Role.ADMIN)
+def save_returns(side: Side) -> ResponseReturnValue:
+    """Store where checkouts of this mode return to."""
+    form = ReturnsForm()
+    form.mode = side.mode
+    if form.validate():
+        with runtime().database.write() as db:
+            update_side(
+                db,
+                side.scope,
+                actor=side.actor,
+                success_url=form.success_url.data,
+                cancel_url=form.cancel_url.data,
+                redirect_hosts=form.hosts(),
+                now=runtime().clock(),
+            )
+        flash(f"Saved for {side.mode}.", "success")
+        return go(url_for("portal.project.project_settings"))
+    return _page(side, "settings/_returns_form.html", status=422, returns_form=form)
+
+
+def _page(
+    side: Side,
+    fragment: str | None = None,
+    *,
+    status: int = 200,
+    name_form: ProjectNameForm | None = None,
+    returns_form: ReturnsForm | None = None,
+) -> ResponseReturnValue:
+    with runtime().database.read() as db:
+        chosen = side_of(db, side.scope)
+    return show(
+        "settings/page.html",
+        fragment,
+        status=status,
+        name_form=name_form or ProjectNameForm(formdata=None, name=side.project.name),
+        returns_form=returns_form
+        or ReturnsForm(
+            formdata=None,
+            success_url=chosen.success_url,
+            cancel_url=chosen.cancel_url,
+            redirect_hosts="\n".join(chosen.redirect_hosts),
+        ),
+    )

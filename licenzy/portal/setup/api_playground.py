@@ -1,0 +1,81 @@
+"""Run it: the line to paste, sent from here through the real API, with its real answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from flask import current_app, request
+from flask.typing import ResponseReturnValue
+from werkzeug.test import EnvironBuilder, run_wsgi_app
+
+from licenzy.api_keys.queries import key_by_hash
+from licenzy.api_keys.rules import presented_hash
+from licenzy.errors import LicenzyError
+from licenzy.portal.blueprint import project
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.setup.forms import TryForm
+from licenzy.portal.setup.wizard import step_page
+from licenzy.runtime import runtime
+from licenzy.setup.rules import StepName
+from licenzy.workspace.models import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What `/v1` answered: the status, its own mode header, and the body as indented JSON."""
+
+    status: int
+    mode: str
+    body: str
+
+
+@project.post("/setup/api-key/run")
+@project_page(Role.ADMIN)
+def send_sample_request(side: Side) -> ResponseReturnValue:
+    """Send the access check with a key of this side, and show what the API answers."""
+    form = TryForm()
+    token = (form.api_key.data or "").strip()
+    if form.validate():
+        problem = _not_of_this_side(side, token)
+        if problem is None:
+            ran = _ask(token, form.subject_ref.data)
+            return _page(side, 200, form, ran=ran, token=token if form.shown.data else None)
+        form.api_key.errors = [problem]
+    return _page(side, 422, form, ran=None, token=None)
+
+
+def _page(
+    side: Side, status: int, form: TryForm, *, ran: Answer | None, token: str | None
+) -> ResponseReturnValue:
+    return step_page(
+        side, StepName.API_KEY, "setup/_run.html", status=status, try_form=form, ran=ran, token=token
+    )
+
+
+def _not_of_this_side(side: Side, token: str) -> str | None:
+    """Why the key cannot be tried here: whose it is otherwise is nobody's business on this page."""
+    try:
+        presented = presented_hash(token)
+    except LicenzyError as error:
+        return error.message
+    with runtime().database.read() as db:
+        key = key_by_hash(db, presented)
+    if key is None or (key.project_id, key.mode) != (side.project_id, side.mode):
+        return f"This is no API key of the {side.mode} side of this project."
+    return None
+
+
+def _ask(token: str, subject_ref: str) -> Answer:
+    """The request of the line to paste, handed to the application itself: no network, no other thread."""
+    sent = EnvironBuilder(
+        "/v1/access/check",
+        method="POST",
+        base_url=request.host_url,
+        json={"subject_ref": subject_ref},
+        headers=[("Authorization", f"Bearer {token}")],
+    ).get_environ()
+    sent["REMOTE_ADDR"] = request.remote_addr or ""
+    body, status, headers = run_wsgi_app(current_app.wsgi_app, sent, buffered=True)
+    told = json.dumps(json.loads(b"".join(body)), indent=2, ensure_ascii=False)
+    return Answer(int(status.split()[0]), headers.get("Licenzy-Mode", ""), told)

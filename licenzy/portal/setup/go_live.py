@@ -1,0 +1,98 @@
+"""Going live: looking at live again, and copying the catalog of test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flask import flash, request, url_for
+from flask.typing import ResponseReturnValue
+
+from licenzy.catalog.copying import Copied, copy_to_live
+from licenzy.catalog.models import Product
+from licenzy.errors import NotFound
+from licenzy.portal.blueprint import project
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.respond import flashed_refusals, go
+from licenzy.portal.setup.forms import copy_form
+from licenzy.portal.setup.go_live_context import to_copy
+from licenzy.portal.setup.wizard import step_page
+from licenzy.runtime import runtime
+from licenzy.setup.rules import StepName
+from licenzy.setup.stripe_probe import probe_side
+from licenzy.workspace.models import Role
+
+
+@project.post("/setup/go-live/check")
+@project_page(Role.SUPPORT)
+def check_live(side: Side) -> ResponseReturnValue:
+    """Ask Stripe about live now, and show the checklist again."""
+    if not side.mode.livemode:
+        raise NotFound
+    parts = runtime()
+    with flashed_refusals():
+        probe_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
+        flash("Stripe was asked about the live side just now.", "success")
+    return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
+
+
+@project.post("/setup/go-live/copy")
+@project_page(Role.ADMIN)
+def copy_catalog(side: Side) -> ResponseReturnValue:
+    """Make products of test in live as well, each with the live price that was matched or picked."""
+    if not side.mode.livemode:
+        raise NotFound
+    products = to_copy(side)
+    form = copy_form(products)
+    prices = {each.product_code: form[each.id].data for each in products if form[each.id].data}
+    if not prices and _sent_before(products):
+        return _copied_already()
+    if not prices:
+        form.form_errors.append("Pick a live price for at least one product.")
+        return _refused(side, form)
+    parts = runtime()
+    with form.refusals():
+        copied = copy_to_live(
+            parts.database,
+            parts.gateway,
+            parts.seal,
+            project_id=side.project_id,
+            prices=prices,
+            actor=side.actor,
+            now=parts.clock(),
+        )
+        return _copied(side, form, products, copied)
+    return _refused(side, form)
+
+
+def _copied(side: Side, form: Any, products: Sequence[Product], copied: Copied) -> ResponseReturnValue:
+    """Say what was copied; where Stripe refused a product, the form again with the reason at it."""
+    if copied.made:
+        flash(f"Copied to live: {', '.join(copied.made)}.", "success")
+    lacking = {product.product_code for product in to_copy(side)}
+    # What another click copied in the same moment is there, and no problem.
+    refused = {code: why for code, why in copied.refused.items() if code in lacking}
+    if not refused and not copied.made:
+        return _copied_already()
+    if not refused:
+        return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
+    for product in products:
+        form[product.id].errors = [refused[product.product_code]] if product.product_code in refused else []
+    return _refused(side, form)
+
+
+def _sent_before(products: Sequence[Product]) -> bool:
+    """Whether prices were sent for products that live has by now, as by a second click."""
+    offered = {product.id for product in products}
+    return any(
+        value and name.startswith("prd_") and name not in offered for name, value in request.form.items()
+    )
+
+
+def _copied_already() -> ResponseReturnValue:
+    flash("Live has these products already.", "success")
+    return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
+
+
+def _refused(side: Side, form: object) -> ResponseReturnValue:
+    return step_page(side, StepName.GO_LIVE, "setup/_catalog.html", status=422, copy_form=form)

@@ -1,0 +1,134 @@
+"""The set-up wizard, and the first purchase as it happens."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime, timedelta
+
+from flask import abort, request, url_for
+from flask.typing import ResponseReturnValue
+
+from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
+from licenzy.connections.queries import connection_facts
+from licenzy.idempotency.actions import CallKey
+from licenzy.portal.alignment.findings import side_findings
+from licenzy.portal.blueprint import portal, project
+from licenzy.portal.formatting import ago
+from licenzy.portal.guards import Side, project_page
+from licenzy.portal.respond import go, wants_fragment
+from licenzy.portal.setup.forms import PurchaseForm
+from licenzy.portal.setup.wizard import purchase_panel, step_page, still_listening
+from licenzy.projects.scope import Scope
+from licenzy.runtime import runtime
+from licenzy.setup.facts import JourneyFacts
+from licenzy.setup.journey import Timeline, timeline
+from licenzy.setup.queries import journey_facts, setup_facts
+from licenzy.setup.rules import StepName, current, steps
+from licenzy.workspace.models import Role
+
+
+@project.get("/setup")
+@project_page(Role.VIEWER)
+def setup(side: Side) -> ResponseReturnValue:
+    """Where the set-up stands: leads to the step to go on with."""
+    with runtime().database.read() as db:
+        facts = setup_facts(db, side.scope, now=runtime().clock())
+    step = current(steps(facts, side_findings(side)))
+    return go(url_for("portal.project.setup_step", step=step.name.value))
+
+
+@project.get("/setup/<step>")
+@project_page(Role.VIEWER)
+def setup_step(side: Side, step: str) -> ResponseReturnValue:
+    """One step of the wizard, with what proves it."""
+    name = _step_named(step)
+    if name is not StepName.PURCHASE:
+        return step_page(side, name)
+    journey, line = _watched(side, request.args.get("attempt"))
+    return step_page(side, name, journey=journey, timeline=line)
+
+
+@project.get("/setup/webhook/proof")
+@project_page(Role.VIEWER)
+def webhook_proof(side: Side) -> ResponseReturnValue:
+    """Whether a signed event has arrived; asked again and again while the step waits."""
+    listening = still_listening(side)
+    return step_page(
+        side,
+        StepName.WEBHOOK,
+        "setup/_proof.html",
+        status=200 if listening else 286,
+        swapped=wants_fragment() and not listening,
+    )
+
+
+@project.post("/setup/purchase")
+@project_page(Role.ADMIN)
+def start_purchase(side: Side) -> ResponseReturnValue:
+    """Open a Checkout Session as the merchant's backend would, by the same verb."""
+    form = PurchaseForm()
+    panel = purchase_panel(side, {"purchase_form": form})
+    if form.validate():
+        with form.refusals():
+            return go(_watch_url(sell(side, form)))
+    return step_page(side, StepName.PURCHASE, "setup/_purchase_form.html", status=422, **panel)
+
+
+@project.get("/setup/purchase/<attempt_id>/timeline")
+@project_page(Role.VIEWER)
+def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
+    """The purchase as far as it has come; asked again and again until there is nothing to wait for."""
+    journey, line = _watched(side, attempt_id)
+    assert line is not None
+    return step_page(
+        side,
+        StepName.PURCHASE,
+        "setup/_timeline.html",
+        status=200 if line.poll_again_ms else 286,
+        journey=journey,
+        timeline=line,
+        swapped=wants_fragment() and line.over,
+    )
+
+
+@portal.app_template_filter("seen_at")
+def _seen_at(at: datetime) -> str:
+    """`16:05:01` for today in UTC, else how long ago: a purchase is followed to the second."""
+    now = runtime().clock()
+    return f"{at:%H:%M:%S}" if now - at < timedelta(hours=12) else ago(at)
+
+
+def _step_named(word: str) -> StepName:
+    try:
+        return StepName(word)
+    except ValueError:
+        abort(404)
+
+
+def _watched(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, Timeline | None]:
+    """The purchase with this id, else the one that proves the set-up, as a timeline."""
+    now = runtime().clock()
+    with runtime().database.read() as db:
+        connection = connection_facts(db, side.scope)
+        if attempt_id is not None:
+            journey: JourneyFacts | None = journey_facts(db, side.scope, attempt_id=attempt_id, now=now)
+        else:
+            journey = setup_facts(db, side.scope, now=now).journey
+    return journey, timeline(journey, connection, now) if journey else None
+
+
+def sell(side: Side, form: PurchaseForm) -> str:
+    """Open a Checkout Session as the merchant's backend would; the id of the attempt."""
+    parts = runtime()
+    seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
+    asked = CheckoutRequest(subject_ref=form.subject_ref.data, product_code=form.product_code.data)
+    call_key = CallKey(Scope(side.project_id, side.mode), "portal/purchase", form.once.data)
+    same = hashlib.sha256(repr(asked).encode()).hexdigest()
+    attempt_id: str = open_session(seller, request=asked, call_key=call_key, body_hash=same).answer[
+        "attempt_id"
+    ]
+    return attempt_id
+
+
+def _watch_url(attempt_id: str) -> str:
+    return url_for("portal.project.setup_step", step=StepName.PURCHASE.value, attempt=attempt_id)

@@ -1,0 +1,51 @@
+"""What templates may use on every page."""
+
+from __future__ import annotations
+
+from flask import Flask
+from jinja2 import StrictUndefined
+
+from licenzy.kit.clock import rfc3339
+from licenzy.kit.money import format_amount
+from licenzy.kit.resources import content_digest
+from licenzy.portal.alignment.findings import blocking_findings, finding_page
+from licenzy.portal.csrf import csrf_token
+from licenzy.portal.formatting import ago, browser_name, day, event_name, instant, lasting, number
+from licenzy.portal.forms import typed_word
+from licenzy.portal.navigation import current_side, lab_offered, mode_switch_url, navigation
+from licenzy.portal.sessions import visitor
+
+
+def furnish(app: Flask) -> None:
+    """Make the names below known to all templates, and unknown names an error."""
+    app.jinja_env.undefined = StrictUndefined
+    app.jinja_env.trim_blocks = True
+    app.jinja_env.lstrip_blocks = True
+    app.jinja_env.globals.update(
+        asset_url=asset_url,
+        blocking_findings=blocking_findings,
+        csrf_token=csrf_token,
+        finding_page=finding_page,
+        lab_offered=lab_offered,
+        mode_switch_url=mode_switch_url,
+        navigation=navigation,
+        side=current_side,
+        typed_word=typed_word,
+        visitor=visitor,
+    )
+    app.jinja_env.filters.update(
+        ago=ago,
+        amount=format_amount,
+        browser_name=browser_name,
+        day=day,
+        event_name=event_name,
+        instant=instant,
+        lasting=lasting,
+        moment=rfc3339,
+        number=number,
+    )
+
+
+def asset_url(path: str) -> str:
+    """The address of a static file, changing with the files so that it may be cached for good."""
+    return f"/static/{content_digest('static')}/{path}"

@@ -1,0 +1,1 @@
+"""Untracked checkouts."""
