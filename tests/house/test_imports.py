@@ -20,7 +20,7 @@ DOORS = {"api", "hooks", "portal", "cli", "worker", "server"}
 EDGE = {"factory", "__main__", "__init__"}
 PURE = ("rules.py", "projection.py", "decision.py", "ordering.py")
 WEB = {"flask", "werkzeug", "wtforms", "flask_wtf", "flask_login", "htmx_flask", "jinja2"}
-ONLY_FOR_STRIPE = {"stripe_gateway", "sandbox"}
+ONLY_FOR_STRIPE = {"stripe_gateway", "stripe_sandbox"}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -46,10 +46,10 @@ def room_of(path: Path) -> str:
 
 def allowed(room: str) -> set[str]:
     if room in EDGE:
-        beside = {"runtime", "wire", "sandbox", "create_app", "__version__"}
+        beside = {"runtime", "wire", "stripe_sandbox", "create_app", "__version__"}
         return {*LINE, *DOORS, *EDGE, *beside}
-    if room == "sandbox":
-        return {"kit", "sandbox"}
+    if room == "stripe_sandbox":
+        return {"kit", "stripe_sandbox"}
     if room in DOORS:
         return {*LINE, "runtime", "wire", room} | ({"__version__"} if room == "cli" else set())
     if room == "wire":
@@ -72,7 +72,7 @@ def test_a_file_imports_only_what_stands_to_its_left(path: Path) -> None:
 def test_rooms_know_no_web_framework_and_only_two_know_stripe(path: Path) -> None:
     room = room_of(path)
     outside = {name.split(".")[0] for name in imports(path)}
-    if room not in {*DOORS, *EDGE, "runtime", "wire", "sandbox"}:
+    if room not in {*DOORS, *EDGE, "runtime", "wire", "stripe_sandbox"}:
         assert not outside & WEB
     if room not in ONLY_FOR_STRIPE:
         assert "stripe" not in outside
@@ -98,4 +98,4 @@ def test_the_api_has_no_sql() -> None:
 
 
 def test_the_walk_sees_imports_inside_functions() -> None:
-    assert "sandbox" in rooms_imported(PACKAGE / "factory.py")
+    assert "stripe_sandbox" in rooms_imported(PACKAGE / "factory.py")

@@ -14,11 +14,11 @@ from sqlmodel import Session
 
 from licenzy.catalog.models import Product
 from licenzy.checkout.models import CheckoutAttempt
-from licenzy.sandbox.accounts import find_account
-from licenzy.sandbox.api import sessions
-from licenzy.sandbox.books import Books
-from licenzy.sandbox.lifecycle import checkout, disputes, invoices, plans, refunds, subscriptions
-from licenzy.sandbox.lifecycle.payments import How, charge_for
+from licenzy.stripe_sandbox.accounts import find_account
+from licenzy.stripe_sandbox.api import sessions
+from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.lifecycle import checkout, disputes, invoices, plans, refunds, subscriptions
+from licenzy.stripe_sandbox.lifecycle.payments import How, charge_for
 from tests.checkout.conftest import Shop
 from tests.support.cast import make_subject
 from tests.support.purchases import make_attempt

@@ -29,10 +29,10 @@ from licenzy.cli.supervisor import Supervisor
 from licenzy.db import migrate
 from licenzy.factory import make_runtime
 from licenzy.kit.stopping import STOPPING, StopSignal
-from licenzy.sandbox import create_sandbox
-from licenzy.sandbox.serving import serve
 from licenzy.server.processes import WebServer
 from licenzy.settings import load_settings
+from licenzy.stripe_sandbox import create_sandbox
+from licenzy.stripe_sandbox.serving import serve
 from licenzy.worker import run_worker
 
 Loop = Callable[[StopSignal], None]

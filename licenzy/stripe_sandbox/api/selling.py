@@ -1,0 +1,85 @@
+"""Whether a price may be sold in a session, in Stripe's words when it may not."""
+
+from __future__ import annotations
+
+from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
+from licenzy.stripe_sandbox.shapes.checkout import line_item
+from licenzy.stripe_sandbox.version import Json
+
+# Stripe's least charge, in the smallest unit; currencies without an entry are not checked.
+_LEAST = {"usd": 50, "eur": 50, "gbp": 30, "chf": 50, "cad": 50, "aud": 50, "jpy": 50}
+
+
+def lines_of(books: Books, params: Json) -> list[Json]:
+    """The lines that a session sells."""
+    data = params.get("subscription_data", {})
+    trial = "trial_period_days" in data or "trial_end" in data
+    lines = [_line(books, asked, f"line_items[{n}]", trial) for n, asked in enumerate(params["line_items"])]
+    if not lines:
+        raise InvalidParameter(
+            "Missing required param: line_items.", code="parameter_missing", param="line_items"
+        )
+    _refuse_mismatch(params["mode"], lines)
+    return lines
+
+
+def _line(books: Books, asked: Json, name: str, trial: bool) -> Json:
+    if "price" not in asked:
+        raise InvalidParameter(
+            f"Missing required param: {name}[price].", code="parameter_missing", param=f"{name}[price]"
+        )
+    price = books.get("price", asked["price"], param=f"{name}[price]")
+    product = books.find("product", price["product"])
+    if not price["active"]:
+        raise Refused(
+            "The price specified is inactive. This field only accepts active prices.", param=f"{name}[price]"
+        )
+    if product is None or not product["active"]:
+        raise Refused(
+            f"Price `{price['id']}` is not available to be purchased because its product is not active.",
+            param=f"{name}[price]",
+        )
+    metered = (price["recurring"] or {}).get("usage_type") == "metered"
+    if metered and "quantity" in asked:
+        raise Refused(
+            f"Quantity should not be specified where usage_type is `metered`. Remove quantity from `{name}`"
+        )
+    if not metered and "quantity" not in asked:
+        raise InvalidParameter(f"Quantity is required. Add `quantity` to `{name}`", param=f"{name}[quantity]")
+    quantity, adjustable = asked.get("quantity", 1), asked.get("adjustable_quantity")
+    if quantity < 1:
+        raise InvalidParameter(
+            "This value must be greater than or equal to 1.",
+            code="parameter_invalid_integer",
+            param=f"{name}[quantity]",
+        )
+    return line_item(price, product, quantity=quantity, adjustable=adjustable, free=trial)
+
+
+def _refuse_mismatch(mode: str, lines: list[Json]) -> None:
+    recurring = [line["price"] for line in lines if line["price"]["recurring"]]
+    if mode == "payment" and recurring:
+        raise Refused(
+            "You specified `payment` mode but passed a recurring price. Either switch to `subscription` "
+            "mode or use only "
+            "one-time prices.",
+            param="mode",
+        )
+    if mode == "subscription" and not recurring:
+        raise Refused(
+            "You must provide at least one recurring price in `subscription` mode when using prices.",
+            param="line_items",
+        )
+    if len({line["currency"] for line in lines}) > 1:
+        raise Refused("All of the line items must be in the same currency.", param="line_items")
+    if len({(p["recurring"]["interval"], p["recurring"]["interval_count"]) for p in recurring}) > 1:
+        raise Refused("All recurring prices must have the same interval.", param="line_items")
+    total, currency = sum(line["amount_total"] for line in lines), lines[0]["currency"]
+    if 0 < total < _LEAST.get(currency, 0):
+        raise Refused(
+            f"The Checkout Session's total amount due must add up to at least {_LEAST[currency]} in the "
+            f"smallest unit of "
+            f"{currency}.",
+            code="amount_too_small",
+        )

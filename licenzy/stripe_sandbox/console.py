@@ -1,0 +1,121 @@
+"""The console of an account: what there is, what was posted where, and buttons for what may happen next."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from urllib.parse import quote
+
+from flask import Blueprint, Response, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from licenzy.stripe_sandbox import console_rows
+from licenzy.stripe_sandbox.accounts import find_by_capability
+from licenzy.stripe_sandbox.actions import perform
+from licenzy.stripe_sandbox.books import Books, public
+from licenzy.stripe_sandbox.errors import StripeRefusal
+from licenzy.stripe_sandbox.pages import page
+from licenzy.stripe_sandbox.running import Running
+from licenzy.stripe_sandbox.version import Json, event_for
+
+_WHOLE = ("seconds", "amount")
+
+
+def console_doors(running: Running) -> Blueprint:
+    """`/console/<account>/<capability>`: the address is the key, so no cookie and no login is needed."""
+    doors = Blueprint("console", __name__, url_prefix="/console/<account_id>/<capability>")
+
+    @doors.get("")
+    def show(account_id: str, capability: str) -> Response:
+        with running.store.reading() as db:
+            books = _books(db, running, account_id, capability)
+            return _missing() if books is None else _console_page(running, books)
+
+    @doors.post("")
+    def act(account_id: str, capability: str) -> AnyResponse:
+        asked = _asked()
+        try:
+            with running.store.writing() as db:
+                books = _books(db, running, account_id, capability)
+                if books is None:
+                    return _missing()
+                emitted = len(perform(books, asked))
+        except StripeRefusal as refusal:
+            return _refused(running, account_id, capability, refusal)
+        running.sender.wake()
+        return redirect(f"{request.path}?done={asked['action']}&events={emitted}", 303)
+
+    @doors.get("/events/<event_id>")
+    def show_event(account_id: str, capability: str, event_id: str) -> Response:
+        with running.store.reading() as db:
+            books = _books(db, running, account_id, capability)
+            event = books.find("event", event_id) if books else None
+            return _missing() if books is None or event is None else _event_page(books, event)
+
+    return doors
+
+
+def _books(db: sqlite3.Connection, running: Running, account_id: str, capability: str) -> Books | None:
+    account = find_by_capability(db, account_id, capability)
+    return None if account is None else Books(db, account, running.public_url)
+
+
+def _asked() -> Json:
+    """The form as an action; empty fields were left empty on purpose."""
+    asked: Json = {}
+    for name, value in request.form.items():
+        if value.strip() == "":
+            continue
+        asked[name] = (
+            int(value)
+            if name in _WHOLE and value.isascii() and value.isdigit() and len(value) < 12
+            else value
+        )
+    return asked
+
+
+def _refused(running: Running, account_id: str, capability: str, refusal: StripeRefusal) -> Response:
+    with running.store.reading() as db:
+        books = _books(db, running, account_id, capability)
+        return _missing() if books is None else _console_page(running, books, 422, problem=refusal.message)
+
+
+def _console_page(
+    running: Running, books: Books, status: int = 200, *, problem: str | None = None
+) -> Response:
+    reference = books.account.reference
+    lab = running.lab_url if reference and not books.account.livemode else None
+    done = request.args.get("done", "")
+    return page(
+        "console.html",
+        status,
+        account=books.account,
+        now=books.now,
+        problem=problem,
+        done=console_rows.LABELS.get(done),
+        events_emitted=request.args.get("events", "0")[:6],
+        steps=console_rows.CLOCK_STEPS,
+        subscriptions=console_rows.subscriptions(books),
+        payments=console_rows.payments(books),
+        sessions=console_rows.sessions(books),
+        events=console_rows.events(books),
+        endpoints=books.select("webhook_endpoint"),
+        here=request.path,
+        lab_url=lab.replace("{reference}", quote(reference or "", safe="")) if lab else None,
+    )
+
+
+def _event_page(books: Books, event: Json) -> Response:
+    shown = event_for(public(event), event["api_version"])
+    return page(
+        "event.html",
+        account=books.account,
+        event=event,
+        payload=json.dumps(shown, indent=2, ensure_ascii=False),
+        posts=console_rows.posts(books, event["id"]),
+        console=request.path.rpartition("/events/")[0],
+    )
+
+
+def _missing() -> Response:
+    return page("missing.html", 404)

@@ -1,0 +1,170 @@
+"""What a buyer does on the hosted page, and what becomes of the session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from licenzy.stripe_sandbox.books import Books, where
+from licenzy.stripe_sandbox.errors import Refused
+from licenzy.stripe_sandbox.lifecycle import invoices, payments, subscriptions
+from licenzy.stripe_sandbox.lifecycle.payments import How
+from licenzy.stripe_sandbox.shapes import checkout as shapes
+from licenzy.stripe_sandbox.shapes.customers import customer as new_customer
+from licenzy.stripe_sandbox.version import Json
+
+SOMEBODY = "buyer@example.com"
+
+
+def complete(books: Books, session: Json, *, how: How, email: str | None, quantities: dict[int, int]) -> None:
+    """The buyer pays, at once or by bank debit. The session must be open: `is_open` says so."""
+    _set_quantities(books, session, quantities)
+    customer = _customer(books, session, email)
+    known = customer["email"] if customer else email or session["customer_email"] or SOMEBODY
+    told = shapes.details(known, customer)
+    if session["mode"] == "subscription":
+        outcome = _subscribe(books, session, customer, how)
+    else:
+        outcome = _buy(books, session, customer, how, known)
+    tax = session["automatic_tax"]
+    books.change(
+        session,
+        status="complete",
+        url=None,
+        customer=customer["id"] if customer else None,
+        customer_details=told,
+        collected_information={"business_name": None, "individual_name": None, "shipping_details": None},
+        automatic_tax={**tax, "status": "complete" if tax["enabled"] else None},
+        **outcome,
+    )
+    books.emit("checkout.session.completed", session)
+
+
+def decline(books: Books, session: Json) -> None:
+    """The bank says no; the session stays open for another try. A subscription is not begun before its
+    payment."""
+    intent = books.find("payment_intent", session["payment_intent"])
+    if intent is None:
+        intent = _open_intent(books, session, session["customer"], session["customer_email"] or SOMEBODY)
+    if session["mode"] == "payment":
+        books.change(session, payment_intent=intent["id"])
+    payments.attempt(books, intent, how=How.DECLINE)
+
+
+def settle(books: Books, session: Json, *, succeeds: bool) -> None:
+    """The bank answers a debit that `pay_later` began."""
+    if session["status"] != "complete" or session["payment_status"] != "unpaid":
+        raise Refused(f"The session {session['id']} has no payment under way.")
+    invoice = books.find("invoice", session["invoice"])
+    intent = (
+        invoices.intent_of(books, invoice)
+        if invoice
+        else books.find("payment_intent", session["payment_intent"])
+    )
+    if intent is None or intent["status"] != "processing":
+        raise Refused(f"The payment of the session {session['id']} has failed already.")
+    payments.settle(books, intent, succeeds=succeeds)
+    if invoice is not None:
+        _settle_subscription(books, session, invoice, succeeds)
+    if succeeds:
+        books.change(session, payment_status="paid")
+    books.emit(f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}", session)
+
+
+def expire(books: Books, session: Json) -> None:
+    if session["status"] != "open":
+        told = 'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a'
+        raise Refused(f"{told} status of '{session['status']}'.")
+    books.change(session, status="expired", url=None)
+    books.emit("checkout.session.expired", session)
+
+
+def is_open(books: Books, session: Json) -> bool:
+    """Open and in time; one past its time is expired here and now."""
+    if session["status"] == "open" and books.now >= session["expires_at"]:
+        expire(books, session)
+    return bool(session["status"] == "open")
+
+
+def _set_quantities(books: Books, session: Json, quantities: dict[int, int]) -> None:
+    lines = [
+        shapes.with_quantity(line, quantities[n]) if n in quantities and line["adjustable_quantity"] else line
+        for n, line in enumerate(session["_lines"])
+    ]
+    books.change(session, _lines=lines, **shapes.totals(lines))
+
+
+def _customer(books: Books, session: Json, email: str | None) -> Json | None:
+    if session["customer"]:
+        return books.get("customer", session["customer"], param="customer")
+    if session["customer_creation"] != "always":
+        return None
+    asked = {"email": email or session["customer_email"] or SOMEBODY}
+    customer = books.insert(new_customer(books, asked))
+    books.emit("customer.created", customer)
+    return customer
+
+
+def _buy(books: Books, session: Json, customer: Json | None, how: How, email: str) -> dict[str, Any]:
+    if session["amount_total"] == 0:
+        return {"payment_status": "no_payment_required"}
+    intent = books.find("payment_intent", session["payment_intent"])
+    if intent is None:
+        intent = _open_intent(books, session, customer["id"] if customer else None, email)
+    else:
+        books.change(
+            intent,
+            customer=customer["id"] if customer else None,
+            amount=session["amount_total"],
+            _email=email,
+        )
+    payments.attempt(books, intent, how=how)
+    return {"payment_intent": intent["id"], "payment_status": "paid" if how is How.PAY else "unpaid"}
+
+
+def _open_intent(books: Books, session: Json, customer: str | None, email: str) -> Json:
+    data = session["_payment_intent_data"]
+    return payments.open_intent(
+        books,
+        amount=session["amount_total"],
+        currency=session["currency"],
+        customer=customer,
+        email=email,
+        metadata=data.get("metadata") or {},
+        description=data.get("description"),
+        for_renewals=session["mode"] == "subscription" or data.get("setup_future_usage") == "off_session",
+    )
+
+
+def _subscribe(books: Books, session: Json, customer: Json | None, how: How) -> dict[str, Any]:
+    if customer is None:
+        raise Refused("A subscription needs a customer.")
+    subscription = subscriptions.start(
+        books,
+        customer=customer["id"],
+        lines=session["_lines"],
+        data=session["_subscription_data"],
+        automatic_tax=session["automatic_tax"]["enabled"],
+        how=how,
+    )
+    paid = "no_payment_required" if session["amount_total"] == 0 else "paid" if how is How.PAY else "unpaid"
+    return {
+        "subscription": subscription["id"],
+        "invoice": subscription["latest_invoice"],
+        "payment_status": paid,
+    }
+
+
+def _settle_subscription(books: Books, session: Json, invoice: Json, succeeds: bool) -> None:
+    subscription = books.get("subscription", session["subscription"], param="subscription")
+    if not succeeds:
+        invoices.fail(books, invoice)
+        return
+    if subscription["status"] == "incomplete":
+        subscriptions.activate(books, subscription)
+    invoices.close_as_paid(books, invoice)
+
+
+def open_sessions(books: Books, *, due_by: int) -> list[Json]:
+    return books.select(
+        "checkout.session", where("status", "open"), ("json_extract(body, '$.expires_at') <= ?", [due_by])
+    )

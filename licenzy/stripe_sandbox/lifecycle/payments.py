@@ -1,0 +1,131 @@
+"""Money moving, or failing to: intents and their charges."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.errors import Refused
+from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.shapes import payments as shapes
+from licenzy.stripe_sandbox.version import Json
+
+
+class How(Enum):
+    """How a payment goes: at once, by a slow bank debit, or not at all."""
+
+    PAY = "pay"
+    PAY_LATER = "pay_later"
+    DECLINE = "decline"
+
+
+def open_intent(
+    books: Books,
+    *,
+    amount: int,
+    currency: str,
+    customer: str | None,
+    email: str | None,
+    metadata: Json,
+    description: str | None = None,
+    invoice: str | None = None,
+    for_renewals: bool = False,
+) -> Json:
+    intent = shapes.payment_intent(
+        books,
+        amount=amount,
+        currency=currency,
+        customer=customer,
+        metadata=metadata,
+        description=description,
+        email=email,
+        for_renewals=for_renewals,
+        invoice=invoice,
+    )
+    books.insert(intent)
+    books.emit("payment_intent.created", intent)
+    return intent
+
+
+def attempt(books: Books, intent: Json, *, how: How) -> Json:
+    """Charge the intent once; answers the charge."""
+    method = shapes.BANK_DEBIT if how is How.PAY_LATER else shapes.CARD
+    status = {How.PAY: "succeeded", How.PAY_LATER: "pending", How.DECLINE: "failed"}[how]
+    charge = books.insert(
+        shapes.charge(books, intent, status=status, method=method, payment_method=fresh("pm_1"))
+    )
+    if how is How.DECLINE:
+        _declined(books, intent, charge)
+    elif how is How.PAY_LATER:
+        books.change(
+            intent,
+            status="processing",
+            latest_charge=charge["id"],
+            payment_method=charge["payment_method"],
+            payment_method_types=[method],
+            last_payment_error=None,
+        )
+        books.emit("charge.pending", charge)
+        books.emit("payment_intent.processing", intent)
+    else:
+        _succeeded(books, intent, charge)
+    return charge
+
+
+def settle(books: Books, intent: Json, *, succeeds: bool) -> None:
+    """The bank's answer to a debit that was under way."""
+    charge = books.find("charge", intent["latest_charge"])
+    if charge is None or charge["status"] != "pending":
+        raise Refused(f"The payment {intent['id']} is not under way, so it cannot be settled.")
+    if succeeds:
+        books.change(charge, status="succeeded", paid=True, balance_transaction=fresh("txn_3"))
+        _succeeded(books, intent, charge)
+        return
+    books.change(
+        charge,
+        status="failed",
+        captured=False,
+        amount_captured=0,
+        failure_code="insufficient_funds",
+        failure_message="The customer's account has insufficient funds to cover this payment.",
+    )
+    _declined(books, intent, charge)
+
+
+def charge_for(books: Books, *, charge: str | None = None, payment_intent: str | None = None) -> Json:
+    """The charge named, or the intent's latest, in the words of Stripe when there is none to give back."""
+    if charge is not None:
+        return books.get("charge", charge, param="charge")
+    intent = books.get("payment_intent", str(payment_intent), param="payment_intent")
+    found = books.find("charge", intent["latest_charge"])
+    if found is None or found["status"] == "failed":
+        raise Refused(
+            f"This PaymentIntent ({intent['id']}) does not have a successful charge to refund.",
+            code="payment_intent_unexpected_state",
+            param="payment_intent",
+        )
+    return found
+
+
+def _succeeded(books: Books, intent: Json, charge: Json) -> None:
+    books.change(
+        intent,
+        status="succeeded",
+        latest_charge=charge["id"],
+        payment_method=charge["payment_method"],
+        amount_received=intent["amount"],
+        last_payment_error=None,
+    )
+    books.emit("charge.succeeded", charge)
+    books.emit("payment_intent.succeeded", intent)
+
+
+def _declined(books: Books, intent: Json, charge: Json) -> None:
+    books.change(
+        intent,
+        status="requires_payment_method",
+        latest_charge=charge["id"],
+        last_payment_error=shapes.decline_of(charge),
+    )
+    books.emit("charge.failed", charge)
+    books.emit("payment_intent.payment_failed", intent)

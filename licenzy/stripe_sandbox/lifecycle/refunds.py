@@ -1,0 +1,80 @@
+"""Money given back, wholly or in part, and refunds that fail later."""
+
+from __future__ import annotations
+
+from licenzy.stripe_sandbox.books import Books, where
+from licenzy.stripe_sandbox.errors import Refused
+from licenzy.stripe_sandbox.shapes import payments as shapes
+from licenzy.stripe_sandbox.version import Json
+
+
+def refund(
+    books: Books,
+    charge: Json,
+    *,
+    amount: int | None = None,
+    reason: str | None = None,
+    metadata: Json | None = None,
+) -> Json:
+    """Give back `amount`, or all that is left."""
+    left = charge["amount"] - charge["amount_refunded"]
+    _refuse_impossible(books, charge, left, amount)
+    given = books.insert(
+        shapes.refund(books, charge, amount=amount or left, reason=reason, metadata=metadata or {})
+    )
+    returned = charge["amount_refunded"] + given["amount"]
+    previous = books.change(charge, amount_refunded=returned, refunded=returned == charge["amount"])
+    books.emit("refund.created", given)
+    books.emit("charge.refunded", charge, previous)
+    return given
+
+
+def fail(books: Books, given: Json) -> None:
+    """The bank sends the money back to the merchant: the charge counts it as never refunded."""
+    if given["status"] != "succeeded":
+        raise Refused(f"The refund {given['id']} is {given['status']}, so it cannot fail.")
+    charge = books.get("charge", given["charge"], param="charge")
+    previous = books.change(
+        given,
+        status="failed",
+        failure_reason="expired_or_canceled_card",
+        failure_balance_transaction=given["balance_transaction"],
+    )
+    kept = books.change(charge, amount_refunded=charge["amount_refunded"] - given["amount"], refunded=False)
+    books.emit("refund.failed", given)
+    books.emit("refund.updated", given, previous)
+    books.emit("charge.refund.updated", given, previous)
+    books.emit("charge.updated", charge, kept)
+
+
+def update(books: Books, given: Json, *, metadata: Json) -> None:
+    previous = books.change(given, metadata=metadata)
+    if previous:
+        books.emit("refund.updated", given, previous)
+        books.emit("charge.refund.updated", given, previous)
+
+
+def _refuse_impossible(books: Books, charge: Json, left: int, amount: int | None) -> None:
+    if charge["status"] != "succeeded":
+        raise Refused(
+            f"The charge {charge['id']} has not succeeded, so it cannot be refunded.", param="charge"
+        )
+    if _charged_back(books, charge):
+        raise Refused(
+            f"The charge {charge['id']} has been charged back; cannot issue a refund.",
+            code="charge_disputed",
+            param="charge",
+        )
+    if left == 0:
+        raise Refused(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
+    if amount is not None and amount > left:
+        raise Refused(
+            f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left}).", param="amount"
+        )
+
+
+def _charged_back(books: Books, charge: Json) -> bool:
+    return any(
+        not d["is_charge_refundable"] and d["status"] != "won"
+        for d in books.select("dispute", where("charge", charge["id"]))
+    )

@@ -1,0 +1,46 @@
+"""Webhook endpoints and billing portal sessions."""
+
+from __future__ import annotations
+
+from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.version import Json
+
+
+def webhook_endpoint(books: Books, asked: Json) -> Json:
+    """The secret is a note of the sandbox: Stripe tells it in the answer to the creation only."""
+    return {
+        "id": fresh("we_1"),
+        "object": "webhook_endpoint",
+        "api_version": asked.get("api_version"),
+        "application": None,
+        "created": books.now,
+        "description": asked.get("description"),
+        "enabled_events": asked["enabled_events"],
+        "livemode": books.account.livemode,
+        "metadata": asked.get("metadata") or {},
+        "status": "enabled",
+        "url": asked["url"],
+        "_secret": fresh("whsec_", 32),
+    }
+
+
+def portal_session(
+    books: Books, *, customer: str, return_url: str | None, locale: str | None, configuration: str
+) -> Json:
+    token = fresh(f"{books.account.mode}_", 48)
+    return {
+        "id": fresh("bps_1"),
+        "object": "billing_portal.session",
+        "configuration": configuration,
+        "created": books.now,
+        "customer": customer,
+        "customer_account": None,
+        "flow": None,
+        "livemode": books.account.livemode,
+        "locale": locale,
+        "on_behalf_of": None,
+        "return_url": return_url,
+        "url": f"{books.public_url}/portal/{token}",
+        "_token": token,
+    }
