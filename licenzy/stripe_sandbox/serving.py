@@ -1,20 +1,29 @@
-"""The sandbox over HTTP, until the process is told to stop."""
+"""The sandbox over HTTP, until the process shall stop."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import waitress
 from waitress.wasyncore import file_dispatcher
 
-from licenzy.kit.stopping import StopSignal
 from licenzy.stripe_sandbox.app import Sandbox
 
 _THREADS = 16
 
 
+class StopSignal(Protocol):
+    """How the process learns that it shall stop."""
+
+    def fileno(self) -> int:
+        """A descriptor that can be read when there is a reason to call `wait`."""
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Whether it shall stop, after at most so many seconds."""
+
+
 def serve(sandbox: Sandbox, *, host: str, port: int, stop: StopSignal) -> None:
-    """Serve it in the main thread until told to stop.
+    """Serve it in the main thread until `stop` says so.
 
     Requests under way then have five seconds, and the sandbox is closed.
     """
@@ -28,15 +37,15 @@ def serve(sandbox: Sandbox, *, host: str, port: int, stop: StopSignal) -> None:
         ident=None,
         clear_untrusted_proxy_headers=True,
     )
-    ear = _Ear(stop, sockets)
+    listener = _StopListener(stop, sockets)
     try:
         server.run()
     finally:
-        ear.close()
+        listener.close()
         sandbox.close()
 
 
-class _Ear(file_dispatcher):  # type: ignore[misc]
+class _StopListener(file_dispatcher):  # type: ignore[misc]
     """Ends waitress's loop between two things that it does, by the exception that waitress stops for."""
 
     def __init__(self, stop: StopSignal, sockets: dict[int, Any]) -> None:

@@ -3,12 +3,11 @@ nothing."""
 
 from __future__ import annotations
 
+import queue
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-
-from licenzy.kit.per_thread import PerThread
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS accounts (
@@ -49,44 +48,72 @@ CREATE TABLE IF NOT EXISTS idempotency (
 
 
 class Store:
-    """Connections to the file, one per thread, and the two ways to use them."""
+    """The file's connections, kept open between transactions, and the two ways to use them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._connections = PerThread(self._open, sqlite3.Connection.close)
+        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        self._closed = False
         path.parent.mkdir(parents=True, exist_ok=True)
-        connection = self._connections.get()
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.executescript(_TABLES)
-        # A key whose request was running when the process died did no work: the work and its outcome are one
-        # commit.
-        connection.execute("DELETE FROM idempotency WHERE status IS NULL")
+        with self._connection() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(_TABLES)
+            # A key whose request was running when the process died did no work: the work and its outcome are
+            # one commit.
+            connection.execute("DELETE FROM idempotency WHERE status IS NULL")
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction that may write, begun immediately: SQLite has one writer, and a late upgrade would
         fail."""
-        connection = self._connections.get()
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield connection
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        connection.execute("COMMIT")
+        with self._connection() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A transaction that sees one moment of the file."""
-        connection = self._connections.get()
-        connection.execute("BEGIN")
+        with self._connection() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close idle connections now, and one in use when its transaction ends.
+
+        A later transaction opens a connection for itself.
+        """
+        self._closed = True
+        self._close_idle()
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one transaction, used by one thread at a time."""
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = self._open()
         try:
             yield connection
         finally:
-            connection.execute("COMMIT")
+            if connection.in_transaction:
+                connection.close()  # Neither COMMIT nor ROLLBACK worked; it must not be used again.
+            else:
+                self._idle.put(connection)
+            if self._closed:  # Read after the connection is back: so either `close` sees it or this does.
+                self._close_idle()
 
-    def close(self) -> None:
-        self._connections.close()
+    def _close_idle(self) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._idle.get_nowait().close()
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)

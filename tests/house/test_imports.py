@@ -46,10 +46,10 @@ def room_of(path: Path) -> str:
 
 def allowed(room: str) -> set[str]:
     if room in EDGE:
-        beside = {"runtime", "wire", "stripe_sandbox", "create_app", "__version__"}
-        return {*LINE, *DOORS, *EDGE, *beside}
+        others = {"runtime", "wire", "create_app", "__version__"}
+        return {*LINE, *DOORS, *EDGE, *others} | ({"stripe_sandbox"} if room == "factory" else set())
     if room == "stripe_sandbox":
-        return {"kit", "stripe_sandbox"}
+        return {"stripe_sandbox"}
     if room in DOORS:
         return {*LINE, "runtime", "wire", room} | ({"__version__"} if room == "cli" else set())
     if room == "wire":
@@ -66,6 +66,19 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 def test_a_file_imports_only_what_stands_to_its_left(path: Path) -> None:
     room = room_of(path)
     assert rooms_imported(path) <= allowed(room), f"{room} may import {sorted(allowed(room))}"
+
+
+def test_the_stripe_sandbox_is_an_application_of_its_own() -> None:
+    """The factory starts it; everything else reaches it over HTTP, as it would reach Stripe."""
+    inside = [path for path in FILES if room_of(path) == "stripe_sandbox"]
+    assert len(inside) > 40
+    assert {name for path in inside for name in rooms_imported(path)} == {"stripe_sandbox"}
+    outside = [path for path in FILES if path not in inside]
+    importing = [path.name for path in outside if "stripe_sandbox" in rooms_imported(path)]
+    assert importing == ["factory.py"]
+    speaking = list((PACKAGE / "stripe_gateway").glob("sandbox_*.py"))
+    assert speaking
+    assert all("httpx" in imports(path) for path in speaking)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
