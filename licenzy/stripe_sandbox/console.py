@@ -10,9 +10,9 @@ from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from licenzy.stripe_sandbox import console_rows
+from licenzy.stripe_sandbox.account_session import AccountSession, public
 from licenzy.stripe_sandbox.accounts import find_by_capability
 from licenzy.stripe_sandbox.actions import perform
-from licenzy.stripe_sandbox.books import Books, public
 from licenzy.stripe_sandbox.errors import StripeRefusal
 from licenzy.stripe_sandbox.pages import page
 from licenzy.stripe_sandbox.running import Running
@@ -28,18 +28,18 @@ def console_doors(running: Running) -> Blueprint:
     @doors.get("")
     def show(account_id: str, capability: str) -> Response:
         with running.store.reading() as db:
-            books = _books(db, running, account_id, capability)
-            return _missing() if books is None else _console_page(running, books)
+            session = _open_session(db, running, account_id, capability)
+            return _missing() if session is None else _console_page(running, session)
 
     @doors.post("")
     def act(account_id: str, capability: str) -> AnyResponse:
         asked = _asked()
         try:
             with running.store.writing() as db:
-                books = _books(db, running, account_id, capability)
-                if books is None:
+                session = _open_session(db, running, account_id, capability)
+                if session is None:
                     return _missing()
-                emitted = len(perform(books, asked))
+                emitted = len(perform(session, asked))
         except StripeRefusal as refusal:
             return _refused(running, account_id, capability, refusal)
         running.sender.wake()
@@ -48,16 +48,18 @@ def console_doors(running: Running) -> Blueprint:
     @doors.get("/events/<event_id>")
     def show_event(account_id: str, capability: str, event_id: str) -> Response:
         with running.store.reading() as db:
-            books = _books(db, running, account_id, capability)
-            event = books.find("event", event_id) if books else None
-            return _missing() if books is None or event is None else _event_page(books, event)
+            session = _open_session(db, running, account_id, capability)
+            event = session.find("event", event_id) if session else None
+            return _missing() if session is None or event is None else _event_page(session, event)
 
     return doors
 
 
-def _books(db: sqlite3.Connection, running: Running, account_id: str, capability: str) -> Books | None:
+def _open_session(
+    db: sqlite3.Connection, running: Running, account_id: str, capability: str
+) -> AccountSession | None:
     account = find_by_capability(db, account_id, capability)
-    return None if account is None else Books(db, account, running.public_url)
+    return None if account is None else AccountSession(db, account, running.public_url)
 
 
 def _asked() -> Json:
@@ -76,43 +78,45 @@ def _asked() -> Json:
 
 def _refused(running: Running, account_id: str, capability: str, refusal: StripeRefusal) -> Response:
     with running.store.reading() as db:
-        books = _books(db, running, account_id, capability)
-        return _missing() if books is None else _console_page(running, books, 422, problem=refusal.message)
+        session = _open_session(db, running, account_id, capability)
+        return (
+            _missing() if session is None else _console_page(running, session, 422, problem=refusal.message)
+        )
 
 
 def _console_page(
-    running: Running, books: Books, status: int = 200, *, problem: str | None = None
+    running: Running, session: AccountSession, status: int = 200, *, problem: str | None = None
 ) -> Response:
-    reference = books.account.reference
-    lab = running.lab_url if reference and not books.account.livemode else None
+    reference = session.account.reference
+    lab = running.lab_url if reference and not session.account.livemode else None
     done = request.args.get("done", "")
     return page(
         "console.html",
         status,
-        account=books.account,
-        now=books.now,
+        account=session.account,
+        now=session.now,
         problem=problem,
         done=console_rows.LABELS.get(done),
         events_emitted=request.args.get("events", "0")[:6],
         steps=console_rows.CLOCK_STEPS,
-        subscriptions=console_rows.subscriptions(books),
-        payments=console_rows.payments(books),
-        sessions=console_rows.sessions(books),
-        events=console_rows.events(books),
-        endpoints=books.select("webhook_endpoint"),
+        subscriptions=console_rows.subscriptions(session),
+        payments=console_rows.payments(session),
+        sessions=console_rows.sessions(session),
+        events=console_rows.events(session),
+        endpoints=session.select("webhook_endpoint"),
         here=request.path,
         lab_url=lab.replace("{reference}", quote(reference or "", safe="")) if lab else None,
     )
 
 
-def _event_page(books: Books, event: Json) -> Response:
+def _event_page(session: AccountSession, event: Json) -> Response:
     shown = event_for(public(event), event["api_version"])
     return page(
         "event.html",
-        account=books.account,
+        account=session.account,
         event=event,
         payload=json.dumps(shown, indent=2, ensure_ascii=False),
-        posts=console_rows.posts(books, event["id"]),
+        posts=console_rows.posts(session, event["id"]),
         console=request.path.rpartition("/events/")[0],
     )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from licenzy.stripe_sandbox import possible
-from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.lifecycle.subscriptions import period_end
 from licenzy.stripe_sandbox.possible import Possible
 from licenzy.stripe_sandbox.version import Json
@@ -74,20 +74,20 @@ class Row:
     told: dict[str, Any] = field(default_factory=dict)
 
 
-def subscriptions(books: Books) -> list[Row]:
+def subscriptions(account_session: AccountSession) -> list[Row]:
     rows = []
-    for body in books.select("subscription", limit=SHOWN):
+    for body in account_session.select("subscription", limit=SHOWN):
         buttons = _buttons(possible.with_subscription(body), "subscription", body["id"])
         item = body["items"]["data"][0]
         told = {"period_end": period_end(body), "price": item["price"], "quantity": item.get("quantity", 1)}
-        rows.append(Row(body, _product_name(books, item["price"]), buttons, told))
+        rows.append(Row(body, _product_name(account_session, item["price"]), buttons, told))
     return rows
 
 
-def payments(books: Books) -> list[Row]:
+def payments(account_session: AccountSession) -> list[Row]:
     rows = []
-    for body in books.select("charge", limit=SHOWN):
-        refunds, dispute = possible.history_of(books, body)
+    for body in account_session.select("charge", limit=SHOWN):
+        refunds, dispute = possible.history_of(account_session, body)
         rows.append(
             Row(
                 body,
@@ -99,31 +99,32 @@ def payments(books: Books) -> list[Row]:
     return rows
 
 
-def sessions(books: Books) -> list[Row]:
+def sessions(account_session: AccountSession) -> list[Row]:
     rows = []
-    for body in books.select("checkout.session", limit=SHOWN):
+    for body in account_session.select("checkout.session", limit=SHOWN):
         buttons = _buttons(possible.with_session(body), "session", body["id"])
         rows.append(Row(body, ", ".join(line["description"] for line in body["_lines"]), buttons))
     return rows
 
 
-def events(books: Books) -> list[Row]:
+def events(account_session: AccountSession) -> list[Row]:
     rows = []
-    for body in books.select("event", limit=SHOWN_EVENTS):
+    for body in account_session.select("event", limit=SHOWN_EVENTS):
         row = Row(body, body["data"]["object"]["id"], [Button("resend_event", "event", body["id"])])
-        row.told["posts"] = posts(books, body["id"])
+        row.told["posts"] = posts(account_session, body["id"])
         rows.append(row)
     return rows
 
 
-def posts(books: Books, event_id: str) -> list[Json]:
+def posts(account_session: AccountSession, event_id: str) -> list[Json]:
     """Where the event went, with what came of it; endpoints since deleted are shown by their id."""
-    found = books.db.execute(
-        "SELECT * FROM posts WHERE scope = ? AND event = ? ORDER BY number", (books.account.scope, event_id)
+    found = account_session.db.execute(
+        "SELECT * FROM posts WHERE scope = ? AND event = ? ORDER BY number",
+        (account_session.account.scope, event_id),
     ).fetchall()
     told = []
     for row in found:
-        endpoint = books.find("webhook_endpoint", row["endpoint"])
+        endpoint = account_session.find("webhook_endpoint", row["endpoint"])
         told.append({**dict(row), "url": endpoint["url"] if endpoint else row["endpoint"]})
     return told
 
@@ -148,6 +149,6 @@ def _buttons(may_happen: Possible, names: str, id_: str) -> list[Button]:
     ]
 
 
-def _product_name(books: Books, price: Json) -> str:
-    product = books.find_any(price["product"]) or {}
+def _product_name(account_session: AccountSession, price: Json) -> str:
+    product = account_session.find_any(price["product"]) or {}
     return str(product.get("name") or price["product"])

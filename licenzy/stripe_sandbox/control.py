@@ -14,9 +14,9 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from licenzy.stripe_sandbox import misbehaviour
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import Account, find_account, issue_restricted_key, open_account
 from licenzy.stripe_sandbox.actions import perform
-from licenzy.stripe_sandbox.books import Books
 from licenzy.stripe_sandbox.errors import InvalidParameter, NoSuchAddress, StripeRefusal, Unauthenticated
 from licenzy.stripe_sandbox.possible import with_purchase
 from licenzy.stripe_sandbox.running import Running
@@ -108,21 +108,21 @@ def _misbehave(running: Running, account_id: str) -> tuple[Json, int]:
 def _act(running: Running, account_id: str) -> tuple[Json, int]:
     with running.store.writing() as db:
         account = _account(db, account_id)
-        books = Books(db, account, running.public_url)
-        asked, last = _asked(None), books.last_post()
-        emitted = perform(books, asked, delivery=asked.pop("delivery", "in_order"))
+        account_session = AccountSession(db, account, running.public_url)
+        asked, last = _asked(None), account_session.last_post()
+        emitted = perform(account_session, asked, delivery=asked.pop("delivery", "in_order"))
         told = [{"id": e["id"], "type": e["type"], "object": e["data"]["object"]["id"]} for e in emitted]
-        posted = Counter(event_id for event_id, _endpoint in books.posts(after=last))
-        now = books.now
+        posted = Counter(event_id for event_id, _endpoint in account_session.posts(after=last))
+        now = account_session.now
     running.sender.wake()
     return {"events": [e["id"] for e in emitted], "emitted": told, "posted": posted, "now": now}, 200
 
 
 def _tell_purchase(running: Running, account_id: str, session_id: str) -> tuple[Json, int]:
     with running.store.reading() as db:
-        books = Books(db, _account(db, account_id), running.public_url)
-        session = books.get("checkout.session", session_id, param="session", in_address=True)
-        return {**with_purchase(books, session), "now": books.now}, 200
+        account_session = AccountSession(db, _account(db, account_id), running.public_url)
+        session = account_session.get("checkout.session", session_id, param="session", in_address=True)
+        return {**with_purchase(account_session, session), "now": account_session.now}, 200
 
 
 def _account(db: Any, account_id: str) -> Account:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
+from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.accounts import account_of
-from licenzy.stripe_sandbox.books import Books, where
 from licenzy.stripe_sandbox.errors import Refused, StripeRefusal
 from licenzy.stripe_sandbox.lifecycle import checkout, plans, subscriptions
 from licenzy.stripe_sandbox.lifecycle.payments import How
@@ -61,49 +61,56 @@ def hosted_doors(running: Running) -> Blueprint:
     return doors
 
 
-def _session(db: sqlite3.Connection, running: Running, session_id: str) -> tuple[Books, Json] | None:
+def _session(db: sqlite3.Connection, running: Running, session_id: str) -> tuple[AccountSession, Json] | None:
     """By its id alone: the sixty random characters in it are what lets one see the page."""
     row = db.execute(
         "SELECT scope, body FROM objects WHERE id = ? AND kind = 'checkout.session'", (session_id,)
     ).fetchone()
     if row is None:
         return None
-    return Books(db, account_of(db, row["scope"]), running.public_url), json.loads(row["body"])
+    return AccountSession(db, account_of(db, row["scope"]), running.public_url), json.loads(row["body"])
 
 
-def _answer(books: Books, session: Json) -> AnyResponse:
+def _answer(account_session: AccountSession, session: Json) -> AnyResponse:
     action = request.form.get("action")
     if action == "abandon" and session["status"] == "open":
         return (
-            redirect(session["cancel_url"], 303) if session["cancel_url"] else _session_page(books, session)
+            redirect(session["cancel_url"], 303)
+            if session["cancel_url"]
+            else _session_page(account_session, session)
         )
     if action not in ("pay", "pay_later", "decline"):
         return _session_page(
-            books, session, 400, problem="The form must say action=pay, pay_later, decline or abandon."
+            account_session,
+            session,
+            400,
+            problem="The form must say action=pay, pay_later, decline or abandon.",
         )
-    if not checkout.is_open(books, session):
-        return _session_page(books, session, 409)
+    if not checkout.is_open(account_session, session):
+        return _session_page(account_session, session, 409)
     if action == "decline":
         if session["amount_total"] == 0:
             return _session_page(
-                books, session, 400, problem="There is nothing to pay, so nothing can be declined."
+                account_session, session, 400, problem="There is nothing to pay, so nothing can be declined."
             )
-        checkout.decline(books, session)
-        return _session_page(books, session, 402, problem="Your card was declined. Try another way to pay.")
-    return _pay(books, session, _PAYS[action])
+        checkout.decline(account_session, session)
+        return _session_page(
+            account_session, session, 402, problem="Your card was declined. Try another way to pay."
+        )
+    return _pay(account_session, session, _PAYS[action])
 
 
-def _pay(books: Books, session: Json, how: How) -> AnyResponse:
+def _pay(account_session: AccountSession, session: Json, how: How) -> AnyResponse:
     quantities, wrong = _quantities(session)
     if wrong:
-        return _session_page(books, session, 400, problem=wrong)
+        return _session_page(account_session, session, 400, problem=wrong)
     email = request.form.get("email", "").strip()[:500] or None
     if email is not None and "@" not in email:
-        return _session_page(books, session, 400, problem="The e-mail address needs an @.")
+        return _session_page(account_session, session, 400, problem="The e-mail address needs an @.")
     try:
-        checkout.complete(books, session, how=how, email=email, quantities=quantities)
+        checkout.complete(account_session, session, how=how, email=email, quantities=quantities)
     except StripeRefusal as refusal:
-        return _session_page(books, session, 409, problem=refusal.message)
+        return _session_page(account_session, session, 409, problem=refusal.message)
     return redirect(_back_to_shop(session), 303)
 
 
@@ -123,13 +130,15 @@ def _quantities(session: Json) -> tuple[dict[int, int], str | None]:
     return chosen, None
 
 
-def _session_page(books: Books, session: Json, status: int = 200, *, problem: str | None = None) -> Response:
-    is_open = checkout.is_open(books, session)
+def _session_page(
+    account_session: AccountSession, session: Json, status: int = 200, *, problem: str | None = None
+) -> Response:
+    is_open = checkout.is_open(account_session, session)
     return page(
         "pay.html",
         status,
         form_targets=(session["success_url"], session["cancel_url"]) if is_open else (),
-        account=books.account,
+        account=account_session.account,
         session=session,
         is_open=is_open,
         problem=problem,
@@ -150,7 +159,7 @@ def _back_to_shop(session: Json) -> str:
     return str(session["success_url"].replace("{CHECKOUT_SESSION_ID}", session["id"]))
 
 
-def _portal(db: sqlite3.Connection, running: Running, token: str) -> tuple[Books, Json] | None:
+def _portal(db: sqlite3.Connection, running: Running, token: str) -> tuple[AccountSession, Json] | None:
     row = db.execute(
         "SELECT scope, body FROM objects WHERE kind = 'billing_portal.session' AND json_extract(body, "
         "'$._token') = ?",
@@ -158,60 +167,73 @@ def _portal(db: sqlite3.Connection, running: Running, token: str) -> tuple[Books
     ).fetchone()
     if row is None:
         return None
-    books, portal = Books(db, account_of(db, row["scope"]), running.public_url), json.loads(row["body"])
-    return (books, portal) if books.now < portal["created"] + PORTAL_LASTS_SECONDS else None
+    account_session, portal = (
+        AccountSession(db, account_of(db, row["scope"]), running.public_url),
+        json.loads(row["body"]),
+    )
+    return (
+        (account_session, portal) if account_session.now < portal["created"] + PORTAL_LASTS_SECONDS else None
+    )
 
 
-def _portal_page(books: Books, portal: Json, status: int = 200, *, problem: str | None = None) -> Response:
+def _portal_page(
+    account_session: AccountSession, portal: Json, status: int = 200, *, problem: str | None = None
+) -> Response:
     of = where("customer", portal["customer"])
-    held = [s for s in books.select("subscription", of) if s["status"] != "incomplete_expired"]
-    offers = {s["id"]: plans.choices(books, s) for s in held if s["status"] in ("active", "trialing")}
+    held = [s for s in account_session.select("subscription", of) if s["status"] != "incomplete_expired"]
+    offers = {
+        s["id"]: plans.choices(account_session, s) for s in held if s["status"] in ("active", "trialing")
+    }
     shown = [i["price"] for s in held for i in s["items"]["data"]]
     shown += [price for offered in offers.values() for price in offered]
-    names = {p["product"]: (books.find_any(p["product"]) or {}).get("name", p["product"]) for p in shown}
+    names = {
+        p["product"]: (account_session.find_any(p["product"]) or {}).get("name", p["product"]) for p in shown
+    }
     return page(
         "portal.html",
         status,
-        account=books.account,
+        account=account_session.account,
         portal=portal,
-        customer=books.find("customer", portal["customer"]),
+        customer=account_session.find("customer", portal["customer"]),
         subscriptions=held,
         names=names,
         offers=offers,
-        invoices=books.select("invoice", of, limit=12),
+        invoices=account_session.select("invoice", of, limit=12),
         period_end=subscriptions.period_end,
         problem=problem,
     )
 
 
-def _change_subscription(books: Books, portal: Json) -> AnyResponse:
-    subscription = books.find("subscription", request.form.get("subscription"))
+def _change_subscription(account_session: AccountSession, portal: Json) -> AnyResponse:
+    subscription = account_session.find("subscription", request.form.get("subscription"))
     act = _CHANGES.get(request.form.get("action", ""))
     if subscription is None or subscription["customer"] != portal["customer"] or act is None:
         return _portal_page(
-            books, portal, 400, problem="The form must say action=cancel, keep, resume or change."
+            account_session, portal, 400, problem="The form must say action=cancel, keep, resume or change."
         )
     try:
-        act(books, subscription)
+        act(account_session, subscription)
     except StripeRefusal as refusal:
-        return _portal_page(books, portal, 409, problem=refusal.message)
+        return _portal_page(account_session, portal, 409, problem=refusal.message)
     return redirect(request.path, 303)
 
 
-def _leave(books: Books, subscription: Json) -> None:
+def _leave(account_session: AccountSession, subscription: Json) -> None:
     """Stripe's own portal sets `cancel_at` and leaves the flag `cancel_at_period_end` alone, and so does this
     one."""
-    subscriptions.schedule_cancel(books, subscription, at=None, says_period_end=False)
+    subscriptions.schedule_cancel(account_session, subscription, at=None, says_period_end=False)
 
 
-def _change_plan(books: Books, subscription: Json) -> None:
+def _change_plan(account_session: AccountSession, subscription: Json) -> None:
     chosen = request.form.get("price")
-    if chosen not in [price["id"] for price in plans.choices(books, subscription)]:
+    if chosen not in [price["id"] for price in plans.choices(account_session, subscription)]:
         raise Refused("Choose one of the plans that are offered here.")
-    plans.change_items(books, subscription, [{"id": subscription["items"]["data"][0]["id"], "price": chosen}])
+    plans.change_items(
+        account_session, subscription, [{"id": subscription["items"]["data"][0]["id"], "price": chosen}]
+    )
 
 
-_CHANGES: dict[str, Callable[[Books, Json], None]] = {
+_CHANGES: dict[str, Callable[[AccountSession, Json], None]] = {
     "cancel": _leave,
     "keep": subscriptions.keep,
     "resume": subscriptions.resume,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import account_of
-from licenzy.stripe_sandbox.books import Books
 from licenzy.stripe_sandbox.lifecycle import clock
 from licenzy.stripe_sandbox.running import Running
 
@@ -44,9 +44,9 @@ class Keeper:
 
     def _keep_one(self, scope: str) -> int:
         with self._running.store.writing() as db:
-            books = Books(db, account_of(db, scope), self._running.public_url)
-            clock.catch_up(books, until=books.now)
-            return len(books.emitted)
+            session = AccountSession(db, account_of(db, scope), self._running.public_url)
+            clock.catch_up(session, until=session.now)
+            return len(session.emitted)
 
     def _run(self) -> None:
         while not self._stopped.wait(EVERY_SECONDS):

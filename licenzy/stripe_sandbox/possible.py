@@ -5,7 +5,7 @@ The console offers what may happen; the control API tells both, for pages that g
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books, where
+from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.lifecycle import disputes, plans
 from licenzy.stripe_sandbox.lifecycle.subscriptions import ENDED
 from licenzy.stripe_sandbox.version import Json
@@ -80,11 +80,11 @@ def with_session(body: Json) -> Possible:
     }
 
 
-def with_purchase(books: Books, session: Json) -> Json:
+def with_purchase(account_session: AccountSession, session: Json) -> Json:
     """What a session sold, and everything that may happen to it: each offer with the ids its action needs."""
-    subscription = books.find("subscription", session["subscription"])
-    charge = _charge_of(books, session, subscription)
-    refunds, dispute = history_of(books, charge) if charge else ([], None)
+    subscription = account_session.find("subscription", session["subscription"])
+    charge = _charge_of(account_session, session, subscription)
+    refunds, dispute = history_of(account_session, charge) if charge else ([], None)
     of_session = {"session": session["id"]}
     of_subscription = {"subscription": subscription["id"]} if subscription else {}
     of_charge = {"charge": charge["id"]} if charge else {}
@@ -93,20 +93,22 @@ def with_purchase(books: Books, session: Json) -> Json:
     offers += [_offer(name, why, of_subscription) for name, why in _held(session, subscription).items()]
     for name, why in with_charge(charge, refunds, dispute).items():
         offers.append(_offer(name, why, of_refund if name == "fail_refund" else of_charge))
-    offered_plans = plans.choices(books, subscription) if subscription else []
+    offered_plans = plans.choices(account_session, subscription) if subscription else []
     return {
         "session": session["id"],
         "url": session["url"],
         "subscription": subscription["status"] if subscription else None,
         "offers": offers,
-        "plans": [_plan(books, price) for price in offered_plans],
+        "plans": [_plan(account_session, price) for price in offered_plans],
     }
 
 
-def history_of(books: Books, charge: Json) -> tuple[list[Json], Json | None]:
+def history_of(account_session: AccountSession, charge: Json) -> tuple[list[Json], Json | None]:
     """The refunds of a payment, newest first, and its latest dispute."""
-    refunds = books.select("refund", where("charge", charge["id"]))
-    return refunds, next(iter(books.select("dispute", where("charge", charge["id"]), limit=1)), None)
+    refunds = account_session.select("refund", where("charge", charge["id"]))
+    return refunds, next(
+        iter(account_session.select("dispute", where("charge", charge["id"]), limit=1)), None
+    )
 
 
 _OF_SUBSCRIPTION = (
@@ -127,24 +129,26 @@ def _held(session: Json, subscription: Json | None) -> Possible:
     return dict.fromkeys(_OF_SUBSCRIPTION, why)
 
 
-def _charge_of(books: Books, session: Json, subscription: Json | None) -> Json | None:
+def _charge_of(account_session: AccountSession, session: Json, subscription: Json | None) -> Json | None:
     """The payment that a refund would be about: of a subscription, that of its last invoice that was paid."""
     intent_id = session["payment_intent"]
     if subscription is not None:
         of = where("parent.subscription_details.subscription", subscription["id"])
-        paid = books.select("invoice", of, where("status", "paid"))
-        payments = [p for i in paid for p in books.select("invoice_payment", where("invoice", i["id"]))]
+        paid = account_session.select("invoice", of, where("status", "paid"))
+        payments = [
+            p for i in paid for p in account_session.select("invoice_payment", where("invoice", i["id"]))
+        ]
         intent_id = payments[0]["payment"]["payment_intent"] if payments else None
-    intent = books.find("payment_intent", intent_id)
-    return books.find("charge", intent["latest_charge"]) if intent else None
+    intent = account_session.find("payment_intent", intent_id)
+    return account_session.find("charge", intent["latest_charge"]) if intent else None
 
 
 def _offer(action: str, reason: str | None, named: Json) -> Json:
     return {"action": action, "reason": reason, "named": named}
 
 
-def _plan(books: Books, price: Json) -> Json:
-    product = books.find_any(price["product"]) or {}
+def _plan(account_session: AccountSession, price: Json) -> Json:
+    product = account_session.find_any(price["product"]) or {}
     return {
         "price": price["id"],
         "name": product.get("name") or price["product"],

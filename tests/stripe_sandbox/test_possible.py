@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import find_account
 from licenzy.stripe_sandbox.actions import DELIVERIES, perform
-from licenzy.stripe_sandbox.books import Books
 from licenzy.stripe_sandbox.errors import StripeRefusal
 from licenzy.stripe_sandbox.possible import with_purchase
 from tests.stripe_sandbox.conftest import Stand
@@ -86,19 +86,20 @@ def test_whatever_is_offered_works_and_the_rest_is_refused(
         for way in [*WAYS, *(WAYS_OF_SUBSCRIPTIONS if interval else [])]:
             with taken_back(db):
                 for step in way:
-                    take(books(db, shop), session, step, other)
+                    take(account_session(db, shop), session, step, other)
                 offered = with_purchase(
-                    books(db, shop), books(db, shop).find("checkout.session", session) or {}
+                    account_session(db, shop),
+                    account_session(db, shop).find("checkout.session", session) or {},
                 )
                 for offer in offered["offers"]:
                     name = offer["action"]
                     with taken_back(db):
                         if offer["reason"] is None:
-                            assert take(books(db, shop), session, name, other), (way, name)
+                            assert take(account_session(db, shop), session, name, other), (way, name)
                             tried += 1
                         elif offer["named"] and name not in NOT_OFFERED:
                             with pytest.raises(StripeRefusal):
-                                perform(books(db, shop), {"action": name, **offer["named"]})
+                                perform(account_session(db, shop), {"action": name, **offer["named"]})
     assert tried >= 25
 
 
@@ -110,13 +111,13 @@ def taken_back(db: sqlite3.Connection) -> Iterator[None]:
     db.execute(f"ROLLBACK TO {name}")
 
 
-def books(db: sqlite3.Connection, shop: Shop) -> Books:
+def account_session(db: sqlite3.Connection, shop: Shop) -> AccountSession:
     account = find_account(db, shop.id)
     assert account is not None
-    return Books(db, account, shop.url)
+    return AccountSession(db, account, shop.url)
 
 
-def take(at: Books, session: str, action: str, price: str) -> list[dict[str, Any]]:
+def take(at: AccountSession, session: str, action: str, price: str) -> list[dict[str, Any]]:
     told = with_purchase(at, at.find("checkout.session", session) or {})
     offer = next(offer for offer in told["offers"] if offer["action"] == action)
     assert offer["reason"] is None, (action, offer)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from licenzy.stripe_sandbox.api.table import Books, deleted, list_of, operation
-from licenzy.stripe_sandbox.books import Condition, where
+from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
+from licenzy.stripe_sandbox.api.table import deleted, list_of, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
 from licenzy.stripe_sandbox.params import (
     EXPAND,
@@ -117,21 +117,21 @@ _NEW_PRICE: dict[str, Check] = {
         required=("name",),
     ),
 )
-def create_product(books: Books, params: Json) -> Json:
-    if "id" in params and books.find_any(params["id"]):
+def create_product(session: AccountSession, params: Json) -> Json:
+    if "id" in params and session.find_any(params["id"]):
         raise Refused("Product already exists.", code="resource_already_exists", param="id")
-    product = books.insert(shapes.product(books, params))
-    books.emit("product.created", product)
+    product = session.insert(shapes.product(session, params))
+    session.emit("product.created", product)
     if "default_price_data" in params:
-        price = _insert_price(books, params["default_price_data"], product["id"])
-        books.change(product, default_price=price["id"])
+        price = _insert_price(session, params["default_price_data"], product["id"])
+        session.change(product, default_price=price["id"])
     return product
 
 
 @operation("GET", "/v1/products/<product_id>", permission="product", params=fields(EXPAND))
-def retrieve_product(books: Books, params: Json, product_id: str) -> Json:
+def retrieve_product(session: AccountSession, params: Json, product_id: str) -> Json:
     del params
-    return books.get("product", product_id, param="id", in_address=True)
+    return session.get("product", product_id, param="id", in_address=True)
 
 
 @operation(
@@ -140,30 +140,30 @@ def retrieve_product(books: Books, params: Json, product_id: str) -> Json:
     permission="product",
     params=fields({**_PRODUCT, "default_price": text(255)}),
 )
-def update_product(books: Books, params: Json, product_id: str) -> Json:
-    product = books.get("product", product_id, param="id", in_address=True)
+def update_product(session: AccountSession, params: Json, product_id: str) -> Json:
+    product = session.get("product", product_id, param="id", in_address=True)
     if "default_price" in params:
-        price = books.get("price", params["default_price"], param="default_price")
+        price = session.get("price", params["default_price"], param="default_price")
         if price["product"] != product_id:
             raise Refused(
                 f"The price '{price['id']}' belongs to another product and cannot be the default.",
                 param="default_price",
             )
-    _update(books, product, params, "product.updated", updated=books.now)
+    _update(session, product, params, "product.updated", updated=session.now)
     return product
 
 
 @operation("DELETE", "/v1/products/<product_id>", permission="product", params=fields({}))
-def delete_product(books: Books, params: Json, product_id: str) -> Json:
+def delete_product(session: AccountSession, params: Json, product_id: str) -> Json:
     del params
-    product = books.get("product", product_id, param="id", in_address=True)
-    if books.select("price", where("product", product_id), limit=1):
+    product = session.get("product", product_id, param="id", in_address=True)
+    if session.select("price", where("product", product_id), limit=1):
         raise Refused(
             f"This product cannot be deleted because it has one or more user-created prices: {product_id}.",
             param="id",
         )
-    books.remove(product)
-    books.emit("product.deleted", product)
+    session.remove(product)
+    session.emit("product.deleted", product)
     return deleted(product)
 
 
@@ -182,36 +182,36 @@ def delete_product(books: Books, params: Json, product_id: str) -> Json:
         }
     ),
 )
-def list_products(books: Books, params: Json) -> Json:
+def list_products(session: AccountSession, params: Json) -> Json:
     wanted = _equal(params, "active", "shippable", "type", "url")
     if "ids" in params:
         wanted.append(_among("id", params["ids"]))
-    return list_of(books.page("product", params, *wanted), "/v1/products")
+    return list_of(session.page("product", params, *wanted), "/v1/products")
 
 
 @operation("POST", "/v1/prices", permission="plan", params=fields(_NEW_PRICE, required=("currency",)))
-def create_price(books: Books, params: Json) -> Json:
+def create_price(session: AccountSession, params: Json) -> Json:
     _refuse_odd_price(params)
     if "product" in params:
-        product = books.get("product", params["product"], param="product")
+        product = session.get("product", params["product"], param="product")
     else:
-        product = books.insert(shapes.product(books, params["product_data"]))
-        books.emit("product.created", product)
-    return _insert_price(books, params, product["id"])
+        product = session.insert(shapes.product(session, params["product_data"]))
+        session.emit("product.created", product)
+    return _insert_price(session, params, product["id"])
 
 
 @operation("GET", "/v1/prices/<price_id>", permission="plan", params=fields(EXPAND))
-def retrieve_price(books: Books, params: Json, price_id: str) -> Json:
+def retrieve_price(session: AccountSession, params: Json, price_id: str) -> Json:
     del params
-    return books.get("price", price_id, param="price", in_address=True)
+    return session.get("price", price_id, param="price", in_address=True)
 
 
 @operation("POST", "/v1/prices/<price_id>", permission="plan", params=fields(_PRICE))
-def update_price(books: Books, params: Json, price_id: str) -> Json:
-    price = books.get("price", price_id, param="price", in_address=True)
+def update_price(session: AccountSession, params: Json, price_id: str) -> Json:
+    price = session.get("price", price_id, param="price", in_address=True)
     if "lookup_key" in params:
-        _take_lookup_key(books, params, except_of=price_id)
-    _update(books, price, {k: v for k, v in params.items() if k != "transfer_lookup_key"}, "price.updated")
+        _take_lookup_key(session, params, except_of=price_id)
+    _update(session, price, {k: v for k, v in params.items() if k != "transfer_lookup_key"}, "price.updated")
     return price
 
 
@@ -231,19 +231,19 @@ def update_price(books: Books, params: Json, price_id: str) -> Json:
         }
     ),
 )
-def list_prices(books: Books, params: Json) -> Json:
+def list_prices(session: AccountSession, params: Json) -> Json:
     wanted = _equal(params, "active", "currency", "product", "type")
     wanted += [where(f"recurring.{name}", value) for name, value in params.get("recurring", {}).items()]
     if "lookup_keys" in params:
         wanted.append(_among("lookup_key", params["lookup_keys"]))
-    return list_of(books.page("price", params, *wanted), "/v1/prices")
+    return list_of(session.page("price", params, *wanted), "/v1/prices")
 
 
-def _insert_price(books: Books, params: Json, product_id: str) -> Json:
+def _insert_price(session: AccountSession, params: Json, product_id: str) -> Json:
     if "lookup_key" in params:
-        _take_lookup_key(books, params, except_of=None)
-    price = books.insert(shapes.price(books, params, product_id=product_id))
-    books.emit("price.created", price)
+        _take_lookup_key(session, params, except_of=None)
+    price = session.insert(shapes.price(session, params, product_id=product_id))
+    session.emit("price.created", price)
     return price
 
 
@@ -271,9 +271,9 @@ def _refuse_odd_price(params: Json) -> None:
         )
 
 
-def _take_lookup_key(books: Books, params: Json, *, except_of: str | None) -> None:
+def _take_lookup_key(session: AccountSession, params: Json, *, except_of: str | None) -> None:
     """A lookup key names one price; another takes it over only when asked to."""
-    for held in books.select("price", where("lookup_key", params["lookup_key"])):
+    for held in session.select("price", where("lookup_key", params["lookup_key"])):
         if held["id"] == except_of:
             continue
         if not params.get("transfer_lookup_key"):
@@ -282,15 +282,15 @@ def _take_lookup_key(books: Books, params: Json, *, except_of: str | None) -> No
                 code="resource_already_exists",
                 param="lookup_key",
             )
-        books.emit("price.updated", held, books.change(held, lookup_key=None))
+        session.emit("price.updated", held, session.change(held, lookup_key=None))
 
 
-def _update(books: Books, body: Json, params: Json, event: str, **also: Any) -> None:
+def _update(session: AccountSession, body: Json, params: Json, event: str, **also: Any) -> None:
     changes = {k: v for k, v in params.items() if k != "expand"}
     if "metadata" in changes:
         changes["metadata"] = merged_metadata(body["metadata"], changes["metadata"])
     if any(body.get(k) != v for k, v in changes.items()):
-        books.emit(event, body, books.change(body, **changes, **also))
+        session.emit(event, body, session.change(body, **changes, **also))
 
 
 def _equal(params: Json, *names: str) -> list[Condition]:

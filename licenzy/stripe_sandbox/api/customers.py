@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.api.table import Books, deleted, list_of, operation
-from licenzy.stripe_sandbox.books import where
+from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.api.table import deleted, list_of, operation
 from licenzy.stripe_sandbox.errors import ResourceMissing
 from licenzy.stripe_sandbox.ids import fresh
 from licenzy.stripe_sandbox.lifecycle import subscriptions
@@ -40,52 +40,52 @@ _CUSTOMER: dict[str, Check] = {
 
 
 @operation("POST", "/v1/customers", permission="customer", params=fields(_CUSTOMER))
-def create(books: Books, params: Json) -> Json:
-    customer = books.insert(shapes.customer(books, params))
-    books.emit("customer.created", customer)
+def create(session: AccountSession, params: Json) -> Json:
+    customer = session.insert(shapes.customer(session, params))
+    session.emit("customer.created", customer)
     return customer
 
 
 @operation("GET", "/v1/customers/<customer_id>", permission="customer", params=fields(EXPAND))
-def retrieve(books: Books, params: Json, customer_id: str) -> Json:
+def retrieve(session: AccountSession, params: Json, customer_id: str) -> Json:
     """Stripe goes on telling of a deleted customer, that it is deleted."""
     del params
-    if books.is_deleted("customer", customer_id):
+    if session.is_deleted("customer", customer_id):
         return {"id": customer_id, "object": "customer", "deleted": True}
-    return books.get("customer", customer_id, param="id", in_address=True)
+    return session.get("customer", customer_id, param="id", in_address=True)
 
 
 @operation("POST", "/v1/customers/<customer_id>", permission="customer", params=fields(_CUSTOMER))
-def update(books: Books, params: Json, customer_id: str) -> Json:
-    customer = books.get("customer", customer_id, param="id", in_address=True)
+def update(session: AccountSession, params: Json, customer_id: str) -> Json:
+    customer = session.get("customer", customer_id, param="id", in_address=True)
     changes = dict(params)
     if "metadata" in changes:
         changes["metadata"] = merged_metadata(customer["metadata"], changes["metadata"])
     if "address" in changes:
         changes["address"] = shapes.postal(changes["address"])
-    previous = books.change(customer, **changes)
+    previous = session.change(customer, **changes)
     if previous:
-        books.emit("customer.updated", customer, previous)
+        session.emit("customer.updated", customer, previous)
     return customer
 
 
 @operation("DELETE", "/v1/customers/<customer_id>", permission="customer", params=fields({}))
-def delete(books: Books, params: Json, customer_id: str) -> Json:
+def delete(session: AccountSession, params: Json, customer_id: str) -> Json:
     """Their subscriptions end with them."""
     del params
-    customer = books.get("customer", customer_id, param="id", in_address=True)
-    for subscription in books.select("subscription", where("customer", customer_id)):
+    customer = session.get("customer", customer_id, param="id", in_address=True)
+    for subscription in session.select("subscription", where("customer", customer_id)):
         if subscription["status"] not in subscriptions.ENDED:
-            subscriptions.cancel(books, subscription)
-    books.remove(customer)
-    books.emit("customer.deleted", customer)
+            subscriptions.cancel(session, subscription)
+    session.remove(customer)
+    session.emit("customer.deleted", customer)
     return deleted(customer)
 
 
 @operation("GET", "/v1/customers", permission="customer", params=fields({**PAGE, "email": text(512)}))
-def list_(books: Books, params: Json) -> Json:
+def list_(session: AccountSession, params: Json) -> Json:
     wanted = [where("email", params["email"])] if "email" in params else []
-    return list_of(books.page("customer", params, *wanted), "/v1/customers")
+    return list_of(session.page("customer", params, *wanted), "/v1/customers")
 
 
 @operation(
@@ -103,15 +103,15 @@ def list_(books: Books, params: Json) -> Json:
         required=("customer",),
     ),
 )
-def open_portal(books: Books, params: Json) -> Json:
-    customer = books.get("customer", params["customer"], param="customer")
+def open_portal(session: AccountSession, params: Json) -> Json:
+    customer = session.get("customer", params["customer"], param="customer")
     if "configuration" in params:
         raise ResourceMissing(
             f"No such configuration: '{params['configuration']}'", param="configuration", in_address=False
         )
-    return books.insert(
+    return session.insert(
         portal_session(
-            books,
+            session,
             customer=customer["id"],
             return_url=params.get("return_url"),
             locale=params.get("locale"),

@@ -6,7 +6,8 @@ import functools
 import typing
 from typing import Any
 
-from licenzy.stripe_sandbox.api.table import Books, deleted, list_of, operation
+from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.api.table import deleted, list_of, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
 from licenzy.stripe_sandbox.params import (
     EXPAND,
@@ -69,19 +70,19 @@ _ENDPOINT: dict[str, Check] = {
         {**_ENDPOINT, "api_version": _version, "connect": flag()}, required=("enabled_events", "url")
     ),
 )
-def create(books: Books, params: Json) -> Json:
+def create(session: AccountSession, params: Json) -> Json:
     """The only answer that tells the secret."""
     _refuse_odd(params)
-    if len(books.select("webhook_endpoint")) >= MOST:
-        raise Refused(f"You have reached the maximum of {MOST} {books.account.mode} webhook endpoints.")
-    endpoint = books.insert(webhook_endpoint(books, params))
+    if len(session.select("webhook_endpoint")) >= MOST:
+        raise Refused(f"You have reached the maximum of {MOST} {session.account.mode} webhook endpoints.")
+    endpoint = session.insert(webhook_endpoint(session, params))
     return {**endpoint, "secret": endpoint["_secret"]}
 
 
 @operation("GET", "/v1/webhook_endpoints/<endpoint_id>", permission="webhook", params=fields(EXPAND))
-def retrieve(books: Books, params: Json, endpoint_id: str) -> Json:
+def retrieve(session: AccountSession, params: Json, endpoint_id: str) -> Json:
     del params
-    return _get(books, endpoint_id)
+    return _get(session, endpoint_id)
 
 
 @operation(
@@ -90,38 +91,38 @@ def retrieve(books: Books, params: Json, endpoint_id: str) -> Json:
     permission="webhook",
     params=fields({**_ENDPOINT, "disabled": flag()}),
 )
-def update(books: Books, params: Json, endpoint_id: str) -> Json:
-    endpoint = _get(books, endpoint_id)
+def update(session: AccountSession, params: Json, endpoint_id: str) -> Json:
+    endpoint = _get(session, endpoint_id)
     _refuse_odd(params)
     changes = {k: v for k, v in params.items() if k not in ("disabled", "metadata")}
     if "disabled" in params:
         changes["status"] = "disabled" if params["disabled"] else "enabled"
     if "metadata" in params:
         changes["metadata"] = merged_metadata(endpoint["metadata"], params["metadata"])
-    books.change(endpoint, **changes)
+    session.change(endpoint, **changes)
     return endpoint
 
 
 @operation("DELETE", "/v1/webhook_endpoints/<endpoint_id>", permission="webhook", params=fields({}))
-def delete(books: Books, params: Json, endpoint_id: str) -> Json:
+def delete(session: AccountSession, params: Json, endpoint_id: str) -> Json:
     """What was still to be posted to it is posted no more."""
     del params
-    endpoint = _get(books, endpoint_id)
-    books.remove(endpoint)
-    books.db.execute(
+    endpoint = _get(session, endpoint_id)
+    session.remove(endpoint)
+    session.db.execute(
         "DELETE FROM posts WHERE scope = ? AND endpoint = ? AND status = 'pending'",
-        (books.account.scope, endpoint_id),
+        (session.account.scope, endpoint_id),
     )
     return deleted(endpoint)
 
 
 @operation("GET", "/v1/webhook_endpoints", permission="webhook", params=fields(PAGE))
-def list_(books: Books, params: Json) -> Json:
-    return list_of(books.page("webhook_endpoint", params), "/v1/webhook_endpoints")
+def list_(session: AccountSession, params: Json) -> Json:
+    return list_of(session.page("webhook_endpoint", params), "/v1/webhook_endpoints")
 
 
-def _get(books: Books, endpoint_id: str) -> Json:
-    return books.get("webhook_endpoint", endpoint_id, param="webhook_endpoint", in_address=True)
+def _get(session: AccountSession, endpoint_id: str) -> Json:
+    return session.get("webhook_endpoint", endpoint_id, param="webhook_endpoint", in_address=True)
 
 
 def _refuse_odd(params: Json) -> None:

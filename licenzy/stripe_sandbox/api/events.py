@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.api.table import Books, list_of, operation
-from licenzy.stripe_sandbox.books import Condition
+from licenzy.stripe_sandbox.account_session import AccountSession, Condition
+from licenzy.stripe_sandbox.api.table import list_of, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter
 from licenzy.stripe_sandbox.params import EXPAND, PAGE, array, fields, flag, text
 from licenzy.stripe_sandbox.version import Json
@@ -12,9 +12,9 @@ KEPT_SECONDS = 30 * 86400
 
 
 @operation("GET", "/v1/events/<event_id>", permission="event", params=fields(EXPAND))
-def retrieve(books: Books, params: Json, event_id: str) -> Json:
+def retrieve(session: AccountSession, params: Json, event_id: str) -> Json:
     del params
-    return _shown(books, books.get("event", event_id, param="id", in_address=True))
+    return _shown(session, session.get("event", event_id, param="id", in_address=True))
 
 
 @operation(
@@ -25,11 +25,11 @@ def retrieve(books: Books, params: Json, event_id: str) -> Json:
         {**PAGE, "delivery_success": flag(), "type": text(100), "types": array(text(100), maximum=20)}
     ),
 )
-def list_(books: Books, params: Json) -> Json:
+def list_(session: AccountSession, params: Json) -> Json:
     """The last thirty days of the account's time, newest first."""
     if "type" in params and "types" in params:
         raise InvalidParameter("You may only specify one of these parameters: type, types.", param="type")
-    wanted: list[Condition] = [("created > ?", [books.now - KEPT_SECONDS])]
+    wanted: list[Condition] = [("created > ?", [session.now - KEPT_SECONDS])]
     if "type" in params:
         wanted.append(_of_type(params["type"]))
     if "types" in params:
@@ -38,8 +38,8 @@ def list_(books: Books, params: Json) -> Json:
     if "delivery_success" in params:
         undelivered = "EXISTS (SELECT 1 FROM posts WHERE posts.event = objects.id AND posts.status <> 'sent')"
         wanted.append((f"NOT {undelivered}" if params["delivery_success"] else undelivered, []))
-    found, more = books.page("event", params, *wanted)
-    return list_of(([_shown(books, event) for event in found], more), "/v1/events")
+    found, more = session.page("event", params, *wanted)
+    return list_of(([_shown(session, event) for event in found], more), "/v1/events")
 
 
 def _of_type(asked: str) -> Condition:
@@ -49,5 +49,5 @@ def _of_type(asked: str) -> Condition:
     return ("json_extract(body, '$.type') = ?", [asked])
 
 
-def _shown(books: Books, event: Json) -> Json:
-    return {**event, "pending_webhooks": books.undelivered(event["id"])}
+def _shown(session: AccountSession, event: Json) -> Json:
+    return {**event, "pending_webhooks": session.undelivered(event["id"])}

@@ -13,11 +13,11 @@ from flask import Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from licenzy.stripe_sandbox import form, misbehaviour
+from licenzy.stripe_sandbox.account_session import AccountSession, public
 from licenzy.stripe_sandbox.accounts import Account, Key, find_by_key
 from licenzy.stripe_sandbox.api.expand import expand
 from licenzy.stripe_sandbox.api.once import Answer, KeyBook, dump
 from licenzy.stripe_sandbox.api.table import Operation
-from licenzy.stripe_sandbox.books import Books, public
 from licenzy.stripe_sandbox.errors import (
     Broken,
     InvalidParameter,
@@ -158,15 +158,15 @@ class _Work:
 
     def _done(self, db: sqlite3.Connection, params: Json) -> str:
         paths = params.pop("expand", [])
-        books = Books(
+        session = AccountSession(
             db,
             self.account,
             self.running.public_url,
             request_id=self.request_id,
             idempotency_key=self.idempotency_key,
         )
-        body = _shown(self.operation.handler(books, params, **self.ids))
-        return dump(answer_for(expand(books, body, paths), request.headers.get("Stripe-Version")))
+        body = _shown(self.operation.handler(session, params, **self.ids))
+        return dump(answer_for(expand(session, body, paths), request.headers.get("Stripe-Version")))
 
 
 def _authenticate(running: Running) -> tuple[Account, Key]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.api.table import Books, list_of, operation
-from licenzy.stripe_sandbox.books import where
+from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.api.table import list_of, operation
 from licenzy.stripe_sandbox.params import EXPAND, PAGE, fields, one_of, text
 from licenzy.stripe_sandbox.version import Json
 
 
 @operation("GET", "/v1/invoices/<invoice_id>", permission="invoice", params=fields(EXPAND))
-def retrieve(books: Books, params: Json, invoice_id: str) -> Json:
+def retrieve(session: AccountSession, params: Json, invoice_id: str) -> Json:
     del params
-    return books.get("invoice", invoice_id, param="invoice", in_address=True)
+    return session.get("invoice", invoice_id, param="invoice", in_address=True)
 
 
 @operation(
@@ -28,17 +28,17 @@ def retrieve(books: Books, params: Json, invoice_id: str) -> Json:
         }
     ),
 )
-def list_(books: Books, params: Json) -> Json:
+def list_(session: AccountSession, params: Json) -> Json:
     places = {"subscription": "parent.subscription_details.subscription"}
     names = ("collection_method", "customer", "status", "subscription")
     wanted = [where(places.get(name, name), params[name]) for name in names if name in params]
-    return list_of(books.page("invoice", params, *wanted), "/v1/invoices")
+    return list_of(session.page("invoice", params, *wanted), "/v1/invoices")
 
 
 @operation("GET", "/v1/invoice_payments/<payment_id>", permission="invoice", params=fields(EXPAND))
-def retrieve_payment(books: Books, params: Json, payment_id: str) -> Json:
+def retrieve_payment(session: AccountSession, params: Json, payment_id: str) -> Json:
     del params
-    return books.get("invoice_payment", payment_id, param="invoice_payment", in_address=True)
+    return session.get("invoice_payment", payment_id, param="invoice_payment", in_address=True)
 
 
 @operation(
@@ -61,9 +61,9 @@ def retrieve_payment(books: Books, params: Json, payment_id: str) -> Json:
         }
     ),
 )
-def list_payments(books: Books, params: Json) -> Json:
+def list_payments(session: AccountSession, params: Json) -> Json:
     """By payment is the only way from a charge or an intent to its invoice since the objects stopped naming
     it."""
     wanted = [where(name, params[name]) for name in ("invoice", "status") if name in params]
     wanted += [where(f"payment.{name}", value) for name, value in params.get("payment", {}).items()]
-    return list_of(books.page("invoice_payment", params, *wanted), "/v1/invoice_payments")
+    return list_of(session.page("invoice_payment", params, *wanted), "/v1/invoice_payments")

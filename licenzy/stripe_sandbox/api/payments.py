@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.api.table import Books, list_of, operation
-from licenzy.stripe_sandbox.books import Condition, where
+from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
+from licenzy.stripe_sandbox.api.table import list_of, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
 from licenzy.stripe_sandbox.lifecycle import disputes, payments, refunds
 from licenzy.stripe_sandbox.params import (
@@ -29,22 +29,22 @@ _OF_PAYMENT: dict[str, Check] = {**PAGE, "charge": text(255), "payment_intent": 
     permission="payment_intent",
     params=fields({"client_secret": text(255), **EXPAND}),
 )
-def retrieve_intent(books: Books, params: Json, intent_id: str) -> Json:
+def retrieve_intent(session: AccountSession, params: Json, intent_id: str) -> Json:
     del params
-    return books.get("payment_intent", intent_id, param="intent", in_address=True)
+    return session.get("payment_intent", intent_id, param="intent", in_address=True)
 
 
 @operation(
     "GET", "/v1/payment_intents", permission="payment_intent", params=fields({**PAGE, "customer": text(255)})
 )
-def list_intents(books: Books, params: Json) -> Json:
-    return list_of(books.page("payment_intent", params, *_named(params, "customer")), "/v1/payment_intents")
+def list_intents(session: AccountSession, params: Json) -> Json:
+    return list_of(session.page("payment_intent", params, *_named(params, "customer")), "/v1/payment_intents")
 
 
 @operation("GET", "/v1/charges/<charge_id>", permission="charge", params=fields(EXPAND))
-def retrieve_charge(books: Books, params: Json, charge_id: str) -> Json:
+def retrieve_charge(session: AccountSession, params: Json, charge_id: str) -> Json:
     del params
-    return books.get("charge", charge_id, param="id", in_address=True)
+    return session.get("charge", charge_id, param="id", in_address=True)
 
 
 @operation(
@@ -53,8 +53,10 @@ def retrieve_charge(books: Books, params: Json, charge_id: str) -> Json:
     permission="charge",
     params=fields({**PAGE, "customer": text(255), "payment_intent": text(255)}),
 )
-def list_charges(books: Books, params: Json) -> Json:
-    return list_of(books.page("charge", params, *_named(params, "customer", "payment_intent")), "/v1/charges")
+def list_charges(session: AccountSession, params: Json) -> Json:
+    return list_of(
+        session.page("charge", params, *_named(params, "customer", "payment_intent")), "/v1/charges"
+    )
 
 
 @operation(
@@ -72,17 +74,17 @@ def list_charges(books: Books, params: Json) -> Json:
         }
     ),
 )
-def create_refund(books: Books, params: Json) -> Json:
+def create_refund(session: AccountSession, params: Json) -> Json:
     if "charge" not in params and "payment_intent" not in params:
         raise InvalidParameter(
             "One of the following params should be provided for this request: payment_intent or charge.",
             code="parameter_missing",
         )
     charge = payments.charge_for(
-        books, charge=params.get("charge"), payment_intent=params.get("payment_intent")
+        session, charge=params.get("charge"), payment_intent=params.get("payment_intent")
     )
     return refunds.refund(
-        books,
+        session,
         charge,
         amount=params.get("amount"),
         reason=params.get("reason"),
@@ -91,30 +93,30 @@ def create_refund(books: Books, params: Json) -> Json:
 
 
 @operation("GET", "/v1/refunds/<refund_id>", permission="charge", params=fields(EXPAND))
-def retrieve_refund(books: Books, params: Json, refund_id: str) -> Json:
+def retrieve_refund(session: AccountSession, params: Json, refund_id: str) -> Json:
     del params
-    return books.get("refund", refund_id, param="id", in_address=True)
+    return session.get("refund", refund_id, param="id", in_address=True)
 
 
 @operation(
     "POST", "/v1/refunds/<refund_id>", permission="charge", params=fields({"metadata": metadata(), **EXPAND})
 )
-def update_refund(books: Books, params: Json, refund_id: str) -> Json:
-    given = books.get("refund", refund_id, param="id", in_address=True)
+def update_refund(session: AccountSession, params: Json, refund_id: str) -> Json:
+    given = session.get("refund", refund_id, param="id", in_address=True)
     if "metadata" in params:
-        refunds.update(books, given, metadata=merged_metadata(given["metadata"], params["metadata"]))
+        refunds.update(session, given, metadata=merged_metadata(given["metadata"], params["metadata"]))
     return given
 
 
 @operation("GET", "/v1/refunds", permission="charge", params=fields(_OF_PAYMENT))
-def list_refunds(books: Books, params: Json) -> Json:
-    return list_of(books.page("refund", params, *_named(params, "charge", "payment_intent")), "/v1/refunds")
+def list_refunds(session: AccountSession, params: Json) -> Json:
+    return list_of(session.page("refund", params, *_named(params, "charge", "payment_intent")), "/v1/refunds")
 
 
 @operation("GET", "/v1/disputes/<dispute_id>", permission="dispute", params=fields(EXPAND))
-def retrieve_dispute(books: Books, params: Json, dispute_id: str) -> Json:
+def retrieve_dispute(session: AccountSession, params: Json, dispute_id: str) -> Json:
     del params
-    return books.get("dispute", dispute_id, param="id", in_address=True)
+    return session.get("dispute", dispute_id, param="id", in_address=True)
 
 
 @operation(
@@ -130,32 +132,34 @@ def retrieve_dispute(books: Books, params: Json, dispute_id: str) -> Json:
         }
     ),
 )
-def update_dispute(books: Books, params: Json, dispute_id: str) -> Json:
+def update_dispute(session: AccountSession, params: Json, dispute_id: str) -> Json:
     """Evidence is sent to the bank unless `submit` is false."""
-    dispute = books.get("dispute", dispute_id, param="id", in_address=True)
+    dispute = session.get("dispute", dispute_id, param="id", in_address=True)
     if "metadata" in params:
-        books.change(dispute, metadata=merged_metadata(dispute["metadata"], params["metadata"]))
+        session.change(dispute, metadata=merged_metadata(dispute["metadata"], params["metadata"]))
     if "evidence" in params:
         if dispute["status"] in disputes.CLOSED:
             raise Refused("This dispute is already closed.", code="dispute_already_closed")
-        books.change(dispute, evidence={**dispute["evidence"], **params["evidence"]})
+        session.change(dispute, evidence={**dispute["evidence"], **params["evidence"]})
         if params.get("submit", True):
-            disputes.submit_evidence(books, dispute)
+            disputes.submit_evidence(session, dispute)
     return dispute
 
 
 @operation("POST", "/v1/disputes/<dispute_id>/close", permission="dispute", params=fields(EXPAND))
-def close_dispute(books: Books, params: Json, dispute_id: str) -> Json:
+def close_dispute(session: AccountSession, params: Json, dispute_id: str) -> Json:
     """The merchant gives in."""
     del params
-    dispute = books.get("dispute", dispute_id, param="id", in_address=True)
-    disputes.close(books, dispute, won=False)
+    dispute = session.get("dispute", dispute_id, param="id", in_address=True)
+    disputes.close(session, dispute, won=False)
     return dispute
 
 
 @operation("GET", "/v1/disputes", permission="dispute", params=fields(_OF_PAYMENT))
-def list_disputes(books: Books, params: Json) -> Json:
-    return list_of(books.page("dispute", params, *_named(params, "charge", "payment_intent")), "/v1/disputes")
+def list_disputes(session: AccountSession, params: Json) -> Json:
+    return list_of(
+        session.page("dispute", params, *_named(params, "charge", "payment_intent")), "/v1/disputes"
+    )
 
 
 def _named(params: Json, *names: str) -> list[Condition]:

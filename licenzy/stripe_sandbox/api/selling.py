@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
 from licenzy.stripe_sandbox.shapes.checkout import line_item
 from licenzy.stripe_sandbox.version import Json
@@ -11,11 +11,14 @@ from licenzy.stripe_sandbox.version import Json
 _LEAST = {"usd": 50, "eur": 50, "gbp": 30, "chf": 50, "cad": 50, "aud": 50, "jpy": 50}
 
 
-def lines_of(books: Books, params: Json) -> list[Json]:
+def lines_of(account_session: AccountSession, params: Json) -> list[Json]:
     """The lines that a session sells."""
     data = params.get("subscription_data", {})
     trial = "trial_period_days" in data or "trial_end" in data
-    lines = [_line(books, asked, f"line_items[{n}]", trial) for n, asked in enumerate(params["line_items"])]
+    lines = [
+        _line(account_session, asked, f"line_items[{n}]", trial)
+        for n, asked in enumerate(params["line_items"])
+    ]
     if not lines:
         raise InvalidParameter(
             "Missing required param: line_items.", code="parameter_missing", param="line_items"
@@ -24,13 +27,13 @@ def lines_of(books: Books, params: Json) -> list[Json]:
     return lines
 
 
-def _line(books: Books, asked: Json, name: str, trial: bool) -> Json:
+def _line(account_session: AccountSession, asked: Json, name: str, trial: bool) -> Json:
     if "price" not in asked:
         raise InvalidParameter(
             f"Missing required param: {name}[price].", code="parameter_missing", param=f"{name}[price]"
         )
-    price = books.get("price", asked["price"], param=f"{name}[price]")
-    product = books.find("product", price["product"])
+    price = account_session.get("price", asked["price"], param=f"{name}[price]")
+    product = account_session.find("product", price["product"])
     if not price["active"]:
         raise Refused(
             "The price specified is inactive. This field only accepts active prices.", param=f"{name}[price]"

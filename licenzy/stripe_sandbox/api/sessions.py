@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.api.expand import line_items
 from licenzy.stripe_sandbox.api.selling import lines_of
-from licenzy.stripe_sandbox.api.table import Books, list_of, operation
-from licenzy.stripe_sandbox.books import where
+from licenzy.stripe_sandbox.api.table import list_of, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
 from licenzy.stripe_sandbox.lifecycle import checkout
 from licenzy.stripe_sandbox.params import (
@@ -86,19 +86,25 @@ _NEW: dict[str, Check] = {
 @operation(
     "POST", "/v1/checkout/sessions", permission="checkout_session", params=fields(_NEW, required=("mode",))
 )
-def create(books: Books, params: Json) -> Json:
+def create(account_session: AccountSession, params: Json) -> Json:
     _refuse_odd_session(params)
-    customer = books.get("customer", params["customer"], param="customer") if "customer" in params else None
+    customer = (
+        account_session.get("customer", params["customer"], param="customer")
+        if "customer" in params
+        else None
+    )
     _refuse_untaxable(params, customer)
-    lines = lines_of(books, params)
-    expires_at = _expiry(books, params.get("expires_at"))
-    return books.insert(shapes.session(books, params, lines=lines, customer=customer, expires_at=expires_at))
+    lines = lines_of(account_session, params)
+    expires_at = _expiry(account_session, params.get("expires_at"))
+    return account_session.insert(
+        shapes.session(account_session, params, lines=lines, customer=customer, expires_at=expires_at)
+    )
 
 
 @operation("GET", "/v1/checkout/sessions/<session_id>", permission="checkout_session", params=fields(EXPAND))
-def retrieve(books: Books, params: Json, session_id: str) -> Json:
+def retrieve(account_session: AccountSession, params: Json, session_id: str) -> Json:
     del params
-    return books.get("checkout.session", session_id, param="session", in_address=True)
+    return account_session.get("checkout.session", session_id, param="session", in_address=True)
 
 
 @operation(
@@ -107,20 +113,20 @@ def retrieve(books: Books, params: Json, session_id: str) -> Json:
     permission="checkout_session",
     params=fields({"metadata": metadata(), **EXPAND}),
 )
-def update(books: Books, params: Json, session_id: str) -> Json:
-    session = books.get("checkout.session", session_id, param="session", in_address=True)
+def update(account_session: AccountSession, params: Json, session_id: str) -> Json:
+    session = account_session.get("checkout.session", session_id, param="session", in_address=True)
     if "metadata" in params:
-        books.change(session, metadata=merged_metadata(session["metadata"], params["metadata"]))
+        account_session.change(session, metadata=merged_metadata(session["metadata"], params["metadata"]))
     return session
 
 
 @operation(
     "POST", "/v1/checkout/sessions/<session_id>/expire", permission="checkout_session", params=fields(EXPAND)
 )
-def expire(books: Books, params: Json, session_id: str) -> Json:
+def expire(account_session: AccountSession, params: Json, session_id: str) -> Json:
     del params
-    session = books.get("checkout.session", session_id, param="session", in_address=True)
-    checkout.expire(books, session)
+    session = account_session.get("checkout.session", session_id, param="session", in_address=True)
+    checkout.expire(account_session, session)
     return session
 
 
@@ -130,10 +136,10 @@ def expire(books: Books, params: Json, session_id: str) -> Json:
     permission="checkout_session",
     params=fields({k: v for k, v in PAGE.items() if k != "created"}),
 )
-def list_line_items(books: Books, params: Json, session_id: str) -> Json:
+def list_line_items(account_session: AccountSession, params: Json, session_id: str) -> Json:
     """A session has at most a hundred lines, so the cursor is looked for among them."""
-    session = books.get("checkout.session", session_id, param="session", in_address=True)
-    lines, limit = line_items(books, session), params.get("limit", 10)
+    session = account_session.get("checkout.session", session_id, param="session", in_address=True)
+    lines, limit = line_items(account_session, session), params.get("limit", 10)
     ids = [line["id"] for line in lines]
     for cursor in ("starting_after", "ending_before"):
         if cursor in params and params[cursor] not in ids:
@@ -162,12 +168,12 @@ def list_line_items(books: Books, params: Json, session_id: str) -> Json:
         }
     ),
 )
-def list_(books: Books, params: Json) -> Json:
+def list_(account_session: AccountSession, params: Json) -> Json:
     names = ("customer", "payment_intent", "status", "subscription")
     wanted = [where(name, params[name]) for name in names if name in params]
     if "customer_details" in params:
         wanted.append(where("customer_details.email", params["customer_details"]["email"]))
-    return list_of(books.page("checkout.session", params, *wanted), "/v1/checkout/sessions")
+    return list_of(account_session.page("checkout.session", params, *wanted), "/v1/checkout/sessions")
 
 
 def _refuse_odd_session(params: Json) -> None:
@@ -210,15 +216,15 @@ def _refuse_untaxable(params: Json, customer: Json | None) -> None:
         )
 
 
-def _expiry(books: Books, asked: int | None) -> int:
+def _expiry(account_session: AccountSession, asked: int | None) -> int:
     if asked is None:
-        return books.now + LONGEST_SECONDS
-    if asked < books.now + SHORTEST_SECONDS - 60:
+        return account_session.now + LONGEST_SECONDS
+    if asked < account_session.now + SHORTEST_SECONDS - 60:
         raise Refused(
             "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.",
             param="expires_at",
         )
-    if asked > books.now + LONGEST_SECONDS + 60:
+    if asked > account_session.now + LONGEST_SECONDS + 60:
         raise Refused(
             "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
             param="expires_at",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.api.table import Books, list_of, operation
-from licenzy.stripe_sandbox.books import Condition, where
+from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
+from licenzy.stripe_sandbox.api.table import list_of, operation
 from licenzy.stripe_sandbox.errors import Refused, ResourceMissing
 from licenzy.stripe_sandbox.lifecycle import plans, subscriptions
 from licenzy.stripe_sandbox.params import (
@@ -49,9 +49,9 @@ _DETAILS: dict[str, Check] = {
 
 
 @operation("GET", "/v1/subscriptions/<subscription_id>", permission="subscription", params=fields(EXPAND))
-def retrieve(books: Books, params: Json, subscription_id: str) -> Json:
+def retrieve(session: AccountSession, params: Json, subscription_id: str) -> Json:
     del params
-    return _get(books, subscription_id)
+    return _get(session, subscription_id)
 
 
 @operation(
@@ -68,14 +68,14 @@ def retrieve(books: Books, params: Json, subscription_id: str) -> Json:
         }
     ),
 )
-def list_(books: Books, params: Json) -> Json:
+def list_(session: AccountSession, params: Json) -> Json:
     """Without a status, all that are not canceled."""
     wanted = [where(name, params[name]) for name in ("collection_method", "customer") if name in params]
     wanted += _of_status(params.get("status"))
     if "price" in params:
         items = "SELECT 1 FROM json_each(body, '$.items.data') WHERE json_extract(value, '$.price.id') = ?"
         wanted.append((f"EXISTS ({items})", [params["price"]]))
-    return list_of(books.page("subscription", params, *wanted), "/v1/subscriptions")
+    return list_of(session.page("subscription", params, *wanted), "/v1/subscriptions")
 
 
 @operation(
@@ -107,23 +107,23 @@ def list_(books: Books, params: Json) -> Json:
         }
     ),
 )
-def update(books: Books, params: Json, subscription_id: str) -> Json:
+def update(session: AccountSession, params: Json, subscription_id: str) -> Json:
     """Several changes at once are told in one event each."""
-    subscription = _get(books, subscription_id)
-    _change_plainly(books, subscription, params)
+    subscription = _get(session, subscription_id)
+    _change_plainly(session, subscription, params)
     if "items" in params:
-        plans.change_items(books, subscription, params["items"])
+        plans.change_items(session, subscription, params["items"])
     details = params.get("cancellation_details")
     if params.get("cancel_at_period_end") is True:
-        subscriptions.schedule_cancel(books, subscription, at=None, says_period_end=True, details=details)
+        subscriptions.schedule_cancel(session, subscription, at=None, says_period_end=True, details=details)
     elif params.get("cancel_at") is not None:
-        if params["cancel_at"] <= books.now:
+        if params["cancel_at"] <= session.now:
             raise Refused("`cancel_at` must be in the future.", param="cancel_at")
         subscriptions.schedule_cancel(
-            books, subscription, at=params["cancel_at"], says_period_end=False, details=details
+            session, subscription, at=params["cancel_at"], says_period_end=False, details=details
         )
     elif "cancel_at_period_end" in params or "cancel_at" in params:
-        subscriptions.keep(books, subscription)
+        subscriptions.keep(session, subscription)
     return subscription
 
 
@@ -135,26 +135,26 @@ def update(books: Books, params: Json, subscription_id: str) -> Json:
         {"cancellation_details": fields(_DETAILS), "invoice_now": flag(), "prorate": flag(), **EXPAND}
     ),
 )
-def cancel(books: Books, params: Json, subscription_id: str) -> Json:
-    subscription = _get(books, subscription_id)
+def cancel(session: AccountSession, params: Json, subscription_id: str) -> Json:
+    subscription = _get(session, subscription_id)
     if subscription["status"] in subscriptions.ENDED:
         raise ResourceMissing(f"No such subscription: '{subscription_id}'", param="id", in_address=True)
-    subscriptions.cancel(books, subscription, details=params.get("cancellation_details"))
+    subscriptions.cancel(session, subscription, details=params.get("cancellation_details"))
     return subscription
 
 
 @operation(
     "POST", "/v1/subscriptions/<subscription_id>/resume", permission="subscription", params=fields(EXPAND)
 )
-def resume(books: Books, params: Json, subscription_id: str) -> Json:
+def resume(session: AccountSession, params: Json, subscription_id: str) -> Json:
     del params
-    subscription = _get(books, subscription_id)
-    subscriptions.resume(books, subscription)
+    subscription = _get(session, subscription_id)
+    subscriptions.resume(session, subscription)
     return subscription
 
 
-def _get(books: Books, subscription_id: str) -> Json:
-    return books.get("subscription", subscription_id, param="id", in_address=True)
+def _get(session: AccountSession, subscription_id: str) -> Json:
+    return session.get("subscription", subscription_id, param="id", in_address=True)
 
 
 def _of_status(asked: str | None) -> list[Condition]:
@@ -167,11 +167,11 @@ def _of_status(asked: str | None) -> list[Condition]:
     return [where("status", asked)]
 
 
-def _change_plainly(books: Books, subscription: Json, params: Json) -> None:
+def _change_plainly(session: AccountSession, subscription: Json, params: Json) -> None:
     changes: Json = {k: params[k] for k in ("description", "pause_collection") if k in params}
     if changes.get("pause_collection"):
         changes["pause_collection"] = {"resumes_at": None, **changes["pause_collection"]}
     if "metadata" in params:
         changes["metadata"] = merged_metadata(subscription["metadata"], params["metadata"])
     if changes:
-        subscriptions.update(books, subscription, **changes)
+        subscriptions.update(session, subscription, **changes)

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from licenzy.stripe_sandbox.books import Books
 from licenzy.stripe_sandbox.params import Check
 from licenzy.stripe_sandbox.version import Json
 
@@ -15,8 +14,8 @@ Handler = Callable[..., Json]
 
 @dataclass(frozen=True)
 class Operation:
-    """`rule` is Flask's; `path` the rule's first words, for permission names; handlers take books,
-    parameters, ids."""
+    """`rule` is Flask's; `path` the rule's first words, for permission names; handlers take the
+    account session, the parameters and the ids."""
 
     method: str
     rule: str
@@ -56,6 +55,3 @@ def deleted(body: Json) -> Json:
 def list_of(page: tuple[list[Json], bool], url: str) -> Json:
     found, more = page
     return {"object": "list", "data": found, "has_more": more, "url": url}
-
-
-__all__ = ["OPERATIONS", "Books", "Operation", "deleted", "list_of", "operation"]

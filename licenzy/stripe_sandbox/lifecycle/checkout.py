@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from licenzy.stripe_sandbox.books import Books, where
+from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.errors import Refused
 from licenzy.stripe_sandbox.lifecycle import invoices, payments, subscriptions
 from licenzy.stripe_sandbox.lifecycle.payments import How
@@ -15,18 +15,20 @@ from licenzy.stripe_sandbox.version import Json
 SOMEBODY = "buyer@example.com"
 
 
-def complete(books: Books, session: Json, *, how: How, email: str | None, quantities: dict[int, int]) -> None:
+def complete(
+    account_session: AccountSession, session: Json, *, how: How, email: str | None, quantities: dict[int, int]
+) -> None:
     """The buyer pays, at once or by bank debit. The session must be open: `is_open` says so."""
-    _set_quantities(books, session, quantities)
-    customer = _customer(books, session, email)
+    _set_quantities(account_session, session, quantities)
+    customer = _customer(account_session, session, email)
     known = customer["email"] if customer else email or session["customer_email"] or SOMEBODY
     told = shapes.details(known, customer)
     if session["mode"] == "subscription":
-        outcome = _subscribe(books, session, customer, how)
+        outcome = _subscribe(account_session, session, customer, how)
     else:
-        outcome = _buy(books, session, customer, how, known)
+        outcome = _buy(account_session, session, customer, how, known)
     tax = session["automatic_tax"]
-    books.change(
+    account_session.change(
         session,
         status="complete",
         url=None,
@@ -36,95 +38,99 @@ def complete(books: Books, session: Json, *, how: How, email: str | None, quanti
         automatic_tax={**tax, "status": "complete" if tax["enabled"] else None},
         **outcome,
     )
-    books.emit("checkout.session.completed", session)
+    account_session.emit("checkout.session.completed", session)
 
 
-def decline(books: Books, session: Json) -> None:
+def decline(account_session: AccountSession, session: Json) -> None:
     """The bank says no; the session stays open for another try. A subscription is not begun before its
     payment."""
-    intent = books.find("payment_intent", session["payment_intent"])
+    intent = account_session.find("payment_intent", session["payment_intent"])
     if intent is None:
-        intent = _open_intent(books, session, session["customer"], session["customer_email"] or SOMEBODY)
+        intent = _open_intent(
+            account_session, session, session["customer"], session["customer_email"] or SOMEBODY
+        )
     if session["mode"] == "payment":
-        books.change(session, payment_intent=intent["id"])
-    payments.attempt(books, intent, how=How.DECLINE)
+        account_session.change(session, payment_intent=intent["id"])
+    payments.attempt(account_session, intent, how=How.DECLINE)
 
 
-def settle(books: Books, session: Json, *, succeeds: bool) -> None:
+def settle(account_session: AccountSession, session: Json, *, succeeds: bool) -> None:
     """The bank answers a debit that `pay_later` began."""
     if session["status"] != "complete" or session["payment_status"] != "unpaid":
         raise Refused(f"The session {session['id']} has no payment under way.")
-    invoice = books.find("invoice", session["invoice"])
+    invoice = account_session.find("invoice", session["invoice"])
     intent = (
-        invoices.intent_of(books, invoice)
+        invoices.intent_of(account_session, invoice)
         if invoice
-        else books.find("payment_intent", session["payment_intent"])
+        else account_session.find("payment_intent", session["payment_intent"])
     )
     if intent is None or intent["status"] != "processing":
         raise Refused(f"The payment of the session {session['id']} has failed already.")
-    payments.settle(books, intent, succeeds=succeeds)
+    payments.settle(account_session, intent, succeeds=succeeds)
     if invoice is not None:
-        _settle_subscription(books, session, invoice, succeeds)
+        _settle_subscription(account_session, session, invoice, succeeds)
     if succeeds:
-        books.change(session, payment_status="paid")
-    books.emit(f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}", session)
+        account_session.change(session, payment_status="paid")
+    account_session.emit(f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}", session)
 
 
-def expire(books: Books, session: Json) -> None:
+def expire(account_session: AccountSession, session: Json) -> None:
     if session["status"] != "open":
         told = 'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a'
         raise Refused(f"{told} status of '{session['status']}'.")
-    books.change(session, status="expired", url=None)
-    books.emit("checkout.session.expired", session)
+    account_session.change(session, status="expired", url=None)
+    account_session.emit("checkout.session.expired", session)
 
 
-def is_open(books: Books, session: Json) -> bool:
+def is_open(account_session: AccountSession, session: Json) -> bool:
     """Open and in time; one past its time is expired here and now."""
-    if session["status"] == "open" and books.now >= session["expires_at"]:
-        expire(books, session)
+    if session["status"] == "open" and account_session.now >= session["expires_at"]:
+        expire(account_session, session)
     return bool(session["status"] == "open")
 
 
-def _set_quantities(books: Books, session: Json, quantities: dict[int, int]) -> None:
+def _set_quantities(account_session: AccountSession, session: Json, quantities: dict[int, int]) -> None:
     lines = [
         shapes.with_quantity(line, quantities[n]) if n in quantities and line["adjustable_quantity"] else line
         for n, line in enumerate(session["_lines"])
     ]
-    books.change(session, _lines=lines, **shapes.totals(lines))
+    account_session.change(session, _lines=lines, **shapes.totals(lines))
 
 
-def _customer(books: Books, session: Json, email: str | None) -> Json | None:
+def _customer(account_session: AccountSession, session: Json, email: str | None) -> Json | None:
     if session["customer"]:
-        return books.get("customer", session["customer"], param="customer")
+        return account_session.get("customer", session["customer"], param="customer")
     if session["customer_creation"] != "always":
         return None
     asked = {"email": email or session["customer_email"] or SOMEBODY}
-    customer = books.insert(new_customer(books, asked))
-    books.emit("customer.created", customer)
+    customer = account_session.insert(new_customer(account_session, asked))
+    account_session.emit("customer.created", customer)
     return customer
 
 
-def _buy(books: Books, session: Json, customer: Json | None, how: How, email: str) -> dict[str, Any]:
+def _buy(
+    account_session: AccountSession, session: Json, customer: Json | None, how: How, email: str
+) -> dict[str, Any]:
     if session["amount_total"] == 0:
         return {"payment_status": "no_payment_required"}
-    intent = books.find("payment_intent", session["payment_intent"])
+    intent = account_session.find("payment_intent", session["payment_intent"])
     if intent is None:
-        intent = _open_intent(books, session, customer["id"] if customer else None, email)
+        intent = _open_intent(account_session, session, customer["id"] if customer else None, email)
     else:
-        books.change(
+        account_session.change(
             intent,
             customer=customer["id"] if customer else None,
             amount=session["amount_total"],
             _email=email,
         )
-    payments.attempt(books, intent, how=how)
+    payments.attempt(account_session, intent, how=how)
     return {"payment_intent": intent["id"], "payment_status": "paid" if how is How.PAY else "unpaid"}
 
 
-def _open_intent(books: Books, session: Json, customer: str | None, email: str) -> Json:
+def _open_intent(account_session: AccountSession, session: Json, customer: str | None, email: str) -> Json:
     data = session["_payment_intent_data"]
     return payments.open_intent(
-        books,
+        account_session,
         amount=session["amount_total"],
         currency=session["currency"],
         customer=customer,
@@ -135,11 +141,13 @@ def _open_intent(books: Books, session: Json, customer: str | None, email: str) 
     )
 
 
-def _subscribe(books: Books, session: Json, customer: Json | None, how: How) -> dict[str, Any]:
+def _subscribe(
+    account_session: AccountSession, session: Json, customer: Json | None, how: How
+) -> dict[str, Any]:
     if customer is None:
         raise Refused("A subscription needs a customer.")
     subscription = subscriptions.start(
-        books,
+        account_session,
         customer=customer["id"],
         lines=session["_lines"],
         data=session["_subscription_data"],
@@ -154,17 +162,19 @@ def _subscribe(books: Books, session: Json, customer: Json | None, how: How) -> 
     }
 
 
-def _settle_subscription(books: Books, session: Json, invoice: Json, succeeds: bool) -> None:
-    subscription = books.get("subscription", session["subscription"], param="subscription")
+def _settle_subscription(
+    account_session: AccountSession, session: Json, invoice: Json, succeeds: bool
+) -> None:
+    subscription = account_session.get("subscription", session["subscription"], param="subscription")
     if not succeeds:
-        invoices.fail(books, invoice)
+        invoices.fail(account_session, invoice)
         return
     if subscription["status"] == "incomplete":
-        subscriptions.activate(books, subscription)
-    invoices.close_as_paid(books, invoice)
+        subscriptions.activate(account_session, subscription)
+    invoices.close_as_paid(account_session, invoice)
 
 
-def open_sessions(books: Books, *, due_by: int) -> list[Json]:
-    return books.select(
+def open_sessions(account_session: AccountSession, *, due_by: int) -> list[Json]:
+    return account_session.select(
         "checkout.session", where("status", "open"), ("json_extract(body, '$.expires_at') <= ?", [due_by])
     )

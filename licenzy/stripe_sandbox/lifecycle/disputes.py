@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books, where
+from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.errors import Refused
 from licenzy.stripe_sandbox.shapes import payments as shapes
 from licenzy.stripe_sandbox.version import Json
@@ -10,24 +10,26 @@ from licenzy.stripe_sandbox.version import Json
 CLOSED = ("won", "lost", "warning_closed")
 
 
-def open_dispute(books: Books, charge: Json, *, inquiry: bool = False, reason: str = "fraudulent") -> Json:
+def open_dispute(
+    session: AccountSession, charge: Json, *, inquiry: bool = False, reason: str = "fraudulent"
+) -> Json:
     if charge["status"] != "succeeded":
         raise Refused(f"The charge {charge['id']} has not succeeded, so there is nothing to dispute.")
-    before = {d["status"] for d in books.select("dispute", where("charge", charge["id"]))}
+    before = {d["status"] for d in session.select("dispute", where("charge", charge["id"]))}
     if "lost" in before:
         raise Refused(f"The charge {charge['id']} was charged back: the money is gone already.")
     if before - {*CLOSED}:
         raise Refused(f"The charge {charge['id']} is under dispute already.")
-    dispute = books.insert(shapes.dispute(books, charge, inquiry=inquiry, reason=reason))
+    dispute = session.insert(shapes.dispute(session, charge, inquiry=inquiry, reason=reason))
     if not inquiry:
-        books.change(charge, disputed=True)
-    books.emit("charge.dispute.created", dispute)
+        session.change(charge, disputed=True)
+    session.emit("charge.dispute.created", dispute)
     if not inquiry:
-        books.emit("charge.dispute.funds_withdrawn", dispute)
+        session.emit("charge.dispute.funds_withdrawn", dispute)
     return dispute
 
 
-def submit_evidence(books: Books, dispute: Json) -> None:
+def submit_evidence(session: AccountSession, dispute: Json) -> None:
     """The merchant answers, and the bank thinks about it."""
     _require_open(dispute)
     inquiry = _is_inquiry(dispute)
@@ -38,39 +40,39 @@ def submit_evidence(books: Books, dispute: Json) -> None:
         "submission_method": "manual",
     }
     status = "warning_under_review" if inquiry else "under_review"
-    previous = books.change(dispute, status=status, evidence_details=told)
-    books.emit("charge.dispute.updated", dispute, previous)
+    previous = session.change(dispute, status=status, evidence_details=told)
+    session.emit("charge.dispute.updated", dispute, previous)
 
 
-def escalate(books: Books, dispute: Json) -> None:
+def escalate(session: AccountSession, dispute: Json) -> None:
     """An inquiry turns into a dispute: now the money is withdrawn."""
     _require_open(dispute)
     if not _is_inquiry(dispute):
         raise Refused(f"The dispute {dispute['id']} is not an inquiry.")
-    charge = books.get("charge", dispute["charge"], param="charge")
+    charge = session.get("charge", dispute["charge"], param="charge")
     card = {**dispute["payment_method_details"]["card"], "case_type": "chargeback"}
-    previous = books.change(
+    previous = session.change(
         dispute,
         status="needs_response",
         is_charge_refundable=False,
         payment_method_details={**dispute["payment_method_details"], "card": card},
     )
-    books.change(charge, disputed=True)
-    books.emit("charge.dispute.updated", dispute, previous)
-    books.emit("charge.dispute.funds_withdrawn", dispute)
+    session.change(charge, disputed=True)
+    session.emit("charge.dispute.updated", dispute, previous)
+    session.emit("charge.dispute.funds_withdrawn", dispute)
 
 
-def close(books: Books, dispute: Json, *, won: bool) -> None:
+def close(session: AccountSession, dispute: Json, *, won: bool) -> None:
     """The bank decides. An inquiry can only be closed in the merchant's favour: to be lost it must first
     escalate."""
     _require_open(dispute)
     inquiry = _is_inquiry(dispute)
     if inquiry and not won:
         raise Refused(f"The inquiry {dispute['id']} must escalate to a dispute before it can be lost.")
-    books.change(dispute, status="warning_closed" if inquiry else "won" if won else "lost")
-    books.emit("charge.dispute.closed", dispute)
+    session.change(dispute, status="warning_closed" if inquiry else "won" if won else "lost")
+    session.emit("charge.dispute.closed", dispute)
     if won and not inquiry:
-        books.emit("charge.dispute.funds_reinstated", dispute)
+        session.emit("charge.dispute.funds_reinstated", dispute)
 
 
 def _is_inquiry(dispute: Json) -> bool:

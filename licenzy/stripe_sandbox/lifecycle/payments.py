@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.errors import Refused
 from licenzy.stripe_sandbox.ids import fresh
 from licenzy.stripe_sandbox.shapes import payments as shapes
@@ -20,7 +20,7 @@ class How(Enum):
 
 
 def open_intent(
-    books: Books,
+    session: AccountSession,
     *,
     amount: int,
     currency: str,
@@ -32,7 +32,7 @@ def open_intent(
     for_renewals: bool = False,
 ) -> Json:
     intent = shapes.payment_intent(
-        books,
+        session,
         amount=amount,
         currency=currency,
         customer=customer,
@@ -42,22 +42,22 @@ def open_intent(
         for_renewals=for_renewals,
         invoice=invoice,
     )
-    books.insert(intent)
-    books.emit("payment_intent.created", intent)
+    session.insert(intent)
+    session.emit("payment_intent.created", intent)
     return intent
 
 
-def attempt(books: Books, intent: Json, *, how: How) -> Json:
+def attempt(session: AccountSession, intent: Json, *, how: How) -> Json:
     """Charge the intent once; answers the charge."""
     method = shapes.BANK_DEBIT if how is How.PAY_LATER else shapes.CARD
     status = {How.PAY: "succeeded", How.PAY_LATER: "pending", How.DECLINE: "failed"}[how]
-    charge = books.insert(
-        shapes.charge(books, intent, status=status, method=method, payment_method=fresh("pm_1"))
+    charge = session.insert(
+        shapes.charge(session, intent, status=status, method=method, payment_method=fresh("pm_1"))
     )
     if how is How.DECLINE:
-        _declined(books, intent, charge)
+        _declined(session, intent, charge)
     elif how is How.PAY_LATER:
-        books.change(
+        session.change(
             intent,
             status="processing",
             latest_charge=charge["id"],
@@ -65,23 +65,23 @@ def attempt(books: Books, intent: Json, *, how: How) -> Json:
             payment_method_types=[method],
             last_payment_error=None,
         )
-        books.emit("charge.pending", charge)
-        books.emit("payment_intent.processing", intent)
+        session.emit("charge.pending", charge)
+        session.emit("payment_intent.processing", intent)
     else:
-        _succeeded(books, intent, charge)
+        _succeeded(session, intent, charge)
     return charge
 
 
-def settle(books: Books, intent: Json, *, succeeds: bool) -> None:
+def settle(session: AccountSession, intent: Json, *, succeeds: bool) -> None:
     """The bank's answer to a debit that was under way."""
-    charge = books.find("charge", intent["latest_charge"])
+    charge = session.find("charge", intent["latest_charge"])
     if charge is None or charge["status"] != "pending":
         raise Refused(f"The payment {intent['id']} is not under way, so it cannot be settled.")
     if succeeds:
-        books.change(charge, status="succeeded", paid=True, balance_transaction=fresh("txn_3"))
-        _succeeded(books, intent, charge)
+        session.change(charge, status="succeeded", paid=True, balance_transaction=fresh("txn_3"))
+        _succeeded(session, intent, charge)
         return
-    books.change(
+    session.change(
         charge,
         status="failed",
         captured=False,
@@ -89,15 +89,17 @@ def settle(books: Books, intent: Json, *, succeeds: bool) -> None:
         failure_code="insufficient_funds",
         failure_message="The customer's account has insufficient funds to cover this payment.",
     )
-    _declined(books, intent, charge)
+    _declined(session, intent, charge)
 
 
-def charge_for(books: Books, *, charge: str | None = None, payment_intent: str | None = None) -> Json:
+def charge_for(
+    session: AccountSession, *, charge: str | None = None, payment_intent: str | None = None
+) -> Json:
     """The charge named, or the intent's latest, in the words of Stripe when there is none to give back."""
     if charge is not None:
-        return books.get("charge", charge, param="charge")
-    intent = books.get("payment_intent", str(payment_intent), param="payment_intent")
-    found = books.find("charge", intent["latest_charge"])
+        return session.get("charge", charge, param="charge")
+    intent = session.get("payment_intent", str(payment_intent), param="payment_intent")
+    found = session.find("charge", intent["latest_charge"])
     if found is None or found["status"] == "failed":
         raise Refused(
             f"This PaymentIntent ({intent['id']}) does not have a successful charge to refund.",
@@ -107,8 +109,8 @@ def charge_for(books: Books, *, charge: str | None = None, payment_intent: str |
     return found
 
 
-def _succeeded(books: Books, intent: Json, charge: Json) -> None:
-    books.change(
+def _succeeded(session: AccountSession, intent: Json, charge: Json) -> None:
+    session.change(
         intent,
         status="succeeded",
         latest_charge=charge["id"],
@@ -116,16 +118,16 @@ def _succeeded(books: Books, intent: Json, charge: Json) -> None:
         amount_received=intent["amount"],
         last_payment_error=None,
     )
-    books.emit("charge.succeeded", charge)
-    books.emit("payment_intent.succeeded", intent)
+    session.emit("charge.succeeded", charge)
+    session.emit("payment_intent.succeeded", intent)
 
 
-def _declined(books: Books, intent: Json, charge: Json) -> None:
-    books.change(
+def _declined(session: AccountSession, intent: Json, charge: Json) -> None:
+    session.change(
         intent,
         status="requires_payment_method",
         latest_charge=charge["id"],
         last_payment_error=shapes.decline_of(charge),
     )
-    books.emit("charge.failed", charge)
-    books.emit("payment_intent.payment_failed", intent)
+    session.emit("charge.failed", charge)
+    session.emit("payment_intent.payment_failed", intent)

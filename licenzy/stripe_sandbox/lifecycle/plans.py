@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books, where
+from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.errors import Refused, ResourceMissing
 from licenzy.stripe_sandbox.lifecycle import subscriptions
 from licenzy.stripe_sandbox.shapes.subscriptions import price_fields
 from licenzy.stripe_sandbox.version import Json
 
 
-def change_items(books: Books, subscription: Json, asked: list[Json]) -> None:
+def change_items(session: AccountSession, subscription: Json, asked: list[Json]) -> None:
     """Another price or quantity for items that are there already.
 
     As at Stripe, a price of another interval begins a new period now, with an invoice that is collected; any
@@ -22,31 +22,31 @@ def change_items(books: Books, subscription: Json, asked: list[Json]) -> None:
             raise ResourceMissing(
                 f"No such subscription item: '{change['id']}'", param="items[0][id]", in_address=False
             )
-        known[change["id"]] = _changed(books, known[change["id"]], change)
+        known[change["id"]] = _changed(session, known[change["id"]], change)
     items = {**subscription["items"], "data": list(known.values())}
     if len({_interval(item["price"]) for item in items["data"]}) > 1:
         raise Refused("All prices of a subscription must have the same interval.", param="items[0][price]")
     if _interval(items["data"][0]["price"]) == before or subscription["status"] not in ("active", "past_due"):
-        subscriptions.update(books, subscription, items=items)
+        subscriptions.update(session, subscription, items=items)
     else:
-        subscriptions.begin_anew(books, subscription, items=items)
+        subscriptions.begin_anew(session, subscription, items=items)
 
 
-def choices(books: Books, subscription: Json) -> list[Json]:
+def choices(session: AccountSession, subscription: Json) -> list[Json]:
     """The prices that it could change to, cheapest first: active, recurring, in the same currency."""
     held = subscription["items"]["data"][0]["price"]
     found = [
         price
-        for price in books.select("price", where("active", True), where("currency", held["currency"]))
-        if price["recurring"] and price["id"] != held["id"] and _is_sold(books, price)
+        for price in session.select("price", where("active", True), where("currency", held["currency"]))
+        if price["recurring"] and price["id"] != held["id"] and _is_sold(session, price)
     ]
     return sorted(found, key=lambda price: price["unit_amount"] or 0)
 
 
-def _changed(books: Books, item: Json, change: Json) -> Json:
+def _changed(session: AccountSession, item: Json, change: Json) -> Json:
     changed = dict(item)
     if "price" in change:
-        price = books.get("price", change["price"], param="items[0][price]")
+        price = session.get("price", change["price"], param="items[0][price]")
         _refuse_unfit(price, item["price"])
         changed.update(price_fields(price))
     if "quantity" in change:
@@ -69,6 +69,6 @@ def _interval(price: Json) -> tuple[str, int]:
     return price["recurring"]["interval"], price["recurring"]["interval_count"]
 
 
-def _is_sold(books: Books, price: Json) -> bool:
-    product = books.find("product", price["product"])
+def _is_sold(session: AccountSession, price: Json) -> bool:
+    product = session.find("product", price["product"])
     return product is not None and bool(product["active"])

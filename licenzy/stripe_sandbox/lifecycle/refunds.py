@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books, where
+from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.errors import Refused
 from licenzy.stripe_sandbox.shapes import payments as shapes
 from licenzy.stripe_sandbox.version import Json
 
 
 def refund(
-    books: Books,
+    session: AccountSession,
     charge: Json,
     *,
     amount: int | None = None,
@@ -18,48 +18,48 @@ def refund(
 ) -> Json:
     """Give back `amount`, or all that is left."""
     left = charge["amount"] - charge["amount_refunded"]
-    _refuse_impossible(books, charge, left, amount)
-    given = books.insert(
-        shapes.refund(books, charge, amount=amount or left, reason=reason, metadata=metadata or {})
+    _refuse_impossible(session, charge, left, amount)
+    given = session.insert(
+        shapes.refund(session, charge, amount=amount or left, reason=reason, metadata=metadata or {})
     )
     returned = charge["amount_refunded"] + given["amount"]
-    previous = books.change(charge, amount_refunded=returned, refunded=returned == charge["amount"])
-    books.emit("refund.created", given)
-    books.emit("charge.refunded", charge, previous)
+    previous = session.change(charge, amount_refunded=returned, refunded=returned == charge["amount"])
+    session.emit("refund.created", given)
+    session.emit("charge.refunded", charge, previous)
     return given
 
 
-def fail(books: Books, given: Json) -> None:
+def fail(session: AccountSession, given: Json) -> None:
     """The bank sends the money back to the merchant: the charge counts it as never refunded."""
     if given["status"] != "succeeded":
         raise Refused(f"The refund {given['id']} is {given['status']}, so it cannot fail.")
-    charge = books.get("charge", given["charge"], param="charge")
-    previous = books.change(
+    charge = session.get("charge", given["charge"], param="charge")
+    previous = session.change(
         given,
         status="failed",
         failure_reason="expired_or_canceled_card",
         failure_balance_transaction=given["balance_transaction"],
     )
-    kept = books.change(charge, amount_refunded=charge["amount_refunded"] - given["amount"], refunded=False)
-    books.emit("refund.failed", given)
-    books.emit("refund.updated", given, previous)
-    books.emit("charge.refund.updated", given, previous)
-    books.emit("charge.updated", charge, kept)
+    kept = session.change(charge, amount_refunded=charge["amount_refunded"] - given["amount"], refunded=False)
+    session.emit("refund.failed", given)
+    session.emit("refund.updated", given, previous)
+    session.emit("charge.refund.updated", given, previous)
+    session.emit("charge.updated", charge, kept)
 
 
-def update(books: Books, given: Json, *, metadata: Json) -> None:
-    previous = books.change(given, metadata=metadata)
+def update(session: AccountSession, given: Json, *, metadata: Json) -> None:
+    previous = session.change(given, metadata=metadata)
     if previous:
-        books.emit("refund.updated", given, previous)
-        books.emit("charge.refund.updated", given, previous)
+        session.emit("refund.updated", given, previous)
+        session.emit("charge.refund.updated", given, previous)
 
 
-def _refuse_impossible(books: Books, charge: Json, left: int, amount: int | None) -> None:
+def _refuse_impossible(session: AccountSession, charge: Json, left: int, amount: int | None) -> None:
     if charge["status"] != "succeeded":
         raise Refused(
             f"The charge {charge['id']} has not succeeded, so it cannot be refunded.", param="charge"
         )
-    if _charged_back(books, charge):
+    if _charged_back(session, charge):
         raise Refused(
             f"The charge {charge['id']} has been charged back; cannot issue a refund.",
             code="charge_disputed",
@@ -73,8 +73,8 @@ def _refuse_impossible(books: Books, charge: Json, left: int, amount: int | None
         )
 
 
-def _charged_back(books: Books, charge: Json) -> bool:
+def _charged_back(session: AccountSession, charge: Json) -> bool:
     return any(
         not d["is_charge_refundable"] and d["status"] != "won"
-        for d in books.select("dispute", where("charge", charge["id"]))
+        for d in session.select("dispute", where("charge", charge["id"]))
     )

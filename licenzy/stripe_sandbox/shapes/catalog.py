@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.ids import fresh
 from licenzy.stripe_sandbox.version import Json
 
 
-def product(books: Books, asked: Json) -> Json:
+def product(session: AccountSession, asked: Json) -> Json:
     return {
         "id": asked.get("id") or fresh("prod_", 14),
         "object": "product",
         "active": asked.get("active", True),
-        "created": books.now,
+        "created": session.now,
         "default_price": None,
         "description": asked.get("description"),
         "images": asked.get("images") or [],
-        "livemode": books.account.livemode,
+        "livemode": session.account.livemode,
         "marketing_features": [],
         "metadata": asked.get("metadata") or {},
         "name": asked["name"],
@@ -28,22 +28,22 @@ def product(books: Books, asked: Json) -> Json:
         "tax_code": asked.get("tax_code"),
         "type": asked.get("type") or "service",
         "unit_label": asked.get("unit_label"),
-        "updated": books.now,
+        "updated": session.now,
         "url": asked.get("url"),
     }
 
 
-def price(books: Books, asked: Json, *, product_id: str) -> Json:
+def price(session: AccountSession, asked: Json, *, product_id: str) -> Json:
     amount, amount_decimal = _amounts(asked)
     return {
         "id": fresh("price_1"),
         "object": "price",
         "active": asked.get("active", True),
         "billing_scheme": asked.get("billing_scheme", "per_unit"),
-        "created": books.now,
+        "created": session.now,
         "currency": asked["currency"],
         "custom_unit_amount": _custom(asked.get("custom_unit_amount")),
-        "livemode": books.account.livemode,
+        "livemode": session.account.livemode,
         "lookup_key": asked.get("lookup_key"),
         "metadata": asked.get("metadata") or {},
         "nickname": asked.get("nickname"),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.ids import fresh
 from licenzy.stripe_sandbox.shapes.catalog import amount_of
 from licenzy.stripe_sandbox.shapes.customers import ADDRESS
 from licenzy.stripe_sandbox.version import Json
 
 
-def session(books: Books, asked: Json, *, lines: list[Json], customer: Json | None, expires_at: int) -> Json:
-    session_id = fresh(f"cs_{books.account.mode}_a1", 58)
+def session(
+    account_session: AccountSession, asked: Json, *, lines: list[Json], customer: Json | None, expires_at: int
+) -> Json:
+    session_id = fresh(f"cs_{account_session.account.mode}_a1", 58)
     subscribing = asked["mode"] == "subscription"
     tax = asked.get("automatic_tax", {}).get("enabled", False)
     return {
@@ -33,7 +35,7 @@ def session(books: Books, asked: Json, *, lines: list[Json], customer: Json | No
         "collected_information": None,
         "consent": None,
         "consent_collection": None,
-        "created": books.now,
+        "created": account_session.now,
         "currency": lines[0]["currency"],
         "currency_conversion": None,
         "custom_fields": [],
@@ -50,7 +52,7 @@ def session(books: Books, asked: Json, *, lines: list[Json], customer: Json | No
         "integration_identifier": None,
         "invoice": None,
         "invoice_creation": None if subscribing else _no_invoice(),
-        "livemode": books.account.livemode,
+        "livemode": account_session.account.livemode,
         "locale": asked.get("locale"),
         "managed_payments": None,
         "metadata": asked.get("metadata") or {},
@@ -79,7 +81,7 @@ def session(books: Books, asked: Json, *, lines: list[Json], customer: Json | No
         "success_url": asked["success_url"],
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": "hosted_page",
-        "url": f"{books.public_url}/pay/{session_id}",
+        "url": f"{account_session.public_url}/pay/{session_id}",
         "wallet_options": None,
         "_lines": lines,
         "_payment_intent_data": asked.get("payment_intent_data", {}),

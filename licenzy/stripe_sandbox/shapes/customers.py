@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.ids import fresh
 from licenzy.stripe_sandbox.version import Json
 
 ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 
 
-def customer(books: Books, asked: Json) -> Json:
+def customer(session: AccountSession, asked: Json) -> Json:
     return {
         "id": fresh("cus_", 14),
         "object": "customer",
         "address": postal(asked.get("address")),
         "balance": 0,
-        "created": books.now,
+        "created": session.now,
         "currency": None,
         "default_source": None,
         "delinquent": False,
@@ -29,7 +29,7 @@ def customer(books: Books, asked: Json) -> Json:
             "footer": None,
             "rendering_options": None,
         },
-        "livemode": books.account.livemode,
+        "livemode": session.account.livemode,
         "metadata": asked.get("metadata") or {},
         "name": asked.get("name"),
         "next_invoice_sequence": 1,

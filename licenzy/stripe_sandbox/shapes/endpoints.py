@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.ids import fresh
 from licenzy.stripe_sandbox.version import Json
 
 
-def webhook_endpoint(books: Books, asked: Json) -> Json:
+def webhook_endpoint(account_session: AccountSession, asked: Json) -> Json:
     """The secret is a note of the sandbox: Stripe tells it in the answer to the creation only."""
     return {
         "id": fresh("we_1"),
         "object": "webhook_endpoint",
         "api_version": asked.get("api_version"),
         "application": None,
-        "created": books.now,
+        "created": account_session.now,
         "description": asked.get("description"),
         "enabled_events": asked["enabled_events"],
-        "livemode": books.account.livemode,
+        "livemode": account_session.account.livemode,
         "metadata": asked.get("metadata") or {},
         "status": "enabled",
         "url": asked["url"],
@@ -26,21 +26,26 @@ def webhook_endpoint(books: Books, asked: Json) -> Json:
 
 
 def portal_session(
-    books: Books, *, customer: str, return_url: str | None, locale: str | None, configuration: str
+    account_session: AccountSession,
+    *,
+    customer: str,
+    return_url: str | None,
+    locale: str | None,
+    configuration: str,
 ) -> Json:
-    token = fresh(f"{books.account.mode}_", 48)
+    token = fresh(f"{account_session.account.mode}_", 48)
     return {
         "id": fresh("bps_1"),
         "object": "billing_portal.session",
         "configuration": configuration,
-        "created": books.now,
+        "created": account_session.now,
         "customer": customer,
         "customer_account": None,
         "flow": None,
-        "livemode": books.account.livemode,
+        "livemode": account_session.account.livemode,
         "locale": locale,
         "on_behalf_of": None,
         "return_url": return_url,
-        "url": f"{books.public_url}/portal/{token}",
+        "url": f"{account_session.public_url}/portal/{token}",
         "_token": token,
     }

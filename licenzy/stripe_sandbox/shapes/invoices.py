@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.ids import fresh
 from licenzy.stripe_sandbox.shapes.catalog import amount_of
 from licenzy.stripe_sandbox.version import Json
 
 
 def invoice(
-    books: Books,
+    session: AccountSession,
     of: Json,
     *,
     customer: Json,
@@ -21,14 +21,14 @@ def invoice(
     """A draft for a subscription's items. `lines` are one-time prices that the first invoice takes along;
     `ended_period` is what the invoice itself calls its period, the one before the one it charges for."""
     invoice_id = fresh("in_1")
-    items = [_subscription_line(books, invoice_id, of, item, free) for item in of["items"]["data"]]
-    items += [_one_time_line(books, invoice_id, of, line) for line in lines]
+    items = [_subscription_line(session, invoice_id, of, item, free) for item in of["items"]["data"]]
+    items += [_one_time_line(session, invoice_id, of, line) for line in lines]
     total = sum(line["amount"] for line in items)
     return {
         "id": invoice_id,
         "object": "invoice",
         "account_country": "US",
-        "account_name": books.account.name,
+        "account_name": session.account.name,
         "account_tax_ids": None,
         "amount_due": total,
         "amount_overpaid": 0,
@@ -46,10 +46,10 @@ def invoice(
             "provider": "stripe" if of["automatic_tax"]["enabled"] else None,
             "status": "complete" if of["automatic_tax"]["enabled"] else None,
         },
-        "automatically_finalizes_at": books.now + 3600,
+        "automatically_finalizes_at": session.now + 3600,
         "billing_reason": billing_reason,
         "collection_method": "charge_automatically",
-        "created": books.now,
+        "created": session.now,
         "currency": of["currency"],
         "custom_fields": None,
         "customer": of["customer"],
@@ -83,7 +83,7 @@ def invoice(
             "total_count": len(items),
             "url": f"/v1/invoices/{invoice_id}/lines",
         },
-        "livemode": books.account.livemode,
+        "livemode": session.account.livemode,
         "metadata": {},
         "next_payment_attempt": None,
         "number": None,
@@ -127,29 +127,29 @@ def invoice(
     }
 
 
-def invoice_payment(books: Books, of: Json, *, intent: str, status: str) -> Json:
+def invoice_payment(session: AccountSession, of: Json, *, intent: str, status: str) -> Json:
     paid = status == "paid"
     return {
         "id": fresh("inpay_1"),
         "object": "invoice_payment",
         "amount_paid": of["amount_due"] if paid else None,
         "amount_requested": of["amount_due"],
-        "created": books.now,
+        "created": session.now,
         "currency": of["currency"],
         "invoice": of["id"],
         "is_default": True,
-        "livemode": books.account.livemode,
+        "livemode": session.account.livemode,
         "payment": {"payment_intent": intent, "type": "payment_intent"},
         "status": status,
-        "status_transitions": {"canceled_at": None, "paid_at": books.now if paid else None},
+        "status_transitions": {"canceled_at": None, "paid_at": session.now if paid else None},
     }
 
 
-def _subscription_line(books: Books, invoice_id: str, of: Json, item: Json, free: bool) -> Json:
+def _subscription_line(session: AccountSession, invoice_id: str, of: Json, item: Json, free: bool) -> Json:
     quantity = item.get("quantity", 0)
     return {
         **_line(
-            books, invoice_id, item["price"], quantity, 0 if free else amount_of(item["price"], quantity)
+            session, invoice_id, item["price"], quantity, 0 if free else amount_of(item["price"], quantity)
         ),
         "metadata": of["metadata"],
         "parent": {
@@ -168,10 +168,10 @@ def _subscription_line(books: Books, invoice_id: str, of: Json, item: Json, free
     }
 
 
-def _one_time_line(books: Books, invoice_id: str, of: Json, line: Json) -> Json:
+def _one_time_line(session: AccountSession, invoice_id: str, of: Json, line: Json) -> Json:
     price, quantity = line["price"], line["quantity"]
     return {
-        **_line(books, invoice_id, price, quantity, amount_of(price, quantity)),
+        **_line(session, invoice_id, price, quantity, amount_of(price, quantity)),
         "metadata": {},
         "parent": {
             "invoice_item_details": {
@@ -183,12 +183,12 @@ def _one_time_line(books: Books, invoice_id: str, of: Json, line: Json) -> Json:
             "subscription_item_details": None,
             "type": "invoice_item_details",
         },
-        "period": {"end": books.now, "start": books.now},
+        "period": {"end": session.now, "start": session.now},
         "subscription": of["id"],
     }
 
 
-def _line(books: Books, invoice_id: str, price: Json, quantity: int, amount: int) -> Json:
+def _line(session: AccountSession, invoice_id: str, price: Json, quantity: int, amount: int) -> Json:
     return {
         "id": fresh("il_1"),
         "object": "line_item",
@@ -199,7 +199,7 @@ def _line(books: Books, invoice_id: str, price: Json, quantity: int, amount: int
         "discountable": True,
         "discounts": [],
         "invoice": invoice_id,
-        "livemode": books.account.livemode,
+        "livemode": session.account.livemode,
         "pretax_credit_amounts": [],
         "pricing": {
             "price_details": {"price": price["id"], "product": price["product"]},

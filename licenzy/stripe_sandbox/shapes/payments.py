@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.ids import fresh
 from licenzy.stripe_sandbox.version import Json
 
@@ -41,7 +41,7 @@ _EVIDENCE = [
 
 
 def payment_intent(
-    books: Books,
+    session: AccountSession,
     *,
     amount: int,
     currency: str,
@@ -68,7 +68,7 @@ def payment_intent(
         "capture_method": "automatic",
         "client_secret": f"{intent_id}_secret_{fresh('')}",
         "confirmation_method": "automatic",
-        "created": books.now,
+        "created": session.now,
         "currency": currency,
         "customer": customer,
         "customer_account": None,
@@ -76,7 +76,7 @@ def payment_intent(
         "excluded_payment_method_types": None,
         "last_payment_error": None,
         "latest_charge": None,
-        "livemode": books.account.livemode,
+        "livemode": session.account.livemode,
         "managed_payments": None,
         "metadata": metadata,
         "next_action": None,
@@ -101,7 +101,7 @@ def payment_intent(
     }
 
 
-def charge(books: Books, intent: Json, *, status: str, method: str, payment_method: str) -> Json:
+def charge(session: AccountSession, intent: Json, *, status: str, method: str, payment_method: str) -> Json:
     """A charge of the whole intent: `succeeded`, `pending` (a bank debit under way) or `failed`."""
     failed = status == "failed"
     return {
@@ -123,7 +123,7 @@ def charge(books: Books, intent: Json, *, status: str, method: str, payment_meth
         },
         "calculated_statement_descriptor": "SANDBOX",
         "captured": not failed,
-        "created": books.now,
+        "created": session.now,
         "currency": intent["currency"],
         "customer": intent["customer"],
         "description": intent["description"],
@@ -132,7 +132,7 @@ def charge(books: Books, intent: Json, *, status: str, method: str, payment_meth
         "failure_code": "card_declined" if failed else None,
         "failure_message": DECLINED if failed else None,
         "fraud_details": {},
-        "livemode": books.account.livemode,
+        "livemode": session.account.livemode,
         "metadata": intent["metadata"],
         "on_behalf_of": None,
         "outcome": _outcome(failed),
@@ -169,14 +169,16 @@ def decline_of(charge_body: Json) -> Json:
     }
 
 
-def refund(books: Books, charge_body: Json, *, amount: int, reason: str | None, metadata: Json) -> Json:
+def refund(
+    session: AccountSession, charge_body: Json, *, amount: int, reason: str | None, metadata: Json
+) -> Json:
     return {
         "id": fresh("re_3"),
         "object": "refund",
         "amount": amount,
         "balance_transaction": fresh("txn_3"),
         "charge": charge_body["id"],
-        "created": books.now,
+        "created": session.now,
         "currency": charge_body["currency"],
         "customer": charge_body["customer"],
         "customer_account": None,
@@ -199,19 +201,19 @@ def refund(books: Books, charge_body: Json, *, amount: int, reason: str | None, 
     }
 
 
-def dispute(books: Books, charge_body: Json, *, inquiry: bool, reason: str) -> Json:
+def dispute(session: AccountSession, charge_body: Json, *, inquiry: bool, reason: str) -> Json:
     return {
         "id": fresh("du_1"),
         "object": "dispute",
         "amount": charge_body["amount"],
         "balance_transactions": [],
         "charge": charge_body["id"],
-        "created": books.now,
+        "created": session.now,
         "currency": charge_body["currency"],
         "enhanced_eligibility_types": [],
         "evidence": {**dict.fromkeys(_EVIDENCE), "enhanced_evidence": {}},
         "evidence_details": {
-            "due_by": books.now + EVIDENCE_DAYS * 86400,
+            "due_by": session.now + EVIDENCE_DAYS * 86400,
             "enhanced_eligibility": {},
             "has_evidence": False,
             "past_due": False,
@@ -219,7 +221,7 @@ def dispute(books: Books, charge_body: Json, *, inquiry: bool, reason: str) -> J
             "submission_method": "not_submitted",
         },
         "is_charge_refundable": inquiry,
-        "livemode": books.account.livemode,
+        "livemode": session.account.livemode,
         "metadata": {},
         "payment_intent": charge_body["payment_intent"],
         "payment_method_details": {

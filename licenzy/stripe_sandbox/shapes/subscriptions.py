@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.books import Books
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.ids import fresh
 from licenzy.stripe_sandbox.shapes.catalog import plan
 from licenzy.stripe_sandbox.version import Json
 
 
 def subscription(
-    books: Books,
+    session: AccountSession,
     *,
     customer: str,
     lines: list[Json],
@@ -20,7 +20,7 @@ def subscription(
 ) -> Json:
     """`lines` are price and quantity. Its period and status are the lifecycle's to set."""
     subscription_id = fresh("sub_1")
-    items = [_item(books, subscription_id, line["price"], line["quantity"]) for line in lines]
+    items = [_item(session, subscription_id, line["price"], line["quantity"]) for line in lines]
     return {
         "id": subscription_id,
         "object": "subscription",
@@ -31,7 +31,7 @@ def subscription(
             "enabled": automatic_tax,
             "liability": {"type": "self"} if automatic_tax else None,
         },
-        "billing_cycle_anchor": books.now,
+        "billing_cycle_anchor": session.now,
         "billing_cycle_anchor_config": None,
         "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
         "billing_schedules": [],
@@ -41,7 +41,7 @@ def subscription(
         "canceled_at": None,
         "cancellation_details": {"comment": None, "feedback": None, "reason": None},
         "collection_method": "charge_automatically",
-        "created": books.now,
+        "created": session.now,
         "currency": lines[0]["price"]["currency"],
         "customer": customer,
         "customer_account": None,
@@ -61,7 +61,7 @@ def subscription(
             "url": f"/v1/subscription_items?subscription={subscription_id}",
         },
         "latest_invoice": None,
-        "livemode": books.account.livemode,
+        "livemode": session.account.livemode,
         "managed_payments": None,
         "metadata": metadata,
         "next_pending_invoice_item_invoice": None,
@@ -76,7 +76,7 @@ def subscription(
         "pending_setup_intent": None,
         "pending_update": None,
         "schedule": None,
-        "start_date": books.now,
+        "start_date": session.now,
         "status": "incomplete",
         "test_clock": None,
         "transfer_data": None,
@@ -92,14 +92,14 @@ def price_fields(price: Json) -> Json:
     return {"price": shown, "plan": plan(price)}
 
 
-def _item(books: Books, subscription_id: str, price: Json, quantity: int) -> Json:
+def _item(session: AccountSession, subscription_id: str, price: Json, quantity: int) -> Json:
     item = {
         "id": fresh("si_", 14),
         "object": "subscription_item",
         "billing_thresholds": None,
-        "created": books.now,
-        "current_period_end": books.now,
-        "current_period_start": books.now,
+        "created": session.now,
+        "current_period_end": session.now,
+        "current_period_start": session.now,
         "discounts": [],
         "metadata": {},
         **price_fields(price),

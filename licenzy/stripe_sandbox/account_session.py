@@ -1,4 +1,4 @@
-"""The books of one account, open for one transaction: its objects, its clock, and the events that changes
+"""One account, open for one transaction: its objects, its clock, and the events that changes
 give off."""
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPOKEN = {"webhook_endpoint": "webhook endpoint"}
 
 
 @dataclass
-class Books:
+class AccountSession:
     """`now` is the account's simulated time and may be moved by the clock; `caused_by` is the request to name
     in events."""
 
