@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from licenzy.stripe_sandbox import misbehaviour
+from licenzy.stripe_sandbox import fault_injection
 from licenzy.stripe_sandbox.accounts import Account
 from licenzy.stripe_sandbox.errors import InvalidParameter, ResourceMissing
 from licenzy.stripe_sandbox.ids import fresh
@@ -173,7 +173,7 @@ class AccountSession:
         return event
 
     def queue_post(self, event_id: str, endpoint_id: str) -> None:
-        due = time.time() + misbehaviour.delay_of_webhooks(self.account.misbehaviour)
+        due = time.time() + fault_injection.webhook_delay(self.account.faults)
         self.db.execute(
             "INSERT INTO posts (scope, event, endpoint, due) VALUES (?, ?, ?, ?)",
             (self.account.scope, event_id, endpoint_id, due),

@@ -22,7 +22,8 @@ class Account:
     clock_id: str
     offset: int
     created: int
-    misbehaviour: str
+    faults: str
+    """The rules of `fault_injection`, as JSON."""
     reference: str | None
     """What the account was opened under, such as the id of a project."""
 
@@ -83,7 +84,7 @@ def issue_restricted_key(db: sqlite3.Connection, account: Account, *, permission
 def account_of(db: sqlite3.Connection, scope: str) -> Account:
     row = db.execute(
         "SELECT scope, id, livemode, name, capability, clock_id, clock_offset AS offset, created, "
-        "misbehaviour, reference"
+        "misbehaviour AS faults, reference"
         " FROM accounts WHERE scope = ?",
         (scope,),
     ).fetchone()

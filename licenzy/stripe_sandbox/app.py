@@ -8,16 +8,16 @@ from pathlib import Path
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from licenzy.stripe_sandbox.api import OPERATIONS, gate
+from licenzy.stripe_sandbox.api import OPERATIONS, dispatch
 from licenzy.stripe_sandbox.api.table import Operation
 from licenzy.stripe_sandbox.console import console_doors
 from licenzy.stripe_sandbox.control import control_doors
 from licenzy.stripe_sandbox.errors import NoSuchAddress, StripeRefusal
 from licenzy.stripe_sandbox.hosted import hosted_doors
-from licenzy.stripe_sandbox.keeper import Keeper
 from licenzy.stripe_sandbox.pages import dress
-from licenzy.stripe_sandbox.running import Running
+from licenzy.stripe_sandbox.scheduler import Scheduler
 from licenzy.stripe_sandbox.sender import RETRY_SECONDS, Sender
+from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.store import Store
 
 LARGEST_BODY_BYTES = 1024 * 1024
@@ -28,18 +28,18 @@ class Sandbox(Flask):
     """The application, with what runs behind it. `close` stops posting and closes the storage,
     within three seconds."""
 
-    running: Running
-    keeper: Keeper
+    services: Services
+    scheduler: Scheduler
 
     def start(self) -> None:
         """Begin to post, and to keep up with real time."""
-        self.running.sender.start()
-        self.keeper.start()
+        self.services.sender.start()
+        self.scheduler.start()
 
     def close(self) -> None:
-        kept = self.keeper.stop()
-        if self.running.sender.stop() and kept:
-            self.running.store.close()
+        scheduler_stopped = self.scheduler.stop()
+        if self.services.sender.stop() and scheduler_stopped:
+            self.services.store.close()
         # Else a thread still uses it, which the end of the process cuts off; the file outlives that.
 
 
@@ -67,11 +67,11 @@ def create_sandbox(
     app.url_map.merge_slashes = False
     store = Store(storage)
     sender = Sender(store, retry_seconds=retry_seconds)
-    app.running = Running(store, sender, public_url.rstrip("/"), control_token, allow_live, lab_url)
-    app.keeper = Keeper(app.running)
+    app.services = Services(store, sender, public_url.rstrip("/"), control_token, allow_live, lab_url)
+    app.scheduler = Scheduler(app.services)
     _mount_api(app)
     for doors in (control_doors, hosted_doors, console_doors):
-        app.register_blueprint(doors(app.running))
+        app.register_blueprint(doors(app.services))
     app.after_request(dress)
     if start:
         app.start()
@@ -92,7 +92,7 @@ def _mount_api(app: Sandbox) -> None:
 
 def _view(app: Sandbox, operation: Operation) -> Callable[..., Response]:
     def view(**ids: str) -> Response:
-        return gate.call(app.running, operation, ids)
+        return dispatch.handle(app.services, operation, ids)
 
     return view
 
@@ -102,7 +102,7 @@ def _unmet(problem: HTTPException) -> Response | HTTPException:
     if not request.path.startswith("/v1"):
         return problem
     if problem.code in (404, 405):
-        return gate.refuse(
+        return dispatch.refuse(
             NoSuchAddress(
                 f"Unrecognized request URL ({request.method}: {request.path}). The sandbox knows a part of "
                 f"Stripe's API; "
@@ -111,4 +111,4 @@ def _unmet(problem: HTTPException) -> Response | HTTPException:
         )
     refusal = StripeRefusal(problem.description or "The request could not be read.")
     refusal.status = problem.code or 400
-    return gate.refuse(refusal)
+    return dispatch.refuse(refusal)

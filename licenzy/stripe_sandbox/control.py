@@ -13,37 +13,37 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from licenzy.stripe_sandbox import misbehaviour
+from licenzy.stripe_sandbox import fault_injection
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import Account, find_account, issue_restricted_key, open_account
 from licenzy.stripe_sandbox.actions import perform
+from licenzy.stripe_sandbox.allowed_actions import for_purchase
 from licenzy.stripe_sandbox.errors import InvalidParameter, NoSuchAddress, StripeRefusal, Unauthenticated
-from licenzy.stripe_sandbox.possible import with_purchase
-from licenzy.stripe_sandbox.running import Running
+from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.version import Json
 
 
-def control_doors(running: Running) -> Blueprint:
+def control_doors(services: Services) -> Blueprint:
     """Everything under `/_sandbox`."""
     doors = Blueprint("control", __name__, url_prefix="/_sandbox")
 
     def door(rule: str, methods: list[str], act: Callable[..., tuple[Json, int]]) -> None:
-        doors.add_url_rule(rule, f"{act.__name__}", _guarded(running, act), methods=methods)
+        doors.add_url_rule(rule, f"{act.__name__}", _guarded(services, act), methods=methods)
 
     door("/accounts", ["POST"], _open_account)
     door("/accounts/<account_id>", ["GET"], _tell_account)
     door("/accounts/<account_id>/restricted_keys", ["POST"], _issue_key)
-    door("/accounts/<account_id>/misbehaviour", ["GET", "POST", "DELETE"], _misbehave)
+    door("/accounts/<account_id>/misbehaviour", ["GET", "POST", "DELETE"], _fault_rules)
     door("/accounts/<account_id>/actions", ["POST"], _act)
     door("/accounts/<account_id>/purchases/<session_id>", ["GET"], _tell_purchase)
     return doors
 
 
-def _guarded(running: Running, act: Callable[..., tuple[Json, int]]) -> Callable[..., Response]:
+def _guarded(services: Services, act: Callable[..., tuple[Json, int]]) -> Callable[..., Response]:
     def view(**ids: str) -> Response:
         try:
-            _require_token(running)
-            body, status = act(running, **ids)
+            _require_token(services)
+            body, status = act(services, **ids)
         except StripeRefusal as refusal:
             body, status = refusal.body(), refusal.status
         return Response(json.dumps(body), status, content_type="application/json")
@@ -51,13 +51,13 @@ def _guarded(running: Running, act: Callable[..., tuple[Json, int]]) -> Callable
     return view
 
 
-def _require_token(running: Running) -> None:
+def _require_token(services: Services) -> None:
     given = request.authorization.token if request.authorization else None
-    if not hmac.compare_digest((given or "").encode(), running.control_token.encode()):
+    if not hmac.compare_digest((given or "").encode(), services.control_token.encode()):
         raise Unauthenticated("The control token is missing or wrong.")
 
 
-def _open_account(running: Running) -> tuple[Json, int]:
+def _open_account(services: Services) -> tuple[Json, int]:
     asked = _asked({"name", "livemode", "reference"})
     name, livemode, reference = asked.get("name"), asked.get("livemode", False), asked.get("reference")
     if not isinstance(name, str) or not 1 <= len(name) <= 200:
@@ -66,20 +66,20 @@ def _open_account(running: Running) -> tuple[Json, int]:
         raise InvalidParameter("livemode must be true or false", param="livemode")
     if reference is not None and (not isinstance(reference, str) or not 1 <= len(reference) <= 200):
         raise InvalidParameter("reference must be a string of 1 to 200 characters", param="reference")
-    if livemode and not running.allow_live:
+    if livemode and not services.allow_live:
         raise InvalidParameter("This sandbox has no live mode.", param="livemode")
-    with running.store.writing() as db:
+    with services.store.writing() as db:
         account, secret = open_account(db, name=name, livemode=livemode, reference=reference)
-    return {**_told(running, account), "secret_key": secret}, 201
+    return {**_told(services, account), "secret_key": secret}, 201
 
 
-def _tell_account(running: Running, account_id: str) -> tuple[Json, int]:
-    with running.store.reading() as db:
+def _tell_account(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
         account = _account(db, account_id)
-    return _told(running, account), 200
+    return _told(services, account), 200
 
 
-def _issue_key(running: Running, account_id: str) -> tuple[Json, int]:
+def _issue_key(services: Services, account_id: str) -> tuple[Json, int]:
     permissions = _asked({"permissions"}).get("permissions")
     if not isinstance(permissions, list) or not all(
         isinstance(p, str) and p.startswith("rak_") for p in permissions
@@ -87,42 +87,42 @@ def _issue_key(running: Running, account_id: str) -> tuple[Json, int]:
         raise InvalidParameter(
             "permissions must be a list of names such as rak_product_read", param="permissions"
         )
-    with running.store.writing() as db:
+    with services.store.writing() as db:
         secret = issue_restricted_key(db, _account(db, account_id), permissions=permissions)
     return {"restricted_key": secret, "permissions": permissions}, 201
 
 
-def _misbehave(running: Running, account_id: str) -> tuple[Json, int]:
-    with running.store.writing() as db:
+def _fault_rules(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.writing() as db:
         account = _account(db, account_id)
         if request.method == "DELETE":
-            misbehaviour.clear(db, account.scope)
+            fault_injection.clear(db, account.scope)
         if request.method != "POST":
-            return misbehaviour.read(db, account.scope), 200
+            return fault_injection.read(db, account.scope), 200
         try:
-            return misbehaviour.add(db, account.scope, _asked(None)), 200
+            return fault_injection.add(db, account.scope, _asked(None)), 200
         except ValueError as wrong:
             raise InvalidParameter(str(wrong)) from None
 
 
-def _act(running: Running, account_id: str) -> tuple[Json, int]:
-    with running.store.writing() as db:
+def _act(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.writing() as db:
         account = _account(db, account_id)
-        account_session = AccountSession(db, account, running.public_url)
+        account_session = AccountSession(db, account, services.public_url)
         asked, last = _asked(None), account_session.last_post()
         emitted = perform(account_session, asked, delivery=asked.pop("delivery", "in_order"))
         told = [{"id": e["id"], "type": e["type"], "object": e["data"]["object"]["id"]} for e in emitted]
         posted = Counter(event_id for event_id, _endpoint in account_session.posts(after=last))
         now = account_session.now
-    running.sender.wake()
+    services.sender.wake()
     return {"events": [e["id"] for e in emitted], "emitted": told, "posted": posted, "now": now}, 200
 
 
-def _tell_purchase(running: Running, account_id: str, session_id: str) -> tuple[Json, int]:
-    with running.store.reading() as db:
-        account_session = AccountSession(db, _account(db, account_id), running.public_url)
+def _tell_purchase(services: Services, account_id: str, session_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
+        account_session = AccountSession(db, _account(db, account_id), services.public_url)
         session = account_session.get("checkout.session", session_id, param="session", in_address=True)
-        return {**with_purchase(account_session, session), "now": account_session.now}, 200
+        return {**for_purchase(account_session, session), "now": account_session.now}, 200
 
 
 def _account(db: Any, account_id: str) -> Account:
@@ -134,14 +134,14 @@ def _account(db: Any, account_id: str) -> Account:
     return account
 
 
-def _told(running: Running, account: Account) -> Json:
+def _told(services: Services, account: Account) -> Json:
     return {
         "account": account.id,
         "name": account.name,
         "livemode": account.livemode,
         "now": account.now,
         "offset": account.offset,
-        "console_url": f"{running.public_url}/console/{account.id}/{account.capability}",
+        "console_url": f"{services.public_url}/console/{account.id}/{account.capability}",
     }
 
 

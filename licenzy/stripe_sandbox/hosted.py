@@ -19,56 +19,58 @@ from licenzy.stripe_sandbox.errors import Refused, StripeRefusal
 from licenzy.stripe_sandbox.lifecycle import checkout, plans, subscriptions
 from licenzy.stripe_sandbox.lifecycle.payments import How
 from licenzy.stripe_sandbox.pages import page
-from licenzy.stripe_sandbox.running import Running
+from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.version import Json
 
 PORTAL_LASTS_SECONDS = 24 * 3600
 _PAYS = {"pay": How.PAY, "pay_later": How.PAY_LATER}
 
 
-def hosted_doors(running: Running) -> Blueprint:
+def hosted_doors(services: Services) -> Blueprint:
     """`/pay/<session>` and `/portal/<token>`."""
     doors = Blueprint("hosted", __name__)
 
     @doors.get("/pay/<session_id>")
     def show_session(session_id: str) -> Response:
-        with running.store.writing() as db:
-            found = _session(db, running, session_id)
+        with services.store.writing() as db:
+            found = _session(db, services, session_id)
             return _missing() if found is None else _session_page(*found)
 
     @doors.post("/pay/<session_id>")
     def answer_session(session_id: str) -> AnyResponse:
-        with running.store.writing() as db:
-            found = _session(db, running, session_id)
+        with services.store.writing() as db:
+            found = _session(db, services, session_id)
             answer = _missing() if found is None else _answer(*found)
-        running.sender.wake()
+        services.sender.wake()
         return answer
 
     @doors.get("/portal/<token>")
     def show_portal(token: str) -> Response:
-        with running.store.reading() as db:
-            found = _portal(db, running, token)
+        with services.store.reading() as db:
+            found = _portal(db, services, token)
             return _missing() if found is None else _portal_page(*found)
 
     @doors.post("/portal/<token>")
     def answer_portal(token: str) -> AnyResponse:
-        with running.store.writing() as db:
-            found = _portal(db, running, token)
+        with services.store.writing() as db:
+            found = _portal(db, services, token)
             answer = _missing() if found is None else _change_subscription(*found)
-        running.sender.wake()
+        services.sender.wake()
         return answer
 
     return doors
 
 
-def _session(db: sqlite3.Connection, running: Running, session_id: str) -> tuple[AccountSession, Json] | None:
+def _session(
+    db: sqlite3.Connection, services: Services, session_id: str
+) -> tuple[AccountSession, Json] | None:
     """By its id alone: the sixty random characters in it are what lets one see the page."""
     row = db.execute(
         "SELECT scope, body FROM objects WHERE id = ? AND kind = 'checkout.session'", (session_id,)
     ).fetchone()
     if row is None:
         return None
-    return AccountSession(db, account_of(db, row["scope"]), running.public_url), json.loads(row["body"])
+    return AccountSession(db, account_of(db, row["scope"]), services.public_url), json.loads(row["body"])
 
 
 def _answer(account_session: AccountSession, session: Json) -> AnyResponse:
@@ -159,7 +161,7 @@ def _back_to_shop(session: Json) -> str:
     return str(session["success_url"].replace("{CHECKOUT_SESSION_ID}", session["id"]))
 
 
-def _portal(db: sqlite3.Connection, running: Running, token: str) -> tuple[AccountSession, Json] | None:
+def _portal(db: sqlite3.Connection, services: Services, token: str) -> tuple[AccountSession, Json] | None:
     row = db.execute(
         "SELECT scope, body FROM objects WHERE kind = 'billing_portal.session' AND json_extract(body, "
         "'$._token') = ?",
@@ -168,7 +170,7 @@ def _portal(db: sqlite3.Connection, running: Running, token: str) -> tuple[Accou
     if row is None:
         return None
     account_session, portal = (
-        AccountSession(db, account_of(db, row["scope"]), running.public_url),
+        AccountSession(db, account_of(db, row["scope"]), services.public_url),
         json.loads(row["body"]),
     )
     return (

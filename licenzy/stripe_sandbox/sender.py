@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from licenzy.stripe_sandbox import misbehaviour
+from licenzy.stripe_sandbox import fault_injection
 from licenzy.stripe_sandbox.store import Store
 from licenzy.stripe_sandbox.version import event_for
 
@@ -131,7 +131,7 @@ class Sender:
             busy = set(self._busy)
         with self._store.reading() as db:
             waiting = db.execute(
-                "SELECT endpoint, misbehaviour, MIN(CASE WHEN due <= ? THEN number END) AS first,"
+                "SELECT endpoint, misbehaviour AS faults, MIN(CASE WHEN due <= ? THEN number END) AS first,"
                 " MAX(number) AS last FROM posts JOIN accounts USING (scope) WHERE status = 'pending'"
                 " GROUP BY endpoint",
                 (time.time(),),
@@ -140,7 +140,7 @@ class Sender:
                 if row["first"] is None or row["endpoint"] in busy:
                     continue
                 # Reordered, the last goes first, whether it is due or not: it was gathered with the others.
-                number = row["last"] if misbehaviour.reorders_webhooks(row["misbehaviour"]) else row["first"]
+                number = row["last"] if fault_injection.reorders_webhooks(row["faults"]) else row["first"]
                 found[row["endpoint"]] = self._load(db.execute(_LOAD, (number,)).fetchone())
         return list(found.values())
 
@@ -169,7 +169,7 @@ class Sender:
 
     def _send_once(self, post: Post) -> None:
         with self._store.writing() as db:
-            fault = misbehaviour.take_of_webhooks(db, post.scope)
+            fault = fault_injection.take_webhook_fault(db, post.scope)
             if fault == "lose":
                 _note(db, post, "lost", None, "lost on purpose", None)
                 return

@@ -32,7 +32,7 @@ def stripe_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     )
     with served(app, port=port) as url:
         yield app, url
-    app.running.store.close()
+    app.services.store.close()
 
 
 @pytest.fixture

@@ -45,11 +45,11 @@ class Outage:
     @contextmanager
     def account_session(self, *, ago: int) -> Iterator[AccountSession]:
         """The account's session as of so many seconds ago."""
-        running = self.shop.sandbox.app.running
-        with running.store.writing() as db:
+        services = self.shop.sandbox.app.services
+        with services.store.writing() as db:
             account = find_account(db, self.shop.account)
             assert account is not None
-            yield AccountSession(db, account, running.public_url, now=int(time.time()) - ago)
+            yield AccountSession(db, account, services.public_url, now=int(time.time()) - ago)
 
     def sell(self, count: int, *, ago: int, packs: int = 0) -> None:
         """Checkouts opened through us and paid at Stripe; nobody was told."""

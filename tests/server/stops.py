@@ -101,7 +101,7 @@ def sandbox(folder: Path) -> Loop:
     app = create_sandbox(
         folder / "sandbox.sqlite3", control_token="t", public_url="http://127.0.0.1", start=False
     )
-    app.running.store.close()  # No connection is carried over a fork.
+    app.services.store.close()  # No connection is carried over a fork.
 
     def loop(stop: StopSignal) -> None:
         app.start()

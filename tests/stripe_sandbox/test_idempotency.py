@@ -101,7 +101,7 @@ def test_keys_outlive_a_restart_and_a_crash_in_the_middle_frees_its_key(tmp_path
     with served(app, port=port) as url:
         shop = Shop(url)
         made = shop.stripe.products.create({"name": "Pro"}, {"idempotency_key": "done"})
-    with app.running.store.writing() as db:
+    with app.services.store.writing() as db:
         db.execute(
             "INSERT INTO idempotency (scope, key, endpoint, fingerprint, request_id)"
             " SELECT scope, 'half', endpoint, fingerprint, 'req_x' FROM idempotency"

@@ -297,9 +297,9 @@ def test_only_money_that_came_goes_back(shop: Shop) -> None:
 
 def test_real_time_lets_things_fall_due_too(stand: Any, shop: Shop) -> None:
     session = shop.session(shop.price(interval=None))
-    with stand.app.running.store.writing() as db:
+    with stand.app.services.store.writing() as db:
         db.execute("UPDATE accounts SET clock_offset = 90000 WHERE id = ?", (shop.id,))
-    stand.app.keeper.keep()
+    stand.app.scheduler.run_due()
     assert shop.stripe.checkout.sessions.retrieve(session.id).status == "expired"
 
 

@@ -123,7 +123,7 @@ def test_a_deleted_endpoint_gets_nothing_more(stand: Stand, shop: Shop, receiver
 
 
 def waiting(stand: Stand, endpoint: str) -> int:
-    with stand.app.running.store.reading() as db:
+    with stand.app.services.store.reading() as db:
         row = db.execute("SELECT COUNT(*) FROM posts WHERE endpoint = ?", (endpoint,)).fetchone()
     return int(row[0])
 

@@ -102,8 +102,8 @@ def _payments(account_session: AccountSession, invoice: Json) -> Json:
 
 
 def _subscriptions(account_session: AccountSession, customer: Json) -> Json:
-    running: Condition = ("json_extract(body, '$.status') NOT IN ('canceled', 'incomplete_expired')", [])
-    found = account_session.select("subscription", where("customer", customer["id"]), running)
+    not_ended: Condition = ("json_extract(body, '$.status') NOT IN ('canceled', 'incomplete_expired')", [])
+    found = account_session.select("subscription", where("customer", customer["id"]), not_ended)
     return _listing([public(s) for s in found], f"/v1/customers/{customer['id']}/subscriptions")
 
 

@@ -14,7 +14,7 @@ from licenzy.stripe_sandbox.version import Json
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """An answer as it is sent, and as it is remembered."""
 
     status: int
@@ -23,24 +23,24 @@ class Answer:
     replayed: bool = False
 
 
-class KeyBook:
-    """What is known of one key of one account, for one request."""
+class IdempotencyRecord:
+    """The record of one idempotency key of one account, for one request."""
 
     def __init__(self, store: Store, scope: str, key: str, method: str, path: str, decoded: Json) -> None:
         self._store, self._scope, self._key, self._path = store, scope, key, path
         self._endpoint = f"{method} {path}"
-        told = json.dumps([self._endpoint, decoded], sort_keys=True)
-        self._fingerprint = hashlib.sha256(told.encode()).hexdigest()
+        request = json.dumps([self._endpoint, decoded], sort_keys=True)
+        self._fingerprint = hashlib.sha256(request.encode()).hexdigest()
 
-    def recall(self) -> Answer | None:
+    def stored_response(self) -> ApiResponse | None:
         """The first outcome, None for a new key; refuses a key of another request or of one still running."""
         with self._store.reading() as db:
-            return self._recall(db)
+            return self._stored_response(db)
 
-    def begin(self, request_id: str) -> Answer | None:
-        """Take the key, unless another call was quicker."""
+    def begin(self, request_id: str) -> ApiResponse | None:
+        """Take the key. Returns the stored response when another call was quicker."""
         with self._store.writing() as db:
-            if (seen := self._recall(db)) is not None:
+            if (seen := self._stored_response(db)) is not None:
                 return seen
             db.execute(
                 "INSERT INTO idempotency (scope, key, endpoint, fingerprint, request_id) VALUES (?, ?, ?, "
@@ -49,23 +49,23 @@ class KeyBook:
             )
         return None
 
-    def remember(self, db: sqlite3.Connection, answer: Answer) -> None:
+    def store(self, db: sqlite3.Connection, answer: ApiResponse) -> None:
         """In the transaction of the work, so that a killed process has done both or neither."""
         db.execute(
             "UPDATE idempotency SET status = ?, body = ? WHERE scope = ? AND key = ?",
             (answer.status, answer.body, self._scope, self._key),
         )
 
-    def forget(self, db: sqlite3.Connection) -> None:
+    def delete(self, db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM idempotency WHERE scope = ? AND key = ?", (self._scope, self._key))
 
-    def _recall(self, db: sqlite3.Connection) -> Answer | None:
+    def _stored_response(self, db: sqlite3.Connection) -> ApiResponse | None:
         row = db.execute(
             "SELECT * FROM idempotency WHERE scope = ? AND key = ?", (self._scope, self._key)
         ).fetchone()
         if row is None:
             return None
-        self._refuse_other(row)
+        self._require_same_request(row)
         if row["status"] is None:
             raise IdempotencyConflict(
                 "There is currently another in-progress request using this Idempotent Key (that probably "
@@ -75,9 +75,9 @@ class KeyBook:
                 status=409,
                 code="idempotency_key_in_use",
             )
-        return Answer(row["status"], row["body"], row["request_id"], replayed=True)
+        return ApiResponse(row["status"], row["body"], row["request_id"], replayed=True)
 
-    def _refuse_other(self, row: sqlite3.Row) -> None:
+    def _require_same_request(self, row: sqlite3.Row) -> None:
         advice = f"Try using a key other than '{self._key}' if you meant to execute a different request."
         if row["endpoint"] != self._endpoint:
             raise IdempotencyConflict(

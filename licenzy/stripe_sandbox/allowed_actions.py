@@ -10,11 +10,11 @@ from licenzy.stripe_sandbox.lifecycle import disputes, plans
 from licenzy.stripe_sandbox.lifecycle.subscriptions import ENDED
 from licenzy.stripe_sandbox.version import Json
 
-Possible = dict[str, str | None]
+AllowedActions = dict[str, str | None]
 """Actions by name, with the sentence that says why it may not happen; None where it may."""
 
 
-def with_subscription(body: Json) -> Possible:
+def for_subscription(body: Json) -> AllowedActions:
     status, ends = body["status"], body["cancel_at"] is not None
     if status in ENDED:
         return dict.fromkeys(_OF_SUBSCRIPTION, "It has ended, and what has ended stays ended.")
@@ -38,7 +38,7 @@ def with_subscription(body: Json) -> Possible:
     }
 
 
-def with_charge(body: Json | None, refunds: list[Json], dispute: Json | None) -> Possible:
+def for_charge(body: Json | None, refunds: list[Json], dispute: Json | None) -> AllowedActions:
     """Of a payment with its refunds and its dispute, the latest first; without one, nothing may happen."""
     if body is None or body["status"] != "succeeded":
         return dict.fromkeys(_OF_CHARGE, "Nothing has been paid.")
@@ -63,7 +63,7 @@ def with_charge(body: Json | None, refunds: list[Json], dispute: Json | None) ->
     }
 
 
-def with_session(body: Json) -> Possible:
+def for_session(body: Json) -> AllowedActions:
     paid = {"expired": "It has expired."}.get(body["status"], "It is paid.")
     unpaid = body["payment_status"] == "unpaid"
     on_its_way = body["status"] == "complete" and unpaid
@@ -80,7 +80,7 @@ def with_session(body: Json) -> Possible:
     }
 
 
-def with_purchase(account_session: AccountSession, session: Json) -> Json:
+def for_purchase(account_session: AccountSession, session: Json) -> Json:
     """What a session sold, and everything that may happen to it: each offer with the ids its action needs."""
     subscription = account_session.find("subscription", session["subscription"])
     charge = _charge_of(account_session, session, subscription)
@@ -89,9 +89,9 @@ def with_purchase(account_session: AccountSession, session: Json) -> Json:
     of_subscription = {"subscription": subscription["id"]} if subscription else {}
     of_charge = {"charge": charge["id"]} if charge else {}
     of_refund = {"refund": refunds[0]["id"]} if refunds else {}
-    offers = [_offer(name, why, of_session) for name, why in with_session(session).items()]
+    offers = [_offer(name, why, of_session) for name, why in for_session(session).items()]
     offers += [_offer(name, why, of_subscription) for name, why in _held(session, subscription).items()]
-    for name, why in with_charge(charge, refunds, dispute).items():
+    for name, why in for_charge(charge, refunds, dispute).items():
         offers.append(_offer(name, why, of_refund if name == "fail_refund" else of_charge))
     offered_plans = plans.choices(account_session, subscription) if subscription else []
     return {
@@ -121,9 +121,9 @@ _OF_CHARGE = (
 )
 
 
-def _held(session: Json, subscription: Json | None) -> Possible:
+def _held(session: Json, subscription: Json | None) -> AllowedActions:
     if subscription is not None:
-        return with_subscription(subscription)
+        return for_subscription(subscription)
     once = session["mode"] != "subscription"
     why = "This is bought once; only subscriptions do that." if once else "Nothing has been paid."
     return dict.fromkeys(_OF_SUBSCRIPTION, why)

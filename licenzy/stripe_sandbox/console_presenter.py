@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from licenzy.stripe_sandbox import possible
+from licenzy.stripe_sandbox import allowed_actions
 from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.allowed_actions import AllowedActions
 from licenzy.stripe_sandbox.lifecycle.subscriptions import period_end
-from licenzy.stripe_sandbox.possible import Possible
 from licenzy.stripe_sandbox.version import Json
 
 SHOWN = 25
@@ -77,7 +77,7 @@ class Row:
 def subscriptions(account_session: AccountSession) -> list[Row]:
     rows = []
     for body in account_session.select("subscription", limit=SHOWN):
-        buttons = _buttons(possible.with_subscription(body), "subscription", body["id"])
+        buttons = _buttons(allowed_actions.for_subscription(body), "subscription", body["id"])
         item = body["items"]["data"][0]
         told = {"period_end": period_end(body), "price": item["price"], "quantity": item.get("quantity", 1)}
         rows.append(Row(body, _product_name(account_session, item["price"]), buttons, told))
@@ -87,7 +87,7 @@ def subscriptions(account_session: AccountSession) -> list[Row]:
 def payments(account_session: AccountSession) -> list[Row]:
     rows = []
     for body in account_session.select("charge", limit=SHOWN):
-        refunds, dispute = possible.history_of(account_session, body)
+        refunds, dispute = allowed_actions.history_of(account_session, body)
         rows.append(
             Row(
                 body,
@@ -102,7 +102,7 @@ def payments(account_session: AccountSession) -> list[Row]:
 def sessions(account_session: AccountSession) -> list[Row]:
     rows = []
     for body in account_session.select("checkout.session", limit=SHOWN):
-        buttons = _buttons(possible.with_session(body), "session", body["id"])
+        buttons = _buttons(allowed_actions.for_session(body), "session", body["id"])
         rows.append(Row(body, ", ".join(line["description"] for line in body["_lines"]), buttons))
     return rows
 
@@ -131,20 +131,20 @@ def posts(account_session: AccountSession, event_id: str) -> list[Json]:
 
 def _of_charge(body: Json, refunds: list[Json], dispute: Json | None) -> list[Button]:
     """What fails is a refund, what is won or lost a dispute; all else is about the charge."""
-    may_happen = possible.with_charge(body, refunds, dispute)
-    of_refund = {"fail_refund": may_happen.pop("fail_refund")}
-    of_dispute = {a: may_happen.pop(a) for a in ("win_dispute", "lose_dispute", "escalate_inquiry")}
+    allowed = allowed_actions.for_charge(body, refunds, dispute)
+    of_refund = {"fail_refund": allowed.pop("fail_refund")}
+    of_dispute = {a: allowed.pop(a) for a in ("win_dispute", "lose_dispute", "escalate_inquiry")}
     return [
-        *_buttons(may_happen, "charge", body["id"]),
+        *_buttons(allowed, "charge", body["id"]),
         *(_buttons(of_refund, "refund", refunds[0]["id"]) if refunds else []),
         *(_buttons(of_dispute, "dispute", dispute["id"]) if dispute else []),
     ]
 
 
-def _buttons(may_happen: Possible, names: str, id_: str) -> list[Button]:
+def _buttons(allowed: AllowedActions, names: str, id_: str) -> list[Button]:
     return [
         Button(action, names, id_, TONES.get(action, ""))
-        for action, reason in may_happen.items()
+        for action, reason in allowed.items()
         if reason is None and action in LABELS
     ]
 

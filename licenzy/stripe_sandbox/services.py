@@ -1,16 +1,16 @@
-"""What the parts of a running sandbox share."""
+"""What the parts of one sandbox application share."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from licenzy.stripe_sandbox.misbehaviour import RateLimit
+from licenzy.stripe_sandbox.fault_injection import RateLimit
 from licenzy.stripe_sandbox.sender import Sender
 from licenzy.stripe_sandbox.store import Store
 
 
 @dataclass(frozen=True)
-class Running:
+class Services:
     store: Store
     sender: Sender
     public_url: str

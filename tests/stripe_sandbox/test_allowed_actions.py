@@ -14,8 +14,8 @@ import pytest
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import find_account
 from licenzy.stripe_sandbox.actions import DELIVERIES, perform
+from licenzy.stripe_sandbox.allowed_actions import for_purchase
 from licenzy.stripe_sandbox.errors import StripeRefusal
-from licenzy.stripe_sandbox.possible import with_purchase
 from tests.stripe_sandbox.conftest import Stand
 from tests.stripe_sandbox.shop import CONTROL, Receiver, Shop
 
@@ -43,13 +43,13 @@ def offers(shop: Shop, session_id: str) -> Offers:
     return {offer["action"]: offer for offer in purchase(shop, session_id)["offers"]}
 
 
-def possible(shop: Shop, session_id: str) -> set[str]:
+def allowed_actions(shop: Shop, session_id: str) -> set[str]:
     return {name for name, offer in offers(shop, session_id).items() if offer["reason"] is None}
 
 
 def test_a_session_that_waits_can_be_paid(shop: Shop) -> None:
     session = shop.session(shop.price())
-    assert possible(shop, session.id) == {"pay_session", "pay_session_later", "expire_session"}
+    assert allowed_actions(shop, session.id) == {"pay_session", "pay_session_later", "expire_session"}
     assert purchase(shop, session.id)["url"] == session.url
     told = shop.act("pay_session", session=session.id)
     assert told[-1] == "checkout.session.completed"
@@ -60,10 +60,10 @@ def test_a_session_that_waits_can_be_paid(shop: Shop) -> None:
 def test_a_debit_that_is_on_its_way_arrives_or_does_not(shop: Shop) -> None:
     session = shop.session(shop.price(interval=None))
     shop.act("pay_session_later", session=session.id)
-    assert possible(shop, session.id) == {"settle_session", "fail_session"}
+    assert allowed_actions(shop, session.id) == {"settle_session", "fail_session"}
     assert offers(shop, session.id)["pay_session"]["reason"] == "Its payment is on its way."
     shop.act("settle_session", session=session.id)
-    assert possible(shop, session.id) == {"refund", "refund_partially", "dispute", "inquire"}
+    assert allowed_actions(shop, session.id) == {"refund", "refund_partially", "dispute", "inquire"}
 
 
 WAYS: list[tuple[str, ...]] = [
@@ -82,12 +82,12 @@ def test_whatever_is_offered_works_and_the_rest_is_refused(
     """In each state that a few steps lead to, every action is tried, and taken back."""
     other, tried = shop.price(4900).id, 0
     session = shop.bought(shop.price(interval=interval)).id
-    with stand.app.running.store.writing() as db:
+    with stand.app.services.store.writing() as db:
         for way in [*WAYS, *(WAYS_OF_SUBSCRIPTIONS if interval else [])]:
             with taken_back(db):
                 for step in way:
                     take(account_session(db, shop), session, step, other)
-                offered = with_purchase(
+                offered = for_purchase(
                     account_session(db, shop),
                     account_session(db, shop).find("checkout.session", session) or {},
                 )
@@ -118,7 +118,7 @@ def account_session(db: sqlite3.Connection, shop: Shop) -> AccountSession:
 
 
 def take(at: AccountSession, session: str, action: str, price: str) -> list[dict[str, Any]]:
-    told = with_purchase(at, at.find("checkout.session", session) or {})
+    told = for_purchase(at, at.find("checkout.session", session) or {})
     offer = next(offer for offer in told["offers"] if offer["action"] == action)
     assert offer["reason"] is None, (action, offer)
     extra = {"price": price} if action == "change_plan" else {}

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from flask import Request, Response, request
 from werkzeug.exceptions import HTTPException
 
-from licenzy.stripe_sandbox import form, misbehaviour
+from licenzy.stripe_sandbox import fault_injection, form
 from licenzy.stripe_sandbox.account_session import AccountSession, public
 from licenzy.stripe_sandbox.accounts import Account, Key, find_by_key
 from licenzy.stripe_sandbox.api.expand import expand
-from licenzy.stripe_sandbox.api.once import Answer, KeyBook, dump
+from licenzy.stripe_sandbox.api.idempotency import ApiResponse, IdempotencyRecord, dump
 from licenzy.stripe_sandbox.api.table import Operation
 from licenzy.stripe_sandbox.errors import (
     Broken,
@@ -28,35 +28,35 @@ from licenzy.stripe_sandbox.errors import (
     Unauthenticated,
 )
 from licenzy.stripe_sandbox.ids import fresh, masked
-from licenzy.stripe_sandbox.running import Running
+from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.version import PINNED, Json, answer_for, is_version
 
 _log = logging.getLogger(__name__)
 _OWN_ACCOUNT = "Stripe-Account"
 
 
-def call(running: Running, operation: Operation, ids: dict[str, str]) -> Response:
+def handle(services: Services, operation: Operation, ids: dict[str, str]) -> Response:
     """Answer one call. Nothing that a caller sends makes anything but an answer in Stripe's shape."""
     request_id = fresh("req_", 14)
     try:
-        fault, answer = _perform(running, operation, ids, request_id)
+        fault, answer = _perform(services, operation, ids, request_id)
     except StripeRefusal as refusal:
-        return respond(Answer(refusal.status, dump(refusal.body()), request_id))
+        return respond(ApiResponse(refusal.status, dump(refusal.body()), request_id))
     except HTTPException:
         raise  # a body too large, met while it is read: the application's own refusal
     except Exception:
         _log.exception("the sandbox failed on %s", operation.name)
-        return respond(Answer(500, dump(Broken().body()), request_id))
-    running.sender.wake()
-    return _dropped(answer) if fault.drop_after_work else respond(answer)
+        return respond(ApiResponse(500, dump(Broken().body()), request_id))
+    services.sender.wake()
+    return _drop_connection(answer) if fault.drop_after_work else respond(answer)
 
 
 def refuse(refusal: StripeRefusal) -> Response:
     """An answer to a call that meets no operation at all."""
-    return respond(Answer(refusal.status, dump(refusal.body()), fresh("req_", 14)))
+    return respond(ApiResponse(refusal.status, dump(refusal.body()), fresh("req_", 14)))
 
 
-def respond(answer: Answer) -> Response:
+def respond(answer: ApiResponse) -> Response:
     response = Response(answer.body, answer.status, content_type="application/json")
     response.headers["Request-Id"] = answer.request_id
     asked = request.headers.get("Stripe-Version", "")
@@ -79,97 +79,97 @@ def respond(answer: Answer) -> Response:
 
 
 def _perform(
-    running: Running, operation: Operation, ids: dict[str, str], request_id: str
-) -> tuple[misbehaviour.Fault, Answer]:
-    account, key = _authenticate(running)
+    services: Services, operation: Operation, ids: dict[str, str], request_id: str
+) -> tuple[fault_injection.Fault, ApiResponse]:
+    account, key = _authenticate(services)
     path = request.path
-    if running.rate_limit.exceeded(account.scope, account.misbehaviour, operation.method, path):
+    if services.rate_limit.exceeded(account.scope, account.faults, operation.method, path):
         raise RateLimited
-    if key.permissions is not None and not _may(key.permissions, operation.permission):
+    if key.permissions is not None and not _permits(key.permissions, operation.permission):
         raise _forbidden(account, key, operation)
-    _refuse_odd_headers(account, key)
-    fault = _fault(running, account, operation.method, path)
+    _validate_headers(account, key)
+    fault = _fault(services, account, operation.method, path)
     if fault.forbid:
         raise _forbidden(account, key, operation)
     idempotency_key = request.headers.get("Idempotency-Key") if operation.method == "POST" else None
-    work = _Work(running, operation, ids, request_id, account, fault, idempotency_key)
-    return fault, (work.once(idempotency_key) if idempotency_key else work.now())
+    work = _ApiCall(services, operation, ids, request_id, account, fault, idempotency_key)
+    return fault, (work.execute_once(idempotency_key) if idempotency_key else work.execute())
 
 
 @dataclass
-class _Work:
+class _ApiCall:
     """One call whose caller may make it."""
 
-    running: Running
+    services: Services
     operation: Operation
     ids: dict[str, str]
     request_id: str
     account: Account
-    fault: misbehaviour.Fault
+    fault: fault_injection.Fault
     idempotency_key: str | None
 
-    def now(self) -> Answer:
-        params = self._params(_decoded(request))
+    def execute(self) -> ApiResponse:
+        params = self._params(_decode_params(request))
         time.sleep(self.fault.hang_seconds)
         if self.fault.http_500:
             raise Broken
-        with self.running.store.writing() if self.operation.writes else self.running.store.reading() as db:
-            return Answer(200, self._done(db, params), self.request_id)
+        with self.services.store.writing() if self.operation.writes else self.services.store.reading() as db:
+            return ApiResponse(200, self._run_handler(db, params), self.request_id)
 
-    def once(self, key: str) -> Answer:
+    def execute_once(self, key: str) -> ApiResponse:
         """The first outcome again for a key seen before; otherwise the work, remembered with its outcome."""
-        decoded = _decoded(request)
-        book = KeyBook(
-            self.running.store, self.account.scope, key, self.operation.method, request.path, decoded
+        decoded = _decode_params(request)
+        record = IdempotencyRecord(
+            self.services.store, self.account.scope, key, self.operation.method, request.path, decoded
         )
-        if (seen := book.recall()) is not None:
+        if (seen := record.stored_response()) is not None:
             return seen
         params = self._params(decoded)
-        if (seen := book.begin(self.request_id)) is not None:
+        if (seen := record.begin(self.request_id)) is not None:
             return seen
         try:
             time.sleep(self.fault.hang_seconds)
             if self.fault.http_500:
                 raise Broken
-            with self.running.store.writing() as db:
-                answer = Answer(200, self._done(db, params), self.request_id)
-                book.remember(db, answer)
+            with self.services.store.writing() as db:
+                answer = ApiResponse(200, self._run_handler(db, params), self.request_id)
+                record.store(db, answer)
         except StripeRefusal as refusal:
-            return self._ended(book, refusal)
+            return self._finish(record, refusal)
         except Exception:
-            self._ended(book, Broken())
+            self._finish(record, Broken())
             raise
         return answer
 
-    def _ended(self, book: KeyBook, refusal: StripeRefusal) -> Answer:
+    def _finish(self, record: IdempotencyRecord, refusal: StripeRefusal) -> ApiResponse:
         """An outcome other than success: remembered when the work had begun, and the key set free
         otherwise."""
-        answer = Answer(refusal.status, dump(refusal.body()), self.request_id)
-        with self.running.store.writing() as db:
+        answer = ApiResponse(refusal.status, dump(refusal.body()), self.request_id)
+        with self.services.store.writing() as db:
             if refusal.kept:
-                book.remember(db, answer)
+                record.store(db, answer)
             else:
-                book.forget(db)
+                record.delete(db)
         return answer
 
     def _params(self, decoded: Json) -> Json:
         checked: Json = self.operation.params(decoded, "")
         return checked
 
-    def _done(self, db: sqlite3.Connection, params: Json) -> str:
+    def _run_handler(self, db: sqlite3.Connection, params: Json) -> str:
         paths = params.pop("expand", [])
         session = AccountSession(
             db,
             self.account,
-            self.running.public_url,
+            self.services.public_url,
             request_id=self.request_id,
             idempotency_key=self.idempotency_key,
         )
-        body = _shown(self.operation.handler(session, params, **self.ids))
+        body = _public_copy(self.operation.handler(session, params, **self.ids))
         return dump(answer_for(expand(session, body, paths), request.headers.get("Stripe-Version")))
 
 
-def _authenticate(running: Running) -> tuple[Account, Key]:
+def _authenticate(services: Services) -> tuple[Account, Key]:
     given = request.authorization
     secret = (given.token or given.username or "") if given else ""
     if not secret:
@@ -183,14 +183,14 @@ def _authenticate(running: Running) -> tuple[Account, Key]:
             "This API call cannot be made with a publishable API key. Please use a secret API key.",
             code="secret_key_required",
         )
-    with running.store.reading() as db:
+    with services.store.reading() as db:
         found = find_by_key(db, secret)
     if found is None:
         raise Unauthenticated(f"Invalid API Key provided: {masked(secret)}")
     return found
 
 
-def _may(held: frozenset[str], wanted: str) -> bool:
+def _permits(held: frozenset[str], wanted: str) -> bool:
     """Writing implies reading."""
     return wanted in held or (wanted.endswith("_read") and wanted.removesuffix("read") + "write" in held)
 
@@ -203,16 +203,15 @@ def _forbidden(account: Account, key: Key, operation: Operation) -> PermissionMi
     )
 
 
-def _refuse_odd_headers(account: Account, key: Key) -> None:
+def _validate_headers(account: Account, key: Key) -> None:
     asked = request.headers.get("Stripe-Version")
     if asked is not None and not is_version(asked):
         raise InvalidParameter(f"Invalid Stripe API version: {asked}")
-    acting = request.headers.get(_OWN_ACCOUNT, account.id)
-    if acting != account.id:
+    named_account = request.headers.get(_OWN_ACCOUNT, account.id)
+    if named_account != account.id:
         raise PermissionMissing(
-            f"The provided key '{masked(key.secret)}' does not have access to account '{acting}' (or that "
-            f"account does "
-            "not exist). Application access may have been revoked.",
+            f"The provided key '{masked(key.secret)}' does not have access to account '{named_account}' (or "
+            "that account does not exist). Application access may have been revoked.",
             code="account_invalid",
         )
     idempotency_key = request.headers.get("Idempotency-Key", "")
@@ -220,14 +219,14 @@ def _refuse_odd_headers(account: Account, key: Key) -> None:
         raise Refused("Idempotency keys can be at most 255 characters long.")
 
 
-def _fault(running: Running, account: Account, method: str, path: str) -> misbehaviour.Fault:
-    if account.misbehaviour == "{}":
-        return misbehaviour.Fault()
-    with running.store.writing() as db:
-        return misbehaviour.take(db, account.scope, method, path)
+def _fault(services: Services, account: Account, method: str, path: str) -> fault_injection.Fault:
+    if account.faults == "{}":
+        return fault_injection.Fault()
+    with services.store.writing() as db:
+        return fault_injection.take_fault(db, account.scope, method, path)
 
 
-def _decoded(asked: Request) -> Json:
+def _decode_params(asked: Request) -> Json:
     if asked.method == "POST":
         if asked.mimetype not in ("application/x-www-form-urlencoded", ""):
             raise InvalidParameter(
@@ -239,14 +238,14 @@ def _decoded(asked: Request) -> Json:
     return form.decode(asked.query_string)
 
 
-def _shown(body: Json) -> Json:
+def _public_copy(body: Json) -> Json:
     """The body without the sandbox's own notes, inside of lists too; a copy, for expanding changes it."""
     if body.get("object") == "list":
         return {**body, "data": [copy.deepcopy(public(each)) for each in body["data"]]}
     return copy.deepcopy(public(body))
 
 
-def _dropped(answer: Answer) -> Response:
+def _drop_connection(answer: ApiResponse) -> Response:
     """The connection breaks though the work is done. Under Werkzeug's server the socket is at hand and is
     shut; any other server is given less than was promised, and closes the connection over it."""
     socket = request.environ.get("werkzeug.socket")

@@ -1,4 +1,4 @@
-"""Lets happen, in real time, what falls due while nobody moves a clock: expiries, renewals, trial ends."""
+"""Runs, in real time, what falls due while nobody moves a clock: expiries, renewals, trial ends."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import threading
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import account_of
 from licenzy.stripe_sandbox.lifecycle import clock
-from licenzy.stripe_sandbox.running import Running
+from licenzy.stripe_sandbox.services import Services
 
-EVERY_SECONDS = 30.0
+INTERVAL_SECONDS = 30.0
 STOP_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Keeper:
-    """A thread that looks at every account from time to time."""
+class Scheduler:
+    """A thread that runs every account's due work from time to time."""
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="sandbox-keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="sandbox-scheduler", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -33,24 +33,24 @@ class Keeper:
             self._thread.join(STOP_SECONDS)
         return not self._thread.is_alive()
 
-    def keep(self) -> int:
-        """One round over all accounts; answers how many events it gave off."""
-        with self._running.store.reading() as db:
+    def run_due(self) -> int:
+        """One round over all accounts; returns how many events it emitted."""
+        with self._services.store.reading() as db:
             scopes = [row["scope"] for row in db.execute("SELECT scope FROM accounts")]
-        emitted = sum(self._keep_one(scope) for scope in scopes)
+        emitted = sum(self._run_account(scope) for scope in scopes)
         if emitted:
-            self._running.sender.wake()
+            self._services.sender.wake()
         return emitted
 
-    def _keep_one(self, scope: str) -> int:
-        with self._running.store.writing() as db:
-            session = AccountSession(db, account_of(db, scope), self._running.public_url)
+    def _run_account(self, scope: str) -> int:
+        with self._services.store.writing() as db:
+            session = AccountSession(db, account_of(db, scope), self._services.public_url)
             clock.catch_up(session, until=session.now)
             return len(session.emitted)
 
     def _run(self) -> None:
-        while not self._stopped.wait(EVERY_SECONDS):
+        while not self._stopped.wait(INTERVAL_SECONDS):
             try:
-                self.keep()
+                self.run_due()
             except Exception:
                 _log.exception("the sandbox could not catch up with real time")

@@ -1,4 +1,4 @@
-"""Faults that the sandbox can be told to show, so that what calls it can be tested against a bad day.
+"""Faults on request, so that a caller can be tested against a bad day of Stripe's.
 
 A rule is `{"match": "POST /v1/checkout/sessions", "http_500": 2, "hang_seconds": 3, "hang_calls": 1,
 "drop_after_work": 1, "forbid": 1, "rate_limit_per_second": 5}`; without `match` it meets every call of the
@@ -43,32 +43,31 @@ class Fault:
     """403 as if the key were a restricted one that lacks the call's permission."""
 
 
-def add(db: sqlite3.Connection, scope: str, asked: Json) -> Json:
-    """Add a rule, or replace what webhooks suffer; answers everything now set. ValueError names what is
-    wrong."""
-    _refuse_unknown(asked)
+def add(db: sqlite3.Connection, scope: str, rule: Json) -> Json:
+    """Add a rule, or replace the faults of webhooks; returns all rules. Raises ValueError for a bad rule."""
+    _validate_rule(rule)
     current = read(db, scope)
-    rule = {k: v for k, v in asked.items() if k != "webhooks"}
-    if "hang_seconds" in rule:
-        rule.setdefault("hang_calls", 1)
-    if set(rule) - {"match"}:
-        current["rules"].append(rule)
-    if "webhooks" in asked:
-        current["webhooks"] = asked["webhooks"]
+    api_rule = {k: v for k, v in rule.items() if k != "webhooks"}
+    if "hang_seconds" in api_rule:
+        api_rule.setdefault("hang_calls", 1)
+    if set(api_rule) - {"match"}:
+        current["rules"].append(api_rule)
+    if "webhooks" in rule:
+        current["webhooks"] = rule["webhooks"]
     _write(db, scope, current)
     return current
 
 
 def read(db: sqlite3.Connection, scope: str) -> Json:
-    row = db.execute("SELECT misbehaviour FROM accounts WHERE scope = ?", (scope,)).fetchone()
-    return {"rules": [], "webhooks": {}, **json.loads(row["misbehaviour"])}
+    row = db.execute("SELECT misbehaviour AS faults FROM accounts WHERE scope = ?", (scope,)).fetchone()
+    return {"rules": [], "webhooks": {}, **json.loads(row["faults"])}
 
 
 def clear(db: sqlite3.Connection, scope: str) -> None:
     _write(db, scope, {})
 
 
-def take(db: sqlite3.Connection, scope: str, method: str, path: str) -> Fault:
+def take_fault(db: sqlite3.Connection, scope: str, method: str, path: str) -> Fault:
     """The fault of this call; what is counted goes down by one."""
     current = read(db, scope)
     hang, broken, dropped, forbidden = 0.0, False, False, False
@@ -87,7 +86,7 @@ def take(db: sqlite3.Connection, scope: str, method: str, path: str) -> Fault:
     return Fault(hang, broken, dropped, forbidden)
 
 
-def take_of_webhooks(db: sqlite3.Connection, scope: str) -> str | None:
+def take_webhook_fault(db: sqlite3.Connection, scope: str) -> str | None:
     """`lose` or `duplicate` for the post about to be made, or None."""
     current = read(db, scope)
     for kind in ("lose", "duplicate"):
@@ -97,7 +96,7 @@ def take_of_webhooks(db: sqlite3.Connection, scope: str) -> str | None:
     return None
 
 
-def delay_of_webhooks(stored: str) -> float:
+def webhook_delay(stored: str) -> float:
     webhooks = json.loads(stored).get("webhooks", {})
     gathered = REORDER_GATHERS_SECONDS if webhooks.get("reorder") else 0.0
     return float(webhooks.get("delay_seconds", 0)) + gathered
@@ -145,21 +144,21 @@ def _count_down(counts: Json, name: str) -> bool:
     return True
 
 
-def _refuse_unknown(asked: Json) -> None:
-    webhooks = asked.get("webhooks", {})
+def _validate_rule(rule: Json) -> None:
+    webhooks = rule.get("webhooks", {})
     if not isinstance(webhooks, dict):
         raise ValueError("webhooks must be an object")
-    unknown = sorted({*asked} - _KNOWN) + sorted(f"webhooks.{n}" for n in {*webhooks} - _KNOWN_OF_WEBHOOKS)
+    unknown = sorted({*rule} - _KNOWN) + sorted(f"webhooks.{n}" for n in {*webhooks} - _KNOWN_OF_WEBHOOKS)
     if unknown:
         raise ValueError(f"unknown: {', '.join(unknown)}")
-    for name, value in {**asked, **webhooks}.items():
+    for name, value in {**rule, **webhooks}.items():
         if name in {"match", "webhooks"}:
             continue
         if not _is_amount(value, name):
             raise ValueError(
                 f"{name} must be {'true or false' if name == 'reorder' else 'a number, 0 or more'}"
             )
-    if not isinstance(asked.get("match", ""), str):
+    if not isinstance(rule.get("match", ""), str):
         raise ValueError("match must be a method and a path, such as POST /v1/checkout/sessions")
 
 
