@@ -16,8 +16,7 @@ def line_items_for(account_session: AccountSession, params: Json) -> list[Json]:
     data = params.get("subscription_data", {})
     trial = "trial_period_days" in data or "trial_end" in data
     lines = [
-        _line(account_session, item, f"line_items[{n}]", trial)
-        for n, item in enumerate(params["line_items"])
+        _line(account_session, item, f"line_items[{n}]", trial) for n, item in enumerate(params["line_items"])
     ]
     if not lines:
         raise InvalidParameter(
