@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from licenzy.cli.wiring import Wiring
     from licenzy.runtime import Runtime
-    from licenzy.sandbox import Sandbox
+    from licenzy.stripe_sandbox import Sandbox
 
 _STATIC_SECONDS = 3600
 _REQUEST_HEAD = 32 * 1024
@@ -133,7 +133,7 @@ def load_models() -> None:
 
 def sandbox_app(settings: Settings) -> Sandbox:
     """The Stripe sandbox as an application of its own, with a storage of its own."""
-    from licenzy.sandbox import create_sandbox
+    from licenzy.stripe_sandbox import create_sandbox
 
     return create_sandbox(
         settings.instance / "sandbox.sqlite3",
@@ -268,7 +268,7 @@ def _run_worker(settings: Settings, stop: StopSignal) -> None:
 def _run_sandbox(settings: Settings, stop: StopSignal) -> None:
     """Serve the Stripe sandbox on its own port until told to stop."""
     with _beginning():
-        from licenzy.sandbox.serving import serve
+        from licenzy.stripe_sandbox.serving import serve
 
         sandbox = sandbox_app(settings)
     serve(sandbox, host=settings.sandbox_host, port=settings.port + 1, stop=stop)

@@ -11,8 +11,8 @@ import pytest
 
 from licenzy.factory import create_app
 from licenzy.kit.clock import utc_now
-from licenzy.sandbox import create_sandbox
 from licenzy.settings import Settings
+from licenzy.stripe_sandbox import create_sandbox
 from tests.alignment.town import Town
 from tests.support.clock import StandingClock
 from tests.support.ports import free_port_pair
@@ -32,7 +32,7 @@ def stripe_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     )
     with served(app, port=port) as url:
         yield app, url
-    app.running.store.close()
+    app.services.store.close()
 
 
 @pytest.fixture

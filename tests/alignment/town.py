@@ -62,7 +62,7 @@ class Account:
         return str(answer.raise_for_status().json()["restricted_key"])
 
     def misbehave(self, **fault: Any) -> None:
-        """Have Stripe answer this account badly, see `sandbox.misbehaviour`; well again without a fault."""
+        """Add faults for this account, see `stripe_sandbox.fault_injection`; without any, clear them."""
         address = f"{self.url}/_sandbox/accounts/{self.id}/misbehaviour"
         asked: Any = {"json": fault} if fault else {}
         httpx.request("POST" if fault else "DELETE", address, headers=CONTROL, **asked).raise_for_status()

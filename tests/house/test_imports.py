@@ -20,7 +20,7 @@ DOORS = {"api", "hooks", "portal", "cli", "worker", "server"}
 EDGE = {"factory", "__main__", "__init__"}
 PURE = ("rules.py", "projection.py", "decision.py", "ordering.py")
 WEB = {"flask", "werkzeug", "wtforms", "flask_wtf", "flask_login", "htmx_flask", "jinja2"}
-ONLY_FOR_STRIPE = {"stripe_gateway", "sandbox"}
+ONLY_FOR_STRIPE = {"stripe_gateway", "stripe_sandbox"}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -46,10 +46,10 @@ def room_of(path: Path) -> str:
 
 def allowed(room: str) -> set[str]:
     if room in EDGE:
-        beside = {"runtime", "wire", "sandbox", "create_app", "__version__"}
-        return {*LINE, *DOORS, *EDGE, *beside}
-    if room == "sandbox":
-        return {"kit", "sandbox"}
+        others = {"runtime", "wire", "create_app", "__version__"}
+        return {*LINE, *DOORS, *EDGE, *others} | ({"stripe_sandbox"} if room == "factory" else set())
+    if room == "stripe_sandbox":
+        return {"stripe_sandbox"}
     if room in DOORS:
         return {*LINE, "runtime", "wire", room} | ({"__version__"} if room == "cli" else set())
     if room == "wire":
@@ -68,11 +68,24 @@ def test_a_file_imports_only_what_stands_to_its_left(path: Path) -> None:
     assert rooms_imported(path) <= allowed(room), f"{room} may import {sorted(allowed(room))}"
 
 
+def test_the_stripe_sandbox_is_an_application_of_its_own() -> None:
+    """The factory starts it; everything else reaches it over HTTP, as it would reach Stripe."""
+    inside = [path for path in FILES if room_of(path) == "stripe_sandbox"]
+    assert len(inside) > 40
+    assert {name for path in inside for name in rooms_imported(path)} == {"stripe_sandbox"}
+    outside = [path for path in FILES if path not in inside]
+    importing = [path.name for path in outside if "stripe_sandbox" in rooms_imported(path)]
+    assert importing == ["factory.py"]
+    speaking = list((PACKAGE / "stripe_gateway").glob("sandbox_*.py"))
+    assert speaking
+    assert all("httpx" in imports(path) for path in speaking)
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_rooms_know_no_web_framework_and_only_two_know_stripe(path: Path) -> None:
     room = room_of(path)
     outside = {name.split(".")[0] for name in imports(path)}
-    if room not in {*DOORS, *EDGE, "runtime", "wire", "sandbox"}:
+    if room not in {*DOORS, *EDGE, "runtime", "wire", "stripe_sandbox"}:
         assert not outside & WEB
     if room not in ONLY_FOR_STRIPE:
         assert "stripe" not in outside
@@ -98,4 +111,4 @@ def test_the_api_has_no_sql() -> None:
 
 
 def test_the_walk_sees_imports_inside_functions() -> None:
-    assert "sandbox" in rooms_imported(PACKAGE / "factory.py")
+    assert "stripe_sandbox" in rooms_imported(PACKAGE / "factory.py")

@@ -26,7 +26,7 @@ FORBIDDEN = {
     "a real-looking live secret": "|".join(("sk_li" + "ve_[0-9a-zA-Z]{24}", "rk_li" + "ve_[0-9a-zA-Z]{24}")),
     "a note left behind": "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X:", "placeholder " + "docstring")),
 }
-NOT_OURS = ("static/vendor/", "tests/contract/openapi", "requirements/", "licenzy/sandbox/static/")
+NOT_OURS = ("static/vendor/", "tests/contract/openapi", "requirements/", "licenzy/stripe_sandbox/static/")
 
 
 def tracked() -> list[Path]:

@@ -54,7 +54,9 @@ def spread(tree: ast.AST) -> Iterator[int]:
                 yield value.lineno
 
 
-FILES = sorted(path for path in PACKAGE.rglob("*.py") if "sandbox" not in path.relative_to(PACKAGE).parts)
+FILES = sorted(
+    path for path in PACKAGE.rglob("*.py") if "stripe_sandbox" not in path.relative_to(PACKAGE).parts
+)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -13,8 +13,8 @@ import pytest
 import stripe
 
 from licenzy.factory import create_app
-from licenzy.sandbox import create_sandbox
 from licenzy.settings import Settings
+from licenzy.stripe_sandbox import create_sandbox
 from licenzy.worker import run_worker
 from tests.alignment.town import Account
 from tests.portal.test_accessibility import complaints

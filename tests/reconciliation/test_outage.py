@@ -37,7 +37,7 @@ def real_time(clock: StandingClock) -> None:
 @pytest.fixture
 def outage(shop: Shop, sell: Sell) -> Outage:
     # In real time it would renew what was sold a month ago, between one step of a test and the next.
-    shop.sandbox.app.keeper.stop()
+    shop.sandbox.app.scheduler.stop()
     kinds = (("PRO", Kind.SUBSCRIPTION), ("MAX", Kind.SUBSCRIPTION), ("PACK", Kind.USAGE_PACK))
     return Outage(shop, [sell(code, kind) for code, kind in kinds])
 

@@ -343,7 +343,7 @@ def test_an_object_that_cannot_be_read_does_not_keep_others_from_being_healed(
     walk(shop, clock)
     broken, whole = (row.stripe_subscription_id for row in held(shop))
     act(shop, action="cancel", subscription=whole)
-    with shop.sandbox.app.running.store.writing() as db:
+    with shop.sandbox.app.services.store.writing() as db:
         db.execute(
             "UPDATE objects SET body = json_set(body, '$.items.data', json('[]')) WHERE id = ?", (broken,)
         )

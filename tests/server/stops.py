@@ -29,10 +29,10 @@ from licenzy.cli.supervisor import Supervisor
 from licenzy.db import migrate
 from licenzy.factory import make_runtime
 from licenzy.kit.stopping import STOPPING, StopSignal
-from licenzy.sandbox import create_sandbox
-from licenzy.sandbox.serving import serve
 from licenzy.server.processes import WebServer
 from licenzy.settings import load_settings
+from licenzy.stripe_sandbox import create_sandbox
+from licenzy.stripe_sandbox.serving import serve
 from licenzy.worker import run_worker
 
 Loop = Callable[[StopSignal], None]
@@ -101,7 +101,7 @@ def sandbox(folder: Path) -> Loop:
     app = create_sandbox(
         folder / "sandbox.sqlite3", control_token="t", public_url="http://127.0.0.1", start=False
     )
-    app.running.store.close()  # No connection is carried over a fork.
+    app.services.store.close()  # No connection is carried over a fork.
 
     def loop(stop: StopSignal) -> None:
         app.start()

@@ -70,7 +70,7 @@ def state(shop: Shop) -> State:
 
 
 def at_stripe(shop: Shop, statement: str, subscription: str) -> None:
-    with shop.sandbox.app.running.store.writing() as db:
+    with shop.sandbox.app.services.store.writing() as db:
         db.execute(f"UPDATE objects SET {statement} WHERE id = ?", (subscription,))
 
 
@@ -107,12 +107,12 @@ def test_a_stripe_that_does_not_answer_is_asked_again(
 def test_a_key_that_was_rolled_is_named_and_the_backlog_drains_with_the_new_one(
     shop: Shop, subscription: str, clock: StandingClock
 ) -> None:
-    with shop.sandbox.app.running.store.writing() as db:
+    with shop.sandbox.app.services.store.writing() as db:
         db.execute("UPDATE keys SET secret = secret || 'rolled'")
     assert settle(shop, clock)
     assert "rejected" in (request(shop, subscription).problem or "")
     assert state(shop) is State.ACTIVE
-    with shop.sandbox.app.running.store.writing() as db:
+    with shop.sandbox.app.services.store.writing() as db:
         db.execute("UPDATE keys SET secret = replace(secret, 'rolled', '')")
     clock.advance(minutes=2)
     assert settle(shop, clock)

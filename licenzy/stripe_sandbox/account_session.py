@@ -1,0 +1,238 @@
+"""One account, open for one transaction: its objects, its clock, and the events that changes
+give off."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from licenzy.stripe_sandbox import fault_injection
+from licenzy.stripe_sandbox.accounts import Account
+from licenzy.stripe_sandbox.errors import InvalidParameter, ResourceMissing
+from licenzy.stripe_sandbox.ids import new_id
+from licenzy.stripe_sandbox.version import PINNED, Json
+
+Condition = tuple[str, list[Any]]
+Post = tuple[str, str]
+_KIND_LABELS = {"webhook_endpoint": "webhook endpoint"}
+
+
+@dataclass
+class AccountSession:
+    """`now` is the account's simulated time and may be moved by the clock; `caused_by` is the request to name
+    in events."""
+
+    db: sqlite3.Connection
+    account: Account
+    public_url: str
+    now: int = 0
+    request_id: str | None = None
+    idempotency_key: str | None = None
+    emitted: list[Json] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.now = self.now or self.account.now
+
+    # Objects -----------------------------------------------------------------------------------
+
+    def insert(self, body: Json) -> Json:
+        self.db.execute(
+            "INSERT INTO objects (scope, id, kind, created, body) VALUES (?, ?, ?, ?, ?)",
+            (self.account.scope, body["id"], body["object"], body["created"], json.dumps(body)),
+        )
+        return body
+
+    def change(self, body: Json, **changes: Any) -> Json:
+        """Write the changes into the object and its row; answers what they replaced, as events tell it."""
+        previous = {k: body.get(k) for k, v in changes.items() if body.get(k) != v}
+        body.update(changes)
+        self.db.execute(
+            "UPDATE objects SET body = ?, version = version + 1 WHERE scope = ? AND id = ?",
+            (json.dumps(body), self.account.scope, body["id"]),
+        )
+        return {k: v for k, v in previous.items() if not k.startswith("_")}
+
+    def remove(self, body: Json) -> None:
+        self.db.execute(
+            "UPDATE objects SET deleted = 1, version = version + 1 WHERE scope = ? AND id = ?",
+            (self.account.scope, body["id"]),
+        )
+
+    def find(self, kind: str, object_id: str | None) -> Json | None:
+        row = self.db.execute(
+            "SELECT body FROM objects WHERE scope = ? AND id = ? AND kind = ? AND deleted = 0",
+            (self.account.scope, object_id, kind),
+        ).fetchone()
+        return json.loads(row["body"]) if row else None
+
+    def get(self, kind: str, object_id: str, *, param: str, in_address: bool = False) -> Json:
+        """The object, or Stripe's refusal, which tells when the other mode of the account has it."""
+        found = self.find(kind, object_id)
+        if found is not None:
+            return found
+        message = f"No such {_KIND_LABELS.get(kind, kind)}: '{object_id}'"
+        if self._in_other_mode(kind, object_id):
+            mine, other = ("live", "test") if self.account.livemode else ("test", "live")
+            message += f"; a similar object exists in {other} mode, but a {mine} mode key was used to make "
+            message += "this request."
+        raise ResourceMissing(message, param=param, in_address=in_address)
+
+    def _in_other_mode(self, kind: str, object_id: str) -> bool:
+        row = self.db.execute(
+            "SELECT 1 FROM objects JOIN accounts USING (scope)"
+            " WHERE objects.id = ? AND kind = ? AND livemode <> ? AND deleted = 0",
+            (object_id, kind, self.account.livemode),
+        ).fetchone()
+        return row is not None
+
+    def find_any(self, object_id: str) -> Json | None:
+        """By id alone, deleted objects included as Stripe shows them: for expanding references."""
+        row = self.db.execute(
+            "SELECT body, kind, deleted FROM objects WHERE scope = ? AND id = ?",
+            (self.account.scope, object_id),
+        ).fetchone()
+        if row is None:
+            return None
+        return (
+            {"id": object_id, "object": row["kind"], "deleted": True}
+            if row["deleted"]
+            else json.loads(row["body"])
+        )
+
+    def is_deleted(self, kind: str, object_id: str) -> bool:
+        row = self.db.execute(
+            "SELECT deleted FROM objects WHERE scope = ? AND id = ? AND kind = ?",
+            (self.account.scope, object_id, kind),
+        ).fetchone()
+        return bool(row and row["deleted"])
+
+    def select(self, kind: str, *conditions: Condition, limit: int = -1) -> list[Json]:
+        """Objects newest first. A condition is a piece of SQL over `body`, `created` or `id`, with its
+        values."""
+        rows = self._rows(kind, list(conditions), "seq DESC", limit)
+        return [json.loads(row["body"]) for row in rows]
+
+    def page(self, kind: str, params: Json, *conditions: Condition) -> tuple[list[Json], bool]:
+        """One page as Stripe's cursors cut it: newest first, and whether more lies beyond it."""
+        wanted = [*conditions, *_created_conditions(params.get("created"))]
+        limit, order, backwards = params.get("limit", 10), "seq DESC", False
+        if "starting_after" in params:
+            wanted.append(("seq < ?", [self._seq(kind, params["starting_after"], "starting_after")]))
+        if "ending_before" in params:
+            wanted.append(("seq > ?", [self._seq(kind, params["ending_before"], "ending_before")]))
+            order, backwards = "seq ASC", True
+        rows = self._rows(kind, wanted, order, limit + 1)
+        more, rows = len(rows) > limit, rows[:limit]
+        found = [json.loads(row["body"]) for row in rows]
+        return (found[::-1] if backwards else found), more
+
+    def _rows(self, kind: str, conditions: list[Condition], order: str, limit: int) -> list[sqlite3.Row]:
+        sql = "SELECT body FROM objects WHERE scope = ? AND kind = ? AND deleted = 0"
+        values: list[Any] = [self.account.scope, kind]
+        for piece, more in conditions:
+            sql += f" AND {piece}"
+            values += more
+        return self.db.execute(f"{sql} ORDER BY {order} LIMIT ?", [*values, limit]).fetchall()
+
+    def _seq(self, kind: str, object_id: str, param: str) -> int:
+        row = self.db.execute(
+            "SELECT seq FROM objects WHERE scope = ? AND id = ? AND kind = ?",
+            (self.account.scope, object_id, kind),
+        ).fetchone()
+        if row is None:
+            raise InvalidParameter(f"No such {kind}: '{object_id}'", code="resource_missing", param=param)
+        return int(row["seq"])
+
+    # Events ------------------------------------------------------------------------------------
+
+    def emit(self, type_: str, body: Json, previous: Json | None = None) -> Json:
+        """Record that something happened, with the object as it is at this moment, and a post for each
+        endpoint."""
+        data: Json = {"object": public(body)}
+        if previous is not None:
+            data["previous_attributes"] = previous
+        endpoints = [e for e in self.select("webhook_endpoint") if _is_subscribed(e, type_)]
+        event: Json = {
+            "id": new_id("evt_1"),
+            "object": "event",
+            "api_version": PINNED,
+            "created": self.now,
+            "data": data,
+            "livemode": self.account.livemode,
+            "pending_webhooks": len(endpoints),
+            "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
+            "type": type_,
+        }
+        self.insert(event)
+        for endpoint in reversed(endpoints):
+            self.queue_post(str(event["id"]), endpoint["id"])
+        self.emitted.append(event)
+        return event
+
+    def queue_post(self, event_id: str, endpoint_id: str) -> None:
+        due = time.time() + fault_injection.webhook_delay(self.account.faults)
+        self.db.execute(
+            "INSERT INTO posts (scope, event, endpoint, due) VALUES (?, ?, ?, ?)",
+            (self.account.scope, event_id, endpoint_id, due),
+        )
+
+    def last_post(self) -> int:
+        """The number of the newest post of all; later ones have higher numbers."""
+        row = self.db.execute("SELECT COALESCE(MAX(number), 0) AS n FROM posts").fetchone()
+        return int(row["n"])
+
+    def posts(self, *, after: int) -> list[Post]:
+        """The account's posts queued since, as event and endpoint, in their order."""
+        rows = self.db.execute(
+            "SELECT event, endpoint FROM posts WHERE scope = ? AND number > ? ORDER BY number",
+            (self.account.scope, after),
+        )
+        return [(row["event"], row["endpoint"]) for row in rows]
+
+    def lose_posts(self, *, after: int) -> None:
+        self.db.execute(
+            "UPDATE posts SET status = 'lost', last_error = 'lost on purpose' WHERE scope = ? AND number > ?",
+            (self.account.scope, after),
+        )
+
+    def requeue_posts(self, posts: list[Post], *, after: int) -> None:
+        """Send these, in this order, instead of what was queued since."""
+        self.db.execute("DELETE FROM posts WHERE scope = ? AND number > ?", (self.account.scope, after))
+        for event_id, endpoint_id in posts:
+            self.queue_post(event_id, endpoint_id)
+
+    def undelivered(self, event_id: str) -> int:
+        """How many endpoints have not yet answered this event with a 2xx."""
+        row = self.db.execute(
+            "SELECT COUNT(*) AS n FROM posts WHERE scope = ? AND event = ? AND status <> 'sent'",
+            (self.account.scope, event_id),
+        ).fetchone()
+        return int(row["n"])
+
+
+def public(body: Json) -> Json:
+    """The object without the sandbox's own notes, whose names begin with an underscore."""
+    return {k: v for k, v in body.items() if not k.startswith("_")}
+
+
+def where(field_name: str, value: Any) -> Condition:
+    """Objects whose field has this value; nested fields with dots."""
+    return (f"json_extract(body, '$.{field_name}') = ?", [value])
+
+
+def _is_subscribed(endpoint: Json, type_: str) -> bool:
+    return endpoint["status"] == "enabled" and (
+        "*" in endpoint["enabled_events"] or type_ in endpoint["enabled_events"]
+    )
+
+
+def _created_conditions(asked: int | Json | None) -> list[Condition]:
+    if asked is None:
+        return []
+    if isinstance(asked, int):
+        return [("created = ?", [asked])]
+    signs = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+    return [(f"created {signs[name]} ?", [value]) for name, value in asked.items()]

@@ -1,0 +1,199 @@
+"""What an operator can let happen, from the console and over the control API, by one table of names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
+from licenzy.stripe_sandbox.lifecycle import (
+    checkout,
+    clock,
+    disputes,
+    payments,
+    plans,
+    refunds,
+    subscriptions,
+)
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
+from licenzy.stripe_sandbox.version import Json
+
+
+@dataclass(frozen=True)
+class Action:
+    """`needs` are names of which each must be given; a `/` between two lets the caller choose."""
+
+    act: Callable[[AccountSession, Json], object]
+    needs: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
+
+
+DELIVERIES = ("in_order", "twice", "last_first", "never")
+"""How the events of an action reach their endpoints; all but the first are bad days of webhooks."""
+
+
+def perform(account_session: AccountSession, asked: Json, *, delivery: str = "in_order") -> list[Json]:
+    """Do what `asked` names; answers the events that it gave off, in their order.
+
+    `delivery` is one of `DELIVERIES`. With `never` the posts are noted as lost; the events stay listed."""
+    if delivery not in DELIVERIES:
+        raise InvalidParameter(f"delivery must be one of {', '.join(DELIVERIES)}", param="delivery")
+    last = account_session.last_post()
+    _perform(account_session, asked)
+    if delivery == "never":
+        account_session.lose_posts(after=last)
+    elif delivery != "in_order":
+        posts = account_session.posts(after=last)
+        account_session.requeue_posts(
+            posts[::-1] if delivery == "last_first" else [p for p in posts for _ in "12"], after=last
+        )
+    return account_session.emitted
+
+
+def _perform(account_session: AccountSession, asked: Json) -> None:
+    name = asked.get("action")
+    action = ACTIONS.get(name) if isinstance(name, str) else None
+    if action is None:
+        raise InvalidParameter(f"action must be one of {', '.join(sorted(ACTIONS))}", param="action")
+    _check(action, asked)
+    action.act(account_session, asked)
+
+
+def _check(action: Action, asked: Json) -> None:
+    allowed = {"action", *action.takes, *(name for need in action.needs for name in need.split("/"))}
+    if unknown := sorted({*asked} - allowed):
+        raise InvalidParameter(
+            f"Received unknown parameter: {unknown[0]}", code="parameter_unknown", param=unknown[0]
+        )
+    for need in action.needs:
+        if not any(name in asked for name in need.split("/")):
+            raise InvalidParameter(f"Missing required param: {need}.", code="parameter_missing", param=need)
+    for name, value in asked.items():
+        integer = name in ("seconds", "amount", "quantity")
+        if isinstance(value, bool) or not isinstance(value, int if integer else str):
+            raise InvalidParameter(f"Invalid {'integer' if integer else 'string'}: {name}", param=name)
+        if isinstance(value, int) and value < 1:
+            raise InvalidParameter(f"{name} must be 1 or more", code="parameter_invalid_integer", param=name)
+
+
+def _subscription(account_session: AccountSession, asked: Json) -> Json:
+    return account_session.get("subscription", asked["subscription"], param="subscription")
+
+
+def _session(account_session: AccountSession, asked: Json) -> Json:
+    return account_session.get("checkout.session", asked["session"], param="session")
+
+
+def _pay(account_session: AccountSession, asked: Json, outcome: PaymentOutcome) -> None:
+    """What the buyer does on the hosted page, with nothing changed there."""
+    session = _session(account_session, asked)
+    if not checkout.is_open(account_session, session):
+        raise RequestRefused(f"The session {session['id']} is {session['status']}, so it cannot be paid.")
+    checkout.complete(account_session, session, outcome=outcome, email=None, quantities={})
+
+
+def _charge(account_session: AccountSession, asked: Json) -> Json:
+    return payments.charge_for(
+        account_session, charge=asked.get("charge"), payment_intent=asked.get("payment_intent")
+    )
+
+
+def _dispute(account_session: AccountSession, asked: Json) -> Json:
+    """The one named, or the latest of the payment named."""
+    if "dispute" in asked:
+        return account_session.get("dispute", asked["dispute"], param="dispute")
+    found = account_session.select("dispute", where("charge", _charge(account_session, asked)["id"]), limit=1)
+    if not found:
+        raise RequestRefused("This payment has no dispute.")
+    return found[0]
+
+
+def _refund_of(account_session: AccountSession, asked: Json) -> Json:
+    return account_session.get("refund", asked["refund"], param="refund")
+
+
+def _partial_refund(account_session: AccountSession, asked: Json) -> object:
+    charge = _charge(account_session, asked)
+    left = charge["amount"] - charge["amount_refunded"]
+    return refunds.refund(account_session, charge, amount=asked.get("amount") or max(1, left // 2))
+
+
+def _change_plan(account_session: AccountSession, asked: Json) -> None:
+    subscription = _subscription(account_session, asked)
+    wanted: Json = {
+        "id": subscription["items"]["data"][0]["id"],
+        **{k: asked[k] for k in ("price", "quantity") if k in asked},
+    }
+    plans.change_items(account_session, subscription, [wanted])
+
+
+def _resend(account_session: AccountSession, asked: Json) -> None:
+    event = account_session.get("event", asked["event"], param="event")
+    chosen = (
+        [asked["endpoint"]]
+        if "endpoint" in asked
+        else [e["id"] for e in account_session.select("webhook_endpoint")]
+    )
+    for endpoint_id in reversed(chosen):
+        account_session.get("webhook_endpoint", endpoint_id, param="endpoint")
+        account_session.queue_post(event["id"], endpoint_id)
+
+
+def _collecting(paused: bool) -> Callable[[AccountSession, Json], object]:
+    held: Any = {"behavior": "void", "resumes_at": None} if paused else None
+    return lambda account_session, asked: subscriptions.update(
+        account_session, _subscription(account_session, asked), pause_collection=held
+    )
+
+
+_SUBSCRIPTION = ("subscription",)
+_PAYMENT = ("charge/payment_intent",)
+_DISPUTED = ("dispute/charge/payment_intent",)
+
+ACTIONS: dict[str, Action] = {
+    "advance_clock": Action(lambda s, a: clock.advance(s, seconds=a["seconds"]), ("seconds",)),
+    "cancel": Action(lambda s, a: subscriptions.cancel(s, _subscription(s, a)), _SUBSCRIPTION),
+    "cancel_at_period_end": Action(
+        lambda s, a: subscriptions.schedule_cancel(s, _subscription(s, a), at=None, set_period_end_flag=True),
+        _SUBSCRIPTION,
+    ),
+    "change_plan": Action(_change_plan, _SUBSCRIPTION, ("price", "quantity")),
+    "dispute": Action(lambda s, a: disputes.open_dispute(s, _charge(s, a)), _PAYMENT),
+    "escalate_inquiry": Action(lambda s, a: disputes.escalate(s, _dispute(s, a)), _DISPUTED),
+    "expire_session": Action(lambda s, a: checkout.expire(s, _session(s, a)), ("session",)),
+    "fail_refund": Action(lambda s, a: refunds.fail(s, _refund_of(s, a)), ("refund",)),
+    "fail_renewal": Action(
+        lambda s, a: subscriptions.renew(s, _subscription(s, a), outcome=PaymentOutcome.DECLINE),
+        _SUBSCRIPTION,
+    ),
+    "fail_renewal_in_time": Action(
+        lambda s, a: clock.advance_to_renewal(s, _subscription(s, a), outcome=PaymentOutcome.DECLINE),
+        _SUBSCRIPTION,
+    ),
+    "fail_session": Action(lambda s, a: checkout.settle(s, _session(s, a), succeeds=False), ("session",)),
+    "inquire": Action(lambda s, a: disputes.open_dispute(s, _charge(s, a), inquiry=True), _PAYMENT),
+    "keep": Action(lambda s, a: subscriptions.keep(s, _subscription(s, a)), _SUBSCRIPTION),
+    "lose_dispute": Action(lambda s, a: disputes.close(s, _dispute(s, a), won=False), _DISPUTED),
+    "pause": Action(lambda s, a: subscriptions.pause(s, _subscription(s, a)), _SUBSCRIPTION),
+    "pause_collection": Action(_collecting(True), _SUBSCRIPTION),
+    "pay_session": Action(lambda s, a: _pay(s, a, PaymentOutcome.PAY), ("session",)),
+    "pay_session_later": Action(lambda s, a: _pay(s, a, PaymentOutcome.PAY_LATER), ("session",)),
+    "recover": Action(lambda s, a: subscriptions.recover(s, _subscription(s, a)), _SUBSCRIPTION),
+    "refund": Action(
+        lambda s, a: refunds.refund(s, _charge(s, a), amount=a.get("amount")), _PAYMENT, ("amount",)
+    ),
+    "refund_partially": Action(_partial_refund, _PAYMENT, ("amount",)),
+    "renew": Action(lambda s, a: subscriptions.renew(s, _subscription(s, a)), _SUBSCRIPTION),
+    "renew_in_time": Action(
+        lambda s, a: clock.advance_to_renewal(s, _subscription(s, a), outcome=PaymentOutcome.PAY),
+        _SUBSCRIPTION,
+    ),
+    "resend_event": Action(_resend, ("event",), ("endpoint",)),
+    "resume": Action(lambda s, a: subscriptions.resume(s, _subscription(s, a)), _SUBSCRIPTION),
+    "resume_collection": Action(_collecting(False), _SUBSCRIPTION),
+    "settle_session": Action(lambda s, a: checkout.settle(s, _session(s, a), succeeds=True), ("session",)),
+    "submit_evidence": Action(lambda s, a: disputes.submit_evidence(s, _dispute(s, a)), _DISPUTED),
+    "win_dispute": Action(lambda s, a: disputes.close(s, _dispute(s, a), won=True), _DISPUTED),
+}

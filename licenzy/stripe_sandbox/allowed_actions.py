@@ -1,0 +1,159 @@
+"""What may happen to a subscription, a payment or a session next: each action, and why not where it may not.
+
+The console offers what may happen; the control API tells both, for pages that grey out the rest.
+"""
+
+from __future__ import annotations
+
+from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.lifecycle import disputes, plans
+from licenzy.stripe_sandbox.lifecycle.subscriptions import ENDED
+from licenzy.stripe_sandbox.version import Json
+
+AllowedActions = dict[str, str | None]
+"""Actions by name, with the sentence that says why it may not happen; None where it may."""
+
+
+def for_subscription(body: Json) -> AllowedActions:
+    status, ends = body["status"], body["cancel_at"] is not None
+    if status in ENDED:
+        return dict.fromkeys(_OF_SUBSCRIPTION, "It has ended, and what has ended stays ended.")
+    if status == "incomplete":
+        return {**dict.fromkeys(_OF_SUBSCRIPTION, "Its first payment has not arrived."), "cancel": None}
+    paused = "It is paused: resume it first." if status == "paused" else None
+    leaving = "It ends with its period, so it does not renew." if ends else None
+    owed = "Its last invoice is unpaid: recover it first." if status == "past_due" else None
+    return {
+        "renew": paused or owed or leaving,
+        "fail_renewal": paused or leaving,
+        "renew_in_time": paused or owed or leaving,
+        "fail_renewal_in_time": paused or owed or leaving,
+        "recover": None if owed else "Nothing is owed: let a renewal fail first.",
+        "pause": (paused and "It is paused already.") or owed,
+        "resume": None if paused else "It is not paused.",
+        "cancel_at_period_end": paused or (leaving and "Its end is scheduled already."),
+        "keep": paused or (None if ends else "No end is scheduled."),
+        "change_plan": paused or leaving,
+        "cancel": None,
+    }
+
+
+def for_charge(body: Json | None, refunds: list[Json], dispute: Json | None) -> AllowedActions:
+    """Of a payment with its refunds and its dispute, the latest first; without one, nothing may happen."""
+    if body is None or body["status"] != "succeeded":
+        return dict.fromkeys(_OF_CHARGE, "Nothing has been paid.")
+    is_open = dispute is not None and dispute["status"] not in disputes.CLOSED
+    lost = "The dispute was lost: the money is gone." if dispute and dispute["status"] == "lost" else None
+    held = is_open and dispute is not None and not dispute["is_charge_refundable"]
+    withheld = lost or ("It is under dispute, so the bank holds the money." if held else None)
+    empty = "All of it was refunded." if body["amount_refunded"] >= body["amount"] else None
+    inquiry = is_open and dispute is not None and dispute["status"].startswith("warning_")
+    opened = lost or ("It is under dispute already." if is_open else None)
+    closed = None if is_open else "No dispute is open."
+    given = refunds and refunds[0]["status"] == "succeeded"
+    return {
+        "refund": withheld or empty,
+        "refund_partially": withheld or empty,
+        "fail_refund": None if given else "There is no refund that could fail.",
+        "dispute": opened,
+        "inquire": opened,
+        "win_dispute": closed,
+        "lose_dispute": closed or ("An inquiry must escalate before it can be lost." if inquiry else None),
+        "escalate_inquiry": closed or (None if inquiry else "It is a dispute already."),
+    }
+
+
+def for_session(body: Json) -> AllowedActions:
+    paid = {"expired": "It has expired."}.get(body["status"], "It is paid.")
+    unpaid = body["payment_status"] == "unpaid"
+    on_its_way = body["status"] == "complete" and unpaid
+    if on_its_way:
+        paid = "Its payment is on its way."
+    opened = None if body["status"] == "open" else paid
+    settling = None if on_its_way else "No bank debit is on its way."
+    return {
+        "pay_session": opened,
+        "pay_session_later": opened,
+        "expire_session": opened,
+        "settle_session": settling,
+        "fail_session": settling,
+    }
+
+
+def for_purchase(account_session: AccountSession, session: Json) -> Json:
+    """What a session sold, and everything that may happen to it: each offer with the ids its action needs."""
+    subscription = account_session.find("subscription", session["subscription"])
+    charge = _charge_of(account_session, session, subscription)
+    refunds, dispute = history_of(account_session, charge) if charge else ([], None)
+    of_session = {"session": session["id"]}
+    of_subscription = {"subscription": subscription["id"]} if subscription else {}
+    of_charge = {"charge": charge["id"]} if charge else {}
+    of_refund = {"refund": refunds[0]["id"]} if refunds else {}
+    offers = [_offer(name, why, of_session) for name, why in for_session(session).items()]
+    offers += [_offer(name, why, of_subscription) for name, why in _held(session, subscription).items()]
+    for name, why in for_charge(charge, refunds, dispute).items():
+        offers.append(_offer(name, why, of_refund if name == "fail_refund" else of_charge))
+    offered_plans = plans.choices(account_session, subscription) if subscription else []
+    return {
+        "session": session["id"],
+        "url": session["url"],
+        "subscription": subscription["status"] if subscription else None,
+        "offers": offers,
+        "plans": [_plan(account_session, price) for price in offered_plans],
+    }
+
+
+def history_of(account_session: AccountSession, charge: Json) -> tuple[list[Json], Json | None]:
+    """The refunds of a payment, newest first, and its latest dispute."""
+    refunds = account_session.select("refund", where("charge", charge["id"]))
+    return refunds, next(
+        iter(account_session.select("dispute", where("charge", charge["id"]), limit=1)), None
+    )
+
+
+_OF_SUBSCRIPTION = (
+    *("renew", "fail_renewal", "renew_in_time", "fail_renewal_in_time", "recover", "pause", "resume"),
+    *("cancel_at_period_end", "keep", "change_plan", "cancel"),
+)
+_OF_CHARGE = (
+    *("refund", "refund_partially", "fail_refund", "dispute", "inquire"),
+    *("win_dispute", "lose_dispute", "escalate_inquiry"),
+)
+
+
+def _held(session: Json, subscription: Json | None) -> AllowedActions:
+    if subscription is not None:
+        return for_subscription(subscription)
+    once = session["mode"] != "subscription"
+    why = "This is bought once; only subscriptions do that." if once else "Nothing has been paid."
+    return dict.fromkeys(_OF_SUBSCRIPTION, why)
+
+
+def _charge_of(account_session: AccountSession, session: Json, subscription: Json | None) -> Json | None:
+    """The payment that a refund would be about: of a subscription, that of its last invoice that was paid."""
+    intent_id = session["payment_intent"]
+    if subscription is not None:
+        of = where("parent.subscription_details.subscription", subscription["id"])
+        paid = account_session.select("invoice", of, where("status", "paid"))
+        payments = [
+            p for i in paid for p in account_session.select("invoice_payment", where("invoice", i["id"]))
+        ]
+        intent_id = payments[0]["payment"]["payment_intent"] if payments else None
+    intent = account_session.find("payment_intent", intent_id)
+    return account_session.find("charge", intent["latest_charge"]) if intent else None
+
+
+def _offer(action: str, reason: str | None, named: Json) -> Json:
+    return {"action": action, "reason": reason, "named": named}
+
+
+def _plan(account_session: AccountSession, price: Json) -> Json:
+    product = account_session.find_any(price["product"]) or {}
+    return {
+        "price": price["id"],
+        "name": product.get("name") or price["product"],
+        "amount": price["unit_amount"],
+        "currency": price["currency"],
+        "interval": price["recurring"]["interval"],
+        "interval_count": price["recurring"]["interval_count"],
+    }

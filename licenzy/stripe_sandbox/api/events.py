@@ -1,0 +1,53 @@
+"""What happened, for those whose webhooks failed them."""
+
+from __future__ import annotations
+
+from licenzy.stripe_sandbox.account_session import AccountSession, Condition
+from licenzy.stripe_sandbox.api.table import list_of, operation
+from licenzy.stripe_sandbox.errors import InvalidParameter
+from licenzy.stripe_sandbox.params import EXPAND, PAGE, array, boolean, fields, text
+from licenzy.stripe_sandbox.version import Json
+
+KEPT_SECONDS = 30 * 86400
+
+
+@operation("GET", "/v1/events/<event_id>", permission="event", params=fields(EXPAND))
+def retrieve(session: AccountSession, params: Json, event_id: str) -> Json:
+    del params
+    return _shown(session, session.get("event", event_id, param="id", in_address=True))
+
+
+@operation(
+    "GET",
+    "/v1/events",
+    permission="event",
+    params=fields(
+        {**PAGE, "delivery_success": boolean(), "type": text(100), "types": array(text(100), maximum=20)}
+    ),
+)
+def list_(session: AccountSession, params: Json) -> Json:
+    """The last thirty days of the account's time, newest first."""
+    if "type" in params and "types" in params:
+        raise InvalidParameter("You may only specify one of these parameters: type, types.", param="type")
+    wanted: list[Condition] = [("created > ?", [session.now - KEPT_SECONDS])]
+    if "type" in params:
+        wanted.append(_of_type(params["type"]))
+    if "types" in params:
+        pieces = [_of_type(t) for t in params["types"]]
+        wanted.append((f"({' OR '.join(p for p, _ in pieces)})", [v for _, values in pieces for v in values]))
+    if "delivery_success" in params:
+        undelivered = "EXISTS (SELECT 1 FROM posts WHERE posts.event = objects.id AND posts.status <> 'sent')"
+        wanted.append((f"NOT {undelivered}" if params["delivery_success"] else undelivered, []))
+    found, more = session.page("event", params, *wanted)
+    return list_of(([_shown(session, event) for event in found], more), "/v1/events")
+
+
+def _of_type(asked: str) -> Condition:
+    """A type, or a group of them such as `charge.*`."""
+    if asked.endswith("*"):
+        return ("json_extract(body, '$.type') GLOB ?", [asked.replace("[", "[[]").replace("?", "[?]")])
+    return ("json_extract(body, '$.type') = ?", [asked])
+
+
+def _shown(session: AccountSession, event: Json) -> Json:
+    return {**event, "pending_webhooks": session.undelivered(event["id"])}

@@ -1,0 +1,166 @@
+"""Payment intents, charges, refunds and disputes."""
+
+from __future__ import annotations
+
+from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
+from licenzy.stripe_sandbox.api.table import list_of, operation
+from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
+from licenzy.stripe_sandbox.lifecycle import disputes, payments, refunds
+from licenzy.stripe_sandbox.params import (
+    EXPAND,
+    PAGE,
+    Check,
+    boolean,
+    fields,
+    integer,
+    merged_metadata,
+    metadata,
+    one_of,
+    text,
+)
+from licenzy.stripe_sandbox.version import Json
+
+_OF_PAYMENT: dict[str, Check] = {**PAGE, "charge": text(255), "payment_intent": text(255)}
+
+
+@operation(
+    "GET",
+    "/v1/payment_intents/<intent_id>",
+    permission="payment_intent",
+    params=fields({"client_secret": text(255), **EXPAND}),
+)
+def retrieve_intent(session: AccountSession, params: Json, intent_id: str) -> Json:
+    del params
+    return session.get("payment_intent", intent_id, param="intent", in_address=True)
+
+
+@operation(
+    "GET", "/v1/payment_intents", permission="payment_intent", params=fields({**PAGE, "customer": text(255)})
+)
+def list_intents(session: AccountSession, params: Json) -> Json:
+    return list_of(session.page("payment_intent", params, *_named(params, "customer")), "/v1/payment_intents")
+
+
+@operation("GET", "/v1/charges/<charge_id>", permission="charge", params=fields(EXPAND))
+def retrieve_charge(session: AccountSession, params: Json, charge_id: str) -> Json:
+    del params
+    return session.get("charge", charge_id, param="id", in_address=True)
+
+
+@operation(
+    "GET",
+    "/v1/charges",
+    permission="charge",
+    params=fields({**PAGE, "customer": text(255), "payment_intent": text(255)}),
+)
+def list_charges(session: AccountSession, params: Json) -> Json:
+    return list_of(
+        session.page("charge", params, *_named(params, "customer", "payment_intent")), "/v1/charges"
+    )
+
+
+@operation(
+    "POST",
+    "/v1/refunds",
+    permission="charge",
+    params=fields(
+        {
+            "amount": integer(1),
+            "charge": text(255),
+            "metadata": metadata(),
+            "payment_intent": text(255),
+            "reason": one_of("duplicate", "fraudulent", "requested_by_customer"),
+            **EXPAND,
+        }
+    ),
+)
+def create_refund(session: AccountSession, params: Json) -> Json:
+    if "charge" not in params and "payment_intent" not in params:
+        raise InvalidParameter(
+            "One of the following params should be provided for this request: payment_intent or charge.",
+            code="parameter_missing",
+        )
+    charge = payments.charge_for(
+        session, charge=params.get("charge"), payment_intent=params.get("payment_intent")
+    )
+    return refunds.refund(
+        session,
+        charge,
+        amount=params.get("amount"),
+        reason=params.get("reason"),
+        metadata=params.get("metadata"),
+    )
+
+
+@operation("GET", "/v1/refunds/<refund_id>", permission="charge", params=fields(EXPAND))
+def retrieve_refund(session: AccountSession, params: Json, refund_id: str) -> Json:
+    del params
+    return session.get("refund", refund_id, param="id", in_address=True)
+
+
+@operation(
+    "POST", "/v1/refunds/<refund_id>", permission="charge", params=fields({"metadata": metadata(), **EXPAND})
+)
+def update_refund(session: AccountSession, params: Json, refund_id: str) -> Json:
+    given = session.get("refund", refund_id, param="id", in_address=True)
+    if "metadata" in params:
+        refunds.update(session, given, metadata=merged_metadata(given["metadata"], params["metadata"]))
+    return given
+
+
+@operation("GET", "/v1/refunds", permission="charge", params=fields(_OF_PAYMENT))
+def list_refunds(session: AccountSession, params: Json) -> Json:
+    return list_of(session.page("refund", params, *_named(params, "charge", "payment_intent")), "/v1/refunds")
+
+
+@operation("GET", "/v1/disputes/<dispute_id>", permission="dispute", params=fields(EXPAND))
+def retrieve_dispute(session: AccountSession, params: Json, dispute_id: str) -> Json:
+    del params
+    return session.get("dispute", dispute_id, param="id", in_address=True)
+
+
+@operation(
+    "POST",
+    "/v1/disputes/<dispute_id>",
+    permission="dispute",
+    params=fields(
+        {
+            "submit": boolean(),
+            "metadata": metadata(),
+            "evidence": fields({"uncategorized_text": text(20000)}),
+            **EXPAND,
+        }
+    ),
+)
+def update_dispute(session: AccountSession, params: Json, dispute_id: str) -> Json:
+    """Evidence is sent to the bank unless `submit` is false."""
+    dispute = session.get("dispute", dispute_id, param="id", in_address=True)
+    if "metadata" in params:
+        session.change(dispute, metadata=merged_metadata(dispute["metadata"], params["metadata"]))
+    if "evidence" in params:
+        if dispute["status"] in disputes.CLOSED:
+            raise RequestRefused("This dispute is already closed.", code="dispute_already_closed")
+        session.change(dispute, evidence={**dispute["evidence"], **params["evidence"]})
+        if params.get("submit", True):
+            disputes.submit_evidence(session, dispute)
+    return dispute
+
+
+@operation("POST", "/v1/disputes/<dispute_id>/close", permission="dispute", params=fields(EXPAND))
+def close_dispute(session: AccountSession, params: Json, dispute_id: str) -> Json:
+    """The merchant gives in."""
+    del params
+    dispute = session.get("dispute", dispute_id, param="id", in_address=True)
+    disputes.close(session, dispute, won=False)
+    return dispute
+
+
+@operation("GET", "/v1/disputes", permission="dispute", params=fields(_OF_PAYMENT))
+def list_disputes(session: AccountSession, params: Json) -> Json:
+    return list_of(
+        session.page("dispute", params, *_named(params, "charge", "payment_intent")), "/v1/disputes"
+    )
+
+
+def _named(params: Json, *names: str) -> list[Condition]:
+    return [where(name, params[name]) for name in names if name in params]

@@ -1,0 +1,233 @@
+"""Checkout sessions."""
+
+from __future__ import annotations
+
+from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.api.expand import line_items
+from licenzy.stripe_sandbox.api.line_items import line_items_for
+from licenzy.stripe_sandbox.api.table import list_of, operation
+from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
+from licenzy.stripe_sandbox.lifecycle import checkout
+from licenzy.stripe_sandbox.params import (
+    EXPAND,
+    PAGE,
+    Check,
+    address,
+    array,
+    boolean,
+    email,
+    fields,
+    integer,
+    merged_metadata,
+    metadata,
+    one_of,
+    text,
+)
+from licenzy.stripe_sandbox.shapes import checkout as shapes
+from licenzy.stripe_sandbox.version import Json
+
+SHORTEST_SECONDS, LONGEST_SECONDS = 30 * 60, 24 * 3600
+_LINE: dict[str, Check] = {
+    "price": text(255),
+    "quantity": integer(0, 999999),
+    "adjustable_quantity": fields(
+        {"enabled": boolean(), "minimum": integer(0, 999999), "maximum": integer(1, 999999)},
+        required=("enabled",),
+    ),
+}
+_NEW: dict[str, Check] = {
+    "allow_promotion_codes": boolean(),
+    "automatic_tax": fields({"enabled": boolean()}, required=("enabled",)),
+    "billing_address_collection": one_of("auto", "required"),
+    "cancel_url": address(),
+    "client_reference_id": text(200),
+    "customer": text(255),
+    "customer_creation": one_of("always", "if_required"),
+    "customer_email": email(),
+    "customer_update": fields(dict.fromkeys(("address", "name", "shipping"), one_of("auto", "never"))),
+    "expires_at": integer(),
+    "line_items": array(fields(_LINE)),
+    "locale": text(10),
+    "metadata": metadata(),
+    "mode": one_of("payment", "setup", "subscription"),
+    "payment_intent_data": fields(
+        {
+            "description": text(1000),
+            "metadata": metadata(),
+            "receipt_email": text(800),
+            "setup_future_usage": one_of("off_session", "on_session"),
+            "statement_descriptor": text(22),
+        }
+    ),
+    "payment_method_collection": one_of("always", "if_required"),
+    "payment_method_types": array(text(40)),
+    "submit_type": one_of("auto", "book", "donate", "pay", "subscribe"),
+    "subscription_data": fields(
+        {
+            "description": text(500),
+            "metadata": metadata(),
+            "trial_end": integer(),
+            "trial_period_days": integer(1, 730),
+            "trial_settings": fields(
+                {
+                    "end_behavior": fields(
+                        {"missing_payment_method": one_of("cancel", "create_invoice", "pause")},
+                        required=("missing_payment_method",),
+                    )
+                }
+            ),
+        }
+    ),
+    "success_url": address(),
+    "ui_mode": one_of("hosted_page"),
+    **EXPAND,
+}
+
+
+@operation(
+    "POST", "/v1/checkout/sessions", permission="checkout_session", params=fields(_NEW, required=("mode",))
+)
+def create(account_session: AccountSession, params: Json) -> Json:
+    _validate_session(params)
+    customer = (
+        account_session.get("customer", params["customer"], param="customer")
+        if "customer" in params
+        else None
+    )
+    _require_taxable_address(params, customer)
+    lines = line_items_for(account_session, params)
+    expires_at = _expiry(account_session, params.get("expires_at"))
+    return account_session.insert(
+        shapes.session(account_session, params, lines=lines, customer=customer, expires_at=expires_at)
+    )
+
+
+@operation("GET", "/v1/checkout/sessions/<session_id>", permission="checkout_session", params=fields(EXPAND))
+def retrieve(account_session: AccountSession, params: Json, session_id: str) -> Json:
+    del params
+    return account_session.get("checkout.session", session_id, param="session", in_address=True)
+
+
+@operation(
+    "POST",
+    "/v1/checkout/sessions/<session_id>",
+    permission="checkout_session",
+    params=fields({"metadata": metadata(), **EXPAND}),
+)
+def update(account_session: AccountSession, params: Json, session_id: str) -> Json:
+    session = account_session.get("checkout.session", session_id, param="session", in_address=True)
+    if "metadata" in params:
+        account_session.change(session, metadata=merged_metadata(session["metadata"], params["metadata"]))
+    return session
+
+
+@operation(
+    "POST", "/v1/checkout/sessions/<session_id>/expire", permission="checkout_session", params=fields(EXPAND)
+)
+def expire(account_session: AccountSession, params: Json, session_id: str) -> Json:
+    del params
+    session = account_session.get("checkout.session", session_id, param="session", in_address=True)
+    checkout.expire(account_session, session)
+    return session
+
+
+@operation(
+    "GET",
+    "/v1/checkout/sessions/<session_id>/line_items",
+    permission="checkout_session",
+    params=fields({k: v for k, v in PAGE.items() if k != "created"}),
+)
+def list_line_items(account_session: AccountSession, params: Json, session_id: str) -> Json:
+    """A session has at most a hundred lines, so the cursor is looked for among them."""
+    session = account_session.get("checkout.session", session_id, param="session", in_address=True)
+    lines, limit = line_items(account_session, session), params.get("limit", 10)
+    ids = [line["id"] for line in lines]
+    for cursor in ("starting_after", "ending_before"):
+        if cursor in params and params[cursor] not in ids:
+            raise InvalidParameter(f"No such item: '{params[cursor]}'", code="resource_missing", param=cursor)
+    if "starting_after" in params:
+        lines = lines[ids.index(params["starting_after"]) + 1 :]
+    page, more = lines[:limit], len(lines) > limit
+    if "ending_before" in params:
+        before = lines[: ids.index(params["ending_before"])]
+        page, more = before[-limit:], len(before) > limit
+    return list_of((page, more), f"/v1/checkout/sessions/{session_id}/line_items")
+
+
+@operation(
+    "GET",
+    "/v1/checkout/sessions",
+    permission="checkout_session",
+    params=fields(
+        {
+            **PAGE,
+            "customer": text(255),
+            "customer_details": fields({"email": text(512)}, required=("email",)),
+            "payment_intent": text(255),
+            "status": one_of("complete", "expired", "open"),
+            "subscription": text(255),
+        }
+    ),
+)
+def list_(account_session: AccountSession, params: Json) -> Json:
+    names = ("customer", "payment_intent", "status", "subscription")
+    wanted = [where(name, params[name]) for name in names if name in params]
+    if "customer_details" in params:
+        wanted.append(where("customer_details.email", params["customer_details"]["email"]))
+    return list_of(account_session.page("checkout.session", params, *wanted), "/v1/checkout/sessions")
+
+
+def _validate_session(params: Json) -> None:
+    for wanted in ("success_url", "line_items"):
+        if wanted not in params:
+            raise InvalidParameter(
+                f"Missing required param: {wanted}.", code="parameter_missing", param=wanted
+            )
+    mode = params["mode"]
+    if mode == "setup":
+        raise InvalidParameter("The sandbox does not support `setup` mode.", param="mode")
+    foreign = {"payment": "subscription_data", "subscription": "payment_intent_data"}[mode]
+    if foreign in params:
+        raise InvalidParameter(f"You can not pass `{foreign}` in `{mode}` mode.", param=foreign)
+    if mode == "subscription" and "customer_creation" in params:
+        raise InvalidParameter(
+            "`customer_creation` can only be used in `payment` mode.", param="customer_creation"
+        )
+    for other in ("customer_email", "customer_creation"):
+        if "customer" in params and other in params:
+            raise InvalidParameter(
+                f"You may only specify one of these parameters: customer, {other}.", param=other
+            )
+    if "customer_update" in params and "customer" not in params:
+        raise InvalidParameter("`customer_update` can only be used with `customer`.", param="customer_update")
+
+
+def _require_taxable_address(params: Json, customer: Json | None) -> None:
+    asked = (
+        params.get("automatic_tax", {}).get("enabled") and customer is not None and not customer["address"]
+    )
+    if asked and "auto" not in {params.get("customer_update", {}).get(n) for n in ("address", "shipping")}:
+        raise RequestRefused(
+            "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid "
+            "address to the "
+            "Customer or set either `customer_update[address]` to 'auto' or `customer_update[shipping]` to "
+            "'auto' to save "
+            "the address entered in Checkout to the Customer.",
+            code="customer_tax_location_invalid",
+        )
+
+
+def _expiry(account_session: AccountSession, asked: int | None) -> int:
+    if asked is None:
+        return account_session.now + LONGEST_SECONDS
+    if asked < account_session.now + SHORTEST_SECONDS - 60:
+        raise RequestRefused(
+            "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.",
+            param="expires_at",
+        )
+    if asked > account_session.now + LONGEST_SECONDS + 60:
+        raise RequestRefused(
+            "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
+            param="expires_at",
+        )
+    return asked

@@ -1,0 +1,154 @@
+"""The control API: accounts, restricted keys, faults and actions, for the product itself and for tests.
+
+Guarded by the control token, which the product and the sandbox share; nothing here is part of Stripe's API.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from licenzy.stripe_sandbox import fault_injection
+from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.accounts import Account, find_account, issue_restricted_key, open_account
+from licenzy.stripe_sandbox.actions import perform
+from licenzy.stripe_sandbox.allowed_actions import for_purchase
+from licenzy.stripe_sandbox.errors import InvalidParameter, NoSuchAddress, StripeRefusal, Unauthenticated
+from licenzy.stripe_sandbox.services import Services
+from licenzy.stripe_sandbox.version import Json
+
+
+def control_blueprint(services: Services) -> Blueprint:
+    """Everything under `/_sandbox`."""
+    doors = Blueprint("control", __name__, url_prefix="/_sandbox")
+
+    def door(rule: str, methods: list[str], act: Callable[..., tuple[Json, int]]) -> None:
+        doors.add_url_rule(rule, f"{act.__name__}", _guarded(services, act), methods=methods)
+
+    door("/accounts", ["POST"], _open_account)
+    door("/accounts/<account_id>", ["GET"], _tell_account)
+    door("/accounts/<account_id>/restricted_keys", ["POST"], _issue_key)
+    door("/accounts/<account_id>/misbehaviour", ["GET", "POST", "DELETE"], _fault_rules)
+    door("/accounts/<account_id>/actions", ["POST"], _act)
+    door("/accounts/<account_id>/purchases/<session_id>", ["GET"], _tell_purchase)
+    return doors
+
+
+def _guarded(services: Services, act: Callable[..., tuple[Json, int]]) -> Callable[..., Response]:
+    def view(**ids: str) -> Response:
+        try:
+            _require_token(services)
+            body, status = act(services, **ids)
+        except StripeRefusal as refusal:
+            body, status = refusal.body(), refusal.status
+        return Response(json.dumps(body), status, content_type="application/json")
+
+    return view
+
+
+def _require_token(services: Services) -> None:
+    given = request.authorization.token if request.authorization else None
+    if not hmac.compare_digest((given or "").encode(), services.control_token.encode()):
+        raise Unauthenticated("The control token is missing or wrong.")
+
+
+def _open_account(services: Services) -> tuple[Json, int]:
+    asked = _asked({"name", "livemode", "reference"})
+    name, livemode, reference = asked.get("name"), asked.get("livemode", False), asked.get("reference")
+    if not isinstance(name, str) or not 1 <= len(name) <= 200:
+        raise InvalidParameter("name must be a string of 1 to 200 characters", param="name")
+    if not isinstance(livemode, bool):
+        raise InvalidParameter("livemode must be true or false", param="livemode")
+    if reference is not None and (not isinstance(reference, str) or not 1 <= len(reference) <= 200):
+        raise InvalidParameter("reference must be a string of 1 to 200 characters", param="reference")
+    if livemode and not services.allow_live:
+        raise InvalidParameter("This sandbox has no live mode.", param="livemode")
+    with services.store.writing() as db:
+        account, secret = open_account(db, name=name, livemode=livemode, reference=reference)
+    return {**_told(services, account), "secret_key": secret}, 201
+
+
+def _tell_account(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
+        account = _account(db, account_id)
+    return _told(services, account), 200
+
+
+def _issue_key(services: Services, account_id: str) -> tuple[Json, int]:
+    permissions = _asked({"permissions"}).get("permissions")
+    if not isinstance(permissions, list) or not all(
+        isinstance(p, str) and p.startswith("rak_") for p in permissions
+    ):
+        raise InvalidParameter(
+            "permissions must be a list of names such as rak_product_read", param="permissions"
+        )
+    with services.store.writing() as db:
+        secret = issue_restricted_key(db, _account(db, account_id), permissions=permissions)
+    return {"restricted_key": secret, "permissions": permissions}, 201
+
+
+def _fault_rules(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.writing() as db:
+        account = _account(db, account_id)
+        if request.method == "DELETE":
+            fault_injection.clear(db, account.scope)
+        if request.method != "POST":
+            return fault_injection.read(db, account.scope), 200
+        try:
+            return fault_injection.add(db, account.scope, _asked(None)), 200
+        except ValueError as wrong:
+            raise InvalidParameter(str(wrong)) from None
+
+
+def _act(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.writing() as db:
+        account = _account(db, account_id)
+        account_session = AccountSession(db, account, services.public_url)
+        asked, last = _asked(None), account_session.last_post()
+        emitted = perform(account_session, asked, delivery=asked.pop("delivery", "in_order"))
+        told = [{"id": e["id"], "type": e["type"], "object": e["data"]["object"]["id"]} for e in emitted]
+        posted = Counter(event_id for event_id, _endpoint in account_session.posts(after=last))
+        now = account_session.now
+    services.sender.wake()
+    return {"events": [e["id"] for e in emitted], "emitted": told, "posted": posted, "now": now}, 200
+
+
+def _tell_purchase(services: Services, account_id: str, session_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
+        account_session = AccountSession(db, _account(db, account_id), services.public_url)
+        session = account_session.get("checkout.session", session_id, param="session", in_address=True)
+        return {**for_purchase(account_session, session), "now": account_session.now}, 200
+
+
+def _account(db: Any, account_id: str) -> Account:
+    """`?livemode=true` asks for the live mode of an account that has both."""
+    asked = {"true": True, "false": False}.get(request.args.get("livemode", ""))
+    account = find_account(db, account_id, livemode=asked)
+    if account is None:
+        raise NoSuchAddress(f"No such account: '{account_id}'")
+    return account
+
+
+def _told(services: Services, account: Account) -> Json:
+    return {
+        "account": account.id,
+        "name": account.name,
+        "livemode": account.livemode,
+        "now": account.now,
+        "offset": account.offset,
+        "console_url": f"{services.public_url}/console/{account.id}/{account.capability}",
+    }
+
+
+def _asked(known: set[str] | None) -> Json:
+    asked = request.get_json(silent=True)
+    if not isinstance(asked, dict):
+        raise InvalidParameter("The body must be a JSON object.")
+    if known is not None and (unknown := sorted({*asked} - known)):
+        raise InvalidParameter(f"Received unknown parameter: {unknown[0]}", param=unknown[0])
+    return asked

@@ -1,0 +1,247 @@
+"""The pages that buyers see: paying for a checkout session, and managing a subscription in the billing
+portal.
+
+Every form posts to the page's own address, so that a script can drive them; nothing needs a script or a
+cookie."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+
+from flask import Blueprint, Response, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.accounts import account_of
+from licenzy.stripe_sandbox.errors import RequestRefused, StripeRefusal
+from licenzy.stripe_sandbox.lifecycle import checkout, plans, subscriptions
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
+from licenzy.stripe_sandbox.pages import page
+from licenzy.stripe_sandbox.services import Services
+from licenzy.stripe_sandbox.version import Json
+
+PORTAL_LASTS_SECONDS = 24 * 3600
+_PAYS = {"pay": PaymentOutcome.PAY, "pay_later": PaymentOutcome.PAY_LATER}
+
+
+def hosted_blueprint(services: Services) -> Blueprint:
+    """`/pay/<session>` and `/portal/<token>`."""
+    doors = Blueprint("hosted", __name__)
+
+    @doors.get("/pay/<session_id>")
+    def show_session(session_id: str) -> Response:
+        with services.store.writing() as db:
+            found = _session(db, services, session_id)
+            return _missing() if found is None else _session_page(*found)
+
+    @doors.post("/pay/<session_id>")
+    def answer_session(session_id: str) -> AnyResponse:
+        with services.store.writing() as db:
+            found = _session(db, services, session_id)
+            answer = _missing() if found is None else _answer(*found)
+        services.sender.wake()
+        return answer
+
+    @doors.get("/portal/<token>")
+    def show_portal(token: str) -> Response:
+        with services.store.reading() as db:
+            found = _portal(db, services, token)
+            return _missing() if found is None else _portal_page(*found)
+
+    @doors.post("/portal/<token>")
+    def answer_portal(token: str) -> AnyResponse:
+        with services.store.writing() as db:
+            found = _portal(db, services, token)
+            answer = _missing() if found is None else _change_subscription(*found)
+        services.sender.wake()
+        return answer
+
+    return doors
+
+
+def _session(
+    db: sqlite3.Connection, services: Services, session_id: str
+) -> tuple[AccountSession, Json] | None:
+    """By its id alone: the sixty random characters in it are what lets one see the page."""
+    row = db.execute(
+        "SELECT scope, body FROM objects WHERE id = ? AND kind = 'checkout.session'", (session_id,)
+    ).fetchone()
+    if row is None:
+        return None
+    return AccountSession(db, account_of(db, row["scope"]), services.public_url), json.loads(row["body"])
+
+
+def _answer(account_session: AccountSession, session: Json) -> AnyResponse:
+    action = request.form.get("action")
+    if action == "abandon" and session["status"] == "open":
+        return (
+            redirect(session["cancel_url"], 303)
+            if session["cancel_url"]
+            else _session_page(account_session, session)
+        )
+    if action not in ("pay", "pay_later", "decline"):
+        return _session_page(
+            account_session,
+            session,
+            400,
+            problem="The form must say action=pay, pay_later, decline or abandon.",
+        )
+    if not checkout.is_open(account_session, session):
+        return _session_page(account_session, session, 409)
+    if action == "decline":
+        if session["amount_total"] == 0:
+            return _session_page(
+                account_session, session, 400, problem="There is nothing to pay, so nothing can be declined."
+            )
+        checkout.decline(account_session, session)
+        return _session_page(
+            account_session, session, 402, problem="Your card was declined. Try another way to pay."
+        )
+    return _pay(account_session, session, _PAYS[action])
+
+
+def _pay(account_session: AccountSession, session: Json, outcome: PaymentOutcome) -> AnyResponse:
+    quantities, wrong = _quantities(session)
+    if wrong:
+        return _session_page(account_session, session, 400, problem=wrong)
+    email = request.form.get("email", "").strip()[:500] or None
+    if email is not None and "@" not in email:
+        return _session_page(account_session, session, 400, problem="The e-mail address needs an @.")
+    try:
+        checkout.complete(account_session, session, outcome=outcome, email=email, quantities=quantities)
+    except StripeRefusal as refusal:
+        return _session_page(account_session, session, 409, problem=refusal.message)
+    return redirect(_back_to_shop(session), 303)
+
+
+def _quantities(session: Json) -> tuple[dict[int, int], str | None]:
+    chosen: dict[int, int] = {}
+    for n, line in enumerate(session["_lines"]):
+        given = request.form.get(f"quantity_{n}")
+        bounds = line["adjustable_quantity"]
+        if given is None or not bounds:
+            continue
+        if not given.isascii() or not given.isdigit() or len(given) > 6:
+            return {}, "The quantity must be a whole number."
+        least, most = max(1, bounds["minimum"]), bounds["maximum"]
+        if not least <= int(given) <= most:
+            return {}, f"The quantity must be from {least} to {most}."
+        chosen[n] = int(given)
+    return chosen, None
+
+
+def _session_page(
+    account_session: AccountSession, session: Json, status: int = 200, *, problem: str | None = None
+) -> Response:
+    is_open = checkout.is_open(account_session, session)
+    return page(
+        "pay.html",
+        status,
+        form_targets=(session["success_url"], session["cancel_url"]) if is_open else (),
+        account=account_session.account,
+        session=session,
+        is_open=is_open,
+        problem=problem,
+        shop_url=_back_to_shop(session) if session["status"] == "complete" else session["cancel_url"],
+        trial_days=_trial_days(session),
+    )
+
+
+def _trial_days(session: Json) -> int | None:
+    data = session["_subscription_data"]
+    if "trial_end" in data:
+        return int(max(1, (data["trial_end"] - session["created"]) // 86400))
+    days: int | None = data.get("trial_period_days")
+    return days
+
+
+def _back_to_shop(session: Json) -> str:
+    return str(session["success_url"].replace("{CHECKOUT_SESSION_ID}", session["id"]))
+
+
+def _portal(db: sqlite3.Connection, services: Services, token: str) -> tuple[AccountSession, Json] | None:
+    row = db.execute(
+        "SELECT scope, body FROM objects WHERE kind = 'billing_portal.session' AND json_extract(body, "
+        "'$._token') = ?",
+        (token,),
+    ).fetchone()
+    if row is None:
+        return None
+    account_session, portal = (
+        AccountSession(db, account_of(db, row["scope"]), services.public_url),
+        json.loads(row["body"]),
+    )
+    return (
+        (account_session, portal) if account_session.now < portal["created"] + PORTAL_LASTS_SECONDS else None
+    )
+
+
+def _portal_page(
+    account_session: AccountSession, portal: Json, status: int = 200, *, problem: str | None = None
+) -> Response:
+    of = where("customer", portal["customer"])
+    held = [s for s in account_session.select("subscription", of) if s["status"] != "incomplete_expired"]
+    offers = {
+        s["id"]: plans.choices(account_session, s) for s in held if s["status"] in ("active", "trialing")
+    }
+    shown = [i["price"] for s in held for i in s["items"]["data"]]
+    shown += [price for offered in offers.values() for price in offered]
+    names = {
+        p["product"]: (account_session.find_any(p["product"]) or {}).get("name", p["product"]) for p in shown
+    }
+    return page(
+        "portal.html",
+        status,
+        account=account_session.account,
+        portal=portal,
+        customer=account_session.find("customer", portal["customer"]),
+        subscriptions=held,
+        names=names,
+        offers=offers,
+        invoices=account_session.select("invoice", of, limit=12),
+        period_end=subscriptions.period_end,
+        problem=problem,
+    )
+
+
+def _change_subscription(account_session: AccountSession, portal: Json) -> AnyResponse:
+    subscription = account_session.find("subscription", request.form.get("subscription"))
+    act = _CHANGES.get(request.form.get("action", ""))
+    if subscription is None or subscription["customer"] != portal["customer"] or act is None:
+        return _portal_page(
+            account_session, portal, 400, problem="The form must say action=cancel, keep, resume or change."
+        )
+    try:
+        act(account_session, subscription)
+    except StripeRefusal as refusal:
+        return _portal_page(account_session, portal, 409, problem=refusal.message)
+    return redirect(request.path, 303)
+
+
+def _leave(account_session: AccountSession, subscription: Json) -> None:
+    """Stripe's own portal sets `cancel_at` and leaves the flag `cancel_at_period_end` alone, and so does this
+    one."""
+    subscriptions.schedule_cancel(account_session, subscription, at=None, set_period_end_flag=False)
+
+
+def _change_plan(account_session: AccountSession, subscription: Json) -> None:
+    chosen = request.form.get("price")
+    if chosen not in [price["id"] for price in plans.choices(account_session, subscription)]:
+        raise RequestRefused("Choose one of the plans that are offered here.")
+    plans.change_items(
+        account_session, subscription, [{"id": subscription["items"]["data"][0]["id"], "price": chosen}]
+    )
+
+
+_CHANGES: dict[str, Callable[[AccountSession, Json], None]] = {
+    "cancel": _leave,
+    "keep": subscriptions.keep,
+    "resume": subscriptions.resume,
+    "change": _change_plan,
+}
+
+
+def _missing() -> Response:
+    return page("missing.html", 404)

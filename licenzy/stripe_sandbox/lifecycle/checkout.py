@@ -1,0 +1,194 @@
+"""What a buyer does on the hosted page, and what becomes of the session."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.errors import RequestRefused
+from licenzy.stripe_sandbox.lifecycle import invoices, payments, subscriptions
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
+from licenzy.stripe_sandbox.shapes import checkout as shapes
+from licenzy.stripe_sandbox.shapes.customers import customer as new_customer
+from licenzy.stripe_sandbox.version import Json
+
+DEFAULT_EMAIL = "buyer@example.com"
+
+
+def complete(
+    account_session: AccountSession,
+    session: Json,
+    *,
+    outcome: PaymentOutcome,
+    email: str | None,
+    quantities: dict[int, int],
+) -> None:
+    """The buyer pays, at once or by bank debit. The session must be open: `is_open` says so."""
+    _set_quantities(account_session, session, quantities)
+    customer = _customer(account_session, session, email)
+    known = customer["email"] if customer else email or session["customer_email"] or DEFAULT_EMAIL
+    told = shapes.details(known, customer)
+    if session["mode"] == "subscription":
+        payment_fields = _subscribe(account_session, session, customer, outcome)
+    else:
+        payment_fields = _buy(account_session, session, customer, outcome, known)
+    tax = session["automatic_tax"]
+    account_session.change(
+        session,
+        status="complete",
+        url=None,
+        customer=customer["id"] if customer else None,
+        customer_details=told,
+        collected_information={"business_name": None, "individual_name": None, "shipping_details": None},
+        automatic_tax={**tax, "status": "complete" if tax["enabled"] else None},
+        **payment_fields,
+    )
+    account_session.emit("checkout.session.completed", session)
+
+
+def decline(account_session: AccountSession, session: Json) -> None:
+    """The bank says no; the session stays open for another try. A subscription is not begun before its
+    payment."""
+    intent = account_session.find("payment_intent", session["payment_intent"])
+    if intent is None:
+        intent = _open_intent(
+            account_session, session, session["customer"], session["customer_email"] or DEFAULT_EMAIL
+        )
+    if session["mode"] == "payment":
+        account_session.change(session, payment_intent=intent["id"])
+    payments.attempt(account_session, intent, outcome=PaymentOutcome.DECLINE)
+
+
+def settle(account_session: AccountSession, session: Json, *, succeeds: bool) -> None:
+    """The bank answers a debit that `pay_later` began."""
+    if session["status"] != "complete" or session["payment_status"] != "unpaid":
+        raise RequestRefused(f"The session {session['id']} has no payment under way.")
+    invoice = account_session.find("invoice", session["invoice"])
+    intent = (
+        invoices.intent_of(account_session, invoice)
+        if invoice
+        else account_session.find("payment_intent", session["payment_intent"])
+    )
+    if intent is None or intent["status"] != "processing":
+        raise RequestRefused(f"The payment of the session {session['id']} has failed already.")
+    payments.settle(account_session, intent, succeeds=succeeds)
+    if invoice is not None:
+        _settle_subscription(account_session, session, invoice, succeeds)
+    if succeeds:
+        account_session.change(session, payment_status="paid")
+    account_session.emit(f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}", session)
+
+
+def expire(account_session: AccountSession, session: Json) -> None:
+    if session["status"] != "open":
+        told = 'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a'
+        raise RequestRefused(f"{told} status of '{session['status']}'.")
+    account_session.change(session, status="expired", url=None)
+    account_session.emit("checkout.session.expired", session)
+
+
+def is_open(account_session: AccountSession, session: Json) -> bool:
+    """Open and in time; one past its time is expired here and now."""
+    if session["status"] == "open" and account_session.now >= session["expires_at"]:
+        expire(account_session, session)
+    return bool(session["status"] == "open")
+
+
+def _set_quantities(account_session: AccountSession, session: Json, quantities: dict[int, int]) -> None:
+    lines = [
+        shapes.with_quantity(line, quantities[n]) if n in quantities and line["adjustable_quantity"] else line
+        for n, line in enumerate(session["_lines"])
+    ]
+    account_session.change(session, _lines=lines, **shapes.totals(lines))
+
+
+def _customer(account_session: AccountSession, session: Json, email: str | None) -> Json | None:
+    if session["customer"]:
+        return account_session.get("customer", session["customer"], param="customer")
+    if session["customer_creation"] != "always":
+        return None
+    asked = {"email": email or session["customer_email"] or DEFAULT_EMAIL}
+    customer = account_session.insert(new_customer(account_session, asked))
+    account_session.emit("customer.created", customer)
+    return customer
+
+
+def _buy(
+    account_session: AccountSession, session: Json, customer: Json | None, outcome: PaymentOutcome, email: str
+) -> dict[str, Any]:
+    if session["amount_total"] == 0:
+        return {"payment_status": "no_payment_required"}
+    intent = account_session.find("payment_intent", session["payment_intent"])
+    if intent is None:
+        intent = _open_intent(account_session, session, customer["id"] if customer else None, email)
+    else:
+        account_session.change(
+            intent,
+            customer=customer["id"] if customer else None,
+            amount=session["amount_total"],
+            _email=email,
+        )
+    payments.attempt(account_session, intent, outcome=outcome)
+    return {
+        "payment_intent": intent["id"],
+        "payment_status": "paid" if outcome is PaymentOutcome.PAY else "unpaid",
+    }
+
+
+def _open_intent(account_session: AccountSession, session: Json, customer: str | None, email: str) -> Json:
+    data = session["_payment_intent_data"]
+    return payments.open_intent(
+        account_session,
+        amount=session["amount_total"],
+        currency=session["currency"],
+        customer=customer,
+        email=email,
+        metadata=data.get("metadata") or {},
+        description=data.get("description"),
+        for_renewals=session["mode"] == "subscription" or data.get("setup_future_usage") == "off_session",
+    )
+
+
+def _subscribe(
+    account_session: AccountSession, session: Json, customer: Json | None, outcome: PaymentOutcome
+) -> dict[str, Any]:
+    if customer is None:
+        raise RequestRefused("A subscription needs a customer.")
+    subscription = subscriptions.start(
+        account_session,
+        customer=customer["id"],
+        lines=session["_lines"],
+        data=session["_subscription_data"],
+        automatic_tax=session["automatic_tax"]["enabled"],
+        outcome=outcome,
+    )
+    paid = (
+        "no_payment_required"
+        if session["amount_total"] == 0
+        else "paid"
+        if outcome is PaymentOutcome.PAY
+        else "unpaid"
+    )
+    return {
+        "subscription": subscription["id"],
+        "invoice": subscription["latest_invoice"],
+        "payment_status": paid,
+    }
+
+
+def _settle_subscription(
+    account_session: AccountSession, session: Json, invoice: Json, succeeds: bool
+) -> None:
+    subscription = account_session.get("subscription", session["subscription"], param="subscription")
+    if not succeeds:
+        invoices.fail(account_session, invoice)
+        return
+    if subscription["status"] == "incomplete":
+        subscriptions.activate(account_session, subscription)
+    invoices.close_as_paid(account_session, invoice)
+
+
+def open_sessions(account_session: AccountSession, *, due_by: int) -> list[Json]:
+    return account_session.select(
+        "checkout.session", where("status", "open"), ("json_extract(body, '$.expires_at') <= ?", [due_by])
+    )

@@ -1,0 +1,121 @@
+"""The account's clock: what falls due as it moves happens in the order in which it falls due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.accounts import set_offset
+from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
+from licenzy.stripe_sandbox.lifecycle import checkout, invoices, subscriptions
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
+from licenzy.stripe_sandbox.shapes.account import test_clock
+from licenzy.stripe_sandbox.version import Json
+
+MAX_ADVANCE_SECONDS = 2 * 366 * 86400
+INCOMPLETE_EXPIRY_SECONDS = 23 * 3600
+TRIAL_WARNING_SECONDS = 3 * 86400
+
+
+@dataclass
+class _Due:
+    at: int
+    act: Callable[[], object]
+
+
+def advance(account_session: AccountSession, *, seconds: int) -> Json:
+    """Move the clock forward and let happen what falls due, each at its own time; answers the clock.
+
+    The event at the end is how a product learns the account's time: it is Stripe's own, with the time in its
+    object."""
+    if not 1 <= seconds <= MAX_ADVANCE_SECONDS:
+        raise InvalidParameter(
+            f"The clock moves forward by 1 to {MAX_ADVANCE_SECONDS} seconds at a time.", param="seconds"
+        )
+    target = account_session.now + seconds
+    run_due(account_session, until=target)
+    account_session.now = target
+    set_offset(account_session.db, account_session.account, account_session.account.offset + seconds)
+    clock = test_clock(account_session.account, frozen_time=target)
+    account_session.emit("test_helpers.test_clock.ready", clock)
+    return clock
+
+
+def advance_to_renewal(
+    account_session: AccountSession, subscription: Json, *, outcome: PaymentOutcome
+) -> None:
+    """Move the clock to the end of the subscription's period, where it renews, or fails to."""
+    if subscription["status"] not in subscriptions.LIVE:
+        raise RequestRefused(
+            f"The subscription {subscription['id']} is {subscription['status']}: it does not renew."
+        )
+    if subscription["cancel_at"] is not None:
+        raise RequestRefused(f"The subscription {subscription['id']} has an end, so it may not renew.")
+    account_session.change(subscription, _card_fails=outcome is PaymentOutcome.DECLINE)
+    advance(account_session, seconds=max(1, subscriptions.period_end(subscription) - account_session.now))
+
+
+def run_due(account_session: AccountSession, *, until: int) -> None:
+    """Let happen what is due by `until`. The session's time stands at the last of it afterwards, and never
+    goes back."""
+    while (due := _next_due(account_session, until)) is not None:
+        account_session.now = max(account_session.now, due.at)
+        due.act()
+
+
+def _next_due(account_session: AccountSession, until: int) -> _Due | None:
+    found = [
+        _Due(session["expires_at"], partial(checkout.expire, account_session, session))
+        for session in checkout.open_sessions(account_session, due_by=until)
+    ]
+    for subscription in reversed(account_session.select("subscription", _RUNNING)):
+        found += _due_of(account_session, subscription)
+    in_time = [due for due in found if due.at <= until]
+    return min(in_time, key=lambda due: due.at, default=None)
+
+
+_RUNNING: tuple[str, list[object]] = (
+    "json_extract(body, '$.status') IN ('trialing', 'active', 'past_due', 'incomplete', 'paused')",
+    [],
+)
+
+
+def _due_of(account_session: AccountSession, subscription: Json) -> list[_Due]:
+    """Each thing that this subscription waits for; an earlier one stands before a later one of the same
+    second."""
+    status, outcome = subscription["status"], _card_outcome(subscription)
+    found: list[_Due] = []
+    if subscription["cancel_at"] is not None:
+        found.append(
+            _Due(subscription["cancel_at"], partial(subscriptions.cancel, account_session, subscription))
+        )
+    if status == "incomplete" and not _is_processing(account_session, subscription):
+        expiry = subscription["created"] + INCOMPLETE_EXPIRY_SECONDS
+        return [_Due(expiry, partial(subscriptions.expire_incomplete, account_session, subscription))]
+    if status == "trialing" and not subscription.get("_trial_warned"):
+        warning = max(subscription["trial_end"] - TRIAL_WARNING_SECONDS, subscription["created"])
+        found.append(_Due(warning, partial(subscriptions.announce_trial_end, account_session, subscription)))
+    if status == "past_due":
+        found += [
+            _Due(
+                i["next_payment_attempt"],
+                partial(subscriptions.collect, account_session, subscription, i, outcome=outcome),
+            )
+            for i in invoices.open_invoices(account_session, subscription["id"])
+            if i["next_payment_attempt"] is not None
+        ]
+    if status in subscriptions.LIVE:
+        end = subscriptions.period_end(subscription)
+        found.append(_Due(end, partial(subscriptions.renew, account_session, subscription, outcome=outcome)))
+    return found
+
+
+def _card_outcome(subscription: Json) -> PaymentOutcome:
+    return PaymentOutcome.DECLINE if subscription.get("_card_fails") else PaymentOutcome.PAY
+
+
+def _is_processing(account_session: AccountSession, subscription: Json) -> bool:
+    owed = invoices.open_invoices(account_session, subscription["id"])
+    return any(invoices.intent_of(account_session, i)["status"] == "processing" for i in owed)

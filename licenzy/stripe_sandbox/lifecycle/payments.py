@@ -1,0 +1,137 @@
+"""Money moving, or failing to: intents and their charges."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.errors import RequestRefused
+from licenzy.stripe_sandbox.ids import new_id
+from licenzy.stripe_sandbox.shapes import payments as shapes
+from licenzy.stripe_sandbox.version import Json
+
+
+class PaymentOutcome(Enum):
+    """How a payment goes: at once, by a slow bank debit, or not at all."""
+
+    PAY = "pay"
+    PAY_LATER = "pay_later"
+    DECLINE = "decline"
+
+
+def open_intent(
+    session: AccountSession,
+    *,
+    amount: int,
+    currency: str,
+    customer: str | None,
+    email: str | None,
+    metadata: Json,
+    description: str | None = None,
+    invoice: str | None = None,
+    for_renewals: bool = False,
+) -> Json:
+    intent = shapes.payment_intent(
+        session,
+        amount=amount,
+        currency=currency,
+        customer=customer,
+        metadata=metadata,
+        description=description,
+        email=email,
+        for_renewals=for_renewals,
+        invoice=invoice,
+    )
+    session.insert(intent)
+    session.emit("payment_intent.created", intent)
+    return intent
+
+
+def attempt(session: AccountSession, intent: Json, *, outcome: PaymentOutcome) -> Json:
+    """Charge the intent once; answers the charge."""
+    method = shapes.BANK_DEBIT if outcome is PaymentOutcome.PAY_LATER else shapes.CARD
+    status = {
+        PaymentOutcome.PAY: "succeeded",
+        PaymentOutcome.PAY_LATER: "pending",
+        PaymentOutcome.DECLINE: "failed",
+    }[outcome]
+    charge = session.insert(
+        shapes.charge(session, intent, status=status, method=method, payment_method=new_id("pm_1"))
+    )
+    if outcome is PaymentOutcome.DECLINE:
+        _declined(session, intent, charge)
+    elif outcome is PaymentOutcome.PAY_LATER:
+        session.change(
+            intent,
+            status="processing",
+            latest_charge=charge["id"],
+            payment_method=charge["payment_method"],
+            payment_method_types=[method],
+            last_payment_error=None,
+        )
+        session.emit("charge.pending", charge)
+        session.emit("payment_intent.processing", intent)
+    else:
+        _succeeded(session, intent, charge)
+    return charge
+
+
+def settle(session: AccountSession, intent: Json, *, succeeds: bool) -> None:
+    """The bank's answer to a debit that was under way."""
+    charge = session.find("charge", intent["latest_charge"])
+    if charge is None or charge["status"] != "pending":
+        raise RequestRefused(f"The payment {intent['id']} is not under way, so it cannot be settled.")
+    if succeeds:
+        session.change(charge, status="succeeded", paid=True, balance_transaction=new_id("txn_3"))
+        _succeeded(session, intent, charge)
+        return
+    session.change(
+        charge,
+        status="failed",
+        captured=False,
+        amount_captured=0,
+        failure_code="insufficient_funds",
+        failure_message="The customer's account has insufficient funds to cover this payment.",
+    )
+    _declined(session, intent, charge)
+
+
+def charge_for(
+    session: AccountSession, *, charge: str | None = None, payment_intent: str | None = None
+) -> Json:
+    """The charge named, or the intent's latest, in the words of Stripe when there is none to give back."""
+    if charge is not None:
+        return session.get("charge", charge, param="charge")
+    intent = session.get("payment_intent", str(payment_intent), param="payment_intent")
+    found = session.find("charge", intent["latest_charge"])
+    if found is None or found["status"] == "failed":
+        raise RequestRefused(
+            f"This PaymentIntent ({intent['id']}) does not have a successful charge to refund.",
+            code="payment_intent_unexpected_state",
+            param="payment_intent",
+        )
+    return found
+
+
+def _succeeded(session: AccountSession, intent: Json, charge: Json) -> None:
+    session.change(
+        intent,
+        status="succeeded",
+        latest_charge=charge["id"],
+        payment_method=charge["payment_method"],
+        amount_received=intent["amount"],
+        last_payment_error=None,
+    )
+    session.emit("charge.succeeded", charge)
+    session.emit("payment_intent.succeeded", intent)
+
+
+def _declined(session: AccountSession, intent: Json, charge: Json) -> None:
+    session.change(
+        intent,
+        status="requires_payment_method",
+        latest_charge=charge["id"],
+        last_payment_error=shapes.decline_of(charge),
+    )
+    session.emit("charge.failed", charge)
+    session.emit("payment_intent.payment_failed", intent)

@@ -1,0 +1,32 @@
+"""When a billing period ends. Months and years keep the anchor's day, or take the month's last."""
+
+from __future__ import annotations
+
+import calendar
+from datetime import UTC, datetime, timedelta
+
+from licenzy.stripe_sandbox.version import Json
+
+
+def end_after(anchor: int, recurring: Json, start: int) -> int:
+    """The first billing date later than `start`, counted from `anchor`; all in seconds since 1970."""
+    step: int = recurring["interval_count"]
+    elapsed = 1
+    if recurring["interval"] in ("day", "week"):
+        length = step * (86400 if recurring["interval"] == "day" else 604800)
+        return anchor + length * max(1, (start - anchor) // length + 1)
+    while (
+        end := _months_later(anchor, elapsed * step * (12 if recurring["interval"] == "year" else 1))
+    ) <= start:
+        elapsed += 1
+    return end
+
+
+def _months_later(anchor: int, months: int) -> int:
+    began = datetime.fromtimestamp(anchor, UTC)
+    year, month = divmod(began.year * 12 + began.month - 1 + months, 12)
+    day = min(began.day, calendar.monthrange(year, month + 1)[1])
+    midnight = datetime(year, month + 1, day, tzinfo=UTC)
+    return int(
+        (midnight + timedelta(hours=began.hour, minutes=began.minute, seconds=began.second)).timestamp()
+    )

@@ -1,0 +1,80 @@
+"""The account itself, and its clock."""
+
+from __future__ import annotations
+
+from licenzy.stripe_sandbox.accounts import Account
+from licenzy.stripe_sandbox.version import Json
+
+_NO_REQUIREMENTS: Json = {
+    "alternatives": [],
+    "current_deadline": None,
+    "currently_due": [],
+    "disabled_reason": None,
+    "errors": [],
+    "eventually_due": [],
+    "past_due": [],
+    "pending_verification": [],
+}
+CLOCK_LASTS_SECONDS = 30 * 86400
+
+
+def account(of: Account) -> Json:
+    return {
+        "id": of.id,
+        "object": "account",
+        "business_profile": {
+            "mcc": None,
+            "name": of.name,
+            "product_description": None,
+            "support_address": None,
+            "support_email": None,
+            "support_phone": None,
+            "support_url": None,
+            "url": None,
+        },
+        "business_type": None,
+        "capabilities": {"card_payments": "active", "transfers": "active"},
+        "charges_enabled": True,
+        "controller": {"type": "account"},
+        "country": "US",
+        "created": of.created,
+        "default_currency": "usd",
+        "details_submitted": True,
+        "email": "owner@example.com",
+        "external_accounts": {
+            "object": "list",
+            "data": [],
+            "has_more": False,
+            "url": f"/v1/accounts/{of.id}/external_accounts",
+        },
+        "future_requirements": _NO_REQUIREMENTS,
+        "metadata": {},
+        "payouts_enabled": True,
+        "requirements": _NO_REQUIREMENTS,
+        "settings": {
+            "branding": {"icon": None, "logo": None, "primary_color": None, "secondary_color": None},
+            "dashboard": {"display_name": of.name, "timezone": "Etc/UTC"},
+            "payments": {
+                "statement_descriptor": "SANDBOX",
+                "statement_descriptor_kana": None,
+                "statement_descriptor_kanji": None,
+            },
+        },
+        "tos_acceptance": {"date": None, "ip": None, "user_agent": None},
+        "type": "standard",
+    }
+
+
+def test_clock(of: Account, *, frozen_time: int) -> Json:
+    """Stripe gives clocks to groups of customers; here the one clock is the account's."""
+    return {
+        "id": of.clock_id,
+        "object": "test_helpers.test_clock",
+        "created": of.created,
+        "deletes_after": frozen_time + CLOCK_LASTS_SECONDS,
+        "frozen_time": frozen_time,
+        "livemode": of.livemode,
+        "name": of.name,
+        "status": "ready",
+        "status_details": {},
+    }

@@ -1,0 +1,46 @@
+"""Customers."""
+
+from __future__ import annotations
+
+from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.ids import new_id
+from licenzy.stripe_sandbox.version import Json
+
+ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
+
+
+def customer(session: AccountSession, asked: Json) -> Json:
+    return {
+        "id": new_id("cus_", 14),
+        "object": "customer",
+        "address": postal(asked.get("address")),
+        "balance": 0,
+        "created": session.now,
+        "currency": None,
+        "default_source": None,
+        "delinquent": False,
+        "description": asked.get("description"),
+        "discount": None,
+        "email": asked.get("email"),
+        "invoice_prefix": new_id("", 8).upper(),
+        "invoice_settings": {
+            "custom_fields": None,
+            "default_payment_method": None,
+            "footer": None,
+            "rendering_options": None,
+        },
+        "livemode": session.account.livemode,
+        "metadata": asked.get("metadata") or {},
+        "name": asked.get("name"),
+        "next_invoice_sequence": 1,
+        "phone": asked.get("phone"),
+        "preferred_locales": asked.get("preferred_locales") or [],
+        "shipping": None,
+        "tax_exempt": asked.get("tax_exempt") or "none",
+        "test_clock": None,
+    }
+
+
+def postal(asked: Json | None) -> Json | None:
+    """An address as Stripe shows it, every line present."""
+    return None if not asked else {name: asked.get(name) for name in ADDRESS}

@@ -1,0 +1,51 @@
+"""Webhook endpoints and billing portal sessions."""
+
+from __future__ import annotations
+
+from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.ids import new_id
+from licenzy.stripe_sandbox.version import Json
+
+
+def webhook_endpoint(account_session: AccountSession, asked: Json) -> Json:
+    """The secret is a note of the sandbox: Stripe tells it in the answer to the creation only."""
+    return {
+        "id": new_id("we_1"),
+        "object": "webhook_endpoint",
+        "api_version": asked.get("api_version"),
+        "application": None,
+        "created": account_session.now,
+        "description": asked.get("description"),
+        "enabled_events": asked["enabled_events"],
+        "livemode": account_session.account.livemode,
+        "metadata": asked.get("metadata") or {},
+        "status": "enabled",
+        "url": asked["url"],
+        "_secret": new_id("whsec_", 32),
+    }
+
+
+def portal_session(
+    account_session: AccountSession,
+    *,
+    customer: str,
+    return_url: str | None,
+    locale: str | None,
+    configuration: str,
+) -> Json:
+    token = new_id(f"{account_session.account.mode}_", 48)
+    return {
+        "id": new_id("bps_1"),
+        "object": "billing_portal.session",
+        "configuration": configuration,
+        "created": account_session.now,
+        "customer": customer,
+        "customer_account": None,
+        "flow": None,
+        "livemode": account_session.account.livemode,
+        "locale": locale,
+        "on_behalf_of": None,
+        "return_url": return_url,
+        "url": f"{account_session.public_url}/portal/{token}",
+        "_token": token,
+    }
