@@ -16,7 +16,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from licenzy import settings as settings_module
-from licenzy.cli.plain import warn_of_open_files
+from licenzy.cli.error_handling import warn_about_open_files
 from licenzy.cli.serve import _addresses
 from licenzy.kit.private_files import is_private, make_private
 from licenzy.settings import Settings, SettingsError, load_settings
@@ -325,7 +325,7 @@ def test_a_folder_that_is_shared_and_what_a_link_leads_to_are_left_alone(
     (instance / "licenzy.sqlite3").symlink_to(other)
     settings = load(instance)
     assert (mode(instance), mode(other)) == (0o1777, 0o644)
-    warn_of_open_files(settings)
+    warn_about_open_files(settings)
     assert capsys.readouterr().err.splitlines() == [
         f"WARNING: Other users of this machine may open {path}: run `chmod go= {path}` as its owner."
         for path in (instance, instance / "licenzy.sqlite3")

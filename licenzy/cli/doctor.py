@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from licenzy.cli.plain import PlainCommand, as_json, json_option, warn_of_open_files
+from licenzy.cli.error_handling import LicenzyCommand, json_option, print_json, warn_about_open_files
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.kit.clock import rfc3339
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from licenzy.alignment.findings import Finding
     from licenzy.runtime import Runtime
 
-_SIGN_INS_LOOKED_AT = timedelta(days=7)
+_SIGN_IN_WINDOW = timedelta(days=7)
 
 
-@click.command(cls=PlainCommand)
+@click.command(cls=LicenzyCommand)
 @click.option(
     "--project", "project_id", help="Only this project (prj_…); without it all of them, and the installation."
 )
@@ -28,28 +28,28 @@ _SIGN_INS_LOOKED_AT = timedelta(days=7)
 )
 @json_option
 @pass_wiring
-def doctor(wiring: Wiring, project_id: str | None, check: bool, json_wanted: bool) -> None:
+def doctor(wiring: Wiring, project_id: str | None, check: bool, as_json: bool) -> None:
     """Tell what does not fit together and how to mend it.
 
     Leaves with 1 when anything was found, or when Stripe was to be asked and could not be.
     """
     runtime = wiring.migrated_runtime()
-    warn_of_open_files(runtime.settings)
+    warn_about_open_files(runtime.settings)
     found: list[dict[str, Any]] = []
-    unasked = False
+    stripe_unchecked = False
     for project in _projects(runtime, project_id):
-        for sentence in _ask_stripe(runtime, project) if check else ():
-            unasked = True
+        for sentence in _check_stripe(runtime, project) if check else ():
+            stripe_unchecked = True
             click.echo(sentence, err=True)
-        found += _told(runtime, project)
+        found += _project_findings(runtime, project)
     if project_id is None:
-        found += _of_the_installation(runtime)
-    if json_wanted:
-        as_json({"findings": found})
+        found += _installation_findings(runtime)
+    if as_json:
+        print_json({"findings": found})
     else:
         click.echo(f"Instance folder: {runtime.settings.instance}")
-        _tell(found)
-    if found or unasked:
+        _print_findings(found)
+    if found or stripe_unchecked:
         raise SystemExit(1)
 
 
@@ -64,7 +64,7 @@ def _projects(runtime: Runtime, project_id: str | None) -> list[str]:
     return [project_id] if project_id is not None else known
 
 
-def _ask_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
+def _check_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
     """Gives a sentence for each side about which Stripe could not be asked."""
     from licenzy.alignment.modes import Mode
     from licenzy.errors import LicenzyError, StripeNotConnected
@@ -82,7 +82,7 @@ def _ask_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
             yield f"Stripe could not be asked about {mode} of {project_id}: {error.message}"
 
 
-def _told(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
+def _project_findings(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
     from licenzy.alignment.modes import Mode
     from licenzy.alignment.rules import findings
     from licenzy.setup.gathering import project_facts
@@ -91,19 +91,19 @@ def _told(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
     with runtime.database.read() as db:
         facts = project_facts(db, runtime.seal, project_id=project_id, base_url=base_url, now=runtime.clock())
     return [
-        _as_object(finding, f"{base_url}{finding.path(project_id)}")
+        _finding_json(finding, f"{base_url}{finding.path(project_id)}")
         for mode in Mode
         for finding in findings(facts, mode)
     ]
 
 
-def _of_the_installation(runtime: Runtime) -> list[dict[str, Any]]:
+def _installation_findings(runtime: Runtime) -> list[dict[str, Any]]:
     """What is wrong with how everything is run, and so with no project or mode of its own."""
-    found = _unheeded_proxy(runtime)
+    found = _untrusted_proxy(runtime)
     return [found] if found else []
 
 
-def _unheeded_proxy(runtime: Runtime) -> dict[str, Any] | None:
+def _untrusted_proxy(runtime: Runtime) -> dict[str, Any] | None:
     """A proxy stands in front that no setting tells of: all its visitors seem to come from its address.
 
     Only sign-ins that succeeded are evidence. Strangers can send any header, and must not set off a finding.
@@ -115,20 +115,20 @@ def _unheeded_proxy(runtime: Runtime) -> dict[str, Any] | None:
     if settings.trusted_proxies:
         return None
     with runtime.database.read() as db:
-        used = queries.addresses_used(db, since=now - _SIGN_INS_LOOKED_AT)
+        used = queries.addresses_used(db, since=now - _SIGN_IN_WINDOW)
     public = not is_loopback(settings.base_host)
     for use in used:
         if use.unheeded_header is None and not (public and use.people > 1 and is_loopback(use.ip or "")):
             continue
         people = "One person" if use.people == 1 else f"{use.people} people"
-        named = f", with an {use.unheeded_header} header" if use.unheeded_header else ""
+        header = f", with an {use.unheeded_header} header" if use.unheeded_header else ""
         return {
             "code": "proxy_not_trusted",
             "severity": "warns",
             "mode": None,
             "about": [],
             "evidence": {
-                "seen": f"{people} signed in from {use.ip or 'an unknown address'}{named}.",
+                "seen": f"{people} signed in from {use.ip or 'an unknown address'}{header}.",
                 "at": rfc3339(use.last_at),
             },
             "cause": "A reverse proxy passes requests on, and LICENZY_TRUSTED_PROXIES is 0. "
@@ -140,7 +140,7 @@ def _unheeded_proxy(runtime: Runtime) -> dict[str, Any] | None:
     return None
 
 
-def _as_object(finding: Finding, page: str) -> dict[str, Any]:
+def _finding_json(finding: Finding, page: str) -> dict[str, Any]:
     seen_at = finding.seen_at
     return {
         "code": finding.code,
@@ -154,7 +154,7 @@ def _as_object(finding: Finding, page: str) -> dict[str, Any]:
     }
 
 
-def _tell(found: list[dict[str, Any]]) -> None:
+def _print_findings(found: list[dict[str, Any]]) -> None:
     if not found:
         click.echo("Everything fits together.")
     for each in found:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from licenzy.cli.plain import PlainGroup, as_json, json_option
+from licenzy.cli.error_handling import LicenzyGroup, json_option, print_json
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ project_option = click.option("--project", "project_id", required=True, help="Th
 mode_option = click.option("--mode", type=click.Choice(["test", "live"]), required=True)
 
 
-@click.group(cls=PlainGroup)
+@click.group(cls=LicenzyGroup)
 def keys() -> None:
     """Make, list and revoke API keys."""
 
@@ -30,21 +30,21 @@ def keys() -> None:
 @click.option("--name", required=True, help="Where the key is used, for people.")
 @json_option
 @pass_wiring
-def create(wiring: Wiring, project_id: str, mode: str, name: str, json_wanted: bool) -> None:
+def create(wiring: Wiring, project_id: str, mode: str, name: str, as_json: bool) -> None:
     """Make a key and print it. It is shown this once."""
     from licenzy.api_keys.actions import create_key
 
     runtime = wiring.migrated_runtime()
     with runtime.database.write() as db:
-        _project(db, project_id)
+        _require_project(db, project_id)
         key, token = create_key(
             db, scope_of(project_id, mode), name=name, created_by=None, now=runtime.clock()
         )
-        shown = _shown(key)
-    if json_wanted:
-        as_json({**shown, "api_key": token})
+        details = _key_json(key)
+    if as_json:
+        print_json({**details, "api_key": token})
     else:
-        click.echo(f"{token}\n\nThis key is shown only now. Its id is {shown['id']}.")
+        click.echo(f"{token}\n\nThis key is shown only now. Its id is {details['id']}.")
 
 
 @keys.command("list")
@@ -52,20 +52,20 @@ def create(wiring: Wiring, project_id: str, mode: str, name: str, json_wanted: b
 @mode_option
 @json_option
 @pass_wiring
-def list_keys(wiring: Wiring, project_id: str, mode: str, json_wanted: bool) -> None:
+def list_keys(wiring: Wiring, project_id: str, mode: str, as_json: bool) -> None:
     """List the keys of a project and mode, newest first."""
     from licenzy.api_keys.queries import keys as keys_of
 
     with wiring.migrated_runtime().database.read() as db:
-        _project(db, project_id)
-        shown = [_shown(key) for key in keys_of(db, scope_of(project_id, mode))]
-    if json_wanted:
-        as_json({"keys": shown})
+        _require_project(db, project_id)
+        details = [_key_json(key) for key in keys_of(db, scope_of(project_id, mode))]
+    if as_json:
+        print_json({"keys": details})
         return
-    for key in shown:
+    for key in details:
         state = f"revoked {key['revoked_at']}" if key["revoked_at"] else "in force"
         click.echo(f"{key['id']}  {key['api_key_masked']}  {key['name']}  {state}")
-    if not shown:
+    if not details:
         click.echo(f"There are no API keys in {mode} mode yet.")
 
 
@@ -75,23 +75,23 @@ def list_keys(wiring: Wiring, project_id: str, mode: str, json_wanted: bool) -> 
 @click.argument("key_id")
 @json_option
 @pass_wiring
-def revoke(wiring: Wiring, project_id: str, mode: str, key_id: str, json_wanted: bool) -> None:
+def revoke(wiring: Wiring, project_id: str, mode: str, key_id: str, as_json: bool) -> None:
     """End a key for good."""
     from licenzy.api_keys.actions import revoke_key
     from licenzy.workspace.audit import Actor
 
     runtime = wiring.migrated_runtime()
     with runtime.database.write() as db:
-        _project(db, project_id)
+        _require_project(db, project_id)
         key = revoke_key(db, scope_of(project_id, mode), key_id=key_id, actor=Actor(), now=runtime.clock())
-        shown = _shown(key)
-    if json_wanted:
-        as_json(shown)
+        details = _key_json(key)
+    if as_json:
+        print_json(details)
     else:
         click.echo(f"{key_id} is revoked.")
 
 
-def _project(db: Session, project_id: str) -> None:
+def _require_project(db: Session, project_id: str) -> None:
     from licenzy.errors import NotFound
     from licenzy.projects.models import Project
 
@@ -107,7 +107,7 @@ def scope_of(project_id: str, mode: str) -> Scope:
     return Scope(project_id, Mode(mode))
 
 
-def _shown(key: ApiKey) -> dict[str, Any]:
+def _key_json(key: ApiKey) -> dict[str, Any]:
     from licenzy.api_keys.rules import masked
     from licenzy.kit.clock import rfc3339
 

@@ -12,31 +12,31 @@ import click
 
 def check_port(host: str, port: int) -> None:
     """Raise ClickException when something listens there, or the address cannot be listened on."""
-    _bound(host, port).close()
+    _bind(host, port).close()
 
 
 @contextmanager
-def held_port(host: str, port: int) -> Iterator[None]:
+def reserved_port(host: str, port: int) -> Iterator[None]:
     """The same check, and nobody else passes it until this ends.
 
     Granian's processes share a port on purpose, by SO_REUSEPORT: two installations of one user would
     otherwise answer there in turn. Holding keeps none of them out, and takes no connections, because
     nobody listens by it.
     """
-    with closing(_socket(host)) as holder:
-        with closing(_bound(host, port)) as first:
+    with closing(_socket(host)) as reservation:
+        with closing(_bind(host, port)) as first:
             if sys.platform == "linux":
                 # One that is bound without SO_REUSEADDR keeps those out that ask by the check above. It can
                 # be neither first, because it would not see others like it, nor where connections of another
                 # program have only just ended: there is the check alone.
-                for each in (first, holder):
+                for each in (first, reservation):
                     each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 with suppress(OSError):
-                    holder.bind((host, port))
+                    reservation.bind((host, port))
         yield
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int) -> socket.socket:
     bound = _socket(host)
     # Connections that have only just ended are in nobody's way; what listens is.
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -32,7 +32,7 @@ _NOT_RUNNING = "The demo needs a running server of this installation: start one 
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
+class _DemoOffer:
     """A product of the demo and the price it is sold at."""
 
     draft: Draft
@@ -42,9 +42,11 @@ class _Offer:
 
 
 _OFFERS = (
-    _Offer(Draft("PRO_MONTHLY", Kind.SUBSCRIPTION, "", features=("export",)), "Pro, monthly", 1200, "month"),
-    _Offer(Draft("DAY_PASS", Kind.TIME_PASS, "", duration_seconds=86_400), "Day pass", 300),
-    _Offer(Draft("CREDITS_1000", Kind.USAGE_PACK, "", units=1000), "1000 credits", 900),
+    _DemoOffer(
+        Draft("PRO_MONTHLY", Kind.SUBSCRIPTION, "", features=("export",)), "Pro, monthly", 1200, "month"
+    ),
+    _DemoOffer(Draft("DAY_PASS", Kind.TIME_PASS, "", duration_seconds=86_400), "Day pass", 300),
+    _DemoOffer(Draft("CREDITS_1000", Kind.USAGE_PACK, "", units=1000), "1000 credits", 900),
 )
 
 
@@ -167,7 +169,7 @@ def _connection(runtime: Runtime, project_id: str) -> Connection:
     )
 
 
-def _product(runtime: Runtime, connection: Connection, offer: _Offer) -> SeededProduct:
+def _product(runtime: Runtime, connection: Connection, offer: _DemoOffer) -> SeededProduct:
     code = offer.draft.product_code
     with runtime.database.read() as db:
         product = product_by_code(db, Scope(connection.project_id, Mode.TEST), product_code=code)
@@ -185,17 +187,17 @@ def _product(runtime: Runtime, connection: Connection, offer: _Offer) -> SeededP
     return SeededProduct(code, product.kind.value, product.stripe_price_id)
 
 
-def _price(runtime: Runtime, connection: Connection, offer: _Offer) -> str:
+def _price(runtime: Runtime, connection: Connection, offer: _DemoOffer) -> str:
     """The id of the offer's price at the sandbox, made as one makes it at Stripe; found by its lookup key."""
     key = connections.stripe_key(runtime.seal, connection)
     lookup = f"licenzy_demo_{offer.draft.product_code.lower()}"
     with httpx.Client(
         base_url=f"{runtime.settings.sandbox_url}/v1", auth=(key, ""), timeout=10, trust_env=False
     ) as stripe:
-        found = _told(stripe.get("/prices", params={"lookup_keys[0]": lookup}))["data"]
+        found = _json_of(stripe.get("/prices", params={"lookup_keys[0]": lookup}))["data"]
         if found:
             return str(found[0]["id"])
-        product = _told(stripe.post("/products", data={"name": offer.title}))
+        product = _json_of(stripe.post("/products", data={"name": offer.title}))
         price = {
             "product": product["id"],
             "currency": "usd",
@@ -204,11 +206,11 @@ def _price(runtime: Runtime, connection: Connection, offer: _Offer) -> str:
         }
         if offer.interval:
             price["recurring[interval]"] = offer.interval
-        return str(_told(stripe.post("/prices", data=price))["id"])
+        return str(_json_of(stripe.post("/prices", data=price))["id"])
 
 
-def _told(answer: httpx.Response) -> dict[str, Any]:
+def _json_of(answer: httpx.Response) -> dict[str, Any]:
     if answer.is_error:
         raise LicenzyError(f"The sandbox refused to set the demo up (status {answer.status_code}).")
-    told: dict[str, Any] = answer.json()
-    return told
+    body: dict[str, Any] = answer.json()
+    return body

@@ -9,17 +9,19 @@ from typing import Any
 
 import click
 
-from licenzy.cli.leash import hold
-from licenzy.cli.plain import PlainCommand, as_json, warn_of_open_files
-from licenzy.cli.ports import check_port, held_port
+from licenzy.cli.error_handling import LicenzyCommand, print_json, warn_about_open_files
+from licenzy.cli.parent_watch import watch_parent
+from licenzy.cli.ports import check_port, reserved_port
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.kit.stopping import StopSignal
 from licenzy.settings import Settings
 
-leash_option = click.option("--leash", type=int, hidden=True, help="The reading end of the parent's pipe.")
+parent_pipe_option = click.option(
+    "--parent-pipe", type=int, hidden=True, help="The reading end of the parent's pipe."
+)
 
 
-@click.command(cls=PlainCommand)
+@click.command(cls=LicenzyCommand)
 @pass_wiring
 def serve(wiring: Wiring) -> None:
     """Run everything: the product, its worker and, where it is on, the Stripe sandbox.
@@ -32,7 +34,7 @@ def serve(wiring: Wiring) -> None:
     settings = wiring.settings()
     for address in _addresses(settings):
         check_port(*address)
-    supervisor = Supervisor(stop=wiring.stop, say=_say)
+    supervisor = Supervisor(stop=wiring.stop, report=_report)
     prepared = supervisor.finish(["prepare"])
     if prepared is None:
         return  # Told to stop already.
@@ -47,42 +49,42 @@ def serve(wiring: Wiring) -> None:
     supervisor.run(
         children,
         ready=lambda: _all_listen(settings),
-        on_ready=lambda: _greet(settings, claimed=state["claimed"], locked_out=state["locked_out"]),
+        on_ready=lambda: _print_welcome(settings, claimed=state["claimed"], locked_out=state["locked_out"]),
     )
 
 
-@click.command(cls=PlainCommand)
-@leash_option
+@click.command(cls=LicenzyCommand)
+@parent_pipe_option
 @pass_wiring
-def web(wiring: Wiring, leash: int | None) -> None:
+def web(wiring: Wiring, parent_pipe: int | None) -> None:
     """Serve the product alone; for machines that run beside a worker elsewhere."""
     wiring.stop.listen()
-    hold(leash)
-    if leash is None and not _schema_is_looked_at(wiring.stop):  # `serve` has looked at it already.
+    watch_parent(parent_pipe)
+    if parent_pipe is None and not _schema_check_completed(wiring.stop):  # `serve` has looked at it already.
         return
     settings = wiring.settings()
-    with held_port(settings.host, settings.port):
+    with reserved_port(settings.host, settings.port):
         wiring.run_web(settings)
 
 
-@click.command(cls=PlainCommand)
-@leash_option
+@click.command(cls=LicenzyCommand)
+@parent_pipe_option
 @pass_wiring
-def worker(wiring: Wiring, leash: int | None) -> None:
+def worker(wiring: Wiring, parent_pipe: int | None) -> None:
     """Run the background worker alone: what is due is settled, retried and delivered."""
     wiring.stop.listen()
-    hold(leash)
+    watch_parent(parent_pipe)
     wiring.refuse_newer_schema()
     wiring.run_worker(wiring.settings())
 
 
-@click.command(cls=PlainCommand, hidden=True)
-@leash_option
+@click.command(cls=LicenzyCommand, hidden=True)
+@parent_pipe_option
 @pass_wiring
-def sandbox(wiring: Wiring, leash: int | None) -> None:
+def sandbox(wiring: Wiring, parent_pipe: int | None) -> None:
     """Serve the Stripe sandbox alone."""
     wiring.stop.listen()
-    hold(leash)
+    watch_parent(parent_pipe)
     settings = wiring.settings()
     if not settings.sandbox:
         raise click.ClickException("The Stripe sandbox is off: set LICENZY_SANDBOX=on.")
@@ -90,10 +92,10 @@ def sandbox(wiring: Wiring, leash: int | None) -> None:
     wiring.run_sandbox(settings)
 
 
-@click.command(cls=PlainCommand, hidden=True)
-@leash_option
+@click.command(cls=LicenzyCommand, hidden=True)
+@parent_pipe_option
 @pass_wiring
-def prepare(wiring: Wiring, leash: int | None) -> None:
+def prepare(wiring: Wiring, parent_pipe: int | None) -> None:
     """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light.
 
     A stop ends it at once: a migration that has not come to its end is rolled back whole.
@@ -105,35 +107,35 @@ def prepare(wiring: Wiring, leash: int | None) -> None:
     from licenzy.db import migrate
     from licenzy.workspace.queries import is_claimed
 
-    hold(leash)
+    watch_parent(parent_pipe)
     runtime = wiring.runtime()
     found = migrate.upgrade(runtime.database.engine)
     if found.is_newer:
         click.echo(newer_but_compatible(found.revision), err=True)
-    warn_of_open_files(runtime.settings)
+    warn_about_open_files(runtime.settings)
     with runtime.database.read() as db:
         state = {
             "claimed": is_claimed(db),
             "live_connection": has_live_connection(db),
             "locked_out": sum(is_locked_out(runtime.seal, each) for each in connected(db, project_id=None)),
         }
-    as_json(state)
+    print_json(state)
 
 
-@click.command("check-schema", cls=PlainCommand, hidden=True)
-@leash_option
+@click.command("check-schema", cls=LicenzyCommand, hidden=True)
+@parent_pipe_option
 @pass_wiring
-def check_schema(wiring: Wiring, leash: int | None) -> None:
+def check_schema(wiring: Wiring, parent_pipe: int | None) -> None:
     """Leave with 1 on a database that is too new. Run apart, so that `web` stays light."""
-    hold(leash)
+    watch_parent(parent_pipe)
     wiring.refuse_newer_schema()
 
 
-def _schema_is_looked_at(stop: StopSignal) -> bool:
+def _schema_check_completed(stop: StopSignal) -> bool:
     """Whether `check-schema` came to its end, and not a stop before it. Leaves when it found something."""
     from licenzy.cli.supervisor import Supervisor
 
-    return Supervisor(stop=stop, say=_say).finish(["check-schema"]) is not None
+    return Supervisor(stop=stop, report=_report).finish(["check-schema"]) is not None
 
 
 def _addresses(settings: Settings) -> list[tuple[str, int]]:
@@ -152,22 +154,22 @@ def _all_listen(settings: Settings) -> bool:
     return True
 
 
-def _greet(settings: Settings, *, claimed: bool, locked_out: int) -> None:
-    _say(f"Licenzy runs at {settings.base_url}")
+def _print_welcome(settings: Settings, *, claimed: bool, locked_out: int) -> None:
+    _report(f"Licenzy runs at {settings.base_url}")
     if settings.sandbox:
-        _say(f"The Stripe sandbox runs at {settings.sandbox_url} (a stand-in for Stripe: no money moves)")
+        _report(f"The Stripe sandbox runs at {settings.sandbox_url} (a stand-in for Stripe: no money moves)")
     if not claimed:
-        _say(
+        _report(
             "This installation has no owner yet. Open this one-time link to claim it:\n\n"
             f"    {settings.base_url}/claim/{settings.derived_secret('claim')}\n"
         )
     if locked_out:
-        _say(
+        _report(
             f"WARNING: {locked_out} stored Stripe key(s) cannot be opened with the encryption keys given. "
             "Access checks go on; checkouts and webhooks of these connections do not. Restore "
             "LICENZY_ENCRYPTION_KEYS, or save the Stripe keys and webhook secrets again."
         )
-    _say("Stop with Ctrl-C.")
+    _report("Stop with Ctrl-C.")
 
 
-_say: Callable[[str], None] = click.echo
+_report: Callable[[str], None] = click.echo

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from licenzy.cli.plain import PlainGroup, as_json, json_option
+from licenzy.cli.error_handling import LicenzyGroup, json_option, print_json
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 password_option = click.option(
@@ -14,7 +14,7 @@ password_option = click.option(
 )
 
 
-@click.group(cls=PlainGroup)
+@click.group(cls=LicenzyGroup)
 def users() -> None:
     """Add people and reset their passwords."""
 
@@ -27,7 +27,7 @@ def users() -> None:
 @json_option
 @pass_wiring
 def create(
-    wiring: Wiring, email: str, name: str | None, role: str, password_stdin: bool, json_wanted: bool
+    wiring: Wiring, email: str, name: str | None, role: str, password_stdin: bool, as_json: bool
 ) -> None:
     """Add somebody to the installation's first workspace."""
     from licenzy.workspace.actions import Actor, create_user, ensure_first_workspace
@@ -35,7 +35,7 @@ def create(
     from licenzy.workspace.passwords import passwords
 
     runtime = wiring.migrated_runtime()
-    password = _asked_password(password_stdin)
+    password = _read_password(password_stdin)
     with runtime.database.write() as db:
         workspace_id = ensure_first_workspace(db, now=runtime.clock())
     user = create_user(
@@ -49,8 +49,8 @@ def create(
         hasher=passwords(cheap=runtime.settings.testing),
         now=runtime.clock(),
     )
-    if json_wanted:
-        as_json({"id": user.id, "email": user.email, "role": role})
+    if as_json:
+        print_json({"id": user.id, "email": user.email, "role": role})
     else:
         click.echo(f"{user.email} can sign in as {role}.")
 
@@ -60,7 +60,7 @@ def create(
 @password_option
 @json_option
 @pass_wiring
-def reset_password(wiring: Wiring, email: str, password_stdin: bool, json_wanted: bool) -> None:
+def reset_password(wiring: Wiring, email: str, password_stdin: bool, as_json: bool) -> None:
     """Give somebody a new password and end all their sessions."""
     from licenzy.workspace import actions
     from licenzy.workspace.passwords import passwords
@@ -70,17 +70,17 @@ def reset_password(wiring: Wiring, email: str, password_stdin: bool, json_wanted
         runtime.database,
         actor=actions.Actor(),
         email=email,
-        password=_asked_password(password_stdin),
+        password=_read_password(password_stdin),
         hasher=passwords(cheap=runtime.settings.testing),
         now=runtime.clock(),
     )
-    if json_wanted:
-        as_json({"email": email, "reset": True})
+    if as_json:
+        print_json({"email": email, "reset": True})
     else:
         click.echo(f"{email} has a new password; all their sessions have ended.")
 
 
-def _asked_password(from_stdin: bool) -> str:
+def _read_password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")
     password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)

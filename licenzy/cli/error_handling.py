@@ -14,36 +14,36 @@ from licenzy.kit.private_files import is_private
 from licenzy.settings import Settings, SettingsError
 
 
-class PlainCommand(click.Command):
+class LicenzyCommand(click.Command):
     """A command that leaves with status 1 and a sentence when the installation refuses something."""
 
     def invoke(self, ctx: click.Context) -> object:
-        with _worded():
+        with _click_errors():
             return super().invoke(ctx)
 
 
-class PlainGroup(click.Group):
+class LicenzyGroup(click.Group):
     """A group of such commands."""
 
-    command_class = PlainCommand
+    command_class = LicenzyCommand
     group_class = type
 
     def invoke(self, ctx: click.Context) -> object:
-        with _worded():
+        with _click_errors():
             return super().invoke(ctx)
 
 
-def as_json(value: Mapping[str, Any]) -> None:
+def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object for a program to read."""
     click.echo(json.dumps(value, ensure_ascii=False))
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--json`, worded the same everywhere."""
-    return click.option("--json", "json_wanted", is_flag=True, help="Print one JSON object.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
 
 
-def warn_of_open_files(settings: Settings) -> None:
+def warn_about_open_files(settings: Settings) -> None:
     """Tell of what other users of the machine may open and Licenzy could not take from them."""
     for path in settings.private_paths:
         if not is_private(path):
@@ -54,7 +54,7 @@ def warn_of_open_files(settings: Settings) -> None:
 
 
 @contextmanager
-def _worded() -> Iterator[None]:
+def _click_errors() -> Iterator[None]:
     try:
         yield
     except SettingsError as error:
@@ -62,11 +62,11 @@ def _worded() -> Iterator[None]:
     except DatabaseUnavailable as error:
         if error.hint == DatabaseUnavailable.hint:  # Which is for who calls the API.
             error.hint = "Check LICENZY_DATABASE_URL, and that the database runs."
-        raise click.ClickException(_sentence(error)) from error
+        raise click.ClickException(_error_text(error)) from error
     except LicenzyError as error:
-        raise click.ClickException(_sentence(error)) from error
+        raise click.ClickException(_error_text(error)) from error
 
 
-def _sentence(error: LicenzyError) -> str:
-    named = " ".join(f"{field}: {problem}" for field, problem in error.fields.items())
-    return " ".join(part for part in (error.message, named or error.hint) if part)
+def _error_text(error: LicenzyError) -> str:
+    fields = " ".join(f"{field}: {problem}" for field, problem in error.fields.items())
+    return " ".join(part for part in (error.message, fields or error.hint) if part)

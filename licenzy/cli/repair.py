@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from licenzy.cli.error_handling import LicenzyCommand, json_option, print_json
 from licenzy.cli.keys import scope_of
-from licenzy.cli.plain import PlainCommand, as_json, json_option
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
@@ -18,45 +18,45 @@ if TYPE_CHECKING:
     from licenzy.runtime import Runtime
 
 
-@click.command(cls=PlainCommand)
+@click.command(cls=LicenzyCommand)
 @click.option("--project", "project_id", help="Only this project (prj_…); all of them without it.")
 @click.option("--since", help="Walk from this instant (2026-11-23T09:30:00Z), not from the last walk.")
 @json_option
 @pass_wiring
-def reconcile(wiring: Wiring, project_id: str | None, since: str | None, json_wanted: bool) -> None:
+def reconcile(wiring: Wiring, project_id: str | None, since: str | None, as_json: bool) -> None:
     """Walk each connected account at Stripe, heal what was missed and name each difference.
 
     Leaves with 1 when a walk failed or could not heal everything.
     """
     from licenzy.errors import LicenzyError
-    from licenzy.reconciliation.actions import reconcile as walk
+    from licenzy.reconciliation.actions import reconcile as reconcile_account
 
     runtime = wiring.migrated_runtime()
     reports: list[dict[str, Any]] = []
     for connection in _connected(runtime, project_id):
         try:
-            report = walk(
+            report = reconcile_account(
                 runtime.database,
                 runtime.gateway,
                 runtime.seal,
                 connection=connection,
                 clock=runtime.clock,
-                since=_instant(since),
+                since=_parse_instant(since),
             )
             reports.append({**asdict(report), "error": None})
         except LicenzyError as error:
             reports.append(
                 {"connection_id": connection.id, "error": error.message, "problems": [], "failed": 0}
             )
-    if json_wanted:
-        as_json({"reports": reports})
+    if as_json:
+        print_json({"reports": reports})
     else:
-        _tell(reports)
+        _print_reports(reports)
     if any(report["error"] or report["problems"] or report["failed"] for report in reports):
         raise SystemExit(1)
 
 
-@click.command(cls=PlainCommand)
+@click.command(cls=LicenzyCommand)
 @click.option("--event", "event_id", help="Apply this event (evt_…) again.")
 @click.option(
     "--connection", "connection_id", help="Of the connections that received the event, only this (con_…)."
@@ -75,7 +75,7 @@ def replay(
     project_id: str | None,
     mode: str | None,
     everything: bool,
-    json_wanted: bool,
+    as_json: bool,
 ) -> None:
     """Rebuild entitlements from their facts and report any difference, or apply one kept event again.
 
@@ -83,24 +83,24 @@ def replay(
     """
     runtime = wiring.migrated_runtime()
     if event_id:
-        told, differences, good = _event_again(runtime, event_id, connection_id)
+        summary, differences, succeeded = _replay_event(runtime, event_id, connection_id)
     elif everything:
-        told, differences, good = _rebuilt(runtime)
+        summary, differences, succeeded = _rebuild(runtime)
     elif subject_ref and project_id and mode:
         scope = scope_of(project_id, mode)
-        told, differences, good = _rebuilt(runtime, scope, _subject_id(runtime, subject_ref, scope))
+        summary, differences, succeeded = _rebuild(runtime, scope, _subject_id(runtime, subject_ref, scope))
     else:
         raise click.UsageError("Name --event, or --subject, --project and --mode, or --all.")
-    if json_wanted:
-        as_json({"told": told, "differences": differences})
+    if as_json:
+        print_json({"told": summary, "differences": differences})
     else:
-        click.echo(told)
-        _tell_differences(differences)
-    if not good:
+        click.echo(summary)
+        _print_differences(differences)
+    if not succeeded:
         raise SystemExit(1)
 
 
-def _event_again(
+def _replay_event(
     runtime: Runtime, event_id: str, connection_id: str | None
 ) -> tuple[str, list[dict[str, Any]], bool]:
     """The event applied again, on each connection that received it unless one is named."""
@@ -117,19 +117,21 @@ def _event_again(
         replay_event(runtime.database, connection_id=each, event_id=event_id, clock=runtime.clock)
         for each in receivers
     ]
-    told = [f"{event_id} is {row.status}" + (f": {row.note}" if row.note else ".") for row in rows]
-    good = all(row.status is not EventStatus.FAILED for row in rows)
-    return "\n".join(told), [change for row in rows for change in row.changes], good
+    summary = [f"{event_id} is {row.status}" + (f": {row.note}" if row.note else ".") for row in rows]
+    succeeded = all(row.status is not EventStatus.FAILED for row in rows)
+    return "\n".join(summary), [change for row in rows for change in row.changes], succeeded
 
 
-def _rebuilt(
+def _rebuild(
     runtime: Runtime, scope: Scope | None = None, subject_id: str | None = None
 ) -> tuple[str, list[dict[str, Any]], bool]:
     from licenzy.stripe_events.replay import replay_purchases
 
-    walked = list(replay_purchases(runtime.database, clock=runtime.clock, scope=scope, subject_id=subject_id))
-    differences = [change for _key, changes in walked for change in changes]
-    return f"Rebuilt {len(walked)} purchases: {len(differences)} differences.", differences, not differences
+    rebuilt = list(
+        replay_purchases(runtime.database, clock=runtime.clock, scope=scope, subject_id=subject_id)
+    )
+    differences = [change for _key, changes in rebuilt for change in changes]
+    return f"Rebuilt {len(rebuilt)} purchases: {len(differences)} differences.", differences, not differences
 
 
 def _connected(runtime: Runtime, project_id: str | None) -> list[Connection]:
@@ -150,7 +152,7 @@ def _subject_id(runtime: Runtime, subject_ref: str, scope: Scope) -> str:
     return subject.id
 
 
-def _instant(text: str | None) -> datetime | None:
+def _parse_instant(text: str | None) -> datetime | None:
     if text is None:
         return None
     try:
@@ -160,7 +162,7 @@ def _instant(text: str | None) -> datetime | None:
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
-def _tell(reports: list[dict[str, Any]]) -> None:
+def _print_reports(reports: list[dict[str, Any]]) -> None:
     if not reports:
         click.echo("No Stripe key is stored yet, so there is nothing to walk.")
     for report in reports:
@@ -173,17 +175,17 @@ def _tell(reports: list[dict[str, Any]]) -> None:
             f"{report['disputes_seen']} disputes looked at; {report['events_missed']} events had been "
             f"missed, {len(report['differences'])} differences healed."
         )
-        _tell_differences(report["differences"])
+        _print_differences(report["differences"])
         if report["failed"]:
             click.echo(f"  {report['failed']} events could not be applied; see the Events page.")
         for each in report["problems"]:
             click.echo(f"  {each['object']}: not compared. {each['problem']}")
 
 
-def _tell_differences(differences: list[dict[str, Any]]) -> None:
+def _print_differences(differences: list[dict[str, Any]]) -> None:
     for change in differences:
         before, after = change["before"] or {}, change["after"]
-        words = [
+        values = [
             f"{name} {before.get(name)} → {after[name]}" for name in after if before.get(name) != after[name]
         ]
-        click.echo(f"  {change['entitlement']}: {', '.join(words)}")
+        click.echo(f"  {change['entitlement']}: {', '.join(values)}")
