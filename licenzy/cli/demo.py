@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import click
 
 from licenzy.cli.error_handling import LicenzyCommand, json_option, print_json
+from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.settings import load_settings
 
@@ -41,13 +42,14 @@ def demo(wiring: Wiring, seed_only: bool, as_json: bool) -> None:
 
     if as_json and not seed_only:
         raise click.UsageError("--json goes with --seed.")
-    settings = wiring.settings()
+    settings = wiring.command_settings()
     if seed_only:
-        seeded = seed(wiring.runtime())
+        seeded = seed(wiring.make_runtime(settings))
         if as_json:
             print_json(seeded.as_dict())
         else:
-            click.echo(f"The demo project is {seeded.project_id}; a new API key: {seeded.api_key}")
+            click.echo(f"The demo project is {seeded.project_id}. Its new API key is {seeded.api_key}")
+            click.echo(address_status(settings))
         return
     runtime = wiring.make_runtime(settings)
     if settings.sandbox and is_served(runtime):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from licenzy.cli.error_handling import LicenzyCommand, json_option, print_json, warn_about_open_files
+from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.kit.clock import rfc3339
 
@@ -48,6 +49,7 @@ def doctor(wiring: Wiring, project_id: str | None, check: bool, as_json: bool) -
         print_json({"findings": found})
     else:
         click.echo(f"Instance folder: {runtime.settings.instance}")
+        click.echo(address_status(runtime.settings))
         _print_findings(found)
     if found or stripe_unchecked:
         raise SystemExit(1)

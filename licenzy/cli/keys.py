@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from licenzy.cli.error_handling import LicenzyGroup, json_option, print_json
+from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def create(wiring: Wiring, project_id: str, mode: str, name: str, as_json: bool)
     if as_json:
         print_json({**details, "api_key": token})
     else:
-        click.echo(f"{token}\n\nThis key is shown only now. Its id is {details['id']}.")
+        click.echo(f"{token}\n\nThis key is shown only once. Its id is {details['id']}.")
+        click.echo(address_status(runtime.settings))
 
 
 @keys.command("list")

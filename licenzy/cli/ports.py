@@ -36,6 +36,11 @@ def reserved_port(host: str, port: int) -> Iterator[None]:
         yield
 
 
+def reachable(host: str) -> str:
+    """The address by which this machine itself reaches what listens on such a host."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+
+
 def _bind(host: str, port: int) -> socket.socket:
     bound = _socket(host)
     # Connections that have only just ended are in nobody's way; what listens is.

@@ -15,6 +15,7 @@ from licenzy.catalog.actions import create_product
 from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import product_by_code
 from licenzy.catalog.rules import Draft
+from licenzy.cli.running_instance import address_status
 from licenzy.connections import actions as connections
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import endpoint_address
@@ -24,11 +25,11 @@ from licenzy.projects.actions import create_project
 from licenzy.projects.models import Project
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
+from licenzy.settings import Settings
 from licenzy.workspace.actions import Actor, ensure_first_workspace
 
 PROJECT_NAME = "Licenzy demo"
 _CLI = Actor()
-_NOT_RUNNING = "The demo needs a running server of this installation: start one with `licenzy serve`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,25 +112,39 @@ def has_live_connection(db: Session) -> bool:
 
 def is_served(runtime: Runtime) -> bool:
     """Whether the product and the sandbox of this installation answer."""
-    urls = (runtime.settings.base_url, runtime.settings.sandbox_url)
+    return _answers(runtime.settings.base_url) and _answers(runtime.settings.sandbox_url)
+
+
+def _answers(url: str) -> bool:
     try:
-        with httpx.Client(timeout=5, trust_env=False) as client:
-            return all(client.get(f"{url}/").status_code < 500 for url in urls)
+        return httpx.get(f"{url}/", timeout=5, trust_env=False).status_code < 500
     except httpx.HTTPError:
         return False
 
 
 def _check_allowed(runtime: Runtime) -> None:
-    if not runtime.settings.sandbox:
-        raise click.ClickException("The demo needs the Stripe sandbox: set LICENZY_SANDBOX=on.")
-    if not is_served(runtime):
-        raise click.ClickException(_NOT_RUNNING)
+    settings = runtime.settings
+    if not settings.sandbox:
+        raise click.ClickException(
+            "The demo needs the Stripe sandbox, which is off. Set LICENZY_SANDBOX=on and restart Licenzy."
+        )
+    if not _answers(settings.base_url):
+        raise click.ClickException(f"The demo needs a running Licenzy. {address_status(settings)}")
+    if not _answers(settings.sandbox_url):
+        raise click.ClickException(_no_sandbox(settings))
     require(check(runtime.database.engine))
     with runtime.database.read() as db:
         if has_live_connection(db):
             raise click.ClickException(
                 "This installation holds a live connection; the demo is only for installations without one."
             )
+
+
+def _no_sandbox(settings: Settings) -> str:
+    return (
+        f"The demo needs the Stripe sandbox, and nothing answers at {settings.sandbox_url}. "
+        "Start Licenzy with `licenzy serve`, which runs both."
+    )
 
 
 def _project(runtime: Runtime) -> str:
@@ -157,7 +172,7 @@ def _connection(runtime: Runtime, project_id: str) -> Connection:
             now=runtime.clock(),
         )
     except StripeUnavailable:
-        raise click.ClickException(_NOT_RUNNING) from None
+        raise click.ClickException(_no_sandbox(runtime.settings)) from None
     return connections.register_endpoint(
         runtime.database,
         runtime.gateway,

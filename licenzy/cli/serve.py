@@ -11,7 +11,8 @@ import click
 
 from licenzy.cli.error_handling import LicenzyCommand, print_json, warn_about_open_files
 from licenzy.cli.parent_watch import watch_parent
-from licenzy.cli.ports import check_port, reserved_port
+from licenzy.cli.ports import check_port, reachable, reserved_port
+from licenzy.cli.running_instance import recorded
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.kit.stopping import StopSignal
 from licenzy.settings import Settings
@@ -63,7 +64,7 @@ def web(wiring: Wiring, parent_pipe: int | None) -> None:
     if parent_pipe is None and not _schema_check_completed(wiring.stop):  # `serve` has looked at it already.
         return
     settings = wiring.settings()
-    with reserved_port(settings.host, settings.port):
+    with reserved_port(settings.host, settings.port), recorded(settings):
         wiring.run_web(settings)
 
 
@@ -146,9 +147,8 @@ def _addresses(settings: Settings) -> list[tuple[str, int]]:
 
 def _all_listen(settings: Settings) -> bool:
     for host, port in _addresses(settings):
-        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         try:
-            socket.create_connection((reachable, port), timeout=1).close()
+            socket.create_connection((reachable(host), port), timeout=1).close()
         except OSError:
             return False
     return True

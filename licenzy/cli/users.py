@@ -7,6 +7,7 @@ import sys
 import click
 
 from licenzy.cli.error_handling import LicenzyGroup, json_option, print_json
+from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 password_option = click.option(
@@ -53,6 +54,7 @@ def create(
         print_json({"id": user.id, "email": user.email, "role": role})
     else:
         click.echo(f"{user.email} can sign in as {role}.")
+        click.echo(address_status(runtime.settings))
 
 
 @users.command("reset-password")

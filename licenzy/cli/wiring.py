@@ -28,18 +28,24 @@ class Wiring:
     stop: StopSignal
     """What these three wait for. A command that runs until told to stop has it listen first of all."""
 
+    def command_settings(self) -> Settings:
+        """The settings of a command that links to the running product or calls it, with its address."""
+        from licenzy.cli.running_instance import with_running_address
+
+        return with_running_address(self.settings())
+
     def runtime(self) -> Runtime:
         """The wired parts for these settings."""
         return self.make_runtime(self.settings())
 
     def migrated_runtime(self) -> Runtime:
-        """The runtime for a command that needs the schema.
+        """The runtime for a command that needs the schema, with the address of the running product.
 
         Raises DatabaseUnavailable, which says what to do, where it is another one.
         """
         from licenzy.db import schema
 
-        runtime = self.runtime()
+        runtime = self.make_runtime(self.command_settings())
         schema.require(schema.check(runtime.database.engine))
         return runtime
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def not_here(_settings: Settings) -> None:
 def run(runtime: Runtime) -> Run:
     wiring = Wiring(
         settings=lambda: runtime.settings,
-        make_runtime=lambda _settings: runtime,
+        make_runtime=lambda settings: replace(runtime, settings=settings),
         run_web=not_here,
         run_worker=not_here,
         run_sandbox=not_here,
