@@ -345,7 +345,7 @@ def test_a_folder_that_is_shared_and_what_a_link_leads_to_are_left_alone(
     assert (mode(instance), mode(other)) == (0o1777, 0o644)
     warn_about_open_files(settings)
     assert capsys.readouterr().err.splitlines() == [
-        f"WARNING: Other users of this machine may open {path}: run `chmod go= {path}` as its owner."
+        f"WARNING: Other users of this machine can open {path}. Run `chmod go= {path}` as its owner."
         for path in (instance, instance / "licenzy.sqlite3")
     ]
 

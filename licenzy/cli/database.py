@@ -10,14 +10,14 @@ from licenzy.cli.wiring import Wiring, pass_wiring
 
 @click.group(cls=LicenzyGroup)
 def db() -> None:
-    """Look after the database."""
+    """Manage the database."""
 
 
 @db.command()
 @json_option
 @pass_wiring
 def upgrade(wiring: Wiring, as_json: bool) -> None:
-    """Bring the database to the schema of this version; safe to repeat."""
+    """Migrate the database to this version. Safe to repeat."""
     from licenzy.db import migrate
 
     runtime = wiring.runtime()
@@ -32,7 +32,7 @@ def upgrade(wiring: Wiring, as_json: bool) -> None:
 
 
 def newer_but_compatible(revision: str) -> str:
-    """What to tell where a newer version has migrated the database and this one still works with it."""
+    """The sentence for a database that a newer version has migrated and this one still works with."""
     return (
         f"The database is at {revision}, which is newer than this version of Licenzy and works with it. "
         "There is nothing to do."

@@ -1,4 +1,4 @@
-"""`licenzy demo`: the whole story in the terminal, or only what it is told with."""
+"""`licenzy demo`: purchases from start to finish in the terminal, or only the project for them."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _STOP_SECONDS = 12.0
 
 
 @click.command(cls=LicenzyCommand)
-@click.option("--seed", "seed_only", is_flag=True, help="Only make the demo project, and print what it has.")
+@click.option("--seed", "seed_only", is_flag=True, help="Only create the demo project and a new API key.")
 @json_option
 @pass_wiring
 def demo(wiring: Wiring, seed_only: bool, as_json: bool) -> None:
-    """Sell three products against the Stripe sandbox, step by step, printing each curl.
+    """Sell three products in the Stripe sandbox and print each call as curl.
 
-    Uses the server of this installation when one runs, else one of its own in a folder that is
+    Uses the Licenzy that is running. If none is, starts a temporary one in a folder that is
     deleted afterwards.
     """
     from licenzy.cli.seeding import is_served, seed
 
     if as_json and not seed_only:
-        raise click.UsageError("--json goes with --seed.")
+        raise click.UsageError("--json works only with --seed.")
     settings = wiring.command_settings()
     if seed_only:
         seeded = seed(wiring.make_runtime(settings))
@@ -69,7 +69,7 @@ def _run(runtime: Runtime) -> None:
 
 @contextmanager
 def _temporary_server(wiring: Wiring) -> Iterator[Runtime]:
-    """A server in a temporary folder on ports of its own."""
+    """A server in a temporary folder, on free ports."""
     with tempfile.TemporaryDirectory(prefix="licenzy-demo-") as folder:
         port = _free_port_pair()
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
@@ -95,7 +95,7 @@ def _wait_for(server: subprocess.Popen[bytes], runtime: Runtime, log: Path) -> N
     while not is_served(runtime):
         if server.poll() is not None or time.monotonic() > deadline:
             lines = log.read_text(errors="replace").strip().splitlines()
-            raise click.ClickException(f"The demo's own server did not start: {lines[-1] if lines else ''}")
+            raise click.ClickException(f"The temporary server did not start. {lines[-1] if lines else ''}")
         time.sleep(0.1)
 
 
@@ -110,4 +110,6 @@ def _free_port_pair() -> int:
             except (OSError, OverflowError):
                 continue
             return port
-    raise click.ClickException("No two neighbouring ports are free.")
+    raise click.ClickException(
+        "The demo needs two adjacent free ports and found none. Close programs that listen on ports."
+    )

@@ -1,4 +1,4 @@
-"""The story of a purchase, told in the terminal: each call with its curl and its answer."""
+"""Purchases from start to finish in the terminal: each call as curl, with its answer."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ _DESCRIPTIONS = {
 
 
 def run_demo(seeded: Seeded) -> bool:
-    """Sell each product to a new subject and show access changing; whether all went as it should."""
+    """Sell each product to a new customer and print how access changes; true if all of it worked."""
     console = Console()
     console.print(Panel(_opening(seeded), title="Licenzy, start to finish", expand=False))
     with httpx.Client(timeout=20, trust_env=False) as client:
         runner = _DemoRunner(console, client, seeded)
         successes = [runner.sell(product) for product in seeded.products]
     if all(successes):
-        console.print("[green]All three subjects were refused before they paid and allowed afterwards.")
+        console.print("[green]All three customers had no access before they paid, and have access now.")
     else:
-        console.print("[red]Something did not go as it should; see above.")
+        console.print("[red]The demo failed. Check the answers above and the log of Licenzy.")
     return all(successes)
 
 
 def _opening(seeded: Seeded) -> str:
     return (
-        f"Licenzy answers at {seeded.base_url}.\n"
-        f"A stand-in for Stripe answers at {seeded.sandbox_url}; no money moves.\n"
+        f"Licenzy runs at {seeded.base_url}.\n"
+        f"The Stripe sandbox runs at {seeded.sandbox_url}. No money moves.\n"
         f"The demo project {seeded.project_id} is connected to it in test mode and sells three products."
     )
 
 
 class _DemoRunner:
-    """Makes calls, and prints each as the curl that does the same."""
+    """Makes calls, and prints each as curl."""
 
     def __init__(self, console: Console, client: httpx.Client, seeded: Seeded) -> None:
         self._console, self._client, self._seeded = console, client, seeded
@@ -54,26 +54,27 @@ class _DemoRunner:
         self._key_printed = False
 
     def sell(self, product: SeededProduct) -> bool:
-        """One purchase from the first refusal to the first yes."""
+        """One purchase, from no access to access; whether it worked."""
         subject = f"demo_{secrets.token_hex(4)}"
         code = product.product_code
         self._console.rule(f"[bold]{code}[/bold], {_DESCRIPTIONS[product.kind]}")
-        self._print_step(f"May {subject} proceed? Nothing was bought yet.")
+        self._print_step(f"Does {subject} have access? Nothing is bought yet.")
         before = self._api("/v1/access/check", {"subject_ref": subject, "product_code": code})
-        self._print_step("The merchant's backend asks for a checkout page.")
+        self._print_step("Your backend creates a checkout session.")
         session = self._api(
             "/v1/checkout/session", {"subject_ref": subject, "product_code": code}, idempotent=True
         )
         if "checkout_url" not in session:
             return False
-        self._print_step(
-            "The customer pays there. (At Stripe a person would; the sandbox's page can be driven by curl.)"
-        )
+        self._print_step("The customer pays at checkout_url. In the sandbox, a call can do that.")
         self._pay(session["checkout_url"])
-        self._print_step("The payment itself grants nothing. Stripe's signed webhook does, when it arrives:")
+        self._print_step(
+            "The payment alone grants nothing. Access starts when Stripe's signed webhook arrives:"
+        )
         after, seconds = self._wait_for_access(subject, code)
         self._print_answer(after)
-        self._print_step(f"That took {seconds:.1f} s. What {subject} holds now:")
+        state = "has" if after.get("allowed") else "still has no"
+        self._print_step(f"{subject} {state} access after {seconds:.1f} s. The details:")
         self._api(f"/v1/customer/access/{subject}")
         return before.get("allowed") is False and after.get("allowed") is True
 

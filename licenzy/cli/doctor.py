@@ -1,4 +1,4 @@
-"""`licenzy doctor`: everything that alignment finds, in every project and mode, and how it is run."""
+"""`licenzy doctor`: the findings of every project and mode, and of the installation as a whole."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ _SIGN_IN_WINDOW = timedelta(days=7)
 
 @click.command(cls=LicenzyCommand)
 @click.option(
-    "--project", "project_id", help="Only this project (prj_…); without it all of them, and the installation."
+    "--project",
+    "project_id",
+    help="Check only this project (prj_…). Default: all projects and the installation.",
 )
 @click.option(
-    "--check", is_flag=True, help="Ask Stripe first, instead of telling what it said within the hour."
+    "--check", is_flag=True, help="Check with Stripe first, instead of using answers of the last hour."
 )
 @json_option
 @pass_wiring
 def doctor(wiring: Wiring, project_id: str | None, check: bool, as_json: bool) -> None:
-    """Tell what does not fit together and how to mend it.
+    """List what is not set up correctly, and how to fix it.
 
-    Leaves with 1 when anything was found, or when Stripe was to be asked and could not be.
+    Exits with status 1 when there are findings, or when Stripe could not be checked.
     """
     runtime = wiring.migrated_runtime()
     warn_about_open_files(runtime.settings)
@@ -62,12 +64,12 @@ def _projects(runtime: Runtime, project_id: str | None) -> list[str]:
     with runtime.database.read() as db:
         known = project_ids(db)
     if project_id is not None and project_id not in known:
-        raise NotFound("There is no such project.", hint="Its id stands in the address of its pages.")
+        raise NotFound("This project does not exist.", hint="Copy the id from the address of its pages.")
     return [project_id] if project_id is not None else known
 
 
 def _check_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
-    """Gives a sentence for each side about which Stripe could not be asked."""
+    """Yield a sentence for each mode that could not be checked with Stripe."""
     from licenzy.alignment.modes import Mode
     from licenzy.errors import LicenzyError, StripeNotConnected
     from licenzy.projects.scope import Scope
@@ -81,7 +83,7 @@ def _check_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
         except StripeNotConnected:
             continue  # A finding says so, where it matters.
         except LicenzyError as error:
-            yield f"Stripe could not be asked about {mode} of {project_id}: {error.message}"
+            yield f"Stripe could not be checked for {mode} mode of {project_id}. {error.message}"
 
 
 def _project_findings(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
@@ -100,13 +102,13 @@ def _project_findings(runtime: Runtime, project_id: str) -> list[dict[str, Any]]
 
 
 def _installation_findings(runtime: Runtime) -> list[dict[str, Any]]:
-    """What is wrong with how everything is run, and so with no project or mode of its own."""
+    """Findings about the installation as a whole, which belong to no project or mode."""
     found = _untrusted_proxy(runtime)
     return [found] if found else []
 
 
 def _untrusted_proxy(runtime: Runtime) -> dict[str, Any] | None:
-    """A proxy stands in front that no setting tells of: all its visitors seem to come from its address.
+    """A reverse proxy that LICENZY_TRUSTED_PROXIES does not count: all visitors seem to have its address.
 
     Only sign-ins that succeeded are evidence. Strangers can send any header, and must not set off a finding.
     """
@@ -133,9 +135,9 @@ def _untrusted_proxy(runtime: Runtime) -> dict[str, Any] | None:
                 "seen": f"{people} signed in from {use.ip or 'an unknown address'}{header}.",
                 "at": rfc3339(use.last_at),
             },
-            "cause": "A reverse proxy passes requests on, and LICENZY_TRUSTED_PROXIES is 0. "
-            "Everybody seems to come from the proxy’s address, so they share its limit on sign-ins.",
-            "fix": "Set LICENZY_TRUSTED_PROXIES to the number of proxies, and have the first of them set "
+            "cause": "A reverse proxy forwards requests, but LICENZY_TRUSTED_PROXIES is 0. "
+            "All visitors seem to have the proxy’s address and share one sign-in limit.",
+            "fix": "Set LICENZY_TRUSTED_PROXIES to the number of proxies. Configure the first of them to set "
             "X-Forwarded-For.",
             "page": f"{settings.base_url}/docs/operations#behind-a-reverse-proxy",
         }
@@ -158,7 +160,7 @@ def _finding_json(finding: Finding, page: str) -> dict[str, Any]:
 
 def _print_findings(found: list[dict[str, Any]]) -> None:
     if not found:
-        click.echo("Everything fits together.")
+        click.echo("There are no findings.")
     for each in found:
         names = ", ".join(about["name"] for about in each["about"])
         click.echo(

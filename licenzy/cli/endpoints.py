@@ -20,15 +20,17 @@ if TYPE_CHECKING:
 
 @click.group(cls=LicenzyGroup)
 def endpoints() -> None:
-    """Make, list and disable webhook endpoints."""
+    """Manage webhook endpoints."""
 
 
 @endpoints.command()
 @project_option
 @mode_option
-@click.option("--url", required=True, help="Where events are sent to.")
-@click.option("--type", "types", multiple=True, help="An event to send; once for each. All when left out.")
-@click.option("--description", default="", help="What it is for, for people.")
+@click.option("--url", required=True, help="The address that receives events.")
+@click.option(
+    "--type", "types", multiple=True, help="An event type to send. Repeat it for several. Default: all."
+)
+@click.option("--description", default="", help="A note for people.")
 @json_option
 @pass_wiring
 def create(
@@ -40,7 +42,7 @@ def create(
     description: str,
     as_json: bool,
 ) -> None:
-    """Make an endpoint and print its secret. It is shown this once."""
+    """Create a webhook endpoint and print its secret. The secret is shown only once."""
     from licenzy.deliveries.actions import create_endpoint
     from licenzy.deliveries.models import EventType
 
@@ -59,7 +61,7 @@ def create(
     if as_json:
         print_json({**details, "secret": secret})
     else:
-        click.echo(f"{secret}\n\nThis secret is shown only now. The endpoint's id is {details['id']}.")
+        click.echo(f"{secret}\n\nThis secret is shown only once. The endpoint's id is {details['id']}.")
 
 
 @endpoints.command("list")
@@ -68,7 +70,7 @@ def create(
 @json_option
 @pass_wiring
 def list_endpoints(wiring: Wiring, project_id: str, mode: str, as_json: bool) -> None:
-    """List the endpoints of a project and mode, newest first."""
+    """List the webhook endpoints of a project and mode, newest first."""
     from licenzy.deliveries.queries import endpoints as endpoints_of
 
     runtime = wiring.migrated_runtime()
@@ -79,9 +81,12 @@ def list_endpoints(wiring: Wiring, project_id: str, mode: str, as_json: bool) ->
         print_json({"endpoints": details})
         return
     for each in details:
-        click.echo(f"{each['id']}  {each['url']}  {each['state']}")
+        state = "enabled" if each["state"] == "in force" else each["state"]
+        click.echo(f"{each['id']}  {each['url']}  {state}")
     if not details:
-        click.echo(f"There are no webhook endpoints in {mode} mode yet.")
+        click.echo(
+            f"There are no webhook endpoints in {mode} mode. Create one with `licenzy endpoints create`."
+        )
 
 
 @endpoints.command()
@@ -91,7 +96,7 @@ def list_endpoints(wiring: Wiring, project_id: str, mode: str, as_json: bool) ->
 @json_option
 @pass_wiring
 def disable(wiring: Wiring, project_id: str, mode: str, endpoint_id: str, as_json: bool) -> None:
-    """Send nothing there and write nothing for it until it is resumed in the portal."""
+    """Stop sending events to an endpoint. Resume it in the portal."""
     from licenzy.deliveries.actions import disable_endpoint
 
     runtime = wiring.migrated_runtime()
@@ -111,7 +116,7 @@ def _change_context(db: Session, runtime: Runtime, project_id: str, mode: str) -
     from licenzy.workspace.audit import Actor
 
     if db.get(Project, project_id) is None:
-        raise NotFound("There is no such project.", hint="The portal shows each project's id in its address.")
+        raise NotFound("This project does not exist.", hint="Copy the id from the address of its pages.")
     return Desk(scope_of(project_id, mode), Actor(), runtime.clock())
 
 

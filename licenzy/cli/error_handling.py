@@ -1,4 +1,4 @@
-"""Commands whose failures are one plain sentence instead of a traceback."""
+"""Commands that print an error as a sentence instead of a traceback."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from licenzy.settings import Settings, SettingsError
 
 
 class LicenzyCommand(click.Command):
-    """A command that leaves with status 1 and a sentence when the installation refuses something."""
+    """A command that exits with status 1 and a sentence on an error of Licenzy's."""
 
     def invoke(self, ctx: click.Context) -> object:
         with _click_errors():
@@ -39,16 +39,16 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def json_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--json`, worded the same everywhere."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+    """`--json`, the same for every command."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
 def warn_about_open_files(settings: Settings) -> None:
-    """Tell of what other users of the machine may open and Licenzy could not take from them."""
+    """Warn about files that other users of the machine can open and Licenzy could not protect."""
     for path in settings.private_paths:
         if not is_private(path):
             click.echo(
-                f"WARNING: Other users of this machine may open {path}: run `chmod go= {path}` as its owner.",
+                f"WARNING: Other users of this machine can open {path}. Run `chmod go= {path}` as its owner.",
                 err=True,
             )
 
@@ -60,8 +60,8 @@ def _click_errors() -> Iterator[None]:
     except SettingsError as error:
         raise click.ClickException(str(error)) from error
     except DatabaseUnavailable as error:
-        if error.hint == DatabaseUnavailable.hint:  # Which is for who calls the API.
-            error.hint = "Check LICENZY_DATABASE_URL, and that the database runs."
+        if error.hint == DatabaseUnavailable.hint:  # That one is for callers of the API.
+            error.hint = "Check LICENZY_DATABASE_URL, and that the database is running."
         raise click.ClickException(_error_text(error)) from error
     except LicenzyError as error:
         raise click.ClickException(_error_text(error)) from error

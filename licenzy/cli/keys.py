@@ -16,23 +16,25 @@ if TYPE_CHECKING:
     from licenzy.api_keys.models import ApiKey
     from licenzy.projects.scope import Scope
 
-project_option = click.option("--project", "project_id", required=True, help="The project's id (prj_…).")
-mode_option = click.option("--mode", type=click.Choice(["test", "live"]), required=True)
+project_option = click.option("--project", "project_id", required=True, help="The id of the project (prj_…).")
+mode_option = click.option(
+    "--mode", type=click.Choice(["test", "live"]), required=True, help="Test mode or live mode."
+)
 
 
 @click.group(cls=LicenzyGroup)
 def keys() -> None:
-    """Make, list and revoke API keys."""
+    """Manage API keys."""
 
 
 @keys.command()
 @project_option
 @mode_option
-@click.option("--name", required=True, help="Where the key is used, for people.")
+@click.option("--name", required=True, help="Where the key is used, such as backend.")
 @json_option
 @pass_wiring
 def create(wiring: Wiring, project_id: str, mode: str, name: str, as_json: bool) -> None:
-    """Make a key and print it. It is shown this once."""
+    """Create an API key and print it. The key is shown only once."""
     from licenzy.api_keys.actions import create_key
 
     runtime = wiring.migrated_runtime()
@@ -55,7 +57,7 @@ def create(wiring: Wiring, project_id: str, mode: str, name: str, as_json: bool)
 @json_option
 @pass_wiring
 def list_keys(wiring: Wiring, project_id: str, mode: str, as_json: bool) -> None:
-    """List the keys of a project and mode, newest first."""
+    """List the API keys of a project and mode, newest first."""
     from licenzy.api_keys.queries import keys as keys_of
 
     with wiring.migrated_runtime().database.read() as db:
@@ -65,10 +67,10 @@ def list_keys(wiring: Wiring, project_id: str, mode: str, as_json: bool) -> None
         print_json({"keys": details})
         return
     for key in details:
-        state = f"revoked {key['revoked_at']}" if key["revoked_at"] else "in force"
+        state = f"revoked {key['revoked_at']}" if key["revoked_at"] else "active"
         click.echo(f"{key['id']}  {key['api_key_masked']}  {key['name']}  {state}")
     if not details:
-        click.echo(f"There are no API keys in {mode} mode yet.")
+        click.echo(f"There are no API keys in {mode} mode. Create one with `licenzy keys create`.")
 
 
 @keys.command()
@@ -78,7 +80,7 @@ def list_keys(wiring: Wiring, project_id: str, mode: str, as_json: bool) -> None
 @json_option
 @pass_wiring
 def revoke(wiring: Wiring, project_id: str, mode: str, key_id: str, as_json: bool) -> None:
-    """End a key for good."""
+    """Revoke an API key permanently."""
     from licenzy.api_keys.actions import revoke_key
     from licenzy.workspace.audit import Actor
 
@@ -98,11 +100,11 @@ def _require_project(db: Session, project_id: str) -> None:
     from licenzy.projects.models import Project
 
     if db.get(Project, project_id) is None:
-        raise NotFound("There is no such project.", hint="The portal shows each project's id in its address.")
+        raise NotFound("This project does not exist.", hint="Copy the id from the address of its pages.")
 
 
 def scope_of(project_id: str, mode: str) -> Scope:
-    """The side that `--project` and `--mode` name."""
+    """The scope of `--project` and `--mode`."""
     from licenzy.alignment.modes import Mode
     from licenzy.projects.scope import Scope
 

@@ -1,6 +1,6 @@
-"""A pipe that ends a child when its parent has gone, however the parent ended.
+"""A pipe that ends a child process when its parent has ended, for whatever reason.
 
-The parent alone holds the writing end and never writes. The kernel closes it with the parent, even
+Only the parent has the writing end, and it never writes. The kernel closes it with the parent, even
 after `kill -9`, and every process that reads the other end then stops itself.
 """
 
@@ -19,14 +19,14 @@ _parent_pipe: int | None = None
 
 
 def watch_parent(descriptor: int | None) -> None:
-    """Remember the reading end, and stop this process in good order when the parent has gone."""
+    """Remember the reading end, and stop this process gracefully when the parent has ended."""
     global _parent_pipe
     _parent_pipe = descriptor
     _watch(_stop_in_order)
 
 
 def watch_parent_in_fork() -> None:
-    """For a process forked from one that has the pipe: end for certain, should nobody else see to it."""
+    """For a process forked from one with the pipe: exit after the parent, if nothing else ends it."""
     _watch(_end_later)
 
 

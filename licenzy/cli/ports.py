@@ -20,8 +20,8 @@ def reserved_port(host: str, port: int) -> Iterator[None]:
     """The same check, and nobody else passes it until this ends.
 
     Granian's processes share a port on purpose, by SO_REUSEPORT: two installations of one user would
-    otherwise answer there in turn. Holding keeps none of them out, and takes no connections, because
-    nobody listens by it.
+    otherwise answer there in turn. The reservation excludes none of these processes, and accepts no
+    connections, because it does not listen.
     """
     with closing(_socket(host)) as reservation:
         with closing(_bind(host, port)) as first:
@@ -47,13 +47,16 @@ def _bind(host: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, port))
-    except (TypeError, UnicodeError) as error:  # What no name of a host may look like.
+    except (TypeError, UnicodeError) as error:  # Not in the form of a host name.
         bound.close()
-        raise click.ClickException(f"{host} is no host to listen on: change LICENZY_HOST.") from error
+        raise click.ClickException(
+            f"Licenzy cannot listen on {host}, which is not a host. Change LICENZY_HOST."
+        ) from error
     except OSError as error:
         bound.close()
         raise click.ClickException(
-            f"{host}:{port} cannot be used ({error.strerror}): stop what listens there, or set LICENZY_PORT."
+            f"{host}:{port} cannot be used ({error.strerror}). "
+            "Stop the program that listens there, or set LICENZY_PORT."
         ) from error
     return bound
 

@@ -1,4 +1,4 @@
-"""`licenzy reconcile` and `licenzy replay`: heal what was missed, and prove what is stored."""
+"""`licenzy reconcile` and `licenzy replay`: sync with Stripe, and rebuild entitlements from stored facts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=LicenzyCommand)
-@click.option("--project", "project_id", help="Only this project (prj_…); all of them without it.")
-@click.option("--since", help="Walk from this instant (2026-11-23T09:30:00Z), not from the last walk.")
+@click.option("--project", "project_id", help="Sync only this project (prj_…). Default: all projects.")
+@click.option("--since", help="Start at this time (2026-11-23T09:30:00Z) instead of the last sync.")
 @json_option
 @pass_wiring
 def reconcile(wiring: Wiring, project_id: str | None, since: str | None, as_json: bool) -> None:
-    """Walk each connected account at Stripe, heal what was missed and name each difference.
+    """Sync with each connected Stripe account: apply missed events and repair differences.
 
-    Leaves with 1 when a walk failed or could not heal everything.
+    Lists each difference. Exits with status 1 when a sync fails or cannot repair everything.
     """
     from licenzy.errors import LicenzyError
     from licenzy.reconciliation.actions import reconcile as reconcile_account
@@ -59,12 +59,14 @@ def reconcile(wiring: Wiring, project_id: str | None, since: str | None, as_json
 @click.command(cls=LicenzyCommand)
 @click.option("--event", "event_id", help="Apply this event (evt_…) again.")
 @click.option(
-    "--connection", "connection_id", help="Of the connections that received the event, only this (con_…)."
+    "--connection", "connection_id", help="Apply the event only for this Stripe connection (con_…)."
 )
-@click.option("--subject", "subject_ref", help="Rebuild what this subject holds; needs --project and --mode.")
-@click.option("--project", "project_id")
-@click.option("--mode", type=click.Choice(["test", "live"]))
-@click.option("--all", "everything", is_flag=True, help="Rebuild every entitlement of the installation.")
+@click.option(
+    "--subject", "subject_ref", help="Rebuild this customer's entitlements. Needs --project and --mode."
+)
+@click.option("--project", "project_id", help="The project of --subject (prj_…).")
+@click.option("--mode", type=click.Choice(["test", "live"]), help="The mode of --subject.")
+@click.option("--all", "everything", is_flag=True, help="Rebuild all entitlements of the installation.")
 @json_option
 @pass_wiring
 def replay(
@@ -77,9 +79,9 @@ def replay(
     everything: bool,
     as_json: bool,
 ) -> None:
-    """Rebuild entitlements from their facts and report any difference, or apply one kept event again.
+    """Rebuild entitlements from stored facts, or apply one stored event again.
 
-    Leaves with 1 when there was a difference, or when the event cannot be applied.
+    Lists each difference. Exits with status 1 when there is one, or when the event cannot be applied.
     """
     runtime = wiring.migrated_runtime()
     if event_id:
@@ -90,7 +92,7 @@ def replay(
         scope = scope_of(project_id, mode)
         summary, differences, succeeded = _rebuild(runtime, scope, _subject_id(runtime, subject_ref, scope))
     else:
-        raise click.UsageError("Name --event, or --subject, --project and --mode, or --all.")
+        raise click.UsageError("Give --event, or --subject with --project and --mode, or --all.")
     if as_json:
         print_json({"told": summary, "differences": differences})
     else:
@@ -112,7 +114,7 @@ def _replay_event(
     with runtime.database.read() as db:
         receivers = [connection_id] if connection_id else receivers_of(db, event_id=event_id)
     if not receivers:
-        raise NotFound("There is no such event to replay.", hint="Compare the id on the Events page.")
+        raise NotFound("This event does not exist.", hint="Copy its id from the Stripe events page.")
     rows = [
         replay_event(runtime.database, connection_id=each, event_id=event_id, clock=runtime.clock)
         for each in receivers
@@ -131,7 +133,8 @@ def _rebuild(
         replay_purchases(runtime.database, clock=runtime.clock, scope=scope, subject_id=subject_id)
     )
     differences = [change for _key, changes in rebuilt for change in changes]
-    return f"Rebuilt {len(rebuilt)} purchases: {len(differences)} differences.", differences, not differences
+    summary = f"Rebuilt {_count(len(rebuilt), 'purchase')}, found {_count(len(differences), 'difference')}."
+    return summary, differences, not differences
 
 
 def _connected(runtime: Runtime, project_id: str | None) -> list[Connection]:
@@ -148,7 +151,10 @@ def _subject_id(runtime: Runtime, subject_ref: str, scope: Scope) -> str:
     with runtime.database.read() as db:
         subject = subject_by_ref(db, scope, subject_ref=subject_ref)
     if subject is None:
-        raise NotFound("No such subject is known in this project and mode.")
+        raise NotFound(
+            "This customer does not exist in this project and mode.",
+            hint="Compare --subject with the Customers page.",
+        )
     return subject.id
 
 
@@ -158,28 +164,34 @@ def _parse_instant(text: str | None) -> datetime | None:
     try:
         instant = datetime.fromisoformat(text)
     except ValueError:
-        raise click.UsageError("--since must be an instant such as 2026-11-23T09:30:00Z.") from None
+        raise click.UsageError("--since must be a time such as 2026-11-23T09:30:00Z.") from None
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def _print_reports(reports: list[dict[str, Any]]) -> None:
     if not reports:
-        click.echo("No Stripe key is stored yet, so there is nothing to walk.")
+        click.echo("There is nothing to sync, because no Stripe key is saved.")
     for report in reports:
         if report["error"]:
-            click.echo(f"{report['connection_id']}: failed. {report['error']}")
+            click.echo(f"{report['connection_id']}: the sync failed. {report['error']}")
             continue
         click.echo(
-            f"{report['connection_id']}: {report['events_seen']} events, {report['subscriptions_seen']} "
-            f"subscriptions, {report['sessions_seen']} open sessions, {report['refunds_seen']} refunds and "
-            f"{report['disputes_seen']} disputes looked at; {report['events_missed']} events had been "
-            f"missed, {len(report['differences'])} differences healed."
+            f"{report['connection_id']}: {_count(report['events_missed'], 'missed event')}, "
+            f"{_count(len(report['differences']), 'repaired difference')}. "
+            f"Checked {_count(report['events_seen'], 'event')}, "
+            f"{_count(report['subscriptions_seen'], 'subscription')}, "
+            f"{_count(report['sessions_seen'], 'open session')}, {_count(report['refunds_seen'], 'refund')} "
+            f"and {_count(report['disputes_seen'], 'dispute')}."
         )
         _print_differences(report["differences"])
         if report["failed"]:
-            click.echo(f"  {report['failed']} events could not be applied; see the Events page.")
+            click.echo(f"  Not applied: {_count(report['failed'], 'event')}. See the Stripe events page.")
         for each in report["problems"]:
             click.echo(f"  {each['object']}: not compared. {each['problem']}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _print_differences(differences: list[dict[str, Any]]) -> None:

@@ -80,8 +80,8 @@ class Seeded:
 def seed(runtime: Runtime) -> Seeded:
     """Make the demo project, or complete the one of an earlier call.
 
-    Raises ClickException on an installation that holds a live connection, has its sandbox off, or
-    is not being served right now.
+    Raises ClickException on an installation that has a live connection, has its sandbox off, or
+    is not running.
     """
     _check_allowed(runtime)
     settings = runtime.settings
@@ -136,7 +136,7 @@ def _check_allowed(runtime: Runtime) -> None:
     with runtime.database.read() as db:
         if has_live_connection(db):
             raise click.ClickException(
-                "This installation holds a live connection; the demo is only for installations without one."
+                "This installation has a live Stripe connection. The demo runs only without one."
             )
 
 
@@ -226,6 +226,9 @@ def _price(runtime: Runtime, connection: Connection, offer: _DemoOffer) -> str:
 
 def _json_of(answer: httpx.Response) -> dict[str, Any]:
     if answer.is_error:
-        raise LicenzyError(f"The sandbox refused to set the demo up (status {answer.status_code}).")
+        raise LicenzyError(
+            f"The Stripe sandbox refused a call of the demo with status {answer.status_code}.",
+            hint="Check the log of `licenzy serve`.",
+        )
     body: dict[str, Any] = answer.json()
     return body

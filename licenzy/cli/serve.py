@@ -1,4 +1,4 @@
-"""`licenzy serve` and the processes it looks after: web, worker and sandbox."""
+"""`licenzy serve` and the processes that it runs: web, worker and sandbox."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ parent_pipe_option = click.option(
 @click.command(cls=LicenzyCommand)
 @pass_wiring
 def serve(wiring: Wiring) -> None:
-    """Run everything: the product, its worker and, where it is on, the Stripe sandbox.
+    """Run everything: web, worker and, where it is on, the Stripe sandbox.
 
     Migrates the database first. Stops within ten seconds on SIGTERM or Ctrl-C.
     """
@@ -38,11 +38,12 @@ def serve(wiring: Wiring) -> None:
     supervisor = Supervisor(stop=wiring.stop, report=_report)
     prepared = supervisor.finish(["prepare"])
     if prepared is None:
-        return  # Told to stop already.
+        return  # Stopped meanwhile.
     state: dict[str, Any] = json.loads(prepared.splitlines()[-1])
     if settings.sandbox and state["live_connection"]:
         raise click.ClickException(
-            "The Stripe sandbox must not run beside a live connection: set LICENZY_SANDBOX=off."
+            "The Stripe sandbox must be off, because this installation has a live Stripe connection. "
+            "Set LICENZY_SANDBOX=off."
         )
     children = [Child("web", ["web"]), Child("worker", ["worker"])]
     if settings.sandbox:
@@ -58,10 +59,10 @@ def serve(wiring: Wiring) -> None:
 @parent_pipe_option
 @pass_wiring
 def web(wiring: Wiring, parent_pipe: int | None) -> None:
-    """Serve the product alone; for machines that run beside a worker elsewhere."""
+    """Run only the web processes. Run a worker as well."""
     wiring.stop.listen()
     watch_parent(parent_pipe)
-    if parent_pipe is None and not _schema_check_completed(wiring.stop):  # `serve` has looked at it already.
+    if parent_pipe is None and not _schema_check_completed(wiring.stop):  # `serve` has checked it already.
         return
     settings = wiring.settings()
     with reserved_port(settings.host, settings.port), recorded(settings):
@@ -72,7 +73,7 @@ def web(wiring: Wiring, parent_pipe: int | None) -> None:
 @parent_pipe_option
 @pass_wiring
 def worker(wiring: Wiring, parent_pipe: int | None) -> None:
-    """Run the background worker alone: what is due is settled, retried and delivered."""
+    """Run only the background worker: webhook deliveries, retries and syncs."""
     wiring.stop.listen()
     watch_parent(parent_pipe)
     wiring.refuse_newer_schema()
@@ -83,12 +84,12 @@ def worker(wiring: Wiring, parent_pipe: int | None) -> None:
 @parent_pipe_option
 @pass_wiring
 def sandbox(wiring: Wiring, parent_pipe: int | None) -> None:
-    """Serve the Stripe sandbox alone."""
+    """Run only the Stripe sandbox."""
     wiring.stop.listen()
     watch_parent(parent_pipe)
     settings = wiring.settings()
     if not settings.sandbox:
-        raise click.ClickException("The Stripe sandbox is off: set LICENZY_SANDBOX=on.")
+        raise click.ClickException("The Stripe sandbox is off. Set LICENZY_SANDBOX=on.")
     check_port(settings.sandbox_host, settings.port + 1)
     wiring.run_sandbox(settings)
 
@@ -133,7 +134,7 @@ def check_schema(wiring: Wiring, parent_pipe: int | None) -> None:
 
 
 def _schema_check_completed(stop: StopSignal) -> bool:
-    """Whether `check-schema` came to its end, and not a stop before it. Leaves when it found something."""
+    """Whether `check-schema` has finished, rather than been stopped. Exits when it found something."""
     from licenzy.cli.supervisor import Supervisor
 
     return Supervisor(stop=stop, report=_report).finish(["check-schema"]) is not None
@@ -165,8 +166,8 @@ def _print_welcome(settings: Settings, *, claimed: bool, locked_out: int) -> Non
         )
     if locked_out:
         _report(
-            f"WARNING: {locked_out} stored Stripe key(s) cannot be opened with the encryption keys given. "
-            "Access checks go on; checkouts and webhooks of these connections do not. Restore "
+            f"WARNING: {locked_out} saved Stripe key(s) cannot be decrypted with the current encryption "
+            "keys. Access checks work; checkouts and webhooks of these connections fail. Restore "
             "LICENZY_ENCRYPTION_KEYS, or save the Stripe keys and webhook secrets again."
         )
     _report("Stop with Ctrl-C.")

@@ -25,7 +25,7 @@ _MALLOC_ENVIRON = {
     "MALLOC_MMAP_THRESHOLD_": "131072",
     "MALLOC_TRIM_THRESHOLD_": "131072",
 }
-"""Has glibc give back what large bodies took, which it would keep for each thread."""
+"""Makes glibc return the memory of large bodies, which it would keep for each thread."""
 
 
 @dataclass(slots=True)
@@ -49,9 +49,9 @@ class Supervisor:
         self._parent_pipe, self._parent_pipe_writer = os.pipe()
 
     def finish(self, arguments: Sequence[str]) -> bytes | None:
-        """Run one process to its end; what it printed, which is little, or None when told to stop meanwhile.
+        """Run one process to its end; what it printed, which is little, or None when stopped meanwhile.
 
-        Leaves with its status when it fails, having said why.
+        Exits with its status when it fails; it has printed why.
         """
         process = self._spawn(arguments, stdout=subprocess.PIPE)
         assert process.stdout is not None
@@ -67,7 +67,7 @@ class Supervisor:
     def run(
         self, children: Sequence[Child], *, ready: Callable[[], bool], on_ready: Callable[[], None]
     ) -> None:
-        """Keep everything running until told to stop. Calls `on_ready` once, when `ready()` is true."""
+        """Keep everything running until stopped. Calls `on_ready` once, when `ready()` is true."""
         announced = False
         try:
             while not self._stop.given:
@@ -93,7 +93,7 @@ class Supervisor:
         stable = now - child.started_at >= _STABLE_SECONDS
         child.pause = _FIRST_PAUSE if stable else min(child.pause * 2, _LONGEST_PAUSE)
         child.process, child.start_at = None, now + (0 if stable else child.pause)
-        self._report(f"The {child.name} process ended with status {status} and is started again.")
+        self._report(f"The {child.name} process ended with status {status} and is being restarted.")
 
     def _start(self, child: Child, now: float) -> None:
         child.started_at = now
@@ -106,8 +106,8 @@ class Supervisor:
             stdout=stdout,
             env={**_MALLOC_ENVIRON, **os.environ},
             pass_fds=(self._parent_pipe,),
-            # Ctrl-C in a terminal goes to the whole group: children in groups of their own hear of it
-            # from here, once and in order.
+            # Ctrl-C in a terminal goes to the whole group: children in groups of their own get the
+            # signal from here, once and in order.
             start_new_session=True,
         )
 

@@ -11,26 +11,32 @@ from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 password_option = click.option(
-    "--password-stdin", is_flag=True, help="Read the password from standard input instead of asking."
+    "--password-stdin", is_flag=True, help="Read the password from standard input instead of prompting."
 )
 
 
 @click.group(cls=LicenzyGroup)
 def users() -> None:
-    """Add people and reset their passwords."""
+    """Manage people who can sign in."""
 
 
 @users.command()
-@click.option("--email", required=True)
-@click.option("--name", help="How the portal greets them; by default what stands before the @.")
-@click.option("--role", type=click.Choice(["viewer", "support", "admin", "owner"]), default="owner")
+@click.option("--email", required=True, help="The e-mail address they sign in with.")
+@click.option("--name", help="Their name. Default: the part of the e-mail address before the @.")
+@click.option(
+    "--role",
+    type=click.Choice(["viewer", "support", "admin", "owner"]),
+    default="owner",
+    show_default=True,
+    help="What they may do.",
+)
 @password_option
 @json_option
 @pass_wiring
 def create(
     wiring: Wiring, email: str, name: str | None, role: str, password_stdin: bool, as_json: bool
 ) -> None:
-    """Add somebody to the installation's first workspace."""
+    """Add a person to the first workspace of the installation."""
     from licenzy.workspace.actions import Actor, create_user, ensure_first_workspace
     from licenzy.workspace.models import Role
     from licenzy.workspace.passwords import passwords
@@ -58,12 +64,12 @@ def create(
 
 
 @users.command("reset-password")
-@click.option("--email", required=True)
+@click.option("--email", required=True, help="The e-mail address they sign in with.")
 @password_option
 @json_option
 @pass_wiring
 def reset_password(wiring: Wiring, email: str, password_stdin: bool, as_json: bool) -> None:
-    """Give somebody a new password and end all their sessions."""
+    """Set a new password for a person and end all their sessions."""
     from licenzy.workspace import actions
     from licenzy.workspace.passwords import passwords
 
@@ -79,7 +85,7 @@ def reset_password(wiring: Wiring, email: str, password_stdin: bool, as_json: bo
     if as_json:
         print_json({"email": email, "reset": True})
     else:
-        click.echo(f"{email} has a new password; all their sessions have ended.")
+        click.echo(f"{email} has a new password. All their sessions have ended.")
 
 
 def _read_password(from_stdin: bool) -> str:

@@ -1,4 +1,4 @@
-"""What the factory hands the command line, which may not import the other doors."""
+"""What the factory gives the command line, which may not import the other doors."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Callables that give the parts of this installation, each made only when it is asked for."""
+    """Callables that make the parts of this installation, each only when a command needs it."""
 
     settings: Callable[[], Settings]
     make_runtime: Callable[[Settings], Runtime]
     run_web: Callable[[Settings], None]
-    """Serves the product; returns when told to stop."""
+    """Serves the product; returns when stopped."""
     run_worker: Callable[[Settings], None]
     run_sandbox: Callable[[Settings], None]
     stop: StopSignal
-    """What these three wait for. A command that runs until told to stop has it listen first of all."""
+    """What these three wait for. A command that runs until it is stopped calls its `listen` first."""
 
     def command_settings(self) -> Settings:
         """The settings of a command that links to the running product or calls it, with its address."""

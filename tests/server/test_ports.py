@@ -75,8 +75,8 @@ def test_two_installations_do_not_answer_on_one_port(
         refused = other.licenzy(command)
         assert refused.returncode == 1
         assert refused.stderr.strip() == (
-            f"Error: {HOST}:{shop.port} cannot be used (Address already in use): "
-            "stop what listens there, or set LICENZY_PORT."
+            f"Error: {HOST}:{shop.port} cannot be used (Address already in use). "
+            "Stop the program that listens there, or set LICENZY_PORT."
         )
     assert shop.checks() == 200
 
