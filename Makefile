@@ -8,12 +8,12 @@ PYTHON ?= $(shell /usr/bin/python3.11 -c "import ensurepip" 2> /dev/null && echo
 RUN_READY := $(VENV)/.run-ready
 DEV_READY := $(VENV)/.dev-ready
 COMPRESSED := $(VENV)/.static-compressed
-PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-input
 PYTEST := $(PY) -m pytest
 AT_ONCE := -n 2 --dist worksteal
 # Of the larger tests some wait: for leases to run out, for receivers that hang, for a pace to be kept.
 ONE_MORE := -n 3 --dist worksteal
-CODE := app.py licenzy tests
+CODE := app.py hatch_build.py licenzy tests
 # Replaces internals of libraries by quicker ones of the tests' own (tests/support/library_patches.py); without
 # it tests run what ships.
 FAST := LICENZY_TESTS_FAST=1
@@ -65,7 +65,8 @@ migration: $(DEV_READY)  ## Write a migration from the models: make migration NA
 
 lock: $(DEV_READY)  ## Pin requirements/ anew from pyproject.toml.
 	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(LOCK_OPTIONS) -o requirements/run.txt pyproject.toml
-	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(LOCK_OPTIONS) --extra dev -c requirements/run.txt -o requirements/dev.txt pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(LOCK_OPTIONS) --build-deps-for wheel --only-build-deps -c requirements/run.txt -o requirements/build.txt pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(LOCK_OPTIONS) --extra dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt pyproject.toml
 
 LOCK_OPTIONS := --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 
@@ -77,9 +78,12 @@ $(PY):
 	@echo "Preparing $(VENV)/ with $$("$(PYTHON)" --version) …"
 	@"$(PYTHON)" -m venv $(VENV)
 
-$(RUN_READY): requirements/run.txt | $(PY)
+# The project itself is installed too, as a link to this folder, so that there is a $(VENV)/bin/licenzy. What builds
+# the link comes with hashes as well, which pip would otherwise fetch without.
+$(RUN_READY): requirements/run.txt requirements/build.txt pyproject.toml hatch_build.py | $(PY)
 	@echo "Installing what Licenzy runs on …"
-	@$(PIP_INSTALL) -r requirements/run.txt
+	@$(PIP_INSTALL) --require-hashes -r requirements/run.txt -r requirements/build.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # Beside each file of static/ that gains by it, the same for browsers that take it smaller.
@@ -89,5 +93,5 @@ $(COMPRESSED): $(shell find static -type f ! -name '*.gz') $(RUN_READY)
 
 $(DEV_READY): requirements/dev.txt $(RUN_READY)
 	@echo "Installing what the tests need …"
-	@$(PIP_INSTALL) -r requirements/dev.txt
+	@$(PIP_INSTALL) --require-hashes -r requirements/dev.txt
 	@touch $@

@@ -15,8 +15,8 @@ def main() -> None:
     # Whatever it and its children make, such as the sandbox's files, is their user's alone.
     os.umask(0o077)
     stop = StopSignal()
-    runs_until_stopped = bool(_LONG_RUNNING & set(sys.argv[1:2]))
-    if runs_until_stopped:
+    is_long_running = bool(_LONG_RUNNING & set(sys.argv[1:2]))
+    if is_long_running:
         # Before the command line is imported, so that a stop just after the start is heard as well.
         stop.listen()
     from licenzy.factory import command_line
@@ -24,7 +24,7 @@ def main() -> None:
     try:
         command_line(stop)(prog_name="licenzy")
     except SystemExit as leaving:
-        if runs_until_stopped and isinstance(leaving.code, int):
+        if is_long_running and isinstance(leaving.code, int):
             stop.leave(leaving.code)
         raise
 

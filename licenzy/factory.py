@@ -245,9 +245,9 @@ def _load_in_web_process(_target: str) -> Flask:
     """The application of one of Granian's processes, which ends with the process that began them all."""
     from multiprocessing.util import Finalize
 
-    from licenzy.cli import leash
+    from licenzy.cli.parent_watch import watch_parent_in_fork
 
-    leash.hold_on()
+    watch_parent_in_fork()
     with _beginning():
         app = create_app()
     # Writes what requests have noted. Such a process ends without the handlers of `atexit`.

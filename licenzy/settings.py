@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -20,6 +21,8 @@ from licenzy.kit.private_files import is_private, make_private
 
 _LOOPBACK = "127.0.0.1"
 _SQLITE = "sqlite:///"
+_RUNNING = re.compile(r"running-\d+\.json")
+"""What `cli/running_instance.py` writes into the instance folder."""
 _DRIVERS_OWN = {"autocommit", "conninfo", "context", "cursor_factory", "prepare_threshold", "row_factory"}
 
 
@@ -52,6 +55,8 @@ class Settings:
     allow_private_webhooks: bool = False
     prepared_statements: bool = True
     """Whether Postgres keeps statements for a connection; off behind a pooler that loses them."""
+    address_is_set: bool = False
+    """Whether the environment sets LICENZY_BASE_URL or LICENZY_PORT, which commands then use."""
     testing: bool = False
     """Cheap password hashes and the like; set by the tests alone, never from the environment."""
 
@@ -140,6 +145,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         metrics_token=env.get("LICENZY_METRICS_TOKEN") or None,
         allow_private_webhooks=_flag(env, "LICENZY_ALLOW_PRIVATE_WEBHOOKS", default=False),
         prepared_statements=_flag(env, "LICENZY_PREPARED_STATEMENTS", default=True),
+        address_is_set=bool(env.get("LICENZY_BASE_URL") or env.get("LICENZY_PORT", "").strip()),
     )
     for path in settings.private_paths:
         # A folder with other things in it was named by mistake, or is shared with them on purpose.
@@ -246,7 +252,8 @@ def _is_own_folder(folder: Path) -> bool:
         names = set(os.listdir(folder))
     except OSError:
         return False
-    return names <= {".gitkeep"} or bool(names & {"secret_key", "encryption_keys", "licenzy.sqlite3"})
+    ours = {"secret_key", "encryption_keys", "licenzy.sqlite3"}
+    return names <= {".gitkeep"} or any(name in ours or _RUNNING.fullmatch(name) for name in names)
 
 
 def _check_postgres_url(text: str) -> None:

@@ -16,7 +16,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from licenzy import settings as settings_module
-from licenzy.cli.plain import warn_of_open_files
+from licenzy.cli.error_handling import warn_about_open_files
 from licenzy.cli.serve import _addresses
 from licenzy.kit.private_files import is_private, make_private
 from licenzy.settings import Settings, SettingsError, load_settings
@@ -292,6 +292,24 @@ def test_the_secrets_of_a_first_run_are_the_owners_alone_and_stay(tmp_path: Path
     assert (again.secret_key, again.encryption_keys) == (first.secret_key, first.encryption_keys)
 
 
+@pytest.mark.parametrize(("name", "mode"), [("running-8000.json", 0o700), ("running-notes.json", 0o755)])
+def test_a_folder_that_has_only_the_file_of_what_runs_is_an_installation(
+    tmp_path: Path, name: str, mode: int
+) -> None:
+    """With Postgres and secrets from the environment there is nothing else in it."""
+    instance = tmp_path / "instance"
+    instance.mkdir()
+    instance.chmod(0o755)
+    (instance / name).write_text("{}")
+    load(
+        instance,
+        SECRET_KEY=GOOD_KEY,
+        ENCRYPTION_KEYS=Fernet.generate_key().decode(),
+        DATABASE_URL="postgresql://licenzy@db.example.com/licenzy",
+    )
+    assert stat.S_IMODE(instance.stat().st_mode) == mode
+
+
 def test_what_others_may_open_is_taken_from_them(tmp_path: Path) -> None:
     instance, elsewhere = tmp_path / "instance", tmp_path / "elsewhere"
     for folder in (instance, elsewhere):
@@ -325,9 +343,9 @@ def test_a_folder_that_is_shared_and_what_a_link_leads_to_are_left_alone(
     (instance / "licenzy.sqlite3").symlink_to(other)
     settings = load(instance)
     assert (mode(instance), mode(other)) == (0o1777, 0o644)
-    warn_of_open_files(settings)
+    warn_about_open_files(settings)
     assert capsys.readouterr().err.splitlines() == [
-        f"WARNING: Other users of this machine may open {path}: run `chmod go= {path}` as its owner."
+        f"WARNING: Other users of this machine can open {path}. Run `chmod go= {path}` as its owner."
         for path in (instance, instance / "licenzy.sqlite3")
     ]
 

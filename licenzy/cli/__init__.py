@@ -6,13 +6,13 @@ import copy
 
 import click
 
-from licenzy.cli.plain import PlainGroup
+from licenzy.cli.error_handling import LicenzyGroup
 from licenzy.cli.wiring import Wiring
 
 
 def make_command_line(wiring: Wiring) -> click.Group:
     """The `licenzy` command with everything it can do."""
-    group = PlainGroup(
+    group = LicenzyGroup(
         "licenzy",
         help="Self-hosted entitlements on your own Stripe account.",
         context_settings={"help_option_names": ["-h", "--help"], "obj": wiring},
@@ -36,8 +36,8 @@ def _commands() -> list[click.Command]:
     from licenzy.cli.demo import demo
     from licenzy.cli.doctor import doctor
     from licenzy.cli.endpoints import endpoints
-    from licenzy.cli.healing import reconcile, replay
     from licenzy.cli.keys import keys
+    from licenzy.cli.repair import reconcile, replay
     from licenzy.cli.serve import check_schema, prepare, sandbox, serve, web, worker
     from licenzy.cli.users import users
 

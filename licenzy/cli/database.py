@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import click
 
-from licenzy.cli.plain import PlainGroup, as_json, json_option, warn_of_open_files
+from licenzy.cli.error_handling import LicenzyGroup, json_option, print_json, warn_about_open_files
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 
-@click.group(cls=PlainGroup)
+@click.group(cls=LicenzyGroup)
 def db() -> None:
-    """Look after the database."""
+    """Manage the database."""
 
 
 @db.command()
 @json_option
 @pass_wiring
-def upgrade(wiring: Wiring, json_wanted: bool) -> None:
-    """Bring the database to the schema of this version; safe to repeat."""
+def upgrade(wiring: Wiring, as_json: bool) -> None:
+    """Migrate the database to this version. Safe to repeat."""
     from licenzy.db import migrate
 
     runtime = wiring.runtime()
     found = migrate.upgrade(runtime.database.engine)
-    warn_of_open_files(runtime.settings)
-    if json_wanted:
-        as_json({"revision": found.revision})
+    warn_about_open_files(runtime.settings)
+    if as_json:
+        print_json({"revision": found.revision})
     elif found.is_newer:
         click.echo(newer_but_compatible(found.revision))
     else:
@@ -32,7 +32,7 @@ def upgrade(wiring: Wiring, json_wanted: bool) -> None:
 
 
 def newer_but_compatible(revision: str) -> str:
-    """What to tell where a newer version has migrated the database and this one still works with it."""
+    """The sentence for a database that a newer version has migrated and this one still works with."""
     return (
         f"The database is at {revision}, which is newer than this version of Licenzy and works with it. "
         "There is nothing to do."

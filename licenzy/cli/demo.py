@@ -1,4 +1,4 @@
-"""`licenzy demo`: the whole story in the terminal, or only what it is told with."""
+"""`licenzy demo`: purchases from start to finish in the terminal, or only the project for them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from licenzy.cli.plain import PlainCommand, as_json, json_option
+from licenzy.cli.error_handling import LicenzyCommand, json_option, print_json
+from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.settings import load_settings
 
@@ -27,51 +28,52 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 12.0
 
 
-@click.command(cls=PlainCommand)
-@click.option("--seed", "seed_only", is_flag=True, help="Only make the demo project, and print what it has.")
+@click.command(cls=LicenzyCommand)
+@click.option("--seed", "seed_only", is_flag=True, help="Only create the demo project and a new API key.")
 @json_option
 @pass_wiring
-def demo(wiring: Wiring, seed_only: bool, json_wanted: bool) -> None:
-    """Sell three products against the Stripe sandbox, step by step, printing each curl.
+def demo(wiring: Wiring, seed_only: bool, as_json: bool) -> None:
+    """Sell three products in the Stripe sandbox and print each call as curl.
 
-    Uses the server of this installation when one runs, else one of its own in a folder that is
+    Uses the Licenzy that is running. If none is, starts a temporary one in a folder that is
     deleted afterwards.
     """
     from licenzy.cli.seeding import is_served, seed
 
-    if json_wanted and not seed_only:
-        raise click.UsageError("--json goes with --seed.")
-    settings = wiring.settings()
+    if as_json and not seed_only:
+        raise click.UsageError("--json works only with --seed.")
+    settings = wiring.command_settings()
     if seed_only:
-        seeded = seed(wiring.runtime())
-        if json_wanted:
-            as_json(seeded.as_dict())
+        seeded = seed(wiring.make_runtime(settings))
+        if as_json:
+            print_json(seeded.as_dict())
         else:
-            click.echo(f"The demo project is {seeded.project_id}; a new API key: {seeded.api_key}")
+            click.echo(f"The demo project is {seeded.project_id}. Its new API key is {seeded.api_key}")
+            click.echo(address_status(settings))
         return
     runtime = wiring.make_runtime(settings)
     if settings.sandbox and is_served(runtime):
-        _tell(runtime)
+        _run(runtime)
         return
-    with _own_server(wiring) as own:
-        _tell(own)
+    with _temporary_server(wiring) as temporary:
+        _run(temporary)
 
 
-def _tell(runtime: Runtime) -> None:
+def _run(runtime: Runtime) -> None:
+    from licenzy.cli.demo_script import run_demo
     from licenzy.cli.seeding import seed
-    from licenzy.cli.story import tell
 
-    if not tell(seed(runtime)):
+    if not run_demo(seed(runtime)):
         raise SystemExit(1)
 
 
 @contextmanager
-def _own_server(wiring: Wiring) -> Iterator[Runtime]:
-    """A server in a temporary folder on ports of its own."""
+def _temporary_server(wiring: Wiring) -> Iterator[Runtime]:
+    """A server in a temporary folder, on free ports."""
     with tempfile.TemporaryDirectory(prefix="licenzy-demo-") as folder:
         port = _free_port_pair()
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
-        environ = {**kept, "LICENZY_INSTANCE": folder, "LICENZY_PORT": str(port), "LICENZY_WORKERS": "1"}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
+        environ = {**inherited, "LICENZY_INSTANCE": folder, "LICENZY_PORT": str(port), "LICENZY_WORKERS": "1"}
         with (Path(folder) / "serve.log").open("wb") as log:
             server = subprocess.Popen(
                 [sys.executable, "-m", "licenzy", "serve"], env=environ, stdout=log, stderr=log
@@ -92,8 +94,8 @@ def _wait_for(server: subprocess.Popen[bytes], runtime: Runtime, log: Path) -> N
     deadline = time.monotonic() + _START_SECONDS
     while not is_served(runtime):
         if server.poll() is not None or time.monotonic() > deadline:
-            said = log.read_text(errors="replace").strip().splitlines()
-            raise click.ClickException(f"The demo's own server did not start: {said[-1] if said else ''}")
+            lines = log.read_text(errors="replace").strip().splitlines()
+            raise click.ClickException(f"The temporary server did not start. {lines[-1] if lines else ''}")
         time.sleep(0.1)
 
 
@@ -108,4 +110,6 @@ def _free_port_pair() -> int:
             except (OSError, OverflowError):
                 continue
             return port
-    raise click.ClickException("No two neighbouring ports are free.")
+    raise click.ClickException(
+        "The demo needs two adjacent free ports and found none. Close programs that listen on ports."
+    )

@@ -1,4 +1,4 @@
-"""`licenzy doctor`: everything that alignment finds, in every project and mode, and how it is run."""
+"""`licenzy doctor`: the findings of every project and mode, and of the installation as a whole."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from licenzy.cli.plain import PlainCommand, as_json, json_option, warn_of_open_files
+from licenzy.cli.error_handling import LicenzyCommand, json_option, print_json, warn_about_open_files
+from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.kit.clock import rfc3339
 
@@ -16,40 +17,43 @@ if TYPE_CHECKING:
     from licenzy.alignment.findings import Finding
     from licenzy.runtime import Runtime
 
-_SIGN_INS_LOOKED_AT = timedelta(days=7)
+_SIGN_IN_WINDOW = timedelta(days=7)
 
 
-@click.command(cls=PlainCommand)
+@click.command(cls=LicenzyCommand)
 @click.option(
-    "--project", "project_id", help="Only this project (prj_…); without it all of them, and the installation."
+    "--project",
+    "project_id",
+    help="Check only this project (prj_…). Default: all projects and the installation.",
 )
 @click.option(
-    "--check", is_flag=True, help="Ask Stripe first, instead of telling what it said within the hour."
+    "--check", is_flag=True, help="Check with Stripe first, instead of using answers of the last hour."
 )
 @json_option
 @pass_wiring
-def doctor(wiring: Wiring, project_id: str | None, check: bool, json_wanted: bool) -> None:
-    """Tell what does not fit together and how to mend it.
+def doctor(wiring: Wiring, project_id: str | None, check: bool, as_json: bool) -> None:
+    """List what is not set up correctly, and how to fix it.
 
-    Leaves with 1 when anything was found, or when Stripe was to be asked and could not be.
+    Exits with status 1 when there are findings, or when Stripe could not be checked.
     """
     runtime = wiring.migrated_runtime()
-    warn_of_open_files(runtime.settings)
+    warn_about_open_files(runtime.settings)
     found: list[dict[str, Any]] = []
-    unasked = False
+    stripe_unchecked = False
     for project in _projects(runtime, project_id):
-        for sentence in _ask_stripe(runtime, project) if check else ():
-            unasked = True
+        for sentence in _check_stripe(runtime, project) if check else ():
+            stripe_unchecked = True
             click.echo(sentence, err=True)
-        found += _told(runtime, project)
+        found += _project_findings(runtime, project)
     if project_id is None:
-        found += _of_the_installation(runtime)
-    if json_wanted:
-        as_json({"findings": found})
+        found += _installation_findings(runtime)
+    if as_json:
+        print_json({"findings": found})
     else:
         click.echo(f"Instance folder: {runtime.settings.instance}")
-        _tell(found)
-    if found or unasked:
+        click.echo(address_status(runtime.settings))
+        _print_findings(found)
+    if found or stripe_unchecked:
         raise SystemExit(1)
 
 
@@ -60,12 +64,12 @@ def _projects(runtime: Runtime, project_id: str | None) -> list[str]:
     with runtime.database.read() as db:
         known = project_ids(db)
     if project_id is not None and project_id not in known:
-        raise NotFound("There is no such project.", hint="Its id stands in the address of its pages.")
+        raise NotFound("This project does not exist.", hint="Copy the id from the address of its pages.")
     return [project_id] if project_id is not None else known
 
 
-def _ask_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
-    """Gives a sentence for each side about which Stripe could not be asked."""
+def _check_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
+    """Yield a sentence for each mode that could not be checked with Stripe."""
     from licenzy.alignment.modes import Mode
     from licenzy.errors import LicenzyError, StripeNotConnected
     from licenzy.projects.scope import Scope
@@ -79,10 +83,10 @@ def _ask_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
         except StripeNotConnected:
             continue  # A finding says so, where it matters.
         except LicenzyError as error:
-            yield f"Stripe could not be asked about {mode} of {project_id}: {error.message}"
+            yield f"Stripe could not be checked for {mode} mode of {project_id}. {error.message}"
 
 
-def _told(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
+def _project_findings(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
     from licenzy.alignment.modes import Mode
     from licenzy.alignment.rules import findings
     from licenzy.setup.fact_collector import project_facts
@@ -91,20 +95,20 @@ def _told(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
     with runtime.database.read() as db:
         facts = project_facts(db, runtime.seal, project_id=project_id, base_url=base_url, now=runtime.clock())
     return [
-        _as_object(finding, f"{base_url}{finding.path(project_id)}")
+        _finding_json(finding, f"{base_url}{finding.path(project_id)}")
         for mode in Mode
         for finding in findings(facts, mode)
     ]
 
 
-def _of_the_installation(runtime: Runtime) -> list[dict[str, Any]]:
-    """What is wrong with how everything is run, and so with no project or mode of its own."""
-    found = _unheeded_proxy(runtime)
+def _installation_findings(runtime: Runtime) -> list[dict[str, Any]]:
+    """Findings about the installation as a whole, which belong to no project or mode."""
+    found = _untrusted_proxy(runtime)
     return [found] if found else []
 
 
-def _unheeded_proxy(runtime: Runtime) -> dict[str, Any] | None:
-    """A proxy stands in front that no setting tells of: all its visitors seem to come from its address.
+def _untrusted_proxy(runtime: Runtime) -> dict[str, Any] | None:
+    """A reverse proxy that LICENZY_TRUSTED_PROXIES does not count: all visitors seem to have its address.
 
     Only sign-ins that succeeded are evidence. Strangers can send any header, and must not set off a finding.
     """
@@ -115,32 +119,32 @@ def _unheeded_proxy(runtime: Runtime) -> dict[str, Any] | None:
     if settings.trusted_proxies:
         return None
     with runtime.database.read() as db:
-        used = queries.addresses_used(db, since=now - _SIGN_INS_LOOKED_AT)
+        used = queries.addresses_used(db, since=now - _SIGN_IN_WINDOW)
     public = not is_loopback(settings.base_host)
     for use in used:
         if use.unheeded_header is None and not (public and use.people > 1 and is_loopback(use.ip or "")):
             continue
         people = "One person" if use.people == 1 else f"{use.people} people"
-        named = f", with an {use.unheeded_header} header" if use.unheeded_header else ""
+        header = f", with an {use.unheeded_header} header" if use.unheeded_header else ""
         return {
             "code": "proxy_not_trusted",
             "severity": "warns",
             "mode": None,
             "about": [],
             "evidence": {
-                "seen": f"{people} signed in from {use.ip or 'an unknown address'}{named}.",
+                "seen": f"{people} signed in from {use.ip or 'an unknown address'}{header}.",
                 "at": rfc3339(use.last_at),
             },
-            "cause": "A reverse proxy passes requests on, and LICENZY_TRUSTED_PROXIES is 0. "
-            "Everybody seems to come from the proxy’s address, so they share its limit on sign-ins.",
-            "fix": "Set LICENZY_TRUSTED_PROXIES to the number of proxies, and have the first of them set "
+            "cause": "A reverse proxy forwards requests, but LICENZY_TRUSTED_PROXIES is 0. "
+            "All visitors seem to have the proxy’s address and share one sign-in limit.",
+            "fix": "Set LICENZY_TRUSTED_PROXIES to the number of proxies. Configure the first of them to set "
             "X-Forwarded-For.",
             "page": f"{settings.base_url}/docs/operations#behind-a-reverse-proxy",
         }
     return None
 
 
-def _as_object(finding: Finding, page: str) -> dict[str, Any]:
+def _finding_json(finding: Finding, page: str) -> dict[str, Any]:
     seen_at = finding.seen_at
     return {
         "code": finding.code,
@@ -154,9 +158,9 @@ def _as_object(finding: Finding, page: str) -> dict[str, Any]:
     }
 
 
-def _tell(found: list[dict[str, Any]]) -> None:
+def _print_findings(found: list[dict[str, Any]]) -> None:
     if not found:
-        click.echo("Everything fits together.")
+        click.echo("There are no findings.")
     for each in found:
         names = ", ".join(about["name"] for about in each["about"])
         click.echo(

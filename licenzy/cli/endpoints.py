@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from licenzy.cli.error_handling import LicenzyGroup, json_option, print_json
 from licenzy.cli.keys import mode_option, project_option, scope_of
-from licenzy.cli.plain import PlainGroup, as_json, json_option
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
@@ -18,17 +18,19 @@ if TYPE_CHECKING:
     from licenzy.runtime import Runtime
 
 
-@click.group(cls=PlainGroup)
+@click.group(cls=LicenzyGroup)
 def endpoints() -> None:
-    """Make, list and disable webhook endpoints."""
+    """Manage webhook endpoints."""
 
 
 @endpoints.command()
 @project_option
 @mode_option
-@click.option("--url", required=True, help="Where events are sent to.")
-@click.option("--type", "types", multiple=True, help="An event to send; once for each. All when left out.")
-@click.option("--description", default="", help="What it is for, for people.")
+@click.option("--url", required=True, help="The address that receives events.")
+@click.option(
+    "--type", "types", multiple=True, help="An event type to send. Repeat it for several. Default: all."
+)
+@click.option("--description", default="", help="A note for people.")
 @json_option
 @pass_wiring
 def create(
@@ -38,28 +40,28 @@ def create(
     url: str,
     types: tuple[str, ...],
     description: str,
-    json_wanted: bool,
+    as_json: bool,
 ) -> None:
-    """Make an endpoint and print its secret. It is shown this once."""
+    """Create a webhook endpoint and print its secret. The secret is shown only once."""
     from licenzy.deliveries.actions import create_endpoint
     from licenzy.deliveries.models import EventType
 
     runtime = wiring.migrated_runtime()
     with runtime.database.write() as db:
-        made, secret = create_endpoint(
+        endpoint, secret = create_endpoint(
             db,
             runtime.seal,
-            _desk(db, runtime, project_id, mode),
+            _change_context(db, runtime, project_id, mode),
             url=url,
             types=types or [each.value for each in EventType],
             description=description,
             private_allowed=runtime.settings.allow_private_webhooks,
         )
-        shown = _shown(made)
-    if json_wanted:
-        as_json({**shown, "secret": secret})
+        details = _endpoint_json(endpoint)
+    if as_json:
+        print_json({**details, "secret": secret})
     else:
-        click.echo(f"{secret}\n\nThis secret is shown only now. The endpoint's id is {shown['id']}.")
+        click.echo(f"{secret}\n\nThis secret is shown only once. The endpoint's id is {details['id']}.")
 
 
 @endpoints.command("list")
@@ -67,21 +69,24 @@ def create(
 @mode_option
 @json_option
 @pass_wiring
-def list_endpoints(wiring: Wiring, project_id: str, mode: str, json_wanted: bool) -> None:
-    """List the endpoints of a project and mode, newest first."""
+def list_endpoints(wiring: Wiring, project_id: str, mode: str, as_json: bool) -> None:
+    """List the webhook endpoints of a project and mode, newest first."""
     from licenzy.deliveries.queries import endpoints as endpoints_of
 
     runtime = wiring.migrated_runtime()
     with runtime.database.read() as db:
-        scope = _desk(db, runtime, project_id, mode).scope
-        shown = [_shown(each) for each in endpoints_of(db, scope)]
-    if json_wanted:
-        as_json({"endpoints": shown})
+        scope = _change_context(db, runtime, project_id, mode).scope
+        details = [_endpoint_json(each) for each in endpoints_of(db, scope)]
+    if as_json:
+        print_json({"endpoints": details})
         return
-    for each in shown:
-        click.echo(f"{each['id']}  {each['url']}  {each['state']}")
-    if not shown:
-        click.echo(f"There are no webhook endpoints in {mode} mode yet.")
+    for each in details:
+        state = "enabled" if each["state"] == "in force" else each["state"]
+        click.echo(f"{each['id']}  {each['url']}  {state}")
+    if not details:
+        click.echo(
+            f"There are no webhook endpoints in {mode} mode. Create one with `licenzy endpoints create`."
+        )
 
 
 @endpoints.command()
@@ -90,32 +95,32 @@ def list_endpoints(wiring: Wiring, project_id: str, mode: str, json_wanted: bool
 @click.argument("endpoint_id")
 @json_option
 @pass_wiring
-def disable(wiring: Wiring, project_id: str, mode: str, endpoint_id: str, json_wanted: bool) -> None:
-    """Send nothing there and write nothing for it until it is resumed in the portal."""
+def disable(wiring: Wiring, project_id: str, mode: str, endpoint_id: str, as_json: bool) -> None:
+    """Stop sending events to an endpoint. Resume it in the portal."""
     from licenzy.deliveries.actions import disable_endpoint
 
     runtime = wiring.migrated_runtime()
     with runtime.database.write() as db:
-        context = _desk(db, runtime, project_id, mode)
-        shown = _shown(disable_endpoint(db, context, endpoint_id=endpoint_id))
-    if json_wanted:
-        as_json(shown)
+        context = _change_context(db, runtime, project_id, mode)
+        details = _endpoint_json(disable_endpoint(db, context, endpoint_id=endpoint_id))
+    if as_json:
+        print_json(details)
     else:
         click.echo(f"{endpoint_id} is disabled.")
 
 
-def _desk(db: Session, runtime: Runtime, project_id: str, mode: str) -> EndpointContext:
+def _change_context(db: Session, runtime: Runtime, project_id: str, mode: str) -> EndpointContext:
     from licenzy.deliveries.actions import EndpointContext
     from licenzy.errors import NotFound
     from licenzy.projects.models import Project
     from licenzy.workspace.audit import Actor
 
     if db.get(Project, project_id) is None:
-        raise NotFound("There is no such project.", hint="The portal shows each project's id in its address.")
+        raise NotFound("This project does not exist.", hint="Copy the id from the address of its pages.")
     return EndpointContext(scope_of(project_id, mode), Actor(), runtime.clock())
 
 
-def _shown(endpoint: WebhookEndpoint) -> dict[str, Any]:
+def _endpoint_json(endpoint: WebhookEndpoint) -> dict[str, Any]:
     from licenzy.kit.clock import rfc3339
 
     state = "disabled" if endpoint.disabled_at else "paused" if endpoint.paused_at else "in force"

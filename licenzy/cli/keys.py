@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from licenzy.cli.plain import PlainGroup, as_json, json_option
+from licenzy.cli.error_handling import LicenzyGroup, json_option, print_json
+from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
@@ -15,36 +16,39 @@ if TYPE_CHECKING:
     from licenzy.api_keys.models import ApiKey
     from licenzy.projects.scope import Scope
 
-project_option = click.option("--project", "project_id", required=True, help="The project's id (prj_…).")
-mode_option = click.option("--mode", type=click.Choice(["test", "live"]), required=True)
+project_option = click.option("--project", "project_id", required=True, help="The id of the project (prj_…).")
+mode_option = click.option(
+    "--mode", type=click.Choice(["test", "live"]), required=True, help="Test mode or live mode."
+)
 
 
-@click.group(cls=PlainGroup)
+@click.group(cls=LicenzyGroup)
 def keys() -> None:
-    """Make, list and revoke API keys."""
+    """Manage API keys."""
 
 
 @keys.command()
 @project_option
 @mode_option
-@click.option("--name", required=True, help="Where the key is used, for people.")
+@click.option("--name", required=True, help="Where the key is used, such as backend.")
 @json_option
 @pass_wiring
-def create(wiring: Wiring, project_id: str, mode: str, name: str, json_wanted: bool) -> None:
-    """Make a key and print it. It is shown this once."""
+def create(wiring: Wiring, project_id: str, mode: str, name: str, as_json: bool) -> None:
+    """Create an API key and print it. The key is shown only once."""
     from licenzy.api_keys.actions import create_key
 
     runtime = wiring.migrated_runtime()
     with runtime.database.write() as db:
-        _project(db, project_id)
+        _require_project(db, project_id)
         key, token = create_key(
             db, scope_of(project_id, mode), name=name, created_by=None, now=runtime.clock()
         )
-        shown = _shown(key)
-    if json_wanted:
-        as_json({**shown, "api_key": token})
+        details = _key_json(key)
+    if as_json:
+        print_json({**details, "api_key": token})
     else:
-        click.echo(f"{token}\n\nThis key is shown only now. Its id is {shown['id']}.")
+        click.echo(f"{token}\n\nThis key is shown only once. Its id is {details['id']}.")
+        click.echo(address_status(runtime.settings))
 
 
 @keys.command("list")
@@ -52,21 +56,21 @@ def create(wiring: Wiring, project_id: str, mode: str, name: str, json_wanted: b
 @mode_option
 @json_option
 @pass_wiring
-def list_keys(wiring: Wiring, project_id: str, mode: str, json_wanted: bool) -> None:
-    """List the keys of a project and mode, newest first."""
+def list_keys(wiring: Wiring, project_id: str, mode: str, as_json: bool) -> None:
+    """List the API keys of a project and mode, newest first."""
     from licenzy.api_keys.queries import keys as keys_of
 
     with wiring.migrated_runtime().database.read() as db:
-        _project(db, project_id)
-        shown = [_shown(key) for key in keys_of(db, scope_of(project_id, mode))]
-    if json_wanted:
-        as_json({"keys": shown})
+        _require_project(db, project_id)
+        details = [_key_json(key) for key in keys_of(db, scope_of(project_id, mode))]
+    if as_json:
+        print_json({"keys": details})
         return
-    for key in shown:
-        state = f"revoked {key['revoked_at']}" if key["revoked_at"] else "in force"
+    for key in details:
+        state = f"revoked {key['revoked_at']}" if key["revoked_at"] else "active"
         click.echo(f"{key['id']}  {key['api_key_masked']}  {key['name']}  {state}")
-    if not shown:
-        click.echo(f"There are no API keys in {mode} mode yet.")
+    if not details:
+        click.echo(f"There are no API keys in {mode} mode. Create one with `licenzy keys create`.")
 
 
 @keys.command()
@@ -75,39 +79,39 @@ def list_keys(wiring: Wiring, project_id: str, mode: str, json_wanted: bool) -> 
 @click.argument("key_id")
 @json_option
 @pass_wiring
-def revoke(wiring: Wiring, project_id: str, mode: str, key_id: str, json_wanted: bool) -> None:
-    """End a key for good."""
+def revoke(wiring: Wiring, project_id: str, mode: str, key_id: str, as_json: bool) -> None:
+    """Revoke an API key permanently."""
     from licenzy.api_keys.actions import revoke_key
     from licenzy.workspace.audit import Actor
 
     runtime = wiring.migrated_runtime()
     with runtime.database.write() as db:
-        _project(db, project_id)
+        _require_project(db, project_id)
         key = revoke_key(db, scope_of(project_id, mode), key_id=key_id, actor=Actor(), now=runtime.clock())
-        shown = _shown(key)
-    if json_wanted:
-        as_json(shown)
+        details = _key_json(key)
+    if as_json:
+        print_json(details)
     else:
         click.echo(f"{key_id} is revoked.")
 
 
-def _project(db: Session, project_id: str) -> None:
+def _require_project(db: Session, project_id: str) -> None:
     from licenzy.errors import NotFound
     from licenzy.projects.models import Project
 
     if db.get(Project, project_id) is None:
-        raise NotFound("There is no such project.", hint="The portal shows each project's id in its address.")
+        raise NotFound("This project does not exist.", hint="Copy the id from the address of its pages.")
 
 
 def scope_of(project_id: str, mode: str) -> Scope:
-    """The side that `--project` and `--mode` name."""
+    """The scope of `--project` and `--mode`."""
     from licenzy.alignment.modes import Mode
     from licenzy.projects.scope import Scope
 
     return Scope(project_id, Mode(mode))
 
 
-def _shown(key: ApiKey) -> dict[str, Any]:
+def _key_json(key: ApiKey) -> dict[str, Any]:
     from licenzy.api_keys.rules import masked
     from licenzy.kit.clock import rfc3339
 

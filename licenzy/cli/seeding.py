@@ -15,6 +15,7 @@ from licenzy.catalog.actions import create_product
 from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import product_by_code
 from licenzy.catalog.rules import Draft
+from licenzy.cli.running_instance import address_status
 from licenzy.connections import actions as connections
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import endpoint_address
@@ -24,15 +25,15 @@ from licenzy.projects.actions import create_project
 from licenzy.projects.models import Project
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
+from licenzy.settings import Settings
 from licenzy.workspace.actions import Actor, ensure_first_workspace
 
 PROJECT_NAME = "Licenzy demo"
 _CLI = Actor()
-_NOT_RUNNING = "The demo needs a running server of this installation: start one with `licenzy serve`."
 
 
 @dataclass(frozen=True, slots=True)
-class _Offer:
+class _DemoOffer:
     """A product of the demo and the price it is sold at."""
 
     draft: Draft
@@ -42,9 +43,11 @@ class _Offer:
 
 
 _OFFERS = (
-    _Offer(Draft("PRO_MONTHLY", Kind.SUBSCRIPTION, "", features=("export",)), "Pro, monthly", 1200, "month"),
-    _Offer(Draft("DAY_PASS", Kind.TIME_PASS, "", duration_seconds=86_400), "Day pass", 300),
-    _Offer(Draft("CREDITS_1000", Kind.USAGE_PACK, "", units=1000), "1000 credits", 900),
+    _DemoOffer(
+        Draft("PRO_MONTHLY", Kind.SUBSCRIPTION, "", features=("export",)), "Pro, monthly", 1200, "month"
+    ),
+    _DemoOffer(Draft("DAY_PASS", Kind.TIME_PASS, "", duration_seconds=86_400), "Day pass", 300),
+    _DemoOffer(Draft("CREDITS_1000", Kind.USAGE_PACK, "", units=1000), "1000 credits", 900),
 )
 
 
@@ -77,8 +80,8 @@ class Seeded:
 def seed(runtime: Runtime) -> Seeded:
     """Make the demo project, or complete the one of an earlier call.
 
-    Raises ClickException on an installation that holds a live connection, has its sandbox off, or
-    is not being served right now.
+    Raises ClickException on an installation that has a live connection, has its sandbox off, or
+    is not running.
     """
     _check_allowed(runtime)
     settings = runtime.settings
@@ -109,25 +112,39 @@ def has_live_connection(db: Session) -> bool:
 
 def is_served(runtime: Runtime) -> bool:
     """Whether the product and the sandbox of this installation answer."""
-    urls = (runtime.settings.base_url, runtime.settings.sandbox_url)
+    return _answers(runtime.settings.base_url) and _answers(runtime.settings.sandbox_url)
+
+
+def _answers(url: str) -> bool:
     try:
-        with httpx.Client(timeout=5, trust_env=False) as client:
-            return all(client.get(f"{url}/").status_code < 500 for url in urls)
+        return httpx.get(f"{url}/", timeout=5, trust_env=False).status_code < 500
     except httpx.HTTPError:
         return False
 
 
 def _check_allowed(runtime: Runtime) -> None:
-    if not runtime.settings.sandbox:
-        raise click.ClickException("The demo needs the Stripe sandbox: set LICENZY_SANDBOX=on.")
-    if not is_served(runtime):
-        raise click.ClickException(_NOT_RUNNING)
+    settings = runtime.settings
+    if not settings.sandbox:
+        raise click.ClickException(
+            "The demo needs the Stripe sandbox, which is off. Set LICENZY_SANDBOX=on and restart Licenzy."
+        )
+    if not _answers(settings.base_url):
+        raise click.ClickException(f"The demo needs a running Licenzy. {address_status(settings)}")
+    if not _answers(settings.sandbox_url):
+        raise click.ClickException(_no_sandbox(settings))
     require(check(runtime.database.engine))
     with runtime.database.read() as db:
         if has_live_connection(db):
             raise click.ClickException(
-                "This installation holds a live connection; the demo is only for installations without one."
+                "This installation has a live Stripe connection. The demo runs only without one."
             )
+
+
+def _no_sandbox(settings: Settings) -> str:
+    return (
+        f"The demo needs the Stripe sandbox, and nothing answers at {settings.sandbox_url}. "
+        "Start Licenzy with `licenzy serve`, which runs both."
+    )
 
 
 def _project(runtime: Runtime) -> str:
@@ -155,7 +172,7 @@ def _connection(runtime: Runtime, project_id: str) -> Connection:
             now=runtime.clock(),
         )
     except StripeUnavailable:
-        raise click.ClickException(_NOT_RUNNING) from None
+        raise click.ClickException(_no_sandbox(runtime.settings)) from None
     return connections.register_endpoint(
         runtime.database,
         runtime.gateway,
@@ -167,7 +184,7 @@ def _connection(runtime: Runtime, project_id: str) -> Connection:
     )
 
 
-def _product(runtime: Runtime, connection: Connection, offer: _Offer) -> SeededProduct:
+def _product(runtime: Runtime, connection: Connection, offer: _DemoOffer) -> SeededProduct:
     code = offer.draft.product_code
     with runtime.database.read() as db:
         product = product_by_code(db, Scope(connection.project_id, Mode.TEST), product_code=code)
@@ -185,17 +202,17 @@ def _product(runtime: Runtime, connection: Connection, offer: _Offer) -> SeededP
     return SeededProduct(code, product.kind.value, product.stripe_price_id)
 
 
-def _price(runtime: Runtime, connection: Connection, offer: _Offer) -> str:
+def _price(runtime: Runtime, connection: Connection, offer: _DemoOffer) -> str:
     """The id of the offer's price at the sandbox, made as one makes it at Stripe; found by its lookup key."""
     key = connections.stripe_key(runtime.seal, connection)
     lookup = f"licenzy_demo_{offer.draft.product_code.lower()}"
     with httpx.Client(
         base_url=f"{runtime.settings.sandbox_url}/v1", auth=(key, ""), timeout=10, trust_env=False
     ) as stripe:
-        found = _told(stripe.get("/prices", params={"lookup_keys[0]": lookup}))["data"]
+        found = _json_of(stripe.get("/prices", params={"lookup_keys[0]": lookup}))["data"]
         if found:
             return str(found[0]["id"])
-        product = _told(stripe.post("/products", data={"name": offer.title}))
+        product = _json_of(stripe.post("/products", data={"name": offer.title}))
         price = {
             "product": product["id"],
             "currency": "usd",
@@ -204,11 +221,14 @@ def _price(runtime: Runtime, connection: Connection, offer: _Offer) -> str:
         }
         if offer.interval:
             price["recurring[interval]"] = offer.interval
-        return str(_told(stripe.post("/prices", data=price))["id"])
+        return str(_json_of(stripe.post("/prices", data=price))["id"])
 
 
-def _told(answer: httpx.Response) -> dict[str, Any]:
+def _json_of(answer: httpx.Response) -> dict[str, Any]:
     if answer.is_error:
-        raise LicenzyError(f"The sandbox refused to set the demo up (status {answer.status_code}).")
-    told: dict[str, Any] = answer.json()
-    return told
+        raise LicenzyError(
+            f"The Stripe sandbox refused a call of the demo with status {answer.status_code}.",
+            hint="Check the log of `licenzy serve`.",
+        )
+    body: dict[str, Any] = answer.json()
+    return body

@@ -1,4 +1,4 @@
-"""`licenzy serve` and the processes it looks after: web, worker and sandbox."""
+"""`licenzy serve` and the processes that it runs: web, worker and sandbox."""
 
 from __future__ import annotations
 
@@ -9,20 +9,23 @@ from typing import Any
 
 import click
 
-from licenzy.cli.leash import hold
-from licenzy.cli.plain import PlainCommand, as_json, warn_of_open_files
-from licenzy.cli.ports import check_port, held_port
+from licenzy.cli.error_handling import LicenzyCommand, print_json, warn_about_open_files
+from licenzy.cli.parent_watch import watch_parent
+from licenzy.cli.ports import check_port, reachable, reserved_port
+from licenzy.cli.running_instance import recorded
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.kit.stopping import StopSignal
 from licenzy.settings import Settings
 
-leash_option = click.option("--leash", type=int, hidden=True, help="The reading end of the parent's pipe.")
+parent_pipe_option = click.option(
+    "--parent-pipe", type=int, hidden=True, help="The reading end of the parent's pipe."
+)
 
 
-@click.command(cls=PlainCommand)
+@click.command(cls=LicenzyCommand)
 @pass_wiring
 def serve(wiring: Wiring) -> None:
-    """Run everything: the product, its worker and, where it is on, the Stripe sandbox.
+    """Run everything: web, worker and, where it is on, the Stripe sandbox.
 
     Migrates the database first. Stops within ten seconds on SIGTERM or Ctrl-C.
     """
@@ -32,14 +35,15 @@ def serve(wiring: Wiring) -> None:
     settings = wiring.settings()
     for address in _addresses(settings):
         check_port(*address)
-    supervisor = Supervisor(stop=wiring.stop, say=_say)
+    supervisor = Supervisor(stop=wiring.stop, report=_report)
     prepared = supervisor.finish(["prepare"])
     if prepared is None:
-        return  # Told to stop already.
+        return  # Stopped meanwhile.
     state: dict[str, Any] = json.loads(prepared.splitlines()[-1])
     if settings.sandbox and state["live_connection"]:
         raise click.ClickException(
-            "The Stripe sandbox must not run beside a live connection: set LICENZY_SANDBOX=off."
+            "The Stripe sandbox must be off, because this installation has a live Stripe connection. "
+            "Set LICENZY_SANDBOX=off."
         )
     children = [Child("web", ["web"]), Child("worker", ["worker"])]
     if settings.sandbox:
@@ -47,53 +51,53 @@ def serve(wiring: Wiring) -> None:
     supervisor.run(
         children,
         ready=lambda: _all_listen(settings),
-        on_ready=lambda: _greet(settings, claimed=state["claimed"], locked_out=state["locked_out"]),
+        on_ready=lambda: _print_welcome(settings, claimed=state["claimed"], locked_out=state["locked_out"]),
     )
 
 
-@click.command(cls=PlainCommand)
-@leash_option
+@click.command(cls=LicenzyCommand)
+@parent_pipe_option
 @pass_wiring
-def web(wiring: Wiring, leash: int | None) -> None:
-    """Serve the product alone; for machines that run beside a worker elsewhere."""
+def web(wiring: Wiring, parent_pipe: int | None) -> None:
+    """Run only the web processes. Run a worker as well."""
     wiring.stop.listen()
-    hold(leash)
-    if leash is None and not _schema_is_looked_at(wiring.stop):  # `serve` has looked at it already.
+    watch_parent(parent_pipe)
+    if parent_pipe is None and not _schema_check_completed(wiring.stop):  # `serve` has checked it already.
         return
     settings = wiring.settings()
-    with held_port(settings.host, settings.port):
+    with reserved_port(settings.host, settings.port), recorded(settings):
         wiring.run_web(settings)
 
 
-@click.command(cls=PlainCommand)
-@leash_option
+@click.command(cls=LicenzyCommand)
+@parent_pipe_option
 @pass_wiring
-def worker(wiring: Wiring, leash: int | None) -> None:
-    """Run the background worker alone: what is due is settled, retried and delivered."""
+def worker(wiring: Wiring, parent_pipe: int | None) -> None:
+    """Run only the background worker: webhook deliveries, retries and syncs."""
     wiring.stop.listen()
-    hold(leash)
+    watch_parent(parent_pipe)
     wiring.refuse_newer_schema()
     wiring.run_worker(wiring.settings())
 
 
-@click.command(cls=PlainCommand, hidden=True)
-@leash_option
+@click.command(cls=LicenzyCommand, hidden=True)
+@parent_pipe_option
 @pass_wiring
-def sandbox(wiring: Wiring, leash: int | None) -> None:
-    """Serve the Stripe sandbox alone."""
+def sandbox(wiring: Wiring, parent_pipe: int | None) -> None:
+    """Run only the Stripe sandbox."""
     wiring.stop.listen()
-    hold(leash)
+    watch_parent(parent_pipe)
     settings = wiring.settings()
     if not settings.sandbox:
-        raise click.ClickException("The Stripe sandbox is off: set LICENZY_SANDBOX=on.")
+        raise click.ClickException("The Stripe sandbox is off. Set LICENZY_SANDBOX=on.")
     check_port(settings.sandbox_host, settings.port + 1)
     wiring.run_sandbox(settings)
 
 
-@click.command(cls=PlainCommand, hidden=True)
-@leash_option
+@click.command(cls=LicenzyCommand, hidden=True)
+@parent_pipe_option
 @pass_wiring
-def prepare(wiring: Wiring, leash: int | None) -> None:
+def prepare(wiring: Wiring, parent_pipe: int | None) -> None:
     """Migrate, and print what `serve` must know. A process of its own, so that `serve` stays light.
 
     A stop ends it at once: a migration that has not come to its end is rolled back whole.
@@ -105,35 +109,35 @@ def prepare(wiring: Wiring, leash: int | None) -> None:
     from licenzy.db import migrate
     from licenzy.workspace.queries import is_claimed
 
-    hold(leash)
+    watch_parent(parent_pipe)
     runtime = wiring.runtime()
     found = migrate.upgrade(runtime.database.engine)
     if found.is_newer:
         click.echo(newer_but_compatible(found.revision), err=True)
-    warn_of_open_files(runtime.settings)
+    warn_about_open_files(runtime.settings)
     with runtime.database.read() as db:
         state = {
             "claimed": is_claimed(db),
             "live_connection": has_live_connection(db),
             "locked_out": sum(is_locked_out(runtime.seal, each) for each in connected(db, project_id=None)),
         }
-    as_json(state)
+    print_json(state)
 
 
-@click.command("check-schema", cls=PlainCommand, hidden=True)
-@leash_option
+@click.command("check-schema", cls=LicenzyCommand, hidden=True)
+@parent_pipe_option
 @pass_wiring
-def check_schema(wiring: Wiring, leash: int | None) -> None:
+def check_schema(wiring: Wiring, parent_pipe: int | None) -> None:
     """Leave with 1 on a database that is too new. Run apart, so that `web` stays light."""
-    hold(leash)
+    watch_parent(parent_pipe)
     wiring.refuse_newer_schema()
 
 
-def _schema_is_looked_at(stop: StopSignal) -> bool:
-    """Whether `check-schema` came to its end, and not a stop before it. Leaves when it found something."""
+def _schema_check_completed(stop: StopSignal) -> bool:
+    """Whether `check-schema` has finished, rather than been stopped. Exits when it found something."""
     from licenzy.cli.supervisor import Supervisor
 
-    return Supervisor(stop=stop, say=_say).finish(["check-schema"]) is not None
+    return Supervisor(stop=stop, report=_report).finish(["check-schema"]) is not None
 
 
 def _addresses(settings: Settings) -> list[tuple[str, int]]:
@@ -144,30 +148,29 @@ def _addresses(settings: Settings) -> list[tuple[str, int]]:
 
 def _all_listen(settings: Settings) -> bool:
     for host, port in _addresses(settings):
-        reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
         try:
-            socket.create_connection((reachable, port), timeout=1).close()
+            socket.create_connection((reachable(host), port), timeout=1).close()
         except OSError:
             return False
     return True
 
 
-def _greet(settings: Settings, *, claimed: bool, locked_out: int) -> None:
-    _say(f"Licenzy runs at {settings.base_url}")
+def _print_welcome(settings: Settings, *, claimed: bool, locked_out: int) -> None:
+    _report(f"Licenzy runs at {settings.base_url}")
     if settings.sandbox:
-        _say(f"The Stripe sandbox runs at {settings.sandbox_url} (a stand-in for Stripe: no money moves)")
+        _report(f"The Stripe sandbox runs at {settings.sandbox_url} (a stand-in for Stripe: no money moves)")
     if not claimed:
-        _say(
+        _report(
             "This installation has no owner yet. Open this one-time link to claim it:\n\n"
             f"    {settings.base_url}/claim/{settings.derived_secret('claim')}\n"
         )
     if locked_out:
-        _say(
-            f"WARNING: {locked_out} stored Stripe key(s) cannot be opened with the encryption keys given. "
-            "Access checks go on; checkouts and webhooks of these connections do not. Restore "
+        _report(
+            f"WARNING: {locked_out} saved Stripe key(s) cannot be decrypted with the current encryption "
+            "keys. Access checks work; checkouts and webhooks of these connections fail. Restore "
             "LICENZY_ENCRYPTION_KEYS, or save the Stripe keys and webhook secrets again."
         )
-    _say("Stop with Ctrl-C.")
+    _report("Stop with Ctrl-C.")
 
 
-_say: Callable[[str], None] = click.echo
+_report: Callable[[str], None] = click.echo

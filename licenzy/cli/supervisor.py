@@ -11,21 +11,21 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from licenzy.cli.leash import GRACE_SECONDS
+from licenzy.cli.parent_watch import GRACE_SECONDS
 from licenzy.kit.stopping import StopSignal
 
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 15.0
-_SETTLED_SECONDS = 30.0
+_STABLE_SECONDS = 30.0
 """A child that ran this long and then died starts again at once."""
-_CHECK_EVERY = 0.25
-_LOOK_CLOSELY = 0.02
-_GIVE_BACK = {
+_POLL_SECONDS = 0.25
+_FAST_POLL_SECONDS = 0.02
+_MALLOC_ENVIRON = {
     "MALLOC_ARENA_MAX": "2",
     "MALLOC_MMAP_THRESHOLD_": "131072",
     "MALLOC_TRIM_THRESHOLD_": "131072",
 }
-"""Has glibc give back what large bodies took, which it would keep for each thread."""
+"""Makes glibc return the memory of large bodies, which it would keep for each thread."""
 
 
 @dataclass(slots=True)
@@ -43,22 +43,22 @@ class Child:
 class Supervisor:
     """Starts the children, restarts one that dies, and stops all of them within ten seconds of `stop`."""
 
-    def __init__(self, *, stop: StopSignal, say: Callable[[str], None]) -> None:
+    def __init__(self, *, stop: StopSignal, report: Callable[[str], None]) -> None:
         self._stop = stop
-        self._say = say
-        self._leash, self._end_of_us = os.pipe()
+        self._report = report
+        self._parent_pipe, self._parent_pipe_writer = os.pipe()
 
     def finish(self, arguments: Sequence[str]) -> bytes | None:
-        """Run one process to its end; what it printed, which is little, or None when told to stop meanwhile.
+        """Run one process to its end; what it printed, which is little, or None when stopped meanwhile.
 
-        Leaves with its status when it fails, having said why.
+        Exits with its status when it fails; it has printed why.
         """
-        process = self._begin(arguments, stdout=subprocess.PIPE)
+        process = self._spawn(arguments, stdout=subprocess.PIPE)
         assert process.stdout is not None
         with process.stdout as printed:
             while process.poll() is None:
-                if self._stop.wait(_LOOK_CLOSELY):
-                    _end([process])
+                if self._stop.wait(_FAST_POLL_SECONDS):
+                    _terminate([process])
                     return None
             if process.returncode and not self._stop.given:
                 raise SystemExit(process.returncode)
@@ -67,20 +67,20 @@ class Supervisor:
     def run(
         self, children: Sequence[Child], *, ready: Callable[[], bool], on_ready: Callable[[], None]
     ) -> None:
-        """Keep everything running until told to stop. Calls `on_ready` once, when `ready()` is true."""
-        told = False
+        """Keep everything running until stopped. Calls `on_ready` once, when `ready()` is true."""
+        announced = False
         try:
             while not self._stop.given:
                 for child in children:
-                    self._look_after(child)
-                if not told and ready():
-                    told = True
+                    self._keep_running(child)
+                if not announced and ready():
+                    announced = True
                     on_ready()
-                self._stop.wait(_CHECK_EVERY)
+                self._stop.wait(_POLL_SECONDS)
         finally:
-            _end([child.process for child in children if child.process is not None])
+            _terminate([child.process for child in children if child.process is not None])
 
-    def _look_after(self, child: Child) -> None:
+    def _keep_running(self, child: Child) -> None:
         now = time.monotonic()
         if child.process is None:
             if now >= child.start_at:
@@ -90,29 +90,29 @@ class Supervisor:
         if status is None:
             return
         _kill_group(child.process)  # Processes that the dead one left behind.
-        settled = now - child.started_at >= _SETTLED_SECONDS
-        child.pause = _FIRST_PAUSE if settled else min(child.pause * 2, _LONGEST_PAUSE)
-        child.process, child.start_at = None, now + (0 if settled else child.pause)
-        self._say(f"The {child.name} process ended with status {status} and is started again.")
+        stable = now - child.started_at >= _STABLE_SECONDS
+        child.pause = _FIRST_PAUSE if stable else min(child.pause * 2, _LONGEST_PAUSE)
+        child.process, child.start_at = None, now + (0 if stable else child.pause)
+        self._report(f"The {child.name} process ended with status {status} and is being restarted.")
 
     def _start(self, child: Child, now: float) -> None:
         child.started_at = now
-        child.process = self._begin(child.arguments)
+        child.process = self._spawn(child.arguments)
 
-    def _begin(self, arguments: Sequence[str], stdout: int | None = None) -> subprocess.Popen[bytes]:
+    def _spawn(self, arguments: Sequence[str], stdout: int | None = None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603 - our own module and arguments
-            [sys.executable, "-m", "licenzy", *arguments, "--leash", str(self._leash)],
+            [sys.executable, "-m", "licenzy", *arguments, "--parent-pipe", str(self._parent_pipe)],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
-            env={**_GIVE_BACK, **os.environ},
-            pass_fds=(self._leash,),
-            # Ctrl-C in a terminal goes to the whole group: children in groups of their own hear of it
-            # from here, once and in order.
+            env={**_MALLOC_ENVIRON, **os.environ},
+            pass_fds=(self._parent_pipe,),
+            # Ctrl-C in a terminal goes to the whole group: children in groups of their own get the
+            # signal from here, once and in order.
             start_new_session=True,
         )
 
 
-def _end(running: Sequence[subprocess.Popen[bytes]]) -> None:
+def _terminate(running: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in running:
         process.terminate()
     deadline = time.monotonic() + GRACE_SECONDS

@@ -6,36 +6,43 @@ import sys
 
 import click
 
-from licenzy.cli.plain import PlainGroup, as_json, json_option
+from licenzy.cli.error_handling import LicenzyGroup, json_option, print_json
+from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 password_option = click.option(
-    "--password-stdin", is_flag=True, help="Read the password from standard input instead of asking."
+    "--password-stdin", is_flag=True, help="Read the password from standard input instead of prompting."
 )
 
 
-@click.group(cls=PlainGroup)
+@click.group(cls=LicenzyGroup)
 def users() -> None:
-    """Add people and reset their passwords."""
+    """Manage people who can sign in."""
 
 
 @users.command()
-@click.option("--email", required=True)
-@click.option("--name", help="How the portal greets them; by default what stands before the @.")
-@click.option("--role", type=click.Choice(["viewer", "support", "admin", "owner"]), default="owner")
+@click.option("--email", required=True, help="The e-mail address they sign in with.")
+@click.option("--name", help="Their name. Default: the part of the e-mail address before the @.")
+@click.option(
+    "--role",
+    type=click.Choice(["viewer", "support", "admin", "owner"]),
+    default="owner",
+    show_default=True,
+    help="What they may do.",
+)
 @password_option
 @json_option
 @pass_wiring
 def create(
-    wiring: Wiring, email: str, name: str | None, role: str, password_stdin: bool, json_wanted: bool
+    wiring: Wiring, email: str, name: str | None, role: str, password_stdin: bool, as_json: bool
 ) -> None:
-    """Add somebody to the installation's first workspace."""
+    """Add a person to the first workspace of the installation."""
     from licenzy.workspace.actions import Actor, create_user, ensure_first_workspace
     from licenzy.workspace.models import Role
     from licenzy.workspace.passwords import passwords
 
     runtime = wiring.migrated_runtime()
-    password = _asked_password(password_stdin)
+    password = _read_password(password_stdin)
     with runtime.database.write() as db:
         workspace_id = ensure_first_workspace(db, now=runtime.clock())
     user = create_user(
@@ -49,19 +56,20 @@ def create(
         hasher=passwords(cheap=runtime.settings.testing),
         now=runtime.clock(),
     )
-    if json_wanted:
-        as_json({"id": user.id, "email": user.email, "role": role})
+    if as_json:
+        print_json({"id": user.id, "email": user.email, "role": role})
     else:
         click.echo(f"{user.email} can sign in as {role}.")
+        click.echo(address_status(runtime.settings))
 
 
 @users.command("reset-password")
-@click.option("--email", required=True)
+@click.option("--email", required=True, help="The e-mail address they sign in with.")
 @password_option
 @json_option
 @pass_wiring
-def reset_password(wiring: Wiring, email: str, password_stdin: bool, json_wanted: bool) -> None:
-    """Give somebody a new password and end all their sessions."""
+def reset_password(wiring: Wiring, email: str, password_stdin: bool, as_json: bool) -> None:
+    """Set a new password for a person and end all their sessions."""
     from licenzy.workspace import actions
     from licenzy.workspace.passwords import passwords
 
@@ -70,17 +78,17 @@ def reset_password(wiring: Wiring, email: str, password_stdin: bool, json_wanted
         runtime.database,
         actor=actions.Actor(),
         email=email,
-        password=_asked_password(password_stdin),
+        password=_read_password(password_stdin),
         hasher=passwords(cheap=runtime.settings.testing),
         now=runtime.clock(),
     )
-    if json_wanted:
-        as_json({"email": email, "reset": True})
+    if as_json:
+        print_json({"email": email, "reset": True})
     else:
-        click.echo(f"{email} has a new password; all their sessions have ended.")
+        click.echo(f"{email} has a new password. All their sessions have ended.")
 
 
-def _asked_password(from_stdin: bool) -> str:
+def _read_password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\n")
     password: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)

@@ -1,4 +1,4 @@
-"""What the factory hands the command line, which may not import the other doors."""
+"""What the factory gives the command line, which may not import the other doors."""
 
 from __future__ import annotations
 
@@ -17,29 +17,35 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """Callables that give the parts of this installation, each made only when it is asked for."""
+    """Callables that make the parts of this installation, each only when a command needs it."""
 
     settings: Callable[[], Settings]
     make_runtime: Callable[[Settings], Runtime]
     run_web: Callable[[Settings], None]
-    """Serves the product; returns when told to stop."""
+    """Serves the product; returns when stopped."""
     run_worker: Callable[[Settings], None]
     run_sandbox: Callable[[Settings], None]
     stop: StopSignal
-    """What these three wait for. A command that runs until told to stop has it listen first of all."""
+    """What these three wait for. A command that runs until it is stopped calls its `listen` first."""
+
+    def command_settings(self) -> Settings:
+        """The settings of a command that links to the running product or calls it, with its address."""
+        from licenzy.cli.running_instance import with_running_address
+
+        return with_running_address(self.settings())
 
     def runtime(self) -> Runtime:
         """The wired parts for these settings."""
         return self.make_runtime(self.settings())
 
     def migrated_runtime(self) -> Runtime:
-        """The runtime for a command that needs the schema.
+        """The runtime for a command that needs the schema, with the address of the running product.
 
         Raises DatabaseUnavailable, which says what to do, where it is another one.
         """
         from licenzy.db import schema
 
-        runtime = self.runtime()
+        runtime = self.make_runtime(self.command_settings())
         schema.require(schema.check(runtime.database.engine))
         return runtime
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from flask import Flask
@@ -33,7 +36,7 @@ def not_here(_settings: Settings) -> None:
 def run(runtime: Runtime) -> Run:
     wiring = Wiring(
         settings=lambda: runtime.settings,
-        make_runtime=lambda _settings: runtime,
+        make_runtime=lambda settings: replace(runtime, settings=settings),
         run_web=not_here,
         run_worker=not_here,
         run_sandbox=not_here,
@@ -114,8 +117,30 @@ def test_a_key_of_the_other_mode_is_not_found(run: Run, cast: Cast) -> None:
 def test_an_unknown_project_is_one_sentence(run: Run, arguments: tuple[str, ...]) -> None:
     result = run(*arguments)
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: There is no such project.")
+    assert result.stderr.startswith("Error: This project does not exist.")
     assert "Traceback" not in result.output
+
+
+def commands(group: click.Group, path: str = "licenzy") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        yield f"{path} {name}", command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+
+
+def test_every_command_and_option_is_described_in_sentences_of_common_words() -> None:
+    unusual = re.compile(
+        r"\b(mend|heal|tell|told|look|walk|held|hand|ask|asked|side|given up|parked)\b", re.I
+    )
+    wiring = Wiring(*[not_here] * 5, stop=StopSignal())  # type: ignore[arg-type]
+    wrong = []
+    for name, command in commands(make_command_line(wiring)):
+        options = [each for each in command.params if isinstance(each, click.Option)]
+        for of, said in ((name, command.help), *((f"{name} {each.name}", each.help) for each in options)):
+            sentences = (said or "").strip()
+            if not re.fullmatch(r"[A-Z`].*\.", sentences, re.S) or unusual.search(sentences):
+                wrong.append((of, sentences))
+    assert wrong == []
 
 
 def test_wrong_usage_is_status_two(run: Run) -> None:

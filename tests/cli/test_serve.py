@@ -95,6 +95,10 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(
     assert too_much.status_code == 431
     for _check in range(20):
         check(seeded["base_url"], seeded["api_key"])
+    unset = without_an_address(tmp_path)
+    assert f"Licenzy is running at {seeded['base_url']}." in unset.licenzy("doctor").stdout
+    found = json.loads(unset.licenzy("demo", "--seed", "--json").stdout)
+    assert {**found, "api_key": ""} == {**seeded, "api_key": ""}
     children = served.children()
     assert len(children) >= 5
     began = time.monotonic()
@@ -102,7 +106,16 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(
     served.process.wait(STOP_SECONDS)
     assert time.monotonic() - began < STOP_SECONDS
     assert alive(children) == []
+    assert not (instance / f"running-{served.port}.json").exists()
+    assert "Licenzy is not running" in unset.licenzy("doctor").stdout
     assert checks_counted(served) == 20, "what a process counted is written when it ends"
+
+
+def without_an_address(folder: Path) -> Installation:
+    """The same installation in a shell that sets no address."""
+    unset = Installation(folder)
+    del unset.environ["LICENZY_PORT"]
+    return unset
 
 
 def check(address: str, api_key: str) -> None:
@@ -141,6 +154,7 @@ def test_nothing_is_left_when_it_is_killed(serve: Callable[..., Served]) -> None
     served.process.kill()
     served.process.wait(5)
     wait_until(lambda: alive(children) == [], seconds=STOP_SECONDS + 2, what="all children have ended")
+    assert "Licenzy is not running" in without_an_address(served.folder).licenzy("doctor").stdout
 
 
 def test_it_refuses_the_sandbox_beside_a_live_connection(tmp_path: Path) -> None:

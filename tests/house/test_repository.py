@@ -62,21 +62,29 @@ def test_no_file_contains(what: str) -> None:
     assert hits == []
 
 
-@pytest.mark.parametrize("name", ["run.txt", "dev.txt"])
-def test_requirements_are_hashed_and_name_no_index(name: str) -> None:
+@pytest.mark.parametrize(("name", "at_least"), [("run.txt", 30), ("build.txt", 5), ("dev.txt", 30)])
+def test_requirements_are_hashed_and_name_no_index(name: str, at_least: int) -> None:
     text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
     assert not re.search(r"^\s*--(?!hash)", text, re.MULTILINE), "an option line other than a hash"
     pins = re.findall(r"^[a-z0-9][^\n]*(?:\n    --hash[^\n]*)+", text, re.MULTILINE)
     names = re.findall(r"^([a-z0-9][\w.-]*)==", text, re.MULTILINE)
-    assert len(names) == len(pins) > 30
+    assert len(names) == len(pins) >= at_least
 
 
-def test_what_runs_is_pinned_alike_for_the_tests() -> None:
+@pytest.mark.parametrize("name", ["run.txt", "build.txt"])
+def test_what_runs_and_builds_is_pinned_alike_for_the_tests(name: str) -> None:
     def pins(name: str) -> set[str]:
         text = (ROOT / "requirements" / name).read_text(encoding="utf-8")
         return set(re.findall(r"^([a-z0-9][\w.-]*==[^\s]+)", text, re.MULTILINE))
 
-    assert pins("run.txt") <= pins("dev.txt")
+    assert pins(name) <= pins("dev.txt")
+
+
+def test_make_installs_nothing_without_a_hash() -> None:
+    installs = re.findall(r"^\t@\$\(PIP_INSTALL\) (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    own = "--no-deps --no-build-isolation --editable ."
+    assert own in installs
+    assert [each for each in installs if each != own and not each.startswith("--require-hashes -r ")] == []
 
 
 def test_readme_names_the_two_commands_in_its_first_screen() -> None:

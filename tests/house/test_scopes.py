@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "licenzy"
 
 BOTH = {
     "cli/endpoints.py": "options of commands",
-    "cli/healing.py": "options of commands",
+    "cli/repair.py": "options of commands",
     "cli/keys.py": "options of commands, and the function that makes a scope of them",
     "connections/queries.py:addressees_at_tenant_webhook": "the project is known of some events only",
     "deliveries/queries.py:somebody_listens": "columns of another statement",

@@ -47,6 +47,27 @@ def test_nothing_of_the_checkout_is_inside(wheel: zipfile.ZipFile) -> None:
     assert strange == []
 
 
+def test_an_editable_installation_brings_the_command_and_a_link_to_the_checkout(tmp_path: Path) -> None:
+    """What `make setup` installs: copies of pages would be out of date with the next change."""
+    built = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"from hatchling.build import build_editable as b; print(b({str(tmp_path)!r}))",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    with zipfile.ZipFile(tmp_path / built.stdout.strip()) as editable:
+        link, *others = sorted(editable.namelist())
+        assert editable.read(link).decode() == str(ROOT)
+        assert all(".dist-info/" in name for name in others)
+        entry = next(name for name in others if name.endswith("entry_points.txt"))
+        assert "licenzy = licenzy.__main__:main" in editable.read(entry).decode()
+
+
 def test_the_wheel_brings_the_command(wheel: zipfile.ZipFile) -> None:
     entry = next(name for name in wheel.namelist() if name.endswith("entry_points.txt"))
     assert "licenzy = licenzy.__main__:main" in wheel.read(entry).decode()

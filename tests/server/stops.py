@@ -59,7 +59,9 @@ MISTAKES = {"": StopSignal, "event_in_handler": EventInHandler}
 
 def supervisor(_folder: Path) -> Loop:
     def loop(stop: StopSignal) -> None:
-        Supervisor(stop=stop, say=lambda _said: None).run([], ready=lambda: False, on_ready=lambda: None)
+        Supervisor(stop=stop, report=lambda _sentence: None).run(
+            [], ready=lambda: False, on_ready=lambda: None
+        )
 
     return loop
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from licenzy.cli.ports import check_port, held_port
+from licenzy.cli.ports import check_port, reserved_port
 from tests.server.conftest import Shop
 from tests.support.databases import SqliteFiles
 from tests.support.installation import Installation, Running
@@ -37,15 +37,15 @@ def test_a_port_is_refused_where_a_web_process_of_another_installation_listens()
 
 def test_nobody_else_can_hold_a_port_that_own_processes_share() -> None:
     port = free_port_pair()
-    with held_port(HOST, port):
-        with pytest.raises(click.ClickException), held_port(HOST, port):
+    with reserved_port(HOST, port):
+        with pytest.raises(click.ClickException), reserved_port(HOST, port):
             pass
         with like_a_web_process(port), like_a_web_process(port):
             with pytest.raises(click.ClickException):
                 check_port(HOST, port)
             for _ in range(20):
                 socket.create_connection((HOST, port), timeout=2).close()
-    with held_port(HOST, port):
+    with reserved_port(HOST, port):
         pass
 
 
@@ -56,7 +56,7 @@ def test_a_port_is_free_again_although_connections_have_only_just_ended() -> Non
         listener.accept()[0].close()
         assert caller.recv(1) == b""
         caller.close()
-    with held_port(HOST, port):
+    with reserved_port(HOST, port):
         like_a_web_process(port).close()
 
 
@@ -75,8 +75,8 @@ def test_two_installations_do_not_answer_on_one_port(
         refused = other.licenzy(command)
         assert refused.returncode == 1
         assert refused.stderr.strip() == (
-            f"Error: {HOST}:{shop.port} cannot be used (Address already in use): "
-            "stop what listens there, or set LICENZY_PORT."
+            f"Error: {HOST}:{shop.port} cannot be used (Address already in use). "
+            "Stop the program that listens there, or set LICENZY_PORT."
         )
     assert shop.checks() == 200
 

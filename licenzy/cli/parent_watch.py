@@ -1,6 +1,6 @@
-"""A pipe that ends a child when its parent has gone, however the parent ended.
+"""A pipe that ends a child process when its parent has ended, for whatever reason.
 
-The parent alone holds the writing end and never writes. The kernel closes it with the parent, even
+Only the parent has the writing end, and it never writes. The kernel closes it with the parent, even
 after `kill -9`, and every process that reads the other end then stops itself.
 """
 
@@ -15,23 +15,23 @@ from collections.abc import Callable
 GRACE_SECONDS = 9.3
 """How long a child may take to finish what it is doing."""
 
-_held: int | None = None
+_parent_pipe: int | None = None
 
 
-def hold(descriptor: int | None) -> None:
-    """Remember the reading end, and stop this process in good order when the parent has gone."""
-    global _held
-    _held = descriptor
+def watch_parent(descriptor: int | None) -> None:
+    """Remember the reading end, and stop this process gracefully when the parent has ended."""
+    global _parent_pipe
+    _parent_pipe = descriptor
     _watch(_stop_in_order)
 
 
-def hold_on() -> None:
-    """For a process forked from one that holds the leash: end for certain, should nobody else see to it."""
+def watch_parent_in_fork() -> None:
+    """For a process forked from one with the pipe: exit after the parent, if nothing else ends it."""
     _watch(_end_later)
 
 
 def _watch(then: Callable[[], None]) -> None:
-    descriptor = _held
+    descriptor = _parent_pipe
     if descriptor is None:
         return
 
@@ -39,7 +39,7 @@ def _watch(then: Callable[[], None]) -> None:
         os.read(descriptor, 1)
         then()
 
-    threading.Thread(target=wait, name="leash", daemon=True).start()
+    threading.Thread(target=wait, name="parent watch", daemon=True).start()
 
 
 def _stop_in_order() -> None:

@@ -39,13 +39,13 @@ def bought(shop: Shop, sell: Sell) -> Shop:
 def test_reconcile_names_each_difference(bought: Shop, run: Run) -> None:
     done = run("reconcile")
     assert done.exit_code == 0, done.output
-    assert "events had been missed, 1 differences healed." in done.output
+    assert ": 1 missed event, 1 repaired difference. Checked " in done.output
     assert "state None → active" in done.output
     assert "granted_units None → 1000" in done.output
     again = json.loads(run("reconcile", "--project", bought.project_id, "--json").stdout)
     (report,) = again["reports"]
     assert (report["events_missed"], report["differences"], report["error"]) == (0, [], None)
-    assert run("reconcile", "--project", "prj_none").output.startswith("No Stripe key is stored")
+    assert run("reconcile", "--project", "prj_none").output.startswith("There is nothing to sync")
 
 
 def test_reconcile_since_an_instant(bought: Shop, run: Run) -> None:
@@ -58,7 +58,7 @@ def test_reconcile_fails_in_a_sentence(bought: Shop, run: Run) -> None:
     bought.misbehave(http_500=50, match="GET /v1/events")
     done = run("reconcile")
     assert done.exit_code == 1
-    assert "failed. Stripe answered with an error of its own." in done.output
+    assert "the sync failed. Stripe answered with an error of its own." in done.output
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_replay_finds_nothing_until_a_row_differs_from_its_facts(
     if scope == "subject":
         asked = ["--subject", "user_123", "--project", repaired.project_id, "--mode", "test"]
     clean = run("replay", *asked)
-    assert (clean.exit_code, clean.output) == (0, "Rebuilt 1 purchases: 0 differences.\n")
+    assert (clean.exit_code, clean.output) == (0, "Rebuilt 1 purchase, found 0 differences.\n")
     with repaired.runtime.database.write() as db:
         row = db.exec(select(Entitlement)).one()
         row.state, row.granted_units = State.CANCELED, 7
@@ -96,7 +96,7 @@ def test_replay_of_a_parked_event(repaired: Shop, run: Run) -> None:
     named = run("replay", "--event", event_id, "--connection", repaired.connection.id, "--json")
     assert json.loads(named.stdout)["differences"] == []
     unknown = run("replay", "--event", "evt_none")
-    assert (unknown.exit_code, "no such event" in unknown.output) == (1, True)
+    assert (unknown.exit_code, "does not exist" in unknown.output) == (1, True)
 
 
 def test_replay_needs_to_be_told_what(run: Run) -> None:
