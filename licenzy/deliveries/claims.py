@@ -23,6 +23,7 @@ from licenzy.deliveries.models import (
     OutboundEvent,
     WebhookEndpoint,
 )
+from licenzy.kit.backoff import Random
 
 LEASE = timedelta(seconds=30)
 """How long a sender has a delivery to itself: three times what one try may take."""
@@ -86,7 +87,9 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[Cl
     return claims
 
 
-def record_outcomes(db: Session, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+def record_outcomes(
+    db: Session, outcomes: Sequence[Outcome], *, now: datetime, random: Random = random.random
+) -> None:
     """Write down what came of tries, when the failed ones are due again, and how their endpoints fare.
 
     A failure told late, when another sender has the delivery already, or somebody asked for it again or
@@ -94,7 +97,7 @@ def record_outcomes(db: Session, outcomes: Sequence[Outcome], *, now: datetime) 
     """
     # Deliveries in the order of their ids, then endpoints, here and wherever several are written: nobody
     # waits for anybody in a circle.
-    rows = [_row(outcome) for outcome in sorted(outcomes, key=lambda each: each.claim.delivery_id)]
+    rows = [_row(outcome, random) for outcome in sorted(outcomes, key=lambda each: each.claim.delivery_id)]
     if rows:
         db.connection().execute(_ENDED, rows)
         db.connection().execute(_TOLD, rows)
@@ -122,10 +125,10 @@ def _due_at(*, endpoint_id: str, most: int, now: datetime) -> Select[Delivery, s
     )
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(outcome: Outcome, random: Random) -> dict[str, Any]:
     """An outcome as the statements below take it."""
     claim = outcome.claim
-    due = None if outcome.sent else _next_try(outcome)
+    due = None if outcome.sent else _next_try(outcome, random)
     failed = DeliveryStatus.FAILED if due is not None else DeliveryStatus.DEAD
     return {
         "this": claim.delivery_id,
@@ -178,12 +181,10 @@ _TOLD = (
 )
 
 
-def _next_try(outcome: Outcome) -> datetime | None:
+def _next_try(outcome: Outcome, random: Random) -> datetime | None:
     if outcome.status == rules.GONE:
         return None
-    return rules.next_try(
-        tries=outcome.claim.tries + 1, now=outcome.at, chance=random.random(), asked=outcome.asked
-    )
+    return rules.next_try(tries=outcome.claim.tries + 1, now=outcome.at, random=random, asked=outcome.asked)
 
 
 def _record_endpoint(

@@ -6,7 +6,6 @@ and the highest number wins over the events it covers.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +18,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 from licenzy.db.reads import read_one, read_row
 from licenzy.db.upsert import change_row, insert_or_change, insert_unless_there, table_of
 from licenzy.entitlements.models import Fact, FactSource
+from licenzy.kit.backoff import Backoff, Random
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import SettlingRead
 
@@ -27,7 +27,7 @@ SETTLE_AFTER = timedelta(seconds=2)
 
 LEASE = timedelta(seconds=60)
 _READS = table_of(SettlingRead)
-_MAX_BACKOFF = timedelta(hours=6)
+_BACKOFF = Backoff(first=30.0, longest=6 * 3600.0, jitter=(1.0, 1.2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +175,14 @@ def _record_done(
 
 
 def read_failed(
-    db: Session, claim: Claim, *, problem: str, give_up: bool, now: datetime, not_before: int | None = None
+    db: Session,
+    claim: Claim,
+    *,
+    problem: str,
+    give_up: bool,
+    now: datetime,
+    random: Random,
+    not_before: int | None = None,
 ) -> None:
     """Note why the object could not be read; it is tried again later, or not at all when Stripe has none.
 
@@ -184,9 +191,8 @@ def read_failed(
     row = _held(db, connection_id=claim.connection_id, object_id=claim.object_id)
     row.tries += 1
     row.problem, row.leased_until = problem[:500], None
-    backoff = min(timedelta(seconds=15) * 2 ** min(row.tries, 16), _MAX_BACKOFF)
-    backoff = max(backoff, timedelta(seconds=not_before or 0)) * random.uniform(1.0, 1.2)
-    row.due_at = None if give_up else now + backoff
+    delay = _BACKOFF.delay(row.tries, random, at_least=not_before or 0.0)
+    row.due_at = None if give_up else now + delay
     db.flush()
 
 

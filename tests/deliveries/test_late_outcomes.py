@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlmodel import select
 
@@ -138,3 +140,13 @@ def test_an_address_is_not_judged_by_the_one_before(
     changed = endpoint(database)
     assert (changed.failing_since, changed.disabled_at) == (None, None)
     assert delivery(database).status is DeliveryStatus.DEAD
+
+
+@pytest.mark.parametrize(("drawn", "minutes"), [(0.0, 27), (0.5, 30), (1.0, 33)])
+def test_the_next_try_is_spread_by_the_number_that_was_drawn(
+    database: Database, clock: StandingClock, claim: Claim, drawn: float, minutes: int
+) -> None:
+    failed = Outcome(claim, clock(), 12, status=500)
+    with database.write() as db:
+        record_outcomes(db, [failed], now=clock(), random=lambda: drawn)
+    assert delivery(database).next_try_at == clock() + timedelta(minutes=minutes)
