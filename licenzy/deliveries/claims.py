@@ -12,6 +12,7 @@ from sqlalchemy import Boolean
 from sqlmodel import Session, and_, bindparam, col, insert, or_, select, update
 from sqlmodel.sql.expression import Select
 
+from licenzy.db.leases import is_free
 from licenzy.db.reads import read_all
 from licenzy.deliveries import rules
 from licenzy.deliveries.models import (
@@ -24,8 +25,9 @@ from licenzy.deliveries.models import (
     WebhookEndpoint,
 )
 from licenzy.kit.backoff import Random
+from licenzy.kit.lease import Lease
 
-LEASE = timedelta(seconds=30)
+LEASE = Lease(timedelta(seconds=30))
 """How long a sender has a delivery to itself: three times what one try may take."""
 
 _SUCCESS_IS_NOTED = timedelta(minutes=1)
@@ -76,7 +78,7 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[Cl
         )
     if not claims:
         return []
-    until = now + LEASE
+    until = LEASE.until(now)
     leased = [{"this": each.delivery_id, "this_number": each.number, "until": until} for each in claims]
     db.connection().execute(_LEASED, leased)
     begun = [
@@ -117,7 +119,7 @@ def _due_at(*, endpoint_id: str, most: int, now: datetime) -> Select[Delivery, s
         .where(
             Delivery.endpoint_id == endpoint_id,
             col(Delivery.next_try_at) <= now,
-            or_(col(Delivery.leased_until).is_(None), col(Delivery.leased_until) <= now),
+            is_free(col(Delivery.leased_until), now),
         )
         .order_by(col(Delivery.next_try_at), col(Delivery.id))
         .limit(most)

@@ -63,7 +63,7 @@ def desk(cast: Cast, clock: StandingClock) -> Desk:
 def test_asking_for_it_again_stands(
     database: Database, cast: Cast, clock: StandingClock, claim: Claim
 ) -> None:
-    clock.advance(seconds=LEASE.total_seconds())
+    clock.advance(seconds=LEASE.lasts.total_seconds())
     with database.write() as db:
         assert requeue(db, desk(cast, clock)) == 1
     record(database, clock, claim, status=500)
@@ -102,17 +102,17 @@ def test_what_was_on_its_way_to_a_deleted_endpoint_ends(
 def test_another_sender_that_has_it_is_not_disturbed(
     database: Database, clock: StandingClock, claim: Claim
 ) -> None:
-    clock.advance(seconds=LEASE.total_seconds())
+    clock.advance(seconds=LEASE.lasts.total_seconds())
     other = take(database, clock)
     record(database, clock, claim, status=500)
-    assert delivery(database).leased_until == clock() + LEASE
+    assert delivery(database).leased_until == LEASE.until(clock())
     record(database, clock, other, status=200)
     record(database, clock, claim, status=500)
     assert delivery(database).status is DeliveryStatus.SENT
 
 
 def test_a_success_that_is_told_late_is_one(database: Database, clock: StandingClock, claim: Claim) -> None:
-    clock.advance(seconds=LEASE.total_seconds())
+    clock.advance(seconds=LEASE.lasts.total_seconds())
     other = take(database, clock)
     record(database, clock, claim, status=200)
     record(database, clock, other, status=500)

@@ -310,7 +310,7 @@ def test_a_sender_that_dies_leaves_a_trace_and_another_takes_over(
     with database.write() as db:
         (claim,) = claim_due(db, room={the_endpoint(database).id: 5}, now=clock())
     assert sender.drain() == 0, "somebody has it"
-    clock.advance(seconds=LEASE.total_seconds())
+    clock.advance(seconds=LEASE.lasts.total_seconds())
     assert sender.drain() == 1
     assert only_delivery(database).status is DeliveryStatus.SENT
     with database.read() as db:
