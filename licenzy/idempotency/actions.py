@@ -20,6 +20,7 @@ from licenzy.db.reads import read_one
 from licenzy.db.upsert import insert_unless_there
 from licenzy.errors import IdempotencyInProgress, IdempotencyKeyReused
 from licenzy.idempotency.models import CHECKOUT, IdempotencyKey
+from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.lease import Lease, is_free
 from licenzy.projects.scope import Scope
 
@@ -46,17 +47,6 @@ class CallKey:
             "endpoint": self.endpoint,
             "key": self.key,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """An answer as it was first sent, rendered by the door that sent it: repeats are given these very bytes.
-
-    They are never read here, so that what an earlier version stored is given again as it stands.
-    """
-
-    status: int
-    body: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from licenzy.idempotency.actions import (
     LEASE,
     Begun,
     CallKey,
-    Outcome,
     begin,
     bind_attempt,
     finish,
@@ -26,6 +25,7 @@ from licenzy.idempotency.actions import (
     free,
 )
 from licenzy.idempotency.models import CHECKOUT, IdempotencyKey
+from licenzy.idempotency.outcome import Outcome
 from licenzy.projects.scope import Scope
 from tests.support.cast import Cast
 from tests.support.clock import START
