@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
@@ -87,9 +87,6 @@ class Happening:
     reason: str
     subject_id: str | None
     data: Data
-
-
-DATA_FIELDS = tuple(field.name for field in fields(Data))
 
 
 def body(

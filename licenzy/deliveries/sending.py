@@ -100,15 +100,6 @@ class Sender:
                 record_outcomes(db, self._unrecorded, now=self._clock(), random=self._random)
             self._unrecorded = []
 
-    def drain(self) -> int:
-        """Send all that is due now, and write it down; how many tries were made. For tests and commands."""
-        count = 0
-        while (begun := self.round()) or self._under_way or self._unrecorded:
-            count += begun
-            while self._under_way:
-                self._await(0.25)
-        return count
-
     def round(self) -> int:
         """Write down what has come of tries, and begin as many as there is room for; how many were begun."""
         now = self._clock()

@@ -23,11 +23,11 @@ from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from licenzy.stripe_events import receive, record
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from licenzy.worker.loop import work_once
 from tests.entitlements.sale import SECRET, Till
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START, StandingClock
 from tests.support.ports import wait_until
+from tests.support.worker import work_once
 
 ROOT = Path(__file__).resolve().parents[2]
 DIES_BEFORE_THE_COMMIT = """
