@@ -16,7 +16,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.api.operations import OPERATIONS, PARAMETERS, Operation, Refusals
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest
-from licenzy.idempotency.actions import Outcome
+from licenzy.idempotency.outcome import Outcome
 from licenzy.wire import refusal
 
 REQUEST_ID = "req_01jd8m7k4b0000000000000000"

@@ -26,7 +26,8 @@ from licenzy.api.schemas import Body, validated
 from licenzy.api_keys.queries import PresentedKey, presented_key
 from licenzy.api_keys.rules import require_alive
 from licenzy.hotpath.keys import KeyRow
-from licenzy.idempotency.actions import CallKey, Outcome
+from licenzy.idempotency.actions import CallKey
+from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object

@@ -14,7 +14,7 @@ from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest, body_hash
 from licenzy.api.schemas import CommitBody, ReleaseBody, ReserveBody, validated
 from licenzy.api.usage import insufficient
-from licenzy.idempotency.actions import Outcome
+from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import has_shape
 from licenzy.usage import actions

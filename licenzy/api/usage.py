@@ -25,7 +25,7 @@ from licenzy.hotpath.consume import (
 from licenzy.hotpath.consumer import make_committer
 from licenzy.hotpath.snapshot import SnapshotReader
 from licenzy.hotpath.with_events import consume_with_events
-from licenzy.idempotency.actions import Outcome
+from licenzy.idempotency.outcome import Outcome
 from licenzy.kit import deadline
 from licenzy.kit.clock import to_micros
 from licenzy.usage.actions import return_expired_reservations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from datetime import datetime
 
 from sqlalchemy import update
@@ -32,7 +33,7 @@ def create_key(
     name = rules.clean_name(name)
     if expires_at is not None and expires_at <= now:
         raise InvalidRequest("The key would have expired already.", fields={"expires": "must be ahead"})
-    token = rules.make_key(scope.mode)
+    token = rules.make_key(scope.mode, secrets.token_bytes(rules.SECRET_BYTES))
     key = ApiKey(
         id=new_id("key"),
         project_id=scope.project_id,

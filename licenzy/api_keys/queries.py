@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import and_, func
+from sqlalchemy import and_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
@@ -82,13 +82,3 @@ def _presented(*, key_hash: str) -> Select[ApiKey, int]:
 def key_by_hash(db: Session, key_hash: str) -> ApiKey | None:
     """The key with this hash, whatever its project, mode or state: only authentication asks so."""
     return db.exec(select(ApiKey).where(ApiKey.key_hash == key_hash)).first()
-
-
-def key_count(db: Session, scope: Scope) -> int:
-    """How many keys of the project and mode are not revoked."""
-    counted = select(func.count()).select_from(ApiKey)
-    return db.exec(
-        counted.where(
-            ApiKey.project_id == scope.project_id, ApiKey.mode == scope.mode, col(ApiKey.revoked_at).is_(None)
-        )
-    ).one()

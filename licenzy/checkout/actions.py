@@ -40,7 +40,8 @@ from licenzy.errors import (
     StripeNotConnected,
     WebhookSecretMissing,
 )
-from licenzy.idempotency.actions import CallKey, Outcome, begin, bind_attempt, finish, free
+from licenzy.idempotency.actions import CallKey, begin, bind_attempt, finish, free
+from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.ids import new_id
 from licenzy.kit.seal import Seal

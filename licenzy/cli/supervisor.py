@@ -9,13 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from licenzy.cli.parent_watch import GRACE_SECONDS
+from licenzy.kit.backoff import Backoff
 from licenzy.kit.stopping import StopSignal
 
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 15.0
+_BACKOFF = Backoff(first=1.0, longest=15.0)
 _STABLE_SECONDS = 30.0
 """A child that ran this long and then died starts again at once."""
 _POLL_SECONDS = 0.25
@@ -37,7 +37,8 @@ class Child:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_at: float = 0.0
-    pause: float = field(default=_FIRST_PAUSE)
+    short_lives: int = 0
+    """How often in a row it has died soon after it was started."""
 
 
 class Supervisor:
@@ -91,8 +92,8 @@ class Supervisor:
             return
         _kill_group(child.process)  # Processes that the dead one left behind.
         stable = now - child.started_at >= _STABLE_SECONDS
-        child.pause = _FIRST_PAUSE if stable else min(child.pause * 2, _LONGEST_PAUSE)
-        child.process, child.start_at = None, now + (0 if stable else child.pause)
+        child.short_lives = 0 if stable else child.short_lives + 1
+        child.process, child.start_at = None, now + _BACKOFF.base_seconds(child.short_lives)
         self._report(f"The {child.name} process ended with status {status} and is being restarted.")
 
     def _start(self, child: Child, now: float) -> None:

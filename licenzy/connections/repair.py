@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import wanted_events
-from licenzy.stripe_gateway.client import API_VERSION, EndpointFacts
+from licenzy.stripe_gateway.client import API_VERSION
+from licenzy.stripe_gateway.facts import EndpointFacts
 
 
 @dataclass(frozen=True, slots=True)

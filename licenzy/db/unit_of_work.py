@@ -23,9 +23,12 @@ from licenzy.db.sqlite import DatabaseFile, WriteAheadLog
 from licenzy.db.write_lock import FairFileLock
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
+from licenzy.kit.backoff import Backoff, Random
 
 RETRY_SECONDS = 8.0
 """How long a unit of work without a deadline is begun anew when it has to give way to others."""
+
+_BACKOFF = Backoff(first=0.005, longest=0.5, jitter=(0.5, 1.5))
 
 T = TypeVar("T")
 _log = logging.getLogger("licenzy.db")
@@ -39,8 +42,9 @@ class Database:
     caller's deadline, full, or gone.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, random: Random = random.random) -> None:
         self._engine = engine
+        self._random = random
         self._writing = engine.execution_options(**{WRITES: True})
         self.breaker: Breaker | None = None
         """Knows whether Postgres is there; none on SQLite, whose file answers at once either way."""
@@ -122,17 +126,18 @@ class Database:
         been first. `work` may therefore run several times and must touch nothing but its session. Raises
         DatabaseUnavailable as `write` does, and when it had to give way until the caller's deadline.
         """
-        ends_at = retrying_ends_at()
-        pause = 0.005
+        ends_at = min(time.monotonic() + RETRY_SECONDS, deadline.ends_at())
+        failures = 0
         while True:
+            failures += 1
+            pause = _BACKOFF.seconds(failures, self._random)
             try:
                 with self.write() as db:
                     return work(db)
             except DatabaseUnavailable as refused:
                 if not gave_way(refused.__cause__) or time.monotonic() + pause > ends_at:
                     raise
-            time.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(pause * 2, 0.5)
+            time.sleep(pause)
 
     def admit(self) -> None:
         """Let the caller on. Raises DatabaseUnavailable at once while the database is known to be lost."""
@@ -180,11 +185,6 @@ def log_failure(error: BaseException | None) -> None:
         _log.info("the database broke a transaction off for another's sake: %s", error)
     else:
         log_unavailable(error)
-
-
-def retrying_ends_at() -> float:
-    """Until when what had to give way is tried again: within RETRY_SECONDS and the caller's deadline."""
-    return min(time.monotonic() + RETRY_SECONDS, deadline.ends_at())
 
 
 def _postgres_breaker(engine: Engine) -> Breaker:

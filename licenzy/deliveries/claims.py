@@ -12,6 +12,7 @@ from sqlalchemy import Boolean
 from sqlmodel import Session, and_, bindparam, col, insert, or_, select, update
 from sqlmodel.sql.expression import Select
 
+from licenzy.db.leases import is_free
 from licenzy.db.reads import read_all
 from licenzy.deliveries import rules
 from licenzy.deliveries.models import (
@@ -23,8 +24,10 @@ from licenzy.deliveries.models import (
     OutboundEvent,
     WebhookEndpoint,
 )
+from licenzy.kit.backoff import Random
+from licenzy.kit.lease import Lease
 
-LEASE = timedelta(seconds=30)
+LEASE = Lease(timedelta(seconds=30))
 """How long a sender has a delivery to itself: three times what one try may take."""
 
 _SUCCESS_IS_NOTED = timedelta(minutes=1)
@@ -75,7 +78,7 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[Cl
         )
     if not claims:
         return []
-    until = now + LEASE
+    until = LEASE.until(now)
     leased = [{"this": each.delivery_id, "this_number": each.number, "until": until} for each in claims]
     db.connection().execute(_LEASED, leased)
     begun = [
@@ -86,7 +89,9 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[Cl
     return claims
 
 
-def record_outcomes(db: Session, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
+def record_outcomes(
+    db: Session, outcomes: Sequence[DeliveryOutcome], *, now: datetime, random: Random = random.random
+) -> None:
     """Write down what came of tries, when the failed ones are due again, and how their endpoints fare.
 
     A failure told late, when another sender has the delivery already, or somebody asked for it again or
@@ -94,7 +99,7 @@ def record_outcomes(db: Session, outcomes: Sequence[DeliveryOutcome], *, now: da
     """
     # Deliveries in the order of their ids, then endpoints, here and wherever several are written: nobody
     # waits for anybody in a circle.
-    rows = [_row(outcome) for outcome in sorted(outcomes, key=lambda each: each.claim.delivery_id)]
+    rows = [_row(outcome, random) for outcome in sorted(outcomes, key=lambda each: each.claim.delivery_id)]
     if rows:
         db.connection().execute(_FINISH_ATTEMPT, rows)
         db.connection().execute(_UPDATE_DELIVERY, rows)
@@ -114,7 +119,7 @@ def _due_at(*, endpoint_id: str, most: int, now: datetime) -> Select[Delivery, s
         .where(
             Delivery.endpoint_id == endpoint_id,
             col(Delivery.next_try_at) <= now,
-            or_(col(Delivery.leased_until).is_(None), col(Delivery.leased_until) <= now),
+            is_free(col(Delivery.leased_until), now),
         )
         .order_by(col(Delivery.next_try_at), col(Delivery.id))
         .limit(most)
@@ -122,10 +127,10 @@ def _due_at(*, endpoint_id: str, most: int, now: datetime) -> Select[Delivery, s
     )
 
 
-def _row(outcome: DeliveryOutcome) -> dict[str, Any]:
+def _row(outcome: DeliveryOutcome, random: Random) -> dict[str, Any]:
     """An outcome as the statements below take it."""
     claim = outcome.claim
-    due = None if outcome.sent else _next_try(outcome)
+    due = None if outcome.sent else _next_try(outcome, random)
     failed = DeliveryStatus.FAILED if due is not None else DeliveryStatus.DEAD
     return {
         "this": claim.delivery_id,
@@ -178,11 +183,11 @@ _UPDATE_DELIVERY = (
 )
 
 
-def _next_try(outcome: DeliveryOutcome) -> datetime | None:
+def _next_try(outcome: DeliveryOutcome, random: Random) -> datetime | None:
     if outcome.status == rules.GONE:
         return None
     return rules.next_try(
-        tries=outcome.claim.tries + 1, now=outcome.at, chance=random.random(), retry_after=outcome.retry_after
+        tries=outcome.claim.tries + 1, now=outcome.at, random=random, retry_after=outcome.retry_after
     )
 
 

@@ -8,8 +8,9 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert
-from sqlmodel import Session, col, or_, select, update
+from sqlmodel import Session, col, select, update
 
+from licenzy.db.leases import is_free
 from licenzy.db.upsert import table_of
 from licenzy.deliveries.actions import EndpointContext
 from licenzy.deliveries.models import (
@@ -142,7 +143,7 @@ def requeue(
         col(Delivery.mode) == context.scope.mode,
         col(Delivery.status).in_(list(statuses)),
         col(Delivery.endpoint_id).in_(alive),
-        or_(col(Delivery.leased_until).is_(None), col(Delivery.leased_until) <= context.now),
+        is_free(col(Delivery.leased_until), context.now),
     ]
     if delivery_id is not None:
         wanted.append(col(Delivery.id) == delivery_id)

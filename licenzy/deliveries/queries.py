@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.facts import OutboundFacts
+from licenzy.db.leases import is_free
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_all, read_first
 from licenzy.db.upsert import table_of
@@ -203,7 +204,7 @@ def endpoints_with_work(*, now: datetime) -> SelectOfScalar[WebhookEndpoint]:
         .where(
             Delivery.endpoint_id == WebhookEndpoint.id,
             col(Delivery.next_try_at) <= now,
-            (col(Delivery.leased_until).is_(None)) | (col(Delivery.leased_until) <= now),
+            is_free(col(Delivery.leased_until), now),
         )
         .correlate(WebhookEndpoint)
         .exists()

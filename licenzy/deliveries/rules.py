@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from licenzy.alignment.modes import Mode
 from licenzy.deliveries.models import EventType, Source
 from licenzy.kit.addresses import may_be_reached
+from licenzy.kit.backoff import Random, Schedule
 from licenzy.kit.clock import rfc3339
 from licenzy.projects.scope import Scope
 
@@ -33,8 +34,7 @@ DELAYS = (
 )
 """After each failed try the wait before the next one: ten tries within about three days."""
 
-JITTER = 0.1
-"""How far, as a share of it, a wait may be off: endpoints that failed together are not tried together."""
+_SCHEDULE = Schedule(delays=DELAYS, jitter=(0.9, 1.1))
 
 DISABLED_AFTER = timedelta(hours=120)
 """Only failures for this long, and the endpoint is disabled."""
@@ -87,9 +87,6 @@ class EventDraft:
     reason: str
     subject_id: str | None
     data: Data
-
-
-DATA_FIELDS = tuple(field.name for field in fields(Data))
 
 
 def body(
@@ -169,16 +166,14 @@ def is_success(status: int) -> bool:
 
 
 def next_try(
-    *, tries: int, now: datetime, chance: float, retry_after: timedelta | None = None
+    *, tries: int, now: datetime, random: Random, retry_after: timedelta | None = None
 ) -> datetime | None:
     """When to try again after `tries` failed ones; None when that was the last.
 
-    `chance` is from 0 to 1 and spreads the waits. What the receiver `retry_after` for puts the next try off.
+    What the receiver `retry_after` for puts the next try off.
     """
-    if tries > len(DELAYS):
-        return None
-    due = now + DELAYS[tries - 1] * (1 + JITTER * (2 * chance - 1))
-    return due if retry_after is None else max(due, now + retry_after)
+    delay = _SCHEDULE.delay(tries, random)
+    return None if delay is None else now + max(delay, retry_after or timedelta(0))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
+import random
 import threading
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from licenzy.deliveries.queries import endpoints_with_work
 from licenzy.deliveries.rules import is_success, retry_after
 from licenzy.deliveries.signing import signed_headers, signing_secrets
 from licenzy.errors import DatabaseUnavailable
+from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock
 from licenzy.kit.outbound_http import OutboundHttp, Unreachable
 from licenzy.kit.repeats import Repeats
@@ -45,13 +47,21 @@ class Sender:
     """
 
     def __init__(
-        self, database: Database, seal: Seal, http: OutboundHttp, *, clock: Clock, threads: int = THREADS
+        self,
+        database: Database,
+        seal: Seal,
+        http: OutboundHttp,
+        *,
+        clock: Clock,
+        threads: int = THREADS,
+        random: Random = random.random,
     ) -> None:
         self._database = database
         self._seal = seal
         self._http = http
         self._clock = clock
         self._threads = threads
+        self._random = random
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="deliver")
         self._done: queue.SimpleQueue[DeliveryOutcome] = queue.SimpleQueue()
         self._unrecorded: list[DeliveryOutcome] = []
@@ -87,17 +97,8 @@ class Sender:
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self._unrecorded:
             with self._database.write() as db:
-                record_outcomes(db, self._unrecorded, now=self._clock())
+                record_outcomes(db, self._unrecorded, now=self._clock(), random=self._random)
             self._unrecorded = []
-
-    def drain(self) -> int:
-        """Send all that is due now, and write it down; how many tries were made. For tests and commands."""
-        count = 0
-        while (begun := self.round()) or self._under_way or self._unrecorded:
-            count += begun
-            while self._under_way:
-                self._await(0.25)
-        return count
 
     def round(self) -> int:
         """Write down what has come of tries, and begin as many as there is room for; how many were begun."""
@@ -108,7 +109,7 @@ class Sender:
             return 0
 
         def work(db: Session) -> list[Claim]:
-            record_outcomes(db, outcomes, now=now)
+            record_outcomes(db, outcomes, now=now, random=self._random)
             return claim_due(db, room=room, now=now)
 
         claims = self._database.retrying(work)

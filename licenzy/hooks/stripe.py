@@ -17,7 +17,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.connections.actions import webhook_secrets
 from licenzy.connections.queries import Addressee, addressee, addressees_at_tenant_webhook
 from licenzy.hooks.signatures import SignatureWatch
-from licenzy.kit.ids import new_id
+from licenzy.kit.ids import id_in, new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime, runtime
@@ -59,7 +59,8 @@ def receive_for_connection(connection_id: str) -> None:
     posted = _posted()
 
     def named(db: Session) -> list[Addressee]:
-        found = addressee(db, connection_id=connection_id) if _may_be_id(connection_id) else None
+        possible = id_in(connection_id, "con")
+        found = addressee(db, connection_id=possible) if possible else None
         return [found] if found else []
 
     _receive(runtime(), posted, named)
@@ -159,8 +160,8 @@ def _candidates(db: Session, posted: _Posted) -> list[Addressee]:
     obj = data.get("object") if isinstance(data, dict) else None
     metadata = obj.get("metadata") if isinstance(obj, dict) else None
     named = metadata.get("licenzy_project") if isinstance(metadata, dict) else None
-    project_id = named if isinstance(named, str) else None
-    if project_id is not None and not _may_be_id(project_id):
+    project_id = id_in(named, "prj") if isinstance(named, str) else None
+    if isinstance(named, str) and project_id is None:
         return []
     return addressees_at_tenant_webhook(
         db,
@@ -168,11 +169,6 @@ def _candidates(db: Session, posted: _Posted) -> list[Addressee]:
         project_id=project_id,
         most=MOST_SECRETS,
     )
-
-
-def _may_be_id(text: str) -> bool:
-    """Whether a stranger's text can be an id of ours: databases refuse to look for NUL and surrogates."""
-    return text.isascii() and text.isprintable()
 
 
 def _refuse(error: errors.LicenzyError, request_id: str) -> Response:

@@ -14,7 +14,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.api_keys.rules import is_alive
 from licenzy.catalog.models import Kind
 from licenzy.hotpath.keys import KeyRow
-from licenzy.idempotency.actions import Outcome
+from licenzy.idempotency.outcome import Outcome
 from licenzy.usage.results import Consumed, Refused
 from licenzy.usage.rules import burning, drawn, total
 

@@ -18,7 +18,7 @@ from licenzy.hotpath.keys import (
     SUBJECT_OF_CALL,
     KeyRow,
 )
-from licenzy.idempotency.actions import Outcome
+from licenzy.idempotency.outcome import Outcome
 
 Run: TypeAlias = Callable[[str, Sequence[Any]], Sequence[Sequence[Any]]]
 """Runs one statement with its parameters and gives all its rows."""

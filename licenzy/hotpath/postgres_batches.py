@@ -20,6 +20,7 @@ from licenzy.hotpath.consume import ConsumeFacts, ConsumeRequest, ConsumeResult,
 from licenzy.hotpath.consume_sql import PostgresStatements
 from licenzy.hotpath.pending_write import PendingWrite, log_refusal
 from licenzy.kit import deadline
+from licenzy.kit.backoff import Random, spread
 
 BATCH_LOCK_SECONDS = 0.1
 """How long a batch waits for the locks of others."""
@@ -29,6 +30,7 @@ ALONE_SECONDS = 0.5
 """How long they wait while there are no others: whoever gives up a wait loses its place among writers."""
 _IDLE_SECONDS = 0.9
 """After which part of the callers' time Postgres ends what it works on, so that it can still say so."""
+_GIVING_WAY_SECONDS, _GIVING_WAY_JITTER = 0.006, (0.4, 1.6)
 _LOCKED, _TAKEN = "55P03", "23505"
 _SAME_AGAIN = 3
 
@@ -48,10 +50,12 @@ class PostgresBatches:
         lock_seconds: Callable[[], float] = lambda: BATCH_LOCK_SECONDS,
         skips_locked: bool = True,
         elsewhere: Callable[[], set[Any]] = set,
+        random: Random = random.random,
     ) -> None:
         self._owner, self._database = PostgresOwner(database), database
         self._prepares, self._locked, self._lock_seconds = prepares, locked, lock_seconds
         self._skips_locked, self._elsewhere = skips_locked, elsewhere
+        self._random = random
         self._is_committing = False
         """Whether a commit was sent: should its answer be lost, nobody knows what it came to."""
 
@@ -98,7 +102,7 @@ class PostgresBatches:
                 middle = len(part) // 2
                 return [part[middle:], part[:middle]]
             if gave_way(error):
-                time.sleep(random.uniform(0.002, 0.01))
+                time.sleep(spread(_GIVING_WAY_SECONDS, _GIVING_WAY_JITTER, self._random))
                 return [part]
             log_refusal(error)
             for each in part:

@@ -20,9 +20,11 @@ from licenzy.db.reads import read_one
 from licenzy.db.upsert import insert_unless_there
 from licenzy.errors import IdempotencyInProgress, IdempotencyKeyReused
 from licenzy.idempotency.models import CHECKOUT, IdempotencyKey
+from licenzy.idempotency.outcome import Outcome
+from licenzy.kit.lease import Lease, is_free
 from licenzy.projects.scope import Scope
 
-LEASE = timedelta(seconds=30)
+LEASE = Lease(timedelta(seconds=30))
 """Longer than any call under a key may take."""
 KEPT = timedelta(hours=72)
 """How long a checkout's key is remembered; its session at Stripe lives 24 hours."""
@@ -48,17 +50,6 @@ class CallKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """An answer as it was first sent, rendered by the door that sent it: repeats are given these very bytes.
-
-    They are never read here, so that what an earlier version stored is given again as it stands.
-    """
-
-    status: int
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
 class Begun:
     """Either the outcome to give again, or the right to run as `holder`."""
 
@@ -78,7 +69,7 @@ def begin(db: Session, call_key: CallKey, *, body_hash: str, now: datetime) -> B
             **call_key.columns(),
             "body_hash": body_hash,
             "holder": holder,
-            "leased_until": now + LEASE,
+            "leased_until": LEASE.until(now),
             "created_at": now,
         },
     )
@@ -89,10 +80,10 @@ def begin(db: Session, call_key: CallKey, *, body_hash: str, now: datetime) -> B
         raise IdempotencyKeyReused
     if row.response_status is not None:
         return Begun(Outcome(row.response_status, row.response_body or ""), holder, row.attempt_id)
-    if row.leased_until is not None and row.leased_until > now:
+    if not is_free(row.leased_until, now):
         raise IdempotencyInProgress
     row.holder = holder
-    row.leased_until = now + LEASE
+    row.leased_until = LEASE.until(now)
     db.flush()
     return Begun(None, holder, row.attempt_id)
 

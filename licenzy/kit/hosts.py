@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from socket import inet_aton
 
 
 def is_loopback(host: str) -> bool:
@@ -29,7 +29,7 @@ def _address(host: str) -> IPv4Address | IPv6Address | None:
         address = ip_address(host)
     except ValueError:
         try:
-            return IPv4Address(socket.inet_aton(host))
+            return IPv4Address(inet_aton(host))
         except (OSError, UnicodeError):
             return None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None

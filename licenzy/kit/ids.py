@@ -82,3 +82,11 @@ def has_shape(value: str, prefix: str) -> bool:
     """Whether `value` could be an id with this prefix; says nothing about its existence."""
     head, _, tail = value.partition("_")
     return head == prefix and len(tail) == _LENGTH and all(c in _ALPHABET for c in tail)
+
+
+def id_in(word: str, prefix: str) -> str | None:
+    """A stranger's word where it could be an id with this prefix, else None.
+
+    Only such words are looked up: databases refuse to look for NUL and surrogates.
+    """
+    return word if has_shape(word, prefix) else None

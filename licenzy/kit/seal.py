@@ -40,8 +40,3 @@ class Seal:
             return self._fernet.rotate(sealed.encode()).decode()
         except InvalidToken:
             raise SealBroken("no encryption key of this installation opens it") from None
-
-
-def mask(secret: str, *, shown_prefix: int = 0) -> str:
-    """`sk_test_…4242`: what a page may show of a secret."""
-    return f"{secret[:shown_prefix]}…{secret[-4:]}"

@@ -58,18 +58,20 @@ def count_checks(db: Session, scope: Scope, *, hour: int, allowed: int, denied: 
 
 def probe_soon(db: Session, scope: Scope, *, connection_id: str, now: datetime) -> None:
     """Have the worker ask Stripe about a connection at its next turn."""
-    if not insert_unless_there(
-        db,
-        StripeProbe,
-        {
-            "project_id": scope.project_id,
-            "mode": scope.mode,
-            "connection_id": connection_id,
-            "answers": {},
-            "due_at": now,
-        },
-    ):
+    if not begin_looks(db, scope, connection_id=connection_id, now=now):
         probe_again(db, scope, now=now)
+
+
+def begin_looks(db: Session, scope: Scope, *, connection_id: str, now: datetime) -> bool:
+    """Have the row that a connection's looks need; False when it was there already, and is left as it was."""
+    row = {
+        "project_id": scope.project_id,
+        "mode": scope.mode,
+        "connection_id": connection_id,
+        "answers": {},
+        "due_at": now,
+    }
+    return insert_unless_there(db, StripeProbe, row)
 
 
 def probe_again(db: Session, scope: Scope, *, now: datetime) -> None:

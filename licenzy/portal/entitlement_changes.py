@@ -1,4 +1,4 @@
-"""What changed of entitlements, readable: before and after, field by field. Pure."""
+"""What changed of entitlements, readable: before and after, field by field."""
 
 from __future__ import annotations
 

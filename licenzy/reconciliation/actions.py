@@ -10,9 +10,11 @@ from sqlmodel import Session, col, select, update
 
 from licenzy.connections.models import Connection
 from licenzy.connections.rate_limit import paced_access
+from licenzy.db.leases import is_free, take_lease
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.clock import Clock, rfc3339
+from licenzy.kit.lease import Lease
 from licenzy.kit.seal import Seal
 from licenzy.reconciliation.log import WalkLog
 from licenzy.reconciliation.models import Reconciliation
@@ -20,7 +22,7 @@ from licenzy.reconciliation.walk import OVERLAP, Report, Walk
 from licenzy.stripe_gateway.client import StripeGateway
 
 EVERY = timedelta(hours=1)
-LEASE = timedelta(minutes=15)
+LEASE = Lease(timedelta(minutes=15))
 """After a walk that failed, or died, this long passes before the next try."""
 
 EVENTS_KEPT = timedelta(days=30)
@@ -86,25 +88,25 @@ def request_walk_of(db: Session, *, connection_id: str, now: datetime, asked_by:
 def claim_due(db: Session, *, now: datetime) -> Due | None:
     """The walk that was asked for, or whose hour has come, under a lease; of any project, for the worker."""
     last = func.coalesce(col(Reconciliation.ran_at), Connection.created_at)
-    free = or_(col(Reconciliation.leased_until).is_(None), col(Reconciliation.leased_until) <= now)
     is_requested = col(Reconciliation.asked_at).is_not(None)
     found = db.exec(
         select(Connection)
         .outerjoin(Reconciliation, col(Reconciliation.connection_id) == Connection.id)
-        .where(col(Connection.key_sealed).is_not(None), or_(is_requested, last <= now - EVERY), free)
+        .where(
+            col(Connection.key_sealed).is_not(None),
+            or_(is_requested, last <= now - EVERY),
+            is_free(col(Reconciliation.leased_until), now),
+        )
         .order_by(is_requested.desc(), last)
         .limit(1)
     ).first()
     if found is None:
         return None
     insert_unless_there(db, Reconciliation, {"connection_id": found.id, "report": {}})
-    taken = db.exec(
-        update(Reconciliation)
-        .where(col(Reconciliation.connection_id) == found.id, free)
-        .values(leased_until=now + LEASE)
-    )
+    if not take_lease(db, Reconciliation, {"connection_id": found.id}, LEASE, now=now):
+        return None  # Another worker was quicker.
     row = db.get(Reconciliation, found.id)
-    return Due(found, bool(row and row.asked_at)) if taken.rowcount == 1 else None
+    return Due(found, bool(row and row.asked_at))
 
 
 def _remember(

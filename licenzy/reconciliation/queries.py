@@ -10,6 +10,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_first
+from licenzy.kit.lease import is_free
 from licenzy.projects.scope import Scope
 from licenzy.reconciliation.models import FinishedWalk, Reconciliation
 
@@ -26,7 +27,7 @@ def walk_state(row: Reconciliation | None, last: FinishedWalk | None, now: datet
     """Where the walk is. One that was asked for and broke off rests until it is tried again. Pure."""
     if row is None:
         return WalkState.RESTING
-    if row.step is not None and row.leased_until is not None and row.leased_until > now:
+    if row.step is not None and not is_free(row.leased_until, now):
         return WalkState.WALKING
     if row.asked_at is None:
         return WalkState.RESTING

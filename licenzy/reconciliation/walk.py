@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import purchase_of, was_recorded
 from licenzy.errors import LicenzyError
+from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock, from_unix
 from licenzy.kit.seal import Seal
 from licenzy.projects.scope import Scope
@@ -87,6 +89,8 @@ class Walk:
     report: Report
     on_progress: Callable[[int], None] = field(default=lambda _seen: None)
     """Is told, page by page, how much of the list under way has been seen."""
+    random: Random = random.random
+    """Spreads the instants at which what failed is tried again."""
 
     @property
     def now_at_stripe(self) -> datetime:
@@ -159,7 +163,12 @@ class Walk:
         """Make the settling reads that this walk has asked for, so that its report is whole."""
         while True:
             changes = settle_one(
-                self.database, self.gateway, self.seal, clock=self.clock, connection_id=self.connection.id
+                self.database,
+                self.gateway,
+                self.seal,
+                clock=self.clock,
+                random=self.random,
+                connection_id=self.connection.id,
             )
             if changes is None:
                 return
@@ -232,7 +241,7 @@ class Walk:
             body = json.dumps(raw, ensure_ascii=False, separators=(",", ":")).encode()
             kept: dict[str, Any] = {"connection": self.connection, "body": body, "now": self.clock()}
             try:
-                rows.append(receive(db, event=read_event(raw), signed=False, **kept))
+                rows.append(receive(db, event=read_event(raw), signed=False, random=self.random, **kept))
             except NotAnEvent:
                 keep_invalid(db, **kept)
                 rows.append(None)

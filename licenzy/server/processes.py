@@ -24,6 +24,7 @@ from granian.constants import TaskImpl
 from granian.server.common import WORKERS_METHODS
 from granian.server.mp import MPServer, WorkerProcess
 
+from licenzy.kit.backoff import Backoff
 from licenzy.kit.stopping import StopSignal
 from licenzy.server.front import Front
 from licenzy.server.limits import IDLE_SECONDS
@@ -41,7 +42,7 @@ _OTHER_FILES = 256
 _FEWEST_CONNECTIONS = 64
 _SETTLED_SECONDS = 10.0
 """A worker that lived this long and then died is replaced at once."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_BACKOFF = Backoff(first=0.2, longest=5.0)
 
 _log = logging.getLogger("licenzy.server")
 
@@ -107,18 +108,17 @@ class Replacing:
     """
 
     def __init__(self) -> None:
-        self._pauses: dict[int, float] = {}
+        self._short_lives: dict[int, int] = {}
+        """How often in a row each has died soon after it was started."""
         self._started: dict[int, float] = {}
         self._due: dict[int, float] = {}
 
     def died(self, worker: int, now: float) -> None:
         """Note that a worker died."""
         lived_long = now - self._started.get(worker, 0.0) >= _SETTLED_SECONDS
-        pause = (
-            0.0 if lived_long else min(max(self._pauses.get(worker, 0.0) * 2, _FIRST_PAUSE), _LONGEST_PAUSE)
-        )
-        self._pauses[worker] = pause
-        self._due[worker] = now + pause
+        short_lives = 0 if lived_long else self._short_lives.get(worker, 0) + 1
+        self._short_lives[worker] = short_lives
+        self._due[worker] = now + _BACKOFF.base_seconds(short_lives)
 
     def due(self, now: float) -> list[int]:
         """The workers to start now, which are taken for started."""

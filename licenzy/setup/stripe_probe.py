@@ -17,11 +17,13 @@ from licenzy.connections.actions import access, note_account
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import is_address_of, is_shared_address
+from licenzy.db.leases import is_free, take_lease
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import LicenzyError, StripeNotConnected
 from licenzy.kit.clock import Clock
+from licenzy.kit.lease import Lease
 from licenzy.kit.seal import Seal
-from licenzy.observations.actions import PROBE_EVERY, keep_answers, probe_soon
+from licenzy.observations.actions import PROBE_EVERY, begin_looks, keep_answers, probe_soon
 from licenzy.observations.models import StripeProbe
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import AccountFacts, PriceFacts, StripeAccess, StripeGateway
@@ -32,7 +34,7 @@ from licenzy.stripe_gateway.translate import (
     StripePermissionMissing,
 )
 
-LEASE = timedelta(minutes=5)
+LEASE = Lease(timedelta(minutes=5))
 _UNHEARD_AFTER = timedelta(minutes=2)
 """How long an event may be on its way before a paid session without one is worth saying."""
 _PROBE_WINDOW = timedelta(days=7)
@@ -98,22 +100,16 @@ def claim_due_probe(db: Session, *, now: datetime) -> Connection | None:
         .where(
             col(Connection.key_sealed).is_not(None),
             or_(col(StripeProbe.due_at) <= now, and_(col(StripeProbe.due_at).is_(None), first_due)),
-            or_(col(StripeProbe.leased_until).is_(None), col(StripeProbe.leased_until) <= now),
+            is_free(col(StripeProbe.leased_until), now),
         )
         .order_by(func.coalesce(col(StripeProbe.due_at), Connection.created_at))
         .limit(1)
     ).first()
     if found is None:
         return None
-    probe = db.get(StripeProbe, found.id, with_for_update=True)
-    if probe is None:
-        probe_soon(db, Scope.of(found), connection_id=found.id, now=now)
-        probe = db.get_one(StripeProbe, found.id, with_for_update=True)
-    if probe.leased_until is not None and probe.leased_until > now:
-        return None  # Another worker was quicker.
-    probe.leased_until = now + LEASE
-    db.flush()
-    return found
+    begin_looks(db, Scope.of(found), connection_id=found.id, now=now)
+    # Where another worker was quicker the lease is its own.
+    return found if take_lease(db, StripeProbe, {"connection_id": found.id}, LEASE, now=now) else None
 
 
 class _Asking:

@@ -21,6 +21,7 @@ from licenzy.db.upsert import change_row, insert_new
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import DatabaseUnavailable, InvalidEvent
+from licenzy.kit.backoff import Backoff, Random
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent
@@ -30,7 +31,8 @@ from licenzy.stripe_events.read import Origin
 from licenzy.stripe_gateway.shapes import Event, NotAnEvent, read_event
 
 MAX_TRIES = 8
-_FIRST_RETRY = timedelta(seconds=20)
+_BACKOFF = Backoff(first=20.0, longest=3600.0, jitter=(0.9, 1.1))
+"""Eight tries within about an hour."""
 # Writing the connection's row for every event would make all events of an account wait for each other.
 _PROOF_IS_FRESH = timedelta(seconds=15)
 _STILL_TO_APPLY = frozenset({EventStatus.RECEIVED, EventStatus.FAILED})
@@ -77,6 +79,7 @@ def receive(
     body: bytes,
     now: datetime,
     signed: bool = True,
+    random: Random = random.random,
 ) -> ReceivedEvent:
     """Keep an event and apply it; the caller commits, then acknowledges.
 
@@ -94,7 +97,7 @@ def receive(
     if is_fresh and event.type == CLOCK_MOVED and isinstance(event.object.get("frozen_time"), int):
         follow_clock(db, connection_id=connection.id, now_there=event.object["frozen_time"], now=now)
     if kept.status in _STILL_TO_APPLY:
-        return apply_kept(db, kept, event=event, now=now)
+        return apply_kept(db, kept, event=event, now=now, random=random)
     return ReceivedEvent(kept.status, kept.tries, kept.duplicates, kept.note, kept.changes)
 
 
@@ -110,7 +113,7 @@ def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: date
         "created": event.created,
         "status": EventStatus.WRONG_MODE if wrong_mode else EventStatus.RECEIVED,
         "note": "It belongs to the other mode." if wrong_mode else None,
-        "next_try_at": None if wrong_mode else now + _FIRST_RETRY,
+        "next_try_at": None if wrong_mode else now + timedelta(seconds=_BACKOFF.first),
     }
     inserted = insert_new(db, StripeEvent, row, returning=("sequence",))
     if not inserted:
@@ -132,7 +135,14 @@ def keep_invalid(db: Session, *, connection: Receiver, body: bytes, now: datetim
     insert_new(db, StripeEvent, row, returning=("sequence",))
 
 
-def apply_kept(db: Session, kept: KeptEvent, *, event: Event | None = None, now: datetime) -> ReceivedEvent:
+def apply_kept(
+    db: Session,
+    kept: KeptEvent,
+    *,
+    event: Event | None = None,
+    now: datetime,
+    random: Random = random.random,
+) -> ReceivedEvent:
     """Apply an event of the inbox inside a savepoint; a failure leaves it `failed` and due again."""
     tries = kept.tries + 1
     try:
@@ -148,7 +158,7 @@ def apply_kept(db: Session, kept: KeptEvent, *, event: Event | None = None, now:
         if tries >= MAX_TRIES:
             _write(db, kept, failed, parked_at=now, next_try_at=None)
         else:
-            _write(db, kept, failed, next_try_at=now + _backoff(tries))
+            _write(db, kept, failed, next_try_at=now + _BACKOFF.delay(tries, random))
         return replace(failed, changes=kept.changes)
     note = _plain(applied.note) if applied.note is not None else None
     done = ReceivedEvent(applied.status, tries, kept.duplicates, note, applied.changes)
@@ -156,10 +166,10 @@ def apply_kept(db: Session, kept: KeptEvent, *, event: Event | None = None, now:
     return done
 
 
-def apply_due_event(db: Session, *, now: datetime) -> ReceivedEvent | None:
+def apply_due_event(db: Session, *, now: datetime, random: Random = random.random) -> ReceivedEvent | None:
     """Try the event that has waited longest for its turn; None when none is due. For the worker."""
     due = due_event(db, now=now)
-    return apply_kept(db, due, now=now) if due is not None else None
+    return apply_kept(db, due, now=now, random=random) if due is not None else None
 
 
 def _row(connection: Receiver, payload: str, now: datetime) -> dict[str, Any]:
@@ -198,8 +208,3 @@ def _origin(kept: KeptEvent) -> Origin:
         source_id=kept.event_id,
         occurred_at=kept.created,
     )
-
-
-def _backoff(tries: int) -> timedelta:
-    """20 s, then doubling with jitter: eight tries within about an hour."""
-    return _FIRST_RETRY * (2.0 ** (tries - 1) * random.uniform(0.9, 1.1))

@@ -6,28 +6,30 @@ and the highest number wins over the events it covers.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Executable, Select, case, func, or_, update
+from sqlalchemy import Executable, Select, case, func, update
 from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from licenzy.db.leases import is_free
 from licenzy.db.reads import read_one, read_row
 from licenzy.db.upsert import change_row, insert_or_change, insert_unless_there, table_of
 from licenzy.entitlements.models import Fact, FactSource
+from licenzy.kit.backoff import Backoff, Random
+from licenzy.kit.lease import Lease
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import SettlingRead
 
 SETTLE_AFTER = timedelta(seconds=2)
 """Stripe sends several events of one change within a second or two: one read serves them all."""
 
-LEASE = timedelta(seconds=60)
+LEASE = Lease(timedelta(seconds=60))
 _READS = table_of(SettlingRead)
-_MAX_BACKOFF = timedelta(hours=6)
+_BACKOFF = Backoff(first=30.0, longest=6 * 3600.0, jitter=(1.0, 1.2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = No
         db,
         SettlingRead,
         {"connection_id": row.connection_id, "object_id": row.object_id},
-        {"leased_until": now + LEASE},
+        {"leased_until": LEASE.until(now)},
     )
     return Claim(Scope.of(row), row.connection_id, row.object_id, row.requests, row.snapshot + 1)
 
@@ -89,7 +91,7 @@ def _due_at(*, connection_id: str, until: datetime, now: datetime) -> Select[Any
 def _longest_due(now: datetime) -> Select[Any]:
     return (
         core_select(_READS)
-        .where(or_(_READS.c.leased_until.is_(None), _READS.c.leased_until <= now))
+        .where(is_free(_READS.c.leased_until, now))
         .order_by(_READS.c.due_at)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -175,7 +177,14 @@ def _record_done(
 
 
 def read_failed(
-    db: Session, claim: Claim, *, problem: str, give_up: bool, now: datetime, not_before: int | None = None
+    db: Session,
+    claim: Claim,
+    *,
+    problem: str,
+    give_up: bool,
+    now: datetime,
+    random: Random,
+    not_before: int | None = None,
 ) -> None:
     """Note why the object could not be read; it is tried again later, or not at all when Stripe has none.
 
@@ -184,9 +193,8 @@ def read_failed(
     row = _locked_read(db, connection_id=claim.connection_id, object_id=claim.object_id)
     row.tries += 1
     row.problem, row.leased_until = problem[:500], None
-    backoff = min(timedelta(seconds=15) * 2 ** min(row.tries, 16), _MAX_BACKOFF)
-    backoff = max(backoff, timedelta(seconds=not_before or 0)) * random.uniform(1.0, 1.2)
-    row.due_at = None if give_up else now + backoff
+    delay = _BACKOFF.delay(row.tries, random, at_least=not_before or 0.0)
+    row.due_at = None if give_up else now + delay
     db.flush()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -14,6 +15,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import LicenzyError
+from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock
 from licenzy.kit.seal import Seal
 from licenzy.stripe_events.pipeline import apply_found
@@ -23,9 +25,16 @@ from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 
 
-def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock: Clock) -> bool:
+def settle_next(
+    database: Database,
+    gateway: StripeGateway,
+    seal: Seal,
+    *,
+    clock: Clock,
+    random: Random = random.random,
+) -> bool:
     """Do the settling read that has been due longest; False when none is due."""
-    return settle_one(database, gateway, seal, clock=clock) is not None
+    return settle_one(database, gateway, seal, clock=clock, random=random) is not None
 
 
 def settle_one(
@@ -34,6 +43,7 @@ def settle_one(
     seal: Seal,
     *,
     clock: Clock,
+    random: Random,
     connection_id: str | None = None,
 ) -> list[Change] | None:
     """Do a settling read, of one connection where one is named; what it changed, None when none is due.
@@ -50,7 +60,7 @@ def settle_one(
         at = paced_access(database, gateway, seal, connection)
         found = _ask(gateway, at, claim.object_id)
     except LicenzyError as problem:
-        database.retrying(partial(_fail, claim=claim, problem=problem, now=clock()))
+        database.retrying(partial(_fail, claim=claim, problem=problem, now=clock(), random=random))
         return []
     as_of = began + timedelta(seconds=connection.clock_offset_seconds)
     if last_event is not None:
@@ -93,13 +103,14 @@ def _settle(
     return changes
 
 
-def _fail(db: Session, *, claim: Claim, problem: LicenzyError, now: datetime) -> None:
+def _fail(db: Session, *, claim: Claim, problem: LicenzyError, now: datetime, random: Random) -> None:
     read_failed(
         db,
         claim,
         problem=problem.message,
         give_up=isinstance(problem, StripeObjectMissing),
         now=now,
+        random=random,
         not_before=problem.retry_after,
     )
 

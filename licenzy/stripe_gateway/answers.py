@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
-
-import stripe
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from licenzy.kit.clock import from_unix
 from licenzy.stripe_gateway.shapes import LAST_INSTANT, Unreadable, is_name
+
+if TYPE_CHECKING:
+    import stripe
 
 Json = dict[str, Any]
 

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from licenzy.errors import LicenzyError
+from licenzy.kit.backoff import Backoff, Random
 from licenzy.stripe_gateway.translate import busy_seconds
 
 T = TypeVar("T")
 
-_IN_PASSING = (0.3, 0.9)
-"""Seconds between the tries of a call that somebody waits for."""
+_JITTER = (1.0, 1.3)
+_IN_PASSING = Backoff(first=0.3, factor=3.0, longest=0.9, jitter=_JITTER)
+"""Between the tries of a call that somebody waits for, of which there are three."""
 
-_WITH_PATIENCE = (1.0, 2.0, 4.0, 8.0)
-"""Seconds between the tries of a call that nobody waits for."""
+_WITH_PATIENCE = Backoff(first=1.0, longest=8.0, jitter=_JITTER)
+"""Between the tries of a call that nobody waits for, of which there are five."""
 
 _MOST_PATIENCE = 20.0
 """Seconds beyond which a `Retry-After` is not waited for: the work is put off instead."""
@@ -33,34 +35,32 @@ class Pace:
     """Keeps everybody off the account for so many seconds."""
 
 
-def in_passing(call: Callable[[], T], *, left: Callable[[], float]) -> T:
+def in_passing(call: Callable[[], T], *, left: Callable[[], float], random: Random = random.random) -> T:
     """What `call` gives, tried again soon where Stripe asks for fewer calls and `left` seconds allow it."""
-    for pause in _IN_PASSING:
+    for failures in (1, 2):
         try:
             return call()
         except LicenzyError as refused:
-            retry_after = busy_seconds(refused)
-            if retry_after is None or (pause := _at_least(retry_after, pause)) >= left():
+            asked = busy_seconds(refused)
+            if asked is None:
+                raise
+            pause = _IN_PASSING.seconds(failures, random, at_least=asked)
+            if pause >= left():
                 raise
         time.sleep(pause)
     return call()
 
 
-def with_patience(call: Callable[[], T], pace: Pace) -> T:
+def with_patience(call: Callable[[], T], pace: Pace, random: Random = random.random) -> T:
     """What `call` gives in its turn; where Stripe asks for fewer calls, the whole account rests a while."""
-    for pause in _WITH_PATIENCE:
+    for failures in (1, 2, 3, 4):
         pace.wait()
         try:
             return call()
         except LicenzyError as refused:
-            retry_after = busy_seconds(refused)
-            if retry_after is None or retry_after > _MOST_PATIENCE:
+            asked = busy_seconds(refused)
+            if asked is None or asked > _MOST_PATIENCE:
                 raise
-            pace.pause(_at_least(retry_after, pause))
+            pace.pause(_WITH_PATIENCE.seconds(failures, random, at_least=asked))
     pace.wait()
     return call()
-
-
-def _at_least(retry_after: float, pause: float) -> float:
-    """The longer of both, spread a little, so that those who were refused together do not come together."""
-    return max(retry_after, pause) * random.uniform(1.0, 1.3)

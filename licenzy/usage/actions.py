@@ -14,7 +14,8 @@ from sqlmodel import Session
 
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import InvalidRequest, ReservationClosed, ReservationNotFound
-from licenzy.idempotency.actions import CallKey, Outcome, begin, finish
+from licenzy.idempotency.actions import CallKey, begin, finish
+from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref

@@ -45,7 +45,7 @@ def run_worker(parts: Runtime, *, stop: Stop) -> None:
     sender = threading.Thread(target=make_sender(parts).run, args=(ending,), name="sender", daemon=True)
     threads = [sender]
     threads += [
-        threading.Thread(target=_repeat, args=(parts, name, ending), name=name, daemon=True) for name in _JOBS
+        threading.Thread(target=_repeat, args=(parts, name, ending), name=name, daemon=True) for name in JOBS
     ]
     for thread in threads:
         thread.start()
@@ -63,22 +63,17 @@ def make_sender(parts: Runtime) -> Sender:
     return Sender(parts.database, parts.seal, http, clock=parts.clock)
 
 
-def work_once(parts: Runtime) -> int:
-    """One round of every job; how much was done."""
-    return sum(_do(parts, name) for name in _JOBS)
-
-
 def _repeat(parts: Runtime, name: str, stop: threading.Event) -> None:
     """One job until `stop` is set; waits a second after a round that found nothing to do."""
     while not stop.is_set():
-        if not _do(parts, name):
+        if not run_job(parts, name):
             stop.wait(IDLE_SECONDS)
 
 
-def _do(parts: Runtime, name: str) -> int:
+def run_job(parts: Runtime, name: str) -> int:
     """One round of a job. One that fails is logged, and tried again in the next round."""
     try:
-        return _JOBS[name](parts)
+        return JOBS[name](parts)
     except DatabaseUnavailable:
         return 0  # The database has been logged for it; each job would say so again every second.
     except Exception as error:
@@ -148,7 +143,7 @@ def _forget_old_keys(parts: Runtime) -> int:
     return parts.database.retrying(lambda db: forget_old(db, now=parts.clock()))
 
 
-_JOBS: dict[str, Callable[[Runtime], int]] = {
+JOBS: dict[str, Callable[[Runtime], int]] = {
     "apply due events": _apply_due_events,
     "settle": _settle,
     "return lapsed units": _return_expired_units,

@@ -25,7 +25,7 @@ from licenzy.workspace.models import (
     User,
     Workspace,
 )
-from licenzy.workspace.passwords import Passwords
+from licenzy.workspace.passwords import Passwords, common_passwords
 from licenzy.workspace.sessions import (
     Device,
     Opened,
@@ -218,7 +218,7 @@ def change_password(
     Raises InvalidRequest with `fields`, and TooManyTries.
     """
     user = _own_user(database, actor, session_id, current, field="current", hasher=hasher, now=now)
-    problem = rules.password_problem(new, context=_context(user.email, user.name))
+    problem = _password_problem(new, _context(user.email, user.name))
     if problem is not None:
         raise InvalidRequest(fields={"new": problem})
     password_hash = hasher.hash(new)
@@ -243,7 +243,9 @@ def reset_password(
         user = queries.find_user(db, email=address) if address else None
     if user is None:
         raise InvalidRequest(fields={"email": "Nobody has this e-mail address."})
-    problem = rules.password_problem(password, context=_context(user.email, user.name))
+    problem = rules.password_problem(
+        password, common=common_passwords(), context=_context(user.email, user.name)
+    )
     if problem is not None:
         raise InvalidRequest(fields={"password": problem})
     password_hash = hasher.hash(password)
@@ -251,6 +253,10 @@ def reset_password(
         _set_password(db, user_id=user.id, password_hash=password_hash, now=now)
         end_sessions(db, user_id=user.id, except_id=None, now=now)
         record(db, actor=actor, action="password.reset", about=user.id, now=now)
+
+
+def _password_problem(password: str, context: list[str]) -> str | None:
+    return rules.password_problem(password, common=common_passwords(), context=context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +272,7 @@ def _checked_person(*, email: str, name: str, password: str) -> _Person:
         fields["email"] = "This is not an e-mail address."
     if not 1 <= len(title) <= rules.NAME_MAX:
         fields["name"] = f"Give a name of 1 to {rules.NAME_MAX} characters."
-    problem = rules.password_problem(password, context=_context(email, title))
+    problem = _password_problem(password, _context(email, title))
     if problem is not None:
         fields["password"] = problem
     if fields or address is None:

@@ -1,11 +1,14 @@
-"""Argon2id: making and checking password hashes."""
+"""Argon2id: making and checking password hashes; and the passwords that are too common."""
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+
+_COMMON = Path(__file__).with_name("common_passwords.txt")
 
 
 class Passwords:
@@ -43,3 +46,10 @@ class Passwords:
 def passwords(*, cheap: bool = False) -> Passwords:
     """The one hasher per process and size; making its dummy hash costs as much as a sign-in."""
     return Passwords(cheap=cheap)
+
+
+@cache
+def common_passwords() -> frozenset[str]:
+    """The shipped list of common passwords, in lower case; read once per process."""
+    lines = _COMMON.read_text(encoding="utf-8").splitlines()
+    return frozenset(line.casefold() for line in lines if line and not line.startswith("#"))

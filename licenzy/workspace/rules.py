@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
 from ipaddress import IPv6Address, IPv6Network, ip_address
-from pathlib import Path
 from typing import Literal
 
 from email_validator import EmailNotValidError, validate_email
@@ -26,14 +24,14 @@ FRESH_FOR = timedelta(minutes=30)
 """How long after giving the password credentials may be changed."""
 
 _PRODUCT = "licenzy"
-_COMMON = Path(__file__).with_name("common_passwords.txt")
 
 
-def password_problem(password: str, *, context: Iterable[str] = ()) -> str | None:
+def password_problem(password: str, *, common: Container[str], context: Iterable[str] = ()) -> str | None:
     """Why this password cannot be taken, in one sentence; None when it can.
 
-    Length is the only demand on its form: any Unicode, spaces included, is taken unchanged. `context`
-    are words an attacker would try first, such as the person's name.
+    Length is the only demand on its form: any Unicode, spaces included, is taken unchanged. `common` are
+    passwords that are refused, in lower case; `context` are words an attacker would try first, such as the
+    person's name.
     """
     if len(password) < PASSWORD_MIN:
         return f"Use at least {PASSWORD_MIN} characters. A few unrelated words work well."
@@ -42,7 +40,7 @@ def password_problem(password: str, *, context: Iterable[str] = ()) -> str | Non
     if any("\ud800" <= char <= "\udfff" for char in password):
         return "This text cannot be stored: it is not valid Unicode."
     folded = password.casefold()
-    if folded in common_passwords() or len(set(folded)) < 3:
+    if folded in common or len(set(folded)) < 3:
         return "This is one of the most common passwords. Choose one that nobody else would think of."
     if _is_mostly_context(folded, context):
         return "This is too close to a name that anybody could guess. Choose something unrelated."
@@ -57,13 +55,6 @@ def _is_mostly_context(folded: str, context: Iterable[str]) -> bool:
         if len(word) >= 4:
             rest = rest.replace(word, "")
     return rest != folded and len(rest) < PASSWORD_MIN
-
-
-@cache
-def common_passwords() -> frozenset[str]:
-    """The shipped list of common passwords, in lower case; read once per process."""
-    lines = _COMMON.read_text(encoding="utf-8").splitlines()
-    return frozenset(line.casefold() for line in lines if line and not line.startswith("#"))
 
 
 def normal_email(text: str) -> str | None:

@@ -25,6 +25,7 @@ from tests.support.cast import Cast
 from tests.support.clock import StandingClock
 from tests.support.endpoints import make_endpoint, tell
 from tests.support.receivers import answering, receiver, status
+from tests.support.sending import drain
 from tests.support.sizes import sizes
 
 OTHERS = 49
@@ -125,7 +126,7 @@ def test_who_was_down_for_a_day_gets_everything_on_schedule(
 def move(database: Database, clock: StandingClock, sender: Sender, until: datetime) -> None:
     """Let time pass, stopping at each instant at which something is due."""
     while True:
-        sender.drain()
+        drain(sender)
         with database.read() as db:
             due = db.exec(select(func.min(col(Delivery.next_try_at)))).one()
         if due is None or due > until:

@@ -16,7 +16,6 @@ from sqlmodel import col, select
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.deliveries.models import Delivery, EventType, OutboundEvent
-from licenzy.deliveries.rules import DATA_FIELDS
 from licenzy.entitlements.grants import OperatorContext, adjust_units, grant, revoke
 from licenzy.factory import create_app
 from licenzy.projects.scope import Scope
@@ -28,6 +27,7 @@ from tests.entitlements.sale import DAY, MONTH, SECRET, Sale, Till
 from tests.support.cast import Cast, make_cast, make_connection
 from tests.support.clock import START, StandingClock
 from tests.support.endpoints import make_endpoint
+from tests.support.event_schemas import DATA_FIELDS
 
 
 class Shop:

@@ -15,6 +15,7 @@ from licenzy.runtime import Runtime
 from tests.support.cast import Cast
 from tests.support.endpoints import make_endpoint, tell
 from tests.support.receivers import Request, receiver, status
+from tests.support.sending import drain
 
 BACKLOG = 40
 OTHERS = 20
@@ -52,7 +53,7 @@ def test_a_backlog_elsewhere_keeps_nobody_waiting(
         make(mine.url, EventType.USAGE_LOW)
         happen(EventType.USAGE_LOW, 1)
         happen(EventType.USAGE_CONSUMED, 1)
-        sender.drain()
+        drain(sender)
         mine.answer = it_came
         happen(EventType.USAGE_CONSUMED, BACKLOG)
         happen(EventType.USAGE_LOW, 1)

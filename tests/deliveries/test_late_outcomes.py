@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlmodel import select
 
@@ -61,7 +63,7 @@ def context(cast: Cast, clock: StandingClock) -> EndpointContext:
 def test_asking_for_it_again_stands(
     database: Database, cast: Cast, clock: StandingClock, claim: Claim
 ) -> None:
-    clock.advance(seconds=LEASE.total_seconds())
+    clock.advance(seconds=LEASE.lasts.total_seconds())
     with database.write() as db:
         assert requeue(db, context(cast, clock)) == 1
     record(database, clock, claim, status=500)
@@ -100,17 +102,17 @@ def test_what_was_on_its_way_to_a_deleted_endpoint_ends(
 def test_another_sender_that_has_it_is_not_disturbed(
     database: Database, clock: StandingClock, claim: Claim
 ) -> None:
-    clock.advance(seconds=LEASE.total_seconds())
+    clock.advance(seconds=LEASE.lasts.total_seconds())
     other = take(database, clock)
     record(database, clock, claim, status=500)
-    assert delivery(database).leased_until == clock() + LEASE
+    assert delivery(database).leased_until == LEASE.until(clock())
     record(database, clock, other, status=200)
     record(database, clock, claim, status=500)
     assert delivery(database).status is DeliveryStatus.SENT
 
 
 def test_a_success_that_is_told_late_is_one(database: Database, clock: StandingClock, claim: Claim) -> None:
-    clock.advance(seconds=LEASE.total_seconds())
+    clock.advance(seconds=LEASE.lasts.total_seconds())
     other = take(database, clock)
     record(database, clock, claim, status=200)
     record(database, clock, other, status=500)
@@ -138,3 +140,13 @@ def test_an_address_is_not_judged_by_the_one_before(
     changed = endpoint(database)
     assert (changed.failing_since, changed.disabled_at) == (None, None)
     assert delivery(database).status is DeliveryStatus.DEAD
+
+
+@pytest.mark.parametrize(("drawn", "minutes"), [(0.0, 27), (0.5, 30), (1.0, 33)])
+def test_the_next_try_is_spread_by_the_number_that_was_drawn(
+    database: Database, clock: StandingClock, claim: Claim, drawn: float, minutes: int
+) -> None:
+    failed = DeliveryOutcome(claim, clock(), 12, status=500)
+    with database.write() as db:
+        record_outcomes(db, [failed], now=clock(), random=lambda: drawn)
+    assert delivery(database).next_try_at == clock() + timedelta(minutes=minutes)

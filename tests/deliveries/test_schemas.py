@@ -12,9 +12,9 @@ from jsonschema import Draft202012Validator
 from licenzy.alignment.modes import Mode
 from licenzy.deliveries.models import EventType, Source
 from licenzy.deliveries.rules import Data, EventDraft, body
-from licenzy.deliveries.schemas import schema_of
 from licenzy.projects.scope import Scope
 from tests.support.clock import START
+from tests.support.event_schemas import schema_of
 from tests.support.write_schemas import FOLDER, text_of
 
 

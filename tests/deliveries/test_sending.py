@@ -33,6 +33,7 @@ from tests.support.cast import Cast, make_subject
 from tests.support.clock import StandingClock
 from tests.support.endpoints import make_endpoint, tell
 from tests.support.receivers import Receiver, answering, receiver, status
+from tests.support.sending import drain
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_it_arrives_signed(
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, subject_ref="käufer/1 😀")
         tell(db, project_id=cast.project_id, subject_id=subject.id, now=clock())
-    assert sender.drain() == 1
+    assert drain(sender) == 1
     (request,) = hook.requests
     told: dict[str, Any] = Webhook(secret).verify(request.body, request.headers)
     assert told["subject_ref"] == "käufer/1 😀"
@@ -78,7 +79,7 @@ def test_it_arrives_signed(
     assert request.headers["content-type"] == "application/json; charset=utf-8"
     row = only_delivery(database)
     assert (row.status, row.attempts, row.last_status, row.next_try_at) == (DeliveryStatus.SENT, 1, 200, None)
-    assert sender.drain() == 0
+    assert drain(sender) == 0
 
 
 def test_any_flipped_byte_is_refused(
@@ -86,7 +87,7 @@ def test_any_flipped_byte_is_refused(
 ) -> None:
     clock.now = datetime.now(UTC)
     happen(database, cast, clock)
-    sender.drain()
+    drain(sender)
     (request,) = hook.requests
     for place in range(len(request.body)):
         flipped = bytearray(request.body)
@@ -117,14 +118,14 @@ def test_while_a_secret_is_rotated_both_sign(
             db, runtime.seal, context, endpoint_id=endpoint_id, overlap=timedelta(hours=24)
         )
     happen(database, cast, clock)
-    sender.drain()
+    drain(sender)
     (request,) = hook.requests
     assert request.headers["webhook-signature"].count("v1,") == 2
     for each in (secret, newer):
         Webhook(each).verify(request.body, request.headers)
     clock.advance(hours=24)
     happen(database, cast, clock)
-    sender.drain()
+    drain(sender)
     assert hook.requests[-1].headers["webhook-signature"].count("v1,") == 1
 
 
@@ -158,13 +159,13 @@ def test_what_is_no_success_is_tried_again(
 ) -> None:
     hook.answer = answer
     happen(database, cast, clock)
-    assert sender.drain() == 1
+    assert drain(sender) == 1
     row = only_delivery(database)
     assert (row.status, row.tries, row.last_error) == (DeliveryStatus.FAILED, 1, told)
     assert the_endpoint(database).failing_since == clock()
     hook.answer = status(204)
     clock.advance(seconds=6)
-    assert sender.drain() == 1
+    assert drain(sender) == 1
     row = only_delivery(database)
     assert (row.status, row.attempts, row.last_status, row.last_error) == (DeliveryStatus.SENT, 2, 204, None)
     assert the_endpoint(database).failing_since is None
@@ -180,7 +181,7 @@ def test_the_schedule_is_followed_to_its_end(
     expected = timedelta(0)
     for number, delay in enumerate((timedelta(0), *rules.DELAYS), start=1):
         expected += delay
-        while sender.drain() == 0:
+        while drain(sender) == 0:
             due = only_delivery(database).next_try_at
             assert due is not None
             assert due > clock(), "what is due is sent"
@@ -194,7 +195,7 @@ def test_the_schedule_is_followed_to_its_end(
         context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
         assert requeue(db, context, delivery_id=row.id) == 1
     hook.answer = status(200)
-    assert sender.drain() == 1
+    assert drain(sender) == 1
     row = only_delivery(database)
     assert (row.status, row.attempts, row.tries) == (DeliveryStatus.SENT, 11, 1)
     assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
@@ -208,7 +209,7 @@ def test_who_asks_to_be_left_alone_is_left_alone(
 ) -> None:
     hook.answer = status(429, "Retry-After: 600")
     happen(database, cast, clock)
-    sender.drain()
+    drain(sender)
     assert only_delivery(database).next_try_at == clock() + timedelta(seconds=600)
 
 
@@ -246,7 +247,7 @@ def test_nothing_that_a_receiver_asks_for_stops_the_sender(
     head = b"HTTP/1.1 503 Busy\r\nRetry-After: " + value.encode("latin-1")
     hook.answer = answering(head + b"\r\nContent-Length: 0\r\n\r\n")
     happen(database, cast, clock)
-    assert sender.drain() == 1
+    assert drain(sender) == 1
     due = only_delivery(database).next_try_at
     assert due is not None
     wanted = max(waits, 5)
@@ -258,12 +259,12 @@ def test_who_is_gone_is_not_asked_again(
 ) -> None:
     hook.answer = status(410)
     happen(database, cast, clock, count=3)
-    sender.drain()
+    drain(sender)
     endpoint = the_endpoint(database)
     assert (endpoint.disabled_at, endpoint.disabled_reason) == (clock(), "gone")
     clock.advance(days=1)
     sent = len(hook.requests)
-    assert sender.drain() == 0
+    assert drain(sender) == 0
     happen(database, cast, clock)
     assert len(hook.requests) == sent
     with database.read() as db:
@@ -275,13 +276,13 @@ def test_only_failures_for_120_hours_disable(
 ) -> None:
     hook.answer = status(500)
     happen(database, cast, clock)
-    sender.drain()
+    drain(sender)
     clock.advance(hours=119)
-    sender.drain()
+    drain(sender)
     assert the_endpoint(database).disabled_at is None
     clock.advance(hours=2)
     happen(database, cast, clock)
-    sender.drain()
+    drain(sender)
     endpoint = the_endpoint(database)
     assert (endpoint.disabled_at, endpoint.disabled_reason) == (clock(), "failing")
 
@@ -294,10 +295,10 @@ def test_what_waits_while_paused_is_sent_after(
     with database.write() as db:
         actions.pause_endpoint(db, context, endpoint_id=endpoint_id)
     happen(database, cast, clock, count=5)
-    assert sender.drain() == 0
+    assert drain(sender) == 0
     with database.write() as db:
         actions.resume_endpoint(db, context, endpoint_id=endpoint_id)
-    assert sender.drain() == 5
+    assert drain(sender) == 5
     assert len(hook.requests) == 5
 
 
@@ -309,9 +310,9 @@ def test_a_sender_that_dies_leaves_a_trace_and_another_takes_over(
     happen(database, cast, clock)
     with database.write() as db:
         (claim,) = claim_due(db, room={the_endpoint(database).id: 5}, now=clock())
-    assert sender.drain() == 0, "somebody has it"
-    clock.advance(seconds=LEASE.total_seconds())
-    assert sender.drain() == 1
+    assert drain(sender) == 0, "somebody has it"
+    clock.advance(seconds=LEASE.lasts.total_seconds())
+    assert drain(sender) == 1
     assert only_delivery(database).status is DeliveryStatus.SENT
     with database.read() as db:
         tries = db.exec(select(DeliveryAttempt).order_by(DeliveryAttempt.number)).all()
@@ -333,7 +334,7 @@ def test_without_the_encryption_key_everything_waits(
         OutboundHttp(private_allowed=True),
         clock=runtime.clock,
     )
-    assert other.drain() == 0
+    assert drain(other) == 0
     other.close()
     row = only_delivery(database)
     assert (row.status, row.attempts) == (DeliveryStatus.PENDING, 0)
@@ -347,7 +348,7 @@ def test_a_deleted_endpoint_gets_nothing_more(
     with database.write() as db:
         actions.delete_endpoint(db, context, endpoint_id=the_endpoint(database).id)
         assert requeue(db, context) == 0
-    assert sender.drain() == 0
+    assert drain(sender) == 0
     row = only_delivery(database)
     assert (row.status, row.last_error) == (DeliveryStatus.DEAD, "The endpoint was deleted.")
     assert the_endpoint(database).secret_sealed is None
@@ -358,7 +359,7 @@ def test_what_a_receiver_answers_is_kept_short_and_plain(
 ) -> None:
     hook.answer = status(500, body=b"\x00\xff" + b"x" * 10_000)
     happen(database, cast, clock)
-    sender.drain()
+    drain(sender)
     with database.read() as db:
         answer = db.exec(select(DeliveryAttempt)).one().answer
     assert answer is not None
@@ -382,12 +383,12 @@ def test_an_endpoint_in_trouble_is_a_finding(
 
     hook.answer = status(500)
     happen(database, cast, clock)
-    sender.drain()
+    drain(sender)
     assert seen() == [], "a hiccup is none"
     clock.advance(minutes=11)
     assert seen() == ["It answered 500."]
     hook.answer = status(410)
-    sender.drain()
+    drain(sender)
     assert seen() == ["It answered 410, which means that it is gone, and is disabled."]
     with database.write() as db:
         context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())

@@ -90,7 +90,7 @@ class Parent:
                 self._deliver(event, answered)
             case Work(after=seconds, settle=settle):
                 self.clock.now = START + timedelta(seconds=seconds)
-                jobs = dict(loop._JOBS)
+                jobs = dict(loop.JOBS)
                 jobs["apply due events"](self.parts)
                 if settle:
                     jobs["settle"](self.parts)

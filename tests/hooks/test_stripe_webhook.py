@@ -26,7 +26,7 @@ from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
 from licenzy.subjects.models import Subject
-from licenzy.worker.loop import _JOBS, work_once
+from licenzy.worker.loop import JOBS
 from tests.support.cast import Cast, make_connection, make_product, make_subject
 from tests.support.clock import START, StandingClock
 from tests.support.purchases import (
@@ -37,6 +37,7 @@ from tests.support.purchases import (
     signed,
     subscription_object,
 )
+from tests.support.worker import work_once
 
 SECRET = "whsec_first_0123456789abcdef"
 
@@ -435,7 +436,7 @@ def test_an_event_that_cannot_be_applied_is_kept_and_tried_again(
     shop: Shop, runtime: Runtime, clock: StandingClock
 ) -> None:
     # Of all jobs this one alone: others would ask Stripe, which is not there, and wait.
-    apply_due_events = partial(_JOBS["apply due events"], runtime)
+    apply_due_events = partial(JOBS["apply due events"], runtime)
     broken = subscription_object(shop.attempt, items={"data": []})
     value = event("customer.subscription.updated", broken)
     assert shop.send(value).status_code == 200

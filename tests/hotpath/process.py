@@ -20,7 +20,7 @@ from licenzy.errors import DatabaseUnavailable
 from licenzy.factory import load_models
 from licenzy.hotpath.consume import Answered, ConsumeRequest
 from licenzy.hotpath.consumer import Committer, make_committer
-from licenzy.idempotency.actions import Outcome
+from licenzy.idempotency.outcome import Outcome
 
 CALLERS = 30
 SUBJECTS = 12

@@ -19,8 +19,8 @@ from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.hotpath.consume import Answered, ConsumeRequest, KeyReused
 from licenzy.hotpath.consumer import Committer, make_committer
-from licenzy.idempotency.actions import Outcome
 from licenzy.idempotency.models import IdempotencyKey
+from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.clock import to_micros
 from licenzy.usage.models import LedgerRow
 from licenzy.usage.results import Consumed, Refused

@@ -18,7 +18,6 @@ _ROOMS = """
 LINE = _ROOMS.split()
 DOORS = {"api", "hooks", "portal", "cli", "worker", "server"}
 EDGE = {"factory", "__main__", "__init__"}
-PURE = ("rules.py", "projection.py", "decision.py", "ordering.py")
 WEB = {"flask", "werkzeug", "wtforms", "flask_wtf", "flask_login", "htmx_flask", "jinja2"}
 ONLY_FOR_STRIPE = {"stripe_gateway", "stripe_sandbox"}
 
@@ -89,12 +88,6 @@ def test_rooms_know_no_web_framework_and_only_two_know_stripe(path: Path) -> Non
         assert not outside & WEB
     if room not in ONLY_FOR_STRIPE:
         assert "stripe" not in outside
-
-
-@pytest.mark.parametrize("path", [p for p in FILES if p.name in PURE], ids=lambda path: str(path))
-def test_pure_files_touch_neither_database_nor_network(path: Path) -> None:
-    outside = {name.split(".")[0] for name in imports(path)}
-    assert not outside & {"sqlalchemy", "sqlmodel", "requests", "httpx", "stripe", "time", "random"}
 
 
 def test_only_one_file_imports_the_driver_of_postgres() -> None:

@@ -18,7 +18,6 @@ from licenzy.idempotency.actions import (
     LEASE,
     Begun,
     CallKey,
-    Outcome,
     begin,
     bind_attempt,
     finish,
@@ -26,12 +25,13 @@ from licenzy.idempotency.actions import (
     free,
 )
 from licenzy.idempotency.models import CHECKOUT, IdempotencyKey
+from licenzy.idempotency.outcome import Outcome
 from licenzy.projects.scope import Scope
 from tests.support.cast import Cast
 from tests.support.clock import START
 
 DONE = Outcome(201, '{"url":"https://example.com/é"}')
-LATER = START + LEASE + timedelta(microseconds=1)
+LATER = LEASE.until(START) + timedelta(microseconds=1)
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_only_the_holder_may_say_how_it_ended(database: Database, call_key: Call
 
 def test_a_second_call_waits_while_the_first_runs(database: Database, call_key: CallKey) -> None:
     start(database, call_key)
-    for now in (START, START + LEASE - timedelta(microseconds=1)):
+    for now in (START, LEASE.until(START) - timedelta(microseconds=1)):
         with pytest.raises(IdempotencyInProgress) as refused:
             start(database, call_key, now=now)
     assert refused.value.retry_after == 2

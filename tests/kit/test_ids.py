@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from licenzy.kit import ids
-from licenzy.kit.ids import has_shape, new_id
+from licenzy.kit.ids import has_shape, id_in, new_id
 
 NOON = 1_700_000_000_000_000_000
 
@@ -137,3 +137,10 @@ def test_a_fork_has_a_sequence_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_what_is_no_id(value: str) -> None:
     assert not has_shape(value, "prj")
+    assert id_in(value, "prj") is None
+
+
+def test_what_could_be_an_id_is_read_as_it_stands() -> None:
+    made = new_id("prj")
+    assert id_in(made, "prj") == made
+    assert id_in(made, "con") is None

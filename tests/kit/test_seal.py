@@ -9,7 +9,7 @@ from cryptography.fernet import Fernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from licenzy.kit.seal import Seal, SealBroken, mask
+from licenzy.kit.seal import Seal, SealBroken
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 ROW = "connections/con_1/key"
@@ -80,8 +80,3 @@ def test_what_was_never_sealed(sealed: str) -> None:
         Seal([OLD]).open(sealed, bound_to=ROW)
     with pytest.raises(SealBroken):
         Seal([OLD]).rotate(sealed)
-
-
-def test_a_mask_shows_the_end_and_a_prefix_if_asked() -> None:
-    assert mask("sk_test_51abcdefgh4242") == "…4242"
-    assert mask("sk_test_51abcdefgh4242", shown_prefix=8) == "sk_test_…4242"

@@ -13,7 +13,6 @@ from licenzy.connections.models import Connection
 from licenzy.db.paging import PAGE_SIZE
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from licenzy.worker.loop import work_once
 from licenzy.workspace.models import AuditEntry, Role
 from tests.portal.happenings import make_event, told
 from tests.portal.set_up_side import SidePages, side_pages
@@ -21,6 +20,7 @@ from tests.support.cast import Cast, make_connection, make_subject, make_user
 from tests.support.clock import START
 from tests.support.purchases import event, make_entitlement
 from tests.support.visits import csrf_token, visiting
+from tests.support.worker import work_once
 
 CHANGE = {
     "entitlement": "ent_1",

@@ -18,12 +18,12 @@ from licenzy.entitlements.models import Entitlement, State
 from licenzy.kit.clock import from_unix
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
-from licenzy.worker.loop import work_once
 from tests.conftest import Sandbox
 from tests.properties.test_histories import SEED
 from tests.support.cast import Cast, make_connection, make_product, make_subject
 from tests.support.clock import StandingClock
 from tests.support.purchases import make_attempt, signed
+from tests.support.worker import work_once
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -23,11 +23,11 @@ from licenzy.reconciliation.queries import WalkState, last_walk, walk_state
 from licenzy.reconciliation.requests import request_walk, resync
 from licenzy.reconciliation.walk import Report
 from licenzy.subjects.models import Subject
-from licenzy.worker.loop import work_once
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry
 from tests.checkout.conftest import Shop
 from tests.support.clock import START, StandingClock
+from tests.support.worker import work_once
 
 Sell = Callable[..., Product]
 HOUR = timedelta(hours=1)

@@ -22,9 +22,9 @@ from licenzy.reconciliation.models import Reconciliation
 from licenzy.stripe_events.models import StripeEvent
 from licenzy.stripe_events.replay import replay_event, replay_purchases
 from licenzy.stripe_events.snapshots import settle_next
-from licenzy.worker.loop import work_once
 from tests.checkout.conftest import Shop
 from tests.support.clock import StandingClock
+from tests.support.worker import work_once
 
 Sell = Callable[..., Product]
 

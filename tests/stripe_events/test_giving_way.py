@@ -19,12 +19,12 @@ from licenzy.kit import deadline
 from licenzy.runtime import Runtime
 from licenzy.stripe_events import receive
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from licenzy.worker.loop import work_once
 from tests.entitlements.sale import SECRET, Till
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import StandingClock
 from tests.support.databases import PostgresServer
 from tests.support.ports import wait_until
+from tests.support.worker import work_once
 
 
 @pytest.fixture(params=["postgres"])

@@ -23,11 +23,11 @@ from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from licenzy.stripe_events import receive, record
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from licenzy.worker.loop import work_once
 from tests.entitlements.sale import SECRET, Till
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START, StandingClock
 from tests.support.ports import wait_until
+from tests.support.worker import work_once
 
 ROOT = Path(__file__).resolve().parents[2]
 DIES_BEFORE_THE_COMMIT = """
@@ -138,3 +138,23 @@ def test_an_event_that_was_kept_and_never_tried_is_taken_up_within_a_minute(
     clock.now = START + timedelta(seconds=60)
     assert work_once(runtime) == 1
     assert event(till).status is EventStatus.APPLIED
+
+
+def test_an_event_that_fails_again_and_again_waits_longer_each_time_and_is_then_parked(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise LookupError("not yet")
+
+    sale = till.sell(till.product(Kind.USAGE_PACK))
+    monkeypatch.setattr(receive, "apply_event", refuse)
+    assert sale.session().status is EventStatus.FAILED
+    waits = list[float]()
+    while (due := event(till).next_try_at) is not None:
+        with till.database.write() as db:
+            assert receive.apply_due_event(db, now=due, random=lambda: 0.5) is not None
+        again = event(till).next_try_at
+        waits += [(again - due).total_seconds()] if again is not None else []
+    assert waits == [40, 80, 160, 320, 640, 1280]
+    assert event(till).tries == receive.MAX_TRIES
+    assert event(till).parked_at is not None

@@ -6,6 +6,7 @@ project. All `make_…` functions write rows directly, so that a test of one roo
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -135,7 +136,7 @@ def make_key(
     **columns: Any,
 ) -> tuple[ApiKey, str]:
     """The row, and the key itself."""
-    token = key_rules.make_key(mode)
+    token = key_rules.make_key(mode, secrets.token_bytes(key_rules.SECRET_BYTES))
     key = ApiKey(
         id=new_id("key"),
         project_id=project_id,

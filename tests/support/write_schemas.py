@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from licenzy.deliveries.models import EventType
-from licenzy.deliveries.schemas import schema_of
+from tests.support.event_schemas import schema_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 

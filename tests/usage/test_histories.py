@@ -31,11 +31,11 @@ from licenzy.errors import InvalidRequest
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.usage.models import Hold, LedgerRow, Reservation
-from licenzy.worker.loop import work_once
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast, make_product
 from tests.support.clock import StandingClock
 from tests.support.sizes import sizes
+from tests.support.worker import work_once
 from tests.usage.buying import Customer, consume, customer_with, post, reserve
 
 EXAMPLES = int(os.environ.get("LICENZY_TEST_EXAMPLES", "25"))

@@ -17,9 +17,9 @@ from licenzy.entitlements.models import Entitlement, State
 from licenzy.kit import deadline
 from licenzy.kit.ids import new_id
 from licenzy.usage.models import Closing, LedgerRow, Reservation
-from licenzy.worker.loop import work_once
 from tests.support.cast import Cast
 from tests.support.clock import START, StandingClock
+from tests.support.worker import work_once
 from tests.usage.buying import Customer, consume, customer_with, post, reserve
 
 DAY = timedelta(days=1)

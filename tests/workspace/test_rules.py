@@ -6,11 +6,12 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from licenzy.workspace import rules
 from licenzy.workspace.models import Role
+from licenzy.workspace.passwords import common_passwords
 from tests.support.clock import START
 
 
@@ -33,7 +34,7 @@ from tests.support.clock import START
     ],
 )
 def test_it_refuses_passwords_that_are_guessed_first(password: str) -> None:
-    assert rules.password_problem(password)
+    assert rules.password_problem(password, common=common_passwords())
 
 
 @pytest.mark.parametrize(
@@ -51,21 +52,21 @@ def test_it_refuses_passwords_that_are_guessed_first(password: str) -> None:
     ],
 )
 def test_it_takes_any_other_of_8_to_128_characters(password: str) -> None:
-    assert rules.password_problem(password) is None
+    assert rules.password_problem(password, common=common_passwords()) is None
 
 
 def test_it_refuses_every_password_of_the_list() -> None:
-    listed = sorted(rules.common_passwords())
+    listed = sorted(common_passwords())
     assert len(listed) >= 3000
-    assert all(rules.password_problem(password) for password in listed)
+    assert all(rules.password_problem(password, common=common_passwords()) for password in listed)
     assert all(len(password) >= rules.PASSWORD_MIN for password in listed)
 
 
 @pytest.mark.parametrize("password", ["adalovelace", "Lovelace1815", "ada@example.com", "example99"])
 def test_it_refuses_what_is_known_of_the_person(password: str) -> None:
     context = ["Ada Lovelace", "ada@example.com", "ada", "example", "com"]
-    assert rules.password_problem(password, context=context)
-    assert rules.password_problem("unrelated words here", context=context) is None
+    assert rules.password_problem(password, common=common_passwords(), context=context)
+    assert rules.password_problem("unrelated words here", common=common_passwords(), context=context) is None
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,7 @@ def test_no_window_ever_holds_more_than_the_limit(limit: rules.Limit, gaps: list
     gaps=st.lists(st.one_of(st.floats(0, 70), st.just(0.0), st.floats(0, 4000)), max_size=200),
     later=st.floats(0, 4000),
 )
+@example(gaps=[0.0, 3570.0, 0.0, 0.0, 0.0], later=0.0)
 def test_waiting_as_long_as_told_is_enough_and_is_bounded(
     limit: rules.Limit, gaps: list[float], later: float
 ) -> None:
@@ -150,7 +152,8 @@ def test_waiting_as_long_as_told_is_enough_and_is_bounded(
     assert not limit.wait(tries, now=now + wait)
     if wait:
         # Guessing on while one has to wait changes nothing: refused tries are not counted.
-        assert limit.wait(tries, now=now + wait / 2) == wait - wait / 2
+        # The wait may end sooner, where one of the tries becomes too old to count meanwhile.
+        assert limit.wait(tries, now=now + wait / 2) <= wait - wait / 2
     if len(limit.recent(tries, now=now)) < limit.most:
         assert wait <= limit.apart
 

@@ -1,4 +1,4 @@
-"""What led to an entitlement, told for a merchant: the facts behind it as lines of a timeline. Pure."""
+"""What led to an entitlement, told for a merchant: the facts behind it as lines of a timeline."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""The JSON Schema of each event type, as published: docs/schemas holds what this makes. Pure."""
+"""The JSON Schema of each event type, as published: docs/schemas holds what this makes."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from licenzy.deliveries.models import EventType, Source
-from licenzy.deliveries.rules import DATA_FIELDS
+from licenzy.deliveries.rules import Data
+
+DATA_FIELDS = tuple(field.name for field in fields(Data))
 
 _INSTANT = {"type": "string", "format": "date-time", "pattern": "Z$"}
 _TEXT = {"type": "string"}
