@@ -71,7 +71,9 @@ def look(
     db.flush()
     rows = db.connection().execute(statement, values).all()
     key_, is_heard, *first = rows[0]
-    held, customer, attempt = first[:4], first[4:7], first[7:11]
+    held, rest = first[:4], first[4:]
+    customer, rest = rest[: len(Customer._fields)], rest[len(Customer._fields) :]
+    attempt = rest[: len(SoldAttempt._fields)]
     purchase = (
         LockedPurchase(origin.scope.project_id, origin.scope.mode, *held) if held[0] is not None else None
     )
