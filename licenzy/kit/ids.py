@@ -82,3 +82,11 @@ def has_shape(value: str, prefix: str) -> bool:
     """Whether `value` could be an id with this prefix; says nothing about its existence."""
     head, _, tail = value.partition("_")
     return head == prefix and len(tail) == _LENGTH and all(c in _ALPHABET for c in tail)
+
+
+def milliseconds_of(value: str) -> int:
+    """When an id that has its shape was made, by the clock of its process: milliseconds since 1970."""
+    made = 0
+    for character in value.rpartition("_")[2][: len(_TIME_SHIFTS)]:
+        made = made << 5 | _ALPHABET.index(character)
+    return made

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from licenzy.kit import ids
-from licenzy.kit.ids import has_shape, new_id
+from licenzy.kit.ids import has_shape, milliseconds_of, new_id
 
 NOON = 1_700_000_000_000_000_000
 
@@ -137,3 +137,8 @@ def test_a_fork_has_a_sequence_of_its_own(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_what_is_no_id(value: str) -> None:
     assert not has_shape(value, "prj")
+
+
+def test_an_id_holds_when_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: NOON)
+    assert milliseconds_of(new_id("req")) == NOON // 1_000_000
