@@ -33,6 +33,7 @@ from licenzy.portal.blueprint import ModeInPath, portal
 from licenzy.portal.csrf import check_form_origin
 from licenzy.portal.error_pages import answer_errors
 from licenzy.portal.page_rules import no_store, refuse_nul
+from licenzy.portal.search import views as search_views  # noqa: F401
 from licenzy.portal.shell import furnish
 from licenzy.portal.visitors import keep_sessions
 from licenzy.settings import Settings
