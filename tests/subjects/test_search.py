@@ -10,7 +10,7 @@ from sqlmodel import Session
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
 from licenzy.projects.scope import Scope
-from licenzy.subjects.actions import ensure_subject, forget_customer, hold_subject, link_customer
+from licenzy.subjects.actions import ensure_subject, forget_customer, link_customer, lock_customer
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id, subjects_of_stripe_customer, subjects_page
 from tests.support.cast import Cast, make_subject
@@ -87,7 +87,7 @@ def test_rows_of_an_older_process_are_found_and_filled_by_the_next_write(
         assert found(database, scope, search) == [ref]
     with database.write() as db:
         forget_customer(db, scope, subject_id=whole)
-        held = hold_subject(db, scope, subject_id=part)
+        held = lock_customer(db, scope, subject_id=part)
         # What is known already, as most events tell it.
         link_customer(db, held, stripe_customer_id=None, email="bob@example.com")
     assert as_stored(database, scope, whole).search_text == "older_row\nada@example.com"
@@ -100,7 +100,7 @@ def test_every_write_keeps_the_searched_text(database: Database, scope: Scope) -
     assert found(database, scope, "zoe") == ["Zoë"]
 
     def link(db: Session, email: str | None) -> None:
-        held = hold_subject(db, scope, subject_id=subject_id)
+        held = lock_customer(db, scope, subject_id=subject_id)
         link_customer(db, held, stripe_customer_id="cus_1", email=email)
 
     with database.write() as db:
