@@ -90,3 +90,11 @@ def id_in(word: str, prefix: str) -> str | None:
     Only such words are looked up: databases refuse to look for NUL and surrogates.
     """
     return word if has_shape(word, prefix) else None
+
+
+def milliseconds_of(value: str) -> int:
+    """When an id that has its shape was made, by the clock of its process: milliseconds since 1970."""
+    made = 0
+    for character in value.rpartition("_")[2][: len(_TIME_SHIFTS)]:
+        made = made << 5 | _ALPHABET.index(character)
+    return made

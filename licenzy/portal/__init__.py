@@ -25,6 +25,7 @@ import licenzy.portal.overview.views
 import licenzy.portal.products.views
 import licenzy.portal.projects.views
 import licenzy.portal.reconciliation.views
+import licenzy.portal.search.views
 import licenzy.portal.settings.views
 import licenzy.portal.setup.api_playground
 import licenzy.portal.setup.go_live

@@ -71,7 +71,9 @@ def find_known(
     db.flush()
     rows = db.connection().execute(statement, values).all()
     key_, has_endpoints, *first = rows[0]
-    locked, customer, attempt = first[:4], first[4:7], first[7:11]
+    locked, rest = first[:4], first[4:]
+    customer, rest = rest[: len(Customer._fields)], rest[len(Customer._fields) :]
+    attempt = rest[: len(SoldAttempt._fields)]
     purchase = (
         LockedPurchase(origin.scope.project_id, origin.scope.mode, *locked) if locked[0] is not None else None
     )

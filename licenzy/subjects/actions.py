@@ -16,6 +16,7 @@ from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_ref
+from licenzy.subjects.rules import search_text
 
 
 def ensure_subject(db: Session, scope: Scope, *, subject_ref: str, now: datetime) -> Subject:
@@ -30,6 +31,7 @@ def ensure_subject(db: Session, scope: Scope, *, subject_ref: str, now: datetime
                 "project_id": scope.project_id,
                 "mode": scope.mode,
                 "subject_ref": subject_ref,
+                "search_text": search_text(subject_ref, None),
                 "created_at": now,
             },
         )
@@ -57,8 +59,10 @@ class Customer(NamedTuple):
     """A held subject, and who it is at Stripe."""
 
     id: str
+    subject_ref: str
     stripe_customer_id: str | None
     email: str | None
+    search_text: str | None
 
 
 def lock_customer(db: Session, scope: Scope, *, subject_id: str) -> Customer:
@@ -72,7 +76,7 @@ def lock_customer(db: Session, scope: Scope, *, subject_id: str) -> Customer:
 def _locked_subject(scope: Scope, *, subject_id: str) -> Select[Any]:
     columns = table_of(Subject).c
     return (
-        core_select(columns.id, columns.stripe_customer_id, columns.email)
+        core_select(*(columns[name] for name in Customer._fields))
         .where(columns.project_id == scope.project_id, columns.mode == scope.mode, columns.id == subject_id)
         .with_for_update(key_share=True)
     )
@@ -82,11 +86,19 @@ def link_customer(
     db: Session, subject: Customer, *, stripe_customer_id: str | None, email: str | None
 ) -> Customer:
     """Remember the Stripe customer and address that a completed checkout told of a held subject."""
+    email = email or subject.email
     known = subject._replace(
-        stripe_customer_id=stripe_customer_id or subject.stripe_customer_id, email=email or subject.email
+        stripe_customer_id=stripe_customer_id or subject.stripe_customer_id,
+        email=email,
+        # Compared as well: an older version's process writes the address alone.
+        search_text=search_text(subject.subject_ref, email),
     )
     if known != subject:
-        columns = {"stripe_customer_id": known.stripe_customer_id, "email": known.email}
+        columns = {
+            "stripe_customer_id": known.stripe_customer_id,
+            "email": known.email,
+            "search_text": known.search_text,
+        }
         change_row(db, Subject, {"id": subject.id}, columns)
     return known
 
@@ -95,4 +107,5 @@ def forget_customer(db: Session, scope: Scope, *, subject_id: str) -> None:
     """Stripe no longer knows the subject's customer; the next checkout makes a new one."""
     subject = lock_subject(db, scope, subject_id=subject_id)
     subject.stripe_customer_id = None
+    subject.search_text = search_text(subject.subject_ref, subject.email)
     db.flush()

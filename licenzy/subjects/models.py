@@ -28,6 +28,8 @@ class Subject(Table, table=True):
             postgresql_include=["id"],
         ),
         Index("ix_subjects_project_id_mode_stripe_customer_id", "project_id", "mode", "stripe_customer_id"),
+        # For the list of customers, newest first, and for searches, which scan one project and mode.
+        Index("ix_subjects_project_id_mode_id", "project_id", "mode", "id"),
         {"sqlite_with_rowid": False},
     )
 
@@ -37,5 +39,7 @@ class Subject(Table, table=True):
     subject_ref: str = Field(max_length=200)
     email: str | None = None
     stripe_customer_id: str | None = None
+    search_text: str | None = None
+    """The ref and the e-mail address as `rules.search_text` folds them; None where older code wrote it."""
     created_at: datetime = Field(sa_type=Instant)
     erased_at: datetime | None = Field(default=None, sa_type=Instant)

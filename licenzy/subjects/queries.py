@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from sqlmodel import Session, col, or_, select
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, and_, col, or_, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.db.paging import NEWEST, Page, Place, read_page
-from licenzy.db.reads import read_first
+from licenzy.db.reads import read_all, read_first
 from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
+from licenzy.subjects.rules import folded
 
 
 @read_first
@@ -30,15 +32,42 @@ def subject_by_id(scope: Scope, *, subject_id: str) -> SelectOfScalar[Subject]:
 def subjects_page(db: Session, scope: Scope, *, search: str = "", place: Place = NEWEST) -> Page[Subject]:
     """The subjects of one side, newest first.
 
-    `search` is a part of the ref or of the e-mail address, whatever the case, or a whole Stripe customer id.
+    `search` is a part of the ref or of the e-mail address, however it is cased and accented, or a whole
+    Stripe customer id. It reads the side's subjects one by one until a page is full: about 40 ms for 100,000.
     """
     statement = select(Subject).where(Subject.project_id == scope.project_id, Subject.mode == scope.mode)
     if search:
-        statement = statement.where(
-            or_(
-                col(Subject.subject_ref).icontains(search, autoescape=True),
-                col(Subject.email).icontains(search, autoescape=True),
-                Subject.stripe_customer_id == search,
-            )
-        )
+        statement = statement.where(_matches(search))
     return read_page(db, statement, col(Subject.id), place)
+
+
+@read_all
+def subjects_of_stripe_customer(
+    scope: Scope, *, stripe_customer_id: str, limit: int
+) -> SelectOfScalar[Subject]:
+    """The subjects that are this customer at Stripe, newest first: mostly one."""
+    return (
+        select(Subject)
+        .where(
+            Subject.project_id == scope.project_id,
+            Subject.mode == scope.mode,
+            Subject.stripe_customer_id == stripe_customer_id,
+        )
+        .order_by(col(Subject.id).desc())
+        .limit(limit)
+    )
+
+
+def _matches(search: str) -> ColumnElement[bool]:
+    text, stored = folded(search), col(Subject.search_text)
+    unfolded = or_(
+        col(Subject.subject_ref).icontains(search, autoescape=True),
+        col(Subject.email).icontains(search, autoescape=True),
+    )
+    # An older version's process, while this one is being rolled out, writes rows and addresses alone.
+    is_outdated = or_(stored.is_(None), and_(col(Subject.email).is_not(None), stored.endswith("\n")))
+    return or_(
+        stored.contains(text, autoescape=True) if text else unfolded,
+        and_(is_outdated, unfolded),
+        Subject.stripe_customer_id == search,
+    )

@@ -75,6 +75,15 @@
     });
   });
 
+  // "/" goes to the page's first visible search field, unless one is typing.
+  document.addEventListener("keydown", function (event) {
+    if (event.key !== "/" || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) { return; }
+    if (event.target.closest("input, textarea, select, [contenteditable]")) { return; }
+    var fields = Array.from(document.querySelectorAll("[data-search-field]"));
+    var field = fields.find(function (each) { return each.getClientRects().length > 0; });
+    if (field) { event.preventDefault(); field.focus(); field.select(); }
+  });
+
   // A form is sent once, however often its button is pressed.
   document.addEventListener("submit", function (event) {
     if (event.defaultPrevented) { return; }

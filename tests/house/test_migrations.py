@@ -22,6 +22,7 @@ from licenzy.db.tables import metadata
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from licenzy.factory import load_models
+from licenzy.subjects.rules import search_text
 from tests.support.databases import PostgresServer
 from tests.support.next_version import migrate_further
 
@@ -86,8 +87,8 @@ def test_rows_outlast_the_change_of_their_table(empty_engine: Engine) -> None:
     ):
         connection.execute(
             text(
-                "INSERT INTO subjects SELECT 's2', project_id, mode, subject_ref, email, "
-                "stripe_customer_id, created_at, erased_at FROM subjects"
+                "INSERT INTO subjects (id, project_id, mode, subject_ref, created_at) "
+                "SELECT 's2', project_id, mode, subject_ref, created_at FROM subjects"
             )
         )
 
@@ -256,3 +257,30 @@ def test_every_pooled_sqlite_connection_has_its_pragmas(tmp_path: Path) -> None:
     for connection in connections:
         connection.close()
     engine.dispose()
+
+
+def test_subjects_of_before_are_searched_by_folded_text(empty_engine: Engine) -> None:
+    refs = {
+        f"s{number:05}": (f"Ünit_{number}", "Zoë@Example.com" if number % 2 else None)
+        for number in range(5003)
+    }
+    refs["odd"] = ("ﬁ ℡ Straße a\u200bb ❤\ufe0f İ", None)
+    with empty_engine.execution_options(**{WRITES: True}).begin() as connection:
+        command.upgrade(migrate.alembic_config(connection), "0013_wrong_passwords")
+        connection.execute(text("INSERT INTO workspaces (id, name, created_at) VALUES ('w', 'ours', 1)"))
+        connection.execute(
+            text("INSERT INTO projects (id, workspace_id, name, created_at) VALUES ('p', 'w', 'shop', 1)")
+        )
+        connection.execute(
+            text(
+                "INSERT INTO subjects (id, project_id, mode, subject_ref, email, created_at) "
+                "VALUES (:id, 'p', 'test', :ref, :email, 1)"
+            ),
+            [{"id": key, "ref": ref, "email": email} for key, (ref, email) in refs.items()],
+        )
+    migrate.upgrade(empty_engine)
+    with empty_engine.connect() as connection:
+        rows = connection.execute(text("SELECT id, search_text FROM subjects"))
+        assert {row.id: row.search_text for row in rows} == {
+            key: search_text(*value) for key, value in refs.items()
+        }

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from licenzy.kit import ids
-from licenzy.kit.ids import has_shape, id_in, new_id
+from licenzy.kit.ids import has_shape, id_in, milliseconds_of, new_id
 
 NOON = 1_700_000_000_000_000_000
 
@@ -144,3 +144,8 @@ def test_what_could_be_an_id_is_read_as_it_stands() -> None:
     made = new_id("prj")
     assert id_in(made, "prj") == made
     assert id_in(made, "con") is None
+
+
+def test_an_id_holds_when_it_was_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: NOON)
+    assert milliseconds_of(new_id("req")) == NOON // 1_000_000

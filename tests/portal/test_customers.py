@@ -47,7 +47,7 @@ def test_an_empty_list_says_how_customers_come_about(pages: SidePages) -> None:
     assert 'type="search"' not in page.text
 
 
-@pytest.mark.parametrize("search", ["user_1", "SER_12", "ada@", "EXAMPLE.com", "cus_9", " user_123 "])
+@pytest.mark.parametrize("search", ["user_1", "SER_12", "ada@", "EXAMPLE.com", "ÁDA@", " user_123 "])
 def test_a_part_of_the_ref_or_the_address_finds_a_customer(
     pages: SidePages, subject: Subject, runtime: Runtime, cast: Cast, search: str
 ) -> None:

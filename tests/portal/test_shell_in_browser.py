@@ -113,3 +113,16 @@ def test_an_installation_can_be_claimed_without_scripts(
     page.get_by_role("button", name="Sign out").click()
     page.get_by_role("heading", name="Sign in").wait_for()
     context.close()
+
+
+def test_a_slash_goes_to_the_search_field(browser: Any, address: str, cast: Cast) -> None:
+    sign_in(browser, address)
+    browser.goto(f"{address}/projects/{cast.project_id}/test/search")
+    browser.keyboard.press("/")
+    assert browser.evaluate("document.activeElement.matches('[data-search-field]')")
+    browser.keyboard.type("Set/")
+    browser.keyboard.press("Enter")
+    browser.wait_for_url("**/search?q=Set%2F")
+    browser.goto(f"{address}/projects/{cast.project_id}/test/search?q=settings")
+    browser.get_by_role("main").get_by_role("link", name="Settings").click()
+    browser.wait_for_url("**/settings")

@@ -25,6 +25,7 @@ from licenzy.kit.ids import new_id
 from licenzy.kit.seal import Seal
 from licenzy.projects.models import Project, ProjectSide
 from licenzy.subjects.models import Subject
+from licenzy.subjects.rules import search_text
 from licenzy.workspace.models import Installation, Membership, Role, User, Workspace
 from licenzy.workspace.passwords import passwords
 from tests.support.clock import START
@@ -158,16 +159,19 @@ def make_subject(
     project_id: str,
     mode: Mode = Mode.TEST,
     subject_ref: str = "user_123",
+    email: str | None = None,
     now: datetime = START,
     **columns: Any,
 ) -> Subject:
+    values = {"search_text": search_text(subject_ref, email), **columns}
     subject = Subject(
         id=new_id("sbj"),
         project_id=project_id,
         mode=mode,
         subject_ref=subject_ref,
+        email=email,
         created_at=now,
-        **columns,
+        **values,
     )
     db.add(subject)
     db.flush()

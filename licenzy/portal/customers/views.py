@@ -9,7 +9,8 @@ from licenzy.portal.blueprint import project
 from licenzy.portal.customers.customer_page import customer_page, holders_of, subject_id_in
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import pages_beside, place_asked
-from licenzy.portal.respond import show
+from licenzy.portal.respond import go, show
+from licenzy.portal.search.views import page_of_id
 from licenzy.runtime import runtime
 from licenzy.subjects.queries import subjects_page
 from licenzy.subjects.rules import ref_problem
@@ -19,11 +20,13 @@ from licenzy.workspace.models import Role
 @project.get("/customers")
 @project_page(Role.VIEWER)
 def customers(side: Side) -> ResponseReturnValue:
-    """Everybody who ever opened a checkout on this side; searched by a part of the ref or address."""
+    """Everybody who opened a checkout on this side; searched by a part of the ref or address, or by an id."""
     search = request.args.get("search", "").strip()
     place = place_asked(subject_id_in)
     problem = ref_problem(search) if search else None
     with runtime().database.read() as db:
+        if search and not problem and (record := page_of_id(db, side, search)) is not None:
+            return go(record)
         now = side.scope.now(runtime().clock)
         page = subjects_page(db, side.scope, search="" if problem else search, place=place)
         found = [] if problem else list(page.rows)

@@ -1,0 +1,1 @@
+"""Searching one project and mode, from any of its pages."""

@@ -1,0 +1,1 @@
+"""Finding the records of one project and mode by their ids and by words."""
