@@ -12,6 +12,7 @@ from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import public
 from licenzy.portal.guide import guide_page, guide_pages
 from licenzy.portal.respond import show
+from licenzy.runtime import runtime
 
 
 @portal.get("/docs")
@@ -27,7 +28,8 @@ def docs(page: str | None = None, event_type: str | None = None) -> ResponseRetu
         return _schema(event_type)
     pages = guide_pages()
     slug = page or (pages[0][0] if pages else "index")
-    found = reference.reference_page() if slug == reference.SLUG else guide_page(slug)
+    base_url = runtime().settings.base_url
+    found = reference.reference_page() if slug == reference.SLUG else guide_page(slug, base_url=base_url)
     if found is None:
         abort(404)
     response = show("docs/page.html", guide=found, pages=[*pages, (reference.SLUG, reference.TITLE)])

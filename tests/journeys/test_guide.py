@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from licenzy.alignment.modes import Mode
+from licenzy.portal.guide import DEFAULT_ADDRESS
 from tests.conftest import LiveServer
 from tests.journeys.test_newcomer_over_http import set_up
 from tests.support.cast import make_key
@@ -68,7 +69,7 @@ class _Shell:
 
     def __init__(self, folder: Path, url: str, key: str, live_key: str) -> None:
         self._folder = folder
-        self._filled_in = {"http://127.0.0.1:8000": url, "lz_test_…": key}
+        self._filled_in = {DEFAULT_ADDRESS: url, "lz_test_…": key}
         self._before = f"set -euo pipefail\nexport LICENZY_LIVE_API_KEY={live_key}\n"
 
     def run(self, block: Block) -> str:
