@@ -13,7 +13,7 @@ from licenzy.cli.wiring import Wiring, pass_wiring
 if TYPE_CHECKING:
     from sqlmodel import Session
 
-    from licenzy.deliveries.actions import Desk
+    from licenzy.deliveries.actions import EndpointContext
     from licenzy.deliveries.models import WebhookEndpoint
     from licenzy.runtime import Runtime
 
@@ -109,15 +109,15 @@ def disable(wiring: Wiring, project_id: str, mode: str, endpoint_id: str, as_jso
         click.echo(f"{endpoint_id} is disabled.")
 
 
-def _change_context(db: Session, runtime: Runtime, project_id: str, mode: str) -> Desk:
-    from licenzy.deliveries.actions import Desk
+def _change_context(db: Session, runtime: Runtime, project_id: str, mode: str) -> EndpointContext:
+    from licenzy.deliveries.actions import EndpointContext
     from licenzy.errors import NotFound
     from licenzy.projects.models import Project
     from licenzy.workspace.audit import Actor
 
     if db.get(Project, project_id) is None:
         raise NotFound("This project does not exist.", hint="Copy the id from the address of its pages.")
-    return Desk(scope_of(project_id, mode), Actor(), runtime.clock())
+    return EndpointContext(scope_of(project_id, mode), Actor(), runtime.clock())
 
 
 def _endpoint_json(endpoint: WebhookEndpoint) -> dict[str, Any]:
