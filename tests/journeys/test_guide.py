@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from licenzy.portal.guide import DEFAULT_ADDRESS
 
 from licenzy.alignment.modes import Mode
 from tests.conftest import LiveServer
@@ -68,7 +69,7 @@ class _Shell:
 
     def __init__(self, folder: Path, url: str, key: str, live_key: str) -> None:
         self._folder = folder
-        self._filled_in = {"http://127.0.0.1:8000": url, "lz_test_…": key}
+        self._filled_in = {DEFAULT_ADDRESS: url, "lz_test_…": key}
         self._before = f"set -euo pipefail\nexport LICENZY_LIVE_API_KEY={live_key}\n"
 
     def run(self, block: Block) -> str:

@@ -66,6 +66,13 @@ def test_the_link_dies_when_somebody_is_made_on_the_command_line(
     assert json.loads(told.stdout.splitlines()[-1])["claimed"] is True
 
 
+def test_who_is_locked_out_reads_which_command_helps(client: FlaskClient, cast: Cast) -> None:
+    page = client.get("/sign-in").text
+    assert "licenzy users reset-password --email" in page
+    assert 'href="/docs/operations#commands"' in page
+    assert '<h2 id="commands">' in client.get("/docs/operations").text
+
+
 @pytest.mark.parametrize("token", ["x", "%F0%9F%90%9D", "a" * 43])
 def test_another_token_is_refused(client: FlaskClient, database: Database, token: str) -> None:
     data = {**OWNER, "csrf_token": csrf_token(client)}

@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from licenzy.portal.docs import renderer
+from licenzy.settings import Settings
 
 INDEX = "# The guide\n\nStart with [second](second.md), then [first](./first.md#how).\n"
 SECOND = """# Second page
@@ -100,6 +101,30 @@ def test_only_pages_of_the_folder_have_an_address(client: FlaskClient, page: str
     answer = client.get(f"/docs/{page}")
     assert answer.status_code == 404
     assert "Secret" not in answer.text
+
+
+def test_guides_show_the_address_of_the_installation(
+    folder: Path, client: FlaskClient, settings: Settings
+) -> None:
+    (folder / "first.md").write_text(
+        "# First page\n\n"
+        "`http://127.0.0.1:8000`, http://127.0.0.1:8000/docs and [it](http://127.0.0.1:8000/docs).\n\n"
+        "```bash\ncurl http://127.0.0.1:8000/v1\n```\n\n"
+        "Not http://127.0.0.1:80001 nor 127.0.0.1:8000.\n"
+    )
+    text = client.get("/docs/first").text
+    ours = settings.base_url
+    assert f"<code>{ours}</code>, {ours}/docs and " in text
+    assert f'href="{ours}/docs"' in text
+    assert f"curl {ours}/v1<" in text
+    assert "Not http://127.0.0.1:80001 nor 127.0.0.1:8000." in text
+
+
+def test_the_shipped_guide_shows_no_address_but_its_own(client: FlaskClient, settings: Settings) -> None:
+    assert settings.base_url != renderer.DEFAULT_ADDRESS
+    for slug, _title in renderer.guide_pages():
+        assert renderer.DEFAULT_ADDRESS not in client.get(f"/docs/{slug}").text, slug
+    assert f"export LICENZY_URL={settings.base_url}" in client.get("/docs/connect-stripe").text
 
 
 def test_the_shipped_guide_renders(client: FlaskClient) -> None:

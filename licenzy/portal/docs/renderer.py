@@ -17,6 +17,9 @@ from markupsafe import Markup
 
 from licenzy.kit.resources import resource_dir
 
+DEFAULT_ADDRESS = "http://127.0.0.1:8000"
+"""How guides write the address of Licenzy, so that they read and run as they are wherever they are opened."""
+_DEFAULT_ADDRESS = re.compile(re.escape(DEFAULT_ADDRESS) + r"(?![\w.-])")
 _FIRST_HEADING = re.compile(r"^# +(.+)$", re.MULTILINE)
 _LINKED = re.compile(r"\]\(([a-z0-9-]+)\.md[)#]")
 
@@ -47,10 +50,13 @@ def guide_pages() -> list[tuple[str, str]]:
     return [(slug, _title(files[slug])) for slug in order if slug in files]
 
 
-def guide_page(slug: str) -> GuidePage | None:
-    """The page, or None when no such file is in the guide's folder."""
+def guide_page(slug: str, *, base_url: str) -> GuidePage | None:
+    """The page, or None when no such file is in the guide's folder.
+
+    It has the installation's own `base_url` wherever the file has DEFAULT_ADDRESS.
+    """
     path = _files().get(slug)
-    return None if path is None else _rendered(path, path.stat().st_mtime_ns)
+    return None if path is None else _rendered(path, path.stat().st_mtime_ns, base_url)
 
 
 def _files() -> dict[str, Path]:
@@ -65,8 +71,9 @@ def _title(path: Path) -> str:
 
 
 @lru_cache(maxsize=64)
-def _rendered(path: Path, _changed: int) -> GuidePage:
-    return render(path.stem, _title(path), path.read_text(encoding="utf-8"))
+def _rendered(path: Path, _changed: int, base_url: str) -> GuidePage:
+    markdown = _DEFAULT_ADDRESS.sub(lambda _found: base_url, path.read_text(encoding="utf-8"))
+    return render(path.stem, _title(path), markdown)
 
 
 def render(slug: str, title: str, markdown: str) -> GuidePage:

@@ -12,6 +12,7 @@ from licenzy.portal.docs import api_reference
 from licenzy.portal.docs.renderer import guide_page, guide_pages
 from licenzy.portal.guards import public
 from licenzy.portal.respond import show
+from licenzy.runtime import runtime
 
 
 @portal.get("/docs")
@@ -27,7 +28,9 @@ def docs(page: str | None = None, event_type: str | None = None) -> ResponseRetu
         return _schema(event_type)
     pages = guide_pages()
     slug = page or (pages[0][0] if pages else "index")
-    found = api_reference.reference_page() if slug == api_reference.SLUG else guide_page(slug)
+    base_url = runtime().settings.base_url
+    is_reference = slug == api_reference.SLUG
+    found = api_reference.reference_page() if is_reference else guide_page(slug, base_url=base_url)
     if found is None:
         abort(404)
     response = show("docs/page.html", guide=found, pages=[*pages, (api_reference.SLUG, api_reference.TITLE)])
