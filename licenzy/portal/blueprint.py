@@ -10,7 +10,7 @@ from licenzy.alignment.modes import Mode
 portal = Blueprint("portal", __name__)
 
 project = Blueprint("project", __name__, url_prefix="/projects/<project_id>/<mode:mode>")
-"""Its views get a `Side` as `side`, in place of `project_id` and `mode`; see `guards.enter_project`."""
+"""Its views get a `Side` in place of `project_id` and `mode`; see `guards.require_project_role`."""
 
 portal.register_blueprint(project)
 

@@ -77,13 +77,13 @@ def wants_script() -> bool:
 def current_page() -> str:
     """The path the visitor is looking at: this address, or the page from which a part was asked for."""
     if request.htmx:
-        seen = request.htmx.current_url
+        url = request.htmx.current_url
     elif request.method == "POST":
-        seen = request.referrer
+        url = request.referrer
     else:
         return own_path(request.full_path.rstrip("?"))
     host = request.host_url.rstrip("/")
-    return own_path(seen.removeprefix(host) if seen and seen.startswith(host) else None)
+    return own_path(url.removeprefix(host) if url and url.startswith(host) else None)
 
 
 def own_path(url: str | None, *, otherwise: str | None = None) -> str:

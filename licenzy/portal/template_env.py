@@ -13,10 +13,10 @@ from licenzy.portal.csrf import csrf_token
 from licenzy.portal.formatting import ago, browser_name, day, event_name, instant, lasting, number
 from licenzy.portal.forms import typed_word
 from licenzy.portal.navigation import current_side, lab_offered, mode_switch_url, navigation
-from licenzy.portal.sessions import visitor
+from licenzy.portal.sessions import signed_in_user
 
 
-def furnish(app: Flask) -> None:
+def register_template_helpers(app: Flask) -> None:
     """Make the names below known to all templates, and unknown names an error."""
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = True
@@ -31,7 +31,7 @@ def furnish(app: Flask) -> None:
         navigation=navigation,
         side=current_side,
         typed_word=typed_word,
-        visitor=visitor,
+        signed_in_user=signed_in_user,
     )
     app.jinja_env.filters.update(
         ago=ago,

@@ -13,7 +13,7 @@ from licenzy.portal.setup.forms import TryForm
 from licenzy.runtime import runtime
 
 
-def keys_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
+def api_keys_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
     """The API keys of this side, and what a first call needs."""
     with runtime().database.read() as db:
         keys = queries.keys(db, side.scope)
@@ -22,10 +22,10 @@ def keys_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "now": runtime().clock(),
         "key_form": ApiKeyForm(formdata=None),
         "try_form": TryForm(formdata=None),
-        "ran": None,
+        "sample_response": None,
         "created": None,
         "token": None,
         "base_url": runtime().settings.base_url,
         "findings": side_findings(side, Part.API_KEY),
-        **given,
+        **overrides,
     }

@@ -15,8 +15,20 @@ from licenzy.entitlements.announcing import Change
 from licenzy.entitlements.grants import Hand
 from licenzy.entitlements.queries import entitlement_by_id
 from licenzy.portal.blueprint import project
-from licenzy.portal.customers.customer_page import Refused, customer_page, subject_id_in, word_to_type
-from licenzy.portal.customers.forms import AdjustForm, ByHandForm, ExtendForm, GrantForm, LiftForm, RevokeForm
+from licenzy.portal.customers.customer_page import (
+    EntitlementForm,
+    customer_page,
+    required_word,
+    subject_id_in,
+)
+from licenzy.portal.customers.forms import (
+    AdjustForm,
+    ExtendForm,
+    GrantForm,
+    LiftForm,
+    OperatorForm,
+    RevokeForm,
+)
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import flashed_refusals, go, show
 from licenzy.reconciliation.requests import resync
@@ -96,7 +108,7 @@ def revoke_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     def do(db: Session, hand: Hand) -> list[Change]:
         return grants.revoke(db, hand, entitlement_id=entitlement_id)
 
-    refused = Refused(entitlement_id, "revoke", RevokeForm())
+    refused = EntitlementForm(entitlement_id, "revoke", RevokeForm())
     return _act(side, subject_id, refused, do, "It is revoked: access by it has ended.")
 
 
@@ -109,7 +121,9 @@ def adjust_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     def do(db: Session, hand: Hand) -> list[Change]:
         return grants.adjust_units(db, hand, entitlement_id=entitlement_id, units=form.change)
 
-    return _act(side, subject_id, Refused(entitlement_id, "adjust", form), do, "The units are adjusted.")
+    return _act(
+        side, subject_id, EntitlementForm(entitlement_id, "adjust", form), do, "The units are adjusted."
+    )
 
 
 @project.post(f"{_ENTITLEMENT}/extensions")
@@ -121,7 +135,7 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     def do(db: Session, hand: Hand) -> list[Change]:
         return grants.extend(db, hand, entitlement_id=entitlement_id, seconds=form.seconds)
 
-    return _act(side, subject_id, Refused(entitlement_id, "extend", form), do, "Its end has moved.")
+    return _act(side, subject_id, EntitlementForm(entitlement_id, "extend", form), do, "Its end has moved.")
 
 
 @project.post(f"{_ENTITLEMENT}/lifting")
@@ -133,26 +147,28 @@ def lift_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Respon
         return grants.lift(db, hand, entitlement_id=entitlement_id)
 
     return _act(
-        side, subject_id, Refused(entitlement_id, "lift", LiftForm()), do, "The suspension is lifted."
+        side, subject_id, EntitlementForm(entitlement_id, "lift", LiftForm()), do, "The suspension is lifted."
     )
 
 
-def _act(side: Side, subject_id: str, asked: Refused, do: Do, done: str) -> ResponseReturnValue:
+def _act(side: Side, subject_id: str, submitted: EntitlementForm, do: Do, done: str) -> ResponseReturnValue:
     """Do what a form of the customer's page asks for, or show the form again with what is wrong."""
     if subject_id_in(subject_id) is None:
         abort(404)
     with runtime().database.read() as db:
         subject = subject_by_id(db, side.scope, subject_id=subject_id)
-        held = entitlement_by_id(db, side.scope, entitlement_id=asked.entitlement_id)
-    if subject is None or held is None or held.subject_id != subject_id:
+        owned = entitlement_by_id(db, side.scope, entitlement_id=submitted.entitlement_id)
+    if subject is None or owned is None or owned.subject_id != subject_id:
         abort(404)
-    asked.form.stand_at(f"{asked.act}-{asked.entitlement_id}", word=word_to_type(side, subject))
-    if asked.form.validate():
-        with asked.form.refusals():
-            changes = runtime().database.retrying(lambda db: do(db, _hand(side, asked.form)))
+    submitted.form.set_ids(
+        f"{submitted.act}-{submitted.entitlement_id}", required_word=required_word(side, subject)
+    )
+    if submitted.form.validate():
+        with submitted.form.refusals():
+            changes = runtime().database.retrying(lambda db: do(db, _hand(side, submitted.form)))
             flash(done if changes else _NOTHING_NEW, "success" if changes else "info")
             return go(url_for("portal.project.customer", subject_id=subject_id))
-    return customer_page(side, subject_id, "customers/_act_form.html", status=422, refused=asked)
+    return customer_page(side, subject_id, "customers/_act_form.html", status=422, refused=submitted)
 
 
 def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
@@ -178,6 +194,6 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     return go(url_for("portal.project.customer", subject_id=subject.id))
 
 
-def _hand(side: Side, form: ByHandForm) -> Hand:
+def _hand(side: Side, form: OperatorForm) -> Hand:
     note = (form.note.data or "").strip()
-    return Hand(side.scope, side.actor, note, runtime().clock(), once=form.once.data)
+    return Hand(side.scope, side.actor, note, runtime().clock(), once=form.submission_id.data)

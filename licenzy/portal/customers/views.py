@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.portal.blueprint import project
 from licenzy.portal.customers.customer_page import customer_page, holders_of, subject_id_in
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import pages_beside, place_asked
+from licenzy.portal.lists import adjacent_pages, requested_place
 from licenzy.portal.respond import show
 from licenzy.runtime import runtime
 from licenzy.subjects.queries import subjects_page
@@ -21,7 +21,7 @@ from licenzy.workspace.models import Role
 def customers(side: Side) -> ResponseReturnValue:
     """Everybody who ever opened a checkout on this side; searched by a part of the ref or address."""
     search = request.args.get("search", "").strip()
-    place = place_asked(subject_id_in)
+    place = requested_place(subject_id_in)
     problem = ref_problem(search) if search else None
     with runtime().database.read() as db:
         now = side.scope.now(runtime().clock)
@@ -33,7 +33,7 @@ def customers(side: Side) -> ResponseReturnValue:
         holders=holders,
         search=search,
         problem=problem,
-        pages=pages_beside(page, place, search=search or None),
+        pages=adjacent_pages(page, place, search=search or None),
     )
 
 

@@ -30,7 +30,7 @@ def docs(page: str | None = None, event_type: str | None = None) -> ResponseRetu
     found = api_reference.reference_page() if slug == api_reference.SLUG else guide_page(slug)
     if found is None:
         abort(404)
-    response = show("docs/page.html", guide=found, pages=[*pages, (api_reference.SLUG, api_reference.TITLE)])
+    response = show("docs/page.html", page=found, pages=[*pages, (api_reference.SLUG, api_reference.TITLE)])
     response.headers["Cache-Control"] = "no-cache"
     return response
 

@@ -49,13 +49,13 @@ def create_endpoint(side: Side) -> ResponseReturnValue:
                 made, secret = actions.create_endpoint(
                     db,
                     parts.seal,
-                    desk_of(side),
+                    endpoint_context(side),
                     url=form.url.data or "",
                     types=form.types.data or [],
                     description=form.description.data or "",
                     private_allowed=parts.settings.allow_private_webhooks,
                 )
-            return show("endpoints/page.html", status=201, **_panel(side, made, secret=secret))
+            return show("endpoints/page.html", status=201, **_context(side, made, secret=secret))
     return show("endpoints/list.html", "endpoints/_new_form.html", status=422, **_listed(side, form))
 
 
@@ -63,7 +63,7 @@ def create_endpoint(side: Side) -> ResponseReturnValue:
 @project_page(Role.VIEWER)
 def webhook(side: Side, endpoint_id: str) -> ResponseReturnValue:
     """One endpoint: how it fares, what it is told, and how to verify what it gets."""
-    return show("endpoints/page.html", **_panel(side, _found(side, endpoint_id)))
+    return show("endpoints/page.html", **_context(side, _found(side, endpoint_id)))
 
 
 @project.post(_ONE)
@@ -77,7 +77,7 @@ def change_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
             with parts.database.write() as db:
                 actions.change_endpoint(
                     db,
-                    desk_of(side),
+                    endpoint_context(side),
                     endpoint_id=endpoint_id,
                     url=form.url.data or "",
                     types=form.types.data or [],
@@ -86,8 +86,8 @@ def change_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
                 )
             flash("The endpoint is changed; what is sent from now on goes by it.", "success")
             return go(url_for("portal.project.webhook", endpoint_id=endpoint_id))
-    panel = _panel(side, _found(side, endpoint_id), form=form)
-    return show("endpoints/page.html", "endpoints/_change_form.html", status=422, **panel)
+    context = _context(side, _found(side, endpoint_id), form=form)
+    return show("endpoints/page.html", "endpoints/_change_form.html", status=422, **context)
 
 
 @project.post(f"{_ONE}/pause")
@@ -111,12 +111,12 @@ def rotate_endpoint_secret(side: Side, endpoint_id: str) -> ResponseReturnValue:
     """Make a new secret and show it, this once."""
     form, parts = RotationForm(), runtime()
     if not form.validate():
-        return show("endpoints/page.html", status=422, **_panel(side, _found(side, endpoint_id)))
+        return show("endpoints/page.html", status=422, **_context(side, _found(side, endpoint_id)))
     with parts.database.write() as db:
         found, secret = actions.rotate_secret(
-            db, parts.seal, desk_of(side), endpoint_id=endpoint_id, overlap=form.hours
+            db, parts.seal, endpoint_context(side), endpoint_id=endpoint_id, overlap=form.hours
         )
-    return show("endpoints/page.html", status=201, **_panel(side, found, secret=secret))
+    return show("endpoints/page.html", status=201, **_context(side, found, secret=secret))
 
 
 @project.post(f"{_ONE}/test")
@@ -130,12 +130,12 @@ def test_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
             with runtime().database.write() as db:
                 delivery_id = send_test(
                     db,
-                    desk_of(side),
+                    endpoint_context(side),
                     endpoint_id=endpoint_id,
                     event_type=EventType(form.event_type.data),
                 )
             return go(url_for("portal.project.delivery", delivery_id=delivery_id))
-    return show("endpoints/page.html", status=422, **_panel(side, found, example_form=form))
+    return show("endpoints/page.html", status=422, **_context(side, found, example_form=form))
 
 
 @project.post(f"{_ONE}/removal")
@@ -146,14 +146,14 @@ def delete_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     found = _found(side, endpoint_id)
     problem = TypedForm().problem(side.mode, host_of(found), "the endpoint’s host")
     if problem is not None:
-        return show("endpoints/page.html", status=422, **_panel(side, found, typed_error=problem))
+        return show("endpoints/page.html", status=422, **_context(side, found, typed_error=problem))
     with runtime().database.write() as db:
-        actions.delete_endpoint(db, desk_of(side), endpoint_id=endpoint_id)
+        actions.delete_endpoint(db, endpoint_context(side), endpoint_id=endpoint_id)
     flash("The endpoint is deleted: nothing is sent there any more.", "success")
     return go(url_for("portal.project.webhooks"))
 
 
-def desk_of(side: Side) -> Desk:
+def endpoint_context(side: Side) -> Desk:
     """Who acts on this side, and when."""
     return Desk(side.scope, side.actor, runtime().clock())
 
@@ -165,7 +165,7 @@ def host_of(of: WebhookEndpoint) -> str:
 
 def _do(side: Side, endpoint_id: str, verb: Callable[..., Any], done: str) -> ResponseReturnValue:
     with runtime().database.write() as db:
-        verb(db, desk_of(side), endpoint_id=endpoint_id)
+        verb(db, endpoint_context(side), endpoint_id=endpoint_id)
     flash(done, "success")
     return go(url_for("portal.project.webhook", endpoint_id=endpoint_id))
 
@@ -187,7 +187,7 @@ def _waiting(db: Session, side: Side, of: WebhookEndpoint) -> dict[str, int]:
     return {status.value: counted.get(status, 0) for status in DeliveryStatus}
 
 
-def _panel(side: Side, found: WebhookEndpoint, **given: Any) -> dict[str, Any]:
+def _context(side: Side, found: WebhookEndpoint, **overrides: Any) -> dict[str, Any]:
     example = ExampleForm(formdata=None)
     example.offer(found.types)
     with runtime().database.read() as db:
@@ -208,7 +208,7 @@ def _panel(side: Side, found: WebhookEndpoint, **given: Any) -> dict[str, Any]:
         "typed_error": None,
         "typed_word": typed_word(side.mode, host_of(found)),
         "snippets": _snippets(),
-        **given,
+        **overrides,
     }
 
 

@@ -11,9 +11,9 @@ from sqlmodel import Session
 from licenzy.entitlements.queries import holders_of
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.portal.blueprint import project
-from licenzy.portal.entitlement_changes import readable
+from licenzy.portal.entitlement_changes import readable_changes
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import pages_beside, place_asked
+from licenzy.portal.lists import adjacent_pages, requested_place
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.stripe_events import replay
@@ -33,7 +33,7 @@ def events(side: Side) -> ResponseReturnValue:
     """Every signed event that arrived on this side, or those of one status or about one object."""
     word, about = request.args.get("status", ""), _stripe_id(request.args.get("about", ""))
     status, parked = _status(word), word == _PARKED
-    place = place_asked(_sequence)
+    place = requested_place(_sequence)
     with runtime().database.read() as db:
         page = events_page(db, side.scope, status=status, parked=parked, object_id=about, place=place)
         ids = [event.event_id for event in page.rows]
@@ -46,7 +46,7 @@ def events(side: Side) -> ResponseReturnValue:
         parked=parked,
         about=about,
         statuses=list(EventStatus),
-        pages=pages_beside(page, place, status=_PARKED if parked else status, about=about),
+        pages=adjacent_pages(page, place, status=_PARKED if parked else status, about=about),
     )
 
 
@@ -56,7 +56,7 @@ def event(side: Side, event_id: str) -> ResponseReturnValue:
     """One event; its payload tells of people, so that it is for support and above."""
     with runtime().database.read() as db:
         found = _event(db, side, event_id)
-        changed = readable(found.changes)
+        changed = readable_changes(found.changes)
         ids = [each.entitlement_id for each in changed]
         holders = holders_of(db, side.scope, entitlement_ids=ids)
         untracked = untracked_of_event(db, side.scope, object_id=found.object_id)

@@ -28,7 +28,7 @@ from licenzy.workspace.models import Role
 
 
 @dataclass(frozen=True, slots=True)
-class Button:
+class LabButton:
     """A happening as it can be pressed now, or why it cannot."""
 
     value: str
@@ -38,12 +38,12 @@ class Button:
 
 
 @dataclass(frozen=True, slots=True)
-class Buttons:
+class LabButtonGroup:
     """A group of buttons; `reason` is said once when none of them can be pressed for the same reason."""
 
     name: str
     title: str
-    buttons: list[Button]
+    buttons: list[LabButton]
     reason: str | None
 
 
@@ -185,7 +185,7 @@ def _bench(side: Side, attempt_id: str) -> Bench:
         abort(404)
 
 
-def _groups(found: Bench, purchase: SandboxPurchase) -> list[Buttons]:
+def _groups(found: Bench, purchase: SandboxPurchase) -> list[LabButtonGroup]:
     groups = []
     for group in GROUPS:
         buttons = [_button(happening, found, purchase) for happening in group.happenings]
@@ -194,27 +194,29 @@ def _groups(found: Bench, purchase: SandboxPurchase) -> list[Buttons]:
         reasons = {button.reason for button in buttons}
         if group.passing and None not in reasons:
             continue
-        groups.append(Buttons(group.name, group.title, buttons, reasons.pop() if len(reasons) == 1 else None))
+        groups.append(
+            LabButtonGroup(group.name, group.title, buttons, reasons.pop() if len(reasons) == 1 else None)
+        )
     return groups
 
 
-def _button(happening: Happening, found: Bench, purchase: SandboxPurchase) -> Button:
+def _button(happening: Happening, found: Bench, purchase: SandboxPurchase) -> LabButton:
     offer = purchase.offers.get(happening.name)
     reason = offer.reason if offer else None
     if happening.name == SEND_AGAIN and not (found.steps and found.steps[0].repeatable):
         reason = "The last step sent nothing that could be repeated."
-    return Button(happening.name, happening, happening.label, reason)
+    return LabButton(happening.name, happening, happening.label, reason)
 
 
-def _plans(purchase: SandboxPurchase) -> list[Button]:
+def _plans(purchase: SandboxPurchase) -> list[LabButton]:
     """A button for each plan; one that says why not when there is none to change to."""
     happening, reason = HAPPENINGS[CHANGE_PLAN], purchase.offers[CHANGE_PLAN].reason
     if reason is None and not purchase.plans:
         reason = "There is no other recurring price to change to."
     if reason is not None:
-        return [Button(CHANGE_PLAN, happening, happening.label, reason)]
+        return [LabButton(CHANGE_PLAN, happening, happening.label, reason)]
     return [
-        Button(f"{CHANGE_PLAN}:{plan.price}", happening, f"Switch to {plan_words(plan)}", None)
+        LabButton(f"{CHANGE_PLAN}:{plan.price}", happening, f"Switch to {plan_words(plan)}", None)
         for plan in purchase.plans
     ]
 
