@@ -30,7 +30,7 @@ import licenzy.portal.setup.api_playground
 import licenzy.portal.setup.go_live
 import licenzy.portal.setup.views
 import licenzy.portal.untracked.views
-from licenzy.portal.blueprint import ModeInPath, portal, project
+from licenzy.portal.blueprint import IdInPath, ModeInPath, StripeIdInPath, portal, project
 from licenzy.portal.csrf import check_form_origin
 from licenzy.portal.error_pages import answer_errors
 from licenzy.portal.guards import fill_in_project, require_project_role
@@ -49,8 +49,7 @@ def register(app: Flask) -> None:
     init_sessions(app, settings)
     register_template_helpers(app)
     answer_errors(app)
-    if "mode" not in app.url_map.converters:
-        app.url_map.converters["mode"] = ModeInPath
+    app.url_map.converters.update(id=IdInPath, mode=ModeInPath, stripe_id=StripeIdInPath)
     app.register_blueprint(portal)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from flask import request, url_for
 
 from licenzy.db.paging import NEWEST, Key, Page, Place
+from licenzy.kit.ids import has_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,11 @@ def requested_place(read: Callable[[str], Key | None]) -> Place:
         if key is not None:
             return Place(**{side: key})
     return NEWEST
+
+
+def id_key(prefix: str) -> Callable[[str], str | None]:
+    """For `requested_place` of a list in the order of its ids, which have this prefix."""
+    return lambda word: word if has_shape(word, prefix) else None
 
 
 def adjacent_pages(page: Page[Any], place: Place, **filters: Any) -> Pages:

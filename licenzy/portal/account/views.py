@@ -45,7 +45,7 @@ def change_password(user: SignedInUser) -> ResponseReturnValue:
     return _account_page(user, form)
 
 
-@portal.post("/account/sessions/<session_id>/end")
+@portal.post("/account/sessions/<id('ses'):session_id>/end")
 @signed_in
 def end_session(user: SignedInUser, session_id: str) -> ResponseReturnValue:
     """Sign another browser of mine out."""

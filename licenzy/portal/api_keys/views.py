@@ -50,7 +50,7 @@ def create_api_key(side: Side) -> ResponseReturnValue:
     return _answer(side, form, 422, key_form=form)
 
 
-@project.post("/api-keys/<key_id>/revocation")
+@project.post("/api-keys/<id('key'):key_id>/revocation")
 @project_page(Role.ADMIN)
 @fresh
 def revoke_api_key(side: Side, key_id: str) -> ResponseReturnValue:

@@ -17,7 +17,6 @@ from licenzy.entitlements.decision import Standing, best_status, remaining, stan
 from licenzy.entitlements.grants import possible_acts
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import facts_behind
-from licenzy.kit.ids import has_shape
 from licenzy.portal.customers.forms import AdjustForm, ExtendForm, LiftForm, OperatorForm, RevokeForm
 from licenzy.portal.customers.history import TimelineEntry, history
 from licenzy.portal.guards import Side
@@ -158,11 +157,6 @@ def _holder(subject: Subject, access: Access[Entitlement], now: datetime) -> Hol
 def required_word(side: Side, subject: Subject) -> str | None:
     """What must be typed before something is taken from a customer: in live their ref."""
     return subject.subject_ref if side.mode.livemode else None
-
-
-def subject_id_in(word: str) -> str | None:
-    """The word of an address as a subject's id; None when it can be none."""
-    return word if has_shape(word, "sbj") else None
 
 
 def _in_order(holder: Holder, refused: EntitlementForm | None) -> list[tuple[Entitlement, Standing, int]]:

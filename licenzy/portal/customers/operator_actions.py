@@ -19,7 +19,6 @@ from licenzy.portal.customers.customer_page import (
     EntitlementForm,
     customer_page,
     required_word,
-    subject_id_in,
 )
 from licenzy.portal.customers.forms import (
     AdjustForm,
@@ -38,7 +37,7 @@ from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id, subject_by_ref
 from licenzy.workspace.models import Role
 
-_ENTITLEMENT = "/customers/<subject_id>/entitlements/<entitlement_id>"
+_ENTITLEMENT = "/customers/<id('sbj'):subject_id>/entitlements/<id('ent'):entitlement_id>"
 _NOTHING_NEW = "Nothing changed: it was so already, or this form had been sent before."
 
 Do = Callable[[Session, Hand], list[Change]]
@@ -62,13 +61,11 @@ def new_grant(side: Side) -> ResponseReturnValue:
     return show("customers/grant.html", "customers/_grant_form.html", status=422, form=form, products=listed)
 
 
-@project.post("/customers/<subject_id>/resync")
+@project.post("/customers/<id('sbj'):subject_id>/resync")
 @project_page(Role.SUPPORT)
 def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
     """Read what the customer bought from Stripe again, now."""
     parts = runtime()
-    if subject_id_in(subject_id) is None:
-        abort(404)
     with parts.database.read() as db:
         if subject_by_id(db, side.scope, subject_id=subject_id) is None:
             abort(404)
@@ -153,8 +150,6 @@ def lift_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Respon
 
 def _act(side: Side, subject_id: str, submitted: EntitlementForm, do: Do, done: str) -> ResponseReturnValue:
     """Do what a form of the customer's page asks for, or show the form again with what is wrong."""
-    if subject_id_in(subject_id) is None:
-        abort(404)
     with runtime().database.read() as db:
         subject = subject_by_id(db, side.scope, subject_id=subject_id)
         owned = entitlement_by_id(db, side.scope, entitlement_id=submitted.entitlement_id)

@@ -17,7 +17,7 @@ from licenzy.portal.blueprint import project
 from licenzy.portal.deliveries.forms import ResendForm
 from licenzy.portal.endpoints.views import endpoint_context, host_of
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import adjacent_pages, requested_place
+from licenzy.portal.lists import adjacent_pages, id_key, requested_place
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.subjects.queries import subject_by_id
@@ -53,7 +53,7 @@ def requeue_deliveries(side: Side) -> ResponseReturnValue:
     return go(url_for("portal.project.deliveries"))
 
 
-@project.get("/deliveries/<delivery_id>")
+@project.get("/deliveries/<id('dlv'):delivery_id>")
 @project_page(Role.VIEWER)
 def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     """One delivery with its tries; its payload tells of people, so that it is for support and above."""
@@ -77,7 +77,7 @@ def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     )
 
 
-@project.post("/deliveries/<delivery_id>/requeue")
+@project.post("/deliveries/<id('dlv'):delivery_id>/requeue")
 @project_page(Role.SUPPORT)
 def requeue_delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     """Send one again, whatever has become of it."""
@@ -92,7 +92,7 @@ def _list(side: Side, form: ResendForm, *, status: int = 200) -> ResponseReturnV
     wanted, event_type = _enum_argument(DeliveryStatus, "status"), _enum_argument(EventType, "type")
     to = request.args.get("to", "")
     to = to if has_shape(to, "whe") else ""
-    place = requested_place(lambda word: word if has_shape(word, "dlv") else None)
+    place = requested_place(id_key("dlv"))
     with runtime().database.read() as db:
         listed = endpoints(db, side.scope)
         page = deliveries_page(

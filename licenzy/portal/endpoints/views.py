@@ -25,7 +25,7 @@ from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.workspace.models import Role
 
-_ONE = "/webhooks/<endpoint_id>"
+_ONE = "/webhooks/<id('whe'):endpoint_id>"
 _SNIPPETS = (("Python", "py"), ("Node", "mjs"), ("Go", "go"), ("PHP", "php"), ("Ruby", "rb"))
 _MOST_SHOWN = 5
 

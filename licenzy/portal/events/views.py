@@ -10,7 +10,7 @@ from sqlmodel import Session
 
 from licenzy.entitlements.queries import holders_of
 from licenzy.kit.json_strict import NotStrictJson, parse_object
-from licenzy.portal.blueprint import project
+from licenzy.portal.blueprint import may_be_stripe_id, project
 from licenzy.portal.entitlement_changes import readable_changes
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import adjacent_pages, requested_place
@@ -31,7 +31,8 @@ _PARKED = "parked"
 @project_page(Role.VIEWER)
 def events(side: Side) -> ResponseReturnValue:
     """Every signed event that arrived on this side, or those of one status or about one object."""
-    word, about = request.args.get("status", ""), _stripe_id(request.args.get("about", ""))
+    word, object_id = request.args.get("status", ""), request.args.get("about", "")
+    about = object_id if may_be_stripe_id(object_id) else None
     status, parked = _status(word), word == _PARKED
     place = requested_place(_sequence)
     with runtime().database.read() as db:
@@ -50,7 +51,7 @@ def events(side: Side) -> ResponseReturnValue:
     )
 
 
-@project.get("/events/<event_id>")
+@project.get("/events/<stripe_id:event_id>")
 @project_page(Role.VIEWER)
 def event(side: Side, event_id: str) -> ResponseReturnValue:
     """One event; its payload tells of people, so that it is for support and above."""
@@ -73,7 +74,7 @@ def event(side: Side, event_id: str) -> ResponseReturnValue:
     )
 
 
-@project.post("/events/<event_id>/replay")
+@project.post("/events/<stripe_id:event_id>/replay")
 @project_page(Role.SUPPORT)
 def replay_event(side: Side, event_id: str) -> ResponseReturnValue:
     """Apply one event again, and say what came of it."""
@@ -113,8 +114,8 @@ def replay_parked(side: Side) -> ResponseReturnValue:
 
 
 def _event(db: Session, side: Side, event_id: str) -> StripeEvent:
-    """The event with this id, of this side; what cannot be an id names none."""
-    found = event_by_id(db, side.scope, event_id=event_id) if _stripe_id(event_id) else None
+    """The event with this id, of this side."""
+    found = event_by_id(db, side.scope, event_id=event_id)
     if found is None:
         abort(404)
     return found
@@ -130,11 +131,6 @@ def _readable(payload: str) -> str:
 
 def _status(word: str) -> EventStatus | None:
     return EventStatus(word) if word in list(EventStatus) else None
-
-
-def _stripe_id(word: str) -> str | None:
-    """An id of Stripe's, or what the inbox names a body that is no event."""
-    return word if 0 < len(word) <= 255 and word.isascii() and word.isprintable() else None
 
 
 def _sequence(word: str) -> int | None:

@@ -11,7 +11,6 @@ from licenzy.catalog import queries as catalog
 from licenzy.catalog.models import Kind
 from licenzy.connections.queries import connection_of
 from licenzy.errors import LicenzyError, NotFound
-from licenzy.kit.ids import has_shape
 from licenzy.lab.actions import Lab, let_happen, plan_words, possibilities
 from licenzy.lab.happenings import CHANGE_PLAN, GROUPS, HAPPENINGS, SEND_AGAIN, Happening
 from licenzy.lab.queries import Bench, bench, purchases, sandbox_connection
@@ -68,18 +67,17 @@ def start_lab(side: Side) -> ResponseReturnValue:
     return _entrance(side, form, status=422)
 
 
-@project.get("/lab/<attempt_id>")
+@project.get("/lab/<id('att'):attempt_id>")
 @project_page(Role.VIEWER)
 def lab_purchase(side: Side, attempt_id: str) -> ResponseReturnValue:
     """One purchase: what may happen to it, what did, and what became of access."""
     return _bench_page(side, attempt_id, LabForm(formdata=None))
 
 
-@project.post("/lab/<attempt_id>/steps")
+@project.post("/lab/<id('att'):attempt_id>/steps")
 @project_page(Role.ADMIN)
 def lab_step(side: Side, attempt_id: str) -> ResponseReturnValue:
     """Let one thing happen at the sandbox."""
-    _require_shape(attempt_id)
     form = LabForm()
     action, _, price = (form.action.data or "").partition(":")
     try:
@@ -100,7 +98,7 @@ def lab_step(side: Side, attempt_id: str) -> ResponseReturnValue:
     return go(url_for("portal.project.lab_purchase", attempt_id=attempt_id))
 
 
-@project.get("/lab/<attempt_id>/live")
+@project.get("/lab/<id('att'):attempt_id>/live")
 @project_page(Role.VIEWER)
 def lab_live(side: Side, attempt_id: str) -> ResponseReturnValue:
     """What the last step has done so far; asked again and again until it has done all it does.
@@ -177,7 +175,6 @@ def _bench_page(
 
 
 def _bench(side: Side, attempt_id: str) -> Bench:
-    _require_shape(attempt_id)
     try:
         with runtime().database.read() as db:
             return bench(db, side.scope, attempt_id=attempt_id, now=runtime().clock())
@@ -230,8 +227,3 @@ def _console_url(side: Side) -> str | None:
 def _parts() -> Lab:
     parts = runtime()
     return Lab(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings)
-
-
-def _require_shape(attempt_id: str) -> None:
-    if not has_shape(attempt_id, "att"):
-        abort(404)

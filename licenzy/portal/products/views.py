@@ -65,7 +65,7 @@ def product_proposal(side: Side) -> ResponseReturnValue:
     return show("products/new.html", "products/_form.html", back=back, **context)
 
 
-@project.route("/products/<product_id>", methods=["GET", "POST"])
+@project.route("/products/<id('prd'):product_id>", methods=["GET", "POST"])
 @project_page(Role.ADMIN)
 def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Change what future purchases of a product get."""
@@ -98,7 +98,7 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
     return show("products/edit.html", "products/_form.html", status=422, typed_error=None, back="", **context)
 
 
-@project.post("/products/<product_id>/price")
+@project.post("/products/<id('prd'):product_id>/price")
 @project_page(Role.ADMIN)
 def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
     """Read a product's price from Stripe again."""
@@ -112,7 +112,7 @@ def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
     return go(url_for("portal.project.products"))
 
 
-@project.post("/products/<product_id>/archival")
+@project.post("/products/<id('prd'):product_id>/archival")
 @project_page(Role.ADMIN)
 def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Stop selling a product; in live its code must be typed."""
@@ -130,7 +130,7 @@ def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
     return go(url_for("portal.project.products"))
 
 
-@project.post("/products/<product_id>/restoration")
+@project.post("/products/<id('prd'):product_id>/restoration")
 @project_page(Role.ADMIN)
 def restore_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Sell an archived product again."""

@@ -13,11 +13,10 @@ from licenzy.connections.queries import connection_of
 from licenzy.db.paging import Place
 from licenzy.entitlements.queries import holders_of
 from licenzy.errors import StripeNotConnected
-from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import project
 from licenzy.portal.entitlement_changes import EntitlementChange, readable_changes
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import adjacent_pages, requested_place
+from licenzy.portal.lists import adjacent_pages, id_key, requested_place
 from licenzy.portal.respond import go, show, wants_fragment
 from licenzy.reconciliation.models import FinishedWalk
 from licenzy.reconciliation.queries import WalkState, last_walk, reconciliation_of, walk_state, walks_page
@@ -92,7 +91,7 @@ def request_reconciliation(side: Side) -> ResponseReturnValue:
 
 
 def _page(side: Side, fragment: str | None, when_over: int) -> ResponseReturnValue:
-    place = requested_place(_walk_id)
+    place = requested_place(id_key("wlk"))
     with runtime().database.read() as db:
         live = _live(db, side)
         listed = _summaries(db, side, place)
@@ -137,7 +136,3 @@ def _summaries(db: Session, side: Side, place: Place) -> dict[str, Any]:
         "names": names_of(db, user_ids={each.walk.asked_by for each in summaries if each.walk.asked_by}),
         "pages": adjacent_pages(page, place),
     }
-
-
-def _walk_id(word: str) -> str | None:
-    return word if has_shape(word, "wlk") else None

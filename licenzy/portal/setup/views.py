@@ -74,7 +74,7 @@ def start_purchase(side: Side) -> ResponseReturnValue:
     return step_page(side, StepName.PURCHASE, "setup/_purchase_form.html", status=422, **context)
 
 
-@project.get("/setup/purchase/<attempt_id>/timeline")
+@project.get("/setup/purchase/<id('att'):attempt_id>/timeline")
 @project_page(Role.VIEWER)
 def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
     """The purchase as far as it has come; asked again and again until there is nothing to wait for."""

@@ -7,10 +7,9 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.entitlements.grants import Hand
 from licenzy.errors import InvalidRequest, LicenzyError
-from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import adjacent_pages, requested_place
+from licenzy.portal.lists import adjacent_pages, id_key, requested_place
 from licenzy.portal.respond import go, show
 from licenzy.portal.untracked.forms import TRY_LATER, AdoptForm
 from licenzy.runtime import runtime
@@ -27,7 +26,7 @@ from licenzy.workspace.queries import names_of
 @project_page(Role.VIEWER)
 def untracked(side: Side) -> ResponseReturnValue:
     """The checkouts that nobody has adopted yet, or with `?adopted=1` those that somebody has."""
-    adopted, place = request.args.get("adopted") == "1", requested_place(_untracked_id)
+    adopted, place = request.args.get("adopted") == "1", requested_place(id_key("unt"))
     with runtime().database.read() as db:
         page = untracked_page(db, side.scope, adopted=adopted, place=place)
     return show(
@@ -38,7 +37,7 @@ def untracked(side: Side) -> ResponseReturnValue:
     )
 
 
-@project.get("/untracked/<untracked_id>")
+@project.get("/untracked/<id('unt'):untracked_id>")
 @project_page(Role.VIEWER)
 def untracked_checkout(side: Side, untracked_id: str) -> ResponseReturnValue:
     """One untracked checkout, with what Stripe says was bought for who may adopt it."""
@@ -49,7 +48,7 @@ def untracked_checkout(side: Side, untracked_id: str) -> ResponseReturnValue:
     return _page(side, checkout, form)
 
 
-@project.post("/untracked/<untracked_id>/adoption")
+@project.post("/untracked/<id('unt'):untracked_id>/adoption")
 @project_page(Role.SUPPORT)
 def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
     """Say whose an untracked checkout is."""
@@ -117,14 +116,8 @@ def _hand(side: Side, form: AdoptForm) -> Hand:
 
 
 def _checkout(side: Side, untracked_id: str) -> UntrackedCheckout:
-    if _untracked_id(untracked_id) is None:
-        abort(404)
     with runtime().database.read() as db:
         checkout = untracked_by_id(db, side.scope, untracked_id=untracked_id)
     if checkout is None:
         abort(404)
     return checkout
-
-
-def _untracked_id(word: str) -> str | None:
-    return word if has_shape(word, "unt") else None
