@@ -9,8 +9,12 @@ from licenzy.api_keys import queries
 from licenzy.portal.alignment.findings import side_findings
 from licenzy.portal.api_keys.forms import ApiKeyForm
 from licenzy.portal.guards import Side
+from licenzy.portal.one_time_secrets import take_secret
 from licenzy.portal.setup.forms import TryForm
 from licenzy.runtime import runtime
+
+NEW_KEY = "new API key"
+"""Names the one-time secret that the page of keys shows."""
 
 
 def api_keys_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -23,8 +27,7 @@ def api_keys_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
         "key_form": ApiKeyForm(formdata=None),
         "try_form": TryForm(formdata=None),
         "sample_response": None,
-        "created": None,
-        "token": None,
+        "token": take_secret(side, of=NEW_KEY),
         "base_url": runtime().settings.base_url,
         "findings": side_findings(side, Part.API_KEY),
         **overrides,

@@ -8,13 +8,14 @@ from flask import flash, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.api_keys import actions, queries
-from licenzy.portal.api_keys.context import api_keys_context
+from licenzy.portal.api_keys.context import NEW_KEY, api_keys_context
 from licenzy.portal.api_keys.forms import ApiKeyForm
 from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
 from licenzy.portal.guards import Side, fresh, project_page
+from licenzy.portal.one_time_secrets import put_secret
 from licenzy.portal.respond import go, show, wants_fragment
-from licenzy.portal.setup.wizard import is_in_wizard, step_page
+from licenzy.portal.setup.wizard import is_in_wizard, next_url, step_page
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
@@ -37,7 +38,7 @@ def create_api_key(side: Side) -> ResponseReturnValue:
     if form.validate():
         with form.refusals():
             with parts.database.write() as db:
-                key, token = actions.create_key(
+                _key, token = actions.create_key(
                     db,
                     side.scope,
                     name=form.name.data,
@@ -46,7 +47,10 @@ def create_api_key(side: Side) -> ResponseReturnValue:
                     ip=side.actor.ip,
                     now=parts.clock(),
                 )
-            return _answer(side, form, 201, created=key, token=token)
+            if wants_fragment():
+                return _answer(side, form, 201, token=token)
+            put_secret(side, token, of=NEW_KEY)
+            return go(next_url(form, "portal.project.api_keys", StepName.API_KEY))
     return _answer(side, form, 422, key_form=form)
 
 

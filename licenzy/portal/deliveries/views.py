@@ -15,7 +15,7 @@ from licenzy.deliveries.signing import signed_headers, signing_secrets
 from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import project
 from licenzy.portal.deliveries.forms import ResendForm
-from licenzy.portal.endpoints.views import endpoint_context, host_of
+from licenzy.portal.endpoints.views import endpoint_context, endpoint_name
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import adjacent_pages, id_key, requested_place
 from licenzy.portal.respond import go, show
@@ -105,7 +105,7 @@ def _list(side: Side, form: ResendForm, *, status: int = 200) -> ResponseReturnV
         status=status,
         deliveries=page.rows,
         endpoints=listed,
-        hosts={each.id: host_of(each) for each in listed},
+        names={each.id: endpoint_name(each) for each in listed},
         filters=filters,
         filtered=any(filters.values()),
         statuses=list(DeliveryStatus),

@@ -21,6 +21,7 @@ from licenzy.portal.blueprint import project
 from licenzy.portal.endpoints.forms import EndpointForm, ExampleForm, RotationForm
 from licenzy.portal.forms import TypedForm, typed_word
 from licenzy.portal.guards import Side, fresh, project_page
+from licenzy.portal.one_time_secrets import put_secret, take_secret
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.workspace.models import Role
@@ -33,7 +34,7 @@ _MOST_SHOWN = 5
 @project.get("/webhooks")
 @project_page(Role.VIEWER)
 def webhooks(side: Side) -> ResponseReturnValue:
-    """The endpoints of this side, how they fare, and the form of a new one."""
+    """The endpoints of this side, how they do, and the form of a new one."""
     return show("endpoints/list.html", **_listed(side, EndpointForm(formdata=None)))
 
 
@@ -55,15 +56,16 @@ def create_endpoint(side: Side) -> ResponseReturnValue:
                     description=form.description.data or "",
                     private_allowed=parts.settings.allow_private_webhooks,
                 )
-            return show("endpoints/page.html", status=201, **_context(side, made, secret=secret))
+            return _show_secret(side, made, secret)
     return show("endpoints/list.html", "endpoints/_new_form.html", status=422, **_listed(side, form))
 
 
 @project.get(_ONE)
 @project_page(Role.VIEWER)
 def webhook(side: Side, endpoint_id: str) -> ResponseReturnValue:
-    """One endpoint: how it fares, what it is told, and how to verify what it gets."""
-    return show("endpoints/page.html", **_context(side, _found(side, endpoint_id)))
+    """One endpoint: how it does, which events it gets, and how to verify what it gets."""
+    secret = take_secret(side, of=endpoint_id)
+    return show("endpoints/page.html", **_context(side, _found(side, endpoint_id), secret=secret))
 
 
 @project.post(_ONE)
@@ -116,7 +118,7 @@ def rotate_endpoint_secret(side: Side, endpoint_id: str) -> ResponseReturnValue:
         found, secret = actions.rotate_secret(
             db, parts.seal, endpoint_context(side), endpoint_id=endpoint_id, overlap=form.hours
         )
-    return show("endpoints/page.html", status=201, **_context(side, found, secret=secret))
+    return _show_secret(side, found, secret)
 
 
 @project.post(f"{_ONE}/test")
@@ -159,8 +161,18 @@ def endpoint_context(side: Side) -> Desk:
 
 
 def host_of(of: WebhookEndpoint) -> str:
-    """What people know an endpoint by, where its whole address is too long."""
+    """What must be typed before an endpoint is deleted in live."""
     return urlsplit(of.url).hostname or of.url
+
+
+def endpoint_name(endpoint: WebhookEndpoint) -> str:
+    """What tells endpoints apart in titles and lists: the host and the path."""
+    return endpoint.url.partition("://")[2] or endpoint.url
+
+
+def _show_secret(side: Side, endpoint: WebhookEndpoint, secret: str) -> ResponseReturnValue:
+    put_secret(side, secret, of=endpoint.id)
+    return go(url_for("portal.project.webhook", endpoint_id=endpoint.id))
 
 
 def _do(side: Side, endpoint_id: str, verb: Callable[..., Any], done: str) -> ResponseReturnValue:
@@ -195,7 +207,7 @@ def _context(side: Side, found: WebhookEndpoint, **overrides: Any) -> dict[str, 
         waiting = _waiting(db, side, found)
     return {
         "endpoint": found,
-        "host": host_of(found),
+        "name": endpoint_name(found),
         "waiting": waiting,
         "deliveries": last,
         "secret": None,

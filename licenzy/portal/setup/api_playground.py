@@ -30,7 +30,7 @@ class SampleResponse:
     body: str
 
 
-@project.post("/setup/api-key/run")
+@project.post("/setup/api-key")
 @project_page(Role.ADMIN)
 def send_sample_request(side: Side) -> ResponseReturnValue:
     """Send the access check with a key of this side, and show what the API answers."""
