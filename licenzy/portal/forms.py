@@ -80,6 +80,24 @@ class SecretField(StringField):  # type: ignore[misc]  # wtforms carries no type
         return ""
 
 
+def input_attributes(field: Any, **attributes: Any) -> dict[str, Any]:
+    """The attributes of a field's input: its help and its errors are what describe it.
+
+    `hx_post` and its like are written with hyphens.
+    """
+    named = {
+        name.replace("_", "-") if name.startswith("hx_") else name: value
+        for name, value in attributes.items()
+    }
+    described = [f"{field.id}-help"] if field.description else []
+    if field.errors:
+        described.append(f"{field.id}-error")
+        named["aria-invalid"] = "true"
+    if described:
+        named["aria-describedby"] = " ".join(described)
+    return named
+
+
 class TypedForm(PortalForm):
     """A destructive act: in live it goes on only when the name of what it ends was typed."""
 

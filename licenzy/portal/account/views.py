@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.portal.account.forms import ConfirmForm, PasswordForm
 from licenzy.portal.blueprint import portal
+from licenzy.portal.formatting import number
 from licenzy.portal.guards import signed_in
 from licenzy.portal.respond import go, own_path, show_form
 from licenzy.portal.sessions import SignedInUser, password_hasher, remember_device
@@ -39,7 +40,7 @@ def change_password(user: SignedInUser) -> ResponseReturnValue:
                 now=runtime().clock(),
             )
             remember_device(user.user_id)
-            others = f" {ended} other session{'' if ended == 1 else 's'} ended." if ended else ""
+            others = f" {number(ended)} other session{'' if ended == 1 else 's'} ended." if ended else ""
             flash(f"Your password is changed.{others}", "success")
             return go(url_for("portal.account"))
     return _account_page(user, form)

@@ -28,6 +28,7 @@ from licenzy.portal.customers.forms import (
     OperatorForm,
     RevokeForm,
 )
+from licenzy.portal.formatting import number
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import flashed_refusals, go, show
 from licenzy.reconciliation.requests import resync
@@ -88,7 +89,7 @@ def _resynced(report: Report) -> tuple[str, str]:
     count = report.subscriptions_seen + report.sessions_seen
     if not count:
         return "Nothing was read: this customer has bought nothing through Stripe.", "info"
-    read = f"{count} purchase{'' if count == 1 else 's'} read from Stripe"
+    read = f"{number(count)} purchase{'' if count == 1 else 's'} read from Stripe"
     if report.problems:
         named = ", ".join(problem["object"] for problem in report.problems[:3])
         return f"{read}; not to be compared: {named}.", "warning"

@@ -16,6 +16,7 @@ from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import project
 from licenzy.portal.deliveries.forms import ResendForm
 from licenzy.portal.endpoints.views import endpoint_context, endpoint_name
+from licenzy.portal.formatting import number
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import adjacent_pages, id_key, requested_place
 from licenzy.portal.respond import go, show
@@ -139,4 +140,4 @@ def _sent(event: OutboundEvent, to: WebhookEndpoint, side: Side) -> dict[str, An
 def _requeue_message(count: int) -> str:
     if not count:
         return "There is nothing of that kind to send again."
-    return "It is sent again." if count == 1 else f"{count} deliveries are sent again."
+    return "It is sent again." if count == 1 else f"{number(count)} deliveries are sent again."

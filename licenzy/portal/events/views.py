@@ -12,6 +12,7 @@ from licenzy.entitlements.queries import holders_of
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.portal.blueprint import may_be_stripe_id, project
 from licenzy.portal.entitlement_changes import readable_changes
+from licenzy.portal.formatting import number
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import adjacent_pages, requested_place
 from licenzy.portal.respond import go, show
@@ -92,7 +93,10 @@ def replay_event(side: Side, event_id: str) -> ResponseReturnValue:
         flash("Applying it failed again.", "error")
     elif replayed.changes:
         count = len(replayed.changes)
-        flash(f"Replayed: it changed {count} entitlement{'' if count == 1 else 's'} this time.", "success")
+        flash(
+            f"Replayed: it changed {number(count)} entitlement{'' if count == 1 else 's'} this time.",
+            "success",
+        )
     else:
         flash("Replayed: nothing differs, so nothing changed.", "info")
     return go(url_for("portal.project.event", event_id=event_id))
@@ -106,7 +110,7 @@ def replay_parked(side: Side) -> ResponseReturnValue:
     with parts.database.write() as db:
         count = replay.release_parked(db, side.scope, actor=side.actor, now=parts.clock())
     if count:
-        events = "1 event is" if count == 1 else f"{count} events are"
+        events = "1 event is" if count == 1 else f"{number(count)} events are"
         flash(f"{events} tried again now, by the worker. Reload to see what became of it.", "success")
     else:
         flash("No event is parked.", "info")
