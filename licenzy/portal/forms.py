@@ -38,7 +38,7 @@ class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types
         return _Refusals(self)
 
     def refuse(self, error: LicenzyError) -> None:
-        """Put the error's `fields` beside their inputs; what fits none goes above the form."""
+        """Put the error's `fields` at their inputs; what fits none goes above the form."""
         self.refusal = error
         placed = False
         for name, sentence in error.fields.items():

@@ -32,7 +32,7 @@ def show(
 
 
 def show_form(form: PortalForm, page_template: str, fragment_template: str, **context: Any) -> Response:
-    """The page with its form, or only the form, with the status that what became of it asks for."""
+    """The page with its form, or only the form, with the status that the form asks for."""
     response = show(page_template, fragment_template, status=form.http_status, form=form, **context)
     if response.status_code == 429 and form.refusal is not None:
         response.headers["Retry-After"] = str(form.refusal.retry_after)
@@ -75,7 +75,7 @@ def wants_script() -> bool:
 
 
 def current_page() -> str:
-    """The path the visitor is looking at: this address, or the page from which a part was asked for."""
+    """The path of the page in the browser: this address, or the page from which a part was asked for."""
     if request.htmx:
         url = request.htmx.current_url
     elif request.method == "POST":

@@ -90,7 +90,7 @@ def signed_in_user() -> SignedInUser | None:
 def start_session(opened: actions.Opened) -> None:
     """Sign the browser in, and know it from now on as a device of this person's.
 
-    Whatever its session held before is dropped, so nothing can be planted in it.
+    Whatever its session contained before is dropped, so nothing can be planted in it.
     """
     session.clear()
     session.permanent = True

@@ -72,7 +72,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class EntitlementForm:
-    """A form of an entitlement that came back with errors."""
+    """A form of one of an entitlement's actions, as it was sent."""
 
     entitlement_id: str
     act: str

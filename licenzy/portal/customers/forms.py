@@ -1,4 +1,4 @@
-"""Forms of what operators do to what a customer holds."""
+"""Forms of what operators do manually to what a customer owns."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class OperatorForm(PortalForm):
         return False
 
     def refuse(self, error: LicenzyError) -> None:
-        """Put the refusal beside the inputs it is about, as sentences."""
+        """Put the refusal at the inputs it is about, as sentences."""
         error.fields = {
             _FIELD_OF_ARGUMENT.get(name, name): f"{sentence[:1].upper()}{sentence[1:]}."
             for name, sentence in error.fields.items()

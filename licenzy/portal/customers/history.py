@@ -69,7 +69,7 @@ class _Description:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What of a subscription's state access depends on, as one fact tells it."""
+    """What of a subscription's state access depends on, as one fact states it."""
 
     status: str
     product: str | None

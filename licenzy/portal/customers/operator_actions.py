@@ -1,4 +1,4 @@
-"""What people do by hand to what a customer holds: grant, revoke, adjust units, extend, lift."""
+"""What operators do manually to what a customer owns: grant, revoke, adjust units, extend, lift."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def _resynced(report: Report) -> tuple[str, str]:
 def revoke_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """End an entitlement now; in live the customer's ref must be typed."""
 
-    def do(db: Session, hand: Hand) -> list[Change]:
-        return grants.revoke(db, hand, entitlement_id=entitlement_id)
+    def do(db: Session, operator: Hand) -> list[Change]:
+        return grants.revoke(db, operator, entitlement_id=entitlement_id)
 
     refused = EntitlementForm(entitlement_id, "revoke", RevokeForm())
     return _act(side, subject_id, refused, do, "It is revoked: access by it has ended.")
@@ -116,8 +116,8 @@ def adjust_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     """Add units to a pack or take some; in live the customer's ref must be typed for taking."""
     form = AdjustForm()
 
-    def do(db: Session, hand: Hand) -> list[Change]:
-        return grants.adjust_units(db, hand, entitlement_id=entitlement_id, units=form.change)
+    def do(db: Session, operator: Hand) -> list[Change]:
+        return grants.adjust_units(db, operator, entitlement_id=entitlement_id, units=form.change)
 
     return _act(
         side, subject_id, EntitlementForm(entitlement_id, "adjust", form), do, "The units are adjusted."
@@ -130,8 +130,8 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     """Let an entitlement last longer."""
     form = ExtendForm()
 
-    def do(db: Session, hand: Hand) -> list[Change]:
-        return grants.extend(db, hand, entitlement_id=entitlement_id, seconds=form.seconds)
+    def do(db: Session, operator: Hand) -> list[Change]:
+        return grants.extend(db, operator, entitlement_id=entitlement_id, seconds=form.seconds)
 
     return _act(side, subject_id, EntitlementForm(entitlement_id, "extend", form), do, "Its end has moved.")
 
@@ -141,8 +141,8 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
 def lift_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """Give access back although a refund or dispute took it."""
 
-    def do(db: Session, hand: Hand) -> list[Change]:
-        return grants.lift(db, hand, entitlement_id=entitlement_id)
+    def do(db: Session, operator: Hand) -> list[Change]:
+        return grants.lift(db, operator, entitlement_id=entitlement_id)
 
     return _act(
         side, subject_id, EntitlementForm(entitlement_id, "lift", LiftForm()), do, "The suspension is lifted."
@@ -161,7 +161,7 @@ def _act(side: Side, subject_id: str, submitted: EntitlementForm, do: Do, done: 
     )
     if submitted.form.validate():
         with submitted.form.refusals():
-            changes = runtime().database.retrying(lambda db: do(db, _hand(side, submitted.form)))
+            changes = runtime().database.retrying(lambda db: do(db, _operator_context(side, submitted.form)))
             flash(done if changes else _NOTHING_NEW, "success" if changes else "info")
             return go(url_for("portal.project.customer", subject_id=subject_id))
     return customer_page(side, subject_id, "customers/_act_form.html", status=422, refused=submitted)
@@ -172,13 +172,13 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     assert product is not None
 
     def give(db: Session) -> tuple[list[Change], Subject | None]:
-        hand = _hand(side, form)
+        operator = _operator_context(side, form)
         changes = grants.grant(
             db,
-            hand,
+            operator,
             subject_ref=form.subject_ref.data,
             product=product,
-            until=hand.there + timedelta(seconds=seconds) if seconds is not None else None,
+            until=operator.there + timedelta(seconds=seconds) if seconds is not None else None,
             units=form.units.data,
         )
         return changes, subject_by_ref(db, side.scope, subject_ref=form.subject_ref.data)
@@ -190,6 +190,6 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     return go(url_for("portal.project.customer", subject_id=subject.id))
 
 
-def _hand(side: Side, form: OperatorForm) -> Hand:
+def _operator_context(side: Side, form: OperatorForm) -> Hand:
     note = (form.note.data or "").strip()
     return Hand(side.scope, side.actor, note, runtime().clock(), once=form.submission_id.data)

@@ -1,4 +1,4 @@
-"""Deliveries: what was told to which endpoint, what came of it, and sending it again."""
+"""Deliveries: what was sent to which endpoint, with which result, and sending it again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def requeue_deliveries(side: Side) -> ResponseReturnValue:
 @project.get("/deliveries/<id('dlv'):delivery_id>")
 @project_page(Role.VIEWER)
 def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
-    """One delivery with its tries; its payload tells of people, so that it is for support and above."""
+    """One delivery with its tries; its payload is about people, so that it is for support and above."""
     parts = runtime()
     with parts.database.read() as db:
         found, event, to = delivery_with(db, side.scope, delivery_id=delivery_id)
@@ -81,7 +81,7 @@ def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
 @project.post("/deliveries/<id('dlv'):delivery_id>/requeue")
 @project_page(Role.SUPPORT)
 def requeue_delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
-    """Send one again, whatever has become of it."""
+    """Send one again, whatever its status."""
     with runtime().database.write() as db:
         delivery_with(db, side.scope, delivery_id=delivery_id)  # Raises where there is none.
         count = requeue(db, endpoint_context(side), delivery_id=delivery_id, statuses=DeliveryStatus)

@@ -21,7 +21,7 @@ from licenzy.portal.respond import show
 def docs(page: str | None = None, event_type: str | None = None) -> ResponseReturnValue:
     """A page of the guide, the first by default, the API reference, or the JSON Schema of a webhook.
 
-    Beside the reference, only files of the guide's folder have an address at all.
+    Apart from the reference, only files of the guide's folder have an address at all.
     """
     if event_type is not None:
         return _schema(event_type)

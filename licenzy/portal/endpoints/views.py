@@ -124,7 +124,7 @@ def rotate_endpoint_secret(side: Side, endpoint_id: str) -> ResponseReturnValue:
 @project.post(f"{_ONE}/test")
 @project_page(Role.ADMIN)
 def test_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
-    """Send an example, by the same way as everything; its delivery's page shows what came of it."""
+    """Send an example, by the same way as everything; its delivery's page shows the result."""
     form, found = ExampleForm(), _found(side, endpoint_id)
     form.offer(found.types)
     if form.validate():
@@ -166,7 +166,7 @@ def host_of(of: WebhookEndpoint) -> str:
 
 
 def endpoint_name(endpoint: WebhookEndpoint) -> str:
-    """What tells endpoints apart in titles and lists: the host and the path."""
+    """What distinguishes endpoints in titles and lists: the host and the path."""
     return endpoint.url.partition("://")[2] or endpoint.url
 
 

@@ -1,4 +1,4 @@
-"""Stripe's events as received: what became of each, and what it changed."""
+"""Stripe's events as received: the status of each, and what it changed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def events(side: Side) -> ResponseReturnValue:
 @project.get("/events/<stripe_id:event_id>")
 @project_page(Role.VIEWER)
 def event(side: Side, event_id: str) -> ResponseReturnValue:
-    """One event; its payload tells of people, so that it is for support and above."""
+    """One event; its payload is about people, so that it is for support and above."""
     with runtime().database.read() as db:
         found = _event(db, side, event_id)
         changed = readable_changes(found.changes)
@@ -78,7 +78,7 @@ def event(side: Side, event_id: str) -> ResponseReturnValue:
 @project.post("/events/<stripe_id:event_id>/replay")
 @project_page(Role.SUPPORT)
 def replay_event(side: Side, event_id: str) -> ResponseReturnValue:
-    """Apply one event again, and say what came of it."""
+    """Apply one event again, and say with which result."""
     parts = runtime()
     with parts.database.read() as db:
         found = _event(db, side, event_id)
@@ -126,7 +126,7 @@ def _event(db: Session, side: Side, event_id: str) -> StripeEvent:
 
 
 def _readable(payload: str) -> str:
-    """The payload with its lines indented; what is no JSON is shown as it came."""
+    """The payload with its lines indented; what is no JSON is shown as received."""
     try:
         return json.dumps(parse_object(payload.encode()), indent=2, ensure_ascii=False)
     except NotStrictJson:

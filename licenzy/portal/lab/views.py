@@ -70,7 +70,7 @@ def start_lab(side: Side) -> ResponseReturnValue:
 @project.get("/lab/<id('att'):attempt_id>")
 @project_page(Role.VIEWER)
 def lab_purchase(side: Side, attempt_id: str) -> ResponseReturnValue:
-    """One purchase: what may happen to it, what did, and what became of access."""
+    """One purchase: what may happen to it, what did, and what that means for access."""
     return _bench_page(side, attempt_id, LabForm(formdata=None))
 
 

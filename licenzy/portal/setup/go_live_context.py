@@ -37,7 +37,7 @@ class CopyOffer:
 
 
 def go_live_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The checklist of the project, whichever side it is looked at from; copying is for the live side."""
+    """The checklist of the project, whichever mode the page is in; copying is for the live side."""
     project = both_sides(side)
     listed, journey = _judged(side, project)
     connection = project.live.connection

@@ -61,7 +61,7 @@ def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
                 parts.database,
                 parts.gateway,
                 parts.seal,
-                _hand(side, form),
+                _operator_context(side, form),
                 untracked_id=untracked_id,
                 subject_ref=form.subject_ref.data,
             )
@@ -92,7 +92,7 @@ def _page(
         bought=bought,
         problem=problem,
         later=TRY_LATER,
-        # What the merchant has to mend first, and not Stripe being away.
+        # False for what the merchant has to fix first, and not for Stripe being away.
         adoptable=not isinstance(problem, InvalidRequest),
         subject=subject,
         adopter=names.get(checkout.adopted_by or ""),
@@ -111,7 +111,7 @@ def _read(side: Side, checkout: UntrackedCheckout) -> tuple[Bought | None, Licen
     return bought, None
 
 
-def _hand(side: Side, form: AdoptForm) -> Hand:
+def _operator_context(side: Side, form: AdoptForm) -> Hand:
     return Hand(side.scope, side.actor, (form.note.data or "").strip(), runtime().clock())
 
 
