@@ -11,7 +11,7 @@ from licenzy.alignment.findings import SUPPORT_PAGES, Finding, Part, Severity
 from licenzy.alignment.rules import findings
 from licenzy.portal.guards import Side
 from licenzy.runtime import runtime
-from licenzy.setup.gathering import project_facts
+from licenzy.setup.fact_collector import project_facts
 from licenzy.workspace.models import Role
 
 

@@ -8,14 +8,14 @@ from flask.typing import ResponseReturnValue
 from licenzy.alignment.findings import RULES
 from licenzy.alignment.matrix import matrix
 from licenzy.alignment.rules import findings
-from licenzy.observations.actions import mark_mended
+from licenzy.observations.actions import mark_resolved
 from licenzy.portal.alignment.findings import _facts, severity_counts
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import flashed_refusals, go, show
 from licenzy.runtime import runtime
 from licenzy.setup.journey import PATIENCE
-from licenzy.setup.looking import look_at_side
+from licenzy.setup.stripe_probe import probe_side
 from licenzy.workspace.models import Role
 
 
@@ -26,7 +26,7 @@ def alignment(side: Side) -> ResponseReturnValue:
     facts = _facts(side)
     here = facts.side(side.mode)
     found = {mode: findings(facts, mode) for mode in (side.mode, side.mode.other)}
-    due_at = here.look_due_at
+    due_at = here.probe_due_at
     waiting = due_at is not None and facts.now - due_at < PATIENCE
     return show(
         "alignment/page.html",
@@ -47,7 +47,7 @@ def check_alignment(side: Side) -> ResponseReturnValue:
     """Ask Stripe about this side now."""
     parts = runtime()
     with flashed_refusals():
-        look_at_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
+        probe_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
         flash(f"Stripe was asked about the {side.mode} side just now.", "success")
     return go(url_for("portal.project.alignment"))
 
@@ -56,9 +56,9 @@ def check_alignment(side: Side) -> ResponseReturnValue:
 @project_page(Role.SUPPORT)
 def mark_finding_fixed(side: Side, code: str) -> ResponseReturnValue:
     """Take a person's word that what was seen in traffic is fixed; it returns when seen again."""
-    if not any(rule.code == code and rule.mendable for rule in RULES):
+    if not any(rule.code == code and rule.resolvable for rule in RULES):
         abort(404)
     with runtime().database.write() as db:
-        mark_mended(db, side.scope, code=code, actor=side.actor, now=runtime().clock())
+        mark_resolved(db, side.scope, code=code, actor=side.actor, now=runtime().clock())
     flash("Marked as mended. It comes back by itself if it is seen again.", "success")
     return go(url_for("portal.project.alignment"))

@@ -14,7 +14,7 @@ from licenzy.catalog.models import Kind
 from licenzy.checkout.queries import attempts_of
 from licenzy.deliveries.queries import deliveries_to
 from licenzy.entitlements.decision import Standing, best_status, remaining, standing
-from licenzy.entitlements.grants import possible_acts
+from licenzy.entitlements.grants import allowed_actions
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import facts_behind
 from licenzy.portal.customers.forms import AdjustForm, ExtendForm, LiftForm, OperatorForm, RevokeForm
@@ -98,7 +98,7 @@ def customer_page(
             abort(404)
         now = side.scope.now(runtime().clock)
         (holder,) = holders_of(db, side, [subject], now)
-        has_packs = any(each.kind is Kind.USAGE_PACK for each in holder.access.held)
+        has_packs = any(each.kind is Kind.USAGE_PACK for each in holder.access.owned)
         usage = (
             usage_of(db, side.scope, now=now, limit=_MOST_SHOWN, subject_id=subject_id) if has_packs else None
         )
@@ -147,10 +147,10 @@ def _holder(subject: Subject, access: Access[Entitlement], now: datetime) -> Hol
     return Holder(
         subject=subject,
         owned=[
-            (entitlement, standing(entitlement, now), remaining(entitlement)) for entitlement in access.held
+            (entitlement, standing(entitlement, now), remaining(entitlement)) for entitlement in access.owned
         ],
         access=access,
-        status=best_status(access.held, now),
+        status=best_status(access.owned, now),
     )
 
 
@@ -178,7 +178,7 @@ def _cards(db: Session, side: Side, owned: list[tuple[Entitlement, Standing, int
 
 def _add_forms(side: Side, subject: Subject, cards: list[Card], refused: EntitlementForm | None) -> None:
     for card in cards:
-        for act in possible_acts(card.entitlement):
+        for act in allowed_actions(card.entitlement):
             form = ACT_FORMS[act](formdata=None)
             form.set_ids(f"{act}-{card.entitlement.id}", required_word=required_word(side, subject))
             card.forms[act] = form

@@ -11,8 +11,8 @@ from sqlmodel import Session
 
 from licenzy.catalog.queries import products
 from licenzy.entitlements import grants
-from licenzy.entitlements.announcing import Change
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.events import Change
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.queries import entitlement_by_id
 from licenzy.portal.blueprint import project
 from licenzy.portal.customers.customer_page import (
@@ -41,7 +41,7 @@ from licenzy.workspace.models import Role
 _ENTITLEMENT = "/customers/<id('sbj'):subject_id>/entitlements/<id('ent'):entitlement_id>"
 _NOTHING_NEW = "Nothing changed: it was so already, or this form had been sent before."
 
-Do = Callable[[Session, Hand], list[Change]]
+Do = Callable[[Session, OperatorContext], list[Change]]
 
 
 @project.route("/grants/new", methods=["GET", "POST"])
@@ -103,7 +103,7 @@ def _resynced(report: Report) -> tuple[str, str]:
 def revoke_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """End an entitlement now; in live the customer's ref must be typed."""
 
-    def do(db: Session, operator: Hand) -> list[Change]:
+    def do(db: Session, operator: OperatorContext) -> list[Change]:
         return grants.revoke(db, operator, entitlement_id=entitlement_id)
 
     refused = EntitlementForm(entitlement_id, "revoke", RevokeForm())
@@ -116,7 +116,7 @@ def adjust_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     """Add units to a pack or take some; in live the customer's ref must be typed for taking."""
     form = AdjustForm()
 
-    def do(db: Session, operator: Hand) -> list[Change]:
+    def do(db: Session, operator: OperatorContext) -> list[Change]:
         return grants.adjust_units(db, operator, entitlement_id=entitlement_id, units=form.change)
 
     return _act(
@@ -130,7 +130,7 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     """Let an entitlement last longer."""
     form = ExtendForm()
 
-    def do(db: Session, operator: Hand) -> list[Change]:
+    def do(db: Session, operator: OperatorContext) -> list[Change]:
         return grants.extend(db, operator, entitlement_id=entitlement_id, seconds=form.seconds)
 
     return _act(side, subject_id, EntitlementForm(entitlement_id, "extend", form), do, "Its end has moved.")
@@ -141,7 +141,7 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
 def lift_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """Give access back although a refund or dispute took it."""
 
-    def do(db: Session, operator: Hand) -> list[Change]:
+    def do(db: Session, operator: OperatorContext) -> list[Change]:
         return grants.lift(db, operator, entitlement_id=entitlement_id)
 
     return _act(
@@ -190,6 +190,6 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     return go(url_for("portal.project.customer", subject_id=subject.id))
 
 
-def _operator_context(side: Side, form: OperatorForm) -> Hand:
+def _operator_context(side: Side, form: OperatorForm) -> OperatorContext:
     note = (form.note.data or "").strip()
-    return Hand(side.scope, side.actor, note, runtime().clock(), once=form.submission_id.data)
+    return OperatorContext(side.scope, side.actor, note, runtime().clock(), once=form.submission_id.data)

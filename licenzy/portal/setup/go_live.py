@@ -18,8 +18,8 @@ from licenzy.portal.setup.forms import copy_form
 from licenzy.portal.setup.go_live_context import to_copy
 from licenzy.portal.setup.wizard import step_page
 from licenzy.runtime import runtime
-from licenzy.setup.looking import look_at_side
 from licenzy.setup.rules import StepName
+from licenzy.setup.stripe_probe import probe_side
 from licenzy.workspace.models import Role
 
 
@@ -31,7 +31,7 @@ def check_live(side: Side) -> ResponseReturnValue:
         raise NotFound
     parts = runtime()
     with flashed_refusals():
-        look_at_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
+        probe_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
         flash("Stripe was asked about the live side just now.", "success")
     return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
 

@@ -84,7 +84,7 @@ def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
         side,
         StepName.PURCHASE,
         "setup/_timeline.html",
-        status=200 if progress.look_again_ms else 286,
+        status=200 if progress.poll_again_ms else 286,
         journey=journey,
         timeline=progress,
         swapped=wants_fragment() and progress.over,

@@ -25,9 +25,9 @@ from licenzy.portal.setup.forms import PurchaseForm, TryForm
 from licenzy.portal.setup.go_live_context import go_live_context
 from licenzy.runtime import runtime
 from licenzy.setup.facts import SetupFacts
-from licenzy.setup.listening import silence
 from licenzy.setup.queries import setup_facts
 from licenzy.setup.rules import StepName, StepState, findings_of, steps
+from licenzy.setup.webhook_wait import silence
 
 WIZARD = "setup"
 """The value of `back` in the forms that stand in the wizard."""
@@ -101,7 +101,7 @@ def _webhook_wait(side: Side) -> dict[str, Any]:
         int(now.timestamp()) if since_argument is None else max(0, min(since_argument, int(now.timestamp())))
     )
     since = datetime.fromtimestamp(began, UTC)
-    cause = silence(side_facts(side).connection, side_findings(side), listening_since=since, now=now)
+    cause = silence(side_facts(side).connection, side_findings(side), waiting_since=since, now=now)
     return {"cause": cause, "listening_since": began}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import abort, flash, request, url_for
 from flask.typing import ResponseReturnValue
 
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.errors import InvalidRequest, LicenzyError
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
@@ -111,8 +111,8 @@ def _read(side: Side, checkout: UntrackedCheckout) -> tuple[Bought | None, Licen
     return bought, None
 
 
-def _operator_context(side: Side, form: AdoptForm) -> Hand:
-    return Hand(side.scope, side.actor, (form.note.data or "").strip(), runtime().clock())
+def _operator_context(side: Side, form: AdoptForm) -> OperatorContext:
+    return OperatorContext(side.scope, side.actor, (form.note.data or "").strip(), runtime().clock())
 
 
 def _checkout(side: Side, untracked_id: str) -> UntrackedCheckout:
