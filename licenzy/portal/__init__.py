@@ -31,13 +31,13 @@ import licenzy.portal.setup.api_playground
 import licenzy.portal.setup.go_live
 import licenzy.portal.setup.views
 import licenzy.portal.untracked.views
-from licenzy.portal.blueprint import ModeInPath, portal, project
+from licenzy.portal.blueprint import IdInPath, ModeInPath, StripeIdInPath, portal, project
 from licenzy.portal.csrf import check_form_origin
 from licenzy.portal.error_pages import answer_errors
-from licenzy.portal.guards import enter_project, stay_in_project
+from licenzy.portal.guards import fill_in_project, require_project_role
 from licenzy.portal.page_rules import no_store, refuse_nul
-from licenzy.portal.sessions import keep_sessions
-from licenzy.portal.template_env import furnish
+from licenzy.portal.sessions import init_sessions
+from licenzy.portal.template_env import register_template_helpers
 from licenzy.settings import Settings
 
 __all__ = ["register"]
@@ -47,16 +47,15 @@ def register(app: Flask) -> None:
     """Hang the portal on `app`, whose `extensions["licenzy"]` must hold the runtime already."""
     settings: Settings = app.extensions["licenzy"].settings
     Htmx(app)
-    keep_sessions(app, settings)
-    furnish(app)
+    init_sessions(app, settings)
+    register_template_helpers(app)
     answer_errors(app)
-    if "mode" not in app.url_map.converters:
-        app.url_map.converters["mode"] = ModeInPath
+    app.url_map.converters.update(id=IdInPath, mode=ModeInPath, stripe_id=StripeIdInPath)
     app.register_blueprint(portal)
 
 
 portal.before_request(check_form_origin)
 portal.before_request(refuse_nul)
-project.before_request(enter_project)
-project.url_defaults(stay_in_project)
+project.before_request(require_project_role)
+project.url_defaults(fill_in_project)
 portal.after_request(no_store)

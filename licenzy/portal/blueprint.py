@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 from flask import Blueprint
-from werkzeug.routing import BaseConverter, ValidationError
+from werkzeug.routing import BaseConverter, Map, ValidationError
 
 from licenzy.alignment.modes import Mode
+from licenzy.kit.ids import has_shape
 
 portal = Blueprint("portal", __name__)
 
-project = Blueprint("project", __name__, url_prefix="/projects/<project_id>/<mode:mode>")
-"""Its views get a `Side` as `side`, in place of `project_id` and `mode`; see `guards.enter_project`."""
+project = Blueprint("project", __name__, url_prefix="/projects/<id('prj'):project_id>/<mode:mode>")
+"""Its views get a `Side` in place of `project_id` and `mode`; see `guards.require_project_role`."""
 
 portal.register_blueprint(project)
+
+
+class IdInPath(BaseConverter):
+    """`<id('att'):attempt_id>` in a rule: an id of ours with this prefix. No other word has an address."""
+
+    def __init__(self, url_map: Map, prefix: str) -> None:
+        super().__init__(url_map)
+        self.prefix = prefix
+
+    def to_python(self, value: str) -> str:
+        if not has_shape(value, self.prefix):
+            raise ValidationError
+        return value
+
+
+class StripeIdInPath(BaseConverter):
+    """`<stripe_id:event_id>` in a rule: Stripe's, or the inbox's of a body that is no event."""
+
+    def to_python(self, value: str) -> str:
+        if not may_be_stripe_id(value):
+            raise ValidationError
+        return value
+
+
+def may_be_stripe_id(word: str) -> bool:
+    """Whether this could be an id of Stripe's."""
+    return 0 < len(word) <= 255 and word.isascii() and word.isprintable()
 
 
 class ModeInPath(BaseConverter):

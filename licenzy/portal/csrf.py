@@ -14,7 +14,7 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class FormNotOurs(Forbidden):
-    """A form came without the token of its session, or from another site."""
+    """A form was sent without the token of its session, or from another site."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ def check_form_origin() -> None:
         validate_csrf(token if token and token.isascii() else None)
     except ValidationError:
         raise FormNotOurs from None
-    g.csrf_valid = True  # Tells Flask-WTF's forms that their token has been checked.
+    g.csrf_valid = True  # Flask-WTF's forms then take their token as checked.
 
 
 def csrf_token() -> str:

@@ -11,7 +11,7 @@ from licenzy.portal.formatting import instant
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class FieldChange:
     """One field; none where there was, or is, nothing."""
 
     field: str
@@ -20,35 +20,35 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Changed:
+class EntitlementChange:
     """One entitlement with the fields that differ."""
 
     entitlement_id: str
     product_code: str | None
     is_new: bool
-    differences: list[Difference]
+    differences: list[FieldChange]
 
 
-def readable(changes: Iterable[Mapping[str, Any]]) -> list[Changed]:
+def readable_changes(changes: Iterable[Mapping[str, Any]]) -> list[EntitlementChange]:
     """Each changed entitlement in turn, with only those fields that differ."""
     return [_changed(change) for change in changes]
 
 
-def _changed(change: Mapping[str, Any]) -> Changed:
+def _changed(change: Mapping[str, Any]) -> EntitlementChange:
     before, after = change["before"] or {}, change["after"] or {}
     fields = [name for name in after if before.get(name) != after[name]]
-    return Changed(
+    return EntitlementChange(
         entitlement_id=change["entitlement"],
         product_code=after.get("product_code"),
         is_new=not change["before"],
         differences=[
-            Difference(name.replace("_", " "), _spoken(before.get(name)), _spoken(after[name]))
+            FieldChange(name.replace("_", " "), _display(before.get(name)), _display(after[name]))
             for name in fields
         ],
     )
 
 
-def _spoken(value: Any) -> str | None:
+def _display(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):

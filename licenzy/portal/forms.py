@@ -20,11 +20,11 @@ class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types
     refusal: LicenzyError | None = None
     """What the verb refused, if it did."""
 
-    def __init__(self, formdata: MultiDict[str, str] | EllipsisType | None = ..., **given: Any) -> None:
+    def __init__(self, formdata: MultiDict[str, str] | EllipsisType | None = ..., **values: Any) -> None:
         """Takes what was sent as a form; the library by itself would also take uploads and JSON."""
         if formdata is ...:
             formdata = (request.form or None) if self.is_submitted() else None
-        super().__init__(formdata=formdata, **given)
+        super().__init__(formdata=formdata, **values)
 
     @property
     def http_status(self) -> int:
@@ -33,12 +33,12 @@ class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types
             return self.refusal.status
         return 422 if self.is_submitted() else 200
 
-    def refusals(self) -> Refusals:
+    def refusals(self) -> _Refusals:
         """Within it a verb is tried: what the verb refuses is put into the form, and what follows goes on."""
-        return Refusals(self)
+        return _Refusals(self)
 
     def refuse(self, error: LicenzyError) -> None:
-        """Put the error's `fields` beside their inputs; what fits none goes above the form."""
+        """Put the error's `fields` at their inputs; what fits none goes above the form."""
         self.refusal = error
         placed = False
         for name, sentence in error.fields.items():
@@ -50,7 +50,7 @@ class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types
             self.form_errors.append(" ".join(part for part in (error.message, error.hint) if part))
 
 
-class Refusals:
+class _Refusals:
     """The context of `PortalForm.refusals`. That the address names nothing is no matter of a form."""
 
     def __init__(self, form: PortalForm) -> None:
@@ -78,6 +78,24 @@ class SecretField(StringField):  # type: ignore[misc]  # wtforms carries no type
 
     def _value(self) -> str:
         return ""
+
+
+def input_attributes(field: Any, **attributes: Any) -> dict[str, Any]:
+    """The attributes of a field's input: its help and its errors are what describe it.
+
+    `hx_post` and its like are written with hyphens.
+    """
+    named = {
+        name.replace("_", "-") if name.startswith("hx_") else name: value
+        for name, value in attributes.items()
+    }
+    described = [f"{field.id}-help"] if field.description else []
+    if field.errors:
+        described.append(f"{field.id}-error")
+        named["aria-invalid"] = "true"
+    if described:
+        named["aria-describedby"] = " ".join(described)
+    return named
 
 
 class TypedForm(PortalForm):

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.alignment.modes import Mode
 from licenzy.connections.queries import with_clock
 from licenzy.portal.respond import current_page, go
-from licenzy.portal.sessions import Visitor, visitor
+from licenzy.portal.sessions import SignedInUser, signed_in_user
 from licenzy.projects.models import Project
 from licenzy.projects.queries import project_for
 from licenzy.projects.scope import Scope
@@ -26,13 +26,13 @@ View = Callable[..., ResponseReturnValue]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One project in one mode, and the person looking at it."""
+    """One project in one mode, and the person who visits it."""
 
     project: Project
     scope: Scope
     """What every query of this side takes first."""
     role: Role
-    user: Visitor
+    user: SignedInUser
 
     @property
     def project_id(self) -> str:
@@ -58,18 +58,18 @@ def public(view: View) -> View:
 
 
 def signed_in(view: View) -> View:
-    """A page for who is signed in; the view gets the `Visitor` first. Others are asked to sign in."""
+    """A page for who is signed in; the view gets the `SignedInUser` first. Others are asked to sign in."""
 
     @wraps(view)
     def guarded(**values: Any) -> ResponseReturnValue:
-        user = visitor()
-        return _ask_to_sign_in() if user is None else view(user, **values)
+        user = signed_in_user()
+        return _redirect_to_sign_in() if user is None else view(user, **values)
 
     return _marked(guarded, "signed_in")
 
 
 def project_page(role: Role) -> Callable[[View], View]:
-    """A page of the project blueprint for members with at least `role`, which `enter_project` enforces."""
+    """A page of the project blueprint for members with at least `role`; see `require_project_role`."""
 
     def decorate(view: View) -> View:
         view.needed_role = role  # type: ignore[attr-defined]
@@ -78,14 +78,14 @@ def project_page(role: Role) -> Callable[[View], View]:
     return decorate
 
 
-def enter_project() -> ResponseReturnValue | None:
+def require_project_role() -> ResponseReturnValue | None:
     """Find who comes, the project and the role, and hand the view its `Side`. Runs before each project page.
 
     A foreign project is not found; a role too low is refused, and so is a page that names no role.
     """
-    user = visitor()
+    user = signed_in_user()
     if user is None:
-        return _ask_to_sign_in()
+        return _redirect_to_sign_in()
     values = request.view_args
     assert values is not None  # The prefix of the blueprint has two.
     side = _side(user, values.pop("project_id"), values.pop("mode"))
@@ -99,7 +99,7 @@ def enter_project() -> ResponseReturnValue | None:
     return None
 
 
-def stay_in_project(_endpoint: str, values: dict[str, Any]) -> None:
+def fill_in_project(_endpoint: str, values: dict[str, Any]) -> None:
     """Let links between the pages of a project leave out its id and mode."""
     side: Side | None = g.get("side")
     if side is not None:
@@ -107,7 +107,7 @@ def stay_in_project(_endpoint: str, values: dict[str, Any]) -> None:
         values.setdefault("mode", side.mode)
 
 
-def refuse_role(user: Visitor, sentence: str, *, needed: Role, side: Side | None = None) -> NoReturn:
+def refuse_role(user: SignedInUser, sentence: str, *, needed: Role, side: Side | None = None) -> NoReturn:
     """Answer that this person's role is too low, and have that in the audit log.
 
     It is recorded once an hour for each person, page and side: whoever is refused can come again at will.
@@ -139,7 +139,7 @@ def fresh(view: View) -> View:
 
     @wraps(view)
     def guarded(*args: Any, **values: Any) -> ResponseReturnValue:
-        user = visitor()
+        user = signed_in_user()
         if user is not None and user.fresh:
             return view(*args, **values)
         return go(url_for("portal.confirm", next=current_page()))
@@ -148,7 +148,7 @@ def fresh(view: View) -> View:
     return guarded
 
 
-def _side(user: Visitor, project_id: str, mode: Mode) -> Side:
+def _side(user: SignedInUser, project_id: str, mode: Mode) -> Side:
     with runtime().database.read() as db:
         found = project_for(db, user_id=user.user_id, project_id=project_id)
         if found is None:
@@ -160,7 +160,7 @@ def _side(user: Visitor, project_id: str, mode: Mode) -> Side:
     return side
 
 
-def _ask_to_sign_in() -> ResponseReturnValue:
+def _redirect_to_sign_in() -> ResponseReturnValue:
     page = current_page()
     return go(url_for("portal.sign_in", next=page) if request.path != "/" else url_for("portal.sign_in"))
 

@@ -38,7 +38,7 @@ NAVIGATION = (
 
 
 def navigation() -> list[Entry]:
-    """The pages of a project that this installation has; the lab only beside the sandbox."""
+    """The pages of a project that this installation has; the lab only with the sandbox."""
     hidden = set() if lab_offered() else {"portal.project.lab"}
     return [
         entry

@@ -10,7 +10,7 @@ def refuse_nul() -> None:
 
     No browser sends one, and Postgres cannot even look for a text that holds it.
     """
-    sent = (texts for given in (request.args, request.form) for texts in given.listvalues())
+    sent = (texts for values in (request.args, request.form) for texts in values.listvalues())
     if "\0" in request.path or any("\0" in text for texts in sent for text in texts):
         abort(400)
 

@@ -32,7 +32,7 @@ def show(
 
 
 def show_form(form: PortalForm, page_template: str, fragment_template: str, **context: Any) -> Response:
-    """The page with its form, or only the form, with the status that what became of it asks for."""
+    """The page with its form, or only the form, with the status that the form asks for."""
     response = show(page_template, fragment_template, status=form.http_status, form=form, **context)
     if response.status_code == 429 and form.refusal is not None:
         response.headers["Retry-After"] = str(form.refusal.retry_after)
@@ -75,15 +75,15 @@ def wants_script() -> bool:
 
 
 def current_page() -> str:
-    """The path the visitor is looking at: this address, or the page from which a part was asked for."""
+    """The path of the page in the browser: this address, or the page from which a part was asked for."""
     if request.htmx:
-        seen = request.htmx.current_url
+        url = request.htmx.current_url
     elif request.method == "POST":
-        seen = request.referrer
+        url = request.referrer
     else:
         return own_path(request.full_path.rstrip("?"))
     host = request.host_url.rstrip("/")
-    return own_path(seen.removeprefix(host) if seen and seen.startswith(host) else None)
+    return own_path(url.removeprefix(host) if url and url.startswith(host) else None)
 
 
 def own_path(url: str | None, *, otherwise: str | None = None) -> str:

@@ -23,7 +23,7 @@ _MOST_KNOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Visitor(UserMixin):  # type: ignore[misc]  # flask_login carries no types.
+class SignedInUser(UserMixin):  # type: ignore[misc]  # flask_login carries no types.
     """The person a request comes from, as Flask-Login knows them."""
 
     user_id: str
@@ -61,7 +61,7 @@ class PortalSessions(SecureCookieSessionInterface):
         return super().open_session(app, request)
 
 
-def keep_sessions(app: Flask, settings: Settings) -> None:
+def init_sessions(app: Flask, settings: Settings) -> None:
     """Set up the cookie and teach Flask-Login to find the visitor behind it."""
     app.secret_key = settings.secret_key
     app.session_interface = PortalSessions()
@@ -77,47 +77,47 @@ def keep_sessions(app: Flask, settings: Settings) -> None:
     )
     login = LoginManager()
     login.session_protection = None  # Sessions are ended on the server; a changed address is no theft.
-    login.user_loader(_visitor_of)
+    login.user_loader(_user_of_token)
     # Not `init_app`: it hangs a hook for "remember me" cookies, which we have none of, on every request.
     app.login_manager = login  # type: ignore[attr-defined]
 
 
-def visitor() -> Visitor | None:
+def signed_in_user() -> SignedInUser | None:
     """The person who is signed in, if any."""
     return current_user._get_current_object() if current_user.is_authenticated else None
 
 
-def welcome(opened: actions.Opened) -> None:
+def start_session(opened: actions.Opened) -> None:
     """Sign the browser in, and know it from now on as a device of this person's.
 
-    Whatever its session held before is dropped, so nothing can be planted in it.
+    Whatever its session contained before is dropped, so nothing can be planted in it.
     """
     session.clear()
     session.permanent = True
-    found = _visitor_of(opened.token)
+    found = _user_of_token(opened.token)
     if found is not None:
         login_user(found)
     remember_device(opened.user_id)
 
 
-def farewell() -> None:
+def clear_session() -> None:
     """Forget the visitor in this browser; ending the session itself is the verb's work."""
     logout_user()
     session.clear()
 
 
-def hasher() -> Passwords:
+def password_hasher() -> Passwords:
     """The hasher of this installation's passwords."""
     return passwords(cheap=runtime().settings.testing)
 
 
-def device() -> actions.Device:
+def request_device() -> actions.Device:
     """Where the request comes from, for the list of sessions, and whose device it is known to be."""
     return actions.Device(
         ip=request.remote_addr,
         user_agent=request.headers.get("User-Agent", ""),
         known=_known_devices(),
-        unheeded_header=_unheeded_header(),
+        unheeded_header=_ignored_proxy_header(),
     )
 
 
@@ -128,7 +128,7 @@ def remember_device(user_id: str) -> None:
     """
     now = runtime().clock()
     with runtime().database.read() as db:
-        own = renewed_device(queries.user_by_id(db, user_id=user_id), device(), now=now)
+        own = renewed_device(queries.user_by_id(db, user_id=user_id), request_device(), now=now)
     others = [each for each in _known_devices() if each.user_id != user_id and now < each.until]
     written = [
         [each.user_id, each.device_id, each.stamp, int(each.until.timestamp())]
@@ -167,13 +167,13 @@ def _device_signer(settings: Settings) -> URLSafeSerializer:
     return URLSafeSerializer(settings.derived_secret("known device"), salt="known device")
 
 
-def _unheeded_header() -> str | None:
+def _ignored_proxy_header() -> str | None:
     if runtime().settings.trusted_proxies:
         return None
     return next((name for name in ("X-Forwarded-For", "Forwarded") if name in request.headers), None)
 
 
-def _visitor_of(token: str) -> Visitor | None:
+def _user_of_token(token: str) -> SignedInUser | None:
     now = runtime().clock()
     with runtime().database.read() as db:
         found = queries.signed_in_by_token(db, token=token, now=now)
@@ -182,7 +182,7 @@ def _visitor_of(token: str) -> Visitor | None:
     if now - found.last_seen_at >= rules.SEEN_EVERY:
         with runtime().database.write() as db:
             actions.note_seen(db, session_id=found.session_id, now=now)
-    return Visitor(
+    return SignedInUser(
         user_id=found.user_id,
         email=found.email,
         name=found.name,

@@ -11,12 +11,12 @@ from licenzy.kit.resources import content_digest
 from licenzy.portal.alignment.findings import blocking_findings, finding_page
 from licenzy.portal.csrf import csrf_token
 from licenzy.portal.formatting import ago, browser_name, day, event_name, instant, lasting, number
-from licenzy.portal.forms import typed_word
+from licenzy.portal.forms import input_attributes, typed_word
 from licenzy.portal.navigation import current_side, lab_offered, mode_switch_url, navigation
-from licenzy.portal.sessions import visitor
+from licenzy.portal.sessions import signed_in_user
 
 
-def furnish(app: Flask) -> None:
+def register_template_helpers(app: Flask) -> None:
     """Make the names below known to all templates, and unknown names an error."""
     app.jinja_env.undefined = StrictUndefined
     app.jinja_env.trim_blocks = True
@@ -26,12 +26,13 @@ def furnish(app: Flask) -> None:
         blocking_findings=blocking_findings,
         csrf_token=csrf_token,
         finding_page=finding_page,
+        input_attributes=input_attributes,
         lab_offered=lab_offered,
         mode_switch_url=mode_switch_url,
         navigation=navigation,
         side=current_side,
         typed_word=typed_word,
-        visitor=visitor,
+        signed_in_user=signed_in_user,
     )
     app.jinja_env.filters.update(
         ago=ago,

@@ -64,4 +64,4 @@ def test_every_page_that_mends_exists(app: Flask) -> None:
         pages.UNTRACKED,
         pages.WEBHOOKS,
     ):
-        assert f"/projects/<project_id>/<mode:mode>/{page}" in there
+        assert f"/projects/<id('prj'):project_id>/<mode:mode>/{page}" in there

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from licenzy.portal.guide import DEFAULT_ADDRESS
+from licenzy.portal.docs.renderer import DEFAULT_ADDRESS
 
 from licenzy.alignment.modes import Mode
 from tests.conftest import LiveServer

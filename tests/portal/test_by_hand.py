@@ -162,9 +162,9 @@ def test_only_what_has_a_point_is_offered(support: SidePages, holds: Holds, subj
         ("revocation", {"note": ""}, "Say why"),
         ("revocation", {"note": "  "}, "Say why"),
         ("revocation", {"note": "x" * 501}, "At most 500 characters"),
-        ("revocation", {"once": "'--"}, "Reload the page"),
-        ("revocation", {"once": "x" * 65}, "Reload the page"),
-        ("revocation", {"once": ""}, "Reload the page"),
+        ("revocation", {"submission_id": "'--"}, "Reload the page"),
+        ("revocation", {"submission_id": "x" * 65}, "Reload the page"),
+        ("revocation", {"submission_id": ""}, "Reload the page"),
         ("adjustments", {"units": ""}, "How many units?"),
         ("adjustments", {"units": "0"}, "A whole number from 1"),
         ("adjustments", {"units": "-5"}, "A whole number from 1"),
@@ -212,7 +212,7 @@ def test_an_act_that_has_no_point_is_refused(support: SidePages, runtime: Runtim
         assert held is not None
         sent = {
             **ACTS[act],
-            "once": "0a",
+            "submission_id": "0a",
             "csrf_token": csrf_token(support.client, support.base + "/customers"),
         }
         answer = support.client.post(
@@ -273,7 +273,7 @@ def test_who_may_do_it(app: Flask, cast: Cast, runtime: Runtime, holds: Holds, a
 
     def post(pages: SidePages, where: str) -> int:
         token = csrf_token(pages.client, "/account")
-        sent = {**ACTS[act], "once": "0a", "csrf_token": token}
+        sent = {**ACTS[act], "submission_id": "0a", "csrf_token": token}
         return pages.client.post(f"{where}/entitlements/{held.id}/{act}", data=sent).status_code
 
     assert post(viewer, viewer.base + place) == 403
@@ -361,7 +361,7 @@ def test_a_grant_goes_to_whom_one_came_from(support: SidePages, runtime: Runtime
         ({"amount": "0"}, "A whole number from 1"),
         ({"amount": "1000000", "amount_unit": "years"}, "At most 100 years"),
         ({"amount_unit": "x"}, "Not a valid choice"),
-        ({"once": "no!"}, "Reload the page"),
+        ({"submission_id": "no!"}, "Reload the page"),
     ],
 )
 @pytest.mark.usefixtures("products")
@@ -387,7 +387,7 @@ def test_who_may_grant(app: Flask, cast: Cast, runtime: Runtime) -> None:
         client = visiting(app, email)
         place = f"/projects/{cast.project_id}/test/grants/new"
         assert client.get(place).status_code == status
-        sent = {"subject_ref": "u", "product_code": "USAGE_PACK", "note": "x", "once": "1"}
+        sent = {"subject_ref": "u", "product_code": "USAGE_PACK", "note": "x", "submission_id": "1"}
         token = csrf_token(client, "/account")
         assert client.post(place, data={**sent, "csrf_token": token}).status_code == status
     assert granted(runtime) == []

@@ -6,6 +6,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlmodel import col, select
+from werkzeug.exceptions import NotFound
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
@@ -112,6 +113,18 @@ def test_a_foreign_project_is_not_told_from_a_missing_one(app: Flask, cast: Cast
         assert foreign.status_code == 404, path
         tried += 1
     assert tried >= 1
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["x", "att_", f"sbj_{'0' * 25}", f"sbj_{'0' * 27}", f"sbj_{'0' * 25}u", f"key_{'0' * 26}", "sbj_%00"],
+)
+def test_what_cannot_be_an_id_has_no_address(app: Flask, cast: Cast, word: str) -> None:
+    adapter = app.url_map.bind("localhost")
+    for path in (f"/projects/{cast.project_id}/test/customers/{word}", f"/projects/{word}/test/customers"):
+        with pytest.raises(NotFound):
+            adapter.match(path)
+        assert visiting(app, "owner@example.com").get(path).status_code == 404
 
 
 def test_who_is_not_signed_in_is_asked_to(app: Flask, client: FlaskClient, cast: Cast) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from licenzy.entitlements.models import FactSource
 from licenzy.kit.clock import to_micros
-from licenzy.portal.customers.history import Line, history
+from licenzy.portal.customers.history import TimelineEntry, history
 from tests.support.clock import START
 
 SECOND = int(START.timestamp())
@@ -292,7 +292,7 @@ def test_the_latest_stands_first_and_what_repeats_once() -> None:
         ),
         Told("invoice_payment", {"invoice": "in_1"}, after=6),
     ]
-    told: list[Line] = history(facts, "si_1")
+    told: list[TimelineEntry] = history(facts, "si_1")
     assert [(line.title, line.times) for line in told] == [
         ("Read again from Stripe: as it was known", 3),
         ("Invoice paid", 2),

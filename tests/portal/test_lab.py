@@ -60,7 +60,7 @@ class TestWithoutASandboxConnection:
             make_connection(db, project_id=cast.project_id, seal=runtime.seal)
         pages = side_pages(app, cast)
         token = pages.form("/settings", "/settings/name").fields["csrf_token"]
-        sent = {"csrf_token": token, "subject_ref": "u", "product_code": "PRO", "once": "x"}
+        sent = {"csrf_token": token, "subject_ref": "u", "product_code": "PRO", "submission_id": "x"}
         assert pages.client.post(f"{pages.base}/lab/purchases", data=sent).status_code == 422
 
 

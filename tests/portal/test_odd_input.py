@@ -19,7 +19,10 @@ def test_a_nul_in_any_address_finds_nothing_and_fails_nowhere(app: Flask, cast: 
     for method, path in addresses(app, cast):
         if path.startswith("/v1/"):
             continue
-        for odd in (path.replace("something", "some%00thing"), f"{path}?attempt=%00&price_id=%00"):
+        for odd in (
+            path.replace("something", "some%00thing").replace("_00000", "_0%000"),
+            f"{path}?attempt=%00&price_id=%00",
+        ):
             answer = owner.open(odd, method=method, data={"csrf_token": token} if method == "POST" else None)
             assert answer.status_code < 500, (method, odd)
         if path == "/sign-out":

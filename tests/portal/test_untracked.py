@@ -164,7 +164,12 @@ def test_what_cannot_be_adopted_says_why_and_what_to_do(
     assert f"No product is mapped to {product.stripe_price_id}" in page
     assert "Map that price to a product" in page
     assert "/adoption" not in page
-    sent = {"subject_ref": "u", "note": "x", "once": "1", "csrf_token": csrf_token(pages.client, "/account")}
+    sent = {
+        "subject_ref": "u",
+        "note": "x",
+        "submission_id": "1",
+        "csrf_token": csrf_token(pages.client, "/account"),
+    }
     for htmx in ({}, {"HX-Request": "true"}):
         answer = pages.client.post(f"{pages.base}/untracked/{row.id}/adoption", data=sent, headers=htmx)
         assert answer.status_code == 422
@@ -190,7 +195,7 @@ def test_stripe_being_away_is_said(app: Flask, cast: Cast, shop: Shop, sell: Sel
         ({"subject_ref": "x" * 201}, "1 to 200 characters"),
         ({"subject_ref": "a\u2028b"}, "line separators"),
         ({"note": " "}, "Say why"),
-        ({"once": "?"}, "Reload the page"),
+        ({"submission_id": "?"}, "Reload the page"),
     ],
 )
 def test_what_the_form_cannot_hold(
@@ -199,7 +204,7 @@ def test_what_the_form_cannot_hold(
     row = make_untracked(runtime, connection)
     pages = side_pages(app, cast)
     token = csrf_token(pages.client, "/account")
-    sent = {"subject_ref": "u", "note": "x", "once": "1", "csrf_token": token, **values}
+    sent = {"subject_ref": "u", "note": "x", "submission_id": "1", "csrf_token": token, **values}
     answer = pages.client.post(f"{pages.base}/untracked/{row.id}/adoption", data=sent)
     assert answer.status_code == 422
     assert said in answer.text
@@ -211,7 +216,12 @@ def test_who_may_adopt(app: Flask, cast: Cast, runtime: Runtime, connection: Con
 
     def tried(email: str, place: str) -> tuple[int, int]:
         client = visiting(app, email)
-        sent = {"subject_ref": "u", "note": "", "once": "1", "csrf_token": csrf_token(client, "/account")}
+        sent = {
+            "subject_ref": "u",
+            "note": "",
+            "submission_id": "1",
+            "csrf_token": csrf_token(client, "/account"),
+        }
         return client.get(place).status_code, client.post(f"{place}/adoption", data=sent).status_code
 
     assert tried(cast.colleague.email, place) == (200, 403)

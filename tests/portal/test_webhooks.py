@@ -19,6 +19,7 @@ from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_subject
 from tests.support.clock import START, StandingClock
 from tests.support.endpoints import make_endpoint, tell
+from tests.support.visits import location
 
 URL = "https://example.com/hooks/licenzy"
 SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{43}=")
@@ -63,10 +64,12 @@ def end(database: Database, endpoint: WebhookEndpoint, **outcome: Any) -> None:
 def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, database: Database) -> None:
     assert "Add the first endpoint" in pages.get("/webhooks").text
     answer = pages.send("/webhooks", "/webhooks", {"url": URL, "types": TYPES})
-    assert answer.status_code == 201
+    (made,) = read(database)
+    assert location(answer) == f"{pages.base}/webhooks/{made.id}"
+    assert "Copy it now" not in pages.get("/webhooks").text
+    answer = pages.get(f"/webhooks/{made.id}")
     assert answer.headers["Cache-Control"] == "no-store"
     (secret,) = set(SECRET.findall(answer.text))
-    (made,) = read(database)
     assert (made.url, made.types) == (URL, ["purchase.finalized", "entitlement.updated"])
     for path in ("/webhooks", f"/webhooks/{made.id}", "/deliveries"):
         page = pages.get(path)
@@ -147,8 +150,8 @@ def test_a_secret_is_rotated_with_overlap(
     pages: SidePages, database: Database, endpoint: WebhookEndpoint, clock: StandingClock
 ) -> None:
     answer = pages.send(f"/webhooks/{endpoint.id}", "/secret", {"overlap": "24"})
-    assert answer.status_code == 201
-    assert len(set(SECRET.findall(answer.text))) == 1
+    assert location(answer) == f"{pages.base}/webhooks/{endpoint.id}"
+    assert len(set(SECRET.findall(pages.get(f"/webhooks/{endpoint.id}").text))) == 1
     (rotated,) = read(database)
     assert rotated.previous_secret_until is not None
     assert (rotated.previous_secret_until - clock()).total_seconds() == 24 * 3600
@@ -320,3 +323,28 @@ def test_nothing_is_signed_for_a_deleted_endpoint(
     assert "Not sent: the endpoint was deleted" in page
     assert "webhook-signature" not in page
     assert "nothing can be signed any more" in page
+
+
+def test_a_secret_waits_only_for_its_own_page_and_session_and_not_for_long(
+    app: Flask, cast: Cast, pages: SidePages, endpoint: WebhookEndpoint, clock: StandingClock
+) -> None:
+    here = f"/webhooks/{endpoint.id}"
+    answer = pages.send(here, "/secret", {"overlap": "24"})
+    assert not SECRET.search(str(answer.headers)), "neither the address nor the cookie shows it"
+    other = side_pages(app, cast)
+    assert not SECRET.search(other.get(here).text)
+    clock.advance(seconds=301)
+    assert not SECRET.search(pages.get(here).text)
+
+
+def test_endpoints_of_one_host_have_different_titles(
+    pages: SidePages, database: Database, cast: Cast
+) -> None:
+    for path in ("/orders", "/billing"):
+        assert pages.send("/webhooks", "/webhooks", {"url": f"https://example.com{path}", "types": TYPES})
+    titles = {
+        re.search("<title>(.*?)</title>", pages.get(f"/webhooks/{each.id}").text)[1]
+        for each in read(database)
+    }
+    assert len(titles) == 2
+    assert any(title.startswith("example.com/orders ") for title in titles)

@@ -32,12 +32,17 @@ def addresses(app: Flask, cast: Cast, *, guard: str | None = None) -> Iterator[t
     """
     values = {"project_id": cast.project_id, "mode": "test"}
     adapter = app.url_map.bind("localhost")
+    rules = " ".join(map(str, app.url_map.iter_rules()))
+    ids = {name: prefix for prefix, name in re.findall(r"<id\('(\w+)'\):(\w+)>", rules)}
     for rule in app.url_map.iter_rules():
         if rule.endpoint == "static":
             continue
         if guard and not getattr(app.view_functions[rule.endpoint], "guard", "").startswith(guard):
             continue
-        given = {name: values.get(name, "something") for name in rule.arguments}
+        given = {
+            name: values.get(name) or (f"{ids[name]}_{'0' * 26}" if name in ids else "something")
+            for name in rule.arguments
+        }
         path = adapter.build(rule.endpoint, given, append_unknown=False)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             yield method, path

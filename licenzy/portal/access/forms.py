@@ -32,7 +32,7 @@ class ClaimForm(PortalForm):
 
 class SignInForm(PortalForm):
     throttled: TooManyTries | None = None
-    """Set when no password is looked at for a while."""
+    """Set when no password is checked for a while."""
 
     email = EmailField(
         "E-mail address",

@@ -10,7 +10,14 @@ from licenzy.portal.access.forms import ClaimForm, SignInForm
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import public, signed_in
 from licenzy.portal.respond import go, own_path, show, show_form
-from licenzy.portal.sessions import Visitor, device, farewell, hasher, visitor, welcome
+from licenzy.portal.sessions import (
+    SignedInUser,
+    clear_session,
+    password_hasher,
+    request_device,
+    signed_in_user,
+    start_session,
+)
 from licenzy.projects.queries import projects_for
 from licenzy.runtime import runtime
 from licenzy.workspace import actions, queries, rules
@@ -25,7 +32,7 @@ _WRONG_LINK = (
 @public
 def home() -> ResponseReturnValue:
     """Where an address without a path leads: to one's project, to signing in, or to claiming."""
-    user = visitor()
+    user = signed_in_user()
     if user is None:
         return go(url_for("portal.sign_in")) if _is_claimed() else show("access/unclaimed.html")
     with runtime().database.read() as db:
@@ -51,11 +58,11 @@ def claim(token: str) -> ResponseReturnValue:
                 email=form.email.data,
                 name=form.name.data,
                 password=form.password.data,
-                device=device(),
-                hasher=hasher(),
+                device=request_device(),
+                hasher=password_hasher(),
                 now=runtime().clock(),
             )
-            welcome(opened)
+            start_session(opened)
             return _no_referrer(go(url_for("portal.home")))
     return _no_referrer(show_form(form, "access/claim.html", "access/_claim_form.html"))
 
@@ -66,7 +73,7 @@ def sign_in() -> ResponseReturnValue:
     """Sign in, then go where one wanted to go."""
     form = SignInForm(flask_request.form, next=flask_request.args.get("next"))
     target = own_path(form.next.data)
-    if visitor() is not None and not form.is_submitted():
+    if signed_in_user() is not None and not form.is_submitted():
         return go(target)
     if form.validate_on_submit():
         with form.refusals():
@@ -74,22 +81,22 @@ def sign_in() -> ResponseReturnValue:
                 runtime().database,
                 email=form.email.data,
                 password=form.password.data,
-                device=device(),
-                hasher=hasher(),
+                device=request_device(),
+                hasher=password_hasher(),
                 now=runtime().clock(),
             )
-            welcome(opened)
+            start_session(opened)
             return go(target)
     return show_form(form, "access/sign_in.html", "access/_sign_in_form.html")
 
 
 @portal.post("/sign-out")
 @signed_in
-def sign_out(user: Visitor) -> ResponseReturnValue:
+def sign_out(user: SignedInUser) -> ResponseReturnValue:
     """End this session, on the server and in the browser."""
     with runtime().database.write() as db:
         actions.sign_out(db, actor=user.actor, session_id=user.session_id, now=runtime().clock())
-    farewell()
+    clear_session()
     return go(url_for("portal.sign_in"))
 
 

@@ -8,23 +8,24 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.portal.account.forms import ConfirmForm, PasswordForm
 from licenzy.portal.blueprint import portal
+from licenzy.portal.formatting import number
 from licenzy.portal.guards import signed_in
 from licenzy.portal.respond import go, own_path, show_form
-from licenzy.portal.sessions import Visitor, hasher, remember_device
+from licenzy.portal.sessions import SignedInUser, password_hasher, remember_device
 from licenzy.runtime import runtime
 from licenzy.workspace import actions, queries
 
 
 @portal.get("/account")
 @signed_in
-def account(user: Visitor) -> ResponseReturnValue:
+def account(user: SignedInUser) -> ResponseReturnValue:
     """Who I am here, my password and where I am signed in."""
     return _account_page(user, PasswordForm(formdata=None))
 
 
 @portal.post("/account/password")
 @signed_in
-def change_password(user: Visitor) -> ResponseReturnValue:
+def change_password(user: SignedInUser) -> ResponseReturnValue:
     """Change my password; my other sessions end."""
     form = PasswordForm()
     if form.validate():
@@ -35,19 +36,19 @@ def change_password(user: Visitor) -> ResponseReturnValue:
                 session_id=user.session_id,
                 current=form.current.data,
                 new=form.new.data,
-                hasher=hasher(),
+                hasher=password_hasher(),
                 now=runtime().clock(),
             )
             remember_device(user.user_id)
-            others = f" {ended} other session{'' if ended == 1 else 's'} ended." if ended else ""
+            others = f" {number(ended)} other session{'' if ended == 1 else 's'} ended." if ended else ""
             flash(f"Your password is changed.{others}", "success")
             return go(url_for("portal.account"))
     return _account_page(user, form)
 
 
-@portal.post("/account/sessions/<session_id>/end")
+@portal.post("/account/sessions/<id('ses'):session_id>/end")
 @signed_in
-def end_session(user: Visitor, session_id: str) -> ResponseReturnValue:
+def end_session(user: SignedInUser, session_id: str) -> ResponseReturnValue:
     """Sign another browser of mine out."""
     with runtime().database.write() as db:
         actions.end_session(db, actor=user.actor, session_id=session_id, now=runtime().clock())
@@ -57,7 +58,7 @@ def end_session(user: Visitor, session_id: str) -> ResponseReturnValue:
 
 @portal.route("/account/confirm", methods=["GET", "POST"])
 @signed_in
-def confirm(user: Visitor) -> ResponseReturnValue:
+def confirm(user: SignedInUser) -> ResponseReturnValue:
     """Ask for the password once more before credentials are changed."""
     form = ConfirmForm(flask_request.form, next=flask_request.args.get("next"))
     if form.validate_on_submit():
@@ -67,14 +68,14 @@ def confirm(user: Visitor) -> ResponseReturnValue:
                 actor=user.actor,
                 session_id=user.session_id,
                 password=form.password.data,
-                hasher=hasher(),
+                hasher=password_hasher(),
                 now=runtime().clock(),
             )
             return go(own_path(form.next.data))
     return show_form(form, "account/confirm.html", "account/_confirm_form.html")
 
 
-def _account_page(user: Visitor, form: PasswordForm) -> ResponseReturnValue:
+def _account_page(user: SignedInUser, form: PasswordForm) -> ResponseReturnValue:
     with runtime().database.read() as db:
         sessions = queries.sessions_of(db, user_id=user.user_id, now=runtime().clock())
     return show_form(form, "account/page.html", "account/_password_form.html", user=user, sessions=sessions)

@@ -1,4 +1,4 @@
-"""Alignment: what does not fit on this side, the proof of each part, and looking at Stripe again."""
+"""Alignment: what does not fit on this side, the proof of each part, and checking with Stripe again."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def check_alignment(side: Side) -> ResponseReturnValue:
 @project.post("/alignment/<code>/fixed")
 @project_page(Role.SUPPORT)
 def mark_finding_fixed(side: Side, code: str) -> ResponseReturnValue:
-    """Take somebody's word that what was seen in traffic is mended; it comes back when seen again."""
+    """Take a person's word that what was seen in traffic is fixed; it returns when seen again."""
     if not any(rule.code == code and rule.resolvable for rule in RULES):
         abort(404)
     with runtime().database.write() as db:

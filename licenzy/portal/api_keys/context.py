@@ -9,11 +9,15 @@ from licenzy.api_keys import queries
 from licenzy.portal.alignment.findings import side_findings
 from licenzy.portal.api_keys.forms import ApiKeyForm
 from licenzy.portal.guards import Side
+from licenzy.portal.one_time_secrets import take_secret
 from licenzy.portal.setup.forms import TryForm
 from licenzy.runtime import runtime
 
+NEW_KEY = "new API key"
+"""Names the one-time secret that the page of keys shows."""
 
-def keys_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
+
+def api_keys_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
     """The API keys of this side, and what a first call needs."""
     with runtime().database.read() as db:
         keys = queries.keys(db, side.scope)
@@ -22,10 +26,9 @@ def keys_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "now": runtime().clock(),
         "key_form": ApiKeyForm(formdata=None),
         "try_form": TryForm(formdata=None),
-        "ran": None,
-        "created": None,
-        "token": None,
+        "sample_response": None,
+        "token": take_secret(side, of=NEW_KEY),
         "base_url": runtime().settings.base_url,
         "findings": side_findings(side, Part.API_KEY),
-        **given,
+        **overrides,
     }

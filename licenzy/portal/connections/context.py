@@ -9,12 +9,12 @@ from licenzy.connections import rules as connection_rules
 from licenzy.connections.models import Provider
 from licenzy.connections.queries import connection_of
 from licenzy.portal.alignment.findings import side_findings
-from licenzy.portal.connections.forms import EndpointForm, SandboxForm, StripeKeyForm, WebhookSecretForm
+from licenzy.portal.connections.forms import SandboxForm, StripeEndpointForm, StripeKeyForm, WebhookSecretForm
 from licenzy.portal.guards import Side
 from licenzy.runtime import runtime
 
 
-def connection_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
+def connection_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
     """The connection without its secrets, its forms, and how events can reach it."""
     settings = runtime().settings
     with runtime().database.read() as db:
@@ -39,6 +39,6 @@ def connection_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "key_verdict": None,
         "sandbox_form": SandboxForm(formdata=None),
         "secret_form": WebhookSecretForm(formdata=None),
-        "endpoint_form": EndpointForm(formdata=None),
-        **given,
+        "endpoint_form": StripeEndpointForm(formdata=None),
+        **overrides,
     }

@@ -32,6 +32,6 @@ class WebhookSecretForm(PortalForm):
     back = HiddenField()
 
 
-class EndpointForm(PortalForm):
+class StripeEndpointForm(PortalForm):
     rotate = HiddenField()
     back = HiddenField()

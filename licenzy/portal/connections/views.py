@@ -10,17 +10,17 @@ from flask.typing import ResponseReturnValue
 from licenzy.connections import actions, rules
 from licenzy.errors import NotFound
 from licenzy.portal.blueprint import project
-from licenzy.portal.connections.context import connection_panel
+from licenzy.portal.connections.context import connection_context
 from licenzy.portal.connections.forms import (
-    EndpointForm,
     SandboxForm,
+    StripeEndpointForm,
     StripeKeyForm,
     WebhookSecretForm,
 )
 from licenzy.portal.forms import PortalForm, TypedForm
 from licenzy.portal.guards import Side, fresh, project_page
 from licenzy.portal.respond import go, show
-from licenzy.portal.setup.wizard import stands_in_wizard, step_page, way_on
+from licenzy.portal.setup.wizard import is_in_wizard, next_url, step_page
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
@@ -53,7 +53,7 @@ def save_key(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
             flash(f"Stripe accepted the key: {saved.account_name or saved.account_id or 'saved'}.", "success")
-            return go(way_on(form, "portal.project.connection", StepName.CONNECT))
+            return go(next_url(form, "portal.project.connection", StepName.CONNECT))
     return _errors(side, form, StepName.CONNECT, "connections/_key_form.html", "key_form")
 
 
@@ -88,7 +88,7 @@ def connect_sandbox(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
             flash("Connected to the built-in sandbox. It comes with sample prices.", "success")
-            return go(way_on(form, "portal.project.connection", StepName.CONNECT))
+            return go(next_url(form, "portal.project.connection", StepName.CONNECT))
     return _errors(side, form, StepName.CONNECT, "connections/_sandbox_form.html", "sandbox_form")
 
 
@@ -110,7 +110,7 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
             flash("The signing secret is saved. The next signed event proves it.", "success")
-            return go(way_on(form, "portal.project.connection", StepName.WEBHOOK))
+            return go(next_url(form, "portal.project.connection", StepName.WEBHOOK))
     return _errors(side, form, StepName.WEBHOOK, "connections/_secret_form.html", "secret_form")
 
 
@@ -119,7 +119,7 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
 @fresh
 def register_endpoint(side: Side) -> ResponseReturnValue:
     """Set the webhook endpoint up at Stripe, or with `rotate` give it a new secret."""
-    form = EndpointForm()
+    form = StripeEndpointForm()
     parts = runtime()
     with form.refusals():
         actions.register_endpoint(
@@ -133,7 +133,7 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
             now=parts.clock(),
         )
         flash("The webhook endpoint is set up at Stripe.", "success")
-        return go(way_on(form, "portal.project.connection", StepName.WEBHOOK))
+        return go(next_url(form, "portal.project.connection", StepName.WEBHOOK))
     return _errors(side, form, StepName.WEBHOOK, "connections/_endpoint_form.html", "endpoint_form")
 
 
@@ -165,13 +165,15 @@ def disconnect(side: Side) -> ResponseReturnValue:
     return go(url_for("portal.project.connection"))
 
 
-def _page(side: Side, fragment: str | None = None, *, status: int = 200, **given: Any) -> ResponseReturnValue:
-    panel = connection_panel(side, {"back": "", "removal_error": None, **given})
-    return show("connections/page.html", fragment, status=status, **panel)
+def _page(
+    side: Side, fragment: str | None = None, *, status: int = 200, **overrides: Any
+) -> ResponseReturnValue:
+    context = connection_context(side, {"back": "", "removal_error": None, **overrides})
+    return show("connections/page.html", fragment, status=status, **context)
 
 
 def _errors(side: Side, form: PortalForm, step: StepName, fragment: str, name: str) -> ResponseReturnValue:
     """The form with what is wrong, on the page or in the step where it stands."""
-    if stands_in_wizard(form):
+    if is_in_wizard(form):
         return step_page(side, step, fragment, status=422, **{name: form})
     return _page(side, fragment, status=422, **{name: form})

@@ -1,4 +1,4 @@
-"""One customer as the pages show them: the decision, what is held, what led to it, what can be done."""
+"""One customer as the pages show them: the decision, what they own, what led to it, what can be done."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from licenzy.entitlements.decision import Standing, best_status, remaining, stan
 from licenzy.entitlements.grants import allowed_actions
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import facts_behind
-from licenzy.kit.ids import has_shape
-from licenzy.portal.customers.forms import AdjustForm, ByHandForm, ExtendForm, LiftForm, RevokeForm
-from licenzy.portal.customers.history import Line, history
+from licenzy.portal.customers.forms import AdjustForm, ExtendForm, LiftForm, OperatorForm, RevokeForm
+from licenzy.portal.customers.history import TimelineEntry, history
 from licenzy.portal.guards import Side
 from licenzy.portal.respond import show
 from licenzy.runtime import runtime
@@ -32,10 +31,10 @@ from licenzy.workspace.models import Role
 from licenzy.workspace.queries import names_of
 
 _MOST_SHOWN = 20
-_MOST_LINES = 40
+_MOST_ENTRIES = 40
 _MOST_CARDS = 25
 
-ACT_FORMS: dict[str, type[ByHandForm]] = {
+ACT_FORMS: dict[str, type[OperatorForm]] = {
     "lift": LiftForm,
     "extend": ExtendForm,
     "adjust": AdjustForm,
@@ -65,19 +64,19 @@ class Card:
     entitlement: Entitlement
     standing: Standing
     left: int
-    lines: list[Line]
+    entries: list[TimelineEntry]
     earlier: int
-    """How many lines are left out."""
-    forms: dict[str, ByHandForm] = field(default_factory=dict)
+    """How many entries are left out."""
+    forms: dict[str, OperatorForm] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A form of an entitlement that came back with errors."""
+class EntitlementForm:
+    """A form of one of an entitlement's actions, as it was sent."""
 
     entitlement_id: str
     act: str
-    form: ByHandForm
+    form: OperatorForm
 
 
 def customer_page(
@@ -86,7 +85,7 @@ def customer_page(
     fragment: str | None = None,
     *,
     status: int = 200,
-    refused: Refused | None = None,
+    refused: EntitlementForm | None = None,
     whole: bool = False,
 ) -> Response:
     """The page of one customer, or only the form that was refused.
@@ -106,13 +105,13 @@ def customer_page(
         ordered = _in_order(holder, refused)
         cards = _cards(db, side, ordered if whole else ordered[:_MOST_CARDS])
         names = names_of(
-            db, user_ids={line.actor_id for card in cards for line in card.lines if line.actor_id}
+            db, user_ids={entry.actor_id for card in cards for entry in card.entries if entry.actor_id}
         )
         attempts = attempts_of(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
         events = events_of_subject(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
-        told = deliveries_to(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
+        deliveries = deliveries_to(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
     if side.may(Role.SUPPORT):
-        _lay_out_forms(side, subject, cards, refused)
+        _add_forms(side, subject, cards, refused)
     context: dict[str, Any] = {}
     if refused is not None:
         card = next((each for each in cards if each.entitlement.id == refused.entitlement_id), None)
@@ -130,7 +129,7 @@ def customer_page(
         attempts=attempts,
         events=events,
         usage=usage,
-        deliveries=told,
+        deliveries=deliveries,
         most_shown=_MOST_SHOWN,
         base_url=runtime().settings.base_url,
         **context,
@@ -138,7 +137,7 @@ def customer_page(
 
 
 def holders_of(db: Session, side: Side, subjects: Sequence[Subject], now: datetime) -> list[Holder]:
-    """What each of these holds, what that is worth at `now`, and the access check's answer."""
+    """What each of these owns, what that is worth at `now`, and the access check's answer."""
     refs = [subject.subject_ref for subject in subjects]
     answers = access_of(db, side.scope, subject_refs=refs, now=now, asked_at=runtime().clock())
     return [_holder(subject, answers[subject.subject_ref], now) for subject in subjects]
@@ -155,20 +154,15 @@ def _holder(subject: Subject, access: Access[Entitlement], now: datetime) -> Hol
     )
 
 
-def word_to_type(side: Side, subject: Subject) -> str | None:
+def required_word(side: Side, subject: Subject) -> str | None:
     """What must be typed before something is taken from a customer: in live their ref."""
     return subject.subject_ref if side.mode.livemode else None
 
 
-def subject_id_in(word: str) -> str | None:
-    """The word of an address as a subject's id; None when it can be none."""
-    return word if has_shape(word, "sbj") else None
-
-
-def _in_order(holder: Holder, refused: Refused | None) -> list[tuple[Entitlement, Standing, int]]:
+def _in_order(holder: Holder, refused: EntitlementForm | None) -> list[tuple[Entitlement, Standing, int]]:
     """What gives access first, and the newest first among the like; a refused form's is always in sight."""
-    asked = refused.entitlement_id if refused is not None else None
-    return sorted(holder.owned, key=lambda each: (each[0].id != asked, not each[1].available))
+    shown_first = refused.entitlement_id if refused is not None else None
+    return sorted(holder.owned, key=lambda each: (each[0].id != shown_first, not each[1].available))
 
 
 def _cards(db: Session, side: Side, owned: list[tuple[Entitlement, Standing, int]]) -> list[Card]:
@@ -176,17 +170,17 @@ def _cards(db: Session, side: Side, owned: list[tuple[Entitlement, Standing, int
     facts = facts_behind(db, side.scope, purchase_keys=keys)
     cards: list[Card] = []
     for entitlement, worth, left in owned:
-        lines = history(facts[entitlement.purchase_key], entitlement.item_key)
-        earlier = max(0, len(lines) - _MOST_LINES)
-        cards.append(Card(entitlement, worth, left, lines[:_MOST_LINES], earlier))
+        entries = history(facts[entitlement.purchase_key], entitlement.item_key)
+        earlier = max(0, len(entries) - _MOST_ENTRIES)
+        cards.append(Card(entitlement, worth, left, entries[:_MOST_ENTRIES], earlier))
     return cards
 
 
-def _lay_out_forms(side: Side, subject: Subject, cards: list[Card], refused: Refused | None) -> None:
+def _add_forms(side: Side, subject: Subject, cards: list[Card], refused: EntitlementForm | None) -> None:
     for card in cards:
         for act in allowed_actions(card.entitlement):
             form = ACT_FORMS[act](formdata=None)
-            form.stand_at(f"{act}-{card.entitlement.id}", word=word_to_type(side, subject))
+            form.set_ids(f"{act}-{card.entitlement.id}", required_word=required_word(side, subject))
             card.forms[act] = form
         if refused is not None and refused.entitlement_id == card.entitlement.id:
             card.forms[refused.act] = refused.form

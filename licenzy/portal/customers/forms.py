@@ -1,4 +1,4 @@
-"""Forms of what operators do to what a customer holds."""
+"""Forms of what operators do manually to what a customer owns."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from licenzy.portal.products.forms import DURATION_CHOICES
 from licenzy.subjects.rules import ref_problem
 
 _AMOUNT_MAX = 1_000_000
-_STANDS_AT = {"until": "amount", "seconds": "amount"}
+_FIELD_OF_ARGUMENT = {"until": "amount", "seconds": "amount"}
 """Where the form asks for what a verb calls otherwise."""
 
 
-class ByHandForm(PortalForm):
+class OperatorForm(PortalForm):
     """What every act by hand asks for: why, and in live the customer's ref where something is taken."""
 
     note = TextAreaField(
@@ -34,17 +34,17 @@ class ByHandForm(PortalForm):
         render_kw={"rows": 2, "maxlength": MAX_NOTE},
     )
     typed = StringField(render_kw={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"})
-    once = HiddenField(default=lambda: secrets.token_hex(16))
+    submission_id = HiddenField(default=lambda: secrets.token_hex(16))
     """Names the act, so that a form sent twice is done once."""
 
-    word: str | None = None
+    required_word: str | None = None
     """What must be typed before something is taken away; none where nothing need be."""
 
-    def stand_at(self, place: str, *, word: str | None) -> None:
+    def set_ids(self, suffix: str, *, required_word: str | None) -> None:
         """Give the inputs ids of their own, since several of these forms stand on one page."""
-        self.word = word
+        self.required_word = required_word
         for field in self:
-            field.id = f"{field.name}-{place}"
+            field.id = f"{field.name}-{suffix}"
             field.label.field_id = field.id
 
     def takes_away(self) -> bool:
@@ -52,32 +52,36 @@ class ByHandForm(PortalForm):
         return False
 
     def refuse(self, error: LicenzyError) -> None:
-        """Put the refusal beside the inputs it is about, as sentences."""
+        """Put the refusal at the inputs it is about, as sentences."""
         error.fields = {
-            _STANDS_AT.get(name, name): f"{sentence[:1].upper()}{sentence[1:]}."
+            _FIELD_OF_ARGUMENT.get(name, name): f"{sentence[:1].upper()}{sentence[1:]}."
             for name, sentence in error.fields.items()
         }
         super().refuse(error)
 
-    def validate_once(self, field: HiddenField) -> None:
+    def validate_submission_id(self, field: HiddenField) -> None:
         if not (field.data or "").isalnum() or not field.data.isascii() or len(field.data) > 64:
             raise ValidationError("Reload the page and try again.")
 
     def validate_typed(self, field: StringField) -> None:
-        if self.word and self.takes_away() and (field.data or "").strip() != self.word.strip():
+        if (
+            self.required_word
+            and self.takes_away()
+            and (field.data or "").strip() != self.required_word.strip()
+        ):
             raise ValidationError("That is not the customer’s subject_ref.")
 
 
-class RevokeForm(ByHandForm):
+class RevokeForm(OperatorForm):
     def takes_away(self) -> bool:
         return True
 
 
-class LiftForm(ByHandForm):
+class LiftForm(OperatorForm):
     pass
 
 
-class AdjustForm(ByHandForm):
+class AdjustForm(OperatorForm):
     direction = SelectField(
         "What to do", choices=[SelectChoice("add", "Add units"), SelectChoice("take", "Take units away")]
     )
@@ -106,7 +110,7 @@ def _check_length(form: ExtendForm | GrantForm, field: IntegerField) -> None:
         raise ValidationError("At most 100 years.")
 
 
-class ExtendForm(ByHandForm):
+class ExtendForm(OperatorForm):
     amount = IntegerField(
         "Longer by",
         validators=[
@@ -124,7 +128,7 @@ class ExtendForm(ByHandForm):
         return int(self.amount.data) * DURATION_UNITS[self.amount_unit.data]
 
 
-class OntoForm(ByHandForm):
+class CustomerForm(OperatorForm):
     """An act that names its customer, known or new."""
 
     subject_ref = StringField(
@@ -140,7 +144,7 @@ class OntoForm(ByHandForm):
             raise ValidationError(f"The ref {problem}.")
 
 
-class GrantForm(OntoForm):
+class GrantForm(CustomerForm):
     product_code = SelectField("Product", validators=[InputRequired("Pick a product.")])
     units = IntegerField(
         "Units",

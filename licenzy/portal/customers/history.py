@@ -1,4 +1,4 @@
-"""What led to an entitlement, told for a merchant: the facts behind it as lines of a timeline."""
+"""What led to an entitlement, for a merchant: the facts behind it as entries of a timeline."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from licenzy.portal.formatting import day, instant, lasting
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TimelineEntry:
     """One thing that happened."""
 
     at: datetime
@@ -25,33 +25,33 @@ class Line:
     tone: str = "info"
     """`good` gives access, `bad` takes it, `info` changes neither."""
     event_id: str | None = None
-    """The event of Stripe's that told it first."""
+    """The event of Stripe's that brought it first."""
     actor_id: str | None = None
     note: str | None = None
     times: int = 1
-    """How often it was told, one after the other."""
+    """How often it was sent, one time after the other."""
 
 
-def history(facts: Iterable[FactLike], item_key: str = "") -> list[Line]:
+def history(facts: Iterable[FactLike], item_key: str = "") -> list[TimelineEntry]:
     """The facts of one purchase that concern the item, the latest first; what repeats stands once."""
     ordered = sorted(
         (fact for fact in facts if _concerns(fact, item_key)),
         key=lambda fact: (fact.occurred_at, fact.source is FactSource.SNAPSHOT, fact.source_id),
     )
     currency = next((fact.data["currency"] for fact in ordered if fact.data.get("currency")), None)
-    lines: list[Line] = []
+    entries: list[TimelineEntry] = []
     known: _State | None = None
-    told: _Told | None
+    description: _Description | None
     for fact in ordered:
         if fact.kind == "subscription":
             state = _State.of(fact.data, item_key)
-            told = _subscription(fact, known, state)
+            description = _subscription(fact, known, state)
             known = state
         else:
-            told = _TELLERS[fact.kind](fact.data, currency) if fact.kind in _TELLERS else None
-        if told is not None:
-            _add(lines, _line(fact, told))
-    return lines[::-1]
+            description = _DESCRIBE[fact.kind](fact.data, currency) if fact.kind in _DESCRIBE else None
+        if description is not None:
+            _add(entries, _entry(fact, description))
+    return entries[::-1]
 
 
 def _concerns(fact: FactLike, item_key: str) -> bool:
@@ -61,7 +61,7 @@ def _concerns(fact: FactLike, item_key: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Description:
     title: str
     text: str | None = None
     tone: str = "info"
@@ -69,7 +69,7 @@ class _Told:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What of a subscription's state access depends on, as one fact tells it."""
+    """What of a subscription's state access depends on, as one fact states it."""
 
     status: str
     product: str | None
@@ -93,45 +93,45 @@ class _State:
         )
 
 
-def _line(fact: FactLike, told: _Told) -> Line:
+def _entry(fact: FactLike, description: _Description) -> TimelineEntry:
     operator = fact.source is FactSource.OPERATOR
-    return Line(
+    return TimelineEntry(
         at=fact.occurred_at,
-        title=told.title,
-        text=told.text,
+        title=description.title,
+        text=description.text,
         source=fact.source,
-        tone=told.tone,
+        tone=description.tone,
         event_id=fact.source_id if fact.source is FactSource.EVENT else None,
         actor_id=fact.data.get("actor") if operator else None,
         note=fact.data.get("note") or None if operator else None,
     )
 
 
-def _add(lines: list[Line], line: Line) -> None:
-    """Add a line, or count it where the one before says the same; acts of people always stand alone."""
-    last = lines[-1] if lines else None
-    same = last is not None and (last.title, last.text) == (line.title, line.text)
-    if last is None or not same or line.source is FactSource.OPERATOR:
-        lines.append(line)
+def _add(entries: list[TimelineEntry], entry: TimelineEntry) -> None:
+    """Add a entry, or count it where the one before says the same; acts of people always stand alone."""
+    last = entries[-1] if entries else None
+    same = last is not None and (last.title, last.text) == (entry.title, entry.text)
+    if last is None or not same or entry.source is FactSource.OPERATOR:
+        entries.append(entry)
     else:
-        lines[-1] = replace(last, times=last.times + 1, event_id=last.event_id or line.event_id)
+        entries[-1] = replace(last, times=last.times + 1, event_id=last.event_id or entry.event_id)
 
 
-def _subscription(fact: FactLike, before: _State | None, now: _State) -> _Told:
+def _subscription(fact: FactLike, before: _State | None, now: _State) -> _Description:
     read = fact.source is FactSource.SNAPSHOT
     if before is None:
         title = f"Subscription read from Stripe: {_word(now.status)}" if read else _begun(fact.data, now)
-        return _Told(title, _terms(now), _TONES.get(now.status, "info"))
+        return _Description(title, _terms(now), _TONES.get(now.status, "info"))
     changes = _changes(before, now)
     if not changes:
-        return _Told(
+        return _Description(
             "Read again from Stripe: as it was known" if read else "Subscription told again",
             None if read else "Nothing that access depends on had changed.",
         )
     title = "Found when read again from Stripe" if read else "Subscription changed"
     if fact.data.get("event") == "customer.subscription.deleted":
         title = "Subscription ended"
-    return _Told(title, " ".join(changes), _TONES.get(now.status, "info") if before != now else "info")
+    return _Description(title, " ".join(changes), _TONES.get(now.status, "info") if before != now else "info")
 
 
 def _begun(data: Mapping[str, Any], now: _State) -> str:
@@ -144,20 +144,20 @@ def _begun(data: Mapping[str, Any], now: _State) -> str:
 
 
 def _changes(before: _State, now: _State) -> list[str]:
-    told: list[str] = []
+    changes: list[str] = []
     if now.status != before.status:
-        told.append(f"It was {_word(before.status)} and is {_word(now.status)}.")
+        changes.append(f"It was {_word(before.status)} and is {_word(now.status)}.")
     if now.paused != before.paused:
-        told.append("Collection is paused." if now.paused else "Collection goes on.")
+        changes.append("Collection is paused." if now.paused else "Collection goes on.")
     if (now.product, now.quantity) != (before.product, before.quantity):
-        told.append(f"It is now {_sold(now)}.")
+        changes.append(f"It is now {_sold(now)}.")
     if now.cancel_at != before.cancel_at:
-        told.append(
+        changes.append(
             f"It ends on {_day(now.cancel_at)}." if now.cancel_at else "The cancellation is called off."
         )
     if now.until != before.until and now.until is not None:
-        told.append(f"The period ends on {_day(now.until)}.")
-    return told
+        changes.append(f"The period ends on {_day(now.until)}.")
+    return changes
 
 
 def _terms(state: _State) -> str:
@@ -171,33 +171,37 @@ def _sold(state: _State) -> str:
     return f"{state.product or 'a price that no product is mapped to'}{times}"
 
 
-def _session(data: Mapping[str, Any], currency: str | None) -> _Told:
+def _session(data: Mapping[str, Any], currency: str | None) -> _Description:
     amount = format_amount(data.get("amount_total"), data.get("currency") or currency)
     event = data.get("event")
     if event == "checkout.session.expired":
-        return _Told("The checkout expired", "Nobody paid in time.", "info")
+        return _Description("The checkout expired", "Nobody paid in time.", "info")
     if event == "checkout.session.async_payment_failed":
-        return _Told("The payment failed", f"{amount} did not arrive.", "bad")
+        return _Description("The payment failed", f"{amount} did not arrive.", "bad")
     if event == "checkout.session.async_payment_succeeded":
-        return _Told("The payment arrived", f"{amount}.", "good")
+        return _Description("The payment arrived", f"{amount}.", "good")
     if data.get("payment_status") == "no_payment_required":
-        return _Told("The checkout was completed", "There was nothing to pay.", "good")
+        return _Description("The checkout was completed", "There was nothing to pay.", "good")
     if data.get("payment_status") in SETTLED:
-        return _Told("Paid on the payment page", f"{amount}.", "good")
-    return _Told("The checkout was completed", f"{amount} are on their way, by bank debit say.", "info")
+        return _Description("Paid on the payment page", f"{amount}.", "good")
+    return _Description(
+        "The checkout was completed", f"{amount} are on their way, by bank debit say.", "info"
+    )
 
 
-def _invoice(data: Mapping[str, Any], currency: str | None) -> _Told:
+def _invoice(data: Mapping[str, Any], currency: str | None) -> _Description:
     currency = data.get("currency") or currency
     until = f" It pays until {_day(data.get('period_end'))}." if data.get("period_end") else ""
     if data.get("event") == "invoice.payment_failed":
-        return _Told(
+        return _Description(
             "A payment failed", f"{format_amount(data.get('amount_due'), currency)} are open.", "bad"
         )
     if data.get("event") in {"invoice.paid", "invoice.payment_succeeded"} or data.get("status") == "paid":
-        return _Told("Invoice paid", f"{format_amount(data.get('amount_paid'), currency)}.{until}", "good")
+        return _Description(
+            "Invoice paid", f"{format_amount(data.get('amount_paid'), currency)}.{until}", "good"
+        )
     due = format_amount(data.get("amount_due"), currency)
-    return _Told(f"Invoice {_word(str(data.get('status') or 'open'))}", f"{due}.", "info")
+    return _Description(f"Invoice {_word(str(data.get('status') or 'open'))}", f"{due}.", "info")
 
 
 def _invoice_payment(_data: Mapping[str, Any], _currency: str | None) -> None:
@@ -205,53 +209,59 @@ def _invoice_payment(_data: Mapping[str, Any], _currency: str | None) -> None:
     return
 
 
-def _charge(data: Mapping[str, Any], currency: str | None) -> _Told:
-    given, whole = (
+def _charge(data: Mapping[str, Any], currency: str | None) -> _Description:
+    refunded, whole = (
         format_amount(data.get("amount_refunded"), currency),
         format_amount(data.get("amount"), currency),
     )
     full = (data.get("amount_refunded") or 0) >= (data.get("amount") or 0)
-    return _Told("Refunded", f"{given} of {whole} by then.", "bad" if full else "info")
+    return _Description("Refunded", f"{refunded} of {whole} by then.", "bad" if full else "info")
 
 
-def _refund(data: Mapping[str, Any], currency: str | None) -> _Told:
+def _refund(data: Mapping[str, Any], currency: str | None) -> _Description:
     amount, status = format_amount(data.get("amount"), currency), str(data.get("status") or "unknown")
     if status in {"failed", "canceled"}:
-        return _Told(f"A refund {'failed' if status == 'failed' else 'was called off'}", f"{amount}.", "good")
-    return _Told(
+        return _Description(
+            f"A refund {'failed' if status == 'failed' else 'was called off'}", f"{amount}.", "good"
+        )
+    return _Description(
         "A refund was made" if status == "succeeded" else "A refund is on its way", f"{amount}.", "bad"
     )
 
 
-def _dispute(data: Mapping[str, Any], currency: str | None) -> _Told:
+def _dispute(data: Mapping[str, Any], currency: str | None) -> _Description:
     amount, status = format_amount(data.get("amount"), currency), str(data.get("status") or "unknown")
     if status == "lost":
-        return _Told("The dispute was lost", f"{amount}.", "bad")
+        return _Description("The dispute was lost", f"{amount}.", "bad")
     if status in {"won", "warning_closed", "prevented"}:
-        return _Told(
+        return _Description(
             "The dispute was won" if status == "won" else "The inquiry was closed", f"{amount}.", "good"
         )
     if status.startswith("warning_"):
-        return _Told("The bank asks about the payment", f"{amount}. An inquiry takes no access.", "info")
-    return _Told("The payment is disputed", f"{amount}: {_word(status)}.", "bad")
+        return _Description(
+            "The bank asks about the payment", f"{amount}. An inquiry takes no access.", "info"
+        )
+    return _Description("The payment is disputed", f"{amount}: {_word(status)}.", "bad")
 
 
-def _operator(data: Mapping[str, Any], _currency: str | None) -> _Told:
+def _operator(data: Mapping[str, Any], _currency: str | None) -> _Description:
     action = data["action"]
     if action == "grant":
         until = f"until {instant(from_micros(data['until']))}" if data["until"] is not None else "for good"
         units = f"{data['units']:,} units, " if data["units"] is not None else ""
-        return _Told("Granted by hand", f"{data['product_code']}, {units}{until}.", "good")
+        return _Description("Granted by hand", f"{data['product_code']}, {units}{until}.", "good")
     if action == "revoke":
-        return _Told("Revoked by hand", None, "bad")
+        return _Description("Revoked by hand", None, "bad")
     if action == "adjust":
         units = data["units"]
-        return _Told(f"{abs(units):,} units {'added' if units > 0 else 'taken'} by hand", None)
+        return _Description(f"{abs(units):,} units {'added' if units > 0 else 'taken'} by hand", None)
     if action == "extend":
-        return _Told(f"Extended by {lasting(data['seconds'])}", None, "good")
+        return _Description(f"Extended by {lasting(data['seconds'])}", None, "good")
     if action == "lift":
-        return _Told("Suspension lifted by hand", "Refunds and disputes until then no longer count.", "good")
-    return _Told("Checkout adopted by hand", _adopted(data), "good")
+        return _Description(
+            "Suspension lifted by hand", "Refunds and disputes until then no longer count.", "good"
+        )
+    return _Description("Checkout adopted by hand", _adopted(data), "good")
 
 
 def _adopted(data: Mapping[str, Any]) -> str:
@@ -276,7 +286,7 @@ _TONES = {
     "incomplete_expired": "bad",
 }
 
-_TELLERS: dict[str, Callable[[Mapping[str, Any], str | None], _Told | None]] = {
+_DESCRIBE: dict[str, Callable[[Mapping[str, Any], str | None], _Description | None]] = {
     "session": _session,
     "invoice": _invoice,
     "invoice_payment": _invoice_payment,

@@ -1,4 +1,4 @@
-"""What people do by hand to what a customer holds: grant, revoke, adjust units, extend, lift."""
+"""What operators do manually to what a customer owns: grant, revoke, adjust units, extend, lift."""
 
 from __future__ import annotations
 
@@ -15,8 +15,20 @@ from licenzy.entitlements.events import Change
 from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.queries import entitlement_by_id
 from licenzy.portal.blueprint import project
-from licenzy.portal.customers.customer_page import Refused, customer_page, subject_id_in, word_to_type
-from licenzy.portal.customers.forms import AdjustForm, ByHandForm, ExtendForm, GrantForm, LiftForm, RevokeForm
+from licenzy.portal.customers.customer_page import (
+    EntitlementForm,
+    customer_page,
+    required_word,
+)
+from licenzy.portal.customers.forms import (
+    AdjustForm,
+    ExtendForm,
+    GrantForm,
+    LiftForm,
+    OperatorForm,
+    RevokeForm,
+)
+from licenzy.portal.formatting import number
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import flashed_refusals, go, show
 from licenzy.reconciliation.requests import resync
@@ -26,7 +38,7 @@ from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id, subject_by_ref
 from licenzy.workspace.models import Role
 
-_ENTITLEMENT = "/customers/<subject_id>/entitlements/<entitlement_id>"
+_ENTITLEMENT = "/customers/<id('sbj'):subject_id>/entitlements/<id('ent'):entitlement_id>"
 _NOTHING_NEW = "Nothing changed: it was so already, or this form had been sent before."
 
 Do = Callable[[Session, OperatorContext], list[Change]]
@@ -50,13 +62,11 @@ def new_grant(side: Side) -> ResponseReturnValue:
     return show("customers/grant.html", "customers/_grant_form.html", status=422, form=form, products=listed)
 
 
-@project.post("/customers/<subject_id>/resync")
+@project.post("/customers/<id('sbj'):subject_id>/resync")
 @project_page(Role.SUPPORT)
 def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
     """Read what the customer bought from Stripe again, now."""
     parts = runtime()
-    if subject_id_in(subject_id) is None:
-        abort(404)
     with parts.database.read() as db:
         if subject_by_id(db, side.scope, subject_id=subject_id) is None:
             abort(404)
@@ -79,7 +89,7 @@ def _resynced(report: Report) -> tuple[str, str]:
     count = report.subscriptions_seen + report.sessions_seen
     if not count:
         return "Nothing was read: this customer has bought nothing through Stripe.", "info"
-    read = f"{count} purchase{'' if count == 1 else 's'} read from Stripe"
+    read = f"{number(count)} purchase{'' if count == 1 else 's'} read from Stripe"
     if report.problems:
         named = ", ".join(problem["object"] for problem in report.problems[:3])
         return f"{read}; not to be compared: {named}.", "warning"
@@ -93,10 +103,10 @@ def _resynced(report: Report) -> tuple[str, str]:
 def revoke_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """End an entitlement now; in live the customer's ref must be typed."""
 
-    def do(db: Session, hand: OperatorContext) -> list[Change]:
-        return grants.revoke(db, hand, entitlement_id=entitlement_id)
+    def do(db: Session, operator: OperatorContext) -> list[Change]:
+        return grants.revoke(db, operator, entitlement_id=entitlement_id)
 
-    refused = Refused(entitlement_id, "revoke", RevokeForm())
+    refused = EntitlementForm(entitlement_id, "revoke", RevokeForm())
     return _act(side, subject_id, refused, do, "It is revoked: access by it has ended.")
 
 
@@ -106,10 +116,12 @@ def adjust_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     """Add units to a pack or take some; in live the customer's ref must be typed for taking."""
     form = AdjustForm()
 
-    def do(db: Session, hand: OperatorContext) -> list[Change]:
-        return grants.adjust_units(db, hand, entitlement_id=entitlement_id, units=form.change)
+    def do(db: Session, operator: OperatorContext) -> list[Change]:
+        return grants.adjust_units(db, operator, entitlement_id=entitlement_id, units=form.change)
 
-    return _act(side, subject_id, Refused(entitlement_id, "adjust", form), do, "The units are adjusted.")
+    return _act(
+        side, subject_id, EntitlementForm(entitlement_id, "adjust", form), do, "The units are adjusted."
+    )
 
 
 @project.post(f"{_ENTITLEMENT}/extensions")
@@ -118,10 +130,10 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     """Let an entitlement last longer."""
     form = ExtendForm()
 
-    def do(db: Session, hand: OperatorContext) -> list[Change]:
-        return grants.extend(db, hand, entitlement_id=entitlement_id, seconds=form.seconds)
+    def do(db: Session, operator: OperatorContext) -> list[Change]:
+        return grants.extend(db, operator, entitlement_id=entitlement_id, seconds=form.seconds)
 
-    return _act(side, subject_id, Refused(entitlement_id, "extend", form), do, "Its end has moved.")
+    return _act(side, subject_id, EntitlementForm(entitlement_id, "extend", form), do, "Its end has moved.")
 
 
 @project.post(f"{_ENTITLEMENT}/lifting")
@@ -129,30 +141,30 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
 def lift_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """Give access back although a refund or dispute took it."""
 
-    def do(db: Session, hand: OperatorContext) -> list[Change]:
-        return grants.lift(db, hand, entitlement_id=entitlement_id)
+    def do(db: Session, operator: OperatorContext) -> list[Change]:
+        return grants.lift(db, operator, entitlement_id=entitlement_id)
 
     return _act(
-        side, subject_id, Refused(entitlement_id, "lift", LiftForm()), do, "The suspension is lifted."
+        side, subject_id, EntitlementForm(entitlement_id, "lift", LiftForm()), do, "The suspension is lifted."
     )
 
 
-def _act(side: Side, subject_id: str, asked: Refused, do: Do, done: str) -> ResponseReturnValue:
+def _act(side: Side, subject_id: str, submitted: EntitlementForm, do: Do, done: str) -> ResponseReturnValue:
     """Do what a form of the customer's page asks for, or show the form again with what is wrong."""
-    if subject_id_in(subject_id) is None:
-        abort(404)
     with runtime().database.read() as db:
         subject = subject_by_id(db, side.scope, subject_id=subject_id)
-        owned = entitlement_by_id(db, side.scope, entitlement_id=asked.entitlement_id)
+        owned = entitlement_by_id(db, side.scope, entitlement_id=submitted.entitlement_id)
     if subject is None or owned is None or owned.subject_id != subject_id:
         abort(404)
-    asked.form.stand_at(f"{asked.act}-{asked.entitlement_id}", word=word_to_type(side, subject))
-    if asked.form.validate():
-        with asked.form.refusals():
-            changes = runtime().database.retrying(lambda db: do(db, _hand(side, asked.form)))
+    submitted.form.set_ids(
+        f"{submitted.act}-{submitted.entitlement_id}", required_word=required_word(side, subject)
+    )
+    if submitted.form.validate():
+        with submitted.form.refusals():
+            changes = runtime().database.retrying(lambda db: do(db, _operator_context(side, submitted.form)))
             flash(done if changes else _NOTHING_NEW, "success" if changes else "info")
             return go(url_for("portal.project.customer", subject_id=subject_id))
-    return customer_page(side, subject_id, "customers/_act_form.html", status=422, refused=asked)
+    return customer_page(side, subject_id, "customers/_act_form.html", status=422, refused=submitted)
 
 
 def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
@@ -160,13 +172,13 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     assert product is not None
 
     def give(db: Session) -> tuple[list[Change], Subject | None]:
-        hand = _hand(side, form)
+        operator = _operator_context(side, form)
         changes = grants.grant(
             db,
-            hand,
+            operator,
             subject_ref=form.subject_ref.data,
             product=product,
-            until=hand.there + timedelta(seconds=seconds) if seconds is not None else None,
+            until=operator.there + timedelta(seconds=seconds) if seconds is not None else None,
             units=form.units.data,
         )
         return changes, subject_by_ref(db, side.scope, subject_ref=form.subject_ref.data)
@@ -178,6 +190,8 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     return go(url_for("portal.project.customer", subject_id=subject.id))
 
 
-def _hand(side: Side, form: ByHandForm) -> OperatorContext:
+def _operator_context(side: Side, form: OperatorForm) -> OperatorContext:
     note = (form.note.data or "").strip()
-    return OperatorContext(side.scope, side.actor, note, runtime().clock(), submission_id=form.once.data)
+    return OperatorContext(
+        side.scope, side.actor, note, runtime().clock(), submission_id=form.submission_id.data
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flask import abort, request
+from flask import request
 from flask.typing import ResponseReturnValue
 
 from licenzy.portal.blueprint import project
-from licenzy.portal.customers.customer_page import customer_page, holders_of, subject_id_in
+from licenzy.portal.customers.customer_page import customer_page, holders_of
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import pages_beside, place_asked
+from licenzy.portal.lists import adjacent_pages, id_key, requested_place
 from licenzy.portal.respond import go, show
 from licenzy.portal.search.views import page_of_id
 from licenzy.runtime import runtime
@@ -22,7 +22,7 @@ from licenzy.workspace.models import Role
 def customers(side: Side) -> ResponseReturnValue:
     """Everybody who opened a checkout on this side; searched by a part of the ref or address, or by an id."""
     search = request.args.get("search", "").strip()
-    place = place_asked(subject_id_in)
+    place = requested_place(id_key("sbj"))
     problem = ref_problem(search) if search else None
     with runtime().database.read() as db:
         if search and not problem and (record := page_of_id(db, side, search)) is not None:
@@ -36,14 +36,12 @@ def customers(side: Side) -> ResponseReturnValue:
         holders=holders,
         search=search,
         problem=problem,
-        pages=pages_beside(page, place, search=search or None),
+        pages=adjacent_pages(page, place, search=search or None),
     )
 
 
-@project.get("/customers/<subject_id>")
+@project.get("/customers/<id('sbj'):subject_id>")
 @project_page(Role.VIEWER)
 def customer(side: Side, subject_id: str) -> ResponseReturnValue:
     """One customer: may they proceed and why, what they hold, what they tried to buy."""
-    if subject_id_in(subject_id) is None:
-        abort(404)
     return customer_page(side, subject_id, whole=request.args.get("all") == "1")

@@ -14,7 +14,7 @@ from licenzy.portal.endpoints.forms import EVENT_TYPE_CHOICES
 from licenzy.portal.forms import PortalForm
 
 
-class AgainForm(PortalForm):
+class ResendForm(PortalForm):
     """Which deliveries to send again."""
 
     status = SelectField(

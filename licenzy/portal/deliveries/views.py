@@ -1,4 +1,4 @@
-"""Deliveries: what was told to which endpoint, what came of it, and sending it again."""
+"""Deliveries: what was sent to which endpoint, with which result, and sending it again."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from licenzy.deliveries.queries import attempts_of, deliveries_page, delivery_wi
 from licenzy.deliveries.signing import signed_headers, signing_secrets
 from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import project
-from licenzy.portal.deliveries.forms import AgainForm
-from licenzy.portal.endpoints.views import desk_of, host_of
+from licenzy.portal.deliveries.forms import ResendForm
+from licenzy.portal.endpoints.views import endpoint_context, endpoint_name
+from licenzy.portal.formatting import number
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import pages_beside, place_asked
+from licenzy.portal.lists import adjacent_pages, id_key, requested_place
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.subjects.queries import subject_by_id
@@ -28,35 +29,35 @@ from licenzy.workspace.models import Role
 @project_page(Role.VIEWER)
 def deliveries(side: Side) -> ResponseReturnValue:
     """Every event on its way to an endpoint, or those of one status, type or endpoint."""
-    return _list(side, AgainForm(formdata=None))
+    return _list(side, ResendForm(formdata=None))
 
 
 @project.post("/deliveries/requeue")
 @project_page(Role.SUPPORT)
 def requeue_deliveries(side: Side) -> ResponseReturnValue:
     """Send all those again that fit what was chosen."""
-    form = AgainForm()
+    form = ResendForm()
     if not form.validate():
         return _list(side, form, status=422)
     since, until = form.bounds()
     with runtime().database.write() as db:
         count = requeue(
             db,
-            desk_of(side),
+            endpoint_context(side),
             statuses=form.statuses,
             event_type=EventType(form.event_type.data) if form.event_type.data else None,
             endpoint_id=form.endpoint.data or None,
             since=since,
             until=until,
         )
-    flash(_told(count), "success" if count else "warning")
+    flash(_requeue_message(count), "success" if count else "warning")
     return go(url_for("portal.project.deliveries"))
 
 
-@project.get("/deliveries/<delivery_id>")
+@project.get("/deliveries/<id('dlv'):delivery_id>")
 @project_page(Role.VIEWER)
 def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
-    """One delivery with its tries; its payload tells of people, so that it is for support and above."""
+    """One delivery with its tries; its payload is about people, so that it is for support and above."""
     parts = runtime()
     with parts.database.read() as db:
         found, event, to = delivery_with(db, side.scope, delivery_id=delivery_id)
@@ -77,22 +78,22 @@ def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     )
 
 
-@project.post("/deliveries/<delivery_id>/requeue")
+@project.post("/deliveries/<id('dlv'):delivery_id>/requeue")
 @project_page(Role.SUPPORT)
 def requeue_delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
-    """Send one again, whatever has become of it."""
+    """Send one again, whatever its status."""
     with runtime().database.write() as db:
         delivery_with(db, side.scope, delivery_id=delivery_id)  # Raises where there is none.
-        count = requeue(db, desk_of(side), delivery_id=delivery_id, statuses=DeliveryStatus)
-    flash(_told(count), "success" if count else "warning")
+        count = requeue(db, endpoint_context(side), delivery_id=delivery_id, statuses=DeliveryStatus)
+    flash(_requeue_message(count), "success" if count else "warning")
     return go(url_for("portal.project.delivery", delivery_id=delivery_id))
 
 
-def _list(side: Side, form: AgainForm, *, status: int = 200) -> ResponseReturnValue:
-    wanted, event_type = _word(DeliveryStatus, "status"), _word(EventType, "type")
+def _list(side: Side, form: ResendForm, *, status: int = 200) -> ResponseReturnValue:
+    wanted, event_type = _enum_argument(DeliveryStatus, "status"), _enum_argument(EventType, "type")
     to = request.args.get("to", "")
     to = to if has_shape(to, "whe") else ""
-    place = place_asked(lambda word: word if has_shape(word, "dlv") else None)
+    place = requested_place(id_key("dlv"))
     with runtime().database.read() as db:
         listed = endpoints(db, side.scope)
         page = deliveries_page(
@@ -105,17 +106,17 @@ def _list(side: Side, form: AgainForm, *, status: int = 200) -> ResponseReturnVa
         status=status,
         deliveries=page.rows,
         endpoints=listed,
-        hosts={each.id: host_of(each) for each in listed},
+        names={each.id: endpoint_name(each) for each in listed},
         filters=filters,
         filtered=any(filters.values()),
         statuses=list(DeliveryStatus),
         types=list(EventType),
         form=form,
-        pages=pages_beside(page, place, **filters),
+        pages=adjacent_pages(page, place, **filters),
     )
 
 
-def _word(words: Any, name: str) -> Any:
+def _enum_argument(words: Any, name: str) -> Any:
     word = request.args.get(name, "")
     return words(word) if word in list(words) else None
 
@@ -136,7 +137,7 @@ def _sent(event: OutboundEvent, to: WebhookEndpoint, side: Side) -> dict[str, An
     }
 
 
-def _told(count: int) -> str:
+def _requeue_message(count: int) -> str:
     if not count:
         return "There is nothing of that kind to send again."
-    return "It is sent again." if count == 1 else f"{count} deliveries are sent again."
+    return "It is sent again." if count == 1 else f"{number(count)} deliveries are sent again."

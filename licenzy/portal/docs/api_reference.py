@@ -52,7 +52,9 @@ def _call(api: Mapping[str, Any], method: str, path: str, call: Mapping[str, Any
     yield "```bash"
     yield _curl(api, method, path, call)
     yield "```\n"
-    status, success = next((status, told) for status, told in call["responses"].items() if status[0] == "2")
+    status, success = next(
+        (status, response) for status, response in call["responses"].items() if status[0] == "2"
+    )
     yield f"Answers {status}: {success['description']}\n"
     yield "```json"
     yield json.dumps(_example(success), indent=2, ensure_ascii=False)
@@ -120,14 +122,14 @@ def _meaning(field: Mapping[str, Any]) -> str:
     inner: Mapping[str, Any] = next(
         (each for each in field.get("anyOf", ()) if each.get("type") != "null"), {}
     )
-    told = {**inner, **field}
-    words = [told.get("description", "")]
-    if "minimum" in told and "maximum" in told:
-        words.append(f"{told['minimum']} to {told['maximum']}")
-    if told.get("default") is not None:
-        words.append(f"{told['default']} unless given")
-    if "enum" in told:
-        words.append(", ".join(f"`{each}`" for each in told["enum"]))
+    merged = {**inner, **field}
+    words = [merged.get("description", "")]
+    if "minimum" in merged and "maximum" in merged:
+        words.append(f"{merged['minimum']} to {merged['maximum']}")
+    if merged.get("default") is not None:
+        words.append(f"{merged['default']} unless given")
+    if "enum" in merged:
+        words.append(", ".join(f"`{each}`" for each in merged["enum"]))
     return "; ".join(word for word in words if word)
 
 
@@ -156,23 +158,23 @@ def _common(api: Mapping[str, Any]) -> list[str]:
 
 
 def _codes(call: Mapping[str, Any]) -> Iterable[str]:
-    for status, told in call["responses"].items():
+    for status, response in call["responses"].items():
         if status[0] in "45":  # What a wrong address gets is no refusal of this call.
-            for code in told["content"]["application/json"]["examples"]:
+            for code in response["content"]["application/json"]["examples"]:
                 yield f"[`{code}`](errors.md#{code}-{status})"
 
 
-def _schema(api: Mapping[str, Any], told: Mapping[str, Any]) -> Mapping[str, Any]:
-    return _resolved(api, told["content"]["application/json"]["schema"])
+def _schema(api: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _resolved(api, node["content"]["application/json"]["schema"])
 
 
-def _example(told: Mapping[str, Any]) -> Any:
-    return told["content"]["application/json"]["example"]
+def _example(node: Mapping[str, Any]) -> Any:
+    return node["content"]["application/json"]["example"]
 
 
-def _resolved(api: Mapping[str, Any], told: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolved(api: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a `$ref` of the description leads to."""
     found: Any = api
-    for step in told["$ref"].removeprefix("#/").split("/"):
+    for step in node["$ref"].removeprefix("#/").split("/"):
         found = found[step]
     return cast(Mapping[str, Any], found)

@@ -84,7 +84,7 @@ def render(slug: str, title: str, markdown: str) -> GuidePage:
     reader.add_render_rule("table_close", _table_ends)
     tokens = reader.parse(markdown)
     headings = _add_anchors(tokens)
-    _mend_links(tokens)
+    _rewrite_links(tokens)
     html = Markup(reader.renderer.render(tokens, reader.options, {}))  # noqa: S704  # Raw HTML is off.
     return GuidePage(slug, title, html, headings)
 
@@ -108,14 +108,14 @@ def _add_anchors(tokens: Sequence[Token]) -> list[Heading]:
     return headings
 
 
-def _mend_links(tokens: Sequence[Token]) -> None:
+def _rewrite_links(tokens: Sequence[Token]) -> None:
     """`connect-stripe.md#keys` leads to `/docs/connect-stripe#keys`; links to other sites stay."""
     for token in tokens:
         for child in token.children or []:
             href = child.attrGet("href") if child.type == "link_open" else None
             if isinstance(href, str) and "://" not in href:
-                mended = re.sub(r"^(?:\./)?([\w-]+)\.md(#.*)?$", _address, href)
-                child.attrSet("href", mended)
+                rewritten = re.sub(r"^(?:\./)?([\w-]+)\.md(#.*)?$", _address, href)
+                child.attrSet("href", rewritten)
 
 
 def _address(match: re.Match[str]) -> str:

@@ -22,7 +22,7 @@ from licenzy.runtime import runtime
 def docs(page: str | None = None, event_type: str | None = None) -> ResponseReturnValue:
     """A page of the guide, the first by default, the API reference, or the JSON Schema of a webhook.
 
-    Beside the reference, only files of the guide's folder have an address at all.
+    Apart from the reference, only files of the guide's folder have an address at all.
     """
     if event_type is not None:
         return _schema(event_type)
@@ -33,7 +33,7 @@ def docs(page: str | None = None, event_type: str | None = None) -> ResponseRetu
     found = api_reference.reference_page() if is_reference else guide_page(slug, base_url=base_url)
     if found is None:
         abort(404)
-    response = show("docs/page.html", guide=found, pages=[*pages, (api_reference.SLUG, api_reference.TITLE)])
+    response = show("docs/page.html", page=found, pages=[*pages, (api_reference.SLUG, api_reference.TITLE)])
     response.headers["Cache-Control"] = "no-cache"
     return response
 

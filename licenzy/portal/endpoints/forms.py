@@ -16,7 +16,7 @@ from licenzy.portal.forms import PortalForm
 
 EVENT_TYPE_CHOICES = [SelectChoice(each.value) for each in EventType]
 USUAL_TYPES = [each.value for each in EventType if each is not EventType.USAGE_CONSUMED]
-"""What a new endpoint is told: all but the one that may come many times a second."""
+"""What a new endpoint is sent: all but the one that may come many times a second."""
 
 
 class EndpointForm(PortalForm):

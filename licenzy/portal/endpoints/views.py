@@ -21,11 +21,12 @@ from licenzy.portal.blueprint import project
 from licenzy.portal.endpoints.forms import EndpointForm, ExampleForm, RotationForm
 from licenzy.portal.forms import TypedForm, typed_word
 from licenzy.portal.guards import Side, fresh, project_page
+from licenzy.portal.one_time_secrets import put_secret, take_secret
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.workspace.models import Role
 
-_ONE = "/webhooks/<endpoint_id>"
+_ONE = "/webhooks/<id('whe'):endpoint_id>"
 _SNIPPETS = (("Python", "py"), ("Node", "mjs"), ("Go", "go"), ("PHP", "php"), ("Ruby", "rb"))
 _MOST_SHOWN = 5
 
@@ -33,7 +34,7 @@ _MOST_SHOWN = 5
 @project.get("/webhooks")
 @project_page(Role.VIEWER)
 def webhooks(side: Side) -> ResponseReturnValue:
-    """The endpoints of this side, how they fare, and the form of a new one."""
+    """The endpoints of this side, how they do, and the form of a new one."""
     return show("endpoints/list.html", **_listed(side, EndpointForm(formdata=None)))
 
 
@@ -49,21 +50,22 @@ def create_endpoint(side: Side) -> ResponseReturnValue:
                 made, secret = actions.create_endpoint(
                     db,
                     parts.seal,
-                    desk_of(side),
+                    endpoint_context(side),
                     url=form.url.data or "",
                     types=form.types.data or [],
                     description=form.description.data or "",
                     private_allowed=parts.settings.allow_private_webhooks,
                 )
-            return show("endpoints/page.html", status=201, **_panel(side, made, secret=secret))
+            return _show_secret(side, made, secret)
     return show("endpoints/list.html", "endpoints/_new_form.html", status=422, **_listed(side, form))
 
 
 @project.get(_ONE)
 @project_page(Role.VIEWER)
 def webhook(side: Side, endpoint_id: str) -> ResponseReturnValue:
-    """One endpoint: how it fares, what it is told, and how to verify what it gets."""
-    return show("endpoints/page.html", **_panel(side, _found(side, endpoint_id)))
+    """One endpoint: how it does, which events it gets, and how to verify what it gets."""
+    secret = take_secret(side, of=endpoint_id)
+    return show("endpoints/page.html", **_context(side, _found(side, endpoint_id), secret=secret))
 
 
 @project.post(_ONE)
@@ -77,7 +79,7 @@ def change_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
             with parts.database.write() as db:
                 actions.change_endpoint(
                     db,
-                    desk_of(side),
+                    endpoint_context(side),
                     endpoint_id=endpoint_id,
                     url=form.url.data or "",
                     types=form.types.data or [],
@@ -86,8 +88,8 @@ def change_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
                 )
             flash("The endpoint is changed; what is sent from now on goes by it.", "success")
             return go(url_for("portal.project.webhook", endpoint_id=endpoint_id))
-    panel = _panel(side, _found(side, endpoint_id), form=form)
-    return show("endpoints/page.html", "endpoints/_change_form.html", status=422, **panel)
+    context = _context(side, _found(side, endpoint_id), form=form)
+    return show("endpoints/page.html", "endpoints/_change_form.html", status=422, **context)
 
 
 @project.post(f"{_ONE}/pause")
@@ -111,18 +113,18 @@ def rotate_endpoint_secret(side: Side, endpoint_id: str) -> ResponseReturnValue:
     """Make a new secret and show it, this once."""
     form, parts = RotationForm(), runtime()
     if not form.validate():
-        return show("endpoints/page.html", status=422, **_panel(side, _found(side, endpoint_id)))
+        return show("endpoints/page.html", status=422, **_context(side, _found(side, endpoint_id)))
     with parts.database.write() as db:
         found, secret = actions.rotate_secret(
-            db, parts.seal, desk_of(side), endpoint_id=endpoint_id, overlap=form.hours
+            db, parts.seal, endpoint_context(side), endpoint_id=endpoint_id, overlap=form.hours
         )
-    return show("endpoints/page.html", status=201, **_panel(side, found, secret=secret))
+    return _show_secret(side, found, secret)
 
 
 @project.post(f"{_ONE}/test")
 @project_page(Role.ADMIN)
 def test_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
-    """Send an example, by the same way as everything; its delivery's page shows what came of it."""
+    """Send an example, by the same way as everything; its delivery's page shows the result."""
     form, found = ExampleForm(), _found(side, endpoint_id)
     form.offer(found.types)
     if form.validate():
@@ -130,12 +132,12 @@ def test_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
             with runtime().database.write() as db:
                 delivery_id = send_test(
                     db,
-                    desk_of(side),
+                    endpoint_context(side),
                     endpoint_id=endpoint_id,
                     event_type=EventType(form.event_type.data),
                 )
             return go(url_for("portal.project.delivery", delivery_id=delivery_id))
-    return show("endpoints/page.html", status=422, **_panel(side, found, example_form=form))
+    return show("endpoints/page.html", status=422, **_context(side, found, example_form=form))
 
 
 @project.post(f"{_ONE}/removal")
@@ -146,26 +148,36 @@ def delete_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     found = _found(side, endpoint_id)
     problem = TypedForm().problem(side.mode, host_of(found), "the endpoint’s host")
     if problem is not None:
-        return show("endpoints/page.html", status=422, **_panel(side, found, typed_error=problem))
+        return show("endpoints/page.html", status=422, **_context(side, found, typed_error=problem))
     with runtime().database.write() as db:
-        actions.delete_endpoint(db, desk_of(side), endpoint_id=endpoint_id)
+        actions.delete_endpoint(db, endpoint_context(side), endpoint_id=endpoint_id)
     flash("The endpoint is deleted: nothing is sent there any more.", "success")
     return go(url_for("portal.project.webhooks"))
 
 
-def desk_of(side: Side) -> EndpointContext:
+def endpoint_context(side: Side) -> EndpointContext:
     """Who acts on this side, and when."""
     return EndpointContext(side.scope, side.actor, runtime().clock())
 
 
 def host_of(of: WebhookEndpoint) -> str:
-    """What people know an endpoint by, where its whole address is too long."""
+    """What must be typed before an endpoint is deleted in live."""
     return urlsplit(of.url).hostname or of.url
+
+
+def endpoint_name(endpoint: WebhookEndpoint) -> str:
+    """What distinguishes endpoints in titles and lists: the host and the path."""
+    return endpoint.url.partition("://")[2] or endpoint.url
+
+
+def _show_secret(side: Side, endpoint: WebhookEndpoint, secret: str) -> ResponseReturnValue:
+    put_secret(side, secret, of=endpoint.id)
+    return go(url_for("portal.project.webhook", endpoint_id=endpoint.id))
 
 
 def _do(side: Side, endpoint_id: str, verb: Callable[..., Any], done: str) -> ResponseReturnValue:
     with runtime().database.write() as db:
-        verb(db, desk_of(side), endpoint_id=endpoint_id)
+        verb(db, endpoint_context(side), endpoint_id=endpoint_id)
     flash(done, "success")
     return go(url_for("portal.project.webhook", endpoint_id=endpoint_id))
 
@@ -187,7 +199,7 @@ def _waiting(db: Session, side: Side, of: WebhookEndpoint) -> dict[str, int]:
     return {status.value: counted.get(status, 0) for status in DeliveryStatus}
 
 
-def _panel(side: Side, found: WebhookEndpoint, **given: Any) -> dict[str, Any]:
+def _context(side: Side, found: WebhookEndpoint, **overrides: Any) -> dict[str, Any]:
     example = ExampleForm(formdata=None)
     example.offer(found.types)
     with runtime().database.read() as db:
@@ -195,7 +207,7 @@ def _panel(side: Side, found: WebhookEndpoint, **given: Any) -> dict[str, Any]:
         waiting = _waiting(db, side, found)
     return {
         "endpoint": found,
-        "host": host_of(found),
+        "name": endpoint_name(found),
         "waiting": waiting,
         "deliveries": last,
         "secret": None,
@@ -208,7 +220,7 @@ def _panel(side: Side, found: WebhookEndpoint, **given: Any) -> dict[str, Any]:
         "typed_error": None,
         "typed_word": typed_word(side.mode, host_of(found)),
         "snippets": _snippets(),
-        **given,
+        **overrides,
     }
 
 

@@ -1,4 +1,4 @@
-"""Stripe's events as received: what became of each, and what it changed."""
+"""Stripe's events as received: the status of each, and what it changed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from sqlmodel import Session
 
 from licenzy.entitlements.queries import holders_of
 from licenzy.kit.json_strict import NotStrictJson, parse_object
-from licenzy.portal.blueprint import project
-from licenzy.portal.entitlement_changes import readable
+from licenzy.portal.blueprint import may_be_stripe_id, project
+from licenzy.portal.entitlement_changes import readable_changes
+from licenzy.portal.formatting import number
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import pages_beside, place_asked
+from licenzy.portal.lists import adjacent_pages, requested_place
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.stripe_events import replay
@@ -31,9 +32,10 @@ _PARKED = "parked"
 @project_page(Role.VIEWER)
 def events(side: Side) -> ResponseReturnValue:
     """Every signed event that arrived on this side, or those of one status or about one object."""
-    word, about = request.args.get("status", ""), _stripe_id(request.args.get("about", ""))
+    word, object_id = request.args.get("status", ""), request.args.get("about", "")
+    about = object_id if may_be_stripe_id(object_id) else None
     status, parked = _status(word), word == _PARKED
-    place = place_asked(_sequence)
+    place = requested_place(_sequence)
     with runtime().database.read() as db:
         page = events_page(db, side.scope, status=status, parked=parked, object_id=about, place=place)
         ids = [event.event_id for event in page.rows]
@@ -46,17 +48,17 @@ def events(side: Side) -> ResponseReturnValue:
         parked=parked,
         about=about,
         statuses=list(EventStatus),
-        pages=pages_beside(page, place, status=_PARKED if parked else status, about=about),
+        pages=adjacent_pages(page, place, status=_PARKED if parked else status, about=about),
     )
 
 
-@project.get("/events/<event_id>")
+@project.get("/events/<stripe_id:event_id>")
 @project_page(Role.VIEWER)
 def event(side: Side, event_id: str) -> ResponseReturnValue:
-    """One event; its payload tells of people, so that it is for support and above."""
+    """One event; its payload is about people, so that it is for support and above."""
     with runtime().database.read() as db:
         found = _event(db, side, event_id)
-        changed = readable(found.changes)
+        changed = readable_changes(found.changes)
         ids = [each.entitlement_id for each in changed]
         holders = holders_of(db, side.scope, entitlement_ids=ids)
         untracked = untracked_of_event(db, side.scope, object_id=found.object_id)
@@ -73,10 +75,10 @@ def event(side: Side, event_id: str) -> ResponseReturnValue:
     )
 
 
-@project.post("/events/<event_id>/replay")
+@project.post("/events/<stripe_id:event_id>/replay")
 @project_page(Role.SUPPORT)
 def replay_event(side: Side, event_id: str) -> ResponseReturnValue:
-    """Apply one event again, and say what came of it."""
+    """Apply one event again, and say with which result."""
     parts = runtime()
     with parts.database.read() as db:
         found = _event(db, side, event_id)
@@ -91,7 +93,10 @@ def replay_event(side: Side, event_id: str) -> ResponseReturnValue:
         flash("Applying it failed again.", "error")
     elif replayed.changes:
         count = len(replayed.changes)
-        flash(f"Replayed: it changed {count} entitlement{'' if count == 1 else 's'} this time.", "success")
+        flash(
+            f"Replayed: it changed {number(count)} entitlement{'' if count == 1 else 's'} this time.",
+            "success",
+        )
     else:
         flash("Replayed: nothing differs, so nothing changed.", "info")
     return go(url_for("portal.project.event", event_id=event_id))
@@ -105,7 +110,7 @@ def replay_parked(side: Side) -> ResponseReturnValue:
     with parts.database.write() as db:
         count = replay.release_parked(db, side.scope, actor=side.actor, now=parts.clock())
     if count:
-        events = "1 event is" if count == 1 else f"{count} events are"
+        events = "1 event is" if count == 1 else f"{number(count)} events are"
         flash(f"{events} tried again now, by the worker. Reload to see what became of it.", "success")
     else:
         flash("No event is parked.", "info")
@@ -113,15 +118,15 @@ def replay_parked(side: Side) -> ResponseReturnValue:
 
 
 def _event(db: Session, side: Side, event_id: str) -> StripeEvent:
-    """The event with this id, of this side; what cannot be an id names none."""
-    found = event_by_id(db, side.scope, event_id=event_id) if _stripe_id(event_id) else None
+    """The event with this id, of this side."""
+    found = event_by_id(db, side.scope, event_id=event_id)
     if found is None:
         abort(404)
     return found
 
 
 def _readable(payload: str) -> str:
-    """The payload with its lines indented; what is no JSON is shown as it came."""
+    """The payload with its lines indented; what is no JSON is shown as received."""
     try:
         return json.dumps(parse_object(payload.encode()), indent=2, ensure_ascii=False)
     except NotStrictJson:
@@ -130,11 +135,6 @@ def _readable(payload: str) -> str:
 
 def _status(word: str) -> EventStatus | None:
     return EventStatus(word) if word in list(EventStatus) else None
-
-
-def _stripe_id(word: str) -> str | None:
-    """An id of Stripe's, or what the inbox names a body that is no event."""
-    return word if 0 < len(word) <= 255 and word.isascii() and word.isprintable() else None
 
 
 def _sequence(word: str) -> int | None:

@@ -11,7 +11,6 @@ from licenzy.catalog import queries as catalog
 from licenzy.catalog.models import Kind
 from licenzy.connections.queries import connection_of
 from licenzy.errors import LicenzyError, NotFound
-from licenzy.kit.ids import has_shape
 from licenzy.lab.access_timeline import access_timeline
 from licenzy.lab.actions import Lab, let_happen, plan_words, possibilities
 from licenzy.lab.queries import Bench, bench, purchases, sandbox_connection
@@ -28,7 +27,7 @@ from licenzy.workspace.models import Role
 
 
 @dataclass(frozen=True, slots=True)
-class Button:
+class LabButton:
     """A happening as it can be pressed now, or why it cannot."""
 
     value: str
@@ -38,12 +37,12 @@ class Button:
 
 
 @dataclass(frozen=True, slots=True)
-class Buttons:
+class LabButtonGroup:
     """A group of buttons; `reason` is said once when none of them can be pressed for the same reason."""
 
     name: str
     title: str
-    buttons: list[Button]
+    buttons: list[LabButton]
     reason: str | None
 
 
@@ -68,18 +67,17 @@ def start_lab(side: Side) -> ResponseReturnValue:
     return _entrance(side, form, status=422)
 
 
-@project.get("/lab/<attempt_id>")
+@project.get("/lab/<id('att'):attempt_id>")
 @project_page(Role.VIEWER)
 def lab_purchase(side: Side, attempt_id: str) -> ResponseReturnValue:
-    """One purchase: what may happen to it, what did, and what became of access."""
+    """One purchase: what may happen to it, what did, and what that means for access."""
     return _bench_page(side, attempt_id, LabForm(formdata=None))
 
 
-@project.post("/lab/<attempt_id>/steps")
+@project.post("/lab/<id('att'):attempt_id>/steps")
 @project_page(Role.ADMIN)
 def lab_step(side: Side, attempt_id: str) -> ResponseReturnValue:
     """Let one thing happen at the sandbox."""
-    _require_shape(attempt_id)
     form = LabForm()
     action, _, price = (form.action.data or "").partition(":")
     try:
@@ -100,7 +98,7 @@ def lab_step(side: Side, attempt_id: str) -> ResponseReturnValue:
     return go(url_for("portal.project.lab_purchase", attempt_id=attempt_id))
 
 
-@project.get("/lab/<attempt_id>/live")
+@project.get("/lab/<id('att'):attempt_id>/live")
 @project_page(Role.VIEWER)
 def lab_live(side: Side, attempt_id: str) -> ResponseReturnValue:
     """What the last step has done so far; asked again and again until it has done all it does.
@@ -179,7 +177,6 @@ def _bench_page(
 
 
 def _bench(side: Side, attempt_id: str) -> Bench:
-    _require_shape(attempt_id)
     try:
         with runtime().database.read() as db:
             return bench(db, side.scope, attempt_id=attempt_id, now=runtime().clock())
@@ -187,7 +184,7 @@ def _bench(side: Side, attempt_id: str) -> Bench:
         abort(404)
 
 
-def _groups(found: Bench, purchase: SandboxPurchase) -> list[Buttons]:
+def _groups(found: Bench, purchase: SandboxPurchase) -> list[LabButtonGroup]:
     groups = []
     for group in GROUPS:
         buttons = [_button(scenario, found, purchase) for scenario in group.scenarios]
@@ -196,27 +193,29 @@ def _groups(found: Bench, purchase: SandboxPurchase) -> list[Buttons]:
         reasons = {button.reason for button in buttons}
         if group.passing and None not in reasons:
             continue
-        groups.append(Buttons(group.name, group.title, buttons, reasons.pop() if len(reasons) == 1 else None))
+        groups.append(
+            LabButtonGroup(group.name, group.title, buttons, reasons.pop() if len(reasons) == 1 else None)
+        )
     return groups
 
 
-def _button(scenario: Scenario, found: Bench, purchase: SandboxPurchase) -> Button:
+def _button(scenario: Scenario, found: Bench, purchase: SandboxPurchase) -> LabButton:
     offer = purchase.offers.get(scenario.name)
     reason = offer.reason if offer else None
     if scenario.name == SEND_AGAIN and not (found.steps and found.steps[0].repeatable):
         reason = "The last step sent nothing that could be repeated."
-    return Button(scenario.name, scenario, scenario.label, reason)
+    return LabButton(scenario.name, scenario, scenario.label, reason)
 
 
-def _plans(purchase: SandboxPurchase) -> list[Button]:
+def _plans(purchase: SandboxPurchase) -> list[LabButton]:
     """A button for each plan; one that says why not when there is none to change to."""
     scenario, reason = SCENARIOS[CHANGE_PLAN], purchase.offers[CHANGE_PLAN].reason
     if reason is None and not purchase.plans:
         reason = "There is no other recurring price to change to."
     if reason is not None:
-        return [Button(CHANGE_PLAN, scenario, scenario.label, reason)]
+        return [LabButton(CHANGE_PLAN, scenario, scenario.label, reason)]
     return [
-        Button(f"{CHANGE_PLAN}:{plan.price}", scenario, f"Switch to {plan_words(plan)}", None)
+        LabButton(f"{CHANGE_PLAN}:{plan.price}", scenario, f"Switch to {plan_words(plan)}", None)
         for plan in purchase.plans
     ]
 
@@ -230,8 +229,3 @@ def _console_url(side: Side) -> str | None:
 def _parts() -> Lab:
     parts = runtime()
     return Lab(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings)
-
-
-def _require_shape(attempt_id: str) -> None:
-    if not has_shape(attempt_id, "att"):
-        abort(404)

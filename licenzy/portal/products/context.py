@@ -18,7 +18,7 @@ from licenzy.runtime import runtime
 from licenzy.stripe_gateway.client import PriceFacts
 
 
-def products_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
+def products_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
     """The products of this side, and which of them share a price."""
     with runtime().database.read() as db:
         listed = catalog.products(db, side.scope)
@@ -28,18 +28,18 @@ def products_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "archived": archived,
         "shared_prices": catalog_rules.shared_prices(listed),
         "findings": side_findings(side, Part.PRODUCTS, Part.PRICES),
-        **given,
+        **overrides,
     }
 
 
-def product_form_panel(side: Side, form: ProductForm, *, kept: Product | None = None) -> dict[str, Any]:
+def product_form_context(side: Side, form: ProductForm, *, current: Product | None = None) -> dict[str, Any]:
     """The form of a product with the prices that Stripe lists now, or why there are none."""
     prices, problem = offered_prices(side)
-    form.offer(prices, kept=kept)
+    form.offer(prices, current=current)
     picked = next((price for price in prices if price.id == form.price_id.data), None)
     if form.kind.data is None and picked is not None:
         form.kind.data = catalog_rules.proposed_kind(recurring=picked.recurring).value
-    return {"form": form, "prices": prices, "picked": picked, "prices_problem": problem, "product": kept}
+    return {"form": form, "prices": prices, "picked": picked, "prices_problem": problem, "product": current}
 
 
 def offered_prices(side: Side) -> tuple[Sequence[PriceFacts], LicenzyError | None]:

@@ -71,11 +71,11 @@ class ProductForm(PortalForm):
     adjustable_quantity = BooleanField("Let buyers change the quantity")
     back = HiddenField()
 
-    def offer(self, prices: Sequence[PriceFacts], *, kept: Product | None = None) -> None:
-        """Fill the list of prices, in the order of Stripe's; `kept` is the product's own, listed or not."""
+    def offer(self, prices: Sequence[PriceFacts], *, current: Product | None = None) -> None:
+        """Fill the list of prices, in the order of Stripe's; `current` is the product being edited."""
         choices = [SelectChoice(price.id) for price in prices]
-        if kept is not None and kept.stripe_price_id not in {choice.value for choice in choices}:
-            choices.insert(0, SelectChoice(kept.stripe_price_id))
+        if current is not None and current.stripe_price_id not in {choice.value for choice in choices}:
+            choices.insert(0, SelectChoice(current.stripe_price_id))
         self.price_id.choices = choices
 
     def draft(self) -> Draft:

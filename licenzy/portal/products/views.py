@@ -10,10 +10,10 @@ from licenzy.catalog.models import Product
 from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.products.context import product_form_panel, products_panel
+from licenzy.portal.products.context import product_form_context, products_context
 from licenzy.portal.products.forms import ProductForm, described
 from licenzy.portal.respond import flashed_refusals, go, show
-from licenzy.portal.setup.wizard import WIZARD, stands_in_wizard, step_page, way_on
+from licenzy.portal.setup.wizard import WIZARD, is_in_wizard, next_url, step_page
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
@@ -23,7 +23,7 @@ from licenzy.workspace.models import Role
 @project_page(Role.VIEWER)
 def products(side: Side) -> ResponseReturnValue:
     """Everything sold on this side, and what no longer is."""
-    return show("products/list.html", **products_panel(side, {}))
+    return show("products/list.html", **products_context(side, {}))
 
 
 @project.route("/products/new", methods=["GET", "POST"])
@@ -33,7 +33,7 @@ def new_product(side: Side) -> ResponseReturnValue:
     form = ProductForm()
     parts = runtime()
     if not form.is_submitted():
-        return show("products/new.html", back="", **product_form_panel(side, form))
+        return show("products/new.html", back="", **product_form_context(side, form))
     # The verb reads the picked price from Stripe again; the list is for choosing only.
     if form.validate():
         with form.refusals():
@@ -47,11 +47,11 @@ def new_product(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
             flash(f"{product.product_code} is ready to be sold.", "success")
-            return go(way_on(form, "portal.project.products", StepName.PRODUCTS))
-    panel = product_form_panel(side, form)
-    if stands_in_wizard(form):
-        return step_page(side, StepName.PRODUCTS, "products/_form.html", status=422, **panel)
-    return show("products/new.html", "products/_form.html", status=422, back="", **panel)
+            return go(next_url(form, "portal.project.products", StepName.PRODUCTS))
+    context = product_form_context(side, form)
+    if is_in_wizard(form):
+        return step_page(side, StepName.PRODUCTS, "products/_form.html", status=422, **context)
+    return show("products/new.html", "products/_form.html", status=422, back="", **context)
 
 
 @project.get("/products/new/proposal")
@@ -60,12 +60,12 @@ def product_proposal(side: Side) -> ResponseReturnValue:
     """The form again, with the kind that fits the price just picked."""
     form = ProductForm(formdata=request.args)
     form.kind.data = None
-    panel = product_form_panel(side, form)
-    back = WIZARD if stands_in_wizard(form) else ""
-    return show("products/new.html", "products/_form.html", back=back, **panel)
+    context = product_form_context(side, form)
+    back = WIZARD if is_in_wizard(form) else ""
+    return show("products/new.html", "products/_form.html", back=back, **context)
 
 
-@project.route("/products/<product_id>", methods=["GET", "POST"])
+@project.route("/products/<id('prd'):product_id>", methods=["GET", "POST"])
 @project_page(Role.ADMIN)
 def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Change what future purchases of a product get."""
@@ -74,7 +74,10 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
     parts = runtime()
     if not form.is_submitted():
         return show(
-            "products/edit.html", typed_error=None, back="", **product_form_panel(side, form, kept=product)
+            "products/edit.html",
+            typed_error=None,
+            back="",
+            **product_form_context(side, form, current=product),
         )
     form.kind.data, form.product_code.data = product.kind.value, product.product_code
     if form.validate():
@@ -91,11 +94,11 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
             )
             flash(f"{product.product_code} is saved. What was sold before stays as it was sold.", "success")
             return go(url_for("portal.project.products"))
-    panel = product_form_panel(side, form, kept=product)
-    return show("products/edit.html", "products/_form.html", status=422, typed_error=None, back="", **panel)
+    context = product_form_context(side, form, current=product)
+    return show("products/edit.html", "products/_form.html", status=422, typed_error=None, back="", **context)
 
 
-@project.post("/products/<product_id>/price")
+@project.post("/products/<id('prd'):product_id>/price")
 @project_page(Role.ADMIN)
 def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
     """Read a product's price from Stripe again."""
@@ -109,7 +112,7 @@ def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
     return go(url_for("portal.project.products"))
 
 
-@project.post("/products/<product_id>/archival")
+@project.post("/products/<id('prd'):product_id>/archival")
 @project_page(Role.ADMIN)
 def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Stop selling a product; in live its code must be typed."""
@@ -117,8 +120,8 @@ def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
     problem = TypedForm().problem(side.mode, product.product_code, "the product’s code")
     if problem is not None:
         form = ProductForm(formdata=None, data=described(product))
-        panel = product_form_panel(side, form, kept=product)
-        return show("products/edit.html", status=422, typed_error=problem, back="", **panel)
+        context = product_form_context(side, form, current=product)
+        return show("products/edit.html", status=422, typed_error=problem, back="", **context)
     with runtime().database.write() as db:
         actions.archive_product(
             db, side.scope, product_id=product_id, actor=side.actor, now=runtime().clock()
@@ -127,7 +130,7 @@ def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
     return go(url_for("portal.project.products"))
 
 
-@project.post("/products/<product_id>/restoration")
+@project.post("/products/<id('prd'):product_id>/restoration")
 @project_page(Role.ADMIN)
 def restore_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Sell an archived product again."""

@@ -9,7 +9,7 @@ from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import refuse_role, signed_in
 from licenzy.portal.projects.forms import NewProjectForm
 from licenzy.portal.respond import go, show, show_form
-from licenzy.portal.sessions import Visitor
+from licenzy.portal.sessions import SignedInUser
 from licenzy.projects.actions import create_project
 from licenzy.projects.queries import projects_for
 from licenzy.runtime import runtime
@@ -19,7 +19,7 @@ from licenzy.workspace.queries import workspaces_of
 
 @portal.get("/projects")
 @signed_in
-def projects(user: Visitor) -> ResponseReturnValue:
+def projects(user: SignedInUser) -> ResponseReturnValue:
     """Every project one may see."""
     with runtime().database.read() as db:
         mine = projects_for(db, user_id=user.user_id)
@@ -28,7 +28,7 @@ def projects(user: Visitor) -> ResponseReturnValue:
 
 @portal.route("/projects/new", methods=["GET", "POST"])
 @signed_in
-def new_project(user: Visitor) -> ResponseReturnValue:
+def new_project(user: SignedInUser) -> ResponseReturnValue:
     """Make a project and go to its set-up, in test mode."""
     workspace_id = _workspace_to_grow(user)
     if workspace_id is None:
@@ -48,7 +48,7 @@ def new_project(user: Visitor) -> ResponseReturnValue:
     return show_form(form, "projects/new.html", "projects/_new_form.html")
 
 
-def _workspace_to_grow(user: Visitor) -> str | None:
+def _workspace_to_grow(user: SignedInUser) -> str | None:
     """The first workspace in which this person may make projects."""
     with runtime().database.read() as db:
         mine = workspaces_of(db, user_id=user.user_id)

@@ -13,11 +13,10 @@ from licenzy.connections.queries import connection_of
 from licenzy.db.paging import Place
 from licenzy.entitlements.queries import holders_of
 from licenzy.errors import StripeNotConnected
-from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import project
-from licenzy.portal.entitlement_changes import Changed, readable
+from licenzy.portal.entitlement_changes import EntitlementChange, readable_changes
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import pages_beside, place_asked
+from licenzy.portal.lists import adjacent_pages, id_key, requested_place
 from licenzy.portal.respond import go, show, wants_fragment
 from licenzy.reconciliation.models import FinishedWalk
 from licenzy.reconciliation.queries import WalkState, last_walk, reconciliation_of, walk_state, walks_page
@@ -31,18 +30,18 @@ _MOST_CHANGES = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A finished walk as its page tells it."""
+class WalkSummary:
+    """A finished walk as its page shows it."""
 
     walk: FinishedWalk
-    changed: list[Changed]
+    changed: list[EntitlementChange]
     left_out: int
     """How many differences are not shown."""
 
     @property
-    def seen(self) -> list[tuple[str, int]]:
-        """What it looked at, by name; lists that it left out are not told."""
-        return [(words, count) for name, words in _SEEN if (count := self.walk.report.get(name, 0))]
+    def counted(self) -> list[tuple[str, int]]:
+        """What it read, by name; lists that it left out are not counted."""
+        return [(words, count) for name, words in _COUNTED if (count := self.walk.report.get(name, 0))]
 
     @property
     def missed(self) -> int:
@@ -55,7 +54,7 @@ class Told:
         return list(self.walk.report.get("problems", []))
 
 
-_SEEN = (
+_COUNTED = (
     ("events_seen", "events"),
     ("subscriptions_seen", "subscriptions"),
     ("sessions_seen", "unfinished checkouts"),
@@ -92,10 +91,10 @@ def request_reconciliation(side: Side) -> ResponseReturnValue:
 
 
 def _page(side: Side, fragment: str | None, when_over: int) -> ResponseReturnValue:
-    place = place_asked(_walk_id)
+    place = requested_place(id_key("wlk"))
     with runtime().database.read() as db:
         live = _live(db, side)
-        listed = _told(db, side, place)
+        listed = _summaries(db, side, place)
     over = live["state"] is WalkState.RESTING
     return show(
         "reconciliation/page.html",
@@ -121,21 +120,19 @@ def _live(db: Session, side: Side) -> dict[str, Any]:
     }
 
 
-def _told(db: Session, side: Side, place: Place) -> dict[str, Any]:
+def _summaries(db: Session, side: Side, place: Place) -> dict[str, Any]:
     page = walks_page(db, side.scope, place=place, size=_WALKS_SHOWN)
-    told = [
-        Told(walk, readable(differences[:_MOST_CHANGES]), max(0, len(differences) - _MOST_CHANGES))
+    summaries = [
+        WalkSummary(
+            walk, readable_changes(differences[:_MOST_CHANGES]), max(0, len(differences) - _MOST_CHANGES)
+        )
         for walk in page.rows
         for differences in [walk.report.get("differences", [])]
     ]
-    ids = list({each.entitlement_id for walk in told for each in walk.changed})
+    ids = list({each.entitlement_id for walk in summaries for each in walk.changed})
     return {
-        "walks": told,
+        "walks": summaries,
         "holders": holders_of(db, side.scope, entitlement_ids=ids),
-        "names": names_of(db, user_ids={each.walk.asked_by for each in told if each.walk.asked_by}),
-        "pages": pages_beside(page, place),
+        "names": names_of(db, user_ids={each.walk.asked_by for each in summaries if each.walk.asked_by}),
+        "pages": adjacent_pages(page, place),
     }
-
-
-def _walk_id(word: str) -> str | None:
-    return word if has_shape(word, "wlk") else None

@@ -22,7 +22,7 @@ from licenzy.workspace.models import Role
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SampleResponse:
     """What `/v1` answered: the status, its own mode header, and the body as indented JSON."""
 
     status: int
@@ -30,30 +30,38 @@ class Answer:
     body: str
 
 
-@project.post("/setup/api-key/run")
+@project.post("/setup/api-key")
 @project_page(Role.ADMIN)
 def send_sample_request(side: Side) -> ResponseReturnValue:
     """Send the access check with a key of this side, and show what the API answers."""
     form = TryForm()
     token = (form.api_key.data or "").strip()
     if form.validate():
-        problem = _not_of_this_side(side, token)
+        problem = _key_problem(side, token)
         if problem is None:
-            ran = _ask(token, form.subject_ref.data)
-            return _page(side, 200, form, ran=ran, token=token if form.shown.data else None)
+            sample_response = _send(token, form.subject_ref.data)
+            return _page(
+                side, 200, form, sample_response=sample_response, token=token if form.shown.data else None
+            )
         form.api_key.errors = [problem]
-    return _page(side, 422, form, ran=None, token=None)
+    return _page(side, 422, form, sample_response=None, token=None)
 
 
 def _page(
-    side: Side, status: int, form: TryForm, *, ran: Answer | None, token: str | None
+    side: Side, status: int, form: TryForm, *, sample_response: SampleResponse | None, token: str | None
 ) -> ResponseReturnValue:
     return step_page(
-        side, StepName.API_KEY, "setup/_run.html", status=status, try_form=form, ran=ran, token=token
+        side,
+        StepName.API_KEY,
+        "setup/_run.html",
+        status=status,
+        try_form=form,
+        sample_response=sample_response,
+        token=token,
     )
 
 
-def _not_of_this_side(side: Side, token: str) -> str | None:
+def _key_problem(side: Side, token: str) -> str | None:
     """Why the key cannot be tried here: whose it is otherwise is nobody's business on this page."""
     try:
         presented = presented_hash(token)
@@ -66,7 +74,7 @@ def _not_of_this_side(side: Side, token: str) -> str | None:
     return None
 
 
-def _ask(token: str, subject_ref: str) -> Answer:
+def _send(token: str, subject_ref: str) -> SampleResponse:
     """The request of the line to paste, handed to the application itself: no network, no other thread."""
     sent = EnvironBuilder(
         "/v1/access/check",
@@ -77,5 +85,5 @@ def _ask(token: str, subject_ref: str) -> Answer:
     ).get_environ()
     sent["REMOTE_ADDR"] = request.remote_addr or ""
     body, status, headers = run_wsgi_app(current_app.wsgi_app, sent, buffered=True)
-    told = json.dumps(json.loads(b"".join(body)), indent=2, ensure_ascii=False)
-    return Answer(int(status.split()[0]), headers.get("Licenzy-Mode", ""), told)
+    text = json.dumps(json.loads(b"".join(body)), indent=2, ensure_ascii=False)
+    return SampleResponse(int(status.split()[0]), headers.get("Licenzy-Mode", ""), text)

@@ -23,7 +23,7 @@ class PurchaseForm(PortalForm):
         render_kw={"maxlength": 200, "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"},
     )
     product_code = SelectField("Product", validators=[InputRequired("Pick a product.")])
-    once = HiddenField(default=lambda: secrets.token_hex(16))
+    submission_id = HiddenField(default=lambda: secrets.token_hex(16))
     """Sent as Idempotency-Key, so that a form sent twice opens one Checkout Session."""
 
     def offer(self, product_codes: Sequence[str]) -> None:
@@ -35,7 +35,7 @@ class PurchaseForm(PortalForm):
         if problem is not None:
             raise ValidationError(f"The ref {problem}.")
 
-    def validate_once(self, field: HiddenField) -> None:
+    def validate_submission_id(self, field: HiddenField) -> None:
         if not (field.data or "").isalnum() or len(field.data) > 64:
             raise ValidationError("Reload the page and try again.")
 

@@ -1,4 +1,4 @@
-"""Going live: looking at live again, and copying the catalog of test."""
+"""Going live: checking live again, and copying the catalog of test."""
 
 from __future__ import annotations
 

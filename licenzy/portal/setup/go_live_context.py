@@ -28,7 +28,7 @@ from licenzy.workspace.models import Role
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class CopyOffer:
     """A product that live does not have, the live prices that fit it, and the one with its lookup key."""
 
     product: Product
@@ -36,8 +36,8 @@ class Offer:
     twin: PriceFacts | None
 
 
-def go_live_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
-    """The checklist of the project, whichever side it is looked at from; copying is for the live side."""
+def go_live_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
+    """The checklist of the project, whichever mode the page is in; copying is for the live side."""
     project = both_sides(side)
     listed, journey = _judged(side, project)
     connection = project.live.connection
@@ -48,8 +48,8 @@ def go_live_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
         "live_connected": connection is not None and connection.connected,
         "journey": journey,
         "timeline": timeline(journey, connection, project.now) if journey else None,
-        **_copying(side, project, given.get("copy_form")),
-        **given,
+        **_copying(side, project, overrides.get("copy_form")),
+        **overrides,
     }
 
 
@@ -88,6 +88,6 @@ def _copying(side: Side, project: ProjectFacts, form: Any) -> dict[str, Any]:
     prices, problem = offered_prices(side)
     if problem is not None:
         return {**nothing, "prices_problem": problem}
-    offers = [Offer(each, fitting(each, prices), twin_of(each, prices)) for each in products]
+    offers = [CopyOffer(each, fitting(each, prices), twin_of(each, prices)) for each in products]
     proposed = {offer.product.id: offer.twin.id for offer in offers if offer.twin}
     return {**nothing, "offers": offers, "copy_form": form or copy_form(products, proposed)}

@@ -17,7 +17,7 @@ from licenzy.portal.formatting import ago
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, wants_fragment
 from licenzy.portal.setup.forms import PurchaseForm
-from licenzy.portal.setup.wizard import purchase_panel, step_page, still_listening
+from licenzy.portal.setup.wizard import awaits_first_event, purchase_context, step_page
 from licenzy.projects.scope import Scope
 from licenzy.runtime import runtime
 from licenzy.setup.facts import JourneyFacts
@@ -44,21 +44,21 @@ def setup_step(side: Side, step: str) -> ResponseReturnValue:
     name = _step_named(step)
     if name is not StepName.PURCHASE:
         return step_page(side, name)
-    journey, line = _watched(side, request.args.get("attempt"))
-    return step_page(side, name, journey=journey, timeline=line)
+    journey, progress = _followed(side, request.args.get("attempt"))
+    return step_page(side, name, journey=journey, timeline=progress)
 
 
 @project.get("/setup/webhook/proof")
 @project_page(Role.VIEWER)
 def webhook_proof(side: Side) -> ResponseReturnValue:
     """Whether a signed event has arrived; asked again and again while the step waits."""
-    listening = still_listening(side)
+    waiting = awaits_first_event(side)
     return step_page(
         side,
         StepName.WEBHOOK,
         "setup/_proof.html",
-        status=200 if listening else 286,
-        swapped=wants_fragment() and not listening,
+        status=200 if waiting else 286,
+        swapped=wants_fragment() and not waiting,
     )
 
 
@@ -67,27 +67,27 @@ def webhook_proof(side: Side) -> ResponseReturnValue:
 def start_purchase(side: Side) -> ResponseReturnValue:
     """Open a Checkout Session as the merchant's backend would, by the same verb."""
     form = PurchaseForm()
-    panel = purchase_panel(side, {"purchase_form": form})
+    context = purchase_context(side, {"purchase_form": form})
     if form.validate():
         with form.refusals():
-            return go(_watch_url(sell(side, form)))
-    return step_page(side, StepName.PURCHASE, "setup/_purchase_form.html", status=422, **panel)
+            return go(_purchase_url(sell(side, form)))
+    return step_page(side, StepName.PURCHASE, "setup/_purchase_form.html", status=422, **context)
 
 
-@project.get("/setup/purchase/<attempt_id>/timeline")
+@project.get("/setup/purchase/<id('att'):attempt_id>/timeline")
 @project_page(Role.VIEWER)
 def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
     """The purchase as far as it has come; asked again and again until there is nothing to wait for."""
-    journey, line = _watched(side, attempt_id)
-    assert line is not None
+    journey, progress = _followed(side, attempt_id)
+    assert progress is not None
     return step_page(
         side,
         StepName.PURCHASE,
         "setup/_timeline.html",
-        status=200 if line.poll_again_ms else 286,
+        status=200 if progress.poll_again_ms else 286,
         journey=journey,
-        timeline=line,
-        swapped=wants_fragment() and line.over,
+        timeline=progress,
+        swapped=wants_fragment() and progress.over,
     )
 
 
@@ -105,7 +105,7 @@ def _step_named(word: str) -> StepName:
         abort(404)
 
 
-def _watched(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, Timeline | None]:
+def _followed(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, Timeline | None]:
     """The purchase with this id, else the one that proves the set-up, as a timeline."""
     now = runtime().clock()
     with runtime().database.read() as db:
@@ -121,14 +121,14 @@ def sell(side: Side, form: PurchaseForm) -> str:
     """Open a Checkout Session as the merchant's backend would; the id of the attempt."""
     parts = runtime()
     seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
-    asked = CheckoutRequest(subject_ref=form.subject_ref.data, product_code=form.product_code.data)
-    call_key = CallKey(Scope(side.project_id, side.mode), "portal/purchase", form.once.data)
-    same = hashlib.sha256(repr(asked).encode()).hexdigest()
-    attempt_id: str = open_session(seller, request=asked, call_key=call_key, body_hash=same).answer[
-        "attempt_id"
-    ]
+    checkout_request = CheckoutRequest(subject_ref=form.subject_ref.data, product_code=form.product_code.data)
+    call_key = CallKey(Scope(side.project_id, side.mode), "portal/purchase", form.submission_id.data)
+    body_hash = hashlib.sha256(repr(checkout_request).encode()).hexdigest()
+    attempt_id: str = open_session(
+        seller, request=checkout_request, call_key=call_key, body_hash=body_hash
+    ).answer["attempt_id"]
     return attempt_id
 
 
-def _watch_url(attempt_id: str) -> str:
+def _purchase_url(attempt_id: str) -> str:
     return url_for("portal.project.setup_step", step=StepName.PURCHASE.value, attempt=attempt_id)

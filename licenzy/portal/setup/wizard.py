@@ -14,15 +14,15 @@ from flask import Response, request, url_for
 from licenzy.alignment.findings import Severity
 from licenzy.catalog import queries as catalog
 from licenzy.portal.alignment.findings import side_facts, side_findings
-from licenzy.portal.api_keys.context import keys_panel
-from licenzy.portal.connections.context import connection_panel
+from licenzy.portal.api_keys.context import api_keys_context
+from licenzy.portal.connections.context import connection_context
 from licenzy.portal.forms import PortalForm
 from licenzy.portal.guards import Side
-from licenzy.portal.products.context import product_form_panel, products_panel
+from licenzy.portal.products.context import product_form_context, products_context
 from licenzy.portal.products.forms import ProductForm
 from licenzy.portal.respond import show
 from licenzy.portal.setup.forms import PurchaseForm, TryForm
-from licenzy.portal.setup.go_live_context import go_live_panel
+from licenzy.portal.setup.go_live_context import go_live_context
 from licenzy.runtime import runtime
 from licenzy.setup.facts import SetupFacts
 from licenzy.setup.queries import setup_facts
@@ -34,9 +34,9 @@ WIZARD = "setup"
 
 
 def step_page(
-    side: Side, name: StepName, fragment: str | None = None, *, status: int = 200, **given: Any
+    side: Side, name: StepName, fragment: str | None = None, *, status: int = 200, **overrides: Any
 ) -> Response:
-    """A step of the wizard; `given` replaces what its panel would make, such as a form with errors."""
+    """A step of the wizard; `overrides` replaces what its context would make, such as a form with errors."""
     with runtime().database.read() as db:
         facts = setup_facts(db, side.scope, now=runtime().clock())
     found = side_findings(side)
@@ -44,92 +44,96 @@ def step_page(
     step = listed[name.number - 1]
     begun = step.state is not StepState.NEEDS_ACTION or step.at is not None
     shown = [each for each in findings_of(name, found) if begun and each.severity is not Severity.NOTES]
-    panel = _PANELS[name](side, facts, given)
+    context = _STEP_CONTEXTS[name](side, facts, overrides)
     return show(
         f"setup/{name.value.replace('-', '_')}.html",
         fragment,
         status=status,
-        **{"steps": listed, "step": step, "facts": facts, "back": WIZARD, "step_findings": shown, **panel},
+        **{"steps": listed, "step": step, "facts": facts, "back": WIZARD, "step_findings": shown, **context},
     )
 
 
-def stands_in_wizard(form: PortalForm) -> bool:
+def is_in_wizard(form: PortalForm) -> bool:
     """Whether the form was sent from a step of the wizard."""
     return bool(form.back.data == WIZARD)
 
 
-def way_on(form: PortalForm, page: str, step: StepName) -> str:
+def next_url(form: PortalForm, page: str, step: StepName) -> str:
     """Where a form leads once it has worked: back to its step of the wizard, or to its page."""
-    if stands_in_wizard(form):
+    if is_in_wizard(form):
         return url_for("portal.project.setup_step", step=step.value)
     return url_for(page)
 
 
-def purchase_panel(side: Side, given: dict[str, Any]) -> dict[str, Any]:
+def purchase_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
     """What can be bought, by whom, and the purchase being watched."""
     with runtime().database.read() as db:
         listed = catalog.products(db, side.scope)
-    form = given.get("purchase_form") or PurchaseForm(formdata=None, subject_ref="user_demo_1")
+    form = overrides.get("purchase_form") or PurchaseForm(formdata=None, subject_ref="user_demo_1")
     form.offer([product.product_code for product in listed])
     return {
         "products": listed,
         "purchase_form": form,
         "try_form": TryForm(formdata=None, subject_ref=form.subject_ref.data),
-        "ran": None,
+        "sample_response": None,
         "token": None,
         "journey": None,
         "timeline": None,
         "base_url": runtime().settings.base_url,
-        **given,
+        **overrides,
     }
 
 
-def still_listening(side: Side) -> bool:
+def awaits_first_event(side: Side) -> bool:
     """Whether the first signed event is awaited, and nothing is known yet that keeps it away."""
     here = side_facts(side)
     waiting = here.connection is not None and here.connection.secret_saved_at is not None
-    return waiting and not (here.connection and here.connection.proven) and _silence(side)["cause"] is None
+    return (
+        waiting and not (here.connection and here.connection.proven) and _webhook_wait(side)["cause"] is None
+    )
 
 
-def _silence(side: Side) -> dict[str, Any]:
-    """Since when this page listens, which its address tells, and what keeps the first event away."""
+def _webhook_wait(side: Side) -> dict[str, Any]:
+    """Since when this page waits, by its address, and what keeps the first event away."""
     now = runtime().clock()
-    asked = request.args.get("since", type=int)
-    began = int(now.timestamp()) if asked is None else max(0, min(asked, int(now.timestamp())))
+    since_argument = request.args.get("since", type=int)
+    began = (
+        int(now.timestamp()) if since_argument is None else max(0, min(since_argument, int(now.timestamp())))
+    )
     since = datetime.fromtimestamp(began, UTC)
     cause = silence(side_facts(side).connection, side_findings(side), waiting_since=since, now=now)
     return {"cause": cause, "listening_since": began}
 
 
-def _connect(side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
-    return connection_panel(side, given)
+def _connect(side: Side, _facts: SetupFacts, overrides: dict[str, Any]) -> dict[str, Any]:
+    return connection_context(side, overrides)
 
 
-def _webhook(side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
-    return connection_panel(side, {**_silence(side), **given})
+def _webhook(side: Side, _facts: SetupFacts, overrides: dict[str, Any]) -> dict[str, Any]:
+    return connection_context(side, {**_webhook_wait(side), **overrides})
 
 
-def _products(side: Side, facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
+def _products(side: Side, facts: SetupFacts, overrides: dict[str, Any]) -> dict[str, Any]:
     connected = facts.connection is not None and facts.connection.connected
-    if "form" not in given and connected and not facts.products and side.may("admin"):
+    if "form" not in overrides and connected and not facts.products and side.may("admin"):
         form = ProductForm(formdata=None)
-        given = {**product_form_panel(side, form), **given}
-    return {"form": None, "prices_problem": None, **products_panel(side, given)}
+        overrides = {**product_form_context(side, form), **overrides}
+    return {"form": None, "prices_problem": None, **products_context(side, overrides)}
 
 
-def _api_key(side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
-    return keys_panel(side, given)
+def _api_key(side: Side, _facts: SetupFacts, overrides: dict[str, Any]) -> dict[str, Any]:
+    return api_keys_context(side, overrides)
 
 
-def _purchase(side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
-    return purchase_panel(side, given)
+def _purchase(side: Side, _facts: SetupFacts, overrides: dict[str, Any]) -> dict[str, Any]:
+    return purchase_context(side, overrides)
 
 
-def _go_live(side: Side, _facts: SetupFacts, given: dict[str, Any]) -> dict[str, Any]:
-    return go_live_panel(side, given)
+def _go_live(side: Side, _facts: SetupFacts, overrides: dict[str, Any]) -> dict[str, Any]:
+    return go_live_context(side, overrides)
 
 
-_PANELS = {
+_STEP_CONTEXTS = {
     StepName.CONNECT: _connect,
     StepName.WEBHOOK: _webhook,
     StepName.PRODUCTS: _products,

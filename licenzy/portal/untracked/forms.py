@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from licenzy.errors import DatabaseUnavailable, LicenzyError, StripeError, StripeTimeout, StripeUnavailable
-from licenzy.portal.customers.forms import OntoForm
+from licenzy.portal.customers.forms import CustomerForm
 
 TRY_LATER = "Nothing was changed. Try again in a moment."
 _PASSING = (DatabaseUnavailable, StripeError, StripeTimeout, StripeUnavailable)
 
 
-class AdoptForm(OntoForm):
+class AdoptForm(CustomerForm):
     def refuse(self, error: LicenzyError) -> None:
         """The hint of a failure that passes is for programs, so people get another."""
         if isinstance(error, _PASSING):

@@ -7,10 +7,9 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.entitlements.grants import OperatorContext
 from licenzy.errors import InvalidRequest, LicenzyError
-from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import pages_beside, place_asked
+from licenzy.portal.lists import adjacent_pages, id_key, requested_place
 from licenzy.portal.respond import go, show
 from licenzy.portal.untracked.forms import TRY_LATER, AdoptForm
 from licenzy.runtime import runtime
@@ -27,33 +26,33 @@ from licenzy.workspace.queries import names_of
 @project_page(Role.VIEWER)
 def untracked(side: Side) -> ResponseReturnValue:
     """The checkouts that nobody has adopted yet, or with `?adopted=1` those that somebody has."""
-    adopted, place = request.args.get("adopted") == "1", place_asked(_untracked_id)
+    adopted, place = request.args.get("adopted") == "1", requested_place(id_key("unt"))
     with runtime().database.read() as db:
         page = untracked_page(db, side.scope, adopted=adopted, place=place)
     return show(
         "untracked/list.html",
         checkouts=page.rows,
         adopted=adopted,
-        pages=pages_beside(page, place, adopted="1" if adopted else None),
+        pages=adjacent_pages(page, place, adopted="1" if adopted else None),
     )
 
 
-@project.get("/untracked/<untracked_id>")
+@project.get("/untracked/<id('unt'):untracked_id>")
 @project_page(Role.VIEWER)
 def untracked_checkout(side: Side, untracked_id: str) -> ResponseReturnValue:
     """One untracked checkout, with what Stripe says was bought for who may adopt it."""
-    kept = _kept(side, untracked_id)
+    checkout = _checkout(side, untracked_id)
     form = AdoptForm(formdata=None)
-    if kept.reference is not None and ref_problem(kept.reference) is None:
-        form.subject_ref.data = kept.reference
-    return _page(side, kept, form)
+    if checkout.reference is not None and ref_problem(checkout.reference) is None:
+        form.subject_ref.data = checkout.reference
+    return _page(side, checkout, form)
 
 
-@project.post("/untracked/<untracked_id>/adoption")
+@project.post("/untracked/<id('unt'):untracked_id>/adoption")
 @project_page(Role.SUPPORT)
 def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
     """Say whose an untracked checkout is."""
-    kept = _kept(side, untracked_id)
+    checkout = _checkout(side, untracked_id)
     form = AdoptForm()
     parts = runtime()
     if form.validate():
@@ -62,7 +61,7 @@ def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
                 parts.database,
                 parts.gateway,
                 parts.seal,
-                _hand(side, form),
+                _operator_context(side, form),
                 untracked_id=untracked_id,
                 subject_ref=form.subject_ref.data,
             )
@@ -71,54 +70,54 @@ def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
             assert subject is not None
             flash(f"The checkout counts for {subject.subject_ref} now.", "success")
             return go(url_for("portal.project.customer", subject_id=subject.id))
-    return _page(side, kept, form, status=422)
+    return _page(side, checkout, form, status=422)
 
 
-def _page(side: Side, kept: UntrackedCheckout, form: AdoptForm, *, status: int = 200) -> ResponseReturnValue:
+def _page(
+    side: Side, checkout: UntrackedCheckout, form: AdoptForm, *, status: int = 200
+) -> ResponseReturnValue:
     bought, problem = None, None
-    if status == 200 and kept.adopted_at is None and side.may(Role.SUPPORT):
-        bought, problem = _read(side, kept)
+    if status == 200 and checkout.adopted_at is None and side.may(Role.SUPPORT):
+        bought, problem = _read(side, checkout)
     with runtime().database.read() as db:
-        subject = subject_by_id(db, side.scope, subject_id=kept.subject_id) if kept.subject_id else None
-        names = names_of(db, user_ids=[kept.adopted_by] if kept.adopted_by else [])
+        subject = (
+            subject_by_id(db, side.scope, subject_id=checkout.subject_id) if checkout.subject_id else None
+        )
+        names = names_of(db, user_ids=[checkout.adopted_by] if checkout.adopted_by else [])
     return show(
         "untracked/page.html",
         "untracked/_adopt_form.html" if status == 422 else None,
         status=status,
-        checkout=kept,
+        checkout=checkout,
         bought=bought,
         problem=problem,
         later=TRY_LATER,
-        # What the merchant has to mend first, and not Stripe being away.
+        # False for what the merchant has to fix first, and not for Stripe being away.
         adoptable=not isinstance(problem, InvalidRequest),
         subject=subject,
-        adopter=names.get(kept.adopted_by or ""),
+        adopter=names.get(checkout.adopted_by or ""),
         form=form,
     )
 
 
-def _read(side: Side, kept: UntrackedCheckout) -> tuple[Bought | None, LicenzyError | None]:
+def _read(side: Side, checkout: UntrackedCheckout) -> tuple[Bought | None, LicenzyError | None]:
     parts = runtime()
     try:
-        bought = what_was_bought(parts.database, parts.gateway, parts.seal, side.scope, untracked_id=kept.id)
+        bought = what_was_bought(
+            parts.database, parts.gateway, parts.seal, side.scope, untracked_id=checkout.id
+        )
     except LicenzyError as problem:
         return None, problem
     return bought, None
 
 
-def _hand(side: Side, form: AdoptForm) -> OperatorContext:
+def _operator_context(side: Side, form: AdoptForm) -> OperatorContext:
     return OperatorContext(side.scope, side.actor, (form.note.data or "").strip(), runtime().clock())
 
 
-def _kept(side: Side, untracked_id: str) -> UntrackedCheckout:
-    if _untracked_id(untracked_id) is None:
-        abort(404)
+def _checkout(side: Side, untracked_id: str) -> UntrackedCheckout:
     with runtime().database.read() as db:
-        kept = untracked_by_id(db, side.scope, untracked_id=untracked_id)
-    if kept is None:
+        checkout = untracked_by_id(db, side.scope, untracked_id=untracked_id)
+    if checkout is None:
         abort(404)
-    return kept
-
-
-def _untracked_id(word: str) -> str | None:
-    return word if has_shape(word, "unt") else None
+    return checkout

@@ -1,0 +1,41 @@
+"""A secret that the page after a redirect shows, this once.
+
+Nothing of it stands in an address. It travels in the session's cookie, encrypted with the keys of this
+installation and bound to the session and to what it is the secret of; the page that shows it removes it.
+"""
+
+from __future__ import annotations
+
+from flask import session
+
+from licenzy.kit.clock import from_unix
+from licenzy.kit.seal import SealBroken
+from licenzy.portal.guards import Side
+from licenzy.runtime import runtime
+
+_SLOT = "one_time_secret"
+_SECONDS = 300
+"""How long the page may take to come; a copy of the cookie is worth nothing afterwards."""
+
+
+def put_secret(side: Side, secret: str, *, of: str) -> None:
+    """Have the next page about `of`, such as an endpoint's id, show this secret."""
+    until = int(runtime().clock().timestamp()) + _SECONDS
+    session[_SLOT] = runtime().seal.close(f"{until} {secret}", bound_to=_bound_to(side, of))
+
+
+def take_secret(side: Side, *, of: str) -> str | None:
+    """The secret that this page is to show, if there is one; it is given out once."""
+    sealed = session.get(_SLOT)
+    if sealed is None:
+        return None
+    try:
+        until, _, secret = runtime().seal.open(sealed, bound_to=_bound_to(side, of)).partition(" ")
+    except SealBroken:  # It is the secret of another page.
+        return None
+    session.pop(_SLOT)
+    return secret if runtime().clock() < from_unix(int(until)) else None
+
+
+def _bound_to(side: Side, of: str) -> str:
+    return f"one-time secret {side.user.session_id} {side.project_id} {side.mode} {of}"
