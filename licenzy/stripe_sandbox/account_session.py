@@ -12,12 +12,12 @@ from typing import Any
 from licenzy.stripe_sandbox import fault_injection
 from licenzy.stripe_sandbox.accounts import Account
 from licenzy.stripe_sandbox.errors import InvalidParameter, ResourceMissing
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import PINNED, Json
 
 Condition = tuple[str, list[Any]]
 Post = tuple[str, str]
-_SPOKEN = {"webhook_endpoint": "webhook endpoint"}
+_KIND_LABELS = {"webhook_endpoint": "webhook endpoint"}
 
 
 @dataclass
@@ -73,7 +73,7 @@ class AccountSession:
         found = self.find(kind, object_id)
         if found is not None:
             return found
-        message = f"No such {_SPOKEN.get(kind, kind)}: '{object_id}'"
+        message = f"No such {_KIND_LABELS.get(kind, kind)}: '{object_id}'"
         if self._in_other_mode(kind, object_id):
             mine, other = ("live", "test") if self.account.livemode else ("test", "live")
             message += f"; a similar object exists in {other} mode, but a {mine} mode key was used to make "
@@ -117,7 +117,7 @@ class AccountSession:
 
     def page(self, kind: str, params: Json, *conditions: Condition) -> tuple[list[Json], bool]:
         """One page as Stripe's cursors cut it: newest first, and whether more lies beyond it."""
-        wanted = [*conditions, *_created(params.get("created"))]
+        wanted = [*conditions, *_created_conditions(params.get("created"))]
         limit, order, backwards = params.get("limit", 10), "seq DESC", False
         if "starting_after" in params:
             wanted.append(("seq < ?", [self._seq(kind, params["starting_after"], "starting_after")]))
@@ -154,9 +154,9 @@ class AccountSession:
         data: Json = {"object": public(body)}
         if previous is not None:
             data["previous_attributes"] = previous
-        endpoints = [e for e in self.select("webhook_endpoint") if _listens(e, type_)]
+        endpoints = [e for e in self.select("webhook_endpoint") if _is_subscribed(e, type_)]
         event: Json = {
-            "id": fresh("evt_1"),
+            "id": new_id("evt_1"),
             "object": "event",
             "api_version": PINNED,
             "created": self.now,
@@ -223,13 +223,13 @@ def where(field_name: str, value: Any) -> Condition:
     return (f"json_extract(body, '$.{field_name}') = ?", [value])
 
 
-def _listens(endpoint: Json, type_: str) -> bool:
+def _is_subscribed(endpoint: Json, type_: str) -> bool:
     return endpoint["status"] == "enabled" and (
         "*" in endpoint["enabled_events"] or type_ in endpoint["enabled_events"]
     )
 
 
-def _created(asked: int | Json | None) -> list[Condition]:
+def _created_conditions(asked: int | Json | None) -> list[Condition]:
     if asked is None:
         return []
     if isinstance(asked, int):

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.ids import new_id
 
 
 @dataclass(frozen=True)
@@ -58,22 +58,22 @@ def open_account(
     twin = None
     if reference is not None:
         twin = db.execute("SELECT id FROM accounts WHERE reference = ?", (reference,)).fetchone()
-    account_id = twin["id"] if twin else fresh("acct_1", 15)
+    account_id = twin["id"] if twin else new_id("acct_1", 15)
     mode = "live" if livemode else "test"
     scope, created = f"{account_id}/{mode}", int(time.time())
     db.execute(
         "INSERT INTO accounts (scope, id, livemode, name, reference, capability, clock_id, created)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (scope, account_id, livemode, name, reference, fresh("", 32), fresh("clock_1"), created),
+        (scope, account_id, livemode, name, reference, new_id("", 32), new_id("clock_1"), created),
     )
-    secret = fresh(f"sk_{mode}_51", 40)
+    secret = new_id(f"sk_{mode}_51", 40)
     db.execute("INSERT INTO keys (secret, scope, created) VALUES (?, ?, ?)", (secret, scope, created))
     return account_of(db, scope), secret
 
 
 def issue_restricted_key(db: sqlite3.Connection, account: Account, *, permissions: list[str]) -> str:
     """A key that may do only what `permissions` name, such as `rak_product_read`."""
-    secret = fresh(f"rk_{account.mode}_51", 40)
+    secret = new_id(f"rk_{account.mode}_51", 40)
     db.execute(
         "INSERT INTO keys (secret, scope, permissions, created) VALUES (?, ?, ?, ?)",
         (secret, account.scope, json.dumps(permissions), int(time.time())),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
-from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
+from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import (
     checkout,
     clock,
@@ -17,7 +17,7 @@ from licenzy.stripe_sandbox.lifecycle import (
     refunds,
     subscriptions,
 )
-from licenzy.stripe_sandbox.lifecycle.payments import How
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
 from licenzy.stripe_sandbox.version import Json
 
 
@@ -71,9 +71,9 @@ def _check(action: Action, asked: Json) -> None:
         if not any(name in asked for name in need.split("/")):
             raise InvalidParameter(f"Missing required param: {need}.", code="parameter_missing", param=need)
     for name, value in asked.items():
-        whole = name in ("seconds", "amount", "quantity")
-        if isinstance(value, bool) or not isinstance(value, int if whole else str):
-            raise InvalidParameter(f"Invalid {'integer' if whole else 'string'}: {name}", param=name)
+        integer = name in ("seconds", "amount", "quantity")
+        if isinstance(value, bool) or not isinstance(value, int if integer else str):
+            raise InvalidParameter(f"Invalid {'integer' if integer else 'string'}: {name}", param=name)
         if isinstance(value, int) and value < 1:
             raise InvalidParameter(f"{name} must be 1 or more", code="parameter_invalid_integer", param=name)
 
@@ -86,12 +86,12 @@ def _session(account_session: AccountSession, asked: Json) -> Json:
     return account_session.get("checkout.session", asked["session"], param="session")
 
 
-def _pay(account_session: AccountSession, asked: Json, how: How) -> None:
+def _pay(account_session: AccountSession, asked: Json, outcome: PaymentOutcome) -> None:
     """What the buyer does on the hosted page, with nothing changed there."""
     session = _session(account_session, asked)
     if not checkout.is_open(account_session, session):
-        raise Refused(f"The session {session['id']} is {session['status']}, so it cannot be paid.")
-    checkout.complete(account_session, session, how=how, email=None, quantities={})
+        raise RequestRefused(f"The session {session['id']} is {session['status']}, so it cannot be paid.")
+    checkout.complete(account_session, session, outcome=outcome, email=None, quantities={})
 
 
 def _charge(account_session: AccountSession, asked: Json) -> Json:
@@ -106,7 +106,7 @@ def _dispute(account_session: AccountSession, asked: Json) -> Json:
         return account_session.get("dispute", asked["dispute"], param="dispute")
     found = account_session.select("dispute", where("charge", _charge(account_session, asked)["id"]), limit=1)
     if not found:
-        raise Refused("This payment has no dispute.")
+        raise RequestRefused("This payment has no dispute.")
     return found[0]
 
 
@@ -156,7 +156,7 @@ ACTIONS: dict[str, Action] = {
     "advance_clock": Action(lambda s, a: clock.advance(s, seconds=a["seconds"]), ("seconds",)),
     "cancel": Action(lambda s, a: subscriptions.cancel(s, _subscription(s, a)), _SUBSCRIPTION),
     "cancel_at_period_end": Action(
-        lambda s, a: subscriptions.schedule_cancel(s, _subscription(s, a), at=None, says_period_end=True),
+        lambda s, a: subscriptions.schedule_cancel(s, _subscription(s, a), at=None, set_period_end_flag=True),
         _SUBSCRIPTION,
     ),
     "change_plan": Action(_change_plan, _SUBSCRIPTION, ("price", "quantity")),
@@ -165,10 +165,12 @@ ACTIONS: dict[str, Action] = {
     "expire_session": Action(lambda s, a: checkout.expire(s, _session(s, a)), ("session",)),
     "fail_refund": Action(lambda s, a: refunds.fail(s, _refund_of(s, a)), ("refund",)),
     "fail_renewal": Action(
-        lambda s, a: subscriptions.renew(s, _subscription(s, a), how=How.DECLINE), _SUBSCRIPTION
+        lambda s, a: subscriptions.renew(s, _subscription(s, a), outcome=PaymentOutcome.DECLINE),
+        _SUBSCRIPTION,
     ),
     "fail_renewal_in_time": Action(
-        lambda s, a: clock.reach_renewal(s, _subscription(s, a), how=How.DECLINE), _SUBSCRIPTION
+        lambda s, a: clock.advance_to_renewal(s, _subscription(s, a), outcome=PaymentOutcome.DECLINE),
+        _SUBSCRIPTION,
     ),
     "fail_session": Action(lambda s, a: checkout.settle(s, _session(s, a), succeeds=False), ("session",)),
     "inquire": Action(lambda s, a: disputes.open_dispute(s, _charge(s, a), inquiry=True), _PAYMENT),
@@ -176,8 +178,8 @@ ACTIONS: dict[str, Action] = {
     "lose_dispute": Action(lambda s, a: disputes.close(s, _dispute(s, a), won=False), _DISPUTED),
     "pause": Action(lambda s, a: subscriptions.pause(s, _subscription(s, a)), _SUBSCRIPTION),
     "pause_collection": Action(_collecting(True), _SUBSCRIPTION),
-    "pay_session": Action(lambda s, a: _pay(s, a, How.PAY), ("session",)),
-    "pay_session_later": Action(lambda s, a: _pay(s, a, How.PAY_LATER), ("session",)),
+    "pay_session": Action(lambda s, a: _pay(s, a, PaymentOutcome.PAY), ("session",)),
+    "pay_session_later": Action(lambda s, a: _pay(s, a, PaymentOutcome.PAY_LATER), ("session",)),
     "recover": Action(lambda s, a: subscriptions.recover(s, _subscription(s, a)), _SUBSCRIPTION),
     "refund": Action(
         lambda s, a: refunds.refund(s, _charge(s, a), amount=a.get("amount")), _PAYMENT, ("amount",)
@@ -185,7 +187,8 @@ ACTIONS: dict[str, Action] = {
     "refund_partially": Action(_partial_refund, _PAYMENT, ("amount",)),
     "renew": Action(lambda s, a: subscriptions.renew(s, _subscription(s, a)), _SUBSCRIPTION),
     "renew_in_time": Action(
-        lambda s, a: clock.reach_renewal(s, _subscription(s, a), how=How.PAY), _SUBSCRIPTION
+        lambda s, a: clock.advance_to_renewal(s, _subscription(s, a), outcome=PaymentOutcome.PAY),
+        _SUBSCRIPTION,
     ),
     "resend_event": Action(_resend, ("event",), ("endpoint",)),
     "resume": Action(lambda s, a: subscriptions.resume(s, _subscription(s, a)), _SUBSCRIPTION),

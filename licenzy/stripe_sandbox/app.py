@@ -9,19 +9,19 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from licenzy.stripe_sandbox.api import OPERATIONS, dispatch
-from licenzy.stripe_sandbox.api.table import Operation
-from licenzy.stripe_sandbox.console import console_doors
-from licenzy.stripe_sandbox.control import control_doors
+from licenzy.stripe_sandbox.api.table import ApiOperation
+from licenzy.stripe_sandbox.console import console_blueprint
+from licenzy.stripe_sandbox.control import control_blueprint
 from licenzy.stripe_sandbox.errors import NoSuchAddress, StripeRefusal
-from licenzy.stripe_sandbox.hosted import hosted_doors
-from licenzy.stripe_sandbox.pages import dress
+from licenzy.stripe_sandbox.hosted import hosted_blueprint
+from licenzy.stripe_sandbox.pages import set_security_headers
 from licenzy.stripe_sandbox.scheduler import Scheduler
-from licenzy.stripe_sandbox.sender import RETRY_SECONDS, Sender
+from licenzy.stripe_sandbox.sender import RETRY_SECONDS, EventSender
 from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.store import Store
 
 LARGEST_BODY_BYTES = 1024 * 1024
-_ROOM = Path(__file__).parent
+_PACKAGE = Path(__file__).parent
 
 
 class Sandbox(Flask):
@@ -61,18 +61,18 @@ def create_sandbox(
     to be alone."""
     if not control_token:
         raise ValueError("an empty control token would let everybody in")
-    app = Sandbox("licenzy.stripe_sandbox", root_path=str(_ROOM), static_url_path="/sandbox-static")
+    app = Sandbox("licenzy.stripe_sandbox", root_path=str(_PACKAGE), static_url_path="/sandbox-static")
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
     store = Store(storage)
-    sender = Sender(store, retry_seconds=retry_seconds)
+    sender = EventSender(store, retry_seconds=retry_seconds)
     app.services = Services(store, sender, public_url.rstrip("/"), control_token, allow_live, lab_url)
     app.scheduler = Scheduler(app.services)
     _mount_api(app)
-    for doors in (control_doors, hosted_doors, console_doors):
+    for doors in (control_blueprint, hosted_blueprint, console_blueprint):
         app.register_blueprint(doors(app.services))
-    app.after_request(dress)
+    app.after_request(set_security_headers)
     if start:
         app.start()
     return app
@@ -87,17 +87,17 @@ def _mount_api(app: Sandbox) -> None:
             methods=[operation.method],
             provide_automatic_options=False,
         )
-    app.register_error_handler(HTTPException, _unmet)
+    app.register_error_handler(HTTPException, _unmatched)
 
 
-def _view(app: Sandbox, operation: Operation) -> Callable[..., Response]:
+def _view(app: Sandbox, operation: ApiOperation) -> Callable[..., Response]:
     def view(**ids: str) -> Response:
         return dispatch.handle(app.services, operation, ids)
 
     return view
 
 
-def _unmet(problem: HTTPException) -> Response | HTTPException:
+def _unmatched(problem: HTTPException) -> Response | HTTPException:
     """Under `/v1` every answer has Stripe's shape, those that meet no operation included."""
     if not request.path.startswith("/v1"):
         return problem

@@ -21,7 +21,7 @@ from licenzy.stripe_sandbox.version import Json, event_for
 _WHOLE = ("seconds", "amount")
 
 
-def console_doors(services: Services) -> Blueprint:
+def console_blueprint(services: Services) -> Blueprint:
     """`/console/<account>/<capability>`: the address is the key, so no cookie and no login is needed."""
     doors = Blueprint("console", __name__, url_prefix="/console/<account_id>/<capability>")
 

@@ -23,7 +23,7 @@ from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.version import Json
 
 
-def control_doors(services: Services) -> Blueprint:
+def control_blueprint(services: Services) -> Blueprint:
     """Everything under `/_sandbox`."""
     doors = Blueprint("control", __name__, url_prefix="/_sandbox")
 

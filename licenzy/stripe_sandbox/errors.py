@@ -6,14 +6,14 @@ from licenzy.stripe_sandbox.version import Json
 
 
 class StripeRefusal(Exception):
-    """An answer other than 200. `kept` tells whether an idempotency key remembers it.
+    """An error response. `replayable` says whether an idempotency key stores it.
 
     Stripe remembers every outcome once the work has begun, and none that was refused before (bad parameters,
     401, 429)."""
 
     status = 400
     type = "invalid_request_error"
-    kept = True
+    replayable = True
 
     def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
         super().__init__(message)
@@ -31,14 +31,14 @@ class StripeRefusal(Exception):
         return {"error": error}
 
 
-class Refused(StripeRefusal):
+class RequestRefused(StripeRefusal):
     """The request is well formed and what it asks for is not possible."""
 
 
 class InvalidParameter(StripeRefusal):
     """The request itself is wrong; nothing was begun."""
 
-    kept = False
+    replayable = False
 
 
 class ResourceMissing(StripeRefusal):
@@ -51,22 +51,22 @@ class ResourceMissing(StripeRefusal):
 
 class NoSuchAddress(StripeRefusal):
     status = 404
-    kept = False
+    replayable = False
 
 
 class Unauthenticated(StripeRefusal):
     status = 401
-    kept = False
+    replayable = False
 
 
 class PermissionMissing(StripeRefusal):
     status = 403
-    kept = False
+    replayable = False
 
 
-class RateLimited(StripeRefusal):
+class RateLimitExceeded(StripeRefusal):
     status = 429
-    kept = False
+    replayable = False
 
     def __init__(self) -> None:
         super().__init__(
@@ -80,7 +80,7 @@ class IdempotencyConflict(StripeRefusal):
     """The key was used with other parameters (400), or its first request still runs (409)."""
 
     type = "idempotency_error"
-    kept = False
+    replayable = False
 
     def __init__(self, message: str, *, status: int, code: str | None = None) -> None:
         super().__init__(message, code=code)

@@ -15,18 +15,18 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.accounts import account_of
-from licenzy.stripe_sandbox.errors import Refused, StripeRefusal
+from licenzy.stripe_sandbox.errors import RequestRefused, StripeRefusal
 from licenzy.stripe_sandbox.lifecycle import checkout, plans, subscriptions
-from licenzy.stripe_sandbox.lifecycle.payments import How
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
 from licenzy.stripe_sandbox.pages import page
 from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.version import Json
 
 PORTAL_LASTS_SECONDS = 24 * 3600
-_PAYS = {"pay": How.PAY, "pay_later": How.PAY_LATER}
+_PAYS = {"pay": PaymentOutcome.PAY, "pay_later": PaymentOutcome.PAY_LATER}
 
 
-def hosted_doors(services: Services) -> Blueprint:
+def hosted_blueprint(services: Services) -> Blueprint:
     """`/pay/<session>` and `/portal/<token>`."""
     doors = Blueprint("hosted", __name__)
 
@@ -102,7 +102,7 @@ def _answer(account_session: AccountSession, session: Json) -> AnyResponse:
     return _pay(account_session, session, _PAYS[action])
 
 
-def _pay(account_session: AccountSession, session: Json, how: How) -> AnyResponse:
+def _pay(account_session: AccountSession, session: Json, outcome: PaymentOutcome) -> AnyResponse:
     quantities, wrong = _quantities(session)
     if wrong:
         return _session_page(account_session, session, 400, problem=wrong)
@@ -110,7 +110,7 @@ def _pay(account_session: AccountSession, session: Json, how: How) -> AnyRespons
     if email is not None and "@" not in email:
         return _session_page(account_session, session, 400, problem="The e-mail address needs an @.")
     try:
-        checkout.complete(account_session, session, how=how, email=email, quantities=quantities)
+        checkout.complete(account_session, session, outcome=outcome, email=email, quantities=quantities)
     except StripeRefusal as refusal:
         return _session_page(account_session, session, 409, problem=refusal.message)
     return redirect(_back_to_shop(session), 303)
@@ -223,13 +223,13 @@ def _change_subscription(account_session: AccountSession, portal: Json) -> AnyRe
 def _leave(account_session: AccountSession, subscription: Json) -> None:
     """Stripe's own portal sets `cancel_at` and leaves the flag `cancel_at_period_end` alone, and so does this
     one."""
-    subscriptions.schedule_cancel(account_session, subscription, at=None, says_period_end=False)
+    subscriptions.schedule_cancel(account_session, subscription, at=None, set_period_end_flag=False)
 
 
 def _change_plan(account_session: AccountSession, subscription: Json) -> None:
     chosen = request.form.get("price")
     if chosen not in [price["id"] for price in plans.choices(account_session, subscription)]:
-        raise Refused("Choose one of the plans that are offered here.")
+        raise RequestRefused("Choose one of the plans that are offered here.")
     plans.change_items(
         account_session, subscription, [{"id": subscription["items"]["data"][0]["id"], "price": chosen}]
     )

@@ -9,7 +9,7 @@ _LETTERS = (string.ascii_letters + string.digits).encode()
 _LETTER_OF_BYTE = bytes(_LETTERS[byte % len(_LETTERS)] for byte in range(256))
 
 
-def fresh(prefix: str, length: int = 24) -> str:
+def new_id(prefix: str, length: int = 24) -> str:
     """`prefix` followed by `length` random letters and digits."""
     return prefix + secrets.token_bytes(length).translate(_LETTER_OF_BYTE).decode()
 

@@ -39,7 +39,7 @@ def page(
     )
 
 
-def dress(response: Response) -> Response:
+def set_security_headers(response: Response) -> Response:
     """Headers of every answer. No cookie is ever set: browsers send cookies to all ports of a host."""
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")

@@ -42,7 +42,7 @@ def text(maximum: int = 5000, *, unset: bool = False) -> Check:
     return check
 
 
-def whole(minimum: int = 0, maximum: int = _LARGEST) -> Check:
+def integer(minimum: int = 0, maximum: int = _LARGEST) -> Check:
     def check(value: Any, name: str) -> int:
         value = _scalar(value, name, "integer")
         if not re.fullmatch(r"-?\d{1,18}", value):
@@ -74,7 +74,7 @@ def decimal() -> Check:
     return check
 
 
-def flag() -> Check:
+def boolean() -> Check:
     def check(value: Any, name: str) -> bool:
         value = _scalar(value, name, "boolean")
         if value not in ("true", "false"):
@@ -200,10 +200,10 @@ def fields(known: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Che
 def moment() -> Check:
     """A filter on a time: a number, or a map of gt, gte, lt, lte."""
 
-    bounds = fields(dict.fromkeys(("gt", "gte", "lt", "lte"), whole()))
+    bounds = fields(dict.fromkeys(("gt", "gte", "lt", "lte"), integer()))
 
     def check(value: Any, name: str) -> Any:
-        return bounds(value, name) if isinstance(value, dict) else whole()(value, name)
+        return bounds(value, name) if isinstance(value, dict) else integer()(value, name)
 
     return check
 
@@ -222,7 +222,7 @@ def either(first: Check, second: Check) -> Check:
 
 EXPAND: dict[str, Check] = {"expand": array(text(200), maximum=20)}
 PAGE: dict[str, Check] = {
-    "limit": whole(1, 100),
+    "limit": integer(1, 100),
     "starting_after": text(255),
     "ending_before": text(255),
     "created": moment(),

@@ -45,7 +45,7 @@ class Scheduler:
     def _run_account(self, scope: str) -> int:
         with self._services.store.writing() as db:
             session = AccountSession(db, account_of(db, scope), self._services.public_url)
-            clock.catch_up(session, until=session.now)
+            clock.run_due(session, until=session.now)
             return len(session.emitted)
 
     def _run(self) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from licenzy.stripe_sandbox.fault_injection import RateLimit
-from licenzy.stripe_sandbox.sender import Sender
+from licenzy.stripe_sandbox.sender import EventSender
 from licenzy.stripe_sandbox.store import Store
 
 
 @dataclass(frozen=True)
 class Services:
     store: Store
-    sender: Sender
+    sender: EventSender
     public_url: str
     control_token: str
     allow_live: bool

@@ -12,7 +12,7 @@ from licenzy.stripe_sandbox.app import Sandbox
 _THREADS = 16
 
 
-class StopSignal(Protocol):
+class ShutdownSignal(Protocol):
     """How the process learns that it shall stop."""
 
     def fileno(self) -> int:
@@ -22,7 +22,7 @@ class StopSignal(Protocol):
         """Whether it shall stop, after at most so many seconds."""
 
 
-def serve(sandbox: Sandbox, *, host: str, port: int, stop: StopSignal) -> None:
+def serve(sandbox: Sandbox, *, host: str, port: int, stop: ShutdownSignal) -> None:
     """Serve it in the main thread until `stop` says so.
 
     Requests under way then have five seconds, and the sandbox is closed.
@@ -48,7 +48,7 @@ def serve(sandbox: Sandbox, *, host: str, port: int, stop: StopSignal) -> None:
 class _StopListener(file_dispatcher):  # type: ignore[misc]
     """Ends waitress's loop between two things that it does, by the exception that waitress stops for."""
 
-    def __init__(self, stop: StopSignal, sockets: dict[int, Any]) -> None:
+    def __init__(self, stop: ShutdownSignal, sockets: dict[int, Any]) -> None:
         super().__init__(stop.fileno(), sockets)  # Which it duplicates.
         self._stop = stop
 

@@ -18,7 +18,7 @@ from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import find_account
 from licenzy.stripe_sandbox.api import sessions
 from licenzy.stripe_sandbox.lifecycle import checkout, disputes, invoices, plans, refunds, subscriptions
-from licenzy.stripe_sandbox.lifecycle.payments import How, charge_for
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome, charge_for
 from tests.checkout.conftest import Shop
 from tests.support.cast import make_subject
 from tests.support.purchases import make_attempt
@@ -89,7 +89,9 @@ class Outage:
                 **({"subscription_data": named} if recurring else {"customer_creation": "always"}),
             },
         )
-        checkout.complete(account_session, session, how=How.PAY, email="buyer@example.com", quantities={})
+        checkout.complete(
+            account_session, session, outcome=PaymentOutcome.PAY, email="buyer@example.com", quantities={}
+        )
         return session
 
     def happen(self, *, ago: int) -> int:
@@ -140,7 +142,7 @@ def _cancel(outage: Outage, account_session: AccountSession, subscription: Json,
 def _schedule_cancel(
     outage: Outage, account_session: AccountSession, subscription: Json, invoice: Json
 ) -> None:
-    subscriptions.schedule_cancel(account_session, subscription, at=None, says_period_end=True)
+    subscriptions.schedule_cancel(account_session, subscription, at=None, set_period_end_flag=True)
 
 
 def _refund(outage: Outage, account_session: AccountSession, subscription: Json, invoice: Json) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.api.table import list_of, operation
-from licenzy.stripe_sandbox.errors import PermissionMissing, Refused, ResourceMissing
+from licenzy.stripe_sandbox.errors import PermissionMissing, RequestRefused, ResourceMissing
 from licenzy.stripe_sandbox.lifecycle import clock
-from licenzy.stripe_sandbox.params import EXPAND, PAGE, fields, whole
+from licenzy.stripe_sandbox.params import EXPAND, PAGE, fields, integer
 from licenzy.stripe_sandbox.shapes import account as shapes
 from licenzy.stripe_sandbox.version import Json
 
@@ -49,13 +49,13 @@ def retrieve_clock(session: AccountSession, params: Json, clock_id: str) -> Json
     "POST",
     "/v1/test_helpers/test_clocks/<clock_id>/advance",
     permission="billing_clock",
-    params=fields({"frozen_time": whole(), **EXPAND}, required=("frozen_time",)),
+    params=fields({"frozen_time": integer(), **EXPAND}, required=("frozen_time",)),
 )
 def advance_clock(session: AccountSession, params: Json, clock_id: str) -> Json:
     """Stripe answers `advancing` and goes on by itself; here the clock is `ready` when the answer comes."""
     _require_own(session, clock_id)
     if params["frozen_time"] <= session.now:
-        raise Refused("The clock can only move forward.", param="frozen_time")
+        raise RequestRefused("The clock can only move forward.", param="frozen_time")
     return clock.advance(session, seconds=params["frozen_time"] - session.now)
 
 

@@ -6,23 +6,23 @@ from typing import Any
 
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
 from licenzy.stripe_sandbox.api.table import deleted, list_of, operation
-from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
+from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.params import (
     EXPAND,
     PAGE,
     Check,
     address,
     array,
+    boolean,
     currency,
     decimal,
     either,
     fields,
-    flag,
+    integer,
     merged_metadata,
     metadata,
     one_of,
     text,
-    whole,
 )
 from licenzy.stripe_sandbox.shapes import catalog as shapes
 from licenzy.stripe_sandbox.version import Json
@@ -30,12 +30,12 @@ from licenzy.stripe_sandbox.version import Json
 _LARGEST_AMOUNT = 99999999
 
 _PRODUCT: dict[str, Check] = {
-    "active": flag(),
+    "active": boolean(),
     "description": text(40000, unset=True),
     "images": array(address(), maximum=8),
     "metadata": metadata(),
     "name": text(250),
-    "shippable": flag(),
+    "shippable": boolean(),
     "statement_descriptor": text(22),
     "tax_code": text(unset=True),
     "unit_label": text(12, unset=True),
@@ -44,22 +44,22 @@ _PRODUCT: dict[str, Check] = {
 }
 _RECURRING: dict[str, Check] = {
     "interval": one_of("day", "week", "month", "year"),
-    "interval_count": whole(1, 1095),
+    "interval_count": integer(1, 1095),
     "meter": text(),
     "usage_type": one_of("licensed", "metered"),
 }
 _TIER: dict[str, Check] = {
-    "flat_amount": whole(0, _LARGEST_AMOUNT),
-    "unit_amount": whole(0, _LARGEST_AMOUNT),
-    "up_to": either(one_of("inf"), whole(1)),
+    "flat_amount": integer(0, _LARGEST_AMOUNT),
+    "unit_amount": integer(0, _LARGEST_AMOUNT),
+    "up_to": either(one_of("inf"), integer(1)),
 }
 _PRICE: dict[str, Check] = {
-    "active": flag(),
+    "active": boolean(),
     "lookup_key": text(200),
     "metadata": metadata(),
     "nickname": text(unset=True),
     "tax_behavior": one_of("exclusive", "inclusive", "unspecified"),
-    "transfer_lookup_key": flag(),
+    "transfer_lookup_key": boolean(),
     **EXPAND,
 }
 _NEW_PRICE: dict[str, Check] = {
@@ -67,7 +67,8 @@ _NEW_PRICE: dict[str, Check] = {
     "billing_scheme": one_of("per_unit", "tiered"),
     "currency": currency(),
     "custom_unit_amount": fields(
-        {"enabled": flag(), "maximum": whole(), "minimum": whole(), "preset": whole()}, required=("enabled",)
+        {"enabled": boolean(), "maximum": integer(), "minimum": integer(), "preset": integer()},
+        required=("enabled",),
     ),
     "product": text(255),
     "product_data": fields(
@@ -82,9 +83,9 @@ _NEW_PRICE: dict[str, Check] = {
     "tiers": array(fields(_TIER, required=("up_to",))),
     "tiers_mode": one_of("graduated", "volume"),
     "transform_quantity": fields(
-        {"divide_by": whole(1), "round": one_of("down", "up")}, required=("divide_by", "round")
+        {"divide_by": integer(1), "round": one_of("down", "up")}, required=("divide_by", "round")
     ),
-    "unit_amount": whole(0, _LARGEST_AMOUNT),
+    "unit_amount": integer(0, _LARGEST_AMOUNT),
     "unit_amount_decimal": decimal(),
 }
 
@@ -119,7 +120,7 @@ _NEW_PRICE: dict[str, Check] = {
 )
 def create_product(session: AccountSession, params: Json) -> Json:
     if "id" in params and session.find_any(params["id"]):
-        raise Refused("Product already exists.", code="resource_already_exists", param="id")
+        raise RequestRefused("Product already exists.", code="resource_already_exists", param="id")
     product = session.insert(shapes.product(session, params))
     session.emit("product.created", product)
     if "default_price_data" in params:
@@ -145,7 +146,7 @@ def update_product(session: AccountSession, params: Json, product_id: str) -> Js
     if "default_price" in params:
         price = session.get("price", params["default_price"], param="default_price")
         if price["product"] != product_id:
-            raise Refused(
+            raise RequestRefused(
                 f"The price '{price['id']}' belongs to another product and cannot be the default.",
                 param="default_price",
             )
@@ -158,7 +159,7 @@ def delete_product(session: AccountSession, params: Json, product_id: str) -> Js
     del params
     product = session.get("product", product_id, param="id", in_address=True)
     if session.select("price", where("product", product_id), limit=1):
-        raise Refused(
+        raise RequestRefused(
             f"This product cannot be deleted because it has one or more user-created prices: {product_id}.",
             param="id",
         )
@@ -174,9 +175,9 @@ def delete_product(session: AccountSession, params: Json, product_id: str) -> Js
     params=fields(
         {
             **PAGE,
-            "active": flag(),
+            "active": boolean(),
             "ids": array(text(255)),
-            "shippable": flag(),
+            "shippable": boolean(),
             "type": text(),
             "url": text(),
         }
@@ -191,7 +192,7 @@ def list_products(session: AccountSession, params: Json) -> Json:
 
 @operation("POST", "/v1/prices", permission="plan", params=fields(_NEW_PRICE, required=("currency",)))
 def create_price(session: AccountSession, params: Json) -> Json:
-    _refuse_odd_price(params)
+    _validate_price(params)
     if "product" in params:
         product = session.get("product", params["product"], param="product")
     else:
@@ -222,7 +223,7 @@ def update_price(session: AccountSession, params: Json, price_id: str) -> Json:
     params=fields(
         {
             **PAGE,
-            "active": flag(),
+            "active": boolean(),
             "currency": currency(),
             "lookup_keys": array(text(200), maximum=10),
             "product": text(255),
@@ -247,7 +248,7 @@ def _insert_price(session: AccountSession, params: Json, product_id: str) -> Jso
     return price
 
 
-def _refuse_odd_price(params: Json) -> None:
+def _validate_price(params: Json) -> None:
     if ("product" in params) == ("product_data" in params):
         raise InvalidParameter(
             "You must specify either `product` or `product_data` when creating a price.", param="product"
@@ -277,7 +278,7 @@ def _take_lookup_key(session: AccountSession, params: Json, *, except_of: str | 
         if held["id"] == except_of:
             continue
         if not params.get("transfer_lookup_key"):
-            raise Refused(
+            raise RequestRefused(
                 f"A price (`{held['id']}`) already uses that lookup key.",
                 code="resource_already_exists",
                 param="lookup_key",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.api.table import deleted, list_of, operation
 from licenzy.stripe_sandbox.errors import ResourceMissing
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.lifecycle import subscriptions
 from licenzy.stripe_sandbox.params import (
     EXPAND,
@@ -115,6 +115,6 @@ def open_portal(session: AccountSession, params: Json) -> Json:
             customer=customer["id"],
             return_url=params.get("return_url"),
             locale=params.get("locale"),
-            configuration=fresh("bpc_1"),
+            configuration=new_id("bpc_1"),
         )
     )

@@ -17,17 +17,17 @@ from licenzy.stripe_sandbox.account_session import AccountSession, public
 from licenzy.stripe_sandbox.accounts import Account, Key, find_by_key
 from licenzy.stripe_sandbox.api.expand import expand
 from licenzy.stripe_sandbox.api.idempotency import ApiResponse, IdempotencyRecord, dump
-from licenzy.stripe_sandbox.api.table import Operation
+from licenzy.stripe_sandbox.api.table import ApiOperation
 from licenzy.stripe_sandbox.errors import (
     Broken,
     InvalidParameter,
     PermissionMissing,
-    RateLimited,
-    Refused,
+    RateLimitExceeded,
+    RequestRefused,
     StripeRefusal,
     Unauthenticated,
 )
-from licenzy.stripe_sandbox.ids import fresh, masked
+from licenzy.stripe_sandbox.ids import masked, new_id
 from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.version import PINNED, Json, answer_for, is_version
 
@@ -35,9 +35,9 @@ _log = logging.getLogger(__name__)
 _OWN_ACCOUNT = "Stripe-Account"
 
 
-def handle(services: Services, operation: Operation, ids: dict[str, str]) -> Response:
+def handle(services: Services, operation: ApiOperation, ids: dict[str, str]) -> Response:
     """Answer one call. Nothing that a caller sends makes anything but an answer in Stripe's shape."""
-    request_id = fresh("req_", 14)
+    request_id = new_id("req_", 14)
     try:
         fault, answer = _perform(services, operation, ids, request_id)
     except StripeRefusal as refusal:
@@ -53,7 +53,7 @@ def handle(services: Services, operation: Operation, ids: dict[str, str]) -> Res
 
 def refuse(refusal: StripeRefusal) -> Response:
     """An answer to a call that meets no operation at all."""
-    return respond(ApiResponse(refusal.status, dump(refusal.body()), fresh("req_", 14)))
+    return respond(ApiResponse(refusal.status, dump(refusal.body()), new_id("req_", 14)))
 
 
 def respond(answer: ApiResponse) -> Response:
@@ -79,12 +79,12 @@ def respond(answer: ApiResponse) -> Response:
 
 
 def _perform(
-    services: Services, operation: Operation, ids: dict[str, str], request_id: str
+    services: Services, operation: ApiOperation, ids: dict[str, str], request_id: str
 ) -> tuple[fault_injection.Fault, ApiResponse]:
     account, key = _authenticate(services)
     path = request.path
     if services.rate_limit.exceeded(account.scope, account.faults, operation.method, path):
-        raise RateLimited
+        raise RateLimitExceeded
     if key.permissions is not None and not _permits(key.permissions, operation.permission):
         raise _forbidden(account, key, operation)
     _validate_headers(account, key)
@@ -101,7 +101,7 @@ class _ApiCall:
     """One call whose caller may make it."""
 
     services: Services
-    operation: Operation
+    operation: ApiOperation
     ids: dict[str, str]
     request_id: str
     account: Account
@@ -146,7 +146,7 @@ class _ApiCall:
         otherwise."""
         answer = ApiResponse(refusal.status, dump(refusal.body()), self.request_id)
         with self.services.store.writing() as db:
-            if refusal.kept:
+            if refusal.replayable:
                 record.store(db, answer)
             else:
                 record.delete(db)
@@ -195,7 +195,7 @@ def _permits(held: frozenset[str], wanted: str) -> bool:
     return wanted in held or (wanted.endswith("_read") and wanted.removesuffix("read") + "write" in held)
 
 
-def _forbidden(account: Account, key: Key, operation: Operation) -> PermissionMissing:
+def _forbidden(account: Account, key: Key, operation: ApiOperation) -> PermissionMissing:
     return PermissionMissing(
         f"The provided key '{masked(key.secret)}' does not have the required permissions for this "
         f"endpoint on account '{account.id}'. Having the '{operation.permission}' permission would allow "
@@ -216,7 +216,7 @@ def _validate_headers(account: Account, key: Key) -> None:
         )
     idempotency_key = request.headers.get("Idempotency-Key", "")
     if len(idempotency_key) > 255:
-        raise Refused("Idempotency keys can be at most 255 characters long.")
+        raise RequestRefused("Idempotency keys can be at most 255 characters long.")
 
 
 def _fault(services: Services, account: Account, method: str, path: str) -> fault_injection.Fault:

@@ -8,15 +8,15 @@ from typing import Any
 
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.api.table import deleted, list_of, operation
-from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
+from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.params import (
     EXPAND,
     PAGE,
     Check,
     address,
     array,
+    boolean,
     fields,
-    flag,
     merged_metadata,
     metadata,
     text,
@@ -24,7 +24,7 @@ from licenzy.stripe_sandbox.params import (
 from licenzy.stripe_sandbox.shapes.endpoints import webhook_endpoint
 from licenzy.stripe_sandbox.version import Json, is_version
 
-MOST = 16
+MAX_ENDPOINTS = 16
 
 
 @functools.cache
@@ -67,14 +67,16 @@ _ENDPOINT: dict[str, Check] = {
     "/v1/webhook_endpoints",
     permission="webhook",
     params=fields(
-        {**_ENDPOINT, "api_version": _version, "connect": flag()}, required=("enabled_events", "url")
+        {**_ENDPOINT, "api_version": _version, "connect": boolean()}, required=("enabled_events", "url")
     ),
 )
 def create(session: AccountSession, params: Json) -> Json:
     """The only answer that tells the secret."""
-    _refuse_odd(params)
-    if len(session.select("webhook_endpoint")) >= MOST:
-        raise Refused(f"You have reached the maximum of {MOST} {session.account.mode} webhook endpoints.")
+    _validate(params)
+    if len(session.select("webhook_endpoint")) >= MAX_ENDPOINTS:
+        raise RequestRefused(
+            f"You have reached the maximum of {MAX_ENDPOINTS} {session.account.mode} webhook endpoints."
+        )
     endpoint = session.insert(webhook_endpoint(session, params))
     return {**endpoint, "secret": endpoint["_secret"]}
 
@@ -89,11 +91,11 @@ def retrieve(session: AccountSession, params: Json, endpoint_id: str) -> Json:
     "POST",
     "/v1/webhook_endpoints/<endpoint_id>",
     permission="webhook",
-    params=fields({**_ENDPOINT, "disabled": flag()}),
+    params=fields({**_ENDPOINT, "disabled": boolean()}),
 )
 def update(session: AccountSession, params: Json, endpoint_id: str) -> Json:
     endpoint = _get(session, endpoint_id)
-    _refuse_odd(params)
+    _validate(params)
     changes = {k: v for k, v in params.items() if k not in ("disabled", "metadata")}
     if "disabled" in params:
         changes["status"] = "disabled" if params["disabled"] else "enabled"
@@ -125,7 +127,7 @@ def _get(session: AccountSession, endpoint_id: str) -> Json:
     return session.get("webhook_endpoint", endpoint_id, param="webhook_endpoint", in_address=True)
 
 
-def _refuse_odd(params: Json) -> None:
+def _validate(params: Json) -> None:
     if not params.get("url", "http://").lower().startswith(("http://", "https://")):
         raise InvalidParameter(
             "Invalid URL: webhook endpoints must be http or https.", code="url_invalid", param="url"

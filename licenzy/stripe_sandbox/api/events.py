@@ -5,7 +5,7 @@ from __future__ import annotations
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition
 from licenzy.stripe_sandbox.api.table import list_of, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter
-from licenzy.stripe_sandbox.params import EXPAND, PAGE, array, fields, flag, text
+from licenzy.stripe_sandbox.params import EXPAND, PAGE, array, boolean, fields, text
 from licenzy.stripe_sandbox.version import Json
 
 KEPT_SECONDS = 30 * 86400
@@ -22,7 +22,7 @@ def retrieve(session: AccountSession, params: Json, event_id: str) -> Json:
     "/v1/events",
     permission="event",
     params=fields(
-        {**PAGE, "delivery_success": flag(), "type": text(100), "types": array(text(100), maximum=20)}
+        {**PAGE, "delivery_success": boolean(), "type": text(100), "types": array(text(100), maximum=20)}
     ),
 )
 def list_(session: AccountSession, params: Json) -> Json:

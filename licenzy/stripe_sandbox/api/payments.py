@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
 from licenzy.stripe_sandbox.api.table import list_of, operation
-from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
+from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import disputes, payments, refunds
 from licenzy.stripe_sandbox.params import (
     EXPAND,
     PAGE,
     Check,
+    boolean,
     fields,
-    flag,
+    integer,
     merged_metadata,
     metadata,
     one_of,
     text,
-    whole,
 )
 from licenzy.stripe_sandbox.version import Json
 
@@ -65,7 +65,7 @@ def list_charges(session: AccountSession, params: Json) -> Json:
     permission="charge",
     params=fields(
         {
-            "amount": whole(1),
+            "amount": integer(1),
             "charge": text(255),
             "metadata": metadata(),
             "payment_intent": text(255),
@@ -125,7 +125,7 @@ def retrieve_dispute(session: AccountSession, params: Json, dispute_id: str) -> 
     permission="dispute",
     params=fields(
         {
-            "submit": flag(),
+            "submit": boolean(),
             "metadata": metadata(),
             "evidence": fields({"uncategorized_text": text(20000)}),
             **EXPAND,
@@ -139,7 +139,7 @@ def update_dispute(session: AccountSession, params: Json, dispute_id: str) -> Js
         session.change(dispute, metadata=merged_metadata(dispute["metadata"], params["metadata"]))
     if "evidence" in params:
         if dispute["status"] in disputes.CLOSED:
-            raise Refused("This dispute is already closed.", code="dispute_already_closed")
+            raise RequestRefused("This dispute is already closed.", code="dispute_already_closed")
         session.change(dispute, evidence={**dispute["evidence"], **params["evidence"]})
         if params.get("submit", True):
             disputes.submit_evidence(session, dispute)

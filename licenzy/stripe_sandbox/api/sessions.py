@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.api.expand import line_items
-from licenzy.stripe_sandbox.api.selling import lines_of
+from licenzy.stripe_sandbox.api.line_items import line_items_for
 from licenzy.stripe_sandbox.api.table import list_of, operation
-from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
+from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import checkout
 from licenzy.stripe_sandbox.params import (
     EXPAND,
@@ -14,14 +14,14 @@ from licenzy.stripe_sandbox.params import (
     Check,
     address,
     array,
+    boolean,
     email,
     fields,
-    flag,
+    integer,
     merged_metadata,
     metadata,
     one_of,
     text,
-    whole,
 )
 from licenzy.stripe_sandbox.shapes import checkout as shapes
 from licenzy.stripe_sandbox.version import Json
@@ -29,14 +29,15 @@ from licenzy.stripe_sandbox.version import Json
 SHORTEST_SECONDS, LONGEST_SECONDS = 30 * 60, 24 * 3600
 _LINE: dict[str, Check] = {
     "price": text(255),
-    "quantity": whole(0, 999999),
+    "quantity": integer(0, 999999),
     "adjustable_quantity": fields(
-        {"enabled": flag(), "minimum": whole(0, 999999), "maximum": whole(1, 999999)}, required=("enabled",)
+        {"enabled": boolean(), "minimum": integer(0, 999999), "maximum": integer(1, 999999)},
+        required=("enabled",),
     ),
 }
 _NEW: dict[str, Check] = {
-    "allow_promotion_codes": flag(),
-    "automatic_tax": fields({"enabled": flag()}, required=("enabled",)),
+    "allow_promotion_codes": boolean(),
+    "automatic_tax": fields({"enabled": boolean()}, required=("enabled",)),
     "billing_address_collection": one_of("auto", "required"),
     "cancel_url": address(),
     "client_reference_id": text(200),
@@ -44,7 +45,7 @@ _NEW: dict[str, Check] = {
     "customer_creation": one_of("always", "if_required"),
     "customer_email": email(),
     "customer_update": fields(dict.fromkeys(("address", "name", "shipping"), one_of("auto", "never"))),
-    "expires_at": whole(),
+    "expires_at": integer(),
     "line_items": array(fields(_LINE)),
     "locale": text(10),
     "metadata": metadata(),
@@ -65,8 +66,8 @@ _NEW: dict[str, Check] = {
         {
             "description": text(500),
             "metadata": metadata(),
-            "trial_end": whole(),
-            "trial_period_days": whole(1, 730),
+            "trial_end": integer(),
+            "trial_period_days": integer(1, 730),
             "trial_settings": fields(
                 {
                     "end_behavior": fields(
@@ -87,14 +88,14 @@ _NEW: dict[str, Check] = {
     "POST", "/v1/checkout/sessions", permission="checkout_session", params=fields(_NEW, required=("mode",))
 )
 def create(account_session: AccountSession, params: Json) -> Json:
-    _refuse_odd_session(params)
+    _validate_session(params)
     customer = (
         account_session.get("customer", params["customer"], param="customer")
         if "customer" in params
         else None
     )
-    _refuse_untaxable(params, customer)
-    lines = lines_of(account_session, params)
+    _require_taxable_address(params, customer)
+    lines = line_items_for(account_session, params)
     expires_at = _expiry(account_session, params.get("expires_at"))
     return account_session.insert(
         shapes.session(account_session, params, lines=lines, customer=customer, expires_at=expires_at)
@@ -176,7 +177,7 @@ def list_(account_session: AccountSession, params: Json) -> Json:
     return list_of(account_session.page("checkout.session", params, *wanted), "/v1/checkout/sessions")
 
 
-def _refuse_odd_session(params: Json) -> None:
+def _validate_session(params: Json) -> None:
     for wanted in ("success_url", "line_items"):
         if wanted not in params:
             raise InvalidParameter(
@@ -201,12 +202,12 @@ def _refuse_odd_session(params: Json) -> None:
         raise InvalidParameter("`customer_update` can only be used with `customer`.", param="customer_update")
 
 
-def _refuse_untaxable(params: Json, customer: Json | None) -> None:
+def _require_taxable_address(params: Json, customer: Json | None) -> None:
     asked = (
         params.get("automatic_tax", {}).get("enabled") and customer is not None and not customer["address"]
     )
     if asked and "auto" not in {params.get("customer_update", {}).get(n) for n in ("address", "shipping")}:
-        raise Refused(
+        raise RequestRefused(
             "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid "
             "address to the "
             "Customer or set either `customer_update[address]` to 'auto' or `customer_update[shipping]` to "
@@ -220,12 +221,12 @@ def _expiry(account_session: AccountSession, asked: int | None) -> int:
     if asked is None:
         return account_session.now + LONGEST_SECONDS
     if asked < account_session.now + SHORTEST_SECONDS - 60:
-        raise Refused(
+        raise RequestRefused(
             "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.",
             param="expires_at",
         )
     if asked > account_session.now + LONGEST_SECONDS + 60:
-        raise Refused(
+        raise RequestRefused(
             "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
             param="expires_at",
         )

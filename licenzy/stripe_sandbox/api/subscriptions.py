@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
 from licenzy.stripe_sandbox.api.table import list_of, operation
-from licenzy.stripe_sandbox.errors import Refused, ResourceMissing
+from licenzy.stripe_sandbox.errors import RequestRefused, ResourceMissing
 from licenzy.stripe_sandbox.lifecycle import plans, subscriptions
 from licenzy.stripe_sandbox.params import (
     EXPAND,
     PAGE,
     Check,
     array,
+    boolean,
     either,
     fields,
-    flag,
+    integer,
     merged_metadata,
     metadata,
     one_of,
     text,
-    whole,
 )
 from licenzy.stripe_sandbox.version import Json
 
@@ -84,19 +84,21 @@ def list_(session: AccountSession, params: Json) -> Json:
     permission="subscription",
     params=fields(
         {
-            "cancel_at": either(whole(1), text(0, unset=True)),
-            "cancel_at_period_end": flag(),
+            "cancel_at": either(integer(1), text(0, unset=True)),
+            "cancel_at_period_end": boolean(),
             "cancellation_details": fields(_DETAILS),
             "description": text(500, unset=True),
             "items": array(
-                fields({"id": text(255), "price": text(255), "quantity": whole(1, 999999)}, required=("id",))
+                fields(
+                    {"id": text(255), "price": text(255), "quantity": integer(1, 999999)}, required=("id",)
+                )
             ),
             "metadata": metadata(),
             "pause_collection": either(
                 fields(
                     {
                         "behavior": one_of("keep_as_draft", "mark_uncollectible", "void"),
-                        "resumes_at": whole(),
+                        "resumes_at": integer(),
                     },
                     required=("behavior",),
                 ),
@@ -110,17 +112,19 @@ def list_(session: AccountSession, params: Json) -> Json:
 def update(session: AccountSession, params: Json, subscription_id: str) -> Json:
     """Several changes at once are told in one event each."""
     subscription = _get(session, subscription_id)
-    _change_plainly(session, subscription, params)
+    _update_fields(session, subscription, params)
     if "items" in params:
         plans.change_items(session, subscription, params["items"])
     details = params.get("cancellation_details")
     if params.get("cancel_at_period_end") is True:
-        subscriptions.schedule_cancel(session, subscription, at=None, says_period_end=True, details=details)
+        subscriptions.schedule_cancel(
+            session, subscription, at=None, set_period_end_flag=True, details=details
+        )
     elif params.get("cancel_at") is not None:
         if params["cancel_at"] <= session.now:
-            raise Refused("`cancel_at` must be in the future.", param="cancel_at")
+            raise RequestRefused("`cancel_at` must be in the future.", param="cancel_at")
         subscriptions.schedule_cancel(
-            session, subscription, at=params["cancel_at"], says_period_end=False, details=details
+            session, subscription, at=params["cancel_at"], set_period_end_flag=False, details=details
         )
     elif "cancel_at_period_end" in params or "cancel_at" in params:
         subscriptions.keep(session, subscription)
@@ -132,7 +136,7 @@ def update(session: AccountSession, params: Json, subscription_id: str) -> Json:
     "/v1/subscriptions/<subscription_id>",
     permission="subscription",
     params=fields(
-        {"cancellation_details": fields(_DETAILS), "invoice_now": flag(), "prorate": flag(), **EXPAND}
+        {"cancellation_details": fields(_DETAILS), "invoice_now": boolean(), "prorate": boolean(), **EXPAND}
     ),
 )
 def cancel(session: AccountSession, params: Json, subscription_id: str) -> Json:
@@ -167,7 +171,7 @@ def _of_status(asked: str | None) -> list[Condition]:
     return [where("status", asked)]
 
 
-def _change_plainly(session: AccountSession, subscription: Json, params: Json) -> None:
+def _update_fields(session: AccountSession, subscription: Json, params: Json) -> None:
     changes: Json = {k: params[k] for k in ("description", "pause_collection") if k in params}
     if changes.get("pause_collection"):
         changes["pause_collection"] = {"resumes_at": None, **changes["pause_collection"]}

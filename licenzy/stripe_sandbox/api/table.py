@@ -13,7 +13,7 @@ Handler = Callable[..., Json]
 
 
 @dataclass(frozen=True)
-class Operation:
+class ApiOperation:
     """`rule` is Flask's; `path` the rule's first words, for permission names; handlers take the
     account session, the parameters and the ids."""
 
@@ -32,7 +32,7 @@ class Operation:
         return f"{self.method} {self.rule}"
 
 
-OPERATIONS: list[Operation] = []
+OPERATIONS: list[ApiOperation] = []
 
 
 def operation(method: str, rule: str, *, permission: str, params: Check) -> Callable[[Handler], Handler]:
@@ -41,7 +41,7 @@ def operation(method: str, rule: str, *, permission: str, params: Check) -> Call
 
     def enter(handler: Handler) -> Handler:
         right = "read" if method == "GET" else "write"
-        OPERATIONS.append(Operation(method, rule, f"rak_{permission}_{right}", params, handler))
+        OPERATIONS.append(ApiOperation(method, rule, f"rak_{permission}_{right}", params, handler))
         return handler
 
     return enter

@@ -5,28 +5,33 @@ from __future__ import annotations
 from typing import Any
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
-from licenzy.stripe_sandbox.errors import Refused
+from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.lifecycle import invoices, payments, subscriptions
-from licenzy.stripe_sandbox.lifecycle.payments import How
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
 from licenzy.stripe_sandbox.shapes import checkout as shapes
 from licenzy.stripe_sandbox.shapes.customers import customer as new_customer
 from licenzy.stripe_sandbox.version import Json
 
-SOMEBODY = "buyer@example.com"
+DEFAULT_EMAIL = "buyer@example.com"
 
 
 def complete(
-    account_session: AccountSession, session: Json, *, how: How, email: str | None, quantities: dict[int, int]
+    account_session: AccountSession,
+    session: Json,
+    *,
+    outcome: PaymentOutcome,
+    email: str | None,
+    quantities: dict[int, int],
 ) -> None:
     """The buyer pays, at once or by bank debit. The session must be open: `is_open` says so."""
     _set_quantities(account_session, session, quantities)
     customer = _customer(account_session, session, email)
-    known = customer["email"] if customer else email or session["customer_email"] or SOMEBODY
+    known = customer["email"] if customer else email or session["customer_email"] or DEFAULT_EMAIL
     told = shapes.details(known, customer)
     if session["mode"] == "subscription":
-        outcome = _subscribe(account_session, session, customer, how)
+        payment_fields = _subscribe(account_session, session, customer, outcome)
     else:
-        outcome = _buy(account_session, session, customer, how, known)
+        payment_fields = _buy(account_session, session, customer, outcome, known)
     tax = session["automatic_tax"]
     account_session.change(
         session,
@@ -36,7 +41,7 @@ def complete(
         customer_details=told,
         collected_information={"business_name": None, "individual_name": None, "shipping_details": None},
         automatic_tax={**tax, "status": "complete" if tax["enabled"] else None},
-        **outcome,
+        **payment_fields,
     )
     account_session.emit("checkout.session.completed", session)
 
@@ -47,17 +52,17 @@ def decline(account_session: AccountSession, session: Json) -> None:
     intent = account_session.find("payment_intent", session["payment_intent"])
     if intent is None:
         intent = _open_intent(
-            account_session, session, session["customer"], session["customer_email"] or SOMEBODY
+            account_session, session, session["customer"], session["customer_email"] or DEFAULT_EMAIL
         )
     if session["mode"] == "payment":
         account_session.change(session, payment_intent=intent["id"])
-    payments.attempt(account_session, intent, how=How.DECLINE)
+    payments.attempt(account_session, intent, outcome=PaymentOutcome.DECLINE)
 
 
 def settle(account_session: AccountSession, session: Json, *, succeeds: bool) -> None:
     """The bank answers a debit that `pay_later` began."""
     if session["status"] != "complete" or session["payment_status"] != "unpaid":
-        raise Refused(f"The session {session['id']} has no payment under way.")
+        raise RequestRefused(f"The session {session['id']} has no payment under way.")
     invoice = account_session.find("invoice", session["invoice"])
     intent = (
         invoices.intent_of(account_session, invoice)
@@ -65,7 +70,7 @@ def settle(account_session: AccountSession, session: Json, *, succeeds: bool) ->
         else account_session.find("payment_intent", session["payment_intent"])
     )
     if intent is None or intent["status"] != "processing":
-        raise Refused(f"The payment of the session {session['id']} has failed already.")
+        raise RequestRefused(f"The payment of the session {session['id']} has failed already.")
     payments.settle(account_session, intent, succeeds=succeeds)
     if invoice is not None:
         _settle_subscription(account_session, session, invoice, succeeds)
@@ -77,7 +82,7 @@ def settle(account_session: AccountSession, session: Json, *, succeeds: bool) ->
 def expire(account_session: AccountSession, session: Json) -> None:
     if session["status"] != "open":
         told = 'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a'
-        raise Refused(f"{told} status of '{session['status']}'.")
+        raise RequestRefused(f"{told} status of '{session['status']}'.")
     account_session.change(session, status="expired", url=None)
     account_session.emit("checkout.session.expired", session)
 
@@ -102,14 +107,14 @@ def _customer(account_session: AccountSession, session: Json, email: str | None)
         return account_session.get("customer", session["customer"], param="customer")
     if session["customer_creation"] != "always":
         return None
-    asked = {"email": email or session["customer_email"] or SOMEBODY}
+    asked = {"email": email or session["customer_email"] or DEFAULT_EMAIL}
     customer = account_session.insert(new_customer(account_session, asked))
     account_session.emit("customer.created", customer)
     return customer
 
 
 def _buy(
-    account_session: AccountSession, session: Json, customer: Json | None, how: How, email: str
+    account_session: AccountSession, session: Json, customer: Json | None, outcome: PaymentOutcome, email: str
 ) -> dict[str, Any]:
     if session["amount_total"] == 0:
         return {"payment_status": "no_payment_required"}
@@ -123,8 +128,11 @@ def _buy(
             amount=session["amount_total"],
             _email=email,
         )
-    payments.attempt(account_session, intent, how=how)
-    return {"payment_intent": intent["id"], "payment_status": "paid" if how is How.PAY else "unpaid"}
+    payments.attempt(account_session, intent, outcome=outcome)
+    return {
+        "payment_intent": intent["id"],
+        "payment_status": "paid" if outcome is PaymentOutcome.PAY else "unpaid",
+    }
 
 
 def _open_intent(account_session: AccountSession, session: Json, customer: str | None, email: str) -> Json:
@@ -142,19 +150,25 @@ def _open_intent(account_session: AccountSession, session: Json, customer: str |
 
 
 def _subscribe(
-    account_session: AccountSession, session: Json, customer: Json | None, how: How
+    account_session: AccountSession, session: Json, customer: Json | None, outcome: PaymentOutcome
 ) -> dict[str, Any]:
     if customer is None:
-        raise Refused("A subscription needs a customer.")
+        raise RequestRefused("A subscription needs a customer.")
     subscription = subscriptions.start(
         account_session,
         customer=customer["id"],
         lines=session["_lines"],
         data=session["_subscription_data"],
         automatic_tax=session["automatic_tax"]["enabled"],
-        how=how,
+        outcome=outcome,
     )
-    paid = "no_payment_required" if session["amount_total"] == 0 else "paid" if how is How.PAY else "unpaid"
+    paid = (
+        "no_payment_required"
+        if session["amount_total"] == 0
+        else "paid"
+        if outcome is PaymentOutcome.PAY
+        else "unpaid"
+    )
     return {
         "subscription": subscription["id"],
         "invoice": subscription["latest_invoice"],

@@ -8,14 +8,14 @@ from functools import partial
 
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import set_offset
-from licenzy.stripe_sandbox.errors import InvalidParameter, Refused
+from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import checkout, invoices, subscriptions
-from licenzy.stripe_sandbox.lifecycle.payments import How
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
 from licenzy.stripe_sandbox.shapes.account import test_clock
 from licenzy.stripe_sandbox.version import Json
 
-FURTHEST_SECONDS = 2 * 366 * 86400
-INCOMPLETE_LASTS_SECONDS = 23 * 3600
+MAX_ADVANCE_SECONDS = 2 * 366 * 86400
+INCOMPLETE_EXPIRY_SECONDS = 23 * 3600
 TRIAL_WARNING_SECONDS = 3 * 86400
 
 
@@ -30,12 +30,12 @@ def advance(account_session: AccountSession, *, seconds: int) -> Json:
 
     The event at the end is how a product learns the account's time: it is Stripe's own, with the time in its
     object."""
-    if not 1 <= seconds <= FURTHEST_SECONDS:
+    if not 1 <= seconds <= MAX_ADVANCE_SECONDS:
         raise InvalidParameter(
-            f"The clock moves forward by 1 to {FURTHEST_SECONDS} seconds at a time.", param="seconds"
+            f"The clock moves forward by 1 to {MAX_ADVANCE_SECONDS} seconds at a time.", param="seconds"
         )
     target = account_session.now + seconds
-    catch_up(account_session, until=target)
+    run_due(account_session, until=target)
     account_session.now = target
     set_offset(account_session.db, account_session.account, account_session.account.offset + seconds)
     clock = test_clock(account_session.account, frozen_time=target)
@@ -43,19 +43,21 @@ def advance(account_session: AccountSession, *, seconds: int) -> Json:
     return clock
 
 
-def reach_renewal(account_session: AccountSession, subscription: Json, *, how: How) -> None:
+def advance_to_renewal(
+    account_session: AccountSession, subscription: Json, *, outcome: PaymentOutcome
+) -> None:
     """Move the clock to the end of the subscription's period, where it renews, or fails to."""
     if subscription["status"] not in subscriptions.LIVE:
-        raise Refused(
+        raise RequestRefused(
             f"The subscription {subscription['id']} is {subscription['status']}: it does not renew."
         )
     if subscription["cancel_at"] is not None:
-        raise Refused(f"The subscription {subscription['id']} has an end, so it may not renew.")
-    account_session.change(subscription, _card_fails=how is How.DECLINE)
+        raise RequestRefused(f"The subscription {subscription['id']} has an end, so it may not renew.")
+    account_session.change(subscription, _card_fails=outcome is PaymentOutcome.DECLINE)
     advance(account_session, seconds=max(1, subscriptions.period_end(subscription) - account_session.now))
 
 
-def catch_up(account_session: AccountSession, *, until: int) -> None:
+def run_due(account_session: AccountSession, *, until: int) -> None:
     """Let happen what is due by `until`. The session's time stands at the last of it afterwards, and never
     goes back."""
     while (due := _next_due(account_session, until)) is not None:
@@ -83,37 +85,37 @@ _RUNNING: tuple[str, list[object]] = (
 def _due_of(account_session: AccountSession, subscription: Json) -> list[_Due]:
     """Each thing that this subscription waits for; an earlier one stands before a later one of the same
     second."""
-    status, how = subscription["status"], _how(subscription)
+    status, outcome = subscription["status"], _card_outcome(subscription)
     found: list[_Due] = []
     if subscription["cancel_at"] is not None:
         found.append(
             _Due(subscription["cancel_at"], partial(subscriptions.cancel, account_session, subscription))
         )
-    if status == "incomplete" and not _under_way(account_session, subscription):
-        expiry = subscription["created"] + INCOMPLETE_LASTS_SECONDS
+    if status == "incomplete" and not _is_processing(account_session, subscription):
+        expiry = subscription["created"] + INCOMPLETE_EXPIRY_SECONDS
         return [_Due(expiry, partial(subscriptions.expire_incomplete, account_session, subscription))]
     if status == "trialing" and not subscription.get("_trial_warned"):
         warning = max(subscription["trial_end"] - TRIAL_WARNING_SECONDS, subscription["created"])
-        found.append(_Due(warning, partial(subscriptions.warn_of_trial_end, account_session, subscription)))
+        found.append(_Due(warning, partial(subscriptions.announce_trial_end, account_session, subscription)))
     if status == "past_due":
         found += [
             _Due(
                 i["next_payment_attempt"],
-                partial(subscriptions.collect, account_session, subscription, i, how=how),
+                partial(subscriptions.collect, account_session, subscription, i, outcome=outcome),
             )
             for i in invoices.open_invoices(account_session, subscription["id"])
             if i["next_payment_attempt"] is not None
         ]
     if status in subscriptions.LIVE:
         end = subscriptions.period_end(subscription)
-        found.append(_Due(end, partial(subscriptions.renew, account_session, subscription, how=how)))
+        found.append(_Due(end, partial(subscriptions.renew, account_session, subscription, outcome=outcome)))
     return found
 
 
-def _how(subscription: Json) -> How:
-    return How.DECLINE if subscription.get("_card_fails") else How.PAY
+def _card_outcome(subscription: Json) -> PaymentOutcome:
+    return PaymentOutcome.DECLINE if subscription.get("_card_fails") else PaymentOutcome.PAY
 
 
-def _under_way(account_session: AccountSession, subscription: Json) -> bool:
+def _is_processing(account_session: AccountSession, subscription: Json) -> bool:
     owed = invoices.open_invoices(account_session, subscription["id"])
     return any(invoices.intent_of(account_session, i)["status"] == "processing" for i in owed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
-from licenzy.stripe_sandbox.errors import Refused
+from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.shapes import payments as shapes
 from licenzy.stripe_sandbox.version import Json
 
@@ -14,12 +14,12 @@ def open_dispute(
     session: AccountSession, charge: Json, *, inquiry: bool = False, reason: str = "fraudulent"
 ) -> Json:
     if charge["status"] != "succeeded":
-        raise Refused(f"The charge {charge['id']} has not succeeded, so there is nothing to dispute.")
+        raise RequestRefused(f"The charge {charge['id']} has not succeeded, so there is nothing to dispute.")
     before = {d["status"] for d in session.select("dispute", where("charge", charge["id"]))}
     if "lost" in before:
-        raise Refused(f"The charge {charge['id']} was charged back: the money is gone already.")
+        raise RequestRefused(f"The charge {charge['id']} was charged back: the money is gone already.")
     if before - {*CLOSED}:
-        raise Refused(f"The charge {charge['id']} is under dispute already.")
+        raise RequestRefused(f"The charge {charge['id']} is under dispute already.")
     dispute = session.insert(shapes.dispute(session, charge, inquiry=inquiry, reason=reason))
     if not inquiry:
         session.change(charge, disputed=True)
@@ -48,7 +48,7 @@ def escalate(session: AccountSession, dispute: Json) -> None:
     """An inquiry turns into a dispute: now the money is withdrawn."""
     _require_open(dispute)
     if not _is_inquiry(dispute):
-        raise Refused(f"The dispute {dispute['id']} is not an inquiry.")
+        raise RequestRefused(f"The dispute {dispute['id']} is not an inquiry.")
     charge = session.get("charge", dispute["charge"], param="charge")
     card = {**dispute["payment_method_details"]["card"], "case_type": "chargeback"}
     previous = session.change(
@@ -68,7 +68,7 @@ def close(session: AccountSession, dispute: Json, *, won: bool) -> None:
     _require_open(dispute)
     inquiry = _is_inquiry(dispute)
     if inquiry and not won:
-        raise Refused(f"The inquiry {dispute['id']} must escalate to a dispute before it can be lost.")
+        raise RequestRefused(f"The inquiry {dispute['id']} must escalate to a dispute before it can be lost.")
     session.change(dispute, status="warning_closed" if inquiry else "won" if won else "lost")
     session.emit("charge.dispute.closed", dispute)
     if won and not inquiry:
@@ -81,4 +81,4 @@ def _is_inquiry(dispute: Json) -> bool:
 
 def _require_open(dispute: Json) -> None:
     if dispute["status"] in CLOSED:
-        raise Refused(f"The dispute {dispute['id']} is closed ({dispute['status']}).")
+        raise RequestRefused(f"The dispute {dispute['id']} is closed ({dispute['status']}).")

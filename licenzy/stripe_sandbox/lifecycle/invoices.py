@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.lifecycle import payments
-from licenzy.stripe_sandbox.lifecycle.payments import How
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
 from licenzy.stripe_sandbox.shapes import invoices as shapes
 from licenzy.stripe_sandbox.version import Json
 
@@ -13,7 +13,7 @@ from licenzy.stripe_sandbox.version import Json
 RETRY_DAYS = (3, 5, 7)
 
 
-def draw_up(
+def create_draft(
     session: AccountSession,
     subscription: Json,
     *,
@@ -72,14 +72,14 @@ def finalize(session: AccountSession, invoice: Json) -> None:
     session.insert(shapes.invoice_payment(session, invoice, intent=intent["id"], status="open"))
 
 
-def collect(session: AccountSession, invoice: Json, *, how: How) -> None:
+def collect(session: AccountSession, invoice: Json, *, outcome: PaymentOutcome) -> None:
     """One try to collect. A slow debit leaves the invoice open; `close_as_paid` or `fail` follows when the
     bank answers."""
     if invoice["amount_due"] > 0:
-        payments.attempt(session, intent_of(session, invoice), how=how)
-    if how is How.PAY or invoice["amount_due"] == 0:
+        payments.attempt(session, intent_of(session, invoice), outcome=outcome)
+    if outcome is PaymentOutcome.PAY or invoice["amount_due"] == 0:
         close_as_paid(session, invoice)
-    elif how is How.DECLINE:
+    elif outcome is PaymentOutcome.DECLINE:
         fail(session, invoice)
     else:
         session.change(invoice, attempted=True, attempt_count=invoice["attempt_count"] + 1)

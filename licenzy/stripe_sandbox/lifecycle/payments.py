@@ -5,13 +5,13 @@ from __future__ import annotations
 from enum import Enum
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.errors import Refused
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.errors import RequestRefused
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.shapes import payments as shapes
 from licenzy.stripe_sandbox.version import Json
 
 
-class How(Enum):
+class PaymentOutcome(Enum):
     """How a payment goes: at once, by a slow bank debit, or not at all."""
 
     PAY = "pay"
@@ -47,16 +47,20 @@ def open_intent(
     return intent
 
 
-def attempt(session: AccountSession, intent: Json, *, how: How) -> Json:
+def attempt(session: AccountSession, intent: Json, *, outcome: PaymentOutcome) -> Json:
     """Charge the intent once; answers the charge."""
-    method = shapes.BANK_DEBIT if how is How.PAY_LATER else shapes.CARD
-    status = {How.PAY: "succeeded", How.PAY_LATER: "pending", How.DECLINE: "failed"}[how]
+    method = shapes.BANK_DEBIT if outcome is PaymentOutcome.PAY_LATER else shapes.CARD
+    status = {
+        PaymentOutcome.PAY: "succeeded",
+        PaymentOutcome.PAY_LATER: "pending",
+        PaymentOutcome.DECLINE: "failed",
+    }[outcome]
     charge = session.insert(
-        shapes.charge(session, intent, status=status, method=method, payment_method=fresh("pm_1"))
+        shapes.charge(session, intent, status=status, method=method, payment_method=new_id("pm_1"))
     )
-    if how is How.DECLINE:
+    if outcome is PaymentOutcome.DECLINE:
         _declined(session, intent, charge)
-    elif how is How.PAY_LATER:
+    elif outcome is PaymentOutcome.PAY_LATER:
         session.change(
             intent,
             status="processing",
@@ -76,9 +80,9 @@ def settle(session: AccountSession, intent: Json, *, succeeds: bool) -> None:
     """The bank's answer to a debit that was under way."""
     charge = session.find("charge", intent["latest_charge"])
     if charge is None or charge["status"] != "pending":
-        raise Refused(f"The payment {intent['id']} is not under way, so it cannot be settled.")
+        raise RequestRefused(f"The payment {intent['id']} is not under way, so it cannot be settled.")
     if succeeds:
-        session.change(charge, status="succeeded", paid=True, balance_transaction=fresh("txn_3"))
+        session.change(charge, status="succeeded", paid=True, balance_transaction=new_id("txn_3"))
         _succeeded(session, intent, charge)
         return
     session.change(
@@ -101,7 +105,7 @@ def charge_for(
     intent = session.get("payment_intent", str(payment_intent), param="payment_intent")
     found = session.find("charge", intent["latest_charge"])
     if found is None or found["status"] == "failed":
-        raise Refused(
+        raise RequestRefused(
             f"This PaymentIntent ({intent['id']}) does not have a successful charge to refund.",
             code="payment_intent_unexpected_state",
             param="payment_intent",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
-from licenzy.stripe_sandbox.errors import Refused, ResourceMissing
+from licenzy.stripe_sandbox.errors import RequestRefused, ResourceMissing
 from licenzy.stripe_sandbox.lifecycle import subscriptions
 from licenzy.stripe_sandbox.shapes.subscriptions import price_fields
 from licenzy.stripe_sandbox.version import Json
@@ -25,11 +25,13 @@ def change_items(session: AccountSession, subscription: Json, asked: list[Json])
         known[change["id"]] = _changed(session, known[change["id"]], change)
     items = {**subscription["items"], "data": list(known.values())}
     if len({_interval(item["price"]) for item in items["data"]}) > 1:
-        raise Refused("All prices of a subscription must have the same interval.", param="items[0][price]")
+        raise RequestRefused(
+            "All prices of a subscription must have the same interval.", param="items[0][price]"
+        )
     if _interval(items["data"][0]["price"]) == before or subscription["status"] not in ("active", "past_due"):
         subscriptions.update(session, subscription, items=items)
     else:
-        subscriptions.begin_anew(session, subscription, items=items)
+        subscriptions.restart_period(session, subscription, items=items)
 
 
 def choices(session: AccountSession, subscription: Json) -> list[Json]:
@@ -47,20 +49,20 @@ def _changed(session: AccountSession, item: Json, change: Json) -> Json:
     changed = dict(item)
     if "price" in change:
         price = session.get("price", change["price"], param="items[0][price]")
-        _refuse_unfit(price, item["price"])
+        _validate_new_price(price, item["price"])
         changed.update(price_fields(price))
     if "quantity" in change:
         changed["quantity"] = change["quantity"]
     return changed
 
 
-def _refuse_unfit(price: Json, held: Json) -> None:
+def _validate_new_price(price: Json, held: Json) -> None:
     if not price["active"]:
-        raise Refused(
+        raise RequestRefused(
             "The price specified is inactive. This field only accepts active prices.", param="items[0][price]"
         )
     if not price["recurring"] or price["currency"] != held["currency"]:
-        raise Refused(
+        raise RequestRefused(
             "A subscription changes only to a recurring price of the same currency.", param="items[0][price]"
         )
 

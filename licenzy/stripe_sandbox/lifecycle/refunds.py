@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
-from licenzy.stripe_sandbox.errors import Refused
+from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.shapes import payments as shapes
 from licenzy.stripe_sandbox.version import Json
 
@@ -32,7 +32,7 @@ def refund(
 def fail(session: AccountSession, given: Json) -> None:
     """The bank sends the money back to the merchant: the charge counts it as never refunded."""
     if given["status"] != "succeeded":
-        raise Refused(f"The refund {given['id']} is {given['status']}, so it cannot fail.")
+        raise RequestRefused(f"The refund {given['id']} is {given['status']}, so it cannot fail.")
     charge = session.get("charge", given["charge"], param="charge")
     previous = session.change(
         given,
@@ -40,11 +40,13 @@ def fail(session: AccountSession, given: Json) -> None:
         failure_reason="expired_or_canceled_card",
         failure_balance_transaction=given["balance_transaction"],
     )
-    kept = session.change(charge, amount_refunded=charge["amount_refunded"] - given["amount"], refunded=False)
+    previous_charge = session.change(
+        charge, amount_refunded=charge["amount_refunded"] - given["amount"], refunded=False
+    )
     session.emit("refund.failed", given)
     session.emit("refund.updated", given, previous)
     session.emit("charge.refund.updated", given, previous)
-    session.emit("charge.updated", charge, kept)
+    session.emit("charge.updated", charge, previous_charge)
 
 
 def update(session: AccountSession, given: Json, *, metadata: Json) -> None:
@@ -56,19 +58,21 @@ def update(session: AccountSession, given: Json, *, metadata: Json) -> None:
 
 def _refuse_impossible(session: AccountSession, charge: Json, left: int, amount: int | None) -> None:
     if charge["status"] != "succeeded":
-        raise Refused(
+        raise RequestRefused(
             f"The charge {charge['id']} has not succeeded, so it cannot be refunded.", param="charge"
         )
     if _charged_back(session, charge):
-        raise Refused(
+        raise RequestRefused(
             f"The charge {charge['id']} has been charged back; cannot issue a refund.",
             code="charge_disputed",
             param="charge",
         )
     if left == 0:
-        raise Refused(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
+        raise RequestRefused(
+            f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded"
+        )
     if amount is not None and amount > left:
-        raise Refused(
+        raise RequestRefused(
             f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left}).", param="amount"
         )
 

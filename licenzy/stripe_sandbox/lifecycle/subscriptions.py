@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.errors import Refused
+from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.lifecycle import invoices, payments, periods
-from licenzy.stripe_sandbox.lifecycle.payments import How
+from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
 from licenzy.stripe_sandbox.shapes import subscriptions as shapes
 from licenzy.stripe_sandbox.version import Json
 
@@ -16,7 +16,13 @@ ENDED = ("canceled", "incomplete_expired")
 
 
 def start(
-    session: AccountSession, *, customer: str, lines: list[Json], data: Json, automatic_tax: bool, how: How
+    session: AccountSession,
+    *,
+    customer: str,
+    lines: list[Json],
+    data: Json,
+    automatic_tax: bool,
+    outcome: PaymentOutcome,
 ) -> Json:
     """What Checkout makes of a subscription session, with its first invoice.
 
@@ -43,7 +49,7 @@ def start(
     session.change(subscription, status=status)
     session.emit("customer.subscription.created", subscription)
     today = {"start": session.now, "end": session.now}
-    invoice = invoices.draw_up(
+    invoice = invoices.create_draft(
         session,
         subscription,
         reason="subscription_create",
@@ -52,10 +58,10 @@ def start(
         extra=extra,
     )
     invoices.finalize(session, invoice)
-    if pays_now and how is How.PAY:
+    if pays_now and outcome is PaymentOutcome.PAY:
         _pay_first(session, subscription, invoice)
     else:
-        invoices.collect(session, invoice, how=how)
+        invoices.collect(session, invoice, outcome=outcome)
     return subscription
 
 
@@ -65,43 +71,47 @@ def activate(session: AccountSession, subscription: Json) -> None:
     _update(session, subscription, status=status)
 
 
-def renew(session: AccountSession, subscription: Json, *, how: How = How.PAY) -> Json:
+def renew(
+    session: AccountSession, subscription: Json, *, outcome: PaymentOutcome = PaymentOutcome.PAY
+) -> Json:
     """The next period begins, right after the current one, and its invoice is collected, or fails to be.
 
     The account's clock is not moved: asked for early, the renewal comes early. Answers the invoice.
     """
     if subscription["status"] not in LIVE:
-        raise Refused(
+        raise RequestRefused(
             f"The subscription {subscription['id']} is {subscription['status']}, so it does not renew."
         )
     if subscription["cancel_at"] is not None and subscription["cancel_at"] <= period_end(subscription):
-        raise Refused(f"The subscription {subscription['id']} ends with its period, so it does not renew.")
+        raise RequestRefused(
+            f"The subscription {subscription['id']} ends with its period, so it does not renew."
+        )
     first = subscription["items"]["data"][0]
     ended = {"start": first["current_period_start"], "end": first["current_period_end"]}
     status = "active" if subscription["status"] == "trialing" else subscription["status"]
     _update(session, subscription, status=status, items=_next_period(subscription))
-    invoice = invoices.draw_up(session, subscription, reason="subscription_cycle", ended_period=ended)
+    invoice = invoices.create_draft(session, subscription, reason="subscription_cycle", ended_period=ended)
     if subscription["pause_collection"]:
         invoices.void(session, invoice)
         return invoice
     invoices.finalize(session, invoice)
-    collect(session, subscription, invoice, how=how)
+    collect(session, subscription, invoice, outcome=outcome)
     return invoice
 
 
-def collect(session: AccountSession, subscription: Json, invoice: Json, *, how: How) -> None:
+def collect(session: AccountSession, subscription: Json, invoice: Json, *, outcome: PaymentOutcome) -> None:
     """Try to collect an invoice, and let the subscription follow: past due, active again, or canceled when
     given up."""
-    how = How.PAY if invoice["amount_due"] == 0 else how
-    if how is How.DECLINE:
+    outcome = PaymentOutcome.PAY if invoice["amount_due"] == 0 else outcome
+    if outcome is PaymentOutcome.DECLINE:
         session.change(subscription, _card_fails=True)
-    invoices.collect(session, invoice, how=how)
-    if how is How.DECLINE and subscription["status"] == "active":
+    invoices.collect(session, invoice, outcome=outcome)
+    if outcome is PaymentOutcome.DECLINE and subscription["status"] == "active":
         _update(session, subscription, status="past_due")
-    if how is How.DECLINE and invoice["next_payment_attempt"] is None:
+    if outcome is PaymentOutcome.DECLINE and invoice["next_payment_attempt"] is None:
         cancel(session, subscription, reason="payment_failed")
     owes_nothing = not invoices.open_invoices(session, subscription["id"])
-    if how is How.PAY and subscription["status"] == "past_due" and owes_nothing:
+    if outcome is PaymentOutcome.PAY and subscription["status"] == "past_due" and owes_nothing:
         _update(session, subscription, status="active")
 
 
@@ -109,13 +119,13 @@ def recover(session: AccountSession, subscription: Json) -> None:
     """The customer mends the card: everything owed is paid."""
     owed = invoices.open_invoices(session, subscription["id"])
     if subscription["status"] != "past_due" or not owed:
-        raise Refused(
+        raise RequestRefused(
             f"The subscription {subscription['id']} is {subscription['status']}; only a past_due one "
             f"recovers."
         )
     session.change(subscription, _card_fails=False)
     for invoice in owed:
-        collect(session, subscription, invoice, how=How.PAY)
+        collect(session, subscription, invoice, outcome=PaymentOutcome.PAY)
 
 
 def cancel(
@@ -127,7 +137,9 @@ def cancel(
 ) -> None:
     """It ends now. `reason` is null for one whose end was scheduled and is told already."""
     if subscription["status"] in ENDED:
-        raise Refused(f"No such subscription: '{subscription['id']}'", code="resource_missing", param="id")
+        raise RequestRefused(
+            f"No such subscription: '{subscription['id']}'", code="resource_missing", param="id"
+        )
     held = subscription["cancellation_details"]
     session.change(
         subscription,
@@ -146,7 +158,7 @@ def schedule_cancel(
     subscription: Json,
     *,
     at: int | None,
-    says_period_end: bool,
+    set_period_end_flag: bool,
     details: Json | None = None,
 ) -> None:
     """It will end at `at`, or with its period. `says_period_end` sets the flag `cancel_at_period_end` too:
@@ -156,7 +168,7 @@ def schedule_cancel(
         session,
         subscription,
         cancel_at=at or period_end(subscription),
-        cancel_at_period_end=says_period_end,
+        cancel_at_period_end=set_period_end_flag,
         canceled_at=session.now,
         cancellation_details={
             **subscription["cancellation_details"],
@@ -183,7 +195,7 @@ def pause(session: AccountSession, subscription: Json) -> None:
     """Status `paused`, which is not `pause_collection`: nothing is billed and nothing renews until it
     resumes."""
     if subscription["status"] not in ("active", "trialing"):
-        raise Refused(
+        raise RequestRefused(
             f"The subscription {subscription['id']} is {subscription['status']}, so it cannot be paused."
         )
     _update(session, subscription, status="paused")
@@ -193,27 +205,32 @@ def pause(session: AccountSession, subscription: Json) -> None:
 def resume(session: AccountSession, subscription: Json) -> None:
     """As Stripe does by default, the billing cycle starts anew now, with an invoice that is paid."""
     if subscription["status"] != "paused":
-        raise Refused(
+        raise RequestRefused(
             f"The subscription {subscription['id']} is {subscription['status']}, so there is nothing to "
             f"resume."
         )
     ended = {"start": subscription["items"]["data"][0]["current_period_start"], "end": session.now}
     items = _period_from_now(session, subscription["items"])
     previous = session.change(subscription, status="active", billing_cycle_anchor=session.now, items=items)
-    invoice = invoices.draw_up(session, subscription, reason="subscription_update", ended_period=ended)
+    invoice = invoices.create_draft(session, subscription, reason="subscription_update", ended_period=ended)
     invoices.finalize(session, invoice)
-    invoices.collect(session, invoice, how=How.PAY)
+    invoices.collect(session, invoice, outcome=PaymentOutcome.PAY)
     session.emit("customer.subscription.updated", subscription, previous)
     session.emit("customer.subscription.resumed", subscription)
 
 
-def begin_anew(session: AccountSession, subscription: Json, *, items: Json) -> None:
+def restart_period(session: AccountSession, subscription: Json, *, items: Json) -> None:
     """A new period with these items begins now, and its invoice is collected as renewals are."""
     ended = {"start": subscription["items"]["data"][0]["current_period_start"], "end": session.now}
     _update(session, subscription, billing_cycle_anchor=session.now, items=_period_from_now(session, items))
-    invoice = invoices.draw_up(session, subscription, reason="subscription_update", ended_period=ended)
+    invoice = invoices.create_draft(session, subscription, reason="subscription_update", ended_period=ended)
     invoices.finalize(session, invoice)
-    collect(session, subscription, invoice, how=How.DECLINE if subscription.get("_card_fails") else How.PAY)
+    collect(
+        session,
+        subscription,
+        invoice,
+        outcome=PaymentOutcome.DECLINE if subscription.get("_card_fails") else PaymentOutcome.PAY,
+    )
 
 
 def expire_incomplete(session: AccountSession, subscription: Json) -> None:
@@ -223,7 +240,7 @@ def expire_incomplete(session: AccountSession, subscription: Json) -> None:
     _update(session, subscription, status="incomplete_expired", ended_at=session.now)
 
 
-def warn_of_trial_end(session: AccountSession, subscription: Json) -> None:
+def announce_trial_end(session: AccountSession, subscription: Json) -> None:
     session.change(subscription, _trial_warned=True)
     session.emit("customer.subscription.trial_will_end", subscription)
 
@@ -240,7 +257,7 @@ def period_end(subscription: Json) -> int:
 def _pay_first(session: AccountSession, subscription: Json, invoice: Json) -> None:
     """The charge first, then the subscription's update, then the invoice: the order that Stripe's logs show
     most."""
-    payments.attempt(session, invoices.intent_of(session, invoice), how=How.PAY)
+    payments.attempt(session, invoices.intent_of(session, invoice), outcome=PaymentOutcome.PAY)
     activate(session, subscription)
     invoices.close_as_paid(session, invoice)
 
@@ -286,7 +303,7 @@ def _trial_end(session: AccountSession, data: Json) -> int | None:
 
 def _require_running(subscription: Json) -> None:
     if subscription["status"] in ENDED:
-        raise Refused(
+        raise RequestRefused(
             f"A canceled subscription can only update its cancellation_details and metadata: "
             f"{subscription['id']}."
         )

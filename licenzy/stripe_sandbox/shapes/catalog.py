@@ -5,13 +5,13 @@ from __future__ import annotations
 from decimal import Decimal
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import Json
 
 
 def product(session: AccountSession, asked: Json) -> Json:
     return {
-        "id": asked.get("id") or fresh("prod_", 14),
+        "id": asked.get("id") or new_id("prod_", 14),
         "object": "product",
         "active": asked.get("active", True),
         "created": session.now,
@@ -36,7 +36,7 @@ def product(session: AccountSession, asked: Json) -> Json:
 def price(session: AccountSession, asked: Json, *, product_id: str) -> Json:
     amount, amount_decimal = _amounts(asked)
     return {
-        "id": fresh("price_1"),
+        "id": new_id("price_1"),
         "object": "price",
         "active": asked.get("active", True),
         "billing_scheme": asked.get("billing_scheme", "per_unit"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.shapes.catalog import amount_of
 from licenzy.stripe_sandbox.shapes.customers import ADDRESS
 from licenzy.stripe_sandbox.version import Json
@@ -12,7 +12,7 @@ from licenzy.stripe_sandbox.version import Json
 def session(
     account_session: AccountSession, asked: Json, *, lines: list[Json], customer: Json | None, expires_at: int
 ) -> Json:
-    session_id = fresh(f"cs_{account_session.account.mode}_a1", 58)
+    session_id = new_id(f"cs_{account_session.account.mode}_a1", 58)
     subscribing = asked["mode"] == "subscription"
     tax = asked.get("automatic_tax", {}).get("enabled", False)
     return {
@@ -92,7 +92,7 @@ def session(
 def line_item(price: Json, product: Json, *, quantity: int, adjustable: Json | None, free: bool) -> Json:
     amount = 0 if free and price["recurring"] else amount_of(price, quantity)
     return {
-        "id": fresh("li_1"),
+        "id": new_id("li_1"),
         "object": "item",
         "adjustable_quantity": _adjustable(adjustable),
         "amount_discount": 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import Json
 
 ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
@@ -11,7 +11,7 @@ ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 
 def customer(session: AccountSession, asked: Json) -> Json:
     return {
-        "id": fresh("cus_", 14),
+        "id": new_id("cus_", 14),
         "object": "customer",
         "address": postal(asked.get("address")),
         "balance": 0,
@@ -22,7 +22,7 @@ def customer(session: AccountSession, asked: Json) -> Json:
         "description": asked.get("description"),
         "discount": None,
         "email": asked.get("email"),
-        "invoice_prefix": fresh("", 8).upper(),
+        "invoice_prefix": new_id("", 8).upper(),
         "invoice_settings": {
             "custom_fields": None,
             "default_payment_method": None,

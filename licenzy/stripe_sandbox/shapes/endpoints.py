@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import Json
 
 
 def webhook_endpoint(account_session: AccountSession, asked: Json) -> Json:
     """The secret is a note of the sandbox: Stripe tells it in the answer to the creation only."""
     return {
-        "id": fresh("we_1"),
+        "id": new_id("we_1"),
         "object": "webhook_endpoint",
         "api_version": asked.get("api_version"),
         "application": None,
@@ -21,7 +21,7 @@ def webhook_endpoint(account_session: AccountSession, asked: Json) -> Json:
         "metadata": asked.get("metadata") or {},
         "status": "enabled",
         "url": asked["url"],
-        "_secret": fresh("whsec_", 32),
+        "_secret": new_id("whsec_", 32),
     }
 
 
@@ -33,9 +33,9 @@ def portal_session(
     locale: str | None,
     configuration: str,
 ) -> Json:
-    token = fresh(f"{account_session.account.mode}_", 48)
+    token = new_id(f"{account_session.account.mode}_", 48)
     return {
-        "id": fresh("bps_1"),
+        "id": new_id("bps_1"),
         "object": "billing_portal.session",
         "configuration": configuration,
         "created": account_session.now,

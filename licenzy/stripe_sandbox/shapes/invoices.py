@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.shapes.catalog import amount_of
 from licenzy.stripe_sandbox.version import Json
 
@@ -20,7 +20,7 @@ def invoice(
 ) -> Json:
     """A draft for a subscription's items. `lines` are one-time prices that the first invoice takes along;
     `ended_period` is what the invoice itself calls its period, the one before the one it charges for."""
-    invoice_id = fresh("in_1")
+    invoice_id = new_id("in_1")
     items = [_subscription_line(session, invoice_id, of, item, free) for item in of["items"]["data"]]
     items += [_one_time_line(session, invoice_id, of, line) for line in lines]
     total = sum(line["amount"] for line in items)
@@ -130,7 +130,7 @@ def invoice(
 def invoice_payment(session: AccountSession, of: Json, *, intent: str, status: str) -> Json:
     paid = status == "paid"
     return {
-        "id": fresh("inpay_1"),
+        "id": new_id("inpay_1"),
         "object": "invoice_payment",
         "amount_paid": of["amount_due"] if paid else None,
         "amount_requested": of["amount_due"],
@@ -175,7 +175,7 @@ def _one_time_line(session: AccountSession, invoice_id: str, of: Json, line: Jso
         "metadata": {},
         "parent": {
             "invoice_item_details": {
-                "invoice_item": fresh("ii_1"),
+                "invoice_item": new_id("ii_1"),
                 "proration": False,
                 "proration_details": {"credited_items": None},
                 "subscription": of["id"],
@@ -190,7 +190,7 @@ def _one_time_line(session: AccountSession, invoice_id: str, of: Json, line: Jso
 
 def _line(session: AccountSession, invoice_id: str, price: Json, quantity: int, amount: int) -> Json:
     return {
-        "id": fresh("il_1"),
+        "id": new_id("il_1"),
         "object": "line_item",
         "amount": amount,
         "currency": price["currency"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import Json
 
 CARD, BANK_DEBIT = "card", "sepa_debit"
@@ -52,7 +52,7 @@ def payment_intent(
     for_renewals: bool,
     invoice: str | None = None,
 ) -> Json:
-    intent_id = fresh("pi_3")
+    intent_id = new_id("pi_3")
     return {
         "id": intent_id,
         "object": "payment_intent",
@@ -66,7 +66,7 @@ def payment_intent(
         "canceled_at": None,
         "cancellation_reason": None,
         "capture_method": "automatic",
-        "client_secret": f"{intent_id}_secret_{fresh('')}",
+        "client_secret": f"{intent_id}_secret_{new_id('')}",
         "confirmation_method": "automatic",
         "created": session.now,
         "currency": currency,
@@ -105,7 +105,7 @@ def charge(session: AccountSession, intent: Json, *, status: str, method: str, p
     """A charge of the whole intent: `succeeded`, `pending` (a bank debit under way) or `failed`."""
     failed = status == "failed"
     return {
-        "id": fresh("ch_3" if method == CARD else "py_3"),
+        "id": new_id("ch_3" if method == CARD else "py_3"),
         "object": "charge",
         "amount": intent["amount"],
         "amount_captured": 0 if failed else intent["amount"],
@@ -113,7 +113,7 @@ def charge(session: AccountSession, intent: Json, *, status: str, method: str, p
         "application": None,
         "application_fee": None,
         "application_fee_amount": None,
-        "balance_transaction": fresh("txn_3") if status == "succeeded" else None,
+        "balance_transaction": new_id("txn_3") if status == "succeeded" else None,
         "billing_details": {
             "address": dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state")),
             "email": intent["_email"],
@@ -173,10 +173,10 @@ def refund(
     session: AccountSession, charge_body: Json, *, amount: int, reason: str | None, metadata: Json
 ) -> Json:
     return {
-        "id": fresh("re_3"),
+        "id": new_id("re_3"),
         "object": "refund",
         "amount": amount,
-        "balance_transaction": fresh("txn_3"),
+        "balance_transaction": new_id("txn_3"),
         "charge": charge_body["id"],
         "created": session.now,
         "currency": charge_body["currency"],
@@ -203,7 +203,7 @@ def refund(
 
 def dispute(session: AccountSession, charge_body: Json, *, inquiry: bool, reason: str) -> Json:
     return {
-        "id": fresh("du_1"),
+        "id": new_id("du_1"),
         "object": "dispute",
         "amount": charge_body["amount"],
         "balance_transactions": [],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.ids import fresh
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.shapes.catalog import plan
 from licenzy.stripe_sandbox.version import Json
 
@@ -19,7 +19,7 @@ def subscription(
     payment_method: str | None,
 ) -> Json:
     """`lines` are price and quantity. Its period and status are the lifecycle's to set."""
-    subscription_id = fresh("sub_1")
+    subscription_id = new_id("sub_1")
     items = [_item(session, subscription_id, line["price"], line["quantity"]) for line in lines]
     return {
         "id": subscription_id,
@@ -94,7 +94,7 @@ def price_fields(price: Json) -> Json:
 
 def _item(session: AccountSession, subscription_id: str, price: Json, quantity: int) -> Json:
     item = {
-        "id": fresh("si_", 14),
+        "id": new_id("si_", 14),
         "object": "subscription_item",
         "billing_thresholds": None,
         "created": session.now,
