@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition
-from licenzy.stripe_sandbox.api.table import list_of, operation
+from licenzy.stripe_sandbox.api.table import list_response, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter
 from licenzy.stripe_sandbox.params import EXPAND, PAGE, array, boolean, fields, text
 from licenzy.stripe_sandbox.version import Json
@@ -39,7 +39,7 @@ def list_(session: AccountSession, params: Json) -> Json:
         undelivered = "EXISTS (SELECT 1 FROM posts WHERE posts.event = objects.id AND posts.status <> 'sent')"
         wanted.append((f"NOT {undelivered}" if params["delivery_success"] else undelivered, []))
     found, more = session.page("event", params, *wanted)
-    return list_of(([_shown(session, event) for event in found], more), "/v1/events")
+    return list_response(([_shown(session, event) for event in found], more), "/v1/events")
 
 
 def _of_type(asked: str) -> Condition:

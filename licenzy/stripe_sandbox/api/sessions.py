@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.api.expand import line_items
 from licenzy.stripe_sandbox.api.line_items import line_items_for
-from licenzy.stripe_sandbox.api.table import list_of, operation
+from licenzy.stripe_sandbox.api.table import list_endpoint, list_response, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import checkout
 from licenzy.stripe_sandbox.params import (
@@ -151,30 +151,21 @@ def list_line_items(account_session: AccountSession, params: Json, session_id: s
     if "ending_before" in params:
         before = lines[: ids.index(params["ending_before"])]
         page, more = before[-limit:], len(before) > limit
-    return list_of((page, more), f"/v1/checkout/sessions/{session_id}/line_items")
+    return list_response((page, more), f"/v1/checkout/sessions/{session_id}/line_items")
 
 
-@operation(
-    "GET",
+list_endpoint(
     "/v1/checkout/sessions",
+    "checkout.session",
     permission="checkout_session",
-    params=fields(
-        {
-            **PAGE,
-            "customer": text(255),
-            "customer_details": fields({"email": text(512)}, required=("email",)),
-            "payment_intent": text(255),
-            "status": one_of("complete", "expired", "open"),
-            "subscription": text(255),
-        }
-    ),
+    filters={
+        "customer": text(255),
+        "customer_details": fields({"email": text(512)}, required=("email",)),
+        "payment_intent": text(255),
+        "status": one_of("complete", "expired", "open"),
+        "subscription": text(255),
+    },
 )
-def list_(account_session: AccountSession, params: Json) -> Json:
-    names = ("customer", "payment_intent", "status", "subscription")
-    wanted = [where(name, params[name]) for name in names if name in params]
-    if "customer_details" in params:
-        wanted.append(where("customer_details.email", params["customer_details"]["email"]))
-    return list_of(account_session.page("checkout.session", params, *wanted), "/v1/checkout/sessions")
 
 
 def _validate_session(params: Json) -> None:
