@@ -29,7 +29,7 @@ from licenzy.stripe_sandbox.errors import (
 )
 from licenzy.stripe_sandbox.ids import masked, new_id
 from licenzy.stripe_sandbox.services import Services
-from licenzy.stripe_sandbox.version import PINNED, Json, answer_for, is_version
+from licenzy.stripe_sandbox.version import PINNED, Json, is_version
 
 _log = logging.getLogger(__name__)
 _OWN_ACCOUNT = "Stripe-Account"
@@ -166,7 +166,7 @@ class _ApiCall:
             idempotency_key=self.idempotency_key,
         )
         body = _public_copy(self.operation.handler(session, params, **self.ids))
-        return dump(answer_for(expand(session, body, paths), request.headers.get("Stripe-Version")))
+        return dump(expand(session, body, paths))
 
 
 def _authenticate(services: Services) -> tuple[Account, Key]:
