@@ -86,18 +86,24 @@ def _answer(account_session: AccountSession, session: Json) -> AnyResponse:
             account_session,
             session,
             400,
-            problem="The form must say action=pay, pay_later, decline or abandon.",
+            problem="Unknown action. Send action=pay, pay_later, decline or abandon.",
         )
     if not checkout.is_open(account_session, session):
         return _session_page(account_session, session, 409)
     if action == "decline":
         if session["amount_total"] == 0:
             return _session_page(
-                account_session, session, 400, problem="There is nothing to pay, so nothing can be declined."
+                account_session,
+                session,
+                400,
+                problem="The card cannot be declined because nothing is due today.",
             )
         checkout.decline(account_session, session)
         return _session_page(
-            account_session, session, 402, problem="Your card was declined. Try another way to pay."
+            account_session,
+            session,
+            402,
+            problem="Your card was declined by the bank. Try again, or pay by bank debit.",
         )
     return _pay(account_session, session, _PAYS[action])
 
@@ -108,7 +114,12 @@ def _pay(account_session: AccountSession, session: Json, outcome: PaymentOutcome
         return _session_page(account_session, session, 400, problem=wrong)
     email = request.form.get("email", "").strip()[:500] or None
     if email is not None and "@" not in email:
-        return _session_page(account_session, session, 400, problem="The e-mail address needs an @.")
+        return _session_page(
+            account_session,
+            session,
+            400,
+            problem="The e-mail address is invalid because it has no @. Enter a full address.",
+        )
     try:
         checkout.complete(account_session, session, outcome=outcome, email=email, quantities=quantities)
     except StripeRefusal as refusal:
@@ -211,7 +222,10 @@ def _change_subscription(account_session: AccountSession, portal: Json) -> AnyRe
     act = _CHANGES.get(request.form.get("action", ""))
     if subscription is None or subscription["customer"] != portal["customer"] or act is None:
         return _portal_page(
-            account_session, portal, 400, problem="The form must say action=cancel, keep, resume or change."
+            account_session,
+            portal,
+            400,
+            problem="Unknown action or subscription. Send action=cancel, keep, resume or change.",
         )
     try:
         act(account_session, subscription)
@@ -229,7 +243,7 @@ def _leave(account_session: AccountSession, subscription: Json) -> None:
 def _change_plan(account_session: AccountSession, subscription: Json) -> None:
     chosen = request.form.get("price")
     if chosen not in [price["id"] for price in plans.choices(account_session, subscription)]:
-        raise RequestRefused("Choose one of the plans that are offered here.")
+        raise RequestRefused("This plan is not available. Choose one of the plans on this page.")
     plans.change_items(
         account_session, subscription, [{"id": subscription["items"]["data"][0]["id"], "price": chosen}]
     )
