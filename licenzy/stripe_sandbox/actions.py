@@ -124,11 +124,11 @@ def _partial_refund(account_session: AccountSession, params: Json) -> object:
 
 def _change_plan(account_session: AccountSession, params: Json) -> None:
     subscription = _subscription(account_session, params)
-    wanted: Json = {
+    item: Json = {
         "id": subscription["items"]["data"][0]["id"],
         **{k: params[k] for k in ("price", "quantity") if k in params},
     }
-    plans.change_items(account_session, subscription, [wanted])
+    plans.change_items(account_session, subscription, [item])
 
 
 def _resend(account_session: AccountSession, params: Json) -> None:
@@ -144,9 +144,9 @@ def _resend(account_session: AccountSession, params: Json) -> None:
 
 
 def _collecting(paused: bool) -> Callable[[AccountSession, Json], object]:
-    held: Any = {"behavior": "void", "resumes_at": None} if paused else None
+    collection: Any = {"behavior": "void", "resumes_at": None} if paused else None
     return lambda account_session, params: subscriptions.update(
-        account_session, _subscription(account_session, params), pause_collection=held
+        account_session, _subscription(account_session, params), pause_collection=collection
     )
 
 
@@ -176,7 +176,7 @@ ACTIONS: dict[str, Action] = {
     ),
     "fail_session": Action(lambda s, a: checkout.settle(s, _session(s, a), succeeds=False), ("session",)),
     "inquire": Action(lambda s, a: disputes.open_dispute(s, _charge(s, a), inquiry=True), _PAYMENT),
-    "keep": Action(lambda s, a: subscriptions.keep(s, _subscription(s, a)), _SUBSCRIPTION),
+    "keep": Action(lambda s, a: subscriptions.undo_cancel(s, _subscription(s, a)), _SUBSCRIPTION),
     "lose_dispute": Action(lambda s, a: disputes.close(s, _dispute(s, a), won=False), _DISPUTED),
     "pause": Action(lambda s, a: subscriptions.pause(s, _subscription(s, a)), _SUBSCRIPTION),
     "pause_collection": Action(_collecting(True), _SUBSCRIPTION),

@@ -59,7 +59,7 @@ _CHARGE_PARAMETERS = {
 
 @dataclass(frozen=True)
 class ActionButton:
-    """One form: its action, the parameter that names the object, and how it looks."""
+    """One form: its action, the parameter that names the object, and its style."""
 
     action: str
     parameter: str

@@ -28,15 +28,15 @@ _PAYS = {"pay": PaymentOutcome.PAY, "pay_later": PaymentOutcome.PAY_LATER}
 
 def hosted_blueprint(services: Services) -> Blueprint:
     """`/pay/<session>` and `/portal/<token>`."""
-    doors = Blueprint("hosted", __name__)
+    blueprint = Blueprint("hosted", __name__)
 
-    @doors.get("/pay/<session_id>")
+    @blueprint.get("/pay/<session_id>")
     def show_session(session_id: str) -> Response:
         with services.store.writing() as db:
             found = _session(db, services, session_id)
             return _missing() if found is None else _session_page(*found)
 
-    @doors.post("/pay/<session_id>")
+    @blueprint.post("/pay/<session_id>")
     def answer_session(session_id: str) -> AnyResponse:
         with services.store.writing() as db:
             found = _session(db, services, session_id)
@@ -44,13 +44,13 @@ def hosted_blueprint(services: Services) -> Blueprint:
         services.sender.wake()
         return answer
 
-    @doors.get("/portal/<token>")
+    @blueprint.get("/portal/<token>")
     def show_portal(token: str) -> Response:
         with services.store.reading() as db:
             found = _portal(db, services, token)
             return _missing() if found is None else _portal_page(*found)
 
-    @doors.post("/portal/<token>")
+    @blueprint.post("/portal/<token>")
     def answer_portal(token: str) -> AnyResponse:
         with services.store.writing() as db:
             found = _portal(db, services, token)
@@ -58,7 +58,7 @@ def hosted_blueprint(services: Services) -> Blueprint:
         services.sender.wake()
         return answer
 
-    return doors
+    return blueprint
 
 
 def _session(
@@ -130,16 +130,16 @@ def _pay(account_session: AccountSession, session: Json, outcome: PaymentOutcome
 def _quantities(session: Json) -> tuple[dict[int, int], str | None]:
     chosen: dict[int, int] = {}
     for n, line in enumerate(session["_lines"]):
-        given = request.form.get(f"quantity_{n}")
+        entered = request.form.get(f"quantity_{n}")
         bounds = line["adjustable_quantity"]
-        if given is None or not bounds:
+        if entered is None or not bounds:
             continue
-        if not given.isascii() or not given.isdigit() or len(given) > 6:
+        if not entered.isascii() or not entered.isdigit() or len(entered) > 6:
             return {}, "The quantity must be a whole number."
-        least, most = max(1, bounds["minimum"]), bounds["maximum"]
-        if not least <= int(given) <= most:
-            return {}, f"The quantity must be from {least} to {most}."
-        chosen[n] = int(given)
+        minimum, maximum = max(1, bounds["minimum"]), bounds["maximum"]
+        if not minimum <= int(entered) <= maximum:
+            return {}, f"The quantity must be from {minimum} to {maximum}."
+        chosen[n] = int(entered)
     return chosen, None
 
 
@@ -192,12 +192,16 @@ def _portal(db: sqlite3.Connection, services: Services, token: str) -> tuple[Acc
 def _portal_page(
     account_session: AccountSession, portal: Json, status: int = 200, *, problem: str | None = None
 ) -> Response:
-    of = where("customer", portal["customer"])
-    held = [s for s in account_session.select("subscription", of) if s["status"] != "incomplete_expired"]
+    of_customer = where("customer", portal["customer"])
+    own_subscriptions = [
+        s for s in account_session.select("subscription", of_customer) if s["status"] != "incomplete_expired"
+    ]
     offers = {
-        s["id"]: plans.choices(account_session, s) for s in held if s["status"] in ("active", "trialing")
+        s["id"]: plans.choices(account_session, s)
+        for s in own_subscriptions
+        if s["status"] in ("active", "trialing")
     }
-    shown = [i["price"] for s in held for i in s["items"]["data"]]
+    shown = [i["price"] for s in own_subscriptions for i in s["items"]["data"]]
     shown += [price for offered in offers.values() for price in offered]
     names = {
         p["product"]: (account_session.find_any(p["product"]) or {}).get("name", p["product"]) for p in shown
@@ -208,10 +212,10 @@ def _portal_page(
         account=account_session.account,
         portal=portal,
         customer=account_session.find("customer", portal["customer"]),
-        subscriptions=held,
+        subscriptions=own_subscriptions,
         names=names,
         offers=offers,
-        invoices=account_session.select("invoice", of, limit=12),
+        invoices=account_session.select("invoice", of_customer, limit=12),
         period_end=subscriptions.period_end,
         problem=problem,
     )
@@ -234,7 +238,7 @@ def _change_subscription(account_session: AccountSession, portal: Json) -> AnyRe
     return redirect(request.path, 303)
 
 
-def _leave(account_session: AccountSession, subscription: Json) -> None:
+def _cancel(account_session: AccountSession, subscription: Json) -> None:
     """Stripe's own portal sets `cancel_at` and leaves the flag `cancel_at_period_end` alone, and so does this
     one."""
     subscriptions.schedule_cancel(account_session, subscription, at=None, set_period_end_flag=False)
@@ -250,8 +254,8 @@ def _change_plan(account_session: AccountSession, subscription: Json) -> None:
 
 
 _CHANGES: dict[str, Callable[[AccountSession, Json], None]] = {
-    "cancel": _leave,
-    "keep": subscriptions.keep,
+    "cancel": _cancel,
+    "keep": subscriptions.undo_cancel,
     "resume": subscriptions.resume,
     "change": _change_plan,
 }

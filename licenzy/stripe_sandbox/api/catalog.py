@@ -237,16 +237,18 @@ def _validate_price(params: Json) -> None:
         raise InvalidParameter(
             "You must specify either `product` or `product_data` when creating a price.", param="product"
         )
-    told = [n for n in ("unit_amount", "unit_amount_decimal", "custom_unit_amount", "tiers") if n in params]
-    if not told:
+    amounts = [
+        n for n in ("unit_amount", "unit_amount_decimal", "custom_unit_amount", "tiers") if n in params
+    ]
+    if not amounts:
         raise InvalidParameter(
             "Prices require an `unit_amount` or `unit_amount_decimal` parameter to be set.",
             code="parameter_missing",
             param="unit_amount",
         )
-    if len(told) > 1:
+    if len(amounts) > 1:
         raise InvalidParameter(
-            f"You may only specify one of these parameters: {', '.join(told)}.", param=told[1]
+            f"You may only specify one of these parameters: {', '.join(amounts)}.", param=amounts[1]
         )
     if (params.get("billing_scheme") == "tiered") != ("tiers" in params):
         raise InvalidParameter("`tiers` go with `billing_scheme=tiered`, and only with it.", param="tiers")
@@ -258,16 +260,16 @@ def _validate_price(params: Json) -> None:
 
 def _take_lookup_key(session: AccountSession, params: Json, *, except_of: str | None) -> None:
     """A lookup key names one price; another takes it over only when asked to."""
-    for held in session.select("price", where("lookup_key", params["lookup_key"])):
-        if held["id"] == except_of:
+    for other in session.select("price", where("lookup_key", params["lookup_key"])):
+        if other["id"] == except_of:
             continue
         if not params.get("transfer_lookup_key"):
             raise RequestRefused(
-                f"A price (`{held['id']}`) already uses that lookup key.",
+                f"A price (`{other['id']}`) already uses that lookup key.",
                 code="resource_already_exists",
                 param="lookup_key",
             )
-        session.emit("price.updated", held, session.change(held, lookup_key=None))
+        session.emit("price.updated", other, session.change(other, lookup_key=None))
 
 
 def _update(session: AccountSession, body: Json, params: Json, event: str, **also: Any) -> None:

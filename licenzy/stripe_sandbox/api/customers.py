@@ -47,7 +47,7 @@ def create(session: AccountSession, params: Json) -> Json:
 
 @operation("GET", "/v1/customers/<customer_id>", permission="customer", params=fields(EXPAND))
 def retrieve(session: AccountSession, params: Json, customer_id: str) -> Json:
-    """Stripe goes on telling of a deleted customer, that it is deleted."""
+    """Stripe still answers for a deleted customer, with `deleted`."""
     del params
     if session.is_deleted("customer", customer_id):
         return {"id": customer_id, "object": "customer", "deleted": True}

@@ -70,7 +70,7 @@ _ENDPOINT: dict[str, Check] = {
     ),
 )
 def create(session: AccountSession, params: Json) -> Json:
-    """The only answer that tells the secret."""
+    """The only response with the secret."""
     _validate(params)
     if len(session.select("webhook_endpoint")) >= MAX_ENDPOINTS:
         raise RequestRefused(

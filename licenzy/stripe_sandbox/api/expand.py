@@ -1,4 +1,4 @@
-"""`expand[]`: references turned into the objects they name, and lists that Stripe tells only when asked."""
+"""`expand[]`: references replaced by the objects they name, and lists that Stripe sends only on request."""
 
 from __future__ import annotations
 
@@ -76,9 +76,9 @@ def _cannot(path: str) -> InvalidParameter:
 
 def line_items(account_session: AccountSession, session: Json) -> list[Json]:
     """The session's lines with their prices as they are now."""
-    held = account_session.get("checkout.session", session["id"], param="session")
+    stored = account_session.get("checkout.session", session["id"], param="session")
     lines = []
-    for line in held["_lines"]:
+    for line in stored["_lines"]:
         price = account_session.find("price", line["price"]["id"]) or line["price"]
         lines.append({**line, "price": public(price)})
     return lines
@@ -107,8 +107,8 @@ def _subscriptions(account_session: AccountSession, customer: Json) -> Json:
 
 
 def _tiers(account_session: AccountSession, price: Json) -> Json | list[Json]:
-    held = account_session.get("price", price["id"], param="price")
-    tiers: list[Json] = held["_tiers"]
+    stored = account_session.get("price", price["id"], param="price")
+    tiers: list[Json] = stored["_tiers"]
     return tiers
 
 

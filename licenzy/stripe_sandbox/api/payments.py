@@ -95,10 +95,10 @@ def retrieve_refund(session: AccountSession, params: Json, refund_id: str) -> Js
     "POST", "/v1/refunds/<refund_id>", permission="charge", params=fields({"metadata": metadata(), **EXPAND})
 )
 def update_refund(session: AccountSession, params: Json, refund_id: str) -> Json:
-    given = session.get("refund", refund_id, param="id", in_address=True)
+    refund = session.get("refund", refund_id, param="id", in_address=True)
     if "metadata" in params:
-        refunds.update(session, given, metadata=merged_metadata(given["metadata"], params["metadata"]))
-    return given
+        refunds.update(session, refund, metadata=merged_metadata(refund["metadata"], params["metadata"]))
+    return refund
 
 
 list_endpoint("/v1/refunds", "refund", permission="charge", filters=_BY_PAYMENT)

@@ -138,7 +138,7 @@ def expire(account_session: AccountSession, params: Json, session_id: str) -> Js
     params=fields({k: v for k, v in PAGE.items() if k != "created"}),
 )
 def list_line_items(account_session: AccountSession, params: Json, session_id: str) -> Json:
-    """A session has at most a hundred lines, so the cursor is looked for among them."""
+    """A session has at most a hundred lines, so the cursor is searched in memory."""
     session = account_session.get("checkout.session", session_id, param="session", in_address=True)
     lines, limit = line_items(account_session, session), params.get("limit", 10)
     ids = [line["id"] for line in lines]
@@ -169,11 +169,9 @@ list_endpoint(
 
 
 def _validate_session(params: Json) -> None:
-    for wanted in ("success_url", "line_items"):
-        if wanted not in params:
-            raise InvalidParameter(
-                f"Missing required param: {wanted}.", code="parameter_missing", param=wanted
-            )
+    for name in ("success_url", "line_items"):
+        if name not in params:
+            raise InvalidParameter(f"Missing required param: {name}.", code="parameter_missing", param=name)
     mode = params["mode"]
     if mode == "setup":
         raise InvalidParameter("The sandbox does not support `setup` mode.", param="mode")
@@ -194,10 +192,10 @@ def _validate_session(params: Json) -> None:
 
 
 def _require_taxable_address(params: Json, customer: Json | None) -> None:
-    asked = (
+    taxed = (
         params.get("automatic_tax", {}).get("enabled") and customer is not None and not customer["address"]
     )
-    if asked and "auto" not in {params.get("customer_update", {}).get(n) for n in ("address", "shipping")}:
+    if taxed and "auto" not in {params.get("customer_update", {}).get(n) for n in ("address", "shipping")}:
         raise RequestRefused(
             "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid "
             "address to the "
@@ -208,17 +206,17 @@ def _require_taxable_address(params: Json, customer: Json | None) -> None:
         )
 
 
-def _expiry(account_session: AccountSession, asked: int | None) -> int:
-    if asked is None:
+def _expiry(account_session: AccountSession, expires_at: int | None) -> int:
+    if expires_at is None:
         return account_session.now + LONGEST_SECONDS
-    if asked < account_session.now + SHORTEST_SECONDS - 60:
+    if expires_at < account_session.now + SHORTEST_SECONDS - 60:
         raise RequestRefused(
             "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.",
             param="expires_at",
         )
-    if asked > account_session.now + LONGEST_SECONDS + 60:
+    if expires_at > account_session.now + LONGEST_SECONDS + 60:
         raise RequestRefused(
             "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
             param="expires_at",
         )
-    return asked
+    return expires_at

@@ -117,7 +117,7 @@ list_endpoint(
     ),
 )
 def update(session: AccountSession, params: Json, subscription_id: str) -> Json:
-    """Several changes at once are told in one event each."""
+    """Several changes at once emit one event each."""
     subscription = _get(session, subscription_id)
     _update_fields(session, subscription, params)
     if "items" in params:
@@ -134,7 +134,7 @@ def update(session: AccountSession, params: Json, subscription_id: str) -> Json:
             session, subscription, at=params["cancel_at"], set_period_end_flag=False, details=details
         )
     elif "cancel_at_period_end" in params or "cancel_at" in params:
-        subscriptions.keep(session, subscription)
+        subscriptions.undo_cancel(session, subscription)
     return subscription
 
 

@@ -18,7 +18,7 @@ def refund(
 ) -> Json:
     """Give back `amount`, or all that is left."""
     left = charge["amount"] - charge["amount_refunded"]
-    _refuse_impossible(session, charge, left, amount)
+    _validate_refund(session, charge, left, amount)
     refund_body = session.insert(
         shapes.refund(session, charge, amount=amount or left, reason=reason, metadata=metadata or {})
     )
@@ -57,7 +57,7 @@ def update(session: AccountSession, refund_body: Json, *, metadata: Json) -> Non
         session.emit("charge.refund.updated", refund_body, previous)
 
 
-def _refuse_impossible(session: AccountSession, charge: Json, left: int, amount: int | None) -> None:
+def _validate_refund(session: AccountSession, charge: Json, left: int, amount: int | None) -> None:
     if charge["status"] != "succeeded":
         raise RequestRefused(
             f"The charge {charge['id']} has not succeeded, so it cannot be refunded.", param="charge"

@@ -188,7 +188,7 @@ def schedule_cancel(
     )
 
 
-def keep(session: AccountSession, subscription: Json) -> None:
+def undo_cancel(session: AccountSession, subscription: Json) -> None:
     """A scheduled end is called off."""
     _require_running(subscription)
     _update(

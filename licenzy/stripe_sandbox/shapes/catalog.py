@@ -60,7 +60,7 @@ def price(session: AccountSession, params: Json, *, product_id: str) -> Json:
 
 
 def plan(price: Json) -> Json:
-    """The price as subscription items still show it beside `price`."""
+    """The price as subscription items still show it next to `price`."""
     recurring = price["recurring"] or {}
     return {
         "id": price["id"],

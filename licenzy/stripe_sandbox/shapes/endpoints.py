@@ -8,7 +8,7 @@ from licenzy.stripe_sandbox.version import Json
 
 
 def webhook_endpoint(account_session: AccountSession, params: Json) -> Json:
-    """The secret is a note of the sandbox: Stripe tells it in the answer to the creation only."""
+    """`_secret` is internal: Stripe shows the secret only in the response to the creation."""
     return {
         "id": new_id("we_1"),
         "object": "webhook_endpoint",
