@@ -1,7 +1,7 @@
 """The embedded Stripe stand-in: a WSGI application that the official `stripe` library can be pointed at.
 
-Nothing outside of this room imports it except the factory that serves it; the product talks to it over HTTP
-alone."""
+It imports nothing of Licenzy, and only the factory, which serves it, imports it; the product talks to it over
+HTTP alone."""
 
 from licenzy.stripe_sandbox.app import Sandbox, create_sandbox
 

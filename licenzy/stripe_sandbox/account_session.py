@@ -16,7 +16,7 @@ from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import PINNED, Json
 
 Condition = tuple[str, list[Any]]
-Post = tuple[str, str]
+QueuedPost = tuple[str, str]
 _KIND_LABELS = {"webhook_endpoint": "webhook endpoint"}
 
 
@@ -46,7 +46,7 @@ class AccountSession:
         return body
 
     def change(self, body: Json, **changes: Any) -> Json:
-        """Write the changes into the object and its row; answers what they replaced, as events tell it."""
+        """Write the changes into the object and its row; returns what they replaced, as events show it."""
         previous = {k: body.get(k) for k, v in changes.items() if body.get(k) != v}
         body.update(changes)
         self.db.execute(
@@ -69,7 +69,7 @@ class AccountSession:
         return json.loads(row["body"]) if row else None
 
     def get(self, kind: str, object_id: str, *, param: str, in_address: bool = False) -> Json:
-        """The object, or Stripe's refusal, which tells when the other mode of the account has it."""
+        """The object, or Stripe's refusal, which says when the other mode of the account has it."""
         found = self.find(kind, object_id)
         if found is not None:
             return found
@@ -117,14 +117,14 @@ class AccountSession:
 
     def page(self, kind: str, params: Json, *conditions: Condition) -> tuple[list[Json], bool]:
         """One page as Stripe's cursors cut it: newest first, and whether more lies beyond it."""
-        wanted = [*conditions, *_created_conditions(params.get("created"))]
+        all_conditions = [*conditions, *_created_conditions(params.get("created"))]
         limit, order, backwards = params.get("limit", 10), "seq DESC", False
         if "starting_after" in params:
-            wanted.append(("seq < ?", [self._seq(kind, params["starting_after"], "starting_after")]))
+            all_conditions.append(("seq < ?", [self._seq(kind, params["starting_after"], "starting_after")]))
         if "ending_before" in params:
-            wanted.append(("seq > ?", [self._seq(kind, params["ending_before"], "ending_before")]))
+            all_conditions.append(("seq > ?", [self._seq(kind, params["ending_before"], "ending_before")]))
             order, backwards = "seq ASC", True
-        rows = self._rows(kind, wanted, order, limit + 1)
+        rows = self._rows(kind, all_conditions, order, limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
         found = [json.loads(row["body"]) for row in rows]
         return (found[::-1] if backwards else found), more
@@ -184,7 +184,7 @@ class AccountSession:
         row = self.db.execute("SELECT COALESCE(MAX(number), 0) AS n FROM posts").fetchone()
         return int(row["n"])
 
-    def posts(self, *, after: int) -> list[Post]:
+    def posts(self, *, after: int) -> list[QueuedPost]:
         """The account's posts queued since, as event and endpoint, in their order."""
         rows = self.db.execute(
             "SELECT event, endpoint FROM posts WHERE scope = ? AND number > ? ORDER BY number",
@@ -198,7 +198,7 @@ class AccountSession:
             (self.account.scope, after),
         )
 
-    def requeue_posts(self, posts: list[Post], *, after: int) -> None:
+    def requeue_posts(self, posts: list[QueuedPost], *, after: int) -> None:
         """Send these, in this order, instead of what was queued since."""
         self.db.execute("DELETE FROM posts WHERE scope = ? AND number > ?", (self.account.scope, after))
         for event_id, endpoint_id in posts:
@@ -229,10 +229,10 @@ def _is_subscribed(endpoint: Json, type_: str) -> bool:
     )
 
 
-def _created_conditions(asked: int | Json | None) -> list[Condition]:
-    if asked is None:
+def _created_conditions(created: int | Json | None) -> list[Condition]:
+    if created is None:
         return []
-    if isinstance(asked, int):
-        return [("created = ?", [asked])]
+    if isinstance(created, int):
+        return [("created = ?", [created])]
     signs = {"gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
-    return [(f"created {signs[name]} ?", [value]) for name, value in asked.items()]
+    return [(f"created {signs[name]} ?", [value]) for name, value in created.items()]

@@ -50,15 +50,15 @@ def open_account(
     """The account and its secret key. The same reference gives the same account again, and in the other mode
     the same account id, as one Stripe account has a test mode and a live mode."""
     if reference is not None:
-        held = db.execute(
+        existing = db.execute(
             "SELECT scope FROM accounts WHERE reference = ? AND livemode = ?", (reference, livemode)
         ).fetchone()
-        if held:
-            return account_of(db, held["scope"]), secret_key_of(db, held["scope"])
-    twin = None
+        if existing:
+            return account_of(db, existing["scope"]), secret_key_of(db, existing["scope"])
+    other_mode = None
     if reference is not None:
-        twin = db.execute("SELECT id FROM accounts WHERE reference = ?", (reference,)).fetchone()
-    account_id = twin["id"] if twin else new_id("acct_1", 15)
+        other_mode = db.execute("SELECT id FROM accounts WHERE reference = ?", (reference,)).fetchone()
+    account_id = other_mode["id"] if other_mode else new_id("acct_1", 15)
     mode = "live" if livemode else "test"
     scope, created = f"{account_id}/{mode}", int(time.time())
     db.execute(

@@ -34,14 +34,14 @@ DELIVERIES = ("in_order", "twice", "last_first", "never")
 """How the events of an action reach their endpoints; all but the first are bad days of webhooks."""
 
 
-def perform(account_session: AccountSession, asked: Json, *, delivery: str = "in_order") -> list[Json]:
+def perform(account_session: AccountSession, params: Json, *, delivery: str = "in_order") -> list[Json]:
     """Do what `asked` names; answers the events that it gave off, in their order.
 
     `delivery` is one of `DELIVERIES`. With `never` the posts are noted as lost; the events stay listed."""
     if delivery not in DELIVERIES:
         raise InvalidParameter(f"delivery must be one of {', '.join(DELIVERIES)}", param="delivery")
     last = account_session.last_post()
-    _perform(account_session, asked)
+    _perform(account_session, params)
     if delivery == "never":
         account_session.lose_posts(after=last)
     elif delivery != "in_order":
@@ -52,25 +52,25 @@ def perform(account_session: AccountSession, asked: Json, *, delivery: str = "in
     return account_session.emitted
 
 
-def _perform(account_session: AccountSession, asked: Json) -> None:
-    name = asked.get("action")
+def _perform(account_session: AccountSession, params: Json) -> None:
+    name = params.get("action")
     action = ACTIONS.get(name) if isinstance(name, str) else None
     if action is None:
         raise InvalidParameter(f"action must be one of {', '.join(sorted(ACTIONS))}", param="action")
-    _check(action, asked)
-    action.act(account_session, asked)
+    _check(action, params)
+    action.act(account_session, params)
 
 
-def _check(action: Action, asked: Json) -> None:
+def _check(action: Action, params: Json) -> None:
     allowed = {"action", *action.takes, *(name for need in action.needs for name in need.split("/"))}
-    if unknown := sorted({*asked} - allowed):
+    if unknown := sorted({*params} - allowed):
         raise InvalidParameter(
             f"Received unknown parameter: {unknown[0]}", code="parameter_unknown", param=unknown[0]
         )
     for need in action.needs:
-        if not any(name in asked for name in need.split("/")):
+        if not any(name in params for name in need.split("/")):
             raise InvalidParameter(f"Missing required param: {need}.", code="parameter_missing", param=need)
-    for name, value in asked.items():
+    for name, value in params.items():
         integer = name in ("seconds", "amount", "quantity")
         if isinstance(value, bool) or not isinstance(value, int if integer else str):
             raise InvalidParameter(f"Invalid {'integer' if integer else 'string'}: {name}", param=name)
@@ -78,62 +78,64 @@ def _check(action: Action, asked: Json) -> None:
             raise InvalidParameter(f"{name} must be 1 or more", code="parameter_invalid_integer", param=name)
 
 
-def _subscription(account_session: AccountSession, asked: Json) -> Json:
-    return account_session.get("subscription", asked["subscription"], param="subscription")
+def _subscription(account_session: AccountSession, params: Json) -> Json:
+    return account_session.get("subscription", params["subscription"], param="subscription")
 
 
-def _session(account_session: AccountSession, asked: Json) -> Json:
-    return account_session.get("checkout.session", asked["session"], param="session")
+def _session(account_session: AccountSession, params: Json) -> Json:
+    return account_session.get("checkout.session", params["session"], param="session")
 
 
-def _pay(account_session: AccountSession, asked: Json, outcome: PaymentOutcome) -> None:
+def _pay(account_session: AccountSession, params: Json, outcome: PaymentOutcome) -> None:
     """What the buyer does on the hosted page, with nothing changed there."""
-    session = _session(account_session, asked)
+    session = _session(account_session, params)
     if not checkout.is_open(account_session, session):
         raise RequestRefused(f"The session {session['id']} is {session['status']}, so it cannot be paid.")
     checkout.complete(account_session, session, outcome=outcome, email=None, quantities={})
 
 
-def _charge(account_session: AccountSession, asked: Json) -> Json:
+def _charge(account_session: AccountSession, params: Json) -> Json:
     return payments.charge_for(
-        account_session, charge=asked.get("charge"), payment_intent=asked.get("payment_intent")
+        account_session, charge=params.get("charge"), payment_intent=params.get("payment_intent")
     )
 
 
-def _dispute(account_session: AccountSession, asked: Json) -> Json:
+def _dispute(account_session: AccountSession, params: Json) -> Json:
     """The one named, or the latest of the payment named."""
-    if "dispute" in asked:
-        return account_session.get("dispute", asked["dispute"], param="dispute")
-    found = account_session.select("dispute", where("charge", _charge(account_session, asked)["id"]), limit=1)
+    if "dispute" in params:
+        return account_session.get("dispute", params["dispute"], param="dispute")
+    found = account_session.select(
+        "dispute", where("charge", _charge(account_session, params)["id"]), limit=1
+    )
     if not found:
         raise RequestRefused("This payment has no dispute.")
     return found[0]
 
 
-def _refund_of(account_session: AccountSession, asked: Json) -> Json:
-    return account_session.get("refund", asked["refund"], param="refund")
+def _refund_of(account_session: AccountSession, params: Json) -> Json:
+    return account_session.get("refund", params["refund"], param="refund")
 
 
-def _partial_refund(account_session: AccountSession, asked: Json) -> object:
-    charge = _charge(account_session, asked)
+def _partial_refund(account_session: AccountSession, params: Json) -> object:
+    charge = _charge(account_session, params)
     left = charge["amount"] - charge["amount_refunded"]
-    return refunds.refund(account_session, charge, amount=asked.get("amount") or max(1, left // 2))
+    return refunds.refund(account_session, charge, amount=params.get("amount") or max(1, left // 2))
 
 
-def _change_plan(account_session: AccountSession, asked: Json) -> None:
-    subscription = _subscription(account_session, asked)
-    wanted: Json = {
+def _change_plan(account_session: AccountSession, params: Json) -> None:
+    subscription = _subscription(account_session, params)
+    item: Json = {
         "id": subscription["items"]["data"][0]["id"],
-        **{k: asked[k] for k in ("price", "quantity") if k in asked},
+        **{k: params[k] for k in ("price", "quantity") if k in params},
     }
-    plans.change_items(account_session, subscription, [wanted])
+    plans.change_items(account_session, subscription, [item])
 
 
-def _resend(account_session: AccountSession, asked: Json) -> None:
-    event = account_session.get("event", asked["event"], param="event")
+def _resend(account_session: AccountSession, params: Json) -> None:
+    event = account_session.get("event", params["event"], param="event")
     chosen = (
-        [asked["endpoint"]]
-        if "endpoint" in asked
+        [params["endpoint"]]
+        if "endpoint" in params
         else [e["id"] for e in account_session.select("webhook_endpoint")]
     )
     for endpoint_id in reversed(chosen):
@@ -142,9 +144,9 @@ def _resend(account_session: AccountSession, asked: Json) -> None:
 
 
 def _collecting(paused: bool) -> Callable[[AccountSession, Json], object]:
-    held: Any = {"behavior": "void", "resumes_at": None} if paused else None
-    return lambda account_session, asked: subscriptions.update(
-        account_session, _subscription(account_session, asked), pause_collection=held
+    collection: Any = {"behavior": "void", "resumes_at": None} if paused else None
+    return lambda account_session, params: subscriptions.update(
+        account_session, _subscription(account_session, params), pause_collection=collection
     )
 
 
@@ -174,7 +176,7 @@ ACTIONS: dict[str, Action] = {
     ),
     "fail_session": Action(lambda s, a: checkout.settle(s, _session(s, a), succeeds=False), ("session",)),
     "inquire": Action(lambda s, a: disputes.open_dispute(s, _charge(s, a), inquiry=True), _PAYMENT),
-    "keep": Action(lambda s, a: subscriptions.keep(s, _subscription(s, a)), _SUBSCRIPTION),
+    "keep": Action(lambda s, a: subscriptions.undo_cancel(s, _subscription(s, a)), _SUBSCRIPTION),
     "lose_dispute": Action(lambda s, a: disputes.close(s, _dispute(s, a), won=False), _DISPUTED),
     "pause": Action(lambda s, a: subscriptions.pause(s, _subscription(s, a)), _SUBSCRIPTION),
     "pause_collection": Action(_collecting(True), _SUBSCRIPTION),

@@ -1,6 +1,6 @@
-"""What may happen to a subscription, a payment or a session next: each action, and why not where it may not.
+"""The actions on a subscription, a payment or a session, and why each that is not allowed is not.
 
-The console offers what may happen; the control API tells both, for pages that grey out the rest.
+The console offers the allowed ones; the control API lists all, for pages that disable the rest.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from licenzy.stripe_sandbox.lifecycle.subscriptions import ENDED
 from licenzy.stripe_sandbox.version import Json
 
 AllowedActions = dict[str, str | None]
-"""Actions by name, with the sentence that says why it may not happen; None where it may."""
+"""Actions by name, with the sentence that says why it is not allowed; None where it is."""
 
 
 def for_subscription(body: Json) -> AllowedActions:
@@ -21,19 +21,19 @@ def for_subscription(body: Json) -> AllowedActions:
     if status == "incomplete":
         return {**dict.fromkeys(_OF_SUBSCRIPTION, "Its first payment has not arrived."), "cancel": None}
     paused = "It is paused: resume it first." if status == "paused" else None
-    leaving = "It ends with its period, so it does not renew." if ends else None
+    ending = "It ends with its period, so it does not renew." if ends else None
     owed = "Its last invoice is unpaid: recover it first." if status == "past_due" else None
     return {
-        "renew": paused or owed or leaving,
-        "fail_renewal": paused or leaving,
-        "renew_in_time": paused or owed or leaving,
-        "fail_renewal_in_time": paused or owed or leaving,
+        "renew": paused or owed or ending,
+        "fail_renewal": paused or ending,
+        "renew_in_time": paused or owed or ending,
+        "fail_renewal_in_time": paused or owed or ending,
         "recover": None if owed else "Nothing is owed: let a renewal fail first.",
         "pause": (paused and "It is paused already.") or owed,
         "resume": None if paused else "It is not paused.",
-        "cancel_at_period_end": paused or (leaving and "Its end is scheduled already."),
+        "cancel_at_period_end": paused or (ending and "Its end is scheduled already."),
         "keep": paused or (None if ends else "No end is scheduled."),
-        "change_plan": paused or leaving,
+        "change_plan": paused or ending,
         "cancel": None,
     }
 
@@ -44,17 +44,17 @@ def for_charge(body: Json | None, refunds: list[Json], dispute: Json | None) -> 
         return dict.fromkeys(_OF_CHARGE, "Nothing has been paid.")
     is_open = dispute is not None and dispute["status"] not in disputes.CLOSED
     lost = "The dispute was lost: the money is gone." if dispute and dispute["status"] == "lost" else None
-    held = is_open and dispute is not None and not dispute["is_charge_refundable"]
-    withheld = lost or ("It is under dispute, so the bank holds the money." if held else None)
+    contested = is_open and dispute is not None and not dispute["is_charge_refundable"]
+    not_refundable = lost or ("It is under dispute, so the bank holds the money." if contested else None)
     empty = "All of it was refunded." if body["amount_refunded"] >= body["amount"] else None
     inquiry = is_open and dispute is not None and dispute["status"].startswith("warning_")
     opened = lost or ("It is under dispute already." if is_open else None)
     closed = None if is_open else "No dispute is open."
-    given = refunds and refunds[0]["status"] == "succeeded"
+    refunded = refunds and refunds[0]["status"] == "succeeded"
     return {
-        "refund": withheld or empty,
-        "refund_partially": withheld or empty,
-        "fail_refund": None if given else "There is no refund that could fail.",
+        "refund": not_refundable or empty,
+        "refund_partially": not_refundable or empty,
+        "fail_refund": None if refunded else "There is no refund that could fail.",
         "dispute": opened,
         "inquire": opened,
         "win_dispute": closed,
@@ -90,7 +90,10 @@ def for_purchase(account_session: AccountSession, session: Json) -> Json:
     of_charge = {"charge": charge["id"]} if charge else {}
     of_refund = {"refund": refunds[0]["id"]} if refunds else {}
     offers = [_offer(name, why, of_session) for name, why in for_session(session).items()]
-    offers += [_offer(name, why, of_subscription) for name, why in _held(session, subscription).items()]
+    offers += [
+        _offer(name, why, of_subscription)
+        for name, why in _subscription_actions(session, subscription).items()
+    ]
     for name, why in for_charge(charge, refunds, dispute).items():
         offers.append(_offer(name, why, of_refund if name == "fail_refund" else of_charge))
     offered_plans = plans.choices(account_session, subscription) if subscription else []
@@ -121,7 +124,7 @@ _OF_CHARGE = (
 )
 
 
-def _held(session: Json, subscription: Json | None) -> AllowedActions:
+def _subscription_actions(session: Json, subscription: Json | None) -> AllowedActions:
     if subscription is not None:
         return for_subscription(subscription)
     once = session["mode"] != "subscription"
@@ -133,8 +136,8 @@ def _charge_of(account_session: AccountSession, session: Json, subscription: Jso
     """The payment that a refund would be about: of a subscription, that of its last invoice that was paid."""
     intent_id = session["payment_intent"]
     if subscription is not None:
-        of = where("parent.subscription_details.subscription", subscription["id"])
-        paid = account_session.select("invoice", of, where("status", "paid"))
+        of_subscription = where("parent.subscription_details.subscription", subscription["id"])
+        paid = account_session.select("invoice", of_subscription, where("status", "paid"))
         payments = [
             p for i in paid for p in account_session.select("invoice_payment", where("invoice", i["id"]))
         ]

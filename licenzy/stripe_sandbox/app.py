@@ -70,8 +70,8 @@ def create_sandbox(
     app.services = Services(store, sender, public_url.rstrip("/"), control_token, allow_live, lab_url)
     app.scheduler = Scheduler(app.services)
     _mount_api(app)
-    for doors in (control_blueprint, hosted_blueprint, console_blueprint):
-        app.register_blueprint(doors(app.services))
+    for make_blueprint in (control_blueprint, hosted_blueprint, console_blueprint):
+        app.register_blueprint(make_blueprint(app.services))
     app.after_request(set_security_headers)
     if start:
         app.start()

@@ -23,36 +23,36 @@ _WHOLE = ("seconds", "amount")
 
 def console_blueprint(services: Services) -> Blueprint:
     """`/console/<account>/<capability>`: the address is the key, so no cookie and no login is needed."""
-    doors = Blueprint("console", __name__, url_prefix="/console/<account_id>/<capability>")
+    blueprint = Blueprint("console", __name__, url_prefix="/console/<account_id>/<capability>")
 
-    @doors.get("")
+    @blueprint.get("")
     def show(account_id: str, capability: str) -> Response:
         with services.store.reading() as db:
             session = _open_session(db, services, account_id, capability)
             return _missing() if session is None else _console_page(services, session)
 
-    @doors.post("")
+    @blueprint.post("")
     def act(account_id: str, capability: str) -> AnyResponse:
-        asked = _asked()
+        params = _form_params()
         try:
             with services.store.writing() as db:
                 session = _open_session(db, services, account_id, capability)
                 if session is None:
                     return _missing()
-                emitted = len(perform(session, asked))
+                emitted = len(perform(session, params))
         except StripeRefusal as refusal:
             return _refused(services, account_id, capability, refusal)
         services.sender.wake()
-        return redirect(f"{request.path}?done={asked['action']}&events={emitted}", 303)
+        return redirect(f"{request.path}?done={params['action']}&events={emitted}", 303)
 
-    @doors.get("/events/<event_id>")
+    @blueprint.get("/events/<event_id>")
     def show_event(account_id: str, capability: str, event_id: str) -> Response:
         with services.store.reading() as db:
             session = _open_session(db, services, account_id, capability)
             event = session.find("event", event_id) if session else None
             return _missing() if session is None or event is None else _event_page(session, event)
 
-    return doors
+    return blueprint
 
 
 def _open_session(
@@ -62,18 +62,18 @@ def _open_session(
     return None if account is None else AccountSession(db, account, services.public_url)
 
 
-def _asked() -> Json:
+def _form_params() -> Json:
     """The form as an action; empty fields were left empty on purpose."""
-    asked: Json = {}
+    params: Json = {}
     for name, value in request.form.items():
         if value.strip() == "":
             continue
-        asked[name] = (
+        params[name] = (
             int(value)
             if name in _WHOLE and value.isascii() and value.isdigit() and len(value) < 12
             else value
         )
-    return asked
+    return params
 
 
 def _refused(services: Services, account_id: str, capability: str, refusal: StripeRefusal) -> Response:

@@ -1,4 +1,4 @@
-"""The console's tables: what each row says, and which buttons make sense for it."""
+"""The console's tables: what each row shows, and the buttons for its object."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from licenzy.stripe_sandbox.allowed_actions import AllowedActions
 from licenzy.stripe_sandbox.lifecycle.subscriptions import period_end
 from licenzy.stripe_sandbox.version import Json
 
-SHOWN = 25
-SHOWN_EVENTS = 40
+ROWS_SHOWN = 25
+EVENTS_SHOWN = 40
 CLOCK_STEPS = (
     ("1 hour", 3600),
     ("1 day", 86400),
@@ -22,27 +22,27 @@ CLOCK_STEPS = (
 )
 
 LABELS = {
-    "advance_clock": "Clock advanced",
-    "cancel": "Cancel now",
+    "advance_clock": "Advance clock",
+    "cancel": "Cancel subscription",
     "cancel_at_period_end": "Cancel at period end",
-    "dispute": "Dispute",
-    "escalate_inquiry": "Escalate",
-    "expire_session": "Expire",
-    "fail_refund": "Refund fails",
+    "dispute": "Open dispute",
+    "escalate_inquiry": "Escalate to dispute",
+    "expire_session": "Expire session",
+    "fail_refund": "Fail refund",
     "fail_renewal": "Fail renewal",
-    "fail_session": "Debit fails",
-    "inquire": "Inquiry",
-    "keep": "Keep",
-    "lose_dispute": "Lose",
-    "pause": "Pause",
-    "recover": "Recover",
+    "fail_session": "Fail bank debit",
+    "inquire": "Open inquiry",
+    "keep": "Keep subscription",
+    "lose_dispute": "Lose dispute",
+    "pause": "Pause subscription",
+    "recover": "Pay open invoices",
     "refund": "Refund",
     "refund_partially": "Refund half",
-    "renew": "Renew",
-    "resend_event": "Resend",
-    "resume": "Resume",
-    "settle_session": "Debit succeeds",
-    "win_dispute": "Win",
+    "renew": "Renew subscription",
+    "resend_event": "Resend event",
+    "resume": "Resume subscription",
+    "settle_session": "Settle bank debit",
+    "win_dispute": "Win dispute",
 }
 
 TONES = {
@@ -51,13 +51,18 @@ TONES = {
     **dict.fromkeys(("dispute", "inquire", "escalate_inquiry"), "bad"),
 }
 
+_CHARGE_PARAMETERS = {
+    "fail_refund": "refund",
+    **dict.fromkeys(("win_dispute", "lose_dispute", "escalate_inquiry"), "dispute"),
+}
+
 
 @dataclass(frozen=True)
-class Button:
-    """One form: its action, the id that goes with it, and how it looks."""
+class ActionButton:
+    """One form: its action, the parameter that names the object, and its style."""
 
     action: str
-    names: str
+    parameter: str
     id: str
     tone: str = ""
 
@@ -67,83 +72,94 @@ class Button:
 
 
 @dataclass
-class Row:
+class ConsoleRow:
+    """One object with a note on it, what else its columns show, and its buttons."""
+
     body: Json
     note: str = ""
-    buttons: list[Button] = field(default_factory=list)
-    told: dict[str, Any] = field(default_factory=dict)
+    buttons: list[ActionButton] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
-def subscriptions(account_session: AccountSession) -> list[Row]:
+def subscriptions(account_session: AccountSession) -> list[ConsoleRow]:
+    """The newest subscriptions."""
     rows = []
-    for body in account_session.select("subscription", limit=SHOWN):
+    for body in account_session.select("subscription", limit=ROWS_SHOWN):
         buttons = _buttons(allowed_actions.for_subscription(body), "subscription", body["id"])
         item = body["items"]["data"][0]
-        told = {"period_end": period_end(body), "price": item["price"], "quantity": item.get("quantity", 1)}
-        rows.append(Row(body, _product_name(account_session, item["price"]), buttons, told))
+        extra = {"period_end": period_end(body), "price": item["price"], "quantity": item.get("quantity", 1)}
+        rows.append(ConsoleRow(body, _product_name(account_session, item["price"]), buttons, extra))
     return rows
 
 
-def payments(account_session: AccountSession) -> list[Row]:
+def payments(account_session: AccountSession) -> list[ConsoleRow]:
+    """The newest charges, with their refunds and dispute."""
     rows = []
-    for body in account_session.select("charge", limit=SHOWN):
+    for body in account_session.select("charge", limit=ROWS_SHOWN):
         refunds, dispute = allowed_actions.history_of(account_session, body)
         rows.append(
-            Row(
+            ConsoleRow(
                 body,
                 body["description"] or "",
-                _of_charge(body, refunds, dispute),
+                _charge_buttons(body, refunds, dispute),
                 {"refunds": refunds, "dispute": dispute},
             )
         )
     return rows
 
 
-def sessions(account_session: AccountSession) -> list[Row]:
+def sessions(account_session: AccountSession) -> list[ConsoleRow]:
+    """The newest checkout sessions, with what they sell."""
     rows = []
-    for body in account_session.select("checkout.session", limit=SHOWN):
+    for body in account_session.select("checkout.session", limit=ROWS_SHOWN):
         buttons = _buttons(allowed_actions.for_session(body), "session", body["id"])
-        rows.append(Row(body, ", ".join(line["description"] for line in body["_lines"]), buttons))
+        rows.append(ConsoleRow(body, ", ".join(line["description"] for line in body["_lines"]), buttons))
     return rows
 
 
-def events(account_session: AccountSession) -> list[Row]:
+def events(account_session: AccountSession) -> list[ConsoleRow]:
+    """The newest events, with their deliveries."""
     rows = []
-    for body in account_session.select("event", limit=SHOWN_EVENTS):
-        row = Row(body, body["data"]["object"]["id"], [Button("resend_event", "event", body["id"])])
-        row.told["posts"] = posts(account_session, body["id"])
+    for body in account_session.select("event", limit=EVENTS_SHOWN):
+        row = ConsoleRow(
+            body, body["data"]["object"]["id"], [ActionButton("resend_event", "event", body["id"])]
+        )
+        row.extra["posts"] = posts(account_session, body["id"])
         rows.append(row)
     return rows
 
 
 def posts(account_session: AccountSession, event_id: str) -> list[Json]:
-    """Where the event went, with what came of it; endpoints since deleted are shown by their id."""
+    """The event's deliveries and their results; a deleted endpoint is shown by its id."""
     found = account_session.db.execute(
         "SELECT * FROM posts WHERE scope = ? AND event = ? ORDER BY number",
         (account_session.account.scope, event_id),
     ).fetchall()
-    told = []
+    extra = []
     for row in found:
         endpoint = account_session.find("webhook_endpoint", row["endpoint"])
-        told.append({**dict(row), "url": endpoint["url"] if endpoint else row["endpoint"]})
-    return told
+        extra.append({**dict(row), "url": endpoint["url"] if endpoint else row["endpoint"]})
+    return extra
 
 
-def _of_charge(body: Json, refunds: list[Json], dispute: Json | None) -> list[Button]:
-    """What fails is a refund, what is won or lost a dispute; all else is about the charge."""
-    allowed = allowed_actions.for_charge(body, refunds, dispute)
-    of_refund = {"fail_refund": allowed.pop("fail_refund")}
-    of_dispute = {a: allowed.pop(a) for a in ("win_dispute", "lose_dispute", "escalate_inquiry")}
+def _charge_buttons(body: Json, refunds: list[Json], dispute: Json | None) -> list[ActionButton]:
+    """Some are about the payment's latest refund or its dispute, all others about the payment."""
+    ids = {
+        "charge": body["id"],
+        "refund": refunds[0]["id"] if refunds else None,
+        "dispute": dispute["id"] if dispute else None,
+    }
+    actions = allowed_actions.for_charge(body, refunds, dispute)
+    buttons = []
+    for parameter, object_id in ids.items():
+        about = {a: why for a, why in actions.items() if _CHARGE_PARAMETERS.get(a, "charge") == parameter}
+        buttons += _buttons(about, parameter, object_id) if object_id else []
+    return buttons
+
+
+def _buttons(allowed: AllowedActions, parameter: str, id_: str) -> list[ActionButton]:
     return [
-        *_buttons(allowed, "charge", body["id"]),
-        *(_buttons(of_refund, "refund", refunds[0]["id"]) if refunds else []),
-        *(_buttons(of_dispute, "dispute", dispute["id"]) if dispute else []),
-    ]
-
-
-def _buttons(allowed: AllowedActions, names: str, id_: str) -> list[Button]:
-    return [
-        Button(action, names, id_, TONES.get(action, ""))
+        ActionButton(action, parameter, id_, TONES.get(action, ""))
         for action, reason in allowed.items()
         if reason is None and action in LABELS
     ]

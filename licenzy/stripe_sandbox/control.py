@@ -25,18 +25,18 @@ from licenzy.stripe_sandbox.version import Json
 
 def control_blueprint(services: Services) -> Blueprint:
     """Everything under `/_sandbox`."""
-    doors = Blueprint("control", __name__, url_prefix="/_sandbox")
+    blueprint = Blueprint("control", __name__, url_prefix="/_sandbox")
 
-    def door(rule: str, methods: list[str], act: Callable[..., tuple[Json, int]]) -> None:
-        doors.add_url_rule(rule, f"{act.__name__}", _guarded(services, act), methods=methods)
+    def route(rule: str, methods: list[str], act: Callable[..., tuple[Json, int]]) -> None:
+        blueprint.add_url_rule(rule, f"{act.__name__}", _guarded(services, act), methods=methods)
 
-    door("/accounts", ["POST"], _open_account)
-    door("/accounts/<account_id>", ["GET"], _tell_account)
-    door("/accounts/<account_id>/restricted_keys", ["POST"], _issue_key)
-    door("/accounts/<account_id>/misbehaviour", ["GET", "POST", "DELETE"], _fault_rules)
-    door("/accounts/<account_id>/actions", ["POST"], _act)
-    door("/accounts/<account_id>/purchases/<session_id>", ["GET"], _tell_purchase)
-    return doors
+    route("/accounts", ["POST"], _open_account)
+    route("/accounts/<account_id>", ["GET"], _show_account)
+    route("/accounts/<account_id>/restricted_keys", ["POST"], _issue_key)
+    route("/accounts/<account_id>/misbehaviour", ["GET", "POST", "DELETE"], _fault_rules)
+    route("/accounts/<account_id>/actions", ["POST"], _act)
+    route("/accounts/<account_id>/purchases/<session_id>", ["GET"], _show_purchase)
+    return blueprint
 
 
 def _guarded(services: Services, act: Callable[..., tuple[Json, int]]) -> Callable[..., Response]:
@@ -52,14 +52,14 @@ def _guarded(services: Services, act: Callable[..., tuple[Json, int]]) -> Callab
 
 
 def _require_token(services: Services) -> None:
-    given = request.authorization.token if request.authorization else None
-    if not hmac.compare_digest((given or "").encode(), services.control_token.encode()):
+    token = request.authorization.token if request.authorization else None
+    if not hmac.compare_digest((token or "").encode(), services.control_token.encode()):
         raise Unauthenticated("The control token is missing or wrong.")
 
 
 def _open_account(services: Services) -> tuple[Json, int]:
-    asked = _asked({"name", "livemode", "reference"})
-    name, livemode, reference = asked.get("name"), asked.get("livemode", False), asked.get("reference")
+    body = _json_body({"name", "livemode", "reference"})
+    name, livemode, reference = body.get("name"), body.get("livemode", False), body.get("reference")
     if not isinstance(name, str) or not 1 <= len(name) <= 200:
         raise InvalidParameter("name must be a string of 1 to 200 characters", param="name")
     if not isinstance(livemode, bool):
@@ -70,17 +70,17 @@ def _open_account(services: Services) -> tuple[Json, int]:
         raise InvalidParameter("This sandbox has no live mode.", param="livemode")
     with services.store.writing() as db:
         account, secret = open_account(db, name=name, livemode=livemode, reference=reference)
-    return {**_told(services, account), "secret_key": secret}, 201
+    return {**_account_json(services, account), "secret_key": secret}, 201
 
 
-def _tell_account(services: Services, account_id: str) -> tuple[Json, int]:
+def _show_account(services: Services, account_id: str) -> tuple[Json, int]:
     with services.store.reading() as db:
         account = _account(db, account_id)
-    return _told(services, account), 200
+    return _account_json(services, account), 200
 
 
 def _issue_key(services: Services, account_id: str) -> tuple[Json, int]:
-    permissions = _asked({"permissions"}).get("permissions")
+    permissions = _json_body({"permissions"}).get("permissions")
     if not isinstance(permissions, list) or not all(
         isinstance(p, str) and p.startswith("rak_") for p in permissions
     ):
@@ -100,7 +100,7 @@ def _fault_rules(services: Services, account_id: str) -> tuple[Json, int]:
         if request.method != "POST":
             return fault_injection.read(db, account.scope), 200
         try:
-            return fault_injection.add(db, account.scope, _asked(None)), 200
+            return fault_injection.add(db, account.scope, _json_body(None)), 200
         except ValueError as wrong:
             raise InvalidParameter(str(wrong)) from None
 
@@ -109,16 +109,18 @@ def _act(services: Services, account_id: str) -> tuple[Json, int]:
     with services.store.writing() as db:
         account = _account(db, account_id)
         account_session = AccountSession(db, account, services.public_url)
-        asked, last = _asked(None), account_session.last_post()
-        emitted = perform(account_session, asked, delivery=asked.pop("delivery", "in_order"))
-        told = [{"id": e["id"], "type": e["type"], "object": e["data"]["object"]["id"]} for e in emitted]
+        body, last = _json_body(None), account_session.last_post()
+        emitted = perform(account_session, body, delivery=body.pop("delivery", "in_order"))
+        emitted_json = [
+            {"id": e["id"], "type": e["type"], "object": e["data"]["object"]["id"]} for e in emitted
+        ]
         posted = Counter(event_id for event_id, _endpoint in account_session.posts(after=last))
         now = account_session.now
     services.sender.wake()
-    return {"events": [e["id"] for e in emitted], "emitted": told, "posted": posted, "now": now}, 200
+    return {"events": [e["id"] for e in emitted], "emitted": emitted_json, "posted": posted, "now": now}, 200
 
 
-def _tell_purchase(services: Services, account_id: str, session_id: str) -> tuple[Json, int]:
+def _show_purchase(services: Services, account_id: str, session_id: str) -> tuple[Json, int]:
     with services.store.reading() as db:
         account_session = AccountSession(db, _account(db, account_id), services.public_url)
         session = account_session.get("checkout.session", session_id, param="session", in_address=True)
@@ -127,14 +129,14 @@ def _tell_purchase(services: Services, account_id: str, session_id: str) -> tupl
 
 def _account(db: Any, account_id: str) -> Account:
     """`?livemode=true` asks for the live mode of an account that has both."""
-    asked = {"true": True, "false": False}.get(request.args.get("livemode", ""))
-    account = find_account(db, account_id, livemode=asked)
+    livemode = {"true": True, "false": False}.get(request.args.get("livemode", ""))
+    account = find_account(db, account_id, livemode=livemode)
     if account is None:
         raise NoSuchAddress(f"No such account: '{account_id}'")
     return account
 
 
-def _told(services: Services, account: Account) -> Json:
+def _account_json(services: Services, account: Account) -> Json:
     return {
         "account": account.id,
         "name": account.name,
@@ -145,10 +147,10 @@ def _told(services: Services, account: Account) -> Json:
     }
 
 
-def _asked(known: set[str] | None) -> Json:
-    asked = request.get_json(silent=True)
-    if not isinstance(asked, dict):
+def _json_body(known: set[str] | None) -> Json:
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict):
         raise InvalidParameter("The body must be a JSON object.")
-    if known is not None and (unknown := sorted({*asked} - known)):
+    if known is not None and (unknown := sorted({*body} - known)):
         raise InvalidParameter(f"Received unknown parameter: {unknown[0]}", param=unknown[0])
-    return asked
+    return body

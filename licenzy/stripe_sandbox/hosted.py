@@ -28,15 +28,15 @@ _PAYS = {"pay": PaymentOutcome.PAY, "pay_later": PaymentOutcome.PAY_LATER}
 
 def hosted_blueprint(services: Services) -> Blueprint:
     """`/pay/<session>` and `/portal/<token>`."""
-    doors = Blueprint("hosted", __name__)
+    blueprint = Blueprint("hosted", __name__)
 
-    @doors.get("/pay/<session_id>")
+    @blueprint.get("/pay/<session_id>")
     def show_session(session_id: str) -> Response:
         with services.store.writing() as db:
             found = _session(db, services, session_id)
             return _missing() if found is None else _session_page(*found)
 
-    @doors.post("/pay/<session_id>")
+    @blueprint.post("/pay/<session_id>")
     def answer_session(session_id: str) -> AnyResponse:
         with services.store.writing() as db:
             found = _session(db, services, session_id)
@@ -44,13 +44,13 @@ def hosted_blueprint(services: Services) -> Blueprint:
         services.sender.wake()
         return answer
 
-    @doors.get("/portal/<token>")
+    @blueprint.get("/portal/<token>")
     def show_portal(token: str) -> Response:
         with services.store.reading() as db:
             found = _portal(db, services, token)
             return _missing() if found is None else _portal_page(*found)
 
-    @doors.post("/portal/<token>")
+    @blueprint.post("/portal/<token>")
     def answer_portal(token: str) -> AnyResponse:
         with services.store.writing() as db:
             found = _portal(db, services, token)
@@ -58,7 +58,7 @@ def hosted_blueprint(services: Services) -> Blueprint:
         services.sender.wake()
         return answer
 
-    return doors
+    return blueprint
 
 
 def _session(
@@ -86,18 +86,24 @@ def _answer(account_session: AccountSession, session: Json) -> AnyResponse:
             account_session,
             session,
             400,
-            problem="The form must say action=pay, pay_later, decline or abandon.",
+            problem="Unknown action. Send action=pay, pay_later, decline or abandon.",
         )
     if not checkout.is_open(account_session, session):
         return _session_page(account_session, session, 409)
     if action == "decline":
         if session["amount_total"] == 0:
             return _session_page(
-                account_session, session, 400, problem="There is nothing to pay, so nothing can be declined."
+                account_session,
+                session,
+                400,
+                problem="The card cannot be declined because nothing is due today.",
             )
         checkout.decline(account_session, session)
         return _session_page(
-            account_session, session, 402, problem="Your card was declined. Try another way to pay."
+            account_session,
+            session,
+            402,
+            problem="Your card was declined by the bank. Try again, or pay by bank debit.",
         )
     return _pay(account_session, session, _PAYS[action])
 
@@ -108,7 +114,12 @@ def _pay(account_session: AccountSession, session: Json, outcome: PaymentOutcome
         return _session_page(account_session, session, 400, problem=wrong)
     email = request.form.get("email", "").strip()[:500] or None
     if email is not None and "@" not in email:
-        return _session_page(account_session, session, 400, problem="The e-mail address needs an @.")
+        return _session_page(
+            account_session,
+            session,
+            400,
+            problem="The e-mail address is invalid because it has no @. Enter a full address.",
+        )
     try:
         checkout.complete(account_session, session, outcome=outcome, email=email, quantities=quantities)
     except StripeRefusal as refusal:
@@ -119,16 +130,16 @@ def _pay(account_session: AccountSession, session: Json, outcome: PaymentOutcome
 def _quantities(session: Json) -> tuple[dict[int, int], str | None]:
     chosen: dict[int, int] = {}
     for n, line in enumerate(session["_lines"]):
-        given = request.form.get(f"quantity_{n}")
+        entered = request.form.get(f"quantity_{n}")
         bounds = line["adjustable_quantity"]
-        if given is None or not bounds:
+        if entered is None or not bounds:
             continue
-        if not given.isascii() or not given.isdigit() or len(given) > 6:
+        if not entered.isascii() or not entered.isdigit() or len(entered) > 6:
             return {}, "The quantity must be a whole number."
-        least, most = max(1, bounds["minimum"]), bounds["maximum"]
-        if not least <= int(given) <= most:
-            return {}, f"The quantity must be from {least} to {most}."
-        chosen[n] = int(given)
+        minimum, maximum = max(1, bounds["minimum"]), bounds["maximum"]
+        if not minimum <= int(entered) <= maximum:
+            return {}, f"The quantity must be from {minimum} to {maximum}."
+        chosen[n] = int(entered)
     return chosen, None
 
 
@@ -181,12 +192,16 @@ def _portal(db: sqlite3.Connection, services: Services, token: str) -> tuple[Acc
 def _portal_page(
     account_session: AccountSession, portal: Json, status: int = 200, *, problem: str | None = None
 ) -> Response:
-    of = where("customer", portal["customer"])
-    held = [s for s in account_session.select("subscription", of) if s["status"] != "incomplete_expired"]
+    of_customer = where("customer", portal["customer"])
+    own_subscriptions = [
+        s for s in account_session.select("subscription", of_customer) if s["status"] != "incomplete_expired"
+    ]
     offers = {
-        s["id"]: plans.choices(account_session, s) for s in held if s["status"] in ("active", "trialing")
+        s["id"]: plans.choices(account_session, s)
+        for s in own_subscriptions
+        if s["status"] in ("active", "trialing")
     }
-    shown = [i["price"] for s in held for i in s["items"]["data"]]
+    shown = [i["price"] for s in own_subscriptions for i in s["items"]["data"]]
     shown += [price for offered in offers.values() for price in offered]
     names = {
         p["product"]: (account_session.find_any(p["product"]) or {}).get("name", p["product"]) for p in shown
@@ -197,10 +212,10 @@ def _portal_page(
         account=account_session.account,
         portal=portal,
         customer=account_session.find("customer", portal["customer"]),
-        subscriptions=held,
+        subscriptions=own_subscriptions,
         names=names,
         offers=offers,
-        invoices=account_session.select("invoice", of, limit=12),
+        invoices=account_session.select("invoice", of_customer, limit=12),
         period_end=subscriptions.period_end,
         problem=problem,
     )
@@ -211,7 +226,10 @@ def _change_subscription(account_session: AccountSession, portal: Json) -> AnyRe
     act = _CHANGES.get(request.form.get("action", ""))
     if subscription is None or subscription["customer"] != portal["customer"] or act is None:
         return _portal_page(
-            account_session, portal, 400, problem="The form must say action=cancel, keep, resume or change."
+            account_session,
+            portal,
+            400,
+            problem="Unknown action or subscription. Send action=cancel, keep, resume or change.",
         )
     try:
         act(account_session, subscription)
@@ -220,7 +238,7 @@ def _change_subscription(account_session: AccountSession, portal: Json) -> AnyRe
     return redirect(request.path, 303)
 
 
-def _leave(account_session: AccountSession, subscription: Json) -> None:
+def _cancel(account_session: AccountSession, subscription: Json) -> None:
     """Stripe's own portal sets `cancel_at` and leaves the flag `cancel_at_period_end` alone, and so does this
     one."""
     subscriptions.schedule_cancel(account_session, subscription, at=None, set_period_end_flag=False)
@@ -229,15 +247,15 @@ def _leave(account_session: AccountSession, subscription: Json) -> None:
 def _change_plan(account_session: AccountSession, subscription: Json) -> None:
     chosen = request.form.get("price")
     if chosen not in [price["id"] for price in plans.choices(account_session, subscription)]:
-        raise RequestRefused("Choose one of the plans that are offered here.")
+        raise RequestRefused("This plan is not available. Choose one of the plans on this page.")
     plans.change_items(
         account_session, subscription, [{"id": subscription["items"]["data"][0]["id"], "price": chosen}]
     )
 
 
 _CHANGES: dict[str, Callable[[AccountSession, Json], None]] = {
-    "cancel": _leave,
-    "keep": subscriptions.keep,
+    "cancel": _cancel,
+    "keep": subscriptions.undo_cancel,
     "resume": subscriptions.resume,
     "change": _change_plan,
 }

@@ -1,4 +1,4 @@
-"""Ids and secrets that look like Stripe's: a prefix that tells the kind, then letters and digits."""
+"""Ids and secrets that look like Stripe's: a prefix for the kind, then letters and digits."""
 
 from __future__ import annotations
 

@@ -29,13 +29,15 @@ _SIGNS = {"usd": "$", "eur": "€", "gbp": "£", "jpy": "¥", "inr": "₹"}
 
 
 def page(
-    template: str, status: int = 200, *, form_targets: tuple[str | None, ...] = (), **told: object
+    template: str, status: int = 200, *, form_targets: tuple[str | None, ...] = (), **context: object
 ) -> Response:
     """A page whose forms may lead to its own address and to the origins of `form_targets`, and nowhere
     else."""
     g.form_targets = form_targets
     return Response(
-        render_template(template, money=money, moment=moment, **told), status, mimetype="text/html"
+        render_template(template, format_money=format_money, format_time=format_time, **context),
+        status,
+        mimetype="text/html",
     )
 
 
@@ -56,7 +58,7 @@ def set_security_headers(response: Response) -> Response:
     return response
 
 
-def money(amount: int | None, currency: str) -> str:
+def format_money(amount: int | None, currency: str) -> str:
     """An amount in the smallest unit, as people write it."""
     if amount is None:
         return "varies"
@@ -65,7 +67,7 @@ def money(amount: int | None, currency: str) -> str:
     return f"{sign}{shown}" if sign else f"{shown} {currency.upper()}"
 
 
-def moment(at: int | None) -> str:
+def format_time(at: int | None) -> str:
     return "" if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

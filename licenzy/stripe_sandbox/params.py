@@ -51,11 +51,11 @@ def integer(minimum: int = 0, maximum: int = _LARGEST) -> Check:
             )
         number = int(value)
         if number < minimum:
-            told = f"This value must be greater than or equal to {minimum}."
-            raise InvalidParameter(told, code="parameter_invalid_integer", param=name)
+            message = f"This value must be greater than or equal to {minimum}."
+            raise InvalidParameter(message, code="parameter_invalid_integer", param=name)
         if number > maximum:
-            told = f"This value must be less than or equal to {maximum} (it currently is '{number}')."
-            raise InvalidParameter(told, code="parameter_invalid_integer", param=name)
+            message = f"This value must be less than or equal to {maximum} (it currently is '{number}')."
+            raise InvalidParameter(message, code="parameter_invalid_integer", param=name)
         return number
 
     return check
@@ -107,8 +107,8 @@ def address() -> Check:
         except ValueError:
             raise InvalidParameter("Not a valid URL", code="url_invalid", param=name) from None
         if not parts.scheme or not parts.netloc:
-            told = "Invalid URL: An explicit scheme (such as https) must be provided."
-            raise InvalidParameter(told, code="url_invalid", param=name)
+            message = "Invalid URL: An explicit scheme (such as https) must be provided."
+            raise InvalidParameter(message, code="url_invalid", param=name)
         if parts.scheme.lower() in {"javascript", "data", "vbscript"} or re.search(r"[\x00-\x20]", value):
             raise InvalidParameter("Not a valid URL", code="url_invalid", param=name)
         return str(value)
@@ -151,14 +151,14 @@ def metadata() -> Check:
             raise InvalidParameter(
                 f"You can have up to 50 metadata keys, but you passed in {len(value)} keys.", param=name
             )
-        for key, held in value.items():
+        for key, content in value.items():
             if len(key) > 40:
-                told = "Metadata keys can have up to 40 characters, but you passed in a key that is"
-                raise InvalidParameter(f"{told} {len(key)} characters. Invalid key: {key}", param=name)
-            if len(held) > 500:
-                told = "Metadata values can have up to 500 characters, but you passed in a value that is"
+                message = "Metadata keys can have up to 40 characters, but you passed in a key that is"
+                raise InvalidParameter(f"{message} {len(key)} characters. Invalid key: {key}", param=name)
+            if len(content) > 500:
+                message = "Metadata values can have up to 500 characters, but you passed in a value that is"
                 raise InvalidParameter(
-                    f"{told} {len(held)} characters. Invalid value: {held[:40]}", param=name
+                    f"{message} {len(content)} characters. Invalid value: {content[:40]}", param=name
                 )
         return value
 
@@ -184,11 +184,11 @@ def fields(known: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Che
             raise InvalidParameter("Invalid object", param=name)
         unknown = [_inside(name, k) for k in value if k not in known]
         if unknown:
-            told = f"Received unknown parameter{'s' if len(unknown) > 1 else ''}: {', '.join(unknown)}"
-            raise InvalidParameter(told, code="parameter_unknown", param=unknown[0])
-        for wanted in required:
-            if wanted not in value:
-                full = _inside(name, wanted)
+            message = f"Received unknown parameter{'s' if len(unknown) > 1 else ''}: {', '.join(unknown)}"
+            raise InvalidParameter(message, code="parameter_unknown", param=unknown[0])
+        for required_name in required:
+            if required_name not in value:
+                full = _inside(name, required_name)
                 raise InvalidParameter(
                     f"Missing required param: {full}.", code="parameter_missing", param=full
                 )
@@ -197,7 +197,7 @@ def fields(known: Mapping[str, Check], *, required: tuple[str, ...] = ()) -> Che
     return check
 
 
-def moment() -> Check:
+def timestamp_filter() -> Check:
     """A filter on a time: a number, or a map of gt, gte, lt, lte."""
 
     bounds = fields(dict.fromkeys(("gt", "gte", "lt", "lte"), integer()))
@@ -209,7 +209,7 @@ def moment() -> Check:
 
 
 def either(first: Check, second: Check) -> Check:
-    """The first that takes it; the second's refusal is the one told."""
+    """The first check that takes the value; where neither does, the second's refusal."""
 
     def check(value: Any, name: str) -> Any:
         try:
@@ -225,16 +225,16 @@ PAGE: dict[str, Check] = {
     "limit": integer(1, 100),
     "starting_after": text(255),
     "ending_before": text(255),
-    "created": moment(),
+    "created": timestamp_filter(),
     **EXPAND,
 }
 
 
-def merged_metadata(held: Json, asked: Json | None) -> Json:
+def merged_metadata(current: Json, changes: Json | None) -> Json:
     """Metadata after an update: all gone for None, single keys gone for empty values."""
-    if asked is None:
+    if changes is None:
         return {}
-    return {k: v for k, v in {**held, **asked}.items() if v != ""}
+    return {k: v for k, v in {**current, **changes}.items() if v != ""}
 
 
 def _inside(name: str, key: str) -> str:

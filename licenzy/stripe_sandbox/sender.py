@@ -111,8 +111,7 @@ class EventSender:
                 self._send(post)
 
     def _send_due(self) -> float:
-        """Hand the next due post of each idle endpoint over; answers for how long there is nothing
-        more to do."""
+        """Queue the next due post of each idle endpoint; returns for how many seconds nothing more is due."""
         for post in self._next_posts():
             with self._lock:
                 self._busy.add(post.endpoint)
@@ -161,7 +160,7 @@ class EventSender:
         try:
             self._send_once(post)
         except Exception:
-            _log.exception("the sandbox could not note what became of a post")
+            _log.exception("the sandbox could not record the result of a post")
         finally:
             with self._lock:
                 self._busy.discard(post.endpoint)

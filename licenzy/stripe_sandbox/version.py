@@ -1,8 +1,7 @@
 """The one place that knows which version of Stripe's API the sandbox speaks.
 
-Everything is stored in the shape of `PINNED`. A payload in an older shape would be rendered by `event_for`,
-and an answer in an older shape by `answer_for`: both are the identity today, and both are called everywhere
-they would matter."""
+Everything is stored and sent in the shape of `PINNED`. Other versions are accepted and named, but change no
+shape."""
 
 from __future__ import annotations
 
@@ -24,9 +23,3 @@ def event_for(event: Json, api_version: str | None) -> Json:
     """The event as an endpoint of `api_version` receives it: the version is stated, the shape is the pinned
     one."""
     return {**event, "api_version": api_version or PINNED}
-
-
-def answer_for(body: Json, api_version: str | None) -> Json:
-    """The answer as a caller that sends `Stripe-Version: api_version` receives it."""
-    del api_version
-    return body

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from licenzy.portal.docs.renderer import DEFAULT_ADDRESS
 
 from licenzy.alignment.modes import Mode
+from licenzy.portal.docs.renderer import DEFAULT_ADDRESS
 from tests.conftest import LiveServer
 from tests.journeys.test_newcomer_over_http import set_up
 from tests.support.cast import make_key

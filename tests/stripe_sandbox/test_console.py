@@ -77,7 +77,7 @@ def test_each_subscription_offers_what_may_happen_to_it(shop: Shop) -> None:
     subscription = shop.subscribed()
     on_payment = {"refund", "refund_partially", "dispute", "inquire"}
     assert offered(shop) - on_payment == {"renew", "fail_renewal", "pause", "cancel_at_period_end", "cancel"}
-    assert "Renew: 9 events given off." in press(shop, "renew").text
+    assert "Renew subscription: 9 events created." in press(shop, "renew").text
     press(shop, "fail_renewal")
     assert "past due" in httpx.get(shop.console_url).text
     assert offered(shop) >= {"recover", "fail_renewal", "cancel"}
@@ -123,7 +123,7 @@ def test_sessions_settle_and_expire(shop: Shop) -> None:
 
 def test_the_clock_advances_by_a_button(shop: Shop) -> None:
     answer = press(shop, "advance_clock")
-    assert "Clock advanced: 1 event given off." in answer.text
+    assert "Advance clock: 1 event created." in answer.text
     assert "ahead of real time" in answer.text
 
 

@@ -332,3 +332,16 @@ def test_the_last_day_of_january_renews_at_the_end_of_every_month() -> None:
     march = end_after(anchor, monthly, february)
     shown = [datetime.fromtimestamp(at, UTC).strftime("%m-%d %H") for at in (february, march)]
     assert shown == ["02-28 12", "03-31 12"]
+
+
+def test_an_incomplete_subscription_ends_when_it_was_scheduled_to(shop: Shop) -> None:
+    session = shop.session(shop.price())
+    shop.answer(session, "pay_later")
+    shop.act("fail_session", session=session.id)
+    subscription_id = str(shop.stripe.checkout.sessions.retrieve(session.id).subscription)
+    shop.stripe.subscriptions.update(subscription_id, {"cancel_at": now(shop) + 3600})
+    assert shop.act("advance_clock", seconds=2 * 3600) == [
+        "customer.subscription.deleted",
+        "test_helpers.test_clock.ready",
+    ]
+    assert shop.stripe.subscriptions.retrieve(subscription_id).status == "canceled"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.api.table import list_of, operation
+from licenzy.stripe_sandbox.api.table import list_response, operation
 from licenzy.stripe_sandbox.errors import PermissionMissing, RequestRefused, ResourceMissing
 from licenzy.stripe_sandbox.lifecycle import clock
 from licenzy.stripe_sandbox.params import EXPAND, PAGE, fields, integer
@@ -33,7 +33,7 @@ def retrieve(session: AccountSession, params: Json, account_id: str) -> Json:
 @operation("GET", "/v1/test_helpers/test_clocks", permission="billing_clock", params=fields(PAGE))
 def list_clocks(session: AccountSession, params: Json) -> Json:
     del params
-    return list_of(([_clock(session)], False), "/v1/test_helpers/test_clocks")
+    return list_response(([_clock(session)], False), "/v1/test_helpers/test_clocks")
 
 
 @operation(

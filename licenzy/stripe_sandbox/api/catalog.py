@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
-from licenzy.stripe_sandbox.api.table import deleted, list_of, operation
+from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.api.table import deleted, list_endpoint, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.params import (
     EXPAND,
-    PAGE,
     Check,
     address,
     array,
@@ -168,26 +167,19 @@ def delete_product(session: AccountSession, params: Json, product_id: str) -> Js
     return deleted(product)
 
 
-@operation(
-    "GET",
+list_endpoint(
     "/v1/products",
+    "product",
     permission="product",
-    params=fields(
-        {
-            **PAGE,
-            "active": boolean(),
-            "ids": array(text(255)),
-            "shippable": boolean(),
-            "type": text(),
-            "url": text(),
-        }
-    ),
+    filters={
+        "active": boolean(),
+        "ids": array(text(255)),
+        "shippable": boolean(),
+        "type": text(),
+        "url": text(),
+    },
+    compared_with={"ids": "id"},
 )
-def list_products(session: AccountSession, params: Json) -> Json:
-    wanted = _equal(params, "active", "shippable", "type", "url")
-    if "ids" in params:
-        wanted.append(_among("id", params["ids"]))
-    return list_of(session.page("product", params, *wanted), "/v1/products")
 
 
 @operation("POST", "/v1/prices", permission="plan", params=fields(_NEW_PRICE, required=("currency",)))
@@ -216,28 +208,20 @@ def update_price(session: AccountSession, params: Json, price_id: str) -> Json:
     return price
 
 
-@operation(
-    "GET",
+list_endpoint(
     "/v1/prices",
+    "price",
     permission="plan",
-    params=fields(
-        {
-            **PAGE,
-            "active": boolean(),
-            "currency": currency(),
-            "lookup_keys": array(text(200), maximum=10),
-            "product": text(255),
-            "recurring": fields({k: _RECURRING[k] for k in ("interval", "meter", "usage_type")}),
-            "type": one_of("one_time", "recurring"),
-        }
-    ),
+    filters={
+        "active": boolean(),
+        "currency": currency(),
+        "lookup_keys": array(text(200), maximum=10),
+        "product": text(255),
+        "recurring": fields({k: _RECURRING[k] for k in ("interval", "meter", "usage_type")}),
+        "type": one_of("one_time", "recurring"),
+    },
+    compared_with={"lookup_keys": "lookup_key"},
 )
-def list_prices(session: AccountSession, params: Json) -> Json:
-    wanted = _equal(params, "active", "currency", "product", "type")
-    wanted += [where(f"recurring.{name}", value) for name, value in params.get("recurring", {}).items()]
-    if "lookup_keys" in params:
-        wanted.append(_among("lookup_key", params["lookup_keys"]))
-    return list_of(session.page("price", params, *wanted), "/v1/prices")
 
 
 def _insert_price(session: AccountSession, params: Json, product_id: str) -> Json:
@@ -253,16 +237,18 @@ def _validate_price(params: Json) -> None:
         raise InvalidParameter(
             "You must specify either `product` or `product_data` when creating a price.", param="product"
         )
-    told = [n for n in ("unit_amount", "unit_amount_decimal", "custom_unit_amount", "tiers") if n in params]
-    if not told:
+    amounts = [
+        n for n in ("unit_amount", "unit_amount_decimal", "custom_unit_amount", "tiers") if n in params
+    ]
+    if not amounts:
         raise InvalidParameter(
             "Prices require an `unit_amount` or `unit_amount_decimal` parameter to be set.",
             code="parameter_missing",
             param="unit_amount",
         )
-    if len(told) > 1:
+    if len(amounts) > 1:
         raise InvalidParameter(
-            f"You may only specify one of these parameters: {', '.join(told)}.", param=told[1]
+            f"You may only specify one of these parameters: {', '.join(amounts)}.", param=amounts[1]
         )
     if (params.get("billing_scheme") == "tiered") != ("tiers" in params):
         raise InvalidParameter("`tiers` go with `billing_scheme=tiered`, and only with it.", param="tiers")
@@ -274,16 +260,16 @@ def _validate_price(params: Json) -> None:
 
 def _take_lookup_key(session: AccountSession, params: Json, *, except_of: str | None) -> None:
     """A lookup key names one price; another takes it over only when asked to."""
-    for held in session.select("price", where("lookup_key", params["lookup_key"])):
-        if held["id"] == except_of:
+    for other in session.select("price", where("lookup_key", params["lookup_key"])):
+        if other["id"] == except_of:
             continue
         if not params.get("transfer_lookup_key"):
             raise RequestRefused(
-                f"A price (`{held['id']}`) already uses that lookup key.",
+                f"A price (`{other['id']}`) already uses that lookup key.",
                 code="resource_already_exists",
                 param="lookup_key",
             )
-        session.emit("price.updated", held, session.change(held, lookup_key=None))
+        session.emit("price.updated", other, session.change(other, lookup_key=None))
 
 
 def _update(session: AccountSession, body: Json, params: Json, event: str, **also: Any) -> None:
@@ -292,12 +278,3 @@ def _update(session: AccountSession, body: Json, params: Json, event: str, **als
         changes["metadata"] = merged_metadata(body["metadata"], changes["metadata"])
     if any(body.get(k) != v for k, v in changes.items()):
         session.emit(event, body, session.change(body, **changes, **also))
-
-
-def _equal(params: Json, *names: str) -> list[Condition]:
-    return [where(name, params[name]) for name in names if name in params]
-
-
-def _among(name: str, values: list[str]) -> Condition:
-    marks = ", ".join("?" * len(values))
-    return (f"json_extract(body, '$.{name}') IN ({marks})", list(values))

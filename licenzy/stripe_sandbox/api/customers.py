@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
-from licenzy.stripe_sandbox.api.table import deleted, list_of, operation
+from licenzy.stripe_sandbox.api.table import deleted, list_endpoint, operation
 from licenzy.stripe_sandbox.errors import ResourceMissing
 from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.lifecycle import subscriptions
 from licenzy.stripe_sandbox.params import (
     EXPAND,
-    PAGE,
     Check,
     address,
     array,
@@ -48,7 +47,7 @@ def create(session: AccountSession, params: Json) -> Json:
 
 @operation("GET", "/v1/customers/<customer_id>", permission="customer", params=fields(EXPAND))
 def retrieve(session: AccountSession, params: Json, customer_id: str) -> Json:
-    """Stripe goes on telling of a deleted customer, that it is deleted."""
+    """Stripe still answers for a deleted customer, with `deleted`."""
     del params
     if session.is_deleted("customer", customer_id):
         return {"id": customer_id, "object": "customer", "deleted": True}
@@ -82,10 +81,7 @@ def delete(session: AccountSession, params: Json, customer_id: str) -> Json:
     return deleted(customer)
 
 
-@operation("GET", "/v1/customers", permission="customer", params=fields({**PAGE, "email": text(512)}))
-def list_(session: AccountSession, params: Json) -> Json:
-    wanted = [where("email", params["email"])] if "email" in params else []
-    return list_of(session.page("customer", params, *wanted), "/v1/customers")
+list_endpoint("/v1/customers", "customer", permission="customer", filters={"email": text(512)})
 
 
 @operation(

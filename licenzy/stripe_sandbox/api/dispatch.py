@@ -29,7 +29,7 @@ from licenzy.stripe_sandbox.errors import (
 )
 from licenzy.stripe_sandbox.ids import masked, new_id
 from licenzy.stripe_sandbox.services import Services
-from licenzy.stripe_sandbox.version import PINNED, Json, answer_for, is_version
+from licenzy.stripe_sandbox.version import PINNED, Json, is_version
 
 _log = logging.getLogger(__name__)
 _OWN_ACCOUNT = "Stripe-Account"
@@ -59,8 +59,8 @@ def refuse(refusal: StripeRefusal) -> Response:
 def respond(answer: ApiResponse) -> Response:
     response = Response(answer.body, answer.status, content_type="application/json")
     response.headers["Request-Id"] = answer.request_id
-    asked = request.headers.get("Stripe-Version", "")
-    response.headers["Stripe-Version"] = asked if is_version(asked) else PINNED
+    version = request.headers.get("Stripe-Version", "")
+    response.headers["Stripe-Version"] = version if is_version(version) else PINNED
     if key := request.headers.get("Idempotency-Key"):
         response.headers["Idempotency-Key"] = (
             key.encode("ascii", "replace").decode().translate({10: 63, 13: 63})
@@ -73,7 +73,7 @@ def respond(answer: ApiResponse) -> Response:
     if answer.status == 429:
         response.headers["Stripe-Rate-Limited-Reason"] = "global-rate"
     if answer.status >= 500 or answer.replayed:
-        # Trying again with the same key would only be told the same again.
+        # Another try with the same key would get the same response.
         response.headers["Stripe-Should-Retry"] = "false"
     return response
 
@@ -166,12 +166,12 @@ class _ApiCall:
             idempotency_key=self.idempotency_key,
         )
         body = _public_copy(self.operation.handler(session, params, **self.ids))
-        return dump(answer_for(expand(session, body, paths), request.headers.get("Stripe-Version")))
+        return dump(expand(session, body, paths))
 
 
 def _authenticate(services: Services) -> tuple[Account, Key]:
-    given = request.authorization
-    secret = (given.token or given.username or "") if given else ""
+    credentials = request.authorization
+    secret = (credentials.token or credentials.username or "") if credentials else ""
     if not secret:
         raise Unauthenticated(
             "You did not provide an API key. You need to provide your API key in the Authorization header, "
@@ -190,9 +190,11 @@ def _authenticate(services: Services) -> tuple[Account, Key]:
     return found
 
 
-def _permits(held: frozenset[str], wanted: str) -> bool:
+def _permits(granted: frozenset[str], needed: str) -> bool:
     """Writing implies reading."""
-    return wanted in held or (wanted.endswith("_read") and wanted.removesuffix("read") + "write" in held)
+    return needed in granted or (
+        needed.endswith("_read") and needed.removesuffix("read") + "write" in granted
+    )
 
 
 def _forbidden(account: Account, key: Key, operation: ApiOperation) -> PermissionMissing:
@@ -204,9 +206,9 @@ def _forbidden(account: Account, key: Key, operation: ApiOperation) -> Permissio
 
 
 def _validate_headers(account: Account, key: Key) -> None:
-    asked = request.headers.get("Stripe-Version")
-    if asked is not None and not is_version(asked):
-        raise InvalidParameter(f"Invalid Stripe API version: {asked}")
+    version = request.headers.get("Stripe-Version")
+    if version is not None and not is_version(version):
+        raise InvalidParameter(f"Invalid Stripe API version: {version}")
     named_account = request.headers.get(_OWN_ACCOUNT, account.id)
     if named_account != account.id:
         raise PermissionMissing(
@@ -226,16 +228,16 @@ def _fault(services: Services, account: Account, method: str, path: str) -> faul
         return fault_injection.take_fault(db, account.scope, method, path)
 
 
-def _decode_params(asked: Request) -> Json:
-    if asked.method == "POST":
-        if asked.mimetype not in ("application/x-www-form-urlencoded", ""):
+def _decode_params(incoming: Request) -> Json:
+    if incoming.method == "POST":
+        if incoming.mimetype not in ("application/x-www-form-urlencoded", ""):
             raise InvalidParameter(
                 "Invalid request: the body must be form-encoded (hint: have you confirmed that your "
                 "Content-Type is "
                 "'application/x-www-form-urlencoded'?)"
             )
-        return {**form.decode(asked.query_string), **form.decode(asked.get_data(cache=False))}
-    return form.decode(asked.query_string)
+        return {**form.decode(incoming.query_string), **form.decode(incoming.get_data(cache=False))}
+    return form.decode(incoming.query_string)
 
 
 def _public_copy(body: Json) -> Json:
@@ -246,8 +248,8 @@ def _public_copy(body: Json) -> Json:
 
 
 def _drop_connection(answer: ApiResponse) -> Response:
-    """The connection breaks though the work is done. Under Werkzeug's server the socket is at hand and is
-    shut; any other server is given less than was promised, and closes the connection over it."""
+    """The connection breaks although the work is done. Werkzeug's server gives access to its socket, which is
+    shut; any other server gets a shorter body than announced, and closes the connection for it."""
     socket = request.environ.get("werkzeug.socket")
     if socket is not None:
         socket.shutdown(2)

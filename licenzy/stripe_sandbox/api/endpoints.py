@@ -7,11 +7,10 @@ import typing
 from typing import Any
 
 from licenzy.stripe_sandbox.account_session import AccountSession
-from licenzy.stripe_sandbox.api.table import deleted, list_of, operation
+from licenzy.stripe_sandbox.api.table import deleted, list_endpoint, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.params import (
     EXPAND,
-    PAGE,
     Check,
     address,
     array,
@@ -71,7 +70,7 @@ _ENDPOINT: dict[str, Check] = {
     ),
 )
 def create(session: AccountSession, params: Json) -> Json:
-    """The only answer that tells the secret."""
+    """The only response with the secret."""
     _validate(params)
     if len(session.select("webhook_endpoint")) >= MAX_ENDPOINTS:
         raise RequestRefused(
@@ -118,9 +117,7 @@ def delete(session: AccountSession, params: Json, endpoint_id: str) -> Json:
     return deleted(endpoint)
 
 
-@operation("GET", "/v1/webhook_endpoints", permission="webhook", params=fields(PAGE))
-def list_(session: AccountSession, params: Json) -> Json:
-    return list_of(session.page("webhook_endpoint", params), "/v1/webhook_endpoints")
+list_endpoint("/v1/webhook_endpoints", "webhook_endpoint", permission="webhook")
 
 
 def _get(session: AccountSession, endpoint_id: str) -> Json:

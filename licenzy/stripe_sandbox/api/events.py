@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition
-from licenzy.stripe_sandbox.api.table import list_of, operation
+from licenzy.stripe_sandbox.api.table import list_response, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter
 from licenzy.stripe_sandbox.params import EXPAND, PAGE, array, boolean, fields, text
 from licenzy.stripe_sandbox.version import Json
@@ -29,24 +29,26 @@ def list_(session: AccountSession, params: Json) -> Json:
     """The last thirty days of the account's time, newest first."""
     if "type" in params and "types" in params:
         raise InvalidParameter("You may only specify one of these parameters: type, types.", param="type")
-    wanted: list[Condition] = [("created > ?", [session.now - KEPT_SECONDS])]
+    conditions: list[Condition] = [("created > ?", [session.now - KEPT_SECONDS])]
     if "type" in params:
-        wanted.append(_of_type(params["type"]))
+        conditions.append(_type_condition(params["type"]))
     if "types" in params:
-        pieces = [_of_type(t) for t in params["types"]]
-        wanted.append((f"({' OR '.join(p for p, _ in pieces)})", [v for _, values in pieces for v in values]))
+        pieces = [_type_condition(t) for t in params["types"]]
+        conditions.append(
+            (f"({' OR '.join(p for p, _ in pieces)})", [v for _, values in pieces for v in values])
+        )
     if "delivery_success" in params:
         undelivered = "EXISTS (SELECT 1 FROM posts WHERE posts.event = objects.id AND posts.status <> 'sent')"
-        wanted.append((f"NOT {undelivered}" if params["delivery_success"] else undelivered, []))
-    found, more = session.page("event", params, *wanted)
-    return list_of(([_shown(session, event) for event in found], more), "/v1/events")
+        conditions.append((f"NOT {undelivered}" if params["delivery_success"] else undelivered, []))
+    found, more = session.page("event", params, *conditions)
+    return list_response(([_shown(session, event) for event in found], more), "/v1/events")
 
 
-def _of_type(asked: str) -> Condition:
+def _type_condition(type_: str) -> Condition:
     """A type, or a group of them such as `charge.*`."""
-    if asked.endswith("*"):
-        return ("json_extract(body, '$.type') GLOB ?", [asked.replace("[", "[[]").replace("?", "[?]")])
-    return ("json_extract(body, '$.type') = ?", [asked])
+    if type_.endswith("*"):
+        return ("json_extract(body, '$.type') GLOB ?", [type_.replace("[", "[[]").replace("?", "[?]")])
+    return ("json_extract(body, '$.type') = ?", [type_])
 
 
 def _shown(session: AccountSession, event: Json) -> Json:

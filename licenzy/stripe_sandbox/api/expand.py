@@ -1,4 +1,4 @@
-"""`expand[]`: references turned into the objects they name, and lists that Stripe tells only when asked."""
+"""`expand[]`: references replaced by the objects they name, and lists that Stripe sends only on request."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition, public, where
+from licenzy.stripe_sandbox.api.table import list_response
 from licenzy.stripe_sandbox.errors import InvalidParameter
 from licenzy.stripe_sandbox.shapes.account import account
 from licenzy.stripe_sandbox.version import Json
@@ -73,43 +74,41 @@ def _cannot(path: str) -> InvalidParameter:
     )
 
 
-def _listing(found: list[Json], url: str) -> Json:
-    return {"object": "list", "data": found, "has_more": False, "url": url}
-
-
 def line_items(account_session: AccountSession, session: Json) -> list[Json]:
     """The session's lines with their prices as they are now."""
-    held = account_session.get("checkout.session", session["id"], param="session")
+    stored = account_session.get("checkout.session", session["id"], param="session")
     lines = []
-    for line in held["_lines"]:
+    for line in stored["_lines"]:
         price = account_session.find("price", line["price"]["id"]) or line["price"]
         lines.append({**line, "price": public(price)})
     return lines
 
 
 def _session_lines(account_session: AccountSession, session: Json) -> Json:
-    return _listing(line_items(account_session, session), f"/v1/checkout/sessions/{session['id']}/line_items")
+    return list_response(
+        (line_items(account_session, session), False), f"/v1/checkout/sessions/{session['id']}/line_items"
+    )
 
 
 def _refunds(account_session: AccountSession, charge: Json) -> Json:
     found = account_session.select("refund", where("charge", charge["id"]))
-    return _listing([public(r) for r in found], f"/v1/charges/{charge['id']}/refunds")
+    return list_response(([public(r) for r in found], False), f"/v1/charges/{charge['id']}/refunds")
 
 
 def _payments(account_session: AccountSession, invoice: Json) -> Json:
     found = account_session.select("invoice_payment", where("invoice", invoice["id"]))
-    return _listing([public(p) for p in found], f"/v1/invoice_payments?invoice={invoice['id']}")
+    return list_response(([public(p) for p in found], False), f"/v1/invoice_payments?invoice={invoice['id']}")
 
 
 def _subscriptions(account_session: AccountSession, customer: Json) -> Json:
     not_ended: Condition = ("json_extract(body, '$.status') NOT IN ('canceled', 'incomplete_expired')", [])
     found = account_session.select("subscription", where("customer", customer["id"]), not_ended)
-    return _listing([public(s) for s in found], f"/v1/customers/{customer['id']}/subscriptions")
+    return list_response(([public(s) for s in found], False), f"/v1/customers/{customer['id']}/subscriptions")
 
 
 def _tiers(account_session: AccountSession, price: Json) -> Json | list[Json]:
-    held = account_session.get("price", price["id"], param="price")
-    tiers: list[Json] = held["_tiers"]
+    stored = account_session.get("price", price["id"], param="price")
+    tiers: list[Json] = stored["_tiers"]
     return tiers
 
 

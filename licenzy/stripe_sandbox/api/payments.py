@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
-from licenzy.stripe_sandbox.api.table import list_of, operation
+from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.api.table import list_endpoint, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import disputes, payments, refunds
 from licenzy.stripe_sandbox.params import (
     EXPAND,
-    PAGE,
     Check,
     boolean,
     fields,
@@ -20,7 +19,7 @@ from licenzy.stripe_sandbox.params import (
 )
 from licenzy.stripe_sandbox.version import Json
 
-_OF_PAYMENT: dict[str, Check] = {**PAGE, "charge": text(255), "payment_intent": text(255)}
+_BY_PAYMENT: dict[str, Check] = {"charge": text(255), "payment_intent": text(255)}
 
 
 @operation(
@@ -34,11 +33,9 @@ def retrieve_intent(session: AccountSession, params: Json, intent_id: str) -> Js
     return session.get("payment_intent", intent_id, param="intent", in_address=True)
 
 
-@operation(
-    "GET", "/v1/payment_intents", permission="payment_intent", params=fields({**PAGE, "customer": text(255)})
+list_endpoint(
+    "/v1/payment_intents", "payment_intent", permission="payment_intent", filters={"customer": text(255)}
 )
-def list_intents(session: AccountSession, params: Json) -> Json:
-    return list_of(session.page("payment_intent", params, *_named(params, "customer")), "/v1/payment_intents")
 
 
 @operation("GET", "/v1/charges/<charge_id>", permission="charge", params=fields(EXPAND))
@@ -47,16 +44,12 @@ def retrieve_charge(session: AccountSession, params: Json, charge_id: str) -> Js
     return session.get("charge", charge_id, param="id", in_address=True)
 
 
-@operation(
-    "GET",
+list_endpoint(
     "/v1/charges",
+    "charge",
     permission="charge",
-    params=fields({**PAGE, "customer": text(255), "payment_intent": text(255)}),
+    filters={"customer": text(255), "payment_intent": text(255)},
 )
-def list_charges(session: AccountSession, params: Json) -> Json:
-    return list_of(
-        session.page("charge", params, *_named(params, "customer", "payment_intent")), "/v1/charges"
-    )
 
 
 @operation(
@@ -102,15 +95,13 @@ def retrieve_refund(session: AccountSession, params: Json, refund_id: str) -> Js
     "POST", "/v1/refunds/<refund_id>", permission="charge", params=fields({"metadata": metadata(), **EXPAND})
 )
 def update_refund(session: AccountSession, params: Json, refund_id: str) -> Json:
-    given = session.get("refund", refund_id, param="id", in_address=True)
+    refund = session.get("refund", refund_id, param="id", in_address=True)
     if "metadata" in params:
-        refunds.update(session, given, metadata=merged_metadata(given["metadata"], params["metadata"]))
-    return given
+        refunds.update(session, refund, metadata=merged_metadata(refund["metadata"], params["metadata"]))
+    return refund
 
 
-@operation("GET", "/v1/refunds", permission="charge", params=fields(_OF_PAYMENT))
-def list_refunds(session: AccountSession, params: Json) -> Json:
-    return list_of(session.page("refund", params, *_named(params, "charge", "payment_intent")), "/v1/refunds")
+list_endpoint("/v1/refunds", "refund", permission="charge", filters=_BY_PAYMENT)
 
 
 @operation("GET", "/v1/disputes/<dispute_id>", permission="dispute", params=fields(EXPAND))
@@ -155,12 +146,4 @@ def close_dispute(session: AccountSession, params: Json, dispute_id: str) -> Jso
     return dispute
 
 
-@operation("GET", "/v1/disputes", permission="dispute", params=fields(_OF_PAYMENT))
-def list_disputes(session: AccountSession, params: Json) -> Json:
-    return list_of(
-        session.page("dispute", params, *_named(params, "charge", "payment_intent")), "/v1/disputes"
-    )
-
-
-def _named(params: Json, *names: str) -> list[Condition]:
-    return [where(name, params[name]) for name in names if name in params]
+list_endpoint("/v1/disputes", "dispute", permission="dispute", filters=_BY_PAYMENT)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.api.expand import line_items
 from licenzy.stripe_sandbox.api.line_items import line_items_for
-from licenzy.stripe_sandbox.api.table import list_of, operation
+from licenzy.stripe_sandbox.api.table import list_endpoint, list_response, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import checkout
 from licenzy.stripe_sandbox.params import (
@@ -138,7 +138,7 @@ def expire(account_session: AccountSession, params: Json, session_id: str) -> Js
     params=fields({k: v for k, v in PAGE.items() if k != "created"}),
 )
 def list_line_items(account_session: AccountSession, params: Json, session_id: str) -> Json:
-    """A session has at most a hundred lines, so the cursor is looked for among them."""
+    """A session has at most a hundred lines, so the cursor is searched in memory."""
     session = account_session.get("checkout.session", session_id, param="session", in_address=True)
     lines, limit = line_items(account_session, session), params.get("limit", 10)
     ids = [line["id"] for line in lines]
@@ -151,38 +151,27 @@ def list_line_items(account_session: AccountSession, params: Json, session_id: s
     if "ending_before" in params:
         before = lines[: ids.index(params["ending_before"])]
         page, more = before[-limit:], len(before) > limit
-    return list_of((page, more), f"/v1/checkout/sessions/{session_id}/line_items")
+    return list_response((page, more), f"/v1/checkout/sessions/{session_id}/line_items")
 
 
-@operation(
-    "GET",
+list_endpoint(
     "/v1/checkout/sessions",
+    "checkout.session",
     permission="checkout_session",
-    params=fields(
-        {
-            **PAGE,
-            "customer": text(255),
-            "customer_details": fields({"email": text(512)}, required=("email",)),
-            "payment_intent": text(255),
-            "status": one_of("complete", "expired", "open"),
-            "subscription": text(255),
-        }
-    ),
+    filters={
+        "customer": text(255),
+        "customer_details": fields({"email": text(512)}, required=("email",)),
+        "payment_intent": text(255),
+        "status": one_of("complete", "expired", "open"),
+        "subscription": text(255),
+    },
 )
-def list_(account_session: AccountSession, params: Json) -> Json:
-    names = ("customer", "payment_intent", "status", "subscription")
-    wanted = [where(name, params[name]) for name in names if name in params]
-    if "customer_details" in params:
-        wanted.append(where("customer_details.email", params["customer_details"]["email"]))
-    return list_of(account_session.page("checkout.session", params, *wanted), "/v1/checkout/sessions")
 
 
 def _validate_session(params: Json) -> None:
-    for wanted in ("success_url", "line_items"):
-        if wanted not in params:
-            raise InvalidParameter(
-                f"Missing required param: {wanted}.", code="parameter_missing", param=wanted
-            )
+    for name in ("success_url", "line_items"):
+        if name not in params:
+            raise InvalidParameter(f"Missing required param: {name}.", code="parameter_missing", param=name)
     mode = params["mode"]
     if mode == "setup":
         raise InvalidParameter("The sandbox does not support `setup` mode.", param="mode")
@@ -203,10 +192,10 @@ def _validate_session(params: Json) -> None:
 
 
 def _require_taxable_address(params: Json, customer: Json | None) -> None:
-    asked = (
+    taxed = (
         params.get("automatic_tax", {}).get("enabled") and customer is not None and not customer["address"]
     )
-    if asked and "auto" not in {params.get("customer_update", {}).get(n) for n in ("address", "shipping")}:
+    if taxed and "auto" not in {params.get("customer_update", {}).get(n) for n in ("address", "shipping")}:
         raise RequestRefused(
             "Automatic tax calculation in Checkout requires a valid address on the Customer. Add a valid "
             "address to the "
@@ -217,17 +206,17 @@ def _require_taxable_address(params: Json, customer: Json | None) -> None:
         )
 
 
-def _expiry(account_session: AccountSession, asked: int | None) -> int:
-    if asked is None:
+def _expiry(account_session: AccountSession, expires_at: int | None) -> int:
+    if expires_at is None:
         return account_session.now + LONGEST_SECONDS
-    if asked < account_session.now + SHORTEST_SECONDS - 60:
+    if expires_at < account_session.now + SHORTEST_SECONDS - 60:
         raise RequestRefused(
             "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.",
             param="expires_at",
         )
-    if asked > account_session.now + LONGEST_SECONDS + 60:
+    if expires_at > account_session.now + LONGEST_SECONDS + 60:
         raise RequestRefused(
             "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
             param="expires_at",
         )
-    return asked
+    return expires_at

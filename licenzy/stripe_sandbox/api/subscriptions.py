@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
-from licenzy.stripe_sandbox.api.table import list_of, operation
+from licenzy.stripe_sandbox.api.table import list_endpoint, operation
 from licenzy.stripe_sandbox.errors import RequestRefused, ResourceMissing
 from licenzy.stripe_sandbox.lifecycle import plans, subscriptions
 from licenzy.stripe_sandbox.params import (
     EXPAND,
-    PAGE,
     Check,
     array,
     boolean,
@@ -54,28 +53,36 @@ def retrieve(session: AccountSession, params: Json, subscription_id: str) -> Jso
     return _get(session, subscription_id)
 
 
-@operation(
-    "GET",
-    "/v1/subscriptions",
-    permission="subscription",
-    params=fields(
-        {
-            **PAGE,
-            "collection_method": one_of("charge_automatically", "send_invoice"),
-            "customer": text(255),
-            "price": text(255),
-            "status": one_of(*_STATUSES, "all", "ended"),
-        }
-    ),
-)
-def list_(session: AccountSession, params: Json) -> Json:
+def _conditions(params: Json) -> list[Condition]:
     """Without a status, all that are not canceled."""
-    wanted = [where(name, params[name]) for name in ("collection_method", "customer") if name in params]
-    wanted += _of_status(params.get("status"))
+    conditions = _status_conditions(params.get("status"))
     if "price" in params:
         items = "SELECT 1 FROM json_each(body, '$.items.data') WHERE json_extract(value, '$.price.id') = ?"
-        wanted.append((f"EXISTS ({items})", [params["price"]]))
-    return list_of(session.page("subscription", params, *wanted), "/v1/subscriptions")
+        conditions.append((f"EXISTS ({items})", [params["price"]]))
+    return conditions
+
+
+def _status_conditions(status: str | None) -> list[Condition]:
+    if status == "all":
+        return []
+    if status is None:
+        return [("json_extract(body, '$.status') <> 'canceled'", [])]
+    if status == "ended":
+        return [("json_extract(body, '$.status') IN ('canceled', 'incomplete_expired')", [])]
+    return [where("status", status)]
+
+
+list_endpoint(
+    "/v1/subscriptions",
+    "subscription",
+    permission="subscription",
+    filters={
+        "collection_method": one_of("charge_automatically", "send_invoice"),
+        "customer": text(255),
+    },
+    other_filters={"price": text(255), "status": one_of(*_STATUSES, "all", "ended")},
+    other_conditions=_conditions,
+)
 
 
 @operation(
@@ -110,7 +117,7 @@ def list_(session: AccountSession, params: Json) -> Json:
     ),
 )
 def update(session: AccountSession, params: Json, subscription_id: str) -> Json:
-    """Several changes at once are told in one event each."""
+    """Several changes at once emit one event each."""
     subscription = _get(session, subscription_id)
     _update_fields(session, subscription, params)
     if "items" in params:
@@ -127,7 +134,7 @@ def update(session: AccountSession, params: Json, subscription_id: str) -> Json:
             session, subscription, at=params["cancel_at"], set_period_end_flag=False, details=details
         )
     elif "cancel_at_period_end" in params or "cancel_at" in params:
-        subscriptions.keep(session, subscription)
+        subscriptions.undo_cancel(session, subscription)
     return subscription
 
 
@@ -159,16 +166,6 @@ def resume(session: AccountSession, params: Json, subscription_id: str) -> Json:
 
 def _get(session: AccountSession, subscription_id: str) -> Json:
     return session.get("subscription", subscription_id, param="id", in_address=True)
-
-
-def _of_status(asked: str | None) -> list[Condition]:
-    if asked == "all":
-        return []
-    if asked is None:
-        return [("json_extract(body, '$.status') <> 'canceled'", [])]
-    if asked == "ended":
-        return [("json_extract(body, '$.status') IN ('canceled', 'incomplete_expired')", [])]
-    return [where("status", asked)]
 
 
 def _update_fields(session: AccountSession, subscription: Json, params: Json) -> None:

@@ -3,10 +3,13 @@ needs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
-from licenzy.stripe_sandbox.params import Check
+from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
+from licenzy.stripe_sandbox.params import PAGE, Check, fields
 from licenzy.stripe_sandbox.version import Json
 
 Handler = Callable[..., Json]
@@ -52,6 +55,42 @@ def deleted(body: Json) -> Json:
     return {"id": body["id"], "object": body["object"], "deleted": True}
 
 
-def list_of(page: tuple[list[Json], bool], url: str) -> Json:
+def list_response(page: tuple[list[Json], bool], url: str) -> Json:
+    """Stripe's list object: the objects of one page, and whether more follow."""
     found, more = page
     return {"object": "list", "data": found, "has_more": more, "url": url}
+
+
+def list_endpoint(
+    rule: str,
+    kind: str,
+    *,
+    permission: str,
+    filters: Mapping[str, Check] = MappingProxyType({}),
+    compared_with: Mapping[str, str] = MappingProxyType({}),
+    other_filters: Mapping[str, Check] = MappingProxyType({}),
+    other_conditions: Callable[[Json], list[Condition]] | None = None,
+) -> None:
+    """Enter `GET rule` into the table: it lists the objects of one kind by pages, newest first.
+
+    A filter compares the field of its own name, or the one that `compared_with` names, nested fields with
+    dots. A list of values means any of them; a map compares nested fields. Filters that work otherwise are
+    `other_filters`, which `other_conditions` makes conditions of.
+    """
+
+    @operation("GET", rule, permission=permission, params=fields({**PAGE, **filters, **other_filters}))
+    def list_objects(session: AccountSession, params: Json) -> Json:
+        conditions = other_conditions(params) if other_conditions else []
+        for name in filters:
+            if name in params:
+                conditions += _matching(compared_with.get(name, name), params[name])
+        return list_response(session.page(kind, params, *conditions), rule)
+
+
+def _matching(field: str, value: Any) -> list[Condition]:
+    if isinstance(value, dict):
+        return [where(f"{field}.{name}", inner) for name, inner in value.items()]
+    if isinstance(value, list):
+        marks = ", ".join("?" * len(value))
+        return [(f"json_extract(body, '$.{field}') IN ({marks})", value)]
+    return [where(field, value)]

@@ -1,4 +1,4 @@
-"""What a buyer does on the hosted page, and what becomes of the session."""
+"""What a buyer does on the hosted page, and what it does to the session."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def complete(
     _set_quantities(account_session, session, quantities)
     customer = _customer(account_session, session, email)
     known = customer["email"] if customer else email or session["customer_email"] or DEFAULT_EMAIL
-    told = shapes.details(known, customer)
+    details = shapes.details(known, customer)
     if session["mode"] == "subscription":
         payment_fields = _subscribe(account_session, session, customer, outcome)
     else:
@@ -38,7 +38,7 @@ def complete(
         status="complete",
         url=None,
         customer=customer["id"] if customer else None,
-        customer_details=told,
+        customer_details=details,
         collected_information={"business_name": None, "individual_name": None, "shipping_details": None},
         automatic_tax={**tax, "status": "complete" if tax["enabled"] else None},
         **payment_fields,
@@ -80,9 +80,12 @@ def settle(account_session: AccountSession, session: Json, *, succeeds: bool) ->
 
 
 def expire(account_session: AccountSession, session: Json) -> None:
+    """The session can no longer be paid."""
     if session["status"] != "open":
-        told = 'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a'
-        raise RequestRefused(f"{told} status of '{session['status']}'.")
+        message = (
+            'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a'
+        )
+        raise RequestRefused(f"{message} status of '{session['status']}'.")
     account_session.change(session, status="expired", url=None)
     account_session.emit("checkout.session.expired", session)
 
@@ -107,8 +110,8 @@ def _customer(account_session: AccountSession, session: Json, email: str | None)
         return account_session.get("customer", session["customer"], param="customer")
     if session["customer_creation"] != "always":
         return None
-    asked = {"email": email or session["customer_email"] or DEFAULT_EMAIL}
-    customer = account_session.insert(new_customer(account_session, asked))
+    params = {"email": email or session["customer_email"] or DEFAULT_EMAIL}
+    customer = account_session.insert(new_customer(account_session, params))
     account_session.emit("customer.created", customer)
     return customer
 
@@ -162,13 +165,9 @@ def _subscribe(
         automatic_tax=session["automatic_tax"]["enabled"],
         outcome=outcome,
     )
-    paid = (
-        "no_payment_required"
-        if session["amount_total"] == 0
-        else "paid"
-        if outcome is PaymentOutcome.PAY
-        else "unpaid"
-    )
+    paid = "paid" if outcome is PaymentOutcome.PAY else "unpaid"
+    if session["amount_total"] == 0:
+        paid = "no_payment_required"
     return {
         "subscription": subscription["id"],
         "invoice": subscription["latest_invoice"],
@@ -189,6 +188,7 @@ def _settle_subscription(
 
 
 def open_sessions(account_session: AccountSession, *, due_by: int) -> list[Json]:
+    """The open sessions that expire at `due_by` or earlier."""
     return account_session.select(
         "checkout.session", where("status", "open"), ("json_extract(body, '$.expires_at') <= ?", [due_by])
     )

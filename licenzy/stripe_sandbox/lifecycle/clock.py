@@ -1,4 +1,4 @@
-"""The account's clock: what falls due as it moves happens in the order in which it falls due."""
+"""The account's clock: as it moves, everything that falls due happens in the order of its due times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Due:
 
 
 def advance(account_session: AccountSession, *, seconds: int) -> Json:
-    """Move the clock forward and let happen what falls due, each at its own time; answers the clock.
+    """Move the clock forward and run what falls due, each at its own time; returns the clock.
 
     The event at the end is how a product learns the account's time: it is Stripe's own, with the time in its
     object."""
@@ -53,13 +53,13 @@ def advance_to_renewal(
         )
     if subscription["cancel_at"] is not None:
         raise RequestRefused(f"The subscription {subscription['id']} has an end, so it may not renew.")
-    account_session.change(subscription, _card_fails=outcome is PaymentOutcome.DECLINE)
+    subscriptions.set_card_fails(account_session, subscription, outcome is PaymentOutcome.DECLINE)
     advance(account_session, seconds=max(1, subscriptions.period_end(subscription) - account_session.now))
 
 
 def run_due(account_session: AccountSession, *, until: int) -> None:
-    """Let happen what is due by `until`. The session's time stands at the last of it afterwards, and never
-    goes back."""
+    """Run what is due by `until`. Afterwards the session's time is that of the last of it; it never goes
+    back."""
     while (due := _next_due(account_session, until)) is not None:
         account_session.now = max(account_session.now, due.at)
         due.act()
@@ -85,35 +85,30 @@ _RUNNING: tuple[str, list[object]] = (
 def _due_of(account_session: AccountSession, subscription: Json) -> list[_Due]:
     """Each thing that this subscription waits for; an earlier one stands before a later one of the same
     second."""
-    status, outcome = subscription["status"], _card_outcome(subscription)
-    found: list[_Due] = []
+    status, outcome = subscription["status"], subscriptions.next_outcome(subscription)
+    due: list[_Due] = []
     if subscription["cancel_at"] is not None:
-        found.append(
-            _Due(subscription["cancel_at"], partial(subscriptions.cancel, account_session, subscription))
-        )
+        cancel = partial(subscriptions.cancel, account_session, subscription)
+        due.append(_Due(subscription["cancel_at"], cancel))
     if status == "incomplete" and not _is_processing(account_session, subscription):
-        expiry = subscription["created"] + INCOMPLETE_EXPIRY_SECONDS
-        return [_Due(expiry, partial(subscriptions.expire_incomplete, account_session, subscription))]
+        expire = partial(subscriptions.expire_incomplete, account_session, subscription)
+        due.append(_Due(subscription["created"] + INCOMPLETE_EXPIRY_SECONDS, expire))
     if status == "trialing" and not subscription.get("_trial_warned"):
-        warning = max(subscription["trial_end"] - TRIAL_WARNING_SECONDS, subscription["created"])
-        found.append(_Due(warning, partial(subscriptions.announce_trial_end, account_session, subscription)))
+        announce = partial(subscriptions.announce_trial_end, account_session, subscription)
+        due.append(
+            _Due(max(subscription["trial_end"] - TRIAL_WARNING_SECONDS, subscription["created"]), announce)
+        )
     if status == "past_due":
-        found += [
-            _Due(
-                i["next_payment_attempt"],
-                partial(subscriptions.collect, account_session, subscription, i, outcome=outcome),
-            )
-            for i in invoices.open_invoices(account_session, subscription["id"])
-            if i["next_payment_attempt"] is not None
-        ]
+        for invoice in invoices.open_invoices(account_session, subscription["id"]):
+            if invoice["next_payment_attempt"] is not None:
+                collect = partial(
+                    subscriptions.collect, account_session, subscription, invoice, outcome=outcome
+                )
+                due.append(_Due(invoice["next_payment_attempt"], collect))
     if status in subscriptions.LIVE:
-        end = subscriptions.period_end(subscription)
-        found.append(_Due(end, partial(subscriptions.renew, account_session, subscription, outcome=outcome)))
-    return found
-
-
-def _card_outcome(subscription: Json) -> PaymentOutcome:
-    return PaymentOutcome.DECLINE if subscription.get("_card_fails") else PaymentOutcome.PAY
+        renew = partial(subscriptions.renew, account_session, subscription, outcome=outcome)
+        due.append(_Due(subscriptions.period_end(subscription), renew))
+    return due
 
 
 def _is_processing(account_session: AccountSession, subscription: Json) -> bool:

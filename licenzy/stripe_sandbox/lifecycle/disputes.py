@@ -13,6 +13,7 @@ CLOSED = ("won", "lost", "warning_closed")
 def open_dispute(
     session: AccountSession, charge: Json, *, inquiry: bool = False, reason: str = "fraudulent"
 ) -> Json:
+    """The bank takes the money of a payment back, or only inquires about it (`inquiry`)."""
     if charge["status"] != "succeeded":
         raise RequestRefused(f"The charge {charge['id']} has not succeeded, so there is nothing to dispute.")
     before = {d["status"] for d in session.select("dispute", where("charge", charge["id"]))}
@@ -33,14 +34,14 @@ def submit_evidence(session: AccountSession, dispute: Json) -> None:
     """The merchant answers, and the bank thinks about it."""
     _require_open(dispute)
     inquiry = _is_inquiry(dispute)
-    told = {
+    details = {
         **dispute["evidence_details"],
         "has_evidence": True,
         "submission_count": 1,
         "submission_method": "manual",
     }
     status = "warning_under_review" if inquiry else "under_review"
-    previous = session.change(dispute, status=status, evidence_details=told)
+    previous = session.change(dispute, status=status, evidence_details=details)
     session.emit("charge.dispute.updated", dispute, previous)
 
 

@@ -1,4 +1,4 @@
-"""Invoices of subscriptions: drawn up, finalised, paid, failed, given up."""
+"""Invoices of subscriptions, from draft to paid, failed or void."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def create_draft(
 
 
 def finalize(session: AccountSession, invoice: Json) -> None:
-    """Numbered and open; with something to pay, an intent and an invoice payment come into being."""
+    """Numbered and open; with something to pay, a payment intent and an invoice payment are created."""
     customer = session.get("customer", invoice["customer"], param="customer")
     number = customer["next_invoice_sequence"]
     session.change(customer, next_invoice_sequence=number + 1)
@@ -86,6 +86,7 @@ def collect(session: AccountSession, invoice: Json, *, outcome: PaymentOutcome) 
 
 
 def close_as_paid(session: AccountSession, invoice: Json) -> None:
+    """The invoice is paid, together with its invoice payment where something was due."""
     due = invoice["amount_due"]
     session.change(
         invoice,
@@ -116,6 +117,7 @@ def fail(session: AccountSession, invoice: Json) -> None:
 
 
 def void(session: AccountSession, invoice: Json) -> None:
+    """The invoice is no longer owed."""
     transitions = {**invoice["status_transitions"], "voided_at": session.now}
     session.change(
         invoice,
@@ -138,9 +140,11 @@ def open_invoices(session: AccountSession, subscription_id: str) -> list[Json]:
 
 
 def payment_of(session: AccountSession, invoice: Json) -> Json:
+    """The one payment of a finalized invoice."""
     return session.select("invoice_payment", where("invoice", invoice["id"]))[0]
 
 
 def intent_of(session: AccountSession, invoice: Json) -> Json:
+    """The payment intent of a finalized invoice."""
     intent_id = payment_of(session, invoice)["payment"]["payment_intent"]
     return session.get("payment_intent", intent_id, param="payment_intent")

@@ -31,6 +31,7 @@ def open_intent(
     invoice: str | None = None,
     for_renewals: bool = False,
 ) -> Json:
+    """A new payment intent that waits for a payment method."""
     intent = shapes.payment_intent(
         session,
         amount=amount,

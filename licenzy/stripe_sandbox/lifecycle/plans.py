@@ -9,7 +9,7 @@ from licenzy.stripe_sandbox.shapes.subscriptions import price_fields
 from licenzy.stripe_sandbox.version import Json
 
 
-def change_items(session: AccountSession, subscription: Json, asked: list[Json]) -> None:
+def change_items(session: AccountSession, subscription: Json, changes: list[Json]) -> None:
     """Another price or quantity for items that are there already.
 
     As at Stripe, a price of another interval begins a new period now, with an invoice that is collected; any
@@ -17,7 +17,7 @@ def change_items(session: AccountSession, subscription: Json, asked: list[Json])
     """
     known = {item["id"]: item for item in subscription["items"]["data"]}
     before = _interval(subscription["items"]["data"][0]["price"])
-    for change in asked:
+    for change in changes:
         if change["id"] not in known:
             raise ResourceMissing(
                 f"No such subscription item: '{change['id']}'", param="items[0][id]", in_address=False
@@ -36,11 +36,11 @@ def change_items(session: AccountSession, subscription: Json, asked: list[Json])
 
 def choices(session: AccountSession, subscription: Json) -> list[Json]:
     """The prices that it could change to, cheapest first: active, recurring, in the same currency."""
-    held = subscription["items"]["data"][0]["price"]
+    current = subscription["items"]["data"][0]["price"]
     found = [
         price
-        for price in session.select("price", where("active", True), where("currency", held["currency"]))
-        if price["recurring"] and price["id"] != held["id"] and _is_sold(session, price)
+        for price in session.select("price", where("active", True), where("currency", current["currency"]))
+        if price["recurring"] and price["id"] != current["id"] and _is_sold(session, price)
     ]
     return sorted(found, key=lambda price: price["unit_amount"] or 0)
 
@@ -56,12 +56,12 @@ def _changed(session: AccountSession, item: Json, change: Json) -> Json:
     return changed
 
 
-def _validate_new_price(price: Json, held: Json) -> None:
+def _validate_new_price(price: Json, current: Json) -> None:
     if not price["active"]:
         raise RequestRefused(
             "The price specified is inactive. This field only accepts active prices.", param="items[0][price]"
         )
-    if not price["recurring"] or price["currency"] != held["currency"]:
+    if not price["recurring"] or price["currency"] != current["currency"]:
         raise RequestRefused(
             "A subscription changes only to a recurring price of the same currency.", param="items[0][price]"
         )

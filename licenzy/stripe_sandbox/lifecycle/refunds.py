@@ -1,4 +1,4 @@
-"""Money given back, wholly or in part, and refunds that fail later."""
+"""Full and partial refunds, and refunds that fail later."""
 
 from __future__ import annotations
 
@@ -18,45 +18,46 @@ def refund(
 ) -> Json:
     """Give back `amount`, or all that is left."""
     left = charge["amount"] - charge["amount_refunded"]
-    _refuse_impossible(session, charge, left, amount)
-    given = session.insert(
+    _validate_refund(session, charge, left, amount)
+    refund_body = session.insert(
         shapes.refund(session, charge, amount=amount or left, reason=reason, metadata=metadata or {})
     )
-    returned = charge["amount_refunded"] + given["amount"]
+    returned = charge["amount_refunded"] + refund_body["amount"]
     previous = session.change(charge, amount_refunded=returned, refunded=returned == charge["amount"])
-    session.emit("refund.created", given)
+    session.emit("refund.created", refund_body)
     session.emit("charge.refunded", charge, previous)
-    return given
+    return refund_body
 
 
-def fail(session: AccountSession, given: Json) -> None:
+def fail(session: AccountSession, refund_body: Json) -> None:
     """The bank sends the money back to the merchant: the charge counts it as never refunded."""
-    if given["status"] != "succeeded":
-        raise RequestRefused(f"The refund {given['id']} is {given['status']}, so it cannot fail.")
-    charge = session.get("charge", given["charge"], param="charge")
+    if refund_body["status"] != "succeeded":
+        raise RequestRefused(f"The refund {refund_body['id']} is {refund_body['status']}, so it cannot fail.")
+    charge = session.get("charge", refund_body["charge"], param="charge")
     previous = session.change(
-        given,
+        refund_body,
         status="failed",
         failure_reason="expired_or_canceled_card",
-        failure_balance_transaction=given["balance_transaction"],
+        failure_balance_transaction=refund_body["balance_transaction"],
     )
     previous_charge = session.change(
-        charge, amount_refunded=charge["amount_refunded"] - given["amount"], refunded=False
+        charge, amount_refunded=charge["amount_refunded"] - refund_body["amount"], refunded=False
     )
-    session.emit("refund.failed", given)
-    session.emit("refund.updated", given, previous)
-    session.emit("charge.refund.updated", given, previous)
+    session.emit("refund.failed", refund_body)
+    session.emit("refund.updated", refund_body, previous)
+    session.emit("charge.refund.updated", refund_body, previous)
     session.emit("charge.updated", charge, previous_charge)
 
 
-def update(session: AccountSession, given: Json, *, metadata: Json) -> None:
-    previous = session.change(given, metadata=metadata)
+def update(session: AccountSession, refund_body: Json, *, metadata: Json) -> None:
+    """Replace the metadata of a refund; no event when nothing changed."""
+    previous = session.change(refund_body, metadata=metadata)
     if previous:
-        session.emit("refund.updated", given, previous)
-        session.emit("charge.refund.updated", given, previous)
+        session.emit("refund.updated", refund_body, previous)
+        session.emit("charge.refund.updated", refund_body, previous)
 
 
-def _refuse_impossible(session: AccountSession, charge: Json, left: int, amount: int | None) -> None:
+def _validate_refund(session: AccountSession, charge: Json, left: int, amount: int | None) -> None:
     if charge["status"] != "succeeded":
         raise RequestRefused(
             f"The charge {charge['id']} has not succeeded, so it cannot be refunded.", param="charge"

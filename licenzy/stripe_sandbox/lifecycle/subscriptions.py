@@ -104,7 +104,7 @@ def collect(session: AccountSession, subscription: Json, invoice: Json, *, outco
     given up."""
     outcome = PaymentOutcome.PAY if invoice["amount_due"] == 0 else outcome
     if outcome is PaymentOutcome.DECLINE:
-        session.change(subscription, _card_fails=True)
+        set_card_fails(session, subscription, True)
     invoices.collect(session, invoice, outcome=outcome)
     if outcome is PaymentOutcome.DECLINE and subscription["status"] == "active":
         _update(session, subscription, status="past_due")
@@ -115,15 +115,25 @@ def collect(session: AccountSession, subscription: Json, invoice: Json, *, outco
         _update(session, subscription, status="active")
 
 
+def next_outcome(subscription: Json) -> PaymentOutcome:
+    """How the next payment goes: after a declined one, the card is declined until `recover`."""
+    return PaymentOutcome.DECLINE if subscription.get("_card_fails") else PaymentOutcome.PAY
+
+
+def set_card_fails(session: AccountSession, subscription: Json, declined: bool) -> None:
+    """Whether the next payments of this subscription are declined."""
+    session.change(subscription, _card_fails=declined)
+
+
 def recover(session: AccountSession, subscription: Json) -> None:
-    """The customer mends the card: everything owed is paid."""
+    """The customer updates the card: everything owed is paid."""
     owed = invoices.open_invoices(session, subscription["id"])
     if subscription["status"] != "past_due" or not owed:
         raise RequestRefused(
             f"The subscription {subscription['id']} is {subscription['status']}; only a past_due one "
             f"recovers."
         )
-    session.change(subscription, _card_fails=False)
+    set_card_fails(session, subscription, False)
     for invoice in owed:
         collect(session, subscription, invoice, outcome=PaymentOutcome.PAY)
 
@@ -135,18 +145,18 @@ def cancel(
     reason: str = "cancellation_requested",
     details: Json | None = None,
 ) -> None:
-    """It ends now. `reason` is null for one whose end was scheduled and is told already."""
+    """It ends now. `reason` counts only where none was given before, when the end was scheduled."""
     if subscription["status"] in ENDED:
         raise RequestRefused(
             f"No such subscription: '{subscription['id']}'", code="resource_missing", param="id"
         )
-    held = subscription["cancellation_details"]
+    current = subscription["cancellation_details"]
     session.change(
         subscription,
         status="canceled",
         canceled_at=subscription["canceled_at"] or session.now,
         ended_at=session.now,
-        cancellation_details={**held, **(details or {}), "reason": held["reason"] or reason},
+        cancellation_details={**current, **(details or {}), "reason": current["reason"] or reason},
     )
     for invoice in invoices.open_invoices(session, subscription["id"]):
         session.change(invoice, auto_advance=False, next_payment_attempt=None)
@@ -178,7 +188,7 @@ def schedule_cancel(
     )
 
 
-def keep(session: AccountSession, subscription: Json) -> None:
+def undo_cancel(session: AccountSession, subscription: Json) -> None:
     """A scheduled end is called off."""
     _require_running(subscription)
     _update(
@@ -229,7 +239,7 @@ def restart_period(session: AccountSession, subscription: Json, *, items: Json) 
         session,
         subscription,
         invoice,
-        outcome=PaymentOutcome.DECLINE if subscription.get("_card_fails") else PaymentOutcome.PAY,
+        outcome=next_outcome(subscription),
     )
 
 
@@ -241,16 +251,18 @@ def expire_incomplete(session: AccountSession, subscription: Json) -> None:
 
 
 def announce_trial_end(session: AccountSession, subscription: Json) -> None:
+    """The trial ends in three days or less."""
     session.change(subscription, _trial_warned=True)
     session.emit("customer.subscription.trial_will_end", subscription)
 
 
 def update(session: AccountSession, subscription: Json, **changes: Any) -> None:
-    """Fields that need nothing more than being told."""
+    """Change fields that need nothing but an event."""
     _update(session, subscription, **changes)
 
 
 def period_end(subscription: Json) -> int:
+    """When the current period ends, in seconds since 1970."""
     return int(subscription["items"]["data"][0]["current_period_end"])
 
 

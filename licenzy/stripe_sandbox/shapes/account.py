@@ -18,13 +18,13 @@ _NO_REQUIREMENTS: Json = {
 CLOCK_LASTS_SECONDS = 30 * 86400
 
 
-def account(of: Account) -> Json:
+def account(account: Account) -> Json:
     return {
-        "id": of.id,
+        "id": account.id,
         "object": "account",
         "business_profile": {
             "mcc": None,
-            "name": of.name,
+            "name": account.name,
             "product_description": None,
             "support_address": None,
             "support_email": None,
@@ -37,7 +37,7 @@ def account(of: Account) -> Json:
         "charges_enabled": True,
         "controller": {"type": "account"},
         "country": "US",
-        "created": of.created,
+        "created": account.created,
         "default_currency": "usd",
         "details_submitted": True,
         "email": "owner@example.com",
@@ -45,7 +45,7 @@ def account(of: Account) -> Json:
             "object": "list",
             "data": [],
             "has_more": False,
-            "url": f"/v1/accounts/{of.id}/external_accounts",
+            "url": f"/v1/accounts/{account.id}/external_accounts",
         },
         "future_requirements": _NO_REQUIREMENTS,
         "metadata": {},
@@ -53,7 +53,7 @@ def account(of: Account) -> Json:
         "requirements": _NO_REQUIREMENTS,
         "settings": {
             "branding": {"icon": None, "logo": None, "primary_color": None, "secondary_color": None},
-            "dashboard": {"display_name": of.name, "timezone": "Etc/UTC"},
+            "dashboard": {"display_name": account.name, "timezone": "Etc/UTC"},
             "payments": {
                 "statement_descriptor": "SANDBOX",
                 "statement_descriptor_kana": None,
@@ -65,16 +65,16 @@ def account(of: Account) -> Json:
     }
 
 
-def test_clock(of: Account, *, frozen_time: int) -> Json:
+def test_clock(account: Account, *, frozen_time: int) -> Json:
     """Stripe gives clocks to groups of customers; here the one clock is the account's."""
     return {
-        "id": of.clock_id,
+        "id": account.clock_id,
         "object": "test_helpers.test_clock",
-        "created": of.created,
+        "created": account.created,
         "deletes_after": frozen_time + CLOCK_LASTS_SECONDS,
         "frozen_time": frozen_time,
-        "livemode": of.livemode,
-        "name": of.name,
+        "livemode": account.livemode,
+        "name": account.name,
         "status": "ready",
         "status_details": {},
     }

@@ -9,125 +9,129 @@ from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import Json
 
 
-def product(session: AccountSession, asked: Json) -> Json:
+def product(session: AccountSession, params: Json) -> Json:
     return {
-        "id": asked.get("id") or new_id("prod_", 14),
+        "id": params.get("id") or new_id("prod_", 14),
         "object": "product",
-        "active": asked.get("active", True),
+        "active": params.get("active", True),
         "created": session.now,
         "default_price": None,
-        "description": asked.get("description"),
-        "images": asked.get("images") or [],
+        "description": params.get("description"),
+        "images": params.get("images") or [],
         "livemode": session.account.livemode,
         "marketing_features": [],
-        "metadata": asked.get("metadata") or {},
-        "name": asked["name"],
+        "metadata": params.get("metadata") or {},
+        "name": params["name"],
         "package_dimensions": None,
-        "shippable": asked.get("shippable"),
-        "statement_descriptor": asked.get("statement_descriptor"),
-        "tax_code": asked.get("tax_code"),
-        "type": asked.get("type") or "service",
-        "unit_label": asked.get("unit_label"),
+        "shippable": params.get("shippable"),
+        "statement_descriptor": params.get("statement_descriptor"),
+        "tax_code": params.get("tax_code"),
+        "type": params.get("type") or "service",
+        "unit_label": params.get("unit_label"),
         "updated": session.now,
-        "url": asked.get("url"),
+        "url": params.get("url"),
     }
 
 
-def price(session: AccountSession, asked: Json, *, product_id: str) -> Json:
-    amount, amount_decimal = _amounts(asked)
+def price(session: AccountSession, params: Json, *, product_id: str) -> Json:
+    amount, amount_decimal = _amounts(params)
     return {
         "id": new_id("price_1"),
         "object": "price",
-        "active": asked.get("active", True),
-        "billing_scheme": asked.get("billing_scheme", "per_unit"),
+        "active": params.get("active", True),
+        "billing_scheme": params.get("billing_scheme", "per_unit"),
         "created": session.now,
-        "currency": asked["currency"],
-        "custom_unit_amount": _custom(asked.get("custom_unit_amount")),
+        "currency": params["currency"],
+        "custom_unit_amount": _custom(params.get("custom_unit_amount")),
         "livemode": session.account.livemode,
-        "lookup_key": asked.get("lookup_key"),
-        "metadata": asked.get("metadata") or {},
-        "nickname": asked.get("nickname"),
+        "lookup_key": params.get("lookup_key"),
+        "metadata": params.get("metadata") or {},
+        "nickname": params.get("nickname"),
         "product": product_id,
-        "recurring": _recurring(asked.get("recurring")),
-        "tax_behavior": asked.get("tax_behavior", "unspecified"),
-        "tiers_mode": asked.get("tiers_mode"),
-        "transform_quantity": asked.get("transform_quantity"),
-        "type": "recurring" if asked.get("recurring") else "one_time",
+        "recurring": _recurring(params.get("recurring")),
+        "tax_behavior": params.get("tax_behavior", "unspecified"),
+        "tiers_mode": params.get("tiers_mode"),
+        "transform_quantity": params.get("transform_quantity"),
+        "type": "recurring" if params.get("recurring") else "one_time",
         "unit_amount": amount,
         "unit_amount_decimal": amount_decimal,
-        "_tiers": [_tier(t) for t in asked.get("tiers", [])],
+        "_tiers": [_tier(t) for t in params.get("tiers", [])],
     }
 
 
-def plan(of: Json) -> Json:
-    """The price as subscription items still show it beside `price`."""
-    recurring = of["recurring"] or {}
+def plan(price: Json) -> Json:
+    """The price as subscription items still show it next to `price`."""
+    recurring = price["recurring"] or {}
     return {
-        "id": of["id"],
+        "id": price["id"],
         "object": "plan",
-        "active": of["active"],
-        "amount": of["unit_amount"],
-        "amount_decimal": of["unit_amount_decimal"],
-        "billing_scheme": of["billing_scheme"],
-        "created": of["created"],
-        "currency": of["currency"],
+        "active": price["active"],
+        "amount": price["unit_amount"],
+        "amount_decimal": price["unit_amount_decimal"],
+        "billing_scheme": price["billing_scheme"],
+        "created": price["created"],
+        "currency": price["currency"],
         "interval": recurring.get("interval"),
         "interval_count": recurring.get("interval_count"),
-        "livemode": of["livemode"],
-        "metadata": of["metadata"],
+        "livemode": price["livemode"],
+        "metadata": price["metadata"],
         "meter": recurring.get("meter"),
-        "nickname": of["nickname"],
-        "product": of["product"],
-        "tiers_mode": of["tiers_mode"],
+        "nickname": price["nickname"],
+        "product": price["product"],
+        "tiers_mode": price["tiers_mode"],
         "transform_usage": None,
         "trial_period_days": None,
         "usage_type": recurring.get("usage_type"),
     }
 
 
-def amount_of(of: Json, quantity: int) -> int:
+def amount_of(price: Json, quantity: int) -> int:
     """What `quantity` of this price costs, in the smallest unit of its currency; a tier's or a meter's is
     nothing yet."""
-    if of["unit_amount_decimal"] is None or (of["recurring"] or {}).get("usage_type") == "metered":
+    if price["unit_amount_decimal"] is None or (price["recurring"] or {}).get("usage_type") == "metered":
         return 0
-    return int((Decimal(of["unit_amount_decimal"]) * quantity).to_integral_value())
+    return int((Decimal(price["unit_amount_decimal"]) * quantity).to_integral_value())
 
 
-def _amounts(asked: Json) -> tuple[int | None, str | None]:
-    if "unit_amount" in asked:
-        return asked["unit_amount"], str(asked["unit_amount"])
-    if "unit_amount_decimal" not in asked:
+def _amounts(params: Json) -> tuple[int | None, str | None]:
+    if "unit_amount" in params:
+        return params["unit_amount"], str(params["unit_amount"])
+    if "unit_amount_decimal" not in params:
         return None, None
-    exact: Decimal = asked["unit_amount_decimal"]
+    exact: Decimal = params["unit_amount_decimal"]
     return (int(exact) if exact == exact.to_integral_value() else None), format(exact.normalize(), "f")
 
 
-def _recurring(asked: Json | None) -> Json | None:
-    if not asked:
+def _recurring(params: Json | None) -> Json | None:
+    if not params:
         return None
     return {
-        "interval": asked["interval"],
-        "interval_count": asked.get("interval_count", 1),
-        "meter": asked.get("meter"),
+        "interval": params["interval"],
+        "interval_count": params.get("interval_count", 1),
+        "meter": params.get("meter"),
         "trial_period_days": None,
-        "usage_type": asked.get("usage_type", "licensed"),
+        "usage_type": params.get("usage_type", "licensed"),
     }
 
 
-def _custom(asked: Json | None) -> Json | None:
-    if not asked or not asked["enabled"]:
+def _custom(params: Json | None) -> Json | None:
+    if not params or not params["enabled"]:
         return None
-    return {"maximum": asked.get("maximum"), "minimum": asked.get("minimum"), "preset": asked.get("preset")}
+    return {
+        "maximum": params.get("maximum"),
+        "minimum": params.get("minimum"),
+        "preset": params.get("preset"),
+    }
 
 
-def _tier(asked: Json) -> Json:
+def _tier(params: Json) -> Json:
     def exact(name: str) -> str | None:
-        return None if asked.get(name) is None else str(asked[name])
+        return None if params.get(name) is None else str(params[name])
 
     return {
-        "flat_amount": asked.get("flat_amount"),
+        "flat_amount": params.get("flat_amount"),
         "flat_amount_decimal": exact("flat_amount"),
-        "unit_amount": asked.get("unit_amount"),
+        "unit_amount": params.get("unit_amount"),
         "unit_amount_decimal": exact("unit_amount"),
-        "up_to": None if asked["up_to"] == "inf" else asked["up_to"],
+        "up_to": None if params["up_to"] == "inf" else params["up_to"],
     }

@@ -10,17 +10,22 @@ from licenzy.stripe_sandbox.version import Json
 
 
 def session(
-    account_session: AccountSession, asked: Json, *, lines: list[Json], customer: Json | None, expires_at: int
+    account_session: AccountSession,
+    params: Json,
+    *,
+    lines: list[Json],
+    customer: Json | None,
+    expires_at: int,
 ) -> Json:
     session_id = new_id(f"cs_{account_session.account.mode}_a1", 58)
-    subscribing = asked["mode"] == "subscription"
-    tax = asked.get("automatic_tax", {}).get("enabled", False)
+    subscribing = params["mode"] == "subscription"
+    tax = params.get("automatic_tax", {}).get("enabled", False)
     return {
         "id": session_id,
         "object": "checkout.session",
         "adaptive_pricing": {"enabled": False},
         "after_expiration": None,
-        "allow_promotion_codes": asked.get("allow_promotion_codes"),
+        "allow_promotion_codes": params.get("allow_promotion_codes"),
         **totals(lines),
         "automatic_tax": {
             "enabled": tax,
@@ -28,9 +33,9 @@ def session(
             "provider": "stripe" if tax else None,
             "status": "requires_location_inputs" if tax else None,
         },
-        "billing_address_collection": asked.get("billing_address_collection"),
-        "cancel_url": asked.get("cancel_url"),
-        "client_reference_id": asked.get("client_reference_id"),
+        "billing_address_collection": params.get("billing_address_collection"),
+        "cancel_url": params.get("cancel_url"),
+        "client_reference_id": params.get("client_reference_id"),
         "client_secret": None,
         "collected_information": None,
         "consent": None,
@@ -44,28 +49,30 @@ def session(
         ),
         "customer": customer["id"] if customer else None,
         "customer_account": None,
-        "customer_creation": _customer_creation(asked, subscribing, customer),
-        "customer_details": details(customer["email"] if customer else asked.get("customer_email"), customer),
-        "customer_email": asked.get("customer_email"),
+        "customer_creation": _customer_creation(params, subscribing, customer),
+        "customer_details": details(
+            customer["email"] if customer else params.get("customer_email"), customer
+        ),
+        "customer_email": params.get("customer_email"),
         "discounts": [],
         "expires_at": expires_at,
         "integration_identifier": None,
         "invoice": None,
         "invoice_creation": None if subscribing else _no_invoice(),
         "livemode": account_session.account.livemode,
-        "locale": asked.get("locale"),
+        "locale": params.get("locale"),
         "managed_payments": None,
-        "metadata": asked.get("metadata") or {},
-        "mode": asked["mode"],
+        "metadata": params.get("metadata") or {},
+        "mode": params["mode"],
         "origin_context": None,
         "payment_intent": None,
         "payment_link": None,
-        "payment_method_collection": asked.get(
+        "payment_method_collection": params.get(
             "payment_method_collection", "always" if subscribing else "if_required"
         ),
         "payment_method_configuration_details": None,
         "payment_method_options": {"card": {"request_three_d_secure": "automatic"}},
-        "payment_method_types": asked.get("payment_method_types") or ["card", "sepa_debit"],
+        "payment_method_types": params.get("payment_method_types") or ["card", "sepa_debit"],
         "payment_status": "unpaid",
         "permissions": None,
         "phone_number_collection": {"enabled": False},
@@ -76,16 +83,16 @@ def session(
         "shipping_cost": None,
         "shipping_options": [],
         "status": "open",
-        "submit_type": asked.get("submit_type"),
+        "submit_type": params.get("submit_type"),
         "subscription": None,
-        "success_url": asked["success_url"],
+        "success_url": params["success_url"],
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": "hosted_page",
         "url": f"{account_session.public_url}/pay/{session_id}",
         "wallet_options": None,
         "_lines": lines,
-        "_payment_intent_data": asked.get("payment_intent_data", {}),
-        "_subscription_data": asked.get("subscription_data", {}),
+        "_payment_intent_data": params.get("payment_intent_data", {}),
+        "_subscription_data": params.get("subscription_data", {}),
     }
 
 
@@ -135,16 +142,16 @@ def details(email: str | None, customer: Json | None) -> Json | None:
     }
 
 
-def _customer_creation(asked: Json, subscribing: bool, customer: Json | None) -> str | None:
+def _customer_creation(params: Json, subscribing: bool, customer: Json | None) -> str | None:
     if customer is not None:
         return None
-    return "always" if subscribing else asked.get("customer_creation", "if_required")
+    return "always" if subscribing else params.get("customer_creation", "if_required")
 
 
-def _adjustable(asked: Json | None) -> Json | None:
-    if not asked or not asked["enabled"]:
+def _adjustable(params: Json | None) -> Json | None:
+    if not params or not params["enabled"]:
         return None
-    return {"enabled": True, "maximum": asked.get("maximum", 99), "minimum": asked.get("minimum", 0)}
+    return {"enabled": True, "maximum": params.get("maximum", 99), "minimum": params.get("minimum", 0)}
 
 
 def _no_invoice() -> Json:

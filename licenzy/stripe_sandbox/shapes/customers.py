@@ -9,19 +9,19 @@ from licenzy.stripe_sandbox.version import Json
 ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 
 
-def customer(session: AccountSession, asked: Json) -> Json:
+def customer(session: AccountSession, params: Json) -> Json:
     return {
         "id": new_id("cus_", 14),
         "object": "customer",
-        "address": postal(asked.get("address")),
+        "address": postal(params.get("address")),
         "balance": 0,
         "created": session.now,
         "currency": None,
         "default_source": None,
         "delinquent": False,
-        "description": asked.get("description"),
+        "description": params.get("description"),
         "discount": None,
-        "email": asked.get("email"),
+        "email": params.get("email"),
         "invoice_prefix": new_id("", 8).upper(),
         "invoice_settings": {
             "custom_fields": None,
@@ -30,17 +30,17 @@ def customer(session: AccountSession, asked: Json) -> Json:
             "rendering_options": None,
         },
         "livemode": session.account.livemode,
-        "metadata": asked.get("metadata") or {},
-        "name": asked.get("name"),
+        "metadata": params.get("metadata") or {},
+        "name": params.get("name"),
         "next_invoice_sequence": 1,
-        "phone": asked.get("phone"),
-        "preferred_locales": asked.get("preferred_locales") or [],
+        "phone": params.get("phone"),
+        "preferred_locales": params.get("preferred_locales") or [],
         "shipping": None,
-        "tax_exempt": asked.get("tax_exempt") or "none",
+        "tax_exempt": params.get("tax_exempt") or "none",
         "test_clock": None,
     }
 
 
-def postal(asked: Json | None) -> Json | None:
+def postal(params: Json | None) -> Json | None:
     """An address as Stripe shows it, every line present."""
-    return None if not asked else {name: asked.get(name) for name in ADDRESS}
+    return None if not params else {name: params.get(name) for name in ADDRESS}

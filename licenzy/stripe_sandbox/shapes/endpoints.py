@@ -7,20 +7,20 @@ from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import Json
 
 
-def webhook_endpoint(account_session: AccountSession, asked: Json) -> Json:
-    """The secret is a note of the sandbox: Stripe tells it in the answer to the creation only."""
+def webhook_endpoint(account_session: AccountSession, params: Json) -> Json:
+    """`_secret` is internal: Stripe shows the secret only in the response to the creation."""
     return {
         "id": new_id("we_1"),
         "object": "webhook_endpoint",
-        "api_version": asked.get("api_version"),
+        "api_version": params.get("api_version"),
         "application": None,
         "created": account_session.now,
-        "description": asked.get("description"),
-        "enabled_events": asked["enabled_events"],
+        "description": params.get("description"),
+        "enabled_events": params["enabled_events"],
         "livemode": account_session.account.livemode,
-        "metadata": asked.get("metadata") or {},
+        "metadata": params.get("metadata") or {},
         "status": "enabled",
-        "url": asked["url"],
+        "url": params["url"],
         "_secret": new_id("whsec_", 32),
     }
 

@@ -10,7 +10,7 @@ from licenzy.stripe_sandbox.version import Json
 
 def invoice(
     session: AccountSession,
-    of: Json,
+    subscription: Json,
     *,
     customer: Json,
     billing_reason: str,
@@ -21,8 +21,11 @@ def invoice(
     """A draft for a subscription's items. `lines` are one-time prices that the first invoice takes along;
     `ended_period` is what the invoice itself calls its period, the one before the one it charges for."""
     invoice_id = new_id("in_1")
-    items = [_subscription_line(session, invoice_id, of, item, free) for item in of["items"]["data"]]
-    items += [_one_time_line(session, invoice_id, of, line) for line in lines]
+    items = [
+        _subscription_line(session, invoice_id, subscription, item, free)
+        for item in subscription["items"]["data"]
+    ]
+    items += [_one_time_line(session, invoice_id, subscription, line) for line in lines]
     total = sum(line["amount"] for line in items)
     return {
         "id": invoice_id,
@@ -41,18 +44,18 @@ def invoice(
         "auto_advance": True,
         "automatic_tax": {
             "disabled_reason": None,
-            "enabled": of["automatic_tax"]["enabled"],
-            "liability": of["automatic_tax"]["liability"],
-            "provider": "stripe" if of["automatic_tax"]["enabled"] else None,
-            "status": "complete" if of["automatic_tax"]["enabled"] else None,
+            "enabled": subscription["automatic_tax"]["enabled"],
+            "liability": subscription["automatic_tax"]["liability"],
+            "provider": "stripe" if subscription["automatic_tax"]["enabled"] else None,
+            "status": "complete" if subscription["automatic_tax"]["enabled"] else None,
         },
         "automatically_finalizes_at": session.now + 3600,
         "billing_reason": billing_reason,
         "collection_method": "charge_automatically",
         "created": session.now,
-        "currency": of["currency"],
+        "currency": subscription["currency"],
         "custom_fields": None,
-        "customer": of["customer"],
+        "customer": subscription["customer"],
         "customer_account": None,
         "customer_address": customer["address"],
         "customer_email": customer["email"],
@@ -90,7 +93,10 @@ def invoice(
         "on_behalf_of": None,
         "parent": {
             "quote_details": None,
-            "subscription_details": {"metadata": of["metadata"], "subscription": of["id"]},
+            "subscription_details": {
+                "metadata": subscription["metadata"],
+                "subscription": subscription["id"],
+            },
             "type": "subscription_details",
         },
         "payment_settings": {
@@ -127,16 +133,16 @@ def invoice(
     }
 
 
-def invoice_payment(session: AccountSession, of: Json, *, intent: str, status: str) -> Json:
+def invoice_payment(session: AccountSession, invoice: Json, *, intent: str, status: str) -> Json:
     paid = status == "paid"
     return {
         "id": new_id("inpay_1"),
         "object": "invoice_payment",
-        "amount_paid": of["amount_due"] if paid else None,
-        "amount_requested": of["amount_due"],
+        "amount_paid": invoice["amount_due"] if paid else None,
+        "amount_requested": invoice["amount_due"],
         "created": session.now,
-        "currency": of["currency"],
-        "invoice": of["id"],
+        "currency": invoice["currency"],
+        "invoice": invoice["id"],
         "is_default": True,
         "livemode": session.account.livemode,
         "payment": {"payment_intent": intent, "type": "payment_intent"},
@@ -145,30 +151,32 @@ def invoice_payment(session: AccountSession, of: Json, *, intent: str, status: s
     }
 
 
-def _subscription_line(session: AccountSession, invoice_id: str, of: Json, item: Json, free: bool) -> Json:
+def _subscription_line(
+    session: AccountSession, invoice_id: str, subscription: Json, item: Json, free: bool
+) -> Json:
     quantity = item.get("quantity", 0)
     return {
         **_line(
             session, invoice_id, item["price"], quantity, 0 if free else amount_of(item["price"], quantity)
         ),
-        "metadata": of["metadata"],
+        "metadata": subscription["metadata"],
         "parent": {
             "invoice_item_details": None,
             "subscription_item_details": {
                 "invoice_item": None,
                 "proration": False,
                 "proration_details": {"credited_items": None},
-                "subscription": of["id"],
+                "subscription": subscription["id"],
                 "subscription_item": item["id"],
             },
             "type": "subscription_item_details",
         },
         "period": {"end": item["current_period_end"], "start": item["current_period_start"]},
-        "subscription": of["id"],
+        "subscription": subscription["id"],
     }
 
 
-def _one_time_line(session: AccountSession, invoice_id: str, of: Json, line: Json) -> Json:
+def _one_time_line(session: AccountSession, invoice_id: str, subscription: Json, line: Json) -> Json:
     price, quantity = line["price"], line["quantity"]
     return {
         **_line(session, invoice_id, price, quantity, amount_of(price, quantity)),
@@ -178,13 +186,13 @@ def _one_time_line(session: AccountSession, invoice_id: str, of: Json, line: Jso
                 "invoice_item": new_id("ii_1"),
                 "proration": False,
                 "proration_details": {"credited_items": None},
-                "subscription": of["id"],
+                "subscription": subscription["id"],
             },
             "subscription_item_details": None,
             "type": "invoice_item_details",
         },
         "period": {"end": session.now, "start": session.now},
-        "subscription": of["id"],
+        "subscription": subscription["id"],
     }
 
 

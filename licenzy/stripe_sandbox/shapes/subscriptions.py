@@ -83,6 +83,8 @@ def subscription(
         "trial_end": None,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
         "trial_start": None,
+        "_card_fails": False,
+        "_trial_warned": False,
     }
 
 
