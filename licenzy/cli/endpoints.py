@@ -48,7 +48,7 @@ def create(
     with runtime.database.write() as db:
         made, secret = create_endpoint(
             db,
-            runtime.seal,
+            runtime.secret_box,
             _desk(db, runtime, project_id, mode),
             url=url,
             types=types or [each.value for each in EventType],

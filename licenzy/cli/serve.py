@@ -115,7 +115,9 @@ def prepare(wiring: Wiring, leash: int | None) -> None:
         state = {
             "claimed": is_claimed(db),
             "live_connection": has_live_connection(db),
-            "locked_out": sum(is_locked_out(runtime.seal, each) for each in connected(db, project_id=None)),
+            "locked_out": sum(
+                is_locked_out(runtime.secret_box, each) for each in connected(db, project_id=None)
+            ),
         }
     as_json(state)
 

@@ -53,7 +53,7 @@ def check_alignment(side: Side) -> ResponseReturnValue:
     """Ask Stripe about this side now."""
     parts = runtime()
     try:
-        look_at_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
+        look_at_side(parts.database, parts.gateway, parts.secret_box, side.scope, clock=parts.clock)
     except LicenzyError as error:
         flash(error.message, "error")
     else:
@@ -119,7 +119,7 @@ def _facts(side: Side) -> ProjectFacts:
         with parts.database.read() as db:
             gathered = g.alignment = project_facts(
                 db,
-                parts.seal,
+                parts.secret_box,
                 project_id=side.project_id,
                 base_url=parts.settings.base_url,
                 now=parts.clock(),

@@ -50,7 +50,7 @@ def create_endpoint(side: Side) -> ResponseReturnValue:
             with parts.database.write() as db:
                 made, secret = actions.create_endpoint(
                     db,
-                    parts.seal,
+                    parts.secret_box,
                     desk_of(side),
                     url=form.url.data or "",
                     types=form.types.data or [],
@@ -122,7 +122,7 @@ def rotate_endpoint_secret(side: Side, endpoint_id: str) -> ResponseReturnValue:
         return show("endpoints/page.html", status=422, **_panel(side, _found(side, endpoint_id)))
     with parts.database.write() as db:
         found, secret = actions.rotate_secret(
-            db, parts.seal, desk_of(side), endpoint_id=endpoint_id, overlap=form.hours
+            db, parts.secret_box, desk_of(side), endpoint_id=endpoint_id, overlap=form.hours
         )
     return show("endpoints/page.html", status=201, **_panel(side, found, secret=secret))
 

@@ -32,7 +32,7 @@ def check_live(side: Side) -> ResponseReturnValue:
         raise NotFound
     parts = runtime()
     try:
-        look_at_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
+        look_at_side(parts.database, parts.gateway, parts.secret_box, side.scope, clock=parts.clock)
     except LicenzyError as error:
         flash(error.message, "error")
     else:
@@ -59,7 +59,7 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
         copied = copy_to_live(
             parts.database,
             parts.gateway,
-            parts.seal,
+            parts.secret_box,
             project_id=side.project_id,
             prices=prices,
             actor=side.actor,

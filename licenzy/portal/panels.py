@@ -122,7 +122,7 @@ def product_form_panel(side: Side, form: ProductForm, *, kept: Product | None = 
     prices, problem = [], None
     parts = runtime()
     try:
-        prices = prices_at_stripe(parts.database, parts.gateway, parts.seal, side.scope)
+        prices = prices_at_stripe(parts.database, parts.gateway, parts.secret_box, side.scope)
     except LicenzyError as error:
         problem = error
     form.offer(prices, kept=kept)

@@ -64,7 +64,7 @@ def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
             adopt(
                 parts.database,
                 parts.gateway,
-                parts.seal,
+                parts.secret_box,
                 _hand(side, form),
                 untracked_id=untracked_id,
                 subject_ref=form.subject_ref.data,
@@ -108,7 +108,9 @@ def _page(side: Side, kept: UntrackedCheckout, form: AdoptForm, *, status: int =
 def _read(side: Side, kept: UntrackedCheckout) -> tuple[Bought | None, LicenzyError | None]:
     parts = runtime()
     try:
-        bought = what_was_bought(parts.database, parts.gateway, parts.seal, side.scope, untracked_id=kept.id)
+        bought = what_was_bought(
+            parts.database, parts.gateway, parts.secret_box, side.scope, untracked_id=kept.id
+        )
     except LicenzyError as problem:
         return None, problem
     return bought, None
