@@ -22,7 +22,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.errors import LicenzyError, StripeNotConnected
 from licenzy.kit.ids import new_id
 from licenzy.kit.secret_box import SecretBox
-from licenzy.observations.actions import look_again
+from licenzy.observations.actions import probe_again
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing
@@ -65,7 +65,7 @@ def create_product(
         except IntegrityError:  # On Postgres two people may save the same new code in one moment.
             raise _code_taken(archived=False) from None
         _record(db, product, "product.created", actor=actor, before=None, now=now)
-        look_again(db, scope, now=now)
+        probe_again(db, scope, now=now)
     return product
 
 
@@ -93,12 +93,12 @@ def edit_product(
     _refuse_unfit_price(draft, price, scope.mode)
     with database.write() as db:
         product = queries.product(db, scope, product_id=product_id)
-        before = _told(product)
+        before = _audit_view(product)
         _set(product, {**_described(draft), **_priced(price, now), "updated_at": now})
         db.add(product)
         db.flush()
         _record(db, product, "product.changed", actor=actor, before=before, now=now)
-        look_again(db, scope, now=now)
+        probe_again(db, scope, now=now)
     return product
 
 
@@ -171,8 +171,8 @@ def _refuse_taken_code(db: Session, scope: Scope, *, code: str) -> None:
 
 
 def _code_taken(*, archived: bool) -> ProductRefused:
-    said = "an archived product has it; restore that one instead" if archived else "another product has it"
-    return ProductRefused({"product_code": f"This code is taken in this mode: {said}."})
+    reason = "an archived product has it; restore that one instead" if archived else "another product has it"
+    return ProductRefused({"product_code": f"This code is taken in this mode: {reason}."})
 
 
 def _read_price(
@@ -187,12 +187,12 @@ def _read_price(
     except StripeObjectMissing:
         there = price_in_other_mode(database, gateway, secret_box, scope, price_id=price_id)
         mode = scope.mode
-        said = (
+        reason = (
             f"This is a price of {mode.other.value}: its key finds it, and the {mode.value} key does not."
             if there
             else f"The connected account has no such price in {mode.value}. It may be of another account."
         )
-        raise ProductRefused({"price_id": said}) from None
+        raise ProductRefused({"price_id": reason}) from None
 
 
 def price_in_other_mode(
@@ -271,7 +271,7 @@ def _set(product: Product, values: dict[str, Any]) -> None:
         setattr(product, name, value)
 
 
-def _told(product: Product) -> dict[str, Any]:
+def _audit_view(product: Product) -> dict[str, Any]:
     """What the audit log tells of a product."""
     return {
         **rules.as_sold(product),
@@ -293,6 +293,6 @@ def _record(
         mode=product.mode,
         about=product.id,
         before=before,
-        after=_told(product),
+        after=_audit_view(product),
         now=now,
     )

@@ -156,11 +156,11 @@ def settle_attempt(
     if session_id:
         columns["stripe_checkout_session_id"] = session_id
     for fact in sessions:
-        told = {
+        found = {
             "stripe_subscription_id": fact["subscription"],
             "stripe_payment_intent_id": fact["payment_intent"],
         }
-        columns |= {name: each for name, each in told.items() if each}
+        columns |= {name: each for name, each in found.items() if each}
         columns |= {"amount_total": fact["amount_total"], "currency": fact["currency"]}
     change_row(db, CheckoutAttempt, {"id": attempt_id}, columns)
 

@@ -69,11 +69,11 @@ def _ask_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
     from licenzy.alignment.modes import Mode
     from licenzy.errors import LicenzyError, StripeNotConnected
     from licenzy.projects.scope import Scope
-    from licenzy.setup.looking import look_at_side
+    from licenzy.setup.stripe_probe import probe_side
 
     for mode in Mode:
         try:
-            look_at_side(
+            probe_side(
                 runtime.database,
                 runtime.gateway,
                 runtime.secret_box,
@@ -89,7 +89,7 @@ def _ask_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
 def _told(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
     from licenzy.alignment.modes import Mode
     from licenzy.alignment.rules import findings
-    from licenzy.setup.gathering import project_facts
+    from licenzy.setup.fact_collector import project_facts
 
     base_url = runtime.settings.base_url
     with runtime.database.read() as db:

@@ -18,7 +18,7 @@ from licenzy.kit.stopping import StopSignal
 _BACKOFF = Backoff(first=1.0, longest=15.0)
 _SETTLED_SECONDS = 30.0
 """A child that ran this long and then died starts again at once."""
-_LOOK_EVERY = 0.25
+_CHECK_EVERY = 0.25
 _LOOK_CLOSELY = 0.02
 _GIVE_BACK = {
     "MALLOC_ARENA_MAX": "2",
@@ -77,7 +77,7 @@ class Supervisor:
                 if not told and ready():
                     told = True
                     on_ready()
-                self._stop.wait(_LOOK_EVERY)
+                self._stop.wait(_CHECK_EVERY)
         finally:
             _end([child.process for child in children if child.process is not None])
 

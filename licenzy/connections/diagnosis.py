@@ -7,9 +7,9 @@ from datetime import datetime
 
 from sqlmodel import Session
 
+from licenzy.connections.credentials import opened, secret_label, webhook_secrets
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
-from licenzy.connections.sealed import opened, secret_label, webhook_secrets
 from licenzy.errors import SignatureInvalid, TimestampOutOfTolerance
 from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_gateway.signatures import verify

@@ -13,14 +13,14 @@ from datetime import datetime
 from sqlmodel import Session
 
 from licenzy.connections import queries, rules
+from licenzy.connections.credentials import access, opened, secret_label
 from licenzy.connections.models import Connection
+from licenzy.connections.records import audit_view, connection_for_writing, note_refused, record_change
 from licenzy.connections.repair import Repair, events_to_send, repair
-from licenzy.connections.sealed import access, opened, secret_label
-from licenzy.connections.written import connection_for_writing, note_refused, record_change, told
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import StripeNotConnected, WebhookSecretMissing
 from licenzy.kit.secret_box import SecretBox
-from licenzy.observations.actions import look_soon
+from licenzy.observations.actions import probe_soon
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import EndpointFacts, StripeAccess, StripeGateway
 from licenzy.workspace.audit import Actor, record
@@ -60,7 +60,7 @@ def save_webhook_secret(
     _refuse_secret_of_other_mode(db, secret_box, scope, secret)
     if _same(secret, opened(secret_box, connection.webhook_secret_sealed, secret_label(connection))):
         return connection
-    before = told(connection)
+    before = audit_view(connection)
     if connection.webhook_secret_sealed is not None:
         connection.previous_webhook_secret_sealed = connection.webhook_secret_sealed
         connection.previous_webhook_secret_until = now + rules.SECRET_OVERLAP
@@ -70,7 +70,7 @@ def save_webhook_secret(
     connection.webhook_endpoint_id = endpoint_id
     db.add(connection)
     record_change(db, connection, "webhook_secret.saved", actor=actor, before=before, now=now)
-    look_soon(db, scope, connection_id=connection.id, now=now)
+    probe_soon(db, scope, connection_id=connection.id, now=now)
     return connection
 
 
@@ -81,7 +81,7 @@ def end_secret_overlap(db: Session, scope: Scope, *, actor: Actor, now: datetime
         raise StripeNotConnected
     if rules.overlap_until(connection, now) is None:
         return connection
-    before = told(connection)
+    before = audit_view(connection)
     connection.previous_webhook_secret_until = connection.updated_at = now
     db.add(connection)
     record_change(db, connection, "webhook_secret.overlap_ended", actor=actor, before=before, now=now)
@@ -121,7 +121,7 @@ def register_endpoint(
         created = _make_endpoint(gateway, stripe, connection, address, listed, now)
         with database.write() as db:
             connection, plan = _take_over(db, secret_box, connection, created, plan, actor=actor, now=now)
-    _mend_at_stripe(gateway, stripe, connection, plan)
+    _repair_at_stripe(gateway, stripe, connection, plan)
     if plan.keep is not None and not plan.needless:
         with database.write() as db:
             _record_repair(db, connection, plan, actor=actor, now=now)
@@ -160,7 +160,7 @@ def _credentials(connection: Connection) -> tuple[str | None, ...]:
     return connection.key_sealed, connection.webhook_secret_sealed, connection.webhook_endpoint_id
 
 
-def _mend_at_stripe(
+def _repair_at_stripe(
     gateway: StripeGateway, stripe: StripeAccess, connection: Connection, plan: Repair
 ) -> None:
     if plan.keep is not None and plan.update:
@@ -204,7 +204,7 @@ def _record_repair(db: Session, connection: Connection, plan: Repair, *, actor: 
         after={"updated": plan.update, "endpoints": [connection.webhook_endpoint_id or ""]},
         now=now,
     )
-    look_soon(db, connection.scope, connection_id=connection.id, now=now)
+    probe_soon(db, connection.scope, connection_id=connection.id, now=now)
 
 
 def _refuse_secret_of_other_mode(db: Session, secret_box: SecretBox, scope: Scope, secret: str) -> None:

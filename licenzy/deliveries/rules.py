@@ -79,7 +79,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class EventDraft:
     """Something that endpoints may want to be told: what, why, and about whom."""
 
     type: EventType
@@ -90,19 +90,19 @@ class Happening:
 
 
 def body(
-    scope: Scope, happening: Happening, *, event_id: str, subject_ref: str | None, now: datetime
+    scope: Scope, event: EventDraft, *, event_id: str, subject_ref: str | None, now: datetime
 ) -> dict[str, Any]:
     """The body that every endpoint gets."""
     return {
         "id": event_id,
-        "type": happening.type.value,
+        "type": event.type.value,
         "created_at": rfc3339(now),
         "mode": scope.mode.value,
         "project_id": scope.project_id,
-        "source": happening.source.value,
-        "reason": happening.reason,
+        "source": event.source.value,
+        "reason": event.reason,
         "subject_ref": subject_ref,
-        "data": asdict(happening.data),
+        "data": asdict(event.data),
     }
 
 
@@ -165,13 +165,15 @@ def is_success(status: int) -> bool:
     return 200 <= status < 300
 
 
-def next_try(*, tries: int, now: datetime, random: Random, asked: timedelta | None = None) -> datetime | None:
+def next_try(
+    *, tries: int, now: datetime, random: Random, retry_after: timedelta | None = None
+) -> datetime | None:
     """When to try again after `tries` failed ones; None when that was the last.
 
-    What the receiver `asked` for puts the next try off.
+    What the receiver `retry_after` for puts the next try off.
     """
     delay = _SCHEDULE.delay(tries, random)
-    return None if delay is None else now + max(delay, asked or timedelta(0))
+    return None if delay is None else now + max(delay, retry_after or timedelta(0))
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:

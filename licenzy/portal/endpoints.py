@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from sqlmodel import Session
 
 from licenzy.deliveries import actions
-from licenzy.deliveries.actions import Desk
+from licenzy.deliveries.actions import EndpointContext
 from licenzy.deliveries.models import DeliveryStatus, EventType, WebhookEndpoint
 from licenzy.deliveries.outbox import send_test
 from licenzy.deliveries.queries import deliveries_page, endpoint, endpoints, waiting_counts
@@ -164,9 +164,9 @@ def delete_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     return go(url_for("portal.webhooks"))
 
 
-def desk_of(side: Side) -> Desk:
+def desk_of(side: Side) -> EndpointContext:
     """Who acts on this side, and when."""
-    return Desk(side.scope, side.actor, runtime().clock())
+    return EndpointContext(side.scope, side.actor, runtime().clock())
 
 
 def host_of(of: WebhookEndpoint) -> str:

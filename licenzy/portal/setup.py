@@ -89,7 +89,7 @@ def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
         side,
         StepName.PURCHASE,
         "setup/_timeline.html",
-        status=200 if line.look_again_ms else 286,
+        status=200 if line.poll_again_ms else 286,
         journey=journey,
         timeline=line,
         swapped=wants_fragment() and line.over,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import abort, flash, request, url_for
 from flask.typing import ResponseReturnValue
 
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.errors import InvalidRequest, LicenzyError
 from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import portal
@@ -116,8 +116,8 @@ def _read(side: Side, kept: UntrackedCheckout) -> tuple[Bought | None, LicenzyEr
     return bought, None
 
 
-def _hand(side: Side, form: AdoptForm) -> Hand:
-    return Hand(side.scope, side.actor, (form.note.data or "").strip(), runtime().clock())
+def _hand(side: Side, form: AdoptForm) -> OperatorContext:
+    return OperatorContext(side.scope, side.actor, (form.note.data or "").strip(), runtime().clock())
 
 
 def _kept(side: Side, untracked_id: str) -> UntrackedCheckout:

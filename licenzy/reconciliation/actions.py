@@ -9,7 +9,7 @@ from sqlalchemy import func, or_
 from sqlmodel import Session, col, select, update
 
 from licenzy.connections.models import Connection
-from licenzy.connections.pacing import paced_access
+from licenzy.connections.rate_limit import paced_access
 from licenzy.db.leases import is_free, take_lease
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
@@ -75,7 +75,7 @@ class Due:
     full: bool
 
 
-def ask_for_walk(db: Session, *, connection_id: str, now: datetime, asked_by: str | None = None) -> None:
+def request_walk_of(db: Session, *, connection_id: str, now: datetime, asked_by: str | None = None) -> None:
     """Have the worker walk a connection's account as soon as it can, as `licenzy reconcile` does."""
     insert_unless_there(db, Reconciliation, {"connection_id": connection_id, "report": {}})
     db.exec(
@@ -88,16 +88,16 @@ def ask_for_walk(db: Session, *, connection_id: str, now: datetime, asked_by: st
 def claim_due(db: Session, *, now: datetime) -> Due | None:
     """The walk that was asked for, or whose hour has come, under a lease; of any project, for the worker."""
     last = func.coalesce(col(Reconciliation.ran_at), Connection.created_at)
-    asked = col(Reconciliation.asked_at).is_not(None)
+    is_requested = col(Reconciliation.asked_at).is_not(None)
     found = db.exec(
         select(Connection)
         .outerjoin(Reconciliation, col(Reconciliation.connection_id) == Connection.id)
         .where(
             col(Connection.key_sealed).is_not(None),
-            or_(asked, last <= now - EVERY),
+            or_(is_requested, last <= now - EVERY),
             is_free(col(Reconciliation.leased_until), now),
         )
-        .order_by(asked.desc(), last)
+        .order_by(is_requested.desc(), last)
         .limit(1)
     ).first()
     if found is None:

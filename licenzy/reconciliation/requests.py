@@ -14,7 +14,7 @@ from licenzy.errors import StripeNotConnected
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
-from licenzy.reconciliation.actions import ask_for_walk
+from licenzy.reconciliation.actions import request_walk_of
 from licenzy.reconciliation.walk import Report, Walk
 from licenzy.stripe_gateway.client import StripeGateway
 from licenzy.workspace.audit import Actor, record
@@ -66,7 +66,7 @@ def request_walk(db: Session, scope: Scope, *, actor: Actor, now: datetime) -> N
     connection = connection_of(db, scope)
     if connection is None or connection.key_sealed is None:
         raise StripeNotConnected
-    ask_for_walk(db, connection_id=connection.id, now=now, asked_by=actor.user_id)
+    request_walk_of(db, connection_id=connection.id, now=now, asked_by=actor.user_id)
     record(
         db,
         actor=actor,

@@ -17,10 +17,10 @@ from licenzy.alignment.rules import findings
 from licenzy.connections.models import Connection
 from licenzy.deliveries.models import Delivery, DeliveryStatus, WebhookEndpoint
 from licenzy.kit.secret_box import SecretBox
-from licenzy.observations.models import StripeLook
+from licenzy.observations.models import StripeProbe
 from licenzy.projects.queries import project_ids
 from licenzy.reconciliation.models import Reconciliation
-from licenzy.setup.gathering import project_facts
+from licenzy.setup.fact_collector import project_facts
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
 
 _UNSENT = (DeliveryStatus.PENDING, DeliveryStatus.FAILED, DeliveryStatus.DEAD)
@@ -69,9 +69,9 @@ def _by_status(db: Session, column: Any, statuses: Any, *narrowed: Any) -> dict[
 
 def _overdue(db: Session, now: datetime) -> dict[str, float]:
     """What a paused endpoint or a removed Stripe key holds back is not due."""
-    looks = (
-        select(func.min(StripeLook.due_at))
-        .join(Connection, col(Connection.id) == StripeLook.connection_id)
+    probes = (
+        select(func.min(StripeProbe.due_at))
+        .join(Connection, col(Connection.id) == StripeProbe.connection_id)
         .where(col(Connection.key_sealed).is_not(None))
     )
     sends = (
@@ -89,7 +89,7 @@ def _overdue(db: Session, now: datetime) -> dict[str, float]:
         "settling_read": select(func.min(SettlingRead.due_at)),
         "delivery": sends,
         "reconciliation": select(func.min(Reconciliation.asked_at)),
-        "look_at_stripe": looks,
+        "look_at_stripe": probes,
     }
     due = {job: db.exec(statement).one() for job, statement in oldest.items()}
     return {job: max(0.0, (now - at).total_seconds()) if at else 0.0 for job, at in due.items()}

@@ -31,7 +31,7 @@ class Pace:
 
     wait: Callable[[], None]
     """Returns when it is the caller's turn."""
-    hold: Callable[[float], None]
+    pause: Callable[[float], None]
     """Keeps everybody off the account for so many seconds."""
 
 
@@ -61,6 +61,6 @@ def with_patience(call: Callable[[], T], pace: Pace, random: Random = random.ran
             asked = busy_seconds(refused)
             if asked is None or asked > _MOST_PATIENCE:
                 raise
-            pace.hold(_WITH_PATIENCE.seconds(failures, random, at_least=asked))
+            pace.pause(_WITH_PATIENCE.seconds(failures, random, at_least=asked))
     pace.wait()
     return call()

@@ -10,7 +10,7 @@ import pytest
 
 from licenzy.catalog.models import Kind
 from licenzy.connections.actions import disconnect, end_secret_overlap
-from licenzy.connections.sealed import secret_label
+from licenzy.connections.credentials import secret_label
 from licenzy.deliveries.models import WebhookEndpoint
 from tests.alignment.town import NOBODY, Side, Town
 from tests.support.cast import make_connection

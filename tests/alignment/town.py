@@ -19,10 +19,10 @@ from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import products
 from licenzy.catalog.rules import Draft
 from licenzy.connections import actions
+from licenzy.connections.credentials import webhook_secrets
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import CredentialRefused
-from licenzy.connections.sealed import webhook_secrets
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_gateway.permissions import TRIALS

@@ -23,10 +23,10 @@ from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import Delivery, DeliveryStatus, WebhookEndpoint
 from licenzy.factory import create_app
 from licenzy.kit.ids import new_id
-from licenzy.observations.models import StripeLook
+from licenzy.observations.models import StripeProbe
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
-from licenzy.setup.gathering import project_facts
+from licenzy.setup.fact_collector import project_facts
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START, StandingClock
@@ -185,7 +185,7 @@ def _connect(runtime: Runtime, cast: Cast) -> Connection:
         connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         where: dict[str, Any] = {"connection_id": connection.id, "project_id": cast.project_id}
         where["mode"] = connection.mode
-        db.add(StripeLook(**where, due_at=START + timedelta(minutes=5)))
+        db.add(StripeProbe(**where, due_at=START + timedelta(minutes=5)))
         db.add(SettlingRead(**where, object_id="sub_due", due_at=START + timedelta(minutes=1)))
         db.add(SettlingRead(**where, object_id="sub_later", due_at=START + timedelta(hours=1)))
         db.add(SettlingRead(**where, object_id="sub_done"))

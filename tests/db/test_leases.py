@@ -14,10 +14,10 @@ from sqlmodel import Session, col, select, update
 from licenzy.db import leases
 from licenzy.db.unit_of_work import Database
 from licenzy.kit.lease import Lease, is_free
-from licenzy.observations.models import StripeLook
+from licenzy.observations.models import StripeProbe
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.runtime import Runtime
-from licenzy.setup.looking import claim_due_look
+from licenzy.setup.stripe_probe import claim_due_probe
 from tests.support.cast import Cast, make_connection, make_project
 from tests.support.clock import START, StandingClock
 
@@ -87,6 +87,6 @@ def test_of_many_workers_one_has_the_first_look_at_a_connection(
             project_id = make_project(db, workspace_id=cast.owner.workspace_id, name=f"Project {turn}")
             make_connection(db, project_id=project_id, secret_box=runtime.secret_box, now=clock())
         now = clock.advance(hours=2)
-        assert how_many(database, lambda db, now=now: claim_due_look(db, now=now) is not None) == 1
+        assert how_many(database, lambda db, now=now: claim_due_probe(db, now=now) is not None) == 1
         with database.write() as db:
-            db.exec(update(StripeLook).values(due_at=now + timedelta(days=30)))
+            db.exec(update(StripeProbe).values(due_at=now + timedelta(days=30)))

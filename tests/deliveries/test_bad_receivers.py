@@ -82,12 +82,12 @@ def tell_one(db: object, project_id: str, number: int) -> None:
     from licenzy.alignment.modes import Mode
     from licenzy.deliveries.models import EventType, Source
     from licenzy.deliveries.outbox import announce
-    from licenzy.deliveries.rules import Data, Happening
+    from licenzy.deliveries.rules import Data, EventDraft
 
     happened = [
-        Happening(EventType.ENTITLEMENT_UPDATED, Source.PORTAL, "manual_grant", None, Data(units=number))
+        EventDraft(EventType.ENTITLEMENT_UPDATED, Source.PORTAL, "manual_grant", None, Data(units=number))
     ]
-    announce(db, Scope(project_id, Mode.TEST), happenings=lambda: happened, now=utc_now())  # type: ignore[arg-type]
+    announce(db, Scope(project_id, Mode.TEST), drafts=lambda: happened, now=utc_now())  # type: ignore[arg-type]
 
 
 @pytest.mark.slow

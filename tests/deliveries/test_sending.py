@@ -15,7 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries import actions, rules
-from licenzy.deliveries.actions import Desk
+from licenzy.deliveries.actions import EndpointContext
 from licenzy.deliveries.models import (
     Delivery,
     DeliveryAttempt,
@@ -114,10 +114,10 @@ def test_while_a_secret_is_rotated_both_sign(
 ) -> None:
     clock.now = datetime.now(UTC)
     with database.write() as db:
-        desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+        context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
         endpoint_id = the_endpoint(database).id
         _endpoint, newer = actions.rotate_secret(
-            db, runtime.secret_box, desk, endpoint_id=endpoint_id, overlap=timedelta(hours=24)
+            db, runtime.secret_box, context, endpoint_id=endpoint_id, overlap=timedelta(hours=24)
         )
     happen(database, cast, clock)
     drain(sender)
@@ -194,8 +194,8 @@ def test_the_schedule_is_followed_to_its_end(
     assert (row.status, row.attempts, row.next_try_at) == (DeliveryStatus.DEAD, 10, None)
     assert timedelta(hours=67) < clock() - began < timedelta(hours=84)
     with database.write() as db:
-        desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
-        assert requeue(db, desk, delivery_id=row.id) == 1
+        context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+        assert requeue(db, context, delivery_id=row.id) == 1
     hook.answer = status(200)
     assert drain(sender) == 1
     row = only_delivery(database)
@@ -292,14 +292,14 @@ def test_only_failures_for_120_hours_disable(
 def test_what_waits_while_paused_is_sent_after(
     database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
 ) -> None:
-    desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+    context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
     endpoint_id = the_endpoint(database).id
     with database.write() as db:
-        actions.pause_endpoint(db, desk, endpoint_id=endpoint_id)
+        actions.pause_endpoint(db, context, endpoint_id=endpoint_id)
     happen(database, cast, clock, count=5)
     assert drain(sender) == 0
     with database.write() as db:
-        actions.resume_endpoint(db, desk, endpoint_id=endpoint_id)
+        actions.resume_endpoint(db, context, endpoint_id=endpoint_id)
     assert drain(sender) == 5
     assert len(hook.requests) == 5
 
@@ -345,11 +345,11 @@ def test_without_the_encryption_key_everything_waits(
 def test_a_deleted_endpoint_gets_nothing_more(
     database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
 ) -> None:
-    desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+    context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
     happen(database, cast, clock)
     with database.write() as db:
-        actions.delete_endpoint(db, desk, endpoint_id=the_endpoint(database).id)
-        assert requeue(db, desk) == 0
+        actions.delete_endpoint(db, context, endpoint_id=the_endpoint(database).id)
+        assert requeue(db, context) == 0
     assert drain(sender) == 0
     row = only_delivery(database)
     assert (row.status, row.last_error) == (DeliveryStatus.DEAD, "The endpoint was deleted.")
@@ -393,6 +393,6 @@ def test_an_endpoint_in_trouble_is_a_finding(
     drain(sender)
     assert seen() == ["It answered 410, which means that it is gone, and is disabled."]
     with database.write() as db:
-        desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
-        actions.resume_endpoint(db, desk, endpoint_id=the_endpoint(database).id)
+        context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+        actions.resume_endpoint(db, context, endpoint_id=the_endpoint(database).id)
     assert seen() == []

@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from licenzy.catalog.models import Kind
-from licenzy.deliveries.claims import Outcome, claim_due, record_outcomes
+from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import EventType
 from licenzy.entitlements.models import State
 from licenzy.portal.guide import guide_pages
@@ -103,7 +103,7 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
         claims = claim_due(db, room={endpoint.id: 2}, now=START)
         answers = ((500, "It answered 500. " * 12, "broken"), (200, None, "ok"))
         outcomes = [
-            Outcome(claim, START, 12, status=status, error=error, answer=said)
+            DeliveryOutcome(claim, START, 12, status=status, error=error, answer=said)
             for claim, (status, error, said) in zip(claims, answers, strict=True)
         ]
         record_outcomes(db, outcomes, now=START)

@@ -57,14 +57,14 @@ def holds(runtime: Runtime, cast: Cast, subject: Subject) -> Holds:
 
     def granted(kind: Kind = Kind.USAGE_PACK, *, to: Subject = subject, **columns: Any) -> Entitlement:
         from licenzy.entitlements import grants
-        from licenzy.entitlements.grants import Hand
+        from licenzy.entitlements.grants import OperatorContext
         from licenzy.workspace.audit import Actor
 
         with runtime.database.write() as db:
             product = make_product(
                 db, project_id=to.project_id, mode=to.mode, product_code=f"P_{kind.name}", kind=kind
             )
-            hand = Hand(Scope.of(to), Actor(), "to begin with", START)
+            hand = OperatorContext(Scope.of(to), Actor(), "to begin with", START)
             until = None if kind is Kind.USAGE_PACK else START + DAY
             (change,) = grants.grant(db, hand, subject_ref=to.subject_ref, product=product, until=until)
             row = db.get_one(Entitlement, change["entitlement"])

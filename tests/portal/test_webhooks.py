@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
-from licenzy.deliveries.claims import Outcome, claim_due, record_outcomes
+from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import Delivery, DeliveryStatus, EventType, WebhookEndpoint
 from licenzy.runtime import Runtime
 from licenzy.workspace.models import Membership, Role
@@ -57,7 +57,7 @@ def end(database: Database, endpoint: WebhookEndpoint, **outcome: Any) -> None:
     """One try of each due delivery ends like this."""
     with database.write() as db:
         claims = claim_due(db, room={endpoint.id: 100}, now=START)
-        record_outcomes(db, [Outcome(claim, START, 12, **outcome) for claim in claims], now=START)
+        record_outcomes(db, [DeliveryOutcome(claim, START, 12, **outcome) for claim in claims], now=START)
 
 
 def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, database: Database) -> None:

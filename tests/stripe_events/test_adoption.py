@@ -15,7 +15,7 @@ from sqlmodel import select
 
 from licenzy.catalog.models import Kind, Product
 from licenzy.deliveries.models import OutboundEvent
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.errors import InvalidRequest, NotFound, StripeUnavailable
 from licenzy.projects.scope import Scope
@@ -86,8 +86,8 @@ def held(shop: Shop) -> list[Entitlement]:
         return list(db.exec(select(Entitlement)))
 
 
-def hand(shop: Shop, clock: StandingClock) -> Hand:
-    return Hand(
+def hand(shop: Shop, clock: StandingClock) -> OperatorContext:
+    return OperatorContext(
         Scope(shop.project_id, shop.connection.mode), Actor("usr_1", None), "found in the books", clock()
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cryptography.fernet import Fernet
 
-from licenzy.connections.sealed import is_locked_out
+from licenzy.connections.credentials import is_locked_out
 from licenzy.db.unit_of_work import Database
 from licenzy.kit.secret_box import SecretBox
 from licenzy.runtime import Runtime

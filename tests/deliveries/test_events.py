@@ -16,7 +16,7 @@ from sqlmodel import col, select
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.deliveries.models import Delivery, EventType, OutboundEvent
-from licenzy.entitlements.grants import Hand, adjust_units, grant, revoke
+from licenzy.entitlements.grants import OperatorContext, adjust_units, grant, revoke
 from licenzy.factory import create_app
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
@@ -77,8 +77,10 @@ def shop(settings: Any) -> Iterator[Shop]:
     parts.database.close()
 
 
-def hand(shop: Shop) -> Hand:
-    return Hand(Scope(shop.cast.project_id, Mode.TEST), Actor(shop.cast.owner.user_id), "asked for", START)
+def hand(shop: Shop) -> OperatorContext:
+    return OperatorContext(
+        Scope(shop.cast.project_id, Mode.TEST), Actor(shop.cast.owner.user_id), "asked for", START
+    )
 
 
 def test_a_one_time_purchase_is_told_once(shop: Shop) -> None:

@@ -23,8 +23,8 @@ from licenzy.errors import LicenzyError, StripeNotConnected
 from licenzy.kit.clock import Clock
 from licenzy.kit.lease import Lease
 from licenzy.kit.secret_box import SecretBox
-from licenzy.observations.actions import LOOK_EVERY, begin_looks, keep_answers, look_soon
-from licenzy.observations.models import StripeLook
+from licenzy.observations.actions import PROBE_EVERY, begin_looks, keep_answers, probe_soon
+from licenzy.observations.models import StripeProbe
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import AccountFacts, PriceFacts, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.permissions import TRIALS
@@ -37,11 +37,11 @@ from licenzy.stripe_gateway.translate import (
 LEASE = Lease(timedelta(minutes=5))
 _UNHEARD_AFTER = timedelta(minutes=2)
 """How long an event may be on its way before a paid session without one is worth saying."""
-_LOOKED_BACK = timedelta(days=7)
+_PROBE_WINDOW = timedelta(days=7)
 _MOST_SINGLE_PRICES = 50
 
 
-def look_at_side(
+def probe_side(
     database: Database, gateway: StripeGateway, secret_box: SecretBox, scope: Scope, *, clock: Clock
 ) -> None:
     """Ask Stripe about one side now; what it refuses becomes an answer.
@@ -53,13 +53,13 @@ def look_at_side(
     if connection is None or connection.key_sealed is None:
         raise StripeNotConnected
     with database.write() as db:
-        look_soon(db, scope, connection_id=connection.id, now=clock())
-    problem = look_at_stripe(database, gateway, secret_box, connection=connection, clock=clock)
+        probe_soon(db, scope, connection_id=connection.id, now=clock())
+    problem = probe_stripe(database, gateway, secret_box, connection=connection, clock=clock)
     if problem is not None:
         raise problem
 
 
-def look_at_stripe(
+def probe_stripe(
     database: Database, gateway: StripeGateway, secret_box: SecretBox, *, connection: Connection, clock: Clock
 ) -> LicenzyError | None:
     """Ask Stripe about one connection, then keep the answers; why it could not be asked, if it could not.
@@ -91,27 +91,27 @@ def look_at_stripe(
     return problem
 
 
-def claim_due_look(db: Session, *, now: datetime) -> Connection | None:
+def claim_due_probe(db: Session, *, now: datetime) -> Connection | None:
     """The connection whose look is due longest, of any project, under a lease; for the worker."""
     first_due = (
-        col(Connection.created_at) <= now - LOOK_EVERY
+        col(Connection.created_at) <= now - PROBE_EVERY
     )  # Where nothing was ever saved since it is kept.
     found = db.exec(
         select(Connection)
-        .outerjoin(StripeLook, col(StripeLook.connection_id) == Connection.id)
+        .outerjoin(StripeProbe, col(StripeProbe.connection_id) == Connection.id)
         .where(
             col(Connection.key_sealed).is_not(None),
-            or_(col(StripeLook.due_at) <= now, and_(col(StripeLook.due_at).is_(None), first_due)),
-            is_free(col(StripeLook.leased_until), now),
+            or_(col(StripeProbe.due_at) <= now, and_(col(StripeProbe.due_at).is_(None), first_due)),
+            is_free(col(StripeProbe.leased_until), now),
         )
-        .order_by(func.coalesce(col(StripeLook.due_at), Connection.created_at))
+        .order_by(func.coalesce(col(StripeProbe.due_at), Connection.created_at))
         .limit(1)
     ).first()
     if found is None:
         return None
     begin_looks(db, Scope.of(found), connection_id=found.id, now=now)
     # Where another worker was quicker the lease is its own.
-    return found if take_lease(db, StripeLook, {"connection_id": found.id}, LEASE, now=now) else None
+    return found if take_lease(db, StripeProbe, {"connection_id": found.id}, LEASE, now=now) else None
 
 
 class _Asking:
@@ -208,7 +208,7 @@ class _Asking:
                         col(attempt.status).in_([AttemptStatus.OPEN, AttemptStatus.PROCESSING]),
                         col(attempt.stripe_checkout_session_id).is_not(None),
                         attempt.created_at <= self.began - _UNHEARD_AFTER,
-                        attempt.created_at > self.began - _LOOKED_BACK,
+                        attempt.created_at > self.began - _PROBE_WINDOW,
                     )
                 )
             )
