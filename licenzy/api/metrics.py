@@ -30,7 +30,7 @@ def metrics(request: ApiRequest, *, token: str) -> Reply:
 
     parts = request.runtime
     with parts.database.read() as db:
-        backlog_now = backlog(db, parts.seal, base_url=parts.settings.base_url, now=parts.clock())
+        backlog_now = backlog(db, parts.secret_box, base_url=parts.settings.base_url, now=parts.clock())
     return _plain(200, generate_latest(_BacklogCollector(backlog_now)), CONTENT_TYPE_LATEST)
 
 

@@ -44,7 +44,7 @@ from licenzy.idempotency.actions import CallKey, begin, bind_attempt, finish, fr
 from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.ids import new_id
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.models import ProjectSide
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import SessionFacts, StripeAccess, StripeGateway
@@ -73,7 +73,7 @@ class Seller:
 
     database: Database
     gateway: StripeGateway
-    seal: Seal
+    secret_box: SecretBox
     clock: Clock
     base_url: str
 
@@ -180,7 +180,7 @@ def _prepare(
         returns = _returns(db, call_key.scope, request, seller.base_url)
         attempt = _write_attempt(db, attempt, product, connection, request, returns, call_key, now)
     assert connection is not None
-    return _Prepared(attempt, access(seller.gateway, seller.seal, connection), begun.holder)
+    return _Prepared(attempt, access(seller.gateway, seller.secret_box, connection), begun.holder)
 
 
 def _bound_attempt(db: Session, scope: Scope, attempt_id: str | None) -> CheckoutAttempt | None:

@@ -78,7 +78,11 @@ def _check_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
     for mode in Mode:
         try:
             probe_side(
-                runtime.database, runtime.gateway, runtime.seal, Scope(project_id, mode), clock=runtime.clock
+                runtime.database,
+                runtime.gateway,
+                runtime.secret_box,
+                Scope(project_id, mode),
+                clock=runtime.clock,
             )
         except StripeNotConnected:
             continue  # A finding says so, where it matters.
@@ -93,7 +97,9 @@ def _project_findings(runtime: Runtime, project_id: str) -> list[dict[str, Any]]
 
     base_url = runtime.settings.base_url
     with runtime.database.read() as db:
-        facts = project_facts(db, runtime.seal, project_id=project_id, base_url=base_url, now=runtime.clock())
+        facts = project_facts(
+            db, runtime.secret_box, project_id=project_id, base_url=base_url, now=runtime.clock()
+        )
     return [
         _finding_json(finding, f"{base_url}{finding.path(project_id)}")
         for mode in Mode

@@ -50,7 +50,7 @@ def create(
     with runtime.database.write() as db:
         endpoint, secret = create_endpoint(
             db,
-            runtime.seal,
+            runtime.secret_box,
             _change_context(db, runtime, project_id, mode),
             url=url,
             types=types or [each.value for each in EventType],

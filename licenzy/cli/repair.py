@@ -38,7 +38,7 @@ def reconcile(wiring: Wiring, project_id: str | None, since: str | None, as_json
             report = reconcile_account(
                 runtime.database,
                 runtime.gateway,
-                runtime.seal,
+                runtime.secret_box,
                 connection=connection,
                 clock=runtime.clock,
                 since=_parse_instant(since),

@@ -119,7 +119,9 @@ def prepare(wiring: Wiring, parent_pipe: int | None) -> None:
         state = {
             "claimed": is_claimed(db),
             "live_connection": has_live_connection(db),
-            "locked_out": sum(is_locked_out(runtime.seal, each) for each in connected(db, project_id=None)),
+            "locked_out": sum(
+                is_locked_out(runtime.secret_box, each) for each in connected(db, project_id=None)
+            ),
         }
     print_json(state)
 

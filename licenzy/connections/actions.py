@@ -28,7 +28,7 @@ from licenzy.connections.webhook import (
 )
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import NotFound, StripeNotConnected
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.actions import probe_soon
 from licenzy.projects.scope import Scope
 from licenzy.settings import Settings
@@ -59,7 +59,7 @@ __all__ = [
 def save_stripe_key(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     scope: Scope,
     *,
     pasted: str,
@@ -89,7 +89,7 @@ def save_stripe_key(
         if moves:
             _forget_webhooks(connection)
         connection.provider = provider
-        connection.key_sealed = seal.close(key, bound_to=key_label(connection))
+        connection.key_sealed = secret_box.encrypt(key, bound_to=key_label(connection))
         connection.key_masked = rules.masked_key(key)
         connection.key_saved_at = connection.verified_at = connection.updated_at = now
         connection.console_url = console_url
@@ -105,7 +105,7 @@ def save_stripe_key(
 def connect_sandbox(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     settings: Settings,
     *,
     project_id: str,
@@ -130,7 +130,7 @@ def connect_sandbox(
     return save_stripe_key(
         database,
         gateway,
-        seal,
+        secret_box,
         Scope(project_id, Mode.TEST),
         pasted=account.secret_key,
         provider=Provider.SANDBOX,

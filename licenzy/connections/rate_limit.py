@@ -20,7 +20,7 @@ from licenzy.db.reads import read_one
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.clock import EPOCH, from_micros, utc_now
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.pace import Pace
 
@@ -29,10 +29,10 @@ _APART = timedelta(seconds=1) / CALLS_A_SECOND
 
 
 def paced_access(
-    database: Database, gateway: StripeGateway, seal: Seal, connection: Connection
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, connection: Connection
 ) -> StripeAccess:
     """The connection's key for calls that nobody waits for. Raises StripeNotConnected."""
-    at = access(gateway, seal, connection)
+    at = access(gateway, secret_box, connection)
     account = connection.account_id or connection.id
 
     def wait() -> None:

@@ -15,7 +15,7 @@ from licenzy.deliveries.models import MANUAL, Delivery, DeliveryStatus, EventTyp
 from licenzy.deliveries.queries import endpoint
 from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
 
@@ -31,7 +31,7 @@ class EndpointContext:
 
 def create_endpoint(
     db: Session,
-    seal: Seal,
+    secret_box: SecretBox,
     context: EndpointContext,
     *,
     url: str,
@@ -52,7 +52,7 @@ def create_endpoint(
         url=url,
         description=description,
         types=types,
-        secret_sealed=seal.close(secret, bound_to=signing.seal_label(endpoint_id)),
+        secret_sealed=secret_box.encrypt(secret, bound_to=signing.secret_label(endpoint_id)),
         secret_masked=signing.masked(secret),
         secret_saved_at=context.now,
         created_by=context.actor.user_id,
@@ -115,7 +115,7 @@ def disable_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str)
 
 
 def rotate_secret(
-    db: Session, seal: Seal, context: EndpointContext, *, endpoint_id: str, overlap: timedelta
+    db: Session, secret_box: SecretBox, context: EndpointContext, *, endpoint_id: str, overlap: timedelta
 ) -> tuple[WebhookEndpoint, str]:
     """Give an endpoint a new secret, shown once; for `overlap` the previous one signs as well.
 
@@ -125,7 +125,7 @@ def rotate_secret(
     secret = signing.new_secret()
     found.previous_secret_sealed = found.secret_sealed if overlap else None
     found.previous_secret_until = context.now + overlap if overlap else None
-    found.secret_sealed = seal.close(secret, bound_to=signing.seal_label(found.id))
+    found.secret_sealed = secret_box.encrypt(secret, bound_to=signing.secret_label(found.id))
     found.secret_masked, found.secret_saved_at = signing.masked(secret), context.now
     db.flush()
     _note(db, context, "secret_rotated", found, after={"secret": found.secret_masked})

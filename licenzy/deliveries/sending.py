@@ -23,7 +23,7 @@ from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock
 from licenzy.kit.outbound_http import OutboundHttp, Unreachable
 from licenzy.kit.repeats import Repeats
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 
 THREADS = 64
 PARALLEL = 8
@@ -49,7 +49,7 @@ class Sender:
     def __init__(
         self,
         database: Database,
-        seal: Seal,
+        secret_box: SecretBox,
         http: OutboundHttp,
         *,
         clock: Clock,
@@ -57,7 +57,7 @@ class Sender:
         random: Random = random.random,
     ) -> None:
         self._database = database
-        self._seal = seal
+        self._secret_box = secret_box
         self._http = http
         self._clock = clock
         self._threads = threads
@@ -139,7 +139,7 @@ class Sender:
             is_quick = each.id in self._quick
             most = (PARALLEL if is_quick else PARALLEL_SLOW) - self._under_way[each.id]
             most = min(most, free, left[is_quick])
-            secrets = signing_secrets(self._seal, each, now=now) if most > 0 else []
+            secrets = signing_secrets(self._secret_box, each, now=now) if most > 0 else []
             if not secrets:
                 continue  # Without the right encryption key nothing can be signed; it all waits.
             room[each.id], signing[each.id] = most, secrets

@@ -97,7 +97,7 @@ class SignatureWatch:
         if kind is Noticed.SIGNATURE_FAILED:
             about = whose_secret(
                 db,
-                self._runtime.seal,
+                self._runtime.secret_box,
                 connection,
                 body=refused.body,
                 header=refused.header,

@@ -28,7 +28,7 @@ from licenzy.wire import JSON, read_body, refusal
 
 MOST_SECRETS = 50
 """How many secrets are tried for an event that does not name its connection."""
-_strangers = RateLimiter(rate=10)
+STRANGERS_RATE = 10
 """How many unprovable events a second one address may send where the connection is not named."""
 
 _log = logging.getLogger("licenzy.hooks")
@@ -72,11 +72,12 @@ def receive_for_tenant() -> None:
     posted = _posted()
     parts = runtime()
     address = request.remote_addr or ""
-    _strangers.refuse_spent(address)
+    strangers: RateLimiter = current_app.extensions["licenzy_strangers"]
+    strangers.refuse_spent(address)
     try:
         _receive(parts, posted, lambda db: _candidates(db, posted))
     except errors.SignatureInvalid:
-        _strangers.admit(address)
+        strangers.admit(address)
         raise
 
 
@@ -139,7 +140,7 @@ def _watch() -> SignatureWatch:
 
 
 def _signed(parts: Runtime, connection: Addressee, body: bytes, header: str, now: datetime) -> bool:
-    secrets = webhook_secrets(parts.seal, connection, now=now)
+    secrets = webhook_secrets(parts.secret_box, connection, now=now)
     try:
         verify(body, header, secrets, now=now)
     except errors.SignatureInvalid:

@@ -15,7 +15,7 @@ from licenzy.errors import LicenzyError, NotFound, StripeNotConnected
 from licenzy.kit.clock import Clock
 from licenzy.kit.ids import new_id
 from licenzy.kit.money import format_amount
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.lab.models import LabStep
 from licenzy.lab.queries import arrivals, purchase_in_lab, steps_of
 from licenzy.lab.rules import holdings
@@ -47,7 +47,7 @@ class Lab:
 
     database: Database
     gateway: StripeGateway
-    seal: Seal
+    secret_box: SecretBox
     clock: Clock
     settings: Settings
 
@@ -151,7 +151,9 @@ def _send_again(lab: Lab, begun: _Bench) -> list[GivenOff]:
 
 def _reconcile(lab: Lab, connection: Connection) -> Report:
     since = lab.clock() - EVENTS_KEPT
-    return reconcile(lab.database, lab.gateway, lab.seal, connection=connection, clock=lab.clock, since=since)
+    return reconcile(
+        lab.database, lab.gateway, lab.secret_box, connection=connection, clock=lab.clock, since=since
+    )
 
 
 def _reconciled_text(report: Report) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import session
 
 from licenzy.kit.clock import from_unix
-from licenzy.kit.seal import SealBroken
+from licenzy.kit.secret_box import DecryptionFailed
 from licenzy.portal.guards import Side
 from licenzy.runtime import runtime
 
@@ -21,7 +21,7 @@ _SECONDS = 300
 def put_secret(side: Side, secret: str, *, of: str) -> None:
     """Have the next page about `of`, such as an endpoint's id, show this secret."""
     until = int(runtime().clock().timestamp()) + _SECONDS
-    session[_SLOT] = runtime().seal.close(f"{until} {secret}", bound_to=_bound_to(side, of))
+    session[_SLOT] = runtime().secret_box.encrypt(f"{until} {secret}", bound_to=_bound_to(side, of))
 
 
 def take_secret(side: Side, *, of: str) -> str | None:
@@ -30,8 +30,8 @@ def take_secret(side: Side, *, of: str) -> str | None:
     if sealed is None:
         return None
     try:
-        until, _, secret = runtime().seal.open(sealed, bound_to=_bound_to(side, of)).partition(" ")
-    except SealBroken:  # It is the secret of another page.
+        until, _, secret = runtime().secret_box.decrypt(sealed, bound_to=_bound_to(side, of)).partition(" ")
+    except DecryptionFailed:  # It is the secret of another page.
         return None
     session.pop(_SLOT)
     return secret if runtime().clock() < from_unix(int(until)) else None

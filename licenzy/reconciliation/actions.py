@@ -15,7 +15,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.lease import Lease
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.reconciliation.log import WalkLog
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.reconciliation.walk import OVERLAP, Report, Walk
@@ -32,7 +32,7 @@ EVENTS_KEPT = timedelta(days=30)
 def reconcile(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     *,
     connection: Connection,
     clock: Clock,
@@ -50,8 +50,8 @@ def reconcile(
     report = Report(connection.id, rfc3339(began))
     log = WalkLog(database, connection, clock, began, report, full=full)
     with log:
-        at = paced_access(database, gateway, seal, connection)
-        walk = Walk(database, gateway, seal, at, connection, clock, report, log.seen)
+        at = paced_access(database, gateway, secret_box, connection)
+        walk = Walk(database, gateway, secret_box, at, connection, clock, report, log.seen)
         with database.read() as db:
             last = db.get(Reconciliation, connection.id)
         reached = (last.reconciled_to if last else None) or connection.created_at

@@ -12,7 +12,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.queries import bought_by
 from licenzy.errors import StripeNotConnected
 from licenzy.kit.clock import Clock, rfc3339
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.reconciliation.actions import request_walk_of
 from licenzy.reconciliation.walk import Report, Walk
@@ -26,7 +26,7 @@ MOST_PURCHASES = 20
 def resync(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     scope: Scope,
     *,
     subject_id: str,
@@ -43,8 +43,8 @@ def resync(
     if connection is None:
         raise StripeNotConnected
     report = Report(connection.id, rfc3339(clock()))
-    at = access(gateway, seal, connection)
-    Walk(database, gateway, seal, at, connection, clock, report).purchases(keys, payments)
+    at = access(gateway, secret_box, connection)
+    Walk(database, gateway, secret_box, at, connection, clock, report).purchases(keys, payments)
     after = {"read": report.subscriptions_seen + report.sessions_seen, "changes": len(report.differences)}
     database.retrying(
         lambda db: record(

@@ -22,7 +22,7 @@ from licenzy.entitlements.queries import purchase_of, was_recorded
 from licenzy.errors import LicenzyError
 from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock, from_unix
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.pipeline import apply_reading
@@ -82,7 +82,7 @@ class Walk:
 
     database: Database
     gateway: StripeGateway
-    seal: Seal
+    secret_box: SecretBox
     at: StripeAccess
     connection: Connection
     clock: Clock
@@ -165,7 +165,7 @@ class Walk:
             changes = settle_one(
                 self.database,
                 self.gateway,
-                self.seal,
+                self.secret_box,
                 clock=self.clock,
                 random=self.random,
                 connection_id=self.connection.id,

@@ -16,7 +16,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.connections.models import Connection
 from licenzy.deliveries.models import Delivery, DeliveryStatus, WebhookEndpoint
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.models import StripeProbe
 from licenzy.projects.queries import project_ids
 from licenzy.reconciliation.models import Reconciliation
@@ -44,7 +44,7 @@ class Backlog:
     """By project id, mode and severity."""
 
 
-def backlog(db: Session, seal: Seal, *, base_url: str, now: datetime) -> Backlog:
+def backlog(db: Session, secret_box: SecretBox, *, base_url: str, now: datetime) -> Backlog:
     """Everything at `now`, of every project, for whoever watches the installation."""
     settling = select(func.count()).select_from(SettlingRead).where(col(SettlingRead.due_at) <= now)
     parked = (
@@ -58,7 +58,7 @@ def backlog(db: Session, seal: Seal, *, base_url: str, now: datetime) -> Backlog
         deliveries=_by_status(db, Delivery.status, _UNSENT, _IS_UNSENT),
         settling_due=db.exec(settling).one(),
         overdue_seconds=_overdue(db, now),
-        findings=_findings(db, seal, base_url, now),
+        findings=_findings(db, secret_box, base_url, now),
     )
 
 
@@ -95,10 +95,12 @@ def _overdue(db: Session, now: datetime) -> dict[str, float]:
     return {job: max(0.0, (now - at).total_seconds()) if at else 0.0 for job, at in due.items()}
 
 
-def _findings(db: Session, seal: Seal, base_url: str, now: datetime) -> dict[tuple[str, Mode, Severity], int]:
+def _findings(
+    db: Session, secret_box: SecretBox, base_url: str, now: datetime
+) -> dict[tuple[str, Mode, Severity], int]:
     counted: dict[tuple[str, Mode, Severity], int] = {}
     for project_id in project_ids(db):
-        facts = project_facts(db, seal, project_id=project_id, base_url=base_url, now=now)
+        facts = project_facts(db, secret_box, project_id=project_id, base_url=base_url, now=now)
         for mode in Mode:
             found = Counter(finding.severity for finding in findings(facts, mode))
             counted |= {(project_id, mode, severity): found[severity] for severity in Severity}

@@ -35,7 +35,7 @@ from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.db.reads import read_all
 from licenzy.deliveries.queries import failing_endpoints
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.models import Noticed, StripeProbe
 from licenzy.observations.queries import SIGHTINGS_WINDOW, probe_of, resolved_findings, sightings
 from licenzy.projects.scope import Scope
@@ -45,9 +45,11 @@ from licenzy.stripe_gateway.client import API_VERSION
 _MOST_EVENTS = 50
 
 
-def project_facts(db: Session, seal: Seal, *, project_id: str, base_url: str, now: datetime) -> ProjectFacts:
+def project_facts(
+    db: Session, secret_box: SecretBox, *, project_id: str, base_url: str, now: datetime
+) -> ProjectFacts:
     """Everything that is known of both modes of a project, as alignment's rules see it."""
-    sides = {mode: _side(db, seal, Scope(project_id, mode), base_url, now) for mode in Mode}
+    sides = {mode: _side(db, secret_box, Scope(project_id, mode), base_url, now) for mode in Mode}
     return ProjectFacts(now, sides[Mode.TEST], sides[Mode.LIVE])
 
 
@@ -88,13 +90,13 @@ def _untracked(scope: Scope, *, since: datetime) -> Select[str, datetime]:
     )
 
 
-def _side(db: Session, seal: Seal, scope: Scope, base_url: str, now: datetime) -> SideFacts:
+def _side(db: Session, secret_box: SecretBox, scope: Scope, base_url: str, now: datetime) -> SideFacts:
     connection = connection_of(db, scope)
     probe = probe_of(db, scope)
     products = tuple(map(catalog_rules.facts_of, catalog.products(db, scope)))
     return SideFacts(
         mode=scope.mode,
-        connection=_connection(db, seal, connection, probe, base_url) if connection else None,
+        connection=_connection(db, secret_box, connection, probe, base_url) if connection else None,
         products=tuple(_priced(product, connection, probe) for product in products),
         keys=key_facts(db, scope, now=now),
         traffic=_traffic(db, scope, probe, now),
@@ -106,13 +108,13 @@ def _side(db: Session, seal: Seal, scope: Scope, base_url: str, now: datetime) -
 
 
 def _connection(
-    db: Session, seal: Seal, connection: Connection, probe: StripeProbe | None, base_url: str
+    db: Session, secret_box: SecretBox, connection: Connection, probe: StripeProbe | None, base_url: str
 ) -> ConnectionFacts:
     problem = connection_rules.registration_problem(connection.provider, connection.mode, base_url)
     facts = replace(
         connection_rules.facts_of(connection),
-        locked_out=is_locked_out(seal, connection),
-        shares_secret=_shares_secret(db, seal, connection),
+        locked_out=is_locked_out(secret_box, connection),
+        shares_secret=_shares_secret(db, secret_box, connection),
         reachable=problem is None,
         wanted_version=API_VERSION,
     )
@@ -157,12 +159,12 @@ def _endpoint(listed_endpoint: dict[str, Any]) -> EndpointSeen:
     )
 
 
-def _shares_secret(db: Session, seal: Seal, connection: Connection) -> bool:
+def _shares_secret(db: Session, secret_box: SecretBox, connection: Connection) -> bool:
     other = connection_of(db, connection.scope.other)
     if other is None or other.webhook_secret_sealed is None or connection.webhook_secret_sealed is None:
         return False
-    ours = opened(seal, connection.webhook_secret_sealed, secret_label(connection))
-    return ours is not None and ours == opened(seal, other.webhook_secret_sealed, secret_label(other))
+    ours = opened(secret_box, connection.webhook_secret_sealed, secret_label(connection))
+    return ours is not None and ours == opened(secret_box, other.webhook_secret_sealed, secret_label(other))
 
 
 def _priced(product: ProductFacts, connection: Connection | None, probe: StripeProbe | None) -> ProductFacts:

@@ -22,7 +22,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.errors import LicenzyError, StripeNotConnected
 from licenzy.kit.clock import Clock
 from licenzy.kit.lease import Lease
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.actions import PROBE_EVERY, begin_looks, keep_answers, probe_soon
 from licenzy.observations.models import StripeProbe
 from licenzy.projects.scope import Scope
@@ -41,7 +41,9 @@ _PROBE_WINDOW = timedelta(days=7)
 _MOST_SINGLE_PRICES = 50
 
 
-def probe_side(database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, clock: Clock) -> None:
+def probe_side(
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, scope: Scope, *, clock: Clock
+) -> None:
     """Ask Stripe about one side now; what it refuses becomes an answer.
 
     Raises StripeNotConnected, and what says why Stripe could not be asked: the earlier answers stand then.
@@ -52,20 +54,20 @@ def probe_side(database: Database, gateway: StripeGateway, seal: Seal, scope: Sc
         raise StripeNotConnected
     with database.write() as db:
         probe_soon(db, scope, connection_id=connection.id, now=clock())
-    problem = probe_stripe(database, gateway, seal, connection=connection, clock=clock)
+    problem = probe_stripe(database, gateway, secret_box, connection=connection, clock=clock)
     if problem is not None:
         raise problem
 
 
 def probe_stripe(
-    database: Database, gateway: StripeGateway, seal: Seal, *, connection: Connection, clock: Clock
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, *, connection: Connection, clock: Clock
 ) -> LicenzyError | None:
     """Ask Stripe about one connection, then keep the answers; why it could not be asked, if it could not.
 
     What cannot be asked because Stripe is away, or our own encryption key is, leaves the earlier answers.
     """
     began = clock()
-    asking = _Asking(database, gateway, seal, connection, began)
+    asking = _Asking(database, gateway, secret_box, connection, began)
     problem: LicenzyError | None = None
     try:
         asking.all()
@@ -119,11 +121,11 @@ class _Asking:
         self,
         database: Database,
         gateway: StripeGateway,
-        seal: Seal,
+        secret_box: SecretBox,
         connection: Connection,
         began: datetime,
     ) -> None:
-        self.database, self.gateway, self.seal = database, gateway, seal
+        self.database, self.gateway, self.secret_box = database, gateway, secret_box
         self.connection, self.began = connection, began
         self.answers: dict[str, Any] = {}
         self.account: AccountFacts | None = None
@@ -131,7 +133,7 @@ class _Asking:
 
     def all(self) -> None:
         """Raises StripeKeyRejected, and what says that Stripe cannot be asked at all."""
-        at = access(self.gateway, self.seal, self.connection)
+        at = access(self.gateway, self.secret_box, self.connection)
         self.account = self.gateway.account(at)
         self.answers["key_accepted"] = True
         self._permissions(at)
@@ -174,7 +176,7 @@ class _Asking:
                 self.prices[price_id] = self.gateway.price(at, price_id)
             except StripeObjectMissing:
                 missing[price_id] = price_in_other_mode(
-                    self.database, self.gateway, self.seal, self.connection.scope, price_id=price_id
+                    self.database, self.gateway, self.secret_box, self.connection.scope, price_id=price_id
                 )
         self.answers["missing_prices"] = missing
 

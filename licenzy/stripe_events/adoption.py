@@ -21,7 +21,7 @@ from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.errors import InvalidRequest, NotFound, StripeNotConnected
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
 from licenzy.stripe_events.read import Found, session_found, subscription_found
@@ -48,7 +48,7 @@ class Bought:
 def adopt(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     operator: OperatorContext,
     *,
     untracked_id: str,
@@ -65,13 +65,13 @@ def adopt(
         adopted_by_them = _is_theirs(db, operator, kept.subject_id, subject_ref)
     if adopted_by_them:
         return []
-    bought = what_was_bought(database, gateway, seal, operator.scope, untracked_id=untracked_id)
+    bought = what_was_bought(database, gateway, secret_box, operator.scope, untracked_id=untracked_id)
     numbers = database.retrying(lambda db: _claims(db, operator, kept, bought))
     return database.retrying(lambda db: _adopt(db, operator, untracked_id, subject_ref, bought, numbers))
 
 
 def what_was_bought(
-    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, untracked_id: str
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, scope: Scope, *, untracked_id: str
 ) -> Bought:
     """Read from Stripe what an untracked checkout sold, and which product that is.
 
@@ -84,7 +84,7 @@ def what_was_bought(
         raise NotFound("There is no such untracked checkout.")
     if connection is None or connection.id != kept.connection_id:
         raise StripeNotConnected("The Stripe account that this checkout was paid to is not connected.")
-    at = access(gateway, seal, connection)
+    at = access(gateway, secret_box, connection)
     session = gateway.checkout_session(at, kept.session_id)
     price_id, quantity = _only_line(session)
     with database.read() as db:

@@ -17,7 +17,7 @@ from licenzy.entitlements.models import FactSource
 from licenzy.errors import LicenzyError
 from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_events.pipeline import apply_found
 from licenzy.stripe_events.read import Found, Origin, payment_found, subscription_found, unknown_word
 from licenzy.stripe_events.settling import Claim, claim_due_read, last_event_at, read_done, read_failed
@@ -28,19 +28,19 @@ from licenzy.stripe_gateway.translate import StripeObjectMissing
 def settle_next(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     *,
     clock: Clock,
     random: Random = random.random,
 ) -> bool:
     """Do the settling read that has been due longest; False when none is due."""
-    return settle_one(database, gateway, seal, clock=clock, random=random) is not None
+    return settle_one(database, gateway, secret_box, clock=clock, random=random) is not None
 
 
 def settle_one(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     *,
     clock: Clock,
     random: Random,
@@ -57,7 +57,7 @@ def settle_one(
     claim, last_event, connection = claimed
     began = clock()
     try:
-        at = paced_access(database, gateway, seal, connection)
+        at = paced_access(database, gateway, secret_box, connection)
         found = _ask(gateway, at, claim.object_id)
     except LicenzyError as problem:
         database.retrying(partial(_fail, claim=claim, problem=problem, now=clock(), random=random))

@@ -60,7 +60,7 @@ def run_worker(parts: Runtime, *, stop: Stop) -> None:
 def make_sender(parts: Runtime) -> Sender:
     """What delivers webhooks out, under the installation's rules for addresses."""
     http = OutboundHttp(private_allowed=parts.settings.allow_private_webhooks)
-    return Sender(parts.database, parts.seal, http, clock=parts.clock)
+    return Sender(parts.database, parts.secret_box, http, clock=parts.clock)
 
 
 def _repeat(parts: Runtime, name: str, stop: threading.Event) -> None:
@@ -93,7 +93,7 @@ def _apply_due_events(parts: Runtime) -> int:
 def _settle(parts: Runtime) -> int:
     """Objects that events touched, read once more from Stripe."""
     for count in range(_MOST_IN_A_ROW):
-        if not settle_next(parts.database, parts.gateway, parts.seal, clock=parts.clock):
+        if not settle_next(parts.database, parts.gateway, parts.secret_box, clock=parts.clock):
             return count
     return _MOST_IN_A_ROW
 
@@ -106,7 +106,7 @@ def _reconcile(parts: Runtime) -> int:
     report = reconcile(
         parts.database,
         parts.gateway,
-        parts.seal,
+        parts.secret_box,
         connection=due.connection,
         clock=parts.clock,
         full=due.full,
@@ -131,7 +131,7 @@ def _probe_stripe(parts: Runtime) -> int:
     if connection is None:
         return 0
     problem = probe_stripe(
-        parts.database, parts.gateway, parts.seal, connection=connection, clock=parts.clock
+        parts.database, parts.gateway, parts.secret_box, connection=connection, clock=parts.clock
     )
     with parts.database.write() as db:
         forget_old_sightings(db, now=parts.clock())

@@ -46,7 +46,7 @@ def copy(town: Town, prices: dict[str, str]) -> Any:
     return copy_to_live(
         parts.database,
         parts.gateway,
-        parts.seal,
+        parts.secret_box,
         project_id=town.project_id,
         prices=prices,
         actor=NOBODY,
@@ -197,7 +197,11 @@ def test_the_checklist_turns_green_line_by_line_and_drifts_when_stripe_says_othe
     price = sold(home, Mode.LIVE)["PRO"].stripe_price_id
     home.live.account.stripe.prices.update(price, {"active": False})
     probe_side(
-        home.runtime.database, home.runtime.gateway, home.runtime.seal, home.live.scope, clock=home.clock
+        home.runtime.database,
+        home.runtime.gateway,
+        home.runtime.secret_box,
+        home.live.scope,
+        clock=home.clock,
     )  # What the worker does every hour.
     page = pages.get(STEP).text
     assert states(page)["live_products"] == "drifted"

@@ -169,7 +169,10 @@ def test_a_viewer_sees_all_and_changes_nothing(home: Town) -> None:
 def test_nothing_of_a_stranger_s_project_is_found(home: Town) -> None:
     with home.runtime.database.write() as db:
         make_connection(
-            db, project_id=home.cast.stranger.project_id, seal=home.runtime.seal, webhook_secret=None
+            db,
+            project_id=home.cast.stranger.project_id,
+            secret_box=home.runtime.secret_box,
+            webhook_secret=None,
         )
     assert "data-finding" not in pages_of(home, "live").get("/alignment").text
     foreign = pages_of(home).client.get(f"/projects/{home.cast.stranger.project_id}/test/alignment")

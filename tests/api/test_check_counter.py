@@ -112,7 +112,9 @@ def test_the_hour_is_our_own_where_a_sandbox_has_moved_its_clock(
     client: FlaskClient, runtime: Runtime, cast: Cast, calls: dict[str, Any]
 ) -> None:
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal, clock_offset_seconds=40 * 86_400)
+        make_connection(
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, clock_offset_seconds=40 * 86_400
+        )
     told = client.post(CHECK, json={"subject_ref": "user_123"}, **calls).get_json()
     assert told["allowed"] is False, "the month that was bought is over there"
     wait_for(runtime.database, {(cast.project_id, Mode.TEST, whole_hours(START)): (0, 1)})

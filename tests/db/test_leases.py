@@ -28,7 +28,7 @@ LEASE = Lease(timedelta(minutes=1))
 def connection_id(runtime: Runtime, cast: Cast) -> str:
     """A connection whose account was never walked or asked."""
     with runtime.database.write() as db:
-        return make_connection(db, project_id=cast.project_id, seal=runtime.seal).id
+        return make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box).id
 
 
 def set_lease(database: Database, connection_id: str, leased_until: datetime | None) -> None:
@@ -85,7 +85,7 @@ def test_of_many_workers_one_has_the_first_look_at_a_connection(
     for turn in range(5):
         with database.write() as db:
             project_id = make_project(db, workspace_id=cast.owner.workspace_id, name=f"Project {turn}")
-            make_connection(db, project_id=project_id, seal=runtime.seal, now=clock())
+            make_connection(db, project_id=project_id, secret_box=runtime.secret_box, now=clock())
         now = clock.advance(hours=2)
         assert how_many(database, lambda db, now=now: claim_due_probe(db, now=now) is not None) == 1
         with database.write() as db:

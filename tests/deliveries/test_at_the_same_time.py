@@ -31,7 +31,10 @@ def test_operators_and_senders_do_not_wait_for_each_other_in_a_circle(
     database: Database, runtime: Runtime, cast: Cast
 ) -> None:
     with database.write() as db:
-        made = [make_endpoint(db, project_id=cast.project_id, seal=runtime.seal)[0].id for _ in range(8)]
+        made = [
+            make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box)[0].id
+            for _ in range(8)
+        ]
     for _ in range(4):
         with database.write() as db:
             tell(db, project_id=cast.project_id, count=100, now=utc_now())

@@ -49,9 +49,9 @@ def test_one_of_fifty_hangs_and_the_others_do_not_notice(
         with database.write() as db:
             for number in range(OTHERS):
                 url = f"http://127.0.0.1:{hook.port}/{number}"
-                make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=url)
-            make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=hanging.url)
-        sender = Sender(database, runtime.seal, OutboundHttp(private_allowed=True), clock=utc_now)
+                make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, url=url)
+            make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, url=hanging.url)
+        sender = Sender(database, runtime.secret_box, OutboundHttp(private_allowed=True), clock=utc_now)
         stop = threading.Event()
         thread = threading.Thread(target=sender.run, args=(stop,))
         thread.start()
@@ -97,7 +97,9 @@ def test_who_was_down_for_a_day_gets_everything_on_schedule(
     count = 24
     with receiver(answering(b"")) as hook:
         with database.write() as db:
-            make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=hook.url, now=clock())
+            make_endpoint(
+                db, project_id=cast.project_id, secret_box=runtime.secret_box, url=hook.url, now=clock()
+            )
         began = clock()
         up_at = began + timedelta(hours=24)
         for hour in range(count):

@@ -26,7 +26,7 @@ from tests.support.endpoints import ALL, make_endpoint, tell
 def claim(database: Database, runtime: Runtime, cast: Cast, clock: StandingClock) -> Claim:
     """The third try of a delivery, which a sender has begun and says nothing of."""
     with database.write() as db:
-        make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, now=clock())
+        make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, now=clock())
         tell(db, project_id=cast.project_id, now=clock())
     for _ in range(2):
         record(database, clock, take(database, clock), status=500)

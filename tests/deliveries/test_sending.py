@@ -25,7 +25,7 @@ from licenzy.deliveries.models import (
 from licenzy.deliveries.outbox import requeue
 from licenzy.deliveries.queries import failing_endpoints
 from licenzy.deliveries.sending import Sender
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
@@ -46,7 +46,9 @@ def hook() -> Iterator[Receiver]:
 def secret(database: Database, cast: Cast, runtime: Runtime, hook: Receiver, clock: StandingClock) -> str:
     """An endpoint at `hook`; its secret."""
     with database.write() as db:
-        return make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=hook.url, now=clock())[1]
+        return make_endpoint(
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, url=hook.url, now=clock()
+        )[1]
 
 
 def only_delivery(database: Database) -> Delivery:
@@ -115,7 +117,7 @@ def test_while_a_secret_is_rotated_both_sign(
         context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
         endpoint_id = the_endpoint(database).id
         _endpoint, newer = actions.rotate_secret(
-            db, runtime.seal, context, endpoint_id=endpoint_id, overlap=timedelta(hours=24)
+            db, runtime.secret_box, context, endpoint_id=endpoint_id, overlap=timedelta(hours=24)
         )
     happen(database, cast, clock)
     drain(sender)
@@ -135,7 +137,7 @@ def test_secrets_are_sealed(database: Database, secret: str, runtime: Runtime) -
     assert secret not in json.dumps(row.model_dump(mode="json"))
     assert secret[6:20] not in row.secret_masked
     with pytest.raises(Exception, match="another row"):
-        runtime.seal.open(row.secret_sealed, bound_to="webhook_endpoint:whe_other:secret")
+        runtime.secret_box.decrypt(row.secret_sealed, bound_to="webhook_endpoint:whe_other:secret")
 
 
 @pytest.mark.parametrize(
@@ -330,7 +332,7 @@ def test_without_the_encryption_key_everything_waits(
     happen(database, cast, clock)
     other = Sender(
         database,
-        Seal([Fernet.generate_key().decode()]),
+        SecretBox([Fernet.generate_key().decode()]),
         OutboundHttp(private_allowed=True),
         clock=runtime.clock,
     )

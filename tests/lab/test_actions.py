@@ -181,7 +181,7 @@ def test_the_purchases_of_others_are_not_found(playground: Playground, cast: Cas
     with pytest.raises(NotFound):
         let_happen(playground.lab, elsewhere, attempt_id=attempt, action="cancel")
     with playground.runtime.database.write() as db:
-        make_connection(db, project_id=cast.stranger.project_id, seal=playground.runtime.seal)
+        make_connection(db, project_id=cast.stranger.project_id, secret_box=playground.runtime.secret_box)
     with pytest.raises(NotFound):
         possibilities(playground.lab, elsewhere, attempt_id=attempt)
 
@@ -191,7 +191,7 @@ def test_a_sandbox_that_is_away_leaves_no_step(playground: Playground, live_serv
     misplaced = playground.lab
     settings = misplaced.settings
     away = type(settings)(**{**{f: getattr(settings, f) for f in settings.__dataclass_fields__}, "port": 1})
-    lab = type(misplaced)(misplaced.database, misplaced.gateway, misplaced.seal, misplaced.clock, away)
+    lab = type(misplaced)(misplaced.database, misplaced.gateway, misplaced.secret_box, misplaced.clock, away)
     with pytest.raises(StripeUnavailable, match="not running"):
         let_happen(lab, playground.scope, attempt_id=attempt, action="cancel")
     with live_server.runtime.database.read() as db:

@@ -83,7 +83,7 @@ def test_a_look_is_claimed_once_and_again_only_when_due(
     runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=side.project_id, secret_box=runtime.secret_box)
         actions.probe_soon(db, side, connection_id=connection.id, now=clock())
 
     def claimed() -> bool:
@@ -105,7 +105,7 @@ def test_a_failed_look_keeps_the_earlier_answers_and_a_newer_request(
     runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=side.project_id, secret_box=runtime.secret_box)
         actions.probe_soon(db, side, connection_id=connection.id, now=clock())
         told = {"connection_id": connection.id, "began": clock()}
         actions.keep_answers(db, **told, answers={"key_accepted": True}, problem=None)

@@ -407,7 +407,9 @@ def test_by_hand_is_by_the_clock_of_the_sandbox_account(
     support: SidePages, runtime: Runtime, cast: Cast, holds: Holds
 ) -> None:
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal, clock_offset_seconds=10 * 86_400)
+        make_connection(
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, clock_offset_seconds=10 * 86_400
+        )
         make_product(db, project_id=cast.project_id, product_code="DAY", kind=Kind.TIME_PASS)
     assert give(support, subject_ref="user_123", product_code="DAY").status_code == 303
     (held,) = granted(runtime)

@@ -38,7 +38,7 @@ class Side:
 def record_everything(db: Session, runtime: Runtime, *, project_id: str, mode: Mode = Mode.TEST) -> Side:
     """One record of every kind that has an id, with ids that begin alike in every mode."""
     of_mode: dict[str, Any] = {"project_id": project_id, "mode": mode}
-    connection = make_connection(db, seal=runtime.seal, **of_mode)
+    connection = make_connection(db, secret_box=runtime.secret_box, **of_mode)
     subject = make_subject(
         db, subject_ref="Jörg", email="jorg@example.com", stripe_customer_id=f"cus_{mode}", **of_mode
     )
@@ -164,7 +164,7 @@ def test_an_id_of_the_other_mode_leads_there_and_a_foreign_one_nowhere(
         foreign = cast.stranger.project_id
         make_event(
             db,
-            connection=make_connection(db, project_id=foreign, seal=runtime.seal),
+            connection=make_connection(db, project_id=foreign, secret_box=runtime.secret_box),
             event_id="evt_foreign",
         )
         make_subject(db, project_id=foreign, subject_ref="of_foreign", stripe_customer_id="cus_foreign")

@@ -34,7 +34,7 @@ def pages(app: Flask, cast: Cast) -> SidePages:
 @pytest.fixture
 def endpoint(database: Database, runtime: Runtime, cast: Cast) -> WebhookEndpoint:
     with database.write() as db:
-        return make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=URL)[0]
+        return make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, url=URL)[0]
 
 
 def as_role(app: Flask, database: Database, cast: Cast, role: Role) -> SidePages:
@@ -184,7 +184,7 @@ def test_an_endpoint_is_deleted_by_its_host_in_live(
 ) -> None:
     with database.write() as db:
         made, _secret = make_endpoint(
-            db, project_id=cast.project_id, seal=runtime.seal, url=URL, mode=Mode.LIVE
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, url=URL, mode=Mode.LIVE
         )
     pages = side_pages(app, cast, mode="live")
     here = f"/webhooks/{made.id}"

@@ -181,7 +181,12 @@ def test_hourly_walks_are_told_of_and_old_ones_forgotten(shop: Shop, clock: Stan
     parts = shop.runtime
     for _ in range(WALKS_KEPT + 3):
         reconcile(
-            parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock, full=False
+            parts.database,
+            parts.gateway,
+            parts.secret_box,
+            connection=shop.connection,
+            clock=clock,
+            full=False,
         )
     walks = finished(shop)
     assert len(walks) == WALKS_KEPT
@@ -203,7 +208,7 @@ def again(shop: Shop, clock: StandingClock) -> Report:
     return resync(
         parts.database,
         parts.gateway,
-        parts.seal,
+        parts.secret_box,
         Scope(shop.project_id, Mode.TEST),
         subject_id=subject.id,
         actor=Actor("usr_1", None),
@@ -223,7 +228,7 @@ def test_a_customer_is_read_again_with_refunds_and_all(shop: Shop, sell: Sell, c
     for code in ("PACK", "PRO"):
         buy(shop, code)
     parts = shop.runtime
-    reconcile(parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock)
+    reconcile(parts.database, parts.gateway, parts.secret_box, connection=shop.connection, clock=clock)
     clock.advance(seconds=5)
     unchanged = again(shop, clock)
     assert (unchanged.subscriptions_seen, unchanged.sessions_seen, unchanged.differences) == (1, 1, [])
@@ -248,7 +253,7 @@ def test_nothing_is_lost_when_stripe_is_away(shop: Shop, sell: Sell, clock: Stan
     sell("PACK", Kind.USAGE_PACK)
     buy(shop, "PACK")
     parts = shop.runtime
-    reconcile(parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock)
+    reconcile(parts.database, parts.gateway, parts.secret_box, connection=shop.connection, clock=clock)
     before = states(shop)
     shop.misbehave(http_500=50, match="GET /v1/checkout/*")
     with pytest.raises(StripeUnavailable):

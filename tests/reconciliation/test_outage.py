@@ -45,7 +45,12 @@ def outage(shop: Shop, sell: Sell) -> Outage:
 def walk(outage: Outage, **how: Any) -> Report:
     parts = outage.shop.runtime
     return reconcile(
-        parts.database, parts.gateway, parts.seal, connection=outage.shop.connection, clock=utc_now, **how
+        parts.database,
+        parts.gateway,
+        parts.secret_box,
+        connection=outage.shop.connection,
+        clock=utc_now,
+        **how,
     )
 
 
@@ -78,7 +83,7 @@ def repaired(outage: Outage, clock: StandingClock, **how: Any) -> tuple[Report, 
     report = walk(outage, **how)
     clock.now = datetime.now(UTC)
     clock.advance(seconds=10)
-    while settle_next(parts.database, parts.gateway, parts.seal, clock=clock):
+    while settle_next(parts.database, parts.gateway, parts.secret_box, clock=clock):
         pass
     seconds = time.process_time() - began
     print(

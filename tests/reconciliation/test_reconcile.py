@@ -50,7 +50,7 @@ def act(shop: Shop, **action: Any) -> None:
 def walk(shop: Shop, clock: StandingClock, **how: Any) -> Report:
     parts = shop.runtime
     return reconcile(
-        parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock, **how
+        parts.database, parts.gateway, parts.secret_box, connection=shop.connection, clock=clock, **how
     )
 
 
@@ -63,7 +63,7 @@ def settle(shop: Shop, clock: StandingClock) -> int:
     clock.advance(seconds=5)
     parts = shop.runtime
     done = 0
-    while settle_next(parts.database, parts.gateway, parts.seal, clock=clock):
+    while settle_next(parts.database, parts.gateway, parts.secret_box, clock=clock):
         done += 1
     return done
 

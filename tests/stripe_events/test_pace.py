@@ -71,7 +71,7 @@ def test_an_account_at_rest_is_left_alone(database: Database) -> None:
 def test_connections_of_one_account_share_its_bound(shop: Shop) -> None:
     parts = shop.runtime
     shop.connection.account_id = "acct_shared"
-    at = paced_access(parts.database, parts.gateway, parts.seal, shop.connection)
+    at = paced_access(parts.database, parts.gateway, parts.secret_box, shop.connection)
     assert at.pace is not None
     parts.database.retrying(lambda db: pause_account(db, account="acct_shared", seconds=0.5))
     began = time.monotonic()
@@ -172,7 +172,7 @@ def waiting(shop: Shop) -> int:
 def running(shop: Shop) -> Runtime:
     """The same installation on real time."""
     parts = shop.runtime
-    return Runtime(parts.settings, parts.database, parts.gateway, parts.seal, lambda: datetime.now(UTC))
+    return Runtime(parts.settings, parts.database, parts.gateway, parts.secret_box, lambda: datetime.now(UTC))
 
 
 def watch(shop: Shop) -> list[tuple[float, str, int]]:
@@ -219,7 +219,7 @@ def workers(settings: Settings, parts: Runtime, *, processes: int) -> Iterator[N
         for _ in range(processes)
     ]
     stop = threading.Event()
-    here = Runtime(settings, parts.database, parts.gateway, parts.seal, lambda: datetime.now(UTC))
+    here = Runtime(settings, parts.database, parts.gateway, parts.secret_box, lambda: datetime.now(UTC))
     thread = threading.Thread(target=run_worker, args=(here,), kwargs={"stop": stop})
     thread.start()
     try:

@@ -12,7 +12,7 @@ from licenzy.deliveries.actions import EndpointContext, create_endpoint
 from licenzy.deliveries.models import EventType, Source, WebhookEndpoint
 from licenzy.deliveries.outbox import announce
 from licenzy.deliveries.rules import Data, EventDraft
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor
 from tests.support.clock import START
@@ -24,7 +24,7 @@ def make_endpoint(
     db: Session,
     *,
     project_id: str,
-    seal: Seal,
+    secret_box: SecretBox,
     url: str = "http://127.0.0.1:9999/hook",
     types: Sequence[str] = tuple(ALL),
     mode: Mode = Mode.TEST,
@@ -32,7 +32,7 @@ def make_endpoint(
 ) -> tuple[WebhookEndpoint, str]:
     """The row, and the secret in the clear."""
     context = EndpointContext(Scope(project_id, mode), Actor(), now)
-    return create_endpoint(db, seal, context, url=url, types=types, private_allowed=True)
+    return create_endpoint(db, secret_box, context, url=url, types=types, private_allowed=True)
 
 
 def tell(

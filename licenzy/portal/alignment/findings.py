@@ -61,7 +61,7 @@ def _facts(side: Side) -> ProjectFacts:
         with parts.database.read() as db:
             gathered = g.alignment = project_facts(
                 db,
-                parts.seal,
+                parts.secret_box,
                 project_id=side.project_id,
                 base_url=parts.settings.base_url,
                 now=parts.clock(),

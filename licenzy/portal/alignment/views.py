@@ -47,7 +47,7 @@ def check_alignment(side: Side) -> ResponseReturnValue:
     """Ask Stripe about this side now."""
     parts = runtime()
     with flashed_refusals():
-        probe_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
+        probe_side(parts.database, parts.gateway, parts.secret_box, side.scope, clock=parts.clock)
         flash(f"Stripe was asked about the {side.mode} side just now.", "success")
     return go(url_for("portal.project.alignment"))
 

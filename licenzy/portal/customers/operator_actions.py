@@ -74,7 +74,7 @@ def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
         report = resync(
             parts.database,
             parts.gateway,
-            parts.seal,
+            parts.secret_box,
             side.scope,
             subject_id=subject_id,
             actor=side.actor,

@@ -49,7 +49,7 @@ def create_endpoint(side: Side) -> ResponseReturnValue:
             with parts.database.write() as db:
                 made, secret = actions.create_endpoint(
                     db,
-                    parts.seal,
+                    parts.secret_box,
                     endpoint_context(side),
                     url=form.url.data or "",
                     types=form.types.data or [],
@@ -116,7 +116,7 @@ def rotate_endpoint_secret(side: Side, endpoint_id: str) -> ResponseReturnValue:
         return show("endpoints/page.html", status=422, **_context(side, _found(side, endpoint_id)))
     with parts.database.write() as db:
         found, secret = actions.rotate_secret(
-            db, parts.seal, endpoint_context(side), endpoint_id=endpoint_id, overlap=form.hours
+            db, parts.secret_box, endpoint_context(side), endpoint_id=endpoint_id, overlap=form.hours
         )
     return _show_secret(side, found, secret)
 

@@ -228,4 +228,4 @@ def _console_url(side: Side) -> str | None:
 
 def _parts() -> Lab:
     parts = runtime()
-    return Lab(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings)
+    return Lab(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings)

@@ -46,6 +46,6 @@ def offered_prices(side: Side) -> tuple[Sequence[PriceFacts], LicenzyError | Non
     """The prices that Stripe lists now, or why there are none."""
     parts = runtime()
     try:
-        return prices_at_stripe(parts.database, parts.gateway, parts.seal, side.scope), None
+        return prices_at_stripe(parts.database, parts.gateway, parts.secret_box, side.scope), None
     except LicenzyError as problem:
         return [], problem

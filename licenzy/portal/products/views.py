@@ -40,7 +40,7 @@ def new_product(side: Side) -> ResponseReturnValue:
             product = actions.create_product(
                 parts.database,
                 parts.gateway,
-                parts.seal,
+                parts.secret_box,
                 side.scope,
                 draft=form.draft(),
                 actor=side.actor,
@@ -85,7 +85,7 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
             actions.edit_product(
                 parts.database,
                 parts.gateway,
-                parts.seal,
+                parts.secret_box,
                 side.scope,
                 product_id=product_id,
                 draft=form.draft(),
@@ -106,7 +106,12 @@ def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
     _product(side, product_id)  # Raises where there is none.
     with flashed_refusals():
         product = actions.refresh_price(
-            parts.database, parts.gateway, parts.seal, side.scope, product_id=product_id, now=parts.clock()
+            parts.database,
+            parts.gateway,
+            parts.secret_box,
+            side.scope,
+            product_id=product_id,
+            now=parts.clock(),
         )
         flash(f"The price of {product.product_code} is read from Stripe again.", "success")
     return go(url_for("portal.project.products"))

@@ -31,7 +31,7 @@ def check_live(side: Side) -> ResponseReturnValue:
         raise NotFound
     parts = runtime()
     with flashed_refusals():
-        probe_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
+        probe_side(parts.database, parts.gateway, parts.secret_box, side.scope, clock=parts.clock)
         flash("Stripe was asked about the live side just now.", "success")
     return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
 
@@ -55,7 +55,7 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
         copied = copy_to_live(
             parts.database,
             parts.gateway,
-            parts.seal,
+            parts.secret_box,
             project_id=side.project_id,
             prices=prices,
             actor=side.actor,

@@ -120,7 +120,7 @@ def _followed(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, 
 def sell(side: Side, form: PurchaseForm) -> str:
     """Open a Checkout Session as the merchant's backend would; the id of the attempt."""
     parts = runtime()
-    seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
+    seller = Seller(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings.base_url)
     checkout_request = CheckoutRequest(subject_ref=form.subject_ref.data, product_code=form.product_code.data)
     call_key = CallKey(Scope(side.project_id, side.mode), "portal/purchase", form.submission_id.data)
     body_hash = hashlib.sha256(repr(checkout_request).encode()).hexdigest()

@@ -60,7 +60,7 @@ def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
             adopt(
                 parts.database,
                 parts.gateway,
-                parts.seal,
+                parts.secret_box,
                 _operator_context(side, form),
                 untracked_id=untracked_id,
                 subject_ref=form.subject_ref.data,
@@ -104,7 +104,7 @@ def _read(side: Side, checkout: UntrackedCheckout) -> tuple[Bought | None, Licen
     parts = runtime()
     try:
         bought = what_was_bought(
-            parts.database, parts.gateway, parts.seal, side.scope, untracked_id=checkout.id
+            parts.database, parts.gateway, parts.secret_box, side.scope, untracked_id=checkout.id
         )
     except LicenzyError as problem:
         return None, problem
