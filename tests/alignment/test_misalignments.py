@@ -21,7 +21,9 @@ ROWS: list[Any] = []
 BODY = "51AbcDefGhiJklMnoPqrStuv"
 
 
-def row(*test: str, live: tuple[str, ...] = (), both: bool = False, bare: bool = False) -> Any:
+def row(
+    *test: str, live: tuple[str, ...] = (), both: bool = False, bare: bool = False
+) -> Callable[[Prepare], Prepare]:
     """Enter a row: which sides are aligned first, and what the doctor must find in test and in live."""
 
     def enter(prepare: Prepare) -> Prepare:

@@ -61,6 +61,7 @@ def test_stripe_is_asked_soon_when_it_tells_of_a_price_that_is_sold(home: Town) 
         assert home.test.deliver(event) == 200
         with home.runtime.database.read() as db:
             kept = event_by_id(db, home.test.scope, event_id=event["id"])
+        assert kept is not None
         assert (kept.status.value, kept.note) == (status, NOTES[status])
         assert pages.get("/alignment", headers=HTMX).status_code == asked
 

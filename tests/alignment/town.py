@@ -44,7 +44,7 @@ class Account:
 
     @property
     def stripe(self) -> Any:
-        return stripe.StripeClient(self.key, base_addresses={"api": self.url}).v1  # type: ignore[typeddict-item]
+        return stripe.StripeClient(self.key, base_addresses={"api": self.url}).v1
 
     def price(self, amount: int = 1200, *, interval: str | None = "month", currency: str = "usd") -> str:
         recurring: dict[str, Any] = {"recurring": {"interval": interval}} if interval else {}

@@ -166,8 +166,9 @@ def test_a_key_in_the_address_is_no_key(client: FlaskClient, token: str) -> None
 def test_keys_that_were_good(
     client: FlaskClient, database: Database, cast: Cast, column: str, code: str
 ) -> None:
+    ended: dict[str, Any] = {column: START}
     with database.write() as db:
-        token = make_key(db, project_id=cast.project_id, **{column: START})[1]
+        token = make_key(db, project_id=cast.project_id, **ended)[1]
     answer = check(client, token)
     assert (answer.status_code, answer.get_json()["error"]) == (401, code)
 

@@ -29,6 +29,9 @@ RESERVATION = f"/v1/usage/reservations/{new_id('rsv')}"
 KEY = {"Idempotency-Key": "key-1"}
 
 
+WRONG_VALUES: tuple[Any, ...] = (None, True, {}, [], [1], 1.5, "", "\u0000", -1)
+
+
 @dataclass(frozen=True)
 class Route:
     """One call as it is made rightly, as far as its form goes."""
@@ -164,8 +167,9 @@ def test_keys_that_are_none(client: FlaskClient, cast: Cast, route: Route) -> No
 @every_route
 def test_keys_that_were_good(client: FlaskClient, database: Database, cast: Cast, route: Route) -> None:
     for column, code in (("revoked_at", "api_key_revoked"), ("expires_at", "api_key_expired")):
+        ended: dict[str, Any] = {column: START}
         with database.write() as db:
-            token = make_key(db, project_id=cast.project_id, **{column: START})[1]
+            token = make_key(db, project_id=cast.project_id, **ended)[1]
         for _ in range(2):
             assert told(route.call(client, token)) == (401, code)
 
@@ -237,7 +241,7 @@ def test_fields_that_are_none(client: FlaskClient, token: str, route: Route) -> 
         assert told(answer) == (400, "invalid_request")
         assert answer.get_json()["fields"] == {name: "is required"}
     for name in body:
-        for wrong in (None, True, {}, [], [1], 1.5, "", "\u0000", -1):
+        for wrong in WRONG_VALUES:
             answer = route.call(client, token, json={**body, name: wrong})
             assert told(answer) == (400, "invalid_request"), (name, wrong)
             assert set(answer.get_json()["fields"]) == {name}

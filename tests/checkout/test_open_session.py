@@ -211,7 +211,7 @@ URLS = [
 @pytest.mark.parametrize("name", ["success_url", "cancel_url"])
 def test_redirects_that_are_wrong(shop: Shop, sell: Sell, name: str, url: str) -> None:
     sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
-    answer = shop.checkout(**{name: url})
+    answer = shop.checkout("k1", None, **{name: url})
     assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_redirect_url")
     assert name in answer.get_json()["fields"]
 

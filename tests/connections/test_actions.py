@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import stripe
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections import actions, rules
@@ -85,7 +85,7 @@ class Shop:
     def stripe(self) -> Any:
         """The account as its owner sees it in Stripe's dashboard."""
         access = actions.access(self.gateway, self.runtime.seal, self.connection())
-        return stripe.StripeClient(access.api_key, base_addresses={"api": self.sandbox.url}).v1  # type: ignore[typeddict-item]
+        return stripe.StripeClient(access.api_key, base_addresses={"api": self.sandbox.url}).v1
 
     def misbehave(self, faults: dict[str, Any] | None) -> None:
         httpx.request(
@@ -108,7 +108,7 @@ class Shop:
 
     def audit(self) -> list[AuditEntry]:
         with self.runtime.database.read() as db:
-            return list(db.exec(select(AuditEntry).order_by(AuditEntry.at, AuditEntry.id)))
+            return list(db.exec(select(AuditEntry).order_by(col(AuditEntry.at), col(AuditEntry.id))))
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import re
 from licenzy.connections.rules import REQUIRED_EVENTS
 from licenzy.stripe_gateway import shapes
 from tests.contract.description import wrong_with_event, wrong_with_object
-from tests.support.payloads import answers, current_events, older_events
+from tests.support.payloads import answers, current_events
+from tests.support.payloads.older import older_events
 
 
 def test_the_saved_events_are_as_described() -> None:

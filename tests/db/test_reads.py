@@ -36,7 +36,7 @@ def keys(scope: Scope) -> SelectOfScalar[ApiKey]:
 @read_all
 def some_names(*, key_ids: list[str], most: int) -> Select[str, Mode]:
     return (
-        select(ApiKey.name, ApiKey.mode)
+        select(ApiKey.name, col(ApiKey.mode))
         .where(col(ApiKey.id).in_(key_ids))
         .order_by(col(ApiKey.name))
         .limit(most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from contextlib import ExitStack
@@ -24,7 +25,7 @@ from licenzy.runtime import Runtime
 from tests.support.cast import Cast
 from tests.support.clock import StandingClock
 from tests.support.endpoints import make_endpoint, tell
-from tests.support.receivers import answering, receiver, status
+from tests.support.receivers import Request, answering, receiver, status
 from tests.support.sizes import sizes
 
 OTHERS = 49
@@ -41,10 +42,12 @@ def test_one_of_fifty_hangs_and_the_others_do_not_notice(
         hanging = stack.enter_context(receiver(lambda sock, _request: time.sleep(30)))
         hook = stack.enter_context(receiver())
         quick = hook.answer
-        hook.answer = lambda sock, request: (
-            arrived.setdefault(f"{request.path} {json.loads(request.body)['data']['units']}", time.time()),
-            quick(sock, request),
-        )[0]
+
+        def note_and_answer(sock: socket.socket, request: Request) -> None:
+            arrived.setdefault(f"{request.path} {json.loads(request.body)['data']['units']}", time.time())
+            quick(sock, request)
+
+        hook.answer = note_and_answer
         with database.write() as db:
             for number in range(OTHERS):
                 url = f"http://127.0.0.1:{hook.port}/{number}"
@@ -117,7 +120,7 @@ def test_who_was_down_for_a_day_gets_everything_on_schedule(
             begun = db.exec(
                 select(DeliveryAttempt.began_at)
                 .where(DeliveryAttempt.delivery_id == row.id)
-                .order_by(DeliveryAttempt.number)
+                .order_by(col(DeliveryAttempt.number))
             ).all()
             assert_on_schedule(row.created_at, list(begun))
 

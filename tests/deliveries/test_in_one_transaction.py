@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -61,7 +62,7 @@ def test_it_is_told_once_wherever_it_breaks(shop: Shop, kind: Kind) -> None:
         if len(sale.told) < wanted_events(kind):
             happens(sale, kind)
         later = START + DAY
-        while shop.parts.database.retrying(lambda db, at=later: apply_due_event(db, now=at)) is not None:
+        while shop.parts.database.retrying(partial(apply_due_event, now=later)) is not None:
             pass
         (row,) = sale.held()
         told = Counter(body["type"] for body in shop.told() if body["data"]["attempt_id"] == sale.attempt.id)

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from licenzy.alignment.modes import Mode
@@ -199,7 +199,7 @@ def test_the_schedule_is_followed_to_its_end(
     assert (row.status, row.attempts, row.tries) == (DeliveryStatus.SENT, 11, 1)
     assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
     with database.read() as db:
-        numbers = db.exec(select(DeliveryAttempt.number).order_by(DeliveryAttempt.number)).all()
+        numbers = db.exec(select(DeliveryAttempt.number).order_by(col(DeliveryAttempt.number))).all()
     assert list(numbers) == list(range(1, 12))
 
 
@@ -314,7 +314,7 @@ def test_a_sender_that_dies_leaves_a_trace_and_another_takes_over(
     assert sender.drain() == 1
     assert only_delivery(database).status is DeliveryStatus.SENT
     with database.read() as db:
-        tries = db.exec(select(DeliveryAttempt).order_by(DeliveryAttempt.number)).all()
+        tries = db.exec(select(DeliveryAttempt).order_by(col(DeliveryAttempt.number))).all()
     assert [(each.number, each.status) for each in tries] == [(1, None), (2, 200)]
     assert claim.number == 1
 

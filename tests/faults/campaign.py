@@ -147,7 +147,7 @@ class Campaign:
         done = [*story.before, *steps[: case.step]]
         acknowledged, said, trail = _events(done), list[str](), list[str]()
         on = story.is_one or chance.random() < ON
-        kill_at = case.point
+        kill_at: int | None = case.point
         for round_ in itertools.count(1):
             ended = self._run(lists, kill_at)
             said += [trouble for each in ended for trouble in each.trouble]

@@ -16,6 +16,8 @@ import requests.adapters
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
+from tests.support.patches import replace
+
 WRITERS = ("INSERT", "UPDATE", "DELETE")
 _LABEL = 60
 
@@ -91,7 +93,7 @@ class Failpoints:
             self.pass_by(f"after the call {request.method} {request.path_url[:30]}")
             return answer
 
-        requests.adapters.HTTPAdapter.send = watched  # type: ignore[method-assign]
+        replace(requests.adapters.HTTPAdapter, send=watched)
 
 
 @functools.cache

@@ -102,9 +102,11 @@ class Parent:
     def _deliver(self, event: dict[str, Any], answered: Callable[[int], None]) -> None:
         body, headers = signed(event, SECRET, at=self.clock.now)
         statuses: list[int] = []
-        answer = self.app.wsgi_app(
-            _environ(self.address, body, headers), lambda status, *_: statuses.append(int(status[:3]))
-        )
+
+        def start_response(status: str, *_: Any) -> Any:
+            statuses.append(int(status[:3]))
+
+        answer = self.app.wsgi_app(_environ(self.address, body, headers), start_response)
         list(answer)
         answered(statuses[-1])
         if hasattr(answer, "close"):

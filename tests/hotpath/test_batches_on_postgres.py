@@ -154,7 +154,7 @@ def test_of_two_calls_with_one_key_the_second_is_given_the_first_ones_outcome(
         )
         told: list[Any] = []
         calls = [
-            threading.Thread(target=lambda one=one: told.append(outcome(committer, one)))  # type: ignore[misc]
+            threading.Thread(target=lambda one=one: told.append(outcome(committer, one)))
             for one in (asked(first, "same"), asked(customers[1], "other"))
         ]
         for call in calls:

@@ -143,7 +143,7 @@ def test_an_event_is_awaited_until_it_came_as_often_as_it_was_sent(
     sent: int, seen: int, arrival: Arrival | None, later: timedelta, told: Told
 ) -> None:
     one = step(events=[event(sent=sent, seen=seen)])
-    arrived = {"invoice__paid": arrival} if arrival else {}
+    arrived: dict[str, Any] = {"invoice__paid": arrival} if arrival else {}
     (found,) = shown(one, now=START + later, **arrived)
     assert [each.told for each in found.events] == [told]
     assert found.waiting is (told is Told.AWAITED)

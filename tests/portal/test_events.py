@@ -133,7 +133,7 @@ def test_a_failed_event_says_what_comes_next(
     pages: SidePages, runtime: Runtime, connection: Connection
 ) -> None:
     with runtime.database.write() as db:
-        failing = {"status": EventStatus.FAILED, "note": "KeyError: 'x'"}
+        failing: dict[str, Any] = {"status": EventStatus.FAILED, "note": "KeyError: 'x'"}
         later = START + timedelta(minutes=1)
         make_event(db, connection=connection, **failing, tries=2, next_try_at=later)
         make_event(db, connection=connection, event_id="evt_2", **failing, tries=8, parked_at=START)
@@ -220,7 +220,7 @@ def test_what_can_never_be_applied_is_not_replayed(
 def test_all_parked_events_are_tried_again_by_the_worker(
     app: Flask, cast: Cast, pages: SidePages, runtime: Runtime, connection: Connection
 ) -> None:
-    failed = {"status": EventStatus.FAILED, "parked_at": START, "tries": 8}
+    failed: dict[str, Any] = {"status": EventStatus.FAILED, "parked_at": START, "tries": 8}
     for name in ("evt_1", "evt_2"):
         expired_session(runtime, connection, name, **failed)
     with runtime.database.write() as db:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from licenzy.entitlements import ordering, projection, reversals, subscriptions
+from licenzy.entitlements.subscriptions import of_subscription
 from tests.properties import test_histories, weighing
 from tests.properties.test_histories import differences
 
@@ -78,7 +79,7 @@ def test_the_last_period_rolls_forward_unpaid(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_arrival_decides_a_tie(monkeypatch: pytest.MonkeyPatch) -> None:
     """A projection that depends on the order of its facts at all."""
-    whole = projection.of_subscription
+    whole = of_subscription
 
     def only_the_first_half(facts: Sequence[Any]) -> Any:
         return whole(facts[: max(1, len(facts) * 9 // 10)])

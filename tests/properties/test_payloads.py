@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import Entitlement, State
@@ -47,7 +47,7 @@ class Door:
                 db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET
             )
             subject = make_subject(db, project_id=cast.project_id)
-            made = {"connection": self.connection, "subject": subject}
+            made: dict[str, Any] = {"connection": self.connection, "subject": subject}
             pack = make_product(db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code="PACK")
             self.pack = make_attempt(db, product=pack, **made)
             for number, price in enumerate(sorted(prices_of_payloads())):
@@ -80,7 +80,7 @@ class Door:
             return EventStatus.INVALID
         assert answer.status_code == 200, answer.text
         with self.database.read() as db:
-            status = db.exec(select(StripeEvent.status).where(StripeEvent.event_id == value["id"])).one()
+            status = db.exec(select(col(StripeEvent.status)).where(StripeEvent.event_id == value["id"])).one()
         assert status in KEPT
         return status
 
@@ -174,6 +174,5 @@ def prices_of_payloads() -> set[str]:
 
 def _is_recurring(value: dict[str, Any]) -> bool:
     obj = value["data"]["object"]
-    return (
-        value["type"].startswith(("customer.subscription.", "invoice.")) or obj.get("mode") == "subscription"
-    )
+    kind: str = value["type"]
+    return kind.startswith(("customer.subscription.", "invoice.")) or bool(obj.get("mode") == "subscription")

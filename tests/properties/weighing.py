@@ -128,8 +128,8 @@ def read_from_stripe(life: Life, history: History, chance: random.Random) -> lis
             at = min([at, *(from_unix(each) for each in later)])
         note = {"event": "snapshot", "snapshot": number}
         source_id = f"snapshot:{life.names.subscription}:{number}"
-        told = {**shapes.subscription(read), **note}
-        data = _with_sold(told, "subscription", history, life.names)
+        said = {**shapes.subscription(read), **note}
+        data = _with_sold(said, "subscription", history, life.names)
         bill = {**shapes.invoice(read["latest_invoice"]), **note}
         facts += [
             Fact("subscription", FactSource.SNAPSHOT, source_id, read["id"], at, data),

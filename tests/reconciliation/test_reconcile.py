@@ -17,8 +17,9 @@ from licenzy.entitlements.actions import lock_purchase
 from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.errors import StripeUnavailable
 from licenzy.projects.scope import Scope
-from licenzy.reconciliation.actions import Report, ask_for_walk, claim_due, reconcile
+from licenzy.reconciliation.actions import ask_for_walk, claim_due, reconcile
 from licenzy.reconciliation.models import Reconciliation
+from licenzy.reconciliation.walk import Report
 from licenzy.stripe_events.models import StripeEvent
 from licenzy.stripe_events.replay import replay_event, replay_purchases
 from licenzy.stripe_events.snapshots import settle_next

@@ -14,7 +14,7 @@ from tests.sandbox.shop import CONTROL, SUCCESS, Shop
 def refusal(call: Any, *args: Any) -> stripe.StripeError:
     with pytest.raises(stripe.StripeError) as caught:
         call(*args)
-    assert caught.value.request_id.startswith("req_")
+    assert str(caught.value.request_id).startswith("req_")
     return caught.value
 
 

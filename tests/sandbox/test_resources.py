@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.sandbox.shop import Receiver, Shop
+from tests.sandbox.shop import Receiver, Shop, headers_of
 
 
 def test_lists_turn_their_pages_newest_first(shop: Shop) -> None:
@@ -59,7 +59,8 @@ def test_prices_come_in_every_shape(shop: Shop) -> None:
     product = shop.stripe.products.create({"name": "x"})
 
     def price(**more: Any) -> stripe.Price:
-        return shop.stripe.prices.create({"product": product.id, "currency": "usd", **more})
+        asked: Any = {"product": product.id, "currency": "usd", **more}
+        return shop.stripe.prices.create(asked)
 
     assert str(price(unit_amount_decimal="12.5").unit_amount_decimal) == "12.5"
     assert price(unit_amount_decimal="12.5").unit_amount is None
@@ -116,7 +117,8 @@ def test_customers_change_and_go(shop: Shop) -> None:
 
 def test_an_endpoints_secret_is_told_once(shop: Shop) -> None:
     asked: Any = {"url": "http://127.0.0.1:9/x", "enabled_events": ["invoice.paid"]}
-    made = shop.stripe.webhook_endpoints.create({**asked, "api_version": "2026-10-28.endive"})
+    asked["api_version"] = "2026-10-28.endive"
+    made = shop.stripe.webhook_endpoints.create(asked)
     assert str(made.secret).startswith("whsec_")
     assert made.api_version == "2026-10-28.endive"
     read = shop.stripe.webhook_endpoints.retrieve(made.id)
@@ -172,7 +174,7 @@ def test_events_name_the_request_that_caused_them(shop: Shop) -> None:
     made = shop.stripe.products.create({"name": "x"}, {"idempotency_key": "k-9"})
     request = shop.stripe.events.list().data[0].request
     assert request is not None
-    assert request.id == made.last_response.headers["Request-Id"]
+    assert request.id == headers_of(made)["Request-Id"]
     assert request.idempotency_key == "k-9"
 
 

@@ -78,7 +78,7 @@ def web(_folder: Path) -> Loop:
             log_level=LogLevels.critical,
             stop=stop,
         )
-        server.serve(spawn_target=_idle, target_loader=lambda _target: None)
+        server.serve(spawn_target=_idle, target_loader=lambda _target: _idle)
 
     return loop
 

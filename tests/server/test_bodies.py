@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import cycle, islice
@@ -54,11 +54,12 @@ def assert_it_says_nothing(running: Running) -> None:
 def seconds_of(shop: Shop) -> dict[str, float]:
     """How long a probe, a check and a page take."""
     took = {}
-    for name, call in (
+    calls: list[tuple[str, Callable[[], int]]] = [
         ("probe", lambda: httpx.get(f"{shop.url}/healthz", timeout=5).status_code),
         ("check", shop.checks),
         ("page", lambda: httpx.get(f"{shop.url}/sign-in", timeout=5).status_code),
-    ):
+    ]
+    for name, call in calls:
         began = time.monotonic()
         assert call() == 200, name
         took[name] = time.monotonic() - began

@@ -59,7 +59,7 @@ def test_a_cut_checkout_goes_on_when_its_key_is_repeated(
 
     def is_over() -> bool:
         answers.append(buy())
-        return answers[-1].json().get("error") != "idempotency_in_progress"
+        return bool(answers[-1].json().get("error") != "idempotency_in_progress")
 
     wait_until(is_over, seconds=LEASE_SECONDS + 10, what="the lease of the call that was cut ran out")
     assert answers[-1].status_code == 201

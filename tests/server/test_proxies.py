@@ -8,7 +8,7 @@ import pytest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from licenzy.server.proxies import TrustedProxies
-from licenzy.server.wsgi import environ_of
+from licenzy.server.wsgi import Headers, environ_of
 
 
 class Sent:
@@ -35,7 +35,7 @@ class Scope:
     client, server, scheme = "10.0.0.9:5000", "10.0.0.1:8000", "http"
 
     def __init__(self, headers: Sent) -> None:
-        self.headers = headers
+        self.headers: Headers = headers
 
 
 HEADERS = [

@@ -37,7 +37,13 @@ class Work:
 
     def settled(self) -> dict[str, int]:
         """How many of each queue run, once nothing more begins."""
-        wait_until(lambda: self._count() == (time.sleep(0.05), self._count())[1], seconds=5, what="settled")
+
+        def stands() -> bool:
+            before = self._count()
+            time.sleep(0.05)
+            return self._count() == before
+
+        wait_until(stands, seconds=5, what="settled")
         return self._count()
 
     def _count(self) -> dict[str, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from sqlmodel import Session
@@ -30,7 +29,7 @@ MOMENT = timedelta(microseconds=1)
 
 
 @pytest.fixture
-def side(cast: Cast) -> dict[str, Any]:
+def side(cast: Cast) -> Scope:
     return Scope(cast.project_id, Mode.TEST)
 
 

@@ -45,14 +45,13 @@ def buy_past_licenzy(shop: Shop, *products: Product, action: str = "pay", **sess
     """Open a session by Stripe's own API, as code that never heard of Licenzy does, and pay."""
     recurring = products[0].kind is Kind.SUBSCRIPTION
     quantity = session.pop("quantity", 1)
-    made = shop.stripe.v1.checkout.sessions.create(
-        {
-            "mode": "subscription" if recurring else "payment",
-            "success_url": "https://example.com/done",
-            "line_items": [{"price": each.stripe_price_id, "quantity": quantity} for each in products],
-            **session,
-        }
-    )
+    params: Any = {
+        "mode": "subscription" if recurring else "payment",
+        "success_url": "https://example.com/done",
+        "line_items": [{"price": each.stripe_price_id, "quantity": quantity} for each in products],
+        **session,
+    }
+    made = shop.stripe.v1.checkout.sessions.create(params)
     assert made.url is not None
     paid = httpx.post(made.url, data={"action": action, "email": "buyer@example.com"})
     assert paid.status_code == 303, paid.text

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from sqlalchemy import text
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.catalog.models import Kind
 from licenzy.db.engine import make_engine
@@ -19,6 +19,7 @@ from licenzy.kit import deadline
 from licenzy.runtime import Runtime
 from licenzy.stripe_events import receive
 from licenzy.stripe_events.models import EventStatus, StripeEvent
+from licenzy.stripe_events.pipeline import apply_event
 from licenzy.worker.loop import work_once
 from tests.entitlements.sale import SECRET, Till
 from tests.support.cast import Cast, make_connection
@@ -132,7 +133,6 @@ def test_a_due_event_that_has_to_give_way_is_applied_by_the_worker(
     product, before = till.product(Kind.SUBSCRIPTION), deadlocks(till.database)
     sale = till.sell(product)
     sale.subscription("incomplete", told_as="created")
-    apply_event = receive.apply_event
 
     def refuse(*_: Any, **__: Any) -> None:
         raise LookupError("not yet")
@@ -145,7 +145,7 @@ def test_a_due_event_that_has_to_give_way_is_applied_by_the_worker(
         ask_once_it_waits(stranger)
         work_once(runtime)
     with till.database.read() as db:
-        rows = db.exec(select(StripeEvent).order_by(StripeEvent.sequence)).all()
+        rows = db.exec(select(StripeEvent).order_by(col(StripeEvent.sequence))).all()
     assert [(row.status, row.tries) for row in rows][-1] == (EventStatus.APPLIED, 2)
     assert sale.row().state is State.TRIALING
     assert_somebody_gave_way(till.database, before)

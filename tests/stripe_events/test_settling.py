@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.catalog.models import Kind, Product
 from licenzy.connections.models import Connection
@@ -66,7 +66,7 @@ def request(shop: Shop, object_id: str) -> SettlingRead:
 
 def state(shop: Shop) -> State:
     with shop.runtime.database.read() as db:
-        return db.exec(select(Entitlement.state)).one()
+        return db.exec(select(col(Entitlement.state))).one()
 
 
 def at_stripe(shop: Shop, statement: str, subscription: str) -> None:

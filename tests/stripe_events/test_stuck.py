@@ -17,6 +17,7 @@ from sqlalchemy import text
 from sqlmodel import Session, select
 
 from licenzy.catalog.models import Kind
+from licenzy.entitlements.links import link_payments
 from licenzy.entitlements.models import Fact
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
@@ -105,14 +106,14 @@ def test_an_event_that_fails_leaves_the_others_of_its_page_alone(
         patch.setattr(Till, "deliver", lambda _till, value: told.append(value))
         sale.session()
         sale.subscription()
-    link, broken = record.link_payments, iter([True])
+    broken = iter([True])
 
-    def link_payments(db: Session, scope: Scope, **named: Any) -> Any:
+    def broken_once(db: Session, scope: Scope, **named: Any) -> Any:
         if next(broken, False):
             db.execute(text("SELECT nothing FROM nowhere"))
-        return link(db, scope, **named)
+        return link_payments(db, scope, **named)
 
-    monkeypatch.setattr(record, "link_payments", link_payments)
+    monkeypatch.setattr(record, "link_payments", broken_once)
     with till.database.write() as db:
         kept = [
             receive.receive(

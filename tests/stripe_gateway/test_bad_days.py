@@ -248,7 +248,8 @@ def test_what_nobody_waits_for_has_patience_and_takes_its_turns(
     gateway: StripeGateway, scripted: Serve
 ) -> None:
     """The whole account rests when Stripe asks for fewer calls, and every request has a turn of its own."""
-    turns, rests = [], []
+    turns: list[int] = []
+    rests: list[float] = []
     paced = Pace(lambda: turns.append(1), rests.append)
     app, access = scripted((429, error_body(code="rate_limit")), (200, SUBSCRIPTION))
     found = gateway.subscription(replace(access, pace=paced), "sub_1")

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from licenzy.stripe_gateway import shapes
 from licenzy.stripe_gateway.shapes import NotAnEvent, Reading, Unreadable, read_event, read_object
-from tests.support.payloads import DROPPED, answers, changed, current_events, events, older_events, paths
+from tests.support.payloads import DROPPED, answers, changed, current_events, events, paths
+from tests.support.payloads.older import older_events
 
 SOLD = ("checkout.session.", "customer.subscription.", "invoice.", "invoice_payment.", "charge.")
 ENVELOPE = {
@@ -92,7 +93,7 @@ SAID_IN_EVERY_SHAPE = {
 
 def test_every_api_version_says_the_same() -> None:
     compared: Counter[str] = Counter()
-    current = {}
+    current: dict[str, Any] = {}
     for _, value in current_events():
         current.setdefault(value["type"], value)
     for name, value in older_events(current_events()):

@@ -124,7 +124,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
 
         def hand(self) -> Hand:
             scope = Scope(cast.project_id, self.customer.subject.mode)
-            return Hand(scope, actor=Actor(cast.owner.user_id), note="", now=clock())  # type: ignore[arg-type]
+            return Hand(scope, actor=Actor(cast.owner.user_id), note="", now=clock())
 
         @rule(target=packs, units=UNITS, hours=st.sampled_from([None, None, 1, 2, 5]))
         def grants(self, units: int, hours: int | None) -> str:

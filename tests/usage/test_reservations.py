@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
@@ -230,7 +230,7 @@ def test_the_worker_closes_what_is_over(
     work_once(parts)
     assert counters(database) == [(0, 10)]
     with database.read() as db:
-        closed = db.exec(select(Reservation.closed_as).order_by(Reservation.expires_at)).all()
+        closed = db.exec(select(Reservation.closed_as).order_by(col(Reservation.expires_at))).all()
     assert closed == [Closing.EXPIRED, Closing.EXPIRED, None]
 
 
