@@ -41,11 +41,11 @@ def check(client: FlaskClient, token: str, subject_ref: str = "user_123", **more
 
 
 def hold(
-    database: Database, cast: Cast, *, ref: str = "user_123", mode: Mode = Mode.TEST, **held: Any
+    database: Database, cast: Cast, *, ref: str = "user_123", mode: Mode = Mode.TEST, **columns: Any
 ) -> None:
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, mode=mode, subject_ref=ref)
-        make_entitlement(db, subject=subject, **held)
+        make_entitlement(db, subject=subject, **columns)
 
 
 def test_allowed_and_not(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:

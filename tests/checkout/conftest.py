@@ -40,7 +40,7 @@ class Shop:
             headers={"Authorization": f"Bearer {self.token}", **idempotency, **(headers or {})},
         )
 
-    def misbehave(self, **faults: Any) -> None:
+    def inject_faults(self, **faults: Any) -> None:
         self._control("POST", "misbehaviour", faults)
 
     def behave(self) -> None:

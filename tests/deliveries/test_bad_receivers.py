@@ -24,7 +24,7 @@ from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from tests.support.cast import Cast
 from tests.support.clock import StandingClock
-from tests.support.endpoints import make_endpoint, tell
+from tests.support.endpoints import enqueue_events, make_endpoint
 from tests.support.receivers import Request, answering, receiver, status
 from tests.support.sizes import sizes
 
@@ -59,7 +59,7 @@ def test_one_of_fifty_hangs_and_the_others_do_not_notice(
         thread.start()
         for number in range(rounds):
             with database.write() as db:
-                tell_one(db, cast.project_id, number)
+                enqueue_one_event(db, cast.project_id, number)
             written[number] = time.time()
             time.sleep(1)
         time.sleep(1)
@@ -80,7 +80,7 @@ def test_one_of_fifty_hangs_and_the_others_do_not_notice(
     assert hanging.connections >= 2
 
 
-def tell_one(db: object, project_id: str, number: int) -> None:
+def enqueue_one_event(db: object, project_id: str, number: int) -> None:
     from licenzy.alignment.modes import Mode
     from licenzy.deliveries.models import EventType, Source
     from licenzy.deliveries.outbox import announce
@@ -105,7 +105,7 @@ def test_who_was_down_for_a_day_gets_everything_on_schedule(
         for hour in range(count):
             move(database, clock, sender, began + timedelta(hours=hour))
             with database.write() as db:
-                tell(db, project_id=cast.project_id, now=clock())
+                enqueue_events(db, project_id=cast.project_id, now=clock())
         move(database, clock, sender, up_at)
         refused = len(hook.requests)
         assert refused >= count * 3

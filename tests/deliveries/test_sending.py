@@ -31,7 +31,7 @@ from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast, make_subject
 from tests.support.clock import StandingClock
-from tests.support.endpoints import make_endpoint, tell
+from tests.support.endpoints import enqueue_events, make_endpoint
 from tests.support.receivers import Receiver, answering, receiver, status
 
 
@@ -60,7 +60,7 @@ def the_endpoint(database: Database) -> WebhookEndpoint:
 
 def happen(database: Database, cast: Cast, clock: StandingClock, count: int = 1) -> None:
     with database.write() as db:
-        tell(db, project_id=cast.project_id, count=count, now=clock())
+        enqueue_events(db, project_id=cast.project_id, count=count, now=clock())
 
 
 def test_it_arrives_signed(
@@ -69,7 +69,7 @@ def test_it_arrives_signed(
     clock.now = datetime.now(UTC)  # The reference library knows the real time only.
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, subject_ref="käufer/1 😀")
-        tell(db, project_id=cast.project_id, subject_id=subject.id, now=clock())
+        enqueue_events(db, project_id=cast.project_id, subject_id=subject.id, now=clock())
     assert sender.drain() == 1
     (request,) = hook.requests
     told: dict[str, Any] = Webhook(secret).verify(request.body, request.headers)
@@ -138,7 +138,7 @@ def test_secrets_are_sealed(database: Database, secret: str, runtime: Runtime) -
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "error"),
     [
         (status(500, body=b"broken <b>badly</b>"), "It answered 500."),
         (status(302, "Location: http://127.0.0.1:1/elsewhere"), "It answered 302."),
@@ -154,13 +154,13 @@ def test_what_is_no_success_is_tried_again(
     secret: str,
     sender: Sender,
     answer: Any,
-    told: str,
+    error: str,
 ) -> None:
     hook.answer = answer
     happen(database, cast, clock)
     assert sender.drain() == 1
     row = only_delivery(database)
-    assert (row.status, row.tries, row.last_error) == (DeliveryStatus.FAILED, 1, told)
+    assert (row.status, row.tries, row.last_error) == (DeliveryStatus.FAILED, 1, error)
     assert the_endpoint(database).failing_since == clock()
     hook.answer = status(204)
     clock.advance(seconds=6)

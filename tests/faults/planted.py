@@ -32,7 +32,7 @@ def two_transactions() -> None:
     """The facts are committed first, and the projection follows in a transaction that nobody repeats."""
     whole, project = inbox.receive, project_purchase
 
-    def facts_then_projection(db: Session, **told: Any) -> Any:
+    def facts_then_projection(db: Session, **named: Any) -> Any:
         touched: list[Any] = []
 
         def only_note(_db: Session, purchase: Any, **_: Any) -> list[Any]:
@@ -40,11 +40,11 @@ def two_transactions() -> None:
             return []
 
         replace(pipeline, project_purchase=only_note)
-        row = whole(db, **told)
+        row = whole(db, **named)
         replace(pipeline, project_purchase=project)
         db.commit()
         for purchase in touched:
-            project(db, purchase, now=told["now"])
+            project(db, purchase, now=named["now"])
         return row
 
     replace(hooks, receive=facts_then_projection)

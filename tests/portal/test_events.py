@@ -15,7 +15,7 @@ from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.worker.loop import work_once
 from licenzy.workspace.models import AuditEntry, Role
-from tests.portal.happenings import make_event, told
+from tests.portal.fixtures_events import make_event, record_fact_of
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_connection, make_subject, make_user
 from tests.support.clock import START
@@ -52,7 +52,7 @@ def test_events_are_listed_with_whom_they_concern(
     with runtime.database.write() as db:
         subject = make_subject(db, project_id=cast.project_id)
         event = make_event(db, connection=connection, changes=[CHANGE])
-        told(db, event=event, entitlement=make_entitlement(db, subject=subject))
+        record_fact_of(db, event=event, entitlement=make_entitlement(db, subject=subject))
         make_event(db, connection=connection, event_id="evt_2", type="charge.refunded")
     page = pages.get("/events").text
     assert page.index("/events/evt_2") < page.index(f"/events/{event.event_id}")
@@ -306,7 +306,9 @@ def test_the_same_event_id_elsewhere_names_nobody_of_ours(
     with runtime.database.write() as db:
         theirs = make_connection(db, project_id=cast.stranger.project_id, seal=runtime.seal)
         somebody = make_subject(db, project_id=cast.stranger.project_id, subject_ref="their_customer")
-        told(db, event=make_event(db, connection=theirs), entitlement=make_entitlement(db, subject=somebody))
+        record_fact_of(
+            db, event=make_event(db, connection=theirs), entitlement=make_entitlement(db, subject=somebody)
+        )
         make_event(db, connection=connection)
     assert "their_customer" not in pages.get("/events").text
     assert "their_customer" not in pages.get("/events/evt_1").text

@@ -33,11 +33,11 @@ class Stage:
     here: Customer
     elsewhere: Customer
 
-    def hold(self, **held: Any) -> None:
-        self.here.buys(0, **{"kind": Kind.SUBSCRIPTION, "ends_at": START + 30 * DAY, **held})
+    def hold(self, **columns: Any) -> None:
+        self.here.buys(0, **{"kind": Kind.SUBSCRIPTION, "ends_at": START + 30 * DAY, **columns})
 
-    def hold_elsewhere(self, **held: Any) -> None:
-        self.elsewhere.buys(0, **{"kind": Kind.SUBSCRIPTION, "ends_at": START + 30 * DAY, **held})
+    def hold_elsewhere(self, **columns: Any) -> None:
+        self.elsewhere.buys(0, **{"kind": Kind.SUBSCRIPTION, "ends_at": START + 30 * DAY, **columns})
 
     def hold_in_both(
         self, here: dict[str, Any] | None = None, elsewhere: dict[str, Any] | None = None

@@ -18,7 +18,7 @@ from licenzy.workspace.models import Membership, Role
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_subject
 from tests.support.clock import START, StandingClock
-from tests.support.endpoints import make_endpoint, tell
+from tests.support.endpoints import enqueue_events, make_endpoint
 
 URL = "https://example.com/hooks/licenzy"
 SECRET = re.compile(r"whsec_[A-Za-z0-9+/]{43}=")
@@ -196,8 +196,8 @@ def test_deliveries_are_listed_and_filtered(
 ) -> None:
     assert "No delivery in test yet" in pages.get("/deliveries").text
     with database.write() as db:
-        tell(db, project_id=cast.project_id, count=30)
-        tell(db, project_id=cast.project_id, event_type=EventType.USAGE_LOW)
+        enqueue_events(db, project_id=cast.project_id, count=30)
+        enqueue_events(db, project_id=cast.project_id, event_type=EventType.USAGE_LOW)
     page = pages.get("/deliveries")
     assert page.text.count('class="row-link"') == 25
     assert "older_than" in page.text
@@ -212,7 +212,7 @@ def test_what_failed_is_told_and_sent_again(
     pages: SidePages, database: Database, cast: Cast, endpoint: WebhookEndpoint
 ) -> None:
     with database.write() as db:
-        tell(db, project_id=cast.project_id, count=3)
+        enqueue_events(db, project_id=cast.project_id, count=3)
     end(database, endpoint, status=500, error="It answered 500.", answer="<script>alert(1)</script>")
     row = written(database)[0]
     assert row.status is DeliveryStatus.FAILED
@@ -241,7 +241,7 @@ def test_payloads_are_for_support_and_hold_no_secret(
 ) -> None:
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, subject_ref="user_very_private")
-        tell(db, project_id=cast.project_id, subject_id=subject.id)
+        enqueue_events(db, project_id=cast.project_id, subject_id=subject.id)
     end(database, endpoint, status=200, answer="an answer of theirs")
     (row,) = written(database)
     seen = as_role(app, database, cast, Role.VIEWER).get(f"/deliveries/{row.id}").text
@@ -258,7 +258,7 @@ def test_viewers_send_nothing_again(
     app: Flask, database: Database, cast: Cast, endpoint: WebhookEndpoint
 ) -> None:
     with database.write() as db:
-        tell(db, project_id=cast.project_id)
+        enqueue_events(db, project_id=cast.project_id)
     end(database, endpoint, status=410)
     (row,) = written(database)
     pages = as_role(app, database, cast, Role.VIEWER)
@@ -271,7 +271,7 @@ def test_strangers_and_the_other_mode_find_nothing(
     app: Flask, database: Database, cast: Cast, endpoint: WebhookEndpoint
 ) -> None:
     with database.write() as db:
-        tell(db, project_id=cast.project_id)
+        enqueue_events(db, project_id=cast.project_id)
     (row,) = written(database)
     live = side_pages(app, cast, mode="live")
     stranger = side_pages(app, cast, email=cast.stranger.email)
@@ -288,8 +288,8 @@ def test_a_customer_s_page_shows_what_was_told_of_them(
 ) -> None:
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id)
-        tell(db, project_id=cast.project_id, subject_id=subject.id)
-        tell(db, project_id=cast.project_id)
+        enqueue_events(db, project_id=cast.project_id, subject_id=subject.id)
+        enqueue_events(db, project_id=cast.project_id)
     page = pages.get(f"/customers/{subject.id}").text
     assert page.count("/deliveries/dlv_") == 1
 
@@ -298,10 +298,10 @@ def test_what_is_dead_does_not_wait_for_an_endpoint_that_is_gone(
     pages: SidePages, database: Database, cast: Cast, endpoint: WebhookEndpoint
 ) -> None:
     with database.write() as db:
-        tell(db, project_id=cast.project_id)
+        enqueue_events(db, project_id=cast.project_id)
     end(database, endpoint, status=410, error="It answered 410.")
     with database.write() as db:
-        tell(db, project_id=cast.project_id)
+        enqueue_events(db, project_id=cast.project_id)
     assert read(database)[0].disabled_reason == "gone"
     (row,) = written(database)
     page = pages.get(f"/deliveries/{row.id}").text
@@ -313,7 +313,7 @@ def test_nothing_is_signed_for_a_deleted_endpoint(
     pages: SidePages, database: Database, cast: Cast, endpoint: WebhookEndpoint
 ) -> None:
     with database.write() as db:
-        tell(db, project_id=cast.project_id)
+        enqueue_events(db, project_id=cast.project_id)
     pages.send(f"/webhooks/{endpoint.id}", f"/webhooks/{endpoint.id}/removal", {})
     (row,) = written(database)
     page = pages.get(f"/deliveries/{row.id}").text

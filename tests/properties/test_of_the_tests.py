@@ -9,7 +9,7 @@ import pytest
 
 from licenzy.entitlements import ordering, projection, reversals, subscriptions
 from licenzy.entitlements.subscriptions import of_subscription
-from tests.properties import test_histories, weighing
+from tests.properties import fixtures_projection, test_histories
 from tests.properties.test_histories import differences
 
 
@@ -47,13 +47,13 @@ def test_snapshots_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_duplicates_are_kept_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dedupe off: each telling of a refund is a refund, each telling of a payment a grant."""
 
-    def each_alone(told: Sequence[Any], kind: str) -> list[list[Any]]:
-        return [[fact] for fact in told if fact.kind == kind]
+    def each_alone(facts: Sequence[Any], kind: str) -> list[list[Any]]:
+        return [[fact] for fact in facts if fact.kind == kind]
 
     def all_of_them(delivered: Any, history: Any, names: Any) -> list[Any]:
         return [fact for raw in delivered for fact in once([raw], history, names)]
 
-    once = weighing.received
+    once = fixtures_projection.received
     monkeypatch.setattr(reversals, "_by_object", each_alone)
     monkeypatch.setattr(test_histories, "received", all_of_them)
     assert found("without a tie")

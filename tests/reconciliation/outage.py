@@ -43,8 +43,8 @@ class Outage:
     """Subscriptions whose current period's invoice was refunded."""
 
     @contextmanager
-    def books(self, *, ago: int) -> Iterator[Books]:
-        """The account's books as they were open so many seconds ago."""
+    def account(self, *, ago: int) -> Iterator[Books]:
+        """The account's account as they were open so many seconds ago."""
         running = self.shop.sandbox.app.running
         with running.store.writing() as db:
             account = find_account(db, self.shop.account)
@@ -56,9 +56,9 @@ class Outage:
         plan, _, pack = self.products
         with self.shop.runtime.database.write() as db:
             attempts = [self._attempt(db, product, ago) for product in [plan] * count + [pack] * packs]
-            with self.books(ago=ago) as books:
+            with self.account(ago=ago) as account:
                 for attempt in attempts:
-                    session = self._pay(books, attempt)
+                    session = self._pay(account, attempt)
                     attempt.stripe_checkout_session_id = session["id"]
                     if session["subscription"]:
                         self.bought.append(session["subscription"])
@@ -76,11 +76,11 @@ class Outage:
             now=datetime.fromtimestamp(time.time() - ago, UTC),
         )
 
-    def _pay(self, books: Books, attempt: CheckoutAttempt) -> Json:
+    def _pay(self, account: Books, attempt: CheckoutAttempt) -> Json:
         named = {"metadata": {"licenzy_attempt": attempt.id}}
         recurring = attempt.sold["kind"] == "subscription"
         session = sessions.create(
-            books,
+            account,
             {
                 "mode": "subscription" if recurring else "payment",
                 "line_items": [{"price": attempt.sold["stripe_price_id"], "quantity": 1}],
@@ -89,71 +89,71 @@ class Outage:
                 **({"subscription_data": named} if recurring else {"customer_creation": "always"}),
             },
         )
-        checkout.complete(books, session, how=How.PAY, email="buyer@example.com", quantities={})
+        checkout.complete(account, session, how=How.PAY, email="buyer@example.com", quantities={})
         return session
 
     def happen(self, *, ago: int) -> int:
         """Everybody renews, and then to every second one something happens; how many events that gives."""
-        with self.books(ago=ago) as books:
+        with self.account(ago=ago) as account:
             for number, subscription_id in enumerate(self.bought):
-                subscription = books.get("subscription", subscription_id, param="id")
-                invoice = subscriptions.renew(books, subscription)
-                _BEFALLS[number % len(_BEFALLS)](self, books, subscription, invoice)
+                subscription = account.get("subscription", subscription_id, param="id")
+                invoice = subscriptions.renew(account, subscription)
+                _BEFALLS[number % len(_BEFALLS)](self, account, subscription, invoice)
             for number, session_id in enumerate(self.packs):
-                intent = books.get("checkout.session", session_id, param="id")["payment_intent"]
-                charge = charge_for(books, payment_intent=intent)
-                _BEFALLS_PACKS[number % len(_BEFALLS_PACKS)](books, charge)
-            return len(books.emitted)
+                intent = account.get("checkout.session", session_id, param="id")["payment_intent"]
+                charge = charge_for(account, payment_intent=intent)
+                _BEFALLS_PACKS[number % len(_BEFALLS_PACKS)](account, charge)
+            return len(account.emitted)
 
     def truth(self) -> tuple[dict[str, Json], dict[str, Json]]:
         """The subscriptions and the packs' charges as Stripe has them now, by id of purchase."""
-        with self.books(ago=0) as books:
-            subs = {each: books.get("subscription", each, param="id") for each in self.bought}
+        with self.account(ago=0) as account:
+            subs = {each: account.get("subscription", each, param="id") for each in self.bought}
             charges = {
                 each: charge_for(
-                    books,
-                    payment_intent=books.get("checkout.session", each, param="id")["payment_intent"],
+                    account,
+                    payment_intent=account.get("checkout.session", each, param="id")["payment_intent"],
                 )
                 for each in self.packs
             }
             for each in charges.values():
-                found = books.select("dispute", ("json_extract(body, '$.charge') = ?", [each["id"]]))
+                found = account.select("dispute", ("json_extract(body, '$.charge') = ?", [each["id"]]))
                 each["dispute"] = found[0]["status"] if found else None
             return subs, charges
 
 
-def _change_plan(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
+def _change_plan(outage: Outage, account: Books, subscription: Json, invoice: Json) -> None:
     item = subscription["items"]["data"][0]["id"]
-    plans.change_items(books, subscription, [{"id": item, "price": outage.products[1].stripe_price_id}])
+    plans.change_items(account, subscription, [{"id": item, "price": outage.products[1].stripe_price_id}])
 
 
-def _cancel(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
-    subscriptions.cancel(books, subscription)
+def _cancel(outage: Outage, account: Books, subscription: Json, invoice: Json) -> None:
+    subscriptions.cancel(account, subscription)
 
 
-def _schedule_cancel(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
-    subscriptions.schedule_cancel(books, subscription, at=None, says_period_end=True)
+def _schedule_cancel(outage: Outage, account: Books, subscription: Json, invoice: Json) -> None:
+    subscriptions.schedule_cancel(account, subscription, at=None, says_period_end=True)
 
 
-def _refund(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
+def _refund(outage: Outage, account: Books, subscription: Json, invoice: Json) -> None:
     outage.refunded.add(subscription["id"])
-    refunds.refund(books, charge_for(books, payment_intent=invoices.intent_of(books, invoice)["id"]))
+    refunds.refund(account, charge_for(account, payment_intent=invoices.intent_of(account, invoice)["id"]))
 
 
-def _renew(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
-    subscriptions.renew(books, subscription)
+def _renew(outage: Outage, account: Books, subscription: Json, invoice: Json) -> None:
+    subscriptions.renew(account, subscription)
 
 
-def _nothing(outage: Outage, books: Books, subscription: Json, invoice: Json) -> None:
+def _nothing(outage: Outage, account: Books, subscription: Json, invoice: Json) -> None:
     pass
 
 
-def _lose_dispute(books: Books, charge: Json) -> None:
-    disputes.close(books, disputes.open_dispute(books, charge), won=False)
+def _lose_dispute(account: Books, charge: Json) -> None:
+    disputes.close(account, disputes.open_dispute(account, charge), won=False)
 
 
-def _refund_and_fail(books: Books, charge: Json) -> None:
-    refunds.fail(books, refunds.refund(books, charge))
+def _refund_and_fail(account: Books, charge: Json) -> None:
+    refunds.fail(account, refunds.refund(account, charge))
 
 
 _BEFALLS = (
@@ -164,7 +164,7 @@ _BEFALLS = (
 _BEFALLS_PACKS = (
     refunds.refund,
     disputes.open_dispute,
-    lambda books, charge: refunds.refund(books, charge, amount=5),
+    lambda account, charge: refunds.refund(account, charge, amount=5),
     _lose_dispute,
     _refund_and_fail,
 )

@@ -72,7 +72,7 @@ class Shop:
         message: str = done.json()["error"]["message"]
         return message
 
-    def misbehave(self, **rule: Any) -> None:
+    def inject_faults(self, **rule: Any) -> None:
         done = self.control("POST", "/misbehaviour", json=rule)
         assert done.status_code == 200, done.text
 

@@ -60,7 +60,7 @@ def test_a_refusal_of_the_work_itself_is_kept(shop: Shop) -> None:
 
 
 def test_a_failure_of_the_sandbox_is_kept_too(shop: Shop) -> None:
-    shop.misbehave(http_500=1, match="POST /v1/products")
+    shop.inject_faults(http_500=1, match="POST /v1/products")
     for _ in range(2):
         with pytest.raises(stripe.APIError) as caught:
             shop.stripe.products.create({"name": "Pro"}, {"idempotency_key": "k-1"})
@@ -70,7 +70,7 @@ def test_a_failure_of_the_sandbox_is_kept_too(shop: Shop) -> None:
 
 
 def test_a_key_in_flight_is_a_conflict(shop: Shop) -> None:
-    shop.misbehave(hang_seconds=1.5, match="POST /v1/products")
+    shop.inject_faults(hang_seconds=1.5, match="POST /v1/products")
     first: list[stripe.Product] = []
     slow = threading.Thread(
         target=lambda: first.append(shop.stripe.products.create({"name": "Pro"}, {"idempotency_key": "k-1"}))

@@ -86,19 +86,19 @@ def test_whatever_is_offered_works_and_the_rest_is_refused(
         for way in [*WAYS, *(WAYS_OF_SUBSCRIPTIONS if interval else [])]:
             with taken_back(db):
                 for step in way:
-                    take(books(db, shop), session, step, other)
+                    take(open_account(db, shop), session, step, other)
                 offered = with_purchase(
-                    books(db, shop), books(db, shop).find("checkout.session", session) or {}
+                    open_account(db, shop), open_account(db, shop).find("checkout.session", session) or {}
                 )
                 for offer in offered["offers"]:
                     name = offer["action"]
                     with taken_back(db):
                         if offer["reason"] is None:
-                            assert take(books(db, shop), session, name, other), (way, name)
+                            assert take(open_account(db, shop), session, name, other), (way, name)
                             tried += 1
                         elif offer["named"] and name not in NOT_OFFERED:
                             with pytest.raises(StripeRefusal):
-                                perform(books(db, shop), {"action": name, **offer["named"]})
+                                perform(open_account(db, shop), {"action": name, **offer["named"]})
     assert tried >= 25
 
 
@@ -110,7 +110,7 @@ def taken_back(db: sqlite3.Connection) -> Iterator[None]:
     db.execute(f"ROLLBACK TO {name}")
 
 
-def books(db: sqlite3.Connection, shop: Shop) -> Books:
+def open_account(db: sqlite3.Connection, shop: Shop) -> Books:
     account = find_account(db, shop.id)
     assert account is not None
     return Books(db, account, shop.url)

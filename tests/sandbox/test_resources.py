@@ -154,7 +154,7 @@ def test_events_are_found_by_type_and_delivery(shop: Shop, receiver: Receiver) -
     assert {e.type for e in listed({"type": "product.*"}).data} == {"product.created"}
     assert all(e.pending_webhooks == 0 for e in listed().data)
     assert listed({"delivery_success": False}).data == []
-    shop.misbehave(webhooks={"lose": 1})
+    shop.inject_faults(webhooks={"lose": 1})
     lost = shop.price()
     assert [e.data.object["id"] for e in listed({"delivery_success": False}).data] == [lost.id]
     assert listed({"delivery_success": False}).data[0].pending_webhooks == 1

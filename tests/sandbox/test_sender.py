@@ -114,7 +114,7 @@ def test_two_endpoints_each_get_their_own(shop: Shop, receiver: Receiver) -> Non
 
 
 def test_a_deleted_endpoint_gets_nothing_more(stand: Stand, shop: Shop, receiver: Receiver) -> None:
-    shop.misbehave(webhooks={"delay_seconds": 60})
+    shop.inject_faults(webhooks={"delay_seconds": 60})
     endpoint = receiver.listen(shop, "product.created")
     shop.stripe.products.create({"name": "x"})
     assert waiting(stand, endpoint.id) == 1

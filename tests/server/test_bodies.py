@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.server.conftest import Shop
-from tests.server.raw import Heard, Line, ask, request
+from tests.server.raw import RawAnswer, RawConnection, ask, request
 from tests.support.databases import SqliteFiles
 from tests.support.installation import Running
 
@@ -70,11 +70,13 @@ def test_half_sent_bodies_keep_nobody_waiting(web: Shop) -> None:
     paths = list(islice(cycle(LIMITS), HALF_SENT))
     with ExitStack() as lines, ThreadPoolExecutor(HALF_SENT) as clients:
         halves = [
-            lines.enter_context(Line(web.port, request(f"POST {path}", body=b'{"subject', length=60_000)))
+            lines.enter_context(
+                RawConnection(web.port, request(f"POST {path}", body=b'{"subject', length=60_000))
+            )
             for path in paths
         ]
 
-        def hear(line: Line) -> tuple[Heard, float]:
+        def hear(line: RawConnection) -> tuple[RawAnswer, float]:
             heard = line.hear()
             return heard, time.monotonic() - line.began
 
@@ -102,10 +104,10 @@ def test_the_oldest_slow_body_of_an_address_goes_for_another_and_quick_ones_are_
 ) -> None:
     half = request("POST /v1/access/check", body=b"{", length=100)
     with ExitStack() as lines:
-        halves = [lines.enter_context(Line(web.port, half)) for _ in range(64)]
+        halves = [lines.enter_context(RawConnection(web.port, half)) for _ in range(64)]
         time.sleep(2)
         assert web.checks() == 200
-        lines.enter_context(Line(web.port, half))
+        lines.enter_context(RawConnection(web.port, half))
         heard = halves[0].hear()
         assert (heard.status, heard.code) == (408, "request_timeout")
         assert time.monotonic() - halves[0].began < 6
@@ -120,7 +122,7 @@ def test_slow_bodies_make_room_for_quick_ones(web: Shop) -> None:
     half = request("POST /v1/webhooks/stripe/con_1", body=b"{", length=1024 * 1024)
     with ExitStack() as lines:
         for _ in range(64):
-            lines.enter_context(Line(web.port, half))
+            lines.enter_context(RawConnection(web.port, half))
         whole = request("POST /v1/webhooks/stripe/con_1", body=b"{}")
         refused = ask(web.port, whole)
         assert (refused.status, refused.code, refused.closed) == (503, "overloaded", True)
@@ -134,7 +136,7 @@ def test_slow_bodies_make_room_for_quick_ones(web: Shop) -> None:
 def test_a_body_over_its_limit_is_not_read(web: Shop, path: str) -> None:
     most, _ = LIMITS[path]
     headers = ("Content-Type: application/json",)
-    with Line(web.port, request(f"POST {path}", *headers, body=b"{", length=most + 1)) as line:
+    with RawConnection(web.port, request(f"POST {path}", *headers, body=b"{", length=most + 1)) as line:
         heard = line.hear()
         assert (heard.status, heard.closed) == (413, True)
         assert heard.code == ("payload_too_large" if path.startswith(("/v1", "/healthz")) else "")
@@ -161,7 +163,7 @@ def test_a_body_that_breaks_off_is_no_request(web: Shop) -> None:
         length=len(body) + 1,
     )
     for _ in range(20):
-        Line(web.port, sent).close()
+        RawConnection(web.port, sent).close()
     time.sleep(0.3)
     assert web.checks() == 200
 

@@ -17,10 +17,10 @@ from licenzy.connections.rules import REQUIRED_EVENTS
 from licenzy.entitlements.models import Entitlement
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
-from tests.entitlements.sale import SECRET, Sale, Till
+from tests.entitlements.fixtures_purchases import SECRET, Sale, Storefront
+from tests.properties.fixtures_projection import as_sold, live
 from tests.properties.histories import Names
 from tests.properties.test_histories import SEED
-from tests.properties.weighing import as_sold, live
 from tests.support.cast import Cast, make_connection
 from tests.support.payloads import events as payload_events
 from tests.support.purchases import event, session_object
@@ -30,13 +30,13 @@ OTHERS = ("payout.paid", "customer.created", "radar.early_fraud_warning.created"
 
 
 @pytest.fixture
-def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
+def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
         connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET)
-    return Till(app.test_client(), runtime.database, connection)
+    return Storefront(app.test_client(), runtime.database, connection)
 
 
-def foreign(till: Till, sale: Sale) -> Iterator[dict[str, Any]]:
+def foreign(storefront: Storefront, sale: Sale) -> Iterator[dict[str, Any]]:
     """Others' purchases, payloads of every shape, sessions that sell nothing, and types nobody knows."""
     chance = random.Random(f"foreign {SEED}")
     for number in range(1_000_000):
@@ -56,16 +56,16 @@ def foreign(till: Till, sale: Sale) -> Iterator[dict[str, Any]]:
 
 
 @sizes("count", sqlite=(1_000,), postgres=(300,))
-def test_1000_foreign_events_are_acknowledged_and_grant_nothing(till: Till, count: int) -> None:
-    sale = till.sell(till.product(Kind.USAGE_PACK, stripe_price_id="price_ours"))
+def test_1000_foreign_events_are_acknowledged_and_grant_nothing(storefront: Storefront, count: int) -> None:
+    sale = storefront.sell(storefront.product(Kind.USAGE_PACK, stripe_price_id="price_ours"))
     told: Counter[str] = Counter()
-    for value in foreign(till, sale):
-        till.deliver(value)  # Asserts the 200.
+    for value in foreign(storefront, sale):
+        storefront.deliver(value)  # Asserts the 200.
         told[value["type"]] += 1
         if told.total() == count:
             break
     assert len(set(told) & set(REQUIRED_EVENTS)) >= 12, "too few types: the test proves little"
-    with till.database.read() as db:
+    with storefront.database.read() as db:
         assert db.exec(select(Entitlement)).all() == []
         statuses = Counter(db.exec(select(StripeEvent.status)).all())
         assert set(statuses) <= {EventStatus.IGNORED, EventStatus.APPLIED}

@@ -89,7 +89,7 @@ def test_an_object_stripe_does_not_know_is_not_asked_for_again(
 def test_a_stripe_that_does_not_answer_is_asked_again(
     shop: Shop, subscription: str, clock: StandingClock
 ) -> None:
-    shop.misbehave(http_500=50, match=f"GET /v1/subscriptions/{subscription}")
+    shop.inject_faults(http_500=50, match=f"GET /v1/subscriptions/{subscription}")
     assert settle(shop, clock)
     row = request(shop, subscription)
     assert (row.tries, state(shop)) == (1, State.ACTIVE)

@@ -65,7 +65,7 @@ def session_params(account: Account) -> dict[str, Any]:
 
 
 def test_an_error_of_stripes_own(gateway: StripeGateway, account: Account) -> None:
-    account.misbehave(http_500=1)
+    account.inject_faults(http_500=1)
     error = refusal(lambda: gateway.account(account.access))
     assert type(error) is StripeUnavailable
     assert was_answered(error)
@@ -181,7 +181,7 @@ def test_an_answer_that_was_lost_is_asked_for_again(
     monkeypatch.setattr("stripe._http_client.HTTPClient.INITIAL_DELAY", 0.4)
     monkeypatch.setattr(transport, "_READ_SECONDS", 0.5)
     params = session_params(account)
-    account.misbehave(match="POST /v1/checkout/sessions", **fault)
+    account.inject_faults(match="POST /v1/checkout/sessions", **fault)
     session = gateway.create_checkout_session(account.access, params, idempotency_key="att_1:0")
     assert [each.id for each in account.stripe.v1.checkout.sessions.list().data] == [session.id]
 
@@ -195,7 +195,7 @@ def test_nothing_listens(gateway: StripeGateway) -> None:
 
 def test_too_many_callers_are_turned_away_at_once(account: Account) -> None:
     gateway = StripeGateway(stripe_base=None, sandbox_base=None, concurrent_calls=1)
-    account.misbehave(hang_seconds=0.6, hang_calls=1)
+    account.inject_faults(hang_seconds=0.6, hang_calls=1)
     found: list[str | None] = []
     waiting = threading.Thread(target=lambda: found.append(gateway.account(account.access).id))
     waiting.start()

@@ -29,7 +29,7 @@ ITEM = {"id": "si_1", "price": {"id": "price_1"}, "quantity": 3}
 PERIOD = {"current_period_start": 1_700_000_000, "current_period_end": 1_702_592_000}
 
 
-def told(value: Any) -> str:
+def outcome_of(value: Any) -> str:
     """What becomes of a payload, in one word; an exception of another kind fails the test."""
     try:
         reading = read_object(read_event(value))
@@ -57,16 +57,16 @@ def _check(reading: Reading) -> None:
 
 
 def test_payloads_are_read() -> None:
-    outcomes = Counter(told(value) for _, value in [*events(), *answers()])
+    outcomes = Counter(outcome_of(value) for _, value in [*events(), *answers()])
     for name, value in events():
-        outcome = told(value)
+        outcome = outcome_of(value)
         if "id" not in value["data"]["object"]:
             assert outcome in {"Unreadable", "ignored"}, name
         elif value["type"] in shapes._READERS:
             assert outcome == shapes._READERS[value["type"]][0], name
         else:
             assert outcome == "ignored", name
-    assert {told(value) for _, value in answers()} == {"NotAnEvent"}
+    assert {outcome_of(value) for _, value in answers()} == {"NotAnEvent"}
     kinds = {kind for kind, _ in shapes._READERS.values()}
     assert {*kinds, "ignored", "NotAnEvent", "Unreadable"} == set(outcomes)
 
@@ -119,7 +119,7 @@ def test_any_field_may_be_missing(prefix: str) -> None:
                 *paths(value, 1),
                 *(("data", "object", *p) for p in paths(value["data"]["object"], 3)),
             ]:
-                told(changed(value, path, DROPPED))
+                outcome_of(changed(value, path, DROPPED))
                 seen += 1
     assert seen > 20
 
@@ -135,7 +135,7 @@ def test_any_field_may_hold_something_else(prefix: str, other: Any) -> None:
                 *paths(value, 2),
                 *(("data", "object", *p) for p in paths(value["data"]["object"], 2)),
             ]:
-                told(changed(value, path, other))
+                outcome_of(changed(value, path, other))
 
 
 values = st.recursive(
@@ -152,9 +152,11 @@ values = st.recursive(
     st.sampled_from(sorted(shapes._READERS)),
 )
 def test_any_object_is_read_or_refused(envelope: dict[str, Any], obj: dict[str, Any], kind: str) -> None:
-    told(envelope)
-    told({**ENVELOPE, **envelope})
-    told({**ENVELOPE, "type": kind, "data": {"object": {"id": "x_1", **obj}, "previous_attributes": obj}})
+    outcome_of(envelope)
+    outcome_of({**ENVELOPE, **envelope})
+    outcome_of(
+        {**ENVELOPE, "type": kind, "data": {"object": {"id": "x_1", **obj}, "previous_attributes": obj}}
+    )
 
 
 @pytest.mark.parametrize(
@@ -368,4 +370,4 @@ def test_what_was_before_is_told_in_the_same_words() -> None:
 
 def test_types_we_take_no_facts_from_are_ignored() -> None:
     for kind in ("customer.created", "price.updated", "something.unheard_of"):
-        assert told({**ENVELOPE, "type": kind}) == "ignored"
+        assert outcome_of({**ENVELOPE, "type": kind}) == "ignored"

@@ -249,7 +249,7 @@ def test_the_worker_reads_the_clock_of_a_sandbox_account(
 
 
 @pytest.mark.parametrize(
-    "became",
+    "expected",
     [
         {"ends_at": START + timedelta(seconds=30)},
         {"state": State.CANCELED, "voided_at": START, "reason": "refunded"},
@@ -263,12 +263,12 @@ def test_what_was_promised_is_kept_when_its_pack_ends(
     customer: Customer,
     reserved: str,
     clock: StandingClock,
-    became: dict[str, Any],
+    expected: dict[str, Any],
 ) -> None:
     """Work that was begun on a reservation may be charged to it; nothing new begins on that pack."""
     with database.write() as db:
         pack = db.exec(select(Entitlement)).one()
-        for name, value in became.items():
+        for name, value in expected.items():
             setattr(pack, name, value)
     clock.advance(seconds=45)
     assert consume(client, customer, 1).status_code == 409
