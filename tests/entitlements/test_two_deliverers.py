@@ -118,6 +118,7 @@ def test_a_fact_and_its_purchase_told_within_each_others_transactions(
 ) -> None:
     """Neither transaction sees the other's row before its commit; the second must wait for the first."""
     scope = Scope(cast.project_id, Mode.TEST)
+    written = threading.Event()
 
     def record_refund(pause: float) -> None:
         with database.write() as db:
@@ -137,17 +138,19 @@ def test_a_fact_and_its_purchase_told_within_each_others_transactions(
                 data={"payment_intent": "pi_1"},
                 now=START,
             )
+            written.set()
             time.sleep(pause)
 
     def record_purchase(pause: float) -> None:
         with database.write() as db:
             link_payments(db, scope, refs=["pi_1"], purchase_key="cs_1")
+            written.set()
             time.sleep(pause)
 
     first, second = (record_refund, record_purchase) if waiting_first else (record_purchase, record_refund)
     thread = threading.Thread(target=first, args=(0.4,))
     thread.start()
-    time.sleep(0.1)
+    assert written.wait(10), "the second begins once the first has written, and before it commits"
     second(0)
     thread.join(30)
     with database.read() as db:

@@ -23,7 +23,7 @@ from licenzy.stripe_gateway.translate import (
     was_answered,
 )
 from tests.stripe_gateway.conftest import Account, Scripted
-from tests.support.ports import free_port_pair
+from tests.support.ports import free_port_pair, wait_until
 
 Serve = Callable[..., tuple[Scripted, StripeAccess]]
 SUBSCRIPTION = json.dumps(
@@ -193,21 +193,22 @@ def test_nothing_listens(gateway: StripeGateway) -> None:
     assert not was_answered(error)
 
 
-def test_too_many_callers_are_turned_away_at_once(account: Account) -> None:
+def test_too_many_callers_are_turned_away_at_once(scripted: Serve) -> None:
     gateway = StripeGateway(stripe_base=None, sandbox_base=None, concurrent_calls=1)
-    account.inject_faults(hang_seconds=0.6, hang_calls=1)
-    found: list[str | None] = []
-    waiting = threading.Thread(target=lambda: found.append(gateway.account(account.access).id))
+    app, access = scripted((200, SUBSCRIPTION))
+    app.hangs = 1
+    found: list[str] = []
+    waiting = threading.Thread(target=lambda: found.append(gateway.subscription(access, "sub_1")["id"]))
     waiting.start()
-    time.sleep(0.2)
-    started = time.monotonic()
-    error = refusal(lambda: gateway.prices(account.access))
-    assert time.monotonic() - started < 0.1
+    wait_until(lambda: len(app.calls) == 1, seconds=5, what="the first call is under way")
+    error = refusal(lambda: gateway.subscription(access, "sub_1"))
     assert type(error) is StripeUnavailable
     assert not was_answered(error), "nothing was asked, so a repeat may use the same idempotency key"
+    assert (len(app.calls), found) == (1, []), "it did not wait for the first, which still hangs"
+    app.over.set()
     waiting.join(5)
-    assert found == [account.id]
-    assert gateway.account(account.access).id == account.id
+    assert found == ["sub_1"]
+    assert gateway.subscription(access, "sub_1")["id"] == "sub_1"
 
 
 def test_failures_give_their_place_back(account: Account) -> None:
