@@ -10,7 +10,7 @@ import pytest
 
 from licenzy.catalog.models import Kind
 from licenzy.connections.actions import disconnect, end_secret_overlap
-from licenzy.connections.sealed import secret_label
+from licenzy.connections.credentials import secret_label
 from licenzy.deliveries.models import WebhookEndpoint
 from tests.alignment.fixtures_alignment import NOBODY, ModePair, Side
 from tests.support.cast import make_connection
@@ -116,7 +116,7 @@ def roll(pair: ModePair) -> None:
 
 
 def _sealed_key(side: Side, key: str) -> str:
-    return side.pair.runtime.seal.close(key, bound_to=f"connection:{side.connection.id}:stripe_key")
+    return side.pair.runtime.secret_box.encrypt(key, bound_to=f"connection:{side.connection.id}:stripe_key")
 
 
 @row("credentials_locked")
@@ -215,7 +215,7 @@ def _signed_with_the_replaced_secret_when_its_overlap_was_ended_and_then_saved_a
 def _a_stripe_key_stored_as_secret(pair: ModePair) -> None:
     right = pair.test.secret()
     label = secret_label(pair.test.connection)
-    pair.test.change(webhook_secret_sealed=pair.runtime.seal.close(f"sk_test_{BODY}", bound_to=label))
+    pair.test.change(webhook_secret_sealed=pair.runtime.secret_box.encrypt(f"sk_test_{BODY}", bound_to=label))
     assert pair.test.deliver(pair.test.account.event(), secret=right) == 400
 
 
@@ -232,14 +232,18 @@ def _live_events_at_the_address_of_test(pair: ModePair) -> None:
 @row(live=("webhook_secret_shared",), both=True)
 def _one_secret_in_both_modes(pair: ModePair) -> None:
     label = secret_label(pair.live.connection)
-    pair.live.change(webhook_secret_sealed=pair.runtime.seal.close(pair.test.secret(), bound_to=label))
+    pair.live.change(
+        webhook_secret_sealed=pair.runtime.secret_box.encrypt(pair.test.secret(), bound_to=label)
+    )
 
 
 @row("webhook_signature_ambiguous")
 def _one_secret_in_two_projects(pair: ModePair) -> None:
     with pair.runtime.database.write() as db:
         stranger = pair.cast.stranger.project_id
-        make_connection(db, project_id=stranger, seal=pair.runtime.seal, webhook_secret=pair.test.secret())
+        make_connection(
+            db, project_id=stranger, secret_box=pair.runtime.secret_box, webhook_secret=pair.test.secret()
+        )
     assert pair.test.deliver(pair.test.account.event(), to="tenant") == 400
 
 

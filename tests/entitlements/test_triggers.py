@@ -11,7 +11,7 @@ from sqlmodel import select
 from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus
 from licenzy.entitlements.decision import standing
-from licenzy.entitlements.grants import Hand, grant
+from licenzy.entitlements.grants import OperatorContext, grant
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor
@@ -269,7 +269,7 @@ def test_an_operator_extends_a_pass_and_the_next_one_waits(storefront: Storefron
 @row("operator.grant")
 def test_an_operator_grants_without_a_purchase(storefront: Storefront, kind: Kind) -> None:
     product, subject = storefront.product(kind), storefront.subject()
-    hand = Hand(Scope.of(subject), Actor(None), "a present", START)
+    hand = OperatorContext(Scope.of(subject), Actor(None), "a present", START)
     with storefront.database.write() as db:
         grant(db, hand, subject_ref=subject.subject_ref, product=product, until=START + DAY)
     with storefront.database.read() as db:

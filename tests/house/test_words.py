@@ -33,7 +33,7 @@ MODULES = _words(
 
 NAMES = _words(
     """
-    About Because Beside Books Checked Desk Exchange Hand Line Look Order Piece Seal Spotted SqliteWriter Till
+    About Because Beside Books Checked Desk Exchange Hand Line Look Order Piece SecretBox Spotted SqliteWriter Till
     Watch WritersLine
     aloud became books came desk exchange furnish hand happenings heard held hold_leash lapsed look
     telling this till told
@@ -89,11 +89,11 @@ licenzy/cli/ports.py: held_port
 licenzy/cli/seeding.py: _told
 licenzy/cli/serve.py: leash leash_option
 licenzy/cli/story.py: story.py tell told
-licenzy/connections/pacing.py: _held pacing.py
+licenzy/connections/rate_limit.py: _held pacing.py
 licenzy/connections/rules.py: _TOLD_COMPLETE
-licenzy/connections/sealed.py: sealed.py
-licenzy/connections/written.py: told written.py
-licenzy/db/beside.py: Beside beside.py
+licenzy/connections/credentials.py: sealed.py
+licenzy/connections/records.py: told written.py
+licenzy/db/background_batch.py: Beside beside.py
 licenzy/db/failures.py: _told
 licenzy/db/postgres.py: was_told
 licenzy/db/upsert.py: telling
@@ -103,22 +103,22 @@ licenzy/deliveries/claims.py: _TOLD became came this
 licenzy/deliveries/outbox.py: desk happening happenings told
 licenzy/deliveries/rules.py: Happening happening
 licenzy/entitlements/actions.py: _held_purchase is_heard
-licenzy/entitlements/announcing.py: Because announcing.py is_heard
+licenzy/entitlements/events.py: Because announcing.py is_heard
 licenzy/entitlements/decision.py: Held held
 licenzy/entitlements/grants.py: Hand hand held
-licenzy/entitlements/news.py: news.py tells
+licenzy/entitlements/fact_events.py: news.py tells
 licenzy/entitlements/ordering.py: told
 licenzy/entitlements/queries.py: was_told
 licenzy/entitlements/reversals.py: told
 licenzy/hotpath/snapshot.py: _HELD held
 licenzy/hotpath/with_events.py: _tell
 licenzy/idempotency/actions.py: _IS_HELD _held _this
-licenzy/kit/seal.py: Seal
+licenzy/kit/secret_box.py: SecretBox
 licenzy/kit/stopping.py: _told held_back
 licenzy/lab/actions.py: _told
-licenzy/lab/happenings.py: HAPPENINGS Happening happenings happenings.py
+licenzy/lab/scenarios.py: HAPPENINGS Happening happenings happenings.py
 licenzy/lab/rules.py: HeldThen Told _held happening held told
-licenzy/lab/strip.py: strip.py
+licenzy/lab/access_timeline.py: strip.py
 licenzy/portal/by_hand.py: _hand by_hand.py hand
 licenzy/portal/customer_page.py: held
 licenzy/portal/deliveries.py: _told
@@ -180,9 +180,9 @@ licenzy/server/front.py: _tell
 licenzy/server/processes.py: _told
 licenzy/server/proxies.py: _told
 licenzy/server/refusals.py: Told told
-licenzy/setup/gathering.py: _told_events gathering.py look told
-licenzy/setup/listening.py: listening.py
-licenzy/setup/looking.py: looking.py
+licenzy/setup/fact_collector.py: _told_events gathering.py look told
+licenzy/setup/webhook_wait.py: listening.py
+licenzy/setup/stripe_probe.py: looking.py
 licenzy/stripe_events/adoption.py: hand
 licenzy/stripe_events/lookup.py: _held is_heard look
 licenzy/stripe_events/pipeline.py: apply_told told
@@ -197,17 +197,17 @@ licenzy/usage/actions.py: _return_lapsed beside return_lapsed return_next_lapsed
 licenzy/usage/queries.py: _held_by _held_by_refs _lapsed _lapsed_units beside held held_by_ref held_by_refs
 licenzy/usage/queries.py: lapsed_by_pack next_lapsed
 licenzy/usage/rules.py: held
-licenzy/usage/telling.py: happenings tell_consumed telling.py
+licenzy/usage/events.py: happenings tell_consumed telling.py
 licenzy/wire.py: wire.py
 licenzy/worker/loop.py: _return_lapsed_units
 licenzy/workspace/throttling.py: Look look
 static/css/by_hand.css: by_hand.css
 templates/lab/_step.html: told
-templates/lab/_strip.html: _strip.html
+templates/lab/_access_timeline.html: _strip.html
 templates/setup/_catalog.html: told
 tests/cli/test_healing.py: test_healing.py
-tests/connections/test_sealed.py: test_sealed.py
-tests/deliveries/test_announcing.py: hand test_announcing.py
+tests/connections/test_credentials.py: test_sealed.py
+tests/deliveries/test_events.py: hand test_announcing.py
 tests/deliveries/test_late_outcomes.py: desk
 tests/entitlements/test_grants.py: hand
 tests/portal/test_by_hand.py: test_by_hand.py

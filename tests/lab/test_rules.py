@@ -11,20 +11,20 @@ import pytest
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import Entitlement, State
-from licenzy.lab.happenings import ADVANCES, GROUPS, HAPPENINGS
+from licenzy.lab.access_timeline import access_timeline
 from licenzy.lab.models import LabStep
 from licenzy.lab.rules import (
     PATIENCE,
     Arrival,
+    EventFate,
     Holdings,
     StepShown,
-    Told,
     differences,
     history,
     holdings,
     out_of_step,
 )
-from licenzy.lab.strip import strip
+from licenzy.lab.scenarios import ADVANCES, GROUPS, SCENARIOS
 from tests.support.clock import START
 
 DAY = timedelta(days=1)
@@ -83,7 +83,7 @@ def test_holdings_survive_the_database() -> None:
     )
     then = holdings([pack, entitlement_row(cancel_at=START + DAY)], START + timedelta(microseconds=7))
     assert Holdings.from_json(json.loads(json.dumps(then.as_json()))) == then
-    assert [each.units for each in then.held] == [None, 6]
+    assert [each.units for each in then.owned] == [None, 6]
 
 
 def test_holdings_say_what_the_check_says() -> None:
@@ -129,37 +129,37 @@ def test_a_step_leaves_behind_what_the_next_one_found() -> None:
 @pytest.mark.parametrize(
     ("sent", "seen", "arrival", "later", "expected"),
     [
-        (1, 0, None, timedelta(0), Told.AWAITED),
-        (1, 0, None, PATIENCE, Told.MISSING),
-        (1, 0, arrived(), timedelta(0), Told.ARRIVED),
-        (2, 0, arrived(1), timedelta(0), Told.AWAITED),
-        (2, 0, arrived(2), timedelta(0), Told.ARRIVED),
-        (2, 1, arrived(2), timedelta(0), Told.AWAITED),
-        (2, 1, arrived(3), timedelta(0), Told.ARRIVED),
-        (0, 0, None, timedelta(0), Told.MISSING),
+        (1, 0, None, timedelta(0), EventFate.AWAITED),
+        (1, 0, None, PATIENCE, EventFate.MISSING),
+        (1, 0, arrived(), timedelta(0), EventFate.ARRIVED),
+        (2, 0, arrived(1), timedelta(0), EventFate.AWAITED),
+        (2, 0, arrived(2), timedelta(0), EventFate.ARRIVED),
+        (2, 1, arrived(2), timedelta(0), EventFate.AWAITED),
+        (2, 1, arrived(3), timedelta(0), EventFate.ARRIVED),
+        (0, 0, None, timedelta(0), EventFate.MISSING),
     ],
 )
 def test_an_event_is_awaited_until_it_came_as_often_as_it_was_sent(
-    sent: int, seen: int, arrival: Arrival | None, later: timedelta, expected: Told
+    sent: int, seen: int, arrival: Arrival | None, later: timedelta, expected: EventFate
 ) -> None:
     one = step(events=[event(sent=sent, seen=seen)])
     arrived: dict[str, Any] = {"invoice__paid": arrival} if arrival else {}
     (found,) = shown(one, now=START + later, **arrived)
-    assert [each.told for each in found.events] == [expected]
-    assert found.waiting is (expected is Told.AWAITED)
-    assert found.missing is (expected is Told.MISSING)
+    assert [each.fate for each in found.events] == [expected]
+    assert found.waiting is (expected is EventFate.AWAITED)
+    assert found.missing is (expected is EventFate.MISSING)
 
 
 def test_lost_events_are_waited_for_by_nobody() -> None:
     lost = step(delivery="never", events=[event(sent=0)])
     (found,) = shown(lost)
-    assert ([each.told for each in found.events], found.waiting, found.repeatable) == (
-        [Told.LOST],
+    assert ([each.fate for each in found.events], found.waiting, found.repeatable) == (
+        [EventFate.LOST],
         False,
         False,
     )
     (found,) = shown(lost, invoice__paid=arrived())
-    assert [each.told for each in found.events] == [Told.FOUND]
+    assert [each.fate for each in found.events] == [EventFate.FOUND]
 
 
 def test_events_that_nobody_asked_for_are_named_apart() -> None:
@@ -178,7 +178,7 @@ def test_out_of_step_lasts_until_one_reconciles() -> None:
 def test_the_strip_shows_what_was_and_what_is_paid() -> None:
     nothing, now = holdings([], START), holdings([entitlement_row()], START + 10 * DAY)
     steps = shown(step(1, action="pay_session", before=nothing), current=now)
-    found = strip(steps, now)
+    found = access_timeline(steps, now)
     assert [(s.tone, s.ahead) for s in found.segments] == [("good", False), ("good", True)]
     past, ahead = found.segments
     assert (past.left, past.left + past.width) == (0, ahead.left)
@@ -193,28 +193,28 @@ def test_the_strip_turns_where_access_ended() -> None:
         kind=Kind.TIME_PASS, valid_until=START + DAY, ends_at=START + DAY, ends_as="expired"
     )
     before, after = holdings([day_pass], START), holdings([day_pass], START + 31 * DAY)
-    found = strip(shown(step(action="advance_month", before=before), current=after), after)
+    found = access_timeline(shown(step(action="advance_month", before=before), current=after), after)
     assert [segment.tone for segment in found.segments] == ["good", "none"]
     assert found.segments[0].width < 5
 
 
 def test_a_strip_of_nothing_is_empty() -> None:
     nothing = holdings([], START)
-    found = strip([], nothing)
+    found = access_timeline([], nothing)
     assert (found.segments, found.marks, found.now_left) == ((), (), 0)
 
 
 def test_dots_that_fall_on_each_other_are_one() -> None:
     now = holdings([entitlement_row()], START + 10 * DAY)
     befores = [holdings([], START), holdings([entitlement_row()], START), now]
-    found = strip(shown(*(step(n, before=b) for n, b in enumerate(befores)), current=now), now)
+    found = access_timeline(shown(*(step(n, before=b) for n, b in enumerate(befores)), current=now), now)
     assert [mark.number for mark in found.marks] == [2, 3]
 
 
 def test_every_button_has_its_words() -> None:
-    names = [happening.name for group in GROUPS for happening in group.happenings]
+    names = [scenario.name for group in GROUPS for scenario in group.scenarios]
     assert len(names) == len(set(names))
     assert set(ADVANCES) <= set(names)
-    for happening in HAPPENINGS.values():
-        assert happening.says.endswith("."), happening
-        assert happening.done != happening.label or happening.name in ADVANCES, happening
+    for scenario in SCENARIOS.values():
+        assert scenario.description.endswith("."), scenario
+        assert scenario.done != scenario.label or scenario.name in ADVANCES, scenario

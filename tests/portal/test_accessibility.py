@@ -10,7 +10,7 @@ import pytest
 from flask import Flask
 
 from licenzy.catalog.models import Kind
-from licenzy.deliveries.claims import Outcome, claim_due, record_outcomes
+from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import EventType
 from licenzy.entitlements.models import State
 from licenzy.portal.guide import guide_pages
@@ -73,7 +73,7 @@ def address(app: Flask, settings: Settings) -> Iterator[str]:
 def filled(runtime: Runtime, cast: Cast) -> list[str]:
     """The pages of a side on which something has happened."""
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     untracked = make_untracked(runtime, connection)
     make_walk(runtime, connection, problem="Stripe cannot be reached right now.")
     with runtime.database.write() as db:
@@ -97,13 +97,13 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
             event=make_event(db, connection=connection, event_id="evt_told", changes=[change]),
             entitlement=held,
         )
-        endpoint, _secret = make_endpoint(db, project_id=cast.project_id, seal=runtime.seal)
+        endpoint, _secret = make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         for event_type in (EventType.INVOICE_PAYMENT_SUCCEEDED, *[EventType.ENTITLEMENT_UPDATED] * 2):
             enqueue_events(db, project_id=cast.project_id, event_type=event_type, subject_id=subject.id)
         claims = claim_due(db, room={endpoint.id: 2}, now=START)
         answers = ((500, "It answered 500. " * 12, "broken"), (200, None, "ok"))
         outcomes = [
-            Outcome(claim, START, 12, status=status, error=error, answer=said)
+            DeliveryOutcome(claim, START, 12, status=status, error=error, answer=said)
             for claim, (status, error, said) in zip(claims, answers, strict=True)
         ]
         record_outcomes(db, outcomes, now=START)

@@ -28,7 +28,7 @@ PURE = (
             "operators",
             "ordering",
             "reversals",
-            "news",
+            "fact_events",
         )
     ),
 )
