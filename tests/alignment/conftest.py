@@ -13,7 +13,7 @@ from licenzy.factory import create_app
 from licenzy.kit.clock import utc_now
 from licenzy.settings import Settings
 from licenzy.stripe_sandbox import create_sandbox
-from tests.alignment.town import Town
+from tests.alignment.fixtures_alignment import ModePair
 from tests.support.clock import StandingClock
 from tests.support.ports import free_port_pair
 from tests.support.servers import served
@@ -36,19 +36,19 @@ def stripe_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def home(stripe_stand_in: Any, settings: Settings) -> Iterator[Town]:
+def home(stripe_stand_in: Any, settings: Settings) -> Iterator[ModePair]:
     """The same at a loopback address, where people look at its pages, on real time."""
     _app, url = stripe_stand_in
     app = create_app(replace(settings, stripe_api_base=url), clock=utc_now)
-    yield Town(app, utc_now, url)
+    yield ModePair(app, utc_now, url)
     app.extensions["licenzy"].database.close()
 
 
 @pytest.fixture
-def town(stripe_stand_in: Any, settings: Settings) -> Iterator[Town]:
+def pair(stripe_stand_in: Any, settings: Settings) -> Iterator[ModePair]:
     _app, url = stripe_stand_in
     clock = StandingClock(datetime.now(UTC).replace(microsecond=0))
     reachable = replace(settings, stripe_api_base=url, base_url="https://licenzy.example.com")
     app = create_app(reachable, clock=clock)
-    yield Town(app, clock, url)
+    yield ModePair(app, clock, url)
     app.extensions["licenzy"].database.close()

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.alignment.town import Town
+from tests.alignment.fixtures_alignment import ModePair
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import PASSWORD
 from tests.support.ports import wait_until
@@ -26,14 +26,14 @@ class Mistake:
     mends_at: str
     """The page that the answer's hint and the finding lead to."""
 
-    def __init__(self, town: Town) -> None:
-        self.town = town
-        self.side = town.live if self.mode == "live" else town.test
+    def __init__(self, pair: ModePair) -> None:
+        self.pair = pair
+        self.side = pair.live if self.mode == "live" else pair.test
 
     def prepare(self) -> None:
-        self.town.test.align()
+        self.pair.test.align()
         if self.mode == "live":
-            self.town.live.align()
+            self.pair.live.align()
 
     def answer(self) -> Any:
         """What the caller is told: `error`, where it is a refusal, and the hint."""
@@ -48,12 +48,12 @@ class LiveKeyWithTestPrice(Mistake):
     code, mode, mends_at = "price_mode_mismatch", "live", "/products/prd_"
 
     def answer(self) -> Any:
-        self.town.live.remap(stripe_price_id=self.town.test.account.price(), price_livemode=False)
-        return self.town.live.checkout().json
+        self.pair.live.remap(stripe_price_id=self.pair.test.account.price(), price_livemode=False)
+        return self.pair.live.checkout().json
 
     def mend(self, pages: SidePages) -> None:
-        price = self.town.live.account.price()
-        finding = next(f for f in self.town.doctor() if f["code"] == self.code)
+        price = self.pair.live.account.price()
+        finding = next(f for f in self.pair.doctor() if f["code"] == self.code)
         page = finding["page"].partition("/live")[2]
         answer = pages.send(page, page, {"price_id": price, "kind": "subscription"})
         assert answer.status_code == 303, answer.text
@@ -63,11 +63,11 @@ class BoughtFromTheOtherMode(Mistake):
     code, mode, mends_at = "product_of_other_mode_asked", "live", "/products"
 
     def answer(self) -> Any:
-        self.town.test.sell("GOLD")
-        return self.town.live.checkout("GOLD").json
+        self.pair.test.sell("GOLD")
+        return self.pair.live.checkout("GOLD").json
 
     def mend(self, pages: SidePages) -> None:
-        values = {"product_code": "GOLD", "kind": "subscription", "price_id": self.town.live.account.price()}
+        values = {"product_code": "GOLD", "kind": "subscription", "price_id": self.pair.live.account.price()}
         assert pages.send("/products/new", "/products/new", values).status_code == 303
 
 
@@ -130,7 +130,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_page_and_answer_tell_cause_and_fix_and_following_it_ends_the_finding(
-    home: Town, kind: type[Mistake]
+    home: ModePair, kind: type[Mistake]
 ) -> None:
     mistake = kind(home)
     mistake.prepare()
@@ -155,7 +155,7 @@ class Opened:
 
 
 @pytest.fixture
-def opened(home: Town, browser: Any) -> Iterator[Opened]:
+def opened(home: ModePair, browser: Any) -> Iterator[Opened]:
     """A browser signed in as the owner of the project, over HTTP."""
     with served(home.app, port=home.runtime.settings.port) as url:
         browser.goto(f"{url}/sign-in")
@@ -169,7 +169,7 @@ def opened(home: Town, browser: Any) -> Iterator[Opened]:
 @pytest.mark.browser
 @pytest.mark.parametrize("kind", MISTAKES)
 def test_in_a_browser_the_finding_leads_to_the_page_that_mends_it(
-    home: Town, opened: Opened, kind: type[Mistake]
+    home: ModePair, opened: Opened, kind: type[Mistake]
 ) -> None:
     mistake = kind(home)
     mistake.prepare()

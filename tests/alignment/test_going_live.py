@@ -15,7 +15,7 @@ from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.queries import products
 from licenzy.projects.scope import Scope
 from licenzy.setup.stripe_probe import probe_side
-from tests.alignment.town import NOBODY, Side, Town
+from tests.alignment.fixtures_alignment import NOBODY, ModePair, Side
 from tests.portal.set_up_side import HTMX, SidePages, side_pages
 from tests.portal.test_accessibility import complaints, sign_in
 from tests.support.servers import served
@@ -36,56 +36,56 @@ def keyed_price(
     return str(side.account.stripe.prices.create(asked).id)
 
 
-def sold(town: Town, mode: Mode) -> dict[str, Product]:
-    with town.runtime.database.read() as db:
-        return {each.product_code: each for each in products(db, Scope(town.project_id, mode))}
+def sold(pair: ModePair, mode: Mode) -> dict[str, Product]:
+    with pair.runtime.database.read() as db:
+        return {each.product_code: each for each in products(db, Scope(pair.project_id, mode))}
 
 
-def copy(town: Town, prices: dict[str, str]) -> Any:
-    parts = town.runtime
+def copy(pair: ModePair, prices: dict[str, str]) -> Any:
+    parts = pair.runtime
     return copy_to_live(
         parts.database,
         parts.gateway,
         parts.secret_box,
-        project_id=town.project_id,
+        project_id=pair.project_id,
         prices=prices,
         actor=NOBODY,
-        now=town.clock(),
+        now=pair.clock(),
     )
 
 
-def test_everything_but_the_price_is_copied(town: Town) -> None:
-    town.test.connect()
-    town.live.connect()
-    town.test.sell("PACK", Kind.USAGE_PACK, units=500, duration_seconds=86_400, amount=900)
-    price = keyed_price(town.live, None, 900, None)
-    copied = copy(town, {"PACK": price})
+def test_everything_but_the_price_is_copied(pair: ModePair) -> None:
+    pair.test.connect()
+    pair.live.connect()
+    pair.test.sell("PACK", Kind.USAGE_PACK, units=500, duration_seconds=86_400, amount=900)
+    price = keyed_price(pair.live, None, 900, None)
+    copied = copy(pair, {"PACK": price})
     assert (copied.made, dict(copied.refused)) == (("PACK",), {})
-    test, live = sold(town, Mode.TEST)["PACK"], sold(town, Mode.LIVE)["PACK"]
+    test, live = sold(pair, Mode.TEST)["PACK"], sold(pair, Mode.LIVE)["PACK"]
     assert live.stripe_price_id == price
     assert live.price_livemode
     for name in ("kind", "units", "duration_seconds", "features", "grace_days", "usage_low_units"):
         assert getattr(live, name) == getattr(test, name), name
 
 
-def test_each_product_is_copied_or_refused_by_itself(town: Town) -> None:
-    town.test.connect()
-    town.live.connect()
-    test_price = town.test.sell("PRO")
-    town.test.sell("DAY", Kind.TIME_PASS, duration_seconds=86_400)
-    town.test.sell("FINE")
-    good = keyed_price(town.live, None)
-    copied = copy(town, {"PRO": test_price, "DAY": good, "FINE": good, "GONE": good})
+def test_each_product_is_copied_or_refused_by_itself(pair: ModePair) -> None:
+    pair.test.connect()
+    pair.live.connect()
+    test_price = pair.test.sell("PRO")
+    pair.test.sell("DAY", Kind.TIME_PASS, duration_seconds=86_400)
+    pair.test.sell("FINE")
+    good = keyed_price(pair.live, None)
+    copied = copy(pair, {"PRO": test_price, "DAY": good, "FINE": good, "GONE": good})
     assert copied.made == ("FINE",)
     assert "price of test" in copied.refused["PRO"]
     assert "paid once" in copied.refused["DAY"]
     assert "no such product" in copied.refused["GONE"]
-    again = copy(town, {"FINE": good})
+    again = copy(pair, {"FINE": good})
     assert "taken" in again.refused["FINE"]
-    assert list(sold(town, Mode.LIVE)) == ["FINE"]
+    assert list(sold(pair, Mode.LIVE)) == ["FINE"]
 
 
-def live_pages(home: Town, email: str | None = None) -> SidePages:
+def live_pages(home: ModePair, email: str | None = None) -> SidePages:
     return side_pages(home.app, home.cast, mode="live", email=email)
 
 
@@ -98,7 +98,7 @@ def states(page: str) -> dict[str, str]:
 
 
 @sqlite_only
-def test_the_catalog_is_copied_from_the_page_with_prices_matched_by_lookup_key(home: Town) -> None:
+def test_the_catalog_is_copied_from_the_page_with_prices_matched_by_lookup_key(home: ModePair) -> None:
     home.test.connect()
     home.live.connect()
     keyed = keyed_price(home.test, "pro_monthly")
@@ -126,7 +126,7 @@ def test_the_catalog_is_copied_from_the_page_with_prices_matched_by_lookup_key(h
 
 
 @sqlite_only
-def test_a_second_click_on_copy_says_that_it_is_done(home: Town) -> None:
+def test_a_second_click_on_copy_says_that_it_is_done(home: ModePair) -> None:
     home.test.connect()
     home.live.connect()
     home.test.sell("PRO")
@@ -144,7 +144,7 @@ def test_a_second_click_on_copy_says_that_it_is_done(home: Town) -> None:
 
 
 @sqlite_only
-def test_copy_pressed_by_two_in_one_moment_makes_each_product_once(home: Town) -> None:
+def test_copy_pressed_by_two_in_one_moment_makes_each_product_once(home: ModePair) -> None:
     home.test.connect()
     home.live.connect()
     home.test.sell("PRO")
@@ -163,7 +163,7 @@ def test_copy_pressed_by_two_in_one_moment_makes_each_product_once(home: Town) -
 
 
 @sqlite_only
-def test_what_is_refused_is_said_at_its_product_and_the_rest_is_copied(home: Town) -> None:
+def test_what_is_refused_is_said_at_its_product_and_the_rest_is_copied(home: ModePair) -> None:
     home.test.connect()
     home.live.connect()
     home.test.sell("PRO")
@@ -181,7 +181,7 @@ def test_what_is_refused_is_said_at_its_product_and_the_rest_is_copied(home: Tow
 
 
 @sqlite_only
-def test_the_checklist_turns_green_line_by_line_and_drifts_when_stripe_says_otherwise(home: Town) -> None:
+def test_the_checklist_turns_green_line_by_line_and_drifts_when_stripe_says_otherwise(home: ModePair) -> None:
     pages = live_pages(home)
     empty = states(pages.get(STEP).text)
     assert set(empty.values()) <= {"needs_action", "waiting"}
@@ -214,7 +214,7 @@ def test_the_checklist_turns_green_line_by_line_and_drifts_when_stripe_says_othe
 
 
 @sqlite_only
-def test_only_who_may_change_the_catalog_copies_and_only_in_live(home: Town) -> None:
+def test_only_who_may_change_the_catalog_copies_and_only_in_live(home: ModePair) -> None:
     home.test.connect()
     home.live.connect()
     home.test.sell("PRO")
@@ -239,7 +239,7 @@ def test_only_who_may_change_the_catalog_copies_and_only_in_live(home: Town) -> 
 
 
 @sqlite_only
-def test_a_live_purchase_is_followed_from_checkout_to_access(home: Town) -> None:
+def test_a_live_purchase_is_followed_from_checkout_to_access(home: ModePair) -> None:
     home.test.align()
     home.live.align()
     pages = live_pages(home)
@@ -259,7 +259,7 @@ def test_a_live_purchase_is_followed_from_checkout_to_access(home: Town) -> None
 @pytest.mark.browser
 @sqlite_only
 @pytest.mark.parametrize("mode", ["test", "live"])
-def test_the_step_is_good_to_look_at_in_both_modes(home: Town, browser: Any, mode: str) -> None:
+def test_the_step_is_good_to_look_at_in_both_modes(home: ModePair, browser: Any, mode: str) -> None:
     """Under axe, wide and narrow, light and dark, with something to copy."""
     home.test.align()
     home.live.connect()

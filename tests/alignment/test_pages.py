@@ -8,25 +8,25 @@ import pytest
 
 from licenzy.observations.models import Noticed, StripeProbe
 from licenzy.stripe_events.queries import event_by_id
-from tests.alignment.town import Town
+from tests.alignment.fixtures_alignment import ModePair
 from tests.portal.set_up_side import HTMX, SidePages, side_pages
 from tests.support.cast import make_connection
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
 
-def pages_of(home: Town, mode: str = "test", email: str | None = None) -> SidePages:
+def pages_of(home: ModePair, mode: str = "test", email: str | None = None) -> SidePages:
     return side_pages(home.app, home.cast, mode=mode, email=email)
 
 
-def test_an_empty_side_says_where_to_begin(home: Town) -> None:
+def test_an_empty_side_says_where_to_begin(home: ModePair) -> None:
     page = pages_of(home, "live").get("/alignment").text
     assert "Nothing is set up in live yet" in page
     assert "Begin with the set-up" in page
     assert "alignment-banner" not in pages_of(home, "live").get("").text
 
 
-def test_an_aligned_side_shows_every_part_with_its_proof(home: Town) -> None:
+def test_an_aligned_side_shows_every_part_with_its_proof(home: ModePair) -> None:
     home.test.align()
     pages = pages_of(home)
     assert pages.send("/alignment", "/alignment/check", {}).status_code == 303
@@ -39,7 +39,7 @@ def test_an_aligned_side_shows_every_part_with_its_proof(home: Town) -> None:
     assert "Stripe was asked about the test side just now" in page
 
 
-def test_while_stripe_is_about_to_be_asked_the_page_looks_again_by_itself(home: Town) -> None:
+def test_while_stripe_is_about_to_be_asked_the_page_looks_again_by_itself(home: ModePair) -> None:
     home.test.connect()
     pages = pages_of(home)
     waiting = pages.get("/alignment", headers={"HX-Request": "true"})
@@ -49,7 +49,7 @@ def test_while_stripe_is_about_to_be_asked_the_page_looks_again_by_itself(home: 
     assert pages.get("/alignment", headers={"HX-Request": "true"}).status_code == 286
 
 
-def test_stripe_is_asked_soon_when_it_tells_of_a_price_that_is_sold(home: Town) -> None:
+def test_stripe_is_asked_soon_when_it_tells_of_a_price_that_is_sold(home: ModePair) -> None:
     home.test.align()
     pages = pages_of(home)
     prices = home.test.account.stripe.prices
@@ -61,6 +61,7 @@ def test_stripe_is_asked_soon_when_it_tells_of_a_price_that_is_sold(home: Town) 
         assert home.test.deliver(event) == 200
         with home.runtime.database.read() as db:
             kept = event_by_id(db, home.test.scope, event_id=event["id"])
+        assert kept is not None
         assert (kept.status.value, kept.note) == (status, NOTES[status])
         assert pages.get("/alignment", headers=HTMX).status_code == asked
 
@@ -71,7 +72,7 @@ NOTES = {
 }
 
 
-def test_the_page_stops_looking_again_when_nobody_asks_stripe(home: Town) -> None:
+def test_the_page_stops_looking_again_when_nobody_asks_stripe(home: ModePair) -> None:
     home.test.connect()
     with home.runtime.database.write() as db:
         look = db.get_one(StripeProbe, home.test.connection.id)
@@ -83,9 +84,9 @@ def test_the_page_stops_looking_again_when_nobody_asks_stripe(home: Town) -> Non
     assert "licenzy worker" in page.text
 
 
-def test_when_stripe_cannot_be_asked_nobody_says_that_it_was(home: Town) -> None:
+def test_when_stripe_cannot_be_asked_nobody_says_that_it_was(home: ModePair) -> None:
     home.test.align()
-    home.test.account.misbehave(http_500=99)
+    home.test.account.inject_faults(http_500=99)
     pages = pages_of(home)
     assert pages.send("/alignment", "/alignment/check", {}).status_code == 303
     page = pages.get("/alignment").text
@@ -95,16 +96,16 @@ def test_when_stripe_cannot_be_asked_nobody_says_that_it_was(home: Town) -> None
     run = home.app.test_cli_runner().invoke(args=["doctor", "--check", "--json"])
     assert run.exit_code == 1
     assert f"Stripe could not be asked about test of {home.project_id}" in run.stderr
-    home.test.account.misbehave()
+    home.test.account.inject_faults()
     pages.send("/alignment", "/alignment/check", {})
     page = pages.get("/alignment").text
     assert "Stripe was asked about the test side just now" in page
     assert "could not be asked" not in page
 
 
-def test_what_stripe_refuses_in_a_form_is_said_once(home: Town) -> None:
+def test_what_stripe_refuses_in_a_form_is_said_once(home: ModePair) -> None:
     home.test.align()
-    home.test.account.misbehave(http_500=99)
+    home.test.account.inject_faults(http_500=99)
     pages = pages_of(home)
     values = {"subject_ref": "user_1", "product_code": "PRO"}
     refused = pages.send("/setup/purchase", "/setup/purchase", values)
@@ -114,7 +115,7 @@ def test_what_stripe_refuses_in_a_form_is_said_once(home: Town) -> None:
     assert saved.text.count("Try again in a moment") == 1
 
 
-def test_what_blocks_is_said_on_every_page_and_beside_its_object(home: Town) -> None:
+def test_what_blocks_is_said_on_every_page_and_beside_its_object(home: ModePair) -> None:
     home.test.connect()
     home.test.sell()
     pages = pages_of(home)
@@ -126,7 +127,7 @@ def test_what_blocks_is_said_on_every_page_and_beside_its_object(home: Town) -> 
     assert 'data-finding="price_kind_mismatch"' in pages.get("/products").text
 
 
-def test_what_only_a_word_can_end_is_ended_by_one_and_comes_back(home: Town) -> None:
+def test_what_only_a_word_can_end_is_ended_by_one_and_comes_back(home: ModePair) -> None:
     home.test.align()
     key_id = home.test.make_key()
     watch = home.app.extensions["licenzy_signatures"]
@@ -148,7 +149,7 @@ def test_what_only_a_word_can_end_is_ended_by_one_and_comes_back(home: Town) -> 
     assert 'data-finding="api_key_in_browser"' in pages.get("/alignment").text
 
 
-def test_a_state_cannot_be_talked_away(home: Town) -> None:
+def test_a_state_cannot_be_talked_away(home: ModePair) -> None:
     home.test.connect()
     pages = pages_of(home)
     form = pages.form("/alignment", "/alignment/check")
@@ -156,7 +157,7 @@ def test_a_state_cannot_be_talked_away(home: Town) -> None:
     assert refused.status_code == 404
 
 
-def test_a_viewer_sees_all_and_changes_nothing(home: Town) -> None:
+def test_a_viewer_sees_all_and_changes_nothing(home: ModePair) -> None:
     home.test.connect()
     pages = pages_of(home, email=home.cast.colleague.email)
     page = pages.get("/alignment").text
@@ -166,7 +167,7 @@ def test_a_viewer_sees_all_and_changes_nothing(home: Town) -> None:
     assert "Fix it" not in page
 
 
-def test_nothing_of_a_stranger_s_project_is_found(home: Town) -> None:
+def test_nothing_of_a_stranger_s_project_is_found(home: ModePair) -> None:
     with home.runtime.database.write() as db:
         make_connection(
             db,
@@ -179,7 +180,9 @@ def test_nothing_of_a_stranger_s_project_is_found(home: Town) -> None:
     assert foreign.status_code == 404
 
 
-def test_the_overlap_of_a_replaced_secret_is_shown_and_ended_with_the_name_typed_in_live(home: Town) -> None:
+def test_the_overlap_of_a_replaced_secret_is_shown_and_ended_with_the_name_typed_in_live(
+    home: ModePair,
+) -> None:
     home.live.connect()
     home.live.save_secret("whsec_the_first_one_0123456789")
     home.live.save_secret("whsec_the_second_one_0123456789")
@@ -195,7 +198,7 @@ def test_the_overlap_of_a_replaced_secret_is_shown_and_ended_with_the_name_typed
     assert home.live.deliver(event, secret="whsec_the_second_one_0123456789") == 200
 
 
-def test_an_event_that_the_replaced_secret_verified_proves_the_present_one_nowhere(home: Town) -> None:
+def test_an_event_that_the_replaced_secret_verified_proves_the_present_one_nowhere(home: ModePair) -> None:
     home.test.align()
     said, pages = "before the present signing secret was saved", pages_of(home)
     assert said not in pages.get("/connection").text
@@ -205,7 +208,7 @@ def test_an_event_that_the_replaced_secret_verified_proves_the_present_one_nowhe
     assert "The signing secret is not proven yet" in page
 
 
-def test_doctor_leaves_with_2_when_it_is_called_wrongly(home: Town) -> None:
+def test_doctor_leaves_with_2_when_it_is_called_wrongly(home: ModePair) -> None:
     run = home.app.test_cli_runner().invoke(args=["doctor", "--nonsense"])
     assert run.exit_code == 2
     plain = home.app.test_cli_runner().invoke(args=["doctor"])

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from licenzy.stripe_events.queries import event_by_id
-from tests.alignment.town import Town
+from tests.alignment.fixtures_alignment import ModePair
 
 _ROUNDS = 12
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_key_and_secret_are_replaced_without_a_lost_event_or_a_failed_checkout(town: Town) -> None:
-    side = town.test
+def test_key_and_secret_are_replaced_without_a_lost_event_or_a_failed_checkout(pair: ModePair) -> None:
+    side = pair.test
     side.align()
     secrets = [side.secret()]
     stop = threading.Event()
@@ -28,7 +28,7 @@ def test_key_and_secret_are_replaced_without_a_lost_event_or_a_failed_checkout(t
             number += 1
             checkouts.append(side.checkout(key=f"order-{number}").status_code)
 
-    def tell() -> None:
+    def deliver_events() -> None:
         template, number = side.account.event(), 0
         while not stop.is_set():
             number += 1
@@ -36,17 +36,17 @@ def test_key_and_secret_are_replaced_without_a_lost_event_or_a_failed_checkout(t
             event = {**template, "id": f"evt_rotation_{number}"}
             delivered[event["id"]] = side.deliver(event, secret=secrets[number % len(secrets)])
 
-    threads = [threading.Thread(target=each) for each in (sell, tell)]
+    threads = [threading.Thread(target=each) for each in (sell, deliver_events)]
     for thread in threads:
         thread.start()
     for _round in range(_ROUNDS):
         side.connect(side.account.restricted())  # Another key of the same account.
         # The endpoint of the secret before the last has long been deleted: Stripe signs with it no more.
         secrets[:] = secrets[-1:]
-        _until_told(delivered, len(delivered) + 2)
+        _wait_for_deliveries(delivered, len(delivered) + 2)
         side.set_up_webhook(rotate=True)
         secrets[:] = [secrets[-1], side.secret()]
-        _until_told(delivered, len(delivered) + 4)
+        _wait_for_deliveries(delivered, len(delivered) + 4)
     stop.set()
     for thread in threads:
         thread.join()
@@ -54,11 +54,11 @@ def test_key_and_secret_are_replaced_without_a_lost_event_or_a_failed_checkout(t
     assert set(checkouts) == {201}
     assert len(delivered) >= 4 * _ROUNDS
     assert set(delivered.values()) == {200}
-    with town.runtime.database.read() as db:
+    with pair.runtime.database.read() as db:
         assert all(event_by_id(db, side.scope, event_id=event_id) for event_id in delivered)
 
 
-def _until_told(delivered: dict[str, Any], wanted: int) -> None:
+def _wait_for_deliveries(delivered: dict[str, Any], wanted: int) -> None:
     from tests.support.ports import wait_until
 
     wait_until(lambda: len(delivered) >= wanted, seconds=20, what=f"{wanted} events are delivered")

@@ -12,7 +12,6 @@ from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.models import ApiKey
-from licenzy.api_keys.rules import make_key as new_token
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement, State
@@ -21,6 +20,7 @@ from tests.support.clock import START, StandingClock
 from tests.support.hotpath import LoopClient
 from tests.support.ports import wait_until
 from tests.support.purchases import make_entitlement
+from tests.support.tokens import unknown_token
 
 CHECK = "/v1/access/check"
 
@@ -41,11 +41,11 @@ def check(client: FlaskClient, token: str, subject_ref: str = "user_123", **more
 
 
 def hold(
-    database: Database, cast: Cast, *, ref: str = "user_123", mode: Mode = Mode.TEST, **held: Any
+    database: Database, cast: Cast, *, ref: str = "user_123", mode: Mode = Mode.TEST, **columns: Any
 ) -> None:
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, mode=mode, subject_ref=ref)
-        make_entitlement(db, subject=subject, **held)
+        make_entitlement(db, subject=subject, **columns)
 
 
 def test_allowed_and_not(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:
@@ -130,7 +130,7 @@ HEADERS: list[tuple[str, dict[str, str], str]] = [
     ("C2 basic", {"Authorization": "Basic abc"}, "api_key_invalid"),
     ("C2 non-ASCII", {"Authorization": "Bearer lz_test_\u00e9\u00ff"}, "api_key_invalid"),
     ("C2 long", {"Authorization": "Bearer " + "x" * 8192}, "api_key_invalid"),
-    ("C3 unknown", {"Authorization": f"Bearer {new_token(Mode.TEST)}"}, "api_key_invalid"),
+    ("C3 unknown", {"Authorization": f"Bearer {unknown_token()}"}, "api_key_invalid"),
     ("C3 checksum", {"Authorization": "Bearer lz_test_" + "a" * 49}, "api_key_invalid"),
     ("C6 Stripe's", {"Authorization": "Bearer sk_live_0123456789abcdef"}, "stripe_key_sent"),
     ("C6 restricted", {"Authorization": "Bearer rk_test_0123456789abcdef"}, "stripe_key_sent"),
@@ -148,7 +148,7 @@ def test_keys_that_are_none(client: FlaskClient, cast: Cast, headers: dict[str, 
 
 def test_unknown_and_mistyped_keys_are_answered_alike(client: FlaskClient, cast: Cast) -> None:
     bodies = []
-    for wrong in (new_token(Mode.TEST), new_token(Mode.TEST)[:-1] + "_"):
+    for wrong in (unknown_token(), unknown_token()[:-1] + "_"):
         body = check(client, wrong).get_json()
         body.pop("request_id")
         bodies.append(body)
@@ -166,8 +166,9 @@ def test_a_key_in_the_address_is_no_key(client: FlaskClient, token: str) -> None
 def test_keys_that_were_good(
     client: FlaskClient, database: Database, cast: Cast, column: str, code: str
 ) -> None:
+    ended: dict[str, Any] = {column: START}
     with database.write() as db:
-        token = make_key(db, project_id=cast.project_id, **{column: START})[1]
+        token = make_key(db, project_id=cast.project_id, **ended)[1]
     answer = check(client, token)
     assert (answer.status_code, answer.get_json()["error"]) == (401, code)
 

@@ -20,6 +20,7 @@ from licenzy.api.check_counter import CheckCounter
 from licenzy.db.unit_of_work import Database
 from licenzy.factory import make_runtime
 from licenzy.kit.clock import whole_hours
+from licenzy.observations.actions import count_checks
 from licenzy.observations.models import CheckCount
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
@@ -123,7 +124,7 @@ def test_the_hour_is_our_own_where_a_sandbox_has_moved_its_clock(
 def test_what_could_not_be_written_is_written_with_the_next(
     runtime: Runtime, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, failures = check_counter.count_checks, iter([True, True])
+    real, failures = count_checks, iter([True, True])
 
     def failing(*args: Any, **counted: Any) -> None:
         real(*args, **counted)

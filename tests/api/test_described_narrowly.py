@@ -52,7 +52,7 @@ def document(app: Flask) -> dict[str, Any]:
 
 
 def test_every_operation_is_tried(document: dict[str, Any]) -> None:
-    assert [call.told["operationId"] for call in calls(document)] == OPERATIONS
+    assert [call.operation["operationId"] for call in calls(document)] == OPERATIONS
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -139,14 +139,14 @@ Request = dict[str, Any]
 def requests(call: Call) -> st.SearchStrategy[Request]:
     """What the description allows to be sent, by where it stands; optional things are left out at times."""
     parts: dict[str, st.SearchStrategy[Any]] = {}
-    for each in (resolved(call.document, told) for told in call.told["parameters"]):
+    for each in (resolved(call.document, told) for told in call.operation["parameters"]):
         if each["name"] == "Stripe-Signature":
             parts[each["name"]] = st.just(each["example"])
             continue
         one = values(call.document, each["schema"])
         parts[each["name"]] = one if each["required"] else st.none() | one
-    if "requestBody" in call.told:
-        body = call.told["requestBody"]
+    if "requestBody" in call.operation:
+        body = call.operation["requestBody"]
         told = values(call.document, body["content"]["application/json"]["schema"])
         parts["body"] = told if body["required"] else st.none() | told
     return st.fixed_dictionaries(parts)
@@ -154,9 +154,9 @@ def requests(call: Call) -> st.SearchStrategy[Request]:
 
 def send(client: FlaskClient, customer: Customer, call: Call, request: Request, known: dict[str, str]) -> Any:
     """Send it. Ids of things that must exist, and signatures, are made good."""
-    headers = dict(customer.headers) if call.told["security"] else {}
+    headers = dict(customer.headers) if call.operation["security"] else {}
     path, query = call.path, {}
-    for each in (resolved(call.document, told) for told in call.told["parameters"]):
+    for each in (resolved(call.document, told) for told in call.operation["parameters"]):
         name, where = each["name"], each["in"]
         value = request[name]
         if value is None:

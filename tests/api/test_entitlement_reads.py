@@ -29,10 +29,10 @@ def get(client: FlaskClient, token: str, path: str, method: str = "GET") -> Any:
     return client.open(path, method=method, headers={"Authorization": f"Bearer {token}"})
 
 
-def hold(database: Database, cast: Cast, ref: str, **held: Any) -> str:
+def hold(database: Database, cast: Cast, ref: str, **columns: Any) -> str:
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, subject_ref=ref)
-        return make_entitlement(db, subject=subject, **held).id
+        return make_entitlement(db, subject=subject, **columns).id
 
 
 def test_customer_access(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:

@@ -12,7 +12,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from licenzy.alignment.modes import Mode
-from licenzy.api_keys.rules import make_key as new_token
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.factory import create_app
@@ -24,9 +23,13 @@ from tests.support.cast import Cast, make_key, make_subject
 from tests.support.clock import START, StandingClock
 from tests.support.hotpath import LoopClient
 from tests.support.purchases import make_entitlement
+from tests.support.tokens import unknown_token
 
 RESERVATION = f"/v1/usage/reservations/{new_id('rsv')}"
 KEY = {"Idempotency-Key": "key-1"}
+
+
+WRONG_VALUES: tuple[Any, ...] = (None, True, {}, [], [1], 1.5, "", "\u0000", -1)
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def token(database: Database, cast: Cast) -> str:
         return make_key(db, project_id=cast.project_id)[1]
 
 
-def told(answer: Any) -> tuple[int, str]:
+def refusal_of(answer: Any) -> tuple[int, str]:
     """Status and code of a refusal, which is in the one shape of all refusals."""
     body = answer.get_json()
     assert {"error", "message", "hint", "mode", "request_id"} <= set(body)
@@ -153,41 +156,45 @@ def test_what_is_answered_on_the_loop_is_what_its_route_answers(
 def test_keys_that_are_none(client: FlaskClient, cast: Cast, route: Route) -> None:
     for name, headers, code in HEADERS:
         answer = route.call(client, None, headers=headers)
-        assert told(answer) == (401, code), name
+        assert refusal_of(answer) == (401, code), name
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert answer.get_json()["mode"] is None
         assert "Licenzy-Mode" not in answer.headers
-    in_the_address = route.call(client, None, query_string={"api_key": new_token(Mode.TEST)})
-    assert told(in_the_address) == (401, "api_key_missing")
+    in_the_address = route.call(client, None, query_string={"api_key": unknown_token()})
+    assert refusal_of(in_the_address) == (401, "api_key_missing")
 
 
 @every_route
 def test_keys_that_were_good(client: FlaskClient, database: Database, cast: Cast, route: Route) -> None:
     for column, code in (("revoked_at", "api_key_revoked"), ("expires_at", "api_key_expired")):
+        ended: dict[str, Any] = {column: START}
         with database.write() as db:
-            token = make_key(db, project_id=cast.project_id, **{column: START})[1]
+            token = make_key(db, project_id=cast.project_id, **ended)[1]
         for _ in range(2):
-            assert told(route.call(client, token)) == (401, code)
+            assert refusal_of(route.call(client, token)) == (401, code)
 
 
 @every_route
 def test_what_is_wrong_with_the_key_comes_first(client: FlaskClient, cast: Cast, route: Route) -> None:
     if route.method == "POST":
-        unknown = new_token(Mode.TEST)
+        unknown = unknown_token()
         answer = route.call(
             client, unknown, data=b"{", content_type="text/plain", headers={"Idempotency-Key": ""}
         )
-        assert told(answer) == (401, "api_key_invalid")
+        assert refusal_of(answer) == (401, "api_key_invalid")
 
 
 @every_route
 def test_other_methods_and_addresses(client: FlaskClient, token: str, route: Route) -> None:
     for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"} - {route.method}:
         answer = route.call(client, token, method=method)
-        assert told(answer) == (405, "method_not_allowed"), method
+        assert refusal_of(answer) == (405, "method_not_allowed"), method
         assert route.method in answer.headers["Allow"]
     override = {"X-HTTP-Method-Override": route.method}
-    assert told(route.call(client, token, method="PUT", headers=override)) == (405, "method_not_allowed")
+    assert refusal_of(route.call(client, token, method="PUT", headers=override)) == (
+        405,
+        "method_not_allowed",
+    )
     paths = ["/" + route.path, route.path.replace("/v1/", "/v1//", 1)]
     if route.method == "POST":
         paths.append(route.path + "/")
@@ -195,7 +202,7 @@ def test_other_methods_and_addresses(client: FlaskClient, token: str, route: Rou
         answer = client.open(
             method=route.method, headers=bearer(token), environ_overrides={"PATH_INFO": path}
         )
-        assert told(answer) == (404, "not_found"), path
+        assert refusal_of(answer) == (404, "not_found"), path
 
 
 def test_the_prefix_in_another_case_is_no_page(client: FlaskClient, token: str) -> None:
@@ -205,7 +212,7 @@ def test_the_prefix_in_another_case_is_no_page(client: FlaskClient, token: str) 
     for method, path in [*known, *unknown, *webhooks]:
         for headers in ({}, bearer(token)):
             answer = client.open(path.replace("/v1", "/V1"), method=method, headers=headers)
-            assert told(answer) == (404, "not_found"), (method, path)
+            assert refusal_of(answer) == (404, "not_found"), (method, path)
 
 
 BROKEN = [row for row in BODIES if row[0].startswith(("C11", "C12", "C13", "C14", "C16"))]
@@ -217,11 +224,11 @@ def test_bodies_that_are_none(client: FlaskClient, token: str, route: Route) -> 
     for name, body, kind, status, code in BROKEN:
         if route.takes_nothing and not body:
             continue
-        assert told(route.call(client, token, data=body, content_type=kind)) == (status, code), name
+        assert refusal_of(route.call(client, token, data=body, content_type=kind)) == (status, code), name
     chunked = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
     answer = client.post(route.path, headers={**route.headers, **bearer(token), **chunked})
     if not route.takes_nothing:
-        assert told(answer) == (413, "payload_too_large")
+        assert refusal_of(answer) == (413, "payload_too_large")
 
 
 @every_post
@@ -229,17 +236,17 @@ def test_fields_that_are_none(client: FlaskClient, token: str, route: Route) -> 
     body = route.body or {}
     for name, code in (("colour", "unknown_field"), ("meter", "unknown_field"), ("mode", "mode_not_allowed")):
         answer = route.call(client, token, json={**body, name: "x"})
-        assert told(answer) == (400, code)
+        assert refusal_of(answer) == (400, code)
         assert set(answer.get_json()["fields"]) == {name}
     for name in body:
         without = {each: value for each, value in body.items() if each != name}
         answer = route.call(client, token, json=without)
-        assert told(answer) == (400, "invalid_request")
+        assert refusal_of(answer) == (400, "invalid_request")
         assert answer.get_json()["fields"] == {name: "is required"}
     for name in body:
-        for wrong in (None, True, {}, [], [1], 1.5, "", "\u0000", -1):
+        for wrong in WRONG_VALUES:
             answer = route.call(client, token, json={**body, name: wrong})
-            assert told(answer) == (400, "invalid_request"), (name, wrong)
+            assert refusal_of(answer) == (400, "invalid_request"), (name, wrong)
             assert set(answer.get_json()["fields"]) == {name}
 
 
@@ -261,21 +268,21 @@ REFS = [
 def test_refs_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
     for ref in REFS:
         answer = route.call(client, token, json={**(route.body or {}), "subject_ref": ref})
-        assert told(answer) == (400, "invalid_request"), repr(ref)
+        assert refusal_of(answer) == (400, "invalid_request"), repr(ref)
         assert set(answer.get_json()["fields"]) == {"subject_ref"}
 
 
 @pytest.mark.parametrize("route", KEYED, ids=str)
 def test_idempotency_keys_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
     plain = replace(route, headers={})
-    assert told(plain.call(client, token)) == (400, "idempotency_key_missing")
+    assert refusal_of(plain.call(client, token)) == (400, "idempotency_key_missing")
     for wrong in ("", "k" * 256, "clé", "a\tb", "a\x7fb", "k,k", "a, b", ","):
         answer = plain.call(client, token, headers={"Idempotency-Key": wrong})
-        assert told(answer) == (400, "idempotency_key_invalid"), repr(wrong)
+        assert refusal_of(answer) == (400, "idempotency_key_invalid"), repr(wrong)
     for other in ("k", "l"):
         twice = [("Idempotency-Key", "k"), ("idempotency-key", other), *bearer(token).items()]
         answer = client.open(route.path, method=route.method, json=route.body, headers=twice)
-        assert told(answer) == (400, "idempotency_key_invalid")
+        assert refusal_of(answer) == (400, "idempotency_key_invalid")
     for good in ("k" * 255, "a b", "~!@#"):
         answer = plain.call(client, token, headers={"Idempotency-Key": good})
         assert answer.get_json().get("error") not in {"idempotency_key_invalid", "idempotency_key_missing"}
@@ -284,7 +291,7 @@ def test_idempotency_keys_that_are_none(client: FlaskClient, token: str, route: 
 def test_the_fields_are_looked_at_before_the_idempotency_key(client: FlaskClient, token: str) -> None:
     for route in KEYED:
         answer = replace(route, headers={}).call(client, token, json={})
-        assert told(answer) == (400, "invalid_request")
+        assert refusal_of(answer) == (400, "invalid_request")
 
 
 @pytest.fixture
@@ -300,7 +307,7 @@ def test_too_many_calls_are_told_when_to_come_back(slow_down: Flask, database: D
         with database.write() as db:
             token = make_key(db, project_id=cast.project_id)[1]
         answers = [route.call(slow_down.test_client(), token) for _ in range(4)]
-        assert told(answers[-1]) == (429, "rate_limited"), str(route)
+        assert refusal_of(answers[-1]) == (429, "rate_limited"), str(route)
         assert int(answers[-1].headers["Retry-After"]) >= 1
         assert answers[-1].headers["Licenzy-Mode"] == answers[-1].get_json()["mode"] == "test"
 
@@ -311,7 +318,7 @@ def test_a_refused_body_is_one_call(slow_down: Flask, database: Database, cast: 
         with database.write() as db:
             token = make_key(db, project_id=cast.project_id)[1]
         answers = [route.call(slow_down.test_client(), token, json={"x": 1}) for _ in range(3)]
-        assert [told(each)[0] for each in answers] == [400, 400, 429], str(route)
+        assert [refusal_of(each)[0] for each in answers] == [400, 400, 429], str(route)
 
 
 def test_the_other_mode_and_other_projects_are_not_there(
@@ -328,7 +335,7 @@ def test_the_other_mode_and_other_projects_are_not_there(
     consume, batch = TABLE[2], TABLE[1]
     for token in foreign:
         answer = consume.call(client, token)
-        assert told(answer) == (409, "insufficient_usage")
+        assert refusal_of(answer) == (409, "insufficient_usage")
         assert answer.get_json()["usage_remaining"] == 0
         assert batch.call(client, token).get_json() == {"results": [{"subject_ref": "u", "allowed": False}]}
 
@@ -343,7 +350,7 @@ def test_an_unexpected_failure_tells_nothing_but_its_number(
     for name in ("authenticate", "presented"):
         monkeypatch.setattr(f"licenzy.api.request.ApiRequest.{name}", breaks)
     answer = route.call(client, token)
-    assert told(answer) == (500, "internal_error")
+    assert refusal_of(answer) == (500, "internal_error")
     assert "secret of ours" not in answer.text
 
 
@@ -359,9 +366,9 @@ def test_a_busy_sqlite_is_told_and_stores_nothing(
     monkeypatch.setattr(deadline, "CALL_SECONDS", 0.2)
     with database.write():
         answer = route.call(client, token)
-    assert told(answer) == (503, "database_unavailable")
+    assert refusal_of(answer) == (503, "database_unavailable")
     assert int(answer.headers["Retry-After"]) >= 1
-    assert told(route.call(client, token, json={**(route.body or {}), "units": 2})) == (
+    assert refusal_of(route.call(client, token, json={**(route.body or {}), "units": 2})) == (
         409,
         "insufficient_usage",
     )
@@ -380,7 +387,7 @@ def test_a_row_that_stays_locked_is_told(
         db.add(pack)
         pack.granted_units = 6
         db.flush()
-        assert told(consume.call(client, token)) == (503, "database_unavailable")
+        assert refusal_of(consume.call(client, token)) == (503, "database_unavailable")
     assert consume.call(client, token).get_json() == {"ok": True, "consumed": 1, "usage_remaining": 5}
 
 
@@ -394,5 +401,5 @@ def test_a_database_that_cannot_be_read_is_never_a_yes(
     Path(settings.instance / "licenzy.sqlite3").write_bytes(b"no database" * 1000)
     for route in TABLE:
         answer = route.call(client, token)
-        assert told(answer) == (503, "database_unavailable"), str(route)
+        assert refusal_of(answer) == (503, "database_unavailable"), str(route)
         assert "allowed" not in answer.text

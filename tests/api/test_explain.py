@@ -32,10 +32,10 @@ def key(database: Database, cast: Cast, mode: Mode = Mode.TEST) -> str:
         return make_key(db, project_id=cast.project_id, mode=mode)[1]
 
 
-def hold(database: Database, cast: Cast, mode: Mode = Mode.TEST, **held: Any) -> Entitlement:
+def hold(database: Database, cast: Cast, mode: Mode = Mode.TEST, **columns: Any) -> Entitlement:
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, mode=mode, subject_ref="u")
-        row = make_entitlement(db, subject=subject, **held)
+        row = make_entitlement(db, subject=subject, **columns)
         record_fact(
             db,
             Scope(cast.project_id, mode),

@@ -30,7 +30,7 @@ from licenzy.setup.fact_collector import project_facts
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START, StandingClock
-from tests.support.endpoints import make_endpoint, tell
+from tests.support.endpoints import enqueue_events, make_endpoint
 
 TOKEN = "a-tökën-of-the-tests-0123456789"
 
@@ -219,7 +219,7 @@ def _receive(database: Database, connection: Connection) -> None:
 def _deliver(runtime: Runtime, cast: Cast) -> None:
     with runtime.database.write() as db:
         make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box)
-        tell(db, project_id=cast.project_id, count=4)
+        enqueue_events(db, project_id=cast.project_id, count=4)
         rows = db.exec(select(Delivery).order_by(Delivery.id)).all()
         became = (DeliveryStatus.PENDING, DeliveryStatus.FAILED, DeliveryStatus.DEAD, DeliveryStatus.SENT)
         for row, status in zip(rows, became, strict=True):

@@ -55,7 +55,7 @@ def test_it_has_every_error_with_an_example(document: dict[str, Any]) -> None:
     assert document["components"]["schemas"]["Error"]["properties"]["error"]["enum"] == sorted(table)
     told = set()
     for call in calls(document):
-        for status, response in call.told["responses"].items():
+        for status, response in call.operation["responses"].items():
             for code in response["content"]["application/json"].get("examples", {}):
                 assert status in (table[code], "default")
                 told.add(code)
@@ -79,17 +79,17 @@ def test_its_schemas_are_valid_and_its_examples_fit_them(document: dict[str, Any
     for reference in set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(document))):
         assert resolved(document, {"$ref": reference})
     for call in calls(document):
-        named = [resolved(document, told) for told in call.told["parameters"]]
+        named = [resolved(document, told) for told in call.operation["parameters"]]
         in_path = {each["name"] for each in named if each["in"] == "path"}
         assert in_path == set(re.findall(r"{(\w+)}", call.path))
-    names = [call.told["operationId"] for call in calls(document)]
+    names = [call.operation["operationId"] for call in calls(document)]
     assert len(set(names)) == len(names)
 
 
 def _contents(document: dict[str, Any]) -> list[dict[str, Any]]:
     told = []
     for call in calls(document):
-        parts = [*call.told["responses"].values(), call.told.get("requestBody", {})]
+        parts = [*call.operation["responses"].values(), call.operation.get("requestBody", {})]
         told += [part["content"]["application/json"] for part in parts if "content" in part]
     return told
 
@@ -105,16 +105,17 @@ def test_the_examples_are_taken_where_nothing_is_set_up(
     client: FlaskClient, customer: Customer, document: dict[str, Any]
 ) -> None:
     answered = {
-        call.told["operationId"]: call.send(client, customer.token).status_code for call in calls(document)
+        call.operation["operationId"]: call.send(client, customer.token).status_code
+        for call in calls(document)
     }
     assert answered == EXAMPLES
 
 
 def test_refusals_are_as_described(client: FlaskClient, customer: Customer, document: dict[str, Any]) -> None:
     told = set()
-    for call in (call for call in calls(document) if call.told["security"]):
+    for call in (call for call in calls(document) if call.operation["security"]):
         answers = [call.send(client), call.send(client, "sk_test_" + "a" * 24)]
-        if "requestBody" in call.told:
+        if "requestBody" in call.operation:
             answers += [
                 call.send(client, customer.token, **changes) for changes in _wrong(call, customer.token)
             ]
@@ -126,7 +127,7 @@ def test_refusals_are_as_described(client: FlaskClient, customer: Customer, docu
 
 
 def _wrong(call: Call, token: str) -> list[dict[str, Any]]:
-    example = call.told["requestBody"]["content"]["application/json"]["example"]
+    example = call.operation["requestBody"]["content"]["application/json"]["example"]
     changed = [{"json": example | more} for more in ({"mode": "test"}, {"colour": "red"})]
     if example:
         changed.append({"json": dict.fromkeys(example)})

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import actions, queries
@@ -47,7 +47,7 @@ def test_making_and_revoking_are_each_one_line_of_the_audit_log(
         with database.write() as db:
             actions.revoke_key(db, scope, key_id=key.id, actor=actor, now=clock.advance(minutes=1))
     with database.read() as db:
-        entries = db.exec(select(AuditEntry).order_by(AuditEntry.at)).all()
+        entries = db.exec(select(AuditEntry).order_by(col(AuditEntry.at))).all()
         revoked = queries.key(db, scope, key_id=key.id)
     assert [entry.action for entry in entries] == ["api_key.created", "api_key.revoked"]
     assert revoked.revoked_at == entries[1].at

@@ -78,7 +78,7 @@ class _Bench:
             constant = running.enter_context(serve_app("constant", self._folder / "constant"))
             for database in self._plan.databases:
                 for size in self._plan.sizes:
-                    self._tell(f"{database}, {size:,} subjects: making the rows")
+                    self._report(f"{database}, {size:,} subjects: making the rows")
                     with serve_all(
                         self._versions,
                         self._folder / f"{database}-{size}",
@@ -87,7 +87,7 @@ class _Bench:
                         subjects=size,
                         everything=size == self._plan.main_size,
                     ) as servers:
-                        self._tell(f"{database}, {size:,} subjects: measuring")
+                        self._report(f"{database}, {size:,} subjects: measuring")
                         self._measure(constant, servers, database, size)
         return self._found
 
@@ -136,7 +136,7 @@ class _Bench:
         self, name: str, disturbance: Disturbance, servers: Sequence[Served], database: str, size: int
     ) -> list[Case]:
         """Checks while something else goes on at the same server."""
-        self._tell(f"{database}, {size:,} subjects: {name}")
+        self._report(f"{database}, {size:,} subjects: {name}")
         cases = [_case(name, "check", database, each, size, is_disturbed=True) for each in servers]
         shares = min(_SHARES, self._plan.rounds)
         for share in range(shares):
@@ -153,13 +153,13 @@ class _Bench:
         peak = peak_of(workers)
         if not self._plan.leak_requests:
             return Footprint(memory, peak, None)
-        self._tell(f"the {server.version} version: growth in {self._plan.leak_requests:,} checks")
+        self._report(f"the {server.version} version: growth in {self._plan.leak_requests:,} checks")
         before, answered = own_memory_of(workers), 0
         while answered < self._plan.leak_requests:
             answered += load(Target(server.port, server.shop), seconds=self._plan.seconds).right
         return Footprint(memory, peak, (own_memory_of(workers) - before) / answered * 100_000)
 
-    def _tell(self, what: str) -> None:
+    def _report(self, what: str) -> None:
         print(f"{time.strftime('%H:%M:%S')}  {what}", flush=True)
 
 

@@ -101,7 +101,9 @@ class _Installation:
         with self._database() as (server, environ):
             self._licenzy(environ, "db", "upgrade")
             if with_owner:
-                self._licenzy(environ, "users", "create", "--email", EMAIL, "--password-stdin", told=PASSWORD)
+                self._licenzy(
+                    environ, "users", "create", "--email", EMAIL, "--password-stdin", stdin=PASSWORD
+                )
             # `-P`: what lies beside the file must not be found before what the version has.
             printed = self._version.run(["-P", str(_FILL), str(subjects)], environ)
             _tidy(server)
@@ -123,8 +125,8 @@ class _Installation:
         ):
             yield Served(self._version.name, pid, self._port, shop, server.pid if server else None)
 
-    def _licenzy(self, environ: dict[str, str], *arguments: str, told: str = "") -> None:
-        self._version.run(["-m", "licenzy", *arguments], environ, told=told)
+    def _licenzy(self, environ: dict[str, str], *arguments: str, stdin: str = "") -> None:
+        self._version.run(["-m", "licenzy", *arguments], environ, stdin=stdin)
 
     @contextmanager
     def _database(self) -> Iterator[tuple[OwnServer | None, dict[str, str]]]:

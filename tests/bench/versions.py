@@ -31,13 +31,13 @@ class Version:
         }
         return {**kept, "PYTHONPATH": str(self.tree), **settings}
 
-    def run(self, arguments: Sequence[str], environ: dict[str, str], *, told: str = "") -> str:
+    def run(self, arguments: Sequence[str], environ: dict[str, str], *, stdin: str = "") -> str:
         """Run Python with these arguments to its end; gives what it prints."""
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.tree,
             env=environ,
-            input=told,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=600,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -41,6 +42,7 @@ OTHER = replace(PRICE, id="price_other", lookup_key=None)
 def test_a_twin_has_the_lookup_key_and_fits_and_is_the_only_one(
     lookup_key: str | None, prices: list[PriceFacts], twin: str | None
 ) -> None:
-    product = Product(product_code="PRO", kind=Kind.SUBSCRIPTION, lookup_key=lookup_key)
+    fields: dict[str, Any] = {"product_code": "PRO", "kind": Kind.SUBSCRIPTION, "lookup_key": lookup_key}
+    product = Product(**fields)
     found = twin_of(product, prices)
     assert (found.id if found else None) == twin

@@ -40,7 +40,7 @@ class Shop:
             headers={"Authorization": f"Bearer {self.token}", **idempotency, **(headers or {})},
         )
 
-    def misbehave(self, **faults: Any) -> None:
+    def inject_faults(self, **faults: Any) -> None:
         self._control("POST", "misbehaviour", faults)
 
     def behave(self) -> None:
@@ -65,9 +65,9 @@ def sell(shop: Shop) -> Callable[..., Product]:
 
     def map_product(code: str, kind: Kind, **columns: Any) -> Product:
         recurring: dict[str, Any] = {"recurring": {"interval": "month"}} if kind is Kind.SUBSCRIPTION else {}
-        price = shop.stripe.v1.prices.create(
-            {"unit_amount": 1200, "currency": "usd", "product_data": {"name": code.title()}, **recurring}
-        )
+        params: Any = {"unit_amount": 1200, "currency": "usd", "product_data": {"name": code.title()}}
+        params |= recurring
+        price = shop.stripe.v1.prices.create(params)
         with shop.runtime.database.write() as db:
             return make_product(
                 db,

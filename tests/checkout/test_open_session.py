@@ -211,7 +211,7 @@ URLS = [
 @pytest.mark.parametrize("name", ["success_url", "cancel_url"])
 def test_redirects_that_are_wrong(shop: Shop, sell: Sell, name: str, url: str) -> None:
     sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
-    answer = shop.checkout(**{name: url})
+    answer = shop.checkout("k1", None, **{name: url})
     assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_redirect_url")
     assert name in answer.get_json()["fields"]
 
@@ -287,7 +287,7 @@ def test_a_product_of_the_other_mode_is_named_as_such(shop: Shop) -> None:
 
 def test_a_500_from_stripe_is_retried_and_safe_to_repeat(shop: Shop, sell: Sell) -> None:
     sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
-    shop.misbehave(http_500=1, match="POST /v1/checkout/sessions")
+    shop.inject_faults(http_500=1, match="POST /v1/checkout/sessions")
     first = shop.checkout()
     assert first.status_code in {201, 503}
     shop.behave()
@@ -297,7 +297,7 @@ def test_a_500_from_stripe_is_retried_and_safe_to_repeat(shop: Shop, sell: Sell)
 
 def test_an_answer_lost_on_the_way_gives_the_same_session(shop: Shop, sell: Sell) -> None:
     sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
-    shop.misbehave(drop_after_work=3, match="POST /v1/checkout/sessions")
+    shop.inject_faults(drop_after_work=3, match="POST /v1/checkout/sessions")
     lost = shop.checkout()
     assert (lost.status_code, lost.get_json()["error"]) == (503, "stripe_unavailable")
     assert int(lost.headers["Retry-After"]) > 0

@@ -148,7 +148,7 @@ def test_without_a_stripe_key_it_says_where_to_connect(shop: Shop, customer: str
 
 
 def test_stripes_troubles_are_told_as_such(shop: Shop, customer: str) -> None:
-    shop.misbehave(http_500=9)
+    shop.inject_faults(http_500=9)
     assert ask(shop).get_json()["error"] == "stripe_unavailable"
 
 

@@ -28,6 +28,10 @@ from tests.support.next_version import migrate_further
 Run = Callable[..., Result]
 
 
+def no_runtime(_settings: Settings) -> Runtime:
+    raise AssertionError("this test needs no runtime")
+
+
 def not_here(_settings: Settings) -> None:
     raise AssertionError("a test of commands starts no server")
 
@@ -49,7 +53,7 @@ def run(runtime: Runtime) -> Run:
     return invoke
 
 
-def told(result: Result) -> dict[str, Any]:
+def printed_json(result: Result) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
     answer: dict[str, Any] = json.loads(result.stdout)
     return answer
@@ -57,28 +61,28 @@ def told(result: Result) -> dict[str, Any]:
 
 def test_a_key_is_made_listed_and_revoked(run: Run, cast: Cast) -> None:
     side = ("--project", cast.project_id, "--mode", "test")
-    made = told(run("keys", "create", *side, "--name", "backend", "--json"))
+    made = printed_json(run("keys", "create", *side, "--name", "backend", "--json"))
     assert made["api_key"].startswith("lz_test_")
-    listed = told(run("keys", "list", *side, "--json"))["keys"]
+    listed = printed_json(run("keys", "list", *side, "--json"))["keys"]
     assert [key["id"] for key in listed] == [made["id"]]
     assert made["api_key"] not in json.dumps(listed)
-    revoked = told(run("keys", "revoke", *side, made["id"], "--json"))
+    revoked = printed_json(run("keys", "revoke", *side, made["id"], "--json"))
     assert revoked["revoked_at"] is not None
     assert "revoked" in run("keys", "list", *side).stdout
 
 
 def test_an_endpoint_is_made_listed_and_disabled(run: Run, cast: Cast) -> None:
     side = ("--project", cast.project_id, "--mode", "test")
-    made = told(run("endpoints", "create", *side, "--url", "https://example.com/hook", "--json"))
+    made = printed_json(run("endpoints", "create", *side, "--url", "https://example.com/hook", "--json"))
     assert made["secret"].startswith("whsec_")
     assert len(made["types"]) == 8
     few = ("--type", "usage.low", "--type", "purchase.finalized")
     other = run("endpoints", "create", *side, "--url", "https://example.com/b", *few)
     assert other.stdout.startswith("whsec_")
-    listed = told(run("endpoints", "list", *side, "--json"))["endpoints"]
+    listed = printed_json(run("endpoints", "list", *side, "--json"))["endpoints"]
     assert [each["types"] for each in listed] == [["purchase.finalized", "usage.low"], made["types"]]
     assert made["secret"] not in json.dumps(listed)
-    assert told(run("endpoints", "disable", *side, made["id"], "--json"))["state"] == "disabled"
+    assert printed_json(run("endpoints", "disable", *side, made["id"], "--json"))["state"] == "disabled"
     assert "disabled" in run("endpoints", "list", *side).stdout
     assert "no webhook endpoints" in run("endpoints", "list", *side[:2], "--mode", "live").stdout
 
@@ -99,7 +103,7 @@ def test_what_cannot_be_an_endpoint_is_refused_in_a_sentence(
 
 
 def test_a_key_of_the_other_mode_is_not_found(run: Run, cast: Cast) -> None:
-    made = told(
+    made = printed_json(
         run("keys", "create", "--project", cast.project_id, "--mode", "test", "--name", "k", "--json")
     )
     result = run("keys", "revoke", "--project", cast.project_id, "--mode", "live", made["id"])
@@ -128,11 +132,11 @@ def commands(group: click.Group, path: str = "licenzy") -> Iterator[tuple[str, c
             yield from commands(command, f"{path} {name}")
 
 
-def test_every_command_and_option_is_described_in_sentences_of_common_words() -> None:
+def test_every_command_and_option_is_described_in_sentences_of_common_words(settings: Settings) -> None:
     unusual = re.compile(
         r"\b(mend|heal|tell|told|look|walk|held|hand|ask|asked|side|given up|parked)\b", re.I
     )
-    wiring = Wiring(*[not_here] * 5, stop=StopSignal())  # type: ignore[arg-type]
+    wiring = Wiring(lambda: settings, no_runtime, not_here, not_here, not_here, StopSignal())
     wrong = []
     for name, command in commands(make_command_line(wiring)):
         options = [each for each in command.params if isinstance(each, click.Option)]
@@ -151,7 +155,7 @@ def test_wrong_usage_is_status_two(run: Run) -> None:
 
 
 def test_somebody_is_added_and_gets_another_password(run: Run) -> None:
-    made = told(
+    made = printed_json(
         run(
             *("users", "create", "--email", "Ada@Example.com", "--name", "Ada", "--role", "admin"),
             *("--password-stdin", "--json"),
@@ -178,7 +182,7 @@ def test_a_weak_password_is_refused_with_the_reason(run: Run) -> None:
 
 
 def test_upgrading_tells_the_revision(run: Run) -> None:
-    assert told(run("db", "upgrade", "--json"))["revision"].startswith("0")
+    assert printed_json(run("db", "upgrade", "--json"))["revision"].startswith("0")
 
 
 SOMEWHERE = ("--project", "prj_1", "--mode", "test")
@@ -221,10 +225,10 @@ def test_a_newer_database_that_still_fits_is_used(run: Run, database: Database) 
     )
     upgraded = run("db", "upgrade")
     assert (upgraded.exit_code, upgraded.stdout, upgraded.stderr) == (0, told_so, "")
-    assert told(run("db", "upgrade", "--json")) == {"revision": revision}
+    assert printed_json(run("db", "upgrade", "--json")) == {"revision": revision}
     prepared = run("prepare")
     assert (prepared.exit_code, prepared.stderr) == (0, told_so)
-    assert told(prepared)["live_connection"] is False
+    assert printed_json(prepared)["live_connection"] is False
     assert run("check-schema").exit_code == 0
     assert run("doctor").exit_code == 0
     made = run("users", "create", "--email", "ada@example.com", "--password-stdin", input=f"{PASSWORD}\n")

@@ -55,7 +55,7 @@ def test_reconcile_since_an_instant(bought: Shop, run: Run) -> None:
 
 
 def test_reconcile_fails_in_a_sentence(bought: Shop, run: Run) -> None:
-    bought.misbehave(http_500=50, match="GET /v1/events")
+    bought.inject_faults(http_500=50, match="GET /v1/events")
     done = run("reconcile")
     assert done.exit_code == 1
     assert "the sync failed. Stripe answered with an error of its own." in done.output

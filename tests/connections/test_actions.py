@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import stripe
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections import actions, rules
@@ -85,9 +85,9 @@ class Shop:
     def stripe(self) -> Any:
         """The account as its owner sees it in Stripe's dashboard."""
         access = actions.access(self.gateway, self.runtime.secret_box, self.connection())
-        return stripe.StripeClient(access.api_key, base_addresses={"api": self.sandbox.url}).v1  # type: ignore[typeddict-item]
+        return stripe.StripeClient(access.api_key, base_addresses={"api": self.sandbox.url}).v1
 
-    def misbehave(self, faults: dict[str, Any] | None) -> None:
+    def inject_faults(self, faults: dict[str, Any] | None) -> None:
         httpx.request(
             "POST" if faults else "DELETE",
             f"{self.sandbox.url}/_sandbox/accounts/{self.connection().account_id}/misbehaviour",
@@ -108,7 +108,7 @@ class Shop:
 
     def audit(self) -> list[AuditEntry]:
         with self.runtime.database.read() as db:
-            return list(db.exec(select(AuditEntry).order_by(AuditEntry.at, AuditEntry.id)))
+            return list(db.exec(select(AuditEntry).order_by(col(AuditEntry.at), col(AuditEntry.id))))
 
 
 @pytest.fixture
@@ -342,10 +342,10 @@ def test_what_broke_off_before_the_old_endpoint_went_is_finished_by_the_next_cli
     old = shop.register()
     old_secret = actions.webhook_secrets(shop.runtime.secret_box, old, now=shop.clock())[0]
     shop.clock.advance(minutes=1)
-    shop.misbehave({"match": "DELETE /v1/webhook_endpoints/*", "http_500": 20})
+    shop.inject_faults({"match": "DELETE /v1/webhook_endpoints/*", "http_500": 20})
     with pytest.raises(LicenzyError):
         shop.register(rotate=True)
-    shop.misbehave(None)
+    shop.inject_faults(None)
     between = shop.connection()
     assert len(shop.endpoints()) == 2
     secrets = actions.webhook_secrets(shop.runtime.secret_box, between, now=shop.clock())

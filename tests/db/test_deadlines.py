@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def test_the_log_is_kept_short_and_emptied_in_the_end(
     log, longest = Path(f"{file}-wal"), 0
     reader = sqlite3.connect(file, isolation_level=None)
     for number in range(300):
-        writer.run(lambda run, number=number: insert(run, f"wsp_{number}"))
+        writer.run(partial(insert, name=f"wsp_{number}"))
         if number == 100:
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM workspaces").fetchone()

@@ -87,6 +87,10 @@ def test_of_many_workers_one_has_the_first_look_at_a_connection(
             project_id = make_project(db, workspace_id=cast.owner.workspace_id, name=f"Project {turn}")
             make_connection(db, project_id=project_id, secret_box=runtime.secret_box, now=clock())
         now = clock.advance(hours=2)
-        assert how_many(database, lambda db, now=now: claim_due_probe(db, now=now) is not None) == 1
+
+        def claims(db: Session, now: datetime = now) -> bool:
+            return claim_due_probe(db, now=now) is not None
+
+        assert how_many(database, claims) == 1
         with database.write() as db:
             db.exec(update(StripeProbe).values(due_at=now + timedelta(days=30)))

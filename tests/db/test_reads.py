@@ -36,7 +36,7 @@ def keys(scope: Scope) -> SelectOfScalar[ApiKey]:
 @read_all
 def some_names(*, key_ids: list[str], most: int) -> Select[str, Mode]:
     return (
-        select(ApiKey.name, ApiKey.mode)
+        select(ApiKey.name, col(ApiKey.mode))
         .where(col(ApiKey.id).in_(key_ids))
         .order_by(col(ApiKey.name))
         .limit(most)
@@ -57,7 +57,7 @@ class Place:
 
 
 @read_all
-def names_beside(place: Place, *, mode: Mode, but: str | None, most: int) -> SelectOfScalar[str]:
+def names_at(place: Place, *, mode: Mode, but: str | None, most: int) -> SelectOfScalar[str]:
     return (
         select(ApiKey.name)
         .where(ApiKey.project_id == place.project_id, ApiKey.mode == mode)
@@ -134,11 +134,11 @@ def test_none_is_refused_by_name_unless_the_statement_is_written_for_it(
         with pytest.raises(TypeError, match="scope_project_id"):
             keys(db, Scope(nobody, Mode.TEST))
         with pytest.raises(TypeError, match="most"):
-            names_beside(db, Place(cast.project_id), mode=Mode.TEST, but=None, most=nobody)
+            names_at(db, Place(cast.project_id), mode=Mode.TEST, but=None, most=nobody)
         place = Place(cast.project_id, made_key.last_four)
-        assert names_beside(db, place, mode=Mode.TEST, but=None, most=9) == ["a"]
-        assert names_beside(db, place, mode=Mode.TEST, but=made_key.id, most=9) == []
-        assert names_beside(db, Place(cast.project_id), mode=Mode.TEST, but=None, most=9) == []
+        assert names_at(db, place, mode=Mode.TEST, but=None, most=9) == ["a"]
+        assert names_at(db, place, mode=Mode.TEST, but=made_key.id, most=9) == []
+        assert names_at(db, Place(cast.project_id), mode=Mode.TEST, but=None, most=9) == []
 
 
 def test_what_was_read_is_what_was_declared() -> None:

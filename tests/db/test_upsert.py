@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from sqlmodel import select
 
@@ -20,7 +21,7 @@ from tests.support.cast import Cast
 from tests.support.clock import START
 
 
-def values(name: str) -> dict[str, object]:
+def values(name: str) -> dict[str, Any]:
     return {"id": "wsp_1", "name": name, "created_at": START}
 
 

@@ -21,7 +21,7 @@ from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast
-from tests.support.endpoints import make_endpoint, tell
+from tests.support.endpoints import enqueue_events, make_endpoint
 
 SECONDS = 5.0
 
@@ -37,7 +37,7 @@ def test_operators_and_senders_do_not_wait_for_each_other_in_a_circle(
         ]
     for _ in range(4):
         with database.write() as db:
-            tell(db, project_id=cast.project_id, count=100, now=utc_now())
+            enqueue_events(db, project_id=cast.project_id, count=100, now=utc_now())
     until = time.monotonic() + SECONDS
     troubles: list[Exception] = []
     made_again: list[int] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from contextlib import ExitStack
@@ -23,8 +24,8 @@ from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from tests.support.cast import Cast
 from tests.support.clock import StandingClock
-from tests.support.endpoints import make_endpoint, tell
-from tests.support.receivers import answering, receiver, status
+from tests.support.endpoints import enqueue_events, make_endpoint
+from tests.support.receivers import Request, answering, receiver, status
 from tests.support.sending import drain
 from tests.support.sizes import sizes
 
@@ -42,10 +43,12 @@ def test_one_of_fifty_hangs_and_the_others_do_not_notice(
         hanging = stack.enter_context(receiver(lambda sock, _request: time.sleep(30)))
         hook = stack.enter_context(receiver())
         quick = hook.answer
-        hook.answer = lambda sock, request: (
-            arrived.setdefault(f"{request.path} {json.loads(request.body)['data']['units']}", time.time()),
-            quick(sock, request),
-        )[0]
+
+        def note_and_answer(sock: socket.socket, request: Request) -> None:
+            arrived.setdefault(f"{request.path} {json.loads(request.body)['data']['units']}", time.time())
+            quick(sock, request)
+
+        hook.answer = note_and_answer
         with database.write() as db:
             for number in range(OTHERS):
                 url = f"http://127.0.0.1:{hook.port}/{number}"
@@ -57,7 +60,7 @@ def test_one_of_fifty_hangs_and_the_others_do_not_notice(
         thread.start()
         for number in range(rounds):
             with database.write() as db:
-                tell_one(db, cast.project_id, number)
+                enqueue_one_event(db, cast.project_id, number)
             written[number] = time.time()
             time.sleep(1)
         time.sleep(1)
@@ -78,7 +81,7 @@ def test_one_of_fifty_hangs_and_the_others_do_not_notice(
     assert hanging.connections >= 2
 
 
-def tell_one(db: object, project_id: str, number: int) -> None:
+def enqueue_one_event(db: object, project_id: str, number: int) -> None:
     from licenzy.alignment.modes import Mode
     from licenzy.deliveries.models import EventType, Source
     from licenzy.deliveries.outbox import announce
@@ -105,7 +108,7 @@ def test_who_was_down_for_a_day_gets_everything_on_schedule(
         for hour in range(count):
             move(database, clock, sender, began + timedelta(hours=hour))
             with database.write() as db:
-                tell(db, project_id=cast.project_id, now=clock())
+                enqueue_events(db, project_id=cast.project_id, now=clock())
         move(database, clock, sender, up_at)
         refused = len(hook.requests)
         assert refused >= count * 3
@@ -120,7 +123,7 @@ def test_who_was_down_for_a_day_gets_everything_on_schedule(
             begun = db.exec(
                 select(DeliveryAttempt.began_at)
                 .where(DeliveryAttempt.delivery_id == row.id)
-                .order_by(DeliveryAttempt.number)
+                .order_by(col(DeliveryAttempt.number))
             ).all()
             assert_on_schedule(row.created_at, list(begun))
 

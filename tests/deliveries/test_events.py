@@ -23,7 +23,7 @@ from licenzy.runtime import Runtime
 from licenzy.stripe_events.replay import replay_purchases
 from licenzy.workspace.audit import Actor
 from tests.deliveries.test_schemas import wrong
-from tests.entitlements.sale import DAY, MONTH, SECRET, Sale, Till
+from tests.entitlements.fixtures_purchases import DAY, MONTH, SECRET, Sale, Storefront
 from tests.support.cast import Cast, make_cast, make_connection
 from tests.support.clock import START, StandingClock
 from tests.support.endpoints import make_endpoint
@@ -33,13 +33,13 @@ from tests.support.event_schemas import DATA_FIELDS
 class Shop:
     """A connected project whose endpoints are told of everything."""
 
-    def __init__(self, till: Till, parts: Runtime, cast: Cast) -> None:
-        self.till = till
+    def __init__(self, storefront: Storefront, parts: Runtime, cast: Cast) -> None:
+        self.storefront = storefront
         self.parts = parts
         self.cast = cast
         self._right: set[str] = set()
 
-    def told(self) -> list[dict[str, Any]]:
+    def outbound_bodies(self) -> list[dict[str, Any]]:
         """The bodies, first written first."""
         with self.parts.database.read() as db:
             rows = db.exec(select(OutboundEvent).order_by(col(OutboundEvent.id))).all()
@@ -51,7 +51,7 @@ class Shop:
         return bodies
 
     def types(self) -> Counter[str]:
-        return Counter(body["type"] for body in self.told())
+        return Counter(body["type"] for body in self.outbound_bodies())
 
     def listen(self, *types: str) -> str:
         with self.parts.database.write() as db:
@@ -73,7 +73,7 @@ def shop(settings: Any) -> Iterator[Shop]:
         connection = make_connection(
             db, project_id=cast.project_id, secret_box=parts.secret_box, webhook_secret=SECRET
         )
-    yield Shop(Till(app.test_client(), parts.database, connection), parts, cast)
+    yield Shop(Storefront(app.test_client(), parts.database, connection), parts, cast)
     parts.database.close()
 
 
@@ -85,17 +85,17 @@ def hand(shop: Shop) -> OperatorContext:
 
 def test_a_one_time_purchase_is_told_once(shop: Shop) -> None:
     shop.listen()
-    sale = shop.till.sell(shop.till.product(Kind.USAGE_PACK))
+    sale = shop.storefront.sell(shop.storefront.product(Kind.USAGE_PACK))
     sale.session()
     sale.session()
     assert shop.types() == {"purchase.finalized": 1, "entitlement.updated": 1}
-    for body in shop.told():
+    for body in shop.outbound_bodies():
         assert set(body) == {
             "id", "type", "created_at", "mode", "project_id", "source", "reason", "subject_ref", "data",
         }  # fmt: skip
         assert tuple(body["data"]) == DATA_FIELDS
         assert (body["mode"], body["source"], body["reason"]) == ("test", "stripe", "checkout_finalized")
-    finalized = next(body["data"] for body in shop.told() if body["type"] == "purchase.finalized")
+    finalized = next(body["data"] for body in shop.outbound_bodies() if body["type"] == "purchase.finalized")
     assert finalized == {
         "entitlement_id": sale.row().id,
         "product_code": sale.attempt.product_code,
@@ -111,14 +111,14 @@ def test_a_one_time_purchase_is_told_once(shop: Shop) -> None:
         "currency": "usd",
         "stripe_checkout_session_id": sale.attempt.stripe_checkout_session_id,
         "stripe_subscription_id": None,
-        "stripe_event_id": sale.told[0]["id"],
+        "stripe_event_id": sale.sent[0]["id"],
         "actor_user_id": None,
     }
 
 
 def test_a_late_payment_is_told_when_it_comes(shop: Shop) -> None:
     shop.listen()
-    sale = shop.till.sell(shop.till.product(Kind.TIME_PASS))
+    sale = shop.storefront.sell(shop.storefront.product(Kind.TIME_PASS))
     sale.session(paid="unpaid")
     assert shop.types() == {}
     sale.session("async_payment_succeeded", at=START + DAY)
@@ -128,12 +128,12 @@ def test_a_late_payment_is_told_when_it_comes(shop: Shop) -> None:
 @pytest.mark.parametrize("order", ["session first", "session last"])
 def test_a_subscription_is_told_from_its_first_to_its_last_day(shop: Shop, order: str) -> None:
     shop.listen()
-    sale = shop.till.sell(shop.till.product(Kind.SUBSCRIPTION))
+    sale = shop.storefront.sell(shop.storefront.product(Kind.SUBSCRIPTION))
     if order == "session first":
         sale.session()
-        sale.subscription("active", told_as="created")
+        sale.subscription("active", event_name="created")
     else:
-        sale.subscription("active", told_as="created")
+        sale.subscription("active", event_name="created")
     sale.invoice("paid")
     sale.invoice("payment_succeeded")
     sale.session()
@@ -151,17 +151,17 @@ def test_a_subscription_is_told_from_its_first_to_its_last_day(shop: Shop, order
     assert after["subscription.updated"] == 2, "renewed, then past due; the repeat changed nothing"
     before = shop.types()
     for _ in range(2):
-        sale.subscription("canceled", told_as="deleted", period=2, at=START + MONTH + 2 * DAY)
+        sale.subscription("canceled", event_name="deleted", period=2, at=START + MONTH + 2 * DAY)
     after = shop.types() - before
     assert after == {"subscription.deleted": 1, "entitlement.updated": 1}
-    last = next(body for body in shop.told() if body["type"] == "subscription.deleted")
+    last = next(body for body in shop.outbound_bodies() if body["type"] == "subscription.deleted")
     assert last["reason"] == "subscription_deleted"
     assert last["data"]["status"] == "canceled"
     assert last["data"]["stripe_subscription_id"] == sale.sub
 
 
 def test_another_quantity_is_a_change_of_the_subscription(shop: Shop) -> None:
-    sale = shop.till.sell(shop.till.product(Kind.SUBSCRIPTION)).subscribed()
+    sale = shop.storefront.sell(shop.storefront.product(Kind.SUBSCRIPTION)).subscribed()
     shop.listen()
     for _ in range(2):
         sale.subscription("active", at=START + DAY, quantity=5)
@@ -171,22 +171,22 @@ def test_another_quantity_is_a_change_of_the_subscription(shop: Shop) -> None:
 
 def test_a_refund_and_its_failure_are_told(shop: Shop) -> None:
     shop.listen("entitlement.updated")
-    sale = shop.till.sell(shop.till.product(Kind.USAGE_PACK))
+    sale = shop.storefront.sell(shop.storefront.product(Kind.USAGE_PACK))
     sale.session()
     sale.refund(at=START + DAY)
     sale.refund("failed", at=START + 2 * DAY)
-    assert [body["data"]["available"] for body in shop.told()] == [True, False, True]
-    assert [body["reason"] for body in shop.told()] == ["checkout_finalized", "refund", "refund"]
+    assert [body["data"]["available"] for body in shop.outbound_bodies()] == [True, False, True]
+    assert [body["reason"] for body in shop.outbound_bodies()] == ["checkout_finalized", "refund", "refund"]
 
 
 def test_a_pass_that_another_moves_is_told_of_too(shop: Shop) -> None:
     shop.listen("entitlement.updated")
-    product, buyer = shop.till.product(Kind.TIME_PASS), shop.till.subject()
-    first = shop.till.sell(product, subject=buyer)
-    second = shop.till.sell(product, subject=buyer)
+    product, buyer = shop.storefront.product(Kind.TIME_PASS), shop.storefront.subject()
+    first = shop.storefront.sell(product, subject=buyer)
+    second = shop.storefront.sell(product, subject=buyer)
     second.session(at=START + timedelta(hours=2))
     first.session(at=START + timedelta(hours=1))
-    about = [body["data"]["entitlement_id"] for body in shop.told()]
+    about = [body["data"]["entitlement_id"] for body in shop.outbound_bodies()]
     assert about == [second.row().id, first.row().id, second.row().id] or about == [
         second.row().id, second.row().id, first.row().id,
     ]  # fmt: skip
@@ -194,14 +194,14 @@ def test_a_pass_that_another_moves_is_told_of_too(shop: Shop) -> None:
 
 def test_operators_are_named(shop: Shop) -> None:
     shop.listen()
-    product = shop.till.product(Kind.USAGE_PACK)
+    product = shop.storefront.product(Kind.USAGE_PACK)
     with shop.parts.database.write() as db:
         (given,) = grant(db, hand(shop), subject_ref="user_9", product=product)
     with shop.parts.database.write() as db:
         adjust_units(db, hand(shop), entitlement_id=given["entitlement"], units=5)
     with shop.parts.database.write() as db:
         revoke(db, hand(shop), entitlement_id=given["entitlement"])
-    told = shop.told()
+    told = shop.outbound_bodies()
     assert [body["type"] for body in told] == ["entitlement.updated"] * 3
     assert [body["reason"] for body in told] == ["manual_grant", "manual_adjust", "manual_revoke"]
     assert {body["source"] for body in told} == {"portal"}
@@ -212,7 +212,7 @@ def test_operators_are_named(shop: Shop) -> None:
 
 def test_each_endpoint_gets_what_it_wants_and_the_same_id(shop: Shop) -> None:
     all_of_it, some = shop.listen(), shop.listen("purchase.finalized")
-    shop.till.sell(shop.till.product(Kind.USAGE_PACK)).session()
+    shop.storefront.sell(shop.storefront.product(Kind.USAGE_PACK)).session()
     with shop.parts.database.read() as db:
         rows = db.exec(select(Delivery)).all()
     assert Counter((row.endpoint_id, row.type.value) for row in rows) == {
@@ -225,26 +225,26 @@ def test_each_endpoint_gets_what_it_wants_and_the_same_id(shop: Shop) -> None:
 
 
 def test_replaying_tells_nothing_anew(shop: Shop) -> None:
-    sales: list[Sale] = [shop.till.sell(shop.till.product(Kind.SUBSCRIPTION)).subscribed()]
-    sales.append(shop.till.sell(shop.till.product(Kind.TIME_PASS)))
+    sales: list[Sale] = [shop.storefront.sell(shop.storefront.product(Kind.SUBSCRIPTION)).subscribed()]
+    sales.append(shop.storefront.sell(shop.storefront.product(Kind.TIME_PASS)))
     sales[1].session()
     shop.listen()
     for sale in sales:
-        for value in sale.told:
-            shop.till.deliver(value)
+        for value in sale.sent:
+            shop.storefront.deliver(value)
     replayed = replay_purchases(shop.parts.database, clock=shop.parts.clock)
     assert [changes for _key, changes in replayed] == [[], []]
-    assert shop.told() == []
+    assert shop.outbound_bodies() == []
 
 
 def test_what_is_rolled_back_is_not_told(shop: Shop) -> None:
     shop.listen()
-    product = shop.till.product(Kind.USAGE_PACK)
+    product = shop.storefront.product(Kind.USAGE_PACK)
     with suppress(RuntimeError), shop.parts.database.write() as db:
         grant(db, hand(shop), subject_ref="user_9", product=product)
         assert db.exec(select(OutboundEvent)).all()
         raise RuntimeError("pulled the plug")
-    assert shop.told() == []
+    assert shop.outbound_bodies() == []
 
 
 def test_the_other_mode_and_strangers_hear_nothing(shop: Shop) -> None:
@@ -260,12 +260,12 @@ def test_the_other_mode_and_strangers_hear_nothing(shop: Shop) -> None:
                 mode=mode,
                 url="https://example.com/hook",
             )
-    shop.till.sell(shop.till.product(Kind.USAGE_PACK)).session()
-    assert shop.told() == []
+    shop.storefront.sell(shop.storefront.product(Kind.USAGE_PACK)).session()
+    assert shop.outbound_bodies() == []
 
 
 def test_where_nobody_listens_one_read_is_all_it_costs(shop: Shop) -> None:
-    sale = shop.till.sell(shop.till.product(Kind.USAGE_PACK))
+    sale = shop.storefront.sell(shop.storefront.product(Kind.USAGE_PACK))
     seen: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:

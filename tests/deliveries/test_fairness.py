@@ -13,7 +13,7 @@ from licenzy.deliveries.sending import Sender
 from licenzy.kit.outbound_http import OutboundHttp
 from licenzy.runtime import Runtime
 from tests.support.cast import Cast
-from tests.support.endpoints import make_endpoint, tell
+from tests.support.endpoints import enqueue_events, make_endpoint
 from tests.support.receivers import Request, receiver, status
 from tests.support.sending import drain
 
@@ -45,7 +45,9 @@ def test_a_backlog_elsewhere_keeps_nobody_waiting(
 
         def happen(event_type: EventType, count: int) -> None:
             with database.write() as db:
-                tell(db, project_id=cast.project_id, event_type=event_type, count=count, now=runtime.clock())
+                enqueue_events(
+                    db, project_id=cast.project_id, event_type=event_type, count=count, now=runtime.clock()
+                )
 
         def it_came(sock: socket.socket, request: Request) -> None:
             sent_before.append(len(hook.requests))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from sqlalchemy import event as sql_event
 from licenzy.catalog.models import Kind
 from licenzy.stripe_events.receive import apply_due_event
 from tests.deliveries.test_events import Shop, shop
-from tests.entitlements.sale import DAY, Sale
+from tests.entitlements.fixtures_purchases import DAY, Sale
 from tests.support.clock import START
 
 __all__ = ["shop"]
@@ -48,23 +49,25 @@ class Plug:
 @pytest.mark.parametrize("kind", [Kind.USAGE_PACK, Kind.SUBSCRIPTION])
 def test_it_is_told_once_wherever_it_breaks(shop: Shop, kind: Kind) -> None:
     shop.listen()
-    product = shop.till.product(kind)
+    product = shop.storefront.product(kind)
     broken = 0
     for number in range(1, 200):
-        sale = shop.till.sell(product)
+        sale = shop.storefront.sell(product)
         with Plug(shop, number) as plug, suppress(Broken, AssertionError):
             happens(sale, kind)
         broken += plug.pulled
         # Stripe sends again what was not acknowledged, and the worker takes up what was kept.
-        for value in list(sale.told):
-            shop.till.deliver(value)
-        if len(sale.told) < wanted_events(kind):
+        for value in list(sale.sent):
+            shop.storefront.deliver(value)
+        if len(sale.sent) < wanted_events(kind):
             happens(sale, kind)
         later = START + DAY
-        while shop.parts.database.retrying(lambda db, at=later: apply_due_event(db, now=at)) is not None:
+        while shop.parts.database.retrying(partial(apply_due_event, now=later)) is not None:
             pass
-        (row,) = sale.held()
-        told = Counter(body["type"] for body in shop.told() if body["data"]["attempt_id"] == sale.attempt.id)
+        (row,) = sale.entitlements()
+        told = Counter(
+            body["type"] for body in shop.outbound_bodies() if body["data"]["attempt_id"] == sale.attempt.id
+        )
         assert row.state.value == "active"
         assert told["purchase.finalized"] == 1, number
         assert told["invoice.payment_succeeded"] == (kind is Kind.SUBSCRIPTION), number
@@ -78,7 +81,7 @@ def test_it_is_told_once_wherever_it_breaks(shop: Shop, kind: Kind) -> None:
 
 def happens(sale: Sale, kind: Kind) -> None:
     if kind is Kind.SUBSCRIPTION:
-        sale.subscription("active", told_as="created")
+        sale.subscription("active", event_name="created")
         sale.invoice("paid")
     sale.session()
 

@@ -19,7 +19,7 @@ from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast
 from tests.support.clock import StandingClock
-from tests.support.endpoints import ALL, make_endpoint, tell
+from tests.support.endpoints import ALL, enqueue_events, make_endpoint
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def claim(database: Database, runtime: Runtime, cast: Cast, clock: StandingClock
     """The third try of a delivery, which a sender has begun and says nothing of."""
     with database.write() as db:
         make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, now=clock())
-        tell(db, project_id=cast.project_id, now=clock())
+        enqueue_events(db, project_id=cast.project_id, now=clock())
     for _ in range(2):
         record(database, clock, take(database, clock), status=500)
         clock.advance(hours=1)

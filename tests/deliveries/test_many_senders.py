@@ -18,7 +18,7 @@ from licenzy.kit.clock import utc_now
 from licenzy.runtime import Runtime
 from tests.deliveries.fleet import fleet
 from tests.support.cast import Cast
-from tests.support.endpoints import make_endpoint, tell
+from tests.support.endpoints import enqueue_events, make_endpoint
 from tests.support.receivers import Receiver, Request, receiver
 from tests.support.sizes import sizes
 
@@ -26,10 +26,10 @@ ENDPOINTS = 10
 
 
 @contextmanager
-def told(
+def endpoints_with_events(
     database: Database, runtime: Runtime, cast: Cast, events: int
 ) -> Iterator[tuple[Receiver, dict[str, str]]]:
-    """Ten endpoints that are told of `events` each; the receiver, and the secret of each path."""
+    """Ten endpoints with `events` each; the receiver, and the secret of each path."""
     secrets: dict[str, str] = {}
     with receiver() as hook:
         with database.write() as db:
@@ -42,7 +42,7 @@ def told(
                 )
         for first in range(0, events, 500):
             with database.write() as db:
-                tell(db, project_id=cast.project_id, count=min(500, events - first), now=utc_now())
+                enqueue_events(db, project_id=cast.project_id, count=min(500, events - first), now=utc_now())
         yield hook, secrets
 
 
@@ -74,7 +74,7 @@ def test_four_senders_make_one_try_for_each_delivery(
     database: Database, runtime: Runtime, cast: Cast, deliveries: int
 ) -> None:
     events = deliveries // ENDPOINTS
-    with told(database, runtime, cast, events) as (hook, _secrets):
+    with endpoints_with_events(database, runtime, cast, events) as (hook, _secrets):
         with fleet(runtime.settings, database, size=4) as senders:
             senders.await_sent(deliveries, seconds=200)
         assert senders.tries() == (deliveries, 0)
@@ -86,7 +86,7 @@ def kill_while_sending(
     database: Database, runtime: Runtime, cast: Cast, *, deliveries: int, kills: int, seconds: float
 ) -> None:
     events = deliveries // ENDPOINTS
-    with told(database, runtime, cast, events) as (hook, secrets):
+    with endpoints_with_events(database, runtime, cast, events) as (hook, secrets):
         began = time.monotonic()
         with fleet(runtime.settings, database, size=4) as senders:
             for number in range(1, kills + 1):

@@ -9,7 +9,7 @@ from email.utils import format_datetime
 from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from licenzy.alignment.modes import Mode
@@ -31,7 +31,7 @@ from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast, make_subject
 from tests.support.clock import StandingClock
-from tests.support.endpoints import make_endpoint, tell
+from tests.support.endpoints import enqueue_events, make_endpoint
 from tests.support.receivers import Receiver, answering, receiver, status
 from tests.support.sending import drain
 
@@ -63,7 +63,7 @@ def the_endpoint(database: Database) -> WebhookEndpoint:
 
 def happen(database: Database, cast: Cast, clock: StandingClock, count: int = 1) -> None:
     with database.write() as db:
-        tell(db, project_id=cast.project_id, count=count, now=clock())
+        enqueue_events(db, project_id=cast.project_id, count=count, now=clock())
 
 
 def test_it_arrives_signed(
@@ -72,7 +72,7 @@ def test_it_arrives_signed(
     clock.now = datetime.now(UTC)  # The reference library knows the real time only.
     with database.write() as db:
         subject = make_subject(db, project_id=cast.project_id, subject_ref="käufer/1 😀")
-        tell(db, project_id=cast.project_id, subject_id=subject.id, now=clock())
+        enqueue_events(db, project_id=cast.project_id, subject_id=subject.id, now=clock())
     assert drain(sender) == 1
     (request,) = hook.requests
     told: dict[str, Any] = Webhook(secret).verify(request.body, request.headers)
@@ -141,7 +141,7 @@ def test_secrets_are_sealed(database: Database, secret: str, runtime: Runtime) -
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "error"),
     [
         (status(500, body=b"broken <b>badly</b>"), "It answered 500."),
         (status(302, "Location: http://127.0.0.1:1/elsewhere"), "It answered 302."),
@@ -157,13 +157,13 @@ def test_what_is_no_success_is_tried_again(
     secret: str,
     sender: Sender,
     answer: Any,
-    told: str,
+    error: str,
 ) -> None:
     hook.answer = answer
     happen(database, cast, clock)
     assert drain(sender) == 1
     row = only_delivery(database)
-    assert (row.status, row.tries, row.last_error) == (DeliveryStatus.FAILED, 1, told)
+    assert (row.status, row.tries, row.last_error) == (DeliveryStatus.FAILED, 1, error)
     assert the_endpoint(database).failing_since == clock()
     hook.answer = status(204)
     clock.advance(seconds=6)
@@ -202,7 +202,7 @@ def test_the_schedule_is_followed_to_its_end(
     assert (row.status, row.attempts, row.tries) == (DeliveryStatus.SENT, 11, 1)
     assert len({request.headers["webhook-id"] for request in hook.requests}) == 1
     with database.read() as db:
-        numbers = db.exec(select(DeliveryAttempt.number).order_by(DeliveryAttempt.number)).all()
+        numbers = db.exec(select(DeliveryAttempt.number).order_by(col(DeliveryAttempt.number))).all()
     assert list(numbers) == list(range(1, 12))
 
 
@@ -317,7 +317,7 @@ def test_a_sender_that_dies_leaves_a_trace_and_another_takes_over(
     assert drain(sender) == 1
     assert only_delivery(database).status is DeliveryStatus.SENT
     with database.read() as db:
-        tries = db.exec(select(DeliveryAttempt).order_by(DeliveryAttempt.number)).all()
+        tries = db.exec(select(DeliveryAttempt).order_by(col(DeliveryAttempt.number))).all()
     assert [(each.number, each.status) for each in tries] == [(1, None), (2, 200)]
     assert claim.number == 1
 

@@ -14,7 +14,7 @@ from licenzy.kit.clock import utc_now
 from licenzy.settings import Settings
 from tests.conftest import LiveServer, make_settings
 from tests.support.cast import make_cast
-from tests.support.endpoints import make_endpoint, tell
+from tests.support.endpoints import enqueue_events, make_endpoint
 from tests.support.ports import wait_until
 from tests.support.receivers import Receiver, receiver
 
@@ -39,7 +39,7 @@ def happen(live_server: LiveServer, hook: Receiver) -> None:
         make_endpoint(
             db, project_id=cast.project_id, secret_box=parts.secret_box, url=hook.url, now=utc_now()
         )
-        tell(db, project_id=cast.project_id, count=3, now=utc_now())
+        enqueue_events(db, project_id=cast.project_id, count=3, now=utc_now())
 
 
 def statuses(live_server: LiveServer) -> list[DeliveryStatus]:

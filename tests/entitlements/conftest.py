@@ -9,15 +9,15 @@ import pytest
 from licenzy.factory import create_app
 from licenzy.runtime import Runtime
 from tests.conftest import make_settings
-from tests.entitlements.sale import NEW, OLD, SECRET, Till
+from tests.entitlements.fixtures_purchases import NEW, OLD, SECRET, Storefront
 from tests.support.cast import make_cast, make_connection
 from tests.support.clock import START, StandingClock
 from tests.support.databases import SqliteFiles
 
 
 @pytest.fixture(scope="module")
-def till(tmp_path_factory: pytest.TempPathFactory, sqlite_files: SqliteFiles) -> Iterator[Till]:
-    folder = tmp_path_factory.mktemp("till")
+def storefront(tmp_path_factory: pytest.TempPathFactory, sqlite_files: SqliteFiles) -> Iterator[Storefront]:
+    folder = tmp_path_factory.mktemp("storefront")
     app = create_app(make_settings(folder, sqlite_files.fresh(folder)), clock=StandingClock())
     parts: Runtime = app.extensions["licenzy"]
     with parts.database.write() as db:
@@ -25,7 +25,7 @@ def till(tmp_path_factory: pytest.TempPathFactory, sqlite_files: SqliteFiles) ->
         connection = make_connection(
             db, project_id=cast.project_id, secret_box=parts.secret_box, webhook_secret=SECRET
         )
-    yield Till(app.test_client(), parts.database, connection)
+    yield Storefront(app.test_client(), parts.database, connection)
     parts.database.engine.dispose()
 
 

@@ -18,7 +18,7 @@ NOW = START
 
 
 @dataclass
-class Owned:
+class Row:
     product_code: str = "PRO"
     features: tuple[str, ...] = ()
     kind: Kind = Kind.SUBSCRIPTION
@@ -33,35 +33,35 @@ class Owned:
     voided_at: datetime | None = None
 
 
-def pack(**changes: Any) -> Owned:
-    return Owned(
+def pack(**changes: Any) -> Row:
+    return Row(
         **{"kind": Kind.USAGE_PACK, "ends_at": None, "ends_as": "expired", "granted_units": 10, **changes}
     )
 
 
-STANDINGS: list[tuple[str, Owned, tuple[str, bool, str | None]]] = [
-    ("active", Owned(), ("active", True, None)),
-    ("trialing", Owned(state=State.TRIALING), ("trialing", True, None)),
-    ("ends now", Owned(ends_at=NOW), ("expired", False, "renewal_unconfirmed")),
-    ("ends in a microsecond", Owned(ends_at=NOW + timedelta(microseconds=1)), ("active", True, None)),
-    ("scheduled cancel passed", Owned(ends_at=NOW, ends_as="canceled"), ("canceled", False, "canceled")),
-    ("never ends", Owned(ends_at=None), ("active", True, None)),
-    ("past due within grace", Owned(state=State.PAST_DUE, ends_as="past_due"), ("past_due", True, None)),
-    ("past due, grace over", Owned(state=State.PAST_DUE, ends_at=NOW, ends_as="past_due"),
+STANDINGS: list[tuple[str, Row, tuple[str, bool, str | None]]] = [
+    ("active", Row(), ("active", True, None)),
+    ("trialing", Row(state=State.TRIALING), ("trialing", True, None)),
+    ("ends now", Row(ends_at=NOW), ("expired", False, "renewal_unconfirmed")),
+    ("ends in a microsecond", Row(ends_at=NOW + timedelta(microseconds=1)), ("active", True, None)),
+    ("scheduled cancel passed", Row(ends_at=NOW, ends_as="canceled"), ("canceled", False, "canceled")),
+    ("never ends", Row(ends_at=None), ("active", True, None)),
+    ("past due within grace", Row(state=State.PAST_DUE, ends_as="past_due"), ("past_due", True, None)),
+    ("past due, grace over", Row(state=State.PAST_DUE, ends_at=NOW, ends_as="past_due"),
      ("past_due", False, "past_due")),
-    ("unpaid", Owned(state=State.SUSPENDED, reason="past_due"), ("suspended", False, "past_due")),
-    ("refunded subscription", Owned(state=State.SUSPENDED, reason="refunded"),
+    ("unpaid", Row(state=State.SUSPENDED, reason="past_due"), ("suspended", False, "past_due")),
+    ("refunded subscription", Row(state=State.SUSPENDED, reason="refunded"),
      ("past_due", False, "refunded")),
-    ("disputed subscription", Owned(state=State.SUSPENDED, reason="disputed"),
+    ("disputed subscription", Row(state=State.SUSPENDED, reason="disputed"),
      ("past_due", False, "disputed")),
     ("disputed pack", pack(state=State.SUSPENDED, reason="disputed"), ("suspended", False, "disputed")),
-    ("paused", Owned(state=State.PAUSED), ("paused", False, "paused")),
-    ("canceled", Owned(state=State.CANCELED), ("canceled", False, "canceled")),
-    ("canceled by refund", Owned(state=State.CANCELED, reason="refunded"), ("canceled", False, "refunded")),
-    ("not started", Owned(kind=Kind.TIME_PASS, starts_at=NOW + DAY, ends_at=NOW + 2 * DAY),
+    ("paused", Row(state=State.PAUSED), ("paused", False, "paused")),
+    ("canceled", Row(state=State.CANCELED), ("canceled", False, "canceled")),
+    ("canceled by refund", Row(state=State.CANCELED, reason="refunded"), ("canceled", False, "refunded")),
+    ("not started", Row(kind=Kind.TIME_PASS, starts_at=NOW + DAY, ends_at=NOW + 2 * DAY),
      ("active", False, "not_started")),
-    ("starts now", Owned(kind=Kind.TIME_PASS, starts_at=NOW), ("active", True, None)),
-    ("pass over", Owned(kind=Kind.TIME_PASS, ends_at=NOW, ends_as="expired"), ("expired", False, "expired")),
+    ("starts now", Row(kind=Kind.TIME_PASS, starts_at=NOW), ("active", True, None)),
+    ("pass over", Row(kind=Kind.TIME_PASS, ends_at=NOW, ends_as="expired"), ("expired", False, "expired")),
     ("pack", pack(), ("active", True, None)),
     ("pack spent", pack(used_units=10), ("exhausted", False, "exhausted")),
     ("pack reserved", pack(used_units=4, reserved_units=6), ("exhausted", False, "exhausted")),
@@ -70,37 +70,37 @@ STANDINGS: list[tuple[str, Owned, tuple[str, bool, str | None]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("owned", "expected"), [r[1:] for r in STANDINGS], ids=[r[0] for r in STANDINGS])
-def test_standing(owned: Owned, expected: tuple[str, bool, str | None]) -> None:
-    assert standing(owned, NOW) == expected
+@pytest.mark.parametrize(("given", "expected"), [r[1:] for r in STANDINGS], ids=[r[0] for r in STANDINGS])
+def test_standing(given: Row, expected: tuple[str, bool, str | None]) -> None:
+    assert standing(given, NOW) == expected
 
 
-DECISIONS: list[tuple[str, list[Owned], dict[str, str], tuple[bool, str | None]]] = [
+DECISIONS: list[tuple[str, list[Row], dict[str, str], tuple[bool, str | None]]] = [
     ("nothing", [], {}, (False, "no_entitlement")),
-    ("one", [Owned()], {}, (True, None)),
-    ("any of several", [Owned(state=State.CANCELED), Owned()], {}, (True, None)),
-    ("the nearest miss", [Owned(state=State.CANCELED), Owned(state=State.PAUSED)], {}, (False, "paused")),
-    ("the product", [Owned()], {"product_code": "PRO"}, (True, None)),
-    ("another product", [Owned()], {"product_code": "MAX"}, (False, "product_not_held")),
-    ("codes have a case", [Owned()], {"product_code": "pro"}, (False, "product_not_held")),
-    ("the feature", [Owned(features=("export",))], {"feature": "export"}, (True, None)),
-    ("another feature", [Owned()], {"feature": "export"}, (False, "feature_not_held")),
+    ("one", [Row()], {}, (True, None)),
+    ("any of several", [Row(state=State.CANCELED), Row()], {}, (True, None)),
+    ("the nearest miss", [Row(state=State.CANCELED), Row(state=State.PAUSED)], {}, (False, "paused")),
+    ("the product", [Row()], {"product_code": "PRO"}, (True, None)),
+    ("another product", [Row()], {"product_code": "MAX"}, (False, "product_not_held")),
+    ("codes have a case", [Row()], {"product_code": "pro"}, (False, "product_not_held")),
+    ("the feature", [Row(features=("export",))], {"feature": "export"}, (True, None)),
+    ("another feature", [Row()], {"feature": "export"}, (False, "feature_not_held")),
     ("nothing, narrowed", [], {"feature": "export"}, (False, "no_entitlement")),
-    ("another's availability does not help", [Owned(state=State.PAUSED), Owned("MAX")],
+    ("another's availability does not help", [Row(state=State.PAUSED), Row("MAX")],
      {"product_code": "PRO"}, (False, "paused")),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("owned", "wanted", "expected"), [r[1:] for r in DECISIONS], ids=[r[0] for r in DECISIONS]
+    ("given", "wanted", "expected"), [r[1:] for r in DECISIONS], ids=[r[0] for r in DECISIONS]
 )
-def test_decide(owned: list[Owned], wanted: dict[str, str], expected: tuple[bool, str | None]) -> None:
-    decision = decide(owned, NOW, **wanted)
+def test_decide(given: list[Row], wanted: dict[str, str], expected: tuple[bool, str | None]) -> None:
+    decision = decide(given, NOW, **wanted)
     assert (decision.allowed, decision.reason) == expected
 
 
 def test_the_decision_names_what_decided() -> None:
-    ended, good = Owned(state=State.CANCELED), Owned()
+    ended, good = Row(state=State.CANCELED), Row()
     assert decide([ended, good], NOW).deciding is good
     assert decide([ended], NOW).deciding is ended
     assert decide([good], NOW, product_code="MAX").deciding is None
@@ -117,7 +117,7 @@ def test_the_decision_names_what_decided() -> None:
     ],
 )
 def test_best_status(states: list[State], best: str) -> None:
-    assert best_status([Owned(state=state) for state in states], NOW) == best
+    assert best_status([Row(state=state) for state in states], NOW) == best
 
 
 def test_remaining_of_a_voided_pack_is_nothing() -> None:

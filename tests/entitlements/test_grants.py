@@ -132,11 +132,12 @@ def test_what_is_canceled_stays_canceled(database: Database, hand: OperatorConte
     with database.write() as db:
         grants.revoke(db, hand, entitlement_id=row.id)
         assert grants.allowed_actions(_only(db)) == ()
-    for act in (
+    acts: tuple[Callable[[Session], object], ...] = (
         lambda db: grants.adjust_units(db, hand, entitlement_id=row.id, units=1),
         lambda db: grants.extend(db, hand, entitlement_id=row.id, seconds=60),
         lambda db: grants.lift(db, hand, entitlement_id=row.id),
-    ):
+    )
+    for act in acts:
         with pytest.raises(InvalidRequest), database.write() as db:
             act(db)
 

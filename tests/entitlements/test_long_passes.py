@@ -14,25 +14,25 @@ from licenzy.entitlements.one_time import LONGEST_SECONDS
 from licenzy.kit.clock import LAST_INSTANT, later
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus
-from tests.entitlements.sale import SECRET, YES, Till
+from tests.entitlements.fixtures_purchases import SECRET, YES, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START
 
 
 @pytest.fixture
-def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
+def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
         connection = make_connection(
             db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
         )
-    return Till(app.test_client(), runtime.database, connection)
+    return Storefront(app.test_client(), runtime.database, connection)
 
 
 @pytest.mark.parametrize("quantity", [1, 60, 79, 1_000, MAX_QUANTITY])
-def test_the_longest_passes_that_can_be_bought_are_granted(till: Till, quantity: int) -> None:
-    product = till.product(Kind.TIME_PASS, duration_seconds=DURATION_MAX_SECONDS)
-    buyer = till.subject()
-    sales = [till.sell(product, subject=buyer, quantity=quantity) for _ in range(3)]
+def test_the_longest_passes_that_can_be_bought_are_granted(storefront: Storefront, quantity: int) -> None:
+    product = storefront.product(Kind.TIME_PASS, duration_seconds=DURATION_MAX_SECONDS)
+    buyer = storefront.subject()
+    sales = [storefront.sell(product, subject=buyer, quantity=quantity) for _ in range(3)]
     for number, sale in enumerate(sales):
         assert sale.session(at=START + timedelta(seconds=number)).status is EventStatus.APPLIED
     lasts = timedelta(seconds=min(quantity * DURATION_MAX_SECONDS, LONGEST_SECONDS))
@@ -42,10 +42,10 @@ def test_the_longest_passes_that_can_be_bought_are_granted(till: Till, quantity:
     assert sales[0].stands(START + timedelta(days=36_499)) == YES
 
 
-def test_refunding_one_of_them_moves_the_others_up(till: Till) -> None:
-    product = till.product(Kind.TIME_PASS, duration_seconds=DURATION_MAX_SECONDS)
-    buyer = till.subject()
-    sales = [till.sell(product, subject=buyer, quantity=MAX_QUANTITY) for _ in range(2)]
+def test_refunding_one_of_them_moves_the_others_up(storefront: Storefront) -> None:
+    product = storefront.product(Kind.TIME_PASS, duration_seconds=DURATION_MAX_SECONDS)
+    buyer = storefront.subject()
+    sales = [storefront.sell(product, subject=buyer, quantity=MAX_QUANTITY) for _ in range(2)]
     for number, sale in enumerate(sales):
         sale.session(at=START + timedelta(seconds=number))
     assert sales[0].refund(at=START + timedelta(days=1)).status is EventStatus.APPLIED

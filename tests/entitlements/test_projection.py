@@ -221,7 +221,7 @@ def test_an_unmapped_item_grants_nothing() -> None:
     assert project([bare, invoice()]) == []
 
 
-ONE_TIME = {"mode": "payment", "quantity": 2}
+ONE_TIME: dict[str, Any] = {"mode": "payment", "quantity": 2}
 PACK = {
     "kind": "usage_pack",
     "product_code": "CREDITS",
@@ -229,7 +229,13 @@ PACK = {
     "units": 500,
     "duration_seconds": None,
 }
-PASS = {"kind": "time_pass", "product_code": "DAY", "features": [], "units": None, "duration_seconds": 86_400}
+PASS: dict[str, Any] = {
+    "kind": "time_pass",
+    "product_code": "DAY",
+    "features": [],
+    "units": None,
+    "duration_seconds": 86_400,
+}
 
 
 def test_a_paid_pack_grants_units_times_quantity_once() -> None:

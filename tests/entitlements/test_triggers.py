@@ -15,8 +15,8 @@ from licenzy.entitlements.grants import OperatorContext, grant
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor
+from tests.entitlements.fixtures_purchases import APPLIED, DAY, IGNORED, YES, Sale, Storefront
 from tests.entitlements.rows import row
-from tests.entitlements.sale import APPLIED, DAY, IGNORED, YES, Sale, Till
 from tests.support.clock import START
 
 PAID = (AttemptStatus.PAID, None)
@@ -24,9 +24,9 @@ ONE_TIME = pytest.mark.parametrize("kind", [Kind.TIME_PASS, Kind.USAGE_PACK])
 
 
 @pytest.fixture
-def sell(till: Till, shape: str) -> Any:
+def sell(storefront: Storefront, shape: str) -> Any:
     def sell_one(kind: Kind, *, quantity: int = 1, **columns: Any) -> Sale:
-        return till.sell(till.product(kind, **columns), quantity=quantity, shape=shape)
+        return storefront.sell(storefront.product(kind, **columns), quantity=quantity, shape=shape)
 
     return sell_one
 
@@ -39,7 +39,7 @@ def test_a_paid_session_grants(sell: Any, kind: Kind) -> None:
     assert kept.status is APPLIED
     assert [change["before"] for change in kept.changes] == [None]
     assert sale.stands(START) == YES
-    assert sale.became() == PAID
+    assert sale.attempt_outcome() == PAID
 
 
 @ONE_TIME
@@ -47,17 +47,17 @@ def test_a_paid_session_grants(sell: Any, kind: Kind) -> None:
 def test_a_session_with_nothing_to_pay_grants_as_well(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.session(paid="no_payment_required", payment_intent=None, amount_total=0)
-    assert (sale.stands(START), sale.became()) == (YES, PAID)
+    assert (sale.stands(START), sale.attempt_outcome()) == (YES, PAID)
 
 
 @row("checkout.free")
 def test_a_subscription_bought_with_a_coupon_of_all_its_price(sell: Any) -> None:
     sale = sell(Kind.SUBSCRIPTION)
-    sale.subscription("active", told_as="created")
-    assert sale.held() == []
+    sale.subscription("active", event_name="created")
+    assert sale.entitlements() == []
     sale.invoice("paid", amount_due=0, amount_paid=0)
     sale.session(paid="no_payment_required", amount_total=0)
-    assert (sale.stands(START), sale.became()) == (YES, PAID)
+    assert (sale.stands(START), sale.attempt_outcome()) == (YES, PAID)
 
 
 @ONE_TIME
@@ -65,10 +65,13 @@ def test_a_subscription_bought_with_a_coupon_of_all_its_price(sell: Any) -> None
 def test_a_bank_debit_grants_when_it_settles(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.session(paid="unpaid")
-    assert (sale.held(), sale.became()) == ([], (AttemptStatus.PROCESSING, "awaiting_payment"))
+    assert (sale.entitlements(), sale.attempt_outcome()) == (
+        [],
+        (AttemptStatus.PROCESSING, "awaiting_payment"),
+    )
     sale.session("async_payment_succeeded", at=START + 3 * DAY)
     assert sale.row().starts_at == START + 3 * DAY
-    assert (sale.stands(START + 3 * DAY), sale.became()) == (YES, PAID)
+    assert (sale.stands(START + 3 * DAY), sale.attempt_outcome()) == (YES, PAID)
 
 
 @ONE_TIME
@@ -77,7 +80,7 @@ def test_a_settlement_told_before_its_completion(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.session("async_payment_succeeded", at=START + 3 * DAY)
     sale.session(paid="unpaid")
-    assert (sale.stands(START + 3 * DAY), sale.became()) == (YES, PAID)
+    assert (sale.stands(START + 3 * DAY), sale.attempt_outcome()) == (YES, PAID)
     assert sale.row().paid_at == START + 3 * DAY
 
 
@@ -92,7 +95,7 @@ def test_a_bank_debit_that_fails(sell: Any, kind: Kind, failure_first: bool) -> 
     ]
     for step in reversed(steps) if failure_first else steps:
         step()
-    assert (sale.held(), sale.became()) == ([], (AttemptStatus.FAILED, "payment_failed"))
+    assert (sale.entitlements(), sale.attempt_outcome()) == ([], (AttemptStatus.FAILED, "payment_failed"))
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
@@ -103,7 +106,7 @@ def test_a_subscription_is_granted_and_linked_whatever_is_told_first(
     sale = sell(Kind.SUBSCRIPTION)
     steps = [
         lambda: sale.session(),
-        lambda: sale.subscription("incomplete", told_as="created"),
+        lambda: sale.subscription("incomplete", event_name="created"),
         lambda: sale.subscription("active", previous={"status": "incomplete"}),
         lambda: sale.invoice("paid"),
     ]
@@ -114,15 +117,15 @@ def test_a_subscription_is_granted_and_linked_whatever_is_told_first(
         sale.sub,
         sale.attempt.stripe_checkout_session_id,
     )
-    assert (sale.stands(START), sale.became()) == (YES, PAID)
+    assert (sale.stands(START), sale.attempt_outcome()) == (YES, PAID)
 
 
 @row("checkout.setup")
 def test_a_session_that_only_saves_a_card_is_ignored(sell: Any) -> None:
     sale = sell(Kind.USAGE_PACK)
     kept = sale.session(mode="setup", paid="no_payment_required", payment_intent=None)
-    assert (kept.status, sale.held()) == (IGNORED, [])
-    assert sale.became() == (AttemptStatus.OPEN, None)
+    assert (kept.status, sale.entitlements()) == (IGNORED, [])
+    assert sale.attempt_outcome() == (AttemptStatus.OPEN, None)
 
 
 @pytest.mark.parametrize("kind", list(Kind))
@@ -130,14 +133,14 @@ def test_a_session_that_only_saves_a_card_is_ignored(sell: Any) -> None:
 def test_an_expired_session_fails_its_attempt(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.session("expired", paid="unpaid", subscription=None, payment_intent=None)
-    assert (sale.held(), sale.became()) == ([], (AttemptStatus.FAILED, "expired"))
+    assert (sale.entitlements(), sale.attempt_outcome()) == ([], (AttemptStatus.FAILED, "expired"))
 
 
 @row("checkout.foreign")
 def test_a_session_opened_elsewhere_is_kept_and_grants_nothing(sell: Any) -> None:
     sale = sell(Kind.USAGE_PACK)
     kept = sale.session(id=f"cs_test_elsewhere_{sale.tag}", metadata={})
-    assert (kept.status, sale.held()) == (IGNORED, [])
+    assert (kept.status, sale.entitlements()) == (IGNORED, [])
     assert kept.note is not None
     assert kept.note.startswith("Untracked checkout")
 
@@ -155,9 +158,9 @@ def test_a_pass_counts_from_its_payment_for_each_unit_bought(sell: Any) -> None:
 
 
 @row("kind:time_pass")
-def test_passes_of_one_product_follow_each_other_and_move_up(till: Till, shape: str) -> None:
-    product, subject = till.product(Kind.TIME_PASS), till.subject()
-    sales = [till.sell(product, subject=subject, shape=shape) for _ in range(4)]
+def test_passes_of_one_product_follow_each_other_and_move_up(storefront: Storefront, shape: str) -> None:
+    product, subject = storefront.product(Kind.TIME_PASS), storefront.subject()
+    sales = [storefront.sell(product, subject=subject, shape=shape) for _ in range(4)]
     hour = timedelta(hours=1)
     for index in (2, 0, 3, 1):  # told in another order than they were paid in
         sales[index].session(at=START + index * hour)
@@ -175,12 +178,12 @@ def test_passes_of_one_product_follow_each_other_and_move_up(till: Till, shape: 
 
 
 @row("kind:time_pass")
-def test_passes_of_other_products_and_people_do_not_wait(till: Till, shape: str) -> None:
-    subject, product = till.subject(), till.product(Kind.TIME_PASS)
+def test_passes_of_other_products_and_people_do_not_wait(storefront: Storefront, shape: str) -> None:
+    subject, product = storefront.subject(), storefront.product(Kind.TIME_PASS)
     sales = [
-        till.sell(product, subject=subject, shape=shape),
-        till.sell(till.product(Kind.TIME_PASS), subject=subject, shape=shape),
-        till.sell(product, shape=shape),
+        storefront.sell(product, subject=subject, shape=shape),
+        storefront.sell(storefront.product(Kind.TIME_PASS), subject=subject, shape=shape),
+        storefront.sell(product, shape=shape),
     ]
     for sale in sales:
         sale.session()
@@ -208,7 +211,7 @@ def test_a_pack_may_expire(sell: Any) -> None:
 def test_a_spent_pack_is_exhausted_and_later_events_leave_its_counters(sell: Any) -> None:
     sale = sell(Kind.USAGE_PACK)
     sale.session()
-    with sale.till.database.write() as db:
+    with sale.storefront.database.write() as db:
         held = db.get(Entitlement, sale.row().id)
         assert held is not None
         held.used_units = 1000
@@ -227,8 +230,8 @@ def test_everything_told_three_times_counts_once(sell: Any, kind: Kind) -> None:
         sale.session()
         sale.session("async_payment_succeeded")
     before = sale.row()
-    for value in sale.told * 2:
-        assert sale.till.deliver(value).status is APPLIED
+    for value in sale.sent * 2:
+        assert sale.storefront.deliver(value).status is APPLIED
     assert sale.row() == before
 
 
@@ -253,9 +256,9 @@ def test_an_operator_adjusts_units(sell: Any) -> None:
 
 
 @row("operator.extend")
-def test_an_operator_extends_a_pass_and_the_next_one_waits(till: Till, shape: str) -> None:
-    product, subject = till.product(Kind.TIME_PASS), till.subject()
-    first, second = (till.sell(product, subject=subject, shape=shape) for _ in range(2))
+def test_an_operator_extends_a_pass_and_the_next_one_waits(storefront: Storefront, shape: str) -> None:
+    product, subject = storefront.product(Kind.TIME_PASS), storefront.subject()
+    first, second = (storefront.sell(product, subject=subject, shape=shape) for _ in range(2))
     first.session()
     second.session(at=START + timedelta(minutes=1))
     first.operator("extend", at=START + timedelta(hours=1), seconds=86_400)
@@ -264,12 +267,12 @@ def test_an_operator_extends_a_pass_and_the_next_one_waits(till: Till, shape: st
 
 @pytest.mark.parametrize("kind", list(Kind))
 @row("operator.grant")
-def test_an_operator_grants_without_a_purchase(till: Till, kind: Kind) -> None:
-    product, subject = till.product(kind), till.subject()
+def test_an_operator_grants_without_a_purchase(storefront: Storefront, kind: Kind) -> None:
+    product, subject = storefront.product(kind), storefront.subject()
     hand = OperatorContext(Scope.of(subject), Actor(None), "a present", START)
-    with till.database.write() as db:
+    with storefront.database.write() as db:
         grant(db, hand, subject_ref=subject.subject_ref, product=product, until=START + DAY)
-    with till.database.read() as db:
+    with storefront.database.read() as db:
         (held,) = db.exec(select(Entitlement).where(Entitlement.subject_id == subject.id)).all()
     assert (held.source, held.product_code, held.valid_until) == ("portal", product.product_code, START + DAY)
     assert held.granted_units == (1000 if kind is Kind.USAGE_PACK else 0)

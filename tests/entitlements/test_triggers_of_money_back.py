@@ -10,8 +10,8 @@ import pytest
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
+from tests.entitlements.fixtures_purchases import APPLIED, DAY, MONTH, OLD, PRICE, YES, Sale, Storefront, unix
 from tests.entitlements.rows import row
-from tests.entitlements.sale import APPLIED, DAY, MONTH, OLD, PRICE, YES, Sale, Till, unix
 from tests.support.clock import START
 
 END = START + MONTH
@@ -26,9 +26,9 @@ NO = {
 
 
 @pytest.fixture
-def sell(till: Till, shape: str) -> Any:
+def sell(storefront: Storefront, shape: str) -> Any:
     def sell_one(kind: Kind, *, quantity: int = 1, **columns: Any) -> Sale:
-        return till.sell(till.product(kind, **columns), quantity=quantity, shape=shape)
+        return storefront.sell(storefront.product(kind, **columns), quantity=quantity, shape=shape)
 
     return sell_one
 
@@ -40,45 +40,45 @@ def member(sell: Any) -> Sale:
     return sale.subscribed()
 
 
-def give_back(sale: Sale, *, at: Any = LATER, period: int = 1, told: str = "both") -> None:
+def give_back(sale: Sale, *, at: Any = LATER, period: int = 1, reported_by: str = "both") -> None:
     """A full refund, told by its own object, by the sum on its charge alone, or both."""
-    if told != "charge":
+    if reported_by != "charge":
         sale.refund(at=at, period=period)
-    if told != "refund":
+    if reported_by != "refund":
         sale.refunded_charge(PRICE * sale.attempt.quantity, at=at, period=period)
 
 
-TOLD = pytest.mark.parametrize("told", ["refund", "charge", "both"])
+REPORTED_BY = pytest.mark.parametrize("reported_by", ["refund", "charge", "both"])
 
 
-@TOLD
+@REPORTED_BY
 @row("refund.pass")
-def test_a_refunded_pass_ends_now(sell: Any, told: str) -> None:
+def test_a_refunded_pass_ends_now(sell: Any, reported_by: str) -> None:
     sale = sell(Kind.TIME_PASS)
     sale.session()
-    give_back(sale, told=told)
+    give_back(sale, reported_by=reported_by)
     held = sale.row()
     assert (held.state, held.reason, held.canceled_at) == (State.CANCELED, "refunded", LATER)
     assert sale.stands(LATER) == NO["refunded"]
 
 
-@TOLD
+@REPORTED_BY
 @row("refund.pack")
-def test_a_refunded_pack_has_nothing_left(sell: Any, told: str) -> None:
+def test_a_refunded_pack_has_nothing_left(sell: Any, reported_by: str) -> None:
     sale = sell(Kind.USAGE_PACK, quantity=2)
     sale.session()
-    give_back(sale, told=told)
+    give_back(sale, reported_by=reported_by)
     held = sale.row()
     assert (held.state, held.voided_at, held.granted_units) == (State.CANCELED, LATER, 2000)
     assert sale.stands(LATER) == NO["refunded"]
 
 
 @ONE_TIME
-@TOLD
+@REPORTED_BY
 @row("refund.first", "refund.pass", "refund.pack")
-def test_a_refund_told_before_its_purchase(sell: Any, kind: Kind, told: str) -> None:
+def test_a_refund_told_before_its_purchase(sell: Any, kind: Kind, reported_by: str) -> None:
     sale = sell(kind)
-    give_back(sale, told=told)
+    give_back(sale, reported_by=reported_by)
     kept = sale.refund(at=LATER)
     assert kept.status is APPLIED
     assert kept.note == "Kept until the purchase of its payment is known."
@@ -142,7 +142,7 @@ def test_a_dispute_suspends_a_purchase(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.session()
     sale.dispute("needs_response", at=LATER)
-    sale.dispute("under_review", at=LATER + DAY, told_as="updated")
+    sale.dispute("under_review", at=LATER + DAY, event_name="updated")
     assert (sale.row().state, sale.row().reason) == (State.SUSPENDED, "disputed")
     assert sale.stands(LATER) == NO["disputed"]
 
@@ -197,14 +197,14 @@ def test_an_inquiry_is_only_recorded_unless_it_grows(sell: Any, kind: Kind) -> N
     grown = sell(kind)
     grown.session()
     grown.dispute("warning_needs_response", at=LATER)
-    grown.dispute("needs_response", at=LATER + DAY, told_as="updated")
+    grown.dispute("needs_response", at=LATER + DAY, event_name="updated")
     assert grown.stands(LATER + DAY) == NO["disputed"]
 
 
-@TOLD
+@REPORTED_BY
 @row("refund.subscription")
-def test_a_refund_of_the_current_period_suspends(member: Sale, told: str) -> None:
-    give_back(member, told=told)
+def test_a_refund_of_the_current_period_suspends(member: Sale, reported_by: str) -> None:
+    give_back(member, reported_by=reported_by)
     assert (member.row().state, member.row().reason) == (State.SUSPENDED, "refunded")
     assert member.stands(LATER) == ("past_due", False, "refunded")
     member.subscription("active", at=LATER + DAY)
@@ -216,7 +216,7 @@ def test_a_refund_of_the_current_period_suspends(member: Sale, told: str) -> Non
 def test_a_refund_finds_its_subscription_whatever_is_told_first(sell: Any, order: tuple[int, ...]) -> None:
     sale = sell(Kind.SUBSCRIPTION)
     steps = [
-        lambda: sale.subscription("active", told_as="created"),
+        lambda: sale.subscription("active", event_name="created"),
         lambda: sale.invoice("paid"),
         lambda: sale.refund(at=LATER),
     ]
@@ -227,7 +227,7 @@ def test_a_refund_finds_its_subscription_whatever_is_told_first(sell: Any, order
 
 @row("refund.subscription")
 def test_suspension_ends_with_the_payment_of_a_later_period(member: Sale) -> None:
-    give_back(member, told="refund")
+    give_back(member, reported_by="refund")
     member.subscription("active", period=2, at=END)
     assert member.stands(END) == ("past_due", False, "refunded"), "the roll-over alone pays nothing"
     member.invoice("paid", period=2, at=END + HOUR)
@@ -236,7 +236,7 @@ def test_suspension_ends_with_the_payment_of_a_later_period(member: Sale) -> Non
 
 @row("refund.subscription")
 def test_suspension_ends_when_the_refund_fails(member: Sale) -> None:
-    give_back(member, told="refund")
+    give_back(member, reported_by="refund")
     member.refund("failed", at=LATER + DAY)
     assert member.stands(LATER) == YES
 
@@ -245,7 +245,7 @@ def test_suspension_ends_when_the_refund_fails(member: Sale) -> None:
 def test_a_refund_or_dispute_of_an_earlier_period_is_only_recorded(member: Sale) -> None:
     member.renewed()
     before = member.row()
-    give_back(member, period=1, at=END + DAY, told="refund")
+    give_back(member, period=1, at=END + DAY, reported_by="refund")
     member.dispute("needs_response", period=1, at=END + DAY)
     member.dispute("lost", period=1, at=END + 2 * DAY)
     assert member.row() == before
@@ -256,9 +256,9 @@ def test_a_period_begun_by_a_change_is_the_current_one(member: Sale) -> None:
     """Resuming, or a plan of another interval, starts the cycle anew with an invoice of that reason."""
     member.subscription("active", period=2, at=LATER)
     member.invoice("paid", period=2, at=LATER, billing_reason="subscription_update")
-    give_back(member, period=1, at=LATER + HOUR, told="refund")
+    give_back(member, period=1, at=LATER + HOUR, reported_by="refund")
     assert member.stands(LATER + HOUR) == YES, "it is of an earlier period"
-    give_back(member, period=2, at=LATER + DAY, told="refund")
+    give_back(member, period=2, at=LATER + DAY, reported_by="refund")
     assert member.stands(LATER + DAY) == ("past_due", False, "refunded")
 
 
@@ -268,7 +268,7 @@ def test_a_refund_of_a_change_within_the_period_is_only_recorded(member: Sale) -
     member.invoice(
         "paid", period=2, at=LATER, billing_reason="subscription_update", lines=ends_with_the_period
     )
-    give_back(member, period=2, at=LATER + DAY, told="refund")
+    give_back(member, period=2, at=LATER + DAY, reported_by="refund")
     assert member.stands(LATER + DAY) == YES
 
 
@@ -283,7 +283,7 @@ def test_a_partial_refund_of_a_subscription_changes_nothing(member: Sale) -> Non
 def test_a_dispute_of_the_current_period_suspends_and_winning_it_restores(member: Sale) -> None:
     member.dispute("warning_needs_response", at=LATER)
     assert member.stands(LATER) == YES
-    member.dispute("needs_response", at=LATER, told_as="updated")
+    member.dispute("needs_response", at=LATER, event_name="updated")
     assert (member.row().state, member.row().reason) == (State.SUSPENDED, "disputed")
     assert member.stands(LATER) == ("past_due", False, "disputed")
     member.dispute("won", at=LATER + DAY)
@@ -310,7 +310,7 @@ def test_a_paid_later_period_is_access_again(member: Sale) -> None:
 @pytest.mark.parametrize("what", ["refund", "dispute"])
 def test_an_operator_lifts_a_suspension_and_a_new_one_counts(member: Sale, what: str) -> None:
     if what == "refund":
-        give_back(member, told="refund")
+        give_back(member, reported_by="refund")
     else:
         member.dispute("needs_response", at=LATER)
     member.operator("lift", at=LATER + HOUR, item=member.row().item_key)
@@ -323,15 +323,15 @@ def test_an_operator_lifts_a_suspension_and_a_new_one_counts(member: Sale, what:
 @row("subscription.deleted")
 def test_a_canceled_subscription_stays_canceled_when_it_is_refunded(member: Sale) -> None:
     at = unix(START + DAY)
-    member.subscription("canceled", told_as="deleted", at=START + DAY, ended_at=at)
-    give_back(member, at=START + 2 * DAY, told="refund")
+    member.subscription("canceled", event_name="deleted", at=START + DAY, ended_at=at)
+    give_back(member, at=START + 2 * DAY, reported_by="refund")
     assert member.stands(START + 2 * DAY) == ("canceled", False, "canceled")
 
 
 @pytest.mark.parametrize("shape", [OLD])
 @row("refund.subscription")
 def test_a_refund_that_names_its_charge_alone(member: Sale) -> None:
-    member.tell(
+    member.send(
         "charge.refund.updated",
         {
             "id": f"re_{member.tag}",

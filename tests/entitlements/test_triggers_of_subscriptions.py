@@ -11,8 +11,8 @@ import pytest
 from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus
 from licenzy.entitlements.models import State
+from tests.entitlements.fixtures_purchases import APPLIED, DAY, MONTH, YES, Sale, Storefront, unix
 from tests.entitlements.rows import row
-from tests.entitlements.sale import APPLIED, DAY, MONTH, YES, Sale, Till, unix
 from tests.support.clock import START
 
 END = START + MONTH
@@ -22,9 +22,11 @@ SLACK = timedelta(hours=72)
 
 
 @pytest.fixture
-def open_sale(till: Till, shape: str) -> Any:
+def open_sale(storefront: Storefront, shape: str) -> Any:
     def sell_one(*, quantity: int = 1, **columns: Any) -> Sale:
-        return till.sell(till.product(Kind.SUBSCRIPTION, **columns), quantity=quantity, shape=shape)
+        return storefront.sell(
+            storefront.product(Kind.SUBSCRIPTION, **columns), quantity=quantity, shape=shape
+        )
 
     return sell_one
 
@@ -47,9 +49,9 @@ def test_an_active_subscription_outlasts_its_period_by_three_days(sale: Sale) ->
 @row("kind:subscription")
 def test_an_active_subscription_whose_first_invoice_is_open_grants_nothing(open_sale: Any) -> None:
     sale = open_sale()
-    sale.subscription("active", told_as="created")
+    sale.subscription("active", event_name="created")
     sale.invoice("payment_failed")
-    assert sale.held() == []
+    assert sale.entitlements() == []
     sale.invoice("paid", at=START + HOUR)
     assert sale.stands(START + HOUR) == YES
 
@@ -57,7 +59,7 @@ def test_an_active_subscription_whose_first_invoice_is_open_grants_nothing(open_
 @row("kind:subscription")
 def test_either_of_the_two_words_for_a_paid_invoice_is_enough(open_sale: Any) -> None:
     sale = open_sale()
-    sale.subscription("active", told_as="created")
+    sale.subscription("active", event_name="created")
     sale.invoice("payment_succeeded")
     assert sale.stands(START) == YES
 
@@ -65,7 +67,7 @@ def test_either_of_the_two_words_for_a_paid_invoice_is_enough(open_sale: Any) ->
 @row("status:trialing")
 def test_a_trial_is_access(open_sale: Any) -> None:
     sale = open_sale()
-    sale.subscription("trialing", told_as="created", trial_end=unix(END))
+    sale.subscription("trialing", event_name="created", trial_end=unix(END))
     assert sale.row().state is State.TRIALING
     assert sale.stands(END) == ("trialing", True, None)
     assert sale.stands(END + SLACK) == ("expired", False, "renewal_unconfirmed")
@@ -92,13 +94,13 @@ def test_without_grace_a_failure_ends_access_at_once(open_sale: Any) -> None:
     assert sale.stands(END + HOUR) == ("past_due", False, "past_due")
 
 
-@pytest.mark.parametrize("recovery_is_told", [True, False])
+@pytest.mark.parametrize("recovery_is_reported", [True, False])
 @row("invoice.paid")
-def test_a_late_payment_clears_the_grace(sale: Sale, recovery_is_told: bool) -> None:
+def test_a_late_payment_clears_the_grace(sale: Sale, recovery_is_reported: bool) -> None:
     sale.invoice("payment_failed", period=2, at=END + HOUR)
     sale.subscription("past_due", period=2, at=END + HOUR)
     sale.invoice("paid", period=2, at=END + 5 * DAY)
-    if recovery_is_told:
+    if recovery_is_reported:
         sale.subscription("active", period=2, at=END + 5 * DAY, previous={"status": "past_due"})
     held = sale.row()
     assert (held.state, held.valid_until) == (State.ACTIVE, START + 2 * MONTH)
@@ -116,10 +118,10 @@ def test_a_second_unpaid_stretch_has_a_grace_of_its_own(sale: Sale) -> None:
     assert sale.row().valid_until == END + MONTH + 3 * DAY
 
 
-@pytest.mark.parametrize("period_is_told", [True, False])
+@pytest.mark.parametrize("period_is_reported", [True, False])
 @row("invoice.paid")
-def test_a_paid_renewal_extends_the_period(sale: Sale, period_is_told: bool) -> None:
-    if period_is_told:
+def test_a_paid_renewal_extends_the_period(sale: Sale, period_is_reported: bool) -> None:
+    if period_is_reported:
         sale.subscription("active", period=2, at=END)
     sale.invoice("paid", period=2, at=END + HOUR)
     assert (sale.row().state, sale.row().valid_until) == (State.ACTIVE, START + 2 * MONTH)
@@ -135,9 +137,9 @@ def test_unpaid_is_suspended_without_grace(sale: Sale) -> None:
 
 @row("status:paused", "subscription.changed")
 def test_paused_and_resumed(sale: Sale) -> None:
-    sale.subscription("paused", at=START + DAY, told_as="paused")
+    sale.subscription("paused", at=START + DAY, event_name="paused")
     assert sale.stands(START + DAY) == ("paused", False, "paused")
-    sale.subscription("active", at=START + 2 * DAY, told_as="resumed")
+    sale.subscription("active", at=START + 2 * DAY, event_name="resumed")
     assert sale.stands(START + 2 * DAY) == YES
 
 
@@ -156,9 +158,9 @@ def test_collection_paused(sale: Sale, behavior: str, expected: Any) -> None:
 @row("status:incomplete")
 def test_incomplete_is_nothing_yet(open_sale: Any) -> None:
     sale = open_sale()
-    kept = sale.subscription("incomplete", told_as="created")
-    assert (kept.status, sale.held()) == (APPLIED, [])
-    assert sale.became() == (AttemptStatus.OPEN, None)
+    kept = sale.subscription("incomplete", event_name="created")
+    assert (kept.status, sale.entitlements()) == (APPLIED, [])
+    assert sale.attempt_outcome() == (AttemptStatus.OPEN, None)
 
 
 @pytest.mark.parametrize("session_first", [True, False])
@@ -171,18 +173,18 @@ def test_incomplete_expired_fails_the_attempt(open_sale: Any, session_first: boo
     ]
     for step in steps if session_first else reversed(steps):
         step()
-    assert (sale.held(), sale.became()) == ([], (AttemptStatus.FAILED, "incomplete_expired"))
+    assert (sale.entitlements(), sale.attempt_outcome()) == ([], (AttemptStatus.FAILED, "incomplete_expired"))
 
 
 @row("status:canceled", "subscription.deleted")
-def test_deleted_cancels_its_own_and_no_other(till: Till, shape: str) -> None:
-    subject = till.subject()
+def test_deleted_cancels_its_own_and_no_other(storefront: Storefront, shape: str) -> None:
+    subject = storefront.subject()
     gone, stays = (
-        till.sell(till.product(Kind.SUBSCRIPTION), subject=subject, shape=shape).subscribed()
+        storefront.sell(storefront.product(Kind.SUBSCRIPTION), subject=subject, shape=shape).subscribed()
         for _ in range(2)
     )
     at = START + DAY
-    gone.subscription("canceled", told_as="deleted", at=at, ended_at=unix(at), canceled_at=unix(at))
+    gone.subscription("canceled", event_name="deleted", at=at, ended_at=unix(at), canceled_at=unix(at))
     held = gone.row()
     assert (held.state, held.canceled_at, held.valid_until) == (State.CANCELED, at, at)
     assert gone.stands(at) == ("canceled", False, "canceled")
@@ -193,11 +195,11 @@ def test_deleted_cancels_its_own_and_no_other(till: Till, shape: str) -> None:
 def test_deleted_told_first_stays_deleted(open_sale: Any) -> None:
     sale = open_sale()
     at = START + DAY
-    sale.subscription("canceled", told_as="deleted", at=at, ended_at=unix(at))
+    sale.subscription("canceled", event_name="deleted", at=at, ended_at=unix(at))
     sale.terms["ended_at"] = None
     sale.subscribed()
     assert sale.stands(at) == ("canceled", False, "canceled")
-    assert sale.became() == (AttemptStatus.PAID, None)
+    assert sale.attempt_outcome() == (AttemptStatus.PAID, None)
 
 
 @row("status:unknown")
@@ -234,7 +236,7 @@ def test_a_scheduled_cancel_in_each_form_and_called_off(
 
 @row("subscription.plan")
 def test_a_plan_change_follows_the_price(sale: Sale) -> None:
-    larger = sale.till.product(Kind.SUBSCRIPTION, features=["export"], grace_days=5)
+    larger = sale.storefront.product(Kind.SUBSCRIPTION, features=["export"], grace_days=5)
     entitlement_id = sale.row().id
     sale.subscription("active", at=START + DAY, items={"si": larger.stripe_price_id})
     held = sale.row()
@@ -254,15 +256,15 @@ def test_the_quantity_follows_the_subscription(open_sale: Any) -> None:
 
 @row("subscription.items")
 def test_two_items_are_two_entitlements_and_a_removed_one_ends(sale: Sale) -> None:
-    extra = sale.till.product(Kind.SUBSCRIPTION)
+    extra = sale.storefront.product(Kind.SUBSCRIPTION)
     price = sale.attempt.sold["stripe_price_id"]
     sale.subscription("active", at=START + DAY, items={"si": price, "sx": extra.stripe_price_id})
-    assert sorted(held.product_code for held in sale.held()) == sorted(
+    assert sorted(held.product_code for held in sale.entitlements()) == sorted(
         [extra.product_code, sale.attempt.product_code]
     )
     sale.subscription("active", at=START + 2 * DAY, items={"si": price})
     sale.renewed()
-    stays, gone = sale.held()
+    stays, gone = sale.entitlements()
     assert (stays.state, stays.valid_until) == (State.ACTIVE, START + 2 * MONTH)
     assert (gone.state, gone.canceled_at) == (State.CANCELED, START + 2 * DAY)
 

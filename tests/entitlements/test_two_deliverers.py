@@ -21,7 +21,7 @@ from licenzy.entitlements.models import Fact, FactSource, State
 from licenzy.kit import deadline
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
-from tests.entitlements.sale import APPLIED, MONTH, SECRET, YES, Sale, Till
+from tests.entitlements.fixtures_purchases import APPLIED, MONTH, SECRET, YES, Sale, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START
 
@@ -33,12 +33,12 @@ def purchase_behind(db: Session, scope: Scope, *, refs: list[str]) -> str | None
 
 
 @pytest.fixture
-def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
+def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
         connection = make_connection(
             db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
         )
-    return Till(app.test_client(), runtime.database, connection)
+    return Storefront(app.test_client(), runtime.database, connection)
 
 
 def at_once(app: Flask, sale: Sale, *orders: Iterable[dict[str, Any]]) -> None:
@@ -46,11 +46,11 @@ def at_once(app: Flask, sale: Sale, *orders: Iterable[dict[str, Any]]) -> None:
     gate, refused = threading.Barrier(len(orders)), []
 
     def work(values: list[dict[str, Any]]) -> None:
-        till = Till(app.test_client(), sale.till.database, sale.till.connection)
+        storefront = Storefront(app.test_client(), sale.storefront.database, sale.storefront.connection)
         gate.wait(30)
         for value in values:
             try:
-                assert till.deliver(value).status is not None
+                assert storefront.deliver(value).status is not None
             except Exception as problem:
                 refused.append(repr(problem))
 
@@ -64,22 +64,22 @@ def at_once(app: Flask, sale: Sale, *orders: Iterable[dict[str, Any]]) -> None:
 
 def events_of(sale: Sale, *steps: Callable[[Sale], object]) -> list[dict[str, Any]]:
     """The events that these steps would tell, undelivered."""
-    kept = sale.till.deliver
-    sale.till.deliver = lambda value: None  # type: ignore[method-assign,assignment,return-value]
+    kept = sale.storefront.deliver
+    sale.storefront.deliver = lambda value: None  # type: ignore[method-assign,assignment,return-value]
     for step in steps:
         step(sale)
-    sale.till.deliver = kept  # type: ignore[method-assign]
-    return sale.told
+    sale.storefront.deliver = kept  # type: ignore[method-assign]
+    return sale.sent
 
 
-def test_all_orders_of_a_subscriptions_first_events(app: Flask, till: Till) -> None:
-    product = till.product(Kind.SUBSCRIPTION)
+def test_all_orders_of_a_subscriptions_first_events(app: Flask, storefront: Storefront) -> None:
+    product = storefront.product(Kind.SUBSCRIPTION)
     for order in itertools.permutations(range(4)):
-        sale = till.sell(product)
+        sale = storefront.sell(product)
         told = events_of(
             sale,
             lambda s: s.session(),
-            lambda s: s.subscription("incomplete", told_as="created"),
+            lambda s: s.subscription("incomplete", event_name="created"),
             lambda s: s.subscription("active", previous={"status": "incomplete"}),
             lambda s: s.invoice("paid"),
         )[:4]
@@ -90,23 +90,23 @@ def test_all_orders_of_a_subscriptions_first_events(app: Flask, till: Till) -> N
 
 
 @pytest.mark.parametrize("kind", [Kind.TIME_PASS, Kind.USAGE_PACK])
-def test_a_purchase_and_its_refund_at_once(app: Flask, till: Till, kind: Kind) -> None:
-    product = till.product(kind)
+def test_a_purchase_and_its_refund_at_once(app: Flask, storefront: Storefront, kind: Kind) -> None:
+    product = storefront.product(kind)
     for _ in range(10):
-        sale = till.sell(product)
+        sale = storefront.sell(product)
         bought, refunded = events_of(sale, lambda s: s.session(), lambda s: s.refund())
         at_once(app, sale, [bought], [refunded])
         assert sale.stands(START) == ("canceled", False, "refunded")
 
 
-def test_a_subscription_and_its_refund_at_once(app: Flask, till: Till) -> None:
-    product = till.product(Kind.SUBSCRIPTION)
+def test_a_subscription_and_its_refund_at_once(app: Flask, storefront: Storefront) -> None:
+    product = storefront.product(Kind.SUBSCRIPTION)
     for _ in range(10):
-        sale = till.sell(product)
+        sale = storefront.sell(product)
         told = events_of(
             sale,
             lambda s: s.session(),
-            lambda s: s.subscription(told_as="created"),
+            lambda s: s.subscription(event_name="created"),
             lambda s: s.invoice("paid"),
             lambda s: s.refund(),
         )
@@ -120,8 +120,9 @@ def test_a_fact_and_its_purchase_told_within_each_others_transactions(
 ) -> None:
     """Neither transaction sees the other's row before its commit; the second must wait for the first."""
     scope = Scope(cast.project_id, Mode.TEST)
+    written = threading.Event()
 
-    def tell_refund(pause: float) -> None:
+    def record_refund(pause: float) -> None:
         with database.write() as db:
             key = None
             if not await_purchase(db, scope, ref="pi_1"):
@@ -139,17 +140,19 @@ def test_a_fact_and_its_purchase_told_within_each_others_transactions(
                 data={"payment_intent": "pi_1"},
                 now=START,
             )
+            written.set()
             time.sleep(pause)
 
-    def tell_purchase(pause: float) -> None:
+    def record_purchase(pause: float) -> None:
         with database.write() as db:
             link_payments(db, scope, refs=["pi_1"], purchase_key="cs_1")
+            written.set()
             time.sleep(pause)
 
-    first, second = (tell_refund, tell_purchase) if waiting_first else (tell_purchase, tell_refund)
+    first, second = (record_refund, record_purchase) if waiting_first else (record_purchase, record_refund)
     thread = threading.Thread(target=first, args=(0.4,))
     thread.start()
-    time.sleep(0.1)
+    assert written.wait(10), "the second begins once the first has written, and before it commits"
     second(0)
     thread.join(30)
     with database.read() as db:
@@ -164,7 +167,7 @@ def test_a_second_waiting_fact_is_not_passed_by(database: Database, cast: Cast) 
         assert await_purchase(db, scope, ref="pi_1")
     waits = threading.Event()
 
-    def tell_second_refund() -> None:
+    def record_second_refund() -> None:
         with database.write() as db:
             assert not await_purchase(db, scope, ref="pi_1")
             assert purchase_behind(db, scope, refs=["pi_1"]) is None
@@ -184,7 +187,7 @@ def test_a_second_waiting_fact_is_not_passed_by(database: Database, cast: Cast) 
             waits.set()
             time.sleep(0.4)
 
-    thread = threading.Thread(target=tell_second_refund)
+    thread = threading.Thread(target=record_second_refund)
     thread.start()
     assert waits.wait(10)
     with database.write() as db:
@@ -211,8 +214,8 @@ def test_a_purchase_does_not_wait_for_who_holds_a_payment_known_to_be_its_own(
         assert purchase_behind(db, scope, refs=["ch_1"]) == "cs_1"
 
 
-def test_a_waiting_fact_does_not_count_as_a_purchase(till: Till) -> None:
-    sale = till.sell(till.product(Kind.USAGE_PACK))
+def test_a_waiting_fact_does_not_count_as_a_purchase(storefront: Storefront) -> None:
+    sale = storefront.sell(storefront.product(Kind.USAGE_PACK))
     assert sale.refund().status is APPLIED
     assert sale.refund(number=2).note == "Kept until the purchase of its payment is known."
-    assert sale.held() == []
+    assert sale.entitlements() == []

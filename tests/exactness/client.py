@@ -22,7 +22,7 @@ LATER = 40
 GIVE_UP_SECONDS = 120.0
 
 
-class Line:
+class Connection:
     """One kept-alive connection to the product, opened anew when it breaks."""
 
     def __init__(self, port: int, token: str) -> None:
@@ -67,7 +67,7 @@ class Backend:
     """Makes the calls of one process."""
 
     def __init__(self, asked: argparse.Namespace, log: Any) -> None:
-        self._line = Line(asked.port, asked.token)
+        self._line = Connection(asked.port, asked.token)
         self._name = asked.name
         self._subjects: list[str] = asked.subjects.split(",")
         self._chance = random.Random(f"{asked.seed} {asked.name}")

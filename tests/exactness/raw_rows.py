@@ -14,7 +14,7 @@ from typing import Any
 
 import psycopg
 
-Heard = dict[str, Any]
+Answered = dict[str, Any]
 
 
 def read(url: str) -> dict[str, list[dict[str, Any]]]:
@@ -39,13 +39,13 @@ def read(url: str) -> dict[str, list[dict[str, Any]]]:
         connection.close()
 
 
-def problems(url: str, heard: Iterable[Heard]) -> list[str]:
+def problems(url: str, answered: Iterable[Answered]) -> list[str]:
     """Everything that is wrong, in sentences; none when all is exact."""
-    rows, heard = read(url), list(heard)
+    rows, answered = read(url), list(answered)
     said = [f"the file is damaged: {each['said']}" for each in rows["damage"]]
     said += _packs(rows)
-    said += _answers(heard)
-    said += _effects(rows, heard)
+    said += _answers(answered)
+    said += _effects(rows, answered)
     return said
 
 
@@ -64,11 +64,11 @@ def _packs(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
     return said
 
 
-def _answers(heard: list[Heard]) -> list[str]:
+def _answers(answered: list[Answered]) -> list[str]:
     """Every call was answered in the end, never by a failure, and always in the same words."""
-    said = [f"{each['key']} was never answered" for each in heard if each.get("given_up")]
+    said = [f"{each['key']} was never answered" for each in answered if each.get("given_up")]
     by_key: dict[str, set[tuple[int, str]]] = defaultdict(set)
-    for each in heard:
+    for each in answered:
         if "status" in each and each["status"] not in {429, 503}:
             by_key[each["key"]].add((each["status"], each["body"]))
     for key, answers in by_key.items():
@@ -80,14 +80,14 @@ def _answers(heard: list[Heard]) -> list[str]:
     return said
 
 
-def _effects(rows: dict[str, list[dict[str, Any]]], heard: list[Heard]) -> list[str]:
+def _effects(rows: dict[str, list[dict[str, Any]]], answered: list[Answered]) -> list[str]:
     """What was acknowledged is there, once."""
     stored = {row["key"]: row for row in rows["idempotency_keys"] if row["endpoint"] == "usage/consume"}
     ledger = [row for row in rows["usage_ledger"] if row["reservation_id"] is None]
     refs = {row["id"]: row["subject_ref"] for row in rows["subjects"]}
-    asked = {each["key"]: (each["subject"], each["units"]) for each in heard}
+    asked = {each["key"]: (each["subject"], each["units"]) for each in answered}
     said = []
-    for each in heard:
+    for each in answered:
         if each.get("status") not in {200, 409}:
             continue
         row = stored.get(each["key"])
@@ -122,6 +122,6 @@ def granted(url: str) -> dict[str, int]:
     return dict(sums)
 
 
-def lines(text: str) -> list[Heard]:
+def lines(text: str) -> list[Answered]:
     """A client's log; the last line of one that was cut off is left out."""
     return [json.loads(line) for line in text.splitlines() if line.endswith("}")]

@@ -17,6 +17,7 @@ from licenzy.hotpath.consume import ConsumeFacts, ConsumeRequest, Writes
 from licenzy.hotpath.consume_sql import Run, SqliteStatements
 from licenzy.kit.stopping import StopSignal
 from licenzy.settings import load_settings
+from tests.support.patches import replace
 
 
 def dedupe_off() -> None:
@@ -44,8 +45,7 @@ def read_then_write() -> None:
             run("UPDATE entitlements SET used_units = ? WHERE id = ?", (known[pack_id], pack_id))
         write(statements, run, Writes({}, writes.ledger, writes.keys))
 
-    SqliteStatements.read = remember  # type: ignore[method-assign]
-    SqliteStatements.write = write_late  # type: ignore[method-assign]
+    replace(SqliteStatements, read=remember, write=write_late)
 
 
 MISTAKES = {each.__name__: each for each in (dedupe_off, read_then_write)}

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from sqlalchemy import event
-from sqlmodel import func, select
+from sqlmodel import col, func, select
 
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement
@@ -22,6 +22,7 @@ from licenzy.hotpath.sqlite_batches import SqliteBatches
 from licenzy.idempotency.models import IdempotencyKey
 from licenzy.usage.models import Hold, LedgerRow
 from tests.support.cast import Cast
+from tests.support.patches import replace
 from tests.usage.buying import Customer, consume, customer_with, post, reserve
 
 
@@ -31,7 +32,7 @@ class Points:
     def __init__(self, kill_at: int) -> None:
         self._left = kill_at
 
-    def pass_by(self, *_told: Any) -> None:
+    def pass_by(self, *_event: Any) -> None:
         self._left -= 1
         if self._left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -59,9 +60,8 @@ class Points:
             transact(batches, *args)
             self.pass_by()
 
-        SqliteBatches._open = open_watched  # type: ignore[method-assign]
-        PostgresBatches._run = run_watched  # type: ignore[method-assign]
-        PostgresBatches._transact = transact_watched  # type: ignore[method-assign]
+        replace(SqliteBatches, _open=open_watched)
+        replace(PostgresBatches, _run=run_watched, _transact=transact_watched)
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,20 @@ class Rows:
     used: int
     noted: int
     reserved: int
-    held: int
+    reserved_by_holds: int
     stored: int
 
     @property
     def is_whole(self) -> bool:
-        return self.used == self.noted and self.reserved == self.held
+        return self.used == self.noted and self.reserved == self.reserved_by_holds
 
 
 def rows_of(database: Database, customer: Customer, key: str) -> Rows:
     with database.read() as db:
         packs = db.exec(select(Entitlement).where(Entitlement.subject_id == customer.subject.id)).all()
         ids = [pack.id for pack in packs]
-        noted = db.exec(select(func.sum(LedgerRow.units)).where(LedgerRow.entitlement_id.in_(ids))).one()
-        held = db.exec(select(func.sum(Hold.units)).where(Hold.entitlement_id.in_(ids))).one()
+        noted = db.exec(select(func.sum(LedgerRow.units)).where(col(LedgerRow.entitlement_id).in_(ids))).one()
+        reserved = db.exec(select(func.sum(Hold.units)).where(col(Hold.entitlement_id).in_(ids))).one()
         stored = db.exec(
             select(func.count()).select_from(IdempotencyKey).where(IdempotencyKey.key == key)
         ).one()
@@ -92,7 +92,7 @@ def rows_of(database: Database, customer: Customer, key: str) -> Rows:
         sum(pack.used_units for pack in packs),
         int(noted or 0),
         sum(pack.reserved_units for pack in packs),
-        int(held or 0),
+        int(reserved or 0),
         stored,
     )
 

@@ -18,7 +18,7 @@ from tests.properties.test_against_the_sandbox import Account
 from tests.support.ports import answers, wait_until
 from tests.support.purchases import make_attempt
 
-TELLING = {
+DELIVERED_TYPES = {
     "checkout.session.completed",
     "customer.subscription.created",
     "customer.subscription.updated",
@@ -65,7 +65,7 @@ def story(shop: Shop, account: Account) -> Story:
         shop.db, connection=shop.connection, subject=shop.subject, product=shop.pro, session_id=session
     )
     item = account.stripe.subscriptions.retrieve(subscription)["items"].data[0].id
-    told = [event for event in account.events() if event["type"] in TELLING]
+    told = [event for event in account.events() if event["type"] in DELIVERED_TYPES]
     steps: list[Step] = [*map(Deliver, told), Work(after=SETTLED_AFTER, settle=True)]
     held = {"kind": "subscription", "state": "active", "stripe_subscription_id": subscription}
     return Story("a subscription is settled", steps, {(subscription, item): held}, settle=True)

@@ -105,13 +105,13 @@ class Campaign:
         told = [case for number in range(len(self.stories)) for case in self._points_of(number)]
         number, parts = self.part
         told = told[number - 1 :: parts]
-        self.report.points = sum(not self.stories[case.story].beside for case in told)
+        self.report.points = sum(not self.stories[case.story].concurrent for case in told)
         if count < len(told):
             told = random.Random(self.seed).sample(told, len(told))
         for number, case in enumerate(itertools.chain(told, self._further())):
             before = self.report.injections
             self._try(case)
-            if number < len(told) and not self.stories[case.story].beside:
+            if number < len(told) and not self.stories[case.story].concurrent:
                 self.report.reached += self.report.injections > before
             if self.report.injections >= count or len(self.report.wrong) >= _MOST_WRONG:
                 break
@@ -147,7 +147,7 @@ class Campaign:
         done = [*story.before, *steps[: case.step]]
         acknowledged, said, trail = _events(done), list[str](), list[str]()
         on = story.is_one or chance.random() < ON
-        kill_at = case.point
+        kill_at: int | None = case.point
         for round_ in itertools.count(1):
             ended = self._run(lists, kill_at)
             said += [trouble for each in ended for trouble in each.trouble]
@@ -157,7 +157,7 @@ class Campaign:
             if killed:
                 trail.append(killed[0]["killed"])
                 self._count(story, killed[0], round_)
-                allowed = truth.allowed(case.step) if round_ == 1 and story.beside is None else None
+                allowed = truth.allowed(case.step) if round_ == 1 and story.concurrent is None else None
                 said += self._after_a_kill(story, acknowledged, allowed)
             elif round_ > 1:
                 break
@@ -234,7 +234,7 @@ class Campaign:
         self.place.reset(BEGINNING)
         in_peace(process, story.before)
         self._see(truth, number, order)
-        for step in [*steps, *(story.beside or ())]:
+        for step in [*steps, *(story.concurrent or ())]:
             truth.labels.append(in_peace(process, [step]))
             self._see(truth, number, order)
         rows = raw_rows.read(self.place.url)
@@ -277,7 +277,7 @@ def _orders(story: Story) -> list[Sequence[Step]]:
 def _lists(story: Story, steps: Sequence[Step], at: int) -> list[Sequence[Step]]:
     """What each process does from step `at` on: that step alone, unless the story is one piece."""
     if story.is_one:
-        return [steps] if story.beside is None else [steps, story.beside]
+        return [steps] if story.concurrent is None else [steps, story.concurrent]
     return [steps[at : at + 1]]
 
 

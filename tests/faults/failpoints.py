@@ -16,35 +16,37 @@ import requests.adapters
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
 
+from tests.support.patches import replace
+
 WRITERS = ("INSERT", "UPDATE", "DELETE")
 _LABEL = 60
 
-Tell = Callable[[dict[str, Any]], None]
+Report = Callable[[dict[str, Any]], None]
 
 
 class Failpoints:
     """Counts the points that this process passes; at number `kill_at` it tells its state and kills itself."""
 
     def __init__(self) -> None:
-        self.tell: Tell | None = None
+        self.report: Report | None = None
         self.kill_at: int | None = None
         self.labels: list[str] = []
         self.in_transaction = False
         self.has_written = False
         self.answering = False
 
-    def arm(self, tell: Tell, kill_at: int | None) -> None:
+    def arm(self, report: Report, kill_at: int | None) -> None:
         """Count from here."""
-        self.tell, self.kill_at, self.labels = tell, kill_at, []
+        self.report, self.kill_at, self.labels = report, kill_at, []
 
     def pass_by(self, label: str) -> None:
         """Die here if it is our turn."""
-        if self.tell is None:
+        if self.report is None:
             return
         self.labels.append(label)
         if len(self.labels) != self.kill_at:
             return
-        self.tell(
+        self.report(
             {
                 "killed": label,
                 "in_flight": self.in_transaction or self.answering,
@@ -91,7 +93,7 @@ class Failpoints:
             self.pass_by(f"after the call {request.method} {request.path_url[:30]}")
             return answer
 
-        requests.adapters.HTTPAdapter.send = watched  # type: ignore[method-assign]
+        replace(requests.adapters.HTTPAdapter, send=watched)
 
 
 @functools.cache

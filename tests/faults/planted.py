@@ -8,38 +8,46 @@ from typing import Any
 import flask
 from sqlmodel import Session
 
+from licenzy.entitlements.actions import project_purchase
 from licenzy.hooks import stripe as hooks
 from licenzy.runtime import Runtime
 from licenzy.stripe_events import pipeline
 from licenzy.stripe_events import receive as inbox
 from licenzy.stripe_events.models import EventStatus
+from licenzy.stripe_events.queries import count_repeat
+from tests.support.patches import replace
 
 
 def dedupe_off() -> None:
     """What was told before is taken for news, and the facts' table has lost its constraint."""
-    count = inbox.count_repeat
+    count = count_repeat
 
     def count_as_new(db: Session, **named: str) -> Any:
         return count(db, **named)._replace(status=EventStatus.RECEIVED)
 
-    inbox.count_repeat = count_as_new
+    replace(inbox, count_repeat=count_as_new)
 
 
 def two_transactions() -> None:
     """The facts are committed first, and the projection follows in a transaction that nobody repeats."""
-    whole, project = hooks.receive, pipeline.project_purchase
+    whole, project = inbox.receive, project_purchase
 
-    def facts_then_projection(db: Session, **told: Any) -> Any:
+    def facts_then_projection(db: Session, **named: Any) -> Any:
         touched: list[Any] = []
-        pipeline.project_purchase = lambda _db, purchase, **_: touched.append(purchase) or []  # type: ignore
-        row = whole(db, **told)
-        pipeline.project_purchase = project
+
+        def only_note(_db: Session, purchase: Any, **_: Any) -> list[Any]:
+            touched.append(purchase)
+            return []
+
+        replace(pipeline, project_purchase=only_note)
+        row = whole(db, **named)
+        replace(pipeline, project_purchase=project)
         db.commit()
         for purchase in touched:
-            project(db, purchase, now=told["now"])
+            project(db, purchase, now=named["now"])
         return row
 
-    hooks.receive = facts_then_projection
+    replace(hooks, receive=facts_then_projection)
 
 
 def answer_before_the_commit() -> None:

@@ -102,9 +102,11 @@ class Parent:
     def _deliver(self, event: dict[str, Any], answered: Callable[[int], None]) -> None:
         body, headers = signed(event, SECRET, at=self.clock.now)
         statuses: list[int] = []
-        answer = self.app.wsgi_app(
-            _environ(self.address, body, headers), lambda status, *_: statuses.append(int(status[:3]))
-        )
+
+        def start_response(status: str, *_: Any) -> Any:
+            statuses.append(int(status[:3]))
+
+        answer = self.app.wsgi_app(_environ(self.address, body, headers), start_response)
         list(answer)
         answered(statuses[-1])
         if hasattr(answer, "close"):
@@ -113,7 +115,7 @@ class Parent:
     def _obey(self, orders: int, reports: int, plant: Callable[[], None] | None) -> NoReturn:
         """Follow orders until there are none, or until a failpoint ends it."""
 
-        def tell(what: dict[str, Any]) -> None:
+        def report(what: dict[str, Any]) -> None:
             os.write(reports, json.dumps(what).encode() + b"\n")
 
         try:
@@ -126,25 +128,25 @@ class Parent:
                 while True:
                     signal.alarm(_MOST_SECONDS)
                     steps, kill_at = pickle.load(file)
-                    self.failpoints.arm(tell, kill_at)
+                    self.failpoints.arm(report, kill_at)
                     for number, step in enumerate(steps):
-                        self._perform_and_tell(number, step)
+                        self._perform_and_report(number, step)
                     labels = self.failpoints.labels
                     engine.dispose()
-                    tell({"labels": labels})
+                    report({"labels": labels})
         except EOFError:
             os._exit(0)
         except BaseException:
-            tell({"trouble": traceback.format_exc()[-1500:]})
+            report({"trouble": traceback.format_exc()[-1500:]})
             os._exit(1)
 
-    def _perform_and_tell(self, number: int, step: Step) -> None:
+    def _perform_and_report(self, number: int, step: Step) -> None:
         points = self.failpoints
 
         def answered(status: int) -> None:
             points.pass_by("before the answer")
-            assert points.tell is not None
-            points.tell({"answered": number, "status": status})
+            assert points.report is not None
+            points.report({"answered": number, "status": status})
             points.answering = False
             points.pass_by("after the answer")
 

@@ -74,7 +74,7 @@ class Story:
     """Every entitlement in the end, by purchase and item, with the columns that matter."""
     before: Sequence[Step] = ()
     """What happened in peace before."""
-    beside: Sequence[Step] | None = None
+    concurrent: Sequence[Step] | None = None
     """What another process does at the same time."""
     any_order: bool = False
     """Whether the steps are events that may come in any order."""
@@ -84,13 +84,13 @@ class Story:
     @property
     def events(self) -> set[str]:
         """The ids of all events that are sent."""
-        steps = [*self.before, *self.steps, *(self.beside or ())]
+        steps = [*self.before, *self.steps, *(self.concurrent or ())]
         return {step.event["id"] for step in steps if isinstance(step, Deliver)}
 
     @property
     def is_one(self) -> bool:
         """Whether it is one piece: told from its first step whenever it is told."""
-        return self.beside is not None or any(not isinstance(step, Deliver) for step in self.steps)
+        return self.concurrent is not None or any(not isinstance(step, Deliver) for step in self.steps)
 
 
 @dataclass
@@ -273,14 +273,14 @@ def _at_once(shop: Shop) -> Story:
     bought, units = _sold_pack(shop, "atonce", quantity=4)
     subscribed, held = _subscribed(shop, "beside")
     steps = [bought[0], *subscribed[1:]]
-    return Story("two processes are told the same", steps, units | held, beside=steps[::-1])
+    return Story("two processes are told the same", steps, units | held, concurrent=steps[::-1])
 
 
 def _two_workers(shop: Shop) -> Story:
     steps, expected = _sold_pack(shop, "workers", quantity=5)
     failed = [Break(), *steps, Mend()]
     return Story(
-        "two workers try again", [Work(after=120)], expected, before=failed, beside=[Work(after=120)]
+        "two workers try again", [Work(after=120)], expected, before=failed, concurrent=[Work(after=120)]
     )
 
 

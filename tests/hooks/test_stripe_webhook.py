@@ -59,7 +59,7 @@ class Shop:
         with self.database.read() as db:
             return list(db.exec(select(model)))
 
-    def held(self) -> list[Entitlement]:
+    def entitlements(self) -> list[Entitlement]:
         return self.all(Entitlement)
 
 
@@ -92,7 +92,7 @@ def test_a_paid_pack_is_granted_once(open_shop: Callable[..., Shop]) -> None:
         assert shop.send(completed).status_code == 200
     # Another event may tell of the same purchase.
     assert shop.send(event("checkout.session.async_payment_succeeded", session_object(shop.attempt)))
-    held = shop.held()
+    held = shop.entitlements()
     assert [(row.granted_units, row.state, row.attempt_id) for row in held] == [
         (2000, State.ACTIVE, shop.attempt.id)
     ]
@@ -109,7 +109,7 @@ def test_a_completed_session_settles_the_attempt_and_the_customer(open_shop: Cal
     assert (attempt.status, attempt.paid_at, attempt.amount_total) == (AttemptStatus.PAID, START, 1200)
     subject = shop.all(Subject)[0]
     assert (subject.stripe_customer_id, subject.email) == ("cus_1", "buyer@example.com")
-    held = shop.held()[0]
+    held = shop.entitlements()[0]
     assert (held.starts_at, held.ends_at) == (START, START + timedelta(days=2))
 
 
@@ -122,7 +122,7 @@ def test_a_session_of_before_2022_has_no_status_and_is_complete(
     if missing is None:
         del session["status"]
     assert shop.send(event("checkout.session.completed", session)).status_code == 200
-    assert [row.state for row in shop.held()] == [State.ACTIVE]
+    assert [row.state for row in shop.entitlements()] == [State.ACTIVE]
     assert shop.all(CheckoutAttempt)[0].status is AttemptStatus.PAID
     subject = shop.all(Subject)[0]
     assert (subject.stripe_customer_id, subject.email) == ("cus_1", "buyer@example.com")
@@ -136,7 +136,7 @@ def test_a_session_of_before_2022_that_expired_has_not_completed(open_shop: Call
     shop = open_shop(Kind.TIME_PASS)
     expired = session_object(shop.attempt, status=None, payment_status="unpaid")
     assert shop.send(event("checkout.session.expired", expired)).status_code == 200
-    assert shop.held() == []
+    assert shop.entitlements() == []
     assert shop.all(CheckoutAttempt)[0].status is AttemptStatus.FAILED
     assert shop.all(Subject)[0].stripe_customer_id is None
 
@@ -145,10 +145,10 @@ def test_a_bank_debit_waits_for_its_settlement(open_shop: Callable[..., Shop]) -
     shop = open_shop(Kind.USAGE_PACK)
     unpaid = session_object(shop.attempt, payment_status="unpaid")
     shop.send(event("checkout.session.completed", unpaid))
-    assert shop.held() == []
+    assert shop.entitlements() == []
     assert shop.all(CheckoutAttempt)[0].status is AttemptStatus.PROCESSING
     shop.send(event("checkout.session.async_payment_succeeded", session_object(shop.attempt)))
-    assert len(shop.held()) == 1
+    assert len(shop.entitlements()) == 1
     assert shop.all(CheckoutAttempt)[0].status is AttemptStatus.PAID
 
 
@@ -161,7 +161,7 @@ def test_attempts_that_fail(open_shop: Callable[..., Shop], kind: str, reason: s
     shop.send(event(kind, session_object(shop.attempt, payment_status="unpaid", status="expired")))
     attempt = shop.all(CheckoutAttempt)[0]
     assert (attempt.status, attempt.reason) == (AttemptStatus.FAILED, reason)
-    assert shop.held() == []
+    assert shop.entitlements() == []
 
 
 def subscription_events(shop: Shop) -> list[dict[str, Any]]:
@@ -184,7 +184,7 @@ def test_every_order_of_a_subscriptions_first_events(shop: Shop, order: tuple[in
     events = subscription_events(shop)
     for index in order:
         assert shop.send(events[index]).status_code == 200
-    held = shop.held()
+    held = shop.entitlements()
     assert [(row.state, row.stripe_subscription_id, row.quantity) for row in held] == [
         (State.ACTIVE, "sub_1", 2)
     ]
@@ -210,7 +210,7 @@ def test_two_deliverers_at_once_grant_once(app: Flask, shop: Shop) -> None:
     for thread in threads:
         thread.join(60)
     assert answers == [200] * 16
-    assert [row.state for row in shop.held()] == [State.ACTIVE]
+    assert [row.state for row in shop.entitlements()] == [State.ACTIVE]
     assert len(shop.all(StripeEvent)) == 4
     assert len(shop.all(Fact)) == 4
     assert sum(row.duplicates for row in shop.all(StripeEvent)) == 12
@@ -223,7 +223,7 @@ def test_deleted_ends_it_and_a_late_update_does_not_revive_it(shop: Shop) -> Non
     gone = subscription_object(shop.attempt, status="canceled", ended_at=ended, canceled_at=ended)
     shop.send(event("customer.subscription.deleted", gone, at=START + timedelta(days=1)))
     shop.send(event("customer.subscription.updated", subscription_object(shop.attempt)))
-    assert [row.state for row in shop.held()] == [State.CANCELED]
+    assert [row.state for row in shop.entitlements()] == [State.CANCELED]
 
 
 SIGNATURES: list[tuple[str, str | bytes]] = [
@@ -249,7 +249,7 @@ def test_signatures_that_are_none(shop: Shop, header: str | bytes) -> None:
         environ_overrides={"HTTP_STRIPE_SIGNATURE": text},
     )
     assert (answer.status_code, answer.get_json()["error"]) == (400, "signature_invalid")
-    assert shop.all(StripeEvent) == shop.held() == []
+    assert shop.all(StripeEvent) == shop.entitlements() == []
 
 
 def test_every_flipped_bit_and_the_wrong_secret_are_refused(shop: Shop) -> None:
@@ -328,7 +328,7 @@ def test_words_no_database_can_keep_lose_no_purchase(open_shop: Callable[..., Sh
     value = event("checkout.session.completed", session_object(shop.attempt, customer_details=buyer))
     value["api_version"] = word
     assert shop.send(value).status_code == 200
-    assert [row.granted_units for row in shop.held()] == [2000]
+    assert [row.granted_units for row in shop.entitlements()] == [2000]
     odd = subscription_object(shop.attempt, id=f"sub_{word}", status=word)
     assert shop.send(event("customer.subscription.updated", odd)).status_code == 200
     assert len(shop.all(StripeEvent)) == 2
@@ -362,7 +362,7 @@ def test_an_event_of_the_other_mode_is_kept_and_never_applied(open_shop: Callabl
     assert shop.send(value).status_code == 200
     assert shop.send(value).status_code == 200
     assert [row.status for row in shop.all(StripeEvent)] == [EventStatus.WRONG_MODE]
-    assert shop.held() == []
+    assert shop.entitlements() == []
 
 
 def test_what_is_not_ours_is_ignored(shop: Shop) -> None:
@@ -376,7 +376,7 @@ def test_what_is_not_ours_is_ignored(shop: Shop) -> None:
     ):
         assert shop.send(value).status_code == 200
     assert {row.status for row in shop.all(StripeEvent)} == {EventStatus.IGNORED}
-    assert shop.held() == []
+    assert shop.entitlements() == []
 
 
 def test_an_attempt_named_by_another_project_is_not_theirs(shop: Shop, runtime: Runtime, cast: Cast) -> None:
@@ -392,7 +392,7 @@ def test_an_attempt_named_by_another_project_is_not_theirs(shop: Shop, runtime: 
     assert shop.send(value, secret="whsec_theirs_0123456", to=theirs.id).status_code == 200
     assert shop.send(value, secret=SECRET, to=theirs.id).status_code == 400
     assert shop.send(value, secret="whsec_theirs_0123456").status_code == 400
-    assert shop.held() == []
+    assert shop.entitlements() == []
     assert shop.all(CheckoutAttempt)[0].status is AttemptStatus.OPEN
 
 
@@ -464,7 +464,7 @@ def test_a_poison_event_does_not_hold_up_others(shop: Shop, runtime: Runtime) ->
     shop.send(event("customer.subscription.updated", subscription_object(shop.attempt, status=None)))
     for each in subscription_events(shop):
         shop.send(each)
-    assert [row.state for row in shop.held()] == [State.ACTIVE]
+    assert [row.state for row in shop.entitlements()] == [State.ACTIVE]
 
 
 def test_the_first_retry_comes_within_a_minute(shop: Shop, runtime: Runtime, clock: StandingClock) -> None:
@@ -476,5 +476,5 @@ def test_the_first_retry_comes_within_a_minute(shop: Shop, runtime: Runtime, clo
 def test_a_redirect_without_its_webhook_grants_nothing(shop: Shop) -> None:
     for address in ("/checkout/done", f"/checkout/done?session_id={shop.attempt.stripe_checkout_session_id}"):
         assert shop.client.get(address).status_code == 200
-    assert shop.held() == []
+    assert shop.entitlements() == []
     assert shop.all(CheckoutAttempt)[0].status is AttemptStatus.OPEN

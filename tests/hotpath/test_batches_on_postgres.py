@@ -48,7 +48,7 @@ def committer(database: Database) -> Committer:
 
 
 @contextmanager
-def row_held(url: str, customer: Customer) -> Iterator[None]:
+def row_locked(url: str, customer: Customer) -> Iterator[None]:
     """A third party has a pack of the customer's locked."""
     with psycopg.connect(url) as other:
         other.execute("SELECT 1 FROM entitlements WHERE subject_id = %s FOR UPDATE", [customer.subject.id])
@@ -81,7 +81,7 @@ def test_two_processes_and_a_row_that_is_held(
 ) -> None:
     """Calls on other rows are answered within a second, no deadlock reaches a caller, and all is exact."""
     seconds, key_hash = 8, presented_hash(customers[0].token)
-    with row_held(settings.database_url, customers[3]):
+    with row_locked(settings.database_url, customers[3]):
         processes = [
             subprocess.Popen(
                 [
@@ -127,7 +127,7 @@ def test_calls_on_a_row_that_was_held_are_done_when_it_is_free(
         told.append(outcome(committer, asked(customers[number % 2], f"k{number}")))
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(20)]
-    with row_held(settings.database_url, customers[0]), row_held(settings.database_url, customers[1]):
+    with row_locked(settings.database_url, customers[0]), row_locked(settings.database_url, customers[1]):
         for thread in threads:
             thread.start()
         began = time.monotonic()
@@ -154,7 +154,7 @@ def test_of_two_calls_with_one_key_the_second_is_given_the_first_ones_outcome(
         )
         told: list[Any] = []
         calls = [
-            threading.Thread(target=lambda one=one: told.append(outcome(committer, one)))  # type: ignore[misc]
+            threading.Thread(target=lambda one=one: told.append(outcome(committer, one)))
             for one in (asked(first, "same"), asked(customers[1], "other"))
         ]
         for call in calls:
@@ -284,7 +284,7 @@ def test_closing_leaves_neither_threads_nor_connections(
         return connection
 
     monkeypatch.setattr(PostgresBatches, "_connected", connected)
-    with row_held(settings.database_url, customers[0]):
+    with row_locked(settings.database_url, customers[0]):
         with pytest.raises(DatabaseUnavailable):
             outcome(committer, asked(customers[0], "held"), seconds=0.4)
         outcome(committer, asked(customers[1], "free"))

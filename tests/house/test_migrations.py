@@ -229,13 +229,13 @@ def test_a_migration_that_breaks_leaves_nothing_behind(
     def breaks(*_args: Any) -> None:
         raise RuntimeError("pulled the plug")
 
-    real = migrate.command.upgrade
+    real = command.upgrade
 
     def upgrade_and_break(*args: Any) -> None:
         real(*args)
         breaks()
 
-    monkeypatch.setattr(migrate.command, "upgrade", upgrade_and_break)
+    monkeypatch.setattr(command, "upgrade", upgrade_and_break)
     with pytest.raises(RuntimeError, match="pulled the plug"):
         migrate.upgrade(empty_engine)
     with empty_engine.connect() as connection:

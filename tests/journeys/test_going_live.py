@@ -16,7 +16,7 @@ from licenzy.factory import create_app
 from licenzy.settings import Settings
 from licenzy.stripe_sandbox import create_sandbox
 from licenzy.worker import run_worker
-from tests.alignment.town import Account
+from tests.alignment.fixtures_alignment import Account
 from tests.portal.test_accessibility import complaints
 from tests.support.cast import PASSWORD
 from tests.support.portal_person import PortalPerson

@@ -69,7 +69,7 @@ class Shop:
         ).json()
         return told
 
-    def misbehave(self, **faults: Any) -> None:
+    def inject_faults(self, **faults: Any) -> None:
         account = self.stripe("/v1/account")["id"]
         answer = self.http.post(
             f"{self.seeded.sandbox_url}/_sandbox/accounts/{account}/misbehaviour",
@@ -97,7 +97,7 @@ class Shop:
                 return found
         raise AssertionError("the sandbox has no event of this session")
 
-    def held(self) -> list[dict[str, Any]]:
+    def entitlements(self) -> list[dict[str, Any]]:
         headers = {"Authorization": f"Bearer {self.seeded.api_key}"}
         told = self.http.get(f"{self.seeded.base_url}/v1/entitlements/{SUBJECT}", headers=headers).json()
         return list(told["entitlements"])
@@ -110,21 +110,21 @@ def shop(live_server: LiveServer) -> Iterator[Shop]:
 
 
 def test_a_paid_redirect_without_its_webhook_grants_nothing(shop: Shop) -> None:
-    shop.misbehave(**LOSE_WEBHOOKS)
+    shop.inject_faults(**LOSE_WEBHOOKS)
     session = shop.checkout("DAY_PASS")
     paid = shop.pay(session)
     assert paid.status_code in {302, 303}
     shop.http.get(paid.headers["location"])
     time.sleep(1)
     assert not shop.allowed()
-    assert shop.held() == []
+    assert shop.entitlements() == []
     delivered = shop.deliver(shop.completed_event(session), secret=shop.seeded.webhook_secret)
     assert delivered.status_code == 200
     wait_until(shop.allowed, seconds=5, what="the late webhook grants access")
 
 
 def test_unsigned_and_badly_signed_events_change_nothing(shop: Shop) -> None:
-    shop.misbehave(**LOSE_WEBHOOKS)
+    shop.inject_faults(**LOSE_WEBHOOKS)
     session = shop.checkout("DAY_PASS")
     shop.pay(session)
     event = shop.completed_event(session)
@@ -135,7 +135,7 @@ def test_unsigned_and_badly_signed_events_change_nothing(shop: Shop) -> None:
     assert unsigned.json()["error"] == foreign.json()["error"] == "signature_invalid"
     assert stale.json()["error"] == "timestamp_out_of_tolerance"
     assert not shop.allowed()
-    assert shop.held() == []
+    assert shop.entitlements() == []
 
 
 def test_an_event_delivered_again_changes_nothing(shop: Shop) -> None:
@@ -143,10 +143,10 @@ def test_an_event_delivered_again_changes_nothing(shop: Shop) -> None:
     shop.pay(session)
     wait_until(shop.allowed, seconds=10, what="the webhook grants access")
     event = shop.completed_event(session)
-    before = shop.held()
+    before = shop.entitlements()
     for _ in range(5):
         assert shop.deliver(event, secret=shop.seeded.webhook_secret).status_code == 200
-    after = shop.held()
+    after = shop.entitlements()
     assert [entitlement["granted_units"] for entitlement in after] == [1000]
     assert after == before
 

@@ -28,7 +28,7 @@ def playground(live_server: LiveServer, cast: Cast) -> Playground:
     return make_playground(live_server.runtime, cast)
 
 
-def tell(found: Bench) -> tuple[bool, str | None, str]:
+def access_of(found: Bench) -> tuple[bool, str | None, str]:
     return found.current.allowed, found.current.reason, found.current.status
 
 
@@ -41,35 +41,35 @@ def runtime(live_server: LiveServer) -> Runtime:
 @LARGE_ON_SQLITE
 def test_a_subscription_lives_through_it_all(playground: Playground) -> None:
     attempt = playground.checkout()
-    assert tell(playground.bench(attempt)) == (False, "no_entitlement", "none")
+    assert access_of(playground.bench(attempt)) == (False, "no_entitlement", "none")
     bought = playground.let("pay_session", attempt)
-    assert tell(bought) == (True, None, "active")
+    assert access_of(bought) == (True, None, "active")
     assert [d.what for d in bought.steps[0].differences] == ["check", "status", "valid_until"]
     first_end = bought.current.valid_until
     assert first_end is not None
 
     renewed = playground.let("renew_in_time", attempt)
-    assert tell(renewed) == (True, None, "active")
+    assert access_of(renewed) == (True, None, "active")
     assert renewed.current.valid_until is not None
     assert renewed.current.valid_until > first_end
     assert abs(renewed.current.at - first_end) < timedelta(minutes=1)
 
     failed = playground.let("fail_renewal_in_time", attempt)
-    assert tell(failed) == (False, "past_due", "past_due")
-    assert tell(playground.let("recover", attempt)) == (True, None, "active")
-    assert tell(playground.let("refund_partially", attempt)) == (True, None, "active")
-    assert tell(playground.let("refund", attempt)) == (False, "refunded", "past_due")
-    assert tell(playground.let("fail_refund", attempt)) == (True, None, "active")
-    assert tell(playground.let("dispute", attempt)) == (False, "disputed", "past_due")
-    assert tell(playground.let("win_dispute", attempt)) == (True, None, "active")
-    assert tell(playground.let("pause", attempt)) == (False, "paused", "paused")
-    assert tell(playground.let("resume", attempt)) == (True, None, "active")
+    assert access_of(failed) == (False, "past_due", "past_due")
+    assert access_of(playground.let("recover", attempt)) == (True, None, "active")
+    assert access_of(playground.let("refund_partially", attempt)) == (True, None, "active")
+    assert access_of(playground.let("refund", attempt)) == (False, "refunded", "past_due")
+    assert access_of(playground.let("fail_refund", attempt)) == (True, None, "active")
+    assert access_of(playground.let("dispute", attempt)) == (False, "disputed", "past_due")
+    assert access_of(playground.let("win_dispute", attempt)) == (True, None, "active")
+    assert access_of(playground.let("pause", attempt)) == (False, "paused", "paused")
+    assert access_of(playground.let("resume", attempt)) == (True, None, "active")
 
     leaving = playground.let("cancel_at_period_end", attempt)
-    assert tell(leaving) == (True, None, "active")
+    assert access_of(leaving) == (True, None, "active")
     assert leaving.current.owned[0].cancels_at is not None
     assert playground.let("keep", attempt).current.owned[0].cancels_at is None
-    assert tell(playground.let("cancel", attempt)) == (False, "canceled", "canceled")
+    assert access_of(playground.let("cancel", attempt)) == (False, "canceled", "canceled")
     numbers = [step.number for step in playground.bench(attempt).steps]
     assert numbers == sorted(numbers, reverse=True)
 
@@ -86,8 +86,8 @@ def test_a_plan_changes_to_one_that_is_mapped_or_not(playground: Playground) -> 
 
 def test_a_pass_runs_out_while_time_passes(playground: Playground) -> None:
     attempt = playground.bought("DAY_PASS")
-    assert tell(playground.let("advance_hour", attempt)) == (True, None, "active")
-    assert tell(playground.let("advance_day", attempt)) == (False, "expired", "expired")
+    assert access_of(playground.let("advance_hour", attempt)) == (True, None, "active")
+    assert access_of(playground.let("advance_day", attempt)) == (False, "expired", "expired")
 
 
 def test_a_pack_is_lost_with_its_dispute(playground: Playground) -> None:
@@ -96,25 +96,25 @@ def test_a_pack_is_lost_with_its_dispute(playground: Playground) -> None:
     assert [(d.what, d.after) for d in bought.steps[0].differences][-1] == ("units", 1000)
     inquired = playground.let("inquire", attempt)
     assert inquired.steps[0].differences == ()
-    assert tell(playground.let("escalate_inquiry", attempt))[:2] == (False, "disputed")
-    assert tell(playground.let("lose_dispute", attempt)) == (False, "disputed", "canceled")
+    assert access_of(playground.let("escalate_inquiry", attempt))[:2] == (False, "disputed")
+    assert access_of(playground.let("lose_dispute", attempt)) == (False, "disputed", "canceled")
 
 
 def test_a_bank_debit_arrives_later(playground: Playground) -> None:
     attempt = playground.checkout("CREDITS_1000")
-    assert tell(playground.let("pay_session_later", attempt))[0] is False
-    assert tell(playground.let("settle_session", attempt))[0] is True
+    assert access_of(playground.let("pay_session_later", attempt))[0] is False
+    assert access_of(playground.let("settle_session", attempt))[0] is True
 
 
 def test_a_webhook_is_lost_and_reconciling_finds_it(playground: Playground) -> None:
     attempt = playground.bought()
     lost = playground.let("cancel", attempt, delivery="never")
     assert lost.out_of_step
-    assert tell(lost) == (True, None, "active")
+    assert access_of(lost) == (True, None, "active")
     assert {event.fate for event in lost.steps[0].events} == {EventFate.LOST}
     repaired = playground.let("reconcile", attempt)
     assert not repaired.out_of_step
-    assert tell(repaired) == (False, "canceled", "canceled")
+    assert access_of(repaired) == (False, "canceled", "canceled")
     assert "applied now" in str(repaired.steps[0].detail)
     assert repaired.steps[0].differences[0].what == "check"
     assert {event.fate for event in repaired.steps[1].events} == {EventFate.FOUND}
@@ -128,7 +128,7 @@ def test_a_lost_clock_is_found_too(playground: Playground) -> None:
     assert playground.bench(attempt).current.at - before < timedelta(hours=1)
     repaired = playground.let("reconcile", attempt)
     assert repaired.current.at - before > timedelta(days=30)
-    assert tell(repaired)[:2] == (False, "expired")
+    assert access_of(repaired)[:2] == (False, "expired")
 
 
 @pytest.mark.parametrize("delivery", ["twice", "last_first"])
@@ -136,7 +136,7 @@ def test_however_webhooks_arrive_the_end_is_the_same(playground: Playground, del
     attempt = playground.bought()
     end = playground.bench(attempt).current.valid_until
     renewed = playground.let("renew_in_time", attempt, delivery=delivery)
-    assert tell(renewed) == (True, None, "active")
+    assert access_of(renewed) == (True, None, "active")
     assert renewed.current.valid_until is not None
     assert end is not None
     assert renewed.current.valid_until > end

@@ -31,7 +31,7 @@ DAY = timedelta(days=1)
 WANTED = ("invoice.paid", "customer.subscription.updated")
 
 
-def owned(**columns: Any) -> Entitlement:
+def entitlement_row(**columns: Any) -> Entitlement:
     values: dict[str, Any] = {
         "id": "ent_1",
         "product_code": "PRO",
@@ -73,44 +73,44 @@ def shown(
     return history(steps, arrivals, current or holdings([], START), wanted=WANTED, now=now)
 
 
-def came(times: int = 1) -> Arrival:
+def arrived(times: int = 1) -> Arrival:
     return Arrival(times, "applied", changed=True)
 
 
 def test_holdings_survive_the_database() -> None:
-    pack = owned(
+    pack = entitlement_row(
         id="ent_2", kind=Kind.USAGE_PACK, granted_units=10, used_units=4, valid_until=None, ends_at=None
     )
-    then = holdings([pack, owned(cancel_at=START + DAY)], START + timedelta(microseconds=7))
+    then = holdings([pack, entitlement_row(cancel_at=START + DAY)], START + timedelta(microseconds=7))
     assert Holdings.from_json(json.loads(json.dumps(then.as_json()))) == then
     assert [each.units for each in then.owned] == [None, 6]
 
 
 def test_holdings_say_what_the_check_says() -> None:
     assert (holdings([], START).allowed, holdings([], START).reason) == (False, "no_entitlement")
-    assert holdings([owned()], START).allowed is True
-    late = holdings([owned(ends_as="expired")], START + 31 * DAY)
+    assert holdings([entitlement_row()], START).allowed is True
+    late = holdings([entitlement_row(ends_as="expired")], START + 31 * DAY)
     assert (late.allowed, late.reason, late.status) == (False, "expired", "expired")
 
 
 def test_differences_name_what_changed() -> None:
-    before = holdings([owned()], START)
-    refunded = holdings([owned(state=State.SUSPENDED, reason="refunded")], START)
+    before = holdings([entitlement_row()], START)
+    refunded = holdings([entitlement_row(state=State.SUSPENDED, reason="refunded")], START)
     assert [(d.what, d.before, d.after) for d in differences(before, refunded)] == [
         ("check", (True, None), (False, "refunded")),
         ("status", "active", "past_due"),
     ]
-    renewed = holdings([owned(valid_until=START + 60 * DAY, ends_at=START + 60 * DAY)], START)
+    renewed = holdings([entitlement_row(valid_until=START + 60 * DAY, ends_at=START + 60 * DAY)], START)
     assert [d.what for d in differences(before, renewed)] == ["valid_until"]
-    leaving = holdings([owned(cancel_at=START + 30 * DAY)], START)
+    leaving = holdings([entitlement_row(cancel_at=START + 30 * DAY)], START)
     assert [d.what for d in differences(before, leaving)] == ["cancels_at"]
-    moved = holdings([owned(product_code="PRO_YEARLY")], START)
+    moved = holdings([entitlement_row(product_code="PRO_YEARLY")], START)
     assert [(d.before, d.after) for d in differences(before, moved)] == [("PRO", "PRO_YEARLY")]
     assert differences(before, before) == []
 
 
 def test_what_is_new_was_nothing_before() -> None:
-    pack = owned(kind=Kind.USAGE_PACK, granted_units=1000, valid_until=None, ends_at=None)
+    pack = entitlement_row(kind=Kind.USAGE_PACK, granted_units=1000, valid_until=None, ends_at=None)
     found = differences(holdings([], START), holdings([pack], START))
     assert [(d.what, d.before, d.after) for d in found[1:]] == [
         ("status", None, "active"),
@@ -119,35 +119,35 @@ def test_what_is_new_was_nothing_before() -> None:
 
 
 def test_a_step_leaves_behind_what_the_next_one_found() -> None:
-    nothing, one = holdings([], START), holdings([owned()], START + DAY)
-    gone = holdings([owned(state=State.CANCELED)], START + 2 * DAY)
+    nothing, one = holdings([], START), holdings([entitlement_row()], START + DAY)
+    gone = holdings([entitlement_row(state=State.CANCELED)], START + 2 * DAY)
     newest, oldest = shown(step(1, before=nothing), step(2, before=one), current=gone)
     assert (oldest.number, oldest.after) == (1, one)
     assert (newest.number, newest.before, newest.after) == (2, one, gone)
 
 
 @pytest.mark.parametrize(
-    ("sent", "seen", "arrival", "later", "fate"),
+    ("sent", "seen", "arrival", "later", "expected"),
     [
         (1, 0, None, timedelta(0), EventFate.AWAITED),
         (1, 0, None, PATIENCE, EventFate.MISSING),
-        (1, 0, came(), timedelta(0), EventFate.ARRIVED),
-        (2, 0, came(1), timedelta(0), EventFate.AWAITED),
-        (2, 0, came(2), timedelta(0), EventFate.ARRIVED),
-        (2, 1, came(2), timedelta(0), EventFate.AWAITED),
-        (2, 1, came(3), timedelta(0), EventFate.ARRIVED),
+        (1, 0, arrived(), timedelta(0), EventFate.ARRIVED),
+        (2, 0, arrived(1), timedelta(0), EventFate.AWAITED),
+        (2, 0, arrived(2), timedelta(0), EventFate.ARRIVED),
+        (2, 1, arrived(2), timedelta(0), EventFate.AWAITED),
+        (2, 1, arrived(3), timedelta(0), EventFate.ARRIVED),
         (0, 0, None, timedelta(0), EventFate.MISSING),
     ],
 )
 def test_an_event_is_awaited_until_it_came_as_often_as_it_was_sent(
-    sent: int, seen: int, arrival: Arrival | None, later: timedelta, fate: EventFate
+    sent: int, seen: int, arrival: Arrival | None, later: timedelta, expected: EventFate
 ) -> None:
     one = step(events=[event(sent=sent, seen=seen)])
-    arrived = {"invoice__paid": arrival} if arrival else {}
+    arrived: dict[str, Any] = {"invoice__paid": arrival} if arrival else {}
     (found,) = shown(one, now=START + later, **arrived)
-    assert [each.fate for each in found.events] == [fate]
-    assert found.waiting is (fate is EventFate.AWAITED)
-    assert found.missing is (fate is EventFate.MISSING)
+    assert [each.fate for each in found.events] == [expected]
+    assert found.waiting is (expected is EventFate.AWAITED)
+    assert found.missing is (expected is EventFate.MISSING)
 
 
 def test_lost_events_are_waited_for_by_nobody() -> None:
@@ -158,12 +158,12 @@ def test_lost_events_are_waited_for_by_nobody() -> None:
         False,
         False,
     )
-    (found,) = shown(lost, invoice__paid=came())
+    (found,) = shown(lost, invoice__paid=arrived())
     assert [each.fate for each in found.events] == [EventFate.FOUND]
 
 
 def test_events_that_nobody_asked_for_are_named_apart() -> None:
-    (found,) = shown(step(events=[event(), event("charge.succeeded", sent=0)]), invoice__paid=came())
+    (found,) = shown(step(events=[event(), event("charge.succeeded", sent=0)]), invoice__paid=arrived())
     assert [each.type for each in found.events] == ["invoice.paid"]
     assert found.unneeded == ("charge.succeeded",)
 
@@ -176,7 +176,7 @@ def test_out_of_step_lasts_until_one_reconciles() -> None:
 
 
 def test_the_strip_shows_what_was_and_what_is_paid() -> None:
-    nothing, now = holdings([], START), holdings([owned()], START + 10 * DAY)
+    nothing, now = holdings([], START), holdings([entitlement_row()], START + 10 * DAY)
     steps = shown(step(1, action="pay_session", before=nothing), current=now)
     found = access_timeline(steps, now)
     assert [(s.tone, s.ahead) for s in found.segments] == [("good", False), ("good", True)]
@@ -189,7 +189,9 @@ def test_the_strip_shows_what_was_and_what_is_paid() -> None:
 
 def test_the_strip_turns_where_access_ended() -> None:
     """A month passes, and the pass ran out after a day."""
-    day_pass = owned(kind=Kind.TIME_PASS, valid_until=START + DAY, ends_at=START + DAY, ends_as="expired")
+    day_pass = entitlement_row(
+        kind=Kind.TIME_PASS, valid_until=START + DAY, ends_at=START + DAY, ends_as="expired"
+    )
     before, after = holdings([day_pass], START), holdings([day_pass], START + 31 * DAY)
     found = access_timeline(shown(step(action="advance_month", before=before), current=after), after)
     assert [segment.tone for segment in found.segments] == ["good", "none"]
@@ -203,8 +205,8 @@ def test_a_strip_of_nothing_is_empty() -> None:
 
 
 def test_dots_that_fall_on_each_other_are_one() -> None:
-    now = holdings([owned()], START + 10 * DAY)
-    befores = [holdings([], START), holdings([owned()], START), now]
+    now = holdings([entitlement_row()], START + 10 * DAY)
+    befores = [holdings([], START), holdings([entitlement_row()], START), now]
     found = access_timeline(shown(*(step(n, before=b) for n, b in enumerate(befores)), current=now), now)
     assert [mark.number for mark in found.marks] == [2, 3]
 

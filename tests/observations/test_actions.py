@@ -20,7 +20,7 @@ from tests.support.ports import wait_until
 
 
 @pytest.fixture
-def side(cast: Cast) -> dict[str, Any]:
+def side(cast: Cast) -> Scope:
     return Scope(cast.project_id, Mode.TEST)
 
 
@@ -107,8 +107,8 @@ def test_a_failed_look_keeps_the_earlier_answers_and_a_newer_request(
     with runtime.database.write() as db:
         connection = make_connection(db, project_id=side.project_id, secret_box=runtime.secret_box)
         actions.probe_soon(db, side, connection_id=connection.id, now=clock())
-        told = {"connection_id": connection.id, "began": clock()}
-        actions.keep_answers(db, **told, answers={"key_accepted": True}, problem=None)
+        asked: dict[str, Any] = {"connection_id": connection.id, "began": clock()}
+        actions.keep_answers(db, **asked, answers={"key_accepted": True}, problem=None)
         began = clock.advance(minutes=1)
         actions.probe_again(db, side, now=clock.advance(seconds=1))
         actions.keep_answers(

@@ -17,13 +17,13 @@ from licenzy.portal.docs.renderer import guide_pages
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from licenzy.stripe_events.models import EventStatus
-from tests.portal.happenings import make_event, told
+from tests.portal.fixtures_events import make_event, record_fact_of
 from tests.portal.set_up_side import side_pages
 from tests.portal.test_reconciliation import make_walk
 from tests.portal.test_untracked import make_untracked
 from tests.support.cast import PASSWORD, Cast, make_connection, make_key, make_product, make_subject
 from tests.support.clock import START
-from tests.support.endpoints import make_endpoint, tell
+from tests.support.endpoints import enqueue_events, make_endpoint
 from tests.support.purchases import make_attempt, make_entitlement
 from tests.support.servers import served
 
@@ -92,14 +92,14 @@ def filled(runtime: Runtime, cast: Cast) -> list[str]:
         change = {"entitlement": held.id, "before": None, "after": {"state": "active"}}
         problem = {"object": "sub_9", "problem": "It has no items."}
         report = {"events_missed": 2, "differences": [change], "problems": [problem]}
-        told(
+        record_fact_of(
             db,
             event=make_event(db, connection=connection, event_id="evt_told", changes=[change]),
             entitlement=held,
         )
         endpoint, _secret = make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         for event_type in (EventType.INVOICE_PAYMENT_SUCCEEDED, *[EventType.ENTITLEMENT_UPDATED] * 2):
-            tell(db, project_id=cast.project_id, event_type=event_type, subject_id=subject.id)
+            enqueue_events(db, project_id=cast.project_id, event_type=event_type, subject_id=subject.id)
         claims = claim_due(db, room={endpoint.id: 2}, now=START)
         answers = ((500, "It answered 500. " * 12, "broken"), (200, None, "ok"))
         outcomes = [

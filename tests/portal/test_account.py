@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from flask import Flask
 
@@ -64,8 +66,9 @@ def test_one_can_end_ones_other_sessions_and_nobody_elses(app: Flask, cast: Cast
     assert here.get("/account").status_code == 200
 
 
-def rules_now(app: Flask) -> object:
-    return app.extensions["licenzy"].clock()
+def rules_now(app: Flask) -> datetime:
+    now: datetime = app.extensions["licenzy"].clock()
+    return now
 
 
 @pytest.fixture

@@ -245,7 +245,8 @@ def test_in_live_the_ref_is_typed_before_something_is_taken(
         buyer = make_subject(db, project_id=cast.project_id, mode=Mode.LIVE, subject_ref="user 7 & co")
     held = holds(to=buyer)
     pages = side_pages(app, cast, mode="live")
-    for act, values in (("revocation", {}), ("adjustments", {"direction": "take"})):
+    acts: list[tuple[str, dict[str, Any]]] = [("revocation", {}), ("adjustments", {"direction": "take"})]
+    for act, values in acts:
         for typed in ("", "user 7", "USER 7 & CO"):
             answer = send(pages, held, act, typed=typed, **values)
             assert answer.status_code == 422
@@ -322,7 +323,7 @@ def give(pages: SidePages, htmx: bool = False, **values: Any) -> TestResponse:
 )
 @pytest.mark.usefixtures("products")
 def test_each_kind_is_granted_with_what_it_needs(
-    support: SidePages, runtime: Runtime, values: dict[str, str], until: timedelta | None, units: int
+    support: SidePages, runtime: Runtime, values: dict[str, Any], until: timedelta | None, units: int
 ) -> None:
     answer = give(support, subject_ref="brand new / user", **values)
     assert answer.status_code == 303

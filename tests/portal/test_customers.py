@@ -14,7 +14,7 @@ from licenzy.entitlements.models import State
 from licenzy.kit.resources import resource_dir
 from licenzy.runtime import Runtime
 from licenzy.subjects.models import Subject
-from tests.portal.happenings import make_event, told
+from tests.portal.fixtures_events import make_event, record_fact_of
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_connection, make_product, make_subject
 from tests.support.clock import START
@@ -113,7 +113,7 @@ def test_a_customer_is_shown_with_the_decision_and_what_led_to_it(
             db, connection=connection, subject=subject, product=product, amount_total=1200, currency="usd"
         )
         entitlement = make_entitlement(db, subject=subject, attempt_id=attempt.id)
-        told(db, event=make_event(db, connection=connection), entitlement=entitlement)
+        record_fact_of(db, event=make_event(db, connection=connection), entitlement=entitlement)
         make_event(db, connection=connection, event_id="evt_of_somebody_else")
     page = pages.get(f"/customers/{subject.id}").text
     assert "May proceed" in page

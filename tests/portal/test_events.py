@@ -14,7 +14,7 @@ from licenzy.db.paging import PAGE_SIZE
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.workspace.models import AuditEntry, Role
-from tests.portal.happenings import make_event, told
+from tests.portal.fixtures_events import make_event, record_fact_of
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_connection, make_subject, make_user
 from tests.support.clock import START
@@ -52,7 +52,7 @@ def test_events_are_listed_with_whom_they_concern(
     with runtime.database.write() as db:
         subject = make_subject(db, project_id=cast.project_id)
         event = make_event(db, connection=connection, changes=[CHANGE])
-        told(db, event=event, entitlement=make_entitlement(db, subject=subject))
+        record_fact_of(db, event=event, entitlement=make_entitlement(db, subject=subject))
         make_event(db, connection=connection, event_id="evt_2", type="charge.refunded")
     page = pages.get("/events").text
     assert page.index("/events/evt_2") < page.index(f"/events/{event.event_id}")
@@ -133,7 +133,7 @@ def test_a_failed_event_says_what_comes_next(
     pages: SidePages, runtime: Runtime, connection: Connection
 ) -> None:
     with runtime.database.write() as db:
-        failing = {"status": EventStatus.FAILED, "note": "KeyError: 'x'"}
+        failing: dict[str, Any] = {"status": EventStatus.FAILED, "note": "KeyError: 'x'"}
         later = START + timedelta(minutes=1)
         make_event(db, connection=connection, **failing, tries=2, next_try_at=later)
         make_event(db, connection=connection, event_id="evt_2", **failing, tries=8, parked_at=START)
@@ -220,7 +220,7 @@ def test_what_can_never_be_applied_is_not_replayed(
 def test_all_parked_events_are_tried_again_by_the_worker(
     app: Flask, cast: Cast, pages: SidePages, runtime: Runtime, connection: Connection
 ) -> None:
-    failed = {"status": EventStatus.FAILED, "parked_at": START, "tries": 8}
+    failed: dict[str, Any] = {"status": EventStatus.FAILED, "parked_at": START, "tries": 8}
     for name in ("evt_1", "evt_2"):
         expired_session(runtime, connection, name, **failed)
     with runtime.database.write() as db:
@@ -306,7 +306,9 @@ def test_the_same_event_id_elsewhere_names_nobody_of_ours(
     with runtime.database.write() as db:
         theirs = make_connection(db, project_id=cast.stranger.project_id, secret_box=runtime.secret_box)
         somebody = make_subject(db, project_id=cast.stranger.project_id, subject_ref="their_customer")
-        told(db, event=make_event(db, connection=theirs), entitlement=make_entitlement(db, subject=somebody))
+        record_fact_of(
+            db, event=make_event(db, connection=theirs), entitlement=make_entitlement(db, subject=somebody)
+        )
         make_event(db, connection=connection)
     assert "their_customer" not in pages.get("/events").text
     assert "their_customer" not in pages.get("/events/evt_1").text

@@ -18,7 +18,7 @@ MONTH = 30 * 86_400
 
 
 @dataclass
-class Told:
+class FactStub:
     """A fact without a row."""
 
     kind: str
@@ -71,63 +71,63 @@ def act(action: str, **more: Any) -> dict[str, Any]:
 OPERATOR, SNAPSHOT = FactSource.OPERATOR, FactSource.SNAPSHOT
 
 ONE_LINE = {
-    "paid": (Told("session", session()), "Paid on the payment page", "$12.00.", "good"),
+    "paid": (FactStub("session", session()), "Paid on the payment page", "$12.00.", "good"),
     "free": (
-        Told("session", session(payment_status="no_payment_required", amount_total=0)),
+        FactStub("session", session(payment_status="no_payment_required", amount_total=0)),
         "The checkout was completed",
         "There was nothing to pay.",
         "good",
     ),
     "unpaid": (
-        Told("session", session(payment_status="unpaid")),
+        FactStub("session", session(payment_status="unpaid")),
         "The checkout was completed",
         "$12.00 are on their way, by bank debit say.",
         "info",
     ),
     "settled": (
-        Told("session", session(event="checkout.session.async_payment_succeeded")),
+        FactStub("session", session(event="checkout.session.async_payment_succeeded")),
         "The payment arrived",
         "$12.00.",
         "good",
     ),
     "debit failed": (
-        Told("session", session(event="checkout.session.async_payment_failed", payment_status="unpaid")),
+        FactStub("session", session(event="checkout.session.async_payment_failed", payment_status="unpaid")),
         "The payment failed",
         "$12.00 did not arrive.",
         "bad",
     ),
     "expired": (
-        Told("session", session(event="checkout.session.expired", payment_status="unpaid")),
+        FactStub("session", session(event="checkout.session.expired", payment_status="unpaid")),
         "The checkout expired",
         "Nobody paid in time.",
         "info",
     ),
     "began": (
-        Told("subscription", subscription(event="customer.subscription.created", quantity=3)),
+        FactStub("subscription", subscription(event="customer.subscription.created", quantity=3)),
         "Subscription began: active",
         "PRO × 3, period until 23 Dec 2026.",
         "good",
     ),
     "unmapped": (
-        Told("subscription", subscription(sold=None, status="past_due")),
+        FactStub("subscription", subscription(sold=None, status="past_due")),
         "Subscription is known: past due",
         "a price that no product is mapped to, period until 23 Dec 2026.",
         "bad",
     ),
     "read": (
-        Told("subscription", subscription(event="snapshot"), source=SNAPSHOT),
+        FactStub("subscription", subscription(event="snapshot"), source=SNAPSHOT),
         "Subscription read from Stripe: active",
         "PRO, period until 23 Dec 2026.",
         "good",
     ),
     "deleted first": (
-        Told("subscription", subscription(event="customer.subscription.deleted", status="canceled")),
+        FactStub("subscription", subscription(event="customer.subscription.deleted", status="canceled")),
         "Subscription ended",
         "PRO, period until 23 Dec 2026.",
         "bad",
     ),
     "invoice": (
-        Told(
+        FactStub(
             "invoice",
             {"event": "invoice.paid", "amount_paid": 1200, "currency": "eur", "period_end": SECOND + MONTH},
         ),
@@ -136,56 +136,56 @@ ONE_LINE = {
         "good",
     ),
     "invoice failed": (
-        Told("invoice", {"event": "invoice.payment_failed", "amount_due": 900, "currency": "usd"}),
+        FactStub("invoice", {"event": "invoice.payment_failed", "amount_due": 900, "currency": "usd"}),
         "A payment failed",
         "$9.00 are open.",
         "bad",
     ),
-    "a fact of another time": (Told("invoice", {}), "Invoice open", "–.", "info"),
+    "a fact of another time": (FactStub("invoice", {}), "Invoice open", "–.", "info"),
     "refund": (
-        Told("refund", {"amount": 1200, "status": "succeeded", "currency": "usd"}),
+        FactStub("refund", {"amount": 1200, "status": "succeeded", "currency": "usd"}),
         "A refund was made",
         "$12.00.",
         "bad",
     ),
     "refund failed": (
-        Told("refund", {"amount": 1200, "status": "failed", "currency": "usd"}),
+        FactStub("refund", {"amount": 1200, "status": "failed", "currency": "usd"}),
         "A refund failed",
         "$12.00.",
         "good",
     ),
     "part of a charge": (
-        Told("charge", {"amount": 1200, "amount_refunded": 300, "currency": "usd"}),
+        FactStub("charge", {"amount": 1200, "amount_refunded": 300, "currency": "usd"}),
         "Refunded",
         "$3.00 of $12.00 by then.",
         "info",
     ),
     "dispute": (
-        Told("dispute", {"amount": 1200, "status": "needs_response", "currency": "usd"}),
+        FactStub("dispute", {"amount": 1200, "status": "needs_response", "currency": "usd"}),
         "The payment is disputed",
         "$12.00: needs response.",
         "bad",
     ),
     "inquiry": (
-        Told("dispute", {"amount": 1200, "status": "warning_needs_response", "currency": "usd"}),
+        FactStub("dispute", {"amount": 1200, "status": "warning_needs_response", "currency": "usd"}),
         "The bank asks about the payment",
         "$12.00. An inquiry takes no access.",
         "info",
     ),
     "won": (
-        Told("dispute", {"amount": 1200, "status": "won", "currency": "usd"}),
+        FactStub("dispute", {"amount": 1200, "status": "won", "currency": "usd"}),
         "The dispute was won",
         "$12.00.",
         "good",
     ),
     "lost": (
-        Told("dispute", {"amount": 1200, "status": "lost", "currency": "usd"}),
+        FactStub("dispute", {"amount": 1200, "status": "lost", "currency": "usd"}),
         "The dispute was lost",
         "$12.00.",
         "bad",
     ),
     "grant": (
-        Told(
+        FactStub(
             "operator",
             act("grant", product_code="PACK", units=1500, until=to_micros(START)),
             source=OPERATOR,
@@ -195,32 +195,32 @@ ONE_LINE = {
         "good",
     ),
     "grant for good": (
-        Told("operator", act("grant", product_code="PRO", units=None, until=None), source=OPERATOR),
+        FactStub("operator", act("grant", product_code="PRO", units=None, until=None), source=OPERATOR),
         "Granted by hand",
         "PRO, for good.",
         "good",
     ),
-    "revoke": (Told("operator", act("revoke"), source=OPERATOR), "Revoked by hand", None, "bad"),
+    "revoke": (FactStub("operator", act("revoke"), source=OPERATOR), "Revoked by hand", None, "bad"),
     "taken": (
-        Told("operator", act("adjust", units=-20), source=OPERATOR),
+        FactStub("operator", act("adjust", units=-20), source=OPERATOR),
         "20 units taken by hand",
         None,
         "info",
     ),
     "extended": (
-        Told("operator", act("extend", seconds=3 * 86_400), source=OPERATOR),
+        FactStub("operator", act("extend", seconds=3 * 86_400), source=OPERATOR),
         "Extended by 3 days",
         None,
         "good",
     ),
     "lifted": (
-        Told("operator", act("lift"), source=OPERATOR),
+        FactStub("operator", act("lift"), source=OPERATOR),
         "Suspension lifted by hand",
         "Refunds and disputes until then no longer count.",
         "good",
     ),
     "adopted": (
-        Told("operator", act("adopt", sold={"product_code": "PACK"}, session="cs_1"), source=OPERATOR),
+        FactStub("operator", act("adopt", sold={"product_code": "PACK"}, session="cs_1"), source=OPERATOR),
         "Checkout adopted by hand",
         "PACK, from cs_1.",
         "good",
@@ -237,7 +237,7 @@ def test_what_one_fact_says(case: str) -> None:
     assert (line.at, line.source) == (START, fact.source)
 
 
-def lines(*facts: Told) -> list[tuple[str, str | None]]:
+def lines(*facts: FactStub) -> list[tuple[str, str | None]]:
     return [(line.title, line.text) for line in history(facts, "si_1")]
 
 
@@ -255,21 +255,21 @@ def lines(*facts: Told) -> list[tuple[str, str | None]]:
 )
 def test_a_subscription_tells_what_changed_since_before(changed: dict[str, Any], said: str) -> None:
     told = lines(
-        Told("subscription", subscription(event="customer.subscription.created")),
-        Told("subscription", subscription(**changed), after=1, source_id="evt_2"),
+        FactStub("subscription", subscription(event="customer.subscription.created")),
+        FactStub("subscription", subscription(**changed), after=1, source_id="evt_2"),
     )
     assert told[0] == ("Subscription changed", said)
     read = lines(
-        Told("subscription", subscription(event="customer.subscription.created")),
-        Told("subscription", subscription(**changed), after=1, source=SNAPSHOT, source_id="snapshot:1"),
+        FactStub("subscription", subscription(event="customer.subscription.created")),
+        FactStub("subscription", subscription(**changed), after=1, source=SNAPSHOT, source_id="snapshot:1"),
     )
     assert read[0] == ("Found when read again from Stripe", said)
 
 
 def test_what_is_called_off_is_said() -> None:
     told = lines(
-        Told("subscription", subscription(cancel_at=SECOND, pause="void")),
-        Told("subscription", subscription(), after=1, source_id="evt_2"),
+        FactStub("subscription", subscription(cancel_at=SECOND, pause="void")),
+        FactStub("subscription", subscription(), after=1, source_id="evt_2"),
     )
     assert told[0] == ("Subscription changed", "Collection goes on. The cancellation is called off.")
 
@@ -277,11 +277,11 @@ def test_what_is_called_off_is_said() -> None:
 def test_the_latest_stands_first_and_what_repeats_once() -> None:
     paid = {"event": "invoice.paid", "amount_paid": 1200, "currency": "usd"}
     facts = [
-        Told("invoice", paid, after=2),
-        Told("invoice", {**paid, "event": "invoice.payment_succeeded"}, after=2, source_id="evt_2"),
-        Told("session", session()),
+        FactStub("invoice", paid, after=2),
+        FactStub("invoice", {**paid, "event": "invoice.payment_succeeded"}, after=2, source_id="evt_2"),
+        FactStub("session", session()),
         *(
-            Told(
+            FactStub(
                 "subscription",
                 subscription(),
                 after=minute,
@@ -290,7 +290,7 @@ def test_the_latest_stands_first_and_what_repeats_once() -> None:
             )
             for minute in (1, 3, 4, 5)
         ),
-        Told("invoice_payment", {"invoice": "in_1"}, after=6),
+        FactStub("invoice_payment", {"invoice": "in_1"}, after=6),
     ]
     told: list[TimelineEntry] = history(facts, "si_1")
     assert [(line.title, line.times) for line in told] == [
@@ -304,7 +304,7 @@ def test_the_latest_stands_first_and_what_repeats_once() -> None:
 
 def test_what_people_did_stands_alone_with_its_reason() -> None:
     facts = [
-        Told("operator", act("adjust", units=5), source=OPERATOR, source_id=f"once:{n}", after=n)
+        FactStub("operator", act("adjust", units=5), source=OPERATOR, source_id=f"once:{n}", after=n)
         for n in range(2)
     ]
     told = history(facts)
@@ -315,20 +315,20 @@ def test_what_people_did_stands_alone_with_its_reason() -> None:
 
 def test_acts_on_another_item_are_not_told() -> None:
     facts = [
-        Told("subscription", subscription()),
-        Told("operator", act("revoke", item_key="si_2"), source=OPERATOR, after=1),
-        Told("operator", act("extend", item_key="si_1", seconds=60), source=OPERATOR, after=2),
+        FactStub("subscription", subscription()),
+        FactStub("operator", act("revoke", item_key="si_2"), source=OPERATOR, after=1),
+        FactStub("operator", act("extend", item_key="si_1", seconds=60), source=OPERATOR, after=2),
     ]
     assert [title for title, _ in lines(*facts)] == ["Extended by 1 minute", "Subscription is known: active"]
 
 
 def test_amounts_of_refunds_have_the_currency_of_the_purchase() -> None:
     told = lines(
-        Told("session", session(currency="gbp")),
-        Told("refund", {"amount": 100, "status": "pending"}, after=1),
+        FactStub("session", session(currency="gbp")),
+        FactStub("refund", {"amount": 100, "status": "pending"}, after=1),
     )
     assert told[0] == ("A refund is on its way", "£1.00.")
 
 
 def test_a_kind_that_nobody_knows_is_left_out() -> None:
-    assert history([Told("astrology", {})]) == []
+    assert history([FactStub("astrology", {})]) == []

@@ -33,11 +33,17 @@ class Stage:
     here: Customer
     elsewhere: Customer
 
-    def hold(self, **held: Any) -> None:
-        self.here.buys(0, **{"kind": Kind.SUBSCRIPTION, "ends_at": START + 30 * DAY, **held})
+    def hold(self, **columns: Any) -> None:
+        self.here.buys(0, **{"kind": Kind.SUBSCRIPTION, "ends_at": START + 30 * DAY, **columns})
 
-    def hold_elsewhere(self, **held: Any) -> None:
-        self.elsewhere.buys(0, **{"kind": Kind.SUBSCRIPTION, "ends_at": START + 30 * DAY, **held})
+    def hold_elsewhere(self, **columns: Any) -> None:
+        self.elsewhere.buys(0, **{"kind": Kind.SUBSCRIPTION, "ends_at": START + 30 * DAY, **columns})
+
+    def hold_in_both(
+        self, here: dict[str, Any] | None = None, elsewhere: dict[str, Any] | None = None
+    ) -> None:
+        self.hold(**(here or {}))
+        self.hold_elsewhere(**(elsewhere or {}))
 
     def reserve_all(self, customer: Customer, *, ttl_seconds: int) -> None:
         customer.buys(10)
@@ -51,9 +57,9 @@ PLAIN: dict[str, Situation] = {
     "nothing": (lambda on: None, "no_entitlement"),
     "held": (lambda on: on.hold(), None),
     "held in the other mode": (lambda on: on.hold_elsewhere(), "held_in_other_mode"),
-    "held in both modes": (lambda on: (on.hold(), on.hold_elsewhere()), None),
+    "held in both modes": (lambda on: on.hold_in_both(), None),
     "ended in the other mode": (lambda on: on.hold_elsewhere(**OVER), "no_entitlement"),
-    "ended here, held there": (lambda on: (on.hold(**OVER), on.hold_elsewhere()), "expired"),
+    "ended here, held there": (lambda on: on.hold_in_both(OVER), "expired"),
     "ended": (lambda on: on.hold(**OVER), "expired"),
     "not renewed": (lambda on: on.hold(**OVER, ends_as="renewal_unconfirmed"), "renewal_unconfirmed"),
     "within grace": (lambda on: on.hold(state=State.PAST_DUE, ends_as="past_due"), None),
@@ -83,7 +89,7 @@ NARROWED: dict[str, tuple[*Situation, dict[str, str]]] = {
     ),
     "the product": (lambda on: on.hold(), None, {"product_code": "PRO_MONTHLY"}),
     "the product in the other mode": (
-        lambda on: (on.hold(product_code="OTHER"), on.hold_elsewhere()),
+        lambda on: on.hold_in_both({"product_code": "OTHER"}),
         "held_in_other_mode", {"product_code": "PRO_MONTHLY"},
     ),
     "the feature": (lambda on: on.hold(features=["export"]), None, {"feature": "export"}),
@@ -91,7 +97,7 @@ NARROWED: dict[str, tuple[*Situation, dict[str, str]]] = {
         lambda on: on.hold(features=["export"]), "feature_not_held", {"feature": "import"},
     ),
     "the feature in the other mode": (
-        lambda on: (on.hold(), on.hold_elsewhere(features=["export"])),
+        lambda on: on.hold_in_both(elsewhere={"features": ["export"]}),
         "held_in_other_mode", {"feature": "export"},
     ),
     "the feature of what has ended": (

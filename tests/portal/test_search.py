@@ -18,7 +18,7 @@ from licenzy.kit.ids import milliseconds_of, new_id
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import UntrackedCheckout
 from licenzy.usage.models import LedgerRow, Reservation
-from tests.portal.happenings import make_event
+from tests.portal.fixtures_events import make_event
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast, make_connection, make_product, make_subject
 from tests.support.clock import START

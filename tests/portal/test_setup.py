@@ -153,7 +153,8 @@ def test_the_timeline_stops_by_itself_and_never_tells_a_browser_286(
 ) -> None:
     with runtime.database.write() as db:
         connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
-        subject, product = (make(db, project_id=cast.project_id) for make in (make_subject, make_product))
+        subject = make_subject(db, project_id=cast.project_id)
+        product = make_product(db, project_id=cast.project_id)
         attempt = make_attempt(
             db,
             connection=connection,

@@ -87,7 +87,7 @@ def paid_past_licenzy(shop: Shop, product: Product, **columns: Any) -> Untracked
     )
 
 
-def held(runtime: Runtime) -> list[Entitlement]:
+def granted(runtime: Runtime) -> list[Entitlement]:
     with runtime.database.read() as db:
         return list(db.exec(select(Entitlement)))
 
@@ -149,7 +149,7 @@ def test_adopting_grants_what_was_bought(
     other = pages.client.post(form.action, data={**data, "subject_ref": "somebody else"})
     assert other.status_code == 422
     assert "It belongs to user 7 already." in other.text
-    assert [row.granted_units for row in held(shop.runtime)] == [1000]
+    assert [row.granted_units for row in granted(shop.runtime)] == [1000]
 
 
 def test_what_cannot_be_adopted_says_why_and_what_to_do(
@@ -175,13 +175,13 @@ def test_what_cannot_be_adopted_says_why_and_what_to_do(
         assert answer.status_code == 422
         assert "Map that price to a product" in answer.text
         assert ("<html" in answer.text) is not bool(htmx)
-    assert held(shop.runtime) == []
+    assert granted(shop.runtime) == []
 
 
 def test_stripe_being_away_is_said(app: Flask, cast: Cast, shop: Shop, sell: Sell) -> None:
     row = paid_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
     pages = support_pages(app, cast, shop.runtime)
-    shop.misbehave(http_500=50, match="GET /v1/checkout/*")
+    shop.inject_faults(http_500=50, match="GET /v1/checkout/*")
     page = pages.get(f"/untracked/{row.id}")
     assert page.status_code == 200
     assert "Stripe" in page.text

@@ -60,7 +60,7 @@ class Life:
         return next(found, None)
 
 
-class _Teller:
+class _Emitter:
     """Stripe's clock and voice. With `spread`, no two events share a second."""
 
     def __init__(self, chance: random.Random, names: Names, *, spread: bool) -> None:
@@ -74,7 +74,7 @@ class _Teller:
     def newer(self) -> bool:
         return self.life.shape == NEW
 
-    def tell(self, kind: str, obj: dict[str, Any], previous: dict[str, Any] | None = None) -> None:
+    def emit(self, kind: str, obj: dict[str, Any], previous: dict[str, Any] | None = None) -> None:
         if self.spread or self.chance.random() < 0.2:
             self.now += 1
         data: dict[str, Any] = {"object": obj}
@@ -111,15 +111,15 @@ class _Teller:
             self.wait(DAY)
             made = self.now + (1 if self.spread else 0)
             self.paid_back[n] = self.paid_back.get(n, 0) + amount
-            self._tell_refund(n, number, amount, "succeeded", made)
+            self._emit_refund(n, number, amount, "succeeded", made)
             if self.chance.random() < 0.8:
-                self._tell_charge(n, whole)
+                self._emit_charge(n, whole)
             if self.chance.random() < 0.25:
                 self.wait(3 * DAY)
                 self.paid_back[n] -= amount
-                self._tell_refund(n, number, amount, "failed", made)
+                self._emit_refund(n, number, amount, "failed", made)
 
-    def _tell_refund(self, n: int, number: int, amount: int, status: str, made: int) -> None:
+    def _emit_refund(self, n: int, number: int, amount: int, status: str, made: int) -> None:
         obj = {
             "id": f"re_{self.names.tag}_{n}_{number}",
             "object": "refund",
@@ -130,9 +130,9 @@ class _Teller:
         }
         kinds = ["refund.created"] if status == "succeeded" else ["refund.failed", "refund.updated"]
         for kind in [*(kinds if self.newer else []), "charge.refund.updated"]:
-            self.tell(kind, obj)
+            self.emit(kind, obj)
 
-    def _tell_charge(self, n: int, whole: int) -> None:
+    def _emit_charge(self, n: int, whole: int) -> None:
         named = self.payment(n)
         obj = {
             "id": named["charge"],
@@ -141,7 +141,7 @@ class _Teller:
             "amount": whole,
             "amount_refunded": self.paid_back[n],
         }
-        self.tell("charge.refunded", obj)
+        self.emit("charge.refunded", obj)
 
     def dispute(self, n: int) -> None:
         course = self.chance.choice(
@@ -165,7 +165,7 @@ class _Teller:
             }
             closed = status in {"won", "lost", "warning_closed"}
             kind = "created" if step == 0 else "closed" if closed else "updated"
-            self.tell(f"charge.dispute.{kind}", obj)
+            self.emit(f"charge.dispute.{kind}", obj)
 
     def taken(self, n: int, whole: int) -> bool:
         return (whole > 0 and self.paid_back.get(n, 0) >= whole) or self.disputes.get(n, "") in {
@@ -173,7 +173,9 @@ class _Teller:
             "lost",
         }
 
-    def session(self, *, paid: str = "paid", told_as: str = "completed", subscription: bool = False) -> None:
+    def session(
+        self, *, paid: str = "paid", event_name: str = "completed", subscription: bool = False
+    ) -> None:
         obj = {
             "id": self.names.session,
             "object": "checkout.session",
@@ -187,44 +189,44 @@ class _Teller:
             "currency": "usd",
             "metadata": {"licenzy_attempt": self.names.attempt},
         }
-        self.tell(f"checkout.session.{told_as}", obj)
+        self.emit(f"checkout.session.{event_name}", obj)
 
 
 def one_time_life(chance: random.Random, names: Names, *, spread: bool, lasts: int | None = None) -> Life:
     """A pack or a pass: paid at once or by a slow debit, perhaps given back. A pass lasts some seconds."""
-    teller = _Teller(chance, names, spread=spread)
+    emitter = _Emitter(chance, names, spread=spread)
     whole = PRICE * names.quantity
     settled = True
     if chance.random() < 0.25:
-        teller.session(paid="unpaid")
-        teller.wait(4 * DAY)
+        emitter.session(paid="unpaid")
+        emitter.wait(4 * DAY)
         settled = chance.random() < 0.7
         kind = "async_payment_succeeded" if settled else "async_payment_failed"
-        teller.session(paid="paid" if settled else "unpaid", told_as=kind)
+        emitter.session(paid="paid" if settled else "unpaid", event_name=kind)
     else:
-        teller.session()
-    paid_at = teller.now
+        emitter.session()
+    paid_at = emitter.now
     if settled and chance.random() < 0.5:
-        teller.give_back(1, whole)
+        emitter.give_back(1, whole)
     if settled and chance.random() < 0.4:
-        teller.dispute(1)
-    teller.life.ended_at = teller.now
+        emitter.dispute(1)
+    emitter.life.ended_at = emitter.now
     if settled:
-        over = lasts is not None and teller.now >= paid_at + lasts * names.quantity
-        teller.life.entitled[""] = not over and not teller.taken(1, whole)
-    return teller.life
+        over = lasts is not None and emitter.now >= paid_at + lasts * names.quantity
+        emitter.life.entitled[""] = not over and not emitter.taken(1, whole)
+    return emitter.life
 
 
 def subscription_life(chance: random.Random, names: Names, *, spread: bool) -> Life:
     """A subscription from its first second through a handful of things that happen to one."""
-    return _Subscription(_Teller(chance, names, spread=spread)).lived()
+    return _Subscription(_Emitter(chance, names, spread=spread)).lived()
 
 
 class _Subscription:
-    def __init__(self, teller: _Teller) -> None:
-        self.teller, self.chance, self.names = teller, teller.chance, teller.names
+    def __init__(self, emitter: _Emitter) -> None:
+        self.emitter, self.chance, self.names = emitter, emitter.chance, emitter.names
         self.period = 1
-        self.begins = self.anchor = teller.now
+        self.begins = self.anchor = emitter.now
         self.ends = self.begins + MONTH
         self.state: dict[str, Any] = {
             "status": "incomplete",
@@ -253,28 +255,28 @@ class _Subscription:
             elif self.state["status"] == "active":
                 self.chance.choice((self.flurry, self.back_and_forth, lambda: None))()
         if self.chance.random() < 0.5:
-            self.teller.wait(5 * DAY)
+            self.emitter.wait(5 * DAY)
         self.snapshot()
         self.judge()
-        return self.teller.life
+        return self.emitter.life
 
     def begin(self) -> bool:
         """Created and paid for, in trial, or never paid: whether it lives."""
         start = self.chance.random()
         if start < 0.05:
-            self.tell("created")
-            self.teller.wait(DAY)
+            self.emit("created")
+            self.emitter.wait(DAY)
             self.change("updated", status="incomplete_expired")
             return False
         if start < 0.2:
             self.state["status"] = "trialing"
             self.zero.add(1)
-            self.tell("created")
+            self.emit("created")
         else:
-            self.tell("created")
+            self.emit("created")
             self.change("updated", status="active")
         self.pay()
-        self.teller.session(subscription=True)
+        self.emitter.session(subscription=True)
         return True
 
     def what_may_happen(self) -> list[Callable[[], None]]:
@@ -294,10 +296,10 @@ class _Subscription:
 
     def renew(self) -> None:
         if self.leaving:
-            self.teller.now = max(self.teller.now, self.state["cancel_at"] or self.ends)
+            self.emitter.now = max(self.emitter.now, self.state["cancel_at"] or self.ends)
             return self.delete()
         self.roll_over()
-        self.teller.wait(7200)
+        self.emitter.wait(7200)
         self.pay()
         return None
 
@@ -305,53 +307,53 @@ class _Subscription:
         if self.leaving:
             return
         self.roll_over()
-        self.teller.wait(7200)
-        self.failed_at = self.teller.now + (1 if self.teller.spread else 0)
-        self.tell_invoice("payment_failed")
-        self.failed_at = self.teller.now
+        self.emitter.wait(7200)
+        self.failed_at = self.emitter.now + (1 if self.emitter.spread else 0)
+        self.emit_invoice("payment_failed")
+        self.failed_at = self.emitter.now
         self.change("updated", status="past_due")
 
     def fail_again(self) -> None:
-        self.teller.wait(2 * DAY)
-        self.tell_invoice("payment_failed")
+        self.emitter.wait(2 * DAY)
+        self.emit_invoice("payment_failed")
 
     def recover(self) -> None:
-        self.teller.wait(2 * DAY)
+        self.emitter.wait(2 * DAY)
         self.pay()
         self.change("updated", status="active")
 
     def give_up(self) -> None:
-        self.teller.wait(9 * DAY)
+        self.emitter.wait(9 * DAY)
         if self.chance.random() < 0.5:
             self.change("updated", status="unpaid")
         else:
             self.delete()
 
     def pause(self) -> None:
-        self.teller.wait(DAY)
+        self.emitter.wait(DAY)
         self.change("updated", status="paused")
-        self.tell("paused")
+        self.emit("paused")
 
     def resume(self) -> None:
-        self.teller.wait(DAY)
+        self.emitter.wait(DAY)
         self.change("updated", status="active")
-        self.tell("resumed")
+        self.emit("resumed")
 
     def collect(self) -> None:
-        self.teller.wait(DAY)
+        self.emitter.wait(DAY)
         behavior = self.chance.choice(("void", "keep_as_draft"))
         self.change("updated", pause_collection={"behavior": behavior, "resumes_at": None})
         if self.chance.random() < 0.7:
             if self.chance.random() < 0.5:
-                self.teller.wait(DAY)
+                self.emitter.wait(DAY)
             self.change("updated", pause_collection=None)
 
     def leave(self) -> None:
-        self.teller.wait(DAY)
+        self.emitter.wait(DAY)
         if self.chance.random() < 0.5:
             self.change("updated", cancel_at_period_end=True)
         else:
-            self.change("updated", cancel_at=self.teller.now + 9 * DAY)
+            self.change("updated", cancel_at=self.emitter.now + 9 * DAY)
         if self.chance.random() < 0.3:
             self.call_off()
 
@@ -359,11 +361,11 @@ class _Subscription:
         self.change("updated", cancel_at=None, cancel_at_period_end=False)
 
     def plan(self) -> None:
-        self.teller.wait(DAY)
+        self.emitter.wait(DAY)
         self.change("updated", items={**self.state["items"], "si": self.chance.choice(self.prices)})
 
     def items(self) -> None:
-        self.teller.wait(DAY)
+        self.emitter.wait(DAY)
         items = dict(self.state["items"])
         if "sx" in items:
             del items["sx"]
@@ -373,7 +375,7 @@ class _Subscription:
 
     def back_and_forth(self) -> None:
         """A change and its opposite in one second: nothing that is told orders the two."""
-        self.teller.wait(DAY)
+        self.emitter.wait(DAY)
         self.change("updated", cancel_at_period_end=not self.state["cancel_at_period_end"])
         self.change("updated", cancel_at_period_end=not self.state["cancel_at_period_end"])
         if self.chance.random() < 0.5:
@@ -381,7 +383,7 @@ class _Subscription:
 
     def flurry(self) -> None:
         """Two changes in one second, as a script of the merchant's makes them."""
-        self.teller.wait(DAY)
+        self.emitter.wait(DAY)
         self.change("updated", quantity=self.chance.randrange(1, 9))
         self.change("updated", items={**self.state["items"], "si": self.chance.choice(self.prices)})
 
@@ -393,20 +395,20 @@ class _Subscription:
         self._money_back(self.chance.choice(sorted(self.paid - self.zero)))
 
     def _money_back(self, n: int) -> None:
-        if n in self.teller.paid_back or n in self.teller.disputes or n not in self.paid:
+        if n in self.emitter.paid_back or n in self.emitter.disputes or n not in self.paid:
             return
         if self.chance.random() < 0.6:
-            self.teller.give_back(n, PRICE)
+            self.emitter.give_back(n, PRICE)
         else:
-            self.teller.dispute(n)
+            self.emitter.dispute(n)
 
     def delete(self) -> None:
         if self.state["status"] == "canceled":
             return
-        self.teller.wait(DAY)
-        at = self.teller.now + (1 if self.teller.spread else 0)
+        self.emitter.wait(DAY)
+        at = self.emitter.now + (1 if self.emitter.spread else 0)
         self.state |= {"status": "canceled", "ended_at": at}
-        self.tell("deleted")
+        self.emit("deleted")
 
     # --- how it is told -------------------------------------------------------------------------
 
@@ -415,31 +417,31 @@ class _Subscription:
         return (*self.names.prices, *self.names.prices, "price_of_nothing")
 
     def roll_over(self) -> None:
-        self.teller.now = max(self.teller.now + 1, self.ends)
+        self.emitter.now = max(self.emitter.now + 1, self.ends)
         self.period += 1
-        self.begins, self.ends = self.teller.now, self.teller.now + MONTH
+        self.begins, self.ends = self.emitter.now, self.emitter.now + MONTH
         self.change("updated", status="active")
 
-    def change(self, told_as: str, **changes: Any) -> None:
+    def change(self, event_name: str, **changes: Any) -> None:
         before = self.last or {}
         self.state |= changes
         now = self.obj()
         previous = {name: value for name, value in before.items() if now[name] != value}
         if previous:
-            self.tell(told_as, previous)
+            self.emit(event_name, previous)
 
-    def tell(self, told_as: str, previous: dict[str, Any] | None = None) -> None:
+    def emit(self, event_name: str, previous: dict[str, Any] | None = None) -> None:
         self.last = self.obj()
-        self.teller.tell(f"customer.subscription.{told_as}", self.last, previous)
+        self.emitter.emit(f"customer.subscription.{event_name}", self.last, previous)
 
     def pay(self) -> None:
         self.paid.add(self.period)
         self.failed_at = None
-        self.tell_invoice("paid")
+        self.emit_invoice("paid")
         if self.chance.random() < 0.5:
-            self.tell_invoice("payment_succeeded")
-        if self.teller.newer:
-            payment = {"type": "payment_intent", **self.teller.payment(self.period)}
+            self.emit_invoice("payment_succeeded")
+        if self.emitter.newer:
+            payment = {"type": "payment_intent", **self.emitter.payment(self.period)}
             obj = {
                 "id": f"inpay_{self.names.tag}_{self.period}",
                 "object": "invoice_payment",
@@ -447,10 +449,10 @@ class _Subscription:
                 "payment": payment,
                 "status": "paid",
             }
-            self.teller.tell("invoice_payment.paid", obj)
+            self.emitter.emit("invoice_payment.paid", obj)
 
-    def tell_invoice(self, outcome: str) -> None:
-        self.teller.tell(f"invoice.{outcome}", self.invoice_obj())
+    def emit_invoice(self, outcome: str) -> None:
+        self.emitter.emit(f"invoice.{outcome}", self.invoice_obj())
 
     def invoice_id(self) -> str:
         return f"in_{self.names.tag}_{self.period}"
@@ -469,14 +471,14 @@ class _Subscription:
             "customer": f"cus_{self.names.tag}",
             "lines": {"data": [{"period": {"start": self.begins, "end": self.ends}}]},
         }
-        if self.teller.newer:
+        if self.emitter.newer:
             details = {"subscription": self.names.subscription, "metadata": {}}
             return {**obj, "parent": {"subscription_details": details}}
-        return {**obj, "subscription": self.names.subscription, **self.teller.payment(self.period)}
+        return {**obj, "subscription": self.names.subscription, **self.emitter.payment(self.period)}
 
     def obj(self) -> dict[str, Any]:
         bounds = {"current_period_start": self.begins, "current_period_end": self.ends}
-        on_item, on_top = (bounds, {}) if self.teller.newer else ({}, bounds)
+        on_item, on_top = (bounds, {}) if self.emitter.newer else ({}, bounds)
         rows = [
             {
                 "id": f"{name}_{self.names.tag}",
@@ -502,14 +504,14 @@ class _Subscription:
 
     def snapshot(self) -> None:
         read = {**self.obj(), "latest_invoice": self.invoice_obj()}
-        self.teller.life.snapshots.append((self.teller.now, len(self.teller.life.events), read))
-        self.teller.life.ended_at = self.teller.now
+        self.emitter.life.snapshots.append((self.emitter.now, len(self.emitter.life.events), read))
+        self.emitter.life.ended_at = self.emitter.now
 
     def judge(self) -> None:
         """What a person who knows everything would say, item by item, at the end."""
         if self.state["status"] in {"incomplete", "incomplete_expired"}:
             return
-        at, state = self.teller.now, self.state
+        at, state = self.emitter.now, self.state
         until = state["cancel_at"] or (self.ends if state["cancel_at_period_end"] else None)
         good = state["status"] in {"active", "trialing"} and (until is None or at < until)
         if state["status"] == "past_due":
@@ -518,7 +520,7 @@ class _Subscription:
         if (state["pause_collection"] or {}).get("behavior") == "void":
             good = False
         current = max(self.paid)
-        good = good and not self.teller.taken(current, 0 if current in self.zero else PRICE)
+        good = good and not self.emitter.taken(current, 0 if current in self.zero else PRICE)
         for name, price in state["items"].items():
             if price in self.names.prices:
-                self.teller.life.entitled[f"{name}_{self.names.tag}"] = good
+                self.emitter.life.entitled[f"{name}_{self.names.tag}"] = good

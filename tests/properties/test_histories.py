@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from licenzy.entitlements import projection
-from tests.properties.weighing import (
+from tests.properties.fixtures_projection import (
     History,
     allowed,
     deliveries,

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from licenzy.entitlements import ordering, projection, reversals, subscriptions
-from tests.properties import test_histories, weighing
+from licenzy.entitlements.subscriptions import of_subscription
+from tests.properties import fixtures_projection, test_histories
 from tests.properties.test_histories import differences
 
 
@@ -46,13 +47,13 @@ def test_snapshots_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_duplicates_are_kept_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dedupe off: each telling of a refund is a refund, each telling of a payment a grant."""
 
-    def each_alone(told: Sequence[Any], kind: str) -> list[list[Any]]:
-        return [[fact] for fact in told if fact.kind == kind]
+    def each_alone(facts: Sequence[Any], kind: str) -> list[list[Any]]:
+        return [[fact] for fact in facts if fact.kind == kind]
 
     def all_of_them(delivered: Any, history: Any, names: Any) -> list[Any]:
         return [fact for raw in delivered for fact in once([raw], history, names)]
 
-    once = weighing.received
+    once = fixtures_projection.received
     monkeypatch.setattr(reversals, "_by_object", each_alone)
     monkeypatch.setattr(test_histories, "received", all_of_them)
     assert found("without a tie")
@@ -78,7 +79,7 @@ def test_the_last_period_rolls_forward_unpaid(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_arrival_decides_a_tie(monkeypatch: pytest.MonkeyPatch) -> None:
     """A projection that depends on the order of its facts at all."""
-    whole = projection.of_subscription
+    whole = of_subscription
 
     def only_the_first_half(facts: Sequence[Any]) -> Any:
         return whole(facts[: max(1, len(facts) * 9 // 10)])

@@ -23,9 +23,9 @@ from licenzy.connections.models import Connection
 from licenzy.entitlements.models import Entitlement
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
+from tests.properties.fixtures_projection import History, in_true_order, live, weigh
 from tests.properties.histories import GRACE_DAYS, Life, Names
 from tests.properties.test_histories import SEED
-from tests.properties.weighing import History, in_true_order, live, weigh
 from tests.support.cast import Cast, make_connection, make_product, make_subject
 from tests.support.clock import START
 from tests.support.purchases import make_attempt, signed

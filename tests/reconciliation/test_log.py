@@ -119,17 +119,17 @@ def test_a_walk_is_under_way_until_it_is_told_of(shop: Shop, clock: StandingCloc
     clock.advance(seconds=2)
     seen: list[tuple[WalkState, int]] = []
 
-    def look(_session: Session) -> None:
+    def note_commit(_session: Session) -> None:
         with shop.runtime.database.read() as db:
             where = db.get_one(Reconciliation, shop.connection.id)
             last = last_walk(db, Scope(shop.project_id, Mode.TEST))
         seen.append((walk_state(where, last, clock()), len(finished(shop))))
 
-    event.listen(Session, "after_commit", look)
+    event.listen(Session, "after_commit", note_commit)
     try:
         work_once(shop.runtime)
     finally:
-        event.remove(Session, "after_commit", look)
+        event.remove(Session, "after_commit", note_commit)
     under_way = {(WalkState.WAITING, 0), (WalkState.WALKING, 0)}
     assert set(seen) == under_way | {(WalkState.RESTING, 1)}
 
@@ -137,7 +137,7 @@ def test_a_walk_is_under_way_until_it_is_told_of(shop: Shop, clock: StandingCloc
 @pytest.mark.usefixtures("real_time")
 def test_a_walk_that_breaks_off_says_why(shop: Shop, clock: StandingClock) -> None:
     ask(shop, clock)
-    shop.misbehave(http_500=50, match="GET /v1/subscriptions")
+    shop.inject_faults(http_500=50, match="GET /v1/subscriptions")
     clock.advance(seconds=2)
     work_once(shop.runtime)
     (walk,) = finished(shop)
@@ -255,7 +255,7 @@ def test_nothing_is_lost_when_stripe_is_away(shop: Shop, sell: Sell, clock: Stan
     parts = shop.runtime
     reconcile(parts.database, parts.gateway, parts.secret_box, connection=shop.connection, clock=clock)
     before = states(shop)
-    shop.misbehave(http_500=50, match="GET /v1/checkout/*")
+    shop.inject_faults(http_500=50, match="GET /v1/checkout/*")
     with pytest.raises(StripeUnavailable):
         again(shop, clock)
     assert states(shop) == before

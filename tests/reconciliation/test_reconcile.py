@@ -17,8 +17,9 @@ from licenzy.entitlements.actions import lock_purchase
 from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.errors import StripeUnavailable
 from licenzy.projects.scope import Scope
-from licenzy.reconciliation.actions import Report, claim_due, reconcile, request_walk_of
+from licenzy.reconciliation.actions import claim_due, reconcile, request_walk_of
 from licenzy.reconciliation.models import Reconciliation
+from licenzy.reconciliation.walk import Report
 from licenzy.stripe_events.models import StripeEvent
 from licenzy.stripe_events.replay import replay_event, replay_purchases
 from licenzy.stripe_events.snapshots import settle_next
@@ -54,7 +55,7 @@ def walk(shop: Shop, clock: StandingClock, **how: Any) -> Report:
     )
 
 
-def held(shop: Shop) -> list[Entitlement]:
+def granted(shop: Shop) -> list[Entitlement]:
     with shop.runtime.database.read() as db:
         return list(db.exec(select(Entitlement).order_by(Entitlement.product_code)))
 
@@ -72,9 +73,9 @@ def test_missed_purchases_of_all_kinds_are_found_once(shop: Shop, sell: Sell, cl
     for code, kind in (("A_PASS", Kind.TIME_PASS), ("B_PACK", Kind.USAGE_PACK), ("C_SUB", Kind.SUBSCRIPTION)):
         sell(code, kind)
         buy(shop, code, product_code=code)
-    assert held(shop) == []
+    assert granted(shop) == []
     report = walk(shop, clock)
-    assert [(row.product_code, row.state) for row in held(shop)] == [
+    assert [(row.product_code, row.state) for row in granted(shop)] == [
         ("A_PASS", State.ACTIVE),
         ("B_PACK", State.ACTIVE),
         ("C_SUB", State.ACTIVE),
@@ -84,10 +85,10 @@ def test_missed_purchases_of_all_kinds_are_found_once(shop: Shop, sell: Sell, cl
         kept = set(db.exec(select(StripeEvent.type)).all())
     assert kept <= set(REQUIRED_EVENTS), "what the webhook is not sent either has not been missed"
     assert {change["before"] for change in report.differences if change["before"] is None} == {None}
-    rows = [row.model_dump() for row in held(shop)]
+    rows = [row.model_dump() for row in granted(shop)]
     again = walk(shop, clock)
     assert (again.events_missed, again.differences) == (0, [])
-    assert [row.model_dump() for row in held(shop)] == rows
+    assert [row.model_dump() for row in granted(shop)] == rows
 
 
 def test_a_cancellation_nobody_told_is_found_by_its_subscription(
@@ -96,14 +97,14 @@ def test_a_cancellation_nobody_told_is_found_by_its_subscription(
     sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
     buy(shop, "k")
     walk(shop, clock)
-    subscription = held(shop)[0].stripe_subscription_id
+    subscription = granted(shop)[0].stripe_subscription_id
     act(shop, action="cancel", subscription=subscription)
     clock.advance(seconds=30)
     # As after 31 days: the events are gone, only what Stripe says now is left.
     report = walk(shop, clock, since=clock() + timedelta(days=1))
     assert report.events_seen == 0
     assert [change["after"]["state"] for change in report.differences][-1:] == ["canceled"]
-    assert held(shop)[0].state is State.CANCELED
+    assert granted(shop)[0].state is State.CANCELED
 
 
 def test_a_payment_whose_events_are_gone_is_found_by_its_session(
@@ -114,7 +115,7 @@ def test_a_payment_whose_events_are_gone_is_found_by_its_session(
     clock.advance(seconds=30)
     walked = walk(shop, clock, since=clock() + timedelta(days=1))
     assert (walked.events_seen, walked.sessions_seen) == (0, 1)
-    row = held(shop)[0]
+    row = granted(shop)[0]
     assert (row.granted_units, row.stripe_checkout_session_id) == (1000, session_id)
     with shop.runtime.database.read() as db:
         assert db.exec(select(CheckoutAttempt.status)).one() is AttemptStatus.PAID
@@ -125,7 +126,7 @@ def test_an_attempt_that_stripe_refused_makes_nobody_elses_session_ours(
 ) -> None:
     """Such an attempt has no session, and a session that Licenzy did not open names no attempt."""
     product = sell("PACK", Kind.USAGE_PACK)
-    shop.misbehave(http_500=9, match="POST /v1/checkout/sessions")
+    shop.inject_faults(http_500=9, match="POST /v1/checkout/sessions")
     assert shop.checkout("k", product_code="PACK").status_code >= 500
     shop.behave()
     with shop.runtime.database.read() as db:
@@ -148,7 +149,7 @@ def test_an_attempt_that_stripe_refused_makes_nobody_elses_session_ours(
 def test_the_cursor_moves_on_success_only(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     sell("PACK", Kind.USAGE_PACK)
     buy(shop, "k", product_code="PACK")
-    shop.misbehave(http_500=50, match="GET /v1/events")
+    shop.inject_faults(http_500=50, match="GET /v1/events")
     with pytest.raises(StripeUnavailable):
         walk(shop, clock)
     with shop.runtime.database.read() as db:
@@ -185,7 +186,7 @@ def test_settling_reads_the_subscription_once_for_all_its_events(
     walk(shop, clock, full=False)
     assert settle(shop, clock) == 1
     assert settle(shop, clock) == 0
-    assert held(shop)[0].state is State.ACTIVE
+    assert granted(shop)[0].state is State.ACTIVE
 
 
 def test_a_refund_takes_back_what_it_paid_for(shop: Shop, sell: Sell, clock: StandingClock) -> None:
@@ -195,7 +196,7 @@ def test_a_refund_takes_back_what_it_paid_for(shop: Shop, sell: Sell, clock: Sta
     intent = shop.stripe.v1.payment_intents.list({"limit": 1}).data[0].id
     act(shop, action="refund", payment_intent=intent)
     walk(shop, clock, full=False)
-    row = held(shop)[0]
+    row = granted(shop)[0]
     assert (row.state, row.reason) == (State.CANCELED, "refunded")
     assert row.voided_at is not None
 
@@ -213,7 +214,7 @@ def test_replay_finds_and_mends_a_row_that_is_not_what_its_facts_say(
         row.granted_units = 5
     differences = [change for _k, changes in replay_purchases(database, clock=clock) for change in changes]
     assert [d["before"]["granted_units"] for d in differences] == [5]
-    assert held(shop)[0].granted_units == 1000
+    assert granted(shop)[0].granted_units == 1000
     with database.read() as db:
         event = db.exec(select(StripeEvent).where(StripeEvent.type == "checkout.session.completed")).one()
     again = replay_event(database, connection_id=shop.connection.id, event_id=event.event_id, clock=clock)
@@ -263,7 +264,7 @@ def test_a_walk_from_a_later_instant_does_not_move_the_cursor_over_what_it_left_
         assert row.reconciled_to is not None
         assert row.reconciled_to <= began
     assert walk(shop, clock, full=False).events_missed > 0
-    assert held(shop)[0].state is State.ACTIVE
+    assert granted(shop)[0].state is State.ACTIVE
 
 
 def test_a_refund_nobody_told_is_found_and_told_once(shop: Shop, sell: Sell, clock: StandingClock) -> None:
@@ -276,7 +277,7 @@ def test_a_refund_nobody_told_is_found_and_told_once(shop: Shop, sell: Sell, clo
     report = walk(shop, clock, since=clock() + timedelta(minutes=1))
     assert (report.events_seen, report.refunds_seen) == (0, 1)
     assert [change["after"]["reason"] for change in report.differences] == ["refunded"]
-    row = held(shop)[0]
+    row = granted(shop)[0]
     assert (row.state, row.reason) == (State.CANCELED, "refunded")
     with shop.runtime.database.read() as db:
         facts = len(db.exec(select(Fact)).all())
@@ -294,11 +295,11 @@ def test_a_refund_that_failed_unnoticed_gives_access_back(
     intent = shop.stripe.v1.payment_intents.list({"limit": 1}).data[0].id
     act(shop, action="refund", payment_intent=intent)
     walk(shop, clock)
-    assert held(shop)[0].state is State.CANCELED
+    assert granted(shop)[0].state is State.CANCELED
     act(shop, action="fail_refund", refund=shop.stripe.v1.refunds.list({"limit": 1}).data[0].id)
     clock.advance(seconds=30)
     walk(shop, clock, since=clock() + timedelta(minutes=1))
-    assert held(shop)[0].state is State.ACTIVE
+    assert granted(shop)[0].state is State.ACTIVE
 
 
 @pytest.mark.parametrize(("ends", "state"), [("win_dispute", State.ACTIVE), ("lose_dispute", State.CANCELED)])
@@ -312,11 +313,11 @@ def test_a_dispute_nobody_told_is_found_at_each_stage(
     act(shop, action="dispute", payment_intent=intent)
     clock.advance(seconds=30)
     assert walk(shop, clock, since=clock() + timedelta(minutes=1)).disputes_seen == 1
-    assert held(shop)[0].state is State.SUSPENDED
+    assert granted(shop)[0].state is State.SUSPENDED
     act(shop, action=ends, payment_intent=intent)
     clock.advance(seconds=30)
     walk(shop, clock, since=clock() + timedelta(minutes=1))
-    assert held(shop)[0].state is state
+    assert granted(shop)[0].state is state
 
 
 def test_a_refund_of_a_subscription_nobody_told_finds_its_subscription(
@@ -330,7 +331,7 @@ def test_a_refund_of_a_subscription_nobody_told_finds_its_subscription(
     clock.advance(seconds=30)
     report = walk(shop, clock, since=clock() + timedelta(minutes=1))
     assert report.events_seen == 0
-    row = held(shop)[0]
+    row = granted(shop)[0]
     assert (row.state, row.reason) == (State.SUSPENDED, "refunded")
 
 
@@ -341,7 +342,7 @@ def test_an_object_that_cannot_be_read_does_not_keep_others_from_being_healed(
     for key in ("a", "b"):
         buy(shop, key, subject_ref=f"user_{key}")
     walk(shop, clock)
-    broken, whole = (row.stripe_subscription_id for row in held(shop))
+    broken, whole = (row.stripe_subscription_id for row in granted(shop))
     act(shop, action="cancel", subscription=whole)
     with shop.sandbox.app.services.store.writing() as db:
         db.execute(
@@ -351,7 +352,7 @@ def test_an_object_that_cannot_be_read_does_not_keep_others_from_being_healed(
     report = walk(shop, clock, since=clock() + timedelta(minutes=1))
     assert [problem["object"] for problem in report.problems] == [broken]
     assert "without items" in report.problems[0]["problem"]
-    assert {row.stripe_subscription_id: row.state for row in held(shop)} == {
+    assert {row.stripe_subscription_id: row.state for row in granted(shop)} == {
         broken: State.ACTIVE,
         whole: State.CANCELED,
     }
@@ -381,7 +382,7 @@ def test_the_worker_repairs_what_no_webhook_told_within_the_hour(
     buy(shop, "k", product_code="PACK")
     clock.advance(hours=1, seconds=1)
     work_once(shop.runtime)
-    assert held(shop)[0].state is State.ACTIVE
+    assert granted(shop)[0].state is State.ACTIVE
     with shop.runtime.database.read() as db:
         row = db.get(Reconciliation, shop.connection.id)
         assert row is not None

@@ -11,7 +11,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Heard:
+class RawAnswer:
     """An answer; status 0 where the connection was closed without one."""
 
     status: int
@@ -30,7 +30,7 @@ class Heard:
         return str(self.json().get("error", "")) if is_json and self.body else ""
 
 
-class Line:
+class RawConnection:
     """One connection."""
 
     def __init__(self, port: int, *sent: bytes, timeout: float = 20) -> None:
@@ -42,7 +42,7 @@ class Line:
         for each in sent:
             self.socket.sendall(each)
 
-    def hear(self, *, is_head: bool = False) -> Heard:
+    def hear(self, *, is_head: bool = False) -> RawAnswer:
         """The next answer."""
         heard = b""
         with contextlib.suppress(ConnectionError):
@@ -50,13 +50,13 @@ class Line:
                 heard += more
         head, _, body = heard.partition(b"\r\n\r\n")
         if not head:
-            return Heard(0, {}, b"", closed=True)
+            return RawAnswer(0, {}, b"", closed=True)
         start, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = 0 if is_head else int(headers.get("content-length", "0"))
         while len(body) < length and (more := self.socket.recv(1 << 20)):
             body += more
-        return Heard(int(start.split(" ")[1]), headers, body, closed=headers.get("connection") == "close")
+        return RawAnswer(int(start.split(" ")[1]), headers, body, closed=headers.get("connection") == "close")
 
     def ends(self) -> float:
         """Wait until the server closes, whatever it says before; the seconds since the connection began."""
@@ -68,7 +68,7 @@ class Line:
     def close(self) -> None:
         self.socket.close()
 
-    def __enter__(self) -> Line:
+    def __enter__(self) -> RawConnection:
         return self
 
     def __exit__(self, *_raised: object) -> None:
@@ -85,7 +85,7 @@ def request(line: str, *headers: str, body: bytes = b"", length: int | None = No
     )
 
 
-def ask(port: int, sent: bytes, *, timeout: float = 20) -> Heard:
+def ask(port: int, sent: bytes, *, timeout: float = 20) -> RawAnswer:
     """Send a request on a connection of its own."""
-    with Line(port, sent, timeout=timeout) as line:
+    with RawConnection(port, sent, timeout=timeout) as line:
         return line.hear(is_head=sent.startswith(b"HEAD"))

@@ -33,7 +33,7 @@ class OnTheLoop:
     """Answers a call on the loop with what it was handed, and leaves to Flask what asks for it."""
 
     def __init__(self) -> None:
-        self.calls = {("POST", HOT): self.tell}
+        self.calls = {("POST", HOT): self.echo}
         self.opened = False
 
     async def open(self) -> None:
@@ -42,7 +42,7 @@ class OnTheLoop:
     async def close(self) -> None:
         print("closed", flush=True)
 
-    async def tell(self, incoming: RsgiRequest) -> Reply | None:
+    async def echo(self, incoming: RsgiRequest) -> Reply | None:
         if incoming.header("x-leave") is not None:
             return None
         if incoming.header("x-fail") is not None:

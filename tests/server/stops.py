@@ -1,4 +1,4 @@
-"""`python -m tests.server.stops KIND COUNT SEED [MISTAKE]`: main loops that are told to stop, very often.
+"""`python -m tests.server.stops KIND COUNT SEED [MISTAKE]`: main loops that are writable to stop, very often.
 
 Each stop is that of a process of its own, forked from this one, which has imported and made what it needs:
 the loop of `licenzy serve`, of Granian's main process, of the worker or of the sandbox begins, and meets
@@ -38,7 +38,7 @@ from licenzy.worker import run_worker
 Loop = Callable[[StopSignal], None]
 DEADLINE_SECONDS = 10.0
 _SEEN_TO_HANG_SECONDS = 3.0
-"""The same for a mistake, which only has to be told from a stop."""
+"""The same for a mistake, which only has to be writable from a stop."""
 
 
 class EventInHandler(StopSignal):
@@ -80,7 +80,7 @@ def web(_folder: Path) -> Loop:
             log_level=LogLevels.critical,
             stop=stop,
         )
-        server.serve(spawn_target=_idle, target_loader=lambda _target: None)
+        server.serve(spawn_target=_idle, target_loader=lambda _target: _idle)
 
     return loop
 
@@ -119,11 +119,11 @@ def stop_once(
     loop: Loop, make_stop: Callable[[], StopSignal], chance: random.Random, within: float = DEADLINE_SECONDS
 ) -> str | None:
     """Begin the loop in a process and tell it to stop; what went wrong."""
-    ready, told = os.pipe()
+    ready, writable = os.pipe()
     pid = os.fork()
     if not pid:
-        _be_stopped(loop, make_stop(), told)
-    os.close(told)
+        _be_stopped(loop, make_stop(), writable)
+    os.close(writable)
     os.read(ready, 1)
     os.close(ready)
     most = chance.choice([200e-6, 2e-3])
@@ -134,15 +134,15 @@ def stop_once(
     return _how_it_ended(pid, within)
 
 
-def _be_stopped(loop: Loop, stop: StopSignal, told: int) -> None:
+def _be_stopped(loop: Loop, stop: StopSignal, writable: int) -> None:
     """The whole life of such a process."""
     status = 1
     try:
         os.setsid()  # So that those it starts can be ended with it.
         gc.disable()
         stop.listen()
-        os.write(told, b".")
-        os.close(told)
+        os.write(writable, b".")
+        os.close(writable)
         loop(stop)
         status = 0
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import cycle, islice
@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.server.conftest import Shop
-from tests.server.raw import Heard, Line, ask, request
+from tests.server.raw import RawAnswer, RawConnection, ask, request
 from tests.support.databases import SqliteFiles
 from tests.support.installation import Running
 
@@ -54,11 +54,12 @@ def assert_it_says_nothing(running: Running) -> None:
 def seconds_of(shop: Shop) -> dict[str, float]:
     """How long a probe, a check and a page take."""
     took = {}
-    for name, call in (
+    calls: list[tuple[str, Callable[[], int]]] = [
         ("probe", lambda: httpx.get(f"{shop.url}/healthz", timeout=5).status_code),
         ("check", shop.checks),
         ("page", lambda: httpx.get(f"{shop.url}/sign-in", timeout=5).status_code),
-    ):
+    ]
+    for name, call in calls:
         began = time.monotonic()
         assert call() == 200, name
         took[name] = time.monotonic() - began
@@ -69,11 +70,13 @@ def test_half_sent_bodies_keep_nobody_waiting(web: Shop) -> None:
     paths = list(islice(cycle(LIMITS), HALF_SENT))
     with ExitStack() as lines, ThreadPoolExecutor(HALF_SENT) as clients:
         halves = [
-            lines.enter_context(Line(web.port, request(f"POST {path}", body=b'{"subject', length=60_000)))
+            lines.enter_context(
+                RawConnection(web.port, request(f"POST {path}", body=b'{"subject', length=60_000))
+            )
             for path in paths
         ]
 
-        def hear(line: Line) -> tuple[Heard, float]:
+        def hear(line: RawConnection) -> tuple[RawAnswer, float]:
             heard = line.hear()
             return heard, time.monotonic() - line.began
 
@@ -101,10 +104,10 @@ def test_the_oldest_slow_body_of_an_address_goes_for_another_and_quick_ones_are_
 ) -> None:
     half = request("POST /v1/access/check", body=b"{", length=100)
     with ExitStack() as lines:
-        halves = [lines.enter_context(Line(web.port, half)) for _ in range(64)]
+        halves = [lines.enter_context(RawConnection(web.port, half)) for _ in range(64)]
         time.sleep(2)
         assert web.checks() == 200
-        lines.enter_context(Line(web.port, half))
+        lines.enter_context(RawConnection(web.port, half))
         heard = halves[0].hear()
         assert (heard.status, heard.code) == (408, "request_timeout")
         assert time.monotonic() - halves[0].began < 6
@@ -119,7 +122,7 @@ def test_slow_bodies_make_room_for_quick_ones(web: Shop) -> None:
     half = request("POST /v1/webhooks/stripe/con_1", body=b"{", length=1024 * 1024)
     with ExitStack() as lines:
         for _ in range(64):
-            lines.enter_context(Line(web.port, half))
+            lines.enter_context(RawConnection(web.port, half))
         whole = request("POST /v1/webhooks/stripe/con_1", body=b"{}")
         refused = ask(web.port, whole)
         assert (refused.status, refused.code, refused.closed) == (503, "overloaded", True)
@@ -133,7 +136,7 @@ def test_slow_bodies_make_room_for_quick_ones(web: Shop) -> None:
 def test_a_body_over_its_limit_is_not_read(web: Shop, path: str) -> None:
     most, _ = LIMITS[path]
     headers = ("Content-Type: application/json",)
-    with Line(web.port, request(f"POST {path}", *headers, body=b"{", length=most + 1)) as line:
+    with RawConnection(web.port, request(f"POST {path}", *headers, body=b"{", length=most + 1)) as line:
         heard = line.hear()
         assert (heard.status, heard.closed) == (413, True)
         assert heard.code == ("payload_too_large" if path.startswith(("/v1", "/healthz")) else "")
@@ -160,7 +163,7 @@ def test_a_body_that_breaks_off_is_no_request(web: Shop) -> None:
         length=len(body) + 1,
     )
     for _ in range(20):
-        Line(web.port, sent).close()
+        RawConnection(web.port, sent).close()
     time.sleep(0.3)
     assert web.checks() == 200
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.server.conftest import Shop
-from tests.server.raw import Heard, ask, request
+from tests.server.raw import RawAnswer, ask, request
 from tests.support.databases import SqliteFiles
 from tests.support.installation import ROOT
 from tests.support.ports import answers, free_port_pair, wait_until
@@ -168,7 +168,7 @@ class Ways:
     shop: Shop
     plain: int
 
-    def ask(self, sent: bytes) -> tuple[Heard, Heard]:
+    def ask(self, sent: bytes) -> tuple[RawAnswer, RawAnswer]:
         return ask(self.shop.port, sent), ask(self.plain, sent)
 
 
@@ -225,7 +225,7 @@ def test_hosts_are_told_apart_alike(ways: Ways, line: str, host: str) -> None:
     assert_alike(front, plain)
 
 
-def assert_alike(front: Heard, plain: Heard) -> None:
+def assert_alike(front: RawAnswer, plain: RawAnswer) -> None:
     assert (front.status, front.code) == (plain.status, plain.code), (front.body[:300], plain.body[:300])
     for name in ALIKE:
         assert front.headers.get(name) == plain.headers.get(name), name

@@ -59,12 +59,12 @@ def test_a_cut_checkout_goes_on_when_its_key_is_repeated(
 
     def is_over() -> bool:
         answers.append(buy())
-        return answers[-1].json().get("error") != "idempotency_in_progress"
+        return bool(answers[-1].json().get("error") != "idempotency_in_progress")
 
     wait_until(is_over, seconds=LEASE_SECONDS + 10, what="the lease of the call that was cut ran out")
     assert answers[-1].status_code == 201
-    assert told(buy()) == told(answers[-1]), "a session for each key, and no more"
+    assert outcome_of(buy()) == outcome_of(answers[-1]), "a session for each key, and no more"
 
 
-def told(answer: httpx.Response) -> Any:
+def outcome_of(answer: httpx.Response) -> Any:
     return answer.status_code, answer.json()["attempt_id"], answer.json()["stripe_checkout_session_id"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.server.conftest import Shop
-from tests.server.raw import Heard, Line, ask, request
+from tests.server.raw import RawAnswer, RawConnection, ask, request
 from tests.server.slow_routes import BEGUN, HOT, LARGE, LEAVES, LEFT, WAIT
 from tests.support.databases import SqliteFiles
 from tests.support.installation import ROOT
@@ -89,7 +89,7 @@ def wait_for(kind: str, seconds: float, mark: str) -> bytes:
 @pytest.mark.parametrize("mib", [1, 8, 9, 40])
 def test_an_answer_may_be_large(shared: Slow, mib: int) -> None:
     whole = b"\r\n0123456789abcd" * (65_536 * mib)
-    with Line(shared.port) as line:
+    with RawConnection(shared.port) as line:
         for _ in range(2):
             line.send(request(f"GET {LARGE}/{mib}"))
             heard = line.hear()
@@ -105,7 +105,7 @@ def test_an_answer_may_be_large(shared: Slow, mib: int) -> None:
 def test_who_hangs_at_stripe_leaves_half_of_the_threads(shared: Slow) -> None:
     with ExitStack() as lines:
         for number in range(2 * THREADS):
-            lines.enter_context(Line(shared.port, wait_for("stripe", 3, f"hangs{number}")))
+            lines.enter_context(RawConnection(shared.port, wait_for("stripe", 3, f"hangs{number}")))
         wait_until(lambda: shared.begun().count("hangs0") == 1, seconds=3, what="they hang")
         for kind in ("api", "pages", "webhooks"):
             began = time.monotonic()
@@ -119,11 +119,11 @@ def test_who_hangs_at_stripe_leaves_half_of_the_threads(shared: Slow) -> None:
 def test_who_waits_too_long_or_comes_when_too_many_wait_is_refused(own: Slow) -> None:
     with ThreadPoolExecutor(300) as clients, ExitStack() as hanging:
         for number in range(THREADS):
-            hanging.enter_context(Line(own.port, wait_for("api", 9, f"hangs{number}")))
+            hanging.enter_context(RawConnection(own.port, wait_for("api", 9, f"hangs{number}")))
         time.sleep(0.5)
         began = time.monotonic()
 
-        def call(number: int) -> tuple[Heard, float]:
+        def call(number: int) -> tuple[RawAnswer, float]:
             return ask(own.port, wait_for("api", 0, f"w{number}")), time.monotonic() - began
 
         told = list(clients.map(call, range(200)))
@@ -141,7 +141,7 @@ def test_who_waits_too_long_or_comes_when_too_many_wait_is_refused(own: Slow) ->
 def test_the_time_in_a_queue_counts(own: Slow) -> None:
     with ExitStack() as hanging:
         for number in range(THREADS):
-            hanging.enter_context(Line(own.port, wait_for("api", 2, f"hangs{number}")))
+            hanging.enter_context(RawConnection(own.port, wait_for("api", 2, f"hangs{number}")))
         time.sleep(0.3)
         assert 1 < float(ask(own.port, request(f"GET {LEFT}")).body) < 3.5
     assert 4 < float(ask(own.port, request(f"GET {LEFT}")).body) <= 5
@@ -150,11 +150,11 @@ def test_the_time_in_a_queue_counts(own: Slow) -> None:
 def test_who_has_gone_is_not_begun(own: Slow) -> None:
     with ExitStack() as hanging:
         for number in range(THREADS):
-            hanging.enter_context(Line(own.port, wait_for("api", 2, f"hangs{number}")))
+            hanging.enter_context(RawConnection(own.port, wait_for("api", 2, f"hangs{number}")))
         time.sleep(0.3)
         for number in range(20):
-            Line(own.port, wait_for("api", 0, f"gone{number}")).close()
-        stays = hanging.enter_context(Line(own.port, wait_for("api", 0, "stays")))
+            RawConnection(own.port, wait_for("api", 0, f"gone{number}")).close()
+        stays = hanging.enter_context(RawConnection(own.port, wait_for("api", 0, "stays")))
         assert stays.hear().body == b"stays"
     assert not [mark for mark in own.begun() if mark.startswith("gone")]
 
@@ -163,7 +163,7 @@ def test_a_call_is_answered_on_the_loop_even_when_all_threads_hang(own: Slow) ->
     with ExitStack() as hanging:
         for kind in WAIT:
             for number in range(THREADS):
-                hanging.enter_context(Line(own.port, wait_for(kind, 2, f"{kind}{number}")))
+                hanging.enter_context(RawConnection(own.port, wait_for(kind, 2, f"{kind}{number}")))
         time.sleep(0.3)
         began = time.monotonic()
         headers = (
@@ -209,7 +209,7 @@ def test_what_is_not_answered_on_the_loop_goes_to_flask(own: Slow) -> None:
 def test_a_webhook_may_wait_for_longer(own: Slow) -> None:
     with ExitStack() as hanging:
         for number in range(THREADS):
-            hanging.enter_context(Line(own.port, wait_for("webhooks", 6.5, f"hangs{number}")))
+            hanging.enter_context(RawConnection(own.port, wait_for("webhooks", 6.5, f"hangs{number}")))
         time.sleep(0.3)
         began = time.monotonic()
         heard = ask(own.port, wait_for("webhooks", 0, "late"))
@@ -220,12 +220,12 @@ def test_a_webhook_may_wait_for_longer(own: Slow) -> None:
 def test_a_stop_refuses_what_is_half_sent_and_finishes_what_has_begun(own: Slow) -> None:
     with ExitStack() as lines:
         half = [
-            lines.enter_context(Line(own.port, request(f"POST {path}", body=b"{", length=100)))
+            lines.enter_context(RawConnection(own.port, request(f"POST {path}", body=b"{", length=100)))
             for path in ("/v1/access/check", "/sign-in", "/v1/webhooks/stripe/tenant") * 4
         ]
-        whole = lines.enter_context(Line(own.port, wait_for("api", 3, "whole")))
-        lines.enter_context(Line(own.port, b"GET /healthz HTTP/1.1\r\nHo"))
-        lines.enter_context(Line(own.port))
+        whole = lines.enter_context(RawConnection(own.port, wait_for("api", 3, "whole")))
+        lines.enter_context(RawConnection(own.port, b"GET /healthz HTTP/1.1\r\nHo"))
+        lines.enter_context(RawConnection(own.port))
         wait_until(lambda: "whole" in own.begun(), seconds=3, what="it has begun")
         began = time.monotonic()
         own.process.send_signal(signal.SIGTERM)
@@ -240,7 +240,7 @@ def test_a_stop_refuses_what_is_half_sent_and_finishes_what_has_begun(own: Slow)
 
 
 def test_a_stop_cuts_what_does_not_end(own: Slow) -> None:
-    with Line(own.port, wait_for("stripe", 30, "hangs")) as line:
+    with RawConnection(own.port, wait_for("stripe", 30, "hangs")) as line:
         wait_until(lambda: "hangs" in own.begun(), seconds=3, what="it has begun")
         began = time.monotonic()
         own.process.send_signal(signal.SIGTERM)
@@ -253,7 +253,7 @@ def test_a_stop_cuts_what_does_not_end(own: Slow) -> None:
 
 
 def test_a_process_whose_loop_ends_is_replaced(own: Slow) -> None:
-    with Line(own.port, request(f"POST {HOT}", "X-End: 1")) as line:
+    with RawConnection(own.port, request(f"POST {HOT}", "X-End: 1")) as line:
         line.ends()
     wait_until(own.shop.is_well, seconds=10, what="another process answers")
     wait_until(lambda: "the loop of a web process has ended" in own.log(), seconds=1, what="it is said")

@@ -13,7 +13,7 @@ import pytest
 
 from licenzy.server.limits import IDLE_SECONDS
 from tests.server.conftest import Shop
-from tests.server.raw import Line, request
+from tests.server.raw import RawConnection, request
 from tests.server.test_workers import listeners
 from tests.support.databases import SqliteFiles
 from tests.support.installation import Installation, Running
@@ -34,7 +34,7 @@ def test_idle_connections_below_what_is_accepted_keep_nobody_waiting(shop: Shop,
     wait_until(lambda: listeners(shop.port) == 2, seconds=30, what="both workers listen")
     with ExitStack() as lines:
         for _ in range(2 * 512 - 200):
-            lines.enter_context(Line(shop.port))
+            lines.enter_context(RawConnection(shop.port))
         for _ in range(20):
             began = time.monotonic()
             assert httpx.get(f"{shop.url}/healthz", timeout=5).status_code == 200
@@ -73,7 +73,7 @@ def test_what_is_silent_for_long_is_ended(
 def half_sent_heads_are_ended(shop: Shop) -> None:
     with ExitStack() as lines:
         halves = [
-            lines.enter_context(Line(shop.port, b"POST /v1/access/check HTTP/1.1\r\nHo", timeout=90))
+            lines.enter_context(RawConnection(shop.port, b"POST /v1/access/check HTTP/1.1\r\nHo", timeout=90))
             for _ in range(HALF_SENT)
         ]
         until = halves[0].began + IDLE_SECONDS - 2
@@ -93,7 +93,7 @@ def a_quiet_connection_still_works(shop: Shop) -> None:
         "Content-Type: application/json",
         body=CHECK,
     )
-    with Line(shop.port) as line:
+    with RawConnection(shop.port) as line:
         for silence in (61, 0):
             line.send(sent)
             assert line.hear().status == 200
@@ -104,7 +104,10 @@ def those_that_never_read_are_ended(shop: Shop) -> None:
     large = request("GET /static/vendor/tabler/tabler.min.css")
     with ExitStack() as lines:
         # Many answers each, far more than what the system keeps for a client that reads later.
-        deaf = {lines.enter_context(Line(shop.port, large * 50)).socket.getsockname()[1] for _ in range(20)}
+        deaf = {
+            lines.enter_context(RawConnection(shop.port, large * 50)).socket.getsockname()[1]
+            for _ in range(20)
+        }
         began = time.monotonic()
         time.sleep(5)
         assert connected_to(shop.port) >= deaf
@@ -127,7 +130,7 @@ def connected_to(port: int) -> set[int]:
 def idle_ones_above_the_limit_give_way(shop: Shop) -> None:
     with ExitStack() as lines:
         for _ in range(FEW + 200):
-            lines.enter_context(Line(shop.port))
+            lines.enter_context(RawConnection(shop.port))
         began = time.monotonic()
         assert httpx.get(f"{shop.url}/healthz", timeout=IDLE_SECONDS + 10).status_code == 200
         assert time.monotonic() - began < IDLE_SECONDS + 2

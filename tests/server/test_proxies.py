@@ -8,7 +8,7 @@ import pytest
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from licenzy.server.proxies import TrustedProxies
-from licenzy.server.wsgi import environ_of
+from licenzy.server.wsgi import Headers, environ_of
 
 
 class Sent:
@@ -30,12 +30,12 @@ class Sent:
         return [value for each, value in self._sent if each == name and value.isascii()]
 
 
-class PlainScope:
+class RsgiScope:
     http_version, method, path, query_string = "1.1", "GET", "/é\ufffd", ""
     client, server, scheme = "10.0.0.9:5000", "10.0.0.1:8000", "http"
 
     def __init__(self, headers: Sent) -> None:
-        self.headers = headers
+        self.headers: Headers = headers
 
 
 HEADERS = [
@@ -57,7 +57,7 @@ HEADERS = [
 @pytest.mark.parametrize("sent", HEADERS, ids=str)
 def test_both_read_the_same(hops: int, sent: tuple[tuple[str, str], ...]) -> None:
     headers = Sent(*sent)
-    scope = PlainScope(headers)
+    scope = RsgiScope(headers)
     told: list[tuple[str, str, str]] = []
 
     def app(environ: dict[str, Any], _start: Any) -> list[bytes]:
@@ -78,7 +78,7 @@ def test_an_environ_holds_what_wsgi_says() -> None:
         ("x_b", "3"),
         ("x-c", "é"),
     )
-    environ = environ_of(PlainScope(headers), headers, b"{}")
+    environ = environ_of(RsgiScope(headers), headers, b"{}")
     assert environ["PATH_INFO"].encode("latin-1").decode() == "/é\ufffd"
     assert (environ["CONTENT_TYPE"], environ["CONTENT_LENGTH"]) == ("a/b", "2")
     assert environ["HTTP_X_A"] == "1,2"

@@ -37,7 +37,13 @@ class Work:
 
     def settled(self) -> dict[str, int]:
         """How many of each queue run, once nothing more begins."""
-        wait_until(lambda: self._count() == (time.sleep(0.05), self._count())[1], seconds=5, what="settled")
+
+        def stands() -> bool:
+            before = self._count()
+            time.sleep(0.05)
+            return self._count() == before
+
+        wait_until(stands, seconds=5, what="settled")
         return self._count()
 
     def _count(self) -> dict[str, int]:
@@ -135,12 +141,12 @@ def test_nothing_of_one_job_is_left_for_the_next(make: Callable[[int], Work]) ->
 
     work, seen = make(3), list[bool]()
 
-    def look() -> None:
+    def note_level() -> None:
         seen.append(deadline.is_set())
         deadline._ends_at.set(1.0)
 
     for _ in range(9):
-        work.threads.submit(Job(Queue.API, 0.0, look))
+        work.threads.submit(Job(Queue.API, 0.0, note_level))
     wait_until(lambda: len(seen) == 9, seconds=5, what="all are done")
     assert not any(seen)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 from sqlmodel import Session
@@ -30,7 +29,7 @@ MOMENT = timedelta(microseconds=1)
 
 
 @pytest.fixture
-def side(cast: Cast) -> dict[str, Any]:
+def side(cast: Cast) -> Scope:
     return Scope(cast.project_id, Mode.TEST)
 
 
@@ -60,7 +59,7 @@ def bought(db: Session, connection: Connection, subject: Subject, *, at: datetim
     attempt.status, attempt.paid_at = status, at
 
 
-def look(runtime: Runtime, side: Scope, span: Span) -> Activity:
+def activity_of(runtime: Runtime, side: Scope, span: Span) -> Activity:
     with runtime.database.read() as db:
         return activity(db, side, span=span, now=NOW)
 
@@ -82,7 +81,7 @@ def test_everything_stands_in_its_step(
             used(db, subject, 5 * times, at=at, packs=2)
             for _time in range(times if times < 100 else 1):
                 bought(db, connection, subject, at=at)
-    seen = look(runtime, side, span)
+    seen = activity_of(runtime, side, span)
     told = {step.begins: (step.allowed, step.denied, step.purchases, step.units) for step in seen.steps}
     step = timedelta(hours=span.hours)
     assert list(told) == [first + step * n for n in range(span.steps)]
@@ -102,9 +101,9 @@ def test_other_projects_and_the_other_mode_do_not_count(runtime: Runtime, side: 
             count_checks(db, Scope(project_id, mode), hour=whole_hours(NOW), allowed=1, denied=1)
             used(db, subject, 1)
             bought(db, connection, subject, at=NOW)
-    seen = look(runtime, side, BY_HOUR)
+    seen = activity_of(runtime, side, BY_HOUR)
     assert (seen.checks, seen.purchases, seen.units) == (0, 0, 0)
-    other = look(runtime, Scope(side.project_id, Mode.LIVE), BY_DAY)
+    other = activity_of(runtime, Scope(side.project_id, Mode.LIVE), BY_DAY)
     assert (other.allowed, other.denied, other.purchases, other.units) == (1, 1, 1, 1)
 
 
@@ -116,5 +115,5 @@ def test_what_a_moved_clock_dates_later_than_now_has_happened_by_now(runtime: Ru
         used(db, subject, 7, at=later)
         bought(db, connection, subject, at=later)
     for span in (BY_HOUR, BY_DAY):
-        last = look(runtime, side, span).steps[-1]
+        last = activity_of(runtime, side, span).steps[-1]
         assert (last.purchases, last.units) == (1, 7)

@@ -18,7 +18,7 @@ from tests.support.purchases import make_attempt, make_entitlement
 
 
 @pytest.fixture
-def side(cast: Cast) -> dict[str, Any]:
+def side(cast: Cast) -> Scope:
     return Scope(cast.project_id, Mode.TEST)
 
 
@@ -78,7 +78,7 @@ def test_the_purchase_that_granted_something_proves_the_set_up_before_later_ones
             make_product(db, project_id=side.project_id, mode=side.mode),
             make_subject(db, project_id=side.project_id, mode=side.mode),
         )
-        parts = {"connection": connection, "subject": subject, "product": product}
+        parts: dict[str, Any] = {"connection": connection, "subject": subject, "product": product}
         granted = make_attempt(db, **parts)
         make_entitlement(db, subject=subject, attempt_id=granted.id)
         make_attempt(db, **parts, now=clock.advance(hours=1))

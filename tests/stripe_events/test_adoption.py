@@ -45,21 +45,20 @@ def buy_past_licenzy(shop: Shop, *products: Product, action: str = "pay", **sess
     """Open a session by Stripe's own API, as code that never heard of Licenzy does, and pay."""
     recurring = products[0].kind is Kind.SUBSCRIPTION
     quantity = session.pop("quantity", 1)
-    made = shop.stripe.v1.checkout.sessions.create(
-        {
-            "mode": "subscription" if recurring else "payment",
-            "success_url": "https://example.com/done",
-            "line_items": [{"price": each.stripe_price_id, "quantity": quantity} for each in products],
-            **session,
-        }
-    )
+    params: Any = {
+        "mode": "subscription" if recurring else "payment",
+        "success_url": "https://example.com/done",
+        "line_items": [{"price": each.stripe_price_id, "quantity": quantity} for each in products],
+        **session,
+    }
+    made = shop.stripe.v1.checkout.sessions.create(params)
     assert made.url is not None
     paid = httpx.post(made.url, data={"action": action, "email": "buyer@example.com"})
     assert paid.status_code == 303, paid.text
     return str(made.id)
 
 
-def told(shop: Shop, clock: StandingClock) -> None:
+def deliver_events(shop: Shop, clock: StandingClock) -> None:
     """Let Stripe's events arrive."""
     clock.now = datetime.now(UTC)
     parts = shop.runtime
@@ -81,7 +80,7 @@ def kept(shop: Shop) -> list[UntrackedCheckout]:
         return list(db.exec(select(UntrackedCheckout).order_by(UntrackedCheckout.id)))
 
 
-def held(shop: Shop) -> list[Entitlement]:
+def granted(shop: Shop) -> list[Entitlement]:
     with shop.runtime.database.read() as db:
         return list(db.exec(select(Entitlement)))
 
@@ -115,14 +114,14 @@ def test_a_payment_past_licenzy_is_kept_and_counts_once_adopted(
         client_reference_id="user_7",
         customer_creation="always",
     )
-    told(shop, clock)
+    deliver_events(shop, clock)
     (sold,) = kept(shop)
     assert (sold.session_id, sold.recurring, sold.payment_status) == (session_id, False, "paid")
     assert (sold.reference, sold.email, sold.amount_total) == ("user_7", "buyer@example.com", 2400)
-    assert held(shop) == []
+    assert granted(shop) == []
     (change,) = take(shop, clock)
     assert (change["before"], change["after"]["granted_units"]) == (None, 2000)
-    (entitlement,) = held(shop)
+    (entitlement,) = granted(shop)
     assert (entitlement.state, entitlement.paid_at) == (State.ACTIVE, sold.completed_at)
     (sold,) = kept(shop)
     assert (sold.adopted_by, sold.subject_id) == ("usr_1", entitlement.subject_id)
@@ -138,12 +137,12 @@ def test_a_payment_past_licenzy_is_kept_and_counts_once_adopted(
 
 def test_what_comes_later_follows_the_purchase(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
-    told(shop, clock)
+    deliver_events(shop, clock)
     take(shop, clock)
     intent = shop.stripe.v1.payment_intents.list({"limit": 1}).data[0].id
     shop._control("POST", "actions", {"action": "refund", "payment_intent": intent})
-    told(shop, clock)
-    (entitlement,) = held(shop)
+    deliver_events(shop, clock)
+    (entitlement,) = granted(shop)
     assert (entitlement.state, entitlement.reason) == (State.CANCELED, "refunded")
 
 
@@ -151,25 +150,25 @@ def test_what_came_before_counts_too(shop: Shop, sell: Sell, clock: StandingCloc
     buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
     intent = shop.stripe.v1.payment_intents.list({"limit": 1}).data[0].id
     shop._control("POST", "actions", {"action": "refund", "payment_intent": intent})
-    told(shop, clock)
+    deliver_events(shop, clock)
     take(shop, clock)
-    (entitlement,) = held(shop)
+    (entitlement,) = granted(shop)
     assert (entitlement.state, entitlement.reason) == (State.CANCELED, "refunded")
 
 
 def test_a_subscription_past_licenzy(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     buy_past_licenzy(shop, sell("PRO", Kind.SUBSCRIPTION))
-    told(shop, clock)
+    deliver_events(shop, clock)
     (sold,) = kept(shop)
     assert sold.recurring
     assert sold.purchase_key.startswith("sub_")
     take(shop, clock)
-    (entitlement,) = held(shop)
+    (entitlement,) = granted(shop)
     assert (entitlement.state, entitlement.stripe_subscription_id) == (State.ACTIVE, sold.purchase_key)
     shop._control("POST", "actions", {"action": "cancel", "subscription": sold.purchase_key})
-    told(shop, clock)
+    deliver_events(shop, clock)
     settle(shop, clock)  # What happened in the second of the reading is settled by the next one.
-    assert held(shop)[0].state is State.CANCELED
+    assert granted(shop)[0].state is State.CANCELED
     with shop.runtime.database.read() as db:
         last = db.exec(select(StripeEvent).where(StripeEvent.type == "customer.subscription.deleted")).one()
     assert last.status is EventStatus.APPLIED
@@ -180,20 +179,20 @@ def test_a_price_is_mapped_first(shop: Shop, sell: Sell, clock: StandingClock) -
     with shop.runtime.database.write() as db:
         db.delete(product)
     buy_past_licenzy(shop, product)
-    told(shop, clock)
+    deliver_events(shop, clock)
     with pytest.raises(InvalidRequest, match=f"No product is mapped to {product.stripe_price_id}") as refused:
         take(shop, clock)
     assert "Products page" in (refused.value.hint or "")
-    assert (held(shop), kept(shop)[0].adopted_at) == ([], None)
+    assert (granted(shop), kept(shop)[0].adopted_at) == ([], None)
     sell("PRO", Kind.SUBSCRIPTION, stripe_price_id=product.stripe_price_id)
     take(shop, clock)
-    assert held(shop)[0].state is State.ACTIVE
+    assert granted(shop)[0].state is State.ACTIVE
 
 
 def test_a_product_of_a_kind_that_cannot_be(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     bought = sell("PACK", Kind.USAGE_PACK)
     buy_past_licenzy(shop, bought)
-    told(shop, clock)
+    deliver_events(shop, clock)
     with shop.runtime.database.write() as db:
         bought.kind = Kind.SUBSCRIPTION
         db.add(bought)
@@ -203,25 +202,25 @@ def test_a_product_of_a_kind_that_cannot_be(shop: Shop, sell: Sell, clock: Stand
 
 def test_several_things_are_refused(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     buy_past_licenzy(shop, sell("A", Kind.USAGE_PACK), sell("B", Kind.USAGE_PACK))
-    told(shop, clock)
+    deliver_events(shop, clock)
     with pytest.raises(InvalidRequest, match="2 different things were bought") as refused:
         take(shop, clock)
     assert "by hand" in (refused.value.hint or "")
-    assert held(shop) == []
+    assert granted(shop) == []
 
 
 def test_adopting_again_changes_nothing_and_nobody_else_gets_it(
     shop: Shop, sell: Sell, clock: StandingClock
 ) -> None:
     buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
-    told(shop, clock)
+    deliver_events(shop, clock)
     assert len(take(shop, clock)) == 1
-    before = [sold.model_dump() for sold in held(shop)]
+    before = [sold.model_dump() for sold in granted(shop)]
     assert take(shop, clock) == []
     with pytest.raises(InvalidRequest) as refused:
         take(shop, clock, "user_8")
     assert refused.value.fields == {"subject_ref": "it belongs to user_7 already"}
-    assert [sold.model_dump() for sold in held(shop)] == before
+    assert [sold.model_dump() for sold in granted(shop)] == before
     with shop.runtime.database.read() as db:
         assert len(db.exec(select(Fact).where(Fact.kind == "operator")).all()) == 1
         assert [subject.subject_ref for subject in db.exec(select(Subject))] == ["user_7"]
@@ -229,7 +228,7 @@ def test_adopting_again_changes_nothing_and_nobody_else_gets_it(
 
 def test_of_several_operators_at_once_one_adopts(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK), quantity=3)
-    told(shop, clock)
+    deliver_events(shop, clock)
 
     def one(number: int) -> str:
         while True:
@@ -243,7 +242,7 @@ def test_of_several_operators_at_once_one_adopts(shop: Shop, sell: Sell, clock: 
     with ThreadPoolExecutor(6) as pool:
         outcomes = sorted(pool.map(one, range(6)))
     assert outcomes == ["adopted", "again", "again", "refused", "refused", "refused"]
-    (entitlement,) = held(shop)
+    (entitlement,) = granted(shop)
     assert entitlement.granted_units == 3000
     with shop.runtime.database.read() as db:
         assert len(db.exec(select(Fact).where(Fact.kind == "operator")).all()) == 1
@@ -252,20 +251,20 @@ def test_of_several_operators_at_once_one_adopts(shop: Shop, sell: Sell, clock: 
 
 def test_money_that_comes_later_grants_later(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     session_id = buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK), action="pay_later")
-    told(shop, clock)
+    deliver_events(shop, clock)
     assert kept(shop)[0].payment_status == "unpaid"
     take(shop, clock)
-    assert held(shop) == []
+    assert granted(shop) == []
     shop._control("POST", "actions", {"action": "settle_session", "session": session_id})
-    told(shop, clock)
-    assert held(shop)[0].granted_units == 1000
+    deliver_events(shop, clock)
+    assert granted(shop)[0].granted_units == 1000
 
 
 def test_an_unpaid_one_is_brought_up_to_date(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     session_id = buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK), action="pay_later")
-    told(shop, clock)
+    deliver_events(shop, clock)
     shop._control("POST", "actions", {"action": "settle_session", "session": session_id})
-    told(shop, clock)
+    deliver_events(shop, clock)
     assert [sold.payment_status for sold in kept(shop)] == ["paid"]
 
 
@@ -277,7 +276,7 @@ def test_what_another_project_sold_is_not_ours_to_adopt(
     shop: Shop, sell: Sell, clock: StandingClock, metadata: dict[str, str], count: int
 ) -> None:
     buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK), metadata=metadata)
-    told(shop, clock)
+    deliver_events(shop, clock)
     assert len(kept(shop)) == count
 
 
@@ -285,15 +284,15 @@ def test_what_licenzy_sold_is_no_untracked_checkout(shop: Shop, sell: Sell, cloc
     sell("PACK", Kind.USAGE_PACK)
     opened = shop.checkout("k", product_code="PACK").get_json()
     httpx.post(opened["checkout_url"], data={"action": "pay", "email": "buyer@example.com"})
-    told(shop, clock)
-    assert len(held(shop)) == 1
+    deliver_events(shop, clock)
+    assert len(granted(shop)) == 1
     assert kept(shop) == []
 
 
 def test_nothing_is_written_when_stripe_cannot_be_asked(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
-    told(shop, clock)
-    shop.misbehave(http_500=50, match="GET /v1/checkout/*")
+    deliver_events(shop, clock)
+    shop.inject_faults(http_500=50, match="GET /v1/checkout/*")
     with pytest.raises(StripeUnavailable):
         take(shop, clock)
     with shop.runtime.database.read() as db:
@@ -306,7 +305,7 @@ def test_a_customer_that_is_known_stays(shop: Shop, sell: Sell, clock: StandingC
     pack = sell("PACK", Kind.USAGE_PACK)
     for _ in range(2):
         buy_past_licenzy(shop, pack, customer_creation="always")
-    told(shop, clock)
+    deliver_events(shop, clock)
     for which in range(2):
         take(shop, clock, which=which)
     with shop.runtime.database.read() as db:
@@ -317,7 +316,7 @@ def test_endpoints_are_told_who_adopted_it(shop: Shop, sell: Sell, clock: Standi
     with shop.runtime.database.write() as db:
         make_endpoint(db, project_id=shop.project_id, secret_box=shop.runtime.secret_box, now=clock())
     buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
-    told(shop, clock)
+    deliver_events(shop, clock)
     take(shop, clock)
     with shop.runtime.database.read() as db:
         bodies = [json.loads(body) for body in db.exec(select(OutboundEvent.body).order_by(OutboundEvent.id))]
@@ -329,10 +328,10 @@ def test_endpoints_are_told_who_adopted_it(shop: Shop, sell: Sell, clock: Standi
 def test_a_replay_gives_the_same(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
     buy_past_licenzy(shop, sell("PRO", Kind.SUBSCRIPTION))
-    told(shop, clock)
+    deliver_events(shop, clock)
     for which in range(2):
         take(shop, clock, which=which)
-    before = sorted(str(sold.model_dump()) for sold in held(shop))
+    before = sorted(str(sold.model_dump()) for sold in granted(shop))
     assert len(before) == 2
     database = shop.runtime.database
     assert [changes for _key, changes in replay_purchases(database, clock=clock)] == [[], []]
@@ -340,7 +339,7 @@ def test_a_replay_gives_the_same(shop: Shop, sell: Sell, clock: StandingClock) -
         events = db.exec(select(StripeEvent.event_id)).all()
     for event_id in events:
         replay_event(database, connection_id=shop.connection.id, event_id=event_id, clock=clock)
-    assert sorted(str(sold.model_dump()) for sold in held(shop)) == before
+    assert sorted(str(sold.model_dump()) for sold in granted(shop)) == before
     assert len(kept(shop)) == 2
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from sqlalchemy import text
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.catalog.models import Kind
 from licenzy.db.engine import make_engine
@@ -19,7 +19,8 @@ from licenzy.kit import deadline
 from licenzy.runtime import Runtime
 from licenzy.stripe_events import receive
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from tests.entitlements.sale import SECRET, Till
+from licenzy.stripe_events.pipeline import apply_event
+from tests.entitlements.fixtures_purchases import SECRET, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import StandingClock
 from tests.support.databases import PostgresServer
@@ -42,12 +43,12 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
+def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
         connection = make_connection(
             db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
         )
-    return Till(app.test_client(), runtime.database, connection)
+    return Storefront(app.test_client(), runtime.database, connection)
 
 
 class Stranger:
@@ -116,25 +117,24 @@ def ask_once_it_waits(stranger: Stranger) -> None:
     threading.Thread(target=watch).start()
 
 
-def test_a_received_event_that_has_to_give_way_is_applied_all_the_same(till: Till) -> None:
-    product, before = till.product(Kind.SUBSCRIPTION), deadlocks(till.database)
-    sale = till.sell(product)
-    sale.subscription("incomplete", told_as="created")
-    with Stranger(till.database) as stranger:
+def test_a_received_event_that_has_to_give_way_is_applied_all_the_same(storefront: Storefront) -> None:
+    product, before = storefront.product(Kind.SUBSCRIPTION), deadlocks(storefront.database)
+    sale = storefront.sell(product)
+    sale.subscription("incomplete", event_name="created")
+    with Stranger(storefront.database) as stranger:
         ask_once_it_waits(stranger)
         row = sale.subscription("trialing")
     assert (row.status, row.tries, row.duplicates) == (EventStatus.APPLIED, 1, 0)
     assert sale.row().state is State.TRIALING
-    assert_somebody_gave_way(till.database, before)
+    assert_somebody_gave_way(storefront.database, before)
 
 
 def test_a_due_event_that_has_to_give_way_is_applied_by_the_worker(
-    till: Till, runtime: Runtime, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+    storefront: Storefront, runtime: Runtime, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    product, before = till.product(Kind.SUBSCRIPTION), deadlocks(till.database)
-    sale = till.sell(product)
-    sale.subscription("incomplete", told_as="created")
-    apply_event = receive.apply_event
+    product, before = storefront.product(Kind.SUBSCRIPTION), deadlocks(storefront.database)
+    sale = storefront.sell(product)
+    sale.subscription("incomplete", event_name="created")
 
     def refuse(*_: Any, **__: Any) -> None:
         raise LookupError("not yet")
@@ -143,22 +143,22 @@ def test_a_due_event_that_has_to_give_way_is_applied_by_the_worker(
     assert sale.subscription("trialing").status is EventStatus.FAILED
     monkeypatch.setattr(receive, "apply_event", apply_event)
     clock.advance(seconds=60)
-    with Stranger(till.database) as stranger:
+    with Stranger(storefront.database) as stranger:
         ask_once_it_waits(stranger)
         work_once(runtime)
-    with till.database.read() as db:
-        rows = db.exec(select(StripeEvent).order_by(StripeEvent.sequence)).all()
+    with storefront.database.read() as db:
+        rows = db.exec(select(StripeEvent).order_by(col(StripeEvent.sequence))).all()
     assert [(row.status, row.tries) for row in rows][-1] == (EventStatus.APPLIED, 2)
     assert sale.row().state is State.TRIALING
-    assert_somebody_gave_way(till.database, before)
+    assert_somebody_gave_way(storefront.database, before)
 
 
 def test_a_row_held_for_long_leaves_the_event_with_us_or_with_stripe(
-    till: Till, runtime: Runtime, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+    storefront: Storefront, runtime: Runtime, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadline, "WAIT_SECONDS", 0.3)
-    sale = till.sell(till.product(Kind.USAGE_PACK))
-    with Stranger(till.database):
+    sale = storefront.sell(storefront.product(Kind.USAGE_PACK))
+    with Stranger(storefront.database):
         assert sale.session().status is EventStatus.FAILED
     clock.advance(seconds=60)
     work_once(runtime)

@@ -98,7 +98,7 @@ def test_settling_reads_by_three_processes_stay_within_25_a_second(
     ask_for_reads(shop, outage.bought)
     just_walked(shop)
     calls = watch(shop)
-    shop.misbehave(rate_limit_per_second=ALLOWED)
+    shop.inject_faults(rate_limit_per_second=ALLOWED)
     with workers(settings, shop.runtime, processes=2):
         wait_until(lambda: not waiting(shop), seconds=240, what="all reads are done")
     shop.behave()
@@ -122,7 +122,7 @@ def test_reads_that_stripe_refuses_for_their_number_are_made_later(shop: Shop, s
     outage.sell(12, ago=60)
     ask_for_reads(shop, outage.bought)
     calls = watch(shop)
-    shop.misbehave(rate_limit_per_second=4)
+    shop.inject_faults(rate_limit_per_second=4)
     stop = threading.Event()
     thread = threading.Thread(target=run_worker, args=(running(shop),), kwargs={"stop": stop})
     thread.start()

@@ -14,7 +14,7 @@ from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from tests.entitlements.sale import SECRET, Till
+from tests.entitlements.fixtures_purchases import SECRET, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.purchases import signed
 
@@ -26,8 +26,8 @@ def test_what_nothing_is_left_of_is_not_acknowledged(app: Flask, runtime: Runtim
             db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
         )
     client, engine = app.test_client(), runtime.database.engine
-    till = Till(client, runtime.database, connection)
-    sale = till.sell(till.product(Kind.USAGE_PACK))
+    storefront = Storefront(client, runtime.database, connection)
+    sale = storefront.sell(storefront.product(Kind.USAGE_PACK))
 
     def give_up(_connection: Any, cursor: Any, statement: str, *_more: Any) -> None:
         """What SQLite does itself when a page cannot be written."""
@@ -39,7 +39,7 @@ def test_what_nothing_is_left_of_is_not_acknowledged(app: Flask, runtime: Runtim
     with pytest.raises(AssertionError, match="database_unavailable"):
         sale.session()
     event.remove(engine, "before_cursor_execute", give_up)
-    (told,) = sale.told
+    (told,) = sale.sent
     with runtime.database.read() as db:
         assert db.exec(select(StripeEvent)).all() == []
     body, headers = signed(told, SECRET)

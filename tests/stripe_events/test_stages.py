@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,12 +60,14 @@ def test_reading_and_projecting_are_pure(path: Path) -> None:
 def test_a_reading_is_never_changed() -> None:
     reading = read(read_event(event("customer.subscription.updated", SUBSCRIPTION)))
     assert isinstance(reading, Reading)
-    for change in (
-        lambda: reading.data.update(sold=None),  # type: ignore[attr-defined]
-        lambda: reading.data.__setitem__("sold", None),  # type: ignore[attr-defined]
-        lambda: reading.data["items"].append({}),
-        lambda: reading.data["items"][0].pop("price"),
-    ):
+    data: Any = reading.data
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: data.update(sold=None),
+        lambda: data.__setitem__("sold", None),
+        lambda: data["items"].append({}),
+        lambda: data["items"][0].pop("price"),
+    )
+    for change in changes:
         with pytest.raises(TypeError):
             change()
     with pytest.raises(AttributeError):

@@ -14,7 +14,7 @@ from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from tests.entitlements.sale import MONTH, SECRET, Sale, Till
+from tests.entitlements.fixtures_purchases import MONTH, SECRET, Sale, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START
 from tests.support.purchases import event
@@ -22,7 +22,7 @@ from tests.support.purchases import event
 _OF_THE_TRANSACTION = ("PRAGMA", "BEGIN", "SET LOCAL")
 
 
-class CountingTill(Till):
+class CountingStorefront(Storefront):
     """Counts the statements of each receipt, from the connection that it is for to the last one written."""
 
     counted: int
@@ -66,7 +66,7 @@ def statements(database: Database) -> Iterator[list[str]]:
 
 
 @pytest.fixture
-def till(app: Flask, runtime: Runtime, cast: Cast) -> CountingTill:
+def storefront(app: Flask, runtime: Runtime, cast: Cast) -> CountingStorefront:
     with runtime.database.write() as db:
         connection = make_connection(
             db,
@@ -75,54 +75,54 @@ def till(app: Flask, runtime: Runtime, cast: Cast) -> CountingTill:
             webhook_secret=SECRET,
             proven_at=START,
         )
-    return CountingTill(app.test_client(), runtime.database, connection)
+    return CountingStorefront(app.test_client(), runtime.database, connection)
 
 
 @pytest.fixture
-def subscribed(till: CountingTill) -> Sale:
-    return till.sell(till.product(Kind.SUBSCRIPTION)).subscribed()
+def subscribed(storefront: CountingStorefront) -> Sale:
+    return storefront.sell(storefront.product(Kind.SUBSCRIPTION)).subscribed()
 
 
-def test_a_renewed_subscription(till: CountingTill, subscribed: Sale) -> None:
+def test_a_renewed_subscription(storefront: CountingStorefront, subscribed: Sale) -> None:
     subscribed.subscription("active", period=2, at=START + MONTH)
-    assert till.counted <= 10
+    assert storefront.counted <= 10
 
 
-def test_a_state_that_changes_nothing(till: CountingTill, subscribed: Sale) -> None:
+def test_a_state_that_changes_nothing(storefront: CountingStorefront, subscribed: Sale) -> None:
     subscribed.subscription("active", at=START)
-    assert till.counted <= 9
+    assert storefront.counted <= 9
 
 
-def test_the_invoice_of_a_renewal(till: CountingTill, subscribed: Sale) -> None:
+def test_the_invoice_of_a_renewal(storefront: CountingStorefront, subscribed: Sale) -> None:
     subscribed.subscription("active", period=2, at=START + MONTH)
     subscribed.shape = "2020-03-02"  # In which an invoice names its payment, so that no other event follows.
     subscribed.invoice("paid", period=2, at=START + MONTH)
-    assert till.counted <= 11
+    assert storefront.counted <= 11
 
 
-def test_the_payment_of_a_renewal(till: CountingTill, subscribed: Sale) -> None:
+def test_the_payment_of_a_renewal(storefront: CountingStorefront, subscribed: Sale) -> None:
     subscribed.invoice("paid", period=2, at=START + MONTH)
-    assert till.counted <= 11
+    assert storefront.counted <= 11
 
 
-def test_the_first_word_of_a_purchase(till: CountingTill) -> None:
-    till.sell(till.product(Kind.USAGE_PACK)).session()
-    assert till.counted <= 14
+def test_the_first_word_of_a_purchase(storefront: CountingStorefront) -> None:
+    storefront.sell(storefront.product(Kind.USAGE_PACK)).session()
+    assert storefront.counted <= 14
 
 
-def test_an_event_that_comes_again(till: CountingTill, subscribed: Sale) -> None:
-    assert till.deliver(subscribed.told[0]).duplicates == 1
-    assert till.counted <= 3
+def test_an_event_that_comes_again(storefront: CountingStorefront, subscribed: Sale) -> None:
+    assert storefront.deliver(subscribed.sent[0]).duplicates == 1
+    assert storefront.counted <= 3
 
 
-def test_an_event_that_nothing_depends_on(till: CountingTill) -> None:
-    row = till.deliver(event("payout.paid", {"id": "po_1", "object": "payout"}))
+def test_an_event_that_nothing_depends_on(storefront: CountingStorefront) -> None:
+    row = storefront.deliver(event("payout.paid", {"id": "po_1", "object": "payout"}))
     assert row.status is EventStatus.IGNORED
-    assert till.counted <= 4
+    assert storefront.counted <= 4
 
 
-def test_a_subscription_of_somebody_else(till: CountingTill) -> None:
-    sale = till.sell(till.product(Kind.SUBSCRIPTION))
-    sale.subscription(metadata={}, told_as="created")
+def test_a_subscription_of_somebody_else(storefront: CountingStorefront) -> None:
+    sale = storefront.sell(storefront.product(Kind.SUBSCRIPTION))
+    sale.subscription(metadata={}, event_name="created")
     assert sale.subscription(metadata={}).status is EventStatus.IGNORED
-    assert till.counted <= 9
+    assert storefront.counted <= 9

@@ -17,13 +17,14 @@ from sqlalchemy import text
 from sqlmodel import Session, select
 
 from licenzy.catalog.models import Kind
+from licenzy.entitlements.links import link_payments
 from licenzy.entitlements.models import Fact
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from licenzy.stripe_events import receive, record
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from tests.entitlements.sale import SECRET, Till
+from tests.entitlements.fixtures_purchases import SECRET, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START, StandingClock
 from tests.support.ports import wait_until
@@ -44,27 +45,27 @@ with parts.database.write() as db:
 
 
 @pytest.fixture
-def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
+def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
         connection = make_connection(
             db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
         )
-    return Till(app.test_client(), runtime.database, connection)
+    return Storefront(app.test_client(), runtime.database, connection)
 
 
-def event(till: Till) -> StripeEvent:
-    with till.database.read() as db:
+def event(storefront: Storefront) -> StripeEvent:
+    with storefront.database.read() as db:
         return db.exec(select(StripeEvent)).one()
 
 
 def test_an_event_whose_worker_was_killed_is_taken_up_within_a_minute(
-    till: Till,
+    storefront: Storefront,
     runtime: Runtime,
     settings: Settings,
     clock: StandingClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    sale = till.sell(till.product(Kind.USAGE_PACK))
+    sale = storefront.sell(storefront.product(Kind.USAGE_PACK))
 
     def refuse(*_: Any, **__: Any) -> None:
         raise LookupError("not yet")
@@ -72,7 +73,7 @@ def test_an_event_whose_worker_was_killed_is_taken_up_within_a_minute(
     with monkeypatch.context() as patch:
         patch.setattr(receive, "apply_event", refuse)
         assert sale.session().status is EventStatus.FAILED
-    due = event(till).next_try_at
+    due = event(storefront).next_try_at
     assert due is not None
     assert due - START <= timedelta(seconds=60)
     died = subprocess.run(
@@ -88,37 +89,41 @@ def test_an_event_whose_worker_was_killed_is_taken_up_within_a_minute(
         check=False,
     )
     assert (died.returncode, died.stdout) == (-signal.SIGKILL, "applied\n"), died.stderr
-    assert (event(till).status, event(till).tries, sale.held()) == (EventStatus.FAILED, 1, [])
+    assert (event(storefront).status, event(storefront).tries, sale.entitlements()) == (
+        EventStatus.FAILED,
+        1,
+        [],
+    )
     clock.now = START + timedelta(seconds=60)
     # Postgres notices a moment later that the process which held the row is gone.
     wait_until(lambda: work_once(runtime) > 0, seconds=10, what="the worker takes it up")
-    assert (event(till).status, event(till).tries) == (EventStatus.APPLIED, 2)
+    assert (event(storefront).status, event(storefront).tries) == (EventStatus.APPLIED, 2)
     assert sale.row().granted_units == 1000
-    with till.database.read() as db:
+    with storefront.database.read() as db:
         assert len(db.exec(select(Fact)).all()) == 1
 
 
 def test_an_event_that_fails_leaves_the_others_of_its_page_alone(
-    till: Till, monkeypatch: pytest.MonkeyPatch
+    storefront: Storefront, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reconciliation applies a page of missed events in one session."""
-    sale, told = till.sell(till.product(Kind.SUBSCRIPTION)), list[dict[str, Any]]()
+    sale, told = storefront.sell(storefront.product(Kind.SUBSCRIPTION)), list[dict[str, Any]]()
     with monkeypatch.context() as patch:
-        patch.setattr(Till, "deliver", lambda _till, value: told.append(value))
+        patch.setattr(Storefront, "deliver", lambda _storefront, value: told.append(value))
         sale.session()
         sale.subscription()
-    link, broken = record.link_payments, iter([True])
+    broken = iter([True])
 
-    def link_payments(db: Session, scope: Scope, **named: Any) -> Any:
+    def broken_once(db: Session, scope: Scope, **named: Any) -> Any:
         if next(broken, False):
             db.execute(text("SELECT nothing FROM nowhere"))
-        return link(db, scope, **named)
+        return link_payments(db, scope, **named)
 
-    monkeypatch.setattr(record, "link_payments", link_payments)
-    with till.database.write() as db:
+    monkeypatch.setattr(record, "link_payments", broken_once)
+    with storefront.database.write() as db:
         kept = [
             receive.receive(
-                db, connection=till.connection, event=receive.read_payload(body), body=body, now=START
+                db, connection=storefront.connection, event=receive.read_payload(body), body=body, now=START
             )
             for body in (json.dumps(value).encode() for value in told)
         ]
@@ -130,33 +135,33 @@ def test_an_event_that_fails_leaves_the_others_of_its_page_alone(
 
 
 def test_an_event_that_was_kept_and_never_tried_is_taken_up_within_a_minute(
-    till: Till, runtime: Runtime, clock: StandingClock
+    storefront: Storefront, runtime: Runtime, clock: StandingClock
 ) -> None:
-    sale = till.sell(till.product(Kind.USAGE_PACK))
+    sale = storefront.sell(storefront.product(Kind.USAGE_PACK))
     sale.session(paid="unpaid")
-    with till.database.write() as db:
+    with storefront.database.write() as db:
         row = db.exec(select(StripeEvent)).one()
         row.status, row.tries, row.next_try_at = EventStatus.RECEIVED, 0, START + timedelta(seconds=20)
     clock.now = START + timedelta(seconds=60)
     assert work_once(runtime) == 1
-    assert event(till).status is EventStatus.APPLIED
+    assert event(storefront).status is EventStatus.APPLIED
 
 
 def test_an_event_that_fails_again_and_again_waits_longer_each_time_and_is_then_parked(
-    till: Till, monkeypatch: pytest.MonkeyPatch
+    storefront: Storefront, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise LookupError("not yet")
 
-    sale = till.sell(till.product(Kind.USAGE_PACK))
+    sale = storefront.sell(storefront.product(Kind.USAGE_PACK))
     monkeypatch.setattr(receive, "apply_event", refuse)
     assert sale.session().status is EventStatus.FAILED
     waits = list[float]()
-    while (due := event(till).next_try_at) is not None:
-        with till.database.write() as db:
+    while (due := event(storefront).next_try_at) is not None:
+        with storefront.database.write() as db:
             assert receive.apply_due_event(db, now=due, random=lambda: 0.5) is not None
-        again = event(till).next_try_at
+        again = event(storefront).next_try_at
         waits += [(again - due).total_seconds()] if again is not None else []
     assert waits == [40, 80, 160, 320, 640, 1280]
-    assert event(till).tries == receive.MAX_TRIES
-    assert event(till).parked_at is not None
+    assert event(storefront).tries == receive.MAX_TRIES
+    assert event(storefront).parked_at is not None

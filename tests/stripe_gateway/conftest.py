@@ -51,7 +51,7 @@ class Account:
         made = self._control("restricted_keys", {"permissions": list(permissions)})
         return StripeAccess(made["restricted_key"], self.sandbox.url)
 
-    def misbehave(self, **faults: Any) -> None:
+    def inject_faults(self, **faults: Any) -> None:
         self._control("misbehaviour", faults)
 
     def price(self, name: str = "Pro", **params: Any) -> str:

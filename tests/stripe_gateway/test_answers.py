@@ -157,7 +157,7 @@ def test_what_a_call_cannot_do_without(
     gateway: StripeGateway, scripted: Serve, name: str, path: tuple[Any, ...]
 ) -> None:
     call, right = CALLS[name]
-    values = [None, [], {}, True, -1, *([""] if path[-1] in {"id", "url"} else [])]
+    values: list[Any] = [None, [], {}, True, -1, *([""] if path[-1] in {"id", "url"} else [])]
     refuses(gateway, scripted, call, *(json.dumps(replaced(right, path, value)) for value in values))
 
 

@@ -23,7 +23,7 @@ from licenzy.stripe_gateway.translate import (
     was_answered,
 )
 from tests.stripe_gateway.conftest import Account, Scripted
-from tests.support.ports import free_port_pair
+from tests.support.ports import free_port_pair, wait_until
 
 Serve = Callable[..., tuple[Scripted, StripeAccess]]
 SUBSCRIPTION = json.dumps(
@@ -65,7 +65,7 @@ def session_params(account: Account) -> dict[str, Any]:
 
 
 def test_an_error_of_stripes_own(gateway: StripeGateway, account: Account) -> None:
-    account.misbehave(http_500=1)
+    account.inject_faults(http_500=1)
     error = refusal(lambda: gateway.account(account.access))
     assert type(error) is StripeUnavailable
     assert was_answered(error)
@@ -181,7 +181,7 @@ def test_an_answer_that_was_lost_is_asked_for_again(
     monkeypatch.setattr("stripe._http_client.HTTPClient.INITIAL_DELAY", 0.4)
     monkeypatch.setattr(transport, "_READ_SECONDS", 0.5)
     params = session_params(account)
-    account.misbehave(match="POST /v1/checkout/sessions", **fault)
+    account.inject_faults(match="POST /v1/checkout/sessions", **fault)
     session = gateway.create_checkout_session(account.access, params, idempotency_key="att_1:0")
     assert [each.id for each in account.stripe.v1.checkout.sessions.list().data] == [session.id]
 
@@ -193,21 +193,22 @@ def test_nothing_listens(gateway: StripeGateway) -> None:
     assert not was_answered(error)
 
 
-def test_too_many_callers_are_turned_away_at_once(account: Account) -> None:
+def test_too_many_callers_are_turned_away_at_once(scripted: Serve) -> None:
     gateway = StripeGateway(stripe_base=None, sandbox_base=None, concurrent_calls=1)
-    account.misbehave(hang_seconds=0.6, hang_calls=1)
-    found: list[str | None] = []
-    waiting = threading.Thread(target=lambda: found.append(gateway.account(account.access).id))
+    app, access = scripted((200, SUBSCRIPTION))
+    app.hangs = 1
+    found: list[str] = []
+    waiting = threading.Thread(target=lambda: found.append(gateway.subscription(access, "sub_1")["id"]))
     waiting.start()
-    time.sleep(0.2)
-    started = time.monotonic()
-    error = refusal(lambda: gateway.prices(account.access))
-    assert time.monotonic() - started < 0.1
+    wait_until(lambda: len(app.calls) == 1, seconds=5, what="the first call is under way")
+    error = refusal(lambda: gateway.subscription(access, "sub_1"))
     assert type(error) is StripeUnavailable
     assert not was_answered(error), "nothing was asked, so a repeat may use the same idempotency key"
+    assert (len(app.calls), found) == (1, []), "it did not wait for the first, which still hangs"
+    app.over.set()
     waiting.join(5)
-    assert found == [account.id]
-    assert gateway.account(account.access).id == account.id
+    assert found == ["sub_1"]
+    assert gateway.subscription(access, "sub_1")["id"] == "sub_1"
 
 
 def test_failures_give_their_place_back(account: Account) -> None:
@@ -248,7 +249,8 @@ def test_what_nobody_waits_for_has_patience_and_takes_its_turns(
     gateway: StripeGateway, scripted: Serve
 ) -> None:
     """The whole account rests when Stripe asks for fewer calls, and every request has a turn of its own."""
-    turns, rests = [], []
+    turns: list[int] = []
+    rests: list[float] = []
     paced = Pace(lambda: turns.append(1), rests.append)
     app, access = scripted((429, error_body(code="rate_limit")), (200, SUBSCRIPTION))
     found = gateway.subscription(replace(access, pace=paced), "sub_1")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from licenzy.stripe_sandbox import Sandbox, create_sandbox
+from tests.stripe_sandbox.recorded_traffic import RecordedTraffic
 from tests.stripe_sandbox.shop import Receiver, Shop
-from tests.stripe_sandbox.wire import Wire
 from tests.support.servers import served
 
 # The first tries of a real sender, quick enough for tests to see them.
@@ -20,20 +20,20 @@ QUICK = (0.05, 0.1, 0.2)
 
 @dataclass
 class Stand:
-    """A served sandbox with the wire that notes what is said to it."""
+    """A served sandbox and what is exchanged with it."""
 
     url: str
     app: Sandbox
-    wire: Wire
+    traffic: RecordedTraffic
 
 
 @pytest.fixture(scope="session")
 def stand(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stand]:
     port = free_port()
     app = make_sandbox(tmp_path_factory.mktemp("sandbox") / "sandbox.sqlite3", port=port)
-    wire = Wire(app)
-    with served(wire, port=port, threads=16) as url:
-        yield Stand(url, app, wire)
+    traffic = RecordedTraffic(app)
+    with served(traffic, port=port, threads=16) as url:
+        yield Stand(url, app, traffic)
     app.close()
 
 
@@ -43,10 +43,10 @@ def spoken_as_described(request: pytest.FixtureRequest) -> Iterator[None]:
     if "stand" not in request.fixturenames:
         yield
         return
-    wire = request.getfixturevalue("stand").wire
-    wire.exchanges.clear()
+    traffic = request.getfixturevalue("stand").traffic
+    traffic.calls.clear()
     yield
-    assert wire.complaints() == []
+    assert traffic.complaints() == []
 
 
 @pytest.fixture

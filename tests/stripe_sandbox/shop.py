@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -45,7 +45,7 @@ class Shop:
     def client(self, key: str, *, retries: int = 0, timeout: float = 10) -> stripe.StripeClient:
         return stripe.StripeClient(
             key,
-            base_addresses={"api": self.url},  # type: ignore[typeddict-item]
+            base_addresses={"api": self.url},
             max_network_retries=retries,
             http_client=stripe.RequestsClient(timeout=timeout),
         )
@@ -72,7 +72,7 @@ class Shop:
         message: str = done.json()["error"]["message"]
         return message
 
-    def misbehave(self, **rule: Any) -> None:
+    def inject_faults(self, **rule: Any) -> None:
         done = self.control("POST", "/misbehaviour", json=rule)
         assert done.status_code == 200, done.text
 
@@ -110,7 +110,13 @@ class Shop:
 
     def events(self) -> list[str]:
         """The types of all events so far, oldest first."""
-        return [event.type for event in self.stripe.events.list({"limit": 100}).data][::-1]
+        return [str(event.type) for event in self.stripe.events.list({"limit": 100}).data][::-1]
+
+
+def headers_of(made: stripe.StripeObject) -> Mapping[str, str]:
+    """The headers of the answer that an object came with."""
+    assert made.last_response is not None
+    return made.last_response.headers
 
 
 class Receiver:
@@ -136,7 +142,7 @@ class Receiver:
         return endpoint
 
     def types(self) -> list[str]:
-        return [event.type for event in self.events]
+        return [str(event.type) for event in self.events]
 
     def wait_for(self, type_: str, *, times: int = 1) -> None:
         wait_until(lambda: self.types().count(type_) >= times, seconds=8, what=f"{type_} comes {times} times")

@@ -17,6 +17,7 @@ def test_an_account_is_opened_with_a_key_and_a_console(stand: Stand) -> None:
     account = shop.stripe.accounts.retrieve_current()
     assert shop.key.startswith("sk_test_")
     assert account.id == shop.id
+    assert account.business_profile is not None
     assert account.business_profile.name == "Acme Tools"
     assert shop.stripe.accounts.retrieve(shop.id).id == shop.id
     assert httpx.get(shop.console_url).status_code == 200
@@ -59,7 +60,7 @@ def test_nothing_is_done_without_the_control_token(stand: Stand, shop: Shop, hea
         ("GET", f"/{shop.id}/misbehaviour"),
         ("POST", f"/{shop.id}/actions"),
     ]:
-        encoded = {k: v.encode("latin-1") for k, v in headers.items()}
+        encoded = {k.encode("latin-1"): v.encode("latin-1") for k, v in headers.items()}
         answer = httpx.request(method, f"{stand.url}/_sandbox/accounts{path}", headers=encoded, json={})
         assert answer.status_code == 401
         assert answer.json()["error"]["message"]

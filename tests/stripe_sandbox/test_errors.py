@@ -14,7 +14,7 @@ from tests.stripe_sandbox.shop import CONTROL, SUCCESS, Shop
 def refusal(call: Any, *args: Any) -> stripe.StripeError:
     with pytest.raises(stripe.StripeError) as caught:
         call(*args)
-    assert caught.value.request_id.startswith("req_")
+    assert str(caught.value.request_id).startswith("req_")
     return caught.value
 
 
@@ -175,7 +175,7 @@ def test_the_version_is_echoed_and_a_bad_one_refused(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"success_url": None}, "Missing required param: success_url."),
         ({"line_items": None}, "Missing required param: line_items."),
@@ -197,7 +197,7 @@ def test_the_version_is_echoed_and_a_bad_one_refused(shop: Shop) -> None:
         ({"line_items": [{"quantity": 1}]}, "Missing required param: line_items[0][price]."),
     ],
 )
-def test_a_session_that_cannot_be_is_refused_in_stripes_words(shop: Shop, changes: Any, told: str) -> None:
+def test_a_session_that_cannot_be_is_refused_in_stripes_words(shop: Shop, changes: Any, message: str) -> None:
     asked = {
         "mode": "payment",
         "success_url": SUCCESS,
@@ -206,7 +206,7 @@ def test_a_session_that_cannot_be_is_refused_in_stripes_words(shop: Shop, change
     }
     asked = {k: v for k, v in asked.items() if v is not None}
     error = refusal(shop.stripe.checkout.sessions.create, asked)
-    assert told in str(error)
+    assert message in str(error)
     assert isinstance(error, stripe.InvalidRequestError)
 
 

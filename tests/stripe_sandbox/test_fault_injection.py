@@ -15,7 +15,7 @@ from tests.stripe_sandbox.shop import Quiet, Receiver, Shop
 
 
 def test_a_failure_is_counted_and_matched(shop: Shop) -> None:
-    shop.misbehave(http_500=2, match="POST /v1/prices")
+    shop.inject_faults(http_500=2, match="POST /v1/prices")
     product = shop.stripe.products.create({"name": "x"})
     for _ in range(2):
         with pytest.raises(stripe.APIError) as caught:
@@ -28,13 +28,13 @@ def test_a_failure_is_counted_and_matched(shop: Shop) -> None:
 
 
 def test_a_match_may_be_a_prefix(shop: Shop) -> None:
-    shop.misbehave(http_500=1, match="GET /v1/products*")
+    shop.inject_faults(http_500=1, match="GET /v1/products*")
     assert shop.raw("GET", "/v1/prices").status_code == 200
     assert shop.raw("GET", "/v1/products/prod_x").status_code == 500
 
 
 def test_a_hanging_call_still_answers(shop: Shop) -> None:
-    shop.misbehave(hang_seconds=3, hang_calls=1)
+    shop.inject_faults(hang_seconds=3, hang_calls=1)
     began = time.monotonic()
     with pytest.raises(stripe.APIConnectionError):
         shop.client(shop.key, timeout=0.2).v1.products.list()
@@ -43,7 +43,7 @@ def test_a_hanging_call_still_answers(shop: Shop) -> None:
 
 
 def test_a_dropped_connection_leaves_its_work_done(shop: Shop) -> None:
-    shop.misbehave(drop_after_work=1, match="POST /v1/products")
+    shop.inject_faults(drop_after_work=1, match="POST /v1/products")
     with pytest.raises(stripe.APIConnectionError):
         shop.stripe.products.create({"name": "x"}, {"idempotency_key": "k-1"})
     assert len(shop.stripe.products.list().data) == 1
@@ -55,7 +55,7 @@ def test_under_werkzeug_the_socket_itself_breaks(stand: Stand, shop: Shop) -> No
     server = make_server("127.0.0.1", 0, stand.app, threaded=True, request_handler=Quiet)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    shop.misbehave(drop_after_work=1, match="POST /v1/products")
+    shop.inject_faults(drop_after_work=1, match="POST /v1/products")
     try:
         with pytest.raises(httpx.RemoteProtocolError):
             httpx.post(
@@ -71,7 +71,7 @@ def test_under_werkzeug_the_socket_itself_breaks(stand: Stand, shop: Shop) -> No
 
 
 def test_a_rate_is_limited(shop: Shop) -> None:
-    shop.misbehave(rate_limit_per_second=2)
+    shop.inject_faults(rate_limit_per_second=2)
     answers = [shop.raw("GET", "/v1/products") for _ in range(12)]
     assert [a.status_code for a in answers[:2]] == [200, 200]
     limited = [a for a in answers if a.status_code == 429]
@@ -82,7 +82,7 @@ def test_a_rate_is_limited(shop: Shop) -> None:
 
 
 def test_a_permission_is_missing_and_named(shop: Shop) -> None:
-    shop.misbehave(match="GET /v1/prices", forbid=1)
+    shop.inject_faults(match="GET /v1/prices", forbid=1)
     with pytest.raises(stripe.PermissionError, match="rak_plan_read") as refused:
         shop.stripe.prices.list()
     assert refused.value.http_status == 403
@@ -91,7 +91,7 @@ def test_a_permission_is_missing_and_named(shop: Shop) -> None:
 
 
 def test_a_limited_call_leaves_its_key_free(shop: Shop) -> None:
-    shop.misbehave(rate_limit_per_second=1)
+    shop.inject_faults(rate_limit_per_second=1)
     headers = {"Idempotency-Key": "k-1"}
     shop.raw("GET", "/v1/products")
     assert shop.raw("POST", "/v1/products", data={"name": "x"}, headers=headers).status_code == 429
@@ -101,7 +101,7 @@ def test_a_limited_call_leaves_its_key_free(shop: Shop) -> None:
 
 def test_webhooks_are_lost(shop: Shop, receiver: Receiver) -> None:
     receiver.listen(shop, "product.created")
-    shop.misbehave(webhooks={"lose": 2})
+    shop.inject_faults(webhooks={"lose": 2})
     made = [shop.stripe.products.create({"name": str(n)}).id for n in range(3)]
     receiver.wait_for("product.created")
     assert [event.data.object["id"] for event in receiver.events] == made[2:]
@@ -109,7 +109,7 @@ def test_webhooks_are_lost(shop: Shop, receiver: Receiver) -> None:
 
 def test_webhooks_are_doubled(shop: Shop, receiver: Receiver) -> None:
     receiver.listen(shop, "product.created")
-    shop.misbehave(webhooks={"duplicate": 1})
+    shop.inject_faults(webhooks={"duplicate": 1})
     shop.stripe.products.create({"name": "x"})
     receiver.wait_for("product.created", times=2)
     assert len({event.id for event in receiver.events}) == 1
@@ -118,7 +118,7 @@ def test_webhooks_are_doubled(shop: Shop, receiver: Receiver) -> None:
 def test_webhooks_are_reordered(shop: Shop, receiver: Receiver) -> None:
     price = shop.price(interval=None)
     receiver.listen(shop)
-    shop.misbehave(webhooks={"reorder": True})
+    shop.inject_faults(webhooks={"reorder": True})
     shop.bought(price)
     receiver.wait_for("customer.created")
     assert receiver.types()[0] == "checkout.session.completed"
@@ -127,7 +127,7 @@ def test_webhooks_are_reordered(shop: Shop, receiver: Receiver) -> None:
 
 def test_webhooks_are_delayed(shop: Shop, receiver: Receiver) -> None:
     receiver.listen(shop, "product.created")
-    shop.misbehave(webhooks={"delay_seconds": 0.5})
+    shop.inject_faults(webhooks={"delay_seconds": 0.5})
     began = time.monotonic()
     shop.stripe.products.create({"name": "x"})
     receiver.wait_for("product.created")
@@ -135,8 +135,8 @@ def test_webhooks_are_delayed(shop: Shop, receiver: Receiver) -> None:
 
 
 def test_what_is_set_is_told_and_cleared(shop: Shop) -> None:
-    shop.misbehave(http_500=1, match="GET /v1/nothing")
-    shop.misbehave(hang_seconds=1.5, match="GET /v1/nothing", webhooks={"lose": 1})
+    shop.inject_faults(http_500=1, match="GET /v1/nothing")
+    shop.inject_faults(hang_seconds=1.5, match="GET /v1/nothing", webhooks={"lose": 1})
     told = shop.control("GET", "/misbehaviour").json()
     assert told["rules"][0] == {"http_500": 1, "match": "GET /v1/nothing"}
     assert told["rules"][1]["hang_calls"] == 1
@@ -160,5 +160,5 @@ def test_a_rule_that_cannot_be_is_refused(shop: Shop, rule: object) -> None:
 
 
 def test_faults_of_one_account_are_not_anothers(stand: Stand, shop: Shop) -> None:
-    shop.misbehave(http_500=5)
+    shop.inject_faults(http_500=5)
     assert Shop(stand.url).stripe.products.list().data == []

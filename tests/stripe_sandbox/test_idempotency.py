@@ -9,7 +9,7 @@ import pytest
 import stripe
 
 from tests.stripe_sandbox.conftest import free_port, make_sandbox
-from tests.stripe_sandbox.shop import Shop
+from tests.stripe_sandbox.shop import Shop, headers_of
 from tests.support.ports import wait_until
 from tests.support.servers import served
 
@@ -19,9 +19,9 @@ def test_the_first_answer_comes_again(shop: Shop) -> None:
     again = shop.stripe.products.create({"name": "Pro"}, {"idempotency_key": "k-1"})
     assert first.id == again.id
     assert len(shop.stripe.products.list().data) == 1
-    assert "Idempotent-Replayed" not in first.last_response.headers
-    assert again.last_response.headers["Idempotent-Replayed"] == "true"
-    assert again.last_response.headers["Original-Request"] == first.last_response.headers["Request-Id"]
+    assert "Idempotent-Replayed" not in headers_of(first)
+    assert headers_of(again)["Idempotent-Replayed"] == "true"
+    assert headers_of(again)["Original-Request"] == headers_of(first)["Request-Id"]
 
 
 def test_another_body_with_the_key_is_refused(shop: Shop) -> None:
@@ -60,7 +60,7 @@ def test_a_refusal_of_the_work_itself_is_kept(shop: Shop) -> None:
 
 
 def test_a_failure_of_the_sandbox_is_kept_too(shop: Shop) -> None:
-    shop.misbehave(http_500=1, match="POST /v1/products")
+    shop.inject_faults(http_500=1, match="POST /v1/products")
     for _ in range(2):
         with pytest.raises(stripe.APIError) as caught:
             shop.stripe.products.create({"name": "Pro"}, {"idempotency_key": "k-1"})
@@ -70,7 +70,7 @@ def test_a_failure_of_the_sandbox_is_kept_too(shop: Shop) -> None:
 
 
 def test_a_key_in_flight_is_a_conflict(shop: Shop) -> None:
-    shop.misbehave(hang_seconds=1.5, match="POST /v1/products")
+    shop.inject_faults(hang_seconds=1.5, match="POST /v1/products")
     first: list[stripe.Product] = []
     slow = threading.Thread(
         target=lambda: first.append(shop.stripe.products.create({"name": "Pro"}, {"idempotency_key": "k-1"}))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import stripe
 
-from tests.stripe_sandbox.shop import Receiver, Shop
+from tests.stripe_sandbox.shop import Receiver, Shop, headers_of
 
 
 def test_lists_turn_their_pages_newest_first(shop: Shop) -> None:
@@ -59,7 +59,8 @@ def test_prices_come_in_every_shape(shop: Shop) -> None:
     product = shop.stripe.products.create({"name": "x"})
 
     def price(**more: Any) -> stripe.Price:
-        return shop.stripe.prices.create({"product": product.id, "currency": "usd", **more})
+        params: Any = {"product": product.id, "currency": "usd", **more}
+        return shop.stripe.prices.create(params)
 
     assert str(price(unit_amount_decimal="12.5").unit_amount_decimal) == "12.5"
     assert price(unit_amount_decimal="12.5").unit_amount is None
@@ -115,8 +116,8 @@ def test_customers_change_and_go(shop: Shop) -> None:
 
 
 def test_an_endpoints_secret_is_told_once(shop: Shop) -> None:
-    asked: Any = {"url": "http://127.0.0.1:9/x", "enabled_events": ["invoice.paid"]}
-    made = shop.stripe.webhook_endpoints.create({**asked, "api_version": "2026-10-28.endive"})
+    params: Any = {"url": "http://127.0.0.1:9/x", "enabled_events": ["invoice.paid"]}
+    made = shop.stripe.webhook_endpoints.create(params | {"api_version": "2026-10-28.endive"})
     assert str(made.secret).startswith("whsec_")
     assert made.api_version == "2026-10-28.endive"
     read = shop.stripe.webhook_endpoints.retrieve(made.id)
@@ -135,11 +136,11 @@ def test_an_endpoints_secret_is_told_once(shop: Shop) -> None:
 
 
 def test_endpoints_are_limited_in_number(shop: Shop) -> None:
-    asked: Any = {"url": "http://127.0.0.1:9/x", "enabled_events": ["invoice.paid"]}
+    params: Any = {"url": "http://127.0.0.1:9/x", "enabled_events": ["invoice.paid"]}
     for _ in range(16):
-        shop.stripe.webhook_endpoints.create(asked)
+        shop.stripe.webhook_endpoints.create(params)
     with pytest.raises(stripe.InvalidRequestError, match="maximum of 16"):
-        shop.stripe.webhook_endpoints.create(asked)
+        shop.stripe.webhook_endpoints.create(params)
 
 
 def test_events_are_found_by_type_and_delivery(shop: Shop, receiver: Receiver) -> None:
@@ -152,7 +153,7 @@ def test_events_are_found_by_type_and_delivery(shop: Shop, receiver: Receiver) -
     assert {e.type for e in listed({"type": "product.*"}).data} == {"product.created"}
     assert all(e.pending_webhooks == 0 for e in listed().data)
     assert listed({"delivery_success": False}).data == []
-    shop.misbehave(webhooks={"lose": 1})
+    shop.inject_faults(webhooks={"lose": 1})
     lost = shop.price()
     assert [e.data.object["id"] for e in listed({"delivery_success": False}).data] == [lost.id]
     assert listed({"delivery_success": False}).data[0].pending_webhooks == 1
@@ -172,7 +173,7 @@ def test_events_name_the_request_that_caused_them(shop: Shop) -> None:
     made = shop.stripe.products.create({"name": "x"}, {"idempotency_key": "k-9"})
     request = shop.stripe.events.list().data[0].request
     assert request is not None
-    assert request.id == made.last_response.headers["Request-Id"]
+    assert request.id == headers_of(made)["Request-Id"]
     assert request.idempotency_key == "k-9"
 
 

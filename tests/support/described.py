@@ -18,7 +18,7 @@ class Call:
     document: dict[str, Any]
     method: str
     path: str
-    told: dict[str, Any]
+    operation: dict[str, Any]
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -26,16 +26,16 @@ class Call:
     def send(self, client: FlaskClient, token: str | None = None, **changes: Any) -> Any:
         """Send the examples, with a key where it takes one; the answer is as described."""
         path, headers = self.path, {}
-        for each in (resolved(self.document, told) for told in self.told["parameters"]):
+        for each in (resolved(self.document, told) for told in self.operation["parameters"]):
             if each["in"] == "path":
                 path = path.replace("{" + each["name"] + "}", each["example"])
             elif each["in"] == "header":
                 headers[each["name"]] = each["example"]
-        if token is not None and self.told["security"]:
+        if token is not None and self.operation["security"]:
             headers["Authorization"] = f"Bearer {token}"
         sent: dict[str, Any] = {}
-        if "requestBody" in self.told and "data" not in changes:
-            sent["json"] = self.told["requestBody"]["content"]["application/json"]["example"]
+        if "requestBody" in self.operation and "data" not in changes:
+            sent["json"] = self.operation["requestBody"]["content"]["application/json"]["example"]
         headers |= changes.pop("headers", {})
         for name, value in changes.pop("path_values", {}).items():
             path = self.path.replace("{" + name + "}", value)
@@ -45,7 +45,7 @@ class Call:
 
     def hold(self, answer: Any) -> None:
         """The status is told, and the body is what is told for it, without a field more."""
-        responses = self.told["responses"]
+        responses = self.operation["responses"]
         assert str(answer.status_code) in responses, (str(self), answer.text)
         told = responses[str(answer.status_code)]["content"]["application/json"]["schema"]
         problems = [
@@ -62,13 +62,13 @@ def calls(document: dict[str, Any]) -> Iterator[Call]:
 
 
 def call_of(document: dict[str, Any], operation_id: str) -> Call:
-    return next(call for call in calls(document) if call.told["operationId"] == operation_id)
+    return next(call for call in calls(document) if call.operation["operationId"] == operation_id)
 
 
-def resolved(document: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+def resolved(document: dict[str, Any], described: dict[str, Any]) -> dict[str, Any]:
     """What a `$ref` leads to."""
     found: Any = document
-    for step in told["$ref"].removeprefix("#/").split("/"):
+    for step in described["$ref"].removeprefix("#/").split("/"):
         found = found[step]
     assert isinstance(found, dict)
     return found

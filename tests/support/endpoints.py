@@ -35,7 +35,7 @@ def make_endpoint(
     return create_endpoint(db, secret_box, context, url=url, types=types, private_allowed=True)
 
 
-def tell(
+def enqueue_events(
     db: Session,
     *,
     project_id: str,

@@ -23,17 +23,17 @@ from licenzy.server.limits import route_of
 from tests.support.loops import run_on_a_loop
 
 T = TypeVar("T")
-Piece = Callable[[Run], Any]
+Work = Callable[[Run], Any]
 """Something to write: what it gives is its result."""
 
 
 def make_writer(database: Database) -> Writer:
     """Writes pieces to SQLite through a committer of its own, which ends with the database."""
-    batches: SqliteBatches[Piece, Any] = SqliteBatches(database, _all)
+    batches: SqliteBatches[Work, Any] = SqliteBatches(database, _all)
     return Writer(GroupCommitter(database, batches, name="tests"), batches)
 
 
-def _all(run: Run, pieces: Sequence[Piece]) -> list[Any]:
+def _all(run: Run, pieces: Sequence[Work]) -> list[Any]:
     return [piece(run) for piece in pieces]
 
 
@@ -41,10 +41,10 @@ def _all(run: Run, pieces: Sequence[Piece]) -> list[Any]:
 class Writer:
     """A committer for pieces, and what it writes with."""
 
-    committer: GroupCommitter[Piece, Any]
-    batches: SqliteBatches[Piece, Any]
+    committer: GroupCommitter[Work, Any]
+    batches: SqliteBatches[Work, Any]
 
-    def run(self, piece: Piece) -> Any:
+    def run(self, piece: Work) -> Any:
         """For callers in threads, within the deadline that they have."""
         return self.committer.run(piece, ends_at=deadline.ends_at())
 

@@ -14,12 +14,14 @@ from __future__ import annotations
 import functools
 import gc
 import os
+from collections.abc import Callable
 from types import CodeType
 from typing import Any
 
 import httpx._transports.default as httpx_transport
 import stripe
 from flask import Flask
+from httpx._config import create_ssl_context
 from jinja2 import BytecodeCache
 from jinja2.bccache import Bucket
 from sqlalchemy import Connection, Engine
@@ -30,6 +32,7 @@ from werkzeug.routing import Rule
 from whitenoise import WhiteNoise
 
 from tests.support.connection_reuse import reuse_connections
+from tests.support.patches import replace
 
 WANTED = os.environ.get("LICENZY_TESTS_FAST") == "1"
 _YOUNG = 5_000
@@ -44,10 +47,9 @@ def patch_libraries() -> None:
     _look_at_static_files_once()
     Flask.jinja_options = {"bytecode_cache": _Templates()}
     # Tests speak plain HTTP to this machine, and httpx reads all certificates for each client.
-    context = functools.cache(httpx_transport.create_ssl_context)
-    httpx_transport.create_ssl_context = context
+    replace(httpx_transport, create_ssl_context=functools.cache(create_ssl_context))
     # How long the library waits before it tries again where nothing listens.
-    stripe.HTTPClient.INITIAL_DELAY = stripe.HTTPClient.MAX_DELAY = 0.01
+    replace(stripe.HTTPClient, INITIAL_DELAY=0.01, MAX_DELAY=0.01)
 
 
 def freeze_garbage_collection() -> None:
@@ -79,8 +81,11 @@ def _compile_routes_once() -> None:
 def _compile_statements_once() -> None:
     for dialect in (SQLiteDialect_pysqlite, PGDialect_psycopg):
         # A compiled statement is kept for its dialect, and every engine has one: they are all alike.
-        dialect.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign,assignment]
-        dialect.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign,assignment]
+        replace(
+            dialect,
+            __eq__=lambda self, other: type(self) is type(other),
+            __hash__=lambda self: hash(type(self)),
+        )
     make, known = Engine.__init__, LRUCache[Any, Any](5000)
 
     def make_with_what_is_known(self: Engine, *args: Any, **options: Any) -> None:
@@ -91,7 +96,8 @@ def _compile_statements_once() -> None:
 
 
 def _ask_postgres_what_it_is_once() -> None:
-    ask, known = PGDialect_psycopg.initialize, dict[Any, dict[str, Any]]()
+    ask: Callable[[PGDialect_psycopg, Connection], None] = PGDialect_psycopg.initialize
+    known: dict[Any, dict[str, Any]] = {}
 
     def ask_once(self: PGDialect_psycopg, connection: Connection) -> None:
         url = connection.engine.url

@@ -6,6 +6,8 @@ import ipaddress
 import socket
 from typing import Any
 
+from tests.support.patches import replace
+
 _connect = socket.socket.connect
 _connect_ex = socket.socket.connect_ex
 
@@ -25,8 +27,7 @@ def refuse_the_world() -> None:
         _check(self, address)
         return _connect_ex(self, address)
 
-    socket.socket.connect = connect  # type: ignore[method-assign]
-    socket.socket.connect_ex = connect_ex  # type: ignore[method-assign]
+    replace(socket.socket, connect=connect, connect_ex=connect_ex)
 
 
 def _check(self: socket.socket, address: Any) -> None:

@@ -74,7 +74,7 @@ class Call:
 
 
 class Door:
-    """A client of one door. `next` gives what to send; `told` is handed what came of it."""
+    """A client of one door. `next` gives what to send; `note_answer` is handed what came of it."""
 
     name = ""
     well: frozenset[int] = frozenset({200})
@@ -91,7 +91,7 @@ class Door:
     def next(self) -> Request:
         raise NotImplementedError
 
-    def told(self, answer: Answer | None) -> None:
+    def note_answer(self, answer: Answer | None) -> None:
         """What was answered; None when there was no answer."""
 
     def mistake(self, answer: Answer) -> str:
@@ -146,7 +146,7 @@ class Repeating(Door):
 
     def __init__(self, installation: Installation, *, first: int = 0) -> None:
         super().__init__(installation, first=first)
-        self.heard: list[dict[str, Any]] = []
+        self.answered: list[dict[str, Any]] = []
         """Each time a call was sent: what it was, and what was answered."""
         self._chance = random.Random(f"{self.name} {first}")
         self._numbers = itertools.count(first)
@@ -163,24 +163,24 @@ class Repeating(Door):
             self._sent = self._open
         return self._request(self._sent)
 
-    def told(self, answer: Answer | None) -> None:
+    def note_answer(self, answer: Answer | None) -> None:
         if answer is None:
-            self.heard.append(self._sent | {"broken": True})
+            self.answered.append(self._sent | {"broken": True})
             return
         replayed = "idempotent-replayed" in answer.headers
         said = {"status": answer.status, "replayed": replayed, "body": answer.body}
-        self.heard.append(self._sent | said)
+        self.answered.append(self._sent | said)
         if answer.status in self.well and self._open is self._sent:
             self._done.append(self._sent)
             self._open = None
 
     @property
     def acknowledged(self) -> list[dict[str, Any]]:
-        return [each for each in self.heard if each.get("status") in self.well]
+        return [each for each in self.answered if each.get("status") in self.well]
 
     def repeats(self) -> list[dict[str, Any]]:
         """Everything that was ever sent, once: for sending all of it again in the end."""
-        return list({each["key"]: each for each in self.heard}.values())
+        return list({each["key"]: each for each in self.answered}.values())
 
     def say(self, what: dict[str, Any]) -> Request:
         """Something that was sent before, as it was sent."""
@@ -215,8 +215,8 @@ class Reserve(Repeating):
         super().__init__(installation, first=first)
         self._to_commit: dict[str, Any] | None = None
 
-    def told(self, answer: Answer | None) -> None:
-        super().told(answer)
+    def note_answer(self, answer: Answer | None) -> None:
+        super().note_answer(answer)
         if answer is None or answer.status != 201 or self._open is not None:
             return
         reservation = answer.json()["reservation_id"]
@@ -265,7 +265,7 @@ DOORS: tuple[type[Door], ...] = (
 """As many as there are threads, and as many of them for each process as it has."""
 
 
-class Line:
+class Connection:
     """A client's kept-alive connection to one process of the product, opened anew when it breaks."""
 
     def __init__(self, web: Web, process: int) -> None:
@@ -309,17 +309,17 @@ def answer_in_process(app: Flask, request: Request) -> Answer:
     return Answer(answer.status_code, headers, answer.text)
 
 
-def ask(line: Line, door: Door, request: Request) -> Call:
+def ask(line: Connection, door: Door, request: Request) -> Call:
     """Send a door's request, tell the door, and judge the answer."""
     began = time.monotonic()
     try:
         answer = line.ask(request)
     except (OSError, http.client.HTTPException) as error:
         seconds = time.monotonic() - began
-        door.told(None)
+        door.note_answer(None)
         return Call(door.name, began, seconds, 0, f"no answer: {type(error).__name__}")
     seconds = time.monotonic() - began
-    door.told(answer)
+    door.note_answer(answer)
     wrong = _mistake(door, answer)
     if not wrong and seconds > LIMIT_SECONDS:
         wrong = f"late: answered {answer.status} after {seconds:.1f} s"
@@ -347,7 +347,7 @@ class Load:
         self.calls: list[Call] = []
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(Line(web, number % WORKERS), door), name=door.name)
+            threading.Thread(target=self._run, args=(Connection(web, number % WORKERS), door), name=door.name)
             for number, door in enumerate(doors)
         ]
         for thread in self._threads:
@@ -360,7 +360,7 @@ class Load:
             thread.join(4 * GIVE_UP_SECONDS)
             assert not thread.is_alive(), f"the client of {thread.name} hangs"
 
-    def _run(self, line: Line, door: Door) -> None:
+    def _run(self, line: Connection, door: Door) -> None:
         while not self._stopping.is_set():
             self.calls.append(ask(line, door, door.next()))
             self._stopping.wait(_PAUSE_SECONDS)

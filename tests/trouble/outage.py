@@ -12,8 +12,8 @@ from tests.trouble.clients import (
     DOORS,
     HEALTHZ_SECONDS,
     Call,
+    Connection,
     Door,
-    Line,
     Load,
     Repeating,
     ask,
@@ -30,7 +30,7 @@ _CALM_SECONDS = 1.0
 _UNREADY_SECONDS = 2.0
 """How soon `/readyz` knows."""
 _IN_A_ROW = 5
-_MOST_TOLD = 12
+_MOST_REPORTED = 12
 
 
 @dataclass
@@ -74,8 +74,8 @@ class Report:
         return f"{call.began - self.began:.1f} s into the trouble"
 
     def __str__(self) -> str:
-        more = len(self.wrong) - _MOST_TOLD
-        told = self.wrong[:_MOST_TOLD] + ([f"… and {more} more"] if more > 0 else [])
+        more = len(self.wrong) - _MOST_REPORTED
+        told = self.wrong[:_MOST_REPORTED] + ([f"… and {more} more"] if more > 0 else [])
         return "\n".join([*told, table((self.phase(call), call) for call in self.calls)])
 
 
@@ -167,7 +167,7 @@ def _missing(report: Report, clients: Clients) -> Iterator[str]:
 def recounted(web: Web, clients: Clients) -> list[str]:
     """Send all again that is new since the last time, and hold answers and rows against what was told."""
     wrong = []
-    line = Line(web, 0)
+    line = Connection(web, 0)
     for door in clients.repeating:
         known = {each["key"]: each.get("body") for each in door.acknowledged}
         done = clients.sent_again.setdefault(door.name, set())
@@ -175,15 +175,15 @@ def recounted(web: Web, clients: Clients) -> list[str]:
             if what["key"] in done:
                 continue
             call = ask(line, door, door.say(_as_sent(what)))
-            told = door.heard[-1]
+            told = door.answered[-1]
             if not call.well:
                 wrong.append(f"{what['key']} sent again: {call.wrong or call.status}")
             elif known.get(what["key"], told["body"]) != told["body"]:
                 wrong.append(f"{what['key']} was {known[what['key']]!r} and is {told['body']!r}")
             done.add(what["key"])
     line.close()
-    heard = {door.name: door.heard for door in clients.repeating}
-    return wrong + rows.problems(web.installation.settings.database_url, heard, buyer=BUYER)
+    answered = {door.name: door.answered for door in clients.repeating}
+    return wrong + rows.problems(web.installation.settings.database_url, answered, buyer=BUYER)
 
 
 def _as_sent(what: dict[str, object]) -> dict[str, object]:

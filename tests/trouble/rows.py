@@ -16,18 +16,18 @@ import psycopg
 from tests.exactness import raw_rows as consumption
 from tests.faults import raw_rows as events
 
-Heard = dict[str, Any]
+Answered = dict[str, Any]
 Rows = list[dict[str, Any]]
 
 
-def problems(url: str, heard: Mapping[str, Iterable[Heard]], *, buyer: str) -> list[str]:
-    """Everything that is wrong, in sentences; `heard` is what each client was told, by its door's name."""
-    said = consumption.problems(url, heard["consume"])
-    said += _of_reservations(url, list(heard["reserve and commit"]))
-    return said + _of_events(url, list(heard["webhook"]), buyer)
+def problems(url: str, answered: Mapping[str, Iterable[Answered]], *, buyer: str) -> list[str]:
+    """Everything that is wrong, in sentences; `answered` is what each client was told, by its door's name."""
+    said = consumption.problems(url, answered["consume"])
+    said += _of_reservations(url, list(answered["reserve and commit"]))
+    return said + _of_events(url, list(answered["webhook"]), buyer)
 
 
-def _of_reservations(url: str, heard: list[Heard]) -> list[str]:
+def _of_reservations(url: str, answered: list[Answered]) -> list[str]:
     """What was set aside and committed is there once, and packs hold back what is still set aside."""
     stored = {row["key"]: row for row in _rows(url, "idempotency_keys") if row["endpoint"] == "usage/reserve"}
     reserved = {row["id"]: row for row in _rows(url, "usage_reservations")}
@@ -36,7 +36,7 @@ def _of_reservations(url: str, heard: list[Heard]) -> list[str]:
         if row["reservation_id"] is not None:
             ledger[row["reservation_id"]] += row["units"]
     said = []
-    for each in heard:
+    for each in answered:
         if each.get("status") == 201:
             said += _of_reserve(each, stored.get(each["key"]), reserved)
         if each.get("status") == 200:
@@ -54,7 +54,7 @@ def _of_reservations(url: str, heard: list[Heard]) -> list[str]:
     return said + _of_holds(url, reserved)
 
 
-def _of_reserve(each: Heard, row: dict[str, Any] | None, reserved: Mapping[str, Any]) -> list[str]:
+def _of_reserve(each: Answered, row: dict[str, Any] | None, reserved: Mapping[str, Any]) -> list[str]:
     if row is None:
         return [f"{each['key']} was acknowledged and is lost"]
     if (row["response_status"], row["response_body"]) != (each["status"], each["body"]):
@@ -75,14 +75,14 @@ def _of_holds(url: str, reserved: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _of_events(url: str, heard: list[Heard], buyer: str) -> list[str]:
+def _of_events(url: str, answered: list[Answered], buyer: str) -> list[str]:
     """Each payment that was acknowledged is kept, applied, and granted once."""
     rows = events.read(url)
     (subject,) = (row["id"] for row in rows["subjects"] if row["subject_ref"] == buyer)
     for table in ("entitlements", "purchases"):  # The other customers were given theirs without any event.
         rows[table] = [row for row in rows[table] if row["subject_id"] == subject]
-    acknowledged = {each["key"] for each in heard if each.get("status") == 200}
-    said = events.complaints(rows, acknowledged=acknowledged, sent={each["key"] for each in heard})
+    acknowledged = {each["key"] for each in answered if each.get("status") == 200}
+    said = events.complaints(rows, acknowledged=acknowledged, sent={each["key"] for each in answered})
     applied = {row["event_id"] for row in rows["stripe_events"] if row["status"] == "applied"}
     said += [f"{key} was acknowledged and is not applied" for key in acknowledged - applied]
     if len(rows["entitlements"]) != len(applied):

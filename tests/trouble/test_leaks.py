@@ -22,7 +22,7 @@ from licenzy.factory import create_app
 from licenzy.settings import Settings
 from tests.conftest import make_settings
 from tests.support.databases import PostgresServer, SqliteFiles
-from tests.trouble.clients import DOORS, Door, Line, Request, answer_in_process, ask
+from tests.trouble.clients import DOORS, Connection, Door, Request, answer_in_process, ask
 from tests.trouble.installation import (
     CONSUMER,
     METRICS_TOKEN,
@@ -228,7 +228,7 @@ def _burst(web: Web, burst: int) -> None:
     wrong: list[str] = []
 
     def call(number: int) -> None:
-        line = Line(web, number % WORKERS)
+        line = Connection(web, number % WORKERS)
         doors = [kind(web.installation, first=1000 * (CLIENTS * burst + number)) for kind in ALL_DOORS]
         for door in doors * _ROUNDS:
             answer = ask(line, door, door.next())

@@ -16,19 +16,19 @@ from tests.trouble.clients import Consume, Repeating, Reserve, Webhook, answer_i
 from tests.trouble.installation import BUYER, install
 
 CALLS = 12
-Heard = dict[str, list[dict[str, Any]]]
+Answered = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture
-def heard(settings: Settings) -> Heard:
+def answered(settings: Settings) -> Answered:
     """What clients were told by a product that is well."""
     installation = install(settings)
     app: Flask = create_app(settings)
     doors: list[Repeating] = [kind(installation) for kind in (Consume, Reserve, Webhook)]
     for door in doors * CALLS:
-        door.told(answer_in_process(app, door.next()))
+        door.note_answer(answer_in_process(app, door.next()))
     app.extensions["licenzy"].database.close()
-    return {door.name: door.heard for door in doors}
+    return {door.name: door.answered for door in doors}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -45,9 +45,9 @@ def heard(settings: Settings) -> Heard:
         ("UPDATE stripe_events SET status = 'failed'", "was acknowledged and is not applied"),
     ],
 )
-def test_a_change_is_found(settings: Settings, heard: Heard, change: str, said: str) -> None:
-    assert rows.problems(settings.database_url, heard, buyer=BUYER) == []
+def test_a_change_is_found(settings: Settings, answered: Answered, change: str, said: str) -> None:
+    assert rows.problems(settings.database_url, answered, buyer=BUYER) == []
     with closing(sqlite3.connect(settings.database_url.removeprefix("sqlite:///"))) as connection, connection:
         connection.execute(change)
-    found = rows.problems(settings.database_url, heard, buyer=BUYER)
+    found = rows.problems(settings.database_url, answered, buyer=BUYER)
     assert any(said in each for each in found), found

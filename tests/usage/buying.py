@@ -39,12 +39,12 @@ class Customer:
         return {"Authorization": f"Bearer {self.token}"}
 
     def buys(
-        self, units: int, *, kind: Kind = Kind.USAGE_PACK, ends_at: datetime | None = None, **held: Any
+        self, units: int, *, kind: Kind = Kind.USAGE_PACK, ends_at: datetime | None = None, **columns: Any
     ) -> str:
         """A pack of so many units; gives its id."""
         with self.database.write() as db:
             return make_entitlement(
-                db, subject=self.subject, kind=kind, ends_at=ends_at, granted_units=units, **held
+                db, subject=self.subject, kind=kind, ends_at=ends_at, granted_units=units, **columns
             ).id
 
     def loses_key(self, **columns: Any) -> None:

@@ -29,7 +29,7 @@ def customer(database: Database, cast: Cast) -> Customer:
     return customer_with(database, cast)
 
 
-def held(database: Database) -> list[Entitlement]:
+def entitlements_of(database: Database) -> list[Entitlement]:
     with database.read() as db:
         return list(db.exec(select(Entitlement)))
 
@@ -58,7 +58,7 @@ def test_every_kind_of_standing(client: FlaskClient, database: Database, custome
             used_units=used * units,
             reserved_units=reserved * units,
         )
-    rows = held(database)
+    rows = entitlements_of(database)
     left = sum(
         row.granted_units - row.used_units - row.reserved_units
         for row in rows
@@ -86,7 +86,7 @@ def test_packs_burn_as_the_rules_say(
             created_at=START - timedelta(days=chance.randint(0, 2)),
             state=chance.choice([State.ACTIVE] * 5 + [State.SUSPENDED]),
         )
-    packs = burning(held(database), START)
+    packs = burning(entitlements_of(database), START)
     units = chance.randint(1, max(1, total(packs)))
     expected: Any = None
     if total(packs) >= units:

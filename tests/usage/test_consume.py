@@ -30,7 +30,7 @@ def customer(database: Database, cast: Cast) -> Customer:
     return customer_with(database, cast)
 
 
-def told(answer: Any) -> tuple[int, Any]:
+def answer_of(answer: Any) -> tuple[int, Any]:
     return answer.status_code, answer.get_json()
 
 
@@ -42,11 +42,11 @@ def used(database: Database) -> list[int]:
 def test_units_are_taken_and_the_rest_is_told(client: FlaskClient, customer: Customer) -> None:
     customer.buys(1000)
     answer = consume(client, customer, 100)
-    assert told(answer) == (200, {"ok": True, "consumed": 100, "usage_remaining": 900})
+    assert answer_of(answer) == (200, {"ok": True, "consumed": 100, "usage_remaining": 900})
     assert answer.headers["Licenzy-Mode"] == "test"
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     assert "Idempotent-Replayed" not in answer.headers
-    assert told(consume(client, customer, 900))[1]["usage_remaining"] == 0
+    assert answer_of(consume(client, customer, 900))[1]["usage_remaining"] == 0
 
 
 def test_the_soonest_to_end_burns_first_then_the_oldest(
@@ -56,7 +56,7 @@ def test_the_soonest_to_end_burns_first_then_the_oldest(
     late = customer.buys(10, ends_at=START + 9 * DAY)
     young = customer.buys(10, ends_at=START + 2 * DAY, created_at=START - DAY)
     old = customer.buys(10, ends_at=START + 2 * DAY, created_at=START - 2 * DAY)
-    assert told(consume(client, customer, 25, key="k"))[1]["usage_remaining"] == 15
+    assert answer_of(consume(client, customer, 25, key="k"))[1]["usage_remaining"] == 15
     with database.read() as db:
         rows = {row.entitlement_id: row.units for row in db.exec(select(LedgerRow))}
         left = {row.id: row.granted_units - row.used_units for row in db.exec(select(Entitlement))}
@@ -67,17 +67,20 @@ def test_the_soonest_to_end_burns_first_then_the_oldest(
 def test_all_or_nothing(client: FlaskClient, database: Database, customer: Customer) -> None:
     customer.buys(30)
     customer.buys(10)
-    status, body = told(consume(client, customer, 41))
+    status, body = answer_of(consume(client, customer, 41))
     assert (status, body["error"], body["usage_remaining"]) == (409, "insufficient_usage", 40)
     assert {"message", "hint", "mode", "request_id"} <= set(body)
     assert used(database) == [0, 0]
     with database.read() as db:
         assert db.exec(select(LedgerRow)).all() == []
-    assert told(consume(client, customer, 40)) == (200, {"ok": True, "consumed": 40, "usage_remaining": 0})
+    assert answer_of(consume(client, customer, 40)) == (
+        200,
+        {"ok": True, "consumed": 40, "usage_remaining": 0},
+    )
 
 
 @pytest.mark.parametrize(
-    "held",
+    "columns",
     [
         {"ends_at": START},
         {"starts_at": START + timedelta(microseconds=1)},
@@ -92,14 +95,14 @@ def test_all_or_nothing(client: FlaskClient, database: Database, customer: Custo
     ],
     ids=str,
 )
-def test_what_is_no_usable_pack(client: FlaskClient, customer: Customer, held: dict[str, Any]) -> None:
-    customer.buys(1000, **held)
-    status, body = told(consume(client, customer, 1))
+def test_what_is_no_usable_pack(client: FlaskClient, customer: Customer, columns: dict[str, Any]) -> None:
+    customer.buys(1000, **columns)
+    status, body = answer_of(consume(client, customer, 1))
     assert (status, body["error"], body["usage_remaining"]) == (409, "insufficient_usage", 0)
 
 
 def test_an_unknown_subject_has_nothing(client: FlaskClient, customer: Customer) -> None:
-    assert told(consume(client, customer, 1, ref="nobody"))[1]["usage_remaining"] == 0
+    assert answer_of(consume(client, customer, 1, ref="nobody"))[1]["usage_remaining"] == 0
 
 
 def test_the_end_is_half_open(client: FlaskClient, customer: Customer, clock: StandingClock) -> None:
@@ -139,7 +142,7 @@ def test_the_same_key_for_another_body(client: FlaskClient, database: Database, 
     customer.buys(100)
     assert consume(client, customer, 1, key="once").status_code == 200
     for units, ref in ((2, None), (1, "somebody else")):
-        status, body = told(consume(client, customer, units, key="once", ref=ref))
+        status, body = answer_of(consume(client, customer, units, key="once", ref=ref))
         assert (status, body["error"]) == (409, "idempotency_key_reused")
     assert used(database) == [1]
 
@@ -166,7 +169,7 @@ UNITS: list[Any] = [0, -1, 1.0, 1.5, "1", True, None, [1], {}, 10**9 + 1, 2**31,
 @pytest.mark.parametrize("units", UNITS, ids=str)
 def test_units_that_are_none(client: FlaskClient, customer: Customer, units: Any) -> None:
     customer.buys(10**12)
-    status, body = told(consume(client, customer, units))
+    status, body = answer_of(consume(client, customer, units))
     assert (status, body["error"]) == (400, "invalid_request")
     assert body["fields"] == {"units": "must be a whole number from 1 to 1000000000"}
 
@@ -191,7 +194,7 @@ def test_a_dead_key_consumes_nothing_from_the_next_call_on(
     assert consume(client, customer, 1).status_code == 200
     customer.loses_key(**{column: START})
     for key in ("fresh", "another"):
-        status, body = told(consume(client, customer, 1, key=key))
+        status, body = answer_of(consume(client, customer, 1, key=key))
         assert (status, body["error"]) == (
             401,
             {"revoked_at": "api_key_revoked", "expires_at": "api_key_expired"}[column],

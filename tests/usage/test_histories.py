@@ -73,7 +73,7 @@ class Model:
     packs: dict[str, Pack] = field(default_factory=dict)
     reservations: dict[str, SetAside] = field(default_factory=dict)
 
-    def held(self, pack_id: str, now: datetime) -> int:
+    def reserved_units(self, pack_id: str, now: datetime) -> int:
         return sum(
             units
             for each in self.reservations.values()
@@ -86,7 +86,7 @@ class Model:
         pack = self.packs[pack_id]
         if pack.gone or (pack.until is not None and pack.until <= now):
             return 0
-        return pack.granted - pack.used - self.held(pack_id, now)
+        return pack.granted - pack.used - self.reserved_units(pack_id, now)
 
     def left(self, now: datetime) -> int:
         return sum(self.free(pack_id, now) for pack_id in self.packs)
@@ -124,7 +124,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
 
         def hand(self) -> OperatorContext:
             scope = Scope(cast.project_id, self.customer.subject.mode)
-            return OperatorContext(scope, actor=Actor(cast.owner.user_id), note="", now=clock())  # type: ignore[arg-type]
+            return OperatorContext(scope, actor=Actor(cast.owner.user_id), note="", now=clock())
 
         @rule(target=packs, units=UNITS, hours=st.sampled_from([None, None, 1, 2, 5]))
         def grants(self, units: int, hours: int | None) -> str:
@@ -288,7 +288,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
                 assert row.used_units == sum(each.units for each in ledger if each.entitlement_id == row.id)
                 still = [(hold, of) for hold, of in held if hold.entitlement_id == row.id]
                 assert row.reserved_units == sum(hold.units for hold, of in still if of.closed_at is None)
-                assert self.model.held(row.id, now) == sum(
+                assert self.model.reserved_units(row.id, now) == sum(
                     hold.units for hold, of in still if of.closed_at is None and of.expires_at > now
                 )
 

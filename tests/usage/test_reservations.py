@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
@@ -230,7 +230,7 @@ def test_the_worker_closes_what_is_over(
     work_once(parts)
     assert counters(database) == [(0, 10)]
     with database.read() as db:
-        closed = db.exec(select(Reservation.closed_as).order_by(Reservation.expires_at)).all()
+        closed = db.exec(select(Reservation.closed_as).order_by(col(Reservation.expires_at))).all()
     assert closed == [Closing.EXPIRED, Closing.EXPIRED, None]
 
 
@@ -249,7 +249,7 @@ def test_the_worker_reads_the_clock_of_a_sandbox_account(
 
 
 @pytest.mark.parametrize(
-    "became",
+    "expected",
     [
         {"ends_at": START + timedelta(seconds=30)},
         {"state": State.CANCELED, "voided_at": START, "reason": "refunded"},
@@ -263,12 +263,12 @@ def test_what_was_promised_is_kept_when_its_pack_ends(
     customer: Customer,
     reserved: str,
     clock: StandingClock,
-    became: dict[str, Any],
+    expected: dict[str, Any],
 ) -> None:
     """Work that was begun on a reservation may be charged to it; nothing new begins on that pack."""
     with database.write() as db:
         pack = db.exec(select(Entitlement)).one()
-        for name, value in became.items():
+        for name, value in expected.items():
             setattr(pack, name, value)
     clock.advance(seconds=45)
     assert consume(client, customer, 1).status_code == 409

@@ -115,7 +115,7 @@ LIMITS = [rules.ACCOUNT_LIMIT, rules.ADDRESS_LIMIT, rules.OWN_LIMIT]
 
 def admitted(limit: rules.Limit, gaps: list[float]) -> list[datetime]:
     """When tries were let through that come so many seconds one after the other."""
-    now, tries = START, []
+    now, tries = START, list[datetime]()
     for gap in gaps:
         now += timedelta(seconds=gap)
         if not limit.wait(tries, now=now):

@@ -12,7 +12,7 @@ from tests.contract.description import wrong_with_answer, wrong_with_event, wron
 
 
 @dataclass
-class Exchange:
+class RecordedCall:
     method: str
     path: str
     target: str
@@ -22,12 +22,12 @@ class Exchange:
     answered: Any = None
 
 
-class Wire:
+class RecordedTraffic:
     """A WSGI application around another one that notes what passes under `/v1`."""
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self._app = app
-        self.exchanges: list[Exchange] = []
+        self.calls: list[RecordedCall] = []
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if not environ["PATH_INFO"].startswith("/v1"):
@@ -36,24 +36,24 @@ class Wire:
         environ["wsgi.input"] = io.BytesIO(body)
         path = environ["PATH_INFO"]
         target = path + (f"?{environ['QUERY_STRING']}" if environ.get("QUERY_STRING") else "")
-        exchange = Exchange(environ["REQUEST_METHOD"], path, target, body.decode("utf-8", "replace"))
+        call = RecordedCall(environ["REQUEST_METHOD"], path, target, body.decode("utf-8", "replace"))
 
         def noting(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            exchange.status, exchange.headers = int(status.split()[0]), dict(headers)
+            call.status, call.headers = int(status.split()[0]), dict(headers)
             return start_response(status, headers, *rest)
 
         answer = b"".join(self._app(environ, noting))
         try:
-            exchange.answered = json.loads(answer)
+            call.answered = json.loads(answer)
         except ValueError:
-            exchange.answered = None  # a connection dropped on purpose
-        self.exchanges.append(exchange)
+            call.answered = None  # a connection dropped on purpose
+        self.calls.append(call)
         return [answer]
 
     def complaints(self) -> list[str]:
         """What the description has to say against all that was exchanged."""
         found = []
-        for e in self.exchanges:
+        for e in self.calls:
             if not isinstance(e.answered, dict):
                 continue
             said = f"{e.method} {e.path}"
@@ -71,11 +71,11 @@ def _of_events(answered: Any) -> list[str]:
     return [wrong for each in listed if each.get("object") == "event" for wrong in wrong_with_event(each)]
 
 
-def _of_refusal(exchange: Exchange) -> list[str]:
-    error = exchange.answered.get("error")
-    if set(exchange.answered) != {"error"} or not isinstance(error, dict):
+def _of_refusal(call: RecordedCall) -> list[str]:
+    error = call.answered.get("error")
+    if set(call.answered) != {"error"} or not isinstance(error, dict):
         return ["a refusal must be {error: {…}}"]
     odd = set(error) - {"type", "message", "code", "param", "doc_url"}
     if odd or not error.get("type") or not error.get("message"):
         return [f"the error is not in Stripe's shape: {error}"]
-    return [] if exchange.headers.get("Request-Id", "").startswith("req_") else ["no Request-Id"]
+    return [] if call.headers.get("Request-Id", "").startswith("req_") else ["no Request-Id"]

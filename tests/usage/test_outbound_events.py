@@ -30,7 +30,7 @@ def listen(runtime: Runtime, cast: Cast, *types: str) -> None:
         make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, types=types)
 
 
-def told(database: Database) -> list[dict[str, Any]]:
+def outbound_bodies(database: Database) -> list[dict[str, Any]]:
     with database.read() as db:
         events = db.exec(select(OutboundEvent).order_by(col(OutboundEvent.id))).all()
         assert len(db.exec(select(Delivery)).all()) == len(events)
@@ -48,7 +48,7 @@ def test_each_consumption_is_told_once(
     assert consume(client, customer, 100, key="a").headers["Idempotent-Replayed"] == "true"
     assert consume(client, customer, 1000, key="b").status_code == 409
     assert consume(client, customer, 900, key="c").get_json()["usage_remaining"] == 0
-    first, second = told(database)
+    first, second = outbound_bodies(database)
     assert first["source"] == "runtime"
     assert first["subject_ref"] == customer.subject.subject_ref
     assert {name: value for name, value in first["data"].items() if value is not None} == {
@@ -68,7 +68,7 @@ def test_a_call_that_spans_packs_is_one_event(
     customer.buys(10)
     customer.buys(10)
     assert consume(client, customer, 15).status_code == 200
-    (only,) = told(database)
+    (only,) = outbound_bodies(database)
     data = only["data"]
     assert (data["units"], data["usage_remaining"], data["entitlement_id"]) == (15, 5, None)
 
@@ -84,8 +84,8 @@ def test_low_is_told_when_the_mark_is_passed(
         assert consume(client, customer, units).status_code == 200
     customer.buys(30)
     assert consume(client, customer, 25).status_code == 200
-    assert [body["data"]["usage_remaining"] for body in told(database)] == [20, 5]
-    assert {body["data"]["product_code"] for body in told(database)} == {"PRO_MONTHLY"}
+    assert [body["data"]["usage_remaining"] for body in outbound_bodies(database)] == [20, 5]
+    assert {body["data"]["product_code"] for body in outbound_bodies(database)} == {"PRO_MONTHLY"}
 
 
 def test_committing_a_reservation_is_told(
@@ -95,11 +95,11 @@ def test_committing_a_reservation_is_told(
     customer.buys(100)
     body = {"subject_ref": customer.subject.subject_ref, "units": 50, "ttl_seconds": 60}
     made = client.post(RESERVE, json=body, headers={**customer.headers, "Idempotency-Key": "r"})
-    assert told(database) == []
+    assert outbound_bodies(database) == []
     address = f"/v1/usage/reservations/{made.get_json()['reservation_id']}/commit"
     for _ in range(2):
         assert client.post(address, json={"units": 20}, headers=customer.headers).status_code == 200
-    (only,) = told(database)
+    (only,) = outbound_bodies(database)
     assert (only["data"]["units"], only["data"]["usage_remaining"]) == (20, 80)
 
 
@@ -121,7 +121,7 @@ def test_it_is_sent_now_wherever_the_clock_of_a_sandbox_stands(
         post(client, customer, f"/v1/usage/reservations/{made}/commit", {"units": 20})
     else:
         consume(client, customer, 20)
-    (only,) = told(database)
+    (only,) = outbound_bodies(database)
     assert only["created_at"] == rfc3339(clock())
     with database.read() as db:
         row = db.exec(select(Delivery)).one()
@@ -137,12 +137,12 @@ def test_low_is_told_although_others_had_set_units_aside(
         make_product(db, project_id=cast.project_id, usage_low_units=100)
     customer.buys(150)
     made = reserve(client, customer, 60).get_json()["reservation_id"]
-    assert told(database) == []
+    assert outbound_bodies(database) == []
     consume(client, customer, 60)
-    assert [body["data"]["usage_remaining"] for body in told(database)] == [30]
+    assert [body["data"]["usage_remaining"] for body in outbound_bodies(database)] == [30]
     post(client, customer, f"/v1/usage/reservations/{made}/release", {})
     consume(client, customer, 10)
-    assert len(told(database)) == 1, "once on its way down"
+    assert len(outbound_bodies(database)) == 1, "once on its way down"
 
 
 def test_low_is_told_where_all_that_is_left_was_set_aside(
@@ -154,10 +154,10 @@ def test_low_is_told_where_all_that_is_left_was_set_aside(
     customer.buys(150)
     made = reserve(client, customer, 150).get_json()["reservation_id"]
     post(client, customer, f"/v1/usage/reservations/{made}/commit", {"units": 40})
-    assert told(database) == []
+    assert outbound_bodies(database) == []
     made = reserve(client, customer, 110).get_json()["reservation_id"]
     post(client, customer, f"/v1/usage/reservations/{made}/commit", {"units": 110})
-    assert [body["data"]["usage_remaining"] for body in told(database)] == [0]
+    assert [body["data"]["usage_remaining"] for body in outbound_bodies(database)] == [0]
 
 
 @pytest.mark.parametrize("types", [(), ("entitlement.updated", "purchase.finalized")])
@@ -173,4 +173,4 @@ def test_where_nobody_wants_it_nothing_is_written(
         listen(runtime, cast, *types)
     customer.buys(100)
     assert consume(client, customer, 100).status_code == 200
-    assert told(database) == []
+    assert outbound_bodies(database) == []

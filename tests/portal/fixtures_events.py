@@ -42,7 +42,7 @@ def make_event(
     return event
 
 
-def told(db: Session, *, event: StripeEvent, entitlement: Entitlement) -> None:
+def record_fact_of(db: Session, *, event: StripeEvent, entitlement: Entitlement) -> None:
     """Have an event tell of the purchase behind an entitlement."""
     db.add(
         Fact(

@@ -128,8 +128,8 @@ def read_from_stripe(life: Life, history: History, chance: random.Random) -> lis
             at = min([at, *(from_unix(each) for each in later)])
         note = {"event": "snapshot", "snapshot": number}
         source_id = f"snapshot:{life.names.subscription}:{number}"
-        told = {**shapes.subscription(read), **note}
-        data = _with_sold(told, "subscription", history, life.names)
+        said = {**shapes.subscription(read), **note}
+        data = _with_sold(said, "subscription", history, life.names)
         bill = {**shapes.invoice(read["latest_invoice"]), **note}
         facts += [
             Fact("subscription", FactSource.SNAPSHOT, source_id, read["id"], at, data),
@@ -157,10 +157,10 @@ def allowed(entitlements: Sequence[Projected], at: int) -> dict[str, bool]:
     """By item, whether it is available at a second; those that are over for good are left out."""
     # What happened within that second has happened.
     now = from_unix(at) + timedelta(milliseconds=999)
-    return {each.item_key: standing(_Held(each), now).available for each in entitlements}
+    return {each.item_key: standing(_Unused(each), now).available for each in entitlements}
 
 
-class _Held:
+class _Unused:
     """A projected entitlement of which nothing has been used."""
 
     used_units = reserved_units = 0

@@ -33,7 +33,7 @@ _numbers = itertools.count(1)
 
 
 @dataclass
-class Till:
+class Storefront:
     """A connected project, and the way to send it events."""
 
     client: FlaskClient
@@ -81,11 +81,11 @@ class Till:
 class Sale:
     """The objects that one checkout makes at Stripe, and what Stripe tells of them."""
 
-    till: Till
+    storefront: Storefront
     attempt: CheckoutAttempt
     tag: str
     shape: str
-    told: list[dict[str, Any]] = field(default_factory=list)
+    sent: list[dict[str, Any]] = field(default_factory=list)
     terms: dict[str, Any] = field(default_factory=dict)
     """What the subscription is like from now on; changed by `subscription(…)`."""
 
@@ -106,13 +106,13 @@ class Sale:
 
     # --- what Stripe tells ----------------------------------------------------------------------
 
-    def tell(
+    def send(
         self, kind: str, obj: dict[str, Any], at: datetime = START, previous: dict[str, Any] | None = None
     ) -> StripeEvent:
         value = event(kind, obj, at=at, previous=previous)
         value["api_version"] = self.shape
-        self.told.append(value)
-        return self.till.deliver(value)
+        self.sent.append(value)
+        return self.storefront.deliver(value)
 
     def session(
         self, outcome: str = "completed", *, at: datetime = START, paid: str = "paid", **changes: Any
@@ -134,14 +134,14 @@ class Sale:
             "livemode": False,
             **changes,
         }
-        return self.tell(f"checkout.session.{outcome}", obj, at)
+        return self.send(f"checkout.session.{outcome}", obj, at)
 
     def subscription(
         self,
         status: str = "active",
         *,
         at: datetime = START,
-        told_as: str = "updated",
+        event_name: str = "updated",
         period: int = 1,
         previous: dict[str, Any] | None = None,
         **terms: Any,
@@ -181,7 +181,7 @@ class Sale:
             **on_top,
             **{name: value for name, value in self.terms.items() if name not in {"items", "quantity"}},
         }
-        return self.tell(f"customer.subscription.{told_as}", obj, at, previous)
+        return self.send(f"customer.subscription.{event_name}", obj, at, previous)
 
     def invoice(
         self, outcome: str = "paid", *, period: int = 1, at: datetime = START, **changes: Any
@@ -207,7 +207,7 @@ class Sale:
                 "payment_intent": self.intent(period),
                 "charge": self.charge_id(period),
             }
-        kept = self.tell(f"invoice.{outcome}", obj, at)
+        kept = self.send(f"invoice.{outcome}", obj, at)
         if self.shape == NEW and outcome != "payment_failed":
             self.invoice_payment(period=period, at=at)
         return kept
@@ -221,7 +221,7 @@ class Sale:
             "payment": payment,
             "status": "paid",
         }
-        return self.tell("invoice_payment.paid", obj, at)
+        return self.send("invoice_payment.paid", obj, at)
 
     def refund(
         self,
@@ -231,7 +231,7 @@ class Sale:
         amount: int | None = None,
         number: int = 1,
         period: int = 1,
-        told_as: str | None = None,
+        event_name: str | None = None,
     ) -> StripeEvent:
         """A refund as its own object: `refund.…`, or `charge.refund.updated` in the old shape."""
         obj = {
@@ -244,7 +244,7 @@ class Sale:
             "created": unix(at),
         }
         newer = {"failed": "refund.failed"}.get(status, "refund.created")
-        return self.tell(told_as or (newer if self.shape == NEW else "charge.refund.updated"), obj, at)
+        return self.send(event_name or (newer if self.shape == NEW else "charge.refund.updated"), obj, at)
 
     def refunded_charge(self, given: int, *, at: datetime = START, period: int = 1) -> StripeEvent:
         obj = {
@@ -255,10 +255,10 @@ class Sale:
             "amount": PRICE * self.attempt.quantity,
             "amount_refunded": given,
         }
-        return self.tell("charge.refunded", obj, at)
+        return self.send("charge.refunded", obj, at)
 
     def dispute(
-        self, status: str, *, at: datetime = START, period: int = 1, told_as: str | None = None
+        self, status: str, *, at: datetime = START, period: int = 1, event_name: str | None = None
     ) -> StripeEvent:
         obj = {
             "id": f"dp_{self.tag}_{period}",
@@ -270,13 +270,13 @@ class Sale:
             "created": unix(at),
         }
         closed = status in {"won", "lost", "warning_closed"}
-        return self.tell(f"charge.dispute.{told_as or ('closed' if closed else 'created')}", obj, at)
+        return self.send(f"charge.dispute.{event_name or ('closed' if closed else 'created')}", obj, at)
 
     # --- what came of it ------------------------------------------------------------------------
 
     def subscribed(self) -> Sale:
         """The first minute of a subscription, as Stripe tells of it."""
-        self.subscription("incomplete", told_as="created")
+        self.subscription("incomplete", event_name="created")
         self.subscription("active", previous={"status": "incomplete"})
         self.invoice("paid")
         self.session()
@@ -288,9 +288,9 @@ class Sale:
         self.invoice("paid", period=period, at=at + timedelta(hours=1))
         return self
 
-    def held(self) -> list[Entitlement]:
+    def entitlements(self) -> list[Entitlement]:
         """All that this sale gave, by item."""
-        with self.till.database.read() as db:
+        with self.storefront.database.read() as db:
             return list(
                 db.exec(
                     select(Entitlement)
@@ -300,15 +300,15 @@ class Sale:
             )
 
     def row(self) -> Entitlement:
-        (only,) = self.held()
+        (only,) = self.entitlements()
         return only
 
     def stands(self, at: datetime) -> Standing:
         return standing(self.row(), at)
 
-    def became(self) -> tuple[AttemptStatus, str | None]:
+    def attempt_outcome(self) -> tuple[AttemptStatus, str | None]:
         """Status and reason of the attempt."""
-        with self.till.database.read() as db:
+        with self.storefront.database.read() as db:
             attempt = db.exec(select(CheckoutAttempt).where(CheckoutAttempt.id == self.attempt.id)).one()
         return attempt.status, attempt.reason
 
@@ -316,7 +316,7 @@ class Sale:
         """An operator's action, recorded as a fact and projected."""
         key = self.sub if self.attempt.sold["kind"] == "subscription" else self.row().purchase_key
         scope = Scope.of(self.attempt)
-        with self.till.database.write() as db:
+        with self.storefront.database.write() as db:
             purchase = lock_purchase(db, scope, key=key, now=at)
             record_fact(
                 db,

@@ -44,7 +44,7 @@ class Account:
 
     @property
     def stripe(self) -> Any:
-        return stripe.StripeClient(self.key, base_addresses={"api": self.url}).v1  # type: ignore[typeddict-item]
+        return stripe.StripeClient(self.key, base_addresses={"api": self.url}).v1
 
     def price(self, amount: int = 1200, *, interval: str | None = "month", currency: str = "usd") -> str:
         recurring: dict[str, Any] = {"recurring": {"interval": interval}} if interval else {}
@@ -61,7 +61,7 @@ class Account:
         )
         return str(answer.raise_for_status().json()["restricted_key"])
 
-    def misbehave(self, **fault: Any) -> None:
+    def inject_faults(self, **fault: Any) -> None:
         """Add faults for this account, see `stripe_sandbox.fault_injection`; without any, clear them."""
         address = f"{self.url}/_sandbox/accounts/{self.id}/misbehaviour"
         asked: Any = {"json": fault} if fault else {}
@@ -77,23 +77,23 @@ class Account:
 class Side:
     """One mode of the project."""
 
-    def __init__(self, town: Town, mode: Mode, account: Account) -> None:
-        self.town, self.mode, self.account = town, mode, account
+    def __init__(self, pair: ModePair, mode: Mode, account: Account) -> None:
+        self.pair, self.mode, self.account = pair, mode, account
         self.token = ""
 
     @property
     def scope(self) -> Scope:
-        return Scope(self.town.project_id, self.mode)
+        return Scope(self.pair.project_id, self.mode)
 
     @property
     def connection(self) -> Connection:
-        with self.town.runtime.database.read() as db:
+        with self.pair.runtime.database.read() as db:
             found = connection_of(db, self.scope)
         assert found is not None
         return found
 
     def connect(self, key: str | None = None, **more: Any) -> None:
-        parts = self.town.runtime
+        parts = self.pair.runtime
         actions.save_stripe_key(
             parts.database,
             parts.gateway,
@@ -106,7 +106,7 @@ class Side:
         )
 
     def set_up_webhook(self, *, rotate: bool = False) -> None:
-        parts = self.town.runtime
+        parts = self.pair.runtime
         actions.register_endpoint(
             parts.database,
             parts.gateway,
@@ -120,14 +120,14 @@ class Side:
 
     def save_secret(self, secret: str) -> None:
         """Save a signing secret by hand, as where Stripe cannot reach us."""
-        parts = self.town.runtime
+        parts = self.pair.runtime
         actions.paste_webhook_secret(
             parts.database, parts.secret_box, self.scope, pasted=secret, actor=NOBODY, now=parts.clock()
         )
 
     def sell(self, code: str = "PRO", kind: Kind = Kind.SUBSCRIPTION, **price: Any) -> str:
         """A product mapped to a new price; gives its price's id."""
-        parts = self.town.runtime
+        parts = self.pair.runtime
         price.setdefault("interval", "month" if kind is Kind.SUBSCRIPTION else None)
         more = {key: price.pop(key) for key in ("units", "duration_seconds") if key in price}
         price_id = price.pop("price_id", None) or self.account.price(**price)
@@ -145,18 +145,18 @@ class Side:
 
     def make_key(self, *, used: bool = True, **more: Any) -> str:
         """An API key; gives its id."""
-        with self.town.runtime.database.write() as db:
+        with self.pair.runtime.database.write() as db:
             key, self.token = create_key(
-                db, self.scope, name="backend", created_by=None, now=self.town.clock(), **more
+                db, self.scope, name="backend", created_by=None, now=self.pair.clock(), **more
             )
             if used:
-                note_used(db, key_id=key.id, now=self.town.clock())
+                note_used(db, key_id=key.id, now=self.pair.clock())
         return key.id
 
     def align(self) -> None:
         """Everything that this side needs, proven."""
         self.connect()
-        if self.town.runtime.settings.base_url.startswith("https"):
+        if self.pair.runtime.settings.base_url.startswith("https"):
             self.set_up_webhook()
         else:
             self.save_secret(f"whsec_of_the_{self.mode}_side_0123456789")
@@ -168,19 +168,19 @@ class Side:
         assert self.deliver(self.account.event()) == 200
 
     def secret(self) -> str:
-        return webhook_secrets(self.town.runtime.secret_box, self.connection, now=self.town.clock())[0]
+        return webhook_secrets(self.pair.runtime.secret_box, self.connection, now=self.pair.clock())[0]
 
     def deliver(self, event: dict[str, Any], *, secret: str | None = None, to: str | None = None) -> int:
         """Post a signed event as Stripe does; gives the status."""
         body = json.dumps(event).encode()
-        stamp = int(self.town.clock().timestamp())
+        stamp = int(self.pair.clock().timestamp())
         signed = f"{stamp}.".encode() + body
         signature = hmac.new((secret or self.secret()).encode(), signed, hashlib.sha256).hexdigest()
-        answer = self.town.client.post(
+        answer = self.pair.client.post(
             f"/v1/webhooks/stripe/{to or self.connection.id}",
             data=body,
             headers={"Stripe-Signature": f"t={stamp},v1={signature}"},
-            base_url=self.town.runtime.settings.base_url,
+            base_url=self.pair.runtime.settings.base_url,
         )
         return int(answer.status_code)
 
@@ -190,24 +190,24 @@ class Side:
             self.deliver(json.loads(json.dumps(event.to_dict(), default=str)))
 
     def checkout(self, code: str = "PRO", key: str = "k", **headers: str) -> Any:
-        return self.town.client.post(
+        return self.pair.client.post(
             "/v1/checkout/session",
             json={"subject_ref": "user_1", "product_code": code},
             headers={"Authorization": f"Bearer {self.token}", "Idempotency-Key": key, **headers},
-            base_url=self.town.runtime.settings.base_url,
+            base_url=self.pair.runtime.settings.base_url,
         )
 
     def check(self, *, explain: bool = False, **headers: str) -> Any:
-        return self.town.client.post(
+        return self.pair.client.post(
             f"/v1/access/check{'?explain=true' if explain else ''}",
             json={"subject_ref": "user_1"},
             headers={"Authorization": f"Bearer {self.token}", **headers},
-            base_url=self.town.runtime.settings.base_url,
+            base_url=self.pair.runtime.settings.base_url,
         )
 
     def change(self, **columns: Any) -> None:
         """Change the connection's row, as only a hand in the database could."""
-        with self.town.runtime.database.write() as db:
+        with self.pair.runtime.database.write() as db:
             row = db.get_one(Connection, self.connection.id)
             for name, value in columns.items():
                 setattr(row, name, value)
@@ -215,7 +215,7 @@ class Side:
 
     def remap(self, **columns: Any) -> None:
         """Change the product's row in the same way."""
-        with self.town.runtime.database.write() as db:
+        with self.pair.runtime.database.write() as db:
             row = products(db, self.scope)[0]
             for name, value in columns.items():
                 setattr(row, name, value)
@@ -229,7 +229,7 @@ class Side:
         raise AssertionError("it was taken")
 
     def paste_secret(self, text: str) -> None:
-        parts = self.town.runtime
+        parts = self.pair.runtime
         try:
             actions.paste_webhook_secret(
                 parts.database, parts.secret_box, self.scope, pasted=text, actor=NOBODY, now=parts.clock()
@@ -240,7 +240,7 @@ class Side:
 
     def endpoint(self, *, host: str | None = None, **more: Any) -> Any:
         """Another endpoint at Stripe with this connection's address, at another host where one is named."""
-        base_url = f"https://{host}" if host else self.town.runtime.settings.base_url
+        base_url = f"https://{host}" if host else self.pair.runtime.settings.base_url
         asked = {
             "url": f"{base_url}/v1/webhooks/stripe/{self.connection.id}",
             "enabled_events": ["*"],
@@ -252,7 +252,7 @@ class Side:
         )
 
 
-class Town:
+class ModePair:
     """The project, the clock, and the accounts that it can be connected to."""
 
     def __init__(self, app: Flask, clock: Any, sandbox_url: str) -> None:
