@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.alignment.facts import ProjectFacts, SideFacts
 from licenzy.alignment.findings import RULES, SUPPORT_PAGES, Finding, Part, Severity
 from licenzy.alignment.matrix import matrix
+from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.errors import LicenzyError
 from licenzy.observations.actions import mark_mended
@@ -78,9 +79,9 @@ def both_sides(side: Side) -> ProjectFacts:
     return _facts(side)
 
 
-def side_facts(side: Side) -> SideFacts:
-    """Everything known of this side, as alignment's rules see it."""
-    return _facts(side).side(side.mode)
+def side_facts(side: Side, mode: Mode | None = None) -> SideFacts:
+    """Everything known of this side, as alignment's rules see it; or of the same project in `mode`."""
+    return _facts(side).side(mode or side.mode)
 
 
 def side_findings(side: Side, *parts: Part) -> list[Finding]:

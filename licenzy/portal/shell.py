@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -20,34 +19,9 @@ from licenzy.portal.alignment import blocking_findings, finding_page
 from licenzy.portal.csrf import csrf_token
 from licenzy.portal.forms.typed import typed_word
 from licenzy.portal.guards import Side
+from licenzy.portal.navigation import may_create_project, navigation, projects_here, sandbox_clock
 from licenzy.portal.visitors import visitor
 from licenzy.runtime import runtime
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of a project's navigation."""
-
-    endpoint: str
-    label: str
-    icon: str
-
-
-NAVIGATION = (
-    Entry("portal.overview", "Overview", "home"),
-    Entry("portal.setup", "Set-up", "checklist"),
-    Entry("portal.alignment", "Alignment", "shield-check"),
-    Entry("portal.lab", "Lifecycle lab", "flask"),
-    Entry("portal.customers", "Customers", "users"),
-    Entry("portal.events", "Stripe events", "bolt"),
-    Entry("portal.untracked", "Untracked checkouts", "shopping-cart"),
-    Entry("portal.reconciliation", "Reconciliation", "rotate-clockwise"),
-    Entry("portal.webhooks", "Webhooks", "webhook"),
-    Entry("portal.products", "Products", "package"),
-    Entry("portal.api_keys", "API keys", "key"),
-    Entry("portal.connection", "Stripe connection", "plug-connected"),
-    Entry("portal.project_settings", "Settings", "settings"),
-)
 
 
 def furnish(app: Flask) -> None:
@@ -61,8 +35,11 @@ def furnish(app: Flask) -> None:
         csrf_token=csrf_token,
         finding_page=finding_page,
         lab_offered=lab_offered,
+        may_create_project=may_create_project,
         mode_switch_url=mode_switch_url,
         navigation=navigation,
+        projects_here=projects_here,
+        sandbox_clock=sandbox_clock,
         side=current_side,
         typed_word=typed_word,
         visitor=visitor,
@@ -90,16 +67,6 @@ def current_side() -> Side:
     """The project and mode of this page."""
     side: Side = g.side
     return side
-
-
-def navigation() -> list[Entry]:
-    """The pages of a project that this installation has; the lab only beside the sandbox."""
-    hidden = set() if lab_offered() else {"portal.lab"}
-    return [
-        entry
-        for entry in NAVIGATION
-        if entry.endpoint in current_app.view_functions and entry.endpoint not in hidden
-    ]
 
 
 def lab_offered() -> bool:
