@@ -7,7 +7,7 @@ import sys
 
 from licenzy.kit.stopping import StopSignal
 
-_UNTIL_TOLD = {"serve", "web", "worker", "sandbox"}
+_LONG_RUNNING = {"serve", "web", "worker", "sandbox"}
 
 
 def main() -> None:
@@ -15,8 +15,8 @@ def main() -> None:
     # Whatever it and its children make, such as the sandbox's files, is their user's alone.
     os.umask(0o077)
     stop = StopSignal()
-    runs_until_told = bool(_UNTIL_TOLD & set(sys.argv[1:2]))
-    if runs_until_told:
+    runs_until_stopped = bool(_LONG_RUNNING & set(sys.argv[1:2]))
+    if runs_until_stopped:
         # Before the command line is imported, so that a stop just after the start is heard as well.
         stop.listen()
     from licenzy.factory import command_line
@@ -24,7 +24,7 @@ def main() -> None:
     try:
         command_line(stop)(prog_name="licenzy")
     except SystemExit as leaving:
-        if runs_until_told and isinstance(leaving.code, int):
+        if runs_until_stopped and isinstance(leaving.code, int):
             stop.leave(leaving.code)
         raise
 

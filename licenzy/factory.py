@@ -87,7 +87,7 @@ def make_runtime(settings: Settings, clock: Clock = utc_now) -> Runtime:
     """The wired parts without any door: what the worker, the command line and the tests use."""
     from licenzy.db.engine import make_engine
     from licenzy.db.unit_of_work import Database
-    from licenzy.kit.seal import Seal
+    from licenzy.kit.secret_box import SecretBox
     from licenzy.runtime import Runtime
     from licenzy.stripe_gateway.client import StripeGateway
 
@@ -107,7 +107,7 @@ def make_runtime(settings: Settings, clock: Clock = utc_now) -> Runtime:
             # Half of the threads are never held by a Stripe that hangs.
             concurrent_calls=max(1, settings.threads // 2),
         ),
-        seal=Seal(settings.encryption_keys),
+        secret_box=SecretBox(settings.encryption_keys),
         clock=clock,
     )
 

@@ -9,7 +9,7 @@ from flask import current_app
 
 from licenzy.db.unit_of_work import Database
 from licenzy.kit.clock import Clock
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.settings import Settings
 from licenzy.stripe_gateway.client import StripeGateway
 
@@ -21,7 +21,7 @@ class Runtime:
     settings: Settings
     database: Database
     gateway: StripeGateway
-    seal: Seal
+    secret_box: SecretBox
     clock: Clock
 
 

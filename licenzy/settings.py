@@ -18,7 +18,7 @@ from cryptography.fernet import Fernet
 from licenzy.kit.hosts import is_address, is_loopback, is_wildcard
 from licenzy.kit.private_files import is_private, make_private
 
-_THIS_MACHINE = "127.0.0.1"
+_LOOPBACK = "127.0.0.1"
 _SQLITE = "sqlite:///"
 _DRIVERS_OWN = {"autocommit", "conninfo", "context", "cursor_factory", "prepare_threshold", "row_factory"}
 
@@ -74,8 +74,8 @@ class Settings:
         """
         if is_loopback(self.host):
             return self.host
-        is_for_this_machine = is_loopback(self.base_host) or is_wildcard(self.host)
-        return _THIS_MACHINE if is_for_this_machine else self.host
+        is_loopback_only = is_loopback(self.base_host) or is_wildcard(self.host)
+        return _LOOPBACK if is_loopback_only else self.host
 
     def derived_secret(self, purpose: str) -> str:
         """A secret for one purpose, the same in every process that shares the secret key."""
@@ -93,12 +93,12 @@ class Settings:
         databases = [self.instance / "sandbox.sqlite3"]
         if self.database_url.startswith(_SQLITE):
             databases.insert(0, _sqlite_path(self.database_url))
-        beside = ("", "-wal", "-shm", ".next", ".now", ".made")
+        companions = ("", "-wal", "-shm", ".next", ".now", ".made")
         return (
             self.instance,
             self.instance / "secret_key",
             self.instance / "encryption_keys",
-            *(Path(f"{database}{ending}") for database in databases for ending in beside),
+            *(Path(f"{database}{ending}") for database in databases for ending in companions),
         )
 
 
@@ -118,10 +118,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise SettingsError("LICENZY_INSTANCE cannot be used as a folder.") from error
     except OSError as error:
         raise SettingsError(f"LICENZY_INSTANCE cannot be used as a folder: {error.strerror}.") from error
-    host = env.get("LICENZY_HOST") or _THIS_MACHINE
+    host = env.get("LICENZY_HOST") or _LOOPBACK
     port = _number(env, "LICENZY_PORT", 8000, low=1, high=65534)
     base_url = _base_url(env, host, port)
-    is_for_this_machine = is_loopback(urlsplit(base_url).hostname or "")
+    is_loopback_only = is_loopback(urlsplit(base_url).hostname or "")
     settings = Settings(
         instance=instance,
         database_url=_database_url(env, instance),
@@ -131,7 +131,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         secret_key=_secret_key(env, instance),
         encryption_keys=_encryption_keys(env, instance),
         stripe_api_base=_stripe_api_base(env),
-        sandbox=_flag(env, "LICENZY_SANDBOX", default=is_for_this_machine),
+        sandbox=_flag(env, "LICENZY_SANDBOX", default=is_loopback_only),
         workers=_number(env, "LICENZY_WORKERS", min(os.cpu_count() or 1, 4), low=1, high=64),
         threads=_number(env, "LICENZY_THREADS", 8, low=3, high=64),
         trusted_proxies=_number(env, "LICENZY_TRUSTED_PROXIES", 0, low=0, high=10),
@@ -278,7 +278,7 @@ def _is_host_and_port(text: str) -> bool:
 def _secret_key(env: Mapping[str, str], instance: Path) -> str:
     key = env.get("LICENZY_SECRET_KEY")
     if key is None:
-        key = _made_once(instance / "secret_key", lambda: secrets.token_urlsafe(48))
+        key = _created_once(instance / "secret_key", lambda: secrets.token_urlsafe(48))
     if len(key) < 32 or not key.isprintable() or _is_patterned(key):
         raise SettingsError("LICENZY_SECRET_KEY must be at least 32 random characters.")
     return key
@@ -299,7 +299,7 @@ def _is_patterned(key: str) -> bool:
 def _encryption_keys(env: Mapping[str, str], instance: Path) -> tuple[str, ...]:
     text = env.get("LICENZY_ENCRYPTION_KEYS")
     if text is None:
-        text = _made_once(instance / "encryption_keys", lambda: Fernet.generate_key().decode())
+        text = _created_once(instance / "encryption_keys", lambda: Fernet.generate_key().decode())
     keys = tuple(part for part in text.replace(",", " ").split() if part)
     try:
         for key in keys:
@@ -311,7 +311,7 @@ def _encryption_keys(env: Mapping[str, str], instance: Path) -> tuple[str, ...]:
     return keys
 
 
-def _made_once(path: Path, make: Callable[[], str]) -> str:
+def _created_once(path: Path, make: Callable[[], str]) -> str:
     """The file's text; several processes starting at once on an empty folder agree on one value."""
     try:
         return _read_or_make(path, make)

@@ -124,7 +124,7 @@ class KeyFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class SightingFacts:
     """Something that requests did in the last seven days: whom or what it is about, how often, until when."""
 
     about: str
@@ -157,24 +157,24 @@ class OutboundFacts:
 class TrafficFacts:
     """What happened on one side in the last seven days."""
 
-    price_ids_sent: tuple[Sighting, ...] = ()
+    price_ids_sent: tuple[SightingFacts, ...] = ()
     """About an API key: a Stripe price id came as product code; the detail is that id."""
-    other_mode_products: tuple[Sighting, ...] = ()
+    other_mode_products: tuple[SightingFacts, ...] = ()
     """About a product code that only the other mode has."""
-    browser_calls: tuple[Sighting, ...] = ()
+    browser_calls: tuple[SightingFacts, ...] = ()
     """About an API key: a call had an `Origin` header, which is the detail."""
-    revoked_key_calls: tuple[Sighting, ...] = ()
-    signature_failures: tuple[Sighting, ...] = ()
+    revoked_key_calls: tuple[SightingFacts, ...] = ()
+    signature_failures: tuple[SightingFacts, ...] = ()
     """About whose secret signed it: `other_mode`, `previous`, `stripe_key` or `unknown`."""
-    ambiguous_signatures: tuple[Sighting, ...] = ()
-    credentials_refused: tuple[Sighting, ...] = ()
+    ambiguous_signatures: tuple[SightingFacts, ...] = ()
+    credentials_refused: tuple[SightingFacts, ...] = ()
     """About the reason word of a pasted credential that was not saved; the detail is the field's name."""
     untracked_checkouts: tuple[EventSeen, ...] = ()
     wrong_mode_events: tuple[EventSeen, ...] = ()
     unmapped_prices: tuple[EventSeen, ...] = ()
     unknown_statuses: tuple[EventSeen, ...] = ()
     unapplied_events: tuple[EventSeen, ...] = ()
-    unreadable_objects: tuple[Sighting, ...] = ()
+    unreadable_objects: tuple[SightingFacts, ...] = ()
     """About a Stripe object that could not be read again; the detail is why."""
     unheard_payments: Seen[tuple[str, ...]] | None = None
     """Attempts whose session Stripe shows as paid, while no event has told of it here."""
@@ -196,13 +196,13 @@ class SideFacts:
     products: tuple[ProductFacts, ...] = ()
     keys: tuple[KeyFacts, ...] = ()
     traffic: TrafficFacts = field(default_factory=TrafficFacts)
-    mended: Mapping[str, datetime] = field(default_factory=dict)
+    resolved: Mapping[str, datetime] = field(default_factory=dict)
     """When findings about traffic were said to be mended, by code."""
     looked_at: datetime | None = None
     """When Stripe was last asked about this side."""
-    look_due_at: datetime | None = None
+    probe_due_at: datetime | None = None
     """Since when Stripe is to be asked, because something was saved or an hour has passed."""
-    look_problem: str | None = None
+    probe_problem: str | None = None
     """Why it could not be asked the last time."""
 
     @property

@@ -45,7 +45,7 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class ObjectRef:
     """An object that a finding is about: its kind (`product`, `api_key`, `event` …), id and name."""
 
     kind: str
@@ -54,10 +54,10 @@ class About:
 
 
 @dataclass(frozen=True, slots=True)
-class Spotted:
+class FindingDraft:
     """What a rule yields: the objects, what was seen and when, a sentence of cause, one of fix, the page."""
 
-    about: tuple[About, ...]
+    about: tuple[ObjectRef, ...]
     evidence: str
     cause: str
     fix: str
@@ -76,14 +76,14 @@ class Finding:
     severity: Severity
     part: Part
     mode: Mode
-    about: tuple[About, ...]
+    about: tuple[ObjectRef, ...]
     evidence: str
     """What was seen."""
     seen_at: datetime | None
     cause: str
     fix: str
     page: str
-    mendable: bool = False
+    resolvable: bool = False
     """Whether somebody may mark it as mended."""
 
     @property
@@ -97,7 +97,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RuleContext:
     """What a rule looks at: one side, the other one beside it, and the time."""
 
     here: SideFacts
@@ -105,7 +105,7 @@ class Look:
     now: datetime
 
 
-Judge = Callable[[Look], Iterator[Spotted]]
+Judge = Callable[[RuleContext], Iterator[FindingDraft]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class Rule:
     severity: Severity
     part: Part
     compares: bool
-    mendable: bool
+    resolvable: bool
     judge: Judge
 
 
@@ -131,16 +131,16 @@ def rule(
     part: Part,
     *,
     compares: bool = False,
-    mendable: bool = False,
+    resolvable: bool = False,
 ) -> Callable[[Judge], Judge]:
     """Enter a function into the registry. One that `compares` modes is silent until live exists.
 
-    What is `mendable` tells of traffic, which no later fact can take back: somebody's word ends it, until
+    What is `resolvable` tells of traffic, which no later fact can take back: somebody's word ends it, until
     it is seen again.
     """
 
     def enter(judge: Judge) -> Judge:
-        RULES.append(Rule(code, title, severity, part, compares, mendable, judge))
+        RULES.append(Rule(code, title, severity, part, compares, resolvable, judge))
         return judge
 
     return enter
@@ -148,35 +148,35 @@ def rule(
 
 def judged(project: ProjectFacts, mode: Mode) -> list[Finding]:
     """What every rule finds on one side, worst first. Nothing is said of live before it exists."""
-    look = Look(project.side(mode), project.side(mode.other), project.now)
+    context = RuleContext(project.side(mode), project.side(mode.other), project.now)
     live = project.live.exists
     found = [
-        _finding(each, mode, spotted)
+        _finding(each, mode, drafts)
         for each in RULES
         if live or not (each.compares or mode is Mode.LIVE)
-        for spotted in each.judge(look)
-        if not _said_to_be_mended(each, spotted, look.here)
+        for drafts in each.judge(context)
+        if not _marked_as_resolved(each, drafts, context.here)
     ]
     return sorted(found, key=lambda finding: list(Severity).index(finding.severity))
 
 
-def _said_to_be_mended(each: Rule, spotted: Spotted, here: SideFacts) -> bool:
-    mended_at = here.mended.get(each.code)
-    return each.mendable and mended_at is not None and spotted.at is not None and spotted.at <= mended_at
+def _marked_as_resolved(each: Rule, drafts: FindingDraft, here: SideFacts) -> bool:
+    mended_at = here.resolved.get(each.code)
+    return each.resolvable and mended_at is not None and drafts.at is not None and drafts.at <= mended_at
 
 
-def _finding(each: Rule, mode: Mode, spotted: Spotted) -> Finding:
+def _finding(each: Rule, mode: Mode, drafts: FindingDraft) -> Finding:
     return Finding(
         code=each.code,
         title=each.title,
-        severity=spotted.severity or each.severity,
+        severity=drafts.severity or each.severity,
         part=each.part,
         mode=mode,
-        about=spotted.about,
-        evidence=spotted.evidence,
-        seen_at=spotted.at,
-        cause=spotted.cause,
-        fix=spotted.fix,
-        page=spotted.page,
-        mendable=each.mendable,
+        about=drafts.about,
+        evidence=drafts.evidence,
+        seen_at=drafts.at,
+        cause=drafts.cause,
+        fix=drafts.fix,
+        page=drafts.page,
+        resolvable=each.resolvable,
     )

@@ -44,7 +44,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MatrixRow:
     """One part in both modes."""
 
     part: Part
@@ -53,16 +53,20 @@ class Row:
     cells: Mapping[Mode, Cell]
 
 
-def matrix(project: ProjectFacts, found: Mapping[Mode, Sequence[Finding]]) -> list[Row]:
+def matrix(project: ProjectFacts, found: Mapping[Mode, Sequence[Finding]]) -> list[MatrixRow]:
     """The seven parts in the order in which a purchase passes them."""
     return [
-        Row(part, title, page, {mode: _cell(part, project.side(mode), found[mode], tell) for mode in Mode})
-        for part, (title, page, tell) in _PARTS.items()
+        MatrixRow(
+            part, title, page, {mode: _cell(part, project.side(mode), found[mode], describe) for mode in Mode}
+        )
+        for part, (title, page, describe) in _PARTS.items()
     ]
 
 
-def _cell(part: Part, side: SideFacts, found: Sequence[Finding], tell: Callable[[SideFacts], Proof]) -> Cell:
-    proof = tell(side)
+def _cell(
+    part: Part, side: SideFacts, found: Sequence[Finding], describe: Callable[[SideFacts], Proof]
+) -> Cell:
+    proof = describe(side)
     about = [finding for finding in found if finding.part is part]
     if about:
         worst = min(about, key=lambda finding: list(Severity).index(finding.severity))

@@ -25,7 +25,7 @@ def check(request: ApiRequest) -> Reply:
     """May this subject proceed, right now?"""
     key_hash = request.presented()
     try:
-        subject_ref, wanted = _asked(request)
+        subject_ref, wanted = _parsed(request)
     except errors.LicenzyError:
         request.authenticate()  # What is wrong with the key is said before what is wrong with the body.
         raise
@@ -40,7 +40,7 @@ def check(request: ApiRequest) -> Reply:
         with request.runtime.database.read() as db:
             # Reservations may be over by now.
             allowed = access_of(db, caller.scope, **_access(caller, subject_ref, wanted))[subject_ref].allowed
-    return _told(request, caller, subject_ref, allowed)
+    return _answer_body(request, caller, subject_ref, allowed)
 
 
 async def check_on_loop(state: ApiState, reader: SnapshotReader, incoming: Arrived) -> Reply | None:
@@ -64,7 +64,7 @@ async def _check_on_loop(request: ApiRequest, reader: SnapshotReader, incoming: 
     problem: errors.LicenzyError | None = None
     subject_ref, wanted = _NOBODY, Wanted()
     try:
-        subject_ref, wanted = _asked(request)
+        subject_ref, wanted = _parsed(request)
     except errors.StripePriceIdNotAllowed:
         return None  # Its hint is read from the database.
     except errors.LicenzyError as error:
@@ -79,7 +79,7 @@ async def _check_on_loop(request: ApiRequest, reader: SnapshotReader, incoming: 
     request.count(caller.key_id)
     if problem is not None:
         raise problem
-    return _told(request, caller, subject_ref, allowed)
+    return _answer_body(request, caller, subject_ref, allowed)
 
 
 _NOBODY = ""
@@ -87,10 +87,10 @@ _NOBODY = ""
 
 
 def _answer(snapshot: SubjectSnapshot, wanted: Wanted, caller: Caller) -> Access[Any]:
-    return answer(snapshot.held, wanted, to_micros(caller.now))
+    return answer(snapshot.owned, wanted, to_micros(caller.now))
 
 
-def _told(request: ApiRequest, caller: Caller, subject_ref: str, allowed: bool) -> Reply:
+def _answer_body(request: ApiRequest, caller: Caller, subject_ref: str, allowed: bool) -> Reply:
     request.state.checks.note(caller, allowed)
     return request.answer({"subject_ref": subject_ref, "allowed": allowed})
 
@@ -103,7 +103,7 @@ Such a ref is good as it stands. Every other body is parsed and validated, to th
 _ANYTHING = Wanted()
 
 
-def _asked(request: ApiRequest) -> tuple[str, Wanted]:
+def _parsed(request: ApiRequest) -> tuple[str, Wanted]:
     """Whom the check asks about, and what for. Raises the 415 and 400s."""
     raw = request.incoming.body
     usual = _USUAL.fullmatch(raw)
@@ -128,20 +128,20 @@ def _explained(request: ApiRequest, caller: Caller, subject_ref: str, wanted: Wa
         found: Access[Entitlement] = access_of(db, caller.scope, **_access(caller, subject_ref, wanted))[
             subject_ref
         ]
-        held = found.evidence
-        if held is not None:
-            known = facts_of(db, caller.scope, purchase_key=held.purchase_key)
+        owned = found.evidence
+        if owned is not None:
+            known = facts_of(db, caller.scope, purchase_key=owned.purchase_key)
             facts = [fact.id for fact in known]
-    told: dict[str, Any] = {
+    answer_body: dict[str, Any] = {
         "reason": found.reason,
-        "entitlement": summary(held, caller.now) if held is not None else None,
+        "entitlement": summary(owned, caller.now) if owned is not None else None,
         "facts": facts,
     }
-    hint = request.state.misuse.hint_for_nothing_held(caller) if found.reason == "no_entitlement" else None
+    hint = request.state.misuse.hint_for_nothing_owned(caller) if found.reason == "no_entitlement" else None
     if hint is not None:
-        told["hint"] = hint
+        answer_body["hint"] = hint
     request.state.checks.note(caller, found.allowed)
-    return request.answer({"subject_ref": subject_ref, "allowed": found.allowed, "explain": told})
+    return request.answer({"subject_ref": subject_ref, "allowed": found.allowed, "explain": answer_body})
 
 
 def _access(caller: Caller, subject_ref: str, wanted: Wanted) -> dict[str, Any]:

@@ -24,11 +24,11 @@ def _left_out() -> NoReturn:
     raise NotImplementedError
 
 
-class Answer(BaseModel):
+class ResponseModel(BaseModel):
     """Base of all answers. Later versions may add fields, and never take one away."""
 
 
-class EntitlementSummary(Answer):
+class EntitlementSummary(ResponseModel):
     """One entitlement, in short."""
 
     id: str
@@ -40,7 +40,7 @@ class EntitlementSummary(Answer):
     valid_until: Annotated[Instant | None, Field(description="Null when it does not end by itself")]
 
 
-class Entitlement(EntitlementSummary):
+class EntitlementResponse(EntitlementSummary):
     """One entitlement, with everything that is told of it."""
 
     source: Annotated[str, Field(description="`stripe`, or `portal` when granted by hand")]
@@ -58,14 +58,14 @@ class Entitlement(EntitlementSummary):
     updated_at: Instant | None
 
 
-class Checked(Answer):
+class AccessDecision(ResponseModel):
     """Whether one subject may proceed."""
 
     subject_ref: Ref
     allowed: Annotated[bool, Field(description="Whether it may proceed now")]
 
 
-class Reasons(Answer):
+class Reasons(ResponseModel):
     """What decided, given for `explain=true`."""
 
     reason: Annotated[str | None, Field(description="Why not; null when allowed")]
@@ -76,19 +76,19 @@ class Reasons(Answer):
     ]
 
 
-class AccessCheck(Checked):
+class AccessCheck(AccessDecision):
     """Whether the subject may proceed."""
 
     explain: Annotated[Reasons, Field(default_factory=_left_out, description="Only for `explain=true`")]
 
 
-class AccessCheckBatch(Answer):
+class AccessCheckBatch(ResponseModel):
     """One result for each subject, in the order in which they were asked for."""
 
-    results: list[Checked]
+    results: list[AccessDecision]
 
 
-class CustomerAccess(Answer):
+class CustomerAccess(ResponseModel):
     """What a subject holds and whether it has access."""
 
     subject_ref: Ref
@@ -97,15 +97,15 @@ class CustomerAccess(Answer):
     entitlements: list[EntitlementSummary]
 
 
-class Entitlements(Answer):
+class Entitlements(ResponseModel):
     """A page of a subject's entitlements, newest first."""
 
     subject_ref: Ref
-    entitlements: list[Entitlement]
+    entitlements: list[EntitlementResponse]
     has_more: Annotated[bool, Field(description="Whether another page follows")]
 
 
-class CheckoutSession(Answer):
+class CheckoutSession(ResponseModel):
     """An open Checkout Session: send the customer to `checkout_url`."""
 
     checkout_url: Annotated[str, Field(description="Where the customer pays")]
@@ -117,13 +117,13 @@ class CheckoutSession(Answer):
     expires_at: Instant
 
 
-class PortalSession(Answer):
+class PortalSession(ResponseModel):
     """Where the customer manages billing at Stripe."""
 
     url: Annotated[str, Field(description="Good for a short while only")]
 
 
-class Consumed(Answer):
+class ConsumeResponse(ResponseModel):
     """The units are taken."""
 
     ok: Literal[True]
@@ -131,7 +131,7 @@ class Consumed(Answer):
     usage_remaining: Remaining
 
 
-class Reserved(Answer):
+class ReserveResponse(ResponseModel):
     """The units are set aside until `expires_at`."""
 
     reservation_id: Annotated[str, Field(description="For `commit` and `release`")]
@@ -140,7 +140,7 @@ class Reserved(Answer):
     expires_at: Instant
 
 
-class Committed(Answer):
+class CommitResponse(ResponseModel):
     """Units of a reservation are taken, and the rest has gone back."""
 
     ok: Literal[True]
@@ -149,7 +149,7 @@ class Committed(Answer):
     usage_remaining: Remaining
 
 
-class Released(Answer):
+class ReleaseResponse(ResponseModel):
     """All units of a reservation have gone back."""
 
     ok: Literal[True]
@@ -157,7 +157,7 @@ class Released(Answer):
     usage_remaining: Remaining
 
 
-class Received(Answer):
+class WebhookResponse(ResponseModel):
     """The event is kept; Stripe need not send it again."""
 
     received: Literal[True]

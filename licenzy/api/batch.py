@@ -6,7 +6,7 @@ from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest
 from licenzy.api.schemas import AccessCheckBatchBody
 from licenzy.usage.access import Wanted, answer
-from licenzy.usage.queries import held_by_refs
+from licenzy.usage.queries import owned_by_refs
 
 
 def check_batch(request: ApiRequest) -> Reply:
@@ -15,10 +15,10 @@ def check_batch(request: ApiRequest) -> Reply:
     body = request.body(AccessCheckBatchBody)
     wanted = Wanted(body.product_code, body.feature)
     with request.runtime.database.read() as db:
-        held = held_by_refs(db, caller.scope, subject_refs=body.subject_refs, now=caller.now)
+        owned = owned_by_refs(db, caller.scope, subject_refs=body.subject_refs, now=caller.now)
     results = []
     for ref in body.subject_refs:
-        allowed = answer(held.get(ref, []), wanted, caller.now).allowed
+        allowed = answer(owned.get(ref, []), wanted, caller.now).allowed
         request.state.checks.note(caller, allowed)
         results.append({"subject_ref": ref, "allowed": allowed})
     return request.answer({"results": results})

@@ -14,6 +14,6 @@ def create_portal_session(request: ApiRequest) -> Reply:
     caller = request.authenticate()
     body = request.body(PortalSessionBody)
     parts = request.runtime
-    seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
+    seller = Seller(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings.base_url)
     url = open_billing_portal(seller, caller.scope, **body.model_dump())
     return request.answer({"url": url}, 201)

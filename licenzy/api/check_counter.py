@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from licenzy.alignment.modes import Mode
 from licenzy.api.caller import Caller
-from licenzy.db.beside import Beside
+from licenzy.db.background_batch import BackgroundBatcher
 from licenzy.kit.clock import whole_hours
 from licenzy.observations.actions import count_checks
 from licenzy.projects.scope import Scope
@@ -31,7 +31,7 @@ class CheckCounter:
         self._database = runtime.database
         self._counts: _Counts = {}
         self._guard = threading.Lock()
-        self._beside: Beside[None, None] = Beside(
+        self._batcher: BackgroundBatcher[None, None] = BackgroundBatcher(
             runtime.database,
             self._write,
             name="checked",
@@ -46,7 +46,7 @@ class CheckCounter:
             first = not self._counts
             self._counts[key] = self._counts.get(key, 0) + 1
         if first:
-            self._beside.note(None, None)
+            self._batcher.add(None, None)
 
     def _write(self, _woken: Mapping[None, None]) -> None:
         with self._guard:
@@ -72,4 +72,4 @@ class CheckCounter:
         with self._guard:
             for key, times in counts.items():
                 self._counts[key] = self._counts.get(key, 0) + times
-        self._beside.note(None, None)
+        self._batcher.add(None, None)

@@ -16,7 +16,7 @@ def create_session(request: ApiRequest) -> Reply:
     body = validated(CheckoutSessionBody, sent)
     call_key = request.idempotency(CHECKOUT)
     parts = request.runtime
-    seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
+    seller = Seller(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings.base_url)
     sold = open_session(
         seller, request=CheckoutRequest(**body.model_dump()), call_key=call_key, body_hash=body_hash(sent)
     )

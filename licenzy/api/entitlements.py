@@ -18,7 +18,7 @@ from licenzy.errors import InvalidRequest
 from licenzy.kit.clock import rfc3339
 from licenzy.subjects.rules import ref_problem
 from licenzy.usage.access import Wanted, answer
-from licenzy.usage.queries import held_by_ref
+from licenzy.usage.queries import owned_by_ref
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 
@@ -27,13 +27,13 @@ def customer_access(request: ApiRequest, **_path: str) -> Reply:
     """`GET /v1/customer/access/<subject_ref>`: what the subject holds and whether it has access."""
     caller = request.authenticate()
     subject_ref = _subject_ref("/v1/customer/access/")
-    held = _held(request, caller, subject_ref)
+    owned = _owned(request, caller, subject_ref)
     return request.answer(
         {
             "subject_ref": subject_ref,
-            "has_access": answer(held, Wanted(), caller.now).allowed,
-            "status": best_status(held, caller.now),
-            "entitlements": [summary(each, caller.now) for each in held],
+            "has_access": answer(owned, Wanted(), caller.now).allowed,
+            "status": best_status(owned, caller.now),
+            "entitlements": [summary(each, caller.now) for each in owned],
         }
     )
 
@@ -44,21 +44,21 @@ def entitlements(request: ApiRequest, **_path: str) -> Reply:
     subject_ref = _subject_ref("/v1/entitlements/")
     _given_once("limit", "starting_after")
     limit = _limit()
-    held = _held(request, caller, subject_ref)
-    start = _start(held)
-    page = held[start : start + limit]
+    owned = _owned(request, caller, subject_ref)
+    start = _start(owned)
+    page = owned[start : start + limit]
     return request.answer(
         {
             "subject_ref": subject_ref,
             "entitlements": [_full(each, caller.now) for each in page],
-            "has_more": len(held) > start + limit,
+            "has_more": len(owned) > start + limit,
         }
     )
 
 
-def _held(request: ApiRequest, caller: Caller, subject_ref: str) -> list[Entitlement]:
+def _owned(request: ApiRequest, caller: Caller, subject_ref: str) -> list[Entitlement]:
     with request.runtime.database.read() as db:
-        return held_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
+        return owned_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
 
 
 def _subject_ref(prefix: str) -> str:
@@ -89,11 +89,11 @@ def _limit() -> int:
     return int(text)
 
 
-def _start(held: list[Entitlement]) -> int:
+def _start(owned: list[Entitlement]) -> int:
     cursor = flask_request.args.get("starting_after")
     if cursor is None:
         return 0
-    for index, each in enumerate(held):
+    for index, each in enumerate(owned):
         if each.id == cursor:
             return index + 1
     raise InvalidRequest(fields={"starting_after": "must be the id of an entitlement of this subject"})

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from licenzy.api_keys.actions import note_used
-from licenzy.db.beside import Beside
+from licenzy.db.background_batch import BackgroundBatcher
 from licenzy.runtime import Runtime
 
 EVERY_SECONDS = 60.0
@@ -20,7 +20,7 @@ class LastUsed:
         self._runtime = runtime
         self._noted: dict[str, float] = {}
         # A use that is not written is a date on a page: the next use of the key writes it again.
-        self._beside: Beside[str, None] = Beside(
+        self._batcher: BackgroundBatcher[str, None] = BackgroundBatcher(
             runtime.database, self._write, name="last-used", merge=lambda _before, _now: None
         )
 
@@ -30,7 +30,7 @@ class LastUsed:
         if now - self._noted.get(key_id, -EVERY_SECONDS) < EVERY_SECONDS:
             return
         self._noted[key_id] = now
-        self._beside.note(key_id, None)
+        self._batcher.add(key_id, None)
 
     def _write(self, key_ids: Mapping[str, None]) -> None:
         with self._runtime.database.write() as db:

@@ -30,8 +30,8 @@ def metrics(request: ApiRequest, *, token: str) -> Reply:
 
     parts = request.runtime
     with parts.database.read() as db:
-        told = backlog(db, parts.seal, base_url=parts.settings.base_url, now=parts.clock())
-    return _plain(200, generate_latest(_Told(told)), CONTENT_TYPE_LATEST)
+        backlog_now = backlog(db, parts.secret_box, base_url=parts.settings.base_url, now=parts.clock())
+    return _plain(200, generate_latest(_BacklogCollector(backlog_now)), CONTENT_TYPE_LATEST)
 
 
 def _knows(header: str, token: str) -> bool:
@@ -45,29 +45,35 @@ def _plain(status: int, body: bytes, kind: str, *more: tuple[str, str]) -> Reply
     return Reply(status, [("Content-Type", kind), length, ("Cache-Control", "no-store"), *more], body)
 
 
-class _Told:
+class _BacklogCollector:
     """What the exposition asks a registry for."""
 
-    def __init__(self, told: Backlog) -> None:
-        self._told = told
+    def __init__(self, backlog_now: Backlog) -> None:
+        self._backlog = backlog_now
 
     def collect(self) -> Iterable[Metric]:
-        told = self._told
-        yield _gauge("stripe_events", "Events received from Stripe.", ["status"], told.events)
-        yield _gauge("stripe_events_parked", "Events given up after eight tries.", [], {(): told.parked})
-        yield _gauge("deliveries", "Webhook deliveries that were not sent.", ["status"], told.deliveries)
-        yield _gauge("settling_reads_due", "Stripe objects to be read now.", [], {(): told.settling_due})
+        backlog_now = self._backlog
+        yield _gauge("stripe_events", "Events received from Stripe.", ["status"], backlog_now.events)
+        yield _gauge(
+            "stripe_events_parked", "Events given up after eight tries.", [], {(): backlog_now.parked}
+        )
+        yield _gauge(
+            "deliveries", "Webhook deliveries that were not sent.", ["status"], backlog_now.deliveries
+        )
+        yield _gauge(
+            "settling_reads_due", "Stripe objects to be read now.", [], {(): backlog_now.settling_due}
+        )
         yield _gauge(
             "oldest_due_job_seconds",
             "How long the oldest due job of the worker has waited.",
             ["job"],
-            told.overdue_seconds,
+            backlog_now.overdue_seconds,
         )
         yield _gauge(
             "findings",
             "What alignment finds, by project id.",
             ["project", "mode", "severity"],
-            told.findings,
+            backlog_now.findings,
         )
 
 

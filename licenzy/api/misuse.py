@@ -11,7 +11,7 @@ from licenzy.catalog.queries import product_by_price
 from licenzy.observations.models import Noticed
 from licenzy.observations.noticing import Noticing
 from licenzy.runtime import Runtime
-from licenzy.setup.gathering import untracked_checkouts
+from licenzy.setup.fact_collector import untracked_checkouts
 
 _ABOUT_THE_KEY: dict[type[errors.LicenzyError], Noticed] = {
     errors.ApiKeyRevoked: Noticed.REVOKED_KEY_CALL,
@@ -41,7 +41,7 @@ class MisuseRecorder:
         if isinstance(error, errors.StripePriceIdNotAllowed):
             error.hint = self._hint_for_price(caller, error.sent or "")
 
-    def hint_for_nothing_held(self, caller: Caller) -> str | None:
+    def hint_for_nothing_owned(self, caller: Caller) -> str | None:
         """What to do when somebody seems to have bought nothing, while checkouts go past Licenzy."""
         now = self._runtime.clock()
         with self._runtime.database.read() as db:

@@ -79,14 +79,14 @@ def _rules(routes: Map) -> Iterable[Rule]:
 
 
 def _operation(name: str, operation: Operation) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    description: dict[str, Any] = {
         "operationId": name,
         "summary": operation.summary,
         "security": [{"key": []}] if operation.keyed else [],
         "parameters": [{"$ref": f"#/components/parameters/{each}"} for each in operation.parameters],
     }
     if operation.body is not None:
-        told["requestBody"] = {
+        description["requestBody"] = {
             "required": operation.body_required,
             "content": _content(operation.body, dict(operation.sent or {})),
         }
@@ -96,10 +96,10 @@ def _operation(name: str, operation: Operation) -> dict[str, Any]:
     success = {
         "description": (operation.answer.__doc__ or "").partition("\n")[0],
         "headers": _headers(headers),
-        "content": _content(operation.answer, dict(operation.told)),
+        "content": _content(operation.answer, dict(operation.returns)),
     }
-    told["responses"] = {str(operation.status): success} | _refused(operation)
-    return told
+    description["responses"] = {str(operation.status): success} | _refused(operation)
+    return description
 
 
 def _content(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
@@ -115,8 +115,8 @@ def _refused(operation: Operation) -> dict[str, Any]:
     by_status: dict[int, Refusals] = {}
     for error in dict.fromkeys(operation.refusals):
         by_status[error.status] = (*by_status.get(error.status, ()), error)
-    told = {str(status): _refusal(by_status[status], operation) for status in sorted(by_status)}
-    return told | {"default": _refusal(_BEFORE, operation)}
+    description = {str(status): _refusal(by_status[status], operation) for status in sorted(by_status)}
+    return description | {"default": _refusal(_BEFORE, operation)}
 
 
 def _refusal(refusals: Refusals, operation: Operation) -> dict[str, Any]:
@@ -145,8 +145,12 @@ def _example(error: type[errors.LicenzyError], operation: Operation) -> dict[str
 
 
 def _parameter(name: str) -> dict[str, Any]:
-    told = PARAMETERS[name]
-    return {"name": name, **told, "required": told["in"] == "path" or told.get("required", False)}
+    description = PARAMETERS[name]
+    return {
+        "name": name,
+        **description,
+        "required": description["in"] == "path" or description.get("required", False),
+    }
 
 
 class _Plain(GenerateJsonSchema):
@@ -159,12 +163,12 @@ class _Plain(GenerateJsonSchema):
 def _schemas() -> dict[str, Any]:
     bodies = {op.body for op in OPERATIONS.values() if op.body is not None}
     answers = {op.answer for op in OPERATIONS.values()}
-    _map, told = models_json_schema(
+    _map, description = models_json_schema(
         [(model, "validation") for model in sorted(bodies | answers, key=lambda model: model.__name__)],
         ref_template=_REF + "{model}",
         schema_generator=_Plain,
     )
-    return {**told["$defs"], "Error": _error()}
+    return {**description["$defs"], "Error": _error()}
 
 
 def _error() -> dict[str, Any]:

@@ -31,7 +31,7 @@ _BODY: Refusals = (
     errors.PayloadTooLarge,
     errors.UnsupportedMediaType,
 )
-_ONCE: Refusals = (
+_IDEMPOTENCY: Refusals = (
     errors.IdempotencyKeyMissing,
     errors.IdempotencyKeyInvalid,
     errors.IdempotencyKeyReused,
@@ -66,10 +66,10 @@ _WEBHOOK: Refusals = (
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One call as its description tells it; `sent` and `told` are examples that fit each other."""
+    """One call as its description tells it; `sent` and `returns` are examples that fit each other."""
 
     summary: str
-    told: Mapping[str, Any]
+    returns: Mapping[str, Any]
     answer: type[BaseModel]
     status: int = 200
     body: type[BaseModel] | None = None
@@ -86,8 +86,8 @@ class Operation:
     def refusals(self) -> Refusals:
         """Every refusal that the call can be answered with."""
         body = _BODY if self.body is not None and self.keyed else ()
-        once = _ONCE if "Idempotency-Key" in self.parameters else ()
-        return (*(_KEY if self.keyed else ()), *body, *once, *self.may, *_ALWAYS)
+        idempotency = _IDEMPOTENCY if "Idempotency-Key" in self.parameters else ()
+        return (*(_KEY if self.keyed else ()), *body, *idempotency, *self.may, *_ALWAYS)
 
 
 _REF = {"subject_ref": "user_123"}
@@ -248,7 +248,7 @@ OPERATIONS: dict[str, Operation] = {
     "api.consume": Operation(
         "Take units from the subject's usage packs, all or none, once per Idempotency-Key.",
         {"ok": True, "consumed": 100, "usage_remaining": 900},
-        answers.Consumed,
+        answers.ConsumeResponse,
         body=schemas.ConsumeBody,
         sent={**_REF, "units": 100},
         parameters=("Idempotency-Key",),
@@ -262,7 +262,7 @@ OPERATIONS: dict[str, Operation] = {
             "usage_remaining": 900,
             "expires_at": "2026-11-26T09:35:00Z",
         },
-        answers.Reserved,
+        answers.ReserveResponse,
         status=201,
         body=schemas.ReserveBody,
         sent={**_REF, "units": 100, "ttl_seconds": 300},
@@ -272,7 +272,7 @@ OPERATIONS: dict[str, Operation] = {
     "api.commit": Operation(
         "Consume some or all of what was set aside; the rest goes back. Repeated, it answers the same.",
         {"ok": True, "consumed": 80, "released": 20, "usage_remaining": 920},
-        answers.Committed,
+        answers.CommitResponse,
         body=schemas.CommitBody,
         sent={"units": 80},
         parameters=("reservation_id",),
@@ -281,7 +281,7 @@ OPERATIONS: dict[str, Operation] = {
     "api.release": Operation(
         "Give back all that was set aside. Repeated, it answers the same.",
         {"ok": True, "released": 100, "usage_remaining": 1000},
-        answers.Released,
+        answers.ReleaseResponse,
         body=schemas.ReleaseBody,
         sent={},
         body_required=False,
@@ -291,7 +291,7 @@ OPERATIONS: dict[str, Operation] = {
     "hooks.receive_for_connection": Operation(
         "Where Stripe sends the events of one connection. It answers once the event is kept.",
         {"received": True},
-        answers.Received,
+        answers.WebhookResponse,
         body=answers.SentByStripe,
         sent=_EVENT,
         parameters=("connection_id", "Stripe-Signature"),
@@ -301,7 +301,7 @@ OPERATIONS: dict[str, Operation] = {
     "hooks.receive_for_tenant": Operation(
         "Where Stripe may send the events of every connection: the signature tells which one it is.",
         {"received": True},
-        answers.Received,
+        answers.WebhookResponse,
         body=answers.SentByStripe,
         sent=_EVENT,
         parameters=("Stripe-Signature",),

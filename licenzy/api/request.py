@@ -76,11 +76,11 @@ class ApiRequest:
 
     def authenticate(self) -> Caller:
         """Who asks, read from the database, and counted as a use. Raises the 401s and RateLimited."""
-        caller = self.look_at_key(self.presented())
+        caller = self.identify_key(self.presented())
         self.count(caller.key_id)
         return caller
 
-    def look_at_key(self, key_hash: str) -> Caller:
+    def identify_key(self, key_hash: str) -> Caller:
         """Who asks, read from the database, not counted as a use. Raises the 401s."""
         with self.runtime.database.read() as db:
             return self.verify(presented_key(db, key_hash=key_hash))

@@ -18,7 +18,7 @@ from licenzy.idempotency.actions import Outcome
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import has_shape
 from licenzy.usage import actions
-from licenzy.usage.actions import Wish
+from licenzy.usage.actions import ReserveRequest
 from licenzy.usage.results import Committed, Refused, Released, Reserved
 
 _CREATED = 201
@@ -33,7 +33,7 @@ def reserve(request: ApiRequest) -> Reply:
         partial(
             actions.reserve,
             key=request.idempotency("usage/reserve"),
-            wish=Wish(**body.model_dump()),
+            wish=ReserveRequest(**body.model_dump()),
             body_hash=body_hash(sent),
             render=partial(_reserved, request.request_id, caller.mode),
             called_at=request.runtime.clock(),
@@ -77,23 +77,28 @@ def _closed(request: ApiRequest, caller: Caller, reservation_id: str, verb: Call
 def _reserved(request_id: str, mode: Mode, decided: Reserved | Refused) -> Outcome:
     if isinstance(decided, Refused):
         return insufficient(request_id, decided, mode)
-    told = {
+    answer_body = {
         "reservation_id": decided.reservation_id,
         "reserved": decided.units,
         "usage_remaining": decided.remaining,
         "expires_at": rfc3339(decided.expires_at),
     }
-    return Outcome(_CREATED, _json(told))
+    return Outcome(_CREATED, _json(answer_body))
 
 
 def _committed(done: Committed) -> str:
-    told = {"ok": True, "consumed": done.units, "released": done.released, "usage_remaining": done.remaining}
-    return _json(told)
+    answer_body = {
+        "ok": True,
+        "consumed": done.units,
+        "released": done.released,
+        "usage_remaining": done.remaining,
+    }
+    return _json(answer_body)
 
 
 def _released(done: Released) -> str:
     return _json({"ok": True, "released": done.units, "usage_remaining": done.remaining})
 
 
-def _json(told: Mapping[str, object]) -> str:
-    return orjson.dumps(told).decode()
+def _json(answer_body: Mapping[str, object]) -> str:
+    return orjson.dumps(answer_body).decode()

@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from licenzy.catalog.rules import CODE_PATTERN, looks_like_stripe_id, valid_product_code
+from licenzy.catalog.rules import CODE_PATTERN, resembles_stripe_id, valid_product_code
 from licenzy.checkout.rules import MAX_QUANTITY, MAX_URL, URL_PATTERN
 from licenzy.errors import InvalidRequest, LicenzyError, ModeNotAllowed, StripePriceIdNotAllowed, UnknownField
 from licenzy.subjects.rules import MAX_LENGTH, REF_PATTERN, ref_problem
@@ -67,7 +67,7 @@ def _email(value: str) -> str:
     return value
 
 
-def _told(name: str, **schema: Any) -> WithJsonSchema:
+def _described(name: str, **schema: Any) -> WithJsonSchema:
     """How the API's description tells a field whose rule is code."""
     return WithJsonSchema({"type": "string", "description": "M" + _MUST_BE[name][1:], **schema})
 
@@ -84,17 +84,19 @@ _EMAIL_PATTERN = (
 REF: dict[str, Any] = {"minLength": 1, "maxLength": MAX_LENGTH, "pattern": REF_PATTERN}
 """What JSON Schema can tell of a ref."""
 
-SubjectRef = Annotated[str, AfterValidator(_subject_ref), _told("subject_ref", **REF)]
+SubjectRef = Annotated[str, AfterValidator(_subject_ref), _described("subject_ref", **REF)]
 ProductCode = Annotated[
-    str, AfterValidator(_product_code), _told("product_code", **_CODE, pattern=CODE_PATTERN)
+    str, AfterValidator(_product_code), _described("product_code", **_CODE, pattern=CODE_PATTERN)
 ]
-Feature = Annotated[str, AfterValidator(_feature), _told("feature", **_CODE, pattern=r"^[A-Za-z0-9_.-]+$")]
+Feature = Annotated[
+    str, AfterValidator(_feature), _described("feature", **_CODE, pattern=r"^[A-Za-z0-9_.-]+$")
+]
 Units = Annotated[int, Field(ge=1, le=MAX_UNITS, description="How many, all or none")]
 Email = Annotated[
     str,
     StringConstraints(max_length=254),
     AfterValidator(_email),
-    _told(
+    _described(
         "customer_email",
         description="Must be an e-mail address; those with letters beyond ASCII are taken, too",
         format="email",
@@ -224,7 +226,7 @@ def _worded(schema: type[Body], value: dict[str, Any], error: ValidationError) -
         fields = {_cut(name): _KNOWN_MISTAKES.get(name, "is not a field of this call") for name in unknown}
         return UnknownField(fields=fields)
     code = value.get("product_code")
-    if isinstance(code, str) and looks_like_stripe_id(code) and code.startswith(("price_", "plan_")):
+    if isinstance(code, str) and resembles_stripe_id(code) and code.startswith(("price_", "plan_")):
         return StripePriceIdNotAllowed(
             fields={"product_code": "is a Stripe price id; send the product code it is mapped to"},
             sent=_cut(code),

@@ -28,7 +28,7 @@ from licenzy.hotpath.with_events import consume_with_events
 from licenzy.idempotency.actions import Outcome
 from licenzy.kit import deadline
 from licenzy.kit.clock import to_micros
-from licenzy.usage.actions import return_lapsed
+from licenzy.usage.actions import return_expired_reservations
 from licenzy.usage.results import Consumed, Refused
 from licenzy.wire import refusal
 
@@ -52,21 +52,21 @@ class ConsumeEndpoint:
     def consume(self, request: ApiRequest) -> Reply:
         """Take units from the subject's packs, all or none, once per Idempotency-Key."""
         key_hash = request.presented()
-        key_id = self._known.get(key_hash) or self._remember(key_hash, request.look_at_key(key_hash))
+        key_id = self._known.get(key_hash) or self._remember(key_hash, request.identify_key(key_hash))
         try:
             request.count(key_id)
-            asked = _asked(request, key_hash)
+            parsed = _parsed(request, key_hash)
         except errors.LicenzyError:
             # What is wrong with the key is said before what is wrong with the rate or the body.
-            request.look_at_key(key_hash)
+            request.identify_key(key_hash)
             raise
         for _ in range(_TRIES):
-            result = self._committer.run(asked, ends_at=deadline.ends_at())
+            result = self._committer.run(parsed, ends_at=deadline.ends_at())
             if isinstance(result, NeedsEvents):
-                result = consume_with_events(self._database, asked)
+                result = consume_with_events(self._database, parsed)
             if not isinstance(result, ExpiredReservations):
                 return _answer(request, result)
-            self._return_lapsed(request, result)
+            self._return_expired(request, result)
         raise errors.DatabaseUnavailable
 
     async def consume_on_loop(self, reader: SnapshotReader, incoming: Arrived) -> Reply | None:
@@ -94,7 +94,7 @@ class ConsumeEndpoint:
             key_id = self._remember(key_hash, request.verify(snapshot.key))
         try:
             request.count(key_id)
-            asked = _asked(request, key_hash)
+            parsed = _parsed(request, key_hash)
         except errors.StripePriceIdNotAllowed:
             self._state.limiter.give_back(key_id)
             return None
@@ -104,7 +104,7 @@ class ConsumeEndpoint:
                 return None
             request.verify(snapshot.key)
             raise
-        result = await self._committer.submit(asked, ends_at=ends_at)
+        result = await self._committer.submit(parsed, ends_at=ends_at)
         if isinstance(result, NeedsEvents | ExpiredReservations):
             self._state.limiter.give_back(key_id)
             return None
@@ -116,11 +116,13 @@ class ConsumeEndpoint:
         self._known[key_hash] = caller.key_id
         return caller.key_id
 
-    def _return_lapsed(self, request: ApiRequest, result: ExpiredReservations) -> None:
+    def _return_expired(self, request: ApiRequest, result: ExpiredReservations) -> None:
         """Units of reservations whose time is up stand in the way: they go back before it is decided."""
         caller = request.verify(result.key)
         self._database.retrying(
-            lambda db: return_lapsed(db, caller.scope, subject_id=result.subject_id, now=caller.now)
+            lambda db: return_expired_reservations(
+                db, caller.scope, subject_id=result.subject_id, now=caller.now
+            )
         )
 
 
@@ -137,7 +139,7 @@ def _answer(request: ApiRequest, result: ConsumeResult) -> Reply:
     return request.answer_outcome(result.outcome, replayed=result.replayed)
 
 
-def _asked(request: ApiRequest, key_hash: str) -> ConsumeRequest:
+def _parsed(request: ApiRequest, key_hash: str) -> ConsumeRequest:
     """What is to be consumed. Raises the 415 and 400s."""
     sent = request.json(request.incoming.body)
     body = validated(ConsumeBody, sent)
@@ -156,8 +158,8 @@ def _asked(request: ApiRequest, key_hash: str) -> ConsumeRequest:
 def rendered(request_id: str, decided: Consumed | Refused, mode: Mode) -> Outcome:
     """The answer as it is kept and sent. Pure: it runs in the writer's thread."""
     if isinstance(decided, Consumed):
-        told = {"ok": True, "consumed": decided.units, "usage_remaining": decided.remaining}
-        return Outcome(200, orjson.dumps(told).decode())
+        answer_body = {"ok": True, "consumed": decided.units, "usage_remaining": decided.remaining}
+        return Outcome(200, orjson.dumps(answer_body).decode())
     return insufficient(request_id, decided, mode)
 
 

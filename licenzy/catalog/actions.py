@@ -21,8 +21,8 @@ from licenzy.connections.actions import access
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import LicenzyError, StripeNotConnected
 from licenzy.kit.ids import new_id
-from licenzy.kit.seal import Seal
-from licenzy.observations.actions import look_again
+from licenzy.kit.secret_box import SecretBox
+from licenzy.observations.actions import probe_again
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing
@@ -32,7 +32,7 @@ from licenzy.workspace.audit import Actor, record
 def create_product(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     scope: Scope,
     *,
     draft: Draft,
@@ -44,7 +44,7 @@ def create_product(
     _refuse(rules.draft_problems(draft))
     with database.read() as db:
         _refuse_taken_code(db, scope, code=draft.product_code)
-    price = _read_price(database, gateway, seal, scope, price_id=draft.price_id)
+    price = _read_price(database, gateway, secret_box, scope, price_id=draft.price_id)
     _refuse_unfit_price(draft, price, scope.mode)
     product = Product(
         id=new_id("prd"),
@@ -65,14 +65,14 @@ def create_product(
         except IntegrityError:  # On Postgres two people may save the same new code in one moment.
             raise _code_taken(archived=False) from None
         _record(db, product, "product.created", actor=actor, before=None, now=now)
-        look_again(db, scope, now=now)
+        probe_again(db, scope, now=now)
     return product
 
 
 def edit_product(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     scope: Scope,
     *,
     product_id: str,
@@ -89,21 +89,27 @@ def edit_product(
         product = queries.product(db, scope, product_id=product_id)
     draft = rules.trimmed_to_kind(rules.renamed(draft, product_code=product.product_code, kind=product.kind))
     _refuse(rules.draft_problems(draft))
-    price = _read_price(database, gateway, seal, scope, price_id=draft.price_id)
+    price = _read_price(database, gateway, secret_box, scope, price_id=draft.price_id)
     _refuse_unfit_price(draft, price, scope.mode)
     with database.write() as db:
         product = queries.product(db, scope, product_id=product_id)
-        before = _told(product)
+        before = _audit_view(product)
         _set(product, {**_described(draft), **_priced(price, now), "updated_at": now})
         db.add(product)
         db.flush()
         _record(db, product, "product.changed", actor=actor, before=before, now=now)
-        look_again(db, scope, now=now)
+        probe_again(db, scope, now=now)
     return product
 
 
 def refresh_price(
-    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, product_id: str, now: datetime
+    database: Database,
+    gateway: StripeGateway,
+    secret_box: SecretBox,
+    scope: Scope,
+    *,
+    product_id: str,
+    now: datetime,
 ) -> Product:
     """Read a product's price from Stripe again and store what it says now, good or bad.
 
@@ -112,7 +118,7 @@ def refresh_price(
     """
     with database.read() as db:
         product = queries.product(db, scope, product_id=product_id)
-    price = _read_price(database, gateway, seal, scope, price_id=product.stripe_price_id)
+    price = _read_price(database, gateway, secret_box, scope, price_id=product.stripe_price_id)
     with database.write() as db:
         product = queries.product(db, scope, product_id=product_id)
         _set(product, _priced(price, now))
@@ -143,14 +149,14 @@ def restore_product(db: Session, scope: Scope, *, product_id: str, actor: Actor,
 
 
 def prices_at_stripe(
-    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, scope: Scope
 ) -> list[PriceFacts]:
     """The active prices one can map, as Stripe lists them. Raises StripeNotConnected and Stripe's errors."""
     with database.read() as db:
         connection = connections.connection_of(db, scope)
     if connection is None:
         raise StripeNotConnected
-    return gateway.prices(access(gateway, seal, connection))
+    return gateway.prices(access(gateway, secret_box, connection))
 
 
 def _refuse(problems: dict[str, str]) -> None:
@@ -165,32 +171,32 @@ def _refuse_taken_code(db: Session, scope: Scope, *, code: str) -> None:
 
 
 def _code_taken(*, archived: bool) -> ProductRefused:
-    said = "an archived product has it; restore that one instead" if archived else "another product has it"
-    return ProductRefused({"product_code": f"This code is taken in this mode: {said}."})
+    reason = "an archived product has it; restore that one instead" if archived else "another product has it"
+    return ProductRefused({"product_code": f"This code is taken in this mode: {reason}."})
 
 
 def _read_price(
-    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, price_id: str
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, scope: Scope, *, price_id: str
 ) -> PriceFacts:
     with database.read() as db:
         connection = connections.connection_of(db, scope)
     if connection is None:
         raise StripeNotConnected
     try:
-        return gateway.price(access(gateway, seal, connection), price_id)
+        return gateway.price(access(gateway, secret_box, connection), price_id)
     except StripeObjectMissing:
-        there = price_in_other_mode(database, gateway, seal, scope, price_id=price_id)
+        there = price_in_other_mode(database, gateway, secret_box, scope, price_id=price_id)
         mode = scope.mode
-        said = (
+        reason = (
             f"This is a price of {mode.other.value}: its key finds it, and the {mode.value} key does not."
             if there
             else f"The connected account has no such price in {mode.value}. It may be of another account."
         )
-        raise ProductRefused({"price_id": said}) from None
+        raise ProductRefused({"price_id": reason}) from None
 
 
 def price_in_other_mode(
-    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, price_id: str
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, scope: Scope, *, price_id: str
 ) -> bool | None:
     """Whether the key of the other mode finds a price that this mode's does not; none when unknown."""
     with database.read() as db:
@@ -198,7 +204,7 @@ def price_in_other_mode(
     if other is None or other.key_sealed is None:
         return None
     try:
-        gateway.price(access(gateway, seal, other), price_id)
+        gateway.price(access(gateway, secret_box, other), price_id)
     except StripeObjectMissing:
         return False
     except LicenzyError:
@@ -265,7 +271,7 @@ def _set(product: Product, values: dict[str, Any]) -> None:
         setattr(product, name, value)
 
 
-def _told(product: Product) -> dict[str, Any]:
+def _audit_view(product: Product) -> dict[str, Any]:
     """What the audit log tells of a product."""
     return {
         **rules.as_sold(product),
@@ -287,6 +293,6 @@ def _record(
         mode=product.mode,
         about=product.id,
         before=before,
-        after=_told(product),
+        after=_audit_view(product),
         now=now,
     )

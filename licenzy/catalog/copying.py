@@ -17,7 +17,7 @@ from licenzy.catalog.actions import create_product
 from licenzy.catalog.models import Product
 from licenzy.catalog.rules import Draft, ProductRefused
 from licenzy.db.unit_of_work import Database
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
 from licenzy.workspace.audit import Actor
@@ -35,7 +35,7 @@ class Copied:
 def copy_to_live(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     *,
     project_id: str,
     prices: Mapping[str, str],
@@ -59,7 +59,7 @@ def copy_to_live(
             create_product(
                 database,
                 gateway,
-                seal,
+                secret_box,
                 Scope(project_id, Mode.LIVE),
                 draft=draft_of(tried[code], price_id),
                 actor=actor,

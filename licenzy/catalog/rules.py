@@ -97,10 +97,10 @@ def as_sold(product: Product | ProductTerms) -> dict[str, Any]:
 
 def valid_product_code(code: str) -> bool:
     """1 to 64 letters, digits, `_`, `.` or `-`, not beginning like an id or key of Stripe's or ours."""
-    return bool(_CODE.fullmatch(code)) and not looks_like_stripe_id(code)
+    return bool(_CODE.fullmatch(code)) and not resembles_stripe_id(code)
 
 
-def looks_like_stripe_id(text: str) -> bool:
+def resembles_stripe_id(text: str) -> bool:
     """Whether the text begins like an id or a key, which is what people paste by mistake."""
     return _STRIPE_IDS.match(text) is not None
 
@@ -192,7 +192,7 @@ def split_duration(seconds: int) -> tuple[int, str]:
 
 
 def _code_problem(code: str) -> str | None:
-    if looks_like_stripe_id(code):
+    if resembles_stripe_id(code):
         return "A product code is a name of your own, and this begins like an id: PRO_MONTHLY, say."
     if not valid_product_code(code):
         return "1 to 64 letters, digits, or _ . - (no spaces)."

@@ -43,7 +43,7 @@ from licenzy.errors import (
 from licenzy.idempotency.actions import CallKey, Outcome, begin, bind_attempt, finish, free
 from licenzy.kit.clock import Clock, rfc3339
 from licenzy.kit.ids import new_id
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.models import ProjectSide
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import SessionFacts, StripeAccess, StripeGateway
@@ -72,7 +72,7 @@ class Seller:
 
     database: Database
     gateway: StripeGateway
-    seal: Seal
+    secret_box: SecretBox
     clock: Clock
     base_url: str
 
@@ -155,11 +155,11 @@ def settle_attempt(
     if session_id:
         columns["stripe_checkout_session_id"] = session_id
     for fact in sessions:
-        told = {
+        found = {
             "stripe_subscription_id": fact["subscription"],
             "stripe_payment_intent_id": fact["payment_intent"],
         }
-        columns |= {name: each for name, each in told.items() if each}
+        columns |= {name: each for name, each in found.items() if each}
         columns |= {"amount_total": fact["amount_total"], "currency": fact["currency"]}
     change_row(db, CheckoutAttempt, {"id": attempt_id}, columns)
 
@@ -179,7 +179,7 @@ def _prepare(
         returns = _returns(db, call_key.scope, request, seller.base_url)
         attempt = _write_attempt(db, attempt, product, connection, request, returns, call_key, now)
     assert connection is not None
-    return _Prepared(attempt, access(seller.gateway, seller.seal, connection), begun.holder)
+    return _Prepared(attempt, access(seller.gateway, seller.secret_box, connection), begun.holder)
 
 
 def _bound_attempt(db: Session, scope: Scope, attempt_id: str | None) -> CheckoutAttempt | None:

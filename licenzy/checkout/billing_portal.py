@@ -36,7 +36,7 @@ def open_billing_portal(
     if connection is None or connection.key_sealed is None:
         page = f"{seller.base_url}/projects/{scope.project_id}/{scope.mode}/connection"
         raise StripeNotConnected(hint=f"Connect Stripe for {scope.mode} at {page}.")
-    stripe = access(seller.gateway, seller.seal, connection)
+    stripe = access(seller.gateway, seller.secret_box, connection)
     try:
         return seller.gateway.create_portal_session(
             stripe, customer_id=subject.stripe_customer_id, return_url=return_url

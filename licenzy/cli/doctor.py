@@ -69,12 +69,16 @@ def _ask_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
     from licenzy.alignment.modes import Mode
     from licenzy.errors import LicenzyError, StripeNotConnected
     from licenzy.projects.scope import Scope
-    from licenzy.setup.looking import look_at_side
+    from licenzy.setup.stripe_probe import probe_side
 
     for mode in Mode:
         try:
-            look_at_side(
-                runtime.database, runtime.gateway, runtime.seal, Scope(project_id, mode), clock=runtime.clock
+            probe_side(
+                runtime.database,
+                runtime.gateway,
+                runtime.secret_box,
+                Scope(project_id, mode),
+                clock=runtime.clock,
             )
         except StripeNotConnected:
             continue  # A finding says so, where it matters.
@@ -85,11 +89,13 @@ def _ask_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:
 def _told(runtime: Runtime, project_id: str) -> list[dict[str, Any]]:
     from licenzy.alignment.modes import Mode
     from licenzy.alignment.rules import findings
-    from licenzy.setup.gathering import project_facts
+    from licenzy.setup.fact_collector import project_facts
 
     base_url = runtime.settings.base_url
     with runtime.database.read() as db:
-        facts = project_facts(db, runtime.seal, project_id=project_id, base_url=base_url, now=runtime.clock())
+        facts = project_facts(
+            db, runtime.secret_box, project_id=project_id, base_url=base_url, now=runtime.clock()
+        )
     return [
         _as_object(finding, f"{base_url}{finding.path(project_id)}")
         for mode in Mode

@@ -13,7 +13,7 @@ from licenzy.cli.wiring import Wiring, pass_wiring
 if TYPE_CHECKING:
     from sqlmodel import Session
 
-    from licenzy.deliveries.actions import Desk
+    from licenzy.deliveries.actions import EndpointContext
     from licenzy.deliveries.models import WebhookEndpoint
     from licenzy.runtime import Runtime
 
@@ -48,7 +48,7 @@ def create(
     with runtime.database.write() as db:
         made, secret = create_endpoint(
             db,
-            runtime.seal,
+            runtime.secret_box,
             _desk(db, runtime, project_id, mode),
             url=url,
             types=types or [each.value for each in EventType],
@@ -96,23 +96,23 @@ def disable(wiring: Wiring, project_id: str, mode: str, endpoint_id: str, json_w
 
     runtime = wiring.migrated_runtime()
     with runtime.database.write() as db:
-        desk = _desk(db, runtime, project_id, mode)
-        shown = _shown(disable_endpoint(db, desk, endpoint_id=endpoint_id))
+        context = _desk(db, runtime, project_id, mode)
+        shown = _shown(disable_endpoint(db, context, endpoint_id=endpoint_id))
     if json_wanted:
         as_json(shown)
     else:
         click.echo(f"{endpoint_id} is disabled.")
 
 
-def _desk(db: Session, runtime: Runtime, project_id: str, mode: str) -> Desk:
-    from licenzy.deliveries.actions import Desk
+def _desk(db: Session, runtime: Runtime, project_id: str, mode: str) -> EndpointContext:
+    from licenzy.deliveries.actions import EndpointContext
     from licenzy.errors import NotFound
     from licenzy.projects.models import Project
     from licenzy.workspace.audit import Actor
 
     if db.get(Project, project_id) is None:
         raise NotFound("There is no such project.", hint="The portal shows each project's id in its address.")
-    return Desk(scope_of(project_id, mode), Actor(), runtime.clock())
+    return EndpointContext(scope_of(project_id, mode), Actor(), runtime.clock())
 
 
 def _shown(endpoint: WebhookEndpoint) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def reconcile(wiring: Wiring, project_id: str | None, since: str | None, json_wa
             report = walk(
                 runtime.database,
                 runtime.gateway,
-                runtime.seal,
+                runtime.secret_box,
                 connection=connection,
                 clock=runtime.clock,
                 since=_instant(since),

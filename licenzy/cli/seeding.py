@@ -95,7 +95,7 @@ def seed(runtime: Runtime) -> Seeded:
         project_id=project_id,
         connection_id=connection.id,
         api_key=token,
-        webhook_secret=connections.webhook_secrets(runtime.seal, connection, now=now)[0],
+        webhook_secret=connections.webhook_secrets(runtime.secret_box, connection, now=now)[0],
         webhook_url=endpoint_address(settings.base_url, connection.id),
         sandbox_url=settings.sandbox_url,
         products=products,
@@ -147,7 +147,7 @@ def _connection(runtime: Runtime, project_id: str) -> Connection:
         connections.connect_sandbox(
             runtime.database,
             runtime.gateway,
-            runtime.seal,
+            runtime.secret_box,
             runtime.settings,
             project_id=project_id,
             project_name=PROJECT_NAME,
@@ -159,7 +159,7 @@ def _connection(runtime: Runtime, project_id: str) -> Connection:
     return connections.register_endpoint(
         runtime.database,
         runtime.gateway,
-        runtime.seal,
+        runtime.secret_box,
         Scope(project_id, Mode.TEST),
         base_url=runtime.settings.base_url,
         actor=_CLI,
@@ -176,7 +176,7 @@ def _product(runtime: Runtime, connection: Connection, offer: _Offer) -> SeededP
         product = create_product(
             runtime.database,
             runtime.gateway,
-            runtime.seal,
+            runtime.secret_box,
             Scope(connection.project_id, Mode.TEST),
             draft=draft,
             actor=_CLI,
@@ -187,7 +187,7 @@ def _product(runtime: Runtime, connection: Connection, offer: _Offer) -> SeededP
 
 def _price(runtime: Runtime, connection: Connection, offer: _Offer) -> str:
     """The id of the offer's price at the sandbox, made as one makes it at Stripe; found by its lookup key."""
-    key = connections.stripe_key(runtime.seal, connection)
+    key = connections.stripe_key(runtime.secret_box, connection)
     lookup = f"licenzy_demo_{offer.draft.product_code.lower()}"
     with httpx.Client(
         base_url=f"{runtime.settings.sandbox_url}/v1", auth=(key, ""), timeout=10, trust_env=False

@@ -100,8 +100,8 @@ def prepare(wiring: Wiring, leash: int | None) -> None:
     """
     from licenzy.cli.database import newer_but_compatible
     from licenzy.cli.seeding import has_live_connection
+    from licenzy.connections.credentials import is_locked_out
     from licenzy.connections.queries import connected
-    from licenzy.connections.sealed import is_locked_out
     from licenzy.db import migrate
     from licenzy.workspace.queries import is_claimed
 
@@ -115,7 +115,9 @@ def prepare(wiring: Wiring, leash: int | None) -> None:
         state = {
             "claimed": is_claimed(db),
             "live_connection": has_live_connection(db),
-            "locked_out": sum(is_locked_out(runtime.seal, each) for each in connected(db, project_id=None)),
+            "locked_out": sum(
+                is_locked_out(runtime.secret_box, each) for each in connected(db, project_id=None)
+            ),
         }
     as_json(state)
 

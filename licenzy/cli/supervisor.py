@@ -18,7 +18,7 @@ _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 15.0
 _SETTLED_SECONDS = 30.0
 """A child that ran this long and then died starts again at once."""
-_LOOK_EVERY = 0.25
+_CHECK_EVERY = 0.25
 _LOOK_CLOSELY = 0.02
 _GIVE_BACK = {
     "MALLOC_ARENA_MAX": "2",
@@ -76,7 +76,7 @@ class Supervisor:
                 if not told and ready():
                     told = True
                     on_ready()
-                self._stop.wait(_LOOK_EVERY)
+                self._stop.wait(_CHECK_EVERY)
         finally:
             _end([child.process for child in children if child.process is not None])
 

@@ -12,24 +12,24 @@ from sqlmodel import Session, col
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections import queries, rules
-from licenzy.connections.models import Connection, Provider
-from licenzy.connections.sealed import (
+from licenzy.connections.credentials import (
     access,
     key_label,
     stripe_key,
     webhook_secrets,
 )
+from licenzy.connections.models import Connection, Provider
+from licenzy.connections.records import audit_view, connection_for_writing, note_refused, record_change
 from licenzy.connections.webhook import (
     end_secret_overlap,
     paste_webhook_secret,
     register_endpoint,
     save_webhook_secret,
 )
-from licenzy.connections.written import connection_for_writing, note_refused, record_change, told
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import NotFound, StripeNotConnected
-from licenzy.kit.seal import Seal
-from licenzy.observations.actions import look_soon
+from licenzy.kit.secret_box import SecretBox
+from licenzy.observations.actions import probe_soon
 from licenzy.projects.scope import Scope
 from licenzy.settings import Settings
 from licenzy.stripe_gateway.client import (
@@ -59,7 +59,7 @@ __all__ = [
 def save_stripe_key(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     scope: Scope,
     *,
     pasted: str,
@@ -82,14 +82,14 @@ def save_stripe_key(
         raise
     with database.write() as db:
         connection = connection_for_writing(db, scope, now=now)
-        before = told(connection)
+        before = audit_view(connection)
         moves = _other_account(connection, account, provider)
         if moves and not confirmed:
             raise _account_change_refused(connection, account)
         if moves:
             _forget_webhooks(connection)
         connection.provider = provider
-        connection.key_sealed = seal.close(key, bound_to=key_label(connection))
+        connection.key_sealed = secret_box.encrypt(key, bound_to=key_label(connection))
         connection.key_masked = rules.masked_key(key)
         connection.key_saved_at = connection.verified_at = connection.updated_at = now
         connection.console_url = console_url
@@ -98,14 +98,14 @@ def save_stripe_key(
         connection.clock_offset_seconds = 0
         db.add(connection)
         record_change(db, connection, "stripe_key.saved", actor=actor, before=before, now=now)
-        look_soon(db, scope, connection_id=connection.id, now=now)
+        probe_soon(db, scope, connection_id=connection.id, now=now)
         return connection
 
 
 def connect_sandbox(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     settings: Settings,
     *,
     project_id: str,
@@ -130,7 +130,7 @@ def connect_sandbox(
     return save_stripe_key(
         database,
         gateway,
-        seal,
+        secret_box,
         Scope(project_id, Mode.TEST),
         pasted=account.secret_key,
         provider=Provider.SANDBOX,
@@ -166,7 +166,7 @@ def disconnect(db: Session, scope: Scope, *, actor: Actor, now: datetime) -> Non
     connection = queries.connection_of(db, scope)
     if connection is None or (connection.key_sealed is None and connection.webhook_secret_sealed is None):
         raise StripeNotConnected
-    before = told(connection)
+    before = audit_view(connection)
     connection.key_sealed = connection.key_masked = connection.key_saved_at = None
     connection.verified_at = None
     _forget_webhooks(connection)

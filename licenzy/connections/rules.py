@@ -52,7 +52,7 @@ _KEY_SHAPE = re.compile(r"[sr]k_(?:test|live)_[0-9A-Za-z]{10,255}", re.ASCII)
 _SECRET_SHAPE = re.compile(r"whsec_[0-9A-Za-z+/=_-]{16,255}", re.ASCII)
 _AROUND = string.whitespace + "\"'“”\u00a0\u200b\u200c\u200d\u2060\ufeff"
 _LONGEST_PREFIX = len("sk_live_")
-_TOLD_COMPLETE = _LONGEST_PREFIX + 9
+_COMPLETE_FROM = _LONGEST_PREFIX + 9
 """Up to so many characters a key is still being typed, and too short for `_KEY_SHAPE`."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -113,7 +113,7 @@ def key_verdict(typed: str, mode: Mode) -> KeyVerdict | None:
     found = classify(key)
     if not key or (found.credential is Credential.UNKNOWN and len(key) < _LONGEST_PREFIX):
         return None
-    if found.usable_as_stripe_key and found.mode is mode and len(key) <= _TOLD_COMPLETE:
+    if found.usable_as_stripe_key and found.mode is mode and len(key) <= _COMPLETE_FROM:
         return KeyVerdict(True, f"This begins like {_CALLED[found.credential]} for {mode.value} mode.")
     try:
         checked_stripe_key(key, mode)

@@ -13,14 +13,14 @@ from datetime import datetime
 from sqlmodel import Session
 
 from licenzy.connections import queries, rules
+from licenzy.connections.credentials import access, opened, secret_label
 from licenzy.connections.models import Connection
+from licenzy.connections.records import audit_view, connection_for_writing, note_refused, record_change
 from licenzy.connections.repair import Repair, events_to_send, repair
-from licenzy.connections.sealed import access, opened, secret_label
-from licenzy.connections.written import connection_for_writing, note_refused, record_change, told
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import StripeNotConnected, WebhookSecretMissing
-from licenzy.kit.seal import Seal
-from licenzy.observations.actions import look_soon
+from licenzy.kit.secret_box import SecretBox
+from licenzy.observations.actions import probe_soon
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import EndpointFacts, StripeAccess, StripeGateway
 from licenzy.workspace.audit import Actor, record
@@ -30,12 +30,12 @@ _SAME_CLICK_SECONDS = 10
 
 
 def paste_webhook_secret(
-    database: Database, seal: Seal, scope: Scope, *, pasted: str, actor: Actor, now: datetime
+    database: Database, secret_box: SecretBox, scope: Scope, *, pasted: str, actor: Actor, now: datetime
 ) -> Connection:
     """Save a signing secret that somebody pasted. Raises CredentialRefused, and remembers that it did."""
     try:
         with database.write() as db:
-            return save_webhook_secret(db, seal, scope, pasted=pasted, actor=actor, now=now)
+            return save_webhook_secret(db, secret_box, scope, pasted=pasted, actor=actor, now=now)
     except rules.CredentialRefused as refused:
         note_refused(database, scope, refused, now=now)
         raise
@@ -43,7 +43,7 @@ def paste_webhook_secret(
 
 def save_webhook_secret(
     db: Session,
-    seal: Seal,
+    secret_box: SecretBox,
     scope: Scope,
     *,
     pasted: str,
@@ -57,20 +57,20 @@ def save_webhook_secret(
     """
     secret = rules.checked_webhook_secret(pasted)
     connection = connection_for_writing(db, scope, now=now)
-    _refuse_secret_of_other_mode(db, seal, scope, secret)
-    if _same(secret, opened(seal, connection.webhook_secret_sealed, secret_label(connection))):
+    _refuse_secret_of_other_mode(db, secret_box, scope, secret)
+    if _same(secret, opened(secret_box, connection.webhook_secret_sealed, secret_label(connection))):
         return connection
-    before = told(connection)
+    before = audit_view(connection)
     if connection.webhook_secret_sealed is not None:
         connection.previous_webhook_secret_sealed = connection.webhook_secret_sealed
         connection.previous_webhook_secret_until = now + rules.SECRET_OVERLAP
-    connection.webhook_secret_sealed = seal.close(secret, bound_to=secret_label(connection))
+    connection.webhook_secret_sealed = secret_box.encrypt(secret, bound_to=secret_label(connection))
     connection.webhook_secret_masked = rules.masked_secret(secret)
     connection.webhook_secret_saved_at = connection.updated_at = now
     connection.webhook_endpoint_id = endpoint_id
     db.add(connection)
     record_change(db, connection, "webhook_secret.saved", actor=actor, before=before, now=now)
-    look_soon(db, scope, connection_id=connection.id, now=now)
+    probe_soon(db, scope, connection_id=connection.id, now=now)
     return connection
 
 
@@ -81,7 +81,7 @@ def end_secret_overlap(db: Session, scope: Scope, *, actor: Actor, now: datetime
         raise StripeNotConnected
     if rules.overlap_until(connection, now) is None:
         return connection
-    before = told(connection)
+    before = audit_view(connection)
     connection.previous_webhook_secret_until = connection.updated_at = now
     db.add(connection)
     record_change(db, connection, "webhook_secret.overlap_ended", actor=actor, before=before, now=now)
@@ -91,7 +91,7 @@ def end_secret_overlap(db: Session, scope: Scope, *, actor: Actor, now: datetime
 def register_endpoint(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     scope: Scope,
     *,
     base_url: str,
@@ -112,16 +112,16 @@ def register_endpoint(
     problem = rules.registration_problem(connection.provider, scope.mode, base_url)
     if problem is not None:
         raise rules.secret_refused("endpoint_unreachable", problem)
-    stripe = access(gateway, seal, connection)
+    stripe = access(gateway, secret_box, connection)
     address = rules.endpoint_address(base_url, connection.id)
     listed = [endpoint for endpoint in gateway.webhook_endpoints(stripe) if endpoint.url == address]
-    known = opened(seal, connection.webhook_secret_sealed, secret_label(connection)) is not None
+    known = opened(secret_box, connection.webhook_secret_sealed, secret_label(connection)) is not None
     plan = repair(connection, listed, secret_known=known, rotate=rotate)
     if plan.keep is None:
         created = _make_endpoint(gateway, stripe, connection, address, listed, now)
         with database.write() as db:
-            connection, plan = _take_over(db, seal, connection, created, plan, actor=actor, now=now)
-    _mend_at_stripe(gateway, stripe, connection, plan)
+            connection, plan = _take_over(db, secret_box, connection, created, plan, actor=actor, now=now)
+    _repair_at_stripe(gateway, stripe, connection, plan)
     if plan.keep is not None and not plan.needless:
         with database.write() as db:
             _record_repair(db, connection, plan, actor=actor, now=now)
@@ -130,7 +130,7 @@ def register_endpoint(
 
 def _take_over(
     db: Session,
-    seal: Seal,
+    secret_box: SecretBox,
     seen: Connection,
     created: EndpointFacts,
     plan: Repair,
@@ -146,7 +146,7 @@ def _take_over(
         remove = plan.remove
         present = save_webhook_secret(
             db,
-            seal,
+            secret_box,
             Scope.of(seen),
             pasted=created.secret or "",
             endpoint_id=created.id,
@@ -160,7 +160,7 @@ def _credentials(connection: Connection) -> tuple[str | None, ...]:
     return connection.key_sealed, connection.webhook_secret_sealed, connection.webhook_endpoint_id
 
 
-def _mend_at_stripe(
+def _repair_at_stripe(
     gateway: StripeGateway, stripe: StripeAccess, connection: Connection, plan: Repair
 ) -> None:
     if plan.keep is not None and plan.update:
@@ -204,15 +204,15 @@ def _record_repair(db: Session, connection: Connection, plan: Repair, *, actor: 
         after={"updated": plan.update, "endpoints": [connection.webhook_endpoint_id or ""]},
         now=now,
     )
-    look_soon(db, connection.scope, connection_id=connection.id, now=now)
+    probe_soon(db, connection.scope, connection_id=connection.id, now=now)
 
 
-def _refuse_secret_of_other_mode(db: Session, seal: Seal, scope: Scope, secret: str) -> None:
+def _refuse_secret_of_other_mode(db: Session, secret_box: SecretBox, scope: Scope, secret: str) -> None:
     other = queries.connection_of(db, scope.other)
     if other is None:
         return
     mode = scope.mode
-    if _same(secret, opened(seal, other.webhook_secret_sealed, secret_label(other))):
+    if _same(secret, opened(secret_box, other.webhook_secret_sealed, secret_label(other))):
         raise rules.secret_refused(
             "secret_of_other_mode",
             f"This is the signing secret of the {mode.other.value} side. Every endpoint at Stripe has a "

@@ -17,7 +17,7 @@ WRITES = "licenzy_writes"
 
 _POOL_SECONDS = 2.0
 """How long a connection of the pool is waited for: there are as many as threads, and as many again."""
-_SPOKEN_BEFORE = 0.9
+_IDLE_SECONDS = 0.9
 """After which part of the caller's time Postgres ends what it waits for, so that it can still say so."""
 _LEAST_MILLISECONDS = 100
 _READ_ONLY = "25006"
@@ -123,11 +123,11 @@ def _postgres_engine(address: URL, pool_size: int, prepares: bool) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # Within the transaction only: behind a transaction pooler a session belongs to nobody.
-        milliseconds = max(int(deadline.seconds_left() * 1000 * _SPOKEN_BEFORE), _LEAST_MILLISECONDS)
+        milliseconds = max(int(deadline.seconds_left() * 1000 * _IDLE_SECONDS), _LEAST_MILLISECONDS)
         connection.exec_driver_sql(
             f"SET LOCAL lock_timeout = {milliseconds}; SET LOCAL statement_timeout = {milliseconds}"
         )
         driver: Any = connection.connection.dbapi_connection
-        driver.was_told(milliseconds)
+        driver.note_statement_timeout(milliseconds)
 
     return engine

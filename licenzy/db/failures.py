@@ -16,12 +16,12 @@ from sqlalchemy.exc import DBAPIError
 from licenzy.kit.repeats import Repeats
 
 _log = logging.getLogger("licenzy.db")
-_told = Repeats(10.0)
+_logged = Repeats(10.0)
 
 
 def log_unavailable(reason: object) -> None:
     """Log why the database cannot be used; the same reason once in ten seconds, with its count."""
-    if times := _told.due(str(reason)):
+    if times := _logged.due(str(reason)):
         _log.error("the database cannot be used: %s%s", reason, f" ({times} times)" if times > 1 else "")
 
 

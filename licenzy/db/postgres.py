@@ -33,7 +33,7 @@ _LAST_WORD_SECONDS = 0.25
 _SLOWEST_CONNECT = 0.9
 """How long connecting takes before it says something of the server, not of the little time given."""
 
-_LOOK_EVERY = 0.1
+_CHECK_EVERY = 0.1
 
 _SILENT_PEERS = {
     "keepalives": 1,
@@ -56,18 +56,18 @@ class NoAnswer(psycopg.OperationalError):
         """Whether a server that lives would have spoken by then."""
 
 
-class Connection(psycopg.Connection[Any]):
+class DeadlineConnection(psycopg.Connection[Any]):
     """A connection of psycopg's that waits no longer than the caller."""
 
     speaks_within: float = SERVER_SECONDS
     """After so many seconds Postgres itself ends a statement, as it was told last, and no sooner."""
 
-    def was_told(self, milliseconds: int) -> None:
+    def note_statement_timeout(self, milliseconds: int) -> None:
         """Note the limits that a transaction has set."""
         self.speaks_within = max(SERVER_SECONDS, milliseconds / 1000)
 
     def wait(
-        self, gen: Generator[Any, Any, T], interval: float = _LOOK_EVERY, timeout: float | None = None
+        self, gen: Generator[Any, Any, T], interval: float = _CHECK_EVERY, timeout: float | None = None
     ) -> T:
         """What the generator gives. Raises NoAnswer when the caller's time is up; nothing is cancelled."""
         left = max(deadline.seconds_left(), _LAST_WORD_SECONDS)
@@ -98,7 +98,7 @@ class AsyncConnection(psycopg.AsyncConnection[Any]):
     """The same for an event loop; its tasks have their deadlines in `kit/deadline.py`, too."""
 
     async def wait(
-        self, gen: Generator[Any, Any, T], interval: float = _LOOK_EVERY, timeout: float | None = None
+        self, gen: Generator[Any, Any, T], interval: float = _CHECK_EVERY, timeout: float | None = None
     ) -> T:
         """What the generator gives. Raises NoAnswer when the caller's time is up; nothing is cancelled."""
         left = max(deadline.seconds_left(), _LAST_WORD_SECONDS)
@@ -137,14 +137,14 @@ def _connecting_in_time(connecting: Generator[Any, Any, T]) -> Generator[Any, An
         return connected.value  # type: ignore[no-any-return]
 
 
-def connect(parameters: Mapping[str, Any]) -> Connection:
+def connect(parameters: Mapping[str, Any]) -> DeadlineConnection:
     """A connection by psycopg's keywords. Raises psycopg.OperationalError.
 
     Its `was_open` is false: a server that has no connection left goes on serving those that are open. What
     was given up for the caller's little time says nothing of the server, and has `is_silence` false.
     """
     with _connecting():
-        return Connection.connect(**{**_SILENT_PEERS, **parameters})
+        return DeadlineConnection.connect(**{**_SILENT_PEERS, **parameters})
 
 
 @contextmanager
@@ -169,7 +169,7 @@ def parameters_of(engine: Engine) -> dict[str, Any]:
     return dict(parameters)
 
 
-def connect_with_limits(parameters: Mapping[str, Any], *, options: str = "") -> Connection:
+def connect_with_limits(parameters: Mapping[str, Any], *, options: str = "") -> DeadlineConnection:
     """A connection in autocommit whose statements Postgres itself ends after SERVER_SECONDS.
 
     So a server that is only busy, or waits for somebody's lock, says so, and keeps no statement that nobody

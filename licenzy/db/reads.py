@@ -85,14 +85,14 @@ def _plainly(make: Callable[..., Any], take: Callable[[Any], Any]) -> Callable[.
         db.flush()
         return take(db.connection().execute(statement, values))
 
-    return _made_once(make, run)
+    return _created_once(make, run)
 
 
 def _reading(make: Callable[..., Any], take: Callable[[Any], Any]) -> Callable[..., Any]:
-    return _made_once(make, lambda db, statement, values: take(db.exec(statement, params=values)))
+    return _created_once(make, lambda db, statement, values: take(db.exec(statement, params=values)))
 
 
-def _made_once(
+def _created_once(
     make: Callable[..., Any], run: Callable[[Session, Any, dict[str, Any]], Any]
 ) -> Callable[..., Any]:
     made: _Made | None = None

@@ -20,7 +20,7 @@ LOG_BYTES = 64 * 1024 * 1024
 
 _KEPT_LOG_BYTES = 16 * 1024 * 1024
 _EMPTYING_SECONDS = 0.05
-_LOOK_EVERY_SECONDS = 1.0
+_CHECK_EVERY_SECONDS = 1.0
 _COPY_EVERY_SECONDS = 1.0
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
@@ -95,7 +95,7 @@ class DatabaseFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known: Identity | None = None
-        self._look_at = 0.0
+        self._check_at = 0.0
 
     def state(self) -> FileState:
         """Whether the file that was seen first is at the path."""
@@ -121,9 +121,9 @@ class DatabaseFile:
     def check_now_and_then(self) -> None:
         """The same, looking once a second: for what only reads."""
         now = time.monotonic()
-        if now >= self._look_at:
+        if now >= self._check_at:
             self.check()
-            self._look_at = now + _LOOK_EVERY_SECONDS
+            self._check_at = now + _CHECK_EVERY_SECONDS
 
 
 class WriteAheadLog:
@@ -135,14 +135,14 @@ class WriteAheadLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._look_at = self._copy_at = 0.0
+        self._check_at = self._copy_at = 0.0
 
     def keep_short(self) -> None:
         """Empty a log that has grown too long, unless readers stay in it; by who has the right to write."""
         now = time.monotonic()
-        if now < self._look_at:
+        if now < self._check_at:
             return
-        self._look_at = now + _LOOK_EVERY_SECONDS
+        self._check_at = now + _CHECK_EVERY_SECONDS
         with suppress(OSError, sqlite3.Error):
             if os.stat(f"{self._path}-wal").st_size > LOG_BYTES:
                 self._empty(seconds=0.0)

@@ -148,7 +148,7 @@ class Database:
 
     def _right_to_write(self) -> AbstractContextManager[None]:
         lock = self.write_lock
-        return lock.held(seconds=deadline.seconds_left()) if lock is not None else nullcontext()
+        return lock.acquired(seconds=deadline.seconds_left()) if lock is not None else nullcontext()
 
     @contextmanager
     def _worded_failures(self) -> Iterator[None]:

@@ -23,11 +23,11 @@ def insert_unless_there(db: Session, model: type[Table], values: Mapping[str, An
     On Postgres a row that another transaction is just inserting is waited for.
     """
     # Told by RETURNING: the row count of such an insert is -1 with psycopg, whatever happened.
-    return bool(insert_new(db, model, values, telling=_key_of(model)))
+    return bool(insert_new(db, model, values, returning=_key_of(model)))
 
 
 def insert_new(
-    db: Session, model: type[Table], *rows: Mapping[str, Any], telling: tuple[str, ...]
+    db: Session, model: type[Table], *rows: Mapping[str, Any], returning: tuple[str, ...]
 ) -> list[tuple[Any, ...]]:
     """These columns of the rows that were inserted; those whose unique key was there are left out.
 
@@ -37,7 +37,7 @@ def insert_new(
     if not rows:
         return []
     connection = _connection(db)
-    statement = _insert(model, connection.dialect.name, telling)
+    statement = _insert(model, connection.dialect.name, returning)
     given = [dict(row) for row in rows]
     return [tuple(row) for row in connection.execute(statement, given if len(given) > 1 else given[0])]
 
@@ -73,10 +73,10 @@ def _connection(db: Session) -> Connection:
 
 
 @lru_cache(maxsize=128)
-def _insert(model: type[Table], dialect: str, telling: tuple[str, ...]) -> Executable:
+def _insert(model: type[Table], dialect: str, returning: tuple[str, ...]) -> Executable:
     """Made once for each table: making it costs more than running it."""
     columns = table_of(model).c
-    return _into(model, dialect).on_conflict_do_nothing().returning(*(columns[name] for name in telling))
+    return _into(model, dialect).on_conflict_do_nothing().returning(*(columns[name] for name in returning))
 
 
 @lru_cache(maxsize=256)

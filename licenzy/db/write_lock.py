@@ -35,7 +35,7 @@ class FairFileLock:
         self._begin_anew()
 
     @contextmanager
-    def held(self, *, seconds: float) -> Iterator[None]:
+    def acquired(self, *, seconds: float) -> Iterator[None]:
         """The right to write, for the length of the block. Raises DatabaseUnavailable after such a wait."""
         deadline = time.monotonic() + seconds
         if self._pid != os.getpid():

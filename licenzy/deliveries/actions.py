@@ -11,17 +11,17 @@ from sqlmodel import Session, col, select, update
 
 from licenzy.alignment.modes import Mode
 from licenzy.deliveries import rules, signing
-from licenzy.deliveries.models import BY_HAND, Delivery, DeliveryStatus, EventType, WebhookEndpoint
+from licenzy.deliveries.models import MANUAL, Delivery, DeliveryStatus, EventType, WebhookEndpoint
 from licenzy.deliveries.queries import endpoint
 from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class EndpointContext:
     """Who acts, where and when."""
 
     scope: Scope
@@ -31,8 +31,8 @@ class Desk:
 
 def create_endpoint(
     db: Session,
-    seal: Seal,
-    desk: Desk,
+    secret_box: SecretBox,
+    context: EndpointContext,
     *,
     url: str,
     types: Sequence[str],
@@ -43,30 +43,30 @@ def create_endpoint(
 
     Raises InvalidRequest with `fields`.
     """
-    url, types, description = _checked(url, types, description, desk.scope.mode, private_allowed)
+    url, types, description = _checked(url, types, description, context.scope.mode, private_allowed)
     endpoint_id, secret = new_id("whe"), signing.new_secret()
     made = WebhookEndpoint(
         id=endpoint_id,
-        project_id=desk.scope.project_id,
-        mode=desk.scope.mode,
+        project_id=context.scope.project_id,
+        mode=context.scope.mode,
         url=url,
         description=description,
         types=types,
-        secret_sealed=seal.close(secret, bound_to=signing.seal_label(endpoint_id)),
+        secret_sealed=secret_box.encrypt(secret, bound_to=signing.secret_label(endpoint_id)),
         secret_masked=signing.masked(secret),
-        secret_saved_at=desk.now,
-        created_by=desk.actor.user_id,
-        created_at=desk.now,
+        secret_saved_at=context.now,
+        created_by=context.actor.user_id,
+        created_at=context.now,
     )
     db.add(made)
     db.flush()
-    _note(db, desk, "created", made, after={"url": url, "types": types})
+    _note(db, context, "created", made, after={"url": url, "types": types})
     return made, secret
 
 
 def change_endpoint(
     db: Session,
-    desk: Desk,
+    context: EndpointContext,
     *,
     endpoint_id: str,
     url: str,
@@ -75,66 +75,66 @@ def change_endpoint(
     private_allowed: bool,
 ) -> WebhookEndpoint:
     """Give an endpoint another address or other types. Raises NotFound, InvalidRequest with `fields`."""
-    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
+    found = endpoint(db, context.scope, endpoint_id=endpoint_id)
     before = {"url": found.url, "types": found.types}
     found.url, found.types, found.description = _checked(
-        url, types, description, desk.scope.mode, private_allowed
+        url, types, description, context.scope.mode, private_allowed
     )
     if found.url != before["url"]:
         found.failing_since = None  # The new address has not failed yet.
     db.flush()
-    _note(db, desk, "changed", found, before=before, after={"url": found.url, "types": found.types})
+    _note(db, context, "changed", found, before=before, after={"url": found.url, "types": found.types})
     return found
 
 
-def pause_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndpoint:
+def pause_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str) -> WebhookEndpoint:
     """Send nothing for now; events are written and wait. Raises NotFound."""
-    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
+    found = endpoint(db, context.scope, endpoint_id=endpoint_id)
     if found.paused_at is None:
-        found.paused_at = desk.now
-        _note(db, desk, "paused", found)
+        found.paused_at = context.now
+        _note(db, context, "paused", found)
     return found
 
 
-def resume_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndpoint:
+def resume_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str) -> WebhookEndpoint:
     """Send again, what waited included, whether it was paused or disabled. Raises NotFound."""
-    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
+    found = endpoint(db, context.scope, endpoint_id=endpoint_id)
     if found.paused_at is not None or found.disabled_at is not None:
         found.paused_at = found.disabled_at = found.disabled_reason = found.failing_since = None
-        _note(db, desk, "resumed", found)
+        _note(db, context, "resumed", found)
     return found
 
 
-def disable_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> WebhookEndpoint:
+def disable_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str) -> WebhookEndpoint:
     """Send nothing and write nothing for it until it is resumed. Raises NotFound."""
-    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
+    found = endpoint(db, context.scope, endpoint_id=endpoint_id)
     if found.disabled_at is None:
-        found.disabled_at, found.disabled_reason = desk.now, BY_HAND
-        _note(db, desk, "disabled", found)
+        found.disabled_at, found.disabled_reason = context.now, MANUAL
+        _note(db, context, "disabled", found)
     return found
 
 
 def rotate_secret(
-    db: Session, seal: Seal, desk: Desk, *, endpoint_id: str, overlap: timedelta
+    db: Session, secret_box: SecretBox, context: EndpointContext, *, endpoint_id: str, overlap: timedelta
 ) -> tuple[WebhookEndpoint, str]:
     """Give an endpoint a new secret, shown once; for `overlap` the previous one signs as well.
 
     Raises NotFound.
     """
-    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
+    found = endpoint(db, context.scope, endpoint_id=endpoint_id)
     secret = signing.new_secret()
     found.previous_secret_sealed = found.secret_sealed if overlap else None
-    found.previous_secret_until = desk.now + overlap if overlap else None
-    found.secret_sealed = seal.close(secret, bound_to=signing.seal_label(found.id))
-    found.secret_masked, found.secret_saved_at = signing.masked(secret), desk.now
+    found.previous_secret_until = context.now + overlap if overlap else None
+    found.secret_sealed = secret_box.encrypt(secret, bound_to=signing.secret_label(found.id))
+    found.secret_masked, found.secret_saved_at = signing.masked(secret), context.now
     db.flush()
-    _note(db, desk, "secret_rotated", found, after={"secret": found.secret_masked})
+    _note(db, context, "secret_rotated", found, after={"secret": found.secret_masked})
     return found, secret
 
 
-def delete_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> None:
+def delete_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str) -> None:
     """Forget an endpoint and its secrets; what was not sent is dead. Raises NotFound."""
-    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
+    found = endpoint(db, context.scope, endpoint_id=endpoint_id)
     # Before the endpoint and in this order, as senders do it: the two never wait for each other in a circle.
     waiting = (
         select(Delivery.id)
@@ -152,10 +152,10 @@ def delete_endpoint(db: Session, desk: Desk, *, endpoint_id: str) -> None:
             last_error="The endpoint was deleted.",
         )
     )
-    found.deleted_at = desk.now
+    found.deleted_at = context.now
     found.secret_sealed = found.previous_secret_sealed = found.previous_secret_until = None
     db.flush()
-    _note(db, desk, "deleted", found, before={"url": found.url, "types": found.types})
+    _note(db, context, "deleted", found, before={"url": found.url, "types": found.types})
 
 
 def _checked(
@@ -178,7 +178,7 @@ def _checked(
 
 def _note(
     db: Session,
-    desk: Desk,
+    context: EndpointContext,
     what: str,
     about: WebhookEndpoint,
     *,
@@ -187,12 +187,12 @@ def _note(
 ) -> None:
     record(
         db,
-        actor=desk.actor,
+        actor=context.actor,
         action=f"webhook_endpoint.{what}",
         about=about.id,
         before=before,
         after=after,
-        now=desk.now,
-        project_id=desk.scope.project_id,
-        mode=desk.scope.mode,
+        now=context.now,
+        project_id=context.scope.project_id,
+        mode=context.scope.mode,
     )

@@ -45,7 +45,7 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class DeliveryOutcome:
     """What came of a try."""
 
     claim: Claim
@@ -54,7 +54,7 @@ class Outcome:
     status: int | None = None
     error: str | None = None
     answer: str | None = None
-    asked: timedelta | None = None
+    retry_after: timedelta | None = None
     """How long the receiver wants to be left alone."""
 
     @property
@@ -86,7 +86,7 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[Cl
     return claims
 
 
-def record_outcomes(db: Session, outcomes: Sequence[Outcome], *, now: datetime) -> None:
+def record_outcomes(db: Session, outcomes: Sequence[DeliveryOutcome], *, now: datetime) -> None:
     """Write down what came of tries, when the failed ones are due again, and how their endpoints fare.
 
     A failure told late, when another sender has the delivery already, or somebody asked for it again or
@@ -96,9 +96,9 @@ def record_outcomes(db: Session, outcomes: Sequence[Outcome], *, now: datetime) 
     # waits for anybody in a circle.
     rows = [_row(outcome) for outcome in sorted(outcomes, key=lambda each: each.claim.delivery_id)]
     if rows:
-        db.connection().execute(_ENDED, rows)
-        db.connection().execute(_TOLD, rows)
-    by_address: dict[tuple[str, str], list[Outcome]] = {}
+        db.connection().execute(_FINISH_ATTEMPT, rows)
+        db.connection().execute(_UPDATE_DELIVERY, rows)
+    by_address: dict[tuple[str, str], list[DeliveryOutcome]] = {}
     for outcome in outcomes:
         by_address.setdefault((outcome.claim.endpoint_id, outcome.claim.url), []).append(outcome)
     for endpoint_id, url in sorted(by_address):
@@ -122,7 +122,7 @@ def _due_at(*, endpoint_id: str, most: int, now: datetime) -> Select[Delivery, s
     )
 
 
-def _row(outcome: Outcome) -> dict[str, Any]:
+def _row(outcome: DeliveryOutcome) -> dict[str, Any]:
     """An outcome as the statements below take it."""
     claim = outcome.claim
     due = None if outcome.sent else _next_try(outcome)
@@ -149,7 +149,7 @@ _LEASED = (
     .where(bindparam("this") == _ROW)
     .values(attempts=bindparam("this_number"), leased_until=bindparam("until"))
 )
-_ENDED = (
+_FINISH_ATTEMPT = (
     update(DeliveryAttempt)
     .where(bindparam("this") == _TRY, col(DeliveryAttempt.number) == bindparam("this_number"))
     .values(
@@ -159,7 +159,7 @@ _ENDED = (
         answer=bindparam("said"),
     )
 )
-_BECAME: dict[str, Any] = {
+_OUTCOME_COLUMNS: dict[str, Any] = {
     "status": bindparam("became"),
     "tries": bindparam("made"),
     "leased_until": None,
@@ -171,51 +171,53 @@ _BECAME: dict[str, Any] = {
 _STILL_OURS = and_(
     col(Delivery.attempts) == bindparam("this_number"), col(Delivery.leased_until).is_not(None)
 )
-_TOLD = (
+_UPDATE_DELIVERY = (
     update(Delivery)
     .where(bindparam("this") == _ROW, _UNSENT, or_(bindparam("came", type_=Boolean()), _STILL_OURS))
-    .values(**_BECAME)
+    .values(**_OUTCOME_COLUMNS)
 )
 
 
-def _next_try(outcome: Outcome) -> datetime | None:
+def _next_try(outcome: DeliveryOutcome) -> datetime | None:
     if outcome.status == rules.GONE:
         return None
     return rules.next_try(
-        tries=outcome.claim.tries + 1, now=outcome.at, chance=random.random(), asked=outcome.asked
+        tries=outcome.claim.tries + 1, now=outcome.at, chance=random.random(), retry_after=outcome.retry_after
     )
 
 
 def _record_endpoint(
-    db: Session, endpoint_id: str, url: str, outcomes: Sequence[Outcome], now: datetime
+    db: Session, endpoint_id: str, url: str, outcomes: Sequence[DeliveryOutcome], now: datetime
 ) -> None:
     """How an endpoint fares; one that has been led elsewhere meanwhile is not judged by its old address."""
-    this = {"this": endpoint_id, "this_url": url, "at": now}
+    params = {"this": endpoint_id, "this_url": url, "at": now}
     if any(outcome.status == rules.GONE for outcome in outcomes):
-        db.exec(_DISABLED, params={**this, "reason": GONE})
+        db.exec(_DISABLED, params={**params, "reason": GONE})
     elif any(outcome.sent for outcome in outcomes):
-        db.exec(_SUCCEEDED, params={**this, "noted_until": now - _SUCCESS_IS_NOTED})
+        db.exec(_SUCCEEDED, params={**params, "noted_until": now - _SUCCESS_IS_NOTED})
     else:
-        db.exec(_FAILED, params=this)
+        db.exec(_FAILED, params=params)
         given_up = {"reason": FAILING, "failing_until": now - rules.DISABLED_AFTER}
-        db.exec(_GIVEN_UP, params={**this, **given_up})
+        db.exec(_GIVEN_UP, params={**params, **given_up})
 
 
-_FARES = (
+_UPDATE_ENDPOINT_HEALTH = (
     update(WebhookEndpoint)
     .where(col(WebhookEndpoint.id) == bindparam("this"), col(WebhookEndpoint.url) == bindparam("this_url"))
     .execution_options(synchronize_session=False)
 )
 # Not at every success: all senders would wait for the one row.
-_SUCCEEDED = _FARES.where(
+_SUCCEEDED = _UPDATE_ENDPOINT_HEALTH.where(
     or_(
         col(WebhookEndpoint.failing_since).is_not(None),
         col(WebhookEndpoint.last_success_at).is_(None),
         col(WebhookEndpoint.last_success_at) < bindparam("noted_until"),
     )
 ).values(failing_since=None, last_success_at=bindparam("at"))
-_FAILED = _FARES.where(col(WebhookEndpoint.failing_since).is_(None)).values(failing_since=bindparam("at"))
-_DISABLED = _FARES.where(col(WebhookEndpoint.disabled_at).is_(None)).values(
+_FAILED = _UPDATE_ENDPOINT_HEALTH.where(col(WebhookEndpoint.failing_since).is_(None)).values(
+    failing_since=bindparam("at")
+)
+_DISABLED = _UPDATE_ENDPOINT_HEALTH.where(col(WebhookEndpoint.disabled_at).is_(None)).values(
     disabled_at=bindparam("at"), disabled_reason=bindparam("reason")
 )
 _GIVEN_UP = _DISABLED.where(col(WebhookEndpoint.failing_since) <= bindparam("failing_until"))

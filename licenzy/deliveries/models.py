@@ -43,7 +43,7 @@ class DeliveryStatus(StrEnum):
     SENT = "sent"
 
 
-GONE, FAILING, BY_HAND = "gone", "failing", "by_hand"
+GONE, FAILING, MANUAL = "gone", "failing", "by_hand"
 """Why an endpoint was disabled: it answered 410, it failed for days and did nothing else, somebody did it."""
 
 
@@ -71,7 +71,7 @@ class WebhookEndpoint(Table, table=True):
     disabled_at: datetime | None = Field(default=None, sa_type=Instant)
     """While disabled, no events are written and none are sent."""
     disabled_reason: str | None = None
-    """`GONE`, `FAILING` or `BY_HAND`."""
+    """`GONE`, `FAILING` or `MANUAL`."""
     failing_since: datetime | None = Field(default=None, sa_type=Instant)
     """The first failure since the last success."""
     last_success_at: datetime | None = Field(default=None, sa_type=Instant)

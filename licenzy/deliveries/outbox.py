@@ -11,7 +11,7 @@ from sqlalchemy import insert
 from sqlmodel import Session, col, or_, select, update
 
 from licenzy.db.upsert import table_of
-from licenzy.deliveries.actions import Desk
+from licenzy.deliveries.actions import EndpointContext
 from licenzy.deliveries.models import (
     Delivery,
     DeliveryStatus,
@@ -21,7 +21,7 @@ from licenzy.deliveries.models import (
     WebhookEndpoint,
 )
 from licenzy.deliveries.queries import endpoint, listeners
-from licenzy.deliveries.rules import Data, Happening, body
+from licenzy.deliveries.rules import Data, EventDraft, body
 from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
@@ -29,30 +29,28 @@ from licenzy.subjects.queries import subject_by_id
 from licenzy.workspace.audit import record
 
 
-def announce(
-    db: Session, scope: Scope, *, happenings: Callable[[], Iterable[Happening]], now: datetime
-) -> None:
+def announce(db: Session, scope: Scope, *, drafts: Callable[[], Iterable[EventDraft]], now: datetime) -> None:
     """Tell the endpoints of this side of what happened: one row for each happening and endpoint wanting it.
 
-    Call it in the transaction of the change. Where nobody listens this is one indexed read, `happenings`
+    Call it in the transaction of the change. Where nobody listens this is one indexed read, `drafts`
     is not called and nothing is written.
     """
-    heard_by = listeners(db, scope)
-    if not heard_by:
+    endpoints = listeners(db, scope)
+    if not endpoints:
         return
-    told = [(each, [name for name, types in heard_by if each.type in types]) for each in happenings()]
-    write_events(db, scope, [each for each in told if each[1]], now=now)
+    addressed = [(each, [name for name, types in endpoints if each.type in types]) for each in drafts()]
+    write_events(db, scope, [each for each in addressed if each[1]], now=now)
 
 
 def write_events(
-    db: Session, scope: Scope, told: Sequence[tuple[Happening, Sequence[str]]], *, now: datetime
+    db: Session, scope: Scope, addressed: Sequence[tuple[EventDraft, Sequence[str]]], *, now: datetime
 ) -> list[str]:
     """An event with its body for each happening, and a delivery to each of its endpoints; the events' ids."""
     events: list[dict[str, Any]] = []
     deliveries: list[dict[str, Any]] = []
-    refs = {each: _ref(db, each, scope) for each in {happening.subject_id for happening, _to in told}}
-    for happening, to in told:
-        event = _event(happening, refs[happening.subject_id], scope, now)
+    refs = {each: _ref(db, each, scope) for each in {draft.subject_id for draft, _to in addressed}}
+    for draft, to in addressed:
+        event = _event(draft, refs[draft.subject_id], scope, now)
         events.append(event)
         deliveries += [_delivery(event, endpoint_id, scope, now) for endpoint_id in to]
     if events:
@@ -65,16 +63,16 @@ def write_events(
 _INSERT_EVENTS, _INSERT_DELIVERIES = insert(table_of(OutboundEvent)), insert(table_of(Delivery))
 
 
-def _event(happening: Happening, subject_ref: str | None, scope: Scope, now: datetime) -> dict[str, Any]:
+def _event(draft: EventDraft, subject_ref: str | None, scope: Scope, now: datetime) -> dict[str, Any]:
     event_id = new_id("evt")
-    told = body(scope, happening, event_id=event_id, subject_ref=subject_ref, now=now)
+    addressed = body(scope, draft, event_id=event_id, subject_ref=subject_ref, now=now)
     return {
         "id": event_id,
         "project_id": scope.project_id,
         "mode": scope.mode,
-        "type": happening.type,
-        "subject_id": happening.subject_id,
-        "body": json.dumps(told, ensure_ascii=False, separators=(",", ":")),
+        "type": draft.type,
+        "subject_id": draft.subject_id,
+        "body": json.dumps(addressed, ensure_ascii=False, separators=(",", ":")),
         "created_at": now,
     }
 
@@ -95,31 +93,31 @@ def _delivery(event: Mapping[str, Any], endpoint_id: str, scope: Scope, now: dat
     }
 
 
-def send_test(db: Session, desk: Desk, *, endpoint_id: str, event_type: EventType) -> str:
+def send_test(db: Session, context: EndpointContext, *, endpoint_id: str, event_type: EventType) -> str:
     """Send one endpoint an example of a type, by the same way as everything; the delivery's id.
 
     Its reason is `test` and it names no subject. Raises NotFound, and InvalidRequest where nothing is sent.
     """
-    found = endpoint(db, desk.scope, endpoint_id=endpoint_id)
+    found = endpoint(db, context.scope, endpoint_id=endpoint_id)
     if found.paused_at is not None or found.disabled_at is not None:
         raise InvalidRequest("The endpoint gets nothing at the moment.", hint="Resume it first.")
-    example = Happening(event_type, Source.PORTAL, "test", None, Data(actor_user_id=desk.actor.user_id))
-    (event_id,) = write_events(db, desk.scope, [(example, [found.id])], now=desk.now)
+    example = EventDraft(event_type, Source.PORTAL, "test", None, Data(actor_user_id=context.actor.user_id))
+    (event_id,) = write_events(db, context.scope, [(example, [found.id])], now=context.now)
     record(
         db,
-        actor=desk.actor,
+        actor=context.actor,
         action="webhook_endpoint.tested",
         about=found.id,
-        now=desk.now,
-        project_id=desk.scope.project_id,
-        mode=desk.scope.mode,
+        now=context.now,
+        project_id=context.scope.project_id,
+        mode=context.scope.mode,
     )
     return db.exec(select(Delivery.id).where(Delivery.event_id == event_id)).one()
 
 
 def requeue(
     db: Session,
-    desk: Desk,
+    context: EndpointContext,
     *,
     delivery_id: str | None = None,
     statuses: Iterable[DeliveryStatus] = (DeliveryStatus.FAILED, DeliveryStatus.DEAD),
@@ -135,16 +133,16 @@ def requeue(
     alone. Receivers get the same `webhook-id` again.
     """
     alive = select(WebhookEndpoint.id).where(
-        WebhookEndpoint.project_id == desk.scope.project_id,
-        WebhookEndpoint.mode == desk.scope.mode,
+        WebhookEndpoint.project_id == context.scope.project_id,
+        WebhookEndpoint.mode == context.scope.mode,
         col(WebhookEndpoint.deleted_at).is_(None),
     )
     wanted = [
-        col(Delivery.project_id) == desk.scope.project_id,
-        col(Delivery.mode) == desk.scope.mode,
+        col(Delivery.project_id) == context.scope.project_id,
+        col(Delivery.mode) == context.scope.mode,
         col(Delivery.status).in_(list(statuses)),
         col(Delivery.endpoint_id).in_(alive),
-        or_(col(Delivery.leased_until).is_(None), col(Delivery.leased_until) <= desk.now),
+        or_(col(Delivery.leased_until).is_(None), col(Delivery.leased_until) <= context.now),
     ]
     if delivery_id is not None:
         wanted.append(col(Delivery.id) == delivery_id)
@@ -156,7 +154,7 @@ def requeue(
         wanted.append(col(Delivery.created_at) >= since)
     if until is not None:
         wanted.append(col(Delivery.created_at) < until)
-    again = {"status": DeliveryStatus.PENDING, "tries": 0, "next_try_at": desk.now, "sent_at": None}
+    again = {"status": DeliveryStatus.PENDING, "tries": 0, "next_try_at": context.now, "sent_at": None}
     # In this order, as senders do it, so that the two never wait for each other in a circle.
     these = select(Delivery.id).where(*wanted).order_by(Delivery.id).with_for_update()
     statement = update(Delivery).where(col(Delivery.id).in_(these))
@@ -164,13 +162,13 @@ def requeue(
     if count:
         record(
             db,
-            actor=desk.actor,
+            actor=context.actor,
             action="delivery.requeued",
             about=delivery_id or endpoint_id or "deliveries",
             after={"count": count, "type": event_type},
-            now=desk.now,
-            project_id=desk.scope.project_id,
-            mode=desk.scope.mode,
+            now=context.now,
+            project_id=context.scope.project_id,
+            mode=context.scope.mode,
         )
     return count
 

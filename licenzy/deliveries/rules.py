@@ -79,7 +79,7 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class EventDraft:
     """Something that endpoints may want to be told: what, why, and about whom."""
 
     type: EventType
@@ -93,19 +93,19 @@ DATA_FIELDS = tuple(field.name for field in fields(Data))
 
 
 def body(
-    scope: Scope, happening: Happening, *, event_id: str, subject_ref: str | None, now: datetime
+    scope: Scope, event: EventDraft, *, event_id: str, subject_ref: str | None, now: datetime
 ) -> dict[str, Any]:
     """The body that every endpoint gets."""
     return {
         "id": event_id,
-        "type": happening.type.value,
+        "type": event.type.value,
         "created_at": rfc3339(now),
         "mode": scope.mode.value,
         "project_id": scope.project_id,
-        "source": happening.source.value,
-        "reason": happening.reason,
+        "source": event.source.value,
+        "reason": event.reason,
         "subject_ref": subject_ref,
-        "data": asdict(happening.data),
+        "data": asdict(event.data),
     }
 
 
@@ -168,15 +168,17 @@ def is_success(status: int) -> bool:
     return 200 <= status < 300
 
 
-def next_try(*, tries: int, now: datetime, chance: float, asked: timedelta | None = None) -> datetime | None:
+def next_try(
+    *, tries: int, now: datetime, chance: float, retry_after: timedelta | None = None
+) -> datetime | None:
     """When to try again after `tries` failed ones; None when that was the last.
 
-    `chance` is from 0 to 1 and spreads the waits. What the receiver `asked` for puts the next try off.
+    `chance` is from 0 to 1 and spreads the waits. What the receiver `retry_after` for puts the next try off.
     """
     if tries > len(DELAYS):
         return None
     due = now + DELAYS[tries - 1] * (1 + JITTER * (2 * chance - 1))
-    return due if asked is None else max(due, now + asked)
+    return due if retry_after is None else max(due, now + retry_after)
 
 
 def retry_after(headers: Mapping[str, str], now: datetime) -> timedelta | None:

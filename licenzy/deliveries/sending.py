@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlmodel import Session
 
 from licenzy.db.unit_of_work import Database
-from licenzy.deliveries.claims import Claim, Outcome, claim_due, record_outcomes
+from licenzy.deliveries.claims import Claim, DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import WebhookEndpoint
 from licenzy.deliveries.queries import endpoints_with_work
 from licenzy.deliveries.rules import is_success, retry_after
@@ -21,13 +21,13 @@ from licenzy.errors import DatabaseUnavailable
 from licenzy.kit.clock import Clock
 from licenzy.kit.outbound_http import OutboundHttp, Unreachable
 from licenzy.kit.repeats import Repeats
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 
 THREADS = 64
-AT_ONCE = 8
+PARALLEL = 8
 """How many deliveries one sender has under way to one endpoint that answers quickly."""
 
-AT_ONCE_SLOW = 2
+PARALLEL_SLOW = 2
 """The same for one that is slow, failing, or not known to this process yet."""
 
 _QUICK_SECONDS = 1.0
@@ -45,16 +45,22 @@ class Sender:
     """
 
     def __init__(
-        self, database: Database, seal: Seal, http: OutboundHttp, *, clock: Clock, threads: int = THREADS
+        self,
+        database: Database,
+        secret_box: SecretBox,
+        http: OutboundHttp,
+        *,
+        clock: Clock,
+        threads: int = THREADS,
     ) -> None:
         self._database = database
-        self._seal = seal
+        self._secret_box = secret_box
         self._http = http
         self._clock = clock
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="deliver")
-        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._unrecorded: list[Outcome] = []
+        self._done: queue.SimpleQueue[DeliveryOutcome] = queue.SimpleQueue()
+        self._unrecorded: list[DeliveryOutcome] = []
         self._under_way: Counter[str] = Counter()
         self._quick: set[str] = set()
         self._begun_at: dict[str, float] = {}
@@ -136,9 +142,9 @@ class Sender:
         signing: dict[str, list[str]] = {}
         for each in sorted(found, key=self._rank):
             is_quick = each.id in self._quick
-            most = (AT_ONCE if is_quick else AT_ONCE_SLOW) - self._under_way[each.id]
+            most = (PARALLEL if is_quick else PARALLEL_SLOW) - self._under_way[each.id]
             most = min(most, free, left[is_quick])
-            secrets = signing_secrets(self._seal, each, now=now) if most > 0 else []
+            secrets = signing_secrets(self._secret_box, each, now=now) if most > 0 else []
             if not secrets:
                 continue  # Without the right encryption key nothing can be signed; it all waits.
             room[each.id], signing[each.id] = most, secrets
@@ -158,12 +164,12 @@ class Sender:
         except Exception as error:
             # A delivery must end in an outcome, or its place in the pool would be lost for good.
             _log.exception("the delivery %s could not be tried", claim.delivery_id)
-            outcome = Outcome(
+            outcome = DeliveryOutcome(
                 claim, self._clock(), _ms(began), error=f"It failed here: {type(error).__name__}."
             )
         self._done.put(outcome)
 
-    def _post(self, claim: Claim, secrets: list[str], began: float) -> Outcome:
+    def _post(self, claim: Claim, secrets: list[str], began: float) -> DeliveryOutcome:
         now = self._clock()
         headers = {
             "Content-Type": "application/json; charset=utf-8",
@@ -174,16 +180,16 @@ class Sender:
         try:
             answer = self._http.post(claim.url, body=claim.body.encode(), headers=headers)
         except Unreachable as problem:
-            return Outcome(claim, self._clock(), _ms(began), error=str(problem))
+            return DeliveryOutcome(claim, self._clock(), _ms(began), error=str(problem))
         at = self._clock()
-        return Outcome(
+        return DeliveryOutcome(
             claim,
             at,
             _ms(began),
             status=answer.status,
             error=None if is_success(answer.status) else f"It answered {answer.status}.",
             answer=answer.body.decode("utf-8", "replace").replace("\x00", "\ufffd"),
-            asked=retry_after(answer.headers, at),
+            retry_after=retry_after(answer.headers, at),
         )
 
     def _await(self, seconds: float) -> None:
@@ -198,7 +204,7 @@ class Sender:
                 until = time.monotonic() + _LINGER_SECONDS
             self._take_in(outcome)
 
-    def _take_in(self, outcome: Outcome) -> None:
+    def _take_in(self, outcome: DeliveryOutcome) -> None:
         endpoint_id = outcome.claim.endpoint_id
         self._under_way[endpoint_id] -= 1
         if not self._under_way[endpoint_id]:

@@ -9,7 +9,7 @@ from datetime import datetime
 from standardwebhooks import Webhook
 
 from licenzy.deliveries.models import WebhookEndpoint
-from licenzy.kit.seal import Seal, SealBroken
+from licenzy.kit.secret_box import DecryptionFailed, SecretBox
 
 _PREFIX = "whsec_"
 _BYTES = 32
@@ -25,12 +25,12 @@ def masked(secret: str) -> str:
     return f"{_PREFIX}…{secret[-5:-1]}"
 
 
-def seal_label(endpoint_id: str) -> str:
+def secret_label(endpoint_id: str) -> str:
     """What an endpoint's secrets are bound to when they are sealed."""
     return f"webhook_endpoint:{endpoint_id}:secret"
 
 
-def signing_secrets(seal: Seal, endpoint: WebhookEndpoint, *, now: datetime) -> list[str]:
+def signing_secrets(secret_box: SecretBox, endpoint: WebhookEndpoint, *, now: datetime) -> list[str]:
     """The secrets to sign with, the present one first; empty when none of them can be opened."""
     sealed = [endpoint.secret_sealed]
     if endpoint.previous_secret_until is not None and now < endpoint.previous_secret_until:
@@ -40,8 +40,8 @@ def signing_secrets(seal: Seal, endpoint: WebhookEndpoint, *, now: datetime) -> 
         if each is None:
             continue
         try:
-            found.append(seal.open(each, bound_to=seal_label(endpoint.id)))
-        except SealBroken:
+            found.append(secret_box.decrypt(each, bound_to=secret_label(endpoint.id)))
+        except DecryptionFailed:
             continue
     return found
 

@@ -13,7 +13,7 @@ from sqlmodel import Session
 from licenzy.catalog.models import Kind
 from licenzy.db.reads import read_row, read_rows
 from licenzy.db.upsert import change_row, insert_new, table_of
-from licenzy.entitlements.announcing import REPLAYED, Because, Change, announce_purchase
+from licenzy.entitlements.events import REPLAYED, Change, ChangeCause, announce_purchase
 from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase
 from licenzy.entitlements.one_time import Pass, chain_passes
 from licenzy.entitlements.projected import FactLike, Projected
@@ -23,7 +23,7 @@ from licenzy.entitlements.queries import recorded_facts
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
-from licenzy.subjects.actions import hold_subject
+from licenzy.subjects.actions import lock_customer
 
 _SHOWN = (
     "product_code",
@@ -49,7 +49,7 @@ def lock_purchase(db: Session, scope: Scope, *, key: str, now: datetime) -> Lock
     Facts are recorded and read under this lock, so that of two events of one purchase the second always
     projects what the first has recorded.
     """
-    while (found := _held_purchase(db, scope, key=key)) is None:
+    while (found := _locked_purchase(db, scope, key=key)) is None:
         if (begun := begin_purchase(db, scope, now=now, key=key)) is not None:
             return begun
     return LockedPurchase(project_id=scope.project_id, mode=scope.mode, key=key, **found._mapping)
@@ -70,11 +70,11 @@ def begin_purchase(
     """
     begun = LockedPurchase(scope.project_id, scope.mode, key, subject_id, attempt_id, is_new=True)
     row = {**begun.primary_key, "subject_id": subject_id, "attempt_id": attempt_id, "created_at": now}
-    return begun if insert_new(db, Purchase, row, telling=("key",)) else None
+    return begun if insert_new(db, Purchase, row, returning=("key",)) else None
 
 
 @read_row
-def _held_purchase(scope: Scope, *, key: str) -> Select[Any]:
+def _locked_purchase(scope: Scope, *, key: str) -> Select[Any]:
     return (
         select(_PURCHASES.subject_id, _PURCHASES.attempt_id, _PURCHASES.finalized_at)
         .where(
@@ -129,8 +129,8 @@ def record_facts(
         }
         for each in drafts
     ]
-    told = insert_new(db, Fact, *rows, telling=("source_id", "kind"))
-    return {(source_id, kind) for source_id, kind in told}
+    inserted = insert_new(db, Fact, *rows, returning=("source_id", "kind"))
+    return {(source_id, kind) for source_id, kind in inserted}
 
 
 def record_fact(
@@ -157,20 +157,20 @@ def project_purchase(
     purchase: LockedPurchase,
     *,
     now: datetime,
-    because: Because = REPLAYED,
+    cause: ChangeCause = REPLAYED,
     facts: Sequence[FactLike] | None = None,
-    is_heard: bool = True,
+    has_endpoints: bool = True,
 ) -> list[Change]:
     """Write the rows that the facts of a held purchase give; what changed, before and after.
 
     A purchase whose subject is not known yet gives no rows; its facts wait. Endpoints are told of what
     changed, and of what the facts behind it tell, in this transaction. `facts` are all of its facts, where
-    they have been read already, and the subject been held. Without `is_heard` no endpoint is there to tell.
+    they have been read already, and the subject been held. Without `has_endpoints` no endpoint is there to tell.
     """
     if purchase.subject_id is None:
         return []
     if facts is None:
-        hold_subject(db, purchase.scope, subject_id=purchase.subject_id)
+        lock_customer(db, purchase.scope, subject_id=purchase.subject_id)
         facts = recorded_facts(db, purchase.scope, purchase_key=purchase.key)
     rows, changes = _write_all(db, purchase, project(facts), now)
     announce_purchase(
@@ -179,8 +179,8 @@ def project_purchase(
         facts=facts,
         rows=rows,
         changes=changes,
-        because=because,
-        is_heard=is_heard,
+        cause=cause,
+        has_endpoints=has_endpoints,
         now=now,
     )
     return changes

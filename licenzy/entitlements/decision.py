@@ -15,7 +15,7 @@ Moment: TypeAlias = Any
 """An instant: a datetime, or its microseconds since 1970; all that are compared are of one kind."""
 
 
-class Held(Protocol):
+class OwnedEntitlement(Protocol):
     """What a decision reads of an entitlement: a row of the table, or a line of the hot path's query.
 
     `kind` and `state` are a `Kind` and a `State`, or their words as they are stored: both compare alike.
@@ -47,7 +47,7 @@ class Held(Protocol):
     def voided_at(self) -> object | None: ...
 
 
-H = TypeVar("H", bound=Held)
+H = TypeVar("H", bound=OwnedEntitlement)
 
 
 class Standing(NamedTuple):
@@ -86,30 +86,30 @@ _NEAREST_FIRST = (
 )
 
 
-def standing(held: Held, now: Moment) -> Standing:
+def standing(owned: OwnedEntitlement, now: Moment) -> Standing:
     """The status and availability of one entitlement at `now`; intervals are half open."""
-    state = held.state
-    if state == _CANCELED or held.voided_at is not None:
-        return Standing("canceled", False, held.reason or "canceled")
+    state = owned.state
+    if state == _CANCELED or owned.voided_at is not None:
+        return Standing("canceled", False, owned.reason or "canceled")
     if state == _SUSPENDED:
-        return _suspended(held)
+        return _suspended(owned)
     if state == _PAUSED:
         return Standing("paused", False, "paused")
-    ends_at = held.ends_at
+    ends_at = owned.ends_at
     if ends_at is not None and ends_at <= now:
-        return _ended(held)
-    if held.starts_at > now:
+        return _ended(owned)
+    if owned.starts_at > now:
         return Standing(str(state), False, "not_started")
-    if held.kind == _USAGE_PACK and remaining(held) <= 0:
+    if owned.kind == _USAGE_PACK and remaining(owned) <= 0:
         return Standing("exhausted", False, "exhausted")
     return Standing(str(state), True, None)
 
 
-def remaining(held: Held) -> int:
+def remaining(owned: OwnedEntitlement) -> int:
     """Units left to consume; 0 once the pack is voided."""
-    if held.voided_at is not None:
+    if owned.voided_at is not None:
         return 0
-    return held.granted_units - held.used_units - held.reserved_units
+    return owned.granted_units - owned.used_units - owned.reserved_units
 
 
 def decide(
@@ -125,18 +125,18 @@ def decide(
     """
     wanted = entitlements
     if product_code is not None:
-        wanted = [held for held in wanted if held.product_code == product_code]
+        wanted = [owned for owned in wanted if owned.product_code == product_code]
     if feature is not None:
-        wanted = [held for held in wanted if feature in held.features]
+        wanted = [owned for owned in wanted if feature in owned.features]
     nearest: tuple[int, str, H] | None = None
-    for held in wanted:
-        _status, available, reason = standing(held, now)
+    for owned in wanted:
+        _status, available, reason = standing(owned, now)
         if available:
-            return Decision(True, None, held)
+            return Decision(True, None, owned)
         assert reason is not None
         rank = _NEAREST_FIRST.index(reason) if reason in _NEAREST_FIRST else len(_NEAREST_FIRST)
         if nearest is None or rank < nearest[0]:
-            nearest = (rank, reason, held)
+            nearest = (rank, reason, owned)
     if nearest is not None:
         return Decision(False, nearest[1], nearest[2])
     if not entitlements:
@@ -144,22 +144,22 @@ def decide(
     return Decision(False, "product_not_held" if product_code is not None else "feature_not_held", None)
 
 
-def best_status(entitlements: Sequence[Held], now: Moment) -> str:
+def best_status(entitlements: Sequence[OwnedEntitlement], now: Moment) -> str:
     """The best status among those held, `none` when there are none."""
-    statuses = {standing(held, now).status for held in entitlements}
+    statuses = {standing(owned, now).status for owned in entitlements}
     return next((status for status in _BEST_FIRST if status in statuses), "none")
 
 
-def _suspended(held: Held) -> Standing:
-    reason = held.reason or "suspended"
+def _suspended(owned: OwnedEntitlement) -> Standing:
+    reason = owned.reason or "suspended"
     # Existing integrations know a refunded or disputed subscription as one that is past due.
-    if held.kind == _SUBSCRIPTION and reason in {"refunded", "disputed"}:
+    if owned.kind == _SUBSCRIPTION and reason in {"refunded", "disputed"}:
         return Standing("past_due", False, reason)
     return Standing("suspended", False, reason)
 
 
-def _ended(held: Held) -> Standing:
-    reason = held.ends_as or "expired"
-    if held.state == _PAST_DUE:
+def _ended(owned: OwnedEntitlement) -> Standing:
+    reason = owned.ends_as or "expired"
+    if owned.state == _PAST_DUE:
         return Standing("past_due", False, reason)
     return Standing("canceled" if reason == "canceled" else "expired", False, reason)

@@ -50,12 +50,12 @@ def await_purchase(db: Session, scope: Scope, *, ref: str) -> bool:
     row = {"project_id": scope.project_id, "mode": scope.mode, "ref": ref, "purchase_key": _AWAITED}
     if insert_unless_there(db, PaymentLink, row):
         return True
-    _hold(db, scope, ref=ref)
+    _lock_payment(db, scope, ref=ref)
     return False
 
 
 @read_row
-def _hold(scope: Scope, *, ref: str) -> Select[Any]:
+def _lock_payment(scope: Scope, *, ref: str) -> Select[Any]:
     return (
         select(_LINKS.ref)
         .where(_LINKS.project_id == scope.project_id, _LINKS.mode == scope.mode, _LINKS.ref == ref)
@@ -74,7 +74,7 @@ def link_payments(db: Session, scope: Scope, *, refs: Iterable[str], purchase_ke
             for ref in sorted(pending)
         ]
         # Nothing waits for what nobody had noted yet: who waits for a payment notes it first.
-        noted = pending - {ref for (ref,) in insert_new(db, PaymentLink, *rows, telling=("ref",))}
+        noted = pending - {ref for (ref,) in insert_new(db, PaymentLink, *rows, returning=("ref",))}
         pending = _take_waiting(db, scope, noted, purchase_key) - seen if noted else set()
 
 

@@ -12,7 +12,7 @@ from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.kit.clock import from_micros, later
 
 
-def granted_by_hand(facts: Sequence[FactLike]) -> list[Projected]:
+def manual_grants(facts: Sequence[FactLike]) -> list[Projected]:
     """The entitlement of a manual grant."""
     return [_grant(fact) for fact in facts if fact.kind == "operator" and fact.data["action"] == "grant"]
 

@@ -73,12 +73,12 @@ def _follows(later: Mapping[str, Any], earlier: Mapping[str, Any]) -> bool:
     return bool(previous) and all(_was(earlier.get(name), value) for name, value in previous.items())
 
 
-def _was(had: Any, told: Any) -> bool:
+def _was(had: Any, reported: Any) -> bool:
     """Whether a field had the value told. Of items only what is told counts: a fact has more of them."""
-    if not isinstance(told, list) or not isinstance(had, list):
-        return bool(had == told)
-    return len(had) == len(told) and all(
+    if not isinstance(reported, list) or not isinstance(had, list):
+        return bool(had == reported)
+    return len(had) == len(reported) and all(
         value is None or item.get(name) == value
-        for item, before in zip(had, told, strict=True)
+        for item, before in zip(had, reported, strict=True)
         for name, value in before.items()
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from licenzy.entitlements.one_time import of_one_time_purchase
-from licenzy.entitlements.operators import granted_by_hand, laid_over
+from licenzy.entitlements.operators import laid_over, manual_grants
 from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.entitlements.subscriptions import of_subscription
 
@@ -20,4 +20,4 @@ def project(facts: Sequence[FactLike]) -> list[Projected]:
     Three layers, later over earlier: the Stripe object's state, refunds and disputes, operators.
     """
     sold = [*of_subscription(facts), *of_one_time_purchase(facts)]
-    return laid_over([*sold, *granted_by_hand(facts)], facts)
+    return laid_over([*sold, *manual_grants(facts)], facts)

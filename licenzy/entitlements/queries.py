@@ -104,7 +104,7 @@ def facts_behind(db: Session, scope: Scope, *, purchase_keys: Sequence[str]) -> 
     return facts
 
 
-def was_told(db: Session, scope: Scope, *, source_id: str) -> bool:
+def was_recorded(db: Session, scope: Scope, *, source_id: str) -> bool:
     """Whether a fact of this source has been recorded."""
     found = select(Fact.id).where(
         Fact.project_id == scope.project_id, Fact.mode == scope.mode, Fact.source_id == source_id

@@ -39,11 +39,11 @@ class Reversal:
 
 def reversal(facts: Iterable[FactLike], *, paid: int | None) -> Reversal | None:
     """What the refunds and disputes of one payment of `paid` (smallest currency unit) take away."""
-    told = [fact for fact in facts if fact.kind in KINDS]
-    refunded_at = _fully_refunded_at(told, paid)
+    relevant = [fact for fact in facts if fact.kind in KINDS]
+    refunded_at = _fully_refunded_at(relevant, paid)
     if refunded_at is not None:
         return Reversal("refunded", refunded_at, final=True)
-    disputes = [_furthest(group, _dispute_rank) for group in _by_object(told, "dispute")]
+    disputes = [_furthest(group, _dispute_rank) for group in _by_object(relevant, "dispute")]
     lost = [each.occurred_at for each in disputes if each.data["status"] == "lost"]
     if lost:
         return Reversal("disputed", min(lost), final=True)
@@ -51,12 +51,12 @@ def reversal(facts: Iterable[FactLike], *, paid: int | None) -> Reversal | None:
     return Reversal("disputed", min(open_since), final=False) if open_since else None
 
 
-def _fully_refunded_at(told: Sequence[FactLike], paid: int | None) -> datetime | None:
+def _fully_refunded_at(relevant: Sequence[FactLike], paid: int | None) -> datetime | None:
     """When the refunds that did not fail first came to the whole amount; None when they have not."""
-    refunds = [_furthest(group, _refund_rank) for group in _by_object(told, "refund")]
+    refunds = [_furthest(group, _refund_rank) for group in _by_object(relevant, "refund")]
     standing = [each for each in refunds if each.data["status"] in _GIVEN_BACK]
     failed = [each for each in refunds if each.data["status"] not in _GIVEN_BACK]
-    charges = [fact for fact in told if fact.kind == "charge"]
+    charges = [fact for fact in relevant if fact.kind == "charge"]
     whole = paid if paid is not None else max((c.data["amount"] for c in charges), default=None)
     if not whole:
         return None
@@ -80,9 +80,9 @@ def _made_at(refund: FactLike) -> datetime:
     return from_unix(created) if isinstance(created, int) else refund.occurred_at
 
 
-def _by_object(told: Sequence[FactLike], kind: str) -> list[list[FactLike]]:
+def _by_object(relevant: Sequence[FactLike], kind: str) -> list[list[FactLike]]:
     groups: dict[str, list[FactLike]] = {}
-    for fact in told:
+    for fact in relevant:
         if fact.kind == kind:
             groups.setdefault(fact.object_id, []).append(fact)
     return list(groups.values())

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from licenzy.connections.diagnosis import whose_secret
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import Addressee, connection_by_id
-from licenzy.db.beside import Beside
+from licenzy.db.background_batch import BackgroundBatcher
 from licenzy.observations.actions import note_sighting
 from licenzy.observations.models import Noticed
 from licenzy.runtime import Runtime
@@ -49,7 +49,7 @@ class SignatureWatch:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._in_audit_log: dict[str, datetime] = {}
-        self._beside: Beside[tuple[str, str], _Refused] = Beside(
+        self._batcher: BackgroundBatcher[tuple[str, str], _Refused] = BackgroundBatcher(
             runtime.database,
             self._write,
             name="signatures",
@@ -80,7 +80,7 @@ class SignatureWatch:
             return
         kept = body if kind is not None and len(body) <= _LARGEST_KEPT else b""
         key = (about, kind.value if kind else "")
-        self._beside.note(key, _Refused(kind, 1, now, kept, header, address))
+        self._batcher.add(key, _Refused(kind, 1, now, kept, header, address))
 
     def _write(self, refused: Mapping[tuple[str, str], _Refused]) -> None:
         with self._runtime.database.write() as db:
@@ -97,7 +97,7 @@ class SignatureWatch:
         if kind is Noticed.SIGNATURE_FAILED:
             about = whose_secret(
                 db,
-                self._runtime.seal,
+                self._runtime.secret_box,
                 connection,
                 body=refused.body,
                 header=refused.header,

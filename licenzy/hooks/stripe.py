@@ -138,7 +138,7 @@ def _watch() -> SignatureWatch:
 
 
 def _signed(parts: Runtime, connection: Addressee, body: bytes, header: str, now: datetime) -> bool:
-    secrets = webhook_secrets(parts.seal, connection, now=now)
+    secrets = webhook_secrets(parts.secret_box, connection, now=now)
     try:
         verify(body, header, secrets, now=now)
     except errors.SignatureInvalid:

@@ -78,8 +78,8 @@ ConsumeResult: TypeAlias = Answered | KeyRefused | KeyReused | NeedsEvents | Exp
 
 
 @dataclass(slots=True)
-class Pack:
-    """A usage pack as it was read and locked: a `usage.rules.Pack`. What is taken of it is added here."""
+class PackRow:
+    """A usage pack as it was read and locked: a `usage.rules.PackRow`. What is taken of it is added here."""
 
     id: str
     state: str
@@ -112,7 +112,7 @@ class ConsumeFacts:
     key: KeyRow | None = None
     stored: Stored | None = None
     subject_id: str | None = None
-    packs: Sequence[Pack] = ()
+    packs: Sequence[PackRow] = ()
     """The subject's packs that may have units left; the same objects for all calls of a batch."""
     has_expired_reservations: bool = False
     needs_events: bool = False
@@ -185,7 +185,12 @@ def _decide(
 
 
 def _draw(
-    request: ConsumeRequest, facts: ConsumeFacts, key: KeyRow, packs: Sequence[Pack], now: int, writes: Writes
+    request: ConsumeRequest,
+    facts: ConsumeFacts,
+    key: KeyRow,
+    packs: Sequence[PackRow],
+    now: int,
+    writes: Writes,
 ) -> None:
     assert facts.subject_id is not None
     whose = (key.project_id, key.mode, facts.subject_id)

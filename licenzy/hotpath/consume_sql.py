@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from licenzy.hotpath.consume import ENDPOINT, ConsumeFacts, ConsumeRequest, Pack, Stored, Writes
+from licenzy.hotpath.consume import ENDPOINT, ConsumeFacts, ConsumeRequest, PackRow, Stored, Writes
 from licenzy.hotpath.keys import (
     CLOCK_OF_CALL,
     KEY_COLUMNS,
@@ -83,7 +83,7 @@ class SqliteStatements:
     """For a transaction that holds the right to write, which is the lock of every row."""
 
     def read(self, run: Run, requests: Sequence[ConsumeRequest]) -> list[ConsumeFacts]:
-        packs: dict[str, list[Pack]] = {}
+        packs: dict[str, list[PackRow]] = {}
         sides: dict[tuple[str, str], bool] = {}
         return [self._facts(run, request, packs, sides) for request in requests]
 
@@ -99,7 +99,7 @@ class SqliteStatements:
         self,
         run: Run,
         request: ConsumeRequest,
-        known: dict[str, list[Pack]],
+        known: dict[str, list[PackRow]],
         sides: dict[tuple[str, str], bool],
     ) -> ConsumeFacts:
         rows = run(_SQLITE_READ, (request.idempotency_key, request.subject_ref, request.key_hash))
@@ -111,7 +111,7 @@ class SqliteStatements:
         if subject_id is None:
             return ConsumeFacts(key, stored)
         if subject_id not in known:
-            known[subject_id] = [Pack(*row[_PACKS_AT:]) for row in rows if row[_PACKS_AT] is not None]
+            known[subject_id] = [PackRow(*row[_PACKS_AT:]) for row in rows if row[_PACKS_AT] is not None]
         packs = known[subject_id]
         side = (key.project_id, key.mode)
         expired = any(pack.reserved_units for pack in packs) and bool(
@@ -232,9 +232,9 @@ class PostgresStatements:
     ) -> list[ConsumeFacts]:
         """What the rows of these statements tell of each call."""
         found = [ConsumeFacts() for _ in range(calls)]
-        of_subject: dict[str, list[Pack]] = {}
+        of_subject: dict[str, list[PackRow]] = {}
         for subject_id, *pack in packs:
-            of_subject.setdefault(subject_id, []).append(Pack(*pack))
+            of_subject.setdefault(subject_id, []).append(PackRow(*pack))
         for row in rows:
             number, key, stored = row[0], row[1 : 1 + KEY_WIDTH], row[1 + KEY_WIDTH : 4 + KEY_WIDTH]
             subject_id, needs_events, expired, candidates = row[4 + KEY_WIDTH :]

@@ -27,7 +27,7 @@ TURN_SECONDS = 0.05
 """How long the calls on one locked subject wait before it is the turn of those on another one."""
 ALONE_SECONDS = 0.5
 """How long they wait while there are no others: whoever gives up a wait loses its place among writers."""
-_SPOKEN_BEFORE = 0.9
+_IDLE_SECONDS = 0.9
 """After which part of the callers' time Postgres ends what it works on, so that it can still say so."""
 _LOCKED, _TAKEN = "55P03", "23505"
 _SAME_AGAIN = 3
@@ -92,7 +92,7 @@ class PostgresBatches:
     def _settle(self, part: Sequence[Write], answer: Answer) -> list[Sequence[Write]]:
         """Settle a part of a batch; what is to be tried again by itself."""
         try:
-            self._at_once(part, answer)
+            self._in_one_transaction(part, answer)
         except Exception as error:
             if len(part) > 1 and (gave_way(error) or not is_out_of_order(error)):
                 middle = len(part) // 2
@@ -106,7 +106,7 @@ class PostgresBatches:
             answer(part)
         return []
 
-    def _at_once(self, part: Sequence[Write], answer: Answer) -> None:
+    def _in_one_transaction(self, part: Sequence[Write], answer: Answer) -> None:
         """Settle a part in one transaction, or what of it nobody holds, and give the rest away."""
         try:
             return self._again(part, answer, PostgresStatements())
@@ -164,9 +164,9 @@ class PostgresBatches:
         self, connection: Any, statements: PostgresStatements, requests: Sequence[ConsumeRequest]
     ) -> list[ConsumeFacts]:
         """Begin the transaction, bound its waits, lock and read: one round trip."""
-        left = max(1, int(deadline.seconds_left() * 1000 * _SPOKEN_BEFORE))
+        left = max(1, int(deadline.seconds_left() * 1000 * _IDLE_SECONDS))
         patience = max(1, min(left, int(self._lock_seconds() * 1000)))
-        connection.was_told(left)
+        connection.note_statement_timeout(left)
         with connection.pipeline():
             connection.execute("BEGIN")
             # Within the transaction only: behind a transaction pooler a session belongs to nobody.

@@ -97,12 +97,12 @@ class PostgresSnapshots:
                     each.future.set_result(snapshot)
 
     async def _rows(self, batch: Sequence[_Caller]) -> Sequence[Sequence[Any]]:
-        asked = ([each.key_hash for each in batch], [each.subject_ref for each in batch])
+        pairs = ([each.key_hash for each in batch], [each.subject_ref for each in batch])
         while True:
             try:
                 cursor = await self._cursor()
                 words = self._owner.kept.words(POSTGRES_BATCH_STATEMENT) if self._prepares else None
-                await cursor.execute(words or POSTGRES_BATCH_STATEMENT, asked, prepare=self._prepares)
+                await cursor.execute(words or POSTGRES_BATCH_STATEMENT, pairs, prepare=self._prepares)
                 rows: Sequence[Sequence[Any]] = await cursor.fetchall()
             except Exception as error:
                 if self._owner.connection is None or not self._owner.failed(error):

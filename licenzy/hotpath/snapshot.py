@@ -17,7 +17,7 @@ from licenzy.hotpath.keys import CLOCK_OF_CALL, KEY_COLUMNS, KEY_OF_CALL, KEY_WI
 
 
 class EntitlementRow(NamedTuple):
-    """One entitlement as it is stored: a `decision.Held`."""
+    """One entitlement as it is stored: a `decision.OwnedEntitlement`."""
 
     product_code: str
     kind: str
@@ -46,12 +46,12 @@ class SubjectSnapshot:
 
     key: KeyRow | None
     """None when there is no such key."""
-    held: Sequence[EntitlementRow] = ()
+    owned: Sequence[EntitlementRow] = ()
 
     @property
     def has_reserved_units(self) -> bool:
         """Whether reservations hold units of the subject; some of them may be over by now."""
-        return any(each.reserved_units for each in self.held)
+        return any(each.reserved_units for each in self.owned)
 
 
 class SnapshotReader(Protocol):
@@ -72,12 +72,12 @@ class SnapshotReader(Protocol):
 _COLUMNS = f"""{KEY_COLUMNS},
        e.product_code, e.kind, e.state, e.reason, e.starts_at, e.ends_at, e.ends_as,
        e.granted_units, e.used_units, e.reserved_units, e.voided_at, CAST(e.features AS text)"""
-_HELD = """
+_OWNED = """
 LEFT JOIN connections c ON c.project_id = k.project_id AND c.mode = k.mode
 LEFT JOIN subjects s ON s.project_id = k.project_id AND s.mode = k.mode AND s.subject_ref = {ref}
 LEFT JOIN entitlements e ON e.subject_id = s.id AND e.project_id = k.project_id AND e.mode = k.mode
 """
-_OF_ONE = f"SELECT {_COLUMNS} FROM api_keys k {_HELD} WHERE k.key_hash = {{key}}"
+_OF_ONE = f"SELECT {_COLUMNS} FROM api_keys k {_OWNED} WHERE k.key_hash = {{key}}"
 
 SQLITE_STATEMENT = _OF_ONE.format(ref="?2", key="?1")
 _POSTGRES_STATEMENT = _OF_ONE.format(ref="%(ref)s", key="%(key)s")

@@ -35,7 +35,7 @@ class SqliteBatches(Generic[R, T]):
         self._connection: sqlite3.Connection | None = None
 
     def right_to_write(self, seconds: float) -> AbstractContextManager[None]:
-        return self._lock.held(seconds=seconds)
+        return self._lock.acquired(seconds=seconds)
 
     def commit(
         self,

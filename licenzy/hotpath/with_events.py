@@ -17,7 +17,7 @@ from licenzy.hotpath.consume import Answered, ConsumeRequest, ConsumeResult, dec
 from licenzy.hotpath.consume_sql import ConsumeStatements, PostgresStatements, Run, SqliteStatements
 from licenzy.kit.clock import from_micros
 from licenzy.subjects.queries import subject_by_ref
-from licenzy.usage.telling import tell_consumed
+from licenzy.usage.events import announce_consumed
 
 _TRIES = 5
 
@@ -33,7 +33,7 @@ def consume_with_events(database: Database, request: ConsumeRequest) -> ConsumeR
         if writes.keys:
             statements.write(run, writes)
         if isinstance(result, Answered) and writes.ledger:
-            _tell(db, request, result)
+            _announce(db, request, result)
         return result
 
     for _ in range(_TRIES):
@@ -44,11 +44,11 @@ def consume_with_events(database: Database, request: ConsumeRequest) -> ConsumeR
     raise DatabaseUnavailable
 
 
-def _tell(db: Session, request: ConsumeRequest, result: Answered) -> None:
+def _announce(db: Session, request: ConsumeRequest, result: Answered) -> None:
     scope = result.key.scope
     subject = subject_by_ref(db, scope, subject_ref=request.subject_ref)
     assert subject is not None
-    tell_consumed(
+    announce_consumed(
         db,
         scope,
         subject_id=subject.id,

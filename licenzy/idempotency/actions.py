@@ -84,7 +84,7 @@ def begin(db: Session, call_key: CallKey, *, body_hash: str, now: datetime) -> B
     )
     if fresh:
         return Begun(None, holder, None)
-    row = _held(db, call_key.scope, endpoint=call_key.endpoint, key=call_key.key)
+    row = _locked_key(db, call_key.scope, endpoint=call_key.endpoint, key=call_key.key)
     if row.body_hash != body_hash:
         raise IdempotencyKeyReused
     if row.response_status is not None:
@@ -99,7 +99,7 @@ def begin(db: Session, call_key: CallKey, *, body_hash: str, now: datetime) -> B
 
 def bind_attempt(db: Session, call_key: CallKey, *, attempt_id: str) -> None:
     """Remember which checkout attempt this key stands for, whatever becomes of the call."""
-    db.exec(_BOUND, params={**_this(call_key), "attempt": attempt_id})
+    db.exec(_BOUND, params={**_key_params(call_key), "attempt": attempt_id})
 
 
 def finish(db: Session, call_key: CallKey, *, holder: str, outcome: Outcome) -> None:
@@ -108,14 +108,14 @@ def finish(db: Session, call_key: CallKey, *, holder: str, outcome: Outcome) -> 
     Raises IdempotencyInProgress when the lease ran out and another call has taken the key since: what is
     told then is for that call to say.
     """
-    told = {"status": outcome.status, "body": outcome.body}
-    if db.exec(_FINISHED, params={**_this(call_key), "by": holder, **told}).first() is None:
+    stored = {"status": outcome.status, "body": outcome.body}
+    if db.exec(_FINISHED, params={**_key_params(call_key), "by": holder, **stored}).first() is None:
         raise IdempotencyInProgress
 
 
 def free(db: Session, call_key: CallKey, *, holder: str) -> None:
     """End without an outcome: the next call with the same body runs again."""
-    db.exec(_FREED, params={**_this(call_key), "by": holder})
+    db.exec(_FREED, params={**_key_params(call_key), "by": holder})
 
 
 def forget_old(db: Session, *, now: datetime) -> int:
@@ -134,7 +134,7 @@ def forget_old(db: Session, *, now: datetime) -> int:
 
 
 @read_one
-def _held(scope: Scope, *, endpoint: str, key: str) -> SelectOfScalar[IdempotencyKey]:
+def _locked_key(scope: Scope, *, endpoint: str, key: str) -> SelectOfScalar[IdempotencyKey]:
     return (
         select(IdempotencyKey)
         .where(
@@ -148,25 +148,25 @@ def _held(scope: Scope, *, endpoint: str, key: str) -> SelectOfScalar[Idempotenc
     )
 
 
-def _this(call_key: CallKey) -> dict[str, Any]:
+def _key_params(call_key: CallKey) -> dict[str, Any]:
     """The scope as the statements below take it."""
     return {f"this_{name}": value for name, value in call_key.columns().items()}
 
 
-_IS_THIS = and_(
+_SAME_KEY = and_(
     col(IdempotencyKey.project_id) == bindparam("this_project_id"),
     col(IdempotencyKey.mode) == bindparam("this_mode"),
     col(IdempotencyKey.endpoint) == bindparam("this_endpoint"),
     col(IdempotencyKey.key) == bindparam("this_key"),
 )
-_IS_HELD = and_(_IS_THIS, col(IdempotencyKey.holder) == bindparam("by"))
+_OWNED_BY_HOLDER = and_(_SAME_KEY, col(IdempotencyKey.holder) == bindparam("by"))
 _CHANGED = update(IdempotencyKey).execution_options(synchronize_session=False)
-_BOUND = _CHANGED.where(_IS_THIS).values(attempt_id=bindparam("attempt"))
+_BOUND = _CHANGED.where(_SAME_KEY).values(attempt_id=bindparam("attempt"))
 _FINISHED = (
-    _CHANGED.where(_IS_HELD)
+    _CHANGED.where(_OWNED_BY_HOLDER)
     .values(
         response_status=bindparam("status"), response_body=bindparam("body"), holder=None, leased_until=None
     )
     .returning(col(IdempotencyKey.key))
 )
-_FREED = _CHANGED.where(_IS_HELD).values(holder=None, leased_until=None)
+_FREED = _CHANGED.where(_OWNED_BY_HOLDER).values(holder=None, leased_until=None)

@@ -236,13 +236,13 @@ def _left(until: float) -> float:
     return left
 
 
-def _in_time(look_up: Callable[[], Sequence[str]], until: float) -> Sequence[str]:
+def _in_time(resolve: Callable[[], Sequence[str]], until: float) -> Sequence[str]:
     """The system's resolver knows no deadline, so that it works in a thread that may be left behind."""
     found: list[Sequence[str]] = []
 
     def work() -> None:
         with suppress(OSError, UnicodeError):
-            found.append(look_up())
+            found.append(resolve())
 
     thread = threading.Thread(target=work, daemon=True, name="resolve")
     thread.start()

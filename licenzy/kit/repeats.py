@@ -14,18 +14,18 @@ class Repeats:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._guard = threading.Lock()
-        self._told: dict[str, tuple[float, int]] = {}
+        self._last_logged: dict[str, tuple[float, int]] = {}
         """When each was told last, on the monotonic clock, and how often it has happened since."""
 
     def due(self, what: str) -> int:
         """How often it has happened since it was told last, this time too; 0 while it is not to be told."""
         now = time.monotonic()
         with self._guard:
-            if len(self._told) >= _MOST_KNOWN:
-                self._told.clear()
-            last, times = self._told.get(what, (float("-inf"), 0))
+            if len(self._last_logged) >= _MOST_KNOWN:
+                self._last_logged.clear()
+            last, times = self._last_logged.get(what, (float("-inf"), 0))
             if now - last < self._seconds:
-                self._told[what] = (last, times + 1)
+                self._last_logged[what] = (last, times + 1)
                 return 0
-            self._told[what] = (now, 0)
+            self._last_logged[what] = (now, 0)
             return times + 1

@@ -47,7 +47,7 @@ class StopSignal:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
-    def note(self, *_told: object) -> None:
+    def note(self, *_args: object) -> None:
         """Remember that the process shall stop: what a handler may do, and all that it may do."""
         self.given = True
 
@@ -74,7 +74,7 @@ class StopSignal:
         return self._reading
 
     @contextmanager
-    def held_back(self) -> Iterator[None]:
+    def signals_blocked(self) -> Iterator[None]:
         """For starting a process that will listen for itself: what it is sent before waits until it does."""
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         try:

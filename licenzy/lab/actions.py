@@ -15,11 +15,11 @@ from licenzy.errors import LicenzyError, NotFound, StripeNotConnected
 from licenzy.kit.clock import Clock
 from licenzy.kit.ids import new_id
 from licenzy.kit.money import format_amount
-from licenzy.kit.seal import Seal
-from licenzy.lab.happenings import ADVANCES, CHANGE_PLAN, DELIVERIES, HAPPENINGS, RECONCILE, SEND_AGAIN
+from licenzy.kit.secret_box import SecretBox
 from licenzy.lab.models import LabStep
 from licenzy.lab.queries import arrivals, purchase_in_lab, steps_of
 from licenzy.lab.rules import holdings
+from licenzy.lab.scenarios import ADVANCES, CHANGE_PLAN, DELIVERIES, RECONCILE, SCENARIOS, SEND_AGAIN
 from licenzy.projects.scope import Scope
 from licenzy.reconciliation.actions import EVENTS_KEPT, reconcile
 from licenzy.reconciliation.walk import Report
@@ -47,7 +47,7 @@ class Lab:
 
     database: Database
     gateway: StripeGateway
-    seal: Seal
+    secret_box: SecretBox
     clock: Clock
     settings: Settings
 
@@ -85,14 +85,14 @@ def let_happen(
 
     Raises NotFound for names that the lab does not have, NotNow with the reason, and Stripe's errors.
     """
-    if action not in HAPPENINGS or delivery not in DELIVERIES:
+    if action not in SCENARIOS or delivery not in DELIVERIES:
         raise NotFound("The lab has no such action.")
     with lab.database.read() as db:
         begun = _begin(db, lab, scope, attempt_id=attempt_id)
     detail: str | None = None
     events: list[GivenOff] = []
     if action == RECONCILE:
-        detail = _told(_reconcile(lab, begun.connection))
+        detail = _reconciled_text(_reconcile(lab, begun.connection))
     elif action == SEND_AGAIN:
         events, delivery = _send_again(lab, begun), "in_order"
     elif action in ADVANCES:
@@ -105,9 +105,9 @@ def let_happen(
 
 def _begin(db: Session, lab: Lab, scope: Scope, *, attempt_id: str) -> _Bench:
     connection, attempt = purchase_in_lab(db, scope, attempt_id=attempt_id)
-    held = entitlements_of(db, scope, subject_id=attempt.subject_id)
+    owned = entitlements_of(db, scope, subject_id=attempt.subject_id)
     steps = steps_of(db, scope, attempt_id=attempt_id)
-    before = holdings(held, connection.scope.now(lab.clock)).as_json()
+    before = holdings(owned, connection.scope.now(lab.clock)).as_json()
     sent_last = [event for event in (steps[-1].events if steps else []) if event["sent"]]
     arrived = arrivals(db, connection_id=connection.id, event_ids=[event["id"] for event in sent_last])
     seen = {event_id: arrival.seen for event_id, arrival in arrived.items()}
@@ -151,11 +151,13 @@ def _send_again(lab: Lab, begun: _Bench) -> list[GivenOff]:
 
 def _reconcile(lab: Lab, connection: Connection) -> Report:
     since = lab.clock() - EVENTS_KEPT
-    return reconcile(lab.database, lab.gateway, lab.seal, connection=connection, clock=lab.clock, since=since)
+    return reconcile(
+        lab.database, lab.gateway, lab.secret_box, connection=connection, clock=lab.clock, since=since
+    )
 
 
-def _told(report: Report) -> str:
-    if not report.healed:
+def _reconciled_text(report: Report) -> str:
+    if not report.repaired:
         return "Nothing was missing."
     if report.events_missed == 1:
         return "One event had not arrived. It is applied now."

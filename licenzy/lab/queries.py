@@ -83,8 +83,8 @@ def bench(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> Bench
     """A purchase with its history. Raises NotFound for what was not bought at the sandbox."""
     connection, attempt = purchase_in_lab(db, scope, attempt_id=attempt_id)
     subject = db.get_one(Subject, attempt.subject_id)
-    held = entitlements_of(db, scope, subject_id=subject.id)
-    current = holdings(held, connection.scope.at(now))
+    owned = entitlements_of(db, scope, subject_id=subject.id)
+    current = holdings(owned, connection.scope.at(now))
     steps = steps_of(db, scope, attempt_id=attempt_id)
     ids = [event["id"] for step in steps for event in step.events]
     arrived = arrivals(db, connection_id=connection.id, event_ids=ids)

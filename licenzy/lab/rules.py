@@ -12,15 +12,15 @@ from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import best_status, decide, remaining, standing
 from licenzy.entitlements.models import Entitlement
 from licenzy.kit.clock import from_micros, to_micros
-from licenzy.lab.happenings import HAPPENINGS, RECONCILE, Happening
 from licenzy.lab.models import LabStep
+from licenzy.lab.scenarios import RECONCILE, SCENARIOS, Scenario
 
 PATIENCE = timedelta(seconds=20)
 """After this long an event that has not arrived is called missing, and nobody waits for it any more."""
 
 
 @dataclass(frozen=True, slots=True)
-class HeldThen:
+class EntitlementThen:
     """One entitlement at one instant."""
 
     id: str
@@ -41,26 +41,28 @@ class Holdings:
     allowed: bool
     reason: str | None
     status: str
-    held: tuple[HeldThen, ...]
+    owned: tuple[EntitlementThen, ...]
 
     @property
     def valid_until(self) -> datetime | None:
         """The last day that anything held is paid for."""
-        return max((each.valid_until for each in self.held if each.valid_until), default=None)
+        return max((each.valid_until for each in self.owned if each.valid_until), default=None)
 
     def as_json(self) -> dict[str, Any]:
         """For the database; `from_json` reads it."""
         return {
             **asdict(self),
             "at": to_micros(self.at),
-            "held": [{**asdict(each), **_micros(each)} for each in self.held],
+            "held": [{**asdict(each), **_micros(each)} for each in self.owned],
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Holdings:
         """What `as_json` made."""
-        held = [{**each, **_instants(each)} for each in stored["held"]]
-        return cls(**{**stored, "at": from_micros(stored["at"]), "held": tuple(HeldThen(**e) for e in held)})
+        owned = [{**each, **_instants(each)} for each in stored["held"]]
+        return cls(
+            **{**stored, "at": from_micros(stored["at"]), "held": tuple(EntitlementThen(**e) for e in owned)}
+        )
 
 
 def holdings(entitlements: Sequence[Entitlement], now: datetime) -> Holdings:
@@ -71,11 +73,11 @@ def holdings(entitlements: Sequence[Entitlement], now: datetime) -> Holdings:
         allowed=decision.allowed,
         reason=decision.reason,
         status=best_status(entitlements, now),
-        held=tuple(_held(each, now) for each in reversed(entitlements)),
+        owned=tuple(_entitlement_then(each, now) for each in reversed(entitlements)),
     )
 
 
-class Told(StrEnum):
+class EventFate(StrEnum):
     """What became of an event that Stripe gave off."""
 
     ARRIVED = "arrived"
@@ -101,14 +103,14 @@ class EventShown:
 
     id: str
     type: str
-    told: Told
+    fate: EventFate
     status: str | None
     changed: bool
     times: int
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class StateDifference:
     """One thing that changed. `what` is check, status, valid_until, cancels_at or units."""
 
     what: str
@@ -122,7 +124,7 @@ class StepShown:
     """One thing that happened, what it told and what it changed."""
 
     number: int
-    happening: Happening
+    scenario: Scenario
     detail: str | None
     delivery: str
     at: datetime
@@ -132,11 +134,11 @@ class StepShown:
     """The types of the events that Licenzy did not ask for."""
     before: Holdings
     after: Holdings
-    differences: tuple[Difference, ...]
+    differences: tuple[StateDifference, ...]
 
     @property
     def waiting(self) -> bool:
-        return any(event.told is Told.AWAITED for event in self.events)
+        return any(event.fate is EventFate.AWAITED for event in self.events)
 
     @property
     def repeatable(self) -> bool:
@@ -145,7 +147,7 @@ class StepShown:
 
     @property
     def missing(self) -> bool:
-        return any(event.told is Told.MISSING for event in self.events)
+        return any(event.fate is EventFate.MISSING for event in self.events)
 
 
 def history(
@@ -164,17 +166,17 @@ def history(
     shown = []
     for index, (step, before) in enumerate(zip(steps, befores, strict=True)):
         after = befores[index + 1] if index + 1 < len(steps) else current
-        told = [_event(step, event, arrivals.get(event["id"]), now) for event in step.events]
-        needed = tuple(event for event in told if event.type in wanted)
+        fate = [_event(step, event, arrivals.get(event["id"]), now) for event in step.events]
+        needed = tuple(event for event in fate if event.type in wanted)
         shown.append(
             StepShown(
                 number=index + 1,
-                happening=HAPPENINGS[step.action],
+                scenario=SCENARIOS[step.action],
                 detail=step.detail,
                 delivery=step.delivery,
                 at=before.at,
                 events=needed,
-                unneeded=tuple(event.type for event in told if event.type not in wanted),
+                unneeded=tuple(event.type for event in fate if event.type not in wanted),
                 before=before,
                 after=after,
                 differences=tuple(differences(before, after)),
@@ -183,20 +185,20 @@ def history(
     return shown[::-1]
 
 
-def differences(before: Holdings, after: Holdings) -> list[Difference]:
+def differences(before: Holdings, after: Holdings) -> list[StateDifference]:
     """What changed between the two, the access check first."""
     found = []
     if (before.allowed, before.reason) != (after.allowed, after.reason):
         check = [(each.allowed, each.reason) for each in (before, after)]
-        found.append(Difference("check", "Access check", *check))
-    earlier = {each.id: each for each in before.held}
-    for each in after.held:
+        found.append(StateDifference("check", "Access check", *check))
+    earlier = {each.id: each for each in before.owned}
+    for each in after.owned:
         was = earlier.get(each.id)
         for what in ("product_code", "status", "valid_until", "cancels_at", "units"):
             old, new = getattr(was, what, None), getattr(each, what)
             about = was.product_code if was and what == "product_code" else each.product_code
             if old != new and not (was is None and what in {"product_code", "cancels_at"}):
-                found.append(Difference(what, about, old, new))
+                found.append(StateDifference(what, about, old, new))
     return found
 
 
@@ -210,9 +212,9 @@ def out_of_step(steps: Sequence[LabStep]) -> bool:
     return False
 
 
-def _held(entitlement: Entitlement, now: datetime) -> HeldThen:
+def _entitlement_then(entitlement: Entitlement, now: datetime) -> EntitlementThen:
     status, _available, reason = standing(entitlement, now)
-    return HeldThen(
+    return EntitlementThen(
         id=entitlement.id,
         product_code=entitlement.product_code,
         status=status,
@@ -224,29 +226,29 @@ def _held(entitlement: Entitlement, now: datetime) -> HeldThen:
 
 
 def _event(step: LabStep, event: Mapping[str, Any], arrival: Arrival | None, now: datetime) -> EventShown:
-    came = (arrival.seen if arrival else 0) - event["seen"]
+    arrivals = (arrival.seen if arrival else 0) - event["seen"]
     if step.delivery == "never":
-        told = Told.FOUND if came > 0 else Told.LOST
-    elif came >= event["sent"] > 0:
-        told = Told.ARRIVED
+        fate = EventFate.FOUND if arrivals > 0 else EventFate.LOST
+    elif arrivals >= event["sent"] > 0:
+        fate = EventFate.ARRIVED
     elif event["sent"] == 0:
-        told = Told.MISSING  # No endpoint asks for it any more.
+        fate = EventFate.MISSING  # No endpoint asks for it any more.
     else:
-        told = Told.AWAITED if now - step.performed_at < PATIENCE else Told.MISSING
+        fate = EventFate.AWAITED if now - step.performed_at < PATIENCE else EventFate.MISSING
     return EventShown(
         id=event["id"],
         type=event["type"],
-        told=told,
+        fate=fate,
         status=arrival.status if arrival else None,
         changed=arrival.changed if arrival else False,
-        times=max(0, came),
+        times=max(0, arrivals),
     )
 
 
 _DATES = ("valid_until", "cancels_at")
 
 
-def _micros(each: HeldThen) -> dict[str, int | None]:
+def _micros(each: EntitlementThen) -> dict[str, int | None]:
     return {name: to_micros(value) if (value := getattr(each, name)) else None for name in _DATES}
 
 

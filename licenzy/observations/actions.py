@@ -11,12 +11,12 @@ from sqlmodel import Session, col
 
 from licenzy.db.upsert import insert_or_change, insert_unless_there
 from licenzy.kit.clock import EPOCH
-from licenzy.observations.models import CheckCount, Mended, Noticed, Sighting, StripeLook
+from licenzy.observations.models import CheckCount, Noticed, ResolvedFinding, Sighting, StripeProbe
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
 
-LOOK_EVERY = timedelta(hours=1)
-LOOK_AFTER_FAILURE = timedelta(minutes=5)
+PROBE_EVERY = timedelta(hours=1)
+PROBE_AFTER_FAILURE = timedelta(minutes=5)
 SIGHTINGS_KEPT = timedelta(days=30)
 _LONGEST = 200
 
@@ -56,11 +56,11 @@ def count_checks(db: Session, scope: Scope, *, hour: int, allowed: int, denied: 
     insert_or_change(db, CheckCount, counted, added=("allowed", "denied"))
 
 
-def look_soon(db: Session, scope: Scope, *, connection_id: str, now: datetime) -> None:
+def probe_soon(db: Session, scope: Scope, *, connection_id: str, now: datetime) -> None:
     """Have the worker ask Stripe about a connection at its next turn."""
     if not insert_unless_there(
         db,
-        StripeLook,
+        StripeProbe,
         {
             "project_id": scope.project_id,
             "mode": scope.mode,
@@ -69,14 +69,14 @@ def look_soon(db: Session, scope: Scope, *, connection_id: str, now: datetime) -
             "due_at": now,
         },
     ):
-        look_again(db, scope, now=now)
+        probe_again(db, scope, now=now)
 
 
-def look_again(db: Session, scope: Scope, *, now: datetime) -> None:
+def probe_again(db: Session, scope: Scope, *, now: datetime) -> None:
     """The same, for a side that was looked at before; nothing happens on one without a connection."""
     db.execute(
-        update(StripeLook)
-        .where(col(StripeLook.project_id) == scope.project_id, col(StripeLook.mode) == scope.mode)
+        update(StripeProbe)
+        .where(col(StripeProbe.project_id) == scope.project_id, col(StripeProbe.mode) == scope.mode)
         .values(due_at=now, leased_until=None)
     )
 
@@ -93,22 +93,22 @@ def keep_answers(
 
     A look that was asked for in the meantime stays due.
     """
-    look = db.get(StripeLook, connection_id, populate_existing=True, with_for_update=True)
-    if look is None:
+    probe = db.get(StripeProbe, connection_id, populate_existing=True, with_for_update=True)
+    if probe is None:
         return
-    if look.due_at <= began:
-        look.due_at = began + (LOOK_AFTER_FAILURE if problem else LOOK_EVERY)
-    look.leased_until, look.problem = None, problem[:500] if problem else None
+    if probe.due_at <= began:
+        probe.due_at = began + (PROBE_AFTER_FAILURE if problem else PROBE_EVERY)
+    probe.leased_until, probe.problem = None, problem[:500] if problem else None
     if answers is not None:
-        look.answers, look.looked_at = dict(answers), began
-    db.add(look)
+        probe.answers, probe.looked_at = dict(answers), began
+    db.add(probe)
     db.flush()
 
 
-def mark_mended(db: Session, scope: Scope, *, code: str, actor: Actor, now: datetime) -> None:
+def mark_resolved(db: Session, scope: Scope, *, code: str, actor: Actor, now: datetime) -> None:
     """Take somebody's word that what a finding tells is mended; it comes back when seen again."""
     word = {"project_id": scope.project_id, "mode": scope.mode, "code": code, "mended_at": now}
-    insert_or_change(db, Mended, word, replaced=("mended_at",))
+    insert_or_change(db, ResolvedFinding, word, replaced=("mended_at",))
     record(
         db,
         actor=actor,

@@ -57,7 +57,7 @@ class CheckCount(Table, table=True):
     denied: int = Field(sa_type=BigInteger)
 
 
-class StripeLook(Table, table=True):
+class StripeProbe(Table, table=True):
     """What Stripe last said about one connection, and when it is to be asked again."""
 
     __tablename__ = "stripe_looks"
@@ -75,7 +75,7 @@ class StripeLook(Table, table=True):
     """Why Stripe could not be asked the last time; the earlier answers stand."""
 
 
-class Mended(Table, table=True):
+class ResolvedFinding(Table, table=True):
     """Somebody said that a finding about traffic is mended: what was seen until then counts no more."""
 
     __tablename__ = "mended_findings"

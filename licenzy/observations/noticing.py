@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from licenzy.alignment.modes import Mode
-from licenzy.db.beside import Beside
+from licenzy.db.background_batch import BackgroundBatcher
 from licenzy.db.unit_of_work import Database
 from licenzy.kit.clock import Clock
 from licenzy.observations.actions import note_sighting
@@ -32,7 +32,7 @@ class Noticing:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database, self._clock = database, clock
-        self._beside: Beside[_Key, _Count] = Beside(
+        self._batcher: BackgroundBatcher[_Key, _Count] = BackgroundBatcher(
             database,
             self._write,
             name="noticed",
@@ -42,7 +42,7 @@ class Noticing:
 
     def note(self, scope: Scope, *, kind: Noticed, about: str, detail: str = "") -> None:
         """This was noticed just now."""
-        self._beside.note((scope.project_id, scope.mode, kind, about), _Count(1, self._clock(), detail))
+        self._batcher.add((scope.project_id, scope.mode, kind, about), _Count(1, self._clock(), detail))
 
     def _write(self, counts: Mapping[_Key, _Count]) -> None:
         with self._database.write() as db:

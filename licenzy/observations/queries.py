@@ -10,22 +10,22 @@ from sqlmodel.sql.expression import SelectOfScalar
 from licenzy.alignment import facts
 from licenzy.db.reads import read_all, read_first
 from licenzy.kit.clock import EPOCH
-from licenzy.observations.models import Mended, Noticed, Sighting, StripeLook
+from licenzy.observations.models import Noticed, ResolvedFinding, Sighting, StripeProbe
 from licenzy.projects.scope import Scope
 
-LOOKED_BACK = timedelta(days=7)
+SIGHTINGS_WINDOW = timedelta(days=7)
 """How far back traffic counts."""
 
 
-def sightings(db: Session, scope: Scope, *, now: datetime) -> dict[Noticed, tuple[facts.Sighting, ...]]:
+def sightings(db: Session, scope: Scope, *, now: datetime) -> dict[Noticed, tuple[facts.SightingFacts, ...]]:
     """What was noticed in the last seven days, summed up by what it is about."""
-    since = now - LOOKED_BACK
+    since = now - SIGHTINGS_WINDOW
     rows = _sightings(db, scope, since_day=(since - EPOCH).days, since=since)
-    found: dict[tuple[Noticed, str], facts.Sighting] = {}
+    found: dict[tuple[Noticed, str], facts.SightingFacts] = {}
     for row in rows:
         before = found.get((row.kind, row.about))
         times = row.times + (before.times if before else 0)
-        found[row.kind, row.about] = facts.Sighting(row.about, times, row.last_at, row.detail)
+        found[row.kind, row.about] = facts.SightingFacts(row.about, times, row.last_at, row.detail)
     return {kind: tuple(each for (of, _), each in found.items() if of is kind) for kind in Noticed}
 
 
@@ -44,16 +44,20 @@ def _sightings(scope: Scope, *, since_day: int, since: datetime) -> SelectOfScal
 
 
 @read_first
-def look_at(scope: Scope) -> SelectOfScalar[StripeLook]:
+def probe_of(scope: Scope) -> SelectOfScalar[StripeProbe]:
     """What Stripe said of this side; none before it was connected."""
-    return select(StripeLook).where(StripeLook.project_id == scope.project_id, StripeLook.mode == scope.mode)
+    return select(StripeProbe).where(
+        StripeProbe.project_id == scope.project_id, StripeProbe.mode == scope.mode
+    )
 
 
-def mended(db: Session, scope: Scope) -> dict[str, datetime]:
+def resolved_findings(db: Session, scope: Scope) -> dict[str, datetime]:
     """When findings about traffic were said to be mended, by code."""
-    return {row.code: row.mended_at for row in _mended(db, scope)}
+    return {row.code: row.mended_at for row in _resolved(db, scope)}
 
 
 @read_all
-def _mended(scope: Scope) -> SelectOfScalar[Mended]:
-    return select(Mended).where(Mended.project_id == scope.project_id, Mended.mode == scope.mode)
+def _resolved(scope: Scope) -> SelectOfScalar[ResolvedFinding]:
+    return select(ResolvedFinding).where(
+        ResolvedFinding.project_id == scope.project_id, ResolvedFinding.mode == scope.mode
+    )

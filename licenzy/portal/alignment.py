@@ -13,14 +13,14 @@ from licenzy.alignment.matrix import matrix
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.errors import LicenzyError
-from licenzy.observations.actions import mark_mended
+from licenzy.observations.actions import mark_resolved
 from licenzy.portal.blueprint import portal
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
-from licenzy.setup.gathering import project_facts
+from licenzy.setup.fact_collector import project_facts
 from licenzy.setup.journey import PATIENCE
-from licenzy.setup.looking import look_at_side
+from licenzy.setup.stripe_probe import probe_side
 from licenzy.workspace.models import Role
 
 _SIDE = "/projects/<project_id>/<mode:mode>"
@@ -33,7 +33,7 @@ def alignment(side: Side) -> ResponseReturnValue:
     facts = _facts(side)
     here = facts.side(side.mode)
     found = {mode: findings(facts, mode) for mode in (side.mode, side.mode.other)}
-    due_at = here.look_due_at
+    due_at = here.probe_due_at
     waiting = due_at is not None and facts.now - due_at < PATIENCE
     return show(
         "alignment/page.html",
@@ -54,7 +54,7 @@ def check_alignment(side: Side) -> ResponseReturnValue:
     """Ask Stripe about this side now."""
     parts = runtime()
     try:
-        look_at_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
+        probe_side(parts.database, parts.gateway, parts.secret_box, side.scope, clock=parts.clock)
     except LicenzyError as error:
         flash(error.message, "error")
     else:
@@ -66,10 +66,10 @@ def check_alignment(side: Side) -> ResponseReturnValue:
 @project_page(Role.SUPPORT)
 def mend_finding(side: Side, code: str) -> ResponseReturnValue:
     """Take somebody's word that what was seen in traffic is mended; it comes back when seen again."""
-    if not any(rule.code == code and rule.mendable for rule in RULES):
+    if not any(rule.code == code and rule.resolvable for rule in RULES):
         abort(404)
     with runtime().database.write() as db:
-        mark_mended(db, side.scope, code=code, actor=side.actor, now=runtime().clock())
+        mark_resolved(db, side.scope, code=code, actor=side.actor, now=runtime().clock())
     flash("Marked as mended. It comes back by itself if it is seen again.", "success")
     return go(url_for("portal.alignment"))
 
@@ -120,7 +120,7 @@ def _facts(side: Side) -> ProjectFacts:
         with parts.database.read() as db:
             gathered = g.alignment = project_facts(
                 db,
-                parts.seal,
+                parts.secret_box,
                 project_id=side.project_id,
                 base_url=parts.settings.base_url,
                 now=parts.clock(),

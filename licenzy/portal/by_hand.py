@@ -11,8 +11,8 @@ from sqlmodel import Session
 
 from licenzy.catalog.queries import products
 from licenzy.entitlements import grants
-from licenzy.entitlements.announcing import Change
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.events import Change
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.queries import entitlement_by_id
 from licenzy.errors import LicenzyError
 from licenzy.portal.blueprint import portal
@@ -31,7 +31,7 @@ _SIDE = "/projects/<project_id>/<mode:mode>"
 _ENTITLEMENT = f"{_SIDE}/customers/<subject_id>/entitlements/<entitlement_id>"
 _NOTHING_NEW = "Nothing changed: it was so already, or this form had been sent before."
 
-Do = Callable[[Session, Hand], list[Change]]
+Do = Callable[[Session, OperatorContext], list[Change]]
 
 
 @portal.route(f"{_SIDE}/grants/new", methods=["GET", "POST"])
@@ -68,7 +68,7 @@ def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
         report = resync(
             parts.database,
             parts.gateway,
-            parts.seal,
+            parts.secret_box,
             side.scope,
             subject_id=subject_id,
             actor=side.actor,
@@ -100,7 +100,7 @@ def _resynced(report: Report) -> tuple[str, str]:
 def revoke_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """End an entitlement now; in live the customer's ref must be typed."""
 
-    def do(db: Session, hand: Hand) -> list[Change]:
+    def do(db: Session, hand: OperatorContext) -> list[Change]:
         return grants.revoke(db, hand, entitlement_id=entitlement_id)
 
     refused = Refused(entitlement_id, "revoke", RevokeForm())
@@ -113,7 +113,7 @@ def adjust_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     """Add units to a pack or take some; in live the customer's ref must be typed for taking."""
     form = AdjustForm()
 
-    def do(db: Session, hand: Hand) -> list[Change]:
+    def do(db: Session, hand: OperatorContext) -> list[Change]:
         return grants.adjust_units(db, hand, entitlement_id=entitlement_id, units=form.change)
 
     return _act(side, subject_id, Refused(entitlement_id, "adjust", form), do, "The units are adjusted.")
@@ -125,7 +125,7 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     """Let an entitlement last longer."""
     form = ExtendForm()
 
-    def do(db: Session, hand: Hand) -> list[Change]:
+    def do(db: Session, hand: OperatorContext) -> list[Change]:
         return grants.extend(db, hand, entitlement_id=entitlement_id, seconds=form.seconds)
 
     return _act(side, subject_id, Refused(entitlement_id, "extend", form), do, "Its end has moved.")
@@ -136,7 +136,7 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
 def lift_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
     """Give access back although a refund or dispute took it."""
 
-    def do(db: Session, hand: Hand) -> list[Change]:
+    def do(db: Session, hand: OperatorContext) -> list[Change]:
         return grants.lift(db, hand, entitlement_id=entitlement_id)
 
     return _act(
@@ -150,8 +150,8 @@ def _act(side: Side, subject_id: str, asked: Refused, do: Do, done: str) -> Resp
         abort(404)
     with runtime().database.read() as db:
         subject = subject_by_id(db, side.scope, subject_id=subject_id)
-        held = entitlement_by_id(db, side.scope, entitlement_id=asked.entitlement_id)
-    if subject is None or held is None or held.subject_id != subject_id:
+        owned = entitlement_by_id(db, side.scope, entitlement_id=asked.entitlement_id)
+    if subject is None or owned is None or owned.subject_id != subject_id:
         abort(404)
     asked.form.stand_at(f"{asked.act}-{asked.entitlement_id}", word=word_to_type(side, subject))
     if asked.form.validate():
@@ -190,6 +190,8 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     return go(url_for("portal.customer", subject_id=subject.id))
 
 
-def _hand(side: Side, form: ByHandForm) -> Hand:
+def _hand(side: Side, form: ByHandForm) -> OperatorContext:
     note = (form.note.data or "").strip()
-    return Hand(side.scope, side.actor, note, runtime().clock(), once=form.once.data)
+    return OperatorContext(
+        side.scope, side.actor, note, runtime().clock(), submission_id=form.submission_id.data
+    )

@@ -47,7 +47,7 @@ def save_key(side: Side) -> ResponseReturnValue:
             saved = actions.save_stripe_key(
                 parts.database,
                 parts.gateway,
-                parts.seal,
+                parts.secret_box,
                 side.scope,
                 pasted=form.stripe_key.data or "",
                 confirmed=form.confirmed.data,
@@ -84,7 +84,7 @@ def connect_sandbox(side: Side) -> ResponseReturnValue:
             actions.connect_sandbox(
                 parts.database,
                 parts.gateway,
-                parts.seal,
+                parts.secret_box,
                 parts.settings,
                 project_id=side.project_id,
                 project_name=side.project.name,
@@ -111,7 +111,7 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
         try:
             actions.paste_webhook_secret(
                 parts.database,
-                parts.seal,
+                parts.secret_box,
                 side.scope,
                 pasted=form.webhook_secret.data or "",
                 actor=side.actor,
@@ -136,7 +136,7 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
         actions.register_endpoint(
             parts.database,
             parts.gateway,
-            parts.seal,
+            parts.secret_box,
             side.scope,
             base_url=parts.settings.base_url,
             rotate=bool(form.rotate.data),

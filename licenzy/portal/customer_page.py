@@ -14,7 +14,7 @@ from licenzy.catalog.models import Kind
 from licenzy.checkout.queries import attempts_of
 from licenzy.deliveries.queries import deliveries_to
 from licenzy.entitlements.decision import Standing, best_status, remaining, standing
-from licenzy.entitlements.grants import possible_acts
+from licenzy.entitlements.grants import allowed_actions
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import facts_behind
 from licenzy.kit.ids import has_shape
@@ -48,14 +48,14 @@ class Holder:
     """A subject with what it holds, as of one instant."""
 
     subject: Subject
-    held: list[tuple[Entitlement, Standing, int]]
+    owned: list[tuple[Entitlement, Standing, int]]
     """Each entitlement, what it is worth, and the units left of it."""
     access: Access[Entitlement]
     status: str
 
     @property
     def product_codes(self) -> list[str]:
-        return list(dict.fromkeys(entitlement.product_code for entitlement, _standing, _left in self.held))
+        return list(dict.fromkeys(entitlement.product_code for entitlement, _standing, _left in self.owned))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def customer_page(
             abort(404)
         now = side.scope.now(runtime().clock)
         (holder,) = holders_of(db, side, [subject], now)
-        has_packs = any(each.kind is Kind.USAGE_PACK for each in holder.access.held)
+        has_packs = any(each.kind is Kind.USAGE_PACK for each in holder.access.owned)
         usage = (
             usage_of(db, side.scope, now=now, limit=_MOST_SHOWN, subject_id=subject_id) if has_packs else None
         )
@@ -147,11 +147,11 @@ def holders_of(db: Session, side: Side, subjects: Sequence[Subject], now: dateti
 def _holder(subject: Subject, access: Access[Entitlement], now: datetime) -> Holder:
     return Holder(
         subject=subject,
-        held=[
-            (entitlement, standing(entitlement, now), remaining(entitlement)) for entitlement in access.held
+        owned=[
+            (entitlement, standing(entitlement, now), remaining(entitlement)) for entitlement in access.owned
         ],
         access=access,
-        status=best_status(access.held, now),
+        status=best_status(access.owned, now),
     )
 
 
@@ -168,14 +168,14 @@ def subject_id_in(word: str) -> str | None:
 def _in_order(holder: Holder, refused: Refused | None) -> list[tuple[Entitlement, Standing, int]]:
     """What gives access first, and the newest first among the like; a refused form's is always in sight."""
     asked = refused.entitlement_id if refused is not None else None
-    return sorted(holder.held, key=lambda each: (each[0].id != asked, not each[1].available))
+    return sorted(holder.owned, key=lambda each: (each[0].id != asked, not each[1].available))
 
 
-def _cards(db: Session, side: Side, held: list[tuple[Entitlement, Standing, int]]) -> list[Card]:
-    keys = list({entitlement.purchase_key for entitlement, _standing, _left in held})
+def _cards(db: Session, side: Side, owned: list[tuple[Entitlement, Standing, int]]) -> list[Card]:
+    keys = list({entitlement.purchase_key for entitlement, _standing, _left in owned})
     facts = facts_behind(db, side.scope, purchase_keys=keys)
     cards: list[Card] = []
-    for entitlement, worth, left in held:
+    for entitlement, worth, left in owned:
         lines = history(facts[entitlement.purchase_key], entitlement.item_key)
         earlier = max(0, len(lines) - _MOST_LINES)
         cards.append(Card(entitlement, worth, left, lines[:_MOST_LINES], earlier))
@@ -184,7 +184,7 @@ def _cards(db: Session, side: Side, held: list[tuple[Entitlement, Standing, int]
 
 def _lay_out_forms(side: Side, subject: Subject, cards: list[Card], refused: Refused | None) -> None:
     for card in cards:
-        for act in possible_acts(card.entitlement):
+        for act in allowed_actions(card.entitlement):
             form = ACT_FORMS[act](formdata=None)
             form.stand_at(f"{act}-{card.entitlement.id}", word=word_to_type(side, subject))
             card.forms[act] = form

@@ -128,7 +128,7 @@ def _sent(event: OutboundEvent, to: WebhookEndpoint, side: Side) -> dict[str, An
         return {"payload": None, "raw": None, "headers": None}
     parts = runtime()
     now = parts.clock()
-    secrets = signing_secrets(parts.seal, to, now=now)
+    secrets = signing_secrets(parts.secret_box, to, now=now)
     headers = {"Content-Type": "application/json; charset=utf-8"}
     headers |= signed_headers(event.id, event.body, with_secrets=secrets, now=now)
     return {

@@ -12,7 +12,7 @@ from flask.typing import ResponseReturnValue
 from sqlmodel import Session
 
 from licenzy.deliveries import actions
-from licenzy.deliveries.actions import Desk
+from licenzy.deliveries.actions import EndpointContext
 from licenzy.deliveries.models import DeliveryStatus, EventType, WebhookEndpoint
 from licenzy.deliveries.outbox import send_test
 from licenzy.deliveries.queries import deliveries_page, endpoint, endpoints, waiting_counts
@@ -50,7 +50,7 @@ def create_endpoint(side: Side) -> ResponseReturnValue:
             with parts.database.write() as db:
                 made, secret = actions.create_endpoint(
                     db,
-                    parts.seal,
+                    parts.secret_box,
                     desk_of(side),
                     url=form.url.data or "",
                     types=form.types.data or [],
@@ -122,7 +122,7 @@ def rotate_endpoint_secret(side: Side, endpoint_id: str) -> ResponseReturnValue:
         return show("endpoints/page.html", status=422, **_panel(side, _found(side, endpoint_id)))
     with parts.database.write() as db:
         found, secret = actions.rotate_secret(
-            db, parts.seal, desk_of(side), endpoint_id=endpoint_id, overlap=form.hours
+            db, parts.secret_box, desk_of(side), endpoint_id=endpoint_id, overlap=form.hours
         )
     return show("endpoints/page.html", status=201, **_panel(side, found, secret=secret))
 
@@ -164,9 +164,9 @@ def delete_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     return go(url_for("portal.webhooks"))
 
 
-def desk_of(side: Side) -> Desk:
+def desk_of(side: Side) -> EndpointContext:
     """Who acts on this side, and when."""
-    return Desk(side.scope, side.actor, runtime().clock())
+    return EndpointContext(side.scope, side.actor, runtime().clock())
 
 
 def host_of(of: WebhookEndpoint) -> str:

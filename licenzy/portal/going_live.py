@@ -17,8 +17,8 @@ from licenzy.portal.live_panel import to_copy
 from licenzy.portal.panels import step_page
 from licenzy.portal.respond import go
 from licenzy.runtime import runtime
-from licenzy.setup.looking import look_at_side
 from licenzy.setup.rules import StepName
+from licenzy.setup.stripe_probe import probe_side
 from licenzy.workspace.models import Role
 
 _SIDE = "/projects/<project_id>/<mode:mode>"
@@ -32,7 +32,7 @@ def check_live(side: Side) -> ResponseReturnValue:
         raise NotFound
     parts = runtime()
     try:
-        look_at_side(parts.database, parts.gateway, parts.seal, side.scope, clock=parts.clock)
+        probe_side(parts.database, parts.gateway, parts.secret_box, side.scope, clock=parts.clock)
     except LicenzyError as error:
         flash(error.message, "error")
     else:
@@ -59,7 +59,7 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
         copied = copy_to_live(
             parts.database,
             parts.gateway,
-            parts.seal,
+            parts.secret_box,
             project_id=side.project_id,
             prices=prices,
             actor=side.actor,

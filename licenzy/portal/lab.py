@@ -12,10 +12,10 @@ from licenzy.catalog.models import Kind
 from licenzy.connections.queries import connection_of
 from licenzy.errors import LicenzyError, NotFound
 from licenzy.kit.ids import has_shape
+from licenzy.lab.access_timeline import access_timeline
 from licenzy.lab.actions import Lab, let_happen, plan_words, possibilities
-from licenzy.lab.happenings import CHANGE_PLAN, GROUPS, HAPPENINGS, SEND_AGAIN, Happening
 from licenzy.lab.queries import Bench, bench, purchases, sandbox_connection
-from licenzy.lab.strip import strip
+from licenzy.lab.scenarios import CHANGE_PLAN, GROUPS, SCENARIOS, SEND_AGAIN, Scenario
 from licenzy.portal.blueprint import portal
 from licenzy.portal.forms.lab import LabForm
 from licenzy.portal.forms.purchase import PurchaseForm
@@ -34,7 +34,7 @@ class Button:
     """A happening as it can be pressed now, or why it cannot."""
 
     value: str
-    happening: Happening
+    scenario: Scenario
     label: str
     reason: str | None
 
@@ -112,9 +112,11 @@ def lab_live(side: Side, attempt_id: str) -> ResponseReturnValue:
     The buttons wait for the events, not for what is read from Stripe afterwards: they come along once.
     """
     found = _bench(side, attempt_id)
-    news = request.args.get("buttons") == "off" and not found.waiting
-    if found.moving and not news and wants_fragment():
-        return show("lab/_live.html", bench=found, strip=strip(found.steps, found.current), swapped=False)
+    new_facts = request.args.get("buttons") == "off" and not found.waiting
+    if found.moving and not new_facts and wants_fragment():
+        return show(
+            "lab/_live.html", bench=found, timeline=access_timeline(found.steps, found.current), swapped=False
+        )
     status = 200 if found.moving else 286
     return _bench_page(
         side, attempt_id, LabForm(formdata=None), "lab/_live.html", status=status, swapped=True
@@ -170,7 +172,7 @@ def _bench_page(
         fragment,
         status=status,
         bench=found,
-        strip=strip(found.steps, found.current),
+        timeline=access_timeline(found.steps, found.current),
         groups=_groups(found, purchase) if purchase else [],
         checkout_url=purchase.url if purchase else None,
         console_url=_console_url(side),
@@ -192,7 +194,7 @@ def _bench(side: Side, attempt_id: str) -> Bench:
 def _groups(found: Bench, purchase: SandboxPurchase) -> list[Buttons]:
     groups = []
     for group in GROUPS:
-        buttons = [_button(happening, found, purchase) for happening in group.happenings]
+        buttons = [_button(scenario, found, purchase) for scenario in group.scenarios]
         if group.name == "renewing":
             buttons += _plans(purchase)
         reasons = {button.reason for button in buttons}
@@ -202,23 +204,23 @@ def _groups(found: Bench, purchase: SandboxPurchase) -> list[Buttons]:
     return groups
 
 
-def _button(happening: Happening, found: Bench, purchase: SandboxPurchase) -> Button:
-    offer = purchase.offers.get(happening.name)
+def _button(scenario: Scenario, found: Bench, purchase: SandboxPurchase) -> Button:
+    offer = purchase.offers.get(scenario.name)
     reason = offer.reason if offer else None
-    if happening.name == SEND_AGAIN and not (found.steps and found.steps[0].repeatable):
+    if scenario.name == SEND_AGAIN and not (found.steps and found.steps[0].repeatable):
         reason = "The last step sent nothing that could be repeated."
-    return Button(happening.name, happening, happening.label, reason)
+    return Button(scenario.name, scenario, scenario.label, reason)
 
 
 def _plans(purchase: SandboxPurchase) -> list[Button]:
     """A button for each plan; one that says why not when there is none to change to."""
-    happening, reason = HAPPENINGS[CHANGE_PLAN], purchase.offers[CHANGE_PLAN].reason
+    scenario, reason = SCENARIOS[CHANGE_PLAN], purchase.offers[CHANGE_PLAN].reason
     if reason is None and not purchase.plans:
         reason = "There is no other recurring price to change to."
     if reason is not None:
-        return [Button(CHANGE_PLAN, happening, happening.label, reason)]
+        return [Button(CHANGE_PLAN, scenario, scenario.label, reason)]
     return [
-        Button(f"{CHANGE_PLAN}:{plan.price}", happening, f"Switch to {plan_words(plan)}", None)
+        Button(f"{CHANGE_PLAN}:{plan.price}", scenario, f"Switch to {plan_words(plan)}", None)
         for plan in purchase.plans
     ]
 
@@ -231,7 +233,7 @@ def _console_url(side: Side) -> str | None:
 
 def _parts() -> Lab:
     parts = runtime()
-    return Lab(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings)
+    return Lab(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings)
 
 
 def _require_shape(attempt_id: str) -> None:

@@ -88,7 +88,7 @@ def _copying(side: Side, project: ProjectFacts, form: Any) -> dict[str, Any]:
         return nothing
     parts = runtime()
     try:
-        prices = prices_at_stripe(parts.database, parts.gateway, parts.seal, side.scope)
+        prices = prices_at_stripe(parts.database, parts.gateway, parts.secret_box, side.scope)
     except LicenzyError as error:
         return {**nothing, "prices_problem": error}
     offers = [Offer(each, fitting(each, prices), twin_of(each, prices)) for each in products]

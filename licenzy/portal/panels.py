@@ -33,9 +33,9 @@ from licenzy.portal.live_panel import go_live_panel
 from licenzy.portal.respond import show
 from licenzy.runtime import runtime
 from licenzy.setup.facts import SetupFacts
-from licenzy.setup.listening import silence
 from licenzy.setup.queries import setup_facts
 from licenzy.setup.rules import StepName, StepState, findings_of, steps
+from licenzy.setup.webhook_wait import silence
 
 WIZARD = "setup"
 """The value of `back` in the forms that stand in the wizard."""
@@ -122,7 +122,7 @@ def product_form_panel(side: Side, form: ProductForm, *, kept: Product | None = 
     prices, problem = [], None
     parts = runtime()
     try:
-        prices = prices_at_stripe(parts.database, parts.gateway, parts.seal, side.scope)
+        prices = prices_at_stripe(parts.database, parts.gateway, parts.secret_box, side.scope)
     except LicenzyError as error:
         problem = error
     form.offer(prices, kept=kept)
@@ -182,7 +182,7 @@ def _silence(side: Side) -> dict[str, Any]:
     asked = request.args.get("since", type=int)
     began = int(now.timestamp()) if asked is None else max(0, min(asked, int(now.timestamp())))
     since = datetime.fromtimestamp(began, UTC)
-    cause = silence(side_facts(side).connection, side_findings(side), listening_since=since, now=now)
+    cause = silence(side_facts(side).connection, side_findings(side), waiting_since=since, now=now)
     return {"cause": cause, "listening_since": began}
 
 

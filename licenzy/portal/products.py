@@ -49,7 +49,7 @@ def product_new(side: Side) -> ResponseReturnValue:
             product = actions.create_product(
                 parts.database,
                 parts.gateway,
-                parts.seal,
+                parts.secret_box,
                 side.scope,
                 draft=form.draft(),
                 actor=side.actor,
@@ -94,7 +94,7 @@ def product_edit(side: Side, product_id: str) -> ResponseReturnValue:
             actions.edit_product(
                 parts.database,
                 parts.gateway,
-                parts.seal,
+                parts.secret_box,
                 side.scope,
                 product_id=product_id,
                 draft=form.draft(),
@@ -117,7 +117,12 @@ def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
     parts = runtime()
     try:
         product = actions.refresh_price(
-            parts.database, parts.gateway, parts.seal, side.scope, product_id=product_id, now=parts.clock()
+            parts.database,
+            parts.gateway,
+            parts.secret_box,
+            side.scope,
+            product_id=product_id,
+            now=parts.clock(),
         )
     except LicenzyError as error:
         if error.status == 404:

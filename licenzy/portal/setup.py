@@ -89,7 +89,7 @@ def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
         side,
         StepName.PURCHASE,
         "setup/_timeline.html",
-        status=200 if line.look_again_ms else 286,
+        status=200 if line.poll_again_ms else 286,
         journey=journey,
         timeline=line,
         swapped=wants_fragment() and line.over,
@@ -125,7 +125,7 @@ def _watched(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, T
 def sell(side: Side, form: PurchaseForm) -> str:
     """Open a Checkout Session as the merchant's backend would; the id of the attempt."""
     parts = runtime()
-    seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
+    seller = Seller(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings.base_url)
     asked = CheckoutRequest(subject_ref=form.subject_ref.data, product_code=form.product_code.data)
     call_key = CallKey(Scope(side.project_id, side.mode), "portal/purchase", form.once.data)
     same = hashlib.sha256(repr(asked).encode()).hexdigest()

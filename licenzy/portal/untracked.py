@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import abort, flash, request, url_for
 from flask.typing import ResponseReturnValue
 
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.errors import InvalidRequest, LicenzyError
 from licenzy.kit.ids import has_shape
 from licenzy.portal.blueprint import portal
@@ -64,7 +64,7 @@ def adopt_untracked(side: Side, untracked_id: str) -> ResponseReturnValue:
             adopt(
                 parts.database,
                 parts.gateway,
-                parts.seal,
+                parts.secret_box,
                 _hand(side, form),
                 untracked_id=untracked_id,
                 subject_ref=form.subject_ref.data,
@@ -108,14 +108,16 @@ def _page(side: Side, kept: UntrackedCheckout, form: AdoptForm, *, status: int =
 def _read(side: Side, kept: UntrackedCheckout) -> tuple[Bought | None, LicenzyError | None]:
     parts = runtime()
     try:
-        bought = what_was_bought(parts.database, parts.gateway, parts.seal, side.scope, untracked_id=kept.id)
+        bought = what_was_bought(
+            parts.database, parts.gateway, parts.secret_box, side.scope, untracked_id=kept.id
+        )
     except LicenzyError as problem:
         return None, problem
     return bought, None
 
 
-def _hand(side: Side, form: AdoptForm) -> Hand:
-    return Hand(side.scope, side.actor, (form.note.data or "").strip(), runtime().clock())
+def _hand(side: Side, form: AdoptForm) -> OperatorContext:
+    return OperatorContext(side.scope, side.actor, (form.note.data or "").strip(), runtime().clock())
 
 
 def _kept(side: Side, untracked_id: str) -> UntrackedCheckout:

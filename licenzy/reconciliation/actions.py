@@ -9,11 +9,11 @@ from sqlalchemy import func, or_
 from sqlmodel import Session, col, select, update
 
 from licenzy.connections.models import Connection
-from licenzy.connections.pacing import paced_access
+from licenzy.connections.rate_limit import paced_access
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.clock import Clock, rfc3339
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.reconciliation.log import WalkLog
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.reconciliation.walk import OVERLAP, Report, Walk
@@ -30,7 +30,7 @@ EVENTS_KEPT = timedelta(days=30)
 def reconcile(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     *,
     connection: Connection,
     clock: Clock,
@@ -48,8 +48,8 @@ def reconcile(
     report = Report(connection.id, rfc3339(began))
     log = WalkLog(database, connection, clock, began, report, full=full)
     with log:
-        at = paced_access(database, gateway, seal, connection)
-        walk = Walk(database, gateway, seal, at, connection, clock, report, log.seen)
+        at = paced_access(database, gateway, secret_box, connection)
+        walk = Walk(database, gateway, secret_box, at, connection, clock, report, log.seen)
         with database.read() as db:
             last = db.get(Reconciliation, connection.id)
         reached = (last.reconciled_to if last else None) or connection.created_at
@@ -73,7 +73,7 @@ class Due:
     full: bool
 
 
-def ask_for_walk(db: Session, *, connection_id: str, now: datetime, asked_by: str | None = None) -> None:
+def request_walk_of(db: Session, *, connection_id: str, now: datetime, asked_by: str | None = None) -> None:
     """Have the worker walk a connection's account as soon as it can, as `licenzy reconcile` does."""
     insert_unless_there(db, Reconciliation, {"connection_id": connection_id, "report": {}})
     db.exec(
@@ -87,12 +87,12 @@ def claim_due(db: Session, *, now: datetime) -> Due | None:
     """The walk that was asked for, or whose hour has come, under a lease; of any project, for the worker."""
     last = func.coalesce(col(Reconciliation.ran_at), Connection.created_at)
     free = or_(col(Reconciliation.leased_until).is_(None), col(Reconciliation.leased_until) <= now)
-    asked = col(Reconciliation.asked_at).is_not(None)
+    is_requested = col(Reconciliation.asked_at).is_not(None)
     found = db.exec(
         select(Connection)
         .outerjoin(Reconciliation, col(Reconciliation.connection_id) == Connection.id)
-        .where(col(Connection.key_sealed).is_not(None), or_(asked, last <= now - EVERY), free)
-        .order_by(asked.desc(), last)
+        .where(col(Connection.key_sealed).is_not(None), or_(is_requested, last <= now - EVERY), free)
+        .order_by(is_requested.desc(), last)
         .limit(1)
     ).first()
     if found is None:

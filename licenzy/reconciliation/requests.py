@@ -12,9 +12,9 @@ from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.queries import bought_by
 from licenzy.errors import StripeNotConnected
 from licenzy.kit.clock import Clock, rfc3339
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
-from licenzy.reconciliation.actions import ask_for_walk
+from licenzy.reconciliation.actions import request_walk_of
 from licenzy.reconciliation.walk import Report, Walk
 from licenzy.stripe_gateway.client import StripeGateway
 from licenzy.workspace.audit import Actor, record
@@ -26,7 +26,7 @@ MOST_PURCHASES = 20
 def resync(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     scope: Scope,
     *,
     subject_id: str,
@@ -43,8 +43,8 @@ def resync(
     if connection is None:
         raise StripeNotConnected
     report = Report(connection.id, rfc3339(clock()))
-    at = access(gateway, seal, connection)
-    Walk(database, gateway, seal, at, connection, clock, report).purchases(keys, payments)
+    at = access(gateway, secret_box, connection)
+    Walk(database, gateway, secret_box, at, connection, clock, report).purchases(keys, payments)
     after = {"read": report.subscriptions_seen + report.sessions_seen, "changes": len(report.differences)}
     database.retrying(
         lambda db: record(
@@ -66,7 +66,7 @@ def request_walk(db: Session, scope: Scope, *, actor: Actor, now: datetime) -> N
     connection = connection_of(db, scope)
     if connection is None or connection.key_sealed is None:
         raise StripeNotConnected
-    ask_for_walk(db, connection_id=connection.id, now=now, asked_by=actor.user_id)
+    request_walk_of(db, connection_id=connection.id, now=now, asked_by=actor.user_id)
     record(
         db,
         actor=actor,

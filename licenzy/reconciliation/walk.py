@@ -15,17 +15,17 @@ from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import wanted_events
 from licenzy.db.unit_of_work import Database
-from licenzy.entitlements.announcing import Change
+from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
-from licenzy.entitlements.queries import purchase_of, was_told
+from licenzy.entitlements.queries import purchase_of, was_recorded
 from licenzy.errors import LicenzyError
 from licenzy.kit.clock import Clock, from_unix
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus
-from licenzy.stripe_events.pipeline import apply_told
+from licenzy.stripe_events.pipeline import apply_reading
 from licenzy.stripe_events.read import Found, Origin, session_found, subscription_found, unknown_word
-from licenzy.stripe_events.receive import Received, keep_invalid, receive
+from licenzy.stripe_events.receive import ReceivedEvent, keep_invalid, receive
 from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_events.snapshots import record_snapshot, settle_one
 from licenzy.stripe_gateway import shapes
@@ -46,7 +46,7 @@ _ENDED = frozenset({"failed", "canceled", "won", "lost", "warning_closed"})
 """Statuses of refunds and disputes that came later than they were made; when, their list does not say."""
 
 
-_AT_ONCE = 10
+_PARALLEL = 10
 """Events fed in one transaction: few commits, and nobody else who writes waits long."""
 
 
@@ -70,7 +70,7 @@ class Report:
     """Objects whose state at Stripe could not be compared, each with the reason."""
 
     @property
-    def healed(self) -> int:
+    def repaired(self) -> int:
         return self.events_missed + len(self.differences)
 
 
@@ -80,12 +80,12 @@ class Walk:
 
     database: Database
     gateway: StripeGateway
-    seal: Seal
+    secret_box: SecretBox
     at: StripeAccess
     connection: Connection
     clock: Clock
     report: Report
-    tell: Callable[[int], None] = field(default=lambda _seen: None)
+    on_progress: Callable[[int], None] = field(default=lambda _seen: None)
     """Is told, page by page, how much of the list under way has been seen."""
 
     @property
@@ -102,8 +102,8 @@ class Walk:
             newest = page[-1]["id"] if page else newest
             # What the webhook's address is not sent either has not been missed.
             missed = [raw for raw in page if raw.get("type") in wanted]
-            for first in range(0, len(missed), _AT_ONCE):
-                self._feed(missed[first : first + _AT_ONCE])
+            for first in range(0, len(missed), _PARALLEL):
+                self._feed(missed[first : first + _PARALLEL])
         return newest
 
     def present_state(self, start: datetime) -> list[tuple[str, Callable[[], None]]]:
@@ -118,7 +118,7 @@ class Walk:
 
     def subscriptions(self) -> None:
         """Compare every known subscription with what Stripe says it is now."""
-        for page, began in self._dated(self._told(self.gateway.subscriptions(self.at))):
+        for page, began in self._dated(self._with_progress(self.gateway.subscriptions(self.at))):
             for obj in page:
                 self.report.subscriptions_seen += 1
                 self._compare(subscription_found, obj, began)
@@ -133,7 +133,7 @@ class Walk:
         ours = {name for each in waiting for name in (each.id, each.stripe_checkout_session_id) if name}
         # An attempt is dated by our own clock, which a moved clock of the account leaves behind.
         listed = self.gateway.sessions(self.at, created_from=int(oldest.timestamp()))
-        for page, began in self._dated(self._told(listed)):
+        for page, began in self._dated(self._with_progress(listed)):
             for obj in page:
                 if obj["id"] in ours or _attempt_named(obj) in ours:
                     self.report.sessions_seen += 1
@@ -142,24 +142,28 @@ class Walk:
     def refunds(self, start: datetime) -> None:
         """Feed what refunds have become, those made before `start` that could still change included."""
         listed = self.gateway.refunds(self.at, created_from=self._second(start - REFUNDS_SETTLE))
-        for page in self._told(listed):
+        for page in self._with_progress(listed):
             for obj in page:
                 self.report.refunds_seen += 1
-                self._tell("refund", shapes.refund, obj)
+                self._announce("refund", shapes.refund, obj)
 
     def disputes(self, start: datetime) -> None:
         """Feed what disputes have become, likewise."""
         listed = self.gateway.disputes(self.at, created_from=self._second(start - DISPUTES_LAST))
-        for page in self._told(listed):
+        for page in self._with_progress(listed):
             for obj in page:
                 self.report.disputes_seen += 1
-                self._tell("dispute", shapes.dispute, obj)
+                self._announce("dispute", shapes.dispute, obj)
 
     def settle(self) -> None:
         """Make the settling reads that this walk has asked for, so that its report is whole."""
         while True:
             changes = settle_one(
-                self.database, self.gateway, self.seal, clock=self.clock, connection_id=self.connection.id
+                self.database,
+                self.gateway,
+                self.secret_box,
+                clock=self.clock,
+                connection_id=self.connection.id,
             )
             if changes is None:
                 return
@@ -185,10 +189,10 @@ class Walk:
         for payment in payments:
             for refund in self.gateway.refunds_of(self.at, payment):
                 self.report.refunds_seen += 1
-                self._tell("refund", shapes.refund, refund)
+                self._announce("refund", shapes.refund, refund)
             for dispute in self.gateway.disputes_of(self.at, payment):
                 self.report.disputes_seen += 1
-                self._tell("dispute", shapes.dispute, dispute)
+                self._announce("dispute", shapes.dispute, dispute)
 
     @property
     def _offset(self) -> timedelta:
@@ -202,11 +206,11 @@ class Walk:
         """A Unix second of the account's own time."""
         return int((instant + self._offset).timestamp())
 
-    def _told(self, pages: Iterable[list[dict[str, Any]]]) -> Iterable[list[dict[str, Any]]]:
+    def _with_progress(self, pages: Iterable[list[dict[str, Any]]]) -> Iterable[list[dict[str, Any]]]:
         seen = 0
         for page in pages:
             seen += len(page)
-            self.tell(seen)
+            self.on_progress(seen)
             yield page
 
     def _dated(
@@ -225,9 +229,9 @@ class Walk:
                 self.report.differences += row.changes
             self.report.failed += row is None or row.status is EventStatus.FAILED
 
-    def _receive(self, db: Session, *, raws: Sequence[Mapping[str, Any]]) -> list[Received | None]:
+    def _receive(self, db: Session, *, raws: Sequence[Mapping[str, Any]]) -> list[ReceivedEvent | None]:
         """The rows of the inbox, each applied in a savepoint of its own; none for what is no event."""
-        rows: list[Received | None] = []
+        rows: list[ReceivedEvent | None] = []
         for raw in raws:
             body = json.dumps(raw, ensure_ascii=False, separators=(",", ":")).encode()
             kept: dict[str, Any] = {"connection": self.connection, "body": body, "now": self.clock()}
@@ -248,14 +252,14 @@ class Walk:
     ) -> None:
         ours = ours or _attempt_named(obj) is not None
 
-        def heal() -> list[Change]:
+        def repair() -> list[Change]:
             found = read(obj)
             if found is None:
                 return []
             record = partial(self._record, found=found, object_id=str(obj["id"]), began=began, ours=ours)
             return self.database.retrying(record)
 
-        self._heal(str(obj["id"]), heal)
+        self._repair(str(obj["id"]), repair)
 
     def _record(
         self, db: Session, *, found: Found, object_id: str, began: datetime, ours: bool
@@ -268,10 +272,10 @@ class Walk:
         read_done(db, claim, now=self.clock(), problem=unknown_word(found))
         return changes
 
-    def _tell(
+    def _announce(
         self, kind: str, read: Callable[[Mapping[str, Any]], dict[str, Any]], obj: Mapping[str, Any]
     ) -> None:
-        def heal() -> list[Change]:
+        def repair() -> list[Change]:
             data = {**read(obj), "event": "snapshot"}
             made = data["created"]
             dated = isinstance(made, int) and data["status"] not in _ENDED
@@ -283,15 +287,15 @@ class Walk:
                 occurred_at=from_unix(made) if dated else self.now_at_stripe,
             )
             reading = Reading(kind, str(obj["id"]), data)
-            tell = partial(_tell_once, origin=origin, reading=reading, now=self.clock())
-            return self.database.retrying(tell)
+            on_progress = partial(_announce_once, origin=origin, reading=reading, now=self.clock())
+            return self.database.retrying(on_progress)
 
-        self._heal(str(obj["id"]), heal)
+        self._repair(str(obj["id"]), repair)
 
-    def _heal(self, object_id: str, heal: Callable[[], list[Change]]) -> None:
+    def _repair(self, object_id: str, repair: Callable[[], list[Change]]) -> None:
         """One object that cannot be read, or projected, does not keep the others from being healed."""
         try:
-            self.report.differences += heal()
+            self.report.differences += repair()
         except LicenzyError:
             raise
         except Exception as problem:
@@ -300,11 +304,11 @@ class Walk:
             )
 
 
-def _tell_once(db: Session, *, origin: Origin, reading: Reading, now: datetime) -> list[Change]:
+def _announce_once(db: Session, *, origin: Origin, reading: Reading, now: datetime) -> list[Change]:
     """What a listed status changes, unless an earlier walk has told it."""
-    if was_told(db, origin.scope, source_id=origin.source_id):
+    if was_recorded(db, origin.scope, source_id=origin.source_id):
         return []
-    return apply_told(db, origin, reading, now=now).changes
+    return apply_reading(db, origin, reading, now=now).changes
 
 
 def _attempt_named(obj: Mapping[str, Any]) -> str | None:

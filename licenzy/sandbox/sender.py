@@ -25,7 +25,7 @@ RETRY_SECONDS = (1.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 21600.0)
 TIMEOUT_SECONDS = 10.0
 STOP_SECONDS = 2.0
 """How long a stop waits for posts that are on their way."""
-AT_ONCE = 4
+PARALLEL = 4
 _IDLE_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Sender:
         self._threads = [threading.Thread(target=self._run, name="sandbox-sender", daemon=True)]
         self._threads += [
             threading.Thread(target=self._post, name=f"sandbox-post-{number}", daemon=True)
-            for number in range(AT_ONCE)
+            for number in range(PARALLEL)
         ]
         for thread in self._threads:
             thread.start()
@@ -82,7 +82,7 @@ class Sender:
         """
         self._stopped = True
         self._wanted.set()
-        for _ in range(AT_ONCE):
+        for _ in range(PARALLEL):
             self._due.put(None)
         ends_at = time.monotonic() + STOP_SECONDS
         for thread in self._threads:

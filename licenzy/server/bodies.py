@@ -11,23 +11,23 @@ from granian._granian import RSGIProtocolClosed
 from licenzy.errors import LicenzyError, Overloaded, RequestTimeout
 from licenzy.server.limits import MOST_BYTES, MOST_SLOW_BODIES, SLOW_SECONDS, Route
 from licenzy.server.proxies import TrustedProxies
-from licenzy.server.wsgi import Headers, Scope
+from licenzy.server.wsgi import Headers, RsgiScope
 
-_LOOK_EVERY = 0.25
+_CHECK_EVERY = 0.25
 """How often the bodies that are being read are looked through for those whose time is up."""
 
 
-class Body:
+class PendingBody:
     """A body that is or was read, and the task that reads it."""
 
-    __slots__ = ("began", "error", "headers", "held", "length", "route", "scope", "task")
+    __slots__ = ("began", "counted_bytes", "error", "headers", "length", "route", "scope", "task")
 
     def __init__(
-        self, task: asyncio.Task[Any], scope: Scope, headers: Headers, route: Route, length: int
+        self, task: asyncio.Task[Any], scope: RsgiScope, headers: Headers, route: Route, length: int
     ) -> None:
         self.task, self.scope, self.headers, self.route = task, scope, headers, route
         self.length = length
-        self.held = length
+        self.counted_bytes = length
         """What it counts for among the bytes that the process holds."""
         self.began = time.monotonic()
         self.error: LicenzyError | None = None
@@ -39,35 +39,35 @@ class Bodies:
 
     def __init__(self, proxies: TrustedProxies) -> None:
         self._proxies = proxies
-        self._unfinished: dict[Body, None] = {}
+        self._unfinished: dict[PendingBody, None] = {}
         """Oldest first."""
-        self._held_bytes = 0
+        self._counted_bytes = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Begin to look for bodies whose time is up."""
-        self._look_through(asyncio.get_running_loop())
+        self._sweep(asyncio.get_running_loop())
 
     def close(self) -> None:
         """Look no longer."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def begin(self, length: int, scope: Scope, headers: Headers, route: Route) -> Body:
+    def begin(self, length: int, scope: RsgiScope, headers: Headers, route: Route) -> PendingBody:
         """Make room for a body that the current task will read. Raises Overloaded when there is none.
 
         Whoever calls this must `release` the body once its request is answered.
         """
-        if self._held_bytes + length > MOST_BYTES:
+        if self._counted_bytes + length > MOST_BYTES:
             self._make_room(length)
         task = asyncio.current_task()
         assert task is not None
-        body = Body(task, scope, headers, route, length)
+        body = PendingBody(task, scope, headers, route, length)
         self._unfinished[body] = None
-        self._held_bytes += length
+        self._counted_bytes += length
         return body
 
-    async def read(self, body: Body, proto: Any) -> bytes:
+    async def read(self, body: PendingBody, proto: Any) -> bytes:
         """The whole body. Raises what it was ended with, and RSGIProtocolClosed for one that breaks off."""
         try:
             # Only so: what is read piece by piece cannot be told from a body that broke off.
@@ -83,17 +83,17 @@ class Bodies:
             raise RSGIProtocolClosed
         return read
 
-    def release(self, body: Body) -> None:
+    def release(self, body: PendingBody) -> None:
         """Count its bytes no longer."""
-        self._held_bytes -= body.held
-        body.held = 0
+        self._counted_bytes -= body.counted_bytes
+        body.counted_bytes = 0
 
     def end_all(self, error: LicenzyError) -> None:
         """Answer all that are not whole with `error`."""
         for body in list(self._unfinished):
             self._end(body, error)
 
-    def _end(self, body: Body, error: LicenzyError) -> None:
+    def _end(self, body: PendingBody, error: LicenzyError) -> None:
         del self._unfinished[body]
         self.release(body)
         body.error = error
@@ -103,16 +103,16 @@ class Bodies:
         """End the oldest slow bodies until there is room: quick ones are not refused for them."""
         now = time.monotonic()
         for body in list(self._unfinished):
-            if self._held_bytes + length <= MOST_BYTES or now - body.began < SLOW_SECONDS:
+            if self._counted_bytes + length <= MOST_BYTES or now - body.began < SLOW_SECONDS:
                 break
             self._end(body, RequestTimeout())
-        if self._held_bytes + length > MOST_BYTES:
+        if self._counted_bytes + length > MOST_BYTES:
             raise Overloaded
 
-    def _look_through(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the bodies whose time is up, and the oldest slow ones of an address that has too many."""
         now = time.monotonic()
-        slow: dict[str, list[Body]] = {}
+        slow: dict[str, list[PendingBody]] = {}
         for body in list(self._unfinished):
             age = now - body.began
             if age >= body.route.seconds:
@@ -122,4 +122,4 @@ class Bodies:
         for of_one_address in slow.values():
             for body in of_one_address[:-MOST_SLOW_BODIES]:
                 self._end(body, RequestTimeout())
-        self._timer = loop.call_later(_LOOK_EVERY, self._look_through, loop)
+        self._timer = loop.call_later(_CHECK_EVERY, self._sweep, loop)

@@ -22,11 +22,11 @@ from licenzy.kit import deadline
 from licenzy.kit.ids import new_id
 from licenzy.server.bodies import Bodies
 from licenzy.server.http_hardening import PROBES, address_problem, security_headers
-from licenzy.server.limits import Queue, Route, announced_length, route_of
+from licenzy.server.limits import Queue, Route, declared_length, route_of
 from licenzy.server.proxies import TrustedProxies
 from licenzy.server.refusals import Refusals, json_headers
 from licenzy.server.threads import Job, Threads
-from licenzy.server.wsgi import Answer, Headers, Scope, answer_of, environ_of, header
+from licenzy.server.wsgi import Headers, RsgiScope, WsgiResponse, answer_of, environ_of, header
 from licenzy.settings import Settings
 
 _FILE_SECONDS = 60.0
@@ -40,7 +40,7 @@ _ALIVE = b'{"status":"ok"}'
 _log = logging.getLogger("licenzy.server")
 
 
-class Reply(Protocol):
+class FinishedReply(Protocol):
     """A finished answer."""
 
     @property
@@ -51,12 +51,12 @@ class Reply(Protocol):
     def body(self) -> bytes: ...
 
 
-class Incoming:
+class RsgiRequest:
     """A request whose body is whole, for what answers on the loop."""
 
     __slots__ = ("_headers", "_scope", "arrived", "body", "method", "path")
 
-    def __init__(self, scope: Scope, headers: Headers, method: str, path: str) -> None:
+    def __init__(self, scope: RsgiScope, headers: Headers, method: str, path: str) -> None:
         self._scope, self._headers = scope, headers
         self.method, self.path = method, path
         self.body = b""
@@ -76,7 +76,7 @@ class Incoming:
         return header(self._headers, name)
 
 
-HotCall = Callable[[Incoming], Awaitable[Reply | None]]
+HotCall = Callable[[RsgiRequest], Awaitable[FinishedReply | None]]
 """Answers a call on the loop; None when it takes more than that, and the application shall answer it."""
 
 
@@ -113,8 +113,8 @@ class Front:
         }
         if self._on_the_loop is not None:
             calls.update(self._on_the_loop.calls)
-        self._calls = {asked: (call, route_of(asked[1])) for asked, call in calls.items()}
-        self._waiting: set[asyncio.Future[Answer | None]] = set()
+        self._calls = {route_key: (call, route_of(route_key[1])) for route_key, call in calls.items()}
+        self._waiting: set[asyncio.Future[WsgiResponse | None]] = set()
         """For threads to answer."""
         self._under_way = 0
         self._stopping = False
@@ -155,10 +155,10 @@ class Front:
         try:
             method, path, headers = scope.method, scope.path, scope.headers
             call, route = self._calls.get((method, path)) or (None, route_of(path))
-            incoming = Incoming(scope, headers, method, path)
+            incoming = RsgiRequest(scope, headers, method, path)
             try:
-                announced = headers.get("content-length")
-                length = announced_length(announced, is_chunked="transfer-encoding" in headers, route=route)
+                declared = headers.get("content-length")
+                length = declared_length(declared, is_chunked="transfer-encoding" in headers, route=route)
                 if self._stopping:
                     raise _stopped()
                 if length:
@@ -188,7 +188,7 @@ class Front:
                 self._bodies.release(body)
             watcher.done()
 
-    def _may_be_answered_here(self, scope: Scope, headers: Headers, path: str) -> bool:
+    def _may_be_answered_here(self, scope: RsgiScope, headers: Headers, path: str) -> bool:
         """Whether its address is in order; what is wrong with it, the application says."""
         if path in PROBES:
             return True
@@ -196,10 +196,10 @@ class Front:
         return address_problem(path, host, scheme, base_host=self._base_host, https=self._https) is None
 
     async def _run(
-        self, proto: Any, scope: Scope, headers: Headers, incoming: Incoming, route: Route
+        self, proto: Any, scope: RsgiScope, headers: Headers, incoming: RsgiRequest, route: Route
     ) -> None:
         """Have a thread run the application, and send its answer. Raises Overloaded when none is free."""
-        future: asyncio.Future[Answer | None] = self._loop.create_future()
+        future: asyncio.Future[WsgiResponse | None] = self._loop.create_future()
         arrived, body = incoming.arrived, incoming.body
 
         def work() -> None:
@@ -213,18 +213,18 @@ class Front:
                 _log.exception("unexpected failure of the application")
                 self._loop.call_soon_threadsafe(_fail, future, LicenzyError())
             else:
-                self._loop.call_soon_threadsafe(_tell, future, answer)
+                self._loop.call_soon_threadsafe(_resolve, future, answer)
 
         job = Job(route.queue, arrived, work)
         self._threads.submit(job)
         self._waiting.add(future)
         watches: list[asyncio.Task[None]] = []
 
-        def look_after() -> None:
+        def check_soon() -> None:
             if not job.begun:
                 watches.append(self._loop.create_task(self._watch(proto, job, route, future)))
 
-        timer = self._loop.call_later(_SOON_SECONDS, look_after)
+        timer = self._loop.call_later(_SOON_SECONDS, check_soon)
         try:
             answer = await future
         finally:
@@ -235,7 +235,9 @@ class Front:
         if answer is not None:
             self._send(proto, scope, answer)
 
-    async def _watch(self, proto: Any, job: Job, route: Route, future: asyncio.Future[Answer | None]) -> None:
+    async def _watch(
+        self, proto: Any, job: Job, route: Route, future: asyncio.Future[WsgiResponse | None]
+    ) -> None:
         """Refuse what waits for a thread for too long, and do not begin what nobody waits for any more."""
         try:
             async with asyncio.timeout(job.arrived + route.waits_seconds - time.monotonic()):
@@ -245,9 +247,9 @@ class Front:
                 _fail(future, Overloaded())
         else:
             if self._threads.withdraw(job):
-                _tell(future, None)
+                _resolve(future, None)
 
-    def _send(self, proto: Any, scope: Scope, answer: Answer) -> None:
+    def _send(self, proto: Any, scope: RsgiScope, answer: WsgiResponse) -> None:
         headers, file = [*answer.headers, _SERVER], answer.file
         if file is not None and scope.method != "HEAD":
             self._files[file] = self._loop.call_later(_FILE_SECONDS, self._forget, file)
@@ -261,9 +263,9 @@ class Front:
         self._files.pop(file).cancel()
         file.close()
 
-    def _refuse(self, proto: Any, scope: Scope, error: LicenzyError, *more: tuple[str, str]) -> None:
+    def _refuse(self, proto: Any, scope: RsgiScope, error: LicenzyError, *more: tuple[str, str]) -> None:
         """Answer with a refusal of our own."""
-        told, body = self._refusals.told(error, scope.path, by_htmx="hx-request" in scope.headers)
+        told, body = self._refusals.render(error, scope.path, by_htmx="hx-request" in scope.headers)
         headers = [*told, *more, *self._always]
         with suppress(RSGIProtocolClosed):
             proto.response_bytes(error.status, headers, b"" if scope.method == "HEAD" else body)
@@ -275,7 +277,7 @@ class _Finished(NamedTuple):
     body: bytes
 
 
-async def _healthz(_incoming: Incoming) -> Reply:
+async def _healthz(_incoming: RsgiRequest) -> FinishedReply:
     """`GET /healthz`: the process answers."""
     return _Finished(200, json_headers(_ALIVE, new_id("req")), _ALIVE)
 
@@ -284,13 +286,13 @@ def _stopped(hint: str | None = None) -> Overloaded:
     return Overloaded("The server is being stopped.", hint=hint)
 
 
-def _tell(future: asyncio.Future[Answer | None], answer: Answer | None) -> None:
+def _resolve(future: asyncio.Future[WsgiResponse | None], answer: WsgiResponse | None) -> None:
     if not future.done():
         future.set_result(answer)
     elif answer is not None and answer.file is not None:
         answer.file.close()
 
 
-def _fail(future: asyncio.Future[Answer | None], error: Exception) -> None:
+def _fail(future: asyncio.Future[WsgiResponse | None], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)

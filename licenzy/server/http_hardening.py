@@ -10,7 +10,7 @@ from flask import Flask
 from werkzeug.exceptions import BadRequest, HTTPException, NotFound
 
 from licenzy.errors import HttpsRequired, InvalidRequest, LicenzyError
-from licenzy.server.limits import announced_length, route_of
+from licenzy.server.limits import declared_length, route_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -102,7 +102,7 @@ class Hardening:
     def _problem(self, environ: WSGIEnvironment) -> LicenzyError | HTTPException | None:
         path = environ["PATH_INFO"]
         try:
-            announced_length(
+            declared_length(
                 environ.get("CONTENT_LENGTH"),
                 is_chunked="HTTP_TRANSFER_ENCODING" in environ,
                 route=route_of(path),

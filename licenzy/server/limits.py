@@ -61,7 +61,7 @@ def route_of(path: str) -> Route:
     return next((route for route in ROUTES if path.startswith(route.prefix)), ROUTES[-1])
 
 
-def announced_length(length: str | None, *, is_chunked: bool, route: Route) -> int:
+def declared_length(length: str | None, *, is_chunked: bool, route: Route) -> int:
     """How long the body will be, from its Content-Length.
 
     Raises PayloadTooLarge over the limit, and for a body without a usable length.

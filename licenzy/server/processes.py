@@ -28,7 +28,7 @@ from licenzy.kit.stopping import StopSignal
 from licenzy.server.front import Front
 from licenzy.server.limits import IDLE_SECONDS
 
-_LOOK_EVERY = 1.0
+_CHECK_EVERY = 1.0
 _START_SECONDS = 30.0
 _FINISH_SECONDS = 8.0
 """How long requests under way may take when the process is told to stop. Then they are cut."""
@@ -58,10 +58,10 @@ class WebServer(MPServer):
         """Serve what `loader` gives, in each worker, until told to stop."""
         self.serve(spawn_target=work, target_loader=loader)
 
-    def signal_handler_interrupt(self, *_told: object) -> None:
+    def signal_handler_interrupt(self, *_args: object) -> None:
         self._stop.note()
 
-    def signal_handler_reload(self, *_told: object) -> None:
+    def signal_handler_reload(self, *_args: object) -> None:
         """SIGHUP: there is nothing to read anew, and workers need not be replaced for it."""
 
     def shutdown(self, exit_code: int = 0) -> None:
@@ -90,13 +90,13 @@ class WebServer(MPServer):
 
     def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
         if not self._stop.given:
-            with self._stop.held_back():
+            with self._stop.signals_blocked():
                 super()._spawn_workers(spawn_target, target_loader)  # type: ignore[no-untyped-call]
 
     def _respawn_workers(
         self, workers: list[int], spawn_target: Any, target_loader: Any, delay: float = 0
     ) -> None:
-        with self._stop.held_back():
+        with self._stop.signals_blocked():
             super()._respawn_workers(workers, spawn_target, target_loader, delay)
 
 
@@ -212,7 +212,7 @@ def _answer(
     is_asyncio = task_impl == TaskImpl.asyncio
     scheduler = _new_cbscheduler(loop, front.answer, is_asyncio)  # type: ignore[no-untyped-call]
     serve(scheduler, loop, end)
-    while not stop.wait(_LOOK_EVERY) and os.getppid() == parent:
+    while not stop.wait(_CHECK_EVERY) and os.getppid() == parent:
         if not runs.is_alive():
             # Connections would still be accepted, and nobody would ever answer them.
             _log.critical("the loop of a web process has ended; the process ends, to be replaced")

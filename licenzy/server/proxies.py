@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from werkzeug.http import parse_list_header
 
-from licenzy.server.wsgi import UNREADABLE, Headers, Scope, header
+from licenzy.server.wsgi import UNREADABLE, Headers, RsgiScope, header
 
 
 class TrustedProxies:
@@ -13,20 +13,20 @@ class TrustedProxies:
     def __init__(self, hops: int) -> None:
         self._hops = hops
 
-    def client(self, scope: Scope, headers: Headers) -> str:
+    def client(self, scope: RsgiScope, headers: Headers) -> str:
         """The address of the client."""
-        told = self._told(headers, "x-forwarded-for")
-        return told or scope.client.rpartition(":")[0].strip("[]")
+        forwarded = self._forwarded(headers, "x-forwarded-for")
+        return forwarded or scope.client.rpartition(":")[0].strip("[]")
 
     def host(self, headers: Headers) -> str:
         """The host that was asked for; empty when none was named."""
-        return self._told(headers, "x-forwarded-host") or header(headers, "host") or ""
+        return self._forwarded(headers, "x-forwarded-host") or header(headers, "host") or ""
 
-    def scheme(self, scope: Scope, headers: Headers) -> str:
+    def scheme(self, scope: RsgiScope, headers: Headers) -> str:
         """`http` or `https`."""
-        return self._told(headers, "x-forwarded-proto") or scope.scheme
+        return self._forwarded(headers, "x-forwarded-proto") or scope.scheme
 
-    def _told(self, headers: Headers, name: str) -> str | None:
+    def _forwarded(self, headers: Headers, name: str) -> str | None:
         """What the outermost of them says."""
         if not self._hops:
             return None

@@ -10,7 +10,7 @@ from licenzy.kit.ids import new_id
 from licenzy.server.http_hardening import PROBES
 from licenzy.wire import JSON, refusal
 
-Told = tuple[list[tuple[str, str]], bytes]
+RenderedRefusal = tuple[list[tuple[str, str]], bytes]
 """The headers and the body of an answer."""
 
 _OF_A_PAGE = frozenset({"content-type", "cache-control", "vary", "hx-retarget", "hx-reswap"})
@@ -21,9 +21,9 @@ class Refusals:
 
     def __init__(self, app: Flask, base_url: str) -> None:
         self._app, self._base_url = app, base_url
-        self._pages: dict[tuple[str, str, bool], Told] = {}
+        self._pages: dict[tuple[str, str, bool], RenderedRefusal] = {}
 
-    def told(self, error: LicenzyError, path: str, *, by_htmx: bool) -> Told:
+    def render(self, error: LicenzyError, path: str, *, by_htmx: bool) -> RenderedRefusal:
         """The answer to a request for this path."""
         is_machine = path in PROBES or path.lstrip("/").partition("/")[0].lower() == "v1"
         headers, body = _as_json(error) if is_machine else self._as_page(error, by_htmx=by_htmx)
@@ -31,7 +31,7 @@ class Refusals:
             headers = [*headers, ("Retry-After", str(error.retry_after))]
         return headers, body
 
-    def _as_page(self, error: LicenzyError, *, by_htmx: bool) -> Told:
+    def _as_page(self, error: LicenzyError, *, by_htmx: bool) -> RenderedRefusal:
         """Made once and kept: it must be had when there is much to do."""
         key = (error.code, error.message, by_htmx)
         if key not in self._pages:
@@ -54,7 +54,7 @@ def json_headers(body: bytes, request_id: str) -> list[tuple[str, str]]:
     ]
 
 
-def _as_json(error: LicenzyError) -> Told:
+def _as_json(error: LicenzyError) -> RenderedRefusal:
     request_id = new_id("req")
     body = orjson.dumps(refusal(error, request_id, None))
     return json_headers(body, request_id), body

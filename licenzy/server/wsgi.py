@@ -27,7 +27,7 @@ class Headers(Protocol):
     def get_all(self, name: str, /) -> list[str]: ...
 
 
-class Scope(Protocol):
+class RsgiScope(Protocol):
     """A request as RSGI gives it, without its body."""
 
     http_version: str
@@ -40,7 +40,7 @@ class Scope(Protocol):
     headers: Headers
 
 
-class Answer(NamedTuple):
+class WsgiResponse(NamedTuple):
     """A whole answer."""
 
     status: int
@@ -59,7 +59,7 @@ def header(headers: Headers, name: str) -> str | None:
     return ",".join(values) if values else UNREADABLE
 
 
-def environ_of(scope: Scope, headers: Headers, body: bytes) -> WSGIEnvironment:
+def environ_of(scope: RsgiScope, headers: Headers, body: bytes) -> WSGIEnvironment:
     """What WSGI tells of a request."""
     server, _, server_port = scope.server.rpartition(":")
     client, _, client_port = scope.client.rpartition(":")
@@ -90,7 +90,7 @@ def environ_of(scope: Scope, headers: Headers, body: bytes) -> WSGIEnvironment:
     return environ
 
 
-def answer_of(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
+def answer_of(app: WSGIApplication, environ: WSGIEnvironment) -> WsgiResponse:
     """Run the application to the end of its answer."""
     started: list[tuple[str, list[tuple[str, str]]]] = []
     parts = _Parts()
@@ -115,7 +115,7 @@ def answer_of(app: WSGIApplication, environ: WSGIEnvironment) -> Answer:
     status, headers = started[0]
     if parts.file is not None and not any(name.lower() == "content-length" for name, _ in headers):
         headers = [*headers, ("Content-Length", str(parts.size))]
-    return Answer(int(status[:3]), headers, parts.in_memory(), parts.file)
+    return WsgiResponse(int(status[:3]), headers, parts.in_memory(), parts.file)
 
 
 class RequestDeadline:

@@ -34,7 +34,7 @@ BY_DAY = Span("30d", "30 days", 30, 24)
 
 
 @dataclass(slots=True)
-class Step:
+class ActivityStep:
     """What was done in one hour, or on one day in UTC."""
 
     begins: datetime
@@ -51,7 +51,7 @@ class Activity:
     """The steps of a span, the oldest first, and their sums."""
 
     span: Span
-    steps: list[Step]
+    steps: list[ActivityStep]
 
     @property
     def allowed(self) -> int:
@@ -80,9 +80,9 @@ def activity(db: Session, scope: Scope, *, span: Span, now: datetime) -> Activit
     first = last - span.steps + 1
     since_hour = first * span.hours
     since = EPOCH + timedelta(hours=since_hour)
-    steps = [Step(since + timedelta(hours=span.hours * n)) for n in range(span.steps)]
+    steps = [ActivityStep(since + timedelta(hours=span.hours * n)) for n in range(span.steps)]
 
-    def step(hour: int) -> Step:
+    def step(hour: int) -> ActivityStep:
         # A sandbox whose clock was moved dates later than now what has happened by now.
         return steps[min(hour // span.hours, last) - first]
 

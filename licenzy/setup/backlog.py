@@ -16,11 +16,11 @@ from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.connections.models import Connection
 from licenzy.deliveries.models import Delivery, DeliveryStatus, WebhookEndpoint
-from licenzy.kit.seal import Seal
-from licenzy.observations.models import StripeLook
+from licenzy.kit.secret_box import SecretBox
+from licenzy.observations.models import StripeProbe
 from licenzy.projects.queries import project_ids
 from licenzy.reconciliation.models import Reconciliation
-from licenzy.setup.gathering import project_facts
+from licenzy.setup.fact_collector import project_facts
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
 
 _UNSENT = (DeliveryStatus.PENDING, DeliveryStatus.FAILED, DeliveryStatus.DEAD)
@@ -44,7 +44,7 @@ class Backlog:
     """By project id, mode and severity."""
 
 
-def backlog(db: Session, seal: Seal, *, base_url: str, now: datetime) -> Backlog:
+def backlog(db: Session, secret_box: SecretBox, *, base_url: str, now: datetime) -> Backlog:
     """Everything at `now`, of every project, for whoever watches the installation."""
     settling = select(func.count()).select_from(SettlingRead).where(col(SettlingRead.due_at) <= now)
     parked = (
@@ -58,7 +58,7 @@ def backlog(db: Session, seal: Seal, *, base_url: str, now: datetime) -> Backlog
         deliveries=_by_status(db, Delivery.status, _UNSENT, _IS_UNSENT),
         settling_due=db.exec(settling).one(),
         overdue_seconds=_overdue(db, now),
-        findings=_findings(db, seal, base_url, now),
+        findings=_findings(db, secret_box, base_url, now),
     )
 
 
@@ -69,9 +69,9 @@ def _by_status(db: Session, column: Any, statuses: Any, *narrowed: Any) -> dict[
 
 def _overdue(db: Session, now: datetime) -> dict[str, float]:
     """What a paused endpoint or a removed Stripe key holds back is not due."""
-    looks = (
-        select(func.min(StripeLook.due_at))
-        .join(Connection, col(Connection.id) == StripeLook.connection_id)
+    probes = (
+        select(func.min(StripeProbe.due_at))
+        .join(Connection, col(Connection.id) == StripeProbe.connection_id)
         .where(col(Connection.key_sealed).is_not(None))
     )
     sends = (
@@ -89,16 +89,18 @@ def _overdue(db: Session, now: datetime) -> dict[str, float]:
         "settling_read": select(func.min(SettlingRead.due_at)),
         "delivery": sends,
         "reconciliation": select(func.min(Reconciliation.asked_at)),
-        "look_at_stripe": looks,
+        "look_at_stripe": probes,
     }
     due = {job: db.exec(statement).one() for job, statement in oldest.items()}
     return {job: max(0.0, (now - at).total_seconds()) if at else 0.0 for job, at in due.items()}
 
 
-def _findings(db: Session, seal: Seal, base_url: str, now: datetime) -> dict[tuple[str, Mode, Severity], int]:
+def _findings(
+    db: Session, secret_box: SecretBox, base_url: str, now: datetime
+) -> dict[tuple[str, Mode, Severity], int]:
     counted: dict[tuple[str, Mode, Severity], int] = {}
     for project_id in project_ids(db):
-        facts = project_facts(db, seal, project_id=project_id, base_url=base_url, now=now)
+        facts = project_facts(db, secret_box, project_id=project_id, base_url=base_url, now=now)
         for mode in Mode:
             found = Counter(finding.severity for finding in findings(facts, mode))
             counted |= {(project_id, mode, severity): found[severity] for severity in Severity}

@@ -43,7 +43,7 @@ class Cause:
     """What most likely holds a purchase up, and what to do; `page` is the endpoint that mends it."""
 
     code: str
-    says: str
+    advice: str
     fix: str
     page: str | None = None
 
@@ -57,7 +57,7 @@ class Timeline:
     complete: bool
     over: bool
     """Whether there is nothing more to wait for: it is complete, or cannot get any further."""
-    look_again_ms: int | None
+    poll_again_ms: int | None
     """After how many milliseconds a page looks again by itself; none when it does not."""
 
 
@@ -72,12 +72,12 @@ def timeline(journey: JourneyFacts, connection: ConnectionFacts | None, now: dat
     cause = None if complete else _cause(journey, connection, now)
     over = complete or failed or ended
     still = None if over or now - journey.created_at >= WATCHED else (1500 if cause is None else 5000)
-    return Timeline(ticks=ticks, cause=cause, complete=complete, over=over, look_again_ms=still)
+    return Timeline(ticks=ticks, cause=cause, complete=complete, over=over, poll_again_ms=still)
 
 
 def _ticks(journey: JourneyFacts, connection: ConnectionFacts | None) -> tuple[Tick, ...]:
     event = journey.event
-    arrived, told = (event.received_at, f"{event.type} · {event.event_id}") if event else (None, None)
+    arrived, event_text = (event.received_at, f"{event.type} · {event.event_id}") if event else (None, None)
     secret = f"with {connection.secret_masked}" if connection and connection.secret_masked else None
     done = [
         journey.session_id is not None,
@@ -88,7 +88,7 @@ def _ticks(journey: JourneyFacts, connection: ConnectionFacts | None) -> tuple[T
     ]
     lines = [
         ("Checkout Session created at Stripe", journey.session_id, journey.created_at),
-        ("Stripe’s event arrived", told, arrived),
+        ("Stripe’s event arrived", event_text, arrived),
         ("Signature verified", secret, arrived),
         ("Entitlement granted", journey.entitlement_id, journey.granted_at),
         ("Access check answers true", f"allowed: true for {journey.subject_ref}", journey.granted_at),
@@ -163,10 +163,10 @@ def _failed(journey: JourneyFacts) -> Cause:
         )
     if journey.reason == "payment_failed":
         return Cause("payment_failed", "The payment itself failed at Stripe.", "Start a new purchase.")
-    said = f" ({journey.reason})" if journey.reason else ""
+    reason = f" ({journey.reason})" if journey.reason else ""
     return Cause(
         "attempt_failed",
-        f"The purchase failed before it was paid{said}.",
+        f"The purchase failed before it was paid{reason}.",
         "Check the Stripe connection and the product’s price, then start a new purchase.",
         "portal.connection",
     )
@@ -181,10 +181,10 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
             "portal.connection",
         )
     if event.status in {EventStatus.FAILED, EventStatus.INVALID}:
-        said = f": {event.note}" if event.note else "."
+        reason = f": {event.note}" if event.note else "."
         return Cause(
             "event_failed",
-            f"The event arrived, but applying it failed{said}",
+            f"The event arrived, but applying it failed{reason}",
             "It is stored safely and tried again by itself.",
             "portal.events",
         )

@@ -18,8 +18,8 @@ from licenzy.db.reads import read_first
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import NotFound
 from licenzy.projects.scope import Scope
+from licenzy.setup.fact_collector import key_facts
 from licenzy.setup.facts import EventFacts, JourneyFacts, SetupFacts
-from licenzy.setup.gathering import key_facts
 from licenzy.stripe_events.models import StripeEvent
 from licenzy.subjects.models import Subject
 from licenzy.usage.access import access_of

@@ -16,12 +16,12 @@ from licenzy.connections.queries import connection_of
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import Source
 from licenzy.entitlements.actions import give_purchase, lock_purchase, project_purchase, record_fact
-from licenzy.entitlements.announcing import Because, Change
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.events import Change, ChangeCause
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.errors import InvalidRequest, NotFound, StripeNotConnected
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
 from licenzy.stripe_events.read import Found, session_found, subscription_found
@@ -29,7 +29,7 @@ from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_events.snapshots import record_snapshot
 from licenzy.stripe_events.untracked import untracked_by_id
 from licenzy.stripe_gateway.client import StripeGateway
-from licenzy.subjects.actions import ensure_subject, hold_subject, link_customer
+from licenzy.subjects.actions import ensure_subject, link_customer, lock_customer
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id
 from licenzy.workspace.audit import record
@@ -48,8 +48,8 @@ class Bought:
 def adopt(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
-    hand: Hand,
+    secret_box: SecretBox,
+    operator: OperatorContext,
     *,
     untracked_id: str,
     subject_ref: str,
@@ -61,17 +61,17 @@ def adopt(
     again changes nothing. Raises NotFound, InvalidRequest with the cause, and Stripe's refusals.
     """
     with database.read() as db:
-        kept = _kept(db, hand, untracked_id)
-        adopted_by_them = _is_theirs(db, hand, kept.subject_id, subject_ref)
+        kept = _kept(db, operator, untracked_id)
+        adopted_by_them = _is_theirs(db, operator, kept.subject_id, subject_ref)
     if adopted_by_them:
         return []
-    bought = what_was_bought(database, gateway, seal, hand.scope, untracked_id=untracked_id)
-    numbers = database.retrying(lambda db: _claims(db, hand, kept, bought))
-    return database.retrying(lambda db: _adopt(db, hand, untracked_id, subject_ref, bought, numbers))
+    bought = what_was_bought(database, gateway, secret_box, operator.scope, untracked_id=untracked_id)
+    numbers = database.retrying(lambda db: _claims(db, operator, kept, bought))
+    return database.retrying(lambda db: _adopt(db, operator, untracked_id, subject_ref, bought, numbers))
 
 
 def what_was_bought(
-    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, untracked_id: str
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, scope: Scope, *, untracked_id: str
 ) -> Bought:
     """Read from Stripe what an untracked checkout sold, and which product that is.
 
@@ -84,7 +84,7 @@ def what_was_bought(
         raise NotFound("There is no such untracked checkout.")
     if connection is None or connection.id != kept.connection_id:
         raise StripeNotConnected("The Stripe account that this checkout was paid to is not connected.")
-    at = access(gateway, seal, connection)
+    at = access(gateway, secret_box, connection)
     session = gateway.checkout_session(at, kept.session_id)
     price_id, quantity = _only_line(session)
     with database.read() as db:
@@ -131,91 +131,100 @@ def _found(bought: Bought) -> list[Found]:
     return [each for each in found if each is not None]
 
 
-def _claims(db: Session, hand: Hand, kept: UntrackedCheckout, bought: Bought) -> dict[str, Any]:
+def _claims(
+    db: Session, operator: OperatorContext, kept: UntrackedCheckout, bought: Bought
+) -> dict[str, Any]:
     """Numbers for what was read, by the object's id; in a transaction of their own, as readings do it."""
     ids = [kept.session_id, *([kept.purchase_key] if bought.subscription is not None else [])]
     return {
-        each: claim_now(db, hand.scope, connection_id=kept.connection_id, object_id=each, began=hand.now)
+        each: claim_now(
+            db, operator.scope, connection_id=kept.connection_id, object_id=each, began=operator.now
+        )
         for each in ids
     }
 
 
 def _adopt(
     db: Session,
-    hand: Hand,
+    operator: OperatorContext,
     untracked_id: str,
     subject_ref: str,
     bought: Bought,
     numbers: dict[str, Any],
 ) -> list[Change]:
-    kept = _kept(db, hand, untracked_id)
-    purchase = lock_purchase(db, hand.scope, key=kept.purchase_key, now=hand.now)
-    if _is_theirs(db, hand, purchase.subject_id, subject_ref):
+    kept = _kept(db, operator, untracked_id)
+    purchase = lock_purchase(db, operator.scope, key=kept.purchase_key, now=operator.now)
+    if _is_theirs(db, operator, purchase.subject_id, subject_ref):
         return []
-    subject = ensure_subject(db, hand.scope, subject_ref=subject_ref, now=hand.now)
+    subject = ensure_subject(db, operator.scope, subject_ref=subject_ref, now=operator.now)
     purchase = give_purchase(db, purchase, subject_id=subject.id)
-    _record_act(db, hand, kept, bought)
-    hold_subject(db, hand.scope, subject_id=subject.id)
-    facts = recorded_facts(db, hand.scope, purchase_key=purchase.key)
-    because = Because(
+    _record_act(db, operator, kept, bought)
+    lock_customer(db, operator.scope, subject_id=subject.id)
+    facts = recorded_facts(db, operator.scope, purchase_key=purchase.key)
+    cause = ChangeCause(
         Source.PORTAL,
         "checkout_adopted",
-        actor_user_id=hand.actor.user_id,
-        news={(fact.source_id, fact.kind) for fact in facts},
+        actor_user_id=operator.actor.user_id,
+        new_facts={(fact.source_id, fact.kind) for fact in facts},
     )
-    changes = project_purchase(db, purchase, now=hand.now, because=because, facts=facts)
+    changes = project_purchase(db, purchase, now=operator.now, cause=cause, facts=facts)
     for found in _found(bought):
         claim = numbers[found.readings[0].object_id]
-        changes += record_snapshot(db, claim, found, as_of=hand.there, now=hand.now)
-        read_done(db, claim, now=hand.now)
-    _note(db, hand, kept, subject, bought, changes)
+        changes += record_snapshot(db, claim, found, as_of=operator.there, now=operator.now)
+        read_done(db, claim, now=operator.now)
+    _note(db, operator, kept, subject, bought, changes)
     return changes
 
 
-def _kept(db: Session, hand: Hand, untracked_id: str) -> UntrackedCheckout:
-    kept = untracked_by_id(db, hand.scope, untracked_id=untracked_id)
+def _kept(db: Session, operator: OperatorContext, untracked_id: str) -> UntrackedCheckout:
+    kept = untracked_by_id(db, operator.scope, untracked_id=untracked_id)
     if kept is None:
         raise NotFound("There is no such untracked checkout.")
     return kept
 
 
-def _is_theirs(db: Session, hand: Hand, subject_id: str | None, subject_ref: str) -> bool:
+def _is_theirs(db: Session, operator: OperatorContext, subject_id: str | None, subject_ref: str) -> bool:
     """Whether it was adopted by this subject already. Raises InvalidRequest when another one has it."""
     if subject_id is None:
         return False
-    owner = subject_by_id(db, hand.scope, subject_id=subject_id)
+    owner = subject_by_id(db, operator.scope, subject_id=subject_id)
     assert owner is not None
     if owner.subject_ref != subject_ref:
         raise InvalidRequest(fields={"subject_ref": f"it belongs to {owner.subject_ref} already"})
     return True
 
 
-def _record_act(db: Session, hand: Hand, kept: UntrackedCheckout, bought: Bought) -> None:
+def _record_act(db: Session, operator: OperatorContext, kept: UntrackedCheckout, bought: Bought) -> None:
     record_fact(
         db,
-        hand.scope,
+        operator.scope,
         source=FactSource.OPERATOR,
         source_id=f"adopt:{kept.session_id}",
         kind="operator",
         object_id=kept.session_id,
         purchase_key=kept.purchase_key,
-        occurred_at=hand.there,
+        occurred_at=operator.there,
         data={
             "action": "adopt",
             "session": kept.session_id,
             "sold": as_sold(bought.product),
             "quantity": bought.quantity,
-            "actor": hand.actor.user_id,
-            "note": hand.note,
+            "actor": operator.actor.user_id,
+            "note": operator.note,
         },
-        now=hand.now,
+        now=operator.now,
     )
 
 
 def _note(
-    db: Session, hand: Hand, kept: UntrackedCheckout, subject: Subject, bought: Bought, changes: list[Change]
+    db: Session,
+    operator: OperatorContext,
+    kept: UntrackedCheckout,
+    subject: Subject,
+    bought: Bought,
+    changes: list[Change],
 ) -> None:
-    kept.adopted_at, kept.adopted_by, kept.subject_id = hand.now, hand.actor.user_id, subject.id
+    kept.adopted_at, kept.adopted_by, kept.subject_id = operator.now, operator.actor.user_id, subject.id
     db.exec(
         update(StripeEvent)
         .where(
@@ -225,7 +234,7 @@ def _note(
         )
         .values(note="The checkout was adopted by hand, and counts since.")
     )
-    known = hold_subject(db, hand.scope, subject_id=subject.id)
+    known = lock_customer(db, operator.scope, subject_id=subject.id)
     link_customer(
         db,
         known,
@@ -235,12 +244,12 @@ def _note(
     )
     record(
         db,
-        actor=hand.actor,
+        actor=operator.actor,
         action="checkout.adopt",
         about=kept.session_id,
         before=None,
         after={"subject": subject.id, "product_code": bought.product.product_code, "changes": len(changes)},
-        now=hand.now,
-        project_id=hand.scope.project_id,
-        mode=hand.scope.mode,
+        now=operator.now,
+        project_id=operator.scope.project_id,
+        mode=operator.scope.mode,
     )

@@ -38,10 +38,10 @@ class Known:
     """By the surest name of the first reading."""
     products: Mapping[str, ProductTerms]
     """By price, those that the readings name."""
-    is_heard: bool
+    has_endpoints: bool
 
 
-def look(
+def find_known(
     db: Session, origin: Origin, readings: Sequence[Reading], key: str | None, payments: frozenset[str]
 ) -> Known:
     """One read: the purchase, held, its subject, the attempt and the products that prices are mapped to.
@@ -53,10 +53,10 @@ def look(
     prices = sorted(
         {item["price"] for each in readings if each.kind == "subscription" for item in each.data["items"]}
     )
-    statement = _looking(
+    statement = _lookup_statement(
         by=names[0][0] if names else None,
         by_payment=key is None,
-        holds_subject=not payments,
+        locks_subject=not payments,
         priced=bool(prices),
     )
     values = {
@@ -70,10 +70,10 @@ def look(
     }
     db.flush()
     rows = db.connection().execute(statement, values).all()
-    key_, is_heard, *first = rows[0]
-    held, customer, attempt = first[:4], first[4:7], first[7:11]
+    key_, has_endpoints, *first = rows[0]
+    locked, customer, attempt = first[:4], first[4:7], first[7:11]
     purchase = (
-        LockedPurchase(origin.scope.project_id, origin.scope.mode, *held) if held[0] is not None else None
+        LockedPurchase(origin.scope.project_id, origin.scope.mode, *locked) if locked[0] is not None else None
     )
     products: dict[str, ProductTerms] = {}
     for row in rows if prices else ():
@@ -85,7 +85,7 @@ def look(
         Customer._make(customer) if customer[0] is not None else None,
         SoldAttempt._make(attempt) if attempt[0] is not None else None,
         products,
-        bool(is_heard),
+        bool(has_endpoints),
     )
 
 
@@ -94,21 +94,23 @@ _ATTEMPTS, _PRODUCTS = table_of(CheckoutAttempt), table_of(Product)
 
 
 @lru_cache(maxsize=32)
-def _looking(*, by: str | None, by_payment: bool, holds_subject: bool, priced: bool) -> Select[Any]:
+def _lookup_statement(*, by: str | None, by_payment: bool, locks_subject: bool, priced: bool) -> Select[Any]:
     """The statement of a look, made once for each shape that it has."""
     project_id: Any = bindparam("project_id")
     mode: Any = bindparam("mode")
     key: Any = bindparam("key", type_=_PURCHASES.c.key.type)
     if by_payment:
         key = key_behind(project_id, mode, bindparam("refs", expanding=True)).scalar_subquery()
-    asked = select(key.label("key"), somebody_listens(project_id, mode).label("is_heard")).subquery("asked")
-    held = _held(key, holds_subject=holds_subject).subquery("held")
+    wanted = select(key.label("key"), somebody_listens(project_id, mode).label("has_endpoints")).subquery(
+        "asked"
+    )
+    locked = _locked_purchase(key, locks_subject=locks_subject).subquery("held")
     named = _ATTEMPTS.c[NAMED_BY[by]] == bindparam("name") if by else false()
-    joined = asked.outerjoin(held, true()).outerjoin(
+    joined = wanted.outerjoin(locked, true()).outerjoin(
         _ATTEMPTS,
         and_(_here(_ATTEMPTS), _ATTEMPTS.c.connection_id == bindparam("connection_id"), named),
     )
-    columns = [*asked.c, *held.c, *(_ATTEMPTS.c[name] for name in SoldAttempt._fields)]
+    columns = [*wanted.c, *locked.c, *(_ATTEMPTS.c[name] for name in SoldAttempt._fields)]
     if not priced:
         return select(*columns).select_from(joined)
     prices = _PRODUCTS.c.stripe_price_id.in_(bindparam("prices", expanding=True))
@@ -119,10 +121,10 @@ def _looking(*, by: str | None, by_payment: bool, holds_subject: bool, priced: b
     )
 
 
-def _held(key: Any, *, holds_subject: bool) -> Select[Any]:
-    """The purchase, held. Together with its subject only where it has one, as `hold_subject` holds it."""
+def _locked_purchase(key: Any, *, locks_subject: bool) -> Select[Any]:
+    """The purchase, held. Together with its subject only where it has one, as `lock_customer` holds it."""
     purchase = [_PURCHASES.c[name] for name in ("key", "subject_id", "attempt_id", "finalized_at")]
-    if not holds_subject:
+    if not locks_subject:
         nobody = [null().label(name) for name in Customer._fields]
         found = select(*purchase, *nobody).where(_here(_PURCHASES), _PURCHASES.c.key == key)
         return found.with_for_update(of=_PURCHASES)

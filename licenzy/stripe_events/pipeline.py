@@ -14,12 +14,12 @@ from sqlmodel import Session
 from licenzy.catalog.queries import sold_product_id
 from licenzy.deliveries.models import Source
 from licenzy.entitlements.actions import project_purchase
-from licenzy.entitlements.announcing import Because, Change
+from licenzy.entitlements.events import Change, ChangeCause
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
-from licenzy.observations.actions import look_again
+from licenzy.observations.actions import probe_again
 from licenzy.stripe_events.models import EventStatus
-from licenzy.stripe_events.place import Placed, Waiting, place_found, place_told
+from licenzy.stripe_events.place import Placed, Waiting, place_found, place_reading
 from licenzy.stripe_events.read import CatalogChange, Found, Nothing, Origin, nothing_depends_on, read
 from licenzy.stripe_events.record import Recorded, ask_for_read, record, record_waiting
 from licenzy.stripe_events.untracked import keep_untracked
@@ -40,17 +40,17 @@ def apply_event(db: Session, origin: Origin, event: Event, *, now: datetime) -> 
 
     Raises what goes wrong, `Unreadable` included; the caller holds a savepoint.
     """
-    said = read(event)
-    if isinstance(said, Reading):
-        return apply_told(db, origin, said, now=now)
-    if isinstance(said, CatalogChange):
-        return _of_the_catalog(db, origin, said, now)
-    return Applied(EventStatus.IGNORED, said.note)
+    reading = read(event)
+    if isinstance(reading, Reading):
+        return apply_reading(db, origin, reading, now=now)
+    if isinstance(reading, CatalogChange):
+        return _of_the_catalog(db, origin, reading, now)
+    return Applied(EventStatus.IGNORED, reading.note)
 
 
-def apply_told(db: Session, origin: Origin, reading: Reading, *, now: datetime) -> Applied:
+def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetime) -> Applied:
     """Apply what an event or a list of Stripe's says of one object; kept where its purchase is unknown."""
-    placed = place_told(db, origin, reading, now=now)
+    placed = place_reading(db, origin, reading, now=now)
     if isinstance(placed, Nothing):
         return Applied(EventStatus.IGNORED, placed.note)
     if isinstance(placed, Waiting):
@@ -79,9 +79,9 @@ def _project(db: Session, placed: Placed, recorded: Recorded, now: datetime) -> 
         db,
         recorded.purchase,
         now=now,
-        because=_because(placed, recorded),
+        cause=_cause(placed, recorded),
         facts=recorded.facts,
-        is_heard=placed.is_heard,
+        has_endpoints=placed.has_endpoints,
     )
 
 
@@ -100,13 +100,13 @@ _REASONS_OF_EVENTS = {
 }
 
 
-def _because(placed: Placed, recorded: Recorded) -> Because:
+def _cause(placed: Placed, recorded: Recorded) -> ChangeCause:
     origin = placed.origin
     if origin.source is not FactSource.EVENT:
-        return Because(Source.STRIPE, "read_from_stripe", news=recorded.news)
+        return ChangeCause(Source.STRIPE, "read_from_stripe", new_facts=recorded.new_facts)
     (reading,) = placed.readings
     reason = _REASONS_OF_EVENTS.get(reading.data["event"]) or _REASONS.get(reading.kind, "")
-    return Because(Source.STRIPE, reason, stripe_event_id=origin.source_id, news=recorded.news)
+    return ChangeCause(Source.STRIPE, reason, stripe_event_id=origin.source_id, new_facts=recorded.new_facts)
 
 
 def _remark(placed: Placed) -> str | None:
@@ -148,9 +148,9 @@ _UNTRACKED = {
 }
 
 
-def _of_the_catalog(db: Session, origin: Origin, told: CatalogChange, now: datetime) -> Applied:
+def _of_the_catalog(db: Session, origin: Origin, change: CatalogChange, now: datetime) -> Applied:
     """A price or product that is sold here changed at Stripe: what Stripe says of it is read anew, soon."""
-    if sold_product_id(db, origin.scope, stripe_id=told.object_id) is None:
-        return Applied(EventStatus.IGNORED, nothing_depends_on(told.event_type).note)
-    look_again(db, origin.scope, now=now)
+    if sold_product_id(db, origin.scope, stripe_id=change.object_id) is None:
+        return Applied(EventStatus.IGNORED, nothing_depends_on(change.event_type).note)
+    probe_again(db, origin.scope, now=now)
     return Applied(EventStatus.APPLIED, "Stripe is asked again about the prices of products.")

@@ -16,7 +16,7 @@ from licenzy.entitlements.actions import begin_purchase, lock_purchase
 from licenzy.entitlements.links import await_purchase
 from licenzy.entitlements.projected import payment_refs
 from licenzy.entitlements.purchases import LockedPurchase
-from licenzy.stripe_events.lookup import Known, attempt_names, look
+from licenzy.stripe_events.lookup import Known, attempt_names, find_known
 from licenzy.stripe_events.read import Found, Nothing, Origin
 from licenzy.stripe_gateway.shapes import Reading
 from licenzy.subjects.actions import Customer
@@ -36,7 +36,7 @@ class Placed:
     """The payments that the readings show to belong to the purchase."""
     subject: Customer | None
     """Whose it is, held; None where nobody is known yet, or payments have to be written first."""
-    is_heard: bool
+    has_endpoints: bool
     """Whether an endpoint was there that could be told of changes."""
 
     @property
@@ -54,19 +54,21 @@ class Waiting:
     ref: str
 
 
-def place_told(db: Session, origin: Origin, reading: Reading, *, now: datetime) -> Placed | Waiting | Nothing:
+def place_reading(
+    db: Session, origin: Origin, reading: Reading, *, now: datetime
+) -> Placed | Waiting | Nothing:
     """Where what an event, or a list of Stripe's, says of one object belongs."""
     if reading.kind in _OF_PAYMENTS:
         return _place_payment(db, origin, reading, now)
     key = _purchase_key(reading)
     if key is None:
         return Nothing("The invoice belongs to no subscription.")
-    return _place(db, origin, (reading,), key, _taught(reading), now)
+    return _place(db, origin, (reading,), key, _with_payments(reading), now)
 
 
 def place_found(db: Session, origin: Origin, found: Found, *, now: datetime) -> Placed:
     """Where what Stripe said when it was asked belongs."""
-    payments = found.payments.union(*map(_taught, found.readings))
+    payments = found.payments.union(*map(_with_payments, found.readings))
     return _place(db, origin, found.readings, found.purchase_key, payments, now)
 
 
@@ -81,7 +83,7 @@ def _purchase_key(reading: Reading) -> str | None:
     return subscription or (reading.object_id if reading.kind == "session" else None)
 
 
-def _taught(reading: Reading) -> frozenset[str]:
+def _with_payments(reading: Reading) -> frozenset[str]:
     """The payments that a reading shows to belong to its purchase."""
     own = {reading.object_id} if reading.kind == "invoice" else set()
     return frozenset(payment_refs(reading.data) | own)
@@ -91,10 +93,10 @@ def _place_payment(
     db: Session, origin: Origin, reading: Reading, now: datetime
 ) -> Placed | Waiting | Nothing:
     """A refund, dispute or invoice payment belongs where its payment does, once that is known."""
-    refs, awaited = _taught(reading), _awaited_payment(reading)
-    known = look(db, origin, (reading,), None, refs)
+    refs, awaited = _with_payments(reading), _awaited_payment(reading)
+    known = find_known(db, origin, (reading,), None, refs)
     if known.key is None and awaited is not None and not await_purchase(db, origin.scope, ref=awaited):
-        known = look(db, origin, (reading,), None, refs)
+        known = find_known(db, origin, (reading,), None, refs)
     if known.key is not None:
         return _placed(db, origin, (reading,), known, known.key, refs, now)
     return Nothing("It names no payment.") if awaited is None else Waiting(origin, reading, awaited)
@@ -118,7 +120,7 @@ def _place(
     payments: frozenset[str],
     now: datetime,
 ) -> Placed:
-    known = look(db, origin, readings, key, payments)
+    known = find_known(db, origin, readings, key, payments)
     return _placed(db, origin, readings, known, key, payments, now)
 
 
@@ -146,13 +148,13 @@ def _placed(
     if purchase is None:
         # Somebody else has begun it, or it is nobody's yet. What was read before it was held may be old.
         purchase = lock_purchase(db, origin.scope, key=key, now=now)
-        known = look(db, origin, readings, key, payments)
+        known = find_known(db, origin, readings, key, payments)
         purchase, attempts = known.purchase or purchase, _attempts(db, origin, readings, known)
     sold = tuple(
         _with_what_was_sold(reading, attempt, known.products)
         for reading, attempt in zip(readings, attempts, strict=True)
     )
-    return Placed(origin, purchase, sold, attempts, payments, known.subject, known.is_heard)
+    return Placed(origin, purchase, sold, attempts, payments, known.subject, known.has_endpoints)
 
 
 # --- what was sold, pure -----------------------------------------------------------------------------

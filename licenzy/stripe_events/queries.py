@@ -170,7 +170,7 @@ def _subjects_behind(scope: Scope, *, event_ids: Sequence[str]) -> Select[str, S
 @read_all
 def events_of_subject(scope: Scope, *, subject_id: str, limit: int) -> SelectOfScalar[StripeEvent]:
     """The last events that told of what a subject bought, newest first."""
-    told = (
+    event_ids = (
         select(Fact.source_id)
         .join(
             Purchase,
@@ -190,7 +190,7 @@ def events_of_subject(scope: Scope, *, subject_id: str, limit: int) -> SelectOfS
             StripeEvent.project_id == scope.project_id,
             StripeEvent.mode == scope.mode,
             col(StripeEvent.connection_id).in_(_connections(scope)),
-            col(StripeEvent.event_id).in_(told),
+            col(StripeEvent.event_id).in_(event_ids),
         )
         .order_by(col(StripeEvent.sequence).desc())
         .limit(limit)

@@ -18,7 +18,7 @@ from licenzy.connections.rules import CLOCK_MOVED
 from licenzy.db.engine import gave_way
 from licenzy.db.savepoint import savepoint
 from licenzy.db.upsert import change_row, insert_new
-from licenzy.entitlements.announcing import Change
+from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import DatabaseUnavailable, InvalidEvent
 from licenzy.kit.json_strict import NotStrictJson, parse_object
@@ -50,7 +50,7 @@ class Receiver(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Received:
+class ReceivedEvent:
     """An event of the inbox after it was received or tried."""
 
     status: EventStatus
@@ -77,7 +77,7 @@ def receive(
     body: bytes,
     now: datetime,
     signed: bool = True,
-) -> Received:
+) -> ReceivedEvent:
     """Keep an event and apply it; the caller commits, then acknowledges.
 
     It was `signed` by Stripe, or else read from Stripe's list of events by reconciliation.
@@ -95,7 +95,7 @@ def receive(
         follow_clock(db, connection_id=connection.id, now_there=event.object["frozen_time"], now=now)
     if kept.status in _STILL_TO_APPLY:
         return apply_kept(db, kept, event=event, now=now)
-    return Received(kept.status, kept.tries, kept.duplicates, kept.note, kept.changes)
+    return ReceivedEvent(kept.status, kept.tries, kept.duplicates, kept.note, kept.changes)
 
 
 def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: datetime) -> KeptEvent | None:
@@ -112,11 +112,11 @@ def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: date
         "note": "It belongs to the other mode." if wrong_mode else None,
         "next_try_at": None if wrong_mode else now + _FIRST_RETRY,
     }
-    inserted = insert_new(db, StripeEvent, row, telling=("sequence",))
+    inserted = insert_new(db, StripeEvent, row, returning=("sequence",))
     if not inserted:
         return None
-    told = {name: row[name] for name in KeptEvent._fields if name != "sequence"}
-    return KeptEvent(**told, sequence=inserted[0][0])
+    columns_kept = {name: row[name] for name in KeptEvent._fields if name != "sequence"}
+    return KeptEvent(**columns_kept, sequence=inserted[0][0])
 
 
 def keep_invalid(db: Session, *, connection: Receiver, body: bytes, now: datetime) -> None:
@@ -129,10 +129,10 @@ def keep_invalid(db: Session, *, connection: Receiver, body: bytes, now: datetim
         "status": EventStatus.INVALID,
         "note": "The signature is right, but the body is not an event of the v1 API.",
     }
-    insert_new(db, StripeEvent, row, telling=("sequence",))
+    insert_new(db, StripeEvent, row, returning=("sequence",))
 
 
-def apply_kept(db: Session, kept: KeptEvent, *, event: Event | None = None, now: datetime) -> Received:
+def apply_kept(db: Session, kept: KeptEvent, *, event: Event | None = None, now: datetime) -> ReceivedEvent:
     """Apply an event of the inbox inside a savepoint; a failure leaves it `failed` and due again."""
     tries = kept.tries + 1
     try:
@@ -142,7 +142,7 @@ def apply_kept(db: Session, kept: KeptEvent, *, event: Event | None = None, now:
         if isinstance(error, DatabaseUnavailable) or gave_way(error) or _is_lost(error):
             raise  # It is no fault of the event's: the whole transaction is done anew, or refused.
         # Whatever it is, the event is safe with us: it is kept with its error and tried again.
-        failed = Received(
+        failed = ReceivedEvent(
             EventStatus.FAILED, tries, kept.duplicates, _plain(f"{type(error).__name__}: {error}")
         )
         if tries >= MAX_TRIES:
@@ -150,13 +150,13 @@ def apply_kept(db: Session, kept: KeptEvent, *, event: Event | None = None, now:
         else:
             _write(db, kept, failed, next_try_at=now + _backoff(tries))
         return replace(failed, changes=kept.changes)
-    said = _plain(applied.note) if applied.note is not None else None
-    done = Received(applied.status, tries, kept.duplicates, said, applied.changes)
+    note = _plain(applied.note) if applied.note is not None else None
+    done = ReceivedEvent(applied.status, tries, kept.duplicates, note, applied.changes)
     _write(db, kept, done, changes=done.changes, applied_at=now, next_try_at=None, parked_at=None)
     return done
 
 
-def apply_due_event(db: Session, *, now: datetime) -> Received | None:
+def apply_due_event(db: Session, *, now: datetime) -> ReceivedEvent | None:
     """Try the event that has waited longest for its turn; None when none is due. For the worker."""
     due = due_event(db, now=now)
     return apply_kept(db, due, now=now) if due is not None else None
@@ -176,9 +176,9 @@ def _row(connection: Receiver, payload: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def _write(db: Session, kept: KeptEvent, became: Received, **columns: Any) -> None:
-    told: Mapping[str, Any] = {"status": became.status, "tries": became.tries, "note": became.note}
-    change_row(db, StripeEvent, {"sequence": kept.sequence}, {**told, **columns})
+def _write(db: Session, kept: KeptEvent, outcome: ReceivedEvent, **columns: Any) -> None:
+    columns_kept: Mapping[str, Any] = {"status": outcome.status, "tries": outcome.tries, "note": outcome.note}
+    change_row(db, StripeEvent, {"sequence": kept.sequence}, {**columns_kept, **columns})
 
 
 def _plain(note: str) -> str:

@@ -19,7 +19,7 @@ from licenzy.stripe_events.place import Placed, Waiting
 from licenzy.stripe_events.read import Origin
 from licenzy.stripe_events.settling import request_read
 from licenzy.stripe_gateway.shapes import Reading
-from licenzy.subjects.actions import Customer, hold_subject, link_customer
+from licenzy.subjects.actions import Customer, link_customer, lock_customer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Recorded:
     purchase: LockedPurchase
     facts: Sequence[FactLike]
     """All of its facts; none are read while nobody is known to have bought it."""
-    news: frozenset[tuple[str, str]]
+    new_facts: frozenset[tuple[str, str]]
     """Source id and kind of the facts that are new, or newly of a known subject."""
 
 
@@ -40,18 +40,18 @@ def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
     if purchase.subject_id is None and owner is not None:
         purchase = give_purchase(db, purchase, subject_id=owner.subject_id, attempt_id=owner.id)
     drafts = [_draft(origin, reading, purchase_key=purchase.key) for reading in placed.readings]
-    news = record_facts(db, origin.scope, drafts, now=now)
+    new_facts = record_facts(db, origin.scope, drafts, now=now)
     link_payments(db, origin.scope, refs=placed.payments, purchase_key=purchase.key)
     if purchase.subject_id is None:
-        return Recorded(purchase, (), frozenset(news))
-    subject = placed.subject or hold_subject(db, origin.scope, subject_id=purchase.subject_id)
+        return Recorded(purchase, (), frozenset(new_facts))
+    subject = placed.subject or lock_customer(db, origin.scope, subject_id=purchase.subject_id)
     facts = recorded_facts(db, origin.scope, purchase_key=purchase.key)
     for reading, attempt in zip(placed.readings, placed.attempts, strict=True):
         if attempt is not None and reading.kind in {"session", "subscription"}:
             subject = _sold(db, placed, reading, attempt, facts, subject, now)
     if not placed.was_known:
-        news = {(fact.source_id, fact.kind) for fact in facts}
-    return Recorded(purchase, facts, frozenset(news))
+        new_facts = {(fact.source_id, fact.kind) for fact in facts}
+    return Recorded(purchase, facts, frozenset(new_facts))
 
 
 def record_waiting(db: Session, waiting: Waiting, *, now: datetime) -> None:
@@ -99,8 +99,8 @@ def _sold(
         _settle(db, attempt, facts, now)
     if reading.kind == "session" and reading.data["status"] != "complete":
         return subject
-    told = reading.data
-    return link_customer(db, subject, stripe_customer_id=told["customer"], email=told.get("email"))
+    reported = reading.data
+    return link_customer(db, subject, stripe_customer_id=reported["customer"], email=reported.get("email"))
 
 
 def _was_settled_before(placed: Placed, reading: Reading, attempt: SoldAttempt) -> bool:
@@ -114,14 +114,14 @@ def _was_settled_before(placed: Placed, reading: Reading, attempt: SoldAttempt) 
 
 
 def _settle(db: Session, attempt: SoldAttempt, facts: Sequence[FactLike], now: datetime) -> None:
-    told = [fact for fact in facts if fact.kind == "session"]
+    reported = [fact for fact in facts if fact.kind == "session"]
     settle_attempt(
         db,
         attempt_id=attempt.id,
-        session_id=told[0].object_id if told else None,
-        sessions=[fact.data for fact in told],
+        session_id=reported[0].object_id if reported else None,
+        sessions=[fact.data for fact in reported],
         never_paid=any(f.kind == "subscription" and f.data["status"] == _NEVER_PAID for f in facts),
-        paid_at=min((f.occurred_at for f in told if f.data["payment_status"] in SETTLED), default=None),
+        paid_at=min((f.occurred_at for f in reported if f.data["payment_status"] in SETTLED), default=None),
         now=now,
     )
 

@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select, update
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import change_row
 from licenzy.entitlements.actions import lock_purchase, project_purchase
-from licenzy.entitlements.announcing import Change
+from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import Purchase
 from licenzy.errors import NotFound
 from licenzy.kit.clock import Clock
@@ -51,13 +51,13 @@ def replay_event(
         kept = lock_event(db, connection_id=connection_id, event_id=event_id)
         if kept is None or kept.status not in REPLAYABLE:
             raise NotFound("There is no such event to replay.", hint="Compare the id on the Events page.")
-        became = apply_kept(db, kept, now=clock())
-        replayed = Replayed(became.status, became.note, became.changes if became.status in _DONE else [])
+        outcome = apply_kept(db, kept, now=clock())
+        replayed = Replayed(outcome.status, outcome.note, outcome.changes if outcome.status in _DONE else [])
         change_row(
             db, StripeEvent, {"sequence": kept.sequence}, {"changes": [*kept.changes, *replayed.changes]}
         )
         if actor is not None:
-            after = {"status": became.status.value, "changes": len(replayed.changes)}
+            after = {"status": outcome.status.value, "changes": len(replayed.changes)}
             _audit(db, Scope.of(kept), actor, "event.replay", event_id, after, clock())
         return replayed
 

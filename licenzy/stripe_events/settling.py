@@ -96,13 +96,13 @@ def _longest_due(now: datetime) -> Select[Any]:
     )
 
 
-def last_told_at(db: Session, claim: Claim) -> datetime | None:
+def last_event_at(db: Session, claim: Claim) -> datetime | None:
     """The latest instant of which an event has told so far about a claimed subscription."""
-    return _last_told_at(db, claim.scope, purchase_key=claim.object_id)
+    return _last_event_at(db, claim.scope, purchase_key=claim.object_id)
 
 
 @read_one
-def _last_told_at(scope: Scope, *, purchase_key: str) -> SelectOfScalar[datetime]:
+def _last_event_at(scope: Scope, *, purchase_key: str) -> SelectOfScalar[datetime]:
     return select(func.max(Fact.occurred_at)).where(
         Fact.project_id == scope.project_id,
         Fact.mode == scope.mode,
@@ -131,7 +131,7 @@ def claim_now(db: Session, scope: Scope, *, connection_id: str, object_id: str, 
             "tries": 0,
         },
     )
-    row = _held(db, connection_id=connection_id, object_id=object_id)
+    row = _locked_read(db, connection_id=connection_id, object_id=object_id)
     met = row.due_at is None or row.due_at - SETTLE_AFTER < began
     return Claim(scope, connection_id, object_id, row.requests if met else row.requests - 1, row.snapshot + 1)
 
@@ -181,7 +181,7 @@ def read_failed(
 
     Later is 30 seconds, then doubling with jitter, and not before `not_before` seconds where Stripe said so.
     """
-    row = _held(db, connection_id=claim.connection_id, object_id=claim.object_id)
+    row = _locked_read(db, connection_id=claim.connection_id, object_id=claim.object_id)
     row.tries += 1
     row.problem, row.leased_until = problem[:500], None
     backoff = min(timedelta(seconds=15) * 2 ** min(row.tries, 16), _MAX_BACKOFF)
@@ -191,7 +191,7 @@ def read_failed(
 
 
 @read_one
-def _held(*, connection_id: str, object_id: str) -> SelectOfScalar[SettlingRead]:
+def _locked_read(*, connection_id: str, object_id: str) -> SelectOfScalar[SettlingRead]:
     return (
         select(SettlingRead)
         .where(SettlingRead.connection_id == connection_id, SettlingRead.object_id == object_id)

@@ -8,30 +8,30 @@ from functools import partial
 from sqlmodel import Session
 
 from licenzy.connections.models import Connection
-from licenzy.connections.pacing import paced_access
 from licenzy.connections.queries import connection_by_id
+from licenzy.connections.rate_limit import paced_access
 from licenzy.db.unit_of_work import Database
-from licenzy.entitlements.announcing import Change
+from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import LicenzyError
 from licenzy.kit.clock import Clock
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_events.pipeline import apply_found
 from licenzy.stripe_events.read import Found, Origin, payment_found, subscription_found, unknown_word
-from licenzy.stripe_events.settling import Claim, claim_due_read, last_told_at, read_done, read_failed
+from licenzy.stripe_events.settling import Claim, claim_due_read, last_event_at, read_done, read_failed
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 
 
-def settle_next(database: Database, gateway: StripeGateway, seal: Seal, *, clock: Clock) -> bool:
+def settle_next(database: Database, gateway: StripeGateway, secret_box: SecretBox, *, clock: Clock) -> bool:
     """Do the settling read that has been due longest; False when none is due."""
-    return settle_one(database, gateway, seal, clock=clock) is not None
+    return settle_one(database, gateway, secret_box, clock=clock) is not None
 
 
 def settle_one(
     database: Database,
     gateway: StripeGateway,
-    seal: Seal,
+    secret_box: SecretBox,
     *,
     clock: Clock,
     connection_id: str | None = None,
@@ -44,18 +44,18 @@ def settle_one(
     claimed = database.retrying(lambda db: _claim(db, clock(), connection_id))
     if claimed is None:
         return None
-    claim, told, connection = claimed
+    claim, last_event, connection = claimed
     began = clock()
     try:
-        at = paced_access(database, gateway, seal, connection)
+        at = paced_access(database, gateway, secret_box, connection)
         found = _ask(gateway, at, claim.object_id)
     except LicenzyError as problem:
         database.retrying(partial(_fail, claim=claim, problem=problem, now=clock()))
         return []
     as_of = began + timedelta(seconds=connection.clock_offset_seconds)
-    if told is not None:
+    if last_event is not None:
         # Stripe's clock may be ahead of ours, and what it told before the read is covered by it.
-        as_of = max(as_of, told)
+        as_of = max(as_of, last_event)
     return database.retrying(partial(_settle, claim=claim, found=found, as_of=as_of, now=clock()))
 
 
@@ -82,7 +82,7 @@ def _claim(
         return None
     connection = connection_by_id(db, connection_id=claim.connection_id)
     assert connection is not None
-    return claim, last_told_at(db, claim), connection
+    return claim, last_event_at(db, claim), connection
 
 
 def _settle(

@@ -20,7 +20,7 @@ from licenzy.stripe_gateway.shapes import LAST_INSTANT, Unreadable, is_name
 Json = dict[str, Any]
 
 
-class Page(NamedTuple):
+class ListPage(NamedTuple):
     """A part of one of Stripe's lists."""
 
     entries: list[Json]
@@ -28,7 +28,7 @@ class Page(NamedTuple):
     """The id that the next page begins after; none on the last one."""
 
 
-def told(
+def json_object(
     client: stripe.StripeClient, method: str, path: str, params: Mapping[str, Any] | None = None
 ) -> Json:
     """The JSON object that a call is answered with. `params` may hold an `idempotency_key`."""
@@ -40,7 +40,7 @@ def told(
 
 def one(client: stripe.StripeClient, method: str, path: str, params: Mapping[str, Any] | None = None) -> Json:
     """The same for an object of Stripe's, which has an id."""
-    answer = told(client, method, path, params)
+    answer = json_object(client, method, path, params)
     name(answer, "id")
     return answer
 
@@ -52,13 +52,13 @@ def page(
     *,
     words: Sequence[str] = (),
     after: str | None = None,
-) -> Page:
+) -> ListPage:
     """One page of a list as Stripe wrote it: the library's objects of it take longer than the call.
 
     `words` names the fields that are one of Stripe's words where they are told.
     """
     more = {"starting_after": after} if after is not None else {}
-    answer = told(client, "get", path, {"limit": 100, **params, **more})
+    answer = json_object(client, "get", path, {"limit": 100, **params, **more})
     listed = entries(answer, "data")
     for each in listed:
         name(each, "id")
@@ -66,13 +66,13 @@ def page(
         for word in words:
             optional_name(each, word)
     if not flag(answer, "has_more"):
-        return Page(listed, None)
+        return ListPage(listed, None)
     if not listed or listed[-1]["id"] == after:
         raise Unreadable("a list goes on without end")
-    return Page(listed, listed[-1]["id"])
+    return ListPage(listed, listed[-1]["id"])
 
 
-def pages(ask: Callable[[str | None], Page]) -> Iterator[list[Json]]:
+def pages(ask: Callable[[str | None], ListPage]) -> Iterator[list[Json]]:
     """Every page of a list, each asked for when it is wanted."""
     after: str | None = None
     while True:

@@ -29,7 +29,7 @@ from licenzy.stripe_gateway.translate import (
     StripeObjectMissing,
     StripePermissionMissing,
 )
-from licenzy.stripe_gateway.transport import DEADLINE_SECONDS, asked, deadline, seconds_left
+from licenzy.stripe_gateway.transport import DEADLINE_SECONDS, call_stripe, deadline, seconds_left
 from licenzy.stripe_gateway.transport import StripeAccess as StripeAccess
 
 API_VERSION: str = stripe.api_version or ""
@@ -165,7 +165,9 @@ class StripeGateway:
         nothing of a permission.
         """
         try:
-            self._call(access, lambda client: answers.told(client, trial.method, trial.path, trial.params))
+            self._call(
+                access, lambda client: answers.json_object(client, trial.method, trial.path, trial.params)
+            )
         except StripePermissionMissing as refused:
             return refused.permission or trial.permission
         except (StripeKeyRejected, StripeAnswerUnreadable):
@@ -217,11 +219,11 @@ class StripeGateway:
             if access.pace is not None:
                 return with_patience(lambda: self._in_time(access, ask), access.pace)
             with self._slot(), deadline():
-                return in_passing(lambda: asked(access, ask), left=seconds_left)
+                return in_passing(lambda: call_stripe(access, ask), left=seconds_left)
 
     def _in_time(self, access: StripeAccess, ask: Callable[[stripe.StripeClient], T]) -> T:
         with self._slot(patience=DEADLINE_SECONDS), deadline(access.pace):
-            return asked(access, ask)
+            return call_stripe(access, ask)
 
     @contextmanager
     def _slot(self, patience: float | None = None) -> Iterator[None]:

@@ -99,8 +99,8 @@ def session_facts(session: Json) -> SessionFacts:
 
 def price_facts(price: Json) -> PriceFacts:
     """A price whose product may be expanded."""
-    told = price.get("product")
-    product = {"id": told, "active": True} if isinstance(told, str) else answers.part(price, "product")
+    given = price.get("product")
+    product = {"id": given, "active": True} if isinstance(given, str) else answers.part(price, "product")
     product_id = answers.name(product, "id")
     recurring = answers.part(price, "recurring")
     alive = answers.optional_flag(product, "active")

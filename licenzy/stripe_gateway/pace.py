@@ -29,7 +29,7 @@ class Pace:
 
     wait: Callable[[], None]
     """Returns when it is the caller's turn."""
-    hold: Callable[[float], None]
+    pause: Callable[[float], None]
     """Keeps everybody off the account for so many seconds."""
 
 
@@ -39,8 +39,8 @@ def in_passing(call: Callable[[], T], *, left: Callable[[], float]) -> T:
         try:
             return call()
         except LicenzyError as refused:
-            told = busy_seconds(refused)
-            if told is None or (pause := _at_least(told, pause)) >= left():
+            retry_after = busy_seconds(refused)
+            if retry_after is None or (pause := _at_least(retry_after, pause)) >= left():
                 raise
         time.sleep(pause)
     return call()
@@ -53,14 +53,14 @@ def with_patience(call: Callable[[], T], pace: Pace) -> T:
         try:
             return call()
         except LicenzyError as refused:
-            told = busy_seconds(refused)
-            if told is None or told > _MOST_PATIENCE:
+            retry_after = busy_seconds(refused)
+            if retry_after is None or retry_after > _MOST_PATIENCE:
                 raise
-            pace.hold(_at_least(told, pause))
+            pace.pause(_at_least(retry_after, pause))
     pace.wait()
     return call()
 
 
-def _at_least(told: float, pause: float) -> float:
+def _at_least(retry_after: float, pause: float) -> float:
     """The longer of both, spread a little, so that those who were refused together do not come together."""
-    return max(told, pause) * random.uniform(1.0, 1.3)
+    return max(retry_after, pause) * random.uniform(1.0, 1.3)

@@ -62,12 +62,12 @@ class GivenOff:
 
 def purchase_at_sandbox(control: SandboxControl, *, session_id: str) -> SandboxPurchase:
     """What may happen to a purchase now. Raises StripeUnavailable, StripeTimeout, StripeError."""
-    told = _ask(control, "GET", f"purchases/{session_id}")
+    answer = _ask(control, "GET", f"purchases/{session_id}")
     with worded_failures():
         return SandboxPurchase(
-            url=told["url"],
-            offers={offer["action"]: Offer(**offer) for offer in told["offers"]},
-            plans=[Plan(**plan) for plan in told["plans"]],
+            url=answer["url"],
+            offers={offer["action"]: Offer(**offer) for offer in answer["offers"]},
+            plans=[Plan(**plan) for plan in answer["plans"]],
         )
 
 
@@ -77,11 +77,13 @@ def act_at_sandbox(control: SandboxControl, action: str, *, delivery: str, **nam
     `delivery` is `in_order`, `twice`, `last_first` or `never`. Raises StripeError with the sandbox's own
     sentence when it refuses, and StripeUnavailable or StripeTimeout.
     """
-    told = _ask(control, "POST", "actions", {"action": action, "delivery": delivery, **named})
+    answer = _ask(control, "POST", "actions", {"action": action, "delivery": delivery, **named})
     with worded_failures():
         # Posts that are lost on purpose are counted as posted by the sandbox, but nobody will see them.
-        posted = {} if delivery == "never" else told["posted"]
-        return [GivenOff(event["id"], event["type"], posted.get(event["id"], 0)) for event in told["emitted"]]
+        posted = {} if delivery == "never" else answer["posted"]
+        return [
+            GivenOff(event["id"], event["type"], posted.get(event["id"], 0)) for event in answer["emitted"]
+        ]
 
 
 def _ask(control: SandboxControl, method: str, what: str, body: dict[str, Any] | None = None) -> Any:

@@ -113,7 +113,7 @@ def read_object(event: Event) -> Reading | None:
     data = read(event.object)
     data["event"] = event.type
     if kind == "session" and data["status"] is None:
-        data["status"] = _STATUS_TOLD_BY[event.type]
+        data["status"] = _STATUS_OF_EVENT[event.type]
     if kind == "subscription":
         data["previous"] = _previous_subscription(event.previous)
     return Reading(kind, event.object_id, data)
@@ -256,18 +256,18 @@ def _items(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _previous_subscription(previous: Mapping[str, Any]) -> dict[str, Any]:
     """What `previous_attributes` tells of the state before, in the words of `subscription`."""
-    told: dict[str, Any] = {
+    changed: dict[str, Any] = {
         name: previous[name] for name in ("status", "cancel_at", "cancel_at_period_end") if name in previous
     }
     if "pause_collection" in previous:
-        told["pause"] = _mapping(previous["pause_collection"]).get("behavior")
+        changed["pause"] = _mapping(previous["pause_collection"]).get("behavior")
     if "latest_invoice" in previous:
-        told["latest_invoice"] = _id(previous["latest_invoice"])
+        changed["latest_invoice"] = _id(previous["latest_invoice"])
     if "items" in previous:
         # Where only part of an item is told, the other fields have to order the events.
         with suppress(Unreadable):
-            told["items"] = _items(previous)
-    return told
+            changed["items"] = _items(previous)
+    return changed
 
 
 def _subscription_of_lines(obj: Mapping[str, Any]) -> str | None:
@@ -341,7 +341,7 @@ def _word(obj: Mapping[str, Any], name: str) -> str:
     return value
 
 
-_STATUS_TOLD_BY = {
+_STATUS_OF_EVENT = {
     "checkout.session.completed": "complete",
     "checkout.session.async_payment_succeeded": "complete",
     "checkout.session.async_payment_failed": "complete",

@@ -49,9 +49,9 @@ def translate(error: stripe.StripeError) -> errors.LicenzyError:
     status = error.http_status
     translated.answered = error.error is not None and status not in {409, 429}  # type: ignore[attr-defined]
     if status == 429:
-        told = _retry_after(error)
-        translated.busy_seconds = told  # type: ignore[attr-defined]
-        translated.retry_after = max(translated.retry_after or 0, math.ceil(told))
+        wait = _retry_after(error)
+        translated.busy_seconds = wait  # type: ignore[attr-defined]
+        translated.retry_after = max(translated.retry_after or 0, math.ceil(wait))
     return translated
 
 
@@ -89,15 +89,15 @@ def _translate(error: stripe.StripeError) -> errors.LicenzyError:
         return errors.StripeUnavailable("Stripe answered with an error of its own.", extra=extra)
     if error.error is None:
         return StripeAnswerUnreadable(extra=extra)
-    message = f"Stripe refused the call: {_said(error)}"
+    message = f"Stripe refused the call: {_message(error)}"
     if error.code == "resource_missing":
         return StripeObjectMissing(message, extra=extra)
     return errors.StripeError(message, extra=extra)
 
 
 def _permission_missing(error: stripe.PermissionError, extra: dict[str, object]) -> StripePermissionMissing:
-    said = _said(error)
-    named = re.search(r"rak_[a-z_]+", said)
+    message = _message(error)
+    named = re.search(r"rak_[a-z_]+", message)
     permission = named.group(0) if named else None
     words = f" {permission}" if permission else ""
     missing = StripePermissionMissing(
@@ -108,7 +108,7 @@ def _permission_missing(error: stripe.PermissionError, extra: dict[str, object])
     return missing
 
 
-def _said(error: stripe.StripeError) -> str:
+def _message(error: stripe.StripeError) -> str:
     """Stripe's own sentence, with anything that looks like a key cut out of it."""
     text = error.user_message or "no reason given"
     return re.sub(r"\b(?:sk|rk|pk|whsec|lz)_[A-Za-z0-9_*]+", "[key]", text)[:300]

@@ -84,8 +84,8 @@ def _error_in(body: str | bytes) -> dict[str, str | None] | None:
     error = answer.get("error") if isinstance(answer, dict) else None
     if not isinstance(error, dict):
         return None
-    told = {name: error.get(name) for name in ("type", "code", "message", "param")}
-    return told if all(value is None or isinstance(value, str) for value in told.values()) else None
+    details = {name: error.get(name) for name in ("type", "code", "message", "param")}
+    return details if all(value is None or isinstance(value, str) for value in details.values()) else None
 
 
 _clock = threading.local()
@@ -118,10 +118,10 @@ def _wait_for_turn() -> None:
     _clock.sent += 1
 
 
-def asked(access: StripeAccess, ask: Callable[[stripe.StripeClient], T]) -> T:
+def call_stripe(access: StripeAccess, call: Callable[[stripe.StripeClient], T]) -> T:
     """What the library answers, or its error in our words; so is an answer that cannot be read."""
     try:
-        return ask(client_of(access))
+        return call(client_of(access))
     except stripe.StripeError as error:
         raise translate(error) from error
     except Unreadable as problem:

@@ -61,15 +61,15 @@ class Customer(NamedTuple):
     email: str | None
 
 
-def hold_subject(db: Session, scope: Scope, *, subject_id: str) -> Customer:
+def lock_customer(db: Session, scope: Scope, *, subject_id: str) -> Customer:
     """The same lock, for who needs no more of the subject than this."""
-    row = _hold(db, scope, subject_id=subject_id)
+    row = _locked_subject(db, scope, subject_id=subject_id)
     assert row is not None
     return Customer._make(row)
 
 
 @read_row
-def _hold(scope: Scope, *, subject_id: str) -> Select[Any]:
+def _locked_subject(scope: Scope, *, subject_id: str) -> Select[Any]:
     columns = table_of(Subject).c
     return (
         core_select(columns.id, columns.stripe_customer_id, columns.email)

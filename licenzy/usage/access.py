@@ -15,12 +15,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from sqlmodel import Session
 
 from licenzy.connections.queries import with_clock
-from licenzy.entitlements.decision import Held, Moment, decide
+from licenzy.entitlements.decision import Moment, OwnedEntitlement, decide
 from licenzy.entitlements.models import Entitlement
 from licenzy.projects.scope import Scope
-from licenzy.usage.queries import held_by_refs, units_set_aside
+from licenzy.usage.queries import owned_by_refs, units_set_aside
 
-H = TypeVar("H", bound=Held)
+H = TypeVar("H", bound=OwnedEntitlement)
 
 
 class Wanted(NamedTuple):
@@ -30,7 +30,7 @@ class Wanted(NamedTuple):
     feature: str | None = None
 
 
-class SetAside(NamedTuple):
+class ReservedUnits(NamedTuple):
     """Units of a pack that a reservation holds until its time is up."""
 
     pack_id: str
@@ -47,11 +47,11 @@ class Access(Generic[H]):
     """A reason of SPEC 6; none when allowed."""
     evidence: H | None
     """The entitlement that allows it, or the nearest miss; none where nothing that was asked for is held."""
-    held: Sequence[H]
+    owned: Sequence[H]
     """Everything that the subject holds or held in this mode, newest first."""
     wanted: Wanted
     now: Moment
-    set_aside: Sequence[SetAside] = ()
+    set_aside: Sequence[ReservedUnits] = ()
     """What open reservations hold; as far as it is known, `changes_at` counts it."""
 
     @property
@@ -60,15 +60,15 @@ class Access(Generic[H]):
 
         The answer: whether, why, and by which entitlement.
         """
-        present = _as_of(self.held, self.wanted, self.now, self.set_aside)
+        present = _as_of(self.owned, self.wanted, self.now, self.set_aside)
         for instant in sorted({each for each in self._instants() if each > self.now}):
-            if _as_of(self.held, self.wanted, instant, self.set_aside) != present:
+            if _as_of(self.owned, self.wanted, instant, self.set_aside) != present:
                 return instant
         return None
 
     def _instants(self) -> Iterator[Moment]:
         """All at which something of it begins or ends."""
-        for each in self.held:
+        for each in self.owned:
             yield each.starts_at
             if each.ends_at is not None:
                 yield each.ends_at
@@ -77,14 +77,14 @@ class Access(Generic[H]):
 
 
 def answer(
-    held: Sequence[H], wanted: Wanted, now: Moment, *, set_aside: Sequence[SetAside] = ()
+    owned: Sequence[H], wanted: Wanted, now: Moment, *, set_aside: Sequence[ReservedUnits] = ()
 ) -> Access[H]:
     """The answer for who holds these, as of `now`: the instant that they were read for. Pure.
 
     Their `reserved_units` count what open reservations hold; `set_aside` tells until when, where known.
     """
-    decision = decide(held, now, product_code=wanted.product_code, feature=wanted.feature)
-    return Access(*decision, held=held, wanted=wanted, now=now, set_aside=set_aside)
+    decision = decide(owned, now, product_code=wanted.product_code, feature=wanted.feature)
+    return Access(*decision, owned=owned, wanted=wanted, now=now, set_aside=set_aside)
 
 
 def access_of(
@@ -105,31 +105,31 @@ def access_of(
     reverse. Nothing else is told of the other mode.
     """
     wanted = Wanted(product_code, feature)
-    held = held_by_refs(db, scope, subject_refs=subject_refs, now=now)
-    reserved = [row.id for rows in held.values() for row in rows if row.reserved_units]
+    owned = owned_by_refs(db, scope, subject_refs=subject_refs, now=now)
+    reserved = [row.id for rows in owned.values() for row in rows if row.reserved_units]
     found = units_set_aside(db, scope, pack_ids=reserved, now=now) if reserved else []
-    set_aside = [SetAside(*each) for each in found]
-    answers = {ref: answer(held.get(ref, []), wanted, now, set_aside=set_aside) for ref in subject_refs}
+    set_aside = [ReservedUnits(*each) for each in found]
+    answers = {ref: answer(owned.get(ref, []), wanted, now, set_aside=set_aside) for ref in subject_refs}
     elsewhere = [ref for ref, each in answers.items() if each.evidence is None]
     if not elsewhere:
         return answers
     other = with_clock(db, scope.other)
     there = other.at(asked_at)
-    for ref, rows in held_by_refs(db, other, subject_refs=elsewhere, now=there).items():
+    for ref, rows in owned_by_refs(db, other, subject_refs=elsewhere, now=there).items():
         if answer(rows, wanted, there).allowed:
             answers[ref] = replace(answers[ref], reason="held_in_other_mode")
     return answers
 
 
 def _as_of(
-    held: Sequence[Held], wanted: Wanted, instant: Moment, set_aside: Sequence[SetAside]
+    owned: Sequence[OwnedEntitlement], wanted: Wanted, instant: Moment, set_aside: Sequence[ReservedUnits]
 ) -> tuple[bool, str | None, int]:
     """What is decided at `instant`, when some reservations are over; entitlements compare by identity."""
     freed: Counter[str] = Counter()
     for each in set_aside:
         if each.expires_at <= instant:
             freed[each.pack_id] += each.units
-    rows: list[Any] = [_given_back(row, freed) if freed else row for row in held]
+    rows: list[Any] = [_given_back(row, freed) if freed else row for row in owned]
     decision = decide(rows, instant, product_code=wanted.product_code, feature=wanted.feature)
     deciding = decision.deciding
     return decision.allowed, decision.reason, id(getattr(deciding, "row", deciding))

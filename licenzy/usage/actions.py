@@ -18,22 +18,22 @@ from licenzy.idempotency.actions import CallKey, Outcome, begin, finish
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref
+from licenzy.usage.events import announce_consumed
 from licenzy.usage.models import Closing, Hold, LedgerRow, Reservation
 from licenzy.usage.queries import (
     holds_of,
     lock_open,
     lock_packs,
-    next_lapsed,
+    next_expired_reservation,
     packs_of,
     reservation_by_id,
 )
 from licenzy.usage.results import Committed, Refused, Released, Reserved
 from licenzy.usage.rules import Draw, burning, committed, drawn, total
-from licenzy.usage.telling import tell_consumed
 
 
 @dataclass(frozen=True, slots=True)
-class SetAside:
+class ReserveOutcome:
     """The outcome of a call to reserve: the stored answer, and whether it was stored before."""
 
     outcome: Outcome
@@ -41,7 +41,7 @@ class SetAside:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReserveRequest:
     """What a merchant's backend asks to have set aside."""
 
     subject_ref: str
@@ -53,12 +53,12 @@ def reserve(
     db: Session,
     *,
     key: CallKey,
-    wish: Wish,
+    wish: ReserveRequest,
     body_hash: str,
     render: Callable[[Reserved | Refused], Outcome],
     called_at: datetime,
     now: datetime,
-) -> SetAside:
+) -> ReserveOutcome:
     """Set units aside, all or none, once per Idempotency-Key.
 
     `called_at` is real time, `now` the instant that decisions are made at; `render` gives the answer that is
@@ -66,10 +66,10 @@ def reserve(
     """
     begun = begin(db, key, body_hash=body_hash, now=called_at)
     if begun.replay is not None:
-        return SetAside(begun.replay, replayed=True)
+        return ReserveOutcome(begun.replay, replayed=True)
     outcome = render(_set_aside(db, key.scope, wish, now))
     finish(db, key, holder=begun.holder, outcome=outcome)
-    return SetAside(outcome, replayed=False)
+    return ReserveOutcome(outcome, replayed=False)
 
 
 def commit(
@@ -103,7 +103,7 @@ def commit(
             db.add(_noted(reservation, taken, request_id, now))
     reservation.committed_units = units
     _close(db, reservation, Closing.COMMITTED, now)
-    tell_consumed(
+    announce_consumed(
         db, scope, subject_id=reservation.subject_id, request_id=request_id, called_at=called_at, now=now
     )
     left = _remaining(db, scope, reservation, now)
@@ -129,27 +129,27 @@ def release(
     )
 
 
-def return_lapsed(db: Session, scope: Scope, *, subject_id: str, now: datetime) -> None:
+def return_expired_reservations(db: Session, scope: Scope, *, subject_id: str, now: datetime) -> None:
     """Close the subject's reservations whose time is up, and give back what they hold."""
-    _return_lapsed(db, scope, subject_id, now)
+    _return_expired(db, scope, subject_id, now)
 
 
-def return_next_lapsed(db: Session, *, now: datetime) -> bool:
+def return_next_expired(db: Session, *, now: datetime) -> bool:
     """The same for one subject of any project that has such a reservation; False when nobody has."""
-    found = next_lapsed(db, now=now)
+    found = next_expired_reservation(db, now=now)
     if found is None:
         return False
     reservation, its_now = found
     scope = Scope.of(reservation)
-    _return_lapsed(db, scope, reservation.subject_id, its_now)
+    _return_expired(db, scope, reservation.subject_id, its_now)
     return True
 
 
-def _set_aside(db: Session, scope: Scope, wish: Wish, now: datetime) -> Reserved | Refused:
+def _set_aside(db: Session, scope: Scope, wish: ReserveRequest, now: datetime) -> Reserved | Refused:
     subject = subject_by_ref(db, scope, subject_ref=wish.subject_ref)
     packs: list[Entitlement] = []
     if subject is not None:
-        _return_lapsed(db, scope, subject.id, now, and_all_packs=True)
+        _return_expired(db, scope, subject.id, now, and_all_packs=True)
         packs = burning(lock_packs(db, scope, subject_id=subject.id, and_all=True), now)
     left = total(packs)
     if subject is None or left < wish.units:
@@ -181,7 +181,7 @@ def _ready_to_close(db: Session, scope: Scope, reservation_id: str, now: datetim
     if found is None:
         raise ReservationNotFound
     if found.closed_at is None:
-        _return_lapsed(db, scope, found.subject_id, now, beside=reservation_id)
+        _return_expired(db, scope, found.subject_id, now, also=reservation_id)
         db.refresh(found)
     return found
 
@@ -198,33 +198,33 @@ _CLOSED = {
 }
 
 
-def _return_lapsed(
+def _return_expired(
     db: Session,
     scope: Scope,
     subject_id: str,
     now: datetime,
     *,
-    beside: str | None = None,
+    also: str | None = None,
     and_all_packs: bool = False,
 ) -> None:
-    """Locks what it closes and, in the same turn, the reservation `beside`, closed only if its time is up.
+    """Locks what it closes and, in the same turn, the reservation `also`, closed only if its time is up.
 
     Where packs are locked, they are locked together with those that the caller goes on with: of the
-    reservation `beside`, or `and_all_packs` that may have units left. Locked afterwards, they would be out of
+    reservation `also`, or `and_all_packs` that may have units left. Locked afterwards, they would be out of
     their order.
     """
-    locked = lock_open(db, scope, subject_id=subject_id, until=now, beside=beside)
-    lapsed = [each for each in locked if each.expires_at <= now]
-    if not lapsed:
+    locked = lock_open(db, scope, subject_id=subject_id, until=now, also=also)
+    expired = [each for each in locked if each.expires_at <= now]
+    if not expired:
         return
     holds = holds_of(db, reservation_ids=[each.id for each in locked])
     pack_ids = [hold.entitlement_id for hold in holds]
     lock_packs(db, scope, subject_id=subject_id, pack_ids=pack_ids, and_all=and_all_packs)
-    over = {each.id for each in lapsed}
+    over = {each.id for each in expired}
     for hold in holds:
         if hold.reservation_id in over:
             _give_back(db, Draw(hold.entitlement_id, hold.units))
-    for each in lapsed:
+    for each in expired:
         _close(db, each, Closing.EXPIRED, now)
 
 

@@ -81,10 +81,10 @@ def reservation_by_id(scope: Scope, *, reservation_id: str) -> SelectOfScalar[Re
     )
 
 
-def next_lapsed(db: Session, *, now: datetime) -> tuple[Reservation, datetime] | None:
+def next_expired_reservation(db: Session, *, now: datetime) -> tuple[Reservation, datetime] | None:
     """A reservation of any project that is over and not closed, with the time of its side."""
     ahead = timedelta(seconds=_furthest_ahead(db) or 0)
-    found = _lapsed(db, until=now + ahead, micros=to_micros(now))
+    found = _expired_reservations(db, until=now + ahead, micros=to_micros(now))
     return (found[0], now + timedelta(seconds=found[1])) if found else None
 
 
@@ -94,7 +94,7 @@ def _furthest_ahead() -> SelectOfScalar[int | None]:
 
 
 @read_first
-def _lapsed(*, until: datetime, micros: int) -> Select[Reservation, int]:
+def _expired_reservations(*, until: datetime, micros: int) -> Select[Reservation, int]:
     offset = func.coalesce(cast(Connection.clock_offset_seconds, BigInteger), 0)
     return (
         select(Reservation, offset)
@@ -116,14 +116,14 @@ def _lapsed(*, until: datetime, micros: int) -> Select[Reservation, int]:
 
 
 def lock_open(
-    db: Session, scope: Scope, *, subject_id: str, until: datetime, beside: str | None
+    db: Session, scope: Scope, *, subject_id: str, until: datetime, also: str | None
 ) -> list[Reservation]:
-    """The subject's open reservations that end by `until`, and the one `beside` them, held against others."""
-    return _lock_open(db, scope, until=until, beside=beside or "", subject_id=subject_id)
+    """The subject's open reservations that end by `until`, and the one `also` them, held against others."""
+    return _lock_open(db, scope, until=until, also=also or "", subject_id=subject_id)
 
 
 @read_all
-def _lock_open(scope: Scope, *, subject_id: str, until: datetime, beside: str) -> SelectOfScalar[Reservation]:
+def _lock_open(scope: Scope, *, subject_id: str, until: datetime, also: str) -> SelectOfScalar[Reservation]:
     return (
         select(Reservation)
         .where(
@@ -131,7 +131,7 @@ def _lock_open(scope: Scope, *, subject_id: str, until: datetime, beside: str) -
             Reservation.mode == scope.mode,
             Reservation.subject_id == subject_id,
             col(Reservation.closed_at).is_(None),
-            or_(col(Reservation.expires_at) <= until, col(Reservation.id) == beside),
+            or_(col(Reservation.expires_at) <= until, col(Reservation.id) == also),
         )
         .order_by(col(Reservation.id))
         .with_for_update()
@@ -184,7 +184,7 @@ def _lock_all_packs(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlem
 def _lock_these_packs(
     scope: Scope, *, subject_id: str, pack_ids: Sequence[str]
 ) -> SelectOfScalar[Entitlement]:
-    return _locked(_held_by(scope, subject_id).where(col(Entitlement.id).in_(pack_ids)))
+    return _locked(_owned_by(scope, subject_id).where(col(Entitlement.id).in_(pack_ids)))
 
 
 @read_all
@@ -192,21 +192,23 @@ def _lock_these_and_all_packs(
     scope: Scope, *, subject_id: str, pack_ids: Sequence[str]
 ) -> SelectOfScalar[Entitlement]:
     wanted = or_(col(Entitlement.id).in_(pack_ids), _MAY_HAVE_UNITS)
-    return _locked(_held_by(scope, subject_id).where(wanted))
+    return _locked(_owned_by(scope, subject_id).where(wanted))
 
 
 def _locked(packs: SelectOfScalar[Entitlement]) -> SelectOfScalar[Entitlement]:
     return packs.with_for_update().execution_options(populate_existing=True)
 
 
-def lapsed_by_pack(db: Session, scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> dict[str, int]:
+def expired_units_by_pack(
+    db: Session, scope: Scope, *, pack_ids: Sequence[str], now: datetime
+) -> dict[str, int]:
     """Units that reservations hold in these packs although their time is up."""
-    rows = _lapsed_units(db, scope, pack_ids=pack_ids, now=now)
+    rows = _expired_units(db, scope, pack_ids=pack_ids, now=now)
     return {pack_id: int(units) for pack_id, units in rows}
 
 
 @read_all
-def _lapsed_units(scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> Select[str, int]:
+def _expired_units(scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> Select[str, int]:
     return (
         select(Hold.entitlement_id, func.sum(Hold.units))
         .join(Reservation, col(Reservation.id) == col(Hold.reservation_id))
@@ -237,28 +239,28 @@ def units_set_aside(scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> 
     )
 
 
-def held_by_ref(db: Session, scope: Scope, *, subject_ref: str, now: datetime) -> list[Entitlement]:
+def owned_by_ref(db: Session, scope: Scope, *, subject_ref: str, now: datetime) -> list[Entitlement]:
     """What the subject holds or held as of `now`, newest first."""
     subject = subject_by_ref(db, scope, subject_ref=subject_ref)
-    held = entitlements_of(db, scope, subject_id=subject.id) if subject else []
-    as_of(db, scope, held, now=now)
-    return held
+    owned = entitlements_of(db, scope, subject_id=subject.id) if subject else []
+    as_of(db, scope, owned, now=now)
+    return owned
 
 
-def held_by_refs(
+def owned_by_refs(
     db: Session, scope: Scope, *, subject_refs: Sequence[str], now: datetime
 ) -> dict[str, list[Entitlement]]:
     """What each of these subjects holds or held as of `now`, newest first; who holds nothing is left out."""
-    rows = _held_by_refs(db, scope, subject_refs=subject_refs)
+    rows = _owned_by_refs(db, scope, subject_refs=subject_refs)
     as_of(db, scope, [row for _ref, row in rows], now=now)
-    held: dict[str, list[Entitlement]] = {}
+    owned: dict[str, list[Entitlement]] = {}
     for ref, row in rows:
-        held.setdefault(ref, []).append(row)
-    return held
+        owned.setdefault(ref, []).append(row)
+    return owned
 
 
 @read_all
-def _held_by_refs(scope: Scope, *, subject_refs: Sequence[str]) -> Select[str, Entitlement]:
+def _owned_by_refs(scope: Scope, *, subject_refs: Sequence[str]) -> Select[str, Entitlement]:
     return (
         select(Subject.subject_ref, Entitlement)
         .join(Entitlement, col(Entitlement.subject_id) == col(Subject.id))
@@ -273,22 +275,22 @@ def _held_by_refs(scope: Scope, *, subject_refs: Sequence[str]) -> Select[str, E
     )
 
 
-def as_of(db: Session, scope: Scope, held: Sequence[Entitlement], *, now: datetime) -> None:
+def as_of(db: Session, scope: Scope, owned: Sequence[Entitlement], *, now: datetime) -> None:
     """Have rows that were read for showing or deciding count what reservations held until `now` as free.
 
     Reservations end by the clock; the worker writes it down a moment later. The rows that differ are taken
     out of the session, so that nothing of this is ever written.
     """
-    packs = {row.id: row for row in held if row.reserved_units}
+    packs = {row.id: row for row in owned if row.reserved_units}
     if not packs:
         return
-    lapsed = lapsed_by_pack(db, scope, pack_ids=list(packs), now=now)
-    for pack_id, units in lapsed.items():
+    expired = expired_units_by_pack(db, scope, pack_ids=list(packs), now=now)
+    for pack_id, units in expired.items():
         db.expunge(packs[pack_id])
         packs[pack_id].reserved_units -= units
 
 
-def _held_by(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
+def _owned_by(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
     return (
         select(Entitlement)
         .where(
@@ -301,7 +303,7 @@ def _held_by(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
 
 
 def _packs(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
-    return _held_by(scope, subject_id).where(_MAY_HAVE_UNITS)
+    return _owned_by(scope, subject_id).where(_MAY_HAVE_UNITS)
 
 
 _MAY_HAVE_UNITS = and_(

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from licenzy.catalog.models import Kind
-from licenzy.entitlements.decision import Held, Moment, remaining, standing
+from licenzy.entitlements.decision import Moment, OwnedEntitlement, remaining, standing
 
 MAX_UNITS = 1_000_000_000
 """The most units that one call may name."""
 MAX_TTL_SECONDS = 86_400
 
 
-class Pack(Held, Protocol):
+class Pack(OwnedEntitlement, Protocol):
     """What burning reads of an entitlement, beside what a decision reads."""
 
     @property
@@ -32,9 +32,9 @@ class Draw(NamedTuple):
     units: int
 
 
-def burning(held: Iterable[P], now: Moment) -> list[P]:
+def burning(owned: Iterable[P], now: Moment) -> list[P]:
     """The packs available at `now`, in the order in which they burn: soonest to end, then oldest."""
-    packs = [each for each in held if each.kind == Kind.USAGE_PACK and standing(each, now).available]
+    packs = [each for each in owned if each.kind == Kind.USAGE_PACK and standing(each, now).available]
     return sorted(packs, key=_place)
 
 

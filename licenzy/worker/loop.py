@@ -16,10 +16,10 @@ from licenzy.kit.repeats import Repeats
 from licenzy.observations.actions import forget_old_sightings
 from licenzy.reconciliation.actions import claim_due, reconcile
 from licenzy.runtime import Runtime
-from licenzy.setup.looking import claim_due_look, look_at_stripe
+from licenzy.setup.stripe_probe import claim_due_probe, probe_stripe
 from licenzy.stripe_events.receive import apply_due_event
 from licenzy.stripe_events.snapshots import settle_next
-from licenzy.usage.actions import return_next_lapsed
+from licenzy.usage.actions import return_next_expired
 
 IDLE_SECONDS = 1.0
 STOP_SECONDS = 7.5
@@ -60,7 +60,7 @@ def run_worker(parts: Runtime, *, stop: Stop) -> None:
 def make_sender(parts: Runtime) -> Sender:
     """What delivers webhooks out, under the installation's rules for addresses."""
     http = OutboundHttp(private_allowed=parts.settings.allow_private_webhooks)
-    return Sender(parts.database, parts.seal, http, clock=parts.clock)
+    return Sender(parts.database, parts.secret_box, http, clock=parts.clock)
 
 
 def work_once(parts: Runtime) -> int:
@@ -98,7 +98,7 @@ def _apply_due_events(parts: Runtime) -> int:
 def _settle(parts: Runtime) -> int:
     """Objects that events touched, read once more from Stripe."""
     for count in range(_MOST_IN_A_ROW):
-        if not settle_next(parts.database, parts.gateway, parts.seal, clock=parts.clock):
+        if not settle_next(parts.database, parts.gateway, parts.secret_box, clock=parts.clock):
             return count
     return _MOST_IN_A_ROW
 
@@ -111,32 +111,32 @@ def _reconcile(parts: Runtime) -> int:
     report = reconcile(
         parts.database,
         parts.gateway,
-        parts.seal,
+        parts.secret_box,
         connection=due.connection,
         clock=parts.clock,
         full=due.full,
     )
-    if report.healed:
-        _log.warning("reconciliation of %s healed %d", due.connection.id, report.healed)
+    if report.repaired:
+        _log.warning("reconciliation of %s healed %d", due.connection.id, report.repaired)
     return 1
 
 
-def _return_lapsed_units(parts: Runtime) -> int:
+def _return_expired_units(parts: Runtime) -> int:
     """Units of reservations whose time is up, one subject after the other."""
     for count in range(_MOST_IN_A_ROW):
-        if not parts.database.retrying(lambda db: return_next_lapsed(db, now=parts.clock())):
+        if not parts.database.retrying(lambda db: return_next_expired(db, now=parts.clock())):
             return count
     return _MOST_IN_A_ROW
 
 
-def _look_at_stripe(parts: Runtime) -> int:
+def _probe_stripe(parts: Runtime) -> int:
     """What alignment wants to know of one account: after something was saved, and hourly."""
     with parts.database.write() as db:
-        connection = claim_due_look(db, now=parts.clock())
+        connection = claim_due_probe(db, now=parts.clock())
     if connection is None:
         return 0
-    problem = look_at_stripe(
-        parts.database, parts.gateway, parts.seal, connection=connection, clock=parts.clock
+    problem = probe_stripe(
+        parts.database, parts.gateway, parts.secret_box, connection=connection, clock=parts.clock
     )
     with parts.database.write() as db:
         forget_old_sightings(db, now=parts.clock())
@@ -151,8 +151,8 @@ def _forget_old_keys(parts: Runtime) -> int:
 _JOBS: dict[str, Callable[[Runtime], int]] = {
     "apply due events": _apply_due_events,
     "settle": _settle,
-    "return lapsed units": _return_lapsed_units,
+    "return lapsed units": _return_expired_units,
     "forget old keys": _forget_old_keys,
     "reconcile": _reconcile,
-    "look at Stripe": _look_at_stripe,
+    "look at Stripe": _probe_stripe,
 }

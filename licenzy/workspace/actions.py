@@ -35,7 +35,7 @@ from licenzy.workspace.sessions import (
     open_session,
     sign_out,
 )
-from licenzy.workspace.throttling import TooManyTries, count_try, look_up, take_back_try
+from licenzy.workspace.throttling import TooManyTries, count_try, take_back_try, throttle_state
 
 __all__ = [
     "Actor",
@@ -164,7 +164,7 @@ def sign_in(
         known = device.known_to(user, now=now)
         own = [[rules.device_throttle(known.device_id, address)]] if known else []
         choices = [*own, [rules.account_throttle(address), rules.address_throttle(device.ip)]]
-        refused = look_up(db, choices, action="sign_in.throttled", now=now)
+        refused = throttle_state(db, choices, action="sign_in.throttled", now=now)
     throttles = count_try(database, choices, refused, actor=actor, now=now)
     stored = user.password_hash if user is not None and user.disabled_at is None else None
     right = hasher.matches(stored, password)
@@ -325,7 +325,7 @@ def _own_user(
     choices = [[rules.session_throttle(session_id)]]
     with database.read() as db:
         user = db.get_one(User, actor.user_id)
-        refused = look_up(db, choices, action="password.throttled", now=now)
+        refused = throttle_state(db, choices, action="password.throttled", now=now)
     throttles = count_try(database, choices, refused, actor=actor, now=now)
     if not hasher.matches(user.password_hash, password):
         with database.write() as db:

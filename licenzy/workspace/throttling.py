@@ -59,7 +59,7 @@ _TOO_MANY = {
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ThrottleState:
     """What was seen of a try before it is counted."""
 
     action: str
@@ -74,37 +74,37 @@ Choices = Sequence[Sequence[Throttle]]
 """Ways in which a try may be counted, the best first: each by several throttles together."""
 
 
-def look_up(db: Session, choices: Choices, *, action: str, now: datetime) -> Look:
+def throttle_state(db: Session, choices: Choices, *, action: str, now: datetime) -> ThrottleState:
     """Whether a try is going to be refused, found out by reading alone: most of those who guess on are."""
     rows = _rows(db, keys=[throttle.key for throttles in choices for throttle in throttles])
     tries = {row.key: [from_micros(each) for each in row.tries] for row in rows}
     spent = _first_to_end([_spent(throttles, tries, now=now) for throttles in choices])
     if spent is None:
-        return Look(action, None, recorded=False)
-    return Look(action, spent, is_recorded(db, action=action, key=spent.throttle.key, now=now))
+        return ThrottleState(action, None, recorded=False)
+    return ThrottleState(action, spent, is_recorded(db, action=action, key=spent.throttle.key, now=now))
 
 
 def count_try(
-    database: Database, choices: Choices, look: Look, *, actor: Actor, now: datetime
+    database: Database, choices: Choices, state: ThrottleState, *, actor: Actor, now: datetime
 ) -> Sequence[Throttle]:
     """Count one try of a password, by the first of the choices that has one left in each of its throttles.
 
     Gives that choice, for `take_back_try`. Raises TooManyTries when there is none, with a row in the audit
     log once an hour; then nothing was counted.
     """
-    spent = look.spent
+    spent = state.spent
     if spent is None:
         counted = _count(database, choices, now=now)
         if not isinstance(counted, Spent):
             return counted
         spent = counted
-    if not look.recorded:
+    if not state.recorded:
         throttle = spent.throttle
         with database.write() as db:
             record_once(
                 db,
                 actor=actor,
-                action=look.action,
+                action=state.action,
                 key=throttle.key,
                 about=throttle.about,
                 after={"limit": throttle.of},

@@ -14,7 +14,7 @@ from licenzy.catalog.copying import copy_to_live
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.queries import products
 from licenzy.projects.scope import Scope
-from licenzy.setup.looking import look_at_side
+from licenzy.setup.stripe_probe import probe_side
 from tests.alignment.town import NOBODY, Side, Town
 from tests.portal.set_up_side import HTMX, SidePages, side_pages
 from tests.portal.test_accessibility import complaints, sign_in
@@ -46,7 +46,7 @@ def copy(town: Town, prices: dict[str, str]) -> Any:
     return copy_to_live(
         parts.database,
         parts.gateway,
-        parts.seal,
+        parts.secret_box,
         project_id=town.project_id,
         prices=prices,
         actor=NOBODY,
@@ -196,8 +196,12 @@ def test_the_checklist_turns_green_line_by_line_and_drifts_when_stripe_says_othe
     assert ready["https"] == "needs_action"
     price = sold(home, Mode.LIVE)["PRO"].stripe_price_id
     home.live.account.stripe.prices.update(price, {"active": False})
-    look_at_side(
-        home.runtime.database, home.runtime.gateway, home.runtime.seal, home.live.scope, clock=home.clock
+    probe_side(
+        home.runtime.database,
+        home.runtime.gateway,
+        home.runtime.secret_box,
+        home.live.scope,
+        clock=home.clock,
     )  # What the worker does every hour.
     page = pages.get(STEP).text
     assert states(page)["live_products"] == "drifted"

@@ -10,7 +10,7 @@ import pytest
 
 from licenzy.catalog.models import Kind
 from licenzy.connections.actions import disconnect, end_secret_overlap
-from licenzy.connections.sealed import secret_label
+from licenzy.connections.credentials import secret_label
 from licenzy.deliveries.models import WebhookEndpoint
 from tests.alignment.town import NOBODY, Side, Town
 from tests.support.cast import make_connection
@@ -120,7 +120,7 @@ def roll(town: Town) -> None:
 
 
 def _sealed_key(side: Side, key: str) -> str:
-    return side.town.runtime.seal.close(key, bound_to=f"connection:{side.connection.id}:stripe_key")
+    return side.town.runtime.secret_box.encrypt(key, bound_to=f"connection:{side.connection.id}:stripe_key")
 
 
 @row("credentials_locked")
@@ -219,7 +219,7 @@ def _signed_with_the_replaced_secret_when_its_overlap_was_ended_and_then_saved_a
 def _a_stripe_key_stored_as_secret(town: Town) -> None:
     right = town.test.secret()
     label = secret_label(town.test.connection)
-    town.test.change(webhook_secret_sealed=town.runtime.seal.close(f"sk_test_{BODY}", bound_to=label))
+    town.test.change(webhook_secret_sealed=town.runtime.secret_box.encrypt(f"sk_test_{BODY}", bound_to=label))
     assert town.test.deliver(town.test.account.event(), secret=right) == 400
 
 
@@ -236,14 +236,18 @@ def _live_events_at_the_address_of_test(town: Town) -> None:
 @row(live=("webhook_secret_shared",), both=True)
 def _one_secret_in_both_modes(town: Town) -> None:
     label = secret_label(town.live.connection)
-    town.live.change(webhook_secret_sealed=town.runtime.seal.close(town.test.secret(), bound_to=label))
+    town.live.change(
+        webhook_secret_sealed=town.runtime.secret_box.encrypt(town.test.secret(), bound_to=label)
+    )
 
 
 @row("webhook_signature_ambiguous")
 def _one_secret_in_two_projects(town: Town) -> None:
     with town.runtime.database.write() as db:
         stranger = town.cast.stranger.project_id
-        make_connection(db, project_id=stranger, seal=town.runtime.seal, webhook_secret=town.test.secret())
+        make_connection(
+            db, project_id=stranger, secret_box=town.runtime.secret_box, webhook_secret=town.test.secret()
+        )
     assert town.test.deliver(town.test.account.event(), to="tenant") == 400
 
 

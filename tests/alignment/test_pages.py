@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from licenzy.observations.models import Noticed, StripeLook
+from licenzy.observations.models import Noticed, StripeProbe
 from licenzy.stripe_events.queries import event_by_id
 from tests.alignment.town import Town
 from tests.portal.set_up_side import HTMX, SidePages, side_pages
@@ -74,7 +74,7 @@ NOTES = {
 def test_the_page_stops_looking_again_when_nobody_asks_stripe(home: Town) -> None:
     home.test.connect()
     with home.runtime.database.write() as db:
-        look = db.get_one(StripeLook, home.test.connection.id)
+        look = db.get_one(StripeProbe, home.test.connection.id)
         look.due_at = home.clock() - timedelta(minutes=3)
         db.add(look)
     page = pages_of(home).get("/alignment", headers=HTMX)
@@ -169,7 +169,10 @@ def test_a_viewer_sees_all_and_changes_nothing(home: Town) -> None:
 def test_nothing_of_a_stranger_s_project_is_found(home: Town) -> None:
     with home.runtime.database.write() as db:
         make_connection(
-            db, project_id=home.cast.stranger.project_id, seal=home.runtime.seal, webhook_secret=None
+            db,
+            project_id=home.cast.stranger.project_id,
+            secret_box=home.runtime.secret_box,
+            webhook_secret=None,
         )
     assert "data-finding" not in pages_of(home, "live").get("/alignment").text
     foreign = pages_of(home).client.get(f"/projects/{home.cast.stranger.project_id}/test/alignment")

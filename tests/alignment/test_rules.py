@@ -18,7 +18,7 @@ from licenzy.alignment.facts import (
     ProjectFacts,
     Seen,
     SideFacts,
-    Sighting,
+    SightingFacts,
     TrafficFacts,
 )
 from licenzy.alignment.findings import Severity
@@ -96,8 +96,8 @@ def codes(facts: ProjectFacts, mode: Mode) -> list[str]:
     return [finding.code for finding in findings(facts, mode)]
 
 
-def sighted(about: str, at: Any = LATER, detail: str = "") -> tuple[Sighting, ...]:
-    return (Sighting(about, 3, at, detail),)
+def sighted(about: str, at: Any = LATER, detail: str = "") -> tuple[SightingFacts, ...]:
+    return (SightingFacts(about, 3, at, detail),)
 
 
 def con(**changes: Any) -> dict[str, Any]:
@@ -316,7 +316,7 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "marked as mended",
         {
-            "mended": {"untracked_checkout": LATER},
+            "resolved": {"untracked_checkout": LATER},
             **traffic(TEST, untracked_checkouts=EVENT),
         },
         [],
@@ -324,7 +324,7 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "seen again since",
         {
-            "mended": {"untracked_checkout": START},
+            "resolved": {"untracked_checkout": START},
             **traffic(TEST, untracked_checkouts=EVENT),
         },
         ["untracked_checkout"],

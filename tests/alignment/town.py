@@ -19,10 +19,10 @@ from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import products
 from licenzy.catalog.rules import Draft
 from licenzy.connections import actions
+from licenzy.connections.credentials import webhook_secrets
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import CredentialRefused
-from licenzy.connections.sealed import webhook_secrets
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_gateway.permissions import TRIALS
@@ -97,7 +97,7 @@ class Side:
         actions.save_stripe_key(
             parts.database,
             parts.gateway,
-            parts.seal,
+            parts.secret_box,
             self.scope,
             pasted=self.account.key if key is None else key,
             actor=NOBODY,
@@ -110,7 +110,7 @@ class Side:
         actions.register_endpoint(
             parts.database,
             parts.gateway,
-            parts.seal,
+            parts.secret_box,
             self.scope,
             base_url=parts.settings.base_url,
             rotate=rotate,
@@ -122,7 +122,7 @@ class Side:
         """Save a signing secret by hand, as where Stripe cannot reach us."""
         parts = self.town.runtime
         actions.paste_webhook_secret(
-            parts.database, parts.seal, self.scope, pasted=secret, actor=NOBODY, now=parts.clock()
+            parts.database, parts.secret_box, self.scope, pasted=secret, actor=NOBODY, now=parts.clock()
         )
 
     def sell(self, code: str = "PRO", kind: Kind = Kind.SUBSCRIPTION, **price: Any) -> str:
@@ -135,7 +135,7 @@ class Side:
         create_product(
             parts.database,
             parts.gateway,
-            parts.seal,
+            parts.secret_box,
             self.scope,
             draft=draft,
             actor=NOBODY,
@@ -168,7 +168,7 @@ class Side:
         assert self.deliver(self.account.event()) == 200
 
     def secret(self) -> str:
-        return webhook_secrets(self.town.runtime.seal, self.connection, now=self.town.clock())[0]
+        return webhook_secrets(self.town.runtime.secret_box, self.connection, now=self.town.clock())[0]
 
     def deliver(self, event: dict[str, Any], *, secret: str | None = None, to: str | None = None) -> int:
         """Post a signed event as Stripe does; gives the status."""
@@ -232,7 +232,7 @@ class Side:
         parts = self.town.runtime
         try:
             actions.paste_webhook_secret(
-                parts.database, parts.seal, self.scope, pasted=text, actor=NOBODY, now=parts.clock()
+                parts.database, parts.secret_box, self.scope, pasted=text, actor=NOBODY, now=parts.clock()
             )
         except CredentialRefused:
             return

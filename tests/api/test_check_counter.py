@@ -99,11 +99,11 @@ def test_calls_at_the_same_time_are_all_counted(
 
 
 def test_modes_and_hours_are_kept_apart(runtime: Runtime, cast: Cast) -> None:
-    desk, hour = CheckCounter(runtime), whole_hours(START)
+    context, hour = CheckCounter(runtime), whole_hours(START)
     last_moment = START.replace(minute=59, second=59, microsecond=999_999)
     for at in (START, last_moment, last_moment + timedelta(microseconds=1)):
-        desk.note(caller(cast, at), True)
-    desk.note(caller(cast, mode=Mode.LIVE), False)
+        context.note(caller(cast, at), True)
+    context.note(caller(cast, mode=Mode.LIVE), False)
     ours, live = (cast.project_id, Mode.TEST), (cast.project_id, Mode.LIVE)
     wait_for(runtime.database, {(*ours, hour): (2, 0), (*ours, hour + 1): (1, 0), (*live, hour): (0, 1)})
 
@@ -112,7 +112,9 @@ def test_the_hour_is_our_own_where_a_sandbox_has_moved_its_clock(
     client: FlaskClient, runtime: Runtime, cast: Cast, calls: dict[str, Any]
 ) -> None:
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal, clock_offset_seconds=40 * 86_400)
+        make_connection(
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, clock_offset_seconds=40 * 86_400
+        )
     told = client.post(CHECK, json={"subject_ref": "user_123"}, **calls).get_json()
     assert told["allowed"] is False, "the month that was bought is over there"
     wait_for(runtime.database, {(cast.project_id, Mode.TEST, whole_hours(START)): (0, 1)})
@@ -129,9 +131,9 @@ def test_what_could_not_be_written_is_written_with_the_next(
             raise ConnectionError("the database went away")
 
     monkeypatch.setattr(check_counter, "count_checks", failing)
-    desk = CheckCounter(runtime)
+    context = CheckCounter(runtime)
     for _check in range(50):
-        desk.note(caller(cast), True)
+        context.note(caller(cast), True)
     wait_for(runtime.database, {(cast.project_id, Mode.TEST, whole_hours(START)): (50, 0)})
     assert next(failures, False) is False, "both writes have failed"
 
@@ -144,12 +146,12 @@ def test_closing_writes_what_waits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(check_counter, "PAUSE_SECONDS", 10)
-    desk = CheckCounter(runtime)
-    desk.note(caller(cast), True)
+    context = CheckCounter(runtime)
+    context.note(caller(cast), True)
     hour = (cast.project_id, Mode.TEST, whole_hours(START))
     wait_for(runtime.database, {hour: (1, 0)})
     for _check in range(5):
-        desk.note(caller(cast), False)
+        context.note(caller(cast), False)
     assert hours(runtime.database) == {hour: (1, 0)}, "the next write is ten seconds away"
     runtime.database.close()
     again = make_runtime(settings, clock)

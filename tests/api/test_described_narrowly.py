@@ -64,7 +64,11 @@ def test_what_is_allowed_is_taken(
     with runtime.database.write() as db:
         connection, _live = (
             make_connection(
-                db, project_id=cast.project_id, seal=runtime.seal, mode=mode, webhook_secret=SECRET
+                db,
+                project_id=cast.project_id,
+                secret_box=runtime.secret_box,
+                mode=mode,
+                webhook_secret=SECRET,
             )
             for mode in (Mode.TEST, Mode.LIVE)
         )

@@ -23,10 +23,10 @@ from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import Delivery, DeliveryStatus, WebhookEndpoint
 from licenzy.factory import create_app
 from licenzy.kit.ids import new_id
-from licenzy.observations.models import StripeLook
+from licenzy.observations.models import StripeProbe
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
-from licenzy.setup.gathering import project_facts
+from licenzy.setup.fact_collector import project_facts
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START, StandingClock
@@ -158,12 +158,14 @@ def test_findings_are_told_by_project_and_never_by_name(
     before = numbers(client)
     assert before["findings", "test", ours, "blocks"] == before["findings", "test", theirs, "blocks"] == 1
     with runtime.database.write() as db:
-        make_connection(db, project_id=ours, seal=runtime.seal, mode=Mode.LIVE, webhook_secret=None)
+        make_connection(
+            db, project_id=ours, secret_box=runtime.secret_box, mode=Mode.LIVE, webhook_secret=None
+        )
     told = numbers(client)
     assert told["findings", "test", theirs, "blocks"] == 1
     with runtime.database.read() as db:
         facts = project_facts(
-            db, runtime.seal, project_id=ours, base_url=runtime.settings.base_url, now=runtime.clock()
+            db, runtime.secret_box, project_id=ours, base_url=runtime.settings.base_url, now=runtime.clock()
         )
     found = [finding for mode in Mode for finding in findings(facts, mode)]
     assert len({(finding.mode, finding.severity) for finding in found}) >= 2
@@ -180,10 +182,10 @@ def test_findings_are_told_by_project_and_never_by_name(
 
 def _connect(runtime: Runtime, cast: Cast) -> Connection:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         where: dict[str, Any] = {"connection_id": connection.id, "project_id": cast.project_id}
         where["mode"] = connection.mode
-        db.add(StripeLook(**where, due_at=START + timedelta(minutes=5)))
+        db.add(StripeProbe(**where, due_at=START + timedelta(minutes=5)))
         db.add(SettlingRead(**where, object_id="sub_due", due_at=START + timedelta(minutes=1)))
         db.add(SettlingRead(**where, object_id="sub_later", due_at=START + timedelta(hours=1)))
         db.add(SettlingRead(**where, object_id="sub_done"))
@@ -216,7 +218,7 @@ def _receive(database: Database, connection: Connection) -> None:
 
 def _deliver(runtime: Runtime, cast: Cast) -> None:
     with runtime.database.write() as db:
-        make_endpoint(db, project_id=cast.project_id, seal=runtime.seal)
+        make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         tell(db, project_id=cast.project_id, count=4)
         rows = db.exec(select(Delivery).order_by(Delivery.id)).all()
         became = (DeliveryStatus.PENDING, DeliveryStatus.FAILED, DeliveryStatus.DEAD, DeliveryStatus.SENT)

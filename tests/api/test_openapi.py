@@ -176,8 +176,10 @@ def test_a_signed_event_is_answered_as_described(
     client: FlaskClient, app: Flask, database: Database, cast: Cast, document: dict[str, Any]
 ) -> None:
     with database.write() as db:
-        seal = app.extensions["licenzy"].seal
-        connection = make_connection(db, project_id=cast.project_id, seal=seal, webhook_secret=SECRET)
+        secret_box = app.extensions["licenzy"].secret_box
+        connection = make_connection(
+            db, project_id=cast.project_id, secret_box=secret_box, webhook_secret=SECRET
+        )
     body, headers = signed({"no": "event"}, SECRET)
     call = call_of(document, "receive_for_connection")
     answer = call.send(client, data=body, headers=headers, path_values={"connection_id": connection.id})

@@ -63,7 +63,9 @@ def _make_customer(runtime: Runtime) -> tuple[str, str]:
         project_id = make_cast(db).project_id
         subject = make_subject(db, project_id=project_id)
         make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, ends_at=None, granted_units=100)
-        connection = make_connection(db, project_id=project_id, seal=runtime.seal, webhook_secret=SECRET)
+        connection = make_connection(
+            db, project_id=project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
+        )
         return make_key(db, project_id=project_id)[1], connection.id
 
 

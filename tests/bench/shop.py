@@ -53,7 +53,7 @@ def make_shop(runtime: Runtime, *, subjects: int) -> Shop:
         project_id = make_project(db, workspace_id=make_workspace(db, now=now), now=now)
         _key, token = make_key(db, project_id=project_id, now=now)
         connection = make_connection(
-            db, project_id=project_id, seal=runtime.seal, webhook_secret=_SECRET, now=now
+            db, project_id=project_id, secret_box=runtime.secret_box, webhook_secret=_SECRET, now=now
         )
         product = make_product(db, project_id=project_id, now=now)
         make_product(db, project_id=project_id, product_code="CREDITS", kind=Kind.USAGE_PACK, now=now)

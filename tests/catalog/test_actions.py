@@ -27,7 +27,7 @@ class Catalog:
 
     def __init__(self, runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: StandingClock) -> None:
         self.runtime, self.cast, self.sandbox, self.clock = runtime, cast, sandbox, clock
-        self.parts = (runtime.database, runtime.gateway, runtime.seal)
+        self.parts = (runtime.database, runtime.gateway, runtime.secret_box)
         self.side = Scope(cast.project_id, Mode.TEST)
         self.actor = Actor(cast.owner.user_id)
         connection = connections.connect_sandbox(
@@ -38,7 +38,7 @@ class Catalog:
             actor=self.actor,
             now=clock(),
         )
-        self.key = connections.stripe_key(runtime.seal, connection)
+        self.key = connections.stripe_key(runtime.secret_box, connection)
         listed = actions.prices_at_stripe(*self.parts, scope=self.side)
         self.prices = {(price.lookup_key or "").removeprefix("licenzy_demo_"): price.id for price in listed}
 
@@ -135,7 +135,7 @@ def test_a_bad_description_is_refused_before_stripe_is_asked(
         actions.create_product(
             runtime.database,
             runtime.gateway,
-            runtime.seal,
+            runtime.secret_box,
             Scope(cast.project_id, Mode.TEST),
             draft=Draft("price_1", Kind.USAGE_PACK, "nothing"),
             actor=Actor(),

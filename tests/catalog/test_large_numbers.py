@@ -16,7 +16,7 @@ RUPIAH = 3_000_000_000_00
 
 def test_they_are_stored_as_they_are(runtime: Runtime, cast: Cast) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         product = make_product(
             db,
             project_id=cast.project_id,

@@ -91,7 +91,7 @@ def shop(client: FlaskClient, runtime: Runtime, cast: Cast, sandbox: Sandbox) ->
         connection = make_connection(
             db,
             project_id=cast.project_id,
-            seal=runtime.seal,
+            secret_box=runtime.secret_box,
             provider=Provider.SANDBOX,
             stripe_key=account["secret_key"],
         )

@@ -327,7 +327,7 @@ def test_a_refusal_of_stripes_is_told_and_the_next_try_is_new(shop: Shop, sell: 
 
 def test_a_rolled_key_is_named(shop: Shop, sell: Sell) -> None:
     sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
-    sealed = shop.runtime.seal.close(
+    sealed = shop.runtime.secret_box.encrypt(
         "sk_test_rolled0123456789abcdef", bound_to=f"connection:{shop.connection.id}:stripe_key"
     )
     change(shop, Connection, key_sealed=sealed)

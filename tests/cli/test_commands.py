@@ -248,7 +248,7 @@ def test_the_demo_cannot_run_beside_a_live_connection(
     from tests.support.cast import make_connection
 
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         assert not has_live_connection(db)
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal, mode=Mode.LIVE)
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, mode=Mode.LIVE)
         assert has_live_connection(db)

@@ -62,19 +62,21 @@ def test_reconcile_fails_in_a_sentence(bought: Shop, run: Run) -> None:
 
 
 @pytest.fixture
-def healed(bought: Shop, run: Run) -> Shop:
+def repaired(bought: Shop, run: Run) -> Shop:
     assert run("reconcile").exit_code == 0
     return bought
 
 
 @pytest.mark.parametrize("scope", ["all", "subject"])
-def test_replay_finds_nothing_until_a_row_differs_from_its_facts(healed: Shop, run: Run, scope: str) -> None:
+def test_replay_finds_nothing_until_a_row_differs_from_its_facts(
+    repaired: Shop, run: Run, scope: str
+) -> None:
     asked = ["--all"]
     if scope == "subject":
-        asked = ["--subject", "user_123", "--project", healed.project_id, "--mode", "test"]
+        asked = ["--subject", "user_123", "--project", repaired.project_id, "--mode", "test"]
     clean = run("replay", *asked)
     assert (clean.exit_code, clean.output) == (0, "Rebuilt 1 purchases: 0 differences.\n")
-    with healed.runtime.database.write() as db:
+    with repaired.runtime.database.write() as db:
         row = db.exec(select(Entitlement)).one()
         row.state, row.granted_units = State.CANCELED, 7
     drifted = run("replay", *asked)
@@ -84,14 +86,14 @@ def test_replay_finds_nothing_until_a_row_differs_from_its_facts(healed: Shop, r
     assert run("replay", *asked).exit_code == 0
 
 
-def test_replay_of_a_parked_event(healed: Shop, run: Run) -> None:
-    with healed.runtime.database.write() as db:
+def test_replay_of_a_parked_event(repaired: Shop, run: Run) -> None:
+    with repaired.runtime.database.write() as db:
         event = db.exec(select(StripeEvent).where(StripeEvent.type == "checkout.session.completed")).one()
         event.status, event.parked_at, event.tries = EventStatus.FAILED, event.received_at, 8
         event_id = event.event_id
     done = run("replay", "--event", event_id)
     assert (done.exit_code, done.output) == (0, f"{event_id} is applied.\n")
-    named = run("replay", "--event", event_id, "--connection", healed.connection.id, "--json")
+    named = run("replay", "--event", event_id, "--connection", repaired.connection.id, "--json")
     assert json.loads(named.stdout)["differences"] == []
     unknown = run("replay", "--event", "evt_none")
     assert (unknown.exit_code, "no such event" in unknown.output) == (1, True)

@@ -149,7 +149,7 @@ def test_it_refuses_the_sandbox_beside_a_live_connection(tmp_path: Path) -> None
     migrate.upgrade(runtime.database.engine)
     with runtime.database.write() as db:
         project_id = make_project(db, workspace_id=make_workspace(db))
-        make_connection(db, project_id=project_id, seal=runtime.seal, mode=Mode.LIVE)
+        make_connection(db, project_id=project_id, secret_box=runtime.secret_box, mode=Mode.LIVE)
     runtime.database.engine.dispose()
     refused = installation.licenzy("serve")
     assert refused.returncode == 1

@@ -16,7 +16,7 @@ from licenzy.connections import actions, rules
 from licenzy.connections.models import Connection, Provider
 from licenzy.connections.queries import connection_by_id, connection_of
 from licenzy.errors import LicenzyError, NotFound, StripeNotConnected, StripeUnavailable
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_gateway.client import StripeGateway
@@ -36,7 +36,7 @@ class Shop:
     def __init__(self, runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: StandingClock) -> None:
         self.runtime, self.cast, self.sandbox, self.clock = runtime, cast, sandbox, clock
         self.gateway = StripeGateway(stripe_base=sandbox.url, sandbox_base=sandbox.url, concurrent_calls=4)
-        self.parts = (runtime.database, self.gateway, runtime.seal)
+        self.parts = (runtime.database, self.gateway, runtime.secret_box)
         self.side = Scope(cast.project_id, Mode.TEST)
         self.actor = Actor(cast.owner.user_id, "192.0.2.7")
 
@@ -69,7 +69,7 @@ class Shop:
         with self.runtime.database.write() as db:
             return actions.save_webhook_secret(
                 db,
-                self.runtime.seal,
+                self.runtime.secret_box,
                 replace(self.side, **side),
                 pasted=pasted,
                 actor=self.actor,
@@ -84,7 +84,7 @@ class Shop:
     @property
     def stripe(self) -> Any:
         """The account as its owner sees it in Stripe's dashboard."""
-        access = actions.access(self.gateway, self.runtime.seal, self.connection())
+        access = actions.access(self.gateway, self.runtime.secret_box, self.connection())
         return stripe.StripeClient(access.api_key, base_addresses={"api": self.sandbox.url}).v1  # type: ignore[typeddict-item]
 
     def misbehave(self, faults: dict[str, Any] | None) -> None:
@@ -97,7 +97,7 @@ class Shop:
         ).raise_for_status()
 
     def endpoints(self) -> list[Any]:
-        access = actions.access(self.gateway, self.runtime.seal, self.connection())
+        access = actions.access(self.gateway, self.runtime.secret_box, self.connection())
         return self.gateway.webhook_endpoints(access)
 
     def connection(self) -> Connection:
@@ -123,7 +123,7 @@ def test_a_key_is_tried_and_saved_with_its_account(shop: Shop) -> None:
     assert saved.provider is Provider.STRIPE
     assert saved.key_masked == f"sk_test_…{account['secret_key'][-4:]}"
     assert saved.verified_at == shop.clock()
-    assert actions.stripe_key(shop.runtime.seal, shop.connection()) == account["secret_key"]
+    assert actions.stripe_key(shop.runtime.secret_box, shop.connection()) == account["secret_key"]
 
 
 def test_secrets_are_nowhere_in_the_database_in_clear(shop: Shop) -> None:
@@ -148,16 +148,16 @@ def test_a_sealed_key_opens_for_its_own_row_and_field_only(shop: Shop) -> None:
     here = shop.connection()
     there = Connection(**{**here.model_dump(), "id": "con_other"})
     with pytest.raises(StripeNotConnected):
-        actions.stripe_key(shop.runtime.seal, there)
-    assert actions.webhook_secrets(shop.runtime.seal, there, now=shop.clock()) == []
+        actions.stripe_key(shop.runtime.secret_box, there)
+    assert actions.webhook_secrets(shop.runtime.secret_box, there, now=shop.clock()) == []
     swapped = Connection(**{**here.model_dump(), "key_sealed": here.webhook_secret_sealed})
     with pytest.raises(StripeNotConnected):
-        actions.stripe_key(shop.runtime.seal, swapped)
+        actions.stripe_key(shop.runtime.secret_box, swapped)
 
 
 def test_without_its_encryption_key_a_connection_says_what_to_do(shop: Shop) -> None:
     shop.save(shop.account("Tea")["secret_key"])
-    stranger = Seal(["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="])
+    stranger = SecretBox(["AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="])
     with pytest.raises(StripeNotConnected) as refused:
         actions.stripe_key(stranger, shop.connection())
     assert "LICENZY_ENCRYPTION_KEYS" in (refused.value.hint or "")
@@ -212,7 +212,7 @@ def test_a_replaced_secret_verifies_for_a_day(shop: Shop) -> None:
         (timedelta(hours=23, minutes=59), [second, SECRET]),
         (timedelta(hours=24), [second]),
     ):
-        assert actions.webhook_secrets(shop.runtime.seal, shop.connection(), now=at + later) == expected
+        assert actions.webhook_secrets(shop.runtime.secret_box, shop.connection(), now=at + later) == expected
 
 
 def test_saving_the_same_secret_again_changes_nothing(shop: Shop) -> None:
@@ -243,7 +243,7 @@ def test_one_click_makes_the_endpoint_and_stores_its_secret(shop: Shop) -> None:
     assert endpoint.url == f"{PUBLIC}/v1/webhooks/stripe/{saved.id}"
     assert set(endpoint.enabled_events) == set(rules.REQUIRED_EVENTS)
     assert saved.webhook_endpoint_id == endpoint.id
-    assert len(actions.webhook_secrets(shop.runtime.seal, saved, now=shop.clock())) == 1
+    assert len(actions.webhook_secrets(shop.runtime.secret_box, saved, now=shop.clock())) == 1
 
 
 def test_a_second_click_keeps_what_is_as_it_should_be(shop: Shop) -> None:
@@ -266,9 +266,9 @@ def test_an_endpoint_of_ours_whose_secret_is_unknown_is_replaced(shop: Shop) -> 
 
 def test_a_rotation_replaces_the_endpoint_and_keeps_the_old_secret_for_a_day(shop: Shop) -> None:
     shop.save(shop.account("Tea")["secret_key"])
-    old = actions.webhook_secrets(shop.runtime.seal, shop.register(), now=shop.clock())
+    old = actions.webhook_secrets(shop.runtime.secret_box, shop.register(), now=shop.clock())
     shop.clock.advance(minutes=1)
-    kept = actions.webhook_secrets(shop.runtime.seal, shop.register(rotate=True), now=shop.clock())
+    kept = actions.webhook_secrets(shop.runtime.secret_box, shop.register(rotate=True), now=shop.clock())
     assert len(shop.endpoints()) == 1
     assert kept[1:] == old
     assert kept[0] != old[0]
@@ -309,7 +309,7 @@ def test_an_endpoint_of_another_version_is_replaced_with_overlap(shop: Shop) -> 
     with shop.runtime.database.write() as db:
         actions.save_webhook_secret(
             db,
-            shop.runtime.seal,
+            shop.runtime.secret_box,
             shop.side,
             pasted=made.secret,
             endpoint_id=made.id,
@@ -320,7 +320,7 @@ def test_an_endpoint_of_another_version_is_replaced_with_overlap(shop: Shop) -> 
     after = shop.register()
     (endpoint,) = shop.endpoints()
     assert endpoint.id == after.webhook_endpoint_id != made.id
-    assert actions.webhook_secrets(shop.runtime.seal, after, now=shop.clock())[1] == made.secret
+    assert actions.webhook_secrets(shop.runtime.secret_box, after, now=shop.clock())[1] == made.secret
 
 
 def test_what_broke_off_before_its_secret_was_stored_is_removed_by_the_next_click(shop: Shop) -> None:
@@ -340,7 +340,7 @@ def test_what_broke_off_before_its_secret_was_stored_is_removed_by_the_next_clic
 def test_what_broke_off_before_the_old_endpoint_went_is_finished_by_the_next_click(shop: Shop) -> None:
     shop.save(shop.account("Tea")["secret_key"])
     old = shop.register()
-    old_secret = actions.webhook_secrets(shop.runtime.seal, old, now=shop.clock())[0]
+    old_secret = actions.webhook_secrets(shop.runtime.secret_box, old, now=shop.clock())[0]
     shop.clock.advance(minutes=1)
     shop.misbehave({"match": "DELETE /v1/webhook_endpoints/*", "http_500": 20})
     with pytest.raises(LicenzyError):
@@ -348,7 +348,7 @@ def test_what_broke_off_before_the_old_endpoint_went_is_finished_by_the_next_cli
     shop.misbehave(None)
     between = shop.connection()
     assert len(shop.endpoints()) == 2
-    secrets = actions.webhook_secrets(shop.runtime.seal, between, now=shop.clock())
+    secrets = actions.webhook_secrets(shop.runtime.secret_box, between, now=shop.clock())
     assert len(secrets) == 2  # Whichever of the two endpoints signs, the event is taken.
     assert secrets[1] == old_secret
     shop.clock.advance(minutes=1)
@@ -414,7 +414,7 @@ def test_the_sandbox_is_connected_by_one_call_and_stays_the_same_account(shop: S
     assert first.console_url.startswith(shop.sandbox.url)
     second = _connect_sandbox(shop)
     assert second.account_id == first.account_id
-    access = actions.access(shop.gateway, shop.runtime.seal, second)
+    access = actions.access(shop.gateway, shop.runtime.secret_box, second)
     keys = [price.lookup_key for price in shop.gateway.prices(access)]
     assert len(keys) == len(set(keys)) == 4
 
@@ -433,7 +433,7 @@ def test_a_sandbox_that_is_not_running_is_said_in_words(
         actions.connect_sandbox(
             runtime.database,
             runtime.gateway,
-            runtime.seal,
+            runtime.secret_box,
             runtime.settings,
             project_id=cast.project_id,
             project_name="Our project",
@@ -448,7 +448,7 @@ def test_where_the_sandbox_is_off_it_is_not_found(runtime: Runtime, cast: Cast, 
         actions.connect_sandbox(
             runtime.database,
             runtime.gateway,
-            runtime.seal,
+            runtime.secret_box,
             replace(runtime.settings, sandbox=False),
             project_id=cast.project_id,
             project_name="Our project",
@@ -488,7 +488,7 @@ def test_every_change_is_one_line_of_the_audit_log(shop: Shop) -> None:
 
 def test_a_signed_event_proves_the_connection(runtime: Runtime, cast: Cast, clock: StandingClock) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     with runtime.database.write() as db:
         actions.note_signed_event(
             db, connection_id=connection.id, event_id="evt_1", now=clock.advance(minutes=3)

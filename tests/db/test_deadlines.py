@@ -149,7 +149,7 @@ def test_the_log_is_kept_short_and_emptied_in_the_end(
     on_sqlite: Database, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite, "LOG_BYTES", 200_000)
-    monkeypatch.setattr(sqlite, "_LOOK_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr(sqlite, "_CHECK_EVERY_SECONDS", 0.0)
     writer = make_writer(on_sqlite)
     log, longest = Path(f"{file}-wal"), 0
     reader = sqlite3.connect(file, isolation_level=None)

@@ -65,13 +65,13 @@ def test_racing_threads_insert_once(database: Database) -> None:
 def test_of_several_rows_only_the_new_ones_are_told(database: Database) -> None:
     rows = [{**values(name), "id": f"wsp_{name}"} for name in ("a", "b", "c")]
     with database.write() as db:
-        assert insert_new(db, Workspace, rows[1], telling=("id",)) == [("wsp_b",)]
-        assert sorted(insert_new(db, Workspace, *rows, telling=("id", "name"))) == [
+        assert insert_new(db, Workspace, rows[1], returning=("id",)) == [("wsp_b",)]
+        assert sorted(insert_new(db, Workspace, *rows, returning=("id", "name"))) == [
             ("wsp_a", "a"),
             ("wsp_c", "c"),
         ]
-        assert insert_new(db, Workspace, *rows, telling=("id",)) == []
-        assert insert_new(db, Workspace, telling=("id",)) == []
+        assert insert_new(db, Workspace, *rows, returning=("id",)) == []
+        assert insert_new(db, Workspace, returning=("id",)) == []
 
 
 def test_a_change_comes_after_what_was_changed_of_the_sessions_objects(database: Database) -> None:

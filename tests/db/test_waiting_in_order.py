@@ -19,10 +19,10 @@ from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements import grants
 from licenzy.entitlements.actions import begin_purchase
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.projects.scope import Scope
 from licenzy.settings import Settings
-from licenzy.subjects.actions import hold_subject
+from licenzy.subjects.actions import lock_customer
 from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast
 from tests.support.clock import START, StandingClock
@@ -94,7 +94,9 @@ def test_an_operators_act_waits_for_the_subject_before_it_locks_the_entitlement(
 ) -> None:
     """An event of a sibling pass holds the subject, and lays all its passes anew."""
     held = customer.buys(0, kind=Kind.TIME_PASS, ends_at=START + DAY)
-    hand = Hand(Scope(cast.project_id, Mode.TEST), Actor(cast.owner.user_id, "127.0.0.1"), "by phone", START)
+    hand = OperatorContext(
+        Scope(cast.project_id, Mode.TEST), Actor(cast.owner.user_id, "127.0.0.1"), "by phone", START
+    )
 
     def act() -> None:
         database.retrying(lambda db: grants.revoke(db, hand, entitlement_id=held))
@@ -116,7 +118,7 @@ def test_two_first_purchases_of_a_subject_at_once_do_not_wait_for_each_other_in_
             begin_purchase(db, scope, key=f"sub_{name}", subject_id=customer.subject.id, now=START)
             if tries[name] == 1:
                 both.wait(10)
-            hold_subject(db, scope, subject_id=customer.subject.id)
+            lock_customer(db, scope, subject_id=customer.subject.id)
             time.sleep(0.1)
 
         database.retrying(work)

@@ -25,7 +25,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from licenzy.db.write_lock import FairFileLock
-with FairFileLock(Path(sys.argv[1])).held(seconds=10):
+with FairFileLock(Path(sys.argv[1])).acquired(seconds=10):
     print("in", flush=True)
     time.sleep(60)
 """
@@ -35,7 +35,7 @@ from pathlib import Path
 from licenzy.db.write_lock import FairFileLock
 line, number = FairFileLock(Path(sys.argv[1])), Path(sys.argv[1] + ".number")
 for turn in range(100):
-    with line.held(seconds=60):
+    with line.acquired(seconds=60):
         number.write_text(str(int(number.read_text()) + 1))
 """
 
@@ -58,11 +58,11 @@ def holder(path: Path) -> subprocess.Popen[str]:
 def test_a_crash_in_another_process_frees_the_line(tmp_path: Path) -> None:
     path = tmp_path / "a.sqlite3"
     line, process = FairFileLock(path), holder(path)
-    with pytest.raises(DatabaseUnavailable), line.held(seconds=0.1):
+    with pytest.raises(DatabaseUnavailable), line.acquired(seconds=0.1):
         pass
     process.send_signal(signal.SIGKILL)
     process.wait()
-    with line.held(seconds=10):
+    with line.acquired(seconds=10):
         pass
     line.close()
 
@@ -82,7 +82,7 @@ def test_who_comes_back_at_once_does_not_pass_who_waits(tmp_path: Path) -> None:
 
     def take_all() -> None:
         while not done.is_set():
-            with greedy.held(seconds=30):
+            with greedy.acquired(seconds=30):
                 turns[0] += 1
                 time.sleep(0.002)
 
@@ -91,7 +91,7 @@ def test_who_comes_back_at_once_does_not_pass_who_waits(tmp_path: Path) -> None:
     passed = []
     for _ in range(20):
         before = turns[0]
-        with patient.held(seconds=30):
+        with patient.acquired(seconds=30):
             passed.append(turns[0] - before)
     done.set()
     thread.join()
@@ -102,11 +102,11 @@ def test_who_comes_back_at_once_does_not_pass_who_waits(tmp_path: Path) -> None:
 
 def test_a_forked_child_has_a_place_of_its_own(tmp_path: Path) -> None:
     line = FairFileLock(tmp_path / "a.sqlite3")
-    with line.held(seconds=1):
+    with line.acquired(seconds=1):
         child = os.fork()
         if not child:
             try:
-                with line.held(seconds=0.2):
+                with line.acquired(seconds=0.2):
                     os._exit(1)
             except DatabaseUnavailable:
                 os._exit(0)

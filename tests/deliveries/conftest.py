@@ -16,7 +16,10 @@ from licenzy.runtime import Runtime
 def sender(runtime: Runtime) -> Iterator[Sender]:
     """Delivers on the test's clock; receivers on this machine are allowed."""
     made = Sender(
-        runtime.database, runtime.seal, OutboundHttp(private_allowed=True, deadline=2.0), clock=runtime.clock
+        runtime.database,
+        runtime.secret_box,
+        OutboundHttp(private_allowed=True, deadline=2.0),
+        clock=runtime.clock,
     )
     with closing(made):
         yield made

@@ -12,8 +12,8 @@ from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
-from licenzy.deliveries.actions import Desk, delete_endpoint
-from licenzy.deliveries.claims import Outcome, claim_due, record_outcomes
+from licenzy.deliveries.actions import EndpointContext, delete_endpoint
+from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import Delivery, DeliveryAttempt, DeliveryStatus
 from licenzy.deliveries.outbox import requeue
 from licenzy.kit.clock import utc_now
@@ -31,7 +31,10 @@ def test_operators_and_senders_do_not_wait_for_each_other_in_a_circle(
     database: Database, runtime: Runtime, cast: Cast
 ) -> None:
     with database.write() as db:
-        made = [make_endpoint(db, project_id=cast.project_id, seal=runtime.seal)[0].id for _ in range(8)]
+        made = [
+            make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box)[0].id
+            for _ in range(8)
+        ]
     for _ in range(4):
         with database.write() as db:
             tell(db, project_id=cast.project_id, count=100, now=utc_now())
@@ -47,27 +50,27 @@ def test_operators_and_senders_do_not_wait_for_each_other_in_a_circle(
                 troubles.append(error)
 
     def send() -> None:
-        told: list[Outcome] = []
+        told: list[DeliveryOutcome] = []
 
         for _ in range(10):
             with database.write() as db:
                 record_outcomes(db, told, now=utc_now())
                 claims = claim_due(db, room=dict.fromkeys(made, 8), now=utc_now())
-            told = [Outcome(each, utc_now(), 1, status=random.choice([200, 500])) for each in claims]
+            told = [DeliveryOutcome(each, utc_now(), 1, status=random.choice([200, 500])) for each in claims]
         with database.write() as db:
             record_outcomes(db, told, now=utc_now())
 
     def ask_again() -> None:
         with database.write() as db:
-            desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), utc_now())
-            made_again.append(requeue(db, desk, statuses=DeliveryStatus))
+            context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), utc_now())
+            made_again.append(requeue(db, context, statuses=DeliveryStatus))
 
     def delete_one() -> None:
         time.sleep(SECONDS / 10)
         if len(made) > 4:
             with database.write() as db:
-                desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), utc_now())
-                delete_endpoint(db, desk, endpoint_id=made.pop())
+                context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), utc_now())
+                delete_endpoint(db, context, endpoint_id=made.pop())
 
     jobs = [send] * 3 + [ask_again] * 2 + [delete_one]
     threads = [threading.Thread(target=repeat, args=(job,)) for job in jobs]

@@ -48,9 +48,9 @@ def test_one_of_fifty_hangs_and_the_others_do_not_notice(
         with database.write() as db:
             for number in range(OTHERS):
                 url = f"http://127.0.0.1:{hook.port}/{number}"
-                make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=url)
-            make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=hanging.url)
-        sender = Sender(database, runtime.seal, OutboundHttp(private_allowed=True), clock=utc_now)
+                make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, url=url)
+            make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, url=hanging.url)
+        sender = Sender(database, runtime.secret_box, OutboundHttp(private_allowed=True), clock=utc_now)
         stop = threading.Event()
         thread = threading.Thread(target=sender.run, args=(stop,))
         thread.start()
@@ -81,12 +81,12 @@ def tell_one(db: object, project_id: str, number: int) -> None:
     from licenzy.alignment.modes import Mode
     from licenzy.deliveries.models import EventType, Source
     from licenzy.deliveries.outbox import announce
-    from licenzy.deliveries.rules import Data, Happening
+    from licenzy.deliveries.rules import Data, EventDraft
 
     happened = [
-        Happening(EventType.ENTITLEMENT_UPDATED, Source.PORTAL, "manual_grant", None, Data(units=number))
+        EventDraft(EventType.ENTITLEMENT_UPDATED, Source.PORTAL, "manual_grant", None, Data(units=number))
     ]
-    announce(db, Scope(project_id, Mode.TEST), happenings=lambda: happened, now=utc_now())  # type: ignore[arg-type]
+    announce(db, Scope(project_id, Mode.TEST), drafts=lambda: happened, now=utc_now())  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -96,7 +96,9 @@ def test_who_was_down_for_a_day_gets_everything_on_schedule(
     count = 24
     with receiver(answering(b"")) as hook:
         with database.write() as db:
-            make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=hook.url, now=clock())
+            make_endpoint(
+                db, project_id=cast.project_id, secret_box=runtime.secret_box, url=hook.url, now=clock()
+            )
         began = clock()
         up_at = began + timedelta(hours=24)
         for hour in range(count):

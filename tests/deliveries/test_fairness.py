@@ -29,13 +29,17 @@ def test_a_backlog_elsewhere_keeps_nobody_waiting(
     stop = threading.Event()
     with receiver(status(code)) as hook, receiver(status(500)) as mine:
         sender = Sender(
-            database, runtime.seal, OutboundHttp(private_allowed=True), clock=runtime.clock, threads=16
+            database, runtime.secret_box, OutboundHttp(private_allowed=True), clock=runtime.clock, threads=16
         )
 
         def make(url: str, event_type: EventType) -> None:
             with database.write() as db:
                 make_endpoint(
-                    db, project_id=cast.project_id, seal=runtime.seal, url=url, types=[event_type.value]
+                    db,
+                    project_id=cast.project_id,
+                    secret_box=runtime.secret_box,
+                    url=url,
+                    types=[event_type.value],
                 )
 
         def happen(event_type: EventType, count: int) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import event as sql_event
 
 from licenzy.catalog.models import Kind
 from licenzy.stripe_events.receive import apply_due_event
-from tests.deliveries.test_announcing import Shop, shop
+from tests.deliveries.test_events import Shop, shop
 from tests.entitlements.sale import DAY, Sale
 from tests.support.clock import START
 

@@ -8,8 +8,8 @@ from sqlmodel import select
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries import actions
-from licenzy.deliveries.actions import Desk
-from licenzy.deliveries.claims import LEASE, Claim, Outcome, claim_due, record_outcomes
+from licenzy.deliveries.actions import EndpointContext
+from licenzy.deliveries.claims import LEASE, Claim, DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import Delivery, DeliveryAttempt, DeliveryStatus, WebhookEndpoint
 from licenzy.deliveries.outbox import requeue
 from licenzy.projects.scope import Scope
@@ -24,7 +24,7 @@ from tests.support.endpoints import ALL, make_endpoint, tell
 def claim(database: Database, runtime: Runtime, cast: Cast, clock: StandingClock) -> Claim:
     """The third try of a delivery, which a sender has begun and says nothing of."""
     with database.write() as db:
-        make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, now=clock())
+        make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, now=clock())
         tell(db, project_id=cast.project_id, now=clock())
     for _ in range(2):
         record(database, clock, take(database, clock), status=500)
@@ -41,7 +41,7 @@ def take(database: Database, clock: StandingClock) -> Claim:
 
 def record(database: Database, clock: StandingClock, claim: Claim, *, status: int) -> None:
     with database.write() as db:
-        record_outcomes(db, [Outcome(claim, clock(), 12, status=status)], now=clock())
+        record_outcomes(db, [DeliveryOutcome(claim, clock(), 12, status=status)], now=clock())
 
 
 def delivery(database: Database) -> Delivery:
@@ -54,8 +54,8 @@ def endpoint(database: Database) -> WebhookEndpoint:
         return db.exec(select(WebhookEndpoint)).one()
 
 
-def desk(cast: Cast, clock: StandingClock) -> Desk:
-    return Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+def context(cast: Cast, clock: StandingClock) -> EndpointContext:
+    return EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
 
 
 def test_asking_for_it_again_stands(
@@ -63,7 +63,7 @@ def test_asking_for_it_again_stands(
 ) -> None:
     clock.advance(seconds=LEASE.total_seconds())
     with database.write() as db:
-        assert requeue(db, desk(cast, clock)) == 1
+        assert requeue(db, context(cast, clock)) == 1
     record(database, clock, claim, status=500)
     row = delivery(database)
     assert (row.status, row.tries, row.next_try_at) == (DeliveryStatus.PENDING, 0, clock())
@@ -74,7 +74,7 @@ def test_what_is_under_way_is_not_asked_for_again(
     database: Database, cast: Cast, clock: StandingClock, claim: Claim
 ) -> None:
     with database.write() as db:
-        assert requeue(db, desk(cast, clock)) == 0
+        assert requeue(db, context(cast, clock)) == 0
     record(database, clock, claim, status=200)
     assert delivery(database).status is DeliveryStatus.SENT
 
@@ -89,7 +89,7 @@ def test_what_was_on_its_way_to_a_deleted_endpoint_ends(
     becomes: DeliveryStatus,
 ) -> None:
     with database.write() as db:
-        actions.delete_endpoint(db, desk(cast, clock), endpoint_id=claim.endpoint_id)
+        actions.delete_endpoint(db, context(cast, clock), endpoint_id=claim.endpoint_id)
     record(database, clock, claim, status=status)
     row = delivery(database)
     assert (row.status, row.next_try_at, row.leased_until) == (becomes, None, None)
@@ -126,7 +126,7 @@ def test_an_address_is_not_judged_by_the_one_before(
     with database.write() as db:
         actions.change_endpoint(
             db,
-            desk(cast, clock),
+            context(cast, clock),
             endpoint_id=claim.endpoint_id,
             url="https://other.example/hook",
             types=ALL,

@@ -37,7 +37,7 @@ def told(
                 _endpoint, secrets[f"/{number}"] = make_endpoint(
                     db,
                     project_id=cast.project_id,
-                    seal=runtime.seal,
+                    secret_box=runtime.secret_box,
                     url=f"http://127.0.0.1:{hook.port}/{number}",
                 )
         for first in range(0, events, 500):

@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from licenzy.alignment.modes import Mode
 from licenzy.deliveries.models import EventType, Source
-from licenzy.deliveries.rules import Data, Happening, body
+from licenzy.deliveries.rules import Data, EventDraft, body
 from licenzy.deliveries.schemas import schema_of
 from licenzy.projects.scope import Scope
 from tests.support.clock import START
@@ -46,8 +46,8 @@ def test_they_are_served(client: FlaskClient) -> None:
 
 @pytest.mark.parametrize("event_type", EventType)
 def test_an_empty_event_fits(event_type: EventType) -> None:
-    happening = Happening(event_type, Source.PORTAL, "test", None, Data())
-    told = body(Scope("prj_1", Mode.TEST), happening, event_id="evt_1", subject_ref=None, now=START)
+    draft = EventDraft(event_type, Source.PORTAL, "test", None, Data())
+    told = body(Scope("prj_1", Mode.TEST), draft, event_id="evt_1", subject_ref=None, now=START)
     assert wrong(told) == []
 
 
@@ -56,7 +56,7 @@ def test_an_empty_event_fits(event_type: EventType) -> None:
     [{"id": 5}, {"mode": "both"}, {"data": {}}, {"type": "other"}, {"subject_ref": 5}, {"created_at": "now"}],
 )
 def test_the_schema_refuses_what_is_no_event(change: dict[str, Any]) -> None:
-    happening = Happening(EventType.USAGE_LOW, Source.RUNTIME, "low", None, Data())
-    told = body(Scope("prj_1", Mode.TEST), happening, event_id="evt_1", subject_ref=None, now=START)
+    draft = EventDraft(EventType.USAGE_LOW, Source.RUNTIME, "low", None, Data())
+    told = body(Scope("prj_1", Mode.TEST), draft, event_id="evt_1", subject_ref=None, now=START)
     validator = Draft202012Validator(schema_of(EventType.USAGE_LOW))
     assert list(validator.iter_errors({**told, **change}))

@@ -15,7 +15,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries import actions, rules
-from licenzy.deliveries.actions import Desk
+from licenzy.deliveries.actions import EndpointContext
 from licenzy.deliveries.models import (
     Delivery,
     DeliveryAttempt,
@@ -25,7 +25,7 @@ from licenzy.deliveries.models import (
 from licenzy.deliveries.outbox import requeue
 from licenzy.deliveries.queries import failing_endpoints
 from licenzy.deliveries.sending import Sender
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
@@ -45,7 +45,9 @@ def hook() -> Iterator[Receiver]:
 def secret(database: Database, cast: Cast, runtime: Runtime, hook: Receiver, clock: StandingClock) -> str:
     """An endpoint at `hook`; its secret."""
     with database.write() as db:
-        return make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=hook.url, now=clock())[1]
+        return make_endpoint(
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, url=hook.url, now=clock()
+        )[1]
 
 
 def only_delivery(database: Database) -> Delivery:
@@ -111,10 +113,10 @@ def test_while_a_secret_is_rotated_both_sign(
 ) -> None:
     clock.now = datetime.now(UTC)
     with database.write() as db:
-        desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+        context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
         endpoint_id = the_endpoint(database).id
         _endpoint, newer = actions.rotate_secret(
-            db, runtime.seal, desk, endpoint_id=endpoint_id, overlap=timedelta(hours=24)
+            db, runtime.secret_box, context, endpoint_id=endpoint_id, overlap=timedelta(hours=24)
         )
     happen(database, cast, clock)
     sender.drain()
@@ -134,7 +136,7 @@ def test_secrets_are_sealed(database: Database, secret: str, runtime: Runtime) -
     assert secret not in json.dumps(row.model_dump(mode="json"))
     assert secret[6:20] not in row.secret_masked
     with pytest.raises(Exception, match="another row"):
-        runtime.seal.open(row.secret_sealed, bound_to="webhook_endpoint:whe_other:secret")
+        runtime.secret_box.decrypt(row.secret_sealed, bound_to="webhook_endpoint:whe_other:secret")
 
 
 @pytest.mark.parametrize(
@@ -191,8 +193,8 @@ def test_the_schedule_is_followed_to_its_end(
     assert (row.status, row.attempts, row.next_try_at) == (DeliveryStatus.DEAD, 10, None)
     assert timedelta(hours=67) < clock() - began < timedelta(hours=84)
     with database.write() as db:
-        desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
-        assert requeue(db, desk, delivery_id=row.id) == 1
+        context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+        assert requeue(db, context, delivery_id=row.id) == 1
     hook.answer = status(200)
     assert sender.drain() == 1
     row = only_delivery(database)
@@ -289,14 +291,14 @@ def test_only_failures_for_120_hours_disable(
 def test_what_waits_while_paused_is_sent_after(
     database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
 ) -> None:
-    desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+    context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
     endpoint_id = the_endpoint(database).id
     with database.write() as db:
-        actions.pause_endpoint(db, desk, endpoint_id=endpoint_id)
+        actions.pause_endpoint(db, context, endpoint_id=endpoint_id)
     happen(database, cast, clock, count=5)
     assert sender.drain() == 0
     with database.write() as db:
-        actions.resume_endpoint(db, desk, endpoint_id=endpoint_id)
+        actions.resume_endpoint(db, context, endpoint_id=endpoint_id)
     assert sender.drain() == 5
     assert len(hook.requests) == 5
 
@@ -329,7 +331,7 @@ def test_without_the_encryption_key_everything_waits(
     happen(database, cast, clock)
     other = Sender(
         database,
-        Seal([Fernet.generate_key().decode()]),
+        SecretBox([Fernet.generate_key().decode()]),
         OutboundHttp(private_allowed=True),
         clock=runtime.clock,
     )
@@ -342,11 +344,11 @@ def test_without_the_encryption_key_everything_waits(
 def test_a_deleted_endpoint_gets_nothing_more(
     database: Database, cast: Cast, clock: StandingClock, hook: Receiver, secret: str, sender: Sender
 ) -> None:
-    desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+    context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
     happen(database, cast, clock)
     with database.write() as db:
-        actions.delete_endpoint(db, desk, endpoint_id=the_endpoint(database).id)
-        assert requeue(db, desk) == 0
+        actions.delete_endpoint(db, context, endpoint_id=the_endpoint(database).id)
+        assert requeue(db, context) == 0
     assert sender.drain() == 0
     row = only_delivery(database)
     assert (row.status, row.last_error) == (DeliveryStatus.DEAD, "The endpoint was deleted.")
@@ -390,6 +392,6 @@ def test_an_endpoint_in_trouble_is_a_finding(
     sender.drain()
     assert seen() == ["It answered 410, which means that it is gone, and is disabled."]
     with database.write() as db:
-        desk = Desk(Scope(cast.project_id, Mode.TEST), Actor(), clock())
-        actions.resume_endpoint(db, desk, endpoint_id=the_endpoint(database).id)
+        context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
+        actions.resume_endpoint(db, context, endpoint_id=the_endpoint(database).id)
     assert seen() == []

@@ -36,7 +36,9 @@ def happen(live_server: LiveServer, hook: Receiver) -> None:
     parts = live_server.runtime
     with parts.database.write() as db:
         cast = make_cast(db, now=utc_now())
-        make_endpoint(db, project_id=cast.project_id, seal=parts.seal, url=hook.url, now=utc_now())
+        make_endpoint(
+            db, project_id=cast.project_id, secret_box=parts.secret_box, url=hook.url, now=utc_now()
+        )
         tell(db, project_id=cast.project_id, count=3, now=utc_now())
 
 

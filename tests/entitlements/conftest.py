@@ -22,7 +22,9 @@ def till(tmp_path_factory: pytest.TempPathFactory, sqlite_files: SqliteFiles) ->
     parts: Runtime = app.extensions["licenzy"]
     with parts.database.write() as db:
         cast = make_cast(db, now=START)
-        connection = make_connection(db, project_id=cast.project_id, seal=parts.seal, webhook_secret=SECRET)
+        connection = make_connection(
+            db, project_id=cast.project_id, secret_box=parts.secret_box, webhook_secret=SECRET
+        )
     yield Till(app.test_client(), parts.database, connection)
     parts.database.engine.dispose()
 

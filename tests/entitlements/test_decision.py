@@ -18,7 +18,7 @@ NOW = START
 
 
 @dataclass
-class Held:
+class Owned:
     product_code: str = "PRO"
     features: tuple[str, ...] = ()
     kind: Kind = Kind.SUBSCRIPTION
@@ -33,35 +33,35 @@ class Held:
     voided_at: datetime | None = None
 
 
-def pack(**changes: Any) -> Held:
-    return Held(
+def pack(**changes: Any) -> Owned:
+    return Owned(
         **{"kind": Kind.USAGE_PACK, "ends_at": None, "ends_as": "expired", "granted_units": 10, **changes}
     )
 
 
-STANDINGS: list[tuple[str, Held, tuple[str, bool, str | None]]] = [
-    ("active", Held(), ("active", True, None)),
-    ("trialing", Held(state=State.TRIALING), ("trialing", True, None)),
-    ("ends now", Held(ends_at=NOW), ("expired", False, "renewal_unconfirmed")),
-    ("ends in a microsecond", Held(ends_at=NOW + timedelta(microseconds=1)), ("active", True, None)),
-    ("scheduled cancel passed", Held(ends_at=NOW, ends_as="canceled"), ("canceled", False, "canceled")),
-    ("never ends", Held(ends_at=None), ("active", True, None)),
-    ("past due within grace", Held(state=State.PAST_DUE, ends_as="past_due"), ("past_due", True, None)),
-    ("past due, grace over", Held(state=State.PAST_DUE, ends_at=NOW, ends_as="past_due"),
+STANDINGS: list[tuple[str, Owned, tuple[str, bool, str | None]]] = [
+    ("active", Owned(), ("active", True, None)),
+    ("trialing", Owned(state=State.TRIALING), ("trialing", True, None)),
+    ("ends now", Owned(ends_at=NOW), ("expired", False, "renewal_unconfirmed")),
+    ("ends in a microsecond", Owned(ends_at=NOW + timedelta(microseconds=1)), ("active", True, None)),
+    ("scheduled cancel passed", Owned(ends_at=NOW, ends_as="canceled"), ("canceled", False, "canceled")),
+    ("never ends", Owned(ends_at=None), ("active", True, None)),
+    ("past due within grace", Owned(state=State.PAST_DUE, ends_as="past_due"), ("past_due", True, None)),
+    ("past due, grace over", Owned(state=State.PAST_DUE, ends_at=NOW, ends_as="past_due"),
      ("past_due", False, "past_due")),
-    ("unpaid", Held(state=State.SUSPENDED, reason="past_due"), ("suspended", False, "past_due")),
-    ("refunded subscription", Held(state=State.SUSPENDED, reason="refunded"),
+    ("unpaid", Owned(state=State.SUSPENDED, reason="past_due"), ("suspended", False, "past_due")),
+    ("refunded subscription", Owned(state=State.SUSPENDED, reason="refunded"),
      ("past_due", False, "refunded")),
-    ("disputed subscription", Held(state=State.SUSPENDED, reason="disputed"),
+    ("disputed subscription", Owned(state=State.SUSPENDED, reason="disputed"),
      ("past_due", False, "disputed")),
     ("disputed pack", pack(state=State.SUSPENDED, reason="disputed"), ("suspended", False, "disputed")),
-    ("paused", Held(state=State.PAUSED), ("paused", False, "paused")),
-    ("canceled", Held(state=State.CANCELED), ("canceled", False, "canceled")),
-    ("canceled by refund", Held(state=State.CANCELED, reason="refunded"), ("canceled", False, "refunded")),
-    ("not started", Held(kind=Kind.TIME_PASS, starts_at=NOW + DAY, ends_at=NOW + 2 * DAY),
+    ("paused", Owned(state=State.PAUSED), ("paused", False, "paused")),
+    ("canceled", Owned(state=State.CANCELED), ("canceled", False, "canceled")),
+    ("canceled by refund", Owned(state=State.CANCELED, reason="refunded"), ("canceled", False, "refunded")),
+    ("not started", Owned(kind=Kind.TIME_PASS, starts_at=NOW + DAY, ends_at=NOW + 2 * DAY),
      ("active", False, "not_started")),
-    ("starts now", Held(kind=Kind.TIME_PASS, starts_at=NOW), ("active", True, None)),
-    ("pass over", Held(kind=Kind.TIME_PASS, ends_at=NOW, ends_as="expired"), ("expired", False, "expired")),
+    ("starts now", Owned(kind=Kind.TIME_PASS, starts_at=NOW), ("active", True, None)),
+    ("pass over", Owned(kind=Kind.TIME_PASS, ends_at=NOW, ends_as="expired"), ("expired", False, "expired")),
     ("pack", pack(), ("active", True, None)),
     ("pack spent", pack(used_units=10), ("exhausted", False, "exhausted")),
     ("pack reserved", pack(used_units=4, reserved_units=6), ("exhausted", False, "exhausted")),
@@ -70,23 +70,23 @@ STANDINGS: list[tuple[str, Held, tuple[str, bool, str | None]]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("held", "expected"), [r[1:] for r in STANDINGS], ids=[r[0] for r in STANDINGS])
-def test_standing(held: Held, expected: tuple[str, bool, str | None]) -> None:
-    assert standing(held, NOW) == expected
+@pytest.mark.parametrize(("owned", "expected"), [r[1:] for r in STANDINGS], ids=[r[0] for r in STANDINGS])
+def test_standing(owned: Owned, expected: tuple[str, bool, str | None]) -> None:
+    assert standing(owned, NOW) == expected
 
 
-DECISIONS: list[tuple[str, list[Held], dict[str, str], tuple[bool, str | None]]] = [
+DECISIONS: list[tuple[str, list[Owned], dict[str, str], tuple[bool, str | None]]] = [
     ("nothing", [], {}, (False, "no_entitlement")),
-    ("one", [Held()], {}, (True, None)),
-    ("any of several", [Held(state=State.CANCELED), Held()], {}, (True, None)),
-    ("the nearest miss", [Held(state=State.CANCELED), Held(state=State.PAUSED)], {}, (False, "paused")),
-    ("the product", [Held()], {"product_code": "PRO"}, (True, None)),
-    ("another product", [Held()], {"product_code": "MAX"}, (False, "product_not_held")),
-    ("codes have a case", [Held()], {"product_code": "pro"}, (False, "product_not_held")),
-    ("the feature", [Held(features=("export",))], {"feature": "export"}, (True, None)),
-    ("another feature", [Held()], {"feature": "export"}, (False, "feature_not_held")),
+    ("one", [Owned()], {}, (True, None)),
+    ("any of several", [Owned(state=State.CANCELED), Owned()], {}, (True, None)),
+    ("the nearest miss", [Owned(state=State.CANCELED), Owned(state=State.PAUSED)], {}, (False, "paused")),
+    ("the product", [Owned()], {"product_code": "PRO"}, (True, None)),
+    ("another product", [Owned()], {"product_code": "MAX"}, (False, "product_not_held")),
+    ("codes have a case", [Owned()], {"product_code": "pro"}, (False, "product_not_held")),
+    ("the feature", [Owned(features=("export",))], {"feature": "export"}, (True, None)),
+    ("another feature", [Owned()], {"feature": "export"}, (False, "feature_not_held")),
     ("nothing, narrowed", [], {"feature": "export"}, (False, "no_entitlement")),
-    ("another's availability does not help", [Held(state=State.PAUSED), Held("MAX")],
+    ("another's availability does not help", [Owned(state=State.PAUSED), Owned("MAX")],
      {"product_code": "PRO"}, (False, "paused")),
 ]  # fmt: skip
 
@@ -94,13 +94,13 @@ DECISIONS: list[tuple[str, list[Held], dict[str, str], tuple[bool, str | None]]]
 @pytest.mark.parametrize(
     ("held", "wanted", "expected"), [r[1:] for r in DECISIONS], ids=[r[0] for r in DECISIONS]
 )
-def test_decide(held: list[Held], wanted: dict[str, str], expected: tuple[bool, str | None]) -> None:
-    decision = decide(held, NOW, **wanted)
+def test_decide(owned: list[Owned], wanted: dict[str, str], expected: tuple[bool, str | None]) -> None:
+    decision = decide(owned, NOW, **wanted)
     assert (decision.allowed, decision.reason) == expected
 
 
 def test_the_decision_names_what_decided() -> None:
-    ended, good = Held(state=State.CANCELED), Held()
+    ended, good = Owned(state=State.CANCELED), Owned()
     assert decide([ended, good], NOW).deciding is good
     assert decide([ended], NOW).deciding is ended
     assert decide([good], NOW, product_code="MAX").deciding is None
@@ -117,7 +117,7 @@ def test_the_decision_names_what_decided() -> None:
     ],
 )
 def test_best_status(states: list[State], best: str) -> None:
-    assert best_status([Held(state=state) for state in states], NOW) == best
+    assert best_status([Owned(state=state) for state in states], NOW) == best
 
 
 def test_remaining_of_a_voided_pack_is_nothing() -> None:

@@ -16,7 +16,7 @@ from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements import grants
 from licenzy.entitlements.decision import standing
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.projects.scope import Scope
@@ -31,14 +31,14 @@ Give = Callable[..., Entitlement]
 
 
 @pytest.fixture
-def hand(cast: Cast) -> Hand:
-    return Hand(
+def hand(cast: Cast) -> OperatorContext:
+    return OperatorContext(
         Scope(cast.project_id, Mode.TEST), Actor(cast.owner.user_id, "127.0.0.1"), "as agreed by phone", START
     )
 
 
 @pytest.fixture
-def give(database: Database, cast: Cast, hand: Hand) -> Give:
+def give(database: Database, cast: Cast, hand: OperatorContext) -> Give:
     """Grant somebody a product of a kind."""
 
     def give_one(kind: Kind = Kind.USAGE_PACK, **how: Any) -> Entitlement:
@@ -79,7 +79,7 @@ def test_grants_that_make_no_sense(give: Give, kind: Kind, until: Any) -> None:
         give(kind, until=until)
 
 
-def test_revoking_voids_what_is_left(database: Database, hand: Hand, give: Give) -> None:
+def test_revoking_voids_what_is_left(database: Database, hand: OperatorContext, give: Give) -> None:
     row = give()
     with database.write() as db:
         grants.revoke(db, hand, entitlement_id=row.id)
@@ -87,7 +87,9 @@ def test_revoking_voids_what_is_left(database: Database, hand: Hand, give: Give)
         assert _only(db).voided_at == START
 
 
-def test_units_are_adjusted_down_to_what_is_used(database: Database, hand: Hand, give: Give) -> None:
+def test_units_are_adjusted_down_to_what_is_used(
+    database: Database, hand: OperatorContext, give: Give
+) -> None:
     row = give(units=100)
     with database.write() as db:
         db.add(row)
@@ -102,14 +104,14 @@ def test_units_are_adjusted_down_to_what_is_used(database: Database, hand: Hand,
         assert _only(db).granted_units == 75
 
 
-def test_extending_moves_the_end(database: Database, hand: Hand, give: Give) -> None:
+def test_extending_moves_the_end(database: Database, hand: OperatorContext, give: Give) -> None:
     row = give(Kind.SUBSCRIPTION, until=START + DAY)
     with database.write() as db:
         grants.extend(db, hand, entitlement_id=row.id, seconds=3600)
         assert _only(db).ends_at == START + DAY + timedelta(hours=1)
 
 
-def test_a_pass_given_by_hand_can_last_longer(database: Database, hand: Hand, give: Give) -> None:
+def test_a_pass_given_by_hand_can_last_longer(database: Database, hand: OperatorContext, give: Give) -> None:
     row = give(Kind.TIME_PASS, until=START + DAY)
     with database.write() as db:
         grants.extend(db, hand, entitlement_id=row.id, seconds=3600)
@@ -117,17 +119,19 @@ def test_a_pass_given_by_hand_can_last_longer(database: Database, hand: Hand, gi
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 100 * 365 * 86_400, 10**15])
-def test_an_end_beyond_reason_is_refused(database: Database, hand: Hand, give: Give, seconds: int) -> None:
+def test_an_end_beyond_reason_is_refused(
+    database: Database, hand: OperatorContext, give: Give, seconds: int
+) -> None:
     row = give(Kind.TIME_PASS, until=START + DAY)
     with pytest.raises(InvalidRequest), database.write() as db:
         grants.extend(db, hand, entitlement_id=row.id, seconds=seconds)
 
 
-def test_what_is_canceled_stays_canceled(database: Database, hand: Hand, give: Give) -> None:
+def test_what_is_canceled_stays_canceled(database: Database, hand: OperatorContext, give: Give) -> None:
     row = give(until=START + DAY)
     with database.write() as db:
         grants.revoke(db, hand, entitlement_id=row.id)
-        assert grants.possible_acts(_only(db)) == ()
+        assert grants.allowed_actions(_only(db)) == ()
     for act in (
         lambda db: grants.adjust_units(db, hand, entitlement_id=row.id, units=1),
         lambda db: grants.extend(db, hand, entitlement_id=row.id, seconds=60),
@@ -138,10 +142,10 @@ def test_what_is_canceled_stays_canceled(database: Database, hand: Hand, give: G
 
 
 def test_an_act_with_a_name_is_done_once_also_at_the_same_time(
-    database: Database, hand: Hand, give: Give
+    database: Database, hand: OperatorContext, give: Give
 ) -> None:
     row = give(units=10)
-    named = replace(hand, once="a1")
+    named = replace(hand, submission_id="a1")
 
     def adjust(_: int) -> int:
         with database.write() as db:
@@ -154,7 +158,7 @@ def test_an_act_with_a_name_is_done_once_also_at_the_same_time(
         product = make_product(db, project_id=hand.scope.project_id, product_code="TWICE")
     for _ in range(2):
         with database.write() as db:
-            grants.grant(db, replace(hand, once="b2"), subject_ref="u", product=product)
+            grants.grant(db, replace(hand, submission_id="b2"), subject_ref="u", product=product)
     with database.read() as db:
         assert len(db.exec(select(Entitlement)).all()) == 2
 
@@ -162,13 +166,13 @@ def test_an_act_with_a_name_is_done_once_also_at_the_same_time(
 def test_a_foreign_entitlement_is_not_found(database: Database, cast: Cast, give: Give) -> None:
     row = give()
     for project_id, mode in ((cast.stranger.project_id, Mode.TEST), (cast.project_id, Mode.LIVE)):
-        stranger = Hand(Scope(project_id, mode), Actor(None, None), "", START)
+        stranger = OperatorContext(Scope(project_id, mode), Actor(None, None), "", START)
         with pytest.raises(NotFound), database.write() as db:
             grants.revoke(db, stranger, entitlement_id=row.id)
 
 
 def test_every_act_is_audited_and_replays_to_the_same_row(
-    database: Database, hand: Hand, give: Give, clock: StandingClock
+    database: Database, hand: OperatorContext, give: Give, clock: StandingClock
 ) -> None:
     row = give(units=10)
     with database.write() as db:

@@ -22,7 +22,9 @@ from tests.support.clock import START
 @pytest.fixture
 def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET)
+        connection = make_connection(
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
+        )
     return Till(app.test_client(), runtime.database, connection)
 
 

@@ -11,7 +11,7 @@ from sqlmodel import select
 from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus
 from licenzy.entitlements.decision import standing
-from licenzy.entitlements.grants import Hand, grant
+from licenzy.entitlements.grants import OperatorContext, grant
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor
@@ -266,7 +266,7 @@ def test_an_operator_extends_a_pass_and_the_next_one_waits(till: Till, shape: st
 @row("operator.grant")
 def test_an_operator_grants_without_a_purchase(till: Till, kind: Kind) -> None:
     product, subject = till.product(kind), till.subject()
-    hand = Hand(Scope.of(subject), Actor(None), "a present", START)
+    hand = OperatorContext(Scope.of(subject), Actor(None), "a present", START)
     with till.database.write() as db:
         grant(db, hand, subject_ref=subject.subject_ref, product=product, until=START + DAY)
     with till.database.read() as db:

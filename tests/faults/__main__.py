@@ -63,7 +63,7 @@ def _prepared(place: Place, folder: Path, asked: argparse.Namespace) -> Iterator
         app = create_app(settings, clock=clock)
         parts = app.extensions["licenzy"]
         with parts.database.write() as db:
-            shop = open_shop(db, parts.seal, **(at_the_sandbox.connected(account) if account else {}))
+            shop = open_shop(db, parts.secret_box, **(at_the_sandbox.connected(account) if account else {}))
             told = [at_the_sandbox.story(shop, account)] if account else stories(shop)
             address = shop.address
         parts.database.engine.dispose()

@@ -15,7 +15,7 @@ from sqlmodel import Session
 from licenzy.catalog.models import Kind, Product
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.connections.models import Connection
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.subjects.models import Subject
 from tests.support.cast import make_cast, make_connection, make_product, make_subject
 from tests.support.clock import START
@@ -110,10 +110,12 @@ class Shop:
         return f"/v1/webhooks/stripe/{self.connection.id}"
 
 
-def open_shop(db: Session, seal: Seal, **of_connection: Any) -> Shop:
+def open_shop(db: Session, secret_box: SecretBox, **of_connection: Any) -> Shop:
     """Write the rows that stand before anything happens."""
     project_id = make_cast(db, now=START).project_id
-    connection = make_connection(db, project_id=project_id, seal=seal, webhook_secret=SECRET, **of_connection)
+    connection = make_connection(
+        db, project_id=project_id, secret_box=secret_box, webhook_secret=SECRET, **of_connection
+    )
     return Shop(
         db,
         connection,

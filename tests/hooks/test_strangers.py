@@ -43,7 +43,7 @@ def test_an_address_of_nobody_is_answered_like_a_wrong_signature(
     client: FlaskClient, runtime: Runtime, cast: Cast, address: str
 ) -> None:
     with runtime.database.write() as db:
-        known = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        known = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     wrong = refusal(client, known.id)
     assert (wrong[0], wrong[1]["error"]) == (400, "signature_invalid")
     assert refusal(client, address) == wrong
@@ -75,7 +75,7 @@ def test_an_unknown_connection_costs_as_many_signatures_as_a_known_one(
 
     monkeypatch.setattr(hook, "verify", counting)
     with runtime.database.write() as db:
-        known = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        known = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     refusal(client, known.id)
     assert len(verified) == 1
     refusal(client, "con_nobody")
@@ -102,8 +102,8 @@ def test_bad_signatures_are_one_row_in_the_audit_log_for_each_connection_and_hou
     client: FlaskClient, runtime: Runtime, cast: Cast, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        known = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
-        other = make_connection(db, project_id=cast.project_id, seal=runtime.seal, mode=Mode.LIVE)
+        known = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
+        other = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, mode=Mode.LIVE)
     for _ in range(3):
         refusal(client, known.id)
     wait_until(lambda: len(refusals(runtime)) == 1, seconds=10, what="a row for the connection")
@@ -127,7 +127,7 @@ def test_a_bad_signature_that_may_be_meant_for_several_connections_is_one_row_fo
 ) -> None:
     with runtime.database.write() as db:
         for project_id in (cast.project_id, cast.stranger.project_id):
-            make_connection(db, project_id=project_id, seal=runtime.seal)
+            make_connection(db, project_id=project_id, secret_box=runtime.secret_box)
     for _ in range(3):
         refusal(client, "tenant")
     wait_until(lambda: refusals(runtime) != [], seconds=10, what="a row for the address")
@@ -139,7 +139,7 @@ def test_strangers_cannot_make_the_watch_write_without_bound(
     client: FlaskClient, runtime: Runtime, cast: Cast
 ) -> None:
     with runtime.database.write() as db:
-        known = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        known = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     client.post(f"/v1/webhooks/stripe/{known.id}", data=b"{}")
     wait_until(lambda: len(refusals(runtime)) == 1, seconds=10, what="a row for the connection")
     writes = 0

@@ -69,7 +69,7 @@ def open_shop(client: FlaskClient, runtime: Runtime, cast: Cast) -> Callable[...
     def open_one(kind: Kind = Kind.SUBSCRIPTION, **product_columns: Any) -> Shop:
         with runtime.database.write() as db:
             connection = make_connection(
-                db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET
+                db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
             )
             subject = make_subject(db, project_id=cast.project_id)
             product = make_product(db, project_id=cast.project_id, kind=kind, **product_columns)
@@ -382,7 +382,10 @@ def test_an_attempt_named_by_another_project_is_not_theirs(shop: Shop, runtime: 
     """Metadata is only a name: an attempt of ours, echoed on a stranger's account, grants nothing."""
     with runtime.database.write() as db:
         theirs = make_connection(
-            db, project_id=cast.stranger.project_id, seal=runtime.seal, webhook_secret="whsec_theirs_0123456"
+            db,
+            project_id=cast.stranger.project_id,
+            secret_box=runtime.secret_box,
+            webhook_secret="whsec_theirs_0123456",
         )
     value = event("checkout.session.completed", session_object(shop.attempt, subscription="sub_1"))
     assert shop.send(value, secret="whsec_theirs_0123456", to=theirs.id).status_code == 200
@@ -401,7 +404,7 @@ def test_only_the_diagonal_of_connections_and_secrets_is_accepted(
             for mode in Mode:
                 secret = f"whsec_{project[-6:]}_{mode}_0123456789"
                 made = make_connection(
-                    db, project_id=project, seal=runtime.seal, mode=mode, webhook_secret=secret
+                    db, project_id=project, secret_box=runtime.secret_box, mode=mode, webhook_secret=secret
                 )
                 connections[made.id] = (mode, secret)
     for to, (mode, own) in connections.items():
@@ -425,7 +428,9 @@ def test_a_secret_shared_by_two_connections_proves_neither_at_the_tenant_address
     shop: Shop, runtime: Runtime, cast: Cast
 ) -> None:
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.stranger.project_id, seal=runtime.seal, webhook_secret=SECRET)
+        make_connection(
+            db, project_id=cast.stranger.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
+        )
     value = event("customer.created", {"id": "cus_1"})
     assert shop.send(value, to="tenant").get_json()["error"] == "signature_invalid"
     assert shop.all(StripeEvent) == []

@@ -197,7 +197,7 @@ def test_snapshots_answer_what_access_of_answers(database: Database, cast: Cast)
                     asked_at=START,
                     **wanted._asdict(),
                 )[ref]
-            found = answer(snapshot.held, wanted, micros)
+            found = answer(snapshot.owned, wanted, micros)
             assert (found.allowed, found.reason) == (expected.allowed, expected.reason)
 
 

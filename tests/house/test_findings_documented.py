@@ -30,7 +30,7 @@ def test_a_section_tells_what_it_is_why_how_it_is_mended_and_when_it_ends(rule: 
     assert f"*{rule.title}.* It {rule.severity.value}." in section
     for part in ("**Cause.**", "**Fix.**", "**It ends when**"):
         assert part in section
-    assert rule.mendable == ("mark it as mended" in section)
+    assert rule.resolvable == ("mark it as mended" in section)
 
 
 def test_links_lead_to_headings_that_exist() -> None:

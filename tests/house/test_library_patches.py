@@ -76,7 +76,7 @@ def test_the_patches_are_there_when_asked_for() -> None:
     assert replaced(LICENZY_TESTS_FAST="1") >= {
         "flask.app.Flask.jinja_options",
         "httpx._transports.default.create_ssl_context",
-        "licenzy.db.postgres.Connection",
+        "licenzy.db.postgres.DeadlineConnection",
         "psycopg.connect",
         "sqlalchemy.dialects.postgresql.psycopg.PGDialect_psycopg.initialize",
         "sqlalchemy.dialects.sqlite.pysqlite.SQLiteDialect_pysqlite.__eq__",

@@ -65,7 +65,7 @@ class Shop:
             connection = connection_by_id(db, connection_id=self.seeded.connection_id)
         assert connection is not None
         told: dict[str, Any] = self.http.get(
-            f"{self.seeded.sandbox_url}{path}", auth=(stripe_key(runtime.seal, connection), "")
+            f"{self.seeded.sandbox_url}{path}", auth=(stripe_key(runtime.secret_box, connection), "")
         ).json()
         return told
 

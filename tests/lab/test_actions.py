@@ -9,10 +9,10 @@ from sqlmodel import select
 
 from licenzy.errors import NotFound, StripeUnavailable
 from licenzy.lab.actions import NotNow, let_happen, possibilities
-from licenzy.lab.happenings import ADVANCES, CHANGE_PLAN, HAPPENINGS
 from licenzy.lab.models import LabStep
 from licenzy.lab.queries import Bench
-from licenzy.lab.rules import Told
+from licenzy.lab.rules import EventFate
+from licenzy.lab.scenarios import ADVANCES, CHANGE_PLAN, SCENARIOS
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from tests.conftest import LiveServer
@@ -67,8 +67,8 @@ def test_a_subscription_lives_through_it_all(playground: Playground) -> None:
 
     leaving = playground.let("cancel_at_period_end", attempt)
     assert tell(leaving) == (True, None, "active")
-    assert leaving.current.held[0].cancels_at is not None
-    assert playground.let("keep", attempt).current.held[0].cancels_at is None
+    assert leaving.current.owned[0].cancels_at is not None
+    assert playground.let("keep", attempt).current.owned[0].cancels_at is None
     assert tell(playground.let("cancel", attempt)) == (False, "canceled", "canceled")
     numbers = [step.number for step in playground.bench(attempt).steps]
     assert numbers == sorted(numbers, reverse=True)
@@ -111,13 +111,13 @@ def test_a_webhook_is_lost_and_reconciling_finds_it(playground: Playground) -> N
     lost = playground.let("cancel", attempt, delivery="never")
     assert lost.out_of_step
     assert tell(lost) == (True, None, "active")
-    assert {event.told for event in lost.steps[0].events} == {Told.LOST}
-    healed = playground.let("reconcile", attempt)
-    assert not healed.out_of_step
-    assert tell(healed) == (False, "canceled", "canceled")
-    assert "applied now" in str(healed.steps[0].detail)
-    assert healed.steps[0].differences[0].what == "check"
-    assert {event.told for event in healed.steps[1].events} == {Told.FOUND}
+    assert {event.fate for event in lost.steps[0].events} == {EventFate.LOST}
+    repaired = playground.let("reconcile", attempt)
+    assert not repaired.out_of_step
+    assert tell(repaired) == (False, "canceled", "canceled")
+    assert "applied now" in str(repaired.steps[0].detail)
+    assert repaired.steps[0].differences[0].what == "check"
+    assert {event.fate for event in repaired.steps[1].events} == {EventFate.FOUND}
     assert playground.let("reconcile", attempt).steps[0].detail == "Nothing was missing."
 
 
@@ -126,9 +126,9 @@ def test_a_lost_clock_is_found_too(playground: Playground) -> None:
     before = playground.bench(attempt).current.at
     playground.let("advance_month", attempt, delivery="never")
     assert playground.bench(attempt).current.at - before < timedelta(hours=1)
-    healed = playground.let("reconcile", attempt)
-    assert healed.current.at - before > timedelta(days=30)
-    assert tell(healed)[:2] == (False, "expired")
+    repaired = playground.let("reconcile", attempt)
+    assert repaired.current.at - before > timedelta(days=30)
+    assert tell(repaired)[:2] == (False, "expired")
 
 
 @pytest.mark.parametrize("delivery", ["twice", "last_first"])
@@ -149,10 +149,10 @@ def test_repeats_change_nothing(playground: Playground) -> None:
     again = playground.let("send_again", attempt)
     assert again.steps[0].differences == ()
     assert {event.times for event in again.steps[0].events} == {2}
-    assert {event.told for event in again.steps[0].events} == {Told.ARRIVED}
-    assert again.current.held[0].units == 1000
+    assert {event.fate for event in again.steps[0].events} == {EventFate.ARRIVED}
+    assert again.current.owned[0].units == 1000
     twice = playground.let("send_again", attempt)
-    assert {event.told for event in twice.steps[0].events} == {Told.ARRIVED}
+    assert {event.fate for event in twice.steps[0].events} == {EventFate.ARRIVED}
 
 
 def test_what_cannot_happen_is_refused_with_its_reason(playground: Playground) -> None:
@@ -172,7 +172,7 @@ def test_every_button_is_offered_by_the_sandbox(playground: Playground) -> None:
     attempt = playground.checkout()
     offers = possibilities(playground.lab, playground.scope, attempt_id=attempt).offers
     own = {*ADVANCES, "send_again", "reconcile"}
-    assert set(HAPPENINGS) - own <= set(offers)
+    assert set(SCENARIOS) - own <= set(offers)
 
 
 def test_the_purchases_of_others_are_not_found(playground: Playground, cast: Cast) -> None:
@@ -181,7 +181,7 @@ def test_the_purchases_of_others_are_not_found(playground: Playground, cast: Cas
     with pytest.raises(NotFound):
         let_happen(playground.lab, elsewhere, attempt_id=attempt, action="cancel")
     with playground.runtime.database.write() as db:
-        make_connection(db, project_id=cast.stranger.project_id, seal=playground.runtime.seal)
+        make_connection(db, project_id=cast.stranger.project_id, secret_box=playground.runtime.secret_box)
     with pytest.raises(NotFound):
         possibilities(playground.lab, elsewhere, attempt_id=attempt)
 
@@ -191,7 +191,7 @@ def test_a_sandbox_that_is_away_leaves_no_step(playground: Playground, live_serv
     misplaced = playground.lab
     settings = misplaced.settings
     away = type(settings)(**{**{f: getattr(settings, f) for f in settings.__dataclass_fields__}, "port": 1})
-    lab = type(misplaced)(misplaced.database, misplaced.gateway, misplaced.seal, misplaced.clock, away)
+    lab = type(misplaced)(misplaced.database, misplaced.gateway, misplaced.secret_box, misplaced.clock, away)
     with pytest.raises(StripeUnavailable, match="not running"):
         let_happen(lab, playground.scope, attempt_id=attempt, action="cancel")
     with live_server.runtime.database.read() as db:

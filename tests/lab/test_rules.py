@@ -11,27 +11,27 @@ import pytest
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import Entitlement, State
-from licenzy.lab.happenings import ADVANCES, GROUPS, HAPPENINGS
+from licenzy.lab.access_timeline import access_timeline
 from licenzy.lab.models import LabStep
 from licenzy.lab.rules import (
     PATIENCE,
     Arrival,
+    EventFate,
     Holdings,
     StepShown,
-    Told,
     differences,
     history,
     holdings,
     out_of_step,
 )
-from licenzy.lab.strip import strip
+from licenzy.lab.scenarios import ADVANCES, GROUPS, SCENARIOS
 from tests.support.clock import START
 
 DAY = timedelta(days=1)
 WANTED = ("invoice.paid", "customer.subscription.updated")
 
 
-def held(**columns: Any) -> Entitlement:
+def owned(**columns: Any) -> Entitlement:
     values: dict[str, Any] = {
         "id": "ent_1",
         "product_code": "PRO",
@@ -78,39 +78,39 @@ def came(times: int = 1) -> Arrival:
 
 
 def test_holdings_survive_the_database() -> None:
-    pack = held(
+    pack = owned(
         id="ent_2", kind=Kind.USAGE_PACK, granted_units=10, used_units=4, valid_until=None, ends_at=None
     )
-    then = holdings([pack, held(cancel_at=START + DAY)], START + timedelta(microseconds=7))
+    then = holdings([pack, owned(cancel_at=START + DAY)], START + timedelta(microseconds=7))
     assert Holdings.from_json(json.loads(json.dumps(then.as_json()))) == then
-    assert [each.units for each in then.held] == [None, 6]
+    assert [each.units for each in then.owned] == [None, 6]
 
 
 def test_holdings_say_what_the_check_says() -> None:
     assert (holdings([], START).allowed, holdings([], START).reason) == (False, "no_entitlement")
-    assert holdings([held()], START).allowed is True
-    late = holdings([held(ends_as="expired")], START + 31 * DAY)
+    assert holdings([owned()], START).allowed is True
+    late = holdings([owned(ends_as="expired")], START + 31 * DAY)
     assert (late.allowed, late.reason, late.status) == (False, "expired", "expired")
 
 
 def test_differences_name_what_changed() -> None:
-    before = holdings([held()], START)
-    refunded = holdings([held(state=State.SUSPENDED, reason="refunded")], START)
+    before = holdings([owned()], START)
+    refunded = holdings([owned(state=State.SUSPENDED, reason="refunded")], START)
     assert [(d.what, d.before, d.after) for d in differences(before, refunded)] == [
         ("check", (True, None), (False, "refunded")),
         ("status", "active", "past_due"),
     ]
-    renewed = holdings([held(valid_until=START + 60 * DAY, ends_at=START + 60 * DAY)], START)
+    renewed = holdings([owned(valid_until=START + 60 * DAY, ends_at=START + 60 * DAY)], START)
     assert [d.what for d in differences(before, renewed)] == ["valid_until"]
-    leaving = holdings([held(cancel_at=START + 30 * DAY)], START)
+    leaving = holdings([owned(cancel_at=START + 30 * DAY)], START)
     assert [d.what for d in differences(before, leaving)] == ["cancels_at"]
-    moved = holdings([held(product_code="PRO_YEARLY")], START)
+    moved = holdings([owned(product_code="PRO_YEARLY")], START)
     assert [(d.before, d.after) for d in differences(before, moved)] == [("PRO", "PRO_YEARLY")]
     assert differences(before, before) == []
 
 
 def test_what_is_new_was_nothing_before() -> None:
-    pack = held(kind=Kind.USAGE_PACK, granted_units=1000, valid_until=None, ends_at=None)
+    pack = owned(kind=Kind.USAGE_PACK, granted_units=1000, valid_until=None, ends_at=None)
     found = differences(holdings([], START), holdings([pack], START))
     assert [(d.what, d.before, d.after) for d in found[1:]] == [
         ("status", None, "active"),
@@ -119,47 +119,47 @@ def test_what_is_new_was_nothing_before() -> None:
 
 
 def test_a_step_leaves_behind_what_the_next_one_found() -> None:
-    nothing, one = holdings([], START), holdings([held()], START + DAY)
-    gone = holdings([held(state=State.CANCELED)], START + 2 * DAY)
+    nothing, one = holdings([], START), holdings([owned()], START + DAY)
+    gone = holdings([owned(state=State.CANCELED)], START + 2 * DAY)
     newest, oldest = shown(step(1, before=nothing), step(2, before=one), current=gone)
     assert (oldest.number, oldest.after) == (1, one)
     assert (newest.number, newest.before, newest.after) == (2, one, gone)
 
 
 @pytest.mark.parametrize(
-    ("sent", "seen", "arrival", "later", "told"),
+    ("sent", "seen", "arrival", "later", "fate"),
     [
-        (1, 0, None, timedelta(0), Told.AWAITED),
-        (1, 0, None, PATIENCE, Told.MISSING),
-        (1, 0, came(), timedelta(0), Told.ARRIVED),
-        (2, 0, came(1), timedelta(0), Told.AWAITED),
-        (2, 0, came(2), timedelta(0), Told.ARRIVED),
-        (2, 1, came(2), timedelta(0), Told.AWAITED),
-        (2, 1, came(3), timedelta(0), Told.ARRIVED),
-        (0, 0, None, timedelta(0), Told.MISSING),
+        (1, 0, None, timedelta(0), EventFate.AWAITED),
+        (1, 0, None, PATIENCE, EventFate.MISSING),
+        (1, 0, came(), timedelta(0), EventFate.ARRIVED),
+        (2, 0, came(1), timedelta(0), EventFate.AWAITED),
+        (2, 0, came(2), timedelta(0), EventFate.ARRIVED),
+        (2, 1, came(2), timedelta(0), EventFate.AWAITED),
+        (2, 1, came(3), timedelta(0), EventFate.ARRIVED),
+        (0, 0, None, timedelta(0), EventFate.MISSING),
     ],
 )
 def test_an_event_is_awaited_until_it_came_as_often_as_it_was_sent(
-    sent: int, seen: int, arrival: Arrival | None, later: timedelta, told: Told
+    sent: int, seen: int, arrival: Arrival | None, later: timedelta, fate: EventFate
 ) -> None:
     one = step(events=[event(sent=sent, seen=seen)])
     arrived = {"invoice__paid": arrival} if arrival else {}
     (found,) = shown(one, now=START + later, **arrived)
-    assert [each.told for each in found.events] == [told]
-    assert found.waiting is (told is Told.AWAITED)
-    assert found.missing is (told is Told.MISSING)
+    assert [each.fate for each in found.events] == [fate]
+    assert found.waiting is (fate is EventFate.AWAITED)
+    assert found.missing is (fate is EventFate.MISSING)
 
 
 def test_lost_events_are_waited_for_by_nobody() -> None:
     lost = step(delivery="never", events=[event(sent=0)])
     (found,) = shown(lost)
-    assert ([each.told for each in found.events], found.waiting, found.repeatable) == (
-        [Told.LOST],
+    assert ([each.fate for each in found.events], found.waiting, found.repeatable) == (
+        [EventFate.LOST],
         False,
         False,
     )
     (found,) = shown(lost, invoice__paid=came())
-    assert [each.told for each in found.events] == [Told.FOUND]
+    assert [each.fate for each in found.events] == [EventFate.FOUND]
 
 
 def test_events_that_nobody_asked_for_are_named_apart() -> None:
@@ -176,9 +176,9 @@ def test_out_of_step_lasts_until_one_reconciles() -> None:
 
 
 def test_the_strip_shows_what_was_and_what_is_paid() -> None:
-    nothing, now = holdings([], START), holdings([held()], START + 10 * DAY)
+    nothing, now = holdings([], START), holdings([owned()], START + 10 * DAY)
     steps = shown(step(1, action="pay_session", before=nothing), current=now)
-    found = strip(steps, now)
+    found = access_timeline(steps, now)
     assert [(s.tone, s.ahead) for s in found.segments] == [("good", False), ("good", True)]
     past, ahead = found.segments
     assert (past.left, past.left + past.width) == (0, ahead.left)
@@ -189,30 +189,30 @@ def test_the_strip_shows_what_was_and_what_is_paid() -> None:
 
 def test_the_strip_turns_where_access_ended() -> None:
     """A month passes, and the pass ran out after a day."""
-    day_pass = held(kind=Kind.TIME_PASS, valid_until=START + DAY, ends_at=START + DAY, ends_as="expired")
+    day_pass = owned(kind=Kind.TIME_PASS, valid_until=START + DAY, ends_at=START + DAY, ends_as="expired")
     before, after = holdings([day_pass], START), holdings([day_pass], START + 31 * DAY)
-    found = strip(shown(step(action="advance_month", before=before), current=after), after)
+    found = access_timeline(shown(step(action="advance_month", before=before), current=after), after)
     assert [segment.tone for segment in found.segments] == ["good", "none"]
     assert found.segments[0].width < 5
 
 
 def test_a_strip_of_nothing_is_empty() -> None:
     nothing = holdings([], START)
-    found = strip([], nothing)
+    found = access_timeline([], nothing)
     assert (found.segments, found.marks, found.now_left) == ((), (), 0)
 
 
 def test_dots_that_fall_on_each_other_are_one() -> None:
-    now = holdings([held()], START + 10 * DAY)
-    befores = [holdings([], START), holdings([held()], START), now]
-    found = strip(shown(*(step(n, before=b) for n, b in enumerate(befores)), current=now), now)
+    now = holdings([owned()], START + 10 * DAY)
+    befores = [holdings([], START), holdings([owned()], START), now]
+    found = access_timeline(shown(*(step(n, before=b) for n, b in enumerate(befores)), current=now), now)
     assert [mark.number for mark in found.marks] == [2, 3]
 
 
 def test_every_button_has_its_words() -> None:
-    names = [happening.name for group in GROUPS for happening in group.happenings]
+    names = [scenario.name for group in GROUPS for scenario in group.scenarios]
     assert len(names) == len(set(names))
     assert set(ADVANCES) <= set(names)
-    for happening in HAPPENINGS.values():
-        assert happening.says.endswith("."), happening
-        assert happening.done != happening.label or happening.name in ADVANCES, happening
+    for scenario in SCENARIOS.values():
+        assert scenario.description.endswith("."), scenario
+        assert scenario.done != scenario.label or scenario.name in ADVANCES, scenario

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from licenzy.alignment.modes import Mode
-from licenzy.db.beside import Beside
+from licenzy.db.background_batch import BackgroundBatcher
 from licenzy.db.unit_of_work import Database
 from licenzy.observations import actions, queries
 from licenzy.observations.models import Noticed
 from licenzy.observations.noticing import Noticing
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
-from licenzy.setup.looking import claim_due_look
+from licenzy.setup.stripe_probe import claim_due_probe
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import StandingClock
 from tests.support.ports import wait_until
@@ -67,14 +67,14 @@ def test_what_requests_notice_is_written_beside_them(
 
 def test_a_flood_of_keys_is_bounded_and_what_waits_is_written_at_the_end(database: Database) -> None:
     written: dict[int, int] = {}
-    beside: Beside[int, int] = Beside(
+    beside: BackgroundBatcher[int, int] = BackgroundBatcher(
         database, written.update, name="t", merge=lambda a, b: a + b, most=10, pause_seconds=60
     )
-    beside.note(0, 1)
+    beside.add(0, 1)
     wait_until(lambda: written == {0: 1}, seconds=5, what="the first is written at once")
     for key in range(1, 100):
-        beside.note(key, 1)
-    beside.note(1, 1)
+        beside.add(key, 1)
+    beside.add(1, 1)
     beside.stop()
     assert written == {0: 1, 1: 2, **dict.fromkeys(range(2, 11), 1)}
 
@@ -83,12 +83,12 @@ def test_a_look_is_claimed_once_and_again_only_when_due(
     runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
-        actions.look_soon(db, side, connection_id=connection.id, now=clock())
+        connection = make_connection(db, project_id=side.project_id, secret_box=runtime.secret_box)
+        actions.probe_soon(db, side, connection_id=connection.id, now=clock())
 
     def claimed() -> bool:
         with runtime.database.write() as db:
-            return claim_due_look(db, now=clock()) is not None
+            return claim_due_probe(db, now=clock()) is not None
 
     assert [claimed(), claimed()] == [True, False]
     with runtime.database.write() as db:
@@ -105,16 +105,16 @@ def test_a_failed_look_keeps_the_earlier_answers_and_a_newer_request(
     runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
-        actions.look_soon(db, side, connection_id=connection.id, now=clock())
+        connection = make_connection(db, project_id=side.project_id, secret_box=runtime.secret_box)
+        actions.probe_soon(db, side, connection_id=connection.id, now=clock())
         told = {"connection_id": connection.id, "began": clock()}
         actions.keep_answers(db, **told, answers={"key_accepted": True}, problem=None)
         began = clock.advance(minutes=1)
-        actions.look_again(db, side, now=clock.advance(seconds=1))
+        actions.probe_again(db, side, now=clock.advance(seconds=1))
         actions.keep_answers(
             db, connection_id=connection.id, began=began, answers=None, problem="Stripe is away."
         )
-        look = queries.look_at(db, side)
+        look = queries.probe_of(db, side)
     assert look is not None
     assert look.answers == {"key_accepted": True}
     assert look.problem == "Stripe is away."

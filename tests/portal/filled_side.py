@@ -58,7 +58,7 @@ def fill_side(
     """Let something of every kind happen; gives the addresses below the side of what has pages of its own."""
     names, here = names or Names(), {"project_id": cast.project_id, "mode": mode}
     with runtime.database.write() as db:
-        connection = make_connection(db, seal=runtime.seal, **here)
+        connection = make_connection(db, secret_box=runtime.secret_box, **here)
         connection.account_name = names.account
         db.get_one(Project, cast.project_id).name = names.project
         db.get_one(User, cast.owner.user_id).name = names.person
@@ -97,7 +97,7 @@ def fill_side(
         )
         endpoint, _secret = make_endpoint(
             db,
-            seal=runtime.seal,
+            secret_box=runtime.secret_box,
             url=names.url.replace("http:", "https:") if mode.livemode else names.url,
             **here,
         )

@@ -29,7 +29,7 @@ def busy(runtime: Runtime, cast: Cast) -> None:
     """A test side that was asked, bought from and consumed of: now, and three days ago."""
     scope = Scope(cast.project_id, Mode.TEST)
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         subject = make_subject(db, project_id=cast.project_id)
         for at in (START, START - timedelta(days=3)):
             count_checks(db, scope, hour=whole_hours(at), allowed=1200, denied=34)

@@ -57,14 +57,14 @@ def holds(runtime: Runtime, cast: Cast, subject: Subject) -> Holds:
 
     def granted(kind: Kind = Kind.USAGE_PACK, *, to: Subject = subject, **columns: Any) -> Entitlement:
         from licenzy.entitlements import grants
-        from licenzy.entitlements.grants import Hand
+        from licenzy.entitlements.grants import OperatorContext
         from licenzy.workspace.audit import Actor
 
         with runtime.database.write() as db:
             product = make_product(
                 db, project_id=to.project_id, mode=to.mode, product_code=f"P_{kind.name}", kind=kind
             )
-            hand = Hand(Scope.of(to), Actor(), "to begin with", START)
+            hand = OperatorContext(Scope.of(to), Actor(), "to begin with", START)
             until = None if kind is Kind.USAGE_PACK else START + DAY
             (change,) = grants.grant(db, hand, subject_ref=to.subject_ref, product=product, until=until)
             row = db.get_one(Entitlement, change["entitlement"])
@@ -407,7 +407,9 @@ def test_by_hand_is_by_the_clock_of_the_sandbox_account(
     support: SidePages, runtime: Runtime, cast: Cast, holds: Holds
 ) -> None:
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal, clock_offset_seconds=10 * 86_400)
+        make_connection(
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, clock_offset_seconds=10 * 86_400
+        )
         make_product(db, project_id=cast.project_id, product_code="DAY", kind=Kind.TIME_PASS)
     assert give(support, subject_ref="user_123", product_code="DAY").status_code == 303
     (held,) = granted(runtime)

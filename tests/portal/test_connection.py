@@ -98,8 +98,8 @@ def test_no_page_ever_shows_a_stored_secret(
     connection = saved(runtime.database, cast)
     assert connection is not None
     secrets = [
-        stripe_key(runtime.seal, connection),
-        *webhook_secrets(runtime.seal, connection, now=runtime.clock()),
+        stripe_key(runtime.secret_box, connection),
+        *webhook_secrets(runtime.secret_box, connection, now=runtime.clock()),
     ]
     for path in ("", "/connection", "/setup/connect", "/setup/webhook", "/setup/purchase"):
         page = pages.get(path)
@@ -121,7 +121,7 @@ def test_a_loopback_address_gets_the_stripe_command_instead_of_the_button(
     pages: SidePages, runtime: Runtime, cast: Cast
 ) -> None:
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=None)
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=None)
     page = pages.get("/setup/webhook").text
     assert "stripe listen" in page
     assert "Set the webhook up" not in page
@@ -131,7 +131,7 @@ def test_a_stripe_key_pasted_as_signing_secret_is_named(
     pages: SidePages, runtime: Runtime, cast: Cast
 ) -> None:
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=None)
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=None)
     answer = pages.send("/connection", "/webhook-secret", {"webhook_secret": f"sk_test_{BODY}"})
     assert answer.status_code == 422
     assert "a Stripe secret key" in answer.text
@@ -144,7 +144,7 @@ def test_in_live_the_project_s_name_must_be_typed_to_disconnect(
     app: Flask, runtime: Runtime, cast: Cast
 ) -> None:
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal, mode=Mode.LIVE)
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, mode=Mode.LIVE)
     live = side_pages(app, cast, mode="live")
     assert live.send("/connection", "/connection/removal", {"typed": "something"}).status_code == 422
     connection = saved(runtime.database, cast, Mode.LIVE)

@@ -107,7 +107,7 @@ def test_a_customer_is_shown_with_the_decision_and_what_led_to_it(
     pages: SidePages, runtime: Runtime, cast: Cast, subject: Subject
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         product = make_product(db, project_id=cast.project_id)
         attempt = make_attempt(
             db, connection=connection, subject=subject, product=product, amount_total=1200, currency="usd"
@@ -142,7 +142,7 @@ def test_the_time_is_that_of_the_sandbox_account(
 ) -> None:
     with runtime.database.write() as db:
         make_entitlement(db, subject=subject, ends_at=START + timedelta(days=2), state=State.ACTIVE)
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     assert "May proceed" in pages.get(f"/customers/{subject.id}").text
     with runtime.database.write() as db:
         connection.clock_offset_seconds = 3 * 86_400

@@ -37,7 +37,7 @@ def pages(app: Flask, cast: Cast) -> SidePages:
 @pytest.fixture
 def connection(runtime: Runtime, cast: Cast) -> Connection:
     with runtime.database.write() as db:
-        return make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        return make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
 
 
 def test_an_empty_list_says_when_events_come(pages: SidePages) -> None:
@@ -224,7 +224,7 @@ def test_all_parked_events_are_tried_again_by_the_worker(
     for name in ("evt_1", "evt_2"):
         expired_session(runtime, connection, name, **failed)
     with runtime.database.write() as db:
-        theirs = make_connection(db, project_id=cast.stranger.project_id, seal=runtime.seal)
+        theirs = make_connection(db, project_id=cast.stranger.project_id, secret_box=runtime.secret_box)
         make_event(db, connection=theirs, event_id="evt_theirs", **failed)
     assert pages.send("/events?status=parked", "/events/parked/replay", {}).status_code == 303
     assert "2 events are tried again now" in pages.get("/events").text
@@ -287,8 +287,8 @@ def test_events_of_elsewhere_are_not_found(
 ) -> None:
     with runtime.database.write() as db:
         make_event(db, connection=connection)
-        theirs = make_connection(db, project_id=cast.stranger.project_id, seal=runtime.seal)
-        live = make_connection(db, project_id=cast.project_id, seal=runtime.seal, mode=Mode.LIVE)
+        theirs = make_connection(db, project_id=cast.stranger.project_id, secret_box=runtime.secret_box)
+        live = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, mode=Mode.LIVE)
         make_event(db, connection=theirs, event_id="evt_theirs")
         make_event(db, connection=live, event_id="evt_live")
     assert pages.get("/events/evt_1").status_code == 200
@@ -304,7 +304,7 @@ def test_the_same_event_id_elsewhere_names_nobody_of_ours(
     pages: SidePages, runtime: Runtime, cast: Cast, connection: Connection
 ) -> None:
     with runtime.database.write() as db:
-        theirs = make_connection(db, project_id=cast.stranger.project_id, seal=runtime.seal)
+        theirs = make_connection(db, project_id=cast.stranger.project_id, secret_box=runtime.secret_box)
         somebody = make_subject(db, project_id=cast.stranger.project_id, subject_ref="their_customer")
         told(db, event=make_event(db, connection=theirs), entitlement=make_entitlement(db, subject=somebody))
         make_event(db, connection=connection)

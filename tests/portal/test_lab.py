@@ -37,7 +37,7 @@ class TestWithoutASandboxConnection:
 
     def test_stripe_itself_is_connected(self, app: Flask, cast: Cast, runtime: Runtime) -> None:
         with runtime.database.write() as db:
-            make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+            make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         pages = side_pages(app, cast)
         page = pages.get("/lab").text
         assert "connected to Stripe itself" in page
@@ -57,7 +57,7 @@ class TestWithoutASandboxConnection:
 
     def test_nothing_can_be_started(self, app: Flask, cast: Cast, runtime: Runtime) -> None:
         with runtime.database.write() as db:
-            make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+            make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         pages = side_pages(app, cast)
         token = pages.form("/settings", "/settings/name").fields["csrf_token"]
         sent = {"csrf_token": token, "subject_ref": "u", "product_code": "PRO", "once": "x"}

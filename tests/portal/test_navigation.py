@@ -47,7 +47,9 @@ def prove(runtime: Runtime, cast: Cast, mode: Mode = Mode.TEST) -> Connection:
     here = {"project_id": cast.project_id, "mode": mode}
     with runtime.database.write() as db:
         provider = Provider.STRIPE if mode.livemode else Provider.SANDBOX
-        connection = make_connection(db, seal=runtime.seal, provider=provider, proven_at=START, **here)
+        connection = make_connection(
+            db, secret_box=runtime.secret_box, provider=provider, proven_at=START, **here
+        )
         product = make_product(db, **here)
         make_key(db, last_used_at=START, **here)
         subject = make_subject(db, **here)

@@ -28,7 +28,7 @@ __all__ = ["sell", "shop"]
 @pytest.fixture
 def connection(runtime: Runtime, cast: Cast) -> Connection:
     with runtime.database.write() as db:
-        return make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        return make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ def test_a_walk_is_asked_for_and_ends(chromium: Any, live_server: LiveServer, sc
         make_connection(
             db,
             project_id=cast.project_id,
-            seal=parts.seal,
+            secret_box=parts.secret_box,
             provider=Provider.SANDBOX,
             stripe_key=account["secret_key"],
             now=parts.clock(),

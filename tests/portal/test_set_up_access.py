@@ -39,7 +39,7 @@ CHANGE = (
 def ids(runtime: Runtime, cast: Cast) -> dict[str, str]:
     """One of everything on the test side."""
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         product = make_product(db, project_id=cast.project_id)
         key, _token = make_key(db, project_id=cast.project_id)
         subject = make_subject(db, project_id=cast.project_id)

@@ -29,7 +29,7 @@ def pages(app: Flask, cast: Cast) -> SidePages:
 def test_the_wizard_leads_to_the_step_to_go_on_with(pages: SidePages, runtime: Runtime, cast: Cast) -> None:
     assert pages.get("/setup").headers["Location"].endswith("/test/setup/connect")
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     assert pages.get("/setup").headers["Location"].endswith("/test/setup/products")
 
 
@@ -47,7 +47,7 @@ def test_the_overview_says_what_is_next_and_what_does_not_fit(
 ) -> None:
     assert "Start the set-up" in pages.get().text
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=None)
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=None)
         make_product(db, project_id=cast.project_id, price_active=False)
     page = pages.get().text
     assert "buyers would pay and get nothing" in page
@@ -58,7 +58,7 @@ def test_the_webhook_step_listens_until_a_signed_event_arrives(
     pages: SidePages, runtime: Runtime, cast: Cast, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     waiting = pages.get("/setup/webhook/proof", headers=HTMX)
     assert waiting.status_code == 200
     assert "hx-trigger" in waiting.text
@@ -75,7 +75,7 @@ def test_the_webhook_step_stops_listening_after_45_seconds_and_names_the_likely_
     pages: SidePages, runtime: Runtime, cast: Cast, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     waiting = pages.get("/setup/webhook").text
     address = re.findall(r'hx-get="([^"]+/proof[^"]*)"', waiting)[0]
     clock.advance(seconds=44)
@@ -139,7 +139,7 @@ def test_a_step_that_drifted_says_why_and_is_the_one_to_go_on_with(
     pages: SidePages, runtime: Runtime, cast: Cast, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         make_product(db, project_id=cast.project_id, price_active=False)
     page = pages.get("/setup/products").text
     assert "wizard-step is-drifted" in page
@@ -151,7 +151,7 @@ def test_the_timeline_stops_by_itself_and_never_tells_a_browser_286(
     pages: SidePages, runtime: Runtime, cast: Cast, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         subject, product = (make(db, project_id=cast.project_id) for make in (make_subject, make_product))
         attempt = make_attempt(
             db,
@@ -198,7 +198,7 @@ def test_a_ref_with_markup_and_quotes_is_text_on_the_page(
 ) -> None:
     ref = "<script>alert('x')</script>\"\\"
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         make_attempt(
             db,
             connection=connection,

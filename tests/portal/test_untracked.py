@@ -62,7 +62,7 @@ def make_untracked(runtime: Runtime, connection: Connection, **columns: Any) -> 
 @pytest.fixture
 def connection(runtime: Runtime, cast: Cast) -> Connection:
     with runtime.database.write() as db:
-        return make_connection(db, project_id=cast.project_id, seal=runtime.seal)
+        return make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
 
 
 def support_pages(app: Flask, cast: Cast, runtime: Runtime) -> SidePages:
@@ -226,7 +226,7 @@ def test_who_may_adopt(app: Flask, cast: Cast, runtime: Runtime, connection: Con
 
 def test_modes_have_lists_of_their_own(app: Flask, cast: Cast, runtime: Runtime) -> None:
     with runtime.database.write() as db:
-        live = make_connection(db, project_id=cast.project_id, seal=runtime.seal, mode=Mode.LIVE)
+        live = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, mode=Mode.LIVE)
     row = make_untracked(runtime, live)
     assert row.session_id in side_pages(app, cast, mode="live").get("/untracked").text
     assert row.session_id not in side_pages(app, cast).get("/untracked").text

@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
-from licenzy.deliveries.claims import Outcome, claim_due, record_outcomes
+from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import Delivery, DeliveryStatus, EventType, WebhookEndpoint
 from licenzy.runtime import Runtime
 from licenzy.workspace.models import Membership, Role
@@ -33,7 +33,7 @@ def pages(app: Flask, cast: Cast) -> SidePages:
 @pytest.fixture
 def endpoint(database: Database, runtime: Runtime, cast: Cast) -> WebhookEndpoint:
     with database.write() as db:
-        return make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, url=URL)[0]
+        return make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, url=URL)[0]
 
 
 def as_role(app: Flask, database: Database, cast: Cast, role: Role) -> SidePages:
@@ -57,7 +57,7 @@ def end(database: Database, endpoint: WebhookEndpoint, **outcome: Any) -> None:
     """One try of each due delivery ends like this."""
     with database.write() as db:
         claims = claim_due(db, room={endpoint.id: 100}, now=START)
-        record_outcomes(db, [Outcome(claim, START, 12, **outcome) for claim in claims], now=START)
+        record_outcomes(db, [DeliveryOutcome(claim, START, 12, **outcome) for claim in claims], now=START)
 
 
 def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, database: Database) -> None:
@@ -181,7 +181,7 @@ def test_an_endpoint_is_deleted_by_its_host_in_live(
 ) -> None:
     with database.write() as db:
         made, _secret = make_endpoint(
-            db, project_id=cast.project_id, seal=runtime.seal, url=URL, mode=Mode.LIVE
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, url=URL, mode=Mode.LIVE
         )
     pages = side_pages(app, cast, mode="live")
     here = f"/webhooks/{made.id}"

@@ -119,7 +119,7 @@ def test_lives_end_as_stripe_has_them(
         connection = make_connection(
             db,
             project_id=cast.project_id,
-            seal=runtime.seal,
+            secret_box=runtime.secret_box,
             provider=Provider.SANDBOX,
             stripe_key=account.key,
             webhook_secret=SECRET,

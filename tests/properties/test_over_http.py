@@ -51,7 +51,9 @@ def test_many_histories(app: Flask, runtime: Runtime, cast: Cast, count: int) ->
 def assert_right(app: Flask, runtime: Runtime, cast: Cast, count: int) -> None:
     print(f"seed {SEED}")
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET)
+        connection = make_connection(
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
+        )
         histories = [make_history(db, connection, f"{SEED}:{number}") for number in range(count)]
     with served(app) as url:
         sent = deliver(f"{url}/v1/webhooks/stripe/{connection.id}", histories)

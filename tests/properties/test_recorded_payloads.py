@@ -44,7 +44,7 @@ class Door:
         self.numbers = itertools.count(1)
         with self.database.write() as db:
             self.connection = make_connection(
-                db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET
+                db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
             )
             subject = make_subject(db, project_id=cast.project_id)
             made = {"connection": self.connection, "subject": subject}

@@ -57,7 +57,7 @@ class ProxiedShop(Installation):
             project_id = make_cast(db, now=now).project_id
             _key, token = make_key(db, project_id=project_id, now=now)
             connection = make_connection(
-                db, project_id=project_id, seal=runtime.seal, webhook_secret=SECRET, now=now
+                db, project_id=project_id, secret_box=runtime.secret_box, webhook_secret=SECRET, now=now
             )
             self.webhook = f"/v1/webhooks/stripe/{connection.id}"
             for subject_ref in dict.fromkeys(["user_1", *REFS.values()]):

@@ -16,7 +16,7 @@ from licenzy.catalog.models import Kind, Product
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.errors import StripeNotConnected, StripeUnavailable
 from licenzy.projects.scope import Scope
-from licenzy.reconciliation.actions import ask_for_walk, reconcile
+from licenzy.reconciliation.actions import reconcile, request_walk_of
 from licenzy.reconciliation.log import WALKS_KEPT, WalkLog
 from licenzy.reconciliation.models import FinishedWalk, Reconciliation
 from licenzy.reconciliation.queries import WalkState, last_walk, walk_state
@@ -181,7 +181,12 @@ def test_hourly_walks_are_told_of_and_old_ones_forgotten(shop: Shop, clock: Stan
     parts = shop.runtime
     for _ in range(WALKS_KEPT + 3):
         reconcile(
-            parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock, full=False
+            parts.database,
+            parts.gateway,
+            parts.secret_box,
+            connection=shop.connection,
+            clock=clock,
+            full=False,
         )
     walks = finished(shop)
     assert len(walks) == WALKS_KEPT
@@ -192,7 +197,7 @@ def test_without_a_connection_there_is_nothing_to_walk(shop: Shop, clock: Standi
     with pytest.raises(StripeNotConnected), shop.runtime.database.write() as db:
         request_walk(db, Scope(shop.project_id, Mode.LIVE), actor=Actor(), now=clock())
     with shop.runtime.database.write() as db:
-        ask_for_walk(db, connection_id=shop.connection.id, now=clock())
+        request_walk_of(db, connection_id=shop.connection.id, now=clock())
         assert db.get_one(Reconciliation, shop.connection.id).asked_by is None
 
 
@@ -203,7 +208,7 @@ def again(shop: Shop, clock: StandingClock) -> Report:
     return resync(
         parts.database,
         parts.gateway,
-        parts.seal,
+        parts.secret_box,
         Scope(shop.project_id, Mode.TEST),
         subject_id=subject.id,
         actor=Actor("usr_1", None),
@@ -223,7 +228,7 @@ def test_a_customer_is_read_again_with_refunds_and_all(shop: Shop, sell: Sell, c
     for code in ("PACK", "PRO"):
         buy(shop, code)
     parts = shop.runtime
-    reconcile(parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock)
+    reconcile(parts.database, parts.gateway, parts.secret_box, connection=shop.connection, clock=clock)
     clock.advance(seconds=5)
     unchanged = again(shop, clock)
     assert (unchanged.subscriptions_seen, unchanged.sessions_seen, unchanged.differences) == (1, 1, [])
@@ -235,10 +240,10 @@ def test_a_customer_is_read_again_with_refunds_and_all(shop: Shop, sell: Sell, c
     subscription = held["PRO"].stripe_subscription_id
     shop._control("POST", "actions", {"action": "cancel", "subscription": subscription})
     clock.advance(seconds=5)
-    healed = again(shop, clock)
-    assert healed.refunds_seen == 1
+    repaired = again(shop, clock)
+    assert repaired.refunds_seen == 1
     assert states(shop) == {"PACK": (State.CANCELED, "refunded"), "PRO": (State.CANCELED, None)}
-    assert {change["after"]["state"] for change in healed.differences} == {"canceled"}
+    assert {change["after"]["state"] for change in repaired.differences} == {"canceled"}
     with parts.database.read() as db:
         assert len(db.exec(select(AuditEntry).where(AuditEntry.action == "subject.resync")).all()) == 2
 
@@ -248,7 +253,7 @@ def test_nothing_is_lost_when_stripe_is_away(shop: Shop, sell: Sell, clock: Stan
     sell("PACK", Kind.USAGE_PACK)
     buy(shop, "PACK")
     parts = shop.runtime
-    reconcile(parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock)
+    reconcile(parts.database, parts.gateway, parts.secret_box, connection=shop.connection, clock=clock)
     before = states(shop)
     shop.misbehave(http_500=50, match="GET /v1/checkout/*")
     with pytest.raises(StripeUnavailable):

@@ -11,7 +11,7 @@ import pytest
 from sqlmodel import select
 
 from licenzy.catalog.models import Kind, Product
-from licenzy.connections import pacing
+from licenzy.connections import rate_limit
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.kit.clock import from_unix, utc_now
 from licenzy.reconciliation.actions import reconcile
@@ -45,15 +45,20 @@ def outage(shop: Shop, sell: Sell) -> Outage:
 def walk(outage: Outage, **how: Any) -> Report:
     parts = outage.shop.runtime
     return reconcile(
-        parts.database, parts.gateway, parts.seal, connection=outage.shop.connection, clock=utc_now, **how
+        parts.database,
+        parts.gateway,
+        parts.secret_box,
+        connection=outage.shop.connection,
+        clock=utc_now,
+        **how,
     )
 
 
 def learn_what_was_sold(outage: Outage) -> None:
     """Know the purchases as they are before the outage, by their state alone, which is quick."""
-    rate, pacing._APART = pacing._APART, pacing._APART * 0
+    rate, rate_limit._APART = rate_limit._APART, rate_limit._APART * 0
     walk(outage, since=datetime.now(UTC))
-    pacing._APART = rate
+    rate_limit._APART = rate
     with outage.shop.runtime.database.read() as db:
         rows = db.exec(select(Entitlement)).all()
     assert len(rows) == len(outage.bought) + len(outage.packs)
@@ -68,7 +73,7 @@ def last_walked(outage: Outage, *, ago: int) -> None:
         db.add(row)
 
 
-def healed(outage: Outage, clock: StandingClock, **how: Any) -> tuple[Report, int, float]:
+def repaired(outage: Outage, clock: StandingClock, **how: Any) -> tuple[Report, int, float]:
     """Walk, and let the worker settle what is left; the report, the calls at Stripe, and the seconds.
 
     Seconds of the processor, those of the sandbox included: what else the machine does is not counted.
@@ -78,7 +83,7 @@ def healed(outage: Outage, clock: StandingClock, **how: Any) -> tuple[Report, in
     report = walk(outage, **how)
     clock.now = datetime.now(UTC)
     clock.advance(seconds=10)
-    while settle_next(parts.database, parts.gateway, parts.seal, clock=clock):
+    while settle_next(parts.database, parts.gateway, parts.secret_box, clock=clock):
         pass
     seconds = time.process_time() - began
     print(
@@ -143,7 +148,7 @@ def test_a_day_without_us_in_small(outage: Outage, clock: StandingClock) -> None
     learn_what_was_sold(outage)
     missed = outage.happen(ago=DAY)
     last_walked(outage, ago=DAY + 60)
-    report, calls, _ = healed(outage, clock)
+    report, calls, _ = repaired(outage, clock)
     assert report.events_seen >= missed
     assert report.events_missed >= missed / 3, "the others are not sent to webhooks either"
     assert_as_stripe_has_it(outage)
@@ -156,7 +161,7 @@ def test_a_month_without_us_in_small(outage: Outage, clock: StandingClock) -> No
     learn_what_was_sold(outage)
     outage.happen(ago=33 * DAY)
     last_walked(outage, ago=33 * DAY + 60)
-    report, calls, _ = healed(outage, clock, full=False)
+    report, calls, _ = repaired(outage, clock, full=False)
     assert report.events_seen <= 6, "prices were made just now; all else is gone"
     assert_as_stripe_has_it(outage)
     assert calls <= 60
@@ -171,7 +176,7 @@ def test_5000_events_missed_in_a_day(outage: Outage, clock: StandingClock) -> No
     learn_what_was_sold(outage)
     assert outage.happen(ago=DAY) >= EVENTS
     last_walked(outage, ago=DAY + 60)
-    report, *cost = healed(outage, clock)
+    report, *cost = repaired(outage, clock)
     assert report.events_seen >= EVENTS
     assert report.events_missed >= EVENTS / 3, "the others are not sent to webhooks either"
     assert_as_stripe_has_it(outage)
@@ -186,7 +191,7 @@ def test_5000_events_missed_and_gone_after_31_days(outage: Outage, clock: Standi
     learn_what_was_sold(outage)
     assert outage.happen(ago=32 * DAY) >= EVENTS
     last_walked(outage, ago=32 * DAY + 60)
-    report, *cost = healed(outage, clock, full=False)
+    report, *cost = repaired(outage, clock, full=False)
     assert report.events_seen <= 6, "prices were made just now; all else is gone"
     assert_as_stripe_has_it(outage)
     assert_bounds(report, *cost)

@@ -17,7 +17,7 @@ from licenzy.entitlements.actions import lock_purchase
 from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.errors import StripeUnavailable
 from licenzy.projects.scope import Scope
-from licenzy.reconciliation.actions import Report, ask_for_walk, claim_due, reconcile
+from licenzy.reconciliation.actions import Report, claim_due, reconcile, request_walk_of
 from licenzy.reconciliation.models import Reconciliation
 from licenzy.stripe_events.models import StripeEvent
 from licenzy.stripe_events.replay import replay_event, replay_purchases
@@ -50,7 +50,7 @@ def act(shop: Shop, **action: Any) -> None:
 def walk(shop: Shop, clock: StandingClock, **how: Any) -> Report:
     parts = shop.runtime
     return reconcile(
-        parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock, **how
+        parts.database, parts.gateway, parts.secret_box, connection=shop.connection, clock=clock, **how
     )
 
 
@@ -63,7 +63,7 @@ def settle(shop: Shop, clock: StandingClock) -> int:
     clock.advance(seconds=5)
     parts = shop.runtime
     done = 0
-    while settle_next(parts.database, parts.gateway, parts.seal, clock=clock):
+    while settle_next(parts.database, parts.gateway, parts.secret_box, clock=clock):
         done += 1
     return done
 
@@ -365,7 +365,7 @@ def test_a_walk_that_was_asked_for_is_made_at_once_and_whole(
     walk(shop, clock)
     database, connection_id = shop.runtime.database, shop.connection.id
     assert database.retrying(lambda db: claim_due(db, now=clock())) is None
-    database.retrying(lambda db: ask_for_walk(db, connection_id=connection_id, now=clock()))
+    database.retrying(lambda db: request_walk_of(db, connection_id=connection_id, now=clock()))
     due = database.retrying(lambda db: claim_due(db, now=clock()))
     assert due is not None
     assert due.full

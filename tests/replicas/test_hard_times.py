@@ -20,7 +20,7 @@ from licenzy.db import migrate
 from licenzy.db.engine import make_engine
 from licenzy.db.unit_of_work import Database
 from licenzy.factory import load_models
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from tests.replicas.conftest import Started
 from tests.support.cast import make_cast, make_connection, make_key, make_product, make_subject
 from tests.support.databases import SqliteFiles, durable_postgres
@@ -30,7 +30,7 @@ from tests.support.silence import silent_server
 
 pytestmark = pytest.mark.slow
 
-SEAL_KEY = "UoAYSIhGbKOEoyuLvo4Ss7Yv2BFQYt3CPqTmmCyCeMM="
+ENCRYPTION_KEY = "UoAYSIhGbKOEoyuLvo4Ss7Yv2BFQYt3CPqTmmCyCeMM="
 THREADS = 4
 
 
@@ -42,7 +42,7 @@ def stock(url: str) -> str:
     with database.write() as db:
         project_id = make_cast(db, now=now).project_id
         _key, token = make_key(db, project_id=project_id, now=now)
-        make_connection(db, project_id=project_id, seal=Seal((SEAL_KEY,)), now=now)
+        make_connection(db, project_id=project_id, secret_box=SecretBox((ENCRYPTION_KEY,)), now=now)
         make_product(db, project_id=project_id, now=now)
         subject = make_subject(db, project_id=project_id, subject_ref="user_1", now=now)
         make_entitlement(db, subject=subject, starts_at=now, ends_at=None)
@@ -61,7 +61,7 @@ def test_a_restarted_database_is_found_again_without_restarting_the_app(
     with durable_postgres() as server:
         name = server.empty()
         token = stock(server.url(name))
-        address = start(server.url(name), LICENZY_ENCRYPTION_KEYS=SEAL_KEY)
+        address = start(server.url(name), LICENZY_ENCRYPTION_KEYS=ENCRYPTION_KEY)
         told: Counter[int] = Counter()
         stop = threading.Event()
 
@@ -97,7 +97,7 @@ def test_checks_go_on_while_stripe_hangs_on_as_many_checkouts_as_there_are_threa
     with silent_server() as (stripe, came):
         address = start(
             url,
-            LICENZY_ENCRYPTION_KEYS=SEAL_KEY,
+            LICENZY_ENCRYPTION_KEYS=ENCRYPTION_KEY,
             LICENZY_STRIPE_API_BASE=stripe,
             LICENZY_THREADS=str(THREADS),
         )

@@ -18,7 +18,7 @@ from licenzy.db.engine import make_engine
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement
 from licenzy.factory import load_models
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_events.models import StripeEvent
 from tests.replicas.conftest import pooler, starting
 from tests.support.cast import (
@@ -35,7 +35,7 @@ from tests.support.purchases import event, make_attempt, make_entitlement, sessi
 pytestmark = pytest.mark.slow
 
 SECRET = "whsec_of_the_replicas_0123456789abcdef"
-SEAL_KEY = "UoAYSIhGbKOEoyuLvo4Ss7Yv2BFQYt3CPqTmmCyCeMM="
+ENCRYPTION_KEY = "UoAYSIhGbKOEoyuLvo4Ss7Yv2BFQYt3CPqTmmCyCeMM="
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def pair(
 ) -> Iterator[Pair]:
     load_models()
     folder = tmp_path_factory.mktemp("replicas")
-    settings = {"LICENZY_ENCRYPTION_KEYS": SEAL_KEY}
+    settings = {"LICENZY_ENCRYPTION_KEYS": ENCRYPTION_KEY}
     with ExitStack() as running:
         served_url = url = running.enter_context(postgres.lent())
         if request.param != "straight":
@@ -84,7 +84,7 @@ def shop(pair: Pair) -> Iterator[Shop]:
         project_id = make_project(db, workspace_id=make_workspace(db, now=now), now=now)
         key, token = make_key(db, project_id=project_id, now=now)
         connection = make_connection(
-            db, project_id=project_id, seal=Seal((SEAL_KEY,)), webhook_secret=SECRET, now=now
+            db, project_id=project_id, secret_box=SecretBox((ENCRYPTION_KEY,)), webhook_secret=SECRET, now=now
         )
         product = make_product(db, project_id=project_id, kind=Kind.TIME_PASS, now=now)
         buyer = make_subject(db, project_id=project_id, subject_ref="buyer", now=now)

@@ -15,7 +15,7 @@ from licenzy.api.reply import Reply
 from licenzy.factory import create_app, run_granian
 from licenzy.kit import deadline
 from licenzy.kit.stopping import StopSignal
-from licenzy.server.front import Incoming
+from licenzy.server.front import RsgiRequest
 from licenzy.settings import load_settings
 
 WAIT = {
@@ -42,7 +42,7 @@ class OnTheLoop:
     async def close(self) -> None:
         print("closed", flush=True)
 
-    async def tell(self, incoming: Incoming) -> Reply | None:
+    async def tell(self, incoming: RsgiRequest) -> Reply | None:
         if incoming.header("x-leave") is not None:
             return None
         if incoming.header("x-fail") is not None:

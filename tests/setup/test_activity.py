@@ -74,7 +74,7 @@ def test_everything_stands_in_its_step(
     runtime: Runtime, side: Scope, span: Span, first: datetime, last: datetime
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=side.project_id, secret_box=runtime.secret_box)
         subject = make_subject(db, project_id=side.project_id)
         bought(db, connection, subject, at=None)
         for at, times in ((first - MOMENT, 100), (first, 1), (last - MOMENT, 2), (last, 3), (NOW, 4)):
@@ -97,7 +97,7 @@ def test_everything_stands_in_its_step(
 def test_other_projects_and_the_other_mode_do_not_count(runtime: Runtime, side: Scope, cast: Cast) -> None:
     with runtime.database.write() as db:
         for project_id, mode in ((cast.project_id, Mode.LIVE), (cast.stranger.project_id, Mode.TEST)):
-            connection = make_connection(db, project_id=project_id, mode=mode, seal=runtime.seal)
+            connection = make_connection(db, project_id=project_id, mode=mode, secret_box=runtime.secret_box)
             subject = make_subject(db, project_id=project_id, mode=mode)
             count_checks(db, Scope(project_id, mode), hour=whole_hours(NOW), allowed=1, denied=1)
             used(db, subject, 1)
@@ -111,7 +111,7 @@ def test_other_projects_and_the_other_mode_do_not_count(runtime: Runtime, side: 
 def test_what_a_moved_clock_dates_later_than_now_has_happened_by_now(runtime: Runtime, side: Scope) -> None:
     later = START + timedelta(days=62)
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=side.project_id, secret_box=runtime.secret_box)
         subject = make_subject(db, project_id=side.project_id)
         used(db, subject, 7, at=later)
         bought(db, connection, subject, at=later)

@@ -49,7 +49,7 @@ def test_a_purchase_is_followed_from_session_to_check(
     runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=side.project_id, secret_box=runtime.secret_box)
         product, subject = (
             make_product(db, project_id=side.project_id, mode=side.mode),
             make_subject(db, project_id=side.project_id, mode=side.mode),
@@ -73,7 +73,7 @@ def test_the_purchase_that_granted_something_proves_the_set_up_before_later_ones
     runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=side.project_id, secret_box=runtime.secret_box)
         product, subject = (
             make_product(db, project_id=side.project_id, mode=side.mode),
             make_subject(db, project_id=side.project_id, mode=side.mode),
@@ -104,7 +104,7 @@ def test_nothing_of_the_other_mode_or_of_strangers_is_seen(
     runtime: Runtime, cast: Cast, side: Scope, clock: StandingClock
 ) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=side.project_id, seal=runtime.seal)
+        connection = make_connection(db, project_id=side.project_id, secret_box=runtime.secret_box)
         product, subject = (
             make_product(db, project_id=side.project_id, mode=side.mode),
             make_subject(db, project_id=side.project_id, mode=side.mode),

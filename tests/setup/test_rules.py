@@ -22,8 +22,8 @@ from licenzy.checkout.models import AttemptStatus
 from licenzy.connections.models import Provider
 from licenzy.setup.facts import EventFacts, JourneyFacts, SetupFacts
 from licenzy.setup.journey import PATIENCE, WATCHED, TickState, timeline
-from licenzy.setup.listening import silence
 from licenzy.setup.rules import Step, StepName, StepState, current, done_count, steps
+from licenzy.setup.webhook_wait import silence
 from licenzy.stripe_events.models import EventStatus
 from tests.support.clock import START
 
@@ -218,7 +218,7 @@ def test_silence_has_a_cause_at_once_when_it_is_certain_and_after_45_seconds_whe
 ) -> None:
     side = SideFacts(Mode.TEST, connection)
     found = findings(ProjectFacts(START, side, SideFacts(Mode.LIVE)), Mode.TEST)
-    cause = silence(connection, found, listening_since=START, now=START + waited)
+    cause = silence(connection, found, waiting_since=START, now=START + waited)
     assert (cause and cause.code) == code
 
 
@@ -232,8 +232,8 @@ def test_silence_has_a_cause_at_once_when_it_is_certain_and_after_45_seconds_whe
     ],
 )
 def test_a_page_looks_again_more_slowly_and_then_no_more(waited: timedelta, expected: int | None) -> None:
-    assert timeline(OPEN, PROVEN, START + waited).look_again_ms == expected
-    assert timeline(GRANTED, PROVEN, START + waited).look_again_ms is None
+    assert timeline(OPEN, PROVEN, START + waited).poll_again_ms == expected
+    assert timeline(GRANTED, PROVEN, START + waited).poll_again_ms is None
 
 
 def test_a_live_account_that_cannot_charge_is_not_done() -> None:

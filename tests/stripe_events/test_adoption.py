@@ -15,7 +15,7 @@ from sqlmodel import select
 
 from licenzy.catalog.models import Kind, Product
 from licenzy.deliveries.models import OutboundEvent
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.errors import InvalidRequest, NotFound, StripeUnavailable
 from licenzy.projects.scope import Scope
@@ -63,14 +63,16 @@ def told(shop: Shop, clock: StandingClock) -> None:
     """Let Stripe's events arrive."""
     clock.now = datetime.now(UTC)
     parts = shop.runtime
-    reconcile(parts.database, parts.gateway, parts.seal, connection=shop.connection, clock=clock, full=False)
+    reconcile(
+        parts.database, parts.gateway, parts.secret_box, connection=shop.connection, clock=clock, full=False
+    )
 
 
 def settle(shop: Shop, clock: StandingClock) -> None:
     """Let the reads be made that events have asked for."""
     clock.advance(seconds=5)
     parts = shop.runtime
-    while settle_next(parts.database, parts.gateway, parts.seal, clock=clock):
+    while settle_next(parts.database, parts.gateway, parts.secret_box, clock=clock):
         pass
 
 
@@ -84,8 +86,8 @@ def held(shop: Shop) -> list[Entitlement]:
         return list(db.exec(select(Entitlement)))
 
 
-def hand(shop: Shop, clock: StandingClock) -> Hand:
-    return Hand(
+def hand(shop: Shop, clock: StandingClock) -> OperatorContext:
+    return OperatorContext(
         Scope(shop.project_id, shop.connection.mode), Actor("usr_1", None), "found in the books", clock()
     )
 
@@ -95,7 +97,7 @@ def take(shop: Shop, clock: StandingClock, subject_ref: str = "user_7", which: i
     return adopt(
         parts.database,
         parts.gateway,
-        parts.seal,
+        parts.secret_box,
         hand(shop, clock),
         untracked_id=kept(shop)[which].id,
         subject_ref=subject_ref,
@@ -313,7 +315,7 @@ def test_a_customer_that_is_known_stays(shop: Shop, sell: Sell, clock: StandingC
 
 def test_endpoints_are_told_who_adopted_it(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     with shop.runtime.database.write() as db:
-        make_endpoint(db, project_id=shop.project_id, seal=shop.runtime.seal, now=clock())
+        make_endpoint(db, project_id=shop.project_id, secret_box=shop.runtime.secret_box, now=clock())
     buy_past_licenzy(shop, sell("PACK", Kind.USAGE_PACK))
     told(shop, clock)
     take(shop, clock)
@@ -348,7 +350,7 @@ def test_what_is_not_there_is_not_found(shop: Shop, clock: StandingClock) -> Non
         adopt(
             parts.database,
             parts.gateway,
-            parts.seal,
+            parts.secret_box,
             hand(shop, clock),
             untracked_id="unt_x",
             subject_ref="u",

@@ -17,7 +17,7 @@ import pytest
 from sqlmodel import col, func, select
 
 from licenzy.catalog.models import Kind, Product
-from licenzy.connections.pacing import CALLS_A_SECOND, hold_back, paced_access, take_turn
+from licenzy.connections.rate_limit import CALLS_A_SECOND, paced_access, pause_account, take_turn
 from licenzy.db.unit_of_work import Database
 from licenzy.projects.scope import Scope
 from licenzy.reconciliation.models import Reconciliation
@@ -62,18 +62,18 @@ def test_turns_are_evenly_spaced_whoever_takes_them(database: Database) -> None:
 
 
 def test_an_account_at_rest_is_left_alone(database: Database) -> None:
-    database.retrying(lambda db: hold_back(db, account="acct_1", seconds=30))
+    database.retrying(lambda db: pause_account(db, account="acct_1", seconds=30))
     assert 29 < database.retrying(lambda db: take_turn(db, account="acct_1")) <= 30
-    database.retrying(lambda db: hold_back(db, account="acct_1", seconds=1))
+    database.retrying(lambda db: pause_account(db, account="acct_1", seconds=1))
     assert database.retrying(lambda db: take_turn(db, account="acct_1")) > 29
 
 
 def test_connections_of_one_account_share_its_bound(shop: Shop) -> None:
     parts = shop.runtime
     shop.connection.account_id = "acct_shared"
-    at = paced_access(parts.database, parts.gateway, parts.seal, shop.connection)
+    at = paced_access(parts.database, parts.gateway, parts.secret_box, shop.connection)
     assert at.pace is not None
-    parts.database.retrying(lambda db: hold_back(db, account="acct_shared", seconds=0.5))
+    parts.database.retrying(lambda db: pause_account(db, account="acct_shared", seconds=0.5))
     began = time.monotonic()
     at.pace.wait()
     assert time.monotonic() - began >= 0.4
@@ -82,7 +82,7 @@ def test_connections_of_one_account_share_its_bound(shop: Shop) -> None:
 def test_a_checkout_does_not_stand_in_line(shop: Shop, sell: Sell) -> None:
     sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
     account = shop.connection.account_id or shop.connection.id
-    shop.runtime.database.retrying(lambda db: hold_back(db, account=account, seconds=60))
+    shop.runtime.database.retrying(lambda db: pause_account(db, account=account, seconds=60))
     began = time.monotonic()
     assert shop.checkout("k").status_code == 201
     assert time.monotonic() - began < 5
@@ -172,7 +172,7 @@ def waiting(shop: Shop) -> int:
 def running(shop: Shop) -> Runtime:
     """The same installation on real time."""
     parts = shop.runtime
-    return Runtime(parts.settings, parts.database, parts.gateway, parts.seal, lambda: datetime.now(UTC))
+    return Runtime(parts.settings, parts.database, parts.gateway, parts.secret_box, lambda: datetime.now(UTC))
 
 
 def watch(shop: Shop) -> list[tuple[float, str, int]]:
@@ -219,7 +219,7 @@ def workers(settings: Settings, parts: Runtime, *, processes: int) -> Iterator[N
         for _ in range(processes)
     ]
     stop = threading.Event()
-    here = Runtime(settings, parts.database, parts.gateway, parts.seal, lambda: datetime.now(UTC))
+    here = Runtime(settings, parts.database, parts.gateway, parts.secret_box, lambda: datetime.now(UTC))
     thread = threading.Thread(target=run_worker, args=(here,), kwargs={"stop": stop})
     thread.start()
     try:

@@ -22,7 +22,9 @@ from tests.support.purchases import signed
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_nothing_is_left_of_is_not_acknowledged(app: Flask, runtime: Runtime, cast: Cast) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET)
+        connection = make_connection(
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
+        )
     client, engine = app.test_client(), runtime.database.engine
     till = Till(client, runtime.database, connection)
     sale = till.sell(till.product(Kind.USAGE_PACK))

@@ -56,7 +56,7 @@ def ask(shop: Shop, object_id: str, clock: StandingClock) -> None:
 
 def settle(shop: Shop, clock: StandingClock) -> bool:
     parts = shop.runtime
-    return settle_next(parts.database, parts.gateway, parts.seal, clock=clock)
+    return settle_next(parts.database, parts.gateway, parts.secret_box, clock=clock)
 
 
 def request(shop: Shop, object_id: str) -> SettlingRead:

@@ -26,7 +26,7 @@ PURE = (
             "operators",
             "ordering",
             "reversals",
-            "news",
+            "fact_events",
         )
     ),
 )

@@ -69,7 +69,11 @@ def statements(database: Database) -> Iterator[list[str]]:
 def till(app: Flask, runtime: Runtime, cast: Cast) -> CountingTill:
     with runtime.database.write() as db:
         connection = make_connection(
-            db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET, proven_at=START
+            db,
+            project_id=cast.project_id,
+            secret_box=runtime.secret_box,
+            webhook_secret=SECRET,
+            proven_at=START,
         )
     return CountingTill(app.test_client(), runtime.database, connection)
 

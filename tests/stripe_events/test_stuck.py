@@ -46,7 +46,9 @@ with parts.database.write() as db:
 @pytest.fixture
 def till(app: Flask, runtime: Runtime, cast: Cast) -> Till:
     with runtime.database.write() as db:
-        connection = make_connection(db, project_id=cast.project_id, seal=runtime.seal, webhook_secret=SECRET)
+        connection = make_connection(
+            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
+        )
     return Till(app.test_client(), runtime.database, connection)
 
 

@@ -21,7 +21,7 @@ from licenzy.catalog.models import Kind, Product
 from licenzy.connections.models import Connection, Provider
 from licenzy.db.tables import Table
 from licenzy.kit.ids import new_id
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.models import Project, ProjectSide
 from licenzy.subjects.models import Subject
 from licenzy.workspace.models import Installation, Membership, Role, User, Workspace
@@ -177,7 +177,7 @@ def make_connection(
     db: Session,
     *,
     project_id: str,
-    seal: Seal,
+    secret_box: SecretBox,
     mode: Mode = Mode.TEST,
     provider: Provider = Provider.STRIPE,
     stripe_key: str | None = None,
@@ -204,11 +204,13 @@ def make_connection(
         **columns,
     )
     if stripe_key:
-        connection.key_sealed = seal.close(stripe_key, bound_to=f"connection:{connection_id}:stripe_key")
+        connection.key_sealed = secret_box.encrypt(
+            stripe_key, bound_to=f"connection:{connection_id}:stripe_key"
+        )
         connection.key_masked = f"sk_{mode.value}_…{stripe_key[-4:]}"
         connection.key_saved_at = now
     if webhook_secret:
-        connection.webhook_secret_sealed = seal.close(
+        connection.webhook_secret_sealed = secret_box.encrypt(
             webhook_secret, bound_to=f"connection:{connection_id}:webhook_secret"
         )
         connection.webhook_secret_masked = f"whsec_…{webhook_secret[-4:]}"

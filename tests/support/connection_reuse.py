@@ -45,7 +45,7 @@ class Kept:
 def reuse_connections() -> None:
     """From now on what this process connects to lent databases is put by."""
     psycopg.connect = ReusedConnection.connect
-    postgres.Connection = _ReusedProductConnection  # type: ignore[misc]
+    postgres.DeadlineConnection = _ReusedProductConnection  # type: ignore[misc]
 
 
 @contextmanager
@@ -98,7 +98,7 @@ class ReusedConnection(psycopg.Connection[Any]):
             kept.waiting.append(pgconn)
 
 
-class _ReusedProductConnection(ReusedConnection, postgres.Connection):
+class _ReusedProductConnection(ReusedConnection, postgres.DeadlineConnection):
     """The same for what the product connects to."""
 
 

@@ -8,11 +8,11 @@ from datetime import datetime
 from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
-from licenzy.deliveries.actions import Desk, create_endpoint
+from licenzy.deliveries.actions import EndpointContext, create_endpoint
 from licenzy.deliveries.models import EventType, Source, WebhookEndpoint
 from licenzy.deliveries.outbox import announce
-from licenzy.deliveries.rules import Data, Happening
-from licenzy.kit.seal import Seal
+from licenzy.deliveries.rules import Data, EventDraft
+from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor
 from tests.support.clock import START
@@ -24,15 +24,15 @@ def make_endpoint(
     db: Session,
     *,
     project_id: str,
-    seal: Seal,
+    secret_box: SecretBox,
     url: str = "http://127.0.0.1:9999/hook",
     types: Sequence[str] = tuple(ALL),
     mode: Mode = Mode.TEST,
     now: datetime = START,
 ) -> tuple[WebhookEndpoint, str]:
     """The row, and the secret in the clear."""
-    desk = Desk(Scope(project_id, mode), Actor(), now)
-    return create_endpoint(db, seal, desk, url=url, types=types, private_allowed=True)
+    context = EndpointContext(Scope(project_id, mode), Actor(), now)
+    return create_endpoint(db, secret_box, context, url=url, types=types, private_allowed=True)
 
 
 def tell(
@@ -47,7 +47,7 @@ def tell(
 ) -> None:
     """Something happens `count` times."""
     happened = [
-        Happening(event_type, Source.PORTAL, "manual_grant", subject_id, Data(units=number))
+        EventDraft(event_type, Source.PORTAL, "manual_grant", subject_id, Data(units=number))
         for number in range(count)
     ]
-    announce(db, Scope(project_id, mode), happenings=lambda: happened, now=now)
+    announce(db, Scope(project_id, mode), drafts=lambda: happened, now=now)

@@ -43,12 +43,12 @@ class Playground:
     @property
     def lab(self) -> Lab:
         parts = self.runtime
-        return Lab(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings)
+        return Lab(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings)
 
     def checkout(self, product_code: str = "PRO_MONTHLY", subject_ref: str = "user_lab") -> str:
         """An open checkout; the id of its attempt."""
         parts = self.runtime
-        seller = Seller(parts.database, parts.gateway, parts.seal, parts.clock, parts.settings.base_url)
+        seller = Seller(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings.base_url)
         call_key = CallKey(Scope(self.project_id, Mode.TEST), "checkout/session", secrets.token_hex(8))
         asked = CheckoutRequest(subject_ref=subject_ref, product_code=product_code)
         return str(open_session(seller, request=asked, call_key=call_key, body_hash="x").answer["attempt_id"])
@@ -73,7 +73,7 @@ class Playground:
 def make_playground(runtime: Runtime, cast: Cast) -> Playground:
     """Connected, with its webhook set up and the sample prices mapped."""
     actor = Actor(user_id=cast.owner.user_id)
-    parts = (runtime.database, runtime.gateway, runtime.seal)
+    parts = (runtime.database, runtime.gateway, runtime.secret_box)
     connection = connect_sandbox(
         *parts,
         runtime.settings,
@@ -90,7 +90,7 @@ def make_playground(runtime: Runtime, cast: Cast) -> Playground:
         now=runtime.clock(),
     )
     at_stripe = stripe.StripeClient(
-        stripe_key(runtime.seal, connection),
+        stripe_key(runtime.secret_box, connection),
         base_addresses={"api": runtime.settings.sandbox_url},
     )
     prices = {price.lookup_key: price.id for price in at_stripe.v1.prices.list({"limit": 100}).data}

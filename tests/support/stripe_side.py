@@ -18,7 +18,7 @@ def make_price(
     with runtime.database.read() as db:
         connection = connection_of(db, Scope(project_id, Mode.TEST))
     assert connection is not None, "connect first"
-    key = stripe_key(runtime.seal, connection)
+    key = stripe_key(runtime.secret_box, connection)
     address = f"{runtime.settings.sandbox_url}/v1"
     with httpx.Client(base_url=address, auth=(key, ""), timeout=10, trust_env=False) as stripe:
         product = stripe.post("/products", data={"name": title}).raise_for_status().json()

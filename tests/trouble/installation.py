@@ -16,7 +16,7 @@ from typing import Any
 
 from licenzy.catalog.models import Kind
 from licenzy.factory import create_app
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.settings import Settings
 from tests.support.cast import make_cast, make_connection, make_key, make_product, make_subject
 from tests.support.ports import wait_until
@@ -57,7 +57,9 @@ def install(settings: Settings) -> Installation:
         cast = make_cast(db, now=now)
         where: dict[str, Any] = {"project_id": cast.project_id, "now": now}
         _key, token = make_key(db, **where)
-        connection = make_connection(db, seal=Seal(settings.encryption_keys), webhook_secret=SECRET, **where)
+        connection = make_connection(
+            db, secret_box=SecretBox(settings.encryption_keys), webhook_secret=SECRET, **where
+        )
         pack = make_product(db, kind=Kind.USAGE_PACK, product_code="PACK", **where)
         for ref in (CONSUMER, RESERVER):
             subject = make_subject(db, subject_ref=ref, **where)

@@ -55,13 +55,13 @@ class Report:
 
     began: float
     """When the trouble began."""
-    healed: float = 0.0
+    repaired: float = 0.0
     calls: list[Call] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
 
     def phase(self, call: Call) -> str:
         """When it was: what was under way while the trouble began was in trouble."""
-        if call.began >= self.healed:
+        if call.began >= self.repaired:
             return "after"
         return "before" if call.began + call.seconds < self.began else "trouble"
 
@@ -70,7 +70,7 @@ class Report:
 
     def when(self, call: Call) -> str:
         if self.phase(call) == "after":
-            return f"{call.began - self.healed:.1f} s after the trouble"
+            return f"{call.began - self.repaired:.1f} s after the trouble"
         return f"{call.began - self.began:.1f} s into the trouble"
 
     def __str__(self) -> str:
@@ -107,8 +107,8 @@ def endure(
         with trouble:
             time.sleep(seconds)
             ending = time.monotonic()
-        report.healed = time.monotonic()
-        wait_for(lambda: _calm(load.calls, report.healed), seconds=heal_seconds + _CALM_SECONDS)
+        report.repaired = time.monotonic()
+        wait_for(lambda: _calm(load.calls, report.repaired), seconds=heal_seconds + _CALM_SECONDS)
         time.sleep(_CALM_SECONDS)
     finally:
         load.stop()
@@ -136,7 +136,7 @@ def _wrong_answers(report: Report, heal_seconds: float) -> Iterator[str]:
         if call.status == 503:
             yield f"{call.door} was refused before any trouble"
     for call in report.of("after"):
-        if not call.well and call.began > report.healed + heal_seconds:
+        if not call.well and call.began > report.repaired + heal_seconds:
             yield f"{call.door} still refused {report.when(call)}"
 
 

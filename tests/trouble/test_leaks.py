@@ -34,7 +34,7 @@ from tests.trouble.installation import (
     running,
 )
 
-AT_ONCE = 8
+PARALLEL = 8
 BURSTS, CLIENTS, GAP_SECONDS = 5, 16, 35
 """The gap is longer than the thirty seconds after which Granian ends a thread that has nothing to do."""
 _THREADS = 12
@@ -146,7 +146,7 @@ def test_threads_that_end_leave_nothing_open(place: Place, threads: int) -> None
 )
 def test_a_planted_leak_is_found(place: Place) -> None:
     # SQLite gives a new connection a file that the system has still open for one that has ended.
-    assert _growth(place, first=AT_ONCE, later=2 * AT_ONCE, leaks=True) >= AT_ONCE
+    assert _growth(place, first=PARALLEL, later=2 * PARALLEL, leaks=True) >= PARALLEL
 
 
 def _growth(place: Place, *, first: int, later: int, leaks: bool = False) -> int:
@@ -184,8 +184,8 @@ def _call_every_door(
                 wrong.append(f"{door.name}: {answer.status} {answer.body[:200]}")
         then()
 
-    for begin in range(callers.start, callers.stop, AT_ONCE):
-        numbers = range(begin, min(begin + AT_ONCE, callers.stop))
+    for begin in range(callers.start, callers.stop, PARALLEL):
+        numbers = range(begin, min(begin + PARALLEL, callers.stop))
         threads = [threading.Thread(target=call, args=(number,)) for number in numbers]
         for thread in threads:
             thread.start()

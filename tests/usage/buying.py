@@ -15,7 +15,7 @@ from licenzy.api_keys.models import ApiKey
 from licenzy.catalog.models import Kind
 from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.subjects.models import Subject
 from tests.support.cast import Cast, make_connection, make_key, make_subject
 from tests.support.purchases import make_entitlement
@@ -55,9 +55,13 @@ class Customer:
 
     def connects(self, **columns: Any) -> None:
         with self.database.write() as db:
-            seal = Seal(("UoAYSIhGbKOEoyuLvo4Ss7Yv2BFQYt3CPqTmmCyCeMM=",))
+            secret_box = SecretBox(("UoAYSIhGbKOEoyuLvo4Ss7Yv2BFQYt3CPqTmmCyCeMM=",))
             make_connection(
-                db, project_id=self.subject.project_id, mode=self.subject.mode, seal=seal, **columns
+                db,
+                project_id=self.subject.project_id,
+                mode=self.subject.mode,
+                secret_box=secret_box,
+                **columns,
             )
 
     def moves_clock_to(self, seconds: int) -> None:

@@ -12,7 +12,7 @@ import pytest
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import decide
 from licenzy.entitlements.models import State
-from licenzy.usage.access import SetAside, Wanted, answer
+from licenzy.usage.access import ReservedUnits, Wanted, answer
 
 NOW = 1000
 
@@ -53,7 +53,7 @@ def random_row(chance: random.Random, number: int) -> Row:
     )
 
 
-def decided(rows: list[Row], wanted: Wanted, instant: int, set_aside: list[SetAside]) -> Any:
+def decided(rows: list[Row], wanted: Wanted, instant: int, set_aside: list[ReservedUnits]) -> Any:
     """The answer as of `instant`, when all reservations that are over by then were given back."""
     freed = Counter[str]()
     for each in set_aside:
@@ -68,13 +68,13 @@ def decided(rows: list[Row], wanted: Wanted, instant: int, set_aside: list[SetAs
 def test_the_answer_is_the_same_until_then_and_another_at_that_instant(seed: int) -> None:
     chance = random.Random(seed)
     rows = [random_row(chance, number) for number in range(chance.randint(0, 5))]
-    set_aside: list[SetAside] = []
+    set_aside: list[ReservedUnits] = []
     for at, row in enumerate(rows):
         left = row.granted_units - row.used_units
         while left and chance.random() < 0.6:
             units = chance.randint(1, left)
             left -= units
-            set_aside.append(SetAside(row.id, units, NOW + chance.randint(1, 9)))
+            set_aside.append(ReservedUnits(row.id, units, NOW + chance.randint(1, 9)))
         reserved = sum(each.units for each in set_aside if each.pack_id == row.id)
         rows[at] = replace(row, reserved_units=reserved)
     wanted = Wanted(chance.choice([None, "A"]), chance.choice([None, None, "a"]))

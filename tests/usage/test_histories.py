@@ -25,7 +25,7 @@ from sqlmodel import select
 
 from licenzy.catalog.models import Kind, Product
 from licenzy.entitlements import grants
-from licenzy.entitlements.grants import Hand
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import InvalidRequest
 from licenzy.projects.scope import Scope
@@ -122,9 +122,9 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
             self.customer: Customer = customer_with(database, cast, ref=f"user_{next(subjects)}")
             self.model = Model()
 
-        def hand(self) -> Hand:
+        def hand(self) -> OperatorContext:
             scope = Scope(cast.project_id, self.customer.subject.mode)
-            return Hand(scope, actor=Actor(cast.owner.user_id), note="", now=clock())  # type: ignore[arg-type]
+            return OperatorContext(scope, actor=Actor(cast.owner.user_id), note="", now=clock())  # type: ignore[arg-type]
 
         @rule(target=packs, units=UNITS, hours=st.sampled_from([None, None, 1, 2, 5]))
         def grants(self, units: int, hours: int | None) -> str:

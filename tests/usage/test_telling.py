@@ -27,7 +27,7 @@ def customer(database: Database, cast: Cast) -> Customer:
 
 def listen(runtime: Runtime, cast: Cast, *types: str) -> None:
     with runtime.database.write() as db:
-        make_endpoint(db, project_id=cast.project_id, seal=runtime.seal, types=types)
+        make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, types=types)
 
 
 def told(database: Database) -> list[dict[str, Any]]:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from licenzy.alignment.facts import ProductFacts
-from licenzy.alignment.findings import GO_LIVE, PRODUCTS, About, Look, Part, Severity, Spotted, rule
+from licenzy.alignment.findings import (
+    GO_LIVE,
+    PRODUCTS,
+    FindingDraft,
+    ObjectRef,
+    Part,
+    RuleContext,
+    Severity,
+    rule,
+)
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
 from licenzy.kit.money import format_amount
@@ -14,10 +23,10 @@ _BLOCKS, _WARNS, _NOTES = Severity
 
 
 @rule("price_not_found", "Stripe has no such price", _BLOCKS, Part.PRICES)
-def price_not_found(look: Look) -> Iterator[Spotted]:
-    for product in look.here.products:
+def price_not_found(context: RuleContext) -> Iterator[FindingDraft]:
+    for product in context.here.products:
         if product.missing is not None and product.missing.value and not product.in_other_mode:
-            yield Spotted(
+            yield FindingDraft(
                 about=_priced(product),
                 evidence=f"The connected account does not know {product.stripe_price_id}.",
                 cause="The price was deleted, or belongs to another Stripe account than the connected one.",
@@ -28,13 +37,13 @@ def price_not_found(look: Look) -> Iterator[Spotted]:
 
 
 @rule("price_mode_mismatch", "The price belongs to the other mode", _BLOCKS, Part.PRICES)
-def price_mode_mismatch(look: Look) -> Iterator[Spotted]:
-    mode, other = look.here.mode, look.other.mode
-    for product in look.here.products:
+def price_mode_mismatch(context: RuleContext) -> Iterator[FindingDraft]:
+    mode, other = context.here.mode, context.other.mode
+    for product in context.here.products:
         found_there = product.missing is not None and product.missing.value and product.in_other_mode
         if product.price_livemode is mode.livemode and not found_there:
             continue
-        yield Spotted(
+        yield FindingDraft(
             about=_priced(product),
             evidence=f"{product.stripe_price_id} is a {other} price: it was found with the {other} key."
             if found_there
@@ -47,10 +56,10 @@ def price_mode_mismatch(look: Look) -> Iterator[Spotted]:
 
 
 @rule("price_inactive", "The price is archived at Stripe", _BLOCKS, Part.PRICES)
-def price_inactive(look: Look) -> Iterator[Spotted]:
-    for product in _with_price(look):
+def price_inactive(context: RuleContext) -> Iterator[FindingDraft]:
+    for product in _with_price(context):
         if not product.sellable:
-            yield Spotted(
+            yield FindingDraft(
                 about=_priced(product),
                 evidence=f"{product.stripe_price_id}, or the Stripe product behind it, is not active.",
                 cause="Stripe opens no checkout for an archived price.",
@@ -61,11 +70,11 @@ def price_inactive(look: Look) -> Iterator[Spotted]:
 
 
 @rule("price_kind_mismatch", "The price does not fit the product's kind", _BLOCKS, Part.PRICES)
-def price_kind_mismatch(look: Look) -> Iterator[Spotted]:
-    for product in _with_price(look):
+def price_kind_mismatch(context: RuleContext) -> Iterator[FindingDraft]:
+    for product in _with_price(context):
         problem = shape_problem(product.kind, recurring=product.recurring, metered=False)
         if problem is not None:
-            yield Spotted(
+            yield FindingDraft(
                 about=_priced(product),
                 evidence=f"{product.stripe_price_id} {'recurs' if product.recurring else 'is paid once'}, "
                 f"and {product.product_code} is a {product.kind.replace('_', ' ')}.",
@@ -77,15 +86,15 @@ def price_kind_mismatch(look: Look) -> Iterator[Spotted]:
 
 
 @rule("price_mapped_twice", "Several products share one price", _WARNS, Part.PRICES)
-def price_mapped_twice(look: Look) -> Iterator[Spotted]:
+def price_mapped_twice(context: RuleContext) -> Iterator[FindingDraft]:
     by_price: dict[str, list[ProductFacts]] = {}
-    for product in look.here.products:
+    for product in context.here.products:
         by_price.setdefault(product.stripe_price_id, []).append(product)
     for price_id, sharing in by_price.items():
         if len(sharing) > 1:
             codes = sorted(product.product_code for product in sharing)
-            yield Spotted(
-                about=(*(_named(product) for product in sharing), About("price", price_id, price_id)),
+            yield FindingDraft(
+                about=(*(_named(product) for product in sharing), ObjectRef("price", price_id, price_id)),
                 evidence=f"{' and '.join(codes)} are mapped to {price_id}.",
                 cause="A subscription changed at Stripe to this price is taken for the oldest of them.",
                 fix="Give each product a price of its own.",
@@ -101,34 +110,36 @@ def price_mapped_twice(look: Look) -> Iterator[Spotted]:
     Part.PRODUCTS,
     compares=True,
 )
-def product_only_in_one_mode(look: Look) -> Iterator[Spotted]:
-    here = {product.product_code for product in look.here.products}
-    for product in look.other.products:
+def product_only_in_one_mode(context: RuleContext) -> Iterator[FindingDraft]:
+    here = {product.product_code for product in context.here.products}
+    for product in context.other.products:
         if product.product_code not in here:
-            yield Spotted(
+            yield FindingDraft(
                 about=(_named(product),),
-                evidence=f"{product.product_code} is sold in {look.other.mode} and not in {look.here.mode}.",
-                cause=f"A checkout for it with an lz_{look.here.mode}_ key is refused.",
-                fix=f"Make {product.product_code} in {look.here.mode} too, or archive it in "
-                f"{look.other.mode}.",
-                page=GO_LIVE if look.here.mode is Mode.LIVE else PRODUCTS,  # Copied to live, never back.
+                evidence=f"{product.product_code} is sold in {context.other.mode}, not in {context.here.mode}.",
+                cause=f"A checkout for it with an lz_{context.here.mode}_ key is refused.",
+                fix=f"Make {product.product_code} in {context.here.mode} too, or archive it in "
+                f"{context.other.mode}.",
+                page=GO_LIVE if context.here.mode is Mode.LIVE else PRODUCTS,  # Copied to live, never back.
                 at=product.created_at,
             )
 
 
 @rule("product_differs", "A product differs between the modes", _WARNS, Part.PRODUCTS, compares=True)
-def product_differs(look: Look) -> Iterator[Spotted]:
-    if look.here.mode is Mode.TEST:
+def product_differs(context: RuleContext) -> Iterator[FindingDraft]:
+    if context.here.mode is Mode.TEST:
         return  # Said once, on the side that customers meet.
-    tried = {product.product_code: product for product in look.other.products}
-    for product in look.here.products:
+    tried = {product.product_code: product for product in context.other.products}
+    for product in context.here.products:
         twin = tried.get(product.product_code)
         differing = [] if twin is None else list(differences(twin, product))
         if differing:
-            told = "; ".join(f"{what}: {there} in test, {here} in live" for what, there, here in differing)
-            yield Spotted(
+            differing_text = "; ".join(
+                f"{what}: {there} in test, {here} in live" for what, there, here in differing
+            )
+            yield FindingDraft(
                 about=(_named(product),),
-                evidence=f"{told}.",
+                evidence=f"{differing_text}.",
                 cause="What was tried in test is not what is sold in live.",
                 fix=f"Make {product.product_code} the same in both modes, if it is not meant to differ.",
                 page=_page(product),
@@ -138,8 +149,8 @@ def product_differs(look: Look) -> Iterator[Spotted]:
 
 def differences(test: ProductFacts, live: ProductFacts) -> Iterator[tuple[str, str, str]]:
     """What a product of one code differs in between the modes: what, how in test, how in live."""
-    for what, told in _COMPARED.items():
-        there, here = told(test), told(live)
+    for what, differing_text in _COMPARED.items():
+        there, here = differing_text(test), differing_text(live)
         if there != here:
             yield what, there, here
 
@@ -164,19 +175,19 @@ _COMPARED = {
 }
 
 
-def _with_price(look: Look) -> Iterator[ProductFacts]:
+def _with_price(context: RuleContext) -> Iterator[ProductFacts]:
     """Products whose price the connected account knows, as far as is known."""
-    for product in look.here.products:
+    for product in context.here.products:
         if product.missing is None or not product.missing.value:
             yield product
 
 
-def _named(product: ProductFacts) -> About:
-    return About("product", product.id, product.product_code)
+def _named(product: ProductFacts) -> ObjectRef:
+    return ObjectRef("product", product.id, product.product_code)
 
 
-def _priced(product: ProductFacts) -> tuple[About, About]:
-    return (_named(product), About("price", product.stripe_price_id, product.stripe_price_id))
+def _priced(product: ProductFacts) -> tuple[ObjectRef, ObjectRef]:
+    return (_named(product), ObjectRef("price", product.stripe_price_id, product.stripe_price_id))
 
 
 def _page(product: ProductFacts) -> str:

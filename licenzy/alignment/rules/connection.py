@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from licenzy.alignment.facts import ConnectionFacts
-from licenzy.alignment.findings import CONNECTION, About, Look, Part, Severity, Spotted, rule
+from licenzy.alignment.findings import CONNECTION, FindingDraft, ObjectRef, Part, RuleContext, Severity, rule
 from licenzy.alignment.modes import Mode, classify
 
 _BLOCKS, _WARNS, _NOTES = Severity
@@ -26,13 +26,13 @@ _NEEDED_FOR = {
 
 
 @rule("connection_missing", "Stripe is not connected", _BLOCKS, Part.CONNECTION)
-def connection_missing(look: Look) -> Iterator[Spotted]:
-    if look.here.connection is None or not look.here.connection.connected:
-        yield Spotted(
+def connection_missing(context: RuleContext) -> Iterator[FindingDraft]:
+    if context.here.connection is None or not context.here.connection.connected:
+        yield FindingDraft(
             about=(),
-            evidence=f"No Stripe key is saved in {look.here.mode}.",
+            evidence=f"No Stripe key is saved in {context.here.mode}.",
             cause="Without a Stripe key of this mode nothing can be sold in it.",
-            fix=f"Save a Stripe key that begins with sk_{look.here.mode}_ or rk_{look.here.mode}_.",
+            fix=f"Save a Stripe key that begins with sk_{context.here.mode}_ or rk_{context.here.mode}_.",
             page=CONNECTION,
         )
 
@@ -42,18 +42,18 @@ def connection_missing(look: Look) -> Iterator[Spotted]:
     "Something else was pasted as a Stripe credential",
     _WARNS,
     Part.CONNECTION,
-    mendable=True,
+    resolvable=True,
 )
-def credential_refused(look: Look) -> Iterator[Spotted]:
+def credential_refused(context: RuleContext) -> Iterator[FindingDraft]:
     """A refused paste is forgotten once what it was meant for is saved."""
-    connection = look.here.connection
-    for seen in look.here.traffic.credentials_refused:
+    connection = context.here.connection
+    for seen in context.here.traffic.credentials_refused:
         of_secret = seen.detail == "webhook_secret"
-        mended = connection and (connection.secret_saved_at if of_secret else connection.key_saved_at)
-        if mended:
+        resolved = connection and (connection.secret_saved_at if of_secret else connection.key_saved_at)
+        if resolved:
             continue
-        wanted = "whsec_" if of_secret else f"sk_{look.here.mode}_ or rk_{look.here.mode}_"
-        yield Spotted(
+        wanted = "whsec_" if of_secret else f"sk_{context.here.mode}_ or rk_{context.here.mode}_"
+        yield FindingDraft(
             about=(),
             evidence=f"{_PASTED.get(seen.about, 'Something else')} was pasted and not saved.",
             cause="What was pasted is not the credential that this field takes, so nothing was saved.",
@@ -84,41 +84,41 @@ _PASTED = {
 
 
 @rule("stripe_key_of_other_mode", "The Stripe key is of the other mode", _BLOCKS, Part.CONNECTION)
-def stripe_key_of_other_mode(look: Look) -> Iterator[Spotted]:
-    connection = connected(look)
+def stripe_key_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = connected(context)
     if connection is None:
         return
     mode = classify(connection.key_masked or "").mode
-    if mode is not None and mode is not look.here.mode:
-        yield Spotted(
+    if mode is not None and mode is not context.here.mode:
+        yield FindingDraft(
             about=(named(connection),),
             evidence=f"The saved key is {connection.key_masked}.",
-            cause=f"A {mode} key is saved on the {look.here.mode} side, so this side would act in {mode}.",
-            fix=f"Save the key that begins with sk_{look.here.mode}_ or rk_{look.here.mode}_.",
+            cause=f"A {mode} key is saved on the {context.here.mode} side, so this side would act in {mode}.",
+            fix=f"Save the key that begins with sk_{context.here.mode}_ or rk_{context.here.mode}_.",
             page=CONNECTION,
             at=connection.key_saved_at,
         )
 
 
 @rule("stripe_key_unusable", "What is saved as Stripe key is no secret key", _BLOCKS, Part.CONNECTION)
-def stripe_key_unusable(look: Look) -> Iterator[Spotted]:
-    connection = connected(look)
+def stripe_key_unusable(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = connected(context)
     if connection is not None and not classify(connection.key_masked or "").usable_as_stripe_key:
-        yield Spotted(
+        yield FindingDraft(
             about=(named(connection),),
             evidence=f"The saved text begins with {(connection.key_masked or '')[:8]}.",
             cause="A publishable key, a product or a price id cannot call Stripe for a backend.",
-            fix=f"Save the secret key that begins with sk_{look.here.mode}_.",
+            fix=f"Save the secret key that begins with sk_{context.here.mode}_.",
             page=CONNECTION,
             at=connection.key_saved_at,
         )
 
 
 @rule("credentials_locked", "Stored credentials cannot be opened", _BLOCKS, Part.CONNECTION)
-def credentials_locked(look: Look) -> Iterator[Spotted]:
-    connection = look.here.connection
+def credentials_locked(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = context.here.connection
     if connection is not None and connection.locked_out:
-        yield Spotted(
+        yield FindingDraft(
             about=(named(connection),),
             evidence="None of this installation's encryption keys opens what is stored.",
             cause="The encryption keys were lost or replaced after the credentials were saved.",
@@ -129,10 +129,10 @@ def credentials_locked(look: Look) -> Iterator[Spotted]:
 
 
 @rule("stripe_key_rejected", "Stripe does not accept the key", _BLOCKS, Part.CONNECTION)
-def stripe_key_rejected(look: Look) -> Iterator[Spotted]:
-    connection = connected(look)
+def stripe_key_rejected(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = connected(context)
     if connection is not None and connection.key_accepted and not connection.key_accepted.value:
-        yield Spotted(
+        yield FindingDraft(
             about=(named(connection),),
             evidence=f"Stripe answered that it does not know {connection.key_masked}.",
             cause="The key was rolled or deleted at Stripe after it was saved here.",
@@ -143,15 +143,15 @@ def stripe_key_rejected(look: Look) -> Iterator[Spotted]:
 
 
 @rule("stripe_permission_missing", "The restricted key lacks a permission", _WARNS, Part.CONNECTION)
-def stripe_permission_missing(look: Look) -> Iterator[Spotted]:
-    connection = connected(look)
+def stripe_permission_missing(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = connected(context)
     if connection is None or connection.missing_permissions is None:
         return
     for name in connection.missing_permissions.value:
         if name == READS_ACCOUNT:
             continue
-        yield Spotted(
-            about=(named(connection), About("permission", name, name)),
+        yield FindingDraft(
+            about=(named(connection), ObjectRef("permission", name, name)),
             evidence=f"Stripe refused a trial call of {connection.key_masked} for want of {name}.",
             cause=f"The restricted key may not {_NEEDED_FOR.get(name, 'do a part of what is needed')}.",
             fix=f"Give the key the permission {name} at Stripe; nothing needs to be saved here again.",
@@ -162,11 +162,11 @@ def stripe_permission_missing(look: Look) -> Iterator[Spotted]:
 
 
 @rule("stripe_account_unreadable", "The restricted key may not read its account", _NOTES, Part.ACCOUNT)
-def stripe_account_unreadable(look: Look) -> Iterator[Spotted]:
-    connection = connected(look)
+def stripe_account_unreadable(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = connected(context)
     missing = connection.missing_permissions if connection else None
     if connection is not None and missing is not None and READS_ACCOUNT in missing.value:
-        yield Spotted(
+        yield FindingDraft(
             about=(named(connection),),
             evidence=f"Stripe refused to tell {connection.key_masked} its own account.",
             cause="Without that permission the account's name, and whether it may charge, stay unknown here.",
@@ -177,12 +177,14 @@ def stripe_account_unreadable(look: Look) -> Iterator[Spotted]:
 
 
 @rule("account_cannot_charge", "The Stripe account is not activated yet", _NOTES, Part.ACCOUNT)
-def account_cannot_charge(look: Look) -> Iterator[Spotted]:
+def account_cannot_charge(context: RuleContext) -> Iterator[FindingDraft]:
     """Stripe takes test payments before that, so in test it is only worth knowing."""
-    connection, live = connected(look), look.here.mode is Mode.LIVE
+    connection, live = connected(context), context.here.mode is Mode.LIVE
     if connection is not None and connection.charges_enabled is False:
-        yield Spotted(
-            about=(About("account", connection.account_id or "", connection.account_name or "the account"),),
+        yield FindingDraft(
+            about=(
+                ObjectRef("account", connection.account_id or "", connection.account_name or "the account"),
+            ),
             evidence=f"Stripe says that {connection.account_id or 'the account'} may not charge yet.",
             cause="The account's activation at Stripe is not finished, so buyers cannot pay."
             if live
@@ -195,13 +197,15 @@ def account_cannot_charge(look: Look) -> Iterator[Spotted]:
 
 
 @rule("accounts_differ", "Test and live are different Stripe accounts", _NOTES, Part.ACCOUNT, compares=True)
-def accounts_differ(look: Look) -> Iterator[Spotted]:
-    here, other = connected(look), look.other.connection
-    if look.here.mode is Mode.TEST or here is None or other is None or not other.connected:
+def accounts_differ(context: RuleContext) -> Iterator[FindingDraft]:
+    here, other = connected(context), context.other.connection
+    if context.here.mode is Mode.TEST or here is None or other is None or not other.connected:
         return
     if here.account_id and other.account_id and here.account_id != other.account_id:
-        yield Spotted(
-            about=tuple(About("account", each.account_id or "", _account(each)) for each in (other, here)),
+        yield FindingDraft(
+            about=tuple(
+                ObjectRef("account", each.account_id or "", _account(each)) for each in (other, here)
+            ),
             evidence=f"Test is {_account(other)}, live is {_account(here)}.",
             cause="Prices and customers of one account do not exist in the other. Stripe's newer sandboxes "
             "have accounts of their own, so this may be meant.",
@@ -211,15 +215,15 @@ def accounts_differ(look: Look) -> Iterator[Spotted]:
         )
 
 
-def connected(look: Look) -> ConnectionFacts | None:
+def connected(context: RuleContext) -> ConnectionFacts | None:
     """The connection of this side, where a Stripe key is saved."""
-    connection = look.here.connection
+    connection = context.here.connection
     return connection if connection is not None and connection.connected else None
 
 
-def named(connection: ConnectionFacts) -> About:
+def named(connection: ConnectionFacts) -> ObjectRef:
     """The connection as something that a finding is about."""
-    return About("connection", connection.id, connection.key_masked or "Stripe connection")
+    return ObjectRef("connection", connection.id, connection.key_masked or "Stripe connection")
 
 
 def _account(connection: ConnectionFacts) -> str:

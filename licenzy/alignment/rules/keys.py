@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from licenzy.alignment.facts import KeyFacts, Sighting
-from licenzy.alignment.findings import API_KEYS, About, Look, Part, Severity, Spotted, rule
+from licenzy.alignment.facts import KeyFacts, SightingFacts
+from licenzy.alignment.findings import API_KEYS, FindingDraft, ObjectRef, Part, RuleContext, Severity, rule
 from licenzy.alignment.modes import Mode
 
 _WARNS, _NOTES = Severity.WARNS, Severity.NOTES
 
 
 @rule("api_key_missing", "There is no API key", _NOTES, Part.API_KEY)
-def api_key_missing(look: Look) -> Iterator[Spotted]:
-    if look.here.products and not look.here.usable_keys:
-        yield Spotted(
+def api_key_missing(context: RuleContext) -> Iterator[FindingDraft]:
+    if context.here.products and not context.here.usable_keys:
+        yield FindingDraft(
             about=(),
-            evidence=f"No API key of {look.here.mode} can be used.",
+            evidence=f"No API key of {context.here.mode} can be used.",
             cause="Products are ready, but your backend has no key to call Licenzy with.",
             fix="Make an API key.",
             page=API_KEYS,
@@ -24,12 +24,12 @@ def api_key_missing(look: Look) -> Iterator[Spotted]:
 
 
 @rule("api_key_never_used", "An API key was never used", _NOTES, Part.API_KEY)
-def api_key_never_used(look: Look) -> Iterator[Spotted]:
+def api_key_never_used(context: RuleContext) -> Iterator[FindingDraft]:
     """Silent for spare keys: what matters is whether any key calls."""
-    usable = look.here.usable_keys
-    if not usable or any(key.last_used_at for key in look.here.keys):
+    usable = context.here.usable_keys
+    if not usable or any(key.last_used_at for key in context.here.keys):
         return
-    yield Spotted(
+    yield FindingDraft(
         about=tuple(_named(key) for key in usable),
         evidence=f"{' and '.join(key.masked for key in usable)} made, and no call has come with it.",
         cause="Your backend does not call Licenzy in this mode yet, or calls with another mode's key.",
@@ -40,13 +40,13 @@ def api_key_never_used(look: Look) -> Iterator[Spotted]:
 
 
 @rule("live_key_used_early", "A live key is used before live is set up", _WARNS, Part.API_KEY)
-def live_key_used_early(look: Look) -> Iterator[Spotted]:
-    if look.here.mode is not Mode.LIVE:
+def live_key_used_early(context: RuleContext) -> Iterator[FindingDraft]:
+    if context.here.mode is not Mode.LIVE:
         return
-    lacking = list(_lacking(look))
-    for key in look.here.usable_keys:
+    lacking = list(_lacking(context))
+    for key in context.here.usable_keys:
         if key.last_used_at is not None and lacking:
-            yield Spotted(
+            yield FindingDraft(
                 about=(_named(key),),
                 evidence=f"{key.masked} is called with, while live has no {' and no '.join(lacking)}.",
                 cause="Real users are checked against a side on which nobody can have bought anything.",
@@ -56,10 +56,10 @@ def live_key_used_early(look: Look) -> Iterator[Spotted]:
             )
 
 
-@rule("api_key_in_browser", "An API key is used from a browser", _WARNS, Part.API_KEY, mendable=True)
-def api_key_in_browser(look: Look) -> Iterator[Spotted]:
-    for key, seen in _seen_of(look, look.here.traffic.browser_calls, usable=True):
-        yield Spotted(
+@rule("api_key_in_browser", "An API key is used from a browser", _WARNS, Part.API_KEY, resolvable=True)
+def api_key_in_browser(context: RuleContext) -> Iterator[FindingDraft]:
+    for key, seen in _seen_of(context, context.here.traffic.browser_calls, usable=True):
+        yield FindingDraft(
             about=(_named(key),),
             evidence=f"{seen.times} call{'' if seen.times == 1 else 's'} with {key.masked} had the header "
             f"Origin: {seen.detail}.",
@@ -70,10 +70,10 @@ def api_key_in_browser(look: Look) -> Iterator[Spotted]:
         )
 
 
-@rule("revoked_key_used", "A revoked API key is still used", _WARNS, Part.API_KEY, mendable=True)
-def revoked_key_used(look: Look) -> Iterator[Spotted]:
-    for key, seen in _seen_of(look, look.here.traffic.revoked_key_calls, usable=False):
-        yield Spotted(
+@rule("revoked_key_used", "A revoked API key is still used", _WARNS, Part.API_KEY, resolvable=True)
+def revoked_key_used(context: RuleContext) -> Iterator[FindingDraft]:
+    for key, seen in _seen_of(context, context.here.traffic.revoked_key_calls, usable=False):
+        yield FindingDraft(
             about=(_named(key),),
             evidence=f"{seen.times} call{'' if seen.times == 1 else 's'} with {key.masked} refused.",
             cause="Something still calls with a key that is revoked or expired, and gets a 401 each time.",
@@ -84,25 +84,25 @@ def revoked_key_used(look: Look) -> Iterator[Spotted]:
         )
 
 
-def _lacking(look: Look) -> Iterator[str]:
-    connection = look.here.connection
+def _lacking(context: RuleContext) -> Iterator[str]:
+    connection = context.here.connection
     if connection is None or not connection.connected:
         yield "Stripe key"
     if connection is None or connection.secret_saved_at is None:
         yield "webhook secret"
-    if not look.here.products:
+    if not context.here.products:
         yield "product"
 
 
 def _seen_of(
-    look: Look, sightings: tuple[Sighting, ...], *, usable: bool
-) -> Iterator[tuple[KeyFacts, Sighting]]:
-    by_id = {key.id: key for key in look.here.keys}
+    context: RuleContext, sightings: tuple[SightingFacts, ...], *, usable: bool
+) -> Iterator[tuple[KeyFacts, SightingFacts]]:
+    by_id = {key.id: key for key in context.here.keys}
     for seen in sightings:
         key = by_id.get(seen.about)
         if key is not None and key.usable is usable:
             yield key, seen
 
 
-def _named(key: KeyFacts) -> About:
-    return About("api_key", key.id, key.name)
+def _named(key: KeyFacts) -> ObjectRef:
+    return ObjectRef("api_key", key.id, key.name)

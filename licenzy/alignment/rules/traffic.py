@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from licenzy.alignment.facts import EventSeen, Sighting
+from licenzy.alignment.facts import EventSeen, SightingFacts
 from licenzy.alignment.findings import (
     CONNECTION,
     EVENTS,
@@ -12,30 +12,30 @@ from licenzy.alignment.findings import (
     RECONCILIATION,
     UNTRACKED,
     WEBHOOKS,
-    About,
-    Look,
+    FindingDraft,
+    ObjectRef,
     Part,
+    RuleContext,
     Severity,
-    Spotted,
     rule,
 )
 
 _WARNS, _NOTES = Severity.WARNS, Severity.NOTES
 
 
-@rule("price_id_sent", "A Stripe price id is sent as product code", _WARNS, Part.TRAFFIC, mendable=True)
-def price_id_sent(look: Look) -> Iterator[Spotted]:
+@rule("price_id_sent", "A Stripe price id is sent as product code", _WARNS, Part.TRAFFIC, resolvable=True)
+def price_id_sent(context: RuleContext) -> Iterator[FindingDraft]:
     """Mended by the next checkout that is opened."""
-    by_id = {key.id: key for key in look.here.keys}
-    codes = {product.stripe_price_id: product.product_code for product in look.here.products}
-    opened = look.here.traffic.last_checkout_at
-    for seen in look.here.traffic.price_ids_sent:
+    by_id = {key.id: key for key in context.here.keys}
+    codes = {product.stripe_price_id: product.product_code for product in context.here.products}
+    opened = context.here.traffic.last_checkout_at
+    for seen in context.here.traffic.price_ids_sent:
         key = by_id.get(seen.about)
         if key is None or (opened is not None and opened > seen.last_at):
             continue
         code = codes.get(seen.detail)
-        yield Spotted(
-            about=(About("api_key", key.id, key.name), About("price", seen.detail, seen.detail)),
+        yield FindingDraft(
+            about=(ObjectRef("api_key", key.id, key.name), ObjectRef("price", seen.detail, seen.detail)),
             evidence=f"{key.masked} asked for {seen.detail}, {_times(seen)}.",
             cause="Licenzy sells product codes, which are mapped to prices; a Stripe price id is refused.",
             fix=f"Send {code} instead of the price id."
@@ -51,18 +51,18 @@ def price_id_sent(look: Look) -> Iterator[Spotted]:
     "A product of the other mode is asked for",
     _WARNS,
     Part.TRAFFIC,
-    mendable=True,
+    resolvable=True,
 )
-def product_of_other_mode_asked(look: Look) -> Iterator[Spotted]:
+def product_of_other_mode_asked(context: RuleContext) -> Iterator[FindingDraft]:
     """Mended when the product exists here, or is bought with the other mode's key."""
-    here = {product.product_code for product in look.here.products}
-    for seen in look.here.traffic.other_mode_products:
-        bought_there = look.other.traffic.checkouts.get(seen.about)
+    here = {product.product_code for product in context.here.products}
+    for seen in context.here.traffic.other_mode_products:
+        bought_there = context.other.traffic.checkouts.get(seen.about)
         if seen.about in here or (bought_there is not None and bought_there > seen.last_at):
             continue
-        mode, other = look.here.mode, look.other.mode
-        yield Spotted(
-            about=(About("product", "", seen.about),),
+        mode, other = context.here.mode, context.other.mode
+        yield FindingDraft(
+            about=(ObjectRef("product", "", seen.about),),
             evidence=f"An lz_{mode}_ key asked for {seen.about}, {_times(seen)}.",
             cause=f"{seen.about} exists in {other} only, and the API key decides the mode.",
             fix=f"Make {seen.about} in {mode} too, or call with an lz_{other}_ key.",
@@ -71,9 +71,9 @@ def product_of_other_mode_asked(look: Look) -> Iterator[Spotted]:
         )
 
 
-@rule("untracked_checkout", "Stripe Checkout was called directly", _WARNS, Part.TRAFFIC, mendable=True)
-def untracked_checkout(look: Look) -> Iterator[Spotted]:
-    events = look.here.traffic.untracked_checkouts
+@rule("untracked_checkout", "Stripe Checkout was called directly", _WARNS, Part.TRAFFIC, resolvable=True)
+def untracked_checkout(context: RuleContext) -> Iterator[FindingDraft]:
+    events = context.here.traffic.untracked_checkouts
     if events:
         yield _of_events(
             events,
@@ -84,30 +84,30 @@ def untracked_checkout(look: Look) -> Iterator[Spotted]:
         )
 
 
-@rule("event_of_other_mode", "Events of the other mode arrive", _WARNS, Part.TRAFFIC, mendable=True)
-def event_of_other_mode(look: Look) -> Iterator[Spotted]:
+@rule("event_of_other_mode", "Events of the other mode arrive", _WARNS, Part.TRAFFIC, resolvable=True)
+def event_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
     """Mended when a signing secret is saved after the last of them."""
-    connection = look.here.connection
+    connection = context.here.connection
     saved = connection.secret_saved_at if connection else None
-    events = [e for e in look.here.traffic.wrong_mode_events if saved is None or e.received_at > saved]
+    events = [e for e in context.here.traffic.wrong_mode_events if saved is None or e.received_at > saved]
     if events:
         yield _of_events(
             tuple(events),
-            f"{len(events)} event{'' if len(events) == 1 else 's'} of {look.other.mode} came to the address "
-            f"of {look.here.mode}, with its secret.",
-            f"The endpoint was made in {look.other.mode} at Stripe, so purchases of {look.here.mode} are "
+            f"{len(events)} event{'' if len(events) == 1 else 's'} of {context.other.mode} came to the address "
+            f"of {context.here.mode}, with its secret.",
+            f"The endpoint was made in {context.other.mode} at Stripe, so purchases of {context.here.mode} are "
             "never told.",
-            f"Set the webhook up again: the endpoint must be made in {look.here.mode}.",
+            f"Set the webhook up again: the endpoint must be made in {context.here.mode}.",
             page=CONNECTION,
         )
 
 
 @rule("paid_without_event", "A checkout was paid, and no event has told of it", _WARNS, Part.TRAFFIC)
-def paid_without_event(look: Look) -> Iterator[Spotted]:
-    unheard = look.here.traffic.unheard_payments
+def paid_without_event(context: RuleContext) -> Iterator[FindingDraft]:
+    unheard = context.here.traffic.unheard_payments
     if unheard is not None and unheard.value:
-        yield Spotted(
-            about=tuple(About("attempt", attempt, attempt) for attempt in unheard.value),
+        yield FindingDraft(
+            about=tuple(ObjectRef("attempt", attempt, attempt) for attempt in unheard.value),
             evidence=f"Stripe shows {', '.join(unheard.value[:3])} as paid; here the checkout is still open.",
             cause="Stripe's event did not arrive, so the buyer has paid and has no access yet.",
             fix="Press “Compare with Stripe now”, which fetches what was missed; then see on the connection "
@@ -122,12 +122,12 @@ def paid_without_event(look: Look) -> Iterator[Spotted]:
     "A subscription has a price that no product is mapped to",
     _WARNS,
     Part.TRAFFIC,
-    mendable=True,
+    resolvable=True,
 )
-def unmapped_price(look: Look) -> Iterator[Spotted]:
+def unmapped_price(context: RuleContext) -> Iterator[FindingDraft]:
     """Mended when every price that the event names is mapped."""
-    mapped = {product.stripe_price_id for product in look.here.products}
-    for event in look.here.traffic.unmapped_prices:
+    mapped = {product.stripe_price_id for product in context.here.products}
+    for event in context.here.traffic.unmapped_prices:
         named = [word.strip(".,") for word in event.note.split() if word.startswith(("price_", "plan_"))]
         missing = [price for price in named if price not in mapped]
         if missing:
@@ -141,9 +141,9 @@ def unmapped_price(look: Look) -> Iterator[Spotted]:
             )
 
 
-@rule("unknown_subscription_status", "Stripe sent an unknown status", _WARNS, Part.TRAFFIC, mendable=True)
-def unknown_subscription_status(look: Look) -> Iterator[Spotted]:
-    events = look.here.traffic.unknown_statuses
+@rule("unknown_subscription_status", "Stripe sent an unknown status", _WARNS, Part.TRAFFIC, resolvable=True)
+def unknown_subscription_status(context: RuleContext) -> Iterator[FindingDraft]:
+    events = context.here.traffic.unknown_statuses
     if events:
         yield _of_events(
             events,
@@ -154,8 +154,8 @@ def unknown_subscription_status(look: Look) -> Iterator[Spotted]:
 
 
 @rule("event_not_applied", "Events could not be applied", _WARNS, Part.TRAFFIC)
-def event_not_applied(look: Look) -> Iterator[Spotted]:
-    events = look.here.traffic.unapplied_events
+def event_not_applied(context: RuleContext) -> Iterator[FindingDraft]:
+    events = context.here.traffic.unapplied_events
     if events:
         yield _of_events(
             events,
@@ -166,11 +166,11 @@ def event_not_applied(look: Look) -> Iterator[Spotted]:
 
 
 @rule("stripe_object_unreadable", "Stripe could not be asked about an object", _NOTES, Part.TRAFFIC)
-def stripe_object_unreadable(look: Look) -> Iterator[Spotted]:
-    objects = look.here.traffic.unreadable_objects
+def stripe_object_unreadable(context: RuleContext) -> Iterator[FindingDraft]:
+    objects = context.here.traffic.unreadable_objects
     if objects:
-        yield Spotted(
-            about=tuple(About("stripe_object", seen.about, seen.about) for seen in objects),
+        yield FindingDraft(
+            about=tuple(ObjectRef("stripe_object", seen.about, seen.about) for seen in objects),
             evidence=f"{objects[0].about}: {objects[0].detail}",
             cause="After an event the object is read once more, and that read failed: the state that the "
             "events tell stands.",
@@ -181,10 +181,10 @@ def stripe_object_unreadable(look: Look) -> Iterator[Spotted]:
 
 
 @rule("outbound_endpoint_failing", "Your webhook endpoint does not answer", _WARNS, Part.TRAFFIC)
-def outbound_endpoint_failing(look: Look) -> Iterator[Spotted]:
-    for endpoint in look.here.traffic.failing_endpoints:
-        yield Spotted(
-            about=(About("endpoint", endpoint.id, endpoint.url),),
+def outbound_endpoint_failing(context: RuleContext) -> Iterator[FindingDraft]:
+    for endpoint in context.here.traffic.failing_endpoints:
+        yield FindingDraft(
+            about=(ObjectRef("endpoint", endpoint.id, endpoint.url),),
             evidence=endpoint.last_error or "The last deliveries failed.",
             cause=f"{endpoint.url} does not take what it is told, so your systems do not hear of changes.",
             fix="Mend the address; what is waiting is then delivered by itself.",
@@ -193,15 +193,15 @@ def outbound_endpoint_failing(look: Look) -> Iterator[Spotted]:
         )
 
 
-def _times(seen: Sighting) -> str:
+def _times(seen: SightingFacts) -> str:
     return "once" if seen.times == 1 else f"{seen.times} times"
 
 
 def _of_events(
     events: tuple[EventSeen, ...], evidence: str, cause: str, fix: str, *, page: str = EVENTS
-) -> Spotted:
-    return Spotted(
-        about=tuple(About("event", event.event_id, event.event_id) for event in events[:5]),
+) -> FindingDraft:
+    return FindingDraft(
+        about=tuple(ObjectRef("event", event.event_id, event.event_id) for event in events[:5]),
         evidence=evidence,
         cause=cause,
         fix=fix,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from licenzy.alignment.facts import ConnectionFacts, EndpointSeen, Sighting
-from licenzy.alignment.findings import CONNECTION, About, Look, Part, Severity, Spotted, rule
+from licenzy.alignment.facts import ConnectionFacts, EndpointSeen, SightingFacts
+from licenzy.alignment.findings import CONNECTION, FindingDraft, ObjectRef, Part, RuleContext, Severity, rule
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules.connection import connected, named
 
@@ -17,10 +17,10 @@ _STALE_PROOF = timedelta(seconds=15)
 
 
 @rule("webhook_secret_missing", "The webhook signing secret is missing", _BLOCKS, Part.SECRET)
-def webhook_secret_missing(look: Look) -> Iterator[Spotted]:
-    connection = connected(look)
+def webhook_secret_missing(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = connected(context)
     if connection is not None and connection.secret_saved_at is None:
-        yield Spotted(
+        yield FindingDraft(
             about=(named(connection),),
             evidence="A Stripe key is saved, and no signing secret.",
             cause="Without the signing secret no payment can be noticed: buyers would pay and get nothing.",
@@ -31,10 +31,10 @@ def webhook_secret_missing(look: Look) -> Iterator[Spotted]:
 
 
 @rule("webhook_never_proven", "The signing secret is not proven yet", _NOTES, Part.SECRET)
-def webhook_never_proven(look: Look) -> Iterator[Spotted]:
-    connection = connected(look)
+def webhook_never_proven(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = connected(context)
     if connection is not None and connection.secret_saved_at is not None and not connection.proven:
-        yield Spotted(
+        yield FindingDraft(
             about=(named(connection),),
             evidence=f"{connection.secret_masked} was saved, and has verified nothing since.",
             cause="Whether this is the secret that Stripe signs with shows at the first event.",
@@ -45,10 +45,10 @@ def webhook_never_proven(look: Look) -> Iterator[Spotted]:
 
 
 @rule("webhook_secret_shared", "Both modes have the same signing secret", _BLOCKS, Part.SECRET, compares=True)
-def webhook_secret_shared(look: Look) -> Iterator[Spotted]:
-    connection = look.here.connection
-    if look.here.mode is Mode.LIVE and connection is not None and connection.shares_secret:
-        yield Spotted(
+def webhook_secret_shared(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = context.here.connection
+    if context.here.mode is Mode.LIVE and connection is not None and connection.shares_secret:
+        yield FindingDraft(
             about=(named(connection),),
             evidence=f"{connection.secret_masked} is saved in test and in live.",
             cause="Every endpoint at Stripe has a secret of its own, so in one of the modes it is wrong.",
@@ -63,30 +63,32 @@ def webhook_secret_shared(look: Look) -> Iterator[Spotted]:
     "Events are signed with the other mode's secret",
     _BLOCKS,
     Part.SECRET,
-    mendable=True,
+    resolvable=True,
 )
-def webhook_secret_of_other_mode(look: Look) -> Iterator[Spotted]:
-    connection = look.here.connection
-    for seen in _unmended_failures(look, "other_mode"):
+def webhook_secret_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = context.here.connection
+    for seen in _unmended_failures(context, "other_mode"):
         assert connection is not None
-        yield Spotted(
+        yield FindingDraft(
             about=(named(connection),),
-            evidence=f"{_times(seen)} refused here, and signed with the secret saved in {look.other.mode}.",
-            cause=f"The endpoint of {look.other.mode} sends to the address of {look.here.mode}, or the two "
+            evidence=f"{_times(seen)} refused here, and signed with the secret saved in {context.other.mode}.",
+            cause=f"The endpoint of {context.other.mode} sends to the address of {context.here.mode}, or the two "
             "secrets were swapped.",
-            fix=f"At Stripe, in {look.here.mode} mode, copy the secret of the endpoint with this address.",
+            fix=f"At Stripe, in {context.here.mode} mode, copy the secret of the endpoint with this address.",
             page=CONNECTION,
             at=seen.last_at,
         )
 
 
-@rule("webhook_signature_failed", "Events arrive with a wrong signature", _WARNS, Part.SECRET, mendable=True)
-def webhook_signature_failed(look: Look) -> Iterator[Spotted]:
-    connection = look.here.connection
-    for seen in _unmended_failures(look, "previous", "stripe_key", "unknown"):
+@rule(
+    "webhook_signature_failed", "Events arrive with a wrong signature", _WARNS, Part.SECRET, resolvable=True
+)
+def webhook_signature_failed(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = context.here.connection
+    for seen in _unmended_failures(context, "previous", "stripe_key", "unknown"):
         assert connection is not None
         cause, fix = _DIAGNOSED[seen.about]
-        yield Spotted(
+        yield FindingDraft(
             about=(named(connection),),
             evidence=f"{_times(seen)} refused since the last good one.",
             cause=cause,
@@ -118,14 +120,14 @@ _DIAGNOSED = {
     "An event fits more than one connection",
     _WARNS,
     Part.SECRET,
-    mendable=True,
+    resolvable=True,
 )
-def webhook_signature_ambiguous(look: Look) -> Iterator[Spotted]:
-    connection = look.here.connection
-    for seen in look.here.traffic.ambiguous_signatures:
+def webhook_signature_ambiguous(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = context.here.connection
+    for seen in context.here.traffic.ambiguous_signatures:
         if connection is None or _saved_since(connection, seen):
             continue
-        yield Spotted(
+        yield FindingDraft(
             about=(named(connection),),
             evidence=f"{_times(seen)} refused at the address for all connections.",
             cause="Another connection of this installation has the same signing secret, so nobody can tell "
@@ -137,12 +139,12 @@ def webhook_signature_ambiguous(look: Look) -> Iterator[Spotted]:
 
 
 @rule("endpoint_missing", "Stripe has no endpoint for this connection", _WARNS, Part.ENDPOINT)
-def endpoint_missing(look: Look) -> Iterator[Spotted]:
-    connection = connected(look)
+def endpoint_missing(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = connected(context)
     if connection is None or connection.endpoints is None or not connection.reachable:
         return
     if connection.secret_saved_at is not None and not connection.endpoints.value:
-        yield Spotted(
+        yield FindingDraft(
             about=(named(connection),),
             evidence="None of the account's webhook endpoints has this connection's address.",
             cause="Stripe sends no events here, so payments and cancellations go unnoticed.",
@@ -153,8 +155,8 @@ def endpoint_missing(look: Look) -> Iterator[Spotted]:
 
 
 @rule("endpoint_disabled", "The webhook endpoint is disabled at Stripe", _BLOCKS, Part.ENDPOINT)
-def endpoint_disabled(look: Look) -> Iterator[Spotted]:
-    for connection, endpoint in _endpoints(look):
+def endpoint_disabled(context: RuleContext) -> Iterator[FindingDraft]:
+    for connection, endpoint in _endpoints(context):
         if not endpoint.enabled:
             yield _of_endpoint(
                 connection,
@@ -166,8 +168,8 @@ def endpoint_disabled(look: Look) -> Iterator[Spotted]:
 
 
 @rule("endpoint_lacks_events", "The webhook endpoint lacks events", _WARNS, Part.ENDPOINT)
-def endpoint_lacks_events(look: Look) -> Iterator[Spotted]:
-    for connection, endpoint in _endpoints(look):
+def endpoint_lacks_events(context: RuleContext) -> Iterator[FindingDraft]:
+    for connection, endpoint in _endpoints(context):
         lacking = sorted(connection.wanted_events - endpoint.events)
         if lacking and "*" not in endpoint.events:
             named = ", ".join(lacking[:4]) + (f" and {len(lacking) - 4} more" if len(lacking) > 4 else "")
@@ -181,8 +183,8 @@ def endpoint_lacks_events(look: Look) -> Iterator[Spotted]:
 
 
 @rule("endpoint_version_differs", "The webhook endpoint has another API version", _WARNS, Part.ENDPOINT)
-def endpoint_version_differs(look: Look) -> Iterator[Spotted]:
-    for connection, endpoint in _endpoints(look):
+def endpoint_version_differs(context: RuleContext) -> Iterator[FindingDraft]:
+    for connection, endpoint in _endpoints(context):
         if endpoint.api_version != connection.wanted_version:
             yield _of_endpoint(
                 connection,
@@ -195,14 +197,14 @@ def endpoint_version_differs(look: Look) -> Iterator[Spotted]:
 
 
 @rule("endpoint_twice", "The webhook is registered more than once", _WARNS, Part.ENDPOINT)
-def endpoint_twice(look: Look) -> Iterator[Spotted]:
-    connection = connected(look)
+def endpoint_twice(context: RuleContext) -> Iterator[FindingDraft]:
+    connection = connected(context)
     if connection is None or connection.endpoints is None or len(connection.endpoints.value) < 2:
         return
     ids = [endpoint.id for endpoint in connection.endpoints.value]
     hosts = sorted({urlsplit(endpoint.url).netloc for endpoint in connection.endpoints.value})
-    yield Spotted(
-        about=tuple(About("endpoint", each, each) for each in ids),
+    yield FindingDraft(
+        about=tuple(ObjectRef("endpoint", each, each) for each in ids),
         evidence=f"{len(ids)} endpoints send to this connection at {' and '.join(hosts)}: {', '.join(ids)}.",
         cause="Each has a secret of its own, and only one secret is saved: the others' events are refused.",
         fix="Press “Check it at Stripe”: the one whose secret is saved stays, the others at this address go."
@@ -214,9 +216,9 @@ def endpoint_twice(look: Look) -> Iterator[Spotted]:
     )
 
 
-def _endpoints(look: Look) -> Iterator[tuple[ConnectionFacts, EndpointSeen]]:
+def _endpoints(context: RuleContext) -> Iterator[tuple[ConnectionFacts, EndpointSeen]]:
     """The endpoints to judge: of several the one whose secret is saved, where that is known."""
-    connection = connected(look)
+    connection = connected(context)
     if connection is None or connection.endpoints is None:
         return
     listed = connection.endpoints.value
@@ -227,27 +229,27 @@ def _endpoints(look: Look) -> Iterator[tuple[ConnectionFacts, EndpointSeen]]:
 
 def _of_endpoint(
     connection: ConnectionFacts, endpoint: EndpointSeen, evidence: str, cause: str, fix: str
-) -> Spotted:
+) -> FindingDraft:
     assert connection.endpoints is not None
-    about = (About("endpoint", endpoint.id, endpoint.id),)
-    return Spotted(about, evidence, cause, fix, CONNECTION, connection.endpoints.at)
+    about = (ObjectRef("endpoint", endpoint.id, endpoint.id),)
+    return FindingDraft(about, evidence, cause, fix, CONNECTION, connection.endpoints.at)
 
 
-def _unmended_failures(look: Look, *diagnoses: str) -> Iterator[Sighting]:
+def _unmended_failures(context: RuleContext, *diagnoses: str) -> Iterator[SightingFacts]:
     """Failures since the last good event, and since a secret was last saved."""
-    connection = look.here.connection
+    connection = context.here.connection
     if connection is None:
         return
     good = connection.proven_at
-    for seen in look.here.traffic.signature_failures:
+    for seen in context.here.traffic.signature_failures:
         proven = good is not None and seen.last_at <= good + _STALE_PROOF
         if seen.about in diagnoses and not proven and not _saved_since(connection, seen):
             yield seen
 
 
-def _saved_since(connection: ConnectionFacts, seen: Sighting) -> bool:
+def _saved_since(connection: ConnectionFacts, seen: SightingFacts) -> bool:
     return connection.secret_saved_at is not None and connection.secret_saved_at >= seen.last_at
 
 
-def _times(seen: Sighting) -> str:
+def _times(seen: SightingFacts) -> str:
     return "One event was" if seen.times == 1 else f"{seen.times} events were"

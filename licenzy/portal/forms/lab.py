@@ -5,7 +5,7 @@ from __future__ import annotations
 from wtforms import RadioField, StringField
 from wtforms.fields.choices import SelectChoice
 
-from licenzy.lab.happenings import DELIVERIES
+from licenzy.lab.scenarios import DELIVERIES
 from licenzy.portal.forms.portal_form import PortalForm
 
 

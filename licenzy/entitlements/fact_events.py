@@ -27,9 +27,9 @@ def ended(facts: Iterable[F]) -> dict[str, F]:
     return _first(facts, lambda fact: fact.kind == "subscription" and fact.data["status"] == "canceled")
 
 
-def _first(facts: Iterable[F], tells: Callable[[F], bool]) -> dict[str, F]:
+def _first(facts: Iterable[F], is_of_kind: Callable[[F], bool]) -> dict[str, F]:
     found: dict[str, F] = {}
     for fact in facts:
-        if tells(fact):
+        if is_of_kind(fact):
             found.setdefault(fact.object_id, fact)
     return found

@@ -20,7 +20,7 @@ from licenzy.alignment.facts import (
     ProjectFacts,
     Seen,
     SideFacts,
-    Sighting,
+    SightingFacts,
     TrafficFacts,
 )
 from licenzy.alignment.modes import Mode
@@ -30,14 +30,14 @@ from licenzy.catalog import queries as catalog
 from licenzy.catalog import rules as catalog_rules
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections import rules as connection_rules
+from licenzy.connections.credentials import is_locked_out, opened, secret_label
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
-from licenzy.connections.sealed import is_locked_out, opened, secret_label
 from licenzy.db.reads import read_all
 from licenzy.deliveries.queries import failing_endpoints
-from licenzy.kit.seal import Seal
-from licenzy.observations.models import Noticed, StripeLook
-from licenzy.observations.queries import LOOKED_BACK, look_at, mended, sightings
+from licenzy.kit.secret_box import SecretBox
+from licenzy.observations.models import Noticed, StripeProbe
+from licenzy.observations.queries import SIGHTINGS_WINDOW, probe_of, resolved_findings, sightings
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent, UntrackedCheckout
 from licenzy.stripe_gateway.client import API_VERSION
@@ -45,9 +45,11 @@ from licenzy.stripe_gateway.client import API_VERSION
 _MOST_EVENTS = 50
 
 
-def project_facts(db: Session, seal: Seal, *, project_id: str, base_url: str, now: datetime) -> ProjectFacts:
+def project_facts(
+    db: Session, secret_box: SecretBox, *, project_id: str, base_url: str, now: datetime
+) -> ProjectFacts:
     """Everything that is known of both modes of a project, as alignment's rules see it."""
-    sides = {mode: _side(db, seal, Scope(project_id, mode), base_url, now) for mode in Mode}
+    sides = {mode: _side(db, secret_box, Scope(project_id, mode), base_url, now) for mode in Mode}
     return ProjectFacts(now, sides[Mode.TEST], sides[Mode.LIVE])
 
 
@@ -69,7 +71,7 @@ def key_facts(db: Session, scope: Scope, *, now: datetime) -> tuple[KeyFacts, ..
 
 def untracked_checkouts(db: Session, scope: Scope, *, now: datetime) -> tuple[EventSeen, ...]:
     """Checkouts of the last seven days that Licenzy did not open and nobody has adopted, newest first."""
-    rows = _untracked(db, scope, since=now - LOOKED_BACK)
+    rows = _untracked(db, scope, since=now - SIGHTINGS_WINDOW)
     return tuple(EventSeen(event_id, kept_at) for event_id, kept_at in rows)
 
 
@@ -88,41 +90,41 @@ def _untracked(scope: Scope, *, since: datetime) -> Select[str, datetime]:
     )
 
 
-def _side(db: Session, seal: Seal, scope: Scope, base_url: str, now: datetime) -> SideFacts:
+def _side(db: Session, secret_box: SecretBox, scope: Scope, base_url: str, now: datetime) -> SideFacts:
     connection = connection_of(db, scope)
-    look = look_at(db, scope)
+    probe = probe_of(db, scope)
     products = tuple(map(catalog_rules.facts_of, catalog.products(db, scope)))
     return SideFacts(
         mode=scope.mode,
-        connection=_connection(db, seal, connection, look, base_url) if connection else None,
-        products=tuple(_priced(product, connection, look) for product in products),
+        connection=_connection(db, secret_box, connection, probe, base_url) if connection else None,
+        products=tuple(_priced(product, connection, probe) for product in products),
         keys=key_facts(db, scope, now=now),
-        traffic=_traffic(db, scope, look, now),
-        mended=mended(db, scope),
-        looked_at=look.looked_at if look else None,
-        look_due_at=look.due_at if look is not None and look.due_at <= now else None,
-        look_problem=look.problem if look else None,
+        traffic=_traffic(db, scope, probe, now),
+        resolved=resolved_findings(db, scope),
+        looked_at=probe.looked_at if probe else None,
+        probe_due_at=probe.due_at if probe is not None and probe.due_at <= now else None,
+        probe_problem=probe.problem if probe else None,
     )
 
 
 def _connection(
-    db: Session, seal: Seal, connection: Connection, look: StripeLook | None, base_url: str
+    db: Session, secret_box: SecretBox, connection: Connection, probe: StripeProbe | None, base_url: str
 ) -> ConnectionFacts:
     problem = connection_rules.registration_problem(connection.provider, connection.mode, base_url)
     facts = replace(
         connection_rules.facts_of(connection),
-        locked_out=is_locked_out(seal, connection),
-        shares_secret=_shares_secret(db, seal, connection),
+        locked_out=is_locked_out(secret_box, connection),
+        shares_secret=_shares_secret(db, secret_box, connection),
         reachable=problem is None,
         wanted_version=API_VERSION,
     )
-    if look is None or look.looked_at is None or _older(look, connection.key_saved_at):
+    if probe is None or probe.looked_at is None or _older(probe, connection.key_saved_at):
         return facts
-    at, answers = look.looked_at, look.answers
+    at, answers = probe.looked_at, probe.answers
     accepted, missing, listed = (
         answers.get(name) for name in ("key_accepted", "missing_permissions", "endpoints")
     )
-    if _older(look, connection.webhook_secret_saved_at):
+    if _older(probe, connection.webhook_secret_saved_at):
         listed = None  # The endpoint may have been made with that secret, after the look.
     return replace(
         facts,
@@ -136,44 +138,44 @@ def _reaching_us(
     listed: list[dict[str, Any]], connection: Connection, base_url: str
 ) -> tuple[EndpointSeen, ...]:
     """The endpoints with this connection's address, else those with our address for all connections."""
-    seen = [_endpoint(told) for told in listed]
+    seen = [_endpoint(listed_endpoint) for listed_endpoint in listed]
     own = [each for each in seen if connection_rules.is_address_of(each.url, connection.id)]
     shared = f"{base_url}{connection_rules.SHARED_PATH}"
     return tuple(own or (each for each in seen if each.url.rstrip("/") == shared))
 
 
-def _older(look: StripeLook, saved_at: datetime | None) -> bool:
+def _older(probe: StripeProbe, saved_at: datetime | None) -> bool:
     """Whether the look was made before something was saved, and so may tell of what was there before."""
-    return saved_at is not None and look.looked_at is not None and look.looked_at < saved_at
+    return saved_at is not None and probe.looked_at is not None and probe.looked_at < saved_at
 
 
-def _endpoint(told: dict[str, Any]) -> EndpointSeen:
+def _endpoint(listed_endpoint: dict[str, Any]) -> EndpointSeen:
     return EndpointSeen(
-        id=told["id"],
-        url=told["url"],
-        enabled=told["status"] == "enabled",
-        api_version=told["api_version"],
-        events=frozenset(told["enabled_events"]),
+        id=listed_endpoint["id"],
+        url=listed_endpoint["url"],
+        enabled=listed_endpoint["status"] == "enabled",
+        api_version=listed_endpoint["api_version"],
+        events=frozenset(listed_endpoint["enabled_events"]),
     )
 
 
-def _shares_secret(db: Session, seal: Seal, connection: Connection) -> bool:
+def _shares_secret(db: Session, secret_box: SecretBox, connection: Connection) -> bool:
     other = connection_of(db, connection.scope.other)
     if other is None or other.webhook_secret_sealed is None or connection.webhook_secret_sealed is None:
         return False
-    ours = opened(seal, connection.webhook_secret_sealed, secret_label(connection))
-    return ours is not None and ours == opened(seal, other.webhook_secret_sealed, secret_label(other))
+    ours = opened(secret_box, connection.webhook_secret_sealed, secret_label(connection))
+    return ours is not None and ours == opened(secret_box, other.webhook_secret_sealed, secret_label(other))
 
 
-def _priced(product: ProductFacts, connection: Connection | None, look: StripeLook | None) -> ProductFacts:
-    if look is None or look.looked_at is None or look.looked_at < product.checked_at:
+def _priced(product: ProductFacts, connection: Connection | None, probe: StripeProbe | None) -> ProductFacts:
+    if probe is None or probe.looked_at is None or probe.looked_at < product.checked_at:
         return product  # The price was read since, so it was there.
-    missing = look.answers.get("missing_prices")
-    if missing is None or (connection is not None and _older(look, connection.key_saved_at)):
+    missing = probe.answers.get("missing_prices")
+    if missing is None or (connection is not None and _older(probe, connection.key_saved_at)):
         return product
     return replace(
         product,
-        missing=Seen(product.stripe_price_id in missing, look.looked_at),
+        missing=Seen(product.stripe_price_id in missing, probe.looked_at),
         in_other_mode=missing.get(product.stripe_price_id),
     )
 
@@ -181,11 +183,11 @@ def _priced(product: ProductFacts, connection: Connection | None, look: StripeLo
 def _traffic(
     db: Session,
     scope: Scope,
-    look: StripeLook | None,
+    probe: StripeProbe | None,
     now: datetime,
 ) -> TrafficFacts:
     noticed = sightings(db, scope, now=now)
-    events = _told_events(db, scope, now)
+    events = _event_facts(db, scope, now)
     return TrafficFacts(
         price_ids_sent=noticed[Noticed.PRICE_ID_SENT],
         other_mode_products=noticed[Noticed.OTHER_MODE_PRODUCT],
@@ -200,22 +202,25 @@ def _traffic(
         unknown_statuses=events["unknown_status"],
         unapplied_events=events["failed"],
         unreadable_objects=_unreadable(db, scope, now),
-        unheard_payments=_unheard(db, scope, look),
+        unheard_payments=_unheard(db, scope, probe),
         failing_endpoints=failing_endpoints(db, scope, now=now),
-        checkouts=dict(_checkouts(db, scope, since=now - LOOKED_BACK)),
+        checkouts=dict(_checkouts(db, scope, since=now - SIGHTINGS_WINDOW)),
     )
 
 
-def _told_events(db: Session, scope: Scope, now: datetime) -> dict[str, tuple[EventSeen, ...]]:
+def _event_facts(db: Session, scope: Scope, now: datetime) -> dict[str, tuple[EventSeen, ...]]:
     """The events of the last seven days that something is to be said about, by what that is."""
-    told = {
-        "wrong_mode": _events(db, scope, status=EventStatus.WRONG_MODE, since=now - LOOKED_BACK),
-        "unmapped": _applied_events(db, scope, noting="No product is mapped to", since=now - LOOKED_BACK),
-        "unknown_status": _applied_events(db, scope, noting="The status ", since=now - LOOKED_BACK),
-        "failed": _events(db, scope, status=EventStatus.FAILED, since=now - LOOKED_BACK),
+    listed_endpoint = {
+        "wrong_mode": _events(db, scope, status=EventStatus.WRONG_MODE, since=now - SIGHTINGS_WINDOW),
+        "unmapped": _applied_events(
+            db, scope, noting="No product is mapped to", since=now - SIGHTINGS_WINDOW
+        ),
+        "unknown_status": _applied_events(db, scope, noting="The status ", since=now - SIGHTINGS_WINDOW),
+        "failed": _events(db, scope, status=EventStatus.FAILED, since=now - SIGHTINGS_WINDOW),
     }
     return {
-        name: tuple(EventSeen(id_, at, note or "") for id_, at, note in rows) for name, rows in told.items()
+        name: tuple(EventSeen(id_, at, note or "") for id_, at, note in rows)
+        for name, rows in listed_endpoint.items()
     }
 
 
@@ -244,9 +249,9 @@ def _newest_events(scope: Scope, since: datetime) -> Select[str, datetime, str |
     )
 
 
-def _unreadable(db: Session, scope: Scope, now: datetime) -> tuple[Sighting, ...]:
+def _unreadable(db: Session, scope: Scope, now: datetime) -> tuple[SightingFacts, ...]:
     return tuple(
-        Sighting(row.object_id, row.tries, row.read_at or row.due_at or now, row.problem or "")
+        SightingFacts(row.object_id, row.tries, row.read_at or row.due_at or now, row.problem or "")
         for row in _problem_reads(db, scope)
     )
 
@@ -264,12 +269,12 @@ def _problem_reads(scope: Scope) -> SelectOfScalar[SettlingRead]:
     )
 
 
-def _unheard(db: Session, scope: Scope, look: StripeLook | None) -> Seen[tuple[str, ...]] | None:
+def _unheard(db: Session, scope: Scope, probe: StripeProbe | None) -> Seen[tuple[str, ...]] | None:
     """Attempts paid at Stripe that no event had told of at the last look, and that none has told of since."""
-    if look is None or look.looked_at is None or "unheard" not in look.answers:
+    if probe is None or probe.looked_at is None or "unheard" not in probe.answers:
         return None
-    still = _not_paid(db, scope, attempt_ids=look.answers["unheard"])
-    return Seen(tuple(sorted(still)), look.looked_at)
+    still = _not_paid(db, scope, attempt_ids=probe.answers["unheard"])
+    return Seen(tuple(sorted(still)), probe.looked_at)
 
 
 @read_all

@@ -7,15 +7,15 @@ from typing import Protocol
 
 from licenzy.connections.models import Connection, Provider
 from licenzy.errors import StripeNotConnected
-from licenzy.kit.seal import Seal, SealBroken
+from licenzy.kit.secret_box import DecryptionFailed, SecretBox
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 
 
-def stripe_key(seal: Seal, connection: Connection) -> str:
+def stripe_key(secret_box: SecretBox, connection: Connection) -> str:
     """The connection's key in the clear. Raises StripeNotConnected."""
     if connection.key_sealed is None:
         raise StripeNotConnected
-    key = opened(seal, connection.key_sealed, key_label(connection))
+    key = opened(secret_box, connection.key_sealed, key_label(connection))
     if key is None:
         raise StripeNotConnected(
             "The stored Stripe key cannot be opened with this installation's encryption keys.",
@@ -24,9 +24,9 @@ def stripe_key(seal: Seal, connection: Connection) -> str:
     return key
 
 
-def access(gateway: StripeGateway, seal: Seal, connection: Connection) -> StripeAccess:
+def access(gateway: StripeGateway, secret_box: SecretBox, connection: Connection) -> StripeAccess:
     """The connection's key with the address it is good at. Raises StripeNotConnected."""
-    return gateway.access(stripe_key(seal, connection), sandbox=connection.provider is Provider.SANDBOX)
+    return gateway.access(stripe_key(secret_box, connection), sandbox=connection.provider is Provider.SANDBOX)
 
 
 class Signed(Protocol):
@@ -42,30 +42,30 @@ class Signed(Protocol):
     def previous_webhook_secret_until(self) -> datetime | None: ...
 
 
-def webhook_secrets(seal: Seal, connection: Signed, *, now: datetime) -> list[str]:
+def webhook_secrets(secret_box: SecretBox, connection: Signed, *, now: datetime) -> list[str]:
     """The secrets a signature may be made with now, the current one first; empty when none is saved."""
     sealed = [connection.webhook_secret_sealed]
     until = connection.previous_webhook_secret_until
     if until is not None and now < until:
         sealed.append(connection.previous_webhook_secret_sealed)
     label = secret_label(connection)
-    return [secret for secret in (opened(seal, each, label) for each in sealed) if secret is not None]
+    return [secret for secret in (opened(secret_box, each, label) for each in sealed) if secret is not None]
 
 
-def is_locked_out(seal: Seal, connection: Connection) -> bool:
+def is_locked_out(secret_box: SecretBox, connection: Connection) -> bool:
     """Whether the connection has a key that no encryption key of this installation opens."""
     return connection.key_sealed is not None and (
-        opened(seal, connection.key_sealed, key_label(connection)) is None
+        opened(secret_box, connection.key_sealed, key_label(connection)) is None
     )
 
 
-def opened(seal: Seal, sealed: str | None, label: str) -> str | None:
+def opened(secret_box: SecretBox, sealed: str | None, label: str) -> str | None:
     """The secret, or none when there is none or no key of this installation opens it."""
     if sealed is None:
         return None
     try:
-        return seal.open(sealed, bound_to=label)
-    except SealBroken:
+        return secret_box.decrypt(sealed, bound_to=label)
+    except DecryptionFailed:
         return None
 
 

@@ -14,10 +14,10 @@ from licenzy.connections.queries import with_clock
 from licenzy.db.upsert import change_row
 from licenzy.deliveries.models import EventType, Source
 from licenzy.deliveries.outbox import announce
-from licenzy.deliveries.rules import Data, Happening
+from licenzy.deliveries.rules import Data, EventDraft
 from licenzy.entitlements.decision import remaining, standing
+from licenzy.entitlements.fact_events import ended, failed_invoices, paid_invoices
 from licenzy.entitlements.models import Entitlement, Purchase, State
-from licenzy.entitlements.news import ended, failed_invoices, paid_invoices
 from licenzy.entitlements.projected import FactLike
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.kit.clock import rfc3339
@@ -27,18 +27,18 @@ Change = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Because:
+class ChangeCause:
     """Why a purchase is projected, for those who are told of what that changed."""
 
     source: Source
     reason: str
     stripe_event_id: str | None = None
     actor_user_id: str | None = None
-    news: Collection[tuple[str, str]] = ()
+    new_facts: Collection[tuple[str, str]] = ()
     """Source id and kind of the facts that are new, or newly of a known subject."""
 
 
-REPLAYED = Because(Source.STRIPE, "replayed")
+REPLAYED = ChangeCause(Source.STRIPE, "replayed")
 _BOUGHT = "stripe"
 
 
@@ -49,24 +49,24 @@ def announce_purchase(
     facts: Sequence[FactLike],
     rows: Iterable[Mapping[str, Any]],
     changes: Sequence[Change],
-    because: Because,
-    is_heard: bool = True,
+    cause: ChangeCause,
+    has_endpoints: bool = True,
     now: datetime,
 ) -> None:
     """Tell the endpoints of this side, if there are any, in the transaction of the change.
 
     The purchase is held and its subject known; `rows` are all that it gave, by column. That it is finalized
-    is noted whoever listens; without `is_heard` nobody does.
+    is noted whoever listens; without `has_endpoints` nobody does.
     """
-    if not changes and not because.news:
+    if not changes and not cause.new_facts:
         return
     is_finalized_now = purchase.finalized_at is None and bool(changes) and any(map(_is_available, rows))
     if is_finalized_now:
         change_row(db, Purchase, purchase.primary_key, {"finalized_at": now})
-    if not is_heard:
+    if not has_endpoints:
         return
-    told = _Telling(db, purchase, facts, changes, because, is_finalized_now, now)
-    announce(db, purchase.scope, happenings=lambda: list(told.all()), now=now)
+    events = _PurchaseEvents(db, purchase, facts, changes, cause, is_finalized_now, now)
+    announce(db, purchase.scope, drafts=lambda: list(events.all()), now=now)
 
 
 def _is_available(row: Mapping[str, Any]) -> bool:
@@ -74,20 +74,20 @@ def _is_available(row: Mapping[str, Any]) -> bool:
 
 
 @dataclass(slots=True)
-class _Telling:
+class _PurchaseEvents:
     """One projection as endpoints hear of it. Reads only when somebody listens."""
 
     db: Session
     purchase: LockedPurchase
     facts: Sequence[FactLike]
     changes: Sequence[Change]
-    because: Because
+    cause: ChangeCause
     is_finalized_now: bool
     now: datetime
     at: datetime | None = None
     """The account's own time, once it has been looked up."""
 
-    def all(self) -> Iterator[Happening]:
+    def all(self) -> Iterator[EventDraft]:
         """Everything, the purchase before its parts."""
         rows = {row.id: row for row in self._rows()}
         own = [row for row in rows.values() if row.purchase_key == self.purchase.key]
@@ -102,18 +102,18 @@ class _Telling:
         for changed in self._changed():
             yield self._about(EventType.ENTITLEMENT_UPDATED, rows[changed])
 
-    def _of_subscription(self, first: Entitlement | None) -> Iterator[Happening]:
+    def _of_subscription(self, first: Entitlement | None) -> Iterator[EventDraft]:
         if self._new(ended):
             yield self._about(EventType.SUBSCRIPTION_DELETED, first)
             return
-        told = any(kind == "subscription" for _source, kind in self.because.news)
+        events = any(kind == "subscription" for _source, kind in self.cause.new_facts)
         was_finalized = self.purchase.finalized_at is not None
-        if told and was_finalized and self._changed():
+        if events and was_finalized and self._changed():
             yield self._about(EventType.SUBSCRIPTION_UPDATED, first)
 
     def _new(self, read: Any) -> list[FactLike]:
         """What the new facts tell that the older ones had not told."""
-        older = [fact for fact in self.facts if (fact.source_id, fact.kind) not in self.because.news]
+        older = [fact for fact in self.facts if (fact.source_id, fact.kind) not in self.cause.new_facts]
         known = set(read(older))
         return [fact for about, fact in read(self.facts).items() if about not in known]
 
@@ -150,19 +150,17 @@ class _Telling:
         paid = sorted(paid_invoices(self.facts).values(), key=lambda fact: fact.occurred_at)
         return _paid(paid[0]) if paid else {}
 
-    def _about(self, event_type: EventType, row: Entitlement | None, **more: Any) -> Happening:
+    def _about(self, event_type: EventType, row: Entitlement | None, **more: Any) -> EventDraft:
         data = Data(
             attempt_id=self.purchase.attempt_id,
             stripe_subscription_id=self.purchase.key if self.purchase.key.startswith("sub_") else None,
-            stripe_event_id=self.because.stripe_event_id,
-            actor_user_id=self.because.actor_user_id,
+            stripe_event_id=self.cause.stripe_event_id,
+            actor_user_id=self.cause.actor_user_id,
         )
         if row is not None:
             data = self._with_row(data, row)
         subject_id = row.subject_id if row is not None else self.purchase.subject_id
-        return Happening(
-            event_type, self.because.source, self.because.reason, subject_id, replace(data, **more)
-        )
+        return EventDraft(event_type, self.cause.source, self.cause.reason, subject_id, replace(data, **more))
 
     def _with_row(self, data: Data, row: Entitlement) -> Data:
         if self.at is None:

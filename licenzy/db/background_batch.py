@@ -16,7 +16,7 @@ V = TypeVar("V")
 _log = logging.getLogger("licenzy.db")
 
 
-class Beside(Generic[K, V]):
+class BackgroundBatcher(Generic[K, V]):
     """Collects notes by key until its thread writes them; a note that cannot be written is logged and lost.
 
     `write` is given what was collected, `merge` makes one note of two with the same key, `most` bounds how
@@ -42,7 +42,7 @@ class Beside(Generic[K, V]):
         self._thread: threading.Thread | None = None
         database.before_close(self.stop)
 
-    def note(self, key: K, value: V) -> None:
+    def add(self, key: K, value: V) -> None:
         """Have this written soon."""
         with self._guard:
             if key in self._pending:

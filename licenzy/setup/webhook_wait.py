@@ -12,7 +12,7 @@ from licenzy.setup.rules import StepName, findings_of
 
 
 def silence(
-    connection: ConnectionFacts | None, found: Sequence[Finding], *, listening_since: datetime, now: datetime
+    connection: ConnectionFacts | None, found: Sequence[Finding], *, waiting_since: datetime, now: datetime
 ) -> Cause | None:
     """What most likely keeps the first event away.
 
@@ -28,7 +28,7 @@ def silence(
     ]
     if certain:
         return Cause(certain[0].code, certain[0].cause, certain[0].fix)
-    if now - listening_since < PATIENCE:
+    if now - waiting_since < PATIENCE:
         return None
     return _likely(connection)
 

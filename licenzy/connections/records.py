@@ -40,7 +40,7 @@ def note_refused(
         )
 
 
-def told(connection: Connection) -> dict[str, str | None]:
+def audit_view(connection: Connection) -> dict[str, str | None]:
     """What the audit log may tell of a connection; secrets masked."""
     return {
         "provider": connection.provider.value,
@@ -69,7 +69,7 @@ def record_change(
         mode=connection.mode,
         about=connection.id,
         before=before,
-        after=told(connection),
+        after=audit_view(connection),
         now=now,
     )
     db.flush()

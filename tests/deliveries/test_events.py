@@ -17,7 +17,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.deliveries.models import Delivery, EventType, OutboundEvent
 from licenzy.deliveries.rules import DATA_FIELDS
-from licenzy.entitlements.grants import Hand, adjust_units, grant, revoke
+from licenzy.entitlements.grants import OperatorContext, adjust_units, grant, revoke
 from licenzy.factory import create_app
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
@@ -58,7 +58,7 @@ class Shop:
             made, _secret = make_endpoint(
                 db,
                 project_id=self.cast.project_id,
-                seal=self.parts.seal,
+                secret_box=self.parts.secret_box,
                 types=types or [each.value for each in EventType],
             )
             return made.id
@@ -70,13 +70,17 @@ def shop(settings: Any) -> Iterator[Shop]:
     parts: Runtime = app.extensions["licenzy"]
     with parts.database.write() as db:
         cast = make_cast(db, now=START)
-        connection = make_connection(db, project_id=cast.project_id, seal=parts.seal, webhook_secret=SECRET)
+        connection = make_connection(
+            db, project_id=cast.project_id, secret_box=parts.secret_box, webhook_secret=SECRET
+        )
     yield Shop(Till(app.test_client(), parts.database, connection), parts, cast)
     parts.database.close()
 
 
-def hand(shop: Shop) -> Hand:
-    return Hand(Scope(shop.cast.project_id, Mode.TEST), Actor(shop.cast.owner.user_id), "asked for", START)
+def hand(shop: Shop) -> OperatorContext:
+    return OperatorContext(
+        Scope(shop.cast.project_id, Mode.TEST), Actor(shop.cast.owner.user_id), "asked for", START
+    )
 
 
 def test_a_one_time_purchase_is_told_once(shop: Shop) -> None:
@@ -250,7 +254,11 @@ def test_the_other_mode_and_strangers_hear_nothing(shop: Shop) -> None:
             (shop.cast.stranger.project_id, Mode.TEST),
         ):
             make_endpoint(
-                db, project_id=project_id, seal=shop.parts.seal, mode=mode, url="https://example.com/hook"
+                db,
+                project_id=project_id,
+                secret_box=shop.parts.secret_box,
+                mode=mode,
+                url="https://example.com/hook",
             )
     shop.till.sell(shop.till.product(Kind.USAGE_PACK)).session()
     assert shop.told() == []

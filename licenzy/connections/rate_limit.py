@@ -14,13 +14,13 @@ from sqlalchemy import text
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from licenzy.connections.credentials import access
 from licenzy.connections.models import AccountPace, Connection
-from licenzy.connections.sealed import access
 from licenzy.db.reads import read_one
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
 from licenzy.kit.clock import EPOCH, from_micros, utc_now
-from licenzy.kit.seal import Seal
+from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.pace import Pace
 
@@ -29,19 +29,19 @@ _APART = timedelta(seconds=1) / CALLS_A_SECOND
 
 
 def paced_access(
-    database: Database, gateway: StripeGateway, seal: Seal, connection: Connection
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, connection: Connection
 ) -> StripeAccess:
     """The connection's key for calls that nobody waits for. Raises StripeNotConnected."""
-    at = access(gateway, seal, connection)
+    at = access(gateway, secret_box, connection)
     account = connection.account_id or connection.id
 
     def wait() -> None:
         time.sleep(database.retrying(lambda db: take_turn(db, account=account)))
 
-    def hold(seconds: float) -> None:
-        database.retrying(lambda db: hold_back(db, account=account, seconds=seconds))
+    def pause(seconds: float) -> None:
+        database.retrying(lambda db: pause_account(db, account=account, seconds=seconds))
 
-    return StripeAccess(at.api_key, at.base, Pace(wait, hold))
+    return StripeAccess(at.api_key, at.base, Pace(wait, pause))
 
 
 def take_turn(db: Session, *, account: str) -> float:
@@ -49,7 +49,7 @@ def take_turn(db: Session, *, account: str) -> float:
 
     Turns are evenly spaced instead of gathered in bursts, so that no second of any clock has more of them.
     """
-    row = _held(db, account)
+    row = _locked_pace(db, account)
     now = _database_now(db)
     turn = max(row.next_at, now)
     row.next_at = turn + _APART
@@ -57,14 +57,14 @@ def take_turn(db: Session, *, account: str) -> float:
     return (turn - now).total_seconds()
 
 
-def hold_back(db: Session, *, account: str, seconds: float) -> None:
+def pause_account(db: Session, *, account: str, seconds: float) -> None:
     """Let nobody who waits for a turn call the account for so long."""
-    row = _held(db, account)
+    row = _locked_pace(db, account)
     row.next_at = max(row.next_at, _database_now(db) + timedelta(seconds=seconds))
     db.flush()
 
 
-def _held(db: Session, account: str) -> AccountPace:
+def _locked_pace(db: Session, account: str) -> AccountPace:
     insert_unless_there(db, AccountPace, {"account": account, "next_at": EPOCH})
     return _locked(db, account=account)
 
@@ -86,5 +86,5 @@ def _database_now(db: Session) -> datetime:
     """
     if db.get_bind().dialect.name == "sqlite":
         return utc_now()
-    asked = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-    return from_micros(int(db.execute(asked).scalar_one()))
+    statement = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+    return from_micros(int(db.execute(statement).scalar_one()))

@@ -26,12 +26,12 @@ DELIVERIES: Final[dict[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class Scenario:
     """One button of the lab."""
 
     name: str
     label: str
-    says: str
+    description: str
     """What it stands for in real life."""
     icon: str
     done: str
@@ -44,7 +44,7 @@ class Group:
 
     name: str
     title: str
-    happenings: tuple[Happening, ...]
+    scenarios: tuple[Scenario, ...]
     passing: bool = False
     """Shown only while something in it can happen: what is over for good would only be in the way."""
 
@@ -54,23 +54,23 @@ GROUPS: Final = (
         "buying",
         "Buying",
         (
-            Happening("pay_session", "Pay", "The buyer pays by card.", "credit-card", "Paid by card"),
-            Happening(
+            Scenario("pay_session", "Pay", "The buyer pays by card.", "credit-card", "Paid by card"),
+            Scenario(
                 "pay_session_later",
                 "Pay by bank debit",
                 "The checkout completes, the money comes days later.",
                 "hourglass",
                 "Paid by slow bank debit",
             ),
-            Happening(
+            Scenario(
                 "settle_session",
                 "The debit arrives",
                 "The bank sends the money.",
                 "check",
                 "The debit arrived",
             ),
-            Happening("fail_session", "The debit fails", "The bank sends nothing.", "x", "The debit failed"),
-            Happening(
+            Scenario("fail_session", "The debit fails", "The bank sends nothing.", "x", "The debit failed"),
+            Scenario(
                 "expire_session",
                 "Let it expire",
                 "Nobody pays, and the payment page closes.",
@@ -84,21 +84,21 @@ GROUPS: Final = (
         "renewing",
         "Renewals",
         (
-            Happening(
+            Scenario(
                 "renew_in_time",
                 "Renew",
                 "Time passes to the period’s end, and the card is charged.",
                 "refresh",
                 "Renewed",
             ),
-            Happening(
+            Scenario(
                 "fail_renewal_in_time",
                 "Fail the renewal",
                 "Time passes to the period’s end, and the card is declined.",
                 "alert-triangle",
                 "The renewal failed",
             ),
-            Happening(
+            Scenario(
                 "recover",
                 "Recover",
                 "The customer mends the card, and what is owed is paid.",
@@ -111,34 +111,34 @@ GROUPS: Final = (
         "leaving",
         "Leaving and coming back",
         (
-            Happening(
+            Scenario(
                 "cancel_at_period_end",
                 "Cancel at period end",
                 "The customer leaves, and keeps what is paid for.",
                 "logout",
                 "Canceled for the period’s end",
             ),
-            Happening("keep", "Keep it after all", "The customer stays.", "arrow-left", "Kept after all"),
-            Happening(
+            Scenario("keep", "Keep it after all", "The customer stays.", "arrow-left", "Kept after all"),
+            Scenario(
                 "cancel", "Cancel now", "The subscription ends at once.", "circle-x", "Canceled at once"
             ),
-            Happening("pause", "Pause", "Nothing is charged and nothing is given.", "moon", "Paused"),
-            Happening("resume", "Resume", "A new period begins and is paid.", "sun", "Resumed"),
+            Scenario("pause", "Pause", "Nothing is charged and nothing is given.", "moon", "Paused"),
+            Scenario("resume", "Resume", "A new period begins and is paid.", "sun", "Resumed"),
         ),
     ),
     Group(
         "refunds",
         "Money back",
         (
-            Happening(
+            Scenario(
                 "refund_partially",
                 "Refund half",
                 "A part of the money goes back.",
                 "receipt",
                 "Half was refunded",
             ),
-            Happening("refund", "Refund all", "The last payment goes back.", "receipt", "Refunded in full"),
-            Happening(
+            Scenario("refund", "Refund all", "The last payment goes back.", "receipt", "Refunded in full"),
+            Scenario(
                 "fail_refund",
                 "The refund fails",
                 "The bank sends the refund back to you.",
@@ -151,21 +151,21 @@ GROUPS: Final = (
         "disputes",
         "Disputes",
         (
-            Happening("inquire", "Inquiry", "The bank asks first. No money moves.", "eye", "An inquiry came"),
-            Happening(
+            Scenario("inquire", "Inquiry", "The bank asks first. No money moves.", "eye", "An inquiry came"),
+            Scenario(
                 "escalate_inquiry",
                 "Escalate",
                 "The inquiry turns into a dispute.",
                 "alert-circle",
                 "The inquiry escalated",
             ),
-            Happening(
+            Scenario(
                 "dispute", "Dispute", "The customer calls the payment a fraud.", "alert-circle", "Disputed"
             ),
-            Happening(
+            Scenario(
                 "win_dispute", "Win", "The bank decides for you.", "shield-check", "The dispute was won"
             ),
-            Happening(
+            Scenario(
                 "lose_dispute", "Lose", "The bank decides for the customer.", "x", "The dispute was lost"
             ),
         ),
@@ -174,17 +174,17 @@ GROUPS: Final = (
         "time",
         "Time",
         (
-            Happening(
+            Scenario(
                 "advance_hour",
                 "An hour later",
                 "What falls due on the way happens.",
                 "clock",
                 "An hour later",
             ),
-            Happening(
+            Scenario(
                 "advance_day", "A day later", "What falls due on the way happens.", "clock", "A day later"
             ),
-            Happening(
+            Scenario(
                 "advance_month",
                 "A month later",
                 "31 days, with a renewal on the way.",
@@ -197,14 +197,14 @@ GROUPS: Final = (
         "webhooks",
         "Webhooks",
         (
-            Happening(
+            Scenario(
                 SEND_AGAIN,
                 "Send the last ones again, twice",
                 "Stripe repeats itself. Nothing may count twice.",
                 "webhook",
                 "The last events came again, twice",
             ),
-            Happening(
+            Scenario(
                 RECONCILE,
                 "Reconcile with Stripe",
                 "Licenzy asks Stripe what it missed.",
@@ -215,9 +215,9 @@ GROUPS: Final = (
     ),
 )
 
-HAPPENINGS: Final = {
-    **{happening.name: happening for group in GROUPS for happening in group.happenings},
-    CHANGE_PLAN: Happening(
+SCENARIOS: Final = {
+    **{scenario.name: scenario for group in GROUPS for scenario in group.scenarios},
+    CHANGE_PLAN: Scenario(
         CHANGE_PLAN, "Change the plan", "The customer switches to another price.", "bolt", "The plan changed"
     ),
 }

@@ -27,7 +27,7 @@ class Segment:
     left: float
     width: float
     tone: str
-    says: str
+    label: str
     ahead: bool = False
     """Whether it lies ahead: paid for, and not yet lived."""
 
@@ -41,7 +41,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
+class AccessTimeline:
     """Access over time."""
 
     begins: datetime
@@ -54,7 +54,7 @@ class Strip:
     """At most one for each place that can be told apart."""
 
 
-def strip(steps: Sequence[StepShown], current: Holdings) -> Strip:
+def access_timeline(steps: Sequence[StepShown], current: Holdings) -> AccessTimeline:
     """The strip of a history, newest step first, up to what is held now."""
     lived = list(reversed(steps))
     begins = lived[0].at if lived else current.at
@@ -67,7 +67,7 @@ def strip(steps: Sequence[StepShown], current: Holdings) -> Strip:
         return round(min(1.0, max(0.0, (at - begins) / whole)) * 100, 2)
 
     def segment(start: datetime, end: datetime, state: Holdings, *, ahead: bool = False) -> Segment:
-        return Segment(left(start), round(left(end) - left(start), 2), _tone(state), _says(state), ahead)
+        return Segment(left(start), round(left(end) - left(start), 2), _tone(state), _label(state), ahead)
 
     found: list[Segment] = []
     for index, step in enumerate(lived):
@@ -79,7 +79,7 @@ def strip(steps: Sequence[StepShown], current: Holdings) -> Strip:
         found.append(segment(turned or step.at, until, step.after))
     if paid_until is not None and paid_until > current.at and current.status != "canceled":
         found.append(segment(current.at, paid_until, current, ahead=True))
-    return Strip(
+    return AccessTimeline(
         begins=begins,
         now=current.at,
         ends=ends,
@@ -111,6 +111,6 @@ def _tone(state: Holdings) -> str:
     return "warn" if tone == "good" else tone
 
 
-def _says(state: Holdings) -> str:
-    words = state.status.replace("_", " ") if state.held else "nothing held"
+def _label(state: Holdings) -> str:
+    words = state.status.replace("_", " ") if state.owned else "nothing held"
     return f"{words}: {'may proceed' if state.allowed else 'may not proceed'}"

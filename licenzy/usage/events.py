@@ -13,7 +13,7 @@ from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import product_by_code
 from licenzy.deliveries.models import EventType, Source
 from licenzy.deliveries.outbox import announce
-from licenzy.deliveries.rules import Data, Happening
+from licenzy.deliveries.rules import Data, EventDraft
 from licenzy.entitlements.decision import standing
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import entitlements_of
@@ -22,7 +22,7 @@ from licenzy.usage.models import LedgerRow
 from licenzy.usage.rules import burning, total
 
 
-def tell_consumed(
+def announce_consumed(
     db: Session, scope: Scope, *, subject_id: str, request_id: str, called_at: datetime, now: datetime
 ) -> None:
     """Tell what the ledger has of this call: that it consumed, and which product has run low by it.
@@ -30,10 +30,10 @@ def tell_consumed(
     `called_at` is real time, which says when it is sent; `now` the instant that decisions are made at.
     """
 
-    def happenings() -> list[Happening]:
+    def drafts() -> list[EventDraft]:
         return list(_Call(db, scope, subject_id, request_id, now).all())
 
-    announce(db, scope, happenings=happenings, now=called_at)
+    announce(db, scope, drafts=drafts, now=called_at)
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class _Call:
     request_id: str
     now: datetime
 
-    def all(self) -> Iterator[Happening]:
+    def all(self) -> Iterator[EventDraft]:
         rows = self._ledger()
         if not rows:
             return
@@ -59,12 +59,12 @@ class _Call:
         only = by_id[rows[0].entitlement_id] if len(rows) == 1 else None
         burns = burning(packs, self.now)
         data = Data(usage_remaining=total(burns), units=sum(used.values()), **_about(only, set(used)))
-        yield Happening(EventType.USAGE_CONSUMED, Source.RUNTIME, "consumed", self.subject_id, data)
+        yield EventDraft(EventType.USAGE_CONSUMED, Source.RUNTIME, "consumed", self.subject_id, data)
         for code in used:
             if self._runs_low(code, packs, rows):
                 left = total(pack for pack in burns if pack.product_code == code)
                 low = Data(product_code=code, kind="usage_pack", usage_remaining=left, available=left > 0)
-                yield Happening(EventType.USAGE_LOW, Source.RUNTIME, "low", self.subject_id, low)
+                yield EventDraft(EventType.USAGE_LOW, Source.RUNTIME, "low", self.subject_id, low)
 
     def _ledger(self) -> list[LedgerRow]:
         return list(
@@ -87,9 +87,9 @@ class _Call:
         mark = product.usage_low_units if product is not None else None
         if mark is None:
             return False
-        held = {each.id: _unused(each, self.now) for each in packs if each.product_code == code}
-        left = sum(each for each in held.values() if each is not None)
-        taken = sum(row.units for row in rows if held.get(row.entitlement_id) is not None)
+        owned = {each.id: _unused(each, self.now) for each in packs if each.product_code == code}
+        left = sum(each for each in owned.values() if each is not None)
+        taken = sum(row.units for row in rows if owned.get(row.entitlement_id) is not None)
         return left <= mark < left + taken
 
 

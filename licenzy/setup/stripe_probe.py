@@ -20,9 +20,9 @@ from licenzy.connections.rules import is_address_of, is_shared_address
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import LicenzyError, StripeNotConnected
 from licenzy.kit.clock import Clock
-from licenzy.kit.seal import Seal
-from licenzy.observations.actions import LOOK_EVERY, keep_answers, look_soon
-from licenzy.observations.models import StripeLook
+from licenzy.kit.secret_box import SecretBox
+from licenzy.observations.actions import PROBE_EVERY, keep_answers, probe_soon
+from licenzy.observations.models import StripeProbe
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import AccountFacts, PriceFacts, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.permissions import TRIALS
@@ -35,12 +35,12 @@ from licenzy.stripe_gateway.translate import (
 LEASE = timedelta(minutes=5)
 _UNHEARD_AFTER = timedelta(minutes=2)
 """How long an event may be on its way before a paid session without one is worth saying."""
-_LOOKED_BACK = timedelta(days=7)
+_PROBE_WINDOW = timedelta(days=7)
 _MOST_SINGLE_PRICES = 50
 
 
-def look_at_side(
-    database: Database, gateway: StripeGateway, seal: Seal, scope: Scope, *, clock: Clock
+def probe_side(
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, scope: Scope, *, clock: Clock
 ) -> None:
     """Ask Stripe about one side now; what it refuses becomes an answer.
 
@@ -51,21 +51,21 @@ def look_at_side(
     if connection is None or connection.key_sealed is None:
         raise StripeNotConnected
     with database.write() as db:
-        look_soon(db, scope, connection_id=connection.id, now=clock())
-    problem = look_at_stripe(database, gateway, seal, connection=connection, clock=clock)
+        probe_soon(db, scope, connection_id=connection.id, now=clock())
+    problem = probe_stripe(database, gateway, secret_box, connection=connection, clock=clock)
     if problem is not None:
         raise problem
 
 
-def look_at_stripe(
-    database: Database, gateway: StripeGateway, seal: Seal, *, connection: Connection, clock: Clock
+def probe_stripe(
+    database: Database, gateway: StripeGateway, secret_box: SecretBox, *, connection: Connection, clock: Clock
 ) -> LicenzyError | None:
     """Ask Stripe about one connection, then keep the answers; why it could not be asked, if it could not.
 
     What cannot be asked because Stripe is away, or our own encryption key is, leaves the earlier answers.
     """
     began = clock()
-    asking = _Asking(database, gateway, seal, connection, began)
+    asking = _Asking(database, gateway, secret_box, connection, began)
     problem: LicenzyError | None = None
     try:
         asking.all()
@@ -89,31 +89,31 @@ def look_at_stripe(
     return problem
 
 
-def claim_due_look(db: Session, *, now: datetime) -> Connection | None:
+def claim_due_probe(db: Session, *, now: datetime) -> Connection | None:
     """The connection whose look is due longest, of any project, under a lease; for the worker."""
     first_due = (
-        col(Connection.created_at) <= now - LOOK_EVERY
+        col(Connection.created_at) <= now - PROBE_EVERY
     )  # Where nothing was ever saved since it is kept.
     found = db.exec(
         select(Connection)
-        .outerjoin(StripeLook, col(StripeLook.connection_id) == Connection.id)
+        .outerjoin(StripeProbe, col(StripeProbe.connection_id) == Connection.id)
         .where(
             col(Connection.key_sealed).is_not(None),
-            or_(col(StripeLook.due_at) <= now, and_(col(StripeLook.due_at).is_(None), first_due)),
-            or_(col(StripeLook.leased_until).is_(None), col(StripeLook.leased_until) <= now),
+            or_(col(StripeProbe.due_at) <= now, and_(col(StripeProbe.due_at).is_(None), first_due)),
+            or_(col(StripeProbe.leased_until).is_(None), col(StripeProbe.leased_until) <= now),
         )
-        .order_by(func.coalesce(col(StripeLook.due_at), Connection.created_at))
+        .order_by(func.coalesce(col(StripeProbe.due_at), Connection.created_at))
         .limit(1)
     ).first()
     if found is None:
         return None
-    look = db.get(StripeLook, found.id, with_for_update=True)
-    if look is None:
-        look_soon(db, Scope.of(found), connection_id=found.id, now=now)
-        look = db.get_one(StripeLook, found.id, with_for_update=True)
-    if look.leased_until is not None and look.leased_until > now:
+    probe = db.get(StripeProbe, found.id, with_for_update=True)
+    if probe is None:
+        probe_soon(db, Scope.of(found), connection_id=found.id, now=now)
+        probe = db.get_one(StripeProbe, found.id, with_for_update=True)
+    if probe.leased_until is not None and probe.leased_until > now:
         return None  # Another worker was quicker.
-    look.leased_until = now + LEASE
+    probe.leased_until = now + LEASE
     db.flush()
     return found
 
@@ -125,11 +125,11 @@ class _Asking:
         self,
         database: Database,
         gateway: StripeGateway,
-        seal: Seal,
+        secret_box: SecretBox,
         connection: Connection,
         began: datetime,
     ) -> None:
-        self.database, self.gateway, self.seal = database, gateway, seal
+        self.database, self.gateway, self.secret_box = database, gateway, secret_box
         self.connection, self.began = connection, began
         self.answers: dict[str, Any] = {}
         self.account: AccountFacts | None = None
@@ -137,7 +137,7 @@ class _Asking:
 
     def all(self) -> None:
         """Raises StripeKeyRejected, and what says that Stripe cannot be asked at all."""
-        at = access(self.gateway, self.seal, self.connection)
+        at = access(self.gateway, self.secret_box, self.connection)
         self.account = self.gateway.account(at)
         self.answers["key_accepted"] = True
         self._permissions(at)
@@ -180,7 +180,7 @@ class _Asking:
                 self.prices[price_id] = self.gateway.price(at, price_id)
             except StripeObjectMissing:
                 missing[price_id] = price_in_other_mode(
-                    self.database, self.gateway, self.seal, self.connection.scope, price_id=price_id
+                    self.database, self.gateway, self.secret_box, self.connection.scope, price_id=price_id
                 )
         self.answers["missing_prices"] = missing
 
@@ -212,7 +212,7 @@ class _Asking:
                         col(attempt.status).in_([AttemptStatus.OPEN, AttemptStatus.PROCESSING]),
                         col(attempt.stripe_checkout_session_id).is_not(None),
                         attempt.created_at <= self.began - _UNHEARD_AFTER,
-                        attempt.created_at > self.began - _LOOKED_BACK,
+                        attempt.created_at > self.began - _PROBE_WINDOW,
                     )
                 )
             )
