@@ -92,7 +92,7 @@ DECISIONS: list[tuple[str, list[Owned], dict[str, str], tuple[bool, str | None]]
 
 
 @pytest.mark.parametrize(
-    ("held", "wanted", "expected"), [r[1:] for r in DECISIONS], ids=[r[0] for r in DECISIONS]
+    ("owned", "wanted", "expected"), [r[1:] for r in DECISIONS], ids=[r[0] for r in DECISIONS]
 )
 def test_decide(owned: list[Owned], wanted: dict[str, str], expected: tuple[bool, str | None]) -> None:
     decision = decide(owned, NOW, **wanted)
