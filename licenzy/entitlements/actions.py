@@ -163,9 +163,9 @@ def project_purchase(
 ) -> list[Change]:
     """Write the rows that the facts of a held purchase give; what changed, before and after.
 
-    A purchase whose subject is not known yet gives no rows; its facts wait. Endpoints are told of what
-    changed, and of what the facts behind it tell, in this transaction. `facts` are all of its facts, where
-    they have been read already, and the subject been held. Without `has_endpoints` no endpoint is there to tell.
+    A purchase whose subject is not known yet gives no rows; its facts wait. Events for what changed, and
+    for the facts behind it, go into the outbox in this transaction. `facts` are all of its facts, where
+    they have been read already and the subject is locked. Without `has_endpoints` nothing goes there.
     """
     if purchase.subject_id is None:
         return []

@@ -53,16 +53,16 @@ class Holdings:
         return {
             **asdict(self),
             "at": to_micros(self.at),
-            "held": [{**asdict(each), **_micros(each)} for each in self.owned],
+            "owned": [{**asdict(each), **_micros(each)} for each in self.owned],
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Holdings:
         """What `as_json` made."""
-        owned = [{**each, **_instants(each)} for each in stored["held"]]
-        return cls(
-            **{**stored, "at": from_micros(stored["at"]), "held": tuple(EntitlementThen(**e) for e in owned)}
-        )
+        entries = stored["owned"] if "owned" in stored else stored["held"]  # As it was named before.
+        owned = tuple(EntitlementThen(**{**each, **_instants(each)}) for each in entries)
+        kept = {name: value for name, value in stored.items() if name != "held"}
+        return cls(**{**kept, "at": from_micros(stored["at"]), "owned": owned})
 
 
 def holdings(entitlements: Sequence[Entitlement], now: datetime) -> Holdings:

@@ -30,7 +30,7 @@ class Sent:
         return [value for each, value in self._sent if each == name and value.isascii()]
 
 
-class RsgiScope:
+class PlainScope:
     http_version, method, path, query_string = "1.1", "GET", "/é\ufffd", ""
     client, server, scheme = "10.0.0.9:5000", "10.0.0.1:8000", "http"
 
@@ -57,7 +57,7 @@ HEADERS = [
 @pytest.mark.parametrize("sent", HEADERS, ids=str)
 def test_both_read_the_same(hops: int, sent: tuple[tuple[str, str], ...]) -> None:
     headers = Sent(*sent)
-    scope = RsgiScope(headers)
+    scope = PlainScope(headers)
     told: list[tuple[str, str, str]] = []
 
     def app(environ: dict[str, Any], _start: Any) -> list[bytes]:
@@ -78,7 +78,7 @@ def test_an_environ_holds_what_wsgi_says() -> None:
         ("x_b", "3"),
         ("x-c", "é"),
     )
-    environ = environ_of(RsgiScope(headers), headers, b"{}")
+    environ = environ_of(PlainScope(headers), headers, b"{}")
     assert environ["PATH_INFO"].encode("latin-1").decode() == "/é\ufffd"
     assert (environ["CONTENT_TYPE"], environ["CONTENT_LENGTH"]) == ("a/b", "2")
     assert environ["HTTP_X_A"] == "1,2"

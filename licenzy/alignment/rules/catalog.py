@@ -116,7 +116,7 @@ def product_only_in_one_mode(context: RuleContext) -> Iterator[FindingDraft]:
         if product.product_code not in here:
             yield FindingDraft(
                 about=(_named(product),),
-                evidence=f"{product.product_code} is sold in {context.other.mode}, not in {context.here.mode}.",
+                evidence=f"{product.product_code} is only sold in {context.other.mode} mode.",
                 cause=f"A checkout for it with an lz_{context.here.mode}_ key is refused.",
                 fix=f"Make {product.product_code} in {context.here.mode} too, or archive it in "
                 f"{context.other.mode}.",

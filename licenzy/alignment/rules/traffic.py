@@ -93,11 +93,11 @@ def event_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
     if events:
         yield _of_events(
             tuple(events),
-            f"{len(events)} event{'' if len(events) == 1 else 's'} of {context.other.mode} came to the address "
-            f"of {context.here.mode}, with its secret.",
-            f"The endpoint was made in {context.other.mode} at Stripe, so purchases of {context.here.mode} are "
-            "never told.",
-            f"Set the webhook up again: the endpoint must be made in {context.here.mode}.",
+            f"{len(events)} event{'' if len(events) == 1 else 's'} from {context.other.mode} mode arrived at "
+            f"the {context.here.mode} address, signed with its secret.",
+            f"The endpoint was created in {context.other.mode} mode in Stripe, so no {context.here.mode} "
+            "purchase is reported.",
+            f"Set up the webhook again. The endpoint must be created in {context.here.mode} mode.",
             page=CONNECTION,
         )
 

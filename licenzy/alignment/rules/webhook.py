@@ -71,10 +71,10 @@ def webhook_secret_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]
         assert connection is not None
         yield FindingDraft(
             about=(named(connection),),
-            evidence=f"{_times(seen)} refused here, and signed with the secret saved in {context.other.mode}.",
-            cause=f"The endpoint of {context.other.mode} sends to the address of {context.here.mode}, or the two "
+            evidence=f"{_times(seen)} refused here. It was signed with the {context.other.mode} secret.",
+            cause=f"The {context.other.mode} endpoint sends to the {context.here.mode} address, or the two "
             "secrets were swapped.",
-            fix=f"At Stripe, in {context.here.mode} mode, copy the secret of the endpoint with this address.",
+            fix=f"In Stripe, in {context.here.mode} mode, copy the secret of the endpoint with this address.",
             page=CONNECTION,
             at=seen.last_at,
         )
