@@ -24,7 +24,7 @@ DOORS := tests/api tests/hooks tests/portal tests/cli tests/server
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: setup run lint check test all-tests soak demo bench format lock migration help
+.PHONY: setup run lint check test all-tests soak demo bench format lock migration vendored help
 
 setup: $(DEV_READY)  ## Prepare .venv/ with everything that running and testing need.
 
@@ -67,6 +67,9 @@ lock: $(DEV_READY)  ## Pin requirements/ anew from pyproject.toml.
 	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(LOCK_OPTIONS) -o requirements/run.txt pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(LOCK_OPTIONS) --build-deps-for wheel --only-build-deps -c requirements/run.txt -o requirements/build.txt pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/bin/pip-compile $(LOCK_OPTIONS) --extra dev -c requirements/run.txt -c requirements/build.txt -o requirements/dev.txt pyproject.toml
+
+vendored: $(DEV_READY)  ## Reduce Tabler and Inter in static/vendor/ to what the pages use (needs npm).
+	@sh tools/reduce_vendored.sh
 
 LOCK_OPTIONS := --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 

@@ -1,14 +1,33 @@
-"""The navigation of a project's pages, and the switch between its modes."""
+"""What the frame around every page of a project shows: its navigation, its projects, its clock."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
-from flask import current_app, g, request, url_for
+from flask import g, request, url_for
 
+from licenzy.alignment.findings import Severity
+from licenzy.alignment.modes import Mode
 from licenzy.lab.queries import sandbox_connection
+from licenzy.portal.alignment.findings import severity_counts, side_facts, side_findings
 from licenzy.portal.guards import Side
+from licenzy.projects.models import Project
+from licenzy.projects.queries import projects_for
 from licenzy.runtime import runtime
+from licenzy.setup.queries import has_granted
+from licenzy.workspace.models import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """A number at an entry: of what blocks selling (`bad`), or else of warnings (`warn`)."""
+
+    number: int
+    tone: str
+    meaning: str
+    """What is counted, for those who do not see the colour."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,33 +37,97 @@ class Entry:
     endpoint: str
     label: str
     icon: str
+    count: Count | None = None
+
+    @property
+    def url(self) -> str:
+        return url_for(self.endpoint)
 
 
-NAVIGATION = (
-    Entry("portal.project.overview", "Overview", "home"),
-    Entry("portal.project.setup", "Set-up", "checklist"),
-    Entry("portal.project.alignment", "Alignment", "shield-check"),
-    Entry("portal.project.lab", "Lifecycle lab", "flask"),
-    Entry("portal.project.customers", "Customers", "users"),
-    Entry("portal.project.events", "Stripe events", "bolt"),
-    Entry("portal.project.untracked", "Untracked checkouts", "shopping-cart"),
-    Entry("portal.project.reconciliation", "Reconciliation", "rotate-clockwise"),
-    Entry("portal.project.webhooks", "Webhooks", "webhook"),
-    Entry("portal.project.products", "Products", "package"),
-    Entry("portal.project.api_keys", "API keys", "key"),
-    Entry("portal.project.connection", "Stripe connection", "plug-connected"),
-    Entry("portal.project.project_settings", "Settings", "settings"),
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Entries under one heading; those without a title stand by themselves."""
+
+    title: str | None
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxClock:
+    """The time in a side whose clock was moved ahead of ours."""
+
+    at: datetime
+    ahead: str
+    """How far ahead, as `+822 days`."""
+
+
+_SETUP = Entry("portal.project.setup", "Setup", "checklist")
+_GO_LIVE = Entry("portal.project.setup", "Go live", "rocket")
+_SELL = Group(
+    "Sell",
+    (
+        Entry("portal.project.overview", "Overview", "home"),
+        Entry("portal.project.customers", "Customers", "users"),
+        Entry("portal.project.products", "Products", "package"),
+    ),
 )
+_STRIPE = Group(
+    "Stripe",
+    (
+        Entry("portal.project.connection", "Connection", "plug-connected"),
+        Entry("portal.project.events", "Events", "bolt"),
+        Entry("portal.project.untracked", "Untracked", "shopping-cart"),
+        Entry("portal.project.reconciliation", "Reconciliation", "rotate-clockwise"),
+    ),
+)
+_API_KEYS = Entry("portal.project.api_keys", "API keys", "key")
+_WEBHOOKS = Entry("portal.project.webhooks", "Webhooks", "webhook")
+_LAB = Entry("portal.project.lab", "Lab", "flask")
+_SETTINGS = Entry("portal.project.project_settings", "Settings", "settings")
+_GUIDE = Entry("portal.docs", "Guide", "book")
 
 
-def navigation() -> list[Entry]:
-    """The pages of a project that this installation has; the lab only with the sandbox."""
-    hidden = set() if lab_offered() else {"portal.project.lab"}
-    return [
-        entry
-        for entry in NAVIGATION
-        if entry.endpoint in current_app.view_functions and entry.endpoint not in hidden
-    ]
+def navigation(*, with_lab: bool) -> list[Group]:
+    """The pages of the project in this mode. Setup leads while it is unfinished, and is last afterwards."""
+    side = current_side()
+    alignment = Entry("portal.project.alignment", "Alignment", "shield-check", _findings_count(side))
+    build = Group("Build", (_API_KEYS, _WEBHOOKS, _LAB) if with_lab else (_API_KEYS, _WEBHOOKS))
+    rest = Group(None, (alignment, _SETTINGS, _GUIDE))
+    if not _setup_finished(side):
+        return [Group(None, (_SETUP,)), _SELL, _STRIPE, build, rest]
+    begun = side.mode.livemode or side_facts(side, Mode.LIVE).exists
+    return [_SELL, _STRIPE, build, rest, Group(None, (_SETUP if begun else _GO_LIVE,))]
+
+
+def projects_here() -> Sequence[Project]:
+    """The projects this person may switch to, this one included, by name."""
+    with runtime().database.read() as db:
+        mine = projects_for(db, user_id=current_side().user.user_id)
+    return sorted((project for project, _role in mine), key=lambda each: each.name.casefold())
+
+
+def may_create_project() -> bool:
+    """Whether this person may make another project in the workspace of this one."""
+    return current_side().may(Role.ADMIN)
+
+
+def sandbox_clock() -> SandboxClock | None:
+    """The time of this side, where the sandbox's clock was moved; None where it is ours."""
+    scope = current_side().scope
+    if not scope.clock_offset:
+        return None
+    return SandboxClock(scope.now(runtime().clock), ahead(scope.clock_offset))
+
+
+def ahead(offset: timedelta) -> str:
+    """`+822 days`, `+3 hours`: a distance in the largest unit of which there is a whole one."""
+    seconds = int(abs(offset).total_seconds())
+    sign = "-" if offset < timedelta() else "+"
+    for size, word in ((86_400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = seconds // size
+            return f"{sign}{count:,} {word}{'' if count == 1 else 's'}"
+    return f"{sign}{seconds} second{'' if seconds == 1 else 's'}"
 
 
 def lab_offered() -> bool:
@@ -69,3 +152,31 @@ def current_side() -> Side:
     """The project and mode of this page."""
     side: Side = g.side
     return side
+
+
+def _findings_count(side: Side) -> Count | None:
+    """From the facts that the page's banner is made of, which are gathered once for a page."""
+    if not side_facts(side).exists:
+        return None
+    counted = severity_counts(side_findings(side))
+    blocking, warnings = counted[Severity.BLOCKS], counted[Severity.WARNS]
+    if blocking:
+        return Count(blocking, "bad", "blocking")
+    return Count(warnings, "warn", "warning" if warnings == 1 else "warnings") if warnings else None
+
+
+def _setup_finished(side: Side) -> bool:
+    """Whether all five steps were proven, findings of today aside: those are counted at Alignment."""
+    facts = side_facts(side)
+    connection = facts.connection
+    ready = (
+        connection is not None
+        and connection.connected
+        and connection.proven
+        and bool(facts.products)
+        and any(key.last_used_at for key in facts.usable_keys)
+    )
+    if not ready:
+        return False
+    with runtime().database.read() as db:
+        return has_granted(db, side.scope)

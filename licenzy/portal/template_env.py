@@ -12,7 +12,15 @@ from licenzy.portal.alignment.findings import blocking_findings, finding_page
 from licenzy.portal.csrf import csrf_token
 from licenzy.portal.formatting import ago, browser_name, day, event_name, instant, lasting, number
 from licenzy.portal.forms import input_attributes, typed_word
-from licenzy.portal.navigation import current_side, lab_offered, mode_switch_url, navigation
+from licenzy.portal.navigation import (
+    current_side,
+    lab_offered,
+    may_create_project,
+    mode_switch_url,
+    navigation,
+    projects_here,
+    sandbox_clock,
+)
 from licenzy.portal.sessions import signed_in_user
 
 
@@ -28,8 +36,11 @@ def register_template_helpers(app: Flask) -> None:
         finding_page=finding_page,
         input_attributes=input_attributes,
         lab_offered=lab_offered,
+        may_create_project=may_create_project,
         mode_switch_url=mode_switch_url,
         navigation=navigation,
+        projects_here=projects_here,
+        sandbox_clock=sandbox_clock,
         side=current_side,
         typed_word=typed_word,
         signed_in_user=signed_in_user,

@@ -49,6 +49,11 @@ def journey_facts(db: Session, scope: Scope, *, attempt_id: str, now: datetime) 
     return _journey(db, attempt, now=now)
 
 
+def has_granted(db: Session, scope: Scope) -> bool:
+    """Whether any purchase on this side has granted something."""
+    return _granting_attempt_id(db, scope) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How much there is on one side."""

@@ -1,6 +1,10 @@
 // Draws the charts of the overview from the table below them; without scripts the table is what there is.
+// The library that draws is fetched when the first chart comes near the window.
 (function () {
   "use strict";
+
+  var address = document.currentScript.dataset.uplot;
+  var library = null;
 
   var steps = [];
   for (var size = 1; size < 1e15; size *= 10) { steps.push(size, 2 * size, 5 * size); }
@@ -13,12 +17,39 @@
       if (!there) { chart.destroy(); }
       return there;
     });
-    document.querySelectorAll(".chart-plot:empty").forEach(function (place) {
+    waiting().forEach(function (place) {
       place.hidden = false;
-      drawn.push(draw(place, read(place)));
-      resized.observe(place);
+      near.observe(place);
     });
   }
+
+  function waiting() {
+    return Array.from(document.querySelectorAll(".chart-plot:empty"));
+  }
+
+  function loadLibrary() {
+    library = library || new Promise(function (resolve, reject) {
+      var script = document.createElement("script");
+      script.src = address;
+      script.onload = resolve;
+      script.onerror = reject;
+      document.head.appendChild(script);
+    });
+    return library;
+  }
+
+  var near = new IntersectionObserver(function (entries) {
+    if (!entries.some(function (entry) { return entry.isIntersecting; })) { return; }
+    near.disconnect();
+    loadLibrary().then(function () {
+      waiting().forEach(function (place) {
+        drawn.push(draw(place, read(place)));
+        resized.observe(place);
+      });
+    }, function () {
+      waiting().forEach(function (place) { place.hidden = true; });
+    });
+  }, { rootMargin: "200px" });
 
   // The columns of the table that a chart shows: one stands on the other.
   function read(place) {

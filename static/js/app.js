@@ -72,6 +72,7 @@
     document.querySelectorAll("details.menu[open]").forEach(function (menu) {
       menu.open = false;
       menu.querySelector("summary").focus();
+      event.preventDefault(); // The sheet that the menu may stand in stays.
     });
   });
 
@@ -123,14 +124,20 @@
     place.replaceChildren(box);
   }
 
-  // Where the navigation is one scrolling row, the page one is on is in sight.
+  // The page one is on is in sight where the navigation scrolls.
   function showWhereOneIs() {
-    var row = document.querySelector(".side-nav");
-    var here = row && row.querySelector("[aria-current]");
-    if (here && row.scrollWidth > row.clientWidth) {
-      row.scrollLeft = here.offsetLeft - row.offsetLeft - (row.clientWidth - here.offsetWidth) / 2;
-    }
+    var here = document.querySelector(".side-nav [aria-current]");
+    if (here) { here.scrollIntoView({ block: "nearest" }); }
   }
+  // A sheet of navigation that is open does not stay over a window that was made wide enough for the column.
+  function closeSheet() {
+    var sheet = document.getElementById("sidebar");
+    if (sheet && sheet.hidePopover) { sheet.hidePopover(); }
+  }
+  window.matchMedia("(min-width: 56.01rem)").addEventListener("change", closeSheet);
+  document.addEventListener("toggle", function (event) {
+    if (event.target.id === "sidebar" && event.newState === "open") { showWhereOneIs(); }
+  }, true);
 
   ready(document);
   showWhereOneIs();

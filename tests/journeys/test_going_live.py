@@ -220,7 +220,7 @@ def test_the_live_checklist_turns_green_and_then_drifts(merchant: Merchant) -> N
     assert "It worked, and does not as it is: Products." in page
     assert merchant.states()["nothing_at_risk"] == "needs_action"
     banner = merchant.person.open(f"{merchant.project}/live/customers")
-    assert "live cannot sell like this" in banner
+    assert "Live mode can’t sell until this is fixed." in banner
 
     merchant.shop.live.stripe.prices.update(price, {"active": True})
     wait_until(lambda: merchant.states()["live_products"] == "done", seconds=15, what="it is green once more")

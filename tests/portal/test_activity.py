@@ -120,6 +120,9 @@ def test_charts_are_drawn_in_the_colours_and_the_width_of_the_page(
 ) -> None:
     sign_in(browser, address)
     browser.goto(f"{address}/projects/{cast.project_id}/test")
+    # What draws them is fetched when they come near the window.
+    browser.locator(".activity").scroll_into_view_if_needed()
+    browser.locator(".chart-plot canvas").nth(2).wait_for()
     seen = {}
     for scheme, width in (("light", 1280), ("dark", 360)):
         browser.emulate_media(color_scheme=scheme)

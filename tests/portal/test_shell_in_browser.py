@@ -44,20 +44,94 @@ def test_pages_fit_a_narrow_screen_in_both_colours(browser: Any, address: str, c
             assert browser.get_by_role("heading", level=1).count() == 1
 
 
-def test_the_mode_is_a_colour_and_a_word_and_switches_in_place(
+def test_test_mode_is_coloured_and_live_is_plain_and_one_switches_in_place(
     browser: Any, address: str, cast: Cast
 ) -> None:
     sign_in(browser, address)
-    colours = {}
+    good = "getComputedStyle(document.documentElement).getPropertyValue('--lz-good').trim()"
     browser.goto(f"{address}/projects/{cast.project_id}/test/products")
+    colours = {}
     for mode, other in (("test", "Live"), ("live", "Test")):
         assert browser.url.endswith(f"/{mode}/products")
-        band = browser.locator(".mode-band")
-        assert band.inner_text().lower().startswith(f"{mode} mode")
-        colours[mode] = band.evaluate("element => getComputedStyle(element).backgroundColor")
-        browser.get_by_role("navigation", name="Mode").get_by_role("link", name=other).click()
+        switch = browser.get_by_role("navigation", name="Mode")
+        here = switch.locator("[aria-current]")
+        assert here.inner_text().lower() == mode
+        colours[mode] = here.evaluate("element => getComputedStyle(element).backgroundColor")
+        assert browser.locator(".mode-band").count() == (1 if mode == "test" else 0)
+        switch.get_by_role("link", name=other).click()
         browser.wait_for_url(f"**/{other.lower()}/products")
     assert colours["test"] != colours["live"]
+    painted = (
+        "colour => { document.body.style.color = colour; return getComputedStyle(document.body).color; }"
+    )
+    assert browser.evaluate(painted, browser.evaluate(good)) not in colours.values()
+
+
+@pytest.mark.parametrize("height", [800, 650, 480, 300])
+def test_who_is_signed_in_can_sign_out_at_any_height(
+    browser: Any, address: str, cast: Cast, height: int
+) -> None:
+    sign_in(browser, address)
+    browser.set_viewport_size({"width": 1366, "height": height})
+    browser.goto(f"{address}/projects/{cast.project_id}/test/settings")
+    menu = browser.get_by_label("My account")
+    menu.scroll_into_view_if_needed()
+    menu.click()
+    for name in ("Dark", "Sign out"):
+        button = browser.get_by_role("button", name=name)
+        button.scroll_into_view_if_needed()
+        box = button.bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= height
+    browser.get_by_role("button", name="Sign out").click()
+    browser.get_by_role("heading", name="Sign in").wait_for()
+
+
+def test_on_a_narrow_screen_the_navigation_is_a_sheet(browser: Any, address: str, cast: Cast) -> None:
+    sign_in(browser, address)
+    browser.set_viewport_size({"width": 360, "height": 740})
+    browser.goto(f"{address}/projects/{cast.project_id}/test/products")
+    sheet = browser.get_by_role("navigation", name="Project")
+    assert not sheet.is_visible()
+    button = browser.get_by_role("button", name="Menu", exact=True)
+    button.focus()
+    browser.keyboard.press("Enter")
+    sheet.wait_for()
+    assert browser.evaluate("document.activeElement.getAttribute('aria-label')") == "Close the menu"
+    # Escape closes an open menu first, then the sheet, and the focus returns to what opened each.
+    browser.keyboard.press("Tab")
+    browser.keyboard.press("Enter")
+    browser.get_by_role("link", name="All projects").first.wait_for()
+    browser.keyboard.press("Escape")
+    assert sheet.is_visible()
+    browser.keyboard.press("Escape")
+    sheet.wait_for(state="hidden")
+    assert browser.evaluate("document.activeElement.getAttribute('aria-label')") == "Menu"
+    button.click()
+    sheet.get_by_role("link", name="Settings").click()
+    browser.wait_for_url("**/test/settings")
+
+
+def test_the_sheet_and_the_menus_open_without_scripts(
+    chromium: Any, browser: Any, address: str, cast: Cast
+) -> None:
+    sign_in(browser, address)
+    context = chromium.new_context(
+        java_script_enabled=False,
+        viewport={"width": 360, "height": 740},
+        storage_state=browser.context.storage_state(),
+    )
+    page = context.new_page()
+    page.goto(f"{address}/projects/{cast.project_id}/test/products")
+    page.get_by_role("button", name="Menu", exact=True).click()
+    page.locator(".project-chip").click()
+    page.get_by_role("navigation", name="Projects").get_by_role("link", name="Our project").click()
+    page.wait_for_url(f"**/projects/{cast.project_id}/test")
+    page.get_by_role("button", name="Menu", exact=True).click()
+    page.get_by_label("My account").click()
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("heading", name="Sign in").wait_for()
+    context.close()
 
 
 def test_the_keyboard_reaches_the_content_first(browser: Any, address: str, cast: Cast) -> None:

@@ -101,11 +101,11 @@ def a_quiet_connection_still_works(shop: Shop) -> None:
 
 
 def those_that_never_read_are_ended(shop: Shop) -> None:
-    large = request("GET /static/vendor/tabler/tabler.min.css")
+    large = request("GET /static/vendor/inter/inter-latin-ext-wght-normal.woff2")
     with ExitStack() as lines:
         # Many answers each, far more than what the system keeps for a client that reads later.
         deaf = {
-            lines.enter_context(RawConnection(shop.port, large * 50)).socket.getsockname()[1]
+            lines.enter_context(RawConnection(shop.port, large * 400)).socket.getsockname()[1]
             for _ in range(20)
         }
         began = time.monotonic()

@@ -19,9 +19,12 @@ WEB = ("-m", "licenzy", "web")
 
 @contextmanager
 def serving(
-    settings: Settings, command: Sequence[str] = WEB, **environ: str
+    settings: Settings, command: Sequence[str] = WEB, *, tree: Path = ROOT, **environ: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command of the product's with these settings until the block ends; its log is `server.log`."""
+    """Run a command of the product's with these settings until the block ends; its log is `server.log`.
+
+    `tree` is the folder that the code and the files are in: this checkout, or a copy of it.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("LICENZY_")}
     environ = kept | {
         "LICENZY_INSTANCE": str(settings.instance),
@@ -32,7 +35,7 @@ def serving(
         **environ,
     }
     with (settings.instance / "server.log").open("a") as log:
-        server = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environ, stdout=log, stderr=log)
+        server = subprocess.Popen([sys.executable, *command], cwd=tree, env=environ, stdout=log, stderr=log)
         try:
             wait_until(lambda: answers(settings.port), seconds=60, what="the product listens")
             yield server

@@ -128,7 +128,7 @@ class Web:
 @contextmanager
 def running(installation: Installation, command: Sequence[str] = WEB, **environ: str) -> Iterator[Web]:
     """Serve an installation until the block ends."""
-    defaults = {
+    defaults: dict[str, Any] = {
         "LICENZY_WORKERS": str(WORKERS),
         "LICENZY_THREADS": str(THREADS),
         "LICENZY_SANDBOX": "off",

@@ -8,6 +8,7 @@ from flask import g, request
 
 from licenzy.alignment.facts import ProjectFacts, SideFacts
 from licenzy.alignment.findings import SUPPORT_PAGES, Finding, Part, Severity
+from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.portal.guards import Side
 from licenzy.runtime import runtime
@@ -20,9 +21,9 @@ def both_sides(side: Side) -> ProjectFacts:
     return _facts(side)
 
 
-def side_facts(side: Side) -> SideFacts:
-    """Everything known of this side, as alignment's rules see it."""
-    return _facts(side).side(side.mode)
+def side_facts(side: Side, mode: Mode | None = None) -> SideFacts:
+    """Everything known of this side, as alignment's rules see it; or of the same project in `mode`."""
+    return _facts(side).side(mode or side.mode)
 
 
 def side_findings(side: Side, *parts: Part) -> list[Finding]:

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from licenzy.alignment.modes import Credential, Mode, classify
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.navigation import Entry, navigation
+from licenzy.portal.navigation import Entry, lab_offered, navigation
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.search.by_id import is_id
@@ -105,7 +105,8 @@ def _answer(
 
 def _pages_named(text: str) -> list[Entry]:
     part = folded(text)
-    return [entry for entry in navigation() if part and part in folded(entry.label)]
+    entries = [entry for group in navigation(with_lab=lab_offered()) for entry in group.entries]
+    return [entry for entry in entries if part and part in folded(entry.label)]
 
 
 def _is_secret(text: str) -> bool:

@@ -1,0 +1,136 @@
+"""A side of the cast's project on which something has happened, with ordinary or with the longest names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind
+from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
+from licenzy.deliveries.models import EventType
+from licenzy.entitlements.models import State
+from licenzy.projects.models import Project
+from licenzy.runtime import Runtime
+from licenzy.stripe_events.models import EventStatus
+from licenzy.workspace.models import User
+from tests.portal.fixtures_events import make_event, record_fact_of
+from tests.portal.test_reconciliation import make_walk
+from tests.portal.test_untracked import make_untracked
+from tests.support.cast import Cast, make_connection, make_key, make_product, make_subject
+from tests.support.clock import START
+from tests.support.endpoints import enqueue_events, make_endpoint
+from tests.support.purchases import make_attempt, make_entitlement
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What merchants and Stripe name freely."""
+
+    product_code: str = "PRO_MONTHLY"
+    product_name: str = "Pro, monthly"
+    subject_ref: str = "user_123"
+    email: str = "buyer@example.com"
+    key: str = "a key"
+    account: str = "The tests' shop"
+    project: str = "Our project"
+    person: str = "Owner"
+    url: str = "http://127.0.0.1:9999/hook"
+    event_type: str = "invoice.paid"
+
+
+LONGEST = Names(
+    product_code="ENTERPRISE_WITHOUT_ANY_PLACE_TO_BREAK_A_LINE_AND_64_CHARS_LONG_X",
+    product_name="Ünternehmens-Lizenz für größere Teams – 年間サブスクリプション, " * 3,
+    subject_ref="größte-organisation/東京/" + "0123456789abcdef" * 11 + "/x",
+    email=f"{'a' * 64}@{'subdomain-of-a-long-name.' * 4}example.com",
+    key="backend in the region with the longest name, eu-central-1, second of two keys",
+    account="Gesellschaft für außerordentlich lange Firmennamen mbH & Co. KG, 東京支社",
+    project="Ein Projekt mit einem außerordentlich langen Namen, das 東京 heißt",
+    person="Maximiliane Wolfeschlegelsteinhausenbergerdorff-Przybyszewska",
+    url=f"http://127.0.0.1:9999/{'a-long-path-without-end/' * 8}hook",
+    event_type="customer.subscription.pending_update_applied",
+)
+
+
+def fill_side(
+    runtime: Runtime, cast: Cast, *, mode: Mode = Mode.TEST, names: Names | None = None
+) -> list[str]:
+    """Let something of every kind happen; gives the addresses below the side of what has pages of its own."""
+    names = names or Names()
+    here: dict[str, Any] = {"project_id": cast.project_id, "mode": mode}
+    with runtime.database.write() as db:
+        connection = make_connection(db, secret_box=runtime.secret_box, **here)
+        connection.account_name = names.account
+        db.get_one(Project, cast.project_id).name = names.project
+        db.get_one(User, cast.owner.user_id).name = names.person
+    untracked = make_untracked(runtime, connection, email=names.email)
+    make_walk(runtime, connection, problem="Stripe cannot be reached right now.")
+    with runtime.database.write() as db:
+        product = make_product(
+            db, product_code=names.product_code, stripe_product_name=names.product_name, **here
+        )
+        make_product(db, product_code="OLD", archived_at=product.created_at, **here)
+        make_key(db, name=names.key, **here)
+        make_key(db, name="old", revoked_at=product.created_at, **here)
+        subject = make_subject(db, subject_ref=names.subject_ref, email=names.email, **here)
+        attempt = make_attempt(db, connection=connection, subject=subject, product=product)
+        code = names.product_code
+        owned = make_entitlement(db, subject=subject, product_code=code, attempt_id=attempt.id)
+        pack: dict[str, Any] = {
+            "subject": subject,
+            "product_code": code,
+            "kind": Kind.USAGE_PACK,
+            "granted_units": 5,
+        }
+        make_entitlement(db, state=State.CANCELED, **pack)
+        make_entitlement(db, **pack)
+        make_entitlement(db, subject=subject, product_code=code, state=State.SUSPENDED, reason="disputed")
+        for status in EventStatus:
+            make_event(
+                db,
+                connection=connection,
+                event_id=f"evt_{status.value}",
+                status=status,
+                type=names.event_type,
+            )
+        change = {"entitlement": owned.id, "before": None, "after": {"state": "active"}}
+        problem = {"object": "sub_9", "problem": "It has no items."}
+        report = {"events_missed": 2, "differences": [change], "problems": [problem]}
+        record_fact_of(
+            db,
+            event=make_event(db, connection=connection, event_id="evt_changed", changes=[change]),
+            entitlement=owned,
+        )
+        endpoint, _secret = make_endpoint(
+            db,
+            secret_box=runtime.secret_box,
+            url=names.url.replace("http:", "https:") if mode.livemode else names.url,
+            **here,
+        )
+        for event_type in (EventType.INVOICE_PAYMENT_SUCCEEDED, *[EventType.ENTITLEMENT_UPDATED] * 2):
+            enqueue_events(db, event_type=event_type, subject_id=subject.id, **here)
+        claims = claim_due(db, room={endpoint.id: 2}, now=START)
+        answers = ((500, "It answered 500. " * 12, "broken"), (200, None, "ok"))
+        outcomes = [
+            DeliveryOutcome(claim, START, 12, status=status, error=error, answer=answer)
+            for claim, (status, error, answer) in zip(claims, answers, strict=True)
+        ]
+        record_outcomes(db, outcomes, now=START)
+    make_walk(runtime, connection, full=True, report=report)
+    return [
+        f"/webhooks/{endpoint.id}",
+        f"/deliveries/{claims[0].delivery_id}",
+        f"/deliveries/{claims[1].delivery_id}",
+        "/deliveries?status=dead",
+        f"/products/{product.id}",
+        f"/setup/purchase?attempt={attempt.id}",
+        f"/customers/{subject.id}",
+        "/customers?search=nobody",
+        "/events?status=failed",
+        "/events?status=parked",
+        f"/untracked/{untracked.id}",
+        "/untracked?adopted=1",
+        "/events/evt_failed",
+        "/events/evt_changed",
+    ]
