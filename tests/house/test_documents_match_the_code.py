@@ -15,6 +15,7 @@ from sqlalchemy import text
 from licenzy.db.tables import metadata
 from licenzy.db.unit_of_work import Database
 from licenzy.factory import command_line, load_models
+from licenzy.kit.ids import new_id
 from licenzy.kit.stopping import StopSignal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +67,7 @@ def test_each_documented_page_has_that_address(app: Flask) -> None:
     assert len(addresses) > 5
     urls = app.url_map.bind("localhost")
     for address in addresses:
-        urls.match(address.replace("<project_id>", "prj_1").replace("<mode>", "live"))
+        urls.match(address.replace("<project_id>", new_id("prj")).replace("<mode>", "live"))
 
 
 def test_the_architecture_names_every_table_once() -> None:

@@ -104,9 +104,14 @@ def _answer(
 
 
 def _pages_named(text: str) -> list[Entry]:
+    """The pages whose name, with that of their group in the navigation, holds the words: `stripe events`."""
     part = folded(text)
-    entries = [entry for group in navigation(with_lab=lab_offered()) for entry in group.entries]
-    return [entry for entry in entries if part and part in folded(entry.label)]
+    return [
+        entry
+        for group in navigation(with_lab=lab_offered())
+        for entry in group.entries
+        if part and part in folded(f"{group.title or ''} {entry.label}")
+    ]
 
 
 def _is_secret(text: str) -> bool:
