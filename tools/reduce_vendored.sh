@@ -40,7 +40,7 @@ reduce() {
     fonts/bin/pyftsubset "$1.ttf" --unicodes="$2" --layout-features=kern,ccmp,locl,mark,mkmk,tnum --flavor=woff2 \
         --no-hinting --desubroutinize --no-recalc-timestamp --output-file="inter-$1-wght-normal.woff2"
 }
-# The same ranges stand in `unicode-range` in static/css/base.css.
+# The same ranges stand in `unicode-range` in static/css/elements.css.
 reduce latin U+20-7E,U+A0-FF,U+131,U+152-153,U+2BB-2BC,U+2C6,U+2DA,U+2DC,U+304,U+308,U+329,U+2010-2015,U+2018-201E,U+2020-2022,U+2026,U+2030,U+2039-203A,U+2044,U+20AC,U+2122,U+2212,U+FFFD
 reduce latin-ext '*'
 

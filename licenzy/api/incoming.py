@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from licenzy.wire import read_body
+from licenzy.wsgi_json import read_body
 
 
 class Incoming(Protocol):

@@ -17,7 +17,7 @@ from licenzy.api.operations import OPERATIONS, PARAMETERS, Operation, Refusals
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest
 from licenzy.idempotency.outcome import Outcome
-from licenzy.wire import refusal
+from licenzy.wsgi_json import refusal
 
 REQUEST_ID = "req_01jd8m7k4b0000000000000000"
 _REF = "#/components/schemas/"

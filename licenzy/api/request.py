@@ -33,7 +33,7 @@ from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime
-from licenzy.wire import JSON, refusal
+from licenzy.wsgi_json import JSON, refusal
 
 _JSON_TYPES = frozenset(
     "application/json" + charset

@@ -30,7 +30,7 @@ from licenzy.kit import deadline
 from licenzy.kit.clock import to_micros
 from licenzy.usage.actions import return_expired_reservations
 from licenzy.usage.results import Consumed, Refused
-from licenzy.wire import refusal
+from licenzy.wsgi_json import refusal
 
 _TRIES = 5
 _MOST_KNOWN = 10_000

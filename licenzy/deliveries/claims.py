@@ -35,7 +35,7 @@ _MAX_ERROR = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class DeliveryClaim:
     """One try of one delivery, written down and ours to make."""
 
     delivery_id: str
@@ -49,9 +49,9 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
-    """What came of a try."""
+    """The outcome of a try."""
 
-    claim: Claim
+    claim: DeliveryClaim
     at: datetime
     milliseconds: int
     status: int | None = None
@@ -65,21 +65,21 @@ class DeliveryOutcome:
         return self.status is not None and rules.is_success(self.status)
 
 
-def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[Claim]:
+def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[DeliveryClaim]:
     """Lease what has been due longest, up to `room` for each endpoint. The caller commits, then sends.
 
     Another sender passes by what this one has locked. A lease runs out by itself when its holder dies.
     """
-    claims: list[Claim] = []
+    claims: list[DeliveryClaim] = []
     for endpoint_id, most in room.items():
         claims.extend(
-            Claim(row.id, endpoint_id, url, row.event_id, body, row.attempts + 1, row.tries)
+            DeliveryClaim(row.id, endpoint_id, url, row.event_id, body, row.attempts + 1, row.tries)
             for row, body, url in _due_at(db, endpoint_id=endpoint_id, most=most, now=now)
         )
     if not claims:
         return []
     until = LEASE.until(now)
-    leased = [{"this": each.delivery_id, "this_number": each.number, "until": until} for each in claims]
+    leased = [{"row_id": each.delivery_id, "try_number": each.number, "until": until} for each in claims]
     db.connection().execute(_LEASED, leased)
     begun = [
         {"delivery_id": each.delivery_id, "number": each.number, "began_at": now, "status": None}
@@ -92,7 +92,7 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[Cl
 def record_outcomes(
     db: Session, outcomes: Sequence[DeliveryOutcome], *, now: datetime, random: Random = random.random
 ) -> None:
-    """Write down what came of tries, when the failed ones are due again, and how their endpoints fare.
+    """Record the outcomes of tries, when the failed ones are due again, and how their endpoints fare.
 
     A failure told late, when another sender has the delivery already, or somebody asked for it again or
     deleted its endpoint, moves nothing but its own try.
@@ -133,14 +133,14 @@ def _row(outcome: DeliveryOutcome, random: Random) -> dict[str, Any]:
     due = None if outcome.sent else _next_try(outcome, random)
     failed = DeliveryStatus.FAILED if due is not None else DeliveryStatus.DEAD
     return {
-        "this": claim.delivery_id,
-        "this_number": claim.number,
+        "row_id": claim.delivery_id,
+        "try_number": claim.number,
         "took": outcome.milliseconds,
         "answered": outcome.status,
         "problem": outcome.error[:_MAX_ERROR] if outcome.error else None,
-        "said": outcome.answer,
-        "came": outcome.sent,
-        "became": DeliveryStatus.SENT if outcome.sent else failed,
+        "answer_text": outcome.answer,
+        "is_sent": outcome.sent,
+        "new_status": DeliveryStatus.SENT if outcome.sent else failed,
         "made": claim.tries + 1,
         "due": due,
         "at": outcome.at if outcome.sent else None,
@@ -151,21 +151,21 @@ _TRY, _ROW = col(DeliveryAttempt.delivery_id), col(Delivery.id)
 _UNSENT = col(Delivery.status) != DeliveryStatus.SENT
 _LEASED = (
     update(Delivery)
-    .where(bindparam("this") == _ROW)
-    .values(attempts=bindparam("this_number"), leased_until=bindparam("until"))
+    .where(bindparam("row_id") == _ROW)
+    .values(attempts=bindparam("try_number"), leased_until=bindparam("until"))
 )
 _FINISH_ATTEMPT = (
     update(DeliveryAttempt)
-    .where(bindparam("this") == _TRY, col(DeliveryAttempt.number) == bindparam("this_number"))
+    .where(bindparam("row_id") == _TRY, col(DeliveryAttempt.number) == bindparam("try_number"))
     .values(
         milliseconds=bindparam("took"),
         status=bindparam("answered"),
         error=bindparam("problem"),
-        answer=bindparam("said"),
+        answer=bindparam("answer_text"),
     )
 )
 _OUTCOME_COLUMNS: dict[str, Any] = {
-    "status": bindparam("became"),
+    "status": bindparam("new_status"),
     "tries": bindparam("made"),
     "leased_until": None,
     "next_try_at": bindparam("due"),
@@ -173,12 +173,10 @@ _OUTCOME_COLUMNS: dict[str, Any] = {
     "last_error": bindparam("problem"),
     "sent_at": bindparam("at"),
 }
-_STILL_OURS = and_(
-    col(Delivery.attempts) == bindparam("this_number"), col(Delivery.leased_until).is_not(None)
-)
+_STILL_OURS = and_(col(Delivery.attempts) == bindparam("try_number"), col(Delivery.leased_until).is_not(None))
 _UPDATE_DELIVERY = (
     update(Delivery)
-    .where(bindparam("this") == _ROW, _UNSENT, or_(bindparam("came", type_=Boolean()), _STILL_OURS))
+    .where(bindparam("row_id") == _ROW, _UNSENT, or_(bindparam("is_sent", type_=Boolean()), _STILL_OURS))
     .values(**_OUTCOME_COLUMNS)
 )
 
@@ -195,7 +193,7 @@ def _record_endpoint(
     db: Session, endpoint_id: str, url: str, outcomes: Sequence[DeliveryOutcome], now: datetime
 ) -> None:
     """How an endpoint fares; one that has been led elsewhere meanwhile is not judged by its old address."""
-    params = {"this": endpoint_id, "this_url": url, "at": now}
+    params = {"row_id": endpoint_id, "row_url": url, "at": now}
     if any(outcome.status == rules.GONE for outcome in outcomes):
         db.exec(_DISABLED, params={**params, "reason": GONE})
     elif any(outcome.sent for outcome in outcomes):
@@ -208,7 +206,7 @@ def _record_endpoint(
 
 _UPDATE_ENDPOINT_HEALTH = (
     update(WebhookEndpoint)
-    .where(col(WebhookEndpoint.id) == bindparam("this"), col(WebhookEndpoint.url) == bindparam("this_url"))
+    .where(col(WebhookEndpoint.id) == bindparam("row_id"), col(WebhookEndpoint.url) == bindparam("row_url"))
     .execution_options(synchronize_session=False)
 )
 # Not at every success: all senders would wait for the one row.

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from sqlmodel import Session
 
 from licenzy.db.unit_of_work import Database
-from licenzy.deliveries.claims import Claim, DeliveryOutcome, claim_due, record_outcomes
+from licenzy.deliveries.claims import DeliveryClaim, DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import WebhookEndpoint
 from licenzy.deliveries.queries import endpoints_with_work
 from licenzy.deliveries.rules import is_success, retry_after
@@ -108,7 +108,7 @@ class Sender:
         if not outcomes and not room:
             return 0
 
-        def work(db: Session) -> list[Claim]:
+        def work(db: Session) -> list[DeliveryClaim]:
             record_outcomes(db, outcomes, now=now, random=self._random)
             return claim_due(db, room=room, now=now)
 
@@ -152,7 +152,7 @@ class Sender:
         is_failing = endpoint.failing_since is not None
         return endpoint.id not in self._quick, self._begun_at.get(endpoint.id, 0.0), is_failing
 
-    def _try(self, claim: Claim, secrets: list[str]) -> None:
+    def _try(self, claim: DeliveryClaim, secrets: list[str]) -> None:
         began = time.monotonic()
         try:
             outcome = self._post(claim, secrets, began)
@@ -164,7 +164,7 @@ class Sender:
             )
         self._done.put(outcome)
 
-    def _post(self, claim: Claim, secrets: list[str], began: float) -> DeliveryOutcome:
+    def _post(self, claim: DeliveryClaim, secrets: list[str], began: float) -> DeliveryOutcome:
         now = self._clock()
         headers = {
             "Content-Type": "application/json; charset=utf-8",

@@ -24,7 +24,7 @@ from licenzy.runtime import Runtime, runtime
 from licenzy.stripe_events.receive import keep_invalid, receive
 from licenzy.stripe_gateway.shapes import NotAnEvent, read_event
 from licenzy.stripe_gateway.signatures import verify
-from licenzy.wire import JSON, read_body, refusal
+from licenzy.wsgi_json import JSON, read_body, refusal
 
 MOST_SECRETS = 50
 """How many secrets are tried for an event that does not name its connection."""

@@ -39,7 +39,7 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ScenarioGroup:
     """Buttons that belong together."""
 
     name: str
@@ -50,7 +50,7 @@ class Group:
 
 
 GROUPS: Final = (
-    Group(
+    ScenarioGroup(
         "buying",
         "Buying",
         (
@@ -80,7 +80,7 @@ GROUPS: Final = (
         ),
         passing=True,
     ),
-    Group(
+    ScenarioGroup(
         "renewing",
         "Renewals",
         (
@@ -107,7 +107,7 @@ GROUPS: Final = (
             ),
         ),
     ),
-    Group(
+    ScenarioGroup(
         "leaving",
         "Leaving and coming back",
         (
@@ -126,7 +126,7 @@ GROUPS: Final = (
             Scenario("resume", "Resume", "A new period begins and is paid.", "sun", "Resumed"),
         ),
     ),
-    Group(
+    ScenarioGroup(
         "refunds",
         "Money back",
         (
@@ -147,7 +147,7 @@ GROUPS: Final = (
             ),
         ),
     ),
-    Group(
+    ScenarioGroup(
         "disputes",
         "Disputes",
         (
@@ -170,7 +170,7 @@ GROUPS: Final = (
             ),
         ),
     ),
-    Group(
+    ScenarioGroup(
         "time",
         "Time",
         (
@@ -193,7 +193,7 @@ GROUPS: Final = (
             ),
         ),
     ),
-    Group(
+    ScenarioGroup(
         "webhooks",
         "Webhooks",
         (

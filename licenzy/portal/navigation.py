@@ -45,7 +45,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class NavigationGroup:
     """Entries under one heading; those without a title stand by themselves."""
 
     title: str | None
@@ -63,7 +63,7 @@ class SandboxClock:
 
 _SETUP = Entry("portal.project.setup", "Setup", "checklist")
 _GO_LIVE = Entry("portal.project.setup", "Go live", "rocket")
-_SELL = Group(
+_SELL = NavigationGroup(
     "Sell",
     (
         Entry("portal.project.overview", "Overview", "home"),
@@ -71,7 +71,7 @@ _SELL = Group(
         Entry("portal.project.products", "Products", "package"),
     ),
 )
-_STRIPE = Group(
+_STRIPE = NavigationGroup(
     "Stripe",
     (
         Entry("portal.project.connection", "Connection", "plug-connected"),
@@ -87,16 +87,16 @@ _SETTINGS = Entry("portal.project.project_settings", "Settings", "settings")
 _GUIDE = Entry("portal.docs", "Guide", "book")
 
 
-def navigation(*, with_lab: bool) -> list[Group]:
+def navigation(*, with_lab: bool) -> list[NavigationGroup]:
     """The pages of the project in this mode. Setup leads while it is unfinished, and is last afterwards."""
     side = current_side()
     alignment = Entry("portal.project.alignment", "Alignment", "shield-check", _findings_count(side))
-    build = Group("Build", (_API_KEYS, _WEBHOOKS, _LAB) if with_lab else (_API_KEYS, _WEBHOOKS))
-    rest = Group(None, (alignment, _SETTINGS, _GUIDE))
+    build = NavigationGroup("Build", (_API_KEYS, _WEBHOOKS, _LAB) if with_lab else (_API_KEYS, _WEBHOOKS))
+    rest = NavigationGroup(None, (alignment, _SETTINGS, _GUIDE))
     if not _setup_finished(side):
-        return [Group(None, (_SETUP,)), _SELL, _STRIPE, build, rest]
+        return [NavigationGroup(None, (_SETUP,)), _SELL, _STRIPE, build, rest]
     begun = side.mode.livemode or side_facts(side, Mode.LIVE).exists
-    return [_SELL, _STRIPE, build, rest, Group(None, (_SETUP if begun else _GO_LIVE,))]
+    return [_SELL, _STRIPE, build, rest, NavigationGroup(None, (_SETUP if begun else _GO_LIVE,))]
 
 
 def projects_here() -> Sequence[Project]:

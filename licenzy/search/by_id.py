@@ -21,7 +21,7 @@ from licenzy.entitlements.queries import holders_of
 from licenzy.kit.clock import from_micros
 from licenzy.kit.ids import has_shape, milliseconds_of
 from licenzy.projects.scope import Scope
-from licenzy.search.hits import MOST_SHOWN, Group, Hit, customer_hit, product_hit
+from licenzy.search.hits import MOST_SHOWN, Hit, HitGroup, customer_hit, product_hit
 from licenzy.stripe_events.models import StripeEvent, UntrackedCheckout
 from licenzy.stripe_events.queries import event_by_id
 from licenzy.stripe_events.untracked import untracked_by_id, untracked_of_event
@@ -124,7 +124,7 @@ def _attempts(found: tuple[CheckoutAttempt, Subject] | None) -> list[Hit]:
         return []
     attempt, subject = found
     detail = f"{attempt.product_code} for {subject.subject_ref}, {attempt.status.value}"
-    return [Hit(Group.ATTEMPTS, subject.id, attempt.id, detail)]
+    return [Hit(HitGroup.ATTEMPTS, subject.id, attempt.id, detail)]
 
 
 @read_first
@@ -173,13 +173,13 @@ def _connections(scope: Scope) -> SelectOfScalar[str]:
 
 def _by_stripe_event(db: Session, scope: Scope, name: str) -> list[Hit]:
     found = event_by_id(db, scope, event_id=name)
-    return [Hit(Group.STRIPE_EVENTS, found.event_id, found.event_id, found.type)] if found else []
+    return [Hit(HitGroup.STRIPE_EVENTS, found.event_id, found.event_id, found.type)] if found else []
 
 
 def _by_object(db: Session, scope: Scope, name: str) -> list[Hit]:
     """Events about an object that belongs to no customer yet: they are all that is known of it."""
     found = _event_about(db, scope, object_id=name)
-    return [Hit(Group.EVENTS_ABOUT, name, name, "Stripe events about this object")] if found else []
+    return [Hit(HitGroup.EVENTS_ABOUT, name, name, "Stripe events about this object")] if found else []
 
 
 @read_first
@@ -200,7 +200,7 @@ def _by_untracked_object(db: Session, scope: Scope, name: str) -> list[Hit]:
 
 
 def _untracked(found: UntrackedCheckout | None) -> list[Hit]:
-    return [Hit(Group.UNTRACKED, found.id, found.session_id, found.email or "")] if found else []
+    return [Hit(HitGroup.UNTRACKED, found.id, found.session_id, found.email or "")] if found else []
 
 
 def _by_product(db: Session, scope: Scope, name: str) -> list[Hit]:
@@ -227,7 +227,7 @@ def _products_named(scope: Scope, *, name: str, limit: int) -> SelectOfScalar[Pr
 
 def _by_endpoint(db: Session, scope: Scope, name: str) -> list[Hit]:
     found = _endpoint(db, scope, name=name)
-    return [Hit(Group.ENDPOINTS, found.id, found.url, found.description)] if found else []
+    return [Hit(HitGroup.ENDPOINTS, found.id, found.url, found.description)] if found else []
 
 
 @read_first
@@ -276,7 +276,7 @@ def _deliveries_of(scope: Scope, *, event_id: str, limit: int) -> Select[Deliver
 
 
 def _delivery(delivery: Delivery, url: str) -> Hit:
-    return Hit(Group.DELIVERIES, delivery.id, f"{delivery.type.value} to {url}", delivery.status.value)
+    return Hit(HitGroup.DELIVERIES, delivery.id, f"{delivery.type.value} to {url}", delivery.status.value)
 
 
 def _by_request(db: Session, scope: Scope, name: str) -> list[Hit]:

@@ -12,7 +12,7 @@ MOST_SHOWN = 10
 """How many hits of one group a search gives."""
 
 
-class Group(StrEnum):
+class HitGroup(StrEnum):
     """Under which heading a hit is shown, in the order of the headings."""
 
     CUSTOMERS = "customers"
@@ -29,7 +29,7 @@ class Group(StrEnum):
 class Hit:
     """One record that was found."""
 
-    group: Group
+    group: HitGroup
     id: str
     """Of the record whose page shows it: for an attempt its customer, for EVENTS_ABOUT the object."""
     title: str
@@ -46,15 +46,17 @@ class Results:
     elsewhere: list[Hit] = field(default_factory=list)
     """What is named exactly so in the project's other mode, where nothing in this one is."""
 
-    def of(self, group: Group) -> list[Hit]:
+    def of(self, group: HitGroup) -> list[Hit]:
         """The hits of one group, the best first."""
         return [hit for hit in self.hits if hit.group is group]
 
 
 def customer_hit(subject: Subject) -> Hit:
-    return Hit(Group.CUSTOMERS, subject.id, subject.subject_ref, subject.email or "")
+    return Hit(HitGroup.CUSTOMERS, subject.id, subject.subject_ref, subject.email or "")
 
 
 def product_hit(product: Product) -> Hit:
     archived = "" if product.archived_at is None else ", archived"
-    return Hit(Group.PRODUCTS, product.id, product.product_code, f"{product.stripe_product_name}{archived}")
+    return Hit(
+        HitGroup.PRODUCTS, product.id, product.product_code, f"{product.stripe_product_name}{archived}"
+    )

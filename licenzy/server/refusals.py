@@ -8,7 +8,7 @@ from flask import Flask
 from licenzy.errors import LicenzyError
 from licenzy.kit.ids import new_id
 from licenzy.server.http_hardening import PROBES
-from licenzy.wire import JSON, refusal
+from licenzy.wsgi_json import JSON, refusal
 
 RenderedRefusal = tuple[list[tuple[str, str]], bytes]
 """The headers and the body of an answer."""

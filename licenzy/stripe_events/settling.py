@@ -33,7 +33,7 @@ _BACKOFF = Backoff(first=30.0, longest=6 * 3600.0, jitter=(1.0, 1.2))
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ReadClaim:
     """The right to read one object, and how many requests the read will have met."""
 
     scope: Scope
@@ -58,7 +58,7 @@ def request_read(db: Session, scope: Scope, *, connection_id: str, object_id: st
     insert_or_change(db, SettlingRead, columns, added=("requests",), replaced=("due_at",))
 
 
-def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = None) -> Claim | None:
+def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = None) -> ReadClaim | None:
     """Take the read that has been due longest; None when none is.
 
     For the worker those of any project; for a walk those of its connection, the ones just asked for included.
@@ -75,7 +75,7 @@ def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = No
         {"connection_id": row.connection_id, "object_id": row.object_id},
         {"leased_until": LEASE.until(now)},
     )
-    return Claim(Scope.of(row), row.connection_id, row.object_id, row.requests, row.snapshot + 1)
+    return ReadClaim(Scope.of(row), row.connection_id, row.object_id, row.requests, row.snapshot + 1)
 
 
 @read_row
@@ -98,7 +98,7 @@ def _longest_due(now: datetime) -> Select[Any]:
     )
 
 
-def last_event_at(db: Session, claim: Claim) -> datetime | None:
+def last_event_at(db: Session, claim: ReadClaim) -> datetime | None:
     """The latest instant of which an event has told so far about a claimed subscription."""
     return _last_event_at(db, claim.scope, purchase_key=claim.object_id)
 
@@ -114,7 +114,7 @@ def _last_event_at(scope: Scope, *, purchase_key: str) -> SelectOfScalar[datetim
     )
 
 
-def claim_now(db: Session, scope: Scope, *, connection_id: str, object_id: str, began: datetime) -> Claim:
+def claim_now(db: Session, scope: Scope, *, connection_id: str, object_id: str, began: datetime) -> ReadClaim:
     """The right to record a read that `began` outside of the queue, as reconciliation's lists are.
 
     A request made since then is not met by it.
@@ -135,10 +135,12 @@ def claim_now(db: Session, scope: Scope, *, connection_id: str, object_id: str, 
     )
     row = _locked_read(db, connection_id=connection_id, object_id=object_id)
     met = row.due_at is None or row.due_at - SETTLE_AFTER < began
-    return Claim(scope, connection_id, object_id, row.requests if met else row.requests - 1, row.snapshot + 1)
+    return ReadClaim(
+        scope, connection_id, object_id, row.requests if met else row.requests - 1, row.snapshot + 1
+    )
 
 
-def read_done(db: Session, claim: Claim, *, now: datetime, problem: str | None = None) -> bool:
+def read_done(db: Session, claim: ReadClaim, *, now: datetime, problem: str | None = None) -> bool:
     """Note that the claimed read was recorded; False when another one was quicker, and it must not be.
 
     Requests made since the read began keep it due. `problem` says what of it could not be understood.
@@ -178,7 +180,7 @@ def _record_done(
 
 def read_failed(
     db: Session,
-    claim: Claim,
+    claim: ReadClaim,
     *,
     problem: str,
     give_up: bool,

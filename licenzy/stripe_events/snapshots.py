@@ -20,7 +20,7 @@ from licenzy.kit.clock import Clock
 from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_events.pipeline import apply_found
 from licenzy.stripe_events.read import Found, Origin, payment_found, subscription_found, unknown_word
-from licenzy.stripe_events.settling import Claim, claim_due_read, last_event_at, read_done, read_failed
+from licenzy.stripe_events.settling import ReadClaim, claim_due_read, last_event_at, read_done, read_failed
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 
@@ -70,7 +70,7 @@ def settle_one(
 
 
 def record_snapshot(
-    db: Session, claim: Claim, found: Found, *, as_of: datetime, now: datetime
+    db: Session, claim: ReadClaim, found: Found, *, as_of: datetime, now: datetime
 ) -> list[Change]:
     """Write what was read as facts numbered by the claim, and project the purchase; what changed."""
     origin = Origin(
@@ -85,7 +85,7 @@ def record_snapshot(
 
 def _claim(
     db: Session, now: datetime, connection_id: str | None
-) -> tuple[Claim, datetime | None, Connection] | None:
+) -> tuple[ReadClaim, datetime | None, Connection] | None:
     """The read to do next, the latest instant of which events have told so far, and where to read it."""
     claim = claim_due_read(db, now=now, connection_id=connection_id)
     if claim is None:
@@ -96,14 +96,14 @@ def _claim(
 
 
 def _settle(
-    db: Session, *, claim: Claim, found: Found | None, as_of: datetime, now: datetime
+    db: Session, *, claim: ReadClaim, found: Found | None, as_of: datetime, now: datetime
 ) -> list[Change]:
     changes = [] if found is None else record_snapshot(db, claim, found, as_of=as_of, now=now)
     read_done(db, claim, now=now, problem=unknown_word(found))
     return changes
 
 
-def _fail(db: Session, *, claim: Claim, problem: LicenzyError, now: datetime, random: Random) -> None:
+def _fail(db: Session, *, claim: ReadClaim, problem: LicenzyError, now: datetime, random: Random) -> None:
     read_failed(
         db,
         claim,

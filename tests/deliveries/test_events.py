@@ -77,7 +77,7 @@ def shop(settings: Any) -> Iterator[Shop]:
     parts.database.close()
 
 
-def hand(shop: Shop) -> OperatorContext:
+def operator(shop: Shop) -> OperatorContext:
     return OperatorContext(
         Scope(shop.cast.project_id, Mode.TEST), Actor(shop.cast.owner.user_id), "asked for", START
     )
@@ -196,11 +196,11 @@ def test_operators_are_named(shop: Shop) -> None:
     shop.listen()
     product = shop.storefront.product(Kind.USAGE_PACK)
     with shop.parts.database.write() as db:
-        (given,) = grant(db, hand(shop), subject_ref="user_9", product=product)
+        (given,) = grant(db, operator(shop), subject_ref="user_9", product=product)
     with shop.parts.database.write() as db:
-        adjust_units(db, hand(shop), entitlement_id=given["entitlement"], units=5)
+        adjust_units(db, operator(shop), entitlement_id=given["entitlement"], units=5)
     with shop.parts.database.write() as db:
-        revoke(db, hand(shop), entitlement_id=given["entitlement"])
+        revoke(db, operator(shop), entitlement_id=given["entitlement"])
     told = shop.outbound_bodies()
     assert [body["type"] for body in told] == ["entitlement.updated"] * 3
     assert [body["reason"] for body in told] == ["manual_grant", "manual_adjust", "manual_revoke"]
@@ -241,7 +241,7 @@ def test_what_is_rolled_back_is_not_told(shop: Shop) -> None:
     shop.listen()
     product = shop.storefront.product(Kind.USAGE_PACK)
     with suppress(RuntimeError), shop.parts.database.write() as db:
-        grant(db, hand(shop), subject_ref="user_9", product=product)
+        grant(db, operator(shop), subject_ref="user_9", product=product)
         assert db.exec(select(OutboundEvent)).all()
         raise RuntimeError("pulled the plug")
     assert shop.outbound_bodies() == []

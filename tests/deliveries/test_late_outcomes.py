@@ -11,7 +11,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries import actions
 from licenzy.deliveries.actions import EndpointContext
-from licenzy.deliveries.claims import LEASE, Claim, DeliveryOutcome, claim_due, record_outcomes
+from licenzy.deliveries.claims import LEASE, DeliveryClaim, DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import Delivery, DeliveryAttempt, DeliveryStatus, WebhookEndpoint
 from licenzy.deliveries.outbox import requeue
 from licenzy.projects.scope import Scope
@@ -23,7 +23,7 @@ from tests.support.endpoints import ALL, enqueue_events, make_endpoint
 
 
 @pytest.fixture
-def claim(database: Database, runtime: Runtime, cast: Cast, clock: StandingClock) -> Claim:
+def claim(database: Database, runtime: Runtime, cast: Cast, clock: StandingClock) -> DeliveryClaim:
     """The third try of a delivery, which a sender has begun and says nothing of."""
     with database.write() as db:
         make_endpoint(db, project_id=cast.project_id, secret_box=runtime.secret_box, now=clock())
@@ -34,14 +34,14 @@ def claim(database: Database, runtime: Runtime, cast: Cast, clock: StandingClock
     return take(database, clock)
 
 
-def take(database: Database, clock: StandingClock) -> Claim:
+def take(database: Database, clock: StandingClock) -> DeliveryClaim:
     with database.write() as db:
         endpoint = db.exec(select(WebhookEndpoint)).one()
         (claim,) = claim_due(db, room={endpoint.id: 1}, now=clock())
     return claim
 
 
-def record(database: Database, clock: StandingClock, claim: Claim, *, status: int) -> None:
+def record(database: Database, clock: StandingClock, claim: DeliveryClaim, *, status: int) -> None:
     with database.write() as db:
         record_outcomes(db, [DeliveryOutcome(claim, clock(), 12, status=status)], now=clock())
 
@@ -61,7 +61,7 @@ def context(cast: Cast, clock: StandingClock) -> EndpointContext:
 
 
 def test_asking_for_it_again_stands(
-    database: Database, cast: Cast, clock: StandingClock, claim: Claim
+    database: Database, cast: Cast, clock: StandingClock, claim: DeliveryClaim
 ) -> None:
     clock.advance(seconds=LEASE.lasts.total_seconds())
     with database.write() as db:
@@ -73,7 +73,7 @@ def test_asking_for_it_again_stands(
 
 
 def test_what_is_under_way_is_not_asked_for_again(
-    database: Database, cast: Cast, clock: StandingClock, claim: Claim
+    database: Database, cast: Cast, clock: StandingClock, claim: DeliveryClaim
 ) -> None:
     with database.write() as db:
         assert requeue(db, context(cast, clock)) == 0
@@ -86,7 +86,7 @@ def test_what_was_on_its_way_to_a_deleted_endpoint_ends(
     database: Database,
     cast: Cast,
     clock: StandingClock,
-    claim: Claim,
+    claim: DeliveryClaim,
     status: int,
     becomes: DeliveryStatus,
 ) -> None:
@@ -100,7 +100,7 @@ def test_what_was_on_its_way_to_a_deleted_endpoint_ends(
 
 
 def test_another_sender_that_has_it_is_not_disturbed(
-    database: Database, clock: StandingClock, claim: Claim
+    database: Database, clock: StandingClock, claim: DeliveryClaim
 ) -> None:
     clock.advance(seconds=LEASE.lasts.total_seconds())
     other = take(database, clock)
@@ -111,7 +111,9 @@ def test_another_sender_that_has_it_is_not_disturbed(
     assert delivery(database).status is DeliveryStatus.SENT
 
 
-def test_a_success_that_is_told_late_is_one(database: Database, clock: StandingClock, claim: Claim) -> None:
+def test_a_success_that_is_told_late_is_one(
+    database: Database, clock: StandingClock, claim: DeliveryClaim
+) -> None:
     clock.advance(seconds=LEASE.lasts.total_seconds())
     other = take(database, clock)
     record(database, clock, claim, status=200)
@@ -121,7 +123,7 @@ def test_a_success_that_is_told_late_is_one(database: Database, clock: StandingC
 
 
 def test_an_address_is_not_judged_by_the_one_before(
-    database: Database, cast: Cast, clock: StandingClock, claim: Claim
+    database: Database, cast: Cast, clock: StandingClock, claim: DeliveryClaim
 ) -> None:
     """Saved elsewhere, it has not failed yet, and that the old one is gone says nothing of it."""
     assert endpoint(database).failing_since is not None
@@ -144,7 +146,7 @@ def test_an_address_is_not_judged_by_the_one_before(
 
 @pytest.mark.parametrize(("drawn", "minutes"), [(0.0, 27), (0.5, 30), (1.0, 33)])
 def test_the_next_try_is_spread_by_the_number_that_was_drawn(
-    database: Database, clock: StandingClock, claim: Claim, drawn: float, minutes: int
+    database: Database, clock: StandingClock, claim: DeliveryClaim, drawn: float, minutes: int
 ) -> None:
     failed = DeliveryOutcome(claim, clock(), 12, status=500)
     with database.write() as db:

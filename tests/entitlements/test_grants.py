@@ -1,4 +1,4 @@
-"""What operators do by hand, on both databases: each act is a fact, audited, and survives a replay."""
+"""What operators do by operator, on both databases: each act is a fact, audited, and survives a replay."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ Give = Callable[..., Entitlement]
 
 
 @pytest.fixture
-def hand(cast: Cast) -> OperatorContext:
+def operator(cast: Cast) -> OperatorContext:
     return OperatorContext(
         Scope(cast.project_id, Mode.TEST), Actor(cast.owner.user_id, "127.0.0.1"), "as agreed by phone", START
     )
 
 
 @pytest.fixture
-def give(database: Database, cast: Cast, hand: OperatorContext) -> Give:
+def give(database: Database, cast: Cast, operator: OperatorContext) -> Give:
     """Grant somebody a product of a kind."""
 
     def give_one(kind: Kind = Kind.USAGE_PACK, **how: Any) -> Entitlement:
         with database.write() as db:
             product = make_product(db, project_id=cast.project_id, product_code="GIFT", kind=kind)
-            grants.grant(db, hand, subject_ref="u", product=product, **how)
+            grants.grant(db, operator, subject_ref="u", product=product, **how)
             return _only(db)
 
     return give_one
@@ -79,63 +79,63 @@ def test_grants_that_make_no_sense(give: Give, kind: Kind, until: Any) -> None:
         give(kind, until=until)
 
 
-def test_revoking_voids_what_is_left(database: Database, hand: OperatorContext, give: Give) -> None:
+def test_revoking_voids_what_is_left(database: Database, operator: OperatorContext, give: Give) -> None:
     row = give()
     with database.write() as db:
-        grants.revoke(db, hand, entitlement_id=row.id)
+        grants.revoke(db, operator, entitlement_id=row.id)
         assert status(_only(db)) == ("canceled", False)
         assert _only(db).voided_at == START
 
 
 def test_units_are_adjusted_down_to_what_is_used(
-    database: Database, hand: OperatorContext, give: Give
+    database: Database, operator: OperatorContext, give: Give
 ) -> None:
     row = give(units=100)
     with database.write() as db:
         db.add(row)
         row.used_units, row.reserved_units = 30, 20
     with database.write() as db:
-        grants.adjust_units(db, hand, entitlement_id=row.id, units=-50)
+        grants.adjust_units(db, operator, entitlement_id=row.id, units=-50)
         assert _only(db).granted_units == 50
     with pytest.raises(InvalidRequest), database.write() as db:
-        grants.adjust_units(db, hand, entitlement_id=row.id, units=-1)
+        grants.adjust_units(db, operator, entitlement_id=row.id, units=-1)
     with database.write() as db:
-        grants.adjust_units(db, hand, entitlement_id=row.id, units=25)
+        grants.adjust_units(db, operator, entitlement_id=row.id, units=25)
         assert _only(db).granted_units == 75
 
 
-def test_extending_moves_the_end(database: Database, hand: OperatorContext, give: Give) -> None:
+def test_extending_moves_the_end(database: Database, operator: OperatorContext, give: Give) -> None:
     row = give(Kind.SUBSCRIPTION, until=START + DAY)
     with database.write() as db:
-        grants.extend(db, hand, entitlement_id=row.id, seconds=3600)
+        grants.extend(db, operator, entitlement_id=row.id, seconds=3600)
         assert _only(db).ends_at == START + DAY + timedelta(hours=1)
 
 
-def test_a_pass_given_by_hand_can_last_longer(database: Database, hand: OperatorContext, give: Give) -> None:
+def test_a_granted_pass_can_last_longer(database: Database, operator: OperatorContext, give: Give) -> None:
     row = give(Kind.TIME_PASS, until=START + DAY)
     with database.write() as db:
-        grants.extend(db, hand, entitlement_id=row.id, seconds=3600)
+        grants.extend(db, operator, entitlement_id=row.id, seconds=3600)
         assert _only(db).ends_at == START + DAY + timedelta(hours=1)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 100 * 365 * 86_400, 10**15])
 def test_an_end_beyond_reason_is_refused(
-    database: Database, hand: OperatorContext, give: Give, seconds: int
+    database: Database, operator: OperatorContext, give: Give, seconds: int
 ) -> None:
     row = give(Kind.TIME_PASS, until=START + DAY)
     with pytest.raises(InvalidRequest), database.write() as db:
-        grants.extend(db, hand, entitlement_id=row.id, seconds=seconds)
+        grants.extend(db, operator, entitlement_id=row.id, seconds=seconds)
 
 
-def test_what_is_canceled_stays_canceled(database: Database, hand: OperatorContext, give: Give) -> None:
+def test_what_is_canceled_stays_canceled(database: Database, operator: OperatorContext, give: Give) -> None:
     row = give(until=START + DAY)
     with database.write() as db:
-        grants.revoke(db, hand, entitlement_id=row.id)
+        grants.revoke(db, operator, entitlement_id=row.id)
         assert grants.allowed_actions(_only(db)) == ()
     acts: tuple[Callable[[Session], object], ...] = (
-        lambda db: grants.adjust_units(db, hand, entitlement_id=row.id, units=1),
-        lambda db: grants.extend(db, hand, entitlement_id=row.id, seconds=60),
-        lambda db: grants.lift(db, hand, entitlement_id=row.id),
+        lambda db: grants.adjust_units(db, operator, entitlement_id=row.id, units=1),
+        lambda db: grants.extend(db, operator, entitlement_id=row.id, seconds=60),
+        lambda db: grants.lift(db, operator, entitlement_id=row.id),
     )
     for act in acts:
         with pytest.raises(InvalidRequest), database.write() as db:
@@ -143,10 +143,10 @@ def test_what_is_canceled_stays_canceled(database: Database, hand: OperatorConte
 
 
 def test_an_act_with_a_name_is_done_once_also_at_the_same_time(
-    database: Database, hand: OperatorContext, give: Give
+    database: Database, operator: OperatorContext, give: Give
 ) -> None:
     row = give(units=10)
-    named = replace(hand, submission_id="a1")
+    named = replace(operator, submission_id="a1")
 
     def adjust(_: int) -> int:
         with database.write() as db:
@@ -156,10 +156,10 @@ def test_an_act_with_a_name_is_done_once_also_at_the_same_time(
         assert sorted(pool.map(adjust, range(4))) == [0, 0, 0, 1]
     with database.write() as db:
         assert _only(db).granted_units == 15
-        product = make_product(db, project_id=hand.scope.project_id, product_code="TWICE")
+        product = make_product(db, project_id=operator.scope.project_id, product_code="TWICE")
     for _ in range(2):
         with database.write() as db:
-            grants.grant(db, replace(hand, submission_id="b2"), subject_ref="u", product=product)
+            grants.grant(db, replace(operator, submission_id="b2"), subject_ref="u", product=product)
     with database.read() as db:
         assert len(db.exec(select(Entitlement)).all()) == 2
 
@@ -173,12 +173,12 @@ def test_a_foreign_entitlement_is_not_found(database: Database, cast: Cast, give
 
 
 def test_every_act_is_audited_and_replays_to_the_same_row(
-    database: Database, hand: OperatorContext, give: Give, clock: StandingClock
+    database: Database, operator: OperatorContext, give: Give, clock: StandingClock
 ) -> None:
     row = give(units=10)
     with database.write() as db:
-        grants.adjust_units(db, hand, entitlement_id=row.id, units=5)
-        grants.revoke(db, hand, entitlement_id=row.id)
+        grants.adjust_units(db, operator, entitlement_id=row.id, units=5)
+        grants.revoke(db, operator, entitlement_id=row.id)
     with database.read() as db:
         audited = db.exec(select(AuditEntry.action).order_by(AuditEntry.id)).all()
         before = _only(db).model_dump()

@@ -45,13 +45,13 @@ def room_of(path: Path) -> str:
 
 def allowed(room: str) -> set[str]:
     if room in EDGE:
-        others = {"runtime", "wire", "create_app", "__version__"}
+        others = {"runtime", "wsgi_json", "create_app", "__version__"}
         return {*LINE, *DOORS, *EDGE, *others} | ({"stripe_sandbox"} if room == "factory" else set())
     if room == "stripe_sandbox":
         return {"stripe_sandbox"}
     if room in DOORS:
-        return {*LINE, "runtime", "wire", room} | ({"__version__"} if room == "cli" else set())
-    if room == "wire":
+        return {*LINE, "runtime", "wsgi_json", room} | ({"__version__"} if room == "cli" else set())
+    if room == "wsgi_json":
         return {"errors", "kit"}
     if room == "runtime":
         return {"errors", "settings", "kit", "db", "alignment", "stripe_gateway"}
@@ -84,7 +84,7 @@ def test_the_stripe_sandbox_is_an_application_of_its_own() -> None:
 def test_rooms_know_no_web_framework_and_only_two_know_stripe(path: Path) -> None:
     room = room_of(path)
     outside = {name.split(".")[0] for name in imports(path)}
-    if room not in {*DOORS, *EDGE, "runtime", "wire", "stripe_sandbox"}:
+    if room not in {*DOORS, *EDGE, "runtime", "wsgi_json", "stripe_sandbox"}:
         assert not outside & WEB
     if room not in ONLY_FOR_STRIPE:
         assert "stripe" not in outside

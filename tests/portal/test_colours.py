@@ -8,7 +8,7 @@ import pytest
 
 from licenzy.kit.resources import resource_dir
 
-CSS = (resource_dir("static") / "css" / "base.css").read_text()
+CSS = (resource_dir("static") / "css" / "elements.css").read_text()
 
 PAIRS = [
     ("ink", "ground"),

@@ -85,7 +85,7 @@ def granted(shop: Shop) -> list[Entitlement]:
         return list(db.exec(select(Entitlement)))
 
 
-def hand(shop: Shop, clock: StandingClock) -> OperatorContext:
+def operator(shop: Shop, clock: StandingClock) -> OperatorContext:
     return OperatorContext(
         Scope(shop.project_id, shop.connection.mode), Actor("usr_1", None), "found in the books", clock()
     )
@@ -97,7 +97,7 @@ def take(shop: Shop, clock: StandingClock, subject_ref: str = "user_7", which: i
         parts.database,
         parts.gateway,
         parts.secret_box,
-        hand(shop, clock),
+        operator(shop, clock),
         untracked_id=kept(shop)[which].id,
         subject_ref=subject_ref,
     )
@@ -131,7 +131,7 @@ def test_a_payment_past_licenzy_is_kept_and_counts_once_adopted(
         notes = db.exec(select(StripeEvent.note).where(StripeEvent.object_id == session_id)).all()
     assert (subject.subject_ref, subject.stripe_customer_id) == ("user_7", sold.customer)
     assert subject.email == "buyer@example.com"
-    assert notes == ["The checkout was adopted by hand, and counts since."]
+    assert notes == ["The checkout was adopted by operator, and counts since."]
     assert (audited.about, audited.actor_user_id) == (session_id, "usr_1")
 
 
@@ -205,7 +205,7 @@ def test_several_things_are_refused(shop: Shop, sell: Sell, clock: StandingClock
     deliver_events(shop, clock)
     with pytest.raises(InvalidRequest, match="2 different things were bought") as refused:
         take(shop, clock)
-    assert "by hand" in (refused.value.hint or "")
+    assert "by operator" in (refused.value.hint or "")
     assert granted(shop) == []
 
 
@@ -350,7 +350,7 @@ def test_what_is_not_there_is_not_found(shop: Shop, clock: StandingClock) -> Non
             parts.database,
             parts.gateway,
             parts.secret_box,
-            hand(shop, clock),
+            operator(shop, clock),
             untracked_id="unt_x",
             subject_ref="u",
         )

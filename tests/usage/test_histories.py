@@ -122,7 +122,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
             self.customer: Customer = customer_with(database, cast, ref=f"user_{next(subjects)}")
             self.model = Model()
 
-        def hand(self) -> OperatorContext:
+        def operator(self) -> OperatorContext:
             scope = Scope(cast.project_id, self.customer.subject.mode)
             return OperatorContext(scope, actor=Actor(cast.owner.user_id), note="", now=clock())
 
@@ -133,7 +133,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
             with database.write() as db:
                 grants.grant(
                     db,
-                    self.hand(),
+                    self.operator(),
                     subject_ref=self.customer.subject.subject_ref,
                     product=product,
                     until=until,
@@ -150,7 +150,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
         @rule(pack=packs)
         def revokes(self, pack: str) -> None:
             with database.write() as db:
-                grants.revoke(db, self.hand(), entitlement_id=pack)
+                grants.revoke(db, self.operator(), entitlement_id=pack)
             self.model.packs[pack].gone = True
 
         @rule(pack=packs, by=st.integers(-40, 40).filter(bool))
@@ -162,7 +162,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
             fits = fits and not self.model.packs[pack].gone
             try:
                 with database.write() as db:
-                    grants.adjust_units(db, self.hand(), entitlement_id=pack, units=by)
+                    grants.adjust_units(db, self.operator(), entitlement_id=pack, units=by)
             except InvalidRequest:
                 assert not fits
             else:

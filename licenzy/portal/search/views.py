@@ -15,20 +15,20 @@ from licenzy.portal.navigation import Entry, lab_offered, navigation
 from licenzy.portal.respond import go, show
 from licenzy.runtime import runtime
 from licenzy.search.by_id import is_id
-from licenzy.search.hits import Group, Hit, Results
+from licenzy.search.hits import Hit, HitGroup, Results
 from licenzy.search.queries import find_exactly, search
 from licenzy.subjects.rules import folded, ref_problem
 from licenzy.workspace.models import Role
 
 _PAGES = {
-    Group.CUSTOMERS: ("portal.project.customer", "subject_id"),
-    Group.ATTEMPTS: ("portal.project.customer", "subject_id"),
-    Group.STRIPE_EVENTS: ("portal.project.event", "event_id"),
-    Group.EVENTS_ABOUT: ("portal.project.events", "about"),
-    Group.UNTRACKED: ("portal.project.untracked_checkout", "untracked_id"),
-    Group.PRODUCTS: ("portal.project.edit_product", "product_id"),
-    Group.ENDPOINTS: ("portal.project.webhook", "endpoint_id"),
-    Group.DELIVERIES: ("portal.project.delivery", "delivery_id"),
+    HitGroup.CUSTOMERS: ("portal.project.customer", "subject_id"),
+    HitGroup.ATTEMPTS: ("portal.project.customer", "subject_id"),
+    HitGroup.STRIPE_EVENTS: ("portal.project.event", "event_id"),
+    HitGroup.EVENTS_ABOUT: ("portal.project.events", "about"),
+    HitGroup.UNTRACKED: ("portal.project.untracked_checkout", "untracked_id"),
+    HitGroup.PRODUCTS: ("portal.project.edit_product", "product_id"),
+    HitGroup.ENDPOINTS: ("portal.project.webhook", "endpoint_id"),
+    HitGroup.DELIVERIES: ("portal.project.delivery", "delivery_id"),
 }
 """The page that shows a hit of each group, and the part of its address that names the hit."""
 
@@ -97,7 +97,7 @@ def _answer(
         problem=problem,
         results=results or Results(),
         pages=pages or [],
-        groups=list(Group),
+        groups=list(HitGroup),
         looks_like_id=is_id(text),
         address_of=address_of,
     )
