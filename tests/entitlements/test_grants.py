@@ -1,4 +1,4 @@
-"""What operators do by operator, on both databases: each act is a fact, audited, and survives a replay."""
+"""What operators do by hand, on both databases: each act is a fact, audited, and survives a replay."""
 
 from __future__ import annotations
 

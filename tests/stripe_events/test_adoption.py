@@ -131,7 +131,7 @@ def test_a_payment_past_licenzy_is_kept_and_counts_once_adopted(
         notes = db.exec(select(StripeEvent.note).where(StripeEvent.object_id == session_id)).all()
     assert (subject.subject_ref, subject.stripe_customer_id) == ("user_7", sold.customer)
     assert subject.email == "buyer@example.com"
-    assert notes == ["The checkout was adopted by operator, and counts since."]
+    assert notes == ["The checkout was adopted by hand, and counts since."]
     assert (audited.about, audited.actor_user_id) == (session_id, "usr_1")
 
 
@@ -205,7 +205,7 @@ def test_several_things_are_refused(shop: Shop, sell: Sell, clock: StandingClock
     deliver_events(shop, clock)
     with pytest.raises(InvalidRequest, match="2 different things were bought") as refused:
         take(shop, clock)
-    assert "by operator" in (refused.value.hint or "")
+    assert "by hand" in (refused.value.hint or "")
     assert granted(shop) == []
 
 
