@@ -198,7 +198,7 @@ class SideFacts:
     traffic: TrafficFacts = field(default_factory=TrafficFacts)
     resolved: Mapping[str, datetime] = field(default_factory=dict)
     """When findings about traffic were said to be mended, by code."""
-    looked_at: datetime | None = None
+    probed_at: datetime | None = None
     """When Stripe was last asked about this side."""
     probe_due_at: datetime | None = None
     """Since when Stripe is to be asked, because something was saved or an hour has passed."""

@@ -161,8 +161,8 @@ def judged(project: ProjectFacts, mode: Mode) -> list[Finding]:
 
 
 def _marked_as_resolved(each: Rule, drafts: FindingDraft, here: SideFacts) -> bool:
-    mended_at = here.resolved.get(each.code)
-    return each.resolvable and mended_at is not None and drafts.at is not None and drafts.at <= mended_at
+    resolved_at = here.resolved.get(each.code)
+    return each.resolvable and resolved_at is not None and drafts.at is not None and drafts.at <= resolved_at
 
 
 def _finding(each: Rule, mode: Mode, drafts: FindingDraft) -> Finding:

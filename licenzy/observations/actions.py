@@ -102,15 +102,15 @@ def keep_answers(
         probe.due_at = began + (PROBE_AFTER_FAILURE if problem else PROBE_EVERY)
     probe.leased_until, probe.problem = None, problem[:500] if problem else None
     if answers is not None:
-        probe.answers, probe.looked_at = dict(answers), began
+        probe.answers, probe.probed_at = dict(answers), began
     db.add(probe)
     db.flush()
 
 
 def mark_resolved(db: Session, scope: Scope, *, code: str, actor: Actor, now: datetime) -> None:
     """Take somebody's word that what a finding tells is mended; it comes back when seen again."""
-    word = {"project_id": scope.project_id, "mode": scope.mode, "code": code, "mended_at": now}
-    insert_or_change(db, ResolvedFinding, word, replaced=("mended_at",))
+    word = {"project_id": scope.project_id, "mode": scope.mode, "code": code, "resolved_at": now}
+    insert_or_change(db, ResolvedFinding, word, replaced=("resolved_at",))
     record(
         db,
         actor=actor,

@@ -60,15 +60,15 @@ class CheckCount(Table, table=True):
 class StripeProbe(Table, table=True):
     """What Stripe last said about one connection, and when it is to be asked again."""
 
-    __tablename__ = "stripe_looks"
-    __table_args__ = (Index("ix_stripe_looks_due_at", "due_at"),)
+    __tablename__ = "stripe_probes"
+    __table_args__ = (Index("ix_stripe_probes_due_at", "due_at"),)
 
     connection_id: str = Field(foreign_key="connections.id", primary_key=True)
     project_id: str = Field(foreign_key="projects.id")
     mode: Mode = Field(sa_type=Word(Mode))
     due_at: datetime = Field(sa_type=Instant)
     leased_until: datetime | None = Field(default=None, sa_type=Instant)
-    looked_at: datetime | None = Field(default=None, sa_type=Instant)
+    probed_at: datetime | None = Field(default=None, sa_type=Instant)
     """When the answers below were given."""
     answers: dict[str, Any] = Field(default={}, sa_type=JSON)
     problem: str | None = None
@@ -78,9 +78,9 @@ class StripeProbe(Table, table=True):
 class ResolvedFinding(Table, table=True):
     """Somebody said that a finding about traffic is mended: what was seen until then counts no more."""
 
-    __tablename__ = "mended_findings"
+    __tablename__ = "resolved_findings"
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     code: str = Field(primary_key=True)
-    mended_at: datetime = Field(sa_type=Instant)
+    resolved_at: datetime = Field(sa_type=Instant)

@@ -53,7 +53,7 @@ def probe_of(scope: Scope) -> SelectOfScalar[StripeProbe]:
 
 def resolved_findings(db: Session, scope: Scope) -> dict[str, datetime]:
     """When findings about traffic were said to be mended, by code."""
-    return {row.code: row.mended_at for row in _resolved(db, scope)}
+    return {row.code: row.resolved_at for row in _resolved(db, scope)}
 
 
 @read_all

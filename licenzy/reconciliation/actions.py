@@ -75,20 +75,22 @@ class Due:
     full: bool
 
 
-def request_walk_of(db: Session, *, connection_id: str, now: datetime, asked_by: str | None = None) -> None:
+def request_walk_of(
+    db: Session, *, connection_id: str, now: datetime, requested_by: str | None = None
+) -> None:
     """Have the worker walk a connection's account as soon as it can, as `licenzy reconcile` does."""
     insert_unless_there(db, Reconciliation, {"connection_id": connection_id, "report": {}})
     db.exec(
         update(Reconciliation)
         .where(col(Reconciliation.connection_id) == connection_id)
-        .values(asked_at=now, asked_by=asked_by, leased_until=None)
+        .values(requested_at=now, requested_by=requested_by, leased_until=None)
     )
 
 
 def claim_due(db: Session, *, now: datetime) -> Due | None:
     """The walk that was asked for, or whose hour has come, under a lease; of any project, for the worker."""
     last = func.coalesce(col(Reconciliation.ran_at), Connection.created_at)
-    is_requested = col(Reconciliation.asked_at).is_not(None)
+    is_requested = col(Reconciliation.requested_at).is_not(None)
     found = db.exec(
         select(Connection)
         .outerjoin(Reconciliation, col(Reconciliation.connection_id) == Connection.id)
@@ -106,7 +108,7 @@ def claim_due(db: Session, *, now: datetime) -> Due | None:
     if not take_lease(db, Reconciliation, {"connection_id": found.id}, LEASE, now=now):
         return None  # Another worker was quicker.
     row = db.get(Reconciliation, found.id)
-    return Due(found, bool(row and row.asked_at))
+    return Due(found, bool(row and row.requested_at))
 
 
 def _remember(
@@ -127,6 +129,6 @@ def _remember(
     row.leased_until = None
     row.last_event_id = newest or row.last_event_id
     row.reconciled_to, row.ran_at, row.report = reached, began, asdict(report)
-    if row.asked_at is not None and row.asked_at <= began:
-        row.asked_at = None
+    if row.requested_at is not None and row.requested_at <= began:
+        row.requested_at = None
     db.flush()

@@ -41,7 +41,7 @@ class WalkLog:
         self._began = began
         self._report = report
         self._full = full
-        self._asked_by: str | None = None
+        self._requested_by: str | None = None
         self._step = ""
         self._with_end: Callable[[Session], None] = lambda _db: None
 
@@ -61,8 +61,8 @@ class WalkLog:
     def __enter__(self) -> Self:
         with self._database.read() as db:
             row = db.get(Reconciliation, self._connection.id)
-        if row is not None and row.asked_at is not None and self._full:
-            self._asked_by = row.asked_by
+        if row is not None and row.requested_at is not None and self._full:
+            self._requested_by = row.requested_by
         return self
 
     def __exit__(
@@ -89,7 +89,7 @@ class WalkLog:
                 mode=self._connection.mode,
                 connection_id=self._connection.id,
                 full=self._full,
-                asked_by=self._asked_by,
+                requested_by=self._requested_by,
                 began_at=self._began,
                 ended_at=self._clock(),
                 problem=problem,

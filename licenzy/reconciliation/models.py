@@ -25,9 +25,9 @@ class Reconciliation(Table, table=True):
     """Stripe's time up to which everything is known to have been seen."""
     ran_at: datetime | None = Field(default=None, sa_type=Instant)
     """When the last successful walk began."""
-    asked_at: datetime | None = Field(default=None, sa_type=Instant)
+    requested_at: datetime | None = Field(default=None, sa_type=Instant)
     """When a person asked for a whole walk that has not been done yet."""
-    asked_by: str | None = None
+    requested_by: str | None = None
     """Who asked for it."""
     step: str | None = None
     """What the walk under way is looking at; none while nobody walks."""
@@ -48,7 +48,7 @@ class FinishedWalk(Table, table=True):
     connection_id: str = Field(foreign_key="connections.id", index=True)
     full: bool
     """Whether it looked at the present state of everything known, or only at events."""
-    asked_by: str | None = None
+    requested_by: str | None = None
     """Who asked for it; none for one that came by itself, or from the command line."""
     began_at: datetime = Field(sa_type=Instant)
     ended_at: datetime = Field(sa_type=Instant)

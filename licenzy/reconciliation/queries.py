@@ -29,9 +29,9 @@ def walk_state(row: Reconciliation | None, last: FinishedWalk | None, now: datet
         return WalkState.RESTING
     if row.step is not None and not is_free(row.leased_until, now):
         return WalkState.WALKING
-    if row.asked_at is None:
+    if row.requested_at is None:
         return WalkState.RESTING
-    broke_off = last is not None and last.problem is not None and last.began_at >= row.asked_at
+    broke_off = last is not None and last.problem is not None and last.began_at >= row.requested_at
     return WalkState.RESTING if broke_off else WalkState.WAITING
 
 

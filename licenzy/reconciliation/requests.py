@@ -66,7 +66,7 @@ def request_walk(db: Session, scope: Scope, *, actor: Actor, now: datetime) -> N
     connection = connection_of(db, scope)
     if connection is None or connection.key_sealed is None:
         raise StripeNotConnected
-    request_walk_of(db, connection_id=connection.id, now=now, asked_by=actor.user_id)
+    request_walk_of(db, connection_id=connection.id, now=now, requested_by=actor.user_id)
     record(
         db,
         actor=actor,

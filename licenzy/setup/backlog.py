@@ -88,7 +88,7 @@ def _overdue(db: Session, now: datetime) -> dict[str, float]:
         "apply_event": select(func.min(StripeEvent.next_try_at)).where(_IS_UNAPPLIED),
         "settling_read": select(func.min(SettlingRead.due_at)),
         "delivery": sends,
-        "reconciliation": select(func.min(Reconciliation.asked_at)),
+        "reconciliation": select(func.min(Reconciliation.requested_at)),
         "look_at_stripe": probes,
     }
     due = {job: db.exec(statement).one() for job, statement in oldest.items()}

@@ -101,7 +101,7 @@ def _side(db: Session, secret_box: SecretBox, scope: Scope, base_url: str, now: 
         keys=key_facts(db, scope, now=now),
         traffic=_traffic(db, scope, probe, now),
         resolved=resolved_findings(db, scope),
-        looked_at=probe.looked_at if probe else None,
+        probed_at=probe.probed_at if probe else None,
         probe_due_at=probe.due_at if probe is not None and probe.due_at <= now else None,
         probe_problem=probe.problem if probe else None,
     )
@@ -118,9 +118,9 @@ def _connection(
         reachable=problem is None,
         wanted_version=API_VERSION,
     )
-    if probe is None or probe.looked_at is None or _older(probe, connection.key_saved_at):
+    if probe is None or probe.probed_at is None or _older(probe, connection.key_saved_at):
         return facts
-    at, answers = probe.looked_at, probe.answers
+    at, answers = probe.probed_at, probe.answers
     accepted, missing, listed = (
         answers.get(name) for name in ("key_accepted", "missing_permissions", "endpoints")
     )
@@ -146,7 +146,7 @@ def _reaching_us(
 
 def _older(probe: StripeProbe, saved_at: datetime | None) -> bool:
     """Whether the look was made before something was saved, and so may tell of what was there before."""
-    return saved_at is not None and probe.looked_at is not None and probe.looked_at < saved_at
+    return saved_at is not None and probe.probed_at is not None and probe.probed_at < saved_at
 
 
 def _endpoint(listed_endpoint: dict[str, Any]) -> EndpointSeen:
@@ -168,14 +168,14 @@ def _shares_secret(db: Session, secret_box: SecretBox, connection: Connection) -
 
 
 def _priced(product: ProductFacts, connection: Connection | None, probe: StripeProbe | None) -> ProductFacts:
-    if probe is None or probe.looked_at is None or probe.looked_at < product.checked_at:
+    if probe is None or probe.probed_at is None or probe.probed_at < product.checked_at:
         return product  # The price was read since, so it was there.
     missing = probe.answers.get("missing_prices")
     if missing is None or (connection is not None and _older(probe, connection.key_saved_at)):
         return product
     return replace(
         product,
-        missing=Seen(product.stripe_price_id in missing, probe.looked_at),
+        missing=Seen(product.stripe_price_id in missing, probe.probed_at),
         in_other_mode=missing.get(product.stripe_price_id),
     )
 
@@ -271,10 +271,10 @@ def _problem_reads(scope: Scope) -> SelectOfScalar[SettlingRead]:
 
 def _unheard(db: Session, scope: Scope, probe: StripeProbe | None) -> Seen[tuple[str, ...]] | None:
     """Attempts paid at Stripe that no event had told of at the last look, and that none has told of since."""
-    if probe is None or probe.looked_at is None or "unheard" not in probe.answers:
+    if probe is None or probe.probed_at is None or "unheard" not in probe.answers:
         return None
     still = _not_paid(db, scope, attempt_ids=probe.answers["unheard"])
-    return Seen(tuple(sorted(still)), probe.looked_at)
+    return Seen(tuple(sorted(still)), probe.probed_at)
 
 
 @read_all

@@ -139,7 +139,7 @@ def _nothing_at_risk(project: ProjectFacts, found: Sequence[Finding]) -> Item:
     risks = [
         each for each in found if each.severity is not Severity.NOTES and each.code != "product_differs"
     ]  # A product that differs has a line of its own.
-    title, at = "Nothing in live is at risk", project.live.looked_at
+    title, at = "Nothing in live is at risk", project.live.probed_at
     if at is None:
         return Item("nothing_at_risk", title, StepState.WAITING, "Stripe was not asked yet.", None, False)
     if risks:
@@ -150,7 +150,7 @@ def _nothing_at_risk(project: ProjectFacts, found: Sequence[Finding]) -> Item:
 
 
 def _watched(project: ProjectFacts) -> Item:
-    title, at = "Stripe is asked about live every hour", project.live.looked_at
+    title, at = "Stripe is asked about live every hour", project.live.probed_at
     if at is None:
         return Item("watched", title, StepState.WAITING, "It begins when a live key is saved.", None, False)
     if project.now - at > STALE:

@@ -80,7 +80,7 @@ def key(mode: Mode, **changes: Any) -> KeyFacts:
 
 
 def side(mode: Mode, **changes: Any) -> SideFacts:
-    facts = SideFacts(mode, connection(mode), (product(mode),), (key(mode),), looked_at=START)
+    facts = SideFacts(mode, connection(mode), (product(mode),), (key(mode),), probed_at=START)
     return replace(facts, **changes)
 
 

@@ -87,7 +87,7 @@ def test_a_walk_is_asked_for_and_watched(
         assert support.client.post(form.action, data=form.fields).status_code == 303
     row = asked(runtime, connection)
     assert row is not None
-    assert row.asked_at == START
+    assert row.requested_at == START
     page = support.get("/reconciliation").text
     assert "Waiting for the worker" in page
     assert 'hx-trigger="every 2s"' in page
@@ -102,7 +102,7 @@ def test_a_walk_is_asked_for_and_watched(
     assert "Looking at subscriptions" in support.get("/reconciliation/progress", headers=HTMX).text
     with runtime.database.write() as db:
         where = db.get_one(Reconciliation, connection.id)
-        where.step = where.asked_at = where.leased_until = None
+        where.step = where.requested_at = where.leased_until = None
         db.add(where)
     over = support.get("/reconciliation/progress", headers=HTMX)
     assert over.status_code == 286
@@ -121,7 +121,7 @@ def test_a_walk_tells_every_difference_it_healed(
         runtime,
         connection,
         full=True,
-        asked_by=cast.owner.user_id,
+        requested_by=cast.owner.user_id,
         report={
             "events_missed": 3,
             "subscriptions_seen": 2,

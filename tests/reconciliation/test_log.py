@@ -56,14 +56,14 @@ def ended(*, began: datetime = START, problem: str | None = None) -> FinishedWal
         (None, None, WalkState.RESTING),
         (row(), None, WalkState.RESTING),
         (row(ran_at=START), ended(), WalkState.RESTING),
-        (row(asked_at=START), None, WalkState.WAITING),
-        (row(asked_at=START), ended(began=START - HOUR, problem="x"), WalkState.WAITING),
-        (row(asked_at=START), ended(began=START, problem="x"), WalkState.RESTING),
-        (row(asked_at=START, leased_until=START + HOUR), None, WalkState.WAITING),
-        (row(asked_at=START, leased_until=START + HOUR, step="events"), None, WalkState.WALKING),
+        (row(requested_at=START), None, WalkState.WAITING),
+        (row(requested_at=START), ended(began=START - HOUR, problem="x"), WalkState.WAITING),
+        (row(requested_at=START), ended(began=START, problem="x"), WalkState.RESTING),
+        (row(requested_at=START, leased_until=START + HOUR), None, WalkState.WAITING),
+        (row(requested_at=START, leased_until=START + HOUR, step="events"), None, WalkState.WALKING),
         (row(leased_until=START + HOUR, step="events"), None, WalkState.WALKING),
         # Who walked has died: its lease ends, and the walk is taken up again.
-        (row(asked_at=START, leased_until=START, step="events"), None, WalkState.WAITING),
+        (row(requested_at=START, leased_until=START, step="events"), None, WalkState.WAITING),
         (row(leased_until=START, step="events"), None, WalkState.RESTING),
     ],
 )
@@ -103,12 +103,12 @@ def test_a_walk_that_was_asked_for_is_made_by_the_worker(
     clock.advance(seconds=2)
     work_once(shop.runtime)
     (walk,) = finished(shop)
-    assert (walk.full, walk.asked_by, walk.problem) == (True, "usr_1", None)
+    assert (walk.full, walk.requested_by, walk.problem) == (True, "usr_1", None)
     assert walk.report["events_missed"] > 0
     assert walk.report["differences"][0]["after"]["granted_units"] == 1000
     with shop.runtime.database.read() as db:
         state = db.get_one(Reconciliation, shop.connection.id)
-        assert (state.asked_at, state.step) == (None, None)
+        assert (state.requested_at, state.step) == (None, None)
         audited = db.exec(select(AuditEntry).where(AuditEntry.action == "reconciliation.ask")).one()
     assert audited.actor_user_id == "usr_1"
 
@@ -190,7 +190,7 @@ def test_hourly_walks_are_told_of_and_old_ones_forgotten(shop: Shop, clock: Stan
         )
     walks = finished(shop)
     assert len(walks) == WALKS_KEPT
-    assert {(walk.full, walk.asked_by) for walk in walks} == {(False, None)}
+    assert {(walk.full, walk.requested_by) for walk in walks} == {(False, None)}
 
 
 def test_without_a_connection_there_is_nothing_to_walk(shop: Shop, clock: StandingClock) -> None:
@@ -198,7 +198,7 @@ def test_without_a_connection_there_is_nothing_to_walk(shop: Shop, clock: Standi
         request_walk(db, Scope(shop.project_id, Mode.LIVE), actor=Actor(), now=clock())
     with shop.runtime.database.write() as db:
         request_walk_of(db, connection_id=shop.connection.id, now=clock())
-        assert db.get_one(Reconciliation, shop.connection.id).asked_by is None
+        assert db.get_one(Reconciliation, shop.connection.id).requested_by is None
 
 
 def again(shop: Shop, clock: StandingClock) -> Report:

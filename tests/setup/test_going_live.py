@@ -65,8 +65,8 @@ BOUGHT = JourneyFacts(
     refusal=None,
     last_event_at=START,
 )
-TEST = SideFacts(Mode.TEST, CONNECTION, (PRODUCT,), (replace(KEY, masked="lz_test_…a1B2"),), looked_at=START)
-LIVE = SideFacts(Mode.LIVE, LIVE_CONNECTION, (LIVE_PRODUCT,), (KEY,), looked_at=START)
+TEST = SideFacts(Mode.TEST, CONNECTION, (PRODUCT,), (replace(KEY, masked="lz_test_…a1B2"),), probed_at=START)
+LIVE = SideFacts(Mode.LIVE, LIVE_CONNECTION, (LIVE_PRODUCT,), (KEY,), probed_at=START)
 EMPTY = SideFacts(Mode.LIVE)
 
 
@@ -171,7 +171,7 @@ def test_green_turns_to_drifted_when_the_facts_do(
 def test_what_nobody_looked_at_for_hours_is_not_watched() -> None:
     assert states(judged(later=timedelta(hours=2)))["watched"] is StepState.DONE
     assert states(judged(later=timedelta(hours=3)))["watched"] is StepState.DRIFTED
-    assert states(judged(replace(LIVE, looked_at=None)))["watched"] is StepState.WAITING
+    assert states(judged(replace(LIVE, probed_at=None)))["watched"] is StepState.WAITING
     assert states(judged(https=False))["https"] is StepState.NEEDS_ACTION
 
 

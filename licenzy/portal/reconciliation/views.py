@@ -114,7 +114,7 @@ def _live(db: Session, side: Side) -> dict[str, Any]:
     return {
         "connected": connection is not None and connection.key_sealed is not None,
         "state": walk_state(row, last, runtime().clock()),
-        "asked_at": row.asked_at if row is not None else None,
+        "requested_at": row.requested_at if row is not None else None,
         "step": row.step if row is not None else None,
         "last": last,
     }
@@ -133,6 +133,8 @@ def _summaries(db: Session, side: Side, place: Place) -> dict[str, Any]:
     return {
         "walks": summaries,
         "holders": holders_of(db, side.scope, entitlement_ids=ids),
-        "names": names_of(db, user_ids={each.walk.asked_by for each in summaries if each.walk.asked_by}),
+        "names": names_of(
+            db, user_ids={each.walk.requested_by for each in summaries if each.walk.requested_by}
+        ),
         "pages": adjacent_pages(page, place),
     }

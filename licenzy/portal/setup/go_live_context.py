@@ -44,7 +44,7 @@ def go_live_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
     return {
         "checklist": listed,
         "pairs": catalog_pairs(project),
-        "looked_at": project.live.looked_at,
+        "probed_at": project.live.probed_at,
         "live_connected": connection is not None and connection.connected,
         "journey": journey,
         "timeline": timeline(journey, connection, project.now) if journey else None,
