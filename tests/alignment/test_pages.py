@@ -95,7 +95,7 @@ def test_when_stripe_cannot_be_asked_nobody_says_that_it_was(home: ModePair) -> 
     assert "Stripe could not be asked" in pages.get("/alignment").text
     run = home.app.test_cli_runner().invoke(args=["doctor", "--check", "--json"])
     assert run.exit_code == 1
-    assert f"Stripe could not be asked about test of {home.project_id}" in run.stderr
+    assert f"Stripe could not be checked for test mode of {home.project_id}" in run.stderr
     home.test.account.inject_faults()
     pages.send("/alignment", "/alignment/check", {})
     page = pages.get("/alignment").text
