@@ -66,7 +66,9 @@ def test_each_documented_page_has_that_address(app: Flask) -> None:
     assert len(addresses) > 5
     urls = app.url_map.bind("localhost")
     for address in addresses:
-        urls.match(address.replace("<project_id>", "prj_1").replace("<mode>", "live"))
+        urls.match(
+            address.replace("<project_id>", "prj_01jd8m7k4b0000000000000000").replace("<mode>", "live")
+        )
 
 
 def test_the_architecture_names_every_table_once() -> None:
