@@ -82,7 +82,7 @@ def schema_of(event_type: EventType) -> dict[str, Any]:
             "project_id": {"type": "string", "pattern": "^prj_"},
             "source": {"enum": [each.value for each in Source]},
             "reason": {"type": "string", "description": "The cause, such as checkout_finalized."},
-            "subject_ref": _or_null({"type": "string", "maxLength": 200, "description": "Your own id of the customer."}),
+            "subject_ref": _or_null({**_TEXT, "maxLength": 200, "description": "Your id of the customer."}),
             "data": {
                 "type": "object",
                 "description": "Null where a field does not apply.",
