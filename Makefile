@@ -50,13 +50,13 @@ all-tests: $(DEV_READY)
 soak: $(DEV_READY)  ## The large sizes of faults and properties, without patched libraries; takes long.
 	$(AS_SHIPPED) $(PYTEST) -m soak --timeout 3600
 
-demo: $(RUN_READY)  ## Tell the whole story in the terminal against the Stripe sandbox, printing each curl.
+demo: $(RUN_READY)  ## Run the demo in the terminal against the Stripe sandbox, printing each curl.
 	@exec $(PY) -m licenzy demo
 
 bench: $(DEV_READY)  ## Measure the hottest calls beside an old version's in one run, and the memory of everything: about 12 minutes.
 	@exec $(PY) -m tests.bench
 
-format: $(DEV_READY)  ## Format the code and mend what the linter can mend.
+format: $(DEV_READY)  ## Format the code and fix what the linter can fix.
 	$(VENV)/bin/ruff format $(CODE)
 	$(VENV)/bin/ruff check --fix $(CODE)
 
@@ -89,7 +89,7 @@ $(RUN_READY): requirements/run.txt requirements/build.txt pyproject.toml hatch_b
 	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Beside each file of static/ that gains by it, the same for browsers that take it smaller.
+# Next to each file of static/ that gains by it, a compressed copy for browsers that accept it.
 $(COMPRESSED): $(shell find static -type f ! -name '*.gz') $(RUN_READY)
 	@$(PY) -m whitenoise.compress --quiet --no-brotli static
 	@touch $@

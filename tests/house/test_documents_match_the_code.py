@@ -17,6 +17,7 @@ from licenzy.db.unit_of_work import Database
 from licenzy.factory import command_line, load_models
 from licenzy.kit.ids import new_id
 from licenzy.kit.stopping import StopSignal
+from tests.house.test_imports import DOORS, LINE
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -75,6 +76,43 @@ def test_the_architecture_names_every_table_once() -> None:
     rows = re.findall(r"^\| `\w+` \|[^|]*\|([^|\n]+)\|$", page("architecture"), re.MULTILINE)
     named = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     assert sorted(named) == sorted(metadata.tables)
+
+
+def test_contributing_lists_every_package_and_module_of_the_product() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tree = text[text.index("\nlicenzy/\n") : text.index("\ninstance/")]
+    listed = re.findall(r"^  ([\w.]+)/? ", tree, re.MULTILINE)
+    there = [each.name for each in (ROOT / "licenzy").iterdir() if not each.name.startswith("__")]
+    assert sorted(listed) == sorted(there)
+    tops = re.findall(r"^(\w+)/ ", tree, re.MULTILINE)
+    assert [name for name in tops if not (ROOT / name).is_dir()] == []
+
+
+def test_the_architecture_has_every_room_and_door() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", page("architecture"), re.MULTILINE)
+    assert sorted(named) == sorted({*LINE, *DOORS} - {"errors", "kit", "settings"})
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_line_of_imports_is_the_one_that_is_checked(name: str) -> None:
+    blocks = re.findall(r"^```\w*\n(errors kit .*?)^```", (ROOT / name).read_text(), re.MULTILINE | re.DOTALL)
+    words = re.findall(r"\w+", blocks[0])
+    assert words[: len(LINE)] == LINE
+    assert {*words[len(LINE) :]} == {"runtime", "wsgi_json", "factory", *DOORS}
+
+
+def test_each_file_that_a_recipe_names_exists() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    recipes = text[text.index("## House rules") :]
+    files = {
+        name
+        for name in re.findall(r"`([\w./]+)`", recipes)
+        if re.search(r"^\w.*/\w+(\.(py|html|md))?$", name)
+    }
+    assert len(files) > 30
+    tops = (ROOT, ROOT / "licenzy", ROOT / "templates")
+    missing = [name for name in sorted(files) if not any((top / name).exists() for top in tops)]
+    assert missing == []
 
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "SECURITY.md"], ids=lambda path: path.name)

@@ -14,8 +14,12 @@ _INSTANT = {"type": "string", "format": "date-time", "pattern": "Z$"}
 _TEXT = {"type": "string"}
 _WHOLE = {"type": "integer"}
 _FIELDS: dict[str, dict[str, Any]] = {
-    "entitlement_id": {"type": "string", "pattern": "^ent_", "description": "The entitlement it is about."},
-    "product_code": {**_TEXT, "description": "Your code of the product."},
+    "entitlement_id": {
+        "type": "string",
+        "pattern": "^ent_",
+        "description": "The entitlement that this event is about.",
+    },
+    "product_code": {**_TEXT, "description": "Your code for the product."},
     "kind": {"enum": ["subscription", "time_pass", "usage_pack"]},
     "status": {
         "enum": ["active", "trialing", "past_due", "paused", "suspended", "canceled", "expired", "exhausted"]
@@ -24,27 +28,35 @@ _FIELDS: dict[str, dict[str, Any]] = {
     "usage_remaining": {"type": "integer", "minimum": 0, "description": "Units left."},
     "units": {
         **_WHOLE,
-        "description": "Units granted; of usage.consumed, those consumed.",
+        "description": "Units granted. In usage.consumed: units consumed.",
     },
-    "valid_until": {**_INSTANT, "description": "Until when, as people are shown it."},
+    "valid_until": {**_INSTANT, "description": "When it ends, as the portal shows it."},
     "canceled_at": _INSTANT,
-    "attempt_id": {"type": "string", "pattern": "^att_", "description": "The call that opened the checkout."},
+    "attempt_id": {
+        "type": "string",
+        "pattern": "^att_",
+        "description": "The checkout attempt: the call that created the checkout.",
+    },
     "amount_total": {**_WHOLE, "description": "In the currency's smallest unit."},
     "currency": {"type": "string", "pattern": "^[a-z]{3}$"},
     "stripe_checkout_session_id": _TEXT,
     "stripe_subscription_id": _TEXT,
-    "stripe_event_id": {**_TEXT, "description": "The event of Stripe's that told of it."},
-    "actor_user_id": {"type": "string", "pattern": "^usr_", "description": "Who did it by hand."},
+    "stripe_event_id": {**_TEXT, "description": "The Stripe event that caused it."},
+    "actor_user_id": {
+        "type": "string",
+        "pattern": "^usr_",
+        "description": "The person who did it in the portal.",
+    },
 }
 _MEANS = {
-    EventType.PURCHASE_FINALIZED: "What was bought is available for the first time; once for each purchase.",
-    EventType.ENTITLEMENT_UPDATED: "An entitlement was granted, or differs from before.",
+    EventType.PURCHASE_FINALIZED: "A purchase is available for the first time. Sent once for each purchase.",
+    EventType.ENTITLEMENT_UPDATED: "An entitlement was granted or has changed.",
     EventType.USAGE_CONSUMED: "Units were consumed.",
-    EventType.USAGE_LOW: "The units left of a product have fallen to the mark set for it.",
-    EventType.SUBSCRIPTION_UPDATED: "A subscription changed at Stripe, and access with it.",
-    EventType.SUBSCRIPTION_DELETED: "A subscription has ended at Stripe; once for each.",
-    EventType.INVOICE_PAYMENT_SUCCEEDED: "An invoice of a subscription is paid; once for each.",
-    EventType.INVOICE_PAYMENT_FAILED: "The payment of an invoice failed; once for each.",
+    EventType.USAGE_LOW: "The units left of a product have fallen to the product's low-usage threshold.",
+    EventType.SUBSCRIPTION_UPDATED: "A subscription changed at Stripe, and its entitlements changed with it.",
+    EventType.SUBSCRIPTION_DELETED: "A subscription ended at Stripe. Sent once for each subscription.",
+    EventType.INVOICE_PAYMENT_SUCCEEDED: "An invoice of a subscription was paid. Sent once for each invoice.",
+    EventType.INVOICE_PAYMENT_FAILED: "The payment of an invoice failed. Sent once for each invoice.",
 }
 
 
@@ -62,15 +74,15 @@ def schema_of(event_type: EventType) -> dict[str, Any]:
             "id": {
                 "type": "string",
                 "pattern": "^evt_",
-                "description": "Also the header webhook-id: the same for all endpoints and tries.",
+                "description": "The same as the header webhook-id, for all endpoints and attempts.",
             },
             "type": {"const": event_type.value},
             "created_at": _INSTANT,
             "mode": {"enum": ["test", "live"]},
             "project_id": {"type": "string", "pattern": "^prj_"},
             "source": {"enum": [each.value for each in Source]},
-            "reason": {"type": "string", "description": "What led to it, such as checkout_finalized."},
-            "subject_ref": _or_null({"type": "string", "maxLength": 200, "description": "Your own id."}),
+            "reason": {"type": "string", "description": "The cause, such as checkout_finalized."},
+            "subject_ref": _or_null({**_TEXT, "maxLength": 200, "description": "Your id of the customer."}),
             "data": {
                 "type": "object",
                 "description": "Null where a field does not apply.",
