@@ -12,7 +12,7 @@ from licenzy.catalog.models import Kind
 from licenzy.connections.queries import connection_of
 from licenzy.errors import LicenzyError, NotFound
 from licenzy.lab.access_timeline import access_timeline
-from licenzy.lab.actions import Lab, let_happen, plan_words, possibilities
+from licenzy.lab.actions import Lab, follow_clocks, jump_words, let_happen, plan_words, possibilities
 from licenzy.lab.queries import Bench, bench, purchases, sandbox_connection
 from licenzy.lab.scenarios import CHANGE_PLAN, GROUPS, SCENARIOS, SEND_AGAIN, Scenario
 from licenzy.portal.blueprint import project
@@ -34,6 +34,7 @@ class LabButton:
     scenario: Scenario
     label: str
     reason: str | None
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,7 @@ def _bench_page(
 
 
 def _bench(side: Side, attempt_id: str) -> Bench:
+    follow_clocks(_parts(), side.scope)
     try:
         with runtime().database.read() as db:
             return bench(db, side.scope, attempt_id=attempt_id, now=runtime().clock())
@@ -204,7 +206,8 @@ def _button(scenario: Scenario, found: Bench, purchase: SandboxPurchase) -> LabB
     reason = offer.reason if offer else None
     if scenario.name == SEND_AGAIN and not (found.steps and found.steps[0].repeatable):
         reason = "The last step sent nothing that could be repeated."
-    return LabButton(scenario.name, scenario, scenario.label, reason)
+    description = jump_words(purchase, scenario.name) or scenario.description
+    return LabButton(scenario.name, scenario, scenario.label, reason, description)
 
 
 def _plans(purchase: SandboxPurchase) -> list[LabButton]:
@@ -213,9 +216,15 @@ def _plans(purchase: SandboxPurchase) -> list[LabButton]:
     if reason is None and not purchase.plans:
         reason = "There is no other recurring price to change to."
     if reason is not None:
-        return [LabButton(CHANGE_PLAN, scenario, scenario.label, reason)]
+        return [LabButton(CHANGE_PLAN, scenario, scenario.label, reason, scenario.description)]
     return [
-        LabButton(f"{CHANGE_PLAN}:{plan.price}", scenario, f"Switch to {plan_words(plan)}", None)
+        LabButton(
+            f"{CHANGE_PLAN}:{plan.price}",
+            scenario,
+            f"Switch to {plan_words(plan)}",
+            None,
+            scenario.description,
+        )
         for plan in purchase.plans
     ]
 
