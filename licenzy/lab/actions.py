@@ -51,6 +51,7 @@ from licenzy.stripe_gateway.sandbox_control import (
     act_at_sandbox,
     begin_clock_move,
     clock_move,
+    console_link,
     purchase_at_sandbox,
 )
 
@@ -93,6 +94,15 @@ def possibilities(lab: Lab, scope: Scope, *, attempt_id: str) -> SandboxPurchase
     with lab.database.read() as db:
         connection, attempt = purchase_in_lab(db, scope, attempt_id=attempt_id)
     return purchase_at_sandbox(_control(lab, connection), session_id=_session(attempt))
+
+
+def console_address(lab: Lab, scope: Scope) -> str:
+    """A link to the sandbox's console that works for some minutes. Raises NotFound and Stripe's errors."""
+    with lab.database.read() as db:
+        connection = sandbox_connection(db, scope)
+    if connection is None:
+        raise NotFound("This side is not connected to the sandbox.")
+    return console_link(_control(lab, connection))
 
 
 def let_happen(

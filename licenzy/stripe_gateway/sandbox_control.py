@@ -99,6 +99,16 @@ def act_at_sandbox(control: SandboxControl, action: str, *, delivery: str, **nam
         return _given_off(answer, delivery)
 
 
+def console_link(control: SandboxControl) -> str:
+    """An address that opens the account's console for some minutes, in the browser that follows it.
+
+    Raises StripeError, StripeUnavailable and StripeTimeout.
+    """
+    answer = _ask(control, "POST", "console_links")
+    with worded_failures():
+        return str(answer["url"])
+
+
 def begin_clock_move(
     control: SandboxControl, action: str, *, move_id: str, session_id: str, delivery: str, **named: Any
 ) -> None:

@@ -18,6 +18,7 @@ from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import Account, find_account, issue_restricted_key, open_account
 from licenzy.stripe_sandbox.actions import begin_advance, perform
 from licenzy.stripe_sandbox.allowed_actions import for_purchase
+from licenzy.stripe_sandbox.console import LINK_SECONDS, console_link, console_url
 from licenzy.stripe_sandbox.errors import InvalidParameter, NoSuchAddress, StripeRefusal, Unauthenticated
 from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.version import Json
@@ -32,6 +33,7 @@ def control_blueprint(services: Services) -> Blueprint:
 
     route("/accounts", ["POST"], _open_account)
     route("/accounts/<account_id>", ["GET"], _show_account)
+    route("/accounts/<account_id>/console_links", ["POST"], _make_console_link)
     route("/accounts/<account_id>/restricted_keys", ["POST"], _issue_key)
     route("/accounts/<account_id>/misbehaviour", ["GET", "POST", "DELETE"], _fault_rules)
     route("/accounts/<account_id>/actions", ["POST"], _act)
@@ -79,6 +81,12 @@ def _show_account(services: Services, account_id: str) -> tuple[Json, int]:
     with services.store.reading() as db:
         account = _account(db, account_id)
     return _account_json(services, account), 200
+
+
+def _make_console_link(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
+        account = _account(db, account_id)
+    return {"url": console_link(services, account), "expires_in": LINK_SECONDS}, 201
 
 
 def _issue_key(services: Services, account_id: str) -> tuple[Json, int]:
@@ -165,7 +173,7 @@ def _account_json(services: Services, account: Account) -> Json:
         "livemode": account.livemode,
         "now": account.now,
         "offset": account.offset,
-        "console_url": f"{services.public_url}/console/{account.id}/{account.capability}",
+        "console_url": console_url(services, account),
     }
 
 
