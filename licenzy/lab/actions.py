@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlmodel import Session
@@ -10,16 +12,32 @@ from sqlmodel import Session
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
+from licenzy.db.upsert import change_row
 from licenzy.entitlements.queries import entitlements_of
-from licenzy.errors import LicenzyError, NotFound, StripeNotConnected
+from licenzy.errors import LicenzyError, NotFound, StripeNotConnected, StripeTimeout
 from licenzy.kit.clock import Clock
 from licenzy.kit.ids import new_id
 from licenzy.kit.money import format_amount
 from licenzy.kit.secret_box import SecretBox
 from licenzy.lab.models import LabStep
-from licenzy.lab.queries import arrivals, purchase_in_lab, steps_of
+from licenzy.lab.queries import (
+    all_running_steps,
+    arrivals,
+    purchase_in_lab,
+    running_steps,
+    sandbox_connection,
+    steps_of,
+)
 from licenzy.lab.rules import holdings
-from licenzy.lab.scenarios import ADVANCES, CHANGE_PLAN, DELIVERIES, RECONCILE, SCENARIOS, SEND_AGAIN
+from licenzy.lab.scenarios import (
+    ADVANCES,
+    CHANGE_PLAN,
+    DELIVERIES,
+    RECONCILE,
+    RENEWALS_IN_TIME,
+    SCENARIOS,
+    SEND_AGAIN,
+)
 from licenzy.projects.scope import Scope
 from licenzy.reconciliation.actions import EVENTS_KEPT, reconcile
 from licenzy.reconciliation.walk import Report
@@ -31,8 +49,14 @@ from licenzy.stripe_gateway.sandbox_control import (
     SandboxControl,
     SandboxPurchase,
     act_at_sandbox,
+    begin_clock_move,
+    clock_move,
+    console_link,
     purchase_at_sandbox,
 )
+
+_BEGINS_WITHIN = timedelta(seconds=30)
+"""Far longer than a call of the sandbox may take: what it does not know by then, it was never asked for."""
 
 
 class NotNow(LicenzyError):
@@ -72,6 +96,15 @@ def possibilities(lab: Lab, scope: Scope, *, attempt_id: str) -> SandboxPurchase
     return purchase_at_sandbox(_control(lab, connection), session_id=_session(attempt))
 
 
+def console_address(lab: Lab, scope: Scope) -> str:
+    """A link to the sandbox's console that works for some minutes. Raises NotFound and Stripe's errors."""
+    with lab.database.read() as db:
+        connection = sandbox_connection(db, scope)
+    if connection is None:
+        raise NotFound("This side is not connected to the sandbox.")
+    return console_link(_control(lab, connection))
+
+
 def let_happen(
     lab: Lab,
     scope: Scope,
@@ -87,20 +120,116 @@ def let_happen(
     """
     if action not in SCENARIOS or delivery not in DELIVERIES:
         raise NotFound("The lab has no such action.")
+    follow_clocks(lab, scope)
     with lab.database.read() as db:
+        if running_steps(db, scope):
+            raise NotNow("The account’s clock is still moving. Wait until it arrives.")
         begun = _begin(db, lab, scope, attempt_id=attempt_id)
+    if action in ADVANCES or action in RENEWALS_IN_TIME:
+        return _move_clock(lab, begun, action, delivery)
     detail: str | None = None
     events: list[GivenOff] = []
     if action == RECONCILE:
         detail = _reconciled_text(_reconcile(lab, begun.connection))
     elif action == SEND_AGAIN:
         events, delivery = _send_again(lab, begun), "in_order"
-    elif action in ADVANCES:
-        control = _control(lab, begun.connection)
-        events = act_at_sandbox(control, "advance_clock", delivery=delivery, seconds=ADVANCES[action])
     else:
         events, detail = _offered(lab, begun, action, delivery, price)
     return _remember(lab, begun, action, delivery if events else "in_order", detail, events)
+
+
+def follow_clocks(lab: Lab, scope: Scope | None = None) -> int:
+    """Note how far the clocks under way have moved, of one side or of all; how many there were.
+
+    A step is over when the sandbox says so, whoever asks: the page, the next step or the worker.
+    """
+    with lab.database.read() as db:
+        steps = running_steps(db, scope) if scope else all_running_steps(db)
+    for step in steps:
+        try:
+            _follow(lab, step)
+        except LicenzyError:
+            continue  # The sandbox is away; the next round asks again.
+    return len(steps)
+
+
+def _move_clock(lab: Lab, begun: _Bench, action: str, delivery: str) -> LabStep:
+    """Record the step, then begin it: however this process ends, the step is followed to its end."""
+    control = _control(lab, begun.connection)
+    session_id = _session(begun.attempt)
+    purchase = purchase_at_sandbox(control, session_id=session_id)
+    named: dict[str, Any] = {}
+    name = action
+    if action in ADVANCES:
+        name, named["seconds"] = "advance_clock", ADVANCES[action]
+    elif (reason := purchase.offers[action].reason) is not None:
+        raise NotNow(reason)
+    else:
+        named.update(purchase.offers[action].named)
+    step = _remember(lab, begun, action, delivery, jump_words(purchase, action), [], progress=0)
+    try:
+        begin_clock_move(control, name, move_id=step.id, session_id=session_id, delivery=delivery, **named)
+    except StripeTimeout:
+        return step  # It may have begun. Whoever follows it finds out.
+    except LicenzyError:
+        with lab.database.write() as db:
+            db.delete(db.get_one(LabStep, step.id))
+        raise
+    return step
+
+
+def jump_words(purchase: SandboxPurchase, action: str) -> str | None:
+    """What a button does to the account's clock and to other subscriptions; None if it moves no clock."""
+    seconds = ADVANCES.get(action) or (purchase.renews_in if action in RENEWALS_IN_TIME else None)
+    if seconds is None:
+        return None
+    others = sum(1 for due in purchase.others_renew_in if due <= seconds)
+    moves = f"Moves the account’s clock {duration_words(seconds)}."
+    if not others:
+        return moves
+    return f"{moves} {others:,} other subscription{' renews' if others == 1 else 's renew'} too."
+
+
+def duration_words(seconds: int) -> str:
+    """A duration in its largest whole unit, days at most: `31 days`."""
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if (count := round(seconds / size)) >= 1:
+            return f"{count:,} {unit}{'' if count == 1 else 's'}"
+    return "a moment"
+
+
+def _follow(lab: Lab, step: LabStep) -> None:
+    with lab.database.read() as db:
+        connection = sandbox_connection(db, Scope.of(step))
+    now = lab.clock()
+    if connection is None or connection.account_id is None or not lab.settings.sandbox:
+        _finish(lab, step, now, problem="The sandbox is no longer connected.")
+        return
+    move = clock_move(_control(lab, connection), move_id=step.id, delivery=step.delivery)
+    if move is None:
+        if now - step.performed_at > _BEGINS_WITHIN:
+            _finish(lab, step, now, problem="The sandbox did not begin it.")
+    elif move.is_over:
+        _finish(lab, step, now, problem=move.problem, events=move.events)
+    else:
+        with lab.database.write() as db:
+            change_row(db, LabStep, {"id": step.id, "progress": step.progress}, {"progress": move.percent})
+
+
+def _finish(
+    lab: Lab, step: LabStep, now: datetime, *, problem: str | None, events: Sequence[GivenOff] = ()
+) -> None:
+    columns = {
+        "progress": None,
+        "finished_at": now,
+        "problem": problem,
+        "events": [{"id": each.id, "type": each.type, "sent": each.sent, "seen": 0} for each in events],
+    }
+    with lab.database.write() as db:
+        kept = db.get(LabStep, step.id, with_for_update=True)
+        if kept is not None and kept.progress is not None:
+            kept.sqlmodel_update(columns)
+            db.add(kept)
 
 
 def _begin(db: Session, lab: Lab, scope: Scope, *, attempt_id: str) -> _Bench:
@@ -165,7 +294,14 @@ def _reconciled_text(report: Report) -> str:
 
 
 def _remember(
-    lab: Lab, begun: _Bench, action: str, delivery: str, detail: str | None, events: list[GivenOff]
+    lab: Lab,
+    begun: _Bench,
+    action: str,
+    delivery: str,
+    detail: str | None,
+    events: list[GivenOff],
+    *,
+    progress: int | None = None,
 ) -> LabStep:
     with lab.database.write() as db:
         step = LabStep(
@@ -182,6 +318,7 @@ def _remember(
             ],
             before=begun.before,
             performed_at=lab.clock(),
+            progress=progress,
         )
         db.add(step)
     return step

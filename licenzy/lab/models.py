@@ -34,3 +34,10 @@ class LabStep(Table, table=True):
     before: dict[str, Any] = Field(sa_type=JSON)
     """What the subject held just before, a `rules.Holdings`."""
     performed_at: datetime = Field(sa_type=Instant)
+    """When it was asked for."""
+    progress: int | None = Field(default=None, index=True)
+    """How many percent of the way the clock has moved; none for what is over, and for other steps."""
+    finished_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When a move of the clock was over; none for other steps, which are over at once."""
+    problem: str | None = None
+    """Why a move of the clock ended before its time."""

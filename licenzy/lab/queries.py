@@ -19,7 +19,16 @@ from licenzy.db.reads import read_all, read_first
 from licenzy.entitlements.queries import entitlements_of
 from licenzy.errors import NotFound
 from licenzy.lab.models import LabStep
-from licenzy.lab.rules import PATIENCE, Arrival, Holdings, StepShown, history, holdings, out_of_step
+from licenzy.lab.rules import (
+    PATIENCE,
+    Arrival,
+    Holdings,
+    StepShown,
+    ended_at,
+    history,
+    holdings,
+    out_of_step,
+)
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import SettlingRead, StripeEvent
 from licenzy.subjects.models import Subject
@@ -43,10 +52,13 @@ class Bench:
     settling: bool
     """Whether something that events touched is still to be read from Stripe once more."""
 
+    clock_moving: bool
+    """Whether the account's clock moves, for this purchase or for another."""
+
     @property
     def waiting(self) -> bool:
-        """Whether events of the last step are still on their way."""
-        return bool(self.steps) and self.steps[0].waiting
+        """Whether the clock moves, or events of the last step are still on their way."""
+        return self.clock_moving or (bool(self.steps) and self.steps[0].waiting)
 
     @property
     def moving(self) -> bool:
@@ -95,8 +107,9 @@ def bench(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> Bench
         steps=history(steps, arrived, current, wanted=wanted_events(connection.provider), now=now),
         out_of_step=out_of_step(steps),
         settling=_settling(
-            db, connection_id=connection.id, since=steps[-1].performed_at if steps else now, now=now
+            db, connection_id=connection.id, since=ended_at(steps[-1]) if steps else now, now=now
         ),
+        clock_moving=bool(running_steps(db, scope)),
     )
 
 
@@ -126,6 +139,22 @@ def _newest_steps(scope: Scope, *, attempt_id: str) -> SelectOfScalar[LabStep]:
         .order_by(col(LabStep.id).desc())
         .limit(MOST_STEPS)
     )
+
+
+@read_all
+def running_steps(scope: Scope) -> SelectOfScalar[LabStep]:
+    """The steps of a side whose clock is still moving; the sandbox runs one at a time."""
+    return select(LabStep).where(
+        LabStep.project_id == scope.project_id,
+        LabStep.mode == scope.mode,
+        col(LabStep.progress).is_not(None),
+    )
+
+
+@read_all
+def all_running_steps() -> SelectOfScalar[LabStep]:
+    """The steps of any project whose clock is still moving, oldest first."""
+    return select(LabStep).where(col(LabStep.progress).is_not(None)).order_by(col(LabStep.id))
 
 
 def _settling(db: Session, *, connection_id: str, since: datetime, now: datetime) -> bool:

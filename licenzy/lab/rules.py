@@ -17,6 +17,7 @@ from licenzy.lab.scenarios import RECONCILE, SCENARIOS, Scenario
 
 PATIENCE = timedelta(seconds=20)
 """After this long an event that has not arrived is called missing, and nobody waits for it any more."""
+_PATIENCE_FOR_EACH = timedelta(seconds=0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +136,14 @@ class StepShown:
     before: Holdings
     after: Holdings
     differences: tuple[StateDifference, ...]
+    progress: int | None = None
+    """How many percent of the way the clock has moved, while it moves."""
+    problem: str | None = None
+    """Why the clock did not arrive."""
 
     @property
     def waiting(self) -> bool:
-        return any(event.fate is EventFate.AWAITED for event in self.events)
+        return self.progress is not None or any(event.fate is EventFate.AWAITED for event in self.events)
 
     @property
     def repeatable(self) -> bool:
@@ -180,6 +185,8 @@ def history(
                 before=before,
                 after=after,
                 differences=tuple(differences(before, after)),
+                progress=step.progress,
+                problem=step.problem,
             )
         )
     return shown[::-1]
@@ -200,6 +207,11 @@ def differences(before: Holdings, after: Holdings) -> list[StateDifference]:
             if old != new and not (was is None and what in {"product_code", "cancels_at"}):
                 found.append(StateDifference(what, about, old, new))
     return found
+
+
+def ended_at(step: LabStep) -> datetime:
+    """When everything that the step does at the sandbox was done."""
+    return step.finished_at or step.performed_at
 
 
 def out_of_step(steps: Sequence[LabStep]) -> bool:
@@ -234,7 +246,8 @@ def _event(step: LabStep, event: Mapping[str, Any], arrival: Arrival | None, now
     elif event["sent"] == 0:
         fate = EventFate.MISSING  # No endpoint asks for it any more.
     else:
-        fate = EventFate.AWAITED if now - step.performed_at < PATIENCE else EventFate.MISSING
+        patience = max(PATIENCE, len(step.events) * _PATIENCE_FOR_EACH)
+        fate = EventFate.AWAITED if now - ended_at(step) < patience else EventFate.MISSING
     return EventShown(
         id=event["id"],
         type=event["type"],

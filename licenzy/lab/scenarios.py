@@ -16,6 +16,9 @@ ADVANCES: Final[dict[str, int]] = {
 }
 """How many seconds each of these moves the account's clock forward."""
 
+RENEWALS_IN_TIME: Final = ("renew_in_time", "fail_renewal_in_time")
+"""These move the clock to the end of the period."""
+
 DELIVERIES: Final[dict[str, str]] = {
     "in_order": "As they should",
     "twice": "Each one twice",

@@ -49,6 +49,21 @@ class SandboxPurchase:
     """The hosted payment page, while the session waits for its buyer."""
     offers: dict[str, Offer]
     plans: list[Plan]
+    renews_in: int | None = None
+    """In how many seconds of the account's time it renews; none when it does not."""
+    others_renew_in: tuple[int, ...] = ()
+    """The same of every other subscription of the account."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClockMove:
+    """A move of the account's clock: `percent` of the way is done, and `problem` says why it ended early."""
+
+    is_over: bool
+    percent: int
+    problem: str | None
+    events: list[GivenOff]
+    """Those of the purchase, and the clock's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +83,8 @@ def purchase_at_sandbox(control: SandboxControl, *, session_id: str) -> SandboxP
             url=answer["url"],
             offers={offer["action"]: Offer(**offer) for offer in answer["offers"]},
             plans=[Plan(**plan) for plan in answer["plans"]],
+            renews_in=answer["renews_in"],
+            others_renew_in=tuple(answer["others_renew_in"]),
         )
 
 
@@ -79,14 +96,62 @@ def act_at_sandbox(control: SandboxControl, action: str, *, delivery: str, **nam
     """
     answer = _ask(control, "POST", "actions", {"action": action, "delivery": delivery, **named})
     with worded_failures():
-        # Posts that are lost on purpose are counted as posted by the sandbox, but nobody will see them.
-        posted = {} if delivery == "never" else answer["posted"]
-        return [
-            GivenOff(event["id"], event["type"], posted.get(event["id"], 0)) for event in answer["emitted"]
-        ]
+        return _given_off(answer, delivery)
 
 
-def _ask(control: SandboxControl, method: str, what: str, body: dict[str, Any] | None = None) -> Any:
+def console_link(control: SandboxControl) -> str:
+    """An address that opens the account's console for some minutes, in the browser that follows it.
+
+    Raises StripeError, StripeUnavailable and StripeTimeout.
+    """
+    answer = _ask(control, "POST", "console_links")
+    with worded_failures():
+        return str(answer["url"])
+
+
+def begin_clock_move(
+    control: SandboxControl, action: str, *, move_id: str, session_id: str, delivery: str, **named: Any
+) -> None:
+    """Begin to move the clock; the sandbox goes on by itself, and `clock_move` says how far it is.
+
+    Raises StripeError with the sandbox's own sentence when it refuses, and StripeUnavailable or
+    StripeTimeout; after the last it may have begun all the same.
+    """
+    body = {"id": move_id, "action": action, "session": session_id, "delivery": delivery, **named}
+    _ask(control, "POST", "advances", body)
+
+
+def clock_move(control: SandboxControl, *, move_id: str, delivery: str) -> ClockMove | None:
+    """A move of the clock as it stands; None when the sandbox knows none of this id.
+
+    Raises StripeError, StripeUnavailable and StripeTimeout.
+    """
+    answer = _ask(control, "GET", f"advances/{move_id}", may_be_missing=True)
+    if answer is None:
+        return None
+    with worded_failures():
+        return ClockMove(
+            is_over=answer["status"] != "advancing",
+            percent=int(answer["percent"]),
+            problem=answer["problem"],
+            events=_given_off(answer, delivery),
+        )
+
+
+def _given_off(answer: Any, delivery: str) -> list[GivenOff]:
+    # Posts that are lost on purpose are counted as posted by the sandbox, but nobody will see them.
+    posted = {} if delivery == "never" else answer["posted"]
+    return [GivenOff(event["id"], event["type"], posted.get(event["id"], 0)) for event in answer["emitted"]]
+
+
+def _ask(
+    control: SandboxControl,
+    method: str,
+    what: str,
+    body: dict[str, Any] | None = None,
+    *,
+    may_be_missing: bool = False,
+) -> Any:
     with worded_failures(), sandbox_client(control.base) as client:
         answer = client.request(
             method,
@@ -94,6 +159,8 @@ def _ask(control: SandboxControl, method: str, what: str, body: dict[str, Any] |
             headers={"Authorization": f"Bearer {control.control_token}"},
             json=body,
         )
+        if may_be_missing and answer.status_code == 404:
+            return None
         if (refusal := _refusal(answer)) is not None:
             raise refusal
         return answer.raise_for_status().json()

@@ -32,6 +32,8 @@ class AccountSession:
     request_id: str | None = None
     idempotency_key: str | None = None
     emitted: list[Json] = field(default_factory=list)
+    lane: str = ""
+    """Where posts wait: empty for what somebody waits for, else the subscription that renews meanwhile."""
 
     def __post_init__(self) -> None:
         self.now = self.now or self.account.now
@@ -175,8 +177,8 @@ class AccountSession:
     def queue_post(self, event_id: str, endpoint_id: str) -> None:
         due = time.time() + fault_injection.webhook_delay(self.account.faults)
         self.db.execute(
-            "INSERT INTO posts (scope, event, endpoint, due) VALUES (?, ?, ?, ?)",
-            (self.account.scope, event_id, endpoint_id, due),
+            "INSERT INTO posts (scope, event, endpoint, due, lane) VALUES (?, ?, ?, ?, ?)",
+            (self.account.scope, event_id, endpoint_id, due, self.lane),
         )
 
     def last_post(self) -> int:
@@ -185,9 +187,9 @@ class AccountSession:
         return int(row["n"])
 
     def posts(self, *, after: int) -> list[QueuedPost]:
-        """The account's posts queued since, as event and endpoint, in their order."""
+        """The account's posts queued since, as event and endpoint, in their order; none in the background."""
         rows = self.db.execute(
-            "SELECT event, endpoint FROM posts WHERE scope = ? AND number > ? ORDER BY number",
+            "SELECT event, endpoint FROM posts WHERE scope = ? AND number > ? AND lane = '' ORDER BY number",
             (self.account.scope, after),
         )
         return [(row["event"], row["endpoint"]) for row in rows]
@@ -200,7 +202,9 @@ class AccountSession:
 
     def requeue_posts(self, posts: list[QueuedPost], *, after: int) -> None:
         """Send these, in this order, instead of what was queued since."""
-        self.db.execute("DELETE FROM posts WHERE scope = ? AND number > ?", (self.account.scope, after))
+        self.db.execute(
+            "DELETE FROM posts WHERE scope = ? AND number > ? AND lane = ''", (self.account.scope, after)
+        )
         for event_id, endpoint_id in posts:
             self.queue_post(event_id, endpoint_id)
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from licenzy.stripe_sandbox import advances
 from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.advances import Advance
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import (
     checkout,
@@ -40,6 +42,7 @@ def perform(account_session: AccountSession, params: Json, *, delivery: str = "i
     `delivery` is one of `DELIVERIES`. With `never` the posts are noted as lost; the events stay listed."""
     if delivery not in DELIVERIES:
         raise InvalidParameter(f"delivery must be one of {', '.join(DELIVERIES)}", param="delivery")
+    advances.require_still(account_session)
     last = account_session.last_post()
     _perform(account_session, params)
     if delivery == "never":
@@ -50,6 +53,29 @@ def perform(account_session: AccountSession, params: Json, *, delivery: str = "i
             posts[::-1] if delivery == "last_first" else [p for p in posts for _ in "12"], after=last
         )
     return account_session.emitted
+
+
+def begin_advance(account_session: AccountSession, params: Json, *, id_: str, delivery: str) -> Advance:
+    """Begin what `params` names, an action that moves the clock, in the background.
+
+    `session` names the purchase whose events are reported; the same `id_` again is the same move.
+    """
+    if delivery not in DELIVERIES:
+        raise InvalidParameter(f"delivery must be one of {', '.join(DELIVERIES)}", param="delivery")
+    session = params.pop("session", None)
+    if params.get("action") not in CLOCK_ACTIONS:
+        raise InvalidParameter(f"action must be one of {', '.join(CLOCK_ACTIONS)}", param="action")
+    _check(ACTIONS[params["action"]], params)
+    known = advances.find(account_session.db, account_session.account.scope, id_)
+    if known is not None:
+        return known
+    advances.require_still(account_session)
+    owner = None
+    if session is not None:
+        bought = account_session.get("checkout.session", session, param="session")
+        owner = bought["subscription"] or bought["id"]
+    seconds = CLOCK_ACTIONS[params["action"]](account_session, params)
+    return advances.begin(account_session, id_=id_, seconds=seconds, delivery=delivery, owner=owner)
 
 
 def _perform(account_session: AccountSession, params: Json) -> None:
@@ -199,3 +225,12 @@ ACTIONS: dict[str, Action] = {
     "submit_evidence": Action(lambda s, a: disputes.submit_evidence(s, _dispute(s, a)), _DISPUTED),
     "win_dispute": Action(lambda s, a: disputes.close(s, _dispute(s, a), won=True), _DISPUTED),
 }
+
+CLOCK_ACTIONS: dict[str, Callable[[AccountSession, Json], int]] = {
+    "advance_clock": lambda _, a: int(a["seconds"]),
+    "fail_renewal_in_time": lambda s, a: clock.prepare_renewal(
+        s, _subscription(s, a), outcome=PaymentOutcome.DECLINE
+    ),
+    "renew_in_time": lambda s, a: clock.prepare_renewal(s, _subscription(s, a), outcome=PaymentOutcome.PAY),
+}
+"""Actions that move the clock, with how many seconds they move it."""

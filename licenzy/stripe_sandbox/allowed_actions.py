@@ -6,7 +6,7 @@ The console offers the allowed ones; the control API lists all, for pages that d
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
-from licenzy.stripe_sandbox.lifecycle import disputes, plans
+from licenzy.stripe_sandbox.lifecycle import clock, disputes, plans
 from licenzy.stripe_sandbox.lifecycle.subscriptions import ENDED
 from licenzy.stripe_sandbox.version import Json
 
@@ -96,12 +96,16 @@ def for_purchase(account_session: AccountSession, session: Json) -> Json:
     ]
     for name, why in for_charge(charge, refunds, dispute).items():
         offers.append(_offer(name, why, of_refund if name == "fail_refund" else of_charge))
+    renewals = clock.renewals(account_session)
+    own_renewal = renewals.pop(subscription["id"], None) if subscription else None
     offered_plans = plans.choices(account_session, subscription) if subscription else []
     return {
         "session": session["id"],
         "url": session["url"],
         "subscription": subscription["status"] if subscription else None,
         "offers": offers,
+        "renews_in": own_renewal,
+        "others_renew_in": sorted(renewals.values()),
         "plans": [_plan(account_session, price) for price in offered_plans],
     }
 

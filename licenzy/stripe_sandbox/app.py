@@ -8,6 +8,7 @@ from pathlib import Path
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from licenzy.stripe_sandbox.advances import ClockAdvancer
 from licenzy.stripe_sandbox.api import OPERATIONS, dispatch
 from licenzy.stripe_sandbox.api.table import ApiOperation
 from licenzy.stripe_sandbox.console import console_blueprint
@@ -26,7 +27,7 @@ _PACKAGE = Path(__file__).parent
 
 class Sandbox(Flask):
     """The application, with what runs behind it. `close` stops posting and closes the storage,
-    within three seconds."""
+    within four seconds."""
 
     services: Services
     scheduler: Scheduler
@@ -34,11 +35,13 @@ class Sandbox(Flask):
     def start(self) -> None:
         """Begin to post, and to keep up with real time."""
         self.services.sender.start()
+        self.services.advancer.start()
         self.scheduler.start()
 
     def close(self) -> None:
+        advancer_stopped = self.services.advancer.stop()
         scheduler_stopped = self.scheduler.stop()
-        if self.services.sender.stop() and scheduler_stopped:
+        if self.services.sender.stop() and scheduler_stopped and advancer_stopped:
             self.services.store.close()
         # Else a thread still uses it, which the end of the process cuts off; the file outlives that.
 
@@ -67,7 +70,9 @@ def create_sandbox(
     app.url_map.merge_slashes = False
     store = Store(storage)
     sender = EventSender(store, retry_seconds=retry_seconds)
-    app.services = Services(store, sender, public_url.rstrip("/"), control_token, allow_live, lab_url)
+    public_url = public_url.rstrip("/")
+    advancer = ClockAdvancer(store, sender, public_url)
+    app.services = Services(store, sender, advancer, public_url, control_token, allow_live, lab_url)
     app.scheduler = Scheduler(app.services)
     _mount_api(app)
     for make_blueprint in (control_blueprint, hosted_blueprint, console_blueprint):

@@ -7,23 +7,63 @@ import sqlite3
 from urllib.parse import quote
 
 from flask import Blueprint, Response, redirect, request
+from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.wrappers import Response as AnyResponse
 
-from licenzy.stripe_sandbox import console_presenter
+from licenzy.stripe_sandbox import advances, console_presenter
 from licenzy.stripe_sandbox.account_session import AccountSession, public
-from licenzy.stripe_sandbox.accounts import find_by_capability
-from licenzy.stripe_sandbox.actions import perform
+from licenzy.stripe_sandbox.accounts import Account, find_by_capability
+from licenzy.stripe_sandbox.actions import CLOCK_ACTIONS, begin_advance, perform
 from licenzy.stripe_sandbox.errors import StripeRefusal
+from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.pages import page
 from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.version import Json, event_for
 
+LINK_SECONDS = 300
+VISIT_SECONDS = 12 * 3600
+_COOKIE = "sandbox_console"
+_TICKET, _VISIT = "console ticket", "console visit"
 _WHOLE = ("seconds", "amount")
 
 
 def console_blueprint(services: Services) -> Blueprint:
-    """`/console/<account>/<capability>`: the address is the key, so no cookie and no login is needed."""
+    """`/console/<account>/<capability>`, for who came by a link of `console_link`.
+
+    The address alone opens nothing: whoever may only read at Licenzy could have seen it.
+    """
     blueprint = Blueprint("console", __name__, url_prefix="/console/<account_id>/<capability>")
+
+    @blueprint.before_request
+    def require_visit() -> Response | None:
+        ids = request.view_args or {}
+        with services.store.reading() as db:
+            account = find_by_capability(db, ids["account_id"], ids["capability"])
+        if account is None:
+            return _missing()
+        if request.endpoint == "console.enter" or _visits(services, account):
+            return None
+        return page("console_closed.html", 403)
+
+    @blueprint.get("/enter")
+    def enter(account_id: str, capability: str) -> AnyResponse:
+        with services.store.reading() as db:
+            account = find_by_capability(db, account_id, capability)
+        ticket = request.args.get("ticket", "")
+        if account is None or not _is_signed(services, _TICKET, ticket, account, LINK_SECONDS):
+            return page("console_closed.html", 403)
+        here = request.path.removesuffix("/enter")
+        response = redirect(here, 303)
+        response.set_cookie(
+            _COOKIE,
+            _signer(services, _VISIT).dumps(account.scope),
+            max_age=VISIT_SECONDS,
+            path=here,
+            secure=services.public_url.startswith("https:"),
+            httponly=True,
+            samesite="Lax",
+        )
+        return response
 
     @blueprint.get("")
     def show(account_id: str, capability: str) -> Response:
@@ -39,10 +79,15 @@ def console_blueprint(services: Services) -> Blueprint:
                 session = _open_session(db, services, account_id, capability)
                 if session is None:
                     return _missing()
-                emitted = len(perform(session, params))
+                if params.get("action") in CLOCK_ACTIONS:
+                    begin_advance(session, params, id_=new_id("adv_1"), delivery="in_order")
+                    emitted = 0
+                else:
+                    emitted = len(perform(session, params))
         except StripeRefusal as refusal:
             return _refused(services, account_id, capability, refusal)
         services.sender.wake()
+        services.advancer.wake()
         return redirect(f"{request.path}?done={params['action']}&events={emitted}", 303)
 
     @blueprint.get("/events/<event_id>")
@@ -53,6 +98,32 @@ def console_blueprint(services: Services) -> Blueprint:
             return _missing() if session is None or event is None else _event_page(session, event)
 
     return blueprint
+
+
+def console_link(services: Services, account: Account) -> str:
+    """An address that opens the account's console in the browser that follows it within LINK_SECONDS."""
+    ticket = _signer(services, _TICKET).dumps(account.scope)
+    return f"{console_url(services, account)}/enter?ticket={ticket}"
+
+
+def console_url(services: Services, account: Account) -> str:
+    """Where the console stands, for browsers that were let in."""
+    return f"{services.public_url}/console/{account.id}/{account.capability}"
+
+
+def _visits(services: Services, account: Account) -> bool:
+    return _is_signed(services, _VISIT, request.cookies.get(_COOKIE, ""), account, VISIT_SECONDS)
+
+
+def _is_signed(services: Services, purpose: str, signed: str, account: Account, max_age: int) -> bool:
+    try:
+        return bool(_signer(services, purpose).loads(signed, max_age=max_age) == account.scope)
+    except BadSignature:
+        return False
+
+
+def _signer(services: Services, purpose: str) -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(services.control_token, salt=purpose)
 
 
 def _open_session(
@@ -96,6 +167,7 @@ def _console_page(
         account=session.account,
         now=session.now,
         problem=problem,
+        moving=advances.running(session.db, session.account.scope) is not None,
         done=console_presenter.LABELS.get(done),
         events_emitted=request.args.get("events", "0")[:6],
         steps=console_presenter.CLOCK_STEPS,

@@ -13,11 +13,12 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from licenzy.stripe_sandbox import fault_injection
+from licenzy.stripe_sandbox import advances, fault_injection
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import Account, find_account, issue_restricted_key, open_account
-from licenzy.stripe_sandbox.actions import perform
+from licenzy.stripe_sandbox.actions import begin_advance, perform
 from licenzy.stripe_sandbox.allowed_actions import for_purchase
+from licenzy.stripe_sandbox.console import LINK_SECONDS, console_link, console_url
 from licenzy.stripe_sandbox.errors import InvalidParameter, NoSuchAddress, StripeRefusal, Unauthenticated
 from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.version import Json
@@ -32,9 +33,12 @@ def control_blueprint(services: Services) -> Blueprint:
 
     route("/accounts", ["POST"], _open_account)
     route("/accounts/<account_id>", ["GET"], _show_account)
+    route("/accounts/<account_id>/console_links", ["POST"], _make_console_link)
     route("/accounts/<account_id>/restricted_keys", ["POST"], _issue_key)
     route("/accounts/<account_id>/misbehaviour", ["GET", "POST", "DELETE"], _fault_rules)
     route("/accounts/<account_id>/actions", ["POST"], _act)
+    route("/accounts/<account_id>/advances", ["POST"], _begin_advance)
+    route("/accounts/<account_id>/advances/<advance_id>", ["GET"], _show_advance)
     route("/accounts/<account_id>/purchases/<session_id>", ["GET"], _show_purchase)
     return blueprint
 
@@ -79,6 +83,12 @@ def _show_account(services: Services, account_id: str) -> tuple[Json, int]:
     return _account_json(services, account), 200
 
 
+def _make_console_link(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
+        account = _account(db, account_id)
+    return {"url": console_link(services, account), "expires_in": LINK_SECONDS}, 201
+
+
 def _issue_key(services: Services, account_id: str) -> tuple[Json, int]:
     permissions = _json_body({"permissions"}).get("permissions")
     if not isinstance(permissions, list) or not all(
@@ -120,6 +130,26 @@ def _act(services: Services, account_id: str) -> tuple[Json, int]:
     return {"events": [e["id"] for e in emitted], "emitted": emitted_json, "posted": posted, "now": now}, 200
 
 
+def _begin_advance(services: Services, account_id: str) -> tuple[Json, int]:
+    body = _json_body(None)
+    id_, delivery = advances.require_id(body.pop("id", None)), body.pop("delivery", "in_order")
+    with services.store.writing() as db:
+        account_session = AccountSession(db, _account(db, account_id), services.public_url)
+        begun = begin_advance(account_session, body, id_=id_, delivery=delivery)
+        shown = advances.report(account_session, begun)
+    services.advancer.wake()
+    return shown, 202
+
+
+def _show_advance(services: Services, account_id: str, advance_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
+        account = _account(db, account_id)
+        found = advances.find(db, account.scope, advance_id)
+        if found is None:
+            raise NoSuchAddress(f"No such advance: '{advance_id}'")
+        return advances.report(AccountSession(db, account, services.public_url), found), 200
+
+
 def _show_purchase(services: Services, account_id: str, session_id: str) -> tuple[Json, int]:
     with services.store.reading() as db:
         account_session = AccountSession(db, _account(db, account_id), services.public_url)
@@ -143,7 +173,7 @@ def _account_json(services: Services, account: Account) -> Json:
         "livemode": account.livemode,
         "now": account.now,
         "offset": account.offset,
-        "console_url": f"{services.public_url}/console/{account.id}/{account.capability}",
+        "console_url": console_url(services, account),
     }
 
 

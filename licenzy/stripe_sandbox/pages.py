@@ -42,7 +42,7 @@ def page(
 
 
 def set_security_headers(response: Response) -> Response:
-    """Headers of every answer. No cookie is ever set: browsers send cookies to all ports of a host."""
+    """Headers of every answer."""
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers.setdefault("Cache-Control", "no-store")
     if response.mimetype != "text/html":

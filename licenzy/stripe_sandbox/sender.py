@@ -25,9 +25,14 @@ RETRY_SECONDS = (1.0, 5.0, 30.0, 300.0, 1800.0, 7200.0, 21600.0)
 TIMEOUT_SECONDS = 10.0
 STOP_SECONDS = 2.0
 """How long a stop waits for posts that are on their way."""
-SENDER_THREADS = 4
+SENDER_THREADS = 6
+BACKGROUND_POSTS = 3
+"""How many posts of renewals in the background are under way at once: the other threads stay free."""
 _IDLE_SECONDS = 30.0
 _log = logging.getLogger(__name__)
+
+Turn = tuple[str, str]
+"""An endpoint and a lane: posts that go one after another."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,11 @@ class Post:
     secret: str
     payload: bytes
     attempts: int
+    lane: str
+
+    @property
+    def turn(self) -> Turn:
+        return self.endpoint, self.lane
 
 
 def sign(payload: bytes, secret: str, *, at: int) -> str:
@@ -51,14 +61,18 @@ def sign(payload: bytes, secret: str, *, at: int) -> str:
 
 class EventSender:
     """A thread that sends. Posts to one endpoint go one after another, so normally in the order of their
-    events; a slow endpoint holds up no other. One process at a time may send from a storage."""
+    events; a slow endpoint holds up no other. One process at a time may send from a storage.
+
+    Renewals in the background have a lane for each subscription: each lane keeps its order, several are sent
+    at once, and only one while something else is due, so that thousands of them hold up no purchase."""
 
     def __init__(self, store: Store, *, retry_seconds: tuple[float, ...] = RETRY_SECONDS) -> None:
         self._store = store
         self._retry_seconds = retry_seconds
         self._wanted = threading.Event()
         self._stopped = False
-        self._busy: set[str] = set()
+        self._busy: set[Turn] = set()
+        self._last_lane = ""
         self._lock = threading.Lock()
         self._due: queue.SimpleQueue[Post | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -114,7 +128,7 @@ class EventSender:
         """Queue the next due post of each idle endpoint; returns for how many seconds nothing more is due."""
         for post in self._next_posts():
             with self._lock:
-                self._busy.add(post.endpoint)
+                self._busy.add(post.turn)
             self._due.put(post)
         with self._store.reading() as db:
             row = db.execute(
@@ -125,23 +139,43 @@ class EventSender:
         )
 
     def _next_posts(self) -> list[Post]:
-        found: dict[str, Post] = {}
         with self._lock:
             busy = set(self._busy)
         with self._store.reading() as db:
-            waiting = db.execute(
-                "SELECT endpoint, misbehaviour AS faults, MIN(CASE WHEN due <= ? THEN number END) AS first,"
-                " MAX(number) AS last FROM posts JOIN accounts USING (scope) WHERE status = 'pending'"
-                " GROUP BY endpoint",
-                (time.time(),),
-            ).fetchall()
-            for row in waiting:
-                if row["first"] is None or row["endpoint"] in busy:
-                    continue
-                # Reordered, the last goes first, whether it is due or not: it was gathered with the others.
-                number = row["last"] if fault_injection.reorders_webhooks(row["faults"]) else row["first"]
-                found[row["endpoint"]] = self._load(db.execute(_LOAD, (number,)).fetchone())
-        return list(found.values())
+            numbers = self._foreground(db, busy)
+            somebody_waits = bool(numbers) or any(not lane for _endpoint, lane in busy)
+            allowed = 1 if somebody_waits else BACKGROUND_POSTS
+            numbers += self._background(db, busy, allowed - sum(1 for _endpoint, lane in busy if lane))
+            return [self._load(db.execute(_LOAD, (number,)).fetchone()) for number in numbers]
+
+    def _foreground(self, db: sqlite3.Connection, busy: set[Turn]) -> list[int]:
+        waiting = db.execute(
+            "SELECT endpoint, misbehaviour AS faults, MIN(CASE WHEN due <= ? THEN number END) AS first,"
+            " MAX(number) AS last FROM posts JOIN accounts USING (scope)"
+            " WHERE status = 'pending' AND lane = '' GROUP BY endpoint",
+            (time.time(),),
+        ).fetchall()
+        return [
+            # Reordered, the last goes first, whether it is due or not: it was gathered with the others.
+            row["last"] if fault_injection.reorders_webhooks(row["faults"]) else row["first"]
+            for row in waiting
+            if row["first"] is not None and (row["endpoint"], "") not in busy
+        ]
+
+    def _background(self, db: sqlite3.Connection, busy: set[Turn], free: int) -> list[int]:
+        """The next post of up to `free` lanes, in turns: after the lane that was sent last."""
+        if free <= 0:
+            return []
+        waiting = db.execute(
+            "SELECT endpoint, lane, MIN(number) AS first FROM posts"
+            " WHERE status = 'pending' AND lane > '' AND due <= ? GROUP BY endpoint, lane"
+            " ORDER BY lane <= ?, lane",
+            (time.time(), self._last_lane),
+        ).fetchall()
+        chosen = [row for row in waiting if (row["endpoint"], row["lane"]) not in busy][:free]
+        if chosen:
+            self._last_lane = chosen[-1]["lane"]
+        return [row["first"] for row in chosen]
 
     def _load(self, row: sqlite3.Row) -> Post:
         endpoint, event = json.loads(row["endpoint_body"]), json.loads(row["event_body"])
@@ -154,6 +188,7 @@ class EventSender:
             endpoint["_secret"],
             payload,
             row["attempts"],
+            row["lane"],
         )
 
     def _send(self, post: Post) -> None:
@@ -163,7 +198,7 @@ class EventSender:
             _log.exception("the sandbox could not record the result of a post")
         finally:
             with self._lock:
-                self._busy.discard(post.endpoint)
+                self._busy.discard(post.turn)
             self._wanted.set()
 
     def _send_once(self, post: Post) -> None:
@@ -182,7 +217,8 @@ class EventSender:
 
 
 _LOAD = """
-SELECT posts.number, posts.scope, posts.attempts, endpoints.body AS endpoint_body, events.body AS event_body
+SELECT posts.number, posts.scope, posts.attempts, posts.lane,
+  endpoints.body AS endpoint_body, events.body AS event_body
 FROM posts
 JOIN objects AS endpoints ON endpoints.scope = posts.scope AND endpoints.id = posts.endpoint
 JOIN objects AS events ON events.scope = posts.scope AND events.id = posts.event

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from licenzy.stripe_sandbox.advances import ClockAdvancer
 from licenzy.stripe_sandbox.fault_injection import RateLimit
 from licenzy.stripe_sandbox.sender import EventSender
 from licenzy.stripe_sandbox.store import Store
@@ -13,6 +14,7 @@ from licenzy.stripe_sandbox.store import Store
 class Services:
     store: Store
     sender: EventSender
+    advancer: ClockAdvancer
     public_url: str
     control_token: str
     allow_live: bool

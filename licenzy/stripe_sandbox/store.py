@@ -38,7 +38,14 @@ CREATE TABLE IF NOT EXISTS posts (         -- one event on its way to one webhoo
     number INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL REFERENCES accounts,
     event TEXT NOT NULL, endpoint TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'pending',
     attempts INTEGER NOT NULL DEFAULT 0, due REAL NOT NULL, last_status INTEGER, last_error TEXT,
-    sent_at REAL);
+    sent_at REAL,
+    lane TEXT NOT NULL DEFAULT '');    -- empty, or the subscription that renewed in the background
+CREATE TABLE IF NOT EXISTS advances (      -- moves of an account's clock that run in the background
+    id TEXT NOT NULL, scope TEXT NOT NULL REFERENCES accounts, status TEXT NOT NULL DEFAULT 'advancing',
+    delivery TEXT NOT NULL, owner TEXT,    -- the subscription or session whose events are reported
+    from_offset INTEGER NOT NULL, to_offset INTEGER NOT NULL, started INTEGER NOT NULL,
+    emitted TEXT NOT NULL DEFAULT '[]', problem TEXT, PRIMARY KEY (scope, id));
+CREATE UNIQUE INDEX IF NOT EXISTS advances_one_at_a_time ON advances (scope) WHERE status = 'advancing';
 CREATE INDEX IF NOT EXISTS posts_due ON posts (status, due);
 CREATE INDEX IF NOT EXISTS posts_by_event ON posts (scope, event);
 CREATE TABLE IF NOT EXISTS idempotency (
@@ -58,6 +65,7 @@ class Store:
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_TABLES)
+            _add_missing_columns(connection)
             # A key whose request was running when the process died did no work: the work and its outcome are
             # one commit.
             connection.execute("DELETE FROM idempotency WHERE status IS NULL")
@@ -121,3 +129,9 @@ class Store:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")
         return connection
+
+
+def _add_missing_columns(connection: sqlite3.Connection) -> None:
+    """Bring a file of an earlier version up to date."""
+    if "lane" not in {row["name"] for row in connection.execute("PRAGMA table_info(posts)")}:
+        connection.execute("ALTER TABLE posts ADD COLUMN lane TEXT NOT NULL DEFAULT ''")

@@ -13,6 +13,7 @@ from licenzy.errors import DatabaseUnavailable
 from licenzy.idempotency.actions import forget_old
 from licenzy.kit.outbound_http import OutboundHttp
 from licenzy.kit.repeats import Repeats
+from licenzy.lab.actions import Lab, follow_clocks
 from licenzy.observations.actions import forget_old_sightings
 from licenzy.reconciliation.actions import claim_due, reconcile
 from licenzy.runtime import Runtime
@@ -143,6 +144,12 @@ def _forget_old_keys(parts: Runtime) -> int:
     return parts.database.retrying(lambda db: forget_old(db, now=parts.clock()))
 
 
+def _follow_clocks(parts: Runtime) -> int:
+    """Steps of the lab that move a sandbox's clock, also when nobody has the page open."""
+    follow_clocks(Lab(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings))
+    return 0  # Once a second is often enough.
+
+
 JOBS: dict[str, Callable[[Runtime], int]] = {
     "apply due events": _apply_due_events,
     "settle": _settle,
@@ -150,4 +157,5 @@ JOBS: dict[str, Callable[[Runtime], int]] = {
     "forget old keys": _forget_old_keys,
     "reconcile": _reconcile,
     "look at Stripe": _probe_stripe,
+    "follow clocks of the lab": _follow_clocks,
 }

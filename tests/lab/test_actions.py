@@ -7,17 +7,25 @@ from datetime import timedelta
 import pytest
 from sqlmodel import select
 
-from licenzy.errors import NotFound, StripeUnavailable
-from licenzy.lab.actions import NotNow, let_happen, possibilities
+from licenzy.errors import NotFound, StripeError, StripeUnavailable
+from licenzy.kit.ids import new_id
+from licenzy.lab.actions import NotNow, follow_clocks, jump_words, let_happen, possibilities
 from licenzy.lab.models import LabStep
-from licenzy.lab.queries import Bench
+from licenzy.lab.queries import Bench, sandbox_connection
 from licenzy.lab.rules import EventFate
 from licenzy.lab.scenarios import ADVANCES, CHANGE_PLAN, SCENARIOS
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
+from licenzy.stripe_gateway.sandbox_control import (
+    SandboxControl,
+    SandboxPurchase,
+    begin_clock_move,
+    clock_move,
+)
 from tests.conftest import LiveServer
 from tests.support.cast import Cast, make_connection
 from tests.support.playground import Playground, make_playground
+from tests.support.ports import wait_until
 from tests.support.sizes import LARGE_ON_SQLITE
 
 pytestmark = pytest.mark.slow
@@ -166,6 +174,106 @@ def test_what_cannot_happen_is_refused_with_its_reason(playground: Playground) -
     for odd in ({"action": "steal"}, {"action": "renew_in_time", "delivery": "sideways"}):
         with pytest.raises(NotFound):
             let_happen(playground.lab, playground.scope, attempt_id=attempt, **odd)
+
+
+@LARGE_ON_SQLITE
+def test_a_jump_of_a_year_renews_others_and_holds_up_no_purchase(playground: Playground) -> None:
+    attempt = playground.bought(subject_ref="user_yearly")
+    yearly = next(plan for plan in plans_of(playground, attempt).plans if plan.interval == "year")
+    playground.let(CHANGE_PLAN, attempt, price=yearly.price)
+    for number in range(OTHERS):
+        playground.bought(subject_ref=f"user_{number}")
+    words = jump_words(plans_of(playground, attempt), "renew_in_time")
+    assert words == f"Moves the account’s clock 365 days. {OTHERS} other subscriptions renew too."
+
+    step = let_happen(playground.lab, playground.scope, attempt_id=attempt, action="renew_in_time")
+    assert step.detail == words
+    assert playground.bench(attempt).steps[0].scenario.name == "renew_in_time", "recorded at once"
+    wait_until(lambda: not playground.bench(attempt).clock_moving, seconds=30, what="the worker finishes it")
+    bought = playground.bought(subject_ref="user_new")
+    assert access_of(playground.bench(bought)) == (True, None, "active")
+    over = playground.bench(attempt).steps[0]
+    assert (over.progress, over.problem) == (None, None)
+    assert {event.fate for event in over.events} == {EventFate.ARRIVED}
+
+
+def test_nothing_else_happens_while_the_clock_moves(playground: Playground) -> None:
+    attempt, other = playground.bought(), playground.bought(subject_ref="user_other")
+    running = recorded_jump(playground, attempt, progress=40, ago=timedelta(0))
+    for purchase in (attempt, other):
+        with pytest.raises(NotNow, match="still moving"):
+            let_happen(playground.lab, playground.scope, attempt_id=purchase, action="cancel")
+        assert playground.bench(purchase).waiting
+    assert playground.bench(attempt).steps[0].progress == 40
+    with playground.runtime.database.write() as db:
+        db.delete(db.get_one(LabStep, running))
+
+
+def test_a_jump_that_the_sandbox_never_began_ends_with_a_reason(playground: Playground) -> None:
+    attempt = playground.bought()
+    recorded_jump(playground, attempt, progress=0, ago=timedelta(minutes=1))
+    assert follow_clocks(playground.lab) <= 1, "the worker may have been quicker"
+    found = playground.bench(attempt)
+    assert not found.clock_moving
+    assert found.steps[0].problem == "The sandbox did not begin it."
+    assert access_of(playground.let("cancel", attempt))[0] is False
+
+
+def test_a_jump_that_the_sandbox_refuses_leaves_no_step(playground: Playground) -> None:
+    attempt = playground.bought()
+    control = SandboxControl(
+        playground.lab.settings.sandbox_url,
+        playground.lab.settings.derived_secret("sandbox control"),
+        connection_account(playground),
+    )
+    with pytest.raises(StripeError, match="moves forward"):
+        begin_clock_move(
+            control,
+            "advance_clock",
+            move_id="stp_x",
+            session_id=session_of(playground, attempt),
+            delivery="never",
+            seconds=10**9,
+        )
+    assert clock_move(control, move_id="stp_x", delivery="never") is None
+
+
+OTHERS = 3
+
+
+def plans_of(playground: Playground, attempt_id: str) -> SandboxPurchase:
+    return possibilities(playground.lab, playground.scope, attempt_id=attempt_id)
+
+
+def connection_account(playground: Playground) -> str:
+    with playground.runtime.database.read() as db:
+        connection = sandbox_connection(db, playground.scope)
+    assert connection is not None
+    return str(connection.account_id)
+
+
+def session_of(playground: Playground, attempt_id: str) -> str:
+    return str(playground.bench(attempt_id).attempt.stripe_checkout_session_id)
+
+
+def recorded_jump(playground: Playground, attempt_id: str, *, progress: int, ago: timedelta) -> str:
+    """A step whose begin has not reached the sandbox, as a process leaves it that is cut off."""
+    at = playground.runtime.clock()
+    id_ = new_id("stp")
+    with playground.runtime.database.write() as db:
+        step = LabStep(
+            id=id_,
+            project_id=playground.project_id,
+            mode=playground.scope.mode,
+            attempt_id=attempt_id,
+            action="advance_month",
+            delivery="in_order",
+            before=playground.bench(attempt_id).current.as_json(),
+            performed_at=at - ago,
+            progress=progress,
+        )
+        db.add(step)
+    return id_
 
 
 def test_every_button_is_offered_by_the_sandbox(playground: Playground) -> None:

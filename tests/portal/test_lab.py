@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import httpx
 import pytest
 from flask import Flask
 from sqlmodel import select
@@ -248,3 +249,30 @@ def test_a_sandbox_that_is_away_is_said(
     assert page.status_code == 200
     assert "not running" in page.text
     assert "Paid by card" in page.text
+
+
+def test_only_who_may_act_is_led_to_the_console(visit: Visit, playground: Playground, cast: Cast) -> None:
+    attempt = playground.bought()
+    owner, viewer = visit(), visit(cast.colleague.email)
+    for address in (f"/lab/{attempt}", "/connection"):
+        assert "/lab/console" in owner.get(address).text
+        seen = viewer.get(address).text
+        assert "/lab/console" not in seen
+        assert "/console/acct_" not in seen + owner.get(address).text
+    assert viewer.get("/lab/console").status_code == 403
+    led = owner.get("/lab/console")
+    assert led.status_code == 303
+    with httpx.Client(follow_redirects=True) as browser:
+        assert "Clock" in browser.get(led.headers["Location"]).text
+    bare = led.headers["Location"].partition("/enter?")[0]
+    assert "Open the console from Licenzy" in httpx.get(bare).text
+
+
+def test_a_button_says_how_far_the_clock_moves_and_who_else_renews(
+    visit: Visit, playground: Playground
+) -> None:
+    attempt = playground.bought()
+    playground.bought(subject_ref="user_other")
+    page = visit().get(f"/lab/{attempt}").text
+    assert "Moves the account’s clock 1 hour." in page
+    assert "Moves the account’s clock 31 days. 1 other subscription renews too." in page

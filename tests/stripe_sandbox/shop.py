@@ -60,6 +60,18 @@ class Shop:
             method, f"{self.url}/_sandbox/accounts/{self.id}{path}", headers=CONTROL, params=live, **more
         )
 
+    def console_link(self) -> str:
+        """A link that opens the console for whoever follows it now."""
+        made = self.control("POST", "/console_links")
+        assert made.status_code == 201, made.text
+        return str(made.json()["url"])
+
+    def at_console(self, method: str, address: str, **more: Any) -> httpx.Response:
+        """A call by a browser that was let into the console."""
+        with httpx.Client(follow_redirects=True) as browser:
+            assert browser.get(self.console_link()).status_code == 200
+            return browser.request(method, address, **more)
+
     def act(self, action: str, **named: Any) -> list[str]:
         """Let an action happen; answers the types of the events that it gave off."""
         done = self.control("POST", "/actions", json={"action": action, **named})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from licenzy.stripe_sandbox import create_sandbox
 from tests.stripe_sandbox.conftest import Stand
 from tests.stripe_sandbox.shop import CONTROL, Receiver, Shop
+from tests.support.ports import wait_until
 
 Form = dict[str, str]
 
@@ -25,20 +27,51 @@ def forms(page: str) -> list[Form]:
 
 def press(shop: Shop, action: str) -> httpx.Response:
     """Press the first button of that action, which must be there."""
-    wanted = [form for form in forms(httpx.get(shop.console_url).text) if form["action"] == action]
+    wanted = [
+        form for form in forms(shop.at_console("GET", shop.console_url).text) if form["action"] == action
+    ]
     assert wanted, f"the console offers no {action}"
-    return httpx.post(shop.console_url, data=wanted[0], follow_redirects=True)
+    return shop.at_console("POST", shop.console_url, data=wanted[0])
 
 
 def offered(shop: Shop) -> set[str]:
-    actions = {form["action"] for form in forms(httpx.get(shop.console_url).text)}
+    actions = {form["action"] for form in forms(shop.at_console("GET", shop.console_url).text)}
     return actions - {"advance_clock", "resend_event"}
 
 
-def test_the_address_is_the_key(stand: Stand, shop: Shop) -> None:
-    page = httpx.get(shop.console_url)
+def test_the_address_alone_opens_nothing(shop: Shop) -> None:
+    for method, address in (("GET", ""), ("POST", ""), ("GET", "/events/evt_1"), ("GET", "/enter?ticket=x")):
+        answer = httpx.request(method, shop.console_url + address, data={"action": "advance_clock"})
+        assert answer.status_code == 403
+        assert "Open the console from Licenzy" in answer.text
+    assert shop.control("GET", "").json()["offset"] == 0
+
+
+def test_a_link_lets_one_browser_in_for_a_while(
+    stand: Stand, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = httpx.get(shop.console_link())
+    assert entered.status_code == 303
+    cookie = entered.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert f"Path={urlsplit(shop.console_url).path}" in cookie
+    other, inside = Shop(stand.url), httpx.Client()
+    inside.get(shop.console_link())
+    assert inside.get(f"{other.console_url}/enter?{urlsplit(shop.console_link()).query}").status_code == 403
+    visit = inside.cookies["sandbox_console"]
+    assert httpx.get(other.console_url, cookies={"sandbox_console": visit}).status_code == 403
+    late = shop.console_link()
+    monkeypatch.setattr("licenzy.stripe_sandbox.console.LINK_SECONDS", -1)
+    assert httpx.get(late).status_code == 403
+    monkeypatch.setattr("licenzy.stripe_sandbox.console.VISIT_SECONDS", -1)
+    assert inside.get(shop.console_url).status_code == 403
+    inside.close()
+
+
+def test_the_address_is_of_one_account(stand: Stand, shop: Shop) -> None:
+    page = shop.at_console("GET", shop.console_url)
     assert page.status_code == 200
-    assert "Set-Cookie" not in page.headers
     assert page.headers["Content-Security-Policy"].endswith("form-action 'self'")
     assert shop.key not in page.text
     base, _, capability = shop.console_url.rpartition("/")
@@ -61,14 +94,16 @@ def test_it_leads_to_the_merchants_own_page_about_it(tmp_path: Path) -> None:
     for reference in ("prj_1", None):
         asked = {"name": "Acme", "reference": reference}
         opened = client.post("/_sandbox/accounts", json=asked, headers=CONTROL).get_json()
-        pages.append(client.get(opened["console_url"].removeprefix("http://sandbox.test")).text)
+        made = client.post(f"/_sandbox/accounts/{opened['account']}/console_links", headers=CONTROL)
+        link = made.get_json()["url"].removeprefix("http://sandbox.test")
+        pages.append(client.get(link, follow_redirects=True).text)
     app.close()
     assert 'href="http://shop.test/projects/prj_1/lab"' in pages[0]
     assert "Lifecycle lab" not in pages[1]
 
 
 def test_an_empty_account_says_what_to_do(shop: Shop) -> None:
-    page = httpx.get(shop.console_url).text
+    page = shop.at_console("GET", shop.console_url).text
     assert "Pay a checkout session for a recurring price" in page
     assert offered(shop) == set()
 
@@ -79,7 +114,7 @@ def test_each_subscription_offers_what_may_happen_to_it(shop: Shop) -> None:
     assert offered(shop) - on_payment == {"renew", "fail_renewal", "pause", "cancel_at_period_end", "cancel"}
     assert "Renew subscription: 9 events created." in press(shop, "renew").text
     press(shop, "fail_renewal")
-    assert "past due" in httpx.get(shop.console_url).text
+    assert "past due" in shop.at_console("GET", shop.console_url).text
     assert offered(shop) >= {"recover", "fail_renewal", "cancel"}
     press(shop, "recover")
     press(shop, "cancel_at_period_end")
@@ -98,7 +133,7 @@ def test_each_payment_offers_what_may_happen_to_it(shop: Shop) -> None:
     shop.bought()
     assert offered(shop) == {"refund", "refund_partially", "dispute", "inquire"}
     press(shop, "refund_partially")
-    assert "refunded $9.50" in httpx.get(shop.console_url).text
+    assert "refunded $9.50" in shop.at_console("GET", shop.console_url).text
     press(shop, "refund")
     assert offered(shop) == {"fail_refund", "dispute", "inquire"}
     press(shop, "fail_refund")
@@ -122,18 +157,27 @@ def test_sessions_settle_and_expire(shop: Shop) -> None:
 
 
 def test_the_clock_advances_by_a_button(shop: Shop) -> None:
-    answer = press(shop, "advance_clock")
-    assert "Advance clock: 1 event created." in answer.text
-    assert "ahead of real time" in answer.text
+    press(shop, "advance_clock")
+    wait_until(lambda: shop.control("GET", "").json()["offset"] == 3600, seconds=8, what="the clock arrives")
+    page = shop.at_console("GET", f"{shop.console_url}?done=advance_clock").text
+    assert "The clock has arrived." in page
+    assert "ahead of real time" in page
 
 
 def test_a_refusal_is_shown_in_place(shop: Shop) -> None:
     subscription = shop.subscribed()
-    answer = httpx.post(shop.console_url, data={"action": "recover", "subscription": subscription.id})
+    answer = shop.at_console(
+        "POST", shop.console_url, data={"action": "recover", "subscription": subscription.id}
+    )
     assert answer.status_code == 422
     assert "only a past_due one recovers" in answer.text
-    assert httpx.post(shop.console_url, data={"action": "<b>x"}).status_code == 422
-    assert httpx.post(shop.console_url, data={"action": "advance_clock", "seconds": "x"}).status_code == 422
+    assert shop.at_console("POST", shop.console_url, data={"action": "<b>x"}).status_code == 422
+    assert (
+        shop.at_console(
+            "POST", shop.console_url, data={"action": "advance_clock", "seconds": "x"}
+        ).status_code
+        == 422
+    )
 
 
 def test_events_show_where_they_went(shop: Shop, receiver: Receiver) -> None:
@@ -141,15 +185,15 @@ def test_events_show_where_they_went(shop: Shop, receiver: Receiver) -> None:
     receiver.statuses = [503]
     shop.stripe.products.create({"name": "x"})
     receiver.wait_for("product.created", times=2)
-    page = httpx.get(shop.console_url).text
+    page = shop.at_console("GET", shop.console_url).text
     assert "2 tries" in page or "retrying" in page
     event = shop.stripe.events.list().data[0]
-    shown = httpx.get(f"{shop.console_url}/events/{event.id}")
+    shown = shop.at_console("GET", f"{shop.console_url}/events/{event.id}")
     assert receiver.url in shown.text
     assert "prod_" in shown.text
     press(shop, "resend_event")
     receiver.wait_for("product.created", times=3)
-    assert httpx.get(f"{shop.console_url}/events/evt_no").status_code == 404
+    assert shop.at_console("GET", f"{shop.console_url}/events/evt_no").status_code == 404
 
 
 @pytest.mark.parametrize("name", ["sandbox.css", "mark.svg"])

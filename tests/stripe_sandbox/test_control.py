@@ -20,7 +20,7 @@ def test_an_account_is_opened_with_a_key_and_a_console(stand: Stand) -> None:
     assert account.business_profile is not None
     assert account.business_profile.name == "Acme Tools"
     assert shop.stripe.accounts.retrieve(shop.id).id == shop.id
-    assert httpx.get(shop.console_url).status_code == 200
+    assert httpx.get(shop.console_link()).status_code == 303
 
 
 def test_the_same_reference_gives_the_same_account_and_key(stand: Stand) -> None:

@@ -62,7 +62,7 @@ class Playground:
     def let(self, action: str, attempt_id: str, **how: Any) -> Bench:
         """Let something happen and wait for what it tells."""
         let_happen(self.lab, self.scope, attempt_id=attempt_id, action=action, **how)
-        wait_until(lambda: not self.bench(attempt_id).moving, seconds=25, what=f"{action} has arrived")
+        wait_until(lambda: not self.bench(attempt_id).moving, seconds=40, what=f"{action} has arrived")
         return self.bench(attempt_id)
 
     def bench(self, attempt_id: str) -> Bench:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flask import abort, request, url_for
+from flask import abort, flash, redirect, request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.catalog import queries as catalog
@@ -12,7 +12,15 @@ from licenzy.catalog.models import Kind
 from licenzy.connections.queries import connection_of
 from licenzy.errors import LicenzyError, NotFound
 from licenzy.lab.access_timeline import access_timeline
-from licenzy.lab.actions import Lab, let_happen, plan_words, possibilities
+from licenzy.lab.actions import (
+    Lab,
+    console_address,
+    follow_clocks,
+    jump_words,
+    let_happen,
+    plan_words,
+    possibilities,
+)
 from licenzy.lab.queries import Bench, bench, purchases, sandbox_connection
 from licenzy.lab.scenarios import CHANGE_PLAN, GROUPS, SCENARIOS, SEND_AGAIN, Scenario
 from licenzy.portal.blueprint import project
@@ -34,6 +42,7 @@ class LabButton:
     scenario: Scenario
     label: str
     reason: str | None
+    description: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,19 @@ def start_lab(side: Side) -> ResponseReturnValue:
         with form.refusals():
             return go(url_for("portal.project.lab_purchase", attempt_id=sell(side, form)))
     return _entrance(side, form, status=422)
+
+
+@project.get("/lab/console")
+@project_page(Role.ADMIN)
+def sandbox_console(side: Side) -> ResponseReturnValue:
+    """Lead to the sandbox's console by a link made for this visit."""
+    try:
+        return redirect(console_address(_parts(), side.scope), 303)
+    except NotFound:
+        abort(404)
+    except LicenzyError as error:
+        flash(f"{error.message} {error.hint}", "bad")
+        return go(url_for("portal.project.lab"))
 
 
 @project.get("/lab/<id('att'):attempt_id>")
@@ -169,7 +191,6 @@ def _bench_page(
         timeline=access_timeline(found.steps, found.current),
         groups=_groups(found, purchase) if purchase else [],
         checkout_url=purchase.url if purchase else None,
-        console_url=_console_url(side),
         form=form,
         problem=problem,
         swapped=swapped and wants_fragment(),
@@ -177,6 +198,7 @@ def _bench_page(
 
 
 def _bench(side: Side, attempt_id: str) -> Bench:
+    follow_clocks(_parts(), side.scope)
     try:
         with runtime().database.read() as db:
             return bench(db, side.scope, attempt_id=attempt_id, now=runtime().clock())
@@ -204,7 +226,8 @@ def _button(scenario: Scenario, found: Bench, purchase: SandboxPurchase) -> LabB
     reason = offer.reason if offer else None
     if scenario.name == SEND_AGAIN and not (found.steps and found.steps[0].repeatable):
         reason = "The last step sent nothing that could be repeated."
-    return LabButton(scenario.name, scenario, scenario.label, reason)
+    description = jump_words(purchase, scenario.name) or scenario.description
+    return LabButton(scenario.name, scenario, scenario.label, reason, description)
 
 
 def _plans(purchase: SandboxPurchase) -> list[LabButton]:
@@ -213,17 +236,17 @@ def _plans(purchase: SandboxPurchase) -> list[LabButton]:
     if reason is None and not purchase.plans:
         reason = "There is no other recurring price to change to."
     if reason is not None:
-        return [LabButton(CHANGE_PLAN, scenario, scenario.label, reason)]
+        return [LabButton(CHANGE_PLAN, scenario, scenario.label, reason, scenario.description)]
     return [
-        LabButton(f"{CHANGE_PLAN}:{plan.price}", scenario, f"Switch to {plan_words(plan)}", None)
+        LabButton(
+            f"{CHANGE_PLAN}:{plan.price}",
+            scenario,
+            f"Switch to {plan_words(plan)}",
+            None,
+            scenario.description,
+        )
         for plan in purchase.plans
     ]
-
-
-def _console_url(side: Side) -> str | None:
-    with runtime().database.read() as db:
-        connection = sandbox_connection(db, side.scope)
-    return connection.console_url if connection else None
 
 
 def _parts() -> Lab:

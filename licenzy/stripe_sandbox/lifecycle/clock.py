@@ -22,6 +22,8 @@ TRIAL_WARNING_SECONDS = 3 * 86400
 @dataclass
 class _Due:
     at: int
+    owner: str
+    """The id of the subscription or session that it happens to."""
     act: Callable[[], object]
 
 
@@ -30,15 +32,25 @@ def advance(account_session: AccountSession, *, seconds: int) -> Json:
 
     The event at the end is how a product learns the account's time: it is Stripe's own, with the time in its
     object."""
+    require_movable(seconds)
+    target = account_session.now + seconds
+    run_due(account_session, until=target)
+    return arrive(account_session, offset=account_session.account.offset + seconds, now=target)
+
+
+def require_movable(seconds: int) -> None:
+    """Refuse a way that is too long, or leads back."""
     if not 1 <= seconds <= MAX_ADVANCE_SECONDS:
         raise InvalidParameter(
             f"The clock moves forward by 1 to {MAX_ADVANCE_SECONDS} seconds at a time.", param="seconds"
         )
-    target = account_session.now + seconds
-    run_due(account_session, until=target)
-    account_session.now = target
-    set_offset(account_session.db, account_session.account, account_session.account.offset + seconds)
-    clock = test_clock(account_session.account, frozen_time=target)
+
+
+def arrive(account_session: AccountSession, *, offset: int, now: int) -> Json:
+    """Set the clock `offset` seconds ahead of real time and announce it; returns the clock."""
+    account_session.now = now
+    set_offset(account_session.db, account_session.account, offset)
+    clock = test_clock(account_session.account, frozen_time=now)
     account_session.emit("test_helpers.test_clock.ready", clock)
     return clock
 
@@ -47,6 +59,11 @@ def advance_to_renewal(
     account_session: AccountSession, subscription: Json, *, outcome: PaymentOutcome
 ) -> None:
     """Move the clock to the end of the subscription's period, where it renews, or fails to."""
+    advance(account_session, seconds=prepare_renewal(account_session, subscription, outcome=outcome))
+
+
+def prepare_renewal(account_session: AccountSession, subscription: Json, *, outcome: PaymentOutcome) -> int:
+    """Decide how the next renewal ends; in how many seconds it is due. Refuses one that does not renew."""
     if subscription["status"] not in subscriptions.LIVE:
         raise RequestRefused(
             f"The subscription {subscription['id']} is {subscription['status']}: it does not renew."
@@ -54,7 +71,36 @@ def advance_to_renewal(
     if subscription["cancel_at"] is not None:
         raise RequestRefused(f"The subscription {subscription['id']} has an end, so it may not renew.")
     subscriptions.set_card_fails(account_session, subscription, outcome is PaymentOutcome.DECLINE)
-    advance(account_session, seconds=max(1, subscriptions.period_end(subscription) - account_session.now))
+    return max(1, subscriptions.period_end(subscription) - account_session.now)
+
+
+def renewals(account_session: AccountSession) -> dict[str, int]:
+    """In how many seconds each subscription renews next, by id; those that end before do not renew."""
+    running = account_session.select("subscription", _RUNNING)
+    ends = {each["id"]: subscriptions.period_end(each) for each in running if _renews(each)}
+    return {id_: max(1, end - account_session.now) for id_, end in ends.items()}
+
+
+def _renews(subscription: Json) -> bool:
+    cancel_at = subscription["cancel_at"]
+    if subscription["status"] not in subscriptions.LIVE:
+        return False
+    return cancel_at is None or cancel_at > subscriptions.period_end(subscription)
+
+
+def run_next(account_session: AccountSession, *, until: int, owner: str | None) -> str | None:
+    """Run what is due next by `until`; the id of what it happened to, None when nothing is due.
+
+    The events of what does not happen to `owner` are posted in the background.
+    """
+    due = _next_due(account_session, until)
+    if due is None:
+        return None
+    account_session.now = max(account_session.now, due.at)
+    account_session.lane = "" if due.owner == owner else due.owner
+    due.act()
+    account_session.lane = ""
+    return due.owner
 
 
 def run_due(account_session: AccountSession, *, until: int) -> None:
@@ -67,7 +113,7 @@ def run_due(account_session: AccountSession, *, until: int) -> None:
 
 def _next_due(account_session: AccountSession, until: int) -> _Due | None:
     found = [
-        _Due(session["expires_at"], partial(checkout.expire, account_session, session))
+        _Due(session["expires_at"], session["id"], partial(checkout.expire, account_session, session))
         for session in checkout.open_sessions(account_session, due_by=until)
     ]
     for subscription in reversed(account_session.select("subscription", _RUNNING)):
@@ -87,28 +133,31 @@ def _due_of(account_session: AccountSession, subscription: Json) -> list[_Due]:
     second."""
     status, outcome = subscription["status"], subscriptions.next_outcome(subscription)
     due: list[_Due] = []
+    add = partial(_add, due, subscription["id"])
     if subscription["cancel_at"] is not None:
         cancel = partial(subscriptions.cancel, account_session, subscription)
-        due.append(_Due(subscription["cancel_at"], cancel))
+        add(subscription["cancel_at"], cancel)
     if status == "incomplete" and not _is_processing(account_session, subscription):
         expire = partial(subscriptions.expire_incomplete, account_session, subscription)
-        due.append(_Due(subscription["created"] + INCOMPLETE_EXPIRY_SECONDS, expire))
+        add(subscription["created"] + INCOMPLETE_EXPIRY_SECONDS, expire)
     if status == "trialing" and not subscription.get("_trial_warned"):
         announce = partial(subscriptions.announce_trial_end, account_session, subscription)
-        due.append(
-            _Due(max(subscription["trial_end"] - TRIAL_WARNING_SECONDS, subscription["created"]), announce)
-        )
+        add(max(subscription["trial_end"] - TRIAL_WARNING_SECONDS, subscription["created"]), announce)
     if status == "past_due":
         for invoice in invoices.open_invoices(account_session, subscription["id"]):
             if invoice["next_payment_attempt"] is not None:
                 collect = partial(
                     subscriptions.collect, account_session, subscription, invoice, outcome=outcome
                 )
-                due.append(_Due(invoice["next_payment_attempt"], collect))
+                add(invoice["next_payment_attempt"], collect)
     if status in subscriptions.LIVE:
         renew = partial(subscriptions.renew, account_session, subscription, outcome=outcome)
-        due.append(_Due(subscriptions.period_end(subscription), renew))
+        add(subscriptions.period_end(subscription), renew)
     return due
+
+
+def _add(due: list[_Due], owner: str, at: int, act: Callable[[], object]) -> None:
+    due.append(_Due(at, owner, act))
 
 
 def _is_processing(account_session: AccountSession, subscription: Json) -> bool:
