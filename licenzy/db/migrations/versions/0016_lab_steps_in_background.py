@@ -5,8 +5,8 @@ from alembic import op
 
 from licenzy.db.migrations.compatibility import compatible_since
 
-revision = '0015_lab_steps_in_background'
-down_revision = '0014_search_text'
+revision = '0016_lab_steps_in_background'
+down_revision = '0015_names_of_the_field'
 branch_labels = None
 depends_on = None
 
@@ -17,4 +17,4 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column('finished_at', sa.BigInteger(), nullable=True))
         batch_op.add_column(sa.Column('problem', sa.String(), nullable=True))
         batch_op.create_index(batch_op.f('ix_lab_steps_progress'), ['progress'], unique=False)
-    compatible_since('0012')
+    compatible_since('0015')
