@@ -112,5 +112,5 @@ def _tone(state: Holdings) -> str:
 
 
 def _label(state: Holdings) -> str:
-    words = state.status.replace("_", " ") if state.owned else "nothing held"
-    return f"{words}: {'may proceed' if state.allowed else 'may not proceed'}"
+    words = state.status.replace("_", " ") if state.owned else "nothing owned"
+    return f"{words}: {'has access' if state.allowed else 'no access'}"

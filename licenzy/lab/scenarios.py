@@ -20,10 +20,10 @@ RENEWALS_IN_TIME: Final = ("renew_in_time", "fail_renewal_in_time")
 """These move the clock to the end of the period."""
 
 DELIVERIES: Final[dict[str, str]] = {
-    "in_order": "As they should",
+    "in_order": "As usual",
     "twice": "Each one twice",
-    "last_first": "The last one first",
-    "never": "Not at all",
+    "last_first": "In reverse order",
+    "never": "Never",
 }
 """How the webhooks of what happens next arrive."""
 
@@ -104,7 +104,7 @@ GROUPS: Final = (
             Scenario(
                 "recover",
                 "Recover",
-                "The customer mends the card, and what is owed is paid.",
+                "The customer fixes the card and pays what is owed.",
                 "circle-check",
                 "The payment recovered",
             ),
@@ -154,7 +154,9 @@ GROUPS: Final = (
         "disputes",
         "Disputes",
         (
-            Scenario("inquire", "Inquiry", "The bank asks first. No money moves.", "eye", "An inquiry came"),
+            Scenario(
+                "inquire", "Inquiry", "The bank asks first. No money moves.", "eye", "An inquiry was opened"
+            ),
             Scenario(
                 "escalate_inquiry",
                 "Escalate",
@@ -210,7 +212,7 @@ GROUPS: Final = (
             Scenario(
                 RECONCILE,
                 "Reconcile with Stripe",
-                "Licenzy asks Stripe what it missed.",
+                "Licenzy checks with Stripe for missed events.",
                 "history",
                 "Reconciled with Stripe",
             ),

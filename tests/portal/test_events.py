@@ -137,8 +137,8 @@ def test_a_failed_event_says_what_comes_next(
         later = START + timedelta(minutes=1)
         make_event(db, connection=connection, **failing, tries=2, next_try_at=later)
         make_event(db, connection=connection, event_id="evt_2", **failing, tries=8, parked_at=START)
-    assert "tried again by itself" in pages.get("/events/evt_1").text
-    assert "no longer tried by itself" in pages.get("/events/evt_2").text
+    assert "is retried" in pages.get("/events/evt_1").text
+    assert "no longer retried" in pages.get("/events/evt_2").text
     overview = pages.get().text
     assert "2 events kept and not applied so far" in overview
     assert "/events/evt_2" in overview
@@ -151,7 +151,7 @@ def test_parked_events_can_be_asked_for(pages: SidePages, runtime: Runtime, conn
         make_event(db, connection=connection, event_id="evt_3", parked_at=START)
     page = pages.get("/events", query_string={"status": "parked"}).text
     assert [each for each in "123" if f"/events/evt_{each}" in page] == ["2"]
-    assert "Replay all parked events" in page
+    assert "Replay all failed events" in page
 
 
 def test_how_often_it_was_sent_is_listed(pages: SidePages, runtime: Runtime, connection: Connection) -> None:
@@ -202,7 +202,7 @@ def test_a_replay_that_fails_says_so(pages: SidePages, runtime: Runtime, connect
     assert pages.send("/events/evt_1", "/evt_1/replay", {}).status_code == 303
     page = pages.get("/events/evt_1").text
     assert "Applying it failed again" in page
-    assert "no longer tried by itself" in page
+    assert "no longer retried" in page
 
 
 @pytest.mark.parametrize("status", [EventStatus.WRONG_MODE, EventStatus.INVALID])
@@ -237,7 +237,7 @@ def test_all_parked_events_are_tried_again_by_the_worker(
     token = csrf_token(pages.client, "/account")
     answer = pages.client.post(f"{pages.base}/events/parked/replay", data={"csrf_token": token})
     assert answer.status_code == 303
-    assert "No event is parked" in pages.get("/events").text
+    assert "No event has failed permanently" in pages.get("/events").text
 
 
 def test_who_may_replay(
@@ -279,7 +279,7 @@ def test_payloads_are_for_support_and_above(
     viewer = side_pages(app, cast, email=cast.colleague.email).get("/events/evt_1")
     assert viewer.status_code == 200
     assert "buyer@example.com" not in viewer.text
-    assert "from the role support upwards" in viewer.text
+    assert "needs the role support or higher" in viewer.text
 
 
 def test_events_of_elsewhere_are_not_found(

@@ -1,4 +1,4 @@
-"""The reconciliation page: asking for a walk, watching it, reading what it healed; and one customer again."""
+"""The reconciliation page: asking for a walk, watching it, reading what it fixed; and one customer again."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_walk_is_asked_for_and_watched(
     page = support.get("/reconciliation").text
     assert "Waiting for the worker" in page
     assert 'hx-trigger="every 2s"' in page
-    assert "Look again" in page
+    assert "Reload" in page
     progress = support.get("/reconciliation/progress", headers=HTMX)
     assert progress.status_code == 200
     assert "<html" not in progress.text
@@ -99,7 +99,7 @@ def test_a_walk_is_asked_for_and_watched(
         where = db.get_one(Reconciliation, connection.id)
         where.step, where.leased_until = "subscriptions", START + timedelta(minutes=15)
         db.add(where)
-    assert "Looking at subscriptions" in support.get("/reconciliation/progress", headers=HTMX).text
+    assert "Checking subscriptions" in support.get("/reconciliation/progress", headers=HTMX).text
     with runtime.database.write() as db:
         where = db.get_one(Reconciliation, connection.id)
         where.step = where.requested_at = where.leased_until = None
@@ -110,7 +110,7 @@ def test_a_walk_is_asked_for_and_watched(
     assert support.get("/reconciliation/progress").status_code == 200
 
 
-def test_a_walk_tells_every_difference_it_healed(
+def test_a_walk_tells_every_difference_it_fixed(
     support: SidePages, runtime: Runtime, cast: Cast, connection: Connection
 ) -> None:
     with runtime.database.write() as db:
@@ -131,9 +131,9 @@ def test_a_walk_tells_every_difference_it_healed(
     )
     page = support.get("/reconciliation").text
     for said in (
-        "healed 1",
+        "fixed 1",
         "nothing differed",
-        "asked for by Owner",
+        "started by Owner",
         "by itself",
         "1,234 events, 2 subscriptions",
         "3 events had never arrived",
@@ -144,13 +144,13 @@ def test_a_walk_tells_every_difference_it_healed(
         "sub_9",
     ):
         assert said in page, said
-    assert page.index("healed 1") < page.index("nothing differed")
+    assert page.index("fixed 1") < page.index("nothing differed")
 
 
 def test_a_walk_that_broke_off_says_why(support: SidePages, runtime: Runtime, connection: Connection) -> None:
     make_walk(runtime, connection, problem="Stripe refused the call <b>.")
     page = support.get("/reconciliation").text
-    assert "broke off" in page
+    assert "stopped early" in page
     assert "Stripe refused the call &lt;b&gt;." in page
     assert "not to the end" in page
 
@@ -165,7 +165,7 @@ def test_large_reports_are_cut_and_long_lists_paged(
         report={"differences": [difference(f"ent_{number}") for number in range(130)]},
     )
     page = support.get("/reconciliation").text
-    assert "healed 130" in page
+    assert "fixed 130" in page
     assert "And 30 more" in page
     older = sorted(walk.id for walk in made)[2]
     assert support.get("/reconciliation", query_string={"older_than": older}).text.count('class="walk"') == 2

@@ -40,11 +40,11 @@ def test_a_walk_is_asked_for_and_ends(chromium: Any, live_server: LiveServer, sc
     sign_in(page, live_server.url)
     page.goto(f"{live_server.url}/projects/{cast.project_id}/test/reconciliation")
     page.get_by_role("button", name="Compare with Stripe now").press("Enter")
-    done = page.get_by_text("Everything, asked for by Owner")
+    done = page.get_by_text("Everything, started by Owner")
 
     def has_ended() -> bool:
-        if not scripts and page.get_by_role("link", name="Look again").count():
-            page.get_by_role("link", name="Look again").click()
+        if not scripts and page.get_by_role("link", name="Reload").count():
+            page.get_by_role("link", name="Reload").click()
         return bool(done.count())
 
     wait_until(has_ended, seconds=20, what="the walk has ended")

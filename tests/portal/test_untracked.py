@@ -95,7 +95,7 @@ def granted(runtime: Runtime) -> list[Entitlement]:
 def test_an_empty_list_says_how_to_keep_it_so(app: Flask, cast: Cast) -> None:
     pages = side_pages(app, cast)
     assert "No untracked checkout in test" in pages.get("/untracked").text
-    assert "None has been adopted" in pages.get("/untracked?adopted=1").text
+    assert "No checkout has been assigned" in pages.get("/untracked?adopted=1").text
     assert "/untracked" in pages.get("").text
 
 

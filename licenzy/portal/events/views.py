@@ -113,7 +113,7 @@ def replay_parked(side: Side) -> ResponseReturnValue:
         events = "1 event is" if count == 1 else f"{number(count)} events are"
         flash(f"{events} tried again now, by the worker. Reload to see what became of it.", "success")
     else:
-        flash("No event is parked.", "info")
+        flash("No event has failed permanently.", "info")
     return go(url_for("portal.project.events", status=EventStatus.FAILED.value))
 
 

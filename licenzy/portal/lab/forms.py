@@ -13,7 +13,7 @@ class LabForm(PortalForm):
     action = StringField()
     """A name of the lab's happenings; a change of plan names its price after a colon."""
     delivery = RadioField(
-        "How the webhooks of what you do next arrive",
+        "How the next step’s webhooks arrive",
         choices=[SelectChoice(name, label) for name, label in DELIVERIES.items()],
         default="in_order",
     )

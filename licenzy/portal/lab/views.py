@@ -85,7 +85,7 @@ def sandbox_console(side: Side) -> ResponseReturnValue:
     except NotFound:
         abort(404)
     except LicenzyError as error:
-        flash(f"{error.message} {error.hint}", "bad")
+        flash(f"{error.message} {error.hint}", "error")
         return go(url_for("portal.project.lab"))
 
 
