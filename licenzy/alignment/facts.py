@@ -151,6 +151,9 @@ class OutboundFacts:
     url: str
     failing_since: datetime
     last_error: str = ""
+    """What the last failed delivery met, as a sentence."""
+    failed_attempts: int = 0
+    """How many attempts failed since then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,7 @@ class TrafficFacts:
     unreadable_objects: tuple[SightingFacts, ...] = ()
     """About a Stripe object that could not be read again; the detail is why."""
     unheard_payments: Seen[tuple[str, ...]] | None = None
-    """Attempts whose session Stripe shows as paid, while no event has told of it here."""
+    """Attempts whose session Stripe shows as paid while its event has not arrived."""
     failing_endpoints: tuple[OutboundFacts, ...] = ()
     checkouts: Mapping[str, datetime] = field(default_factory=dict)
     """By product code, when a checkout for it was last opened."""
@@ -197,7 +200,7 @@ class SideFacts:
     keys: tuple[KeyFacts, ...] = ()
     traffic: TrafficFacts = field(default_factory=TrafficFacts)
     resolved: Mapping[str, datetime] = field(default_factory=dict)
-    """When findings about traffic were said to be mended, by code."""
+    """When findings about traffic were marked as fixed, by code."""
     probed_at: datetime | None = None
     """When Stripe was last asked about this side."""
     probe_due_at: datetime | None = None

@@ -1,7 +1,7 @@
 """What a finding is, and the registry of the rules that make them. Pure.
 
-A rule is one function under the decorator `rule`, in a file of `alignment/rules`: it looks at the facts of
-one side and yields what it spotted. docs/findings.md has a section for each code; a test holds them together.
+A rule is one function under the decorator `rule`, in a file of `alignment/rules`: it reads the facts of
+one mode and yields what it found. docs/findings.md has a section for each code; a test holds them together.
 """
 
 from __future__ import annotations
@@ -17,18 +17,26 @@ from licenzy.alignment.modes import Mode
 CONNECTION, PRODUCTS, API_KEYS, EVENTS = "connection", "products", "api-keys", "events"
 UNTRACKED, WEBHOOKS, RECONCILIATION = "untracked", "webhooks", "reconciliation"
 GO_LIVE = "setup/go-live"
-"""The pages that mend: the last part of their address below `/projects/<id>/<mode>/`."""
+"""The pages that fix: the last part of their address below `/projects/<id>/<mode>/`."""
 
 SUPPORT_PAGES = frozenset({UNTRACKED, RECONCILIATION, EVENTS})
-"""Those on which the role support may do what mends; the others are for admins."""
+"""Those on which the role support may do the fix; the others are for admins."""
 
 
 class Severity(StrEnum):
-    """Whether selling is impossible, at risk, or merely worth knowing about."""
+    """Whether nothing can be sold, something needs attention, or it is only information."""
 
     BLOCKS = "blocks"
     WARNS = "warns"
     NOTES = "notes"
+
+    @property
+    def label(self) -> str:
+        """The severity as people read it."""
+        return _LABELS[self]
+
+
+_LABELS = {Severity.BLOCKS: "Blocks sales", Severity.WARNS: "Warning", Severity.NOTES: "Note"}
 
 
 class Part(StrEnum):
@@ -84,7 +92,7 @@ class Finding:
     fix: str
     page: str
     resolvable: bool = False
-    """Whether somebody may mark it as mended."""
+    """Whether somebody may mark it as fixed."""
 
     @property
     def subject(self) -> str:
@@ -135,8 +143,8 @@ def rule(
 ) -> Callable[[Judge], Judge]:
     """Enter a function into the registry. One that `compares` modes is silent until live exists.
 
-    What is `resolvable` tells of traffic, which no later fact can take back: somebody's word ends it, until
-    it is seen again.
+    What is `resolvable` is about traffic, which no later fact can undo: somebody marks it as fixed, until it
+    is seen again.
     """
 
     def enter(judge: Judge) -> Judge:
@@ -161,8 +169,8 @@ def judged(project: ProjectFacts, mode: Mode) -> list[Finding]:
 
 
 def _marked_as_resolved(each: Rule, drafts: FindingDraft, here: SideFacts) -> bool:
-    resolved_at = here.resolved.get(each.code)
-    return each.resolvable and resolved_at is not None and drafts.at is not None and drafts.at <= resolved_at
+    fixed_at = here.resolved.get(each.code)
+    return each.resolvable and fixed_at is not None and drafts.at is not None and drafts.at <= fixed_at
 
 
 def _finding(each: Rule, mode: Mode, drafts: FindingDraft) -> Finding:

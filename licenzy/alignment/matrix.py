@@ -106,7 +106,7 @@ def _account(side: SideFacts) -> Proof:
     if connection is None or not connection.connected:
         return Proof(None)
     if connection.account_id is None:
-        return Proof("not readable with this key", "not told by Stripe")
+        return Proof("not readable with this key", "not shown by Stripe")
     name = f"{connection.account_name} · " if connection.account_name else ""
     return Proof(f"{name}{connection.account_id}", "read from Stripe", connection.account_seen_at)
 
@@ -116,7 +116,7 @@ def _secret(side: SideFacts) -> Proof:
     if connection is None or connection.secret_saved_at is None:
         return Proof(None)
     if not connection.proven:
-        return Proof(connection.secret_masked, "nothing verified yet")
+        return Proof(connection.secret_masked, "no event verified yet")
     return Proof(connection.secret_masked, "verified an event", connection.proven_at)
 
 
@@ -125,10 +125,10 @@ def _endpoint(side: SideFacts) -> Proof:
     if connection is None or connection.secret_saved_at is None:
         return Proof(None)
     if not connection.reachable:
-        by = "events are brought here, not sent"
+        by = "forwards events to this machine"
         return Proof("Stripe CLI", by, connection.proven_at if connection.proven else None)
     if connection.endpoints is None:
-        return Proof(connection.endpoint_id or "made by hand", "not looked at yet")
+        return Proof(connection.endpoint_id or "created manually", "not checked yet")
     listed = connection.endpoints.value
     has = ", ".join(endpoint.id for endpoint in listed)
     return Proof(has or None, "listed by Stripe", connection.endpoints.at)
@@ -141,7 +141,7 @@ def _products(side: SideFacts) -> Proof:
     more = f" and {len(codes) - 3} more" if len(codes) > 3 else ""
     bought = side.traffic.last_checkout_at
     changed = max(product.created_at for product in side.products)
-    return Proof(", ".join(codes[:3]) + more, "checkout opened" if bought else "made", bought or changed)
+    return Proof(", ".join(codes[:3]) + more, "checkout created" if bought else "created", bought or changed)
 
 
 def _prices(side: SideFacts) -> Proof:

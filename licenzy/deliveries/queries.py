@@ -31,8 +31,8 @@ from licenzy.projects.scope import Scope
 
 _NOT_A_HICCUP = timedelta(minutes=10)
 _DISABLED = {
-    GONE: "It answered 410, which means that it is gone, and is disabled.",
-    FAILING: "For five days nothing arrived there, and it is disabled.",
+    GONE: "It answered 410 Gone and is disabled.",
+    FAILING: "It failed for five days and is disabled.",
 }
 
 
@@ -170,7 +170,8 @@ def failing_endpoints(db: Session, scope: Scope, *, now: datetime) -> tuple[Outb
         assert since is not None
         disabled = _DISABLED.get(each.disabled_reason or "")
         error = disabled or _last_error(db, endpoint_id=each.id) or ""
-        facts.append(OutboundFacts(each.id, each.url, since, error))
+        attempts = _failed_attempts(db, scope, endpoint_id=each.id, since=since)
+        facts.append(OutboundFacts(each.id, each.url, since, error, attempts))
     return tuple(facts)
 
 
@@ -181,6 +182,21 @@ def _failing(scope: Scope, *, since: datetime) -> SelectOfScalar[WebhookEndpoint
         (col(WebhookEndpoint.failing_since) <= since)
         | col(WebhookEndpoint.disabled_reason).in_([GONE, FAILING]),
     )
+
+
+def _failed_attempts(db: Session, scope: Scope, *, endpoint_id: str, since: datetime) -> int:
+    return db.exec(
+        select(func.count())
+        .select_from(Delivery)
+        .join(DeliveryAttempt, col(DeliveryAttempt.delivery_id) == Delivery.id)
+        .where(
+            Delivery.project_id == scope.project_id,
+            Delivery.mode == scope.mode,
+            Delivery.endpoint_id == endpoint_id,
+            DeliveryAttempt.began_at >= since,
+            col(DeliveryAttempt.error).is_not(None),
+        )
+    ).one()
 
 
 @read_first

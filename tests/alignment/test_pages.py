@@ -163,7 +163,7 @@ def test_a_viewer_sees_all_and_changes_nothing(home: ModePair) -> None:
     page = pages.get("/alignment").text
     assert 'data-finding="webhook_secret_missing"' in page
     assert "Check now" not in page
-    assert "Mark as mended" not in page
+    assert "Mark as fixed" not in page
     assert "Fix it" not in page
 
 

@@ -25,12 +25,12 @@ def test_rules_and_documentation_agree() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.code)
-def test_a_section_tells_what_it_is_why_how_it_is_mended_and_when_it_ends(rule: pages.Rule) -> None:
+def test_a_section_says_what_it_is_why_how_to_fix_it_and_when_it_ends(rule: pages.Rule) -> None:
     section = SECTIONS[rule.code]
-    assert f"*{rule.title}.* It {rule.severity.value}." in section
+    assert f"*{rule.title}.* {rule.severity.label}." in section
     for part in ("**Cause.**", "**Fix.**", "**It ends when**"):
         assert part in section
-    assert rule.resolvable == ("mark it as mended" in section)
+    assert rule.resolvable == ("mark it as fixed" in section)
 
 
 def test_links_lead_to_headings_that_exist() -> None:
@@ -54,7 +54,7 @@ def test_the_five_mistakes_of_the_guide_name_their_findings() -> None:
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-def test_every_page_that_mends_exists(app: Flask) -> None:
+def test_every_page_that_fixes_exists(app: Flask) -> None:
     there = {str(rule) for rule in app.url_map.iter_rules()}
     for page in (
         pages.CONNECTION,

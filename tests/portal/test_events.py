@@ -140,7 +140,7 @@ def test_a_failed_event_says_what_comes_next(
     assert "is retried" in pages.get("/events/evt_1").text
     assert "no longer retried" in pages.get("/events/evt_2").text
     overview = pages.get().text
-    assert "2 events kept and not applied so far" in overview
+    assert "2 events not applied yet" in overview
     assert "/events/evt_2" in overview
 
 

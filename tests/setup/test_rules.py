@@ -163,13 +163,13 @@ LISTED = replace(
         (
             StepName.CONNECT,
             {"connection": replace(PROVEN, key_accepted=Seen(False, SEEN))},
-            "Stripe does not accept the key",
+            "Stripe key rejected",
         ),
-        (StepName.WEBHOOK, {"connection": LISTED}, "endpoint is disabled at Stripe (we_1)"),
+        (StepName.WEBHOOK, {"connection": LISTED}, "Webhook endpoint disabled in Stripe (we_1)"),
         (
             StepName.PRODUCTS,
             {"products": (PRODUCT, replace(PRODUCT, product_code="OLD", sellable=False))},
-            "archived at Stripe (OLD",
+            "Stripe price archived (OLD",
         ),
     ],
 )

@@ -22,21 +22,21 @@ from licenzy.kit.money import format_amount
 _BLOCKS, _WARNS, _NOTES = Severity
 
 
-@rule("price_not_found", "Stripe has no such price", _BLOCKS, Part.PRICES)
+@rule("price_not_found", "Stripe price not found", _BLOCKS, Part.PRICES)
 def price_not_found(context: RuleContext) -> Iterator[FindingDraft]:
     for product in context.here.products:
         if product.missing is not None and product.missing.value and not product.in_other_mode:
             yield FindingDraft(
                 about=_priced(product),
-                evidence=f"The connected account does not know {product.stripe_price_id}.",
-                cause="The price was deleted, or belongs to another Stripe account than the connected one.",
+                evidence=f"The connected account has no price {product.stripe_price_id}.",
+                cause="The price was deleted, or it belongs to another Stripe account.",
                 fix=f"Map {product.product_code} to a price of the connected account.",
                 page=_page(product),
                 at=product.missing.at,
             )
 
 
-@rule("price_mode_mismatch", "The price belongs to the other mode", _BLOCKS, Part.PRICES)
+@rule("price_mode_mismatch", "Stripe price from the other mode", _BLOCKS, Part.PRICES)
 def price_mode_mismatch(context: RuleContext) -> Iterator[FindingDraft]:
     mode, other = context.here.mode, context.other.mode
     for product in context.here.products:
@@ -45,31 +45,31 @@ def price_mode_mismatch(context: RuleContext) -> Iterator[FindingDraft]:
             continue
         yield FindingDraft(
             about=_priced(product),
-            evidence=f"{product.stripe_price_id} is a {other} price: it was found with the {other} key."
+            evidence=f"{product.stripe_price_id} was found with the {other} mode key."
             if found_there
-            else f"Stripe marks {product.stripe_price_id} as a {other} price.",
-            cause=f"A checkout with {mode} keys cannot sell a price of {other}.",
-            fix=f"Map {product.product_code} to a price of {mode}.",
+            else f"Stripe marks {product.stripe_price_id} as a {other} mode price.",
+            cause=f"A {mode} mode checkout cannot sell a {other} mode price.",
+            fix=f"Map {product.product_code} to a {mode} mode price.",
             page=_page(product),
             at=product.missing.at if found_there and product.missing else product.checked_at,
         )
 
 
-@rule("price_inactive", "The price is archived at Stripe", _BLOCKS, Part.PRICES)
+@rule("price_inactive", "Stripe price archived", _BLOCKS, Part.PRICES)
 def price_inactive(context: RuleContext) -> Iterator[FindingDraft]:
     for product in _with_price(context):
         if not product.sellable:
             yield FindingDraft(
                 about=_priced(product),
-                evidence=f"{product.stripe_price_id}, or the Stripe product behind it, is not active.",
-                cause="Stripe opens no checkout for an archived price.",
-                fix=f"Activate it at Stripe, or map {product.product_code} to another price.",
+                evidence=f"{product.stripe_price_id} or its Stripe product is not active.",
+                cause="Stripe does not sell an archived price.",
+                fix=f"Activate it in Stripe, or map {product.product_code} to another price.",
                 page=_page(product),
                 at=product.checked_at,
             )
 
 
-@rule("price_kind_mismatch", "The price does not fit the product's kind", _BLOCKS, Part.PRICES)
+@rule("price_kind_mismatch", "Price and product kind mismatch", _BLOCKS, Part.PRICES)
 def price_kind_mismatch(context: RuleContext) -> Iterator[FindingDraft]:
     for product in _with_price(context):
         problem = shape_problem(product.kind, recurring=product.recurring, metered=False)
@@ -79,13 +79,13 @@ def price_kind_mismatch(context: RuleContext) -> Iterator[FindingDraft]:
                 evidence=f"{product.stripe_price_id} {'recurs' if product.recurring else 'is paid once'}, "
                 f"and {product.product_code} is a {product.kind.replace('_', ' ')}.",
                 cause=problem,
-                fix=f"Map {product.product_code} to a fitting price.",
+                fix=f"Map {product.product_code} to a price that matches its kind.",
                 page=_page(product),
                 at=product.checked_at,
             )
 
 
-@rule("price_mapped_twice", "Several products share one price", _WARNS, Part.PRICES)
+@rule("price_mapped_twice", "Stripe price shared by several products", _WARNS, Part.PRICES)
 def price_mapped_twice(context: RuleContext) -> Iterator[FindingDraft]:
     by_price: dict[str, list[ProductFacts]] = {}
     for product in context.here.products:
@@ -96,7 +96,7 @@ def price_mapped_twice(context: RuleContext) -> Iterator[FindingDraft]:
             yield FindingDraft(
                 about=(*(_named(product) for product in sharing), ObjectRef("price", price_id, price_id)),
                 evidence=f"{' and '.join(codes)} are mapped to {price_id}.",
-                cause="A subscription changed at Stripe to this price is taken for the oldest of them.",
+                cause="A subscription that changes to this price counts as the oldest of these products.",
                 fix="Give each product a price of its own.",
                 page=PRODUCTS,
                 at=max(product.checked_at for product in sharing),
@@ -105,7 +105,7 @@ def price_mapped_twice(context: RuleContext) -> Iterator[FindingDraft]:
 
 @rule(
     "product_only_in_one_mode",
-    "A product exists in one mode only",
+    "Product missing in this mode",
     _NOTES,
     Part.PRODUCTS,
     compares=True,
@@ -116,16 +116,16 @@ def product_only_in_one_mode(context: RuleContext) -> Iterator[FindingDraft]:
         if product.product_code not in here:
             yield FindingDraft(
                 about=(_named(product),),
-                evidence=f"{product.product_code} is only sold in {context.other.mode} mode.",
+                evidence=f"{product.product_code} exists only in {context.other.mode} mode.",
                 cause=f"A checkout for it with an lz_{context.here.mode}_ key is refused.",
-                fix=f"Make {product.product_code} in {context.here.mode} too, or archive it in "
-                f"{context.other.mode}.",
+                fix=f"Create {product.product_code} in {context.here.mode} mode too, or archive it in "
+                f"{context.other.mode} mode.",
                 page=GO_LIVE if context.here.mode is Mode.LIVE else PRODUCTS,  # Copied to live, never back.
                 at=product.created_at,
             )
 
 
-@rule("product_differs", "A product differs between the modes", _WARNS, Part.PRODUCTS, compares=True)
+@rule("product_differs", "Product differs between test and live", _WARNS, Part.PRODUCTS, compares=True)
 def product_differs(context: RuleContext) -> Iterator[FindingDraft]:
     if context.here.mode is Mode.TEST:
         return  # Said once, on the side that customers meet.
@@ -140,8 +140,8 @@ def product_differs(context: RuleContext) -> Iterator[FindingDraft]:
             yield FindingDraft(
                 about=(_named(product),),
                 evidence=f"{differing_text}.",
-                cause="What was tried in test is not what is sold in live.",
-                fix=f"Make {product.product_code} the same in both modes, if it is not meant to differ.",
+                cause="Live mode sells something other than what was tested.",
+                fix=f"Make {product.product_code} the same in both modes, unless the difference is intended.",
                 page=_page(product),
                 at=product.checked_at,
             )

@@ -11,19 +11,19 @@ from licenzy.alignment.modes import Mode
 _WARNS, _NOTES = Severity.WARNS, Severity.NOTES
 
 
-@rule("api_key_missing", "There is no API key", _NOTES, Part.API_KEY)
+@rule("api_key_missing", "API key missing", _NOTES, Part.API_KEY)
 def api_key_missing(context: RuleContext) -> Iterator[FindingDraft]:
     if context.here.products and not context.here.usable_keys:
         yield FindingDraft(
             about=(),
-            evidence=f"No API key of {context.here.mode} can be used.",
-            cause="Products are ready, but your backend has no key to call Licenzy with.",
-            fix="Make an API key.",
+            evidence=f"No {context.here.mode} mode API key is usable.",
+            cause="Products are ready, but your backend has no API key.",
+            fix="Create an API key.",
             page=API_KEYS,
         )
 
 
-@rule("api_key_never_used", "An API key was never used", _NOTES, Part.API_KEY)
+@rule("api_key_never_used", "API key never used", _NOTES, Part.API_KEY)
 def api_key_never_used(context: RuleContext) -> Iterator[FindingDraft]:
     """Silent for spare keys: what matters is whether any key calls."""
     usable = context.here.usable_keys
@@ -31,15 +31,15 @@ def api_key_never_used(context: RuleContext) -> Iterator[FindingDraft]:
         return
     yield FindingDraft(
         about=tuple(_named(key) for key in usable),
-        evidence=f"{' and '.join(key.masked for key in usable)} made, and no call has come with it.",
-        cause="Your backend does not call Licenzy in this mode yet, or calls with another mode's key.",
-        fix="Call /v1/access/check with it; the key's page has the line to paste.",
+        evidence=f"{' and '.join(key.masked for key in usable)} never made a call.",
+        cause="Your backend does not call Licenzy yet, or it calls with a key from the other mode.",
+        fix="Call POST /v1/access/check with it. The API keys page has the command to copy.",
         page=API_KEYS,
         at=max(key.created_at for key in usable),
     )
 
 
-@rule("live_key_used_early", "A live key is used before live is set up", _WARNS, Part.API_KEY)
+@rule("live_key_used_early", "Live API key used before setup is complete", _WARNS, Part.API_KEY)
 def live_key_used_early(context: RuleContext) -> Iterator[FindingDraft]:
     if context.here.mode is not Mode.LIVE:
         return
@@ -48,37 +48,38 @@ def live_key_used_early(context: RuleContext) -> Iterator[FindingDraft]:
         if key.last_used_at is not None and lacking:
             yield FindingDraft(
                 about=(_named(key),),
-                evidence=f"{key.masked} is called with, while live has no {' and no '.join(lacking)}.",
-                cause="Real users are checked against a side on which nobody can have bought anything.",
-                fix="Complete the live set-up, or call with the test key until it is.",
+                evidence=f"{key.masked} is in use, and live mode has no {' and no '.join(lacking)}.",
+                cause="Nobody can have bought anything in live mode yet, so access checks answer no.",
+                fix="Complete the setup of live mode, or call with the test mode key until then.",
                 page=API_KEYS,
                 at=key.last_used_at,
             )
 
 
-@rule("api_key_in_browser", "An API key is used from a browser", _WARNS, Part.API_KEY, resolvable=True)
+@rule("api_key_in_browser", "API key used in a browser", _WARNS, Part.API_KEY, resolvable=True)
 def api_key_in_browser(context: RuleContext) -> Iterator[FindingDraft]:
     for key, seen in _seen_of(context, context.here.traffic.browser_calls, usable=True):
         yield FindingDraft(
             about=(_named(key),),
             evidence=f"{seen.times} call{'' if seen.times == 1 else 's'} with {key.masked} had the header "
             f"Origin: {seen.detail}.",
-            cause="Only browsers send that header, so the key stands in a page where everybody can read it.",
-            fix="Revoke the key, make a new one, and call Licenzy from your backend alone.",
+            cause="Only browsers send that header, so the key is in a page where anyone can read it.",
+            fix="Revoke the key, create a new one, and call Licenzy only from your backend.",
             page=API_KEYS,
             at=seen.last_at,
         )
 
 
-@rule("revoked_key_used", "A revoked API key is still used", _WARNS, Part.API_KEY, resolvable=True)
+@rule("revoked_key_used", "Revoked API key still used", _WARNS, Part.API_KEY, resolvable=True)
 def revoked_key_used(context: RuleContext) -> Iterator[FindingDraft]:
     for key, seen in _seen_of(context, context.here.traffic.revoked_key_calls, usable=False):
+        calls = "1 call" if seen.times == 1 else f"{seen.times} calls"
         yield FindingDraft(
             about=(_named(key),),
-            evidence=f"{seen.times} call{'' if seen.times == 1 else 's'} with {key.masked} refused.",
-            cause="Something still calls with a key that is revoked or expired, and gets a 401 each time.",
-            fix="Find what still has it and give that the present key. If it is not yours, it is refused: "
-            "mark this as mended.",
+            evidence=f"{calls} with {key.masked} refused.",
+            cause="Something still calls with a revoked or expired key and gets a 401 each time.",
+            fix="Find where the key is still used and replace it. If the calls are not yours, mark this as "
+            "fixed: they are refused.",
             page=API_KEYS,
             at=seen.last_at,
         )

@@ -1,10 +1,10 @@
-"""Rules about what was asked for and what arrived in the last seven days."""
+"""Rules about the requests and events of the last seven days."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from licenzy.alignment.facts import EventSeen, SightingFacts
+from licenzy.alignment.facts import EventSeen, OutboundFacts, SightingFacts
 from licenzy.alignment.findings import (
     CONNECTION,
     EVENTS,
@@ -23,9 +23,9 @@ from licenzy.alignment.findings import (
 _WARNS, _NOTES = Severity.WARNS, Severity.NOTES
 
 
-@rule("price_id_sent", "A Stripe price id is sent as product code", _WARNS, Part.TRAFFIC, resolvable=True)
+@rule("price_id_sent", "Stripe price ID sent as product code", _WARNS, Part.TRAFFIC, resolvable=True)
 def price_id_sent(context: RuleContext) -> Iterator[FindingDraft]:
-    """Mended by the next checkout that is opened."""
+    """Resolved by the next checkout that is created."""
     by_id = {key.id: key for key in context.here.keys}
     codes = {product.stripe_price_id: product.product_code for product in context.here.products}
     opened = context.here.traffic.last_checkout_at
@@ -36,11 +36,11 @@ def price_id_sent(context: RuleContext) -> Iterator[FindingDraft]:
         code = codes.get(seen.detail)
         yield FindingDraft(
             about=(ObjectRef("api_key", key.id, key.name), ObjectRef("price", seen.detail, seen.detail)),
-            evidence=f"{key.masked} asked for {seen.detail}, {_times(seen)}.",
-            cause="Licenzy sells product codes, which are mapped to prices; a Stripe price id is refused.",
-            fix=f"Send {code} instead of the price id."
+            evidence=f"{key.masked} requested {seen.detail} {_times(seen)}.",
+            cause="Licenzy sells products by their code. Stripe price IDs are refused.",
+            fix=f"Send {code} instead of the price ID."
             if code
-            else "Map the price to a product, and send that product's code.",
+            else "Map the price to a product and send the product's code.",
             page=PRODUCTS,
             at=seen.last_at,
         )
@@ -48,13 +48,13 @@ def price_id_sent(context: RuleContext) -> Iterator[FindingDraft]:
 
 @rule(
     "product_of_other_mode_asked",
-    "A product of the other mode is asked for",
+    "Product from the other mode requested",
     _WARNS,
     Part.TRAFFIC,
     resolvable=True,
 )
 def product_of_other_mode_asked(context: RuleContext) -> Iterator[FindingDraft]:
-    """Mended when the product exists here, or is bought with the other mode's key."""
+    """Resolved when the product exists here, or is bought with the other mode's key."""
     here = {product.product_code for product in context.here.products}
     for seen in context.here.traffic.other_mode_products:
         bought_there = context.other.traffic.checkouts.get(seen.about)
@@ -63,30 +63,30 @@ def product_of_other_mode_asked(context: RuleContext) -> Iterator[FindingDraft]:
         mode, other = context.here.mode, context.other.mode
         yield FindingDraft(
             about=(ObjectRef("product", "", seen.about),),
-            evidence=f"An lz_{mode}_ key asked for {seen.about}, {_times(seen)}.",
-            cause=f"{seen.about} exists in {other} only, and the API key decides the mode.",
-            fix=f"Make {seen.about} in {mode} too, or call with an lz_{other}_ key.",
+            evidence=f"An lz_{mode}_ key requested {seen.about} {_times(seen)}.",
+            cause=f"{seen.about} exists only in {other} mode, and the API key decides the mode.",
+            fix=f"Create {seen.about} in {mode} mode too, or call with an lz_{other}_ key.",
             page=PRODUCTS,
             at=seen.last_at,
         )
 
 
-@rule("untracked_checkout", "Stripe Checkout was called directly", _WARNS, Part.TRAFFIC, resolvable=True)
+@rule("untracked_checkout", "Untracked checkout", _WARNS, Part.TRAFFIC, resolvable=True)
 def untracked_checkout(context: RuleContext) -> Iterator[FindingDraft]:
     events = context.here.traffic.untracked_checkouts
     if events:
         yield _of_events(
             events,
-            f"{len(events)} completed checkout{'' if len(events) == 1 else 's'} that Licenzy did not open.",
-            "A session made at Stripe by itself names no subject of yours, so it grants nothing.",
-            "Open checkouts with POST /v1/checkout/session, and adopt those already paid onto their subject.",
+            f"{len(events)} checkout{'' if len(events) == 1 else 's'} completed outside Licenzy.",
+            "A session created directly in Stripe names no subject, so it grants nothing.",
+            "Create checkouts with POST /v1/checkout/session, and assign the paid ones to their subjects.",
             page=UNTRACKED,
         )
 
 
-@rule("event_of_other_mode", "Events of the other mode arrive", _WARNS, Part.TRAFFIC, resolvable=True)
+@rule("event_of_other_mode", "Events from the other mode", _WARNS, Part.TRAFFIC, resolvable=True)
 def event_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
-    """Mended when a signing secret is saved after the last of them."""
+    """Resolved when a signing secret is saved after the last of them."""
     connection = context.here.connection
     saved = connection.secret_saved_at if connection else None
     events = [e for e in context.here.traffic.wrong_mode_events if saved is None or e.received_at > saved]
@@ -94,24 +94,24 @@ def event_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
         yield _of_events(
             tuple(events),
             f"{len(events)} event{'' if len(events) == 1 else 's'} from {context.other.mode} mode arrived at "
-            f"the {context.here.mode} address, signed with its secret.",
+            f"the {context.here.mode} mode address.",
             f"The endpoint was created in {context.other.mode} mode in Stripe, so no {context.here.mode} "
-            "purchase is reported.",
+            "mode purchase is reported.",
             f"Set up the webhook again. The endpoint must be created in {context.here.mode} mode.",
             page=CONNECTION,
         )
 
 
-@rule("paid_without_event", "A checkout was paid, and no event has told of it", _WARNS, Part.TRAFFIC)
+@rule("paid_without_event", "Paid checkout without a webhook event", _WARNS, Part.TRAFFIC)
 def paid_without_event(context: RuleContext) -> Iterator[FindingDraft]:
     unheard = context.here.traffic.unheard_payments
     if unheard is not None and unheard.value:
         yield FindingDraft(
             about=tuple(ObjectRef("attempt", attempt, attempt) for attempt in unheard.value),
-            evidence=f"Stripe shows {', '.join(unheard.value[:3])} as paid; here the checkout is still open.",
-            cause="Stripe's event did not arrive, so the buyer has paid and has no access yet.",
-            fix="Press “Compare with Stripe now”, which fetches what was missed; then see on the connection "
-            "page why the webhook did not tell.",
+            evidence=f"Stripe shows {', '.join(unheard.value[:3])} as paid. Here the checkout is still open.",
+            cause="Stripe's event did not arrive. The buyer has paid and has no access yet.",
+            fix="Compare with Stripe to fetch what was missed, then check the webhook on the Stripe "
+            "connection page.",
             page=RECONCILIATION,
             at=unheard.at,
         )
@@ -119,13 +119,13 @@ def paid_without_event(context: RuleContext) -> Iterator[FindingDraft]:
 
 @rule(
     "unmapped_price",
-    "A subscription has a price that no product is mapped to",
+    "Subscription price without a product",
     _WARNS,
     Part.TRAFFIC,
     resolvable=True,
 )
 def unmapped_price(context: RuleContext) -> Iterator[FindingDraft]:
-    """Mended when every price that the event names is mapped."""
+    """Resolved when every price that the event names is mapped."""
     mapped = {product.stripe_price_id for product in context.here.products}
     for event in context.here.traffic.unmapped_prices:
         named = [word.strip(".,") for word in event.note.split() if word.startswith(("price_", "plan_"))]
@@ -134,63 +134,68 @@ def unmapped_price(context: RuleContext) -> Iterator[FindingDraft]:
             yield _of_events(
                 (event,),
                 event.note,
-                "Somebody changed the subscription at Stripe to a price that Licenzy does not know, so it "
-                "grants nothing for it.",
+                "The subscription was changed in Stripe to a price without a product, so it grants nothing.",
                 f"Map a product to {', '.join(missing)}.",
                 page=PRODUCTS,
             )
 
 
-@rule("unknown_subscription_status", "Stripe sent an unknown status", _WARNS, Part.TRAFFIC, resolvable=True)
+@rule("unknown_subscription_status", "Unknown subscription status", _WARNS, Part.TRAFFIC, resolvable=True)
 def unknown_subscription_status(context: RuleContext) -> Iterator[FindingDraft]:
     events = context.here.traffic.unknown_statuses
     if events:
         yield _of_events(
             events,
             events[0].note,
-            "Stripe uses a word for a subscription's state that this version does not know.",
-            "The last known state stands. Update Licenzy, then replay the event.",
+            "This version of Licenzy does not know the status. The last known state stays.",
+            "Update Licenzy, then replay the event.",
         )
 
 
-@rule("event_not_applied", "Events could not be applied", _WARNS, Part.TRAFFIC)
+@rule("event_not_applied", "Stripe events not applied", _WARNS, Part.TRAFFIC)
 def event_not_applied(context: RuleContext) -> Iterator[FindingDraft]:
     events = context.here.traffic.unapplied_events
     if events:
         yield _of_events(
             events,
-            f"{len(events)} event{'' if len(events) == 1 else 's'} kept and not applied so far.",
-            "They are stored safely and tried again by themselves; each says what went wrong.",
-            "Open the event and read its note.",
+            f"{len(events)} event{'' if len(events) == 1 else 's'} not applied yet.",
+            "The events are stored and retried automatically. Each one shows its error.",
+            "Open the event and check its error.",
         )
 
 
-@rule("stripe_object_unreadable", "Stripe could not be asked about an object", _NOTES, Part.TRAFFIC)
+@rule("stripe_object_unreadable", "Stripe object not readable", _NOTES, Part.TRAFFIC)
 def stripe_object_unreadable(context: RuleContext) -> Iterator[FindingDraft]:
     objects = context.here.traffic.unreadable_objects
     if objects:
         yield FindingDraft(
             about=tuple(ObjectRef("stripe_object", seen.about, seen.about) for seen in objects),
             evidence=f"{objects[0].about}: {objects[0].detail}",
-            cause="After an event the object is read once more, and that read failed: the state that the "
-            "events tell stands.",
-            fix="Look at the Stripe key and its permissions; the read is tried again by itself.",
+            cause="Licenzy reads the object from Stripe after each event, and that read failed. The state "
+            "from the events stays.",
+            fix="Check the Stripe key and its permissions. The read is retried automatically.",
             page=CONNECTION,
             at=max(seen.last_at for seen in objects),
         )
 
 
-@rule("outbound_endpoint_failing", "Your webhook endpoint does not answer", _WARNS, Part.TRAFFIC)
+@rule("outbound_endpoint_failing", "Webhook deliveries failing", _WARNS, Part.TRAFFIC)
 def outbound_endpoint_failing(context: RuleContext) -> Iterator[FindingDraft]:
     for endpoint in context.here.traffic.failing_endpoints:
         yield FindingDraft(
             about=(ObjectRef("endpoint", endpoint.id, endpoint.url),),
-            evidence=endpoint.last_error or "The last deliveries failed.",
-            cause=f"{endpoint.url} does not take what it is told, so your systems do not hear of changes.",
-            fix="Mend the address; what is waiting is then delivered by itself.",
+            evidence=_failed_attempts(endpoint),
+            cause="Your systems do not receive changes of access while deliveries to this endpoint fail.",
+            fix="Fix the endpoint, and enable it again if it is disabled. Waiting deliveries are retried.",
             page=WEBHOOKS,
             at=endpoint.failing_since,
         )
+
+
+def _failed_attempts(endpoint: OutboundFacts) -> str:
+    attempts = "1 attempt" if endpoint.failed_attempts == 1 else f"{endpoint.failed_attempts:,} attempts"
+    failed = f"{attempts} failed since {endpoint.failing_since:%Y-%m-%d %H:%M} UTC."
+    return f"{endpoint.last_error} {failed}" if endpoint.last_error else failed
 
 
 def _times(seen: SightingFacts) -> str:

@@ -16,43 +16,45 @@ _STALE_PROOF = timedelta(seconds=15)
 """How much older than the last good event its remembered time may be, see `stripe_events.receive`."""
 
 
-@rule("webhook_secret_missing", "The webhook signing secret is missing", _BLOCKS, Part.SECRET)
+@rule("webhook_secret_missing", "Webhook secret missing", _BLOCKS, Part.SECRET)
 def webhook_secret_missing(context: RuleContext) -> Iterator[FindingDraft]:
     connection = connected(context)
     if connection is not None and connection.secret_saved_at is None:
         yield FindingDraft(
             about=(named(connection),),
-            evidence="A Stripe key is saved, and no signing secret.",
-            cause="Without the signing secret no payment can be noticed: buyers would pay and get nothing.",
-            fix="Set the webhook up, or save the signing secret of its endpoint.",
+            evidence="A Stripe key is saved without a webhook signing secret.",
+            cause="Licenzy cannot verify Stripe's events without it: buyers would pay and get no access.",
+            fix="Set up the webhook, or save the signing secret of its endpoint.",
             page=CONNECTION,
             at=connection.key_saved_at,
         )
 
 
-@rule("webhook_never_proven", "The signing secret is not proven yet", _NOTES, Part.SECRET)
+@rule("webhook_never_proven", "Webhook secret not verified yet", _NOTES, Part.SECRET)
 def webhook_never_proven(context: RuleContext) -> Iterator[FindingDraft]:
     connection = connected(context)
     if connection is not None and connection.secret_saved_at is not None and not connection.proven:
         yield FindingDraft(
             about=(named(connection),),
-            evidence=f"{connection.secret_masked} was saved, and has verified nothing since.",
-            cause="Whether this is the secret that Stripe signs with shows at the first event.",
-            fix="Make a purchase; it sends one.",
+            evidence=f"No event has been verified with {connection.secret_masked} yet.",
+            cause="The first signed event verifies the secret, and none has arrived since it was saved.",
+            fix="Make a test purchase: Stripe sends an event for it."
+            if context.here.mode is Mode.TEST
+            else "The first live purchase sends an event.",
             page=CONNECTION,
             at=connection.secret_saved_at,
         )
 
 
-@rule("webhook_secret_shared", "Both modes have the same signing secret", _BLOCKS, Part.SECRET, compares=True)
+@rule("webhook_secret_shared", "Same webhook secret in both modes", _BLOCKS, Part.SECRET, compares=True)
 def webhook_secret_shared(context: RuleContext) -> Iterator[FindingDraft]:
     connection = context.here.connection
     if context.here.mode is Mode.LIVE and connection is not None and connection.shares_secret:
         yield FindingDraft(
             about=(named(connection),),
-            evidence=f"{connection.secret_masked} is saved in test and in live.",
-            cause="Every endpoint at Stripe has a secret of its own, so in one of the modes it is wrong.",
-            fix="Save, in each mode, the secret of the endpoint that was made in this mode at Stripe.",
+            evidence=f"{connection.secret_masked} is saved in test mode and in live mode.",
+            cause="Every endpoint in Stripe has its own secret, so one of the two is wrong.",
+            fix="In each mode, save the secret of the endpoint that was created in that mode in Stripe.",
             page=CONNECTION,
             at=connection.secret_saved_at,
         )
@@ -60,20 +62,20 @@ def webhook_secret_shared(context: RuleContext) -> Iterator[FindingDraft]:
 
 @rule(
     "webhook_secret_of_other_mode",
-    "Events are signed with the other mode's secret",
+    "Webhook secret from the other mode",
     _BLOCKS,
     Part.SECRET,
     resolvable=True,
 )
 def webhook_secret_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
     connection = context.here.connection
-    for seen in _unmended_failures(context, "other_mode"):
+    for seen in _unresolved_failures(context, "other_mode"):
         assert connection is not None
         yield FindingDraft(
             about=(named(connection),),
-            evidence=f"{_times(seen)} refused here. It was signed with the {context.other.mode} secret.",
-            cause=f"The {context.other.mode} endpoint sends to the {context.here.mode} address, or the two "
-            "secrets were swapped.",
+            evidence=f"{_times(seen)} refused: signed with the {context.other.mode} mode secret.",
+            cause=f"The {context.other.mode} mode endpoint sends to the {context.here.mode} mode address, or "
+            "the two secrets were swapped.",
             fix=f"In Stripe, in {context.here.mode} mode, copy the secret of the endpoint with this address.",
             page=CONNECTION,
             at=seen.last_at,
@@ -81,16 +83,16 @@ def webhook_secret_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]
 
 
 @rule(
-    "webhook_signature_failed", "Events arrive with a wrong signature", _WARNS, Part.SECRET, resolvable=True
+    "webhook_signature_failed", "Webhook signature verification failed", _WARNS, Part.SECRET, resolvable=True
 )
 def webhook_signature_failed(context: RuleContext) -> Iterator[FindingDraft]:
     connection = context.here.connection
-    for seen in _unmended_failures(context, "previous", "stripe_key", "unknown"):
+    for seen in _unresolved_failures(context, "previous", "stripe_key", "unknown"):
         assert connection is not None
         cause, fix = _DIAGNOSED[seen.about]
         yield FindingDraft(
             about=(named(connection),),
-            evidence=f"{_times(seen)} refused since the last good one.",
+            evidence=f"{_times(seen)} refused since the last verified event.",
             cause=cause,
             fix=fix,
             page=CONNECTION,
@@ -100,24 +102,23 @@ def webhook_signature_failed(context: RuleContext) -> Iterator[FindingDraft]:
 
 _DIAGNOSED = {
     "previous": (
-        "They are signed with the secret that was replaced, and its overlap is over.",
-        "At Stripe, remove the old endpoint or end the old secret's overlap, so that the new one signs.",
+        "The events are signed with the previous secret, which has expired.",
+        "In Stripe, remove the old endpoint, or expire the old secret so that the new one signs.",
     ),
     "stripe_key": (
-        "What is saved as signing secret is a Stripe key, and nothing is ever signed with that.",
+        "The saved signing secret is a Stripe key. Stripe never signs events with a key.",
         "Save the endpoint's signing secret, which begins with whsec_.",
     ),
     "unknown": (
-        "They are not signed with the secret saved here: it is of another endpoint, or a proxy changes the "
-        "body on its way.",
-        "Copy the signing secret of exactly this endpoint at Stripe, or replace it with a new one.",
+        "The saved secret belongs to another endpoint, or a proxy changes the body of the request.",
+        "Copy the signing secret of exactly this endpoint from Stripe, or replace it with a new one.",
     ),
 }
 
 
 @rule(
     "webhook_signature_ambiguous",
-    "An event fits more than one connection",
+    "Webhook secret used by several connections",
     _WARNS,
     Part.SECRET,
     resolvable=True,
@@ -129,16 +130,16 @@ def webhook_signature_ambiguous(context: RuleContext) -> Iterator[FindingDraft]:
             continue
         yield FindingDraft(
             about=(named(connection),),
-            evidence=f"{_times(seen)} refused at the address for all connections.",
-            cause="Another connection of this installation has the same signing secret, so nobody can tell "
-            "whose event it is.",
-            fix="Register this connection's own address at Stripe, with a secret of its own.",
+            evidence=f"{_times(seen)} refused at the shared webhook address.",
+            cause="Another connection of this installation has the same signing secret, so the event could "
+            "belong to either.",
+            fix="In Stripe, register this connection's own address. It gets its own secret.",
             page=CONNECTION,
             at=seen.last_at,
         )
 
 
-@rule("endpoint_missing", "Stripe has no endpoint for this connection", _WARNS, Part.ENDPOINT)
+@rule("endpoint_missing", "Webhook endpoint missing in Stripe", _WARNS, Part.ENDPOINT)
 def endpoint_missing(context: RuleContext) -> Iterator[FindingDraft]:
     connection = connected(context)
     if connection is None or connection.endpoints is None or not connection.reachable:
@@ -147,14 +148,14 @@ def endpoint_missing(context: RuleContext) -> Iterator[FindingDraft]:
         yield FindingDraft(
             about=(named(connection),),
             evidence="None of the account's webhook endpoints has this connection's address.",
-            cause="Stripe sends no events here, so payments and cancellations go unnoticed.",
-            fix="Press “Replace it with a new secret”: that makes the endpoint at Stripe.",
+            cause="Stripe sends no events here, so payments and cancellations are missed.",
+            fix="Replace the signing secret on the Stripe connection page: this creates the endpoint.",
             page=CONNECTION,
             at=connection.endpoints.at,
         )
 
 
-@rule("endpoint_disabled", "The webhook endpoint is disabled at Stripe", _BLOCKS, Part.ENDPOINT)
+@rule("endpoint_disabled", "Webhook endpoint disabled in Stripe", _BLOCKS, Part.ENDPOINT)
 def endpoint_disabled(context: RuleContext) -> Iterator[FindingDraft]:
     for connection, endpoint in _endpoints(context):
         if not endpoint.enabled:
@@ -162,12 +163,12 @@ def endpoint_disabled(context: RuleContext) -> Iterator[FindingDraft]:
                 connection,
                 endpoint,
                 "Stripe lists it as disabled.",
-                "Somebody disabled it, or Stripe did after days of failures; no events arrive.",
-                "Enable it in Stripe's dashboard, or press “Check it at Stripe”, which does.",
+                "No events arrive. Stripe disables an endpoint after days of failures.",
+                "Enable it in the Stripe Dashboard, or repair it on the Stripe connection page.",
             )
 
 
-@rule("endpoint_lacks_events", "The webhook endpoint lacks events", _WARNS, Part.ENDPOINT)
+@rule("endpoint_lacks_events", "Webhook endpoint event types missing", _WARNS, Part.ENDPOINT)
 def endpoint_lacks_events(context: RuleContext) -> Iterator[FindingDraft]:
     for connection, endpoint in _endpoints(context):
         lacking = sorted(connection.wanted_events - endpoint.events)
@@ -177,26 +178,26 @@ def endpoint_lacks_events(context: RuleContext) -> Iterator[FindingDraft]:
                 connection,
                 endpoint,
                 f"It does not send {named}.",
-                "What these events tell changes who has access, and would go unnoticed.",
-                "Add them to the endpoint at Stripe, or press “Check it at Stripe”, which does.",
+                "These events change who has access, and Licenzy does not receive them.",
+                "Add them to the endpoint in Stripe, or repair it on the Stripe connection page.",
             )
 
 
-@rule("endpoint_version_differs", "The webhook endpoint has another API version", _WARNS, Part.ENDPOINT)
+@rule("endpoint_version_differs", "Webhook endpoint API version mismatch", _WARNS, Part.ENDPOINT)
 def endpoint_version_differs(context: RuleContext) -> Iterator[FindingDraft]:
     for connection, endpoint in _endpoints(context):
         if endpoint.api_version != connection.wanted_version:
             yield _of_endpoint(
                 connection,
                 endpoint,
-                f"It sends {endpoint.api_version or 'the account’s default version'}, and Licenzy was built "
-                f"for {connection.wanted_version}.",
-                "Stripe's payloads change between versions, and an endpoint keeps the one it was made with.",
-                "Press “Check it at Stripe”: it makes one with the right version and removes this one.",
+                f"It sends {endpoint.api_version or 'the account’s default version'}. Licenzy expects "
+                f"{connection.wanted_version}.",
+                "Payloads differ between versions. An endpoint keeps the version it was created with.",
+                "Repair it on the Stripe connection page: it is replaced by one with the right version.",
             )
 
 
-@rule("endpoint_twice", "The webhook is registered more than once", _WARNS, Part.ENDPOINT)
+@rule("endpoint_twice", "Duplicate webhook endpoints", _WARNS, Part.ENDPOINT)
 def endpoint_twice(context: RuleContext) -> Iterator[FindingDraft]:
     connection = connected(context)
     if connection is None or connection.endpoints is None or len(connection.endpoints.value) < 2:
@@ -206,11 +207,11 @@ def endpoint_twice(context: RuleContext) -> Iterator[FindingDraft]:
     yield FindingDraft(
         about=tuple(ObjectRef("endpoint", each, each) for each in ids),
         evidence=f"{len(ids)} endpoints send to this connection at {' and '.join(hosts)}: {', '.join(ids)}.",
-        cause="Each has a secret of its own, and only one secret is saved: the others' events are refused.",
-        fix="Press “Check it at Stripe”: the one whose secret is saved stays, the others at this address go."
+        cause="Each has its own secret and only one is saved, so events from the others are refused.",
+        fix="Repair it on the Stripe connection page: the endpoint whose secret is saved stays."
         if len(hosts) == 1
         # What sends to another host may be another installation's: it is never removed from here.
-        else "In Stripe's dashboard, remove those that send to an address you no longer serve.",
+        else "In the Stripe Dashboard, delete the endpoints whose address is no longer in use.",
         page=CONNECTION,
         at=connection.endpoints.at,
     )
@@ -235,7 +236,7 @@ def _of_endpoint(
     return FindingDraft(about, evidence, cause, fix, CONNECTION, connection.endpoints.at)
 
 
-def _unmended_failures(context: RuleContext, *diagnoses: str) -> Iterator[SightingFacts]:
+def _unresolved_failures(context: RuleContext, *diagnoses: str) -> Iterator[SightingFacts]:
     """Failures since the last good event, and since a secret was last saved."""
     connection = context.here.connection
     if connection is None:

@@ -1,4 +1,4 @@
-"""Alignment: what does not fit on this side, the proof of each part, and checking with Stripe again."""
+"""Alignment: the findings of this mode, the proof of each part, and checking with Stripe again."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def alignment(side: Side) -> ResponseReturnValue:
 @project.post("/alignment/check")
 @project_page(Role.SUPPORT)
 def check_alignment(side: Side) -> ResponseReturnValue:
-    """Ask Stripe about this side now."""
+    """Check this mode with Stripe now."""
     parts = runtime()
     with flashed_refusals():
         probe_side(parts.database, parts.gateway, parts.secret_box, side.scope, clock=parts.clock)
-        flash(f"Stripe was asked about the {side.mode} side just now.", "success")
+        flash(f"Checked {side.mode} mode with Stripe.", "success")
     return go(url_for("portal.project.alignment"))
 
 
@@ -60,5 +60,5 @@ def mark_finding_fixed(side: Side, code: str) -> ResponseReturnValue:
         abort(404)
     with runtime().database.write() as db:
         mark_resolved(db, side.scope, code=code, actor=side.actor, now=runtime().clock())
-    flash("Marked as mended. It comes back by itself if it is seen again.", "success")
+    flash("Marked as fixed. It comes back if it is seen again.", "success")
     return go(url_for("portal.project.alignment"))
