@@ -205,7 +205,7 @@ def test_the_checklist_turns_green_line_by_line_and_drifts_when_stripe_says_othe
     )  # What the worker does every hour.
     page = pages.get(STEP).text
     assert states(page)["live_products"] == "drifted"
-    assert "archived at Stripe (PRO" in page
+    assert "Stripe price archived (PRO" in page
     # The same list from the test side, where nothing of live can be changed.
     seen = side_pages(home.app, home.cast, mode="test").get(STEP).text
     assert states(seen) == states(page)

@@ -21,7 +21,7 @@ def pages_of(home: ModePair, mode: str = "test", email: str | None = None) -> Si
 
 def test_an_empty_side_says_where_to_begin(home: ModePair) -> None:
     page = pages_of(home, "live").get("/alignment").text
-    assert "Nothing is set up in live yet" in page
+    assert "Nothing is set up in live mode yet" in page
     assert "Begin with the set-up" in page
     assert "alignment-banner" not in pages_of(home, "live").get("").text
 
@@ -31,12 +31,12 @@ def test_an_aligned_side_shows_every_part_with_its_proof(home: ModePair) -> None
     pages = pages_of(home)
     assert pages.send("/alignment", "/alignment/check", {}).status_code == 303
     page = pages.get("/alignment").text
-    assert "Test fits together" in page
+    assert "No problems in test mode" in page
     assert "data-finding" not in page
     for part in ("API key", "Stripe connection", "Stripe account", "Webhook secret", "Products", "Prices"):
         assert part in page
     assert home.test.account.id in page
-    assert "Stripe was asked about the test side just now" in page
+    assert "Checked test mode with Stripe" in page
 
 
 def test_while_stripe_is_about_to_be_asked_the_page_looks_again_by_itself(home: ModePair) -> None:
@@ -90,17 +90,17 @@ def test_when_stripe_cannot_be_asked_nobody_says_that_it_was(home: ModePair) -> 
     pages = pages_of(home)
     assert pages.send("/alignment", "/alignment/check", {}).status_code == 303
     page = pages.get("/alignment").text
-    assert "Stripe was asked about" not in page
+    assert "Checked test mode with Stripe" not in page
     assert "Stripe answered with an error of its own." in page
-    assert "Stripe could not be asked" in pages.get("/alignment").text
+    assert "The last check with Stripe failed" in pages.get("/alignment").text
     run = home.app.test_cli_runner().invoke(args=["doctor", "--check", "--json"])
     assert run.exit_code == 1
     assert f"Stripe could not be checked for test mode of {home.project_id}" in run.stderr
     home.test.account.inject_faults()
     pages.send("/alignment", "/alignment/check", {})
     page = pages.get("/alignment").text
-    assert "Stripe was asked about the test side just now" in page
-    assert "could not be asked" not in page
+    assert "Checked test mode with Stripe" in page
+    assert "The last check with Stripe failed" not in page
 
 
 def test_what_stripe_refuses_in_a_form_is_said_once(home: ModePair) -> None:
@@ -120,7 +120,7 @@ def test_what_blocks_is_said_on_every_page_and_beside_its_object(home: ModePair)
     home.test.sell()
     pages = pages_of(home)
     for path in ("", "/products", "/api-keys", "/customers", "/settings"):
-        assert "The webhook signing secret is missing" in pages.get(path).text
+        assert "Webhook secret missing" in pages.get(path).text
     assert 'data-finding="webhook_secret_missing"' in pages.get("/connection").text
     assert 'data-finding="api_key_missing"' in pages.get("/api-keys").text
     home.test.remap(kind="usage_pack", units=5)
@@ -205,7 +205,7 @@ def test_an_event_that_the_replaced_secret_verified_proves_the_present_one_nowhe
     home.test.save_secret("whsec_another_one_0123456789")
     page = pages.get("/connection").text
     assert said in page
-    assert "The signing secret is not proven yet" in page
+    assert "Webhook secret not verified yet" in page
 
 
 def test_doctor_leaves_with_2_when_it_is_called_wrongly(home: ModePair) -> None:
