@@ -22,7 +22,7 @@ def pages_of(home: ModePair, mode: str = "test", email: str | None = None) -> Si
 def test_an_empty_side_says_where_to_begin(home: ModePair) -> None:
     page = pages_of(home, "live").get("/alignment").text
     assert "Nothing is set up in live mode yet" in page
-    assert "Begin with the set-up" in page
+    assert "Start setup" in page
     assert "alignment-banner" not in pages_of(home, "live").get("").text
 
 
