@@ -391,7 +391,7 @@ def test_an_endpoint_in_trouble_is_a_finding(
     assert seen() == ["It answered 500."]
     hook.answer = status(410)
     drain(sender)
-    assert seen() == ["It answered 410, which means that it is gone, and is disabled."]
+    assert seen() == ["It answered 410 Gone and is disabled."]
     with database.write() as db:
         context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
         actions.resume_endpoint(db, context, endpoint_id=the_endpoint(database).id)
