@@ -58,8 +58,8 @@ def test_the_wizard_s_form_leads_back_to_its_step(pages: SidePages) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"product_code": "price_123"}, "begins like an id"),
-        ({"product_code": ""}, "1 to 64 letters"),
+        ({"product_code": "price_123"}, "looks like an id"),
+        ({"product_code": ""}, "Enter a product code"),
         ({"kind": "time_pass", "duration": "1", "duration_unit": "days"}, "paid once"),
         ({"kind": ""}, "Choose what a purchase gives"),
         ({"kind": "nonsense"}, "Not a valid choice"),

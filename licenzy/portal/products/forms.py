@@ -78,6 +78,11 @@ class ProductForm(PortalForm):
             choices.insert(0, SelectChoice(current.stripe_price_id))
         self.price_id.choices = choices
 
+    @property
+    def only_picked(self) -> bool:
+        """Whether a price was picked and nothing said about what it gives and how it is called."""
+        return bool(self.price_id.data) and not self.kind.data and not (self.product_code.data or "").strip()
+
     def draft(self) -> Draft:
         """What the form describes. Call it on a valid form only."""
         return Draft(
