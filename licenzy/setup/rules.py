@@ -36,6 +36,21 @@ class StepName(StrEnum):
     def number(self) -> int:
         return list(StepName).index(self) + 1
 
+    @property
+    def action(self) -> str:
+        """What a person does in the step, as an instruction."""
+        return _ACTIONS[self]
+
+
+_ACTIONS = {
+    StepName.CONNECT: "Connect Stripe",
+    StepName.WEBHOOK: "Set up the webhook",
+    StepName.PRODUCTS: "Add a product",
+    StepName.API_KEY: "Create an API key",
+    StepName.PURCHASE: "Make a purchase",
+    StepName.GO_LIVE: "Go live",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -66,6 +81,19 @@ def steps(facts: SetupFacts, found: Sequence[Finding]) -> list[Step]:
 def findings_of(name: StepName, found: Sequence[Finding]) -> list[Finding]:
     """What was found about the things that a step sets up."""
     return [finding for finding in found if _SET_UP_BY.get(finding.part) is name]
+
+
+def step_of(finding: Finding) -> StepName | None:
+    """The step that sets up what the finding is about; None where no step does."""
+    return _SET_UP_BY.get(finding.part)
+
+
+def not_reached(finding: Finding, listed: Sequence[Step]) -> bool:
+    """Whether a finding is only about a step that nobody has begun: it is what comes next, and no fault."""
+    name = step_of(finding)
+    return any(
+        step.name is name and step.state is StepState.NEEDS_ACTION and step.at is None for step in listed
+    )
 
 
 _SET_UP_BY = {

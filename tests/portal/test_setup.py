@@ -50,7 +50,8 @@ def test_the_overview_says_what_is_next_and_what_does_not_fit(
         make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=None)
         make_product(db, project_id=cast.project_id, price_active=False)
     page = pages.get().text
-    assert "buyers would pay and get no access" in page
+    assert "buyers would pay and get no access" not in page  # The next step, and no fault yet.
+    assert "Next: <strong>Webhook</strong>" in page
     assert "Stripe price archived" in page
 
 
@@ -123,8 +124,8 @@ def test_only_a_key_of_this_side_is_run(pages: SidePages, cast: Cast, runtime: R
     values = {"subject_ref": "user_1"}
     for token, status, says in (
         (mine, 200, '"allowed": false'),
-        (live, 422, "no API key of the test side"),
-        (foreign, 422, "no API key of the test side"),
+        (live, 422, "not an API key of this project in test mode"),
+        (foreign, 422, "not an API key of this project in test mode"),
         (revoked, 200, "api_key_revoked"),
         ("sk_test_" + "a" * 24, 422, "Stripe"),
         ("", 422, "Paste the key"),
