@@ -131,7 +131,7 @@ def _cause(journey: JourneyFacts, connection: ConnectionFacts | None, now: datet
         return Cause(
             "webhook_secret_missing",
             "The webhook signing secret of this mode is missing, so the payment cannot be noticed.",
-            "Set the webhook up, then pay again.",
+            "Set up the webhook, then pay again.",
             "portal.project.connection",
         )
     if journey.event is not None:

@@ -45,7 +45,7 @@ def test_every_step_opens_on_an_empty_side(app: Flask, cast: Cast, mode: str) ->
 def test_the_overview_says_what_is_next_and_what_does_not_fit(
     pages: SidePages, runtime: Runtime, cast: Cast
 ) -> None:
-    assert "Start the set-up" in pages.get().text
+    assert "Start setup" in pages.get().text
     with runtime.database.write() as db:
         make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=None)
         make_product(db, project_id=cast.project_id, price_active=False)

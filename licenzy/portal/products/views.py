@@ -13,7 +13,7 @@ from licenzy.portal.guards import Side, project_page
 from licenzy.portal.products.context import product_form_context, products_context
 from licenzy.portal.products.forms import ProductForm, described
 from licenzy.portal.respond import flashed_refusals, go, show
-from licenzy.portal.setup.wizard import WIZARD, is_in_wizard, next_url, step_page
+from licenzy.portal.setup.wizard import WIZARD, finished_url, is_in_wizard, step_page
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
@@ -49,7 +49,7 @@ def new_product(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
             flash(f"{product.product_code} is ready to be sold.", "success")
-            return go(next_url(form, "portal.project.products", StepName.PRODUCTS))
+            return go(finished_url(form, "portal.project.products"))
     return _form_again(side, form, 422)
 
 
