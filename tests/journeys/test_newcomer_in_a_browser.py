@@ -48,7 +48,7 @@ def test_ten_clicks_lead_from_the_claim_link_to_a_proven_purchase(
     page.get_by_label("Name").fill("Example shop")
     clicks.button("Create project")
     clicks.button("Use the sandbox")
-    page.get_by_role("heading", name="Map a product to a price").wait_for()
+    page.get_by_role("heading", name="Add a product").wait_for()
     recurring = page.locator("#price_id option", has_text="Pro, monthly").get_attribute("value")
     if scripts:
         clicks.choose("#price_id", recurring)
@@ -142,7 +142,7 @@ def make_project(page: Any, server: LiveServer) -> str:
 
 def connect(page: Any) -> None:
     page.get_by_role("button", name="Use the sandbox").click()
-    page.get_by_role("heading", name="Map a product to a price").wait_for()
+    page.get_by_role("heading", name="Add a product").wait_for()
 
 
 def map_product(page: Any, server: LiveServer, project_id: str, price_id: str) -> None:

@@ -44,7 +44,7 @@ class ProductForm(PortalForm):
         "Units in one pack", validators=[Optional()], description="How many units one purchase grants."
     )
     usage_low_units = IntegerField(
-        "Tell when so many are left",
+        "Notify when this many are left",
         validators=[Optional()],
         description="Endpoints get usage.low when a customer's units of this product fall to this mark.",
     )
