@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -32,6 +33,7 @@ DURATION_UNITS: dict[str, int] = {
 }
 """Seconds of each unit a duration may be given in; a month is 30 days and a year 365, always."""
 
+CODE_MAX = 64
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 # Short prefixes such as `in_` also begin honest codes: those must be followed by what Stripe makes.
 _STRIPE_IDS = re.compile(
@@ -130,6 +132,21 @@ def proposed_kind(*, recurring: bool) -> Kind:
     return Kind.SUBSCRIPTION if recurring else Kind.TIME_PASS
 
 
+def proposed_code(name: str, taken: Collection[str]) -> str:
+    """A product code made of a name at Stripe: `Pro, monthly` gives `PRO_MONTHLY`.
+
+    It is valid and none of `taken`, which are the codes of the side; a number at its end tells it from them.
+    """
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().upper()
+    code = re.sub(r"[^A-Z0-9]+", "_", letters).strip("_")[:CODE_MAX].rstrip("_") or "PRODUCT"
+    proposed, number = code, 1
+    while proposed in taken:
+        number += 1
+        end = f"_{number}"
+        proposed = code[: CODE_MAX - len(end)].rstrip("_") + end
+    return proposed
+
+
 def price_problem(
     draft: Draft, mode: Mode, *, livemode: bool, active: bool, recurring: bool, metered: bool
 ) -> str | None:
@@ -192,10 +209,12 @@ def split_duration(seconds: int) -> tuple[int, str]:
 
 
 def _code_problem(code: str) -> str | None:
+    if not code:
+        return "Enter a product code."
     if resembles_stripe_id(code):
-        return "A product code is a name of your own, and this begins like an id: PRO_MONTHLY, say."
+        return "This looks like an id of Stripe’s. Enter a code of your own, such as PRO_MONTHLY."
     if not valid_product_code(code):
-        return "1 to 64 letters, digits, or _ . - (no spaces)."
+        return "Use at most 64 letters, digits, or _ . - without spaces."
     return None
 
 

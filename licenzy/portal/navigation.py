@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from flask import g, request, url_for
 
-from licenzy.alignment.findings import Severity
+from licenzy.alignment.findings import Finding, Severity
 from licenzy.alignment.modes import Mode
 from licenzy.lab.queries import sandbox_connection
 from licenzy.portal.alignment.findings import severity_counts, side_facts, side_findings
@@ -17,6 +17,7 @@ from licenzy.projects.models import Project
 from licenzy.projects.queries import projects_for
 from licenzy.runtime import runtime
 from licenzy.setup.queries import has_granted
+from licenzy.setup.rules import StepName, step_of
 from licenzy.workspace.models import Role
 
 
@@ -97,6 +98,11 @@ def navigation(*, with_lab: bool) -> list[NavigationGroup]:
         return [NavigationGroup(None, (_SETUP,)), _SELL, _STRIPE, build, rest]
     begun = side.mode.livemode or side_facts(side, Mode.LIVE).exists
     return [_SELL, _STRIPE, build, rest, NavigationGroup(None, (_SETUP if begun else _GO_LIVE,))]
+
+
+def next_setup_step(blocking: Finding) -> StepName | None:
+    """The step of the unfinished setup that takes care of what blocks; None once the setup is finished."""
+    return None if _setup_finished(current_side()) else step_of(blocking)
 
 
 def projects_here() -> Sequence[Project]:

@@ -18,6 +18,7 @@ from licenzy.portal.navigation import (
     may_create_project,
     mode_switch_url,
     navigation,
+    next_setup_step,
     projects_here,
     sandbox_clock,
 )
@@ -39,6 +40,7 @@ def register_template_helpers(app: Flask) -> None:
         may_create_project=may_create_project,
         mode_switch_url=mode_switch_url,
         navigation=navigation,
+        next_setup_step=next_setup_step,
         projects_here=projects_here,
         sandbox_clock=sandbox_clock,
         side=current_side,

@@ -117,7 +117,7 @@ _LIVE_TITLES = {
     StepName.WEBHOOK: "Stripe’s live events arrive, signed",
     StepName.PRODUCTS: "Products are mapped to live prices",
     StepName.API_KEY: "Your production backend calls with a live key",
-    StepName.PURCHASE: "A live purchase was paid and noticed",
+    StepName.PURCHASE: "A live purchase was paid and recorded",
 }
 
 
@@ -139,7 +139,7 @@ def _nothing_at_risk(project: ProjectFacts, found: Sequence[Finding]) -> Item:
     risks = [
         each for each in found if each.severity is not Severity.NOTES and each.code != "product_differs"
     ]  # A product that differs has a line of its own.
-    title, at = "Nothing in live is at risk", project.live.probed_at
+    title, at = "No warnings in live mode", project.live.probed_at
     if at is None:
         return Item("nothing_at_risk", title, StepState.WAITING, "Stripe was not asked yet.", None, False)
     if risks:

@@ -87,7 +87,7 @@ def _ticks(journey: JourneyFacts, connection: ConnectionFacts | None) -> tuple[T
         journey.granted and journey.allowed,
     ]
     lines = [
-        ("Checkout Session created at Stripe", journey.session_id, journey.created_at),
+        ("Checkout Session created in Stripe", journey.session_id, journey.created_at),
         ("Stripe’s event arrived", event_text, arrived),
         ("Signature verified", secret, arrived),
         ("Entitlement granted", journey.entitlement_id, journey.granted_at),
@@ -130,8 +130,8 @@ def _cause(journey: JourneyFacts, connection: ConnectionFacts | None, now: datet
     if connection is None or connection.secret_saved_at is None:
         return Cause(
             "webhook_secret_missing",
-            "The webhook signing secret of this mode is missing, so the payment cannot be noticed.",
-            "Set the webhook up, then pay again.",
+            "The webhook signing secret of this mode is missing, so payments cannot be recorded.",
+            "Set up the webhook, then pay again.",
             "portal.project.connection",
         )
     if journey.event is not None:
@@ -193,14 +193,14 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
         return Cause(
             "not_available",
             f"The entitlement was granted, but the check says no now: {refusal}.",
-            "The customer’s page tells what they hold. Start a new purchase to see the check turn true.",
+            "The customer’s page shows what they own. Start a new purchase to see the check turn true.",
             "portal.project.customers",
         )
     if journey.status is AttemptStatus.PROCESSING:
         return Cause(
             "awaiting_payment",
             "The checkout is complete, and the money is still on its way, as with bank debits.",
-            "Access follows when Stripe tells that it arrived.",
+            "Access follows when Stripe reports that it arrived.",
         )
     if now - event.received_at < PATIENCE:
         return None

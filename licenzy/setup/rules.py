@@ -36,6 +36,21 @@ class StepName(StrEnum):
     def number(self) -> int:
         return list(StepName).index(self) + 1
 
+    @property
+    def action(self) -> str:
+        """What a person does in the step, as an instruction."""
+        return _ACTIONS[self]
+
+
+_ACTIONS = {
+    StepName.CONNECT: "Connect Stripe",
+    StepName.WEBHOOK: "Set up the webhook",
+    StepName.PRODUCTS: "Add a product",
+    StepName.API_KEY: "Create an API key",
+    StepName.PURCHASE: "Make a purchase",
+    StepName.GO_LIVE: "Go live",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -66,6 +81,19 @@ def steps(facts: SetupFacts, found: Sequence[Finding]) -> list[Step]:
 def findings_of(name: StepName, found: Sequence[Finding]) -> list[Finding]:
     """What was found about the things that a step sets up."""
     return [finding for finding in found if _SET_UP_BY.get(finding.part) is name]
+
+
+def step_of(finding: Finding) -> StepName | None:
+    """The step that sets up what the finding is about; None where no step does."""
+    return _SET_UP_BY.get(finding.part)
+
+
+def not_reached(finding: Finding, listed: Sequence[Step]) -> bool:
+    """Whether a finding is only about a step that nobody has begun: it is what comes next, and no fault."""
+    name = step_of(finding)
+    return any(
+        step.name is name and step.state is StepState.NEEDS_ACTION and step.at is None for step in listed
+    )
 
 
 _SET_UP_BY = {
@@ -109,7 +137,7 @@ def _connect(facts: SetupFacts) -> Step:
         return Step(
             name, title, StepState.NEEDS_ACTION, f"No Stripe key is saved for {facts.mode.value} yet."
         )
-    account = connection.account_name or connection.account_id or "an account this key may not read"
+    account = connection.account_name or connection.account_id or "an account this key cannot read"
     where = "the built-in sandbox" if connection.provider is Provider.SANDBOX else "Stripe"
     return Step(name, title, StepState.DONE, f"{account}, accepted by {where}", connection.key_saved_at)
 
@@ -118,7 +146,7 @@ def _webhook(facts: SetupFacts) -> Step:
     name, title = StepName.WEBHOOK, "Webhook"
     connection = facts.connection
     if connection is None or connection.secret_saved_at is None:
-        return Step(name, title, StepState.NEEDS_ACTION, "Stripe cannot tell us about payments yet.")
+        return Step(name, title, StepState.NEEDS_ACTION, "Stripe cannot report payments yet.")
     if not connection.proven:
         return Step(
             name,
@@ -134,7 +162,7 @@ def _webhook(facts: SetupFacts) -> Step:
 def _products(facts: SetupFacts) -> Step:
     name, title = StepName.PRODUCTS, "Products"
     if not facts.products:
-        return Step(name, title, StepState.NEEDS_ACTION, "No product is mapped to a price yet.")
+        return Step(name, title, StepState.NEEDS_ACTION, "No product yet.")
     latest = max(product.checked_at for product in facts.products)
     codes = ", ".join(product.product_code for product in facts.products[:3])
     more = f" and {len(facts.products) - 3} more" if len(facts.products) > 3 else ""
@@ -152,7 +180,7 @@ def _api_key(facts: SetupFacts) -> Step:
             name,
             title,
             StepState.WAITING,
-            f"{newest.masked} is made and waits for its first call.",
+            f"{newest.masked} is waiting for its first call.",
             newest.created_at,
         )
     at, key = max(used, key=lambda pair: pair[0])
@@ -191,12 +219,14 @@ def _go_live(facts: SetupFacts, first: Sequence[Step]) -> Step:
         broken = [step for step in first if step.state in {StepState.NEEDS_ACTION, StepState.DRIFTED}]
         if proven and broken:
             titles = ", ".join(step.title for step in broken)
-            return Step(name, "Live", StepState.DRIFTED, f"It worked, and does not as it is: {titles}.")
+            return Step(name, "Live", StepState.DRIFTED, f"It worked before. Fix: {titles}.")
         if proven:
-            return Step(name, "Live", StepState.DONE, "A live purchase was paid and noticed.")
+            return Step(name, "Live", StepState.DONE, "A live purchase was paid and recorded.")
         return Step(name, "Live", StepState.WAITING, "Live is proven by its first real purchase.")
     if facts.other_side_connected:
-        return Step(name, "Go live", StepState.WAITING, "Live is begun; its checklist tells how far it is.")
+        return Step(
+            name, "Go live", StepState.WAITING, "Live mode is started; its checklist shows what is missing."
+        )
     if not proven:
         return Step(name, "Go live", StepState.WAITING, "Opens once a test purchase has worked.")
     return Step(name, "Go live", StepState.NEEDS_ACTION, "Test works from end to end: repeat it in live.")

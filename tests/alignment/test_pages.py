@@ -115,12 +115,15 @@ def test_what_stripe_refuses_in_a_form_is_said_once(home: ModePair) -> None:
     assert saved.text.count("Try again in a moment") == 1
 
 
-def test_what_blocks_is_said_on_every_page_and_beside_its_object(home: ModePair) -> None:
+def test_before_the_first_purchase_every_page_names_the_next_step(home: ModePair) -> None:
     home.test.connect()
     home.test.sell()
     pages = pages_of(home)
-    for path in ("", "/products", "/api-keys", "/customers", "/settings"):
-        assert "Webhook secret missing" in pages.get(path).text
+    for path in ("/products", "/api-keys", "/customers", "/settings"):
+        page = pages.get(path).text
+        assert 'class="setup-next"' in page
+        assert "set up the webhook</a>" in page
+        assert "alignment-banner" not in page
     assert 'data-finding="webhook_secret_missing"' in pages.get("/connection").text
     assert 'data-finding="api_key_missing"' in pages.get("/api-keys").text
     home.test.remap(kind="usage_pack", units=5)

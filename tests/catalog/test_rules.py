@@ -140,3 +140,27 @@ def test_a_draft_keeps_what_its_kind_has_use_for() -> None:
 def test_a_duration_is_told_in_its_largest_whole_unit(seconds: int, said: tuple[int, str]) -> None:
     assert rules.split_duration(seconds) == said
     assert said[0] * rules.DURATION_UNITS[said[1]] == seconds
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "code"),
+    [
+        ("Pro, monthly", set(), "PRO_MONTHLY"),
+        ("Pro, monthly", {"PRO_MONTHLY"}, "PRO_MONTHLY_2"),
+        ("Pro, monthly", {"PRO_MONTHLY", "PRO_MONTHLY_2"}, "PRO_MONTHLY_3"),
+        ("  Très  élégant! ", set(), "TRES_ELEGANT"),
+        ("日本語", set(), "PRODUCT"),
+        ("日本語", {"PRODUCT"}, "PRODUCT_2"),
+        ("a" * 100, {"A" * 64}, "A" * 62 + "_2"),
+        ("price_1QZr2eLkdIwHu7ixKqzPq0aB", set(), "PRICE_1QZR2ELKDIWHU7IXKQZPQ0AB"),
+    ],
+)
+def test_a_code_is_proposed_from_a_name_at_stripe(name: str, taken: set[str], code: str) -> None:
+    proposed = rules.proposed_code(name, taken)
+    assert proposed == code
+    assert rules.valid_product_code(proposed)
+
+
+def test_a_missing_code_is_named_as_missing() -> None:
+    draft = Draft(product_code="", kind=Kind.SUBSCRIPTION, price_id="price_1")
+    assert rules.draft_problems(draft)["product_code"] == "Enter a product code."

@@ -217,7 +217,7 @@ def test_the_live_checklist_turns_green_and_then_drifts(merchant: Merchant) -> N
     page = merchant.step("live", "go-live")
     assert "Live works from end to end" not in page
     assert "1 thing is missing for a first live purchase" in page
-    assert "It worked, and does not as it is: Products." in page
+    assert "It worked before. Fix: Products." in page
     assert merchant.states()["nothing_at_risk"] == "needs_action"
     banner = merchant.person.open(f"{merchant.project}/live/customers")
     assert "Live mode can’t sell until this is fixed." in banner

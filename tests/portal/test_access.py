@@ -31,7 +31,7 @@ def test_a_fresh_installation_tells_how_to_claim_it_but_not_the_link(
 ) -> None:
     page = client.get("/")
     assert page.status_code == 200
-    assert "Nobody owns this installation yet" in page.text
+    assert "This installation has no owner yet" in page.text
     assert runtime.settings.derived_secret("claim") not in page.text
 
 

@@ -124,7 +124,7 @@ def test_a_loopback_address_gets_the_stripe_command_instead_of_the_button(
         make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=None)
     page = pages.get("/setup/webhook").text
     assert "stripe listen" in page
-    assert "Set the webhook up" not in page
+    assert "Set up webhook" not in page
 
 
 def test_a_stripe_key_pasted_as_signing_secret_is_named(

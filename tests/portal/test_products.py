@@ -45,21 +45,21 @@ def test_a_product_is_made_without_scripts(pages: SidePages, database: Database,
     assert "PRO" in page
 
 
-def test_the_wizard_s_form_leads_back_to_its_step(pages: SidePages) -> None:
+def test_the_wizard_s_form_leads_on_to_the_next_step(pages: SidePages) -> None:
     values = {"price_id": price_of(pages, "Day pass"), "kind": "time_pass", "product_code": "DAY"}
     answer = pages.send(
         "/setup/products", "/products/new", {**values, "duration": "2", "duration_unit": "days"}
     )
     assert answer.status_code == 303
-    assert answer.headers["Location"].endswith("/setup/products")
+    assert answer.headers["Location"].endswith("/setup")  # Which leads to the next step.
     assert "2 days" in pages.get("/setup/products").text
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"product_code": "price_123"}, "begins like an id"),
-        ({"product_code": ""}, "1 to 64 letters"),
+        ({"product_code": "price_123"}, "looks like an id"),
+        ({"product_code": ""}, "Enter a product code"),
         ({"kind": "time_pass", "duration": "1", "duration_unit": "days"}, "paid once"),
         ({"kind": ""}, "Choose what a purchase gives"),
         ({"kind": "nonsense"}, "Not a valid choice"),

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import AttemptStatus
-from licenzy.connections.models import Connection
+from licenzy.connections.models import Connection, Provider
 from licenzy.errors import NotFound
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
+from licenzy.setup.journey import timeline
 from licenzy.setup.queries import counts, journey_facts, setup_facts
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from tests.support.cast import Cast, make_connection, make_key, make_product, make_subject
@@ -120,3 +122,38 @@ def test_nothing_of_the_other_mode_or_of_strangers_is_seen(
             assert counts(db, foreign).attempts == 0
             with pytest.raises(NotFound):
                 journey_facts(db, foreign, attempt_id=attempt.id, now=clock())
+
+
+@pytest.mark.parametrize(
+    ("starts_after", "ends_after", "allowed"),
+    [(40, 70, True), (0, 30, False)],
+    ids=["bought at the moved clock", "expired at the moved clock"],
+)
+def test_a_purchase_is_judged_by_the_clock_of_its_side(
+    runtime: Runtime, cast: Cast, clock: StandingClock, starts_after: int, ends_after: int, allowed: bool
+) -> None:
+    side = Scope(cast.project_id, Mode.TEST)
+    with runtime.database.write() as db:
+        connection = make_connection(
+            db,
+            project_id=cast.project_id,
+            secret_box=runtime.secret_box,
+            provider=Provider.SANDBOX,
+            clock_offset_seconds=41 * 86_400,
+        )
+        subject = make_subject(db, project_id=cast.project_id)
+        product = make_product(db, project_id=cast.project_id)
+        attempt = make_attempt(db, connection=connection, subject=subject, product=product)
+        make_entitlement(
+            db,
+            subject=subject,
+            attempt_id=attempt.id,
+            starts_at=clock() + timedelta(days=starts_after),
+            ends_at=clock() + timedelta(days=ends_after),
+        )
+    with runtime.database.read() as db:
+        facts = setup_facts(db, side, now=clock())
+        journey = journey_facts(db, side, attempt_id=attempt.id, now=clock())
+    assert facts.journey == journey
+    assert timeline(journey, facts.connection, clock()).complete is allowed
+    assert (journey.refusal is None) is allowed

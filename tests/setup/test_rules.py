@@ -252,7 +252,7 @@ def test_live_that_worked_and_lacks_something_since_is_no_longer_true() -> None:
     broken = listed(replace(working, products=()))[-1]
     assert (broken.state, broken.evidence) == (
         StepState.DRIFTED,
-        "It worked, and does not as it is: Products.",
+        "It worked before. Fix: Products.",
     )
 
 

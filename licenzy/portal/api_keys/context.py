@@ -24,7 +24,7 @@ def api_keys_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
     return {
         "keys": keys,
         "now": runtime().clock(),
-        "key_form": ApiKeyForm(formdata=None),
+        "key_form": ApiKeyForm(formdata=None, name="" if keys else "backend"),
         "try_form": TryForm(formdata=None),
         "sample_response": None,
         "token": take_secret(side, of=NEW_KEY),

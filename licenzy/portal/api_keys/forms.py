@@ -23,7 +23,7 @@ class ApiKeyForm(PortalForm):
         "Expires",
         default="",
         choices=[
-            SelectChoice("", "Never"),
+            SelectChoice("", "Never expires"),
             SelectChoice("30", "In 30 days"),
             SelectChoice("90", "In 90 days"),
             SelectChoice("365", "In a year"),

@@ -14,12 +14,12 @@ class StripeKeyForm(PortalForm):
         validators=[Length(max=400)],
         description="At Stripe: Developers, API keys. It is stored encrypted and never shown again.",
     )
-    confirmed = BooleanField("Yes, move this side of the project to the other Stripe account")
+    confirmed = BooleanField("Yes, move this mode of the project to the other Stripe account")
     back = HiddenField()
 
 
 class SandboxForm(PortalForm):
-    confirmed = BooleanField("Yes, move this side of the project to the built-in sandbox")
+    confirmed = BooleanField("Yes, move this mode of the project to the built-in sandbox")
     back = HiddenField()
 
 

@@ -19,8 +19,8 @@ from licenzy.portal.connections.forms import (
 )
 from licenzy.portal.forms import PortalForm, TypedForm
 from licenzy.portal.guards import Side, fresh, project_page
-from licenzy.portal.respond import go, show
-from licenzy.portal.setup.wizard import is_in_wizard, next_url, step_page
+from licenzy.portal.respond import flashed_refusals, go, show
+from licenzy.portal.setup.wizard import finished_url, is_in_wizard, next_url, step_page
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
@@ -69,7 +69,7 @@ def key_verdict(side: Side) -> ResponseReturnValue:
 @project_page(Role.ADMIN)
 @fresh
 def connect_sandbox(side: Side) -> ResponseReturnValue:
-    """Connect the test side to the built-in sandbox."""
+    """Connect test mode to the built-in sandbox, with its webhook."""
     if side.mode.livemode:
         raise NotFound
     form = SandboxForm()
@@ -88,7 +88,19 @@ def connect_sandbox(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
             flash("Connected to the built-in sandbox. It comes with sample prices.", "success")
-            return go(next_url(form, "portal.project.connection", StepName.CONNECT))
+            with flashed_refusals(and_then="The sandbox is connected; set up its webhook next."):
+                # The sandbox always reaches this server: there is nothing to decide about its webhook.
+                actions.register_endpoint(
+                    parts.database,
+                    parts.gateway,
+                    parts.secret_box,
+                    side.scope,
+                    base_url=parts.settings.base_url,
+                    rotate=False,
+                    actor=side.actor,
+                    now=parts.clock(),
+                )
+            return go(finished_url(form, "portal.project.connection"))
     return _errors(side, form, StepName.CONNECT, "connections/_sandbox_form.html", "sandbox_form")
 
 

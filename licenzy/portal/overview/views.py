@@ -13,7 +13,7 @@ from licenzy.portal.respond import show
 from licenzy.runtime import runtime
 from licenzy.setup.activity import BY_DAY, BY_HOUR, activity
 from licenzy.setup.queries import counts, setup_facts
-from licenzy.setup.rules import current, done_count, steps
+from licenzy.setup.rules import current, done_count, not_reached, steps
 from licenzy.stripe_events.queries import events_page
 from licenzy.workspace.models import Role
 
@@ -33,6 +33,7 @@ def overview(side: Side) -> ResponseReturnValue:
         events = events_page(db, side.scope).rows[:_LATEST]
         done_lately = activity(db, side.scope, span=span, now=now)
     listed = steps(facts, side_findings(side))
+    found = [finding for finding in side_findings(side) if not not_reached(finding, listed)]
     return show(
         "overview/page.html",
         "overview/_activity.html",
@@ -40,8 +41,8 @@ def overview(side: Side) -> ResponseReturnValue:
         steps=listed,
         next_step=current(listed),
         done=done_count(listed),
-        findings=side_findings(side),
-        found=severity_counts(side_findings(side)),
+        findings=found,
+        found=severity_counts(found),
         counts=counted,
         attempts=attempts,
         events=events,

@@ -39,7 +39,25 @@ def product_form_context(side: Side, form: ProductForm, *, current: Product | No
     picked = next((price for price in prices if price.id == form.price_id.data), None)
     if form.kind.data is None and picked is not None:
         form.kind.data = catalog_rules.proposed_kind(recurring=picked.recurring).value
+        _propose_code(side, form, picked, prices)
     return {"form": form, "prices": prices, "picked": picked, "prices_problem": problem, "product": current}
+
+
+def _propose_code(side: Side, form: ProductForm, picked: PriceFacts, prices: Sequence[PriceFacts]) -> None:
+    """Fill in the code from the price's name, unless somebody wrote another one there."""
+    with runtime().database.read() as db:
+        taken = {
+            product.product_code
+            for listed in (catalog.products, catalog.archived_products)
+            for product in listed(db, side.scope)
+        }
+    written = (form.product_code.data or "").strip()
+    if not written or written in {catalog_rules.proposed_code(_name(price), taken) for price in prices}:
+        form.product_code.data = catalog_rules.proposed_code(_name(picked), taken)
+
+
+def _name(price: PriceFacts) -> str:
+    return f"{price.product_name} {price.nickname}" if price.nickname else price.product_name
 
 
 def offered_prices(side: Side) -> tuple[Sequence[PriceFacts], LicenzyError | None]:

@@ -44,7 +44,7 @@ class ProductForm(PortalForm):
         "Units in one pack", validators=[Optional()], description="How many units one purchase grants."
     )
     usage_low_units = IntegerField(
-        "Tell when so many are left",
+        "Notify when this many are left",
         validators=[Optional()],
         description="Endpoints get usage.low when a customer's units of this product fall to this mark.",
     )
@@ -77,6 +77,11 @@ class ProductForm(PortalForm):
         if current is not None and current.stripe_price_id not in {choice.value for choice in choices}:
             choices.insert(0, SelectChoice(current.stripe_price_id))
         self.price_id.choices = choices
+
+    @property
+    def only_picked(self) -> bool:
+        """Whether a price was picked and nothing said about what it gives and how it is called."""
+        return bool(self.price_id.data) and not self.kind.data and not (self.product_code.data or "").strip()
 
     def draft(self) -> Draft:
         """What the form describes. Call it on a valid form only."""

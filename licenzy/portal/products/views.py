@@ -13,7 +13,7 @@ from licenzy.portal.guards import Side, project_page
 from licenzy.portal.products.context import product_form_context, products_context
 from licenzy.portal.products.forms import ProductForm, described
 from licenzy.portal.respond import flashed_refusals, go, show
-from licenzy.portal.setup.wizard import WIZARD, is_in_wizard, next_url, step_page
+from licenzy.portal.setup.wizard import WIZARD, finished_url, is_in_wizard, step_page
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
 from licenzy.workspace.models import Role
@@ -34,6 +34,8 @@ def new_product(side: Side) -> ResponseReturnValue:
     parts = runtime()
     if not form.is_submitted():
         return show("products/new.html", back="", **product_form_context(side, form))
+    if form.only_picked:  # As a browser without scripts sends it: nothing is refused yet, but proposed.
+        return _form_again(side, form, 200)
     # The verb reads the picked price from Stripe again; the list is for choosing only.
     if form.validate():
         with form.refusals():
@@ -47,17 +49,14 @@ def new_product(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
             flash(f"{product.product_code} is ready to be sold.", "success")
-            return go(next_url(form, "portal.project.products", StepName.PRODUCTS))
-    context = product_form_context(side, form)
-    if is_in_wizard(form):
-        return step_page(side, StepName.PRODUCTS, "products/_form.html", status=422, **context)
-    return show("products/new.html", "products/_form.html", status=422, back="", **context)
+            return go(finished_url(form, "portal.project.products"))
+    return _form_again(side, form, 422)
 
 
 @project.get("/products/new/proposal")
 @project_page(Role.ADMIN)
 def product_proposal(side: Side) -> ResponseReturnValue:
-    """The form again, with the kind that fits the price just picked."""
+    """The form again, with the kind that fits the price just picked and a code made of its name."""
     form = ProductForm(formdata=request.args)
     form.kind.data = None
     context = product_form_context(side, form)
@@ -145,6 +144,14 @@ def restore_product(side: Side, product_id: str) -> ResponseReturnValue:
         )
     flash(f"{product.product_code} is sold again.", "success")
     return go(url_for("portal.project.products"))
+
+
+def _form_again(side: Side, form: ProductForm, status: int) -> ResponseReturnValue:
+    """The form of a new product, on its page or in the step of the wizard."""
+    context = product_form_context(side, form)
+    if is_in_wizard(form):
+        return step_page(side, StepName.PRODUCTS, "products/_form.html", status=status, **context)
+    return show("products/new.html", "products/_form.html", status=status, back="", **context)
 
 
 def _product(side: Side, product_id: str) -> Product:

@@ -23,14 +23,14 @@ def projects(user: SignedInUser) -> ResponseReturnValue:
     """Every project one may see."""
     with runtime().database.read() as db:
         mine = projects_for(db, user_id=user.user_id)
-    return show("projects/list.html", projects=mine, may_create=_workspace_to_grow(user) is not None)
+    return show("projects/list.html", projects=mine, may_create=workspace_to_grow(user) is not None)
 
 
 @portal.route("/projects/new", methods=["GET", "POST"])
 @signed_in
 def new_project(user: SignedInUser) -> ResponseReturnValue:
     """Make a project and go to its set-up, in test mode."""
-    workspace_id = _workspace_to_grow(user)
+    workspace_id = workspace_to_grow(user)
     if workspace_id is None:
         refuse_role(user, "Only admins and owners of a workspace can make projects.", needed=Role.ADMIN)
     form = NewProjectForm()
@@ -45,10 +45,12 @@ def new_project(user: SignedInUser) -> ResponseReturnValue:
                     now=runtime().clock(),
                 )
             return go(url_for("portal.project.setup", project_id=project.id, mode="test"))
-    return show_form(form, "projects/new.html", "projects/_new_form.html")
+    with runtime().database.read() as db:
+        first = not projects_for(db, user_id=user.user_id)
+    return show_form(form, "projects/new.html", "projects/_new_form.html", first=first)
 
 
-def _workspace_to_grow(user: SignedInUser) -> str | None:
+def workspace_to_grow(user: SignedInUser) -> str | None:
     """The first workspace in which this person may make projects."""
     with runtime().database.read() as db:
         mine = workspaces_of(db, user_id=user.user_id)

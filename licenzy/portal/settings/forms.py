@@ -28,13 +28,15 @@ class ReturnsForm(PortalForm):
     """Where checkouts of one mode may return to."""
 
     success_url = StringField(
-        "After a payment",
-        description="Where buyers land when a call names no success_url. Empty: a page of Licenzy’s.",
+        "Success URL",
+        description="Stripe sends buyers here after payment, unless the call sends its own success_url. "
+        "Empty: a page of Licenzy.",
         render_kw={"inputmode": "url", "autocomplete": "off", "spellcheck": "false"},
     )
     cancel_url = StringField(
-        "After giving up",
-        description="Where buyers land when a call names no cancel_url. Empty: a page of Licenzy’s.",
+        "Cancel URL",
+        description="The payment page’s back link leads here, unless the call sends its own cancel_url. "
+        "Empty: a page of Licenzy.",
         render_kw={"inputmode": "url", "autocomplete": "off", "spellcheck": "false"},
     )
     redirect_hosts = TextAreaField(

@@ -9,12 +9,16 @@ from flask import current_app, request
 from flask.typing import ResponseReturnValue
 from werkzeug.test import EnvironBuilder, run_wsgi_app
 
+from licenzy.api_keys.actions import note_used
+from licenzy.api_keys.models import ApiKey
 from licenzy.api_keys.queries import key_by_hash
 from licenzy.api_keys.rules import presented_hash
-from licenzy.errors import LicenzyError
+from licenzy.errors import InvalidRequest, LicenzyError
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
+from licenzy.portal.respond import wants_fragment
 from licenzy.portal.setup.forms import TryForm
+from licenzy.portal.setup.views import followed
 from licenzy.portal.setup.wizard import step_page
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
@@ -37,41 +41,57 @@ def send_sample_request(side: Side) -> ResponseReturnValue:
     form = TryForm()
     token = (form.api_key.data or "").strip()
     if form.validate():
-        problem = _key_problem(side, token)
-        if problem is None:
+        try:
+            key = _key(side, token)
+        except LicenzyError as error:
+            form.api_key.errors = [error.message]
+        else:
             sample_response = _send(token, form.subject_ref.data)
+            if sample_response.status == 200:
+                _note_used_now(key)
             return _page(
                 side, 200, form, sample_response=sample_response, token=token if form.shown.data else None
             )
-        form.api_key.errors = [problem]
     return _page(side, 422, form, sample_response=None, token=None)
 
 
 def _page(
     side: Side, status: int, form: TryForm, *, sample_response: SampleResponse | None, token: str | None
 ) -> ResponseReturnValue:
+    """The step that the form stands in; a first call proves a step, so the stepper changes with the form."""
+    step, watched = StepName.API_KEY, {}
+    if form.step.data == StepName.PURCHASE.value:
+        step = StepName.PURCHASE
+        journey, progress = followed(side, None)
+        watched = {"journey": journey, "timeline": progress}
     return step_page(
         side,
-        StepName.API_KEY,
-        "setup/_run.html",
+        step,
+        "setup/_ran.html",
         status=status,
         try_form=form,
         sample_response=sample_response,
         token=token,
+        swapped=wants_fragment() and sample_response is not None,
+        **watched,
     )
 
 
-def _key_problem(side: Side, token: str) -> str | None:
-    """Why the key cannot be tried here: whose it is otherwise is nobody's business on this page."""
-    try:
-        presented = presented_hash(token)
-    except LicenzyError as error:
-        return error.message
+def _key(side: Side, token: str) -> ApiKey:
+    """The key of this side, usable or not. Raises LicenzyError, the same for every key of another side."""
+    presented = presented_hash(token)
     with runtime().database.read() as db:
         key = key_by_hash(db, presented)
     if key is None or (key.project_id, key.mode) != (side.project_id, side.mode):
-        return f"This is no API key of the {side.mode} side of this project."
-    return None
+        raise InvalidRequest(f"This is not an API key of this project in {side.mode} mode.")
+    return key
+
+
+def _note_used_now(key: ApiKey) -> None:
+    """The API notes uses in the background; the page that follows shows this one already."""
+    parts = runtime()
+    with parts.database.write() as db:
+        note_used(db, key_id=key.id, now=parts.clock())
 
 
 def _send(token: str, subject_ref: str) -> SampleResponse:

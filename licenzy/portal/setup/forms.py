@@ -57,6 +57,8 @@ class TryForm(PortalForm):
         validators=[InputRequired("Name somebody.")],
         render_kw={"maxlength": 200, "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"},
     )
+    step = HiddenField()
+    """The step of the wizard that the form stands in."""
     shown = HiddenField()
     """Set where the key stands on the page anyway, so that without scripts it stays there."""
 

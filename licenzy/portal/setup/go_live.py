@@ -32,7 +32,7 @@ def check_live(side: Side) -> ResponseReturnValue:
     parts = runtime()
     with flashed_refusals():
         probe_side(parts.database, parts.gateway, parts.secret_box, side.scope, clock=parts.clock)
-        flash("Stripe was asked about the live side just now.", "success")
+        flash("Live mode was checked with Stripe just now.", "success")
     return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
 
 

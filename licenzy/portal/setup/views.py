@@ -44,7 +44,7 @@ def setup_step(side: Side, step: str) -> ResponseReturnValue:
     name = _step_named(step)
     if name is not StepName.PURCHASE:
         return step_page(side, name)
-    journey, progress = _followed(side, request.args.get("attempt"))
+    journey, progress = followed(side, request.args.get("attempt"))
     return step_page(side, name, journey=journey, timeline=progress)
 
 
@@ -78,7 +78,7 @@ def start_purchase(side: Side) -> ResponseReturnValue:
 @project_page(Role.VIEWER)
 def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
     """The purchase as far as it has come; asked again and again until there is nothing to wait for."""
-    journey, progress = _followed(side, attempt_id)
+    journey, progress = followed(side, attempt_id)
     assert progress is not None
     return step_page(
         side,
@@ -105,7 +105,7 @@ def _step_named(word: str) -> StepName:
         abort(404)
 
 
-def _followed(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, Timeline | None]:
+def followed(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, Timeline | None]:
     """The purchase with this id, else the one that proves the set-up, as a timeline."""
     now = runtime().clock()
     with runtime().database.read() as db:

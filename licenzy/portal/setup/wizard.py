@@ -65,6 +65,11 @@ def next_url(form: PortalForm, page: str, step: StepName) -> str:
     return url_for(page)
 
 
+def finished_url(form: PortalForm, page: str) -> str:
+    """Where a form leads that finishes its step: on to the next step of the wizard, or to its page."""
+    return url_for("portal.project.setup" if is_in_wizard(form) else page)
+
+
 def purchase_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
     """What can be bought, by whom, and the purchase being watched."""
     with runtime().database.read() as db:
