@@ -14,7 +14,14 @@ from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import change_row
 from licenzy.entitlements.queries import entitlements_of
-from licenzy.errors import LicenzyError, NotFound, StripeNotConnected, StripeTimeout
+from licenzy.errors import (
+    LicenzyError,
+    NotFound,
+    StripeError,
+    StripeNotConnected,
+    StripeTimeout,
+    StripeUnavailable,
+)
 from licenzy.kit.clock import Clock
 from licenzy.kit.ids import new_id
 from licenzy.kit.money import format_amount
@@ -169,9 +176,9 @@ def _move_clock(lab: Lab, begun: _Bench, action: str, delivery: str) -> LabStep:
     step = _remember(lab, begun, action, delivery, jump_words(purchase, action), [], progress=0)
     try:
         begin_clock_move(control, name, move_id=step.id, session_id=session_id, delivery=delivery, **named)
-    except StripeTimeout:
-        return step  # It may have begun. Whoever follows it finds out.
-    except LicenzyError:
+    except (StripeTimeout, StripeUnavailable):
+        return step  # Its answer is lost, so it may have begun. Whoever follows it finds out.
+    except StripeError:  # The sandbox refused it.
         with lab.database.write() as db:
             db.delete(db.get_one(LabStep, step.id))
         raise

@@ -115,7 +115,7 @@ def begin_clock_move(
     """Begin to move the clock; the sandbox goes on by itself, and `clock_move` says how far it is.
 
     Raises StripeError with the sandbox's own sentence when it refuses, and StripeUnavailable or
-    StripeTimeout; after the last it may have begun all the same.
+    StripeTimeout; after these two it may have begun all the same.
     """
     body = {"id": move_id, "action": action, "session": session_id, "delivery": delivery, **named}
     _ask(control, "POST", "advances", body)

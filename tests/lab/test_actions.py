@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import pytest
 from sqlmodel import select
 
@@ -25,7 +31,7 @@ from licenzy.stripe_gateway.sandbox_control import (
 from tests.conftest import LiveServer
 from tests.support.cast import Cast, make_connection
 from tests.support.playground import Playground, make_playground
-from tests.support.ports import wait_until
+from tests.support.ports import free_port_pair, wait_until
 from tests.support.sizes import LARGE_ON_SQLITE
 
 pytestmark = pytest.mark.slow
@@ -236,6 +242,54 @@ def test_a_jump_that_the_sandbox_refuses_leaves_no_step(playground: Playground) 
             seconds=10**9,
         )
     assert clock_move(control, move_id="stp_x", delivery="never") is None
+
+
+@contextmanager
+def answers_lost(sandbox_url: str, port: int) -> Iterator[list[str]]:
+    """The sandbox behind a line that breaks once a jump has reached it; gives the addresses asked for."""
+    asked_for: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def handle_any(self) -> None:
+            asked_for.append(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
+            answer = httpx.request(
+                self.command, sandbox_url + self.path, content=body, headers=headers, timeout=10
+            )
+            if self.command == "POST" and self.path.endswith("/advances"):
+                self.close_connection = True
+                return  # Nothing is sent back.
+            self.send_response(answer.status_code)
+            self.send_header("Content-Length", str(len(answer.content)))
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(answer.content)
+
+        do_GET = do_POST = handle_any
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield asked_for
+        server.shutdown()
+        thread.join(5)
+
+
+def test_a_jump_whose_answer_is_lost_is_recorded_and_followed(playground: Playground) -> None:
+    attempt = playground.bought()
+    port = free_port_pair()
+    settings = replace(playground.lab.settings, port=port)
+    with answers_lost(playground.lab.settings.sandbox_url, port + 1) as asked_for:
+        lab = replace(playground.lab, settings=settings)
+        step = let_happen(lab, playground.scope, attempt_id=attempt, action="advance_day")
+    assert any(path.endswith("/advances") for path in asked_for)
+    wait_until(lambda: not playground.bench(attempt).clock_moving, seconds=20, what="the clock arrives")
+    newest = playground.bench(attempt).steps[0]
+    assert (newest.scenario.name, newest.problem, step.action) == ("advance_day", None, "advance_day")
 
 
 OTHERS = 3
