@@ -152,8 +152,6 @@ class OutboundFacts:
     failing_since: datetime
     last_error: str = ""
     """What the last failed delivery met, as a sentence."""
-    failed_attempts: int = 0
-    """How many attempts failed since then."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,8 +170,7 @@ def failing_endpoints(db: Session, scope: Scope, *, now: datetime) -> tuple[Outb
         assert since is not None
         disabled = _DISABLED.get(each.disabled_reason or "")
         error = disabled or _last_error(db, endpoint_id=each.id) or ""
-        attempts = _failed_attempts(db, scope, endpoint_id=each.id, since=since)
-        facts.append(OutboundFacts(each.id, each.url, since, error, attempts))
+        facts.append(OutboundFacts(each.id, each.url, since, error))
     return tuple(facts)
 
 
@@ -182,21 +181,6 @@ def _failing(scope: Scope, *, since: datetime) -> SelectOfScalar[WebhookEndpoint
         (col(WebhookEndpoint.failing_since) <= since)
         | col(WebhookEndpoint.disabled_reason).in_([GONE, FAILING]),
     )
-
-
-def _failed_attempts(db: Session, scope: Scope, *, endpoint_id: str, since: datetime) -> int:
-    return db.exec(
-        select(func.count())
-        .select_from(Delivery)
-        .join(DeliveryAttempt, col(DeliveryAttempt.delivery_id) == Delivery.id)
-        .where(
-            Delivery.project_id == scope.project_id,
-            Delivery.mode == scope.mode,
-            Delivery.endpoint_id == endpoint_id,
-            DeliveryAttempt.began_at >= since,
-            col(DeliveryAttempt.error).is_not(None),
-        )
-    ).one()
 
 
 @read_first

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -314,7 +314,7 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         ["outbound_endpoint_failing"],
     ),
     (
-        "marked as mended",
+        "marked as fixed",
         {
             "resolved": {"untracked_checkout": LATER},
             **traffic(TEST, untracked_checkouts=EVENT),
@@ -453,3 +453,17 @@ def test_a_finding_says_what_was_seen_why_it_matters_and_how_it_is_mended(row: A
         for sentence in (finding.evidence, finding.cause, finding.fix):
             assert len(sentence) > 10
         assert finding.path("prj_1").startswith("/projects/prj_1/test/")
+
+
+@pytest.mark.parametrize(
+    ("last_error", "evidence"),
+    [
+        ("It answered 500.", "It answered 500. No delivery has succeeded since 2026-01-15 12:00 UTC."),
+        ("", "No delivery has succeeded since 2026-01-15 12:00 UTC."),
+    ],
+)
+def test_a_failing_endpoint_shows_what_it_answered_and_since_when(last_error: str, evidence: str) -> None:
+    since = datetime(2026, 1, 15, 12, tzinfo=UTC)
+    failing = (OutboundFacts("whe_1", "https://a.example", since, last_error),)
+    facts = ProjectFacts(LATER, side(TEST, **traffic(TEST, failing_endpoints=failing)), NOTHING_LIVE)
+    assert [finding.evidence for finding in findings(facts, TEST)] == [evidence]

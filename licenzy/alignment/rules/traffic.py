@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from licenzy.alignment.facts import EventSeen, OutboundFacts, SightingFacts
+from licenzy.alignment.facts import EventSeen, SightingFacts
 from licenzy.alignment.findings import (
     CONNECTION,
     EVENTS,
@@ -184,18 +184,13 @@ def outbound_endpoint_failing(context: RuleContext) -> Iterator[FindingDraft]:
     for endpoint in context.here.traffic.failing_endpoints:
         yield FindingDraft(
             about=(ObjectRef("endpoint", endpoint.id, endpoint.url),),
-            evidence=_failed_attempts(endpoint),
+            evidence=f"{endpoint.last_error} No delivery has succeeded since "
+            f"{endpoint.failing_since:%Y-%m-%d %H:%M} UTC.".lstrip(),
             cause="Your systems do not receive changes of access while deliveries to this endpoint fail.",
             fix="Fix the endpoint, and enable it again if it is disabled. Waiting deliveries are retried.",
             page=WEBHOOKS,
             at=endpoint.failing_since,
         )
-
-
-def _failed_attempts(endpoint: OutboundFacts) -> str:
-    attempts = "1 attempt" if endpoint.failed_attempts == 1 else f"{endpoint.failed_attempts:,} attempts"
-    failed = f"{attempts} failed since {endpoint.failing_since:%Y-%m-%d %H:%M} UTC."
-    return f"{endpoint.last_error} {failed}" if endpoint.last_error else failed
 
 
 def _times(seen: SightingFacts) -> str:
