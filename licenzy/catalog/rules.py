@@ -34,7 +34,7 @@ DURATION_UNITS: dict[str, int] = {
 """Seconds of each unit a duration may be given in; a month is 30 days and a year 365, always."""
 
 CODE_MAX = 64
-_CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_CODE = re.compile(rf"[A-Za-z0-9_.-]{{1,{CODE_MAX}}}", re.ASCII)
 # Short prefixes such as `in_` also begin honest codes: those must be followed by what Stripe makes.
 _STRIPE_IDS = re.compile(
     r"(?:price|prod|plan)_|(?:sk|rk|pk)_(?:test|live|org)_|whsec_|lz_(?:test|live)_|cs_(?:test|live)_"

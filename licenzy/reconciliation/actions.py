@@ -43,7 +43,7 @@ def reconcile(
 
     That state is looked at in any case where events are missing for good, because Stripe keeps them 30 days.
     What was missed goes through the inbox like any other event. The cursor moves only when the walk came
-    to its end, and never over a stretch that it left out. Raises Stripe's refusals; what was healed until
+    to its end, and never over a stretch that it left out. Raises Stripe's refusals; what was repaired until
     then stays.
     """
     began = clock()

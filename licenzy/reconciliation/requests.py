@@ -35,7 +35,7 @@ def resync(
 ) -> Report:
     """Read a subject's newest purchases and their payments from Stripe now, and heal what differs.
 
-    Raises StripeNotConnected and Stripe's refusals; what was healed until then stays.
+    Raises StripeNotConnected and Stripe's refusals; what was repaired until then stays.
     """
     with database.read() as db:
         connection = connection_of(db, scope)

@@ -54,7 +54,7 @@ _PARALLEL = 10
 
 @dataclass(slots=True)
 class Report:
-    """What one walk found and healed."""
+    """What one walk found and repaired."""
 
     connection_id: str
     began_at: str
@@ -78,7 +78,7 @@ class Report:
 
 @dataclass(slots=True)
 class Walk:
-    """A walk under way. Its steps raise Stripe's refusals; what was healed until then stays."""
+    """A walk under way. Its steps raise Stripe's refusals; what was repaired until then stays."""
 
     database: Database
     gateway: StripeGateway
@@ -298,7 +298,7 @@ class Walk:
         self._repair(str(obj["id"]), repair)
 
     def _repair(self, object_id: str, repair: Callable[[], list[Change]]) -> None:
-        """One object that cannot be read, or projected, does not keep the others from being healed."""
+        """One object that cannot be read, or projected, does not keep the others from being repaired."""
         try:
             self.report.differences += repair()
         except LicenzyError:

@@ -113,7 +113,7 @@ def _reconcile(parts: Runtime) -> int:
         full=due.full,
     )
     if report.repaired:
-        _log.warning("reconciliation of %s healed %d", due.connection.id, report.repaired)
+        _log.warning("reconciliation of %s repaired %d", due.connection.id, report.repaired)
     return 1
 
 
@@ -153,9 +153,9 @@ def _follow_clocks(parts: Runtime) -> int:
 JOBS: dict[str, Callable[[Runtime], int]] = {
     "apply due events": _apply_due_events,
     "settle": _settle,
-    "return lapsed units": _return_expired_units,
+    "return expired units": _return_expired_units,
     "forget old keys": _forget_old_keys,
     "reconcile": _reconcile,
-    "look at Stripe": _probe_stripe,
+    "check with Stripe": _probe_stripe,
     "follow clocks of the lab": _follow_clocks,
 }

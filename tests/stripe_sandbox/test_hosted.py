@@ -225,7 +225,7 @@ def test_paying_twice_pays_once(shop: Shop) -> None:
     session = shop.session(shop.price(interval=None))
     assert [shop.answer(session).status_code for _ in range(3)] == [303, 409, 409]
     again = shop.answer(session)
-    assert "This session is complete" in again.text
+    assert "This checkout is complete" in again.text
     assert "https://shop.test/thanks" in again.text
     assert shop.events().count("checkout.session.completed") == 1
     assert len(shop.stripe.charges.list().data) == 1

@@ -14,7 +14,6 @@ from licenzy.portal.forms import PortalForm
 class ApiKeyForm(PortalForm):
     name = StringField(
         "Name",
-        default="backend",
         validators=[InputRequired("Enter a name for the key."), Length(max=80)],
         description="Where it is used: “backend”, “staging”.",
         render_kw={"maxlength": 80, "autocomplete": "off"},

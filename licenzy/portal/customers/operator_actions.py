@@ -94,7 +94,7 @@ def _resynced(report: Report) -> tuple[str, str]:
         named = ", ".join(problem["object"] for problem in report.problems[:3])
         return f"{read}; not to be compared: {named}.", "warning"
     if report.differences:
-        return f"{read}: what differed is healed, and stands in the timeline.", "success"
+        return f"{read}: differences are fixed and shown in the timeline.", "success"
     return f"{read}: nothing differs.", "success"
 
 
