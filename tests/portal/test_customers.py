@@ -43,7 +43,7 @@ def subjects(runtime: Runtime, cast: Cast, *refs: str, **more: Any) -> list[Subj
 def test_an_empty_list_says_how_customers_come_about(pages: SidePages) -> None:
     page = pages.get("/customers")
     assert page.status_code == 200
-    assert "No customer in test yet" in page.text
+    assert "No customers in test mode yet" in page.text
     assert 'type="search"' not in page.text
 
 
