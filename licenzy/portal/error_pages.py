@@ -9,33 +9,33 @@ from licenzy.errors import LicenzyError
 from licenzy.portal.respond import wants_script
 
 _TITLES = {
-    400: "This request cannot be read",
-    401: "Please sign in",
+    400: "Invalid request",
+    401: "Sign in first",
     403: "Not allowed",
-    404: "There is nothing here",
-    405: "That cannot be done here",
-    409: "That cannot be done right now",
-    413: "That is too much to send",
-    422: "Something is missing",
-    429: "Slow down a little",
-    500: "Something went wrong on our side",
+    404: "Page not found",
+    405: "Method not allowed",
+    409: "Not possible right now",
+    413: "Request too large",
+    422: "Check your input",
+    429: "Too many requests",
+    500: "Something went wrong",
     502: "Stripe refused the call",
-    503: "Back in a moment",
+    503: "Temporarily unavailable",
     504: "Stripe did not answer in time",
 }
 _SENTENCES = {
-    400: "The browser sent something this page does not understand.",
-    403: "Your role does not allow this.",
+    400: "The browser sent a request that this page can’t read. Reload the page and try again.",
+    403: "Your role does not allow this. Ask an admin of the workspace.",
     404: "The address may be mistyped, or the page belongs to the other mode or a workspace you are not in.",
-    405: "This address does not take that kind of request.",
-    413: "The form is larger than this server takes.",
-    422: "One of the fields has a wrong value.",
-    500: "The error has been logged. Nothing you entered was saved halfway.",
+    405: "This address does not accept this kind of request. Go back and use the form on the page.",
+    413: "The form is larger than the server accepts. Shorten it and try again.",
+    422: "A field has an invalid value. Go back and correct it.",
+    500: "The error was logged and nothing was partly saved. Try again, or check the server log.",
 }
 
 
 def answer_errors(app: Flask) -> None:
-    """Answer refusals and failures of any page in the look of the portal."""
+    """Answer refusals and failures of any page with the layout of the portal."""
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(LicenzyError, _refusal)
 
@@ -77,9 +77,9 @@ def _by_api(error: Exception) -> Response | None:
 def _error_page(status: int, *, message: str | None, hint: str | None) -> Response:
     """The page, or for htmx a notice that it puts at the top of the page it stands on.
 
-    Nothing here reads the database or the visitor: it must work when neither can be had.
+    Nothing here reads the database or the visitor: it must work when both are unavailable.
     """
-    title = _TITLES.get(status, "That did not work")
+    title = _TITLES.get(status, "That didn’t work")
     template = "errors/_notice.html" if wants_script() else "errors/page.html"
     here = g.get("side")
     home = url_for("portal.project.overview") if here else "/"

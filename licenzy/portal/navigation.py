@@ -113,7 +113,7 @@ def projects_here() -> Sequence[Project]:
 
 
 def may_create_project() -> bool:
-    """Whether this person may make another project in the workspace of this one."""
+    """Whether this person may create another project in the workspace of this one."""
     return current_side().may(Role.ADMIN)
 
 

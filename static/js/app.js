@@ -106,11 +106,11 @@
     var meant = xhr.status < 400 || xhr.status === 422 || xhr.status === 429 || xhr.getResponseHeader("HX-Retarget");
     if (!meant) {
       event.detail.shouldSwap = false;
-      notice("That did not work (" + xhr.status + "). Reload the page and try again.");
+      notice("That didn’t work (" + xhr.status + "). Reload the page and try again.");
     }
   });
   document.addEventListener("htmx:sendError", function () {
-    notice("The server cannot be reached. Check the connection; nothing was changed.");
+    notice("The server can’t be reached. Nothing was changed. Check your connection and try again.");
   });
   document.addEventListener("htmx:load", function (event) { ready(event.target); });
 

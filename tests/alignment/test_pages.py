@@ -203,7 +203,7 @@ def test_the_overlap_of_a_replaced_secret_is_shown_and_ended_with_the_name_typed
 
 def test_an_event_that_the_replaced_secret_verified_proves_the_present_one_nowhere(home: ModePair) -> None:
     home.test.align()
-    said, pages = "before the present signing secret was saved", pages_of(home)
+    said, pages = "before the current signing secret was saved", pages_of(home)
     assert said not in pages.get("/connection").text
     home.test.save_secret("whsec_another_one_0123456789")
     page = pages.get("/connection").text

@@ -21,7 +21,7 @@ def test_changing_the_password_signs_other_browsers_out(app: Flask, cast: Cast) 
     here, there = visiting(app, "owner@example.com"), visiting(app, "owner@example.com")
     answer = submit(here, "/account", {"current": PASSWORD, "new": NEW})
     assert location(answer) == "/account"
-    assert "Your password is changed. 1 other session ended." in here.get("/account").text
+    assert "Password changed. 1 other session ended." in here.get("/account").text
     assert there.get("/account").status_code == 303
     assert sign_in(app.test_client(), "owner@example.com", PASSWORD).status_code == 422
     assert sign_in(app.test_client(), "owner@example.com", NEW).status_code == 303
@@ -32,7 +32,7 @@ def test_changing_the_password_signs_other_browsers_out(app: Flask, cast: Cast) 
     [
         ("wrong", NEW, "This is not your current password."),
         (PASSWORD, "short", "Use at least 8 characters."),
-        (PASSWORD, "", "Choose a new password."),
+        (PASSWORD, "", "Enter a new password."),
     ],
 )
 def test_a_refused_change_says_why_at_the_field(

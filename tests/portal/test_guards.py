@@ -164,7 +164,7 @@ def test_errors_reach_htmx_as_a_notice(app: Flask, cast: Cast) -> None:
     assert answer.status_code == 404
     assert answer.headers["HX-Retarget"] == "#notices"
     assert "<html" not in answer.text
-    assert "There is nothing here" in answer.text
+    assert "Page not found" in answer.text
 
 
 @pytest.mark.parametrize(

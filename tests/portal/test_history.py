@@ -75,13 +75,13 @@ ONE_LINE = {
     "free": (
         FactStub("session", session(payment_status="no_payment_required", amount_total=0)),
         "The checkout was completed",
-        "There was nothing to pay.",
+        "No payment was due.",
         "good",
     ),
     "unpaid": (
         FactStub("session", session(payment_status="unpaid")),
         "The checkout was completed",
-        "$12.00 are on their way, by bank debit say.",
+        "$12.00 is processing, for example by bank debit.",
         "info",
     ),
     "settled": (
@@ -110,13 +110,13 @@ ONE_LINE = {
     ),
     "unmapped": (
         FactStub("subscription", subscription(sold=None, status="past_due")),
-        "Subscription is known: past due",
+        "Subscription reported: past due",
         "a price that no product is mapped to, period until 23 Dec 2026.",
         "bad",
     ),
     "read": (
         FactStub("subscription", subscription(event="snapshot"), source=SNAPSHOT),
-        "Subscription read from Stripe: active",
+        "Subscription synced from Stripe: active",
         "PRO, period until 23 Dec 2026.",
         "good",
     ),
@@ -132,13 +132,13 @@ ONE_LINE = {
             {"event": "invoice.paid", "amount_paid": 1200, "currency": "eur", "period_end": SECOND + MONTH},
         ),
         "Invoice paid",
-        "€12.00. It pays until 23 Dec 2026.",
+        "€12.00. Paid until 23 Dec 2026.",
         "good",
     ),
     "invoice failed": (
         FactStub("invoice", {"event": "invoice.payment_failed", "amount_due": 900, "currency": "usd"}),
         "A payment failed",
-        "$9.00 are open.",
+        "$9.00 is due.",
         "bad",
     ),
     "a fact of another time": (FactStub("invoice", {}), "Invoice open", "–.", "info"),
@@ -157,7 +157,7 @@ ONE_LINE = {
     "part of a charge": (
         FactStub("charge", {"amount": 1200, "amount_refunded": 300, "currency": "usd"}),
         "Refunded",
-        "$3.00 of $12.00 by then.",
+        "$3.00 of $12.00 in total.",
         "info",
     ),
     "dispute": (
@@ -169,7 +169,7 @@ ONE_LINE = {
     "inquiry": (
         FactStub("dispute", {"amount": 1200, "status": "warning_needs_response", "currency": "usd"}),
         "The bank asks about the payment",
-        "$12.00. An inquiry takes no access.",
+        "$12.00. An inquiry does not affect access.",
         "info",
     ),
     "won": (
@@ -190,20 +190,20 @@ ONE_LINE = {
             act("grant", product_code="PACK", units=1500, until=to_micros(START)),
             source=OPERATOR,
         ),
-        "Granted by hand",
+        "Granted manually",
         "PACK, 1,500 units, until 23 Nov 2026, 09:30 UTC.",
         "good",
     ),
     "grant for good": (
         FactStub("operator", act("grant", product_code="PRO", units=None, until=None), source=OPERATOR),
-        "Granted by hand",
-        "PRO, for good.",
+        "Granted manually",
+        "PRO, never expires.",
         "good",
     ),
-    "revoke": (FactStub("operator", act("revoke"), source=OPERATOR), "Revoked by hand", None, "bad"),
+    "revoke": (FactStub("operator", act("revoke"), source=OPERATOR), "Revoked manually", None, "bad"),
     "taken": (
         FactStub("operator", act("adjust", units=-20), source=OPERATOR),
-        "20 units taken by hand",
+        "20 units removed manually",
         None,
         "info",
     ),
@@ -215,13 +215,13 @@ ONE_LINE = {
     ),
     "lifted": (
         FactStub("operator", act("lift"), source=OPERATOR),
-        "Suspension lifted by hand",
-        "Refunds and disputes until then no longer count.",
+        "Access restored manually",
+        "Earlier refunds and disputes no longer affect it.",
         "good",
     ),
     "adopted": (
         FactStub("operator", act("adopt", sold={"product_code": "PACK"}, session="cs_1"), source=OPERATOR),
-        "Checkout adopted by hand",
+        "Checkout adopted manually",
         "PACK, from cs_1.",
         "good",
     ),
@@ -263,7 +263,7 @@ def test_a_subscription_tells_what_changed_since_before(changed: dict[str, Any],
         FactStub("subscription", subscription(event="customer.subscription.created")),
         FactStub("subscription", subscription(**changed), after=1, source=SNAPSHOT, source_id="snapshot:1"),
     )
-    assert read[0] == ("Found when read again from Stripe", said)
+    assert read[0] == ("Changed in a sync with Stripe", said)
 
 
 def test_what_is_called_off_is_said() -> None:
@@ -271,7 +271,7 @@ def test_what_is_called_off_is_said() -> None:
         FactStub("subscription", subscription(cancel_at=SECOND, pause="void")),
         FactStub("subscription", subscription(), after=1, source_id="evt_2"),
     )
-    assert told[0] == ("Subscription changed", "Collection goes on. The cancellation is called off.")
+    assert told[0] == ("Subscription changed", "Collection has resumed. The cancellation was withdrawn.")
 
 
 def test_the_latest_stands_first_and_what_repeats_once() -> None:
@@ -294,9 +294,9 @@ def test_the_latest_stands_first_and_what_repeats_once() -> None:
     ]
     told: list[TimelineEntry] = history(facts, "si_1")
     assert [(line.title, line.times) for line in told] == [
-        ("Read again from Stripe: as it was known", 3),
+        ("Synced with Stripe: no change", 3),
         ("Invoice paid", 2),
-        ("Subscription is known: active", 1),
+        ("Subscription reported: active", 1),
         ("Paid on the payment page", 1),
     ]
     assert told[1].event_id == "evt_1"
@@ -319,7 +319,7 @@ def test_acts_on_another_item_are_not_told() -> None:
         FactStub("operator", act("revoke", item_key="si_2"), source=OPERATOR, after=1),
         FactStub("operator", act("extend", item_key="si_1", seconds=60), source=OPERATOR, after=2),
     ]
-    assert [title for title, _ in lines(*facts)] == ["Extended by 1 minute", "Subscription is known: active"]
+    assert [title for title, _ in lines(*facts)] == ["Extended by 1 minute", "Subscription reported: active"]
 
 
 def test_amounts_of_refunds_have_the_currency_of_the_purchase() -> None:
@@ -327,7 +327,7 @@ def test_amounts_of_refunds_have_the_currency_of_the_purchase() -> None:
         FactStub("session", session(currency="gbp")),
         FactStub("refund", {"amount": 100, "status": "pending"}, after=1),
     )
-    assert told[0] == ("A refund is on its way", "£1.00.")
+    assert told[0] == ("A refund is processing", "£1.00.")
 
 
 def test_a_kind_that_nobody_knows_is_left_out() -> None:

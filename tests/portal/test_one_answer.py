@@ -144,8 +144,8 @@ def by_page(pages: SidePages, customer: Customer) -> tuple[bool, str | None]:
     assert allowed
     found = pages.get("/customers", query_string={"search": customer.subject.subject_ref}).text
     row = next(each for each in found.split("<tr>") if f"/customers/{customer.subject.id}" in each)
-    assert (">yes<" in row) is (allowed[1] == "true")
-    assert ("The other mode" in row) is (reason is not None and reason[1] == "held_in_other_mode")
+    assert (">access<" in row) is (allowed[1] == "true")
+    assert ("in the other mode" in row) is (reason is not None and reason[1] == "held_in_other_mode")
     return allowed[1] == "true", reason[1] if reason else None
 
 

@@ -125,7 +125,7 @@ def test_what_is_revoked_is_over(support: SidePages, runtime: Runtime, holds: Ho
     assert send(support, held, "revocation").status_code == 303
     assert standing(row(runtime, held), START) == ("canceled", False, "canceled")
     page = support.get(f"/customers/{held.subject_id}").text
-    assert "May not proceed" in page
+    assert "No access" in page
     assert "<dt>Ended</dt>" in page
     assert "Valid until" not in page
     assert "/revocation" not in page
@@ -159,8 +159,8 @@ def test_only_what_has_a_point_is_offered(support: SidePages, holds: Holds, subj
 @pytest.mark.parametrize(
     ("act", "values", "said"),
     [
-        ("revocation", {"note": ""}, "Say why"),
-        ("revocation", {"note": "  "}, "Say why"),
+        ("revocation", {"note": ""}, "Give a reason"),
+        ("revocation", {"note": "  "}, "Give a reason"),
         ("revocation", {"note": "x" * 501}, "At most 500 characters"),
         ("revocation", {"submission_id": "'--"}, "Reload the page"),
         ("revocation", {"submission_id": "x" * 65}, "Reload the page"),
@@ -332,7 +332,7 @@ def test_each_kind_is_granted_with_what_it_needs(
     assert held.ends_at == (START + until if until is not None else None)
     page = support.client.get(answer.headers["Location"]).text
     assert f"{values['product_code']} is granted to brand new / user." in page
-    assert "May proceed" in page
+    assert "Has access" in page
     assert "a gift" in page
 
 
@@ -352,12 +352,12 @@ def test_a_grant_goes_to_whom_one_came_from(support: SidePages, runtime: Runtime
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"subject_ref": ""}, "Name the customer"),
+        ({"subject_ref": ""}, "Enter the customer’s subject_ref"),
         ({"subject_ref": "x" * 201}, "1 to 200 characters"),
         ({"subject_ref": "a\u202eb"}, "text direction overrides"),
         ({"product_code": ""}, "Pick a product"),
         ({"product_code": "NONE"}, "Not a valid choice"),
-        ({"note": ""}, "Say why"),
+        ({"note": ""}, "Give a reason"),
         ({"units": "0"}, "A whole number from 1"),
         ({"amount": "0"}, "A whole number from 1"),
         ({"amount": "1000000", "amount_unit": "years"}, "At most 100 years"),

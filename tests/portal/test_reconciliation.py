@@ -214,10 +214,10 @@ def test_a_customer_is_read_again(app: Flask, cast: Cast, shop: Shop, support: S
             )
         )
     assert support.send(place, "/resync", {}).status_code == 303
-    assert "not to be compared: sub_gone" in support.get(place).text
+    assert "Could not be compared: sub_gone" in support.get(place).text
     shop.inject_faults(http_500=50)
     assert support.send(place, "/resync", {}).status_code == 303
-    assert "What had been read until then counts" in support.get(place).text
+    assert "What was synced before that is kept" in support.get(place).text
     with shop.runtime.database.read() as db:
         audited = db.exec(select(AuditEntry).where(AuditEntry.action == "subject.resync")).all()
     assert len(audited) == 2

@@ -142,7 +142,7 @@ def test_adopting_grants_what_was_bought(
     answer = pages.client.post(form.action, data=data)
     assert answer.status_code == 303
     page = pages.client.get(answer.headers["Location"]).text
-    for said in ("May proceed", "Checkout adopted by hand", "found in the books", "counts for user 7 now"):
+    for said in ("Has access", "Checkout adopted manually", "found in the books", "counts for user 7 now"):
         assert said in page, said
     again = pages.client.post(form.action, data=data)
     assert (again.status_code, again.headers["Location"]) == (303, answer.headers["Location"])
@@ -191,10 +191,10 @@ def test_stripe_being_away_is_said(app: Flask, cast: Cast, shop: Shop, sell: Sel
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"subject_ref": ""}, "Name the customer"),
+        ({"subject_ref": ""}, "Enter the customer’s subject_ref"),
         ({"subject_ref": "x" * 201}, "1 to 200 characters"),
         ({"subject_ref": "a\u2028b"}, "line separators"),
-        ({"note": " "}, "Say why"),
+        ({"note": " "}, "Give a reason"),
         ({"submission_id": "?"}, "Reload the page"),
     ],
 )

@@ -20,7 +20,7 @@ def test_the_ledger_and_what_is_set_aside(
     assert 'id="usage"' not in pages.get(address).text, "nothing to show of who has no pack"
     customer.buys(100, product_code="CREDITS")
     page = pages.get(address).text
-    assert "Nothing consumed yet" in page
+    assert "No usage yet" in page
     assert 'href="/docs/usage"' in page
     requests = []
     for units in (7, 11):
@@ -32,7 +32,7 @@ def test_the_ledger_and_what_is_set_aside(
     assert made in page
     assert post(client, customer, f"/v1/usage/reservations/{made}/commit", {"units": 5}).status_code == 200
     page = pages.get(address).text
-    assert "Units set aside now" not in page
+    assert "Units reserved now" not in page
     assert f"committed from <code>{made}</code>" in page
 
 
@@ -42,11 +42,11 @@ def test_a_reservation_that_is_over_is_free_on_the_page_too(
     customer, pages = customer_with(database, cast), side_pages(app, cast)
     customer.buys(100)
     reserve(client, customer, 100, ttl_seconds=60)
-    assert "May not proceed" in pages.get(f"/customers/{customer.subject.id}").text
+    assert "No access" in pages.get(f"/customers/{customer.subject.id}").text
     clock.advance(seconds=60)
     page = pages.get(f"/customers/{customer.subject.id}").text
-    assert "May proceed" in page
+    assert "Has access" in page
     listed = pages.get("/customers").text
     assert "Exhausted" not in listed
     assert "exhausted" not in listed
-    assert "Units set aside now" not in page
+    assert "Units reserved now" not in page

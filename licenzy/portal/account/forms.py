@@ -11,7 +11,7 @@ from licenzy.portal.forms import PortalForm
 class ConfirmForm(PortalForm):
     password = PasswordField(
         "Your password",
-        validators=[InputRequired("Give your password."), Length(max=1000)],
+        validators=[InputRequired("Enter your password."), Length(max=1000)],
         render_kw={"autocomplete": "current-password"},
     )
     next = HiddenField()
@@ -20,12 +20,12 @@ class ConfirmForm(PortalForm):
 class PasswordForm(PortalForm):
     current = PasswordField(
         "Current password",
-        validators=[InputRequired("Give your current password."), Length(max=1000)],
+        validators=[InputRequired("Enter your current password."), Length(max=1000)],
         render_kw={"autocomplete": "current-password"},
     )
     new = PasswordField(
         "New password",
-        description="At least 8 characters. Your other sessions end when you change it.",
-        validators=[InputRequired("Choose a new password.")],
+        description="At least 8 characters. Changing it ends your other sessions.",
+        validators=[InputRequired("Enter a new password.")],
         render_kw={"autocomplete": "new-password"},
     )

@@ -41,7 +41,7 @@ def change_password(user: SignedInUser) -> ResponseReturnValue:
             )
             remember_device(user.user_id)
             others = f" {number(ended)} other session{'' if ended == 1 else 's'} ended." if ended else ""
-            flash(f"Your password is changed.{others}", "success")
+            flash(f"Password changed.{others}", "success")
             return go(url_for("portal.account"))
     return _account_page(user, form)
 
@@ -52,7 +52,7 @@ def end_session(user: SignedInUser, session_id: str) -> ResponseReturnValue:
     """Sign another browser of mine out."""
     with runtime().database.write() as db:
         actions.end_session(db, actor=user.actor, session_id=session_id, now=runtime().clock())
-    flash("That session is ended.", "success")
+    flash("Session ended.", "success")
     return go(url_for("portal.account"))
 
 

@@ -27,7 +27,7 @@ class WebhookSecretForm(PortalForm):
     webhook_secret = SecretField(
         "Webhook signing secret",
         validators=[Length(max=400)],
-        description="It begins with whsec_ and stands on the endpoint’s page at Stripe.",
+        description="It begins with whsec_. Stripe shows it on the endpoint’s page.",
     )
     back = HiddenField()
 

@@ -1,4 +1,4 @@
-"""The Stripe connection of one side: the key, the webhook secret, the endpoint at Stripe."""
+"""The Stripe connection of one side: the key, the webhook secret, the endpoint in Stripe."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def connection(side: Side) -> ResponseReturnValue:
 @project_page(Role.ADMIN)
 @fresh
 def save_key(side: Side) -> ResponseReturnValue:
-    """Try a key at Stripe and save it."""
+    """Try a key in Stripe and save it."""
     form = StripeKeyForm()
     parts = runtime()
     if form.validate():
@@ -130,7 +130,7 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
 @project_page(Role.ADMIN)
 @fresh
 def register_endpoint(side: Side) -> ResponseReturnValue:
-    """Set the webhook endpoint up at Stripe, or with `rotate` give it a new secret."""
+    """Set the webhook endpoint up in Stripe, or with `rotate` give it a new secret."""
     form = StripeEndpointForm()
     parts = runtime()
     with form.refusals():
@@ -144,7 +144,7 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
             actor=side.actor,
             now=parts.clock(),
         )
-        flash("The webhook endpoint is set up at Stripe.", "success")
+        flash("The webhook endpoint is set up in Stripe.", "success")
         return go(next_url(form, "portal.project.connection", StepName.WEBHOOK))
     return _errors(side, form, StepName.WEBHOOK, "connections/_endpoint_form.html", "endpoint_form")
 

@@ -23,12 +23,12 @@ _FIELD_OF_ARGUMENT = {"until": "amount", "seconds": "amount"}
 
 
 class OperatorForm(PortalForm):
-    """What every act by hand asks for: why, and in live the customer's ref where something is taken."""
+    """What every manual act asks for: why, and in live the customer's ref where something is taken."""
 
     note = TextAreaField(
         "Reason",
         validators=[
-            DataRequired("Say why: it is kept with your name."),
+            DataRequired("Give a reason. It is kept with your name."),
             Length(max=MAX_NOTE, message=f"At most {MAX_NOTE} characters."),
         ],
         render_kw={"rows": 2, "maxlength": MAX_NOTE},
@@ -69,7 +69,7 @@ class OperatorForm(PortalForm):
             and self.takes_away()
             and (field.data or "").strip() != self.required_word.strip()
         ):
-            raise ValidationError("That is not the customer’s subject_ref.")
+            raise ValidationError("This does not match the customer’s subject_ref.")
 
 
 class RevokeForm(OperatorForm):
@@ -83,12 +83,12 @@ class LiftForm(OperatorForm):
 
 class AdjustForm(OperatorForm):
     direction = SelectField(
-        "What to do", choices=[SelectChoice("add", "Add units"), SelectChoice("take", "Take units away")]
+        "Change", choices=[SelectChoice("add", "Add units"), SelectChoice("take", "Remove units")]
     )
     units = IntegerField(
         "Units",
         validators=[
-            InputRequired("How many units?"),
+            InputRequired("Enter the number of units."),
             NumberRange(1, UNITS_MAX, message=f"A whole number from 1 to {UNITS_MAX:,}."),
         ],
         render_kw={"inputmode": "numeric", "autocomplete": "off"},
@@ -112,9 +112,9 @@ def _check_length(form: ExtendForm | GrantForm, field: IntegerField) -> None:
 
 class ExtendForm(OperatorForm):
     amount = IntegerField(
-        "Longer by",
+        "Extend by",
         validators=[
-            InputRequired("How much longer?"),
+            InputRequired("Enter a length."),
             NumberRange(1, _AMOUNT_MAX, message=f"A whole number from 1 to {_AMOUNT_MAX:,}."),
             _check_length,
         ],
@@ -133,26 +133,26 @@ class CustomerForm(OperatorForm):
 
     subject_ref = StringField(
         "Customer",
-        validators=[InputRequired("Name the customer.")],
-        description="Your own id of the user, as your backend sends it. Who is not known yet becomes known.",
+        validators=[InputRequired("Enter the customer’s subject_ref.")],
+        description="Your own id of the user, as your backend sends it. A new one creates the customer.",
         render_kw={"maxlength": 200, "autocomplete": "off", "spellcheck": "false", "autocapitalize": "off"},
     )
 
     def validate_subject_ref(self, field: StringField) -> None:
         problem = ref_problem(field.data or "")
         if problem is not None:
-            raise ValidationError(f"The ref {problem}.")
+            raise ValidationError(f"The subject_ref {problem}.")
 
 
 class GrantForm(CustomerForm):
-    product_code = SelectField("Product", validators=[InputRequired("Pick a product.")])
+    product_code = SelectField("Product", validators=[InputRequired("Choose a product.")])
     units = IntegerField(
         "Units",
         validators=[
             Optional(),
             NumberRange(1, UNITS_MAX, message=f"A whole number from 1 to {UNITS_MAX:,}."),
         ],
-        description="Empty: as many as one pack has.",
+        description="Empty: the units of one pack.",
         render_kw={"inputmode": "numeric", "autocomplete": "off"},
     )
     amount = IntegerField(

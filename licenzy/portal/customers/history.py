@@ -108,7 +108,7 @@ def _entry(fact: FactLike, description: _Description) -> TimelineEntry:
 
 
 def _add(entries: list[TimelineEntry], entry: TimelineEntry) -> None:
-    """Add a entry, or count it where the one before says the same; acts of people always stand alone."""
+    """Add an entry, or count it where the one before says the same; acts of people always stand alone."""
     last = entries[-1] if entries else None
     same = last is not None and (last.title, last.text) == (entry.title, entry.text)
     if last is None or not same or entry.source is FactSource.OPERATOR:
@@ -120,15 +120,15 @@ def _add(entries: list[TimelineEntry], entry: TimelineEntry) -> None:
 def _subscription(fact: FactLike, before: _State | None, now: _State) -> _Description:
     read = fact.source is FactSource.SNAPSHOT
     if before is None:
-        title = f"Subscription read from Stripe: {_word(now.status)}" if read else _begun(fact.data, now)
+        title = f"Subscription synced from Stripe: {_word(now.status)}" if read else _begun(fact.data, now)
         return _Description(title, _terms(now), _TONES.get(now.status, "info"))
     changes = _changes(before, now)
     if not changes:
         return _Description(
-            "Read again from Stripe: as it was known" if read else "Subscription told again",
-            None if read else "Nothing that access depends on had changed.",
+            "Synced with Stripe: no change" if read else "Subscription reported again",
+            None if read else "Nothing that affects access changed.",
         )
-    title = "Found when read again from Stripe" if read else "Subscription changed"
+    title = "Changed in a sync with Stripe" if read else "Subscription changed"
     if fact.data.get("event") == "customer.subscription.deleted":
         title = "Subscription ended"
     return _Description(title, " ".join(changes), _TONES.get(now.status, "info") if before != now else "info")
@@ -138,7 +138,7 @@ def _begun(data: Mapping[str, Any], now: _State) -> str:
     if data.get("event") == "customer.subscription.deleted":
         return "Subscription ended"
     return (
-        f"Subscription {'began' if data.get('event') == 'customer.subscription.created' else 'is known'}: "
+        f"Subscription {'began' if data.get('event') == 'customer.subscription.created' else 'reported'}: "
         + (_word(now.status))
     )
 
@@ -148,12 +148,12 @@ def _changes(before: _State, now: _State) -> list[str]:
     if now.status != before.status:
         changes.append(f"It was {_word(before.status)} and is {_word(now.status)}.")
     if now.paused != before.paused:
-        changes.append("Collection is paused." if now.paused else "Collection goes on.")
+        changes.append("Collection is paused." if now.paused else "Collection has resumed.")
     if (now.product, now.quantity) != (before.product, before.quantity):
         changes.append(f"It is now {_sold(now)}.")
     if now.cancel_at != before.cancel_at:
         changes.append(
-            f"It ends on {_day(now.cancel_at)}." if now.cancel_at else "The cancellation is called off."
+            f"It ends on {_day(now.cancel_at)}." if now.cancel_at else "The cancellation was withdrawn."
         )
     if now.until != before.until and now.until is not None:
         changes.append(f"The period ends on {_day(now.until)}.")
@@ -181,20 +181,20 @@ def _session(data: Mapping[str, Any], currency: str | None) -> _Description:
     if event == "checkout.session.async_payment_succeeded":
         return _Description("The payment arrived", f"{amount}.", "good")
     if data.get("payment_status") == "no_payment_required":
-        return _Description("The checkout was completed", "There was nothing to pay.", "good")
+        return _Description("The checkout was completed", "No payment was due.", "good")
     if data.get("payment_status") in SETTLED:
         return _Description("Paid on the payment page", f"{amount}.", "good")
     return _Description(
-        "The checkout was completed", f"{amount} are on their way, by bank debit say.", "info"
+        "The checkout was completed", f"{amount} is processing, for example by bank debit.", "info"
     )
 
 
 def _invoice(data: Mapping[str, Any], currency: str | None) -> _Description:
     currency = data.get("currency") or currency
-    until = f" It pays until {_day(data.get('period_end'))}." if data.get("period_end") else ""
+    until = f" Paid until {_day(data.get('period_end'))}." if data.get("period_end") else ""
     if data.get("event") == "invoice.payment_failed":
         return _Description(
-            "A payment failed", f"{format_amount(data.get('amount_due'), currency)} are open.", "bad"
+            "A payment failed", f"{format_amount(data.get('amount_due'), currency)} is due.", "bad"
         )
     if data.get("event") in {"invoice.paid", "invoice.payment_succeeded"} or data.get("status") == "paid":
         return _Description(
@@ -215,17 +215,17 @@ def _charge(data: Mapping[str, Any], currency: str | None) -> _Description:
         format_amount(data.get("amount"), currency),
     )
     full = (data.get("amount_refunded") or 0) >= (data.get("amount") or 0)
-    return _Description("Refunded", f"{refunded} of {whole} by then.", "bad" if full else "info")
+    return _Description("Refunded", f"{refunded} of {whole} in total.", "bad" if full else "info")
 
 
 def _refund(data: Mapping[str, Any], currency: str | None) -> _Description:
     amount, status = format_amount(data.get("amount"), currency), str(data.get("status") or "unknown")
     if status in {"failed", "canceled"}:
         return _Description(
-            f"A refund {'failed' if status == 'failed' else 'was called off'}", f"{amount}.", "good"
+            f"A refund {'failed' if status == 'failed' else 'was canceled'}", f"{amount}.", "good"
         )
     return _Description(
-        "A refund was made" if status == "succeeded" else "A refund is on its way", f"{amount}.", "bad"
+        "A refund was made" if status == "succeeded" else "A refund is processing", f"{amount}.", "bad"
     )
 
 
@@ -239,7 +239,7 @@ def _dispute(data: Mapping[str, Any], currency: str | None) -> _Description:
         )
     if status.startswith("warning_"):
         return _Description(
-            "The bank asks about the payment", f"{amount}. An inquiry takes no access.", "info"
+            "The bank asks about the payment", f"{amount}. An inquiry does not affect access.", "info"
         )
     return _Description("The payment is disputed", f"{amount}: {_word(status)}.", "bad")
 
@@ -247,21 +247,23 @@ def _dispute(data: Mapping[str, Any], currency: str | None) -> _Description:
 def _operator(data: Mapping[str, Any], _currency: str | None) -> _Description:
     action = data["action"]
     if action == "grant":
-        until = f"until {instant(from_micros(data['until']))}" if data["until"] is not None else "for good"
+        until = (
+            f"until {instant(from_micros(data['until']))}" if data["until"] is not None else "never expires"
+        )
         units = f"{data['units']:,} units, " if data["units"] is not None else ""
-        return _Description("Granted by hand", f"{data['product_code']}, {units}{until}.", "good")
+        return _Description("Granted manually", f"{data['product_code']}, {units}{until}.", "good")
     if action == "revoke":
-        return _Description("Revoked by hand", None, "bad")
+        return _Description("Revoked manually", None, "bad")
     if action == "adjust":
         units = data["units"]
-        return _Description(f"{abs(units):,} units {'added' if units > 0 else 'taken'} by hand", None)
+        return _Description(f"{abs(units):,} units {'added' if units > 0 else 'removed'} manually", None)
     if action == "extend":
         return _Description(f"Extended by {lasting(data['seconds'])}", None, "good")
     if action == "lift":
         return _Description(
-            "Suspension lifted by hand", "Refunds and disputes until then no longer count.", "good"
+            "Access restored manually", "Earlier refunds and disputes no longer affect it.", "good"
         )
-    return _Description("Checkout adopted by hand", _adopted(data), "good")
+    return _Description("Checkout adopted manually", _adopted(data), "good")
 
 
 def _adopted(data: Mapping[str, Any]) -> str:

@@ -39,7 +39,7 @@ from licenzy.subjects.queries import subject_by_id, subject_by_ref
 from licenzy.workspace.models import Role
 
 _ENTITLEMENT = "/customers/<id('sbj'):subject_id>/entitlements/<id('ent'):entitlement_id>"
-_NOTHING_NEW = "Nothing changed: it was so already, or this form had been sent before."
+_NOTHING_NEW = "Nothing changed. It was already so, or the form was sent twice."
 
 Do = Callable[[Session, OperatorContext], list[Change]]
 
@@ -70,7 +70,7 @@ def resync_customer(side: Side, subject_id: str) -> ResponseReturnValue:
     with parts.database.read() as db:
         if subject_by_id(db, side.scope, subject_id=subject_id) is None:
             abort(404)
-    with flashed_refusals(and_then="What had been read until then counts."):
+    with flashed_refusals(and_then="What was synced before that is kept."):
         report = resync(
             parts.database,
             parts.gateway,
@@ -88,14 +88,14 @@ def _resynced(report: Report) -> tuple[str, str]:
     """What to say of a resync, and how."""
     count = report.subscriptions_seen + report.sessions_seen
     if not count:
-        return "Nothing was read: this customer has bought nothing through Stripe.", "info"
-    read = f"{number(count)} purchase{'' if count == 1 else 's'} read from Stripe"
+        return "Nothing to sync: this customer has bought nothing through Stripe.", "info"
+    read = f"{number(count)} purchase{'' if count == 1 else 's'} synced from Stripe"
     if report.problems:
         named = ", ".join(problem["object"] for problem in report.problems[:3])
-        return f"{read}; not to be compared: {named}.", "warning"
+        return f"{read}. Could not be compared: {named}.", "warning"
     if report.differences:
-        return f"{read}: differences are fixed and shown in the timeline.", "success"
-    return f"{read}: nothing differs.", "success"
+        return f"{read}. Differences are fixed and listed in the history.", "success"
+    return f"{read}. Nothing differs.", "success"
 
 
 @project.post(f"{_ENTITLEMENT}/revocation")
@@ -107,7 +107,7 @@ def revoke_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
         return grants.revoke(db, operator, entitlement_id=entitlement_id)
 
     refused = EntitlementForm(entitlement_id, "revoke", RevokeForm())
-    return _act(side, subject_id, refused, do, "It is revoked: access by it has ended.")
+    return _act(side, subject_id, refused, do, "Revoked. This entitlement no longer gives access.")
 
 
 @project.post(f"{_ENTITLEMENT}/adjustments")
@@ -119,9 +119,7 @@ def adjust_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     def do(db: Session, operator: OperatorContext) -> list[Change]:
         return grants.adjust_units(db, operator, entitlement_id=entitlement_id, units=form.change)
 
-    return _act(
-        side, subject_id, EntitlementForm(entitlement_id, "adjust", form), do, "The units are adjusted."
-    )
+    return _act(side, subject_id, EntitlementForm(entitlement_id, "adjust", form), do, "Units adjusted.")
 
 
 @project.post(f"{_ENTITLEMENT}/extensions")
@@ -133,20 +131,18 @@ def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     def do(db: Session, operator: OperatorContext) -> list[Change]:
         return grants.extend(db, operator, entitlement_id=entitlement_id, seconds=form.seconds)
 
-    return _act(side, subject_id, EntitlementForm(entitlement_id, "extend", form), do, "Its end has moved.")
+    return _act(side, subject_id, EntitlementForm(entitlement_id, "extend", form), do, "Extended.")
 
 
 @project.post(f"{_ENTITLEMENT}/lifting")
 @project_page(Role.SUPPORT)
 def lift_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
-    """Give access back although a refund or dispute took it."""
+    """Restore access that a refund or dispute ended."""
 
     def do(db: Session, operator: OperatorContext) -> list[Change]:
         return grants.lift(db, operator, entitlement_id=entitlement_id)
 
-    return _act(
-        side, subject_id, EntitlementForm(entitlement_id, "lift", LiftForm()), do, "The suspension is lifted."
-    )
+    return _act(side, subject_id, EntitlementForm(entitlement_id, "lift", LiftForm()), do, "Access restored.")
 
 
 def _act(side: Side, subject_id: str, submitted: EntitlementForm, do: Do, done: str) -> ResponseReturnValue:
@@ -185,7 +181,7 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
 
     changes, subject = runtime().database.retrying(give)
     assert subject is not None
-    granted = f"{product.product_code} is granted to {subject.subject_ref}."
+    granted = f"{product.product_code} was granted to {subject.subject_ref}."
     flash(granted if changes else _NOTHING_NEW, "success" if changes else "info")
     return go(url_for("portal.project.customer", subject_id=subject.id))
 

@@ -1,4 +1,4 @@
-"""The merchant's customers: who they are, what they hold, and what the access check says of them."""
+"""The merchant's customers: who they are, what they own, and what the access check returns."""
 
 from __future__ import annotations
 
@@ -43,5 +43,5 @@ def customers(side: Side) -> ResponseReturnValue:
 @project.get("/customers/<id('sbj'):subject_id>")
 @project_page(Role.VIEWER)
 def customer(side: Side, subject_id: str) -> ResponseReturnValue:
-    """One customer: may they proceed and why, what they hold, what they tried to buy."""
+    """One customer: whether they have access and why, what they own, what they tried to buy."""
     return customer_page(side, subject_id, whole=request.args.get("all") == "1")

@@ -18,21 +18,21 @@ class ResendForm(PortalForm):
     """Which deliveries to send again."""
 
     status = SelectField(
-        "Those that are",
+        "State",
         default="",
         choices=[
-            SelectChoice("", "failed or dead"),
-            SelectChoice("failed", "failed: they are tried again by themselves"),
-            SelectChoice("dead", "dead: they are not tried any more"),
-            SelectChoice("sent", "sent: they have arrived already"),
+            SelectChoice("", "failed, or failed permanently"),
+            SelectChoice("failed", "failed (retried automatically)"),
+            SelectChoice("dead", "failed permanently (not retried)"),
+            SelectChoice("sent", "sent (already received)"),
         ],
     )
     event_type = SelectField(
         "Event", default="", choices=[SelectChoice("", "all events"), *EVENT_TYPE_CHOICES]
     )
     endpoint = SelectField("Endpoint", default="", validate_choice=False)
-    since = DateTimeLocalField("Written from (UTC)", validators=[Optional()])
-    until = DateTimeLocalField("Written before (UTC)", validators=[Optional()])
+    since = DateTimeLocalField("Created from (UTC)", validators=[Optional()])
+    until = DateTimeLocalField("Created before (UTC)", validators=[Optional()])
 
     def offer(self, endpoints: Sequence[WebhookEndpoint]) -> None:
         """The endpoints to choose from."""

@@ -57,7 +57,7 @@ def requeue_deliveries(side: Side) -> ResponseReturnValue:
 @project.get("/deliveries/<id('dlv'):delivery_id>")
 @project_page(Role.VIEWER)
 def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
-    """One delivery with its tries; its payload is about people, so that it is for support and above."""
+    """One delivery with its attempts; its payload has personal data and needs the support role."""
     parts = runtime()
     with parts.database.read() as db:
         found, event, to = delivery_with(db, side.scope, delivery_id=delivery_id)
@@ -139,5 +139,5 @@ def _sent(event: OutboundEvent, to: WebhookEndpoint, side: Side) -> dict[str, An
 
 def _requeue_message(count: int) -> str:
     if not count:
-        return "There is nothing of that kind to send again."
-    return "It is sent again." if count == 1 else f"{number(count)} deliveries are sent again."
+        return "No deliveries match. Nothing was resent."
+    return "1 delivery will be resent." if count == 1 else f"{number(count)} deliveries will be resent."

@@ -22,7 +22,7 @@ USUAL_TYPES = [each.value for each in EventType if each is not EventType.USAGE_C
 class EndpointForm(PortalForm):
     url = StringField(
         "Address",
-        validators=[InputRequired("Give the address of your endpoint."), Length(max=MAX_URL)],
+        validators=[InputRequired("Enter the address of your endpoint."), Length(max=MAX_URL)],
         description="Where Licenzy sends a POST for each event.",
         render_kw={
             "autocomplete": "off",
@@ -39,7 +39,7 @@ class EndpointForm(PortalForm):
         "Events",
         choices=EVENT_TYPE_CHOICES,
         default=USUAL_TYPES,
-        validators=[InputRequired("Choose at least one.")],
+        validators=[InputRequired("Choose at least one event.")],
         widget=ListWidget(prefix_label=False),
         option_widget=CheckboxInput(),
     )
@@ -47,13 +47,13 @@ class EndpointForm(PortalForm):
 
 class RotationForm(PortalForm):
     overlap = SelectField(
-        "The present secret signs as well",
+        "Keep the current secret valid",
         default="24",
         choices=[
-            SelectChoice("0", "No longer: it is known to somebody else"),
-            SelectChoice("1", "For another hour"),
-            SelectChoice("24", "For another day"),
-            SelectChoice("168", "For another week"),
+            SelectChoice("0", "Revoke now, if it leaked"),
+            SelectChoice("1", "For 1 hour"),
+            SelectChoice("24", "For 1 day"),
+            SelectChoice("168", "For 1 week"),
         ],
     )
 

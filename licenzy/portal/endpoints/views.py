@@ -86,7 +86,7 @@ def change_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
                     description=form.description.data or "",
                     private_allowed=parts.settings.allow_private_webhooks,
                 )
-            flash("The endpoint is changed; what is sent from now on goes by it.", "success")
+            flash("Endpoint saved.", "success")
             return go(url_for("portal.project.webhook", endpoint_id=endpoint_id))
     context = _context(side, _found(side, endpoint_id), form=form)
     return show("endpoints/page.html", "endpoints/_change_form.html", status=422, **context)
@@ -96,14 +96,14 @@ def change_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
 @project_page(Role.ADMIN)
 def pause_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     """Let events wait."""
-    return _do(side, endpoint_id, actions.pause_endpoint, "It is paused: events are kept and wait.")
+    return _do(side, endpoint_id, actions.pause_endpoint, "Endpoint paused. Events wait until you resume it.")
 
 
 @project.post(f"{_ONE}/resumption")
 @project_page(Role.ADMIN)
 def resume_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
     """Send again, after a pause or after it was disabled."""
-    return _do(side, endpoint_id, actions.resume_endpoint, "It is told of events again, those waiting first.")
+    return _do(side, endpoint_id, actions.resume_endpoint, "Endpoint resumed. Waiting events are sent first.")
 
 
 @project.post(f"{_ONE}/secret")
@@ -151,7 +151,7 @@ def delete_endpoint(side: Side, endpoint_id: str) -> ResponseReturnValue:
         return show("endpoints/page.html", status=422, **_context(side, found, typed_error=problem))
     with runtime().database.write() as db:
         actions.delete_endpoint(db, endpoint_context(side), endpoint_id=endpoint_id)
-    flash("The endpoint is deleted: nothing is sent there any more.", "success")
+    flash("Endpoint deleted.", "success")
     return go(url_for("portal.project.webhooks"))
 
 

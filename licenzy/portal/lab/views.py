@@ -1,4 +1,4 @@
-"""The lifecycle lab: press what happens at Stripe, and see what becomes of the entitlement and the check."""
+"""The lifecycle lab: press what happens in Stripe, and see what becomes of the entitlement and the check."""
 
 from __future__ import annotations
 

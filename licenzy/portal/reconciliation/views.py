@@ -1,4 +1,4 @@
-"""Reconciliation: asking for a walk over the account at Stripe, and what the last walks found."""
+"""Reconciliation: asking for a walk over the account in Stripe, and what the last walks found."""
 
 from __future__ import annotations
 
