@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,7 @@ def complaints(page: Any, address: str, paths: list[str]) -> list[str]:
         page.goto(address + path)
         page.evaluate(AXE)
         page.evaluate(UNFOLD)
-        for width, scheme in ((1280, "light"), (360, "dark")):
+        for width, scheme in product((1280, 360), ("light", "dark")):
             page.set_viewport_size({"width": width, "height": 800})
             # Colours that fade into each other would be measured on their way.
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

@@ -134,7 +134,7 @@ def test_a_walk_tells_every_difference_it_fixed(
         "fixed 1",
         "nothing differed",
         "started by Owner",
-        "by itself",
+        "automatic",
         "1,234 events, 2 subscriptions",
         "3 events had never arrived",
         f"/customers/{subject.id}",
