@@ -8,7 +8,7 @@ import signal
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -99,8 +99,9 @@ class LabShop(Installation):
     def sandbox_process(self) -> int | None:
         """The process of `serve` that serves the sandbox now."""
         for pid in self._commands[-1].children():
-            if b"\0sandbox\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return pid
+            with suppress(OSError):  # It may have ended meanwhile.
+                if b"\0sandbox\0" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
         return None
 
     def kill_everything(self) -> None:
@@ -108,7 +109,8 @@ class LabShop(Installation):
         serve = self._commands[-1]
         pids = [serve.process.pid, *serve.children()]
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # Some end by themselves once another is gone.
+                os.kill(pid, signal.SIGKILL)
         serve.process.wait(STOP_SECONDS)
         wait_until(lambda: alive(pids) == [], seconds=STOP_SECONDS, what="all processes have ended")
 
