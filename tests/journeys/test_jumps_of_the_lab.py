@@ -62,6 +62,7 @@ class LabShop(Installation):
         )
         self.settings = load_settings(self.environ)
         self.runtime = make_runtime(self.settings)
+        self._storage = self.settings.instance / "sandbox.sqlite3"
         self.person = PortalPerson(self.settings.base_url)
         self.seeded: Seeded
         self._commands: list[Running] = []
@@ -196,9 +197,19 @@ class LabShop(Installation):
     def jump_status(self) -> str:
         return str(self._at_sandbox("SELECT status FROM advances")[0])
 
+    def sandbox_is_writing(self) -> bool:
+        """Whether a transaction that writes to the sandbox's storage is open."""
+        with closing(sqlite3.connect(self._storage, timeout=0, isolation_level=None)) as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            db.execute("ROLLBACK")
+            return False
+
     def _at_sandbox(self, sql: str) -> list[Any]:
         """The first column of the answer of the sandbox's storage."""
-        with closing(sqlite3.connect(self.settings.instance / "sandbox.sqlite3", timeout=30)) as db:
+        with closing(sqlite3.connect(self._storage, timeout=30)) as db:
             return [row[0] for row in db.execute(sql)]
 
     def subscriptions(self) -> list[AtStripe]:
@@ -295,12 +306,21 @@ def test_a_jump_is_made_once_when_processes_are_killed(shop: LabShop, yearly: st
 
 
 def suspend_sandbox_during_jump(shop: LabShop, *, renewals: int) -> int:
-    """Suspend the sandbox's process once so many renewals are made and others are not; its id."""
+    """Suspend the sandbox's process within a transaction, once so many renewals are made and others are not;
+    its id."""
     wait_until(lambda: shop.renewals() >= renewals, seconds=DEADLINE_SECONDS, what="some have renewed")
     pid = shop.sandbox_process()
     assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    wait_until(lambda: is_suspended(pid), seconds=DEADLINE_SECONDS, what="the process is suspended")
+
+    def suspended_in_transaction() -> bool:
+        os.kill(pid, signal.SIGSTOP)
+        wait_until(lambda: is_suspended(pid), seconds=DEADLINE_SECONDS, what="the process is suspended")
+        if shop.sandbox_is_writing():
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+
+    wait_until(suspended_in_transaction, seconds=DEADLINE_SECONDS, what="the sandbox writes")
     assert shop.jump_status() == "advancing"
     assert shop.renewals() < RENEWALS
     return pid
