@@ -149,6 +149,24 @@ def test_a_restart_goes_on_with_the_move(tmp_path: Path) -> None:
     app.close()
 
 
+def test_what_is_due_during_a_move_is_left_to_the_move(tmp_path: Path) -> None:
+    """More fall due in one second than one transaction takes, and the clock stands at that second."""
+    port = free_port()
+    app = make_sandbox(tmp_path / "sandbox.sqlite3", port=port, start=False)
+    with served(app, port=port, threads=4) as url:
+        shop = Shop(url)
+        for _ in range(SUBSCRIPTIONS):
+            shop.subscribed(shop.price(interval="day"))
+        begin(shop, action="advance_clock", seconds=2 * DAY, delivery="never")
+        app.services.advancer.run_round()
+        assert progress(shop)["status"] == "advancing"
+        assert app.scheduler.run_due() == 0
+        while app.services.advancer.run_round():
+            pass
+        assert progress(shop)["status"] == "ready"
+    app.close()
+
+
 def test_a_file_of_an_earlier_version_is_brought_up_to_date(tmp_path: Path) -> None:
     storage = tmp_path / "sandbox.sqlite3"
     make_sandbox(storage, port=1, start=False).close()
