@@ -6,6 +6,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pytest
+import stripe
+
 from tests.stripe_sandbox.conftest import Stand, free_port, make_sandbox
 from tests.stripe_sandbox.shop import Receiver, Shop
 from tests.support.ports import wait_until
@@ -137,6 +140,12 @@ def test_a_restart_goes_on_with_the_move(tmp_path: Path) -> None:
         assert "still moving" in shop.refused("renew", subscription=str(mine.subscription))
         second = shop.control("POST", "/advances", json={**move, "id": "stp_2"})
         assert "still moving" in second.json()["error"]["message"]
+        clock = shop.stripe.test_helpers.test_clocks.list().data[0]
+        assert clock.status == "advancing"
+        assert clock.status_details.advancing is not None
+        assert clock.status_details.advancing.target_frozen_time > clock.frozen_time
+        with pytest.raises(stripe.InvalidRequestError, match="still moving"):
+            shop.stripe.test_helpers.test_clocks.advance(clock.id, {"frozen_time": clock.frozen_time + DAY})
     app.close()
 
     app = make_sandbox(storage, port=port)
