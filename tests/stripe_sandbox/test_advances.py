@@ -6,6 +6,9 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pytest
+import stripe
+
 from tests.stripe_sandbox.conftest import Stand, free_port, make_sandbox
 from tests.stripe_sandbox.shop import Receiver, Shop
 from tests.support.ports import wait_until
@@ -137,6 +140,12 @@ def test_a_restart_goes_on_with_the_move(tmp_path: Path) -> None:
         assert "still moving" in shop.refused("renew", subscription=str(mine.subscription))
         second = shop.control("POST", "/advances", json={**move, "id": "stp_2"})
         assert "still moving" in second.json()["error"]["message"]
+        clock = shop.stripe.test_helpers.test_clocks.list().data[0]
+        assert clock.status == "advancing"
+        assert clock.status_details.advancing is not None
+        assert clock.status_details.advancing.target_frozen_time > clock.frozen_time
+        with pytest.raises(stripe.InvalidRequestError, match="still moving"):
+            shop.stripe.test_helpers.test_clocks.advance(clock.id, {"frozen_time": clock.frozen_time + DAY})
     app.close()
 
     app = make_sandbox(storage, port=port)
@@ -146,6 +155,24 @@ def test_a_restart_goes_on_with_the_move(tmp_path: Path) -> None:
         assert shop.control("GET", "").json()["offset"] == offset + 732 * DAY
         assert [event["type"] for event in done["emitted"]].count("invoice.paid") == 24, "each happened once"
         assert len(periods(shop)) <= 3
+    app.close()
+
+
+def test_what_is_due_during_a_move_is_left_to_the_move(tmp_path: Path) -> None:
+    """More fall due in one second than one transaction takes, and the clock stands at that second."""
+    port = free_port()
+    app = make_sandbox(tmp_path / "sandbox.sqlite3", port=port, start=False)
+    with served(app, port=port, threads=4) as url:
+        shop = Shop(url)
+        for _ in range(SUBSCRIPTIONS):
+            shop.subscribed(shop.price(interval="day"))
+        begin(shop, action="advance_clock", seconds=2 * DAY, delivery="never")
+        app.services.advancer.run_round()
+        assert progress(shop)["status"] == "advancing"
+        assert app.scheduler.run_due() == 0
+        while app.services.advancer.run_round():
+            pass
+        assert progress(shop)["status"] == "ready"
     app.close()
 
 

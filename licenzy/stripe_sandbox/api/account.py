@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+from licenzy.stripe_sandbox import advances
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.api.table import list_response, operation
 from licenzy.stripe_sandbox.errors import PermissionMissing, RequestRefused, ResourceMissing
@@ -54,13 +57,16 @@ def retrieve_clock(session: AccountSession, params: Json, clock_id: str) -> Json
 def advance_clock(session: AccountSession, params: Json, clock_id: str) -> Json:
     """Stripe answers `advancing` and goes on by itself; here the clock is `ready` when the answer comes."""
     _require_own(session, clock_id)
+    advances.require_still(session)
     if params["frozen_time"] <= session.now:
         raise RequestRefused("The clock can only move forward.", param="frozen_time")
     return clock.advance(session, seconds=params["frozen_time"] - session.now)
 
 
 def _clock(session: AccountSession) -> Json:
-    return shapes.test_clock(session.account, frozen_time=session.now)
+    move = advances.running(session.db, session.account.scope)
+    target = None if move is None else int(time.time()) + move.to_offset
+    return shapes.test_clock(session.account, frozen_time=session.now, target=target)
 
 
 def _require_own(session: AccountSession, clock_id: str) -> None:

@@ -50,7 +50,7 @@ def arrive(account_session: AccountSession, *, offset: int, now: int) -> Json:
     """Set the clock `offset` seconds ahead of real time and announce it; returns the clock."""
     account_session.now = now
     set_offset(account_session.db, account_session.account, offset)
-    clock = test_clock(account_session.account, frozen_time=now)
+    clock = test_clock(account_session.account, frozen_time=now, target=None)
     account_session.emit("test_helpers.test_clock.ready", clock)
     return clock
 

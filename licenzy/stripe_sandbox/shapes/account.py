@@ -65,8 +65,9 @@ def account(account: Account) -> Json:
     }
 
 
-def test_clock(account: Account, *, frozen_time: int) -> Json:
-    """Stripe gives clocks to groups of customers; here the one clock is the account's."""
+def test_clock(account: Account, *, frozen_time: int, target: int | None) -> Json:
+    """Stripe gives clocks to groups of customers; here the one clock is the account's. While it moves,
+    `target` is the time at which it arrives."""
     return {
         "id": account.clock_id,
         "object": "test_helpers.test_clock",
@@ -75,6 +76,6 @@ def test_clock(account: Account, *, frozen_time: int) -> Json:
         "frozen_time": frozen_time,
         "livemode": account.livemode,
         "name": account.name,
-        "status": "ready",
-        "status_details": {},
+        "status": "ready" if target is None else "advancing",
+        "status_details": {} if target is None else {"advancing": {"target_frozen_time": target}},
     }
