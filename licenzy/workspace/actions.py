@@ -242,7 +242,7 @@ def reset_password(
     with database.read() as db:
         user = queries.find_user(db, email=address) if address else None
     if user is None:
-        raise InvalidRequest(fields={"email": "Nobody has this e-mail address."})
+        raise InvalidRequest(fields={"email": "No person has this e-mail address."})
     problem = rules.password_problem(
         password, common=common_passwords(), context=_context(user.email, user.name)
     )
