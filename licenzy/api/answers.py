@@ -41,7 +41,7 @@ class EntitlementSummary(ResponseModel):
 
 
 class EntitlementResponse(EntitlementSummary):
-    """One entitlement, with everything that is told of it."""
+    """One entitlement, with all its fields."""
 
     source: Annotated[str, Field(description="`stripe`, or `portal` when granted manually")]
     reason: Annotated[str | None, Field(description="Why it is not available; null when it is")]
@@ -59,7 +59,7 @@ class EntitlementResponse(EntitlementSummary):
 
 
 class AccessDecision(ResponseModel):
-    """Whether one subject may proceed."""
+    """Whether one subject has access."""
 
     subject_ref: Ref
     allowed: Annotated[bool, Field(description="Whether the subject has access now")]
@@ -77,19 +77,19 @@ class Reasons(ResponseModel):
 
 
 class AccessCheck(AccessDecision):
-    """Whether the subject may proceed."""
+    """Whether the subject has access."""
 
     explain: Annotated[Reasons, Field(default_factory=_left_out, description="Only for `explain=true`")]
 
 
 class AccessCheckBatch(ResponseModel):
-    """One result for each subject, in the order in which they were asked for."""
+    """One result for each subject, in the order of the request."""
 
     results: list[AccessDecision]
 
 
 class CustomerAccess(ResponseModel):
-    """What a subject holds and whether it has access."""
+    """The subject's entitlements, and whether it has access."""
 
     subject_ref: Ref
     has_access: Annotated[bool, Field(description="Whether any entitlement gives access now")]
@@ -118,21 +118,21 @@ class CheckoutSession(ResponseModel):
 
 
 class PortalSession(ResponseModel):
-    """Where the customer manages billing at Stripe."""
+    """Where the customer manages billing in Stripe."""
 
     url: Annotated[str, Field(description="Valid for a short time only")]
 
 
 class ConsumeResponse(ResponseModel):
-    """The units are taken."""
+    """The units are consumed."""
 
     ok: Literal[True]
-    consumed: Annotated[Count, Field(description="Units taken by this call")]
+    consumed: Annotated[Count, Field(description="Units consumed by this call")]
     usage_remaining: Remaining
 
 
 class ReserveResponse(ResponseModel):
-    """The units are set aside until `expires_at`."""
+    """The units are reserved until `expires_at`."""
 
     reservation_id: Annotated[str, Field(description="For `commit` and `release`")]
     reserved: Annotated[Count, Field(description="Units reserved")]
@@ -141,16 +141,16 @@ class ReserveResponse(ResponseModel):
 
 
 class CommitResponse(ResponseModel):
-    """Units of a reservation are taken, and the rest has gone back."""
+    """Units of the reservation are consumed, and the rest is returned."""
 
     ok: Literal[True]
-    consumed: Annotated[Count, Field(description="Units taken by this call")]
+    consumed: Annotated[Count, Field(description="Units consumed by this call")]
     released: Annotated[Count, Field(description="Units returned to their packs")]
     usage_remaining: Remaining
 
 
 class ReleaseResponse(ResponseModel):
-    """All units of a reservation have gone back."""
+    """All units of the reservation are returned."""
 
     ok: Literal[True]
     released: Annotated[Count, Field(description="Units returned to their packs")]
@@ -158,7 +158,7 @@ class ReleaseResponse(ResponseModel):
 
 
 class WebhookResponse(ResponseModel):
-    """The event is kept; Stripe need not send it again."""
+    """The event is stored; Stripe does not have to send it again."""
 
     received: Literal[True]
 

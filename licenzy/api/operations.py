@@ -205,7 +205,7 @@ OPERATIONS: dict[str, Operation] = {
         may=(errors.StripePriceIdNotAllowed,),
     ),
     "api.customer_access": Operation(
-        "List what a subject has bought or was granted, and whether it has access.",
+        "List the subject's entitlements, and whether it has access.",
         {**_REF, "has_access": True, "status": "active", "entitlements": [_ENTITLEMENT]},
         answers.CustomerAccess,
         parameters=("subject_ref",),
