@@ -19,7 +19,7 @@ class LicenzyError(Exception):
 
     code = "internal_error"
     status = 500
-    message = "Something went wrong on our side."
+    message = "An unexpected error occurred."
     hint: str | None = None
     retry_after: int | None = None
     """Whole seconds after which repeating the call makes sense; sent as `Retry-After`."""
@@ -45,115 +45,115 @@ class LicenzyError(Exception):
         super().__init__(self.message)
 
 
-# 400: the request itself is wrong
+# 400: invalid requests
 
 
 class InvalidJson(LicenzyError):
     code, status = "invalid_json", 400
-    message = "The body is not one strict JSON object in UTF-8."
-    hint = "Send a JSON object without duplicate keys, NaN or Infinity, nested at most 32 levels deep."
+    message = "The body is not a valid JSON object in UTF-8."
+    hint = "Send one JSON object without duplicate keys, NaN or Infinity, nested at most 32 levels deep."
 
 
 class InvalidRequest(LicenzyError):
     code, status = "invalid_request", 400
-    message = "One or more fields have a wrong value."
-    hint = "Look at `fields`: each entry names a field and says what it must be."
+    message = "One or more fields are invalid."
+    hint = "See `fields`: each entry names a field and says what it must be."
 
 
 class UnknownField(LicenzyError):
     code, status = "unknown_field", 400
-    message = "The body has a field that this call does not take."
-    hint = "Remove the fields named under `fields`."
+    message = "The body has an unknown field."
+    hint = "Remove the fields listed in `fields`."
 
 
 class IdempotencyKeyMissing(LicenzyError):
     code, status = "idempotency_key_missing", 400
     message = "This call needs an Idempotency-Key header."
-    hint = "Send a fresh unique value (a UUID, say) for each new operation, and the same value on retries."
+    hint = "Send a new unique value, such as a UUID, for each operation, and the same value on retries."
 
 
 class IdempotencyKeyInvalid(LicenzyError):
     code, status = "idempotency_key_invalid", 400
-    message = "The Idempotency-Key must be 1 to 255 printable ASCII characters without a comma, sent once."
-    hint = "Use a UUID or an id of your own."
+    message = "The Idempotency-Key header is invalid."
+    hint = "Send it once, with 1 to 255 printable ASCII characters and no comma, such as a UUID."
 
 
 class StripePriceIdNotAllowed(LicenzyError):
     code, status = "stripe_price_id_not_allowed", 400
-    message = "A Stripe price id was sent where a product code belongs."
-    hint = "Map the price to a product in the portal and send that product's code."
+    message = "A Stripe price ID was sent instead of a product code."
+    hint = "Map the price to a product in the portal, and send that product's code."
 
 
 class ModeNotAllowed(LicenzyError):
     code, status = "mode_not_allowed", 400
-    message = "The mode is not a field of the request: the API key decides it."
-    hint = "Remove `mode` and use an lz_test_ key for test, an lz_live_ key for live."
+    message = "The request cannot set the mode. The API key decides it."
+    hint = "Remove the field. Use an lz_test_ key for test mode and an lz_live_ key for live mode."
 
 
 class InvalidRedirectUrl(LicenzyError):
     code, status = "invalid_redirect_url", 400
-    message = "A redirect URL is not acceptable."
-    hint = "Use an absolute https URL (http only for localhost in test mode) on one of the project's hosts."
+    message = "A redirect URL is invalid."
+    hint = "Use an absolute https URL (http only for localhost in test mode) on an allowed host."
 
 
 class SignatureInvalid(LicenzyError):
     code, status = "signature_invalid", 400
-    message = "The Stripe-Signature header does not match this body and address."
-    hint = "Compare the webhook signing secret stored here with the one of this endpoint at Stripe."
+    message = "The Stripe-Signature header does not match the body and this address."
+    hint = "Save the signing secret of exactly this webhook endpoint on the Stripe connection page."
 
 
 class TimestampOutOfTolerance(LicenzyError):
     code, status = "timestamp_out_of_tolerance", 400
-    message = "The signature's timestamp is more than 300 seconds away from this server's clock."
-    hint = "Check the clocks; Stripe signs each retry anew."
+    message = "The signature's timestamp differs from this server's clock by more than 300 seconds."
+    hint = "Set the server's clock. Stripe signs each retry with a new timestamp."
 
 
 class InvalidEvent(LicenzyError):
     code, status = "invalid_event", 400
-    message = "The signature is right, but the body is not a Stripe event."
+    message = "The signature is valid, but the body is not a Stripe event."
     hint = "Register this address for snapshot events of the v1 API, not for thin events."
 
 
-# 401: who is asking
+# 401: authentication
 
 
 class ApiKeyMissing(LicenzyError):
     code, status = "api_key_missing", 401
     message = "No API key was sent."
-    hint = "Send `Authorization: Bearer lz_test_…` or `lz_live_…`, never in the URL."
+    hint = "Send the header `Authorization: Bearer lz_test_…` or `lz_live_…`. Keys in the URL are not read."
 
 
 class ApiKeyInvalid(LicenzyError):
     code, status = "api_key_invalid", 401
-    message = "The API key is not one of ours."
-    hint = "Copy the whole key again, or make a new one on the API keys page."
+    message = "The API key is unknown."
+    hint = "Copy the whole key again, or create a new one on the API keys page."
 
 
 class ApiKeyRevoked(LicenzyError):
     code, status = "api_key_revoked", 401
     message = "This API key has been revoked."
-    hint = "Make a new key on the API keys page and replace this one where it is used."
+    hint = "Create a new key on the API keys page, and replace this one wherever it is used."
 
 
 class ApiKeyExpired(LicenzyError):
     code, status = "api_key_expired", 401
     message = "This API key has expired."
-    hint = "Make a new key on the API keys page and replace this one where it is used."
+    hint = "Create a new key on the API keys page, and replace this one wherever it is used."
 
 
 class StripeKeySent(LicenzyError):
     code, status = "stripe_key_sent", 401
-    message = "A Stripe secret key was sent to Licenzy instead of a Licenzy API key."
-    hint = "Roll that Stripe key at Stripe now, and send a key that begins with lz_test_ or lz_live_."
+    message = "A Stripe secret key was sent instead of a Licenzy API key."
+    hint = "Roll that key in Stripe now. Send a key that begins with lz_test_ or lz_live_."
 
 
-# 403: how it was asked
+# 403: transport
 
 
 class HttpsRequired(LicenzyError):
     code, status = "https_required", 403
-    message = "This server answers over https only."
-    hint = "Call the https address, and roll any key that was sent over http: it travelled in clear."
+    message = "This server accepts only https."
+    hint = "Call the https address. Replace any key that was sent over http, because it was sent unencrypted."
 
 
 # 404, 405, 413, 415
@@ -167,36 +167,36 @@ class NotFound(LicenzyError):
 class ProductNotFound(LicenzyError):
     code, status = "product_not_found", 404
     message = "No product has this code in this mode."
-    hint = "Compare the code with the Products page, letter case included."
+    hint = "Compare the code with the Products page, including upper and lower case."
 
 
 class ReservationNotFound(LicenzyError):
     code, status = "reservation_not_found", 404
-    message = "There is no such reservation in this mode."
+    message = "This reservation does not exist in this mode."
 
 
 class CustomerNotFound(LicenzyError):
     code, status = "customer_not_found", 404
     message = "No Stripe customer is known for this subject."
-    hint = "A customer becomes known with the subject's first completed checkout."
+    hint = "It becomes known with the subject's first completed checkout."
 
 
 class MethodNotAllowed(LicenzyError):
     code, status = "method_not_allowed", 405
-    message = "This address does not take that method."
-    hint = "See the Allow header."
+    message = "This address does not accept this method."
+    hint = "Use a method that the Allow header lists."
 
 
 class PayloadTooLarge(LicenzyError):
     code, status = "payload_too_large", 413
     message = "The body is too large."
-    hint = "Bodies are limited to 64 KiB (1 MiB for webhooks) and need a Content-Length."
+    hint = "Send at most 64 KiB (1 MiB for webhooks), with a Content-Length header."
 
 
 class UnsupportedMediaType(LicenzyError):
     code, status = "unsupported_media_type", 415
-    message = "The body must be sent as application/json in UTF-8."
-    hint = "Set `Content-Type: application/json`."
+    message = "The body was not sent as JSON in UTF-8."
+    hint = "Set the header `Content-Type: application/json`."
 
 
 # 408: too slow
@@ -204,77 +204,78 @@ class UnsupportedMediaType(LicenzyError):
 
 class RequestTimeout(LicenzyError):
     code, status = "request_timeout", 408
-    message = "The body of the request did not arrive in time."
-    hint = "Send it again, all at once; nothing was changed."
+    message = "The body did not arrive in time."
+    hint = "Nothing was changed. Send the request again."
 
 
-# 409: right request, wrong state
+# 409: conflicts with the current state
 
 
 class ProductModeMismatch(LicenzyError):
     code, status = "product_mode_mismatch", 409
-    message = "This product code exists in the other mode only."
-    hint = "Use the API key of that mode, or create the product in this one."
+    message = "This product exists only in the other mode."
+    hint = "Use an API key of that mode, or create the product in this mode."
 
 
 class ProductArchived(LicenzyError):
     code, status = "product_archived", 409
-    message = "This product is archived and no longer sold."
-    hint = "Restore it on the Products page, or send another code."
+    message = "This product is archived."
+    hint = "Restore it on the Products page, or send another product code."
 
 
 class StripeNotConnected(LicenzyError):
     code, status = "stripe_not_connected", 409
-    message = "No Stripe key is stored for this mode."
+    message = "No Stripe key is saved in this mode."
     hint = "Connect Stripe for this mode in the portal."
 
 
 class WebhookSecretMissing(LicenzyError):
     code, status = "webhook_secret_missing", 409
-    message = "The webhook signing secret of this mode is missing, so a payment could not be noticed."
-    hint = "Save the endpoint's signing secret on the Stripe connection page before selling."
+    message = "The webhook signing secret of this mode is missing, so payments cannot be recorded."
+    hint = "Set up the webhook on the Stripe connection page."
 
 
 class PriceModeMismatch(LicenzyError):
     code, status = "price_mode_mismatch", 409
-    message = "The product's Stripe price belongs to the other mode."
-    hint = "Map a price of this mode to the product."
+    message = "The product's Stripe price is from the other mode."
+    hint = "Map the product to a price of this mode."
 
 
 class PriceInactive(LicenzyError):
     code, status = "price_inactive", 409
     message = "The product's Stripe price is archived."
-    hint = "Activate the price at Stripe, or map another price to the product."
+    hint = "Activate the price in Stripe, or map the product to another price."
 
 
 class PriceKindMismatch(LicenzyError):
     code, status = "price_kind_mismatch", 409
-    message = "The Stripe price does not fit the product's kind."
-    hint = "A subscription needs a recurring price; time passes and usage packs need a one-time price."
+    message = "The Stripe price does not match the product's kind."
+    hint = "A subscription needs a recurring price. Time passes and usage packs need a one-time price."
 
 
 class InsufficientUsage(LicenzyError):
     code, status = "insufficient_usage", 409
-    message = "The subject has fewer units left than were asked for."
-    hint = "Nothing was consumed. Sell another pack, or ask for fewer units."
+    message = "The subject has fewer units left than requested."
+    hint = "Nothing was consumed. Sell another usage pack, or request fewer units."
 
 
 class IdempotencyKeyReused(LicenzyError):
     code, status = "idempotency_key_reused", 409
-    message = "This Idempotency-Key was used before with a different body."
+    message = "This Idempotency-Key was already used with a different body."
     hint = "Use a new key for a new operation."
 
 
 class IdempotencyInProgress(LicenzyError):
     code, status = "idempotency_in_progress", 409
     message = "The first call with this Idempotency-Key is still running."
-    hint = "Repeat the same call after the seconds given in Retry-After."
+    hint = "Repeat the same call after the seconds in the Retry-After header."
     retry_after = 2
 
 
 class ReservationClosed(LicenzyError):
     code, status = "reservation_closed", 409
-    message = "This reservation was already committed, released or has expired."
+    message = "This reservation was already committed or released, or it has expired."
+    hint = "Create a new reservation."
 
 
 # 429 and 5xx
@@ -282,40 +283,40 @@ class ReservationClosed(LicenzyError):
 
 class RateLimited(LicenzyError):
     code, status = "rate_limited", 429
-    message = "Too many requests with this key."
-    hint = "Slow down and retry after the seconds given in Retry-After."
+    message = "Too many requests with this API key."
+    hint = "Repeat the call after the seconds in the Retry-After header, and send calls more slowly."
     retry_after = 1
 
 
 class StripeError(LicenzyError):
     code, status = "stripe_error", 502
     message = "Stripe refused the call."
-    hint = "Read Stripe's own message; the request id finds the call in Stripe's dashboard."
+    hint = "See Stripe's message. Its request ID finds the call in the Stripe Dashboard."
 
 
 class Overloaded(LicenzyError):
     code, status = "overloaded", 503
-    message = "The server has too much to do right now."
-    hint = "Try again in a moment, over the API after the seconds of Retry-After: nothing was changed."
+    message = "The server is overloaded right now."
+    hint = "Nothing was changed. Try again in a few seconds."
     retry_after = 2
 
 
 class StripeUnavailable(LicenzyError):
     code, status = "stripe_unavailable", 503
     message = "Stripe cannot be reached right now."
-    hint = "Try again in a moment: it is safe, and over the API with the same Idempotency-Key."
+    hint = "Try again in a moment. Repeat API calls with the same Idempotency-Key."
     retry_after = 5
 
 
 class StripeTimeout(LicenzyError):
     code, status = "stripe_timeout", 504
     message = "Stripe did not answer in time."
-    hint = "Try again in a moment: it is safe, and over the API with the same Idempotency-Key."
+    hint = "Try again in a moment. Repeat API calls with the same Idempotency-Key."
     retry_after = 5
 
 
 class DatabaseUnavailable(LicenzyError):
     code, status = "database_unavailable", 503
     message = "The database cannot be used right now."
-    hint = "Repeat the call; nothing was changed."
+    hint = "Try again in a moment. Repeat API calls with the same Idempotency-Key."
     retry_after = 2

@@ -158,7 +158,7 @@ def _base_url(env: Mapping[str, str], host: str, port: int) -> str:
     text = env.get("LICENZY_BASE_URL")
     if not text and is_wildcard(host):
         raise SettingsError(
-            "LICENZY_BASE_URL must be set to the public address where LICENZY_HOST stands for all addresses."
+            "LICENZY_BASE_URL must be set to the public address where LICENZY_HOST means all addresses."
         )
     address = _web_address(text or f"http://{_bracketed(host)}:{port}")
     if address is None:
@@ -191,7 +191,7 @@ def _host_names(env: Mapping[str, str], name: str) -> frozenset[str]:
     for each in listed:
         has_port = ":" in each and not is_address(each)
         if has_port or _web_address(f"http://{_bracketed(each)}") is None:
-            raise SettingsError(f"{name} must hold host names without ports, separated by commas.")
+            raise SettingsError(f"{name} must contain host names without ports, separated by commas.")
     return frozenset(listed)
 
 
@@ -220,10 +220,10 @@ def _database_url(env: Mapping[str, str], instance: Path) -> str:
         if str(_sqlite_path(text)) in {".", ":memory:"} or str(_sqlite_path(text)).startswith("file:"):
             raise SettingsError("LICENZY_DATABASE_URL must name a file, which all processes share.")
         if "?" in text:
-            raise SettingsError("LICENZY_DATABASE_URL takes no options for a SQLite file.")
+            raise SettingsError("LICENZY_DATABASE_URL accepts no options for a SQLite file.")
         if not _may_be_database(_sqlite_path(text)):
             # Before anything is done with it: what is named is taken from other users of the machine.
-            raise SettingsError("LICENZY_DATABASE_URL must name a SQLite file, or one that is not there yet.")
+            raise SettingsError("LICENZY_DATABASE_URL must name a SQLite file, or a new file.")
         return text
     if not text.startswith("postgresql://"):
         raise SettingsError("LICENZY_DATABASE_URL must be a sqlite:/// or postgresql:// address.")
@@ -269,7 +269,7 @@ def _check_postgres_url(text: str) -> None:
     names = [name for name, _ in given]
     if _DRIVERS_OWN & {*names}:
         # The driver would take them for its own arguments; `autocommit` would end transactions altogether.
-        raise SettingsError("LICENZY_DATABASE_URL takes libpq's options alone.")
+        raise SettingsError("LICENZY_DATABASE_URL accepts only libpq's options.")
     if len({*names}) < len(names) - max(names.count("host") - 1, 0):
         raise SettingsError("LICENZY_DATABASE_URL must give each option once.")
     hosts = [value for name, value in given if name == "host"]
@@ -314,7 +314,7 @@ def _encryption_keys(env: Mapping[str, str], instance: Path) -> tuple[str, ...]:
     except ValueError:
         keys = ()
     if not keys:
-        raise SettingsError("LICENZY_ENCRYPTION_KEYS must hold Fernet keys (url-safe base64 of 32 bytes).")
+        raise SettingsError("LICENZY_ENCRYPTION_KEYS must contain Fernet keys (url-safe base64 of 32 bytes).")
     return keys
 
 
@@ -324,7 +324,7 @@ def _created_once(path: Path, make: Callable[[], str]) -> str:
         return _read_or_make(path, make)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise SettingsError(f"The secret file {path} cannot be read or made: {reason}.") from error
+        raise SettingsError(f"The secret file {path} cannot be read or created: {reason}.") from error
 
 
 def _read_or_make(path: Path, make: Callable[[], str]) -> str:

@@ -401,7 +401,7 @@ def test_a_damaged_secret_file_is_refused_and_left_alone(tmp_path: Path, name: s
 @pytest.mark.parametrize("name", ["secret_key", "encryption_keys"])
 def test_a_secret_that_is_a_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
-    with pytest.raises(SettingsError, match="cannot be read or made"):
+    with pytest.raises(SettingsError, match="cannot be read or created"):
         load(tmp_path)
 
 

@@ -12,8 +12,8 @@ from licenzy.catalog.models import Kind
 
 Status = Literal["active", "trialing", "past_due", "paused", "suspended", "exhausted", "expired", "canceled"]
 Instant = Annotated[datetime, WithJsonSchema({"type": "string", "format": "date-time", "pattern": "Z$"})]
-Ref = Annotated[str, Field(description="Your name for the customer, as sent")]
-Code = Annotated[str, Field(description="Your code of the product")]
+Ref = Annotated[str, Field(description="Your own ID of the customer, as sent")]
+Code = Annotated[str, Field(description="Your product code")]
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern="^[ -~]+$")]
 Count = Annotated[int, Field(ge=0)]
 Remaining = Annotated[int, Field(ge=0, description="Units left in all available packs")]
@@ -37,13 +37,13 @@ class EntitlementSummary(ResponseModel):
     status: Status
     available: Annotated[bool, Field(description="Whether it gives access now")]
     usage_remaining: Annotated[int | None, Field(description="Units left; null unless a usage pack")]
-    valid_until: Annotated[Instant | None, Field(description="Null when it does not end by itself")]
+    valid_until: Annotated[Instant | None, Field(description="Null when it has no end")]
 
 
 class EntitlementResponse(EntitlementSummary):
-    """One entitlement, with everything that is told of it."""
+    """One entitlement, with all its fields."""
 
-    source: Annotated[str, Field(description="`stripe`, or `portal` when granted by hand")]
+    source: Annotated[str, Field(description="`stripe`, or `portal` when granted manually")]
     reason: Annotated[str | None, Field(description="Why it is not available; null when it is")]
     quantity: int
     features: list[str]
@@ -53,47 +53,47 @@ class EntitlementResponse(EntitlementSummary):
     canceled_at: Instant | None
     stripe_subscription_id: str | None
     stripe_checkout_session_id: str | None
-    attempt_id: Annotated[str | None, Field(description="The call that opened its checkout")]
+    attempt_id: Annotated[str | None, Field(description="The attempt that created its checkout")]
     created_at: Instant | None
     updated_at: Instant | None
 
 
 class AccessDecision(ResponseModel):
-    """Whether one subject may proceed."""
+    """Whether one subject has access."""
 
     subject_ref: Ref
-    allowed: Annotated[bool, Field(description="Whether it may proceed now")]
+    allowed: Annotated[bool, Field(description="Whether the subject has access now")]
 
 
 class Reasons(ResponseModel):
     """What decided, given for `explain=true`."""
 
     reason: Annotated[str | None, Field(description="Why not; null when allowed")]
-    entitlement: Annotated[EntitlementSummary | None, Field(description="The one that decided")]
-    facts: Annotated[list[str], Field(description="Ids of what led to it")]
+    entitlement: Annotated[EntitlementSummary | None, Field(description="The entitlement that decided")]
+    facts: Annotated[list[str], Field(description="IDs of the facts that led to it")]
     hint: Annotated[
-        str, Field(default_factory=_left_out, description="What to look at, where nothing is held")
+        str, Field(default_factory=_left_out, description="What to check when the subject has no entitlement")
     ]
 
 
 class AccessCheck(AccessDecision):
-    """Whether the subject may proceed."""
+    """Whether the subject has access."""
 
     explain: Annotated[Reasons, Field(default_factory=_left_out, description="Only for `explain=true`")]
 
 
 class AccessCheckBatch(ResponseModel):
-    """One result for each subject, in the order in which they were asked for."""
+    """One result for each subject, in the order of the request."""
 
     results: list[AccessDecision]
 
 
 class CustomerAccess(ResponseModel):
-    """What a subject holds and whether it has access."""
+    """The subject's entitlements, and whether it has access."""
 
     subject_ref: Ref
-    has_access: Annotated[bool, Field(description="Whether anything held gives access now")]
-    status: Annotated[Literal[Status, "none"], Field(description="The best status held")]
+    has_access: Annotated[bool, Field(description="Whether any entitlement gives access now")]
+    status: Annotated[Literal[Status, "none"], Field(description="The best status of all entitlements")]
     entitlements: list[EntitlementSummary]
 
 
@@ -108,8 +108,8 @@ class Entitlements(ResponseModel):
 class CheckoutSession(ResponseModel):
     """An open Checkout Session: send the customer to `checkout_url`."""
 
-    checkout_url: Annotated[str, Field(description="Where the customer pays")]
-    attempt_id: Annotated[str, Field(description="The id of this call's attempt")]
+    checkout_url: Annotated[str, Field(description="The page where the customer pays")]
+    attempt_id: Annotated[str, Field(description="The ID of the checkout attempt")]
     stripe_checkout_session_id: str
     subject_ref: Ref
     product_code: Code
@@ -118,47 +118,47 @@ class CheckoutSession(ResponseModel):
 
 
 class PortalSession(ResponseModel):
-    """Where the customer manages billing at Stripe."""
+    """Where the customer manages billing in Stripe."""
 
-    url: Annotated[str, Field(description="Good for a short while only")]
+    url: Annotated[str, Field(description="Valid for a short time only")]
 
 
 class ConsumeResponse(ResponseModel):
-    """The units are taken."""
+    """The units are consumed."""
 
     ok: Literal[True]
-    consumed: Annotated[Count, Field(description="Units taken by this call")]
+    consumed: Annotated[Count, Field(description="Units consumed by this call")]
     usage_remaining: Remaining
 
 
 class ReserveResponse(ResponseModel):
-    """The units are set aside until `expires_at`."""
+    """The units are reserved until `expires_at`."""
 
     reservation_id: Annotated[str, Field(description="For `commit` and `release`")]
-    reserved: Annotated[Count, Field(description="Units set aside")]
+    reserved: Annotated[Count, Field(description="Units reserved")]
     usage_remaining: Remaining
     expires_at: Instant
 
 
 class CommitResponse(ResponseModel):
-    """Units of a reservation are taken, and the rest has gone back."""
+    """Units of the reservation are consumed, and the rest is returned."""
 
     ok: Literal[True]
-    consumed: Annotated[Count, Field(description="Units taken by this call")]
-    released: Annotated[Count, Field(description="Units that have gone back")]
+    consumed: Annotated[Count, Field(description="Units consumed by this call")]
+    released: Annotated[Count, Field(description="Units returned to their packs")]
     usage_remaining: Remaining
 
 
 class ReleaseResponse(ResponseModel):
-    """All units of a reservation have gone back."""
+    """All units of the reservation are returned."""
 
     ok: Literal[True]
-    released: Annotated[Count, Field(description="Units that have gone back")]
+    released: Annotated[Count, Field(description="Units returned to their packs")]
     usage_remaining: Remaining
 
 
 class WebhookResponse(ResponseModel):
-    """The event is kept; Stripe need not send it again."""
+    """The event is stored; Stripe does not have to send it again."""
 
     received: Literal[True]
 

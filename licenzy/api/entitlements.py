@@ -77,7 +77,7 @@ def _subject_ref(prefix: str) -> str:
 def _given_once(*names: str) -> None:
     for name in names:
         if len(flask_request.args.getlist(name)) > 1:
-            raise InvalidRequest(fields={name: "must be given once"})
+            raise InvalidRequest(fields={name: "must be sent once"})
 
 
 def _limit() -> int:
@@ -96,7 +96,7 @@ def _start(owned: list[Entitlement]) -> int:
     for index, each in enumerate(owned):
         if each.id == cursor:
             return index + 1
-    raise InvalidRequest(fields={"starting_after": "must be the id of an entitlement of this subject"})
+    raise InvalidRequest(fields={"starting_after": "must be the ID of an entitlement of this subject"})
 
 
 def summary(entitlement: Entitlement, now: datetime) -> dict[str, Any]:

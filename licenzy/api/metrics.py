@@ -55,13 +55,19 @@ class _BacklogCollector:
         backlog_now = self._backlog
         yield _gauge("stripe_events", "Events received from Stripe.", ["status"], backlog_now.events)
         yield _gauge(
-            "stripe_events_parked", "Events given up after eight tries.", [], {(): backlog_now.parked}
+            "stripe_events_parked",
+            "Events that failed permanently, after eight attempts.",
+            [],
+            {(): backlog_now.parked},
         )
         yield _gauge(
             "deliveries", "Webhook deliveries that were not sent.", ["status"], backlog_now.deliveries
         )
         yield _gauge(
-            "settling_reads_due", "Stripe objects to be read now.", [], {(): backlog_now.settling_due}
+            "settling_reads_due",
+            "Stripe objects that are due to be read.",
+            [],
+            {(): backlog_now.settling_due},
         )
         yield _gauge(
             "oldest_due_job_seconds",
@@ -71,7 +77,7 @@ class _BacklogCollector:
         )
         yield _gauge(
             "findings",
-            "What alignment finds, by project id.",
+            "Findings, by project ID.",
             ["project", "mode", "severity"],
             backlog_now.findings,
         )

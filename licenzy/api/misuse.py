@@ -63,5 +63,5 @@ class MisuseRecorder:
             product = product_by_price(db, caller.scope, price_id=price_id)
         page = f"{self._runtime.settings.base_url}/projects/{caller.project_id}/{caller.mode}/products"
         if product is not None:
-            return f"Send {product.product_code} as product_code. The products stand at {page}."
+            return f"Send {product.product_code} as product_code. The products are listed at {page}."
         return f"Map the price to a product at {page}, and send that product's code."

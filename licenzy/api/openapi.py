@@ -30,9 +30,9 @@ _BEFORE = (
     errors.Overloaded,
 )
 _HEADERS = {
-    "Licenzy-Request-Id": "The id of this call; give it to whoever runs the installation.",
+    "Licenzy-Request-Id": "The ID of this call. Give it to the operator when you report a problem.",
     "Licenzy-Mode": "The mode of the API key.",
-    "Idempotent-Replayed": "`true` when this is the first outcome, told again.",
+    "Idempotent-Replayed": "`true` when the first outcome of this key is returned again.",
     "Retry-After": "Whole seconds after which repeating the call makes sense.",
 }
 
@@ -57,7 +57,7 @@ def describe(routes: Map, base_url: str) -> dict[str, Any]:
         "info": {
             "title": "Licenzy",
             "version": "1",
-            "description": "May this user proceed, right now? JSON in and out; the API key decides the mode.",
+            "description": "Access checks, checkouts and usage. The API key decides the mode.",
         },
         "servers": [{"url": base_url}],
         "paths": paths,
@@ -178,7 +178,7 @@ def _error() -> dict[str, Any]:
     codes = sorted(each.code for each in table if issubclass(each, errors.LicenzyError))
     return {
         "type": "object",
-        "description": "A refusal: the one shape of all of them.",
+        "description": "The shape of every error.",
         "required": ["error", "message", "hint", "mode", "request_id"],
         "properties": {
             "error": {"enum": codes, "description": "Stable: compare it in code."},
@@ -192,11 +192,11 @@ def _error() -> dict[str, Any]:
             "fields": {
                 "type": "object",
                 "additionalProperties": text,
-                "description": "Each wrong field and what it must be.",
+                "description": "Each invalid field, and what it must be.",
             },
             "usage_remaining": {"type": "integer", "minimum": 0, "description": "With `insufficient_usage`."},
             "stripe_code": {"type": ["string", "null"], "description": "Stripe's own code."},
-            "stripe_request_id": {"type": ["string", "null"], "description": "Finds the call at Stripe."},
+            "stripe_request_id": {"type": ["string", "null"], "description": "Finds the call in Stripe."},
             "stripe_permission": {
                 "type": ["string", "null"],
                 "description": "The permission that the restricted key lacks.",

@@ -139,35 +139,35 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     },
     "reservation_id": {
         "in": "path",
-        "description": "As `reserve` answered it.",
+        "description": "The `reservation_id` that `reserve` returned.",
         "schema": {"type": "string", "pattern": _id("rsv")},
         "example": "rsv_01jd8m7k4b0000000000000000",
     },
     "connection_id": {
         "in": "path",
-        "description": "As the webhook's address in the portal has it.",
+        "description": "The ID in the webhook address that the portal shows.",
         "schema": {"type": "string", "pattern": _id("con")},
         "example": "con_01jd8m7k4b0000000000000000",
     },
     "explain": {
         "in": "query",
-        "description": "`true` adds the reason, what decided, and the facts behind it. Given once.",
+        "description": "`true` adds the reason, what decided, and its facts. Send it at most once.",
         "schema": {"type": "string", "enum": ["true", "false"], "default": "false"},
     },
     "limit": {
         "in": "query",
-        "description": "How many at most.",
+        "description": "The most entitlements in one answer.",
         "schema": {"type": "integer", "minimum": 1, "maximum": 100, "default": 10},
     },
     "starting_after": {
         "in": "query",
-        "description": "The id of the last entitlement of the page before, which is one of this subject.",
+        "description": "The ID of the last entitlement on the previous page, for the same subject.",
         "schema": {"type": "string", "pattern": _id("ent")},
     },
     "Idempotency-Key": {
         "in": "header",
         "required": True,
-        "description": "A fresh value for each new operation, the same one when it is repeated. Sent once.",
+        "description": "A new value for each operation, and the same value on retries. Send it once.",
         "schema": {
             "type": "string",
             "minLength": 1,
@@ -188,7 +188,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 
 OPERATIONS: dict[str, Operation] = {
     "api.check": Operation(
-        "May this subject proceed, right now? An unknown subject is not allowed, which is no error.",
+        "Check whether a subject has access now. An unknown subject has none, which is not an error.",
         {**_REF, "allowed": True},
         answers.AccessCheck,
         body=schemas.AccessCheckBody,
@@ -197,7 +197,7 @@ OPERATIONS: dict[str, Operation] = {
         may=(errors.StripePriceIdNotAllowed,),
     ),
     "api.check_batch": Operation(
-        "The access check for up to 100 subjects at once.",
+        "Check up to 100 subjects at once.",
         {"results": [{**_REF, "allowed": True}, {"subject_ref": "user_124", "allowed": False}]},
         answers.AccessCheckBatch,
         body=schemas.AccessCheckBatchBody,
@@ -205,21 +205,21 @@ OPERATIONS: dict[str, Operation] = {
         may=(errors.StripePriceIdNotAllowed,),
     ),
     "api.customer_access": Operation(
-        "What a subject holds, and whether it has access.",
+        "List the subject's entitlements, and whether it has access.",
         {**_REF, "has_access": True, "status": "active", "entitlements": [_ENTITLEMENT]},
         answers.CustomerAccess,
         parameters=("subject_ref",),
         may=(errors.InvalidRequest, errors.NotFound),
     ),
     "api.entitlements": Operation(
-        "Every entitlement of a subject, newest first, ended ones included, in pages.",
+        "List every entitlement of a subject in pages, newest first, including ended ones.",
         {**_REF, "entitlements": [_IN_FULL], "has_more": False},
         answers.Entitlements,
         parameters=("subject_ref", "limit", "starting_after"),
         may=(errors.InvalidRequest, errors.NotFound),
     ),
     "api.create_session": Operation(
-        "Open a Stripe Checkout Session for a subject and a product code.",
+        "Create a Stripe Checkout Session for a subject and a product code.",
         {
             "checkout_url": "https://checkout.stripe.com/c/pay/cs_test_a1example",
             "attempt_id": "att_01jd8m7k4b0000000000000000",
@@ -237,7 +237,7 @@ OPERATIONS: dict[str, Operation] = {
         may=(*_SALE, *_STRIPE),
     ),
     "api.portal_session": Operation(
-        "Open Stripe's customer portal for a subject.",
+        "Create a session of Stripe's customer portal for a subject.",
         {"url": "https://billing.stripe.com/p/session/test_example"},
         answers.PortalSession,
         status=201,
@@ -246,7 +246,7 @@ OPERATIONS: dict[str, Operation] = {
         may=(errors.CustomerNotFound, *_STRIPE),
     ),
     "api.consume": Operation(
-        "Take units from the subject's usage packs, all or none, once per Idempotency-Key.",
+        "Consume units of the subject's usage packs, all or none, once per Idempotency-Key.",
         {"ok": True, "consumed": 100, "usage_remaining": 900},
         answers.ConsumeResponse,
         body=schemas.ConsumeBody,
@@ -255,7 +255,7 @@ OPERATIONS: dict[str, Operation] = {
         may=(errors.InsufficientUsage,),
     ),
     "api.reserve": Operation(
-        "Set units aside for some seconds, all or none; nobody else can consume them meanwhile.",
+        "Reserve units for some seconds, all or none. No other call can consume them meanwhile.",
         {
             "reservation_id": "rsv_01jd8m7k4b0000000000000000",
             "reserved": 100,
@@ -270,7 +270,7 @@ OPERATIONS: dict[str, Operation] = {
         may=(errors.InsufficientUsage,),
     ),
     "api.commit": Operation(
-        "Consume some or all of what was set aside; the rest goes back. Repeated, it answers the same.",
+        "Consume up to the reserved units and return the rest. A repeated call gets the same answer.",
         {"ok": True, "consumed": 80, "released": 20, "usage_remaining": 920},
         answers.CommitResponse,
         body=schemas.CommitBody,
@@ -279,7 +279,7 @@ OPERATIONS: dict[str, Operation] = {
         may=_RESERVATION,
     ),
     "api.release": Operation(
-        "Give back all that was set aside. Repeated, it answers the same.",
+        "Return all reserved units. A repeated call gets the same answer.",
         {"ok": True, "released": 100, "usage_remaining": 1000},
         answers.ReleaseResponse,
         body=schemas.ReleaseBody,
@@ -289,7 +289,7 @@ OPERATIONS: dict[str, Operation] = {
         may=_RESERVATION,
     ),
     "hooks.receive_for_connection": Operation(
-        "Where Stripe sends the events of one connection. It answers once the event is kept.",
+        "Receive the events of one Stripe connection. It answers after the event is stored.",
         {"received": True},
         answers.WebhookResponse,
         body=answers.SentByStripe,
@@ -299,7 +299,7 @@ OPERATIONS: dict[str, Operation] = {
         may=_WEBHOOK,
     ),
     "hooks.receive_for_tenant": Operation(
-        "Where Stripe may send the events of every connection: the signature tells which one it is.",
+        "Receive the events of every Stripe connection. The signature decides which one.",
         {"received": True},
         answers.WebhookResponse,
         body=answers.SentByStripe,
@@ -309,7 +309,7 @@ OPERATIONS: dict[str, Operation] = {
         may=(*_WEBHOOK, errors.RateLimited),
     ),
     "api.openapi": Operation(
-        "This description of the API.",
+        "Get this description of the API.",
         {"openapi": "3.1.0", "info": {"title": "Licenzy", "version": "1.0.0"}, "paths": {}},
         answers.Description,
         keyed=False,

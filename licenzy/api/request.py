@@ -131,7 +131,7 @@ class ApiRequest:
         try:
             return parse_object(raw)
         except NotStrictJson as problem:
-            raise errors.InvalidJson(f"The body is not acceptable JSON: {_briefly(problem)}.") from None
+            raise errors.InvalidJson(f"The body is not valid JSON: {_briefly(problem)}.") from None
 
     def idempotency(self, endpoint: str) -> CallKey:
         """The call's Idempotency-Key within its side and endpoint. Raises the two 400s."""

@@ -28,15 +28,15 @@ _FEATURE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MUST_BE = {
     "subject_ref": "must be a string of 1 to 200 characters without control characters",
     "subject_refs": "must be a list of 1 to 100 strings of 1 to 200 characters without control characters",
-    "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, not beginning like an id of Stripe's",
+    "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, and not begin like a Stripe ID",
     "feature": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
     "customer_email": "must be an e-mail address",
     "quantity": f"must be a whole number from 1 to {MAX_QUANTITY}",
     "units": f"must be a whole number from 1 to {MAX_UNITS}",
     "ttl_seconds": f"must be a whole number from 1 to {MAX_TTL_SECONDS}",
-    "success_url": "must be a string with a web address",
-    "cancel_url": "must be a string with a web address",
-    "return_url": "must be a string with a web address",
+    "success_url": "must be a URL",
+    "cancel_url": "must be a URL",
+    "return_url": "must be a URL",
 }
 
 
@@ -91,14 +91,14 @@ ProductCode = Annotated[
 Feature = Annotated[
     str, AfterValidator(_feature), _described("feature", **_CODE, pattern=r"^[A-Za-z0-9_.-]+$")
 ]
-Units = Annotated[int, Field(ge=1, le=MAX_UNITS, description="How many, all or none")]
+Units = Annotated[int, Field(ge=1, le=MAX_UNITS, description="The number of units, all or none")]
 Email = Annotated[
     str,
     StringConstraints(max_length=254),
     AfterValidator(_email),
     _described(
         "customer_email",
-        description="Must be an e-mail address; those with letters beyond ASCII are taken, too",
+        description="An e-mail address; letters beyond ASCII are accepted",
         format="email",
         maxLength=254,
         pattern=_EMAIL_PATTERN,
@@ -143,7 +143,7 @@ class CheckoutSessionBody(Body):
     success_url: IfGiven[Address] = None
     cancel_url: IfGiven[Address] = None
     customer_email: IfGiven[Email] = None
-    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, description="How many are bought")] = 1
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, description="The quantity to buy")] = 1
 
 
 class AccessCheckBody(Body):
@@ -165,7 +165,7 @@ class AccessCheckBatchBody(Body):
     """`POST /v1/access/check-batch`."""
 
     subject_refs: Annotated[
-        list[SubjectRef], Field(min_length=1, max_length=100, description="1 to 100 of them")
+        list[SubjectRef], Field(min_length=1, max_length=100, description="1 to 100 subjects")
     ]
     product_code: IfGiven[ProductCode] = None
     feature: IfGiven[Feature] = None
@@ -183,7 +183,9 @@ class ReserveBody(Body):
 
     subject_ref: SubjectRef
     units: Units
-    ttl_seconds: Annotated[int, Field(ge=1, le=MAX_TTL_SECONDS, description="For how long")]
+    ttl_seconds: Annotated[
+        int, Field(ge=1, le=MAX_TTL_SECONDS, description="How long the units stay reserved")
+    ]
 
 
 class CommitBody(Body):
@@ -199,14 +201,14 @@ class ReleaseBody(Body):
 B = TypeVar("B", bound=Body)
 
 _KNOWN_MISTAKES = {
-    "price_id": "is not taken: send the product_code that the price is mapped to",
-    "stripe_price_id": "is not taken: send the product_code that the price is mapped to",
-    "price": "is not taken: send the product_code that the price is mapped to",
-    "livemode": "is not taken: the API key decides the mode",
-    "meter": "is not taken: units are drawn from the subject's usage packs",
-    "amount": "is not taken: the mapped Stripe price decides the amount",
-    "currency": "is not taken: the mapped Stripe price decides the currency",
-    "line_items": "is not taken: send product_code and quantity",
+    "price_id": "is not accepted: send the product_code that the price is mapped to",
+    "stripe_price_id": "is not accepted: send the product_code that the price is mapped to",
+    "price": "is not accepted: send the product_code that the price is mapped to",
+    "livemode": "is not accepted: the API key decides the mode",
+    "meter": "is not accepted: units come from the subject's usage packs",
+    "amount": "is not accepted: the mapped Stripe price decides the amount",
+    "currency": "is not accepted: the mapped Stripe price decides the currency",
+    "line_items": "is not accepted: send product_code and quantity",
 }
 
 
@@ -221,21 +223,21 @@ def validated(schema: type[B], value: dict[str, Any]) -> B:
 def _worded(schema: type[Body], value: dict[str, Any], error: ValidationError) -> LicenzyError:
     unknown = [name for name in value if name not in schema.model_fields]
     if "mode" in unknown:
-        return ModeNotAllowed(fields={"mode": "is not taken: the API key decides the mode"})
+        return ModeNotAllowed(fields={"mode": "is not accepted: the API key decides the mode"})
     if unknown:
         fields = {_cut(name): _KNOWN_MISTAKES.get(name, "is not a field of this call") for name in unknown}
         return UnknownField(fields=fields)
     code = value.get("product_code")
     if isinstance(code, str) and resembles_stripe_id(code) and code.startswith(("price_", "plan_")):
         return StripePriceIdNotAllowed(
-            fields={"product_code": "is a Stripe price id; send the product code it is mapped to"},
+            fields={"product_code": "is a Stripe price ID; send the product code it is mapped to"},
             sent=_cut(code),
         )
     fields = {}
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
         name = str(problem["loc"][0])
         missing = problem["type"] == "missing"
-        fields[name] = "is required" if missing else _MUST_BE.get(name, "has a wrong value")
+        fields[name] = "is required" if missing else _MUST_BE.get(name, "is invalid")
     return InvalidRequest(fields=fields)
 
 

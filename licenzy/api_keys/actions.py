@@ -32,7 +32,7 @@ def create_key(
     """
     name = rules.clean_name(name)
     if expires_at is not None and expires_at <= now:
-        raise InvalidRequest("The key would have expired already.", fields={"expires": "must be ahead"})
+        raise InvalidRequest("The expiry date is in the past.", fields={"expires": "must be in the future"})
     token = rules.make_key(scope.mode, secrets.token_bytes(rules.SECRET_BYTES))
     key = ApiKey(
         id=new_id("key"),

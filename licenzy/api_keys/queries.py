@@ -35,7 +35,7 @@ def key(db: Session, scope: Scope, *, key_id: str) -> ApiKey:
         )
     ).first()
     if found is None:
-        raise NotFound("There is no such API key in this mode.")
+        raise NotFound("This API key does not exist in this mode.")
     return found
 
 

@@ -55,7 +55,7 @@ def presented_hash(token: str) -> str:
         raise ApiKeyInvalid
     body = token[:-_CHECKSUM_LENGTH]
     if token[-_CHECKSUM_LENGTH:] != _checksum(body):
-        raise ApiKeyInvalid("The API key is incomplete or mistyped: its checksum does not fit.")
+        raise ApiKeyInvalid("The API key is incomplete or mistyped. Its checksum is wrong.")
     return hashlib.sha256(token.encode("ascii")).hexdigest()
 
 
@@ -86,7 +86,7 @@ def clean_name(name: str) -> str:
     if not name or len(name) > _NAME_LENGTH or not name.isprintable():
         raise InvalidRequest(
             "The key needs a name.",
-            fields={"name": f"1 to {_NAME_LENGTH} characters that tell where the key is used"},
+            fields={"name": f"1 to {_NAME_LENGTH} characters, such as where the key is used"},
         )
     return name
 

@@ -171,8 +171,12 @@ def _refuse_taken_code(db: Session, scope: Scope, *, code: str) -> None:
 
 
 def _code_taken(*, archived: bool) -> ProductRefused:
-    reason = "an archived product has it; restore that one instead" if archived else "another product has it"
-    return ProductRefused({"product_code": f"This code is taken in this mode: {reason}."})
+    problem = (
+        "An archived product of this mode has this code. Restore that product instead."
+        if archived
+        else "Another product of this mode has this code."
+    )
+    return ProductRefused({"product_code": problem})
 
 
 def _read_price(
@@ -188,9 +192,9 @@ def _read_price(
         there = price_in_other_mode(database, gateway, secret_box, scope, price_id=price_id)
         mode = scope.mode
         reason = (
-            f"This is a price of {mode.other.value}: its key finds it, and the {mode.value} key does not."
+            f"This is a {mode.other.value} mode price. Pick a {mode.value} mode price."
             if there
-            else f"The connected account has no such price in {mode.value}. It may be of another account."
+            else f"The connected account has no such price in {mode.value} mode. Check the account."
         )
         raise ProductRefused({"price_id": reason}) from None
 

@@ -53,7 +53,7 @@ def copy_to_live(
     made, refused = [], {}
     for code, price_id in prices.items():
         if code not in tried:
-            refused[code] = "There is no such product in test any more."
+            refused[code] = "This product no longer exists in test mode."
             continue
         try:
             create_product(

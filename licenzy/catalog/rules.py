@@ -152,9 +152,9 @@ def price_problem(
 ) -> str | None:
     """Why this price cannot be mapped to the product; none when it can."""
     if livemode is not mode.livemode:
-        return f"This price belongs to {mode.other.value}, and this is the {mode.value} side of the project."
+        return f"This is a {mode.other.value} mode price. Pick a {mode.value} mode price."
     if not active:
-        return "This price, or the Stripe product it belongs to, is archived at Stripe: nobody could pay it."
+        return "This price or its Stripe product is archived in Stripe. Activate it, or pick another price."
     return shape_problem(draft.kind, recurring=recurring, metered=metered)
 
 
@@ -212,7 +212,7 @@ def _code_problem(code: str) -> str | None:
     if not code:
         return "Enter a product code."
     if resembles_stripe_id(code):
-        return "This looks like an id of Stripe’s. Enter a code of your own, such as PRO_MONTHLY."
+        return "This looks like a Stripe ID. Enter a code of your own, such as PRO_MONTHLY."
     if not valid_product_code(code):
         return "Use at most 64 letters, digits, or _ . - without spaces."
     return None
@@ -223,9 +223,9 @@ def _grant_problems(draft: Draft) -> dict[str, str]:
     if draft.kind is Kind.USAGE_PACK and (draft.units is None or not 1 <= draft.units <= UNITS_MAX):
         problems["units"] = "A whole number from 1 to 1 000 000 000."
     if draft.usage_low_units is not None and not 0 <= draft.usage_low_units <= UNITS_MAX:
-        problems["usage_low_units"] = "A whole number from 0 to 1 000 000 000, or empty to tell nothing."
+        problems["usage_low_units"] = "A whole number from 0 to 1 000 000 000, or empty for no event."
     if draft.kind is Kind.TIME_PASS and draft.duration_seconds is None:
-        problems["duration"] = "How long does one pass last?"
+        problems["duration"] = "Enter how long one pass lasts."
     if draft.duration_seconds is not None and not (
         DURATION_MIN_SECONDS <= draft.duration_seconds <= DURATION_MAX_SECONDS
     ):
@@ -238,5 +238,5 @@ def _features_problem(features: tuple[str, ...]) -> str | None:
         return f"At most {FEATURES_MAX} feature codes."
     for feature in features:
         if not _CODE.fullmatch(feature):
-            return f"“{feature[:40]}” is no feature code: use 1 to 64 letters, digits, or _ . -"
+            return f"“{feature[:40]}” is not a valid feature code. Use 1 to 64 letters, digits, or _ . -"
     return None

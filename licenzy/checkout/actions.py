@@ -203,7 +203,7 @@ def _sellable(
     if product is None:
         raise _unknown_product(db, scope, code, page)
     if product.archived_at is not None:
-        raise ProductArchived(hint=f"Restore it at {page}/products, or send another code.")
+        raise ProductArchived(hint=f"Restore it at {page}/products, or send another product code.")
     _refuse_misaligned(scope, connection, product, base_url)
     return product
 
@@ -238,10 +238,10 @@ _REFUSED: dict[str, type[LicenzyError]] = {
 def _unknown_product(db: Session, scope: Scope, code: str, page: str) -> LicenzyError:
     other = scope.mode.other
     if product_by_code(db, scope.other, product_code=code) is None:
-        return ProductNotFound(hint=f"Compare the code with {page}/products, letter case included.")
+        return ProductNotFound(hint=f"Compare the code with {page}/products, including upper and lower case.")
     return ProductModeMismatch(
-        f"This product exists in {other} only, and the API key is a {scope.mode} key.",
-        hint=f"Send an lz_{other}_ key, or create the product in {scope.mode} at {page}/products.",
+        f"This product exists only in {other} mode, and the API key is a {scope.mode} mode key.",
+        hint=f"Send an lz_{other}_ key, or create the product in {scope.mode} mode at {page}/products.",
         sent=code,
     )
 

@@ -35,7 +35,7 @@ def open_billing_portal(
         raise CustomerNotFound
     if connection is None or connection.key_sealed is None:
         page = f"{seller.base_url}/projects/{scope.project_id}/{scope.mode}/connection"
-        raise StripeNotConnected(hint=f"Connect Stripe for {scope.mode} at {page}.")
+        raise StripeNotConnected(hint=f"Connect Stripe for {scope.mode} mode at {page}.")
     stripe = access(seller.gateway, seller.secret_box, connection)
     try:
         return seller.gateway.create_portal_session(
@@ -46,4 +46,4 @@ def open_billing_portal(
             raise
     with seller.database.write() as db:
         forget_customer(db, scope, subject_id=subject.id)
-    raise CustomerNotFound("Stripe no longer knows the customer of this subject.")
+    raise CustomerNotFound("The subject's Stripe customer was deleted in Stripe.")

@@ -42,19 +42,19 @@ def redirect_problem(url: str, *, mode: Mode, hosts: Sequence[str]) -> str | Non
     if len(url) > MAX_URL:
         return f"must have at most {MAX_URL} characters"
     if _UNSAFE.search(url):
-        return "must not hold spaces, backslashes, control characters or text direction overrides"
+        return "must not contain spaces, backslashes, control characters or text direction overrides"
     try:
         parts = urlsplit(url)
         port_is_good = parts.port is None or parts.port > 0
     except ValueError:
-        return "is not a web address"
+        return "is not a valid URL"
     if parts.scheme not in {"https", "http"} or not url.startswith(f"{parts.scheme}://") or not port_is_good:
-        return "must be an absolute https address"
+        return "must be an absolute https URL"
     if parts.netloc.endswith(":"):
-        return "must name a port after the colon, or leave the colon out"
+        return "must have a port after the colon, or no colon"
     host = parts.hostname or ""
     if not _is_host(host) or "@" in parts.netloc:
-        return "must name a host, without user name or password"
+        return "must have a host, and no user name or password"
     if parts.scheme == "http" and (mode is Mode.LIVE or host not in _LOOPBACK):
         return "must begin with https:// (http:// is for localhost in test mode)"
     if hosts and host not in hosts:

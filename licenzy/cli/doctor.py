@@ -64,7 +64,7 @@ def _projects(runtime: Runtime, project_id: str | None) -> list[str]:
     with runtime.database.read() as db:
         known = project_ids(db)
     if project_id is not None and project_id not in known:
-        raise NotFound("This project does not exist.", hint="Copy the id from the address of its pages.")
+        raise NotFound("This project does not exist.", hint="Copy the ID from the address of its pages.")
     return [project_id] if project_id is not None else known
 
 

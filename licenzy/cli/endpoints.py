@@ -61,7 +61,7 @@ def create(
     if as_json:
         print_json({**details, "secret": secret})
     else:
-        click.echo(f"{secret}\n\nThis secret is shown only once. The endpoint's id is {details['id']}.")
+        click.echo(f"{secret}\n\nThis secret is shown only once. The endpoint's ID is {details['id']}.")
 
 
 @endpoints.command("list")
@@ -116,7 +116,7 @@ def _change_context(db: Session, runtime: Runtime, project_id: str, mode: str) -
     from licenzy.workspace.audit import Actor
 
     if db.get(Project, project_id) is None:
-        raise NotFound("This project does not exist.", hint="Copy the id from the address of its pages.")
+        raise NotFound("This project does not exist.", hint="Copy the ID from the address of its pages.")
     return EndpointContext(scope_of(project_id, mode), Actor(), runtime.clock())
 
 

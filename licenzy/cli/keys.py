@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from licenzy.api_keys.models import ApiKey
     from licenzy.projects.scope import Scope
 
-project_option = click.option("--project", "project_id", required=True, help="The id of the project (prj_…).")
+project_option = click.option("--project", "project_id", required=True, help="The ID of the project (prj_…).")
 mode_option = click.option(
     "--mode", type=click.Choice(["test", "live"]), required=True, help="Test mode or live mode."
 )
@@ -47,7 +47,7 @@ def create(wiring: Wiring, project_id: str, mode: str, name: str, as_json: bool)
     if as_json:
         print_json({**details, "api_key": token})
     else:
-        click.echo(f"{token}\n\nThis key is shown only once. Its id is {details['id']}.")
+        click.echo(f"{token}\n\nThis key is shown only once. Its ID is {details['id']}.")
         click.echo(address_status(runtime.settings))
 
 
@@ -100,7 +100,7 @@ def _require_project(db: Session, project_id: str) -> None:
     from licenzy.projects.models import Project
 
     if db.get(Project, project_id) is None:
-        raise NotFound("This project does not exist.", hint="Copy the id from the address of its pages.")
+        raise NotFound("This project does not exist.", hint="Copy the ID from the address of its pages.")
 
 
 def scope_of(project_id: str, mode: str) -> Scope:

@@ -114,7 +114,7 @@ def _replay_event(
     with runtime.database.read() as db:
         receivers = [connection_id] if connection_id else receivers_of(db, event_id=event_id)
     if not receivers:
-        raise NotFound("This event does not exist.", hint="Copy its id from the Stripe events page.")
+        raise NotFound("This event does not exist.", hint="Copy its ID from the Stripe events page.")
     rows = [
         replay_event(runtime.database, connection_id=each, event_id=event_id, clock=runtime.clock)
         for each in receivers

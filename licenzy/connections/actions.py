@@ -200,8 +200,8 @@ def _account_behind(gateway: StripeGateway, key: str, provider: Provider) -> Acc
         raise rules.CredentialRefused(
             "key_rejected",
             field="stripe_key",
-            message="Stripe does not accept this key. It may have been rolled or deleted, or a character "
-            "is missing: copy it again from Stripe's API keys page.",
+            message="Stripe rejected this key. It was rolled or deleted, or a character is missing. "
+            "Copy it again from the API keys page in Stripe.",
         ) from None
 
 
@@ -213,13 +213,13 @@ def _other_account(connection: Connection, account: AccountFacts, provider: Prov
 
 
 def _account_change_refused(connection: Connection, account: AccountFacts) -> rules.CredentialRefused:
-    known = f"{connection.account_name or 'an account'} ({connection.account_id or 'id unknown'})"
-    seen = f"{account.name or 'an account'} ({account.id or 'its id is hidden from this key'})"
+    known = f"{connection.account_name or 'an account'} ({connection.account_id or 'unknown ID'})"
+    seen = f"{account.name or 'an account'} ({account.id or 'ID not readable with this key'})"
     return rules.CredentialRefused(
         "account_changes",
         field="confirmed",
-        message=f"The saved key belongs to {known}, this one to {seen}. Payments would go to the new "
-        "account, and the webhook has to be set up again. Confirm the change to save it.",
+        message=f"The saved key belongs to {known}, and this key to {seen}. Payments would go to the new "
+        "account, and the webhook must be set up again. Confirm the change to save the key.",
     )
 
 

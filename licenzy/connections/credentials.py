@@ -18,7 +18,7 @@ def stripe_key(secret_box: SecretBox, connection: Connection) -> str:
     key = opened(secret_box, connection.key_sealed, key_label(connection))
     if key is None:
         raise StripeNotConnected(
-            "The stored Stripe key cannot be opened with this installation's encryption keys.",
+            "The saved Stripe key cannot be decrypted with this installation's encryption keys.",
             hint="Restore LICENZY_ENCRYPTION_KEYS, or save the Stripe key again.",
         )
     return key

@@ -79,22 +79,21 @@ def checked_stripe_key(pasted: str, mode: Mode) -> str:
     """The key without outer spaces and quotes. Raises CredentialRefused, naming what was pasted instead."""
     key = _unwrapped(pasted)
     if not key:
-        raise _key_refused("key_missing", f"Paste a Stripe secret key: it begins with sk_{mode.value}_.")
+        raise _key_refused("key_missing", f"Paste a Stripe secret key. It begins with sk_{mode.value}_.")
     found = classify(key)
     if not found.usable_as_stripe_key:
         raise _key_refused(*_not_a_stripe_key(found, mode))
     if found.mode is not mode:
         raise _key_refused(
             "key_of_other_mode",
-            f"This is a {mode.other.value} key, and this is the {mode.value} side of the project. "
-            f"Paste the key that begins with {key[:2]}_{mode.value}_, or save this one on the "
-            f"{mode.other.value} side.",
+            f"This is a {mode.other.value} mode key. Paste the key that begins with "
+            f"{key[:2]}_{mode.value}_, or save this one in {mode.other.value} mode.",
         )
     if not _KEY_SHAPE.fullmatch(key):
         raise _key_refused(
             "key_malformed",
-            "This begins like a Stripe key, but is too short or holds other characters than letters and "
-            "digits. Copy the whole key again: Stripe's list shows it shortened.",
+            "This begins like a Stripe key, but it is too short or has characters other than letters and "
+            "digits. Copy the whole key again. The list in Stripe shows it shortened.",
         )
     return key
 
@@ -126,29 +125,29 @@ def checked_webhook_secret(pasted: str) -> str:
     """The signing secret without outer spaces and quotes. Raises CredentialRefused."""
     secret = _unwrapped(pasted)
     if not secret:
-        raise secret_refused("secret_missing", "Paste the endpoint's signing secret: it begins with whsec_.")
+        raise secret_refused("secret_missing", "Paste the endpoint's signing secret. It begins with whsec_.")
     if secret.startswith("we_"):
         raise secret_refused(
             "endpoint_id_pasted",
-            "This is the endpoint's id. Its signing secret begins with whsec_ and stands on the same page "
-            "at Stripe, behind “Reveal”.",
+            "This is the endpoint's ID. Its signing secret begins with whsec_. Stripe shows it on the same "
+            "page, behind “Reveal”.",
         )
     if secret.startswith(("http://", "https://")):
         raise secret_refused(
-            "address_pasted", "This is an address. The endpoint's signing secret begins with whsec_."
+            "address_pasted", "This is a URL. The endpoint's signing secret begins with whsec_."
         )
     if not secret.startswith("whsec_"):
         what = _CALLED[classify(secret).credential]
         raise secret_refused(
             f"{classify(secret).credential.value}_as_secret",
-            f"This is {what}, not a webhook signing secret. The signing secret begins with whsec_ and "
-            "stands on the endpoint's own page at Stripe.",
+            f"This is {what}, not a webhook signing secret. The signing secret begins with whsec_. "
+            "Stripe shows it on the endpoint's page.",
         )
     if not _SECRET_SHAPE.fullmatch(secret):
         raise secret_refused(
             "secret_malformed",
-            "This begins like a signing secret, but is too short or too long, or holds other characters. "
-            "Copy it again with Stripe's copy button.",
+            "This begins like a signing secret, but it is too short or too long, or it has other "
+            "characters. Copy it again with the copy button in Stripe.",
         )
     return secret
 
@@ -179,9 +178,9 @@ def registration_problem(provider: Provider, mode: Mode, base_url: str) -> str |
         return None
     parts = urlsplit(base_url)
     if (parts.hostname or "") in _LOOPBACK:
-        return "Stripe cannot reach this machine: its address is a loopback address."
+        return "Stripe cannot reach this machine, because its address is a loopback address."
     if mode is Mode.LIVE and parts.scheme != "https":
-        return "Stripe sends live events to https addresses only, and this installation is served by http."
+        return "Stripe sends live events only to https addresses, and this installation is served over http."
     return None
 
 
@@ -203,11 +202,11 @@ def _unwrapped(pasted: str) -> str:
 _CALLED = {
     Credential.SECRET_KEY: "a Stripe secret key",
     Credential.RESTRICTED_KEY: "a Stripe restricted key",
-    Credential.PUBLISHABLE_KEY: "a publishable key, made for browsers",
+    Credential.PUBLISHABLE_KEY: "a publishable key",
     Credential.ORGANIZATION_KEY: "an organization key",
     Credential.WEBHOOK_SECRET: "a webhook signing secret",
-    Credential.PRICE_ID: "a price id",
-    Credential.PRODUCT_ID: "a product id",
+    Credential.PRICE_ID: "a price ID",
+    Credential.PRODUCT_ID: "a product ID",
     Credential.LICENZY_KEY: "a Licenzy API key",
     Credential.UNKNOWN: "something else",
 }
@@ -217,15 +216,15 @@ def _not_a_stripe_key(found: Classified, mode: Mode) -> tuple[str, str]:
     wanted = f"Paste the secret key that begins with sk_{mode.value}_, or a restricted rk_{mode.value}_ key."
     match found.credential:
         case Credential.PUBLISHABLE_KEY:
-            said = "This is a publishable key: it is meant for browsers and cannot create a checkout."
+            said = "This is a publishable key. It is meant for browsers and cannot create a checkout."
         case Credential.ORGANIZATION_KEY:
-            said = "This is an organization key: it spans several accounts, and a connection is to one."
+            said = "This is an organization key. A connection needs the key of one account."
         case Credential.WEBHOOK_SECRET:
-            said = "This is a webhook signing secret: it belongs in the webhook step."
+            said = "This is a webhook signing secret. It belongs in the webhook step."
         case Credential.PRICE_ID | Credential.PRODUCT_ID:
-            said = f"This is {_CALLED[found.credential]}: it belongs in the products step."
+            said = f"This is {_CALLED[found.credential]}. It belongs in the products step."
         case Credential.LICENZY_KEY:
-            said = "This is a Licenzy API key: your own backend sends it to Licenzy."
+            said = "This is a Licenzy API key. Your own backend sends it to Licenzy."
         case _:
             said = "This is not a Stripe key."
     word = "key_unknown" if found.credential is Credential.UNKNOWN else f"{found.credential.value}_as_key"

@@ -188,7 +188,7 @@ def _make_endpoint(
         idempotency_key=f"{connection.id}:endpoint:{state_word}:{moment}",
     )
     if created.secret is None:
-        raise WebhookSecretMissing("Stripe made the endpoint, but did not tell its signing secret.")
+        raise WebhookSecretMissing("Stripe created the endpoint, but did not return its signing secret.")
     return created
 
 
@@ -215,8 +215,8 @@ def _refuse_secret_of_other_mode(db: Session, secret_box: SecretBox, scope: Scop
     if _same(secret, opened(secret_box, other.webhook_secret_sealed, secret_label(other))):
         raise rules.secret_refused(
             "secret_of_other_mode",
-            f"This is the signing secret of the {mode.other.value} side. Every endpoint at Stripe has a "
-            f"secret of its own: make one in Stripe's {mode.value} mode for the address shown here.",
+            f"This is the {mode.other.value} mode signing secret. Every endpoint in Stripe has its own "
+            f"secret. In Stripe, create an endpoint in {mode.value} mode for the address shown here.",
         )
 
 

@@ -78,6 +78,6 @@ class BackgroundBatcher(Generic[K, V]):
         try:
             self._write(pending)
         except DatabaseUnavailable as error:
-            _log.warning("%d notes of %s were not written: %s", len(pending), self._name, error.message)
+            _log.warning("%d records of %s were not written: %s", len(pending), self._name, error.message)
         except Exception:
-            _log.exception("%d notes of %s were not written", len(pending), self._name)
+            _log.exception("%d records of %s were not written", len(pending), self._name)

@@ -54,14 +54,14 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     yield error
 
 
-_CHECK_RIGHTS = "Let the user that runs Licenzy write to the database file and its folder."
+_CHECK_RIGHTS = "Allow the user that runs Licenzy to write to the database file and its folder."
 
 DISK_FULL = Failure(
     "The database cannot be written to: the disk is full.", "Free some space on the database's disk."
 )
 _LOCKED = Failure(
-    "The database cannot be written to: something else holds its lock.",
-    "End the program or the transaction that holds the lock.",
+    "The database cannot be written to: another program has locked it.",
+    "End the program or the transaction that has the lock.",
 )
 
 _READ_ONLY = Failure("The database cannot be written to: its file or folder is read-only.", _CHECK_RIGHTS)
@@ -89,12 +89,12 @@ _POSTGRES = {
         "Point LICENZY_DATABASE_URL at the primary server.",
     ),
     "42501": Failure(
-        "The database cannot be written to: the user lacks the right to.",
-        "Let the user of LICENZY_DATABASE_URL write to all tables.",
+        "The database cannot be written to: its user lacks the permission.",
+        "Allow the user of LICENZY_DATABASE_URL to write to all tables.",
     ),
     "53100": DISK_FULL,
     "53300": Failure(
-        "The database cannot be used: Postgres has no connection left.",
+        "The database cannot be used: Postgres has no free connections.",
         "Raise its max_connections, or run fewer processes.",
     ),
     "55P03": _LOCKED,

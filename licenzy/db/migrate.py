@@ -84,8 +84,8 @@ def _make_file(path: Path) -> None:
         pass
     except OSError as error:
         raise DatabaseUnavailable(
-            f"The file {path} cannot be made: {error.strerror}.",
-            hint="Let the user that runs Licenzy write to its folder.",
+            f"The file {path} cannot be created: {error.strerror}.",
+            hint="Allow the user that runs Licenzy to write to its folder.",
         ) from error
 
 
@@ -115,4 +115,4 @@ def _without_foreign_keys(connection: sqlite3.Connection, _record: Any) -> None:
 def _check_foreign_keys(connection: Connection) -> None:
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     if broken:
-        raise RuntimeError(f"the migration would leave {len(broken)} rows pointing nowhere")
+        raise RuntimeError(f"the migration would leave {len(broken)} rows that refer to missing rows")

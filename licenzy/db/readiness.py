@@ -35,10 +35,8 @@ class _Outcome(NamedTuple):
     problem: Failure | None
 
 
-_UNAVAILABLE = Failure(
-    "The database cannot be used right now.", "Check that it runs; the log has what it reported."
-)
-_SLOW = Failure("The database has not answered yet.", "Check that it runs, and what holds it up.")
+_UNAVAILABLE = Failure("The database cannot be used right now.", "Check that it runs. The log has its error.")
+_SLOW = Failure("The database has not answered yet.", "Check that it runs, and why it is slow.")
 _MISSING = Failure(
     "The database file is missing.", "Stop Licenzy, restore the file, and start Licenzy again."
 )

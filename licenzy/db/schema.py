@@ -126,8 +126,8 @@ def refuse_lost_file(engine: Engine) -> None:
     note, file = note_of(engine), file_of(engine)
     if note.exists() and not file.exists():
         raise DatabaseUnavailable(
-            f"The database file {file} is missing, although it has been there.",
-            hint=f"Put it back, from a backup if need be; to begin anew, delete {note}.",
+            f"The database file {file} existed before and is missing now.",
+            hint=f"Restore it, from a backup if necessary. To start with an empty database, delete {note}.",
         )
 
 
@@ -146,7 +146,7 @@ def worded_failures() -> Iterator[None]:
         reason = (str(error.orig).strip().splitlines() or ["no reason given"])[0]
         raise DatabaseUnavailable(
             f"The database cannot be opened: {reason}.",
-            hint="Check LICENZY_DATABASE_URL, and that the database runs and takes this user.",
+            hint="Check LICENZY_DATABASE_URL, and that the database runs and accepts this user.",
         ) from error
 
 
@@ -179,7 +179,7 @@ _MISFITS = {
         "Install the version that upgraded it, or restore the backup from before the upgrade.",
     ),
     Fit.UNKNOWN: Failure(
-        "The database has a schema that no version of Licenzy makes.",
+        "The database has a schema that no version of Licenzy creates.",
         "Check LICENZY_DATABASE_URL, or restore a backup.",
     ),
 }

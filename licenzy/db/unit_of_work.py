@@ -182,7 +182,7 @@ class Database:
 def log_failure(error: BaseException | None) -> None:
     """Log why a call was refused; what had to give way is no failure of the database's."""
     if gave_way(error):
-        _log.info("the database broke a transaction off for another's sake: %s", error)
+        _log.info("the database aborted a transaction because of a conflict: %s", error)
     else:
         log_unavailable(error)
 
@@ -199,7 +199,7 @@ def _postgres_breaker(engine: Engine) -> Breaker:
     @event.listens_for(engine, "checkout")
     def compare_generation(_connection: object, record: Any, _proxy: object) -> None:
         if record.info["generation"] != breaker.generation:
-            raise InvalidatePoolError("the database was lost meanwhile")
+            raise InvalidatePoolError("the database was lost after this connection was opened")
 
     return breaker
 

@@ -101,7 +101,7 @@ def send_test(db: Session, context: EndpointContext, *, endpoint_id: str, event_
     """
     found = endpoint(db, context.scope, endpoint_id=endpoint_id)
     if found.paused_at is not None or found.disabled_at is not None:
-        raise InvalidRequest("The endpoint gets nothing at the moment.", hint="Resume it first.")
+        raise InvalidRequest("The endpoint is paused or disabled.", hint="Resume it first.")
     example = EventDraft(event_type, Source.PORTAL, "test", None, Data(actor_user_id=context.actor.user_id))
     (event_id,) = write_events(db, context.scope, [(example, [found.id])], now=context.now)
     record(

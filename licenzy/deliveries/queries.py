@@ -31,8 +31,8 @@ from licenzy.projects.scope import Scope
 
 _NOT_A_HICCUP = timedelta(minutes=10)
 _DISABLED = {
-    GONE: "It answered 410 Gone and is disabled.",
-    FAILING: "It failed for five days and is disabled.",
+    GONE: "The endpoint answered 410 Gone and is disabled.",
+    FAILING: "The endpoint failed for five days and is disabled.",
 }
 
 
@@ -69,7 +69,7 @@ def endpoint(db: Session, scope: Scope, *, endpoint_id: str) -> WebhookEndpoint:
     """One endpoint. Raises NotFound, also for one of another project or mode, or deleted."""
     found = _endpoint(db, scope, endpoint_id=endpoint_id)
     if found is None:
-        raise NotFound("There is no such webhook endpoint in this mode.")
+        raise NotFound("This webhook endpoint does not exist in this mode.")
     return found
 
 
@@ -111,7 +111,7 @@ def delivery_with(
         )
     ).first()
     if found is None:
-        raise NotFound("There is no such delivery in this mode.")
+        raise NotFound("This delivery does not exist in this mode.")
     return found
 
 

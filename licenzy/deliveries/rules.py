@@ -41,7 +41,7 @@ DISABLED_AFTER = timedelta(hours=120)
 
 GONE = 410
 _LONGEST_RETRY_AFTER = timedelta(hours=24)
-_NO_HOST = "must name a host, such as example.com"
+_NO_HOST = "must have a host, such as example.com"
 _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*")
 _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:\d+|0x[0-9a-f]*)")
@@ -115,26 +115,26 @@ def url_problem(url: str, *, mode: Mode, private_allowed: bool) -> str | None:
         return f"must have at most {MAX_URL} characters"
     if _UNSAFE.search(url):
         return (
-            "must be plain ASCII without spaces or backslashes (write a host’s other letters in their "
-            "xn-- form, and those after it percent-encoded)"
+            "must be plain ASCII without spaces or backslashes (write other letters of the host in their "
+            "xn-- form, and those after the host percent-encoded)"
         )
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return "is not a web address"
+        return "is not a valid URL"
     if parts.scheme not in {"https", "http"} or not url.lower().startswith(f"{parts.scheme}://"):
         return "must begin with https://"
     if parts.scheme == "http" and mode is Mode.LIVE:
         return "must begin with https:// in live mode"
     if "@" in parts.netloc:
-        return "must not hold a user name or password"
+        return "must not contain a user name or password"
     if parts.fragment or url.endswith("#"):
-        return "must not have a part after #"
+        return "must not have a fragment (#…)"
     if parts.netloc.endswith(":"):
-        return "must name a port after the colon, or leave the colon out"
+        return "must have a port after the colon, or no colon"
     if port in _BAD_PORTS:
-        return "must not name a port that is kept for something other than the web"
+        return "must not use a port that is reserved for another protocol"
     host = parts.hostname or ""
     if "[" in parts.netloc and ":" not in host:
         return _NO_HOST  # Brackets are for IPv6 addresses; what else they may hold one day is no name.

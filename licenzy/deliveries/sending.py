@@ -80,7 +80,7 @@ class Sender:
                 continue
             except Exception as error:
                 if times := self._failures.due(type(error).__name__):
-                    _log.exception("a round of deliveries failed and is tried again (%d times so)", times)
+                    _log.exception("sending deliveries failed and will be retried (%d times)", times)
                 stop.wait(_IDLE_SECONDS)
                 continue
             if self._under_way:
@@ -158,9 +158,9 @@ class Sender:
             outcome = self._post(claim, secrets, began)
         except Exception as error:
             # A delivery must end in an outcome, or its place in the pool would be lost for good.
-            _log.exception("the delivery %s could not be tried", claim.delivery_id)
+            _log.exception("the delivery %s could not be attempted", claim.delivery_id)
             outcome = DeliveryOutcome(
-                claim, self._clock(), _ms(began), error=f"It failed here: {type(error).__name__}."
+                claim, self._clock(), _ms(began), error=f"Licenzy could not send it ({type(error).__name__})."
             )
         self._done.put(outcome)
 
@@ -182,7 +182,7 @@ class Sender:
             at,
             _ms(began),
             status=answer.status,
-            error=None if is_success(answer.status) else f"It answered {answer.status}.",
+            error=None if is_success(answer.status) else f"The endpoint answered {answer.status}.",
             answer=answer.body.decode("utf-8", "replace").replace("\x00", "\ufffd"),
             retry_after=retry_after(answer.headers, at),
         )

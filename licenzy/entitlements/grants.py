@@ -106,7 +106,7 @@ def adjust_units(db: Session, operator: OperatorContext, *, entitlement_id: str,
     if units == 0 or abs(units) > UNITS_MAX:
         raise InvalidRequest(fields={"units": f"must be a whole number from 1 to {UNITS_MAX}"})
     if entitlement.granted_units + units < entitlement.used_units + entitlement.reserved_units:
-        raise InvalidRequest(fields={"units": "would take units that are used or reserved already"})
+        raise InvalidRequest(fields={"units": "would remove units that are already used or reserved"})
     _refuse_canceled(entitlement)
     return _act_on(db, operator, entitlement, {"action": "adjust", "units": units})
 
@@ -117,12 +117,12 @@ def extend(db: Session, operator: OperatorContext, *, entitlement_id: str, secon
     if entitlement is None:
         return []
     if seconds < 1 or entitlement.ends_at is None:
-        raise InvalidRequest(fields={"seconds": "must lengthen something that has an end"})
+        raise InvalidRequest(fields={"seconds": "must extend an entitlement that has an end"})
     if (
         seconds > DURATION_MAX_SECONDS
         or entitlement.ends_at + timedelta(seconds=seconds) > operator.there + _LONGEST
     ):
-        raise InvalidRequest(fields={"seconds": "would make it last longer than 100 years from now"})
+        raise InvalidRequest(fields={"seconds": "must not move the end more than 100 years ahead"})
     _refuse_canceled(entitlement)
     return _act_on(db, operator, entitlement, {"action": "extend", "seconds": seconds})
 
@@ -133,13 +133,13 @@ def lift(db: Session, operator: OperatorContext, *, entitlement_id: str) -> list
     if entitlement is None:
         return []
     if entitlement.reason not in _LIFTABLE:
-        raise InvalidRequest("No refund or dispute stands against this entitlement.", hint="")
+        raise InvalidRequest("No refund or dispute counts against this entitlement.", hint="")
     return _act_on(db, operator, entitlement, {"action": "lift"})
 
 
 def _refuse_canceled(entitlement: Entitlement) -> None:
     if entitlement.state is State.CANCELED:
-        raise InvalidRequest("What is canceled stays canceled.", hint="Grant the product instead.")
+        raise InvalidRequest("A canceled entitlement stays canceled.", hint="Grant the product instead.")
 
 
 def _entitlement(db: Session, operator: OperatorContext, entitlement_id: str) -> Entitlement | None:
@@ -149,7 +149,7 @@ def _entitlement(db: Session, operator: OperatorContext, entitlement_id: str) ->
     """
     found = db.exec(_with_id(operator, entitlement_id)).first()
     if found is None:
-        raise NotFound("There is no such entitlement.")
+        raise NotFound("This entitlement does not exist.")
     lock_purchase(db, operator.scope, key=found.purchase_key, now=operator.now)
     if _was_done(db, operator):
         return None

@@ -47,7 +47,7 @@ def _answering(view: Callable[..., None]) -> Callable[..., Response]:
         except Exception:
             # Nothing was committed: Stripe must send it again.
             _log.exception("unexpected failure, request %s", request_id)
-            return _refuse(errors.DatabaseUnavailable("The event could not be kept."), request_id)
+            return _refuse(errors.DatabaseUnavailable("The event could not be stored."), request_id)
         return _answer({"received": True}, 200, request_id)
 
     return call

@@ -77,7 +77,7 @@ class OutboundHttp:
             with standing_still(), connection:
                 return _read(connection.handle_request(request), until)
         except (httpcore.TimeoutException, TimeoutError):
-            raise Unreachable(f"No answer came within {self.deadline:g} seconds.") from None
+            raise Unreachable(f"No answer arrived within {self.deadline:g} seconds.") from None
         except (httpcore.NetworkError, httpcore.ProtocolError) as error:
             raise Unreachable(_worded(error)) from None
         except Exception as error:
@@ -97,7 +97,7 @@ def _target(url: str) -> tuple[httpcore.URL, str]:
     except ValueError:
         host = b""
     if not host or parts.scheme not in {"http", "https"}:
-        raise Unreachable("The address is not one of the web.")
+        raise Unreachable("The address is not a valid URL.")
     named = f"[{host.decode()}]" if b":" in host else host.decode()
     return (
         httpcore.URL(scheme=parts.scheme.encode(), host=host, port=port, target=target),
@@ -161,7 +161,7 @@ class _Pinned(httpcore.NetworkBackend):
         ][:_MOST_ADDRESSES]
         if not allowed:
             raise Unreachable(
-                "The host's address is a private, local or reserved one, where nothing is sent."
+                "The host has a private, local or reserved address, which is not allowed."
                 if found
                 else "The host name has no address."
             )
@@ -283,13 +283,13 @@ def _reason(error: OSError) -> str:
 def _worded(error: Exception) -> str:
     text = str(error)
     if text.startswith("certificate: "):
-        return f"The host's certificate is not accepted: {text.removeprefix('certificate: ')}."
+        return f"The host's certificate is invalid: {text.removeprefix('certificate: ')}."
     if text == "TLS":
-        return "The host does not speak TLS as it should."
+        return "The TLS handshake with the host failed."
     if "disconnected" in text:
-        return "The connection was closed before an answer came."
+        return "The connection was closed before an answer arrived."
     if isinstance(error, httpcore.ProtocolError):
-        return "The answer is not HTTP."
+        return "The answer is not valid HTTP."
     if isinstance(error, httpcore.ConnectError):
         return f"The connection failed: {text[:1].lower()}{text[1:]}."
-    return "The connection broke off before an answer came."
+    return "The connection was lost before an answer arrived."

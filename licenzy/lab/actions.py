@@ -108,7 +108,7 @@ def console_address(lab: Lab, scope: Scope) -> str:
     with lab.database.read() as db:
         connection = sandbox_connection(db, scope)
     if connection is None:
-        raise NotFound("This side is not connected to the sandbox.")
+        raise NotFound("This mode is not connected to the sandbox.")
     return console_link(_control(lab, connection))
 
 
@@ -126,11 +126,11 @@ def let_happen(
     Raises NotFound for names that the lab does not have, NotNow with the reason, and Stripe's errors.
     """
     if action not in SCENARIOS or delivery not in DELIVERIES:
-        raise NotFound("The lab has no such action.")
+        raise NotFound("This action does not exist in the lab.")
     follow_clocks(lab, scope)
     with lab.database.read() as db:
         if running_steps(db, scope):
-            raise NotNow("The account’s clock is still moving. Wait until it arrives.")
+            raise NotNow("The account’s clock is still moving. Wait until it stops.")
         begun = _begin(db, lab, scope, attempt_id=attempt_id)
     if action in ADVANCES or action in RENEWALS_IN_TIME:
         return _move_clock(lab, begun, action, delivery)
@@ -215,7 +215,7 @@ def _follow(lab: Lab, step: LabStep) -> None:
     move = clock_move(_control(lab, connection), move_id=step.id, delivery=step.delivery)
     if move is None:
         if now - step.performed_at > _BEGINS_WITHIN:
-            _finish(lab, step, now, problem="The sandbox did not begin it.")
+            _finish(lab, step, now, problem="The sandbox did not start this step.")
     elif move.is_over:
         _finish(lab, step, now, problem=move.problem, events=move.events)
     else:
@@ -278,7 +278,7 @@ def plan_words(plan: Plan) -> str:
 
 def _send_again(lab: Lab, begun: _Bench) -> list[GivenOff]:
     if not begun.sent_last:
-        raise NotNow("The last step sent no event that could be repeated.")
+        raise NotNow("The last step sent no events.")
     control = _control(lab, begun.connection)
     for event in begun.sent_last:
         act_at_sandbox(control, "resend_event", delivery="twice", event=event["id"])

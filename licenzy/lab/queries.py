@@ -118,7 +118,7 @@ def purchase_in_lab(db: Session, scope: Scope, *, attempt_id: str) -> tuple[Conn
     connection = sandbox_connection(db, scope)
     attempt = attempt_by_id(db, scope, attempt_id=attempt_id)
     if connection is None or attempt is None or attempt.stripe_checkout_session_id is None:
-        raise NotFound("There is no such purchase in the lab.")
+        raise NotFound("This purchase does not exist in the lab.")
     return connection, attempt
 
 

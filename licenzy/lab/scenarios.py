@@ -21,7 +21,7 @@ RENEWALS_IN_TIME: Final = ("renew_in_time", "fail_renewal_in_time")
 
 DELIVERIES: Final[dict[str, str]] = {
     "in_order": "As usual",
-    "twice": "Each one twice",
+    "twice": "Each event twice",
     "last_first": "In reverse order",
     "never": "Never",
 }
@@ -61,7 +61,7 @@ GROUPS: Final = (
             Scenario(
                 "pay_session_later",
                 "Pay by bank debit",
-                "The checkout completes, the money comes days later.",
+                "The checkout completes, and the money arrives days later.",
                 "hourglass",
                 "Paid by slow bank debit",
             ),
@@ -117,30 +117,30 @@ GROUPS: Final = (
             Scenario(
                 "cancel_at_period_end",
                 "Cancel at period end",
-                "The customer leaves, and keeps what is paid for.",
+                "The customer cancels, and has access until the paid period ends.",
                 "logout",
-                "Canceled for the period’s end",
+                "Canceled at period end",
             ),
             Scenario("keep", "Keep it after all", "The customer stays.", "arrow-left", "Kept after all"),
             Scenario(
                 "cancel", "Cancel now", "The subscription ends at once.", "circle-x", "Canceled at once"
             ),
-            Scenario("pause", "Pause", "Nothing is charged and nothing is given.", "moon", "Paused"),
+            Scenario("pause", "Pause", "Nothing is charged, and there is no access.", "moon", "Paused"),
             Scenario("resume", "Resume", "A new period begins and is paid.", "sun", "Resumed"),
         ),
     ),
     ScenarioGroup(
         "refunds",
-        "Money back",
+        "Refunds",
         (
             Scenario(
                 "refund_partially",
                 "Refund half",
-                "A part of the money goes back.",
+                "A part of the payment is refunded.",
                 "receipt",
                 "Half was refunded",
             ),
-            Scenario("refund", "Refund all", "The last payment goes back.", "receipt", "Refunded in full"),
+            Scenario("refund", "Refund all", "The last payment is refunded.", "receipt", "Refunded in full"),
             Scenario(
                 "fail_refund",
                 "The refund fails",
@@ -165,7 +165,7 @@ GROUPS: Final = (
                 "The inquiry escalated",
             ),
             Scenario(
-                "dispute", "Dispute", "The customer calls the payment a fraud.", "alert-circle", "Disputed"
+                "dispute", "Dispute", "The customer reports the payment as fraud.", "alert-circle", "Disputed"
             ),
             Scenario(
                 "win_dispute", "Win", "The bank decides for you.", "shield-check", "The dispute was won"
@@ -182,17 +182,17 @@ GROUPS: Final = (
             Scenario(
                 "advance_hour",
                 "An hour later",
-                "What falls due on the way happens.",
+                "Everything due until then happens.",
                 "clock",
                 "An hour later",
             ),
             Scenario(
-                "advance_day", "A day later", "What falls due on the way happens.", "clock", "A day later"
+                "advance_day", "A day later", "Everything due until then happens.", "clock", "A day later"
             ),
             Scenario(
                 "advance_month",
                 "A month later",
-                "31 days, with a renewal on the way.",
+                "31 days, with any renewal due in them.",
                 "clock",
                 "A month later",
             ),
@@ -204,10 +204,10 @@ GROUPS: Final = (
         (
             Scenario(
                 SEND_AGAIN,
-                "Send the last ones again, twice",
-                "Stripe repeats itself. Nothing may count twice.",
+                "Resend the last events, twice",
+                "Stripe may repeat events. Nothing counts twice.",
                 "webhook",
-                "The last events came again, twice",
+                "The last events were resent, twice",
             ),
             Scenario(
                 RECONCILE,

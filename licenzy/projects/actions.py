@@ -87,7 +87,7 @@ def update_side(
 def _project(db: Session, project_id: str) -> Project:
     project = db.get(Project, project_id)
     if project is None:
-        raise NotFound("There is no such project.")
+        raise NotFound("This project does not exist.")
     return project
 
 

@@ -70,7 +70,7 @@ class WalkLog:
     ) -> None:
         said = None
         if problem is not None:
-            broken = f"It broke off: {type(problem).__name__}."
+            broken = f"It failed: {type(problem).__name__}."
             said = problem.message if isinstance(problem, LicenzyError) else broken
         self._database.retrying(lambda db: self._finish(db, said))
 

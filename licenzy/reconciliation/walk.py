@@ -190,7 +190,7 @@ class Walk:
                         session_found, self.gateway.checkout_session(self.at, key), began, ours=True
                     )
             except StripeObjectMissing:
-                self.report.problems.append({"object": key, "problem": "Stripe does not know it."})
+                self.report.problems.append({"object": key, "problem": "It does not exist in Stripe."})
         for payment in payments:
             for refund in self.gateway.refunds_of(self.at, payment):
                 self.report.refunds_seen += 1

@@ -283,7 +283,7 @@ async def _healthz(_incoming: RsgiRequest) -> FinishedReply:
 
 
 def _stopped(hint: str | None = None) -> Overloaded:
-    return Overloaded("The server is being stopped.", hint=hint)
+    return Overloaded("The server is shutting down.", hint=hint)
 
 
 def _resolve(future: asyncio.Future[WsgiResponse | None], answer: WsgiResponse | None) -> None:

@@ -58,13 +58,13 @@ def address_problem(
     if path.startswith("//"):
         return NotFound()  # Werkzeug would match it as if it began with one.
     if not _is_ours(host, base_host):
-        return BadRequest("This server does not answer to that host name.")
+        return BadRequest("This server does not serve this host name.")
     if https and scheme != "https":
         return HttpsRequired()
     if not path.isascii() and not _is_text(path):
         return InvalidRequest(
-            "The path is not percent-encoded UTF-8, or holds U+FFFD.",
-            hint="Calls that take a subject_ref in their body take every character there.",
+            "The path is not percent-encoded UTF-8, or it contains U+FFFD.",
+            hint="Use a call with the subject_ref in its body, where every character is accepted.",
         )
     return None
 

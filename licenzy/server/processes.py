@@ -215,7 +215,7 @@ def _answer(
     while not stop.wait(_CHECK_EVERY) and os.getppid() == parent:
         if not runs.is_alive():
             # Connections would still be accepted, and nobody would ever answer them.
-            _log.critical("the loop of a web process has ended; the process ends, to be replaced")
+            _log.critical("the event loop of a web process has ended; the process exits and is replaced")
             raise SystemExit(1)
     end.set()  # No new connections; idle ones are closed.
     with suppress(TimeoutError):
@@ -256,7 +256,7 @@ def connections_that_fit(wanted: int) -> int:
         if allowed < needed:
             fit = max(_FEWEST_CONNECTIONS, allowed - _OTHER_FILES)
             _log.warning(
-                "each web process accepts %d connections instead of %d: it may open %d files only",
+                "each web process accepts %d connections instead of %d: it may open only %d files",
                 fit,
                 wanted,
                 allowed,

@@ -84,7 +84,7 @@ def checklist(
         (
             Item(
                 "test_works",
-                "A purchase works in test",
+                "A purchase works in test mode",
                 tried.state,
                 tried.evidence,
                 tried.at,
@@ -113,8 +113,8 @@ def checklist(
 
 
 _LIVE_TITLES = {
-    StepName.CONNECT: "The live Stripe account is connected and takes charges",
-    StepName.WEBHOOK: "Stripe’s live events arrive, signed",
+    StepName.CONNECT: "The live Stripe account is connected and can charge",
+    StepName.WEBHOOK: "Signed live events arrive from Stripe",
     StepName.PRODUCTS: "Products are mapped to live prices",
     StepName.API_KEY: "Your production backend calls with a live key",
     StepName.PURCHASE: "A live purchase was paid and recorded",
@@ -125,14 +125,14 @@ def _same_catalog(project: ProjectFacts) -> Item:
     apart = [pair.product_code for pair in catalog_pairs(project) if not pair.same]
     sold = len(project.live.products)
     if not sold:
-        state, evidence = StepState.WAITING, "Live has no products yet."
+        state, evidence = StepState.WAITING, "Live mode has no products yet."
     elif apart:
-        state, evidence = StepState.NEEDS_ACTION, f"Not the same in both modes: {', '.join(apart)}."
+        state, evidence = StepState.NEEDS_ACTION, f"Different in test and live: {', '.join(apart)}."
     else:
         counted = "1 product" if sold == 1 else f"{sold} products"
         state, evidence = StepState.DONE, f"{counted}, the same in both modes"
     latest = max((product.checked_at for product in project.live.products), default=None)
-    return Item("same_catalog", "Live sells what was tried in test", state, evidence, latest, False)
+    return Item("same_catalog", "Live mode sells what was tested", state, evidence, latest, False)
 
 
 def _nothing_at_risk(project: ProjectFacts, found: Sequence[Finding]) -> Item:
@@ -141,29 +141,33 @@ def _nothing_at_risk(project: ProjectFacts, found: Sequence[Finding]) -> Item:
     ]  # A product that differs has a line of its own.
     title, at = "No warnings in live mode", project.live.probed_at
     if at is None:
-        return Item("nothing_at_risk", title, StepState.WAITING, "Stripe was not asked yet.", None, False)
+        return Item("nothing_at_risk", title, StepState.WAITING, "Not checked with Stripe yet.", None, False)
     if risks:
         more = f", and {len(risks) - 1} more" if len(risks) > 1 else ""
         evidence, seen = f"{risks[0].title}{more}.", risks[0].seen_at
         return Item("nothing_at_risk", title, StepState.NEEDS_ACTION, evidence, seen, False)
-    return Item("nothing_at_risk", title, StepState.DONE, "Alignment finds no risk", at, False)
+    return Item("nothing_at_risk", title, StepState.DONE, "Alignment shows no warnings", at, False)
 
 
 def _watched(project: ProjectFacts) -> Item:
-    title, at = "Stripe is asked about live every hour", project.live.probed_at
+    title, at = "Live mode is checked with Stripe every hour", project.live.probed_at
     if at is None:
-        return Item("watched", title, StepState.WAITING, "It begins when a live key is saved.", None, False)
+        return Item(
+            "watched", title, StepState.WAITING, "The checks start when a live key is saved.", None, False
+        )
     if project.now - at > STALE:
-        evidence = "The worker has not asked for hours: is `licenzy worker` running, and is Stripe reachable?"
+        evidence = "No check for hours. Check that `licenzy worker` runs and that Stripe can be reached."
         return Item("watched", title, StepState.DRIFTED, evidence, at, False)
-    return Item("watched", title, StepState.DONE, "Asked, and answered", at, False)
+    return Item("watched", title, StepState.DONE, "Checked with Stripe", at, False)
 
 
 def _encrypted(project: ProjectFacts, https: bool) -> Item:
-    title = "This installation is reached by https"
+    title = "This installation is served over https"
     if https:
         return Item("https", title, StepState.DONE, "Its base URL begins with https://", project.now, False)
-    evidence = "Its base URL is http: keys would travel in the clear, and Stripe sends live events to https."
+    evidence = (
+        "Its base URL is http, so keys would be sent unencrypted. Stripe sends live events only to https."
+    )
     return Item("https", title, StepState.NEEDS_ACTION, evidence, None, False)
 
 
@@ -196,7 +200,7 @@ def _differing(test: ProductFacts | None, live: ProductFacts | None) -> list[tup
         return []
     found = list(differences(test, live))
     if test.sellable is not live.sellable:
-        found.append(("at Stripe", _state(test), _state(live)))
+        found.append(("in Stripe", _state(test), _state(live)))
     return found
 
 

@@ -139,7 +139,7 @@ def _cause(journey: JourneyFacts, connection: ConnectionFacts | None, now: datet
     if journey.session_id is None and journey.reason is not None:
         return Cause(
             "stripe_refused",
-            f"Stripe refused to open a Checkout Session ({journey.reason}).",
+            f"Stripe refused to create a Checkout Session ({journey.reason}).",
             "Check the product’s price and the Stripe connection, then start again.",
             "portal.project.products",
         )
@@ -148,8 +148,8 @@ def _cause(journey: JourneyFacts, connection: ConnectionFacts | None, now: datet
     if journey.session_id is None:
         return Cause(
             "stripe_did_not_answer",
-            "Stripe has not answered the request to open a Checkout Session.",
-            "Start the purchase again: it is safe, nothing was charged.",
+            "Stripe has not answered the request to create a Checkout Session.",
+            "Start the purchase again. Nothing was charged.",
         )
     return _no_event(journey, connection)
 
@@ -158,11 +158,11 @@ def _failed(journey: JourneyFacts) -> Cause:
     if journey.reason == "expired":
         return Cause(
             "session_expired",
-            "The payment page was closed or ran out before anything was paid.",
+            "The payment page was closed or expired before anything was paid.",
             "Start a new purchase and pay it on the hosted page.",
         )
     if journey.reason == "payment_failed":
-        return Cause("payment_failed", "The payment itself failed at Stripe.", "Start a new purchase.")
+        return Cause("payment_failed", "The payment failed in Stripe.", "Start a new purchase.")
     reason = f" ({journey.reason})" if journey.reason else ""
     return Cause(
         "attempt_failed",
@@ -176,7 +176,7 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
     if event.status is EventStatus.WRONG_MODE:
         return Cause(
             "event_of_other_mode",
-            "The event arrived, but it belongs to the other mode, so it was kept and not applied.",
+            "The event arrived, but it is from the other mode, so it was stored and not applied.",
             "Send this mode’s events to this address only.",
             "portal.project.connection",
         )
@@ -185,30 +185,30 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
         return Cause(
             "event_failed",
             f"The event arrived, but applying it failed{reason}",
-            "It is stored safely and tried again by itself.",
+            "It is stored and retried automatically.",
             "portal.project.events",
         )
     if journey.granted:
         refusal = (journey.refusal or "unknown").replace("_", " ")
         return Cause(
             "not_available",
-            f"The entitlement was granted, but the check says no now: {refusal}.",
-            "The customer’s page shows what they own. Start a new purchase to see the check turn true.",
+            f"The entitlement was granted, but the access check now says no: {refusal}.",
+            "The customer’s page shows what they have. Start a new purchase to see the check turn true.",
             "portal.project.customers",
         )
     if journey.status is AttemptStatus.PROCESSING:
         return Cause(
             "awaiting_payment",
-            "The checkout is complete, and the money is still on its way, as with bank debits.",
-            "Access follows when Stripe reports that it arrived.",
+            "The checkout is complete, but the money has not arrived yet, as with bank debits.",
+            "Access starts when Stripe reports that it arrived.",
         )
     if now - event.received_at < PATIENCE:
         return None
     return Cause(
         "nothing_granted",
         "The event arrived, but did not lead to an entitlement.",
-        "Stripe’s event for the paid invoice may be missing: the endpoint must subscribe to all events "
-        "listed on the connection page.",
+        "Stripe’s event for the paid invoice may be missing. The endpoint must send all events that the "
+        "Stripe connection page lists.",
         "portal.project.connection",
     )
 
@@ -217,7 +217,7 @@ def _no_event(journey: JourneyFacts, connection: ConnectionFacts) -> Cause:
     if connection.proven or journey.last_event_at is not None:
         return Cause(
             "not_paid_yet",
-            "Other events arrive well, but none for this session: it has probably not been paid yet.",
+            "Other events arrive, but none for this session. It has probably not been paid yet.",
             "Open the payment page and finish the payment.",
         )
     if connection.provider is Provider.SANDBOX:
@@ -229,9 +229,9 @@ def _no_event(journey: JourneyFacts, connection: ConnectionFacts) -> Cause:
         )
     return Cause(
         "webhook_never_proven",
-        "Stripe has never reached this installation with a good signature. If you have paid: there is no "
-        "endpoint at Stripe for the address shown, `stripe listen` is not running, or the signing secret "
-        "is that of another endpoint.",
-        "Compare the address and the signing secret with Stripe’s webhook page.",
+        "No event with a valid signature has arrived from Stripe yet. If you have paid, there is no "
+        "endpoint in Stripe for the address shown, `stripe listen` is not running, or the signing secret "
+        "belongs to another endpoint.",
+        "Compare the address and the signing secret with the webhook’s page in Stripe.",
         "portal.project.connection",
     )

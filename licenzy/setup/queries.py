@@ -45,7 +45,7 @@ def journey_facts(db: Session, scope: Scope, *, attempt_id: str, now: datetime) 
     """One purchase on its way. Raises NotFound."""
     attempt = attempt_by_id(db, scope, attempt_id=attempt_id)
     if attempt is None:
-        raise NotFound("There is no such checkout attempt in this mode.")
+        raise NotFound("This checkout attempt does not exist in this mode.")
     return _journey(db, attempt, now=now)
 
 

@@ -135,9 +135,9 @@ def _connect(facts: SetupFacts) -> Step:
     connection = facts.connection
     if connection is None or not connection.connected:
         return Step(
-            name, title, StepState.NEEDS_ACTION, f"No Stripe key is saved for {facts.mode.value} yet."
+            name, title, StepState.NEEDS_ACTION, f"No Stripe key is saved in {facts.mode.value} mode yet."
         )
-    account = connection.account_name or connection.account_id or "an account this key cannot read"
+    account = connection.account_name or connection.account_id or "an account that this key cannot read"
     where = "the built-in sandbox" if connection.provider is Provider.SANDBOX else "Stripe"
     return Step(name, title, StepState.DONE, f"{account}, accepted by {where}", connection.key_saved_at)
 
@@ -152,7 +152,7 @@ def _webhook(facts: SetupFacts) -> Step:
             name,
             title,
             StepState.WAITING,
-            "Set up. The first signed event proves it: your first purchase will send one.",
+            "Set up. Your first purchase sends a signed event, which verifies it.",
             connection.secret_saved_at,
         )
     event = f" ({connection.last_event_id})" if connection.last_event_id else ""
@@ -222,11 +222,16 @@ def _go_live(facts: SetupFacts, first: Sequence[Step]) -> Step:
             return Step(name, "Live", StepState.DRIFTED, f"It worked before. Fix: {titles}.")
         if proven:
             return Step(name, "Live", StepState.DONE, "A live purchase was paid and recorded.")
-        return Step(name, "Live", StepState.WAITING, "Live is proven by its first real purchase.")
+        return Step(name, "Live", StepState.WAITING, "The first live purchase proves that live mode works.")
     if facts.other_side_connected:
         return Step(
-            name, "Go live", StepState.WAITING, "Live mode is started; its checklist shows what is missing."
+            name,
+            "Go live",
+            StepState.WAITING,
+            "Live mode is partly set up. Its checklist shows what is missing.",
         )
     if not proven:
-        return Step(name, "Go live", StepState.WAITING, "Opens once a test purchase has worked.")
-    return Step(name, "Go live", StepState.NEEDS_ACTION, "Test works from end to end: repeat it in live.")
+        return Step(name, "Go live", StepState.WAITING, "Available once a test purchase has worked.")
+    return Step(
+        name, "Go live", StepState.NEEDS_ACTION, "Test mode works from end to end. Set up live mode next."
+    )

@@ -37,12 +37,12 @@ def _likely(connection: ConnectionFacts) -> Cause:
     if not connection.reachable:
         return Cause(
             "stripe_listen_not_running",
-            "Nothing has come. Stripe cannot reach this machine by itself, and `stripe listen` is probably "
-            "not running, or was started for another address.",
-            "Start it again and leave it running. The secret it prints must be the one saved here.",
+            "No event has arrived. Stripe cannot reach this machine directly, and `stripe listen` is "
+            "probably not running, or it forwards to another address.",
+            "Start it again and keep it running. The secret that it prints must be the one saved here.",
         )
     return Cause(
         "nothing_happened_at_stripe",
-        "Nothing has come, and probably nothing has happened at Stripe yet that it could tell of.",
-        "Go on: your first purchase sends the first event. This step then proves itself.",
+        "No event has arrived, probably because nothing has happened in Stripe yet.",
+        "Continue: your first purchase sends an event, which completes this step.",
     )

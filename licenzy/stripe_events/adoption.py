@@ -81,9 +81,9 @@ def what_was_bought(
         kept = untracked_by_id(db, scope, untracked_id=untracked_id)
         connection = connection_of(db, scope)
     if kept is None:
-        raise NotFound("There is no such untracked checkout.")
+        raise NotFound("This untracked checkout does not exist.")
     if connection is None or connection.id != kept.connection_id:
-        raise StripeNotConnected("The Stripe account that this checkout was paid to is not connected.")
+        raise StripeNotConnected("The Stripe account that received this payment is not connected.")
     at = access(gateway, secret_box, connection)
     session = gateway.checkout_session(at, kept.session_id)
     price_id, quantity = _only_line(session)
@@ -99,13 +99,13 @@ def _only_line(session: Mapping[str, Any]) -> tuple[str, int]:
     lines = (session.get("line_items") or {}).get("data") or []
     if len(lines) != 1:
         raise InvalidRequest(
-            f"{len(lines) or 'No'} different things were bought in this checkout, and one can be adopted.",
-            hint="Grant the products by hand instead.",
+            f"This checkout has {len(lines) or 'no'} items. Only a checkout with one item can be adopted.",
+            hint="Grant the products manually instead.",
         )
     price = lines[0].get("price") or {}
     if not isinstance(price.get("id"), str):
         raise InvalidRequest(
-            "Stripe names no price for what was bought.", hint="Grant the product by hand instead."
+            "Stripe shows no price for this purchase.", hint="Grant the product manually instead."
         )
     return price["id"], lines[0].get("quantity") or 1
 
@@ -113,14 +113,14 @@ def _only_line(session: Mapping[str, Any]) -> tuple[str, int]:
 def _refuse_unfit(product: Product | None, price_id: str, *, recurring: bool) -> None:
     if product is None:
         raise InvalidRequest(
-            f"No product is mapped to {price_id}, which was bought.",
+            f"No product is mapped to {price_id}, the price of this purchase.",
             hint="Map that price to a product on the Products page, then adopt the checkout.",
         )
     if (product.kind is Kind.SUBSCRIPTION) is not recurring:
         raise InvalidRequest(
             f"{product.product_code} is a {product.kind.value.replace('_', ' ')}, which this "
             f"{'subscription' if recurring else 'payment'} cannot grant.",
-            hint="Map the price to a product of the kind that fits, then adopt the checkout.",
+            hint="Map the price to a product of a matching kind, then adopt the checkout.",
         )
 
 
@@ -179,7 +179,7 @@ def _adopt(
 def _kept(db: Session, operator: OperatorContext, untracked_id: str) -> UntrackedCheckout:
     kept = untracked_by_id(db, operator.scope, untracked_id=untracked_id)
     if kept is None:
-        raise NotFound("There is no such untracked checkout.")
+        raise NotFound("This untracked checkout does not exist.")
     return kept
 
 
@@ -190,7 +190,7 @@ def _is_theirs(db: Session, operator: OperatorContext, subject_id: str | None, s
     owner = subject_by_id(db, operator.scope, subject_id=subject_id)
     assert owner is not None
     if owner.subject_ref != subject_ref:
-        raise InvalidRequest(fields={"subject_ref": f"it belongs to {owner.subject_ref} already"})
+        raise InvalidRequest(fields={"subject_ref": f"it already belongs to {owner.subject_ref}"})
     return True
 
 
@@ -232,7 +232,7 @@ def _note(
             col(StripeEvent.object_id) == kept.session_id,
             col(StripeEvent.status) == EventStatus.IGNORED,
         )
-        .values(note="The checkout was adopted by hand, and counts since.")
+        .values(note="The checkout was adopted manually and counts as a purchase.")
     )
     known = lock_customer(db, operator.scope, subject_id=subject.id)
     link_customer(

@@ -55,7 +55,7 @@ def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetim
         return Applied(EventStatus.IGNORED, placed.note)
     if isinstance(placed, Waiting):
         record_waiting(db, placed, now=now)
-        return Applied(EventStatus.APPLIED, "Kept until the purchase of its payment is known.")
+        return Applied(EventStatus.APPLIED, "Stored until the purchase of its payment is known.")
     recorded = record(db, placed, now=now)
     if recorded.purchase.subject_id is None:
         return _of_nobody(db, placed, now)
@@ -115,7 +115,7 @@ def _remark(placed: Placed) -> str | None:
     if reading.kind != "subscription":
         return None
     if reading.data["status"] not in KNOWN_STATUSES:
-        return f"The status {reading.data['status'][:40]} is unknown: the last known state stands."
+        return f"The status {reading.data['status'][:40]} is unknown. The last known state stays."
     unmapped = [item["price"] for item in reading.data["items"] if item["sold"] is None]
     return f"No product is mapped to {', '.join(unmapped)}." if unmapped else None
 
@@ -139,9 +139,9 @@ def _of_nobody(db: Session, placed: Placed, now: datetime) -> Applied:
     return Applied(EventStatus.IGNORED, _UNTRACKED.get(reading.kind, _UNTRACKED["payment"]))
 
 
-_NOT_OURS = "This session was opened for another project, or was never completed."
+_NOT_OURS = "This session was created for another project, or was never completed."
 _UNTRACKED = {
-    "session": "Untracked checkout: this session was not opened through Licenzy.",
+    "session": "Untracked checkout: this session was not created by Licenzy.",
     "subscription": "This subscription was not sold through Licenzy.",
     "invoice": "The invoice's subscription was not sold through Licenzy.",
     "payment": "The payment was not made through Licenzy.",
@@ -153,4 +153,4 @@ def _of_the_catalog(db: Session, origin: Origin, change: CatalogChange, now: dat
     if sold_product_id(db, origin.scope, stripe_id=change.object_id) is None:
         return Applied(EventStatus.IGNORED, nothing_depends_on(change.event_type).note)
     probe_again(db, origin.scope, now=now)
-    return Applied(EventStatus.APPLIED, "Stripe is asked again about the prices of products.")
+    return Applied(EventStatus.APPLIED, "The prices of products are checked with Stripe again.")

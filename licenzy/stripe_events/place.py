@@ -99,7 +99,7 @@ def _place_payment(
         known = find_known(db, origin, (reading,), None, refs)
     if known.key is not None:
         return _placed(db, origin, (reading,), known, known.key, refs, now)
-    return Nothing("It names no payment.") if awaited is None else Waiting(origin, reading, awaited)
+    return Nothing("It belongs to no payment.") if awaited is None else Waiting(origin, reading, awaited)
 
 
 def _awaited_payment(reading: Reading) -> str | None:

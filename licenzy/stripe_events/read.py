@@ -76,7 +76,7 @@ def read(event: Event) -> Reading | CatalogChange | Nothing:
 
 def nothing_depends_on(event_type: str) -> Nothing:
     """An event of a type, or about an object, that is of no use here."""
-    return Nothing(f"Nothing depends on {event_type}.")
+    return Nothing(f"Access does not depend on {event_type}.")
 
 
 def subscription_found(obj: Mapping[str, Any]) -> Found:
@@ -131,7 +131,7 @@ def unknown_word(found: Found | None) -> str | None:
     for reading in found.readings if found is not None else ():
         if reading.kind == "subscription" and reading.data["status"] not in KNOWN_STATUSES:
             return (
-                f"Stripe tells the status {reading.data['status'][:40]}, which is unknown: "
-                "the last known state stands."
+                f"Stripe reported the status {reading.data['status'][:40]}, which is unknown. "
+                "The last known state stays."
             )
     return None

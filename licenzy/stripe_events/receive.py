@@ -112,7 +112,7 @@ def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: date
         "object_id": event.object_id,
         "created": event.created,
         "status": EventStatus.WRONG_MODE if wrong_mode else EventStatus.RECEIVED,
-        "note": "It belongs to the other mode." if wrong_mode else None,
+        "note": "It is from the other mode." if wrong_mode else None,
         "next_try_at": None if wrong_mode else now + timedelta(seconds=_BACKOFF.first),
     }
     inserted = insert_new(db, StripeEvent, row, returning=("sequence",))
@@ -130,7 +130,7 @@ def keep_invalid(db: Session, *, connection: Receiver, body: bytes, now: datetim
         "type": "invalid",
         "created": now,
         "status": EventStatus.INVALID,
-        "note": "The signature is right, but the body is not an event of the v1 API.",
+        "note": "The signature is valid, but the body is not an event of the v1 API.",
     }
     insert_new(db, StripeEvent, row, returning=("sequence",))
 

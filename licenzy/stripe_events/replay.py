@@ -50,7 +50,10 @@ def replay_event(
     def apply_again(db: Session) -> Replayed:
         kept = lock_event(db, connection_id=connection_id, event_id=event_id)
         if kept is None or kept.status not in REPLAYABLE:
-            raise NotFound("There is no such event to replay.", hint="Compare the id on the Events page.")
+            raise NotFound(
+                "This event does not exist or cannot be replayed.",
+                hint="Compare its ID on the Stripe events page.",
+            )
         outcome = apply_kept(db, kept, now=clock())
         replayed = Replayed(outcome.status, outcome.note, outcome.changes if outcome.status in _DONE else [])
         change_row(
@@ -77,7 +80,7 @@ def release_parked(db: Session, scope: Scope, *, actor: Actor, now: datetime) ->
         .values(parked_at=None, next_try_at=now, tries=0)
     ).rowcount
     if released:
-        _audit(db, scope, actor, "event.replay_parked", "parked events", {"events": released}, now)
+        _audit(db, scope, actor, "event.replay_parked", "events that failed permanently", {"events": released}, now)
     return released
 
 

@@ -35,7 +35,7 @@ def json_object(
     """The JSON object that a call is answered with. `params` may hold an `idempotency_key`."""
     answer = client.raw_request(method, f"/v1/{path}", **(params or {})).data
     if not isinstance(answer, dict):
-        raise Unreadable("it is no JSON object")
+        raise Unreadable("it is not a JSON object")
     return answer
 
 
@@ -69,7 +69,7 @@ def page(
     if not flag(answer, "has_more"):
         return ListPage(listed, None)
     if not listed or listed[-1]["id"] == after:
-        raise Unreadable("a list goes on without end")
+        raise Unreadable("a list does not end")
     return ListPage(listed, listed[-1]["id"])
 
 
@@ -161,4 +161,4 @@ def _is_unicode(value: str) -> bool:
 
 
 def _wrong(field: str) -> Unreadable:
-    return Unreadable(f"{field} is missing, or of a wrong kind")
+    return Unreadable(f"{field} is missing, or has a wrong type")

@@ -228,7 +228,7 @@ class StripeGateway:
     @contextmanager
     def _slot(self, patience: float | None = None) -> Iterator[None]:
         if not self._slots.acquire(blocking=patience is not None, timeout=patience):
-            raise StripeUnavailable("Too many calls to Stripe are waiting already.")
+            raise StripeUnavailable("Too many calls to Stripe are already waiting.")
         try:
             yield
         finally:

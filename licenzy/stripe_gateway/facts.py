@@ -125,7 +125,7 @@ def endpoint_facts(endpoint: Json) -> EndpointFacts:
     """A webhook endpoint, with its secret where that is told."""
     events = endpoint.get("enabled_events") or []
     if not isinstance(events, list) or not all(map(shapes.is_name, events)):
-        raise shapes.Unreadable("the events of an endpoint are no list of names")
+        raise shapes.Unreadable("the events of an endpoint are not a list of names")
     return EndpointFacts(
         id=answers.name(endpoint, "id"),
         url=answers.text(endpoint, "url"),

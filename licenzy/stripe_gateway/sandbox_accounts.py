@@ -14,7 +14,7 @@ from licenzy.errors import StripeError, StripeTimeout, StripeUnavailable
 _TIMEOUT = httpx.Timeout(5.0, connect=2.0)
 # Plain HTTP needs no certificate authorities, and reading them would take longer than the call.
 _NO_AUTHORITY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-_NOT_RUNNING = "`make run` and `licenzy serve` start it beside Licenzy; see LICENZY_SANDBOX."
+_NOT_RUNNING = "Start it with `make run` or `licenzy serve`. See LICENZY_SANDBOX."
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,6 @@ def worded_failures() -> Iterator[None]:
 
 def _refused(status: int) -> StripeError:
     return StripeError(
-        f"The built-in sandbox did not do what it was asked for (status {status}).",
-        hint="Is the process at its address the sandbox of this same installation?",
+        f"The built-in sandbox refused the call (status {status}).",
+        hint="Check that the process at its address is the sandbox of this installation.",
     )

@@ -323,14 +323,14 @@ def _whole(obj: Mapping[str, Any], name: str) -> int | None:
     value = obj.get(name)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
-    raise Unreadable(f"{name} is no whole number")
+    raise Unreadable(f"{name} is not a whole number")
 
 
 def _seconds(obj: Mapping[str, Any], name: str) -> int | None:
     """An instant in Unix seconds that a date can be made of, or none."""
     value = _whole(obj, name)
     if value is not None and not 0 <= value <= LAST_INSTANT:
-        raise Unreadable(f"{name} is no instant")
+        raise Unreadable(f"{name} is not a timestamp")
     return value
 
 

@@ -14,28 +14,28 @@ from licenzy import errors
 class StripeKeyRejected(errors.StripeError):
     """Stripe does not know the key (any more)."""
 
-    message = "Stripe rejected the stored key."
-    hint = "The key was rolled or deleted at Stripe: save the current one on the Stripe connection page."
+    message = "Stripe rejected the saved key."
+    hint = "The key was rolled or deleted in Stripe. Save the current one on the Stripe connection page."
 
 
 class StripePermissionMissing(errors.StripeError):
     """A restricted key lacks a permission; `permission` is Stripe's name for it, where it gave one."""
 
     permission: str | None = None
-    hint = "Add the permission to the restricted key at Stripe; it works from the next call on."
+    hint = "Add the permission to the key in Stripe. The key does not have to be saved again."
 
 
 class StripeObjectMissing(errors.StripeError):
     """Stripe has no such object for this key."""
 
-    hint = "Compare the id, the mode and the account it was made in."
+    hint = "Compare the ID, its mode and its Stripe account."
 
 
 class StripeAnswerUnreadable(errors.StripeError):
     """What answered is not Stripe's API, or not in its shape: the outcome of the call is not known."""
 
-    message = "What answered is not Stripe's API."
-    hint = "Try again: it is safe, and over the API with the same Idempotency-Key. A proxy may have answered."
+    message = "The answer did not come from Stripe's API."
+    hint = "A proxy may have answered. Try again in a moment. Repeat API calls with the same Idempotency-Key."
 
 
 def translate(error: stripe.StripeError) -> errors.LicenzyError:
@@ -84,9 +84,9 @@ def _translate(error: stripe.StripeError) -> errors.LicenzyError:
     if isinstance(error, stripe.PermissionError):
         return _permission_missing(error, extra)
     if isinstance(error, stripe.RateLimitError) or error.http_status in {409, 429}:
-        return errors.StripeUnavailable("Stripe asks for fewer calls right now.", extra=extra)
+        return errors.StripeUnavailable("Stripe is limiting the rate of calls right now.", extra=extra)
     if error.http_status is not None and error.http_status >= 500:
-        return errors.StripeUnavailable("Stripe answered with an error of its own.", extra=extra)
+        return errors.StripeUnavailable("Stripe reported an internal error.", extra=extra)
     if error.error is None:
         return StripeAnswerUnreadable(extra=extra)
     message = f"Stripe refused the call: {_message(error)}"

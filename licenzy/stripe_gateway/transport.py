@@ -59,7 +59,7 @@ class DeadlineSession(requests.Session):
             return super().request(*args, **kwargs)
         except requests.exceptions.ChunkedEncodingError as broken:
             # An answer that broke off; the library tries again only for a connection that did.
-            raise requests.ConnectionError("the answer broke off") from broken
+            raise requests.ConnectionError("the answer is incomplete") from broken
 
 
 class StripeHttp(stripe.RequestsClient):
@@ -125,7 +125,7 @@ def call_stripe(access: StripeAccess, call: Callable[[stripe.StripeClient], T]) 
     except stripe.StripeError as error:
         raise translate(error) from error
     except Unreadable as problem:
-        raise StripeAnswerUnreadable(f"What Stripe answered cannot be read: {problem}.") from problem
+        raise StripeAnswerUnreadable(f"Stripe's answer cannot be read: {problem}.") from problem
 
 
 @lru_cache(maxsize=64)

@@ -85,7 +85,7 @@ def running(db: sqlite3.Connection, scope: str) -> Advance | None:
 def require_still(account_session: AccountSession) -> None:
     """Refuse what cannot happen while the clock moves."""
     if running(account_session.db, account_session.account.scope) is not None:
-        raise RequestRefused("The account's clock is still moving. Wait until it arrives.")
+        raise RequestRefused("The account's clock is still moving. Wait until it stops.")
 
 
 def report(account_session: AccountSession, advance: Advance) -> Json:

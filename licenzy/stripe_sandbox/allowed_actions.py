@@ -17,7 +17,7 @@ AllowedActions = dict[str, str | None]
 def for_subscription(body: Json) -> AllowedActions:
     status, ends = body["status"], body["cancel_at"] is not None
     if status in ENDED:
-        return dict.fromkeys(_OF_SUBSCRIPTION, "It has ended, and what has ended stays ended.")
+        return dict.fromkeys(_OF_SUBSCRIPTION, "It has ended.")
     if status == "incomplete":
         return {**dict.fromkeys(_OF_SUBSCRIPTION, "Its first payment has not arrived."), "cancel": None}
     paused = "It is paused: resume it first." if status == "paused" else None
@@ -132,7 +132,7 @@ def _subscription_actions(session: Json, subscription: Json | None) -> AllowedAc
     if subscription is not None:
         return for_subscription(subscription)
     once = session["mode"] != "subscription"
-    why = "This is bought once; only subscriptions do that." if once else "Nothing has been paid."
+    why = "Only subscriptions can do this." if once else "Nothing has been paid."
     return dict.fromkeys(_OF_SUBSCRIPTION, why)
 
 

@@ -21,7 +21,7 @@ def ref_problem(ref: str) -> str | None:
     if not 1 <= len(ref) <= MAX_LENGTH:
         return f"must have 1 to {MAX_LENGTH} characters"
     if _FORBIDDEN.search(ref):
-        return "must not hold control characters, line separators or text direction overrides"
+        return "must not contain control characters, line separators or text direction overrides"
     if ref.isspace():
         return "must not be only spaces"
     return None

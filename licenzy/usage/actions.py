@@ -189,13 +189,13 @@ def _ready_to_close(db: Session, scope: Scope, reservation_id: str, now: datetim
 
 def _refuse_closed(reservation: Reservation) -> None:
     if reservation.closed_as is not None:
-        raise ReservationClosed(f"This reservation was {_CLOSED[reservation.closed_as]}.")
+        raise ReservationClosed(f"This reservation {_CLOSED[reservation.closed_as]}.")
 
 
 _CLOSED = {
-    Closing.COMMITTED: "committed before",
-    Closing.RELEASED: "released before",
-    Closing.EXPIRED: "not committed in time and has expired",
+    Closing.COMMITTED: "was already committed",
+    Closing.RELEASED: "was already released",
+    Closing.EXPIRED: "has expired",
 }
 
 

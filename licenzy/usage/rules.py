@@ -57,7 +57,7 @@ def drawn(packs: Sequence[Pack], units: int) -> list[Draw]:
             draws.append(Draw(pack.id, share))
         units -= share
     if units:
-        raise ValueError("the packs do not hold that many units")
+        raise ValueError("the packs do not have that many units")
     return draws
 
 

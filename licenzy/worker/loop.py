@@ -79,7 +79,7 @@ def run_job(parts: Runtime, name: str) -> int:
         return 0  # The database has been logged for it; each job would say so again every second.
     except Exception as error:
         if times := _failures.due(f"{name}: {type(error).__name__}"):
-            _log.exception("the job %s failed and will be tried again (%d times so)", name, times)
+            _log.exception("the job %s failed and will be retried (%d times)", name, times)
         return 0
 
 

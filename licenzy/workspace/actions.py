@@ -59,7 +59,7 @@ __all__ = [
 
 
 class AlreadyClaimed(NotFound):
-    message = "This installation has an owner already."
+    message = "This installation already has an owner."
     hint = "Sign in, or ask the owner for an account."
 
 
@@ -134,7 +134,7 @@ def create_user(
     with database.write() as db:
         _locked_installation(db, now=now)
         if queries.find_user(db, email=person.email) is not None:
-            raise InvalidRequest(fields={"email": "Somebody with this e-mail address exists already."})
+            raise InvalidRequest(fields={"email": "A person with this e-mail address already exists."})
         user = _add_user(db, person, password_hash, workspace_id=workspace_id, role=role, now=now)
         record(
             db,
@@ -242,7 +242,7 @@ def reset_password(
     with database.read() as db:
         user = queries.find_user(db, email=address) if address else None
     if user is None:
-        raise InvalidRequest(fields={"email": "Nobody has this e-mail address."})
+        raise InvalidRequest(fields={"email": "No person has this e-mail address."})
     problem = rules.password_problem(
         password, common=common_passwords(), context=_context(user.email, user.name)
     )

@@ -67,8 +67,8 @@ def test_stripe_is_asked_soon_when_it_tells_of_a_price_that_is_sold(home: ModePa
 
 
 NOTES = {
-    "ignored": "Nothing depends on price.updated.",
-    "applied": "Stripe is asked again about the prices of products.",
+    "ignored": "Access does not depend on price.updated.",
+    "applied": "The prices of products are checked with Stripe again.",
 }
 
 
@@ -91,7 +91,7 @@ def test_when_stripe_cannot_be_asked_nobody_says_that_it_was(home: ModePair) -> 
     assert pages.send("/alignment", "/alignment/check", {}).status_code == 303
     page = pages.get("/alignment").text
     assert "Checked test mode with Stripe" not in page
-    assert "Stripe answered with an error of its own." in page
+    assert "Stripe reported an internal error." in page
     assert "The last check with Stripe failed" in pages.get("/alignment").text
     run = home.app.test_cli_runner().invoke(args=["doctor", "--check", "--json"])
     assert run.exit_code == 1

@@ -458,7 +458,10 @@ def test_a_finding_says_what_was_seen_why_it_matters_and_how_it_is_mended(row: A
 @pytest.mark.parametrize(
     ("last_error", "evidence"),
     [
-        ("It answered 500.", "It answered 500. No delivery has succeeded since 2026-01-15 12:00 UTC."),
+        (
+            "The endpoint answered 500.",
+            "The endpoint answered 500. No delivery has succeeded since 2026-01-15 12:00 UTC.",
+        ),
         ("", "No delivery has succeeded since 2026-01-15 12:00 UTC."),
     ],
 )

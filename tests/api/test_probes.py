@@ -142,7 +142,7 @@ def test_a_lock_that_somebody_else_holds_is_told(sqlite_client: FlaskClient, sql
     with sqlite3.connect(sqlite_file, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
-        assert refusal(sqlite_client) == "The database cannot be written to: something else holds its lock."
+        assert refusal(sqlite_client) == "The database cannot be written to: another program has locked it."
         assert time.monotonic() - began < 6
         other.execute("ROLLBACK")
     other.close()

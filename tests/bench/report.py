@@ -29,7 +29,7 @@ _TITLES = {
     "consume": "`usage/consume`, spread over 5,000 subjects",
     "hot": "`usage/consume`, all from one subject",
     "webhook": "webhook receipt (a renewed subscription)",
-    "check while Stripe hangs": "`access/check` while 64 checkouts hang at Stripe",
+    "check while Stripe hangs": "`access/check` while 64 checkouts wait for Stripe",
     "check while the portal is busy": "`access/check` while eight pages render and four sign-ins hash",
 }
 

@@ -64,7 +64,7 @@ def test_each_aim_is_met_or_missed_against_the_old_version() -> None:
     assert {name: cells[-1] for name, cells in told.items() if "requests/s" not in name and cells[-1]} == {
         "`access/check`, 1,000 subjects: p99 ms": "**missed**",
         "webhook receipt (a renewed subscription): CPU ms a call": "**missed**",
-        "`access/check` while 64 checkouts hang at Stripe: p99 ms": "met",
+        "`access/check` while 64 checkouts wait for Stripe: p99 ms": "met",
         "`access/check` while eight pages render and four sign-ins hash: p99 ms": "**missed**",
         "memory of everything that `make run` starts: MiB at its peak": "met",
     }

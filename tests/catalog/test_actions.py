@@ -153,7 +153,7 @@ def test_a_code_is_unique_in_its_mode_and_free_in_another_project(catalog: Catal
     product = catalog.create(catalog.subscription())
     with pytest.raises(ProductRefused) as refused:
         catalog.create(catalog.subscription())
-    assert "another product" in refused.value.fields["product_code"]
+    assert "Another product" in refused.value.fields["product_code"]
     with catalog.runtime.database.write() as db:
         actions.archive_product(
             db, catalog.side, product_id=product.id, actor=catalog.actor, now=catalog.clock()

@@ -108,7 +108,7 @@ def test_a_key_of_the_other_mode_is_not_found(run: Run, cast: Cast) -> None:
     )
     result = run("keys", "revoke", "--project", cast.project_id, "--mode", "live", made["id"])
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
-    assert result.stderr.startswith("Error: There is no such API key in this mode.")
+    assert result.stderr.startswith("Error: This API key does not exist in this mode.")
 
 
 @pytest.mark.parametrize(

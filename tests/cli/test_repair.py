@@ -58,7 +58,7 @@ def test_reconcile_fails_in_a_sentence(bought: Shop, run: Run) -> None:
     bought.inject_faults(http_500=50, match="GET /v1/events")
     done = run("reconcile")
     assert done.exit_code == 1
-    assert "the sync failed. Stripe answered with an error of its own." in done.output
+    assert "the sync failed. Stripe reported an internal error." in done.output
 
 
 @pytest.fixture

@@ -55,4 +55,4 @@ def test_a_folder_that_may_only_be_read_is_told_in_a_sentence(
         instance.chmod(0o700)
     assert said.startswith("Error: The ")
     assert "Traceback" not in said
-    assert "Let the user that runs Licenzy write to" in said
+    assert "Allow the user that runs Licenzy to write to" in said

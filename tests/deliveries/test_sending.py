@@ -143,10 +143,10 @@ def test_secrets_are_sealed(database: Database, secret: str, runtime: Runtime) -
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
-        (status(500, body=b"broken <b>badly</b>"), "It answered 500."),
-        (status(302, "Location: http://127.0.0.1:1/elsewhere"), "It answered 302."),
-        (answering(b"no HTTP at all\r\n\r\n"), "The answer is not HTTP."),
-        (answering(b""), "The connection was closed before an answer came."),
+        (status(500, body=b"broken <b>badly</b>"), "The endpoint answered 500."),
+        (status(302, "Location: http://127.0.0.1:1/elsewhere"), "The endpoint answered 302."),
+        (answering(b"no HTTP at all\r\n\r\n"), "The answer is not valid HTTP."),
+        (answering(b""), "The connection was closed before an answer arrived."),
     ],
 )
 def test_what_is_no_success_is_tried_again(
@@ -388,10 +388,10 @@ def test_an_endpoint_in_trouble_is_a_finding(
     drain(sender)
     assert seen() == [], "a hiccup is none"
     clock.advance(minutes=11)
-    assert seen() == ["It answered 500."]
+    assert seen() == ["The endpoint answered 500."]
     hook.answer = status(410)
     drain(sender)
-    assert seen() == ["It answered 410 Gone and is disabled."]
+    assert seen() == ["The endpoint answered 410 Gone and is disabled."]
     with database.write() as db:
         context = EndpointContext(Scope(cast.project_id, Mode.TEST), Actor(), clock())
         actions.resume_endpoint(db, context, endpoint_id=the_endpoint(database).id)

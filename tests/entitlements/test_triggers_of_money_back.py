@@ -81,7 +81,7 @@ def test_a_refund_told_before_its_purchase(sell: Any, kind: Kind, reported_by: s
     give_back(sale, reported_by=reported_by)
     kept = sale.refund(at=LATER)
     assert kept.status is APPLIED
-    assert kept.note == "Kept until the purchase of its payment is known."
+    assert kept.note == "Stored until the purchase of its payment is known."
     sale.session()
     assert sale.stands(LATER) == NO["refunded"]
 

@@ -208,7 +208,7 @@ def test_an_unknown_status_leaves_the_last_known_state_and_says_so(sale: Sale) -
     kept = sale.subscription("hibernating", at=START + DAY)
     assert sale.row() == before
     assert kept.status is APPLIED
-    assert kept.note == "The status hibernating is unknown: the last known state stands."
+    assert kept.note == "The status hibernating is unknown. The last known state stays."
 
 
 @pytest.mark.parametrize(

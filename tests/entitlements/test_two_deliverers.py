@@ -217,5 +217,5 @@ def test_a_purchase_does_not_wait_for_who_holds_a_payment_known_to_be_its_own(
 def test_a_waiting_fact_does_not_count_as_a_purchase(storefront: Storefront) -> None:
     sale = storefront.sell(storefront.product(Kind.USAGE_PACK))
     assert sale.refund().status is APPLIED
-    assert sale.refund(number=2).note == "Kept until the purchase of its payment is known."
+    assert sale.refund(number=2).note == "Stored until the purchase of its payment is known."
     assert sale.entitlements() == []

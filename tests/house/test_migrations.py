@@ -147,7 +147,7 @@ def test_a_schema_of_unknown_making_is_refused(empty_engine: Engine, revision: s
     migrate.upgrade(empty_engine)
     set_revision(empty_engine, revision)
     assert schema.check(empty_engine) is Fit.UNKNOWN
-    with pytest.raises(DatabaseUnavailable, match="no version of Licenzy makes"):
+    with pytest.raises(DatabaseUnavailable, match="no version of Licenzy creates"):
         migrate.upgrade(empty_engine)
 
 

@@ -221,7 +221,7 @@ def test_a_jump_that_the_sandbox_never_began_ends_with_a_reason(playground: Play
     assert follow_clocks(playground.lab) <= 1, "the worker may have been quicker"
     found = playground.bench(attempt)
     assert not found.clock_moving
-    assert found.steps[0].problem == "The sandbox did not begin it."
+    assert found.steps[0].problem == "The sandbox did not start this step."
     assert access_of(playground.let("cancel", attempt))[0] is False
 
 

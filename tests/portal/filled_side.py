@@ -111,7 +111,7 @@ def fill_side(
         for event_type in (EventType.INVOICE_PAYMENT_SUCCEEDED, *[EventType.ENTITLEMENT_UPDATED] * 2):
             enqueue_events(db, event_type=event_type, subject_id=subject.id, **here)
         claims = claim_due(db, room={endpoint.id: 2}, now=START)
-        answers = ((500, "It answered 500. " * 12, "broken"), (200, None, "ok"))
+        answers = ((500, "The endpoint answered 500. " * 12, "broken"), (200, None, "ok"))
         outcomes = [
             DeliveryOutcome(claim, START, 12, status=status, error=error, answer=answer)
             for claim, (status, error, answer) in zip(claims, answers, strict=True)

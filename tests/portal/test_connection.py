@@ -54,7 +54,7 @@ def test_a_key_is_named_while_it_is_typed_and_never_sent_back(pages: SidePages) 
     form = pages.form("/connection", "/connection/key")
     assert f'hx-post="{form.action}/verdict"' in pages.get("/connection").text
     for typed, says in (
-        ("sk_live_secret0123456789", "live key"),
+        ("sk_live_secret0123456789", "live mode key"),
         ("sk_test_51abcdef", "for test mode"),
         ("", ""),
     ):

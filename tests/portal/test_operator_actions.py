@@ -116,7 +116,7 @@ def test_units_are_added_and_taken(support: SidePages, runtime: Runtime, holds: 
     assert row(runtime, held).granted_units == 990
     refused = send(support, held, "adjustments", units="1", direction="take")
     assert refused.status_code == 422
-    assert "used or reserved already" in refused.text
+    assert "already used or reserved" in refused.text
     assert row(runtime, held).granted_units == 990
 
 
@@ -176,7 +176,7 @@ def test_only_what_has_a_point_is_offered(support: SidePages, holds: Holds, subj
         ("extensions", {"amount": ""}, "How much longer?"),
         ("extensions", {"amount": "0"}, "A whole number from 1"),
         ("extensions", {"amount": "101", "amount_unit": "years"}, "At most 100 years"),
-        ("extensions", {"amount": "100", "amount_unit": "years"}, "longer than 100 years from now"),
+        ("extensions", {"amount": "100", "amount_unit": "years"}, "more than 100 years ahead"),
         ("extensions", {"amount_unit": "fortnights"}, "Not a valid choice"),
     ],
 )
@@ -205,7 +205,7 @@ def test_what_a_form_cannot_hold(
 def test_an_act_that_has_no_point_is_refused(support: SidePages, runtime: Runtime, holds: Holds) -> None:
     for kind, act, said in (
         (Kind.USAGE_PACK, "lifting", "No refund or dispute"),
-        (Kind.USAGE_PACK, "extensions", "something that has an end"),
+        (Kind.USAGE_PACK, "extensions", "an entitlement that has an end"),
         (Kind.TIME_PASS, "adjustments", "Only a usage pack has units"),
     ):
         held = holds(kind) if row_of_kind(runtime, kind) is None else row_of_kind(runtime, kind)

@@ -58,13 +58,13 @@ def test_the_wizard_s_form_leads_on_to_the_next_step(pages: SidePages) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"product_code": "price_123"}, "looks like an id"),
+        ({"product_code": "price_123"}, "looks like a Stripe ID"),
         ({"product_code": ""}, "Enter a product code"),
         ({"kind": "time_pass", "duration": "1", "duration_unit": "days"}, "paid once"),
         ({"kind": ""}, "Choose what a purchase gives"),
         ({"kind": "nonsense"}, "Not a valid choice"),
         ({"price_id": "price_unknown"}, "no such price"),
-        ({"features": "<img src=x>"}, "no feature code"),
+        ({"features": "<img src=x>"}, "not a valid feature code"),
         ({"trial_days": "9999"}, "1 to 730"),
         ({"trial_days": "x"}, "Not a valid integer value"),
     ],
@@ -147,7 +147,7 @@ def test_in_live_the_code_must_be_typed_to_archive(app: Flask, cast: Cast, datab
 def test_without_a_connection_the_form_says_why_there_are_no_prices(app: Flask, cast: Cast) -> None:
     page = side_pages(app, cast).get("/products/new")
     assert page.status_code == 200
-    assert "No Stripe key is stored" in page.text
+    assert "No Stripe key is saved" in page.text
 
 
 def test_a_shared_price_is_pointed_out(app: Flask, cast: Cast, database: Database) -> None:

@@ -73,7 +73,7 @@ def test_without_stripe_there_is_nothing_to_compare(support: SidePages) -> None:
     token = csrf_token(support.client, "/account")
     answer = support.client.post(f"{support.base}/reconciliation/walks", data={"csrf_token": token})
     assert answer.status_code == 303
-    assert "No Stripe key is stored" in support.get("/reconciliation").text
+    assert "No Stripe key is saved" in support.get("/reconciliation").text
 
 
 def test_a_walk_is_asked_for_and_watched(

@@ -167,7 +167,7 @@ def test_the_timeline_stops_by_itself_and_never_tells_a_browser_286(
     assert waiting.status_code == 200
     assert 'rel="noopener"' in waiting.text
     clock.advance(seconds=46)
-    assert "Stripe has never reached this installation" in pages.get(address, headers=HTMX).text
+    assert "No event with a valid signature has arrived" in pages.get(address, headers=HTMX).text
     with runtime.database.write() as db:
         attempt.status = AttemptStatus.PAID
         db.add(attempt)

@@ -148,7 +148,7 @@ def test_adopting_grants_what_was_bought(
     assert (again.status_code, again.headers["Location"]) == (303, answer.headers["Location"])
     other = pages.client.post(form.action, data={**data, "subject_ref": "somebody else"})
     assert other.status_code == 422
-    assert "It belongs to user 7 already." in other.text
+    assert "It already belongs to user 7." in other.text
     assert [row.granted_units for row in granted(shop.runtime)] == [1000]
 
 

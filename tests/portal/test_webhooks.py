@@ -82,8 +82,8 @@ def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, databa
     [
         ({"url": "", "types": TYPES}, "Enter the address"),
         ({"url": "http://127.0.0.1:80/x", "types": TYPES}, "private, local or reserved"),
-        ({"url": "http://0x7f.1/", "types": TYPES}, "must name a host"),
-        ({"url": "https://[v1.fe]/", "types": TYPES}, "must name a host"),
+        ({"url": "http://0x7f.1/", "types": TYPES}, "must have a host"),
+        ({"url": "https://[v1.fe]/", "types": TYPES}, "must have a host"),
         ({"url": "https://bücher.example/", "types": TYPES}, "xn--"),
         ({"url": "https://user:pw@example.com/", "types": TYPES}, "user name or password"),
         ({"url": "https://example.com:/x", "types": TYPES}, "a port after the colon"),
@@ -216,11 +216,13 @@ def test_what_failed_is_told_and_sent_again(
 ) -> None:
     with database.write() as db:
         enqueue_events(db, project_id=cast.project_id, count=3)
-    end(database, endpoint, status=500, error="It answered 500.", answer="<script>alert(1)</script>")
+    end(
+        database, endpoint, status=500, error="The endpoint answered 500.", answer="<script>alert(1)</script>"
+    )
     row = written(database)[0]
     assert row.status is DeliveryStatus.FAILED
     page = pages.get(f"/deliveries/{row.id}").text
-    assert "It answered 500." in page
+    assert "The endpoint answered 500." in page
     assert "Next attempt: 23 Nov 2026, 09:30 UTC" in page
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
@@ -302,7 +304,7 @@ def test_what_is_dead_does_not_wait_for_an_endpoint_that_is_gone(
 ) -> None:
     with database.write() as db:
         enqueue_events(db, project_id=cast.project_id)
-    end(database, endpoint, status=410, error="It answered 410.")
+    end(database, endpoint, status=410, error="The endpoint answered 410.")
     with database.write() as db:
         enqueue_events(db, project_id=cast.project_id)
     assert read(database)[0].disabled_reason == "gone"

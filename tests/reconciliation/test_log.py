@@ -173,7 +173,7 @@ def test_what_a_walk_looks_at_is_told_while_it_looks(shop: Shop, clock: Standing
     with pytest.raises(ZeroDivisionError), log:
         log.step(str(1 / 0))
     assert step() is None
-    assert [walk.problem for walk in finished(shop)] == [None, "It broke off: ZeroDivisionError."]
+    assert [walk.problem for walk in finished(shop)] == [None, "It failed: ZeroDivisionError."]
 
 
 @pytest.mark.usefixtures("real_time")

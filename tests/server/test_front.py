@@ -256,7 +256,7 @@ def test_a_process_whose_loop_ends_is_replaced(own: Slow) -> None:
     with RawConnection(own.port, request(f"POST {HOT}", "X-End: 1")) as line:
         line.ends()
     wait_until(own.shop.is_well, seconds=10, what="another process answers")
-    wait_until(lambda: "the loop of a web process has ended" in own.log(), seconds=1, what="it is said")
+    wait_until(lambda: "the event loop of a web process has ended" in own.log(), seconds=1, what="it is said")
     (own.shop.folder / "server.log").write_text("")
 
 

@@ -190,8 +190,8 @@ def test_without_a_test_purchase_live_is_not_ready() -> None:
         ({"currency": "eur"}, ["price"]),
         ({"interval": "year"}, ["interval"]),
         ({"interval_count": 3}, ["interval"]),
-        ({"sellable": False}, ["at Stripe"]),
-        ({"unit_amount": 900, "sellable": False}, ["price", "at Stripe"]),
+        ({"sellable": False}, ["in Stripe"]),
+        ({"unit_amount": 900, "sellable": False}, ["price", "in Stripe"]),
     ],
 )
 def test_what_differs_between_the_catalogs_is_named(changes: dict[str, Any], what: list[str]) -> None:

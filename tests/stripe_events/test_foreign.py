@@ -73,7 +73,7 @@ def test_1000_foreign_events_are_acknowledged_and_grant_nothing(storefront: Stor
         assert set(statuses) <= {EventStatus.IGNORED, EventStatus.APPLIED}
         # Refunds and disputes of a payment that is not known yet may be of a purchase of ours: they wait.
         applied = db.exec(select(StripeEvent.note).where(StripeEvent.status == EventStatus.APPLIED)).all()
-        assert set(applied) == {"Kept until the purchase of its payment is known."}
+        assert set(applied) == {"Stored until the purchase of its payment is known."}
         assert statuses[EventStatus.IGNORED] >= count // 2
         assert db.exec(select(CheckoutAttempt.status)).one() is AttemptStatus.OPEN
         reads = [row.object_id for row in db.exec(select(SettlingRead)).all()]

@@ -93,7 +93,7 @@ def test_a_stripe_that_does_not_answer_is_asked_again(
     assert settle(shop, clock)
     row = request(shop, subscription)
     assert (row.tries, state(shop)) == (1, State.ACTIVE)
-    assert row.problem == "Stripe answered with an error of its own."
+    assert row.problem == "Stripe reported an internal error."
     assert row.due_at is not None
     assert row.due_at - clock() == timedelta(seconds=33)
     assert not settle(shop, clock)
@@ -124,9 +124,9 @@ def test_a_key_that_was_rolled_is_named_and_the_backlog_drains_with_the_new_one(
     [
         (
             "body = json_set(body, '$.status', 'dreaming')",
-            "Stripe tells the status dreaming, which",
+            "Stripe reported the status dreaming, which",
         ),
-        ("body = json_set(body, '$.items.data', json('[]'))", "What Stripe answered cannot be read"),
+        ("body = json_set(body, '$.items.data', json('[]'))", "Stripe's answer cannot be read"),
     ],
 )
 def test_what_cannot_be_understood_leaves_the_last_known_state(

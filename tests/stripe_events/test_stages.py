@@ -91,7 +91,7 @@ def test_what_is_of_no_use_says_why() -> None:
     assert told == Nothing("A session that only saves a payment method grants nothing.")
     assert session_found(saved) is None
     assert read(read_event(event("payout.paid", {"id": "po_1"}))) == Nothing(
-        "Nothing depends on payout.paid."
+        "Access does not depend on payout.paid."
     )
     changed = read(read_event(event("price.updated", {"id": "price_1"})))
     assert changed == CatalogChange("price.updated", "price_1")

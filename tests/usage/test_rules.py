@@ -61,7 +61,7 @@ def test_shares() -> None:
     assert drawn(packs, 6) == [Draw("a", 6)]
     assert drawn(packs, 8) == [Draw("a", 6), Draw("b", 1), Draw("c", 1)]
     assert sum(draw.units for draw in drawn(packs, 17)) == 17
-    with pytest.raises(ValueError, match="do not hold"):
+    with pytest.raises(ValueError, match="do not have"):
         drawn(packs, 18)
 
 

@@ -12,7 +12,7 @@ class StripeKeyForm(PortalForm):
     stripe_key = SecretField(
         "Stripe secret or restricted key",
         validators=[Length(max=400)],
-        description="At Stripe: Developers, API keys. It is stored encrypted and never shown again.",
+        description="In Stripe: Developers, API keys. It is stored encrypted and never shown again.",
     )
     confirmed = BooleanField("Yes, move this mode of the project to the other Stripe account")
     back = HiddenField()
