@@ -77,11 +77,11 @@ def test_each_product_is_copied_or_refused_by_itself(pair: ModePair) -> None:
     good = keyed_price(pair.live, None)
     copied = copy(pair, {"PRO": test_price, "DAY": good, "FINE": good, "GONE": good})
     assert copied.made == ("FINE",)
-    assert "price of test" in copied.refused["PRO"]
+    assert "test mode price" in copied.refused["PRO"]
     assert "paid once" in copied.refused["DAY"]
-    assert "no such product" in copied.refused["GONE"]
+    assert "no longer exists" in copied.refused["GONE"]
     again = copy(pair, {"FINE": good})
-    assert "taken" in again.refused["FINE"]
+    assert "has this code" in again.refused["FINE"]
     assert list(sold(pair, Mode.LIVE)) == ["FINE"]
 
 
@@ -176,7 +176,7 @@ def test_what_is_refused_is_said_at_its_product_and_the_rest_is_copied(home: Mod
     partly = pages.send(STEP, "/go-live/copy", {ids["PRO"]: good, ids["OTHER"]: test_price}, htmx=True)
     assert partly.status_code == 422
     assert "<html" not in partly.text
-    assert "price of test" in partly.text
+    assert "test mode price" in partly.text
     assert list(sold(home, Mode.LIVE)) == ["PRO"]
 
 

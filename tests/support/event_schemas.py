@@ -19,7 +19,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "pattern": "^ent_",
         "description": "The entitlement that this event is about.",
     },
-    "product_code": {**_TEXT, "description": "Your code for the product."},
+    "product_code": {**_TEXT, "description": "Your product code."},
     "kind": {"enum": ["subscription", "time_pass", "usage_pack"]},
     "status": {
         "enum": ["active", "trialing", "past_due", "paused", "suspended", "canceled", "expired", "exhausted"]
@@ -53,8 +53,8 @@ _MEANS = {
     EventType.ENTITLEMENT_UPDATED: "An entitlement was granted or has changed.",
     EventType.USAGE_CONSUMED: "Units were consumed.",
     EventType.USAGE_LOW: "The units left of a product have fallen to the product's low-usage threshold.",
-    EventType.SUBSCRIPTION_UPDATED: "A subscription changed at Stripe, and its entitlements changed with it.",
-    EventType.SUBSCRIPTION_DELETED: "A subscription ended at Stripe. Sent once for each subscription.",
+    EventType.SUBSCRIPTION_UPDATED: "A subscription changed in Stripe, and its entitlements changed with it.",
+    EventType.SUBSCRIPTION_DELETED: "A subscription ended in Stripe. Sent once for each subscription.",
     EventType.INVOICE_PAYMENT_SUCCEEDED: "An invoice of a subscription was paid. Sent once for each invoice.",
     EventType.INVOICE_PAYMENT_FAILED: "The payment of an invoice failed. Sent once for each invoice.",
 }
@@ -82,7 +82,7 @@ def schema_of(event_type: EventType) -> dict[str, Any]:
             "project_id": {"type": "string", "pattern": "^prj_"},
             "source": {"enum": [each.value for each in Source]},
             "reason": {"type": "string", "description": "The cause, such as checkout_finalized."},
-            "subject_ref": _or_null({**_TEXT, "maxLength": 200, "description": "Your id of the customer."}),
+            "subject_ref": _or_null({**_TEXT, "maxLength": 200, "description": "Your ID of the customer."}),
             "data": {
                 "type": "object",
                 "description": "Null where a field does not apply.",
