@@ -80,7 +80,8 @@ def release_parked(db: Session, scope: Scope, *, actor: Actor, now: datetime) ->
         .values(parked_at=None, next_try_at=now, tries=0)
     ).rowcount
     if released:
-        _audit(db, scope, actor, "event.replay_parked", "events that failed permanently", {"events": released}, now)
+        failed = "events that failed permanently"
+        _audit(db, scope, actor, "event.replay_parked", failed, {"events": released}, now)
     return released
 
 

@@ -13,7 +13,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from licenzy.kit.clock import from_unix
-from licenzy.stripe_gateway.shapes import LAST_INSTANT, Unreadable, is_name
+from licenzy.stripe_gateway.shapes import is_name
+from licenzy.stripe_gateway.values import LAST_INSTANT, Unreadable
 
 if TYPE_CHECKING:
     import stripe

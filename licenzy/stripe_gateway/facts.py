@@ -7,6 +7,7 @@ from datetime import datetime
 
 from licenzy.stripe_gateway import answers, shapes
 from licenzy.stripe_gateway.answers import Json
+from licenzy.stripe_gateway.values import Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def endpoint_facts(endpoint: Json) -> EndpointFacts:
     """A webhook endpoint, with its secret where that is told."""
     events = endpoint.get("enabled_events") or []
     if not isinstance(events, list) or not all(map(shapes.is_name, events)):
-        raise shapes.Unreadable("the events of an endpoint are not a list of names")
+        raise Unreadable("the events of an endpoint are not a list of names")
     return EndpointFacts(
         id=answers.name(endpoint, "id"),
         url=answers.text(endpoint, "url"),

@@ -15,17 +15,14 @@ from typing import Any
 
 from licenzy.kit.clock import from_unix
 from licenzy.kit.frozen import frozen
+from licenzy.stripe_gateway import values
+from licenzy.stripe_gateway.values import Unreadable
 
 _LAST_SECOND = 253402300799  # of the year 9999
-LAST_INSTANT = 250_000_000_000  # Leaves room for what is added to an instant: slack, grace, a pass.
 
 
 class NotAnEvent(ValueError):
     """The signed object is not a v1 snapshot event."""
-
-
-class Unreadable(ValueError):
-    """An object of Stripe's, in an event or an answer, lacks what it cannot do without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,20 +125,20 @@ def session_event(obj: Mapping[str, Any]) -> str | None:
 
 def session(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A Checkout Session."""
-    details = _mapping(obj.get("customer_details"))
-    metadata = _mapping(obj.get("metadata"))
+    details = values.mapping(obj.get("customer_details"))
+    metadata = values.mapping(obj.get("metadata"))
     return {
-        "mode": _word(obj, "mode"),
+        "mode": values.word(obj, "mode"),
         "status": obj.get("status"),
-        "payment_status": _word(obj, "payment_status"),
-        "subscription": _id(obj.get("subscription")),
-        "payment_intent": _id(obj.get("payment_intent")),
-        "invoice": _id(obj.get("invoice")),
-        "customer": _id(obj.get("customer")),
-        "email": _address(details.get("email")) or _address(obj.get("customer_email")),
-        "amount_total": _whole(obj, "amount_total"),
+        "payment_status": values.word(obj, "payment_status"),
+        "subscription": values.id_of(obj.get("subscription")),
+        "payment_intent": values.id_of(obj.get("payment_intent")),
+        "invoice": values.id_of(obj.get("invoice")),
+        "customer": values.id_of(obj.get("customer")),
+        "email": values.address(details.get("email")) or values.address(obj.get("customer_email")),
+        "amount_total": values.whole(obj, "amount_total"),
         "currency": obj.get("currency"),
-        "reference": _reference(obj.get("client_reference_id")),
+        "reference": values.reference(obj.get("client_reference_id")),
         "project": metadata.get("licenzy_project"),
         "attempt": metadata.get("licenzy_attempt"),
     }
@@ -149,53 +146,85 @@ def session(obj: Mapping[str, Any]) -> dict[str, Any]:
 
 def subscription(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A subscription. Periods stand on the items since API 2025-03-31 and on the subscription before."""
-    metadata = _mapping(obj.get("metadata"))
-    pause = _mapping(obj.get("pause_collection"))
+    metadata = values.mapping(obj.get("metadata"))
+    pause = values.mapping(obj.get("pause_collection"))
     return {
-        "status": _word(obj, "status"),
-        "customer": _id(obj.get("customer")),
+        "status": values.word(obj, "status"),
+        "customer": values.id_of(obj.get("customer")),
         "items": _items(obj),
-        "cancel_at": _seconds(obj, "cancel_at"),
+        "cancel_at": values.seconds(obj, "cancel_at"),
         "cancel_at_period_end": bool(obj.get("cancel_at_period_end")),
-        "canceled_at": _seconds(obj, "canceled_at"),
-        "ended_at": _seconds(obj, "ended_at"),
-        "trial_end": _seconds(obj, "trial_end"),
-        "started_at": _seconds(obj, "start_date") or _seconds(obj, "created"),
+        "canceled_at": values.seconds(obj, "canceled_at"),
+        "ended_at": values.seconds(obj, "ended_at"),
+        "trial_end": values.seconds(obj, "trial_end"),
+        "started_at": values.seconds(obj, "start_date") or values.seconds(obj, "created"),
         "pause": pause.get("behavior"),
-        "latest_invoice": _id(obj.get("latest_invoice")),
+        "latest_invoice": values.id_of(obj.get("latest_invoice")),
+        "anchor": values.seconds(obj, "billing_cycle_anchor"),
+        "collection_method": obj.get("collection_method"),
         "attempt": metadata.get("licenzy_attempt"),
     }
 
 
 def invoice(obj: Mapping[str, Any]) -> dict[str, Any]:
     """An invoice. Its subscription moved below `parent` with API 2025-03-31."""
-    details = _mapping(_mapping(obj.get("parent")).get("subscription_details"))
-    legacy = _mapping(obj.get("subscription_details"))
-    metadata = _mapping(details.get("metadata")) or _mapping(legacy.get("metadata"))
-    subscription_id = _id(details.get("subscription")) or _id(obj.get("subscription"))
+    details = values.mapping(values.mapping(obj.get("parent")).get("subscription_details"))
+    legacy = values.mapping(obj.get("subscription_details"))
+    metadata = values.mapping(details.get("metadata")) or values.mapping(legacy.get("metadata"))
+    subscription_id = values.id_of(details.get("subscription")) or values.id_of(obj.get("subscription"))
     return {
         "subscription": subscription_id or _subscription_of_lines(obj),
         "status": obj.get("status"),
         "billing_reason": obj.get("billing_reason"),
-        "amount_due": _whole(obj, "amount_due"),
-        "amount_paid": _whole(obj, "amount_paid"),
+        "amount_due": values.whole(obj, "amount_due"),
+        "amount_paid": values.whole(obj, "amount_paid"),
         "currency": obj.get("currency"),
-        "customer": _id(obj.get("customer")),
-        "payment_intent": _id(obj.get("payment_intent")),
-        "charge": _id(obj.get("charge")),
+        "customer": values.id_of(obj.get("customer")),
+        "payment_intent": values.id_of(obj.get("payment_intent")),
+        "charge": values.id_of(obj.get("charge")),
         "period_end": _period_end_of_lines(obj),
+        "lines": [invoice_line(line) for line in _lines(obj)],
+        "more_lines": bool(values.mapping(obj.get("lines")).get("has_more")),
+        "created": values.seconds(obj, "created"),
+        "due_date": values.seconds(obj, "due_date"),
         "attempt": metadata.get("licenzy_attempt"),
+    }
+
+
+def invoice_line(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of an invoice: `item` lines bill a period of a subscription item, all others something else.
+
+    Since API 2025-03-31 what it is of stands under `parent`, before that on the line itself. A line that
+    cannot be read in a part bills nothing that is known: the part is none, and the invoice is still read.
+    """
+    parent = values.mapping(line.get("parent"))
+    of_item = values.mapping(parent.get("subscription_item_details"))
+    details = of_item or values.mapping(parent.get("invoice_item_details"))
+    pricing = values.mapping(values.mapping(line.get("pricing")).get("price_details"))
+    recurring = bool(of_item) or line.get("type") == "subscription"
+    period = values.mapping(line.get("period"))
+    return {
+        "item": values.id_of(of_item.get("subscription_item")) or values.id_of(line.get("subscription_item")),
+        "recurring": recurring,
+        "price": values.id_of(pricing.get("price"))
+        or values.id_of(line.get("price"))
+        or values.id_of(line.get("plan")),
+        "quantity": values.whole_or_none(line.get("quantity")),
+        "proration": bool(details.get("proration") or line.get("proration")),
+        "amount": values.whole_or_none(line.get("amount")),
+        "start": values.instant_or_none(period.get("start")),
+        "end": values.instant_or_none(period.get("end")),
     }
 
 
 def charge(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A charge, as `charge.refunded` sends it: how much of it has been given back by then."""
     return {
-        "charge": _id(obj),
-        "payment_intent": _id(obj.get("payment_intent")),
-        "invoice": _id(obj.get("invoice")),
-        "amount": _amount(obj, "amount"),
-        "amount_refunded": _amount(obj, "amount_refunded"),
+        "charge": values.id_of(obj),
+        "payment_intent": values.id_of(obj.get("payment_intent")),
+        "invoice": values.id_of(obj.get("invoice")),
+        "amount": values.amount(obj, "amount"),
+        "amount_refunded": values.amount(obj, "amount_refunded"),
     }
 
 
@@ -203,9 +232,9 @@ def refund(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A refund. Before 2019 it had no status: then it had succeeded."""
     status = obj.get("status")
     return {
-        "charge": _id(obj.get("charge")),
-        "payment_intent": _id(obj.get("payment_intent")),
-        "amount": _amount(obj, "amount"),
+        "charge": values.id_of(obj.get("charge")),
+        "payment_intent": values.id_of(obj.get("payment_intent")),
+        "amount": values.amount(obj, "amount"),
         "status": status if isinstance(status, str) else "succeeded",
         "created": obj.get("created"),
     }
@@ -214,36 +243,39 @@ def refund(obj: Mapping[str, Any]) -> dict[str, Any]:
 def dispute(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A dispute, or an inquiry before one, whose statuses begin with `warning_`."""
     return {
-        "charge": _id(obj.get("charge")),
-        "payment_intent": _id(obj.get("payment_intent")),
+        "charge": values.id_of(obj.get("charge")),
+        "payment_intent": values.id_of(obj.get("payment_intent")),
         "amount": obj.get("amount"),
-        "status": _word(obj, "status"),
+        "status": values.word(obj, "status"),
         "created": obj.get("created"),
     }
 
 
 def invoice_payment(obj: Mapping[str, Any]) -> dict[str, Any]:
     """Which payment paid which invoice: since API 2025-03-31 neither names the other itself."""
-    payment = _mapping(obj.get("payment"))
+    payment = values.mapping(obj.get("payment"))
     return {
-        "invoice": _id(obj.get("invoice")),
-        "charge": _id(payment.get("charge")),
-        "payment_intent": _id(payment.get("payment_intent")),
+        "invoice": values.id_of(obj.get("invoice")),
+        "charge": values.id_of(payment.get("charge")),
+        "payment_intent": values.id_of(payment.get("payment_intent")),
         "status": obj.get("status"),
     }
 
 
 def _items(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
-    listed = _mapping(obj.get("items")).get("data")
+    listed = values.mapping(obj.get("items")).get("data")
     items = [item for item in listed if isinstance(item, Mapping)] if isinstance(listed, list) else []
     found = [
         {
             "id": item.get("id"),
             # `plan` alone is what API versions before 2019 sent; its id is the price's id.
-            "price": _id(item.get("price")) or _id(item.get("plan")),
-            "quantity": _whole(item, "quantity") or 1,
-            "period_start": _seconds(item, "current_period_start") or _seconds(obj, "current_period_start"),
-            "period_end": _seconds(item, "current_period_end") or _seconds(obj, "current_period_end"),
+            "price": values.id_of(item.get("price")) or values.id_of(item.get("plan")),
+            "product": values.id_of(values.mapping(item.get("price") or item.get("plan")).get("product")),
+            "quantity": _quantity(item),
+            "period_start": values.seconds(item, "current_period_start")
+            or values.seconds(obj, "current_period_start"),
+            "period_end": values.seconds(item, "current_period_end")
+            or values.seconds(obj, "current_period_end"),
         }
         for item in items
     ]
@@ -254,15 +286,21 @@ def _items(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
+def _quantity(item: Mapping[str, Any]) -> int:
+    """How many of its price an item has; 0 is none, and only where none is sent it is one."""
+    quantity = values.whole(item, "quantity")
+    return 1 if quantity is None else quantity
+
+
 def _previous_subscription(previous: Mapping[str, Any]) -> dict[str, Any]:
     """What `previous_attributes` tells of the state before, in the words of `subscription`."""
     changed: dict[str, Any] = {
         name: previous[name] for name in ("status", "cancel_at", "cancel_at_period_end") if name in previous
     }
     if "pause_collection" in previous:
-        changed["pause"] = _mapping(previous["pause_collection"]).get("behavior")
+        changed["pause"] = values.mapping(previous["pause_collection"]).get("behavior")
     if "latest_invoice" in previous:
-        changed["latest_invoice"] = _id(previous["latest_invoice"])
+        changed["latest_invoice"] = values.id_of(previous["latest_invoice"])
     if "items" in previous:
         # Where only part of an item is told, the other fields have to order the events.
         with suppress(Unreadable):
@@ -272,73 +310,21 @@ def _previous_subscription(previous: Mapping[str, Any]) -> dict[str, Any]:
 
 def _subscription_of_lines(obj: Mapping[str, Any]) -> str | None:
     for line in _lines(obj):
-        parent = _mapping(_mapping(line.get("parent")).get("subscription_item_details"))
-        found = _id(parent.get("subscription")) or _id(line.get("subscription"))
+        parent = values.mapping(values.mapping(line.get("parent")).get("subscription_item_details"))
+        found = values.id_of(parent.get("subscription")) or values.id_of(line.get("subscription"))
         if found:
             return found
     return None
 
 
 def _period_end_of_lines(obj: Mapping[str, Any]) -> int | None:
-    ends = [_mapping(line.get("period")).get("end") for line in _lines(obj)]
-    known = (end for end in ends if isinstance(end, int) and 0 < end <= LAST_INSTANT)
-    return max(known, default=None)
+    ends = (values.instant_or_none(values.mapping(line.get("period")).get("end")) for line in _lines(obj))
+    return max((end for end in ends if end), default=None)
 
 
 def _lines(obj: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    listed = _mapping(obj.get("lines")).get("data")
+    listed = values.mapping(obj.get("lines")).get("data")
     return [line for line in listed if isinstance(line, Mapping)] if isinstance(listed, list) else []
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _id(value: Any) -> str | None:
-    """The id of a reference, which is a string, or the whole object where it was expanded."""
-    if isinstance(value, Mapping):
-        value = value.get("id")
-    return value if isinstance(value, str) and value else None
-
-
-def _address(value: Any) -> str | None:
-    """An e-mail address that any database keeps; what is none is left out, not worth losing a purchase."""
-    return value if isinstance(value, str) and value.isprintable() and len(value) <= 320 else None
-
-
-def _reference(value: Any) -> str | None:
-    """What the merchant's own code calls the buyer, where any database keeps it."""
-    return value if isinstance(value, str) and value.isprintable() and 1 <= len(value) <= 200 else None
-
-
-def _amount(obj: Mapping[str, Any], name: str) -> int:
-    value = _whole(obj, name)
-    if value is None:
-        raise Unreadable(f"{name} is missing")
-    return value
-
-
-def _whole(obj: Mapping[str, Any], name: str) -> int | None:
-    """A whole number, or none. A fact must not hold what the projection cannot reckon with."""
-    value = obj.get(name)
-    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return value
-    raise Unreadable(f"{name} is not a whole number")
-
-
-def _seconds(obj: Mapping[str, Any], name: str) -> int | None:
-    """An instant in Unix seconds that a date can be made of, or none."""
-    value = _whole(obj, name)
-    if value is not None and not 0 <= value <= LAST_INSTANT:
-        raise Unreadable(f"{name} is not a timestamp")
-    return value
-
-
-def _word(obj: Mapping[str, Any], name: str) -> str:
-    value = obj.get(name)
-    if not isinstance(value, str):
-        raise Unreadable(f"{name} is missing")
-    return value
 
 
 _STATUS_OF_EVENT = {
@@ -362,6 +348,9 @@ _READERS = {
     "invoice.paid": ("invoice", invoice),
     "invoice.payment_succeeded": ("invoice", invoice),
     "invoice.payment_failed": ("invoice", invoice),
+    "invoice.overdue": ("invoice", invoice),
+    "invoice.voided": ("invoice", invoice),
+    "invoice.marked_uncollectible": ("invoice", invoice),
     "invoice_payment.paid": ("invoice_payment", invoice_payment),
     "charge.refunded": ("charge", charge),
     "charge.refund.updated": ("refund", refund),

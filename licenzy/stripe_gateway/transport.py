@@ -15,8 +15,8 @@ import requests
 import stripe
 
 from licenzy.stripe_gateway.pace import Pace
-from licenzy.stripe_gateway.shapes import Unreadable
 from licenzy.stripe_gateway.translate import StripeAnswerUnreadable, translate
+from licenzy.stripe_gateway.values import Unreadable
 
 # The library would otherwise write an id into the home folder and send timings along.
 stripe.enable_telemetry = False

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from licenzy.stripe_gateway import shapes
-from licenzy.stripe_gateway.shapes import NotAnEvent, Reading, Unreadable, read_event, read_object
+from licenzy.stripe_gateway.shapes import NotAnEvent, Reading, read_event, read_object
+from licenzy.stripe_gateway.values import Unreadable
 from tests.support.payloads import DROPPED, answers, changed, current_events, events, paths
 from tests.support.payloads.older import older_events
 
@@ -258,8 +259,8 @@ def line(**fields: Any) -> dict[str, Any]:
         pytest.param(
             shapes.invoice,
             [
-                invoice(subscription="sub_1", lines=line()),
-                invoice(lines=line(subscription="sub_1")),
+                invoice(subscription="sub_1", lines=line(type="subscription")),
+                invoice(lines=line(subscription="sub_1", type="subscription")),
                 invoice(lines=line(parent={"subscription_item_details": {"subscription": "sub_1"}})),
             ],
             id="the subscription of an invoice on its lines alone",
@@ -315,6 +316,7 @@ def test_the_words_of_a_subscription() -> None:
         {
             "id": "si_1",
             "price": "price_1",
+            "product": None,
             "quantity": 3,
             "period_start": 1_700_000_000,
             "period_end": 1_702_592_000,
@@ -371,3 +373,62 @@ def test_what_was_before_is_told_in_the_same_words() -> None:
 def test_types_we_take_no_facts_from_are_ignored() -> None:
     for kind in ("customer.created", "price.updated", "something.unheard_of"):
         assert outcome_of({**ENVELOPE, "type": kind}) == "ignored"
+
+
+OLD_LINES: tuple[dict[str, Any], ...] = (
+    {"type": "subscription", "subscription_item": "si_1", "price": {"id": "price_1"}, "quantity": 2},
+    {"type": "subscription", "subscription_item": "si_1", "plan": {"id": "price_1"}, "quantity": 2},
+)
+NEW_LINE: dict[str, Any] = {
+    "parent": {
+        "type": "subscription_item_details",
+        "subscription_item_details": {"subscription_item": "si_1"},
+    },
+    "pricing": {"type": "price_details", "price_details": {"price": "price_1", "product": "prod_1"}},
+    "quantity": 2,
+}
+
+
+@pytest.mark.parametrize("shape", [*OLD_LINES, NEW_LINE])
+def test_a_line_of_an_item_in_every_shape(shape: dict[str, Any]) -> None:
+    read = shapes.invoice_line({**shape, "amount": 1200, "period": {"start": 1, "end": 2}})
+    assert read == {
+        "item": "si_1",
+        "recurring": True,
+        "price": "price_1",
+        "quantity": 2,
+        "proration": False,
+        "amount": 1200,
+        "start": 1,
+        "end": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("shape", "proration"),
+    [
+        ({"type": "invoiceitem", "proration": True, "subscription_item": "si_1"}, True),
+        ({"type": "invoiceitem", "proration": False}, False),
+        ({"parent": {"invoice_item_details": {"invoice_item": "ii_1", "proration": True}}}, True),
+        ({"parent": {"invoice_item_details": {"invoice_item": "ii_1", "proration": False}}}, False),
+        ({}, False),
+    ],
+)
+def test_a_line_that_bills_no_period_of_an_item(shape: dict[str, Any], proration: bool) -> None:
+    read = shapes.invoice_line(shape)
+    assert read["recurring"] is False
+    assert read["proration"] is proration
+
+
+@pytest.mark.parametrize("odd", [None, "1", 1.5, True, -1, 10**20, [], {}])
+def test_a_line_that_cannot_be_read_in_part_is_read_in_the_rest(odd: Any) -> None:
+    read = shapes.invoice_line({**NEW_LINE, "amount": odd, "period": {"start": odd, "end": odd}})
+    assert (read["item"], read["start"], read["end"]) == ("si_1", None, None)
+    assert read["amount"] is None or isinstance(read["amount"], int)
+
+
+def test_a_quantity_of_zero_is_zero() -> None:
+    item = {"id": "si_1", "price": {"id": "price_1", "product": "prod_1"}}
+    for sent, quantity in (({"quantity": 0}, 0), ({}, 1), ({"quantity": None}, 1)):
+        (read,) = shapes.subscription(subscription(items={"data": [{**item, **sent}]}))["items"]
+        assert (read["quantity"], read["product"]) == (quantity, "prod_1")
