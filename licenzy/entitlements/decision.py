@@ -71,16 +71,19 @@ class Decision(NamedTuple, Generic[H]):
 # Looking a member up in its enum takes longer than all comparisons of a decision.
 _CANCELED, _SUSPENDED, _PAUSED, _PAST_DUE = State.CANCELED, State.SUSPENDED, State.PAUSED, State.PAST_DUE
 _SUBSCRIPTION, _USAGE_PACK = Kind.SUBSCRIPTION, Kind.USAGE_PACK
+_CANCELS = frozenset({"canceled", "product_changed"})
 _BEST_FIRST = ("active", "trialing", "past_due", "paused", "suspended", "exhausted", "expired", "canceled")
 _NEAREST_FIRST = (
     "not_started",
     "past_due",
     "renewal_unconfirmed",
+    "quantity_zero",
     "paused",
     "disputed",
     "refunded",
     "suspended",
     "exhausted",
+    "product_changed",
     "expired",
     "canceled",
 )
@@ -162,4 +165,4 @@ def _ended(owned: OwnedEntitlement) -> Standing:
     reason = owned.ends_as or "expired"
     if owned.state == _PAST_DUE:
         return Standing("past_due", False, reason)
-    return Standing("canceled" if reason == "canceled" else "expired", False, reason)
+    return Standing("canceled" if reason in _CANCELS else "expired", False, reason)

@@ -28,6 +28,8 @@ class FactLike(Protocol):
     @property
     def occurred_at(self) -> datetime: ...
     @property
+    def recorded_at(self) -> datetime: ...
+    @property
     def data(self) -> Mapping[str, Any]: ...
 
 
@@ -40,6 +42,7 @@ class RecordedFact(NamedTuple):
     object_id: str
     occurred_at: datetime
     data: Mapping[str, Any]
+    recorded_at: datetime
 
 
 def payment_refs(data: Mapping[str, object]) -> set[str]:

@@ -7,6 +7,8 @@ depends on the present moment is left to `decision`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 
 from licenzy.entitlements.one_time import of_one_time_purchase
 from licenzy.entitlements.operators import laid_over, manual_grants
@@ -20,4 +22,18 @@ def project(facts: Sequence[FactLike]) -> list[Projected]:
     Three layers, later over earlier: the Stripe object's state, refunds and disputes, operators.
     """
     sold = [*of_subscription(facts), *of_one_time_purchase(facts)]
-    return laid_over([*sold, *manual_grants(facts)], facts)
+    return laid_over([*(_begun(each, facts) for each in sold), *manual_grants(facts)], facts)
+
+
+CLOCK_AHEAD = timedelta(seconds=300)
+"""How far Stripe's clock may be ahead of this server's before a start counts as one in the future."""
+
+
+def _begun(entitlement: Projected, facts: Sequence[FactLike]) -> Projected:
+    """What Stripe says has begun has begun, although its clock is a little ahead of this server's."""
+    start = entitlement.starts_at
+    received = min((fact.recorded_at for fact in facts if fact.occurred_at >= start), default=start)
+    if not received < start <= received + CLOCK_AHEAD:
+        return entitlement
+    paid_at = received if entitlement.paid_at == start else entitlement.paid_at
+    return replace(entitlement, starts_at=received, paid_at=paid_at)

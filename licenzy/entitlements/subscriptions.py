@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements import reversals
+from licenzy.entitlements.grace import unpaid_since
 from licenzy.entitlements.models import State
 from licenzy.entitlements.operators import canceled, lifted_at
 from licenzy.entitlements.ordering import latest
-from licenzy.entitlements.projected import SETTLED, FactLike, Projected, is_paid_invoice
+from licenzy.entitlements.periods import PaidInvoice, Period, paid_invoices, periods_by_item
+from licenzy.entitlements.projected import SETTLED, FactLike, Projected
+from licenzy.entitlements.sold import SoldTerms, Terms
 from licenzy.kit.clock import from_unix
 
 RENEWAL_SLACK = timedelta(hours=72)
@@ -21,162 +24,339 @@ RENEWAL_SLACK = timedelta(hours=72)
 KNOWN_STATUSES = frozenset(
     {"active", "trialing", "past_due", "unpaid", "paused", "incomplete", "incomplete_expired", "canceled"}
 )
-"""Stripe's own words; a state told with another one changes nothing."""
+"""Stripe's own words; a state with another one changes nothing."""
 
-_IMPLY_A_GRANT = frozenset({"trialing", "past_due", "unpaid", "paused"})
-_OF_A_PERIOD = frozenset({"subscription_create", "subscription_cycle", "subscription", None})
+_UNPAID = frozenset({"past_due", "unpaid"})
+_BEGUN = frozenset({"active", "canceled", "paused", *_UNPAID})
+_SAME_MOMENT = timedelta(seconds=60)
+"""Within this much Stripe reports a change of a subscription and the payment of its invoice, in any order."""
 
 
 def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
     """One entitlement for each item that is or was mapped, once access has begun; none before."""
     states = [f for f in facts if f.kind == "subscription" and f.data["status"] in KNOWN_STATUSES]
-    if not states or not _was_granted(states, facts):
+    if not states:
         return []
-    current = latest(states)
-    mapped = _mapped_items(current)
-    gone = {item_id for state in states for item_id in _mapped_items(state)} - set(mapped)
-    return [
-        *(_less_reversals(_of_item(current, item, facts), facts) for item in mapped.values()),
-        *(_removed(item_id, states, facts) for item_id in sorted(gone)),
-    ]
+    subscription = _Subscription.of(states, facts)
+    return subscription.entitlements() if subscription.was_granted() else []
 
 
-def _mapped_items(state: FactLike) -> dict[str, Mapping[str, Any]]:
-    return {item["id"]: item for item in state.data["items"] if item.get("sold")}
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    """Everything that the facts of one subscription say, put in order."""
 
+    facts: Sequence[FactLike]
+    states: Sequence[FactLike]
+    current: FactLike
+    """The state that holds."""
+    invoices: Sequence[PaidInvoice]
+    periods: Mapping[str, Sequence[Period]]
+    """By item."""
+    terms: SoldTerms
 
-def _was_granted(states: Sequence[FactLike], facts: Sequence[FactLike]) -> bool:
-    """Whether access ever began: the first invoice paid or zero, or a status that implies it."""
-    statuses = {state.data["status"] for state in states}
-    if statuses & _IMPLY_A_GRANT:
-        return True
-    return bool(statuses & {"active", "canceled"}) and any(_is_payment(fact) for fact in facts)
+    @classmethod
+    def of(cls, states: Sequence[FactLike], facts: Sequence[FactLike]) -> _Subscription:
+        invoices = paid_invoices(facts)
+        return cls(
+            facts, states, latest(states), invoices, periods_by_item(states, invoices), SoldTerms(states)
+        )
 
+    # --- whether anything is granted ------------------------------------------------------------------
 
-def _is_payment(fact: FactLike) -> bool:
-    if fact.kind == "session":
-        return fact.data["payment_status"] in SETTLED
-    return fact.kind == "invoice" and is_paid_invoice(fact)
+    def was_granted(self) -> bool:
+        """Whether access ever began: a trial, or something of the subscription paid or free."""
+        statuses = {state.data["status"] for state in self.states}
+        if "trialing" in statuses or "paused" in statuses:
+            return True
+        if any(state.data["status"] in _UNPAID and "anchor" not in state.data for state in self.states):
+            # A state recorded before lines were: its status was taken for proof that access had begun.
+            return True
+        return bool(statuses & _BEGUN) and (self._session_is_paid() or self._has_paid_period())
 
+    def _session_is_paid(self) -> bool:
+        sessions = (fact for fact in self.facts if fact.kind == "session")
+        return any(fact.data["payment_status"] in SETTLED for fact in sessions)
 
-def _paid_invoices(facts: Sequence[FactLike]) -> list[FactLike]:
-    return [fact for fact in facts if fact.kind == "invoice" and is_paid_invoice(fact)]
+    def _has_paid_period(self) -> bool:
+        return any(self.periods.values())
 
+    def _was_paid_for(self) -> bool:
+        """Whether a payment beyond a trial's zero invoice, or a free period after it, is known."""
+        trials = {state.data.get("trial_end") for state in self.states} - {None}
+        if any(invoice.amount_paid for invoice in self.invoices):
+            return self._has_paid_period() or self._session_is_paid()
+        return any(period.end not in trials for periods in self.periods.values() for period in periods)
 
-def _of_item(current: FactLike, item: Mapping[str, Any], facts: Sequence[FactLike]) -> Projected:
-    data, sold = current.data, item["sold"]
-    started = from_unix(data["started_at"]) if data["started_at"] else current.occurred_at
-    entitlement = Projected(
-        item_key=item["id"],
-        product_code=sold["product_code"],
-        kind=Kind.SUBSCRIPTION,
-        features=list(sold["features"]),
-        quantity=item["quantity"],
-        state=State.ACTIVE,
-        starts_at=started,
-        granted_at=started,
-        cancel_at=_scheduled_cancel(data, item),
-        canceled_at=from_unix(data["canceled_at"]) if data["canceled_at"] else None,
-        stripe_subscription_id=current.object_id,
-        stripe_checkout_session_id=_session_id(facts),
-    )
-    return _with_status(entitlement, current, item, facts)
+    # --- the items ------------------------------------------------------------------------------------
 
+    def entitlements(self) -> list[Projected]:
+        here = {item["id"]: item for item in self.current.data["items"]}
+        gone = {
+            item["id"]
+            for state in self.states
+            for item in state.data["items"]
+            if item["id"] not in here and self.terms.of(item) is not None
+        }
+        kept = (self._of_item(item) for item in here.values())
+        return [
+            *(self._less_reversals(each) for each in kept if each is not None),
+            *(self._removed(item_id) for item_id in sorted(gone)),
+        ]
 
-def _with_status(
-    entitlement: Projected, current: FactLike, item: Mapping[str, Any], facts: Sequence[FactLike]
-) -> Projected:
-    status = _status(current.data, facts)
-    if status == "canceled":
-        ended = current.data["ended_at"] or current.data["canceled_at"]
-        at = from_unix(ended) if ended else current.occurred_at
+    def _of_item(self, item: Mapping[str, Any]) -> Projected | None:
+        """What an item of the present state gives; None where its price never was a product's here."""
+        terms = self.terms.of(item)
+        if terms is not None:
+            return self._with_status(self.current, item, terms)
+        before = self._mapped_before(item)
+        same = self.terms.of_same_product(item)
+        if same is not None and same["product_code"] in self._product_codes(before):
+            return self._with_status(self.current, item, before[1] if before else same)
+        return self._until_paid_period_ends(item, *before) if before is not None else None
+
+    def _mapped_before(self, item: Mapping[str, Any]) -> tuple[FactLike, Terms] | None:
+        """The last state in which the item had a price of a product's, and what it gave then."""
+        states = [state for state in self.states if self._terms_in(state, item["id"]) is not None]
+        if not states:
+            return None
+        last = latest(states)
+        terms = self._terms_in(last, item["id"])
+        assert terms is not None
+        return last, terms
+
+    def _terms_in(self, state: FactLike, item_id: str) -> Terms | None:
+        item = _item_in(state, item_id)
+        return self.terms.of(item) if item is not None else None
+
+    def _product_codes(self, before: tuple[FactLike, Terms] | None) -> set[str]:
+        """What an item gave before; of an item that is new, what the items that it replaces gave."""
+        if before is not None:
+            return {before[1]["product_code"]}
+        here = {item["id"] for item in self.current.data["items"]}
+        replaced = (item for state in self.states for item in state.data["items"] if item["id"] not in here)
+        return {terms["product_code"] for item in replaced if (terms := self.terms.of(item)) is not None}
+
+    def _until_paid_period_ends(self, item: Mapping[str, Any], last: FactLike, terms: Terms) -> Projected:
+        """An item that was changed to a price of no product: it lasts as long as was paid for by then."""
+        entitlement = self._with_status(self.current, item, terms)
+        if entitlement.state is State.CANCELED:
+            return entitlement
+        changed_at = min(
+            (
+                state.occurred_at
+                for state in self.states
+                if state.occurred_at >= last.occurred_at
+                and _item_in(state, item["id"]) is not None
+                and self._terms_in(state, item["id"]) is None
+            ),
+            default=last.occurred_at,
+        )
+        paid = [
+            period
+            for period in self.periods[item["id"]]
+            if period.invoice.paid_at <= changed_at + _SAME_MOMENT and from_unix(period.start) <= changed_at
+        ]
+        mapped = _item_in(last, item["id"])
+        known_end = mapped["period_end"] if mapped is not None else None
+        end = from_unix(paid[-1].end) if paid else from_unix(known_end) if known_end else changed_at
+        if entitlement.ends_at is not None and entitlement.ends_at < end:
+            return entitlement
+        return replace(entitlement, valid_until=end, ends_at=end, ends_as="product_changed")
+
+    def _removed(self, item_id: str) -> Projected:
+        """An item that the subscription no longer has."""
+        last = latest([state for state in self.states if self._terms_in(state, item_id) is not None])
+        since = [state for state in self.states if state.occurred_at > last.occurred_at]
+        in_that_second = [state for state in self.states if state.occurred_at == last.occurred_at]
+        if _item_in(latest(in_that_second), item_id) is not None:
+            without = (state.occurred_at for state in since if _item_in(state, item_id) is None)
+            at = min(without, default=last.occurred_at)
+        else:
+            at = last.occurred_at
+        item, terms = _item_in(last, item_id), self._terms_in(last, item_id)
+        assert item is not None
+        assert terms is not None
         return replace(
-            entitlement, state=State.CANCELED, valid_until=at, ends_at=at, ends_as="canceled", canceled_at=at
+            self._with_status(last, item, terms),
+            state=State.CANCELED,
+            reason=None,
+            cancel_at=None,
+            valid_until=at,
+            ends_at=at,
+            ends_as="canceled",
+            canceled_at=at,
         )
-    if status == "past_due":
-        until = _first_failure(current, item, facts) + timedelta(days=item["sold"]["grace_days"])
-        return replace(
-            entitlement, state=State.PAST_DUE, valid_until=until, ends_at=until, ends_as="past_due"
+
+    # --- one item in one state ------------------------------------------------------------------------
+
+    def _with_status(self, state: FactLike, item: Mapping[str, Any], terms: Terms) -> Projected:
+        data, status = state.data, self._status(state)
+        if status == "past_due":
+            item, terms = self._last_paid_for(item, terms)
+        started = from_unix(data["started_at"]) if data["started_at"] else state.occurred_at
+        entitlement = Projected(
+            item_key=item["id"],
+            product_code=terms["product_code"],
+            kind=Kind.SUBSCRIPTION,
+            features=list(terms["features"]),
+            quantity=item["quantity"],
+            state=State.ACTIVE,
+            starts_at=started,
+            granted_at=started,
+            cancel_at=_scheduled_cancel(data, item),
+            canceled_at=from_unix(data["canceled_at"]) if data["canceled_at"] else None,
+            stripe_subscription_id=state.object_id,
+            stripe_checkout_session_id=self._session_id(),
         )
-    end = _period_end(current, item, facts)
-    if status == "unpaid":
-        return replace(entitlement, state=State.SUSPENDED, reason="past_due", valid_until=end)
-    if status in {"paused", "incomplete", "incomplete_expired"}:
-        return replace(entitlement, state=State.PAUSED, valid_until=end)
-    state = State.TRIALING if status == "trialing" else State.ACTIVE
-    if entitlement.cancel_at is not None:
-        at = entitlement.cancel_at
-        return replace(entitlement, state=state, valid_until=at, ends_at=at, ends_as="canceled")
-    return replace(
-        entitlement,
-        state=state,
-        valid_until=end,
-        ends_at=end + RENEWAL_SLACK,
-        ends_as="renewal_unconfirmed",
-    )
+        return _without_quantity(self._ending(entitlement, status, state, item, terms))
 
-
-def _status(data: Mapping[str, Any], facts: Sequence[FactLike]) -> str:
-    """The subscription's status; a collection paused with behavior `void` counts as paused.
-
-    `past_due` says that the latest invoice is not paid: its payment clears that, told first or not.
-    """
-    status = str(data["status"])
-    if data["pause"] == "void" and status in {"active", "trialing", "past_due"}:
-        return "paused"
-    if status == "past_due" and any(
-        fact.object_id == data.get("latest_invoice") for fact in _paid_invoices(facts)
-    ):
-        return "active"
-    return status
-
-
-def _less_reversals(entitlement: Projected, facts: Sequence[FactLike]) -> Projected:
-    """Less what refunds and disputes of the current period's invoice take; of earlier ones, nothing."""
-    invoice = _current_invoice(facts)
-    if invoice is None or entitlement.state is State.CANCELED:
-        return entitlement
-    payments = {invoice.data["payment_intent"], invoice.data["charge"]} - {None}
-    for fact in facts:
-        if fact.kind == "invoice_payment" and fact.data["invoice"] == invoice.object_id:
-            payments |= {fact.data["payment_intent"], fact.data["charge"]} - {None}
-    of_it = [
-        fact
-        for fact in facts
-        if fact.kind in reversals.KINDS
-        and (
-            payments & {fact.data["payment_intent"], fact.data["charge"]}
-            or fact.data.get("invoice") == invoice.object_id
+    def _ending(
+        self, entitlement: Projected, status: str, state: FactLike, item: Mapping[str, Any], terms: Terms
+    ) -> Projected:
+        if status == "canceled":
+            ended = state.data["ended_at"] or state.data["canceled_at"]
+            at = from_unix(ended) if ended else state.occurred_at
+            return replace(
+                entitlement,
+                state=State.CANCELED,
+                valid_until=at,
+                ends_at=at,
+                ends_as="canceled",
+                canceled_at=at,
+            )
+        end, cancel = self._period_end(state, item), entitlement.cancel_at
+        if status == "past_due":
+            until = self._grace_end(state, item, terms)
+            in_grace = replace(
+                entitlement, state=State.PAST_DUE, valid_until=until, ends_at=until, ends_as="past_due"
+            )
+            return _until_cancel(in_grace, cancel)
+        if status == "unpaid":
+            return replace(entitlement, state=State.SUSPENDED, reason="past_due", valid_until=end)
+        if status in {"paused", "incomplete", "incomplete_expired"}:
+            return replace(entitlement, state=State.PAUSED, valid_until=end)
+        running = replace(
+            entitlement,
+            state=State.TRIALING if status == "trialing" else State.ACTIVE,
+            valid_until=end,
+            ends_at=end + RENEWAL_SLACK,
+            ends_as="renewal_unconfirmed",
         )
-    ]
-    taken = reversals.reversal(of_it, paid=invoice.data["amount_paid"])
-    lifted = lifted_at(facts, entitlement.item_key)
-    if taken is None or (lifted is not None and taken.at <= lifted):
-        return entitlement
-    if taken.final and taken.reason == "disputed":
-        return canceled(entitlement, taken.at, reason=taken.reason)
-    return replace(entitlement, state=State.SUSPENDED, reason=taken.reason)
+        return _until_cancel(running, cancel)
+
+    def _status(self, state: FactLike) -> str:
+        """The subscription's status; a collection paused with behavior `void` counts as paused.
+
+        `past_due` says that the latest invoice is not paid: its payment ends that, reported first or not.
+        """
+        status = str(state.data["status"])
+        if state.data["pause"] == "void" and status in {"active", "trialing", "past_due"}:
+            return "paused"
+        latest_invoice = state.data.get("latest_invoice")
+        if status == "past_due" and any(invoice.id == latest_invoice for invoice in self.invoices):
+            return "active"
+        return status
+
+    def _period_end(self, state: FactLike, item: Mapping[str, Any]) -> datetime:
+        """The item's period end, or that of a later period that was paid after the state was reported.
+
+        Where a state lacks its period, the paid ones tell it, else it ends with the state.
+        """
+        start, end = item["period_start"], item["period_end"]
+        later = [
+            period.end
+            for period in self.periods[item["id"]]
+            if not end
+            or (period.invoice.paid_at > state.occurred_at and (start is None or period.start > start))
+        ]
+        if later:
+            return from_unix(later[-1])
+        return from_unix(end) if end else state.occurred_at
+
+    # --- a payment that failed ------------------------------------------------------------------------
+
+    def _last_paid_for(self, item: Mapping[str, Any], terms: Terms) -> tuple[Mapping[str, Any], Terms]:
+        """The item and its terms as they were last paid for: a change that is not paid gives nothing yet."""
+        state = self._state_last_paid()
+        before = _item_in(state, item["id"]) if state is not None else None
+        if before is None:
+            return item, terms
+        prices = [line["price"] for line in self._lines_last_paid(item["id"])]
+        named = next((price for price in prices if self.terms.at_price(item["id"], price)), before["price"])
+        paid_terms = self.terms.at_price(item["id"], named)
+        return (before, paid_terms) if paid_terms is not None else (item, terms)
+
+    def _state_last_paid(self) -> FactLike | None:
+        """The state in force when the subscription was last paid."""
+        if not self.invoices:
+            return None
+        until = self.invoices[-1].paid_at + _SAME_MOMENT
+        by_then = [
+            state
+            for state in self.states
+            if state.occurred_at <= until and state.data["status"] not in _UNPAID
+        ]
+        return latest(by_then) if by_then else None
+
+    def _lines_last_paid(self, item_id: str) -> list[Mapping[str, Any]]:
+        """The lines for the item on the last invoice paid, those that cost something, the latest first."""
+        lines = [
+            line
+            for line in self.invoices[-1].lines or ()
+            if line["item"] == item_id and (line["amount"] or 0) > 0 and line["start"] is not None
+        ]
+        return sorted(lines, key=lambda line: -line["start"])
+
+    def _grace_end(self, state: FactLike, item: Mapping[str, Any], terms: Terms) -> datetime:
+        """Until when an item has access although a payment failed.
+
+        Its grace begins with the failure; what was paid before lasts as long as it was paid for.
+        """
+        since = unpaid_since(state, item, self.states, self.facts)
+        is_paid_for = self._was_paid_for() and self._is_of_the_paid_state(item)
+        until = since + timedelta(days=terms["grace_days"] if is_paid_for else 0)
+        paid = [from_unix(period.end) for period in self.periods[item["id"]]]
+        return max([until, *paid[-1:]])
+
+    def _is_of_the_paid_state(self, item: Mapping[str, Any]) -> bool:
+        state = self._state_last_paid()
+        return state is None or _item_in(state, item["id"]) is not None
+
+    # --- refunds and disputes -------------------------------------------------------------------------
+
+    def _less_reversals(self, entitlement: Projected) -> Projected:
+        """Less what refunds and disputes of the item's current period take; of earlier ones, nothing."""
+        periods = self.periods[entitlement.item_key]
+        if not periods or entitlement.state is State.CANCELED:
+            return entitlement
+        invoice = periods[-1].invoice
+        payments = set(invoice.payments)
+        for fact in self.facts:
+            if fact.kind == "invoice_payment" and fact.data["invoice"] == invoice.id:
+                payments |= {fact.data["payment_intent"], fact.data["charge"]} - {None}
+        of_it = [
+            fact
+            for fact in self.facts
+            if fact.kind in reversals.KINDS
+            and (
+                payments & {fact.data["payment_intent"], fact.data["charge"]}
+                or fact.data.get("invoice") == invoice.id
+            )
+        ]
+        taken = reversals.reversal(of_it, paid=invoice.amount_paid)
+        lifted = lifted_at(self.facts, entitlement.item_key)
+        if taken is None or (lifted is not None and taken.at <= lifted):
+            return entitlement
+        if taken.final and taken.reason == "disputed":
+            return canceled(entitlement, taken.at, reason=taken.reason)
+        return replace(entitlement, state=State.SUSPENDED, reason=taken.reason)
+
+    def _session_id(self) -> str | None:
+        return min((fact.object_id for fact in self.facts if fact.kind == "session"), default=None)
 
 
-def _current_invoice(facts: Sequence[FactLike]) -> FactLike | None:
-    """The paid invoice that began the latest period; those of changes within a period are left aside.
-
-    A change that starts the billing cycle anew, as resuming does or a plan of another interval, begins a
-    period of its own: its invoice reaches further than all before it.
-    """
-    paid = _paid_invoices(facts)
-    last = max((_end(fact) for fact in paid), default=0)
-    latest_ones = [fact for fact in paid if _end(fact) == last]
-    return min(
-        latest_ones,
-        key=lambda f: (f.data["billing_reason"] not in _OF_A_PERIOD, f.occurred_at, f.source_id),
-        default=None,
-    )
-
-
-def _end(invoice: FactLike) -> int:
-    end: int | None = invoice.data["period_end"]
-    return end or 0
+def _item_in(state: FactLike, item_id: str) -> Mapping[str, Any] | None:
+    return next((item for item in state.data["items"] if item["id"] == item_id), None)
 
 
 def _scheduled_cancel(data: Mapping[str, Any], item: Mapping[str, Any]) -> datetime | None:
@@ -187,60 +367,18 @@ def _scheduled_cancel(data: Mapping[str, Any], item: Mapping[str, Any]) -> datet
     return None
 
 
-def _period_end(current: FactLike, item: Mapping[str, Any], facts: Sequence[FactLike]) -> datetime:
-    """The item's period end, or that of an invoice paid after the state was told.
-
-    Where an event lacks its period, the paid invoices tell it, else it ends with the event.
-    """
-    ends = [item["period_end"]] if item["period_end"] else []
-    ends += [
-        fact.data["period_end"]
-        for fact in _paid_invoices(facts)
-        if fact.data["period_end"]
-        and fact.data["billing_reason"] in _OF_A_PERIOD
-        and (fact.occurred_at > current.occurred_at or not item["period_end"])
-    ]
-    return from_unix(max(ends)) if ends else current.occurred_at
+def _until_cancel(entitlement: Projected, cancel: datetime | None) -> Projected:
+    """The earlier of its end and the scheduled cancel."""
+    valid_until, ends_at = entitlement.valid_until, entitlement.ends_at
+    assert valid_until is not None
+    assert ends_at is not None
+    if cancel is None or cancel > ends_at:
+        return entitlement
+    return replace(entitlement, valid_until=min(valid_until, cancel), ends_at=cancel, ends_as="canceled")
 
 
-def _first_failure(current: FactLike, item: Mapping[str, Any], facts: Sequence[FactLike]) -> datetime:
-    """When the unpaid stretch began: the first failed payment after the last paid invoice."""
-    paid = _paid_invoices(facts)
-    settled = {fact.object_id for fact in paid}
-    last_paid = max((fact.occurred_at for fact in paid), default=None)
-    since = [
-        fact.occurred_at
-        for fact in facts
-        if fact.kind == "invoice"
-        and fact.data["event"] == "invoice.payment_failed"
-        and fact.object_id not in settled
-        and (last_paid is None or fact.occurred_at >= last_paid)
-    ]
-    if since:
-        return min(since)
-    return from_unix(item["period_start"]) if item["period_start"] else current.occurred_at
-
-
-def _removed(item_id: str, states: Sequence[FactLike], facts: Sequence[FactLike]) -> Projected:
-    """An item that the subscription no longer has, or whose price no longer is a product's."""
-    last = latest([state for state in states if item_id in _mapped_items(state)])
-    since = [state for state in states if state.occurred_at > last.occurred_at]
-    in_that_second = [state for state in states if state.occurred_at == last.occurred_at]
-    if item_id in _mapped_items(latest(in_that_second)):
-        at = min((state.occurred_at for state in since), default=last.occurred_at)
-    else:
-        at = last.occurred_at
-    return replace(
-        _of_item(last, _mapped_items(last)[item_id], facts),
-        state=State.CANCELED,
-        reason=None,
-        cancel_at=None,
-        valid_until=at,
-        ends_at=at,
-        ends_as="canceled",
-        canceled_at=at,
-    )
-
-
-def _session_id(facts: Sequence[FactLike]) -> str | None:
-    return min((fact.object_id for fact in facts if fact.kind == "session"), default=None)
+def _without_quantity(entitlement: Projected) -> Projected:
+    """Of no seats nobody has access, while the subscription itself goes on."""
+    if entitlement.quantity or entitlement.state in {State.CANCELED, State.PAUSED}:
+        return entitlement
+    return replace(entitlement, state=State.SUSPENDED, reason="quantity_zero")

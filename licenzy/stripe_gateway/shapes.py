@@ -183,7 +183,8 @@ def invoice(obj: Mapping[str, Any]) -> dict[str, Any]:
         "payment_intent": values.id_of(obj.get("payment_intent")),
         "charge": values.id_of(obj.get("charge")),
         "period_end": _period_end_of_lines(obj),
-        "lines": [invoice_line(line) for line in _lines(obj)],
+        # An invoice that came without its lines says nothing of them, which is not that it has none.
+        "lines": [invoice_line(line) for line in _lines(obj)] if obj.get("lines") else None,
         "more_lines": bool(values.mapping(obj.get("lines")).get("has_more")),
         "created": values.seconds(obj, "created"),
         "due_date": values.seconds(obj, "due_date"),

@@ -22,6 +22,7 @@ from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.subjects.models import Subject
 from tests.support.cast import make_product, make_subject
 from tests.support.clock import START
+from tests.support.invoice_lines import period_line
 from tests.support.purchases import event, make_attempt, signed
 
 SECRET = "whsec_first_0123456789abcdef"
@@ -196,7 +197,7 @@ class Sale:
             "amount_paid": 0 if outcome == "payment_failed" else amount,
             "currency": "usd",
             "customer": f"cus_{self.tag}",
-            "lines": {"data": [{"period": {"end": unix(START + period * MONTH)}}]},
+            "lines": {"object": "list", "has_more": False, "data": self._lines(period, amount)},
             **changes,
         }
         if self.shape == NEW:
@@ -211,6 +212,14 @@ class Sale:
         if self.shape == NEW and outcome != "payment_failed":
             self.invoice_payment(period=period, at=at)
         return kept
+
+    def _lines(self, period: int, amount: int) -> list[dict[str, Any]]:
+        items = self.terms.get("items") or {"si": self.attempt.sold["stripe_price_id"]}
+        span = (unix(START + (period - 1) * MONTH), unix(START + period * MONTH))
+        return [
+            period_line(f"{name}_{self.tag}", price, *span, amount=amount, newer=self.shape == NEW)
+            for name, price in items.items()
+        ]
 
     def invoice_payment(self, *, period: int = 1, at: datetime = START) -> StripeEvent:
         payment = {"type": "payment_intent", "payment_intent": self.intent(period)}

@@ -39,6 +39,10 @@ class Fact:
     object_id: str = "sub_1"
     source: FactSource = FactSource.EVENT
 
+    @property
+    def recorded_at(self) -> datetime:
+        return self.occurred_at
+
 
 @dataclass
 class Numbers:

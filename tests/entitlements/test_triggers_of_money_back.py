@@ -10,9 +10,21 @@ import pytest
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
-from tests.entitlements.fixtures_purchases import APPLIED, DAY, MONTH, OLD, PRICE, YES, Sale, Storefront, unix
+from tests.entitlements.fixtures_purchases import (
+    APPLIED,
+    DAY,
+    MONTH,
+    NEW,
+    OLD,
+    PRICE,
+    YES,
+    Sale,
+    Storefront,
+    unix,
+)
 from tests.entitlements.rows import row
 from tests.support.clock import START
+from tests.support.invoice_lines import proration_line
 
 END = START + MONTH
 HOUR = timedelta(hours=1)
@@ -264,10 +276,10 @@ def test_a_period_begun_by_a_change_is_the_current_one(member: Sale) -> None:
 
 @row("refund.earlier_period")
 def test_a_refund_of_a_change_within_the_period_is_only_recorded(member: Sale) -> None:
-    ends_with_the_period = {"data": [{"period": {"end": int(END.timestamp())}}]}
-    member.invoice(
-        "paid", period=2, at=LATER, billing_reason="subscription_update", lines=ends_with_the_period
-    )
+    until = (int(LATER.timestamp()), int(END.timestamp()))
+    item = f"si_{member.tag}"
+    lines = {"data": [proration_line(item, *until, amount=900, newer=member.shape == NEW)]}
+    member.invoice("paid", period=2, at=LATER, billing_reason="subscription_update", lines=lines)
     give_back(member, period=2, at=LATER + DAY, reported_by="refund")
     assert member.stands(LATER + DAY) == YES
 

@@ -29,9 +29,11 @@ class FactStub:
     source_id: str = "evt_1"
     object_id: str = "x_1"
     occurred_at: Any = field(init=False)
+    recorded_at: Any = field(init=False)
 
     def __post_init__(self) -> None:
         self.occurred_at = START + timedelta(minutes=self.after)
+        self.recorded_at = self.occurred_at
 
 
 def session(**changes: Any) -> dict[str, Any]:

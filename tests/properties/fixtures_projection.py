@@ -31,6 +31,10 @@ class Fact:
     occurred_at: Any
     data: dict[str, Any]
 
+    @property
+    def recorded_at(self) -> Any:
+        return self.occurred_at
+
 
 @dataclass
 class History:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.invoice_lines import period_line
+
 START = 1_790_000_000
 DAY = 86_400
 MONTH = 30 * DAY
@@ -457,6 +459,13 @@ class _Subscription:
     def invoice_id(self) -> str:
         return f"in_{self.names.tag}_{self.period}"
 
+    def lines(self, amount: int) -> list[dict[str, Any]]:
+        span, newer = (self.begins, self.ends), self.emitter.newer
+        return [
+            period_line(f"{name}_{self.names.tag}", price, *span, newer=newer, amount=amount)
+            for name, price in self.state["items"].items()
+        ]
+
     def invoice_obj(self) -> dict[str, Any]:
         paid = self.period in self.paid
         amount = 0 if self.period in self.zero else PRICE
@@ -469,7 +478,7 @@ class _Subscription:
             "amount_paid": amount if paid else 0,
             "currency": "usd",
             "customer": f"cus_{self.names.tag}",
-            "lines": {"data": [{"period": {"start": self.begins, "end": self.ends}}]},
+            "lines": {"object": "list", "has_more": False, "data": self.lines(amount)},
         }
         if self.emitter.newer:
             details = {"subscription": self.names.subscription, "metadata": {}}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from licenzy.entitlements import ordering, projection, reversals, subscriptions
+from licenzy.entitlements import grace, ordering, projection, reversals, subscriptions
 from licenzy.entitlements.subscriptions import of_subscription
 from tests.properties import fixtures_projection, test_histories
 from tests.properties.test_histories import differences
@@ -67,13 +67,13 @@ def test_refunds_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_last_period_rolls_forward_unpaid(monkeypatch: pytest.MonkeyPatch) -> None:
     """Grace that starts with the latest failure instead of the first one."""
-    planted = subscriptions._first_failure
+    first = grace.unpaid_since
 
-    def last_failure(current: Any, item: Any, facts: Sequence[Any]) -> Any:
+    def last_failure(state: Any, item: Any, states: Sequence[Any], facts: Sequence[Any]) -> Any:
         failed = [f.occurred_at for f in facts if f.kind == "invoice" and "failed" in f.data["event"]]
-        return max(failed, default=planted(current, item, facts))
+        return max(failed, default=first(state, item, states, facts))
 
-    monkeypatch.setattr(subscriptions, "_first_failure", last_failure)
+    monkeypatch.setattr(subscriptions, "unpaid_since", last_failure)
     assert found("from what a fair judge says")
 
 

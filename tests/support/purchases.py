@@ -19,6 +19,7 @@ from licenzy.entitlements.models import Entitlement, Purchase, State
 from licenzy.kit.ids import new_id
 from licenzy.subjects.models import Subject
 from tests.support.clock import START
+from tests.support.invoice_lines import period_line
 
 
 def make_entitlement(
@@ -172,6 +173,7 @@ def subscription_object(attempt: CheckoutAttempt, **changes: Any) -> dict[str, A
 
 def invoice_object(subscription_id: str = "sub_1", **changes: Any) -> dict[str, Any]:
     """The paid first invoice of a subscription."""
+    start = int(START.timestamp())
     return {
         "id": "in_1",
         "object": "invoice",
@@ -182,7 +184,7 @@ def invoice_object(subscription_id: str = "sub_1", **changes: Any) -> dict[str, 
         "currency": "usd",
         "customer": "cus_1",
         "parent": {"subscription_details": {"subscription": subscription_id, "metadata": {}}},
-        "lines": {"data": [{"period": {"end": int(START.timestamp()) + 30 * 86_400}}]},
+        "lines": {"data": [period_line("si_1", "price_1", start, start + 30 * 86_400, newer=True)]},
         **changes,
     }
 

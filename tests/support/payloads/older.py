@@ -78,7 +78,7 @@ def _subscription_in_both_places(obj: Json) -> Json:
 
 def _invoice_2020(obj: Json) -> Json:
     """Until 2025-03-31 an invoice named its subscription, payment and charge itself, and had no `parent`."""
-    lines = [_without(line, "parent", "pricing", "taxes") for line in obj["lines"]["data"]]
+    lines = [_line_2020(line) for line in obj["lines"]["data"]]
     older = _without(obj, "parent", "total_taxes", "amount_overpaid")
     return {
         **older,
@@ -87,6 +87,20 @@ def _invoice_2020(obj: Json) -> Json:
         "charge": "ch_00000000000021",
         "paid": obj["status"] == "paid",
         "lines": {**obj["lines"], "data": lines},
+    }
+
+
+def _line_2020(line: Json) -> Json:
+    """A line named its item and price itself, and said whether it is a proration."""
+    details = line["parent"]["subscription_item_details"]
+    price = line["pricing"]["price_details"]
+    return {
+        **_without(line, "parent", "pricing", "taxes"),
+        "type": "subscription",
+        "subscription": details["subscription"],
+        "subscription_item": details["subscription_item"],
+        "proration": details["proration"],
+        "price": {"id": price["price"], "object": "price", "product": price["product"]},
     }
 
 

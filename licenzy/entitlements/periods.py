@@ -1,0 +1,167 @@
+"""Which paid invoice began which period of a subscription's item. Pure.
+
+A period belongs to an item: it is the span of a paid line that bills the item itself. Prorations, setup
+fees and other invoice items, and the lines of other items begin none, and neither does a manual invoice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from licenzy.entitlements.projected import FactLike, is_paid_invoice, payment_refs
+
+_BEGINS_PERIODS = frozenset({"subscription_create", "subscription_cycle", "subscription", None})
+
+
+@dataclass(frozen=True, slots=True)
+class PaidInvoice:
+    """A paid invoice, as all facts of it together have it."""
+
+    id: str
+    paid_at: datetime
+    reason: str | None
+    """Stripe's `billing_reason`."""
+    amount_paid: int | None
+    """In the currency's smallest unit."""
+    payments: frozenset[str]
+    """The payment intent and charge that it names itself."""
+    lines: Sequence[Mapping[str, Any]] | None
+    """None where it was recorded before lines were."""
+    has_more: bool
+    """Whether it has lines that nobody has read."""
+    period_end: int | None
+    """The furthest end of its lines, in Unix seconds."""
+
+
+class Period(NamedTuple):
+    """A span of an item, in Unix seconds, with the invoice that was paid for it."""
+
+    start: int
+    end: int
+    price: str | None
+    invoice: PaidInvoice
+
+
+def paid_invoices(facts: Iterable[FactLike]) -> list[PaidInvoice]:
+    """The paid invoices of a purchase, in order of payment."""
+    by_id: dict[str, list[FactLike]] = {}
+    for fact in facts:
+        if fact.kind == "invoice":
+            by_id.setdefault(fact.object_id, []).append(fact)
+    paid = [_together(group) for group in by_id.values() if any(map(is_paid_invoice, group))]
+    return sorted(paid, key=lambda invoice: (invoice.paid_at, invoice.id))
+
+
+def _together(group: Sequence[FactLike]) -> PaidInvoice:
+    paid = min(filter(is_paid_invoice, group), key=lambda fact: (fact.occurred_at, fact.source_id))
+    best = max(group, key=_completeness)
+    lines = best.data.get("lines")
+    return PaidInvoice(
+        id=paid.object_id,
+        paid_at=paid.occurred_at,
+        reason=paid.data["billing_reason"],
+        amount_paid=paid.data["amount_paid"],
+        payments=frozenset(ref for fact in group for ref in payment_refs(fact.data)),
+        lines=lines,
+        has_more=bool(best.data.get("more_lines")),
+        period_end=max((fact.data["period_end"] or 0 for fact in group), default=0) or None,
+    )
+
+
+def _completeness(fact: FactLike) -> tuple[bool, bool, int, str]:
+    lines = fact.data.get("lines")
+    return (lines is not None, not fact.data.get("more_lines"), len(lines or ()), fact.source_id)
+
+
+@dataclass(slots=True)
+class _Item:
+    """What all states of a subscription say of one of its items."""
+
+    prices: set[str] = field(default_factory=set)
+    spans: set[tuple[int, int]] = field(default_factory=set)
+    span_of_invoice: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """The item's period while an invoice was the subscription's latest."""
+
+
+def periods_by_item(
+    states: Sequence[FactLike], invoices: Sequence[PaidInvoice]
+) -> Mapping[str, Sequence[Period]]:
+    """The paid periods of every item that the subscription ever had, the latest last.
+
+    A fact recorded before lines were stands for all items, and so does, for the items it does not name, an
+    invoice whose lines nobody has read to the end: with the period that the state has beside it.
+    """
+    items = _items(states)
+    found: dict[str, list[Period]] = {item_id: [] for item_id in items}
+    furthest = 0
+    for invoice in invoices:
+        billed = _billed(invoice, items)
+        for item_id, line in billed.items():
+            found[item_id].append(Period(line["start"], line["end"], line["price"], invoice))
+        further = (invoice.period_end or 0) > furthest
+        furthest = max(furthest, invoice.period_end or 0)
+        begins = invoice.reason in _BEGINS_PERIODS
+        if invoice.lines is None and (begins or further):
+            for item_id, item in items.items():
+                found[item_id].append(_implied(item, invoice, end=invoice.period_end))
+        elif invoice.lines is not None and invoice.has_more and begins:
+            for item_id in items.keys() - billed.keys():
+                period = _implied(items[item_id], invoice, end=None)
+                if all(period.start != other.start for other in found[item_id]):
+                    found[item_id].append(period)
+    for periods in found.values():
+        periods.sort(key=lambda period: (period.start, period.invoice.paid_at, period.invoice.id))
+    return found
+
+
+def _items(states: Iterable[FactLike]) -> dict[str, _Item]:
+    items: dict[str, _Item] = {}
+    for state in sorted(states, key=lambda state: (state.occurred_at, state.source_id)):
+        for each in state.data["items"]:
+            item = items.setdefault(each["id"], _Item())
+            item.prices.add(each["price"])
+            if each["period_start"] is None or each["period_end"] is None:
+                continue
+            span = (each["period_start"], each["period_end"])
+            item.spans.add(span)
+            if state.data.get("latest_invoice"):
+                item.span_of_invoice[state.data["latest_invoice"]] = span
+    return items
+
+
+def _billed(invoice: PaidInvoice, items: Mapping[str, _Item]) -> dict[str, Mapping[str, Any]]:
+    """The line that bills each item's own period; of several, the one that begins last."""
+    billed: dict[str, Mapping[str, Any]] = {}
+    if invoice.reason == "manual":
+        return billed
+    for line in invoice.lines or ():
+        if not line["recurring"] or line["proration"] or line["start"] is None or line["end"] is None:
+            continue
+        for item_id in _items_of(line, items):
+            if item_id not in billed or line["start"] > billed[item_id]["start"]:
+                billed[item_id] = line
+    return billed
+
+
+def _items_of(line: Mapping[str, Any], items: Mapping[str, _Item]) -> list[str]:
+    """The item that a line names; where it names none that is known, those whose period or price it has."""
+    if line["item"] in items:
+        return [line["item"]]
+    same_span = [item_id for item_id, item in items.items() if (line["start"], line["end"]) in item.spans]
+    same_price = [item_id for item_id, item in items.items() if line["price"] in item.prices]
+    if same_span or same_price or line["item"] is not None:
+        both = [item_id for item_id in same_span if item_id in same_price]
+        return both or same_span or same_price
+    return list(items) if len(items) == 1 else []
+
+
+def _implied(item: _Item, invoice: PaidInvoice, *, end: int | None) -> Period:
+    span = item.span_of_invoice.get(invoice.id)
+    if span is None:
+        paid = int(invoice.paid_at.timestamp())
+        fitting = [each for each in item.spans if (each[1] == end if end else each[0] <= paid < each[1])]
+        span = max(fitting, default=(paid, end or paid))
+    return Period(span[0], end or span[1], None, invoice)
