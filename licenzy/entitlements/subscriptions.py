@@ -284,7 +284,7 @@ class _Subscription:
         prices = [line["price"] for line in self._lines_last_paid(item["id"])]
         named = next((price for price in prices if self.terms.at_price(item["id"], price)), before["price"])
         paid_terms = self.terms.at_price(item["id"], named)
-        return (before, paid_terms) if paid_terms is not None else (item, terms)
+        return (before, paid_terms) if paid_terms is not None else (item, {**terms, "grace_days": 0})
 
     def _state_last_paid(self) -> FactLike | None:
         """The state in force when the subscription was last paid."""

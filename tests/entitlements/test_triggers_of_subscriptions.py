@@ -241,9 +241,34 @@ def test_a_plan_change_follows_the_price(sale: Sale) -> None:
     sale.subscription("active", at=START + DAY, items={"si": larger.stripe_price_id})
     held = sale.row()
     assert (held.id, held.product_code, held.features) == (entitlement_id, larger.product_code, ["export"])
+    sale.renewed()
+    sale.invoice("payment_failed", period=3, at=START + 2 * MONTH)
+    sale.subscription("past_due", period=3, at=START + 2 * MONTH)
+    assert sale.row().valid_until == START + 2 * MONTH + 5 * DAY
+
+
+@row("grace.last_paid")
+def test_in_grace_what_was_last_paid_for_counts(sale: Sale) -> None:
+    larger = sale.storefront.product(Kind.SUBSCRIPTION, features=["export"], grace_days=5)
+    sale.subscription("active", at=START + DAY, items={"si": larger.stripe_price_id})
+    assert sale.row().product_code == larger.product_code
     sale.invoice("payment_failed", period=2, at=END)
     sale.subscription("past_due", period=2, at=END)
-    assert sale.row().valid_until == END + 5 * DAY
+    in_grace = sale.row()
+    assert (in_grace.product_code, in_grace.features) == (sale.attempt.product_code, [])
+    assert in_grace.valid_until == END + 3 * DAY
+    sale.invoice("paid", period=2, at=END + DAY)
+    assert sale.row().product_code == larger.product_code
+
+
+@row("grace.last_paid")
+def test_a_change_that_is_not_paid_leaves_what_was_paid_before(sale: Sale) -> None:
+    larger = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
+    sale.subscription(
+        "past_due", at=START + DAY, items={"si": larger.stripe_price_id}, latest_invoice="in_of_the_change"
+    )
+    held = sale.row()
+    assert (held.product_code, held.valid_until) == (sale.attempt.product_code, END)
 
 
 @row("subscription.quantity")
@@ -270,13 +295,17 @@ def test_two_items_are_two_entitlements_and_a_removed_one_ends(sale: Sale) -> No
 
 
 @row("subscription.unmapped")
-def test_an_unmapped_price_grants_nothing_and_ends_what_it_replaces(sale: Sale) -> None:
+def test_a_change_to_an_unmapped_price_lasts_as_long_as_was_paid_for(sale: Sale) -> None:
     kept = sale.subscription("active", at=START + DAY, items={"si": "price_unmapped"})
     assert kept.note == "No product is mapped to price_unmapped."
-    held = sale.row()
-    assert (held.state, held.canceled_at) == (State.CANCELED, START + DAY)
-    sale.subscription("active", at=START + 2 * DAY, items={"si": sale.attempt.sold["stripe_price_id"]})
-    assert sale.stands(START + 2 * DAY) == YES
+    assert sale.row().valid_until == END
+    assert sale.stands(END - SECOND) == YES
+    assert sale.stands(END) == ("canceled", False, "product_changed")
+    sale.renewed()
+    assert sale.stands(END) == ("canceled", False, "product_changed"), "nothing of ours was paid for"
+    back = {"si": sale.attempt.sold["stripe_price_id"]}
+    sale.subscription("active", at=END + 2 * DAY, period=2, items=back)
+    assert sale.stands(END + 2 * DAY) == YES
 
 
 @row("subscription.unmapped")

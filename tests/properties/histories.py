@@ -237,8 +237,14 @@ class _Subscription:
             "cancel_at": None,
             "cancel_at_period_end": False,
             "pause_collection": None,
+            "trial_end": None,
             "ended_at": None,
         }
+        self.billed: dict[int, dict[str, str]] = {}
+        """The items and prices on the invoice of each period."""
+        self.end_of: dict[int, int] = {}
+        self.unmapped: dict[str, int] = {}
+        """Items that were changed to a price of no product, and until when they were paid for by then."""
         self.last: dict[str, Any] | None = None
         self.paid: set[int] = set()
         self.zero: set[int] = set()
@@ -271,7 +277,7 @@ class _Subscription:
             self.change("updated", status="incomplete_expired")
             return False
         if start < 0.2:
-            self.state["status"] = "trialing"
+            self.state |= {"status": "trialing", "trial_end": self.ends}
             self.zero.add(1)
             self.emit("created")
         else:
@@ -426,11 +432,22 @@ class _Subscription:
 
     def change(self, event_name: str, **changes: Any) -> None:
         before = self.last or {}
+        self.note_unmapped(changes.get("items", {}))
         self.state |= changes
         now = self.obj()
         previous = {name: value for name, value in before.items() if now[name] != value}
         if previous:
             self.emit(event_name, previous)
+
+    def note_unmapped(self, items: dict[str, str]) -> None:
+        for name, price in items.items():
+            if price in self.names.prices:
+                self.unmapped.pop(name, None)
+            elif name not in self.unmapped:
+                self.unmapped[name] = self.end_of[max(self.paid_periods(name), default=self.period)]
+
+    def paid_periods(self, name: str) -> set[int]:
+        return {n for n in self.paid if name in self.billed[n]}
 
     def emit(self, event_name: str, previous: dict[str, Any] | None = None) -> None:
         self.last = self.obj()
@@ -460,10 +477,12 @@ class _Subscription:
         return f"in_{self.names.tag}_{self.period}"
 
     def lines(self, amount: int) -> list[dict[str, Any]]:
+        items = self.billed.setdefault(self.period, dict(self.state["items"]))
+        self.end_of.setdefault(self.period, self.ends)
         span, newer = (self.begins, self.ends), self.emitter.newer
         return [
             period_line(f"{name}_{self.names.tag}", price, *span, newer=newer, amount=amount)
-            for name, price in self.state["items"].items()
+            for name, price in items.items()
         ]
 
     def invoice_obj(self) -> dict[str, Any]:
@@ -528,8 +547,20 @@ class _Subscription:
             good = at < self.failed_at + GRACE_DAYS * DAY
         if (state["pause_collection"] or {}).get("behavior") == "void":
             good = False
-        current = max(self.paid)
-        good = good and not self.emitter.taken(current, 0 if current in self.zero else PRICE)
-        for name, price in state["items"].items():
-            if price in self.names.prices:
-                self.emitter.life.entitled[f"{name}_{self.names.tag}"] = good
+        for name in state["items"]:
+            item = f"{name}_{self.names.tag}"
+            self.emitter.life.entitled[item] = good and self.is_good(name, at)
+
+    def is_good(self, name: str, at: int) -> bool:
+        """Whether an item gives access in a subscription that does."""
+        if name in self.unmapped and at >= self.unmapped[name]:
+            return False
+        if self.state["status"] == "past_due":
+            # A trial was never paid for, and neither was what was added since the last payment.
+            last = max(self.paid)
+            if self.state["trial_end"] == self.end_of[last]:
+                return False
+            if self.billed[last].get(name) not in self.names.prices:
+                return False
+        current = max(self.paid_periods(name), default=0)
+        return not current or not self.emitter.taken(current, 0 if current in self.zero else PRICE)
