@@ -37,7 +37,7 @@ def check(client: FlaskClient, token: str, subject_ref: str = "user_123", **more
     return client.post(CHECK, json={"subject_ref": subject_ref, **more}, headers=bearer(token))
 
 
-def hold(
+def grant(
     database: Database, cast: Cast, *, ref: str = "user_123", mode: Mode = Mode.TEST, **columns: Any
 ) -> None:
     with database.write() as db:
@@ -46,7 +46,7 @@ def hold(
 
 
 def test_allowed_and_not(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:
-    hold(database, cast)
+    grant(database, cast)
     allowed = check(client, token)
     assert allowed.status_code == 200
     assert allowed.get_json() == {"subject_ref": "user_123", "allowed": True}
@@ -59,7 +59,7 @@ def test_allowed_and_not(client: FlaskClient, database: Database, cast: Cast, to
 def test_the_other_mode_and_the_other_project_see_nothing(
     client: FlaskClient, database: Database, cast: Cast, token: str
 ) -> None:
-    hold(database, cast)
+    grant(database, cast)
     with database.write() as db:
         live = make_key(db, project_id=cast.project_id, mode=Mode.LIVE)[1]
         theirs = make_key(db, project_id=cast.stranger.project_id)[1]
@@ -70,11 +70,11 @@ def test_the_other_mode_and_the_other_project_see_nothing(
         assert unknown.get_json()["allowed"] is False
 
 
-def test_the_end_is_half_open(
+def test_access_ends_exactly_at_ends_at(
     client: FlaskClient, database: Database, cast: Cast, token: str, clock: StandingClock
 ) -> None:
     end = START + timedelta(days=1)
-    hold(database, cast, kind=Kind.TIME_PASS, ends_at=end)
+    grant(database, cast, kind=Kind.TIME_PASS, ends_at=end)
     clock.now = end - timedelta(milliseconds=1)
     assert check(client, token).get_json()["allowed"] is True
     clock.now = end
@@ -82,7 +82,7 @@ def test_the_end_is_half_open(
 
 
 def test_narrowing(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:
-    hold(database, cast, features=["export"])
+    grant(database, cast, features=["export"])
     assert check(client, token, product_code="PRO_MONTHLY").get_json()["allowed"] is True
     assert check(client, token, product_code="OTHER").get_json()["allowed"] is False
     assert check(client, token, feature="export").get_json()["allowed"] is True
@@ -90,7 +90,7 @@ def test_narrowing(client: FlaskClient, database: Database, cast: Cast, token: s
 
 
 def test_a_spent_pack_does_not_allow(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:
-    hold(database, cast, kind=Kind.USAGE_PACK, ends_at=None, granted_units=10, used_units=9)
+    grant(database, cast, kind=Kind.USAGE_PACK, ends_at=None, granted_units=10, used_units=9)
     assert check(client, token).get_json()["allowed"] is True
     with database.write() as db:
         row = db.exec(select(Entitlement)).one()
@@ -102,14 +102,14 @@ def test_a_spent_pack_does_not_allow(client: FlaskClient, database: Database, ca
 def test_states_that_do_not_allow(
     client: FlaskClient, database: Database, cast: Cast, token: str, state: State
 ) -> None:
-    hold(database, cast, state=state)
+    grant(database, cast, state=state)
     assert check(client, token).get_json()["allowed"] is False
 
 
 def test_refs_are_compared_byte_for_byte(
     client: FlaskClient, database: Database, cast: Cast, token: str
 ) -> None:
-    hold(database, cast, ref="Jos\u00e9 ★ 🦊")
+    grant(database, cast, ref="Jos\u00e9 ★ 🦊")
     assert check(client, token, "Jos\u00e9 ★ 🦊").get_json()["allowed"] is True
     for variant in ("jos\u00e9 ★ 🦊", "Jose\u0301 ★ 🦊", "Jos\u00e9 ★ 🦊 ", "ＪOS\u00c9 ★ 🦊"):
         assert check(client, token, variant).get_json()["allowed"] is False
@@ -121,7 +121,7 @@ def test_hostile_refs_are_only_unknown(client: FlaskClient, token: str, cast: Ca
 
 
 @pytest.mark.parametrize(("headers", "code"), [row[1:] for row in HEADERS], ids=[row[0] for row in HEADERS])
-def test_keys_that_are_none(client: FlaskClient, cast: Cast, headers: dict[str, str], code: str) -> None:
+def test_bad_keys_are_refused(client: FlaskClient, cast: Cast, headers: dict[str, str], code: str) -> None:
     answer = client.post(CHECK, json={"subject_ref": "u"}, headers=headers)
     assert (answer.status_code, answer.get_json()["error"]) == (401, code)
     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -138,7 +138,7 @@ def test_unknown_and_mistyped_keys_are_answered_alike(client: FlaskClient, cast:
     assert bodies[0] == bodies[1]
 
 
-def test_a_key_in_the_address_is_no_key(client: FlaskClient, token: str) -> None:
+def test_a_key_in_the_query_string_is_ignored(client: FlaskClient, token: str) -> None:
     answer = client.post(f"{CHECK}?api_key={token}", json={"subject_ref": "u"})
     assert answer.get_json()["error"] == "api_key_missing"
 
@@ -146,7 +146,7 @@ def test_a_key_in_the_address_is_no_key(client: FlaskClient, token: str) -> None
 @pytest.mark.parametrize(
     ("column", "code"), [("revoked_at", "api_key_revoked"), ("expires_at", "api_key_expired")]
 )
-def test_keys_that_were_good(
+def test_ended_keys_are_refused(
     client: FlaskClient, database: Database, cast: Cast, column: str, code: str
 ) -> None:
     ended: dict[str, Any] = {column: START}
@@ -169,7 +169,7 @@ def test_revocation_shows_in_the_next_answer(client: FlaskClient, database: Data
 @pytest.mark.parametrize(
     ("body", "kind", "status", "code"), [r[1:] for r in BODIES], ids=[r[0] for r in BODIES]
 )
-def test_bodies_that_are_none(
+def test_bad_bodies_are_refused(
     client: FlaskClient, token: str, body: bytes, kind: str, status: int, code: str
 ) -> None:
     answer = client.post(CHECK, data=body, content_type=kind, headers=bearer(token))
@@ -184,13 +184,13 @@ def test_bodies_that_are_none(
 @pytest.mark.parametrize(
     ("method", "path"), [("PUT", CHECK), ("POST", "/v1/nope"), ("GET", "/v1/openapi.json")]
 )
-def test_the_size_is_looked_at_before_route_and_method(client: FlaskClient, method: str, path: str) -> None:
+def test_the_size_is_checked_before_route_and_method(client: FlaskClient, method: str, path: str) -> None:
     answer = client.open(path, method=method, data=b"x" * 70_000)
     assert (answer.status_code, answer.get_json()["error"]) == (413, "payload_too_large")
 
 
 @pytest.mark.parametrize("kind", ["application/json", 'Application/JSON; charset="UTF-8"'])
-def test_a_charset_may_be_quoted(client: FlaskClient, token: str, kind: str) -> None:
+def test_accepted_content_types(client: FlaskClient, token: str, kind: str) -> None:
     answer = client.post(CHECK, data=b'{"subject_ref":"u"}', content_type=kind, headers=bearer(token))
     assert answer.status_code == 200
 
@@ -231,7 +231,7 @@ def test_method_overrides_are_ignored(client: FlaskClient, token: str) -> None:
     assert answer.status_code == 405
 
 
-def test_the_last_use_of_a_key_is_written_beside_the_request(
+def test_the_last_use_of_a_key_is_written_in_the_background(
     client: FlaskClient, database: Database, cast: Cast
 ) -> None:
     with database.write() as db:
@@ -250,7 +250,7 @@ def test_the_loop_answers_as_the_route_does(
     app: Flask, client: FlaskClient, database: Database, cast: Cast, token: str
 ) -> None:
     """Both run the same function; what Flask would do around it must make no difference."""
-    hold(database, cast, features=["export"])
+    grant(database, cast, features=["export"])
     loop, answered = LoopClient(app), 0
     asked: list[dict[str, Any]] = [
         {"json": {"subject_ref": ref, **more}, "headers": bearer(token)}

@@ -153,19 +153,19 @@ def test_what_is_answered_on_the_loop_is_what_its_route_answers(
 
 
 @every_route
-def test_keys_that_are_none(client: FlaskClient, cast: Cast, route: Route) -> None:
+def test_bad_keys_are_refused(client: FlaskClient, cast: Cast, route: Route) -> None:
     for name, headers, code in HEADERS:
         answer = route.call(client, None, headers=headers)
         assert refusal_of(answer) == (401, code), name
         assert answer.headers["WWW-Authenticate"] == "Bearer"
         assert answer.get_json()["mode"] is None
         assert "Licenzy-Mode" not in answer.headers
-    in_the_address = route.call(client, None, query_string={"api_key": unknown_token()})
-    assert refusal_of(in_the_address) == (401, "api_key_missing")
+    in_the_query_string = route.call(client, None, query_string={"api_key": unknown_token()})
+    assert refusal_of(in_the_query_string) == (401, "api_key_missing")
 
 
 @every_route
-def test_keys_that_were_good(client: FlaskClient, database: Database, cast: Cast, route: Route) -> None:
+def test_ended_keys_are_refused(client: FlaskClient, database: Database, cast: Cast, route: Route) -> None:
     for column, code in (("revoked_at", "api_key_revoked"), ("expires_at", "api_key_expired")):
         ended: dict[str, Any] = {column: START}
         with database.write() as db:
@@ -216,7 +216,7 @@ def test_the_prefix_in_another_case_is_no_page(client: FlaskClient, token: str) 
 
 
 @every_post
-def test_bodies_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
+def test_bad_bodies_are_refused(client: FlaskClient, token: str, route: Route) -> None:
     for name, body, kind, status, code in UNREADABLE_BODIES:
         if route.takes_nothing and not body:
             continue
@@ -228,7 +228,7 @@ def test_bodies_that_are_none(client: FlaskClient, token: str, route: Route) -> 
 
 
 @every_post
-def test_fields_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
+def test_bad_fields_are_refused(client: FlaskClient, token: str, route: Route) -> None:
     body = route.body or {}
     for name, code in (("colour", "unknown_field"), ("meter", "unknown_field"), ("mode", "mode_not_allowed")):
         answer = route.call(client, token, json={**body, name: "x"})
@@ -261,7 +261,7 @@ REFS = [
 
 
 @pytest.mark.parametrize("route", OF_A_SUBJECT, ids=str)
-def test_refs_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
+def test_bad_refs_are_refused(client: FlaskClient, token: str, route: Route) -> None:
     for ref in REFS:
         answer = route.call(client, token, json={**(route.body or {}), "subject_ref": ref})
         assert refusal_of(answer) == (400, "invalid_request"), repr(ref)
@@ -269,7 +269,7 @@ def test_refs_that_are_none(client: FlaskClient, token: str, route: Route) -> No
 
 
 @pytest.mark.parametrize("route", KEYED, ids=str)
-def test_idempotency_keys_that_are_none(client: FlaskClient, token: str, route: Route) -> None:
+def test_bad_idempotency_keys_are_refused(client: FlaskClient, token: str, route: Route) -> None:
     plain = replace(route, headers={})
     assert refusal_of(plain.call(client, token)) == (400, "idempotency_key_missing")
     for wrong in ("", "k" * 256, "clé", "a\tb", "a\x7fb", "k,k", "a, b", ","):
@@ -284,7 +284,7 @@ def test_idempotency_keys_that_are_none(client: FlaskClient, token: str, route: 
         assert answer.get_json().get("error") not in {"idempotency_key_invalid", "idempotency_key_missing"}
 
 
-def test_the_fields_are_looked_at_before_the_idempotency_key(client: FlaskClient, token: str) -> None:
+def test_the_fields_are_checked_before_the_idempotency_key(client: FlaskClient, token: str) -> None:
     for route in KEYED:
         answer = replace(route, headers={}).call(client, token, json={})
         assert refusal_of(answer) == (400, "invalid_request")

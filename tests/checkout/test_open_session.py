@@ -141,7 +141,7 @@ def test_keys_of_another_project_or_mode_are_other_keys(shop: Shop, sell: Sell) 
         ("a\tb", "idempotency_key_invalid"),
     ],
 )
-def test_keys_that_are_none(shop: Shop, key: str | None, code: str) -> None:
+def test_bad_idempotency_keys_are_refused(shop: Shop, key: str | None, code: str) -> None:
     answer = shop.checkout(key)
     assert (answer.status_code, answer.get_json()["error"]) == (400, code)
 

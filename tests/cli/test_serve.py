@@ -157,7 +157,7 @@ def test_nothing_is_left_when_it_is_killed(serve: Callable[..., Served]) -> None
     assert "Licenzy is not running" in without_an_address(served.folder).licenzy("doctor").stdout
 
 
-def test_it_refuses_the_sandbox_beside_a_live_connection(tmp_path: Path) -> None:
+def test_it_refuses_the_sandbox_with_a_live_connection(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     runtime = make_runtime(load_settings(installation.environ))
     migrate.upgrade(runtime.database.engine)

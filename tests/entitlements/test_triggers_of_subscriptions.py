@@ -280,7 +280,7 @@ def test_an_unmapped_price_grants_nothing_and_ends_what_it_replaces(sale: Sale) 
 
 
 @row("subscription.unmapped")
-def test_an_unmapped_price_beside_a_mapped_one(sale: Sale) -> None:
+def test_an_unmapped_price_next_to_a_mapped_one(sale: Sale) -> None:
     price = sale.attempt.sold["stripe_price_id"]
     sale.subscription("active", at=START + DAY, items={"si": price, "sx": "price_unmapped"})
     assert sale.stands(START + DAY) == YES

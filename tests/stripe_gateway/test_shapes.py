@@ -182,7 +182,7 @@ def test_any_object_is_read_or_refused(envelope: dict[str, Any], obj: dict[str, 
         {"data": {}},
     ],
 )
-def test_envelopes_that_are_none(change: dict[str, Any]) -> None:
+def test_bad_envelopes_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(NotAnEvent):
         read_event({**ENVELOPE, **change})
 
