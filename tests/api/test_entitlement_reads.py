@@ -1,4 +1,4 @@
-"""`GET /v1/customer/access/<ref>` and `GET /v1/entitlements/<ref>`: rows E, and what they show."""
+"""`GET /v1/customer/access/<ref>` and `GET /v1/entitlements/<ref>`: what they show, and to whom."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`POST /v1/checkout/session` against the Stripe sandbox over HTTP: rows K and C20–C23, faults F24–F29."""
+"""`POST /v1/checkout/session` against the Stripe sandbox over HTTP: answers, refusals, retries and faults."""
 
 from __future__ import annotations
 

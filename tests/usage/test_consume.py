@@ -1,4 +1,4 @@
-"""`POST /v1/usage/consume`: all or nothing, once per key, from the packs in their order; the rows U."""
+"""`POST /v1/usage/consume`: all or nothing, once per key, from the packs in their order."""
 
 from __future__ import annotations
 
