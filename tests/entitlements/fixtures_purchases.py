@@ -303,7 +303,7 @@ class Sale:
         (only,) = self.entitlements()
         return only
 
-    def stands(self, at: datetime) -> Standing:
+    def standing_at(self, at: datetime) -> Standing:
         return standing(self.row(), at)
 
     def attempt_outcome(self) -> tuple[AttemptStatus, str | None]:
@@ -337,5 +337,5 @@ def unix(at: datetime) -> int:
     return int(at.timestamp())
 
 
-YES = ("active", True, None)
+GRANTED = ("active", True, None)
 APPLIED, IGNORED = EventStatus.APPLIED, EventStatus.IGNORED

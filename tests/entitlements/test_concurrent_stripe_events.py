@@ -21,7 +21,7 @@ from licenzy.entitlements.models import Fact, FactSource, State
 from licenzy.kit import deadline
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
-from tests.entitlements.fixtures_purchases import APPLIED, MONTH, SECRET, YES, Sale, Storefront
+from tests.entitlements.fixtures_purchases import APPLIED, GRANTED, MONTH, SECRET, Sale, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START
 
@@ -86,7 +86,7 @@ def test_all_orders_of_a_subscriptions_first_events(app: Flask, storefront: Stor
         at_once(app, sale, [told[i] for i in order], [told[i] for i in reversed(order)])
         row = sale.row()
         assert (row.state, row.valid_until) == (State.ACTIVE, START + MONTH), order
-        assert sale.stands(START) == YES
+        assert sale.standing_at(START) == GRANTED
 
 
 @pytest.mark.parametrize("kind", [Kind.TIME_PASS, Kind.USAGE_PACK])
@@ -96,7 +96,7 @@ def test_a_purchase_and_its_refund_at_once(app: Flask, storefront: Storefront, k
         sale = storefront.sell(product)
         bought, refunded = events_of(sale, lambda s: s.session(), lambda s: s.refund())
         at_once(app, sale, [bought], [refunded])
-        assert sale.stands(START) == ("canceled", False, "refunded")
+        assert sale.standing_at(START) == ("canceled", False, "refunded")
 
 
 def test_a_subscription_and_its_refund_at_once(app: Flask, storefront: Storefront) -> None:
@@ -111,7 +111,7 @@ def test_a_subscription_and_its_refund_at_once(app: Flask, storefront: Storefron
             lambda s: s.refund(),
         )
         at_once(app, sale, told, told[::-1])
-        assert sale.stands(START) == ("past_due", False, "refunded")
+        assert sale.standing_at(START) == ("past_due", False, "refunded")
 
 
 @pytest.mark.parametrize("waiting_first", [True, False])
