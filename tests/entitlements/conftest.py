@@ -9,7 +9,7 @@ import pytest
 from licenzy.factory import create_app
 from licenzy.runtime import Runtime
 from tests.conftest import make_settings
-from tests.entitlements.fixtures_purchases import NEW, OLD, SECRET, Storefront
+from tests.entitlements.fixtures_purchases import NEW, OLD, Storefront
 from tests.support.cast import make_cast, make_connection
 from tests.support.clock import START, StandingClock
 from tests.support.databases import SqliteFiles
@@ -22,9 +22,7 @@ def storefront(tmp_path_factory: pytest.TempPathFactory, sqlite_files: SqliteFil
     parts: Runtime = app.extensions["licenzy"]
     with parts.database.write() as db:
         cast = make_cast(db, now=START)
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=parts.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=parts.secret_box)
     yield Storefront(app.test_client(), parts.database, connection)
     parts.database.engine.dispose()
 

@@ -1,10 +1,9 @@
-"""Two deliverers at once, on both databases: every order of a subscription's first events, and money back."""
+"""The same purchase's Stripe events arriving concurrently and in every sequence; refunds too."""
 
 from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,9 +20,10 @@ from licenzy.entitlements.models import Fact, FactSource, State
 from licenzy.kit import deadline
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
-from tests.entitlements.fixtures_purchases import APPLIED, GRANTED, MONTH, SECRET, Sale, Storefront
+from tests.entitlements.fixtures_purchases import APPLIED, GRANTED, MONTH, Sale, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START
+from tests.support.threads import join, run_in_overlapping_transactions
 
 
 def purchase_behind(db: Session, scope: Scope, *, refs: list[str]) -> str | None:
@@ -35,179 +35,154 @@ def purchase_behind(db: Session, scope: Scope, *, refs: list[str]) -> str | None
 @pytest.fixture
 def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     return Storefront(app.test_client(), runtime.database, connection)
 
 
-def at_once(app: Flask, sale: Sale, *orders: Iterable[dict[str, Any]]) -> None:
-    """Deliver each of these from a thread of its own."""
-    gate, refused = threading.Barrier(len(orders)), []
+def deliver_concurrently(app: Flask, sale: Sale, *sequences: Iterable[dict[str, Any]]) -> None:
+    """Deliver each sequence of events from a thread of its own."""
+    barrier = threading.Barrier(len(sequences))
+    errors: list[str] = []
 
-    def work(values: list[dict[str, Any]]) -> None:
+    def deliver(values: list[dict[str, Any]]) -> None:
         storefront = Storefront(app.test_client(), sale.storefront.database, sale.storefront.connection)
-        gate.wait(30)
+        barrier.wait(30)
         for value in values:
             try:
-                assert storefront.deliver(value).status is not None
-            except Exception as problem:
-                refused.append(repr(problem))
+                storefront.deliver(value)
+            except Exception as error:
+                errors.append(repr(error))
 
-    threads = [threading.Thread(target=work, args=(list(order),)) for order in orders]
+    threads = [threading.Thread(target=deliver, args=(list(sequence),)) for sequence in sequences]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert refused == []
+    join(*threads, seconds=60)
+    assert errors == []
 
 
 def events_of(sale: Sale, *steps: Callable[[Sale], object]) -> list[dict[str, Any]]:
-    """The events that these steps would tell, undelivered."""
-    kept = sale.storefront.deliver
-    sale.storefront.deliver = lambda value: None  # type: ignore[method-assign,assignment,return-value]
-    for step in steps:
-        step(sale)
-    sale.storefront.deliver = kept  # type: ignore[method-assign]
-    return sale.sent
+    """The events these steps send, recorded instead of delivered."""
+    with sale.storefront.record() as events:
+        for step in steps:
+            step(sale)
+    return events
 
 
-def test_all_orders_of_a_subscriptions_first_events(app: Flask, storefront: Storefront) -> None:
+def test_a_subscriptions_first_events_in_every_sequence(app: Flask, storefront: Storefront) -> None:
     product = storefront.product(Kind.SUBSCRIPTION)
-    for order in itertools.permutations(range(4)):
+    for permutation in itertools.permutations(range(4)):
         sale = storefront.sell(product)
-        told = events_of(
+        # The invoice's second event, invoice_payment.paid, names a payment, which only a refund needs.
+        events = events_of(
             sale,
             lambda s: s.session(),
             lambda s: s.subscription("incomplete", event_name="created"),
             lambda s: s.subscription("active", previous={"status": "incomplete"}),
             lambda s: s.invoice("paid"),
         )[:4]
-        at_once(app, sale, [told[i] for i in order], [told[i] for i in reversed(order)])
+        sequence = [events[i] for i in permutation]
+        deliver_concurrently(app, sale, sequence, sequence[::-1])
         row = sale.row()
-        assert (row.state, row.valid_until) == (State.ACTIVE, START + MONTH), order
+        assert (row.state, row.valid_until) == (State.ACTIVE, START + MONTH), permutation
         assert sale.standing_at(START) == GRANTED
 
 
 @pytest.mark.parametrize("kind", [Kind.TIME_PASS, Kind.USAGE_PACK])
-def test_a_purchase_and_its_refund_at_once(app: Flask, storefront: Storefront, kind: Kind) -> None:
+def test_a_purchase_and_its_refund_concurrently(app: Flask, storefront: Storefront, kind: Kind) -> None:
     product = storefront.product(kind)
     for _ in range(10):
         sale = storefront.sell(product)
-        bought, refunded = events_of(sale, lambda s: s.session(), lambda s: s.refund())
-        at_once(app, sale, [bought], [refunded])
+        purchase, refund = events_of(sale, lambda s: s.session(), lambda s: s.refund())
+        deliver_concurrently(app, sale, [purchase], [refund])
+        # A full refund cancels a one-time purchase.
         assert sale.standing_at(START) == ("canceled", False, "refunded")
 
 
-def test_a_subscription_and_its_refund_at_once(app: Flask, storefront: Storefront) -> None:
+def test_a_subscription_and_its_refund_concurrently(app: Flask, storefront: Storefront) -> None:
     product = storefront.product(Kind.SUBSCRIPTION)
     for _ in range(10):
         sale = storefront.sell(product)
-        told = events_of(
+        events = events_of(
             sale,
             lambda s: s.session(),
             lambda s: s.subscription(event_name="created"),
             lambda s: s.invoice("paid"),
             lambda s: s.refund(),
         )
-        at_once(app, sale, told, told[::-1])
+        deliver_concurrently(app, sale, events, events[::-1])
+        # A refund suspends a subscription, which the API shows as past_due.
         assert sale.standing_at(START) == ("past_due", False, "refunded")
 
 
+def record_refund(db: Session, scope: Scope, *, source_id: str, purchase_key: str | None) -> None:
+    record_fact(
+        db,
+        scope,
+        source=FactSource.EVENT,
+        source_id=source_id,
+        kind="refund",
+        object_id="re_1",
+        purchase_key=purchase_key,
+        waiting_for=None if purchase_key else "pi_1",
+        occurred_at=START,
+        data={"payment_intent": "pi_1"},
+        now=START,
+    )
+
+
 @pytest.mark.parametrize("waiting_first", [True, False])
-def test_a_fact_and_its_purchase_told_within_each_others_transactions(
+def test_a_fact_and_its_purchase_recorded_in_overlapping_transactions(
     database: Database, cast: Cast, waiting_first: bool
 ) -> None:
     """Neither transaction sees the other's row before its commit; the second must wait for the first."""
     scope = Scope(cast.project_id, Mode.TEST)
-    written = threading.Event()
 
-    def record_refund(pause: float) -> None:
-        with database.write() as db:
-            key = None
-            if not await_purchase(db, scope, ref="pi_1"):
-                key = purchase_behind(db, scope, refs=["pi_1"])
-            record_fact(
-                db,
-                scope,
-                source=FactSource.EVENT,
-                source_id="evt_1",
-                kind="refund",
-                object_id="re_1",
-                purchase_key=key,
-                waiting_for=None if key else "pi_1",
-                occurred_at=START,
-                data={"payment_intent": "pi_1"},
-                now=START,
-            )
-            written.set()
-            time.sleep(pause)
+    def refund(db: Session) -> None:
+        key = None
+        if not await_purchase(db, scope, ref="pi_1"):
+            key = purchase_behind(db, scope, refs=["pi_1"])
+        record_refund(db, scope, source_id="evt_1", purchase_key=key)
 
-    def record_purchase(pause: float) -> None:
-        with database.write() as db:
-            link_payments(db, scope, refs=["pi_1"], purchase_key="cs_1")
-            written.set()
-            time.sleep(pause)
+    def purchase(db: Session) -> None:
+        link_payments(db, scope, refs=["pi_1"], purchase_key="cs_1")
 
-    first, second = (record_refund, record_purchase) if waiting_first else (record_purchase, record_refund)
-    thread = threading.Thread(target=first, args=(0.4,))
-    thread.start()
-    assert written.wait(10), "the second begins once the first has written, and before it commits"
-    second(0)
-    thread.join(30)
+    first, second = (refund, purchase) if waiting_first else (purchase, refund)
+    run_in_overlapping_transactions(database, first, second)
     with database.read() as db:
         assert [fact.purchase_key for fact in db.exec(select(Fact)).all()] == ["cs_1"]
         assert purchase_behind(db, scope, refs=["pi_1"]) == "cs_1"
 
 
-def test_a_second_waiting_fact_is_not_passed_by(database: Database, cast: Cast) -> None:
+def test_a_second_waiting_fact_is_not_missed(database: Database, cast: Cast) -> None:
     """The payment is noted already, so only the lock on its row makes the purchase wait for the fact."""
     scope = Scope(cast.project_id, Mode.TEST)
     with database.write() as db:
         assert await_purchase(db, scope, ref="pi_1")
-    waits = threading.Event()
 
-    def record_second_refund() -> None:
-        with database.write() as db:
-            assert not await_purchase(db, scope, ref="pi_1")
-            assert purchase_behind(db, scope, refs=["pi_1"]) is None
-            record_fact(
-                db,
-                scope,
-                source=FactSource.EVENT,
-                source_id="evt_2",
-                kind="refund",
-                object_id="re_1",
-                purchase_key=None,
-                waiting_for="pi_1",
-                occurred_at=START,
-                data={"payment_intent": "pi_1"},
-                now=START,
-            )
-            waits.set()
-            time.sleep(0.4)
+    def second_refund(db: Session) -> None:
+        assert not await_purchase(db, scope, ref="pi_1")
+        assert purchase_behind(db, scope, refs=["pi_1"]) is None
+        record_refund(db, scope, source_id="evt_2", purchase_key=None)
 
-    thread = threading.Thread(target=record_second_refund)
-    thread.start()
-    assert waits.wait(10)
-    with database.write() as db:
+    def purchase(db: Session) -> None:
         link_payments(db, scope, refs=["pi_1"], purchase_key="cs_1")
-    thread.join(30)
+
+    run_in_overlapping_transactions(database, second_refund, purchase)
     with database.read() as db:
         assert [fact.purchase_key for fact in db.exec(select(Fact)).all()] == ["cs_1"]
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-def test_a_purchase_does_not_wait_for_who_holds_a_payment_known_to_be_its_own(
+def test_linking_a_known_payment_takes_no_lock(
     database: Database, cast: Cast, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who holds it has looked the purchase up, and waits for it next: each would wait for the other."""
     scope = Scope(cast.project_id, Mode.TEST)
     with database.write() as db:
         link_payments(db, scope, refs=["pi_1"], purchase_key="cs_1")
     monkeypatch.setattr(deadline, "WAIT_SECONDS", 0.3)
     with database.write() as holder:
         assert not await_purchase(holder, scope, ref="pi_1")
+        # The holder will lock the purchase next; waiting here would deadlock.
         with database.write() as db:
             link_payments(db, scope, refs=["pi_1", "ch_1"], purchase_key="cs_1")
     with database.read() as db:

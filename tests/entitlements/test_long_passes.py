@@ -14,7 +14,7 @@ from licenzy.entitlements.one_time import LONGEST_SECONDS
 from licenzy.kit.clock import LAST_INSTANT, later
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus
-from tests.entitlements.fixtures_purchases import GRANTED, SECRET, Storefront
+from tests.entitlements.fixtures_purchases import GRANTED, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START
 
@@ -22,9 +22,7 @@ from tests.support.clock import START
 @pytest.fixture
 def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     return Storefront(app.test_client(), runtime.database, connection)
 
 

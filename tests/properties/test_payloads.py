@@ -21,13 +21,12 @@ from licenzy.entitlements.models import Entitlement, State
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_gateway import shapes
-from tests.support.cast import Cast, make_connection, make_product, make_subject
+from tests.support.cast import WEBHOOK_SECRET, Cast, make_connection, make_product, make_subject
 from tests.support.clock import START
 from tests.support.databases import SqliteFiles
 from tests.support.payloads import DROPPED, changed, events, one_of_each_shape, paths
 from tests.support.purchases import event, make_attempt, session_object, signed
 
-SECRET = "whsec_first_0123456789abcdef"
 KEPT = {EventStatus.APPLIED, EventStatus.IGNORED, EventStatus.FAILED, EventStatus.WRONG_MODE}
 
 
@@ -43,9 +42,7 @@ class Door:
         self.client, self.database = app.test_client(), runtime.database
         self.numbers = itertools.count(1)
         with self.database.write() as db:
-            self.connection = make_connection(
-                db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-            )
+            self.connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
             subject = make_subject(db, project_id=cast.project_id)
             made: dict[str, Any] = {"connection": self.connection, "subject": subject}
             pack = make_product(db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code="PACK")
@@ -73,7 +70,7 @@ class Door:
 
     def send(self, value: dict[str, Any]) -> EventStatus:
         """Deliver it; what became of it. Anything but an acknowledgement or `invalid_event` fails."""
-        body, headers = signed(value, SECRET)
+        body, headers = signed(value, WEBHOOK_SECRET)
         answer = self.client.post(f"/v1/webhooks/stripe/{self.connection.id}", data=body, headers=headers)
         if answer.status_code == 400:
             assert answer.get_json()["error"] == "invalid_event"

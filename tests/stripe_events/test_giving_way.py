@@ -20,7 +20,7 @@ from licenzy.runtime import Runtime
 from licenzy.stripe_events import receive
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_events.pipeline import apply_event
-from tests.entitlements.fixtures_purchases import SECRET, Storefront
+from tests.entitlements.fixtures_purchases import Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import StandingClock
 from tests.support.databases import PostgresServer
@@ -45,9 +45,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     return Storefront(app.test_client(), runtime.database, connection)
 
 
