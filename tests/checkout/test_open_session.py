@@ -20,6 +20,7 @@ from licenzy.subjects.models import Subject
 from tests.checkout.conftest import Shop
 from tests.support.cast import make_key, make_product
 from tests.support.clock import START, StandingClock
+from tests.support.threads import join
 
 Sell = Callable[..., Product]
 
@@ -379,8 +380,7 @@ def test_many_calls_at_once_with_one_key_have_one_effect(shop: Shop, sell: Sell,
     threads = [threading.Thread(target=call) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(60)
+    join(*threads, seconds=60)
     assert {answer.status_code for answer in answers} <= {201, 409}
     assert {a.get_json()["error"] for a in answers if a.status_code == 409} <= {"idempotency_in_progress"}
     assert len({a.get_json()["attempt_id"] for a in answers if a.status_code == 201}) == 1

@@ -22,6 +22,7 @@ from tests.support.cast import PASSWORD
 from tests.support.portal_person import PortalPerson
 from tests.support.ports import wait_until
 from tests.support.servers import served
+from tests.support.threads import join
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
@@ -70,7 +71,7 @@ def shop(settings: Settings) -> Iterator[Shop]:
         with served(app, port=settings.port) as url:
             yield Shop(url, settings, stripe_url, control, account)
         stop.set()
-        worker.join(10)
+        join(worker, seconds=10)
         app.extensions["licenzy"].database.close()
     stripe.close()
 

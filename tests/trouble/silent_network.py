@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.threads import join
+
 _PIECE = 65_536
 
 
@@ -72,7 +74,7 @@ class SilentNetwork:
     def close(self) -> None:
         self._stopping = True
         self._wake.send(b".")
-        self._thread.join(10)
+        join(self._thread, seconds=10)
         for link in self._links:
             for end in link.ends:
                 end.close()

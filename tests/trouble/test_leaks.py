@@ -22,6 +22,7 @@ from licenzy.factory import create_app
 from licenzy.settings import Settings
 from tests.conftest import make_settings
 from tests.support.databases import PostgresServer, SqliteFiles
+from tests.support.threads import join
 from tests.trouble.clients import DOORS, Connection, Door, Request, answer_in_process, ask
 from tests.trouble.installation import (
     CONSUMER,
@@ -189,8 +190,7 @@ def _call_every_door(
         threads = [threading.Thread(target=call, args=(number,)) for number in numbers]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join(60)
+        join(*threads, seconds=60)
     assert not wrong, wrong[:5]
 
 
@@ -239,6 +239,5 @@ def _burst(web: Web, burst: int) -> None:
     threads = [threading.Thread(target=call, args=(number,)) for number in range(CLIENTS)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(120)
+    join(*threads, seconds=120)
     assert not wrong, wrong[:5]
