@@ -24,10 +24,10 @@ from licenzy.workspace.audit import Actor
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
+class CopyResult:
     """What became of each product that was to be copied."""
 
-    made: tuple[str, ...]
+    created: tuple[str, ...]
     refused: Mapping[str, str]
     """By code, why not."""
 
@@ -38,21 +38,21 @@ def copy_to_live(
     secret_box: SecretBox,
     *,
     project_id: str,
-    prices: Mapping[str, str],
+    price_ids: Mapping[str, str],
     actor: Actor,
     now: datetime,
-) -> Copied:
+) -> CopyResult:
     """Make products of test in live as well; `prices` tells the live price id for each code.
 
-    Each product is made or refused by itself, so that it can be repeated for those that were refused.
+    Each product is created or refused by itself, so that it can be repeated for those that were refused.
     Raises StripeNotConnected, and Stripe's errors when it cannot be asked at all.
     """
     with database.read() as db:
-        sold = queries.products(db, Scope(project_id, Mode.TEST))
-    tried = {product.product_code: product for product in sold}
-    made, refused = [], {}
-    for code, price_id in prices.items():
-        if code not in tried:
+        products = queries.products(db, Scope(project_id, Mode.TEST))
+    products_by_code = {product.product_code: product for product in products}
+    created, refused = [], {}
+    for code, price_id in price_ids.items():
+        if code not in products_by_code:
             refused[code] = "There is no such product in test any more."
             continue
         try:
@@ -61,18 +61,18 @@ def copy_to_live(
                 gateway,
                 secret_box,
                 Scope(project_id, Mode.LIVE),
-                draft=draft_of(tried[code], price_id),
+                draft=draft_with_price(products_by_code[code], price_id),
                 actor=actor,
                 now=now,
             )
         except ProductRefused as problem:
             refused[code] = problem.message
         else:
-            made.append(code)
-    return Copied(tuple(made), refused)
+            created.append(code)
+    return CopyResult(tuple(created), refused)
 
 
-def draft_of(product: Product, price_id: str) -> Draft:
+def draft_with_price(product: Product, price_id: str) -> Draft:
     """The product's description with another price."""
     return Draft(
         product_code=product.product_code,
@@ -90,13 +90,13 @@ def draft_of(product: Product, price_id: str) -> Draft:
     )
 
 
-def twin_of(product: Product, prices: Sequence[PriceFacts]) -> PriceFacts | None:
+def price_with_same_lookup_key(product: Product, prices: Sequence[PriceFacts]) -> PriceFacts | None:
     """The one price with the same lookup key, where its shape fits the product; never guessed otherwise."""
-    keyed = [price for price in fitting(product, prices) if price.lookup_key == product.lookup_key]
+    keyed = [price for price in prices_that_fit(product, prices) if price.lookup_key == product.lookup_key]
     return keyed[0] if product.lookup_key is not None and len(keyed) == 1 else None
 
 
-def fitting(product: Product, prices: Sequence[PriceFacts]) -> list[PriceFacts]:
+def prices_that_fit(product: Product, prices: Sequence[PriceFacts]) -> list[PriceFacts]:
     """The prices that a product of this kind can be mapped to."""
     return [
         price

@@ -43,7 +43,7 @@ def _projects(*, user_id: str) -> Select[Project, str]:
     )
 
 
-def side_of(db: Session, scope: Scope) -> ProjectSide:
+def mode_settings(db: Session, scope: Scope) -> ProjectSide:
     """What the project has chosen for this mode. Every project has both sides from its beginning."""
     return db.get_one(ProjectSide, (scope.project_id, scope.mode))
 

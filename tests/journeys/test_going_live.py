@@ -157,7 +157,7 @@ class Merchant:
 
 
 def live_price(shop: Shop) -> str:
-    """The live twin of what the sandbox's samples call monthly."""
+    """A live price with the lookup key of the sandbox's monthly price."""
     asked: dict[str, Any] = {
         "unit_amount": 1200,
         "currency": "usd",
