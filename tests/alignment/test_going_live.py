@@ -79,7 +79,7 @@ def test_each_product_is_copied_or_refused_by_itself(pair: ModePair) -> None:
     assert copied.created == ("FINE",)
     assert "price of test" in copied.refused["PRO"]
     assert "paid once" in copied.refused["DAY"]
-    assert "no such product" in copied.refused["GONE"]
+    assert "no longer exists" in copied.refused["GONE"]
     again = copy(pair, {"FINE": good})
     assert "taken" in again.refused["FINE"]
     assert list(sold(pair, Mode.LIVE)) == ["FINE"]
