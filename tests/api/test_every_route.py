@@ -307,7 +307,9 @@ def slow_down(settings: Settings, clock: StandingClock) -> Iterator[Flask]:
     application.extensions["licenzy"].database.close()
 
 
-def test_too_many_calls_are_told_when_to_come_back(slow_down: Flask, database: Database, cast: Cast) -> None:
+def test_too_many_calls_are_refused_with_retry_after(
+    slow_down: Flask, database: Database, cast: Cast
+) -> None:
     for route in TABLE:
         with database.write() as db:
             token = make_key(db, project_id=cast.project_id)[1]
@@ -346,7 +348,7 @@ def test_the_other_mode_and_other_projects_are_not_there(
 
 
 @every_route
-def test_an_unexpected_failure_tells_nothing_but_its_number(
+def test_an_unexpected_failure_shows_only_its_request_id(
     app: Flask, client: FlaskClient, token: str, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def breaks(*_args: Any, **_more: Any) -> None:
@@ -364,7 +366,7 @@ WRITES = [route for route in KEYED if route.rule.startswith("/v1/usage")]
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("route", WRITES, ids=str)
-def test_a_busy_sqlite_is_told_and_stores_nothing(
+def test_a_busy_sqlite_is_reported_and_stores_nothing(
     client: FlaskClient, database: Database, token: str, route: Route, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert route.call(client, token, headers={"Idempotency-Key": "before"}).status_code == 409
@@ -380,7 +382,7 @@ def test_a_busy_sqlite_is_told_and_stores_nothing(
 
 
 @pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
-def test_a_row_that_stays_locked_is_told(
+def test_a_row_that_stays_locked_is_reported(
     client: FlaskClient, database: Database, cast: Cast, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deadline, "CALL_SECONDS", 0.2)

@@ -190,7 +190,7 @@ def test_it_is_made_once(app: Flask) -> None:
     assert app.extensions["licenzy_api_description"]() is app.extensions["licenzy_api_description"]()
 
 
-def test_a_key_is_not_needed_and_none_is_told(
+def test_a_key_is_not_needed_and_none_is_shown(
     client: FlaskClient, database: Database, cast: Cast, document: dict[str, Any]
 ) -> None:
     with database.write() as db:

@@ -76,7 +76,7 @@ def test_a_bank_debit_grants_when_it_settles(sell: Any, kind: Kind) -> None:
 
 @ONE_TIME
 @row("checkout.settled")
-def test_a_settlement_told_before_its_completion(sell: Any, kind: Kind) -> None:
+def test_a_settlement_before_its_completion(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.session("async_payment_succeeded", at=START + 3 * DAY)
     sale.session(paid="unpaid")
@@ -100,7 +100,7 @@ def test_a_bank_debit_that_fails(sell: Any, kind: Kind, failure_first: bool) -> 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
 @row("checkout.subscription")
-def test_a_subscription_is_granted_and_linked_whatever_is_told_first(
+def test_a_subscription_is_granted_and_linked_whatever_arrives_first(
     sell: Any, order: tuple[int, ...]
 ) -> None:
     sale = sell(Kind.SUBSCRIPTION)
@@ -222,7 +222,7 @@ def test_a_spent_pack_is_exhausted_and_later_events_leave_its_counters(sell: Any
 
 @pytest.mark.parametrize("kind", list(Kind))
 @row("checkout.again")
-def test_everything_told_three_times_counts_once(sell: Any, kind: Kind) -> None:
+def test_everything_sent_three_times_counts_once(sell: Any, kind: Kind) -> None:
     sale = sell(kind, quantity=2)
     if kind is Kind.SUBSCRIPTION:
         sale.subscribed()

@@ -86,7 +86,7 @@ def test_a_refunded_pack_has_nothing_left(sell: Any, reported_by: str) -> None:
 @ONE_TIME
 @REPORTED_BY
 @row("refund.first", "refund.pass", "refund.pack")
-def test_a_refund_told_before_its_purchase(sell: Any, kind: Kind, reported_by: str) -> None:
+def test_a_refund_before_its_purchase(sell: Any, kind: Kind, reported_by: str) -> None:
     sale = sell(kind)
     give_back(sale, reported_by=reported_by)
     kept = sale.refund(at=LATER)
@@ -135,7 +135,7 @@ def test_a_refund_that_fails_later_restores(sell: Any, kind: Kind, failure_first
 
 @ONE_TIME
 @row("refund.failed")
-def test_a_second_refund_after_a_failed_one_told_by_sums_alone(sell: Any, kind: Kind) -> None:
+def test_a_second_refund_after_a_failed_one_known_by_sums_alone(sell: Any, kind: Kind) -> None:
     """The sum on the charge leaves out what had failed by then."""
     sale = sell(kind)
     sale.session()
@@ -159,7 +159,7 @@ def test_a_dispute_suspends_a_purchase(sell: Any, kind: Kind) -> None:
 
 @ONE_TIME
 @row("dispute.one_time", "refund.first")
-def test_a_dispute_told_before_its_purchase(sell: Any, kind: Kind) -> None:
+def test_a_dispute_before_its_purchase(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.dispute("needs_response", at=LATER)
     sale.session()
@@ -170,7 +170,7 @@ def test_a_dispute_told_before_its_purchase(sell: Any, kind: Kind) -> None:
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("outcome", ["won", "lost"])
 @row("dispute.won", "dispute.lost")
-def test_how_a_dispute_ends_whatever_is_told_first(
+def test_how_a_dispute_ends_whatever_arrives_first(
     sell: Any, kind: Kind, order: tuple[int, ...], outcome: str
 ) -> None:
     sale = sell(kind)
@@ -223,7 +223,7 @@ def test_a_refund_of_the_current_period_suspends(member: Sale, reported_by: str)
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @row("refund.subscription", "refund.first")
-def test_a_refund_finds_its_subscription_whatever_is_told_first(sell: Any, order: tuple[int, ...]) -> None:
+def test_a_refund_finds_its_subscription_whatever_arrives_first(sell: Any, order: tuple[int, ...]) -> None:
     sale = sell(Kind.SUBSCRIPTION)
     steps = [
         lambda: sale.subscription("active", event_name="created"),

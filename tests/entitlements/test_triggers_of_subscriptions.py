@@ -194,7 +194,7 @@ def test_deleted_cancels_its_own_and_no_other(storefront: Storefront, shape: str
 
 
 @row("subscription.deleted")
-def test_deleted_told_first_stays_deleted(open_sale: Any) -> None:
+def test_deleted_arriving_first_stays_deleted(open_sale: Any) -> None:
     sale = open_sale()
     at = START + DAY
     sale.subscription("canceled", event_name="deleted", at=at, ended_at=unix(at))
@@ -289,7 +289,7 @@ def test_an_unmapped_price_next_to_a_mapped_one(sale: Sale) -> None:
 
 
 @row("subscription.changed")
-def test_what_is_told_late_changes_nothing(sale: Sale) -> None:
+def test_what_arrives_late_changes_nothing(sale: Sale) -> None:
     sale.subscription("paused", at=START + 2 * DAY)
     sale.subscription("active", at=START + DAY)
     assert sale.standing_at(START + 2 * DAY) == ("paused", False, "paused")
