@@ -13,7 +13,7 @@ class LicenzyError(Exception):
     """Something a caller did or met, worded for them.
 
     `message` is one sentence and never holds a secret, SQL or another tenant's data. `hint` says what
-    to do next. `extra` is merged into the JSON answer (SPEC 5 names the fields each code carries).
+    to do next. `extra` is merged into the JSON answer.
     `sent` is the part of the call that was wrong, for whoever counts such mistakes; no answer repeats it.
     """
 

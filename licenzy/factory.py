@@ -227,7 +227,7 @@ def _run_web(settings: Settings, stop: StopSignal) -> None:
     """
     with _beginning():
         _import_what_answers()
-    run_granian(settings, "licenzy:create_app", _load_in_web_process, stop)
+    run_granian(settings, "licenzy:create_app", load_in_web_process, stop)
 
 
 def _import_what_answers() -> None:
@@ -241,7 +241,7 @@ def _import_what_answers() -> None:
     load_models()
 
 
-def _load_in_web_process(_target: str) -> Flask:
+def load_in_web_process(_target: str) -> Flask:
     """The application of one of Granian's processes, which ends with the process that began them all."""
     from multiprocessing.util import Finalize
 

@@ -26,6 +26,7 @@ from tests.support.clock import StandingClock
 from tests.support.databases import PostgresServer, SqliteFiles, postgres_server
 from tests.support.ports import free_port_pair
 from tests.support.servers import served
+from tests.support.threads import join
 
 NO_SKIPS = os.environ.get("LICENZY_NO_SKIPS") == "1"
 _tests_run = itertools.count(1)
@@ -232,7 +233,7 @@ def live_server(
     with served(application, port=settings.port) as url:
         yield LiveServer(url, application, settings, sandbox)
     stop.set()
-    worker.join(10)
+    join(worker, seconds=10)
     application.extensions["licenzy"].database.close()
 
 

@@ -120,7 +120,7 @@ class ApiRequest:
             self.state.misuse.browser(caller, origin)
 
     def body(self, schema: type[B]) -> B:
-        """The validated body. Raises the 415 and 400s of SPEC 5."""
+        """The validated body. Raises UnsupportedMediaType and refusals with status 400."""
         return validated(schema, self.json(self.incoming.body))
 
     def json(self, raw: bytes) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class ApiRequest:
         return self._reply(outcome.status, outcome.body.encode(), again)
 
     def refuse(self, error: errors.LicenzyError) -> Reply:
-        """A refusal, in the one shape of SPEC 5."""
+        """A refusal, in the one shape that docs/errors.md describes."""
         if self.caller is not None:
             self.state.misuse.refusal(self.caller, error)
         payload = refusal(error, self.request_id, self.caller.mode.value if self.caller else None)
@@ -188,7 +188,7 @@ class ApiRequest:
 
 
 def answering(state: ApiState, view: Callable[..., Reply]) -> Callable[..., Response]:
-    """A Flask view around a function of an ApiRequest; its every outcome has SPEC 5's shape."""
+    """A Flask view around a function of an ApiRequest; every refusal has the shape of docs/errors.md."""
 
     def call(**path: str) -> Response:
         return answered(ApiRequest(state, WsgiIncoming(request.environ)), view, **path).response()

@@ -213,7 +213,7 @@ _KNOWN_MISTAKES = {
 
 
 def validated(schema: type[B], value: dict[str, Any]) -> B:
-    """The body as `schema` has it. Raises the 400s of SPEC 5 that are about fields."""
+    """The body as `schema` has it. Raises a refusal with status 400 for wrong fields."""
     try:
         return schema.model_validate(value)
     except ValidationError as error:

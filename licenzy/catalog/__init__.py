@@ -1,1 +1,1 @@
-"""The catalog: product codes mapped to Stripe prices, each in one mode."""
+"""Products: each maps a product_code to one Stripe price, in one mode."""

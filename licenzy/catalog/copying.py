@@ -1,13 +1,13 @@
-"""Copying the catalog of test to live: what is copied, and which live price each product gets.
+"""Copies products from test mode to live mode.
 
-Nothing but the description is copied. A price belongs to one mode: its live twin is found by its lookup key,
-or picked by a person, and is read from Stripe as for any other product.
+The product's terms are copied, its price is not: a price belongs to one mode. The live price is the one with
+the same lookup key, or one that a user picks, and is read from Stripe as for any other product.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from licenzy.alignment.modes import Mode
@@ -24,12 +24,13 @@ from licenzy.workspace.audit import Actor
 
 
 @dataclass(frozen=True, slots=True)
-class Copied:
-    """What became of each product that was to be copied."""
+class CopyResult:
+    """Which products were created in live mode, and which were not."""
 
-    made: tuple[str, ...]
+    created: tuple[str, ...]
+    """Product codes."""
     refused: Mapping[str, str]
-    """By code, why not."""
+    """Product code -> reason."""
 
 
 def copy_to_live(
@@ -38,21 +39,22 @@ def copy_to_live(
     secret_box: SecretBox,
     *,
     project_id: str,
-    prices: Mapping[str, str],
+    price_ids: Mapping[str, str],
     actor: Actor,
     now: datetime,
-) -> Copied:
-    """Make products of test in live as well; `prices` tells the live price id for each code.
+) -> CopyResult:
+    """Create products of test mode in live mode as well; `price_ids` is product code -> live price id.
 
-    Each product is made or refused by itself, so that it can be repeated for those that were refused.
-    Raises StripeNotConnected, and Stripe's errors when it cannot be asked at all.
+    Each product is created in its own transaction. Call again for those refused. Raises StripeNotConnected,
+    and Stripe's errors when it does not answer: products created before such an error stay, although there is
+    no result that names them, and a second call refuses them as taken.
     """
     with database.read() as db:
-        sold = queries.products(db, Scope(project_id, Mode.TEST))
-    tried = {product.product_code: product for product in sold}
-    made, refused = [], {}
-    for code, price_id in prices.items():
-        if code not in tried:
+        products = queries.products(db, Scope(project_id, Mode.TEST))
+    products_by_code = {product.product_code: product for product in products}
+    created, refused = [], {}
+    for code, price_id in price_ids.items():
+        if code not in products_by_code:
             refused[code] = "This product no longer exists in test mode."
             continue
         try:
@@ -61,42 +63,31 @@ def copy_to_live(
                 gateway,
                 secret_box,
                 Scope(project_id, Mode.LIVE),
-                draft=draft_of(tried[code], price_id),
+                draft=draft_with_price(products_by_code[code], price_id),
                 actor=actor,
                 now=now,
             )
         except ProductRefused as problem:
             refused[code] = problem.message
         else:
-            made.append(code)
-    return Copied(tuple(made), refused)
+            created.append(code)
+    return CopyResult(tuple(created), refused)
 
 
-def draft_of(product: Product, price_id: str) -> Draft:
-    """The product's description with another price."""
-    return Draft(
-        product_code=product.product_code,
-        kind=product.kind,
-        price_id=price_id,
-        units=product.units,
-        duration_seconds=product.duration_seconds,
-        features=tuple(product.features),
-        grace_days=product.grace_days,
-        trial_days=product.trial_days,
-        allow_promotion_codes=product.allow_promotion_codes,
-        automatic_tax=product.automatic_tax,
-        adjustable_quantity=product.adjustable_quantity,
-        usage_low_units=product.usage_low_units,
-    )
+def draft_with_price(product: Product, price_id: str) -> Draft:
+    """The product's terms with another price."""
+    # By the fields of a draft, so that one that is added later is copied too.
+    terms = {field.name: getattr(product, field.name) for field in fields(Draft) if field.name != "price_id"}
+    return Draft(**terms | {"price_id": price_id, "features": tuple(product.features)})
 
 
-def twin_of(product: Product, prices: Sequence[PriceFacts]) -> PriceFacts | None:
+def price_with_same_lookup_key(product: Product, prices: Sequence[PriceFacts]) -> PriceFacts | None:
     """The one price with the same lookup key, where its shape fits the product; never guessed otherwise."""
-    keyed = [price for price in fitting(product, prices) if price.lookup_key == product.lookup_key]
+    keyed = [price for price in prices_that_fit(product, prices) if price.lookup_key == product.lookup_key]
     return keyed[0] if product.lookup_key is not None and len(keyed) == 1 else None
 
 
-def fitting(product: Product, prices: Sequence[PriceFacts]) -> list[PriceFacts]:
+def prices_that_fit(product: Product, prices: Sequence[PriceFacts]) -> list[PriceFacts]:
     """The prices that a product of this kind can be mapped to."""
     return [
         price

@@ -1,1 +1,1 @@
-"""Selling: checkout attempts and the Stripe Checkout sessions they open."""
+"""Checkout attempts, the Stripe Checkout Sessions created for them, and customer portal sessions."""

@@ -105,7 +105,7 @@ def open_session(seller: Seller, *, request: CheckoutRequest, call_key: CallKey,
 
     The attempt is written before Stripe is asked and no write is held open meanwhile. A repeat after a
     crash, a timeout or an unreadable answer asks Stripe the same under the same key and gets the same
-    session. Raises the refusals of SPEC 4 and Stripe's; they store nothing and free the key.
+    session. Raises the refusals in api/operations.py and Stripe's; they store nothing and free the key.
     """
     with seller.database.write() as db:
         prepared = _prepare(db, seller, request, call_key, body_hash)

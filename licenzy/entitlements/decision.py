@@ -54,7 +54,7 @@ class Standing(NamedTuple):
     """What one entitlement is worth at one instant."""
 
     status: str
-    """A word of SPEC 6: active trialing past_due paused suspended canceled expired exhausted."""
+    """One of: active trialing past_due paused suspended canceled expired exhausted."""
     available: bool
     reason: str | None
     """Why it is not available; none when it is."""

@@ -1,4 +1,7 @@
-"""Reads of projects, always through the workspaces a person belongs to."""
+"""Reads of projects.
+
+`project_for` and `projects_for` return only what the user may see; the others check nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,40 +17,45 @@ from licenzy.workspace.models import Membership, Role
 
 
 def project_for(db: Session, *, user_id: str, project_id: str) -> tuple[Project, Role] | None:
-    """A project and this person's role in it; None when it is foreign or does not exist."""
+    """A project and the user's role in it.
+
+    None when it does not exist, or is in a workspace the user does not belong to.
+    """
     found = _project(db, user_id=user_id, project_id=project_id)
     return None if found is None else (found[0], Role(found[1]))
 
 
+def projects_for(db: Session, *, user_id: str) -> Sequence[tuple[Project, Role]]:
+    """All projects the user may see, oldest first (ids sort by time), with the role in each."""
+    return [(project, Role(role)) for project, role in _projects(db, user_id=user_id)]
+
+
 @read_first
 def _project(*, user_id: str, project_id: str) -> Select[Project, str]:
-    return (
-        select(Project, Membership.role)
-        .join(Membership, col(Membership.workspace_id) == col(Project.workspace_id))
-        .where(Project.id == project_id, Membership.user_id == user_id)
-    )
-
-
-def projects_for(db: Session, *, user_id: str) -> Sequence[tuple[Project, Role]]:
-    """All projects this person may see, oldest first, with the role in each."""
-    return [(project, Role(role)) for project, role in _projects(db, user_id=user_id)]
+    return _visible_to(user_id).where(Project.id == project_id)
 
 
 @read_all
 def _projects(*, user_id: str) -> Select[Project, str]:
+    return _visible_to(user_id).order_by(col(Project.id))
+
+
+def _visible_to(user_id: str) -> Select[Project, str]:
     return (
         select(Project, Membership.role)
         .join(Membership, col(Membership.workspace_id) == col(Project.workspace_id))
         .where(Membership.user_id == user_id)
-        .order_by(col(Project.id))
     )
 
 
-def side_of(db: Session, scope: Scope) -> ProjectSide:
-    """What the project has chosen for this mode. Every project has both sides from its beginning."""
+def mode_settings(db: Session, scope: Scope) -> ProjectSide:
+    """The project's settings for one mode; rows for both modes are created with the project."""
     return db.get_one(ProjectSide, (scope.project_id, scope.mode))
 
 
 def project_ids(db: Session) -> list[str]:
-    """The ids of all projects, oldest first; for the command line, which sees them all."""
+    """The ids of all projects, oldest first (ids sort by time).
+
+    Checks no membership; for the CLI and metrics.
+    """
     return list(db.exec(select(Project.id).order_by(col(Project.id))))

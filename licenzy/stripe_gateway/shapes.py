@@ -362,3 +362,6 @@ _READERS = {
     "charge.dispute.updated": ("dispute", dispute),
     "charge.dispute.closed": ("dispute", dispute),
 }
+
+READ_EVENT_TYPES: Mapping[str, str] = {event_type: kind for event_type, (kind, _) in _READERS.items()}
+"""The types of the events that `read_object` reads, each with the kind of its reading."""

@@ -44,7 +44,7 @@ class Access(Generic[H]):
 
     allowed: bool
     reason: str | None
-    """A reason of SPEC 6; none when allowed."""
+    """One of the reasons in docs/entitlements.md; None when allowed."""
     evidence: H | None
     """The entitlement that allows it, or the nearest miss; none where nothing that was asked for is held."""
     owned: Sequence[H]

@@ -1,0 +1,1 @@
+"""Users, their sessions and their roles in the workspace, and the audit log."""

@@ -48,7 +48,7 @@ def copy(pair: ModePair, prices: dict[str, str]) -> Any:
         parts.gateway,
         parts.secret_box,
         project_id=pair.project_id,
-        prices=prices,
+        price_ids=prices,
         actor=NOBODY,
         now=pair.clock(),
     )
@@ -60,7 +60,7 @@ def test_everything_but_the_price_is_copied(pair: ModePair) -> None:
     pair.test.sell("PACK", Kind.USAGE_PACK, units=500, duration_seconds=86_400, amount=900)
     price = keyed_price(pair.live, None, 900, None)
     copied = copy(pair, {"PACK": price})
-    assert (copied.made, dict(copied.refused)) == (("PACK",), {})
+    assert (copied.created, dict(copied.refused)) == (("PACK",), {})
     test, live = sold(pair, Mode.TEST)["PACK"], sold(pair, Mode.LIVE)["PACK"]
     assert live.stripe_price_id == price
     assert live.price_livemode
@@ -76,7 +76,7 @@ def test_each_product_is_copied_or_refused_by_itself(pair: ModePair) -> None:
     pair.test.sell("FINE")
     good = keyed_price(pair.live, None)
     copied = copy(pair, {"PRO": test_price, "DAY": good, "FINE": good, "GONE": good})
-    assert copied.made == ("FINE",)
+    assert copied.created == ("FINE",)
     assert "test mode price" in copied.refused["PRO"]
     assert "paid once" in copied.refused["DAY"]
     assert "no longer exists" in copied.refused["GONE"]
@@ -104,18 +104,18 @@ def test_the_catalog_is_copied_from_the_page_with_prices_matched_by_lookup_key(h
     keyed = keyed_price(home.test, "pro_monthly")
     home.test.sell("PRO", price_id=keyed)
     home.test.sell("OTHER")
-    twin = keyed_price(home.live, "pro_monthly")
+    matched = keyed_price(home.live, "pro_monthly")
     picked = keyed_price(home.live, None, 700)
     pages = live_pages(home)
     test = sold(home, Mode.TEST)
     page = pages.get(STEP).text
-    assert re.findall(r'<option value="(\w+)" selected', page) == [twin]
+    assert re.findall(r'<option value="(\w+)" selected', page) == [matched]
     assert "Matched by the lookup key <code>pro_monthly</code>" in page
     assert page.count("not in live") == 2
-    copied = pages.send(STEP, "/go-live/copy", {test["PRO"].id: twin, test["OTHER"].id: picked})
+    copied = pages.send(STEP, "/go-live/copy", {test["PRO"].id: matched, test["OTHER"].id: picked})
     assert copied.status_code == 303
     assert {code: each.stripe_price_id for code, each in sold(home, Mode.LIVE).items()} == {
-        "PRO": twin,
+        "PRO": matched,
         "OTHER": picked,
     }
     page = pages.get(STEP).text

@@ -217,7 +217,7 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("twice", con(endpoints=Seen((ENDPOINT, TWIN), START)), ["endpoint_twice"]),
     (
-        "a bad twin of a good endpoint",
+        "a bad endpoint next to a good one",
         con(endpoints=Seen((ENDPOINT, replace(TWIN, enabled=False)), START)),
         ["endpoint_twice"],
     ),

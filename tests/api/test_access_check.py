@@ -1,4 +1,4 @@
-"""`POST /v1/access/check`: the rows C and A of the bad-input table, and that every answer is the truth."""
+"""`POST /v1/access/check`: who is allowed, what is refused, and the same answers on the event loop."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from licenzy.api_keys.models import ApiKey
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement, State
+from tests.api.bad_requests import BODIES, HEADERS, bearer
 from tests.support.cast import Cast, make_key, make_subject
 from tests.support.clock import START, StandingClock
-from tests.support.hotpath import LoopClient
+from tests.support.hotpath import LoopClient, compared_parts
 from tests.support.ports import wait_until
 from tests.support.purchases import make_entitlement
 from tests.support.tokens import unknown_token
@@ -32,15 +33,11 @@ def token(database: Database, cast: Cast) -> str:
         return make_key(db, project_id=cast.project_id)[1]
 
 
-def bearer(token: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"}
-
-
 def check(client: FlaskClient, token: str, subject_ref: str = "user_123", **more: Any) -> Any:
     return client.post(CHECK, json={"subject_ref": subject_ref, **more}, headers=bearer(token))
 
 
-def hold(
+def grant(
     database: Database, cast: Cast, *, ref: str = "user_123", mode: Mode = Mode.TEST, **columns: Any
 ) -> None:
     with database.write() as db:
@@ -49,7 +46,7 @@ def hold(
 
 
 def test_allowed_and_not(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:
-    hold(database, cast)
+    grant(database, cast)
     allowed = check(client, token)
     assert allowed.status_code == 200
     assert allowed.get_json() == {"subject_ref": "user_123", "allowed": True}
@@ -62,22 +59,22 @@ def test_allowed_and_not(client: FlaskClient, database: Database, cast: Cast, to
 def test_the_other_mode_and_the_other_project_see_nothing(
     client: FlaskClient, database: Database, cast: Cast, token: str
 ) -> None:
-    hold(database, cast)
+    grant(database, cast)
     with database.write() as db:
         live = make_key(db, project_id=cast.project_id, mode=Mode.LIVE)[1]
         theirs = make_key(db, project_id=cast.stranger.project_id)[1]
     assert check(client, token).get_json()["allowed"] is True
     for foreign in (live, theirs):
-        held, unknown = check(client, foreign), check(client, foreign, "never seen")
-        assert held.get_json() == {"subject_ref": "user_123", "allowed": False}
+        granted, unknown = check(client, foreign), check(client, foreign, "never seen")
+        assert granted.get_json() == {"subject_ref": "user_123", "allowed": False}
         assert unknown.get_json()["allowed"] is False
 
 
-def test_the_end_is_half_open(
+def test_access_ends_exactly_at_ends_at(
     client: FlaskClient, database: Database, cast: Cast, token: str, clock: StandingClock
 ) -> None:
     end = START + timedelta(days=1)
-    hold(database, cast, kind=Kind.TIME_PASS, ends_at=end)
+    grant(database, cast, kind=Kind.TIME_PASS, ends_at=end)
     clock.now = end - timedelta(milliseconds=1)
     assert check(client, token).get_json()["allowed"] is True
     clock.now = end
@@ -85,7 +82,7 @@ def test_the_end_is_half_open(
 
 
 def test_narrowing(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:
-    hold(database, cast, features=["export"])
+    grant(database, cast, features=["export"])
     assert check(client, token, product_code="PRO_MONTHLY").get_json()["allowed"] is True
     assert check(client, token, product_code="OTHER").get_json()["allowed"] is False
     assert check(client, token, feature="export").get_json()["allowed"] is True
@@ -93,7 +90,7 @@ def test_narrowing(client: FlaskClient, database: Database, cast: Cast, token: s
 
 
 def test_a_spent_pack_does_not_allow(client: FlaskClient, database: Database, cast: Cast, token: str) -> None:
-    hold(database, cast, kind=Kind.USAGE_PACK, ends_at=None, granted_units=10, used_units=9)
+    grant(database, cast, kind=Kind.USAGE_PACK, ends_at=None, granted_units=10, used_units=9)
     assert check(client, token).get_json()["allowed"] is True
     with database.write() as db:
         row = db.exec(select(Entitlement)).one()
@@ -105,14 +102,14 @@ def test_a_spent_pack_does_not_allow(client: FlaskClient, database: Database, ca
 def test_states_that_do_not_allow(
     client: FlaskClient, database: Database, cast: Cast, token: str, state: State
 ) -> None:
-    hold(database, cast, state=state)
+    grant(database, cast, state=state)
     assert check(client, token).get_json()["allowed"] is False
 
 
 def test_refs_are_compared_byte_for_byte(
     client: FlaskClient, database: Database, cast: Cast, token: str
 ) -> None:
-    hold(database, cast, ref="Jos\u00e9 ★ 🦊")
+    grant(database, cast, ref="Jos\u00e9 ★ 🦊")
     assert check(client, token, "Jos\u00e9 ★ 🦊").get_json()["allowed"] is True
     for variant in ("jos\u00e9 ★ 🦊", "Jose\u0301 ★ 🦊", "Jos\u00e9 ★ 🦊 ", "ＪOS\u00c9 ★ 🦊"):
         assert check(client, token, variant).get_json()["allowed"] is False
@@ -123,22 +120,8 @@ def test_hostile_refs_are_only_unknown(client: FlaskClient, token: str, cast: Ca
     assert check(client, token, ref).get_json() == {"subject_ref": ref, "allowed": False}
 
 
-HEADERS: list[tuple[str, dict[str, str], str]] = [
-    ("C1 no header", {}, "api_key_missing"),
-    ("C2 empty", {"Authorization": "Bearer "}, "api_key_invalid"),
-    ("C2 two tokens", {"Authorization": "Bearer a b"}, "api_key_invalid"),
-    ("C2 basic", {"Authorization": "Basic abc"}, "api_key_invalid"),
-    ("C2 non-ASCII", {"Authorization": "Bearer lz_test_\u00e9\u00ff"}, "api_key_invalid"),
-    ("C2 long", {"Authorization": "Bearer " + "x" * 8192}, "api_key_invalid"),
-    ("C3 unknown", {"Authorization": f"Bearer {unknown_token()}"}, "api_key_invalid"),
-    ("C3 checksum", {"Authorization": "Bearer lz_test_" + "a" * 49}, "api_key_invalid"),
-    ("C6 Stripe's", {"Authorization": "Bearer sk_live_0123456789abcdef"}, "stripe_key_sent"),
-    ("C6 restricted", {"Authorization": "Bearer rk_test_0123456789abcdef"}, "stripe_key_sent"),
-]
-
-
 @pytest.mark.parametrize(("headers", "code"), [row[1:] for row in HEADERS], ids=[row[0] for row in HEADERS])
-def test_keys_that_are_none(client: FlaskClient, cast: Cast, headers: dict[str, str], code: str) -> None:
+def test_bad_keys_are_refused(client: FlaskClient, cast: Cast, headers: dict[str, str], code: str) -> None:
     answer = client.post(CHECK, json={"subject_ref": "u"}, headers=headers)
     assert (answer.status_code, answer.get_json()["error"]) == (401, code)
     assert answer.headers["WWW-Authenticate"] == "Bearer"
@@ -155,7 +138,7 @@ def test_unknown_and_mistyped_keys_are_answered_alike(client: FlaskClient, cast:
     assert bodies[0] == bodies[1]
 
 
-def test_a_key_in_the_address_is_no_key(client: FlaskClient, token: str) -> None:
+def test_a_key_in_the_query_string_is_ignored(client: FlaskClient, token: str) -> None:
     answer = client.post(f"{CHECK}?api_key={token}", json={"subject_ref": "u"})
     assert answer.get_json()["error"] == "api_key_missing"
 
@@ -163,7 +146,7 @@ def test_a_key_in_the_address_is_no_key(client: FlaskClient, token: str) -> None
 @pytest.mark.parametrize(
     ("column", "code"), [("revoked_at", "api_key_revoked"), ("expires_at", "api_key_expired")]
 )
-def test_keys_that_were_good(
+def test_ended_keys_are_refused(
     client: FlaskClient, database: Database, cast: Cast, column: str, code: str
 ) -> None:
     ended: dict[str, Any] = {column: START}
@@ -183,84 +166,34 @@ def test_revocation_shows_in_the_next_answer(client: FlaskClient, database: Data
     assert check(client, token).get_json()["error"] == "api_key_revoked"
 
 
-BODIES: list[tuple[str, bytes, str, int, str]] = [
-    ("C11 none", b'{"subject_ref":"u"}', "", 415, "unsupported_media_type"),
-    ("C11 form", b'{"subject_ref":"u"}', "text/plain", 415, "unsupported_media_type"),
-    (
-        "C11 charset",
-        b'{"subject_ref":"u"}',
-        "application/json; charset=latin-1",
-        415,
-        "unsupported_media_type",
-    ),
-    ("C12 malformed", b'{"subject_ref":', "application/json", 400, "invalid_json"),
-    ("C12 empty", b"", "application/json", 400, "invalid_json"),
-    ("C12 BOM", b'\xef\xbb\xbf{"subject_ref":"u"}', "application/json", 400, "invalid_json"),
-    ("C12 UTF-16", '{"subject_ref":"u"}'.encode("utf-16"), "application/json", 400, "invalid_json"),
-    ("C12 Latin-1", '{"subject_ref":"é"}'.encode("latin-1"), "application/json", 400, "invalid_json"),
-    ("C13 deep", b"[" * 60_000, "application/json", 400, "invalid_json"),
-    ("C13 deep object", b'{"a":' * 33 + b"1" + b"}" * 33, "application/json", 400, "invalid_json"),
-    ("C14 NaN", b'{"subject_ref":NaN}', "application/json", 400, "invalid_json"),
-    ("C14 Infinity", b'{"subject_ref":-Infinity}', "application/json", 400, "invalid_json"),
-    ("C14 1e400", b'{"subject_ref":1e400}', "application/json", 400, "invalid_json"),
-    ("C14 digits", b'{"subject_ref":' + b"9" * 5000 + b"}", "application/json", 400, "invalid_json"),
-    ("C14 twice", b'{"subject_ref":"a","subject_ref":"b"}', "application/json", 400, "invalid_json"),
-    ("C14 list", b'["u"]', "application/json", 400, "invalid_json"),
-    ("C14 null", b"null", "application/json", 400, "invalid_json"),
-    ("C15", b'{"subject_ref":"u","colour":"red"}', "application/json", 400, "unknown_field"),
-    ("C15 mode", b'{"subject_ref":"u","mode":"live"}', "application/json", 400, "mode_not_allowed"),
-    ("C16", b'{"subject_ref":"' + b"u" * 70_000 + b'"}', "application/json", 413, "payload_too_large"),
-    ("C17 surrogate", b'{"subject_ref":"\\ud800"}', "application/json", 400, "invalid_request"),
-    ("C17 NUL", b'{"subject_ref":"a\\u0000b"}', "application/json", 400, "invalid_request"),
-    ("C17 C1", b'{"subject_ref":"a\\u0085b"}', "application/json", 400, "invalid_request"),
-    ("C17 U+2028", b'{"subject_ref":"a\\u2028b"}', "application/json", 400, "invalid_request"),
-    ("C17 bidi", b'{"subject_ref":"a\\u202eb"}', "application/json", 400, "invalid_request"),
-    ("C18 empty", b'{"subject_ref":""}', "application/json", 400, "invalid_request"),
-    ("C18 spaces", b'{"subject_ref":"   "}', "application/json", 400, "invalid_request"),
-    ("C18 long", b'{"subject_ref":"' + b"u" * 201 + b'"}', "application/json", 400, "invalid_request"),
-    ("C18 null", b'{"subject_ref":null}', "application/json", 400, "invalid_request"),
-    ("C18 null code", b'{"subject_ref":"u","product_code":null}', "application/json", 400, "invalid_request"),
-    ("C18 null feature", b'{"subject_ref":"u","feature":null}', "application/json", 400, "invalid_request"),
-    ("C18 number", b'{"subject_ref":1}', "application/json", 400, "invalid_request"),
-    ("C18 bool", b'{"subject_ref":true}', "application/json", 400, "invalid_request"),
-    ("A4 array", b'{"subject_ref":["u"]}', "application/json", 400, "invalid_request"),
-    ("missing", b"{}", "application/json", 400, "invalid_request"),
-    (
-        "price",
-        b'{"subject_ref":"u","product_code":"price_1"}',
-        "application/json",
-        400,
-        "stripe_price_id_not_allowed",
-    ),
-    ("other id", b'{"subject_ref":"u","product_code":"prod_1"}', "application/json", 400, "invalid_request"),
-]
-
-
 @pytest.mark.parametrize(
     ("body", "kind", "status", "code"), [r[1:] for r in BODIES], ids=[r[0] for r in BODIES]
 )
-def test_bodies_that_are_none(
+def test_bad_bodies_are_refused(
     client: FlaskClient, token: str, body: bytes, kind: str, status: int, code: str
 ) -> None:
     answer = client.post(CHECK, data=body, content_type=kind, headers=bearer(token))
-    told = answer.get_json()
-    assert (answer.status_code, told["error"]) == (status, code)
-    assert {"error", "message", "hint", "mode", "request_id"} <= set(told)
-    assert told["mode"] == ("test" if status != 413 else None)
-    unauthorised = client.post(CHECK, data=body, content_type=kind)
-    assert unauthorised.status_code == (401 if status != 413 else 413)
+    refusal = answer.get_json()
+    assert (answer.status_code, refusal["error"]) == (status, code)
+    assert {"error", "message", "hint", "mode", "request_id"} <= set(refusal)
+    without_key = client.post(CHECK, data=body, content_type=kind)
+    if status == 413:
+        # The size is checked before the key is read, so the refusal has no mode and needs no key.
+        assert (refusal["mode"], without_key.status_code) == (None, 413)
+    else:
+        assert (refusal["mode"], without_key.status_code) == ("test", 401)
 
 
 @pytest.mark.parametrize(
     ("method", "path"), [("PUT", CHECK), ("POST", "/v1/nope"), ("GET", "/v1/openapi.json")]
 )
-def test_the_size_is_looked_at_before_route_and_method(client: FlaskClient, method: str, path: str) -> None:
+def test_the_size_is_checked_before_route_and_method(client: FlaskClient, method: str, path: str) -> None:
     answer = client.open(path, method=method, data=b"x" * 70_000)
     assert (answer.status_code, answer.get_json()["error"]) == (413, "payload_too_large")
 
 
 @pytest.mark.parametrize("kind", ["application/json", 'Application/JSON; charset="UTF-8"'])
-def test_a_charset_may_be_quoted(client: FlaskClient, token: str, kind: str) -> None:
+def test_accepted_content_types(client: FlaskClient, token: str, kind: str) -> None:
     answer = client.post(CHECK, data=b'{"subject_ref":"u"}', content_type=kind, headers=bearer(token))
     assert answer.status_code == 200
 
@@ -270,6 +203,7 @@ def test_a_chunked_body_is_refused(client: FlaskClient, token: str) -> None:
         CHECK,
         headers={**bearer(token), "Transfer-Encoding": "chunked", "Content-Type": "application/json"},
     )
+    # A chunked body has no Content-Length, so its size is not known before it is read.
     assert answer.get_json()["error"] == "payload_too_large"
 
 
@@ -301,7 +235,7 @@ def test_method_overrides_are_ignored(client: FlaskClient, token: str) -> None:
     assert answer.status_code == 405
 
 
-def test_the_last_use_of_a_key_is_written_beside_the_request(
+def test_the_last_use_of_a_key_is_written_in_the_background(
     client: FlaskClient, database: Database, cast: Cast
 ) -> None:
     with database.write() as db:
@@ -320,28 +254,31 @@ def test_the_loop_answers_as_the_route_does(
     app: Flask, client: FlaskClient, database: Database, cast: Cast, token: str
 ) -> None:
     """Both run the same function; what Flask would do around it must make no difference."""
-    hold(database, cast, features=["export"])
-    loop, answered = LoopClient(app), 0
-    asked: list[dict[str, Any]] = [
-        {"json": {"subject_ref": ref, **more}, "headers": bearer(token)}
+    grant(database, cast, features=["export"])
+    loop = LoopClient(app)
+    requests: dict[str, dict[str, Any]] = {
+        f"{ref} {narrowed}": {"json": {"subject_ref": ref, **narrowed}, "headers": bearer(token)}
         for ref in ("user_123", "nobody")
-        for more in ({}, {"feature": "export"}, {"feature": "import"}, {"product_code": "PRO_MONTHLY"})
-    ]
-    asked += [{"json": {"subject_ref": "u"}, "headers": headers} for _, headers, _ in HEADERS]
-    asked += [
-        {"data": body, "content_type": kind, "headers": bearer(token)} for _, body, kind, _, _ in BODIES
-    ]
-    asked += [{**each, "query_string": "explain=true"} for each in asked]
-    assert len(asked) > 80
-    for request in asked:
-        told = []
-        for answer in (client.post(CHECK, **request), loop.post(CHECK, **request)):
-            if answer is None:
-                continue
-            body = answer.get_json()
-            body.pop("request_id", None)
-            mine = {n: v for n, v in answer.headers.items() if n in ("Licenzy-Mode", "WWW-Authenticate")}
-            told.append((answer.status_code, body, mine, answer.headers["Content-Type"]))
-        answered += len(told) - 1
-        assert told[0] == told[-1], request
-    assert answered > 35, "those with a question of their own are left to the route"
+        for narrowed in ({}, {"feature": "export"}, {"feature": "import"}, {"product_code": "PRO_MONTHLY"})
+    }
+    requests |= {name: {"json": {"subject_ref": "u"}, "headers": headers} for name, headers, _ in HEADERS}
+    requests |= {
+        name: {"data": body, "content_type": kind, "headers": bearer(token)}
+        for name, body, kind, _, _ in BODIES
+    }
+    left_to_flask = set()
+    for name, request in requests.items():
+        by_flask, on_loop = client.post(CHECK, **request), loop.post(CHECK, **request)
+        if on_loop is None:
+            left_to_flask.add(name)
+        else:
+            assert compared_parts(on_loop) == compared_parts(by_flask), name
+    # The front refuses large bodies before the loop; the hint about a price is read from the database.
+    assert left_to_flask == {"body too large", "Stripe price as product_code"}
+
+
+def test_the_loop_leaves_explain_to_flask(app: Flask, database: Database, cast: Cast, token: str) -> None:
+    grant(database, cast)
+    request: dict[str, Any] = {"json": {"subject_ref": "user_123"}, "headers": bearer(token)}
+    assert LoopClient(app).post(CHECK, **request) is not None
+    assert LoopClient(app).post(CHECK, **request, query_string="explain=true") is None

@@ -20,13 +20,12 @@ from licenzy.checkout.rules import redirect_problem
 from licenzy.settings import Settings
 from licenzy.subjects.rules import ref_problem
 from tests.conftest import make_settings
-from tests.support.cast import Cast, make_connection
+from tests.support.cast import WEBHOOK_SECRET, Cast, make_connection
 from tests.support.described import Call, call_of, calls, resolved
 from tests.support.generated import compiled, texts, values
 from tests.support.purchases import make_entitlement, signed
 from tests.usage.buying import Customer, customer_with
 
-SECRET = "whsec_of_the_tests_0123456789abcdef"
 ABOUT_FORM = {
     "idempotency_key_invalid", "idempotency_key_missing", "internal_error", "invalid_event", "invalid_json",
     "invalid_redirect_url", "invalid_request", "mode_not_allowed", "rate_limited", "signature_invalid",
@@ -68,7 +67,6 @@ def test_what_is_allowed_is_taken(
                 project_id=cast.project_id,
                 secret_box=runtime.secret_box,
                 mode=mode,
-                webhook_secret=SECRET,
             )
             for mode in (Mode.TEST, Mode.LIVE)
         )
@@ -176,5 +174,5 @@ def send(client: FlaskClient, customer: Customer, call: Call, request: Request, 
         data = json.dumps(request["body"], ensure_ascii=len(json.dumps(request["body"])) % 2 == 0)
         sent = {"data": data.encode("utf-8", "surrogatepass"), "content_type": "application/json"}
         if "Stripe-Signature" in headers:
-            headers |= signed(sent["data"], SECRET)[1]
+            headers |= signed(sent["data"], WEBHOOK_SECRET)[1]
     return client.open(f"{path}?{urlencode(query)}", method=call.method, headers=headers, **sent)

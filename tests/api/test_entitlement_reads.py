@@ -1,4 +1,4 @@
-"""`GET /v1/customer/access/<ref>` and `GET /v1/entitlements/<ref>`: rows E, and what they show."""
+"""`GET /v1/customer/access/<ref>` and `GET /v1/entitlements/<ref>`: what they show, and to whom."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_refs_in_paths_are_literal(
 @pytest.mark.parametrize(
     "tail", [b"\x00", b"a\nb", b"a\x1fb", b"\xff", b"\xed\xa0\x80", b"\xe2\x80\xae", b" ", b"u" * 9000]
 )
-def test_refs_in_paths_that_are_none(client: FlaskClient, token: str, route: str, tail: bytes) -> None:
+def test_bad_refs_in_paths_are_refused(client: FlaskClient, token: str, route: str, tail: bytes) -> None:
     answer = client.open(
         method="GET",
         headers={"Authorization": f"Bearer {token}"},

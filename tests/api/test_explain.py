@@ -86,7 +86,7 @@ def test_held_in_the_other_mode_is_said_without_ids(
     assert explain(client, theirs)["explain"]["reason"] == "no_entitlement"
 
 
-def test_the_plain_check_never_tells(client: FlaskClient, database: Database, cast: Cast) -> None:
+def test_the_plain_check_never_explains(client: FlaskClient, database: Database, cast: Cast) -> None:
     hold(database, cast, Mode.LIVE)
     answer = client.post(
         "/v1/access/check",

@@ -105,7 +105,7 @@ def test_tokens_are_compared_in_constant_time(
     assert compared == [(b"wrong", TOKEN.encode())]
 
 
-def test_an_empty_installation_tells_zeros(client: FlaskClient) -> None:
+def test_an_empty_installation_reports_zeros(client: FlaskClient) -> None:
     told = numbers(client)
     assert set(told.values()) == {0.0}
     assert {("stripe_events", status.value) for status in EventStatus} <= set(told)
@@ -151,7 +151,7 @@ def test_what_is_held_back_is_not_due(
     assert told["deliveries", "pending"] == 1
 
 
-def test_findings_are_told_by_project_and_never_by_name(
+def test_findings_are_reported_by_project_and_never_by_name(
     client: FlaskClient, runtime: Runtime, cast: Cast
 ) -> None:
     ours, theirs = cast.project_id, cast.stranger.project_id

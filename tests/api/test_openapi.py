@@ -12,12 +12,10 @@ from flask.testing import FlaskClient
 
 from licenzy import errors
 from licenzy.db.unit_of_work import Database
-from tests.support.cast import Cast, make_connection, make_key
+from tests.support.cast import WEBHOOK_SECRET, Cast, make_connection, make_key
 from tests.support.described import Call, call_of, calls, resolved, validator
 from tests.support.purchases import event, make_entitlement, signed
 from tests.usage.buying import Customer, customer_with
-
-SECRET = "whsec_of_the_tests_0123456789abcdef"
 
 
 @pytest.fixture
@@ -178,14 +176,12 @@ def test_a_signed_event_is_answered_as_described(
 ) -> None:
     with database.write() as db:
         secret_box = app.extensions["licenzy"].secret_box
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=secret_box, webhook_secret=SECRET
-        )
-    body, headers = signed({"no": "event"}, SECRET)
+        connection = make_connection(db, project_id=cast.project_id, secret_box=secret_box)
+    body, headers = signed({"no": "event"}, WEBHOOK_SECRET)
     call = call_of(document, "receive_for_connection")
     answer = call.send(client, data=body, headers=headers, path_values={"connection_id": connection.id})
     assert answer.get_json()["error"] == "invalid_event"
-    body, headers = signed(event("customer.created", {"id": "cus_1", "object": "customer"}), SECRET)
+    body, headers = signed(event("customer.created", {"id": "cus_1", "object": "customer"}), WEBHOOK_SECRET)
     kept = call.send(client, data=body, headers=headers, path_values={"connection_id": connection.id})
     assert (kept.status_code, kept.get_json()) == (200, {"received": True})
 
@@ -194,7 +190,7 @@ def test_it_is_made_once(app: Flask) -> None:
     assert app.extensions["licenzy_api_description"]() is app.extensions["licenzy_api_description"]()
 
 
-def test_a_key_is_not_needed_and_none_is_told(
+def test_a_key_is_not_needed_and_none_is_shown(
     client: FlaskClient, database: Database, cast: Cast, document: dict[str, Any]
 ) -> None:
     with database.write() as db:

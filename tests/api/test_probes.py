@@ -110,7 +110,7 @@ def test_a_server_that_only_reads_is_not_ready(tmp_path: Path, postgres: Postgre
 
 
 @pytest.mark.parametrize("was_ready", [True, False])
-def test_a_file_that_is_missing_is_told(
+def test_a_file_that_is_missing_is_reported(
     sqlite_client: FlaskClient, sqlite_file: Path, was_ready: bool
 ) -> None:
     schema_note = Path(f"{sqlite_file}.made")
@@ -130,7 +130,7 @@ def test_a_file_that_was_never_there_is_not_missed(sqlite_client: FlaskClient, s
     assert refusal(sqlite_client) == "The database has not been migrated."
 
 
-def test_a_file_that_was_replaced_is_told(sqlite_client: FlaskClient, sqlite_file: Path) -> None:
+def test_a_file_that_was_replaced_is_reported(sqlite_client: FlaskClient, sqlite_file: Path) -> None:
     assert sqlite_client.get("/readyz").status_code == 200
     restored = Path(shutil.copyfile(sqlite_file, sqlite_file.with_name("backup")))
     restored.rename(sqlite_file)
@@ -138,7 +138,7 @@ def test_a_file_that_was_replaced_is_told(sqlite_client: FlaskClient, sqlite_fil
 
 
 @pytest.mark.slow
-def test_a_lock_that_somebody_else_holds_is_told(sqlite_client: FlaskClient, sqlite_file: Path) -> None:
+def test_a_lock_that_somebody_else_holds_is_reported(sqlite_client: FlaskClient, sqlite_file: Path) -> None:
     with sqlite3.connect(sqlite_file, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         began = time.monotonic()
@@ -176,20 +176,20 @@ def asked_twice(file: Path, what: str) -> list[dict[str, str]]:
     return answers
 
 
-def test_a_disk_that_takes_nothing_more_is_told(sqlite_file: Path) -> None:
+def test_a_disk_that_takes_nothing_more_is_reported(sqlite_file: Path) -> None:
     before, after = asked_twice(sqlite_file, "nothing more on disk")
     assert before == {"status": "ready"}
     assert after["error"] == "database_unavailable"
     assert after["message"] == "The database cannot be written to: the disk reports an error."
 
 
-def test_a_file_that_may_only_be_read_is_told(sqlite_file: Path) -> None:
+def test_a_file_that_may_only_be_read_is_reported(sqlite_file: Path) -> None:
     sqlite_file.chmod(0o400)
     for answer in asked_twice(sqlite_file, "nothing"):
         assert answer["message"] == "The database cannot be written to: its file or folder is read-only."
 
 
-def test_a_folder_that_may_only_be_read_is_told(sqlite_file: Path) -> None:
+def test_a_folder_that_may_only_be_read_is_reported(sqlite_file: Path) -> None:
     sqlite_file.parent.chmod(0o500)
     try:
         for answer in asked_twice(sqlite_file, "nothing"):

@@ -12,13 +12,11 @@ import pytest
 from licenzy.catalog.models import Kind
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
-from tests.support.cast import make_cast, make_connection, make_key, make_subject
+from tests.support.cast import WEBHOOK_SECRET, make_cast, make_connection, make_key, make_subject
 from tests.support.purchases import make_entitlement, signed
 from tests.support.web_processes import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
-
-SECRET = "whsec_of_the_tests_0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,7 @@ def _make_customer(runtime: Runtime) -> tuple[str, str]:
         project_id = make_cast(db).project_id
         subject = make_subject(db, project_id=project_id)
         make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, ends_at=None, granted_units=100)
-        connection = make_connection(
-            db, project_id=project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=project_id, secret_box=runtime.secret_box)
         return make_key(db, project_id=project_id)[1], connection.id
 
 
@@ -83,7 +79,7 @@ def test_repeated_headers_and_addresses_in_another_case(web: Web) -> None:
         status, told = web.consume(*twice)
         assert (status, told["error"]) == (400, "idempotency_key_invalid"), twice
 
-    body, headers = signed({"no": "event"}, SECRET)
+    body, headers = signed({"no": "event"}, WEBHOOK_SECRET)
     hook = f"POST /v1/webhooks/stripe/{web.connection_id} HTTP/1.1"
     signature = f"Stripe-Signature: {headers['Stripe-Signature']}"
     status, told = web.send(hook, signature, signature, body=body)

@@ -19,16 +19,16 @@ class Memory:
 
 def memory_of(root: int) -> Memory:
     """What `root` and its descendants take now, and took at most."""
-    tree = [root, *_descendants(root)]
+    tree = [root, *descendants(root)]
     pss = sum(_kib(pid, "smaps_rollup", "Pss") for pid in tree)
     return Memory(len(tree), pss / 1024, peak_of(tree))
 
 
 def workers_of(root: int) -> list[int]:
     """The processes that answer requests: what the web server among `root` and its descendants has forked."""
-    tree = [root, *_descendants(root)]
+    tree = [root, *descendants(root)]
     web = next(pid for pid in tree if "\0web" in _read(Path(f"/proc/{pid}/cmdline")))
-    return _descendants(web)
+    return descendants(web)
 
 
 def peak_of(pids: list[int]) -> float:
@@ -44,14 +44,14 @@ def own_memory_of(pids: list[int]) -> float:
 def cpu_seconds(root: int) -> float:
     """The processor time that `root` and its descendants have taken so far, ended ones included."""
     ticks = 0
-    for pid in [root, *_descendants(root)]:
+    for pid in [root, *descendants(root)]:
         after_name = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
         # Its own in user and system mode, and that of the children that it has waited for.
         ticks += sum(int(ticked) for ticked in after_name[11:15])
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _descendants(root: int) -> list[int]:
+def descendants(root: int) -> list[int]:
     parents: dict[int, list[int]] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit() and (found := re.search(r"^PPid:\s+(\d+)", _read(folder / "status"), re.M)):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from licenzy.catalog.copying import twin_of
+from licenzy.catalog.copying import price_with_same_lookup_key
 from licenzy.catalog.models import Kind, Product
 from licenzy.stripe_gateway.client import PriceFacts
 
@@ -28,7 +28,7 @@ OTHER = replace(PRICE, id="price_other", lookup_key=None)
 
 
 @pytest.mark.parametrize(
-    ("lookup_key", "prices", "twin"),
+    ("lookup_key", "prices", "matched"),
     [
         ("pro", [OTHER, PRICE], "price_live"),
         (None, [OTHER], None),
@@ -39,10 +39,10 @@ OTHER = replace(PRICE, id="price_other", lookup_key=None)
         ("pro", [PRICE, replace(PRICE, id="price_same_key")], None),
     ],
 )
-def test_a_twin_has_the_lookup_key_and_fits_and_is_the_only_one(
-    lookup_key: str | None, prices: list[PriceFacts], twin: str | None
+def test_the_matched_price_has_the_lookup_key_and_fits_and_is_the_only_one(
+    lookup_key: str | None, prices: list[PriceFacts], matched: str | None
 ) -> None:
     fields: dict[str, Any] = {"product_code": "PRO", "kind": Kind.SUBSCRIPTION, "lookup_key": lookup_key}
     product = Product(**fields)
-    found = twin_of(product, prices)
-    assert (found.id if found else None) == twin
+    found = price_with_same_lookup_key(product, prices)
+    assert (found.id if found else None) == matched

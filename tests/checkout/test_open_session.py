@@ -1,4 +1,4 @@
-"""`POST /v1/checkout/session` against the Stripe sandbox over HTTP: rows K and C20–C23, faults F24–F29."""
+"""`POST /v1/checkout/session` against the Stripe sandbox over HTTP: answers, refusals, retries and faults."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from licenzy.subjects.models import Subject
 from tests.checkout.conftest import Shop
 from tests.support.cast import make_key, make_product
 from tests.support.clock import START, StandingClock
+from tests.support.threads import join
 
 Sell = Callable[..., Product]
 
@@ -141,7 +142,7 @@ def test_keys_of_another_project_or_mode_are_other_keys(shop: Shop, sell: Sell) 
         ("a\tb", "idempotency_key_invalid"),
     ],
 )
-def test_keys_that_are_none(shop: Shop, key: str | None, code: str) -> None:
+def test_bad_idempotency_keys_are_refused(shop: Shop, key: str | None, code: str) -> None:
     answer = shop.checkout(key)
     assert (answer.status_code, answer.get_json()["error"]) == (400, code)
 
@@ -379,8 +380,7 @@ def test_many_calls_at_once_with_one_key_have_one_effect(shop: Shop, sell: Sell,
     threads = [threading.Thread(target=call) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(60)
+    join(*threads, seconds=60)
     assert {answer.status_code for answer in answers} <= {201, 409}
     assert {a.get_json()["error"] for a in answers if a.status_code == 409} <= {"idempotency_in_progress"}
     assert len({a.get_json()["attempt_id"] for a in answers if a.status_code == 201}) == 1

@@ -269,7 +269,7 @@ def test_flasks_own_command_line_has_the_same_commands(app: Flask, cast: Cast) -
     assert json.loads(result.output)["api_key"].startswith("lz_live_")
 
 
-def test_the_demo_cannot_run_beside_a_live_connection(
+def test_the_demo_cannot_run_with_a_live_connection(
     run: Run, runtime: Runtime, cast: Cast, tmp_path: Path
 ) -> None:
     from licenzy.alignment.modes import Mode

@@ -21,7 +21,7 @@ from licenzy.db import migrate
 from licenzy.factory import make_runtime
 from licenzy.observations.models import CheckCount
 from licenzy.settings import load_settings
-from tests.bench.memory import _descendants, memory_of
+from tests.bench.memory import descendants, memory_of
 from tests.support.cast import make_connection, make_project, make_workspace
 from tests.support.installation import STOP_SECONDS, Installation, Served, alive
 from tests.support.ports import wait_until
@@ -140,7 +140,7 @@ def test_a_child_that_dies_is_started_again(serve: Callable[..., Served]) -> Non
     served = serve()
     served.wait_until_ready()
     web = next(pid for pid in served.children() if b"\0web\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    workers = _descendants(web)
+    workers = descendants(web)
     os.kill(web, signal.SIGKILL)
     wait_until(lambda: "web process ended" in served.said(), seconds=10, what="the death is noticed")
     wait_until(lambda: alive(workers) == [], seconds=10, what="what it left behind has ended")
@@ -157,7 +157,7 @@ def test_nothing_is_left_when_it_is_killed(serve: Callable[..., Served]) -> None
     assert "Licenzy is not running" in without_an_address(served.folder).licenzy("doctor").stdout
 
 
-def test_it_refuses_the_sandbox_beside_a_live_connection(tmp_path: Path) -> None:
+def test_it_refuses_the_sandbox_with_a_live_connection(tmp_path: Path) -> None:
     installation = Installation(tmp_path)
     runtime = make_runtime(load_settings(installation.environ))
     migrate.upgrade(runtime.database.engine)

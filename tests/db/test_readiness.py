@@ -19,6 +19,7 @@ from licenzy.db.readiness import Readiness
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from tests.support.databases import SqliteFiles
+from tests.support.threads import join
 
 
 @pytest.fixture
@@ -58,8 +59,7 @@ def test_the_database_is_asked_once_for_all_who_ask_at_a_time(
     threads = [threading.Thread(target=ready.check) for _ in range(8)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(30)
+    join(*threads, seconds=30)
     for _again in range(20):
         ready.check()
     assert len(asked) == 1
@@ -101,7 +101,7 @@ def test_nobody_waits_while_somebody_asks_and_the_last_answer_is_young(
         for _again in range(5):
             ready.check()
         assert asking.is_alive(), "whoever asks waits for the lock"
-    asking.join(30)
+    join(asking, seconds=30)
     assert len(asked) <= 1
 
 
@@ -114,7 +114,7 @@ def test_who_has_nothing_to_go_by_waits_for_a_while(
         asking = asking_in_a_thread(ready)
         with pytest.raises(DatabaseUnavailable, match="has not answered yet"):
             ready.check()
-    asking.join(30)
+    join(asking, seconds=30)
     ready.check()
 
 

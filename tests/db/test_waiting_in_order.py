@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,14 +26,11 @@ from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast
 from tests.support.clock import START, StandingClock
 from tests.support.ports import wait_until
+from tests.support.threads import WAITING_FOR_LOCKS, join, somebody_waits
 from tests.usage.buying import Customer, customer_with, post, reserve
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
 DAY = timedelta(days=1)
-_WAITING = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock'
-"""
 
 
 @pytest.fixture
@@ -50,11 +46,13 @@ def waiting_for(url: str, statement: str, key: str, work: Callable[[], object]) 
         thread = threading.Thread(target=work)
         thread.start()
         try:
-            wait_until(lambda: other.execute(_WAITING).fetchone() != (0,), seconds=5, what="somebody waits")
+            wait_until(
+                lambda: other.execute(WAITING_FOR_LOCKS).fetchone() != (0,), seconds=5, what="somebody waits"
+            )
             yield other
         finally:
             first.rollback()
-            thread.join(20)
+            join(thread, seconds=20)
 
 
 def is_free(other: Any, entitlement_id: str) -> bool:
@@ -111,6 +109,7 @@ def test_two_first_purchases_of_a_subject_at_once_do_not_wait_for_each_other_in_
     """Each has written the subject's id into its purchase before it takes the subject."""
     scope = Scope(cast.project_id, Mode.TEST)
     both, tries = threading.Barrier(2), {"one": 0, "two": 0}
+    first = threading.Lock()
 
     def begin(name: str) -> None:
         def work(db: Session) -> None:
@@ -119,13 +118,13 @@ def test_two_first_purchases_of_a_subject_at_once_do_not_wait_for_each_other_in_
             if tries[name] == 1:
                 both.wait(10)
             lock_customer(db, scope, subject_id=customer.subject.id)
-            time.sleep(0.1)
+            if first.acquire(blocking=False):
+                wait_until(lambda: somebody_waits(database), seconds=10, what="the other waits for it")
 
         database.retrying(work)
 
     threads = [threading.Thread(target=begin, args=(name,)) for name in tries]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(20)
+    join(*threads, seconds=20)
     assert tries == {"one": 1, "two": 1}, "neither was broken off for the other's sake"

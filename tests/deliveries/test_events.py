@@ -23,7 +23,7 @@ from licenzy.runtime import Runtime
 from licenzy.stripe_events.replay import replay_purchases
 from licenzy.workspace.audit import Actor
 from tests.deliveries.test_schemas import wrong
-from tests.entitlements.fixtures_purchases import DAY, MONTH, SECRET, Sale, Storefront
+from tests.entitlements.fixtures_purchases import DAY, MONTH, Sale, Storefront
 from tests.support.cast import Cast, make_cast, make_connection
 from tests.support.clock import START, StandingClock
 from tests.support.endpoints import make_endpoint
@@ -70,9 +70,7 @@ def shop(settings: Any) -> Iterator[Shop]:
     parts: Runtime = app.extensions["licenzy"]
     with parts.database.write() as db:
         cast = make_cast(db, now=START)
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=parts.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=parts.secret_box)
     yield Shop(Storefront(app.test_client(), parts.database, connection), parts, cast)
     parts.database.close()
 

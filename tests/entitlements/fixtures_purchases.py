@@ -1,8 +1,10 @@
-"""One sale as Stripe tells of it: signed events of one purchase, in either shape, over the real door."""
+"""Signed Stripe events of one purchase, in either API version's shape, sent to the webhook endpoint."""
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,12 +22,11 @@ from licenzy.entitlements.models import Entitlement, FactSource
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.subjects.models import Subject
-from tests.support.cast import make_product, make_subject
+from tests.support.cast import WEBHOOK_SECRET, make_product, make_subject
 from tests.support.clock import START
 from tests.support.invoice_lines import period_line
 from tests.support.purchases import event, make_attempt, signed
 
-SECRET = "whsec_first_0123456789abcdef"
 DAY = timedelta(days=1)
 MONTH = 30 * DAY
 NEW, OLD = "2026-10-28.endive", "2020-03-02"
@@ -40,6 +41,16 @@ class Storefront:
     client: FlaskClient
     database: Database
     connection: Connection
+    _recorded: list[dict[str, Any]] | None = None
+
+    @contextmanager
+    def record(self) -> Iterator[list[dict[str, Any]]]:
+        """Within the block, events are put into the list that it gives, and not delivered."""
+        self._recorded = []
+        try:
+            yield self._recorded
+        finally:
+            self._recorded = None
 
     def product(self, kind: Kind, **columns: Any) -> Product:
         with self.database.write() as db:
@@ -65,8 +76,11 @@ class Storefront:
         return Sale(self, attempt, f"{next(_numbers)}", shape)
 
     def deliver(self, value: dict[str, Any]) -> StripeEvent:
-        """Send a signed event; it must be acknowledged. Gives its row of the inbox."""
-        body, headers = signed(value, SECRET)
+        """Send a signed event; it must be acknowledged. Gives its row, unsaved while recording."""
+        if self._recorded is not None:
+            self._recorded.append(value)
+            return StripeEvent.model_construct(event_id=value["id"], type=value["type"], payload="")
+        body, headers = signed(value, WEBHOOK_SECRET)
         address = f"/v1/webhooks/stripe/{self.connection.id}"
         answer = self.client.post(address, data=body, headers=headers)
         assert answer.status_code == 200, answer.text
@@ -80,7 +94,7 @@ class Storefront:
 
 @dataclass
 class Sale:
-    """The objects that one checkout makes at Stripe, and what Stripe tells of them."""
+    """The objects that one checkout makes at Stripe, and the events that Stripe sends about them."""
 
     storefront: Storefront
     attempt: CheckoutAttempt
@@ -105,7 +119,7 @@ class Sale:
     def invoice_id(self, period: int = 1) -> str:
         return f"in_{self.tag}_{period}"
 
-    # --- what Stripe tells ----------------------------------------------------------------------
+    # --- events ---------------------------------------------------------------------------------
 
     def send(
         self, kind: str, obj: dict[str, Any], at: datetime = START, previous: dict[str, Any] | None = None
@@ -281,7 +295,7 @@ class Sale:
         closed = status in {"won", "lost", "warning_closed"}
         return self.send(f"charge.dispute.{event_name or ('closed' if closed else 'created')}", obj, at)
 
-    # --- what came of it ------------------------------------------------------------------------
+    # --- what Licenzy stored --------------------------------------------------------------------
 
     def subscribed(self) -> Sale:
         """The first minute of a subscription, as Stripe tells of it."""
@@ -312,7 +326,7 @@ class Sale:
         (only,) = self.entitlements()
         return only
 
-    def stands(self, at: datetime) -> Standing:
+    def standing_at(self, at: datetime) -> Standing:
         return standing(self.row(), at)
 
     def attempt_outcome(self) -> tuple[AttemptStatus, str | None]:
@@ -346,5 +360,5 @@ def unix(at: datetime) -> int:
     return int(at.timestamp())
 
 
-YES = ("active", True, None)
+GRANTED = ("active", True, None)
 APPLIED, IGNORED = EventStatus.APPLIED, EventStatus.IGNORED

@@ -14,7 +14,7 @@ from licenzy.entitlements.one_time import LONGEST_SECONDS
 from licenzy.kit.clock import LAST_INSTANT, later
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus
-from tests.entitlements.fixtures_purchases import SECRET, YES, Storefront
+from tests.entitlements.fixtures_purchases import GRANTED, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START
 
@@ -22,9 +22,7 @@ from tests.support.clock import START
 @pytest.fixture
 def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     return Storefront(app.test_client(), runtime.database, connection)
 
 
@@ -39,7 +37,7 @@ def test_the_longest_passes_that_can_be_bought_are_granted(storefront: Storefron
     first, *others = (sale.row() for sale in sales)
     assert (first.starts_at, first.valid_until) == (START, START + lasts)
     assert [row.valid_until for row in others] == [later(START, 2 * lasts), later(START, 3 * lasts)]
-    assert sales[0].stands(START + timedelta(days=36_499)) == YES
+    assert sales[0].standing_at(START + timedelta(days=36_499)) == GRANTED
 
 
 def test_refunding_one_of_them_moves_the_others_up(storefront: Storefront) -> None:

@@ -15,7 +15,7 @@ from licenzy.entitlements.grants import OperatorContext, grant
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor
-from tests.entitlements.fixtures_purchases import APPLIED, DAY, IGNORED, YES, Sale, Storefront
+from tests.entitlements.fixtures_purchases import APPLIED, DAY, GRANTED, IGNORED, Sale, Storefront
 from tests.entitlements.rows import row
 from tests.support.clock import START
 
@@ -38,7 +38,7 @@ def test_a_paid_session_grants(sell: Any, kind: Kind) -> None:
     kept = sale.session()
     assert kept.status is APPLIED
     assert [change["before"] for change in kept.changes] == [None]
-    assert sale.stands(START) == YES
+    assert sale.standing_at(START) == GRANTED
     assert sale.attempt_outcome() == PAID
 
 
@@ -47,7 +47,7 @@ def test_a_paid_session_grants(sell: Any, kind: Kind) -> None:
 def test_a_session_with_nothing_to_pay_grants_as_well(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.session(paid="no_payment_required", payment_intent=None, amount_total=0)
-    assert (sale.stands(START), sale.attempt_outcome()) == (YES, PAID)
+    assert (sale.standing_at(START), sale.attempt_outcome()) == (GRANTED, PAID)
 
 
 @row("checkout.free")
@@ -57,7 +57,7 @@ def test_a_subscription_bought_with_a_coupon_of_all_its_price(sell: Any) -> None
     assert sale.entitlements() == []
     sale.invoice("paid", amount_due=0, amount_paid=0)
     sale.session(paid="no_payment_required", amount_total=0)
-    assert (sale.stands(START), sale.attempt_outcome()) == (YES, PAID)
+    assert (sale.standing_at(START), sale.attempt_outcome()) == (GRANTED, PAID)
 
 
 @ONE_TIME
@@ -71,16 +71,16 @@ def test_a_bank_debit_grants_when_it_settles(sell: Any, kind: Kind) -> None:
     )
     sale.session("async_payment_succeeded", at=START + 3 * DAY)
     assert sale.row().starts_at == START + 3 * DAY
-    assert (sale.stands(START + 3 * DAY), sale.attempt_outcome()) == (YES, PAID)
+    assert (sale.standing_at(START + 3 * DAY), sale.attempt_outcome()) == (GRANTED, PAID)
 
 
 @ONE_TIME
 @row("checkout.settled")
-def test_a_settlement_told_before_its_completion(sell: Any, kind: Kind) -> None:
+def test_a_settlement_before_its_completion(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.session("async_payment_succeeded", at=START + 3 * DAY)
     sale.session(paid="unpaid")
-    assert (sale.stands(START + 3 * DAY), sale.attempt_outcome()) == (YES, PAID)
+    assert (sale.standing_at(START + 3 * DAY), sale.attempt_outcome()) == (GRANTED, PAID)
     assert sale.row().paid_at == START + 3 * DAY
 
 
@@ -100,7 +100,7 @@ def test_a_bank_debit_that_fails(sell: Any, kind: Kind, failure_first: bool) -> 
 
 @pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (1, 3, 0, 2)])
 @row("checkout.subscription")
-def test_a_subscription_is_granted_and_linked_whatever_is_told_first(
+def test_a_subscription_is_granted_and_linked_whatever_arrives_first(
     sell: Any, order: tuple[int, ...]
 ) -> None:
     sale = sell(Kind.SUBSCRIPTION)
@@ -117,7 +117,7 @@ def test_a_subscription_is_granted_and_linked_whatever_is_told_first(
         sale.sub,
         sale.attempt.stripe_checkout_session_id,
     )
-    assert (sale.stands(START), sale.attempt_outcome()) == (YES, PAID)
+    assert (sale.standing_at(START), sale.attempt_outcome()) == (GRANTED, PAID)
 
 
 @row("checkout.setup")
@@ -152,9 +152,9 @@ def test_a_pass_counts_from_its_payment_for_each_unit_bought(sell: Any) -> None:
     held = sale.row()
     assert (held.starts_at, held.valid_until, held.quantity) == (START, START + 3 * DAY, 3)
     second = timedelta(seconds=1)
-    assert sale.stands(START - second) == ("active", False, "not_started")
-    assert sale.stands(START) == sale.stands(START + 3 * DAY - second) == YES
-    assert sale.stands(START + 3 * DAY) == ("expired", False, "expired")
+    assert sale.standing_at(START - second) == ("active", False, "not_started")
+    assert sale.standing_at(START) == sale.standing_at(START + 3 * DAY - second) == GRANTED
+    assert sale.standing_at(START + 3 * DAY) == ("expired", False, "expired")
 
 
 @row("kind:time_pass")
@@ -196,7 +196,7 @@ def test_a_pack_holds_units_times_quantity(sell: Any) -> None:
     sale.session()
     held = sale.row()
     assert (held.granted_units, held.valid_until) == (1000, None)
-    assert sale.stands(START + 5000 * DAY) == YES
+    assert sale.standing_at(START + 5000 * DAY) == GRANTED
 
 
 @row("kind:usage_pack")
@@ -204,7 +204,7 @@ def test_a_pack_may_expire(sell: Any) -> None:
     sale = sell(Kind.USAGE_PACK, quantity=2, duration_seconds=86_400)
     sale.session()
     assert sale.row().valid_until == START + DAY
-    assert sale.stands(START + DAY) == ("expired", False, "expired")
+    assert sale.standing_at(START + DAY) == ("expired", False, "expired")
 
 
 @row("usage.spent")
@@ -215,14 +215,14 @@ def test_a_spent_pack_is_exhausted_and_later_events_leave_its_counters(sell: Any
         held = db.get(Entitlement, sale.row().id)
         assert held is not None
         held.used_units = 1000
-    assert sale.stands(START) == ("exhausted", False, "exhausted")
+    assert sale.standing_at(START) == ("exhausted", False, "exhausted")
     sale.session("async_payment_succeeded", at=START + DAY)
     assert (sale.row().used_units, sale.row().granted_units) == (1000, 1000)
 
 
 @pytest.mark.parametrize("kind", list(Kind))
 @row("checkout.again")
-def test_everything_told_three_times_counts_once(sell: Any, kind: Kind) -> None:
+def test_everything_sent_three_times_counts_once(sell: Any, kind: Kind) -> None:
     sale = sell(kind, quantity=2)
     if kind is Kind.SUBSCRIPTION:
         sale.subscribed()
@@ -243,7 +243,7 @@ def test_an_operator_revokes(sell: Any, kind: Kind) -> None:
     sale.operator("revoke", at=START + timedelta(hours=2))
     held = sale.row()
     assert (held.state, held.canceled_at) == (State.CANCELED, START + timedelta(hours=2))
-    assert sale.stands(START + timedelta(hours=3)) == ("canceled", False, "canceled")
+    assert sale.standing_at(START + timedelta(hours=3)) == ("canceled", False, "canceled")
 
 
 @row("operator.adjust")
@@ -276,5 +276,5 @@ def test_an_operator_grants_without_a_purchase(storefront: Storefront, kind: Kin
         (held,) = db.exec(select(Entitlement).where(Entitlement.subject_id == subject.id)).all()
     assert (held.source, held.product_code, held.valid_until) == ("portal", product.product_code, START + DAY)
     assert held.granted_units == (1000 if kind is Kind.USAGE_PACK else 0)
-    assert standing(held, START) == YES
+    assert standing(held, START) == GRANTED
     assert standing(held, START + DAY) == ("expired", False, "expired")

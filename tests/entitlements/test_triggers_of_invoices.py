@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from licenzy.entitlements.models import State
-from tests.entitlements.fixtures_purchases import DAY, MONTH, NEW, YES, Sale, unix
+from tests.entitlements.fixtures_purchases import DAY, GRANTED, MONTH, NEW, Sale, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
 from tests.support.invoice_lines import period_line
@@ -53,9 +53,9 @@ def test_a_setup_fee_with_a_long_period_does_not_make_the_first_invoice_the_curr
     sale.invoice("paid", lines={"data": [fee, own]})
     sale.renewed()
     sale.dispute("needs_response", period=1, at=END + DAY)
-    assert sale.stands(END + DAY) == YES, "it is of an earlier period"
+    assert sale.standing_at(END + DAY) == GRANTED, "it is of an earlier period"
     sale.dispute("needs_response", period=2, at=END + 2 * DAY)
-    assert sale.stands(END + 2 * DAY) == ("past_due", False, "disputed")
+    assert sale.standing_at(END + 2 * DAY) == ("past_due", False, "disputed")
 
 
 @row("invoice.more_lines")
@@ -65,9 +65,9 @@ def test_an_invoice_whose_lines_are_not_all_known_stands_for_its_period(sale: Sa
     lines = {"has_more": True, "data": [one_off(100, until=unix(END), newer=sale.shape == NEW)] * 10}
     sale.invoice("paid", period=2, at=END + HOUR, lines=lines)
     sale.dispute("needs_response", period=1, at=END + DAY)
-    assert sale.stands(END + DAY) == YES
+    assert sale.standing_at(END + DAY) == GRANTED
     sale.dispute("needs_response", period=2, at=END + DAY)
-    assert sale.stands(END + DAY) == ("past_due", False, "disputed")
+    assert sale.standing_at(END + DAY) == ("past_due", False, "disputed")
 
 
 @row("invoice.items")
@@ -77,7 +77,7 @@ def test_each_item_has_the_periods_of_its_own_lines(sale: Sale) -> None:
     price, newer = sale.attempt.sold["stripe_price_id"], sale.shape == NEW
     assert open_kind == "subscription"
     items = {"si": price, "sx": extra.stripe_price_id}
-    sale.subscription("active", at=START, items=items)
+    sale.subscription("active", at=START + HOUR, items=items)
     year = period_line(f"si_{sale.tag}", price, unix(START), unix(START + 365 * DAY), newer=newer)
     month = period_line(f"sx_{sale.tag}", extra.stripe_price_id, unix(START), unix(END), newer=newer)
     sale.invoice("paid", lines={"data": [year, month]})
@@ -103,13 +103,13 @@ def test_grace_ends_with_a_scheduled_cancel(sale: Sale) -> None:
     sale.invoice("payment_failed", period=2, at=END + HOUR)
     sale.subscription("past_due", period=2, at=END + HOUR, cancel_at=unix(END + DAY))
     assert sale.row().valid_until == END + DAY
-    assert sale.stands(END + DAY) == ("past_due", False, "canceled")
+    assert sale.standing_at(END + DAY) == ("past_due", False, "canceled")
 
 
 @row("grace.overdue")
 def test_a_renewal_by_invoice_is_in_grace_once_it_is_overdue(sale: Sale) -> None:
     sale.subscription("active", period=2, at=END, collection_method="send_invoice")
-    assert sale.stands(END + 14 * DAY) == YES
+    assert sale.standing_at(END + 14 * DAY) == GRANTED
     sale.subscription("past_due", period=2, at=END + 14 * DAY, collection_method="send_invoice")
     assert sale.row().valid_until == END + 17 * DAY
     sale.invoice("overdue", period=2, at=END + 14 * DAY, status="open", amount_paid=0)
@@ -133,27 +133,27 @@ def test_after_a_trial_that_nobody_paid_for_there_is_no_grace(open_sale: Any) ->
     sale = open_sale(grace_days=7)
     sale.subscription("trialing", event_name="created", trial_end=unix(END))
     sale.invoice("paid", amount_paid=0)
-    assert sale.stands(END - HOUR) == ("trialing", True, None)
+    assert sale.standing_at(END - HOUR) == ("trialing", True, None)
     sale.invoice("payment_failed", period=2, at=END + HOUR)
     sale.subscription("past_due", period=2, at=END + HOUR)
-    assert sale.stands(END + HOUR) == ("past_due", False, "past_due")
+    assert sale.standing_at(END + HOUR) == ("past_due", False, "past_due")
 
 
 @row("subscription.fixed_term")
 def test_a_cancel_far_away_does_not_outlast_an_unconfirmed_period(sale: Sale) -> None:
     sale.subscription("active", at=START + DAY, cancel_at=unix(START + 365 * DAY))
     assert sale.row().valid_until == END
-    assert sale.stands(END + SLACK - HOUR) == YES
-    assert sale.stands(END + SLACK) == ("expired", False, "renewal_unconfirmed")
+    assert sale.standing_at(END + SLACK - HOUR) == GRANTED
+    assert sale.standing_at(END + SLACK) == ("expired", False, "renewal_unconfirmed")
 
 
 @row("quantity.zero")
 def test_no_seats_give_no_access(sale: Sale) -> None:
     sale.subscription("active", at=START + DAY, quantity=0)
     assert sale.row().quantity == 0
-    assert sale.stands(START + DAY) == ("suspended", False, "quantity_zero")
+    assert sale.standing_at(START + DAY) == ("suspended", False, "quantity_zero")
     sale.subscription("active", at=START + 2 * DAY, quantity=2)
-    assert sale.stands(START + 2 * DAY) == YES
+    assert sale.standing_at(START + 2 * DAY) == GRANTED
 
 
 @row("clock.ahead")
@@ -163,7 +163,7 @@ def test_what_stripe_says_has_begun_has_begun(open_sale: Any) -> None:
     ahead = START + timedelta(minutes=2)
     sale.subscription("active", event_name="created", at=ahead, start_date=unix(ahead))
     sale.invoice("paid", at=ahead)
-    assert sale.stands(START) == YES
+    assert sale.standing_at(START) == GRANTED
     assert sale.row().starts_at == START
 
 
@@ -173,4 +173,4 @@ def test_a_start_that_is_further_away_is_one(open_sale: Any) -> None:
     later = START + timedelta(seconds=301)
     sale.subscription("active", event_name="created", at=later, start_date=unix(later))
     sale.invoice("paid", at=later)
-    assert sale.stands(START) == ("active", False, "not_started")
+    assert sale.standing_at(START) == ("active", False, "not_started")

@@ -13,11 +13,11 @@ from licenzy.entitlements.models import State
 from tests.entitlements.fixtures_purchases import (
     APPLIED,
     DAY,
+    GRANTED,
     MONTH,
     NEW,
     OLD,
     PRICE,
-    YES,
     Sale,
     Storefront,
     unix,
@@ -71,7 +71,7 @@ def test_a_refunded_pass_ends_now(sell: Any, reported_by: str) -> None:
     give_back(sale, reported_by=reported_by)
     held = sale.row()
     assert (held.state, held.reason, held.canceled_at) == (State.CANCELED, "refunded", LATER)
-    assert sale.stands(LATER) == NO["refunded"]
+    assert sale.standing_at(LATER) == NO["refunded"]
 
 
 @REPORTED_BY
@@ -82,20 +82,20 @@ def test_a_refunded_pack_has_nothing_left(sell: Any, reported_by: str) -> None:
     give_back(sale, reported_by=reported_by)
     held = sale.row()
     assert (held.state, held.voided_at, held.granted_units) == (State.CANCELED, LATER, 2000)
-    assert sale.stands(LATER) == NO["refunded"]
+    assert sale.standing_at(LATER) == NO["refunded"]
 
 
 @ONE_TIME
 @REPORTED_BY
 @row("refund.first", "refund.pass", "refund.pack")
-def test_a_refund_told_before_its_purchase(sell: Any, kind: Kind, reported_by: str) -> None:
+def test_a_refund_before_its_purchase(sell: Any, kind: Kind, reported_by: str) -> None:
     sale = sell(kind)
     give_back(sale, reported_by=reported_by)
     kept = sale.refund(at=LATER)
     assert kept.status is APPLIED
     assert kept.note == "Stored until the purchase of its payment is known."
     sale.session()
-    assert sale.stands(LATER) == NO["refunded"]
+    assert sale.standing_at(LATER) == NO["refunded"]
 
 
 @ONE_TIME
@@ -116,7 +116,7 @@ def test_partial_refunds_that_come_to_all_of_it(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.session()
     sale.refund(amount=PRICE // 2, number=1, at=LATER)
-    assert sale.stands(LATER) == YES
+    assert sale.standing_at(LATER) == GRANTED
     sale.refund(amount=PRICE - PRICE // 2, number=2, at=LATER + HOUR)
     assert sale.row().canceled_at == LATER + HOUR
 
@@ -132,18 +132,18 @@ def test_a_refund_that_fails_later_restores(sell: Any, kind: Kind, failure_first
         step()
     held = sale.row()
     assert (held.state, held.reason, held.canceled_at, held.voided_at) == (State.ACTIVE, None, None, None)
-    assert sale.stands(LATER) == YES
+    assert sale.standing_at(LATER) == GRANTED
 
 
 @ONE_TIME
 @row("refund.failed")
-def test_a_second_refund_after_a_failed_one_told_by_sums_alone(sell: Any, kind: Kind) -> None:
+def test_a_second_refund_after_a_failed_one_known_by_sums_alone(sell: Any, kind: Kind) -> None:
     """The sum on the charge leaves out what had failed by then."""
     sale = sell(kind)
     sale.session()
     sale.refunded_charge(PRICE, at=LATER)
     sale.refund("failed", at=LATER + DAY)
-    assert sale.stands(LATER) == YES
+    assert sale.standing_at(LATER) == GRANTED
     sale.refunded_charge(PRICE, at=LATER + 2 * DAY)
     assert sale.row().canceled_at == LATER + 2 * DAY
 
@@ -156,23 +156,23 @@ def test_a_dispute_suspends_a_purchase(sell: Any, kind: Kind) -> None:
     sale.dispute("needs_response", at=LATER)
     sale.dispute("under_review", at=LATER + DAY, event_name="updated")
     assert (sale.row().state, sale.row().reason) == (State.SUSPENDED, "disputed")
-    assert sale.stands(LATER) == NO["disputed"]
+    assert sale.standing_at(LATER) == NO["disputed"]
 
 
 @ONE_TIME
 @row("dispute.one_time", "refund.first")
-def test_a_dispute_told_before_its_purchase(sell: Any, kind: Kind) -> None:
+def test_a_dispute_before_its_purchase(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.dispute("needs_response", at=LATER)
     sale.session()
-    assert sale.stands(LATER) == NO["disputed"]
+    assert sale.standing_at(LATER) == NO["disputed"]
 
 
 @ONE_TIME
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @pytest.mark.parametrize("outcome", ["won", "lost"])
 @row("dispute.won", "dispute.lost")
-def test_how_a_dispute_ends_whatever_is_told_first(
+def test_how_a_dispute_ends_whatever_arrives_first(
     sell: Any, kind: Kind, order: tuple[int, ...], outcome: str
 ) -> None:
     sale = sell(kind)
@@ -183,7 +183,7 @@ def test_how_a_dispute_ends_whatever_is_told_first(
     ]
     for index in order:
         steps[index]()
-    assert sale.stands(LATER + HOUR) == (YES if outcome == "won" else NO["lost"])
+    assert sale.standing_at(LATER + HOUR) == (GRANTED if outcome == "won" else NO["lost"])
     assert sale.row().canceled_at == (None if outcome == "won" else LATER + DAY)
 
 
@@ -194,7 +194,7 @@ def test_a_lost_dispute_won_after_all(sell: Any) -> None:
     sale.dispute("needs_response", at=LATER)
     sale.dispute("won", at=LATER + 9 * DAY)
     sale.dispute("lost", at=LATER + DAY)
-    assert sale.stands(LATER) == YES
+    assert sale.standing_at(LATER) == GRANTED
 
 
 @ONE_TIME
@@ -210,7 +210,7 @@ def test_an_inquiry_is_only_recorded_unless_it_grows(sell: Any, kind: Kind) -> N
     grown.session()
     grown.dispute("warning_needs_response", at=LATER)
     grown.dispute("needs_response", at=LATER + DAY, event_name="updated")
-    assert grown.stands(LATER + DAY) == NO["disputed"]
+    assert grown.standing_at(LATER + DAY) == NO["disputed"]
 
 
 @REPORTED_BY
@@ -218,14 +218,14 @@ def test_an_inquiry_is_only_recorded_unless_it_grows(sell: Any, kind: Kind) -> N
 def test_a_refund_of_the_current_period_suspends(member: Sale, reported_by: str) -> None:
     give_back(member, reported_by=reported_by)
     assert (member.row().state, member.row().reason) == (State.SUSPENDED, "refunded")
-    assert member.stands(LATER) == ("past_due", False, "refunded")
+    assert member.standing_at(LATER) == ("past_due", False, "refunded")
     member.subscription("active", at=LATER + DAY)
-    assert member.stands(LATER + DAY) == ("past_due", False, "refunded")
+    assert member.standing_at(LATER + DAY) == ("past_due", False, "refunded")
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 @row("refund.subscription", "refund.first")
-def test_a_refund_finds_its_subscription_whatever_is_told_first(sell: Any, order: tuple[int, ...]) -> None:
+def test_a_refund_finds_its_subscription_whatever_arrives_first(sell: Any, order: tuple[int, ...]) -> None:
     sale = sell(Kind.SUBSCRIPTION)
     steps = [
         lambda: sale.subscription("active", event_name="created"),
@@ -234,23 +234,23 @@ def test_a_refund_finds_its_subscription_whatever_is_told_first(sell: Any, order
     ]
     for index in order:
         steps[index]()
-    assert sale.stands(LATER) == ("past_due", False, "refunded")
+    assert sale.standing_at(LATER) == ("past_due", False, "refunded")
 
 
 @row("refund.subscription")
 def test_suspension_ends_with_the_payment_of_a_later_period(member: Sale) -> None:
     give_back(member, reported_by="refund")
     member.subscription("active", period=2, at=END)
-    assert member.stands(END) == ("past_due", False, "refunded"), "the roll-over alone pays nothing"
+    assert member.standing_at(END) == ("past_due", False, "refunded"), "the roll-over alone pays nothing"
     member.invoice("paid", period=2, at=END + HOUR)
-    assert member.stands(END + HOUR) == YES
+    assert member.standing_at(END + HOUR) == GRANTED
 
 
 @row("refund.subscription")
 def test_suspension_ends_when_the_refund_fails(member: Sale) -> None:
     give_back(member, reported_by="refund")
     member.refund("failed", at=LATER + DAY)
-    assert member.stands(LATER) == YES
+    assert member.standing_at(LATER) == GRANTED
 
 
 @row("refund.earlier_period")
@@ -269,9 +269,9 @@ def test_a_period_begun_by_a_change_is_the_current_one(member: Sale) -> None:
     member.subscription("active", period=2, at=LATER)
     member.invoice("paid", period=2, at=LATER, billing_reason="subscription_update")
     give_back(member, period=1, at=LATER + HOUR, reported_by="refund")
-    assert member.stands(LATER + HOUR) == YES, "it is of an earlier period"
+    assert member.standing_at(LATER + HOUR) == GRANTED, "it is of an earlier period"
     give_back(member, period=2, at=LATER + DAY, reported_by="refund")
-    assert member.stands(LATER + DAY) == ("past_due", False, "refunded")
+    assert member.standing_at(LATER + DAY) == ("past_due", False, "refunded")
 
 
 @row("refund.earlier_period")
@@ -281,7 +281,7 @@ def test_a_refund_of_a_change_within_the_period_is_only_recorded(member: Sale) -
     lines = {"data": [proration_line(item, *until, amount=900, newer=member.shape == NEW)]}
     member.invoice("paid", period=2, at=LATER, billing_reason="subscription_update", lines=lines)
     give_back(member, period=2, at=LATER + DAY, reported_by="refund")
-    assert member.stands(LATER + DAY) == YES
+    assert member.standing_at(LATER + DAY) == GRANTED
 
 
 @row("refund.partial")
@@ -294,12 +294,12 @@ def test_a_partial_refund_of_a_subscription_changes_nothing(member: Sale) -> Non
 @row("dispute.subscription")
 def test_a_dispute_of_the_current_period_suspends_and_winning_it_restores(member: Sale) -> None:
     member.dispute("warning_needs_response", at=LATER)
-    assert member.stands(LATER) == YES
+    assert member.standing_at(LATER) == GRANTED
     member.dispute("needs_response", at=LATER, event_name="updated")
     assert (member.row().state, member.row().reason) == (State.SUSPENDED, "disputed")
-    assert member.stands(LATER) == ("past_due", False, "disputed")
+    assert member.standing_at(LATER) == ("past_due", False, "disputed")
     member.dispute("won", at=LATER + DAY)
-    assert member.stands(LATER) == YES
+    assert member.standing_at(LATER) == GRANTED
 
 
 @row("dispute.subscription")
@@ -307,7 +307,7 @@ def test_a_lost_dispute_of_the_current_period_cancels(member: Sale) -> None:
     member.dispute("needs_response", at=LATER)
     member.dispute("lost", at=LATER + DAY)
     assert (member.row().state, member.row().canceled_at) == (State.CANCELED, LATER + DAY)
-    assert member.stands(LATER + DAY) == NO["lost"]
+    assert member.standing_at(LATER + DAY) == NO["lost"]
 
 
 @row("dispute.subscription")
@@ -315,7 +315,7 @@ def test_a_paid_later_period_is_access_again(member: Sale) -> None:
     member.dispute("needs_response", at=LATER)
     member.dispute("lost", at=LATER + DAY)
     member.renewed()
-    assert member.stands(END + HOUR) == YES
+    assert member.standing_at(END + HOUR) == GRANTED
 
 
 @row("operator.lift")
@@ -326,10 +326,10 @@ def test_an_operator_lifts_a_suspension_and_a_new_one_counts(member: Sale, what:
     else:
         member.dispute("needs_response", at=LATER)
     member.operator("lift", at=LATER + HOUR, item=member.row().item_key)
-    assert member.stands(LATER + HOUR) == YES
+    assert member.standing_at(LATER + HOUR) == GRANTED
     member.renewed()
     member.dispute("needs_response", period=2, at=END + DAY)
-    assert member.stands(END + DAY) == ("past_due", False, "disputed")
+    assert member.standing_at(END + DAY) == ("past_due", False, "disputed")
 
 
 @row("subscription.deleted")
@@ -337,7 +337,7 @@ def test_a_canceled_subscription_stays_canceled_when_it_is_refunded(member: Sale
     at = unix(START + DAY)
     member.subscription("canceled", event_name="deleted", at=START + DAY, ended_at=at)
     give_back(member, at=START + 2 * DAY, reported_by="refund")
-    assert member.stands(START + 2 * DAY) == ("canceled", False, "canceled")
+    assert member.standing_at(START + 2 * DAY) == ("canceled", False, "canceled")
 
 
 @pytest.mark.parametrize("shape", [OLD])
@@ -355,4 +355,4 @@ def test_a_refund_that_names_its_charge_alone(member: Sale) -> None:
         },
         LATER,
     )
-    assert member.stands(LATER) == ("past_due", False, "refunded")
+    assert member.standing_at(LATER) == ("past_due", False, "refunded")

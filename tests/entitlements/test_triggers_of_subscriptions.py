@@ -11,7 +11,7 @@ import pytest
 from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus
 from licenzy.entitlements.models import State
-from tests.entitlements.fixtures_purchases import APPLIED, DAY, MONTH, YES, Sale, Storefront, unix
+from tests.entitlements.fixtures_purchases import APPLIED, DAY, GRANTED, MONTH, Sale, Storefront, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
 
@@ -19,16 +19,6 @@ END = START + MONTH
 HOUR = timedelta(hours=1)
 SECOND = timedelta(seconds=1)
 SLACK = timedelta(hours=72)
-
-
-@pytest.fixture
-def open_sale(storefront: Storefront, shape: str) -> Any:
-    def sell_one(*, quantity: int = 1, **columns: Any) -> Sale:
-        return storefront.sell(
-            storefront.product(Kind.SUBSCRIPTION, **columns), quantity=quantity, shape=shape
-        )
-
-    return sell_one
 
 
 @pytest.fixture
@@ -42,8 +32,10 @@ def sale(open_sale: Any) -> Sale:
 def test_an_active_subscription_outlasts_its_period_by_three_days(sale: Sale) -> None:
     held = sale.row()
     assert (held.state, held.reason, held.valid_until) == (State.ACTIVE, None, END)
-    assert sale.stands(START) == sale.stands(END) == sale.stands(END + SLACK - SECOND) == YES
-    assert sale.stands(END + SLACK) == ("expired", False, "renewal_unconfirmed")
+    assert (
+        sale.standing_at(START) == sale.standing_at(END) == sale.standing_at(END + SLACK - SECOND) == GRANTED
+    )
+    assert sale.standing_at(END + SLACK) == ("expired", False, "renewal_unconfirmed")
 
 
 @row("kind:subscription")
@@ -53,7 +45,7 @@ def test_an_active_subscription_whose_first_invoice_is_open_grants_nothing(open_
     sale.invoice("payment_failed")
     assert sale.entitlements() == []
     sale.invoice("paid", at=START + HOUR)
-    assert sale.stands(START + HOUR) == YES
+    assert sale.standing_at(START + HOUR) == GRANTED
 
 
 @row("kind:subscription")
@@ -61,7 +53,7 @@ def test_either_of_the_two_words_for_a_paid_invoice_is_enough(open_sale: Any) ->
     sale = open_sale()
     sale.subscription("active", event_name="created")
     sale.invoice("payment_succeeded")
-    assert sale.stands(START) == YES
+    assert sale.standing_at(START) == GRANTED
 
 
 @row("status:trialing")
@@ -69,8 +61,8 @@ def test_a_trial_is_access(open_sale: Any) -> None:
     sale = open_sale()
     sale.subscription("trialing", event_name="created", trial_end=unix(END))
     assert sale.row().state is State.TRIALING
-    assert sale.stands(END) == ("trialing", True, None)
-    assert sale.stands(END + SLACK) == ("expired", False, "renewal_unconfirmed")
+    assert sale.standing_at(END) == ("trialing", True, None)
+    assert sale.standing_at(END + SLACK) == ("expired", False, "renewal_unconfirmed")
 
 
 @row("status:past_due", "invoice.failed")
@@ -82,8 +74,8 @@ def test_grace_begins_at_the_first_failure(sale: Sale) -> None:
     sale.invoice("payment_failed", period=2, at=END + 2 * DAY)
     held = sale.row()
     assert (held.state, held.valid_until) == (State.PAST_DUE, END + HOUR + 3 * DAY)
-    assert sale.stands(END + 3 * DAY) == ("past_due", True, None)
-    assert sale.stands(END + HOUR + 3 * DAY) == ("past_due", False, "past_due")
+    assert sale.standing_at(END + 3 * DAY) == ("past_due", True, None)
+    assert sale.standing_at(END + HOUR + 3 * DAY) == ("past_due", False, "past_due")
 
 
 @row("status:past_due")
@@ -91,7 +83,7 @@ def test_without_grace_a_failure_ends_access_at_once(open_sale: Any) -> None:
     sale = open_sale().subscribed()
     sale.invoice("payment_failed", period=2, at=END + HOUR)
     sale.subscription("past_due", period=2, at=END + HOUR)
-    assert sale.stands(END + HOUR) == ("past_due", False, "past_due")
+    assert sale.standing_at(END + HOUR) == ("past_due", False, "past_due")
 
 
 @pytest.mark.parametrize("recovery_is_reported", [True, False])
@@ -104,7 +96,7 @@ def test_a_late_payment_clears_the_grace(sale: Sale, recovery_is_reported: bool)
         sale.subscription("active", period=2, at=END + 5 * DAY, previous={"status": "past_due"})
     held = sale.row()
     assert (held.state, held.valid_until) == (State.ACTIVE, START + 2 * MONTH)
-    assert sale.stands(END + 6 * DAY) == YES
+    assert sale.standing_at(END + 6 * DAY) == GRANTED
 
 
 @row("invoice.paid")
@@ -132,27 +124,27 @@ def test_unpaid_is_suspended_without_grace(sale: Sale) -> None:
     sale.invoice("payment_failed", period=2, at=END)
     sale.subscription("unpaid", period=2, at=END + HOUR)
     assert (sale.row().state, sale.row().reason) == (State.SUSPENDED, "past_due")
-    assert sale.stands(END + HOUR) == ("suspended", False, "past_due")
+    assert sale.standing_at(END + HOUR) == ("suspended", False, "past_due")
 
 
 @row("status:paused", "subscription.changed")
 def test_paused_and_resumed(sale: Sale) -> None:
     sale.subscription("paused", at=START + DAY, event_name="paused")
-    assert sale.stands(START + DAY) == ("paused", False, "paused")
+    assert sale.standing_at(START + DAY) == ("paused", False, "paused")
     sale.subscription("active", at=START + 2 * DAY, event_name="resumed")
-    assert sale.stands(START + 2 * DAY) == YES
+    assert sale.standing_at(START + 2 * DAY) == GRANTED
 
 
 @pytest.mark.parametrize(
     ("behavior", "expected"),
-    [("void", ("paused", False, "paused")), ("keep_as_draft", YES), ("mark_uncollectible", YES)],
+    [("void", ("paused", False, "paused")), ("keep_as_draft", GRANTED), ("mark_uncollectible", GRANTED)],
 )
 @row("status:pause_collection")
 def test_collection_paused(sale: Sale, behavior: str, expected: Any) -> None:
     sale.subscription("active", at=START + DAY, pause_collection={"behavior": behavior, "resumes_at": None})
-    assert sale.stands(START + DAY) == expected
+    assert sale.standing_at(START + DAY) == expected
     sale.subscription("active", at=START + 2 * DAY, pause_collection=None)
-    assert sale.stands(START + 2 * DAY) == YES
+    assert sale.standing_at(START + 2 * DAY) == GRANTED
 
 
 @row("status:incomplete")
@@ -187,18 +179,18 @@ def test_deleted_cancels_its_own_and_no_other(storefront: Storefront, shape: str
     gone.subscription("canceled", event_name="deleted", at=at, ended_at=unix(at), canceled_at=unix(at))
     held = gone.row()
     assert (held.state, held.canceled_at, held.valid_until) == (State.CANCELED, at, at)
-    assert gone.stands(at) == ("canceled", False, "canceled")
-    assert stays.stands(at) == YES
+    assert gone.standing_at(at) == ("canceled", False, "canceled")
+    assert stays.standing_at(at) == GRANTED
 
 
 @row("subscription.deleted")
-def test_deleted_told_first_stays_deleted(open_sale: Any) -> None:
+def test_deleted_arriving_first_stays_deleted(open_sale: Any) -> None:
     sale = open_sale()
     at = START + DAY
     sale.subscription("canceled", event_name="deleted", at=at, ended_at=unix(at))
     sale.terms["ended_at"] = None
     sale.subscribed()
-    assert sale.stands(at) == ("canceled", False, "canceled")
+    assert sale.standing_at(at) == ("canceled", False, "canceled")
     assert sale.attempt_outcome() == (AttemptStatus.PAID, None)
 
 
@@ -226,8 +218,8 @@ def test_a_scheduled_cancel_in_each_form_and_called_off(
     sale.subscription("active", at=START + DAY, **terms, canceled_at=unix(START + DAY))
     held = sale.row()
     assert (held.state, held.cancel_at, held.valid_until) == (State.ACTIVE, until, until)
-    assert sale.stands(until - SECOND) == YES
-    assert sale.stands(until) == ("canceled", False, "canceled")
+    assert sale.standing_at(until - SECOND) == GRANTED
+    assert sale.standing_at(until) == ("canceled", False, "canceled")
     sale.subscription(
         "active", at=START + 2 * DAY, cancel_at=None, cancel_at_period_end=False, canceled_at=None
     )
@@ -299,27 +291,27 @@ def test_a_change_to_an_unmapped_price_lasts_as_long_as_was_paid_for(sale: Sale)
     kept = sale.subscription("active", at=START + DAY, items={"si": "price_unmapped"})
     assert kept.note == "No product is mapped to price_unmapped."
     assert sale.row().valid_until == END
-    assert sale.stands(END - SECOND) == YES
-    assert sale.stands(END) == ("canceled", False, "product_changed")
+    assert sale.standing_at(END - SECOND) == GRANTED
+    assert sale.standing_at(END) == ("canceled", False, "product_changed")
     sale.renewed()
-    assert sale.stands(END) == ("canceled", False, "product_changed"), "nothing of ours was paid for"
+    assert sale.standing_at(END) == ("canceled", False, "product_changed"), "nothing of ours was paid for"
     back = {"si": sale.attempt.sold["stripe_price_id"]}
     sale.subscription("active", at=END + 2 * DAY, period=2, items=back)
-    assert sale.stands(END + 2 * DAY) == YES
+    assert sale.standing_at(END + 2 * DAY) == GRANTED
 
 
 @row("subscription.unmapped")
-def test_an_unmapped_price_beside_a_mapped_one(sale: Sale) -> None:
+def test_an_unmapped_price_next_to_a_mapped_one(sale: Sale) -> None:
     price = sale.attempt.sold["stripe_price_id"]
     sale.subscription("active", at=START + DAY, items={"si": price, "sx": "price_unmapped"})
-    assert sale.stands(START + DAY) == YES
+    assert sale.standing_at(START + DAY) == GRANTED
 
 
 @row("subscription.changed")
-def test_what_is_told_late_changes_nothing(sale: Sale) -> None:
+def test_what_arrives_late_changes_nothing(sale: Sale) -> None:
     sale.subscription("paused", at=START + 2 * DAY)
     sale.subscription("active", at=START + DAY)
-    assert sale.stands(START + 2 * DAY) == ("paused", False, "paused")
+    assert sale.standing_at(START + 2 * DAY) == ("paused", False, "paused")
 
 
 @row("subscription.changed")
@@ -360,7 +352,7 @@ def _was_in_period(sale: Sale, period: int) -> dict[str, Any]:
 def test_an_operator_ends_a_subscription_whatever_stripe_says_then(sale: Sale) -> None:
     sale.operator("revoke", at=START + DAY, item=sale.row().item_key)
     sale.renewed()
-    assert sale.stands(END + DAY) == ("canceled", False, "canceled")
+    assert sale.standing_at(END + DAY) == ("canceled", False, "canceled")
 
 
 @row("operator.extend")

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from licenzy import api, hooks, portal  # noqa: F401 - what the processes need
-from licenzy.factory import _load_in_web_process, run_granian
+from licenzy.factory import load_in_web_process, run_granian
 from licenzy.hotpath import consume_sql
 from licenzy.hotpath.consume import ConsumeFacts, ConsumeRequest, Writes
 from licenzy.hotpath.consume_sql import Run, SqliteStatements
@@ -55,4 +55,4 @@ if __name__ == "__main__":
     for mistake in sys.argv[1:]:
         MISTAKES[mistake]()
     gc.freeze()
-    run_granian(load_settings(), "exactness", _load_in_web_process, StopSignal())
+    run_granian(load_settings(), "exactness", load_in_web_process, StopSignal())

@@ -17,22 +17,9 @@ from tests.support.cast import Cast
 from tests.support.clock import StandingClock
 
 NOT_YET: dict[str, str] = {
-    "clock_ahead": "A start that is minutes ahead of this server's clock is answered with `not_started`.",
     "connect_account_event": "The `account` of an event is not read.",
-    "fixed_term_cancel_at": "A scheduled cancellation hides the end of the paid period.",
-    "grace_restarted_by_other_payment": "Any paid invoice restarts the grace of the unpaid one.",
-    "manual_invoice_grants": "A paid manual invoice of the subscription counts as its first payment.",
-    "many_proration_lines": "A renewal ends with the last of the ten lines that its event shows.",
-    "mixed_intervals": "One invoice is current for all items: the one that ends last.",
-    "quantity_zero": "A quantity of 0 is read as 1.",
     "recovered_session": "Only the session named in an event settles its attempt.",
-    "remapped_price_grandfathered": "A product's old price is forgotten when the product gets a new one.",
-    "send_invoice": "Past due counts as granted, and grace begins with the unpaid period.",
-    "sepa_sub_first_debit_fails_grace": "Past due counts as granted although nothing was ever paid.",
-    "setup_fee_long_service_period": "A one-time line's service period counts as a billing period.",
     "unmapped_then_mapped": "A change to an unmapped price ends access; mapping it reads nothing.",
-    "upgrade_unpaid_in_grace": "In grace the items of the latest state count, paid or not.",
-    "year_to_month_then_yearly_refunded": "The current invoice is the one that ends last: the yearly one.",
 }
 
 CASES = [

@@ -28,6 +28,8 @@ from licenzy.settings import Settings
 from licenzy.usage.models import LedgerRow
 from tests.hotpath.process import SUBJECTS, request
 from tests.support.cast import Cast
+from tests.support.ports import wait_until
+from tests.support.threads import join, somebody_waits
 from tests.usage.buying import Customer, customer_with
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
@@ -159,10 +161,9 @@ def test_of_two_calls_with_one_key_the_second_is_given_the_first_ones_outcome(
         ]
         for call in calls:
             call.start()
-        time.sleep(0.5)
+        wait_until(lambda: somebody_waits(database), seconds=10, what="the batch waits for the key")
         other.commit()
-    for call in calls:
-        call.join()
+    join(*calls, seconds=30)
     assert Counter(each.outcome.body == "first" for each in told) == {True: 1, False: 1}
     assert next(each for each in told if each.outcome.body == "first").replayed
     assert used(database) == 1

@@ -44,6 +44,7 @@ PHRASES = {
 
 ALLOWED = {
     "may this user proceed, right now?": "what the product answers, in its own words",
+    "has a test side and a live side": "the glossary explains the word of the code",
     "One run of the reconciliation": "the glossary maps the name in the code to the word on the page",
     "Please use a secret API key": "the sandbox answers with Stripe's own sentence",
     "Please try again later": "the sandbox answers with Stripe's own sentence",

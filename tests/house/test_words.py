@@ -77,7 +77,7 @@ def is_refused_for_a_file(stem: str) -> bool:
 
 
 def sources() -> list[Path]:
-    found = [path for top in ("licenzy", "stripe_sandbox", "tests") for path in (ROOT / top).rglob("*.py")]
+    found = [path for top in ("licenzy", "tests") for path in (ROOT / top).rglob("*.py")]
     return sorted(path for path in found if "migrations/versions" not in path.as_posix())
 
 
@@ -85,7 +85,6 @@ def pages() -> list[Path]:
     """Templates, static files and their folders, without what others wrote."""
     tops = [ROOT / "templates", ROOT / "static"]
     tops += [path for name in ("templates", "static") for path in ROOT.glob(f"licenzy/*/{name}")]
-    tops += [ROOT / "stripe_sandbox" / name for name in ("templates", "static")]
     return sorted(path for top in tops for path in top.rglob("*") if "vendor" not in path.parts)
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from flask import Flask, get_template_attribute
 
+from tests.support.threads import join
+
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PATIENCE = "0.3"
 """Seconds that the gates wait here, in place of the three that they are shown with."""
@@ -56,7 +58,7 @@ def answering(answer: bytes | None) -> Iterator[str]:
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
+        join(thread, seconds=5)
         for line in accepted:
             line.close()
 

@@ -22,6 +22,7 @@ from tests.support.cast import PASSWORD
 from tests.support.portal_person import PortalPerson
 from tests.support.ports import wait_until
 from tests.support.servers import served
+from tests.support.threads import join
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
 
@@ -70,7 +71,7 @@ def shop(settings: Settings) -> Iterator[Shop]:
         with served(app, port=settings.port) as url:
             yield Shop(url, settings, stripe_url, control, account)
         stop.set()
-        worker.join(10)
+        join(worker, seconds=10)
         app.extensions["licenzy"].database.close()
     stripe.close()
 
@@ -156,7 +157,7 @@ class Merchant:
 
 
 def live_price(shop: Shop) -> str:
-    """The live twin of what the sandbox's samples call monthly."""
+    """A live price with the lookup key of the sandbox's monthly price."""
     asked: dict[str, Any] = {
         "unit_amount": 1200,
         "currency": "usd",

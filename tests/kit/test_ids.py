@@ -11,6 +11,7 @@ import pytest
 
 from licenzy.kit import ids
 from licenzy.kit.ids import has_shape, id_in, milliseconds_of, new_id
+from tests.support.threads import join
 
 NOON = 1_700_000_000_000_000_000
 
@@ -84,8 +85,7 @@ def test_threads_get_ids_that_rise_and_never_repeat() -> None:
     threads = [threading.Thread(target=make, args=(mine,)) for mine in made]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(60)
+    join(*threads, seconds=60)
     assert [len(mine) for mine in made] == [12_500] * 8
     assert all(rise(mine) for mine in made)
     assert len({each for mine in made for each in mine}) == 100_000

@@ -33,6 +33,7 @@ from tests.support.cast import Cast, make_connection
 from tests.support.playground import Playground, make_playground
 from tests.support.ports import free_port_pair, wait_until
 from tests.support.sizes import LARGE_ON_SQLITE
+from tests.support.threads import join
 
 pytestmark = pytest.mark.slow
 
@@ -276,7 +277,7 @@ def answers_lost(sandbox_url: str, port: int) -> Iterator[list[str]]:
         thread.start()
         yield asked_for
         server.shutdown()
-        thread.join(5)
+        join(thread, seconds=5)
 
 
 def test_a_jump_whose_answer_is_lost_is_recorded_and_followed(playground: Playground) -> None:

@@ -50,7 +50,7 @@ def test_old_sightings_are_forgotten(database: Database, side: Scope, clock: Sta
         assert actions.forget_old_sightings(db, now=clock.advance(days=32)) == 1
 
 
-def test_what_requests_notice_is_written_beside_them(
+def test_what_requests_notice_is_written_in_the_background(
     runtime: Runtime, side: Scope, clock: StandingClock
 ) -> None:
     noticing = Noticing(runtime.database, clock)

@@ -92,7 +92,7 @@ def test_the_list_pages_both_ways(pages: SidePages, runtime: Runtime, cast: Cast
 
 
 @pytest.mark.parametrize("place", ["sbj_", "x", "' OR 1=1", "sbj_" + "u" * 26])
-def test_a_place_that_is_none_is_the_beginning(pages: SidePages, subject: Subject, place: str) -> None:
+def test_a_bad_place_shows_the_first_page(pages: SidePages, subject: Subject, place: str) -> None:
     page = pages.get("/customers", query_string={"older_than": place})
     assert page.status_code == 200
     assert f"/customers/{subject.id}" in page.text

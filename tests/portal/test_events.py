@@ -73,9 +73,7 @@ def test_each_status_can_be_asked_for_and_has_words(
     assert pages.get(f"/events/evt_{status.value}").status_code == 200
 
 
-def test_a_status_that_is_none_asks_for_all(
-    pages: SidePages, runtime: Runtime, connection: Connection
-) -> None:
+def test_an_unknown_status_shows_all(pages: SidePages, runtime: Runtime, connection: Connection) -> None:
     with runtime.database.write() as db:
         make_event(db, connection=connection)
     for nonsense in ("x", "APPLIED", "applied'--"):
@@ -108,7 +106,7 @@ def test_the_list_pages_within_its_filter(pages: SidePages, runtime: Runtime, co
 
 
 @pytest.mark.parametrize("place", ["x", "-1", "9" * 30, "٣", ""])
-def test_a_place_that_is_none_is_the_beginning(
+def test_a_bad_place_shows_the_first_page(
     pages: SidePages, runtime: Runtime, connection: Connection, place: str
 ) -> None:
     with runtime.database.write() as db:

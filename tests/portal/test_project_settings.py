@@ -5,7 +5,7 @@ from flask import Flask
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
-from licenzy.projects.queries import side_of
+from licenzy.projects.queries import mode_settings
 from licenzy.projects.scope import Scope
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast
@@ -25,8 +25,8 @@ def test_returns_are_saved_for_one_mode(pages: SidePages, database: Database, ca
     answer = pages.send("/settings", "/settings/returns", values)
     assert answer.status_code == 303, answer.text
     with database.read() as db:
-        test = side_of(db, Scope(cast.project_id, Mode.TEST))
-        live = side_of(db, Scope(cast.project_id, Mode.LIVE))
+        test = mode_settings(db, Scope(cast.project_id, Mode.TEST))
+        live = mode_settings(db, Scope(cast.project_id, Mode.LIVE))
     assert test.success_url == "https://app.example.com/ok?s={CHECKOUT_SESSION_ID}"
     assert (test.cancel_url, test.redirect_hosts) == (None, ["app.example.com"])
     assert (live.success_url, live.redirect_hosts) == (None, [])

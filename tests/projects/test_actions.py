@@ -24,7 +24,7 @@ def test_a_new_project_has_both_sides_and_nothing_chosen(database: Database, cas
         )
     with database.read() as db:
         found = queries.project_for(db, user_id=cast.colleague.user_id, project_id=project.id)
-        sides = [queries.side_of(db, Scope(project.id, mode)) for mode in Mode]
+        sides = [queries.mode_settings(db, Scope(project.id, mode)) for mode in Mode]
         entry = db.exec(select(AuditEntry)).one()
     assert found is not None
     assert (found[0].name, found[1]) == ("Night Sky", Role.VIEWER)
@@ -81,8 +81,8 @@ def test_the_sides_are_chosen_apart(database: Database, cast: Cast) -> None:
             now=START,
         )
     with database.read() as db:
-        test = queries.side_of(db, Scope(cast.project_id, Mode.TEST))
-        live = queries.side_of(db, Scope(cast.project_id, Mode.LIVE))
+        test = queries.mode_settings(db, Scope(cast.project_id, Mode.TEST))
+        live = queries.mode_settings(db, Scope(cast.project_id, Mode.LIVE))
     assert (test.success_url, test.cancel_url, test.redirect_hosts) == (
         "https://app.example.com/thanks",
         None,

@@ -20,14 +20,13 @@ from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
 from tests.conftest import Sandbox
 from tests.properties.test_histories import SEED
-from tests.support.cast import Cast, make_connection, make_product, make_subject
+from tests.support.cast import WEBHOOK_SECRET, Cast, make_connection, make_product, make_subject
 from tests.support.clock import StandingClock
 from tests.support.purchases import make_attempt, signed
 from tests.support.worker import work_once
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-SECRET = "whsec_first_0123456789abcdef"
 LIVES = 15
 ACTIONS = (
     *("renew", "renew", "fail_renewal", "recover", "cancel", "cancel_at_period_end", "keep", "change_plan"),
@@ -122,7 +121,6 @@ def test_lives_end_as_stripe_has_them(
             secret_box=runtime.secret_box,
             provider=Provider.SANDBOX,
             stripe_key=account.key,
-            webhook_secret=SECRET,
         )
         products = [
             make_product(db, project_id=cast.project_id, product_code=f"P{n}", stripe_price_id=price)
@@ -172,7 +170,7 @@ def deliver(app: Flask, address: str, events: list[dict[str, Any]], clock: Stand
         client, mine = app.test_client(), list(events)
         random.Random(seed).shuffle(mine)
         for event in mine:
-            body, headers = signed(event, SECRET, at=clock())
+            body, headers = signed(event, WEBHOOK_SECRET, at=clock())
             answers.append(client.post(address, data=body, headers=headers).status_code)
 
     threads = [threading.Thread(target=work, args=(f"{SEED} {name}",)) for name in ("one", "two")]

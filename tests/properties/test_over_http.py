@@ -26,12 +26,11 @@ from licenzy.stripe_events.models import EventStatus, StripeEvent
 from tests.properties.fixtures_projection import History, in_true_order, live, weigh
 from tests.properties.histories import GRACE_DAYS, Life, Names
 from tests.properties.test_histories import SEED
-from tests.support.cast import Cast, make_connection, make_product, make_subject
+from tests.support.cast import WEBHOOK_SECRET, Cast, make_connection, make_product, make_subject
 from tests.support.clock import START
 from tests.support.purchases import make_attempt, signed
 from tests.support.servers import served
 
-SECRET = "whsec_first_0123456789abcdef"
 KINDS = (Kind.SUBSCRIPTION, Kind.SUBSCRIPTION, Kind.USAGE_PACK, Kind.TIME_PASS)
 # These say when a row was first granted, not what it is.
 NOT_COMPARED = {"granted_at"}
@@ -51,9 +50,7 @@ def test_many_histories(app: Flask, runtime: Runtime, cast: Cast, count: int) ->
 def assert_right(app: Flask, runtime: Runtime, cast: Cast, count: int) -> None:
     print(f"seed {SEED}")
     with runtime.database.write() as db:
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
         histories = [make_history(db, connection, f"{SEED}:{number}") for number in range(count)]
     with served(app) as url:
         sent = deliver(f"{url}/v1/webhooks/stripe/{connection.id}", histories)
@@ -106,7 +103,7 @@ def deliver(address: str, histories: Sequence[History]) -> Counter[str]:
                 chance.shuffle(mine)
                 gate.wait(60)
                 for event in mine:
-                    body, headers = signed(event, SECRET, at=START)
+                    body, headers = signed(event, WEBHOOK_SECRET, at=START)
                     connection.request("POST", place.path, body, headers)
                     answer = connection.getresponse()
                     said = answer.read()

@@ -1,6 +1,6 @@
-"""`python -m tests.server.slow_routes`: the product as it is served, and routes as slow as one asks.
+"""Serves Licenzy with extra test routes. `WAIT` has one per queue, which sleeps; none needs an API key.
 
-There is one of them for each queue; none needs a key.
+Started by `test_front.py` as `python -m tests.server.slow_routes`.
 """
 
 from __future__ import annotations
@@ -24,32 +24,39 @@ WAIT = {
     "api": "/v1/test/wait",
     "pages": "/test/wait",
 }
-LARGE, BEGUN, LEFT = "/v1/test/large", "/v1/test/begun", "/v1/test/left"
-LEAVES = "/v1/test/leaves"
-HOT = "/v1/test/hot"
+"""Each path begins with a prefix of `ROUTES` in `licenzy/server/limits.py`, which chooses the queue."""
+LARGE, SECONDS_LEFT, RAISES_EXIT = "/v1/test/large", "/v1/test/seconds-left", "/v1/test/raises-exit"
+STARTED = "/v1/test/started"
+"""The labels of the waits that a thread has started; answered on the loop, also when all threads wait."""
+ECHO = "/v1/test/echo"
 
 
-class OnTheLoop:
-    """Answers a call on the loop with what it was handed, and leaves to Flask what asks for it."""
+class EchoOnLoop:
+    """Answers calls of ECHO on the loop with what it received, unless a header says otherwise."""
 
-    def __init__(self) -> None:
-        self.calls = {("POST", HOT): self.echo}
+    def __init__(self, started_labels: list[str]) -> None:
+        self.calls = {("POST", ECHO): self.echo, ("GET", STARTED): self.started}
         self.opened = False
+        self._started_labels = started_labels
 
     async def open(self) -> None:
         self.opened = True
 
     async def close(self) -> None:
+        # test_front.py expects this line, and no other, as the log of a server that stopped well.
         print("closed", flush=True)
 
+    async def started(self, _incoming: RsgiRequest) -> Reply | None:
+        return _reply("text/plain", "\n".join(self._started_labels))
+
     async def echo(self, incoming: RsgiRequest) -> Reply | None:
-        if incoming.header("x-leave") is not None:
+        if incoming.header("x-to-flask") is not None:
             return None
         if incoming.header("x-fail") is not None:
             raise RuntimeError("on purpose")
-        if incoming.header("x-end") is not None:
+        if incoming.header("x-exit") is not None:
             raise SystemExit("on purpose")
-        told = {
+        received = {
             "opened": self.opened,
             "method": incoming.method,
             "path": incoming.path,
@@ -61,36 +68,39 @@ class OnTheLoop:
             "odd": incoming.header("x-odd"),
             "age": time.monotonic() - incoming.arrived,
         }
-        body = json.dumps(told).encode()
-        return Reply(200, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))], body)
+        return _reply("application/json", json.dumps(received))
+
+
+def _reply(content_type: str, text: str) -> Reply:
+    body = text.encode()
+    return Reply(200, [("Content-Type", content_type), ("Content-Length", str(len(body)))], body)
 
 
 def load(_target: str) -> Flask:
+    """The application, as Granian's loader calls for it: with the target's name, which is not needed."""
     app = create_app()
-    begun: list[str] = []
-    guard = threading.Lock()
+    started_labels: list[str] = []
+    lock = threading.Lock()
 
-    def wait(seconds: float, mark: str) -> Response:
-        with guard:
-            begun.append(mark)
+    def wait(seconds: float, label: str) -> Response:
+        with lock:
+            started_labels.append(label)
         time.sleep(seconds)
-        return Response(mark)
+        return Response(label)
 
     def large(mib: int) -> Response:
         return Response(b"\r\n0123456789abcd" * (65_536 * mib), content_type="application/octet-stream")
 
-    def leave() -> Response:
+    def raise_exit() -> Response:
         raise SystemExit("on purpose")
 
     for name, path in WAIT.items():
-        rule = f"{path}/<float:seconds>/<mark>"
-        app.add_url_rule(rule, f"test.{name}", wait, methods=["GET", "POST"])
+        app.add_url_rule(f"{path}/<float:seconds>/<label>", f"test.{name}", wait, methods=["POST"])
     app.add_url_rule(f"{LARGE}/<int:mib>", "test.large", large)
-    app.add_url_rule(LEAVES, "test.leaves", leave)
-    app.add_url_rule(LEFT, "test.left", lambda: Response(str(deadline.seconds_left())))
-    app.add_url_rule(HOT, "test.hot", lambda: Response("by Flask"), methods=["POST"])
-    app.extensions["licenzy_on_the_loop"] = OnTheLoop()
-    app.add_url_rule(BEGUN, "test.begun", lambda: Response("\n".join(begun)))
+    app.add_url_rule(RAISES_EXIT, "test.raises_exit", raise_exit)
+    app.add_url_rule(SECONDS_LEFT, "test.seconds_left", lambda: Response(str(deadline.seconds_left())))
+    app.add_url_rule(ECHO, "test.echo", lambda: Response("by Flask"), methods=["POST"])
+    app.extensions["licenzy_on_the_loop"] = EchoOnLoop(started_labels)
     return app
 
 

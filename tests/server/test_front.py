@@ -16,7 +16,7 @@ import pytest
 
 from tests.server.conftest import Shop
 from tests.server.raw import RawAnswer, RawConnection, ask, request
-from tests.server.slow_routes import BEGUN, HOT, LARGE, LEAVES, LEFT, WAIT
+from tests.server.slow_routes import ECHO, LARGE, RAISES_EXIT, SECONDS_LEFT, STARTED, WAIT
 from tests.support.databases import SqliteFiles
 from tests.support.installation import ROOT
 from tests.support.ports import answers, wait_until
@@ -24,6 +24,8 @@ from tests.support.ports import answers, wait_until
 pytestmark = pytest.mark.slow
 
 THREADS = 8
+MOST_OF_ONE_KIND = THREADS - 3
+"""One thread is kept free for each of the other three kinds."""
 
 
 @dataclass
@@ -40,9 +42,17 @@ class Slow:
     def log(self) -> str:
         return (self.shop.folder / "server.log").read_text()
 
-    def begun(self) -> list[str]:
-        """The marks of what has begun."""
-        return ask(self.port, request(f"GET {BEGUN}")).body.decode().split()
+    def started(self) -> list[str]:
+        """The labels of the waits that a thread has started."""
+        return ask(self.port, request(f"GET {STARTED}")).body.decode().split()
+
+    def wait_until_started(self, label: str, number: int) -> None:
+        """Wait until at least so many waits have started whose labels begin like this."""
+        wait_until(
+            lambda: sum(each.startswith(label) for each in self.started()) >= number,
+            seconds=5,
+            what=f"{number} waits of {label} have started",
+        )
 
 
 @contextmanager
@@ -82,8 +92,8 @@ def own(tmp_path: Path, sqlite_files: SqliteFiles) -> Iterator[Slow]:
         yield slow
 
 
-def wait_for(kind: str, seconds: float, mark: str) -> bytes:
-    return request(f"POST {WAIT[kind]}/{seconds:.1f}/{mark}")
+def wait_for(kind: str, seconds: float, label: str) -> bytes:
+    return request(f"POST {WAIT[kind]}/{seconds:.1f}/{label}")
 
 
 @pytest.mark.parametrize("mib", [1, 8, 9, 40])
@@ -106,21 +116,21 @@ def test_who_hangs_at_stripe_leaves_half_of_the_threads(shared: Slow) -> None:
     with ExitStack() as lines:
         for number in range(2 * THREADS):
             lines.enter_context(RawConnection(shared.port, wait_for("stripe", 3, f"hangs{number}")))
-        wait_until(lambda: shared.begun().count("hangs0") == 1, seconds=3, what="they hang")
+        shared.wait_until_started("hangs", THREADS // 2)
         for kind in ("api", "pages", "webhooks"):
             began = time.monotonic()
             assert ask(shared.port, wait_for(kind, 0, "quick")).body == b"quick"
             assert time.monotonic() - began < 2
-        assert sum(mark.startswith("hangs") for mark in shared.begun()) == THREADS // 2
+        assert sum(label.startswith("hangs") for label in shared.started()) == THREADS // 2
     time.sleep(3)
-    assert sum(mark.startswith("hangs") for mark in shared.begun()) == THREADS // 2, "they had gone"
+    assert sum(label.startswith("hangs") for label in shared.started()) == THREADS // 2, "they had gone"
 
 
 def test_who_waits_too_long_or_comes_when_too_many_wait_is_refused(own: Slow) -> None:
     with ThreadPoolExecutor(300) as clients, ExitStack() as hanging:
         for number in range(THREADS):
             hanging.enter_context(RawConnection(own.port, wait_for("api", 9, f"hangs{number}")))
-        time.sleep(0.5)
+        own.wait_until_started("hangs", MOST_OF_ONE_KIND)
         began = time.monotonic()
 
         def call(number: int) -> tuple[RawAnswer, float]:
@@ -135,28 +145,28 @@ def test_who_waits_too_long_or_comes_when_too_many_wait_is_refused(own: Slow) ->
         assert all(seconds > 4.8 for _, seconds in told if seconds > 3)
         assert ask(own.port, wait_for("pages", 0, "page")).body == b"page", "the other kinds go on"
     time.sleep(9)
-    assert not [mark for mark in own.begun() if mark.startswith("w")], "nothing refused was begun"
+    assert not [label for label in own.started() if label.startswith("w")], "nothing refused was begun"
 
 
 def test_the_time_in_a_queue_counts(own: Slow) -> None:
     with ExitStack() as hanging:
         for number in range(THREADS):
             hanging.enter_context(RawConnection(own.port, wait_for("api", 2, f"hangs{number}")))
-        time.sleep(0.3)
-        assert 1 < float(ask(own.port, request(f"GET {LEFT}")).body) < 3.5
-    assert 4 < float(ask(own.port, request(f"GET {LEFT}")).body) <= 5
+        own.wait_until_started("hangs", MOST_OF_ONE_KIND)
+        assert 1 < float(ask(own.port, request(f"GET {SECONDS_LEFT}")).body) < 3.5
+    assert 4 < float(ask(own.port, request(f"GET {SECONDS_LEFT}")).body) <= 5
 
 
 def test_who_has_gone_is_not_begun(own: Slow) -> None:
     with ExitStack() as hanging:
         for number in range(THREADS):
             hanging.enter_context(RawConnection(own.port, wait_for("api", 2, f"hangs{number}")))
-        time.sleep(0.3)
+        own.wait_until_started("hangs", MOST_OF_ONE_KIND)
         for number in range(20):
             RawConnection(own.port, wait_for("api", 0, f"gone{number}")).close()
         stays = hanging.enter_context(RawConnection(own.port, wait_for("api", 0, "stays")))
         assert stays.hear().body == b"stays"
-    assert not [mark for mark in own.begun() if mark.startswith("gone")]
+    assert not [label for label in own.started() if label.startswith("gone")]
 
 
 def test_a_call_is_answered_on_the_loop_even_when_all_threads_hang(own: Slow) -> None:
@@ -164,7 +174,7 @@ def test_a_call_is_answered_on_the_loop_even_when_all_threads_hang(own: Slow) ->
         for kind in WAIT:
             for number in range(THREADS):
                 hanging.enter_context(RawConnection(own.port, wait_for(kind, 2, f"{kind}{number}")))
-        time.sleep(0.3)
+        own.wait_until_started("", THREADS)
         began = time.monotonic()
         headers = (
             "X-Once: a",
@@ -174,7 +184,7 @@ def test_a_call_is_answered_on_the_loop_even_when_all_threads_hang(own: Slow) ->
             "X-Odd: \xe9",
             "X-Forwarded-For: 1.2.3.4",
         )
-        heard = ask(own.port, request(f"POST {HOT}?a=%20b", *headers, body=b"{}"))
+        heard = ask(own.port, request(f"POST {ECHO}?a=%20b", *headers, body=b"{}"))
         assert ask(own.port, request("GET /healthz")).status == 200
         assert time.monotonic() - began < 1
     told = heard.json()
@@ -182,7 +192,7 @@ def test_a_call_is_answered_on_the_loop_even_when_all_threads_hang(own: Slow) ->
     assert told == {
         "opened": True,
         "method": "POST",
-        "path": HOT,
+        "path": ECHO,
         "query": "a=%20b",
         "body": "{}",
         "once": "a",
@@ -195,12 +205,12 @@ def test_a_call_is_answered_on_the_loop_even_when_all_threads_hang(own: Slow) ->
 
 
 def test_what_is_not_answered_on_the_loop_goes_to_flask(own: Slow) -> None:
-    assert ask(own.port, request(f"POST {HOT}", "X-Leave: 1")).body == b"by Flask"
-    assert ask(own.port, request(f"GET {HOT}")).code == "method_not_allowed"
-    elsewhere = request(f"POST {HOT}").replace(b"Host: 127.0.0.1", b"Host: evil.example")
+    assert ask(own.port, request(f"POST {ECHO}", "X-To-Flask: 1")).body == b"by Flask"
+    assert ask(own.port, request(f"GET {ECHO}")).code == "method_not_allowed"
+    elsewhere = request(f"POST {ECHO}").replace(b"Host: 127.0.0.1", b"Host: evil.example")
     assert ask(own.port, elsewhere).status == 400
     assert own.log() == ""
-    failed = ask(own.port, request(f"POST {HOT}", "X-Fail: 1"))
+    failed = ask(own.port, request(f"POST {ECHO}", "X-Fail: 1"))
     assert (failed.status, failed.code) == (500, "internal_error")
     assert "on purpose" in own.log()
     (own.shop.folder / "server.log").write_text("")
@@ -210,7 +220,7 @@ def test_a_webhook_may_wait_for_longer(own: Slow) -> None:
     with ExitStack() as hanging:
         for number in range(THREADS):
             hanging.enter_context(RawConnection(own.port, wait_for("webhooks", 6.5, f"hangs{number}")))
-        time.sleep(0.3)
+        own.wait_until_started("hangs", MOST_OF_ONE_KIND)
         began = time.monotonic()
         heard = ask(own.port, wait_for("webhooks", 0, "late"))
         assert heard.body == b"late"
@@ -226,7 +236,7 @@ def test_a_stop_refuses_what_is_half_sent_and_finishes_what_has_begun(own: Slow)
         whole = lines.enter_context(RawConnection(own.port, wait_for("api", 3, "whole")))
         lines.enter_context(RawConnection(own.port, b"GET /healthz HTTP/1.1\r\nHo"))
         lines.enter_context(RawConnection(own.port))
-        wait_until(lambda: "whole" in own.begun(), seconds=3, what="it has begun")
+        own.wait_until_started("whole", 1)
         began = time.monotonic()
         own.process.send_signal(signal.SIGTERM)
         for line in half:
@@ -241,7 +251,7 @@ def test_a_stop_refuses_what_is_half_sent_and_finishes_what_has_begun(own: Slow)
 
 def test_a_stop_cuts_what_does_not_end(own: Slow) -> None:
     with RawConnection(own.port, wait_for("stripe", 30, "hangs")) as line:
-        wait_until(lambda: "hangs" in own.begun(), seconds=3, what="it has begun")
+        own.wait_until_started("hangs", 1)
         began = time.monotonic()
         own.process.send_signal(signal.SIGTERM)
         heard = line.hear()
@@ -253,7 +263,7 @@ def test_a_stop_cuts_what_does_not_end(own: Slow) -> None:
 
 
 def test_a_process_whose_loop_ends_is_replaced(own: Slow) -> None:
-    with RawConnection(own.port, request(f"POST {HOT}", "X-End: 1")) as line:
+    with RawConnection(own.port, request(f"POST {ECHO}", "X-Exit: 1")) as line:
         line.ends()
     wait_until(own.shop.is_well, seconds=10, what="another process answers")
     wait_until(lambda: "the event loop of a web process has ended" in own.log(), seconds=1, what="it is said")
@@ -262,7 +272,7 @@ def test_a_process_whose_loop_ends_is_replaced(own: Slow) -> None:
 
 def test_a_view_that_raises_anything_at_all_costs_no_thread(own: Slow) -> None:
     for _ in range(THREADS + 1):
-        heard = ask(own.port, request(f"GET {LEAVES}"), timeout=5)
+        heard = ask(own.port, request(f"GET {RAISES_EXIT}"), timeout=5)
         assert (heard.status, heard.code) == (500, "internal_error")
     assert own.log().count("SystemExit: on purpose") == THREADS + 1
     (own.shop.folder / "server.log").write_text("")

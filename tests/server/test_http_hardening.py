@@ -1,4 +1,4 @@
-"""What every answer carries, and which requests are refused at the door."""
+"""What every answer carries, and which requests are refused before any route."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from licenzy.connections.rules import REQUIRED_EVENTS
 from licenzy.entitlements.models import Entitlement
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
-from tests.entitlements.fixtures_purchases import SECRET, Sale, Storefront
+from tests.entitlements.fixtures_purchases import Sale, Storefront
 from tests.properties.fixtures_projection import as_sold, live
 from tests.properties.histories import Names
 from tests.properties.test_histories import SEED
@@ -32,9 +32,7 @@ OTHERS = ("payout.paid", "customer.created", "radar.early_fraud_warning.created"
 @pytest.fixture
 def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     return Storefront(app.test_client(), runtime.database, connection)
 
 

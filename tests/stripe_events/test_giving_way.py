@@ -20,11 +20,12 @@ from licenzy.runtime import Runtime
 from licenzy.stripe_events import receive
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_events.pipeline import apply_event
-from tests.entitlements.fixtures_purchases import SECRET, Storefront
+from tests.entitlements.fixtures_purchases import Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import StandingClock
 from tests.support.databases import PostgresServer
 from tests.support.ports import wait_until
+from tests.support.threads import join, somebody_waits
 from tests.support.worker import work_once
 
 
@@ -45,9 +46,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     return Storefront(app.test_client(), runtime.database, connection)
 
 
@@ -67,7 +66,7 @@ class Stranger:
 
     def __exit__(self, *_: object) -> None:
         self.asks.set()
-        self.thread.join(20)
+        join(self.thread, seconds=20)
 
     def _cross(self) -> None:
         with self.database.write() as db:
@@ -95,21 +94,12 @@ def assert_somebody_gave_way(database: Database, before: int) -> None:
     wait_until(lambda: deadlocks(database) > before, seconds=10, what="somebody has given way")
 
 
-# Others wait on the same server, in the databases of other tests.
-_WAITING = """
-    SELECT count(*) FROM pg_stat_activity
-    WHERE datname = current_database() AND wait_event_type = 'Lock'
-"""
-
-
 def ask_once_it_waits(stranger: Stranger) -> None:
     """Let the stranger go on once the product's transaction stands waiting for the subject's row."""
 
     def watch() -> None:
         for _ in range(500):
-            with stranger.database.read() as db:
-                waiting = db.execute(text(_WAITING)).scalar_one()
-            if waiting:
+            if somebody_waits(stranger.database):
                 break
             threading.Event().wait(0.01)
         stranger.asks.set()

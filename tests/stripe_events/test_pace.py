@@ -32,6 +32,7 @@ from tests.reconciliation.outage import Outage
 from tests.support.clock import StandingClock
 from tests.support.ports import wait_until
 from tests.support.sizes import sizes
+from tests.support.threads import join
 
 ROOT = Path(__file__).resolve().parents[2]
 ALLOWED = 25
@@ -128,7 +129,7 @@ def test_reads_that_stripe_refuses_for_their_number_are_made_later(shop: Shop, s
     thread.start()
     wait_until(lambda: not waiting(shop), seconds=40, what="all reads are done")
     stop.set()
-    thread.join(10)
+    join(thread, seconds=10)
     assert any(status == 429 for _, _, status in calls)
     with shop.runtime.database.read() as db:
         rows = db.exec(select(SettlingRead)).all()
@@ -230,4 +231,4 @@ def workers(settings: Settings, parts: Runtime, *, processes: int) -> Iterator[N
             process.terminate()
         for process in started:
             process.wait(15)
-        thread.join(15)
+        join(thread, seconds=15)

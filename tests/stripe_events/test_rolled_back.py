@@ -14,17 +14,15 @@ from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from tests.entitlements.fixtures_purchases import SECRET, Storefront
-from tests.support.cast import Cast, make_connection
+from tests.entitlements.fixtures_purchases import Storefront
+from tests.support.cast import WEBHOOK_SECRET, Cast, make_connection
 from tests.support.purchases import signed
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_what_nothing_is_left_of_is_not_acknowledged(app: Flask, runtime: Runtime, cast: Cast) -> None:
     with runtime.database.write() as db:
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     client, engine = app.test_client(), runtime.database.engine
     storefront = Storefront(client, runtime.database, connection)
     sale = storefront.sell(storefront.product(Kind.USAGE_PACK))
@@ -42,7 +40,7 @@ def test_what_nothing_is_left_of_is_not_acknowledged(app: Flask, runtime: Runtim
     (told,) = sale.sent
     with runtime.database.read() as db:
         assert db.exec(select(StripeEvent)).all() == []
-    body, headers = signed(told, SECRET)
+    body, headers = signed(told, WEBHOOK_SECRET)
     again = client.post(f"/v1/webhooks/stripe/{connection.id}", data=body, headers=headers)
     assert again.status_code == 200
     with runtime.database.read() as db:

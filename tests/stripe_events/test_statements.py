@@ -14,7 +14,7 @@ from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from tests.entitlements.fixtures_purchases import MONTH, SECRET, Sale, Storefront
+from tests.entitlements.fixtures_purchases import MONTH, Sale, Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START
 from tests.support.purchases import event
@@ -72,7 +72,6 @@ def storefront(app: Flask, runtime: Runtime, cast: Cast) -> CountingStorefront:
             db,
             project_id=cast.project_id,
             secret_box=runtime.secret_box,
-            webhook_secret=SECRET,
             proven_at=START,
         )
     return CountingStorefront(app.test_client(), runtime.database, connection)

@@ -24,7 +24,7 @@ from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from licenzy.stripe_events import receive, record
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from tests.entitlements.fixtures_purchases import SECRET, Storefront
+from tests.entitlements.fixtures_purchases import Storefront
 from tests.support.cast import Cast, make_connection
 from tests.support.clock import START, StandingClock
 from tests.support.ports import wait_until
@@ -47,9 +47,7 @@ with parts.database.write() as db:
 @pytest.fixture
 def storefront(app: Flask, runtime: Runtime, cast: Cast) -> Storefront:
     with runtime.database.write() as db:
-        connection = make_connection(
-            db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
-        )
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
     return Storefront(app.test_client(), runtime.database, connection)
 
 

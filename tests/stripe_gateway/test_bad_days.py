@@ -24,6 +24,7 @@ from licenzy.stripe_gateway.translate import (
 )
 from tests.stripe_gateway.conftest import Account, Scripted
 from tests.support.ports import free_port_pair, wait_until
+from tests.support.threads import join
 
 Serve = Callable[..., tuple[Scripted, StripeAccess]]
 SUBSCRIPTION = json.dumps(
@@ -206,7 +207,7 @@ def test_too_many_callers_are_turned_away_at_once(scripted: Serve) -> None:
     assert not was_answered(error), "nothing was asked, so a repeat may use the same idempotency key"
     assert (len(app.calls), found) == (1, []), "it did not wait for the first, which still hangs"
     app.over.set()
-    waiting.join(5)
+    join(waiting, seconds=5)
     assert found == ["sub_1"]
     assert gateway.subscription(access, "sub_1")["id"] == "sub_1"
 

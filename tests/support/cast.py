@@ -31,6 +31,8 @@ from licenzy.workspace.passwords import passwords
 from tests.support.clock import START
 
 PASSWORD = "correct horse battery staple 9"
+WEBHOOK_SECRET = "whsec_of_the_tests_0123456789abcdef"
+"""With which the events for the connections of `make_connection` are signed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ def make_connection(
     mode: Mode = Mode.TEST,
     provider: Provider = Provider.STRIPE,
     stripe_key: str | None = None,
-    webhook_secret: str | None = "whsec_of_the_tests_0123456789abcdef",
+    webhook_secret: str | None = WEBHOOK_SECRET,
     now: datetime = START,
     **columns: Any,
 ) -> Connection:

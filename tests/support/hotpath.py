@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from flask import Flask, Response
 from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Response as WerkzeugResponse
 
 from licenzy.api.reply import Reply
 from licenzy.db.unit_of_work import Database
@@ -113,6 +114,15 @@ class LoopClient:
         incoming.query = sent["QUERY_STRING"]
         (reply,) = called(self._app, incoming)
         return Response(reply.body, reply.status, reply.headers) if reply is not None else None
+
+
+def compared_parts(answer: WerkzeugResponse) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """What must be equal in a route's answer and the loop's: status, body without its id, and headers."""
+    body = answer.get_json()
+    body.pop("request_id", None)
+    compared_headers = ("Content-Type", "Licenzy-Mode", "WWW-Authenticate")
+    headers = {name: answer.headers[name] for name in compared_headers if name in answer.headers}
+    return answer.status_code, body, headers
 
 
 @dataclass

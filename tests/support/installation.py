@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.bench.memory import _descendants
+from tests.bench.memory import descendants
 from tests.support.ports import answers, free_port_pair, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +102,7 @@ class Running:
         return any(int(mask, 16) >> (number - 1) & 1 for mask in masks.values())
 
     def children(self) -> list[int]:
-        return _descendants(self.process.pid)
+        return descendants(self.process.pid)
 
     def ends(self) -> None:
         """Stop it, for the end of a test, whatever became of it."""

@@ -12,6 +12,7 @@ from waitress.server import create_server
 from waitress.wasyncore import dispatcher
 
 from tests.support.ports import answers, wait_until
+from tests.support.threads import join
 
 WsgiApp = Callable[..., Any]
 
@@ -33,7 +34,7 @@ def served(app: WsgiApp, *, port: int = 0, threads: int = 8) -> Iterator[str]:
         stopping.set()
         # Closing from another thread leaves the loop polling a closed socket: wake it to see the end.
         server.trigger.pull_trigger(lambda: _stop(server))
-        thread.join(10)
+        join(thread, seconds=10)
         server.trigger.close()
 
 

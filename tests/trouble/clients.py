@@ -1,4 +1,4 @@
-"""Who calls while the database is in trouble: one client for each door, and what each was answered."""
+"""Who calls while the database is in trouble: one client for each route, and the answers that each got."""
 
 from __future__ import annotations
 
@@ -58,23 +58,23 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to a door, and how it went."""
+    """One call to a route, and how it went."""
 
-    door: str
+    route: str
     began: float
     seconds: float
     status: int
     """0 when there was no answer."""
     wrong: str
-    """What no answer of this door may be, whatever trouble the database is in; empty when it is right."""
+    """What no answer of this route may be, whatever trouble the database is in; empty when it is right."""
 
     @property
     def well(self) -> bool:
         return not self.wrong and self.status != 503
 
 
-class Door:
-    """A client of one door. `next` gives what to send; `note_answer` is handed what came of it."""
+class RouteClient:
+    """A client of one route. `next` gives what to send; `note_answer` receives the answer."""
 
     name = ""
     well: frozenset[int] = frozenset({200})
@@ -86,7 +86,7 @@ class Door:
     def __init__(self, installation: Installation, *, first: int = 0) -> None:
         self.installation = installation
         self._first = first
-        """Its calls are numbered from here, so that several clients of a door send different ones."""
+        """Its calls are numbered from here, so that several clients of a route send different ones."""
 
     def next(self) -> Request:
         raise NotImplementedError
@@ -103,35 +103,35 @@ class Door:
         return Request("POST", path, json.dumps(payload).encode(), sent | headers)
 
 
-class Healthz(Door):
+class Healthz(RouteClient):
     name, may_fail = "healthz", False
 
     def next(self) -> Request:
         return Request("GET", "/healthz")
 
 
-class Readyz(Door):
+class Readyz(RouteClient):
     name = "readyz"
 
     def next(self) -> Request:
         return Request("GET", "/readyz")
 
 
-class SignInPage(Door):
+class SignInPage(RouteClient):
     name, pages = "sign-in page", True
 
     def next(self) -> Request:
         return Request("GET", "/sign-in")
 
 
-class SignedInPage(Door):
+class SignedInPage(RouteClient):
     name, pages = "signed-in page", True
 
     def next(self) -> Request:
         return Request("GET", self.installation.page_path, headers={"Cookie": self.installation.cookie})
 
 
-class Check(Door):
+class Check(RouteClient):
     name = "check"
 
     def next(self) -> Request:
@@ -141,7 +141,7 @@ class Check(Door):
         return "" if answer.json().get("allowed") is True else "was denied"
 
 
-class Repeating(Door):
+class Repeating(RouteClient):
     """A client that repeats a call until it is acknowledged, and now and then after."""
 
     def __init__(self, installation: Installation, *, first: int = 0) -> None:
@@ -252,7 +252,7 @@ class Webhook(Repeating):
         return Request("POST", self.installation.webhook_path, body, headers)
 
 
-DOORS: tuple[type[Door], ...] = (
+ROUTE_CLIENTS: tuple[type[RouteClient], ...] = (
     Check,
     Consume,
     Reserve,
@@ -309,46 +309,48 @@ def answer_in_process(app: Flask, request: Request) -> Answer:
     return Answer(answer.status_code, headers, answer.text)
 
 
-def ask(line: Connection, door: Door, request: Request) -> Call:
-    """Send a door's request, tell the door, and judge the answer."""
+def ask(line: Connection, client: RouteClient, request: Request) -> Call:
+    """Send the request, give the client its answer, and judge it."""
     began = time.monotonic()
     try:
         answer = line.ask(request)
     except (OSError, http.client.HTTPException) as error:
         seconds = time.monotonic() - began
-        door.note_answer(None)
-        return Call(door.name, began, seconds, 0, f"no answer: {type(error).__name__}")
+        client.note_answer(None)
+        return Call(client.name, began, seconds, 0, f"no answer: {type(error).__name__}")
     seconds = time.monotonic() - began
-    door.note_answer(answer)
-    wrong = _mistake(door, answer)
+    client.note_answer(answer)
+    wrong = _mistake(client, answer)
     if not wrong and seconds > LIMIT_SECONDS:
         wrong = f"late: answered {answer.status} after {seconds:.1f} s"
-    return Call(door.name, began, seconds, answer.status, wrong)
+    return Call(client.name, began, seconds, answer.status, wrong)
 
 
-def _mistake(door: Door, answer: Answer) -> str:
-    if door.pages == (answer.json() is not None):
+def _mistake(client: RouteClient, answer: Answer) -> str:
+    if client.pages == (answer.json() is not None):
         return f"{answer.status} in the wrong format: {answer.body[:80]!r}"
-    if answer.status in door.well:
-        return door.mistake(answer)
-    if answer.status != 503 or not door.may_fail:
+    if answer.status in client.well:
+        return client.mistake(answer)
+    if answer.status != 503 or not client.may_fail:
         return f"{answer.status}: {answer.body[:120]!r}"
     if not answer.headers.get("retry-after", "").isdigit():
         return "503 without Retry-After"
-    if not door.pages and answer.json().get("error") != "database_unavailable":
+    if not client.pages and answer.json().get("error") != "database_unavailable":
         return f"503: {answer.body[:120]!r}"
     return ""
 
 
 class Load:
-    """All doors called at once, over and over, until it is stopped."""
+    """All routes called at once, over and over, until it is stopped."""
 
-    def __init__(self, web: Web, doors: Sequence[Door]) -> None:
+    def __init__(self, web: Web, route_clients: Sequence[RouteClient]) -> None:
         self.calls: list[Call] = []
         self._stopping = threading.Event()
         self._threads = [
-            threading.Thread(target=self._run, args=(Connection(web, number % WORKERS), door), name=door.name)
-            for number, door in enumerate(doors)
+            threading.Thread(
+                target=self._run, args=(Connection(web, number % WORKERS), client), name=client.name
+            )
+            for number, client in enumerate(route_clients)
         ]
         for thread in self._threads:
             thread.start()
@@ -360,20 +362,20 @@ class Load:
             thread.join(4 * GIVE_UP_SECONDS)
             assert not thread.is_alive(), f"the client of {thread.name} hangs"
 
-    def _run(self, line: Connection, door: Door) -> None:
+    def _run(self, line: Connection, client: RouteClient) -> None:
         while not self._stopping.is_set():
-            self.calls.append(ask(line, door, door.next()))
+            self.calls.append(ask(line, client, client.next()))
             self._stopping.wait(_PAUSE_SECONDS)
         line.close()
 
 
 def table(calls: Iterable[tuple[str, Call]]) -> str:
-    """A line per door and phase: how many calls, how they went, and the slowest."""
+    """A line per route and phase: how many calls, how they went, and the slowest."""
     found: dict[tuple[str, str], list[Call]] = defaultdict(list)
     for phase, call in calls:
-        found[call.door, phase].append(call)
-    lines = [f"{'door':18} {'phase':8} {'calls':>5} {'well':>5} {'503':>5} {'wrong':>5} {'slowest':>9}"]
-    for name in [door.name for door in DOORS]:
+        found[call.route, phase].append(call)
+    lines = [f"{'route':18} {'phase':8} {'calls':>5} {'well':>5} {'503':>5} {'wrong':>5} {'slowest':>9}"]
+    for name in [client.name for client in ROUTE_CLIENTS]:
         for phase in ("before", "trouble", "after"):
             those = found[name, phase]
             well = sum(each.well for each in those)

@@ -1,4 +1,4 @@
-"""An installation with something behind every door, served by `licenzy web` on a database of its own."""
+"""An installation with something behind every route, served by `licenzy web` on a database of its own."""
 
 from __future__ import annotations
 

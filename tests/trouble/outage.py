@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 from tests.trouble import rows
 from tests.trouble.clients import (
-    DOORS,
     HEALTHZ_SECONDS,
+    ROUTE_CLIENTS,
     Call,
     Connection,
-    Door,
     Load,
     Repeating,
+    RouteClient,
     ask,
     table,
     wait_for,
@@ -38,15 +38,15 @@ class Clients:
     """The clients of an installation, who remember over several outages what they were told."""
 
     installation: Installation
-    doors: Sequence[Door] = ()
+    route_clients: Sequence[RouteClient] = ()
     sent_again: dict[str, set[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.doors = [door(self.installation) for door in DOORS]
+        self.route_clients = [client(self.installation) for client in ROUTE_CLIENTS]
 
     @property
     def repeating(self) -> list[Repeating]:
-        return [door for door in self.doors if isinstance(door, Repeating)]
+        return [client for client in self.route_clients if isinstance(client, Repeating)]
 
 
 @dataclass
@@ -91,15 +91,15 @@ def endure(
     from_the_start: bool = False,
     heal_seconds: float = HEAL_SECONDS,
 ) -> Report:
-    """Call all doors through some seconds of trouble.
+    """Call all routes through some seconds of trouble.
 
-    The doors named by `hurts` must be refused at least once, else the trouble was none; those of `spares`
+    The routes named by `hurts` must be refused at least once, else the trouble was none; those of `spares`
     never. `unready` wants `/readyz` to say so soon after the trouble began. Trouble that was there
     `from_the_start` is only ended here.
     """
     processes = web.pids
     began = time.monotonic()
-    load = Load(web, clients.doors)
+    load = Load(web, clients.route_clients)
     try:
         if not from_the_start:
             wait_for(lambda: _calm(load.calls, began), seconds=_WARM_SECONDS)
@@ -128,61 +128,61 @@ def endure(
 def _wrong_answers(report: Report, heal_seconds: float) -> Iterator[str]:
     for call in report.calls:
         if call.wrong:
-            yield f"{call.door}, {report.when(call)}: {call.wrong}"
+            yield f"{call.route}, {report.when(call)}: {call.wrong}"
     for call in report.calls:
-        if call.door == "healthz" and call.began >= report.began and call.seconds > HEALTHZ_SECONDS:
+        if call.route == "healthz" and call.began >= report.began and call.seconds > HEALTHZ_SECONDS:
             yield f"healthz, {report.when(call)}: late: answered after {call.seconds:.1f} s"
     for call in report.of("before"):
         if call.status == 503:
-            yield f"{call.door} was refused before any trouble"
+            yield f"{call.route} was refused before any trouble"
     for call in report.of("after"):
         if not call.well and call.began > report.repaired + heal_seconds:
-            yield f"{call.door} still refused {report.when(call)}"
+            yield f"{call.route} still refused {report.when(call)}"
 
 
 def _wrong_in_trouble(report: Report, hurts: Sequence[str], spares: Sequence[str]) -> Iterator[str]:
-    refused = {call.door for call in report.of("trouble") if not call.well}
-    for door in hurts:
-        if door not in refused:
-            yield f"{door} was never refused: was there any trouble?"
-    for door in spares:
-        if door in refused:
-            yield f"{door} was refused"
+    refused = {call.route for call in report.of("trouble") if not call.well}
+    for route in hurts:
+        if route not in refused:
+            yield f"{route} was never refused: was there any trouble?"
+    for route in spares:
+        if route in refused:
+            yield f"{route} was refused"
 
 
 def _ready(report: Report, ending: float) -> Iterator[str]:
     for call in report.of("trouble"):
         inside = report.began + _UNREADY_SECONDS < call.began and call.began + call.seconds < ending
-        if call.door == "readyz" and call.status == 200 and inside:
+        if call.route == "readyz" and call.status == 200 and inside:
             yield f"readyz said ready, {report.when(call)}"
 
 
 def _missing(report: Report, clients: Clients) -> Iterator[str]:
-    called = {call.door for call in report.of("after")}
-    for door in clients.doors:
-        if door.name not in called:
-            yield f"{door.name} was never called after the trouble"
+    called = {call.route for call in report.of("after")}
+    for client in clients.route_clients:
+        if client.name not in called:
+            yield f"{client.name} was never called after the trouble"
 
 
 def recounted(web: Web, clients: Clients) -> list[str]:
     """Send all again that is new since the last time, and hold answers and rows against what was told."""
     wrong = []
     line = Connection(web, 0)
-    for door in clients.repeating:
-        known = {each["key"]: each.get("body") for each in door.acknowledged}
-        done = clients.sent_again.setdefault(door.name, set())
-        for what in door.repeats():
+    for client in clients.repeating:
+        known = {each["key"]: each.get("body") for each in client.acknowledged}
+        done = clients.sent_again.setdefault(client.name, set())
+        for what in client.repeats():
             if what["key"] in done:
                 continue
-            call = ask(line, door, door.say(_as_sent(what)))
-            told = door.answered[-1]
+            call = ask(line, client, client.say(_as_sent(what)))
+            told = client.answered[-1]
             if not call.well:
                 wrong.append(f"{what['key']} sent again: {call.wrong or call.status}")
             elif known.get(what["key"], told["body"]) != told["body"]:
                 wrong.append(f"{what['key']} was {known[what['key']]!r} and is {told['body']!r}")
             done.add(what["key"])
     line.close()
-    answered = {door.name: door.answered for door in clients.repeating}
+    answered = {client.name: client.answered for client in clients.repeating}
     return wrong + rows.problems(web.installation.settings.database_url, answered, buyer=BUYER)
 
 
@@ -192,11 +192,11 @@ def _as_sent(what: dict[str, object]) -> dict[str, object]:
 
 
 def _calm(calls: Sequence[Call], since: float) -> bool:
-    """Whether the last calls to each door went well."""
+    """Whether the last calls to each route went well."""
     recent: dict[str, list[Call]] = {}
     for call in list(calls):
-        recent.setdefault(call.door, []).append(call)
-    return len(recent) == len(DOORS) and all(
+        recent.setdefault(call.route, []).append(call)
+    return len(recent) == len(ROUTE_CLIENTS) and all(
         len(those) >= _IN_A_ROW and all(call.well and call.began > since for call in those[-_IN_A_ROW:])
         for those in recent.values()
     )

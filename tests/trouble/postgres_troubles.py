@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from tests.support.databases import OwnServer
+from tests.support.threads import join
 
 
 @contextmanager
@@ -60,7 +61,7 @@ def backends_killed(server: OwnServer, name: str, *, every: float) -> Iterator[N
         yield
     finally:
         enough.set()
-        thread.join(30)
+        join(thread, seconds=30)
         _wait_until_it_answers(server)
 
 
@@ -98,7 +99,7 @@ def exhausted(server: OwnServer, name: str) -> Iterator[None]:
         assert not left, f"the product still had {len(left)} connections"
     finally:
         enough.set()
-        thread.join(30)
+        join(thread, seconds=30)
         for each in taken:
             each.close()
 

@@ -21,7 +21,7 @@ Rows = list[dict[str, Any]]
 
 
 def problems(url: str, answered: Mapping[str, Iterable[Answered]], *, buyer: str) -> list[str]:
-    """Everything that is wrong, in sentences; `answered` is what each client was told, by its door's name."""
+    """Everything that is wrong, in sentences; `answered` is the answers that each client got, by its name."""
     said = consumption.problems(url, answered["consume"])
     said += _of_reservations(url, list(answered["reserve and commit"]))
     return said + _of_events(url, list(answered["webhook"]), buyer)

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.threads import join
+
 _PIECE = 65_536
 
 
@@ -39,11 +41,11 @@ class SilentNetwork:
         self._links: list[_Link] = []
         self._silent = False
         self._selector = selectors.DefaultSelector()
-        self._door = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self._door.setblocking(False)
-        self.port: int = self._door.getsockname()[1]
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
         self._wake, self._woken = socket.socketpair()
-        for each in (self._door, self._woken):
+        for each in (self._listener, self._woken):
             self._selector.register(each, selectors.EVENT_READ)
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="silent network")
@@ -72,11 +74,11 @@ class SilentNetwork:
     def close(self) -> None:
         self._stopping = True
         self._wake.send(b".")
-        self._thread.join(10)
+        join(self._thread, seconds=10)
         for link in self._links:
             for end in link.ends:
                 end.close()
-        for each in (self._door, self._wake, self._woken):
+        for each in (self._listener, self._wake, self._woken):
             each.close()
         self._selector.close()
 
@@ -92,7 +94,7 @@ class SilentNetwork:
             events = self._selector.select(timeout=1)
             with self._guard:
                 for key, _ in events:
-                    if key.fileobj is self._door:
+                    if key.fileobj is self._listener:
                         self._accept()
                     elif key.fileobj is self._woken:
                         self._woken.recv(_PIECE)
@@ -102,7 +104,7 @@ class SilentNetwork:
                     self._watch(link)
 
     def _accept(self) -> None:
-        near, _ = self._door.accept()
+        near, _ = self._listener.accept()
         near.setblocking(False)
         far = socket.socket(socket.AF_UNIX)
         try:

@@ -22,7 +22,8 @@ from licenzy.factory import create_app
 from licenzy.settings import Settings
 from tests.conftest import make_settings
 from tests.support.databases import PostgresServer, SqliteFiles
-from tests.trouble.clients import DOORS, Connection, Door, Request, answer_in_process, ask
+from tests.support.threads import join
+from tests.trouble.clients import ROUTE_CLIENTS, Connection, Request, RouteClient, answer_in_process, ask
 from tests.trouble.installation import (
     CONSUMER,
     METRICS_TOKEN,
@@ -45,7 +46,7 @@ _BY_CHANCE = 3
 """How many more connections a pool may have come to keep, since not all callers met in the first burst."""
 
 
-class Entitlements(Door):
+class Entitlements(RouteClient):
     name = "entitlements"
 
     def next(self) -> Request:
@@ -53,14 +54,14 @@ class Entitlements(Door):
         return Request("GET", f"/v1/entitlements/{CONSUMER}", headers=sent)
 
 
-class Metrics(Door):
+class Metrics(RouteClient):
     name, pages = "metrics", True
 
     def next(self) -> Request:
         return Request("GET", "/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
 
 
-ALL_DOORS: tuple[type[Door], ...] = (*DOORS, Entitlements, Metrics)
+ALL_ROUTE_CLIENTS: tuple[type[RouteClient], ...] = (*ROUTE_CLIENTS, Entitlements, Metrics)
 
 
 @dataclass(frozen=True)
@@ -158,10 +159,10 @@ def _growth(place: Place, *, first: int, later: int, leaks: bool = False) -> int
         with ExitStack() as pool:  # As many as it keeps, so that it cannot grow later.
             for _ in range(_THREADS + 2):
                 pool.enter_context(database.read()).execute(text("SELECT 1"))
-        _call_every_door(app, place, range(first))
+        _call_every_route(app, place, range(first))
         before = _settled(place)
         leave = (lambda: kept.append(place.leak())) if leaks else (lambda: None)
-        _call_every_door(app, place, range(first, first + later), then=leave)
+        _call_every_route(app, place, range(first, first + later), then=leave)
         after = _settled(place, at_most=before)
     finally:
         database.close()
@@ -171,17 +172,17 @@ def _growth(place: Place, *, first: int, later: int, leaks: bool = False) -> int
     return after - before
 
 
-def _call_every_door(
+def _call_every_route(
     app: Flask, place: Place, callers: range, then: Callable[[], None] = lambda: None
 ) -> None:
-    """From as many threads, each of which ends after one call to each door."""
+    """From as many threads, each of which ends after one call to each route."""
     wrong: list[str] = []
 
     def call(number: int) -> None:
-        for door in (kind(place.installation, first=number) for kind in ALL_DOORS):
-            answer = answer_in_process(app, door.next())
-            if answer.status not in door.well:
-                wrong.append(f"{door.name}: {answer.status} {answer.body[:200]}")
+        for client in (kind(place.installation, first=number) for kind in ALL_ROUTE_CLIENTS):
+            answer = answer_in_process(app, client.next())
+            if answer.status not in client.well:
+                wrong.append(f"{client.name}: {answer.status} {answer.body[:200]}")
         then()
 
     for begin in range(callers.start, callers.stop, PARALLEL):
@@ -189,8 +190,7 @@ def _call_every_door(
         threads = [threading.Thread(target=call, args=(number,)) for number in numbers]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join(60)
+        join(*threads, seconds=60)
     assert not wrong, wrong[:5]
 
 
@@ -224,21 +224,22 @@ def test_bursts_with_idle_gaps_leave_nothing_open(on_sqlite: Place, on_postgres:
 
 
 def _burst(web: Web, burst: int) -> None:
-    """Every client calls every door some times, all clients at once."""
+    """Every client calls every route some times, all clients at once."""
     wrong: list[str] = []
 
     def call(number: int) -> None:
         line = Connection(web, number % WORKERS)
-        doors = [kind(web.installation, first=1000 * (CLIENTS * burst + number)) for kind in ALL_DOORS]
-        for door in doors * _ROUNDS:
-            answer = ask(line, door, door.next())
+        route_clients = [
+            kind(web.installation, first=1000 * (CLIENTS * burst + number)) for kind in ALL_ROUTE_CLIENTS
+        ]
+        for client in route_clients * _ROUNDS:
+            answer = ask(line, client, client.next())
             if not answer.well:
-                wrong.append(f"{door.name}: {answer.wrong or answer.status}")
+                wrong.append(f"{client.name}: {answer.wrong or answer.status}")
         line.close()
 
     threads = [threading.Thread(target=call, args=(number,)) for number in range(CLIENTS)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join(120)
+    join(*threads, seconds=120)
     assert not wrong, wrong[:5]

@@ -24,11 +24,11 @@ def answered(settings: Settings) -> Answered:
     """What clients were told by a product that is well."""
     installation = install(settings)
     app: Flask = create_app(settings)
-    doors: list[Repeating] = [kind(installation) for kind in (Consume, Reserve, Webhook)]
-    for door in doors * CALLS:
-        door.note_answer(answer_in_process(app, door.next()))
+    route_clients: list[Repeating] = [kind(installation) for kind in (Consume, Reserve, Webhook)]
+    for client in route_clients * CALLS:
+        client.note_answer(answer_in_process(app, client.next()))
     app.extensions["licenzy"].database.close()
-    return {door.name: door.answered for door in doors}
+    return {client.name: client.answered for client in route_clients}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

@@ -1,4 +1,4 @@
-"""`POST /v1/usage/consume`: all or nothing, once per key, from the packs in their order; the rows U."""
+"""`POST /v1/usage/consume`: all or nothing, once per key, from the packs in their order."""
 
 from __future__ import annotations
 
@@ -105,7 +105,9 @@ def test_an_unknown_subject_has_nothing(client: FlaskClient, customer: Customer)
     assert answer_of(consume(client, customer, 1, ref="nobody"))[1]["usage_remaining"] == 0
 
 
-def test_the_end_is_half_open(client: FlaskClient, customer: Customer, clock: StandingClock) -> None:
+def test_a_pack_ends_exactly_at_ends_at(
+    client: FlaskClient, customer: Customer, clock: StandingClock
+) -> None:
     customer.buys(10, ends_at=START + DAY)
     clock.now = START + DAY - timedelta(microseconds=1)
     assert consume(client, customer, 1).status_code == 200
@@ -167,7 +169,7 @@ UNITS: list[Any] = [0, -1, 1.0, 1.5, "1", True, None, [1], {}, 10**9 + 1, 2**31,
 
 
 @pytest.mark.parametrize("units", UNITS, ids=str)
-def test_units_that_are_none(client: FlaskClient, customer: Customer, units: Any) -> None:
+def test_bad_units_are_refused(client: FlaskClient, customer: Customer, units: Any) -> None:
     customer.buys(10**12)
     status, body = answer_of(consume(client, customer, units))
     assert (status, body["error"]) == (400, "invalid_request")

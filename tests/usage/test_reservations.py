@@ -166,7 +166,7 @@ def test_no_more_than_was_reserved(
 
 
 @pytest.mark.parametrize("how", ["commit", "release"])
-def test_reservations_that_are_none(
+def test_reservations_of_others_and_bad_ids_are_not_found(
     client: FlaskClient, database: Database, cast: Cast, customer: Customer, reserved: str, how: str
 ) -> None:
     units = 1 if how == "commit" else None
@@ -182,7 +182,7 @@ def test_reservations_that_are_none(
     assert counters(database) == [(0, 40)]
 
 
-def test_its_end_is_half_open(
+def test_it_ends_exactly_at_its_end(
     client: FlaskClient, customer: Customer, reserved: str, clock: StandingClock
 ) -> None:
     clock.now = START + timedelta(seconds=60) - timedelta(microseconds=1)
@@ -295,7 +295,7 @@ def test_the_key_of_a_reserve_is_replayed_and_refused_as_others_are(
 
 
 @pytest.mark.parametrize("ttl", [0, -1, 1.0, "60", True, None, 86_401, 2**63], ids=str)
-def test_times_that_are_none(client: FlaskClient, customer: Customer, ttl: Any) -> None:
+def test_bad_times_are_refused(client: FlaskClient, customer: Customer, ttl: Any) -> None:
     answer = reserve(client, customer, 1, ttl_seconds=ttl)
     assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_request")
     assert answer.get_json()["fields"] == {"ttl_seconds": "must be a whole number from 1 to 86400"}

@@ -129,10 +129,10 @@ def product_only_in_one_mode(context: RuleContext) -> Iterator[FindingDraft]:
 def product_differs(context: RuleContext) -> Iterator[FindingDraft]:
     if context.here.mode is Mode.TEST:
         return  # Said once, on the side that customers meet.
-    tried = {product.product_code: product for product in context.other.products}
+    tested_products = {product.product_code: product for product in context.other.products}
     for product in context.here.products:
-        twin = tried.get(product.product_code)
-        differing = [] if twin is None else list(differences(twin, product))
+        tested = tested_products.get(product.product_code)
+        differing = [] if tested is None else list(differences(tested, product))
         if differing:
             differing_text = "; ".join(
                 f"{what}: {there} in test, {here} in live" for what, there, here in differing

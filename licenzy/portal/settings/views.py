@@ -10,7 +10,7 @@ from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, show
 from licenzy.portal.settings.forms import ProjectNameForm, ReturnsForm
 from licenzy.projects.actions import rename_project, update_side
-from licenzy.projects.queries import side_of
+from licenzy.projects.queries import mode_settings
 from licenzy.runtime import runtime
 from licenzy.workspace.models import Role
 
@@ -73,7 +73,7 @@ def _page(
     returns_form: ReturnsForm | None = None,
 ) -> ResponseReturnValue:
     with runtime().database.read() as db:
-        chosen = side_of(db, side.scope)
+        chosen = mode_settings(db, side.scope)
     return show(
         "settings/page.html",
         fragment,

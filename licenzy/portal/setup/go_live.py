@@ -8,7 +8,7 @@ from typing import Any
 from flask import flash, request, url_for
 from flask.typing import ResponseReturnValue
 
-from licenzy.catalog.copying import Copied, copy_to_live
+from licenzy.catalog.copying import CopyResult, copy_to_live
 from licenzy.catalog.models import Product
 from licenzy.errors import NotFound
 from licenzy.portal.blueprint import project
@@ -44,10 +44,10 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
         raise NotFound
     products = to_copy(side)
     form = copy_form(products)
-    prices = {each.product_code: form[each.id].data for each in products if form[each.id].data}
-    if not prices and _sent_before(products):
+    price_ids = {each.product_code: form[each.id].data for each in products if form[each.id].data}
+    if not price_ids and _sent_before(products):
         return _copied_already()
-    if not prices:
+    if not price_ids:
         form.form_errors.append("Pick a live price for at least one product.")
         return _refused(side, form)
     parts = runtime()
@@ -57,7 +57,7 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
             parts.gateway,
             parts.secret_box,
             project_id=side.project_id,
-            prices=prices,
+            price_ids=price_ids,
             actor=side.actor,
             now=parts.clock(),
         )
@@ -65,14 +65,14 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
     return _refused(side, form)
 
 
-def _copied(side: Side, form: Any, products: Sequence[Product], copied: Copied) -> ResponseReturnValue:
+def _copied(side: Side, form: Any, products: Sequence[Product], copied: CopyResult) -> ResponseReturnValue:
     """Say what was copied; where Stripe refused a product, the form again with the reason at it."""
-    if copied.made:
-        flash(f"Copied to live: {', '.join(copied.made)}.", "success")
+    if copied.created:
+        flash(f"Copied to live: {', '.join(copied.created)}.", "success")
     lacking = {product.product_code for product in to_copy(side)}
     # What another click copied in the same moment is there, and no problem.
     refused = {code: why for code, why in copied.refused.items() if code in lacking}
-    if not refused and not copied.made:
+    if not refused and not copied.created:
         return _copied_already()
     if not refused:
         return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))

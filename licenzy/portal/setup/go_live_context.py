@@ -10,7 +10,7 @@ from licenzy.alignment.facts import ProjectFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.catalog import queries as catalog
-from licenzy.catalog.copying import fitting, twin_of
+from licenzy.catalog.copying import price_with_same_lookup_key, prices_that_fit
 from licenzy.catalog.models import Product
 from licenzy.portal.alignment.findings import both_sides
 from licenzy.portal.guards import Side
@@ -33,7 +33,7 @@ class CopyOffer:
 
     product: Product
     prices: Sequence[PriceFacts]
-    twin: PriceFacts | None
+    matched_price: PriceFacts | None
 
 
 def go_live_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -88,6 +88,9 @@ def _copying(side: Side, project: ProjectFacts, form: Any) -> dict[str, Any]:
     prices, problem = offered_prices(side)
     if problem is not None:
         return {**nothing, "prices_problem": problem}
-    offers = [CopyOffer(each, fitting(each, prices), twin_of(each, prices)) for each in products]
-    proposed = {offer.product.id: offer.twin.id for offer in offers if offer.twin}
+    offers = [
+        CopyOffer(each, prices_that_fit(each, prices), price_with_same_lookup_key(each, prices))
+        for each in products
+    ]
+    proposed = {offer.product.id: offer.matched_price.id for offer in offers if offer.matched_price}
     return {**nothing, "offers": offers, "copy_form": form or copy_form(products, proposed)}
