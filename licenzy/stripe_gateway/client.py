@@ -269,10 +269,27 @@ def _subscription(client: stripe.StripeClient, subscription_id: str) -> Json:
         client, "get", f"subscriptions/{_id(subscription_id)}", {"expand": ["latest_invoice"]}
     )
     shapes.subscription(found)
-    if isinstance(found.get("latest_invoice"), dict):
-        answers.name(found["latest_invoice"], "id")
-        shapes.invoice(found["latest_invoice"])
+    invoice = found.get("latest_invoice")
+    if isinstance(invoice, dict):
+        answers.name(invoice, "id")
+        shapes.invoice(invoice)
+        found["latest_invoice"] = _with_all_lines(client, invoice)
     return found
+
+
+_MOST_LINES = 2_000
+"""Lines read of one invoice at most: Stripe sends the first ten, and an invoice of seats may have hundreds."""
+
+
+def _with_all_lines(client: stripe.StripeClient, invoice: Json) -> Json:
+    """The invoice with those of its lines that did not come along."""
+    lines = answers.part(invoice, "lines")
+    if not lines.get("has_more"):
+        return invoice
+    path = f"invoices/{_id(answers.name(invoice, 'id'))}/lines"
+    entries = _listed(client, path, {"limit": 100}, most=_MOST_LINES)
+    whole = {**lines, "data": entries, "has_more": len(entries) == _MOST_LINES}
+    return {**invoice, "lines": whole}
 
 
 def _payment(client: stripe.StripeClient, ref: str) -> PaymentFacts:
@@ -297,4 +314,4 @@ def _payment(client: stripe.StripeClient, ref: str) -> PaymentFacts:
     shapes.invoice_payment(paid[0])
     invoice = answers.one(client, "get", f"invoices/{_id(answers.name(paid[0], 'invoice'))}")
     shapes.invoice(invoice)
-    return PaymentFacts(refs, invoice=invoice, invoice_payment=paid[0])
+    return PaymentFacts(refs, invoice=_with_all_lines(client, invoice), invoice_payment=paid[0])
