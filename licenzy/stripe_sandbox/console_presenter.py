@@ -8,7 +8,7 @@ from typing import Any
 from licenzy.stripe_sandbox import allowed_actions
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.allowed_actions import AllowedActions
-from licenzy.stripe_sandbox.lifecycle.subscriptions import period_end
+from licenzy.stripe_sandbox.due import next_renewal
 from licenzy.stripe_sandbox.version import Json
 
 ROWS_SHOWN = 25
@@ -87,7 +87,11 @@ def subscriptions(account_session: AccountSession) -> list[ConsoleRow]:
     for body in account_session.select("subscription", limit=ROWS_SHOWN):
         buttons = _buttons(allowed_actions.for_subscription(body), "subscription", body["id"])
         item = body["items"]["data"][0]
-        extra = {"period_end": period_end(body), "price": item["price"], "quantity": item.get("quantity", 1)}
+        extra = {
+            "period_end": next_renewal(body),
+            "price": item["price"],
+            "quantity": item.get("quantity", 1),
+        }
         rows.append(ConsoleRow(body, _product_name(account_session, item["price"]), buttons, extra))
     return rows
 

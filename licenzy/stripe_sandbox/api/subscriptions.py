@@ -5,7 +5,7 @@ from __future__ import annotations
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
 from licenzy.stripe_sandbox.api.table import list_endpoint, operation
 from licenzy.stripe_sandbox.errors import RequestRefused, ResourceMissing
-from licenzy.stripe_sandbox.lifecycle import plans, subscriptions
+from licenzy.stripe_sandbox.lifecycle import cycles, plans, subscriptions
 from licenzy.stripe_sandbox.params import (
     EXPAND,
     Check,
@@ -160,7 +160,7 @@ def cancel(session: AccountSession, params: Json, subscription_id: str) -> Json:
 def resume(session: AccountSession, params: Json, subscription_id: str) -> Json:
     del params
     subscription = _get(session, subscription_id)
-    subscriptions.resume(session, subscription)
+    cycles.resume(session, subscription)
     return subscription
 
 
