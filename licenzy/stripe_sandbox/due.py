@@ -33,6 +33,8 @@ def _subscription(body: Json) -> list[int]:
         return []
     if body["cancel_at"] is not None:
         times.append(body["cancel_at"])
+    if (resumes_at := collection_resumes_at(body)) is not None:
+        times.append(resumes_at)
     if status == "incomplete":
         times.append(body["created"] + INCOMPLETE_EXPIRY_SECONDS)
     if status == "trialing" and not body.get("_trial_warned"):
@@ -40,6 +42,12 @@ def _subscription(body: Json) -> list[int]:
     if status in LIVE:
         times.append(next_renewal(body))
     return times
+
+
+def collection_resumes_at(subscription: Json) -> int | None:
+    """When a pause of its collection is over by itself, in seconds since 1970."""
+    resumes_at: int | None = (subscription.get("pause_collection") or {}).get("resumes_at")
+    return resumes_at
 
 
 def trial_warning(subscription: Json) -> int:

@@ -26,14 +26,14 @@ def lines_of(shop: Shop, invoice: str) -> list[Any]:
 def test_a_renewal_is_a_draft_for_an_hour(shop: Shop) -> None:
     subscription = shop.subscribed()
     end = item_of(subscription).current_period_end
-    told = shop.act("advance_clock", seconds=end - now(shop) + 60)
-    assert told == ["customer.subscription.updated", "invoice.created", "test_helpers.test_clock.ready"]
+    emitted = shop.act("advance_clock", seconds=end - now(shop) + 60)
+    assert emitted == ["customer.subscription.updated", "invoice.created", "test_helpers.test_clock.ready"]
     rolled = shop.stripe.subscriptions.retrieve(subscription.id, {"expand": ["latest_invoice"]})
     draft: Any = rolled.latest_invoice
     assert item_of(rolled).current_period_start == end
     assert (draft.status, draft.auto_advance, draft.automatically_finalizes_at) == ("draft", True, end + HOUR)
-    told = shop.act("advance_clock", seconds=HOUR)
-    assert told == [*INVOICED[1:], *PAID, *SETTLED, "test_helpers.test_clock.ready"]
+    emitted = shop.act("advance_clock", seconds=HOUR)
+    assert emitted == [*INVOICED[1:], *PAID, *SETTLED, "test_helpers.test_clock.ready"]
     assert shop.stripe.invoices.retrieve(draft.id).status_transitions.paid_at == end + HOUR
 
 

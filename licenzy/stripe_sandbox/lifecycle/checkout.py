@@ -172,7 +172,7 @@ def _subscribe(
         has_card=not (free and session["payment_method_collection"] == "if_required"),
     )
     extra = [line for line in lines if not line["price"]["recurring"]]
-    how = cycles.Start(items=items, extra=extra, trial_end=trial_end, outcome=outcome)
+    how = cycles.SubscriptionStart(items=items, extra=extra, trial_end=trial_end, outcome=outcome)
     cycles.start(account_session, subscription, how)
     paid = "paid" if outcome is PaymentOutcome.PAY else "unpaid"
     if session["amount_total"] == 0:

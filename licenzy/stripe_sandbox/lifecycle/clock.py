@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import set_offset
-from licenzy.stripe_sandbox.due import LIVE, next_due, next_renewal, trial_warning
+from licenzy.stripe_sandbox.due import LIVE, collection_resumes_at, next_due, next_renewal, trial_warning
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import checkout, collection, cycles, invoices, subscriptions
 from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
@@ -125,9 +125,11 @@ def _session(account_session: AccountSession, session: Json, at: int) -> None:
 
 def _subscription(account_session: AccountSession, subscription: Json, at: int) -> None:
     """What is due earliest; of the same second, its end comes first."""
-    status = subscription["status"]
+    status, resumes_at = subscription["status"], collection_resumes_at(subscription)
     if subscription["cancel_at"] is not None and subscription["cancel_at"] <= at:
         subscriptions.cancel(account_session, subscription)
+    elif resumes_at is not None and resumes_at <= at:
+        subscriptions.update(account_session, subscription, pause_collection=None)
     elif status == "incomplete" and _has_debit(account_session, subscription):
         subscriptions.activate(account_session, subscription)
     elif status == "incomplete":

@@ -13,17 +13,18 @@ from licenzy.stripe_sandbox.lifecycle import (
     invoices,
     payments,
     periods,
+    prorations,
     subscriptions,
 )
 from licenzy.stripe_sandbox.lifecycle.payment_methods import outcome_of
 from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
 from licenzy.stripe_sandbox.shapes.catalog import amount_of
-from licenzy.stripe_sandbox.shapes.invoice_lines import Entry
+from licenzy.stripe_sandbox.shapes.invoice_lines import InvoiceEntry
 from licenzy.stripe_sandbox.version import Json
 
 
 @dataclass(frozen=True)
-class Start:
+class SubscriptionStart:
     """How a subscription begins. `items` and `extra` are prices with their quantity, recurring and not."""
 
     items: list[Json]
@@ -36,7 +37,7 @@ class Start:
     refuse_decline: bool = False
 
 
-def start(session: AccountSession, subscription: Json, how: Start) -> None:
+def start(session: AccountSession, subscription: Json, how: SubscriptionStart) -> None:
     """Begin a subscription that was not stored yet, with its first invoice.
 
     With something to pay, Stripe announces the subscription as `incomplete` and follows with an update to
@@ -54,7 +55,7 @@ def start(session: AccountSession, subscription: Json, how: Start) -> None:
     status = "incomplete" if pays_now else "trialing" if how.trial_end else "active"
     session.change(subscription, status=status)
     session.emit("customer.subscription.created", subscription)
-    _add_extra(session, subscription, how.extra)
+    add_extra(session, subscription, how.extra)
     invoice = invoices.create_for_subscription(
         session,
         subscription,
@@ -147,7 +148,9 @@ def resume(session: AccountSession, subscription: Json) -> None:
     session.emit("customer.subscription.resumed", subscription)
 
 
-def restart(session: AccountSession, subscription: Json, *, items: Json, credits_: list[Entry]) -> None:
+def restart(
+    session: AccountSession, subscription: Json, *, items: Json, credits_: list[InvoiceEntry]
+) -> None:
     """A new period with these items begins now. Its invoice takes what is credited for the old one, and is
     collected at once."""
     ended = _running_period(session, subscription)
@@ -173,7 +176,14 @@ def invoice_pending(session: AccountSession, subscription: Json) -> None:
         collection.collect_now(session, invoice, outcome=outcome_of(subscription))
 
 
-def add_entries(session: AccountSession, subscription: Json, entries: list[Entry]) -> None:
+def credit_unused(session: AccountSession, subscription: Json) -> None:
+    """Let what is left of the present periods be credited on the next invoice."""
+    unused = [prorations.unused(item, at=session.now) for item in subscription["items"]["data"]]
+    if subscription["status"] in ("active", "past_due"):
+        add_entries(session, subscription, [entry for entry in unused if entry.amount])
+
+
+def add_entries(session: AccountSession, subscription: Json, entries: list[InvoiceEntry]) -> None:
     """Let the entries wait for the subscription's next invoice."""
     for entry in entries:
         invoice_items.add(
@@ -197,7 +207,7 @@ def with_period(item: Json, start: int, end: int) -> Json:
     return {**item, "current_period_start": start, "current_period_end": end}
 
 
-def _pay_first(session: AccountSession, subscription: Json, invoice: Json, how: Start) -> None:
+def _pay_first(session: AccountSession, subscription: Json, invoice: Json, how: SubscriptionStart) -> None:
     """The charge first, then the subscription's update, then the invoice: the order that Stripe's logs show
     most."""
     if how.outcome is None:
@@ -246,9 +256,10 @@ def _running_period(session: AccountSession, subscription: Json) -> Json:
     }
 
 
-def _add_extra(session: AccountSession, subscription: Json, extra: list[Json]) -> None:
+def add_extra(session: AccountSession, subscription: Json, extra: list[Json]) -> None:
+    """Let one-time prices with their quantity, such as a setup fee, wait for the next invoice."""
     entries = [
-        Entry(
+        InvoiceEntry(
             price=line["price"],
             quantity=line["quantity"],
             amount=amount_of(line["price"], line["quantity"]),

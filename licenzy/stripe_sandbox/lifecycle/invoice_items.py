@@ -5,7 +5,7 @@ from __future__ import annotations
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
 from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.shapes import invoice_lines as shapes
-from licenzy.stripe_sandbox.shapes.invoice_lines import Entry
+from licenzy.stripe_sandbox.shapes.invoice_lines import InvoiceEntry
 from licenzy.stripe_sandbox.version import Json
 
 _PENDING: Condition = ("json_extract(body, '$.invoice') IS NULL", [])
@@ -13,7 +13,7 @@ _PENDING: Condition = ("json_extract(body, '$.invoice') IS NULL", [])
 
 def add(
     session: AccountSession,
-    entry: Entry,
+    entry: InvoiceEntry,
     *,
     customer: str,
     currency: str,

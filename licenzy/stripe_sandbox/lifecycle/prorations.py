@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from licenzy.stripe_sandbox.shapes.catalog import amount_of
-from licenzy.stripe_sandbox.shapes.invoice_lines import Entry
+from licenzy.stripe_sandbox.shapes.invoice_lines import InvoiceEntry
 from licenzy.stripe_sandbox.version import Json
 
 
-def of_change(before: list[Json], after: list[Json], *, at: int) -> list[Entry]:
+def of_change(before: list[Json], after: list[Json], *, at: int) -> list[InvoiceEntry]:
     """The unused time of what was there and the remaining time of what is there now, item by item.
 
     An item of the same price, quantity and period gives none."""
@@ -25,17 +25,17 @@ def of_change(before: list[Json], after: list[Json], *, at: int) -> list[Entry]:
     return [entry for entry in entries if entry.amount]
 
 
-def unused(item: Json, *, at: int) -> Entry:
+def unused(item: Json, *, at: int) -> InvoiceEntry:
     """What an item's period costs from `at` on, credited."""
     return _entry(item, at, "Unused time on", -1)
 
 
-def remaining(item: Json, *, at: int) -> Entry:
+def remaining(item: Json, *, at: int) -> InvoiceEntry:
     """What an item's period costs from `at` on."""
     return _entry(item, at, "Remaining time on", 1)
 
 
-def _entry(item: Json, at: int, words: str, sign: int) -> Entry:
+def _entry(item: Json, at: int, words: str, sign: int) -> InvoiceEntry:
     start, end = item["current_period_start"], item["current_period_end"]
     at = min(max(at, start), end)
     quantity = item.get("quantity", 0)
@@ -43,7 +43,7 @@ def _entry(item: Json, at: int, words: str, sign: int) -> Entry:
     amount = (2 * whole * left + length) // (2 * length) if length else 0  # Half a unit rounds up.
     name = item["price"]["nickname"] or item["price"]["id"]
     day = datetime.fromtimestamp(at, UTC).strftime("%d %b %Y")
-    return Entry(
+    return InvoiceEntry(
         price=item["price"],
         quantity=quantity,
         amount=sign * amount,

@@ -14,7 +14,7 @@ LINES_SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Entry:
+class InvoiceEntry:
     """Something that a customer owes, or that is credited where `amount` is below zero.
 
     `price` is None for an amount without one. `start` and `end` are the time that it pays for, in seconds
@@ -36,7 +36,7 @@ class Entry:
 
 def invoice_item(
     session: AccountSession,
-    entry: Entry,
+    entry: InvoiceEntry,
     *,
     customer: str,
     currency: str,
