@@ -36,6 +36,8 @@ class AccountSession:
     emitted: list[Json] = field(default_factory=list)
     lane: str = ""
     """Where posts wait: empty for what somebody waits for, else the subscription that renews meanwhile."""
+    silent: bool = False
+    """Whether what happens is kept to itself: no event is recorded, and nothing is posted."""
     _known: dict[str, Json] = field(default_factory=dict)
     """Objects read or made in this transaction, by id: whoever asks for one gets the same, with all
     changes."""
@@ -185,7 +187,7 @@ class AccountSession:
         data: Json = {"object": public(body)}
         if previous is not None:
             data["previous_attributes"] = previous
-        endpoints = [e for e in self.select("webhook_endpoint") if _is_subscribed(e, type_)]
+        endpoints = self._subscribed(type_)
         event: Json = {
             "id": new_id("evt_1"),
             "object": "event",
@@ -197,11 +199,17 @@ class AccountSession:
             "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
             "type": type_,
         }
+        if self.silent:
+            return event
         self.insert(event)
         for endpoint in reversed(endpoints):
             self.queue_post(str(event["id"]), endpoint["id"])
         self.emitted.append(event)
         return event
+
+    def _subscribed(self, type_: str) -> list[Json]:
+        endpoints = [] if self.silent else self.select("webhook_endpoint")
+        return [endpoint for endpoint in endpoints if _is_subscribed(endpoint, type_)]
 
     def queue_post(self, event_id: str, endpoint_id: str) -> None:
         due = time.time() + fault_injection.webhook_delay(self.account.faults)

@@ -52,8 +52,10 @@ def _conditions(params: Json) -> list[Condition]:
     """Without a status, all that are not canceled."""
     conditions = _status_conditions(params.get("status"))
     if "price" in params:
-        of_price = "seq IN (SELECT seq FROM subscription_prices WHERE scope = objects.scope AND price = ?)"
-        conditions.append((of_price, [params["price"]]))
+        of_price = (
+            "SELECT 1 FROM subscription_prices AS p WHERE p.scope = objects.scope AND p.seq = objects.seq"
+        )
+        conditions.append((f"EXISTS ({of_price} AND p.price = ?)", [params["price"]]))
     return conditions
 
 

@@ -62,21 +62,26 @@ def prepare_renewal(account_session: AccountSession, subscription: Json, *, outc
     if subscription["cancel_at"] is not None:
         raise RequestRefused(f"The subscription {subscription['id']} has an end, so it may not renew.")
     subscriptions.set_card_fails(account_session, subscription, outcome is PaymentOutcome.DECLINE)
-    return _seconds_to_renewal(account_session, subscription)
+    return _seconds_until_paid(account_session, next_renewal(subscription))
 
 
 def renewals(account_session: AccountSession) -> dict[str, int]:
     """In how many seconds each subscription has renewed next, by id; those that end before do not renew."""
-    running = account_session.select("subscription", _RUNNING)
+    rows = account_session.db.execute(
+        "SELECT id, json_extract(body, '$.cancel_at') AS cancel_at, (SELECT MIN(json_extract(value,"
+        " '$.current_period_end')) FROM json_each(body, '$.items.data')) AS ends FROM objects WHERE scope = ?"
+        " AND kind = 'subscription' AND json_extract(body, '$.status') IN ('trialing', 'active', 'past_due')",
+        (account_session.account.scope,),
+    )
     return {
-        each["id"]: _seconds_to_renewal(account_session, each)
-        for each in running
-        if each["cancel_at"] is None or each["cancel_at"] > next_renewal(each)
+        row["id"]: _seconds_until_paid(account_session, row["ends"])
+        for row in rows
+        if row["cancel_at"] is None or row["cancel_at"] > row["ends"]
     }
 
 
-def _seconds_to_renewal(account_session: AccountSession, subscription: Json) -> int:
-    return max(1, next_renewal(subscription) + DRAFT_SECONDS - account_session.now)
+def _seconds_until_paid(account_session: AccountSession, period_end: int) -> int:
+    return max(1, period_end + DRAFT_SECONDS - account_session.now)
 
 
 def run_next(account_session: AccountSession, *, until: int, owner: str | None) -> str | None:
@@ -160,10 +165,6 @@ _ACTS: dict[str, Callable[[AccountSession, Json, int], None]] = {
     "invoice": _invoice,
     "payment_intent": _intent,
 }
-_RUNNING: tuple[str, list[object]] = (
-    "json_extract(body, '$.status') IN ('trialing', 'active', 'past_due')",
-    [],
-)
 
 
 def _has_debit(account_session: AccountSession, subscription: Json) -> bool:
