@@ -49,6 +49,11 @@ _ADDED = (
         "obj.invoiceitem",
     ),
     ("/v1/invoiceitems/{item}", "delete", "invoice_item_delete", "InvoiceItemDeleteParams", None),
+    ("/v1/accounts/{account}", "get", "account_retrieve", "AccountRetrieveParams", "obj.account"),
+    ("/v1/payment_intents", "get", "payment_intent_list", "PaymentIntentListParams", "obj.payment_intent"),
+    ("/v1/charges", "get", "charge_list", "ChargeListParams", "obj.charge"),
+    ("/v1/disputes/{dispute}", "post", "dispute_update", "DisputeUpdateParams", "obj.dispute"),
+    ("/v1/disputes/{dispute}/close", "post", "dispute_close", "DisputeCloseParams", "obj.dispute"),
     *(
         (f"/v1/subscriptions/{{id}}/{verb}", "post", f"subscription_{verb}", name, "obj.subscription")
         for verb, name in (("pause", "SubscriptionPauseParams"), ("resume", "SubscriptionResumeParams"))

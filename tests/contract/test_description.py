@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import stripe
 
+from licenzy.stripe_sandbox.api import OPERATIONS
 from tests.contract.description import (
     description,
     is_described,
@@ -91,3 +94,12 @@ def test_what_the_file_leaves_out_is_read_from_the_library() -> None:
 def test_it_knows_which_addresses_are_described() -> None:
     assert is_described("POST", "/v1/checkout/sessions/cs_1/expire")
     assert not is_described("POST", "/v1/teapots")
+
+
+def test_all_that_the_sandbox_answers_is_described() -> None:
+    undescribed = {
+        operation.name
+        for operation in OPERATIONS
+        if not is_described(operation.method, re.sub(r"<[^>]+>", "id_1", operation.rule))
+    }
+    assert undescribed == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -143,6 +144,17 @@ def test_each_payment_offers_what_may_happen_to_it(shop: Shop) -> None:
     assert offered(shop) & {"refund", "win_dispute", "lose_dispute"} == {"win_dispute", "lose_dispute"}
     press(shop, "lose_dispute")
     assert "dispute" not in offered(shop)
+
+
+def test_unpaid_invoices_are_paid_by_buttons(shop: Shop) -> None:
+    sent: Any = {"collection_method": "send_invoice", "days_until_due": 14}
+    subscriptions = [shop.started(**sent), shop.started(**sent)]
+    assert "Unpaid invoices" in shop.at_console("GET", shop.console_url).text
+    press(shop, "pay_invoice")
+    press(shop, "pay_invoice_elsewhere")
+    assert "Unpaid invoices" not in shop.at_console("GET", shop.console_url).text
+    invoices = [shop.stripe.invoices.retrieve(str(each.latest_invoice)) for each in subscriptions]
+    assert {invoice.amount_paid_off_stripe for invoice in invoices} == {0, 1900}
 
 
 def test_sessions_settle_and_expire(shop: Shop) -> None:
