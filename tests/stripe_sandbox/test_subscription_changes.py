@@ -118,8 +118,8 @@ def test_seats_are_invoiced_at_once_when_asked_for(shop: Shop) -> None:
     seats = [{"id": item.id, "quantity": 4}]
     changed = change(shop, subscription, items=seats, proration_behavior="always_invoice")
     assert shop.events()[before:] == [
-        "customer.subscription.updated",
         *ITEMS,
+        "customer.subscription.updated",
         *INVOICED,
         *PAID,
         *SETTLED,
@@ -187,7 +187,7 @@ def test_a_cycle_reset_credits_unused_time(shop: Shop) -> None:
     before = len(shop.events())
     reset = change(shop, subscription, billing_cycle_anchor={"type": "now"})
     emitted = shop.events()[before:]
-    assert emitted[:2] == ["customer.subscription.updated", "invoiceitem.created"]
+    assert emitted[:2] == ["invoiceitem.created", "customer.subscription.updated"]
     assert emitted[-len(SETTLED) :] == SETTLED
     [after] = items(reset)
     assert after.current_period_start == reset.billing_cycle_anchor > item.current_period_start + 14 * DAY
@@ -197,6 +197,10 @@ def test_a_cycle_reset_credits_unused_time(shop: Shop) -> None:
     assert described(credit)[3] is True
     assert described(period) == (item.id, price.id, 1, False, 3000)
     assert invoice.amount_paid == 3000 + credit.amount
+    events = shop.stripe.events.list({"type": "customer.subscription.updated", "limit": 1})
+    updated = events.data[0].to_dict()["data"]
+    assert updated["object"]["latest_invoice"] == invoice.id
+    assert set(updated["previous_attributes"]) == {"billing_cycle_anchor", "items", "latest_invoice"}
     plain = change(shop, subscription, billing_cycle_anchor={"type": "now"}, proration_behavior="none")
     assert plain.latest_invoice.amount_paid == 3000  # type: ignore[union-attr]
 

@@ -96,13 +96,13 @@ def roll(session: AccountSession, subscription: Json) -> Json:
         for i in subscription["items"]["data"]
     ]
     status = "active" if subscription["status"] == "trialing" else subscription["status"]
-    subscriptions.update(session, subscription, status=status, items={**subscription["items"], "data": moved})
     invoice = invoices.create_for_subscription(
         session,
         subscription,
         reason="subscription_cycle",
         ended_period=ended,
         items=[item for item in moved if item["id"] in named],
+        changes={"status": status, "items": {**subscription["items"], "data": moved}},
     )
     _keep_from_collection(session, subscription, invoice)
     return invoice
@@ -140,11 +140,14 @@ def resume(session: AccountSession, subscription: Json) -> None:
         )
     ended = _running_period(session, subscription)
     items = from_now(session, subscription["items"])
+    last = subscription["latest_invoice"]
     previous = session.change(subscription, status="active", billing_cycle_anchor=session.now, items=items)
-    invoice = _invoice_of_reset(session, subscription, ended)
+    invoice = invoices.create_for_subscription(
+        session, subscription, reason="subscription_update", ended_period=ended, items=items["data"]
+    )
     invoices.finalize(session, invoice)
     invoices.collect(session, invoice, outcome=PaymentOutcome.PAY)
-    session.emit("customer.subscription.updated", subscription, previous)
+    session.emit("customer.subscription.updated", subscription, {**previous, "latest_invoice": last})
     session.emit("customer.subscription.resumed", subscription)
 
 
@@ -153,27 +156,20 @@ def restart(
 ) -> None:
     """A new period with these items begins now. Its invoice takes what is credited for the old one, and is
     collected at once."""
-    ended = _running_period(session, subscription)
-    subscriptions.update(
-        session, subscription, billing_cycle_anchor=session.now, items=from_now(session, items)
-    )
     add_entries(session, subscription, credits_)
-    invoice = _invoice_of_reset(session, subscription, ended)
-    if not _keep_from_collection(session, subscription, invoice):
-        collection.collect_now(session, invoice, outcome=outcome_of(subscription))
-
-
-def invoice_pending(session: AccountSession, subscription: Json) -> None:
-    """Invoice at once what waits for the subscription's next invoice, and collect it."""
-    invoice = invoices.create_for_subscription(
+    moved = from_now(session, items)
+    _invoice_now(
         session,
         subscription,
-        reason="subscription_update",
-        ended_period=_running_period(session, subscription),
-        items=[],
+        items=moved["data"],
+        changes={"billing_cycle_anchor": session.now, "items": moved},
     )
-    if not _keep_from_collection(session, subscription, invoice):
-        collection.collect_now(session, invoice, outcome=outcome_of(subscription))
+
+
+def invoice_pending(session: AccountSession, subscription: Json, *, changes: Json | None = None) -> None:
+    """Invoice at once what waits for the subscription's next invoice, and collect it. `changes` are what the
+    subscription changes with it."""
+    _invoice_now(session, subscription, items=[], changes=changes)
 
 
 def credit_unused(session: AccountSession, subscription: Json) -> None:
@@ -238,14 +234,19 @@ def _keep_from_collection(session: AccountSession, subscription: Json, invoice: 
     return True
 
 
-def _invoice_of_reset(session: AccountSession, subscription: Json, ended: Json) -> Json:
-    return invoices.create_for_subscription(
+def _invoice_now(
+    session: AccountSession, subscription: Json, *, items: list[Json], changes: Json | None
+) -> None:
+    invoice = invoices.create_for_subscription(
         session,
         subscription,
         reason="subscription_update",
-        ended_period=ended,
-        items=subscription["items"]["data"],
+        ended_period=_running_period(session, subscription),
+        items=items,
+        changes=changes,
     )
+    if not _keep_from_collection(session, subscription, invoice):
+        collection.collect_now(session, invoice, outcome=outcome_of(subscription))
 
 
 def _running_period(session: AccountSession, subscription: Json) -> Json:

@@ -26,10 +26,12 @@ def create_for_subscription(
     ended_period: Json,
     items: list[Json],
     free: bool = False,
+    changes: Json | None = None,
 ) -> Json:
-    """A draft for the present periods of these items and for what waits to be invoiced.
+    """A draft for the periods of these items and for what waits to be invoiced.
 
-    It becomes the subscription's latest invoice and is announced; the subscription itself is not."""
+    It becomes the subscription's latest invoice and is announced. The subscription is announced too where
+    anything else of it changes: its `changes` and its invoice are one event, as at Stripe."""
     customer = session.get("customer", subscription["customer"], param="customer")
     invoice = shapes.invoice(
         session,
@@ -54,7 +56,9 @@ def create_for_subscription(
         for item in reversed(items)
     ]
     set_lines(session, invoice, lines)
-    session.change(subscription, latest_invoice=invoice["id"])
+    previous = session.change(subscription, latest_invoice=invoice["id"], **(changes or {}))
+    if changes:
+        session.emit("customer.subscription.updated", subscription, previous)
     session.emit("invoice.created", invoice)
     return invoice
 

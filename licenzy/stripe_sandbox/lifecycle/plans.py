@@ -56,12 +56,14 @@ def change_items(
         )
         return
     entries = prorations.of_change(before, after, at=session.now) if options.proration != "none" else []
-    _update(session, subscription, after)
+    if not entries or options.proration != "always_invoice":
+        _update(session, subscription, after)
+        cycles.add_entries(session, subscription, entries)
+        return
+    if sum(entry.amount for entry in entries) > 0:
+        _refuse_decline(subscription, options)
     cycles.add_entries(session, subscription, entries)
-    if entries and options.proration == "always_invoice":
-        if sum(entry.amount for entry in entries) > 0:
-            _refuse_decline(subscription, options)
-        cycles.invoice_pending(session, subscription)
+    cycles.invoice_pending(session, subscription, changes={"items": _listed(subscription, after)})
 
 
 def choices(session: AccountSession, subscription: Json) -> list[Json]:
