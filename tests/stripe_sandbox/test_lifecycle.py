@@ -339,13 +339,19 @@ def test_the_last_day_of_january_renews_at_the_end_of_every_month() -> None:
 
 
 def test_an_incomplete_subscription_ends_when_it_was_scheduled_to(shop: Shop) -> None:
-    session = shop.session(shop.price())
-    shop.answer(session, "pay_later")
-    shop.act("fail_session", session=session.id)
-    subscription_id = str(shop.stripe.checkout.sessions.retrieve(session.id).subscription)
-    shop.stripe.subscriptions.update(subscription_id, {"cancel_at": now(shop) + 3600})
+    subscription = shop.started(payment_behavior="default_incomplete")
+    shop.stripe.subscriptions.update(subscription.id, {"cancel_at": now(shop) + 3600})
     assert shop.act("advance_clock", seconds=2 * 3600) == [
         "customer.subscription.deleted",
         "test_helpers.test_clock.ready",
     ]
-    assert shop.stripe.subscriptions.retrieve(subscription_id).status == "canceled"
+    assert shop.stripe.subscriptions.retrieve(subscription.id).status == "canceled"
+
+
+def test_all_that_fell_due_meanwhile_is_done_in_one_round(stand: Any, shop: Shop) -> None:
+    price = shop.price(interval=None)
+    sessions = [shop.session(price).id for _ in range(25)]
+    with stand.app.services.store.writing() as db:
+        db.execute("UPDATE accounts SET clock_offset = 90000 WHERE id = ?", (shop.id,))
+    stand.app.scheduler.run_due()
+    assert {shop.stripe.checkout.sessions.retrieve(each).status for each in sessions} == {"expired"}

@@ -192,6 +192,16 @@ def test_invoices_are_voided_given_up_and_deleted(shop: Shop) -> None:
     assert shop.stripe.invoices.pay(second).status == "paid"
 
 
+def test_a_declined_payment_is_one_try_for_one_key(shop: Shop) -> None:
+    waiting = str(shop.started(payment_behavior="default_incomplete").latest_invoice)
+    declined: Any = {"payment_method": "pm_card_chargeDeclined"}
+    keyed: Any = {"idempotency_key": "try-1"}
+    for _ in range(2):
+        with pytest.raises(stripe.CardError):
+            shop.stripe.invoices.pay(waiting, declined, keyed)
+    assert shop.stripe.invoices.retrieve(waiting).attempt_count == 1
+
+
 def test_pending_items_can_go(shop: Shop) -> None:
     customer = shop.stripe.customers.create({"email": "buyer@example.com"}).id
     item = shop.stripe.invoice_items.create({"customer": customer, "amount": -300, "currency": "usd"})

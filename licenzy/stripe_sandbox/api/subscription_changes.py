@@ -76,7 +76,8 @@ _ANCHORS = one_of("now", "unchanged")
     ),
 )
 def create(session: AccountSession, params: Json) -> Json:
-    """The customer's card is a good one unless `default_payment_method` names another."""
+    """The customer's card is a good one unless `default_payment_method` names another. A trial has no card
+    unless one is named."""
     customer = session.get("customer", params["customer"], param="customer")
     items = [_new_line(session, item, f"items[{n}]") for n, item in enumerate(params["items"])]
     if not items:

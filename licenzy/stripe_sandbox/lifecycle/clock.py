@@ -99,11 +99,17 @@ def run_next(account_session: AccountSession, *, until: int, owner: str | None) 
     return happens_to
 
 
-def run_due(account_session: AccountSession, *, until: int) -> None:
-    """Run what is due by `until`. Afterwards the session's time is that of the last of it; it never goes
-    back."""
-    while (body := account_session.next_due(until=until)) is not None:
+def run_due(account_session: AccountSession, *, until: int, at_most: int | None = None) -> bool:
+    """Run what is due by `until`, or so much of it; whether that was all. Afterwards the session's time is
+    that of the last of it; it never goes back."""
+    count = 0
+    while at_most is None or count < at_most:
+        body = account_session.next_due(until=until)
+        if body is None:
+            return True
         _run(account_session, body)
+        count += 1
+    return False
 
 
 def _run(account_session: AccountSession, body: Json) -> None:
