@@ -320,3 +320,31 @@ def test_an_invoice_of_many_lines_shows_ten(shop: Shop) -> None:
     assert back.has_more is True
     with pytest.raises(stripe.InvalidRequestError, match="No such item"):
         shop.stripe.invoices.line_items.list(invoice.id, {"starting_after": "il_no"})
+
+
+def test_another_invoice_is_paid_while_a_renewal_is_owed(shop: Shop) -> None:
+    subscription = shop.subscribed(shop.price(3000))
+    [item] = items(subscription)
+    shop.act("fail_renewal", subscription=subscription.id)
+    owed = shop.stripe.subscriptions.retrieve(subscription.id).latest_invoice
+    shop.stripe.subscriptions.update(subscription.id, {"default_payment_method": "pm_card_visa"})
+    seats = [{"id": item.id, "quantity": 2}]
+    changed = change(shop, subscription, items=seats, proration_behavior="always_invoice")
+    assert (changed.status, changed.latest_invoice.status) == ("past_due", "paid")  # type: ignore[union-attr]
+    declined = {"default_payment_method": "pm_card_chargeDeclined"}
+    shop.stripe.subscriptions.update(subscription.id, declined)  # type: ignore[arg-type]
+    assert "invoice.payment_failed" in shop.act("advance_clock", seconds=4 * DAY)
+    renewal = shop.stripe.invoices.retrieve(str(owed))
+    assert (renewal.status, renewal.attempt_count) == ("open", 2)
+
+
+def test_a_checkout_takes_what_its_customer_owes_for_a_year(shop: Shop) -> None:
+    customer = shop.stripe.customers.create({"email": "buyer@example.com"}).id
+    year = {"start": now(shop), "end": now(shop) + 365 * DAY}
+    service: Any = {"customer": customer, "amount": 8700, "currency": "usd", "period": year}
+    shop.stripe.invoice_items.create(service)
+    subscription = shop.subscribed(shop.price(1200), customer=customer)
+    invoice = shop.stripe.invoices.retrieve(str(subscription.latest_invoice))
+    assert [line.amount for line in invoice.lines.data] == [8700, 1200]
+    assert invoice.lines.data[0].period.end == year["end"]
+    assert invoice.amount_paid == 9900
