@@ -348,3 +348,18 @@ def test_a_checkout_takes_what_its_customer_owes_for_a_year(shop: Shop) -> None:
     assert [line.amount for line in invoice.lines.data] == [8700, 1200]
     assert invoice.lines.data[0].period.end == year["end"]
     assert invoice.amount_paid == 9900
+
+
+def test_classic_billing_names_no_item_on_prorations(shop: Shop) -> None:
+    classic: Any = {"type": "classic"}
+    for subscription in (
+        shop.subscribed(subscription_data={"billing_mode": classic}),
+        shop.started(billing_mode=classic),
+    ):
+        [item] = items(subscription)
+        seats = [{"id": item.id, "quantity": 3}]
+        changed = change(shop, subscription, items=seats, proration_behavior="always_invoice")
+        assert changed.billing_mode.type == "classic"
+        for line in changed.latest_invoice.lines.data:  # type: ignore[union-attr]
+            assert line.parent.subscription_item_details is None  # type: ignore[union-attr]
+            assert line.parent.invoice_item_details.proration is True  # type: ignore[union-attr]

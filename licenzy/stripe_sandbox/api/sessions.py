@@ -64,6 +64,7 @@ _NEW: dict[str, Check] = {
     "submit_type": one_of("auto", "book", "donate", "pay", "subscribe"),
     "subscription_data": fields(
         {
+            "billing_mode": fields({"type": one_of("classic", "flexible")}, required=("type",)),
             "description": text(500),
             "metadata": metadata(),
             "trial_end": integer(),

@@ -101,9 +101,8 @@ def create(session: AccountSession, params: Json) -> Json:
         days_until_due=params.get("days_until_due"),
         end_without_card=end_behavior.get("missing_payment_method", "create_invoice"),
         has_card=trial_end is None or method is not None,
+        billing_mode=params.get("billing_mode", {}).get("type", "flexible"),
     )
-    if params.get("billing_mode", {}).get("type") == "classic":
-        subscription["billing_mode"] = {"flexible": None, "type": "classic"}
     behavior = params.get("payment_behavior", "allow_incomplete")
     how = cycles.SubscriptionStart(
         items=items,

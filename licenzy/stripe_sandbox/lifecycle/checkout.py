@@ -170,6 +170,7 @@ def _subscribe(
         payment_method=None,
         end_without_card=_end_without_card(data),
         has_card=not (free and session["payment_method_collection"] == "if_required"),
+        billing_mode=data.get("billing_mode", {}).get("type", "flexible"),
     )
     extra = [line for line in lines if not line["price"]["recurring"]]
     how = cycles.SubscriptionStart(items=items, extra=extra, trial_end=trial_end, outcome=outcome)

@@ -188,6 +188,7 @@ def add_entries(session: AccountSession, subscription: Json, entries: list[Invoi
             customer=subscription["customer"],
             currency=subscription["currency"],
             subscription=subscription["id"],
+            classic=(subscription.get("billing_mode") or {}).get("type") == "classic",
         )
 
 

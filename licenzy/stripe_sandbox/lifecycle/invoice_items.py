@@ -19,10 +19,17 @@ def add(
     currency: str,
     subscription: str | None,
     metadata: Json | None = None,
+    classic: bool = False,
 ) -> Json:
     """An item that the next invoice of the subscription, or of the customer, takes."""
     item = shapes.invoice_item(
-        session, entry, customer=customer, currency=currency, subscription=subscription, metadata=metadata
+        session,
+        entry,
+        customer=customer,
+        currency=currency,
+        subscription=subscription,
+        metadata=metadata,
+        classic=classic,
     )
     session.insert(item)
     session.emit("invoiceitem.created", item)

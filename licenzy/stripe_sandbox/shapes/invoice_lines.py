@@ -42,8 +42,10 @@ def invoice_item(
     currency: str,
     subscription: str | None,
     metadata: Json | None = None,
+    classic: bool = False,
 ) -> Json:
-    """An entry that waits for the next invoice."""
+    """An entry that waits for the next invoice. With `classic` billing its line does not name the
+    subscription's item."""
     details = {"subscription": subscription, "subscription_item": entry.item}
     return {
         "id": new_id("ii_1"),
@@ -69,13 +71,15 @@ def invoice_item(
         "quantity_decimal": str(entry.quantity),
         "tax_rates": [],
         "test_clock": None,
+        "_classic": classic,
     }
 
 
 def line_of_invoice_item(session: AccountSession, invoice_id: str, item: Json) -> Json:
-    """The line that an invoice item becomes. A proration is a line of its subscription's item."""
+    """The line that an invoice item becomes. A proration is a line of its subscription's item, unless billing
+    is classic."""
     named = (item["parent"] or {}).get("subscription_details") or {}
-    of_item = named.get("subscription_item")
+    of_item = None if item["_classic"] else named.get("subscription_item")
     details = {
         "invoice_item": item["id"],
         "proration": item["proration"],

@@ -21,6 +21,7 @@ def subscription(
     days_until_due: int | None = None,
     end_without_card: str = "create_invoice",
     has_card: bool = True,
+    billing_mode: str = "flexible",
 ) -> Json:
     """`lines` are price, quantity and perhaps metadata. Its period and status are the lifecycle's to set."""
     subscription_id = new_id("sub_1")
@@ -37,7 +38,10 @@ def subscription(
         },
         "billing_cycle_anchor": session.now,
         "billing_cycle_anchor_config": None,
-        "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
+        "billing_mode": {
+            "flexible": {"proration_discounts": "included"} if billing_mode == "flexible" else None,
+            "type": billing_mode,
+        },
         "billing_schedules": [],
         "billing_thresholds": None,
         "cancel_at": None,
