@@ -21,6 +21,7 @@ from licenzy.connections.models import Connection
 from licenzy.connections.rules import endpoint_address
 from licenzy.db.schema import check, require
 from licenzy.errors import LicenzyError, StripeUnavailable
+from licenzy.kit.hosts import is_loopback
 from licenzy.projects.actions import create_project
 from licenzy.projects.models import Project
 from licenzy.projects.scope import Scope
@@ -71,6 +72,8 @@ class Seeded:
     webhook_secret: str = field(repr=False)
     webhook_url: str
     sandbox_url: str
+    sandbox_key: str | None = field(repr=False)
+    """The account's secret key, while the sandbox listens on this machine alone."""
     products: list[SeededProduct]
 
     def as_dict(self) -> dict[str, object]:
@@ -101,8 +104,16 @@ def seed(runtime: Runtime) -> Seeded:
         webhook_secret=connections.webhook_secrets(runtime.secret_box, connection, now=now)[0],
         webhook_url=endpoint_address(settings.base_url, connection.id),
         sandbox_url=settings.sandbox_url,
+        sandbox_key=sandbox_key(runtime, connection),
         products=products,
     )
+
+
+def sandbox_key(runtime: Runtime, connection: Connection) -> str | None:
+    """The secret key of the connection's sandbox account; None where other machines reach the sandbox."""
+    if not is_loopback(runtime.settings.sandbox_host):
+        return None
+    return connections.stripe_key(runtime.secret_box, connection)
 
 
 def has_live_connection(db: Session) -> bool:

@@ -278,7 +278,7 @@ def _subscription(client: stripe.StripeClient, subscription_id: str) -> Json:
 
 
 _MOST_LINES = 2_000
-"""Lines read of one invoice at most: Stripe sends the first ten, and an invoice of seats may have hundreds."""
+"""Lines read of one invoice at most: Stripe sends the first ten, and an invoice may have hundreds."""
 
 
 def _with_all_lines(client: stripe.StripeClient, invoice: Json) -> Json:

@@ -11,8 +11,10 @@ from typing import Any
 
 from licenzy.stripe_sandbox import fault_injection
 from licenzy.stripe_sandbox.accounts import Account
+from licenzy.stripe_sandbox.due import next_due
 from licenzy.stripe_sandbox.errors import InvalidParameter, ResourceMissing
 from licenzy.stripe_sandbox.ids import new_id
+from licenzy.stripe_sandbox.store import note_prices
 from licenzy.stripe_sandbox.version import PINNED, Json
 
 Condition = tuple[str, list[Any]]
@@ -34,6 +36,11 @@ class AccountSession:
     emitted: list[Json] = field(default_factory=list)
     lane: str = ""
     """Where posts wait: empty for what somebody waits for, else the subscription that renews meanwhile."""
+    silent: bool = False
+    """Whether what happens is kept to itself: no event is recorded, and nothing is posted."""
+    _known: dict[str, Json] = field(default_factory=dict)
+    """Objects read or made in this transaction, by id: whoever asks for one gets the same, with all
+    changes."""
 
     def __post_init__(self) -> None:
         self.now = self.now or self.account.now
@@ -41,20 +48,32 @@ class AccountSession:
     # Objects -----------------------------------------------------------------------------------
 
     def insert(self, body: Json) -> Json:
-        self.db.execute(
-            "INSERT INTO objects (scope, id, kind, created, body) VALUES (?, ?, ?, ?, ?)",
-            (self.account.scope, body["id"], body["object"], body["created"], json.dumps(body)),
+        created = body["created"] if "created" in body else body["date"]  # As invoice items call it.
+        inserted = self.db.execute(
+            "INSERT INTO objects (scope, id, kind, created, body, due) VALUES (?, ?, ?, ?, ?, ?)",
+            (self.account.scope, body["id"], body["object"], created, json.dumps(body), next_due(body)),
         )
+        assert inserted.lastrowid is not None
+        note_prices(self.db, self.account.scope, inserted.lastrowid, body)
+        if body["object"] != "event":
+            self._known[body["id"]] = body
         return body
+
+    def forget(self) -> None:
+        """Hold on to no object any longer, so that many can be gone through one after another."""
+        self._known.clear()
 
     def change(self, body: Json, **changes: Any) -> Json:
         """Write the changes into the object and its row; returns what they replaced, as events show it."""
         previous = {k: body.get(k) for k, v in changes.items() if body.get(k) != v}
         body.update(changes)
-        self.db.execute(
-            "UPDATE objects SET body = ?, version = version + 1 WHERE scope = ? AND id = ?",
-            (json.dumps(body), self.account.scope, body["id"]),
-        )
+        rows = self.db.execute(
+            "UPDATE objects SET body = ?, due = ?, version = version + 1 WHERE scope = ? AND id = ?"
+            " RETURNING seq",
+            (json.dumps(body), next_due(body), self.account.scope, body["id"]),
+        ).fetchall()
+        if "items" in changes:
+            note_prices(self.db, self.account.scope, rows[0]["seq"], body)
         return {k: v for k, v in previous.items() if not k.startswith("_")}
 
     def remove(self, body: Json) -> None:
@@ -68,7 +87,11 @@ class AccountSession:
             "SELECT body FROM objects WHERE scope = ? AND id = ? AND kind = ? AND deleted = 0",
             (self.account.scope, object_id, kind),
         ).fetchone()
-        return json.loads(row["body"]) if row else None
+        return self._one(row["body"]) if row else None
+
+    def _one(self, text: str) -> Json:
+        body: Json = json.loads(text)
+        return body if body["object"] == "event" else self._known.setdefault(body["id"], body)
 
     def get(self, kind: str, object_id: str, *, param: str, in_address: bool = False) -> Json:
         """The object, or Stripe's refusal, which says when the other mode of the account has it."""
@@ -115,7 +138,15 @@ class AccountSession:
         """Objects newest first. A condition is a piece of SQL over `body`, `created` or `id`, with its
         values."""
         rows = self._rows(kind, list(conditions), "seq DESC", limit)
-        return [json.loads(row["body"]) for row in rows]
+        return [self._one(row["body"]) for row in rows]
+
+    def next_due(self, *, until: int) -> Json | None:
+        """What falls due first by `until`; of the same second, what was made first."""
+        row = self.db.execute(
+            "SELECT body FROM objects WHERE scope = ? AND due <= ? AND deleted = 0 ORDER BY due, seq LIMIT 1",
+            (self.account.scope, until),
+        ).fetchone()
+        return self._one(row["body"]) if row else None
 
     def page(self, kind: str, params: Json, *conditions: Condition) -> tuple[list[Json], bool]:
         """One page as Stripe's cursors cut it: newest first, and whether more lies beyond it."""
@@ -128,7 +159,7 @@ class AccountSession:
             order, backwards = "seq ASC", True
         rows = self._rows(kind, all_conditions, order, limit + 1)
         more, rows = len(rows) > limit, rows[:limit]
-        found = [json.loads(row["body"]) for row in rows]
+        found = [self._one(row["body"]) for row in rows]
         return (found[::-1] if backwards else found), more
 
     def _rows(self, kind: str, conditions: list[Condition], order: str, limit: int) -> list[sqlite3.Row]:
@@ -156,7 +187,7 @@ class AccountSession:
         data: Json = {"object": public(body)}
         if previous is not None:
             data["previous_attributes"] = previous
-        endpoints = [e for e in self.select("webhook_endpoint") if _is_subscribed(e, type_)]
+        endpoints = self._subscribed(type_)
         event: Json = {
             "id": new_id("evt_1"),
             "object": "event",
@@ -168,11 +199,17 @@ class AccountSession:
             "request": {"id": self.request_id, "idempotency_key": self.idempotency_key},
             "type": type_,
         }
+        if self.silent:
+            return event
         self.insert(event)
         for endpoint in reversed(endpoints):
             self.queue_post(str(event["id"]), endpoint["id"])
         self.emitted.append(event)
         return event
+
+    def _subscribed(self, type_: str) -> list[Json]:
+        endpoints = [] if self.silent else self.select("webhook_endpoint")
+        return [endpoint for endpoint in endpoints if _is_subscribed(endpoint, type_)]
 
     def queue_post(self, event_id: str, endpoint_id: str) -> None:
         due = time.time() + fault_injection.webhook_delay(self.account.faults)

@@ -13,6 +13,8 @@ from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import (
     checkout,
     clock,
+    collection,
+    cycles,
     disputes,
     payments,
     plans,
@@ -20,6 +22,7 @@ from licenzy.stripe_sandbox.lifecycle import (
     subscriptions,
 )
 from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
+from licenzy.stripe_sandbox.lifecycle.plans import PRORATIONS, ChangeOptions
 from licenzy.stripe_sandbox.version import Json
 
 
@@ -98,10 +101,15 @@ def _check(action: Action, params: Json) -> None:
             raise InvalidParameter(f"Missing required param: {need}.", code="parameter_missing", param=need)
     for name, value in params.items():
         integer = name in ("seconds", "amount", "quantity")
+        if name == "proration_behavior" and value not in PRORATIONS:
+            raise InvalidParameter(f"{name} must be one of {', '.join(PRORATIONS)}", param=name)
         if isinstance(value, bool) or not isinstance(value, int if integer else str):
             raise InvalidParameter(f"Invalid {'integer' if integer else 'string'}: {name}", param=name)
-        if isinstance(value, int) and value < 1:
-            raise InvalidParameter(f"{name} must be 1 or more", code="parameter_invalid_integer", param=name)
+        least = 0 if name == "quantity" else 1
+        if isinstance(value, int) and value < least:
+            raise InvalidParameter(
+                f"{name} must be {least} or more", code="parameter_invalid_integer", param=name
+            )
 
 
 def _subscription(account_session: AccountSession, params: Json) -> Json:
@@ -154,7 +162,18 @@ def _change_plan(account_session: AccountSession, params: Json) -> None:
         "id": subscription["items"]["data"][0]["id"],
         **{k: params[k] for k in ("price", "quantity") if k in params},
     }
-    plans.change_items(account_session, subscription, [item])
+    options = ChangeOptions(proration=params.get("proration_behavior", "none"))
+    plans.change_items(account_session, subscription, [item], options)
+
+
+def _settle_debit(account_session: AccountSession, params: Json, *, succeeds: bool) -> None:
+    intent = collection.debit_of(account_session, _subscription(account_session, params))
+    collection.settle_debit(account_session, intent, succeeds=succeeds)
+
+
+def _pay_invoice(account_session: AccountSession, params: Json, *, elsewhere: bool) -> None:
+    invoice = account_session.get("invoice", params["invoice"], param="invoice")
+    collection.pay(account_session, invoice, method=None, elsewhere=elsewhere)
 
 
 def _resend(account_session: AccountSession, params: Json) -> None:
@@ -187,13 +206,14 @@ ACTIONS: dict[str, Action] = {
         lambda s, a: subscriptions.schedule_cancel(s, _subscription(s, a), at=None, set_period_end_flag=True),
         _SUBSCRIPTION,
     ),
-    "change_plan": Action(_change_plan, _SUBSCRIPTION, ("price", "quantity")),
+    "change_plan": Action(_change_plan, _SUBSCRIPTION, ("price", "quantity", "proration_behavior")),
     "dispute": Action(lambda s, a: disputes.open_dispute(s, _charge(s, a)), _PAYMENT),
     "escalate_inquiry": Action(lambda s, a: disputes.escalate(s, _dispute(s, a)), _DISPUTED),
     "expire_session": Action(lambda s, a: checkout.expire(s, _session(s, a)), ("session",)),
+    "fail_debit": Action(lambda s, a: _settle_debit(s, a, succeeds=False), _SUBSCRIPTION),
     "fail_refund": Action(lambda s, a: refunds.fail(s, _refund_of(s, a)), ("refund",)),
     "fail_renewal": Action(
-        lambda s, a: subscriptions.renew(s, _subscription(s, a), outcome=PaymentOutcome.DECLINE),
+        lambda s, a: cycles.renew(s, _subscription(s, a), outcome=PaymentOutcome.DECLINE),
         _SUBSCRIPTION,
     ),
     "fail_renewal_in_time": Action(
@@ -206,21 +226,24 @@ ACTIONS: dict[str, Action] = {
     "lose_dispute": Action(lambda s, a: disputes.close(s, _dispute(s, a), won=False), _DISPUTED),
     "pause": Action(lambda s, a: subscriptions.pause(s, _subscription(s, a)), _SUBSCRIPTION),
     "pause_collection": Action(_collecting(True), _SUBSCRIPTION),
+    "pay_invoice": Action(lambda s, a: _pay_invoice(s, a, elsewhere=False), ("invoice",)),
+    "pay_invoice_elsewhere": Action(lambda s, a: _pay_invoice(s, a, elsewhere=True), ("invoice",)),
     "pay_session": Action(lambda s, a: _pay(s, a, PaymentOutcome.PAY), ("session",)),
     "pay_session_later": Action(lambda s, a: _pay(s, a, PaymentOutcome.PAY_LATER), ("session",)),
-    "recover": Action(lambda s, a: subscriptions.recover(s, _subscription(s, a)), _SUBSCRIPTION),
+    "recover": Action(lambda s, a: collection.recover(s, _subscription(s, a)), _SUBSCRIPTION),
     "refund": Action(
         lambda s, a: refunds.refund(s, _charge(s, a), amount=a.get("amount")), _PAYMENT, ("amount",)
     ),
     "refund_partially": Action(_partial_refund, _PAYMENT, ("amount",)),
-    "renew": Action(lambda s, a: subscriptions.renew(s, _subscription(s, a)), _SUBSCRIPTION),
+    "renew": Action(lambda s, a: cycles.renew(s, _subscription(s, a)), _SUBSCRIPTION),
     "renew_in_time": Action(
         lambda s, a: clock.advance_to_renewal(s, _subscription(s, a), outcome=PaymentOutcome.PAY),
         _SUBSCRIPTION,
     ),
     "resend_event": Action(_resend, ("event",), ("endpoint",)),
-    "resume": Action(lambda s, a: subscriptions.resume(s, _subscription(s, a)), _SUBSCRIPTION),
+    "resume": Action(lambda s, a: cycles.resume(s, _subscription(s, a)), _SUBSCRIPTION),
     "resume_collection": Action(_collecting(False), _SUBSCRIPTION),
+    "settle_debit": Action(lambda s, a: _settle_debit(s, a, succeeds=True), _SUBSCRIPTION),
     "settle_session": Action(lambda s, a: checkout.settle(s, _session(s, a), succeeds=True), ("session",)),
     "submit_evidence": Action(lambda s, a: disputes.submit_evidence(s, _dispute(s, a)), _DISPUTED),
     "win_dispute": Action(lambda s, a: disputes.close(s, _dispute(s, a), won=True), _DISPUTED),

@@ -172,6 +172,7 @@ def _console_page(
         events_emitted=request.args.get("events", "0")[:6],
         steps=console_presenter.CLOCK_STEPS,
         subscriptions=console_presenter.subscriptions(session),
+        invoices=console_presenter.unpaid_invoices(session),
         payments=console_presenter.payments(session),
         sessions=console_presenter.sessions(session),
         events=console_presenter.events(session),

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from licenzy.stripe_sandbox import allowed_actions
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_session import AccountSession, Condition
 from licenzy.stripe_sandbox.allowed_actions import AllowedActions
-from licenzy.stripe_sandbox.lifecycle.subscriptions import period_end
+from licenzy.stripe_sandbox.due import next_renewal
 from licenzy.stripe_sandbox.version import Json
 
 ROWS_SHOWN = 25
@@ -35,6 +35,8 @@ LABELS = {
     "keep": "Keep subscription",
     "lose_dispute": "Lose dispute",
     "pause": "Pause subscription",
+    "pay_invoice": "Pay invoice",
+    "pay_invoice_elsewhere": "Mark as paid elsewhere",
     "recover": "Pay open invoices",
     "refund": "Refund",
     "refund_partially": "Refund half",
@@ -87,8 +89,23 @@ def subscriptions(account_session: AccountSession) -> list[ConsoleRow]:
     for body in account_session.select("subscription", limit=ROWS_SHOWN):
         buttons = _buttons(allowed_actions.for_subscription(body), "subscription", body["id"])
         item = body["items"]["data"][0]
-        extra = {"period_end": period_end(body), "price": item["price"], "quantity": item.get("quantity", 1)}
+        extra = {
+            "period_end": next_renewal(body),
+            "price": item["price"],
+            "quantity": item.get("quantity", 1),
+        }
         rows.append(ConsoleRow(body, _product_name(account_session, item["price"]), buttons, extra))
+    return rows
+
+
+def unpaid_invoices(account_session: AccountSession) -> list[ConsoleRow]:
+    """The newest drafts and open invoices, each with who owes it."""
+    rows = []
+    waiting: Condition = ("json_extract(body, '$.status') IN ('draft', 'open')", [])
+    for body in account_session.select("invoice", waiting, limit=ROWS_SHOWN):
+        allowed: AllowedActions = {"pay_invoice": None, "pay_invoice_elsewhere": None}
+        buttons = _buttons(allowed, "invoice", body["id"])
+        rows.append(ConsoleRow(body, body["customer_email"] or body["customer"], buttons))
     return rows
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from licenzy.stripe_sandbox import advances, fault_injection
+from licenzy.stripe_sandbox import advances, bulk, fault_injection
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import Account, find_account, issue_restricted_key, open_account
 from licenzy.stripe_sandbox.actions import begin_advance, perform
@@ -39,6 +39,7 @@ def control_blueprint(services: Services) -> Blueprint:
     route("/accounts/<account_id>/actions", ["POST"], _act)
     route("/accounts/<account_id>/advances", ["POST"], _begin_advance)
     route("/accounts/<account_id>/advances/<advance_id>", ["GET"], _show_advance)
+    route("/accounts/<account_id>/subscriptions", ["POST"], _make_subscriptions)
     route("/accounts/<account_id>/purchases/<session_id>", ["GET"], _show_purchase)
     return blueprint
 
@@ -148,6 +149,15 @@ def _show_advance(services: Services, account_id: str, advance_id: str) -> tuple
         if found is None:
             raise NoSuchAddress(f"No such advance: '{advance_id}'")
         return advances.report(AccountSession(db, account, services.public_url), found), 200
+
+
+def _make_subscriptions(services: Services, account_id: str) -> tuple[Json, int]:
+    order = bulk.read_order(_json_body(None))
+    with services.store.reading() as db:
+        scope = _account(db, account_id).scope
+    made = bulk.make_subscriptions(services.store, scope, services.public_url, order)
+    services.sender.wake()
+    return made, 201
 
 
 def _show_purchase(services: Services, account_id: str, session_id: str) -> tuple[Json, int]:

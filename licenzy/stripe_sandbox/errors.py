@@ -14,6 +14,8 @@ class StripeRefusal(Exception):
     status = 400
     type = "invalid_request_error"
     replayable = True
+    keeps_work = False
+    """Whether what was done before the refusal stays done, such as a payment that was tried."""
 
     def __init__(self, message: str, *, code: str | None = None, param: str | None = None) -> None:
         super().__init__(message)
@@ -85,6 +87,17 @@ class IdempotencyConflict(StripeRefusal):
     def __init__(self, message: str, *, status: int, code: str | None = None) -> None:
         super().__init__(message, code=code)
         self.status = status
+
+
+class CardDeclined(StripeRefusal):
+    """The bank declined a payment that the call needed."""
+
+    status = 402
+    type = "card_error"
+
+    def __init__(self, *, keeps_work: bool) -> None:
+        super().__init__("Your card was declined.", code="card_declined")
+        self.keeps_work = keeps_work
 
 
 class Broken(StripeRefusal):

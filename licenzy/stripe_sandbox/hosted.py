@@ -15,8 +15,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from licenzy.stripe_sandbox.account_session import AccountSession, where
 from licenzy.stripe_sandbox.accounts import account_of
+from licenzy.stripe_sandbox.due import next_renewal
 from licenzy.stripe_sandbox.errors import RequestRefused, StripeRefusal
-from licenzy.stripe_sandbox.lifecycle import checkout, plans, subscriptions
+from licenzy.stripe_sandbox.lifecycle import checkout, cycles, plans, subscriptions
 from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
 from licenzy.stripe_sandbox.pages import page
 from licenzy.stripe_sandbox.services import Services
@@ -216,7 +217,7 @@ def _portal_page(
         names=names,
         offers=offers,
         invoices=account_session.select("invoice", of_customer, limit=12),
-        period_end=subscriptions.period_end,
+        period_end=next_renewal,
         problem=problem,
     )
 
@@ -256,7 +257,7 @@ def _change_plan(account_session: AccountSession, subscription: Json) -> None:
 _CHANGES: dict[str, Callable[[AccountSession, Json], None]] = {
     "cancel": _cancel,
     "keep": subscriptions.undo_cancel,
-    "resume": subscriptions.resume,
+    "resume": cycles.resume,
     "change": _change_plan,
 }
 

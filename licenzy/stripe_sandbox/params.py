@@ -228,6 +228,7 @@ PAGE: dict[str, Check] = {
     "created": timestamp_filter(),
     **EXPAND,
 }
+PAGE_IN_MEMORY = {name: check for name, check in PAGE.items() if name != "created"}
 
 
 def merged_metadata(current: Json, changes: Json | None) -> Json:

@@ -3,11 +3,15 @@ nothing."""
 
 from __future__ import annotations
 
+import json
 import queue
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from licenzy.stripe_sandbox.due import KINDS, next_due
+from licenzy.stripe_sandbox.version import Json
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS accounts (
@@ -23,17 +27,12 @@ CREATE TABLE IF NOT EXISTS keys (
 CREATE TABLE IF NOT EXISTS objects (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL REFERENCES accounts, id TEXT NOT NULL,
     kind TEXT NOT NULL, created INTEGER NOT NULL, version INTEGER NOT NULL DEFAULT 1,
-    deleted INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL, UNIQUE (scope, id));
-CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (scope, kind, seq);
-CREATE INDEX IF NOT EXISTS objects_by_id ON objects (id);
-CREATE INDEX IF NOT EXISTS objects_of_customer ON objects
-    (scope, kind, json_extract(body, '$.customer'));
-CREATE INDEX IF NOT EXISTS objects_of_charge ON objects
-    (scope, kind, json_extract(body, '$.charge'));
-CREATE INDEX IF NOT EXISTS objects_of_invoice ON objects
-    (scope, kind, json_extract(body, '$.invoice'));
-CREATE INDEX IF NOT EXISTS objects_of_subscription ON objects
-    (scope, kind, json_extract(body, '$.parent.subscription_details.subscription'));
+    deleted INTEGER NOT NULL DEFAULT 0, body TEXT NOT NULL,
+    due INTEGER,                       -- when the object is next due
+    UNIQUE (scope, id));
+CREATE TABLE IF NOT EXISTS subscription_prices (  -- which subscriptions have an item of a price
+    scope TEXT NOT NULL REFERENCES accounts, price TEXT NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (scope, price, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS posts (         -- one event on its way to one webhook endpoint
     number INTEGER PRIMARY KEY AUTOINCREMENT, scope TEXT NOT NULL REFERENCES accounts,
     event TEXT NOT NULL, endpoint TEXT NOT NULL, status TEXT NOT NULL DEFAULT 'pending',
@@ -45,12 +44,29 @@ CREATE TABLE IF NOT EXISTS advances (      -- moves of an account's clock that r
     delivery TEXT NOT NULL, owner TEXT,    -- the subscription or session whose events are reported
     from_offset INTEGER NOT NULL, to_offset INTEGER NOT NULL, started INTEGER NOT NULL,
     emitted TEXT NOT NULL DEFAULT '[]', problem TEXT, PRIMARY KEY (scope, id));
-CREATE UNIQUE INDEX IF NOT EXISTS advances_one_at_a_time ON advances (scope) WHERE status = 'advancing';
-CREATE INDEX IF NOT EXISTS posts_due ON posts (status, due);
-CREATE INDEX IF NOT EXISTS posts_by_event ON posts (scope, event);
 CREATE TABLE IF NOT EXISTS idempotency (
     scope TEXT NOT NULL REFERENCES accounts, key TEXT NOT NULL, endpoint TEXT NOT NULL,
     fingerprint TEXT NOT NULL, status INTEGER, body TEXT, request_id TEXT NOT NULL, PRIMARY KEY (scope, key));
+"""
+_INDEXES = """
+CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (scope, kind, seq);
+CREATE INDEX IF NOT EXISTS objects_by_id ON objects (id);
+CREATE INDEX IF NOT EXISTS objects_of_customer ON objects
+    (scope, kind, json_extract(body, '$.customer'));
+CREATE INDEX IF NOT EXISTS objects_of_charge ON objects
+    (scope, kind, json_extract(body, '$.charge'));
+CREATE INDEX IF NOT EXISTS objects_of_invoice ON objects
+    (scope, kind, json_extract(body, '$.invoice'));
+CREATE INDEX IF NOT EXISTS objects_of_subscription ON objects
+    (scope, kind, json_extract(body, '$.parent.subscription_details.subscription'));
+CREATE UNIQUE INDEX IF NOT EXISTS advances_one_at_a_time ON advances (scope) WHERE status = 'advancing';
+CREATE INDEX IF NOT EXISTS posts_due ON posts (status, due);
+CREATE INDEX IF NOT EXISTS posts_by_event ON posts (scope, event);
+CREATE INDEX IF NOT EXISTS objects_due ON objects (scope, due) WHERE due IS NOT NULL AND deleted = 0;
+CREATE INDEX IF NOT EXISTS objects_by_status ON objects (scope, kind, json_extract(body, '$.status'));
+CREATE INDEX IF NOT EXISTS portals_by_token ON objects (json_extract(body, '$._token'))
+    WHERE json_extract(body, '$._token') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS prices_of_subscription ON subscription_prices (seq);
 """
 
 
@@ -65,7 +81,8 @@ class Store:
         with self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_TABLES)
-            _add_missing_columns(connection)
+            _bring_up_to_date(connection)
+            connection.executescript(_INDEXES)
             # A key whose request was running when the process died did no work: the work and its outcome are
             # one commit.
             connection.execute("DELETE FROM idempotency WHERE status IS NULL")
@@ -131,7 +148,34 @@ class Store:
         return connection
 
 
-def _add_missing_columns(connection: sqlite3.Connection) -> None:
-    """Bring a file of an earlier version up to date."""
-    if "lane" not in {row["name"] for row in connection.execute("PRAGMA table_info(posts)")}:
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """Add to a file of an earlier version what it lacks."""
+    if "lane" not in _columns(connection, "posts"):
         connection.execute("ALTER TABLE posts ADD COLUMN lane TEXT NOT NULL DEFAULT ''")
+    if "due" in _columns(connection, "objects"):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("ALTER TABLE objects ADD COLUMN due INTEGER")
+    for kind in KINDS:
+        rows = connection.execute("SELECT seq, scope, body FROM objects WHERE kind = ?", (kind,)).fetchall()
+        for row in rows:
+            body = json.loads(row["body"])
+            connection.execute("UPDATE objects SET due = ? WHERE seq = ?", (next_due(body), row["seq"]))
+            note_prices(connection, row["scope"], row["seq"], body)
+    connection.execute("COMMIT")
+
+
+def note_prices(connection: sqlite3.Connection, scope: str, seq: int, body: Json) -> None:
+    """Keep up which prices a subscription has, for those who ask for the subscriptions of a price."""
+    if body["object"] != "subscription":
+        return
+    connection.execute("DELETE FROM subscription_prices WHERE seq = ?", (seq,))
+    prices = {item["price"]["id"] for item in body["items"]["data"]}
+    connection.executemany(
+        "INSERT INTO subscription_prices (scope, price, seq) VALUES (?, ?, ?)",
+        [(scope, price, seq) for price in prices],
+    )
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> set[str]:
+    return {row["name"] for row in connection.execute(f"PRAGMA table_info({table})")}

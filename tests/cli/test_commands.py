@@ -281,3 +281,17 @@ def test_the_demo_cannot_run_with_a_live_connection(
         assert not has_live_connection(db)
         make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, mode=Mode.LIVE)
         assert has_live_connection(db)
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.0.0.1", True), ("192.0.2.4", False)])
+def test_the_key_of_the_sandbox_is_shown_on_this_machine_alone(
+    runtime: Runtime, cast: Cast, host: str, shown: bool
+) -> None:
+    from licenzy.cli.seeding import sandbox_key
+    from tests.support.cast import make_connection
+
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
+    elsewhere = replace(runtime.settings, host=host, base_url=f"http://{host}:8000")
+    key = sandbox_key(replace(runtime, settings=elsewhere), connection)
+    assert (key is not None) is shown

@@ -71,8 +71,11 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(
     seeded = json.loads(first.stdout)
     assert set(seeded) == {
         *("base_url", "project_id", "connection_id", "api_key", "webhook_secret", "webhook_url"),
-        *("sandbox_url", "products"),
+        *("sandbox_url", "sandbox_key", "products"),
     }
+    at_sandbox = httpx.get(f"{seeded['sandbox_url']}/v1/prices", auth=(seeded["sandbox_key"], ""), timeout=10)
+    sold = {price["id"] for price in at_sandbox.json()["data"]}
+    assert {product["stripe_price_id"] for product in seeded["products"]} <= sold
     assert [product["kind"] for product in seeded["products"]] == ["subscription", "time_pass", "usage_pack"]
     again = json.loads(served.licenzy("demo", "--seed", "--json").stdout)
     assert again["api_key"] != seeded["api_key"]

@@ -2,8 +2,8 @@
 
 `stripe-2026-10-28.json.gz` describes the part of the API that the sandbox speaks, in the version that the
 `stripe` library pins. It was derived from the types of `stripe` 16.1.0, which is MIT-licensed (Copyright (c)
-2010-2018 Stripe), and is packed because it is long. Both directions are strict: a name that the description
-does not know is an error.
+2010-2018 Stripe), and is packed because it is long. What it leaves out, `library_types` reads from the types
+themselves. Both directions are strict: a name that the description does not know is an error.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.contract.library_types import added_paths, added_schemas
 
 Json = dict[str, Any]
 _FILE = Path(__file__).parent / "stripe-2026-10-28.json.gz"
@@ -32,6 +34,10 @@ _DELETED = {"id", "object", "deleted"}
 @functools.cache
 def description() -> Json:
     loaded: Json = json.loads(gzip.decompress(_FILE.read_bytes()))
+    loaded["components"]["schemas"].update(added_schemas())
+    for path, operations in added_paths().items():
+        described = next((known for known in loaded["paths"] if _shape(known) == _shape(path)), path)
+        loaded["paths"].setdefault(described, {}).update(operations)
     return loaded
 
 
@@ -87,7 +93,12 @@ def is_described(method: str, path: str) -> bool:
 @functools.cache
 def _patterns() -> list[tuple[re.Pattern[str], str]]:
     names = sorted(description()["paths"], key=lambda name: name.count("{"))
-    return [(re.compile(re.sub(r"\{[^}]+\}", "[^/]+", name) + r"\Z"), name) for name in names]
+    return [(re.compile(_shape(name) + r"\Z"), name) for name in names]
+
+
+def _shape(address: str) -> str:
+    """A pattern for an address, whatever the ids in it are called."""
+    return re.sub(r"\{[^}]+\}", "[^/]+", address)
 
 
 def _operation(method: str, path: str) -> Json | None:

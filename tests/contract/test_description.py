@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import stripe
 
+from licenzy.stripe_sandbox.api import OPERATIONS
 from tests.contract.description import (
     description,
     is_described,
@@ -72,6 +75,31 @@ def test_a_deletion_says_no_more_than_that() -> None:
     assert wrong_with_answer("DELETE", "/v1/customers/cus_1", {**gone, "email": None}) != []
 
 
+def test_what_the_file_leaves_out_is_read_from_the_library() -> None:
+    good = "customer=cus_1&subscription=sub_1&pending_invoice_items_behavior=include&auto_advance=false"
+    assert wrong_with_request("POST", "/v1/invoices", good) == []
+    assert "is not described" in str(wrong_with_request("POST", "/v1/invoices", f"{good}&colour=red"))
+    assert "is not among" in str(
+        wrong_with_request("POST", "/v1/invoices", "pending_invoice_items_behavior=eat")
+    )
+    assert wrong_with_request("POST", "/v1/invoices/in_1/pay", "paid_out_of_band=true") == []
+    assert ".pricing.prize" in str(wrong_with_request("POST", "/v1/invoiceitems", "pricing[prize]=price_1"))
+    assert wrong_with_request("GET", "/v1/invoices/in_1/lines?limit=5&starting_after=il_1") == []
+    item = {"id": "ii_1", "object": "invoiceitem", "amount": 500, "period": {"start": 1, "end": 2}}
+    assert wrong_with_answer("GET", "/v1/invoiceitems/ii_1", item) == []
+    assert wrong_with_answer("GET", "/v1/invoiceitems/ii_1", {**item, "amount": "5"}) != []
+    assert wrong_with_object({**item, "parent": {"colour": "red"}}) == [".parent.colour is not described"]
+
+
 def test_it_knows_which_addresses_are_described() -> None:
     assert is_described("POST", "/v1/checkout/sessions/cs_1/expire")
     assert not is_described("POST", "/v1/teapots")
+
+
+def test_all_that_the_sandbox_answers_is_described() -> None:
+    undescribed = {
+        operation.name
+        for operation in OPERATIONS
+        if not is_described(operation.method, re.sub(r"<[^>]+>", "id_1", operation.rule))
+    }
+    assert undescribed == set()

@@ -17,7 +17,15 @@ from licenzy.checkout.models import CheckoutAttempt
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import find_account
 from licenzy.stripe_sandbox.api import sessions
-from licenzy.stripe_sandbox.lifecycle import checkout, disputes, invoices, plans, refunds, subscriptions
+from licenzy.stripe_sandbox.lifecycle import (
+    checkout,
+    cycles,
+    disputes,
+    invoices,
+    plans,
+    refunds,
+    subscriptions,
+)
 from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome, charge_for
 from tests.checkout.conftest import Shop
 from tests.support.cast import make_subject
@@ -99,7 +107,7 @@ class Outage:
         with self.account_session(ago=ago) as account_session:
             for number, subscription_id in enumerate(self.bought):
                 subscription = account_session.get("subscription", subscription_id, param="id")
-                invoice = subscriptions.renew(account_session, subscription)
+                invoice = cycles.renew(account_session, subscription)
                 _BEFALLS[number % len(_BEFALLS)](self, account_session, subscription, invoice)
             for number, session_id in enumerate(self.packs):
                 intent = account_session.get("checkout.session", session_id, param="id")["payment_intent"]
@@ -154,7 +162,7 @@ def _refund(outage: Outage, account_session: AccountSession, subscription: Json,
 
 
 def _renew(outage: Outage, account_session: AccountSession, subscription: Json, invoice: Json) -> None:
-    subscriptions.renew(account_session, subscription)
+    cycles.renew(account_session, subscription)
 
 
 def _nothing(outage: Outage, account_session: AccountSession, subscription: Json, invoice: Json) -> None:

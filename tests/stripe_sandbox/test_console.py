@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -75,7 +76,7 @@ def test_the_address_is_of_one_account(stand: Stand, shop: Shop) -> None:
     assert page.headers["Content-Security-Policy"].endswith("form-action 'self'")
     assert shop.key not in page.text
     base, _, capability = shop.console_url.rpartition("/")
-    assert httpx.get(f"{base}/{capability[:-1]}x").status_code == 404
+    assert httpx.get(f"{base}/{capability[::-1]}").status_code == 404
     other = Shop(stand.url).console_url.rpartition("/")[2]
     assert httpx.get(f"{base}/{other}").status_code == 404
     assert httpx.post(f"{base}/{other}", data={"action": "advance_clock", "seconds": "5"}).status_code == 404
@@ -143,6 +144,17 @@ def test_each_payment_offers_what_may_happen_to_it(shop: Shop) -> None:
     assert offered(shop) & {"refund", "win_dispute", "lose_dispute"} == {"win_dispute", "lose_dispute"}
     press(shop, "lose_dispute")
     assert "dispute" not in offered(shop)
+
+
+def test_unpaid_invoices_are_paid_by_buttons(shop: Shop) -> None:
+    sent: Any = {"collection_method": "send_invoice", "days_until_due": 14}
+    subscriptions = [shop.started(**sent), shop.started(**sent)]
+    assert "Unpaid invoices" in shop.at_console("GET", shop.console_url).text
+    press(shop, "pay_invoice")
+    press(shop, "pay_invoice_elsewhere")
+    assert "Unpaid invoices" not in shop.at_console("GET", shop.console_url).text
+    invoices = [shop.stripe.invoices.retrieve(str(each.latest_invoice)) for each in subscriptions]
+    assert {invoice.amount_paid_off_stripe for invoice in invoices} == {0, 1900}
 
 
 def test_sessions_settle_and_expire(shop: Shop) -> None:

@@ -174,19 +174,29 @@ def test_a_bank_debit_settles_later(shop: Shop, succeeds: bool) -> None:
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
-def test_a_subscription_by_bank_debit_waits_for_the_money(shop: Shop, succeeds: bool) -> None:
+def test_a_subscription_by_bank_debit_is_active_before_the_money_is_there(shop: Shop, succeeds: bool) -> None:
     session = shop.session(shop.price())
     shop.answer(session, "pay_later")
     session = shop.stripe.checkout.sessions.retrieve(session.id)
+    assert (session.status, session.payment_status) == ("complete", "unpaid")
     subscription = str(session.subscription)
-    assert shop.stripe.subscriptions.retrieve(subscription).status == "incomplete"
     shop.act("advance_clock", seconds=3 * 86400)
-    assert shop.stripe.subscriptions.retrieve(subscription).status == "incomplete", "the debit is under way"
-    shop.act("settle_session" if succeeds else "fail_session", session=session.id)
-    shop.act("advance_clock", seconds=1)
+    waiting = shop.stripe.subscriptions.retrieve(subscription, {"expand": ["latest_invoice"]})
+    assert (waiting.status, waiting.latest_invoice.status) == ("active", "open")  # type: ignore[union-attr]
+    told = shop.act("settle_session" if succeeds else "fail_session", session=session.id)
     after = shop.stripe.subscriptions.retrieve(subscription, {"expand": ["latest_invoice"]})
-    assert after.status == ("active" if succeeds else "incomplete_expired")
-    assert after.latest_invoice.status == ("paid" if succeeds else "void")  # type: ignore[union-attr]
+    if succeeds:
+        assert after.status == "active"
+        assert after.latest_invoice.status == "paid"  # type: ignore[union-attr]
+        assert told[-1] == "checkout.session.async_payment_succeeded"
+    else:
+        assert after.status == "past_due"
+        assert after.latest_invoice.status == "open"  # type: ignore[union-attr]
+        assert told[2:] == [
+            "invoice.payment_failed",
+            "customer.subscription.updated",
+            "checkout.session.async_payment_failed",
+        ]
 
 
 def test_a_declined_card_leaves_the_session_open(shop: Shop) -> None:

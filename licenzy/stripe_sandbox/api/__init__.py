@@ -6,9 +6,11 @@ from licenzy.stripe_sandbox.api import (
     customers,
     endpoints,
     events,
+    invoice_items,
     invoices,
     payments,
     sessions,
+    subscription_changes,
     subscriptions,
 )
 from licenzy.stripe_sandbox.api.table import OPERATIONS
@@ -20,8 +22,10 @@ __all__ = [
     "customers",
     "endpoints",
     "events",
+    "invoice_items",
     "invoices",
     "payments",
     "sessions",
+    "subscription_changes",
     "subscriptions",
 ]

@@ -114,7 +114,7 @@ class _ApiCall:
         if self.fault.http_500:
             raise Broken
         with self.services.store.writing() if self.operation.writes else self.services.store.reading() as db:
-            return ApiResponse(200, self._run_handler(db, params), self.request_id)
+            return self._run_handler(db, params)
 
     def execute_once(self, key: str) -> ApiResponse:
         """The first outcome again for a key seen before; otherwise the work, remembered with its outcome."""
@@ -132,7 +132,7 @@ class _ApiCall:
             if self.fault.http_500:
                 raise Broken
             with self.services.store.writing() as db:
-                answer = ApiResponse(200, self._run_handler(db, params), self.request_id)
+                answer = self._run_handler(db, params)
                 record.store(db, answer)
         except StripeRefusal as refusal:
             return self._finish(record, refusal)
@@ -156,7 +156,7 @@ class _ApiCall:
         checked: Json = self.operation.params(decoded, "")
         return checked
 
-    def _run_handler(self, db: sqlite3.Connection, params: Json) -> str:
+    def _run_handler(self, db: sqlite3.Connection, params: Json) -> ApiResponse:
         paths = params.pop("expand", [])
         session = AccountSession(
             db,
@@ -165,8 +165,13 @@ class _ApiCall:
             request_id=self.request_id,
             idempotency_key=self.idempotency_key,
         )
-        body = _public_copy(self.operation.handler(session, params, **self.ids))
-        return dump(expand(session, body, paths))
+        try:
+            body = _public_copy(self.operation.handler(session, params, **self.ids))
+        except StripeRefusal as refusal:
+            if not refusal.keeps_work:
+                raise
+            return ApiResponse(refusal.status, dump(refusal.body()), self.request_id)
+        return ApiResponse(200, dump(expand(session, body, paths)), self.request_id)
 
 
 def _authenticate(services: Services) -> tuple[Account, Key]:

@@ -18,6 +18,7 @@ _REFERENCES = {
     "dispute": {"charge", "payment_intent"},
     "invoice": {"customer"},
     "invoice_payment": {"invoice"},
+    "invoiceitem": {"customer", "invoice"},
     "payment_intent": {"customer", "latest_charge"},
     "price": {"product"},
     "product": {"default_price"},

@@ -5,12 +5,12 @@ from __future__ import annotations
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.api.expand import line_items
 from licenzy.stripe_sandbox.api.line_items import line_items_for
-from licenzy.stripe_sandbox.api.table import list_endpoint, list_response, operation
+from licenzy.stripe_sandbox.api.table import list_endpoint, list_response, operation, page_of
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import checkout
 from licenzy.stripe_sandbox.params import (
     EXPAND,
-    PAGE,
+    PAGE_IN_MEMORY,
     Check,
     address,
     array,
@@ -64,6 +64,7 @@ _NEW: dict[str, Check] = {
     "submit_type": one_of("auto", "book", "donate", "pay", "subscribe"),
     "subscription_data": fields(
         {
+            "billing_mode": fields({"type": one_of("classic", "flexible")}, required=("type",)),
             "description": text(500),
             "metadata": metadata(),
             "trial_end": integer(),
@@ -135,23 +136,12 @@ def expire(account_session: AccountSession, params: Json, session_id: str) -> Js
     "GET",
     "/v1/checkout/sessions/<session_id>/line_items",
     permission="checkout_session",
-    params=fields({k: v for k, v in PAGE.items() if k != "created"}),
+    params=fields(PAGE_IN_MEMORY),
 )
 def list_line_items(account_session: AccountSession, params: Json, session_id: str) -> Json:
-    """A session has at most a hundred lines, so the cursor is searched in memory."""
     session = account_session.get("checkout.session", session_id, param="session", in_address=True)
-    lines, limit = line_items(account_session, session), params.get("limit", 10)
-    ids = [line["id"] for line in lines]
-    for cursor in ("starting_after", "ending_before"):
-        if cursor in params and params[cursor] not in ids:
-            raise InvalidParameter(f"No such item: '{params[cursor]}'", code="resource_missing", param=cursor)
-    if "starting_after" in params:
-        lines = lines[ids.index(params["starting_after"]) + 1 :]
-    page, more = lines[:limit], len(lines) > limit
-    if "ending_before" in params:
-        before = lines[: ids.index(params["ending_before"])]
-        page, more = before[-limit:], len(before) > limit
-    return list_response((page, more), f"/v1/checkout/sessions/{session_id}/line_items")
+    page = page_of(line_items(account_session, session), params)
+    return list_response(page, f"/v1/checkout/sessions/{session_id}/line_items")
 
 
 list_endpoint(

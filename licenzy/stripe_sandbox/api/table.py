@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
+from licenzy.stripe_sandbox.errors import InvalidParameter
 from licenzy.stripe_sandbox.params import PAGE, Check, fields
 from licenzy.stripe_sandbox.version import Json
 
@@ -59,6 +60,20 @@ def list_response(page: tuple[list[Json], bool], url: str) -> Json:
     """Stripe's list object: the objects of one page, and whether more follow."""
     found, more = page
     return {"object": "list", "data": found, "has_more": more, "url": url}
+
+
+def page_of(objects: list[Json], params: Json) -> tuple[list[Json], bool]:
+    """One page of a list that is in memory, as Stripe's cursors cut it, and whether more lies beyond it."""
+    limit, ids = params.get("limit", 10), [each["id"] for each in objects]
+    for cursor in ("starting_after", "ending_before"):
+        if cursor in params and params[cursor] not in ids:
+            raise InvalidParameter(f"No such item: '{params[cursor]}'", code="resource_missing", param=cursor)
+    if "starting_after" in params:
+        objects = objects[ids.index(params["starting_after"]) + 1 :]
+    elif "ending_before" in params:
+        before = objects[: ids.index(params["ending_before"])]
+        return before[-limit:], len(before) > limit
+    return objects[:limit], len(objects) > limit
 
 
 def list_endpoint(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.errors import RequestRefused
-from licenzy.stripe_sandbox.lifecycle import invoices, payments, subscriptions
+from licenzy.stripe_sandbox.lifecycle import collection, cycles, invoices, payments
 from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
 from licenzy.stripe_sandbox.shapes import checkout as shapes
 from licenzy.stripe_sandbox.shapes.customers import customer as new_customer
+from licenzy.stripe_sandbox.shapes.subscriptions import subscription as subscription_shape
 from licenzy.stripe_sandbox.version import Json
 
 DEFAULT_EMAIL = "buyer@example.com"
@@ -71,9 +72,7 @@ def settle(account_session: AccountSession, session: Json, *, succeeds: bool) ->
     )
     if intent is None or intent["status"] != "processing":
         raise RequestRefused(f"The payment of the session {session['id']} has failed already.")
-    payments.settle(account_session, intent, succeeds=succeeds)
-    if invoice is not None:
-        _settle_subscription(account_session, session, invoice, succeeds)
+    collection.settle_debit(account_session, intent, succeeds=succeeds)
     if succeeds:
         account_session.change(session, payment_status="paid")
     account_session.emit(f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}", session)
@@ -157,14 +156,25 @@ def _subscribe(
 ) -> dict[str, Any]:
     if customer is None:
         raise RequestRefused("A subscription needs a customer.")
-    subscription = subscriptions.start(
+    lines = [{"price": line["price"], "quantity": line["quantity"]} for line in session["_lines"]]
+    items = [line for line in lines if line["price"]["recurring"]]
+    data, trial_end = session["_subscription_data"], _trial_end(account_session, session)
+    free = trial_end is not None and session["amount_total"] == 0
+    subscription = subscription_shape(
         account_session,
         customer=customer["id"],
-        lines=session["_lines"],
-        data=session["_subscription_data"],
+        lines=items,
+        metadata=data.get("metadata") or {},
+        description=data.get("description"),
         automatic_tax=session["automatic_tax"]["enabled"],
-        outcome=outcome,
+        payment_method=None,
+        end_without_card=_end_without_card(data),
+        has_card=not (free and session["payment_method_collection"] == "if_required"),
+        billing_mode=data.get("billing_mode", {}).get("type", "flexible"),
     )
+    extra = [line for line in lines if not line["price"]["recurring"]]
+    how = cycles.SubscriptionStart(items=items, extra=extra, trial_end=trial_end, outcome=outcome)
+    cycles.start(account_session, subscription, how)
     paid = "paid" if outcome is PaymentOutcome.PAY else "unpaid"
     if session["amount_total"] == 0:
         paid = "no_payment_required"
@@ -175,20 +185,14 @@ def _subscribe(
     }
 
 
-def _settle_subscription(
-    account_session: AccountSession, session: Json, invoice: Json, succeeds: bool
-) -> None:
-    subscription = account_session.get("subscription", session["subscription"], param="subscription")
-    if not succeeds:
-        invoices.fail(account_session, invoice)
-        return
-    if subscription["status"] == "incomplete":
-        subscriptions.activate(account_session, subscription)
-    invoices.close_as_paid(account_session, invoice)
+def _trial_end(account_session: AccountSession, session: Json) -> int | None:
+    data = session["_subscription_data"]
+    if "trial_end" in data:
+        return int(data["trial_end"])
+    days = data.get("trial_period_days")
+    return account_session.now + days * 86400 if days else None
 
 
-def open_sessions(account_session: AccountSession, *, due_by: int) -> list[Json]:
-    """The open sessions that expire at `due_by` or earlier."""
-    return account_session.select(
-        "checkout.session", where("status", "open"), ("json_extract(body, '$.expires_at') <= ?", [due_by])
-    )
+def _end_without_card(data: Json) -> str:
+    behavior: Json = data.get("trial_settings", {}).get("end_behavior", {})
+    return str(behavior.get("missing_payment_method", "create_invoice"))

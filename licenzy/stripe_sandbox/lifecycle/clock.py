@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.accounts import set_offset
+from licenzy.stripe_sandbox.due import LIVE, collection_resumes_at, next_due, next_renewal, trial_warning
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
-from licenzy.stripe_sandbox.lifecycle import checkout, invoices, subscriptions
+from licenzy.stripe_sandbox.lifecycle import checkout, collection, cycles, invoices, subscriptions
 from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
 from licenzy.stripe_sandbox.shapes.account import test_clock
+from licenzy.stripe_sandbox.shapes.invoices import DRAFT_SECONDS
 from licenzy.stripe_sandbox.version import Json
 
 MAX_ADVANCE_SECONDS = 2 * 366 * 86400
-INCOMPLETE_EXPIRY_SECONDS = 23 * 3600
-TRIAL_WARNING_SECONDS = 3 * 86400
-
-
-@dataclass
-class _Due:
-    at: int
-    owner: str
-    """The id of the subscription or session that it happens to."""
-    act: Callable[[], object]
 
 
 def advance(account_session: AccountSession, *, seconds: int) -> Json:
@@ -58,34 +48,40 @@ def arrive(account_session: AccountSession, *, offset: int, now: int) -> Json:
 def advance_to_renewal(
     account_session: AccountSession, subscription: Json, *, outcome: PaymentOutcome
 ) -> None:
-    """Move the clock to the end of the subscription's period, where it renews, or fails to."""
+    """Move the clock past the end of the subscription's period, when its renewal is paid, or fails to be."""
     advance(account_session, seconds=prepare_renewal(account_session, subscription, outcome=outcome))
 
 
 def prepare_renewal(account_session: AccountSession, subscription: Json, *, outcome: PaymentOutcome) -> int:
-    """Decide how the next renewal ends; in how many seconds it is due. Refuses one that does not renew."""
-    if subscription["status"] not in subscriptions.LIVE:
+    """Decide how the next renewal ends; in how many seconds that is known, which is when its invoice is no
+    longer a draft. Refuses one that does not renew."""
+    if subscription["status"] not in LIVE:
         raise RequestRefused(
             f"The subscription {subscription['id']} is {subscription['status']}: it does not renew."
         )
     if subscription["cancel_at"] is not None:
         raise RequestRefused(f"The subscription {subscription['id']} has an end, so it may not renew.")
     subscriptions.set_card_fails(account_session, subscription, outcome is PaymentOutcome.DECLINE)
-    return max(1, subscriptions.period_end(subscription) - account_session.now)
+    return _seconds_until_paid(account_session, next_renewal(subscription))
 
 
 def renewals(account_session: AccountSession) -> dict[str, int]:
-    """In how many seconds each subscription renews next, by id; those that end before do not renew."""
-    running = account_session.select("subscription", _RUNNING)
-    ends = {each["id"]: subscriptions.period_end(each) for each in running if _renews(each)}
-    return {id_: max(1, end - account_session.now) for id_, end in ends.items()}
+    """In how many seconds each subscription has renewed next, by id; those that end before do not renew."""
+    rows = account_session.db.execute(
+        "SELECT id, json_extract(body, '$.cancel_at') AS cancel_at, (SELECT MIN(json_extract(value,"
+        " '$.current_period_end')) FROM json_each(body, '$.items.data')) AS ends FROM objects WHERE scope = ?"
+        " AND kind = 'subscription' AND json_extract(body, '$.status') IN ('trialing', 'active', 'past_due')",
+        (account_session.account.scope,),
+    )
+    return {
+        row["id"]: _seconds_until_paid(account_session, row["ends"])
+        for row in rows
+        if row["cancel_at"] is None or row["cancel_at"] > row["ends"]
+    }
 
 
-def _renews(subscription: Json) -> bool:
-    cancel_at = subscription["cancel_at"]
-    if subscription["status"] not in subscriptions.LIVE:
-        return False
-    return cancel_at is None or cancel_at > subscriptions.period_end(subscription)
+def _seconds_until_paid(account_session: AccountSession, period_end: int) -> int:
+    return max(1, period_end + DRAFT_SECONDS - account_session.now)
 
 
 def run_next(account_session: AccountSession, *, until: int, owner: str | None) -> str | None:
@@ -93,73 +89,91 @@ def run_next(account_session: AccountSession, *, until: int, owner: str | None) 
 
     The events of what does not happen to `owner` are posted in the background.
     """
-    due = _next_due(account_session, until)
-    if due is None:
+    body = account_session.next_due(until=until)
+    if body is None:
         return None
-    account_session.now = max(account_session.now, due.at)
-    account_session.lane = "" if due.owner == owner else due.owner
-    due.act()
+    happens_to = _owner(account_session, body)
+    account_session.lane = "" if happens_to == owner else happens_to
+    _run(account_session, body)
     account_session.lane = ""
-    return due.owner
+    return happens_to
 
 
-def run_due(account_session: AccountSession, *, until: int) -> None:
-    """Run what is due by `until`. Afterwards the session's time is that of the last of it; it never goes
-    back."""
-    while (due := _next_due(account_session, until)) is not None:
-        account_session.now = max(account_session.now, due.at)
-        due.act()
+def run_due(account_session: AccountSession, *, until: int, at_most: int | None = None) -> bool:
+    """Run what is due by `until`, or so much of it; whether that was all. Afterwards the session's time is
+    that of the last of it; it never goes back."""
+    count = 0
+    while at_most is None or count < at_most:
+        body = account_session.next_due(until=until)
+        if body is None:
+            return True
+        _run(account_session, body)
+        count += 1
+    return False
 
 
-def _next_due(account_session: AccountSession, until: int) -> _Due | None:
-    found = [
-        _Due(session["expires_at"], session["id"], partial(checkout.expire, account_session, session))
-        for session in checkout.open_sessions(account_session, due_by=until)
-    ]
-    for subscription in reversed(account_session.select("subscription", _RUNNING)):
-        found += _due_of(account_session, subscription)
-    in_time = [due for due in found if due.at <= until]
-    return min(in_time, key=lambda due: due.at, default=None)
+def _run(account_session: AccountSession, body: Json) -> None:
+    at = next_due(body)
+    assert at is not None
+    account_session.now = max(account_session.now, at)
+    _ACTS[body["object"]](account_session, body, at)
+    account_session.forget()
 
 
-_RUNNING: tuple[str, list[object]] = (
-    "json_extract(body, '$.status') IN ('trialing', 'active', 'past_due', 'incomplete', 'paused')",
-    [],
-)
+def _owner(account_session: AccountSession, body: Json) -> str:
+    """The id of the subscription or session that it happens to, or its own."""
+    invoice = invoices.invoice_of(account_session, body) if body["object"] == "payment_intent" else body
+    if invoice is not None and invoice["object"] == "invoice":
+        subscription = invoices.subscription_of(account_session, invoice)
+        return str((subscription or invoice)["id"])
+    return str(body["id"])
 
 
-def _due_of(account_session: AccountSession, subscription: Json) -> list[_Due]:
-    """Each thing that this subscription waits for; an earlier one stands before a later one of the same
-    second."""
-    status, outcome = subscription["status"], subscriptions.next_outcome(subscription)
-    due: list[_Due] = []
-    add = partial(_add, due, subscription["id"])
-    if subscription["cancel_at"] is not None:
-        cancel = partial(subscriptions.cancel, account_session, subscription)
-        add(subscription["cancel_at"], cancel)
-    if status == "incomplete" and not _is_processing(account_session, subscription):
-        expire = partial(subscriptions.expire_incomplete, account_session, subscription)
-        add(subscription["created"] + INCOMPLETE_EXPIRY_SECONDS, expire)
-    if status == "trialing" and not subscription.get("_trial_warned"):
-        announce = partial(subscriptions.announce_trial_end, account_session, subscription)
-        add(max(subscription["trial_end"] - TRIAL_WARNING_SECONDS, subscription["created"]), announce)
-    if status == "past_due":
-        for invoice in invoices.open_invoices(account_session, subscription["id"]):
-            if invoice["next_payment_attempt"] is not None:
-                collect = partial(
-                    subscriptions.collect, account_session, subscription, invoice, outcome=outcome
-                )
-                add(invoice["next_payment_attempt"], collect)
-    if status in subscriptions.LIVE:
-        renew = partial(subscriptions.renew, account_session, subscription, outcome=outcome)
-        add(subscriptions.period_end(subscription), renew)
-    return due
+def _session(account_session: AccountSession, session: Json, at: int) -> None:
+    del at
+    checkout.expire(account_session, session)
 
 
-def _add(due: list[_Due], owner: str, at: int, act: Callable[[], object]) -> None:
-    due.append(_Due(at, owner, act))
+def _subscription(account_session: AccountSession, subscription: Json, at: int) -> None:
+    """What is due earliest; of the same second, its end comes first."""
+    status, resumes_at = subscription["status"], collection_resumes_at(subscription)
+    if subscription["cancel_at"] is not None and subscription["cancel_at"] <= at:
+        subscriptions.cancel(account_session, subscription)
+    elif resumes_at is not None and resumes_at <= at:
+        subscriptions.update(account_session, subscription, pause_collection=None)
+    elif status == "incomplete" and _has_debit(account_session, subscription):
+        subscriptions.activate(account_session, subscription)
+    elif status == "incomplete":
+        subscriptions.expire_incomplete(account_session, subscription)
+    elif status == "trialing" and not subscription.get("_trial_warned") and trial_warning(subscription) <= at:
+        subscriptions.announce_trial_end(account_session, subscription)
+    else:
+        cycles.turn(account_session, subscription)
 
 
-def _is_processing(account_session: AccountSession, subscription: Json) -> bool:
+def _invoice(account_session: AccountSession, invoice: Json, at: int) -> None:
+    if invoice["status"] == "draft":
+        collection.advance(account_session, invoice)
+    elif invoice["next_payment_attempt"] is not None and invoice["next_payment_attempt"] <= at:
+        collection.retry(account_session, invoice)
+    else:
+        collection.become_overdue(account_session, invoice)
+
+
+def _intent(account_session: AccountSession, intent: Json, at: int) -> None:
+    del at
+    collection.settle_debit(account_session, intent, succeeds=not intent["_will_fail"])
+
+
+_ACTS: dict[str, Callable[[AccountSession, Json, int], None]] = {
+    "checkout.session": _session,
+    "subscription": _subscription,
+    "invoice": _invoice,
+    "payment_intent": _intent,
+}
+
+
+def _has_debit(account_session: AccountSession, subscription: Json) -> bool:
+    """Which files of earlier versions have: there a first debit did not make its subscription active."""
     owed = invoices.open_invoices(account_session, subscription["id"])
     return any(invoices.intent_of(account_session, i)["status"] == "processing" for i in owed)

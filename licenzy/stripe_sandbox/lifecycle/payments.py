@@ -12,11 +12,21 @@ from licenzy.stripe_sandbox.version import Json
 
 
 class PaymentOutcome(Enum):
-    """How a payment goes: at once, by a slow bank debit, or not at all."""
+    """How a payment goes: at once, by a slow bank debit that ends well or not, or not at all."""
 
     PAY = "pay"
     PAY_LATER = "pay_later"
+    FAIL_LATER = "fail_later"
     DECLINE = "decline"
+
+    @property
+    def is_debit(self) -> bool:
+        """Whether the bank answers days later."""
+        return self in (PaymentOutcome.PAY_LATER, PaymentOutcome.FAIL_LATER)
+
+
+DEBIT_SECONDS = 5 * 86400
+"""How long a bank debit is under way that nobody settles earlier."""
 
 
 def open_intent(
@@ -48,23 +58,24 @@ def open_intent(
     return intent
 
 
-def attempt(session: AccountSession, intent: Json, *, outcome: PaymentOutcome) -> Json:
-    """Charge the intent once; answers the charge."""
-    method = shapes.BANK_DEBIT if outcome is PaymentOutcome.PAY_LATER else shapes.CARD
-    status = {
-        PaymentOutcome.PAY: "succeeded",
-        PaymentOutcome.PAY_LATER: "pending",
-        PaymentOutcome.DECLINE: "failed",
-    }[outcome]
+def attempt(
+    session: AccountSession, intent: Json, *, outcome: PaymentOutcome, settles_at: int | None = None
+) -> Json:
+    """Charge the intent once; answers the charge. A bank debit settles by itself at `settles_at`, or waits
+    for `settle`."""
+    method = shapes.BANK_DEBIT if outcome.is_debit else shapes.CARD
+    status = {PaymentOutcome.PAY: "succeeded", PaymentOutcome.DECLINE: "failed"}.get(outcome, "pending")
     charge = session.insert(
         shapes.charge(session, intent, status=status, method=method, payment_method=new_id("pm_1"))
     )
     if outcome is PaymentOutcome.DECLINE:
         _declined(session, intent, charge)
-    elif outcome is PaymentOutcome.PAY_LATER:
+    elif outcome.is_debit:
         session.change(
             intent,
             status="processing",
+            _settles_at=settles_at,
+            _will_fail=outcome is PaymentOutcome.FAIL_LATER,
             latest_charge=charge["id"],
             payment_method=charge["payment_method"],
             payment_method_types=[method],
@@ -95,6 +106,14 @@ def settle(session: AccountSession, intent: Json, *, succeeds: bool) -> None:
         failure_message="The customer's account has insufficient funds to cover this payment.",
     )
     _declined(session, intent, charge)
+
+
+def cancel_intent(session: AccountSession, intent: Json) -> None:
+    """Nobody is going to pay it: its invoice is void, or was paid in another way."""
+    if intent["status"] not in ("requires_payment_method", "processing"):
+        return
+    session.change(intent, status="canceled", canceled_at=session.now, cancellation_reason="void_invoice")
+    session.emit("payment_intent.canceled", intent)
 
 
 def charge_for(

@@ -10,16 +10,23 @@ from licenzy.stripe_sandbox.version import Json
 
 def end_after(anchor: int, recurring: Json, start: int) -> int:
     """The first billing date later than `start`, counted from `anchor`; all in seconds since 1970."""
+    return containing(anchor, recurring, max(anchor, start))[1]
+
+
+def containing(anchor: int, recurring: Json, at: int) -> tuple[int, int]:
+    """The billing period that `at` lies in, counted from `anchor`, which may lie ahead; all in seconds since
+    1970."""
+    if at < anchor:
+        return at, anchor
     step: int = recurring["interval_count"]
-    elapsed = 1
     if recurring["interval"] in ("day", "week"):
         length = step * (86400 if recurring["interval"] == "day" else 604800)
-        return anchor + length * max(1, (start - anchor) // length + 1)
-    while (
-        end := _months_later(anchor, elapsed * step * (12 if recurring["interval"] == "year" else 1))
-    ) <= start:
-        elapsed += 1
-    return end
+        start = anchor + length * ((at - anchor) // length)
+        return start, start + length
+    months, turn = step * (12 if recurring["interval"] == "year" else 1), 0
+    while (end := _months_later(anchor, (turn + 1) * months)) <= at:
+        turn += 1
+    return _months_later(anchor, turn * months), end
 
 
 def _months_later(anchor: int, months: int) -> int:

@@ -1,42 +1,41 @@
-"""Invoices of subscriptions, their lines and payments."""
+"""Invoices and the payments on them."""
 
 from __future__ import annotations
 
 from licenzy.stripe_sandbox.account_session import AccountSession
 from licenzy.stripe_sandbox.ids import new_id
-from licenzy.stripe_sandbox.shapes.catalog import amount_of
+from licenzy.stripe_sandbox.shapes.invoice_lines import listed, sums
 from licenzy.stripe_sandbox.version import Json
+
+DRAFT_SECONDS = 3600
+"""How long a draft waits until it is finalized."""
 
 
 def invoice(
     session: AccountSession,
-    subscription: Json,
     *,
     customer: Json,
+    currency: str,
     billing_reason: str,
-    free: bool,
-    lines: list[Json],
-    ended_period: Json,
+    period: Json,
+    subscription: Json | None,
+    collection_method: str,
+    days_until_due: int | None,
 ) -> Json:
-    """A draft for a subscription's items. `lines` are one-time prices that the first invoice takes along;
-    `ended_period` is what the invoice itself calls its period, the one before the one it charges for."""
+    """A draft without lines. `period` is what the invoice itself calls its period: the one before the one
+    that a subscription's lines charge for."""
     invoice_id = new_id("in_1")
-    items = [
-        _subscription_line(session, invoice_id, subscription, item, free)
-        for item in subscription["items"]["data"]
-    ]
-    items += [_one_time_line(session, invoice_id, subscription, line) for line in lines]
-    total = sum(line["amount"] for line in items)
+    taxed = subscription is not None and subscription["automatic_tax"]["enabled"]
     return {
         "id": invoice_id,
         "object": "invoice",
         "account_country": "US",
         "account_name": session.account.name,
         "account_tax_ids": None,
-        "amount_due": total,
+        **sums([], balance=customer["balance"]),
         "amount_overpaid": 0,
         "amount_paid": 0,
-        "amount_remaining": total,
+        "amount_paid_off_stripe": 0,
         "amount_shipping": 0,
         "application": None,
         "attempt_count": 0,
@@ -44,18 +43,18 @@ def invoice(
         "auto_advance": True,
         "automatic_tax": {
             "disabled_reason": None,
-            "enabled": subscription["automatic_tax"]["enabled"],
-            "liability": subscription["automatic_tax"]["liability"],
-            "provider": "stripe" if subscription["automatic_tax"]["enabled"] else None,
-            "status": "complete" if subscription["automatic_tax"]["enabled"] else None,
+            "enabled": taxed,
+            "liability": {"type": "self"} if taxed else None,
+            "provider": "stripe" if taxed else None,
+            "status": "complete" if taxed else None,
         },
-        "automatically_finalizes_at": session.now + 3600,
+        "automatically_finalizes_at": session.now + DRAFT_SECONDS,
         "billing_reason": billing_reason,
-        "collection_method": "charge_automatically",
+        "collection_method": collection_method,
         "created": session.now,
-        "currency": subscription["currency"],
+        "currency": currency,
         "custom_fields": None,
-        "customer": subscription["customer"],
+        "customer": customer["id"],
         "customer_account": None,
         "customer_address": customer["address"],
         "customer_email": customer["email"],
@@ -79,40 +78,26 @@ def invoice(
         "issuer": {"type": "self"},
         "last_finalization_error": None,
         "latest_revision": None,
-        "lines": {
-            "object": "list",
-            "data": items,
-            "has_more": False,
-            "total_count": len(items),
-            "url": f"/v1/invoices/{invoice_id}/lines",
-        },
+        **listed([], invoice_id),
         "livemode": session.account.livemode,
         "metadata": {},
         "next_payment_attempt": None,
         "number": None,
         "on_behalf_of": None,
-        "parent": {
-            "quote_details": None,
-            "subscription_details": {
-                "metadata": subscription["metadata"],
-                "subscription": subscription["id"],
-            },
-            "type": "subscription_details",
-        },
+        "parent": _parent(subscription),
         "payment_settings": {
             "default_mandate": None,
             "payment_method_options": None,
             "payment_method_types": None,
         },
-        "period_end": ended_period["end"],
-        "period_start": ended_period["start"],
+        "period_end": period["end"],
+        "period_start": period["start"],
         "post_payment_credit_notes_amount": 0,
         "pre_payment_credit_notes_amount": 0,
         "receipt_number": None,
         "rendering": None,
         "shipping_cost": None,
         "shipping_details": None,
-        "starting_balance": 0,
         "statement_descriptor": None,
         "status": "draft",
         "status_transitions": {
@@ -121,15 +106,13 @@ def invoice(
             "paid_at": None,
             "voided_at": None,
         },
-        "subtotal": total,
-        "subtotal_excluding_tax": total,
         "test_clock": None,
-        "total": total,
         "total_discount_amounts": [],
-        "total_excluding_tax": total,
         "total_pretax_credit_amounts": [],
         "total_taxes": [],
         "webhooks_delivered_at": None,
+        "_days_until_due": days_until_due,
+        "_overdue": False,
     }
 
 
@@ -151,70 +134,11 @@ def invoice_payment(session: AccountSession, invoice: Json, *, intent: str, stat
     }
 
 
-def _subscription_line(
-    session: AccountSession, invoice_id: str, subscription: Json, item: Json, free: bool
-) -> Json:
-    quantity = item.get("quantity", 0)
+def _parent(subscription: Json | None) -> Json | None:
+    if subscription is None:
+        return None
     return {
-        **_line(
-            session, invoice_id, item["price"], quantity, 0 if free else amount_of(item["price"], quantity)
-        ),
-        "metadata": subscription["metadata"],
-        "parent": {
-            "invoice_item_details": None,
-            "subscription_item_details": {
-                "invoice_item": None,
-                "proration": False,
-                "proration_details": {"credited_items": None},
-                "subscription": subscription["id"],
-                "subscription_item": item["id"],
-            },
-            "type": "subscription_item_details",
-        },
-        "period": {"end": item["current_period_end"], "start": item["current_period_start"]},
-        "subscription": subscription["id"],
-    }
-
-
-def _one_time_line(session: AccountSession, invoice_id: str, subscription: Json, line: Json) -> Json:
-    price, quantity = line["price"], line["quantity"]
-    return {
-        **_line(session, invoice_id, price, quantity, amount_of(price, quantity)),
-        "metadata": {},
-        "parent": {
-            "invoice_item_details": {
-                "invoice_item": new_id("ii_1"),
-                "proration": False,
-                "proration_details": {"credited_items": None},
-                "subscription": subscription["id"],
-            },
-            "subscription_item_details": None,
-            "type": "invoice_item_details",
-        },
-        "period": {"end": session.now, "start": session.now},
-        "subscription": subscription["id"],
-    }
-
-
-def _line(session: AccountSession, invoice_id: str, price: Json, quantity: int, amount: int) -> Json:
-    return {
-        "id": new_id("il_1"),
-        "object": "line_item",
-        "amount": amount,
-        "currency": price["currency"],
-        "description": f"{quantity} × {price['nickname'] or price['id']}",
-        "discount_amounts": [],
-        "discountable": True,
-        "discounts": [],
-        "invoice": invoice_id,
-        "livemode": session.account.livemode,
-        "pretax_credit_amounts": [],
-        "pricing": {
-            "price_details": {"price": price["id"], "product": price["product"]},
-            "type": "price_details",
-            "unit_amount_decimal": price["unit_amount_decimal"],
-        },
-        "quantity": quantity,
-        "subtotal": amount,
-        "taxes": [],
+        "quote_details": None,
+        "subscription_details": {"metadata": subscription["metadata"], "subscription": subscription["id"]},
+        "type": "subscription_details",
     }

@@ -17,10 +17,15 @@ def subscription(
     description: str | None,
     automatic_tax: bool,
     payment_method: str | None,
+    collection_method: str = "charge_automatically",
+    days_until_due: int | None = None,
+    end_without_card: str = "create_invoice",
+    has_card: bool = True,
+    billing_mode: str = "flexible",
 ) -> Json:
-    """`lines` are price and quantity. Its period and status are the lifecycle's to set."""
+    """`lines` are price, quantity and perhaps metadata. Its period and status are the lifecycle's to set."""
     subscription_id = new_id("sub_1")
-    items = [_item(session, subscription_id, line["price"], line["quantity"]) for line in lines]
+    items = [new_item(session, subscription_id, **line) for line in lines]
     return {
         "id": subscription_id,
         "object": "subscription",
@@ -33,19 +38,22 @@ def subscription(
         },
         "billing_cycle_anchor": session.now,
         "billing_cycle_anchor_config": None,
-        "billing_mode": {"flexible": {"proration_discounts": "included"}, "type": "flexible"},
+        "billing_mode": {
+            "flexible": {"proration_discounts": "included"} if billing_mode == "flexible" else None,
+            "type": billing_mode,
+        },
         "billing_schedules": [],
         "billing_thresholds": None,
         "cancel_at": None,
         "cancel_at_period_end": False,
         "canceled_at": None,
         "cancellation_details": {"comment": None, "feedback": None, "reason": None},
-        "collection_method": "charge_automatically",
+        "collection_method": collection_method,
         "created": session.now,
         "currency": lines[0]["price"]["currency"],
         "customer": customer,
         "customer_account": None,
-        "days_until_due": None,
+        "days_until_due": days_until_due,
         "default_payment_method": payment_method,
         "default_source": None,
         "default_tax_rates": [],
@@ -81,9 +89,10 @@ def subscription(
         "test_clock": None,
         "transfer_data": None,
         "trial_end": None,
-        "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}},
+        "trial_settings": {"end_behavior": {"missing_payment_method": end_without_card}},
         "trial_start": None,
         "_card_fails": False,
+        "_has_card": has_card,
         "_trial_warned": False,
     }
 
@@ -94,7 +103,15 @@ def price_fields(price: Json) -> Json:
     return {"price": shown, "plan": plan(price)}
 
 
-def _item(session: AccountSession, subscription_id: str, price: Json, quantity: int) -> Json:
+def new_item(
+    session: AccountSession,
+    subscription_id: str,
+    *,
+    price: Json,
+    quantity: int,
+    metadata: Json | None = None,
+) -> Json:
+    """An item whose period is the lifecycle's to set. One of a metered price has no quantity."""
     item = {
         "id": new_id("si_", 14),
         "object": "subscription_item",
@@ -103,7 +120,7 @@ def _item(session: AccountSession, subscription_id: str, price: Json, quantity: 
         "current_period_end": session.now,
         "current_period_start": session.now,
         "discounts": [],
-        "metadata": {},
+        "metadata": metadata or {},
         **price_fields(price),
         "subscription": subscription_id,
         "tax_rates": [],

@@ -139,6 +139,9 @@ def written(shop: Shop) -> Iterator[tuple[str, Json]]:
     yield as_type("invoice.payment_action_required", "invoice.payment_failed")
     yield as_type("invoice.upcoming", "invoice.created", id="upcoming_in_1abcdefghijklm", status="draft")
     yield as_type("invoice.updated", "invoice.finalized", **open_invoice)
+    yield as_type("invoice.overdue", "invoice.finalized", **open_invoice)
+    yield as_type("invoice.voided", "invoice.finalized", status="void", amount_paid=0)
+    yield as_type("invoice.marked_uncollectible", "invoice.finalized", status="uncollectible", amount_paid=0)
     yield as_type("payment_intent.canceled", "payment_intent.created", status="canceled")
     yield as_type("price.deleted", "price.updated", active=False)
     name, setup = as_type(
