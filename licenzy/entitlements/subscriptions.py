@@ -68,8 +68,8 @@ class _Subscription:
         statuses = {state.data["status"] for state in self.states}
         if "trialing" in statuses or "paused" in statuses:
             return True
-        if any(state.data["status"] in _UNPAID and "anchor" not in state.data for state in self.states):
-            # A state recorded before lines were: its status was taken for proof that access had begun.
+        if any(state.data["status"] in _UNPAID and _is_early(state) for state in self.states):
+            # Its status was taken for proof that access had begun.
             return True
         return bool(statuses & _BEGUN) and (self._session_is_paid() or self._has_paid_period())
 
@@ -138,19 +138,13 @@ class _Subscription:
 
     def _until_paid_period_ends(self, item: Mapping[str, Any], last: FactLike, terms: Terms) -> Projected:
         """An item that was changed to a price of no product: it lasts as long as was paid for by then."""
+        change = self._first_without_product(item["id"], since=last)
+        if _is_early(change):
+            return self._removed(item["id"])
         entitlement = self._with_status(self.current, item, terms)
         if entitlement.state is State.CANCELED:
             return entitlement
-        changed_at = min(
-            (
-                state.occurred_at
-                for state in self.states
-                if state.occurred_at >= last.occurred_at
-                and _item_in(state, item["id"]) is not None
-                and self._terms_in(state, item["id"]) is None
-            ),
-            default=last.occurred_at,
-        )
+        changed_at = change.occurred_at
         paid = [
             period
             for period in self.periods[item["id"]]
@@ -163,16 +157,27 @@ class _Subscription:
             return entitlement
         return replace(entitlement, valid_until=end, ends_at=end, ends_as="product_changed")
 
+    def _first_without_product(self, item_id: str, *, since: FactLike) -> FactLike:
+        """The state that first had the item at a price of no product; `since` where there is none."""
+        changed = [
+            state
+            for state in self.states
+            if state.occurred_at >= since.occurred_at
+            and _item_in(state, item_id) is not None
+            and self._terms_in(state, item_id) is None
+        ]
+        return min(changed, key=lambda state: (state.occurred_at, state.source_id), default=since)
+
     def _removed(self, item_id: str) -> Projected:
         """An item that the subscription no longer has."""
         last = latest([state for state in self.states if self._terms_in(state, item_id) is not None])
         since = [state for state in self.states if state.occurred_at > last.occurred_at]
         in_that_second = [state for state in self.states if state.occurred_at == last.occurred_at]
-        if _item_in(latest(in_that_second), item_id) is not None:
-            without = (state.occurred_at for state in since if _item_in(state, item_id) is None)
-            at = min(without, default=last.occurred_at)
-        else:
+        if self._lacks(latest(in_that_second), item_id):
             at = last.occurred_at
+        else:
+            without = (state.occurred_at for state in since if self._lacks(state, item_id))
+            at = min(without, default=last.occurred_at)
         item, terms = _item_in(last, item_id), self._terms_in(last, item_id)
         assert item is not None
         assert terms is not None
@@ -187,11 +192,16 @@ class _Subscription:
             canceled_at=at,
         )
 
+    def _lacks(self, state: FactLike, item_id: str) -> bool:
+        if _is_early(state):
+            return self._terms_in(state, item_id) is None
+        return _item_in(state, item_id) is None
+
     # --- one item in one state ------------------------------------------------------------------------
 
     def _with_status(self, state: FactLike, item: Mapping[str, Any], terms: Terms) -> Projected:
         data, status = state.data, self._status(state)
-        if status == "past_due":
+        if status == "past_due" and not _is_early(state):
             item, terms = self._last_paid_for(item, terms)
         started = from_unix(data["started_at"]) if data["started_at"] else state.occurred_at
         entitlement = Projected(
@@ -230,7 +240,7 @@ class _Subscription:
             in_grace = replace(
                 entitlement, state=State.PAST_DUE, valid_until=until, ends_at=until, ends_as="past_due"
             )
-            return _until_cancel(in_grace, cancel)
+            return in_grace if _is_early(state) else _until_cancel(in_grace, cancel)
         if status == "unpaid":
             return replace(entitlement, state=State.SUSPENDED, reason="past_due", valid_until=end)
         if status in {"paused", "incomplete", "incomplete_expired"}:
@@ -242,6 +252,8 @@ class _Subscription:
             ends_at=end + RENEWAL_SLACK,
             ends_as="renewal_unconfirmed",
         )
+        if cancel is not None and _is_early(state):
+            return replace(running, valid_until=cancel, ends_at=cancel, ends_as="canceled")
         return _until_cancel(running, cancel)
 
     def _status(self, state: FactLike) -> str:
@@ -313,6 +325,8 @@ class _Subscription:
         Its grace begins with the failure; what was paid before lasts as long as it was paid for.
         """
         since = unpaid_since(state, item, self.states, self.facts)
+        if _is_early(state):
+            return since + timedelta(days=terms["grace_days"])
         is_paid_for = self._was_paid_for() and self._is_of_the_paid_state(item)
         until = since + timedelta(days=terms["grace_days"] if is_paid_for else 0)
         paid = [from_unix(period.end) for period in self.periods[item["id"]]]
@@ -353,6 +367,11 @@ class _Subscription:
 
     def _session_id(self) -> str | None:
         return min((fact.object_id for fact in self.facts if fact.kind == "session"), default=None)
+
+
+def _is_early(state: FactLike) -> bool:
+    """Whether a state was recorded before the lines of invoices were: it keeps the meaning it had then."""
+    return "anchor" not in state.data
 
 
 def _item_in(state: FactLike, item_id: str) -> Mapping[str, Any] | None:
