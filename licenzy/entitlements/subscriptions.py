@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -13,9 +13,15 @@ from licenzy.entitlements.grace import unpaid_since
 from licenzy.entitlements.models import State
 from licenzy.entitlements.operators import canceled, lifted_at
 from licenzy.entitlements.ordering import latest
-from licenzy.entitlements.periods import PaidInvoice, Period, paid_invoices, periods_by_item
-from licenzy.entitlements.projected import SETTLED, FactLike, Projected
-from licenzy.entitlements.sold import SoldTerms, Terms
+from licenzy.entitlements.projected import FactLike, Projected
+from licenzy.entitlements.sold import Terms
+from licenzy.entitlements.subscription_history import (
+    SAME_MOMENT,
+    Item,
+    SubscriptionHistory,
+    is_early,
+    item_in,
+)
 from licenzy.kit.clock import from_unix
 
 RENEWAL_SLACK = timedelta(hours=72)
@@ -26,359 +32,183 @@ KNOWN_STATUSES = frozenset(
 )
 """Stripe's own words; a state with another one changes nothing."""
 
-_UNPAID = frozenset({"past_due", "unpaid"})
-_BEGUN = frozenset({"active", "canceled", "paused", *_UNPAID})
-_SAME_MOMENT = timedelta(seconds=60)
-"""Within this much Stripe reports a change of a subscription and the payment of its invoice, in any order."""
-
 
 def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
     """One entitlement for each item that is or was mapped, once access has begun; none before."""
     states = [f for f in facts if f.kind == "subscription" and f.data["status"] in KNOWN_STATUSES]
     if not states:
         return []
-    subscription = _Subscription.of(states, facts)
-    return subscription.entitlements() if subscription.was_granted() else []
+    history = SubscriptionHistory.of(states, facts)
+    if not history.was_granted():
+        return []
+    here = {item["id"] for item in history.current.data["items"]}
+    gone = {
+        item["id"]
+        for state in states
+        for item in state.data["items"]
+        if item["id"] not in here and history.terms.of(item) is not None
+    }
+    kept = (_of_item(history, item) for item in history.current.data["items"])
+    return [
+        *(_less_reversals(history, each) for each in kept if each is not None),
+        *(_removed(history, item_id) for item_id in sorted(gone)),
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Subscription:
-    """Everything that the facts of one subscription say, put in order."""
+def _of_item(history: SubscriptionHistory, item: Item) -> Projected | None:
+    """What an item of the present state gives; None where its price never was a product's here."""
+    terms = history.terms.of(item)
+    if terms is not None:
+        return _in_state(history, history.current, item, terms)
+    before = history.mapped_before(item["id"])
+    owned = {before[1]["product_code"]} if before is not None else history.replaced_product_codes()
+    same = history.terms.of_same_product(item)
+    if same is not None and same["product_code"] in owned:
+        return _in_state(history, history.current, item, before[1] if before is not None else same)
+    return _until_paid_period_ends(history, item, *before) if before is not None else None
 
-    facts: Sequence[FactLike]
-    states: Sequence[FactLike]
-    current: FactLike
-    """The state that holds."""
-    invoices: Sequence[PaidInvoice]
-    periods: Mapping[str, Sequence[Period]]
-    """By item."""
-    terms: SoldTerms
 
-    @classmethod
-    def of(cls, states: Sequence[FactLike], facts: Sequence[FactLike]) -> _Subscription:
-        invoices = paid_invoices(facts)
-        return cls(
-            facts, states, latest(states), invoices, periods_by_item(states, invoices), SoldTerms(states)
-        )
+def _until_paid_period_ends(
+    history: SubscriptionHistory, item: Item, last: FactLike, terms: Terms
+) -> Projected:
+    """An item that was changed to a price of no product: it lasts as long as was paid for by then."""
+    change = history.first_without_product(item["id"], since=last)
+    if is_early(change):
+        return _removed(history, item["id"])
+    entitlement = _in_state(history, history.current, item, terms)
+    if entitlement.state is State.CANCELED:
+        return entitlement
+    changed_at = change.occurred_at
+    paid = [
+        period
+        for period in history.periods[item["id"]]
+        if period.invoice.paid_at <= changed_at + SAME_MOMENT and from_unix(period.start) <= changed_at
+    ]
+    mapped = item_in(last, item["id"])
+    known_end = mapped["period_end"] if mapped is not None else None
+    end = from_unix(paid[-1].end) if paid else from_unix(known_end) if known_end else changed_at
+    if entitlement.ends_at is not None and entitlement.ends_at < end:
+        return entitlement
+    return replace(entitlement, valid_until=end, ends_at=end, ends_as="product_changed")
 
-    # --- whether anything is granted ------------------------------------------------------------------
 
-    def was_granted(self) -> bool:
-        """Whether access ever began: a trial, or something of the subscription paid or free."""
-        statuses = {state.data["status"] for state in self.states}
-        if "trialing" in statuses or "paused" in statuses:
-            return True
-        if any(state.data["status"] in _UNPAID and _is_early(state) for state in self.states):
-            # Its status was taken for proof that access had begun.
-            return True
-        return bool(statuses & _BEGUN) and (self._session_is_paid() or self._has_paid_period())
+def _removed(history: SubscriptionHistory, item_id: str) -> Projected:
+    """An item that the subscription no longer has."""
+    before = history.mapped_before(item_id)
+    assert before is not None
+    last, terms = before
+    in_that_second = [state for state in history.states if state.occurred_at == last.occurred_at]
+    at = last.occurred_at
+    if not history.lacks(latest(in_that_second), item_id):
+        since = (state for state in history.states if state.occurred_at > last.occurred_at)
+        at = min((state.occurred_at for state in since if history.lacks(state, item_id)), default=at)
+    item = item_in(last, item_id)
+    assert item is not None
+    return replace(
+        _in_state(history, last, item, terms),
+        state=State.CANCELED,
+        reason=None,
+        cancel_at=None,
+        valid_until=at,
+        ends_at=at,
+        ends_as="canceled",
+        canceled_at=at,
+    )
 
-    def _session_is_paid(self) -> bool:
-        sessions = (fact for fact in self.facts if fact.kind == "session")
-        return any(fact.data["payment_status"] in SETTLED for fact in sessions)
 
-    def _has_paid_period(self) -> bool:
-        return any(self.periods.values())
+# --- one item in one state -------------------------------------------------------------------------------
 
-    def _was_paid_for(self) -> bool:
-        """Whether a payment beyond a trial's zero invoice, or a free period after it, is known."""
-        trials = {state.data.get("trial_end") for state in self.states} - {None}
-        if any(invoice.amount_paid for invoice in self.invoices):
-            return self._has_paid_period() or self._session_is_paid()
-        return any(period.end not in trials for periods in self.periods.values() for period in periods)
 
-    # --- the items ------------------------------------------------------------------------------------
+def _in_state(history: SubscriptionHistory, state: FactLike, item: Item, terms: Terms) -> Projected:
+    data, status = state.data, _status(history, state)
+    if status == "past_due" and not is_early(state):
+        item, terms = history.last_paid_for(item, terms)
+    started = from_unix(data["started_at"]) if data["started_at"] else state.occurred_at
+    entitlement = Projected(
+        item_key=item["id"],
+        product_code=terms["product_code"],
+        kind=Kind.SUBSCRIPTION,
+        features=list(terms["features"]),
+        quantity=item["quantity"],
+        state=State.ACTIVE,
+        starts_at=started,
+        granted_at=started,
+        cancel_at=_scheduled_cancel(data, item),
+        canceled_at=from_unix(data["canceled_at"]) if data["canceled_at"] else None,
+        stripe_subscription_id=state.object_id,
+        stripe_checkout_session_id=history.session_id(),
+    )
+    return _without_quantity(_with_end(history, entitlement, status, state, item, terms))
 
-    def entitlements(self) -> list[Projected]:
-        here = {item["id"]: item for item in self.current.data["items"]}
-        gone = {
-            item["id"]
-            for state in self.states
-            for item in state.data["items"]
-            if item["id"] not in here and self.terms.of(item) is not None
-        }
-        kept = (self._of_item(item) for item in here.values())
-        return [
-            *(self._less_reversals(each) for each in kept if each is not None),
-            *(self._removed(item_id) for item_id in sorted(gone)),
-        ]
 
-    def _of_item(self, item: Mapping[str, Any]) -> Projected | None:
-        """What an item of the present state gives; None where its price never was a product's here."""
-        terms = self.terms.of(item)
-        if terms is not None:
-            return self._with_status(self.current, item, terms)
-        before = self._mapped_before(item)
-        same = self.terms.of_same_product(item)
-        if same is not None and same["product_code"] in self._product_codes(before):
-            return self._with_status(self.current, item, before[1] if before else same)
-        return self._until_paid_period_ends(item, *before) if before is not None else None
+def _status(history: SubscriptionHistory, state: FactLike) -> str:
+    """The subscription's status; a collection paused with behavior `void` counts as paused.
 
-    def _mapped_before(self, item: Mapping[str, Any]) -> tuple[FactLike, Terms] | None:
-        """The last state in which the item had a price of a product's, and what it gave then."""
-        states = [state for state in self.states if self._terms_in(state, item["id"]) is not None]
-        if not states:
-            return None
-        last = latest(states)
-        terms = self._terms_in(last, item["id"])
-        assert terms is not None
-        return last, terms
+    `past_due` says that the latest invoice is not paid: its payment ends that, reported first or not.
+    """
+    status = str(state.data["status"])
+    if state.data["pause"] == "void" and status in {"active", "trialing", "past_due"}:
+        return "paused"
+    latest_invoice = state.data.get("latest_invoice")
+    if status == "past_due" and any(invoice.id == latest_invoice for invoice in history.invoices):
+        return "active"
+    return status
 
-    def _terms_in(self, state: FactLike, item_id: str) -> Terms | None:
-        item = _item_in(state, item_id)
-        return self.terms.of(item) if item is not None else None
 
-    def _product_codes(self, before: tuple[FactLike, Terms] | None) -> set[str]:
-        """What an item gave before; of an item that is new, what the items that it replaces gave."""
-        if before is not None:
-            return {before[1]["product_code"]}
-        here = {item["id"] for item in self.current.data["items"]}
-        replaced = (item for state in self.states for item in state.data["items"] if item["id"] not in here)
-        return {terms["product_code"] for item in replaced if (terms := self.terms.of(item)) is not None}
-
-    def _until_paid_period_ends(self, item: Mapping[str, Any], last: FactLike, terms: Terms) -> Projected:
-        """An item that was changed to a price of no product: it lasts as long as was paid for by then."""
-        change = self._first_without_product(item["id"], since=last)
-        if _is_early(change):
-            return self._removed(item["id"])
-        entitlement = self._with_status(self.current, item, terms)
-        if entitlement.state is State.CANCELED:
-            return entitlement
-        changed_at = change.occurred_at
-        paid = [
-            period
-            for period in self.periods[item["id"]]
-            if period.invoice.paid_at <= changed_at + _SAME_MOMENT and from_unix(period.start) <= changed_at
-        ]
-        mapped = _item_in(last, item["id"])
-        known_end = mapped["period_end"] if mapped is not None else None
-        end = from_unix(paid[-1].end) if paid else from_unix(known_end) if known_end else changed_at
-        if entitlement.ends_at is not None and entitlement.ends_at < end:
-            return entitlement
-        return replace(entitlement, valid_until=end, ends_at=end, ends_as="product_changed")
-
-    def _first_without_product(self, item_id: str, *, since: FactLike) -> FactLike:
-        """The state that first had the item at a price of no product; `since` where there is none."""
-        changed = [
-            state
-            for state in self.states
-            if state.occurred_at >= since.occurred_at
-            and _item_in(state, item_id) is not None
-            and self._terms_in(state, item_id) is None
-        ]
-        return min(changed, key=lambda state: (state.occurred_at, state.source_id), default=since)
-
-    def _removed(self, item_id: str) -> Projected:
-        """An item that the subscription no longer has."""
-        last = latest([state for state in self.states if self._terms_in(state, item_id) is not None])
-        since = [state for state in self.states if state.occurred_at > last.occurred_at]
-        in_that_second = [state for state in self.states if state.occurred_at == last.occurred_at]
-        if self._lacks(latest(in_that_second), item_id):
-            at = last.occurred_at
-        else:
-            without = (state.occurred_at for state in since if self._lacks(state, item_id))
-            at = min(without, default=last.occurred_at)
-        item, terms = _item_in(last, item_id), self._terms_in(last, item_id)
-        assert item is not None
-        assert terms is not None
+def _with_end(
+    history: SubscriptionHistory,
+    entitlement: Projected,
+    status: str,
+    state: FactLike,
+    item: Item,
+    terms: Terms,
+) -> Projected:
+    """The entitlement with its state, and until when it lasts: the earliest of all that ends it."""
+    if status == "canceled":
+        ended = state.data["ended_at"] or state.data["canceled_at"]
+        at = from_unix(ended) if ended else state.occurred_at
         return replace(
-            self._with_status(last, item, terms),
-            state=State.CANCELED,
-            reason=None,
-            cancel_at=None,
-            valid_until=at,
-            ends_at=at,
-            ends_as="canceled",
-            canceled_at=at,
+            entitlement, state=State.CANCELED, valid_until=at, ends_at=at, ends_as="canceled", canceled_at=at
         )
-
-    def _lacks(self, state: FactLike, item_id: str) -> bool:
-        if _is_early(state):
-            return self._terms_in(state, item_id) is None
-        return _item_in(state, item_id) is None
-
-    # --- one item in one state ------------------------------------------------------------------------
-
-    def _with_status(self, state: FactLike, item: Mapping[str, Any], terms: Terms) -> Projected:
-        data, status = state.data, self._status(state)
-        if status == "past_due" and not _is_early(state):
-            item, terms = self._last_paid_for(item, terms)
-        started = from_unix(data["started_at"]) if data["started_at"] else state.occurred_at
-        entitlement = Projected(
-            item_key=item["id"],
-            product_code=terms["product_code"],
-            kind=Kind.SUBSCRIPTION,
-            features=list(terms["features"]),
-            quantity=item["quantity"],
-            state=State.ACTIVE,
-            starts_at=started,
-            granted_at=started,
-            cancel_at=_scheduled_cancel(data, item),
-            canceled_at=from_unix(data["canceled_at"]) if data["canceled_at"] else None,
-            stripe_subscription_id=state.object_id,
-            stripe_checkout_session_id=self._session_id(),
+    end, cancel = history.period_end(state, item), entitlement.cancel_at
+    if status == "past_due":
+        until = _grace_end(history, state, item, terms)
+        in_grace = replace(
+            entitlement, state=State.PAST_DUE, valid_until=until, ends_at=until, ends_as="past_due"
         )
-        return _without_quantity(self._ending(entitlement, status, state, item, terms))
-
-    def _ending(
-        self, entitlement: Projected, status: str, state: FactLike, item: Mapping[str, Any], terms: Terms
-    ) -> Projected:
-        if status == "canceled":
-            ended = state.data["ended_at"] or state.data["canceled_at"]
-            at = from_unix(ended) if ended else state.occurred_at
-            return replace(
-                entitlement,
-                state=State.CANCELED,
-                valid_until=at,
-                ends_at=at,
-                ends_as="canceled",
-                canceled_at=at,
-            )
-        end, cancel = self._period_end(state, item), entitlement.cancel_at
-        if status == "past_due":
-            until = self._grace_end(state, item, terms)
-            in_grace = replace(
-                entitlement, state=State.PAST_DUE, valid_until=until, ends_at=until, ends_as="past_due"
-            )
-            return in_grace if _is_early(state) else _until_cancel(in_grace, cancel)
-        if status == "unpaid":
-            return replace(entitlement, state=State.SUSPENDED, reason="past_due", valid_until=end)
-        if status in {"paused", "incomplete", "incomplete_expired"}:
-            return replace(entitlement, state=State.PAUSED, valid_until=end)
-        running = replace(
-            entitlement,
-            state=State.TRIALING if status == "trialing" else State.ACTIVE,
-            valid_until=end,
-            ends_at=end + RENEWAL_SLACK,
-            ends_as="renewal_unconfirmed",
-        )
-        if cancel is not None and _is_early(state):
-            return replace(running, valid_until=cancel, ends_at=cancel, ends_as="canceled")
-        return _until_cancel(running, cancel)
-
-    def _status(self, state: FactLike) -> str:
-        """The subscription's status; a collection paused with behavior `void` counts as paused.
-
-        `past_due` says that the latest invoice is not paid: its payment ends that, reported first or not.
-        """
-        status = str(state.data["status"])
-        if state.data["pause"] == "void" and status in {"active", "trialing", "past_due"}:
-            return "paused"
-        latest_invoice = state.data.get("latest_invoice")
-        if status == "past_due" and any(invoice.id == latest_invoice for invoice in self.invoices):
-            return "active"
-        return status
-
-    def _period_end(self, state: FactLike, item: Mapping[str, Any]) -> datetime:
-        """The item's period end, or that of a later period that was paid after the state was reported.
-
-        Where a state lacks its period, the paid ones tell it, else it ends with the state.
-        """
-        start, end = item["period_start"], item["period_end"]
-        later = [
-            period.end
-            for period in self.periods[item["id"]]
-            if not end
-            or (period.invoice.paid_at > state.occurred_at and (start is None or period.start > start))
-        ]
-        if later:
-            return from_unix(later[-1])
-        return from_unix(end) if end else state.occurred_at
-
-    # --- a payment that failed ------------------------------------------------------------------------
-
-    def _last_paid_for(self, item: Mapping[str, Any], terms: Terms) -> tuple[Mapping[str, Any], Terms]:
-        """The item and its terms as they were last paid for: a change that is not paid gives nothing yet."""
-        state = self._state_last_paid()
-        before = _item_in(state, item["id"]) if state is not None else None
-        if before is None:
-            return item, terms
-        prices = [line["price"] for line in self._lines_last_paid(item["id"])]
-        named = next((price for price in prices if self.terms.at_price(item["id"], price)), before["price"])
-        paid_terms = self.terms.at_price(item["id"], named)
-        return (before, paid_terms) if paid_terms is not None else (item, {**terms, "grace_days": 0})
-
-    def _state_last_paid(self) -> FactLike | None:
-        """The state in force when the subscription was last paid."""
-        if not self.invoices:
-            return None
-        until = self.invoices[-1].paid_at + _SAME_MOMENT
-        by_then = [
-            state
-            for state in self.states
-            if state.occurred_at <= until and state.data["status"] not in _UNPAID
-        ]
-        return latest(by_then) if by_then else None
-
-    def _lines_last_paid(self, item_id: str) -> list[Mapping[str, Any]]:
-        """The lines for the item on the last invoice paid, those that cost something, the latest first."""
-        lines = [
-            line
-            for line in self.invoices[-1].lines or ()
-            if line["item"] == item_id and (line["amount"] or 0) > 0 and line["start"] is not None
-        ]
-        return sorted(lines, key=lambda line: -line["start"])
-
-    def _grace_end(self, state: FactLike, item: Mapping[str, Any], terms: Terms) -> datetime:
-        """Until when an item has access although a payment failed.
-
-        Its grace begins with the failure; what was paid before lasts as long as it was paid for.
-        """
-        since = unpaid_since(state, item, self.states, self.facts)
-        if _is_early(state):
-            return since + timedelta(days=terms["grace_days"])
-        is_paid_for = self._was_paid_for() and self._is_of_the_paid_state(item)
-        until = since + timedelta(days=terms["grace_days"] if is_paid_for else 0)
-        paid = [from_unix(period.end) for period in self.periods[item["id"]]]
-        return max([until, *paid[-1:]])
-
-    def _is_of_the_paid_state(self, item: Mapping[str, Any]) -> bool:
-        state = self._state_last_paid()
-        return state is None or _item_in(state, item["id"]) is not None
-
-    # --- refunds and disputes -------------------------------------------------------------------------
-
-    def _less_reversals(self, entitlement: Projected) -> Projected:
-        """Less what refunds and disputes of the item's current period take; of earlier ones, nothing."""
-        periods = self.periods[entitlement.item_key]
-        if not periods or entitlement.state is State.CANCELED:
-            return entitlement
-        invoice = periods[-1].invoice
-        payments = set(invoice.payments)
-        for fact in self.facts:
-            if fact.kind == "invoice_payment" and fact.data["invoice"] == invoice.id:
-                payments |= {fact.data["payment_intent"], fact.data["charge"]} - {None}
-        of_it = [
-            fact
-            for fact in self.facts
-            if fact.kind in reversals.KINDS
-            and (
-                payments & {fact.data["payment_intent"], fact.data["charge"]}
-                or fact.data.get("invoice") == invoice.id
-            )
-        ]
-        taken = reversals.reversal(of_it, paid=invoice.amount_paid)
-        lifted = lifted_at(self.facts, entitlement.item_key)
-        if taken is None or (lifted is not None and taken.at <= lifted):
-            return entitlement
-        if taken.final and taken.reason == "disputed":
-            return canceled(entitlement, taken.at, reason=taken.reason)
-        return replace(entitlement, state=State.SUSPENDED, reason=taken.reason)
-
-    def _session_id(self) -> str | None:
-        return min((fact.object_id for fact in self.facts if fact.kind == "session"), default=None)
+        return in_grace if is_early(state) else _until_cancel(in_grace, cancel)
+    if status == "unpaid":
+        return replace(entitlement, state=State.SUSPENDED, reason="past_due", valid_until=end)
+    if status in {"paused", "incomplete", "incomplete_expired"}:
+        return replace(entitlement, state=State.PAUSED, valid_until=end)
+    running = replace(
+        entitlement,
+        state=State.TRIALING if status == "trialing" else State.ACTIVE,
+        valid_until=end,
+        ends_at=end + RENEWAL_SLACK,
+        ends_as="renewal_unconfirmed",
+    )
+    if cancel is not None and is_early(state):
+        return replace(running, valid_until=cancel, ends_at=cancel, ends_as="canceled")
+    return _until_cancel(running, cancel)
 
 
-def _is_early(state: FactLike) -> bool:
-    """Whether a state was recorded before the lines of invoices were: it keeps the meaning it had then."""
-    return "anchor" not in state.data
+def _grace_end(history: SubscriptionHistory, state: FactLike, item: Item, terms: Terms) -> datetime:
+    """Until when an item has access although a payment failed.
+
+    Its grace begins with the failure; what was paid before lasts as long as it was paid for.
+    """
+    since = unpaid_since(state, item, history.states, history.facts)
+    if is_early(state):
+        return since + timedelta(days=terms["grace_days"])
+    paid_state = history.state_last_paid()
+    is_paid_for = paid_state is None or item_in(paid_state, item["id"]) is not None
+    has_grace = is_paid_for and history.was_paid_for()
+    paid_ends = [from_unix(period.end) for period in history.periods[item["id"]]]
+    return max([since + timedelta(days=terms["grace_days"] if has_grace else 0), *paid_ends[-1:]])
 
 
-def _item_in(state: FactLike, item_id: str) -> Mapping[str, Any] | None:
-    return next((item for item in state.data["items"] if item["id"] == item_id), None)
-
-
-def _scheduled_cancel(data: Mapping[str, Any], item: Mapping[str, Any]) -> datetime | None:
+def _scheduled_cancel(data: Mapping[str, Any], item: Item) -> datetime | None:
     if data["cancel_at"]:
         return from_unix(data["cancel_at"])
     if data["cancel_at_period_end"] and item["period_end"]:
@@ -401,3 +231,34 @@ def _without_quantity(entitlement: Projected) -> Projected:
     if entitlement.quantity or entitlement.state in {State.CANCELED, State.PAUSED}:
         return entitlement
     return replace(entitlement, state=State.SUSPENDED, reason="quantity_zero")
+
+
+# --- refunds and disputes --------------------------------------------------------------------------------
+
+
+def _less_reversals(history: SubscriptionHistory, entitlement: Projected) -> Projected:
+    """Less what refunds and disputes of the item's current period take; of earlier ones, nothing."""
+    periods = history.periods[entitlement.item_key]
+    if not periods or entitlement.state is State.CANCELED:
+        return entitlement
+    invoice = periods[-1].invoice
+    payments = set(invoice.payments)
+    for fact in history.facts:
+        if fact.kind == "invoice_payment" and fact.data["invoice"] == invoice.id:
+            payments |= {fact.data["payment_intent"], fact.data["charge"]} - {None}
+    of_it = [
+        fact
+        for fact in history.facts
+        if fact.kind in reversals.KINDS
+        and (
+            payments & {fact.data["payment_intent"], fact.data["charge"]}
+            or fact.data.get("invoice") == invoice.id
+        )
+    ]
+    taken = reversals.reversal(of_it, paid=invoice.amount_paid)
+    lifted = lifted_at(history.facts, entitlement.item_key)
+    if taken is None or (lifted is not None and taken.at <= lifted):
+        return entitlement
+    if taken.final and taken.reason == "disputed":
+        return canceled(entitlement, taken.at, reason=taken.reason)
+    return replace(entitlement, state=State.SUSPENDED, reason=taken.reason)

@@ -12,7 +12,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.accounts import account_of, set_offset
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused, StripeRefusal
 from licenzy.stripe_sandbox.lifecycle import clock
@@ -48,25 +48,25 @@ class Advance:
 
 
 def begin(
-    account_session: AccountSession, *, id_: str, seconds: int, delivery: str, owner: str | None
+    account_store: AccountStore, *, id_: str, seconds: int, delivery: str, owner: str | None
 ) -> Advance:
     """Note a move that begins now; `id_` is new, and the clock stands still."""
     clock.require_movable(seconds)
-    offset = account_session.account.offset
-    account_session.db.execute(
+    offset = account_store.account.offset
+    account_store.db.execute(
         "INSERT INTO advances (id, scope, delivery, owner, from_offset, to_offset, started)"
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             id_,
-            account_session.account.scope,
+            account_store.account.scope,
             delivery,
             owner,
             offset,
             offset + seconds,
-            account_session.now,
+            account_store.now,
         ),
     )
-    begun = find(account_session.db, account_session.account.scope, id_)
+    begun = find(account_store.db, account_store.account.scope, id_)
     assert begun is not None
     return begun
 
@@ -82,28 +82,28 @@ def running(db: sqlite3.Connection, scope: str) -> Advance | None:
     )
 
 
-def require_still(account_session: AccountSession) -> None:
+def require_still(account_store: AccountStore) -> None:
     """Refuse what cannot happen while the clock moves."""
-    if running(account_session.db, account_session.account.scope) is not None:
+    if running(account_store.db, account_store.account.scope) is not None:
         raise RequestRefused("The account's clock is still moving. Wait until it stops.")
 
 
-def report(account_session: AccountSession, advance: Advance) -> Json:
+def report(account_store: AccountStore, advance: Advance) -> Json:
     """The move as the control API shows it, with how often each event is posted."""
     posted = {
-        event["id"]: account_session.db.execute(
+        event["id"]: account_store.db.execute(
             "SELECT COUNT(*) AS n FROM posts WHERE scope = ? AND event = ?", (advance.scope, event["id"])
         ).fetchone()["n"]
         for event in advance.emitted
     }
     whole = advance.to_offset - advance.from_offset
-    done = account_session.account.offset - advance.from_offset
+    done = account_store.account.offset - advance.from_offset
     return {
         "id": advance.id,
         "status": advance.status,
         "problem": advance.problem,
         "percent": 100 if advance.status == "ready" else max(0, min(99, 100 * done // whole)),
-        "now": account_session.now,
+        "now": account_store.now,
         "emitted": advance.emitted,
         "posted": posted,
     }
@@ -150,7 +150,7 @@ class ClockAdvancer:
             with self._store.writing() as db:
                 advance = find(db, scope, id_)
                 if advance is not None and advance.status == "advancing":
-                    _run_some(AccountSession(db, account_of(db, scope), self._public_url), advance)
+                    _run_some(AccountStore(db, account_of(db, scope), self._public_url), advance)
         except sqlite3.Error:
             raise  # The file cannot be written now; the move goes on when it can.
         except Exception as problem:
@@ -177,42 +177,46 @@ class ClockAdvancer:
                 self._wanted.wait(pause)
 
 
-def _run_some(account_session: AccountSession, advance: Advance) -> None:
+def _run_some(account_store: AccountStore, advance: Advance) -> None:
     """Run what is due for one transaction's time; at the end of the way the clock arrives."""
-    ends_at, last = time.monotonic() + _TRANSACTION_SECONDS, account_session.last_post()
+    ends_at, last = time.monotonic() + _TRANSACTION_SECONDS, account_store.last_post()
     target = int(time.time()) + advance.to_offset
     reported: list[Json] = []
     arrived = False
     for _ in range(_MOST_IN_A_TRANSACTION):
         if arrived or time.monotonic() >= ends_at:
             break
-        before = len(account_session.emitted)
-        happened_to = clock.run_next(account_session, until=target, owner=advance.owner)
+        before = len(account_store.emitted)
+        happened_to = clock.run_next(account_store, until=target, owner=advance.owner)
         arrived = happened_to is None
         if not arrived and happened_to == advance.owner:
-            reported += account_session.emitted[before:]
+            reported += account_store.emitted[before:]
     if arrived:
-        clock.arrive(account_session, offset=advance.to_offset, now=target)
-        reported.append(account_session.emitted[-1])
+        clock.arrive(account_store, offset=advance.to_offset, now=target)
+        reported.append(account_store.emitted[-1])
     else:
-        reached = account_session.now - int(time.time())
-        set_offset(account_session.db, account_session.account, max(account_session.account.offset, reached))
-    _deliver(account_session, advance.delivery, last=last, arrived=arrived)
+        reached = account_store.now - int(time.time())
+        set_offset(
+            account_store.db,
+            account_store.account,
+            max(account_store.account.offset, reached),
+        )
+    _deliver(account_store, advance.delivery, last=last, arrived=arrived)
     emitted = advance.emitted + [{"id": event["id"], "type": event["type"]} for event in reported]
-    account_session.db.execute(
+    account_store.db.execute(
         "UPDATE advances SET status = ?, emitted = ? WHERE scope = ? AND id = ?",
         ("ready" if arrived else "advancing", json.dumps(emitted), advance.scope, advance.id),
     )
 
 
-def _deliver(account_session: AccountSession, delivery: str, *, last: int, arrived: bool) -> None:
+def _deliver(account_store: AccountStore, delivery: str, *, last: int, arrived: bool) -> None:
     """Bring the posts queued since `last` into the way that was asked for."""
-    db, scope = account_session.db, account_session.account.scope
+    db, scope = account_store.db, account_store.account.scope
     if delivery == "never":
-        account_session.lose_posts(after=last)
+        account_store.lose_posts(after=last)
     elif delivery == "twice":
-        posts = account_session.posts(after=last)
-        account_session.requeue_posts([post for post in posts for _ in "12"], after=last)
+        posts = account_store.posts(after=last)
+        account_store.requeue_posts([post for post in posts for _ in "12"], after=last)
     elif delivery == "last_first":
         db.execute(
             "UPDATE posts SET status = 'gathered' WHERE scope = ? AND number > ? AND lane = ''", (scope, last)
@@ -225,7 +229,7 @@ def _deliver(account_session: AccountSession, delivery: str, *, last: int, arriv
             ).fetchall()
             db.execute("DELETE FROM posts WHERE scope = ? AND status = 'gathered'", (scope,))
             for row in rows:
-                account_session.queue_post(row["event"], row["endpoint"])
+                account_store.queue_post(row["event"], row["endpoint"])
 
 
 def _advance(row: sqlite3.Row | None) -> Advance | None:

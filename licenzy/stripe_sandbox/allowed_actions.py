@@ -5,7 +5,7 @@ The console offers the allowed ones; the control API lists all, for pages that d
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_store import AccountStore, where
 from licenzy.stripe_sandbox.lifecycle import clock, disputes, plans
 from licenzy.stripe_sandbox.lifecycle.subscriptions import ENDED
 from licenzy.stripe_sandbox.version import Json
@@ -80,11 +80,11 @@ def for_session(body: Json) -> AllowedActions:
     }
 
 
-def for_purchase(account_session: AccountSession, session: Json) -> Json:
+def for_purchase(account_store: AccountStore, session: Json) -> Json:
     """What a session sold, and everything that may happen to it: each offer with the ids its action needs."""
-    subscription = account_session.find("subscription", session["subscription"])
-    charge = _charge_of(account_session, session, subscription)
-    refunds, dispute = history_of(account_session, charge) if charge else ([], None)
+    subscription = account_store.find("subscription", session["subscription"])
+    charge = _charge_of(account_store, session, subscription)
+    refunds, dispute = history_of(account_store, charge) if charge else ([], None)
     of_session = {"session": session["id"]}
     of_subscription = {"subscription": subscription["id"]} if subscription else {}
     of_charge = {"charge": charge["id"]} if charge else {}
@@ -96,9 +96,9 @@ def for_purchase(account_session: AccountSession, session: Json) -> Json:
     ]
     for name, why in for_charge(charge, refunds, dispute).items():
         offers.append(_offer(name, why, of_refund if name == "fail_refund" else of_charge))
-    renewals = clock.renewals(account_session)
+    renewals = clock.renewals(account_store)
     own_renewal = renewals.pop(subscription["id"], None) if subscription else None
-    offered_plans = plans.choices(account_session, subscription) if subscription else []
+    offered_plans = plans.choices(account_store, subscription) if subscription else []
     return {
         "session": session["id"],
         "url": session["url"],
@@ -106,16 +106,14 @@ def for_purchase(account_session: AccountSession, session: Json) -> Json:
         "offers": offers,
         "renews_in": own_renewal,
         "others_renew_in": sorted(renewals.values()),
-        "plans": [_plan(account_session, price) for price in offered_plans],
+        "plans": [_plan(account_store, price) for price in offered_plans],
     }
 
 
-def history_of(account_session: AccountSession, charge: Json) -> tuple[list[Json], Json | None]:
+def history_of(account_store: AccountStore, charge: Json) -> tuple[list[Json], Json | None]:
     """The refunds of a payment, newest first, and its latest dispute."""
-    refunds = account_session.select("refund", where("charge", charge["id"]))
-    return refunds, next(
-        iter(account_session.select("dispute", where("charge", charge["id"]), limit=1)), None
-    )
+    refunds = account_store.select("refund", where("charge", charge["id"]))
+    return refunds, next(iter(account_store.select("dispute", where("charge", charge["id"]), limit=1)), None)
 
 
 _OF_SUBSCRIPTION = (
@@ -136,26 +134,26 @@ def _subscription_actions(session: Json, subscription: Json | None) -> AllowedAc
     return dict.fromkeys(_OF_SUBSCRIPTION, why)
 
 
-def _charge_of(account_session: AccountSession, session: Json, subscription: Json | None) -> Json | None:
+def _charge_of(account_store: AccountStore, session: Json, subscription: Json | None) -> Json | None:
     """The payment that a refund would be about: of a subscription, that of its last invoice that was paid."""
     intent_id = session["payment_intent"]
     if subscription is not None:
         of_subscription = where("parent.subscription_details.subscription", subscription["id"])
-        paid = account_session.select("invoice", of_subscription, where("status", "paid"))
+        paid = account_store.select("invoice", of_subscription, where("status", "paid"))
         payments = [
-            p for i in paid for p in account_session.select("invoice_payment", where("invoice", i["id"]))
+            p for i in paid for p in account_store.select("invoice_payment", where("invoice", i["id"]))
         ]
         intent_id = payments[0]["payment"]["payment_intent"] if payments else None
-    intent = account_session.find("payment_intent", intent_id)
-    return account_session.find("charge", intent["latest_charge"]) if intent else None
+    intent = account_store.find("payment_intent", intent_id)
+    return account_store.find("charge", intent["latest_charge"]) if intent else None
 
 
 def _offer(action: str, reason: str | None, named: Json) -> Json:
     return {"action": action, "reason": reason, "named": named}
 
 
-def _plan(account_session: AccountSession, price: Json) -> Json:
-    product = account_session.find_any(price["product"]) or {}
+def _plan(account_store: AccountStore, price: Json) -> Json:
+    product = account_store.find_any(price["product"]) or {}
     return {
         "price": price["id"],
         "name": product.get("name") or price["product"],

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.accounts import account_of
 from licenzy.stripe_sandbox.due import next_renewal
 from licenzy.stripe_sandbox.errors import InvalidParameter
@@ -92,7 +92,7 @@ def make_subscriptions(store: Store, scope: str, public_url: str, order: BulkOrd
     made: list[str] = []
     for start in range(0, order.count, _IN_A_TRANSACTION):
         with store.writing() as db:
-            session = AccountSession(db, account_of(db, scope), public_url, silent=not order.events)
+            session = AccountStore(db, account_of(db, scope), public_url, silent=not order.events)
             prices = [_prices(session, each) for each in order.prices]
             for number in range(start, min(start + _IN_A_TRANSACTION, order.count)):
                 made.append(_make_one(session, order, prices[number % len(prices)], number))
@@ -100,7 +100,7 @@ def make_subscriptions(store: Store, scope: str, public_url: str, order: BulkOrd
     return {"created": len(made), "first": made[0], "last": made[-1]}
 
 
-def _make_one(session: AccountSession, order: BulkOrder, prices: list[Json], number: int) -> str:
+def _make_one(session: AccountStore, order: BulkOrder, prices: list[Json], number: int) -> str:
     present = session.now
     shortest = min(_length(price, present) for price in prices)
     session.now = started = present - shortest * number // order.count
@@ -125,7 +125,7 @@ def _make_one(session: AccountSession, order: BulkOrder, prices: list[Json], num
     return str(subscription["id"])
 
 
-def _live(session: AccountSession, order: BulkOrder, subscription: Json, *, trial_end: int) -> None:
+def _live(session: AccountStore, order: BulkOrder, subscription: Json, *, trial_end: int) -> None:
     """What makes a subscription what it is, step by step."""
     items = [
         {"price": item["price"], "quantity": item.get("quantity", 1)}
@@ -135,12 +135,12 @@ def _live(session: AccountSession, order: BulkOrder, subscription: Json, *, tria
     cycles.start(session, subscription, how)
     if order.status == "past_due":
         session.now = next_renewal(subscription)
-        cycles.renew(session, subscription, outcome=PaymentOutcome.DECLINE)
+        cycles.renew(session, subscription, outcome=PaymentOutcome.FAILED)
     elif order.status == "canceled":
         subscriptions.cancel(session, subscription)
 
 
-def _state(session: AccountSession, order: BulkOrder, subscription: Json) -> None:
+def _state(session: AccountStore, order: BulkOrder, subscription: Json) -> None:
     """The subscription alone, as it now is."""
     now, trial = session.now, order.status == "trialing"
     moved = [
@@ -159,7 +159,7 @@ def _state(session: AccountSession, order: BulkOrder, subscription: Json) -> Non
     session.emit("customer.subscription.created", subscription)
 
 
-def _prices(session: AccountSession, ids: list[str]) -> list[Json]:
+def _prices(session: AccountStore, ids: list[str]) -> list[Json]:
     found = [session.get("price", each, param="prices") for each in ids]
     for price in found:
         plans.require_sellable(price, currency=found[0]["currency"], param="prices")

@@ -11,7 +11,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from werkzeug.wrappers import Response as AnyResponse
 
 from licenzy.stripe_sandbox import advances, console_presenter
-from licenzy.stripe_sandbox.account_session import AccountSession, public
+from licenzy.stripe_sandbox.account_store import AccountStore, public
 from licenzy.stripe_sandbox.accounts import Account, find_by_capability
 from licenzy.stripe_sandbox.actions import CLOCK_ACTIONS, begin_advance, perform
 from licenzy.stripe_sandbox.errors import StripeRefusal
@@ -128,9 +128,9 @@ def _signer(services: Services, purpose: str) -> URLSafeTimedSerializer:
 
 def _open_session(
     db: sqlite3.Connection, services: Services, account_id: str, capability: str
-) -> AccountSession | None:
+) -> AccountStore | None:
     account = find_by_capability(db, account_id, capability)
-    return None if account is None else AccountSession(db, account, services.public_url)
+    return None if account is None else AccountStore(db, account, services.public_url)
 
 
 def _form_params() -> Json:
@@ -156,7 +156,7 @@ def _refused(services: Services, account_id: str, capability: str, refusal: Stri
 
 
 def _console_page(
-    services: Services, session: AccountSession, status: int = 200, *, problem: str | None = None
+    services: Services, session: AccountStore, status: int = 200, *, problem: str | None = None
 ) -> Response:
     reference = session.account.reference
     lab = services.lab_url if reference and not session.account.livemode else None
@@ -182,7 +182,7 @@ def _console_page(
     )
 
 
-def _event_page(session: AccountSession, event: Json) -> Response:
+def _event_page(session: AccountStore, event: Json) -> Response:
     shown = event_for(public(event), event["api_version"])
     return page(
         "event.html",

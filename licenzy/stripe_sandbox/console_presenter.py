@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from licenzy.stripe_sandbox import allowed_actions
-from licenzy.stripe_sandbox.account_session import AccountSession, Condition
+from licenzy.stripe_sandbox.account_store import AccountStore, Condition
 from licenzy.stripe_sandbox.allowed_actions import AllowedActions
 from licenzy.stripe_sandbox.due import next_renewal
 from licenzy.stripe_sandbox.version import Json
@@ -83,10 +83,10 @@ class ConsoleRow:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def subscriptions(account_session: AccountSession) -> list[ConsoleRow]:
+def subscriptions(account_store: AccountStore) -> list[ConsoleRow]:
     """The newest subscriptions."""
     rows = []
-    for body in account_session.select("subscription", limit=ROWS_SHOWN):
+    for body in account_store.select("subscription", limit=ROWS_SHOWN):
         buttons = _buttons(allowed_actions.for_subscription(body), "subscription", body["id"])
         item = body["items"]["data"][0]
         extra = {
@@ -94,26 +94,26 @@ def subscriptions(account_session: AccountSession) -> list[ConsoleRow]:
             "price": item["price"],
             "quantity": item.get("quantity", 1),
         }
-        rows.append(ConsoleRow(body, _product_name(account_session, item["price"]), buttons, extra))
+        rows.append(ConsoleRow(body, _product_name(account_store, item["price"]), buttons, extra))
     return rows
 
 
-def unpaid_invoices(account_session: AccountSession) -> list[ConsoleRow]:
+def unpaid_invoices(account_store: AccountStore) -> list[ConsoleRow]:
     """The newest drafts and open invoices, each with who owes it."""
     rows = []
     waiting: Condition = ("json_extract(body, '$.status') IN ('draft', 'open')", [])
-    for body in account_session.select("invoice", waiting, limit=ROWS_SHOWN):
+    for body in account_store.select("invoice", waiting, limit=ROWS_SHOWN):
         allowed: AllowedActions = {"pay_invoice": None, "pay_invoice_elsewhere": None}
         buttons = _buttons(allowed, "invoice", body["id"])
         rows.append(ConsoleRow(body, body["customer_email"] or body["customer"], buttons))
     return rows
 
 
-def payments(account_session: AccountSession) -> list[ConsoleRow]:
+def payments(account_store: AccountStore) -> list[ConsoleRow]:
     """The newest charges, with their refunds and dispute."""
     rows = []
-    for body in account_session.select("charge", limit=ROWS_SHOWN):
-        refunds, dispute = allowed_actions.history_of(account_session, body)
+    for body in account_store.select("charge", limit=ROWS_SHOWN):
+        refunds, dispute = allowed_actions.history_of(account_store, body)
         rows.append(
             ConsoleRow(
                 body,
@@ -125,36 +125,36 @@ def payments(account_session: AccountSession) -> list[ConsoleRow]:
     return rows
 
 
-def sessions(account_session: AccountSession) -> list[ConsoleRow]:
+def sessions(account_store: AccountStore) -> list[ConsoleRow]:
     """The newest checkout sessions, with what they sell."""
     rows = []
-    for body in account_session.select("checkout.session", limit=ROWS_SHOWN):
+    for body in account_store.select("checkout.session", limit=ROWS_SHOWN):
         buttons = _buttons(allowed_actions.for_session(body), "session", body["id"])
         rows.append(ConsoleRow(body, ", ".join(line["description"] for line in body["_lines"]), buttons))
     return rows
 
 
-def events(account_session: AccountSession) -> list[ConsoleRow]:
+def events(account_store: AccountStore) -> list[ConsoleRow]:
     """The newest events, with their deliveries."""
     rows = []
-    for body in account_session.select("event", limit=EVENTS_SHOWN):
+    for body in account_store.select("event", limit=EVENTS_SHOWN):
         row = ConsoleRow(
             body, body["data"]["object"]["id"], [ActionButton("resend_event", "event", body["id"])]
         )
-        row.extra["posts"] = posts(account_session, body["id"])
+        row.extra["posts"] = posts(account_store, body["id"])
         rows.append(row)
     return rows
 
 
-def posts(account_session: AccountSession, event_id: str) -> list[Json]:
+def posts(account_store: AccountStore, event_id: str) -> list[Json]:
     """The event's deliveries and their results; a deleted endpoint is shown by its id."""
-    found = account_session.db.execute(
+    found = account_store.db.execute(
         "SELECT * FROM posts WHERE scope = ? AND event = ? ORDER BY number",
-        (account_session.account.scope, event_id),
+        (account_store.account.scope, event_id),
     ).fetchall()
     extra = []
     for row in found:
-        endpoint = account_session.find("webhook_endpoint", row["endpoint"])
+        endpoint = account_store.find("webhook_endpoint", row["endpoint"])
         extra.append({**dict(row), "url": endpoint["url"] if endpoint else row["endpoint"]})
     return extra
 
@@ -182,6 +182,6 @@ def _buttons(allowed: AllowedActions, parameter: str, id_: str) -> list[ActionBu
     ]
 
 
-def _product_name(account_session: AccountSession, price: Json) -> str:
-    product = account_session.find_any(price["product"]) or {}
+def _product_name(account_store: AccountStore, price: Json) -> str:
+    product = account_store.find_any(price["product"]) or {}
     return str(product.get("name") or price["product"])

@@ -14,7 +14,7 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from licenzy.stripe_sandbox import advances, bulk, fault_injection
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.accounts import Account, find_account, issue_restricted_key, open_account
 from licenzy.stripe_sandbox.actions import begin_advance, perform
 from licenzy.stripe_sandbox.allowed_actions import for_purchase
@@ -119,14 +119,14 @@ def _fault_rules(services: Services, account_id: str) -> tuple[Json, int]:
 def _act(services: Services, account_id: str) -> tuple[Json, int]:
     with services.store.writing() as db:
         account = _account(db, account_id)
-        account_session = AccountSession(db, account, services.public_url)
-        body, last = _json_body(None), account_session.last_post()
-        emitted = perform(account_session, body, delivery=body.pop("delivery", "in_order"))
+        account_store = AccountStore(db, account, services.public_url)
+        body, last = _json_body(None), account_store.last_post()
+        emitted = perform(account_store, body, delivery=body.pop("delivery", "in_order"))
         emitted_json = [
             {"id": e["id"], "type": e["type"], "object": e["data"]["object"]["id"]} for e in emitted
         ]
-        posted = Counter(event_id for event_id, _endpoint in account_session.posts(after=last))
-        now = account_session.now
+        posted = Counter(event_id for event_id, _endpoint in account_store.posts(after=last))
+        now = account_store.now
     services.sender.wake()
     return {"events": [e["id"] for e in emitted], "emitted": emitted_json, "posted": posted, "now": now}, 200
 
@@ -135,9 +135,9 @@ def _begin_advance(services: Services, account_id: str) -> tuple[Json, int]:
     body = _json_body(None)
     id_, delivery = advances.require_id(body.pop("id", None)), body.pop("delivery", "in_order")
     with services.store.writing() as db:
-        account_session = AccountSession(db, _account(db, account_id), services.public_url)
-        begun = begin_advance(account_session, body, id_=id_, delivery=delivery)
-        shown = advances.report(account_session, begun)
+        account_store = AccountStore(db, _account(db, account_id), services.public_url)
+        begun = begin_advance(account_store, body, id_=id_, delivery=delivery)
+        shown = advances.report(account_store, begun)
     services.advancer.wake()
     return shown, 202
 
@@ -148,7 +148,7 @@ def _show_advance(services: Services, account_id: str, advance_id: str) -> tuple
         found = advances.find(db, account.scope, advance_id)
         if found is None:
             raise NoSuchAddress(f"No such advance: '{advance_id}'")
-        return advances.report(AccountSession(db, account, services.public_url), found), 200
+        return advances.report(AccountStore(db, account, services.public_url), found), 200
 
 
 def _make_subscriptions(services: Services, account_id: str) -> tuple[Json, int]:
@@ -162,9 +162,9 @@ def _make_subscriptions(services: Services, account_id: str) -> tuple[Json, int]
 
 def _show_purchase(services: Services, account_id: str, session_id: str) -> tuple[Json, int]:
     with services.store.reading() as db:
-        account_session = AccountSession(db, _account(db, account_id), services.public_url)
-        session = account_session.get("checkout.session", session_id, param="session", in_address=True)
-        return {**for_purchase(account_session, session), "now": account_session.now}, 200
+        account_store = AccountStore(db, _account(db, account_id), services.public_url)
+        session = account_store.get("checkout.session", session_id, param="session", in_address=True)
+        return {**for_purchase(account_store, session), "now": account_store.now}, 200
 
 
 def _account(db: Any, account_id: str) -> Account:

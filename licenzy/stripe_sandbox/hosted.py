@@ -13,7 +13,7 @@ from collections.abc import Callable
 from flask import Blueprint, Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_store import AccountStore, where
 from licenzy.stripe_sandbox.accounts import account_of
 from licenzy.stripe_sandbox.due import next_renewal
 from licenzy.stripe_sandbox.errors import RequestRefused, StripeRefusal
@@ -24,7 +24,7 @@ from licenzy.stripe_sandbox.services import Services
 from licenzy.stripe_sandbox.version import Json
 
 PORTAL_LASTS_SECONDS = 24 * 3600
-_PAYS = {"pay": PaymentOutcome.PAY, "pay_later": PaymentOutcome.PAY_LATER}
+_PAYS = {"pay": PaymentOutcome.SUCCEEDED, "pay_later": PaymentOutcome.PROCESSING}
 
 
 def hosted_blueprint(services: Services) -> Blueprint:
@@ -62,69 +62,67 @@ def hosted_blueprint(services: Services) -> Blueprint:
     return blueprint
 
 
-def _session(
-    db: sqlite3.Connection, services: Services, session_id: str
-) -> tuple[AccountSession, Json] | None:
+def _session(db: sqlite3.Connection, services: Services, session_id: str) -> tuple[AccountStore, Json] | None:
     """By its id alone: the sixty random characters in it are what lets one see the page."""
     row = db.execute(
         "SELECT scope, body FROM objects WHERE id = ? AND kind = 'checkout.session'", (session_id,)
     ).fetchone()
     if row is None:
         return None
-    return AccountSession(db, account_of(db, row["scope"]), services.public_url), json.loads(row["body"])
+    return AccountStore(db, account_of(db, row["scope"]), services.public_url), json.loads(row["body"])
 
 
-def _answer(account_session: AccountSession, session: Json) -> AnyResponse:
+def _answer(account_store: AccountStore, session: Json) -> AnyResponse:
     action = request.form.get("action")
     if action == "abandon" and session["status"] == "open":
         return (
             redirect(session["cancel_url"], 303)
             if session["cancel_url"]
-            else _session_page(account_session, session)
+            else _session_page(account_store, session)
         )
     if action not in ("pay", "pay_later", "decline"):
         return _session_page(
-            account_session,
+            account_store,
             session,
             400,
             problem="Unknown action. Send action=pay, pay_later, decline or abandon.",
         )
-    if not checkout.is_open(account_session, session):
-        return _session_page(account_session, session, 409)
+    if not checkout.is_open(account_store, session):
+        return _session_page(account_store, session, 409)
     if action == "decline":
         if session["amount_total"] == 0:
             return _session_page(
-                account_session,
+                account_store,
                 session,
                 400,
                 problem="The card cannot be declined because nothing is due today.",
             )
-        checkout.decline(account_session, session)
+        checkout.decline(account_store, session)
         return _session_page(
-            account_session,
+            account_store,
             session,
             402,
             problem="Your card was declined by the bank. Try again, or pay by bank debit.",
         )
-    return _pay(account_session, session, _PAYS[action])
+    return _pay(account_store, session, _PAYS[action])
 
 
-def _pay(account_session: AccountSession, session: Json, outcome: PaymentOutcome) -> AnyResponse:
+def _pay(account_store: AccountStore, session: Json, outcome: PaymentOutcome) -> AnyResponse:
     quantities, wrong = _quantities(session)
     if wrong:
-        return _session_page(account_session, session, 400, problem=wrong)
+        return _session_page(account_store, session, 400, problem=wrong)
     email = request.form.get("email", "").strip()[:500] or None
     if email is not None and "@" not in email:
         return _session_page(
-            account_session,
+            account_store,
             session,
             400,
             problem="The e-mail address is invalid because it has no @. Enter a full address.",
         )
     try:
-        checkout.complete(account_session, session, outcome=outcome, email=email, quantities=quantities)
+        checkout.complete(account_store, session, outcome=outcome, email=email, quantities=quantities)
     except StripeRefusal as refusal:
-        return _session_page(account_session, session, 409, problem=refusal.message)
+        return _session_page(account_store, session, 409, problem=refusal.message)
     return redirect(_back_to_shop(session), 303)
 
 
@@ -145,14 +143,14 @@ def _quantities(session: Json) -> tuple[dict[int, int], str | None]:
 
 
 def _session_page(
-    account_session: AccountSession, session: Json, status: int = 200, *, problem: str | None = None
+    account_store: AccountStore, session: Json, status: int = 200, *, problem: str | None = None
 ) -> Response:
-    is_open = checkout.is_open(account_session, session)
+    is_open = checkout.is_open(account_store, session)
     return page(
         "pay.html",
         status,
         form_targets=(session["success_url"], session["cancel_url"]) if is_open else (),
-        account=account_session.account,
+        account=account_store.account,
         session=session,
         is_open=is_open,
         problem=problem,
@@ -173,7 +171,7 @@ def _back_to_shop(session: Json) -> str:
     return str(session["success_url"].replace("{CHECKOUT_SESSION_ID}", session["id"]))
 
 
-def _portal(db: sqlite3.Connection, services: Services, token: str) -> tuple[AccountSession, Json] | None:
+def _portal(db: sqlite3.Connection, services: Services, token: str) -> tuple[AccountStore, Json] | None:
     row = db.execute(
         "SELECT scope, body FROM objects WHERE kind = 'billing_portal.session' AND json_extract(body, "
         "'$._token') = ?",
@@ -181,80 +179,78 @@ def _portal(db: sqlite3.Connection, services: Services, token: str) -> tuple[Acc
     ).fetchone()
     if row is None:
         return None
-    account_session, portal = (
-        AccountSession(db, account_of(db, row["scope"]), services.public_url),
+    account_store, portal = (
+        AccountStore(db, account_of(db, row["scope"]), services.public_url),
         json.loads(row["body"]),
     )
-    return (
-        (account_session, portal) if account_session.now < portal["created"] + PORTAL_LASTS_SECONDS else None
-    )
+    return (account_store, portal) if account_store.now < portal["created"] + PORTAL_LASTS_SECONDS else None
 
 
 def _portal_page(
-    account_session: AccountSession, portal: Json, status: int = 200, *, problem: str | None = None
+    account_store: AccountStore, portal: Json, status: int = 200, *, problem: str | None = None
 ) -> Response:
     of_customer = where("customer", portal["customer"])
     own_subscriptions = [
-        s for s in account_session.select("subscription", of_customer) if s["status"] != "incomplete_expired"
+        s for s in account_store.select("subscription", of_customer) if s["status"] != "incomplete_expired"
     ]
     offers = {
-        s["id"]: plans.choices(account_session, s)
+        s["id"]: plans.choices(account_store, s)
         for s in own_subscriptions
         if s["status"] in ("active", "trialing")
     }
     shown = [i["price"] for s in own_subscriptions for i in s["items"]["data"]]
     shown += [price for offered in offers.values() for price in offered]
     names = {
-        p["product"]: (account_session.find_any(p["product"]) or {}).get("name", p["product"]) for p in shown
+        p["product"]: (account_store.find_any(p["product"]) or {}).get("name", p["product"]) for p in shown
     }
     return page(
         "portal.html",
         status,
-        account=account_session.account,
+        account=account_store.account,
         portal=portal,
-        customer=account_session.find("customer", portal["customer"]),
+        customer=account_store.find("customer", portal["customer"]),
         subscriptions=own_subscriptions,
         names=names,
         offers=offers,
-        invoices=account_session.select("invoice", of_customer, limit=12),
+        invoices=account_store.select("invoice", of_customer, limit=12),
         period_end=next_renewal,
         problem=problem,
     )
 
 
-def _change_subscription(account_session: AccountSession, portal: Json) -> AnyResponse:
-    subscription = account_session.find("subscription", request.form.get("subscription"))
+def _change_subscription(account_store: AccountStore, portal: Json) -> AnyResponse:
+    subscription = account_store.find("subscription", request.form.get("subscription"))
     act = _CHANGES.get(request.form.get("action", ""))
     if subscription is None or subscription["customer"] != portal["customer"] or act is None:
         return _portal_page(
-            account_session,
+            account_store,
             portal,
             400,
             problem="Unknown action or subscription. Send action=cancel, keep, resume or change.",
         )
     try:
-        act(account_session, subscription)
+        act(account_store, subscription)
     except StripeRefusal as refusal:
-        return _portal_page(account_session, portal, 409, problem=refusal.message)
+        return _portal_page(account_store, portal, 409, problem=refusal.message)
     return redirect(request.path, 303)
 
 
-def _cancel(account_session: AccountSession, subscription: Json) -> None:
+def _cancel(account_store: AccountStore, subscription: Json) -> None:
     """Stripe's own portal sets `cancel_at` and leaves the flag `cancel_at_period_end` alone, and so does this
     one."""
-    subscriptions.schedule_cancel(account_session, subscription, at=None, set_period_end_flag=False)
+    subscriptions.schedule_cancel(account_store, subscription, at=None, set_period_end_flag=False)
 
 
-def _change_plan(account_session: AccountSession, subscription: Json) -> None:
+def _change_plan(account_store: AccountStore, subscription: Json) -> None:
     chosen = request.form.get("price")
-    if chosen not in [price["id"] for price in plans.choices(account_session, subscription)]:
+    if chosen not in [price["id"] for price in plans.choices(account_store, subscription)]:
         raise RequestRefused("This plan is not available. Choose one of the plans on this page.")
     plans.change_items(
-        account_session, subscription, [{"id": subscription["items"]["data"][0]["id"], "price": chosen}]
+        account_store, subscription, [{"id": subscription["items"]["data"][0]["id"], "price": chosen}]
     )
 
 
-_CHANGES: dict[str, Callable[[AccountSession, Json], None]] = {
+_CHANGES: dict[str, Callable[[AccountStore, Json], None]] = {
     "cancel": _cancel,
     "keep": subscriptions.undo_cancel,
     "resume": cycles.resume,

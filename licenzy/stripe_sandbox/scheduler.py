@@ -6,7 +6,7 @@ import logging
 import threading
 
 from licenzy.stripe_sandbox import advances
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.accounts import account_of
 from licenzy.stripe_sandbox.lifecycle import clock
 from licenzy.stripe_sandbox.services import Services
@@ -52,7 +52,7 @@ class Scheduler:
             with self._services.store.writing() as db:
                 if advances.running(db, scope) is not None:
                     break  # The move runs it, and delivers its events as was asked.
-                session = AccountSession(db, account_of(db, scope), self._services.public_url)
+                session = AccountStore(db, account_of(db, scope), self._services.public_url)
                 is_done = clock.run_due(session, until=session.now, at_most=_MOST_IN_A_TRANSACTION)
                 emitted += len(session.emitted)
             if not is_done:

@@ -46,5 +46,9 @@ def item_key(entitlement: dict[str, Any]) -> str:
 def test_a_stored_purchase_keeps_its_meaning(purchase: dict[str, Any]) -> None:
     facts = [fact(stored) for stored in purchase["facts"]]
     random.Random(0).shuffle(facts)
-    got = [{name: shown(value) for name, value in asdict(each).items()} for each in project(facts)]
+    columns = {name for each in purchase["entitlements"] for name in each}
+    got = [
+        {name: shown(value) for name, value in asdict(each).items() if name in columns}
+        for each in project(facts)
+    ]
     assert sorted(got, key=item_key) == sorted(purchase["entitlements"], key=item_key)

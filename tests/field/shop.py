@@ -28,7 +28,7 @@ from licenzy.stripe_events.models import StripeEvent
 from licenzy.stripe_events.replay import replay_event
 from licenzy.stripe_events.settling import SETTLE_AFTER
 from licenzy.stripe_events.snapshots import settle_next
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.accounts import find_account
 from licenzy.workspace.audit import Actor
 from tests.conftest import Sandbox
@@ -247,7 +247,7 @@ class Shop:
         with services.store.writing() as db:
             account = find_account(db, self.town.account["account"])
             assert account is not None
-            session = AccountSession(db, account, services.public_url)
+            session = AccountStore(db, account, services.public_url)
             for object_id, body in newest.items():
                 known = session.find(kind, object_id)
                 if known is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from licenzy.entitlements import grace, ordering, projection, reversals, subscriptions
+from licenzy.entitlements import grace, ordering, projection, reversals, subscription_history, subscriptions
 from licenzy.entitlements.subscriptions import of_subscription
 from tests.properties import fixtures_projection, test_histories
 from tests.properties.test_histories import differences
@@ -23,14 +23,16 @@ def test_nothing_is_found_where_nothing_is_planted() -> None:
 
 
 def test_the_last_one_told_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscriptions, "latest", lambda states: states[-1])
+    monkeypatch.setattr(subscription_history, "latest", lambda states: states[-1])
     assert found("without a tie")
     assert found("once settled")
 
 
 def test_only_the_second_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ordering by `created` alone: good as long as no two events share a second, and no longer."""
-    monkeypatch.setattr(subscriptions, "latest", lambda states: max(states, key=lambda s: s.occurred_at))
+    monkeypatch.setattr(
+        subscription_history, "latest", lambda states: max(states, key=lambda s: s.occurred_at)
+    )
     assert not found("without a tie")
     assert found("once settled")
 
@@ -40,7 +42,7 @@ def test_snapshots_are_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
         told = [state for state in states if state.source != "snapshot"]
         return ordering.latest(told)
 
-    monkeypatch.setattr(subscriptions, "latest", without_snapshots)
+    monkeypatch.setattr(subscription_history, "latest", without_snapshots)
     assert found("once settled")
 
 

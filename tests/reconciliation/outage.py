@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from licenzy.catalog.models import Product
 from licenzy.checkout.models import CheckoutAttempt
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.accounts import find_account
 from licenzy.stripe_sandbox.api import sessions
 from licenzy.stripe_sandbox.lifecycle import (
@@ -51,22 +51,22 @@ class Outage:
     """Subscriptions whose current period's invoice was refunded."""
 
     @contextmanager
-    def account_session(self, *, ago: int) -> Iterator[AccountSession]:
+    def account_store(self, *, ago: int) -> Iterator[AccountStore]:
         """The account's session as of so many seconds ago."""
         services = self.shop.sandbox.app.services
         with services.store.writing() as db:
             account = find_account(db, self.shop.account)
             assert account is not None
-            yield AccountSession(db, account, services.public_url, now=int(time.time()) - ago)
+            yield AccountStore(db, account, services.public_url, now=int(time.time()) - ago)
 
     def sell(self, count: int, *, ago: int, packs: int = 0) -> None:
         """Checkouts opened through us and paid at Stripe; nobody was told."""
         plan, _, pack = self.products
         with self.shop.runtime.database.write() as db:
             attempts = [self._attempt(db, product, ago) for product in [plan] * count + [pack] * packs]
-            with self.account_session(ago=ago) as account_session:
+            with self.account_store(ago=ago) as account_store:
                 for attempt in attempts:
-                    session = self._pay(account_session, attempt)
+                    session = self._pay(account_store, attempt)
                     attempt.stripe_checkout_session_id = session["id"]
                     if session["subscription"]:
                         self.bought.append(session["subscription"])
@@ -84,11 +84,11 @@ class Outage:
             now=datetime.fromtimestamp(time.time() - ago, UTC),
         )
 
-    def _pay(self, account_session: AccountSession, attempt: CheckoutAttempt) -> Json:
+    def _pay(self, account_store: AccountStore, attempt: CheckoutAttempt) -> Json:
         named = {"metadata": {"licenzy_attempt": attempt.id}}
         recurring = attempt.sold["kind"] == "subscription"
         session = sessions.create(
-            account_session,
+            account_store,
             {
                 "mode": "subscription" if recurring else "payment",
                 "line_items": [{"price": attempt.sold["stripe_price_id"], "quantity": 1}],
@@ -98,83 +98,81 @@ class Outage:
             },
         )
         checkout.complete(
-            account_session, session, outcome=PaymentOutcome.PAY, email="buyer@example.com", quantities={}
+            account_store,
+            session,
+            outcome=PaymentOutcome.SUCCEEDED,
+            email="buyer@example.com",
+            quantities={},
         )
         return session
 
     def happen(self, *, ago: int) -> int:
         """Everybody renews, and then to every second one something happens; how many events that gives."""
-        with self.account_session(ago=ago) as account_session:
+        with self.account_store(ago=ago) as account_store:
             for number, subscription_id in enumerate(self.bought):
-                subscription = account_session.get("subscription", subscription_id, param="id")
-                invoice = cycles.renew(account_session, subscription)
-                _BEFALLS[number % len(_BEFALLS)](self, account_session, subscription, invoice)
+                subscription = account_store.get("subscription", subscription_id, param="id")
+                invoice = cycles.renew(account_store, subscription)
+                _BEFALLS[number % len(_BEFALLS)](self, account_store, subscription, invoice)
             for number, session_id in enumerate(self.packs):
-                intent = account_session.get("checkout.session", session_id, param="id")["payment_intent"]
-                charge = charge_for(account_session, payment_intent=intent)
-                _BEFALLS_PACKS[number % len(_BEFALLS_PACKS)](account_session, charge)
-            return len(account_session.emitted)
+                intent = account_store.get("checkout.session", session_id, param="id")["payment_intent"]
+                charge = charge_for(account_store, payment_intent=intent)
+                _BEFALLS_PACKS[number % len(_BEFALLS_PACKS)](account_store, charge)
+            return len(account_store.emitted)
 
     def truth(self) -> tuple[dict[str, Json], dict[str, Json]]:
         """The subscriptions and the packs' charges as Stripe has them now, by id of purchase."""
-        with self.account_session(ago=0) as account_session:
-            subs = {each: account_session.get("subscription", each, param="id") for each in self.bought}
+        with self.account_store(ago=0) as account_store:
+            subs = {each: account_store.get("subscription", each, param="id") for each in self.bought}
             charges = {
                 each: charge_for(
-                    account_session,
-                    payment_intent=account_session.get("checkout.session", each, param="id")[
-                        "payment_intent"
-                    ],
+                    account_store,
+                    payment_intent=account_store.get("checkout.session", each, param="id")["payment_intent"],
                 )
                 for each in self.packs
             }
             for each in charges.values():
-                found = account_session.select(
-                    "dispute", ("json_extract(body, '$.charge') = ?", [each["id"]])
-                )
+                found = account_store.select("dispute", ("json_extract(body, '$.charge') = ?", [each["id"]]))
                 each["dispute"] = found[0]["status"] if found else None
             return subs, charges
 
 
-def _change_plan(outage: Outage, account_session: AccountSession, subscription: Json, invoice: Json) -> None:
+def _change_plan(outage: Outage, account_store: AccountStore, subscription: Json, invoice: Json) -> None:
     item = subscription["items"]["data"][0]["id"]
     plans.change_items(
-        account_session, subscription, [{"id": item, "price": outage.products[1].stripe_price_id}]
+        account_store, subscription, [{"id": item, "price": outage.products[1].stripe_price_id}]
     )
 
 
-def _cancel(outage: Outage, account_session: AccountSession, subscription: Json, invoice: Json) -> None:
-    subscriptions.cancel(account_session, subscription)
+def _cancel(outage: Outage, account_store: AccountStore, subscription: Json, invoice: Json) -> None:
+    subscriptions.cancel(account_store, subscription)
 
 
-def _schedule_cancel(
-    outage: Outage, account_session: AccountSession, subscription: Json, invoice: Json
-) -> None:
-    subscriptions.schedule_cancel(account_session, subscription, at=None, set_period_end_flag=True)
+def _schedule_cancel(outage: Outage, account_store: AccountStore, subscription: Json, invoice: Json) -> None:
+    subscriptions.schedule_cancel(account_store, subscription, at=None, set_period_end_flag=True)
 
 
-def _refund(outage: Outage, account_session: AccountSession, subscription: Json, invoice: Json) -> None:
+def _refund(outage: Outage, account_store: AccountStore, subscription: Json, invoice: Json) -> None:
     outage.refunded.add(subscription["id"])
     refunds.refund(
-        account_session,
-        charge_for(account_session, payment_intent=invoices.intent_of(account_session, invoice)["id"]),
+        account_store,
+        charge_for(account_store, payment_intent=invoices.intent_of(account_store, invoice)["id"]),
     )
 
 
-def _renew(outage: Outage, account_session: AccountSession, subscription: Json, invoice: Json) -> None:
-    cycles.renew(account_session, subscription)
+def _renew(outage: Outage, account_store: AccountStore, subscription: Json, invoice: Json) -> None:
+    cycles.renew(account_store, subscription)
 
 
-def _nothing(outage: Outage, account_session: AccountSession, subscription: Json, invoice: Json) -> None:
+def _nothing(outage: Outage, account_store: AccountStore, subscription: Json, invoice: Json) -> None:
     pass
 
 
-def _lose_dispute(account_session: AccountSession, charge: Json) -> None:
-    disputes.close(account_session, disputes.open_dispute(account_session, charge), won=False)
+def _lose_dispute(account_store: AccountStore, charge: Json) -> None:
+    disputes.close(account_store, disputes.open_dispute(account_store, charge), won=False)
 
 
-def _refund_and_fail(account_session: AccountSession, charge: Json) -> None:
-    refunds.fail(account_session, refunds.refund(account_session, charge))
+def _refund_and_fail(account_store: AccountStore, charge: Json) -> None:
+    refunds.fail(account_store, refunds.refund(account_store, charge))
 
 
 _BEFALLS = (
@@ -185,7 +183,7 @@ _BEFALLS = (
 _BEFALLS_PACKS = (
     refunds.refund,
     disputes.open_dispute,
-    lambda account_session, charge: refunds.refund(account_session, charge, amount=5),
+    lambda account_store, charge: refunds.refund(account_store, charge, amount=5),
     _lose_dispute,
     _refund_and_fail,
 )

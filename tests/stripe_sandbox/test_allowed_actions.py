@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.accounts import find_account
 from licenzy.stripe_sandbox.actions import DELIVERIES, perform
 from licenzy.stripe_sandbox.allowed_actions import for_purchase
@@ -86,20 +86,20 @@ def test_whatever_is_offered_works_and_the_rest_is_refused(
         for way in [*WAYS, *(WAYS_OF_SUBSCRIPTIONS if interval else [])]:
             with taken_back(db):
                 for step in way:
-                    take(account_session(db, shop), session, step, other)
+                    take(account_store(db, shop), session, step, other)
                 offered = for_purchase(
-                    account_session(db, shop),
-                    account_session(db, shop).find("checkout.session", session) or {},
+                    account_store(db, shop),
+                    account_store(db, shop).find("checkout.session", session) or {},
                 )
                 for offer in offered["offers"]:
                     name = offer["action"]
                     with taken_back(db):
                         if offer["reason"] is None:
-                            assert take(account_session(db, shop), session, name, other), (way, name)
+                            assert take(account_store(db, shop), session, name, other), (way, name)
                             tried += 1
                         elif offer["named"] and name not in NOT_OFFERED:
                             with pytest.raises(StripeRefusal):
-                                perform(account_session(db, shop), {"action": name, **offer["named"]})
+                                perform(account_store(db, shop), {"action": name, **offer["named"]})
     assert tried >= 25
 
 
@@ -111,13 +111,13 @@ def taken_back(db: sqlite3.Connection) -> Iterator[None]:
     db.execute(f"ROLLBACK TO {name}")
 
 
-def account_session(db: sqlite3.Connection, shop: Shop) -> AccountSession:
+def account_store(db: sqlite3.Connection, shop: Shop) -> AccountStore:
     account = find_account(db, shop.id)
     assert account is not None
-    return AccountSession(db, account, shop.url)
+    return AccountStore(db, account, shop.url)
 
 
-def take(at: AccountSession, session: str, action: str, price: str) -> list[dict[str, Any]]:
+def take(at: AccountStore, session: str, action: str, price: str) -> list[dict[str, Any]]:
     told = for_purchase(at, at.find("checkout.session", session) or {})
     offer = next(offer for offer in told["offers"] if offer["action"] == action)
     assert offer["reason"] is None, (action, offer)

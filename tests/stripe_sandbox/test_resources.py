@@ -226,3 +226,16 @@ def test_line_items_are_a_list_of_their_own(shop: Shop) -> None:
     assert [line.price.id for line in last if line.price] == [second.id]
     before = shop.stripe.checkout.sessions.line_items.list(session.id, {"ending_before": last[0].id}).data
     assert [line.id for line in before] == [lines.data[0].id]
+
+
+@pytest.mark.parametrize(("rounds", "packages"), [("up", 3), ("down", 2)])
+def test_a_price_of_packages_costs_by_the_package(shop: Shop, rounds: str, packages: int) -> None:
+    product = shop.stripe.products.create({"name": "Packages"})
+    by_ten: Any = {
+        "product": product.id,
+        "unit_amount": 500,
+        "currency": "usd",
+        "transform_quantity": {"divide_by": 10, "round": rounds},
+    }
+    price = shop.stripe.prices.create(by_ten)
+    assert shop.session(price, quantity=25).amount_total == packages * 500

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from licenzy.stripe_sandbox import advances
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.api.table import list_response, operation
 from licenzy.stripe_sandbox.errors import PermissionMissing, RequestRefused, ResourceMissing
 from licenzy.stripe_sandbox.lifecycle import clock
@@ -15,13 +15,13 @@ from licenzy.stripe_sandbox.version import Json
 
 
 @operation("GET", "/v1/account", permission="accounts_kyc_basic", params=fields(EXPAND))
-def retrieve_own(session: AccountSession, params: Json) -> Json:
+def retrieve_own(session: AccountStore, params: Json) -> Json:
     del params
     return shapes.account(session.account)
 
 
 @operation("GET", "/v1/accounts/<account_id>", permission="accounts_kyc_basic", params=fields(EXPAND))
-def retrieve(session: AccountSession, params: Json, account_id: str) -> Json:
+def retrieve(session: AccountStore, params: Json, account_id: str) -> Json:
     del params
     if account_id != session.account.id:
         raise PermissionMissing(
@@ -34,7 +34,7 @@ def retrieve(session: AccountSession, params: Json, account_id: str) -> Json:
 
 
 @operation("GET", "/v1/test_helpers/test_clocks", permission="billing_clock", params=fields(PAGE))
-def list_clocks(session: AccountSession, params: Json) -> Json:
+def list_clocks(session: AccountStore, params: Json) -> Json:
     del params
     return list_response(([_clock(session)], False), "/v1/test_helpers/test_clocks")
 
@@ -42,7 +42,7 @@ def list_clocks(session: AccountSession, params: Json) -> Json:
 @operation(
     "GET", "/v1/test_helpers/test_clocks/<clock_id>", permission="billing_clock", params=fields(EXPAND)
 )
-def retrieve_clock(session: AccountSession, params: Json, clock_id: str) -> Json:
+def retrieve_clock(session: AccountStore, params: Json, clock_id: str) -> Json:
     del params
     _require_own(session, clock_id)
     return _clock(session)
@@ -54,7 +54,7 @@ def retrieve_clock(session: AccountSession, params: Json, clock_id: str) -> Json
     permission="billing_clock",
     params=fields({"frozen_time": integer(), **EXPAND}, required=("frozen_time",)),
 )
-def advance_clock(session: AccountSession, params: Json, clock_id: str) -> Json:
+def advance_clock(session: AccountStore, params: Json, clock_id: str) -> Json:
     """Stripe answers `advancing` and goes on by itself; here the clock is `ready` when the answer comes."""
     _require_own(session, clock_id)
     advances.require_still(session)
@@ -63,13 +63,13 @@ def advance_clock(session: AccountSession, params: Json, clock_id: str) -> Json:
     return clock.advance(session, seconds=params["frozen_time"] - session.now)
 
 
-def _clock(session: AccountSession) -> Json:
+def _clock(session: AccountStore) -> Json:
     move = advances.running(session.db, session.account.scope)
     target = None if move is None else int(time.time()) + move.to_offset
     return shapes.test_clock(session.account, frozen_time=session.now, target=target)
 
 
-def _require_own(session: AccountSession, clock_id: str) -> None:
+def _require_own(session: AccountStore, clock_id: str) -> None:
     if clock_id != session.account.clock_id:
         raise ResourceMissing(
             f"No such test_helpers.test_clock: '{clock_id}'", param="test_clock", in_address=True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_store import AccountStore, where
 from licenzy.stripe_sandbox.api.table import deleted, list_endpoint, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.params import (
@@ -117,7 +117,7 @@ _NEW_PRICE: dict[str, Check] = {
         required=("name",),
     ),
 )
-def create_product(session: AccountSession, params: Json) -> Json:
+def create_product(session: AccountStore, params: Json) -> Json:
     if "id" in params and session.find_any(params["id"]):
         raise RequestRefused("Product already exists.", code="resource_already_exists", param="id")
     product = session.insert(shapes.product(session, params))
@@ -129,7 +129,7 @@ def create_product(session: AccountSession, params: Json) -> Json:
 
 
 @operation("GET", "/v1/products/<product_id>", permission="product", params=fields(EXPAND))
-def retrieve_product(session: AccountSession, params: Json, product_id: str) -> Json:
+def retrieve_product(session: AccountStore, params: Json, product_id: str) -> Json:
     del params
     return session.get("product", product_id, param="id", in_address=True)
 
@@ -140,7 +140,7 @@ def retrieve_product(session: AccountSession, params: Json, product_id: str) -> 
     permission="product",
     params=fields({**_PRODUCT, "default_price": text(255)}),
 )
-def update_product(session: AccountSession, params: Json, product_id: str) -> Json:
+def update_product(session: AccountStore, params: Json, product_id: str) -> Json:
     product = session.get("product", product_id, param="id", in_address=True)
     if "default_price" in params:
         price = session.get("price", params["default_price"], param="default_price")
@@ -154,7 +154,7 @@ def update_product(session: AccountSession, params: Json, product_id: str) -> Js
 
 
 @operation("DELETE", "/v1/products/<product_id>", permission="product", params=fields({}))
-def delete_product(session: AccountSession, params: Json, product_id: str) -> Json:
+def delete_product(session: AccountStore, params: Json, product_id: str) -> Json:
     del params
     product = session.get("product", product_id, param="id", in_address=True)
     if session.select("price", where("product", product_id), limit=1):
@@ -183,7 +183,7 @@ list_endpoint(
 
 
 @operation("POST", "/v1/prices", permission="plan", params=fields(_NEW_PRICE, required=("currency",)))
-def create_price(session: AccountSession, params: Json) -> Json:
+def create_price(session: AccountStore, params: Json) -> Json:
     _validate_price(params)
     if "product" in params:
         product = session.get("product", params["product"], param="product")
@@ -194,13 +194,13 @@ def create_price(session: AccountSession, params: Json) -> Json:
 
 
 @operation("GET", "/v1/prices/<price_id>", permission="plan", params=fields(EXPAND))
-def retrieve_price(session: AccountSession, params: Json, price_id: str) -> Json:
+def retrieve_price(session: AccountStore, params: Json, price_id: str) -> Json:
     del params
     return session.get("price", price_id, param="price", in_address=True)
 
 
 @operation("POST", "/v1/prices/<price_id>", permission="plan", params=fields(_PRICE))
-def update_price(session: AccountSession, params: Json, price_id: str) -> Json:
+def update_price(session: AccountStore, params: Json, price_id: str) -> Json:
     price = session.get("price", price_id, param="price", in_address=True)
     if "lookup_key" in params:
         _take_lookup_key(session, params, except_of=price_id)
@@ -224,7 +224,7 @@ list_endpoint(
 )
 
 
-def _insert_price(session: AccountSession, params: Json, product_id: str) -> Json:
+def _insert_price(session: AccountStore, params: Json, product_id: str) -> Json:
     if "lookup_key" in params:
         _take_lookup_key(session, params, except_of=None)
     price = session.insert(shapes.price(session, params, product_id=product_id))
@@ -258,7 +258,7 @@ def _validate_price(params: Json) -> None:
         )
 
 
-def _take_lookup_key(session: AccountSession, params: Json, *, except_of: str | None) -> None:
+def _take_lookup_key(session: AccountStore, params: Json, *, except_of: str | None) -> None:
     """A lookup key names one price; another takes it over only when asked to."""
     for other in session.select("price", where("lookup_key", params["lookup_key"])):
         if other["id"] == except_of:
@@ -272,7 +272,7 @@ def _take_lookup_key(session: AccountSession, params: Json, *, except_of: str | 
         session.emit("price.updated", other, session.change(other, lookup_key=None))
 
 
-def _update(session: AccountSession, body: Json, params: Json, event: str, **also: Any) -> None:
+def _update(session: AccountStore, body: Json, params: Json, event: str, **also: Any) -> None:
     changes = {k: v for k, v in params.items() if k != "expand"}
     if "metadata" in changes:
         changes["metadata"] = merged_metadata(body["metadata"], changes["metadata"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_store import AccountStore, where
 from licenzy.stripe_sandbox.api.table import deleted, list_endpoint, operation
 from licenzy.stripe_sandbox.errors import ResourceMissing
 from licenzy.stripe_sandbox.ids import new_id
@@ -39,14 +39,14 @@ _CUSTOMER: dict[str, Check] = {
 
 
 @operation("POST", "/v1/customers", permission="customer", params=fields(_CUSTOMER))
-def create(session: AccountSession, params: Json) -> Json:
+def create(session: AccountStore, params: Json) -> Json:
     customer = session.insert(shapes.customer(session, params))
     session.emit("customer.created", customer)
     return customer
 
 
 @operation("GET", "/v1/customers/<customer_id>", permission="customer", params=fields(EXPAND))
-def retrieve(session: AccountSession, params: Json, customer_id: str) -> Json:
+def retrieve(session: AccountStore, params: Json, customer_id: str) -> Json:
     """Stripe still answers for a deleted customer, with `deleted`."""
     del params
     if session.is_deleted("customer", customer_id):
@@ -55,7 +55,7 @@ def retrieve(session: AccountSession, params: Json, customer_id: str) -> Json:
 
 
 @operation("POST", "/v1/customers/<customer_id>", permission="customer", params=fields(_CUSTOMER))
-def update(session: AccountSession, params: Json, customer_id: str) -> Json:
+def update(session: AccountStore, params: Json, customer_id: str) -> Json:
     customer = session.get("customer", customer_id, param="id", in_address=True)
     changes = dict(params)
     if "metadata" in changes:
@@ -69,7 +69,7 @@ def update(session: AccountSession, params: Json, customer_id: str) -> Json:
 
 
 @operation("DELETE", "/v1/customers/<customer_id>", permission="customer", params=fields({}))
-def delete(session: AccountSession, params: Json, customer_id: str) -> Json:
+def delete(session: AccountStore, params: Json, customer_id: str) -> Json:
     """Their subscriptions end with them."""
     del params
     customer = session.get("customer", customer_id, param="id", in_address=True)
@@ -99,7 +99,7 @@ list_endpoint("/v1/customers", "customer", permission="customer", filters={"emai
         required=("customer",),
     ),
 )
-def open_portal(session: AccountSession, params: Json) -> Json:
+def open_portal(session: AccountStore, params: Json) -> Json:
     customer = session.get("customer", params["customer"], param="customer")
     if "configuration" in params:
         raise ResourceMissing(

@@ -13,7 +13,7 @@ from flask import Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from licenzy.stripe_sandbox import fault_injection, form
-from licenzy.stripe_sandbox.account_session import AccountSession, public
+from licenzy.stripe_sandbox.account_store import AccountStore, public
 from licenzy.stripe_sandbox.accounts import Account, Key, find_by_key
 from licenzy.stripe_sandbox.api.expand import expand
 from licenzy.stripe_sandbox.api.idempotency import ApiResponse, IdempotencyRecord, dump
@@ -158,7 +158,7 @@ class _ApiCall:
 
     def _run_handler(self, db: sqlite3.Connection, params: Json) -> ApiResponse:
         paths = params.pop("expand", [])
-        session = AccountSession(
+        session = AccountStore(
             db,
             self.account,
             self.services.public_url,

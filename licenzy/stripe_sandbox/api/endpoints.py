@@ -6,7 +6,7 @@ import functools
 import typing
 from typing import Any
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.api.table import deleted, list_endpoint, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.params import (
@@ -69,7 +69,7 @@ _ENDPOINT: dict[str, Check] = {
         {**_ENDPOINT, "api_version": _version, "connect": boolean()}, required=("enabled_events", "url")
     ),
 )
-def create(session: AccountSession, params: Json) -> Json:
+def create(session: AccountStore, params: Json) -> Json:
     """The only response with the secret."""
     _validate(params)
     if len(session.select("webhook_endpoint")) >= MAX_ENDPOINTS:
@@ -81,7 +81,7 @@ def create(session: AccountSession, params: Json) -> Json:
 
 
 @operation("GET", "/v1/webhook_endpoints/<endpoint_id>", permission="webhook", params=fields(EXPAND))
-def retrieve(session: AccountSession, params: Json, endpoint_id: str) -> Json:
+def retrieve(session: AccountStore, params: Json, endpoint_id: str) -> Json:
     del params
     return _get(session, endpoint_id)
 
@@ -92,7 +92,7 @@ def retrieve(session: AccountSession, params: Json, endpoint_id: str) -> Json:
     permission="webhook",
     params=fields({**_ENDPOINT, "disabled": boolean()}),
 )
-def update(session: AccountSession, params: Json, endpoint_id: str) -> Json:
+def update(session: AccountStore, params: Json, endpoint_id: str) -> Json:
     endpoint = _get(session, endpoint_id)
     _validate(params)
     changes = {k: v for k, v in params.items() if k not in ("disabled", "metadata")}
@@ -105,7 +105,7 @@ def update(session: AccountSession, params: Json, endpoint_id: str) -> Json:
 
 
 @operation("DELETE", "/v1/webhook_endpoints/<endpoint_id>", permission="webhook", params=fields({}))
-def delete(session: AccountSession, params: Json, endpoint_id: str) -> Json:
+def delete(session: AccountStore, params: Json, endpoint_id: str) -> Json:
     """What was still to be posted to it is posted no more."""
     del params
     endpoint = _get(session, endpoint_id)
@@ -120,7 +120,7 @@ def delete(session: AccountSession, params: Json, endpoint_id: str) -> Json:
 list_endpoint("/v1/webhook_endpoints", "webhook_endpoint", permission="webhook")
 
 
-def _get(session: AccountSession, endpoint_id: str) -> Json:
+def _get(session: AccountStore, endpoint_id: str) -> Json:
     return session.get("webhook_endpoint", endpoint_id, param="webhook_endpoint", in_address=True)
 
 

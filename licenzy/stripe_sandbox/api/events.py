@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, Condition
+from licenzy.stripe_sandbox.account_store import AccountStore, Condition
 from licenzy.stripe_sandbox.api.table import list_response, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter
 from licenzy.stripe_sandbox.params import EXPAND, PAGE, array, boolean, fields, text
@@ -12,7 +12,7 @@ KEPT_SECONDS = 30 * 86400
 
 
 @operation("GET", "/v1/events/<event_id>", permission="event", params=fields(EXPAND))
-def retrieve(session: AccountSession, params: Json, event_id: str) -> Json:
+def retrieve(session: AccountStore, params: Json, event_id: str) -> Json:
     del params
     return _shown(session, session.get("event", event_id, param="id", in_address=True))
 
@@ -25,7 +25,7 @@ def retrieve(session: AccountSession, params: Json, event_id: str) -> Json:
         {**PAGE, "delivery_success": boolean(), "type": text(100), "types": array(text(100), maximum=20)}
     ),
 )
-def list_(session: AccountSession, params: Json) -> Json:
+def list_(session: AccountStore, params: Json) -> Json:
     """The last thirty days of the account's time, newest first."""
     if "type" in params and "types" in params:
         raise InvalidParameter("You may only specify one of these parameters: type, types.", param="type")
@@ -51,5 +51,5 @@ def _type_condition(type_: str) -> Condition:
     return ("json_extract(body, '$.type') = ?", [type_])
 
 
-def _shown(session: AccountSession, event: Json) -> Json:
+def _shown(session: AccountStore, event: Json) -> Json:
     return {**event, "pending_webhooks": session.undelivered(event["id"])}

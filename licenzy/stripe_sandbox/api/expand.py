@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from licenzy.stripe_sandbox.account_session import AccountSession, Condition, public, where
+from licenzy.stripe_sandbox.account_store import AccountStore, Condition, public, where
 from licenzy.stripe_sandbox.api.table import list_response
 from licenzy.stripe_sandbox.errors import InvalidParameter
 from licenzy.stripe_sandbox.shapes.account import account
@@ -28,20 +28,20 @@ _REFERENCES = {
 _REFERENCES_OF_PARTS = {"payment_intent", "subscription", "price", "product"}
 
 
-def expand(account_session: AccountSession, body: Json, paths: list[str]) -> Json:
+def expand(account_store: AccountStore, body: Json, paths: list[str]) -> Json:
     """The body with each path expanded; a path that leads nowhere is refused as Stripe refuses it."""
     for path in paths:
         steps = path.split(".")
         if len(steps) > _DEEPEST:
             raise InvalidParameter(f"You cannot expand more than {_DEEPEST} levels of a property ({path}).")
-        _walk(account_session, body, steps, path)
+        _walk(account_store, body, steps, path)
     return body
 
 
-def _walk(account_session: AccountSession, node: Any, steps: list[str], path: str) -> None:
+def _walk(account_store: AccountStore, node: Any, steps: list[str], path: str) -> None:
     if isinstance(node, list):
         for each in node:
-            _walk(account_session, each, steps, path)
+            _walk(account_store, each, steps, path)
         return
     if not steps or node is None:
         return
@@ -50,21 +50,21 @@ def _walk(account_session: AccountSession, node: Any, steps: list[str], path: st
     step, rest = steps[0], steps[1:]
     listed = _LISTS.get((node.get("object", ""), step))
     if listed is not None and step not in node:
-        node[step] = listed(account_session, node)
+        node[step] = listed(account_store, node)
     elif isinstance(node.get(step), str):
-        node[step] = _referred(account_session, node, step, path)
+        node[step] = _referred(account_store, node, step, path)
     elif step not in node or not (isinstance(node[step], dict | list) or node[step] is None):
         raise _cannot(path)
-    _walk(account_session, node[step], rest, path)
+    _walk(account_store, node[step], rest, path)
 
 
-def _referred(account_session: AccountSession, node: Json, step: str, path: str) -> Any:
+def _referred(account_store: AccountStore, node: Json, step: str, path: str) -> Any:
     known = _REFERENCES.get(node["object"], set()) if "object" in node else _REFERENCES_OF_PARTS
     if step not in known:
         raise _cannot(path)
-    if node[step] == account_session.account.id:
-        return account(account_session.account)
-    found = account_session.find_any(node[step])
+    if node[step] == account_store.account.id:
+        return account(account_store.account)
+    found = account_store.find_any(node[step])
     return public(found) if found else node[step]
 
 
@@ -75,45 +75,45 @@ def _cannot(path: str) -> InvalidParameter:
     )
 
 
-def line_items(account_session: AccountSession, session: Json) -> list[Json]:
+def line_items(account_store: AccountStore, session: Json) -> list[Json]:
     """The session's lines with their prices as they are now."""
-    stored = account_session.get("checkout.session", session["id"], param="session")
+    stored = account_store.get("checkout.session", session["id"], param="session")
     lines = []
     for line in stored["_lines"]:
-        price = account_session.find("price", line["price"]["id"]) or line["price"]
+        price = account_store.find("price", line["price"]["id"]) or line["price"]
         lines.append({**line, "price": public(price)})
     return lines
 
 
-def _session_lines(account_session: AccountSession, session: Json) -> Json:
+def _session_lines(account_store: AccountStore, session: Json) -> Json:
     return list_response(
-        (line_items(account_session, session), False), f"/v1/checkout/sessions/{session['id']}/line_items"
+        (line_items(account_store, session), False), f"/v1/checkout/sessions/{session['id']}/line_items"
     )
 
 
-def _refunds(account_session: AccountSession, charge: Json) -> Json:
-    found = account_session.select("refund", where("charge", charge["id"]))
+def _refunds(account_store: AccountStore, charge: Json) -> Json:
+    found = account_store.select("refund", where("charge", charge["id"]))
     return list_response(([public(r) for r in found], False), f"/v1/charges/{charge['id']}/refunds")
 
 
-def _payments(account_session: AccountSession, invoice: Json) -> Json:
-    found = account_session.select("invoice_payment", where("invoice", invoice["id"]))
+def _payments(account_store: AccountStore, invoice: Json) -> Json:
+    found = account_store.select("invoice_payment", where("invoice", invoice["id"]))
     return list_response(([public(p) for p in found], False), f"/v1/invoice_payments?invoice={invoice['id']}")
 
 
-def _subscriptions(account_session: AccountSession, customer: Json) -> Json:
+def _subscriptions(account_store: AccountStore, customer: Json) -> Json:
     not_ended: Condition = ("json_extract(body, '$.status') NOT IN ('canceled', 'incomplete_expired')", [])
-    found = account_session.select("subscription", where("customer", customer["id"]), not_ended)
+    found = account_store.select("subscription", where("customer", customer["id"]), not_ended)
     return list_response(([public(s) for s in found], False), f"/v1/customers/{customer['id']}/subscriptions")
 
 
-def _tiers(account_session: AccountSession, price: Json) -> Json | list[Json]:
-    stored = account_session.get("price", price["id"], param="price")
+def _tiers(account_store: AccountStore, price: Json) -> Json | list[Json]:
+    stored = account_store.get("price", price["id"], param="price")
     tiers: list[Json] = stored["_tiers"]
     return tiers
 
 
-_LISTS: dict[tuple[str, str], Callable[[AccountSession, Json], Any]] = {
+_LISTS: dict[tuple[str, str], Callable[[AccountStore, Json], Any]] = {
     ("checkout.session", "line_items"): _session_lines,
     ("charge", "refunds"): _refunds,
     ("invoice", "payments"): _payments,

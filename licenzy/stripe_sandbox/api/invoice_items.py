@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, Condition
+from licenzy.stripe_sandbox.account_store import AccountStore, Condition
 from licenzy.stripe_sandbox.api.table import deleted, list_endpoint, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import invoice_items, manual_invoices
@@ -35,7 +35,7 @@ _LARGEST_AMOUNT = 99999999
         required=("customer",),
     ),
 )
-def create(session: AccountSession, params: Json) -> Json:
+def create(session: AccountStore, params: Json) -> Json:
     customer = session.get("customer", params["customer"], param="customer")
     if "subscription" in params:
         subscription = session.get("subscription", params["subscription"], param="subscription")
@@ -57,13 +57,13 @@ def create(session: AccountSession, params: Json) -> Json:
 
 
 @operation("GET", "/v1/invoiceitems/<item_id>", permission="invoice", params=fields(EXPAND))
-def retrieve(session: AccountSession, params: Json, item_id: str) -> Json:
+def retrieve(session: AccountStore, params: Json, item_id: str) -> Json:
     del params
     return session.get("invoiceitem", item_id, param="invoiceitem", in_address=True)
 
 
 @operation("DELETE", "/v1/invoiceitems/<item_id>", permission="invoice", params=fields({}))
-def delete(session: AccountSession, params: Json, item_id: str) -> Json:
+def delete(session: AccountStore, params: Json, item_id: str) -> Json:
     del params
     item = session.get("invoiceitem", item_id, param="invoiceitem", in_address=True)
     invoice_items.remove(session, item)
@@ -88,7 +88,7 @@ list_endpoint(
 )
 
 
-def _price(session: AccountSession, params: Json) -> Json | None:
+def _price(session: AccountStore, params: Json) -> Json | None:
     named = params.get("pricing", {}).get("price")
     if (named is None) == ("amount" not in params):
         raise InvalidParameter(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.api.table import deleted, list_endpoint, list_response, operation, page_of
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import collection, invoices, manual_invoices
@@ -49,19 +49,19 @@ _INVOICE: dict[str, Check] = {
         }
     ),
 )
-def create(session: AccountSession, params: Json) -> Json:
+def create(session: AccountStore, params: Json) -> Json:
     _validate_due(params)
     return manual_invoices.create(session, params)
 
 
 @operation("GET", "/v1/invoices/<invoice_id>", permission="invoice", params=fields(EXPAND))
-def retrieve(session: AccountSession, params: Json, invoice_id: str) -> Json:
+def retrieve(session: AccountStore, params: Json, invoice_id: str) -> Json:
     del params
     return _get(session, invoice_id)
 
 
 @operation("POST", "/v1/invoices/<invoice_id>", permission="invoice", params=fields(_INVOICE))
-def update(session: AccountSession, params: Json, invoice_id: str) -> Json:
+def update(session: AccountStore, params: Json, invoice_id: str) -> Json:
     invoice = _get(session, invoice_id)
     _validate_due(params)
     changes: Json = {k: params[k] for k in ("auto_advance", "description") if k in params}
@@ -81,7 +81,7 @@ def update(session: AccountSession, params: Json, invoice_id: str) -> Json:
 
 
 @operation("DELETE", "/v1/invoices/<invoice_id>", permission="invoice", params=fields({}))
-def delete(session: AccountSession, params: Json, invoice_id: str) -> Json:
+def delete(session: AccountStore, params: Json, invoice_id: str) -> Json:
     del params
     invoice = _get(session, invoice_id)
     manual_invoices.delete(session, invoice)
@@ -89,7 +89,7 @@ def delete(session: AccountSession, params: Json, invoice_id: str) -> Json:
 
 
 @operation("GET", "/v1/invoices/<invoice_id>/lines", permission="invoice", params=fields(PAGE_IN_MEMORY))
-def list_lines(session: AccountSession, params: Json, invoice_id: str) -> Json:
+def list_lines(session: AccountStore, params: Json, invoice_id: str) -> Json:
     invoice = _get(session, invoice_id)
     return list_response(page_of(all_lines(invoice), params), f"/v1/invoices/{invoice_id}/lines")
 
@@ -100,7 +100,7 @@ def list_lines(session: AccountSession, params: Json, invoice_id: str) -> Json:
     permission="invoice",
     params=fields({"auto_advance": boolean(), **EXPAND}),
 )
-def finalize(session: AccountSession, params: Json, invoice_id: str) -> Json:
+def finalize(session: AccountStore, params: Json, invoice_id: str) -> Json:
     """With `auto_advance` Stripe would charge it within the hour; here it is charged at once."""
     invoice = _get(session, invoice_id)
     invoices.finalize(session, invoice)
@@ -124,7 +124,7 @@ def finalize(session: AccountSession, params: Json, invoice_id: str) -> Json:
         }
     ),
 )
-def pay(session: AccountSession, params: Json, invoice_id: str) -> Json:
+def pay(session: AccountStore, params: Json, invoice_id: str) -> Json:
     invoice, method = _get(session, invoice_id), params.get("payment_method")
     if method is not None:
         require_known(method, param="payment_method")
@@ -133,7 +133,7 @@ def pay(session: AccountSession, params: Json, invoice_id: str) -> Json:
 
 
 @operation("POST", "/v1/invoices/<invoice_id>/send", permission="invoice", params=fields(EXPAND))
-def send(session: AccountSession, params: Json, invoice_id: str) -> Json:
+def send(session: AccountStore, params: Json, invoice_id: str) -> Json:
     """A draft is finalized by it. No mail is sent."""
     del params
     invoice = _get(session, invoice_id)
@@ -142,7 +142,7 @@ def send(session: AccountSession, params: Json, invoice_id: str) -> Json:
 
 
 @operation("POST", "/v1/invoices/<invoice_id>/void", permission="invoice", params=fields(EXPAND))
-def void(session: AccountSession, params: Json, invoice_id: str) -> Json:
+def void(session: AccountStore, params: Json, invoice_id: str) -> Json:
     del params
     invoice = _get(session, invoice_id)
     _require(invoice, "open", "uncollectible", verb="void")
@@ -153,7 +153,7 @@ def void(session: AccountSession, params: Json, invoice_id: str) -> Json:
 @operation(
     "POST", "/v1/invoices/<invoice_id>/mark_uncollectible", permission="invoice", params=fields(EXPAND)
 )
-def mark_uncollectible(session: AccountSession, params: Json, invoice_id: str) -> Json:
+def mark_uncollectible(session: AccountStore, params: Json, invoice_id: str) -> Json:
     del params
     invoice = _get(session, invoice_id)
     _require(invoice, "open", verb="mark as uncollectible")
@@ -176,7 +176,7 @@ list_endpoint(
 
 
 @operation("GET", "/v1/invoice_payments/<payment_id>", permission="invoice", params=fields(EXPAND))
-def retrieve_payment(session: AccountSession, params: Json, payment_id: str) -> Json:
+def retrieve_payment(session: AccountStore, params: Json, payment_id: str) -> Json:
     del params
     return session.get("invoice_payment", payment_id, param="invoice_payment", in_address=True)
 
@@ -201,7 +201,7 @@ list_endpoint(
 )
 
 
-def _get(session: AccountSession, invoice_id: str) -> Json:
+def _get(session: AccountStore, invoice_id: str) -> Json:
     return session.get("invoice", invoice_id, param="invoice", in_address=True)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.shapes.checkout import line_item
 from licenzy.stripe_sandbox.version import Json
@@ -11,12 +11,12 @@ from licenzy.stripe_sandbox.version import Json
 _MINIMUM_CHARGE = {"usd": 50, "eur": 50, "gbp": 30, "chf": 50, "cad": 50, "aud": 50, "jpy": 50}
 
 
-def line_items_for(account_session: AccountSession, params: Json) -> list[Json]:
+def line_items_for(account_store: AccountStore, params: Json) -> list[Json]:
     """The lines that a session sells."""
     data = params.get("subscription_data", {})
     trial = "trial_period_days" in data or "trial_end" in data
     lines = [
-        _line(account_session, item, f"line_items[{n}]", trial) for n, item in enumerate(params["line_items"])
+        _line(account_store, item, f"line_items[{n}]", trial) for n, item in enumerate(params["line_items"])
     ]
     if not lines:
         raise InvalidParameter(
@@ -26,13 +26,13 @@ def line_items_for(account_session: AccountSession, params: Json) -> list[Json]:
     return lines
 
 
-def _line(account_session: AccountSession, item: Json, name: str, trial: bool) -> Json:
+def _line(account_store: AccountStore, item: Json, name: str, trial: bool) -> Json:
     if "price" not in item:
         raise InvalidParameter(
             f"Missing required param: {name}[price].", code="parameter_missing", param=f"{name}[price]"
         )
-    price = account_session.get("price", item["price"], param=f"{name}[price]")
-    product = account_session.find("product", price["product"])
+    price = account_store.get("price", item["price"], param=f"{name}[price]")
+    product = account_store.find("product", price["product"])
     if not price["active"]:
         raise RequestRefused(
             "The price specified is inactive. This field only accepts active prices.", param=f"{name}[price]"

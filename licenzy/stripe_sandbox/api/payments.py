@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.api.table import list_endpoint, operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import disputes, payments, refunds
@@ -28,7 +28,7 @@ _BY_PAYMENT: dict[str, Check] = {"charge": text(255), "payment_intent": text(255
     permission="payment_intent",
     params=fields({"client_secret": text(255), **EXPAND}),
 )
-def retrieve_intent(session: AccountSession, params: Json, intent_id: str) -> Json:
+def retrieve_intent(session: AccountStore, params: Json, intent_id: str) -> Json:
     del params
     return session.get("payment_intent", intent_id, param="intent", in_address=True)
 
@@ -39,7 +39,7 @@ list_endpoint(
 
 
 @operation("GET", "/v1/charges/<charge_id>", permission="charge", params=fields(EXPAND))
-def retrieve_charge(session: AccountSession, params: Json, charge_id: str) -> Json:
+def retrieve_charge(session: AccountStore, params: Json, charge_id: str) -> Json:
     del params
     return session.get("charge", charge_id, param="id", in_address=True)
 
@@ -67,7 +67,7 @@ list_endpoint(
         }
     ),
 )
-def create_refund(session: AccountSession, params: Json) -> Json:
+def create_refund(session: AccountStore, params: Json) -> Json:
     if "charge" not in params and "payment_intent" not in params:
         raise InvalidParameter(
             "One of the following params should be provided for this request: payment_intent or charge.",
@@ -86,7 +86,7 @@ def create_refund(session: AccountSession, params: Json) -> Json:
 
 
 @operation("GET", "/v1/refunds/<refund_id>", permission="charge", params=fields(EXPAND))
-def retrieve_refund(session: AccountSession, params: Json, refund_id: str) -> Json:
+def retrieve_refund(session: AccountStore, params: Json, refund_id: str) -> Json:
     del params
     return session.get("refund", refund_id, param="id", in_address=True)
 
@@ -94,7 +94,7 @@ def retrieve_refund(session: AccountSession, params: Json, refund_id: str) -> Js
 @operation(
     "POST", "/v1/refunds/<refund_id>", permission="charge", params=fields({"metadata": metadata(), **EXPAND})
 )
-def update_refund(session: AccountSession, params: Json, refund_id: str) -> Json:
+def update_refund(session: AccountStore, params: Json, refund_id: str) -> Json:
     refund = session.get("refund", refund_id, param="id", in_address=True)
     if "metadata" in params:
         refunds.update(session, refund, metadata=merged_metadata(refund["metadata"], params["metadata"]))
@@ -105,7 +105,7 @@ list_endpoint("/v1/refunds", "refund", permission="charge", filters=_BY_PAYMENT)
 
 
 @operation("GET", "/v1/disputes/<dispute_id>", permission="dispute", params=fields(EXPAND))
-def retrieve_dispute(session: AccountSession, params: Json, dispute_id: str) -> Json:
+def retrieve_dispute(session: AccountStore, params: Json, dispute_id: str) -> Json:
     del params
     return session.get("dispute", dispute_id, param="id", in_address=True)
 
@@ -123,7 +123,7 @@ def retrieve_dispute(session: AccountSession, params: Json, dispute_id: str) -> 
         }
     ),
 )
-def update_dispute(session: AccountSession, params: Json, dispute_id: str) -> Json:
+def update_dispute(session: AccountStore, params: Json, dispute_id: str) -> Json:
     """Evidence is sent to the bank unless `submit` is false."""
     dispute = session.get("dispute", dispute_id, param="id", in_address=True)
     if "metadata" in params:
@@ -138,7 +138,7 @@ def update_dispute(session: AccountSession, params: Json, dispute_id: str) -> Js
 
 
 @operation("POST", "/v1/disputes/<dispute_id>/close", permission="dispute", params=fields(EXPAND))
-def close_dispute(session: AccountSession, params: Json, dispute_id: str) -> Json:
+def close_dispute(session: AccountStore, params: Json, dispute_id: str) -> Json:
     """The merchant gives in."""
     del params
     dispute = session.get("dispute", dispute_id, param="id", in_address=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.api.expand import line_items
 from licenzy.stripe_sandbox.api.line_items import line_items_for
 from licenzy.stripe_sandbox.api.table import list_endpoint, list_response, operation, page_of
@@ -88,25 +88,23 @@ _NEW: dict[str, Check] = {
 @operation(
     "POST", "/v1/checkout/sessions", permission="checkout_session", params=fields(_NEW, required=("mode",))
 )
-def create(account_session: AccountSession, params: Json) -> Json:
+def create(account_store: AccountStore, params: Json) -> Json:
     _validate_session(params)
     customer = (
-        account_session.get("customer", params["customer"], param="customer")
-        if "customer" in params
-        else None
+        account_store.get("customer", params["customer"], param="customer") if "customer" in params else None
     )
     _require_taxable_address(params, customer)
-    lines = line_items_for(account_session, params)
-    expires_at = _expiry(account_session, params.get("expires_at"))
-    return account_session.insert(
-        shapes.session(account_session, params, lines=lines, customer=customer, expires_at=expires_at)
+    lines = line_items_for(account_store, params)
+    expires_at = _expiry(account_store, params.get("expires_at"))
+    return account_store.insert(
+        shapes.session(account_store, params, lines=lines, customer=customer, expires_at=expires_at)
     )
 
 
 @operation("GET", "/v1/checkout/sessions/<session_id>", permission="checkout_session", params=fields(EXPAND))
-def retrieve(account_session: AccountSession, params: Json, session_id: str) -> Json:
+def retrieve(account_store: AccountStore, params: Json, session_id: str) -> Json:
     del params
-    return account_session.get("checkout.session", session_id, param="session", in_address=True)
+    return account_store.get("checkout.session", session_id, param="session", in_address=True)
 
 
 @operation(
@@ -115,20 +113,20 @@ def retrieve(account_session: AccountSession, params: Json, session_id: str) -> 
     permission="checkout_session",
     params=fields({"metadata": metadata(), **EXPAND}),
 )
-def update(account_session: AccountSession, params: Json, session_id: str) -> Json:
-    session = account_session.get("checkout.session", session_id, param="session", in_address=True)
+def update(account_store: AccountStore, params: Json, session_id: str) -> Json:
+    session = account_store.get("checkout.session", session_id, param="session", in_address=True)
     if "metadata" in params:
-        account_session.change(session, metadata=merged_metadata(session["metadata"], params["metadata"]))
+        account_store.change(session, metadata=merged_metadata(session["metadata"], params["metadata"]))
     return session
 
 
 @operation(
     "POST", "/v1/checkout/sessions/<session_id>/expire", permission="checkout_session", params=fields(EXPAND)
 )
-def expire(account_session: AccountSession, params: Json, session_id: str) -> Json:
+def expire(account_store: AccountStore, params: Json, session_id: str) -> Json:
     del params
-    session = account_session.get("checkout.session", session_id, param="session", in_address=True)
-    checkout.expire(account_session, session)
+    session = account_store.get("checkout.session", session_id, param="session", in_address=True)
+    checkout.expire(account_store, session)
     return session
 
 
@@ -138,9 +136,9 @@ def expire(account_session: AccountSession, params: Json, session_id: str) -> Js
     permission="checkout_session",
     params=fields(PAGE_IN_MEMORY),
 )
-def list_line_items(account_session: AccountSession, params: Json, session_id: str) -> Json:
-    session = account_session.get("checkout.session", session_id, param="session", in_address=True)
-    page = page_of(line_items(account_session, session), params)
+def list_line_items(account_store: AccountStore, params: Json, session_id: str) -> Json:
+    session = account_store.get("checkout.session", session_id, param="session", in_address=True)
+    page = page_of(line_items(account_store, session), params)
     return list_response(page, f"/v1/checkout/sessions/{session_id}/line_items")
 
 
@@ -196,15 +194,15 @@ def _require_taxable_address(params: Json, customer: Json | None) -> None:
         )
 
 
-def _expiry(account_session: AccountSession, expires_at: int | None) -> int:
+def _expiry(account_store: AccountStore, expires_at: int | None) -> int:
     if expires_at is None:
-        return account_session.now + LONGEST_SECONDS
-    if expires_at < account_session.now + SHORTEST_SECONDS - 60:
+        return account_store.now + LONGEST_SECONDS
+    if expires_at < account_store.now + SHORTEST_SECONDS - 60:
         raise RequestRefused(
             "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.",
             param="expires_at",
         )
-    if expires_at > account_session.now + LONGEST_SECONDS + 60:
+    if expires_at > account_store.now + LONGEST_SECONDS + 60:
         raise RequestRefused(
             "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
             param="expires_at",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.api.subscriptions import DETAILS
 from licenzy.stripe_sandbox.api.table import operation
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
@@ -75,7 +75,7 @@ _ANCHORS = one_of("now", "unchanged")
         required=("customer", "items"),
     ),
 )
-def create(session: AccountSession, params: Json) -> Json:
+def create(session: AccountStore, params: Json) -> Json:
     """The customer's card is a good one unless `default_payment_method` names another. A trial has no card
     unless one is named."""
     customer = session.get("customer", params["customer"], param="customer")
@@ -152,7 +152,7 @@ def create(session: AccountSession, params: Json) -> Json:
         }
     ),
 )
-def update(session: AccountSession, params: Json, subscription_id: str) -> Json:
+def update(session: AccountStore, params: Json, subscription_id: str) -> Json:
     """Several changes at once emit one event each."""
     subscription = session.get("subscription", subscription_id, param="id", in_address=True)
     _validate_common(params, {**subscription, **params}["collection_method"])
@@ -176,12 +176,12 @@ def update(session: AccountSession, params: Json, subscription_id: str) -> Json:
     return subscription
 
 
-def _new_line(session: AccountSession, item: Json, name: str) -> Json:
+def _new_line(session: AccountStore, item: Json, name: str) -> Json:
     price = session.get("price", item["price"], param=f"{name}[price]")
     return {"price": price, "quantity": item.get("quantity", 1), "metadata": item.get("metadata")}
 
 
-def _extra(session: AccountSession, params: Json, currency: str) -> list[Json]:
+def _extra(session: AccountStore, params: Json, currency: str) -> list[Json]:
     """One-time prices that the next invoice takes along, such as a setup fee."""
     found = []
     for number, item in enumerate(params.get("add_invoice_items", [])):
@@ -195,7 +195,7 @@ def _extra(session: AccountSession, params: Json, currency: str) -> list[Json]:
     return found
 
 
-def _trial_end(session: AccountSession, params: Json) -> int | None:
+def _trial_end(session: AccountStore, params: Json) -> int | None:
     if "trial_end" in params and "trial_period_days" in params:
         raise InvalidParameter(
             "You may only specify one of these parameters: trial_end, trial_period_days.", param="trial_end"
@@ -229,7 +229,7 @@ def _validate_common(params: Json, collection_method: str) -> None:
         require_known(params["default_payment_method"], param="default_payment_method")
 
 
-def _update_fields(session: AccountSession, subscription: Json, params: Json) -> None:
+def _update_fields(session: AccountStore, subscription: Json, params: Json) -> None:
     names = (
         *("collection_method", "days_until_due", "default_payment_method", "description"),
         "pause_collection",
@@ -247,7 +247,7 @@ def _update_fields(session: AccountSession, subscription: Json, params: Json) ->
         subscriptions.update(session, subscription, **changes)
 
 
-def _schedule_end(session: AccountSession, subscription: Json, params: Json) -> None:
+def _schedule_end(session: AccountStore, subscription: Json, params: Json) -> None:
     details, at = params.get("cancellation_details"), params.get("cancel_at")
     if params.get("cancel_at_period_end") is True:
         subscriptions.schedule_cancel(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
+from licenzy.stripe_sandbox.account_store import AccountStore, Condition, where
 from licenzy.stripe_sandbox.api.table import list_endpoint, operation
 from licenzy.stripe_sandbox.errors import ResourceMissing
 from licenzy.stripe_sandbox.lifecycle import cycles, subscriptions
@@ -43,7 +43,7 @@ DETAILS: dict[str, Check] = {
 
 
 @operation("GET", "/v1/subscriptions/<subscription_id>", permission="subscription", params=fields(EXPAND))
-def retrieve(session: AccountSession, params: Json, subscription_id: str) -> Json:
+def retrieve(session: AccountStore, params: Json, subscription_id: str) -> Json:
     del params
     return _get(session, subscription_id)
 
@@ -90,7 +90,7 @@ list_endpoint(
         {"cancellation_details": fields(DETAILS), "invoice_now": boolean(), "prorate": boolean(), **EXPAND}
     ),
 )
-def cancel(session: AccountSession, params: Json, subscription_id: str) -> Json:
+def cancel(session: AccountStore, params: Json, subscription_id: str) -> Json:
     """Unused time is credited when asked for, at once with `invoice_now`."""
     subscription = _get(session, subscription_id)
     if subscription["status"] in subscriptions.ENDED:
@@ -109,7 +109,7 @@ def cancel(session: AccountSession, params: Json, subscription_id: str) -> Json:
     permission="subscription",
     params=fields({"type": one_of("subscription"), **EXPAND}),
 )
-def pause(session: AccountSession, params: Json, subscription_id: str) -> Json:
+def pause(session: AccountStore, params: Json, subscription_id: str) -> Json:
     del params
     subscription = _get(session, subscription_id)
     subscriptions.pause(session, subscription)
@@ -119,12 +119,12 @@ def pause(session: AccountSession, params: Json, subscription_id: str) -> Json:
 @operation(
     "POST", "/v1/subscriptions/<subscription_id>/resume", permission="subscription", params=fields(EXPAND)
 )
-def resume(session: AccountSession, params: Json, subscription_id: str) -> Json:
+def resume(session: AccountStore, params: Json, subscription_id: str) -> Json:
     del params
     subscription = _get(session, subscription_id)
     cycles.resume(session, subscription)
     return subscription
 
 
-def _get(session: AccountSession, subscription_id: str) -> Json:
+def _get(session: AccountStore, subscription_id: str) -> Json:
     return session.get("subscription", subscription_id, param="id", in_address=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
+from licenzy.stripe_sandbox.account_store import AccountStore, Condition, where
 from licenzy.stripe_sandbox.errors import InvalidParameter
 from licenzy.stripe_sandbox.params import PAGE, Check, fields
 from licenzy.stripe_sandbox.version import Json
@@ -94,7 +94,7 @@ def list_endpoint(
     """
 
     @operation("GET", rule, permission=permission, params=fields({**PAGE, **filters, **other_filters}))
-    def list_objects(session: AccountSession, params: Json) -> Json:
+    def list_objects(session: AccountStore, params: Json) -> Json:
         conditions = other_conditions(params) if other_conditions else []
         for name in filters:
             if name in params:

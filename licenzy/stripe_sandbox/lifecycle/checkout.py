@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.lifecycle import collection, cycles, invoices, payments
 from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
@@ -17,7 +17,7 @@ DEFAULT_EMAIL = "buyer@example.com"
 
 
 def complete(
-    account_session: AccountSession,
+    account_store: AccountStore,
     session: Json,
     *,
     outcome: PaymentOutcome,
@@ -25,16 +25,16 @@ def complete(
     quantities: dict[int, int],
 ) -> None:
     """The buyer pays, at once or by bank debit. The session must be open: `is_open` says so."""
-    _set_quantities(account_session, session, quantities)
-    customer = _customer(account_session, session, email)
+    _set_quantities(account_store, session, quantities)
+    customer = _customer(account_store, session, email)
     known = customer["email"] if customer else email or session["customer_email"] or DEFAULT_EMAIL
     details = shapes.details(known, customer)
     if session["mode"] == "subscription":
-        payment_fields = _subscribe(account_session, session, customer, outcome)
+        payment_fields = _subscribe(account_store, session, customer, outcome)
     else:
-        payment_fields = _buy(account_session, session, customer, outcome, known)
+        payment_fields = _buy(account_store, session, customer, outcome, known)
     tax = session["automatic_tax"]
-    account_session.change(
+    account_store.change(
         session,
         status="complete",
         url=None,
@@ -44,103 +44,107 @@ def complete(
         automatic_tax={**tax, "status": "complete" if tax["enabled"] else None},
         **payment_fields,
     )
-    account_session.emit("checkout.session.completed", session)
+    account_store.emit("checkout.session.completed", session)
 
 
-def decline(account_session: AccountSession, session: Json) -> None:
+def decline(account_store: AccountStore, session: Json) -> None:
     """The bank says no; the session stays open for another try. A subscription is not begun before its
     payment."""
-    intent = account_session.find("payment_intent", session["payment_intent"])
+    intent = account_store.find("payment_intent", session["payment_intent"])
     if intent is None:
         intent = _open_intent(
-            account_session, session, session["customer"], session["customer_email"] or DEFAULT_EMAIL
+            account_store, session, session["customer"], session["customer_email"] or DEFAULT_EMAIL
         )
     if session["mode"] == "payment":
-        account_session.change(session, payment_intent=intent["id"])
-    payments.attempt(account_session, intent, outcome=PaymentOutcome.DECLINE)
+        account_store.change(session, payment_intent=intent["id"])
+    payments.attempt(account_store, intent, outcome=PaymentOutcome.FAILED)
 
 
-def settle(account_session: AccountSession, session: Json, *, succeeds: bool) -> None:
+def settle(account_store: AccountStore, session: Json, *, succeeds: bool) -> None:
     """The bank answers a debit that `pay_later` began."""
     if session["status"] != "complete" or session["payment_status"] != "unpaid":
         raise RequestRefused(f"The session {session['id']} has no payment under way.")
-    invoice = account_session.find("invoice", session["invoice"])
+    invoice = account_store.find("invoice", session["invoice"])
     intent = (
-        invoices.intent_of(account_session, invoice)
+        invoices.intent_of(account_store, invoice)
         if invoice
-        else account_session.find("payment_intent", session["payment_intent"])
+        else account_store.find("payment_intent", session["payment_intent"])
     )
     if intent is None or intent["status"] != "processing":
         raise RequestRefused(f"The payment of the session {session['id']} has failed already.")
-    collection.settle_debit(account_session, intent, succeeds=succeeds)
+    collection.settle_debit(account_store, intent, succeeds=succeeds)
     if succeeds:
-        account_session.change(session, payment_status="paid")
-    account_session.emit(f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}", session)
+        account_store.change(session, payment_status="paid")
+    account_store.emit(f"checkout.session.async_payment_{'succeeded' if succeeds else 'failed'}", session)
 
 
-def expire(account_session: AccountSession, session: Json) -> None:
+def expire(account_store: AccountStore, session: Json) -> None:
     """The session can no longer be paid."""
     if session["status"] != "open":
         message = (
             'Only Checkout Sessions with a status in ["open"] can be expired. This Checkout Session has a'
         )
         raise RequestRefused(f"{message} status of '{session['status']}'.")
-    account_session.change(session, status="expired", url=None)
-    account_session.emit("checkout.session.expired", session)
+    account_store.change(session, status="expired", url=None)
+    account_store.emit("checkout.session.expired", session)
 
 
-def is_open(account_session: AccountSession, session: Json) -> bool:
+def is_open(account_store: AccountStore, session: Json) -> bool:
     """Open and in time; one past its time is expired here and now."""
-    if session["status"] == "open" and account_session.now >= session["expires_at"]:
-        expire(account_session, session)
+    if session["status"] == "open" and account_store.now >= session["expires_at"]:
+        expire(account_store, session)
     return bool(session["status"] == "open")
 
 
-def _set_quantities(account_session: AccountSession, session: Json, quantities: dict[int, int]) -> None:
+def _set_quantities(account_store: AccountStore, session: Json, quantities: dict[int, int]) -> None:
     lines = [
         shapes.with_quantity(line, quantities[n]) if n in quantities and line["adjustable_quantity"] else line
         for n, line in enumerate(session["_lines"])
     ]
-    account_session.change(session, _lines=lines, **shapes.totals(lines))
+    account_store.change(session, _lines=lines, **shapes.totals(lines))
 
 
-def _customer(account_session: AccountSession, session: Json, email: str | None) -> Json | None:
+def _customer(account_store: AccountStore, session: Json, email: str | None) -> Json | None:
     if session["customer"]:
-        return account_session.get("customer", session["customer"], param="customer")
+        return account_store.get("customer", session["customer"], param="customer")
     if session["customer_creation"] != "always":
         return None
     params = {"email": email or session["customer_email"] or DEFAULT_EMAIL}
-    customer = account_session.insert(new_customer(account_session, params))
-    account_session.emit("customer.created", customer)
+    customer = account_store.insert(new_customer(account_store, params))
+    account_store.emit("customer.created", customer)
     return customer
 
 
 def _buy(
-    account_session: AccountSession, session: Json, customer: Json | None, outcome: PaymentOutcome, email: str
+    account_store: AccountStore,
+    session: Json,
+    customer: Json | None,
+    outcome: PaymentOutcome,
+    email: str,
 ) -> dict[str, Any]:
     if session["amount_total"] == 0:
         return {"payment_status": "no_payment_required"}
-    intent = account_session.find("payment_intent", session["payment_intent"])
+    intent = account_store.find("payment_intent", session["payment_intent"])
     if intent is None:
-        intent = _open_intent(account_session, session, customer["id"] if customer else None, email)
+        intent = _open_intent(account_store, session, customer["id"] if customer else None, email)
     else:
-        account_session.change(
+        account_store.change(
             intent,
             customer=customer["id"] if customer else None,
             amount=session["amount_total"],
             _email=email,
         )
-    payments.attempt(account_session, intent, outcome=outcome)
+    payments.attempt(account_store, intent, outcome=outcome)
     return {
         "payment_intent": intent["id"],
-        "payment_status": "paid" if outcome is PaymentOutcome.PAY else "unpaid",
+        "payment_status": "paid" if outcome is PaymentOutcome.SUCCEEDED else "unpaid",
     }
 
 
-def _open_intent(account_session: AccountSession, session: Json, customer: str | None, email: str) -> Json:
+def _open_intent(account_store: AccountStore, session: Json, customer: str | None, email: str) -> Json:
     data = session["_payment_intent_data"]
     return payments.open_intent(
-        account_session,
+        account_store,
         amount=session["amount_total"],
         currency=session["currency"],
         customer=customer,
@@ -152,16 +156,16 @@ def _open_intent(account_session: AccountSession, session: Json, customer: str |
 
 
 def _subscribe(
-    account_session: AccountSession, session: Json, customer: Json | None, outcome: PaymentOutcome
+    account_store: AccountStore, session: Json, customer: Json | None, outcome: PaymentOutcome
 ) -> dict[str, Any]:
     if customer is None:
         raise RequestRefused("A subscription needs a customer.")
     lines = [{"price": line["price"], "quantity": line["quantity"]} for line in session["_lines"]]
     items = [line for line in lines if line["price"]["recurring"]]
-    data, trial_end = session["_subscription_data"], _trial_end(account_session, session)
+    data, trial_end = session["_subscription_data"], _trial_end(account_store, session)
     free = trial_end is not None and session["amount_total"] == 0
     subscription = subscription_shape(
-        account_session,
+        account_store,
         customer=customer["id"],
         lines=items,
         metadata=data.get("metadata") or {},
@@ -174,8 +178,8 @@ def _subscribe(
     )
     extra = [line for line in lines if not line["price"]["recurring"]]
     how = cycles.SubscriptionStart(items=items, extra=extra, trial_end=trial_end, outcome=outcome)
-    cycles.start(account_session, subscription, how)
-    paid = "paid" if outcome is PaymentOutcome.PAY else "unpaid"
+    cycles.start(account_store, subscription, how)
+    paid = "paid" if outcome is PaymentOutcome.SUCCEEDED else "unpaid"
     if session["amount_total"] == 0:
         paid = "no_payment_required"
     return {
@@ -185,12 +189,12 @@ def _subscribe(
     }
 
 
-def _trial_end(account_session: AccountSession, session: Json) -> int | None:
+def _trial_end(account_store: AccountStore, session: Json) -> int | None:
     data = session["_subscription_data"]
     if "trial_end" in data:
         return int(data["trial_end"])
     days = data.get("trial_period_days")
-    return account_session.now + days * 86400 if days else None
+    return account_store.now + days * 86400 if days else None
 
 
 def _end_without_card(data: Json) -> str:

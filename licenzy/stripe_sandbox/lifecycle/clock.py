@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.accounts import set_offset
 from licenzy.stripe_sandbox.due import LIVE, collection_resumes_at, next_due, next_renewal, trial_warning
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
@@ -17,15 +17,15 @@ from licenzy.stripe_sandbox.version import Json
 MAX_ADVANCE_SECONDS = 2 * 366 * 86400
 
 
-def advance(account_session: AccountSession, *, seconds: int) -> Json:
+def advance(account_store: AccountStore, *, seconds: int) -> Json:
     """Move the clock forward and run what falls due, each at its own time; returns the clock.
 
     The event at the end is how a product learns the account's time: it is Stripe's own, with the time in its
     object."""
     require_movable(seconds)
-    target = account_session.now + seconds
-    run_due(account_session, until=target)
-    return arrive(account_session, offset=account_session.account.offset + seconds, now=target)
+    target = account_store.now + seconds
+    run_due(account_store, until=target)
+    return arrive(account_store, offset=account_store.account.offset + seconds, now=target)
 
 
 def require_movable(seconds: int) -> None:
@@ -36,23 +36,21 @@ def require_movable(seconds: int) -> None:
         )
 
 
-def arrive(account_session: AccountSession, *, offset: int, now: int) -> Json:
+def arrive(account_store: AccountStore, *, offset: int, now: int) -> Json:
     """Set the clock `offset` seconds ahead of real time and announce it; returns the clock."""
-    account_session.now = now
-    set_offset(account_session.db, account_session.account, offset)
-    clock = test_clock(account_session.account, frozen_time=now, target=None)
-    account_session.emit("test_helpers.test_clock.ready", clock)
+    account_store.now = now
+    set_offset(account_store.db, account_store.account, offset)
+    clock = test_clock(account_store.account, frozen_time=now, target=None)
+    account_store.emit("test_helpers.test_clock.ready", clock)
     return clock
 
 
-def advance_to_renewal(
-    account_session: AccountSession, subscription: Json, *, outcome: PaymentOutcome
-) -> None:
+def advance_to_renewal(account_store: AccountStore, subscription: Json, *, outcome: PaymentOutcome) -> None:
     """Move the clock past the end of the subscription's period, when its renewal is paid, or fails to be."""
-    advance(account_session, seconds=prepare_renewal(account_session, subscription, outcome=outcome))
+    advance(account_store, seconds=prepare_renewal(account_store, subscription, outcome=outcome))
 
 
-def prepare_renewal(account_session: AccountSession, subscription: Json, *, outcome: PaymentOutcome) -> int:
+def prepare_renewal(account_store: AccountStore, subscription: Json, *, outcome: PaymentOutcome) -> int:
     """Decide how the next renewal ends; in how many seconds that is known, which is when its invoice is no
     longer a draft. Refuses one that does not renew."""
     if subscription["status"] not in LIVE:
@@ -61,111 +59,111 @@ def prepare_renewal(account_session: AccountSession, subscription: Json, *, outc
         )
     if subscription["cancel_at"] is not None:
         raise RequestRefused(f"The subscription {subscription['id']} has an end, so it may not renew.")
-    subscriptions.set_card_fails(account_session, subscription, outcome is PaymentOutcome.DECLINE)
-    return _seconds_until_paid(account_session, next_renewal(subscription))
+    subscriptions.set_card_fails(account_store, subscription, outcome is PaymentOutcome.FAILED)
+    return _seconds_until_paid(account_store, next_renewal(subscription))
 
 
-def renewals(account_session: AccountSession) -> dict[str, int]:
+def renewals(account_store: AccountStore) -> dict[str, int]:
     """In how many seconds each subscription has renewed next, by id; those that end before do not renew."""
-    rows = account_session.db.execute(
+    rows = account_store.db.execute(
         "SELECT id, json_extract(body, '$.cancel_at') AS cancel_at, (SELECT MIN(json_extract(value,"
         " '$.current_period_end')) FROM json_each(body, '$.items.data')) AS ends FROM objects WHERE scope = ?"
         " AND kind = 'subscription' AND json_extract(body, '$.status') IN ('trialing', 'active', 'past_due')",
-        (account_session.account.scope,),
+        (account_store.account.scope,),
     )
     return {
-        row["id"]: _seconds_until_paid(account_session, row["ends"])
+        row["id"]: _seconds_until_paid(account_store, row["ends"])
         for row in rows
         if row["cancel_at"] is None or row["cancel_at"] > row["ends"]
     }
 
 
-def _seconds_until_paid(account_session: AccountSession, period_end: int) -> int:
-    return max(1, period_end + DRAFT_SECONDS - account_session.now)
+def _seconds_until_paid(account_store: AccountStore, period_end: int) -> int:
+    return max(1, period_end + DRAFT_SECONDS - account_store.now)
 
 
-def run_next(account_session: AccountSession, *, until: int, owner: str | None) -> str | None:
+def run_next(account_store: AccountStore, *, until: int, owner: str | None) -> str | None:
     """Run what is due next by `until`; the id of what it happened to, None when nothing is due.
 
     The events of what does not happen to `owner` are posted in the background.
     """
-    body = account_session.next_due(until=until)
+    body = account_store.next_due(until=until)
     if body is None:
         return None
-    happens_to = _owner(account_session, body)
-    account_session.lane = "" if happens_to == owner else happens_to
-    _run(account_session, body)
-    account_session.lane = ""
+    happens_to = _owner(account_store, body)
+    account_store.lane = "" if happens_to == owner else happens_to
+    _run(account_store, body)
+    account_store.lane = ""
     return happens_to
 
 
-def run_due(account_session: AccountSession, *, until: int, at_most: int | None = None) -> bool:
+def run_due(account_store: AccountStore, *, until: int, at_most: int | None = None) -> bool:
     """Run what is due by `until`, or so much of it; whether that was all. Afterwards the session's time is
     that of the last of it; it never goes back."""
     count = 0
     while at_most is None or count < at_most:
-        body = account_session.next_due(until=until)
+        body = account_store.next_due(until=until)
         if body is None:
             return True
-        _run(account_session, body)
+        _run(account_store, body)
         count += 1
     return False
 
 
-def _run(account_session: AccountSession, body: Json) -> None:
+def _run(account_store: AccountStore, body: Json) -> None:
     at = next_due(body)
     assert at is not None
-    account_session.now = max(account_session.now, at)
-    _ACTS[body["object"]](account_session, body, at)
-    account_session.forget()
+    account_store.now = max(account_store.now, at)
+    _ACTS[body["object"]](account_store, body, at)
+    account_store.forget()
 
 
-def _owner(account_session: AccountSession, body: Json) -> str:
+def _owner(account_store: AccountStore, body: Json) -> str:
     """The id of the subscription or session that it happens to, or its own."""
-    invoice = invoices.invoice_of(account_session, body) if body["object"] == "payment_intent" else body
+    invoice = invoices.invoice_of(account_store, body) if body["object"] == "payment_intent" else body
     if invoice is not None and invoice["object"] == "invoice":
-        subscription = invoices.subscription_of(account_session, invoice)
+        subscription = invoices.subscription_of(account_store, invoice)
         return str((subscription or invoice)["id"])
     return str(body["id"])
 
 
-def _session(account_session: AccountSession, session: Json, at: int) -> None:
+def _session(account_store: AccountStore, session: Json, at: int) -> None:
     del at
-    checkout.expire(account_session, session)
+    checkout.expire(account_store, session)
 
 
-def _subscription(account_session: AccountSession, subscription: Json, at: int) -> None:
+def _subscription(account_store: AccountStore, subscription: Json, at: int) -> None:
     """What is due earliest; of the same second, its end comes first."""
     status, resumes_at = subscription["status"], collection_resumes_at(subscription)
     if subscription["cancel_at"] is not None and subscription["cancel_at"] <= at:
-        subscriptions.cancel(account_session, subscription)
+        subscriptions.cancel(account_store, subscription)
     elif resumes_at is not None and resumes_at <= at:
-        subscriptions.update(account_session, subscription, pause_collection=None)
-    elif status == "incomplete" and _has_debit(account_session, subscription):
-        subscriptions.activate(account_session, subscription)
+        subscriptions.update(account_store, subscription, pause_collection=None)
+    elif status == "incomplete" and _has_debit(account_store, subscription):
+        subscriptions.activate(account_store, subscription)
     elif status == "incomplete":
-        subscriptions.expire_incomplete(account_session, subscription)
+        subscriptions.expire_incomplete(account_store, subscription)
     elif status == "trialing" and not subscription.get("_trial_warned") and trial_warning(subscription) <= at:
-        subscriptions.announce_trial_end(account_session, subscription)
+        subscriptions.announce_trial_end(account_store, subscription)
     else:
-        cycles.turn(account_session, subscription)
+        cycles.turn(account_store, subscription)
 
 
-def _invoice(account_session: AccountSession, invoice: Json, at: int) -> None:
+def _invoice(account_store: AccountStore, invoice: Json, at: int) -> None:
     if invoice["status"] == "draft":
-        collection.advance(account_session, invoice)
+        collection.advance(account_store, invoice)
     elif invoice["next_payment_attempt"] is not None and invoice["next_payment_attempt"] <= at:
-        collection.retry(account_session, invoice)
+        collection.retry(account_store, invoice)
     else:
-        collection.become_overdue(account_session, invoice)
+        collection.become_overdue(account_store, invoice)
 
 
-def _intent(account_session: AccountSession, intent: Json, at: int) -> None:
+def _intent(account_store: AccountStore, intent: Json, at: int) -> None:
     del at
-    collection.settle_debit(account_session, intent, succeeds=not intent["_will_fail"])
+    collection.settle_debit(account_store, intent, succeeds=not intent["_will_fail"])
 
 
-_ACTS: dict[str, Callable[[AccountSession, Json, int], None]] = {
+_ACTS: dict[str, Callable[[AccountStore, Json, int], None]] = {
     "checkout.session": _session,
     "subscription": _subscription,
     "invoice": _invoice,
@@ -173,7 +171,7 @@ _ACTS: dict[str, Callable[[AccountSession, Json, int], None]] = {
 }
 
 
-def _has_debit(account_session: AccountSession, subscription: Json) -> bool:
+def _has_debit(account_store: AccountStore, subscription: Json) -> bool:
     """Which files of earlier versions have: there a first debit did not make its subscription active."""
-    owed = invoices.open_invoices(account_session, subscription["id"])
-    return any(invoices.intent_of(account_session, i)["status"] == "processing" for i in owed)
+    owed = invoices.open_invoices(account_store, subscription["id"])
+    return any(invoices.intent_of(account_store, i)["status"] == "processing" for i in owed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.errors import CardDeclined, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import invoices, payments, subscriptions
 from licenzy.stripe_sandbox.lifecycle.payment_methods import outcome_by, outcome_of
@@ -10,12 +10,12 @@ from licenzy.stripe_sandbox.lifecycle.payments import DEBIT_SECONDS, PaymentOutc
 from licenzy.stripe_sandbox.version import Json
 
 
-def advance(session: AccountSession, invoice: Json) -> None:
+def advance(session: AccountStore, invoice: Json) -> None:
     """A draft's hour is over: it is finalized, and collected unless it is sent."""
     collect_now(session, invoice, outcome=_outcome(session, invoice))
 
 
-def collect_now(session: AccountSession, invoice: Json, *, outcome: PaymentOutcome) -> None:
+def collect_now(session: AccountStore, invoice: Json, *, outcome: PaymentOutcome) -> None:
     """Finalize a draft and collect it at once; one that is sent waits for its customer."""
     if invoice["status"] == "draft":
         invoices.finalize(session, invoice)
@@ -23,23 +23,23 @@ def collect_now(session: AccountSession, invoice: Json, *, outcome: PaymentOutco
         collect(session, invoice, outcome=outcome)
 
 
-def collect(session: AccountSession, invoice: Json, *, outcome: PaymentOutcome) -> None:
+def collect(session: AccountStore, invoice: Json, *, outcome: PaymentOutcome) -> None:
     """Try to collect, and let the subscription follow: active, past due, or canceled when given up."""
-    outcome = PaymentOutcome.PAY if invoice["amount_due"] == 0 else outcome
+    outcome = PaymentOutcome.SUCCEEDED if invoice["amount_due"] == 0 else outcome
     subscription = invoices.subscription_of(session, invoice)
-    if outcome is PaymentOutcome.DECLINE and subscription is not None:
+    if outcome is PaymentOutcome.FAILED and subscription is not None:
         subscriptions.set_card_fails(session, subscription, True)
     invoices.collect(session, invoice, outcome=outcome, settles_at=session.now + DEBIT_SECONDS)
     if subscription is not None:
         _follow(session, subscription, invoice, outcome)
 
 
-def retry(session: AccountSession, invoice: Json) -> None:
+def retry(session: AccountStore, invoice: Json) -> None:
     """Another try at an invoice that could not be collected."""
     collect(session, invoice, outcome=_outcome(session, invoice))
 
 
-def pay(session: AccountSession, invoice: Json, *, method: str | None, elsewhere: bool) -> None:
+def pay(session: AccountStore, invoice: Json, *, method: str | None, elsewhere: bool) -> None:
     """Somebody pays a draft or an open invoice now, by the method named or the usual one, or past Stripe.
 
     Raises CardDeclined; the failed try is kept."""
@@ -51,23 +51,23 @@ def pay(session: AccountSession, invoice: Json, *, method: str | None, elsewhere
     if elsewhere:
         invoices.close_as_paid_elsewhere(session, invoice)
         if subscription is not None:
-            _follow(session, subscription, invoice, PaymentOutcome.PAY)
+            _follow(session, subscription, invoice, PaymentOutcome.SUCCEEDED)
         return
     outcome = outcome_by(method) if method else _outcome(session, invoice)
-    if outcome is PaymentOutcome.PAY and method and subscription is not None:
+    if outcome is PaymentOutcome.SUCCEEDED and method and subscription is not None:
         subscriptions.set_card_fails(session, subscription, False)
     collect(session, invoice, outcome=outcome)
-    if outcome is PaymentOutcome.DECLINE and invoice["amount_due"]:
+    if outcome is PaymentOutcome.FAILED and invoice["amount_due"]:
         raise CardDeclined(keeps_work=True)
 
 
-def settle_debit(session: AccountSession, intent: Json, *, succeeds: bool) -> None:
+def settle_debit(session: AccountStore, intent: Json, *, succeeds: bool) -> None:
     """The bank answers a debit that was under way; its invoice and subscription follow."""
     payments.settle(session, intent, succeeds=succeeds)
     invoice = invoices.invoice_of(session, intent)
     if invoice is None:
         return
-    outcome = PaymentOutcome.PAY if succeeds else PaymentOutcome.DECLINE
+    outcome = PaymentOutcome.SUCCEEDED if succeeds else PaymentOutcome.FAILED
     if succeeds:
         invoices.close_as_paid(session, invoice)
     else:
@@ -77,7 +77,7 @@ def settle_debit(session: AccountSession, intent: Json, *, succeeds: bool) -> No
         _follow(session, subscription, invoice, outcome)
 
 
-def debit_of(session: AccountSession, subscription: Json) -> Json:
+def debit_of(session: AccountStore, subscription: Json) -> Json:
     """The intent of the subscription's debit that is under way."""
     for invoice in invoices.open_invoices(session, subscription["id"]):
         intent = invoices.intent_of(session, invoice) if invoice["amount_due"] else None
@@ -86,7 +86,7 @@ def debit_of(session: AccountSession, subscription: Json) -> Json:
     raise RequestRefused(f"The subscription {subscription['id']} has no debit under way.")
 
 
-def become_overdue(session: AccountSession, invoice: Json) -> None:
+def become_overdue(session: AccountStore, invoice: Json) -> None:
     """The day by which a sent invoice was to be paid is over: its subscription is past due."""
     invoices.announce_overdue(session, invoice)
     subscription = invoices.subscription_of(session, invoice)
@@ -94,7 +94,7 @@ def become_overdue(session: AccountSession, invoice: Json) -> None:
         subscriptions.update(session, subscription, status="past_due")
 
 
-def recover(session: AccountSession, subscription: Json) -> None:
+def recover(session: AccountStore, subscription: Json) -> None:
     """The customer updates the card: everything owed is paid."""
     owed = invoices.open_invoices(session, subscription["id"])
     if subscription["status"] != "past_due" or not owed:
@@ -104,12 +104,12 @@ def recover(session: AccountSession, subscription: Json) -> None:
         )
     subscriptions.set_card_fails(session, subscription, False)
     for invoice in owed:
-        collect(session, invoice, outcome=PaymentOutcome.PAY)
+        collect(session, invoice, outcome=PaymentOutcome.SUCCEEDED)
 
 
-def _follow(session: AccountSession, subscription: Json, invoice: Json, outcome: PaymentOutcome) -> None:
+def _follow(session: AccountStore, subscription: Json, invoice: Json, outcome: PaymentOutcome) -> None:
     status = subscription["status"]
-    if outcome is PaymentOutcome.DECLINE:
+    if outcome is PaymentOutcome.FAILED:
         if status == "active":
             subscriptions.update(session, subscription, status="past_due")
         if invoice["attempt_count"] > len(invoices.RETRY_DAYS) and status in ("active", "past_due"):
@@ -117,16 +117,16 @@ def _follow(session: AccountSession, subscription: Json, invoice: Json, outcome:
     elif status == "incomplete":
         subscriptions.activate(session, subscription)
     elif (
-        outcome is PaymentOutcome.PAY
+        outcome is PaymentOutcome.SUCCEEDED
         and status == "past_due"
         and not invoices.open_invoices(session, subscription["id"])
     ):
         subscriptions.update(session, subscription, status="active")
 
 
-def _outcome(session: AccountSession, invoice: Json) -> PaymentOutcome:
+def _outcome(session: AccountStore, invoice: Json) -> PaymentOutcome:
     subscription = invoices.subscription_of(session, invoice)
-    return outcome_of(subscription) if subscription else PaymentOutcome.PAY
+    return outcome_of(subscription) if subscription else PaymentOutcome.SUCCEEDED
 
 
 def _not_open(invoice: Json) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.due import LIVE, next_renewal
 from licenzy.stripe_sandbox.errors import CardDeclined, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import (
@@ -30,14 +30,14 @@ class SubscriptionStart:
     items: list[Json]
     extra: list[Json] = field(default_factory=list)
     trial_end: int | None = None
-    outcome: PaymentOutcome | None = PaymentOutcome.PAY
+    outcome: PaymentOutcome | None = PaymentOutcome.SUCCEEDED
     """None to leave the first invoice for somebody to pay."""
     settles_at: int | None = None
     """When a bank debit settles by itself."""
     refuse_decline: bool = False
 
 
-def start(session: AccountSession, subscription: Json, how: SubscriptionStart) -> None:
+def start(session: AccountStore, subscription: Json, how: SubscriptionStart) -> None:
     """Begin a subscription that was not stored yet, with its first invoice.
 
     With something to pay, Stripe announces the subscription as `incomplete` and follows with an update to
@@ -50,7 +50,7 @@ def start(session: AccountSession, subscription: Json, how: SubscriptionStart) -
     if how.trial_end is None:
         pays_now |= any(amount_of(item["price"], item["quantity"]) for item in how.items)
     pays_now &= not sent
-    if pays_now and how.refuse_decline and how.outcome is PaymentOutcome.DECLINE:
+    if pays_now and how.refuse_decline and how.outcome is PaymentOutcome.FAILED:
         raise CardDeclined(keeps_work=False)
     status = "incomplete" if pays_now else "trialing" if how.trial_end else "active"
     session.change(subscription, status=status)
@@ -70,10 +70,10 @@ def start(session: AccountSession, subscription: Json, how: SubscriptionStart) -
     if pays_now:
         _pay_first(session, subscription, invoice, how)
     else:
-        invoices.collect(session, invoice, outcome=PaymentOutcome.PAY)
+        invoices.collect(session, invoice, outcome=PaymentOutcome.SUCCEEDED)
 
 
-def roll(session: AccountSession, subscription: Json) -> Json:
+def roll(session: AccountStore, subscription: Json) -> Json:
     """The next period of the items whose period is over begins; answers its invoice, a draft.
 
     The account's clock is not moved: asked for early, the period begins early."""
@@ -108,7 +108,7 @@ def roll(session: AccountSession, subscription: Json) -> Json:
     return invoice
 
 
-def turn(session: AccountSession, subscription: Json) -> None:
+def turn(session: AccountStore, subscription: Json) -> None:
     """What happens when a period is over: the next begins, unless a trial ends without a card."""
     at_end = subscription["trial_settings"]["end_behavior"]["missing_payment_method"]
     if subscription["status"] == "trialing" and not subscription.get("_has_card", True):
@@ -122,7 +122,7 @@ def turn(session: AccountSession, subscription: Json) -> None:
 
 
 def renew(
-    session: AccountSession, subscription: Json, *, outcome: PaymentOutcome = PaymentOutcome.PAY
+    session: AccountStore, subscription: Json, *, outcome: PaymentOutcome = PaymentOutcome.SUCCEEDED
 ) -> Json:
     """Roll, and collect at once, without the hour that the invoice is a draft. Answers the invoice."""
     invoice = roll(session, subscription)
@@ -131,7 +131,7 @@ def renew(
     return invoice
 
 
-def resume(session: AccountSession, subscription: Json) -> None:
+def resume(session: AccountStore, subscription: Json) -> None:
     """As Stripe does by default, the billing cycle starts anew now, with an invoice that is paid."""
     if subscription["status"] != "paused":
         raise RequestRefused(
@@ -146,14 +146,12 @@ def resume(session: AccountSession, subscription: Json) -> None:
         session, subscription, reason="subscription_update", ended_period=ended, items=items["data"]
     )
     invoices.finalize(session, invoice)
-    invoices.collect(session, invoice, outcome=PaymentOutcome.PAY)
+    invoices.collect(session, invoice, outcome=PaymentOutcome.SUCCEEDED)
     session.emit("customer.subscription.updated", subscription, {**previous, "latest_invoice": last})
     session.emit("customer.subscription.resumed", subscription)
 
 
-def restart(
-    session: AccountSession, subscription: Json, *, items: Json, credits_: list[InvoiceEntry]
-) -> None:
+def restart(session: AccountStore, subscription: Json, *, items: Json, credits_: list[InvoiceEntry]) -> None:
     """A new period with these items begins now. Its invoice takes what is credited for the old one, and is
     collected at once."""
     add_entries(session, subscription, credits_)
@@ -166,20 +164,20 @@ def restart(
     )
 
 
-def invoice_pending(session: AccountSession, subscription: Json, *, changes: Json | None = None) -> None:
+def invoice_pending(session: AccountStore, subscription: Json, *, changes: Json | None = None) -> None:
     """Invoice at once what waits for the subscription's next invoice, and collect it. `changes` are what the
     subscription changes with it."""
     _invoice_now(session, subscription, items=[], changes=changes)
 
 
-def credit_unused(session: AccountSession, subscription: Json) -> None:
+def credit_unused(session: AccountStore, subscription: Json) -> None:
     """Let what is left of the present periods be credited on the next invoice."""
     unused = [prorations.unused(item, at=session.now) for item in subscription["items"]["data"]]
     if subscription["status"] in ("active", "past_due"):
         add_entries(session, subscription, [entry for entry in unused if entry.amount])
 
 
-def add_entries(session: AccountSession, subscription: Json, entries: list[InvoiceEntry]) -> None:
+def add_entries(session: AccountStore, subscription: Json, entries: list[InvoiceEntry]) -> None:
     """Let the entries wait for the subscription's next invoice."""
     for entry in entries:
         invoice_items.add(
@@ -192,7 +190,7 @@ def add_entries(session: AccountSession, subscription: Json, entries: list[Invoi
         )
 
 
-def from_now(session: AccountSession, items: Json) -> Json:
+def from_now(session: AccountStore, items: Json) -> Json:
     """The items with a period that begins now, each of its own length."""
     now = session.now
     moved = [with_period(i, now, periods.end_after(now, i["price"]["recurring"], now)) for i in items["data"]]
@@ -204,14 +202,14 @@ def with_period(item: Json, start: int, end: int) -> Json:
     return {**item, "current_period_start": start, "current_period_end": end}
 
 
-def _pay_first(session: AccountSession, subscription: Json, invoice: Json, how: SubscriptionStart) -> None:
+def _pay_first(session: AccountStore, subscription: Json, invoice: Json, how: SubscriptionStart) -> None:
     """The charge first, then the subscription's update, then the invoice: the order that Stripe's logs show
     most."""
     if how.outcome is None:
         return
-    if how.outcome is PaymentOutcome.DECLINE:
+    if how.outcome is PaymentOutcome.FAILED:
         collection.collect(session, invoice, outcome=how.outcome)
-    elif how.outcome is PaymentOutcome.PAY:
+    elif how.outcome is PaymentOutcome.SUCCEEDED:
         payments.attempt(session, invoices.intent_of(session, invoice), outcome=how.outcome)
         subscriptions.activate(session, subscription)
         invoices.close_as_paid(session, invoice)
@@ -220,7 +218,7 @@ def _pay_first(session: AccountSession, subscription: Json, invoice: Json, how: 
         subscriptions.activate(session, subscription)
 
 
-def _keep_from_collection(session: AccountSession, subscription: Json, invoice: Json) -> bool:
+def _keep_from_collection(session: AccountStore, subscription: Json, invoice: Json) -> bool:
     """What `pause_collection` makes of a new invoice; whether it keeps it from being collected."""
     paused = subscription["pause_collection"]
     if not paused:
@@ -236,7 +234,7 @@ def _keep_from_collection(session: AccountSession, subscription: Json, invoice: 
 
 
 def _invoice_now(
-    session: AccountSession, subscription: Json, *, items: list[Json], changes: Json | None
+    session: AccountStore, subscription: Json, *, items: list[Json], changes: Json | None
 ) -> None:
     invoice = invoices.create_for_subscription(
         session,
@@ -250,7 +248,7 @@ def _invoice_now(
         collection.collect_now(session, invoice, outcome=outcome_of(subscription))
 
 
-def _running_period(session: AccountSession, subscription: Json) -> Json:
+def _running_period(session: AccountStore, subscription: Json) -> Json:
     """The period that an invoice in the middle of it closes."""
     return {
         "start": min(item["current_period_start"] for item in subscription["items"]["data"]),
@@ -258,7 +256,7 @@ def _running_period(session: AccountSession, subscription: Json) -> Json:
     }
 
 
-def add_extra(session: AccountSession, subscription: Json, extra: list[Json]) -> None:
+def add_extra(session: AccountStore, subscription: Json, extra: list[Json]) -> None:
     """Let one-time prices with their quantity, such as a setup fee, wait for the next invoice."""
     entries = [
         InvoiceEntry(
@@ -274,7 +272,7 @@ def add_extra(session: AccountSession, subscription: Json, extra: list[Json]) ->
     add_entries(session, subscription, entries)
 
 
-def _set_first_period(session: AccountSession, subscription: Json, trial_end: int | None) -> None:
+def _set_first_period(session: AccountStore, subscription: Json, trial_end: int | None) -> None:
     items = subscription["items"]
     if trial_end:
         items = {**items, "data": [with_period(item, session.now, trial_end) for item in items["data"]]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_store import AccountStore, where
 from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.shapes import payments as shapes
 from licenzy.stripe_sandbox.version import Json
@@ -11,7 +11,7 @@ CLOSED = ("won", "lost", "warning_closed")
 
 
 def open_dispute(
-    session: AccountSession, charge: Json, *, inquiry: bool = False, reason: str = "fraudulent"
+    session: AccountStore, charge: Json, *, inquiry: bool = False, reason: str = "fraudulent"
 ) -> Json:
     """The bank takes the money of a payment back, or only inquires about it (`inquiry`)."""
     if charge["status"] != "succeeded":
@@ -30,7 +30,7 @@ def open_dispute(
     return dispute
 
 
-def submit_evidence(session: AccountSession, dispute: Json) -> None:
+def submit_evidence(session: AccountStore, dispute: Json) -> None:
     """The merchant answers, and the bank thinks about it."""
     _require_open(dispute)
     inquiry = _is_inquiry(dispute)
@@ -45,7 +45,7 @@ def submit_evidence(session: AccountSession, dispute: Json) -> None:
     session.emit("charge.dispute.updated", dispute, previous)
 
 
-def escalate(session: AccountSession, dispute: Json) -> None:
+def escalate(session: AccountStore, dispute: Json) -> None:
     """An inquiry turns into a dispute: now the money is withdrawn."""
     _require_open(dispute)
     if not _is_inquiry(dispute):
@@ -63,7 +63,7 @@ def escalate(session: AccountSession, dispute: Json) -> None:
     session.emit("charge.dispute.funds_withdrawn", dispute)
 
 
-def close(session: AccountSession, dispute: Json, *, won: bool) -> None:
+def close(session: AccountStore, dispute: Json, *, won: bool) -> None:
     """The bank decides. An inquiry can only be closed in the merchant's favour: to be lost it must first
     escalate."""
     _require_open(dispute)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, Condition, where
+from licenzy.stripe_sandbox.account_store import AccountStore, Condition, where
 from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.shapes import invoice_lines as shapes
 from licenzy.stripe_sandbox.shapes.invoice_lines import InvoiceEntry
@@ -12,7 +12,7 @@ _PENDING: Condition = ("json_extract(body, '$.invoice') IS NULL", [])
 
 
 def add(
-    session: AccountSession,
+    session: AccountStore,
     entry: InvoiceEntry,
     *,
     customer: str,
@@ -36,19 +36,19 @@ def add(
     return item
 
 
-def pending(session: AccountSession, *, customer: str, currency: str, subscription: str | None) -> list[Json]:
+def pending(session: AccountStore, *, customer: str, currency: str, subscription: str | None) -> list[Json]:
     """What waits for an invoice of this subscription or of none, newest first."""
     found = session.select("invoiceitem", where("customer", customer), where("currency", currency), _PENDING)
     return [item for item in found if subscription_of(item) in (None, subscription)]
 
 
-def pending_of(session: AccountSession, subscription: str) -> list[Json]:
+def pending_of(session: AccountStore, subscription: str) -> list[Json]:
     """What waits for an invoice of this subscription alone, newest first."""
     named = where("parent.subscription_details.subscription", subscription)
     return session.select("invoiceitem", named, _PENDING)
 
 
-def take(session: AccountSession, invoice: Json, items: list[Json]) -> list[Json]:
+def take(session: AccountStore, invoice: Json, items: list[Json]) -> list[Json]:
     """Put the items on the invoice; the lines that they become, in the same order."""
     lines = []
     for item in items:
@@ -57,7 +57,7 @@ def take(session: AccountSession, invoice: Json, items: list[Json]) -> list[Json
     return lines
 
 
-def remove(session: AccountSession, item: Json) -> None:
+def remove(session: AccountStore, item: Json) -> None:
     """Only what no invoice has taken can go."""
     if item["invoice"] is not None:
         raise RequestRefused(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_store import AccountStore, where
 from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.lifecycle import invoice_items, payments
 from licenzy.stripe_sandbox.lifecycle.payments import PaymentOutcome
@@ -19,7 +19,7 @@ DEFAULT_DAYS_UNTIL_DUE = 30
 
 
 def create_for_subscription(
-    session: AccountSession,
+    session: AccountStore,
     subscription: Json,
     *,
     reason: str,
@@ -63,7 +63,7 @@ def create_for_subscription(
     return invoice
 
 
-def set_lines(session: AccountSession, invoice: Json, lines: list[Json]) -> Json:
+def set_lines(session: AccountStore, invoice: Json, lines: list[Json]) -> Json:
     """Replace the lines of a draft, with its amounts; returns what they replaced."""
     return session.change(
         invoice,
@@ -72,7 +72,7 @@ def set_lines(session: AccountSession, invoice: Json, lines: list[Json]) -> Json
     )
 
 
-def finalize(session: AccountSession, invoice: Json) -> None:
+def finalize(session: AccountStore, invoice: Json) -> None:
     """Numbered and open; with something to pay, a payment intent and an invoice payment are created.
 
     What the customer has left from credits is used, and credits that are not used up are kept for later."""
@@ -107,15 +107,15 @@ def finalize(session: AccountSession, invoice: Json) -> None:
 
 
 def collect(
-    session: AccountSession, invoice: Json, *, outcome: PaymentOutcome, settles_at: int | None = None
+    session: AccountStore, invoice: Json, *, outcome: PaymentOutcome, settles_at: int | None = None
 ) -> None:
     """One try to collect. A slow debit leaves the invoice open; `close_as_paid` or `fail` follows when the
     bank answers."""
     if invoice["amount_due"] > 0:
         payments.attempt(session, intent_of(session, invoice), outcome=outcome, settles_at=settles_at)
-    if outcome is PaymentOutcome.PAY or invoice["amount_due"] == 0:
+    if outcome is PaymentOutcome.SUCCEEDED or invoice["amount_due"] == 0:
         close_as_paid(session, invoice)
-    elif outcome is PaymentOutcome.DECLINE:
+    elif outcome is PaymentOutcome.FAILED:
         fail(session, invoice)
     else:
         session.change(
@@ -126,7 +126,7 @@ def collect(
         )
 
 
-def close_as_paid(session: AccountSession, invoice: Json) -> None:
+def close_as_paid(session: AccountStore, invoice: Json) -> None:
     """The invoice is paid, together with its invoice payment where something was due."""
     due = _note_paid(session, invoice)
     if due:
@@ -136,14 +136,14 @@ def close_as_paid(session: AccountSession, invoice: Json) -> None:
         session.emit("invoice_payment.paid", payment)
 
 
-def close_as_paid_elsewhere(session: AccountSession, invoice: Json) -> None:
+def close_as_paid_elsewhere(session: AccountStore, invoice: Json) -> None:
     """The customer paid past Stripe, such as by a bank transfer: nothing is charged."""
     if invoice["amount_due"]:
         _cancel_payment(session, invoice)
     _note_paid(session, invoice, amount_paid_off_stripe=invoice["amount_due"])
 
 
-def fail(session: AccountSession, invoice: Json) -> None:
+def fail(session: AccountStore, invoice: Json) -> None:
     """The next try is planned as long as there is one left. An invoice that is sent is not tried again."""
     tries = invoice["attempt_count"] + 1
     again = session.now + RETRY_DAYS[tries - 1] * 86400 if tries <= len(RETRY_DAYS) else None
@@ -153,13 +153,13 @@ def fail(session: AccountSession, invoice: Json) -> None:
     session.emit("invoice.payment_failed", invoice)
 
 
-def fail_debit(session: AccountSession, invoice: Json) -> None:
+def fail_debit(session: AccountStore, invoice: Json) -> None:
     """The bank sends a debit back. The try was counted when it began."""
     session.change(invoice, attempt_count=invoice["attempt_count"] - 1)
     fail(session, invoice)
 
 
-def void(session: AccountSession, invoice: Json) -> None:
+def void(session: AccountStore, invoice: Json) -> None:
     """The invoice is no longer owed."""
     if invoice["status"] in ("open", "uncollectible") and invoice["amount_due"]:
         _cancel_payment(session, invoice)
@@ -167,18 +167,18 @@ def void(session: AccountSession, invoice: Json) -> None:
     session.emit("invoice.voided", invoice)
 
 
-def mark_uncollectible(session: AccountSession, invoice: Json) -> None:
+def mark_uncollectible(session: AccountStore, invoice: Json) -> None:
     """Nobody expects it to be paid; it still can be."""
     _close(session, invoice, status="uncollectible", transition="marked_uncollectible_at")
     session.emit("invoice.marked_uncollectible", invoice)
 
 
-def keep_as_draft(session: AccountSession, invoice: Json) -> None:
+def keep_as_draft(session: AccountStore, invoice: Json) -> None:
     """The draft is not finalized by itself."""
     session.change(invoice, auto_advance=False, automatically_finalizes_at=None)
 
 
-def stop_collecting(session: AccountSession, subscription_id: str) -> None:
+def stop_collecting(session: AccountStore, subscription_id: str) -> None:
     """What a subscription still owes is owed, but nothing more is tried by itself."""
     for invoice in unpaid(session, subscription_id):
         session.change(
@@ -186,18 +186,18 @@ def stop_collecting(session: AccountSession, subscription_id: str) -> None:
         )
 
 
-def announce_overdue(session: AccountSession, invoice: Json) -> None:
+def announce_overdue(session: AccountStore, invoice: Json) -> None:
     """The day by which a sent invoice was to be paid is over."""
     session.change(invoice, _overdue=True)
     session.emit("invoice.overdue", invoice)
 
 
-def open_invoices(session: AccountSession, subscription_id: str) -> list[Json]:
+def open_invoices(session: AccountStore, subscription_id: str) -> list[Json]:
     """Oldest first."""
     return [invoice for invoice in unpaid(session, subscription_id) if invoice["status"] == "open"]
 
 
-def unpaid(session: AccountSession, subscription_id: str) -> list[Json]:
+def unpaid(session: AccountStore, subscription_id: str) -> list[Json]:
     """Drafts and open ones, oldest first."""
     found = session.select(
         "invoice",
@@ -207,29 +207,29 @@ def unpaid(session: AccountSession, subscription_id: str) -> list[Json]:
     return found[::-1]
 
 
-def payment_of(session: AccountSession, invoice: Json) -> Json:
+def payment_of(session: AccountStore, invoice: Json) -> Json:
     """The one payment of a finalized invoice."""
     return session.select("invoice_payment", where("invoice", invoice["id"]))[0]
 
 
-def intent_of(session: AccountSession, invoice: Json) -> Json:
+def intent_of(session: AccountStore, invoice: Json) -> Json:
     """The payment intent of a finalized invoice."""
     intent_id = payment_of(session, invoice)["payment"]["payment_intent"]
     return session.get("payment_intent", intent_id, param="payment_intent")
 
 
-def invoice_of(session: AccountSession, intent: Json) -> Json | None:
+def invoice_of(session: AccountStore, intent: Json) -> Json | None:
     """The invoice that an intent pays."""
     return session.find("invoice", intent["payment_details"]["order_reference"])
 
 
-def subscription_of(session: AccountSession, invoice: Json) -> Json | None:
+def subscription_of(session: AccountStore, invoice: Json) -> Json | None:
     """The subscription that an invoice bills, where it bills one."""
     details = (invoice["parent"] or {}).get("subscription_details") or {}
     return session.find("subscription", details.get("subscription"))
 
 
-def _ask_for_payment(session: AccountSession, invoice: Json) -> None:
+def _ask_for_payment(session: AccountStore, invoice: Json) -> None:
     descriptions = {"subscription_create": "Subscription creation", "manual": "Invoice"}
     intent = payments.open_intent(
         session,
@@ -245,14 +245,14 @@ def _ask_for_payment(session: AccountSession, invoice: Json) -> None:
     session.insert(shapes.invoice_payment(session, invoice, intent=intent["id"], status="open"))
 
 
-def _cancel_payment(session: AccountSession, invoice: Json) -> None:
+def _cancel_payment(session: AccountStore, invoice: Json) -> None:
     payment = payment_of(session, invoice)
     moments = {"canceled_at": session.now, "paid_at": None}
     session.change(payment, status="canceled", status_transitions=moments)
     payments.cancel_intent(session, intent_of(session, invoice))
 
 
-def _note_paid(session: AccountSession, invoice: Json, **also: Any) -> int:
+def _note_paid(session: AccountStore, invoice: Json, **also: Any) -> int:
     due: int = invoice["amount_due"]
     session.change(
         invoice,
@@ -271,7 +271,7 @@ def _note_paid(session: AccountSession, invoice: Json, **also: Any) -> int:
     return due
 
 
-def _close(session: AccountSession, invoice: Json, *, status: str, transition: str, **also: Any) -> None:
+def _close(session: AccountStore, invoice: Json, *, status: str, transition: str, **also: Any) -> None:
     session.change(
         invoice,
         status=status,
@@ -283,7 +283,7 @@ def _close(session: AccountSession, invoice: Json, *, status: str, transition: s
     )
 
 
-def _due_date(session: AccountSession, invoice: Json) -> int:
+def _due_date(session: AccountStore, invoice: Json) -> int:
     days = invoice.get("_days_until_due")
     given: int | None = invoice["due_date"]
     return given or session.now + (DEFAULT_DAYS_UNTIL_DUE if days is None else days) * 86400

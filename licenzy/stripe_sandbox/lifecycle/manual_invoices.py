@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.errors import InvalidParameter, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import invoice_items, invoices
 from licenzy.stripe_sandbox.shapes import invoice_lines
@@ -11,7 +11,7 @@ from licenzy.stripe_sandbox.shapes.invoice_lines import InvoiceEntry
 from licenzy.stripe_sandbox.version import Json
 
 
-def create(session: AccountSession, params: Json) -> Json:
+def create(session: AccountStore, params: Json) -> Json:
     """A draft for a customer, or for a subscription of theirs; what waits to be invoiced is on it when asked
     for."""
     subscription = None
@@ -45,14 +45,14 @@ def create(session: AccountSession, params: Json) -> Json:
     return invoice
 
 
-def advance_by_itself(session: AccountSession, wanted: bool) -> Json:
+def advance_by_itself(session: AccountStore, wanted: bool) -> Json:
     """The fields of a draft for whether it is finalized by itself."""
     finalizes_at = session.now + shapes.DRAFT_SECONDS if wanted else None
     return {"auto_advance": wanted, "automatically_finalizes_at": finalizes_at}
 
 
 def add_item(
-    session: AccountSession, entry: InvoiceEntry, params: Json, *, customer: str, currency: str
+    session: AccountStore, entry: InvoiceEntry, params: Json, *, customer: str, currency: str
 ) -> Json:
     """An invoice item: on the draft that is named, after its other lines, or for the next invoice."""
     invoice = None
@@ -73,7 +73,7 @@ def add_item(
     return item
 
 
-def send(session: AccountSession, invoice: Json) -> None:
+def send(session: AccountStore, invoice: Json) -> None:
     """Finalize a draft and send it, or send it once more."""
     if invoice["collection_method"] != "send_invoice":
         raise RequestRefused(
@@ -87,7 +87,7 @@ def send(session: AccountSession, invoice: Json) -> None:
         raise RequestRefused(f"The invoice {invoice['id']} is {invoice['status']}, so it is not sent.")
 
 
-def delete(session: AccountSession, invoice: Json) -> None:
+def delete(session: AccountStore, invoice: Json) -> None:
     """Only a draft that no subscription made can go."""
     _require_draft(invoice)
     if invoice["billing_reason"] != "manual":
@@ -96,7 +96,7 @@ def delete(session: AccountSession, invoice: Json) -> None:
     session.emit("invoice.deleted", invoice)
 
 
-def _take_pending(session: AccountSession, invoice: Json, subscription: Json | None) -> None:
+def _take_pending(session: AccountStore, invoice: Json, subscription: Json | None) -> None:
     waiting = invoice_items.pending(
         session,
         customer=invoice["customer"],

@@ -1,10 +1,10 @@
-"""Money moving, or failing to: intents and their charges."""
+"""PaymentIntents and their Charges: created, charged, settled or failed, with Stripe's events in order."""
 
 from __future__ import annotations
 
 from enum import Enum
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.shapes import payments as shapes
@@ -14,15 +14,15 @@ from licenzy.stripe_sandbox.version import Json
 class PaymentOutcome(Enum):
     """How a payment goes: at once, by a slow bank debit that ends well or not, or not at all."""
 
-    PAY = "pay"
-    PAY_LATER = "pay_later"
+    SUCCEEDED = "pay"
+    PROCESSING = "pay_later"
     FAIL_LATER = "fail_later"
-    DECLINE = "decline"
+    FAILED = "decline"
 
     @property
     def is_debit(self) -> bool:
         """Whether the bank answers days later."""
-        return self in (PaymentOutcome.PAY_LATER, PaymentOutcome.FAIL_LATER)
+        return self in (PaymentOutcome.PROCESSING, PaymentOutcome.FAIL_LATER)
 
 
 DEBIT_SECONDS = 5 * 86400
@@ -30,7 +30,7 @@ DEBIT_SECONDS = 5 * 86400
 
 
 def open_intent(
-    session: AccountSession,
+    session: AccountStore,
     *,
     amount: int,
     currency: str,
@@ -59,16 +59,16 @@ def open_intent(
 
 
 def attempt(
-    session: AccountSession, intent: Json, *, outcome: PaymentOutcome, settles_at: int | None = None
+    session: AccountStore, intent: Json, *, outcome: PaymentOutcome, settles_at: int | None = None
 ) -> Json:
     """Charge the intent once; answers the charge. A bank debit settles by itself at `settles_at`, or waits
     for `settle`."""
     method = shapes.BANK_DEBIT if outcome.is_debit else shapes.CARD
-    status = {PaymentOutcome.PAY: "succeeded", PaymentOutcome.DECLINE: "failed"}.get(outcome, "pending")
+    status = {PaymentOutcome.SUCCEEDED: "succeeded", PaymentOutcome.FAILED: "failed"}.get(outcome, "pending")
     charge = session.insert(
         shapes.charge(session, intent, status=status, method=method, payment_method=new_id("pm_1"))
     )
-    if outcome is PaymentOutcome.DECLINE:
+    if outcome is PaymentOutcome.FAILED:
         _declined(session, intent, charge)
     elif outcome.is_debit:
         session.change(
@@ -88,7 +88,7 @@ def attempt(
     return charge
 
 
-def settle(session: AccountSession, intent: Json, *, succeeds: bool) -> None:
+def settle(session: AccountStore, intent: Json, *, succeeds: bool) -> None:
     """The bank's answer to a debit that was under way."""
     charge = session.find("charge", intent["latest_charge"])
     if charge is None or charge["status"] != "pending":
@@ -108,7 +108,7 @@ def settle(session: AccountSession, intent: Json, *, succeeds: bool) -> None:
     _declined(session, intent, charge)
 
 
-def cancel_intent(session: AccountSession, intent: Json) -> None:
+def cancel_intent(session: AccountStore, intent: Json) -> None:
     """Nobody is going to pay it: its invoice is void, or was paid in another way."""
     if intent["status"] not in ("requires_payment_method", "processing"):
         return
@@ -117,9 +117,12 @@ def cancel_intent(session: AccountSession, intent: Json) -> None:
 
 
 def charge_for(
-    session: AccountSession, *, charge: str | None = None, payment_intent: str | None = None
+    session: AccountStore, *, charge: str | None = None, payment_intent: str | None = None
 ) -> Json:
-    """The charge named, or the intent's latest, in the words of Stripe when there is none to give back."""
+    """The charge named, or the intent's latest; exactly one of the two is given.
+
+    Raises Stripe's error when the intent has no charge that succeeded.
+    """
     if charge is not None:
         return session.get("charge", charge, param="charge")
     intent = session.get("payment_intent", str(payment_intent), param="payment_intent")
@@ -133,7 +136,7 @@ def charge_for(
     return found
 
 
-def _succeeded(session: AccountSession, intent: Json, charge: Json) -> None:
+def _succeeded(session: AccountStore, intent: Json, charge: Json) -> None:
     session.change(
         intent,
         status="succeeded",
@@ -146,7 +149,7 @@ def _succeeded(session: AccountSession, intent: Json, charge: Json) -> None:
     session.emit("payment_intent.succeeded", intent)
 
 
-def _declined(session: AccountSession, intent: Json, charge: Json) -> None:
+def _declined(session: AccountStore, intent: Json, charge: Json) -> None:
     session.change(
         intent,
         status="requires_payment_method",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_store import AccountStore, where
 from licenzy.stripe_sandbox.errors import CardDeclined, InvalidParameter, RequestRefused, ResourceMissing
 from licenzy.stripe_sandbox.lifecycle import cycles, periods, prorations, subscriptions
 from licenzy.stripe_sandbox.lifecycle.payment_methods import outcome_of
@@ -27,7 +27,7 @@ class ChangeOptions:
 
 
 def change_items(
-    session: AccountSession,
+    session: AccountStore,
     subscription: Json,
     changes: list[Json],
     options: ChangeOptions = ChangeOptions(),
@@ -66,7 +66,7 @@ def change_items(
     cycles.invoice_pending(session, subscription, changes={"items": _listed(subscription, after)})
 
 
-def choices(session: AccountSession, subscription: Json) -> list[Json]:
+def choices(session: AccountStore, subscription: Json) -> list[Json]:
     """The prices that it could change to, cheapest first: active, recurring, in the same currency."""
     current = subscription["items"]["data"][0]["price"]
     found = [
@@ -89,7 +89,7 @@ def require_sellable(price: Json, *, currency: str, param: str) -> None:
         )
 
 
-def _changed(session: AccountSession, subscription: Json, changes: list[Json]) -> list[Json]:
+def _changed(session: AccountStore, subscription: Json, changes: list[Json]) -> list[Json]:
     items = {item["id"]: item for item in subscription["items"]["data"]}
     for number, change in enumerate(changes):
         name = f"items[{number}]"
@@ -112,7 +112,7 @@ def _changed(session: AccountSession, subscription: Json, changes: list[Json]) -
     return list(items.values())
 
 
-def _added(session: AccountSession, subscription: Json, change: Json, name: str) -> Json:
+def _added(session: AccountStore, subscription: Json, change: Json, name: str) -> Json:
     if "price" not in change:
         raise InvalidParameter(
             f"Missing required param: {name}[price].", code="parameter_missing", param=f"{name}[price]"
@@ -129,7 +129,7 @@ def _added(session: AccountSession, subscription: Json, change: Json, name: str)
     return _in_its_period(session, subscription, item)
 
 
-def _replaced(session: AccountSession, subscription: Json, item: Json, change: Json, name: str) -> Json:
+def _replaced(session: AccountStore, subscription: Json, item: Json, change: Json, name: str) -> Json:
     changed = dict(item)
     if "price" in change:
         price = session.get("price", change["price"], param=f"{name}[price]")
@@ -144,7 +144,7 @@ def _replaced(session: AccountSession, subscription: Json, item: Json, change: J
     return changed
 
 
-def _in_its_period(session: AccountSession, subscription: Json, item: Json) -> Json:
+def _in_its_period(session: AccountStore, subscription: Json, item: Json) -> Json:
     """In the period of the items of the same interval, or the one that the anchor gives; a trial's items
     share its period."""
     for other in subscription["items"]["data"]:
@@ -164,7 +164,7 @@ def _interval(price: Json) -> tuple[str, int]:
     return price["recurring"]["interval"], price["recurring"]["interval_count"]
 
 
-def _update(session: AccountSession, subscription: Json, items: list[Json]) -> None:
+def _update(session: AccountStore, subscription: Json, items: list[Json]) -> None:
     subscriptions.update(session, subscription, items=_listed(subscription, items))
 
 
@@ -173,10 +173,10 @@ def _listed(subscription: Json, items: list[Json]) -> Json:
 
 
 def _refuse_decline(subscription: Json, options: ChangeOptions) -> None:
-    if options.refuse_decline and outcome_of(subscription) is PaymentOutcome.DECLINE:
+    if options.refuse_decline and outcome_of(subscription) is PaymentOutcome.FAILED:
         raise CardDeclined(keeps_work=False)
 
 
-def _is_sold(session: AccountSession, price: Json) -> bool:
+def _is_sold(session: AccountStore, price: Json) -> bool:
     product = session.find("product", price["product"])
     return product is not None and bool(product["active"])

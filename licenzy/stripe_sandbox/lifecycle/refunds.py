@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession, where
+from licenzy.stripe_sandbox.account_store import AccountStore, where
 from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.shapes import payments as shapes
 from licenzy.stripe_sandbox.version import Json
 
 
 def refund(
-    session: AccountSession,
+    session: AccountStore,
     charge: Json,
     *,
     amount: int | None = None,
@@ -29,7 +29,7 @@ def refund(
     return refund_body
 
 
-def fail(session: AccountSession, refund_body: Json) -> None:
+def fail(session: AccountStore, refund_body: Json) -> None:
     """The bank sends the money back to the merchant: the charge counts it as never refunded."""
     if refund_body["status"] != "succeeded":
         raise RequestRefused(f"The refund {refund_body['id']} is {refund_body['status']}, so it cannot fail.")
@@ -49,7 +49,7 @@ def fail(session: AccountSession, refund_body: Json) -> None:
     session.emit("charge.updated", charge, previous_charge)
 
 
-def update(session: AccountSession, refund_body: Json, *, metadata: Json) -> None:
+def update(session: AccountStore, refund_body: Json, *, metadata: Json) -> None:
     """Replace the metadata of a refund; no event when nothing changed."""
     previous = session.change(refund_body, metadata=metadata)
     if previous:
@@ -57,7 +57,7 @@ def update(session: AccountSession, refund_body: Json, *, metadata: Json) -> Non
         session.emit("charge.refund.updated", refund_body, previous)
 
 
-def _validate_refund(session: AccountSession, charge: Json, left: int, amount: int | None) -> None:
+def _validate_refund(session: AccountStore, charge: Json, left: int, amount: int | None) -> None:
     if charge["status"] != "succeeded":
         raise RequestRefused(
             f"The charge {charge['id']} has not succeeded, so it cannot be refunded.", param="charge"
@@ -78,7 +78,7 @@ def _validate_refund(session: AccountSession, charge: Json, left: int, amount: i
         )
 
 
-def _charged_back(session: AccountSession, charge: Json) -> bool:
+def _charged_back(session: AccountStore, charge: Json) -> bool:
     return any(
         not d["is_charge_refundable"] and d["status"] != "won"
         for d in session.select("dispute", where("charge", charge["id"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.due import next_renewal
 from licenzy.stripe_sandbox.errors import RequestRefused
 from licenzy.stripe_sandbox.lifecycle import invoices
@@ -13,20 +13,20 @@ from licenzy.stripe_sandbox.version import Json
 ENDED = ("canceled", "incomplete_expired")
 
 
-def activate(session: AccountSession, subscription: Json) -> None:
+def activate(session: AccountStore, subscription: Json) -> None:
     """The first payment is through, or a bank debit for it is under way."""
     status = "trialing" if subscription["trial_end"] and subscription["trial_end"] > session.now else "active"
     update(session, subscription, status=status)
 
 
-def set_card_fails(session: AccountSession, subscription: Json, declined: bool) -> None:
+def set_card_fails(session: AccountStore, subscription: Json, declined: bool) -> None:
     """Whether the next payments of this subscription are declined. A card that works is there, too."""
     has_card = subscription.get("_has_card", True) or not declined
     session.change(subscription, _card_fails=declined, _has_card=has_card)
 
 
 def cancel(
-    session: AccountSession,
+    session: AccountStore,
     subscription: Json,
     *,
     reason: str = "cancellation_requested",
@@ -50,7 +50,7 @@ def cancel(
 
 
 def schedule_cancel(
-    session: AccountSession,
+    session: AccountStore,
     subscription: Json,
     *,
     at: int | None,
@@ -74,7 +74,7 @@ def schedule_cancel(
     )
 
 
-def undo_cancel(session: AccountSession, subscription: Json) -> None:
+def undo_cancel(session: AccountStore, subscription: Json) -> None:
     """A scheduled end is called off."""
     _require_running(subscription)
     update(
@@ -87,7 +87,7 @@ def undo_cancel(session: AccountSession, subscription: Json) -> None:
     )
 
 
-def pause(session: AccountSession, subscription: Json) -> None:
+def pause(session: AccountStore, subscription: Json) -> None:
     """Status `paused`, which is not `pause_collection`: nothing is billed and nothing renews until it
     resumes."""
     if subscription["status"] not in ("active", "trialing"):
@@ -98,20 +98,20 @@ def pause(session: AccountSession, subscription: Json) -> None:
     session.emit("customer.subscription.paused", subscription)
 
 
-def expire_incomplete(session: AccountSession, subscription: Json) -> None:
+def expire_incomplete(session: AccountStore, subscription: Json) -> None:
     """The first payment did not come within 23 hours."""
     for invoice in invoices.open_invoices(session, subscription["id"]):
         invoices.void(session, invoice)
     update(session, subscription, status="incomplete_expired", ended_at=session.now)
 
 
-def announce_trial_end(session: AccountSession, subscription: Json) -> None:
+def announce_trial_end(session: AccountStore, subscription: Json) -> None:
     """The trial ends in three days or less."""
     session.change(subscription, _trial_warned=True)
     session.emit("customer.subscription.trial_will_end", subscription)
 
 
-def update(session: AccountSession, subscription: Json, **changes: Any) -> None:
+def update(session: AccountStore, subscription: Json, **changes: Any) -> None:
     """Change fields, with an event where anything differs."""
     previous = session.change(subscription, **changes)
     if previous:

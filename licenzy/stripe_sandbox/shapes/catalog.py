@@ -1,15 +1,15 @@
-"""Products and prices."""
+"""Builds Stripe's Product, Price and Plan objects as the sandbox stores and sends them."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import Json
 
 
-def product(session: AccountSession, params: Json) -> Json:
+def product(session: AccountStore, params: Json) -> Json:
     return {
         "id": params.get("id") or new_id("prod_", 14),
         "object": "product",
@@ -33,7 +33,7 @@ def product(session: AccountSession, params: Json) -> Json:
     }
 
 
-def price(session: AccountSession, params: Json, *, product_id: str) -> Json:
+def price(session: AccountStore, params: Json, *, product_id: str) -> Json:
     amount, amount_decimal = _amounts(params)
     return {
         "id": new_id("price_1"),
@@ -86,10 +86,16 @@ def plan(price: Json) -> Json:
 
 
 def amount_of(price: Json, quantity: int) -> int:
-    """What `quantity` of this price costs, in the smallest unit of its currency; a tier's or a meter's is
-    nothing yet."""
+    """What `quantity` of this price costs, in the smallest unit of its currency.
+
+    0 for tiered and metered prices, which are not implemented.
+    """
     if price["unit_amount_decimal"] is None or (price["recurring"] or {}).get("usage_type") == "metered":
         return 0
+    packages = price.get("transform_quantity")
+    if packages:
+        whole, rest = divmod(quantity, packages["divide_by"])
+        quantity = whole + (1 if rest and packages["round"] == "up" else 0)
     return int((Decimal(price["unit_amount_decimal"]) * quantity).to_integral_value())
 
 

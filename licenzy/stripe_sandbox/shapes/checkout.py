@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.shapes.catalog import amount_of
 from licenzy.stripe_sandbox.shapes.customers import ADDRESS
@@ -10,14 +10,14 @@ from licenzy.stripe_sandbox.version import Json
 
 
 def session(
-    account_session: AccountSession,
+    account_store: AccountStore,
     params: Json,
     *,
     lines: list[Json],
     customer: Json | None,
     expires_at: int,
 ) -> Json:
-    session_id = new_id(f"cs_{account_session.account.mode}_a1", 58)
+    session_id = new_id(f"cs_{account_store.account.mode}_a1", 58)
     subscribing = params["mode"] == "subscription"
     tax = params.get("automatic_tax", {}).get("enabled", False)
     return {
@@ -40,7 +40,7 @@ def session(
         "collected_information": None,
         "consent": None,
         "consent_collection": None,
-        "created": account_session.now,
+        "created": account_store.now,
         "currency": lines[0]["currency"],
         "currency_conversion": None,
         "custom_fields": [],
@@ -59,7 +59,7 @@ def session(
         "integration_identifier": None,
         "invoice": None,
         "invoice_creation": None if subscribing else _no_invoice(),
-        "livemode": account_session.account.livemode,
+        "livemode": account_store.account.livemode,
         "locale": params.get("locale"),
         "managed_payments": None,
         "metadata": params.get("metadata") or {},
@@ -88,7 +88,7 @@ def session(
         "success_url": params["success_url"],
         "total_details": {"amount_discount": 0, "amount_shipping": 0, "amount_tax": 0},
         "ui_mode": "hosted_page",
-        "url": f"{account_session.public_url}/pay/{session_id}",
+        "url": f"{account_store.public_url}/pay/{session_id}",
         "wallet_options": None,
         "_lines": lines,
         "_payment_intent_data": params.get("payment_intent_data", {}),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import Json
 
 ADDRESS = ("city", "country", "line1", "line2", "postal_code", "state")
 
 
-def customer(session: AccountSession, params: Json) -> Json:
+def customer(session: AccountStore, params: Json) -> Json:
     return {
         "id": new_id("cus_", 14),
         "object": "customer",

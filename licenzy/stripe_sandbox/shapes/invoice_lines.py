@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.shapes.catalog import amount_of
 from licenzy.stripe_sandbox.version import Json
@@ -35,7 +35,7 @@ class InvoiceEntry:
 
 
 def invoice_item(
-    session: AccountSession,
+    session: AccountStore,
     entry: InvoiceEntry,
     *,
     customer: str,
@@ -75,7 +75,7 @@ def invoice_item(
     }
 
 
-def line_of_invoice_item(session: AccountSession, invoice_id: str, item: Json) -> Json:
+def line_of_invoice_item(session: AccountStore, invoice_id: str, item: Json) -> Json:
     """The line that an invoice item becomes. A proration is a line of its subscription's item, unless billing
     is classic."""
     named = (item["parent"] or {}).get("subscription_details") or {}
@@ -103,7 +103,7 @@ def line_of_invoice_item(session: AccountSession, invoice_id: str, item: Json) -
 
 
 def line_of_subscription_item(
-    session: AccountSession, invoice_id: str, subscription: Json, item: Json, *, free: bool
+    session: AccountStore, invoice_id: str, subscription: Json, item: Json, *, free: bool
 ) -> Json:
     """What a subscription's item costs for its present period."""
     price, quantity = item["price"], item.get("quantity", 0)
@@ -172,7 +172,7 @@ def _pricing(price: Json | None) -> Json | None:
     }
 
 
-def _line(session: AccountSession, invoice_id: str, currency: str, amount: int, quantity: int) -> Json:
+def _line(session: AccountStore, invoice_id: str, currency: str, amount: int, quantity: int) -> Json:
     return {
         "id": new_id("il_1"),
         "object": "line_item",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.shapes.invoice_lines import listed, sums
 from licenzy.stripe_sandbox.version import Json
@@ -12,7 +12,7 @@ DRAFT_SECONDS = 3600
 
 
 def invoice(
-    session: AccountSession,
+    session: AccountStore,
     *,
     customer: Json,
     currency: str,
@@ -116,7 +116,7 @@ def invoice(
     }
 
 
-def invoice_payment(session: AccountSession, invoice: Json, *, intent: str, status: str) -> Json:
+def invoice_payment(session: AccountStore, invoice: Json, *, intent: str, status: str) -> Json:
     paid = status == "paid"
     return {
         "id": new_id("inpay_1"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.version import Json
 
@@ -41,7 +41,7 @@ _EVIDENCE = [
 
 
 def payment_intent(
-    session: AccountSession,
+    session: AccountStore,
     *,
     amount: int,
     currency: str,
@@ -101,7 +101,7 @@ def payment_intent(
     }
 
 
-def charge(session: AccountSession, intent: Json, *, status: str, method: str, payment_method: str) -> Json:
+def charge(session: AccountStore, intent: Json, *, status: str, method: str, payment_method: str) -> Json:
     """A charge of the whole intent: `succeeded`, `pending` (a bank debit under way) or `failed`."""
     failed = status == "failed"
     return {
@@ -170,7 +170,7 @@ def decline_of(charge_body: Json) -> Json:
 
 
 def refund(
-    session: AccountSession, charge_body: Json, *, amount: int, reason: str | None, metadata: Json
+    session: AccountStore, charge_body: Json, *, amount: int, reason: str | None, metadata: Json
 ) -> Json:
     return {
         "id": new_id("re_3"),
@@ -201,7 +201,7 @@ def refund(
     }
 
 
-def dispute(session: AccountSession, charge_body: Json, *, inquiry: bool, reason: str) -> Json:
+def dispute(session: AccountStore, charge_body: Json, *, inquiry: bool, reason: str) -> Json:
     return {
         "id": new_id("du_1"),
         "object": "dispute",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from licenzy.stripe_sandbox.account_session import AccountSession
+from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.ids import new_id
 from licenzy.stripe_sandbox.shapes.catalog import plan
 from licenzy.stripe_sandbox.version import Json
 
 
 def subscription(
-    session: AccountSession,
+    session: AccountStore,
     *,
     customer: str,
     lines: list[Json],
@@ -104,7 +104,7 @@ def price_fields(price: Json) -> Json:
 
 
 def new_item(
-    session: AccountSession,
+    session: AccountStore,
     subscription_id: str,
     *,
     price: Json,

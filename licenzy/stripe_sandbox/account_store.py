@@ -23,7 +23,7 @@ _KIND_LABELS = {"webhook_endpoint": "webhook endpoint"}
 
 
 @dataclass
-class AccountSession:
+class AccountStore:
     """`now` is the account's simulated time and may be moved by the clock; `caused_by` is the request to name
     in events."""
 
