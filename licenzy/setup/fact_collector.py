@@ -198,6 +198,7 @@ def _traffic(
         credentials_refused=noticed[Noticed.CREDENTIAL_REFUSED],
         untracked_checkouts=untracked_checkouts(db, scope, now=now),
         wrong_mode_events=events["wrong_mode"],
+        wrong_account_events=events["wrong_account"],
         unmapped_prices=events["unmapped"],
         unknown_statuses=events["unknown_status"],
         unapplied_events=events["failed"],
@@ -212,6 +213,9 @@ def _event_facts(db: Session, scope: Scope, now: datetime) -> dict[str, tuple[Ev
     """The events of the last seven days that something is to be said about, by what that is."""
     listed_endpoint = {
         "wrong_mode": _events(db, scope, status=EventStatus.WRONG_MODE, since=now - SIGHTINGS_WINDOW),
+        "wrong_account": _last_noted(
+            db, scope, status=EventStatus.WRONG_ACCOUNT, since=now - SIGHTINGS_WINDOW
+        ),
         "unmapped": _applied_events(
             db, scope, noting="No product is mapped to", since=now - SIGHTINGS_WINDOW
         ),
@@ -234,6 +238,14 @@ def _applied_events(scope: Scope, *, since: datetime, noting: str) -> Select[str
     return _newest_events(scope, since).where(
         StripeEvent.status == EventStatus.APPLIED, col(StripeEvent.note).startswith(noting)
     )
+
+
+@read_all
+def _last_noted(scope: Scope, *, since: datetime, status: EventStatus) -> Select[str, datetime, str | None]:
+    """The newest event of each note."""
+    last = _newest_events(scope, since).where(StripeEvent.status == status).order_by(None).limit(None)
+    sequences = last.with_only_columns(func.max(StripeEvent.sequence)).group_by(col(StripeEvent.note))
+    return _newest_events(scope, since).where(col(StripeEvent.sequence).in_(sequences))
 
 
 def _newest_events(scope: Scope, since: datetime) -> Select[str, datetime, str | None]:

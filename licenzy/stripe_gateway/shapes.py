@@ -36,6 +36,8 @@ class Event:
     api_version: str | None
     object: Mapping[str, Any]
     previous: Mapping[str, Any]
+    account: str | None = None
+    """The connected account that it happened in, on a platform of Stripe Connect."""
 
     @property
     def object_id(self) -> str | None:
@@ -91,7 +93,15 @@ def read_event(value: Mapping[str, Any]) -> Event:
         api_version=version if is_name(version) else None,
         object=obj,
         previous=previous if isinstance(previous, Mapping) else {},
+        account=_account(value.get("account")),
     )
+
+
+def _account(value: Any) -> str | None:
+    """Raises NotAnEvent for an account that is no id: whose event it is cannot be left open."""
+    if value is not None and not is_name(value):
+        raise NotAnEvent
+    return str(value) if value is not None else None
 
 
 def is_name(value: Any) -> bool:

@@ -513,6 +513,13 @@ def _event_of_live_with_the_secret_of_test(pair: ModePair) -> None:
     assert pair.test.deliver({**pair.test.account.event(), "id": "evt_live", "livemode": True}) == 200
 
 
+@row("event_of_other_account")
+def _events_of_two_connected_accounts(pair: ModePair) -> None:
+    for number, account in enumerate(("acct_a", "acct_a", "acct_b")):
+        theirs = {**pair.test.account.event(), "id": f"evt_{number}", "account": account}
+        assert pair.test.deliver(theirs) == 200
+
+
 @row("paid_without_event")
 def _paid_and_no_event(pair: ModePair) -> None:
     _pay(pair.test.checkout().json["checkout_url"])

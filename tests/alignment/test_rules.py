@@ -288,6 +288,16 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         [],
     ),
     (
+        "events of other accounts",
+        traffic(TEST, wrong_account_events=(*EVENT, *EVENT)),
+        ["event_of_other_account"],
+    ),
+    (
+        "event of another account before the secret",
+        {**con(secret_saved_at=LATER, proven_at=LATER), **traffic(TEST, wrong_account_events=EVENT)},
+        [],
+    ),
+    (
         "paid unheard",
         traffic(TEST, unheard_payments=Seen(("att_1",), START)),
         ["paid_without_event"],

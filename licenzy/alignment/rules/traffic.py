@@ -102,6 +102,25 @@ def event_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
         )
 
 
+@rule("event_of_other_account", "Events from another Stripe account", _WARNS, Part.TRAFFIC, resolvable=True)
+def event_of_other_account(context: RuleContext) -> Iterator[FindingDraft]:
+    """Resolved when a signing secret is saved after the last of them."""
+    connection = context.here.connection
+    saved = connection.secret_saved_at if connection else None
+    seen = context.here.traffic.wrong_account_events
+    events = tuple(event for event in seen if saved is None or event.received_at > saved)
+    if events:
+        yield FindingDraft(
+            about=tuple(ObjectRef("event", event.event_id, event.event_id) for event in events[:5]),
+            evidence=f"{events[0].note} {_more(len(events) - 1, 'account')}".rstrip(),
+            cause="The endpoint in Stripe also listens to events of connected accounts. They are stored and "
+            "never applied.",
+            fix="In Stripe, set the endpoint to listen to events on your account only.",
+            page=EVENTS,
+            at=max(event.received_at for event in events),
+        )
+
+
 @rule("paid_without_event", "Paid checkout without a webhook event", _WARNS, Part.TRAFFIC)
 def paid_without_event(context: RuleContext) -> Iterator[FindingDraft]:
     unheard = context.here.traffic.unheard_payments
@@ -191,6 +210,10 @@ def outbound_endpoint_failing(context: RuleContext) -> Iterator[FindingDraft]:
             page=WEBHOOKS,
             at=endpoint.failing_since,
         )
+
+
+def _more(others: int, noun: str) -> str:
+    return f"Events of {others} more {noun}{'' if others == 1 else 's'} arrived." if others else ""
 
 
 def _times(seen: SightingFacts) -> str:
