@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import Session, col, update
+from sqlalchemy import ColumnElement, func
+from sqlmodel import Session, col, or_, update
 
 from licenzy.alignment.facts import ProjectFacts, SideFacts
 from licenzy.alignment.modes import Mode
@@ -26,7 +27,6 @@ from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import facts_of as connection_facts_of
 from licenzy.db.unit_of_work import Database
-from licenzy.db.upsert import change_row
 from licenzy.errors import (
     DatabaseUnavailable,
     InvalidRedirectUrl,
@@ -136,25 +136,29 @@ def settle_attempt(
     attempt_id: str,
     session_id: str | None,
     sessions: Sequence[Mapping[str, Any]],
-    never_paid: bool,
+    never_paid: str | None,
+    invoice_paid_at: datetime | None,
     paid_at: datetime | None,
     now: datetime,
 ) -> None:
-    """Write what the facts of its session say became of an attempt, and when it was paid.
+    """Write what the facts of one of its sessions say became of an attempt, and when it was paid.
 
-    `never_paid`: its subscription has expired without a first payment. What they do not tell stays as it is.
+    `never_paid`: why its subscription seems never to have been paid for; `invoice_paid_at`: when one of its
+    invoices first was. What the facts do not say stays as it is. Of several sessions, which Stripe makes
+    from one that has expired, the one paid first counts, and one that expired counts only while no other
+    has completed.
     """
-    settled = outcome(sessions, never_paid=never_paid)
+    settled = outcome(sessions, never_paid=never_paid, paid_later=invoice_paid_at is not None)
     if settled is None:
         return
-    columns: dict[str, Any] = {
-        "status": settled[0],
-        "reason": settled[1],
-        "paid_at": paid_at,
-        "updated_at": now,
-    }
+    status, reason = settled
+    if status is AttemptStatus.PAID:
+        paid_at = paid_at or invoice_paid_at
+    columns: dict[str, Any] = {"status": status, "reason": reason, "paid_at": paid_at, "updated_at": now}
     if session_id:
-        columns["stripe_checkout_session_id"] = session_id
+        # The one that was opened stays: events of others are compared with it.
+        opened = col(CheckoutAttempt.stripe_checkout_session_id)
+        columns["stripe_checkout_session_id"] = func.coalesce(opened, session_id)
     for fact in sessions:
         found = {
             "stripe_subscription_id": fact["subscription"],
@@ -162,7 +166,47 @@ def settle_attempt(
         }
         columns |= {name: each for name, each in found.items() if each}
         columns |= {"amount_total": fact["amount_total"], "currency": fact["currency"]}
-    change_row(db, CheckoutAttempt, {"id": attempt_id}, columns)
+    may_follow = _may_follow(status, reason, paid_at, columns.get("stripe_subscription_id"))
+    db.execute(
+        update(CheckoutAttempt).where(col(CheckoutAttempt.id) == attempt_id, may_follow).values(columns)
+    )
+
+
+def _may_follow(
+    status: AttemptStatus, reason: str | None, paid_at: datetime | None, subscription_id: str | None
+) -> ColumnElement[bool]:
+    """Whether the attempt's row, as it is, may take on this outcome of one of its sessions."""
+    present, present_reason = col(CheckoutAttempt.status), col(CheckoutAttempt.reason)
+    if status is AttemptStatus.PAID:
+        first_paid = col(CheckoutAttempt.paid_at)
+        first = or_(present != AttemptStatus.PAID, first_paid.is_(None), first_paid >= paid_at)
+        return or_(first, col(CheckoutAttempt.stripe_subscription_id) == subscription_id)
+    if reason == "expired":
+        return or_(present.in_([AttemptStatus.CREATED, AttemptStatus.OPEN]), present_reason == "expired")
+    return present != AttemptStatus.PAID
+
+
+def claim_subscription(db: Session, *, attempt_id: str, subscription_id: str) -> bool:
+    """Link an attempt to a subscription that names it; False when it is linked to another one."""
+    linked = col(CheckoutAttempt.stripe_subscription_id)
+    claimed = db.execute(
+        update(CheckoutAttempt)
+        .where(col(CheckoutAttempt.id) == attempt_id, or_(linked.is_(None), linked == subscription_id))
+        .values(stripe_subscription_id=subscription_id)
+    )
+    return bool(claimed.rowcount)  # type: ignore[attr-defined]
+
+
+def release_subscription(db: Session, *, attempt_id: str, subscription_id: str) -> None:
+    """Undo the link to a subscription that turned out not to be the attempt's."""
+    db.execute(
+        update(CheckoutAttempt)
+        .where(
+            col(CheckoutAttempt.id) == attempt_id,
+            col(CheckoutAttempt.stripe_subscription_id) == subscription_id,
+        )
+        .values(stripe_subscription_id=None)
+    )
 
 
 def _prepare(

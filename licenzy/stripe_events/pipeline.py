@@ -6,19 +6,27 @@ settling reads, adoptions and walks, which know what they read, at the second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlmodel import Session
 
 from licenzy.catalog.queries import sold_product_id
+from licenzy.checkout.actions import release_subscription
 from licenzy.deliveries.models import Source
-from licenzy.entitlements.actions import project_purchase
+from licenzy.entitlements.actions import (
+    disown_purchase,
+    lock_purchase,
+    project_purchase,
+    withdraw_purchase,
+)
 from licenzy.entitlements.events import Change, ChangeCause
 from licenzy.entitlements.models import FactSource
+from licenzy.entitlements.queries import recorded_facts
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.observations.actions import probe_again
 from licenzy.stripe_events.models import EventStatus
+from licenzy.stripe_events.ownership import was_sold_by_session
 from licenzy.stripe_events.place import Placed, Waiting, place_found, place_reading
 from licenzy.stripe_events.read import CatalogChange, Found, Nothing, Origin, nothing_depends_on, read
 from licenzy.stripe_events.record import Recorded, ask_for_read, record, record_waiting
@@ -57,9 +65,17 @@ def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetim
         record_waiting(db, placed, now=now)
         return Applied(EventStatus.APPLIED, "Stored until the purchase of its payment is known.")
     recorded = record(db, placed, now=now)
+    if placed.disowned is not None:
+        taken_back = _disown(db, placed, placed.disowned, now)
+        purchase = lock_purchase(db, origin.scope, key=recorded.purchase.key, now=now)
+        recorded = replace(recorded, purchase=purchase)
+        if purchase.subject_id is None:
+            return replace(_of_nobody(db, placed, now), changes=taken_back)
     if recorded.purchase.subject_id is None:
         return _of_nobody(db, placed, now)
     changes = _project(db, placed, recorded, now)
+    if recorded.displaced is not None:
+        changes += _withdraw(db, placed, recorded.displaced, now)
     if recorded.purchase.key.startswith("sub_") and reading.kind in _SETTLED_BY_READING:
         ask_for_read(db, origin, recorded.purchase.key, now=now)
     return Applied(EventStatus.APPLIED, _remark(placed), changes)
@@ -68,7 +84,39 @@ def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetim
 def apply_found(db: Session, origin: Origin, found: Found, *, now: datetime) -> list[Change]:
     """Record what Stripe said when it was asked, and project the purchase once; what changed."""
     placed = place_found(db, origin, found, now=now)
-    return _project(db, placed, record(db, placed, now=now), now)
+    recorded = record(db, placed, now=now)
+    if placed.disowned is not None:
+        # A session may still be open whose subscription exists already: once it completes it says so.
+        return _disown(db, placed, placed.disowned, now)
+    changes = _project(db, placed, recorded, now)
+    if recorded.displaced is not None:
+        changes += _withdraw(db, placed, recorded.displaced, now)
+    if placed.lacks_proof:
+        ask_for_read(db, origin, placed.purchase.key, now=now)
+    return changes
+
+
+def _disown(db: Session, placed: Placed, attempt_id: str, now: datetime) -> list[Change]:
+    """Take a subscription away from the attempt that it names; what it granted ends."""
+    key = placed.purchase.key
+    if not key.startswith("sub_"):
+        return []
+    release_subscription(db, attempt_id=attempt_id, subscription_id=key)
+    changes = _withdraw(db, placed, key, now)
+    disown_purchase(db, placed.purchase, attempt_id=attempt_id)
+    return changes
+
+
+def _withdraw(db: Session, placed: Placed, key: str, now: datetime) -> list[Change]:
+    """Take back what a subscription granted that only its metadata had to do with an attempt."""
+    origin = placed.origin
+    purchase = lock_purchase(db, origin.scope, key=key, now=now)
+    facts = recorded_facts(db, origin.scope, purchase_key=key)
+    if was_sold_by_session(facts) or purchase.attempt_id is None:
+        return []  # Another session of the same attempt made it, or an operator has adopted it.
+    event_id = origin.source_id if origin.source is FactSource.EVENT else None
+    cause = ChangeCause(Source.STRIPE, "subscription_updated", stripe_event_id=event_id)
+    return withdraw_purchase(db, purchase, facts=facts, cause=cause, now=now)
 
 
 _SETTLED_BY_READING = frozenset({"subscription", "invoice", "session"})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -52,6 +52,8 @@ class Found:
     """Those that belong to the purchase beside those that the readings name."""
     occurred_at: datetime | None = None
     """When what was read happened, where that is not the moment of reading."""
+    has_sessions: bool = False
+    """Whether the sessions that made the subscription are among the readings, all there are."""
 
     def numbered(self, snapshot: int) -> Found:
         """The same as the snapshot of this number."""
@@ -59,7 +61,7 @@ class Found:
             each.with_data(event=each.data.get("event", "snapshot"), snapshot=snapshot)
             for each in self.readings
         ]
-        return Found(self.purchase_key, readings, self.payments, self.occurred_at)
+        return replace(self, readings=readings)
 
 
 def read(event: Event) -> Reading | CatalogChange | Nothing:
@@ -79,14 +81,24 @@ def nothing_depends_on(event_type: str) -> Nothing:
     return Nothing(f"Access does not depend on {event_type}.")
 
 
-def subscription_found(obj: Mapping[str, Any]) -> Found:
-    """A subscription as read, with its latest invoice where that came along."""
+def subscription_found(
+    obj: Mapping[str, Any], *, sessions: Sequence[Mapping[str, Any]] | None = None
+) -> Found:
+    """A subscription as read, with its latest invoice where that came along.
+
+    `sessions` are those that made it, all there are, where Stripe was asked for them.
+    """
     readings = [Reading("subscription", obj["id"], shapes.subscription(obj))]
+    payments: frozenset[str] = frozenset()
     latest = obj.get("latest_invoice")
-    if not isinstance(latest, Mapping):
-        return Found(obj["id"], readings)
-    invoice = Reading("invoice", latest["id"], {**shapes.invoice(latest), "subscription": obj["id"]})
-    return Found(obj["id"], [*readings, invoice], frozenset(payment_refs(invoice.data)))
+    if isinstance(latest, Mapping):
+        invoice = Reading("invoice", latest["id"], {**shapes.invoice(latest), "subscription": obj["id"]})
+        readings.append(invoice)
+        payments = frozenset(payment_refs(invoice.data))
+    for session in sessions or ():
+        found = session_found(session)
+        readings += found.readings if found is not None else ()
+    return Found(obj["id"], readings, payments, has_sessions=sessions is not None)
 
 
 def session_found(obj: Mapping[str, Any]) -> Found | None:

@@ -14,10 +14,12 @@ from licenzy.connections.rate_limit import paced_access
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
+from licenzy.entitlements.queries import purchase_of, recorded_facts
 from licenzy.errors import LicenzyError
 from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock
 from licenzy.kit.secret_box import SecretBox
+from licenzy.stripe_events.ownership import was_sold_by_session
 from licenzy.stripe_events.pipeline import apply_found
 from licenzy.stripe_events.read import Found, Origin, payment_found, subscription_found, unknown_word
 from licenzy.stripe_events.settling import ReadClaim, claim_due_read, last_event_at, read_done, read_failed
@@ -54,11 +56,11 @@ def settle_one(
     claimed = database.retrying(lambda db: _claim(db, clock(), connection_id))
     if claimed is None:
         return None
-    claim, last_event, connection = claimed
+    claim, last_event, lacks_proof, connection = claimed
     began = clock()
     try:
         at = paced_access(database, gateway, secret_box, connection)
-        found = _ask(gateway, at, claim.object_id)
+        found = _ask(gateway, at, claim.object_id, with_sessions=lacks_proof)
     except LicenzyError as problem:
         database.retrying(partial(_fail, claim=claim, problem=problem, now=clock(), random=random))
         return []
@@ -85,14 +87,26 @@ def record_snapshot(
 
 def _claim(
     db: Session, now: datetime, connection_id: str | None
-) -> tuple[ReadClaim, datetime | None, Connection] | None:
-    """The read to do next, the latest instant of which events have told so far, and where to read it."""
+) -> tuple[ReadClaim, datetime | None, bool, Connection] | None:
+    """The read to do next, and where to read it.
+
+    With it the latest instant of which events have told so far, and whether Stripe has to be asked which
+    session made the subscription, because only its metadata names the attempt.
+    """
     claim = claim_due_read(db, now=now, connection_id=connection_id)
     if claim is None:
         return None
     connection = connection_by_id(db, connection_id=claim.connection_id)
     assert connection is not None
-    return claim, last_event_at(db, claim), connection
+    return claim, last_event_at(db, claim), _lacks_proof(db, claim), connection
+
+
+def _lacks_proof(db: Session, claim: ReadClaim) -> bool:
+    """Whether only its metadata says so far which attempt sold a claimed subscription."""
+    purchase = purchase_of(db, claim.scope, key=claim.object_id)
+    if purchase is None or purchase.subject_id is None or purchase.attempt_id is None:
+        return False
+    return not was_sold_by_session(recorded_facts(db, claim.scope, purchase_key=claim.object_id))
 
 
 def _settle(
@@ -115,10 +129,11 @@ def _fail(db: Session, *, claim: ReadClaim, problem: LicenzyError, now: datetime
     )
 
 
-def _ask(gateway: StripeGateway, at: StripeAccess, object_id: str) -> Found | None:
+def _ask(gateway: StripeGateway, at: StripeAccess, object_id: str, *, with_sessions: bool) -> Found | None:
     """What Stripe says of the object; None for a payment that no purchase is behind."""
     if object_id.startswith("sub_"):
-        return subscription_found(gateway.subscription(at, object_id))
+        sessions = gateway.sessions_of(at, object_id) if with_sessions else None
+        return subscription_found(gateway.subscription(at, object_id), sessions=sessions)
     payment = gateway.payment(at, object_id)
     return payment_found(
         session=payment.session,

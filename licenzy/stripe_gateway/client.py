@@ -111,6 +111,14 @@ class StripeGateway:
         """One subscription with its latest invoice, as Stripe has it. Raises StripeObjectMissing."""
         return self._call(access, lambda client: _subscription(client, subscription_id))
 
+    def sessions_of(self, access: StripeAccess, subscription_id: str) -> list[Json]:
+        """The Checkout Sessions that made a subscription."""
+        found = self._pages(access, "checkout/sessions", {"subscription": subscription_id})
+        sessions = [each for page in found for each in page]
+        for each in sessions:
+            shapes.session(each)
+        return sessions
+
     def payment(self, access: StripeAccess, ref: str) -> PaymentFacts:
         """What a payment intent (`pi_…`) or charge (`ch_…`) paid for. Raises StripeObjectMissing."""
         return self._call(access, lambda client: _payment(client, ref))

@@ -149,6 +149,7 @@ def session(obj: Mapping[str, Any]) -> dict[str, Any]:
         "amount_total": values.whole(obj, "amount_total"),
         "currency": obj.get("currency"),
         "reference": values.reference(obj.get("client_reference_id")),
+        "recovered_from": values.id_of(obj.get("recovered_from")),
         "project": metadata.get("licenzy_project"),
         "attempt": metadata.get("licenzy_attempt"),
     }

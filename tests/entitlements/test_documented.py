@@ -8,12 +8,22 @@ from pathlib import Path
 from licenzy.catalog.models import Kind
 from licenzy.entitlements import decision
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
-from tests.entitlements import test_triggers, test_triggers_of_money_back, test_triggers_of_subscriptions
+from tests.entitlements import (
+    test_triggers,
+    test_triggers_of_attempts,
+    test_triggers_of_money_back,
+    test_triggers_of_subscriptions,
+)
 from tests.entitlements.rows import PROVEN
 from tests.stripe_events import test_adoption
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "entitlements.md"
-CASES = (test_triggers, test_triggers_of_subscriptions, test_triggers_of_money_back)
+CASES = (
+    test_triggers,
+    test_triggers_of_attempts,
+    test_triggers_of_subscriptions,
+    test_triggers_of_money_back,
+)
 ALSO_PROVING = (test_adoption,)
 
 
