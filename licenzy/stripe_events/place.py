@@ -146,7 +146,7 @@ def _placed(
     payments: frozenset[str],
     now: datetime,
 ) -> Placed:
-    attempts = _attempts(db, origin, readings, known)
+    attempts = _attempts(db, origin, readings, known, known.purchase)
     purchase = known.purchase
     if purchase is None:
         owner = next((each for each in attempts if each is not None), None)
@@ -164,7 +164,8 @@ def _placed(
         # Somebody else has begun it, or it is nobody's yet. What was read before it was held may be old.
         purchase = lock_purchase(db, origin.scope, key=key, now=now)
         known = find_known(db, origin, readings, key, payments)
-        purchase, attempts = known.purchase or purchase, _attempts(db, origin, readings, known)
+        purchase = known.purchase or purchase
+        attempts = _attempts(db, origin, readings, known, purchase)
     unproven = [each for each in attempts if each is not None and lacks_proof(each, readings[0])]
     if unproven and not claim_subscription(db, attempt_id=unproven[0].id, subscription_id=key):
         unproven, attempts = [], (None,) * len(readings)
@@ -215,7 +216,11 @@ def _sold_as(
 
 
 def _attempts(
-    db: Session, origin: Origin, readings: Sequence[Reading], known: Known
+    db: Session,
+    origin: Origin,
+    readings: Sequence[Reading],
+    known: Known,
+    purchase: LockedPurchase | None,
 ) -> tuple[SoldAttempt | None, ...]:
     """The attempt behind each object, if it is one of this very connection.
 
@@ -225,7 +230,7 @@ def _attempts(
     found: dict[tuple[str, str], SoldAttempt | None] = {}
     for name in attempt_names(first)[:1]:
         found[name] = known.attempt
-    return tuple(_attempt_of(db, origin, reading, known.purchase, found) for reading in (first, *others))
+    return tuple(_attempt_of(db, origin, reading, purchase, found) for reading in (first, *others))
 
 
 def _attempt_of(

@@ -60,13 +60,13 @@ def settle_one(
     began = clock()
     try:
         at = paced_access(database, gateway, secret_box, connection)
-        found = _ask(gateway, at, claim.object_id, with_sessions=lacks_proof)
+        found, read_at = _ask(gateway, at, claim.object_id, with_sessions=lacks_proof)
     except LicenzyError as problem:
         database.retrying(partial(_fail, claim=claim, problem=problem, now=clock(), random=random))
         return []
-    as_of = began + timedelta(seconds=connection.clock_offset_seconds)
+    as_of = read_at or began + timedelta(seconds=connection.clock_offset_seconds)
     if last_event is not None:
-        # Stripe's clock may be ahead of ours, and what it told before the read is covered by it.
+        # What Stripe sent before the read is covered by it, whatever a clock says.
         as_of = max(as_of, last_event)
     return database.retrying(partial(_settle, claim=claim, found=found, as_of=as_of, now=clock()))
 
@@ -129,15 +129,19 @@ def _fail(db: Session, *, claim: ReadClaim, problem: LicenzyError, now: datetime
     )
 
 
-def _ask(gateway: StripeGateway, at: StripeAccess, object_id: str, *, with_sessions: bool) -> Found | None:
-    """What Stripe says of the object; None for a payment that no purchase is behind."""
+def _ask(
+    gateway: StripeGateway, at: StripeAccess, object_id: str, *, with_sessions: bool
+) -> tuple[Found | None, datetime | None]:
+    """What Stripe says of the object, and when by its clock; None for a payment that paid for no purchase."""
     if object_id.startswith("sub_"):
         sessions = gateway.sessions_of(at, object_id) if with_sessions else None
-        return subscription_found(gateway.subscription(at, object_id), sessions=sessions)
+        read = gateway.subscription(at, object_id)
+        return subscription_found(read.value, sessions=sessions), read.at
     payment = gateway.payment(at, object_id)
-    return payment_found(
+    found = payment_found(
         session=payment.session,
         invoice=payment.invoice,
         invoice_payment=payment.invoice_payment,
         refs=frozenset(payment.refs),
     )
+    return found, payment.at

@@ -15,6 +15,8 @@ from licenzy.errors import StripeError, StripeUnavailable
 from licenzy.kit.deadline import standing_still
 from licenzy.stripe_gateway import answers, shapes
 from licenzy.stripe_gateway.answers import Json
+from licenzy.stripe_gateway.answers import ListPage as ListPage
+from licenzy.stripe_gateway.answers import ObjectRead as ObjectRead
 from licenzy.stripe_gateway.facts import AccountFacts as AccountFacts
 from licenzy.stripe_gateway.facts import EndpointFacts as EndpointFacts
 from licenzy.stripe_gateway.facts import PaymentFacts as PaymentFacts
@@ -107,17 +109,13 @@ class StripeGateway:
         """One Checkout Session with its line items, as Stripe has it. Raises StripeObjectMissing."""
         return self._call(access, lambda client: _session(client, session_id))
 
-    def subscription(self, access: StripeAccess, subscription_id: str) -> Json:
+    def subscription(self, access: StripeAccess, subscription_id: str) -> ObjectRead:
         """One subscription with its latest invoice, as Stripe has it. Raises StripeObjectMissing."""
         return self._call(access, lambda client: _subscription(client, subscription_id))
 
     def sessions_of(self, access: StripeAccess, subscription_id: str) -> list[Json]:
         """The Checkout Sessions that made a subscription."""
-        found = self._pages(access, "checkout/sessions", {"subscription": subscription_id})
-        sessions = [each for page in found for each in page]
-        for each in sessions:
-            shapes.session(each)
-        return sessions
+        return self._call(access, lambda client: _sessions_of(client, subscription_id))
 
     def payment(self, access: StripeAccess, ref: str) -> PaymentFacts:
         """What a payment intent (`pi_…`) or charge (`ch_…`) paid for. Raises StripeObjectMissing."""
@@ -127,38 +125,38 @@ class StripeGateway:
         """Pages of the account's events since a Unix second, oldest first."""
         pages = list(self._pages(access, "events", {"created": {"gte": created_from}}, words=["type"]))
         for page in reversed(pages):
-            yield page[::-1]
+            yield page.entries[::-1]
 
-    def subscriptions(self, access: StripeAccess) -> Iterator[list[Json]]:
+    def subscriptions(self, access: StripeAccess) -> Iterator[ListPage]:
         """Pages of all the account's subscriptions, ended ones included, with their latest invoices."""
         return self._pages(access, "subscriptions", {"status": "all", "expand": ["data.latest_invoice"]})
 
-    def sessions(self, access: StripeAccess, *, created_from: int) -> Iterator[list[Json]]:
+    def sessions(self, access: StripeAccess, *, created_from: int) -> Iterator[ListPage]:
         """Pages of the account's Checkout Sessions made since a Unix second, newest first."""
         words = ["status", "payment_status"]
         return self._pages(access, "checkout/sessions", {"created": {"gte": created_from}}, words=words)
 
-    def refunds(self, access: StripeAccess, *, created_from: int) -> Iterator[list[Json]]:
+    def refunds(self, access: StripeAccess, *, created_from: int) -> Iterator[ListPage]:
         """Pages of the account's refunds made since a Unix second, newest first."""
         return self._pages(access, "refunds", {"created": {"gte": created_from}})
 
     def refunds_of(self, access: StripeAccess, payment_intent: str) -> list[Json]:
         """The refunds of one payment."""
         pages = self._pages(access, "refunds", {"payment_intent": payment_intent})
-        return [each for page in pages for each in page]
+        return [each for page in pages for each in page.entries]
 
     def disputes_of(self, access: StripeAccess, payment_intent: str) -> list[Json]:
         """The disputes of one payment."""
         pages = self._pages(access, "disputes", {"payment_intent": payment_intent})
-        return [each for page in pages for each in page]
+        return [each for page in pages for each in page.entries]
 
-    def disputes(self, access: StripeAccess, *, created_from: int) -> Iterator[list[Json]]:
+    def disputes(self, access: StripeAccess, *, created_from: int) -> Iterator[ListPage]:
         """Pages of the account's disputes opened since a Unix second, newest first."""
         return self._pages(access, "disputes", {"created": {"gte": created_from}})
 
     def _pages(
         self, access: StripeAccess, what: str, params: dict[str, Any], *, words: Sequence[str] = ()
-    ) -> Iterator[list[Json]]:
+    ) -> Iterator[ListPage]:
         """Pages of one of Stripe's lists, newest first; each is a call with a deadline of its own."""
         return answers.pages(
             lambda after: self._call(
@@ -254,7 +252,7 @@ def _listed(
     """A list as one call, at most `most` of it."""
     found: list[Json] = []
     for page in answers.pages(lambda after: answers.page(client, path, params, after=after)):
-        found += page
+        found += page.entries
         if most is not None and len(found) >= most:
             break
     return found[:most]
@@ -271,16 +269,25 @@ def _session(client: stripe.StripeClient, session_id: str) -> Json:
     return found
 
 
-def _subscription(client: stripe.StripeClient, subscription_id: str) -> Json:
+def _sessions_of(client: stripe.StripeClient, subscription_id: str) -> list[Json]:
+    """The sessions behind a subscription, of which the facts can be read."""
+    sessions = _listed(client, "checkout/sessions", {"subscription": subscription_id})
+    for each in sessions:
+        shapes.session(each)
+    return sessions
+
+
+def _subscription(client: stripe.StripeClient, subscription_id: str) -> ObjectRead:
     """A subscription of which the facts can be read, and those of its latest invoice."""
-    found = answers.one(
+    read = answers.one_read(
         client, "get", f"subscriptions/{_id(subscription_id)}", {"expand": ["latest_invoice"]}
     )
+    found = read.value
     shapes.subscription(found)
     if isinstance(found.get("latest_invoice"), dict):
         answers.name(found["latest_invoice"], "id")
         shapes.invoice(found["latest_invoice"])
-    return found
+    return read
 
 
 def _payment(client: stripe.StripeClient, ref: str) -> PaymentFacts:
@@ -303,6 +310,6 @@ def _payment(client: stripe.StripeClient, ref: str) -> PaymentFacts:
     if not paid:
         return PaymentFacts(refs)
     shapes.invoice_payment(paid[0])
-    invoice = answers.one(client, "get", f"invoices/{_id(answers.name(paid[0], 'invoice'))}")
+    invoice, at = answers.one_read(client, "get", f"invoices/{_id(answers.name(paid[0], 'invoice'))}")
     shapes.invoice(invoice)
-    return PaymentFacts(refs, invoice=invoice, invoice_payment=paid[0])
+    return PaymentFacts(refs, invoice=invoice, invoice_payment=paid[0], at=at)

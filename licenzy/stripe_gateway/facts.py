@@ -76,6 +76,8 @@ class PaymentFacts:
     session: Json | None = None
     invoice: Json | None = None
     invoice_payment: Json | None = None
+    at: datetime | None = None
+    """When the invoice was read, by Stripe's clock."""
 
 
 def account_facts(account: Json) -> AccountFacts:
