@@ -420,6 +420,7 @@ def _opened(
             stripe_checkout_session_id=session.id,
             checkout_url=session.url,
             expires_at=session.expires_at,
+            sold={**attempt.sold, "opened_amount": session.amount_total},
             updated_at=now,
         )
     )

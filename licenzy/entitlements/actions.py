@@ -301,7 +301,7 @@ def _chain(db: Session, row: _Columns, now: datetime) -> list[Change]:
     siblings: list[_Columns] = [each._asdict() for each in _passes(db, **same)]
     spans = chain_passes(
         Pass(
-            each["purchase_key"],
+            _pass_key(each),
             each["paid_at"],
             timedelta(seconds=each["duration_seconds"]),
             each["canceled_at"],
@@ -311,12 +311,18 @@ def _chain(db: Session, row: _Columns, now: datetime) -> list[Change]:
     )
     changes: list[Change] = []
     for each in siblings:
-        if each["purchase_key"] not in spans:
+        if _pass_key(each) not in spans:
             continue
-        start, end = spans[each["purchase_key"]]
+        start, end = spans[_pass_key(each)]
         moved = _update(db, each, {"starts_at": start, "valid_until": end, "ends_at": end}, now)
         changes.extend(_change(each, moved))
     return changes
+
+
+def _pass_key(row: _Columns) -> str:
+    """What a pass is called among its siblings: one purchase may have sold several of one product."""
+    item: str = row["item_key"]
+    return f"{row['purchase_key']}:{item}" if item else row["purchase_key"]
 
 
 @read_rows

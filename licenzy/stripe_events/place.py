@@ -194,13 +194,29 @@ def _with_what_was_sold(
     reading: Reading, attempt: SoldAttempt | None, products: Mapping[str, ProductTerms]
 ) -> Reading:
     if reading.kind == "session" and attempt is not None:
-        return reading.with_data(sold=attempt.sold, quantity=attempt.quantity)
+        as_attempted = reading.with_data(sold=attempt.sold, quantity=attempt.quantity)
+        if "lines" not in reading.data:
+            return as_attempted
+        lines = [
+            {**line, "sold": _line_sold_as(line["price"], attempt, products)}
+            for line in reading.data["lines"]
+        ]
+        return as_attempted.with_data(lines=lines)
     if reading.kind == "subscription":
         items = [
             {**item, "sold": _sold_as(item["price"], attempt, products)} for item in reading.data["items"]
         ]
         return reading.with_data(items=items)
     return reading
+
+
+def _line_sold_as(
+    price_id: str | None, attempt: SoldAttempt, products: Mapping[str, ProductTerms]
+) -> dict[str, Any] | None:
+    if attempt.sold["stripe_price_id"] == price_id:
+        return attempt.sold
+    product = products.get(price_id or "")
+    return as_sold(product) if product is not None else None
 
 
 def _sold_as(

@@ -70,10 +70,23 @@ def read(event: Event) -> Reading | CatalogChange | Nothing:
     if reading is None:
         if event.type.startswith(("price.", "product.")):
             return CatalogChange(event.type, event.object_id or "")
+        if event.type == "credit_note.created":
+            return _credit_note(event)
         return nothing_depends_on(event.type)
     if reading.kind == "session" and reading.data["mode"] == "setup":
         return Nothing("A session that only saves a payment method grants nothing.")
     return reading
+
+
+def _credit_note(event: Event) -> Nothing:
+    """A credit note changes no access by itself: what it refunds comes as a refund."""
+    given, currency = event.object.get("out_of_band_amount"), event.object.get("currency")
+    if not isinstance(given, int) or given <= 0:
+        return nothing_depends_on(event.type)
+    return Nothing(
+        f"Credit note: {given} {currency} (smallest unit) was paid back outside of Stripe. Access stays. "
+        "Revoke it manually if it should end."
+    )
 
 
 def nothing_depends_on(event_type: str) -> Nothing:
@@ -101,12 +114,19 @@ def subscription_found(
     return Found(obj["id"], readings, payments, has_sessions=sessions is not None)
 
 
-def session_found(obj: Mapping[str, Any]) -> Found | None:
-    """A Checkout Session as read; None while it is open, or when it sold nothing."""
+def session_found(
+    obj: Mapping[str, Any], *, lines: Sequence[Mapping[str, Any]] | None = None
+) -> Found | None:
+    """A Checkout Session as read; None while it is open, or when it sold nothing.
+
+    `lines` are its line items, all of them, where Stripe was asked for them.
+    """
     event = shapes.session_event(obj)
     if event is None or obj.get("mode") == "setup":
         return None
     reading = Reading("session", obj["id"], {**shapes.session(obj), "event": event})
+    if lines is not None:
+        reading = reading.with_data(lines=[shapes.session_line(each) for each in lines])
     created = obj.get("created")
     return Found(
         reading.data["subscription"] or reading.object_id,

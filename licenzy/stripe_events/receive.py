@@ -29,7 +29,7 @@ from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_events.pipeline import Applied, apply_event
 from licenzy.stripe_events.queries import KeptEvent, count_repeat, due_event
 from licenzy.stripe_events.read import Origin
-from licenzy.stripe_gateway.shapes import Event, NotAnEvent, read_event
+from licenzy.stripe_gateway.shapes import Event, NotAnEvent, ThinEvent, read_event
 
 MAX_TRIES = 8
 _BACKOFF = Backoff(first=20.0, longest=3600.0, jitter=(0.9, 1.1))
@@ -144,17 +144,25 @@ OF_ACCOUNT = "It is from the Stripe account "
 """How the note on an event of another account begins; the account's id and a full stop follow."""
 
 
-def keep_invalid(db: Session, *, connection: Receiver, body: bytes, now: datetime) -> None:
-    """Keep a rightly signed body that is no event, for an operator to look at."""
+def keep_invalid(
+    db: Session, *, connection: Receiver, body: bytes, now: datetime, problem: Exception | None = None
+) -> None:
+    """Keep a rightly signed body that is no event, and `problem`, why it is none, for an operator."""
     row = {
         **_row(connection, body.decode("utf-8", "replace").replace("\x00", "\ufffd"), now),
         "event_id": f"invalid:{hashlib.sha256(body).hexdigest()}",
         "type": "invalid",
         "created": now,
         "status": EventStatus.INVALID,
-        "note": "The signature is valid, but the body is not an event of the v1 API.",
+        "note": THIN if isinstance(problem, ThinEvent) else _NO_EVENT,
     }
     insert_new(db, StripeEvent, row, returning=("sequence",))
+
+
+THIN = "This is a thin event. Licenzy needs snapshot events."
+"""The note on an event that names an object of Stripe's without saying anything about it."""
+
+_NO_EVENT = "The signature is valid, but the body is not an event of the v1 API."
 
 
 def apply_kept(

@@ -21,7 +21,14 @@ from licenzy.kit.clock import Clock
 from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_events.ownership import was_sold_by_session
 from licenzy.stripe_events.pipeline import apply_found
-from licenzy.stripe_events.read import Found, Origin, payment_found, subscription_found, unknown_word
+from licenzy.stripe_events.read import (
+    Found,
+    Origin,
+    payment_found,
+    session_found,
+    subscription_found,
+    unknown_word,
+)
 from licenzy.stripe_events.settling import ReadClaim, claim_due_read, last_event_at, read_done, read_failed
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing
@@ -103,6 +110,8 @@ def _claim(
 
 def _lacks_proof(db: Session, claim: ReadClaim) -> bool:
     """Whether only its metadata says so far which attempt sold a claimed subscription."""
+    if not claim.object_id.startswith("sub_"):
+        return False
     purchase = purchase_of(db, claim.scope, key=claim.object_id)
     if purchase is None or purchase.subject_id is None or purchase.attempt_id is None:
         return False
@@ -137,6 +146,9 @@ def _ask(
         sessions = gateway.sessions_of(at, object_id) if with_sessions else None
         read = gateway.subscription(at, object_id)
         return subscription_found(read.value, sessions=sessions), read.at
+    if object_id.startswith("cs_"):
+        session, lines = gateway.checkout_session(at, object_id), gateway.session_lines(at, object_id)
+        return session_found(session, lines=lines), None
     payment = gateway.payment(at, object_id)
     found = payment_found(
         session=payment.session,

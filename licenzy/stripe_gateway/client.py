@@ -109,6 +109,12 @@ class StripeGateway:
         """One Checkout Session with its line items, as Stripe has it. Raises StripeObjectMissing."""
         return self._call(access, lambda client: _session(client, session_id))
 
+    def session_lines(self, access: StripeAccess, session_id: str) -> list[Json]:
+        """The line items of one Checkout Session. Raises StripeObjectMissing."""
+        return self._call(
+            access, lambda client: _listed(client, f"checkout/sessions/{_id(session_id)}/line_items", {})
+        )
+
     def subscription(self, access: StripeAccess, subscription_id: str) -> ObjectRead:
         """One subscription with its latest invoice, as Stripe has it. Raises StripeObjectMissing."""
         return self._call(access, lambda client: _subscription(client, subscription_id))

@@ -13,6 +13,7 @@ from licenzy.connections.actions import disconnect, end_secret_overlap
 from licenzy.connections.credentials import secret_label
 from licenzy.deliveries.models import WebhookEndpoint
 from tests.alignment.fixtures_alignment import NOBODY, ModePair, Side
+from tests.portal.fixtures_events import make_event
 from tests.support.cast import make_connection
 from tests.support.ports import wait_until
 
@@ -513,6 +514,12 @@ def _event_of_live_with_the_secret_of_test(pair: ModePair) -> None:
     assert pair.test.deliver({**pair.test.account.event(), "id": "evt_live", "livemode": True}) == 200
 
 
+@row("thin_events_received")
+def _a_thin_event(pair: ModePair) -> None:
+    thin = {"id": "evt_thin", "object": "v2.core.event", "type": "v1.invoice.paid", "livemode": False}
+    assert pair.test.deliver(thin) == 400
+
+
 @row("event_of_other_account")
 def _events_of_two_connected_accounts(pair: ModePair) -> None:
     for number, account in enumerate(("acct_a", "acct_a", "acct_b")):
@@ -533,6 +540,20 @@ def _paid_and_the_event_arrived(pair: ModePair) -> None:
     pair.test.forward()
 
 
+@row("bought_without_product")
+def _a_session_that_sold_another_price_as_well(pair: ModePair) -> None:
+    with pair.runtime.database.write() as db:
+        connection = pair.test.connection
+        for number in range(2):
+            make_event(
+                db,
+                connection=connection,
+                event_id=f"evt_{number}",
+                now=pair.clock(),
+                note="Also bought, without a product: price_unknown.",
+            )
+
+
 @row("unmapped_price")
 def _subscription_moved_to_a_price_without_product(pair: ModePair) -> None:
     _pay(pair.test.checkout().json["checkout_url"])
@@ -546,7 +567,8 @@ def _subscription_moved_to_a_price_without_product(pair: ModePair) -> None:
 
 @row("event_not_applied")
 def _an_event_that_cannot_be_applied(pair: ModePair) -> None:
-    broken = {"id": "sub_1", "object": "subscription"}
+    attempt = pair.test.checkout().json["attempt_id"]
+    broken = {"id": "sub_1", "object": "subscription", "metadata": {"licenzy_attempt": attempt}}
     event = {**pair.test.account.event(), "id": "evt_broken", "type": "customer.subscription.updated"}
     assert pair.test.deliver({**event, "data": {"object": broken}}) == 200
 

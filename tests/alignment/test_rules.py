@@ -303,6 +303,21 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         ["paid_without_event"],
     ),
     ("unmapped price", traffic(TEST, unmapped_prices=EVENT), ["unmapped_price"]),
+    ("thin events", traffic(TEST, thin_events=EVENT), ["thin_events_received"]),
+    (
+        "thin events before the secret",
+        {**con(secret_saved_at=LATER, proven_at=LATER), **traffic(TEST, thin_events=EVENT)},
+        [],
+    ),
+    ("bought without product", traffic(TEST, unmapped_lines=EVENT), ["bought_without_product"]),
+    (
+        "bought without product, mapped since",
+        {
+            "products": (product(TEST), product(TEST, product_code="NEW", stripe_price_id="price_new")),
+            **traffic(TEST, unmapped_lines=EVENT),
+        },
+        [],
+    ),
     (
         "unmapped price, mapped since",
         {

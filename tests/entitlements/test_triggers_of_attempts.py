@@ -14,8 +14,8 @@ from sqlmodel import select
 from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.entitlements.models import Entitlement, Purchase
-from licenzy.stripe_events.models import EventStatus, UntrackedCheckout
-from tests.entitlements.fixtures_purchases import DAY, IGNORED, MONTH, YES, Sale, Storefront
+from licenzy.stripe_events.models import EventStatus, SettlingRead, UntrackedCheckout
+from tests.entitlements.fixtures_purchases import DAY, IGNORED, MONTH, YES, Sale, Storefront, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
 
@@ -180,3 +180,102 @@ def test_a_renewal_that_fails_leaves_the_attempt_paid(sell: Any) -> None:
     sale.invoice("payment_failed", period=2, at=START + MONTH)
     sale.subscription("past_due", period=2, at=START + MONTH)
     assert sale.attempt_outcome() == PAID
+
+
+def opened_for(sale: Sale, amount: int) -> None:
+    with sale.storefront.database.write() as db:
+        attempt = db.get(CheckoutAttempt, sale.attempt.id)
+        assert attempt is not None
+        attempt.sold = {**attempt.sold, "opened_amount": amount}
+
+
+def reads_of(sale: Sale) -> list[str]:
+    with sale.storefront.database.read() as db:
+        wanted = {sale.sub, str(sale.attempt.stripe_checkout_session_id)}
+        return sorted(wanted & set(db.exec(select(SettlingRead.object_id)).all()))
+
+
+@ALL_KINDS
+@row("checkout.more_bought")
+def test_the_lines_of_a_session_are_read_when_its_amount_is_another(sell: Any, kind: Kind) -> None:
+    session_reads = []
+    for opened in (1200, 900):
+        sale = sell(kind)
+        opened_for(sale, opened)
+        sale.session()
+        session_reads.append(sale.attempt.stripe_checkout_session_id in reads_of(sale))
+    assert session_reads == [False, True]
+
+
+@pytest.mark.parametrize(("discount", "noted"), [(0, True), (300, False)])
+@row("checkout.less_paid")
+def test_a_session_paid_with_less_says_so(sell: Any, discount: int, noted: bool) -> None:
+    sale = sell(Kind.USAGE_PACK)
+    opened_for(sale, 1500)
+    kept = sale.session(total_details={"amount_discount": discount})
+    said = "Paid 1200 instead of 1500 (smallest unit): the buyer changed the amount or the quantity."
+    assert kept.note == (said if noted else None)
+    assert sale.stands(START) == YES
+
+
+@row("checkout.unreadable")
+def test_an_object_that_cannot_be_read_fails_only_where_it_is_ours(
+    storefront: Storefront, shape: str
+) -> None:
+    ours, theirs = (storefront.sell(storefront.product(Kind.SUBSCRIPTION), shape=shape) for _ in range(2))
+    ours.subscribed()
+    broken: dict[str, Any] = {"object": "subscription", "status": "active", "items": {"data": []}}
+    kept = theirs.send("customer.subscription.updated", {**broken, "id": "sub_broken_theirs", "metadata": {}})
+    assert kept.status is IGNORED
+    assert kept.note == (
+        "It cannot be read (a subscription without items), and was not sold through Licenzy."
+    )
+    own = {**broken, "id": ours.sub, "metadata": {}}
+    named = {**broken, "id": "sub_broken", "metadata": {"licenzy_attempt": theirs.attempt.id}}
+    for obj in (own, named):
+        assert ours.send("customer.subscription.updated", obj).status is EventStatus.FAILED
+
+
+@row("subscription.metered")
+def test_a_metered_item_is_named_once(sell: Any) -> None:
+    sale = sell(Kind.SUBSCRIPTION)
+    price = sale.attempt.sold["stripe_price_id"]
+    metered = {"id": price, "recurring": {"usage_type": "metered"}}
+    rows = [{"id": f"si_{sale.tag}", "price": metered, "current_period_end": unix(START + MONTH)}]
+    obj = {
+        "id": sale.sub,
+        "object": "subscription",
+        "status": "active",
+        "items": {"data": rows},
+        "metadata": {"licenzy_attempt": sale.attempt.id},
+        "start_date": unix(START),
+    }
+    first = sale.send("customer.subscription.created", obj)
+    assert first.note == f"Metered price: {price}. Stripe bills its use, which Licenzy does not count."
+    assert sale.send("customer.subscription.updated", obj).note is None
+    sale.invoice("paid")
+    assert sale.stands(START) == YES
+
+
+@row("dispute.prevented")
+def test_a_dispute_that_stripe_resolves_by_itself(sell: Any) -> None:
+    sale = sell(Kind.USAGE_PACK)
+    sale.session()
+    sale.dispute("needs_response", at=START + DAY)
+    kept = sale.dispute("prevented", at=START + 2 * DAY, event_name="closed")
+    assert kept.note == "The dispute is closed: prevented. It takes no access away."
+    assert sale.stands(START + 2 * DAY) == YES
+
+
+@row("refund.credit_note")
+def test_a_credit_note_paid_back_outside_of_stripe_is_named(sell: Any) -> None:
+    sale = sell(Kind.SUBSCRIPTION).subscribed()
+    note = {"id": f"cn_{sale.tag}", "object": "credit_note", "invoice": sale.invoice_id(), "currency": "usd"}
+    kept = sale.send("credit_note.created", {**note, "out_of_band_amount": 500})
+    assert kept.status is IGNORED
+    assert (kept.note or "").startswith(
+        "Credit note: 500 usd (smallest unit) was paid back outside of Stripe."
+    )
+    assert sale.stands(START) == YES
+    nothing = sale.send("credit_note.created", {**note, "out_of_band_amount": 0})
+    assert nothing.note == "Access does not depend on credit_note.created."

@@ -367,6 +367,26 @@ def test_an_event_of_the_other_mode_is_kept_and_never_applied(open_shop: Callabl
     assert shop.entitlements() == []
 
 
+def test_a_thin_event_is_refused_with_what_to_change(shop: Shop) -> None:
+    thin = {
+        "id": "evt_thin",
+        "object": "v2.core.event",
+        "type": "v1.checkout.session.completed",
+        "created": "2026-11-30T08:00:00.000Z",
+        "livemode": False,
+        "related_object": {"id": "cs_1", "type": "checkout.session", "url": "/v1/checkout/sessions/cs_1"},
+    }
+    answer = shop.send(thin)
+    assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_event")
+    assert "thin event" in answer.get_json()["message"]
+    assert "payload style Snapshot" in answer.get_json()["hint"]
+    (kept,) = shop.all(StripeEvent)
+    assert (kept.status, kept.note) == (
+        EventStatus.INVALID,
+        "This is a thin event. Licenzy needs snapshot events.",
+    )
+
+
 @pytest.mark.parametrize("known_account", ["acct_tests", None])
 def test_an_event_of_another_account_is_kept_and_never_applied(
     open_shop: Callable[..., Shop], runtime: Runtime, known_account: str | None

@@ -16,7 +16,8 @@ import pytest
 from flask import Flask
 from sqlmodel import col, select
 
-from licenzy.catalog.models import Kind
+from licenzy.catalog.models import Kind, Product
+from licenzy.checkout.models import CheckoutAttempt
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
@@ -46,25 +47,32 @@ class Door:
             self.connection = make_connection(
                 db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=SECRET
             )
-            subject = make_subject(db, project_id=cast.project_id)
-            made: dict[str, Any] = {"connection": self.connection, "subject": subject}
+            self.subject = make_subject(db, project_id=cast.project_id)
             pack = make_product(db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code="PACK")
-            self.pack = make_attempt(db, product=pack, **made)
+            self.pack = pack
             for number, price in enumerate(sorted(prices_of_payloads())):
-                plan = make_product(
+                self.plan = make_product(
                     db, project_id=cast.project_id, product_code=f"PLAN_{number}", stripe_price_id=price
                 )
-                self.plan = make_attempt(db, product=plan, **made)
+
+    def attempt(self, product: Product, *, session_id: str | None = None) -> CheckoutAttempt:
+        """An attempt of its own: it counts for its own session and subscription alone."""
+        with self.database.write() as db:
+            return make_attempt(
+                db, connection=self.connection, subject=self.subject, product=product, session_id=session_id
+            )
 
     def ours(self, value: dict[str, Any]) -> dict[str, Any]:
         """The event as if it were about a purchase of ours that nothing was told of yet."""
         number = next(self.numbers)
         obj = value["data"]["object"]
-        attempt = self.plan if _is_recurring(value) else self.pack
-        obj = {**obj, "metadata": {"licenzy_attempt": attempt.id}}
+        obj = {**obj}
         for name in ("id", "subscription", "payment_intent", "charge", "invoice"):
             if isinstance(obj.get(name), str):
                 obj[name] = f"{obj[name]}_{number}"
+        opened = obj.get("id") if obj.get("object") == "checkout.session" else None
+        attempt = self.attempt(self.plan if _is_recurring(value) else self.pack, session_id=opened)
+        obj["metadata"] = {"licenzy_attempt": attempt.id}
         if value["type"].startswith("invoice.") and isinstance(obj.get("parent"), dict):
             details = {**(obj["parent"].get("subscription_details") or {})}
             details |= {"subscription": f"sub_{number}", "metadata": obj["metadata"]}
@@ -89,9 +97,8 @@ class Door:
         intent = value["data"]["object"].get("payment_intent")
         if value["type"].startswith(("charge.", "refund.")) and isinstance(intent, str):
             number = next(self.numbers)
-            paid = session_object(
-                self.pack, id=f"cs_{number}", payment_intent=intent, subscription=None, mode="payment"
-            )
+            attempt = self.attempt(self.pack, session_id=f"cs_{number}")
+            paid = session_object(attempt, payment_intent=intent, subscription=None, mode="payment")
             assert self.send(event("checkout.session.completed", paid)) is EventStatus.APPLIED
 
 
@@ -152,9 +159,8 @@ def dropped_paths(value: dict[str, Any], depth: int) -> Iterator[tuple[Any, ...]
 
 def still_works(door: Door) -> bool:
     """Whether a good purchase is granted after all of that."""
-    session = session_object(
-        door.pack, id="cs_last", payment_intent="pi_last", mode="payment", subscription=None
-    )
+    attempt = door.attempt(door.pack, session_id="cs_last")
+    session = session_object(attempt, payment_intent="pi_last", mode="payment", subscription=None)
     assert door.send(event("checkout.session.completed", session, at=START)) is EventStatus.APPLIED
     with door.database.read() as db:
         granted = db.exec(select(Entitlement).where(Entitlement.purchase_key == "cs_last")).one()

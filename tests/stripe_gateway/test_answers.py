@@ -68,6 +68,7 @@ CALLS: dict[str, tuple[Call, Any]] = {
     "events": (lambda g, at: list(g.events(at, created_from=0)), listed(EVENT)),
     "subscriptions": (lambda g, at: list(g.subscriptions(at)), listed(SUBSCRIPTION)),
     "sessions": (lambda g, at: list(g.sessions(at, created_from=0)), listed(SESSION)),
+    "session_lines": (lambda g, at: g.session_lines(at, "cs_1"), listed({"id": "li_1", "quantity": 1})),
     "sessions_of": (lambda g, at: g.sessions_of(at, "sub_1"), listed(SESSION)),
     "refunds": (lambda g, at: list(g.refunds(at, created_from=0)), listed(REFUND)),
     "refunds_of": (lambda g, at: g.refunds_of(at, "pi_1"), listed(REFUND)),

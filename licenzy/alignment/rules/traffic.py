@@ -121,6 +121,24 @@ def event_of_other_account(context: RuleContext) -> Iterator[FindingDraft]:
         )
 
 
+@rule("thin_events_received", "Thin events received", _WARNS, Part.TRAFFIC, resolvable=True)
+def thin_events_received(context: RuleContext) -> Iterator[FindingDraft]:
+    """Resolved when a signing secret is saved after the last of them."""
+    connection = context.here.connection
+    saved = connection.secret_saved_at if connection else None
+    seen = context.here.traffic.thin_events
+    events = tuple(event for event in seen if saved is None or event.received_at > saved)
+    if events:
+        yield _of_events(
+            events,
+            f"{len(events)} thin event{'' if len(events) == 1 else 's'} arrived and could not be used.",
+            "The event destination in Stripe sends thin events. They name an object without its content.",
+            "In Stripe, replace the destination by one with the payload style Snapshot, or set up the "
+            "webhook again.",
+            page=CONNECTION,
+        )
+
+
 @rule("paid_without_event", "Paid checkout without a webhook event", _WARNS, Part.TRAFFIC)
 def paid_without_event(context: RuleContext) -> Iterator[FindingDraft]:
     unheard = context.here.traffic.unheard_payments
@@ -147,14 +165,30 @@ def unmapped_price(context: RuleContext) -> Iterator[FindingDraft]:
     """Resolved when every price that the event names is mapped."""
     mapped = {product.stripe_price_id for product in context.here.products}
     for event in context.here.traffic.unmapped_prices:
-        named = [word.strip(".,") for word in event.note.split() if word.startswith(("price_", "plan_"))]
-        missing = [price for price in named if price not in mapped]
+        missing = [price for price in _prices_named(event) if price not in mapped]
         if missing:
             yield _of_events(
                 (event,),
                 event.note,
                 "The subscription was changed in Stripe to a price without a product, so it grants nothing.",
                 f"Map a product to {', '.join(missing)}.",
+                page=PRODUCTS,
+            )
+
+
+@rule("bought_without_product", "Bought item without a product", _WARNS, Part.TRAFFIC, resolvable=True)
+def bought_without_product(context: RuleContext) -> Iterator[FindingDraft]:
+    """Resolved when every price that the event names is mapped."""
+    mapped = {product.stripe_price_id for product in context.here.products}
+    for event in context.here.traffic.unmapped_lines:
+        missing = [price for price in _prices_named(event) if price not in mapped]
+        if missing:
+            yield _of_events(
+                (event,),
+                event.note,
+                "The buyer added an item to the checkout in Stripe. No product is mapped to its price, so it "
+                "grants nothing.",
+                f"Map a product to {', '.join(missing)}, then replay the event.",
                 page=PRODUCTS,
             )
 
@@ -210,6 +244,10 @@ def outbound_endpoint_failing(context: RuleContext) -> Iterator[FindingDraft]:
             page=WEBHOOKS,
             at=endpoint.failing_since,
         )
+
+
+def _prices_named(event: EventSeen) -> list[str]:
+    return [word.strip(".,") for word in event.note.split() if word.startswith(("price_", "plan_"))]
 
 
 def _more(others: int, noun: str) -> str:
