@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlmodel import Session
 
 from licenzy.catalog.queries import sold_product_id
-from licenzy.checkout.actions import release_subscription
+from licenzy.checkout.outcomes import release_subscription
 from licenzy.checkout.queries import sold_attempt
 from licenzy.deliveries.models import Source
 from licenzy.entitlements.actions import (

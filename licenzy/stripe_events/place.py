@@ -11,7 +11,7 @@ from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
 from licenzy.catalog.rules import ProductTerms, as_sold
-from licenzy.checkout.actions import claim_subscription
+from licenzy.checkout.outcomes import claim_subscription
 from licenzy.checkout.queries import SoldAttempt, sold_attempt
 from licenzy.entitlements.actions import begin_purchase, lock_purchase
 from licenzy.entitlements.links import await_purchase

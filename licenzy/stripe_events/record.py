@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from licenzy.checkout.actions import settle_attempt
+from licenzy.checkout.outcomes import settle_attempt
 from licenzy.checkout.queries import SoldAttempt, lock_subscription_of
 from licenzy.entitlements.actions import FactDraft, give_purchase, record_facts
 from licenzy.entitlements.fact_events import paid_invoices

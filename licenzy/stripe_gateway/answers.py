@@ -8,9 +8,8 @@ callers of the gateway meet as 502 `stripe_error`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,11 +30,11 @@ class ListPage(NamedTuple):
     after: str | None
     """The id that the next page begins after; none on the last one."""
     at: datetime | None = None
-    """When it was read, by Stripe's clock."""
+    """When it was answered, by Stripe's clock; none where the answer does not say."""
 
 
 class ObjectRead(NamedTuple):
-    """An object of Stripe's, and when it was read."""
+    """An object of Stripe's, and when it was answered."""
 
     value: Json
     at: datetime | None
@@ -52,13 +51,10 @@ def json_object(
 def _read(
     client: stripe.StripeClient, method: str, path: str, params: Mapping[str, Any] | None
 ) -> ObjectRead:
-    began = time.monotonic()
     answer = client.raw_request(method, f"/v1/{path}", **(params or {}))
-    took = timedelta(seconds=int(time.monotonic() - began))
     if not isinstance(answer.data, dict):
         raise Unreadable("it is not a JSON object")
-    answered = _date(answer.headers)
-    return ObjectRead(answer.data, answered - took if answered is not None else None)
+    return ObjectRead(answer.data, _date(answer.headers))
 
 
 def _date(headers: Mapping[str, str] | None) -> datetime | None:
@@ -79,7 +75,7 @@ def one(client: stripe.StripeClient, method: str, path: str, params: Mapping[str
 def one_read(
     client: stripe.StripeClient, method: str, path: str, params: Mapping[str, Any] | None = None
 ) -> ObjectRead:
-    """The same with the instant at which it was read."""
+    """The same with the instant of the answer."""
     answer = _read(client, method, path, params)
     name(answer.value, "id")
     return answer

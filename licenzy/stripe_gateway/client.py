@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -38,6 +40,7 @@ API_VERSION: str = stripe.api_version or ""
 """The version of Stripe's API that the pinned library speaks; endpoints are made with it."""
 
 T = TypeVar("T")
+R = TypeVar("R", ObjectRead, ListPage)
 
 
 class StripeGateway:
@@ -117,7 +120,7 @@ class StripeGateway:
 
     def subscription(self, access: StripeAccess, subscription_id: str) -> ObjectRead:
         """One subscription with its latest invoice, as Stripe has it. Raises StripeObjectMissing."""
-        return self._call(access, lambda client: _subscription(client, subscription_id))
+        return self._call(access, lambda client: _asked_at(partial(_subscription, client, subscription_id)))
 
     def sessions_of(self, access: StripeAccess, subscription_id: str) -> list[Json]:
         """The Checkout Sessions that made a subscription."""
@@ -166,7 +169,10 @@ class StripeGateway:
         """Pages of one of Stripe's lists, newest first; each is a call with a deadline of its own."""
         return answers.pages(
             lambda after: self._call(
-                access, partial(answers.page, path=what, params=params, words=words, after=after)
+                access,
+                lambda client: _asked_at(
+                    partial(answers.page, client, what, params, words=words, after=after)
+                ),
             )
         )
 
@@ -247,6 +253,14 @@ class StripeGateway:
             self._slots.release()
 
 
+def _asked_at(read: Callable[[], R]) -> R:
+    """What was read, dated back from its answer by the whole seconds that it took: later events are newer."""
+    began = time.monotonic()
+    answer = read()
+    took = timedelta(seconds=int(time.monotonic() - began))
+    return answer if answer.at is None else answer._replace(at=answer.at - took)
+
+
 def _id(text: str) -> str:
     """An id as a part of a path."""
     return quote(text, safe="")
@@ -316,6 +330,7 @@ def _payment(client: stripe.StripeClient, ref: str) -> PaymentFacts:
     if not paid:
         return PaymentFacts(refs)
     shapes.invoice_payment(paid[0])
-    invoice, at = answers.one_read(client, "get", f"invoices/{_id(answers.name(paid[0], 'invoice'))}")
+    path = f"invoices/{_id(answers.name(paid[0], 'invoice'))}"
+    invoice, at = _asked_at(partial(answers.one_read, client, "get", path))
     shapes.invoice(invoice)
     return PaymentFacts(refs, invoice=invoice, invoice_payment=paid[0], at=at)

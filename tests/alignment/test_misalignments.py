@@ -12,8 +12,8 @@ from licenzy.catalog.models import Kind
 from licenzy.connections.actions import disconnect, end_secret_overlap
 from licenzy.connections.credentials import secret_label
 from licenzy.deliveries.models import WebhookEndpoint
+from tests.alignment import event_rows
 from tests.alignment.fixtures_alignment import NOBODY, ModePair, Side
-from tests.portal.fixtures_events import make_event
 from tests.support.cast import make_connection
 from tests.support.ports import wait_until
 
@@ -509,22 +509,11 @@ def _pay(url: str) -> None:
     assert httpx.post(url, data={"action": "pay"}).status_code == 303
 
 
-@row("event_of_other_mode")
-def _event_of_live_with_the_secret_of_test(pair: ModePair) -> None:
-    assert pair.test.deliver({**pair.test.account.event(), "id": "evt_live", "livemode": True}) == 200
-
-
-@row("thin_events_received")
-def _a_thin_event(pair: ModePair) -> None:
-    thin = {"id": "evt_thin", "object": "v2.core.event", "type": "v1.invoice.paid", "livemode": False}
-    assert pair.test.deliver(thin) == 400
-
-
-@row("event_of_other_account")
-def _events_of_two_connected_accounts(pair: ModePair) -> None:
-    for number, account in enumerate(("acct_a", "acct_a", "acct_b")):
-        theirs = {**pair.test.account.event(), "id": f"evt_{number}", "account": account}
-        assert pair.test.deliver(theirs) == 200
+rows(("an event not applied", event_rows.broken_event), test=("event_not_applied",))
+rows(("an event of live", event_rows.event_of_live), test=("event_of_other_mode",))
+rows(("a thin event", event_rows.thin_event), test=("thin_events_received",))
+rows(("events of connected accounts", event_rows.other_accounts), test=("event_of_other_account",))
+rows(("another price sold as well", event_rows.other_price), test=("bought_without_product",))
 
 
 @row("paid_without_event")
@@ -540,20 +529,6 @@ def _paid_and_the_event_arrived(pair: ModePair) -> None:
     pair.test.forward()
 
 
-@row("bought_without_product")
-def _a_session_that_sold_another_price_as_well(pair: ModePair) -> None:
-    with pair.runtime.database.write() as db:
-        connection = pair.test.connection
-        for number in range(2):
-            make_event(
-                db,
-                connection=connection,
-                event_id=f"evt_{number}",
-                now=pair.clock(),
-                note="Also bought, without a product: price_unknown.",
-            )
-
-
 @row("unmapped_price")
 def _subscription_moved_to_a_price_without_product(pair: ModePair) -> None:
     _pay(pair.test.checkout().json["checkout_url"])
@@ -563,14 +538,6 @@ def _subscription_moved_to_a_price_without_product(pair: ModePair) -> None:
     new = pair.test.account.price(5000)
     at_stripe.subscriptions.update(item.id, {"items": [{"id": item["items"]["data"][0]["id"], "price": new}]})
     pair.test.forward(type="customer.subscription.updated")
-
-
-@row("event_not_applied")
-def _an_event_that_cannot_be_applied(pair: ModePair) -> None:
-    attempt = pair.test.checkout().json["attempt_id"]
-    broken = {"id": "sub_1", "object": "subscription", "metadata": {"licenzy_attempt": attempt}}
-    event = {**pair.test.account.event(), "id": "evt_broken", "type": "customer.subscription.updated"}
-    assert pair.test.deliver({**event, "data": {"object": broken}}) == 200
 
 
 @row("outbound_endpoint_failing")
