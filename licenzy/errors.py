@@ -114,6 +114,14 @@ class InvalidEvent(LicenzyError):
     hint = "Register this address for snapshot events of the v1 API, not for thin events."
 
 
+class ThinEventReceived(InvalidEvent):
+    message = "The signature is valid, but the body is a thin event."
+    hint = (
+        "In the Stripe Dashboard, under Developers and Webhooks, replace this event destination by one with "
+        "the payload style Snapshot."
+    )
+
+
 # 401: authentication
 
 

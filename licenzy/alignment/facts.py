@@ -172,6 +172,11 @@ class TrafficFacts:
     """About the reason word of a pasted credential that was not saved; the detail is the field's name."""
     untracked_checkouts: tuple[EventSeen, ...] = ()
     wrong_mode_events: tuple[EventSeen, ...] = ()
+    wrong_account_events: tuple[EventSeen, ...] = ()
+    """The last one of each account that is not the connection's."""
+    unmapped_lines: tuple[EventSeen, ...] = ()
+    """The last session that sold the same prices without a product beside what it was opened for."""
+    thin_events: tuple[EventSeen, ...] = ()
     unmapped_prices: tuple[EventSeen, ...] = ()
     unknown_statuses: tuple[EventSeen, ...] = ()
     unapplied_events: tuple[EventSeen, ...] = ()

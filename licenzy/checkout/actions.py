@@ -1,9 +1,8 @@
-"""Verbs of selling: open a Checkout Session once, whatever breaks, and settle what became of it."""
+"""Verbs of selling: open a Checkout Session once, whatever breaks."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,13 +19,12 @@ from licenzy.catalog.rules import as_sold
 from licenzy.catalog.rules import facts_of as product_facts_of
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id
-from licenzy.checkout.rules import Returns, outcome, redirect_problem, stripe_params
+from licenzy.checkout.rules import Returns, redirect_problem, stripe_params
 from licenzy.connections.actions import access
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import facts_of as connection_facts_of
 from licenzy.db.unit_of_work import Database
-from licenzy.db.upsert import change_row
 from licenzy.errors import (
     DatabaseUnavailable,
     InvalidRedirectUrl,
@@ -128,41 +126,6 @@ def _free(seller: Seller, call_key: CallKey, holder: str) -> None:
     """
     with suppress(DatabaseUnavailable), seller.database.write() as db:
         free(db, call_key, holder=holder)
-
-
-def settle_attempt(
-    db: Session,
-    *,
-    attempt_id: str,
-    session_id: str | None,
-    sessions: Sequence[Mapping[str, Any]],
-    never_paid: bool,
-    paid_at: datetime | None,
-    now: datetime,
-) -> None:
-    """Write what the facts of its session say became of an attempt, and when it was paid.
-
-    `never_paid`: its subscription has expired without a first payment. What they do not tell stays as it is.
-    """
-    settled = outcome(sessions, never_paid=never_paid)
-    if settled is None:
-        return
-    columns: dict[str, Any] = {
-        "status": settled[0],
-        "reason": settled[1],
-        "paid_at": paid_at,
-        "updated_at": now,
-    }
-    if session_id:
-        columns["stripe_checkout_session_id"] = session_id
-    for fact in sessions:
-        found = {
-            "stripe_subscription_id": fact["subscription"],
-            "stripe_payment_intent_id": fact["payment_intent"],
-        }
-        columns |= {name: each for name, each in found.items() if each}
-        columns |= {"amount_total": fact["amount_total"], "currency": fact["currency"]}
-    change_row(db, CheckoutAttempt, {"id": attempt_id}, columns)
 
 
 def _prepare(
@@ -376,6 +339,7 @@ def _opened(
             stripe_checkout_session_id=session.id,
             checkout_url=session.url,
             expires_at=session.expires_at,
+            sold={**attempt.sold, "opened_amount": session.amount_total},
             updated_at=now,
         )
     )

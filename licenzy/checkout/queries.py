@@ -29,12 +29,14 @@ def attempt_by_id(scope: Scope, *, attempt_id: str) -> SelectOfScalar[CheckoutAt
 
 
 class SoldAttempt(NamedTuple):
-    """What an attempt sold, and to whom; it does not change once its session exists."""
+    """What an attempt sold, and to whom, which does not change once its session exists, and its objects."""
 
     id: str
     subject_id: str
     sold: dict[str, Any]
     quantity: int
+    stripe_checkout_session_id: str | None
+    stripe_subscription_id: str | None
 
 
 NAMED_BY = {
@@ -42,7 +44,7 @@ NAMED_BY = {
     "session": "stripe_checkout_session_id",
     "subscription": "stripe_subscription_id",
 }
-"""What may name an attempt, and the column that holds it; its subscription once its session has completed."""
+"""What may name an attempt, and the column that stores it."""
 
 
 def sold_attempt(db: Session, scope: Scope, *, connection_id: str, by: str, name: str) -> SoldAttempt | None:
@@ -68,6 +70,19 @@ def _sold_by(column: str) -> Callable[..., Row[Any] | None]:
 
 
 _SOLD = {by: _sold_by(column) for by, column in NAMED_BY.items()}
+
+
+def lock_subscription_of(db: Session, *, attempt_id: str) -> str | None:
+    """The subscription that an attempt is linked to; the attempt is locked until the transaction ends."""
+    row = _lock_subscription(db, attempt_id=attempt_id)
+    return row.stripe_subscription_id if row is not None else None
+
+
+@read_row
+def _lock_subscription(*, attempt_id: str) -> CoreSelect[Any]:
+    columns = table_of(CheckoutAttempt).c
+    found = core_select(columns.stripe_subscription_id).where(columns.id == attempt_id)
+    return found.with_for_update()
 
 
 @read_all

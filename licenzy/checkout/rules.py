@@ -106,19 +106,19 @@ def stripe_params(
 
 
 def outcome(
-    sessions: Sequence[Mapping[str, Any]], *, never_paid: bool = False
+    sessions: Sequence[Mapping[str, Any]], *, never_paid: str | None = None, paid_later: bool = False
 ) -> tuple[AttemptStatus, str | None] | None:
     """What the facts of an attempt's session say became of it; None when they say nothing yet.
 
-    `never_paid` is told by a subscription whose first payment did not come in time.
+    `never_paid` is why its subscription seems never to have been paid for. `paid_later` says that it has a
+    paid invoice, whatever became of the payment that the session began.
     """
     events = {fact["event"]: fact for fact in sessions}
     if any(fact["payment_status"] in {"paid", "no_payment_required"} for fact in sessions):
         return AttemptStatus.PAID, None
-    if "checkout.session.async_payment_failed" in events:
-        return AttemptStatus.FAILED, "payment_failed"
-    if never_paid:
-        return AttemptStatus.FAILED, "incomplete_expired"
+    failure = "payment_failed" if "checkout.session.async_payment_failed" in events else never_paid
+    if failure is not None:
+        return (AttemptStatus.PAID, None) if paid_later else (AttemptStatus.FAILED, failure)
     if "checkout.session.completed" in events:
         return AttemptStatus.PROCESSING, "awaiting_payment"
     if "checkout.session.expired" in events:

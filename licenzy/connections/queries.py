@@ -18,6 +18,8 @@ from licenzy.db.reads import read_first, read_row
 from licenzy.db.upsert import table_of
 from licenzy.projects.scope import Scope
 
+_CONNECTIONS = table_of(Connection).c
+
 
 @read_first
 def connection_of(scope: Scope) -> SelectOfScalar[Connection]:
@@ -43,6 +45,17 @@ def connection_by_id(*, connection_id: str) -> SelectOfScalar[Connection]:
     return select(Connection).where(Connection.id == connection_id)
 
 
+def account_of(db: Session, *, connection_id: str) -> str | None:
+    """Stripe's id of the connection's account; None where its key may not read it."""
+    row = _account_of(db, connection_id=connection_id)
+    return row.account_id if row is not None else None
+
+
+@read_row
+def _account_of(*, connection_id: str) -> Select[Any]:
+    return core_select(_CONNECTIONS.account_id).where(_CONNECTIONS.id == connection_id)
+
+
 class Addressee(NamedTuple):
     """A connection as the webhook door needs it: whose events it takes, and what they are signed with."""
 
@@ -53,9 +66,6 @@ class Addressee(NamedTuple):
     webhook_secret_sealed: str | None
     previous_webhook_secret_sealed: str | None
     previous_webhook_secret_until: datetime | None
-
-
-_CONNECTIONS = table_of(Connection).c
 
 
 def addressee(db: Session, *, connection_id: str) -> Addressee | None:

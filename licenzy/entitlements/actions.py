@@ -7,14 +7,14 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, insert, select
+from sqlalchemy import Select, delete, insert, select, update
 from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
 from licenzy.db.reads import read_row, read_rows
 from licenzy.db.upsert import change_row, insert_new, table_of
 from licenzy.entitlements.events import REPLAYED, Change, ChangeCause, announce_purchase
-from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase
+from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase, State
 from licenzy.entitlements.one_time import Pass, chain_passes
 from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.entitlements.projection import project
@@ -88,7 +88,7 @@ def give_purchase(
     db: Session, purchase: LockedPurchase, *, subject_id: str, attempt_id: str | None = None
 ) -> LockedPurchase:
     """Write whose a held purchase is, and the attempt that it came from where one is known."""
-    given = replace(purchase, subject_id=subject_id, attempt_id=attempt_id or purchase.attempt_id)
+    given = replace(purchase, subject_id=subject_id, attempt_id=attempt_id)
     columns = {"subject_id": given.subject_id, "attempt_id": given.attempt_id}
     change_row(db, Purchase, purchase.primary_key, columns)
     return given
@@ -186,6 +186,48 @@ def project_purchase(
     return changes
 
 
+def disown_purchase(db: Session, purchase: LockedPurchase, *, attempt_id: str) -> None:
+    """Note on a locked purchase without a subject that the attempt it names did not make it."""
+    columns = _PURCHASES
+    db.connection().execute(
+        update(table_of(Purchase))
+        .where(
+            columns.project_id == purchase.project_id,
+            columns.mode == purchase.mode,
+            columns.key == purchase.key,
+            columns.subject_id.is_(None),
+        )
+        .values(attempt_id=attempt_id)
+    )
+
+
+def withdraw_purchase(
+    db: Session, purchase: LockedPurchase, *, facts: Sequence[FactLike], cause: ChangeCause, now: datetime
+) -> list[Change]:
+    """Take a locked purchase away from its subject, because it was not theirs; what changed.
+
+    Its facts stay, and wait for whoever turns out to have bought it. The attempt that it named stays on
+    record. Endpoints are told that access has ended, and the entitlements are then removed.
+    """
+    if purchase.subject_id is None:
+        return []
+    lock_customer(db, purchase.scope, subject_id=purchase.subject_id)
+    over = {
+        "state": State.CANCELED,
+        "valid_until": now,
+        "ends_at": now,
+        "ends_as": "canceled",
+        "canceled_at": now,
+    }
+    found = [row._asdict() for row in _rows_of(db, purchase.scope, purchase_key=purchase.key)]
+    rows = [_update(db, row, over, now) for row in found]
+    changes = [change for pair in zip(found, rows, strict=True) for change in _change(*pair)]
+    announce_purchase(db, purchase, facts=facts, rows=rows, changes=changes, cause=cause, now=now)
+    db.connection().execute(delete(_ENTITLEMENTS).where(_ENTITLEMENTS.c.id.in_([row["id"] for row in rows])))
+    change_row(db, Purchase, purchase.primary_key, {"subject_id": None, "finalized_at": None})
+    return changes
+
+
 def _write_all(
     db: Session, purchase: LockedPurchase, entitlements: Iterable[Projected], now: datetime
 ) -> tuple[list[_Columns], list[Change]]:
@@ -259,7 +301,7 @@ def _chain(db: Session, row: _Columns, now: datetime) -> list[Change]:
     siblings: list[_Columns] = [each._asdict() for each in _passes(db, **same)]
     spans = chain_passes(
         Pass(
-            each["purchase_key"],
+            _pass_key(each),
             each["paid_at"],
             timedelta(seconds=each["duration_seconds"]),
             each["canceled_at"],
@@ -269,12 +311,18 @@ def _chain(db: Session, row: _Columns, now: datetime) -> list[Change]:
     )
     changes: list[Change] = []
     for each in siblings:
-        if each["purchase_key"] not in spans:
+        if _pass_key(each) not in spans:
             continue
-        start, end = spans[each["purchase_key"]]
+        start, end = spans[_pass_key(each)]
         moved = _update(db, each, {"starts_at": start, "valid_until": end, "ends_at": end}, now)
         changes.extend(_change(each, moved))
     return changes
+
+
+def _pass_key(row: _Columns) -> str:
+    """What a pass is called among its siblings: one purchase may have sold several of one product."""
+    item: str = row["item_key"]
+    return f"{row['purchase_key']}:{item}" if item else row["purchase_key"]
 
 
 @read_rows

@@ -91,7 +91,8 @@ class _PurchaseEvents:
         """Everything, the purchase before its parts."""
         rows = {row.id: row for row in self._rows()}
         own = [row for row in rows.values() if row.purchase_key == self.purchase.key]
-        first = own[0] if own else None
+        # What a subscription's session sold once is not what later events of the subscription are about.
+        first = min(own, key=lambda row: row.kind is not Kind.SUBSCRIPTION, default=None)
         if self.is_finalized_now:
             yield self._about(EventType.PURCHASE_FINALIZED, first, **self._price())
         yield from self._of_subscription(first)

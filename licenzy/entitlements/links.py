@@ -14,7 +14,7 @@ from sqlmodel import Session
 
 from licenzy.db.reads import read_row, read_rows
 from licenzy.db.upsert import change_row, insert_new, insert_or_change, insert_unless_there, table_of
-from licenzy.entitlements.models import Fact, PaymentLink
+from licenzy.entitlements.models import Fact, PaymentLink, Purchase
 from licenzy.entitlements.projected import payment_refs
 from licenzy.projects.scope import Scope
 
@@ -39,6 +39,29 @@ def key_behind(project_id: Any, mode: Any, refs: Any) -> Select[Any]:
         .order_by(_LINKS.ref)
         .limit(1)
     )
+
+
+def is_known_here(db: Session, scope: Scope, *, refs: Sequence[str]) -> bool:
+    """Whether any of these is a purchase that has a subject, or a payment of any purchase."""
+    found = _purchase_named(db, scope, refs=refs) or _known_payment(db, scope, refs=refs)
+    return found is not None
+
+
+@read_row
+def _purchase_named(scope: Scope, *, refs: Sequence[str]) -> Select[Any]:
+    columns = table_of(Purchase).c
+    named = select(columns.key).where(
+        columns.project_id == scope.project_id,
+        columns.mode == scope.mode,
+        columns.key.in_(refs),
+        columns.subject_id.is_not(None),
+    )
+    return named.limit(1)
+
+
+@read_row
+def _known_payment(scope: Scope, *, refs: Sequence[str]) -> Select[Any]:
+    return key_behind(scope.project_id, scope.mode, refs)
 
 
 def await_purchase(db: Session, scope: Scope, *, ref: str) -> bool:

@@ -48,6 +48,7 @@ class Purchase(Table, table=True):
     key: str = Field(primary_key=True)
     subject_id: str | None = Field(default=None, foreign_key="subjects.id", index=True)
     attempt_id: str | None = None
+    """The attempt that made it. While it is nobody's: one that it names in metadata and that did not."""
     finalized_at: datetime | None = Field(default=None, sa_type=Instant)
     """When what was bought was first available; `purchase.finalized` is told then, once."""
     created_at: datetime = Field(sa_type=Instant)

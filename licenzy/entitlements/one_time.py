@@ -11,7 +11,7 @@ from licenzy.catalog.models import Kind
 from licenzy.entitlements import reversals
 from licenzy.entitlements.models import FactSource, State
 from licenzy.entitlements.operators import adoption, canceled, lifted_at
-from licenzy.entitlements.projected import SETTLED, FactLike, Projected
+from licenzy.entitlements.projected import SETTLED, FactLike, Projected, payment_refs
 from licenzy.kit.clock import later
 
 LONGEST_SECONDS = 7_000 * 365 * 86_400
@@ -19,13 +19,16 @@ LONGEST_SECONDS = 7_000 * 365 * 86_400
 
 
 def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
-    """The entitlement of a paid session; none before its payment has settled."""
+    """The entitlements of a paid session; none before its payment has settled.
+
+    The first is what the checkout was opened for. Other one-time prices that the buyer added follow, also
+    those of a session that began a subscription.
+    """
     adopted = adoption(facts)
     paid = [
         fact
         for fact in facts
         if fact.kind == "session"
-        and fact.data["mode"] == "payment"
         and fact.data["payment_status"] in SETTLED
         and (fact.data.get("sold") or adopted is not None)
     ]
@@ -34,9 +37,53 @@ def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
     # An event tells when the payment came; a snapshot, read later, only that it did.
     first = min(paid, key=lambda f: (f.source is not FactSource.EVENT, f.occurred_at, f.source_id))
     terms = first.data if first.data.get("sold") or adopted is None else adopted.data
-    sold, quantity = terms["sold"], terms["quantity"]
+    lines = _lines(facts)
+    granted: list[Projected] = []
+    if first.data["mode"] == "payment":
+        main = terms["sold"]
+        _, quantity = lines.pop(main["stripe_price_id"], (main, terms["quantity"]))
+        granted.append(_granted("", main, quantity, first))
+    granted += [_granted(price, *line, first) for price, line in sorted(lines.items())]
+    reversing = _about_the_payment_of(first, facts)
+    return [_taken_back(each, first, facts, reversing) for each in granted]
+
+
+def _lines(facts: Sequence[FactLike]) -> dict[str, tuple[Mapping[str, Any], int]]:
+    """What the session's lines sold once and how many of it, by price, as last read from Stripe."""
+    read = [fact for fact in facts if fact.kind == "session" and fact.data.get("lines")]
+    if not read:
+        return {}
+    last = max(read, key=lambda fact: (int(fact.data.get("snapshot", 0)), fact.source_id))
+    found: dict[str, tuple[Mapping[str, Any], int]] = {}
+    for line in last.data["lines"]:
+        sold = line.get("sold")
+        if sold is not None and sold["kind"] != Kind.SUBSCRIPTION and line["quantity"] > 0:
+            already = found.get(line["price"], (sold, 0))[1]
+            found[line["price"]] = (sold, already + line["quantity"])
+    return found
+
+
+def _about_the_payment_of(session: FactLike, facts: Sequence[FactLike]) -> Sequence[FactLike]:
+    """Those of the purchase's facts that may give back what a session was paid with.
+
+    All of them, but for a session that began a subscription: its later invoices are no matter of the session.
+    """
+    if session.data["mode"] == "payment":
+        return facts
+    invoice = session.data["invoice"]
+    of_invoice = [
+        fact
+        for fact in facts
+        if (fact.kind == "invoice" and fact.object_id == invoice)
+        or (fact.kind == "invoice_payment" and fact.data["invoice"] == invoice)
+    ]
+    payments = {invoice}.union(*(payment_refs(fact.data) for fact in of_invoice)) - {None}
+    return [fact for fact in facts if fact.kind in reversals.KINDS and payments & payment_refs(fact.data)]
+
+
+def _granted(item_key: str, sold: Mapping[str, Any], quantity: int, first: FactLike) -> Projected:
     purchase = Projected(
-        item_key="",
+        item_key=item_key,
         product_code=sold["product_code"],
         kind=Kind(sold["kind"]),
         features=list(sold["features"]),
@@ -48,7 +95,7 @@ def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
         ends_as="expired",
         stripe_checkout_session_id=first.object_id,
     )
-    return [_taken_back(_with_term(purchase, sold), first, facts)]
+    return _with_term(purchase, sold)
 
 
 def _with_term(purchase: Projected, sold: Mapping[str, Any]) -> Projected:
@@ -66,8 +113,10 @@ def _with_term(purchase: Projected, sold: Mapping[str, Any]) -> Projected:
     )
 
 
-def _taken_back(entitlement: Projected, first: FactLike, facts: Sequence[FactLike]) -> Projected:
-    taken = reversals.reversal(facts, paid=first.data["amount_total"])
+def _taken_back(
+    entitlement: Projected, first: FactLike, facts: Sequence[FactLike], reversing: Sequence[FactLike]
+) -> Projected:
+    taken = reversals.reversal(reversing, paid=first.data["amount_total"])
     lifted = lifted_at(facts, entitlement.item_key)
     if taken is None or (lifted is not None and taken.at <= lifted):
         return entitlement

@@ -22,7 +22,7 @@ from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.kit.rate import RateLimiter
 from licenzy.runtime import Runtime, runtime
 from licenzy.stripe_events.receive import keep_invalid, receive
-from licenzy.stripe_gateway.shapes import NotAnEvent, read_event
+from licenzy.stripe_gateway.shapes import NotAnEvent, ThinEvent, read_event
 from licenzy.stripe_gateway.signatures import verify
 from licenzy.wsgi_json import JSON, read_body, refusal
 
@@ -99,15 +99,18 @@ def _posted() -> _Posted:
 
 def _receive(parts: Runtime, posted: _Posted, find: Callable[[Session], Sequence[Addressee]]) -> None:
     now, database, body = parts.clock(), parts.database, posted.body
+    problem: Exception | None
     if database.is_sqlite:
         # Who writes there has a turn of its own, which is for nobody whose signature has not been seen.
         with database.read() as db:
             found = find(db)
         signer = _signer(parts, found, body, now)
-        is_event = database.retrying(lambda db: _take(db, signer, posted, now))
+        problem = database.retrying(lambda db: _take(db, signer, posted, now))
     else:
-        is_event = database.retrying(lambda db: _take(db, _signer(parts, find(db), body, now), posted, now))
-    if not is_event:
+        problem = database.retrying(lambda db: _take(db, _signer(parts, find(db), body, now), posted, now))
+    if isinstance(problem, ThinEvent):
+        raise errors.ThinEventReceived
+    if problem is not None:
         raise errors.InvalidEvent
 
 
@@ -123,15 +126,15 @@ def _signer(parts: Runtime, candidates: Sequence[Addressee], body: bytes, now: d
     return signers[0]
 
 
-def _take(db: Session, connection: Addressee, posted: _Posted, now: datetime) -> bool:
-    """Keep what was signed; whether it is an event, which is then applied too."""
+def _take(db: Session, connection: Addressee, posted: _Posted, now: datetime) -> Exception | None:
+    """Keep what was signed, and apply it where it is an event; why it is none."""
     try:
         event = read_event(posted.value)
-    except (NotStrictJson, NotAnEvent):
-        keep_invalid(db, connection=connection, body=posted.body, now=now)
-        return False
+    except (NotStrictJson, NotAnEvent) as problem:
+        keep_invalid(db, connection=connection, body=posted.body, now=now, problem=problem)
+        return problem
     receive(db, connection=connection, event=event, body=posted.body, now=now)
-    return True
+    return None
 
 
 def _watch() -> SignatureWatch:

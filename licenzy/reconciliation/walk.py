@@ -31,7 +31,7 @@ from licenzy.stripe_events.receive import ReceivedEvent, keep_invalid, receive
 from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_events.snapshots import record_snapshot, settle_one
 from licenzy.stripe_gateway import shapes
-from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
+from licenzy.stripe_gateway.client import ListPage, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.shapes import NotAnEvent, Reading, read_event
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 
@@ -123,9 +123,9 @@ class Walk:
     def subscriptions(self) -> None:
         """Compare every known subscription with what Stripe says it is now."""
         for page, began in self._dated(self._with_progress(self.gateway.subscriptions(self.at))):
-            for obj in page:
+            for obj in page.entries:
                 self.report.subscriptions_seen += 1
-                self._compare(subscription_found, obj, began)
+                self._compare(subscription_found, obj, began, read_at=page.at)
 
     def sessions(self) -> None:
         """Compare the sessions of attempts that may have ended unnoticed."""
@@ -138,26 +138,26 @@ class Walk:
         # An attempt is dated by our own clock, which a moved clock of the account leaves behind.
         listed = self.gateway.sessions(self.at, created_from=int(oldest.timestamp()))
         for page, began in self._dated(self._with_progress(listed)):
-            for obj in page:
+            for obj in page.entries:
                 if obj["id"] in ours or _attempt_named(obj) in ours:
                     self.report.sessions_seen += 1
-                    self._compare(session_found, obj, began, ours=True)
+                    self._compare(session_found, obj, began, read_at=page.at, ours=True)
 
     def refunds(self, start: datetime) -> None:
         """Feed what refunds have become, those made before `start` that could still change included."""
         listed = self.gateway.refunds(self.at, created_from=self._second(start - REFUNDS_SETTLE))
         for page in self._with_progress(listed):
-            for obj in page:
+            for obj in page.entries:
                 self.report.refunds_seen += 1
-                self._announce("refund", shapes.refund, obj)
+                self._announce("refund", shapes.refund, obj, read_at=page.at)
 
     def disputes(self, start: datetime) -> None:
         """Feed what disputes have become, likewise."""
         listed = self.gateway.disputes(self.at, created_from=self._second(start - DISPUTES_LAST))
         for page in self._with_progress(listed):
-            for obj in page:
+            for obj in page.entries:
                 self.report.disputes_seen += 1
-                self._announce("dispute", shapes.dispute, obj)
+                self._announce("dispute", shapes.dispute, obj, read_at=page.at)
 
     def settle(self) -> None:
         """Make the settling reads that this walk has asked for, so that its report is whole."""
@@ -181,9 +181,8 @@ class Walk:
             try:
                 if key.startswith("sub_"):
                     self.report.subscriptions_seen += 1
-                    self._compare(
-                        subscription_found, self.gateway.subscription(self.at, key), began, ours=True
-                    )
+                    read = self.gateway.subscription(self.at, key)
+                    self._compare(subscription_found, read.value, began, read_at=read.at, ours=True)
                 else:
                     self.report.sessions_seen += 1
                     self._compare(
@@ -211,17 +210,15 @@ class Walk:
         """A Unix second of the account's own time."""
         return int((instant + self._offset).timestamp())
 
-    def _with_progress(self, pages: Iterable[list[dict[str, Any]]]) -> Iterable[list[dict[str, Any]]]:
+    def _with_progress(self, pages: Iterable[ListPage]) -> Iterable[ListPage]:
         seen = 0
         for page in pages:
-            seen += len(page)
+            seen += len(page.entries)
             self.on_progress(seen)
             yield page
 
-    def _dated(
-        self, pages: Iterable[list[dict[str, Any]]]
-    ) -> Iterable[tuple[list[dict[str, Any]], datetime]]:
-        """Each page with the instant at which asking for it began: what comes later is not in it."""
+    def _dated(self, pages: Iterable[ListPage]) -> Iterable[tuple[ListPage, datetime]]:
+        """Each page with our own instant at which asking for it began: what comes later is not in it."""
         began = self.clock()
         for page in pages:
             yield page, began
@@ -253,6 +250,7 @@ class Walk:
         obj: Mapping[str, Any],
         began: datetime,
         *,
+        read_at: datetime | None = None,
         ours: bool = False,
     ) -> None:
         ours = ours or _attempt_named(obj) is not None
@@ -261,24 +259,38 @@ class Walk:
             found = read(obj)
             if found is None:
                 return []
-            record = partial(self._record, found=found, object_id=str(obj["id"]), began=began, ours=ours)
+            about: dict[str, Any] = {"object_id": str(obj["id"]), "began": began, "read_at": read_at}
+            record = partial(self._record, found=found, ours=ours, **about)
             return self.database.retrying(record)
 
         self._repair(str(obj["id"]), repair)
 
     def _record(
-        self, db: Session, *, found: Found, object_id: str, began: datetime, ours: bool
+        self,
+        db: Session,
+        *,
+        found: Found,
+        object_id: str,
+        began: datetime,
+        read_at: datetime | None,
+        ours: bool,
     ) -> list[Change]:
         known = purchase_of(db, self._scope, key=found.purchase_key)
         if not ours and (known is None or known.subject_id is None):
             return []
         claim = claim_now(db, self._scope, connection_id=self.connection.id, object_id=object_id, began=began)
-        changes = record_snapshot(db, claim, found, as_of=began + self._offset, now=self.clock())
+        as_of = read_at or began + self._offset
+        changes = record_snapshot(db, claim, found, as_of=as_of, now=self.clock())
         read_done(db, claim, now=self.clock(), problem=unknown_word(found))
         return changes
 
     def _announce(
-        self, kind: str, read: Callable[[Mapping[str, Any]], dict[str, Any]], obj: Mapping[str, Any]
+        self,
+        kind: str,
+        read: Callable[[Mapping[str, Any]], dict[str, Any]],
+        obj: Mapping[str, Any],
+        *,
+        read_at: datetime | None = None,
     ) -> None:
         def repair() -> list[Change]:
             data = {**read(obj), "event": "snapshot"}
@@ -289,7 +301,7 @@ class Walk:
                 connection_id=self.connection.id,
                 source=FactSource.SNAPSHOT,
                 source_id=f"listed:{obj['id']}:{data['status']}",
-                occurred_at=from_unix(made) if dated else self.now_at_stripe,
+                occurred_at=from_unix(made) if dated else read_at or self.now_at_stripe,
             )
             reading = Reading(kind, str(obj["id"]), data)
             on_progress = partial(_announce_once, origin=origin, reading=reading, now=self.clock())

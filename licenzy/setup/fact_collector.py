@@ -40,6 +40,8 @@ from licenzy.observations.models import Noticed, StripeProbe
 from licenzy.observations.queries import SIGHTINGS_WINDOW, probe_of, resolved_findings, sightings
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent, UntrackedCheckout
+from licenzy.stripe_events.pipeline import ALSO_BOUGHT
+from licenzy.stripe_events.receive import OF_ACCOUNT, THIN
 from licenzy.stripe_gateway.client import API_VERSION
 
 _MOST_EVENTS = 50
@@ -198,6 +200,9 @@ def _traffic(
         credentials_refused=noticed[Noticed.CREDENTIAL_REFUSED],
         untracked_checkouts=untracked_checkouts(db, scope, now=now),
         wrong_mode_events=events["wrong_mode"],
+        wrong_account_events=events["wrong_account"],
+        thin_events=events["thin"],
+        unmapped_lines=events["also_bought"],
         unmapped_prices=events["unmapped"],
         unknown_statuses=events["unknown_status"],
         unapplied_events=events["failed"],
@@ -212,6 +217,15 @@ def _event_facts(db: Session, scope: Scope, now: datetime) -> dict[str, tuple[Ev
     """The events of the last seven days that something is to be said about, by what that is."""
     listed_endpoint = {
         "wrong_mode": _events(db, scope, status=EventStatus.WRONG_MODE, since=now - SIGHTINGS_WINDOW),
+        "wrong_account": _last_noted(
+            db, scope, status=EventStatus.WRONG_ACCOUNT, noting=OF_ACCOUNT, since=now - SIGHTINGS_WINDOW
+        ),
+        "also_bought": _last_noted(
+            db, scope, status=EventStatus.APPLIED, noting=ALSO_BOUGHT, since=now - SIGHTINGS_WINDOW
+        ),
+        "thin": _noted_events(
+            db, scope, status=EventStatus.INVALID, noting=THIN, since=now - SIGHTINGS_WINDOW
+        ),
         "unmapped": _applied_events(
             db, scope, noting="No product is mapped to", since=now - SIGHTINGS_WINDOW
         ),
@@ -229,11 +243,30 @@ def _events(scope: Scope, *, since: datetime, status: EventStatus) -> Select[str
     return _newest_events(scope, since).where(StripeEvent.status == status)
 
 
+def _applied_events(
+    db: Session, scope: Scope, *, since: datetime, noting: str
+) -> Sequence[tuple[str, datetime, str | None]]:
+    return _noted_events(db, scope, status=EventStatus.APPLIED, noting=noting, since=since)
+
+
 @read_all
-def _applied_events(scope: Scope, *, since: datetime, noting: str) -> Select[str, datetime, str | None]:
+def _noted_events(
+    scope: Scope, *, since: datetime, status: EventStatus, noting: str
+) -> Select[str, datetime, str | None]:
     return _newest_events(scope, since).where(
-        StripeEvent.status == EventStatus.APPLIED, col(StripeEvent.note).startswith(noting)
+        StripeEvent.status == status, col(StripeEvent.note).startswith(noting)
     )
+
+
+@read_all
+def _last_noted(
+    scope: Scope, *, since: datetime, status: EventStatus, noting: str
+) -> Select[str, datetime, str | None]:
+    """The newest event of each note that begins so."""
+    noted = (StripeEvent.status == status, col(StripeEvent.note).startswith(noting))
+    last = _newest_events(scope, since).where(*noted).order_by(None).limit(None)
+    sequences = last.with_only_columns(func.max(StripeEvent.sequence)).group_by(col(StripeEvent.note))
+    return _newest_events(scope, since).where(col(StripeEvent.sequence).in_(sequences))
 
 
 def _newest_events(scope: Scope, since: datetime) -> Select[str, datetime, str | None]:

@@ -180,6 +180,13 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
             "Send this mode’s events to this address only.",
             "portal.project.connection",
         )
+    if event.status is EventStatus.WRONG_ACCOUNT:
+        return Cause(
+            "event_of_other_account",
+            "The event arrived, but it is from another Stripe account, so it was stored and not applied.",
+            "Set the endpoint in Stripe to listen to events on your account only.",
+            "portal.project.connection",
+        )
     if event.status in {EventStatus.FAILED, EventStatus.INVALID}:
         reason = f": {event.note}" if event.note else "."
         return Cause(

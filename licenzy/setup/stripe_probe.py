@@ -189,7 +189,7 @@ class _Asking:
             paid = {
                 session["id"]
                 for page in self.gateway.sessions(at, created_from=int(oldest.timestamp()))
-                for session in page
+                for session in page.entries
                 if session.get("payment_status") in {"paid", "no_payment_required"}
                 and session.get("status") == "complete"
             }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import Session, col, update
@@ -43,6 +44,8 @@ class Bought:
     quantity: int
     session: Mapping[str, Any]
     subscription: Mapping[str, Any] | None = None
+    read_at: datetime | None = None
+    """When the subscription was read, by Stripe's clock."""
 
 
 def adopt(
@@ -91,8 +94,8 @@ def what_was_bought(
         product = product_by_price(db, scope, price_id=price_id)
     _refuse_unfit(product, price_id, recurring=kept.recurring)
     assert product is not None
-    subscription = gateway.subscription(at, kept.purchase_key) if kept.recurring else None
-    return Bought(product, quantity, session, subscription)
+    read = gateway.subscription(at, kept.purchase_key) if kept.recurring else None
+    return Bought(product, quantity, session, read.value if read else None, read.at if read else None)
 
 
 def _only_line(session: Mapping[str, Any]) -> tuple[str, int]:
@@ -170,7 +173,8 @@ def _adopt(
     changes = project_purchase(db, purchase, now=operator.now, cause=cause, facts=facts)
     for found in _found(bought):
         claim = numbers[found.readings[0].object_id]
-        changes += record_snapshot(db, claim, found, as_of=operator.there, now=operator.now)
+        as_of = bought.read_at or operator.there
+        changes += record_snapshot(db, claim, found, as_of=as_of, now=operator.now)
         read_done(db, claim, now=operator.now)
     _note(db, operator, kept, subject, bought, changes)
     return changes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -50,9 +50,7 @@ def find_known(
     subject is not held yet: their rows are written before that, in the one order in which all take locks.
     """
     names = attempt_names(readings[0])[:1]
-    prices = sorted(
-        {item["price"] for each in readings if each.kind == "subscription" for item in each.data["items"]}
-    )
+    prices = sorted({price for each in readings for price in _prices(each)})
     statement = _lookup_statement(
         by=names[0][0] if names else None,
         by_payment=key is None,
@@ -141,6 +139,14 @@ def _locked_purchase(key: Any, *, locks_subject: bool) -> Select[Any]:
 
 def _here(table: SqlTable) -> Any:
     return and_(table.c.project_id == bindparam("project_id"), table.c.mode == bindparam("mode"))
+
+
+def _prices(reading: Reading) -> Iterator[str]:
+    """The prices that a reading names."""
+    of_kind = {"subscription": "items", "session": "lines"}.get(reading.kind, "")
+    for each in reading.data.get(of_kind, ()):
+        if each["price"] is not None:
+            yield each["price"]
 
 
 def attempt_names(reading: Reading) -> list[tuple[str, str]]:

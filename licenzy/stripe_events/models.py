@@ -21,6 +21,7 @@ class EventStatus(StrEnum):
     APPLIED = "applied"
     IGNORED = "ignored"
     WRONG_MODE = "wrong_mode"
+    WRONG_ACCOUNT = "wrong_account"
     FAILED = "failed"
     INVALID = "invalid"
 

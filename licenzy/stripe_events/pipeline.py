@@ -6,24 +6,36 @@ settling reads, adoptions and walks, which know what they read, at the second.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlmodel import Session
 
 from licenzy.catalog.queries import sold_product_id
+from licenzy.checkout.outcomes import release_subscription
+from licenzy.checkout.queries import sold_attempt
 from licenzy.deliveries.models import Source
-from licenzy.entitlements.actions import project_purchase
+from licenzy.entitlements.actions import (
+    disown_purchase,
+    lock_purchase,
+    project_purchase,
+    withdraw_purchase,
+)
 from licenzy.entitlements.events import Change, ChangeCause
+from licenzy.entitlements.links import is_known_here
 from licenzy.entitlements.models import FactSource
+from licenzy.entitlements.queries import recorded_facts
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.observations.actions import probe_again
 from licenzy.stripe_events.models import EventStatus
+from licenzy.stripe_events.ownership import was_sold_by_session
 from licenzy.stripe_events.place import Placed, Waiting, place_found, place_reading
+from licenzy.stripe_events.queries import note_on_session
 from licenzy.stripe_events.read import CatalogChange, Found, Nothing, Origin, nothing_depends_on, read
 from licenzy.stripe_events.record import Recorded, ask_for_read, record, record_waiting
 from licenzy.stripe_events.untracked import keep_untracked
-from licenzy.stripe_gateway.shapes import Event, Reading
+from licenzy.stripe_gateway.shapes import Event, Reading, is_name
+from licenzy.stripe_gateway.values import Unreadable, id_of, mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +52,39 @@ def apply_event(db: Session, origin: Origin, event: Event, *, now: datetime) -> 
 
     Raises what goes wrong, `Unreadable` included; the caller holds a savepoint.
     """
-    reading = read(event)
+    try:
+        reading = read(event)
+    except Unreadable as problem:
+        if _is_known(db, origin, event):
+            raise
+        return Applied(
+            EventStatus.IGNORED, f"It cannot be read ({problem}), and was not sold through Licenzy."
+        )
     if isinstance(reading, Reading):
         return apply_reading(db, origin, reading, now=now)
     if isinstance(reading, CatalogChange):
         return _of_the_catalog(db, origin, reading, now)
     return Applied(EventStatus.IGNORED, reading.note)
+
+
+def _is_known(db: Session, origin: Origin, event: Event) -> bool:
+    """Whether an object that cannot be read names a purchase, payment or attempt of ours."""
+    parent = mapping(mapping(event.object.get("parent")).get("subscription_details"))
+    named = {event.object_id, id_of(parent.get("subscription"))}
+    named |= {id_of(event.object.get(name)) for name in _NAMES_OF_PURCHASES}
+    refs = sorted(str(each) for each in named if is_name(each))
+    if refs and is_known_here(db, origin.scope, refs=refs):
+        return True
+    attempt = event.metadata.get("licenzy_attempt")
+    names = [("attempt", str(attempt))] if is_name(attempt) else []
+    names += [("session", each) for each in refs]
+    return any(
+        sold_attempt(db, origin.scope, connection_id=origin.connection_id, by=by, name=name) is not None
+        for by, name in names
+    )
+
+
+_NAMES_OF_PURCHASES = ("subscription", "payment_intent", "charge", "invoice")
 
 
 def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetime) -> Applied:
@@ -57,9 +96,19 @@ def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetim
         record_waiting(db, placed, now=now)
         return Applied(EventStatus.APPLIED, "Stored until the purchase of its payment is known.")
     recorded = record(db, placed, now=now)
+    if placed.disowned is not None:
+        taken_back = _disown(db, placed, placed.disowned, now)
+        purchase = lock_purchase(db, origin.scope, key=recorded.purchase.key, now=now)
+        recorded = replace(recorded, purchase=purchase)
+        if purchase.subject_id is None:
+            return replace(_of_nobody(db, placed, now), changes=taken_back)
     if recorded.purchase.subject_id is None:
         return _of_nobody(db, placed, now)
     changes = _project(db, placed, recorded, now)
+    if recorded.displaced is not None:
+        changes += _withdraw(db, placed, recorded.displaced, now)
+    if _sold_other_than_asked(placed.readings[0]):
+        ask_for_read(db, origin, reading.object_id, now=now)
     if recorded.purchase.key.startswith("sub_") and reading.kind in _SETTLED_BY_READING:
         ask_for_read(db, origin, recorded.purchase.key, now=now)
     return Applied(EventStatus.APPLIED, _remark(placed), changes)
@@ -68,7 +117,42 @@ def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetim
 def apply_found(db: Session, origin: Origin, found: Found, *, now: datetime) -> list[Change]:
     """Record what Stripe said when it was asked, and project the purchase once; what changed."""
     placed = place_found(db, origin, found, now=now)
-    return _project(db, placed, record(db, placed, now=now), now)
+    recorded = record(db, placed, now=now)
+    if placed.disowned is not None:
+        # A session may still be open whose subscription exists already: once it completes it says so.
+        return _disown(db, placed, placed.disowned, now)
+    changes = _project(db, placed, recorded, now)
+    if recorded.displaced is not None:
+        changes += _withdraw(db, placed, recorded.displaced, now)
+    for reading in placed.readings:
+        if "lines" in reading.data and reading.data.get("sold") is not None:
+            _note_lines(db, placed, reading)
+    if placed.lacks_proof:
+        ask_for_read(db, origin, placed.purchase.key, now=now)
+    return changes
+
+
+def _disown(db: Session, placed: Placed, attempt_id: str, now: datetime) -> list[Change]:
+    """Take a subscription away from the attempt that it names; what it granted ends."""
+    key = placed.purchase.key
+    if not key.startswith("sub_"):
+        return []
+    release_subscription(db, attempt_id=attempt_id, subscription_id=key)
+    changes = _withdraw(db, placed, key, now)
+    disown_purchase(db, placed.purchase, attempt_id=attempt_id)
+    return changes
+
+
+def _withdraw(db: Session, placed: Placed, key: str, now: datetime) -> list[Change]:
+    """Take back what a subscription granted that only its metadata had to do with an attempt."""
+    origin = placed.origin
+    purchase = lock_purchase(db, origin.scope, key=key, now=now)
+    facts = recorded_facts(db, origin.scope, purchase_key=key)
+    if was_sold_by_session(facts) or purchase.attempt_id is None:
+        return []  # Another session of the same attempt made it, or an operator has adopted it.
+    event_id = origin.source_id if origin.source is FactSource.EVENT else None
+    cause = ChangeCause(Source.STRIPE, "subscription_updated", stripe_event_id=event_id)
+    return withdraw_purchase(db, purchase, facts=facts, cause=cause, now=now)
 
 
 _SETTLED_BY_READING = frozenset({"subscription", "invoice", "session"})
@@ -112,12 +196,66 @@ def _cause(placed: Placed, recorded: Recorded) -> ChangeCause:
 def _remark(placed: Placed) -> str | None:
     """What an operator should know of an event although it was applied."""
     (reading,) = placed.readings
+    if reading.kind == "session":
+        return _remark_on_session(reading)
+    if reading.kind == "dispute" and reading.data["status"] in _CLOSED_FOR_THE_MERCHANT:
+        status = reading.data["status"].replace("_", " ")
+        return f"The dispute is closed: {status}. It takes no access away."
     if reading.kind != "subscription":
         return None
     if reading.data["status"] not in KNOWN_STATUSES:
         return f"The status {reading.data['status'][:40]} is unknown. The last known state stays."
     unmapped = [item["price"] for item in reading.data["items"] if item["sold"] is None]
-    return f"No product is mapped to {', '.join(unmapped)}." if unmapped else None
+    if unmapped:
+        return f"No product is mapped to {', '.join(unmapped)}."
+    metered = [item["price"] for item in reading.data["items"] if item["metered"]]
+    is_new = reading.data["event"] == "customer.subscription.created" or "items" in reading.data["previous"]
+    if metered and is_new:
+        return f"Metered price: {', '.join(metered)}. Stripe bills its use, which Licenzy does not count."
+    return None
+
+
+def _sold_other_than_asked(reading: Reading) -> bool:
+    """Whether a session's amount is not the one it was opened with, so that its lines have to be read."""
+    opened = (reading.data.get("sold") or {}).get("opened_amount")
+    is_complete = reading.kind == "session" and reading.data["status"] == "complete"
+    return is_complete and opened is not None and reading.data["amount_total"] != opened
+
+
+ALSO_BOUGHT = "Also bought, without a product: "
+"""How the note on a session begins that sold prices which no product is mapped to; they follow."""
+
+
+def _note_lines(db: Session, placed: Placed, session: Reading) -> None:
+    """Say on the session's events what it sold that grants nothing.
+
+    Recurring prices are left to the subscription, whose events name them.
+    """
+    sold_nothing = [
+        line["price"] or "an item without a price"
+        for line in session.data["lines"]
+        if line["sold"] is None and not line["recurring"]
+    ]
+    note = f"{ALSO_BOUGHT}{', '.join(sold_nothing)}." if sold_nothing else None
+    note_on_session(
+        db,
+        connection_id=placed.origin.connection_id,
+        session_id=session.object_id,
+        note=note,
+        mark=ALSO_BOUGHT,
+    )
+
+
+_CLOSED_FOR_THE_MERCHANT = frozenset({"won", "warning_closed", "prevented"})
+"""How a dispute may end without taking anything, also where nobody has responded to it."""
+
+
+def _remark_on_session(reading: Reading) -> str | None:
+    opened, paid = (reading.data.get("sold") or {}).get("opened_amount"), reading.data["amount_total"]
+    is_paid = reading.data["payment_status"] == "paid"
+    if not is_paid or opened is None or paid is None or paid + (reading.data["discount"] or 0) >= opened:
+        return None
+    return f"Paid {paid} instead of {opened} (smallest unit): the buyer changed the amount or the quantity."
 
 
 def _of_nobody(db: Session, placed: Placed, now: datetime) -> Applied:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +11,14 @@ from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
 from licenzy.catalog.rules import ProductTerms, as_sold
+from licenzy.checkout.outcomes import claim_subscription
 from licenzy.checkout.queries import SoldAttempt, sold_attempt
 from licenzy.entitlements.actions import begin_purchase, lock_purchase
 from licenzy.entitlements.links import await_purchase
 from licenzy.entitlements.projected import payment_refs
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.stripe_events.lookup import Known, attempt_names, find_known
+from licenzy.stripe_events.ownership import is_behind, lacks_proof
 from licenzy.stripe_events.read import Found, Nothing, Origin
 from licenzy.stripe_gateway.shapes import Reading
 from licenzy.subjects.actions import Customer
@@ -38,6 +40,10 @@ class Placed:
     """Whose it is, held; None where nobody is known yet, or payments have to be written first."""
     has_endpoints: bool
     """Whether an endpoint was there that could be told of changes."""
+    lacks_proof: bool = False
+    """Whether only metadata says so far that an attempt sold the subscription."""
+    disowned: str | None = None
+    """The attempt that the purchase names in metadata, where another session than the attempt's made it."""
 
     @property
     def was_known(self) -> bool:
@@ -69,7 +75,14 @@ def place_reading(
 def place_found(db: Session, origin: Origin, found: Found, *, now: datetime) -> Placed:
     """Where what Stripe said when it was asked belongs."""
     payments = found.payments.union(*map(_with_payments, found.readings))
-    return _place(db, origin, found.readings, found.purchase_key, payments, now)
+    placed = _place(db, origin, found.readings, found.purchase_key, payments, now)
+    if not found.has_sessions:
+        return placed
+    pairs = list(zip(placed.readings, placed.attempts, strict=True))
+    if any(reading.kind == "session" and attempt is not None for reading, attempt in pairs):
+        return replace(placed, lacks_proof=False)
+    named = next((attempt.id for attempt in placed.attempts if attempt is not None), None)
+    return replace(placed, attempts=[None] * len(pairs), lacks_proof=False, disowned=named)
 
 
 _OF_PAYMENTS = frozenset({"invoice_payment", "charge", "refund", "dispute"})
@@ -133,10 +146,12 @@ def _placed(
     payments: frozenset[str],
     now: datetime,
 ) -> Placed:
-    attempts = _attempts(db, origin, readings, known)
+    attempts = _attempts(db, origin, readings, known, known.purchase)
     purchase = known.purchase
     if purchase is None:
         owner = next((each for each in attempts if each is not None), None)
+        if owner is not None and lacks_proof(owner, readings[0]):
+            owner = None  # It is given its subject once the attempt's row says so too.
         purchase = begin_purchase(
             db,
             origin.scope,
@@ -149,12 +164,27 @@ def _placed(
         # Somebody else has begun it, or it is nobody's yet. What was read before it was held may be old.
         purchase = lock_purchase(db, origin.scope, key=key, now=now)
         known = find_known(db, origin, readings, key, payments)
-        purchase, attempts = known.purchase or purchase, _attempts(db, origin, readings, known)
+        purchase = known.purchase or purchase
+        attempts = _attempts(db, origin, readings, known, purchase)
+    unproven = [each for each in attempts if each is not None and lacks_proof(each, readings[0])]
+    if unproven and not claim_subscription(db, attempt_id=unproven[0].id, subscription_id=key):
+        unproven, attempts = [], (None,) * len(readings)
     sold = tuple(
         _with_what_was_sold(reading, attempt, known.products)
         for reading, attempt in zip(readings, attempts, strict=True)
     )
-    return Placed(origin, purchase, sold, attempts, payments, known.subject, known.has_endpoints)
+    copied = known.attempt.id if readings[0].kind == "session" and not attempts[0] and known.attempt else None
+    return Placed(
+        origin,
+        purchase,
+        sold,
+        attempts,
+        payments,
+        known.subject,
+        known.has_endpoints,
+        lacks_proof=bool(unproven),
+        disowned=copied,
+    )
 
 
 # --- what was sold, pure -----------------------------------------------------------------------------
@@ -164,13 +194,29 @@ def _with_what_was_sold(
     reading: Reading, attempt: SoldAttempt | None, products: Mapping[str, ProductTerms]
 ) -> Reading:
     if reading.kind == "session" and attempt is not None:
-        return reading.with_data(sold=attempt.sold, quantity=attempt.quantity)
+        as_attempted = reading.with_data(sold=attempt.sold, quantity=attempt.quantity)
+        if "lines" not in reading.data:
+            return as_attempted
+        lines = [
+            {**line, "sold": _line_sold_as(line["price"], attempt, products)}
+            for line in reading.data["lines"]
+        ]
+        return as_attempted.with_data(lines=lines)
     if reading.kind == "subscription":
         items = [
             {**item, "sold": _sold_as(item["price"], attempt, products)} for item in reading.data["items"]
         ]
         return reading.with_data(items=items)
     return reading
+
+
+def _line_sold_as(
+    price_id: str | None, attempt: SoldAttempt, products: Mapping[str, ProductTerms]
+) -> dict[str, Any] | None:
+    if attempt.sold["stripe_price_id"] == price_id:
+        return attempt.sold
+    product = products.get(price_id or "")
+    return as_sold(product) if product is not None else None
 
 
 def _sold_as(
@@ -186,27 +232,36 @@ def _sold_as(
 
 
 def _attempts(
-    db: Session, origin: Origin, readings: Sequence[Reading], known: Known
+    db: Session,
+    origin: Origin,
+    readings: Sequence[Reading],
+    known: Known,
+    purchase: LockedPurchase | None,
 ) -> tuple[SoldAttempt | None, ...]:
     """The attempt behind each object, if it is one of this very connection.
 
-    What Stripe echoes in metadata only names an attempt; whose it is stands in our own row.
+    What Stripe echoes in metadata only names an attempt: `ownership` says whether it is the object's.
     """
     first, *others = readings
     found: dict[tuple[str, str], SoldAttempt | None] = {}
     for name in attempt_names(first)[:1]:
         found[name] = known.attempt
-    return tuple(_attempt_of(db, origin, reading, found) for reading in (first, *others))
+    return tuple(_attempt_of(db, origin, reading, purchase, found) for reading in (first, *others))
 
 
 def _attempt_of(
-    db: Session, origin: Origin, reading: Reading, found: dict[tuple[str, str], SoldAttempt | None]
+    db: Session,
+    origin: Origin,
+    reading: Reading,
+    purchase: LockedPurchase | None,
+    found: dict[tuple[str, str], SoldAttempt | None],
 ) -> SoldAttempt | None:
     for by, name in attempt_names(reading):
         if (by, name) not in found:
             found[by, name] = sold_attempt(
                 db, origin.scope, connection_id=origin.connection_id, by=by, name=name
             )
-        if found[by, name] is not None:
-            return found[by, name]
+        attempt = found[by, name]
+        if attempt is not None and is_behind(attempt, reading, purchase):
+            return attempt
     return None

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Executable
 from sqlalchemy import select as core_select
 from sqlalchemy import update as core_update
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, select, update
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.modes import Mode
@@ -59,6 +59,20 @@ def _count_repeat(*, connection: str, event: str) -> Executable:
         .values(duplicates=_EVENTS.c.duplicates + 1)
         .returning(*_KEPT)
     )
+
+
+def note_on_session(db: Session, *, connection_id: str, session_id: str, note: str | None, mark: str) -> None:
+    """Put a note on the applied events of a session; without one, remove the one that `mark` begins."""
+    applied = (
+        col(StripeEvent.connection_id) == connection_id,
+        col(StripeEvent.object_id) == session_id,
+        col(StripeEvent.status) == EventStatus.APPLIED,
+    )
+    if note is not None:
+        db.execute(update(StripeEvent).where(*applied).values(note=note))
+    else:
+        noted = col(StripeEvent.note).startswith(mark)
+        db.execute(update(StripeEvent).where(*applied, noted).values(note=None))
 
 
 def lock_event(db: Session, *, connection_id: str, event_id: str) -> KeptEvent | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -52,6 +52,8 @@ class Found:
     """Those that belong to the purchase beside those that the readings name."""
     occurred_at: datetime | None = None
     """When what was read happened, where that is not the moment of reading."""
+    has_sessions: bool = False
+    """Whether the sessions that made the subscription are among the readings, all there are."""
 
     def numbered(self, snapshot: int) -> Found:
         """The same as the snapshot of this number."""
@@ -59,7 +61,7 @@ class Found:
             each.with_data(event=each.data.get("event", "snapshot"), snapshot=snapshot)
             for each in self.readings
         ]
-        return Found(self.purchase_key, readings, self.payments, self.occurred_at)
+        return replace(self, readings=readings)
 
 
 def read(event: Event) -> Reading | CatalogChange | Nothing:
@@ -68,10 +70,23 @@ def read(event: Event) -> Reading | CatalogChange | Nothing:
     if reading is None:
         if event.type.startswith(("price.", "product.")):
             return CatalogChange(event.type, event.object_id or "")
+        if event.type == "credit_note.created":
+            return _credit_note(event)
         return nothing_depends_on(event.type)
     if reading.kind == "session" and reading.data["mode"] == "setup":
         return Nothing("A session that only saves a payment method grants nothing.")
     return reading
+
+
+def _credit_note(event: Event) -> Nothing:
+    """A credit note changes no access by itself: what it refunds comes as a refund."""
+    given, currency = event.object.get("out_of_band_amount"), event.object.get("currency")
+    if not isinstance(given, int) or given <= 0:
+        return nothing_depends_on(event.type)
+    return Nothing(
+        f"Credit note: {given} {currency} (smallest unit) was paid back outside of Stripe. Access stays. "
+        "Revoke it manually if it should end."
+    )
 
 
 def nothing_depends_on(event_type: str) -> Nothing:
@@ -79,22 +94,39 @@ def nothing_depends_on(event_type: str) -> Nothing:
     return Nothing(f"Access does not depend on {event_type}.")
 
 
-def subscription_found(obj: Mapping[str, Any]) -> Found:
-    """A subscription as read, with its latest invoice where that came along."""
+def subscription_found(
+    obj: Mapping[str, Any], *, sessions: Sequence[Mapping[str, Any]] | None = None
+) -> Found:
+    """A subscription as read, with its latest invoice where that came along.
+
+    `sessions` are those that made it, all there are, where Stripe was asked for them.
+    """
     readings = [Reading("subscription", obj["id"], shapes.subscription(obj))]
+    payments: frozenset[str] = frozenset()
     latest = obj.get("latest_invoice")
-    if not isinstance(latest, Mapping):
-        return Found(obj["id"], readings)
-    invoice = Reading("invoice", latest["id"], {**shapes.invoice(latest), "subscription": obj["id"]})
-    return Found(obj["id"], [*readings, invoice], frozenset(payment_refs(invoice.data)))
+    if isinstance(latest, Mapping):
+        invoice = Reading("invoice", latest["id"], {**shapes.invoice(latest), "subscription": obj["id"]})
+        readings.append(invoice)
+        payments = frozenset(payment_refs(invoice.data))
+    for session in sessions or ():
+        found = session_found(session)
+        readings += found.readings if found is not None else ()
+    return Found(obj["id"], readings, payments, has_sessions=sessions is not None)
 
 
-def session_found(obj: Mapping[str, Any]) -> Found | None:
-    """A Checkout Session as read; None while it is open, or when it sold nothing."""
+def session_found(
+    obj: Mapping[str, Any], *, lines: Sequence[Mapping[str, Any]] | None = None
+) -> Found | None:
+    """A Checkout Session as read; None while it is open, or when it sold nothing.
+
+    `lines` are its line items, all of them, where Stripe was asked for them.
+    """
     event = shapes.session_event(obj)
     if event is None or obj.get("mode") == "setup":
         return None
     reading = Reading("session", obj["id"], {**shapes.session(obj), "event": event})
+    if lines is not None:
+        reading = reading.with_data(lines=[shapes.session_line(each) for each in lines])
     created = obj.get("created")
     return Found(
         reading.data["subscription"] or reading.object_id,

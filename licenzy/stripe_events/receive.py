@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections.actions import follow_clock, note_signed_event
+from licenzy.connections.queries import account_of
 from licenzy.connections.rules import CLOCK_MOVED
 from licenzy.db.engine import gave_way
 from licenzy.db.savepoint import savepoint
@@ -25,10 +26,10 @@ from licenzy.kit.backoff import Backoff, Random
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from licenzy.stripe_events.pipeline import apply_event
+from licenzy.stripe_events.pipeline import Applied, apply_event
 from licenzy.stripe_events.queries import KeptEvent, count_repeat, due_event
 from licenzy.stripe_events.read import Origin
-from licenzy.stripe_gateway.shapes import Event, NotAnEvent, read_event
+from licenzy.stripe_gateway.shapes import Event, NotAnEvent, ThinEvent, read_event
 
 MAX_TRIES = 8
 _BACKOFF = Backoff(first=20.0, longest=3600.0, jitter=(0.9, 1.1))
@@ -85,16 +86,18 @@ def receive(
 
     It was `signed` by Stripe, or else read from Stripe's list of events by reconciliation.
     An event that cannot be applied is kept as `failed` and tried again by the worker. A repeat of one
-    that is applied, ignored or of the wrong mode changes nothing but its count.
+    that is applied, ignored, or of another mode or account changes nothing but its count.
     """
     kept = keep(db, connection, event, body, now)
     is_fresh = kept is not None
     if kept is None:
         kept = count_repeat(db, connection_id=connection.id, event_id=event.id)
     stale = connection.proven_at is None or now - connection.proven_at > _PROOF_IS_FRESH
-    if signed and stale:
+    if signed and stale and kept.status is not EventStatus.WRONG_ACCOUNT:
         note_signed_event(db, connection_id=connection.id, event_id=event.id, now=now)
-    if is_fresh and event.type == CLOCK_MOVED and isinstance(event.object.get("frozen_time"), int):
+    is_ours = kept.status is EventStatus.RECEIVED
+    clock_moved = is_fresh and is_ours and event.type == CLOCK_MOVED
+    if clock_moved and isinstance(event.object.get("frozen_time"), int):
         follow_clock(db, connection_id=connection.id, now_there=event.object["frozen_time"], now=now)
     if kept.status in _STILL_TO_APPLY:
         return apply_kept(db, kept, event=event, now=now, random=random)
@@ -103,7 +106,8 @@ def receive(
 
 def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: datetime) -> KeptEvent | None:
     """Keep an event in the inbox; None when it is there already."""
-    wrong_mode = event.livemode is not connection.mode.livemode
+    misdirected = _misdirected(db, connection, event)
+    status, note = misdirected or (EventStatus.RECEIVED, None)
     row = {
         **_row(connection, body.decode(), now),
         "event_id": event.id,
@@ -111,9 +115,9 @@ def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: date
         "api_version": event.api_version,
         "object_id": event.object_id,
         "created": event.created,
-        "status": EventStatus.WRONG_MODE if wrong_mode else EventStatus.RECEIVED,
-        "note": "It is from the other mode." if wrong_mode else None,
-        "next_try_at": None if wrong_mode else now + timedelta(seconds=_BACKOFF.first),
+        "status": status,
+        "note": note,
+        "next_try_at": None if misdirected else now + timedelta(seconds=_BACKOFF.first),
     }
     inserted = insert_new(db, StripeEvent, row, returning=("sequence",))
     if not inserted:
@@ -122,17 +126,43 @@ def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: date
     return KeptEvent(**columns_kept, sequence=inserted[0][0])
 
 
-def keep_invalid(db: Session, *, connection: Receiver, body: bytes, now: datetime) -> None:
-    """Keep a rightly signed body that is no event, for an operator to look at."""
+def _misdirected(db: Session, connection: Receiver, event: Event) -> tuple[EventStatus, str] | None:
+    """Why an event is not for this connection, so that it is never applied; None when it is."""
+    if event.livemode is not connection.mode.livemode:
+        return EventStatus.WRONG_MODE, "It is from the other mode."
+    return _of_other_account(db, connection.id, event)
+
+
+def _of_other_account(db: Session, connection_id: str, event: Event) -> tuple[EventStatus, str] | None:
+    """Stripe names an account only for what happened in a connected account of the endpoint's own."""
+    if event.account is None or event.account == account_of(db, connection_id=connection_id):
+        return None
+    return EventStatus.WRONG_ACCOUNT, f"{OF_ACCOUNT}{event.account}."
+
+
+OF_ACCOUNT = "It is from the Stripe account "
+"""How the note on an event of another account begins; the account's id and a full stop follow."""
+
+
+def keep_invalid(
+    db: Session, *, connection: Receiver, body: bytes, now: datetime, problem: Exception | None = None
+) -> None:
+    """Keep a rightly signed body that is no event, and `problem`, why it is none, for an operator."""
     row = {
         **_row(connection, body.decode("utf-8", "replace").replace("\x00", "\ufffd"), now),
         "event_id": f"invalid:{hashlib.sha256(body).hexdigest()}",
         "type": "invalid",
         "created": now,
         "status": EventStatus.INVALID,
-        "note": "The signature is valid, but the body is not an event of the v1 API.",
+        "note": THIN if isinstance(problem, ThinEvent) else _NO_EVENT,
     }
     insert_new(db, StripeEvent, row, returning=("sequence",))
+
+
+THIN = "This is a thin event. Licenzy needs snapshot events."
+"""The note on an event that names an object of Stripe's without saying anything about it."""
+
+_NO_EVENT = "The signature is valid, but the body is not an event of the v1 API."
 
 
 def apply_kept(
@@ -147,7 +177,7 @@ def apply_kept(
     tries = kept.tries + 1
     try:
         with savepoint(db):
-            applied = apply_event(db, _origin(kept), event or read_payload(kept.payload.encode()), now=now)
+            applied = _apply(db, kept, event, now)
     except Exception as error:
         if isinstance(error, DatabaseUnavailable) or gave_way(error) or _is_lost(error):
             raise  # It is no fault of the event's: the whole transaction is done anew, or refused.
@@ -164,6 +194,15 @@ def apply_kept(
     done = ReceivedEvent(applied.status, tries, kept.duplicates, note, applied.changes)
     _write(db, kept, done, changes=done.changes, applied_at=now, next_try_at=None, parked_at=None)
     return done
+
+
+def _apply(db: Session, kept: KeptEvent, event: Event | None, now: datetime) -> Applied:
+    if event is not None:
+        return apply_event(db, _origin(kept), event, now=now)
+    # It may have been stored by a version that did not look at its account.
+    stored = read_payload(kept.payload.encode())
+    misdirected = _of_other_account(db, kept.connection_id, stored)
+    return Applied(*misdirected) if misdirected else apply_event(db, _origin(kept), stored, now=now)
 
 
 def apply_due_event(db: Session, *, now: datetime, random: Random = random.random) -> ReceivedEvent | None:

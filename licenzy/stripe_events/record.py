@@ -8,13 +8,15 @@ from datetime import datetime
 
 from sqlmodel import Session
 
-from licenzy.checkout.actions import settle_attempt
-from licenzy.checkout.queries import SoldAttempt
+from licenzy.checkout.outcomes import settle_attempt
+from licenzy.checkout.queries import SoldAttempt, lock_subscription_of
 from licenzy.entitlements.actions import FactDraft, give_purchase, record_facts
+from licenzy.entitlements.fact_events import paid_invoices
 from licenzy.entitlements.links import link_payments
 from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
+from licenzy.stripe_events.ownership import session_opened
 from licenzy.stripe_events.place import Placed, Waiting
 from licenzy.stripe_events.read import Origin
 from licenzy.stripe_events.settling import request_read
@@ -31,6 +33,8 @@ class Recorded:
     """All of its facts; none are read while nobody is known to have bought it."""
     new_facts: frozenset[tuple[str, str]]
     """Source id and kind of the facts that are new, or newly of a known subject."""
+    displaced: str | None = None
+    """The subscription that the attempt was linked to, where its session now says that it made another."""
 
 
 def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
@@ -46,12 +50,34 @@ def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
         return Recorded(purchase, (), frozenset(new_facts))
     subject = placed.subject or lock_customer(db, origin.scope, subject_id=purchase.subject_id)
     facts = recorded_facts(db, origin.scope, purchase_key=purchase.key)
+    displaced: str | None = None
     for reading, attempt in zip(placed.readings, placed.attempts, strict=True):
-        if attempt is not None and reading.kind in {"session", "subscription"}:
+        if attempt is None:
+            continue
+        if reading.kind == "session":
+            displaced = displaced or _displaced(db, reading, attempt)
+        if reading.kind in {"session", "subscription"}:
             subject = _sold(db, placed, reading, attempt, facts, subject, now)
+        elif _may_be_paid_after_all(reading, facts):
+            _settle(db, attempt, facts, now)
     if not placed.was_known:
         new_facts = {(fact.source_id, fact.kind) for fact in facts}
-    return Recorded(purchase, facts, frozenset(new_facts))
+    return Recorded(purchase, facts, frozenset(new_facts), displaced)
+
+
+def _displaced(db: Session, reading: Reading, attempt: SoldAttempt) -> str | None:
+    """What the attempt is linked to, when this session of it made another subscription."""
+    made = reading.data["subscription"]
+    if made is None or made == attempt.stripe_subscription_id:
+        return None
+    linked = lock_subscription_of(db, attempt_id=attempt.id)
+    return linked if linked != made else None
+
+
+def _may_be_paid_after_all(reading: Reading, facts: Sequence[FactLike]) -> bool:
+    """Whether an invoice may decide what became of the attempt, because no session of it was paid."""
+    sessions = [fact for fact in facts if fact.kind == "session"]
+    return reading.kind == "invoice" and not any(f.data["payment_status"] in SETTLED for f in sessions)
 
 
 def record_waiting(db: Session, waiting: Waiting, *, now: datetime) -> None:
@@ -109,21 +135,29 @@ def _was_settled_before(placed: Placed, reading: Reading, attempt: SoldAttempt) 
         placed.was_known
         and placed.purchase.attempt_id == attempt.id
         and reading.kind == "subscription"
-        and reading.data["status"] != _NEVER_PAID
+        and reading.data["status"] not in _NEVER_PAID
     )
 
 
 def _settle(db: Session, attempt: SoldAttempt, facts: Sequence[FactLike], now: datetime) -> None:
     reported = [fact for fact in facts if fact.kind == "session"]
+    opened = [session_opened(fact.object_id, fact.data.get("recovered_from")) for fact in reported]
+    statuses = {fact.data["status"] for fact in facts if fact.kind == "subscription"}
     settle_attempt(
         db,
         attempt_id=attempt.id,
-        session_id=reported[0].object_id if reported else None,
+        session_id=opened[0] if opened else None,
         sessions=[fact.data for fact in reported],
-        never_paid=any(f.kind == "subscription" and f.data["status"] == _NEVER_PAID for f in facts),
+        never_paid=next((reason for status, reason in _NEVER_PAID.items() if status in statuses), None),
+        invoice_paid_at=min((f.occurred_at for f in paid_invoices(facts).values()), default=None),
         paid_at=min((f.occurred_at for f in reported if f.data["payment_status"] in SETTLED), default=None),
         now=now,
     )
 
 
-_NEVER_PAID = "incomplete_expired"
+_NEVER_PAID = {
+    "incomplete_expired": "incomplete_expired",
+    "unpaid": "payment_failed",
+    "past_due": "payment_failed",
+}
+"""The statuses of a subscription that has no paid invoice, and what its attempt failed of."""

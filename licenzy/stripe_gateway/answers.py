@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from licenzy.kit.clock import from_unix
@@ -28,22 +29,55 @@ class ListPage(NamedTuple):
     entries: list[Json]
     after: str | None
     """The id that the next page begins after; none on the last one."""
+    at: datetime | None = None
+    """When it was answered, by Stripe's clock; none where the answer does not say."""
+
+
+class ObjectRead(NamedTuple):
+    """An object of Stripe's, and when it was answered."""
+
+    value: Json
+    at: datetime | None
+    """By Stripe's clock; none where the answer does not say."""
 
 
 def json_object(
     client: stripe.StripeClient, method: str, path: str, params: Mapping[str, Any] | None = None
 ) -> Json:
     """The JSON object that a call is answered with. `params` may hold an `idempotency_key`."""
-    answer = client.raw_request(method, f"/v1/{path}", **(params or {})).data
-    if not isinstance(answer, dict):
+    return _read(client, method, path, params).value
+
+
+def _read(
+    client: stripe.StripeClient, method: str, path: str, params: Mapping[str, Any] | None
+) -> ObjectRead:
+    answer = client.raw_request(method, f"/v1/{path}", **(params or {}))
+    if not isinstance(answer.data, dict):
         raise Unreadable("it is not a JSON object")
-    return answer
+    return ObjectRead(answer.data, _date(answer.headers))
+
+
+def _date(headers: Mapping[str, str] | None) -> datetime | None:
+    """Stripe's own instant of an answer: a clock here may be wrong, or not the account's."""
+    stated = next((value for name, value in (headers or {}).items() if name.lower() == "date"), None)
+    try:
+        date = parsedate_to_datetime(stated) if stated is not None else None
+    except ValueError:
+        return None
+    return date if date is not None and date.tzinfo is not None and date.year > 1970 else None
 
 
 def one(client: stripe.StripeClient, method: str, path: str, params: Mapping[str, Any] | None = None) -> Json:
     """The same for an object of Stripe's, which has an id."""
-    answer = json_object(client, method, path, params)
-    name(answer, "id")
+    return one_read(client, method, path, params).value
+
+
+def one_read(
+    client: stripe.StripeClient, method: str, path: str, params: Mapping[str, Any] | None = None
+) -> ObjectRead:
+    """The same with the instant of the answer."""
+    answer = _read(client, method, path, params)
+    name(answer.value, "id")
     return answer
 
 
@@ -60,7 +94,7 @@ def page(
     `words` names the fields that are one of Stripe's words where they are told.
     """
     more = {"starting_after": after} if after is not None else {}
-    answer = json_object(client, "get", path, {"limit": 100, **params, **more})
+    answer, at = _read(client, "get", path, {"limit": 100, **params, **more})
     listed = entries(answer, "data")
     for each in listed:
         name(each, "id")
@@ -68,18 +102,18 @@ def page(
         for word in words:
             optional_name(each, word)
     if not flag(answer, "has_more"):
-        return ListPage(listed, None)
+        return ListPage(listed, None, at)
     if not listed or listed[-1]["id"] == after:
         raise Unreadable("a list does not end")
-    return ListPage(listed, listed[-1]["id"])
+    return ListPage(listed, listed[-1]["id"], at)
 
 
-def pages(ask: Callable[[str | None], ListPage]) -> Iterator[list[Json]]:
+def pages(ask: Callable[[str | None], ListPage]) -> Iterator[ListPage]:
     """Every page of a list, each asked for when it is wanted."""
     after: str | None = None
     while True:
         found = ask(after)
-        yield found.entries
+        yield found
         if found.after is None:
             return
         after = found.after

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -15,6 +17,8 @@ from licenzy.errors import StripeError, StripeUnavailable
 from licenzy.kit.deadline import standing_still
 from licenzy.stripe_gateway import answers, shapes
 from licenzy.stripe_gateway.answers import Json
+from licenzy.stripe_gateway.answers import ListPage as ListPage
+from licenzy.stripe_gateway.answers import ObjectRead as ObjectRead
 from licenzy.stripe_gateway.facts import AccountFacts as AccountFacts
 from licenzy.stripe_gateway.facts import EndpointFacts as EndpointFacts
 from licenzy.stripe_gateway.facts import PaymentFacts as PaymentFacts
@@ -36,6 +40,7 @@ API_VERSION: str = stripe.api_version or ""
 """The version of Stripe's API that the pinned library speaks; endpoints are made with it."""
 
 T = TypeVar("T")
+R = TypeVar("R", ObjectRead, ListPage)
 
 
 class StripeGateway:
@@ -107,9 +112,19 @@ class StripeGateway:
         """One Checkout Session with its line items, as Stripe has it. Raises StripeObjectMissing."""
         return self._call(access, lambda client: _session(client, session_id))
 
-    def subscription(self, access: StripeAccess, subscription_id: str) -> Json:
+    def session_lines(self, access: StripeAccess, session_id: str) -> list[Json]:
+        """The line items of one Checkout Session. Raises StripeObjectMissing."""
+        return self._call(
+            access, lambda client: _listed(client, f"checkout/sessions/{_id(session_id)}/line_items", {})
+        )
+
+    def subscription(self, access: StripeAccess, subscription_id: str) -> ObjectRead:
         """One subscription with its latest invoice, as Stripe has it. Raises StripeObjectMissing."""
-        return self._call(access, lambda client: _subscription(client, subscription_id))
+        return self._call(access, lambda client: _asked_at(partial(_subscription, client, subscription_id)))
+
+    def sessions_of(self, access: StripeAccess, subscription_id: str) -> list[Json]:
+        """The Checkout Sessions that made a subscription."""
+        return self._call(access, lambda client: _sessions_of(client, subscription_id))
 
     def payment(self, access: StripeAccess, ref: str) -> PaymentFacts:
         """What a payment intent (`pi_…`) or charge (`ch_…`) paid for. Raises StripeObjectMissing."""
@@ -119,42 +134,45 @@ class StripeGateway:
         """Pages of the account's events since a Unix second, oldest first."""
         pages = list(self._pages(access, "events", {"created": {"gte": created_from}}, words=["type"]))
         for page in reversed(pages):
-            yield page[::-1]
+            yield page.entries[::-1]
 
-    def subscriptions(self, access: StripeAccess) -> Iterator[list[Json]]:
+    def subscriptions(self, access: StripeAccess) -> Iterator[ListPage]:
         """Pages of all the account's subscriptions, ended ones included, with their latest invoices."""
         return self._pages(access, "subscriptions", {"status": "all", "expand": ["data.latest_invoice"]})
 
-    def sessions(self, access: StripeAccess, *, created_from: int) -> Iterator[list[Json]]:
+    def sessions(self, access: StripeAccess, *, created_from: int) -> Iterator[ListPage]:
         """Pages of the account's Checkout Sessions made since a Unix second, newest first."""
         words = ["status", "payment_status"]
         return self._pages(access, "checkout/sessions", {"created": {"gte": created_from}}, words=words)
 
-    def refunds(self, access: StripeAccess, *, created_from: int) -> Iterator[list[Json]]:
+    def refunds(self, access: StripeAccess, *, created_from: int) -> Iterator[ListPage]:
         """Pages of the account's refunds made since a Unix second, newest first."""
         return self._pages(access, "refunds", {"created": {"gte": created_from}})
 
     def refunds_of(self, access: StripeAccess, payment_intent: str) -> list[Json]:
         """The refunds of one payment."""
         pages = self._pages(access, "refunds", {"payment_intent": payment_intent})
-        return [each for page in pages for each in page]
+        return [each for page in pages for each in page.entries]
 
     def disputes_of(self, access: StripeAccess, payment_intent: str) -> list[Json]:
         """The disputes of one payment."""
         pages = self._pages(access, "disputes", {"payment_intent": payment_intent})
-        return [each for page in pages for each in page]
+        return [each for page in pages for each in page.entries]
 
-    def disputes(self, access: StripeAccess, *, created_from: int) -> Iterator[list[Json]]:
+    def disputes(self, access: StripeAccess, *, created_from: int) -> Iterator[ListPage]:
         """Pages of the account's disputes opened since a Unix second, newest first."""
         return self._pages(access, "disputes", {"created": {"gte": created_from}})
 
     def _pages(
         self, access: StripeAccess, what: str, params: dict[str, Any], *, words: Sequence[str] = ()
-    ) -> Iterator[list[Json]]:
+    ) -> Iterator[ListPage]:
         """Pages of one of Stripe's lists, newest first; each is a call with a deadline of its own."""
         return answers.pages(
             lambda after: self._call(
-                access, partial(answers.page, path=what, params=params, words=words, after=after)
+                access,
+                lambda client: _asked_at(
+                    partial(answers.page, client, what, params, words=words, after=after)
+                ),
             )
         )
 
@@ -235,6 +253,14 @@ class StripeGateway:
             self._slots.release()
 
 
+def _asked_at(read: Callable[[], R]) -> R:
+    """What was read, dated back from its answer by the whole seconds that it took: later events are newer."""
+    began = time.monotonic()
+    answer = read()
+    took = timedelta(seconds=int(time.monotonic() - began))
+    return answer if answer.at is None else answer._replace(at=answer.at - took)
+
+
 def _id(text: str) -> str:
     """An id as a part of a path."""
     return quote(text, safe="")
@@ -246,7 +272,7 @@ def _listed(
     """A list as one call, at most `most` of it."""
     found: list[Json] = []
     for page in answers.pages(lambda after: answers.page(client, path, params, after=after)):
-        found += page
+        found += page.entries
         if most is not None and len(found) >= most:
             break
     return found[:most]
@@ -263,18 +289,27 @@ def _session(client: stripe.StripeClient, session_id: str) -> Json:
     return found
 
 
-def _subscription(client: stripe.StripeClient, subscription_id: str) -> Json:
+def _sessions_of(client: stripe.StripeClient, subscription_id: str) -> list[Json]:
+    """The sessions behind a subscription, of which the facts can be read."""
+    sessions = _listed(client, "checkout/sessions", {"subscription": subscription_id})
+    for each in sessions:
+        shapes.session(each)
+    return sessions
+
+
+def _subscription(client: stripe.StripeClient, subscription_id: str) -> ObjectRead:
     """A subscription of which the facts can be read, and those of its latest invoice."""
-    found = answers.one(
+    read = answers.one_read(
         client, "get", f"subscriptions/{_id(subscription_id)}", {"expand": ["latest_invoice"]}
     )
+    found = read.value
     shapes.subscription(found)
     invoice = found.get("latest_invoice")
     if isinstance(invoice, dict):
         answers.name(invoice, "id")
         shapes.invoice(invoice)
         found["latest_invoice"] = _with_all_lines(client, invoice)
-    return found
+    return read
 
 
 _MOST_LINES = 2_000
@@ -312,6 +347,8 @@ def _payment(client: stripe.StripeClient, ref: str) -> PaymentFacts:
     if not paid:
         return PaymentFacts(refs)
     shapes.invoice_payment(paid[0])
-    invoice = answers.one(client, "get", f"invoices/{_id(answers.name(paid[0], 'invoice'))}")
+    path = f"invoices/{_id(answers.name(paid[0], 'invoice'))}"
+    invoice, at = _asked_at(partial(answers.one_read, client, "get", path))
     shapes.invoice(invoice)
-    return PaymentFacts(refs, invoice=_with_all_lines(client, invoice), invoice_payment=paid[0])
+    whole = _with_all_lines(client, invoice)
+    return PaymentFacts(refs, invoice=whole, invoice_payment=paid[0], at=at)

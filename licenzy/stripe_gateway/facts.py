@@ -52,6 +52,8 @@ class SessionFacts:
     id: str
     url: str
     expires_at: datetime
+    amount_total: int | None
+    """What it asks for as it was opened, in the smallest unit of its currency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,8 @@ class PaymentFacts:
     session: Json | None = None
     invoice: Json | None = None
     invoice_payment: Json | None = None
+    at: datetime | None = None
+    """When the invoice was read, by Stripe's clock."""
 
 
 def account_facts(account: Json) -> AccountFacts:
@@ -94,7 +98,10 @@ def account_facts(account: Json) -> AccountFacts:
 def session_facts(session: Json) -> SessionFacts:
     """A session that a buyer can be sent to."""
     return SessionFacts(
-        answers.name(session, "id"), answers.text(session, "url"), answers.instant(session, "expires_at")
+        answers.name(session, "id"),
+        answers.text(session, "url"),
+        answers.instant(session, "expires_at"),
+        answers.optional_whole(session, "amount_total"),
     )
 
 

@@ -25,6 +25,10 @@ class NotAnEvent(ValueError):
     """The signed object is not a v1 snapshot event."""
 
 
+class ThinEvent(NotAnEvent):
+    """It is an event of Stripe's v2 API, which names an object without saying anything about it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """The envelope of a Stripe event."""
@@ -36,6 +40,8 @@ class Event:
     api_version: str | None
     object: Mapping[str, Any]
     previous: Mapping[str, Any]
+    account: str | None = None
+    """The connected account that it happened in, on a platform of Stripe Connect."""
 
     @property
     def object_id(self) -> str | None:
@@ -65,7 +71,9 @@ class Reading:
 
 
 def read_event(value: Mapping[str, Any]) -> Event:
-    """The envelope. Raises NotAnEvent for thin events and anything else that is no snapshot event."""
+    """The envelope. Raises ThinEvent, and NotAnEvent for anything else that is no snapshot event."""
+    if value.get("object") == "v2.core.event":
+        raise ThinEvent
     data = value.get("data")
     obj = data.get("object") if isinstance(data, Mapping) else None
     created = value.get("created")
@@ -91,7 +99,15 @@ def read_event(value: Mapping[str, Any]) -> Event:
         api_version=version if is_name(version) else None,
         object=obj,
         previous=previous if isinstance(previous, Mapping) else {},
+        account=_account(value.get("account")),
     )
+
+
+def _account(value: Any) -> str | None:
+    """Raises NotAnEvent for an account that is no id: whose event it is cannot be left open."""
+    if value is not None and not is_name(value):
+        raise NotAnEvent
+    return str(value) if value is not None else None
 
 
 def is_name(value: Any) -> bool:
@@ -139,8 +155,21 @@ def session(obj: Mapping[str, Any]) -> dict[str, Any]:
         "amount_total": values.whole(obj, "amount_total"),
         "currency": obj.get("currency"),
         "reference": values.reference(obj.get("client_reference_id")),
+        "recovered_from": values.id_of(obj.get("recovered_from")),
+        "discount": values.whole_or_none(values.mapping(obj.get("total_details")).get("amount_discount")),
         "project": metadata.get("licenzy_project"),
         "attempt": metadata.get("licenzy_attempt"),
+    }
+
+
+def session_line(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line item of a Checkout Session: what was bought, and how many of it."""
+    price = values.mapping(line.get("price"))
+    quantity = values.whole_or_none(line.get("quantity"))
+    return {
+        "price": values.id_of(line.get("price")),
+        "quantity": 1 if quantity is None else quantity,
+        "recurring": bool(price.get("recurring")),
     }
 
 
@@ -272,6 +301,7 @@ def _items(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
             # `plan` alone is what API versions before 2019 sent; its id is the price's id.
             "price": values.id_of(item.get("price")) or values.id_of(item.get("plan")),
             "product": values.id_of(values.mapping(item.get("price") or item.get("plan")).get("product")),
+            "metered": _is_metered(item),
             "quantity": _quantity(item),
             "period_start": values.seconds(item, "current_period_start")
             or values.seconds(obj, "current_period_start"),
@@ -285,6 +315,13 @@ def _items(obj: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not found:
         raise Unreadable("a subscription without items")
     return found
+
+
+def _is_metered(item: Mapping[str, Any]) -> bool | None:
+    """Whether Stripe bills the item by reported use; None where its price is only named."""
+    price = values.mapping(item.get("price") or item.get("plan"))
+    usage = values.mapping(price.get("recurring")).get("usage_type") or price.get("usage_type")
+    return usage == "metered" if isinstance(usage, str) else None
 
 
 def _quantity(item: Mapping[str, Any]) -> int:

@@ -12,6 +12,7 @@ from licenzy.catalog.models import Kind
 from licenzy.connections.actions import disconnect, end_secret_overlap
 from licenzy.connections.credentials import secret_label
 from licenzy.deliveries.models import WebhookEndpoint
+from tests.alignment import event_rows
 from tests.alignment.fixtures_alignment import NOBODY, ModePair, Side
 from tests.support.cast import make_connection
 from tests.support.ports import wait_until
@@ -508,9 +509,11 @@ def _pay(url: str) -> None:
     assert httpx.post(url, data={"action": "pay"}).status_code == 303
 
 
-@row("event_of_other_mode")
-def _event_of_live_with_the_secret_of_test(pair: ModePair) -> None:
-    assert pair.test.deliver({**pair.test.account.event(), "id": "evt_live", "livemode": True}) == 200
+rows(("an event not applied", event_rows.broken_event), test=("event_not_applied",))
+rows(("an event of live", event_rows.event_of_live), test=("event_of_other_mode",))
+rows(("a thin event", event_rows.thin_event), test=("thin_events_received",))
+rows(("events of connected accounts", event_rows.other_accounts), test=("event_of_other_account",))
+rows(("another price sold as well", event_rows.other_price), test=("bought_without_product",))
 
 
 @row("paid_without_event")
@@ -535,13 +538,6 @@ def _subscription_moved_to_a_price_without_product(pair: ModePair) -> None:
     new = pair.test.account.price(5000)
     at_stripe.subscriptions.update(item.id, {"items": [{"id": item["items"]["data"][0]["id"], "price": new}]})
     pair.test.forward(type="customer.subscription.updated")
-
-
-@row("event_not_applied")
-def _an_event_that_cannot_be_applied(pair: ModePair) -> None:
-    broken = {"id": "sub_1", "object": "subscription"}
-    event = {**pair.test.account.event(), "id": "evt_broken", "type": "customer.subscription.updated"}
-    assert pair.test.deliver({**event, "data": {"object": broken}}) == 200
 
 
 @row("outbound_endpoint_failing")

@@ -288,11 +288,36 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         [],
     ),
     (
+        "events of other accounts",
+        traffic(TEST, wrong_account_events=(*EVENT, *EVENT)),
+        ["event_of_other_account"],
+    ),
+    (
+        "event of another account before the secret",
+        {**con(secret_saved_at=LATER, proven_at=LATER), **traffic(TEST, wrong_account_events=EVENT)},
+        [],
+    ),
+    (
         "paid unheard",
         traffic(TEST, unheard_payments=Seen(("att_1",), START)),
         ["paid_without_event"],
     ),
     ("unmapped price", traffic(TEST, unmapped_prices=EVENT), ["unmapped_price"]),
+    ("thin events", traffic(TEST, thin_events=EVENT), ["thin_events_received"]),
+    (
+        "thin events before the secret",
+        {**con(secret_saved_at=LATER, proven_at=LATER), **traffic(TEST, thin_events=EVENT)},
+        [],
+    ),
+    ("bought without product", traffic(TEST, unmapped_lines=EVENT), ["bought_without_product"]),
+    (
+        "bought without product, mapped since",
+        {
+            "products": (product(TEST), product(TEST, product_code="NEW", stripe_price_id="price_new")),
+            **traffic(TEST, unmapped_lines=EVENT),
+        },
+        [],
+    ),
     (
         "unmapped price, mapped since",
         {

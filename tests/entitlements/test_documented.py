@@ -10,6 +10,7 @@ from licenzy.entitlements import decision
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from tests.entitlements import (
     test_triggers,
+    test_triggers_of_attempts,
     test_triggers_of_invoices,
     test_triggers_of_money_back,
     test_triggers_of_subscriptions,
@@ -20,6 +21,7 @@ from tests.stripe_events import test_adoption
 DOC = Path(__file__).resolve().parents[2] / "docs" / "entitlements.md"
 CASES = (
     test_triggers,
+    test_triggers_of_attempts,
     test_triggers_of_subscriptions,
     test_triggers_of_invoices,
     test_triggers_of_money_back,

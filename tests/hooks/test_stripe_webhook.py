@@ -23,8 +23,10 @@ from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement, Fact, State
+from licenzy.errors import NotFound
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
+from licenzy.stripe_events.replay import replay_event
 from licenzy.subjects.models import Subject
 from licenzy.worker.loop import JOBS
 from tests.support.cast import Cast, make_connection, make_product, make_subject
@@ -363,6 +365,65 @@ def test_an_event_of_the_other_mode_is_kept_and_never_applied(open_shop: Callabl
     assert shop.send(value).status_code == 200
     assert [row.status for row in shop.all(StripeEvent)] == [EventStatus.WRONG_MODE]
     assert shop.entitlements() == []
+
+
+def test_a_thin_event_is_refused_with_what_to_change(shop: Shop) -> None:
+    thin = {
+        "id": "evt_thin",
+        "object": "v2.core.event",
+        "type": "v1.checkout.session.completed",
+        "created": "2026-11-30T08:00:00.000Z",
+        "livemode": False,
+        "related_object": {"id": "cs_1", "type": "checkout.session", "url": "/v1/checkout/sessions/cs_1"},
+    }
+    answer = shop.send(thin)
+    assert (answer.status_code, answer.get_json()["error"]) == (400, "invalid_event")
+    assert "thin event" in answer.get_json()["message"]
+    assert "payload style Snapshot" in answer.get_json()["hint"]
+    (kept,) = shop.all(StripeEvent)
+    assert (kept.status, kept.note) == (
+        EventStatus.INVALID,
+        "This is a thin event. Licenzy needs snapshot events.",
+    )
+
+
+@pytest.mark.parametrize("known_account", ["acct_tests", None])
+def test_an_event_of_another_account_is_kept_and_never_applied(
+    open_shop: Callable[..., Shop], runtime: Runtime, known_account: str | None
+) -> None:
+    shop = open_shop(Kind.USAGE_PACK)
+    with runtime.database.write() as db:
+        connection = db.get(Connection, shop.connection.id)
+        assert connection is not None
+        connection.account_id, connection.proven_at = known_account, None
+    value = event("checkout.session.completed", session_object(shop.attempt))
+    theirs = {**value, "id": "evt_theirs", "account": "acct_connected"}
+    assert shop.send(theirs).status_code == shop.send(theirs).status_code == 200
+    (kept,) = shop.all(StripeEvent)
+    assert (kept.status, kept.duplicates) == (EventStatus.WRONG_ACCOUNT, 1)
+    assert kept.note == "It is from the Stripe account acct_connected."
+    assert (shop.entitlements(), shop.all(Connection)[0].proven_at) == ([], None)
+    work_once(runtime)
+    replay = partial(replay_event, connection_id=shop.connection.id, clock=StandingClock())
+    with pytest.raises(NotFound):
+        replay(runtime.database, event_id="evt_theirs")
+    # Only what names another account is refused: the connection's own account may be named too.
+    assert shop.send({**value, "account": known_account}).status_code == 200
+    assert [row.granted_units for row in shop.entitlements()] == [2000]
+
+
+def test_an_event_that_was_stored_before_its_account_counted_is_not_applied_again(
+    open_shop: Callable[..., Shop], runtime: Runtime
+) -> None:
+    shop = open_shop(Kind.USAGE_PACK)
+    value = event("checkout.session.completed", session_object(shop.attempt))
+    assert shop.send({**value, "account": "acct_connected"}).status_code == 200
+    with runtime.database.write() as db:
+        db.exec(select(StripeEvent)).one().status = EventStatus.FAILED
+    replayed = replay_event(
+        runtime.database, connection_id=shop.connection.id, event_id=value["id"], clock=StandingClock()
+    )
+    assert (replayed.status, shop.entitlements()) == (EventStatus.WRONG_ACCOUNT, [])
 
 
 def test_what_is_not_ours_is_ignored(shop: Shop) -> None:

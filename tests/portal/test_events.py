@@ -203,7 +203,7 @@ def test_a_replay_that_fails_says_so(pages: SidePages, runtime: Runtime, connect
     assert "no longer retried" in page
 
 
-@pytest.mark.parametrize("status", [EventStatus.WRONG_MODE, EventStatus.INVALID])
+@pytest.mark.parametrize("status", [EventStatus.WRONG_MODE, EventStatus.WRONG_ACCOUNT, EventStatus.INVALID])
 def test_what_can_never_be_applied_is_not_replayed(
     pages: SidePages, runtime: Runtime, connection: Connection, status: EventStatus
 ) -> None:

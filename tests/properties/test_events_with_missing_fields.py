@@ -16,7 +16,8 @@ import pytest
 from flask import Flask
 from sqlmodel import col, select
 
-from licenzy.catalog.models import Kind
+from licenzy.catalog.models import Kind, Product
+from licenzy.checkout.models import CheckoutAttempt
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
@@ -43,28 +44,37 @@ class WebhookSender:
         self.numbers = itertools.count(1)
         with self.database.write() as db:
             self.connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
-            subject = make_subject(db, project_id=cast.project_id)
-            parties: dict[str, Any] = {"connection": self.connection, "subject": subject}
-            pack = make_product(db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code="PACK")
-            self.pack_attempt = make_attempt(db, product=pack, **parties)
+            self.subject = make_subject(db, project_id=cast.project_id)
+            self.pack = make_product(
+                db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code="PACK"
+            )
             plans = [
                 make_product(
                     db, project_id=cast.project_id, product_code=f"PLAN_{number}", stripe_price_id=price
                 )
                 for number, price in enumerate(sorted(prices_of_payloads()))
             ]
-            # One attempt serves for all plans: what a subscription grants follows from its items' prices.
-            self.plan_attempt = make_attempt(db, product=plans[0], **parties)
+            # One plan serves for all: what a subscription grants follows from its items' prices.
+            self.plan = plans[0]
+
+    def attempt(self, product: Product, *, session_id: str | None = None) -> CheckoutAttempt:
+        """An attempt of its own: it counts for its own session and subscription alone."""
+        with self.database.write() as db:
+            return make_attempt(
+                db, connection=self.connection, subject=self.subject, product=product, session_id=session_id
+            )
 
     def as_new_purchase(self, value: dict[str, Any]) -> dict[str, Any]:
         """The event as if it were the first about a purchase that Licenzy's checkout opened."""
         number = next(self.numbers)
         obj = value["data"]["object"]
-        attempt = self.plan_attempt if _is_recurring(value) else self.pack_attempt
-        obj = {**obj, "metadata": {"licenzy_attempt": attempt.id}}
+        obj = {**obj}
         for name in ("id", "subscription", "payment_intent", "charge", "invoice"):
             if isinstance(obj.get(name), str):
                 obj[name] = f"{obj[name]}_{number}"
+        opened = obj.get("id") if obj.get("object") == "checkout.session" else None
+        attempt = self.attempt(self.plan if _is_recurring(value) else self.pack, session_id=opened)
+        obj["metadata"] = {"licenzy_attempt": attempt.id}
         if value["type"].startswith("invoice.") and isinstance(obj.get("parent"), dict):
             details = {**(obj["parent"].get("subscription_details") or {})}
             details |= {"subscription": f"sub_{number}", "metadata": obj["metadata"]}
@@ -92,9 +102,8 @@ class WebhookSender:
         intent = value["data"]["object"].get("payment_intent")
         if value["type"].startswith(("charge.", "refund.")) and isinstance(intent, str):
             number = next(self.numbers)
-            paid = session_object(
-                self.pack_attempt, id=f"cs_{number}", payment_intent=intent, subscription=None, mode="payment"
-            )
+            attempt = self.attempt(self.pack, session_id=f"cs_{number}")
+            paid = session_object(attempt, payment_intent=intent, subscription=None, mode="payment")
             assert self.send(event("checkout.session.completed", paid)) is EventStatus.APPLIED
 
 
@@ -148,9 +157,8 @@ def dropped_paths(value: dict[str, Any], depth: int) -> Iterator[tuple[Any, ...]
 
 def assert_still_works(sender: WebhookSender) -> None:
     """A good purchase is granted after all of that."""
-    session = session_object(
-        sender.pack_attempt, id="cs_last", payment_intent="pi_last", mode="payment", subscription=None
-    )
+    attempt = sender.attempt(sender.pack, session_id="cs_last")
+    session = session_object(attempt, payment_intent="pi_last", mode="payment", subscription=None)
     assert sender.send(event("checkout.session.completed", session, at=START)) is EventStatus.APPLIED
     with sender.database.read() as db:
         granted = db.exec(select(Entitlement).where(Entitlement.purchase_key == "cs_last")).one()

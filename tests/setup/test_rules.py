@@ -296,6 +296,11 @@ def test_only_what_happened_has_evidence() -> None:
         (replace(OPEN, session_id=None, reason="resource_missing"), PROVEN, "stripe_refused"),
         (replace(OPEN, event=EVENT), PROVEN, "nothing_granted"),
         (replace(OPEN, event=replace(EVENT, status=EventStatus.WRONG_MODE)), PROVEN, "event_of_other_mode"),
+        (
+            replace(OPEN, event=replace(EVENT, status=EventStatus.WRONG_ACCOUNT)),
+            PROVEN,
+            "event_of_other_account",
+        ),
         (replace(OPEN, event=replace(EVENT, status=EventStatus.FAILED)), PROVEN, "event_failed"),
         (replace(OPEN, event=EVENT, status=AttemptStatus.PROCESSING), PROVEN, "awaiting_payment"),
         (replace(GRANTED, allowed=False, refusal="expired"), PROVEN, "not_available"),

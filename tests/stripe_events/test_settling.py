@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 from sqlmodel import col, select
 
 from licenzy.catalog.models import Kind, Product
+from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.projects.scope import Scope
-from licenzy.stripe_events.models import SettlingRead
+from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
+from licenzy.stripe_events.receive import receive
 from licenzy.stripe_events.settling import claim_now, read_done, request_read
 from licenzy.stripe_events.snapshots import settle_next
+from licenzy.stripe_gateway.shapes import read_event
 from tests.checkout.conftest import Shop
 from tests.reconciliation.test_reconcile import buy, walk
 from tests.support.clock import StandingClock
+from tests.support.purchases import event
 
 Sell = Callable[..., Product]
 
@@ -162,3 +168,106 @@ def test_a_request_made_while_a_list_was_read_is_not_met_by_it(
     clock.advance(seconds=1)
     record(clock())
     assert request(shop, subscription).due_at is None
+
+
+def stripe_says(shop: Shop, subscription: str, status: str, *, at: datetime, clock: StandingClock) -> None:
+    """An event of the subscription, created `at` that instant and received now."""
+    read = json.loads(str(shop.stripe.v1.subscriptions.retrieve(subscription)))
+    value = event("customer.subscription.updated", {**read, "status": status}, at=at)
+    body = json.dumps(value).encode()
+    shop.runtime.database.retrying(
+        lambda db: receive(db, connection=shop.connection, event=read_event(value), body=body, now=clock())
+    )
+
+
+def read_again(shop: Shop, subscription: str, clock: StandingClock) -> None:
+    ask(shop, subscription, clock)
+    clock.advance(seconds=5)
+    assert settle(shop, clock)
+
+
+@pytest.mark.parametrize("days", [-1, 1], ids=["a day slow", "a day fast"])
+def test_a_read_is_dated_by_stripe_whatever_the_time_is_here(
+    shop: Shop, subscription: str, clock: StandingClock, days: int
+) -> None:
+    clock.advance(days=days)
+    read_again(shop, subscription, clock)
+    there = datetime.now(UTC)
+    stripe_says(shop, subscription, "paused", at=there - timedelta(minutes=10), clock=clock)
+    assert state(shop) is State.ACTIVE, "an event from before the read"
+    stripe_says(shop, subscription, "paused", at=there + timedelta(minutes=10), clock=clock)
+    assert state(shop) is State.PAUSED, "an event from after the read"
+
+
+def test_a_read_after_the_clock_of_the_account_was_moved_is_dated_by_it(
+    shop: Shop, subscription: str, clock: StandingClock
+) -> None:
+    with shop.sandbox.app.services.store.writing() as db:
+        db.execute("UPDATE accounts SET clock_offset = ? WHERE id = ?", (730 * 86_400, shop.account))
+    read_again(shop, subscription, clock)
+    there = datetime.now(UTC) + timedelta(days=730)
+    stripe_says(shop, subscription, "paused", at=there - timedelta(days=300), clock=clock)
+    assert state(shop) is State.ACTIVE
+    stripe_says(shop, subscription, "paused", at=there + timedelta(minutes=10), clock=clock)
+    assert state(shop) is State.PAUSED
+
+
+def _copied(shop: Shop) -> tuple[str, str]:
+    """An attempt that nobody has paid, and a subscription sold elsewhere that names it in metadata."""
+    answer = shop.checkout().get_json()
+    session = shop.stripe.v1.checkout.sessions.retrieve(answer["stripe_checkout_session_id"])
+    metadata = session.metadata.to_dict() if session.metadata is not None else {}
+    lines = shop.stripe.v1.checkout.sessions.line_items.list(session.id).data
+    assert lines[0].price is not None
+    copied = shop.stripe.v1.checkout.sessions.create(
+        {
+            "mode": "subscription",
+            "line_items": [{"price": lines[0].price.id, "quantity": 1}],
+            "success_url": "https://example.com/done",
+            "metadata": metadata,
+            "subscription_data": {"metadata": metadata},
+        }
+    )
+    paid = httpx.post(str(copied.url), data={"action": "pay", "email": "buyer@example.com"})
+    assert paid.status_code == 303, paid.text
+    made = shop.stripe.v1.checkout.sessions.retrieve(copied.id).subscription
+    return answer["checkout_url"], str(made)
+
+
+def test_a_subscription_that_only_names_an_attempt_is_taken_back_once_stripe_is_asked(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
+    checkout_url, copy = _copied(shop)
+    stripe_says(shop, copy, "trialing", at=clock(), clock=clock)
+    with shop.runtime.database.read() as db:
+        assert db.exec(select(Entitlement.purchase_key)).all() == [copy], "until its session is known"
+    clock.advance(seconds=5)
+    assert settle(shop, clock)
+    stripe_says(shop, copy, "trialing", at=clock(), clock=clock)
+    with shop.runtime.database.read() as db:
+        assert db.exec(select(Entitlement)).all() == []
+        ignored = select(StripeEvent.status).order_by(col(StripeEvent.sequence).desc())
+        assert db.exec(ignored).first() is EventStatus.IGNORED
+    # The attempt itself can still be paid.
+    assert httpx.post(checkout_url, data={"action": "pay", "email": "buyer@example.com"}).status_code == 303
+    walk(shop, clock)
+    with shop.runtime.database.read() as db:
+        (own,) = db.exec(select(Entitlement.purchase_key)).all()
+    assert own != copy
+
+
+def test_a_subscription_whose_session_was_not_reported_is_found_to_be_the_attempts(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
+    session = buy(shop, "k")
+    made = str(shop.stripe.v1.checkout.sessions.retrieve(session).subscription)
+    stripe_says(shop, made, "active", at=clock(), clock=clock)
+    clock.advance(seconds=5)
+    assert settle(shop, clock)
+    with shop.runtime.database.read() as db:
+        held = db.exec(select(Entitlement)).one()
+        attempt = db.exec(select(CheckoutAttempt)).one()
+    assert (held.purchase_key, held.stripe_checkout_session_id) == (made, session)
+    assert (attempt.status, attempt.stripe_subscription_id) == (AttemptStatus.PAID, made)

@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -67,6 +68,8 @@ CALLS: dict[str, tuple[Call, Any]] = {
     "events": (lambda g, at: list(g.events(at, created_from=0)), listed(EVENT)),
     "subscriptions": (lambda g, at: list(g.subscriptions(at)), listed(SUBSCRIPTION)),
     "sessions": (lambda g, at: list(g.sessions(at, created_from=0)), listed(SESSION)),
+    "session_lines": (lambda g, at: g.session_lines(at, "cs_1"), listed({"id": "li_1", "quantity": 1})),
+    "sessions_of": (lambda g, at: g.sessions_of(at, "sub_1"), listed(SESSION)),
     "refunds": (lambda g, at: list(g.refunds(at, created_from=0)), listed(REFUND)),
     "refunds_of": (lambda g, at: g.refunds_of(at, "pi_1"), listed(REFUND)),
     "disputes_of": (lambda g, at: g.disputes_of(at, "pi_1"), listed(REFUND)),
@@ -197,3 +200,20 @@ def replaced(value: Any, path: tuple[Any, ...], by: Any) -> Any:
         within = within[step]
     within[path[-1]] = by
     return changed
+
+
+@pytest.mark.parametrize(
+    ("headers", "at"),
+    [
+        ([("Date", "Fri, 15 Jan 2027 08:00:00 GMT")], datetime(2027, 1, 15, 8, tzinfo=UTC)),
+        ([("Date", "yesterday")], None),
+        ([("Date", "Fri, 15 Jan 2027 08:00:00")], None),
+        ([("Date", "Fri, 15 Foo 2027 08:00:00 GMT")], None),
+    ],
+)
+def test_a_read_is_dated_by_the_answer(
+    gateway: StripeGateway, scripted: Serve, headers: list[tuple[str, str]], at: datetime | None
+) -> None:
+    app, access = scripted((200, json.dumps(SUBSCRIPTION)))
+    app.headers = headers
+    assert gateway.subscription(access, "sub_1").at == at

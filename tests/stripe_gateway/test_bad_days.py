@@ -199,7 +199,7 @@ def test_too_many_callers_are_turned_away_at_once(scripted: Serve) -> None:
     app, access = scripted((200, SUBSCRIPTION))
     app.hangs = 1
     found: list[str] = []
-    waiting = threading.Thread(target=lambda: found.append(gateway.subscription(access, "sub_1")["id"]))
+    waiting = threading.Thread(target=lambda: found.append(gateway.subscription(access, "sub_1").value["id"]))
     waiting.start()
     wait_until(lambda: len(app.calls) == 1, seconds=5, what="the first call is under way")
     error = refusal(lambda: gateway.subscription(access, "sub_1"))
@@ -209,7 +209,7 @@ def test_too_many_callers_are_turned_away_at_once(scripted: Serve) -> None:
     app.over.set()
     join(waiting, seconds=5)
     assert found == ["sub_1"]
-    assert gateway.subscription(access, "sub_1")["id"] == "sub_1"
+    assert gateway.subscription(access, "sub_1").value["id"] == "sub_1"
 
 
 def test_failures_give_their_place_back(account: Account) -> None:
@@ -254,7 +254,7 @@ def test_what_nobody_waits_for_has_patience_and_takes_its_turns(
     rests: list[float] = []
     paced = Pace(lambda: turns.append(1), rests.append)
     app, access = scripted((429, error_body(code="rate_limit")), (200, SUBSCRIPTION))
-    found = gateway.subscription(replace(access, pace=paced), "sub_1")
+    found = gateway.subscription(replace(access, pace=paced), "sub_1").value
     assert (found["id"], len(turns), len(app.calls)) == ("sub_1", 2, 2)
     assert [1 <= seconds < 1.5 for seconds in rests] == [True]
     app, access = scripted((503, ""), (200, SUBSCRIPTION))

@@ -316,6 +316,7 @@ def test_the_words_of_a_subscription() -> None:
             "id": "si_1",
             "price": "price_1",
             "product": None,
+            "metered": None,
             "quantity": 3,
             "period_start": 1_700_000_000,
             "period_end": 1_702_592_000,

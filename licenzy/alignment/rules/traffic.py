@@ -102,6 +102,43 @@ def event_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
         )
 
 
+@rule("event_of_other_account", "Events from another Stripe account", _WARNS, Part.TRAFFIC, resolvable=True)
+def event_of_other_account(context: RuleContext) -> Iterator[FindingDraft]:
+    """Resolved when a signing secret is saved after the last of them."""
+    connection = context.here.connection
+    saved = connection.secret_saved_at if connection else None
+    seen = context.here.traffic.wrong_account_events
+    events = tuple(event for event in seen if saved is None or event.received_at > saved)
+    if events:
+        yield FindingDraft(
+            about=tuple(ObjectRef("event", event.event_id, event.event_id) for event in events[:5]),
+            evidence=f"{events[0].note} {_more(len(events) - 1, 'account')}".rstrip(),
+            cause="The endpoint in Stripe also listens to events of connected accounts. They are stored and "
+            "never applied.",
+            fix="In Stripe, set the endpoint to listen to events on your account only.",
+            page=EVENTS,
+            at=max(event.received_at for event in events),
+        )
+
+
+@rule("thin_events_received", "Thin events received", _WARNS, Part.TRAFFIC, resolvable=True)
+def thin_events_received(context: RuleContext) -> Iterator[FindingDraft]:
+    """Resolved when a signing secret is saved after the last of them."""
+    connection = context.here.connection
+    saved = connection.secret_saved_at if connection else None
+    seen = context.here.traffic.thin_events
+    events = tuple(event for event in seen if saved is None or event.received_at > saved)
+    if events:
+        yield _of_events(
+            events,
+            f"{len(events)} thin event{'' if len(events) == 1 else 's'} arrived and could not be used.",
+            "The event destination in Stripe sends thin events. They name an object without its content.",
+            "In Stripe, replace the destination by one with the payload style Snapshot, or set up the "
+            "webhook again.",
+            page=CONNECTION,
+        )
+
+
 @rule("paid_without_event", "Paid checkout without a webhook event", _WARNS, Part.TRAFFIC)
 def paid_without_event(context: RuleContext) -> Iterator[FindingDraft]:
     unheard = context.here.traffic.unheard_payments
@@ -128,14 +165,30 @@ def unmapped_price(context: RuleContext) -> Iterator[FindingDraft]:
     """Resolved when every price that the event names is mapped."""
     mapped = {product.stripe_price_id for product in context.here.products}
     for event in context.here.traffic.unmapped_prices:
-        named = [word.strip(".,") for word in event.note.split() if word.startswith(("price_", "plan_"))]
-        missing = [price for price in named if price not in mapped]
+        missing = [price for price in _prices_named(event) if price not in mapped]
         if missing:
             yield _of_events(
                 (event,),
                 event.note,
                 "The subscription was changed in Stripe to a price without a product, so it grants nothing.",
                 f"Map a product to {', '.join(missing)}.",
+                page=PRODUCTS,
+            )
+
+
+@rule("bought_without_product", "Bought item without a product", _WARNS, Part.TRAFFIC, resolvable=True)
+def bought_without_product(context: RuleContext) -> Iterator[FindingDraft]:
+    """Resolved when every price that the event names is mapped."""
+    mapped = {product.stripe_price_id for product in context.here.products}
+    for event in context.here.traffic.unmapped_lines:
+        missing = [price for price in _prices_named(event) if price not in mapped]
+        if missing:
+            yield _of_events(
+                (event,),
+                event.note,
+                "The buyer added an item to the checkout in Stripe. No product is mapped to its price, so it "
+                "grants nothing.",
+                f"Map a product to {', '.join(missing)}, then replay the event.",
                 page=PRODUCTS,
             )
 
@@ -191,6 +244,14 @@ def outbound_endpoint_failing(context: RuleContext) -> Iterator[FindingDraft]:
             page=WEBHOOKS,
             at=endpoint.failing_since,
         )
+
+
+def _prices_named(event: EventSeen) -> list[str]:
+    return [word.strip(".,") for word in event.note.split() if word.startswith(("price_", "plan_"))]
+
+
+def _more(others: int, noun: str) -> str:
+    return f"Events of {others} more {noun}{'' if others == 1 else 's'} arrived." if others else ""
 
 
 def _times(seen: SightingFacts) -> str:

@@ -7,7 +7,8 @@ import copy
 import logging
 import sqlite3
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from flask import Request, Response, request
 from werkzeug.exceptions import HTTPException
@@ -59,6 +60,8 @@ def refuse(refusal: StripeRefusal) -> Response:
 def respond(answer: ApiResponse) -> Response:
     response = Response(answer.body, answer.status, content_type="application/json")
     response.headers["Request-Id"] = answer.request_id
+    if answer.at is not None:
+        response.date = datetime.fromtimestamp(answer.at, UTC)
     version = request.headers.get("Stripe-Version", "")
     response.headers["Stripe-Version"] = version if is_version(version) else PINNED
     if key := request.headers.get("Idempotency-Key"):
@@ -93,7 +96,8 @@ def _perform(
         raise _forbidden(account, key, operation)
     idempotency_key = request.headers.get("Idempotency-Key") if operation.method == "POST" else None
     work = _ApiCall(services, operation, ids, request_id, account, fault, idempotency_key)
-    return fault, (work.execute_once(idempotency_key) if idempotency_key else work.execute())
+    answer = work.execute_once(idempotency_key) if idempotency_key else work.execute()
+    return fault, replace(answer, at=account.now)
 
 
 @dataclass

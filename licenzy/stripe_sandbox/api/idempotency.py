@@ -21,6 +21,8 @@ class ApiResponse:
     body: str
     request_id: str
     replayed: bool = False
+    at: int | None = None
+    """The account's own time, which the answer is dated by; real time where the account is not known."""
 
 
 class IdempotencyRecord:
