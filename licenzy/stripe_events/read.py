@@ -12,7 +12,7 @@ from licenzy.entitlements.projected import payment_refs
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.kit.clock import from_unix
 from licenzy.projects.scope import Scope
-from licenzy.stripe_gateway import shapes
+from licenzy.stripe_gateway import invoices, shapes
 from licenzy.stripe_gateway.shapes import Event, Reading, read_object
 
 
@@ -105,7 +105,7 @@ def subscription_found(
     payments: frozenset[str] = frozenset()
     latest = obj.get("latest_invoice")
     if isinstance(latest, Mapping):
-        invoice = Reading("invoice", latest["id"], {**shapes.invoice(latest), "subscription": obj["id"]})
+        invoice = Reading("invoice", latest["id"], {**invoices.invoice(latest), "subscription": obj["id"]})
         readings.append(invoice)
         payments = frozenset(payment_refs(invoice.data))
     for session in sessions or ():
@@ -151,10 +151,10 @@ def payment_found(
         return Found(found.purchase_key, found.readings, found.payments | refs, found.occurred_at)
     if invoice is None or invoice_payment is None:
         return None
-    bill = Reading("invoice", invoice["id"], shapes.invoice(invoice))
+    bill = Reading("invoice", invoice["id"], invoices.invoice(invoice))
     if bill.data["subscription"] is None:
         return None
-    paid = Reading("invoice_payment", invoice_payment["id"], shapes.invoice_payment(invoice_payment))
+    paid = Reading("invoice_payment", invoice_payment["id"], invoices.invoice_payment(invoice_payment))
     return Found(bill.data["subscription"], [bill, paid], refs)
 
 

@@ -15,7 +15,7 @@ import stripe
 
 from licenzy.errors import StripeError, StripeUnavailable
 from licenzy.kit.deadline import standing_still
-from licenzy.stripe_gateway import answers, shapes
+from licenzy.stripe_gateway import answers, invoices, shapes
 from licenzy.stripe_gateway.answers import Json
 from licenzy.stripe_gateway.answers import ListPage as ListPage
 from licenzy.stripe_gateway.answers import ObjectRead as ObjectRead
@@ -307,7 +307,7 @@ def _subscription(client: stripe.StripeClient, subscription_id: str) -> ObjectRe
     invoice = found.get("latest_invoice")
     if isinstance(invoice, dict):
         answers.name(invoice, "id")
-        shapes.invoice(invoice)
+        invoices.invoice(invoice)
         found["latest_invoice"] = _with_all_lines(client, invoice)
     return read
 
@@ -346,9 +346,9 @@ def _payment(client: stripe.StripeClient, ref: str) -> PaymentFacts:
     ).entries
     if not paid:
         return PaymentFacts(refs)
-    shapes.invoice_payment(paid[0])
+    invoices.invoice_payment(paid[0])
     path = f"invoices/{_id(answers.name(paid[0], 'invoice'))}"
     invoice, at = _asked_at(partial(answers.one_read, client, "get", path))
-    shapes.invoice(invoice)
+    invoices.invoice(invoice)
     whole = _with_all_lines(client, invoice)
     return PaymentFacts(refs, invoice=whole, invoice_payment=paid[0], at=at)

@@ -15,7 +15,7 @@ from typing import Any
 
 from licenzy.kit.clock import from_unix
 from licenzy.kit.frozen import frozen
-from licenzy.stripe_gateway import values
+from licenzy.stripe_gateway import invoices, values
 from licenzy.stripe_gateway.values import Unreadable
 
 _LAST_SECOND = 253402300799  # of the year 9999
@@ -195,58 +195,6 @@ def subscription(obj: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def invoice(obj: Mapping[str, Any]) -> dict[str, Any]:
-    """An invoice. Its subscription moved below `parent` with API 2025-03-31."""
-    details = values.mapping(values.mapping(obj.get("parent")).get("subscription_details"))
-    legacy = values.mapping(obj.get("subscription_details"))
-    metadata = values.mapping(details.get("metadata")) or values.mapping(legacy.get("metadata"))
-    subscription_id = values.id_of(details.get("subscription")) or values.id_of(obj.get("subscription"))
-    return {
-        "subscription": subscription_id or _subscription_of_lines(obj),
-        "status": obj.get("status"),
-        "billing_reason": obj.get("billing_reason"),
-        "amount_due": values.whole(obj, "amount_due"),
-        "amount_paid": values.whole(obj, "amount_paid"),
-        "currency": obj.get("currency"),
-        "customer": values.id_of(obj.get("customer")),
-        "payment_intent": values.id_of(obj.get("payment_intent")),
-        "charge": values.id_of(obj.get("charge")),
-        "period_end": _period_end_of_lines(obj),
-        # An invoice that came without its lines says nothing of them, which is not that it has none.
-        "lines": [invoice_line(line) for line in _lines(obj)] if obj.get("lines") else None,
-        "more_lines": bool(values.mapping(obj.get("lines")).get("has_more")),
-        "created": values.seconds(obj, "created"),
-        "due_date": values.seconds(obj, "due_date"),
-        "attempt": metadata.get("licenzy_attempt"),
-    }
-
-
-def invoice_line(line: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of an invoice: `item` lines bill a period of a subscription item, all others something else.
-
-    Since API 2025-03-31 what it is of stands under `parent`, before that on the line itself. A line that
-    cannot be read in a part bills nothing that is known: the part is none, and the invoice is still read.
-    """
-    parent = values.mapping(line.get("parent"))
-    of_item = values.mapping(parent.get("subscription_item_details"))
-    details = of_item or values.mapping(parent.get("invoice_item_details"))
-    pricing = values.mapping(values.mapping(line.get("pricing")).get("price_details"))
-    recurring = bool(of_item) or line.get("type") == "subscription"
-    period = values.mapping(line.get("period"))
-    return {
-        "item": values.id_of(of_item.get("subscription_item")) or values.id_of(line.get("subscription_item")),
-        "recurring": recurring,
-        "price": values.id_of(pricing.get("price"))
-        or values.id_of(line.get("price"))
-        or values.id_of(line.get("plan")),
-        "quantity": values.whole_or_none(line.get("quantity")),
-        "proration": bool(details.get("proration") or line.get("proration")),
-        "amount": values.whole_or_none(line.get("amount")),
-        "start": values.instant_or_none(period.get("start")),
-        "end": values.instant_or_none(period.get("end")),
-    }
-
-
 def charge(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A charge, as `charge.refunded` sends it: how much of it has been given back by then."""
     return {
@@ -278,17 +226,6 @@ def dispute(obj: Mapping[str, Any]) -> dict[str, Any]:
         "amount": obj.get("amount"),
         "status": values.word(obj, "status"),
         "created": obj.get("created"),
-    }
-
-
-def invoice_payment(obj: Mapping[str, Any]) -> dict[str, Any]:
-    """Which payment paid which invoice: since API 2025-03-31 neither names the other itself."""
-    payment = values.mapping(obj.get("payment"))
-    return {
-        "invoice": values.id_of(obj.get("invoice")),
-        "charge": values.id_of(payment.get("charge")),
-        "payment_intent": values.id_of(payment.get("payment_intent")),
-        "status": obj.get("status"),
     }
 
 
@@ -346,25 +283,6 @@ def _previous_subscription(previous: Mapping[str, Any]) -> dict[str, Any]:
     return changed
 
 
-def _subscription_of_lines(obj: Mapping[str, Any]) -> str | None:
-    for line in _lines(obj):
-        parent = values.mapping(values.mapping(line.get("parent")).get("subscription_item_details"))
-        found = values.id_of(parent.get("subscription")) or values.id_of(line.get("subscription"))
-        if found:
-            return found
-    return None
-
-
-def _period_end_of_lines(obj: Mapping[str, Any]) -> int | None:
-    ends = (values.instant_or_none(values.mapping(line.get("period")).get("end")) for line in _lines(obj))
-    return max((end for end in ends if end), default=None)
-
-
-def _lines(obj: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    listed = values.mapping(obj.get("lines")).get("data")
-    return [line for line in listed if isinstance(line, Mapping)] if isinstance(listed, list) else []
-
-
 _STATUS_OF_EVENT = {
     "checkout.session.completed": "complete",
     "checkout.session.async_payment_succeeded": "complete",
@@ -383,13 +301,13 @@ _READERS = {
     "customer.subscription.paused": ("subscription", subscription),
     "customer.subscription.resumed": ("subscription", subscription),
     "customer.subscription.deleted": ("subscription", subscription),
-    "invoice.paid": ("invoice", invoice),
-    "invoice.payment_succeeded": ("invoice", invoice),
-    "invoice.payment_failed": ("invoice", invoice),
-    "invoice.overdue": ("invoice", invoice),
-    "invoice.voided": ("invoice", invoice),
-    "invoice.marked_uncollectible": ("invoice", invoice),
-    "invoice_payment.paid": ("invoice_payment", invoice_payment),
+    "invoice.paid": ("invoice", invoices.invoice),
+    "invoice.payment_succeeded": ("invoice", invoices.invoice),
+    "invoice.payment_failed": ("invoice", invoices.invoice),
+    "invoice.overdue": ("invoice", invoices.invoice),
+    "invoice.voided": ("invoice", invoices.invoice),
+    "invoice.marked_uncollectible": ("invoice", invoices.invoice),
+    "invoice_payment.paid": ("invoice_payment", invoices.invoice_payment),
     "charge.refunded": ("charge", charge),
     "charge.refund.updated": ("refund", refund),
     "refund.created": ("refund", refund),

@@ -229,6 +229,7 @@ ONE_TIME: dict[str, Any] = {"mode": "payment", "quantity": 2}
 PACK = {
     "kind": "usage_pack",
     "product_code": "CREDITS",
+    "stripe_price_id": "price_credits",
     "features": [],
     "units": 500,
     "duration_seconds": None,
@@ -236,6 +237,7 @@ PACK = {
 PASS: dict[str, Any] = {
     "kind": "time_pass",
     "product_code": "DAY",
+    "stripe_price_id": "price_day",
     "features": [],
     "units": None,
     "duration_seconds": 86_400,

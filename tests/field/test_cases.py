@@ -17,8 +17,6 @@ from tests.support.cast import Cast
 from tests.support.clock import StandingClock
 
 NOT_YET: dict[str, str] = {
-    "connect_account_event": "The `account` of an event is not read.",
-    "recovered_session": "Only the session named in an event settles its attempt.",
     "unmapped_then_mapped": "A change to an unmapped price ends access; mapping it reads nothing.",
 }
 

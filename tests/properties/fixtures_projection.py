@@ -14,7 +14,7 @@ from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.one_time import Pass, chain_passes
 from licenzy.entitlements.projected import Projected
 from licenzy.kit.clock import from_unix
-from licenzy.stripe_gateway import shapes
+from licenzy.stripe_gateway import invoices, shapes
 from tests.properties.histories import GRACE_DAYS, Life, Names, one_time_life, subscription_life
 
 PRICES = ("price_pro", "price_max")
@@ -134,7 +134,7 @@ def read_from_stripe(life: Life, history: History, chance: random.Random) -> lis
         source_id = f"snapshot:{life.names.subscription}:{number}"
         said = {**shapes.subscription(read), **note}
         data = _with_sold(said, "subscription", history, life.names)
-        bill = {**shapes.invoice(read["latest_invoice"]), **note}
+        bill = {**invoices.invoice(read["latest_invoice"]), **note}
         facts += [
             Fact("subscription", FactSource.SNAPSHOT, source_id, read["id"], at, data),
             Fact("invoice", FactSource.SNAPSHOT, source_id, read["latest_invoice"]["id"], at, bill),

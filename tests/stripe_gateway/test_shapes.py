@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from licenzy.stripe_gateway import shapes
+from licenzy.stripe_gateway import invoices, shapes
 from licenzy.stripe_gateway.shapes import READ_EVENT_TYPES, NotAnEvent, Reading, read_event, read_object
 from licenzy.stripe_gateway.values import Unreadable
 from tests.support.payloads import DROPPED, answers, changed, current_events, events, paths
@@ -245,7 +245,7 @@ def line(**fields: Any) -> dict[str, Any]:
             id="references as ids, expanded, and as a plan",
         ),
         pytest.param(
-            shapes.invoice,
+            invoices.invoice,
             [
                 invoice(subscription="sub_1"),
                 invoice(subscription={"id": "sub_1"}),
@@ -256,7 +256,7 @@ def line(**fields: Any) -> dict[str, Any]:
             id="the subscription of an invoice below parent and on top",
         ),
         pytest.param(
-            shapes.invoice,
+            invoices.invoice,
             [
                 invoice(subscription="sub_1", lines=line(type="subscription")),
                 invoice(lines=line(subscription="sub_1", type="subscription")),
@@ -265,7 +265,7 @@ def line(**fields: Any) -> dict[str, Any]:
             id="the subscription of an invoice on its lines alone",
         ),
         pytest.param(
-            shapes.invoice,
+            invoices.invoice,
             [
                 invoice(
                     subscription="sub_1",
@@ -391,7 +391,7 @@ NEW_LINE: dict[str, Any] = {
 
 @pytest.mark.parametrize("shape", [*OLD_LINES, NEW_LINE])
 def test_a_line_of_an_item_in_every_shape(shape: dict[str, Any]) -> None:
-    read = shapes.invoice_line({**shape, "amount": 1200, "period": {"start": 1, "end": 2}})
+    read = invoices.invoice_line({**shape, "amount": 1200, "period": {"start": 1, "end": 2}})
     assert read == {
         "item": "si_1",
         "recurring": True,
@@ -415,14 +415,14 @@ def test_a_line_of_an_item_in_every_shape(shape: dict[str, Any]) -> None:
     ],
 )
 def test_a_line_that_bills_no_period_of_an_item(shape: dict[str, Any], proration: bool) -> None:
-    read = shapes.invoice_line(shape)
+    read = invoices.invoice_line(shape)
     assert read["recurring"] is False
     assert read["proration"] is proration
 
 
 @pytest.mark.parametrize("odd", [None, "1", 1.5, True, -1, 10**20, [], {}])
 def test_a_line_that_cannot_be_read_in_part_is_read_in_the_rest(odd: Any) -> None:
-    read = shapes.invoice_line({**NEW_LINE, "amount": odd, "period": {"start": odd, "end": odd}})
+    read = invoices.invoice_line({**NEW_LINE, "amount": odd, "period": {"start": odd, "end": odd}})
     assert (read["item"], read["start"], read["end"]) == ("si_1", None, None)
     assert read["amount"] is None or isinstance(read["amount"], int)
 
