@@ -41,7 +41,7 @@ def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
     granted: list[Projected] = []
     if first.data["mode"] == "payment":
         main = terms["sold"]
-        _, quantity = lines.pop(main["stripe_price_id"], (main, terms["quantity"]))
+        _, quantity = lines.pop(main.get("stripe_price_id"), (main, terms["quantity"]))
         granted.append(_granted("", main, quantity, first))
     granted += [_granted(price, *line, first) for price, line in sorted(lines.items())]
     reversing = _about_the_payment_of(first, facts)

@@ -96,14 +96,11 @@ def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetim
         record_waiting(db, placed, now=now)
         return Applied(EventStatus.APPLIED, "Stored until the purchase of its payment is known.")
     recorded = record(db, placed, now=now)
+    taken_back: list[Change] = []
     if placed.disowned is not None:
-        taken_back = _disown(db, placed, placed.disowned, now)
-        purchase = lock_purchase(db, origin.scope, key=recorded.purchase.key, now=now)
-        recorded = replace(recorded, purchase=purchase)
-        if purchase.subject_id is None:
-            return replace(_of_nobody(db, placed, now), changes=taken_back)
+        recorded, taken_back = _disown(db, placed, recorded, placed.disowned, now)
     if recorded.purchase.subject_id is None:
-        return _of_nobody(db, placed, now)
+        return replace(_of_nobody(db, placed, now), changes=taken_back)
     changes = _project(db, placed, recorded, now)
     if recorded.displaced is not None:
         changes += _withdraw(db, placed, recorded.displaced, now)
@@ -120,7 +117,9 @@ def apply_found(db: Session, origin: Origin, found: Found, *, now: datetime) -> 
     recorded = record(db, placed, now=now)
     if placed.disowned is not None:
         # A session may still be open whose subscription exists already: once it completes it says so.
-        return _disown(db, placed, placed.disowned, now)
+        recorded, taken_back = _disown(db, placed, recorded, placed.disowned, now)
+        if recorded.purchase.subject_id is None:
+            return taken_back
     changes = _project(db, placed, recorded, now)
     if recorded.displaced is not None:
         changes += _withdraw(db, placed, recorded.displaced, now)
@@ -132,15 +131,21 @@ def apply_found(db: Session, origin: Origin, found: Found, *, now: datetime) -> 
     return changes
 
 
-def _disown(db: Session, placed: Placed, attempt_id: str, now: datetime) -> list[Change]:
-    """Take a subscription away from the attempt that it names; what it granted ends."""
-    key = placed.purchase.key
+def _disown(
+    db: Session, placed: Placed, recorded: Recorded, attempt_id: str, now: datetime
+) -> tuple[Recorded, list[Change]]:
+    """Take a subscription away from the attempt that it names, unless an operator has adopted it.
+
+    What it granted ends.
+    """
+    key = recorded.purchase.key
     if not key.startswith("sub_"):
-        return []
+        return recorded, []
     release_subscription(db, attempt_id=attempt_id, subscription_id=key)
     changes = _withdraw(db, placed, key, now)
-    disown_purchase(db, placed.purchase, attempt_id=attempt_id)
-    return changes
+    disown_purchase(db, recorded.purchase, attempt_id=attempt_id)
+    purchase = lock_purchase(db, placed.origin.scope, key=key, now=now)
+    return replace(recorded, purchase=purchase), changes
 
 
 def _withdraw(db: Session, placed: Placed, key: str, now: datetime) -> list[Change]:

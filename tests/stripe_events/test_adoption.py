@@ -280,6 +280,27 @@ def test_what_another_project_sold_is_not_ours_to_adopt(
     assert len(kept(shop)) == count
 
 
+@row("operator.adopt", "checkout.copied")
+@pytest.mark.parametrize("kind", [Kind.USAGE_PACK, Kind.SUBSCRIPTION])
+def test_a_checkout_with_the_metadata_of_an_attempt_is_adopted_as_any_other(
+    shop: Shop, sell: Sell, clock: StandingClock, kind: Kind
+) -> None:
+    product = sell("PRO_MONTHLY", kind)
+    attempt = shop.checkout().get_json()["attempt_id"]
+    metadata = {"metadata": {"licenzy_attempt": attempt}}
+    data = "subscription_data" if kind is Kind.SUBSCRIPTION else "payment_intent_data"
+    copied: Any = {**metadata, data: metadata}
+    buy_past_licenzy(shop, product, **copied)
+    deliver_events(shop, clock)
+    settle(shop, clock)
+    assert (granted(shop), len(kept(shop))) == ([], 1)
+    take(shop, clock)
+    deliver_events(shop, clock)
+    settle(shop, clock)
+    (held,) = granted(shop)
+    assert (held.state, held.attempt_id) == (State.ACTIVE, None)
+
+
 def test_what_licenzy_sold_is_no_untracked_checkout(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     sell("PACK", Kind.USAGE_PACK)
     opened = shop.checkout("k", product_code="PACK").get_json()
