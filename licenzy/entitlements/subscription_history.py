@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from licenzy.entitlements.ordering import latest
-from licenzy.entitlements.periods import PaidInvoice, Period, paid_invoices, periods_by_item
+from licenzy.entitlements.periods import SAME_MOMENT, PaidInvoice, Period, paid_invoices, periods_by_item
 from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.entitlements.sold import SoldTerms, Terms
 from licenzy.kit.clock import from_unix
 
 Item = Mapping[str, Any]
 """An item of a subscription, as a state has it."""
-
-SAME_MOMENT = timedelta(seconds=60)
-"""Within this much Stripe reports a change of a subscription and the payment of its invoice, in any order."""
 
 _UNPAID = frozenset({"past_due", "unpaid"})
 _BEGUN = frozenset({"active", "canceled", "paused", *_UNPAID})
@@ -57,46 +54,61 @@ class SubscriptionHistory:
 
     def was_paid_for(self) -> bool:
         """Whether anything beyond a trial's zero invoice was paid, or free of charge after it."""
-        if any(invoice.amount_paid for invoice in self.invoices):
-            return self._session_is_paid() or any(self.periods.values())
+        if any(fact.kind == "session" and fact.data["payment_status"] == "paid" for fact in self.facts):
+            return True
+        if any(invoice.amount_paid and invoice.reason != "manual" for invoice in self.invoices):
+            return any(self.periods.values())
+        return any(not self._is_of_trial(period) for periods in self.periods.values() for period in periods)
+
+    def _is_of_trial(self, period: Period) -> bool:
         trials = {state.data.get("trial_end") for state in self.states} - {None}
-        return any(period.end not in trials for periods in self.periods.values() for period in periods)
+        return period.end in trials and not period.invoice.amount_paid
 
     def _session_is_paid(self) -> bool:
         sessions = (fact for fact in self.facts if fact.kind == "session")
         return any(fact.data["payment_status"] in SETTLED for fact in sessions)
 
-    def state_last_paid(self) -> FactLike | None:
-        """The state in force when the subscription was last paid; None where no payment is known."""
+    def last_paid_for(self, item: Item, terms: Terms) -> tuple[int, Terms | None]:
+        """The quantity and terms that were last paid for: a change that is not paid gives nothing yet.
+
+        The terms are none where that was a price of no product, and without grace where nothing was paid.
+        """
         if not self.invoices:
-            return None
-        until = self.invoices[-1].paid_at + SAME_MOMENT
+            return item["quantity"], terms
+        invoice = self._invoice_last_paid(item["id"])
+        if invoice is None:
+            return item["quantity"], {**terms, "grace_days": 0}
+        line, state = _line_paid(invoice, item["id"]), self._state_with_invoice(invoice)
+        before = (item_in(state, item["id"]) if state is not None else None) or item
+        named = line if line is not None and line["price"] is not None else before
+        quantity = line["quantity"] if line is not None else None
+        paid_terms = self.terms.at_price(item["id"], named["price"])
+        return before["quantity"] if quantity is None else quantity, paid_terms
+
+    def _invoice_last_paid(self, item_id: str) -> PaidInvoice | None:
+        """The last paid invoice of a period of the item after its trial, or of a change within one."""
+        periods = (period for period in self.periods[item_id] if not self._is_of_trial(period))
+        of_periods = {period.invoice.id for period in periods}
+        billed = (
+            invoice
+            for invoice in reversed(self.invoices)
+            if invoice.id in of_periods or _line_paid(invoice, item_id) is not None
+        )
+        return next(billed, None)
+
+    def _state_with_invoice(self, invoice: PaidInvoice) -> FactLike | None:
+        """The first state with this invoice as its latest; where none has it, the one at its payment."""
+        naming = [state for state in self.states if state.data.get("latest_invoice") == invoice.id]
+        if naming:
+            first = min(state.occurred_at for state in naming)
+            return latest([state for state in naming if state.occurred_at == first])
+        until = invoice.paid_at + SAME_MOMENT
         by_then = [
             state
             for state in self.states
             if state.occurred_at <= until and state.data["status"] not in _UNPAID
         ]
         return latest(by_then) if by_then else None
-
-    def last_paid_for(self, item: Item, terms: Terms) -> tuple[Item, Terms]:
-        """The item and its terms as they were last paid for: a change that is not paid gives nothing yet."""
-        state = self.state_last_paid()
-        before = item_in(state, item["id"]) if state is not None else None
-        if before is None:
-            return item, terms
-        prices = (line["price"] for line in self._lines_last_paid(item["id"]))
-        named = next((price for price in prices if self.terms.at_price(item["id"], price)), before["price"])
-        paid_terms = self.terms.at_price(item["id"], named)
-        return (before, paid_terms) if paid_terms is not None else (item, {**terms, "grace_days": 0})
-
-    def _lines_last_paid(self, item_id: str) -> list[Mapping[str, Any]]:
-        """The lines for the item on the last invoice paid, those that cost something, the latest first."""
-        lines = [
-            line
-            for line in self.invoices[-1].lines or ()
-            if line["item"] == item_id and (line["amount"] or 0) > 0 and line["start"] is not None
-        ]
-        return sorted(lines, key=lambda line: -line["start"])
 
     def period_end(self, state: FactLike, item: Item) -> datetime:
         """The item's period end, or that of a later period that was paid after the state was reported.
@@ -157,6 +169,21 @@ class SubscriptionHistory:
     def session_id(self) -> str | None:
         """The Checkout Session that began the subscription, where one did."""
         return min((fact.object_id for fact in self.facts if fact.kind == "session"), default=None)
+
+
+def _line_paid(invoice: PaidInvoice, item_id: str) -> Mapping[str, Any] | None:
+    """The line of an invoice that says what was paid for of an item: the one that begins last.
+
+    Where the line of the item's period is among those that nobody has read, none of the others does.
+    """
+    lines = [
+        line
+        for line in invoice.lines or ()
+        if line["item"] == item_id and (line["amount"] or 0) > 0 and line["start"] is not None
+    ]
+    if invoice.has_more and all(line["proration"] for line in lines):
+        return None
+    return max(lines, key=lambda line: (line["start"], not line["proration"]), default=None)
 
 
 def item_in(state: FactLike, item_id: str) -> Item | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements import reversals
@@ -13,10 +12,10 @@ from licenzy.entitlements.grace import unpaid_since
 from licenzy.entitlements.models import State
 from licenzy.entitlements.operators import canceled, lifted_at
 from licenzy.entitlements.ordering import latest
+from licenzy.entitlements.periods import SAME_MOMENT
 from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.entitlements.sold import Terms
 from licenzy.entitlements.subscription_history import (
-    SAME_MOMENT,
     Item,
     SubscriptionHistory,
     is_early,
@@ -120,25 +119,28 @@ def _removed(history: SubscriptionHistory, item_id: str) -> Projected:
 
 
 def _in_state(history: SubscriptionHistory, state: FactLike, item: Item, terms: Terms) -> Projected:
-    data, status = state.data, _status(history, state)
+    data, status, quantity = state.data, _status(history, state), item["quantity"]
+    paid_terms: Terms | None = terms
     if status == "past_due" and not is_early(state):
-        item, terms = history.last_paid_for(item, terms)
+        quantity, paid_terms = history.last_paid_for(item, terms)
+        terms = paid_terms or terms
     started = from_unix(data["started_at"]) if data["started_at"] else state.occurred_at
     entitlement = Projected(
         item_key=item["id"],
         product_code=terms["product_code"],
         kind=Kind.SUBSCRIPTION,
         features=list(terms["features"]),
-        quantity=item["quantity"],
+        # Of no seats nothing is left, whatever was paid for.
+        quantity=quantity if item["quantity"] else 0,
         state=State.ACTIVE,
         starts_at=started,
         granted_at=started,
-        cancel_at=_scheduled_cancel(data, item),
+        cancel_at=_scheduled_cancel(state, item),
         canceled_at=from_unix(data["canceled_at"]) if data["canceled_at"] else None,
         stripe_subscription_id=state.object_id,
         stripe_checkout_session_id=history.session_id(),
     )
-    return _without_quantity(_with_end(history, entitlement, status, state, item, terms))
+    return _without_quantity(_with_end(history, entitlement, status, state, item, paid_terms))
 
 
 def _status(history: SubscriptionHistory, state: FactLike) -> str:
@@ -161,7 +163,7 @@ def _with_end(
     status: str,
     state: FactLike,
     item: Item,
-    terms: Terms,
+    terms: Terms | None,
 ) -> Projected:
     """The entitlement with its state, and until when it lasts: the earliest of all that ends it."""
     if status == "canceled":
@@ -193,27 +195,29 @@ def _with_end(
     return _until_cancel(running, cancel)
 
 
-def _grace_end(history: SubscriptionHistory, state: FactLike, item: Item, terms: Terms) -> datetime:
+def _grace_end(history: SubscriptionHistory, state: FactLike, item: Item, terms: Terms | None) -> datetime:
     """Until when an item has access although a payment failed.
 
-    Its grace begins with the failure; what was paid before lasts as long as it was paid for.
+    Its grace begins with the failure; what was paid before lasts as long as it was paid for. Without terms,
+    no product was.
     """
     since = unpaid_since(state, item, history.states, history.facts)
+    if terms is None:
+        return since
     if is_early(state):
         return since + timedelta(days=terms["grace_days"])
-    paid_state = history.state_last_paid()
-    is_paid_for = paid_state is None or item_in(paid_state, item["id"]) is not None
-    has_grace = is_paid_for and history.was_paid_for()
+    until = since + timedelta(days=terms["grace_days"] if history.was_paid_for() else 0)
     paid_ends = [from_unix(period.end) for period in history.periods[item["id"]]]
-    return max([since + timedelta(days=terms["grace_days"] if has_grace else 0), *paid_ends[-1:]])
+    return max([until, *paid_ends[-1:]])
 
 
-def _scheduled_cancel(data: Mapping[str, Any], item: Item) -> datetime | None:
-    if data["cancel_at"]:
+def _scheduled_cancel(state: FactLike, item: Item) -> datetime | None:
+    """The earlier of the instant that was set and the end of the period, where it is to cancel then."""
+    data = state.data
+    if data["cancel_at"] and is_early(state):
         return from_unix(data["cancel_at"])
-    if data["cancel_at_period_end"] and item["period_end"]:
-        return from_unix(item["period_end"])
-    return None
+    ends = [data["cancel_at"], item["period_end"] if data["cancel_at_period_end"] else None]
+    return min((from_unix(end) for end in ends if end), default=None)
 
 
 def _until_cancel(entitlement: Projected, cancel: datetime | None) -> Projected:

@@ -11,6 +11,7 @@ from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from tests.entitlements import (
     test_triggers,
     test_triggers_of_attempts,
+    test_triggers_of_grace,
     test_triggers_of_invoices,
     test_triggers_of_money_back,
     test_triggers_of_subscriptions,
@@ -23,6 +24,7 @@ CASES = (
     test_triggers,
     test_triggers_of_attempts,
     test_triggers_of_subscriptions,
+    test_triggers_of_grace,
     test_triggers_of_invoices,
     test_triggers_of_money_back,
 )
