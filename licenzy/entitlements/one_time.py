@@ -47,6 +47,8 @@ def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
         paid_at=first.occurred_at,
         ends_as="expired",
         stripe_checkout_session_id=first.object_id,
+        stripe_price_id=sold.get("stripe_price_id"),
+        terms_version=sold.get("version"),
     )
     return [_taken_back(_with_term(purchase, sold), first, facts)]
 

@@ -79,6 +79,8 @@ def _of_item(current: FactLike, item: Mapping[str, Any], facts: Sequence[FactLik
         canceled_at=from_unix(data["canceled_at"]) if data["canceled_at"] else None,
         stripe_subscription_id=current.object_id,
         stripe_checkout_session_id=_session_id(facts),
+        stripe_price_id=item["price"],
+        terms_version=sold.get("version"),
     )
     return _with_status(entitlement, current, item, facts)
 

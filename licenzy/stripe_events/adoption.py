@@ -40,6 +40,7 @@ class Bought:
     """What Stripe says was bought: one product, and the objects that tell its state."""
 
     product: Product
+    price_id: str
     quantity: int
     session: Mapping[str, Any]
     subscription: Mapping[str, Any] | None = None
@@ -92,7 +93,7 @@ def what_was_bought(
     _refuse_unfit(product, price_id, recurring=kept.recurring)
     assert product is not None
     subscription = gateway.subscription(at, kept.purchase_key) if kept.recurring else None
-    return Bought(product, quantity, session, subscription)
+    return Bought(product, price_id, quantity, session, subscription)
 
 
 def _only_line(session: Mapping[str, Any]) -> tuple[str, int]:
@@ -207,7 +208,7 @@ def _record_act(db: Session, operator: OperatorContext, kept: UntrackedCheckout,
         data={
             "action": "adopt",
             "session": kept.session_id,
-            "sold": as_sold(bought.product),
+            "sold": as_sold(bought.product, price_id=bought.price_id),
             "quantity": bought.quantity,
             "actor": operator.actor.user_id,
             "note": operator.note,

@@ -238,7 +238,7 @@ def test_a_scheduled_cancel_in_each_form_and_called_off(
 def test_a_plan_change_follows_the_price(sale: Sale) -> None:
     larger = sale.storefront.product(Kind.SUBSCRIPTION, features=["export"], grace_days=5)
     entitlement_id = sale.row().id
-    sale.subscription("active", at=START + DAY, items={"si": larger.stripe_price_id})
+    sale.subscription("active", at=START + DAY, items={"si": larger.prices[0].stripe_price_id})
     held = sale.row()
     assert (held.id, held.product_code, held.features) == (entitlement_id, larger.product_code, ["export"])
     sale.invoice("payment_failed", period=2, at=END)
@@ -258,7 +258,7 @@ def test_the_quantity_follows_the_subscription(open_sale: Any) -> None:
 def test_two_items_are_two_entitlements_and_a_removed_one_ends(sale: Sale) -> None:
     extra = sale.storefront.product(Kind.SUBSCRIPTION)
     price = sale.attempt.sold["stripe_price_id"]
-    sale.subscription("active", at=START + DAY, items={"si": price, "sx": extra.stripe_price_id})
+    sale.subscription("active", at=START + DAY, items={"si": price, "sx": extra.prices[0].stripe_price_id})
     assert sorted(held.product_code for held in sale.entitlements()) == sorted(
         [extra.product_code, sale.attempt.product_code]
     )

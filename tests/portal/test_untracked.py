@@ -77,7 +77,7 @@ def paid_past_licenzy(shop: Shop, product: Product, **columns: Any) -> Untracked
         {
             "mode": "payment",
             "success_url": "https://example.com/done",
-            "line_items": [{"price": product.stripe_price_id, "quantity": 1}],
+            "line_items": [{"price": product.prices[0].stripe_price_id, "quantity": 1}],
         }
     )
     assert made.url is not None
@@ -161,7 +161,7 @@ def test_what_cannot_be_adopted_says_why_and_what_to_do(
         db.delete(product)
     pages = support_pages(app, cast, shop.runtime)
     page = pages.get(f"/untracked/{row.id}").text
-    assert f"No product is mapped to {product.stripe_price_id}" in page
+    assert f"No product is mapped to {product.prices[0].stripe_price_id}" in page
     assert "Map that price to a product" in page
     assert "/adoption" not in page
     sent = {

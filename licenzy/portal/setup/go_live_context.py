@@ -11,7 +11,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.catalog import queries as catalog
 from licenzy.catalog.copying import fitting, twin_of
-from licenzy.catalog.models import Product
+from licenzy.catalog.models import Product, ProductPrice
 from licenzy.portal.alignment.findings import both_sides
 from licenzy.portal.guards import Side
 from licenzy.portal.products.context import offered_prices
@@ -29,9 +29,10 @@ from licenzy.workspace.models import Role
 
 @dataclass(frozen=True, slots=True)
 class CopyOffer:
-    """A product that live does not have, the live prices that fit it, and the one with its lookup key."""
+    """A price of a product that live does not have, the live prices that fit, and the one with its key."""
 
     product: Product
+    sold: ProductPrice
     prices: Sequence[PriceFacts]
     twin: PriceFacts | None
 
@@ -88,6 +89,10 @@ def _copying(side: Side, project: ProjectFacts, form: Any) -> dict[str, Any]:
     prices, problem = offered_prices(side)
     if problem is not None:
         return {**nothing, "prices_problem": problem}
-    offers = [CopyOffer(each, fitting(each, prices), twin_of(each, prices)) for each in products]
-    proposed = {offer.product.id: offer.twin.id for offer in offers if offer.twin}
+    offers = [
+        CopyOffer(each, price, fitting(each.kind, prices), twin_of(each.kind, price, prices))
+        for each in products
+        for price in each.selling_prices
+    ]
+    proposed = {offer.sold.id: offer.twin.id for offer in offers if offer.twin}
     return {**nothing, "offers": offers, "copy_form": form or copy_form(products, proposed)}
