@@ -137,7 +137,7 @@ def live_holders(scope: Scope, *, stripe_price_id: str, product_code: str) -> Se
 # --- finding who holds a price that was mapped just now --------------------------------------------------
 
 
-def search_next(db: Session, *, now: datetime) -> bool:
+def search_next(db: Session, *, now: datetime, batch: int = BATCH) -> bool:
     """Search the next subscriptions for a newly mapped price, and ask for a read of those that name it.
 
     For the worker: one batch of the search that was requested first, of any project. False without any.
@@ -149,14 +149,14 @@ def search_next(db: Session, *, now: datetime) -> bool:
     connection = connection_of(db, scope)
     if backfill.total is None:
         backfill.total = _subscriptions(db, scope)
-    keys = _next_keys(db, scope, after=backfill.last_key, limit=BATCH)
+    keys = _next_keys(db, scope, after=backfill.last_key, limit=batch)
     found = _naming(db, scope, keys, backfill.stripe_price_id)
     if connection is not None:
         request_reads(db, scope, connection_id=connection.id, object_ids=found, now=now)
     backfill.searched += len(keys)
     backfill.found += len(found)
     backfill.last_key = keys[-1] if keys else backfill.last_key
-    if len(keys) < BATCH:
+    if len(keys) < batch:
         backfill.finished_at = now
     db.add(backfill)
     db.flush()

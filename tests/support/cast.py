@@ -265,7 +265,7 @@ def make_product(
         project_id=project_id, product_id=product.id, version=1, from_=now, terms=terms_of(product)
     )
     db.add(terms)
-    make_price(db, product, now=now, **priced)
+    make_product_price(db, product, now=now, **priced)
     return product
 
 
@@ -275,7 +275,9 @@ PRICE_COLUMNS = tuple(
 """What a test may say of a product's price."""
 
 
-def make_price(db: Session, product: Product, *, now: datetime = START, **columns: Any) -> ProductPrice:
+def make_product_price(
+    db: Session, product: Product, *, now: datetime = START, **columns: Any
+) -> ProductPrice:
     """Another price of a product, which it is sold at under its label."""
     interval = _RECURRING.get(product.kind)
     values: dict[str, Any] = {
