@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, false, func, null, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, null, select, true, union_all
 from sqlalchemy import Table as SqlTable
 from sqlmodel import Session
 
@@ -164,9 +164,10 @@ def _mapped_terms() -> Select[Any]:
         _TERMS.c.product_id == _PRICES.c.product_id,
         _TERMS.c.version == func.coalesce(in_force, 1),
     )
-    named = or_(
-        _PRICES.c.stripe_price_id.in_(bindparam("prices", expanding=True)),
-        _PRICES.c.stripe_product_id.in_(bindparam("stripe_products", expanding=True)),
+    # Two searches by their indexes: with `or`, SQLite reads all prices of the side.
+    named = union_all(
+        _price_ids(_PRICES.c.stripe_price_id, "prices"),
+        _price_ids(_PRICES.c.stripe_product_id, "stripe_products"),
     )
     return (
         select(
@@ -182,8 +183,12 @@ def _mapped_terms() -> Select[Any]:
         .select_from(_PRICES)
         .join(_PRODUCTS, is_its_product)
         .join(_TERMS, is_in_force)
-        .where(_here(_PRICES), named)
+        .where(_PRICES.c.project_id == bindparam("project_id"), _PRICES.c.id.in_(named))
     )
+
+
+def _price_ids(column: ColumnElement[str], names: str) -> Select[Any]:
+    return select(_PRICES.c.id).where(_here(_PRICES), column.in_(bindparam(names, expanding=True)))
 
 
 def _locked_purchase(key: Any, *, locks_subject: bool) -> Select[Any]:

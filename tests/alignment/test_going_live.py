@@ -269,3 +269,19 @@ def test_the_step_is_good_to_look_at_in_both_modes(home: ModePair, browser: Any,
     with served(home.app, port=home.runtime.settings.port) as url:
         sign_in(browser, url)
         assert complaints(browser, url, [f"/projects/{home.project_id}/{mode}{STEP}"]) == []
+
+
+def test_all_prices_that_a_product_is_sold_at_are_copied_with_their_labels(pair: ModePair) -> None:
+    pair.test.connect()
+    pair.live.connect()
+    pair.test.sell("PRO")
+    monthly, yearly = keyed_price(pair.live, None), keyed_price(pair.live, None, 9900, "year")
+    wrong = keyed_price(pair.live, None, 500, None)
+    copied = copy(pair, {"PRO": {"default": monthly, "year": yearly, "once": wrong}})
+    assert copied.made == ("PRO",)
+    assert list(copied.refused) == [("PRO", "once")]
+    live = sold(pair, Mode.LIVE)["PRO"]
+    assert {price.label: price.stripe_price_id for price in live.selling_prices} == {
+        "default": monthly,
+        "year": yearly,
+    }

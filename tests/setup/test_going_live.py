@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from licenzy.alignment.facts import ConnectionFacts, KeyFacts, ProjectFacts, SideFacts
+from licenzy.alignment.facts import ConnectionFacts, KeyFacts, ProductFacts, ProjectFacts, SideFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.checkout.models import AttemptStatus
@@ -197,3 +197,49 @@ def test_products_of_one_mode_alone_are_shown_beside_nothing() -> None:
         ("PRO", False, True),
     ]
     assert not any(pair.same for pair in pairs)
+
+
+def labelled(product: ProductFacts, **amounts: int) -> ProductFacts:
+    """The product at monthly prices of these amounts by their labels, and at one that was retired."""
+    (price,) = product.prices
+    sold = (replace(price, label=label, unit_amount=amount) for label, amount in amounts.items())
+    return replace(product, prices=(*sold, replace(price, label="old", selling=False, unit_amount=1)))
+
+
+@pytest.mark.parametrize(
+    ("test", "live", "differing"),
+    [
+        ({"default": 1200, "year": 9900}, {"default": 1200, "year": 9900}, []),
+        ({"default": 1200, "year": 9900}, {"year": 9900, "default": 1200}, []),
+        (
+            {"default": 1200, "year": 9900},
+            {"default": 1200, "year": 9800},
+            [("price year", "$99.00", "$98.00")],
+        ),
+        (
+            {"default": 1200, "year": 9900},
+            {"default": 1200},
+            [("price year", "$99.00", "none"), ("interval year", "every month", "none")],
+        ),
+        (
+            {"default": 1200},
+            {"month": 1200},
+            [
+                ("price", "$12.00", "none"),
+                ("interval", "every month", "none"),
+                ("price month", "none", "$12.00"),
+                ("interval month", "none", "every month"),
+            ],
+        ),
+    ],
+)
+def test_prices_are_compared_label_by_label(
+    test: dict[str, int], live: dict[str, int], differing: list[tuple[str, str, str]]
+) -> None:
+    facts = ProjectFacts(
+        START,
+        replace(TEST, products=(labelled(PRODUCT, **test),)),
+        replace(LIVE, products=(labelled(LIVE_PRODUCT, **live),)),
+    )
+    (pair,) = catalog_pairs(facts)
+    assert list(pair.differing) == differing
