@@ -152,3 +152,26 @@ def test_the_list_says_where_nothing_can_be_bought(app: Flask, cast: Cast, datab
     pages = side_pages(app, cast)
     assert "no price" in pages.get("/products").text
     assert "sold at no prices" in pages.get(f"/products/{product.id}").text
+
+
+def test_in_live_the_label_must_be_typed(app: Flask, cast: Cast, database: Database) -> None:
+    with database.write() as db:
+        product = make_product(db, project_id=cast.project_id, mode=Mode.LIVE, label="month")
+    live, path = side_pages(app, cast, mode="live"), f"/products/{product.id}"
+    price = product.prices[0].id
+
+    def labels() -> list[tuple[str, bool]]:
+        with database.read() as db:
+            found = product_by_code(db, Scope(cast.project_id, Mode.LIVE), product_code=product.product_code)
+        assert found is not None
+        return [(each.label, each.selling) for each in found.prices]
+
+    live.send(path, f"/{price}/retirement", {"typed": "Month"})
+    assert "That is not the price’s label." in live.get(path).text
+    assert labels() == [("month", True)]
+    live.send(path, f"/{price}/retirement", {"typed": "month"})
+    assert labels() == [("month", False)]
+    live.send(path, f"/{price}/removal", {"typed": ""})
+    assert labels() == [("month", False)]
+    live.send(path, f"/{price}/removal", {"typed": "month"})
+    assert labels() == []

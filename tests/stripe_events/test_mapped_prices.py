@@ -23,7 +23,7 @@ from licenzy.stripe_events.models import SettlingRead, UnmappedItem
 from licenzy.workspace.audit import Actor
 from tests.checkout.conftest import Shop
 from tests.reconciliation.test_reconcile import act, buy, settle, walk
-from tests.support.cast import Cast, make_connection, make_product
+from tests.support.cast import Cast, make_backfill, make_connection, make_product
 from tests.support.clock import START, StandingClock
 
 Sell = Callable[..., Product]
@@ -247,16 +247,7 @@ def test_the_search_goes_on_in_batches_and_finds_who_names_the_price(runtime: Ru
         fact(db, scope, "cs_test_1", "price_a_1")
         fact(db, scope.other, "sub_other", "price_a_1")
         fact(db, Scope(cast.stranger.project_id, scope.mode), "sub_theirs", "price_a_1")
-        db.add(
-            PriceBackfill(
-                project_id=cast.project_id,
-                price_id=wanted.id,
-                mode=scope.mode,
-                product_id=wanted.product_id,
-                stripe_price_id="price_a_1",
-                requested_at=START,
-            )
-        )
+        make_backfill(db, wanted)
     progress = []
     while runtime.database.retrying(lambda db: search_next(db, now=START, batch=3)):
         with runtime.database.read() as db:

@@ -18,7 +18,7 @@ from sqlmodel import Session
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import rules as key_rules
 from licenzy.api_keys.models import ApiKey
-from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, ProductPrice, ProductTerms
+from licenzy.catalog.models import DEFAULT_LABEL, Kind, PriceBackfill, Product, ProductPrice, ProductTerms
 from licenzy.catalog.rules import terms_of
 from licenzy.connections.models import Connection, Provider
 from licenzy.db.tables import Table
@@ -306,3 +306,18 @@ def make_product_price(
     db.add(product)
     db.flush()
     return price
+
+
+def make_backfill(db: Session, price: ProductPrice, **columns: Any) -> PriceBackfill:
+    """The search for subscriptions that hold a price, requested and not begun."""
+    backfill = PriceBackfill(
+        project_id=price.project_id,
+        price_id=price.id,
+        mode=price.mode,
+        product_id=price.product_id,
+        stripe_price_id=price.stripe_price_id,
+        **{"requested_at": price.added_at, **columns},
+    )
+    db.add(backfill)
+    db.flush()
+    return backfill

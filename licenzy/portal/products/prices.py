@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.catalog import prices, queries
 from licenzy.catalog.models import Product
 from licenzy.portal.blueprint import project
+from licenzy.portal.forms import TypedForm
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.products.context import product_page_context
 from licenzy.portal.products.forms import LabelForm, PriceForm
@@ -83,7 +84,9 @@ def label_price(side: Side, product_id: str, price_id: str) -> ResponseReturnVal
 @project.post("/products/<id('prd'):product_id>/prices/<id('ppr'):price_id>/retirement")
 @project_page(Role.ADMIN)
 def retire_price(side: Side, product_id: str, price_id: str) -> ResponseReturnValue:
-    """Stop selling at a price."""
+    """Stop selling at a price; in live its label must be typed."""
+    if not _was_typed(side, product_id, price_id):
+        return _to_product(product_id)
     with runtime().database.write() as db:
         price = prices.retire_price(
             db,
@@ -100,7 +103,9 @@ def retire_price(side: Side, product_id: str, price_id: str) -> ResponseReturnVa
 @project.post("/products/<id('prd'):product_id>/prices/<id('ppr'):price_id>/removal")
 @project_page(Role.ADMIN)
 def remove_mapped_price(side: Side, product_id: str, price_id: str) -> ResponseReturnValue:
-    """Let a price that nobody holds mean the product no longer."""
+    """Let a price that nobody holds mean the product no longer; in live its label must be typed."""
+    if not _was_typed(side, product_id, price_id):
+        return _to_product(product_id)
     with flashed_refusals(), runtime().database.write() as db:
         price = remove_price(
             db,
@@ -125,6 +130,15 @@ def price_search(side: Side, product_id: str) -> ResponseReturnValue:
         return _to_product(product_id)
     over = all(search.finished_at is not None for search in searches)
     return show("products/_search.html", status=286 if over else 200, product=product, searches=searches)
+
+
+def _was_typed(side: Side, product_id: str, price_id: str) -> bool:
+    """Whether the price's label was typed where it must be; otherwise that is flashed."""
+    price = queries.price_of(_product(side, product_id), price_id=price_id)
+    problem = TypedForm().problem(side.mode, price.label, "the price’s label")
+    if problem is not None:
+        flash(problem, "error")
+    return problem is None
 
 
 def _product(side: Side, product_id: str) -> Product:
