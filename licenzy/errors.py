@@ -96,6 +96,12 @@ class InvalidRedirectUrl(LicenzyError):
     hint = "Use an absolute https URL (http only for localhost in test mode) on an allowed host."
 
 
+class PriceLabelNeeded(LicenzyError):
+    code, status = "price_label_needed", 400
+    message = "This product is sold at several prices, and none of them is labelled default."
+    hint = "Send one of the labels in `price_labels` as `price_label`."
+
+
 class SignatureInvalid(LicenzyError):
     code, status = "signature_invalid", 400
     message = "The Stripe-Signature header does not match the body and this address."
@@ -176,6 +182,12 @@ class ProductNotFound(LicenzyError):
     code, status = "product_not_found", 404
     message = "No product has this code in this mode."
     hint = "Compare the code with the Products page, including upper and lower case."
+
+
+class PriceLabelNotFound(LicenzyError):
+    code, status = "price_label_not_found", 404
+    message = "The product is not sold at a price with this label."
+    hint = "Send one of the labels in `price_labels`, or add a price with this label to the product."
 
 
 class ReservationNotFound(LicenzyError):

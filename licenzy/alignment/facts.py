@@ -78,20 +78,18 @@ class ConnectionFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class ProductFacts:
-    """One product that is sold, with its price as it was last read from Stripe."""
+class MappedPrice:
+    """A Stripe price that means a product, as it was last read from Stripe."""
 
-    id: str
-    product_code: str
-    kind: str
     stripe_price_id: str
-    price_livemode: bool
+    stripe_product_id: str
+    label: str
+    selling: bool
+    """Whether checkouts sell at it; one that was retired still means its product."""
+    livemode: bool
     sellable: bool
     """Whether the price and its Stripe product were active when last read."""
-    created_at: datetime
     checked_at: datetime
-    units: int | None = None
-    duration_seconds: int | None = None
     unit_amount: int | None = None
     currency: str = ""
     interval: str | None = None
@@ -104,6 +102,30 @@ class ProductFacts:
     @property
     def recurring(self) -> bool:
         return self.interval is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductFacts:
+    """One product that is sold, with all of its prices."""
+
+    id: str
+    product_code: str
+    kind: str
+    created_at: datetime
+    prices: tuple[MappedPrice, ...] = ()
+    """Oldest first, retired ones included."""
+    units: int | None = None
+    duration_seconds: int | None = None
+
+    @property
+    def selling_prices(self) -> tuple[MappedPrice, ...]:
+        """The prices that checkouts sell at."""
+        return tuple(price for price in self.prices if price.selling)
+
+    @property
+    def checked_at(self) -> datetime:
+        """When Stripe was last read for all that is sold of it."""
+        return min((price.checked_at for price in self.selling_prices), default=self.created_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +166,18 @@ class EventSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class UnmappedPrice:
+    """A price that no product had when known customers' subscriptions were last read, and that they hold."""
+
+    stripe_price_id: str
+    stripe_product_id: str | None
+    subscriptions: int
+    """How many of them are not over."""
+    seen_at: datetime
+    """When the first of them was seen to hold it."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundFacts:
     """One of the merchant's own webhook endpoints that deliveries do not reach."""
 
@@ -177,7 +211,7 @@ class TrafficFacts:
     unmapped_lines: tuple[EventSeen, ...] = ()
     """The last session that sold the same prices without a product beside what it was opened for."""
     thin_events: tuple[EventSeen, ...] = ()
-    unmapped_prices: tuple[EventSeen, ...] = ()
+    unmapped_prices: tuple[UnmappedPrice, ...] = ()
     unknown_statuses: tuple[EventSeen, ...] = ()
     unapplied_events: tuple[EventSeen, ...] = ()
     unreadable_objects: tuple[SightingFacts, ...] = ()

@@ -145,10 +145,10 @@ def _products(side: SideFacts) -> Proof:
 
 
 def _prices(side: SideFacts) -> Proof:
-    if not side.products:
+    prices = {price.stripe_price_id for product in side.products for price in product.selling_prices}
+    if not prices:
         return Proof(None)
-    prices = {product.stripe_price_id for product in side.products}
-    read = min(product.checked_at for product in side.products)
+    read = min(product.checked_at for product in side.products if product.selling_prices)
     return Proof(f"{len(prices)} price{'' if len(prices) == 1 else 's'}", "read from Stripe", read)
 
 

@@ -54,6 +54,9 @@ class EntitlementResponse(EntitlementSummary):
     stripe_subscription_id: str | None
     stripe_checkout_session_id: str | None
     attempt_id: Annotated[str | None, Field(description="The attempt that created its checkout")]
+    terms_version: Annotated[
+        int | None, Field(description="The version of the product's terms that was sold; null if not known")
+    ]
     created_at: Instant | None
     updated_at: Instant | None
 

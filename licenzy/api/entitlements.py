@@ -127,6 +127,7 @@ def _full(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
         "stripe_subscription_id": entitlement.stripe_subscription_id,
         "stripe_checkout_session_id": entitlement.stripe_checkout_session_id,
         "attempt_id": entitlement.attempt_id,
+        "terms_version": entitlement.terms_version,
         "created_at": _instant(entitlement.created_at),
         "updated_at": _instant(entitlement.updated_at),
     }

@@ -46,7 +46,9 @@ _STRIPE: Refusals = (
 )
 _SALE: Refusals = (
     errors.StripePriceIdNotAllowed,
+    errors.PriceLabelNeeded,
     errors.ProductNotFound,
+    errors.PriceLabelNotFound,
     errors.ProductModeMismatch,
     errors.ProductArchived,
     errors.WebhookSecretMissing,
@@ -112,6 +114,7 @@ _IN_FULL = _ENTITLEMENT | {
     "stripe_subscription_id": "sub_1Qexample",
     "stripe_checkout_session_id": "cs_test_a1example",
     "attempt_id": "att_01jd8m7k4b0000000000000000",
+    "terms_version": 1,
     "created_at": "2026-11-26T09:30:00Z",
     "updated_at": "2026-11-26T09:30:00Z",
 }

@@ -18,7 +18,13 @@ from pydantic import (
 )
 from pydantic.json_schema import SkipJsonSchema
 
-from licenzy.catalog.rules import CODE_PATTERN, resembles_stripe_id, valid_product_code
+from licenzy.catalog.rules import (
+    CODE_PATTERN,
+    LABEL_MAX,
+    LABEL_PATTERN,
+    resembles_stripe_id,
+    valid_product_code,
+)
 from licenzy.checkout.rules import MAX_QUANTITY, MAX_URL, URL_PATTERN
 from licenzy.errors import InvalidRequest, LicenzyError, ModeNotAllowed, StripePriceIdNotAllowed, UnknownField
 from licenzy.subjects.rules import MAX_LENGTH, REF_PATTERN, ref_problem
@@ -30,6 +36,7 @@ _MUST_BE = {
     "subject_refs": "must be a list of 1 to 100 strings of 1 to 200 characters without control characters",
     "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, and not begin like a Stripe ID",
     "feature": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
+    "price_label": f"must be 1 to {LABEL_MAX} lower-case letters, digits, `_` or `-`",
     "customer_email": "must be an e-mail address",
     "quantity": f"must be a whole number from 1 to {MAX_QUANTITY}",
     "units": f"must be a whole number from 1 to {MAX_UNITS}",
@@ -91,6 +98,15 @@ ProductCode = Annotated[
 Feature = Annotated[
     str, AfterValidator(_feature), _described("feature", **_CODE, pattern=r"^[A-Za-z0-9_.-]+$")
 ]
+PriceLabel = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=LABEL_MAX,
+        pattern=LABEL_PATTERN,
+        description="Which of the product's prices; needed where several are sold at and none is `default`",
+    ),
+]
 Units = Annotated[int, Field(ge=1, le=MAX_UNITS, description="The number of units, all or none")]
 Email = Annotated[
     str,
@@ -143,6 +159,7 @@ class CheckoutSessionBody(Body):
     success_url: IfGiven[Address] = None
     cancel_url: IfGiven[Address] = None
     customer_email: IfGiven[Email] = None
+    price_label: IfGiven[PriceLabel] = None
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, description="The quantity to buy")] = 1
 
 

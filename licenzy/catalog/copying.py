@@ -1,7 +1,8 @@
 """Copies products from test mode to live mode.
 
-The product's terms are copied, its price is not: a price belongs to one mode. The live price is the one with
-the same lookup key, or one that a user picks, and is read from Stripe as for any other product.
+The product's terms and the labels of its prices are copied, its prices are not: a price belongs to one mode.
+The live price is the one with the same lookup key, or one that a user picks, and is read from Stripe as for
+any other product.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
 from licenzy.catalog import queries
 from licenzy.catalog.actions import create_product
-from licenzy.catalog.models import Product
+from licenzy.catalog.models import Kind, Product, ProductPrice
+from licenzy.catalog.prices import add_price
 from licenzy.catalog.rules import Draft, ProductRefused
 from licenzy.db.unit_of_work import Database
 from licenzy.kit.secret_box import SecretBox
@@ -29,8 +31,8 @@ class CopyResult:
 
     created: tuple[str, ...]
     """Product codes."""
-    refused: Mapping[str, str]
-    """Product code -> reason."""
+    refused: Mapping[tuple[str, str], str]
+    """Product code and label of the price -> reason."""
 
 
 def copy_to_live(
@@ -39,58 +41,63 @@ def copy_to_live(
     secret_box: SecretBox,
     *,
     project_id: str,
-    price_ids: Mapping[str, str],
+    price_ids: Mapping[str, Mapping[str, str]],
     actor: Actor,
     now: datetime,
 ) -> CopyResult:
-    """Create products of test mode in live mode as well; `price_ids` is product code -> live price id.
+    """Create products of test mode in live mode too; `price_ids` is product code -> label -> live price id.
 
-    Each product is created in its own transaction. Call again for those refused. Raises StripeNotConnected,
-    and Stripe's errors when it does not answer: products created before such an error stay, although there is
-    no result that names them, and a second call refuses them as taken.
+    Each price is mapped in its own transaction. Call again for those refused. Raises StripeNotConnected, and
+    Stripe's errors when it does not answer: products created before such an error stay, although there is no
+    result that names them, and a second call refuses them as taken.
     """
+    live = Scope(project_id, Mode.LIVE)
     with database.read() as db:
         products = queries.products(db, Scope(project_id, Mode.TEST))
     products_by_code = {product.product_code: product for product in products}
-    created, refused = [], {}
-    for code, price_id in price_ids.items():
+    created: dict[str, Product] = {}
+    refused: dict[tuple[str, str], str] = {}
+    for code, label, price_id in (
+        (code, label, price_id) for code, labels in price_ids.items() for label, price_id in labels.items()
+    ):
         if code not in products_by_code:
-            refused[code] = "This product no longer exists in test mode."
+            refused[code, label] = "This product no longer exists in test mode."
             continue
+        parts = (database, gateway, secret_box, live)
         try:
-            create_product(
-                database,
-                gateway,
-                secret_box,
-                Scope(project_id, Mode.LIVE),
-                draft=draft_with_price(products_by_code[code], price_id),
-                actor=actor,
-                now=now,
-            )
+            if code in created:
+                add_price(
+                    *parts, product_id=created[code].id, price_id=price_id, label=label, actor=actor, now=now
+                )
+            else:
+                draft = draft_with_price(products_by_code[code], price_id, label)
+                created[code] = create_product(*parts, draft=draft, actor=actor, now=now)
         except ProductRefused as problem:
-            refused[code] = problem.message
-        else:
-            created.append(code)
+            refused[code, label] = problem.message
     return CopyResult(tuple(created), refused)
 
 
-def draft_with_price(product: Product, price_id: str) -> Draft:
+def draft_with_price(product: Product, price_id: str, label: str) -> Draft:
     """The product's terms with another price."""
     # By the fields of a draft, so that one that is added later is copied too.
-    terms = {field.name: getattr(product, field.name) for field in fields(Draft) if field.name != "price_id"}
-    return Draft(**terms | {"price_id": price_id, "features": tuple(product.features)})
+    own = {field.name for field in fields(Draft)} - {"price_id", "price_label"}
+    terms = {name: getattr(product, name) for name in own}
+    terms |= {"price_id": price_id, "price_label": label, "features": tuple(product.features)}
+    return Draft(**terms)
 
 
-def price_with_same_lookup_key(product: Product, prices: Sequence[PriceFacts]) -> PriceFacts | None:
-    """The one price with the same lookup key, where its shape fits the product; never guessed otherwise."""
-    keyed = [price for price in prices_that_fit(product, prices) if price.lookup_key == product.lookup_key]
-    return keyed[0] if product.lookup_key is not None and len(keyed) == 1 else None
+def price_with_same_lookup_key(
+    kind: Kind, sold: ProductPrice, prices: Sequence[PriceFacts]
+) -> PriceFacts | None:
+    """The one price with the same lookup key, where its shape fits the kind; never guessed otherwise."""
+    keyed = [price for price in prices_that_fit(kind, prices) if price.lookup_key == sold.lookup_key]
+    return keyed[0] if sold.lookup_key is not None and len(keyed) == 1 else None
 
 
-def prices_that_fit(product: Product, prices: Sequence[PriceFacts]) -> list[PriceFacts]:
+def prices_that_fit(kind: Kind, prices: Sequence[PriceFacts]) -> list[PriceFacts]:
     """The prices that a product of this kind can be mapped to."""
     return [
         price
         for price in prices
-        if shape_problem(product.kind, recurring=price.recurring, metered=price.metered) is None
+        if shape_problem(kind, recurring=price.recurring, metered=price.metered) is None
     ]

@@ -1,16 +1,23 @@
-"""The catalog: product codes mapped to Stripe prices."""
+"""The catalog: product codes, the Stripe prices they are mapped to, and the terms they are sold on."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint
-from sqlmodel import Field
+from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint, text
+from sqlalchemy.orm import relationship
+from sqlmodel import Field, Relationship
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table
+
+DEFAULT_LABEL = "default"
+"""The label of a price that is given none."""
+
+_SELLING = text("retired_at IS NULL")
 
 
 class Kind(StrEnum):
@@ -21,14 +28,72 @@ class Kind(StrEnum):
     USAGE_PACK = "usage_pack"
 
 
+class ProductPrice(Table, table=True):
+    """A Stripe price that means a product, for as long as somebody holds it, and as it was last read.
+
+    Retiring a price stops selling at it. What was bought at it goes on meaning the product.
+    """
+
+    __tablename__ = "product_prices"
+    __table_args__ = (
+        UniqueConstraint("project_id", "product_id", "stripe_price_id"),
+        Index(
+            "uq_product_prices_selling_label",
+            "project_id",
+            "product_id",
+            "label",
+            unique=True,
+            sqlite_where=_SELLING,
+            postgresql_where=_SELLING,
+        ),
+        Index("ix_product_prices_stripe_price_id", "project_id", "mode", "stripe_price_id"),
+        Index("ix_product_prices_stripe_product_id", "project_id", "mode", "stripe_product_id"),
+    )
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    id: str = Field(primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode))
+    product_id: str = Field(foreign_key="products.id")
+    stripe_price_id: str
+    label: str = Field(max_length=32)
+    """What a checkout names the price by; unique among the prices at which the product is sold."""
+    added_at: datetime = Field(sa_type=Instant)
+    retired_at: datetime | None = Field(default=None, sa_type=Instant)
+    """Since when the product is no longer sold at this price."""
+
+    stripe_product_id: str
+    stripe_product_name: str
+    unit_amount: int | None = Field(default=None, sa_type=BigInteger)
+    """In the currency's smallest unit; none for tiered or custom prices."""
+    currency: str
+    interval: str | None = None
+    """`day`, `week`, `month` or `year`; none for one-time prices."""
+    interval_count: int | None = None
+    lookup_key: str | None = None
+    livemode: bool
+    active: bool
+    """Whether Stripe sells at it."""
+    product_active: bool
+    """Whether its Stripe product is active."""
+    checked_at: datetime = Field(sa_type=Instant)
+    """When the price was last read from Stripe."""
+
+    @property
+    def selling(self) -> bool:
+        """Whether a checkout can name it, as far as the catalog decides."""
+        return self.retired_at is None
+
+    @property
+    def sellable(self) -> bool:
+        """Whether Stripe sold at it when it was last read."""
+        return self.active and self.product_active
+
+
 class Product(Table, table=True):
-    """A `product_code` of one project and mode, mapped to one Stripe price."""
+    """A `product_code` of one project and mode, with the Stripe prices that mean it."""
 
     __tablename__ = "products"
-    __table_args__ = (
-        UniqueConstraint("project_id", "mode", "product_code"),
-        Index("ix_products_project_id_mode_stripe_price_id", "project_id", "mode", "stripe_price_id"),
-    )
+    __table_args__ = (UniqueConstraint("project_id", "mode", "product_code"),)
 
     id: str = Field(primary_key=True)
     project_id: str = Field(foreign_key="projects.id")
@@ -36,6 +101,8 @@ class Product(Table, table=True):
     product_code: str = Field(max_length=64)
     kind: Kind = Field(sa_type=Word(Kind))
 
+    terms_version: int = 1
+    """The number of the present terms among `product_terms`."""
     units: int | None = None
     """Units that one usage pack grants."""
     usage_low_units: int | None = None
@@ -51,22 +118,74 @@ class Product(Table, table=True):
     automatic_tax: bool = False
     adjustable_quantity: bool = False
 
-    stripe_price_id: str
-    stripe_product_id: str
-    stripe_product_name: str
-    unit_amount: int | None = Field(default=None, sa_type=BigInteger)
-    """In the currency's smallest unit; none for tiered or custom prices."""
-    currency: str
-    interval: str | None = None
-    """`day`, `week`, `month` or `year`; none for one-time prices."""
-    interval_count: int | None = None
-    lookup_key: str | None = None
-    price_livemode: bool
-    price_active: bool
-    product_active: bool
-    checked_at: datetime = Field(sa_type=Instant)
-    """When the price was last read from Stripe."""
-
     archived_at: datetime | None = Field(default=None, sa_type=Instant)
     created_at: datetime = Field(sa_type=Instant)
     updated_at: datetime = Field(sa_type=Instant)
+
+    prices: list[ProductPrice] = Relationship(
+        sa_relationship=relationship(
+            ProductPrice,
+            primaryjoin="and_(Product.id == foreign(ProductPrice.product_id), "
+            "Product.project_id == ProductPrice.project_id)",
+            order_by="(ProductPrice.added_at, ProductPrice.id)",
+            lazy="selectin",
+        )
+    )
+    """All of its prices, retired ones included, oldest first; read together with the product."""
+
+    @property
+    def selling_prices(self) -> list[ProductPrice]:
+        """The prices at which it is sold, oldest first."""
+        return [price for price in self.prices if price.selling]
+
+    @property
+    def main_price(self) -> ProductPrice | None:
+        """The price of a checkout that names none: the one labelled `default`, else the only one."""
+        selling = self.selling_prices
+        for price in selling:
+            if price.label == DEFAULT_LABEL:
+                return price
+        return selling[0] if len(selling) == 1 else None
+
+    @property
+    def stripe_name(self) -> str:
+        """Its name at Stripe: of the main price's product, else of the newest price's."""
+        price = self.main_price or (self.prices[-1] if self.prices else None)
+        return price.stripe_product_name if price is not None else ""
+
+
+class ProductTerms(Table, table=True):
+    """What a purchase of a product gave from one instant on. Written by every edit, never changed."""
+
+    __tablename__ = "product_terms"
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    product_id: str = Field(foreign_key="products.id", primary_key=True)
+    version: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    """Counted from 1 for each product."""
+    from_: datetime = Field(sa_type=Instant)
+    """From when on a purchase was made on these terms; the first ones also mean what was before."""
+    terms: dict[str, Any] = Field(sa_type=JSON)
+    """Units, duration in seconds, features and days of grace."""
+
+
+class PriceBackfill(Table, table=True):
+    """The search for subscriptions that hold a newly mapped price, so that each is read from Stripe again."""
+
+    __tablename__ = "price_backfills"
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    price_id: str = Field(primary_key=True)
+    """Of our price, `ppr_…`."""
+    mode: Mode = Field(sa_type=Word(Mode))
+    product_id: str = Field(foreign_key="products.id")
+    stripe_price_id: str
+    last_key: str = ""
+    """The last subscription that was searched; the next batch begins behind it."""
+    searched: int = 0
+    total: int | None = None
+    """How many subscriptions there were when it began; none before."""
+    found: int = 0
+    """How many of those searched hold the price, or held it once."""
+    requested_at: datetime = Field(sa_type=Instant)
+    finished_at: datetime | None = Field(default=None, sa_type=Instant, index=True)

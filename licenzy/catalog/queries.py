@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import or_
+from sqlalchemy import ColumnElement, and_, or_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.catalog.models import Product
+from licenzy.catalog.models import PriceBackfill, Product, ProductPrice
 from licenzy.db.reads import read_all, read_first
-from licenzy.errors import ProductNotFound
+from licenzy.errors import NotFound, ProductNotFound
 from licenzy.projects.scope import Scope
 
 
@@ -59,13 +59,14 @@ def product_by_code(scope: Scope, *, product_code: str) -> SelectOfScalar[Produc
 
 @read_first
 def product_by_price(scope: Scope, *, price_id: str) -> SelectOfScalar[Product]:
-    """The product that a price belongs to, archived ones included; of several the oldest."""
+    """The product that a price means, archived ones and retired prices included; of several the oldest."""
     return (
         select(Product)
+        .join(ProductPrice, _is_its_price())
         .where(
             Product.project_id == scope.project_id,
             Product.mode == scope.mode,
-            Product.stripe_price_id == price_id,
+            ProductPrice.stripe_price_id == price_id,
         )
         .order_by(col(Product.created_at), Product.id)
         .limit(1)
@@ -77,11 +78,44 @@ def sold_product_id(scope: Scope, *, stripe_id: str) -> SelectOfScalar[str]:
     """The id of a product that is sold at this price, or at a price of this product of Stripe's."""
     return (
         select(Product.id)
+        .join(ProductPrice, _is_its_price())
         .where(
             Product.project_id == scope.project_id,
             Product.mode == scope.mode,
             col(Product.archived_at).is_(None),
-            or_(col(Product.stripe_price_id) == stripe_id, col(Product.stripe_product_id) == stripe_id),
+            col(ProductPrice.retired_at).is_(None),
+            or_(
+                col(ProductPrice.stripe_price_id) == stripe_id,
+                col(ProductPrice.stripe_product_id) == stripe_id,
+            ),
         )
         .limit(1)
+    )
+
+
+def _is_its_price() -> ColumnElement[bool]:
+    return and_(
+        col(ProductPrice.project_id) == Product.project_id, col(ProductPrice.product_id) == Product.id
+    )
+
+
+def price_of(product: Product, *, price_id: str) -> ProductPrice:
+    """One of a product's prices by our own id, retired or not. Raises NotFound."""
+    for price in product.prices:
+        if price.id == price_id:
+            return price
+    raise NotFound("This price does not exist.")
+
+
+@read_all
+def backfills(scope: Scope, *, product_id: str) -> SelectOfScalar[PriceBackfill]:
+    """The searches for subscriptions that hold newly mapped prices of a product, newest first."""
+    return (
+        select(PriceBackfill)
+        .where(
+            PriceBackfill.project_id == scope.project_id,
+            PriceBackfill.mode == scope.mode,
+            PriceBackfill.product_id == product_id,
+        )
+        .order_by(col(PriceBackfill.requested_at).desc(), col(PriceBackfill.price_id).desc())
     )

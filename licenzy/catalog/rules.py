@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from licenzy.alignment.facts import ProductFacts
+from licenzy.alignment.facts import MappedPrice, ProductFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, ProductPrice
 from licenzy.errors import InvalidRequest
 
 UNITS_MAX = 1_000_000_000
@@ -22,6 +21,11 @@ GRACE_DAYS_MAX = 60
 TRIAL_DAYS_MAX = 730
 """Stripe's own limit."""
 FEATURES_MAX = 50
+PRICE_ID_MAX = 255
+"""Stripe's own limit for ids."""
+LABEL_MAX = 32
+LABEL_PATTERN = rf"^[a-z0-9_-]{{1,{LABEL_MAX}}}$"
+"""What the label of a price is, as a regular expression of JSON Schema."""
 
 DURATION_UNITS: dict[str, int] = {
     "minutes": 60,
@@ -68,32 +72,51 @@ class Draft:
     automatic_tax: bool = False
     adjustable_quantity: bool = False
     usage_low_units: int | None = None
+    price_label: str = DEFAULT_LABEL
 
 
-class ProductTerms(NamedTuple):
-    """The columns of a product that say what a purchase of it buys."""
+class MappedTerms(NamedTuple):
+    """What a mapped price means at one instant: its product, and the version of the terms then in force."""
 
-    id: str
+    product_id: str
     kind: Kind
     product_code: str
+    version: int
+    terms: Mapping[str, Any]
     stripe_price_id: str
-    units: int | None
-    duration_seconds: int | None
-    features: list[str]
-    grace_days: int
+    stripe_product_id: str
+
+    def as_sold(self, *, price_id: str) -> dict[str, Any]:
+        """What a purchase at this price buys."""
+        return _sold(self.kind, self.product_code, self.product_id, price_id, self.version, self.terms)
 
 
-def as_sold(product: Product | ProductTerms) -> dict[str, Any]:
+def as_sold(product: Product, *, price_id: str) -> dict[str, Any]:
     """What a purchase made now buys; kept with the attempt, so that later changes do not touch it."""
+    terms = terms_of(product)
+    return _sold(product.kind, product.product_code, product.id, price_id, product.terms_version, terms)
+
+
+def terms_of(product: Product) -> dict[str, Any]:
+    """The product's present terms: what an edit of makes a new version."""
     return {
-        "kind": product.kind.value,
-        "product_code": product.product_code,
-        "product_id": product.id,
-        "stripe_price_id": product.stripe_price_id,
         "units": product.units,
         "duration_seconds": product.duration_seconds,
         "features": list(product.features),
         "grace_days": product.grace_days,
+    }
+
+
+def _sold(
+    kind: Kind, code: str, product_id: str, price_id: str, version: int, terms: Mapping[str, Any]
+) -> dict[str, Any]:
+    return {
+        "kind": kind.value,
+        "product_code": code,
+        "product_id": product_id,
+        "stripe_price_id": price_id,
+        "version": version,
+        **terms,
     }
 
 
@@ -113,17 +136,26 @@ def facts_of(product: Product) -> ProductFacts:
         id=product.id,
         product_code=product.product_code,
         kind=product.kind,
-        stripe_price_id=product.stripe_price_id,
-        price_livemode=product.price_livemode,
-        sellable=product.price_active and product.product_active,
         created_at=product.created_at,
-        checked_at=product.checked_at,
         units=product.units,
         duration_seconds=product.duration_seconds,
-        unit_amount=product.unit_amount,
-        currency=product.currency,
-        interval=product.interval,
-        interval_count=product.interval_count,
+        prices=tuple(map(_price_facts, product.prices)),
+    )
+
+
+def _price_facts(price: ProductPrice) -> MappedPrice:
+    return MappedPrice(
+        stripe_price_id=price.stripe_price_id,
+        stripe_product_id=price.stripe_product_id,
+        label=price.label,
+        selling=price.selling,
+        livemode=price.livemode,
+        sellable=price.sellable,
+        checked_at=price.checked_at,
+        unit_amount=price.unit_amount,
+        currency=price.currency,
+        interval=price.interval,
+        interval_count=price.interval_count,
     )
 
 
@@ -147,24 +179,32 @@ def proposed_code(name: str, taken: Collection[str]) -> str:
     return proposed
 
 
+def proposed_label(taken: Collection[str], interval: str | None = None) -> str:
+    """A label that no other price of the product has: `default`, else the interval's name; else nothing."""
+    return next((label for label in (DEFAULT_LABEL, interval) if label and label not in taken), "")
+
+
 def price_problem(
-    draft: Draft, mode: Mode, *, livemode: bool, active: bool, recurring: bool, metered: bool
+    kind: Kind, mode: Mode, *, livemode: bool, active: bool, recurring: bool, metered: bool
 ) -> str | None:
-    """Why this price cannot be mapped to the product; none when it can."""
+    """Why this price cannot be mapped to a product of this kind; none when it can."""
     if livemode is not mode.livemode:
         return f"This is a {mode.other.value} mode price. Pick a {mode.value} mode price."
     if not active:
         return "This price or its Stripe product is archived in Stripe. Activate it, or pick another price."
-    return shape_problem(draft.kind, recurring=recurring, metered=metered)
+    return shape_problem(kind, recurring=recurring, metered=metered)
 
 
-def draft_problems(draft: Draft) -> dict[str, str]:
-    """What is wrong with the description itself, by field; empty when it is fine."""
+def draft_problems(draft: Draft, *, priced: bool = True) -> dict[str, str]:
+    """What is wrong with the description itself, by field; empty when it is fine.
+
+    Where the product has several prices its description has none, and is not `priced`.
+    """
     problems: dict[str, str] = {}
     if code_problem := _code_problem(draft.product_code):
         problems["product_code"] = code_problem
-    if not draft.price_id.startswith(("price_", "plan_")):
-        problems["price_id"] = "Pick one of the prices from Stripe."
+    if priced:
+        problems |= mapping_problems(draft.price_id, draft.price_label)
     problems |= _grant_problems(draft)
     if not 0 <= draft.grace_days <= GRACE_DAYS_MAX:
         problems["grace_days"] = f"0 to {GRACE_DAYS_MAX} days."
@@ -175,9 +215,19 @@ def draft_problems(draft: Draft) -> dict[str, str]:
     return problems
 
 
-def renamed(draft: Draft, *, product_code: str, kind: Kind) -> Draft:
-    """The draft under another code and kind."""
-    return replace(draft, product_code=product_code, kind=kind)
+def mapping_problems(price_id: str, label: str) -> dict[str, str]:
+    """What is wrong with a price's id and label, by field. Stripe names old prices as their owners chose."""
+    problems: dict[str, str] = {}
+    if not price_id or len(price_id) > PRICE_ID_MAX or not price_id.isprintable():
+        problems["price_id"] = "Pick one of the prices from Stripe."
+    if not re.fullmatch(LABEL_PATTERN, label):
+        problems["price_label"] = "Use 1 to 32 lower-case letters, digits, _ or -"
+    return problems
+
+
+def for_product(draft: Draft, product: Product) -> Draft:
+    """The draft with what never changes of the product that it edits."""
+    return trimmed_to_kind(replace(draft, product_code=product.product_code, kind=product.kind))
 
 
 def trimmed_to_kind(draft: Draft) -> Draft:
@@ -190,14 +240,12 @@ def trimmed_to_kind(draft: Draft) -> Draft:
 
 
 def shared_prices(products: Iterable[Product]) -> dict[str, list[str]]:
-    """Price ids that several of these products are mapped to, with the codes: allowed, but rarely meant."""
-    listed = list(products)
-    counted = Counter(product.stripe_price_id for product in listed)
-    return {
-        price_id: sorted(p.product_code for p in listed if p.stripe_price_id == price_id)
-        for price_id, times in counted.items()
-        if times > 1
-    }
+    """Price ids that several of these products are mapped to, with the codes: kept, but rarely meant."""
+    codes: dict[str, list[str]] = {}
+    for product in products:
+        for price in product.prices:
+            codes.setdefault(price.stripe_price_id, []).append(product.product_code)
+    return {price_id: sorted(sharing) for price_id, sharing in codes.items() if len(sharing) > 1}
 
 
 def split_duration(seconds: int) -> tuple[int, str]:

@@ -10,33 +10,19 @@ from typing import Any
 
 from sqlmodel import Session, col, update
 
-from licenzy.alignment.facts import ProjectFacts, SideFacts
-from licenzy.alignment.modes import Mode
-from licenzy.alignment.rules import findings
-from licenzy.catalog.models import Product
-from licenzy.catalog.queries import product_by_code
 from licenzy.catalog.rules import as_sold
-from licenzy.catalog.rules import facts_of as product_facts_of
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
+from licenzy.checkout.offers import sellable
 from licenzy.checkout.queries import attempt_by_id
-from licenzy.checkout.rules import Returns, redirect_problem, stripe_params
+from licenzy.checkout.rules import PricedProduct, Returns, redirect_problem, stripe_params
 from licenzy.connections.actions import access
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
-from licenzy.connections.rules import facts_of as connection_facts_of
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import (
     DatabaseUnavailable,
     InvalidRedirectUrl,
     LicenzyError,
-    PriceInactive,
-    PriceKindMismatch,
-    PriceModeMismatch,
-    ProductArchived,
-    ProductModeMismatch,
-    ProductNotFound,
-    StripeNotConnected,
-    WebhookSecretMissing,
 )
 from licenzy.idempotency.actions import CallKey, begin, bind_attempt, finish, free
 from licenzy.idempotency.outcome import Outcome
@@ -63,6 +49,7 @@ class CheckoutRequest:
     cancel_url: str | None = None
     customer_email: str | None = None
     quantity: int = 1
+    price_label: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +126,16 @@ def _prepare(
     attempt = _bound_attempt(db, call_key.scope, begun.attempt_id)
     if attempt is None or (attempt.status is AttemptStatus.CREATED and attempt.reason is not None):
         # Nothing exists at Stripe for it: look at the set-up as it is now.
-        product = _sellable(db, call_key.scope, request, connection, seller.base_url)
+        priced = sellable(
+            db,
+            call_key.scope,
+            code=request.product_code,
+            label=request.price_label,
+            connection=connection,
+            base_url=seller.base_url,
+        )
         returns = _returns(db, call_key.scope, request, seller.base_url)
-        attempt = _write_attempt(db, attempt, product, connection, request, returns, call_key, now)
+        attempt = _write_attempt(db, attempt, priced, connection, request, returns, call_key, now)
     assert connection is not None
     return _Prepared(attempt, access(seller.gateway, seller.secret_box, connection), begun.holder)
 
@@ -150,63 +144,6 @@ def _bound_attempt(db: Session, scope: Scope, attempt_id: str | None) -> Checkou
     if attempt_id is None:
         return None
     return attempt_by_id(db, scope, attempt_id=attempt_id)
-
-
-def _sellable(
-    db: Session,
-    scope: Scope,
-    request: CheckoutRequest,
-    connection: Connection | None,
-    base_url: str,
-) -> Product:
-    """The product, after everything that can be refused without asking Stripe."""
-    page = f"{base_url}/projects/{scope.project_id}/{scope.mode}"
-    code = request.product_code
-    product = product_by_code(db, scope, product_code=code)
-    if product is None:
-        raise _unknown_product(db, scope, code, page)
-    if product.archived_at is not None:
-        raise ProductArchived(hint=f"Restore it at {page}/products, or send another product code.")
-    _refuse_misaligned(scope, connection, product, base_url)
-    return product
-
-
-def _refuse_misaligned(scope: Scope, connection: Connection | None, product: Product, base_url: str) -> None:
-    """Refuse what alignment's rules say cannot be sold, with their fix and the page for it as the hint."""
-    side = SideFacts(
-        scope.mode,
-        connection=connection_facts_of(connection) if connection else None,
-        products=(product_facts_of(product),),
-    )
-    sides = {scope.mode: side, scope.mode.other: SideFacts(scope.mode.other)}
-    facts = ProjectFacts(product.updated_at, sides[Mode.TEST], sides[Mode.LIVE])
-    found = {finding.code: finding for finding in findings(facts, scope.mode)}
-    for code, refusal in _REFUSED.items():
-        if code in found:
-            finding = found[code]
-            page = f"{base_url}{finding.path(scope.project_id)}"
-            raise refusal(finding.cause, hint=f"{finding.fix} See {page}.")
-
-
-_REFUSED: dict[str, type[LicenzyError]] = {
-    "connection_missing": StripeNotConnected,
-    "webhook_secret_missing": WebhookSecretMissing,
-    "price_mode_mismatch": PriceModeMismatch,
-    "price_inactive": PriceInactive,
-    "price_kind_mismatch": PriceKindMismatch,
-}
-"""Findings that stored facts alone decide, and that no money may move under; the gravest first."""
-
-
-def _unknown_product(db: Session, scope: Scope, code: str, page: str) -> LicenzyError:
-    other = scope.mode.other
-    if product_by_code(db, scope.other, product_code=code) is None:
-        return ProductNotFound(hint=f"Compare the code with {page}/products, including upper and lower case.")
-    return ProductModeMismatch(
-        f"This product exists only in {other} mode, and the API key is a {scope.mode} mode key.",
-        hint=f"Send an lz_{other}_ key, or create the product in {scope.mode} mode at {page}/products.",
-        sent=code,
-    )
 
 
 def _returns(db: Session, scope: Scope, request: CheckoutRequest, base_url: str) -> Returns:
@@ -227,7 +164,7 @@ def _returns(db: Session, scope: Scope, request: CheckoutRequest, base_url: str)
 def _write_attempt(
     db: Session,
     attempt: CheckoutAttempt | None,
-    product: Product,
+    priced: PricedProduct,
     connection: Connection | None,
     request: CheckoutRequest,
     returns: Returns,
@@ -237,8 +174,10 @@ def _write_attempt(
     assert connection is not None
     subject = ensure_subject(db, call_key.scope, subject_ref=request.subject_ref, now=now)
     attempt_id = attempt.id if attempt else new_id("att")
+    product, price = priced.product, priced.price
+    sold = as_sold(product, price_id=price.stripe_price_id)
     params = stripe_params(
-        product,
+        priced,
         attempt_id=attempt_id,
         subject_ref=request.subject_ref,
         quantity=request.quantity,
@@ -255,7 +194,8 @@ def _write_attempt(
             subject_id=subject.id,
             product_id=product.id,
             product_code=product.product_code,
-            sold=as_sold(product),
+            sold=sold,
+            price_label=price.label,
             quantity=request.quantity,
             stripe_params=params,
             created_at=now,
@@ -264,8 +204,8 @@ def _write_attempt(
         db.add(attempt)
         bind_attempt(db, call_key, attempt_id=attempt_id)
     else:
-        attempt.sold, attempt.stripe_params, attempt.reason = as_sold(product), params, None
-        attempt.product_id, attempt.updated_at = product.id, now
+        attempt.sold, attempt.stripe_params, attempt.reason = sold, params, None
+        attempt.product_id, attempt.price_label, attempt.updated_at = product.id, price.label, now
     db.flush()
     return attempt
 

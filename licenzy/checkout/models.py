@@ -61,7 +61,9 @@ class CheckoutAttempt(Table, table=True):
     product_id: str = Field(foreign_key="products.id")
     product_code: str
     sold: dict[str, Any] = Field(sa_type=JSON)
-    """The product as sold: kind, price, units, duration, features, grace."""
+    """The product as sold: kind, price, units, duration, features, grace, and the version of these terms."""
+    price_label: str | None = None
+    """The label of the price at that time; none for attempts made before prices had labels."""
     quantity: int
     stripe_params: dict[str, Any] = Field(sa_type=JSON)
     """Exactly what Stripe is asked for, so that a repeat asks the same."""

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from licenzy.alignment.modes import Mode
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import Kind, Product, ProductPrice
 from licenzy.checkout.models import AttemptStatus
 from licenzy.subjects.rules import is_plain
 
@@ -32,6 +32,14 @@ class Returns:
 
     success_url: str
     cancel_url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PricedProduct:
+    """A product at one of its prices."""
+
+    product: Product
+    price: ProductPrice
 
 
 def redirect_problem(url: str, *, mode: Mode, hosts: Sequence[str]) -> str | None:
@@ -63,7 +71,7 @@ def redirect_problem(url: str, *, mode: Mode, hosts: Sequence[str]) -> str | Non
 
 
 def stripe_params(
-    product: Product,
+    priced: PricedProduct,
     *,
     attempt_id: str,
     subject_ref: str,
@@ -73,13 +81,14 @@ def stripe_params(
     customer_email: str | None,
 ) -> dict[str, Any]:
     """Exactly what Stripe is asked for when this product is sold to this subject."""
+    product = priced.product
     metadata = {
         "licenzy_project": product.project_id,
         "licenzy_attempt": attempt_id,
         "licenzy_subject_ref": subject_ref,
         "licenzy_product_code": product.product_code,
     }
-    line: dict[str, Any] = {"price": product.stripe_price_id, "quantity": quantity}
+    line: dict[str, Any] = {"price": priced.price.stripe_price_id, "quantity": quantity}
     params: dict[str, Any] = {
         "line_items": [line],
         "success_url": returns.success_url,

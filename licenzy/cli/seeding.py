@@ -58,7 +58,8 @@ class SeededProduct:
 
     product_code: str
     kind: str
-    stripe_price_id: str
+    stripe_price_id: str | None
+    """None where somebody has retired its price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,8 @@ def _product(runtime: Runtime, connection: Connection, offer: _DemoOffer) -> See
             actor=_CLI,
             now=runtime.clock(),
         )
-    return SeededProduct(code, product.kind.value, product.stripe_price_id)
+    price = product.main_price
+    return SeededProduct(code, product.kind.value, price.stripe_price_id if price is not None else None)
 
 
 def _price(runtime: Runtime, connection: Connection, offer: _DemoOffer) -> str:

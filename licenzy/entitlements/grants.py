@@ -83,6 +83,7 @@ def grant(
         "action": "grant",
         "product_code": product.product_code,
         "kind": product.kind.value,
+        "version": product.terms_version,
         "features": list(product.features),
         "units": (units or product.units) if product.kind is Kind.USAGE_PACK else None,
         "until": to_micros(until) if until is not None else None,

@@ -154,6 +154,10 @@ class Entitlement(Table, table=True):
     canceled_at: datetime | None = Field(default=None, sa_type=Instant)
     stripe_subscription_id: str | None = None
     stripe_checkout_session_id: str | None = None
+    stripe_price_id: str | None = None
+    """The price that was bought, or that the subscription's item holds; none where that is not known."""
+    terms_version: int | None = None
+    """The version of the product's terms that it was sold on; none where that is not known."""
     attempt_id: str | None = None
     created_at: datetime = Field(sa_type=Instant)
     updated_at: datetime = Field(sa_type=Instant)

@@ -94,6 +94,8 @@ def _granted(item_key: str, sold: Mapping[str, Any], quantity: int, first: FactL
         paid_at=first.occurred_at,
         ends_as="expired",
         stripe_checkout_session_id=first.object_id,
+        stripe_price_id=sold.get("stripe_price_id"),
+        terms_version=sold.get("version"),
     )
     return _with_term(purchase, sold)
 

@@ -64,6 +64,7 @@ def _grant(fact: FactLike) -> Projected:
         ends_at=until,
         ends_as="expired",
         granted_units=data["units"] or 0,
+        terms_version=data.get("version"),
     )
 
 

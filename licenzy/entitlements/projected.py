@@ -82,3 +82,5 @@ class Projected:
     canceled_at: datetime | None = None
     stripe_subscription_id: str | None = None
     stripe_checkout_session_id: str | None = None
+    stripe_price_id: str | None = None
+    terms_version: int | None = None

@@ -139,6 +139,8 @@ def _in_state(history: SubscriptionHistory, state: FactLike, item: Item, terms: 
         canceled_at=from_unix(data["canceled_at"]) if data["canceled_at"] else None,
         stripe_subscription_id=state.object_id,
         stripe_checkout_session_id=history.session_id(),
+        stripe_price_id=item["price"],
+        terms_version=terms.get("version"),
     )
     return _without_quantity(_with_end(history, entitlement, status, state, item, paid_terms))
 

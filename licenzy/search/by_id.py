@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from sqlmodel import Session, col, or_, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
-from licenzy.catalog.models import Product
+from licenzy.catalog.models import Product, ProductPrice
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import with_clock
@@ -214,14 +214,23 @@ def _products_named(scope: Scope, *, name: str, limit: int) -> SelectOfScalar[Pr
         .where(
             Product.project_id == scope.project_id,
             Product.mode == scope.mode,
-            or_(
-                Product.id == name,
-                col(Product.stripe_price_id) == name,
-                col(Product.stripe_product_id) == name,
-            ),
+            or_(Product.id == name, col(Product.id).in_(_priced_as(scope, name))),
         )
         .order_by(Product.product_code)
         .limit(limit)
+    )
+
+
+def _priced_as(scope: Scope, name: str) -> SelectOfScalar[str]:
+    """The products that have this price of Stripe's, or a price of this product of Stripe's."""
+    return select(ProductPrice.product_id).where(
+        ProductPrice.project_id == scope.project_id,
+        ProductPrice.mode == scope.mode,
+        or_(
+            ProductPrice.id == name,
+            col(ProductPrice.stripe_price_id) == name,
+            col(ProductPrice.stripe_product_id) == name,
+        ),
     )
 
 
@@ -334,6 +343,7 @@ _FINDERS: dict[str, Sequence[Finder]] = {
     "cus": (_by_stripe_customer, _by_object),
     "cs": (_by_session, _by_purchase, _by_untracked_object, _by_object),
     "sub": (_by_purchase, _by_attempted_subscription, _by_untracked_object, _by_object),
+    "ppr": (_by_product,),
     "price": (_by_product, _by_object),
     "plan": (_by_product, _by_object),
     "prod": (_by_product, _by_object),

@@ -57,6 +57,4 @@ def customer_hit(subject: Subject) -> Hit:
 
 def product_hit(product: Product) -> Hit:
     archived = "" if product.archived_at is None else ", archived"
-    return Hit(
-        HitGroup.PRODUCTS, product.id, product.product_code, f"{product.stripe_product_name}{archived}"
-    )
+    return Hit(HitGroup.PRODUCTS, product.id, product.product_code, f"{product.stripe_name}{archived}")

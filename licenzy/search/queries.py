@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sqlmodel import Session
 
+from licenzy.catalog.models import Product
 from licenzy.catalog.queries import archived_products, products
 from licenzy.projects.scope import Scope
 from licenzy.search.by_id import find_by_id
@@ -42,5 +43,9 @@ def _products_with(db: Session, scope: Scope, text: str) -> list[Hit]:
     if not part:
         return []
     every = [*products(db, scope), *archived_products(db, scope)]
-    named = (each for each in every if part in folded(f"{each.product_code}\n{each.stripe_product_name}"))
+    named = (each for each in every if part in folded(_text_of(each)))
     return [product_hit(each) for each in named][:MOST_SHOWN]
+
+
+def _text_of(product: Product) -> str:
+    return "\n".join([product.product_code, *(price.stripe_product_name for price in product.prices)])

@@ -16,12 +16,14 @@ from licenzy.alignment.facts import (
     EndpointSeen,
     EventSeen,
     KeyFacts,
+    MappedPrice,
     ProductFacts,
     ProjectFacts,
     Seen,
     SideFacts,
     SightingFacts,
     TrafficFacts,
+    UnmappedPrice,
 )
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import queries as api_keys
@@ -39,7 +41,13 @@ from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.models import Noticed, StripeProbe
 from licenzy.observations.queries import SIGHTINGS_WINDOW, probe_of, resolved_findings, sightings
 from licenzy.projects.scope import Scope
-from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent, UntrackedCheckout
+from licenzy.stripe_events.models import (
+    EventStatus,
+    SettlingRead,
+    StripeEvent,
+    UnmappedItem,
+    UntrackedCheckout,
+)
 from licenzy.stripe_events.pipeline import ALSO_BOUGHT
 from licenzy.stripe_events.receive import OF_ACCOUNT, THIN
 from licenzy.stripe_gateway.client import API_VERSION
@@ -170,15 +178,21 @@ def _shares_secret(db: Session, secret_box: SecretBox, connection: Connection) -
 
 
 def _priced(product: ProductFacts, connection: Connection | None, probe: StripeProbe | None) -> ProductFacts:
-    if probe is None or probe.probed_at is None or probe.probed_at < product.checked_at:
-        return product  # The price was read since, so it was there.
-    missing = probe.answers.get("missing_prices")
-    if missing is None or (connection is not None and _older(probe, connection.key_saved_at)):
+    if probe is None or probe.probed_at is None or "missing_prices" not in probe.answers:
         return product
+    if connection is not None and _older(probe, connection.key_saved_at):
+        return product
+    missing, at = probe.answers["missing_prices"], probe.probed_at
+    return replace(product, prices=tuple(_found_or_not(price, missing, at) for price in product.prices))
+
+
+def _found_or_not(price: MappedPrice, missing: dict[str, bool | None], probed_at: datetime) -> MappedPrice:
+    if probed_at < price.checked_at:
+        return price  # It was read since, so it was there.
     return replace(
-        product,
-        missing=Seen(product.stripe_price_id in missing, probe.probed_at),
-        in_other_mode=missing.get(product.stripe_price_id),
+        price,
+        missing=Seen(price.stripe_price_id in missing, probed_at),
+        in_other_mode=missing.get(price.stripe_price_id),
     )
 
 
@@ -203,7 +217,7 @@ def _traffic(
         wrong_account_events=events["wrong_account"],
         thin_events=events["thin"],
         unmapped_lines=events["also_bought"],
-        unmapped_prices=events["unmapped"],
+        unmapped_prices=tuple(UnmappedPrice(*row) for row in _unmapped_prices(db, scope)),
         unknown_statuses=events["unknown_status"],
         unapplied_events=events["failed"],
         unreadable_objects=_unreadable(db, scope, now),
@@ -225,9 +239,6 @@ def _event_facts(db: Session, scope: Scope, now: datetime) -> dict[str, tuple[Ev
         ),
         "thin": _noted_events(
             db, scope, status=EventStatus.INVALID, noting=THIN, since=now - SIGHTINGS_WINDOW
-        ),
-        "unmapped": _applied_events(
-            db, scope, noting="No product is mapped to", since=now - SIGHTINGS_WINDOW
         ),
         "unknown_status": _applied_events(db, scope, noting="The status ", since=now - SIGHTINGS_WINDOW),
         "failed": _events(db, scope, status=EventStatus.FAILED, since=now - SIGHTINGS_WINDOW),
@@ -278,6 +289,22 @@ def _newest_events(scope: Scope, since: datetime) -> Select[str, datetime, str |
             StripeEvent.received_at > since,
         )
         .order_by(col(StripeEvent.received_at).desc())
+        .limit(_MOST_EVENTS)
+    )
+
+
+@read_all
+def _unmapped_prices(scope: Scope) -> Select[str, str | None, int, datetime]:
+    return (
+        select(
+            UnmappedItem.stripe_price_id,
+            func.max(UnmappedItem.stripe_product_id),
+            func.count(),
+            func.min(UnmappedItem.seen_at),
+        )
+        .where(UnmappedItem.project_id == scope.project_id, UnmappedItem.mode == scope.mode)
+        .group_by(UnmappedItem.stripe_price_id)
+        .order_by(UnmappedItem.stripe_price_id)
         .limit(_MOST_EVENTS)
     )
 

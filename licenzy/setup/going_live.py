@@ -199,10 +199,10 @@ def _differing(test: ProductFacts | None, live: ProductFacts | None) -> list[tup
     if test is None or live is None:
         return []
     found = list(differences(test, live))
-    if test.sellable is not live.sellable:
+    if _state(test) != _state(live):
         found.append(("in Stripe", _state(test), _state(live)))
     return found
 
 
 def _state(product: ProductFacts) -> str:
-    return "active" if product.sellable else "archived"
+    return "active" if all(price.sellable for price in product.selling_prices) else "archived"

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from licenzy.alignment.modes import Classified, Credential, classify
 from licenzy.catalog import queries as catalog
-from licenzy.catalog.actions import note_prices, price_in_other_mode
+from licenzy.catalog.prices import note_prices, price_in_other_mode
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.actions import access, note_account
 from licenzy.connections.models import Connection
@@ -165,7 +165,11 @@ class _Asking:
 
     def _prices(self, at: StripeAccess) -> None:
         with self.database.read() as db:
-            wanted = {product.stripe_price_id for product in catalog.products(db, self.connection.scope)}
+            wanted = {
+                price.stripe_price_id
+                for product in catalog.products(db, self.connection.scope)
+                for price in product.selling_prices
+            }
         if not wanted:
             return
         listed = {price.id: price for price in self.gateway.prices(at)}

@@ -41,6 +41,7 @@ class Bought:
     """What Stripe says was bought: one product, and the objects that tell its state."""
 
     product: Product
+    price_id: str
     quantity: int
     session: Mapping[str, Any]
     subscription: Mapping[str, Any] | None = None
@@ -95,7 +96,8 @@ def what_was_bought(
     _refuse_unfit(product, price_id, recurring=kept.recurring)
     assert product is not None
     read = gateway.subscription(at, kept.purchase_key) if kept.recurring else None
-    return Bought(product, quantity, session, read.value if read else None, read.at if read else None)
+    found, read_at = (read.value, read.at) if read else (None, None)
+    return Bought(product, price_id, quantity, session, found, read_at)
 
 
 def _only_line(session: Mapping[str, Any]) -> tuple[str, int]:
@@ -211,7 +213,7 @@ def _record_act(db: Session, operator: OperatorContext, kept: UntrackedCheckout,
         data={
             "action": "adopt",
             "session": kept.session_id,
-            "sold": as_sold(bought.product),
+            "sold": as_sold(bought.product, price_id=bought.price_id),
             "quantity": bought.quantity,
             "actor": operator.actor.user_id,
             "note": operator.note,

@@ -1,4 +1,7 @@
-"""What the database knows of readings: one joined read, under the lock of the purchase."""
+"""What the database knows of readings: one joined read, under the lock of the purchase.
+
+What the items' prices mean comes with it: the terms that were in force when the readings happened at Stripe.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Select, and_, bindparam, false, null, select, true
+from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, null, select, true, union_all
 from sqlalchemy import Table as SqlTable
 from sqlmodel import Session
 
-from licenzy.catalog.models import Product
-from licenzy.catalog.rules import ProductTerms
+from licenzy.catalog.models import Product, ProductPrice, ProductTerms
+from licenzy.catalog.rules import MappedTerms
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.checkout.queries import NAMED_BY, SoldAttempt
+from licenzy.db.columns import Instant
 from licenzy.db.upsert import table_of
 from licenzy.deliveries.queries import somebody_listens
 from licenzy.entitlements.links import key_behind
@@ -36,21 +40,24 @@ class Known:
     subject: Customer | None
     attempt: SoldAttempt | None
     """By the surest name of the first reading."""
-    products: Mapping[str, ProductTerms]
-    """By price, those that the readings name."""
+    prices: Mapping[str, MappedTerms]
+    """What the prices that the readings name mean, retired ones included; by Stripe's id."""
+    products: Mapping[str, MappedTerms]
+    """What Stripe products that the readings name mean: those whose mapped prices all mean one product."""
     has_endpoints: bool
 
 
 def find_known(
     db: Session, origin: Origin, readings: Sequence[Reading], key: str | None, payments: frozenset[str]
 ) -> Known:
-    """One read: the purchase, held, its subject, the attempt and the products that prices are mapped to.
+    """One read: the purchase, held, its subject, the attempt and what the items' prices mean.
 
     Without `key` the purchase is the one that any of the payments belongs to. Where there are payments the
     subject is not held yet: their rows are written before that, in the one order in which all take locks.
     """
     names = attempt_names(readings[0])[:1]
     prices = sorted({price for each in readings for price in _prices(each)})
+    items = [item for each in readings if each.kind == "subscription" for item in each.data["items"]]
     statement = _lookup_statement(
         by=names[0][0] if names else None,
         by_payment=key is None,
@@ -65,6 +72,8 @@ def find_known(
         "refs": sorted(payments),
         "name": names[0][1] if names else None,
         "prices": prices,
+        "stripe_products": sorted({item["product"] for item in items if item["product"]}),
+        "at": origin.occurred_at,
     }
     db.flush()
     rows = db.connection().execute(statement, values).all()
@@ -75,22 +84,34 @@ def find_known(
     purchase = (
         LockedPurchase(origin.scope.project_id, origin.scope.mode, *locked) if locked[0] is not None else None
     )
-    products: dict[str, ProductTerms] = {}
-    for row in rows if prices else ():
-        product = ProductTerms._make(row[-len(ProductTerms._fields) :])
-        products.setdefault(product.stripe_price_id, product)
+    found = [row[-len(MappedTerms._fields) :] for row in rows] if prices else []
+    mapped = [MappedTerms._make(each) for each in found if each[0] is not None]
     return Known(
         key_,
         purchase,
         Customer._make(customer) if customer[0] is not None else None,
         SoldAttempt._make(attempt) if attempt[0] is not None else None,
-        products,
+        _by_price(mapped),
+        _by_product(mapped),
         bool(has_endpoints),
     )
 
 
+def _by_price(mapped: Sequence[MappedTerms]) -> dict[str, MappedTerms]:
+    """Of several products with one price the oldest, which comes first."""
+    return {each.stripe_price_id: each for each in reversed(mapped)}
+
+
+def _by_product(mapped: Sequence[MappedTerms]) -> dict[str, MappedTerms]:
+    meant: dict[str, set[str]] = {}
+    for each in mapped:
+        meant.setdefault(each.stripe_product_id, set()).add(each.product_id)
+    return {each.stripe_product_id: each for each in mapped if len(meant[each.stripe_product_id]) == 1}
+
+
 _PURCHASES, _SUBJECTS = table_of(Purchase), table_of(Subject)
 _ATTEMPTS, _PRODUCTS = table_of(CheckoutAttempt), table_of(Product)
+_PRICES, _TERMS = table_of(ProductPrice), table_of(ProductTerms)
 
 
 @lru_cache(maxsize=32)
@@ -113,12 +134,62 @@ def _lookup_statement(*, by: str | None, by_payment: bool, locks_subject: bool, 
     columns = [*wanted.c, *locked.c, *(_ATTEMPTS.c[name] for name in SoldAttempt._fields)]
     if not priced:
         return select(*columns).select_from(joined)
-    prices = _PRODUCTS.c.stripe_price_id.in_(bindparam("prices", expanding=True))
+    mapped = _mapped_terms().subquery("mapped")
     return (
-        select(*columns, *(_PRODUCTS.c[name] for name in ProductTerms._fields))
-        .select_from(joined.outerjoin(_PRODUCTS, and_(_here(_PRODUCTS), prices)))
-        .order_by(_PRODUCTS.c.created_at, _PRODUCTS.c.id)
+        select(*columns, *(mapped.c[name] for name in MappedTerms._fields))
+        .select_from(joined.outerjoin(mapped, true()))
+        .order_by(mapped.c.created_at, mapped.c.product_id)
     )
+
+
+def _mapped_terms() -> Select[Any]:
+    """What these prices, and all mapped prices of these Stripe products, mean at an instant.
+
+    The first terms of a product also mean what was before them.
+    """
+    versions = _TERMS.alias("versions")
+    in_force = (
+        select(func.max(versions.c.version))
+        .where(
+            versions.c.project_id == _PRICES.c.project_id,
+            versions.c.product_id == _PRICES.c.product_id,
+            versions.c.from_ <= bindparam("at", type_=Instant()),
+        )
+        .scalar_subquery()
+    )
+    is_its_product = and_(
+        _PRODUCTS.c.project_id == _PRICES.c.project_id, _PRODUCTS.c.id == _PRICES.c.product_id
+    )
+    is_in_force = and_(
+        _TERMS.c.project_id == _PRICES.c.project_id,
+        _TERMS.c.product_id == _PRICES.c.product_id,
+        _TERMS.c.version == func.coalesce(in_force, 1),
+    )
+    # Two searches by their indexes: with `or`, SQLite reads all prices of the side.
+    named = union_all(
+        _price_ids(_PRICES.c.stripe_price_id, "prices"),
+        _price_ids(_PRICES.c.stripe_product_id, "stripe_products"),
+    )
+    return (
+        select(
+            _PRODUCTS.c.id.label("product_id"),
+            _PRODUCTS.c.kind,
+            _PRODUCTS.c.product_code,
+            _PRODUCTS.c.created_at,
+            _TERMS.c.version,
+            _TERMS.c.terms,
+            _PRICES.c.stripe_price_id,
+            _PRICES.c.stripe_product_id,
+        )
+        .select_from(_PRICES)
+        .join(_PRODUCTS, is_its_product)
+        .join(_TERMS, is_in_force)
+        .where(_PRICES.c.project_id == bindparam("project_id"), _PRICES.c.id.in_(named))
+    )
+
+
+def _price_ids(column: ColumnElement[str], names: str) -> Select[Any]:
+    return select(_PRICES.c.id).where(_here(_PRICES), column.in_(bindparam(names, expanding=True)))
 
 
 def _locked_purchase(key: Any, *, locks_subject: bool) -> Select[Any]:

@@ -125,3 +125,18 @@ class UntrackedCheckout(Table, table=True):
     adopted_by: str | None = None
     subject_id: str | None = Field(default=None, foreign_key="subjects.id")
     """Whom it was adopted onto."""
+
+
+class UnmappedItem(Table, table=True):
+    """A price that a live subscription of a known customer holds and that is no product's, once for each."""
+
+    __tablename__ = "unmapped_items"
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
+    purchase_key: str = Field(primary_key=True)
+    """The subscription."""
+    stripe_price_id: str = Field(primary_key=True)
+    stripe_product_id: str | None = None
+    seen_at: datetime = Field(sa_type=Instant)
+    """When it was first seen to hold the price."""

@@ -27,6 +27,7 @@ from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.observations.actions import probe_again
+from licenzy.stripe_events.mapped_prices import note_unmapped
 from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.ownership import was_sold_by_session
 from licenzy.stripe_events.place import Placed, Waiting, place_found, place_reading
@@ -164,6 +165,7 @@ _SETTLED_BY_READING = frozenset({"subscription", "invoice", "session"})
 
 
 def _project(db: Session, placed: Placed, recorded: Recorded, now: datetime) -> list[Change]:
+    note_unmapped(db, recorded.purchase, recorded.facts, now=now)
     return project_purchase(
         db,
         recorded.purchase,

@@ -10,7 +10,7 @@ from typing import Any
 from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
-from licenzy.catalog.rules import ProductTerms, as_sold
+from licenzy.catalog.rules import MappedTerms
 from licenzy.checkout.outcomes import claim_subscription
 from licenzy.checkout.queries import SoldAttempt, sold_attempt
 from licenzy.entitlements.actions import begin_purchase, lock_purchase
@@ -170,7 +170,7 @@ def _placed(
     if unproven and not claim_subscription(db, attempt_id=unproven[0].id, subscription_id=key):
         unproven, attempts = [], (None,) * len(readings)
     sold = tuple(
-        _with_what_was_sold(reading, attempt, known.products)
+        _with_what_was_sold(reading, attempt, known)
         for reading, attempt in zip(readings, attempts, strict=True)
     )
     copied = known.attempt.id if readings[0].kind == "session" and not attempts[0] and known.attempt else None
@@ -190,42 +190,46 @@ def _placed(
 # --- what was sold, pure -----------------------------------------------------------------------------
 
 
-def _with_what_was_sold(
-    reading: Reading, attempt: SoldAttempt | None, products: Mapping[str, ProductTerms]
-) -> Reading:
+def _with_what_was_sold(reading: Reading, attempt: SoldAttempt | None, known: Known) -> Reading:
     if reading.kind == "session" and attempt is not None:
         as_attempted = reading.with_data(sold=attempt.sold, quantity=attempt.quantity)
         if "lines" not in reading.data:
             return as_attempted
         lines = [
-            {**line, "sold": _line_sold_as(line["price"], attempt, products)}
-            for line in reading.data["lines"]
+            {**line, "sold": _line_sold_as(line["price"], attempt, known)} for line in reading.data["lines"]
         ]
         return as_attempted.with_data(lines=lines)
     if reading.kind == "subscription":
-        items = [
-            {**item, "sold": _sold_as(item["price"], attempt, products)} for item in reading.data["items"]
-        ]
+        items = [{**item, **_meaning(item, attempt, known)} for item in reading.data["items"]]
         return reading.with_data(items=items)
     return reading
 
 
-def _line_sold_as(
-    price_id: str | None, attempt: SoldAttempt, products: Mapping[str, ProductTerms]
-) -> dict[str, Any] | None:
+def _line_sold_as(price_id: str | None, attempt: SoldAttempt, known: Known) -> dict[str, Any] | None:
     if attempt.sold["stripe_price_id"] == price_id:
         return attempt.sold
-    product = products.get(price_id or "")
-    return as_sold(product) if product is not None else None
+    mapped = known.prices.get(price_id or "")
+    return mapped.as_sold(price_id=mapped.stripe_price_id) if mapped is not None else None
 
 
-def _sold_as(
-    price_id: str, attempt: SoldAttempt | None, products: Mapping[str, ProductTerms]
-) -> dict[str, Any] | None:
+def _meaning(item: Mapping[str, Any], attempt: SoldAttempt | None, known: Known) -> dict[str, Any]:
+    """What an item's price means: as it was sold, where it is the attempt's own, else by the catalog.
+
+    A price that is no product's sells nothing. It may go on with what is held here already where its Stripe
+    product means one product, so that product's terms stand in for it.
+    """
+    price_id = item["price"]
     if attempt is not None and attempt.sold["stripe_price_id"] == price_id:
-        return attempt.sold
-    product = products.get(price_id)
-    return as_sold(product) if product is not None and product.kind is Kind.SUBSCRIPTION else None
+        return {"sold": attempt.sold}
+    if price_id in known.prices:
+        return {"sold": _sold(known.prices[price_id], price_id)}
+    return {"sold": None, "same_product": _sold(known.products.get(item["product"]), price_id)}
+
+
+def _sold(mapped: MappedTerms | None, price_id: str) -> dict[str, Any] | None:
+    if mapped is None or mapped.kind is not Kind.SUBSCRIPTION:
+        return None
+    return mapped.as_sold(price_id=price_id)
 
 
 # --- the attempts ------------------------------------------------------------------------------------

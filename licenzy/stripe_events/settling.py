@@ -6,6 +6,7 @@ and the highest number wins over the events it covers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -45,17 +46,28 @@ class ReadClaim:
 
 def request_read(db: Session, scope: Scope, *, connection_id: str, object_id: str, now: datetime) -> None:
     """Ask that the object be read again; requests that come before the read begins are one."""
-    columns = {
-        "connection_id": connection_id,
-        "object_id": object_id,
-        "project_id": scope.project_id,
-        "mode": scope.mode,
-        "requests": 1,
-        "snapshot": 0,
-        "due_at": now + SETTLE_AFTER,
-        "tries": 0,
-    }
-    insert_or_change(db, SettlingRead, columns, added=("requests",), replaced=("due_at",))
+    request_reads(db, scope, connection_id=connection_id, object_ids=[object_id], now=now)
+
+
+def request_reads(
+    db: Session, scope: Scope, *, connection_id: str, object_ids: Sequence[str], now: datetime
+) -> None:
+    """The same for several objects at once."""
+    rows = [
+        {
+            "connection_id": connection_id,
+            "object_id": object_id,
+            "project_id": scope.project_id,
+            "mode": scope.mode,
+            "requests": 1,
+            "snapshot": 0,
+            "due_at": now + SETTLE_AFTER,
+            "tries": 0,
+        }
+        for object_id in sorted(object_ids)
+    ]
+    if rows:
+        insert_or_change(db, SettlingRead, *rows, added=("requests",), replaced=("due_at",))
 
 
 def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = None) -> ReadClaim | None:

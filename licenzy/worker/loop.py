@@ -18,6 +18,7 @@ from licenzy.observations.actions import forget_old_sightings
 from licenzy.reconciliation.actions import claim_due, reconcile
 from licenzy.runtime import Runtime
 from licenzy.setup.stripe_probe import claim_due_probe, probe_stripe
+from licenzy.stripe_events.mapped_prices import search_next
 from licenzy.stripe_events.receive import apply_due_event
 from licenzy.stripe_events.snapshots import settle_next
 from licenzy.usage.actions import return_next_expired
@@ -144,6 +145,14 @@ def _forget_old_keys(parts: Runtime) -> int:
     return parts.database.retrying(lambda db: forget_old(db, now=parts.clock()))
 
 
+def _search_subscriptions(parts: Runtime) -> int:
+    """Subscriptions that hold a price that became a product's, in batches."""
+    for count in range(_MOST_IN_A_ROW):
+        if not parts.database.retrying(lambda db: search_next(db, now=parts.clock())):
+            return count
+    return _MOST_IN_A_ROW
+
+
 def _follow_clocks(parts: Runtime) -> int:
     """Steps of the lab that move a sandbox's clock, also when nobody has the page open."""
     follow_clocks(Lab(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings))
@@ -157,5 +166,6 @@ JOBS: dict[str, Callable[[Runtime], int]] = {
     "forget old keys": _forget_old_keys,
     "reconcile": _reconcile,
     "check with Stripe": _probe_stripe,
+    "search for newly mapped prices": _search_subscriptions,
     "follow clocks of the lab": _follow_clocks,
 }

@@ -27,7 +27,7 @@ from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_gateway.permissions import TRIALS
 from licenzy.workspace.audit import Actor
-from tests.support.cast import Cast, make_cast
+from tests.support.cast import PRICE_COLUMNS, Cast, make_cast, make_product
 
 CONTROL = {"Authorization": "Bearer control-token"}
 NOBODY = Actor(None, None)
@@ -214,12 +214,20 @@ class Side:
             db.add(row)
 
     def remap(self, **columns: Any) -> None:
-        """Change the product's row in the same way."""
+        """Change the row of the product, or of its price, in the same way."""
         with self.pair.runtime.database.write() as db:
-            row = products(db, self.scope)[0]
+            product = products(db, self.scope)[0]
             for name, value in columns.items():
-                setattr(row, name, value)
-            db.add(row)
+                setattr(product.prices[0] if name in PRICE_COLUMNS else product, name, value)
+            db.add(product)
+
+    def share_price(self, code: str) -> None:
+        """Another product at the price of the first one, as earlier versions allowed."""
+        with self.pair.runtime.database.write() as db:
+            price = products(db, self.scope)[0].prices[0].stripe_price_id
+            make_product(
+                db, project_id=self.pair.project_id, mode=self.mode, product_code=code, stripe_price_id=price
+            )
 
     def paste(self, text: str) -> None:
         try:

@@ -48,7 +48,7 @@ class LiveKeyWithTestPrice(Mistake):
     code, mode, mends_at = "price_mode_mismatch", "live", "/products/prd_"
 
     def answer(self) -> Any:
-        self.pair.live.remap(stripe_price_id=self.pair.test.account.price(), price_livemode=False)
+        self.pair.live.remap(stripe_price_id=self.pair.test.account.price(), livemode=False)
         return self.pair.live.checkout().json
 
     def mend(self, pages: SidePages) -> None:

@@ -41,14 +41,16 @@ def sold(pair: ModePair, mode: Mode) -> dict[str, Product]:
         return {each.product_code: each for each in products(db, Scope(pair.project_id, mode))}
 
 
-def copy(pair: ModePair, prices: dict[str, str]) -> Any:
+def copy(pair: ModePair, prices: dict[str, str | dict[str, str]]) -> Any:
     parts = pair.runtime
     return copy_to_live(
         parts.database,
         parts.gateway,
         parts.secret_box,
         project_id=pair.project_id,
-        price_ids=prices,
+        price_ids={
+            code: {"default": each} if isinstance(each, str) else each for code, each in prices.items()
+        },
         actor=NOBODY,
         now=pair.clock(),
     )
@@ -62,8 +64,8 @@ def test_everything_but_the_price_is_copied(pair: ModePair) -> None:
     copied = copy(pair, {"PACK": price})
     assert (copied.created, dict(copied.refused)) == (("PACK",), {})
     test, live = sold(pair, Mode.TEST)["PACK"], sold(pair, Mode.LIVE)["PACK"]
-    assert live.stripe_price_id == price
-    assert live.price_livemode
+    assert live.prices[0].stripe_price_id == price
+    assert live.prices[0].livemode
     for name in ("kind", "units", "duration_seconds", "features", "grace_days", "usage_low_units"):
         assert getattr(live, name) == getattr(test, name), name
 
@@ -77,11 +79,11 @@ def test_each_product_is_copied_or_refused_by_itself(pair: ModePair) -> None:
     good = keyed_price(pair.live, None)
     copied = copy(pair, {"PRO": test_price, "DAY": good, "FINE": good, "GONE": good})
     assert copied.created == ("FINE",)
-    assert "test mode price" in copied.refused["PRO"]
-    assert "paid once" in copied.refused["DAY"]
-    assert "no longer exists" in copied.refused["GONE"]
+    assert "test mode price" in copied.refused["PRO", "default"]
+    assert "paid once" in copied.refused["DAY", "default"]
+    assert "no longer exists" in copied.refused["GONE", "default"]
     again = copy(pair, {"FINE": good})
-    assert "has this code" in again.refused["FINE"]
+    assert "has this code" in again.refused["FINE", "default"]
     assert list(sold(pair, Mode.LIVE)) == ["FINE"]
 
 
@@ -112,9 +114,11 @@ def test_the_catalog_is_copied_from_the_page_with_prices_matched_by_lookup_key(h
     assert re.findall(r'<option value="(\w+)" selected', page) == [matched]
     assert "Matched by the lookup key <code>pro_monthly</code>" in page
     assert page.count("not in live") == 2
-    copied = pages.send(STEP, "/go-live/copy", {test["PRO"].id: matched, test["OTHER"].id: picked})
+    copied = pages.send(
+        STEP, "/go-live/copy", {test["PRO"].prices[0].id: matched, test["OTHER"].prices[0].id: picked}
+    )
     assert copied.status_code == 303
-    assert {code: each.stripe_price_id for code, each in sold(home, Mode.LIVE).items()} == {
+    assert {code: each.prices[0].stripe_price_id for code, each in sold(home, Mode.LIVE).items()} == {
         "PRO": matched,
         "OTHER": picked,
     }
@@ -131,7 +135,7 @@ def test_a_second_click_on_copy_says_that_it_is_done(home: ModePair) -> None:
     home.live.connect()
     home.test.sell("PRO")
     home.test.sell("LATER")
-    ids = {code: each.id for code, each in sold(home, Mode.TEST).items()}
+    ids = {code: each.prices[0].id for code, each in sold(home, Mode.TEST).items()}
     pages, price = live_pages(home), keyed_price(home.live, None)
     form = pages.form(STEP, "/go-live/copy")
     values = {**form.fields, ids["PRO"]: price, ids["LATER"]: ""}
@@ -148,7 +152,7 @@ def test_copy_pressed_by_two_in_one_moment_makes_each_product_once(home: ModePai
     home.test.connect()
     home.live.connect()
     home.test.sell("PRO")
-    price, product = keyed_price(home.live, None), sold(home, Mode.TEST)["PRO"].id
+    price, product = keyed_price(home.live, None), sold(home, Mode.TEST)["PRO"].prices[0].id
     both = [live_pages(home) for _ in range(2)]
     forms = [pages.form(STEP, "/go-live/copy") for pages in both]
 
@@ -169,7 +173,7 @@ def test_what_is_refused_is_said_at_its_product_and_the_rest_is_copied(home: Mod
     home.test.sell("PRO")
     test_price = home.test.sell("OTHER")
     good = keyed_price(home.live, None)
-    pages, ids = live_pages(home), {code: each.id for code, each in sold(home, Mode.TEST).items()}
+    pages, ids = live_pages(home), {code: each.prices[0].id for code, each in sold(home, Mode.TEST).items()}
     none = pages.send(STEP, "/go-live/copy", {ids["PRO"]: "", ids["OTHER"]: ""}, htmx=True)
     assert none.status_code == 422
     assert "Pick a live price" in none.text
@@ -194,7 +198,7 @@ def test_the_checklist_turns_green_line_by_line_and_drifts_when_stripe_says_othe
         assert ready[code] == "done", (code, ready)
     assert ready["live_purchase"] == "needs_action"
     assert ready["https"] == "needs_action"
-    price = sold(home, Mode.LIVE)["PRO"].stripe_price_id
+    price = sold(home, Mode.LIVE)["PRO"].prices[0].stripe_price_id
     home.live.account.stripe.prices.update(price, {"active": False})
     probe_side(
         home.runtime.database,
@@ -267,3 +271,19 @@ def test_the_step_is_good_to_look_at_in_both_modes(home: ModePair, browser: Any,
     with served(home.app, port=home.runtime.settings.port) as url:
         sign_in(browser, url)
         assert complaints(browser, url, [f"/projects/{home.project_id}/{mode}{STEP}"]) == []
+
+
+def test_all_prices_that_a_product_is_sold_at_are_copied_with_their_labels(pair: ModePair) -> None:
+    pair.test.connect()
+    pair.live.connect()
+    pair.test.sell("PRO")
+    monthly, yearly = keyed_price(pair.live, None), keyed_price(pair.live, None, 9900, "year")
+    wrong = keyed_price(pair.live, None, 500, None)
+    copied = copy(pair, {"PRO": {"default": monthly, "year": yearly, "once": wrong}})
+    assert copied.made == ("PRO",)
+    assert list(copied.refused) == [("PRO", "once")]
+    live = sold(pair, Mode.LIVE)["PRO"]
+    assert {price.label: price.stripe_price_id for price in live.selling_prices} == {
+        "default": monthly,
+        "year": yearly,
+    }

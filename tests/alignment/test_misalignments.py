@@ -366,7 +366,7 @@ rows(
 
 @row("price_mapped_twice")
 def _two_products_with_one_price(pair: ModePair) -> None:
-    pair.test.sell("GOLD", price_id=pair.test.account.stripe.prices.list({"limit": 1}).data[0].id)
+    pair.test.share_price("GOLD")
 
 
 rows(
@@ -529,7 +529,7 @@ def _paid_and_the_event_arrived(pair: ModePair) -> None:
     pair.test.forward()
 
 
-@row("unmapped_price")
+@row("price_not_mapped")
 def _subscription_moved_to_a_price_without_product(pair: ModePair) -> None:
     _pay(pair.test.checkout().json["checkout_url"])
     pair.test.forward()

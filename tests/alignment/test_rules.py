@@ -20,11 +20,13 @@ from licenzy.alignment.facts import (
     SideFacts,
     SightingFacts,
     TrafficFacts,
+    UnmappedPrice,
 )
 from licenzy.alignment.findings import Severity
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import RULES, findings
 from tests.support.clock import START
+from tests.support.product_facts import changed, product_facts
 
 LATER = START + timedelta(minutes=5)
 ENDPOINT = EndpointSeen(
@@ -57,22 +59,13 @@ def connection(mode: Mode, **changes: Any) -> ConnectionFacts:
 
 
 def product(mode: Mode, **changes: Any) -> ProductFacts:
-    facts = ProductFacts(
+    facts = product_facts(
         id=f"prd_{mode}",
-        product_code="PRO",
-        kind="subscription",
         stripe_price_id=f"price_{mode}",
-        price_livemode=mode.livemode,
-        sellable=True,
-        created_at=START,
-        checked_at=START,
-        unit_amount=1200,
-        currency="usd",
-        interval="month",
-        interval_count=1,
+        livemode=mode.livemode,
         missing=Seen(False, START),
     )
-    return replace(facts, **changes)
+    return changed(facts, **changes)
 
 
 def key(mode: Mode, **changes: Any) -> KeyFacts:
@@ -108,7 +101,10 @@ def prod(**changes: Any) -> dict[str, Any]:
     return {"products": (product(TEST, **changes),)}
 
 
-EVENT = (EventSeen("evt_9", LATER, "No product is mapped to price_new."),)
+EVENT = (EventSeen("evt_9", LATER, "Something of note."),)
+ALSO_BOUGHT = (EventSeen("evt_9", LATER, "Also bought, without a product: price_new."),)
+LEGACY_PLAN = (EventSeen("evt_9", LATER, "Also bought, without a product: gold21323."),)
+UNMAPPED = (UnmappedPrice("price_new", "prod_new", 2, LATER),)
 TWIN = replace(ENDPOINT, id="we_2")
 
 ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -228,7 +224,7 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         ["price_mode_mismatch"],
     ),
     ("price never looked up", prod(missing=None), []),
-    ("price of live", prod(price_livemode=True), ["price_mode_mismatch"]),
+    ("price of live", prod(livemode=True), ["price_mode_mismatch"]),
     ("archived", prod(sellable=False), ["price_inactive"]),
     ("archived and gone", prod(sellable=False, missing=Seen(True, START)), ["price_not_found"]),
     ("shape", prod(interval=None), ["price_kind_mismatch"]),
@@ -302,29 +298,30 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         traffic(TEST, unheard_payments=Seen(("att_1",), START)),
         ["paid_without_event"],
     ),
-    ("unmapped price", traffic(TEST, unmapped_prices=EVENT), ["unmapped_price"]),
+    ("unmapped price", traffic(TEST, unmapped_prices=UNMAPPED), ["price_not_mapped"]),
     ("thin events", traffic(TEST, thin_events=EVENT), ["thin_events_received"]),
     (
         "thin events before the secret",
         {**con(secret_saved_at=LATER, proven_at=LATER), **traffic(TEST, thin_events=EVENT)},
         [],
     ),
-    ("bought without product", traffic(TEST, unmapped_lines=EVENT), ["bought_without_product"]),
+    ("bought without product", traffic(TEST, unmapped_lines=ALSO_BOUGHT), ["bought_without_product"]),
+    ("bought a legacy plan", traffic(TEST, unmapped_lines=LEGACY_PLAN), ["bought_without_product"]),
     (
         "bought without product, mapped since",
         {
             "products": (product(TEST), product(TEST, product_code="NEW", stripe_price_id="price_new")),
-            **traffic(TEST, unmapped_lines=EVENT),
+            **traffic(TEST, unmapped_lines=ALSO_BOUGHT),
         },
         [],
     ),
     (
-        "unmapped price, mapped since",
+        "unmapped price, mapped since and not read yet",
         {
             "products": (product(TEST), product(TEST, product_code="NEW", stripe_price_id="price_new")),
-            **traffic(TEST, unmapped_prices=EVENT),
+            **traffic(TEST, unmapped_prices=UNMAPPED),
         },
-        [],
+        ["price_not_mapped"],
     ),
     ("unknown status", traffic(TEST, unknown_statuses=EVENT), ["unknown_subscription_status"]),
     ("not applied", traffic(TEST, unapplied_events=EVENT), ["event_not_applied"]),
@@ -456,7 +453,7 @@ def test_nothing_is_compared_while_nothing_live_exists() -> None:
 
 def test_what_stops_selling_comes_first() -> None:
     facts = side(
-        TEST, connection=None, keys=(key(TEST, last_used_at=None),), **traffic(TEST, unmapped_prices=EVENT)
+        TEST, connection=None, keys=(key(TEST, last_used_at=None),), **traffic(TEST, unmapped_prices=UNMAPPED)
     )
     found = [finding.severity for finding in findings(ProjectFacts(LATER, facts, NOTHING_LIVE), TEST)]
     assert found == [Severity.BLOCKS, Severity.WARNS, Severity.NOTES]

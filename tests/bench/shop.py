@@ -62,7 +62,7 @@ def make_shop(runtime: Runtime, *, subjects: int) -> Shop:
     if not runtime.database.is_sqlite:
         with runtime.database.engine.begin() as connected:
             connected.exec_driver_sql("ANALYZE")  # Which Postgres would soon do by itself.
-    return Shop(token, connection.id, product.stripe_price_id, subjects)
+    return Shop(token, connection.id, product.prices[0].stripe_price_id, subjects)
 
 
 def write_events(shop: Shop, file: Path, *, count: int) -> None:

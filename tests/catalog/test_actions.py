@@ -1,90 +1,39 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import httpx
 import pytest
 from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
-from licenzy.catalog import actions, queries, rules
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog import actions, prices, queries, rules
+from licenzy.catalog.models import Kind
 from licenzy.catalog.rules import Draft, ProductRefused
-from licenzy.connections import actions as connections
 from licenzy.errors import ProductNotFound, StripeNotConnected
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry
-from tests.conftest import Sandbox
+from tests.catalog.conftest import Catalog
 from tests.support.cast import Cast, make_product
 from tests.support.clock import StandingClock
 
 
-class Catalog:
-    """The test side of a project that is connected to the sandbox over HTTP."""
-
-    def __init__(self, runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: StandingClock) -> None:
-        self.runtime, self.cast, self.sandbox, self.clock = runtime, cast, sandbox, clock
-        self.parts = (runtime.database, runtime.gateway, runtime.secret_box)
-        self.side = Scope(cast.project_id, Mode.TEST)
-        self.actor = Actor(cast.owner.user_id)
-        connection = connections.connect_sandbox(
-            *self.parts,
-            runtime.settings,
-            project_id=cast.project_id,
-            project_name="Our project",
-            actor=self.actor,
-            now=clock(),
-        )
-        self.key = connections.stripe_key(runtime.secret_box, connection)
-        listed = actions.prices_at_stripe(*self.parts, scope=self.side)
-        self.prices = {(price.lookup_key or "").removeprefix("licenzy_demo_"): price.id for price in listed}
-
-    def stripe(self, path: str, **data: str) -> dict[str, Any]:
-        """A call of the merchant's own to their account, behind our back."""
-        answer = httpx.post(f"{self.sandbox.url}/v1{path}", data=data, auth=(self.key, ""), trust_env=False)
-        told: dict[str, Any] = answer.raise_for_status().json()
-        return told
-
-    def create(self, draft: Draft, **side: Any) -> Product:
-        return actions.create_product(
-            *self.parts, replace(self.side, **side), draft=draft, actor=self.actor, now=self.clock()
-        )
-
-    def edit(self, product: Product, draft: Draft) -> Product:
-        return actions.edit_product(
-            *self.parts,
-            scope=self.side,
-            product_id=product.id,
-            draft=draft,
-            actor=self.actor,
-            now=self.clock(),
-        )
-
-    def subscription(self, code: str = "PRO_MONTHLY") -> Draft:
-        return Draft(code, Kind.SUBSCRIPTION, self.prices["pro_monthly"])
-
-
-@pytest.fixture
-def catalog(runtime: Runtime, cast: Cast, sandbox: Sandbox, clock: StandingClock) -> Catalog:
-    return Catalog(runtime, cast, sandbox, clock)
-
-
 def test_a_product_takes_what_stripe_says_of_its_price(catalog: Catalog) -> None:
     product = catalog.create(replace(catalog.subscription(), features=("export",), grace_days=3))
-    assert (product.unit_amount, product.currency, product.interval) == (1200, "usd", "month")
-    assert product.price_livemode is False
-    assert product.checked_at == catalog.clock()
+    (price,) = product.prices
+    assert (price.unit_amount, price.currency, price.interval) == (1200, "usd", "month")
+    assert (price.label, price.selling, price.livemode) == ("default", True, False)
+    assert price.checked_at == price.added_at == catalog.clock()
     with catalog.runtime.database.read() as db:
         found = queries.product_by_code(db, catalog.side, product_code="PRO_MONTHLY")
         assert found is not None
-        assert rules.as_sold(found) == {
+        assert rules.as_sold(found, price_id=price.stripe_price_id) == {
             "kind": "subscription",
             "product_code": "PRO_MONTHLY",
             "product_id": product.id,
             "stripe_price_id": catalog.prices["pro_monthly"],
+            "version": 1,
             "units": None,
             "duration_seconds": None,
             "features": ["export"],
@@ -137,7 +86,7 @@ def test_a_bad_description_is_refused_before_stripe_is_asked(
             runtime.gateway,
             runtime.secret_box,
             Scope(cast.project_id, Mode.TEST),
-            draft=Draft("price_1", Kind.USAGE_PACK, "nothing"),
+            draft=Draft("price_1", Kind.USAGE_PACK, ""),
             actor=Actor(),
             now=clock(),
         )
@@ -165,14 +114,21 @@ def test_a_code_is_unique_in_its_mode_and_free_in_another_project(catalog: Catal
         make_product(db, project_id=catalog.cast.stranger.project_id, product_code="PRO_MONTHLY")
 
 
-def test_one_price_may_be_mapped_twice_and_is_pointed_out(catalog: Catalog) -> None:
+def test_a_price_that_was_mapped_twice_means_the_oldest_product(catalog: Catalog) -> None:
     first = catalog.create(catalog.subscription("PRO"))
-    catalog.clock.advance(seconds=1)
-    catalog.create(catalog.subscription("PRO_TOO"))
+    later = catalog.clock.advance(seconds=1)
+    with catalog.runtime.database.write() as db:
+        make_product(
+            db,
+            project_id=catalog.cast.project_id,
+            product_code="PRO_TOO",
+            stripe_price_id=first.prices[0].stripe_price_id,
+            now=later,
+        )
     with catalog.runtime.database.read() as db:
         listed = queries.products(db, catalog.side)
-        oldest = queries.product_by_price(db, catalog.side, price_id=first.stripe_price_id)
-    assert rules.shared_prices(listed) == {first.stripe_price_id: ["PRO", "PRO_TOO"]}
+        oldest = queries.product_by_price(db, catalog.side, price_id=first.prices[0].stripe_price_id)
+    assert rules.shared_prices(listed) == {first.prices[0].stripe_price_id: ["PRO", "PRO_TOO"]}
     assert oldest is not None
     assert oldest.id == first.id
 
@@ -184,18 +140,22 @@ def test_an_edit_changes_what_is_sold_but_neither_code_nor_kind(catalog: Catalog
         Draft("OTHER", Kind.USAGE_PACK, catalog.prices["pro_yearly"], units=5, features=("a",), trial_days=7),
     )
     assert (edited.product_code, edited.kind) == ("PRO_MONTHLY", Kind.SUBSCRIPTION)
-    assert (edited.unit_amount, edited.interval, edited.trial_days) == (12_000, "year", 7)
+    (yearly,) = edited.selling_prices
+    assert (yearly.unit_amount, yearly.interval, edited.trial_days) == (12_000, "year", 7)
+    assert [price.stripe_price_id for price in edited.prices if not price.selling] == [
+        catalog.prices["pro_monthly"]
+    ]
     assert (edited.features, edited.units) == (["a"], None)
 
 
 def test_refreshing_stores_what_stripe_says_now(catalog: Catalog) -> None:
     product = catalog.create(catalog.subscription())
-    catalog.stripe(f"/prices/{product.stripe_price_id}", active="false")
-    fresh = actions.refresh_price(
+    catalog.stripe(f"/prices/{product.prices[0].stripe_price_id}", active="false")
+    fresh = prices.refresh_prices(
         *catalog.parts, scope=catalog.side, product_id=product.id, now=catalog.clock.advance(hours=1)
     )
-    assert fresh.price_active is False
-    assert fresh.checked_at == catalog.clock()
+    assert fresh.prices[0].active is False
+    assert fresh.prices[0].checked_at == catalog.clock()
 
 
 def test_archiving_and_restoring(catalog: Catalog) -> None:
@@ -228,6 +188,6 @@ def test_products_of_the_other_mode_or_of_strangers_are_not_found(catalog: Catal
                 actions.archive_product(
                     db, side, product_id=product.id, actor=catalog.actor, now=catalog.clock()
                 )
-            assert queries.product_by_price(db, side, price_id=product.stripe_price_id) is None
+            assert queries.product_by_price(db, side, price_id=product.prices[0].stripe_price_id) is None
         with pytest.raises(ProductNotFound):
-            actions.refresh_price(*catalog.parts, scope=side, product_id=product.id, now=catalog.clock())
+            prices.refresh_prices(*catalog.parts, scope=side, product_id=product.id, now=catalog.clock())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from licenzy.catalog.copying import price_with_same_lookup_key
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import Kind, ProductPrice
 from licenzy.stripe_gateway.client import PriceFacts
 
 PRICE = PriceFacts(
@@ -42,7 +42,6 @@ OTHER = replace(PRICE, id="price_other", lookup_key=None)
 def test_the_matched_price_has_the_lookup_key_and_fits_and_is_the_only_one(
     lookup_key: str | None, prices: list[PriceFacts], matched: str | None
 ) -> None:
-    fields: dict[str, Any] = {"product_code": "PRO", "kind": Kind.SUBSCRIPTION, "lookup_key": lookup_key}
-    product = Product(**fields)
-    found = price_with_same_lookup_key(product, prices)
+    fields: dict[str, Any] = {"label": "default", "lookup_key": lookup_key}
+    found = price_with_same_lookup_key(Kind.SUBSCRIPTION, ProductPrice(**fields), prices)
     assert (found.id if found else None) == matched

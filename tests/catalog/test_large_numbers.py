@@ -30,5 +30,5 @@ def test_they_are_stored_as_they_are(runtime: Runtime, cast: Cast) -> None:
         attempt.amount_total = RUPIAH * 2
     with runtime.database.read() as db:
         kept = db.exec(select(Product)).one()
-        assert (kept.duration_seconds, kept.unit_amount) == (DURATION_MAX_SECONDS, RUPIAH)
+        assert (kept.duration_seconds, kept.prices[0].unit_amount) == (DURATION_MAX_SECONDS, RUPIAH)
         assert db.exec(select(CheckoutAttempt)).one().amount_total == RUPIAH * 2

@@ -85,7 +85,14 @@ def test_the_kind_is_proposed_from_the_shape() -> None:
         (replace(PACK, duration_seconds=86_400), set()),
         (replace(SUB, product_code="price_1"), {"product_code"}),
         (replace(SUB, price_id=""), {"price_id"}),
-        (replace(SUB, price_id="prod_1"), {"price_id"}),
+        (replace(SUB, price_id="gold21323"), set()),
+        (replace(SUB, price_id="x" * 256), {"price_id"}),
+        (replace(SUB, price_id="a\x00"), {"price_id"}),
+        (replace(SUB, price_label="year-2_b"), set()),
+        (replace(SUB, price_label=""), {"price_label"}),
+        (replace(SUB, price_label="Year"), {"price_label"}),
+        (replace(SUB, price_label="x" * 33), {"price_label"}),
+        (replace(SUB, price_label="year\n"), {"price_label"}),
         (replace(SUB, grace_days=61), {"grace_days"}),
         (replace(SUB, grace_days=-1), {"grace_days"}),
         (replace(SUB, trial_days=0), {"trial_days"}),
@@ -112,7 +119,7 @@ def test_what_is_wrong_with_a_description(draft: Draft, fields: set[str]) -> Non
 )
 def test_which_price_can_be_mapped(mode: Mode, facts: dict[str, bool], says: str | None) -> None:
     usual = {"livemode": False, "active": True, "recurring": True, "metered": False}
-    problem = rules.price_problem(SUB, mode, **{**usual, **facts})
+    problem = rules.price_problem(Kind.SUBSCRIPTION, mode, **{**usual, **facts})
     assert (problem is None) if says is None else (problem is not None and says in problem)
 
 

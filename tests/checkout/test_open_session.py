@@ -11,7 +11,7 @@ from flask import Flask
 from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import Kind, Product, ProductPrice
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.idempotency.models import IdempotencyKey
@@ -70,7 +70,7 @@ def test_a_session_is_opened_with_the_mapped_price(shop: Shop, sell: Sell) -> No
     assert at_stripe.line_items is not None
     line = at_stripe.line_items.data[0]
     assert line.price is not None
-    assert (line.price.id, line.quantity) == (product.stripe_price_id, 3)
+    assert (line.price.id, line.quantity) == (product.prices[0].stripe_price_id, 3)
     assert attempt.status is AttemptStatus.OPEN
     assert attempt.sold["kind"] == "subscription"
 
@@ -247,10 +247,10 @@ def test_only_the_projects_hosts_when_it_names_some(shop: Shop, sell: Sell) -> N
 
 REFUSALS: list[tuple[type, dict[str, Any], str]] = [
     (Product, {"archived_at": START}, "product_archived"),
-    (Product, {"price_active": False}, "price_inactive"),
-    (Product, {"product_active": False}, "price_inactive"),
-    (Product, {"price_livemode": True}, "price_mode_mismatch"),
-    (Product, {"interval": None}, "price_kind_mismatch"),
+    (ProductPrice, {"active": False}, "price_inactive"),
+    (ProductPrice, {"product_active": False}, "price_inactive"),
+    (ProductPrice, {"livemode": True}, "price_mode_mismatch"),
+    (ProductPrice, {"interval": None}, "price_kind_mismatch"),
     (Connection, {"key_sealed": None}, "stripe_not_connected"),
     (Connection, {"webhook_secret_sealed": None}, "webhook_secret_missing"),
 ]
@@ -320,7 +320,7 @@ def test_a_refusal_of_stripes_is_told_and_the_next_try_is_new(shop: Shop, sell: 
     good = sell("OTHER", Kind.SUBSCRIPTION)
     with shop.runtime.database.write() as db:
         product = db.exec(select(Product).where(Product.product_code == "PRO_MONTHLY")).one()
-        product.stripe_price_id = good.stripe_price_id
+        product.prices[0].stripe_price_id = good.prices[0].stripe_price_id
     mended = shop.checkout()
     assert mended.status_code == 201, mended.text
     assert mended.get_json()["attempt_id"] == attempts(shop)[0].id

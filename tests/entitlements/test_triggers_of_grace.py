@@ -59,7 +59,7 @@ def test_an_item_that_was_never_paid_for_has_no_grace(sale: Sale) -> None:
     """Another item's change was paid after it was added."""
     extra = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
     price, newer = sale.attempt.sold["stripe_price_id"], sale.shape == NEW
-    sale.subscription("active", at=START + DAY, items={"si": price, "sx": extra.stripe_price_id})
+    sale.subscription("active", at=START + DAY, items={"si": price, "sx": extra.prices[0].stripe_price_id})
     span = (unix(START + 2 * DAY), unix(END))
     change = proration_line(f"si_{sale.tag}", *span, newer=newer, amount=300)
     sale.invoice(
@@ -118,7 +118,7 @@ def test_an_item_that_is_added_later_is_not_among_lines_that_are_not_known(sale:
     sale.subscription("active", period=2, at=END)
     old = proration_line(f"si_{sale.tag}", unix(START), unix(END), newer=newer, amount=100)
     sale.invoice("paid", period=2, at=END + HOUR, lines={"has_more": True, "data": [old] * 10})
-    items = {"si": price, "sx": extra.stripe_price_id}
+    items = {"si": price, "sx": extra.prices[0].stripe_price_id}
     sale.subscription("active", period=2, at=END + DAY, items=items)
     sale.dispute("needs_response", period=2, at=END + 2 * DAY)
     states = {each.product_code: each.state for each in sale.entitlements()}

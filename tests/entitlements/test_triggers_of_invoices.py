@@ -76,12 +76,13 @@ def test_each_item_has_the_periods_of_its_own_lines(sale: Sale) -> None:
     extra = sale.storefront.product(open_kind := sale.row().kind)
     price, newer = sale.attempt.sold["stripe_price_id"], sale.shape == NEW
     assert open_kind == "subscription"
-    items = {"si": price, "sx": extra.stripe_price_id}
+    extra_price = extra.prices[0].stripe_price_id
+    items = {"si": price, "sx": extra_price}
     sale.subscription("active", at=START + HOUR, items=items)
     year = period_line(f"si_{sale.tag}", price, unix(START), unix(START + 365 * DAY), newer=newer)
-    month = period_line(f"sx_{sale.tag}", extra.stripe_price_id, unix(START), unix(END), newer=newer)
+    month = period_line(f"sx_{sale.tag}", extra_price, unix(START), unix(END), newer=newer)
     sale.invoice("paid", lines={"data": [year, month]})
-    renewal = period_line(f"sx_{sale.tag}", extra.stripe_price_id, unix(END), unix(END + MONTH), newer=newer)
+    renewal = period_line(f"sx_{sale.tag}", extra_price, unix(END), unix(END + MONTH), newer=newer)
     sale.invoice("paid", period=2, at=END + HOUR, lines={"data": [renewal]})
     sale.dispute("needs_response", period=2, at=END + DAY)
     states = {each.product_code: each.state for each in sale.entitlements()}

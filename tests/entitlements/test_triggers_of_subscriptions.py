@@ -230,7 +230,7 @@ def test_a_scheduled_cancel_in_each_form_and_called_off(
 def test_a_plan_change_follows_the_price(sale: Sale) -> None:
     larger = sale.storefront.product(Kind.SUBSCRIPTION, features=["export"], grace_days=5)
     entitlement_id = sale.row().id
-    sale.subscription("active", at=START + DAY, items={"si": larger.stripe_price_id})
+    sale.subscription("active", at=START + DAY, items={"si": larger.prices[0].stripe_price_id})
     held = sale.row()
     assert (held.id, held.product_code, held.features) == (entitlement_id, larger.product_code, ["export"])
     sale.renewed()
@@ -242,7 +242,7 @@ def test_a_plan_change_follows_the_price(sale: Sale) -> None:
 @row("grace.last_paid")
 def test_in_grace_what_was_last_paid_for_counts(sale: Sale) -> None:
     larger = sale.storefront.product(Kind.SUBSCRIPTION, features=["export"], grace_days=5)
-    sale.subscription("active", at=START + DAY, items={"si": larger.stripe_price_id})
+    sale.subscription("active", at=START + DAY, items={"si": larger.prices[0].stripe_price_id})
     assert sale.row().product_code == larger.product_code
     sale.invoice("payment_failed", period=2, at=END)
     sale.subscription("past_due", period=2, at=END)
@@ -257,7 +257,10 @@ def test_in_grace_what_was_last_paid_for_counts(sale: Sale) -> None:
 def test_a_change_that_is_not_paid_leaves_what_was_paid_before(sale: Sale) -> None:
     larger = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
     sale.subscription(
-        "past_due", at=START + DAY, items={"si": larger.stripe_price_id}, latest_invoice="in_of_the_change"
+        "past_due",
+        at=START + DAY,
+        items={"si": larger.prices[0].stripe_price_id},
+        latest_invoice="in_of_the_change",
     )
     held = sale.row()
     assert (held.product_code, held.valid_until) == (sale.attempt.product_code, END)
@@ -275,7 +278,7 @@ def test_the_quantity_follows_the_subscription(open_sale: Any) -> None:
 def test_two_items_are_two_entitlements_and_a_removed_one_ends(sale: Sale) -> None:
     extra = sale.storefront.product(Kind.SUBSCRIPTION)
     price = sale.attempt.sold["stripe_price_id"]
-    sale.subscription("active", at=START + DAY, items={"si": price, "sx": extra.stripe_price_id})
+    sale.subscription("active", at=START + DAY, items={"si": price, "sx": extra.prices[0].stripe_price_id})
     assert sorted(held.product_code for held in sale.entitlements()) == sorted(
         [extra.product_code, sale.attempt.product_code]
     )

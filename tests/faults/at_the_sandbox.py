@@ -57,7 +57,7 @@ def connected(account: Account) -> dict[str, object]:
 def story(shop: Shop, account: Account) -> Story:
     """Events told by the sandbox, then the worker's settling read of what they touched."""
     price = account.price(1200)
-    shop.pro.stripe_price_id = price
+    shop.pro.prices[0].stripe_price_id = price
     shop.db.add(shop.pro)
     shop.db.flush()
     session, subscription = account.subscribe(price)

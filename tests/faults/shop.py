@@ -189,7 +189,7 @@ def _subscribed(shop: Shop, tag: str) -> tuple[list[Step], dict[tuple[str, str],
     start = int(START.timestamp())
     item = {
         "id": f"si_{tag}",
-        "price": {"id": shop.pro.stripe_price_id},
+        "price": {"id": shop.pro.prices[0].stripe_price_id},
         "quantity": 1,
         "current_period_start": start,
         "current_period_end": start + 30 * DAY,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import httpx
@@ -24,6 +25,7 @@ from licenzy.connections.models import Connection, Provider
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.setup.fact_collector import project_facts
+from licenzy.stripe_events.mapped_prices import search_next
 from licenzy.stripe_events.models import StripeEvent
 from licenzy.stripe_events.replay import replay_event
 from licenzy.stripe_events.settling import SETTLE_AFTER
@@ -203,6 +205,8 @@ class Shop:
         self._keep_at_sandbox("invoice")
         grace_days = self._grace(step.product_code)
         self._create(Draft(step.product_code, Kind.SUBSCRIPTION, step.price, grace_days=grace_days))
+        while self.town.runtime.database.retrying(partial(search_next, now=self.town.clock())):
+            pass
         self.settle()
 
     def _edit_product(self, step: Step) -> None:

@@ -16,9 +16,7 @@ from tests.field.shop import Town
 from tests.support.cast import Cast
 from tests.support.clock import StandingClock
 
-NOT_YET: dict[str, str] = {
-    "unmapped_then_mapped": "A change to an unmapped price ends access; mapping it reads nothing.",
-}
+NOT_YET: dict[str, str] = {}
 
 CASES = [
     pytest.param(

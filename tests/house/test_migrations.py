@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, select
 
+from licenzy.catalog.models import Product, ProductTerms
 from licenzy.db import migrate, schema
 from licenzy.db.engine import WRITES, make_engine
 from licenzy.db.schema import Fit
@@ -22,6 +26,7 @@ from licenzy.db.tables import metadata
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
 from licenzy.factory import load_models
+from licenzy.kit.clock import to_micros
 from licenzy.subjects.rules import search_text
 from tests.support.databases import PostgresServer
 from tests.support.next_version import migrate_further
@@ -284,3 +289,71 @@ def test_subjects_of_before_are_searched_by_folded_text(empty_engine: Engine) ->
         assert {row.id: row.search_text for row in rows} == {
             key: search_text(*value) for key, value in refs.items()
         }
+
+
+def test_the_price_and_terms_of_each_product_outlast_their_move(empty_engine: Engine) -> None:
+    price = {
+        "stripe_product_id": "prod_1",
+        "stripe_product_name": "Pro",
+        "unit_amount": 150_000_000_000,
+        "currency": "idr",
+        "interval": "month",
+        "interval_count": 1,
+        "lookup_key": "pro",
+        "price_livemode": False,
+        "price_active": True,
+        "product_active": False,
+        "checked_at": 7,
+    }
+    terms = {"units": 5, "duration_seconds": 86_400 * 36_500, "features": ["a", "b"], "grace_days": 3}
+    product = {
+        **price,
+        **terms,
+        "project_id": "p",
+        "mode": "test",
+        "kind": "subscription",
+        "features": json.dumps(terms["features"]),
+        "allow_promotion_codes": False,
+        "automatic_tax": False,
+        "adjustable_quantity": True,
+        "updated_at": 9,
+    }
+    rows = [
+        {**product, "id": "prd_1", "product_code": "PRO", "stripe_price_id": "price_1", "created_at": 1},
+        {**product, "id": "prd_2", "product_code": "TWO", "stripe_price_id": "price_1", "created_at": 2},
+        {**product, "id": "prd_3", "product_code": "OLD", "stripe_price_id": "plan_3", "created_at": 3},
+    ]
+    columns = list(rows[0])
+    values = ", ".join(f":{each}" for each in columns)
+    insert = f"INSERT INTO products ({', '.join(columns)}) VALUES ({values})"
+    with empty_engine.execution_options(**{WRITES: True}).begin() as connection:
+        command.upgrade(migrate.alembic_config(connection), "0016_lab_steps_in_background")
+        connection.execute(text("INSERT INTO workspaces (id, name, created_at) VALUES ('w', 'ours', 1)"))
+        connection.execute(
+            text("INSERT INTO projects (id, workspace_id, name, created_at) VALUES ('p', 'w', 'shop', 1)")
+        )
+        connection.execute(text(insert), rows)
+        connection.execute(text("UPDATE products SET archived_at = 8 WHERE id = 'prd_3'"))
+    migrate.upgrade(empty_engine)
+    with Session(empty_engine) as db:
+        products = db.exec(select(Product).order_by(Product.id)).all()
+        numbered = db.exec(select(ProductTerms).order_by(ProductTerms.product_id)).all()
+    assert [(each.product_code, each.terms_version, each.adjustable_quantity) for each in products] == [
+        ("PRO", 1, True),
+        ("TWO", 1, True),
+        ("OLD", 1, True),
+    ]
+    moved = [price for each in products for price in each.prices]
+    assert [(each.id, each.stripe_price_id, each.label, each.selling) for each in moved] == [
+        ("ppr_1", "price_1", "default", True),
+        ("ppr_2", "price_1", "default", True),
+        ("ppr_3", "plan_3", "default", True),
+    ]
+    kept = moved[0].model_dump()
+    renamed = {"price_livemode": "livemode", "price_active": "active"}
+    for name, value in price.items():
+        stored = kept[renamed.get(name, name)]
+        assert (to_micros(stored) if isinstance(stored, datetime) else stored) == value, name
+    assert [(row.version, to_micros(row.from_), row.terms) for row in numbered] == [
+        (1, created, terms) for created in (1, 2, 3)
+    ]

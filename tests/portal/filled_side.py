@@ -17,7 +17,15 @@ from licenzy.workspace.models import User
 from tests.portal.fixtures_events import make_event, record_fact_of
 from tests.portal.test_reconciliation import make_walk
 from tests.portal.test_untracked import make_untracked
-from tests.support.cast import Cast, make_connection, make_key, make_product, make_subject
+from tests.support.cast import (
+    Cast,
+    make_backfill,
+    make_connection,
+    make_key,
+    make_product,
+    make_product_price,
+    make_subject,
+)
 from tests.support.clock import START
 from tests.support.endpoints import enqueue_events, make_endpoint
 from tests.support.purchases import make_attempt, make_entitlement
@@ -70,6 +78,9 @@ def fill_side(
         product = make_product(
             db, product_code=names.product_code, stripe_product_name=names.product_name, **here
         )
+        make_product_price(db, product, label="year", interval="year", active=False)
+        retired = make_product_price(db, product, label="x" * 32, retired_at=product.created_at)
+        make_backfill(db, retired)
         make_product(db, product_code="OLD", archived_at=product.created_at, **here)
         make_key(db, name=names.key, **here)
         make_key(db, name="old", revoked_at=product.created_at, **here)

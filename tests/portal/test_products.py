@@ -115,11 +115,16 @@ def test_an_edit_keeps_code_and_kind(pages: SidePages, database: Database, cast:
     assert answer.status_code == 303, answer.text
     after = found(database, cast, "PRO")
     assert after is not None
-    assert (after.kind, after.features, after.grace_days, after.interval) == (
+    assert (
+        after.kind,
+        after.features,
+        after.grace_days,
+        [price.interval for price in after.selling_prices],
+    ) == (
         Kind.SUBSCRIPTION,
         ["a", "b"],
         2,
-        "year",
+        ["year"],
     )
 
 

@@ -48,7 +48,7 @@ def test_the_overview_says_what_is_next_and_what_does_not_fit(
     assert "Start setup" in pages.get().text
     with runtime.database.write() as db:
         make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box, webhook_secret=None)
-        make_product(db, project_id=cast.project_id, price_active=False)
+        make_product(db, project_id=cast.project_id, active=False)
     page = pages.get().text
     assert "buyers would pay and get no access" not in page  # The next step, and no fault yet.
     assert "Next: <strong>Webhook</strong>" in page
@@ -141,7 +141,7 @@ def test_a_step_that_drifted_says_why_and_is_the_one_to_go_on_with(
 ) -> None:
     with runtime.database.write() as db:
         make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
-        make_product(db, project_id=cast.project_id, price_active=False)
+        make_product(db, project_id=cast.project_id, active=False)
     page = pages.get("/setup/products").text
     assert "wizard-step is-drifted" in page
     assert 'data-finding="price_inactive"' in page

@@ -81,10 +81,18 @@ def make_history(db: Session, connection: Connection, seed: str) -> History:
         quantity=1 if kind is Kind.SUBSCRIPTION else chance.randrange(1, 4),
     )
     assert attempt.stripe_checkout_session_id is not None
-    prices = tuple(product.stripe_price_id for product in products)
+    prices = tuple(product.prices[0].stripe_price_id for product in products)
     names = Names(code, attempt.id, attempt.stripe_checkout_session_id, prices, attempt.quantity)
     life = live(chance, names, attempt.sold, spread=True)
-    return History(attempt.sold, [life], {product.stripe_price_id: as_sold(product) for product in products})
+    return History(
+        attempt.sold,
+        [life],
+        {
+            price: as_sold(product, price_id=price)
+            for product in products
+            for price in [product.prices[0].stripe_price_id]
+        },
+    )
 
 
 def deliver(address: str, histories: Sequence[History]) -> Counter[str]:

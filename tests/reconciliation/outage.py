@@ -139,7 +139,7 @@ class Outage:
 def _change_plan(outage: Outage, account_store: AccountStore, subscription: Json, invoice: Json) -> None:
     item = subscription["items"]["data"][0]["id"]
     plans.change_items(
-        account_store, subscription, [{"id": item, "price": outage.products[1].stripe_price_id}]
+        account_store, subscription, [{"id": item, "price": outage.products[1].prices[0].stripe_price_id}]
     )
 
 

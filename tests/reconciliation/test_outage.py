@@ -99,7 +99,7 @@ def assert_as_stripe_has_it(outage: Outage) -> None:
     """Judged from Stripe's objects by rules of this test's own."""
     subscriptions, charges = outage.truth()
     pro, top, _ = outage.products
-    codes = {pro.stripe_price_id: pro.product_code, top.stripe_price_id: top.product_code}
+    codes = {pro.prices[0].stripe_price_id: pro.product_code, top.prices[0].stripe_price_id: top.product_code}
     with outage.shop.runtime.database.read() as db:
         rows = {row.purchase_key: row for row in db.exec(select(Entitlement)).all()}
     assert set(rows) == set(subscriptions) | set(charges)

@@ -135,7 +135,7 @@ def test_an_attempt_that_stripe_refused_makes_nobody_elses_session_ours(
     foreign = shop.stripe.v1.checkout.sessions.create(
         {
             "mode": "payment",
-            "line_items": [{"price": product.stripe_price_id, "quantity": 1}],
+            "line_items": [{"price": product.prices[0].stripe_price_id, "quantity": 1}],
             "success_url": "https://shop.test/thanks",
         }
     )

@@ -15,6 +15,7 @@ from licenzy.setup.going_live import Checklist, catalog_pairs, checklist
 from licenzy.setup.rules import StepState, steps
 from licenzy.stripe_events.models import EventStatus
 from tests.support.clock import START
+from tests.support.product_facts import changed, product_facts
 
 CONNECTION = ConnectionFacts(
     id="con_1",
@@ -32,21 +33,8 @@ CONNECTION = ConnectionFacts(
     last_event_id="evt_1",
 )
 LIVE_CONNECTION = replace(CONNECTION, id="con_2", key_masked="sk_live_…4242")
-PRODUCT = ProductFacts(
-    id="prd_1",
-    product_code="PRO",
-    kind="subscription",
-    stripe_price_id="price_1",
-    price_livemode=False,
-    sellable=True,
-    created_at=START,
-    checked_at=START,
-    unit_amount=1200,
-    currency="usd",
-    interval="month",
-    interval_count=1,
-)
-LIVE_PRODUCT = replace(PRODUCT, id="prd_2", stripe_price_id="price_2", price_livemode=True)
+PRODUCT = product_facts()
+LIVE_PRODUCT = changed(PRODUCT, id="prd_2", stripe_price_id="price_2", livemode=True)
 KEY = KeyFacts("key_1", "backend", "lz_live_…a1B2", START, START)
 BOUGHT = JourneyFacts(
     attempt_id="att_1",
@@ -139,17 +127,17 @@ def test_what_only_the_first_live_purchase_can_prove_does_not_hold_it_up() -> No
     ("changes", "code", "state"),
     [
         ({"connection": replace(LIVE_CONNECTION, charges_enabled=False)}, "live_connect", StepState.DRIFTED),
-        ({"products": (replace(LIVE_PRODUCT, sellable=False),)}, "live_products", StepState.DRIFTED),
-        ({"products": (replace(LIVE_PRODUCT, unit_amount=900),)}, "same_catalog", StepState.NEEDS_ACTION),
+        ({"products": (changed(LIVE_PRODUCT, sellable=False),)}, "live_products", StepState.DRIFTED),
+        ({"products": (changed(LIVE_PRODUCT, unit_amount=900),)}, "same_catalog", StepState.NEEDS_ACTION),
         (
-            {"products": (LIVE_PRODUCT, replace(LIVE_PRODUCT, product_code="B", stripe_price_id="p3"))},
+            {"products": (LIVE_PRODUCT, changed(LIVE_PRODUCT, product_code="B", stripe_price_id="p3"))},
             "same_catalog",
             StepState.NEEDS_ACTION,  # It was never tried in test.
         ),
-        ({"products": (replace(LIVE_PRODUCT, sellable=False),)}, "same_catalog", StepState.NEEDS_ACTION),
-        ({"products": (replace(LIVE_PRODUCT, sellable=False),)}, "nothing_at_risk", StepState.NEEDS_ACTION),
+        ({"products": (changed(LIVE_PRODUCT, sellable=False),)}, "same_catalog", StepState.NEEDS_ACTION),
+        ({"products": (changed(LIVE_PRODUCT, sellable=False),)}, "nothing_at_risk", StepState.NEEDS_ACTION),
         (
-            {"products": (LIVE_PRODUCT, replace(LIVE_PRODUCT, product_code="B"))},
+            {"products": (LIVE_PRODUCT, changed(LIVE_PRODUCT, product_code="B"))},
             "nothing_at_risk",
             StepState.NEEDS_ACTION,
         ),
@@ -195,17 +183,63 @@ def test_without_a_test_purchase_live_is_not_ready() -> None:
     ],
 )
 def test_what_differs_between_the_catalogs_is_named(changes: dict[str, Any], what: list[str]) -> None:
-    live = replace(LIVE, products=(replace(LIVE_PRODUCT, **changes),))
+    live = replace(LIVE, products=(changed(LIVE_PRODUCT, **changes),))
     (pair,) = catalog_pairs(ProjectFacts(START, TEST, live))
     assert [name for name, _there, _here in pair.differing] == what
     assert pair.same is (not what)
 
 
 def test_products_of_one_mode_alone_are_shown_beside_nothing() -> None:
-    live = replace(LIVE, products=(replace(LIVE_PRODUCT, product_code="LIVE_ONLY"),))
+    live = replace(LIVE, products=(changed(LIVE_PRODUCT, product_code="LIVE_ONLY"),))
     pairs = catalog_pairs(ProjectFacts(START, TEST, live))
     assert [(pair.product_code, pair.test is None, pair.live is None) for pair in pairs] == [
         ("LIVE_ONLY", True, False),
         ("PRO", False, True),
     ]
     assert not any(pair.same for pair in pairs)
+
+
+def labelled(product: ProductFacts, **amounts: int) -> ProductFacts:
+    """The product at monthly prices of these amounts by their labels, and at one that was retired."""
+    (price,) = product.prices
+    sold = (replace(price, label=label, unit_amount=amount) for label, amount in amounts.items())
+    return replace(product, prices=(*sold, replace(price, label="old", selling=False, unit_amount=1)))
+
+
+@pytest.mark.parametrize(
+    ("test", "live", "differing"),
+    [
+        ({"default": 1200, "year": 9900}, {"default": 1200, "year": 9900}, []),
+        ({"default": 1200, "year": 9900}, {"year": 9900, "default": 1200}, []),
+        (
+            {"default": 1200, "year": 9900},
+            {"default": 1200, "year": 9800},
+            [("price year", "$99.00", "$98.00")],
+        ),
+        (
+            {"default": 1200, "year": 9900},
+            {"default": 1200},
+            [("price year", "$99.00", "none"), ("interval year", "every month", "none")],
+        ),
+        (
+            {"default": 1200},
+            {"month": 1200},
+            [
+                ("price", "$12.00", "none"),
+                ("interval", "every month", "none"),
+                ("price month", "none", "$12.00"),
+                ("interval month", "none", "every month"),
+            ],
+        ),
+    ],
+)
+def test_prices_are_compared_label_by_label(
+    test: dict[str, int], live: dict[str, int], differing: list[tuple[str, str, str]]
+) -> None:
+    facts = ProjectFacts(
+        START,
+        replace(TEST, products=(labelled(PRODUCT, **test),)),
+        replace(LIVE, products=(labelled(LIVE_PRODUCT, **live),)),
+    )
+    (pair,) = catalog_pairs(facts)
+    assert list(pair.differing) == differing

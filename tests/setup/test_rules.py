@@ -10,14 +10,12 @@ from licenzy.alignment.facts import (
     ConnectionFacts,
     EndpointSeen,
     KeyFacts,
-    ProductFacts,
     ProjectFacts,
     Seen,
     SideFacts,
 )
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
-from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus
 from licenzy.connections.models import Provider
 from licenzy.setup.facts import EventFacts, JourneyFacts, SetupFacts
@@ -26,6 +24,7 @@ from licenzy.setup.rules import Step, StepName, StepState, current, done_count, 
 from licenzy.setup.webhook_wait import silence
 from licenzy.stripe_events.models import EventStatus
 from tests.support.clock import START
+from tests.support.product_facts import changed, product_facts
 
 CONNECTED = ConnectionFacts(
     id="con_1",
@@ -43,17 +42,7 @@ CONNECTED = ConnectionFacts(
 )
 SECRET = replace(CONNECTED, secret_masked="whsec_…9f3c", secret_saved_at=START)
 PROVEN = replace(SECRET, proven_at=START + timedelta(minutes=1), last_event_id="evt_1")
-PRODUCT = ProductFacts(
-    id="prd_1",
-    product_code="PRO",
-    kind=Kind.SUBSCRIPTION,
-    stripe_price_id="price_1",
-    interval="month",
-    price_livemode=False,
-    sellable=True,
-    created_at=START,
-    checked_at=START,
-)
+PRODUCT = product_facts()
 KEY = KeyFacts("key_1", "backend", "lz_test_…a1B2", START, None)
 EVENT = EventFacts("evt_1", "checkout.session.completed", EventStatus.APPLIED, None, START)
 OPEN = JourneyFacts(
@@ -129,7 +118,7 @@ def test_a_proven_project_is_done_and_goes_on_with_going_live() -> None:
             StepState.WAITING,
         ),
         (StepName.PRODUCTS, {"products": (PRODUCT,)}, StepState.DONE),
-        (StepName.PRODUCTS, {"products": (replace(PRODUCT, sellable=False),)}, StepState.DRIFTED),
+        (StepName.PRODUCTS, {"products": (changed(PRODUCT, sellable=False),)}, StepState.DRIFTED),
         (StepName.API_KEY, {"keys": (KEY,)}, StepState.WAITING),
         (StepName.API_KEY, {"keys": (KEY, replace(KEY, last_used_at=START))}, StepState.DONE),
         (StepName.PURCHASE, {"journey": OPEN}, StepState.WAITING),
@@ -168,7 +157,7 @@ LISTED = replace(
         (StepName.WEBHOOK, {"connection": LISTED}, "Webhook endpoint disabled in Stripe (we_1)"),
         (
             StepName.PRODUCTS,
-            {"products": (PRODUCT, replace(PRODUCT, product_code="OLD", sellable=False))},
+            {"products": (PRODUCT, changed(PRODUCT, product_code="OLD", sellable=False))},
             "Stripe price archived (OLD",
         ),
     ],
@@ -246,7 +235,7 @@ def test_live_that_worked_and_lacks_something_since_is_no_longer_true() -> None:
         DONE,
         mode=Mode.LIVE,
         connection=replace(PROVEN, key_masked="sk_live_…4242"),
-        products=(replace(PRODUCT, price_livemode=True),),
+        products=(changed(PRODUCT, livemode=True),),
     )
     assert listed(working)[-1].state is StepState.DONE
     broken = listed(replace(working, products=()))[-1]

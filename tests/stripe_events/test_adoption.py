@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlmodel import select
+from sqlmodel import delete, select
 
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import Kind, Product, ProductPrice
 from licenzy.deliveries.models import OutboundEvent
 from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.models import Entitlement, Fact, State
@@ -48,7 +48,7 @@ def buy_past_licenzy(shop: Shop, *products: Product, action: str = "pay", **sess
     params: Any = {
         "mode": "subscription" if recurring else "payment",
         "success_url": "https://example.com/done",
-        "line_items": [{"price": each.stripe_price_id, "quantity": quantity} for each in products],
+        "line_items": [{"price": each.prices[0].stripe_price_id, "quantity": quantity} for each in products],
         **session,
     }
     made = shop.stripe.v1.checkout.sessions.create(params)
@@ -176,15 +176,16 @@ def test_a_subscription_past_licenzy(shop: Shop, sell: Sell, clock: StandingCloc
 
 def test_a_price_is_mapped_first(shop: Shop, sell: Sell, clock: StandingClock) -> None:
     product = sell("PRO", Kind.SUBSCRIPTION)
+    price_id = product.prices[0].stripe_price_id
     with shop.runtime.database.write() as db:
-        db.delete(product)
+        db.exec(delete(ProductPrice))
     buy_past_licenzy(shop, product)
     deliver_events(shop, clock)
-    with pytest.raises(InvalidRequest, match=f"No product is mapped to {product.stripe_price_id}") as refused:
+    with pytest.raises(InvalidRequest, match=f"No product is mapped to {price_id}") as refused:
         take(shop, clock)
     assert "Products page" in (refused.value.hint or "")
     assert (granted(shop), kept(shop)[0].adopted_at) == ([], None)
-    sell("PRO", Kind.SUBSCRIPTION, stripe_price_id=product.stripe_price_id)
+    sell("PRO_AGAIN", Kind.SUBSCRIPTION, stripe_price_id=price_id)
     take(shop, clock)
     assert granted(shop)[0].state is State.ACTIVE
 

@@ -73,12 +73,12 @@ def test_what_a_buyer_adds_is_granted_where_it_is_mapped(
     sell("PRO_MONTHLY", kind)
     extra = sell("EXTRA", Kind.USAGE_PACK, units=50)
     unmapped = price(shop)
-    session = opened(shop, extra.stripe_price_id, unmapped.id)
+    session = opened(shop, extra.prices[0].stripe_price_id, unmapped.id)
     walk(shop, clock)
     settle(shop, clock)
     held = granted(shop)
     assert set(held) == {"PRO_MONTHLY", "EXTRA"}
-    assert (held["EXTRA"].item_key, held["EXTRA"].granted_units) == (extra.stripe_price_id, 50)
+    assert (held["EXTRA"].item_key, held["EXTRA"].granted_units) == (extra.prices[0].stripe_price_id, 50)
     assert held["EXTRA"].purchase_key == held["PRO_MONTHLY"].purchase_key
     assert notes(shop, session) == [f"Also bought, without a product: {unmapped.id}."]
     map_and_replay(shop, session, unmapped.id, clock)
@@ -135,7 +135,7 @@ def test_a_full_refund_ends_all_that_was_bought_with_the_payment(
 ) -> None:
     sell("PRO_MONTHLY", kind)
     extra = sell("EXTRA", Kind.USAGE_PACK)
-    opened(shop, extra.stripe_price_id)
+    opened(shop, extra.prices[0].stripe_price_id)
     walk(shop, clock)
     settle(shop, clock)
     (intent,) = shop.stripe.v1.payment_intents.list().data

@@ -18,7 +18,8 @@ from sqlmodel import Session
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import rules as key_rules
 from licenzy.api_keys.models import ApiKey
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import DEFAULT_LABEL, Kind, PriceBackfill, Product, ProductPrice, ProductTerms
+from licenzy.catalog.rules import terms_of
 from licenzy.connections.models import Connection, Provider
 from licenzy.db.tables import Table
 from licenzy.kit.ids import new_id
@@ -240,33 +241,85 @@ def make_product(
     now: datetime = START,
     **columns: Any,
 ) -> Product:
-    """A product whose price looks as its kind wants it."""
-    interval = _RECURRING.get(kind)
+    """A product with its first terms and one price, which looks as its kind wants it.
+
+    `columns` are those of the product and of its price.
+    """
     values: dict[str, Any] = {
         "units": 1000 if kind is Kind.USAGE_PACK else None,
         "duration_seconds": 86_400 if kind is Kind.TIME_PASS else None,
-        "stripe_price_id": f"price_{new_id('x')[2:]}",
-        "stripe_product_id": f"prod_{new_id('x')[2:]}",
-        "stripe_product_name": product_code.title(),
-        "unit_amount": 1200,
-        "currency": "usd",
-        "interval": interval,
-        "interval_count": 1 if interval else None,
-        "price_livemode": mode.livemode,
-        "price_active": True,
-        "product_active": True,
-        "checked_at": now,
         "created_at": now,
         "updated_at": now,
     }
+    priced = {name: columns.pop(name) for name in (*PRICE_COLUMNS,) if name in columns}
     product = Product(
         id=new_id("prd"),
         project_id=project_id,
         mode=mode,
         product_code=product_code,
         kind=kind,
+        prices=[],
         **{**values, **columns},
     )
     db.add(product)
     db.flush()
+    terms = ProductTerms(
+        project_id=project_id, product_id=product.id, version=1, from_=now, terms=terms_of(product)
+    )
+    db.add(terms)
+    make_product_price(db, product, now=now, **priced)
     return product
+
+
+PRICE_COLUMNS = tuple(
+    name for name in ProductPrice.model_fields if name not in {"project_id", "id", "mode", "product_id"}
+)
+"""What a test may say of a product's price."""
+
+
+def make_product_price(
+    db: Session, product: Product, *, now: datetime = START, **columns: Any
+) -> ProductPrice:
+    """Another price of a product, which it is sold at under its label."""
+    interval = _RECURRING.get(product.kind)
+    values: dict[str, Any] = {
+        "stripe_price_id": f"price_{new_id('x')[2:]}",
+        "label": DEFAULT_LABEL,
+        "added_at": now,
+        "stripe_product_id": f"prod_{new_id('x')[2:]}",
+        "stripe_product_name": product.product_code.title(),
+        "unit_amount": 1200,
+        "currency": "usd",
+        "interval": interval,
+        "interval_count": 1 if interval else None,
+        "livemode": product.mode.livemode,
+        "active": True,
+        "product_active": True,
+        "checked_at": now,
+    }
+    price = ProductPrice(
+        id=new_id("ppr"),
+        project_id=product.project_id,
+        mode=product.mode,
+        product_id=product.id,
+        **{**values, **columns},
+    )
+    product.prices = [*product.prices, price]
+    db.add(product)
+    db.flush()
+    return price
+
+
+def make_backfill(db: Session, price: ProductPrice, **columns: Any) -> PriceBackfill:
+    """The search for subscriptions that hold a price, requested and not begun."""
+    backfill = PriceBackfill(
+        project_id=price.project_id,
+        price_id=price.id,
+        mode=price.mode,
+        product_id=price.product_id,
+        stripe_price_id=price.stripe_price_id,
+        **{"requested_at": price.added_at, **columns},
+    )
+    db.add(backfill)
+    db.flush()
+    return backfill

@@ -82,7 +82,7 @@ def make_attempt(
         subject_id=subject.id,
         product_id=product.id,
         product_code=product.product_code,
-        sold=as_sold(product),
+        sold=as_sold(product, price_id=product.prices[0].stripe_price_id),
         quantity=quantity,
         stripe_params={},
         stripe_checkout_session_id=session_id or f"cs_test_{new_id('x')[2:]}",

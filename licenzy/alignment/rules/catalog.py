@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from licenzy.alignment.facts import ProductFacts
+from licenzy.alignment.facts import MappedPrice, ProductFacts
 from licenzy.alignment.findings import (
     GO_LIVE,
     PRODUCTS,
@@ -24,72 +24,74 @@ _BLOCKS, _WARNS, _NOTES = Severity
 
 @rule("price_not_found", "Stripe price not found", _BLOCKS, Part.PRICES)
 def price_not_found(context: RuleContext) -> Iterator[FindingDraft]:
-    for product in context.here.products:
-        if product.missing is not None and product.missing.value and not product.in_other_mode:
+    for product, price in _selling(context):
+        if price.missing is not None and price.missing.value and not price.in_other_mode:
             yield FindingDraft(
-                about=_priced(product),
-                evidence=f"The connected account has no price {product.stripe_price_id}.",
+                about=_priced(product, price),
+                evidence=f"The connected account has no price {price.stripe_price_id}.",
                 cause="The price was deleted, or it belongs to another Stripe account.",
                 fix=f"Map {product.product_code} to a price of the connected account.",
                 page=_page(product),
-                at=product.missing.at,
+                at=price.missing.at,
             )
 
 
 @rule("price_mode_mismatch", "Stripe price from the other mode", _BLOCKS, Part.PRICES)
 def price_mode_mismatch(context: RuleContext) -> Iterator[FindingDraft]:
     mode, other = context.here.mode, context.other.mode
-    for product in context.here.products:
-        found_there = product.missing is not None and product.missing.value and product.in_other_mode
-        if product.price_livemode is mode.livemode and not found_there:
+    for product, price in _selling(context):
+        found_there = price.missing is not None and price.missing.value and price.in_other_mode
+        if price.livemode is mode.livemode and not found_there:
             continue
         yield FindingDraft(
-            about=_priced(product),
-            evidence=f"{product.stripe_price_id} was found with the {other} mode key."
+            about=_priced(product, price),
+            evidence=f"{price.stripe_price_id} was found with the {other} mode key."
             if found_there
-            else f"Stripe marks {product.stripe_price_id} as a {other} mode price.",
+            else f"Stripe marks {price.stripe_price_id} as a {other} mode price.",
             cause=f"A {mode} mode checkout cannot sell a {other} mode price.",
             fix=f"Map {product.product_code} to a {mode} mode price.",
             page=_page(product),
-            at=product.missing.at if found_there and product.missing else product.checked_at,
+            at=price.missing.at if found_there and price.missing else price.checked_at,
         )
 
 
 @rule("price_inactive", "Stripe price archived", _BLOCKS, Part.PRICES)
 def price_inactive(context: RuleContext) -> Iterator[FindingDraft]:
-    for product in _with_price(context):
-        if not product.sellable:
+    for product, price in _at_stripe(context):
+        if not price.sellable:
             yield FindingDraft(
-                about=_priced(product),
-                evidence=f"{product.stripe_price_id} or its Stripe product is not active.",
+                about=_priced(product, price),
+                evidence=f"{price.stripe_price_id} or its Stripe product is not active.",
                 cause="Stripe does not sell an archived price.",
                 fix=f"Activate it in Stripe, or map {product.product_code} to another price.",
                 page=_page(product),
-                at=product.checked_at,
+                at=price.checked_at,
             )
 
 
 @rule("price_kind_mismatch", "Price and product kind mismatch", _BLOCKS, Part.PRICES)
 def price_kind_mismatch(context: RuleContext) -> Iterator[FindingDraft]:
-    for product in _with_price(context):
-        problem = shape_problem(product.kind, recurring=product.recurring, metered=False)
+    for product, price in _at_stripe(context):
+        problem = shape_problem(product.kind, recurring=price.recurring, metered=False)
         if problem is not None:
             yield FindingDraft(
-                about=_priced(product),
-                evidence=f"{product.stripe_price_id} {'recurs' if product.recurring else 'is paid once'}, "
+                about=_priced(product, price),
+                evidence=f"{price.stripe_price_id} {'recurs' if price.recurring else 'is paid once'}, "
                 f"and {product.product_code} is a {product.kind.replace('_', ' ')}.",
                 cause=problem,
                 fix=f"Map {product.product_code} to a price that matches its kind.",
                 page=_page(product),
-                at=product.checked_at,
+                at=price.checked_at,
             )
 
 
 @rule("price_mapped_twice", "Stripe price shared by several products", _WARNS, Part.PRICES)
 def price_mapped_twice(context: RuleContext) -> Iterator[FindingDraft]:
+    """Only prices that were mapped twice before that was refused."""
     by_price: dict[str, list[ProductFacts]] = {}
     for product in context.here.products:
-        by_price.setdefault(product.stripe_price_id, []).append(product)
+        for price in product.prices:
+            by_price.setdefault(price.stripe_price_id, []).append(product)
     for price_id, sharing in by_price.items():
         if len(sharing) > 1:
             codes = sorted(product.product_code for product in sharing)
@@ -148,46 +150,71 @@ def product_differs(context: RuleContext) -> Iterator[FindingDraft]:
 
 
 def differences(test: ProductFacts, live: ProductFacts) -> Iterator[tuple[str, str, str]]:
-    """What a product of one code differs in between the modes: what, how in test, how in live."""
-    for what, differing_text in _COMPARED.items():
-        there, here = differing_text(test), differing_text(live)
+    """What a product of one code differs in between the modes: what, how in test, how in live.
+
+    Prices are compared label by label.
+    """
+    for what, described in _COMPARED.items():
+        there, here = described(test), described(live)
         if there != here:
             yield what, there, here
+    tried = {price.label: price for price in test.selling_prices}
+    sold = {price.label: price for price in live.selling_prices}
+    for label in [*tried, *(label for label in sold if label not in tried)]:
+        named = "" if label == _UNNAMED else f" {label}"
+        for what, of_price in _COMPARED_PRICES.items():
+            there, here = of_price(tried.get(label)), of_price(sold.get(label))
+            if there != here:
+                yield f"{what}{named}", there, here
 
 
-def _interval(product: ProductFacts) -> str:
-    if product.interval is None:
+def _amount(price: MappedPrice | None) -> str:
+    return "none" if price is None else format_amount(price.unit_amount, price.currency)
+
+
+def _interval(price: MappedPrice | None) -> str:
+    if price is None:
+        return "none"
+    if price.interval is None:
         return "paid once"
-    count = product.interval_count or 1
-    return f"every {product.interval}" if count == 1 else f"every {count} {product.interval}s"
+    count = price.interval_count or 1
+    return f"every {price.interval}" if count == 1 else f"every {count} {price.interval}s"
 
 
 def _lasting(product: ProductFacts) -> str:
     return "for good" if product.duration_seconds is None else f"{product.duration_seconds} seconds"
 
 
-_COMPARED = {
+_COMPARED: dict[str, Callable[[ProductFacts], str]] = {
     "kind": lambda product: product.kind.replace("_", " "),
     "units": lambda product: "none" if product.units is None else str(product.units),
     "duration": _lasting,
-    "price": lambda product: format_amount(product.unit_amount, product.currency),
-    "interval": _interval,
 }
+_COMPARED_PRICES: dict[str, Callable[[MappedPrice | None], str]] = {"price": _amount, "interval": _interval}
+_UNNAMED = "default"
+"""The label of a price that was given none."""
 
 
-def _with_price(context: RuleContext) -> Iterator[ProductFacts]:
-    """Products whose price the connected account knows, as far as is known."""
+def _selling(context: RuleContext) -> Iterator[tuple[ProductFacts, MappedPrice]]:
+    """Every price that is sold at. A retired one may be archived or gone in Stripe."""
     for product in context.here.products:
-        if product.missing is None or not product.missing.value:
-            yield product
+        for price in product.selling_prices:
+            yield product, price
+
+
+def _at_stripe(context: RuleContext) -> Iterator[tuple[ProductFacts, MappedPrice]]:
+    """Those among them that the connected account knows, as far as is known."""
+    for product, price in _selling(context):
+        if price.missing is None or not price.missing.value:
+            yield product, price
 
 
 def _named(product: ProductFacts) -> ObjectRef:
     return ObjectRef("product", product.id, product.product_code)
 
 
-def _priced(product: ProductFacts) -> tuple[ObjectRef, ObjectRef]:
-    return (_named(product), ObjectRef("price", product.stripe_price_id, product.stripe_price_id))
+def _priced(product: ProductFacts, price: MappedPrice) -> tuple[ObjectRef, ObjectRef]:
+    return (_named(product), ObjectRef("price", price.stripe_price_id, price.stripe_price_id))
 
 
 def _page(product: ProductFacts) -> str:

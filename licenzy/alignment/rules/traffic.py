@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
-from licenzy.alignment.facts import EventSeen, SightingFacts
+from licenzy.alignment.facts import EventSeen, SightingFacts, UnmappedPrice
 from licenzy.alignment.findings import (
     CONNECTION,
     EVENTS,
@@ -27,7 +28,11 @@ _WARNS, _NOTES = Severity.WARNS, Severity.NOTES
 def price_id_sent(context: RuleContext) -> Iterator[FindingDraft]:
     """Resolved by the next checkout that is created."""
     by_id = {key.id: key for key in context.here.keys}
-    codes = {product.stripe_price_id: product.product_code for product in context.here.products}
+    codes = {
+        price.stripe_price_id: product.product_code
+        for product in context.here.products
+        for price in product.prices
+    }
     opened = context.here.traffic.last_checkout_at
     for seen in context.here.traffic.price_ids_sent:
         key = by_id.get(seen.about)
@@ -154,32 +159,50 @@ def paid_without_event(context: RuleContext) -> Iterator[FindingDraft]:
         )
 
 
-@rule(
-    "unmapped_price",
-    "Subscription price without a product",
-    _WARNS,
-    Part.TRAFFIC,
-    resolvable=True,
-)
-def unmapped_price(context: RuleContext) -> Iterator[FindingDraft]:
-    """Resolved when every price that the event names is mapped."""
-    mapped = {product.stripe_price_id for product in context.here.products}
-    for event in context.here.traffic.unmapped_prices:
-        missing = [price for price in _prices_named(event) if price not in mapped]
-        if missing:
-            yield _of_events(
-                (event,),
-                event.note,
-                "The subscription was changed in Stripe to a price without a product, so it grants nothing.",
-                f"Map a product to {', '.join(missing)}.",
-                page=PRODUCTS,
-            )
+@rule("price_not_mapped", "Subscription price without a product", _WARNS, Part.TRAFFIC)
+def price_not_mapped(context: RuleContext) -> Iterator[FindingDraft]:
+    """Ends once the price is mapped and the subscriptions are read again, or hold another one."""
+    owners = {price.stripe_price_id: product for product in context.here.products for price in product.prices}
+    for unmapped in context.here.traffic.unmapped_prices:
+        price, count = unmapped.stripe_price_id, unmapped.subscriptions
+        owner = owners.get(price)
+        yield FindingDraft(
+            about=(ObjectRef("price", price, price),),
+            evidence=f"{count} subscription{' holds' if count == 1 else 's hold'} {price}.",
+            cause="A customer's subscription was changed in Stripe to a price without a product. The price "
+            "gives no access of its own."
+            if owner is None
+            else f"{price} is mapped to {owner.product_code} now. The subscriptions that hold it are being "
+            "read from Stripe again.",
+            fix=f"Map {price} to a product. The subscriptions that hold it are then read again."
+            if owner is None
+            else "Wait until they have been read. If this stays, check that `licenzy worker` runs.",
+            page=f"{PRODUCTS}/{owner.id}" if owner is not None else _mapping_page(context, unmapped),
+            at=unmapped.seen_at,
+        )
+
+
+def _mapping_page(context: RuleContext, unmapped: UnmappedPrice) -> str:
+    """Where the price is mapped in one click.
+
+    That is the product that all prices of its Stripe product mean, else the form of a new one.
+    """
+    meant = {
+        product.id
+        for product in context.here.products
+        for price in product.prices
+        if price.stripe_product_id == unmapped.stripe_product_id
+    }
+    chosen = quote(unmapped.stripe_price_id, safe="")
+    if len(meant) == 1:
+        return f"{PRODUCTS}/{meant.pop()}?add={chosen}#add-price"
+    return f"{PRODUCTS}/new?price_id={chosen}"
 
 
 @rule("bought_without_product", "Bought item without a product", _WARNS, Part.TRAFFIC, resolvable=True)
 def bought_without_product(context: RuleContext) -> Iterator[FindingDraft]:
     """Resolved when every price that the event names is mapped."""
-    mapped = {product.stripe_price_id for product in context.here.products}
+    mapped = {price.stripe_price_id for product in context.here.products for price in product.prices}
     for event in context.here.traffic.unmapped_lines:
         missing = [price for price in _prices_named(event) if price not in mapped]
         if missing:
@@ -247,7 +270,8 @@ def outbound_endpoint_failing(context: RuleContext) -> Iterator[FindingDraft]:
 
 
 def _prices_named(event: EventSeen) -> list[str]:
-    return [word.strip(".,") for word in event.note.split() if word.startswith(("price_", "plan_"))]
+    """The prices that the note of an event lists after its colon: ids of any form, as old plans have them."""
+    return [word.strip(".,") for word in event.note.partition(": ")[2].split()]
 
 
 def _more(others: int, noun: str) -> str:

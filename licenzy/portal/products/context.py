@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from flask import request
+
 from licenzy.alignment.findings import Part
 from licenzy.catalog import queries as catalog
 from licenzy.catalog import rules as catalog_rules
-from licenzy.catalog.actions import prices_at_stripe
 from licenzy.catalog.models import Product
+from licenzy.catalog.prices import prices_at_stripe
 from licenzy.errors import LicenzyError
 from licenzy.portal.alignment.findings import side_findings
 from licenzy.portal.guards import Side
-from licenzy.portal.products.forms import ProductForm
+from licenzy.portal.products.forms import PriceForm, ProductForm, described
 from licenzy.runtime import runtime
 from licenzy.stripe_gateway.client import PriceFacts
 
@@ -41,6 +43,37 @@ def product_form_context(side: Side, form: ProductForm, *, current: Product | No
         form.kind.data = catalog_rules.proposed_kind(recurring=picked.recurring).value
         _propose_code(side, form, picked, prices)
     return {"form": form, "prices": prices, "picked": picked, "prices_problem": problem, "product": current}
+
+
+def product_page_context(
+    side: Side,
+    product: Product,
+    form: ProductForm | None = None,
+    price_form: PriceForm | None = None,
+    typed_error: str | None = None,
+) -> dict[str, Any]:
+    """The page of one product: its form, its prices, and the form that adds one."""
+    context = product_form_context(
+        side, form or ProductForm(formdata=None, data=described(product)), current=product
+    )
+    with runtime().database.read() as db:
+        searches = catalog.backfills(db, side.scope, product_id=product.id)
+    return {
+        **context,
+        "price_form": price_form or _another_price(product, context["prices"]),
+        "searches": searches,
+        "typed_error": typed_error,
+        "back": "",
+    }
+
+
+def _another_price(product: Product, prices: Sequence[PriceFacts]) -> PriceForm:
+    """The form that adds a price, with the one that the address names and a label that is free."""
+    wanted = request.args.get("add", "")
+    picked = next((price for price in prices if price.id == wanted), None)
+    taken = {price.label for price in product.selling_prices}
+    label = catalog_rules.proposed_label(taken, picked.interval if picked is not None else None)
+    return PriceForm(formdata=None, data={"price_id": wanted, "price_label": label})
 
 
 def _propose_code(side: Side, form: ProductForm, picked: PriceFacts, prices: Sequence[PriceFacts]) -> None:

@@ -74,9 +74,16 @@ class ProductForm(PortalForm):
     def offer(self, prices: Sequence[PriceFacts], *, current: Product | None = None) -> None:
         """Fill the list of prices, in the order of Stripe's; `current` is the product being edited."""
         choices = [SelectChoice(price.id) for price in prices]
-        if current is not None and current.stripe_price_id not in {choice.value for choice in choices}:
-            choices.insert(0, SelectChoice(current.stripe_price_id))
+        main = current.main_price if current is not None else None
+        if main is not None and main.stripe_price_id not in {choice.value for choice in choices}:
+            choices.insert(0, SelectChoice(main.stripe_price_id))
         self.price_id.choices = choices
+
+    def edit(self, product: Product) -> None:
+        """Take what never changes from the product, and no price where it has no main one."""
+        self.kind.data, self.product_code.data = product.kind.value, product.product_code
+        if product.main_price is None:
+            self.price_id.data, self.price_id.validators = "", []
 
     @property
     def only_picked(self) -> bool:
@@ -105,11 +112,36 @@ class ProductForm(PortalForm):
         return None if amount is None else amount * DURATION_UNITS[self.duration_unit.data]
 
 
+class PriceForm(PortalForm):
+    """Another price of a product. It stands on the page of the product's own form, so its ids differ."""
+
+    price_id = SelectField(
+        "Stripe price",
+        validators=[InputRequired("Pick a price.")],
+        choices=[],
+        validate_choice=False,
+        id="added_price_id",
+    )
+    price_label = StringField(
+        "Label",
+        validators=[InputRequired("Enter a label.")],
+        description="What a checkout names the price by, such as month or year. The price that has this "
+        "label now is retired: it is no longer sold, and its holders keep the product.",
+        render_kw={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false", "maxlength": 32},
+    )
+
+
+class LabelForm(PortalForm):
+    """The label of a price."""
+
+    price_label = StringField("Label")
+
+
 def described(product: Product) -> dict[str, object]:
     """A product as the form's values."""
     amount, unit = split_duration(product.duration_seconds) if product.duration_seconds else (None, "days")
     return {
-        "price_id": product.stripe_price_id,
+        "price_id": product.main_price.stripe_price_id if product.main_price is not None else "",
         "kind": product.kind.value,
         "product_code": product.product_code,
         "units": product.units,

@@ -10,9 +10,9 @@ from licenzy.catalog.models import Product
 from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.products.context import product_form_context, products_context
+from licenzy.portal.products.context import product_form_context, product_page_context, products_context
 from licenzy.portal.products.forms import ProductForm, described
-from licenzy.portal.respond import flashed_refusals, go, show
+from licenzy.portal.respond import go, show
 from licenzy.portal.setup.wizard import WIZARD, finished_url, is_in_wizard, step_page
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
@@ -30,7 +30,7 @@ def products(side: Side) -> ResponseReturnValue:
 @project_page(Role.ADMIN)
 def new_product(side: Side) -> ResponseReturnValue:
     """Map a new code to a price."""
-    form = ProductForm()
+    form = ProductForm(data={"price_id": request.args.get("price_id")})
     parts = runtime()
     if not form.is_submitted():
         return show("products/new.html", back="", **product_form_context(side, form))
@@ -72,13 +72,8 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
     form = ProductForm(data=described(product))
     parts = runtime()
     if not form.is_submitted():
-        return show(
-            "products/edit.html",
-            typed_error=None,
-            back="",
-            **product_form_context(side, form, current=product),
-        )
-    form.kind.data, form.product_code.data = product.kind.value, product.product_code
+        return show("products/edit.html", **product_page_context(side, product, form))
+    form.edit(product)
     if form.validate():
         with form.refusals():
             actions.edit_product(
@@ -93,27 +88,8 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
             )
             flash(f"{product.product_code} is saved. What was sold before stays as it was sold.", "success")
             return go(url_for("portal.project.products"))
-    context = product_form_context(side, form, current=product)
-    return show("products/edit.html", "products/_form.html", status=422, typed_error=None, back="", **context)
-
-
-@project.post("/products/<id('prd'):product_id>/price")
-@project_page(Role.ADMIN)
-def refresh_price(side: Side, product_id: str) -> ResponseReturnValue:
-    """Read a product's price from Stripe again."""
-    parts = runtime()
-    _product(side, product_id)  # Raises where there is none.
-    with flashed_refusals():
-        product = actions.refresh_price(
-            parts.database,
-            parts.gateway,
-            parts.secret_box,
-            side.scope,
-            product_id=product_id,
-            now=parts.clock(),
-        )
-        flash(f"The price of {product.product_code} is read from Stripe again.", "success")
-    return go(url_for("portal.project.products"))
+    context = product_page_context(side, product, form)
+    return show("products/edit.html", "products/_form.html", status=422, **context)
 
 
 @project.post("/products/<id('prd'):product_id>/archival")
@@ -123,9 +99,8 @@ def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
     product = _product(side, product_id)
     problem = TypedForm().problem(side.mode, product.product_code, "the product’s code")
     if problem is not None:
-        form = ProductForm(formdata=None, data=described(product))
-        context = product_form_context(side, form, current=product)
-        return show("products/edit.html", status=422, typed_error=problem, back="", **context)
+        context = product_page_context(side, product, typed_error=problem)
+        return show("products/edit.html", status=422, **context)
     with runtime().database.write() as db:
         actions.archive_product(
             db, side.scope, product_id=product_id, actor=side.actor, now=runtime().clock()

@@ -41,9 +41,11 @@ class PurchaseForm(PortalForm):
 
 
 def copy_form(products: Sequence[Product], proposed: Mapping[str, str] | None = None) -> Any:
-    """A form with one field for each product, by its id; `proposed` fills it, else what was sent does."""
+    """A form with one field for each selling price, by its id; `proposed` fills it, else what was sent."""
     fields = {
-        product.id: StringField(product.product_code, validators=[Length(max=200)]) for product in products
+        price.id: StringField(product.product_code, validators=[Length(max=255)])
+        for product in products
+        for price in product.selling_prices
     }
     made: Any = type("CopyForm", (PortalForm,), fields)
     return made() if proposed is None else made(formdata=None, data=dict(proposed))

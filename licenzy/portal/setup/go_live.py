@@ -44,7 +44,11 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
         raise NotFound
     products = to_copy(side)
     form = copy_form(products)
-    price_ids = {each.product_code: form[each.id].data for each in products if form[each.id].data}
+    price_ids = {
+        each.product_code: picked
+        for each in products
+        if (picked := {sold.label: form[sold.id].data for sold in each.selling_prices if form[sold.id].data})
+    }
     if not price_ids and _sent_before(products):
         return _copied_already()
     if not price_ids:
@@ -71,21 +75,26 @@ def _copied(side: Side, form: Any, products: Sequence[Product], copied: CopyResu
         flash(f"Copied to live: {', '.join(copied.created)}.", "success")
     lacking = {product.product_code for product in to_copy(side)}
     # What another click copied in the same moment is there, and no problem.
-    refused = {code: why for code, why in copied.refused.items() if code in lacking}
+    refused = {at: why for at, why in copied.refused.items() if at[0] in lacking}
+    for (code, label), why in copied.refused.items():
+        if code in copied.created:  # It is there by now: its other prices are added on its own page.
+            flash(f"The price {label} of {code} was not copied. {why}", "error")
     if not refused and not copied.created:
         return _copied_already()
     if not refused:
         return go(url_for("portal.project.setup_step", step=StepName.GO_LIVE.value))
     for product in products:
-        form[product.id].errors = [refused[product.product_code]] if product.product_code in refused else []
+        for sold in product.selling_prices:
+            problem = refused.get((product.product_code, sold.label))
+            form[sold.id].errors = [problem] if problem is not None else []
     return _refused(side, form)
 
 
 def _sent_before(products: Sequence[Product]) -> bool:
     """Whether prices were sent for products that live has by now, as by a second click."""
-    offered = {product.id for product in products}
+    offered = {price.id for product in products for price in product.selling_prices}
     return any(
-        value and name.startswith("prd_") and name not in offered for name, value in request.form.items()
+        value and name.startswith("ppr_") and name not in offered for name, value in request.form.items()
     )
 
 

@@ -11,7 +11,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.catalog import queries as catalog
 from licenzy.catalog.copying import price_with_same_lookup_key, prices_that_fit
-from licenzy.catalog.models import Product
+from licenzy.catalog.models import Product, ProductPrice
 from licenzy.portal.alignment.findings import both_sides
 from licenzy.portal.guards import Side
 from licenzy.portal.products.context import offered_prices
@@ -29,9 +29,10 @@ from licenzy.workspace.models import Role
 
 @dataclass(frozen=True, slots=True)
 class CopyOffer:
-    """A product that live does not have, the live prices that fit it, and the one with its lookup key."""
+    """A price of a product that live does not have, the live prices that fit, and the one with its key."""
 
     product: Product
+    sold: ProductPrice
     prices: Sequence[PriceFacts]
     matched_price: PriceFacts | None
 
@@ -89,8 +90,14 @@ def _copying(side: Side, project: ProjectFacts, form: Any) -> dict[str, Any]:
     if problem is not None:
         return {**nothing, "prices_problem": problem}
     offers = [
-        CopyOffer(each, prices_that_fit(each, prices), price_with_same_lookup_key(each, prices))
+        CopyOffer(
+            each,
+            price,
+            prices_that_fit(each.kind, prices),
+            price_with_same_lookup_key(each.kind, price, prices),
+        )
         for each in products
+        for price in each.selling_prices
     ]
-    proposed = {offer.product.id: offer.matched_price.id for offer in offers if offer.matched_price}
+    proposed = {offer.sold.id: offer.matched_price.id for offer in offers if offer.matched_price}
     return {**nothing, "offers": offers, "copy_form": form or copy_form(products, proposed)}

@@ -75,7 +75,7 @@ def purchase_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
     with runtime().database.read() as db:
         listed = catalog.products(db, side.scope)
     form = overrides.get("purchase_form") or PurchaseForm(formdata=None, subject_ref="user_demo_1")
-    form.offer([product.product_code for product in listed])
+    form.offer([product.product_code for product in listed if product.main_price is not None])
     return {
         "products": listed,
         "purchase_form": form,
