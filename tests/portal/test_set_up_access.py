@@ -24,7 +24,7 @@ CHANGE = (
     "/connection/removal",
     "/products/new",
     "/products/{product}",
-    "/products/{product}/price",
+    "/products/{product}/prices",
     "/products/{product}/archival",
     "/products/{product}/restoration",
     "/api-keys",
@@ -89,7 +89,7 @@ def test_records_of_another_project_are_not_found_below_one_s_own(
     assert client.get(f"{base}/products/{ids['product']}").status_code == 404
     assert client.get(f"{base}/setup/purchase/{ids['attempt']}/timeline").status_code == 404
     assert client.get(f"{base}/setup/purchase?attempt={ids['attempt']}").status_code == 404
-    for path in ("/products/{product}/archival", "/products/{product}/price", "/api-keys/{key}/revocation"):
+    for path in ("/products/{product}/archival", "/products/{product}/prices", "/api-keys/{key}/revocation"):
         answer = client.post(base + path.format(**ids), data={"csrf_token": token})
         assert answer.status_code == 404, path
 
