@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from licenzy.entitlements.projected import FactLike, is_paid_invoice, payment_refs
+
+SAME_MOMENT = timedelta(seconds=60)
+"""Within this much Stripe reports a change of a subscription and the payment of its invoice, in any order."""
 
 _BEGINS_PERIODS = frozenset({"subscription_create", "subscription_cycle", "subscription", None})
 
@@ -80,6 +83,8 @@ def _completeness(fact: FactLike) -> tuple[bool, bool, int, str]:
 class _Item:
     """What all states of a subscription say of one of its items."""
 
+    since: datetime
+    """When a state had it first."""
     prices: set[str] = field(default_factory=set)
     spans: set[tuple[int, int]] = field(default_factory=set)
     span_of_invoice: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -109,6 +114,8 @@ def periods_by_item(
                 found[item_id].append(_implied(item, invoice, end=invoice.period_end))
         elif invoice.lines is not None and invoice.has_more and begins:
             for item_id in items.keys() - billed.keys():
+                if items[item_id].since > invoice.paid_at + SAME_MOMENT:
+                    continue
                 period = _implied(items[item_id], invoice, end=None)
                 if all(period.start != other.start for other in found[item_id]):
                     found[item_id].append(period)
@@ -121,7 +128,7 @@ def _items(states: Iterable[FactLike]) -> dict[str, _Item]:
     items: dict[str, _Item] = {}
     for state in sorted(states, key=lambda state: (state.occurred_at, state.source_id)):
         for each in state.data["items"]:
-            item = items.setdefault(each["id"], _Item())
+            item = items.setdefault(each["id"], _Item(state.occurred_at))
             item.prices.add(each["price"])
             if each["period_start"] is None or each["period_end"] is None:
                 continue

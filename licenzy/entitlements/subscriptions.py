@@ -13,7 +13,7 @@ from licenzy.entitlements.grace import unpaid_since
 from licenzy.entitlements.models import State
 from licenzy.entitlements.operators import canceled, lifted_at
 from licenzy.entitlements.ordering import latest
-from licenzy.entitlements.periods import PaidInvoice, Period, paid_invoices, periods_by_item
+from licenzy.entitlements.periods import SAME_MOMENT, PaidInvoice, Period, paid_invoices, periods_by_item
 from licenzy.entitlements.projected import SETTLED, FactLike, Projected
 from licenzy.entitlements.sold import SoldTerms, Terms
 from licenzy.kit.clock import from_unix
@@ -28,8 +28,6 @@ KNOWN_STATUSES = frozenset(
 
 _UNPAID = frozenset({"past_due", "unpaid"})
 _BEGUN = frozenset({"active", "canceled", "paused", *_UNPAID})
-_SAME_MOMENT = timedelta(seconds=60)
-"""Within this much Stripe reports a change of a subscription and the payment of its invoice, in any order."""
 
 
 def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
@@ -82,10 +80,13 @@ class _Subscription:
 
     def _was_paid_for(self) -> bool:
         """Whether a payment beyond a trial's zero invoice, or a free period after it, is known."""
-        trials = {state.data.get("trial_end") for state in self.states} - {None}
-        if any(invoice.amount_paid for invoice in self.invoices):
+        if any(invoice.amount_paid and invoice.reason != "manual" for invoice in self.invoices):
             return self._has_paid_period() or self._session_is_paid()
-        return any(period.end not in trials for periods in self.periods.values() for period in periods)
+        return any(not self._is_of_trial(period) for periods in self.periods.values() for period in periods)
+
+    def _is_of_trial(self, period: Period) -> bool:
+        trials = {state.data.get("trial_end") for state in self.states} - {None}
+        return period.end in trials and not period.invoice.amount_paid
 
     # --- the items ------------------------------------------------------------------------------------
 
@@ -154,7 +155,7 @@ class _Subscription:
         paid = [
             period
             for period in self.periods[item["id"]]
-            if period.invoice.paid_at <= changed_at + _SAME_MOMENT and from_unix(period.start) <= changed_at
+            if period.invoice.paid_at <= changed_at + SAME_MOMENT and from_unix(period.start) <= changed_at
         ]
         mapped = _item_in(last, item["id"])
         known_end = mapped["period_end"] if mapped is not None else None
@@ -190,16 +191,19 @@ class _Subscription:
     # --- one item in one state ------------------------------------------------------------------------
 
     def _with_status(self, state: FactLike, item: Mapping[str, Any], terms: Terms) -> Projected:
-        data, status = state.data, self._status(state)
+        data, status, quantity = state.data, self._status(state), item["quantity"]
+        paid_terms: Terms | None = terms
         if status == "past_due":
-            item, terms = self._last_paid_for(item, terms)
+            quantity, paid_terms = self._last_paid_for(item, terms)
+            terms = paid_terms or terms
         started = from_unix(data["started_at"]) if data["started_at"] else state.occurred_at
         entitlement = Projected(
             item_key=item["id"],
             product_code=terms["product_code"],
             kind=Kind.SUBSCRIPTION,
             features=list(terms["features"]),
-            quantity=item["quantity"],
+            # Of no seats nothing is left, whatever was paid for.
+            quantity=quantity if item["quantity"] else 0,
             state=State.ACTIVE,
             starts_at=started,
             granted_at=started,
@@ -208,10 +212,15 @@ class _Subscription:
             stripe_subscription_id=state.object_id,
             stripe_checkout_session_id=self._session_id(),
         )
-        return _without_quantity(self._ending(entitlement, status, state, item, terms))
+        return _without_quantity(self._ending(entitlement, status, state, item, paid_terms))
 
     def _ending(
-        self, entitlement: Projected, status: str, state: FactLike, item: Mapping[str, Any], terms: Terms
+        self,
+        entitlement: Projected,
+        status: str,
+        state: FactLike,
+        item: Mapping[str, Any],
+        terms: Terms | None,
     ) -> Projected:
         if status == "canceled":
             ended = state.data["ended_at"] or state.data["canceled_at"]
@@ -275,22 +284,39 @@ class _Subscription:
 
     # --- a payment that failed ------------------------------------------------------------------------
 
-    def _last_paid_for(self, item: Mapping[str, Any], terms: Terms) -> tuple[Mapping[str, Any], Terms]:
-        """The item and its terms as they were last paid for: a change that is not paid gives nothing yet."""
-        state = self._state_last_paid()
-        before = _item_in(state, item["id"]) if state is not None else None
-        if before is None:
-            return item, terms
-        prices = [line["price"] for line in self._lines_last_paid(item["id"])]
-        named = next((price for price in prices if self.terms.at_price(item["id"], price)), before["price"])
-        paid_terms = self.terms.at_price(item["id"], named)
-        return (before, paid_terms) if paid_terms is not None else (item, {**terms, "grace_days": 0})
+    def _last_paid_for(self, item: Mapping[str, Any], terms: Terms) -> tuple[int, Terms | None]:
+        """The quantity and terms that were last paid for: a change that is not paid gives nothing yet.
 
-    def _state_last_paid(self) -> FactLike | None:
-        """The state in force when the subscription was last paid."""
-        if not self.invoices:
-            return None
-        until = self.invoices[-1].paid_at + _SAME_MOMENT
+        The terms are none where that was a price of no product.
+        """
+        invoice = self._invoice_last_paid(item["id"])
+        if invoice is None:
+            return item["quantity"], {**terms, "grace_days": 0}
+        line, state = _line_paid(invoice, item["id"]), self._state_with_invoice(invoice)
+        before = (_item_in(state, item["id"]) if state is not None else None) or item
+        named = line if line is not None and line["price"] is not None else before
+        quantity = line["quantity"] if line is not None else None
+        paid_terms = self.terms.at_price(item["id"], named["price"])
+        return before["quantity"] if quantity is None else quantity, paid_terms
+
+    def _invoice_last_paid(self, item_id: str) -> PaidInvoice | None:
+        """The last paid invoice of a period of the item after its trial, or of a change within one."""
+        periods = (period for period in self.periods[item_id] if not self._is_of_trial(period))
+        of_periods = {period.invoice.id for period in periods}
+        billed = (
+            invoice
+            for invoice in reversed(self.invoices)
+            if invoice.id in of_periods or _line_paid(invoice, item_id) is not None
+        )
+        return next(billed, None)
+
+    def _state_with_invoice(self, invoice: PaidInvoice) -> FactLike | None:
+        """The first state with this invoice as its latest; where none has it, the one at its payment."""
+        naming = [state for state in self.states if state.data.get("latest_invoice") == invoice.id]
+        if naming:
+            first = min(state.occurred_at for state in naming)
+            return latest([state for state in naming if state.occurred_at == first])
+        until = invoice.paid_at + SAME_MOMENT
         by_then = [
             state
             for state in self.states
@@ -298,29 +324,18 @@ class _Subscription:
         ]
         return latest(by_then) if by_then else None
 
-    def _lines_last_paid(self, item_id: str) -> list[Mapping[str, Any]]:
-        """The lines for the item on the last invoice paid, those that cost something, the latest first."""
-        lines = [
-            line
-            for line in self.invoices[-1].lines or ()
-            if line["item"] == item_id and (line["amount"] or 0) > 0 and line["start"] is not None
-        ]
-        return sorted(lines, key=lambda line: -line["start"])
-
-    def _grace_end(self, state: FactLike, item: Mapping[str, Any], terms: Terms) -> datetime:
+    def _grace_end(self, state: FactLike, item: Mapping[str, Any], terms: Terms | None) -> datetime:
         """Until when an item has access although a payment failed.
 
-        Its grace begins with the failure; what was paid before lasts as long as it was paid for.
+        Its grace begins with the failure; what was paid before lasts as long as it was paid for. Without
+        terms, no product was.
         """
         since = unpaid_since(state, item, self.states, self.facts)
-        is_paid_for = self._was_paid_for() and self._is_of_the_paid_state(item)
-        until = since + timedelta(days=terms["grace_days"] if is_paid_for else 0)
+        if terms is None:
+            return since
+        until = since + timedelta(days=terms["grace_days"] if self._was_paid_for() else 0)
         paid = [from_unix(period.end) for period in self.periods[item["id"]]]
         return max([until, *paid[-1:]])
-
-    def _is_of_the_paid_state(self, item: Mapping[str, Any]) -> bool:
-        state = self._state_last_paid()
-        return state is None or _item_in(state, item["id"]) is not None
 
     # --- refunds and disputes -------------------------------------------------------------------------
 
@@ -359,12 +374,25 @@ def _item_in(state: FactLike, item_id: str) -> Mapping[str, Any] | None:
     return next((item for item in state.data["items"] if item["id"] == item_id), None)
 
 
+def _line_paid(invoice: PaidInvoice, item_id: str) -> Mapping[str, Any] | None:
+    """The line of an invoice that says what was paid for of an item: the one that begins last.
+
+    Where the line of the item's period is among those that nobody has read, none of the others does.
+    """
+    lines = [
+        line
+        for line in invoice.lines or ()
+        if line["item"] == item_id and (line["amount"] or 0) > 0 and line["start"] is not None
+    ]
+    if invoice.has_more and all(line["proration"] for line in lines):
+        return None
+    return max(lines, key=lambda line: (line["start"], not line["proration"]), default=None)
+
+
 def _scheduled_cancel(data: Mapping[str, Any], item: Mapping[str, Any]) -> datetime | None:
-    if data["cancel_at"]:
-        return from_unix(data["cancel_at"])
-    if data["cancel_at_period_end"] and item["period_end"]:
-        return from_unix(item["period_end"])
-    return None
+    """The earlier of the instant that was set and the end of the period, where it is to cancel then."""
+    ends = [data["cancel_at"], item["period_end"] if data["cancel_at_period_end"] else None]
+    return min((from_unix(end) for end in ends if end), default=None)
 
 
 def _until_cancel(entitlement: Projected, cancel: datetime | None) -> Projected:

@@ -1,0 +1,125 @@
+"""In grace the last payment of each item decides: which product, how many, and until when."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from licenzy.catalog.models import Kind
+from tests.entitlements.fixtures_purchases import DAY, MONTH, NEW, Sale, unix
+from tests.entitlements.rows import row
+from tests.support.clock import START
+from tests.support.invoice_lines import proration_line
+
+END = START + MONTH
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def sale(open_sale: Any) -> Sale:
+    """A subscription in its first, paid month, with three days of grace."""
+    sold: Sale = open_sale(grace_days=3)
+    return sold.subscribed()
+
+
+def renewal_fails(sale: Sale, *, at: datetime = END + HOUR, **terms: Any) -> None:
+    sale.invoice("payment_failed", period=2, at=at)
+    sale.subscription("past_due", period=2, at=at, **terms)
+
+
+def manual_invoice(sale: Sale, *, at: datetime) -> None:
+    line = {"amount": 50, "period": {"start": unix(at), "end": unix(at)}}
+    of_none = {"parent": {"invoice_item_details": {"proration": False}}}
+    kind = of_none if sale.shape == NEW else {"type": "invoiceitem"}
+    sale.invoice("paid", period=9, at=at, billing_reason="manual", lines={"data": [{**line, **kind}]})
+
+
+@row("grace.last_paid")
+def test_a_manual_invoice_pays_for_no_change_of_seats(sale: Sale) -> None:
+    sale.subscription("active", at=START + DAY, quantity=7)
+    manual_invoice(sale, at=START + 2 * DAY)
+    renewal_fails(sale)
+    assert sale.row().quantity == 1
+
+
+@row("grace.last_paid")
+def test_seats_that_were_changed_before_a_late_payment_are_not_paid_for(sale: Sale) -> None:
+    sale.subscription("active", period=2, at=END)
+    sale.subscription("active", period=2, at=END + DAY, quantity=7)
+    sale.invoice("paid", period=2, at=END + 2 * DAY)
+    sale.invoice("payment_failed", period=3, at=END + MONTH)
+    sale.subscription("past_due", period=3, at=END + MONTH)
+    assert sale.row().quantity == 1
+
+
+@row("grace.last_paid")
+def test_an_item_that_was_never_paid_for_has_no_grace(sale: Sale) -> None:
+    """Another item's change was paid after it was added."""
+    extra = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
+    price, newer = sale.attempt.sold["stripe_price_id"], sale.shape == NEW
+    sale.subscription("active", at=START + DAY, items={"si": price, "sx": extra.stripe_price_id})
+    span = (unix(START + 2 * DAY), unix(END))
+    change = proration_line(f"si_{sale.tag}", *span, newer=newer, amount=300)
+    sale.invoice(
+        "paid", period=8, at=START + 2 * DAY, billing_reason="subscription_update", lines={"data": [change]}
+    )
+    renewal_fails(sale)
+    until = {each.product_code: each.valid_until for each in sale.entitlements()}
+    assert until == {sale.attempt.product_code: END + HOUR + 3 * DAY, extra.product_code: END + HOUR}
+
+
+@row("grace.last_paid")
+def test_a_change_from_an_unmapped_price_that_is_not_paid_gives_nothing(sale: Sale) -> None:
+    price = sale.attempt.sold["stripe_price_id"]
+    sale.subscription("active", at=START + DAY, items={"si": price, "sx": "price_unmapped"})
+    sale.renewed()
+    items = {"si": price, "sx": price}
+    sale.subscription("past_due", period=2, at=END + DAY, items=items, latest_invoice="in_of_the_change")
+    paid, unpaid = sale.entitlements()
+    assert (paid.valid_until, unpaid.valid_until) == (END + MONTH, END + DAY)
+
+
+@row("quantity.zero")
+def test_no_seats_give_no_access_in_grace_either(sale: Sale) -> None:
+    renewal_fails(sale, quantity=0)
+    assert sale.standing_at(END + HOUR) == ("suspended", False, "quantity_zero")
+
+
+@row("grace.never_paid")
+def test_a_manual_invoice_after_a_trial_is_no_payment_of_it(open_sale: Any) -> None:
+    sale = open_sale(grace_days=7)
+    sale.subscription("trialing", event_name="created", trial_end=unix(END))
+    sale.invoice("paid", amount_paid=0)
+    manual_invoice(sale, at=START + DAY)
+    renewal_fails(sale)
+    assert sale.standing_at(END + HOUR) == ("past_due", False, "past_due")
+
+
+@row("subscription.scheduled_cancel")
+def test_a_cancel_at_the_end_of_the_period_that_is_not_paid(sale: Sale) -> None:
+    renewal_fails(sale, cancel_at_period_end=True)
+    assert sale.row().cancel_at == END + MONTH
+    assert sale.standing_at(END + DAY) == ("past_due", True, None)
+
+
+@row("subscription.scheduled_cancel")
+def test_the_earlier_of_two_scheduled_cancels_counts(sale: Sale) -> None:
+    far = unix(START + 365 * DAY)
+    sale.subscription("active", at=START + DAY, cancel_at=far, cancel_at_period_end=True)
+    assert sale.row().valid_until == END
+
+
+@row("invoice.more_lines")
+def test_an_item_that_is_added_later_is_not_among_lines_that_are_not_known(sale: Sale) -> None:
+    extra = sale.storefront.product(Kind.SUBSCRIPTION)
+    price, newer = sale.attempt.sold["stripe_price_id"], sale.shape == NEW
+    sale.subscription("active", period=2, at=END)
+    old = proration_line(f"si_{sale.tag}", unix(START), unix(END), newer=newer, amount=100)
+    sale.invoice("paid", period=2, at=END + HOUR, lines={"has_more": True, "data": [old] * 10})
+    items = {"si": price, "sx": extra.stripe_price_id}
+    sale.subscription("active", period=2, at=END + DAY, items=items)
+    sale.dispute("needs_response", period=2, at=END + 2 * DAY)
+    states = {each.product_code: each.state for each in sale.entitlements()}
+    assert states == {sale.attempt.product_code: "suspended", extra.product_code: "active"}
