@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from licenzy.entitlements.projected import FactLike, is_paid_invoice, payment_refs
+from licenzy.kit.clock import from_unix
 
 SAME_MOMENT = timedelta(seconds=60)
 """Within this much Stripe reports a change of a subscription and the payment of its invoice, in any order."""
@@ -56,6 +57,21 @@ def paid_invoices(facts: Iterable[FactLike]) -> list[PaidInvoice]:
             by_id.setdefault(fact.object_id, []).append(fact)
     paid = [_together(group) for group in by_id.values() if any(map(is_paid_invoice, group))]
     return sorted(paid, key=lambda invoice: (invoice.paid_at, invoice.id))
+
+
+def line_paid(invoice: PaidInvoice, item_id: str) -> Mapping[str, Any] | None:
+    """The line of an invoice that says what was paid for of an item: the one that begins last.
+
+    Where the line of the item's period is among those that nobody has read, none of the others does.
+    """
+    lines = [
+        line
+        for line in invoice.lines or ()
+        if line["item"] == item_id and (line["amount"] or 0) > 0 and line["start"] is not None
+    ]
+    if invoice.has_more and all(line["proration"] for line in lines):
+        return None
+    return max(lines, key=lambda line: (line["start"], not line["proration"]), default=None)
 
 
 def _together(group: Sequence[FactLike]) -> PaidInvoice:
@@ -172,3 +188,9 @@ def _implied(item: _Item, invoice: PaidInvoice, *, end: int | None) -> Period:
         fitting = [each for each in item.spans if (each[1] == end if end else each[0] <= paid < each[1])]
         span = max(fitting, default=(paid, end or paid))
     return Period(span[0], end or span[1], None, invoice)
+
+
+def scheduled_cancel(data: Mapping[str, Any], item: Mapping[str, Any]) -> datetime | None:
+    """The earlier of the instant that was set and the end of the period, where an item is to end then."""
+    ends = [data["cancel_at"], item["period_end"] if data["cancel_at_period_end"] else None]
+    return min((from_unix(end) for end in ends if end), default=None)

@@ -13,7 +13,15 @@ from licenzy.entitlements.grace import unpaid_since
 from licenzy.entitlements.models import State
 from licenzy.entitlements.operators import canceled, lifted_at
 from licenzy.entitlements.ordering import latest
-from licenzy.entitlements.periods import SAME_MOMENT, PaidInvoice, Period, paid_invoices, periods_by_item
+from licenzy.entitlements.periods import (
+    SAME_MOMENT,
+    PaidInvoice,
+    Period,
+    line_paid,
+    paid_invoices,
+    periods_by_item,
+    scheduled_cancel,
+)
 from licenzy.entitlements.projected import SETTLED, FactLike, Projected
 from licenzy.entitlements.sold import SoldTerms, Terms
 from licenzy.kit.clock import from_unix
@@ -207,7 +215,7 @@ class _Subscription:
             state=State.ACTIVE,
             starts_at=started,
             granted_at=started,
-            cancel_at=_scheduled_cancel(data, item),
+            cancel_at=scheduled_cancel(data, item),
             canceled_at=from_unix(data["canceled_at"]) if data["canceled_at"] else None,
             stripe_subscription_id=state.object_id,
             stripe_checkout_session_id=self._session_id(),
@@ -292,7 +300,7 @@ class _Subscription:
         invoice = self._invoice_last_paid(item["id"])
         if invoice is None:
             return item["quantity"], {**terms, "grace_days": 0}
-        line, state = _line_paid(invoice, item["id"]), self._state_with_invoice(invoice)
+        line, state = line_paid(invoice, item["id"]), self._state_with_invoice(invoice)
         before = (_item_in(state, item["id"]) if state is not None else None) or item
         named = line if line is not None and line["price"] is not None else before
         quantity = line["quantity"] if line is not None else None
@@ -306,7 +314,7 @@ class _Subscription:
         billed = (
             invoice
             for invoice in reversed(self.invoices)
-            if invoice.id in of_periods or _line_paid(invoice, item_id) is not None
+            if invoice.id in of_periods or line_paid(invoice, item_id) is not None
         )
         return next(billed, None)
 
@@ -372,27 +380,6 @@ class _Subscription:
 
 def _item_in(state: FactLike, item_id: str) -> Mapping[str, Any] | None:
     return next((item for item in state.data["items"] if item["id"] == item_id), None)
-
-
-def _line_paid(invoice: PaidInvoice, item_id: str) -> Mapping[str, Any] | None:
-    """The line of an invoice that says what was paid for of an item: the one that begins last.
-
-    Where the line of the item's period is among those that nobody has read, none of the others does.
-    """
-    lines = [
-        line
-        for line in invoice.lines or ()
-        if line["item"] == item_id and (line["amount"] or 0) > 0 and line["start"] is not None
-    ]
-    if invoice.has_more and all(line["proration"] for line in lines):
-        return None
-    return max(lines, key=lambda line: (line["start"], not line["proration"]), default=None)
-
-
-def _scheduled_cancel(data: Mapping[str, Any], item: Mapping[str, Any]) -> datetime | None:
-    """The earlier of the instant that was set and the end of the period, where it is to cancel then."""
-    ends = [data["cancel_at"], item["period_end"] if data["cancel_at_period_end"] else None]
-    return min((from_unix(end) for end in ends if end), default=None)
 
 
 def _until_cancel(entitlement: Projected, cancel: datetime | None) -> Projected:
