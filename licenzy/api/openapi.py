@@ -175,7 +175,7 @@ def _error() -> dict[str, Any]:
     """The one shape of all refusals."""
     text = {"type": "string"}
     table = [each for each in vars(errors).values() if isinstance(each, type)]
-    codes = sorted(each.code for each in table if issubclass(each, errors.LicenzyError))
+    codes = sorted({each.code for each in table if issubclass(each, errors.LicenzyError)})
     return {
         "type": "object",
         "description": "The shape of every error.",

@@ -45,7 +45,6 @@ def test_it_has_every_route_and_nothing_else(app: Flask, document: dict[str, Any
 
 
 def test_it_has_every_error_with_an_example(document: dict[str, Any]) -> None:
-    # A subclass words the error of another one for one case; its code stands once.
     table = {
         cls.code: str(cls.status)
         for cls in vars(errors).values()

@@ -15,9 +15,14 @@ from licenzy.entitlements.one_time import Pass, chain_passes
 from licenzy.entitlements.projected import Projected
 from licenzy.kit.clock import from_unix
 from licenzy.stripe_gateway import invoices, shapes
-from tests.properties.histories import GRACE_DAYS, Life, Names, one_time_life, subscription_life
+from tests.properties.histories.catalog import Catalog, Sold
+from tests.properties.histories.life import Life, Names, Right
+from tests.properties.histories.one_time import one_time_life
+from tests.properties.histories.subscription_life import subscription_life
 
 PRICES = ("price_pro", "price_max")
+YEARLY = ("price_pro_yearly",)
+GRACE_DAYS = 3
 
 
 @dataclass(slots=True)
@@ -42,8 +47,6 @@ class History:
 
     sold: dict[str, Any]
     lives: list[Life]
-    catalog: dict[str, dict[str, Any]]
-    """What each mapped price of a subscription means."""
 
     @property
     def has_tie(self) -> bool:
@@ -53,24 +56,37 @@ class History:
 def make_history(seed: str) -> History:
     """The same for the same seed, on every machine."""
     chance = random.Random(seed)
-    spread = chance.random() < 0.4
-    kind = chance.choices(("subscription", "usage_pack", "time_pass"), (76, 12, 12))[0]
+    spread = chance.random() < 0.35
+    kind = chance.choices(("subscription", "usage_pack", "time_pass"), (88, 6, 6))[0]
     count = chance.randrange(1, 4) if kind == "time_pass" else 1
     sold = as_sold(kind, PRICES[0])
-    catalog = {price: as_sold("subscription", price) for price in PRICES}
     lives = []
     for n in range(count):
         quantity = chance.randrange(1, 4) if kind != "subscription" else 1
-        names = Names(f"{n}", f"att_{n}", f"cs_{n}", PRICES, quantity)
-        lives.append(live(chance, names, sold, spread=spread))
-    return History(sold, lives, catalog)
+        names = Names(f"{n}", f"att_{n}", f"cs_{n}", PRICES, quantity, YEARLY)
+        catalog = catalog_of(names, fixed=chance.random() < 0.4)
+        lives.append(live(chance, names, sold, spread=spread, catalog=catalog))
+    return History(sold, lives)
 
 
-def live(chance: random.Random, names: Names, sold: dict[str, Any], *, spread: bool) -> Life:
+def live(
+    chance: random.Random,
+    names: Names,
+    sold: dict[str, Any],
+    *,
+    spread: bool,
+    catalog: Catalog | None = None,
+) -> Life:
     """A life of the kind that was sold."""
     if sold["kind"] == "subscription":
-        return subscription_life(chance, names, spread=spread)
+        return subscription_life(chance, names, catalog or catalog_of(names, fixed=True), spread=spread)
     return one_time_life(chance, names, spread=spread, lasts=sold["duration_seconds"])
+
+
+def catalog_of(names: Names, *, fixed: bool) -> Catalog:
+    """A product for each price; unless `fixed`, they are edited while the history runs."""
+    prices: dict[str, Sold] = {price: as_sold("subscription", price) for price in names.prices + names.yearly}
+    return Catalog(prices, set(names.yearly), fixed)
 
 
 def as_sold(kind: str, price: str) -> dict[str, Any]:
@@ -82,11 +98,14 @@ def as_sold(kind: str, price: str) -> dict[str, Any]:
         "duration_seconds": 7 * 86_400 if kind == "time_pass" else None,
         "features": [],
         "grace_days": GRACE_DAYS,
+        "version": 1,
     }
 
 
 def deliveries(life: Life, chance: random.Random) -> list[dict[str, Any]]:
-    """The events in disorder, some of them several times, often with an end told before its beginning."""
+    """The events in disorder, some of them several times, often with an end that arrives first."""
+    # NOT YET: events with the `account` of a connected one. They belong here, copied from those of the life
+    # with other ids, as soon as the product reads `account` and applies none of them.
     again = [event for event in life.events if chance.random() < 0.35]
     delivered = [*life.events, *again, *(again if chance.random() < 0.2 else [])]
     chance.shuffle(delivered)
@@ -95,14 +114,14 @@ def deliveries(life: Life, chance: random.Random) -> list[dict[str, Any]]:
     return delivered
 
 
-def received(delivered: Sequence[dict[str, Any]], history: History, names: Names) -> list[Fact]:
+def received(delivered: Sequence[dict[str, Any]], history: History, life: Life) -> list[Fact]:
     """The facts of these deliveries in order of arrival; each event is one fact, however often it came."""
     facts: dict[str, Fact] = {}
     for raw in delivered:
         event = shapes.read_event(raw)
         reading = shapes.read_object(event)
         assert reading is not None, event.type
-        data = _with_sold(reading.data, reading.kind, history, names)
+        data = _with_sold(reading.data, reading.kind, history, life, at=raw["created"])
         fact = Fact(reading.kind, FactSource.EVENT, event.id, reading.object_id, event.created, data)
         facts.setdefault(event.id, fact)
     return list(facts.values())
@@ -110,7 +129,7 @@ def received(delivered: Sequence[dict[str, Any]], history: History, names: Names
 
 def in_true_order(life: Life, history: History) -> list[Fact]:
     """The facts as nobody receives them: each with an instant of its own, to the microsecond."""
-    facts = received(life.events, history, life.names)
+    facts = received(life.events, history, life)
     return [
         replace(fact, occurred_at=fact.occurred_at + timedelta(microseconds=number), source_id=f"{number:06}")
         for number, fact in enumerate(facts, start=1)
@@ -133,7 +152,7 @@ def read_from_stripe(life: Life, history: History, chance: random.Random) -> lis
         note = {"event": "snapshot", "snapshot": number}
         source_id = f"snapshot:{life.names.subscription}:{number}"
         said = {**shapes.subscription(read), **note}
-        data = _with_sold(said, "subscription", history, life.names)
+        data = _with_sold(said, "subscription", history, life, at=second)
         bill = {**invoices.invoice(read["latest_invoice"]), **note}
         facts += [
             Fact("subscription", FactSource.SNAPSHOT, source_id, read["id"], at, data),
@@ -157,11 +176,35 @@ def weigh(of_each: Sequence[list[Fact]]) -> Any:
     ], sorted((key, *(_second(at) for at in span)) for key, span in chain_passes(passes).items())
 
 
-def allowed(entitlements: Sequence[Projected], at: int) -> dict[str, bool]:
-    """By item, whether it is available at a second; those that are over for good are left out."""
-    # What happened within that second has happened.
-    now = from_unix(at) + timedelta(milliseconds=999)
-    return {each.item_key: standing(_Unused(each), now).available for each in entitlements}
+def misjudged(entitlements: Sequence[Projected], life: Life) -> list[str]:
+    """Where a life's entitlements are not what its plain model says, from its end on."""
+    wrong = [f"nothing was ever paid for, and there is {each}" for each in entitlements if not life.granted]
+    for at in life.instants():
+        # What happened within that second has happened.
+        now = from_unix(at) + timedelta(milliseconds=999)
+        for each in entitlements:
+            right = life.rights.get(each.item_key)
+            found = standing(_Unused(each), now)
+            if found.available is not _is_available(right, at):
+                wrong.append(f"at {at} {each} has {found}, not {right}")
+            elif right is not None:
+                wrong += _misdescribed(each, found.reason, right)
+    missing = life.rights.keys() - {each.item_key for each in entitlements}
+    return [*wrong, *(f"{item} is missing: {life.rights[item]}" for item in missing)]
+
+
+def _is_available(right: Right | None, at: int) -> bool:
+    return right is not None and (right.until is None or at < right.until)
+
+
+def _misdescribed(each: Projected, reason: str | None, right: Right) -> list[str]:
+    expected: dict[str, Any] = {"product_code": right.product_code, "quantity": right.quantity}
+    if right.features is not None:
+        expected["features"] = list(right.features)
+    if reason is not None and right.ends_as is not None:
+        expected["ends_as"] = right.ends_as
+    wrong = {name for name, value in expected.items() if value is not None and getattr(each, name) != value}
+    return [f"{sorted(wrong)} of {each} differ from {right}"] if wrong else []
 
 
 class _Unused:
@@ -192,10 +235,13 @@ def _second(at: Any) -> int:
     return int(at.timestamp())
 
 
-def _with_sold(data: Mapping[str, Any], kind: str, history: History, names: Names) -> dict[str, Any]:
+def _with_sold(
+    data: Mapping[str, Any], kind: str, history: History, life: Life, *, at: int
+) -> dict[str, Any]:
+    """A reading with what the catalog of that second makes of it."""
     if kind == "session":
-        return {**data, "sold": history.sold, "quantity": names.quantity}
+        return {**data, "sold": history.sold, "quantity": life.names.quantity}
     if kind == "subscription":
-        items = [{**item, "sold": history.catalog.get(item["price"])} for item in data["items"]]
-        return {**data, "items": items}
+        mapped = life.catalog.at(at)
+        return {**data, "items": [{**item, "sold": mapped.get(item["price"])} for item in data["items"]]}
     return dict(data)

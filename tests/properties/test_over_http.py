@@ -23,8 +23,9 @@ from licenzy.connections.models import Connection
 from licenzy.entitlements.models import Entitlement
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
-from tests.properties.fixtures_projection import History, in_true_order, live, weigh
-from tests.properties.histories import GRACE_DAYS, Life, Names
+from tests.properties.fixtures_projection import GRACE_DAYS, History, in_true_order, live, weigh
+from tests.properties.histories.catalog import Catalog, Sold
+from tests.properties.histories.life import Life, Names
 from tests.properties.test_histories import SEED
 from tests.support.cast import WEBHOOK_SECRET, Cast, make_connection, make_product, make_subject
 from tests.support.clock import START
@@ -70,7 +71,7 @@ def make_history(db: Session, connection: Connection, seed: str) -> History:
         sold["grace_days"] = GRACE_DAYS
     products = [
         make_product(db, product_code=f"{word}_{code}", **sold)
-        for word in (("A", "B") if kind is Kind.SUBSCRIPTION else ("A",))
+        for word in (("A", "B", "YEARLY") if kind is Kind.SUBSCRIPTION else ("A",))
     ]
     subject = make_subject(db, project_id=connection.project_id, subject_ref=f"user_{seed}")
     attempt = make_attempt(
@@ -82,17 +83,14 @@ def make_history(db: Session, connection: Connection, seed: str) -> History:
     )
     assert attempt.stripe_checkout_session_id is not None
     prices = tuple(product.prices[0].stripe_price_id for product in products)
-    names = Names(code, attempt.id, attempt.stripe_checkout_session_id, prices, attempt.quantity)
-    life = live(chance, names, attempt.sold, spread=True)
-    return History(
-        attempt.sold,
-        [life],
-        {
-            price: as_sold(product, price_id=price)
-            for product in products
-            for price in [product.prices[0].stripe_price_id]
-        },
+    names = Names(
+        code, attempt.id, attempt.stripe_checkout_session_id, prices[:2], attempt.quantity, prices[2:]
     )
+    mapped: dict[str, Sold] = {
+        price: as_sold(product, price_id=price) for product, price in zip(products, prices, strict=True)
+    }
+    catalog = Catalog(mapped, set(names.yearly))
+    return History(attempt.sold, [live(chance, names, attempt.sold, spread=True, catalog=catalog)])
 
 
 def deliver(address: str, histories: Sequence[History]) -> Counter[str]:

@@ -19,7 +19,7 @@ from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, SettlingRead, StripeEvent
 from tests.entitlements.fixtures_purchases import Sale, Storefront
 from tests.properties.fixtures_projection import as_sold, live
-from tests.properties.histories import Names
+from tests.properties.histories.life import Names
 from tests.properties.test_histories import SEED
 from tests.support.cast import Cast, make_connection
 from tests.support.payloads import events as payload_events

@@ -1,0 +1,94 @@
+"""What a person who knows everything would say of each item of a subscription, from the product's rules.
+
+It reads what is true at Stripe, and never an event.
+"""
+
+from __future__ import annotations
+
+from tests.properties.histories.billing import Invoice, InvoiceLine
+from tests.properties.histories.life import DAY, SLACK, Right
+from tests.properties.histories.subscription import Item, Subscription
+
+
+def rights(subscription: Subscription) -> dict[str, Right]:
+    """By item, what it gives from now on if nothing else happens; without those that give nothing."""
+    state = subscription.state
+    if not subscription.was_granted or state["status"] not in {"active", "trialing", "past_due"}:
+        return {}
+    if (state["pause_collection"] or {}).get("behavior") == "void":
+        return {}
+    found = {name: _of_item(subscription, name, item) for name, item in subscription.items.items()}
+    return {f"{name}_{subscription.names.tag}": right for name, right in found.items() if right}
+
+
+def _of_item(subscription: Subscription, name: str, item: Item) -> Right | None:
+    current = subscription.current_invoice(name)
+    if current is not None and subscription.emitter.taken(current.number, current.amount):
+        return None
+    if item.quantity == 0:
+        return None
+    if subscription.status == "past_due":
+        return _in_grace(subscription, name, item)
+    price = item.price
+    ends = [(item.end + SLACK, "renewal_unconfirmed"), *_scheduled_ends(subscription, item)]
+    if (change := subscription.unmapped.get(name)) is not None:
+        if change.before is None:
+            return None
+        price = change.before
+        ends.append((change.paid_until, "product_changed"))
+    return _right(subscription, name, price, item.quantity, ends)
+
+
+def _in_grace(subscription: Subscription, name: str, item: Item) -> Right | None:
+    """What was last paid for, for the grace days of that, and for as long at least as it was paid for."""
+    failed_at, last = subscription.current_bill.failed_at, _last_paid(subscription, name)
+    assert failed_at is not None
+    if last is None or (name, last.price) not in subscription.sold:
+        return None
+    grace_days = subscription.sold[name, last.price]["grace_days"]
+    graced = max(failed_at + grace_days * DAY, _paid_until(subscription, name))
+    ends = [(graced, "past_due"), *_scheduled_ends(subscription, item)]
+    if (change := subscription.unmapped.get(name)) is not None:
+        ends.append((change.paid_until, "product_changed"))
+    return _right(subscription, name, last.price, last.quantity, ends)
+
+
+def _scheduled_ends(subscription: Subscription, item: Item) -> list[tuple[int, str]]:
+    state = subscription.state
+    ends = [] if state["cancel_at"] is None else [(state["cancel_at"], "canceled")]
+    return [*ends, (item.end, "canceled")] if state["cancel_at_period_end"] else ends
+
+
+def _right(
+    subscription: Subscription, name: str, price: str, quantity: int, ends: list[tuple[int, str]]
+) -> Right:
+    sold = subscription.sold[name, price]
+    until = min(end for end, _reason in ends)
+    reasons = {reason for end, reason in ends if end == until}
+    return Right(
+        until,
+        sold["product_code"],
+        quantity,
+        tuple(sold["features"]),
+        reasons.pop() if len(reasons) == 1 else None,
+    )
+
+
+def _last_paid(subscription: Subscription, name: str) -> InvoiceLine | None:
+    """The line of this item that money was paid for last: of a period, or of a change within one."""
+    paid: list[tuple[int, bool, int, InvoiceLine]] = []
+    for bill in subscription.invoices:
+        if bill.paid_at is not None:
+            paid += [
+                (bill.paid_at, line.begins_period, number, line)
+                for number, line in enumerate(bill.lines)
+                if line.item == name and line.amount > 0
+            ]
+    return max(paid)[3] if paid else None
+
+
+def _paid_until(subscription: Subscription, name: str) -> int:
+    """The end of the period of this item that was paid for last."""
+    current: Invoice | None = subscription.current_invoice(name)
+    own = current.own(name) if current else None
+    return own.end if own is not None and own.amount > 0 else 0
