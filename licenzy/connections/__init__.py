@@ -1,1 +1,1 @@
-"""Stripe connections: the merchant's credentials at Stripe, one set per project and mode."""
+"""Stripe connections: the merchant's Stripe credentials, one set per project and mode."""

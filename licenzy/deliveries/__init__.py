@@ -1,1 +1,1 @@
-"""Webhooks out: the merchant's endpoints, what they are told, and how it gets there."""
+"""Webhooks out: the merchant's endpoints, the events for them, and how these are delivered."""

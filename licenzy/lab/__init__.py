@@ -1,1 +1,1 @@
-"""The lifecycle lab: what happens to a purchase at the sandbox, and what becomes of access."""
+"""The lifecycle lab: what happens to a purchase in the sandbox, and its effect on access."""

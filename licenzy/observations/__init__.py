@@ -1,1 +1,1 @@
-"""What was seen: Stripe's answers to trial questions, and what traffic did; the facts of alignment."""
+"""What was observed: Stripe's answers to probes, and traffic; the facts of alignment."""

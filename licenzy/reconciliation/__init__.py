@@ -1,1 +1,1 @@
-"""Reconciliation: walk Stripe, and feed what was missed through the inbox."""
+"""Reconciliation: syncs each Stripe account, and applies what was missed through the inbox."""

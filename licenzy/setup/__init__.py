@@ -1,1 +1,1 @@
-"""The way from nothing to a proven purchase: facts in, steps and findings out."""
+"""Setup: from nothing to a verified purchase; what is known goes in, steps and findings come out."""

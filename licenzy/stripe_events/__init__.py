@@ -1,1 +1,1 @@
-"""The inbox: Stripe's events verified, kept, and turned into facts."""
+"""The inbox: Stripe's events verified, stored, and turned into facts."""

@@ -1,1 +1,1 @@
-"""Consumption of usage packs: the ledger, the order in which packs burn, reservations."""
+"""Consumption of usage packs: the ledger, the order in which packs are used, reservations."""

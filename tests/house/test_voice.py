@@ -98,7 +98,7 @@ def _of_code() -> Iterator[tuple[str, str]]:
 
 
 def _of_documents() -> Iterator[tuple[str, str]]:
-    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+    for path in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]:
         text = re.sub(r"^```.*?^```", " ", path.read_text(), flags=re.DOTALL | re.MULTILINE)
         text = re.sub(r"`[^`\n]*`|\]\([^)]*\)", " ", text)
         for paragraph in re.split(r"\n\s*\n|\n(?=\s*[-*|#\d])", text):
