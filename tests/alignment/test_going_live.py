@@ -280,7 +280,7 @@ def test_all_prices_that_a_product_is_sold_at_are_copied_with_their_labels(pair:
     monthly, yearly = keyed_price(pair.live, None), keyed_price(pair.live, None, 9900, "year")
     wrong = keyed_price(pair.live, None, 500, None)
     copied = copy(pair, {"PRO": {"default": monthly, "year": yearly, "once": wrong}})
-    assert copied.made == ("PRO",)
+    assert copied.created == ("PRO",)
     assert list(copied.refused) == [("PRO", "once")]
     live = sold(pair, Mode.LIVE)["PRO"]
     assert {price.label: price.stripe_price_id for price in live.selling_prices} == {

@@ -97,7 +97,7 @@ def test_a_failure_of_ours_is_a_page_with_the_headers_and_no_details(app: Flask,
     app.config["PROPAGATE_EXCEPTIONS"] = False
     answer = app.test_client().get("/broken")
     assert answer.status_code == 500
-    assert "Something went wrong on our side" in answer.text
+    assert "Something went wrong" in answer.text
     assert "SELECT" not in answer.text
     assert "Traceback" not in answer.text
     check_headers(answer.headers, "/broken")
@@ -119,7 +119,7 @@ def test_without_a_database_there_is_still_a_page(
         monkeypatch.setattr(postgres, "connect", lambda parameters: connect({**parameters, "port": 1}))
     answer = client.get("/account")
     assert answer.status_code == 503
-    assert "Back in a moment" in answer.text
+    assert "Temporarily unavailable" in answer.text
     check_headers(answer.headers, "/account")
 
 
