@@ -81,7 +81,8 @@ def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, databa
     ("values", "said"),
     [
         ({"url": "", "types": TYPES}, "Enter the address"),
-        ({"url": "http://127.0.0.1:80/x", "types": TYPES}, "private, local or reserved"),
+        ({"url": "http://127.0.0.1:80/x", "types": TYPES}, "LICENZY_ALLOW_PRIVATE_WEBHOOKS=on"),
+        ({"url": "http://localhost/x", "types": TYPES}, "The address leads to this machine"),
         ({"url": "http://0x7f.1/", "types": TYPES}, "must have a host"),
         ({"url": "https://[v1.fe]/", "types": TYPES}, "must have a host"),
         ({"url": "https://bücher.example/", "types": TYPES}, "xn--"),
@@ -90,6 +91,7 @@ def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, databa
         ({"url": URL, "types": []}, "Choose at least one"),
         ({"url": URL, "types": ["nonsense"]}, "valid choice"),
         ({"url": URL, "types": TYPES, "description": "x" * 201}, "200"),
+        ({"url": URL, "types": TYPES, "description": "a\u202eb"}, "invisible characters"),
     ],
 )
 def test_what_cannot_be_an_endpoint_is_refused(
