@@ -112,6 +112,11 @@
   document.addEventListener("htmx:sendError", function (event) {
     notice("No answer arrived. " + whatNow(event), isWrite(event));
   });
+  // What an earlier action said is over once something else is done.
+  document.addEventListener("htmx:beforeRequest", function (event) {
+    var place = document.getElementById("notices");
+    if (place && isWrite(event)) { place.replaceChildren(); }
+  });
   // A refusal that the server puts above the page.
   document.addEventListener("htmx:afterSwap", function (event) {
     if (event.detail.target.id === "notices" && isWrite(event)) { showNotices(); }

@@ -14,7 +14,7 @@ from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from tests.portal.filled_side import LONGEST, Names, fill_side
 from tests.portal.test_accessibility import sign_in
-from tests.support.cast import Cast
+from tests.support.cast import Cast, make_connection
 from tests.support.servers import served
 
 pytestmark = [pytest.mark.browser, pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)]
@@ -184,3 +184,39 @@ def test_the_filters_of_deliveries_fit_a_line(
     browser.goto(f"{side_of(cast, address)}/deliveries")
     button = browser.get_by_role("button", name="Apply filters").bounding_box()
     assert abs(button["y"] - browser.get_by_label("State").first.bounding_box()["y"]) < 8
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without scripts"])
+def test_only_scripts_update_a_page(
+    chromium: Any, address: str, cast: Cast, runtime: Runtime, scripts: bool
+) -> None:
+    with runtime.database.write() as db:
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
+    context = chromium.new_context(java_script_enabled=scripts)
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    sign_in(page, address)
+    page.goto(f"{side_of(cast, address)}/setup/webhook")
+    waiting = page.get_by_text("This page updates automatically.")
+    refreshing = page.get_by_role("link", name="Refresh this page")
+    assert (waiting.is_visible(), refreshing.is_visible()) == (scripts, not scripts)
+    context.close()
+
+
+def test_what_an_action_said_goes_with_the_next_one(browser: Any, address: str, cast: Cast) -> None:
+    sign_in(browser, address)
+    browser.goto(f"{side_of(cast, address)}/settings")
+    browser.get_by_label("Name", exact=True).fill("Renamed")
+    browser.get_by_role("button", name="Save name").click()
+    said = browser.locator("#notices .callout")
+    said.wait_for()
+    browser.goto(f"{address}/account")
+    assert said.count() == 0
+    browser.goto(f"{side_of(cast, address)}/settings")
+    browser.get_by_label("Name", exact=True).fill("Again")
+    browser.get_by_role("button", name="Save name").click()
+    said.wait_for()
+    browser.get_by_label("Name", exact=True).fill(" ")
+    browser.get_by_role("button", name="Save name").click()
+    browser.locator(".field-error").wait_for()
+    assert said.count() == 0

@@ -49,7 +49,7 @@ def test_a_role_too_low_is_refused_with_its_name(app: Flask, cast: Cast) -> None
     colleague = visiting(app, "colleague@example.com")
     page = colleague.get(f"/projects/{cast.project_id}/test/ruling")
     assert page.status_code == 403
-    assert "Your role here is viewer; this needs the role owner." in page.text
+    assert "This needs the role owner, and your role in this project is viewer." in page.text
 
 
 def test_a_project_page_that_names_no_role_is_refused(app: Flask, cast: Cast) -> None:
