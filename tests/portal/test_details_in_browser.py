@@ -220,3 +220,16 @@ def test_what_an_action_said_goes_with_the_next_one(browser: Any, address: str, 
     browser.get_by_role("button", name="Save name").click()
     browser.locator(".field-error").wait_for()
     assert said.count() == 0
+
+
+def test_the_button_that_asks_before_it_revokes_stays_in_its_place(
+    browser: Any, address: str, cast: Cast, runtime: Runtime
+) -> None:
+    fill_side(runtime, cast)
+    sign_in(browser, address)
+    browser.goto(f"{side_of(cast, address)}/api-keys")
+    button = browser.locator("summary", has_text="Revoke…").first
+    before = button.bounding_box()
+    button.click()
+    browser.get_by_role("button", name="Revoke", exact=True).wait_for()
+    assert button.bounding_box() == before
