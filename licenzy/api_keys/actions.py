@@ -30,7 +30,7 @@ def create_key(
 
     Raises InvalidRequest with `fields`.
     """
-    name = rules.clean_name(name)
+    name = rules.checked_name(name)
     if expires_at is not None and expires_at <= now:
         raise InvalidRequest("The expiry date is in the past.", fields={"expires": "must be in the future"})
     token = rules.make_key(scope.mode, secrets.token_bytes(rules.SECRET_BYTES))

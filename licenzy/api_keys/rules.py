@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from licenzy.alignment.modes import Mode
 from licenzy.errors import ApiKeyExpired, ApiKeyInvalid, ApiKeyRevoked, InvalidRequest, StripeKeySent
+from licenzy.kit.names import clean_name, name_problem
 
 Moment: TypeAlias = Any
 """An instant: a datetime, or its microseconds since 1970; all that are compared are of one kind."""
@@ -30,7 +31,7 @@ SECRET_BYTES = 32
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_LENGTH = 43
 _CHECKSUM_LENGTH = 6
-_NAME_LENGTH = 80
+NAME_MAX = 80
 
 _SHAPE = re.compile(r"lz_(?:test|live)_[0-9A-Za-z]{49}", re.ASCII)
 _STRIPE_KEY = re.compile(r"[sr]k_", re.ASCII)
@@ -80,15 +81,13 @@ def require_alive(key: Dated, now: Moment) -> None:
         raise ApiKeyExpired if key.revoked_at is None else ApiKeyRevoked
 
 
-def clean_name(name: str) -> str:
-    """The name as stored, with outer spaces removed. Raises InvalidRequest with the field `name`."""
-    name = name.strip()
-    if not name or len(name) > _NAME_LENGTH or not name.isprintable():
-        raise InvalidRequest(
-            "The key needs a name.",
-            fields={"name": f"1 to {_NAME_LENGTH} characters, such as where the key is used"},
-        )
-    return name
+def checked_name(name: str) -> str:
+    """The name as stored. Raises InvalidRequest with the field `name`."""
+    title = clean_name(name)
+    problem = name_problem(title, most=NAME_MAX)
+    if problem is not None:
+        raise InvalidRequest("The name of the key is invalid.", fields={"name": problem})
+    return title
 
 
 def _prefix(mode: Mode) -> str:

@@ -15,6 +15,7 @@ from licenzy.deliveries.models import MANUAL, Delivery, DeliveryStatus, EventTyp
 from licenzy.deliveries.queries import endpoint
 from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
+from licenzy.kit.names import clean_name, name_problem
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
@@ -161,7 +162,7 @@ def delete_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str) 
 def _checked(
     url: str, types: Sequence[str], description: str, mode: Mode, private_allowed: bool
 ) -> tuple[str, list[str], str]:
-    url, description = url.strip(), description.strip()
+    url, description = url.strip(), clean_name(description)
     wrong: dict[str, str] = {}
     problem = rules.url_problem(url, mode=mode, private_allowed=private_allowed)
     if problem is not None:
@@ -169,8 +170,9 @@ def _checked(
     unknown = rules.unknown_types(types)
     if not types or unknown:
         wrong["types"] = f"no such event type: {', '.join(unknown)}" if unknown else "choose at least one"
-    if len(description) > rules.MAX_DESCRIPTION or not description.isprintable():
-        wrong["description"] = f"must have at most {rules.MAX_DESCRIPTION} characters in one line"
+    unclear = name_problem(description, most=rules.MAX_DESCRIPTION, required=False)
+    if unclear is not None:
+        wrong["description"] = unclear
     if wrong:
         raise InvalidRequest(fields=wrong)
     return url, [each.value for each in EventType if each in types], description

@@ -41,6 +41,10 @@ DISABLED_AFTER = timedelta(hours=120)
 
 GONE = 410
 _LONGEST_RETRY_AFTER = timedelta(hours=24)
+_ALLOW_PRIVATE = (
+    "Use a public address, or start Licenzy with LICENZY_ALLOW_PRIVATE_WEBHOOKS=on to allow private ones. "
+    "The guide on webhooks has the details"
+)
 _NO_HOST = "must have a host, such as example.com"
 _UNSAFE = re.compile(r"[^\x21-\x7e]|\\")
 _HOST = re.compile(r"(?=.{1,253}\Z)[a-z0-9_](?:[a-z0-9_-]{0,62})(?:\.[a-z0-9_](?:[a-z0-9_-]{0,62}))*")
@@ -148,11 +152,13 @@ def _host_problem(host: str, *, private_allowed: bool) -> str | None:
         if not _HOST.fullmatch(host) or _ENDS_IN_NUMBER.fullmatch(host):
             return _NO_HOST
         if not private_allowed and (host == "localhost" or host.endswith(".localhost")):
-            return "must not lead to this machine"
+            return f"leads to this machine, which is not allowed. {_ALLOW_PRIVATE}"
         return None
-    if not may_be_reached(address, private_allowed=private_allowed):
-        return "must not be a private, local or reserved address"
-    return None
+    if may_be_reached(address, private_allowed=private_allowed):
+        return None
+    if private_allowed:
+        return "is link-local or reserved, which is never allowed. Use another address"
+    return f"is a private, local or reserved address, which is not allowed. {_ALLOW_PRIVATE}"
 
 
 def unknown_types(types: Sequence[str]) -> list[str]:

@@ -112,7 +112,7 @@ GROUPS: Final = (
     ),
     ScenarioGroup(
         "leaving",
-        "Leaving and coming back",
+        "Cancellation and resumption",
         (
             Scenario(
                 "cancel_at_period_end",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import g, request
+from flask import current_app, g, request, url_for
 from flask_wtf.csrf import generate_csrf, validate_csrf
 from werkzeug.exceptions import Forbidden
 from wtforms import ValidationError
+
+from licenzy.portal.respond import current_page
+from licenzy.portal.sessions import signed_in_user
 
 FORM_MAX_BYTES = 256 * 1024
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -21,6 +24,16 @@ class FormNotOurs(Forbidden):
             "This form was not sent from a page of this session, so nothing was changed. "
             "Go back, reload the page and try again."
         )
+
+
+class SessionEnded(FormNotOurs):
+    """A form of a page for who is signed in was sent after the session had ended."""
+
+    title = "Your session has ended"
+
+    def __init__(self) -> None:
+        Forbidden.__init__(self, "Nothing was changed. Sign in to return to the page, then send it again.")
+        self.action = ("Sign in", url_for("portal.sign_in", next=current_page()))
 
 
 def check_form_origin() -> None:
@@ -38,8 +51,13 @@ def check_form_origin() -> None:
         # Compared as ASCII: other characters would be a TypeError in the library.
         validate_csrf(token if token and token.isascii() else None)
     except ValidationError:
-        raise FormNotOurs from None
+        raise (SessionEnded if _needs_session() and signed_in_user() is None else FormNotOurs) from None
     g.csrf_valid = True  # Flask-WTF's forms then take their token as checked.
+
+
+def _needs_session() -> bool:
+    view = current_app.view_functions.get(request.endpoint or "")
+    return getattr(view, "guard", "public") != "public"
 
 
 def csrf_token() -> str:

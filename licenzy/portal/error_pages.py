@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Flask, Response, current_app, g, make_response, render_template, request, url_for
 from werkzeug.exceptions import HTTPException
 
 from licenzy.errors import LicenzyError
+from licenzy.kit.ids import has_shape
 from licenzy.portal.respond import wants_script
 
 _TITLES = {
@@ -14,6 +17,7 @@ _TITLES = {
     403: "Not allowed",
     404: "Page not found",
     405: "Method not allowed",
+    408: "The request took too long",
     409: "Not possible right now",
     413: "Request too large",
     422: "Check your input",
@@ -28,10 +32,15 @@ _SENTENCES = {
     403: "Your role does not allow this. Ask an admin of the workspace.",
     404: "The address may be mistyped, or the page belongs to the other mode or a workspace you are not in.",
     405: "This address does not accept this kind of request. Go back and use the form on the page.",
+    408: "The form did not arrive in time, so nothing was changed. Check your connection and send it again.",
     413: "The form is larger than the server accepts. Shorten it and try again.",
     422: "A field has an invalid value. Go back and correct it.",
     500: "The error was logged and nothing was partly saved. Try again, or check the server log.",
 }
+
+
+_OF_BODIES = frozenset({408, 413})
+_PROJECT = re.compile(r"/projects/(?P<id>[^/]+)/(?P<mode>test|live)/", re.ASCII)
 
 
 def answer_errors(app: Flask) -> None:
@@ -50,7 +59,12 @@ def _http_error(error: HTTPException) -> Response:
     own_words = error.description if error.description != type(error).description else None
     if status >= 500 or not own_words:
         own_words = _SENTENCES.get(status)
-    response = _error_page(status, message=own_words, hint=None)
+    response = _error_page(
+        status,
+        title=getattr(error, "title", None),
+        message=own_words,
+        action=getattr(error, "action", None),
+    )
     allowed = getattr(error, "valid_methods", None)
     if allowed:
         response.headers["Allow"] = ", ".join(sorted(allowed))
@@ -61,7 +75,10 @@ def _refusal(error: LicenzyError) -> Response:
     answer = _by_api(error)
     if answer is not None:
         return answer
-    response = _error_page(error.status, message=error.message, hint=error.hint)
+    message, hint = error.message, error.hint
+    if error.status in _OF_BODIES:  # Their own words are for callers of the API.
+        message, hint = _SENTENCES[error.status], ""
+    response = _error_page(error.status, message=message, hint=hint)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     return response
@@ -74,17 +91,32 @@ def _by_api(error: Exception) -> Response | None:
     return make_response(answer(error))
 
 
-def _error_page(status: int, *, message: str | None, hint: str | None) -> Response:
+def _error_page(
+    status: int,
+    *,
+    title: str | None = None,
+    message: str | None,
+    hint: str | None = None,
+    action: tuple[str, str] | None = None,
+) -> Response:
     """The page, or for htmx a notice that it puts at the top of the page it stands on.
+
+    `action` is the label and the address of what helps; else the page leads back.
 
     Nothing here reads the database or the visitor: it must work when both are unavailable.
     """
-    title = _TITLES.get(status, "That didn’t work")
+    title = title or _TITLES.get(status, "That didn’t work")
     template = "errors/_notice.html" if wants_script() else "errors/page.html"
     here = g.get("side")
-    home = url_for("portal.project.overview") if here else "/"
     text = render_template(
-        template, status=status, title=title, message=message, hint=hint, here=here, home=home
+        template,
+        status=status,
+        title=title,
+        message=message,
+        hint=hint,
+        here=here,
+        action=action,
+        way_back=_way_back(),
     )
     response = make_response(text, status)
     response.headers["Cache-Control"] = "no-store"
@@ -93,3 +125,18 @@ def _error_page(status: int, *, message: str | None, hint: str | None) -> Respon
         response.headers["HX-Retarget"] = "#notices"
         response.headers["HX-Reswap"] = "innerHTML"
     return response
+
+
+def _way_back() -> tuple[str, str]:
+    """The label and the address of the page to go on from: the project's, where the address names one.
+
+    An address without a page of ours says nothing about whether there is such a project; its overview does.
+    """
+    here = g.get("side")
+    if here:
+        return f"Back to {here.project.name}", url_for("portal.project.overview")
+    named = _PROJECT.match(request.path) if request.url_rule is None else None
+    if named and has_shape(named["id"], "prj"):
+        home = url_for("portal.project.overview", project_id=named["id"], mode=named["mode"])
+        return "Back to the project", home
+    return "Go to the start page", "/"

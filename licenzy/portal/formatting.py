@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import datetime
 
 from markupsafe import Markup, escape
@@ -42,6 +43,45 @@ def event_name(name: str) -> Markup:
     """An event's type for a narrow place: it breaks after dots and underscores, and nowhere else."""
     parts = re.split(r"(?<=[._])", name)
     return Markup('<span class="event-name">{}</span>').format(Markup("<wbr>").join(map(escape, parts)))
+
+
+def split_tail(text: str, tail: int) -> tuple[str, str]:
+    """`text` as its start and the last `tail` characters, which stay visible when the start is cut.
+
+    The tail is empty, so that only the end is cut, where a cut within could scramble the text: with letters
+    that run from right to left, and where characters join into one, as accents and emoji do.
+    """
+    cut = len(text) - tail
+    if tail <= 0 or cut <= 0 or any(map(_runs_left, text)) or any(map(_joins, text[cut - 1 :])):
+        return text, ""
+    return text[:cut], text[cut:]
+
+
+def split_host(url: str) -> tuple[str, str]:
+    """An address as `https://host:port` and the path with all that follows."""
+    scheme, mark, rest = url.partition("://")
+    if not mark:
+        scheme, rest = "", url
+    host, slash, path = rest.partition("/")
+    return scheme + mark + host, slash + path
+
+
+def _runs_left(char: str) -> bool:
+    return unicodedata.bidirectional(char) in {"R", "AL", "AN", "RLE", "RLO", "RLI"}
+
+
+def _joins(char: str) -> bool:
+    """Whether the character may be a part of a larger one: a mark, an emoji, an old Hangul letter."""
+    return (unicodedata.category(char) in {"Mn", "Mc", "Me", "Cf", "So", "Sk"} and not char.isascii()) or (
+        "\u1100" <= char <= "\u11ff"
+    )
+
+
+def milliseconds(count: int) -> str:
+    """`840 ms`, `10 s`, `1.5 s`: how long an attempt took."""
+    if count < 1000:
+        return f"{count} ms"
+    return f"{count / 1000:.1f}".removesuffix(".0") + " s"
 
 
 def lasting(seconds: int) -> str:

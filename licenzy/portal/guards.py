@@ -93,7 +93,10 @@ def require_project_role() -> ResponseReturnValue | None:
     if needed is None:
         abort(403)
     if not side.may(needed):
-        sentence = f"Your role here is {side.role.value}; this needs the role {needed.value}."
+        sentence = (
+            f"This needs the role {needed.value}, and your role in this project is {side.role.value}. "
+            "Ask an owner of the workspace to do it or to change your role."
+        )
         refuse_role(user, sentence, needed=needed, side=side)
     values["side"] = side
     return None

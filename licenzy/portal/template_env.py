@@ -10,7 +10,18 @@ from licenzy.kit.money import format_amount
 from licenzy.kit.resources import content_digest
 from licenzy.portal.alignment.findings import blocking_findings, finding_page
 from licenzy.portal.csrf import csrf_token
-from licenzy.portal.formatting import ago, browser_name, day, event_name, instant, lasting, number
+from licenzy.portal.formatting import (
+    ago,
+    browser_name,
+    day,
+    event_name,
+    instant,
+    lasting,
+    milliseconds,
+    number,
+    split_host,
+    split_tail,
+)
 from licenzy.portal.forms import input_attributes, typed_word
 from licenzy.portal.navigation import (
     current_side,
@@ -55,8 +66,11 @@ def register_template_helpers(app: Flask) -> None:
         event_name=event_name,
         instant=instant,
         lasting=lasting,
+        milliseconds=milliseconds,
         moment=rfc3339,
         number=number,
+        split_host=split_host,
+        split_tail=split_tail,
     )
 
 

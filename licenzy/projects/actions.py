@@ -10,6 +10,7 @@ from sqlmodel import Session
 from licenzy.alignment.modes import Mode
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.ids import new_id
+from licenzy.kit.names import clean_name, name_problem
 from licenzy.projects.models import Project, ProjectSide
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
@@ -92,9 +93,10 @@ def _project(db: Session, project_id: str) -> Project:
 
 
 def _checked_name(name: str) -> str:
-    title = " ".join(name.split())
-    if not 1 <= len(title) <= NAME_MAX:
-        raise InvalidRequest(fields={"name": f"Give a name of 1 to {NAME_MAX} characters."})
+    title = clean_name(name)
+    problem = name_problem(title, most=NAME_MAX)
+    if problem is not None:
+        raise InvalidRequest(fields={"name": problem})
     return title
 
 

@@ -127,7 +127,7 @@ def _same_catalog(project: ProjectFacts) -> Item:
     if not sold:
         state, evidence = StepState.WAITING, "Live mode has no products yet."
     elif apart:
-        state, evidence = StepState.NEEDS_ACTION, f"Different in test and live: {', '.join(apart)}."
+        state, evidence = StepState.NEEDS_ACTION, f"Different in test mode and live mode: {', '.join(apart)}."
     else:
         counted = "1 product" if sold == 1 else f"{sold} products"
         state, evidence = StepState.DONE, f"{counted}, the same in both modes"

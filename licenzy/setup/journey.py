@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -75,6 +75,24 @@ def timeline(journey: JourneyFacts, connection: ConnectionFacts | None, now: dat
     return Timeline(ticks=ticks, cause=cause, complete=complete, over=over, poll_again_ms=still)
 
 
+_AWAITED = (
+    "Creating a Checkout Session in Stripe",
+    "Waiting for the payment",
+    "Verifying the signature",
+    "Granting the entitlement",
+    "Checking access",
+)
+"""The titles of the lines while they are awaited."""
+_FAILED = (
+    "No Checkout Session created",
+    "Not paid",
+    "Signature not verified",
+    "No entitlement granted",
+    "Access check answers false",
+)
+"""The titles of the lines where the purchase ended."""
+
+
 def _ticks(journey: JourneyFacts, connection: ConnectionFacts | None) -> tuple[Tick, ...]:
     event = journey.event
     arrived, event_text = (event.received_at, f"{event.type} · {event.event_id}") if event else (None, None)
@@ -96,7 +114,7 @@ def _ticks(journey: JourneyFacts, connection: ConnectionFacts | None) -> tuple[T
     awaited = done.index(False) if False in done else len(done)
     return tuple(
         Tick(
-            title,
+            _AWAITED[index] if index == awaited else title,
             _state(index, awaited),
             evidence if index < awaited else None,
             at if index < awaited else None,
@@ -113,13 +131,10 @@ def _state(index: int, awaited: int) -> TickState:
 
 def _with_failure(ticks: tuple[Tick, ...]) -> tuple[Tick, ...]:
     return tuple(
-        Tick(
-            tick.title,
-            TickState.FAILED if tick.state is TickState.CURRENT else tick.state,
-            tick.evidence,
-            tick.at,
-        )
-        for tick in ticks
+        replace(tick, title=_FAILED[index], state=TickState.FAILED)
+        if tick.state is TickState.CURRENT
+        else tick
+        for index, tick in enumerate(ticks)
     )
 
 

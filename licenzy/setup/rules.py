@@ -222,7 +222,7 @@ def _go_live(facts: SetupFacts, first: Sequence[Step]) -> Step:
             return Step(name, "Live", StepState.DRIFTED, f"It worked before. Fix: {titles}.")
         if proven:
             return Step(name, "Live", StepState.DONE, "A live purchase was paid and recorded.")
-        return Step(name, "Live", StepState.WAITING, "The first live purchase proves that live mode works.")
+        return Step(name, "Live", StepState.WAITING, "The first live purchase verifies that live mode works.")
     if facts.other_side_connected:
         return Step(
             name,

@@ -15,6 +15,7 @@ from sqlmodel import Session
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.ids import new_id
+from licenzy.kit.names import clean_name, name_problem
 from licenzy.workspace import queries, rules
 from licenzy.workspace.audit import Actor, record
 from licenzy.workspace.models import (
@@ -267,11 +268,12 @@ class _Person:
 
 def _checked_person(*, email: str, name: str, password: str) -> _Person:
     fields: dict[str, str] = {}
-    address, title = rules.normal_email(email), " ".join(name.split())
+    address, title = rules.normal_email(email), clean_name(name)
     if address is None:
         fields["email"] = "This is not an e-mail address."
-    if not 1 <= len(title) <= rules.NAME_MAX:
-        fields["name"] = f"Give a name of 1 to {rules.NAME_MAX} characters."
+    unnamed = name_problem(title, most=rules.NAME_MAX)
+    if unnamed is not None:
+        fields["name"] = unnamed
     problem = _password_problem(password, _context(email, title))
     if problem is not None:
         fields["password"] = problem

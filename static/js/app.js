@@ -106,15 +106,36 @@
     var meant = xhr.status < 400 || xhr.status === 422 || xhr.status === 429 || xhr.getResponseHeader("HX-Retarget");
     if (!meant) {
       event.detail.shouldSwap = false;
-      notice("That didn’t work (" + xhr.status + "). Reload the page and try again.");
+      notice("The request failed (" + xhr.status + "). " + whatNow(event), isWrite(event));
     }
   });
-  document.addEventListener("htmx:sendError", function () {
-    notice("The server can’t be reached. Nothing was changed. Check your connection and try again.");
+  document.addEventListener("htmx:sendError", function (event) {
+    notice("No answer arrived. " + whatNow(event), isWrite(event));
   });
+  // What an earlier action said is over once something else is done.
+  document.addEventListener("htmx:beforeRequest", function (event) {
+    var place = document.getElementById("notices");
+    if (place && isWrite(event)) { place.replaceChildren(); }
+  });
+  // A refusal that the server puts above the page.
+  document.addEventListener("htmx:afterSwap", function (event) {
+    if (event.detail.target.id === "notices" && isWrite(event)) { showNotices(); }
+  });
+
+  function isWrite(event) {
+    var request = event.detail.requestConfig;
+    return !request || request.verb !== "get";
+  }
+
+  // Without an answer of our own nobody knows whether a change was made: the server may have handled it.
+  function whatNow(event) {
+    if (isWrite(event)) { return "Check whether the change was made before you try again."; }
+    return "Check your connection and reload the page.";
+  }
   document.addEventListener("htmx:load", function (event) { ready(event.target); });
 
-  function notice(text) {
+  // Polling must not move the page under someone who reads it; the answer to a button has to be seen.
+  function notice(text, intoView) {
     var place = document.getElementById("notices");
     if (!place) { return; }
     var box = document.createElement("div");
@@ -122,6 +143,11 @@
     box.setAttribute("role", "alert");
     box.textContent = text;
     place.replaceChildren(box);
+    if (intoView) { showNotices(); }
+  }
+
+  function showNotices() {
+    document.getElementById("notices").scrollIntoView({ block: "nearest" });
   }
 
   // The page one is on is in sight where the navigation scrolls.

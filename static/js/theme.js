@@ -1,5 +1,6 @@
 // Loaded in the head and blocking on purpose: the page must know its colours before it is painted.
 (function () {
+  document.documentElement.dataset.scripts = ""; // Styles hide what only scripts do, and what stands in for it.
   var dark = window.matchMedia("(prefers-color-scheme: dark)");
   function chosen() {
     try { return localStorage.getItem("licenzy-theme") || "auto"; } catch (error) { return "auto"; }

@@ -126,7 +126,7 @@ def test_the_catalog_is_copied_from_the_page_with_prices_matched_by_lookup_key(h
     assert "Copied to live: " in page
     assert "copy-form" not in page
     assert "the same" in page
-    assert "price: $12.00 in test, $7.00 in live" in page
+    assert "price: $12.00 in test mode, $7.00 in live mode" in page
 
 
 @sqlite_only

@@ -75,12 +75,12 @@ def test_a_key_of_stripes_is_named(token: str) -> None:
 @pytest.mark.parametrize("name", ["", "   ", "x" * 81, "a\nb", "a\x00b", "a\u202eb"])
 def test_names_that_cannot_be_shown_are_refused(name: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        rules.clean_name(name)
+        rules.checked_name(name)
     assert "name" in refused.value.fields
 
 
 def test_a_name_loses_its_outer_spaces() -> None:
-    assert rules.clean_name("  backend  ") == "backend"
+    assert rules.checked_name("  backend  ") == "backend"
 
 
 def test_the_mask_shows_the_last_four_only() -> None:

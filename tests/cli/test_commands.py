@@ -90,7 +90,7 @@ def test_an_endpoint_is_made_listed_and_disabled(run: Run, cast: Cast) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--url", "http://10.0.0.1/"), "url: must not be a private, local or reserved address"),
+        (("--url", "http://10.0.0.1/"), "url: is a private, local or reserved address, which is not allowed"),
         (("--url", "https://example.com/", "--type", "nonsense"), "types: no such event type: nonsense"),
     ],
 )

@@ -208,7 +208,7 @@ def test_the_live_checklist_turns_green_and_then_drifts(merchant: Merchant) -> N
     assert others.pop("https") == "needs_action"
     assert set(others.values()) == {"done"}, others
     green = merchant.step("live", "go-live")
-    assert "Live works from end to end" in green
+    assert "Live mode works from end to end" in green
     assert merchant.step("live", "purchase").count("step-done") == 5
 
     merchant.shop.live.stripe.prices.update(price, {"active": False})
@@ -216,7 +216,7 @@ def test_the_live_checklist_turns_green_and_then_drifts(merchant: Merchant) -> N
         lambda: merchant.states()["live_products"] == "drifted", seconds=15, what="the archived price shows"
     )
     page = merchant.step("live", "go-live")
-    assert "Live works from end to end" not in page
+    assert "Live mode works from end to end" not in page
     assert "1 thing is missing for a first live purchase" in page
     assert "It worked before. Fix: Products." in page
     assert merchant.states()["nothing_at_risk"] == "needs_action"
@@ -225,7 +225,7 @@ def test_the_live_checklist_turns_green_and_then_drifts(merchant: Merchant) -> N
 
     merchant.shop.live.stripe.prices.update(price, {"active": True})
     wait_until(lambda: merchant.states()["live_products"] == "done", seconds=15, what="it is green once more")
-    assert "Live works from end to end" in merchant.step("live", "go-live")
+    assert "Live mode works from end to end" in merchant.step("live", "go-live")
 
 
 @pytest.mark.browser

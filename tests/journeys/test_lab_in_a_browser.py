@@ -23,7 +23,7 @@ def lab(live_server: LiveServer, browser: Any, cast: Cast) -> Any:
     browser.goto(f"{live_server.url}/projects/{cast.project_id}/test")
     browser.get_by_role("link", name="Lab", exact=True).click()
     browser.get_by_label("Product").select_option("PRO_MONTHLY")
-    browser.get_by_role("button", name="Open checkout").click()
+    browser.get_by_role("button", name="Create checkout").click()
     browser.wait_for_url(re.compile(r"/lab/att_\w+$"))
     return browser
 

@@ -62,8 +62,8 @@ def test_ten_clicks_lead_from_the_claim_link_to_a_proven_purchase(
     assert page.locator("#api-key-form [name=name]").input_value() == "backend"
     clicks.button("Create API key")
     page.get_by_text(re.compile(r"^\s*lz_test_[0-9A-Za-z]{49}\s*$")).first.wait_for()
-    clicks.link(re.compile("^(Continue|Skip for now): First purchase"))
-    clicks.button("Open checkout")
+    clicks.link(re.compile("^(Skip this step )?Next: First purchase"))
+    clicks.button("Create checkout")
     with context.expect_page() as opened:
         clicks.link(re.compile("^Open the payment page"))
     hosted = opened.value
@@ -178,7 +178,7 @@ def buy(page: Any, server: LiveServer, project_id: str) -> None:
 
 def pay(page: Any) -> None:
     page.get_by_label("Buyer").fill("user_123")
-    page.get_by_role("button", name="Open checkout").click()
+    page.get_by_role("button", name="Create checkout").click()
     with page.context.expect_page() as opened:
         page.get_by_role("link", name=re.compile("Open the payment page")).click()
     hosted = opened.value

@@ -95,7 +95,7 @@ def fill_side(
             "granted_units": 5,
         }
         make_entitlement(db, state=State.CANCELED, **pack)
-        make_entitlement(db, **pack)
+        make_entitlement(db, stripe_checkout_session_id=f"cs_{mode}_{'a1' * 29}", **pack)
         make_entitlement(db, subject=subject, product_code=code, state=State.SUSPENDED, reason="disputed")
         for status in EventStatus:
             make_event(
@@ -137,7 +137,9 @@ def fill_side(
         f"/products/{product.id}",
         f"/setup/purchase?attempt={attempt.id}",
         f"/customers/{subject.id}",
-        "/customers?search=nobody",
+        f"/customers?search={'nobody' * 30}",
+        f"/search?q={'nobody' * 30}",
+        f"/search?q={names.product_code}",
         "/events?status=failed",
         "/events?status=parked",
         f"/untracked/{untracked.id}",

@@ -49,6 +49,33 @@ def test_no_form_is_taken_without_its_token(app: Flask, cast: Cast, database: Da
     assert everything(database) == before
 
 
+@pytest.mark.parametrize("by_htmx", [False, True], ids=["plain", "htmx"])
+def test_a_form_sent_after_the_session_ended_leads_back_to_its_page(
+    app: Flask, cast: Cast, database: Database, by_htmx: bool
+) -> None:
+    owner = visiting(app, "owner@example.com")
+    page = f"/projects/{cast.project_id}/test/settings"
+    token = csrf_token(owner, page)
+    owner.post("/sign-out", data={"csrf_token": token})
+    before = everything(database)
+    url = f"http://localhost{page}"
+    headers = {"HX-Request": "true", "HX-Current-URL": url} if by_htmx else {"Referer": url}
+    answer = owner.post(f"{page}/name", data={"csrf_token": token, "name": "Other"}, headers=headers)
+    assert answer.status_code == 403
+    assert "Your session has ended" in answer.text
+    assert "Nothing was changed." in answer.text
+    assert f'href="/sign-in?next={page}">Sign in</a>' in answer.text
+    assert ("<html" in answer.text) is not by_htmx
+    assert everything(database) == before
+
+
+def test_a_form_for_everybody_speaks_of_its_page(app: Flask, cast: Cast) -> None:
+    answer = app.test_client().post("/sign-in", data={"csrf_token": "of another session"})
+    assert answer.status_code == 403
+    assert "Your session has ended" not in answer.text
+    assert "not sent from a page of this session" in answer.text
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -106,3 +133,4 @@ def test_a_form_larger_than_any_of_ours_is_not_read(client: FlaskClient, cast: C
     token = csrf_token(client)
     answer = client.post("/sign-in", data={"csrf_token": token, "email": "x" * 300_000})
     assert answer.status_code == 413
+    assert "The form is larger than the server accepts." in answer.text

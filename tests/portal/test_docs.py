@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
+from licenzy.kit.resources import resource_dir
 from licenzy.portal.docs import renderer
 from licenzy.settings import Settings
 
@@ -132,6 +133,39 @@ def test_the_shipped_guide_renders(client: FlaskClient) -> None:
         page = client.get(f"/docs/{slug}")
         assert page.status_code == 200, slug
         assert f"<title>{title}" in page.text or "&" in title
+
+
+def test_every_link_of_the_shipped_guide_leads_somewhere(client: FlaskClient) -> None:
+    pages = {f"/docs/{slug}": client.get(f"/docs/{slug}").text for slug, _title in renderer.guide_pages()}
+    pages |= {"/docs": pages["/docs/index"], "/docs/api": client.get("/docs/api").text}
+    wrong = []
+    for path, page in pages.items():
+        for address in re.findall(r'<(?:a|img)[^>]* (?:href|src)="([^"]+)"', page):
+            if re.match("[a-z]+:", address):
+                continue
+            target, _, anchor = address.partition("#")
+            page_there = pages.get(target or path)
+            if page_there is None:
+                with client.get(target) as answer:
+                    found = target.startswith("/") and answer.status_code in {200, 303}
+            else:
+                found = not anchor or f'id="{anchor}"' in page_there
+            if not found:
+                wrong.append(f"{path}: {address}")
+    assert wrong == []
+
+
+def test_every_link_to_the_guide_from_a_page_leads_somewhere(client: FlaskClient) -> None:
+    source = "".join(path.read_text("utf-8") for path in resource_dir("templates").rglob("*.html"))
+    source = re.sub(r"\{#.*?#\}", "", source, flags=re.DOTALL)
+    word = r"[\"']([\w-]+)[\"']"
+    linked = re.findall(rf"portal\.docs[\"'], page={word}(?:, _anchor={word})?", source)
+    linked += re.findall(rf"guide=\({word}, (?:{word}|none)\)", source)
+    assert len(linked) > 10
+    for slug, anchor in set(linked):
+        page = client.get(f"/docs/{slug}")
+        assert page.status_code == 200, slug
+        assert not anchor or f'id="{anchor}"' in page.text, f"{slug}#{anchor}"
 
 
 def test_the_reference_tells_every_call(client: FlaskClient) -> None:

@@ -43,7 +43,7 @@ def connection(runtime: Runtime, cast: Cast) -> Connection:
 def test_an_empty_list_says_when_events_come(pages: SidePages) -> None:
     page = pages.get("/events")
     assert page.status_code == 200
-    assert "No event in test yet" in page.text
+    assert "No events in test mode yet" in page.text
 
 
 def test_events_are_listed_with_whom_they_concern(

@@ -49,7 +49,7 @@ def test_a_role_too_low_is_refused_with_its_name(app: Flask, cast: Cast) -> None
     colleague = visiting(app, "colleague@example.com")
     page = colleague.get(f"/projects/{cast.project_id}/test/ruling")
     assert page.status_code == 403
-    assert "Your role here is viewer; this needs the role owner." in page.text
+    assert "This needs the role owner, and your role in this project is viewer." in page.text
 
 
 def test_a_project_page_that_names_no_role_is_refused(app: Flask, cast: Cast) -> None:
@@ -183,3 +183,23 @@ def test_a_fragment_is_for_htmx_alone(app: Flask, headers: dict[str, str], whole
     assert ("<html" in answer.get_data(as_text=True)) is whole
     assert answer.status_code == (200 if whole else 286)
     assert "HX-Request" in answer.headers["Vary"]
+
+
+@pytest.mark.parametrize("rest", ["nothing", "customers/sbj_malformed", "events/a/b"])
+def test_an_unknown_page_of_a_project_leads_back_to_it(app: Flask, cast: Cast, rest: str) -> None:
+    page = visiting(app, cast.owner.email).get(f"/projects/{cast.project_id}/live/{rest}")
+    assert page.status_code == 404
+    assert f'href="/projects/{cast.project_id}/live">Back to the project</a>' in page.text
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/projects/prj_malformed/live/x", "/projects/x/test/customers"])
+def test_an_unknown_page_elsewhere_leads_to_the_start(app: Flask, cast: Cast, path: str) -> None:
+    page = visiting(app, cast.owner.email).get(path)
+    assert page.status_code == 404
+    assert 'href="/">Go to the start page</a>' in page.text
+
+
+def test_a_foreign_project_is_not_named(app: Flask, cast: Cast) -> None:
+    page = visiting(app, cast.owner.email).get(f"/projects/{cast.stranger.project_id}/test/customers")
+    assert page.status_code == 404
+    assert 'href="/">Go to the start page</a>' in page.text

@@ -34,7 +34,7 @@ def test_making_a_project_leads_to_its_set_up_in_test_mode(
 def test_a_project_needs_a_name(app: Flask, cast: Cast) -> None:
     page = submit(visiting(app, "owner@example.com"), "/projects/new", {"name": "   "})
     assert page.status_code == 422
-    assert "Give" in page.text
+    assert "Enter a name." in page.text
 
 
 def test_viewers_make_no_projects(app: Flask, cast: Cast, database: Database) -> None:

@@ -55,6 +55,35 @@ def test_the_overview_says_what_is_next_and_what_does_not_fit(
     assert "Stripe price archived" in page
 
 
+def test_the_overview_counts_who_was_granted_and_what_was_created(
+    pages: SidePages, runtime: Runtime, cast: Cast
+) -> None:
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
+        product = make_product(db, project_id=cast.project_id)
+        buyer = make_subject(db, project_id=cast.project_id)
+        make_attempt(db, connection=connection, subject=buyer, product=product)
+        make_entitlement(db, subject=make_subject(db, project_id=cast.project_id, subject_ref="granted"))
+    page = pages.get().text
+    assert '<dd>2<span class="tile-note">with a checkout or a grant</span>' in page
+    assert '<dd>0<span class="tile-note">paid, of 1 created</span>' in page
+
+
+def test_the_way_on_names_what_is_skipped_and_what_is_next(
+    pages: SidePages, runtime: Runtime, cast: Cast
+) -> None:
+    page = pages.get("/setup/connect").text
+    assert 'Skip this step <span class="wizard-next">Next: Webhook</span>' in page
+    assert "Step 1 of 5" in page
+    assert "0 of 5 steps verified" in page
+    assert not re.search(r'class="wizard-dot"[^>]*>6<', page)
+    with runtime.database.write() as db:
+        make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
+    page = pages.get("/setup/connect").text
+    assert "Next: Webhook" in page
+    assert "Skip this step" not in page
+
+
 def test_the_webhook_step_listens_until_a_signed_event_arrives(
     pages: SidePages, runtime: Runtime, cast: Cast, clock: StandingClock
 ) -> None:
@@ -111,7 +140,9 @@ def test_the_line_to_paste_is_run_from_the_page_with_the_key_just_made(
     for page in (ran, fragment):
         assert "was used" in page.text  # At once: the step is proven by the call.
         assert 'data-label="Last used">just now' in page.text
-    assert fragment.text.count('hx-swap-oob="true"') == 3
+    assert fragment.text.count('hx-swap-oob="true"') == 4
+    assert '<h2 id="step-title" hx-swap-oob="true">API key</h2>' in fragment.text
+    assert '<h2 id="step-title">API key</h2>' in ran.text
 
 
 def test_only_a_key_of_this_side_is_run(pages: SidePages, cast: Cast, runtime: Runtime) -> None:

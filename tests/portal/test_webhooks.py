@@ -15,7 +15,7 @@ from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcome
 from licenzy.deliveries.models import Delivery, DeliveryStatus, EventType, WebhookEndpoint
 from licenzy.runtime import Runtime
 from licenzy.workspace.models import Membership, Role
-from tests.portal.set_up_side import SidePages, side_pages
+from tests.portal.set_up_side import HTMX, SidePages, side_pages
 from tests.support.cast import Cast, make_subject
 from tests.support.clock import START, StandingClock
 from tests.support.endpoints import enqueue_events, make_endpoint
@@ -81,7 +81,8 @@ def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, databa
     ("values", "said"),
     [
         ({"url": "", "types": TYPES}, "Enter the address"),
-        ({"url": "http://127.0.0.1:80/x", "types": TYPES}, "private, local or reserved"),
+        ({"url": "http://127.0.0.1:80/x", "types": TYPES}, "LICENZY_ALLOW_PRIVATE_WEBHOOKS=on"),
+        ({"url": "http://localhost/x", "types": TYPES}, "The address leads to this machine"),
         ({"url": "http://0x7f.1/", "types": TYPES}, "must have a host"),
         ({"url": "https://[v1.fe]/", "types": TYPES}, "must have a host"),
         ({"url": "https://bücher.example/", "types": TYPES}, "xn--"),
@@ -90,6 +91,7 @@ def test_an_endpoint_is_added_and_its_secret_shown_once(pages: SidePages, databa
         ({"url": URL, "types": []}, "Choose at least one"),
         ({"url": URL, "types": ["nonsense"]}, "valid choice"),
         ({"url": URL, "types": TYPES, "description": "x" * 201}, "200"),
+        ({"url": URL, "types": TYPES, "description": "a\u202eb"}, "invisible characters"),
     ],
 )
 def test_what_cannot_be_an_endpoint_is_refused(
@@ -224,6 +226,10 @@ def test_what_failed_is_told_and_sent_again(
     page = pages.get(f"/deliveries/{row.id}").text
     assert "The endpoint answered 500." in page
     assert "Next attempt: 23 Nov 2026, 09:30 UTC" in page
+    badge = '<span class="pill pill-warn">failed</span></span>'
+    assert f'<span id="delivery-badge">{badge}' in page
+    fragment = pages.get(f"/deliveries/{row.id}", headers=HTMX)
+    assert f'<span id="delivery-badge" hx-swap-oob="true">{badge}' in fragment.text
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert pages.send(f"/deliveries/{row.id}", "/requeue", {}).status_code == 303

@@ -38,8 +38,8 @@ def test_a_new_project_has_both_sides_and_nothing_chosen(database: Database, cas
     )
 
 
-@pytest.mark.parametrize("name", ["", "   ", "x" * 81, "\n"])
-def test_a_name_has_1_to_80_characters(database: Database, cast: Cast, name: str) -> None:
+@pytest.mark.parametrize("name", ["", "   ", "x" * 81, "\n", "\u200b", "a\u202eb"])
+def test_a_name_has_1_to_80_characters_that_show(database: Database, cast: Cast, name: str) -> None:
     with database.write() as db, pytest.raises(InvalidRequest) as refusal:
         actions.rename_project(
             db, actor=Actor(cast.owner.user_id), project_id=cast.project_id, name=name, now=START

@@ -267,6 +267,15 @@ def test_the_timeline_ticks_as_things_happen(journey: JourneyFacts, expected: st
     assert ticks(journey) == expected.split()
 
 
+def test_a_line_says_what_is_awaited_or_what_went_wrong() -> None:
+    failed = replace(OPEN, status=AttemptStatus.FAILED, reason="expired")
+    titles = [
+        [tick.title for tick in timeline(each, SECRET, START).ticks if tick.state in state]
+        for each, state in ((OPEN, {TickState.CURRENT}), (failed, {TickState.FAILED}))
+    ]
+    assert titles == [["Waiting for the payment"], ["Not paid"]]
+
+
 def test_only_what_happened_has_evidence() -> None:
     for tick in timeline(OPEN, SECRET, START).ticks:
         assert (tick.evidence is not None) is (tick.state is TickState.DONE)

@@ -195,7 +195,12 @@ def test_a_claim_waits_for_a_person_who_is_just_being_added(
 
 @pytest.mark.parametrize(
     ("changes", "field"),
-    [({"email": "nonsense"}, "email"), ({"name": "  "}, "name"), ({"password": "password"}, "password")],
+    [
+        ({"email": "nonsense"}, "email"),
+        ({"name": "  "}, "name"),
+        ({"name": "\u200b"}, "name"),
+        ({"password": "password"}, "password"),
+    ],
 )
 def test_a_claim_with_a_bad_field_leaves_it_unclaimed(
     database: Database, changes: dict[str, str], field: str

@@ -137,7 +137,7 @@ def product_differs(context: RuleContext) -> Iterator[FindingDraft]:
         differing = [] if tested is None else list(differences(tested, product))
         if differing:
             differing_text = "; ".join(
-                f"{what}: {there} in test, {here} in live" for what, there, here in differing
+                f"{what}: {there} in test mode, {here} in live mode" for what, there, here in differing
             )
             yield FindingDraft(
                 about=(_named(product),),

@@ -196,7 +196,7 @@ def account_cannot_charge(context: RuleContext) -> Iterator[FindingDraft]:
         )
 
 
-@rule("accounts_differ", "Different Stripe accounts in test and live", _NOTES, Part.ACCOUNT, compares=True)
+@rule("accounts_differ", "Different Stripe accounts in the two modes", _NOTES, Part.ACCOUNT, compares=True)
 def accounts_differ(context: RuleContext) -> Iterator[FindingDraft]:
     here, other = connected(context), context.other.connection
     if context.here.mode is Mode.TEST or here is None or other is None or not other.connected:

@@ -121,7 +121,7 @@ def save_webhook_secret(side: Side) -> ResponseReturnValue:
                 actor=side.actor,
                 now=parts.clock(),
             )
-            flash("The signing secret is saved. The next signed event proves it.", "success")
+            flash("The signing secret is saved. The next signed event verifies it.", "success")
             return go(next_url(form, "portal.project.connection", StepName.WEBHOOK))
     return _errors(side, form, StepName.WEBHOOK, "connections/_secret_form.html", "secret_form")
 

@@ -34,7 +34,7 @@ def customers(side: Side) -> ResponseReturnValue:
     return show(
         "customers/list.html",
         holders=holders,
-        search=search,
+        search=search.replace("\0", ""),
         problem=problem,
         pages=adjacent_pages(page, place, search=search or None),
     )

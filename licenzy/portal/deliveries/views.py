@@ -19,7 +19,7 @@ from licenzy.portal.endpoints.views import endpoint_context, endpoint_name
 from licenzy.portal.formatting import number
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.lists import adjacent_pages, id_key, requested_place
-from licenzy.portal.respond import go, show
+from licenzy.portal.respond import go, show, wants_fragment
 from licenzy.runtime import runtime
 from licenzy.subjects.queries import subject_by_id
 from licenzy.workspace.models import Role
@@ -74,6 +74,7 @@ def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
         attempts=tries,
         subject=subject,
         unfinished=unfinished,
+        swapped=wants_fragment(),
         **_sent(event, to, side),
     )
 

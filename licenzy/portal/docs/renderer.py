@@ -90,14 +90,14 @@ def render(slug: str, title: str, markdown: str) -> GuidePage:
 
 
 def _add_anchors(tokens: Sequence[Token]) -> list[Heading]:
-    """Give each heading an id made of its words; the sections of the second level are returned."""
+    """Give each heading an id made of its words, as GitHub does; those of level 2 are returned."""
     headings: list[Heading] = []
     taken: set[str] = set()
     for opening, inline in pairwise(tokens):
         if opening.type != "heading_open":
             continue
         words = "".join(child.content for child in inline.children or [])
-        anchor = stem = re.sub(r"[^\w]+", "-", words.lower()).strip("-") or "section"
+        anchor = stem = re.sub(r"[^\w]+", "-", re.sub("['’]", "", words.lower())).strip("-") or "section"
         number = 2
         while anchor in taken:
             anchor, number = f"{stem}-{number}", number + 1

@@ -12,6 +12,7 @@ from wtforms.widgets import CheckboxInput, ListWidget
 
 from licenzy.deliveries.models import EventType
 from licenzy.deliveries.rules import MAX_DESCRIPTION, MAX_URL
+from licenzy.errors import LicenzyError
 from licenzy.portal.forms import PortalForm
 
 EVENT_TYPE_CHOICES = [SelectChoice(each.value) for each in EventType]
@@ -43,6 +44,19 @@ class EndpointForm(PortalForm):
         widget=ListWidget(prefix_label=False),
         option_widget=CheckboxInput(),
     )
+
+    def refuse(self, error: LicenzyError) -> None:
+        """Put the refusal at the inputs it is about, as sentences."""
+        subjects = {"url": "The address ", "types": ""}
+        error.fields = {
+            name: _sentence(subjects[name] + problem) if name in subjects else problem
+            for name, problem in error.fields.items()
+        }
+        super().refuse(error)
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 class RotationForm(PortalForm):

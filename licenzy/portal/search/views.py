@@ -93,7 +93,7 @@ def _answer(
 ) -> ResponseReturnValue:
     return show(
         "search/page.html",
-        text=text,
+        text=text.replace("\0", ""),  # HTML cannot contain it.
         problem=problem,
         results=results or Results(),
         pages=pages or [],

@@ -41,7 +41,7 @@ class ReturnsForm(PortalForm):
     )
     redirect_hosts = TextAreaField(
         "Hosts that calls may redirect to",
-        description="One a line, such as app.example.com. Empty allows any host.",
+        description="One host per line, such as app.example.com. Empty allows any host.",
         render_kw={"rows": 3, "autocomplete": "off", "spellcheck": "false"},
     )
 
