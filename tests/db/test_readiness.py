@@ -157,4 +157,4 @@ def test_a_missing_right_is_told_from_other_troubles(database: Database) -> None
             connection.execute(text("INSERT INTO write_probe VALUES (1, 1)"))
     failure = failure_of(refused.value)
     assert failure is not None
-    assert failure.message == "The database cannot be written to: the user lacks the right to."
+    assert failure.message == "The database cannot be written to: its user lacks the permission."

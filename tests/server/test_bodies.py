@@ -170,7 +170,7 @@ def test_a_body_that_breaks_off_is_no_request(web: Shop) -> None:
 
 def test_a_page_that_is_refused_in_front_is_a_page(web: Shop, tmp_path: Path) -> None:
     heard = ask(web.port, request("POST /sign-in", body=b"x", length=65_537))
-    assert b"That is too much to send" in heard.body
+    assert b"Request too large" in heard.body
     assert heard.headers["content-type"] == "text/html; charset=utf-8"
     assert "script-src 'self'" in heard.headers["content-security-policy"]
     notice = ask(web.port, request("POST /sign-in", "HX-Request: true", body=b"x", length=65_537))
