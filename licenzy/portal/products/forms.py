@@ -46,7 +46,7 @@ class ProductForm(PortalForm):
     usage_low_units = IntegerField(
         "Notify when this many are left",
         validators=[Optional()],
-        description="Endpoints get usage.low when a customer's units of this product fall to this mark.",
+        description="Endpoints get usage.low when a customer’s units of this product fall to this number.",
     )
     duration = IntegerField(
         "Lasts",
@@ -56,7 +56,7 @@ class ProductForm(PortalForm):
     features = StringField(
         "Feature codes",
         validators=[Length(max=4000)],
-        description="Separated by commas, such as export, api. Ask the check for one of them by its code.",
+        description="Separated by commas, such as export, api. The access check takes one as feature.",
         render_kw={"autocomplete": "off", "spellcheck": "false"},
     )
     grace_days = IntegerField(
