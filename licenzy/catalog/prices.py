@@ -57,7 +57,7 @@ def add_price(
         product = queries.product(db, scope, product_id=product_id)
         before = prices_shown(product)
         sell_at(db, product, price, label=label, now=now)
-        _changed(db, product, "product.price_added", before=before, actor=actor, now=now)
+        save_prices(db, product, "product.price_added", before=before, actor=actor, now=now)
         probe_again(db, scope, now=now)
     return product
 
@@ -72,7 +72,7 @@ def retire_price(
     if price.retired_at is None:
         before = prices_shown(product)
         price.retired_at = now
-        _changed(db, product, "product.price_retired", before=before, actor=actor, now=now)
+        save_prices(db, product, "product.price_retired", before=before, actor=actor, now=now)
     return price
 
 
@@ -89,7 +89,7 @@ def label_price(
     if price.label != label:
         before = prices_shown(product)
         price.label = label
-        _changed(db, product, "product.price_labelled", before=before, actor=actor, now=now)
+        save_prices(db, product, "product.price_labelled", before=before, actor=actor, now=now)
     return price
 
 
@@ -247,9 +247,10 @@ def prices_shown(product: Product) -> dict[str, Any]:
     }
 
 
-def _changed(
+def save_prices(
     db: Session, product: Product, action: str, *, before: dict[str, Any], actor: Actor, now: datetime
 ) -> None:
+    """Store a product whose prices changed, and the act in the audit log."""
     product.updated_at = now
     db.add(product)
     db.flush()

@@ -50,7 +50,7 @@ CODE_PATTERN = rf"^(?!{_STRIPE_IDS.pattern})[A-Za-z0-9_.-]+$"
 
 
 class ProductRefused(InvalidRequest):
-    """A product that cannot be saved as described; `fields` tells what to mend."""
+    """A product that cannot be saved as described; `fields` says what to fix."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         super().__init__(next(iter(fields.values())), fields=fields)

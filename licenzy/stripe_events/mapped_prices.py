@@ -13,7 +13,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.catalog import queries as catalog
 from licenzy.catalog.models import Kind, PriceBackfill, ProductPrice
-from licenzy.catalog.prices import lock_catalog, prices_shown
+from licenzy.catalog.prices import lock_catalog, prices_shown, save_prices
 from licenzy.catalog.rules import ProductRefused
 from licenzy.connections.queries import connection_of
 from licenzy.db.reads import read_all, read_one
@@ -26,7 +26,7 @@ from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import UnmappedItem
 from licenzy.stripe_events.settling import request_reads
-from licenzy.workspace.audit import Actor, record
+from licenzy.workspace.audit import Actor
 
 BATCH = 200
 """How many subscriptions are searched in one transaction."""
@@ -100,20 +100,7 @@ def remove_price(
         db.delete(backfill)
     db.delete(price)
     product.prices = [each for each in product.prices if each is not price]
-    product.updated_at = now
-    db.add(product)
-    db.flush()
-    record(
-        db,
-        actor=actor,
-        action="product.price_removed",
-        project_id=product.project_id,
-        mode=product.mode,
-        about=product.id,
-        before=before,
-        after=prices_shown(product),
-        now=now,
-    )
+    save_prices(db, product, "product.price_removed", before=before, actor=actor, now=now)
     return price
 
 
