@@ -239,7 +239,7 @@ def _no_event(journey: JourneyFacts, connection: ConnectionFacts) -> Cause:
     if connection.proven or journey.last_event_at is not None:
         return Cause(
             "not_paid_yet",
-            "Other events arrive, but none for this session. It has probably not been paid yet.",
+            "Other events arrive, but none for this checkout. It has probably not been paid yet.",
             "Open the payment page and finish the payment.",
         )
     if connection.provider is Provider.SANDBOX:

@@ -284,9 +284,9 @@ def _of_nobody(db: Session, placed: Placed, now: datetime) -> Applied:
     return Applied(EventStatus.IGNORED, _UNTRACKED.get(reading.kind, _UNTRACKED["payment"]))
 
 
-_NOT_OURS = "This session was created for another project, or was never completed."
+_NOT_OURS = "This checkout was created for another project, or was never completed."
 _UNTRACKED = {
-    "session": "Untracked checkout: this session was not created by Licenzy.",
+    "session": "Untracked checkout: it was not created by Licenzy.",
     "subscription": "This subscription was not sold through Licenzy.",
     "invoice": "The invoice's subscription was not sold through Licenzy.",
     "payment": "The payment was not made through Licenzy.",

@@ -99,7 +99,7 @@ def sign_out(db: Session, *, actor: Actor, session_id: str, now: datetime) -> No
 def end_session(db: Session, *, actor: Actor, session_id: str, now: datetime) -> None:
     """End another of one's own sessions. Raises NotFound for somebody else's."""
     if not _revoke(db, actor=actor, session_id=session_id, now=now):
-        raise NotFound("This session does not exist.")
+        raise NotFound("This browser is not signed in any more.")
     record(db, actor=actor, action="session.ended", about=session_id, now=now)
 
 
