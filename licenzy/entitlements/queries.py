@@ -88,6 +88,23 @@ def _recorded(scope: Scope, *, purchase_key: str) -> CoreSelect[Any]:
     )
 
 
+def recorded_sessions(db: Session, scope: Scope, *, purchase_key: str) -> list[RecordedFact]:
+    """Those that say something of a Checkout Session, which are few."""
+    rows = _recorded_sessions(db, scope, purchase_key=purchase_key)
+    return [RecordedFact._make(row) for row in rows]
+
+
+@read_rows
+def _recorded_sessions(scope: Scope, *, purchase_key: str) -> CoreSelect[Any]:
+    columns = table_of(Fact).c
+    return core_select(*(columns[name] for name in RecordedFact._fields)).where(
+        columns.project_id == scope.project_id,
+        columns.mode == scope.mode,
+        columns.purchase_key == purchase_key,
+        columns.kind == "session",
+    )
+
+
 def facts_behind(db: Session, scope: Scope, *, purchase_keys: Sequence[str]) -> dict[str, list[Fact]]:
     """The facts of several purchases, by purchase, in one read."""
     found = db.exec(

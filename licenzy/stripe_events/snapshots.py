@@ -14,7 +14,7 @@ from licenzy.connections.rate_limit import paced_access
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
-from licenzy.entitlements.queries import purchase_of, recorded_facts
+from licenzy.entitlements.queries import purchase_of, recorded_sessions
 from licenzy.errors import LicenzyError
 from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock
@@ -115,7 +115,7 @@ def _lacks_proof(db: Session, claim: ReadClaim) -> bool:
     purchase = purchase_of(db, claim.scope, key=claim.object_id)
     if purchase is None or purchase.subject_id is None or purchase.attempt_id is None:
         return False
-    return not was_sold_by_session(recorded_facts(db, claim.scope, purchase_key=claim.object_id))
+    return not was_sold_by_session(recorded_sessions(db, claim.scope, purchase_key=claim.object_id))
 
 
 def _settle(
