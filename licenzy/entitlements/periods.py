@@ -48,8 +48,8 @@ class Period(NamedTuple):
     invoice: PaidInvoice
 
 
-def paid_invoices(facts: Iterable[FactLike]) -> list[PaidInvoice]:
-    """The paid invoices of a purchase, in order of payment."""
+def merge_paid_invoices(facts: Iterable[FactLike]) -> list[PaidInvoice]:
+    """The paid invoices of a purchase, each made of all facts about it, in order of payment."""
     by_id: dict[str, list[FactLike]] = {}
     for fact in facts:
         if fact.kind == "invoice":

@@ -8,7 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from licenzy.entitlements.ordering import latest
-from licenzy.entitlements.periods import SAME_MOMENT, PaidInvoice, Period, paid_invoices, periods_by_item
+from licenzy.entitlements.periods import (
+    SAME_MOMENT,
+    PaidInvoice,
+    Period,
+    merge_paid_invoices,
+    periods_by_item,
+)
 from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.entitlements.sold import SoldTerms, Terms
 from licenzy.kit.clock import from_unix
@@ -36,7 +42,7 @@ class SubscriptionHistory:
 
     @classmethod
     def of(cls, states: Sequence[FactLike], facts: Sequence[FactLike]) -> SubscriptionHistory:
-        invoices = paid_invoices(facts)
+        invoices = merge_paid_invoices(facts)
         periods = periods_by_item(states, invoices)
         return cls(facts, states, latest(states), invoices, periods, SoldTerms(states))
 

@@ -34,7 +34,7 @@ KNOWN_STATUSES = frozenset(
 
 def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
     """One entitlement for each item that is or was mapped, once access has begun; none before."""
-    states = [f for f in facts if f.kind == "subscription" and f.data["status"] in KNOWN_STATUSES]
+    states = _known_states(facts)
     if not states:
         return []
     history = SubscriptionHistory.of(states, facts)
@@ -52,6 +52,19 @@ def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
         *(_less_reversals(history, each) for each in kept if each is not None),
         *(_removed(history, item_id) for item_id in sorted(gone)),
     ]
+
+
+def first_paid_at(facts: Sequence[FactLike]) -> datetime | None:
+    """When a subscription was first paid for, by an invoice of one of its items; None while it was not."""
+    states = _known_states(facts)
+    if not states:
+        return None
+    periods = SubscriptionHistory.of(states, facts).periods.values()
+    return min((period.invoice.paid_at for of_item in periods for period in of_item), default=None)
+
+
+def _known_states(facts: Sequence[FactLike]) -> list[FactLike]:
+    return [f for f in facts if f.kind == "subscription" and f.data["status"] in KNOWN_STATUSES]
 
 
 def _of_item(history: SubscriptionHistory, item: Item) -> Projected | None:

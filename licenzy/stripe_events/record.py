@@ -11,11 +11,11 @@ from sqlmodel import Session
 from licenzy.checkout.outcomes import settle_attempt
 from licenzy.checkout.queries import SoldAttempt, lock_subscription_of
 from licenzy.entitlements.actions import FactDraft, give_purchase, record_facts
-from licenzy.entitlements.fact_events import paid_invoices
 from licenzy.entitlements.links import link_payments
 from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
+from licenzy.entitlements.subscriptions import first_paid_at
 from licenzy.stripe_events.ownership import session_opened
 from licenzy.stripe_events.place import Placed, Waiting
 from licenzy.stripe_events.read import Origin
@@ -66,7 +66,7 @@ def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
 
 
 def _displaced(db: Session, reading: Reading, attempt: SoldAttempt) -> str | None:
-    """What the attempt is linked to, when this session of it made another subscription."""
+    """The subscription that the attempt is linked to, when its Checkout Session made another one."""
     made = reading.data["subscription"]
     if made is None or made == attempt.stripe_subscription_id:
         return None
@@ -149,7 +149,7 @@ def _settle(db: Session, attempt: SoldAttempt, facts: Sequence[FactLike], now: d
         session_id=opened[0] if opened else None,
         sessions=[fact.data for fact in reported],
         never_paid=next((reason for status, reason in _NEVER_PAID.items() if status in statuses), None),
-        invoice_paid_at=min((f.occurred_at for f in paid_invoices(facts).values()), default=None),
+        invoice_paid_at=first_paid_at(facts),
         paid_at=min((f.occurred_at for f in reported if f.data["payment_status"] in SETTLED), default=None),
         now=now,
     )

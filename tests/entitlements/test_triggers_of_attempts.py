@@ -15,9 +15,10 @@ from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.entitlements.models import Entitlement, Purchase
 from licenzy.stripe_events.models import EventStatus, SettlingRead, UntrackedCheckout
-from tests.entitlements.fixtures_purchases import DAY, GRANTED, IGNORED, MONTH, Sale, Storefront, unix
+from tests.entitlements.fixtures_purchases import DAY, GRANTED, IGNORED, MONTH, NEW, Sale, Storefront, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
+from tests.support.invoice_lines import one_off
 
 PAID, EXPIRED = (AttemptStatus.PAID, None), (AttemptStatus.FAILED, "expired")
 PAYMENT_FAILED = (AttemptStatus.FAILED, "payment_failed")
@@ -171,6 +172,23 @@ def test_an_invoice_that_is_paid_in_the_end_makes_the_attempt_paid(
         if step is steps[-1] and not paid_first:
             assert sale.attempt_outcome() == PAYMENT_FAILED
         step()
+    assert (sale.attempt_outcome(), attempt_of(sale).paid_at) == (PAID, START + 7 * DAY)
+
+
+@pytest.mark.parametrize("paid_first", [True, False])
+@row("checkout.first_payment_failed")
+def test_a_manual_invoice_does_not_make_the_attempt_paid(sell: Any, paid_first: bool) -> None:
+    sale = sell(Kind.SUBSCRIPTION)
+    extra = {"data": [one_off(50, start=unix(START), until=unix(START), newer=sale.shape == NEW)]}
+    steps: list[Callable[[], Any]] = [
+        lambda: sale.subscription("past_due", at=START + 5 * DAY),
+        lambda: sale.invoice("paid", period=9, at=START + 6 * DAY, billing_reason="manual", lines=extra),
+    ]
+    sale.session(paid="unpaid")
+    for step in reversed(steps) if paid_first else steps:
+        step()
+    assert sale.attempt_outcome() == PAYMENT_FAILED
+    sale.invoice("paid", at=START + 7 * DAY)
     assert (sale.attempt_outcome(), attempt_of(sale).paid_at) == (PAID, START + 7 * DAY)
 
 

@@ -11,7 +11,7 @@ from licenzy.entitlements.models import State
 from tests.entitlements.fixtures_purchases import DAY, GRANTED, MONTH, NEW, Sale, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
-from tests.support.invoice_lines import period_line
+from tests.support.invoice_lines import one_off, period_line
 
 END = START + MONTH
 HOUR = timedelta(hours=1)
@@ -25,18 +25,11 @@ def sale(open_sale: Any) -> Sale:
     return sold.subscribed()
 
 
-def one_off(amount: int, *, until: int, newer: bool) -> dict[str, Any]:
-    """The line of an invoice item, as a setup fee is: it may have a period of its own, of a year say."""
-    line = {"amount": amount, "period": {"start": unix(START), "end": until}}
-    kind = {"parent": {"invoice_item_details": {"proration": False}}} if newer else {"type": "invoiceitem"}
-    return {**line, **kind}
-
-
 @row("invoice.other_lines")
 def test_a_manual_invoice_begins_no_period(open_sale: Any) -> None:
     sale = open_sale()
     sale.subscription("active", event_name="created", collection_method="send_invoice")
-    lines = {"data": [one_off(50, until=unix(START), newer=sale.shape == NEW)]}
+    lines = {"data": [one_off(50, start=unix(START), until=unix(START), newer=sale.shape == NEW)]}
     sale.invoice("paid", period=9, at=START + DAY, billing_reason="manual", lines=lines)
     assert sale.entitlements() == []
 
@@ -48,7 +41,7 @@ def test_a_setup_fee_with_a_long_period_does_not_make_the_first_invoice_the_curr
     sale = open_sale()
     price, newer = sale.attempt.sold["stripe_price_id"], sale.shape == NEW
     own = period_line(f"si_{sale.tag}", price, unix(START), unix(END), newer=newer)
-    fee = one_off(8700, until=unix(START + 365 * DAY), newer=newer)
+    fee = one_off(8700, start=unix(START), until=unix(START + 365 * DAY), newer=newer)
     sale.subscription("active", event_name="created")
     sale.invoice("paid", lines={"data": [fee, own]})
     sale.renewed()
@@ -62,7 +55,10 @@ def test_a_setup_fee_with_a_long_period_does_not_make_the_first_invoice_the_curr
 def test_an_invoice_whose_lines_are_not_all_known_stands_for_its_period(sale: Sale) -> None:
     """The event has the first ten lines, all of them prorations of the period before."""
     sale.subscription("active", period=2, at=END)
-    lines = {"has_more": True, "data": [one_off(100, until=unix(END), newer=sale.shape == NEW)] * 10}
+    lines = {
+        "has_more": True,
+        "data": [one_off(100, start=unix(START), until=unix(END), newer=sale.shape == NEW)] * 10,
+    }
     sale.invoice("paid", period=2, at=END + HOUR, lines=lines)
     sale.dispute("needs_response", period=1, at=END + DAY)
     assert sale.standing_at(END + DAY) == GRANTED
@@ -93,7 +89,7 @@ def test_each_item_has_the_periods_of_its_own_lines(sale: Sale) -> None:
 def test_the_payment_of_another_invoice_does_not_begin_grace_anew(sale: Sale) -> None:
     sale.invoice("payment_failed", period=2, at=END + HOUR)
     sale.subscription("past_due", period=2, at=END + HOUR)
-    seat = {"data": [one_off(100, until=unix(END + MONTH), newer=sale.shape == NEW)]}
+    seat = {"data": [one_off(100, start=unix(START), until=unix(END + MONTH), newer=sale.shape == NEW)]}
     sale.invoice("paid", period=7, at=END + 2 * DAY, billing_reason="subscription_update", lines=seat)
     sale.invoice("payment_failed", period=2, at=END + 3 * DAY)
     assert sale.row().valid_until == END + HOUR + 3 * DAY

@@ -244,12 +244,12 @@ def test_a_planted_mistake_is_found(monkeypatch: pytest.MonkeyPatch, plant: Plan
 
 
 def _change_invoices(patch: pytest.MonkeyPatch, change: Callable[[PaidInvoice], PaidInvoice]) -> None:
-    own = periods.paid_invoices
+    own = periods.merge_paid_invoices
 
     def changed(facts: Iterable[Any]) -> list[PaidInvoice]:
         return [change(bill) for bill in own(facts)]
 
-    patch.setattr(subscription_history, "paid_invoices", changed)
+    patch.setattr(subscription_history, "merge_paid_invoices", changed)
 
 
 def _with_lines(bill: PaidInvoice, **fields: Any) -> list[dict[str, Any]]:

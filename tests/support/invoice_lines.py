@@ -39,3 +39,10 @@ def proration_line(item: str, start: int, end: int, *, newer: bool, amount: int)
         **line,
         "parent": {"type": "subscription_item_details", "subscription_item_details": details},
     }
+
+
+def one_off(amount: int, *, start: int, until: int, newer: bool) -> dict[str, Any]:
+    """The line of an invoice item, as a setup fee is: it may have a period of its own, of a year say."""
+    line = {"amount": amount, "period": {"start": start, "end": until}}
+    kind = {"parent": {"invoice_item_details": {"proration": False}}} if newer else {"type": "invoiceitem"}
+    return {**line, **kind}
