@@ -92,12 +92,10 @@ def untracked_checkout(context: RuleContext) -> Iterator[FindingDraft]:
 @rule("event_of_other_mode", "Events from the other mode", _WARNS, Part.TRAFFIC, resolvable=True)
 def event_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
     """Resolved when a signing secret is saved after the last of them."""
-    connection = context.here.connection
-    saved = connection.secret_saved_at if connection else None
-    events = [e for e in context.here.traffic.wrong_mode_events if saved is None or e.received_at > saved]
+    events = _since_secret_saved(context, context.here.traffic.wrong_mode_events)
     if events:
         yield _of_events(
-            tuple(events),
+            events,
             f"{len(events)} event{'' if len(events) == 1 else 's'} from {context.other.mode} mode arrived at "
             f"the {context.here.mode} mode address.",
             f"The endpoint was created in {context.other.mode} mode in Stripe, so no {context.here.mode} "
@@ -110,10 +108,7 @@ def event_of_other_mode(context: RuleContext) -> Iterator[FindingDraft]:
 @rule("event_of_other_account", "Events from another Stripe account", _WARNS, Part.TRAFFIC, resolvable=True)
 def event_of_other_account(context: RuleContext) -> Iterator[FindingDraft]:
     """Resolved when a signing secret is saved after the last of them."""
-    connection = context.here.connection
-    saved = connection.secret_saved_at if connection else None
-    seen = context.here.traffic.wrong_account_events
-    events = tuple(event for event in seen if saved is None or event.received_at > saved)
+    events = _since_secret_saved(context, context.here.traffic.wrong_account_events)
     if events:
         yield FindingDraft(
             about=tuple(ObjectRef("event", event.event_id, event.event_id) for event in events[:5]),
@@ -129,10 +124,7 @@ def event_of_other_account(context: RuleContext) -> Iterator[FindingDraft]:
 @rule("thin_events_received", "Thin events received", _WARNS, Part.TRAFFIC, resolvable=True)
 def thin_events_received(context: RuleContext) -> Iterator[FindingDraft]:
     """Resolved when a signing secret is saved after the last of them."""
-    connection = context.here.connection
-    saved = connection.secret_saved_at if connection else None
-    seen = context.here.traffic.thin_events
-    events = tuple(event for event in seen if saved is None or event.received_at > saved)
+    events = _since_secret_saved(context, context.here.traffic.thin_events)
     if events:
         yield _of_events(
             events,
@@ -267,6 +259,13 @@ def outbound_endpoint_failing(context: RuleContext) -> Iterator[FindingDraft]:
             page=WEBHOOKS,
             at=endpoint.failing_since,
         )
+
+
+def _since_secret_saved(context: RuleContext, events: tuple[EventSeen, ...]) -> tuple[EventSeen, ...]:
+    """Those that arrived after the signing secret was saved: saving one answers all before it."""
+    connection = context.here.connection
+    saved = connection.secret_saved_at if connection else None
+    return tuple(event for event in events if saved is None or event.received_at > saved)
 
 
 def _prices_named(event: EventSeen) -> list[str]:
