@@ -96,14 +96,14 @@ def retire_price(side: Side, product_id: str, price_id: str) -> ResponseReturnVa
             actor=side.actor,
             now=runtime().clock(),
         )
-    flash(f"The price {price.label} is retired. Who holds it keeps the product.", "success")
+    flash(f"The price {price.label} is retired. Customers who have it keep the product.", "success")
     return _to_product(product_id)
 
 
 @project.post("/products/<id('prd'):product_id>/prices/<id('ppr'):price_id>/removal")
 @project_page(Role.ADMIN)
 def remove_mapped_price(side: Side, product_id: str, price_id: str) -> ResponseReturnValue:
-    """Let a price that nobody holds mean the product no longer; in live its label must be typed."""
+    """Remove the mapping of a price that no subscription has; in live its label must be typed."""
     if not _was_typed(side, product_id, price_id):
         return _to_product(product_id)
     with flashed_refusals(), runtime().database.write() as db:
