@@ -16,6 +16,8 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from granian._futures import _new_cbscheduler
@@ -89,6 +91,11 @@ class WebServer(MPServer):
             if due := replacing.due(time.monotonic()):
                 self._respawn_workers(due, spawn_target, target_loader)
 
+    def _spawn_worker(self, *arguments: Any, **options: Any) -> WorkerProcess:
+        worker: Any = super()._spawn_worker(*arguments, **options)
+        worker.inner = JoinableByMany(worker.inner)
+        return worker  # type: ignore[no-any-return]
+
     def _spawn_workers(self, spawn_target: Any, target_loader: Any) -> None:
         if not self._stop.given:
             with self._stop.signals_blocked():
@@ -99,6 +106,43 @@ class WebServer(MPServer):
     ) -> None:
         with self._stop.signals_blocked():
             super()._respawn_workers(workers, spawn_target, target_loader, delay)
+
+
+class JoinableByMany:
+    """A process of `multiprocessing` that several threads may join and ask about.
+
+    Granian joins each worker in a thread that watches it, and again when it stops. Of two threads that
+    collect the status of one process at once, `multiprocessing` tells one that the process is alive: Granian
+    then took a worker that had ended for one that would not.
+    """
+
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+        self._collecting = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid
+
+    def start(self) -> None:
+        self._process.start()
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, or so many seconds."""
+        if wait([self._process.sentinel], timeout):
+            with self._collecting:
+                self._process.join()
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        with self._collecting:
+            return self._process.is_alive()
 
 
 class Replacing:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from licenzy.server.processes import Replacing
+from licenzy.server.processes import JoinableByMany, Replacing
 from tests.server.conftest import Shop
 from tests.support.installation import Installation, Running, alive
 from tests.support.ports import wait_until
@@ -39,6 +41,27 @@ def test_one_that_waits_does_not_keep_another_waiting() -> None:
     replacing.died(2, 110.6)
     assert replacing.due(110.6) == [2]
     assert replacing.seconds(110.6) == pytest.approx(0.7)
+
+
+def test_one_that_has_ended_is_not_taken_for_alive_while_another_thread_collects_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waitpid = os.waitpid
+
+    def slow(pid: int, options: int) -> tuple[int, int]:
+        collected = waitpid(pid, options)
+        time.sleep(0.2)
+        return collected
+
+    monkeypatch.setattr(os, "waitpid", slow)
+    worker = JoinableByMany(multiprocessing.get_context("spawn").Process(target=time.time))
+    worker.start()
+    watcher = threading.Thread(target=worker.join)
+    watcher.start()
+    worker.join(30)
+    assert not worker.is_alive()
+    watcher.join(10)
+    assert not watcher.is_alive()
 
 
 @pytest.mark.slow
