@@ -11,7 +11,7 @@ from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table
+from licenzy.db.tables import Table, of_project
 
 _PAID = text("paid_at IS NOT NULL")
 
@@ -31,6 +31,7 @@ class CheckoutAttempt(Table, table=True):
 
     __tablename__ = "checkout_attempts"
     __table_args__ = (
+        of_project("subject_id", "subjects"),
         Index("ix_checkout_attempts_project_id_mode_created_at", "project_id", "mode", "created_at"),
         Index(
             "ix_checkout_attempts_paid_at",
@@ -41,7 +42,8 @@ class CheckoutAttempt(Table, table=True):
             postgresql_where=_PAID,
         ),
         Index(
-            "uq_checkout_attempts_connection_id_stripe_checkout_session_id",
+            "uq_checkout_attempts_stripe_checkout_session_id",
+            "project_id",
             "connection_id",
             "stripe_checkout_session_id",
             unique=True,
@@ -53,11 +55,11 @@ class CheckoutAttempt(Table, table=True):
         ),
     )
 
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
     id: str = Field(primary_key=True)
-    project_id: str = Field(foreign_key="projects.id")
     mode: Mode = Field(sa_type=Word(Mode))
     connection_id: str = Field(foreign_key="connections.id")
-    subject_id: str = Field(foreign_key="subjects.id", index=True)
+    subject_id: str = Field(index=True)
     product_id: str = Field(foreign_key="products.id")
     product_code: str
     sold: dict[str, Any] = Field(sa_type=JSON)

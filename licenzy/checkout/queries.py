@@ -72,16 +72,18 @@ def _sold_by(column: str) -> Callable[..., Row[Any] | None]:
 _SOLD = {by: _sold_by(column) for by, column in NAMED_BY.items()}
 
 
-def lock_subscription_of(db: Session, *, attempt_id: str) -> str | None:
+def lock_subscription_of(db: Session, scope: Scope, *, attempt_id: str) -> str | None:
     """The subscription that an attempt is linked to; the attempt is locked until the transaction ends."""
-    row = _lock_subscription(db, attempt_id=attempt_id)
+    row = _lock_subscription(db, scope, attempt_id=attempt_id)
     return row.stripe_subscription_id if row is not None else None
 
 
 @read_row
-def _lock_subscription(*, attempt_id: str) -> CoreSelect[Any]:
+def _lock_subscription(scope: Scope, *, attempt_id: str) -> CoreSelect[Any]:
     columns = table_of(CheckoutAttempt).c
-    found = core_select(columns.stripe_subscription_id).where(columns.id == attempt_id)
+    found = core_select(columns.stripe_subscription_id).where(
+        columns.project_id == scope.project_id, columns.mode == scope.mode, columns.id == attempt_id
+    )
     return found.with_for_update()
 
 
@@ -105,7 +107,11 @@ def latest_attempts(scope: Scope, *, limit: int) -> Select[CheckoutAttempt, Subj
     """The last attempts of one side and who made them, newest first."""
     return (
         select(CheckoutAttempt, Subject)
-        .join(Subject, col(Subject.id) == CheckoutAttempt.subject_id)
+        .join(
+            Subject,
+            (col(Subject.project_id) == CheckoutAttempt.project_id)
+            & (col(Subject.id) == CheckoutAttempt.subject_id),
+        )
         .where(CheckoutAttempt.project_id == scope.project_id, CheckoutAttempt.mode == scope.mode)
         .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
         .limit(limit)

@@ -1,4 +1,4 @@
-"""Pages of a list, newest first, each begun at a row's key: rows that arrive meanwhile shift nothing."""
+"""Pages of a list, newest first, each begun at a row's id: rows that arrive meanwhile shift nothing."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from sqlmodel.sql.expression import SelectOfScalar
 PAGE_SIZE = 25
 
 R = TypeVar("R")
-Key = str | int
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a page begins: below one row, above another, or at the newest of all."""
 
-    older_than: Key | None = None
-    newer_than: Key | None = None
+    older_than: str | None = None
+    newer_than: str | None = None
 
 
 NEWEST = Place()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sqlalchemy import ForeignKeyConstraint
 from sqlmodel import SQLModel
 
 SQLModel.metadata.naming_convention = {
@@ -21,3 +22,8 @@ class Table(SQLModel):
     A list or dict of a row is empty by `default=[]`: each row gets its own, and a factory would have its
     signature looked at for every row.
     """
+
+
+def of_project(column: str, table: str) -> ForeignKeyConstraint:
+    """That `column` names a row of `table` of the same project, where both are led by `project_id`."""
+    return ForeignKeyConstraint(["project_id", column], [f"{table}.project_id", f"{table}.id"])

@@ -38,6 +38,7 @@ _MAX_ERROR = 300
 class DeliveryClaim:
     """One try of one delivery, written down and ours to make."""
 
+    project_id: str
     delivery_id: str
     endpoint_id: str
     url: str
@@ -73,16 +74,32 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[De
     claims: list[DeliveryClaim] = []
     for endpoint_id, most in room.items():
         claims.extend(
-            DeliveryClaim(row.id, endpoint_id, url, row.event_id, body, row.attempts + 1, row.tries)
+            DeliveryClaim(
+                row.project_id, row.id, endpoint_id, url, row.event_id, body, row.attempts + 1, row.tries
+            )
             for row, body, url in _due_at(db, endpoint_id=endpoint_id, most=most, now=now)
         )
     if not claims:
         return []
     until = LEASE.until(now)
-    leased = [{"row_id": each.delivery_id, "try_number": each.number, "until": until} for each in claims]
+    leased = [
+        {
+            "row_project": each.project_id,
+            "row_id": each.delivery_id,
+            "try_number": each.number,
+            "until": until,
+        }
+        for each in claims
+    ]
     db.connection().execute(_LEASED, leased)
     begun = [
-        {"delivery_id": each.delivery_id, "number": each.number, "began_at": now, "status": None}
+        {
+            "project_id": each.project_id,
+            "delivery_id": each.delivery_id,
+            "number": each.number,
+            "began_at": now,
+            "status": None,
+        }
         for each in claims
     ]
     db.connection().execute(insert(DeliveryAttempt), begun)
@@ -114,7 +131,11 @@ def record_outcomes(
 def _due_at(*, endpoint_id: str, most: int, now: datetime) -> Select[Delivery, str, str]:
     return (
         select(Delivery, OutboundEvent.body, WebhookEndpoint.url)
-        .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
+        .join(
+            OutboundEvent,
+            (col(OutboundEvent.project_id) == Delivery.project_id)
+            & (col(OutboundEvent.id) == Delivery.event_id),
+        )
         .join(WebhookEndpoint, col(WebhookEndpoint.id) == Delivery.endpoint_id)
         .where(
             Delivery.endpoint_id == endpoint_id,
@@ -133,6 +154,7 @@ def _row(outcome: DeliveryOutcome, random: Random) -> dict[str, Any]:
     due = None if outcome.sent else _next_try(outcome, random)
     failed = DeliveryStatus.FAILED if due is not None else DeliveryStatus.DEAD
     return {
+        "row_project": claim.project_id,
         "row_id": claim.delivery_id,
         "try_number": claim.number,
         "took": outcome.milliseconds,
@@ -147,16 +169,23 @@ def _row(outcome: DeliveryOutcome, random: Random) -> dict[str, Any]:
     }
 
 
-_TRY, _ROW = col(DeliveryAttempt.delivery_id), col(Delivery.id)
+_THIS_DELIVERY = and_(
+    col(Delivery.project_id) == bindparam("row_project"), col(Delivery.id) == bindparam("row_id")
+)
+_THIS_TRY = and_(
+    col(DeliveryAttempt.project_id) == bindparam("row_project"),
+    col(DeliveryAttempt.delivery_id) == bindparam("row_id"),
+    col(DeliveryAttempt.number) == bindparam("try_number"),
+)
 _UNSENT = col(Delivery.status) != DeliveryStatus.SENT
 _LEASED = (
     update(Delivery)
-    .where(bindparam("row_id") == _ROW)
+    .where(_THIS_DELIVERY)
     .values(attempts=bindparam("try_number"), leased_until=bindparam("until"))
 )
 _FINISH_ATTEMPT = (
     update(DeliveryAttempt)
-    .where(bindparam("row_id") == _TRY, col(DeliveryAttempt.number) == bindparam("try_number"))
+    .where(_THIS_TRY)
     .values(
         milliseconds=bindparam("took"),
         status=bindparam("answered"),
@@ -176,7 +205,7 @@ _OUTCOME_COLUMNS: dict[str, Any] = {
 _STILL_OURS = and_(col(Delivery.attempts) == bindparam("try_number"), col(Delivery.leased_until).is_not(None))
 _UPDATE_DELIVERY = (
     update(Delivery)
-    .where(bindparam("row_id") == _ROW, _UNSENT, or_(bindparam("is_sent", type_=Boolean()), _STILL_OURS))
+    .where(_THIS_DELIVERY, _UNSENT, or_(bindparam("is_sent", type_=Boolean()), _STILL_OURS))
     .values(**_OUTCOME_COLUMNS)
 )
 

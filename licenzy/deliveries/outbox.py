@@ -113,7 +113,11 @@ def send_test(db: Session, context: EndpointContext, *, endpoint_id: str, event_
         project_id=context.scope.project_id,
         mode=context.scope.mode,
     )
-    return db.exec(select(Delivery.id).where(Delivery.event_id == event_id)).one()
+    return db.exec(
+        select(Delivery.id).where(
+            Delivery.project_id == context.scope.project_id, Delivery.event_id == event_id
+        )
+    ).one()
 
 
 def requeue(

@@ -104,7 +104,11 @@ def delivery_with(
     """One delivery, its event and its endpoint, which may be deleted by now. Raises NotFound."""
     found = db.exec(
         select(Delivery, OutboundEvent, WebhookEndpoint)
-        .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
+        .join(
+            OutboundEvent,
+            (col(OutboundEvent.project_id) == Delivery.project_id)
+            & (col(OutboundEvent.id) == Delivery.event_id),
+        )
         .join(WebhookEndpoint, col(WebhookEndpoint.id) == Delivery.endpoint_id)
         .where(
             Delivery.project_id == scope.project_id, Delivery.mode == scope.mode, Delivery.id == delivery_id
@@ -115,12 +119,14 @@ def delivery_with(
     return found
 
 
-def attempts_of(db: Session, *, delivery_id: str) -> list[DeliveryAttempt]:
-    """The tries of one delivery, last first; the caller has found the delivery on its side."""
+def attempts_of(db: Session, delivery: Delivery) -> list[DeliveryAttempt]:
+    """The tries of one delivery, last first."""
     return list(
         db.exec(
             select(DeliveryAttempt)
-            .where(DeliveryAttempt.delivery_id == delivery_id)
+            .where(
+                DeliveryAttempt.project_id == delivery.project_id, DeliveryAttempt.delivery_id == delivery.id
+            )
             .order_by(col(DeliveryAttempt.number).desc())
         )
     )
@@ -131,7 +137,11 @@ def deliveries_to(scope: Scope, *, subject_id: str, limit: int) -> SelectOfScala
     """The last deliveries that tell of a subject, newest first."""
     return (
         select(Delivery)
-        .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
+        .join(
+            OutboundEvent,
+            (col(OutboundEvent.project_id) == Delivery.project_id)
+            & (col(OutboundEvent.id) == Delivery.event_id),
+        )
         .where(
             OutboundEvent.subject_id == subject_id,
             Delivery.project_id == scope.project_id,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, insert, select, update
+from sqlalchemy import Select, and_, delete, insert, select, update
 from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
@@ -223,7 +223,11 @@ def withdraw_purchase(
     rows = [_update(db, row, over, now) for row in found]
     changes = [change for pair in zip(found, rows, strict=True) for change in _change(*pair)]
     announce_purchase(db, purchase, facts=facts, rows=rows, changes=changes, cause=cause, now=now)
-    db.connection().execute(delete(_ENTITLEMENTS).where(_ENTITLEMENTS.c.id.in_([row["id"] for row in rows])))
+    these = and_(
+        _ENTITLEMENTS.c.project_id == purchase.scope.project_id,
+        _ENTITLEMENTS.c.id.in_([row["id"] for row in rows]),
+    )
+    db.connection().execute(delete(_ENTITLEMENTS).where(these))
     change_row(db, Purchase, purchase.primary_key, {"subject_id": None, "finalized_at": None})
     return changes
 
@@ -291,13 +295,13 @@ def _update(db: Session, row: _Columns, columns: _Columns, now: datetime) -> _Co
     if not differing:
         return row
     differing["updated_at"] = now
-    change_row(db, Entitlement, {"id": row["id"]}, differing)
+    change_row(db, Entitlement, {"project_id": row["project_id"], "id": row["id"]}, differing)
     return {**row, **differing}
 
 
 def _chain(db: Session, row: _Columns, now: datetime) -> list[Change]:
     """Lay the subject's passes of this product one after the other; the subject's row is locked."""
-    same = {name: row[name] for name in ("subject_id", "product_code", "source")}
+    same = {name: row[name] for name in ("project_id", "subject_id", "product_code", "source")}
     siblings: list[_Columns] = [each._asdict() for each in _passes(db, **same)]
     spans = chain_passes(
         Pass(
@@ -326,9 +330,10 @@ def _pass_key(row: _Columns) -> str:
 
 
 @read_rows
-def _passes(*, subject_id: str, product_code: str, source: str) -> Select[Any]:
+def _passes(*, project_id: str, subject_id: str, product_code: str, source: str) -> Select[Any]:
     columns = _ENTITLEMENTS.c
     return select(_ENTITLEMENTS).where(
+        columns.project_id == project_id,
         columns.subject_id == subject_id,
         columns.product_code == product_code,
         columns.kind == Kind.TIME_PASS,

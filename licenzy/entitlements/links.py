@@ -114,7 +114,12 @@ def _take_waiting(db: Session, scope: Scope, noted: set[str], purchase_key: str)
     insert_or_change(db, PaymentLink, *rows, replaced=("purchase_key",), while_is=("purchase_key", _AWAITED))
     named: set[str] = set()
     for fact in _waiting(db, scope, refs=awaited):
-        change_row(db, Fact, {"id": fact.id}, {"purchase_key": purchase_key, "waiting_for": None})
+        change_row(
+            db,
+            Fact,
+            {"project_id": scope.project_id, "id": fact.id},
+            {"purchase_key": purchase_key, "waiting_for": None},
+        )
         # A fact that knows a payment by two names tells the second one now.
         named |= payment_refs(fact.data)
     return named

@@ -12,7 +12,7 @@ from sqlmodel import Field
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table
+from licenzy.db.tables import Table, of_project
 
 
 class FactSource(StrEnum):
@@ -42,11 +42,12 @@ class Purchase(Table, table=True):
     """
 
     __tablename__ = "purchases"
+    __table_args__ = (of_project("subject_id", "subjects"),)
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     key: str = Field(primary_key=True)
-    subject_id: str | None = Field(default=None, foreign_key="subjects.id", index=True)
+    subject_id: str | None = Field(default=None, index=True)
     attempt_id: str | None = None
     """The attempt that made it. While it is nobody's: one that it names in metadata and that did not."""
     finalized_at: datetime | None = Field(default=None, sa_type=Instant)
@@ -80,8 +81,8 @@ class Fact(Table, table=True):
         Index("ix_facts_project_id_mode_waiting_for", "project_id", "mode", "waiting_for"),
     )
 
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
     id: str = Field(primary_key=True)
-    project_id: str = Field(foreign_key="projects.id")
     mode: Mode = Field(sa_type=Word(Mode))
     source: FactSource = Field(sa_type=Word(FactSource))
     source_id: str
@@ -107,6 +108,7 @@ class Entitlement(Table, table=True):
 
     __tablename__ = "entitlements"
     __table_args__ = (
+        of_project("subject_id", "subjects"),
         UniqueConstraint("project_id", "mode", "purchase_key", "item_key"),
         Index("ix_entitlements_subject_id", "subject_id"),
         Index("ix_entitlements_project_id_mode_created_at", "project_id", "mode", "created_at"),
@@ -114,10 +116,10 @@ class Entitlement(Table, table=True):
         CheckConstraint("used_units >= 0 AND reserved_units >= 0", name="counters_not_negative"),
     )
 
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
     id: str = Field(primary_key=True)
-    project_id: str = Field(foreign_key="projects.id")
     mode: Mode = Field(sa_type=Word(Mode))
-    subject_id: str = Field(foreign_key="subjects.id")
+    subject_id: str
     purchase_key: str
     item_key: str = ""
     """The subscription item, where one purchase holds several."""

@@ -180,7 +180,7 @@ def _move_clock(lab: Lab, begun: _Bench, action: str, delivery: str) -> LabStep:
         return step  # Its answer is lost, so it may have begun. Whoever follows it finds out.
     except StripeError:  # The sandbox refused it.
         with lab.database.write() as db:
-            db.delete(db.get_one(LabStep, step.id))
+            db.delete(db.get_one(LabStep, (step.project_id, step.id)))
         raise
     return step
 
@@ -220,7 +220,8 @@ def _follow(lab: Lab, step: LabStep) -> None:
         _finish(lab, step, now, problem=move.problem, events=move.events)
     else:
         with lab.database.write() as db:
-            change_row(db, LabStep, {"id": step.id, "progress": step.progress}, {"progress": move.percent})
+            key = {"project_id": step.project_id, "id": step.id, "progress": step.progress}
+            change_row(db, LabStep, key, {"progress": move.percent})
 
 
 def _finish(
@@ -233,7 +234,7 @@ def _finish(
         "events": [{"id": each.id, "type": each.type, "sent": each.sent, "seen": 0} for each in events],
     }
     with lab.database.write() as db:
-        kept = db.get(LabStep, step.id, with_for_update=True)
+        kept = db.get(LabStep, (step.project_id, step.id), with_for_update=True)
         if kept is not None and kept.progress is not None:
             kept.sqlmodel_update(columns)
             db.add(kept)

@@ -10,19 +10,22 @@ from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table
+from licenzy.db.tables import Table, of_project
 
 
 class LabStep(Table, table=True):
     """One thing that somebody let happen to a purchase at the sandbox."""
 
     __tablename__ = "lab_steps"
-    __table_args__ = (Index("ix_lab_steps_project_id_mode_attempt_id", "project_id", "mode", "attempt_id"),)
+    __table_args__ = (
+        of_project("attempt_id", "checkout_attempts"),
+        Index("ix_lab_steps_project_id_mode_attempt_id", "project_id", "mode", "attempt_id"),
+    )
 
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
     id: str = Field(primary_key=True)
-    project_id: str = Field(foreign_key="projects.id")
     mode: Mode = Field(sa_type=Word(Mode))
-    attempt_id: str = Field(foreign_key="checkout_attempts.id")
+    attempt_id: str
     action: str
     """A name of `rules.ACTIONS`."""
     delivery: str

@@ -79,7 +79,11 @@ def purchases(scope: Scope, *, connection_id: str) -> Select[CheckoutAttempt, Su
     """The last checkouts opened at this connection, newest first."""
     return (
         select(CheckoutAttempt, Subject)
-        .join(Subject, col(Subject.id) == CheckoutAttempt.subject_id)
+        .join(
+            Subject,
+            (col(Subject.project_id) == CheckoutAttempt.project_id)
+            & (col(Subject.id) == CheckoutAttempt.subject_id),
+        )
         .where(
             CheckoutAttempt.project_id == scope.project_id,
             CheckoutAttempt.mode == scope.mode,
@@ -94,7 +98,7 @@ def purchases(scope: Scope, *, connection_id: str) -> Select[CheckoutAttempt, Su
 def bench(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> Bench:
     """A purchase with its history. Raises NotFound for what was not bought at the sandbox."""
     connection, attempt = purchase_in_lab(db, scope, attempt_id=attempt_id)
-    subject = db.get_one(Subject, attempt.subject_id)
+    subject = db.get_one(Subject, (attempt.project_id, attempt.subject_id))
     owned = entitlements_of(db, scope, subject_id=subject.id)
     current = holdings(owned, connection.scope.at(now))
     steps = steps_of(db, scope, attempt_id=attempt_id)

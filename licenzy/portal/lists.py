@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from flask import request, url_for
 
-from licenzy.db.paging import NEWEST, Key, Page, Place
-from licenzy.kit.ids import has_shape
+from licenzy.db.paging import NEWEST, Page, Place
+from licenzy.kit.ids import id_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +21,13 @@ class Pages:
     """The first page, unless this is it."""
 
 
-def requested_place(read: Callable[[str], Key | None]) -> Place:
-    """Where the page asked for begins. `read` makes a key of the address's word, None of one that is none."""
+def requested_place(prefix: str) -> Place:
+    """Where the page asked for begins, in a list in the order of its ids, which have this prefix."""
     for side in ("older_than", "newer_than"):
-        key = read(request.args.get(side, ""))
-        if key is not None:
-            return Place(**{side: key})
+        row_id = id_in(request.args.get(side, ""), prefix)
+        if row_id is not None:
+            return Place(**{side: row_id})
     return NEWEST
-
-
-def id_key(prefix: str) -> Callable[[str], str | None]:
-    """For `requested_place` of a list in the order of its ids, which have this prefix."""
-    return lambda word: word if has_shape(word, prefix) else None
 
 
 def adjacent_pages(page: Page[Any], place: Place, **filters: Any) -> Pages:

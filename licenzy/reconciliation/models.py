@@ -42,8 +42,8 @@ class FinishedWalk(Table, table=True):
     __tablename__ = "finished_walks"
     __table_args__ = (Index("ix_finished_walks_project_id_mode_id", "project_id", "mode", "id"),)
 
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
     id: str = Field(primary_key=True)
-    project_id: str = Field(foreign_key="projects.id")
     mode: Mode = Field(sa_type=Word(Mode))
     connection_id: str = Field(foreign_key="connections.id", index=True)
     full: bool

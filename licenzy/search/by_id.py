@@ -81,7 +81,10 @@ def _by_purchase(db: Session, scope: Scope, name: str) -> list[Hit]:
 def _buyer(scope: Scope, *, key: str) -> SelectOfScalar[Subject]:
     return (
         select(Subject)
-        .join(Purchase, col(Purchase.subject_id) == Subject.id)
+        .join(
+            Purchase,
+            (col(Purchase.project_id) == Subject.project_id) & (col(Purchase.subject_id) == Subject.id),
+        )
         .where(Purchase.project_id == scope.project_id, Purchase.mode == scope.mode, Purchase.key == key)
     )
 
@@ -94,7 +97,10 @@ def _by_payment(db: Session, scope: Scope, name: str) -> list[Hit]:
 def _payer(scope: Scope, *, ref: str) -> SelectOfScalar[Subject]:
     return (
         select(Subject)
-        .join(Purchase, col(Purchase.subject_id) == Subject.id)
+        .join(
+            Purchase,
+            (col(Purchase.project_id) == Subject.project_id) & (col(Purchase.subject_id) == Subject.id),
+        )
         .join(
             PaymentLink,
             (col(PaymentLink.project_id) == Purchase.project_id)
@@ -139,6 +145,7 @@ def _attempt_with_id(scope: Scope, *, name: str) -> Select[CheckoutAttempt, Subj
 @read_first
 def _attempt_with_session(scope: Scope, *, name: str) -> Select[CheckoutAttempt, Subject]:
     return _attempt(
+        CheckoutAttempt.project_id == scope.project_id,
         col(CheckoutAttempt.connection_id).in_(_connections(scope)),
         CheckoutAttempt.stripe_checkout_session_id == name,
     )
@@ -155,7 +162,11 @@ def _attempt_with_subscription(scope: Scope, *, name: str) -> Select[CheckoutAtt
 def _attempt(*named: Any) -> Select[CheckoutAttempt, Subject]:
     return (
         select(CheckoutAttempt, Subject)
-        .join(Subject, col(Subject.id) == CheckoutAttempt.subject_id)
+        .join(
+            Subject,
+            (col(Subject.project_id) == CheckoutAttempt.project_id)
+            & (col(Subject.id) == CheckoutAttempt.subject_id),
+        )
         .where(*named)
         .limit(1)
     )
@@ -272,7 +283,11 @@ def _deliveries_of(scope: Scope, *, event_id: str, limit: int) -> Select[Deliver
     """One event's way to each endpoint; the event holds them to the side."""
     return (
         select(Delivery, WebhookEndpoint.url)
-        .join(OutboundEvent, col(OutboundEvent.id) == Delivery.event_id)
+        .join(
+            OutboundEvent,
+            (col(OutboundEvent.project_id) == Delivery.project_id)
+            & (col(OutboundEvent.id) == Delivery.event_id),
+        )
         .join(WebhookEndpoint, col(WebhookEndpoint.id) == Delivery.endpoint_id)
         .where(
             OutboundEvent.project_id == scope.project_id,
@@ -302,7 +317,10 @@ def _by_request(db: Session, scope: Scope, name: str) -> list[Hit]:
 def _consumer(scope: Scope, *, name: str, since: datetime, until: datetime) -> SelectOfScalar[Subject]:
     return (
         select(Subject)
-        .join(LedgerRow, col(LedgerRow.subject_id) == Subject.id)
+        .join(
+            LedgerRow,
+            (col(LedgerRow.project_id) == Subject.project_id) & (col(LedgerRow.subject_id) == Subject.id),
+        )
         .where(
             LedgerRow.project_id == scope.project_id,
             LedgerRow.mode == scope.mode,
@@ -322,7 +340,10 @@ def _by_reservation(db: Session, scope: Scope, name: str) -> list[Hit]:
 def _reserver(scope: Scope, *, name: str) -> SelectOfScalar[Subject]:
     return (
         select(Subject)
-        .join(Reservation, col(Reservation.subject_id) == Subject.id)
+        .join(
+            Reservation,
+            (col(Reservation.project_id) == Subject.project_id) & (col(Reservation.subject_id) == Subject.id),
+        )
         .where(
             Reservation.project_id == scope.project_id, Reservation.mode == scope.mode, Reservation.id == name
         )

@@ -276,8 +276,8 @@ def _last_noted(
     """The newest event of each note that begins so."""
     noted = (StripeEvent.status == status, col(StripeEvent.note).startswith(noting))
     last = _newest_events(scope, since).where(*noted).order_by(None).limit(None)
-    sequences = last.with_only_columns(func.max(StripeEvent.sequence)).group_by(col(StripeEvent.note))
-    return _newest_events(scope, since).where(col(StripeEvent.sequence).in_(sequences))
+    ids = last.with_only_columns(func.max(StripeEvent.id)).group_by(col(StripeEvent.note))
+    return _newest_events(scope, since).where(col(StripeEvent.id).in_(ids))
 
 
 def _newest_events(scope: Scope, since: datetime) -> Select[str, datetime, str | None]:

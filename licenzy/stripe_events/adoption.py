@@ -243,6 +243,7 @@ def _note(
     known = lock_customer(db, operator.scope, subject_id=subject.id)
     link_customer(
         db,
+        operator.scope,
         known,
         # Whom the subject is at Stripe already is not overwritten: a subscription may hang on it.
         stripe_customer_id=kept.customer if known.stripe_customer_id is None else None,

@@ -6,12 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, Integer, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table
+from licenzy.db.tables import Table, of_project
 
 
 class EventStatus(StrEnum):
@@ -36,9 +36,9 @@ class SettlingRead(Table, table=True):
     __tablename__ = "settling_reads"
     __table_args__ = (Index("ix_settling_reads_due_at", "due_at"),)
 
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
     connection_id: str = Field(foreign_key="connections.id", primary_key=True)
     object_id: str = Field(primary_key=True)
-    project_id: str = Field(foreign_key="projects.id")
     mode: Mode = Field(sa_type=Word(Mode))
     requests: int = 0
     """How often it was asked for; a read is good for the requests made before it began."""
@@ -58,18 +58,17 @@ class StripeEvent(Table, table=True):
 
     __tablename__ = "stripe_events"
     __table_args__ = (
-        UniqueConstraint("connection_id", "event_id"),
+        UniqueConstraint("project_id", "connection_id", "event_id"),
         Index("ix_stripe_events_project_id_mode_received_at", "project_id", "mode", "received_at"),
         Index("ix_stripe_events_status_next_try_at", "status", "next_try_at"),
     )
 
-    # Postgres and SQLite both number it; the order of the numbers is the order of arrival.
-    sequence: int | None = Field(
-        default=None, primary_key=True, sa_type=BigInteger().with_variant(Integer, "sqlite")
-    )
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    id: str = Field(primary_key=True)
+    """`rcv_…`, of our own: rises with the time of receipt."""
     connection_id: str = Field(foreign_key="connections.id")
     event_id: str
-    project_id: str = Field(foreign_key="projects.id")
+    """Stripe's own id of it."""
     mode: Mode = Field(sa_type=Word(Mode))
     type: str
     api_version: str | None = None
@@ -98,12 +97,13 @@ class UntrackedCheckout(Table, table=True):
 
     __tablename__ = "untracked_checkouts"
     __table_args__ = (
-        UniqueConstraint("connection_id", "session_id"),
+        of_project("subject_id", "subjects"),
+        UniqueConstraint("project_id", "connection_id", "session_id"),
         Index("ix_untracked_checkouts_project_id_mode_id", "project_id", "mode", "id"),
     )
 
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
     id: str = Field(primary_key=True)
-    project_id: str = Field(foreign_key="projects.id")
     mode: Mode = Field(sa_type=Word(Mode))
     connection_id: str = Field(foreign_key="connections.id")
     session_id: str
@@ -123,7 +123,7 @@ class UntrackedCheckout(Table, table=True):
     kept_at: datetime = Field(sa_type=Instant)
     adopted_at: datetime | None = Field(default=None, sa_type=Instant)
     adopted_by: str | None = None
-    subject_id: str | None = Field(default=None, foreign_key="subjects.id")
+    subject_id: str | None = None
     """Whom it was adopted onto."""
 
 

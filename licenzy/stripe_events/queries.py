@@ -26,7 +26,7 @@ from licenzy.subjects.models import Subject
 class KeptEvent(NamedTuple):
     """An event of the inbox, held until this transaction ends, as applying it needs it."""
 
-    sequence: int
+    id: str
     connection_id: str
     event_id: str
     project_id: str
@@ -39,23 +39,32 @@ class KeptEvent(NamedTuple):
     note: str | None
     changes: list[dict[str, Any]]
 
+    @property
+    def primary_key(self) -> dict[str, Any]:
+        """The columns that name its row."""
+        return {"project_id": self.project_id, "id": self.id}
+
 
 _EVENTS = table_of(StripeEvent)
 _KEPT = [_EVENTS.c[name] for name in KeptEvent._fields]
 
 
-def count_repeat(db: Session, *, connection_id: str, event_id: str) -> KeptEvent:
+def count_repeat(db: Session, *, project_id: str, connection_id: str, event_id: str) -> KeptEvent:
     """Count that Stripe sent an event of the inbox again; the event, held."""
-    row = _count_repeat(db, connection=connection_id, event=event_id)
+    row = _count_repeat(db, project=project_id, connection=connection_id, event=event_id)
     assert row is not None
     return KeptEvent._make(row)
 
 
 @read_row
-def _count_repeat(*, connection: str, event: str) -> Executable:
+def _count_repeat(*, project: str, connection: str, event: str) -> Executable:
     return (
         core_update(_EVENTS)
-        .where(_EVENTS.c.connection_id == connection, _EVENTS.c.event_id == event)
+        .where(
+            _EVENTS.c.project_id == project,
+            _EVENTS.c.connection_id == connection,
+            _EVENTS.c.event_id == event,
+        )
         .values(duplicates=_EVENTS.c.duplicates + 1)
         .returning(*_KEPT)
     )
@@ -75,17 +84,21 @@ def note_on_session(db: Session, *, connection_id: str, session_id: str, note: s
         db.execute(update(StripeEvent).where(*applied, noted).values(note=None))
 
 
-def lock_event(db: Session, *, connection_id: str, event_id: str) -> KeptEvent | None:
+def lock_event(db: Session, *, project_id: str, connection_id: str, event_id: str) -> KeptEvent | None:
     """The event with Stripe's own id, within its connection, held; None when there is none."""
-    row = _lock(db, connection_id=connection_id, event_id=event_id)
+    row = _lock(db, project_id=project_id, connection_id=connection_id, event_id=event_id)
     return KeptEvent._make(row) if row is not None else None
 
 
 @read_row
-def _lock(*, connection_id: str, event_id: str) -> Executable:
+def _lock(*, project_id: str, connection_id: str, event_id: str) -> Executable:
     return (
         core_select(*_KEPT)
-        .where(_EVENTS.c.connection_id == connection_id, _EVENTS.c.event_id == event_id)
+        .where(
+            _EVENTS.c.project_id == project_id,
+            _EVENTS.c.connection_id == connection_id,
+            _EVENTS.c.event_id == event_id,
+        )
         .with_for_update()
     )
 
@@ -134,12 +147,17 @@ def events_page(
         )
     if object_id is not None:
         statement = statement.where(StripeEvent.object_id == object_id)
-    return read_page(db, statement, col(StripeEvent.sequence), place)
+    return read_page(db, statement, col(StripeEvent.id), place)
 
 
-def receivers_of(db: Session, *, event_id: str) -> list[str]:
-    """The connections, of any project, that received the event; for who runs the installation."""
-    found = select(StripeEvent.connection_id).where(StripeEvent.event_id == event_id)
+def receivers_of(db: Session, *, event_id: str, connection_id: str | None = None) -> list[tuple[str, str]]:
+    """The project and connection of each that received the event; for who runs the installation.
+
+    When asked only the one connection.
+    """
+    found = select(StripeEvent.project_id, StripeEvent.connection_id).where(StripeEvent.event_id == event_id)
+    if connection_id is not None:
+        found = found.where(StripeEvent.connection_id == connection_id)
     return list(db.exec(found.order_by(StripeEvent.connection_id)))
 
 
@@ -154,7 +172,7 @@ def event_by_id(scope: Scope, *, event_id: str) -> SelectOfScalar[StripeEvent]:
             col(StripeEvent.connection_id).in_(_connections(scope)),
             StripeEvent.event_id == event_id,
         )
-        .order_by(col(StripeEvent.sequence).desc())
+        .order_by(col(StripeEvent.id).desc())
         .limit(1)
     )
 
@@ -174,7 +192,10 @@ def _subjects_behind(scope: Scope, *, event_ids: Sequence[str]) -> Select[str, S
             & (col(Purchase.mode) == Fact.mode)
             & (col(Purchase.key) == Fact.purchase_key),
         )
-        .join(Subject, col(Subject.id) == Purchase.subject_id)
+        .join(
+            Subject,
+            (col(Subject.project_id) == Purchase.project_id) & (col(Subject.id) == Purchase.subject_id),
+        )
         .where(
             Fact.project_id == scope.project_id, Fact.mode == scope.mode, col(Fact.source_id).in_(event_ids)
         )
@@ -206,7 +227,7 @@ def events_of_subject(scope: Scope, *, subject_id: str, limit: int) -> SelectOfS
             col(StripeEvent.connection_id).in_(_connections(scope)),
             col(StripeEvent.event_id).in_(event_ids),
         )
-        .order_by(col(StripeEvent.sequence).desc())
+        .order_by(col(StripeEvent.id).desc())
         .limit(limit)
     )
 

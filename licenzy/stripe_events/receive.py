@@ -18,11 +18,12 @@ from licenzy.connections.queries import account_of
 from licenzy.connections.rules import CLOCK_MOVED
 from licenzy.db.engine import gave_way
 from licenzy.db.savepoint import savepoint
-from licenzy.db.upsert import change_row, insert_new
+from licenzy.db.upsert import change_row, insert_unless_there
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
 from licenzy.errors import DatabaseUnavailable, InvalidEvent
 from licenzy.kit.backoff import Backoff, Random
+from licenzy.kit.ids import new_id
 from licenzy.kit.json_strict import NotStrictJson, parse_object
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, StripeEvent
@@ -91,7 +92,9 @@ def receive(
     kept = keep(db, connection, event, body, now)
     is_fresh = kept is not None
     if kept is None:
-        kept = count_repeat(db, connection_id=connection.id, event_id=event.id)
+        kept = count_repeat(
+            db, project_id=connection.project_id, connection_id=connection.id, event_id=event.id
+        )
     stale = connection.proven_at is None or now - connection.proven_at > _PROOF_IS_FRESH
     if signed and stale and kept.status is not EventStatus.WRONG_ACCOUNT:
         note_signed_event(db, connection_id=connection.id, event_id=event.id, now=now)
@@ -119,11 +122,9 @@ def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: date
         "note": note,
         "next_try_at": None if misdirected else now + timedelta(seconds=_BACKOFF.first),
     }
-    inserted = insert_new(db, StripeEvent, row, returning=("sequence",))
-    if not inserted:
+    if not insert_unless_there(db, StripeEvent, row):
         return None
-    columns_kept = {name: row[name] for name in KeptEvent._fields if name != "sequence"}
-    return KeptEvent(**columns_kept, sequence=inserted[0][0])
+    return KeptEvent(**{name: row[name] for name in KeptEvent._fields})
 
 
 def _misdirected(db: Session, connection: Receiver, event: Event) -> tuple[EventStatus, str] | None:
@@ -156,7 +157,7 @@ def keep_invalid(
         "status": EventStatus.INVALID,
         "note": THIN if isinstance(problem, ThinEvent) else _NO_EVENT,
     }
-    insert_new(db, StripeEvent, row, returning=("sequence",))
+    insert_unless_there(db, StripeEvent, row)
 
 
 THIN = "This is a thin event. Licenzy needs snapshot events."
@@ -214,8 +215,9 @@ def apply_due_event(db: Session, *, now: datetime, random: Random = random.rando
 def _row(connection: Receiver, payload: str, now: datetime) -> dict[str, Any]:
     """The columns that every event of the inbox begins with."""
     return {
-        "connection_id": connection.id,
         "project_id": connection.project_id,
+        "id": new_id("rcv"),
+        "connection_id": connection.id,
         "mode": connection.mode,
         "payload": payload,
         "changes": [],
@@ -227,7 +229,7 @@ def _row(connection: Receiver, payload: str, now: datetime) -> dict[str, Any]:
 
 def _write(db: Session, kept: KeptEvent, outcome: ReceivedEvent, **columns: Any) -> None:
     columns_kept: Mapping[str, Any] = {"status": outcome.status, "tries": outcome.tries, "note": outcome.note}
-    change_row(db, StripeEvent, {"sequence": kept.sequence}, {**columns_kept, **columns})
+    change_row(db, StripeEvent, kept.primary_key, {**columns_kept, **columns})
 
 
 def _plain(note: str) -> str:

@@ -16,6 +16,7 @@ from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.entitlements.subscriptions import first_paid_at
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.ownership import session_opened
 from licenzy.stripe_events.place import Placed, Waiting
 from licenzy.stripe_events.read import Origin
@@ -55,7 +56,7 @@ def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
         if attempt is None:
             continue
         if reading.kind == "session":
-            displaced = displaced or _displaced(db, reading, attempt)
+            displaced = displaced or _displaced(db, origin.scope, reading, attempt)
         if reading.kind in {"session", "subscription"}:
             subject = _sold(db, placed, reading, attempt, facts, subject, now)
         elif _may_be_paid_after_all(reading, facts):
@@ -65,12 +66,12 @@ def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
     return Recorded(purchase, facts, frozenset(new_facts), displaced)
 
 
-def _displaced(db: Session, reading: Reading, attempt: SoldAttempt) -> str | None:
+def _displaced(db: Session, scope: Scope, reading: Reading, attempt: SoldAttempt) -> str | None:
     """The subscription that the attempt is linked to, when its Checkout Session made another one."""
     made = reading.data["subscription"]
     if made is None or made == attempt.stripe_subscription_id:
         return None
-    linked = lock_subscription_of(db, attempt_id=attempt.id)
+    linked = lock_subscription_of(db, scope, attempt_id=attempt.id)
     return linked if linked != made else None
 
 
@@ -125,8 +126,8 @@ def _sold(
         _settle(db, attempt, facts, now)
     if reading.kind == "session" and reading.data["status"] != "complete":
         return subject
-    reported = reading.data
-    return link_customer(db, subject, stripe_customer_id=reported["customer"], email=reported.get("email"))
+    customer, email = reading.data["customer"], reading.data.get("email")
+    return link_customer(db, placed.origin.scope, subject, stripe_customer_id=customer, email=email)
 
 
 def _was_settled_before(placed: Placed, reading: Reading, attempt: SoldAttempt) -> bool:

@@ -39,7 +39,13 @@ class Replayed:
 
 
 def replay_event(
-    database: Database, *, connection_id: str, event_id: str, clock: Clock, actor: Actor | None = None
+    database: Database,
+    *,
+    project_id: str,
+    connection_id: str,
+    event_id: str,
+    clock: Clock,
+    actor: Actor | None = None,
 ) -> Replayed:
     """Apply a kept event again, a parked one included. Raises NotFound for an unknown or unusable one.
 
@@ -48,7 +54,7 @@ def replay_event(
     """
 
     def apply_again(db: Session) -> Replayed:
-        kept = lock_event(db, connection_id=connection_id, event_id=event_id)
+        kept = lock_event(db, project_id=project_id, connection_id=connection_id, event_id=event_id)
         if kept is None or kept.status not in REPLAYABLE:
             raise NotFound(
                 "This event does not exist or cannot be replayed.",
@@ -56,9 +62,7 @@ def replay_event(
             )
         outcome = apply_kept(db, kept, now=clock())
         replayed = Replayed(outcome.status, outcome.note, outcome.changes if outcome.status in _DONE else [])
-        change_row(
-            db, StripeEvent, {"sequence": kept.sequence}, {"changes": [*kept.changes, *replayed.changes]}
-        )
+        change_row(db, StripeEvent, kept.primary_key, {"changes": [*kept.changes, *replayed.changes]})
         if actor is not None:
             after = {"status": outcome.status.value, "changes": len(replayed.changes)}
             _audit(db, Scope.of(kept), actor, "event.replay", event_id, after, clock())

@@ -83,7 +83,7 @@ def _locked_subject(scope: Scope, *, subject_id: str) -> Select[Any]:
 
 
 def link_customer(
-    db: Session, subject: Customer, *, stripe_customer_id: str | None, email: str | None
+    db: Session, scope: Scope, subject: Customer, *, stripe_customer_id: str | None, email: str | None
 ) -> Customer:
     """Remember the Stripe customer and address that a completed checkout told of a held subject."""
     email = email or subject.email
@@ -99,7 +99,7 @@ def link_customer(
             "email": known.email,
             "search_text": known.search_text,
         }
-        change_row(db, Subject, {"id": subject.id}, columns)
+        change_row(db, Subject, {"project_id": scope.project_id, "id": subject.id}, columns)
     return known
 
 

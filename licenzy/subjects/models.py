@@ -33,8 +33,8 @@ class Subject(Table, table=True):
         {"sqlite_with_rowid": False},
     )
 
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
     id: str = Field(primary_key=True)
-    project_id: str = Field(foreign_key="projects.id")
     mode: Mode = Field(sa_type=Word(Mode))
     subject_ref: str = Field(max_length=200)
     email: str | None = None

@@ -98,7 +98,7 @@ def commit(
         raise InvalidRequest(fields={"units": f"must be at most the {reservation.units} that were reserved"})
     holds = _holds(db, reservation)
     for hold, taken in zip(holds, committed(holds, units), strict=True):
-        pack = _give_back(db, hold)
+        pack = _give_back(db, scope, hold)
         pack.used_units += taken.units
         if taken.units:
             db.add(_noted(reservation, taken, request_id, now))
@@ -123,7 +123,7 @@ def release(
         return str(reservation.answer)
     _refuse_closed(reservation)
     for hold in _holds(db, reservation):
-        _give_back(db, hold)
+        _give_back(db, scope, hold)
     _close(db, reservation, Closing.RELEASED, now)
     return _kept(
         db, reservation, render(Released(reservation.units, _remaining(db, scope, reservation, now)))
@@ -170,7 +170,13 @@ def _set_aside(db: Session, scope: Scope, wish: ReserveRequest, now: datetime) -
     for place, draw in enumerate(drawn(packs, wish.units)):
         by_id[draw.pack_id].reserved_units += draw.units
         db.add(
-            Hold(reservation_id=reservation.id, entitlement_id=draw.pack_id, place=place, units=draw.units)
+            Hold(
+                project_id=scope.project_id,
+                reservation_id=reservation.id,
+                entitlement_id=draw.pack_id,
+                place=place,
+                units=draw.units,
+            )
         )
     db.flush()
     return Reserved(reservation.id, wish.units, left - wish.units, reservation.expires_at)
@@ -218,31 +224,32 @@ def _return_expired(
     expired = [each for each in locked if each.expires_at <= now]
     if not expired:
         return
-    holds = holds_of(db, reservation_ids=[each.id for each in locked])
+    holds = holds_of(db, scope, reservation_ids=[each.id for each in locked])
     pack_ids = [hold.entitlement_id for hold in holds]
     lock_packs(db, scope, subject_id=subject_id, pack_ids=pack_ids, and_all=and_all_packs)
     over = {each.id for each in expired}
     for hold in holds:
         if hold.reservation_id in over:
-            _give_back(db, Draw(hold.entitlement_id, hold.units))
+            _give_back(db, scope, Draw(hold.entitlement_id, hold.units))
     for each in expired:
         _close(db, each, Closing.EXPIRED, now)
 
 
 def _holds(db: Session, reservation: Reservation) -> list[Draw]:
     """What the reservation holds, in order, with the packs locked."""
-    holds = holds_of(db, reservation_ids=[reservation.id])
+    scope = Scope.of(reservation)
+    holds = holds_of(db, scope, reservation_ids=[reservation.id])
     lock_packs(
         db,
-        Scope.of(reservation),
+        scope,
         subject_id=reservation.subject_id,
         pack_ids=[hold.entitlement_id for hold in holds],
     )
     return [Draw(hold.entitlement_id, hold.units) for hold in holds]
 
 
-def _give_back(db: Session, hold: Draw) -> Entitlement:
-    pack = db.get_one(Entitlement, hold.pack_id)
+def _give_back(db: Session, scope: Scope, hold: Draw) -> Entitlement:
+    pack = db.get_one(Entitlement, (scope.project_id, hold.pack_id))
     pack.reserved_units -= hold.units
     return pack
 

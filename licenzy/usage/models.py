@@ -10,7 +10,7 @@ from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table
+from licenzy.db.tables import Table, of_project
 
 _OPEN = text("closed_at IS NULL")
 
@@ -23,6 +23,7 @@ class LedgerRow(Table, table=True):
 
     __tablename__ = "usage_ledger"
     __table_args__ = (
+        of_project("entitlement_id", "entitlements"),
         CheckConstraint("units > 0", name="units_positive"),
         # Sums over time read this alone; writing it costs a call on SQLite 2 to 4 % of its time.
         Index("ix_usage_ledger_used_at", "project_id", "mode", "used_at", "units"),
@@ -35,7 +36,7 @@ class LedgerRow(Table, table=True):
     subject_id: str = Field(primary_key=True)
     request_id: str = Field(primary_key=True)
     """The `Licenzy-Request-Id` of the call; rises with time."""
-    entitlement_id: str = Field(foreign_key="entitlements.id", primary_key=True)
+    entitlement_id: str = Field(primary_key=True)
     units: int = Field(sa_type=BigInteger)
     reservation_id: str | None = None
     """The reservation whose commit this is."""
@@ -67,8 +68,8 @@ class Reservation(Table, table=True):
         CheckConstraint("units > 0", name="units_positive"),
     )
 
+    project_id: str = Field(primary_key=True)
     id: str = Field(primary_key=True)
-    project_id: str
     mode: Mode = Field(sa_type=Word(Mode))
     subject_id: str
     """Not a foreign key: to check it is to lock the subject after its packs, against the order of locks."""
@@ -87,10 +88,15 @@ class Hold(Table, table=True):
     """The part of a reservation that one pack carries; open holds add up to its `reserved_units`."""
 
     __tablename__ = "usage_holds"
-    __table_args__ = (CheckConstraint("units > 0", name="units_positive"),)
+    __table_args__ = (
+        of_project("reservation_id", "usage_reservations"),
+        of_project("entitlement_id", "entitlements"),
+        CheckConstraint("units > 0", name="units_positive"),
+    )
 
-    reservation_id: str = Field(foreign_key="usage_reservations.id", primary_key=True)
-    entitlement_id: str = Field(foreign_key="entitlements.id", primary_key=True)
+    project_id: str = Field(primary_key=True)
+    reservation_id: str = Field(primary_key=True)
+    entitlement_id: str = Field(primary_key=True)
     place: int
     """Which hold is committed first: the order in which the packs burn."""
     units: int = Field(sa_type=BigInteger)

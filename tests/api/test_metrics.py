@@ -203,6 +203,7 @@ def _receive(database: Database, connection: Connection) -> None:
         for state in states:
             db.add(
                 StripeEvent(
+                    id=new_id("rcv"),
                     connection_id=connection.id,
                     event_id=new_id("evt"),
                     project_id=connection.project_id,

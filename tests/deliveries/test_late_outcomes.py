@@ -96,7 +96,9 @@ def test_what_was_on_its_way_to_a_deleted_endpoint_ends(
     row = delivery(database)
     assert (row.status, row.next_try_at, row.leased_until) == (becomes, None, None)
     with database.read() as db:
-        assert db.get_one(DeliveryAttempt, (claim.delivery_id, claim.number)).status == status
+        assert (
+            db.get_one(DeliveryAttempt, (claim.project_id, claim.delivery_id, claim.number)).status == status
+        )
 
 
 def test_another_sender_that_has_it_is_not_disturbed(

@@ -404,7 +404,8 @@ def test_an_event_of_another_account_is_kept_and_never_applied(
     assert kept.note == "It is from the Stripe account acct_connected."
     assert (shop.entitlements(), shop.all(Connection)[0].proven_at) == ([], None)
     work_once(runtime)
-    replay = partial(replay_event, connection_id=shop.connection.id, clock=StandingClock())
+    own = shop.connection
+    replay = partial(replay_event, project_id=own.project_id, connection_id=own.id, clock=StandingClock())
     with pytest.raises(NotFound):
         replay(runtime.database, event_id="evt_theirs")
     # Only what names another account is refused: the connection's own account may be named too.
@@ -421,7 +422,11 @@ def test_an_event_that_was_stored_before_its_account_counted_is_not_applied_agai
     with runtime.database.write() as db:
         db.exec(select(StripeEvent)).one().status = EventStatus.FAILED
     replayed = replay_event(
-        runtime.database, connection_id=shop.connection.id, event_id=value["id"], clock=StandingClock()
+        runtime.database,
+        project_id=shop.connection.project_id,
+        connection_id=shop.connection.id,
+        event_id=value["id"],
+        clock=StandingClock(),
     )
     assert (replayed.status, shop.entitlements()) == (EventStatus.WRONG_ACCOUNT, [])
 

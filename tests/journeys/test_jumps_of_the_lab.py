@@ -180,7 +180,7 @@ class LabShop(Installation):
     def events(self) -> list[StripeEvent]:
         """All that have been received, in the order of arrival."""
         with self.runtime.database.read() as db:
-            return list(db.exec(select(StripeEvent).order_by(col(StripeEvent.sequence))))
+            return list(db.exec(select(StripeEvent).order_by(col(StripeEvent.id))))
 
     def undelivered(self) -> int:
         """How many posts of events wait at the sandbox, or are under way."""

@@ -28,6 +28,7 @@ def make_event(
     payload = {"id": event_id, "object": "event", "data": {"object": {"email": "buyer@example.com"}}}
     values = {"type": "invoice.paid", "object_id": "in_1", "payload": json.dumps(payload), **columns}
     event = StripeEvent(
+        id=new_id("rcv"),
         connection_id=connection.id,
         event_id=event_id,
         project_id=connection.project_id,

@@ -217,7 +217,13 @@ def test_replay_finds_and_mends_a_row_that_is_not_what_its_facts_say(
     assert granted(shop)[0].granted_units == 1000
     with database.read() as db:
         event = db.exec(select(StripeEvent).where(StripeEvent.type == "checkout.session.completed")).one()
-    again = replay_event(database, connection_id=shop.connection.id, event_id=event.event_id, clock=clock)
+    again = replay_event(
+        database,
+        project_id=shop.connection.project_id,
+        connection_id=shop.connection.id,
+        event_id=event.event_id,
+        clock=clock,
+    )
     assert again.changes == []
 
 

@@ -9,6 +9,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.checkout.models import AttemptStatus
 from licenzy.connections.models import Connection, Provider
 from licenzy.errors import NotFound
+from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.setup.journey import timeline
@@ -26,6 +27,7 @@ def side(cast: Cast) -> Scope:
 
 def make_event(connection: Connection, object_id: str, event_id: str = "evt_1") -> StripeEvent:
     return StripeEvent(
+        id=new_id("rcv"),
         connection_id=connection.id,
         event_id=event_id,
         project_id=connection.project_id,

@@ -360,7 +360,13 @@ def test_a_replay_gives_the_same(shop: Shop, sell: Sell, clock: StandingClock) -
     with database.read() as db:
         events = db.exec(select(StripeEvent.event_id)).all()
     for event_id in events:
-        replay_event(database, connection_id=shop.connection.id, event_id=event_id, clock=clock)
+        replay_event(
+            database,
+            project_id=shop.connection.project_id,
+            connection_id=shop.connection.id,
+            event_id=event_id,
+            clock=clock,
+        )
     assert sorted(str(sold.model_dump()) for sold in granted(shop)) == before
     assert len(kept(shop)) == 2
 

@@ -137,7 +137,7 @@ def test_a_due_event_that_has_to_give_way_is_applied_by_the_worker(
         ask_once_it_waits(stranger)
         work_once(runtime)
     with storefront.database.read() as db:
-        rows = db.exec(select(StripeEvent).order_by(col(StripeEvent.sequence))).all()
+        rows = db.exec(select(StripeEvent).order_by(col(StripeEvent.id))).all()
     assert [(row.status, row.tries) for row in rows][-1] == (EventStatus.APPLIED, 2)
     assert sale.row().state is State.TRIALING
     assert_somebody_gave_way(storefront.database, before)

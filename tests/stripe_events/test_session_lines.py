@@ -114,7 +114,13 @@ def map_and_replay(shop: Shop, session: str, price_id: str, clock: StandingClock
             stripe_price_id=price_id,
         )
         event_id = db.exec(select(StripeEvent.event_id).where(StripeEvent.object_id == session)).one()
-    replay_event(shop.runtime.database, connection_id=shop.connection.id, event_id=event_id, clock=clock)
+    replay_event(
+        shop.runtime.database,
+        project_id=shop.connection.project_id,
+        connection_id=shop.connection.id,
+        event_id=event_id,
+        clock=clock,
+    )
     settle(shop, clock)
 
 

@@ -89,7 +89,7 @@ def test_rows_of_an_older_process_are_found_and_filled_by_the_next_write(
         forget_customer(db, scope, subject_id=whole)
         held = lock_customer(db, scope, subject_id=part)
         # What is known already, as most events tell it.
-        link_customer(db, held, stripe_customer_id=None, email="bob@example.com")
+        link_customer(db, scope, held, stripe_customer_id=None, email="bob@example.com")
     assert as_stored(database, scope, whole).search_text == "older_row\nada@example.com"
     assert as_stored(database, scope, part).search_text == "filled_row\nbob@example.com"
 
@@ -101,7 +101,7 @@ def test_every_write_keeps_the_searched_text(database: Database, scope: Scope) -
 
     def link(db: Session, email: str | None) -> None:
         held = lock_customer(db, scope, subject_id=subject_id)
-        link_customer(db, held, stripe_customer_id="cus_1", email=email)
+        link_customer(db, scope, held, stripe_customer_id="cus_1", email=email)
 
     with database.write() as db:
         link(db, "Ada@Example.com")

@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from licenzy.portal.blueprint import project
 from licenzy.portal.customers.customer_page import customer_page, holders_of
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import adjacent_pages, id_key, requested_place
+from licenzy.portal.lists import adjacent_pages, requested_place
 from licenzy.portal.respond import go, show
 from licenzy.portal.search.views import page_of_id
 from licenzy.runtime import runtime
@@ -22,7 +22,7 @@ from licenzy.workspace.models import Role
 def customers(side: Side) -> ResponseReturnValue:
     """Everybody who opened a checkout on this side; searched by a part of the ref or address, or by an id."""
     search = request.args.get("search", "").strip()
-    place = requested_place(id_key("sbj"))
+    place = requested_place("sbj")
     problem = ref_problem(search) if search else None
     with runtime().database.read() as db:
         if search and not problem and (record := page_of_id(db, side, search)) is not None:

@@ -18,7 +18,7 @@ from licenzy.portal.deliveries.forms import ResendForm
 from licenzy.portal.endpoints.views import endpoint_context, endpoint_name
 from licenzy.portal.formatting import number
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import adjacent_pages, id_key, requested_place
+from licenzy.portal.lists import adjacent_pages, requested_place
 from licenzy.portal.respond import go, show, wants_fragment
 from licenzy.runtime import runtime
 from licenzy.subjects.queries import subject_by_id
@@ -61,7 +61,7 @@ def delivery(side: Side, delivery_id: str) -> ResponseReturnValue:
     parts = runtime()
     with parts.database.read() as db:
         found, event, to = delivery_with(db, side.scope, delivery_id=delivery_id)
-        tries = attempts_of(db, delivery_id=found.id)
+        tries = attempts_of(db, found)
         subject = subject_by_id(db, side.scope, subject_id=event.subject_id) if event.subject_id else None
     unfinished = found.status is DeliveryStatus.PENDING and to.paused_at is None and to.disabled_at is None
     return show(
@@ -94,7 +94,7 @@ def _list(side: Side, form: ResendForm, *, status: int = 200) -> ResponseReturnV
     wanted, event_type = _enum_argument(DeliveryStatus, "status"), _enum_argument(EventType, "type")
     to = request.args.get("to", "")
     to = to if has_shape(to, "whe") else ""
-    place = requested_place(id_key("dlv"))
+    place = requested_place("dlv")
     with runtime().database.read() as db:
         listed = endpoints(db, side.scope)
         page = deliveries_page(

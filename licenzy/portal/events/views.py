@@ -35,7 +35,7 @@ def events(side: Side) -> ResponseReturnValue:
     word, object_id = request.args.get("status", ""), request.args.get("about", "")
     about = object_id if may_be_stripe_id(object_id) else None
     status, parked = _status(word), word == _PARKED
-    place = requested_place(_sequence)
+    place = requested_place("rcv")
     with runtime().database.read() as db:
         page = events_page(db, side.scope, status=status, parked=parked, object_id=about, place=place)
         ids = [event.event_id for event in page.rows]
@@ -84,6 +84,7 @@ def replay_event(side: Side, event_id: str) -> ResponseReturnValue:
         found = _event(db, side, event_id)
     replayed = replay.replay_event(
         parts.database,
+        project_id=found.project_id,
         connection_id=found.connection_id,
         event_id=event_id,
         clock=parts.clock,
@@ -135,7 +136,3 @@ def _readable(payload: str) -> str:
 
 def _status(word: str) -> EventStatus | None:
     return EventStatus(word) if word in list(EventStatus) else None
-
-
-def _sequence(word: str) -> int | None:
-    return int(word) if len(word) <= 18 and word.isascii() and word.isdecimal() else None

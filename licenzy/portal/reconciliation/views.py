@@ -16,7 +16,7 @@ from licenzy.errors import StripeNotConnected
 from licenzy.portal.blueprint import project
 from licenzy.portal.entitlement_changes import EntitlementChange, readable_changes
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import adjacent_pages, id_key, requested_place
+from licenzy.portal.lists import adjacent_pages, requested_place
 from licenzy.portal.respond import go, show, wants_fragment
 from licenzy.reconciliation.models import FinishedWalk
 from licenzy.reconciliation.queries import WalkState, last_walk, reconciliation_of, walk_state, walks_page
@@ -91,7 +91,7 @@ def request_reconciliation(side: Side) -> ResponseReturnValue:
 
 
 def _page(side: Side, fragment: str | None, when_over: int) -> ResponseReturnValue:
-    place = requested_place(id_key("wlk"))
+    place = requested_place("wlk")
     with runtime().database.read() as db:
         live = _live(db, side)
         listed = _summaries(db, side, place)

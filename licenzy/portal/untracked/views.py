@@ -9,7 +9,7 @@ from licenzy.entitlements.grants import OperatorContext
 from licenzy.errors import InvalidRequest, LicenzyError
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.lists import adjacent_pages, id_key, requested_place
+from licenzy.portal.lists import adjacent_pages, requested_place
 from licenzy.portal.respond import go, show
 from licenzy.portal.untracked.forms import TRY_LATER, AdoptForm
 from licenzy.runtime import runtime
@@ -26,7 +26,7 @@ from licenzy.workspace.queries import names_of
 @project_page(Role.VIEWER)
 def untracked(side: Side) -> ResponseReturnValue:
     """The checkouts that nobody has adopted yet, or with `?adopted=1` those that somebody has."""
-    adopted, place = request.args.get("adopted") == "1", requested_place(id_key("unt"))
+    adopted, place = request.args.get("adopted") == "1", requested_place("unt")
     with runtime().database.read() as db:
         page = untracked_page(db, side.scope, adopted=adopted, place=place)
     return show(
