@@ -11,7 +11,7 @@ from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table, of_project
+from licenzy.db.tables import Table, of_same_side
 
 _PAID = text("paid_at IS NOT NULL")
 
@@ -31,7 +31,7 @@ class CheckoutAttempt(Table, table=True):
 
     __tablename__ = "checkout_attempts"
     __table_args__ = (
-        of_project("subject_id", "subjects"),
+        of_same_side("subject_id", "subjects"),
         Index("ix_checkout_attempts_project_id_mode_created_at", "project_id", "mode", "created_at"),
         Index(
             "ix_checkout_attempts_paid_at",
@@ -44,22 +44,24 @@ class CheckoutAttempt(Table, table=True):
         Index(
             "uq_checkout_attempts_stripe_checkout_session_id",
             "project_id",
-            "connection_id",
+            "mode",
             "stripe_checkout_session_id",
             unique=True,
         ),
+        Index("ix_checkout_attempts_subject_id", "project_id", "mode", "subject_id"),
         Index(
-            "ix_checkout_attempts_connection_id_stripe_subscription_id",
-            "connection_id",
+            "ix_checkout_attempts_stripe_subscription_id",
+            "project_id",
+            "mode",
             "stripe_subscription_id",
         ),
     )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
-    mode: Mode = Field(sa_type=Word(Mode))
     connection_id: str = Field(foreign_key="connections.id")
-    subject_id: str = Field(index=True)
+    subject_id: str
     product_id: str = Field(foreign_key="products.id")
     product_code: str
     sold: dict[str, Any] = Field(sa_type=JSON)

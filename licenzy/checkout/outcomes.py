@@ -11,10 +11,12 @@ from sqlmodel import Session, col, or_, update
 
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.rules import outcome
+from licenzy.projects.scope import Scope
 
 
 def settle_attempt(
     db: Session,
+    scope: Scope,
     *,
     attempt_id: str,
     session_id: str | None,
@@ -50,9 +52,7 @@ def settle_attempt(
         columns |= {name: each for name, each in found.items() if each}
         columns |= {"amount_total": fact["amount_total"], "currency": fact["currency"]}
     may_follow = _may_follow(status, reason, paid_at, columns.get("stripe_subscription_id"))
-    db.execute(
-        update(CheckoutAttempt).where(col(CheckoutAttempt.id) == attempt_id, may_follow).values(columns)
-    )
+    db.execute(update(CheckoutAttempt).where(*_named(scope, attempt_id), may_follow).values(columns))
 
 
 def _may_follow(
@@ -69,24 +69,29 @@ def _may_follow(
     return present != AttemptStatus.PAID
 
 
-def claim_subscription(db: Session, *, attempt_id: str, subscription_id: str) -> bool:
+def claim_subscription(db: Session, scope: Scope, *, attempt_id: str, subscription_id: str) -> bool:
     """Link an attempt to a subscription that names it; False when it is linked to another one."""
     linked = col(CheckoutAttempt.stripe_subscription_id)
     claimed = db.execute(
         update(CheckoutAttempt)
-        .where(col(CheckoutAttempt.id) == attempt_id, or_(linked.is_(None), linked == subscription_id))
+        .where(*_named(scope, attempt_id), or_(linked.is_(None), linked == subscription_id))
         .values(stripe_subscription_id=subscription_id)
     )
     return bool(claimed.rowcount)  # type: ignore[attr-defined]
 
 
-def release_subscription(db: Session, *, attempt_id: str, subscription_id: str) -> None:
+def release_subscription(db: Session, scope: Scope, *, attempt_id: str, subscription_id: str) -> None:
     """Undo the link to a subscription that turned out not to be the attempt's."""
     db.execute(
         update(CheckoutAttempt)
-        .where(
-            col(CheckoutAttempt.id) == attempt_id,
-            col(CheckoutAttempt.stripe_subscription_id) == subscription_id,
-        )
+        .where(*_named(scope, attempt_id), col(CheckoutAttempt.stripe_subscription_id) == subscription_id)
         .values(stripe_subscription_id=None)
+    )
+
+
+def _named(scope: Scope, attempt_id: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        col(CheckoutAttempt.project_id) == scope.project_id,
+        col(CheckoutAttempt.mode) == scope.mode,
+        col(CheckoutAttempt.id) == attempt_id,
     )

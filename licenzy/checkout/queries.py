@@ -107,11 +107,7 @@ def latest_attempts(scope: Scope, *, limit: int) -> Select[CheckoutAttempt, Subj
     """The last attempts of one side and who made them, newest first."""
     return (
         select(CheckoutAttempt, Subject)
-        .join(
-            Subject,
-            (col(Subject.project_id) == CheckoutAttempt.project_id)
-            & (col(Subject.id) == CheckoutAttempt.subject_id),
-        )
+        .join(Subject)
         .where(CheckoutAttempt.project_id == scope.project_id, CheckoutAttempt.mode == scope.mode)
         .order_by(col(CheckoutAttempt.created_at).desc(), col(CheckoutAttempt.id).desc())
         .limit(limit)

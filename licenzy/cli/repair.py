@@ -116,10 +116,7 @@ def _replay_event(
     if not receivers:
         raise NotFound("This event does not exist.", hint="Copy its ID from the Stripe events page.")
     rows = [
-        replay_event(
-            runtime.database, project_id=project, connection_id=each, event_id=event_id, clock=runtime.clock
-        )
-        for project, each in receivers
+        replay_event(runtime.database, each, event_id=event_id, clock=runtime.clock) for each in receivers
     ]
     summary = [f"{event_id} is {row.status}" + (f": {row.note}" if row.note else ".") for row in rows]
     succeeded = all(row.status is not EventStatus.FAILED for row in rows)

@@ -25,6 +25,7 @@ from licenzy.db.schema import (
     revision_of,
     worded_failures,
 )
+from licenzy.db.statistics import write_statistics
 from licenzy.errors import DatabaseUnavailable
 from licenzy.kit import deadline
 
@@ -58,6 +59,8 @@ def upgrade(engine: Engine) -> Upgraded:
         fit = Fit.OUTDATED if is_empty else fit_of(connection)
         if fit is Fit.OUTDATED:
             command.upgrade(alembic_config(connection), "head")
+            if engine.dialect.name == "sqlite":
+                write_statistics(connection)
         else:
             require(fit)
         revision = revision_of(connection) or head()

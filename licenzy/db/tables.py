@@ -24,6 +24,8 @@ class Table(SQLModel):
     """
 
 
-def of_project(column: str, table: str) -> ForeignKeyConstraint:
-    """That `column` names a row of `table` of the same project, where both are led by `project_id`."""
-    return ForeignKeyConstraint(["project_id", column], [f"{table}.project_id", f"{table}.id"])
+def of_same_side(column: str, table: str) -> ForeignKeyConstraint:
+    """That `column` names a row of `table` of the same project and mode, by which both are keyed."""
+    return ForeignKeyConstraint(
+        ["project_id", "mode", column], [f"{table}.project_id", f"{table}.mode", f"{table}.id"]
+    )

@@ -145,7 +145,11 @@ def delete_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str) 
     )
     db.exec(
         update(Delivery)
-        .where(col(Delivery.id).in_(waiting))
+        .where(
+            col(Delivery.project_id) == found.project_id,
+            col(Delivery.mode) == found.mode,
+            col(Delivery.id).in_(waiting),
+        )
         .values(
             status=DeliveryStatus.DEAD,
             next_try_at=None,

@@ -26,6 +26,7 @@ from licenzy.deliveries.models import (
 )
 from licenzy.kit.backoff import Random
 from licenzy.kit.lease import Lease
+from licenzy.projects.scope import Scope
 
 LEASE = Lease(timedelta(seconds=30))
 """How long a sender has a delivery to itself: three times what one try may take."""
@@ -38,7 +39,7 @@ _MAX_ERROR = 300
 class DeliveryClaim:
     """One try of one delivery, written down and ours to make."""
 
-    project_id: str
+    scope: Scope
     delivery_id: str
     endpoint_id: str
     url: str
@@ -75,7 +76,7 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[De
     for endpoint_id, most in room.items():
         claims.extend(
             DeliveryClaim(
-                row.project_id, row.id, endpoint_id, url, row.event_id, body, row.attempts + 1, row.tries
+                Scope.of(row), row.id, endpoint_id, url, row.event_id, body, row.attempts + 1, row.tries
             )
             for row, body, url in _due_at(db, endpoint_id=endpoint_id, most=most, now=now)
         )
@@ -84,7 +85,8 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[De
     until = LEASE.until(now)
     leased = [
         {
-            "row_project": each.project_id,
+            "row_project": each.scope.project_id,
+            "row_mode": each.scope.mode,
             "row_id": each.delivery_id,
             "try_number": each.number,
             "until": until,
@@ -94,7 +96,8 @@ def claim_due(db: Session, *, room: Mapping[str, int], now: datetime) -> list[De
     db.connection().execute(_LEASED, leased)
     begun = [
         {
-            "project_id": each.project_id,
+            "project_id": each.scope.project_id,
+            "mode": each.scope.mode,
             "delivery_id": each.delivery_id,
             "number": each.number,
             "began_at": now,
@@ -131,11 +134,7 @@ def record_outcomes(
 def _due_at(*, endpoint_id: str, most: int, now: datetime) -> Select[Delivery, str, str]:
     return (
         select(Delivery, OutboundEvent.body, WebhookEndpoint.url)
-        .join(
-            OutboundEvent,
-            (col(OutboundEvent.project_id) == Delivery.project_id)
-            & (col(OutboundEvent.id) == Delivery.event_id),
-        )
+        .join(OutboundEvent)
         .join(WebhookEndpoint, col(WebhookEndpoint.id) == Delivery.endpoint_id)
         .where(
             Delivery.endpoint_id == endpoint_id,
@@ -154,7 +153,8 @@ def _row(outcome: DeliveryOutcome, random: Random) -> dict[str, Any]:
     due = None if outcome.sent else _next_try(outcome, random)
     failed = DeliveryStatus.FAILED if due is not None else DeliveryStatus.DEAD
     return {
-        "row_project": claim.project_id,
+        "row_project": claim.scope.project_id,
+        "row_mode": claim.scope.mode,
         "row_id": claim.delivery_id,
         "try_number": claim.number,
         "took": outcome.milliseconds,
@@ -170,10 +170,13 @@ def _row(outcome: DeliveryOutcome, random: Random) -> dict[str, Any]:
 
 
 _THIS_DELIVERY = and_(
-    col(Delivery.project_id) == bindparam("row_project"), col(Delivery.id) == bindparam("row_id")
+    col(Delivery.project_id) == bindparam("row_project"),
+    col(Delivery.mode) == bindparam("row_mode"),
+    col(Delivery.id) == bindparam("row_id"),
 )
 _THIS_TRY = and_(
     col(DeliveryAttempt.project_id) == bindparam("row_project"),
+    col(DeliveryAttempt.mode) == bindparam("row_mode"),
     col(DeliveryAttempt.delivery_id) == bindparam("row_id"),
     col(DeliveryAttempt.number) == bindparam("try_number"),
 )

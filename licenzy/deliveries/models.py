@@ -10,7 +10,7 @@ from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table, of_project
+from licenzy.db.tables import Table, of_same_side
 
 
 class EventType(StrEnum):
@@ -84,14 +84,17 @@ class OutboundEvent(Table, table=True):
     """One thing that endpoints are told, with the exact body that all of them get."""
 
     __tablename__ = "outbound_events"
-    __table_args__ = (of_project("subject_id", "subjects"),)
+    __table_args__ = (
+        of_same_side("subject_id", "subjects"),
+        Index("ix_outbound_events_project_id_mode_subject_id", "project_id", "mode", "subject_id"),
+    )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
     """`evt_…`: the body's `id` and the header `webhook-id`."""
-    mode: Mode = Field(sa_type=Word(Mode))
     type: EventType = Field(sa_type=Word(EventType))
-    subject_id: str | None = Field(default=None, index=True)
+    subject_id: str | None = None
     body: str
     created_at: datetime = Field(sa_type=Instant)
 
@@ -101,18 +104,17 @@ class Delivery(Table, table=True):
 
     __tablename__ = "deliveries"
     __table_args__ = (
-        of_project("event_id", "outbound_events"),
-        UniqueConstraint("project_id", "endpoint_id", "event_id"),
+        of_same_side("event_id", "outbound_events"),
+        UniqueConstraint("project_id", "mode", "endpoint_id", "event_id"),
         Index("ix_deliveries_endpoint_id_next_try_at", "endpoint_id", "next_try_at"),
-        Index("ix_deliveries_project_id_mode_id", "project_id", "mode", "id"),
         Index("ix_deliveries_project_id_mode_status_id", "project_id", "mode", "status", "id"),
         Index("ix_deliveries_endpoint_id_status_id", "endpoint_id", "status", "id"),
-        Index("ix_deliveries_event_id", "event_id"),
+        Index("ix_deliveries_project_id_mode_event_id", "project_id", "mode", "event_id"),
     )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
-    mode: Mode = Field(sa_type=Word(Mode))
     endpoint_id: str = Field(foreign_key="webhook_endpoints.id")
     event_id: str
     type: EventType = Field(sa_type=Word(EventType))
@@ -135,9 +137,10 @@ class DeliveryAttempt(Table, table=True):
     """One try: written when it begins, so that one whose sender died is not forgotten."""
 
     __tablename__ = "delivery_attempts"
-    __table_args__ = (of_project("delivery_id", "deliveries"),)
+    __table_args__ = (of_same_side("delivery_id", "deliveries"),)
 
     project_id: str = Field(primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     delivery_id: str = Field(primary_key=True)
     number: int = Field(primary_key=True)
     began_at: datetime = Field(sa_type=Instant)

@@ -115,7 +115,9 @@ def send_test(db: Session, context: EndpointContext, *, endpoint_id: str, event_
     )
     return db.exec(
         select(Delivery.id).where(
-            Delivery.project_id == context.scope.project_id, Delivery.event_id == event_id
+            Delivery.project_id == context.scope.project_id,
+            Delivery.mode == context.scope.mode,
+            Delivery.event_id == event_id,
         )
     ).one()
 
@@ -142,9 +144,12 @@ def requeue(
         WebhookEndpoint.mode == context.scope.mode,
         col(WebhookEndpoint.deleted_at).is_(None),
     )
-    wanted = [
+    here = (
         col(Delivery.project_id) == context.scope.project_id,
         col(Delivery.mode) == context.scope.mode,
+    )
+    wanted = [
+        *here,
         col(Delivery.status).in_(list(statuses)),
         col(Delivery.endpoint_id).in_(alive),
         is_free(col(Delivery.leased_until), context.now),
@@ -162,7 +167,7 @@ def requeue(
     again = {"status": DeliveryStatus.PENDING, "tries": 0, "next_try_at": context.now, "sent_at": None}
     # In this order, as senders do it, so that the two never wait for each other in a circle.
     these = select(Delivery.id).where(*wanted).order_by(Delivery.id).with_for_update()
-    statement = update(Delivery).where(col(Delivery.id).in_(these))
+    statement = update(Delivery).where(*here, col(Delivery.id).in_(these))
     count = db.exec(statement.values(leased_until=None, **again)).rowcount
     if count:
         record(

@@ -104,11 +104,7 @@ def delivery_with(
     """One delivery, its event and its endpoint, which may be deleted by now. Raises NotFound."""
     found = db.exec(
         select(Delivery, OutboundEvent, WebhookEndpoint)
-        .join(
-            OutboundEvent,
-            (col(OutboundEvent.project_id) == Delivery.project_id)
-            & (col(OutboundEvent.id) == Delivery.event_id),
-        )
+        .join(OutboundEvent)
         .join(WebhookEndpoint, col(WebhookEndpoint.id) == Delivery.endpoint_id)
         .where(
             Delivery.project_id == scope.project_id, Delivery.mode == scope.mode, Delivery.id == delivery_id
@@ -125,7 +121,9 @@ def attempts_of(db: Session, delivery: Delivery) -> list[DeliveryAttempt]:
         db.exec(
             select(DeliveryAttempt)
             .where(
-                DeliveryAttempt.project_id == delivery.project_id, DeliveryAttempt.delivery_id == delivery.id
+                DeliveryAttempt.project_id == delivery.project_id,
+                DeliveryAttempt.mode == delivery.mode,
+                DeliveryAttempt.delivery_id == delivery.id,
             )
             .order_by(col(DeliveryAttempt.number).desc())
         )
@@ -137,11 +135,7 @@ def deliveries_to(scope: Scope, *, subject_id: str, limit: int) -> SelectOfScala
     """The last deliveries that tell of a subject, newest first."""
     return (
         select(Delivery)
-        .join(
-            OutboundEvent,
-            (col(OutboundEvent.project_id) == Delivery.project_id)
-            & (col(OutboundEvent.id) == Delivery.event_id),
-        )
+        .join(OutboundEvent)
         .where(
             OutboundEvent.subject_id == subject_id,
             Delivery.project_id == scope.project_id,

@@ -224,7 +224,8 @@ def withdraw_purchase(
     changes = [change for pair in zip(found, rows, strict=True) for change in _change(*pair)]
     announce_purchase(db, purchase, facts=facts, rows=rows, changes=changes, cause=cause, now=now)
     these = and_(
-        _ENTITLEMENTS.c.project_id == purchase.scope.project_id,
+        _ENTITLEMENTS.c.project_id == purchase.project_id,
+        _ENTITLEMENTS.c.mode == purchase.mode,
         _ENTITLEMENTS.c.id.in_([row["id"] for row in rows]),
     )
     db.connection().execute(delete(_ENTITLEMENTS).where(these))
@@ -295,7 +296,7 @@ def _update(db: Session, row: _Columns, columns: _Columns, now: datetime) -> _Co
     if not differing:
         return row
     differing["updated_at"] = now
-    change_row(db, Entitlement, {"project_id": row["project_id"], "id": row["id"]}, differing)
+    change_row(db, Entitlement, {name: row[name] for name in ("project_id", "mode", "id")}, differing)
     return {**row, **differing}
 
 

@@ -117,7 +117,7 @@ def _take_waiting(db: Session, scope: Scope, noted: set[str], purchase_key: str)
         change_row(
             db,
             Fact,
-            {"project_id": scope.project_id, "id": fact.id},
+            {"project_id": scope.project_id, "mode": scope.mode, "id": fact.id},
             {"purchase_key": purchase_key, "waiting_for": None},
         )
         # A fact that knows a payment by two names tells the second one now.

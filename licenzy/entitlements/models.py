@@ -12,7 +12,7 @@ from sqlmodel import Field
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table, of_project
+from licenzy.db.tables import Table, of_same_side
 
 
 class FactSource(StrEnum):
@@ -42,12 +42,15 @@ class Purchase(Table, table=True):
     """
 
     __tablename__ = "purchases"
-    __table_args__ = (of_project("subject_id", "subjects"),)
+    __table_args__ = (
+        of_same_side("subject_id", "subjects"),
+        Index("ix_purchases_project_id_mode_subject_id", "project_id", "mode", "subject_id"),
+    )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     key: str = Field(primary_key=True)
-    subject_id: str | None = Field(default=None, index=True)
+    subject_id: str | None = None
     attempt_id: str | None = None
     """The attempt that made it. While it is nobody's: one that it names in metadata and that did not."""
     finalized_at: datetime | None = Field(default=None, sa_type=Instant)
@@ -63,6 +66,9 @@ class PaymentLink(Table, table=True):
     """
 
     __tablename__ = "payment_links"
+    __table_args__ = (
+        Index("ix_payment_links_project_id_mode_purchase_key", "project_id", "mode", "purchase_key"),
+    )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
@@ -82,8 +88,8 @@ class Fact(Table, table=True):
     )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
-    mode: Mode = Field(sa_type=Word(Mode))
     source: FactSource = Field(sa_type=Word(FactSource))
     source_id: str
     """Stripe's event id, a snapshot's number, or an operator action's id."""
@@ -108,8 +114,10 @@ class Entitlement(Table, table=True):
 
     __tablename__ = "entitlements"
     __table_args__ = (
-        of_project("subject_id", "subjects"),
+        of_same_side("subject_id", "subjects"),
         UniqueConstraint("project_id", "mode", "purchase_key", "item_key"),
+        Index("ix_entitlements_project_id_mode_subject_id", "project_id", "mode", "subject_id"),
+        # What a batch of calls on Postgres locks: the packs of subjects of any project.
         Index("ix_entitlements_subject_id", "subject_id"),
         Index("ix_entitlements_project_id_mode_created_at", "project_id", "mode", "created_at"),
         CheckConstraint("granted_units >= used_units + reserved_units", name="remaining_not_negative"),
@@ -117,8 +125,8 @@ class Entitlement(Table, table=True):
     )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
-    mode: Mode = Field(sa_type=Word(Mode))
     subject_id: str
     purchase_key: str
     item_key: str = ""

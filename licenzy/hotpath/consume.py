@@ -124,8 +124,8 @@ class ConsumeFacts:
 class Writes:
     """What a batch writes; each list in the order of its table's primary key once `in_order`."""
 
-    draws: dict[str, int] = field(default_factory=dict)
-    """Units taken of each pack, by its id."""
+    draws: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    """Units taken of each pack, by its project, mode and id."""
     ledger: list[tuple[str, str, str, str, str, int, int]] = field(default_factory=list)
     """Project, mode, subject, request, pack, units and instant."""
     keys: list[tuple[str, str, str, str, int, str, int]] = field(default_factory=list)
@@ -197,5 +197,6 @@ def _draw(
     by_id = {pack.id: pack for pack in packs}
     for pack_id, units in drawn(packs, request.units):
         by_id[pack_id].used_units += units
-        writes.draws[pack_id] = writes.draws.get(pack_id, 0) + units
+        pack = (key.project_id, key.mode, pack_id)
+        writes.draws[pack] = writes.draws.get(pack, 0) + units
         writes.ledger.append((*whose, request.request_id, pack_id, units, now))

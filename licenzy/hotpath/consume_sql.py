@@ -67,7 +67,9 @@ _SQLITE_EXPIRED = """
 SELECT 1 FROM usage_reservations
 WHERE project_id = ? AND mode = ? AND subject_id = ? AND closed_at IS NULL AND expires_at <= ?
 """
-_SQLITE_DRAW = "UPDATE entitlements SET used_units = used_units + ? WHERE id = ?"
+_SQLITE_DRAW = (
+    "UPDATE entitlements SET used_units = used_units + ? WHERE project_id = ? AND mode = ? AND id = ?"
+)
 _SQLITE_LEDGER = """
 INSERT INTO usage_ledger (project_id, mode, subject_id, request_id, entitlement_id, units, used_at)
 VALUES (?, ?, ?, ?, ?, ?, ?)
@@ -88,8 +90,8 @@ class SqliteStatements:
         return [self._facts(run, request, packs, sides) for request in requests]
 
     def write(self, run: Run, writes: Writes) -> None:
-        for pack_id, units in writes.draws.items():
-            run(_SQLITE_DRAW, (units, pack_id))
+        for pack, units in writes.draws.items():
+            run(_SQLITE_DRAW, (units, *pack))
         for row in writes.ledger:
             run(_SQLITE_LEDGER, row)
         for key in writes.keys:
@@ -194,8 +196,8 @@ WITH noted AS (
     )
 )
 UPDATE entitlements e SET used_units = e.used_units + drawn.units
-FROM unnest(%s::text[], %s::bigint[]) AS drawn (id, units)
-WHERE e.id = drawn.id
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[]) AS drawn (project_id, mode, id, units)
+WHERE e.project_id = drawn.project_id AND e.mode = drawn.mode AND e.id = drawn.id
 """
 """A key that is there already fails the statement, and with it the transaction: nothing is taken twice."""
 
@@ -256,7 +258,7 @@ class PostgresStatements:
         return _POSTGRES_WRITE, (
             *_columns(writes.ledger, 7),
             *_columns(writes.keys, 7),
-            list(writes.draws),
+            *_columns(list(writes.draws), 3),
             list(writes.draws.values()),
         )
 

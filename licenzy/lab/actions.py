@@ -180,7 +180,7 @@ def _move_clock(lab: Lab, begun: _Bench, action: str, delivery: str) -> LabStep:
         return step  # Its answer is lost, so it may have begun. Whoever follows it finds out.
     except StripeError:  # The sandbox refused it.
         with lab.database.write() as db:
-            db.delete(db.get_one(LabStep, (step.project_id, step.id)))
+            db.delete(db.get_one(LabStep, (step.project_id, step.mode, step.id)))
         raise
     return step
 
@@ -220,8 +220,8 @@ def _follow(lab: Lab, step: LabStep) -> None:
         _finish(lab, step, now, problem=move.problem, events=move.events)
     else:
         with lab.database.write() as db:
-            key = {"project_id": step.project_id, "id": step.id, "progress": step.progress}
-            change_row(db, LabStep, key, {"progress": move.percent})
+            seen = {"mode": step.mode, "id": step.id, "progress": step.progress}
+            change_row(db, LabStep, {"project_id": step.project_id, **seen}, {"progress": move.percent})
 
 
 def _finish(
@@ -234,7 +234,7 @@ def _finish(
         "events": [{"id": each.id, "type": each.type, "sent": each.sent, "seen": 0} for each in events],
     }
     with lab.database.write() as db:
-        kept = db.get(LabStep, (step.project_id, step.id), with_for_update=True)
+        kept = db.get(LabStep, (step.project_id, step.mode, step.id), with_for_update=True)
         if kept is not None and kept.progress is not None:
             kept.sqlmodel_update(columns)
             db.add(kept)
@@ -246,7 +246,7 @@ def _begin(db: Session, lab: Lab, scope: Scope, *, attempt_id: str) -> _Bench:
     steps = steps_of(db, scope, attempt_id=attempt_id)
     before = holdings(owned, connection.scope.now(lab.clock)).as_json()
     sent_last = [event for event in (steps[-1].events if steps else []) if event["sent"]]
-    arrived = arrivals(db, connection_id=connection.id, event_ids=[event["id"] for event in sent_last])
+    arrived = arrivals(db, scope, event_ids=[event["id"] for event in sent_last])
     seen = {event_id: arrival.seen for event_id, arrival in arrived.items()}
     return _Bench(connection, attempt, before, sent_last, seen)
 

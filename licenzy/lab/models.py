@@ -10,7 +10,7 @@ from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table, of_project
+from licenzy.db.tables import Table, of_same_side
 
 
 class LabStep(Table, table=True):
@@ -18,13 +18,13 @@ class LabStep(Table, table=True):
 
     __tablename__ = "lab_steps"
     __table_args__ = (
-        of_project("attempt_id", "checkout_attempts"),
+        of_same_side("attempt_id", "checkout_attempts"),
         Index("ix_lab_steps_project_id_mode_attempt_id", "project_id", "mode", "attempt_id"),
     )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
-    mode: Mode = Field(sa_type=Word(Mode))
     attempt_id: str
     action: str
     """A name of `rules.ACTIONS`."""

@@ -79,11 +79,7 @@ def purchases(scope: Scope, *, connection_id: str) -> Select[CheckoutAttempt, Su
     """The last checkouts opened at this connection, newest first."""
     return (
         select(CheckoutAttempt, Subject)
-        .join(
-            Subject,
-            (col(Subject.project_id) == CheckoutAttempt.project_id)
-            & (col(Subject.id) == CheckoutAttempt.subject_id),
-        )
+        .join(Subject)
         .where(
             CheckoutAttempt.project_id == scope.project_id,
             CheckoutAttempt.mode == scope.mode,
@@ -98,21 +94,19 @@ def purchases(scope: Scope, *, connection_id: str) -> Select[CheckoutAttempt, Su
 def bench(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> Bench:
     """A purchase with its history. Raises NotFound for what was not bought at the sandbox."""
     connection, attempt = purchase_in_lab(db, scope, attempt_id=attempt_id)
-    subject = db.get_one(Subject, (attempt.project_id, attempt.subject_id))
+    subject = db.get_one(Subject, (attempt.project_id, attempt.mode, attempt.subject_id))
     owned = entitlements_of(db, scope, subject_id=subject.id)
     current = holdings(owned, connection.scope.at(now))
     steps = steps_of(db, scope, attempt_id=attempt_id)
     ids = [event["id"] for step in steps for event in step.events]
-    arrived = arrivals(db, connection_id=connection.id, event_ids=ids)
+    arrived = arrivals(db, scope, event_ids=ids)
     return Bench(
         attempt=attempt,
         subject=subject,
         current=current,
         steps=history(steps, arrived, current, wanted=wanted_events(connection.provider), now=now),
         out_of_step=out_of_step(steps),
-        settling=_settling(
-            db, connection_id=connection.id, since=ended_at(steps[-1]) if steps else now, now=now
-        ),
+        settling=_settling(db, scope, since=ended_at(steps[-1]) if steps else now, now=now),
         clock_moving=bool(running_steps(db, scope)),
     )
 
@@ -161,27 +155,35 @@ def all_running_steps() -> SelectOfScalar[LabStep]:
     return select(LabStep).where(col(LabStep.progress).is_not(None)).order_by(col(LabStep.id))
 
 
-def _settling(db: Session, *, connection_id: str, since: datetime, now: datetime) -> bool:
-    return now - since < PATIENCE and _object_to_read(db, connection_id=connection_id) is not None
+def _settling(db: Session, scope: Scope, *, since: datetime, now: datetime) -> bool:
+    return now - since < PATIENCE and _object_to_read(db, scope) is not None
 
 
 @read_first
-def _object_to_read(*, connection_id: str) -> SelectOfScalar[str]:
+def _object_to_read(scope: Scope) -> SelectOfScalar[str]:
     return (
         select(SettlingRead.object_id)
-        .where(SettlingRead.connection_id == connection_id, col(SettlingRead.due_at).is_not(None))
+        .where(
+            SettlingRead.project_id == scope.project_id,
+            SettlingRead.mode == scope.mode,
+            col(SettlingRead.due_at).is_not(None),
+        )
         .limit(1)
     )
 
 
-def arrivals(db: Session, *, connection_id: str, event_ids: Sequence[str]) -> dict[str, Arrival]:
+def arrivals(db: Session, scope: Scope, *, event_ids: Sequence[str]) -> dict[str, Arrival]:
     """Those of these events that have arrived, by id."""
-    rows = _arrived(db, connection_id=connection_id, event_ids=event_ids)
+    rows = _arrived(db, scope, event_ids=event_ids)
     return {id_: Arrival(1 + again, str(status), bool(changes)) for id_, again, status, changes in rows}
 
 
 @read_all
-def _arrived(*, connection_id: str, event_ids: Sequence[str]) -> Select[str, int, str, Sequence[Any]]:
+def _arrived(scope: Scope, *, event_ids: Sequence[str]) -> Select[str, int, str, Sequence[Any]]:
     return select(
         StripeEvent.event_id, StripeEvent.duplicates, StripeEvent.status, StripeEvent.changes
-    ).where(StripeEvent.connection_id == connection_id, col(StripeEvent.event_id).in_(event_ids))
+    ).where(
+        StripeEvent.project_id == scope.project_id,
+        StripeEvent.mode == scope.mode,
+        col(StripeEvent.event_id).in_(event_ids),
+    )

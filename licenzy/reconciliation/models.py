@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, Index
+from sqlalchemy import JSON
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -40,11 +40,9 @@ class FinishedWalk(Table, table=True):
     """A walk that came to its end, well or not; the newest of each connection are kept."""
 
     __tablename__ = "finished_walks"
-    __table_args__ = (Index("ix_finished_walks_project_id_mode_id", "project_id", "mode", "id"),)
-
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
-    mode: Mode = Field(sa_type=Word(Mode))
     connection_id: str = Field(foreign_key="connections.id", index=True)
     full: bool
     """Whether it looked at the present state of everything known, or only at events."""

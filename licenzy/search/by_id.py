@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 
-from sqlmodel import Session, col, or_, select
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, and_, col, or_, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.catalog.models import Product, ProductPrice
 from licenzy.checkout.models import CheckoutAttempt
-from licenzy.connections.models import Connection
 from licenzy.connections.queries import with_clock
 from licenzy.db.reads import read_all, read_first
 from licenzy.deliveries.models import Delivery, OutboundEvent, WebhookEndpoint
@@ -81,10 +81,7 @@ def _by_purchase(db: Session, scope: Scope, name: str) -> list[Hit]:
 def _buyer(scope: Scope, *, key: str) -> SelectOfScalar[Subject]:
     return (
         select(Subject)
-        .join(
-            Purchase,
-            (col(Purchase.project_id) == Subject.project_id) & (col(Purchase.subject_id) == Subject.id),
-        )
+        .join(Purchase)
         .where(Purchase.project_id == scope.project_id, Purchase.mode == scope.mode, Purchase.key == key)
     )
 
@@ -97,10 +94,7 @@ def _by_payment(db: Session, scope: Scope, name: str) -> list[Hit]:
 def _payer(scope: Scope, *, ref: str) -> SelectOfScalar[Subject]:
     return (
         select(Subject)
-        .join(
-            Purchase,
-            (col(Purchase.project_id) == Subject.project_id) & (col(Purchase.subject_id) == Subject.id),
-        )
+        .join(Purchase)
         .join(
             PaymentLink,
             (col(PaymentLink.project_id) == Purchase.project_id)
@@ -146,7 +140,7 @@ def _attempt_with_id(scope: Scope, *, name: str) -> Select[CheckoutAttempt, Subj
 def _attempt_with_session(scope: Scope, *, name: str) -> Select[CheckoutAttempt, Subject]:
     return _attempt(
         CheckoutAttempt.project_id == scope.project_id,
-        col(CheckoutAttempt.connection_id).in_(_connections(scope)),
+        CheckoutAttempt.mode == scope.mode,
         CheckoutAttempt.stripe_checkout_session_id == name,
     )
 
@@ -154,32 +148,14 @@ def _attempt_with_session(scope: Scope, *, name: str) -> Select[CheckoutAttempt,
 @read_first
 def _attempt_with_subscription(scope: Scope, *, name: str) -> Select[CheckoutAttempt, Subject]:
     return _attempt(
-        col(CheckoutAttempt.connection_id).in_(_connections(scope)),
+        CheckoutAttempt.project_id == scope.project_id,
+        CheckoutAttempt.mode == scope.mode,
         CheckoutAttempt.stripe_subscription_id == name,
     )
 
 
 def _attempt(*named: Any) -> Select[CheckoutAttempt, Subject]:
-    return (
-        select(CheckoutAttempt, Subject)
-        .join(
-            Subject,
-            (col(Subject.project_id) == CheckoutAttempt.project_id)
-            & (col(Subject.id) == CheckoutAttempt.subject_id),
-        )
-        .where(*named)
-        .limit(1)
-    )
-
-
-def _connections(scope: Scope) -> SelectOfScalar[str]:
-    """A condition that holds a row to its side in place of the row's own project and mode.
-
-    For those two SQLite has an index on every long table, and would read the whole side by it.
-    """
-    return select(Connection.id).where(
-        Connection.project_id == scope.project_id, Connection.mode == scope.mode
-    )
+    return select(CheckoutAttempt, Subject).join(Subject).where(*named).limit(1)
 
 
 def _by_stripe_event(db: Session, scope: Scope, name: str) -> list[Hit]:
@@ -197,7 +173,11 @@ def _by_object(db: Session, scope: Scope, name: str) -> list[Hit]:
 def _event_about(scope: Scope, *, object_id: str) -> SelectOfScalar[str]:
     return (
         select(StripeEvent.event_id)
-        .where(col(StripeEvent.connection_id).in_(_connections(scope)), StripeEvent.object_id == object_id)
+        .where(
+            StripeEvent.project_id == scope.project_id,
+            StripeEvent.mode == scope.mode,
+            StripeEvent.object_id == object_id,
+        )
         .limit(1)
     )
 
@@ -283,11 +263,7 @@ def _deliveries_of(scope: Scope, *, event_id: str, limit: int) -> Select[Deliver
     """One event's way to each endpoint; the event holds them to the side."""
     return (
         select(Delivery, WebhookEndpoint.url)
-        .join(
-            OutboundEvent,
-            (col(OutboundEvent.project_id) == Delivery.project_id)
-            & (col(OutboundEvent.id) == Delivery.event_id),
-        )
+        .join(OutboundEvent)
         .join(WebhookEndpoint, col(WebhookEndpoint.id) == Delivery.endpoint_id)
         .where(
             OutboundEvent.project_id == scope.project_id,
@@ -317,10 +293,7 @@ def _by_request(db: Session, scope: Scope, name: str) -> list[Hit]:
 def _consumer(scope: Scope, *, name: str, since: datetime, until: datetime) -> SelectOfScalar[Subject]:
     return (
         select(Subject)
-        .join(
-            LedgerRow,
-            (col(LedgerRow.project_id) == Subject.project_id) & (col(LedgerRow.subject_id) == Subject.id),
-        )
+        .join(LedgerRow, _of_subject(LedgerRow))
         .where(
             LedgerRow.project_id == scope.project_id,
             LedgerRow.mode == scope.mode,
@@ -340,13 +313,19 @@ def _by_reservation(db: Session, scope: Scope, name: str) -> list[Hit]:
 def _reserver(scope: Scope, *, name: str) -> SelectOfScalar[Subject]:
     return (
         select(Subject)
-        .join(
-            Reservation,
-            (col(Reservation.project_id) == Subject.project_id) & (col(Reservation.subject_id) == Subject.id),
-        )
+        .join(Reservation, _of_subject(Reservation))
         .where(
             Reservation.project_id == scope.project_id, Reservation.mode == scope.mode, Reservation.id == name
         )
+    )
+
+
+def _of_subject(model: type[LedgerRow | Reservation]) -> ColumnElement[bool]:
+    """Their rows name a subject, though no foreign key says so: to check one would be to lock the subject."""
+    return and_(
+        col(model.project_id) == Subject.project_id,
+        col(model.mode) == Subject.mode,
+        col(model.subject_id) == Subject.id,
     )
 
 

@@ -118,7 +118,7 @@ def _last_attempt(scope: Scope) -> SelectOfScalar[CheckoutAttempt]:
 
 def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> JourneyFacts:
     scope = with_clock(db, Scope.of(attempt))
-    subject = db.get_one(Subject, (attempt.project_id, attempt.subject_id))
+    subject = db.get_one(Subject, (attempt.project_id, attempt.mode, attempt.subject_id))
     entitlement = _entitlement_of(db, scope, subject_id=subject.id, attempt_id=attempt.id)
     access = access_of(
         db,

@@ -234,7 +234,8 @@ def _note(
     db.exec(
         update(StripeEvent)
         .where(
-            col(StripeEvent.connection_id) == kept.connection_id,
+            col(StripeEvent.project_id) == kept.project_id,
+            col(StripeEvent.mode) == kept.mode,
             col(StripeEvent.object_id) == kept.session_id,
             col(StripeEvent.status) == EventStatus.IGNORED,
         )

@@ -6,12 +6,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table, of_project
+from licenzy.db.tables import Table, of_same_side
+
+_WITH_PROBLEM = text("problem IS NOT NULL")
 
 
 class EventStatus(StrEnum):
@@ -34,12 +36,21 @@ class SettlingRead(Table, table=True):
     """
 
     __tablename__ = "settling_reads"
-    __table_args__ = (Index("ix_settling_reads_due_at", "due_at"),)
+    __table_args__ = (
+        Index("ix_settling_reads_due_at", "due_at"),
+        Index(
+            "ix_settling_reads_with_problem",
+            "project_id",
+            "mode",
+            sqlite_where=_WITH_PROBLEM,
+            postgresql_where=_WITH_PROBLEM,
+        ),
+    )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
-    connection_id: str = Field(foreign_key="connections.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     object_id: str = Field(primary_key=True)
-    mode: Mode = Field(sa_type=Word(Mode))
+    connection_id: str = Field(foreign_key="connections.id")
     requests: int = 0
     """How often it was asked for; a read is good for the requests made before it began."""
     snapshot: int = 0
@@ -54,25 +65,26 @@ class SettlingRead(Table, table=True):
 
 
 class StripeEvent(Table, table=True):
-    """One signed event, unique by Stripe's id within its connection; never lost once acknowledged."""
+    """One signed event, unique by Stripe's id within its project and mode; never lost once acknowledged."""
 
     __tablename__ = "stripe_events"
     __table_args__ = (
-        UniqueConstraint("project_id", "connection_id", "event_id"),
+        UniqueConstraint("project_id", "mode", "event_id"),
+        Index("ix_stripe_events_project_id_mode_object_id", "project_id", "mode", "object_id", "id"),
         Index("ix_stripe_events_project_id_mode_received_at", "project_id", "mode", "received_at"),
         Index("ix_stripe_events_status_next_try_at", "status", "next_try_at"),
     )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
     """`rcv_…`, of our own: rises with the time of receipt."""
     connection_id: str = Field(foreign_key="connections.id")
     event_id: str
     """Stripe's own id of it."""
-    mode: Mode = Field(sa_type=Word(Mode))
     type: str
     api_version: str | None = None
-    object_id: str | None = Field(default=None, index=True)
+    object_id: str | None = None
     created: datetime = Field(sa_type=Instant)
     """Stripe's own time of the event, to the second."""
     payload: str
@@ -97,14 +109,14 @@ class UntrackedCheckout(Table, table=True):
 
     __tablename__ = "untracked_checkouts"
     __table_args__ = (
-        of_project("subject_id", "subjects"),
-        UniqueConstraint("project_id", "connection_id", "session_id"),
-        Index("ix_untracked_checkouts_project_id_mode_id", "project_id", "mode", "id"),
+        of_same_side("subject_id", "subjects"),
+        UniqueConstraint("project_id", "mode", "session_id"),
+        Index("ix_untracked_checkouts_project_id_mode_purchase_key", "project_id", "mode", "purchase_key"),
     )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
-    mode: Mode = Field(sa_type=Word(Mode))
     connection_id: str = Field(foreign_key="connections.id")
     session_id: str
     purchase_key: str

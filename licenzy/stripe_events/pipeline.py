@@ -142,7 +142,7 @@ def _disown(
     key = recorded.purchase.key
     if not key.startswith("sub_"):
         return recorded, []
-    release_subscription(db, attempt_id=attempt_id, subscription_id=key)
+    release_subscription(db, placed.origin.scope, attempt_id=attempt_id, subscription_id=key)
     changes = _withdraw(db, placed, key, now)
     disown_purchase(db, recorded.purchase, attempt_id=attempt_id)
     purchase = lock_purchase(db, placed.origin.scope, key=key, now=now)
@@ -246,7 +246,7 @@ def _note_lines(db: Session, placed: Placed, session: Reading) -> None:
     note = f"{ALSO_BOUGHT}{', '.join(sold_nothing)}." if sold_nothing else None
     note_on_session(
         db,
-        connection_id=placed.origin.connection_id,
+        placed.origin.scope,
         session_id=session.object_id,
         note=note,
         mark=ALSO_BOUGHT,

@@ -167,7 +167,7 @@ def _placed(
         purchase = known.purchase or purchase
         attempts = _attempts(db, origin, readings, known, purchase)
     unproven = [each for each in attempts if each is not None and lacks_proof(each, readings[0])]
-    if unproven and not claim_subscription(db, attempt_id=unproven[0].id, subscription_id=key):
+    if unproven and not claim_subscription(db, origin.scope, attempt_id=unproven[0].id, subscription_id=key):
         unproven, attempts = [], (None,) * len(readings)
     sold = tuple(
         _with_what_was_sold(reading, attempt, known)

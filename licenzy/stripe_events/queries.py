@@ -13,7 +13,6 @@ from sqlmodel import Session, col, select, update
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.alignment.modes import Mode
-from licenzy.connections.models import Connection
 from licenzy.db.paging import NEWEST, Page, Place, read_page
 from licenzy.db.reads import read_all, read_first, read_row
 from licenzy.db.upsert import table_of
@@ -42,27 +41,27 @@ class KeptEvent(NamedTuple):
     @property
     def primary_key(self) -> dict[str, Any]:
         """The columns that name its row."""
-        return {"project_id": self.project_id, "id": self.id}
+        return {"project_id": self.project_id, "mode": self.mode, "id": self.id}
 
 
 _EVENTS = table_of(StripeEvent)
 _KEPT = [_EVENTS.c[name] for name in KeptEvent._fields]
 
 
-def count_repeat(db: Session, *, project_id: str, connection_id: str, event_id: str) -> KeptEvent:
+def count_repeat(db: Session, scope: Scope, *, event_id: str) -> KeptEvent:
     """Count that Stripe sent an event of the inbox again; the event, held."""
-    row = _count_repeat(db, project=project_id, connection=connection_id, event=event_id)
+    row = _count_repeat(db, scope, event=event_id)
     assert row is not None
     return KeptEvent._make(row)
 
 
 @read_row
-def _count_repeat(*, project: str, connection: str, event: str) -> Executable:
+def _count_repeat(scope: Scope, *, event: str) -> Executable:
     return (
         core_update(_EVENTS)
         .where(
-            _EVENTS.c.project_id == project,
-            _EVENTS.c.connection_id == connection,
+            _EVENTS.c.project_id == scope.project_id,
+            _EVENTS.c.mode == scope.mode,
             _EVENTS.c.event_id == event,
         )
         .values(duplicates=_EVENTS.c.duplicates + 1)
@@ -70,10 +69,11 @@ def _count_repeat(*, project: str, connection: str, event: str) -> Executable:
     )
 
 
-def note_on_session(db: Session, *, connection_id: str, session_id: str, note: str | None, mark: str) -> None:
+def note_on_session(db: Session, scope: Scope, *, session_id: str, note: str | None, mark: str) -> None:
     """Put a note on the applied events of a session; without one, remove the one that `mark` begins."""
     applied = (
-        col(StripeEvent.connection_id) == connection_id,
+        col(StripeEvent.project_id) == scope.project_id,
+        col(StripeEvent.mode) == scope.mode,
         col(StripeEvent.object_id) == session_id,
         col(StripeEvent.status) == EventStatus.APPLIED,
     )
@@ -84,19 +84,19 @@ def note_on_session(db: Session, *, connection_id: str, session_id: str, note: s
         db.execute(update(StripeEvent).where(*applied, noted).values(note=None))
 
 
-def lock_event(db: Session, *, project_id: str, connection_id: str, event_id: str) -> KeptEvent | None:
-    """The event with Stripe's own id, within its connection, held; None when there is none."""
-    row = _lock(db, project_id=project_id, connection_id=connection_id, event_id=event_id)
+def lock_event(db: Session, scope: Scope, *, event_id: str) -> KeptEvent | None:
+    """The event with Stripe's own id, held; None when there is none."""
+    row = _lock(db, scope, event_id=event_id)
     return KeptEvent._make(row) if row is not None else None
 
 
 @read_row
-def _lock(*, project_id: str, connection_id: str, event_id: str) -> Executable:
+def _lock(scope: Scope, *, event_id: str) -> Executable:
     return (
         core_select(*_KEPT)
         .where(
-            _EVENTS.c.project_id == project_id,
-            _EVENTS.c.connection_id == connection_id,
+            _EVENTS.c.project_id == scope.project_id,
+            _EVENTS.c.mode == scope.mode,
             _EVENTS.c.event_id == event_id,
         )
         .with_for_update()
@@ -150,30 +150,25 @@ def events_page(
     return read_page(db, statement, col(StripeEvent.id), place)
 
 
-def receivers_of(db: Session, *, event_id: str, connection_id: str | None = None) -> list[tuple[str, str]]:
-    """The project and connection of each that received the event; for who runs the installation.
+def receivers_of(db: Session, *, event_id: str, connection_id: str | None = None) -> list[Scope]:
+    """The sides of any project that received the event; for who runs the installation.
 
-    When asked only the one connection.
+    When asked only that of one connection.
     """
-    found = select(StripeEvent.project_id, StripeEvent.connection_id).where(StripeEvent.event_id == event_id)
+    found = select(StripeEvent.project_id, col(StripeEvent.mode)).where(StripeEvent.event_id == event_id)
     if connection_id is not None:
         found = found.where(StripeEvent.connection_id == connection_id)
-    return list(db.exec(found.order_by(StripeEvent.connection_id)))
+    sides = db.exec(found.order_by(StripeEvent.project_id, col(StripeEvent.mode)))
+    return [Scope(project_id, mode) for project_id, mode in sides]
 
 
 @read_first
 def event_by_id(scope: Scope, *, event_id: str) -> SelectOfScalar[StripeEvent]:
     """The event with Stripe's own id, of this project and mode."""
-    return (
-        select(StripeEvent)
-        .where(
-            StripeEvent.project_id == scope.project_id,
-            StripeEvent.mode == scope.mode,
-            col(StripeEvent.connection_id).in_(_connections(scope)),
-            StripeEvent.event_id == event_id,
-        )
-        .order_by(col(StripeEvent.id).desc())
-        .limit(1)
+    return select(StripeEvent).where(
+        StripeEvent.project_id == scope.project_id,
+        StripeEvent.mode == scope.mode,
+        StripeEvent.event_id == event_id,
     )
 
 
@@ -192,10 +187,7 @@ def _subjects_behind(scope: Scope, *, event_ids: Sequence[str]) -> Select[str, S
             & (col(Purchase.mode) == Fact.mode)
             & (col(Purchase.key) == Fact.purchase_key),
         )
-        .join(
-            Subject,
-            (col(Subject.project_id) == Purchase.project_id) & (col(Subject.id) == Purchase.subject_id),
-        )
+        .join(Subject)
         .where(
             Fact.project_id == scope.project_id, Fact.mode == scope.mode, col(Fact.source_id).in_(event_ids)
         )
@@ -224,16 +216,8 @@ def events_of_subject(scope: Scope, *, subject_id: str, limit: int) -> SelectOfS
         .where(
             StripeEvent.project_id == scope.project_id,
             StripeEvent.mode == scope.mode,
-            col(StripeEvent.connection_id).in_(_connections(scope)),
             col(StripeEvent.event_id).in_(event_ids),
         )
         .order_by(col(StripeEvent.id).desc())
         .limit(limit)
-    )
-
-
-def _connections(scope: Scope) -> SelectOfScalar[str]:
-    """An event is found by its id within its connection: naming that too lets the index do it."""
-    return select(Connection.id).where(
-        Connection.project_id == scope.project_id, Connection.mode == scope.mode
     )

@@ -92,9 +92,7 @@ def receive(
     kept = keep(db, connection, event, body, now)
     is_fresh = kept is not None
     if kept is None:
-        kept = count_repeat(
-            db, project_id=connection.project_id, connection_id=connection.id, event_id=event.id
-        )
+        kept = count_repeat(db, Scope.of(connection), event_id=event.id)
     stale = connection.proven_at is None or now - connection.proven_at > _PROOF_IS_FRESH
     if signed and stale and kept.status is not EventStatus.WRONG_ACCOUNT:
         note_signed_event(db, connection_id=connection.id, event_id=event.id, now=now)

@@ -60,7 +60,7 @@ def record(db: Session, placed: Placed, *, now: datetime) -> Recorded:
         if reading.kind in {"session", "subscription"}:
             subject = _sold(db, placed, reading, attempt, facts, subject, now)
         elif _may_be_paid_after_all(reading, facts):
-            _settle(db, attempt, facts, now)
+            _settle(db, placed.origin.scope, attempt, facts, now)
     if not placed.was_known:
         new_facts = {(fact.source_id, fact.kind) for fact in facts}
     return Recorded(purchase, facts, frozenset(new_facts), displaced)
@@ -123,7 +123,7 @@ def _sold(
 ) -> Customer:
     """What became of the attempt, and who its buyer is at Stripe."""
     if not _was_settled_before(placed, reading, attempt):
-        _settle(db, attempt, facts, now)
+        _settle(db, placed.origin.scope, attempt, facts, now)
     if reading.kind == "session" and reading.data["status"] != "complete":
         return subject
     customer, email = reading.data["customer"], reading.data.get("email")
@@ -140,12 +140,15 @@ def _was_settled_before(placed: Placed, reading: Reading, attempt: SoldAttempt) 
     )
 
 
-def _settle(db: Session, attempt: SoldAttempt, facts: Sequence[FactLike], now: datetime) -> None:
+def _settle(
+    db: Session, scope: Scope, attempt: SoldAttempt, facts: Sequence[FactLike], now: datetime
+) -> None:
     reported = [fact for fact in facts if fact.kind == "session"]
     opened = [session_opened(fact.object_id, fact.data.get("recovered_from")) for fact in reported]
     statuses = {fact.data["status"] for fact in facts if fact.kind == "subscription"}
     settle_attempt(
         db,
+        scope,
         attempt_id=attempt.id,
         session_id=opened[0] if opened else None,
         sessions=[fact.data for fact in reported],

@@ -39,13 +39,7 @@ class Replayed:
 
 
 def replay_event(
-    database: Database,
-    *,
-    project_id: str,
-    connection_id: str,
-    event_id: str,
-    clock: Clock,
-    actor: Actor | None = None,
+    database: Database, scope: Scope, *, event_id: str, clock: Clock, actor: Actor | None = None
 ) -> Replayed:
     """Apply a kept event again, a parked one included. Raises NotFound for an unknown or unusable one.
 
@@ -54,7 +48,7 @@ def replay_event(
     """
 
     def apply_again(db: Session) -> Replayed:
-        kept = lock_event(db, project_id=project_id, connection_id=connection_id, event_id=event_id)
+        kept = lock_event(db, scope, event_id=event_id)
         if kept is None or kept.status not in REPLAYABLE:
             raise NotFound(
                 "This event does not exist or cannot be replayed.",

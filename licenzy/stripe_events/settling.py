@@ -84,7 +84,7 @@ def claim_due_read(db: Session, *, now: datetime, connection_id: str | None = No
     change_row(
         db,
         SettlingRead,
-        {"project_id": row.project_id, "connection_id": row.connection_id, "object_id": row.object_id},
+        {"project_id": row.project_id, "mode": row.mode, "object_id": row.object_id},
         {"leased_until": LEASE.until(now)},
     )
     return ReadClaim(Scope.of(row), row.connection_id, row.object_id, row.requests, row.snapshot + 1)
@@ -145,7 +145,7 @@ def claim_now(db: Session, scope: Scope, *, connection_id: str, object_id: str, 
             "tries": 0,
         },
     )
-    row = _locked_read(db, scope, connection_id=connection_id, object_id=object_id)
+    row = _locked_read(db, scope, object_id=object_id)
     met = row.due_at is None or row.due_at - SETTLE_AFTER < began
     return ReadClaim(
         scope, connection_id, object_id, row.requests if met else row.requests - 1, row.snapshot + 1
@@ -159,8 +159,7 @@ def read_done(db: Session, claim: ReadClaim, *, now: datetime, problem: str | No
     """
     recorded = _record_done(
         db,
-        project=claim.scope.project_id,
-        connection=claim.connection_id,
+        claim.scope,
         object_=claim.object_id,
         met=claim.requests,
         number=claim.snapshot,
@@ -172,13 +171,13 @@ def read_done(db: Session, claim: ReadClaim, *, now: datetime, problem: str | No
 
 @read_row
 def _record_done(
-    *, project: str, connection: str, object_: str, met: int, number: int, why: str | None, now: datetime
+    scope: Scope, *, object_: str, met: int, number: int, why: str | None, now: datetime
 ) -> Executable:
     return (
         update(_READS)
         .where(
-            _READS.c.project_id == project,
-            _READS.c.connection_id == connection,
+            _READS.c.project_id == scope.project_id,
+            _READS.c.mode == scope.mode,
             _READS.c.object_id == object_,
             _READS.c.snapshot < number,
         )
@@ -208,7 +207,7 @@ def read_failed(
 
     Later is 30 seconds, then doubling with jitter, and not before `not_before` seconds where Stripe said so.
     """
-    row = _locked_read(db, claim.scope, connection_id=claim.connection_id, object_id=claim.object_id)
+    row = _locked_read(db, claim.scope, object_id=claim.object_id)
     row.tries += 1
     row.problem, row.leased_until = problem[:500], None
     delay = _BACKOFF.delay(row.tries, random, at_least=not_before or 0.0)
@@ -217,12 +216,12 @@ def read_failed(
 
 
 @read_one
-def _locked_read(scope: Scope, *, connection_id: str, object_id: str) -> SelectOfScalar[SettlingRead]:
+def _locked_read(scope: Scope, *, object_id: str) -> SelectOfScalar[SettlingRead]:
     return (
         select(SettlingRead)
         .where(
             SettlingRead.project_id == scope.project_id,
-            SettlingRead.connection_id == connection_id,
+            SettlingRead.mode == scope.mode,
             SettlingRead.object_id == object_id,
         )
         .with_for_update()

@@ -56,7 +56,8 @@ def keep_untracked(
         db.exec(
             update(UntrackedCheckout)
             .where(
-                col(UntrackedCheckout.connection_id) == connection_id,
+                col(UntrackedCheckout.project_id) == scope.project_id,
+                col(UntrackedCheckout.mode) == scope.mode,
                 col(UntrackedCheckout.session_id) == reading.object_id,
             )
             .values(payment_status=data["payment_status"])

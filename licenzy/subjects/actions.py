@@ -99,7 +99,9 @@ def link_customer(
             "email": known.email,
             "search_text": known.search_text,
         }
-        change_row(db, Subject, {"project_id": scope.project_id, "id": subject.id}, columns)
+        change_row(
+            db, Subject, {"project_id": scope.project_id, "mode": scope.mode, "id": subject.id}, columns
+        )
     return known
 
 

@@ -28,14 +28,12 @@ class Subject(Table, table=True):
             postgresql_include=["id"],
         ),
         Index("ix_subjects_project_id_mode_stripe_customer_id", "project_id", "mode", "stripe_customer_id"),
-        # For the list of customers, newest first, and for searches, which scan one project and mode.
-        Index("ix_subjects_project_id_mode_id", "project_id", "mode", "id"),
         {"sqlite_with_rowid": False},
     )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
-    mode: Mode = Field(sa_type=Word(Mode))
     subject_ref: str = Field(max_length=200)
     email: str | None = None
     stripe_customer_id: str | None = None

@@ -172,6 +172,7 @@ def _set_aside(db: Session, scope: Scope, wish: ReserveRequest, now: datetime) -
         db.add(
             Hold(
                 project_id=scope.project_id,
+                mode=scope.mode,
                 reservation_id=reservation.id,
                 entitlement_id=draw.pack_id,
                 place=place,
@@ -249,7 +250,7 @@ def _holds(db: Session, reservation: Reservation) -> list[Draw]:
 
 
 def _give_back(db: Session, scope: Scope, hold: Draw) -> Entitlement:
-    pack = db.get_one(Entitlement, (scope.project_id, hold.pack_id))
+    pack = db.get_one(Entitlement, (scope.project_id, scope.mode, hold.pack_id))
     pack.reserved_units -= hold.units
     return pack
 

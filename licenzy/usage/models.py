@@ -10,7 +10,7 @@ from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table, of_project
+from licenzy.db.tables import Table, of_same_side
 
 _OPEN = text("closed_at IS NULL")
 
@@ -23,7 +23,7 @@ class LedgerRow(Table, table=True):
 
     __tablename__ = "usage_ledger"
     __table_args__ = (
-        of_project("entitlement_id", "entitlements"),
+        of_same_side("entitlement_id", "entitlements"),
         CheckConstraint("units > 0", name="units_positive"),
         # Sums over time read this alone; writing it costs a call on SQLite 2 to 4 % of its time.
         Index("ix_usage_ledger_used_at", "project_id", "mode", "used_at", "units"),
@@ -69,8 +69,8 @@ class Reservation(Table, table=True):
     )
 
     project_id: str = Field(primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
-    mode: Mode = Field(sa_type=Word(Mode))
     subject_id: str
     """Not a foreign key: to check it is to lock the subject after its packs, against the order of locks."""
     units: int = Field(sa_type=BigInteger)
@@ -89,12 +89,14 @@ class Hold(Table, table=True):
 
     __tablename__ = "usage_holds"
     __table_args__ = (
-        of_project("reservation_id", "usage_reservations"),
-        of_project("entitlement_id", "entitlements"),
+        of_same_side("reservation_id", "usage_reservations"),
+        of_same_side("entitlement_id", "entitlements"),
+        Index("ix_usage_holds_project_id_mode_entitlement_id", "project_id", "mode", "entitlement_id"),
         CheckConstraint("units > 0", name="units_positive"),
     )
 
     project_id: str = Field(primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     reservation_id: str = Field(primary_key=True)
     entitlement_id: str = Field(primary_key=True)
     place: int

@@ -44,11 +44,7 @@ def ledger_of(scope: Scope, *, subject_id: str, limit: int) -> Select[LedgerRow,
     """What the subject consumed, newest first, each row with the pack it came from."""
     return (
         select(LedgerRow, Entitlement)
-        .join(
-            Entitlement,
-            (col(Entitlement.project_id) == LedgerRow.project_id)
-            & (col(Entitlement.id) == LedgerRow.entitlement_id),
-        )
+        .join(Entitlement)
         .where(
             LedgerRow.project_id == scope.project_id,
             LedgerRow.mode == scope.mode,
@@ -148,7 +144,11 @@ def holds_of(scope: Scope, *, reservation_ids: Sequence[str]) -> SelectOfScalar[
     """The holds of some reservations, each one's in the order in which they are committed."""
     return (
         select(Hold)
-        .where(Hold.project_id == scope.project_id, col(Hold.reservation_id).in_(reservation_ids))
+        .where(
+            Hold.project_id == scope.project_id,
+            Hold.mode == scope.mode,
+            col(Hold.reservation_id).in_(reservation_ids),
+        )
         .order_by(col(Hold.reservation_id), col(Hold.place))
     )
 
@@ -215,10 +215,7 @@ def expired_units_by_pack(
 def _expired_units(scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> Select[str, int]:
     return (
         select(Hold.entitlement_id, func.sum(Hold.units))
-        .join(
-            Reservation,
-            (col(Reservation.project_id) == Hold.project_id) & (col(Reservation.id) == Hold.reservation_id),
-        )
+        .join(Reservation)
         .where(
             Reservation.project_id == scope.project_id,
             Reservation.mode == scope.mode,
@@ -235,10 +232,7 @@ def units_set_aside(scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> 
     """What open reservations hold in these packs after `now`, with when each is over."""
     return (
         select(Hold.entitlement_id, Hold.units, Reservation.expires_at)
-        .join(
-            Reservation,
-            (col(Reservation.project_id) == Hold.project_id) & (col(Reservation.id) == Hold.reservation_id),
-        )
+        .join(Reservation)
         .where(
             Reservation.project_id == scope.project_id,
             Reservation.mode == scope.mode,
@@ -273,10 +267,7 @@ def owned_by_refs(
 def _owned_by_refs(scope: Scope, *, subject_refs: Sequence[str]) -> Select[str, Entitlement]:
     return (
         select(Subject.subject_ref, Entitlement)
-        .join(
-            Entitlement,
-            (col(Entitlement.project_id) == Subject.project_id) & (col(Entitlement.subject_id) == Subject.id),
-        )
+        .join(Entitlement)
         .where(
             Subject.project_id == scope.project_id,
             Subject.mode == scope.mode,

@@ -97,7 +97,10 @@ def test_what_was_on_its_way_to_a_deleted_endpoint_ends(
     assert (row.status, row.next_try_at, row.leased_until) == (becomes, None, None)
     with database.read() as db:
         assert (
-            db.get_one(DeliveryAttempt, (claim.project_id, claim.delivery_id, claim.number)).status == status
+            db.get_one(
+                DeliveryAttempt, (claim.scope.project_id, claim.scope.mode, claim.delivery_id, claim.number)
+            ).status
+            == status
         )
 
 

@@ -212,7 +212,7 @@ def test_a_spent_pack_is_exhausted_and_later_events_leave_its_counters(sell: Any
     sale = sell(Kind.USAGE_PACK)
     sale.session()
     with sale.storefront.database.write() as db:
-        held = db.get(Entitlement, (sale.row().project_id, sale.row().id))
+        held = db.get(Entitlement, (sale.row().project_id, sale.row().mode, sale.row().id))
         assert held is not None
         held.used_units = 1000
     assert sale.standing_at(START) == ("exhausted", False, "exhausted")

@@ -202,7 +202,7 @@ def test_a_renewal_that_fails_leaves_the_attempt_paid(sell: Any) -> None:
 
 def opened_for(sale: Sale, amount: int) -> None:
     with sale.storefront.database.write() as db:
-        attempt = db.get(CheckoutAttempt, (sale.attempt.project_id, sale.attempt.id))
+        attempt = db.get(CheckoutAttempt, (sale.attempt.project_id, sale.attempt.mode, sale.attempt.id))
         assert attempt is not None
         attempt.sold = {**attempt.sold, "opened_amount": amount}
 

@@ -40,7 +40,7 @@ def read_then_write() -> None:
         return read(statements, run, requests)
 
     def write_late(statements: SqliteStatements, run: Run, writes: Writes) -> None:
-        for pack_id, units in writes.draws.items():
+        for (_project_id, _mode, pack_id), units in writes.draws.items():
             known[pack_id] += units
             run("UPDATE entitlements SET used_units = ? WHERE id = ?", (known[pack_id], pack_id))
         write(statements, run, Writes({}, writes.ledger, writes.keys))

@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from licenzy.entitlements.actions import project_purchase
 from licenzy.hooks import stripe as hooks
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_events import pipeline
 from licenzy.stripe_events import receive as inbox
@@ -22,8 +23,8 @@ def dedupe_off() -> None:
     """What was told before is taken for news, and the facts' table has lost its constraint."""
     count = count_repeat
 
-    def count_as_new(db: Session, **named: str) -> Any:
-        return count(db, **named)._replace(status=EventStatus.RECEIVED)
+    def count_as_new(db: Session, scope: Scope, **named: str) -> Any:
+        return count(db, scope, **named)._replace(status=EventStatus.RECEIVED)
 
     replace(inbox, count_repeat=count_as_new)
 

@@ -184,8 +184,7 @@ class Shop:
         """Replay the event that was sent last, and let the worker read what that asks for."""
         replay_event(
             self.town.runtime.database,
-            project_id=self.connection.project_id,
-            connection_id=self.connection.id,
+            Scope.of(self.connection),
             event_id=self.case.events[-1]["id"],
             clock=self.town.clock,
         )

@@ -24,6 +24,7 @@ from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import Entitlement, Fact, State
 from licenzy.errors import NotFound
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
 from licenzy.stripe_events.replay import replay_event
@@ -404,10 +405,9 @@ def test_an_event_of_another_account_is_kept_and_never_applied(
     assert kept.note == "It is from the Stripe account acct_connected."
     assert (shop.entitlements(), shop.all(Connection)[0].proven_at) == ([], None)
     work_once(runtime)
-    own = shop.connection
-    replay = partial(replay_event, project_id=own.project_id, connection_id=own.id, clock=StandingClock())
+    replay = partial(replay_event, runtime.database, Scope.of(shop.connection), clock=StandingClock())
     with pytest.raises(NotFound):
-        replay(runtime.database, event_id="evt_theirs")
+        replay(event_id="evt_theirs")
     # Only what names another account is refused: the connection's own account may be named too.
     assert shop.send({**value, "account": known_account}).status_code == 200
     assert [row.granted_units for row in shop.entitlements()] == [2000]
@@ -423,8 +423,7 @@ def test_an_event_that_was_stored_before_its_account_counted_is_not_applied_agai
         db.exec(select(StripeEvent)).one().status = EventStatus.FAILED
     replayed = replay_event(
         runtime.database,
-        project_id=shop.connection.project_id,
-        connection_id=shop.connection.id,
+        Scope.of(shop.connection),
         event_id=value["id"],
         clock=StandingClock(),
     )

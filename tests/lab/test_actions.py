@@ -213,7 +213,7 @@ def test_nothing_else_happens_while_the_clock_moves(playground: Playground) -> N
         assert playground.bench(purchase).waiting
     assert playground.bench(attempt).steps[0].progress == 40
     with playground.runtime.database.write() as db:
-        db.delete(db.get_one(LabStep, (playground.scope.project_id, running)))
+        db.delete(db.get_one(LabStep, (playground.scope.project_id, playground.scope.mode, running)))
 
 
 def test_a_jump_that_the_sandbox_never_began_ends_with_a_reason(playground: Playground) -> None:

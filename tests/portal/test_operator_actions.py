@@ -67,7 +67,7 @@ def holds(runtime: Runtime, cast: Cast, subject: Subject) -> Holds:
             hand = OperatorContext(Scope.of(to), Actor(), "to begin with", START)
             until = None if kind is Kind.USAGE_PACK else START + DAY
             (change,) = grants.grant(db, hand, subject_ref=to.subject_ref, product=product, until=until)
-            row = db.get_one(Entitlement, (to.project_id, change["entitlement"]))
+            row = db.get_one(Entitlement, (to.project_id, to.mode, change["entitlement"]))
             for name, value in columns.items():
                 setattr(row, name, value)
             db.add(row)
@@ -78,7 +78,7 @@ def holds(runtime: Runtime, cast: Cast, subject: Subject) -> Holds:
 
 def row(runtime: Runtime, entitlement: Entitlement) -> Entitlement:
     with runtime.database.read() as db:
-        return db.get_one(Entitlement, (entitlement.project_id, entitlement.id))
+        return db.get_one(Entitlement, (entitlement.project_id, entitlement.mode, entitlement.id))
 
 
 def send(

@@ -219,8 +219,7 @@ def test_replay_finds_and_mends_a_row_that_is_not_what_its_facts_say(
         event = db.exec(select(StripeEvent).where(StripeEvent.type == "checkout.session.completed")).one()
     again = replay_event(
         database,
-        project_id=shop.connection.project_id,
-        connection_id=shop.connection.id,
+        Scope.of(shop.connection),
         event_id=event.event_id,
         clock=clock,
     )

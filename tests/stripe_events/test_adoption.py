@@ -362,8 +362,7 @@ def test_a_replay_gives_the_same(shop: Shop, sell: Sell, clock: StandingClock) -
     for event_id in events:
         replay_event(
             database,
-            project_id=shop.connection.project_id,
-            connection_id=shop.connection.id,
+            Scope.of(shop.connection),
             event_id=event_id,
             clock=clock,
         )

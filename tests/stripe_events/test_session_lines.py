@@ -13,6 +13,7 @@ from sqlmodel import col, select
 
 from licenzy.catalog.models import Kind, Product
 from licenzy.entitlements.models import Entitlement, State
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import StripeEvent
 from licenzy.stripe_events.replay import replay_event
 from licenzy.stripe_events.snapshots import settle_next
@@ -116,8 +117,7 @@ def map_and_replay(shop: Shop, session: str, price_id: str, clock: StandingClock
         event_id = db.exec(select(StripeEvent.event_id).where(StripeEvent.object_id == session)).one()
     replay_event(
         shop.runtime.database,
-        project_id=shop.connection.project_id,
-        connection_id=shop.connection.id,
+        Scope.of(shop.connection),
         event_id=event_id,
         clock=clock,
     )

@@ -157,7 +157,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
         def adjusts(self, pack: str, by: int) -> None:
             # What is held is counted as it is written, whether or not its time is up.
             with database.read() as db:
-                row = db.get_one(Entitlement, (cast.project_id, pack))
+                row = db.get_one(Entitlement, (cast.project_id, self.customer.subject.mode, pack))
             fits = row.granted_units + by >= row.used_units + row.reserved_units
             fits = fits and not self.model.packs[pack].gone
             try:

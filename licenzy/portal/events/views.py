@@ -80,12 +80,9 @@ def event(side: Side, event_id: str) -> ResponseReturnValue:
 def replay_event(side: Side, event_id: str) -> ResponseReturnValue:
     """Apply one event again, and say with which result."""
     parts = runtime()
-    with parts.database.read() as db:
-        found = _event(db, side, event_id)
     replayed = replay.replay_event(
         parts.database,
-        project_id=found.project_id,
-        connection_id=found.connection_id,
+        side.scope,
         event_id=event_id,
         clock=parts.clock,
         actor=side.actor,

@@ -22,14 +22,15 @@ class _Change(NamedTuple):
     primary: tuple[str, ...] | None = None
     """The columns of its new primary key."""
     unique: tuple[str, ...] | None = None
-    """The columns of the unique constraint that gets the project before them."""
+    """The columns of the unique constraint that gets project and mode before them."""
     refers: tuple[tuple[str, str], ...] = ()
     """Columns that name a row of another table by its id, and that table."""
     without_row_numbers: bool = False
     """On SQLite."""
 
 
-_BY_ID = ('project_id', 'id')
+_SIDE = ('project_id', 'mode')
+_BY_ID = (*_SIDE, 'id')
 _CHANGES = {
     'subjects': _Change(_BY_ID, without_row_numbers=True),
     'purchases': _Change(refers=(('subject_id', 'subjects'),)),
@@ -39,11 +40,11 @@ _CHANGES = {
     'usage_ledger': _Change(refers=(('entitlement_id', 'entitlements'),), without_row_numbers=True),
     'usage_reservations': _Change(_BY_ID),
     'usage_holds': _Change(
-        ('project_id', 'reservation_id', 'entitlement_id'),
+        (*_SIDE, 'reservation_id', 'entitlement_id'),
         refers=(('reservation_id', 'usage_reservations'), ('entitlement_id', 'entitlements')),
     ),
     'stripe_events': _Change(_BY_ID, unique=('connection_id', 'event_id')),
-    'settling_reads': _Change(('project_id', 'connection_id', 'object_id')),
+    'settling_reads': _Change((*_SIDE, 'object_id')),
     'untracked_checkouts': _Change(
         _BY_ID, unique=('connection_id', 'session_id'), refers=(('subject_id', 'subjects'),)
     ),
@@ -52,29 +53,67 @@ _CHANGES = {
         _BY_ID, unique=('endpoint_id', 'event_id'), refers=(('event_id', 'outbound_events'),)
     ),
     'delivery_attempts': _Change(
-        ('project_id', 'delivery_id', 'number'), refers=(('delivery_id', 'deliveries'),)
+        (*_SIDE, 'delivery_id', 'number'), refers=(('delivery_id', 'deliveries'),)
     ),
     'lab_steps': _Change(_BY_ID, refers=(('attempt_id', 'checkout_attempts'),)),
     'finished_walks': _Change(_BY_ID),
 }
-_SESSION_OF_ATTEMPT = 'uq_checkout_attempts_connection_id_stripe_checkout_session_id'
+_OLD_INDEXES = (
+    ('checkout_attempts', 'ix_checkout_attempts_subject_id'),
+    ('checkout_attempts', 'ix_checkout_attempts_connection_id_stripe_subscription_id'),
+    ('checkout_attempts', 'uq_checkout_attempts_connection_id_stripe_checkout_session_id'),
+    ('deliveries', 'ix_deliveries_event_id'),
+    ('deliveries', 'ix_deliveries_project_id_mode_id'),
+    ('finished_walks', 'ix_finished_walks_project_id_mode_id'),
+    ('outbound_events', 'ix_outbound_events_subject_id'),
+    ('purchases', 'ix_purchases_subject_id'),
+    ('stripe_events', 'ix_stripe_events_object_id'),
+    ('subjects', 'ix_subjects_project_id_mode_id'),
+    ('untracked_checkouts', 'ix_untracked_checkouts_project_id_mode_id'),
+)
 
 
 def upgrade() -> None:
-    op.drop_index(_SESSION_OF_ATTEMPT, table_name='checkout_attempts')
+    for table, index in _OLD_INDEXES:
+        op.drop_index(index, table_name=table)
     _add_columns()
     if op.get_context().dialect.name == 'sqlite':
         for table, change in _CHANGES.items():
             _copy_table(table, change)
     else:
         _change_constraints()
+    _create_indexes()
+    compatible_since(revision)
+
+
+def _create_indexes() -> None:
+    op.create_index('ix_checkout_attempts_subject_id', 'checkout_attempts', [*_SIDE, 'subject_id'])
+    op.create_index(
+        'ix_checkout_attempts_stripe_subscription_id',
+        'checkout_attempts',
+        [*_SIDE, 'stripe_subscription_id'],
+    )
     op.create_index(
         'uq_checkout_attempts_stripe_checkout_session_id',
         'checkout_attempts',
-        ['project_id', 'connection_id', 'stripe_checkout_session_id'],
+        [*_SIDE, 'stripe_checkout_session_id'],
         unique=True,
     )
-    compatible_since(revision)
+    op.create_index('ix_deliveries_project_id_mode_event_id', 'deliveries', [*_SIDE, 'event_id'])
+    op.create_index('ix_entitlements_project_id_mode_subject_id', 'entitlements', [*_SIDE, 'subject_id'])
+    op.create_index('ix_outbound_events_project_id_mode_subject_id', 'outbound_events', [*_SIDE, 'subject_id'])
+    op.create_index('ix_purchases_project_id_mode_subject_id', 'purchases', [*_SIDE, 'subject_id'])
+    op.create_index('ix_stripe_events_project_id_mode_object_id', 'stripe_events', [*_SIDE, 'object_id', 'id'])
+    op.create_index('ix_untracked_checkouts_project_id_mode_purchase_key', 'untracked_checkouts', [*_SIDE, 'purchase_key'])
+    op.create_index(
+        'ix_settling_reads_with_problem',
+        'settling_reads',
+        [*_SIDE],
+        sqlite_where=sa.text('problem IS NOT NULL'),
+        postgresql_where=sa.text('problem IS NOT NULL'),
+    )
+    op.create_index('ix_usage_holds_project_id_mode_entitlement_id', 'usage_holds', [*_SIDE, 'entitlement_id'])
+    op.create_index('ix_payment_links_project_id_mode_purchase_key', 'payment_links', [*_SIDE, 'purchase_key'])
 
 
 def _add_columns() -> None:
@@ -83,8 +122,10 @@ def _add_columns() -> None:
         ('delivery_attempts', 'deliveries', 'delivery_id'),
     ):
         op.add_column(table, sa.Column('project_id', sa.String(), nullable=True))
+        op.add_column(table, sa.Column('mode', sa.String(length=32), nullable=True))
         op.execute(
-            f'UPDATE {table} SET project_id = (SELECT owner.project_id FROM {owners} owner WHERE owner.id = {owner_id})'
+            f'UPDATE {table} SET (project_id, mode) = '
+            f'(SELECT owner.project_id, owner.mode FROM {owners} owner WHERE owner.id = {owner_id})'
         )
     # In the order of arrival, and before all that arrive from now on.
     is_sqlite = op.get_context().dialect.name == 'sqlite'
@@ -118,12 +159,13 @@ def _drop_references(batch: BatchOperations, table: str, change: _Change) -> Non
 def _make_references(batch: BatchOperations, table: str, change: _Change) -> None:
     for column, named in change.refers:
         name = op.f(f'fk_{table}_project_id_{named}')
-        batch.create_foreign_key(name, named, ['project_id', column], ['project_id', 'id'])
+        batch.create_foreign_key(name, named, [*_SIDE, column], [*_BY_ID])
 
 
 def _change_keys(batch: BatchOperations, table: str, change: _Change) -> None:
     if change.unique:
-        columns = ('project_id', *change.unique)
+        # A side has one connection.
+        columns = (*_SIDE, *(each for each in change.unique if each != 'connection_id'))
         batch.drop_constraint(f'uq_{table}_{"_".join(change.unique)}', type_='unique')
         batch.create_unique_constraint(op.f(f'uq_{table}_{"_".join(columns)}'), columns)
     if change.primary:
