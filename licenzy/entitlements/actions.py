@@ -291,11 +291,15 @@ def _insert(db: Session, purchase: LockedPurchase, columns: _Columns, now: datet
 
 
 def _update(db: Session, row: _Columns, columns: _Columns, now: datetime) -> _Columns:
-    """The row with these columns. Only what differs is written: an unchanged row keeps its date."""
+    """The row with these columns. Only what differs is written: an unchanged row keeps its date.
+
+    It keeps it as well where only the price is filled in, which rows of earlier versions do not have.
+    """
     differing = {name: value for name, value in columns.items() if row[name] != value}
     if not differing:
         return row
-    differing["updated_at"] = now
+    if row["stripe_price_id"] is not None or set(differing) != {"stripe_price_id"}:
+        differing["updated_at"] = now
     change_row(db, Entitlement, {name: row[name] for name in ("project_id", "mode", "id")}, differing)
     return {**row, **differing}
 
