@@ -33,7 +33,9 @@ from tests.usage.buying import RESERVE
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
-PREFIX = re.compile(r"^(?:SCAN (\w+)|SEARCH (\w+) USING (?!INDEX ix_\w+_with_).*\(project_id=\?(?: AND mode=\?)?\)$)")
+PREFIX = re.compile(
+    r"^(?:SCAN (\w+)|SEARCH (\w+) USING (?!INDEX ix_\w+_with_).*\(project_id=\?(?: AND mode=\?)?\)$)"
+)
 """By nothing but the side; an index `…_with_…` holds only the few rows that are asked for."""
 LISTS = re.compile(r"ORDER BY \w+\.(id|created_at) DESC.* LIMIT|^SELECT count\(|GROUP BY")
 """What is shown page by page, and what is counted or summed, reads the rows of a side in their order."""
