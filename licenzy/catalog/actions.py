@@ -1,10 +1,12 @@
 """Verbs on products: create, edit, archive and restore them. Those on their prices are in `prices`.
 
-Verbs that take a `Database` ask Stripe first and write afterwards, in a transaction of their own.
+Verbs that take a `Database` ask Stripe first and write afterwards, in a transaction of their own. Those that
+take a session get prices that were just read, so that several of them can share one transaction.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +23,7 @@ from licenzy.kit.ids import new_id
 from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.actions import probe_again
 from licenzy.projects.scope import Scope
-from licenzy.stripe_gateway.client import StripeGateway
+from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
 from licenzy.workspace.audit import Actor, record
 
 
@@ -41,6 +43,16 @@ def create_product(
     with database.read() as db:
         _refuse_taken_code(db, scope, code=draft.product_code)
     price = read_price(database, gateway, secret_box, scope, price_id=draft.price_id)
+    with database.write() as db:
+        return insert_product(db, scope, draft=draft, price=price, actor=actor, now=now)
+
+
+def insert_product(
+    db: Session, scope: Scope, *, draft: Draft, price: PriceFacts, actor: Actor, now: datetime
+) -> Product:
+    """Map a new code to a price that was just read from Stripe. Raises ProductRefused."""
+    draft = rules.trimmed_to_kind(draft)
+    refuse(rules.draft_problems(draft))
     refuse_unfit(draft.kind, price, scope.mode)
     product = Product(
         id=new_id("prd"),
@@ -53,18 +65,17 @@ def create_product(
         prices=[],
         **_described(draft),
     )
-    with database.write() as db:
-        lock_catalog(db, scope)
-        _refuse_taken_code(db, scope, code=draft.product_code)
-        try:
-            db.add(product)
-            db.flush()
-        except IntegrityError:  # On Postgres two people may save the same new code in one moment.
-            raise _code_taken(archived=False) from None
-        sell_at(db, product, price, label=draft.price_label, now=now)
-        _write_terms(db, product, now)
-        _record(db, product, "product.created", actor=actor, before=None, now=now)
-        probe_again(db, scope, now=now)
+    lock_catalog(db, scope)
+    _refuse_taken_code(db, scope, code=draft.product_code)
+    try:
+        db.add(product)
+        db.flush()
+    except IntegrityError:  # On Postgres two people may save the same new code in one moment.
+        raise _code_taken(archived=False) from None
+    sell_at(db, product, price, label=draft.price_label, now=now)
+    _write_terms(db, product, now)
+    _record(db, product, "product.created", actor=actor, before=None, now=now)
+    probe_again(db, scope, now=now)
     return product
 
 
@@ -92,23 +103,47 @@ def edit_product(
     refuse(rules.draft_problems(draft, priced=main is not None))
     price = None
     if main is not None:
+        draft = replace(draft, price_label=main.label)
         price = read_price(database, gateway, secret_box, scope, price_id=draft.price_id)
-        refuse_unfit(product.kind, price, scope.mode)
     with database.write() as db:
-        lock_catalog(db, scope)
-        product = queries.product(db, scope, product_id=product_id)
-        before, terms = _audit_view(product), rules.terms_of(product)
-        for name, value in {**_described(draft), "updated_at": now}.items():
-            setattr(product, name, value)
-        if rules.terms_of(product) != terms:
-            product.terms_version += 1
-            _write_terms(db, product, now)
-        if main is not None and price is not None:
-            sell_at(db, product, price, label=main.label, now=now)
-        db.add(product)
-        db.flush()
-        _record(db, product, "product.changed", actor=actor, before=before, now=now)
-        probe_again(db, scope, now=now)
+        return change_product(
+            db, scope, product_id=product_id, draft=draft, price=price, actor=actor, now=now
+        )
+
+
+def change_product(
+    db: Session,
+    scope: Scope,
+    *,
+    product_id: str,
+    draft: Draft,
+    price: PriceFacts | None,
+    actor: Actor,
+    now: datetime,
+) -> Product:
+    """Change what future purchases of a product get, as `edit_product` does.
+
+    `price` was just read from Stripe and takes the label of `draft`; without one the prices stay.
+    Raises ProductNotFound and ProductRefused.
+    """
+    lock_catalog(db, scope)
+    product = queries.product(db, scope, product_id=product_id)
+    draft = rules.for_product(draft, product)
+    refuse(rules.draft_problems(draft, priced=price is not None))
+    if price is not None:
+        refuse_unfit(product.kind, price, scope.mode)
+    before, terms = _audit_view(product), rules.terms_of(product)
+    for name, value in {**_described(draft), "updated_at": now}.items():
+        setattr(product, name, value)
+    if rules.terms_of(product) != terms:
+        product.terms_version += 1
+        _write_terms(db, product, now)
+    if price is not None:
+        sell_at(db, product, price, label=draft.price_label, now=now)
+    db.add(product)
+    db.flush()
+    _record(db, product, "product.changed", actor=actor, before=before, now=now)
+    probe_again(db, scope, now=now)
     return product
 
 

@@ -25,7 +25,7 @@ from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.actions import probe_again
 from licenzy.projects.models import ProjectSide
 from licenzy.projects.scope import Scope
-from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
+from licenzy.stripe_gateway.client import PriceFacts, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.translate import StripeObjectMissing
 from licenzy.workspace.audit import Actor, record
 
@@ -49,16 +49,36 @@ def add_price(
     """
     refuse(rules.mapping_problems(price_id, label))
     with database.read() as db:
-        product = queries.product(db, scope, product_id=product_id)
+        queries.product(db, scope, product_id=product_id)  # Raises where there is none.
     price = read_price(database, gateway, secret_box, scope, price_id=price_id)
-    refuse_unfit(product.kind, price, scope.mode)
     with database.write() as db:
-        lock_catalog(db, scope)
-        product = queries.product(db, scope, product_id=product_id)
-        before = prices_shown(product)
-        sell_at(db, product, price, label=label, now=now)
-        save_prices(db, product, "product.price_added", before=before, actor=actor, now=now)
-        probe_again(db, scope, now=now)
+        return sell_product_at(
+            db, scope, product_id=product_id, price=price, label=label, actor=actor, now=now
+        )
+
+
+def sell_product_at(
+    db: Session,
+    scope: Scope,
+    *,
+    product_id: str,
+    price: PriceFacts,
+    label: str,
+    actor: Actor,
+    now: datetime,
+) -> Product:
+    """Do what `add_price` does, at a price that was just read from Stripe.
+
+    Raises ProductNotFound and ProductRefused.
+    """
+    refuse(rules.mapping_problems(price.id, label))
+    lock_catalog(db, scope)
+    product = queries.product(db, scope, product_id=product_id)
+    refuse_unfit(product.kind, price, scope.mode)
+    before = prices_shown(product)
+    sell_at(db, product, price, label=label, now=now)
+    save_prices(db, product, "product.price_added", before=before, actor=actor, now=now)
+    probe_again(db, scope, now=now)
     return product
 
 
@@ -168,15 +188,24 @@ def lock_catalog(db: Session, scope: Scope) -> None:
 
 
 def read_price(
-    database: Database, gateway: StripeGateway, secret_box: SecretBox, scope: Scope, *, price_id: str
+    database: Database,
+    gateway: StripeGateway,
+    secret_box: SecretBox,
+    scope: Scope,
+    *,
+    price_id: str,
+    paced: StripeAccess | None = None,
 ) -> PriceFacts:
-    """The price as Stripe has it. Raises ProductRefused when it has none of this id in this mode."""
+    """The price as Stripe has it. Raises ProductRefused when it has none of this id in this mode.
+
+    `paced` is the access of who reads many, instead of the connection's own.
+    """
     with database.read() as db:
         connection = connections.connection_of(db, scope)
     if connection is None:
         raise StripeNotConnected
     try:
-        return gateway.price(access(gateway, secret_box, connection), price_id)
+        return gateway.price(paced or access(gateway, secret_box, connection), price_id)
     except StripeObjectMissing:
         there = price_in_other_mode(database, gateway, secret_box, scope, price_id=price_id)
         mode = scope.mode
@@ -211,7 +240,7 @@ def sell_at(db: Session, product: Product, price: PriceFacts, *, label: str, now
     owner = queries.product_by_price(db, scope, price_id=price.id)
     known = next((each for each in product.prices if each.stripe_price_id == price.id), None)
     if known is None and owner is not None:
-        raise ProductRefused({"price_id": f"{owner.product_code} has this price. Pick another price."})
+        raise ProductRefused({"price_id": rules.price_taken(owner.product_code)})
     if known is not None and known.selling and known.label != label:
         raise ProductRefused({"price_id": f"This product is sold at this price already, as {known.label}."})
     for each in product.selling_prices:

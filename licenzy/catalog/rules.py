@@ -195,6 +195,11 @@ def price_problem(
     return shape_problem(kind, recurring=recurring, metered=metered)
 
 
+def price_taken(owner_code: str) -> str:
+    """Why a price that another product has, also a retired one, cannot be mapped."""
+    return f"{owner_code} has this price. Pick another price."
+
+
 def draft_problems(draft: Draft, *, priced: bool = True) -> dict[str, str]:
     """What is wrong with the description itself, by field; empty when it is fine.
 

@@ -15,7 +15,7 @@ from licenzy.deliveries.models import MANUAL, Delivery, DeliveryStatus, EventTyp
 from licenzy.deliveries.queries import endpoint
 from licenzy.errors import InvalidRequest
 from licenzy.kit.ids import new_id
-from licenzy.kit.names import clean_name, name_problem
+from licenzy.kit.names import clean_name
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.workspace.audit import Actor, record
@@ -38,14 +38,15 @@ def create_endpoint(
     url: str,
     types: Sequence[str],
     description: str = "",
+    secret: str | None = None,
     private_allowed: bool,
 ) -> tuple[WebhookEndpoint, str]:
-    """Make an endpoint. The second value is its secret: show it once.
+    """Make an endpoint. The second value is its secret: a new one, to be shown once, unless one is given.
 
     Raises InvalidRequest with `fields`.
     """
     url, types, description = _checked(url, types, description, context.scope.mode, private_allowed)
-    endpoint_id, secret = new_id("whe"), signing.new_secret()
+    endpoint_id, secret = new_id("whe"), _secret(secret)
     made = WebhookEndpoint(
         id=endpoint_id,
         project_id=context.scope.project_id,
@@ -116,14 +117,20 @@ def disable_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str)
 
 
 def rotate_secret(
-    db: Session, secret_box: SecretBox, context: EndpointContext, *, endpoint_id: str, overlap: timedelta
+    db: Session,
+    secret_box: SecretBox,
+    context: EndpointContext,
+    *,
+    endpoint_id: str,
+    overlap: timedelta,
+    secret: str | None = None,
 ) -> tuple[WebhookEndpoint, str]:
-    """Give an endpoint a new secret, shown once; for `overlap` the previous one signs as well.
+    """Give an endpoint a new secret, shown once, or the given one; for `overlap` the previous one signs too.
 
-    Raises NotFound.
+    Raises NotFound, InvalidRequest with `fields`.
     """
     found = endpoint(db, context.scope, endpoint_id=endpoint_id)
-    secret = signing.new_secret()
+    secret = _secret(secret)
     found.previous_secret_sealed = found.secret_sealed if overlap else None
     found.previous_secret_until = context.now + overlap if overlap else None
     found.secret_sealed = secret_box.encrypt(secret, bound_to=signing.secret_label(found.id))
@@ -167,19 +174,19 @@ def _checked(
     url: str, types: Sequence[str], description: str, mode: Mode, private_allowed: bool
 ) -> tuple[str, list[str], str]:
     url, description = url.strip(), clean_name(description)
-    wrong: dict[str, str] = {}
-    problem = rules.url_problem(url, mode=mode, private_allowed=private_allowed)
-    if problem is not None:
-        wrong["url"] = problem
-    unknown = rules.unknown_types(types)
-    if not types or unknown:
-        wrong["types"] = f"no such event type: {', '.join(unknown)}" if unknown else "choose at least one"
-    unclear = name_problem(description, most=rules.MAX_DESCRIPTION, required=False)
-    if unclear is not None:
-        wrong["description"] = unclear
+    wrong = rules.endpoint_problems(url, types, description, mode=mode, private_allowed=private_allowed)
     if wrong:
         raise InvalidRequest(fields=wrong)
     return url, [each.value for each in EventType if each in types], description
+
+
+def _secret(given: str | None) -> str:
+    if given is None:
+        return signing.new_secret()
+    problem = rules.secret_problem(given)
+    if problem is not None:
+        raise InvalidRequest(fields={"secret": problem})
+    return given
 
 
 def _note(

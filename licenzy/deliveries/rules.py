@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,10 +17,14 @@ from licenzy.deliveries.models import EventType, Source
 from licenzy.kit.addresses import may_be_reached
 from licenzy.kit.backoff import Random, Schedule
 from licenzy.kit.clock import rfc3339
+from licenzy.kit.names import name_problem
 from licenzy.projects.scope import Scope
 
 MAX_URL = 2048
 MAX_DESCRIPTION = 200
+SECRET_PREFIX = "whsec_"
+SECRET_BYTES_MIN, SECRET_BYTES_MAX = 24, 64
+"""How long the key of Standard Webhooks may be."""
 
 DELAYS = (
     timedelta(seconds=5),
@@ -108,6 +113,38 @@ def body(
         "subject_ref": subject_ref,
         "data": asdict(event.data),
     }
+
+
+def endpoint_problems(
+    url: str, types: Sequence[str], description: str, *, mode: Mode, private_allowed: bool
+) -> dict[str, str]:
+    """What is wrong with an endpoint as somebody describes it, by field; empty when it may be saved."""
+    wrong: dict[str, str] = {}
+    problem = url_problem(url, mode=mode, private_allowed=private_allowed)
+    if problem is not None:
+        wrong["url"] = problem
+    unknown = unknown_types(types)
+    if not types or unknown:
+        wrong["types"] = f"no such event type: {', '.join(unknown)}" if unknown else "choose at least one"
+    unclear = name_problem(description, most=MAX_DESCRIPTION, required=False)
+    if unclear is not None:
+        wrong["description"] = unclear
+    return wrong
+
+
+def secret_problem(secret: str) -> str | None:
+    """What is wrong with a secret that somebody brings; None when deliveries may be signed with it."""
+    encoded = secret.removeprefix(SECRET_PREFIX)
+    try:
+        length = len(b64decode(encoded, validate=True))
+    except ValueError:
+        length = 0
+    if encoded == secret or not SECRET_BYTES_MIN <= length <= SECRET_BYTES_MAX:
+        return (
+            f"must be {SECRET_PREFIX} and {SECRET_BYTES_MIN} to {SECRET_BYTES_MAX} random bytes in base64, "
+            "as Standard Webhooks has it"
+        )
+    return None
 
 
 def url_problem(url: str, *, mode: Mode, private_allowed: bool) -> str | None:

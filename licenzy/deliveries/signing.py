@@ -9,20 +9,20 @@ from datetime import datetime
 from standardwebhooks import Webhook
 
 from licenzy.deliveries.models import WebhookEndpoint
+from licenzy.deliveries.rules import SECRET_PREFIX
 from licenzy.kit.secret_box import DecryptionFailed, SecretBox
 
-_PREFIX = "whsec_"
 _BYTES = 32
 
 
 def new_secret() -> str:
     """`whsec_` and 32 random bytes in base64, as the ready libraries take it."""
-    return _PREFIX + base64.b64encode(secrets.token_bytes(_BYTES)).decode()
+    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(_BYTES)).decode()
 
 
 def masked(secret: str) -> str:
     """What a page may show of a secret."""
-    return f"{_PREFIX}…{secret[-5:-1]}"
+    return f"{SECRET_PREFIX}…{secret[-5:-1]}"
 
 
 def secret_label(endpoint_id: str) -> str:

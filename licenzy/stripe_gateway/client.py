@@ -87,6 +87,22 @@ class StripeGateway:
         )
         return self._call(access, lambda client: price_facts(found(client)))
 
+    def prices_by_lookup_key(self, access: StripeAccess, lookup_keys: Sequence[str]) -> list[PriceFacts]:
+        """The prices that have one of these lookup keys, inactive ones included."""
+        batches = [lookup_keys[n : n + _LOOKUP_KEYS] for n in range(0, len(lookup_keys), _LOOKUP_KEYS)]
+        found: list[PriceFacts] = []
+        for batch in batches:
+            ask = partial(_prices_with, lookup_keys=list(batch))
+            found += self._call(access, ask)
+        return found
+
+    def create_price(
+        self, access: StripeAccess, params: Mapping[str, Any], *, idempotency_key: str
+    ) -> PriceFacts:
+        """Create a price with exactly these parameters."""
+        sent = {**params, "expand": ["product"], "idempotency_key": idempotency_key}
+        return self._call(access, lambda client: price_facts(answers.one(client, "post", "prices", sent)))
+
     def create_checkout_session(
         self, access: StripeAccess, params: Mapping[str, Any], *, idempotency_key: str
     ) -> SessionFacts:
@@ -276,6 +292,15 @@ def _listed(
         if most is not None and len(found) >= most:
             break
     return found[:most]
+
+
+_LOOKUP_KEYS = 10
+"""Lookup keys in one call at most: Stripe's own limit."""
+
+
+def _prices_with(client: stripe.StripeClient, lookup_keys: list[str]) -> list[PriceFacts]:
+    params = {"lookup_keys": lookup_keys, "expand": ["data.product"]}
+    return [price_facts(each) for each in _listed(client, "prices", params)]
 
 
 def _session(client: stripe.StripeClient, session_id: str) -> Json:

@@ -55,6 +55,8 @@ CALLS: dict[str, tuple[Call, Any]] = {
     "account": (lambda g, at: g.account(at), ACCOUNT),
     "prices": (lambda g, at: g.prices(at), listed(PRICE)),
     "price": (lambda g, at: g.price(at, "price_1"), PRICE),
+    "prices_by_lookup_key": (lambda g, at: g.prices_by_lookup_key(at, ["pro"]), listed(PRICE)),
+    "create_price": (lambda g, at: g.create_price(at, {"currency": "usd"}, idempotency_key="k"), PRICE),
     "create_checkout_session": (
         lambda g, at: g.create_checkout_session(at, {"mode": "payment"}, idempotency_key="k"), SESSION,
     ),
