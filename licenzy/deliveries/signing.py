@@ -35,15 +35,22 @@ def signing_secrets(secret_box: SecretBox, endpoint: WebhookEndpoint, *, now: da
     sealed = [endpoint.secret_sealed]
     if endpoint.previous_secret_until is not None and now < endpoint.previous_secret_until:
         sealed.append(endpoint.previous_secret_sealed)
-    found = []
-    for each in sealed:
-        if each is None:
-            continue
-        try:
-            found.append(secret_box.decrypt(each, bound_to=secret_label(endpoint.id)))
-        except DecryptionFailed:
-            continue
-    return found
+    opened = [_opened(secret_box, endpoint, each) for each in sealed]
+    return [secret for secret in opened if secret is not None]
+
+
+def present_secret(secret_box: SecretBox, endpoint: WebhookEndpoint) -> str | None:
+    """The secret that deliveries are signed with; None when no key of this installation opens it."""
+    return _opened(secret_box, endpoint, endpoint.secret_sealed)
+
+
+def _opened(secret_box: SecretBox, endpoint: WebhookEndpoint, sealed: str | None) -> str | None:
+    if sealed is None:
+        return None
+    try:
+        return secret_box.decrypt(sealed, bound_to=secret_label(endpoint.id))
+    except DecryptionFailed:
+        return None
 
 
 def signed_headers(event_id: str, body: str, *, with_secrets: list[str], now: datetime) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""A catalog and its endpoints as a TOML file: read, compared, applied and exported."""

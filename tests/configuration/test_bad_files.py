@@ -1,0 +1,240 @@
+"""Files that cannot be applied: each is refused in a sentence with the entry, the cause and the fix."""
+
+from __future__ import annotations
+
+import pytest
+
+from licenzy.alignment.modes import Mode
+from licenzy.configuration.entries import Configuration, ConfigurationRefused
+from licenzy.configuration.parsing import MAX_BYTES, parse
+
+
+def read(content: str | bytes, mode: Mode = Mode.TEST) -> Configuration:
+    written = content.encode() if isinstance(content, str) else content
+    return parse(written, source="shop.toml", mode=mode, private_allowed=False)
+
+
+def sentence(content: str | bytes, mode: Mode = Mode.TEST) -> str:
+    with pytest.raises(ConfigurationRefused) as refused:
+        read(content, mode)
+    assert (refused.value.hint, refused.value.fields) == ("", {})
+    return refused.value.message.removeprefix("shop.toml: ")
+
+
+PRO = '[[product]]\ncode = "PRO"\nkind = "subscription"\n'
+PASS = '[[product]]\ncode = "DAY"\nkind = "time_pass"\nduration = { days = 1 }\n'
+PACK = '[[product]]\ncode = "PACK"\nkind = "usage_pack"\nunits = 5\n'
+HOOK = '[[endpoint]]\nurl = "https://example.com/h"\ntypes = ["usage.low"]\n'
+MONTH = 'price = [{ label = "month", lookup_key = "pro", create = { CREATE } }]\n'
+
+
+def create(values: str) -> str:
+    return PRO + MONTH.replace("CREATE", values)
+
+
+BAD: list[tuple[str | bytes, str]] = [
+    ("code = ", "line 1: This is not valid TOML: invalid value. Correct the line."),
+    (
+        '[[product]]\n\ncode = "PRO\n',
+        "line 3: This is not valid TOML: illegal character '\\n'. Correct the line.",
+    ),
+    ("a = 1\na = 2\n", "line 2: This is not valid TOML: cannot overwrite a value. Correct the line."),
+    ("a = " + "[" * 3000, "The file is nested too deeply. Use fewer brackets."),
+    ("a = " + "9" * 5000, "line 1: This is not valid TOML: a value cannot be read. Correct the line."),
+    ("a = 2027-02-31\n", "line 1: This is not valid TOML: invalid date or datetime. Correct the line."),
+    (b"# " + b"x" * MAX_BYTES, "The file is larger than 1 MB. Split it into several files."),
+    ("x = 1\n# Grün\n".encode("latin-1"), "line 2: The file is not encoded in UTF-8. Save it as UTF-8."),
+    (b"\xff\xfea\x00", "line 1: The file is not encoded in UTF-8. Save it as UTF-8."),
+    ("products = []\n", "products is not a known key. Did you mean product?"),
+    ("zzz = 1\n", "zzz is not a known key. Use product or endpoint."),
+    ('[product]\ncode = "PRO"\n', "product must be a list of tables. Begin each of them with [[product]]."),
+    ("[[product]]\n", 'product 1: code is missing. Add it, such as code = "PRO".'),
+    ('[[product]]\ncode = "PRO"\n', 'product PRO: kind is missing. Add it, such as kind = "subscription".'),
+    (
+        PRO.replace("subscription", "license"),
+        "product PRO: kind must be subscription, time_pass or usage_pack.",
+    ),
+    (
+        PRO.replace("subscription", "free"),
+        "product PRO: kind free is not supported by this version. Use subscription, time_pass or usage_pack.",
+    ),
+    (PRO + "grace_day = 3\n", "product PRO: grace_day is not a known key. Did you mean grace_days?"),
+    (
+        PRO + '"" = 3\n',
+        "product PRO: This key is not a known key. Use code, kind, holders, price, units, "
+        "usage_low_units, duration, features, grace_days, trial, allow_promotion_codes, automatic_tax or "
+        "adjustable_quantity.",
+    ),
+    (PRO + "limits = { a = 1 }\n", "product PRO: limits is not supported by this version. Remove it."),
+    (PRO + "adds = true\n", "product PRO: adds is not supported by this version. Remove it."),
+    (PACK + 'unit = "images"\n', "product PACK: unit is not supported by this version. Remove it."),
+    (
+        PRO + '[[product.included]]\nunit = "images"\n',
+        "product PRO: included is not supported by this version. Remove it.",
+    ),
+    (
+        PRO + "trial = { days = 14, once = true }\n",
+        "product PRO: trial: once is not supported by this version. Remove it.",
+    ),
+    (
+        PRO + 'holders = "now"\n',
+        'product PRO: holders = "now" is not supported by this version. Use "new purchases".',
+    ),
+    (
+        PRO + 'holders = "all"\n',
+        'product PRO: holders must be "new purchases". Use that, or remove it.',
+    ),
+    (PRO + "trial = 14\n", "product PRO: trial must be a table, such as { days = 14 }."),
+    (PRO + "trial = { day = 14 }\n", "product PRO: trial: day is not a known key. Did you mean days?"),
+    (PRO + "trial = { days = 0 }\n", "product PRO: trial: 1 to 730 days, or empty for no trial."),
+    (PRO + "grace_days = 61\n", "product PRO: grace_days: 0 to 60 days."),
+    (PRO + "grace_days = true\n", "product PRO: grace_days must be a whole number, such as 3."),
+    (PRO + "grace_days = 1e9\n", "product PRO: grace_days must be a whole number, such as 3."),
+    (PRO + f"grace_days = {10**30}\n", "product PRO: grace_days must be a smaller number."),
+    (PRO + 'automatic_tax = "yes"\n', "product PRO: automatic_tax must be true or false."),
+    (PRO + 'features = "export"\n', 'product PRO: features must be a list of texts, such as ["a", "b"].'),
+    (
+        PRO + 'features = ["a b"]\n',
+        "product PRO: features: “a b” is not a valid feature code. Use 1 to 64 letters, digits, or _ . -",
+    ),
+    (PRO + "units = 5\n", "product PRO: units has no meaning for kind subscription. Remove it."),
+    (PASS + "grace_days = 1\n", "product DAY: grace_days has no meaning for kind time_pass. Remove it."),
+    (PACK.replace("units = 5\n", ""), "product PACK: units: A whole number from 1 to 1 000 000 000."),
+    (
+        PASS.replace("{ days = 1 }", "{ days = 1, hours = 2 }"),
+        "product DAY: duration must have one of seconds, minutes, hours, days, weeks, months or years, "
+        "such as { days = 30 }.",
+    ),
+    (PASS.replace("{ days = 1 }", "{ seconds = 5 }"), "product DAY: duration: From one minute to 100 years."),
+    (
+        PRO.replace('"PRO"', '"price_123"'),
+        "product price_123: code: This looks like a Stripe ID. Enter a code of your own, "
+        "such as PRO_MONTHLY.",
+    ),
+    (PRO + PRO, "product PRO: The file has this code twice. Keep one of the entries."),
+    (
+        PRO + "[product.price]\nlabel = 1\n",
+        "product PRO: price must be a list of tables. Begin each of them with [[product.price]].",
+    ),
+    (
+        PRO + 'price = [{ label = "month" }]\n',
+        "product PRO, price month: lookup_key or stripe_price is missing. Add one of them.",
+    ),
+    (
+        PRO + 'price = [{ lookup_key = "a", stripe_price = "price_1" }]\n',
+        "product PRO, price 1: lookup_key and stripe_price cannot stand together. Remove one of them.",
+    ),
+    (
+        PRO + 'price = [{ lookupkey = "a" }]\n',
+        "product PRO, price 1: lookupkey is not a known key. Did you mean lookup_key?",
+    ),
+    (
+        PRO + 'price = [{ label = "A B", lookup_key = "a" }]\n',
+        "product PRO, price A B: label: Use 1 to 32 lower-case letters, digits, _ or -",
+    ),
+    (
+        PRO + 'price = [{ lookup_key = "a" }, { lookup_key = "b" }]\n',
+        "product PRO: Two prices are labelled default. Give one of them another label.",
+    ),
+    (
+        PRO + 'price = [{ lookup_key = "" }]\n',
+        "product PRO, price 1: lookup_key must have 1 to 200 characters.",
+    ),
+    (
+        PRO + 'price = [{ stripe_price = "" }]\n',
+        "product PRO, price 1: stripe_price must be the ID of a price in Stripe, such as price_1Pq….",
+    ),
+    (
+        PRO + 'price = [{ stripe_price = "price_1", create = { amount = 1, currency = "usd" } }]\n',
+        "product PRO, price 1, create: A subscription needs a recurring price, and this one is paid once. "
+        "Add interval.",
+    ),
+    (
+        PACK + 'price = [{ stripe_price = "price_1", create = { amount = 1, currency = "usd" } }]\n',
+        "product PACK, price 1: create needs lookup_key, by which the price is found again. Add it.",
+    ),
+    (
+        create('amount = 2.5, currency = "usd"'),
+        "product PRO, price month, create: amount must be a whole number, such as 3.",
+    ),
+    (
+        create('amount = -1, currency = "usd"'),
+        "product PRO, price month, create: amount must be 0 or more, in the currency's smallest unit.",
+    ),
+    (
+        create('currency = "usd"'),
+        "product PRO, price month, create: amount is missing. Add it, such as amount = 2000.",
+    ),
+    (
+        create('amount = 1, currency = "USD"'),
+        "product PRO, price month, create: currency must be a code of three "
+        'lower-case letters, such as "usd".',
+    ),
+    (
+        create('amount = 1, currency = "usd", interval = "quarter"'),
+        "product PRO, price month, create: interval must be day, week, month or year.",
+    ),
+    (
+        create('amount = 1, currency = "usd", intervall = "month"'),
+        "product PRO, price month: create: intervall is not a known key. Did you mean interval?",
+    ),
+    ("[[endpoint]]\n", 'endpoint 1: url is missing. Add it, such as url = "https://example.com/hooks".'),
+    (
+        '[[endpoint]]\nurl = "https://example.com/h"\n',
+        'endpoint https://example.com/h: types is missing. Add it, such as types = ["entitlement.updated"].',
+    ),
+    (
+        HOOK.replace("usage.low", "usage.lo"),
+        "endpoint https://example.com/h: types: no such event type: usage.lo.",
+    ),
+    (HOOK.replace('["usage.low"]', "[]"), "endpoint https://example.com/h: types: choose at least one."),
+    (
+        HOOK.replace("https://example.com/h", "ftp://example.com/"),
+        "endpoint ftp://example.com/: url: must begin with https://.",
+    ),
+    (
+        HOOK + 'secret = "whsec_x"\n',
+        "endpoint https://example.com/h: secret cannot stand in the file. Name an environment variable that "
+        "has it: secret_env.",
+    ),
+    (
+        HOOK + 'secret_env = "whsec_x="\n',
+        "endpoint https://example.com/h: secret_env must be the name of an environment variable, such as "
+        "HOOK_SECRET.",
+    ),
+    (
+        HOOK + 'description = "a\\u202eb"\n',
+        "endpoint https://example.com/h: description: Remove the control characters and "
+        "invisible characters.",
+    ),
+    (PRO.replace('"PRO"', '"A\\u0000"'), "product 1: code must not have a NUL character."),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), BAD, ids=[said[:60] for _, said in BAD])
+def test_a_bad_file_is_refused_in_a_sentence(content: str | bytes, said: str) -> None:
+    assert sentence(content) == said
+
+
+def test_an_endpoint_of_live_mode_needs_https() -> None:
+    plain = HOOK.replace("https", "http")
+    assert read(plain).endpoints[0].url == "http://example.com/h"
+    assert sentence(plain, Mode.LIVE) == (
+        "endpoint http://example.com/h: url: must begin with https:// in live mode."
+    )
+
+
+def test_a_mark_of_the_byte_order_and_line_ends_of_windows_are_taken() -> None:
+    expected = read(PRO + PASS + HOOK)
+    assert len(expected.products) == 2
+    assert read(("\ufeff" + PRO + PASS + HOOK).replace("\n", "\r\n")) == expected
+
+
+def test_a_file_of_one_megabyte_is_taken() -> None:
+    content = PRO.encode()
+    assert read(content + b"#" * (MAX_BYTES - len(content))).products[0].code == "PRO"
+
+
+def test_comments_and_no_entries_are_a_file() -> None:
+    assert read("# nothing yet\n") == Configuration("shop.toml")
+    assert read("") == Configuration("shop.toml")
