@@ -32,17 +32,19 @@ def attach(group: click.Group, wiring: Wiring) -> None:
 
 
 def _commands() -> list[click.Command]:
+    from licenzy.cli.apply import apply
     from licenzy.cli.database import db
     from licenzy.cli.demo import demo
     from licenzy.cli.doctor import doctor
     from licenzy.cli.endpoints import endpoints
+    from licenzy.cli.export import export
     from licenzy.cli.keys import keys
     from licenzy.cli.repair import reconcile, replay
     from licenzy.cli.serve import check_schema, prepare, sandbox, serve, web, worker
     from licenzy.cli.users import users
 
     processes = [serve, worker, web, sandbox, prepare, check_schema]
-    return [*processes, db, keys, endpoints, users, reconcile, replay, doctor, demo]
+    return [*processes, db, keys, endpoints, users, apply, export, reconcile, replay, doctor, demo]
 
 
 def _version() -> str:

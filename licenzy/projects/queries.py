@@ -53,6 +53,19 @@ def mode_settings(db: Session, scope: Scope) -> ProjectSide:
     return db.get_one(ProjectSide, (scope.project_id, scope.mode))
 
 
+def project_names(db: Session) -> dict[str, str]:
+    """The name of each project by its id, oldest first (ids sort by time).
+
+    Checks no membership; for the CLI.
+    """
+    return dict(_names(db))
+
+
+@read_all
+def _names() -> Select[str, str]:
+    return select(Project.id, Project.name).order_by(col(Project.id))
+
+
 def project_ids(db: Session) -> list[str]:
     """The ids of all projects, oldest first (ids sort by time).
 

@@ -200,6 +200,8 @@ SOMEWHERE = ("--project", "prj_1", "--mode", "test")
         ("users", "reset-password", "--email", "ada@example.com", "--password-stdin"),
         ("keys", "list", *SOMEWHERE),
         ("endpoints", "list", *SOMEWHERE),
+        ("apply", "shop.toml"),
+        ("export",),
         ("reconcile",),
         ("replay", "--all"),
     ],

@@ -11,7 +11,9 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "licenzy"
 
 BOTH = {
+    "cli/apply.py": "options of commands",
     "cli/endpoints.py": "options of commands",
+    "cli/export.py": "options of commands",
     "cli/repair.py": "options of commands",
     "cli/keys.py": "options of commands, and the function that makes a scope of them",
     "connections/queries.py:addressees_at_tenant_webhook": "the project is known of some events only",
