@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from licenzy.alignment.modes import Mode
@@ -73,6 +73,7 @@ def parse(content: bytes, *, source: str, mode: Mode, private_allowed: bool) -> 
     ]
     for code in _repeated(each.code for each in products):
         raise refusal(source, f"product {code}", "The file has this code twice. Keep one of the entries.")
+    _check_lookup_keys(source, products)
     return Configuration(source, tuple(products), tuple(endpoints))
 
 
@@ -164,6 +165,20 @@ def _product(entry: _Entry) -> ProductEntry:
     for label in _repeated(each.label for each in prices):
         entry.refuse(f"Two prices are labelled {label}. Give one of them another label.")
     return ProductEntry(draft, prices)
+
+
+def _check_lookup_keys(source: str, products: Sequence[ProductEntry]) -> None:
+    """Two entries cannot mean one price: a price belongs to one product, under one label."""
+    places: dict[str, str] = {}
+    for product in products:
+        for price in product.prices:
+            if price.lookup_key is None:
+                continue
+            place = product.place_of(price)
+            other = places.setdefault(price.lookup_key, place)
+            if other != place:
+                problem = f"Its lookup key stands at {other} too. Use another price for one of them."
+                raise refusal(source, place, problem)
 
 
 def _kind(entry: _Entry) -> Kind:

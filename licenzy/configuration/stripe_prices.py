@@ -19,6 +19,7 @@ from licenzy.configuration.entries import (
     PriceEntry,
     ProductEntry,
 )
+from licenzy.configuration.toml_text import value_as_toml
 from licenzy.connections.models import Provider
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rate_limit import paced_access
@@ -93,22 +94,19 @@ def find_prices(
     }
     for product, price in entries:
         where, place = (product.code, price.label), product.place_of(price)
-        if price.lookup_key is not None:
-            facts = by_key.get(price.lookup_key)
-            if facts is None:
-                _check_may_be_created(side, configuration, place, price, create_prices)
-        elif sold_as.get(where) == price.stripe_price:
+        if price.stripe_price is not None and price.stripe_price == sold_as.get(where):
             found.ids[where] = price.stripe_price
             continue
+        if price.lookup_key is not None:
+            facts = by_key.get(price.lookup_key)
         else:
-            with configuration.naming(place):
-                facts = read_price(
-                    *side.parts, side.scope, price_id=price.stripe_price or "", paced=side.access()
-                )
-        found.ids[where] = facts.id if facts is not None else None
-        if facts is not None:
+            facts = _price_by_id(side, configuration, place, price)
+        if facts is None:
+            _check_may_be_created(side, configuration, place, price, create_prices)
+            found.ids[where] = None
+        else:
             _refuse_other_terms(configuration, place, price, facts)
-            found.facts[facts.id] = facts
+            found.ids[where], found.facts[facts.id] = facts.id, facts
     return found
 
 
@@ -121,6 +119,7 @@ def check_new_mappings(
 ) -> None:
     """Refuse what the verbs of the catalog would refuse. Raises ConfigurationRefused."""
     owners = installed.owners()
+    own = {(each.draft.product_code, price_id) for each in installed.products for price_id in each.retired}
     for product, change in _added(planned):
         if change.entry is None or change.stripe_price_id is None:
             continue
@@ -128,7 +127,8 @@ def check_new_mappings(
         with configuration.naming(place):
             refuse_unfit(product.draft.kind, facts[change.stripe_price_id], scope.mode)
         owner = owners.setdefault(change.stripe_price_id, product.code)
-        if owner != product.code:
+        # A price that two products share since earlier versions is sold at again by either of them.
+        if owner != product.code and (product.code, change.stripe_price_id) not in own:
             raise configuration.refusal(place, price_taken(owner))
 
 
@@ -162,7 +162,7 @@ def create_price(
     if not there:
         raise InvalidRequest(
             f"Stripe created {made.id} for this entry within the last day, and it no longer has the lookup "
-            f"key {lookup_key}. Give it back in Stripe, or use another lookup key."
+            f"key {_shown_key(price)}. Give it back in Stripe, or use another lookup key."
         )
     return there[0]
 
@@ -183,10 +183,20 @@ def _by_lookup_key(side: StripeSide, keys: Iterable[str]) -> dict[str, PriceFact
     return {price.lookup_key: price for price in read if price.lookup_key is not None}
 
 
+def _price_by_id(side: StripeSide, configuration: Configuration, place: str, price: PriceEntry) -> PriceFacts:
+    with configuration.naming(place):
+        return read_price(*side.parts, side.scope, price_id=price.stripe_price or "", paced=side.access())
+
+
+def _shown_key(price: PriceEntry) -> str:
+    """The lookup key as a terminal may show it: what is invisible is escaped."""
+    return value_as_toml(price.lookup_key or "")[1:-1]
+
+
 def _check_may_be_created(
     side: StripeSide, configuration: Configuration, place: str, price: PriceEntry, create_prices: bool
 ) -> None:
-    missing = f"Stripe has no price with the lookup key {price.lookup_key} in {side.scope.mode.value} mode."
+    missing = f"Stripe has no price with the lookup key {_shown_key(price)} in {side.scope.mode.value} mode."
     if price.create is None:
         fix = "Create it in Stripe, or describe it with create."
     elif side.scope.mode is Mode.LIVE:
@@ -211,7 +221,7 @@ def _refuse_other_terms(
         )
         raise configuration.refusal(
             place,
-            f"The price with the lookup key {price.lookup_key} has {amount}, and create says "
+            f"The price with the lookup key {_shown_key(price)} has {amount}, and create says "
             f"{price_text(price.create)}. Correct create, or move the lookup key to another price.",
         )
 

@@ -9,11 +9,12 @@ from typing import Any
 from click.testing import Result
 from sqlmodel import col, select
 
+from licenzy.catalog import prices
 from licenzy.catalog.models import ProductTerms
 from licenzy.runtime import Runtime
 from licenzy.workspace.models import AuditEntry
 from tests.configuration.conftest import Shop, command_line
-from tests.support.cast import make_project, make_workspace
+from tests.support.cast import make_product, make_project, make_workspace
 from tests.support.clock import StandingClock
 
 PRO = """
@@ -306,13 +307,39 @@ def test_a_price_of_another_product_is_refused_before_anything_is_written(shop: 
     assert shop.codes() == ["PRO"]
 
 
+def test_a_price_that_two_products_share_since_earlier_versions_stays_theirs(shop: Shop) -> None:
+    shop.applied(PRO)
+    pro = shop.product("PRO")
+    with shop.runtime.database.write() as db:
+        for code in ("A_TWIN", "Z_TWIN"):
+            make_product(
+                db,
+                project_id=shop.side.project_id,
+                product_code=code,
+                label="month",
+                stripe_price_id=shop.selling("PRO")["month"],
+                lookup_key="licenzy_demo_pro_monthly",
+            )
+    written = shop.exported()
+    assert written.count(f'stripe_price = "{shop.selling("PRO")["month"]}"') == 3
+    assert not shop.differs(written)
+    with shop.runtime.database.write() as db:
+        month = next(each for each in pro.prices if each.label == "month")
+        prices.retire_price(
+            db, shop.side, product_id=pro.id, price_id=month.id, actor=shop.actor, now=shop.clock()
+        )
+    assert shop.differs(written)
+    shop.applied(written)
+    assert shop.selling("PRO")["month"] == month.stripe_price_id
+
+
 def test_a_price_does_not_fit_the_kind(shop: Shop) -> None:
     wrong = PACK.replace("credits_1000", "pro_monthly")
-    assert shop.refused(PRO + wrong) == (
+    assert shop.refused(HOOKS + wrong) == (
         "shop.toml: product CREDITS, price default: A usage pack needs a price that is paid once, "
         "and this one recurs."
     )
-    assert shop.codes() == []
+    assert (shop.codes(), shop.endpoints()) == ([], [])
 
 
 def test_the_kind_of_a_product_never_changes(shop: Shop) -> None:

@@ -137,6 +137,11 @@ BAD: list[tuple[str | bytes, str]] = [
         "product PRO: Two prices are labelled default. Give one of them another label.",
     ),
     (
+        PRO + 'price = [{ label = "m", lookup_key = "a" }]\n' + PASS + 'price = [{ lookup_key = "a" }]\n',
+        "product DAY, price default: Its lookup key stands at product PRO, price m too. Use another price "
+        "for one of them.",
+    ),
+    (
         PRO + 'price = [{ lookup_key = "" }]\n',
         "product PRO, price 1: lookup_key must have 1 to 200 characters.",
     ),

@@ -142,6 +142,14 @@ def test_a_lookup_key_without_a_price_and_without_create(shop: Shop) -> None:
     assert shop.at_stripe("team_quarter") == []
 
 
+def test_what_a_lookup_key_hides_is_shown_escaped(shop: Shop) -> None:
+    wanted = TEAM.replace("team_month", "team\\u001b[2J\\u202emonth").replace(
+        '  create = { amount = 2000, currency = "usd", interval = "month" }\n', ""
+    )
+    sentence = shop.refused(wanted)
+    assert "the lookup key team\\u001B[2J\\u202Emonth in" in sentence
+
+
 def test_a_lookup_key_that_was_taken_away_within_the_day(shop: Shop) -> None:
     """Stripe repeats its first answer to the same idempotency key, although the price has changed since."""
     shop.applied(TEAM)
