@@ -35,7 +35,9 @@ _NOTHING_TO_DO = "There is nothing to change."
 @test_mode_option
 @click.option("--dry-run", is_flag=True, help="Show the changes and make none.")
 @click.option(
-    "--prune", is_flag=True, help="Archive products and disable endpoints that the file does not have."
+    "--prune",
+    is_flag=True,
+    help="Archive products, retire prices and disable endpoints that FILE does not have.",
 )
 @click.option(
     "--create-prices",

@@ -1,7 +1,7 @@
 """What has to be done so that a project and mode are as a file describes them. Pure.
 
-An entry is the whole of what it names: what it leaves out has its default, and a price that it leaves out is
-retired. What no entry names is left alone, or ended where `prune` says so.
+An entry is the whole of what it names: a key that it leaves out has its default. What the file does not name,
+prices included, is left alone, or ended where `prune` says so.
 """
 
 from __future__ import annotations
@@ -203,8 +203,8 @@ def _prices(wanted: WantedState, entry: ProductEntry, selling: Mapping[str, str]
         act = PriceAct.CREATE if price_id is None else PriceAct.ADD
         retires = leaving.pop(price.label, None)
         changes.append(PriceChange(act, price.label, price_id, retires=retires, entry=price))
-    retired = [PriceChange(PriceAct.RETIRE, label, leaving[label]) for label in sorted(leaving)]
-    return (*changes, *retired)
+    ended = sorted(label for label in leaving if wanted.prune or label in ids)
+    return (*changes, *(PriceChange(PriceAct.RETIRE, label, leaving[label]) for label in ended))
 
 
 def _refuse_doubled(wanted: WantedState, entry: ProductEntry, ids: Mapping[str, str | None]) -> None:

@@ -114,11 +114,12 @@ def test_what_does_not_change_the_terms_makes_no_version(shop: Shop) -> None:
     assert (pro.trial_days, pro.automatic_tax, pro.terms_version) == (14, True, 1)
 
 
-def test_a_price_that_the_entry_leaves_out_is_retired(shop: Shop) -> None:
+def test_a_price_that_the_entry_leaves_out_is_retired_by_pruning(shop: Shop) -> None:
     shop.applied(PRO)
     yearly = shop.price("licenzy_demo_pro_yearly")
     without = PRO[: PRO.index('  [[product.price]]\n  label = "year"')]
-    result = shop.apply(without)
+    assert shop.applied(without)["products"][0]["action"] == "unchanged"
+    result = shop.apply(without, "--prune")
     assert f"price year: {yearly} is retired" in result.stdout
     assert list(shop.selling("PRO")) == ["month"]
     assert [each.stripe_price_id for each in shop.product("PRO").prices if not each.selling] == [yearly]

@@ -51,10 +51,15 @@ def there(selling: Mapping[str, str], draft: Draft = DRAFT, **more: Any) -> Inst
 
 
 def compared(
-    labels: Mapping[str, str | None], selling: Mapping[str, str], draft: Draft = DRAFT
+    labels: Mapping[str, str | None],
+    selling: Mapping[str, str],
+    draft: Draft = DRAFT,
+    *,
+    prune: bool = False,
 ) -> Differences:
     entry, ids = product(labels, draft)
-    return differences(WantedState(Configuration("f", (entry,)), ids), Installed((there(selling),)))
+    wanted = WantedState(Configuration("f", (entry,)), ids, prune=prune)
+    return differences(wanted, Installed((there(selling),)))
 
 
 def steps(found: Differences) -> list[tuple[str, str, str | None]]:
@@ -69,7 +74,7 @@ def steps(found: Differences) -> list[tuple[str, str, str | None]]:
         ({"m": None}, {"m": "p1"}, [("create", "m", None)]),
         ({"m": "p2"}, {"m": "p1"}, [("add", "m", "p2")]),
         ({"x": "p1"}, {"m": "p1"}, [("label", "x", "p1")]),
-        ({}, {"m": "p1"}, [("retire", "m", "p1")]),
+        ({}, {"m": "p1"}, []),
         ({"y": "p1"}, {"m": "p1", "y": "p2"}, [("label", "y", "p1"), ("retire", "y", "p2")]),
         ({"m": "p2", "y": "p1"}, {"m": "p1", "y": "p2"}, [("label", "m", "p2"), ("label", "y", "p1")]),
         (
@@ -87,6 +92,11 @@ def test_prices(
     found = compared(labels, selling)
     assert steps(found) == expected
     assert bool(found) is bool(expected)
+
+
+def test_a_price_that_is_not_named_is_retired_by_pruning() -> None:
+    assert steps(compared({}, {"m": "p1"}, prune=True)) == [("retire", "m", "p1")]
+    assert steps(compared({"m": "p2"}, {"m": "p1"}, prune=True)) == [("add", "m", "p2")]
 
 
 def test_the_price_that_a_new_one_retires_is_named() -> None:
