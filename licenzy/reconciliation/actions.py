@@ -54,17 +54,30 @@ def reconcile(
         walk = Walk(database, gateway, secret_box, at, connection, clock, report, log.seen)
         with database.read() as db:
             last = db.get(Reconciliation, connection.id)
-        reached = (last.reconciled_to if last else None) or connection.created_at
-        start = since or min(reached, began) - OVERLAP
+        # By the account's own clock, which is ahead of ours when it is a sandbox whose clock was moved: what
+        # happened on the way was before the time that it shows now.
+        there = connection.scope.at(began)
+        reached = _reached(last, connection, there)
+        start = reached - OVERLAP if since is None else connection.scope.at(since)
         log.step("events")
-        newest = walk.events(max(start, began - EVENTS_KEPT))
-        if full or start < began - EVENTS_KEPT:
+        newest = walk.events(max(start, there - EVENTS_KEPT))
+        if full or start < there - EVENTS_KEPT:
             for name, step in walk.present_state(start):
                 log.step(name)
                 step()
-        reached = began if start <= reached else reached
+        reached = there if start <= reached else reached
         log.with_end(lambda db: _remember(db, connection, newest, reached, report, began))
     return report
+
+
+def _reached(last: Reconciliation | None, connection: Connection, there: datetime) -> datetime:
+    """Up to when everything in the account is known to have been seen, where it is now `there`."""
+    if last is None or last.reconciled_to is None:
+        return min(connection.created_at, there)
+    if last.reconciled_to <= there:
+        return last.reconciled_to
+    # Another account is connected since then, or the same one anew, and its clock is not known to be ahead.
+    return min(last.ran_at or connection.created_at, there)
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,10 +98,10 @@ class Walk:
         return self.clock() + self._offset
 
     def events(self, start: datetime) -> str | None:
-        """Feed the events since `start`, oldest first; the newest one's id."""
+        """Feed the events since `start` by Stripe's clock, oldest first; the newest one's id."""
         newest: str | None = None
         wanted = set(wanted_events(self.connection.provider))
-        for page in self.gateway.events(self.at, created_from=self._second(start)):
+        for page in self.gateway.events(self.at, created_from=int(start.timestamp())):
             self.report.events_seen += len(page)
             newest = page[-1]["id"] if page else newest
             # What the webhook's address is not sent either has not been missed.
@@ -145,7 +145,7 @@ class Walk:
 
     def refunds(self, start: datetime) -> None:
         """Feed what refunds have become, those made before `start` that could still change included."""
-        listed = self.gateway.refunds(self.at, created_from=self._second(start - REFUNDS_SETTLE))
+        listed = self.gateway.refunds(self.at, created_from=int((start - REFUNDS_SETTLE).timestamp()))
         for page in self._with_progress(listed):
             for obj in page.entries:
                 self.report.refunds_seen += 1
@@ -153,7 +153,7 @@ class Walk:
 
     def disputes(self, start: datetime) -> None:
         """Feed what disputes have become, likewise."""
-        listed = self.gateway.disputes(self.at, created_from=self._second(start - DISPUTES_LAST))
+        listed = self.gateway.disputes(self.at, created_from=int((start - DISPUTES_LAST).timestamp()))
         for page in self._with_progress(listed):
             for obj in page.entries:
                 self.report.disputes_seen += 1
@@ -205,10 +205,6 @@ class Walk:
     @property
     def _scope(self) -> Scope:
         return self.connection.scope
-
-    def _second(self, instant: datetime) -> int:
-        """A Unix second of the account's own time."""
-        return int((instant + self._offset).timestamp())
 
     def _with_progress(self, pages: Iterable[ListPage]) -> Iterable[ListPage]:
         seen = 0

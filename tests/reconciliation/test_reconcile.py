@@ -12,6 +12,8 @@ from sqlmodel import select
 
 from licenzy.catalog.models import Kind, Product
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
+from licenzy.connections.actions import follow_clock
+from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import REQUIRED_EVENTS
 from licenzy.entitlements.actions import lock_purchase
 from licenzy.entitlements.models import Entitlement, Fact, State
@@ -253,6 +255,28 @@ def test_decisions_follow_a_sandbox_clock_that_was_moved(
     act(shop, action="advance_clock", seconds=2 * 86_400)
     walk(shop, clock, full=False)
     assert not allowed()
+
+
+def test_what_happened_before_the_sandboxs_clock_was_moved_is_found(
+    shop: Shop, sell: Sell, clock: StandingClock
+) -> None:
+    """All events since the last walk are lost but the one that says how far the clock was moved."""
+    sell("PRO_MONTHLY", Kind.SUBSCRIPTION)
+    buy(shop, "k")
+    walk(shop, clock)
+    act(shop, action="cancel", subscription=granted(shop)[0].stripe_subscription_id)
+    act(shop, action="advance_clock", seconds=10 * 86_400)
+    with shop.runtime.database.write() as db:
+        there = int(clock().timestamp()) + 10 * 86_400
+        follow_clock(db, connection_id=shop.connection.id, now_there=there, now=clock())
+    with shop.runtime.database.read() as db:
+        moved = connection_of(db, shop.connection.scope)
+    assert moved is not None
+    shop.connection = moved
+    assert walk(shop, clock, full=False).events_missed > 1
+    settle(shop, clock)
+    assert granted(shop)[0].state is State.CANCELED
+    assert walk(shop, clock, full=False).events_seen <= 1, "the next walk begins where this one has been"
 
 
 def test_a_walk_from_a_later_instant_does_not_move_the_cursor_over_what_it_left_out(
