@@ -8,6 +8,7 @@ callers of the gateway meet as 502 `stripe_error`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -117,6 +118,30 @@ def pages(ask: Callable[[str | None], ListPage]) -> Iterator[ListPage]:
         if found.after is None:
             return
         after = found.after
+
+
+PAGES_KEPT = 50
+"""How many pages of a list wait in memory for their turn. A page of 100 events takes about 2 MB."""
+
+
+def pages_oldest_first(ask: Callable[[str | None], ListPage]) -> Iterator[ListPage]:
+    """Every page of a list that begins with the newest, the last one first.
+
+    All but the newest page and the last PAGES_KEPT ones are asked for again when their turn comes: a month of
+    a large account would not fit into the memory of a small machine.
+    """
+    afters: list[str | None] = [None]
+    newest = found = ask(None)
+    kept = deque([newest], PAGES_KEPT)
+    while found.after is not None:
+        afters.append(found.after)
+        found = ask(found.after)
+        kept.append(found)
+    dropped = len(afters) - len(kept)
+    yield from reversed(kept)
+    yield from map(ask, reversed(afters[1:dropped]))
+    if dropped:
+        yield newest  # Kept, because what has happened meanwhile would push a part of it out of its page.
 
 
 def name(obj: Mapping[str, Any], field: str) -> str:

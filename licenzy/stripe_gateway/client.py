@@ -148,8 +148,8 @@ class StripeGateway:
 
     def events(self, access: StripeAccess, *, created_from: int) -> Iterator[list[Json]]:
         """Pages of the account's events since a Unix second, oldest first."""
-        pages = list(self._pages(access, "events", {"created": {"gte": created_from}}, words=["type"]))
-        for page in reversed(pages):
+        ask = self._page_after(access, "events", {"created": {"gte": created_from}}, words=["type"])
+        for page in answers.pages_oldest_first(ask):
             yield page.entries[::-1]
 
     def subscriptions(self, access: StripeAccess) -> Iterator[ListPage]:
@@ -182,14 +182,16 @@ class StripeGateway:
     def _pages(
         self, access: StripeAccess, what: str, params: dict[str, Any], *, words: Sequence[str] = ()
     ) -> Iterator[ListPage]:
-        """Pages of one of Stripe's lists, newest first; each is a call with a deadline of its own."""
-        return answers.pages(
-            lambda after: self._call(
-                access,
-                lambda client: _asked_at(
-                    partial(answers.page, client, what, params, words=words, after=after)
-                ),
-            )
+        """Pages of one of Stripe's lists, newest first."""
+        return answers.pages(self._page_after(access, what, params, words=words))
+
+    def _page_after(
+        self, access: StripeAccess, what: str, params: dict[str, Any], *, words: Sequence[str] = ()
+    ) -> Callable[[str | None], ListPage]:
+        """Asks for the page of a list behind an object; each is a call with a deadline of its own."""
+        return lambda after: self._call(
+            access,
+            lambda client: _asked_at(partial(answers.page, client, what, params, words=words, after=after)),
         )
 
     def lacking(self, access: StripeAccess, trial: Trial) -> str | None:

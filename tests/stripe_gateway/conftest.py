@@ -54,6 +54,9 @@ class Account:
     def inject_faults(self, **faults: Any) -> None:
         self._control("misbehaviour", faults)
 
+    def make_subscriptions(self, **order: Any) -> None:
+        self._control("subscriptions", order)
+
     def price(self, name: str = "Pro", **params: Any) -> str:
         made = {"unit_amount": 1200, "currency": "usd", "product_data": {"name": name}, **params}
         return str(self.stripe.v1.prices.create(made).id)  # type: ignore[arg-type]

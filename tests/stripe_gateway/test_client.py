@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from licenzy.errors import StripeUnavailable
-from licenzy.stripe_gateway import transport
+from licenzy.stripe_gateway import answers, transport
 from licenzy.stripe_gateway.client import API_VERSION, StripeAccess, StripeGateway
 from licenzy.stripe_gateway.translate import (
     StripeKeyRejected,
@@ -130,6 +130,23 @@ def test_the_access_is_to_the_sandbox_or_to_stripe(account: Account) -> None:
     assert both.access("sk_test_1", sandbox=True) == StripeAccess("sk_test_1", "http://127.0.0.1:1")
     assert both.access("sk_test_1", sandbox=False) == StripeAccess("sk_test_1", "https://stripe.example")
     assert "sk_test_1" not in repr(both.access("sk_test_1", sandbox=True))
+
+
+@pytest.mark.parametrize("pages_kept", [1, 2, 4, 50])
+def test_all_events_are_listed_once_and_oldest_first(
+    gateway: StripeGateway, account: Account, monkeypatch: pytest.MonkeyPatch, pages_kept: int
+) -> None:
+    """However few pages are kept in memory, and although more happens while they are looked at."""
+    monkeypatch.setattr(answers, "PAGES_KEPT", pages_kept)
+    monthly = account.price(recurring={"interval": "month"})
+    account.make_subscriptions(count=230, prices=[monthly], events=True)
+    expected = [each.id for each in account.stripe.v1.events.list({"limit": 100}).auto_paging_iter()]
+    listed: list[str] = []
+    for page in gateway.events(account.access, created_from=0):
+        account.price()
+        listed += [each["id"] for each in page]
+    assert len(listed) > 400
+    assert listed == expected[::-1]
 
 
 def test_a_key_of_the_sandbox_never_goes_to_stripe() -> None:
