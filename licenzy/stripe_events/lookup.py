@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, false, func, null, select, true, union_all
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, null, select, true, union_all
 from sqlalchemy import Table as SqlTable
 from sqlmodel import Session
 
@@ -126,7 +126,8 @@ def _lookup_statement(*, by: str | None, by_payment: bool, locks_subject: bool, 
         "asked"
     )
     locked = _locked_purchase(key, locks_subject=locks_subject).subquery("held")
-    named = _ATTEMPTS.c[NAMED_BY[by]] == bindparam("name") if by else false()
+    # Without a name it is NULL, which equals nothing. For a join on `false` SQLite reads the whole table.
+    named = _ATTEMPTS.c[NAMED_BY[by or "attempt"]] == bindparam("name")
     joined = wanted.outerjoin(locked, true()).outerjoin(
         _ATTEMPTS,
         and_(_here(_ATTEMPTS), _ATTEMPTS.c.connection_id == bindparam("connection_id"), named),
