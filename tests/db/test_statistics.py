@@ -69,7 +69,7 @@ def walks(database: Database, asked: dict[str, Any]) -> list[str]:
                 continue
             for *_, step in file.execute(f"EXPLAIN QUERY PLAN {statement}", values):
                 match = PREFIX.match(step)
-                if match and (match[1] or match[2]) in keyed and "LEFT-JOIN" not in step:
+                if match and (match[1] or match[2]) in keyed:
                     found.append(f"{step}: {line}")
     file.close()
     return found
