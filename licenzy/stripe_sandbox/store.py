@@ -49,7 +49,8 @@ CREATE TABLE IF NOT EXISTS idempotency (
     fingerprint TEXT NOT NULL, status INTEGER, body TEXT, request_id TEXT NOT NULL, PRIMARY KEY (scope, key));
 """
 _INDEXES = """
-CREATE INDEX IF NOT EXISTS objects_by_kind ON objects (scope, kind, seq);
+DROP INDEX IF EXISTS objects_by_kind;      -- of earlier versions: lists by time read every object of a kind
+CREATE INDEX IF NOT EXISTS objects_in_order ON objects (scope, kind, seq, created, deleted);
 CREATE INDEX IF NOT EXISTS objects_by_id ON objects (id);
 CREATE INDEX IF NOT EXISTS objects_of_customer ON objects
     (scope, kind, json_extract(body, '$.customer'));
