@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col
 
 from licenzy.alignment.modes import Mode
 from licenzy.deliveries import rules, signing
+from licenzy.deliveries.claims import change_deliveries
 from licenzy.deliveries.models import MANUAL, Delivery, DeliveryStatus, EventType, WebhookEndpoint
 from licenzy.deliveries.queries import endpoint
 from licenzy.errors import InvalidRequest
@@ -143,27 +144,10 @@ def rotate_secret(
 def delete_endpoint(db: Session, context: EndpointContext, *, endpoint_id: str) -> None:
     """Forget an endpoint and its secrets; what was not sent is dead. Raises NotFound."""
     found = endpoint(db, context.scope, endpoint_id=endpoint_id)
-    # Before the endpoint and in this order, as senders do it: the two never wait for each other in a circle.
-    waiting = (
-        select(Delivery.id)
-        .where(Delivery.endpoint_id == found.id, col(Delivery.next_try_at).is_not(None))
-        .order_by(Delivery.id)
-        .with_for_update()
-    )
-    db.exec(
-        update(Delivery)
-        .where(
-            col(Delivery.project_id) == found.project_id,
-            col(Delivery.mode) == found.mode,
-            col(Delivery.id).in_(waiting),
-        )
-        .values(
-            status=DeliveryStatus.DEAD,
-            next_try_at=None,
-            leased_until=None,
-            last_error="The endpoint was deleted.",
-        )
-    )
+    # Before the endpoint, as senders do it: the two never wait for each other in a circle.
+    waiting = (col(Delivery.endpoint_id) == found.id, col(Delivery.next_try_at).is_not(None))
+    ended = {"status": DeliveryStatus.DEAD, "next_try_at": None, "leased_until": None}
+    change_deliveries(db, context.scope, waiting, {**ended, "last_error": "The endpoint was deleted."})
     found.deleted_at = context.now
     found.secret_sealed = found.previous_secret_sealed = found.previous_secret_until = None
     db.flush()

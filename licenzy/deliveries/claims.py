@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Boolean
+from sqlalchemy import Boolean, ColumnElement
 from sqlmodel import Session, and_, bindparam, col, insert, or_, select, update
 from sqlmodel.sql.expression import Select
 
@@ -128,6 +128,28 @@ def record_outcomes(
         by_address.setdefault((outcome.claim.endpoint_id, outcome.claim.url), []).append(outcome)
     for endpoint_id, url in sorted(by_address):
         _record_endpoint(db, endpoint_id, url, by_address[endpoint_id, url], now)
+
+
+def change_deliveries(
+    db: Session, scope: Scope, wanted: Iterable[ColumnElement[bool]], columns: Mapping[str, Any]
+) -> int:
+    """Change all deliveries of a side that are `wanted`; how many.
+
+    They are locked first, in the order in which senders lock them, so that the two never wait for each other
+    in a circle. In one statement with the change, Postgres would look for all of them anew for each one that
+    a sender has changed in the meantime.
+    """
+    here = (col(Delivery.project_id) == scope.project_id, col(Delivery.mode) == scope.mode)
+    locked = select(Delivery.id).where(*here, *wanted).order_by(Delivery.id).with_for_update()
+    ids = list(db.exec(locked))
+    for begin in range(0, len(ids), _AT_ONCE):
+        these = col(Delivery.id).in_(ids[begin : begin + _AT_ONCE])
+        db.exec(update(Delivery).where(*here, these).values(columns))
+    return len(ids)
+
+
+_AT_ONCE = 1000
+"""Ids in one statement; SQLite takes 32,766 values."""
 
 
 @read_all

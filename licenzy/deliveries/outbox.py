@@ -8,11 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import insert
-from sqlmodel import Session, col, select, update
+from sqlmodel import Session, col, select
 
 from licenzy.db.leases import is_free
 from licenzy.db.upsert import table_of
 from licenzy.deliveries.actions import EndpointContext
+from licenzy.deliveries.claims import change_deliveries
 from licenzy.deliveries.models import (
     Delivery,
     DeliveryStatus,
@@ -144,12 +145,7 @@ def requeue(
         WebhookEndpoint.mode == context.scope.mode,
         col(WebhookEndpoint.deleted_at).is_(None),
     )
-    here = (
-        col(Delivery.project_id) == context.scope.project_id,
-        col(Delivery.mode) == context.scope.mode,
-    )
     wanted = [
-        *here,
         col(Delivery.status).in_(list(statuses)),
         col(Delivery.endpoint_id).in_(alive),
         is_free(col(Delivery.leased_until), context.now),
@@ -165,10 +161,7 @@ def requeue(
     if until is not None:
         wanted.append(col(Delivery.created_at) < until)
     again = {"status": DeliveryStatus.PENDING, "tries": 0, "next_try_at": context.now, "sent_at": None}
-    # In this order, as senders do it, so that the two never wait for each other in a circle.
-    these = select(Delivery.id).where(*wanted).order_by(Delivery.id).with_for_update()
-    statement = update(Delivery).where(*here, col(Delivery.id).in_(these))
-    count = db.exec(statement.values(leased_until=None, **again)).rowcount
+    count = change_deliveries(db, context.scope, wanted, {"leased_until": None, **again})
     if count:
         record(
             db,
