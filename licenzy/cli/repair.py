@@ -176,17 +176,23 @@ def _print_reports(reports: list[dict[str, Any]]) -> None:
             continue
         click.echo(
             f"{report['connection_id']}: {_count(report['events_missed'], 'missed event')}, "
-            f"{_count(len(report['differences']), 'repaired difference')}. "
+            f"{_count(report['differences_found'], 'repaired difference')}. "
             f"Checked {_count(report['events_seen'], 'event')}, "
             f"{_count(report['subscriptions_seen'], 'subscription')}, "
             f"{_count(report['sessions_seen'], 'open session')}, {_count(report['refunds_seen'], 'refund')} "
             f"and {_count(report['disputes_seen'], 'dispute')}."
         )
         _print_differences(report["differences"])
+        left_out = report["differences_found"] - len(report["differences"])
+        if left_out:
+            click.echo(f"  {_count(left_out, 'more difference')}.")
         if report["failed"]:
             click.echo(f"  Not applied: {_count(report['failed'], 'event')}. See the Stripe events page.")
         for each in report["problems"]:
             click.echo(f"  {each['object']}: not compared. {each['problem']}")
+        left_out = report["problems_found"] - len(report["problems"])
+        if left_out:
+            click.echo(f"  {_count(left_out, 'more object')}: not compared.")
 
 
 def _count(number: int, noun: str) -> str:

@@ -45,7 +45,7 @@ def resync(
     report = Report(connection.id, rfc3339(clock()))
     at = access(gateway, secret_box, connection)
     Walk(database, gateway, secret_box, at, connection, clock, report).purchases(keys, payments)
-    after = {"read": report.subscriptions_seen + report.sessions_seen, "changes": len(report.differences)}
+    after = {"read": report.subscriptions_seen + report.sessions_seen, "changes": report.differences_found}
     database.retrying(
         lambda db: record(
             db,

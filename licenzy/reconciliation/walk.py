@@ -51,6 +51,9 @@ _ENDED = frozenset({"failed", "canceled", "won", "lost", "warning_closed"})
 _PARALLEL = 10
 """Events fed in one transaction: few commits, and nobody else who writes waits long."""
 
+MOST_KEPT = 500
+"""Differences, and problems, that a report holds, which is stored as one value. More are counted."""
+
 
 @dataclass(slots=True)
 class Report:
@@ -66,14 +69,27 @@ class Report:
     disputes_seen: int = 0
     failed: int = 0
     """Events that could not be applied; the worker goes on trying them."""
+    differences_found: int = 0
     differences: list[Change] = field(default_factory=list)
-    """Every entitlement that changed, before and after."""
+    """The first `MOST_KEPT` entitlements that changed, before and after."""
+    problems_found: int = 0
     problems: list[dict[str, str]] = field(default_factory=list)
-    """Objects whose state at Stripe could not be compared, each with the reason."""
+    """The first `MOST_KEPT` objects whose state at Stripe could not be compared, each with the reason."""
 
     @property
     def repaired(self) -> int:
-        return self.events_missed + len(self.differences)
+        return self.events_missed + self.differences_found
+
+    def add_differences(self, changes: Sequence[Change]) -> None:
+        """Count entitlements that changed."""
+        self.differences_found += len(changes)
+        self.differences += changes[: MOST_KEPT - len(self.differences)]
+
+    def add_problem(self, object_id: str, problem: str) -> None:
+        """Count an object that could not be compared."""
+        self.problems_found += 1
+        if len(self.problems) < MOST_KEPT:
+            self.problems.append({"object": object_id, "problem": problem})
 
 
 @dataclass(slots=True)
@@ -172,7 +188,7 @@ class Walk:
             )
             if changes is None:
                 return
-            self.report.differences += changes
+            self.report.add_differences(changes)
 
     def purchases(self, keys: Iterable[str], payments: Iterable[str]) -> None:
         """Compare these purchases, and what became of these payments, with what Stripe says now."""
@@ -189,7 +205,7 @@ class Walk:
                         session_found, self.gateway.checkout_session(self.at, key), began, ours=True
                     )
             except StripeObjectMissing:
-                self.report.problems.append({"object": key, "problem": "It does not exist in Stripe."})
+                self.report.add_problem(key, "It does not exist in Stripe.")
         for payment in payments:
             for refund in self.gateway.refunds_of(self.at, payment):
                 self.report.refunds_seen += 1
@@ -224,7 +240,7 @@ class Walk:
         for row in self.database.retrying(partial(self._receive, raws=raws)):
             if row is not None and row.duplicates == 0 and row.tries == 1:
                 self.report.events_missed += 1
-                self.report.differences += row.changes
+                self.report.add_differences(row.changes)
             self.report.failed += row is None or row.status is EventStatus.FAILED
 
     def _receive(self, db: Session, *, raws: Sequence[Mapping[str, Any]]) -> list[ReceivedEvent | None]:
@@ -308,13 +324,11 @@ class Walk:
     def _repair(self, object_id: str, repair: Callable[[], list[Change]]) -> None:
         """One object that cannot be read, or projected, does not keep the others from being repaired."""
         try:
-            self.report.differences += repair()
+            self.report.add_differences(repair())
         except LicenzyError:
             raise
         except Exception as problem:
-            self.report.problems.append(
-                {"object": object_id, "problem": f"{type(problem).__name__}: {problem}"[:300]}
-            )
+            self.report.add_problem(object_id, f"{type(problem).__name__}: {problem}"[:300])
 
 
 def _announce_once(db: Session, *, origin: Origin, reading: Reading, now: datetime) -> list[Change]:

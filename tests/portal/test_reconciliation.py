@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -240,3 +241,22 @@ def test_who_may_read_a_customer_again(app: Flask, cast: Cast, runtime: Runtime)
     assert post(cast.owner.email, cast.project_id, "live") == 404
     assert post(cast.owner.email, cast.project_id, subject_id="x") == 404
     assert post(cast.owner.email, cast.project_id) == 303  # Without Stripe it says so.
+
+
+def test_what_a_report_only_counts_is_told(app: Flask, runtime: Runtime, cast: Cast) -> None:
+    with runtime.database.write() as db:
+        connection = make_connection(db, project_id=cast.project_id, secret_box=runtime.secret_box)
+        entitlement = make_entitlement(db, subject=make_subject(db, project_id=cast.project_id))
+    problem = {"object": "sub_9", "problem": "It has no items."}
+    counted = {"differences_found": 30_000, "problems_found": 1_200}
+    make_walk(
+        runtime,
+        connection,
+        report={"differences": [difference(entitlement.id)], "problems": [problem], **counted},
+    )
+    page = visiting(app, cast.owner.email).get(f"/projects/{cast.project_id}/test/reconciliation").text
+    told = " ".join(re.sub(r"<[^>]+>", " ", page).split())
+    assert "30,000 differences fixed" in told
+    assert "And 29,999 more." in told
+    assert "1,200 could not be compared" in told
+    assert "and 1,199 more" in told

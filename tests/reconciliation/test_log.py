@@ -21,7 +21,7 @@ from licenzy.reconciliation.log import WALKS_KEPT, WalkLog
 from licenzy.reconciliation.models import FinishedWalk, Reconciliation
 from licenzy.reconciliation.queries import WalkState, last_walk, walk_state
 from licenzy.reconciliation.requests import request_walk, resync
-from licenzy.reconciliation.walk import Report
+from licenzy.reconciliation.walk import MOST_KEPT, Report
 from licenzy.subjects.models import Subject
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import AuditEntry
@@ -259,3 +259,14 @@ def test_nothing_is_lost_when_stripe_is_away(shop: Shop, sell: Sell, clock: Stan
     with pytest.raises(StripeUnavailable):
         again(shop, clock)
     assert states(shop) == before
+
+
+def test_a_report_counts_all_and_keeps_the_first_ones() -> None:
+    report = Report("con_1", "2026-11-23T09:30:00Z")
+    for number in range(MOST_KEPT + 1):
+        report.add_differences([{"entitlement": f"ent_{number}", "before": None, "after": {}}] * 2)
+        report.add_problem(f"sub_{number}", "It has no items.")
+    assert (report.differences_found, report.problems_found) == (2 * MOST_KEPT + 2, MOST_KEPT + 1)
+    assert (len(report.differences), len(report.problems)) == (MOST_KEPT, MOST_KEPT)
+    assert report.differences[-1]["entitlement"] == f"ent_{MOST_KEPT // 2 - 1}"
+    assert report.problems[-1]["object"] == f"sub_{MOST_KEPT - 1}"

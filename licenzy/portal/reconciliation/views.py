@@ -53,6 +53,11 @@ class WalkSummary:
         """Objects that could not be compared, with the reason."""
         return list(self.walk.report.get("problems", []))
 
+    @property
+    def problems_found(self) -> int:
+        """How many there were; the first ones are kept."""
+        return int(self.walk.report.get("problems_found", len(self.problems)))
+
 
 _COUNTED = (
     ("events_seen", "events"),
@@ -124,10 +129,11 @@ def _summaries(db: Session, side: Side, place: Place) -> dict[str, Any]:
     page = walks_page(db, side.scope, place=place, size=_WALKS_SHOWN)
     summaries = [
         WalkSummary(
-            walk, readable_changes(differences[:_MOST_CHANGES]), max(0, len(differences) - _MOST_CHANGES)
+            walk, readable_changes(shown), walk.report.get("differences_found", len(kept)) - len(shown)
         )
         for walk in page.rows
-        for differences in [walk.report.get("differences", [])]
+        for kept in [walk.report.get("differences", [])]
+        for shown in [kept[:_MOST_CHANGES]]
     ]
     ids = list({each.entitlement_id for walk in summaries for each in walk.changed})
     return {
