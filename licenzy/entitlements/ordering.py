@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Any, Protocol, TypeVar
 
 from licenzy.entitlements.models import FactSource
@@ -56,6 +57,20 @@ def latest(states: Sequence[S]) -> S:
     # A state that nothing is said to follow is the last; `created` never is while another one stands.
     candidates = unfollowed or tied
     return max(candidates, key=lambda state: (bool(state.data.get("previous")), state.source_id))
+
+
+def in_order(states: Sequence[S]) -> list[S]:
+    """All states from the first to the last; within one instant, each before the one that holds after it."""
+    ordered: list[S] = []
+    for _, group in groupby(sorted(states, key=lambda state: state.occurred_at), lambda s: s.occurred_at):
+        left = list(group)
+        of_instant: list[S] = []
+        while left:
+            last = latest(left)
+            left.remove(last)
+            of_instant.insert(0, last)
+        ordered += of_instant
+    return ordered
 
 
 def _is_event_after(state: StateLike, read: StateLike) -> bool:

@@ -6,12 +6,14 @@ fees and other invoice items, and the lines of other items begin none, and neith
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
+from licenzy.entitlements.ordering import in_order
 from licenzy.entitlements.projected import FactLike, is_paid_invoice, payment_refs
+from licenzy.kit.clock import from_unix
 
 SAME_MOMENT = timedelta(seconds=60)
 """Within this much Stripe reports a change of a subscription and the payment of its invoice, in any order."""
@@ -25,6 +27,8 @@ class PaidInvoice:
 
     id: str
     paid_at: datetime
+    made_at: datetime
+    """When Stripe made it; where that is not told, when it was paid."""
     reason: str | None
     """Stripe's `billing_reason`."""
     amount_paid: int | None
@@ -62,9 +66,11 @@ def _together(group: Sequence[FactLike]) -> PaidInvoice:
     paid = min(filter(is_paid_invoice, group), key=lambda fact: (fact.occurred_at, fact.source_id))
     best = max(group, key=_completeness)
     lines = best.data.get("lines")
+    made = min((fact.data["created"] for fact in group if fact.data.get("created")), default=None)
     return PaidInvoice(
         id=paid.object_id,
         paid_at=paid.occurred_at,
+        made_at=from_unix(made) if made else paid.occurred_at,
         reason=paid.data["billing_reason"],
         amount_paid=paid.data["amount_paid"],
         payments=frozenset(ref for fact in group for ref in payment_refs(fact.data)),
@@ -89,17 +95,70 @@ class _Item:
     spans: set[tuple[int, int]] = field(default_factory=set)
     span_of_invoice: dict[str, tuple[int, int]] = field(default_factory=dict)
     """The item's period while an invoice was the subscription's latest."""
+    changed_with: set[str] = field(default_factory=set)
+    """The invoices with which the item came, or had another price or quantity."""
+
+    def encloses(self, line: Mapping[str, Any]) -> bool:
+        """Whether a line is about a part of one of the item's periods."""
+        return any(start <= line["start"] and line["end"] <= end for start, end in self.spans)
 
 
-def periods_by_item(
-    states: Sequence[FactLike], invoices: Sequence[PaidInvoice]
-) -> Mapping[str, Sequence[Period]]:
+class BilledItems:
+    """The items that a subscription ever had, and which of them each line of an invoice bills."""
+
+    def __init__(self, states: Sequence[FactLike]) -> None:
+        self._items = _items(states)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __getitem__(self, item_id: str) -> _Item:
+        return self._items[item_id]
+
+    def of_line(self, line: Mapping[str, Any], invoice: PaidInvoice) -> list[str]:
+        """The item that a line names; where it names none that is known, those that it must be about.
+
+        A line that is neither of a period nor a proration bills something else than an item.
+        """
+        if line["item"] in self._items:
+            return [line["item"]]
+        if line["start"] is None or line["end"] is None:
+            return []
+        if line["proration"]:
+            return self._of_proration(line, invoice)
+        return self._of_period(line) if line["recurring"] else []
+
+    def _of_period(self, line: Mapping[str, Any]) -> list[str]:
+        """Those whose period or price it has."""
+        items = self._items
+        same_span = [item_id for item_id, item in items.items() if (line["start"], line["end"]) in item.spans]
+        same_price = [item_id for item_id, item in items.items() if line["price"] in item.prices]
+        if same_span or same_price or line["item"] is not None:
+            both = [item_id for item_id in same_span if item_id in same_price]
+            return both or same_span or same_price
+        return list(items) if len(items) == 1 else []
+
+    def _of_proration(self, line: Mapping[str, Any], invoice: PaidInvoice) -> list[str]:
+        """Those with its price; where it names none, those with a period around it.
+
+        Of several, it is about those that were changed with the invoice.
+        """
+        items = self._items
+        around = [item_id for item_id, item in items.items() if item.encloses(line)]
+        if line["price"] is None:
+            found = around or (list(items) if len(items) == 1 else [])
+        else:
+            same_price = [item_id for item_id, item in items.items() if line["price"] in item.prices]
+            found = [item_id for item_id in same_price if item_id in around] or same_price
+        return [each for each in found if invoice.id in items[each].changed_with] or found
+
+
+def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapping[str, Sequence[Period]]:
     """The paid periods of every item that the subscription ever had, the latest last.
 
     A fact recorded before lines were stands for all items, and so does, for the items it does not name, an
     invoice whose lines nobody has read to the end: with the period that the state has beside it.
     """
-    items = _items(states)
     found: dict[str, list[Period]] = {item_id: [] for item_id in items}
     furthest = 0
     for invoice in invoices:
@@ -110,10 +169,10 @@ def periods_by_item(
         furthest = max(furthest, invoice.period_end or 0)
         begins = invoice.reason in _BEGINS_PERIODS
         if invoice.lines is None and (begins or further):
-            for item_id, item in items.items():
-                found[item_id].append(_implied(item, invoice, end=invoice.period_end))
+            for item_id in items:
+                found[item_id].append(_implied(items[item_id], invoice, end=invoice.period_end))
         elif invoice.lines is not None and invoice.has_more and begins:
-            for item_id in items.keys() - billed.keys():
+            for item_id in found.keys() - billed.keys():
                 if items[item_id].since > invoice.paid_at + SAME_MOMENT:
                     continue
                 period = _implied(items[item_id], invoice, end=None)
@@ -124,22 +183,33 @@ def periods_by_item(
     return found
 
 
-def _items(states: Iterable[FactLike]) -> dict[str, _Item]:
+def _items(states: Sequence[FactLike]) -> dict[str, _Item]:
     items: dict[str, _Item] = {}
-    for state in sorted(states, key=lambda state: (state.occurred_at, state.source_id)):
+    before: dict[str, tuple[str, int]] = {}
+    invoice_before: str | None = None
+    for state in in_order(states):
+        invoice = state.data.get("latest_invoice")
         for each in state.data["items"]:
             item = items.setdefault(each["id"], _Item(state.occurred_at))
             item.prices.add(each["price"])
+            if (
+                invoice
+                and invoice != invoice_before
+                and before.get(each["id"]) != (each["price"], each["quantity"])
+            ):
+                item.changed_with.add(invoice)
             if each["period_start"] is None or each["period_end"] is None:
                 continue
             span = (each["period_start"], each["period_end"])
             item.spans.add(span)
-            if state.data.get("latest_invoice"):
-                item.span_of_invoice[state.data["latest_invoice"]] = span
+            if invoice:
+                item.span_of_invoice[invoice] = span
+        before = {each["id"]: (each["price"], each["quantity"]) for each in state.data["items"]}
+        invoice_before = invoice
     return items
 
 
-def _billed(invoice: PaidInvoice, items: Mapping[str, _Item]) -> dict[str, Mapping[str, Any]]:
+def _billed(invoice: PaidInvoice, items: BilledItems) -> dict[str, Mapping[str, Any]]:
     """The line that bills each item's own period; of several, the one that begins last."""
     billed: dict[str, Mapping[str, Any]] = {}
     if invoice.reason == "manual":
@@ -147,22 +217,10 @@ def _billed(invoice: PaidInvoice, items: Mapping[str, _Item]) -> dict[str, Mappi
     for line in invoice.lines or ():
         if not line["recurring"] or line["proration"] or line["start"] is None or line["end"] is None:
             continue
-        for item_id in _items_of(line, items):
+        for item_id in items.of_line(line, invoice):
             if item_id not in billed or line["start"] > billed[item_id]["start"]:
                 billed[item_id] = line
     return billed
-
-
-def _items_of(line: Mapping[str, Any], items: Mapping[str, _Item]) -> list[str]:
-    """The item that a line names; where it names none that is known, those whose period or price it has."""
-    if line["item"] in items:
-        return [line["item"]]
-    same_span = [item_id for item_id, item in items.items() if (line["start"], line["end"]) in item.spans]
-    same_price = [item_id for item_id, item in items.items() if line["price"] in item.prices]
-    if same_span or same_price or line["item"] is not None:
-        both = [item_id for item_id in same_span if item_id in same_price]
-        return both or same_span or same_price
-    return list(items) if len(items) == 1 else []
 
 
 def _implied(item: _Item, invoice: PaidInvoice, *, end: int | None) -> Period:

@@ -10,6 +10,7 @@ from typing import Any
 from licenzy.entitlements.ordering import latest
 from licenzy.entitlements.periods import (
     SAME_MOMENT,
+    BilledItems,
     PaidInvoice,
     Period,
     merge_paid_invoices,
@@ -36,6 +37,7 @@ class SubscriptionHistory:
     """The state that holds."""
     invoices: Sequence[PaidInvoice]
     """In order of payment."""
+    billed: BilledItems
     periods: Mapping[str, Sequence[Period]]
     """The paid ones by item, the latest last."""
     terms: SoldTerms
@@ -43,8 +45,9 @@ class SubscriptionHistory:
     @classmethod
     def of(cls, states: Sequence[FactLike], facts: Sequence[FactLike]) -> SubscriptionHistory:
         invoices = merge_paid_invoices(facts)
-        periods = periods_by_item(states, invoices)
-        return cls(facts, states, latest(states), invoices, periods, SoldTerms(states))
+        billed = BilledItems(states)
+        periods = periods_by_item(billed, invoices)
+        return cls(facts, states, latest(states), invoices, billed, periods, SoldTerms(states))
 
     # --- what was paid --------------------------------------------------------------------------------
 
@@ -84,7 +87,7 @@ class SubscriptionHistory:
         invoice = self._invoice_last_paid(item["id"])
         if invoice is None:
             return item["quantity"], {**terms, "grace_days": 0}
-        line, state = _line_paid(invoice, item["id"]), self._state_with_invoice(invoice)
+        line, state = self._line_paid(invoice, item["id"]), self._state_with_invoice(invoice)
         before = (item_in(state, item["id"]) if state is not None else None) or item
         named = line if line is not None and line["price"] is not None else before
         quantity = line["quantity"] if line is not None else None
@@ -98,9 +101,29 @@ class SubscriptionHistory:
         billed = (
             invoice
             for invoice in reversed(self.invoices)
-            if invoice.id in of_periods or _line_paid(invoice, item_id) is not None
+            if invoice.id in of_periods or self._lines_paid(invoice, item_id)
         )
         return next(billed, None)
+
+    def _lines_paid(self, invoice: PaidInvoice, item_id: str) -> list[Mapping[str, Any]]:
+        """The lines of an invoice with which something was paid for an item."""
+        return [
+            line
+            for line in invoice.lines or ()
+            if (line["amount"] or 0) > 0
+            and line["start"] is not None
+            and item_id in self.billed.of_line(line, invoice)
+        ]
+
+    def _line_paid(self, invoice: PaidInvoice, item_id: str) -> Mapping[str, Any] | None:
+        """The line of an invoice that says what was paid for of an item: the one that begins last.
+
+        Where the line of the item's period may be among those that nobody has read, none of the others does.
+        """
+        lines = self._lines_paid(invoice, item_id)
+        if invoice.has_more and all(line["proration"] for line in lines):
+            return None
+        return max(lines, key=lambda line: (line["start"], not line["proration"]), default=None)
 
     def _state_with_invoice(self, invoice: PaidInvoice) -> FactLike | None:
         """The first state with this invoice as its latest; where none has it, the one at its payment."""
@@ -175,21 +198,6 @@ class SubscriptionHistory:
     def session_id(self) -> str | None:
         """The Checkout Session that began the subscription, where one did."""
         return min((fact.object_id for fact in self.facts if fact.kind == "session"), default=None)
-
-
-def _line_paid(invoice: PaidInvoice, item_id: str) -> Mapping[str, Any] | None:
-    """The line of an invoice that says what was paid for of an item: the one that begins last.
-
-    Where the line of the item's period is among those that nobody has read, none of the others does.
-    """
-    lines = [
-        line
-        for line in invoice.lines or ()
-        if line["item"] == item_id and (line["amount"] or 0) > 0 and line["start"] is not None
-    ]
-    if invoice.has_more and all(line["proration"] for line in lines):
-        return None
-    return max(lines, key=lambda line: (line["start"], not line["proration"]), default=None)
 
 
 def item_in(state: FactLike, item_id: str) -> Item | None:

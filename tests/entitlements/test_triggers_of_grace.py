@@ -11,7 +11,7 @@ from licenzy.catalog.models import Kind
 from tests.entitlements.fixtures_purchases import DAY, MONTH, NEW, Sale, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
-from tests.support.invoice_lines import proration_line
+from tests.support.invoice_lines import one_off, proration_line
 
 END = START + MONTH
 HOUR = timedelta(hours=1)
@@ -36,6 +36,13 @@ def manual_invoice(sale: Sale, *, at: datetime) -> None:
     sale.invoice("paid", period=9, at=at, billing_reason="manual", lines={"data": [{**line, **kind}]})
 
 
+def paid_change(sale: Sale, *lines: dict[str, Any], at: datetime, has_more: bool = False) -> None:
+    """The invoice of a change within the first period is paid."""
+    data = {"has_more": has_more, "data": list(lines)}
+    reason = "subscription_update"
+    sale.invoice("paid", period=8, at=at, billing_reason=reason, lines=data, id="in_change")
+
+
 @row("grace.last_paid")
 def test_a_manual_invoice_pays_for_no_change_of_seats(sale: Sale) -> None:
     sale.subscription("active", at=START + DAY, quantity=7)
@@ -51,6 +58,80 @@ def test_seats_that_were_changed_before_a_late_payment_are_not_paid_for(sale: Sa
     sale.invoice("paid", period=2, at=END + 2 * DAY)
     sale.invoice("payment_failed", period=3, at=END + MONTH)
     sale.subscription("past_due", period=3, at=END + MONTH)
+    assert sale.row().quantity == 1
+
+
+@pytest.mark.parametrize("names", ["item", "price", "nothing"])
+@pytest.mark.parametrize("fails", ["the renewal", "more seats"])
+@row("grace.last_paid", "invoice.unnamed")
+def test_a_paid_change_counts_whatever_its_line_names(sale: Sale, names: str, fails: str) -> None:
+    """Invoice items name no subscription item; what was changed with the invoice is what they bill."""
+    larger = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
+    extra = sale.storefront.product(Kind.SUBSCRIPTION)
+    items = {"si": sale.attempt.sold["stripe_price_id"], "sx": extra.prices[0].stripe_price_id}
+    sale.subscription("active", at=START + DAY, items=items)
+    items = {**items, "si": larger.prices[0].stripe_price_id}
+    at = START + 2 * DAY
+    sale.subscription("active", at=at, items=items, quantity=3, latest_invoice="in_change")
+    named: dict[str, Any] = {"price": items["si"], "quantity": 3} if names != "nothing" else {}
+    charge, credit = (
+        proration_line(
+            f"si_{sale.tag}" if names == "item" else None,
+            unix(at),
+            unix(END),
+            newer=sale.shape == NEW,
+            amount=amount,
+            **named,
+        )
+        for amount in (900, -300)
+    )
+    paid_change(sale, credit, charge, at=at)
+    if fails == "the renewal":
+        sale.terms.pop("latest_invoice")
+        renewal_fails(sale)
+    else:
+        sale.subscription("past_due", at=START + 9 * DAY, quantity=7, latest_invoice="in_seats")
+    held = next(each for each in sale.entitlements() if each.item_key == f"si_{sale.tag}")
+    assert (held.product_code, held.quantity) == (larger.product_code, 3)
+    assert held.valid_until == (END + HOUR + 5 * DAY if fails == "the renewal" else END)
+
+
+@row("grace.last_paid", "invoice.unnamed")
+def test_the_paid_change_of_one_item_pays_for_no_other(sale: Sale) -> None:
+    """The line names neither item nor price, and both items are in the same period."""
+    extra = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
+    items = {"si": sale.attempt.sold["stripe_price_id"], "sx": extra.prices[0].stripe_price_id}
+    sale.subscription("active", at=START + DAY, items=items)
+    larger = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
+    items["si"] = larger.prices[0].stripe_price_id
+    sale.subscription("active", at=START + 2 * DAY, items=items, latest_invoice="in_change")
+    span = (unix(START + 2 * DAY), unix(END))
+    change = proration_line(None, *span, newer=sale.shape == NEW, amount=300)
+    paid_change(sale, change, at=START + 2 * DAY)
+    sale.terms.pop("latest_invoice")
+    renewal_fails(sale)
+    until = {each.product_code: each.valid_until for each in sale.entitlements()}
+    assert until == {larger.product_code: END + HOUR + 5 * DAY, extra.product_code: END + HOUR}
+
+
+@row("grace.last_paid", "invoice.more_lines")
+def test_a_paid_change_with_more_lines_than_its_event_holds_counts(sale: Sale) -> None:
+    sale.subscription("active", at=START + DAY, quantity=4, latest_invoice="in_change")
+    span = (unix(START + DAY), unix(END))
+    lines = [proration_line(f"si_{sale.tag}", *span, newer=sale.shape == NEW, amount=100)] * 10
+    paid_change(sale, *lines, at=START + DAY, has_more=True)
+    sale.terms.pop("latest_invoice")
+    renewal_fails(sale)
+    assert sale.row().quantity == 4
+
+
+@row("grace.last_paid", "invoice.other_lines")
+def test_a_fee_that_names_no_item_pays_for_no_change(sale: Sale) -> None:
+    sale.subscription("active", at=START + DAY, quantity=7, latest_invoice="in_change")
+    fee = one_off(500, start=unix(START), until=unix(END), newer=sale.shape == NEW)
+    paid_change(sale, fee, at=START + DAY)
+    sale.terms.pop("latest_invoice")
+    renewal_fails(sale)
     assert sale.row().quantity == 1
 
 

@@ -29,16 +29,26 @@ def period_line(
     }
 
 
-def proration_line(item: str, start: int, end: int, *, newer: bool, amount: int) -> dict[str, Any]:
-    """The line that credits or charges a part of a period, after a change within it."""
-    line = {"object": "line_item", "amount": amount, "quantity": 1, "period": {"start": start, "end": end}}
+def proration_line(
+    item: str | None, start: int, end: int, *, newer: bool, amount: int, **more: Any
+) -> dict[str, Any]:
+    """The line that credits or charges a part of a period, after a change within it.
+
+    Without an item it names none, as invoice items do not; `price` names what it bills.
+    """
+    price = more.pop("price", None)
+    line = {"object": "line_item", "amount": amount, "period": {"start": start, "end": end}, **more}
     if not newer:
-        return {**line, "type": "invoiceitem", "subscription_item": item, "proration": True}
-    details = {"invoice_item": "ii_1", "subscription_item": item, "proration": True}
-    return {
-        **line,
-        "parent": {"type": "subscription_item_details", "subscription_item_details": details},
-    }
+        named = {name: value for name, value in (("subscription_item", item), ("price", price)) if value}
+        return {**line, "type": "invoiceitem", "proration": True, **named}
+    details = {"invoice_item": "ii_1", "proration": True}
+    if item is None:
+        parent: dict[str, Any] = {"type": "invoice_item_details", "invoice_item_details": details}
+    else:
+        of_item = {**details, "subscription_item": item}
+        parent = {"type": "subscription_item_details", "subscription_item_details": of_item}
+    pricing = {"type": "price_details", "price_details": {"price": price}}
+    return {**line, "parent": parent, **({"pricing": pricing} if price else {})}
 
 
 def one_off(amount: int, *, start: int, until: int, newer: bool) -> dict[str, Any]:
