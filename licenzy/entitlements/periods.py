@@ -50,6 +50,8 @@ class Period(NamedTuple):
     end: int
     price: str | None
     invoice: PaidInvoice
+    amount: int | None
+    """What the item itself cost in it; of an invoice whose line is not known, the whole."""
 
 
 def merge_paid_invoices(facts: Iterable[FactLike]) -> list[PaidInvoice]:
@@ -164,7 +166,7 @@ def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapp
     for invoice in invoices:
         billed = _billed(invoice, items)
         for item_id, line in billed.items():
-            found[item_id].append(Period(line["start"], line["end"], line["price"], invoice))
+            found[item_id].append(Period(line["start"], line["end"], line["price"], invoice, line["amount"]))
         further = (invoice.period_end or 0) > furthest
         furthest = max(furthest, invoice.period_end or 0)
         begins = invoice.reason in _BEGINS_PERIODS
@@ -229,4 +231,4 @@ def _implied(item: _Item, invoice: PaidInvoice, *, end: int | None) -> Period:
         paid = int(invoice.paid_at.timestamp())
         fitting = [each for each in item.spans if (each[1] == end if end else each[0] <= paid < each[1])]
         span = max(fitting, default=(paid, end or paid))
-    return Period(span[0], end or span[1], None, invoice)
+    return Period(span[0], end or span[1], None, invoice, invoice.amount_paid)

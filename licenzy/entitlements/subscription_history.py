@@ -61,17 +61,20 @@ class SubscriptionHistory:
             return True
         return bool(statuses & _BEGUN) and (self._session_is_paid() or any(self.periods.values()))
 
-    def was_paid_for(self) -> bool:
-        """Whether anything beyond a trial's zero invoice was paid, or free of charge after it."""
-        if any(fact.kind == "session" and fact.data["payment_status"] == "paid" for fact in self.facts):
-            return True
-        if any(invoice.amount_paid and invoice.reason != "manual" for invoice in self.invoices):
-            return any(self.periods.values())
-        return any(not self._is_of_trial(period) for periods in self.periods.values() for period in periods)
-
     def _is_of_trial(self, period: Period) -> bool:
-        trials = {state.data.get("trial_end") for state in self.states} - {None}
-        return period.end in trials and not period.invoice.amount_paid
+        """Whether the item cost nothing in a period because of a trial, whatever else was paid with it."""
+        if period.amount and period.invoice.amount_paid:
+            return False
+        ends = (state.data.get("trial_end") for state in self.states)
+        return any(end is not None and period.start < end <= period.end for end in ends)
+
+    def _session_paid_for_period(self) -> bool:
+        """Whether a session was paid that can have been for nothing but the first period: without a trial."""
+        was_trial = any(
+            state.data.get("trial_end") or state.data["status"] == "trialing" for state in self.states
+        )
+        sessions = (fact for fact in self.facts if fact.kind == "session")
+        return not was_trial and any(fact.data["payment_status"] == "paid" for fact in sessions)
 
     def _session_is_paid(self) -> bool:
         sessions = (fact for fact in self.facts if fact.kind == "session")
@@ -82,7 +85,7 @@ class SubscriptionHistory:
 
         The terms are none where that was a price of no product, and without grace where nothing was paid.
         """
-        if not self.invoices:
+        if not self.invoices and self._session_paid_for_period():
             return item["quantity"], terms
         invoice = self._invoice_last_paid(item["id"])
         if invoice is None:
@@ -106,12 +109,18 @@ class SubscriptionHistory:
         return next(billed, None)
 
     def _lines_paid(self, invoice: PaidInvoice, item_id: str) -> list[Mapping[str, Any]]:
-        """The lines of an invoice with which something was paid for an item."""
+        """The lines of an invoice with which something was paid for an item; that of a trial is none."""
+        of_trial = {
+            period.start
+            for period in self.periods[item_id]
+            if period.invoice.id == invoice.id and self._is_of_trial(period)
+        }
         return [
             line
             for line in invoice.lines or ()
             if (line["amount"] or 0) > 0
             and line["start"] is not None
+            and (line["proration"] or line["start"] not in of_trial)
             and item_id in self.billed.of_line(line, invoice)
         ]
 

@@ -221,7 +221,7 @@ def _grace_end(history: SubscriptionHistory, state: FactLike, item: Item, terms:
         return since
     if is_early(state):
         return since + timedelta(days=terms["grace_days"])
-    until = since + timedelta(days=terms["grace_days"] if history.was_paid_for() else 0)
+    until = since + timedelta(days=terms["grace_days"])
     paid_ends = [from_unix(period.end) for period in history.periods[item["id"]]]
     return max([until, *paid_ends[-1:]])
 

@@ -11,7 +11,7 @@ from licenzy.catalog.models import Kind
 from tests.entitlements.fixtures_purchases import DAY, MONTH, NEW, Sale, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
-from tests.support.invoice_lines import one_off, proration_line
+from tests.support.invoice_lines import one_off, period_line, proration_line
 
 END = START + MONTH
 HOUR = timedelta(hours=1)
@@ -174,6 +174,31 @@ def test_a_manual_invoice_after_a_trial_is_no_payment_of_it(open_sale: Any) -> N
     sale.subscription("trialing", event_name="created", trial_end=unix(END))
     sale.invoice("paid", amount_paid=0)
     manual_invoice(sale, at=START + DAY)
+    renewal_fails(sale)
+    assert sale.standing_at(END + HOUR) == ("past_due", False, "past_due")
+
+
+@pytest.mark.parametrize("fee_is_billed", ["at the start", "within the trial"])
+@pytest.mark.parametrize("invoice_is_told", [True, False])
+@row("grace.never_paid")
+def test_a_fee_that_is_paid_with_a_trial_is_no_payment_of_it(
+    open_sale: Any, fee_is_billed: str, invoice_is_told: bool
+) -> None:
+    sale = open_sale(grace_days=7)
+    sale.subscription("trialing", event_name="created", trial_end=unix(END))
+    newer, price = sale.shape == NEW, sale.attempt.sold["stripe_price_id"]
+    own = period_line(f"si_{sale.tag}", price, unix(START), unix(END), newer=newer, amount=0)
+    fee = one_off(5000, start=unix(START), until=unix(START), newer=newer)
+    if fee_is_billed == "at the start":
+        sale.session(amount_total=5000)
+        if invoice_is_told:
+            sale.invoice("paid", amount_paid=5000, lines={"data": [own, fee]})
+    else:
+        sale.session(paid="no_payment_required", amount_total=0)
+        sale.invoice("paid", amount_paid=0, lines={"data": [own]})
+        paid_change(sale, fee, at=START + DAY)
+    assert sale.standing_at(END - HOUR) == ("trialing", True, None)
+    sale.subscription("active", period=2, at=END)
     renewal_fails(sale)
     assert sale.standing_at(END + HOUR) == ("past_due", False, "past_due")
 

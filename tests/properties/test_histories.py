@@ -26,7 +26,7 @@ SEED = os.environ.get("LICENZY_TEST_SEED", "7")
 
 
 KINDS = (
-    *("a trial", "send_invoice", "a bank debit", "a fixed term", "mixed intervals"),
+    *("a trial", "a trial with a fee", "send_invoice", "a bank debit", "a fixed term", "mixed intervals"),
     *("a fee on the first invoice", "a fee on a later invoice", "a manual invoice"),
     *("an invoice of a proration", "an own line behind a page of prorations", "to a year", "to a month"),
     *("a plan without an invoice", "a paid plan change", "an unpaid plan change", "an unmapped price"),

@@ -121,8 +121,14 @@ def an_overdue_invoice_has_not_failed(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_trial_counts_as_paid(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SubscriptionHistory, "was_paid_for", lambda self: True)
     patch.setattr(SubscriptionHistory, "_is_of_trial", lambda self, period: False)
+
+
+def a_fee_at_the_start_of_a_trial_pays_for_it(patch: pytest.MonkeyPatch) -> None:
+    def by_the_whole_invoice(self: SubscriptionHistory, period: Period) -> bool:
+        return not period.invoice.amount_paid and not period.amount
+
+    patch.setattr(SubscriptionHistory, "_is_of_trial", by_the_whole_invoice)
 
 
 def what_was_never_paid_for_is_granted(patch: pytest.MonkeyPatch) -> None:
@@ -152,7 +158,7 @@ def a_manual_invoice_pays_for_the_subscription(patch: pytest.MonkeyPatch) -> Non
 def grace_cuts_what_was_paid_for(patch: pytest.MonkeyPatch) -> None:
     def days_alone(history: SubscriptionHistory, state: Any, item: Any, terms: Any) -> datetime:
         since = grace.unpaid_since(state, item, history.states, history.facts)
-        return since + timedelta(days=terms["grace_days"] if terms and history.was_paid_for() else 0)
+        return since + timedelta(days=terms["grace_days"] if terms else 0)
 
     patch.setattr(subscriptions, "_grace_end", days_alone)
 
@@ -220,6 +226,7 @@ def a_removed_item_stays(patch: pytest.MonkeyPatch) -> None:
         failures_of_other_invoices_count,
         an_overdue_invoice_has_not_failed,
         a_trial_counts_as_paid,
+        a_fee_at_the_start_of_a_trial_pays_for_it,
         what_was_never_paid_for_is_granted,
         an_unpaid_change_counts_in_grace,
         an_unpaid_quantity_counts_in_grace,

@@ -21,6 +21,7 @@ from licenzy.catalog.rules import as_sold
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.projected import SETTLED
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from tests.properties.fixtures_projection import GRACE_DAYS, History, in_true_order, live, weigh
@@ -138,7 +139,7 @@ def assert_attempt(db: Session, history: History) -> None:
     ).one()
     events = history.lives[0].events
     paid = any(
-        event["type"].startswith("checkout.") and event["data"]["object"]["payment_status"] == "paid"
+        event["type"].startswith("checkout.") and event["data"]["object"]["payment_status"] in SETTLED
         for event in events
     )
     # A debit that failed first may be paid later, with any invoice of the subscription.

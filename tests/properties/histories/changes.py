@@ -209,7 +209,7 @@ def begin(subscription: Subscription) -> bool:
     trial = 0.05 <= start < 0.18
     _first_items(subscription, trial=trial)
     own = subscription.own_lines(list(subscription.items), free=trial)
-    lines = own if trial else subscription.with_other_lines(own, fee=0.12, page=0)
+    lines = subscription.with_other_lines(own, fee=0.5 if trial else 0.12, page=0)
     bill = subscription.make_invoice("subscription_create", lines)
     if chance.random() < 0.15 and start >= 0.05:
         kinds.add("a fixed term")
@@ -220,7 +220,7 @@ def begin(subscription: Subscription) -> bool:
         subscription.change(status="incomplete_expired")
         return False
     if trial:
-        kinds.add("a trial")
+        kinds.add("a trial with a fee" if bill.amount else "a trial")
         subscription.state |= {"status": "trialing", "trial_end": subscription.next_billing}
         subscription.emit("created")
     elif start < 0.42:
@@ -230,7 +230,8 @@ def begin(subscription: Subscription) -> bool:
         subscription.emit("created")
         subscription.change(status="active")
     subscription.pay(bill)
-    subscription.emitter.session(subscription=True)
+    paid = "paid" if bill.amount else "no_payment_required"
+    subscription.emitter.session(paid=paid, subscription=True)
     return True
 
 
