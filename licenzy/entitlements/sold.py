@@ -3,49 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from licenzy.entitlements.ordering import in_order
 from licenzy.entitlements.projected import FactLike
 
 Terms = Mapping[str, Any]
 """What a purchase gives: product code, features, grace days, …; `catalog.rules.as_sold` makes it."""
 
 
+@dataclass(slots=True)
+class _Stretch:
+    """The time for which an item keeps one price."""
+
+    price: str
+    since: datetime
+    sold: Terms | None = None
+
+
 class SoldTerms:
-    """The terms of each item at each price, whichever fact arrived when.
+    """The terms of each item in each stretch at one price, whichever fact arrived when.
 
     An item that keeps its price keeps what the earliest fact of it says, so that renewals and later edits of
-    the product change nothing. Facts recorded before terms were numbered said what the catalog was at the
+    the product change nothing. One that changes its price gets what the fact of the change says, also where
+    it had that price before. Facts recorded before terms were numbered said what the catalog was at the
     time: of those the last one stands, as it did then.
     """
 
     def __init__(self, states: Sequence[FactLike]) -> None:
-        self._sold: dict[tuple[str, str], Terms] = {}
+        self._of_item: dict[str, list[_Stretch]] = {}
+        self._in_state: dict[tuple[str, str], _Stretch] = {}
         self._same_product: dict[tuple[str, str], Terms] = {}
-        numbered: set[tuple[str, str]] = set()
-        for state in sorted(states, key=lambda state: (state.occurred_at, state.source_id)):
+        running: dict[str, _Stretch] = {}
+        for state in in_order(states):
+            present: dict[str, _Stretch] = {}
             for item in state.data["items"]:
-                at = (item["id"], item["price"])
+                item_id, price = item["id"], item["price"]
+                stretch = running.get(item_id)
+                if stretch is None or stretch.price != price:
+                    stretch = _Stretch(price, state.occurred_at)
+                    self._of_item.setdefault(item_id, []).append(stretch)
+                present[item_id] = self._in_state[item_id, state.source_id] = stretch
+                stretch.sold = _sold(stretch.sold, item.get("sold"))
                 if item.get("same_product"):
-                    self._same_product.setdefault(at, item["same_product"])
-                sold = item.get("sold")
-                if not sold:
-                    continue
-                if "version" not in sold:
-                    if at not in numbered:
-                        self._sold[at] = sold
-                elif at not in self._sold:
-                    self._sold[at] = sold
-                    numbered.add(at)
+                    self._same_product.setdefault((item_id, price), item["same_product"])
+            running = present
 
-    def of(self, item: Mapping[str, Any]) -> Terms | None:
-        """What the item gives at its price; None where no product has the price."""
-        return self._sold.get((item["id"], item["price"]))
+    def of(self, state: FactLike, item_id: str) -> Terms | None:
+        """What an item gives at the price of a state that has it; None where no product has the price."""
+        stretch = self._in_state[item_id, state.source_id]
+        return self._terms(item_id, stretch)
 
-    def at_price(self, item_id: str, price: str | None) -> Terms | None:
-        """What the item gave at a price of which an invoice tells; None where that is not known."""
-        return self._sold.get((item_id, price)) if price is not None else None
+    def at_price(self, item_id: str, price: str | None, *, at: datetime) -> Terms | None:
+        """What the item gave at the price that an invoice of some instant names; None if it is unknown."""
+        stretches = [each for each in self._of_item.get(item_id, ()) if each.price == price]
+        begun = [each for each in stretches if each.since <= at]
+        return self._terms(item_id, (begun[-1:] or stretches)[0]) if stretches else None
 
     def of_same_product(self, item: Mapping[str, Any]) -> Terms | None:
         """The product of ours to which all prices of the item's Stripe product belong that are mapped."""
         return self._same_product.get((item["id"], item["price"]))
+
+    def _terms(self, item_id: str, stretch: _Stretch) -> Terms | None:
+        """What was sold in a stretch; where no fact of it says, what the price meant to the item before."""
+        if stretch.sold is not None:
+            return stretch.sold
+        same_price = [each for each in self._of_item[item_id] if each.price == stretch.price and each.sold]
+        before = [each for each in same_price if each.since < stretch.since]
+        return (before[-1:] or same_price)[0].sold if same_price else None
+
+
+def _sold(known: Terms | None, said: Terms | None) -> Terms | None:
+    """What was sold by what is known of a stretch so far and what its next fact says."""
+    if not said or known is None:
+        return said or known
+    is_numbered = "version" in known or "version" in said
+    return known if is_numbered else said

@@ -94,8 +94,17 @@ class SubscriptionHistory:
         before = (item_in(state, item["id"]) if state is not None else None) or item
         named = line if line is not None and line["price"] is not None else before
         quantity = line["quantity"] if line is not None else None
-        paid_terms = self.terms.at_price(item["id"], named["price"])
+        paid_terms = self._terms_paid(invoice, state, item["id"], named["price"])
         return before["quantity"] if quantity is None else quantity, paid_terms
+
+    def _terms_paid(
+        self, invoice: PaidInvoice, state: FactLike | None, item_id: str, price: str
+    ) -> Terms | None:
+        """What an item gave at the price that an invoice was paid for, in the state that the invoice made."""
+        then = item_in(state, item_id) if state is not None else None
+        if state is not None and then is not None and then["price"] == price:
+            return self.terms.of(state, item_id)
+        return self.terms.at_price(item_id, price, at=invoice.made_at + SAME_MOMENT)
 
     def _invoice_last_paid(self, item_id: str) -> PaidInvoice | None:
         """The last paid invoice of a period of the item after its trial, or of a change within one."""
@@ -168,8 +177,7 @@ class SubscriptionHistory:
 
     def terms_in(self, state: FactLike, item_id: str) -> Terms | None:
         """What an item gave in a state; None where it was not there, or its price no product's."""
-        item = item_in(state, item_id)
-        return self.terms.of(item) if item is not None else None
+        return self.terms.of(state, item_id) if item_in(state, item_id) is not None else None
 
     def mapped_before(self, item_id: str) -> tuple[FactLike, Terms] | None:
         """The last state in which the item had a price of a product's, and what it gave then."""
@@ -184,8 +192,13 @@ class SubscriptionHistory:
     def replaced_product_codes(self) -> set[str]:
         """What the items gave that the subscription no longer has."""
         here = {item["id"] for item in self.current.data["items"]}
-        gone = (item for state in self.states for item in state.data["items"] if item["id"] not in here)
-        return {terms["product_code"] for item in gone if (terms := self.terms.of(item)) is not None}
+        gone = (
+            self.terms.of(state, item["id"])
+            for state in self.states
+            for item in state.data["items"]
+            if item["id"] not in here
+        )
+        return {terms["product_code"] for terms in gone if terms is not None}
 
     def first_without_product(self, item_id: str, *, since: FactLike) -> FactLike:
         """The state that first had the item at a price of no product; `since` where there is none."""

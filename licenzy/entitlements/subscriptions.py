@@ -45,7 +45,7 @@ def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
         item["id"]
         for state in states
         for item in state.data["items"]
-        if item["id"] not in here and history.terms.of(item) is not None
+        if item["id"] not in here and history.terms_in(state, item["id"]) is not None
     }
     kept = (_of_item(history, item) for item in history.current.data["items"])
     return [
@@ -69,7 +69,7 @@ def _known_states(facts: Sequence[FactLike]) -> list[FactLike]:
 
 def _of_item(history: SubscriptionHistory, item: Item) -> Projected | None:
     """What an item of the present state gives; None where its price never was a product's here."""
-    terms = history.terms.of(item)
+    terms = history.terms_in(history.current, item["id"])
     if terms is not None:
         return _in_state(history, history.current, item, terms)
     before = history.mapped_before(item["id"])

@@ -12,7 +12,7 @@ from typing import Any
 from flask.testing import FlaskClient
 from sqlmodel import col, select
 
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import Kind, Product, ProductTerms
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
@@ -57,6 +57,21 @@ class Storefront:
             code = columns.pop("product_code", f"P{next(_numbers)}")
             return make_product(
                 db, project_id=self.connection.project_id, kind=kind, product_code=code, **columns
+            )
+
+    def new_terms(self, product: Product, *, at: datetime, version: int = 2, grace_days: int = 0) -> None:
+        """The next version of a product's terms, which features name."""
+        features = [f"version_{version}"]
+        terms = {"units": None, "duration_seconds": None, "features": features, "grace_days": grace_days}
+        with self.database.write() as db:
+            db.add(
+                ProductTerms(
+                    project_id=product.project_id,
+                    product_id=product.id,
+                    version=version,
+                    from_=at,
+                    terms=terms,
+                )
             )
 
     def subject(self) -> Subject:

@@ -64,7 +64,7 @@ def make_history(seed: str) -> History:
     for n in range(count):
         quantity = chance.randrange(1, 4) if kind != "subscription" else 1
         names = Names(f"{n}", f"att_{n}", f"cs_{n}", PRICES, quantity, YEARLY)
-        catalog = catalog_of(names, fixed=chance.random() < 0.4)
+        catalog = catalog_of(names, fixed=chance.random() < 0.3)
         lives.append(live(chance, names, sold, spread=spread, catalog=catalog))
     return History(sold, lives)
 

@@ -95,13 +95,32 @@ def only_creation_and_cycles_begin_periods(patch: pytest.MonkeyPatch) -> None:
 
 def the_present_catalog_decides(patch: pytest.MonkeyPatch) -> None:
     class Latest(SoldTerms):
+        def of(self, state: Any, item_id: str) -> Any:
+            price = next(item["price"] for item in state.data["items"] if item["id"] == item_id)
+            return self._last[item_id, price]
+
         def __init__(self, states: Sequence[Any]) -> None:
             super().__init__(states)
+            self._last: dict[tuple[str, str], Any] = {}
             for state in sorted(states, key=lambda state: state.occurred_at):
                 for item in state.data["items"]:
-                    self._sold[item["id"], item["price"]] = item["sold"]
+                    self._last[item["id"], item["price"]] = item["sold"]
 
     patch.setattr(subscription_history, "SoldTerms", Latest)
+
+
+def a_price_means_for_ever_what_it_meant_first(patch: pytest.MonkeyPatch) -> None:
+    """Also to an item that left it and comes back."""
+
+    class First(SoldTerms):
+        def __init__(self, states: Sequence[Any]) -> None:
+            super().__init__(states)
+            for stretches in self._of_item.values():
+                for stretch in stretches:
+                    first = next(each for each in stretches if each.price == stretch.price)
+                    stretch.sold = first.sold
+
+    patch.setattr(subscription_history, "SoldTerms", First)
 
 
 # --- grace ------------------------------------------------------------------------------------------------
@@ -222,6 +241,7 @@ def a_removed_item_stays(patch: pytest.MonkeyPatch) -> None:
         a_page_is_taken_for_all_lines,
         only_creation_and_cycles_begin_periods,
         the_present_catalog_decides,
+        a_price_means_for_ever_what_it_meant_first,
         grace_begins_with_the_last_failure,
         failures_of_other_invoices_count,
         an_overdue_invoice_has_not_failed,

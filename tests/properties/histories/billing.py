@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,8 @@ class Invoice:
     paid_at: int | None = None
     failed_at: int | None = None
     """When a payment of it failed first, or when it became overdue."""
+    sold_as: dict[str, dict[str, Mapping[str, Any] | None]] = field(default_factory=dict)
+    """What each item meant at a price when it was shown with the invoice, or first after it."""
 
     @property
     def amount(self) -> int:

@@ -20,6 +20,19 @@ def plan_without_invoice(subscription: Subscription) -> None:
     subscription.change(items=subscription.with_item(name, price=price))
 
 
+def there_and_back(subscription: Subscription) -> None:
+    """Another plan, and the one before again, after its terms were edited."""
+    catalog, name = subscription.catalog, _any_item(subscription)
+    before = subscription.items[name].price
+    others = [price for price in catalog.mapped(yearly=catalog.is_yearly(before)) if price != before]
+    if catalog.fixed or not others or before not in catalog.now or not _is_settled(subscription):
+        return
+    subscription.emitter.wait(DAY)
+    subscription.change(items=subscription.with_item(name, price=subscription.chance.choice(others)))
+    edit_terms(subscription)
+    subscription.change(items=subscription.with_item(name, price=before))
+
+
 def seats_without_invoice(subscription: Subscription) -> None:
     subscription.emitter.wait(DAY)
     name = _any_item(subscription)
@@ -188,15 +201,21 @@ def edit_catalog(subscription: Subscription) -> None:
     """The merchant edits what products mean from now on, or sells one of them at another price."""
     catalog, emitter = subscription.catalog, subscription.emitter
     if catalog.fixed:
-        return
-    emitter.wait(DAY)
+        return None
     if subscription.chance.random() < 0.5:
-        subscription.life.kinds.add("terms are edited")
-        catalog.edit_terms(emitter.now, subscription.chance)
-    else:
-        subscription.life.kinds.add("a price is moved")
-        catalog.move_price(emitter.now, subscription.chance)
+        return edit_terms(subscription)
+    emitter.wait(DAY)
+    subscription.life.kinds.add("a price is moved")
+    catalog.move_price(emitter.now, subscription.chance)
     emitter.now += 1
+    return None
+
+
+def edit_terms(subscription: Subscription) -> None:
+    subscription.emitter.wait(DAY)
+    subscription.life.kinds.add("terms are edited")
+    subscription.catalog.edit_terms(subscription.emitter.now, subscription.chance)
+    subscription.emitter.now += 1
 
 
 # --- the beginning --------------------------------------------------------------------------------------

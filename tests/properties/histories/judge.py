@@ -6,6 +6,7 @@ It reads what is true at Stripe, and never an event.
 from __future__ import annotations
 
 from tests.properties.histories.billing import Invoice, InvoiceLine
+from tests.properties.histories.catalog import Sold
 from tests.properties.histories.life import DAY, SLACK, Right
 from tests.properties.histories.subscription import Item, Subscription
 
@@ -36,21 +37,25 @@ def _of_item(subscription: Subscription, name: str, item: Item) -> Right | None:
             return None
         price = change.before
         ends.append((change.paid_until, "product_changed"))
-    return _right(subscription, name, price, item.quantity, ends)
+    return _right(subscription.sold[name, price], item.quantity, ends)
 
 
 def _in_grace(subscription: Subscription, name: str, item: Item) -> Right | None:
     """What was last paid for, for the grace days of that, and for as long at least as it was paid for."""
-    failed_at, last = subscription.current_bill.failed_at, _last_paid(subscription, name)
+    failed_at, paid = subscription.current_bill.failed_at, _last_paid(subscription, name)
     assert failed_at is not None
-    if last is None or (name, last.price) not in subscription.sold:
+    if paid is None:
         return None
-    grace_days = subscription.sold[name, last.price]["grace_days"]
+    bill, last = paid
+    sold = bill.sold_as[name].get(last.price)
+    if sold is None:
+        return None
+    grace_days = sold["grace_days"]
     graced = max(failed_at + grace_days * DAY, _paid_until(subscription, name))
     ends = [(graced, "past_due"), *_scheduled_ends(subscription, item)]
     if (change := subscription.unmapped.get(name)) is not None:
         ends.append((change.paid_until, "product_changed"))
-    return _right(subscription, name, last.price, last.quantity, ends)
+    return _right(sold, last.quantity, ends)
 
 
 def _scheduled_ends(subscription: Subscription, item: Item) -> list[tuple[int, str]]:
@@ -59,10 +64,7 @@ def _scheduled_ends(subscription: Subscription, item: Item) -> list[tuple[int, s
     return [*ends, (item.end, "canceled")] if state["cancel_at_period_end"] else ends
 
 
-def _right(
-    subscription: Subscription, name: str, price: str, quantity: int, ends: list[tuple[int, str]]
-) -> Right:
-    sold = subscription.sold[name, price]
+def _right(sold: Sold, quantity: int, ends: list[tuple[int, str]]) -> Right:
     until = min(end for end, _reason in ends)
     reasons = {reason for end, reason in ends if end == until}
     return Right(
@@ -74,17 +76,17 @@ def _right(
     )
 
 
-def _last_paid(subscription: Subscription, name: str) -> InvoiceLine | None:
-    """The line of this item that money was paid for last: of a period, or of a change within one."""
-    paid: list[tuple[int, bool, int, InvoiceLine]] = []
+def _last_paid(subscription: Subscription, name: str) -> tuple[Invoice, InvoiceLine] | None:
+    """What money was paid for last of this item: a period, or a change within one."""
+    paid: list[tuple[int, bool, int, Invoice, InvoiceLine]] = []
     for bill in subscription.invoices:
         if bill.paid_at is not None:
             paid += [
-                (bill.paid_at, line.begins_period, number, line)
+                (bill.paid_at, line.begins_period, number, bill, line)
                 for number, line in enumerate(bill.lines)
                 if line.item == name and line.amount > 0
             ]
-    return max(paid)[3] if paid else None
+    return max(paid, key=lambda each: each[:3])[3:] if paid else None
 
 
 def _paid_until(subscription: Subscription, name: str) -> int:

@@ -53,7 +53,9 @@ class Subscription:
         self.latest: Invoice | None = None
         """The last invoice that the subscription made by itself, which manual ones are not."""
         self.sold: dict[tuple[str, str], Sold] = {}
-        """What an item means at a price: what the catalog said when Stripe showed it so first."""
+        """What an item means at a price: what the catalog said when it was last changed to that."""
+        self.shown: dict[str, str] = {}
+        """The price at which Stripe showed each item last."""
         self.unmapped: dict[str, Unmapped] = {}
         self.last: dict[str, Any] | None = None
         self.is_mixed = False
@@ -138,8 +140,15 @@ class Subscription:
 
     def _note_sold(self) -> None:
         for name, item in self.items.items():
-            if item.price in self.catalog.now:
-                self.sold.setdefault((name, item.price), self.catalog.now[item.price])
+            at, now = (name, item.price), self.catalog.now.get(item.price)
+            is_change = self.shown.get(name) != item.price
+            if now is not None and (is_change or at not in self.sold):
+                if self.sold.get(at, now) != now:
+                    self.life.kinds.add("a price again, after an edit")
+                self.sold[at] = now
+            self.shown[name] = item.price
+            for bill in self.invoices:
+                bill.sold_as.setdefault(name, {}).setdefault(item.price, self.sold.get(at))
 
     # --- invoices -------------------------------------------------------------------------------
 

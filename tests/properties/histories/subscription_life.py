@@ -77,6 +77,7 @@ _OF_THE_PAID: list[Step] = [
     payments.seat_invoice,
     *[payments.other_money_back] * 4,
     *[changes.plan_without_invoice] * 3,
+    *[changes.there_and_back] * 4,
     *[changes.plan_with_invoice] * 2,
     *[changes.other_interval] * 4,
     *[changes.items] * 4,

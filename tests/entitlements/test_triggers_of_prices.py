@@ -1,0 +1,74 @@
+"""What the price of a subscription's item means: versions of terms, and prices that no product has."""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from licenzy.catalog.models import Kind
+from tests.entitlements.fixtures_purchases import DAY, MONTH, Sale
+from tests.entitlements.rows import row
+from tests.support.clock import START
+
+END = START + MONTH
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def sale(open_sale: Any) -> Sale:
+    """A subscription in its first, paid month, with three days of grace."""
+    sold: Sale = open_sale(grace_days=3)
+    return sold.subscribed()
+
+
+@pytest.mark.parametrize("order", ["as sent", "reversed", "shuffled"])
+@row("subscription.terms")
+def test_a_return_to_a_price_brings_the_terms_of_that_time(sale: Sale, order: str) -> None:
+    storefront, price = sale.storefront, sale.attempt.sold["stripe_price_id"]
+    larger = storefront.product(Kind.SUBSCRIPTION)
+    storefront.new_terms(larger, at=START + 3 * DAY)
+    with storefront.record() as events:
+        for day, each in ((1, larger.prices[0].stripe_price_id), (2, price)):
+            sale.subscription("active", at=START + day * DAY, items={"si": each})
+        for day in (4, 5):
+            items = {"si": larger.prices[0].stripe_price_id}
+            sale.subscription("active", at=START + day * DAY, items=items)
+    if order == "reversed":
+        events.reverse()
+    elif order == "shuffled":
+        random.Random(1).shuffle(events)
+    for event in events:
+        storefront.deliver(event)
+    held = sale.row()
+    assert (held.product_code, held.terms_version) == (larger.product_code, 2)
+    assert held.features == ["version_2"]
+
+
+@row("subscription.terms")
+def test_an_item_that_keeps_its_price_keeps_its_terms(sale: Sale) -> None:
+    larger = sale.storefront.product(Kind.SUBSCRIPTION)
+    sale.subscription("active", at=START + DAY, items={"si": larger.prices[0].stripe_price_id})
+    sale.storefront.new_terms(larger, at=START + 2 * DAY)
+    sale.subscription("active", at=START + 3 * DAY, quantity=2)
+    sale.renewed()
+    assert (sale.row().terms_version, sale.row().quantity) == (1, 2)
+
+
+@row("subscription.terms")
+def test_in_grace_the_version_that_was_paid_for_counts(sale: Sale) -> None:
+    """The plan was left and taken up again since, with no payment for either."""
+    storefront, price = sale.storefront, sale.attempt.sold["stripe_price_id"]
+    larger = storefront.product(Kind.SUBSCRIPTION, grace_days=5)
+    mine = larger.prices[0].stripe_price_id
+    sale.subscription("active", at=START + DAY, items={"si": mine})
+    sale.renewed()
+    storefront.new_terms(larger, at=END + 2 * DAY, grace_days=9)
+    sale.subscription("active", period=2, at=END + DAY, items={"si": price})
+    sale.subscription("active", period=2, at=END + 3 * DAY, items={"si": mine})
+    assert sale.row().terms_version == 2
+    sale.invoice("payment_failed", period=3, at=END + MONTH)
+    sale.subscription("past_due", period=3, at=END + MONTH)
+    assert (sale.row().terms_version, sale.row().valid_until) == (1, END + MONTH + 5 * DAY)
