@@ -14,13 +14,17 @@ Terms = Mapping[str, Any]
 """What a purchase gives: product code, features, grace days, …; `catalog.rules.as_sold` makes it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Stretch:
     """The time for which an item keeps one price."""
 
     price: str
     since: datetime
     sold: Terms | None = None
+    same_product: Terms | None = None
+    """The product of ours to which all mapped prices belong that are of the price's Stripe product."""
+    gone: tuple[tuple[str, _Stretch], ...] = ()
+    """Those of the items that the subscription had before and no longer has, with the item."""
 
 
 class SoldTerms:
@@ -30,15 +34,20 @@ class SoldTerms:
     the product change nothing. One that changes its price gets what the fact of the change says, also where
     it had that price before. Facts recorded before terms were numbered said what the catalog was at the
     time: of those the last one stands, as it did then.
+
+    A price that no product has gives what the item gave before, or else an item that is gone, where its
+    Stripe product means that product and no other.
     """
 
     def __init__(self, states: Sequence[FactLike]) -> None:
         self._of_item: dict[str, list[_Stretch]] = {}
         self._in_state: dict[tuple[str, str], _Stretch] = {}
-        self._same_product: dict[tuple[str, str], Terms] = {}
         running: dict[str, _Stretch] = {}
         for state in in_order(states):
             present: dict[str, _Stretch] = {}
+            ids = {item["id"] for item in state.data["items"]}
+            left = (name for name in self._of_item if name not in ids)
+            gone = tuple((name, each) for name in left for each in self._of_item[name])
             for item in state.data["items"]:
                 item_id, price = item["id"], item["price"]
                 stretch = running.get(item_id)
@@ -47,8 +56,8 @@ class SoldTerms:
                     self._of_item.setdefault(item_id, []).append(stretch)
                 present[item_id] = self._in_state[item_id, state.source_id] = stretch
                 stretch.sold = _sold(stretch.sold, item.get("sold"))
-                if item.get("same_product"):
-                    self._same_product.setdefault((item_id, price), item["same_product"])
+                stretch.same_product = stretch.same_product or item.get("same_product")
+                stretch.gone = gone
             running = present
 
     def of(self, state: FactLike, item_id: str) -> Terms | None:
@@ -62,17 +71,28 @@ class SoldTerms:
         begun = [each for each in stretches if each.since <= at]
         return self._terms(item_id, (begun[-1:] or stretches)[0]) if stretches else None
 
-    def of_same_product(self, item: Mapping[str, Any]) -> Terms | None:
-        """The product of ours to which all prices of the item's Stripe product belong that are mapped."""
-        return self._same_product.get((item["id"], item["price"]))
-
     def _terms(self, item_id: str, stretch: _Stretch) -> Terms | None:
         """What was sold in a stretch; where no fact of it says, what the price meant to the item before."""
         if stretch.sold is not None:
             return stretch.sold
         same_price = [each for each in self._of_item[item_id] if each.price == stretch.price and each.sold]
         before = [each for each in same_price if each.since < stretch.since]
-        return (before[-1:] or same_price)[0].sold if same_price else None
+        sold = (before[-1:] or same_price)[0].sold if same_price else None
+        return sold or self._kept(item_id, stretch)
+
+    def _kept(self, item_id: str, stretch: _Stretch) -> Terms | None:
+        """What was held before, where a price of no product is of the same Stripe product."""
+        same = stretch.same_product
+        if same is None:
+            return None
+        earlier = self._of_item[item_id]
+        for each in reversed(earlier[: earlier.index(stretch)]):
+            terms = self._terms(item_id, each)
+            if terms is not None:
+                return terms if terms["product_code"] == same["product_code"] else None
+        held = (self._terms(name, each) for name, each in stretch.gone)
+        codes = {terms["product_code"] for terms in held if terms is not None}
+        return same if same["product_code"] in codes else None
 
 
 def _sold(known: Terms | None, said: Terms | None) -> Terms | None:

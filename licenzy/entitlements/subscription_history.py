@@ -189,17 +189,6 @@ class SubscriptionHistory:
         assert terms is not None
         return last, terms
 
-    def replaced_product_codes(self) -> set[str]:
-        """What the items gave that the subscription no longer has."""
-        here = {item["id"] for item in self.current.data["items"]}
-        gone = (
-            self.terms.of(state, item["id"])
-            for state in self.states
-            for item in state.data["items"]
-            if item["id"] not in here
-        )
-        return {terms["product_code"] for terms in gone if terms is not None}
-
     def first_without_product(self, item_id: str, *, since: FactLike) -> FactLike:
         """The state that first had the item at a price of no product; `since` where there is none."""
         changed = [

@@ -68,15 +68,11 @@ def _known_states(facts: Sequence[FactLike]) -> list[FactLike]:
 
 
 def _of_item(history: SubscriptionHistory, item: Item) -> Projected | None:
-    """What an item of the present state gives; None where its price never was a product's here."""
+    """What an item of the present state gives; None where it never gave a product of ours."""
     terms = history.terms_in(history.current, item["id"])
     if terms is not None:
         return _in_state(history, history.current, item, terms)
     before = history.mapped_before(item["id"])
-    owned = {before[1]["product_code"]} if before is not None else history.replaced_product_codes()
-    same = history.terms.of_same_product(item)
-    if same is not None and same["product_code"] in owned:
-        return _in_state(history, history.current, item, before[1] if before is not None else same)
     return _until_paid_period_ends(history, item, *before) if before is not None else None
 
 

@@ -187,7 +187,7 @@ class Sale:
         rows = [
             {
                 "id": f"{name}_{self.tag}",
-                "price": {"id": price},
+                "price": price if isinstance(price, dict) else {"id": price},
                 "quantity": self.terms.get("quantity", self.attempt.quantity),
                 **on_item,
             }
@@ -246,7 +246,7 @@ class Sale:
         items = self.terms.get("items") or {"si": self.attempt.sold["stripe_price_id"]}
         span = (unix(START + (period - 1) * MONTH), unix(START + period * MONTH))
         return [
-            period_line(f"{name}_{self.tag}", price, *span, amount=amount, newer=self.shape == NEW)
+            period_line(f"{name}_{self.tag}", id_of(price), *span, amount=amount, newer=self.shape == NEW)
             for name, price in items.items()
         ]
 
@@ -369,6 +369,11 @@ class Sale:
                 now=at,
             )
             project_purchase(db, purchase, now=at)
+
+
+def id_of(price: Any) -> str:
+    """A price may be given as its id, or as the object that Stripe sends."""
+    return str(price["id"] if isinstance(price, dict) else price)
 
 
 def unix(at: datetime) -> int:

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlmodel import select
 
-from licenzy.catalog.models import Kind
-from tests.entitlements.fixtures_purchases import DAY, MONTH, Sale
+from licenzy.catalog.models import Kind, ProductPrice
+from tests.entitlements.fixtures_purchases import DAY, GRANTED, MONTH, Sale
 from tests.entitlements.rows import row
 from tests.support.clock import START
 
@@ -72,3 +73,43 @@ def test_in_grace_the_version_that_was_paid_for_counts(sale: Sale) -> None:
     sale.invoice("payment_failed", period=3, at=END + MONTH)
     sale.subscription("past_due", period=3, at=END + MONTH)
     assert (sale.row().terms_version, sale.row().valid_until) == (1, END + MONTH + 5 * DAY)
+
+
+def unknown_of(sale: Sale) -> dict[str, Any]:
+    """A price that nobody has mapped, of the same Stripe product as the one that was sold."""
+    with sale.storefront.database.read() as db:
+        known = db.exec(
+            select(ProductPrice).where(ProductPrice.stripe_price_id == sale.attempt.sold["stripe_price_id"])
+        ).one()
+        return {"id": f"price_unknown_{sale.tag}", "product": known.stripe_product_id}
+
+
+@row("subscription.same_product")
+def test_an_unknown_price_of_the_same_stripe_product_keeps_the_product_and_its_grace(sale: Sale) -> None:
+    sale.subscription("active", at=START + DAY, items={"si": unknown_of(sale)})
+    assert (sale.row().product_code, sale.row().valid_until) == (sale.attempt.product_code, END)
+    sale.renewed()
+    sale.invoice("payment_failed", period=3, at=END + MONTH)
+    sale.subscription("past_due", period=3, at=END + MONTH)
+    held = sale.row()
+    assert (held.product_code, held.valid_until) == (sale.attempt.product_code, END + MONTH + 3 * DAY)
+    assert sale.standing_at(END + MONTH + 2 * DAY) == ("past_due", True, None)
+
+
+@row("subscription.same_product", "grace.last_paid")
+def test_what_was_paid_at_such_a_price_counts_in_grace_of_another_product(sale: Sale) -> None:
+    """The plan changes on to another product, which is not paid."""
+    sale.subscription("active", at=START + DAY, items={"si": unknown_of(sale)})
+    sale.renewed()
+    larger = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
+    items = {"si": larger.prices[0].stripe_price_id}
+    sale.subscription("past_due", period=2, at=END + 9 * DAY, items=items, latest_invoice="in_change")
+    held = sale.row()
+    assert (held.product_code, held.valid_until) == (sale.attempt.product_code, END + MONTH)
+
+
+@row("subscription.same_product")
+def test_an_unknown_price_begins_no_entitlement_whatever_its_stripe_product(sale: Sale) -> None:
+    price = sale.attempt.sold["stripe_price_id"]
+    sale.subscription("active", at=START + DAY, items={"si": price, "sx": unknown_of(sale)})
+    assert sale.standing_at(START + DAY) == GRANTED, "there is one entitlement"
