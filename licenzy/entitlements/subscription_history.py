@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from licenzy.entitlements.ordering import latest
 from licenzy.entitlements.periods import (
@@ -25,6 +25,15 @@ Item = Mapping[str, Any]
 
 _UNPAID = frozenset({"past_due", "unpaid"})
 _BEGUN = frozenset({"active", "canceled", "paused", *_UNPAID})
+
+
+class LastPaid(NamedTuple):
+    """What was last paid for of an item."""
+
+    quantity: int
+    terms: Terms
+    ends: Sequence[int]
+    """The end of the period that lasts whatever fails, in Unix seconds, where there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,22 +89,42 @@ class SubscriptionHistory:
         sessions = (fact for fact in self.facts if fact.kind == "session")
         return any(fact.data["payment_status"] in SETTLED for fact in sessions)
 
-    def last_paid_for(self, item: Item, terms: Terms) -> tuple[int, Terms | None]:
-        """The quantity and terms that were last paid for: a change that is not paid gives nothing yet.
+    def last_paid_for(self, item: Item, terms: Terms) -> LastPaid:
+        """What was last paid for of an item: a change that is not paid gives nothing yet.
 
-        The terms are none where that was a price of no product, and without grace where nothing was paid.
+        What was paid at a price of no product gives nothing of ours: then what was paid before it lasts as
+        long as it was paid for, without grace.
         """
+        item_id = item["id"]
+        ends = [period.end for period in self.periods[item_id]]
         if not self.invoices and self._session_paid_for_period():
-            return item["quantity"], terms
-        invoice = self._invoice_last_paid(item["id"])
-        if invoice is None:
-            return item["quantity"], {**terms, "grace_days": 0}
+            return LastPaid(item["quantity"], terms, ends[-1:])
+        paid = self._invoices_paid(item_id)
+        for invoice in paid:
+            quantity, paid_terms = self._paid_with(invoice, item)
+            if paid_terms is None:
+                continue
+            if invoice is paid[0]:
+                return LastPaid(quantity, paid_terms, ends[-1:])
+            ours = [each.end for each in self.periods[item_id] if self._is_ours(each, item)]
+            return LastPaid(quantity, {**paid_terms, "grace_days": 0}, ours[-1:])
+        return LastPaid(item["quantity"], {**terms, "grace_days": 0}, [] if paid else ends[-1:])
+
+    def _paid_with(self, invoice: PaidInvoice, item: Item) -> tuple[int, Terms | None]:
+        """The quantity and terms of an item that an invoice was paid for; none at a price of no product."""
         line, state = self._line_paid(invoice, item["id"]), self._state_with_invoice(invoice)
         before = (item_in(state, item["id"]) if state is not None else None) or item
         named = line if line is not None and line["price"] is not None else before
         quantity = line["quantity"] if line is not None else None
-        paid_terms = self._terms_paid(invoice, state, item["id"], named["price"])
-        return before["quantity"] if quantity is None else quantity, paid_terms
+        terms = self._terms_paid(invoice, state, item["id"], named["price"])
+        return before["quantity"] if quantity is None else quantity, terms
+
+    def _is_ours(self, period: Period, item: Item) -> bool:
+        """Whether a paid period was one of a product."""
+        state = self._state_with_invoice(period.invoice)
+        then = (item_in(state, item["id"]) if state is not None else None) or item
+        price = period.price or then["price"]
+        return self._terms_paid(period.invoice, state, item["id"], price) is not None
 
     def _terms_paid(
         self, invoice: PaidInvoice, state: FactLike | None, item_id: str, price: str
@@ -106,16 +135,15 @@ class SubscriptionHistory:
             return self.terms.of(state, item_id)
         return self.terms.at_price(item_id, price, at=invoice.made_at + SAME_MOMENT)
 
-    def _invoice_last_paid(self, item_id: str) -> PaidInvoice | None:
-        """The last paid invoice of a period of the item after its trial, or of a change within one."""
+    def _invoices_paid(self, item_id: str) -> list[PaidInvoice]:
+        """The paid invoices of the item's periods after its trial and of its changes, the last first."""
         periods = (period for period in self.periods[item_id] if not self._is_of_trial(period))
         of_periods = {period.invoice.id for period in periods}
-        billed = (
+        return [
             invoice
             for invoice in reversed(self.invoices)
             if invoice.id in of_periods or self._lines_paid(invoice, item_id)
-        )
-        return next(billed, None)
+        ]
 
     def _lines_paid(self, invoice: PaidInvoice, item_id: str) -> list[Mapping[str, Any]]:
         """The lines of an invoice with which something was paid for an item; that of a trial is none."""

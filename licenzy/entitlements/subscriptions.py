@@ -129,10 +129,9 @@ def _removed(history: SubscriptionHistory, item_id: str) -> Projected:
 
 def _in_state(history: SubscriptionHistory, state: FactLike, item: Item, terms: Terms) -> Projected:
     data, status, quantity = state.data, _status(history, state), item["quantity"]
-    paid_terms: Terms | None = terms
+    paid_ends: Sequence[int] = ()
     if status == "past_due" and not is_early(state):
-        quantity, paid_terms = history.last_paid_for(item, terms)
-        terms = paid_terms or terms
+        quantity, terms, paid_ends = history.last_paid_for(item, terms)
     started = from_unix(data["started_at"]) if data["started_at"] else state.occurred_at
     entitlement = Projected(
         item_key=item["id"],
@@ -151,7 +150,8 @@ def _in_state(history: SubscriptionHistory, state: FactLike, item: Item, terms: 
         stripe_price_id=item["price"],
         terms_version=terms.get("version"),
     )
-    return _without_quantity(_with_end(history, entitlement, status, state, item, paid_terms))
+    graced = _grace_end(history, state, item, terms, paid_ends) if status == "past_due" else None
+    return _without_quantity(_with_end(history, entitlement, status, state, item, graced))
 
 
 def _status(history: SubscriptionHistory, state: FactLike) -> str:
@@ -174,9 +174,12 @@ def _with_end(
     status: str,
     state: FactLike,
     item: Item,
-    terms: Terms | None,
+    graced: datetime | None,
 ) -> Projected:
-    """The entitlement with its state, and until when it lasts: the earliest of all that ends it."""
+    """The entitlement with its state, and until when it lasts: the earliest of all that ends it.
+
+    `graced` is the end of grace where the status is `past_due`.
+    """
     if status == "canceled":
         ended = state.data["ended_at"] or state.data["canceled_at"]
         at = from_unix(ended) if ended else state.occurred_at
@@ -184,10 +187,9 @@ def _with_end(
             entitlement, state=State.CANCELED, valid_until=at, ends_at=at, ends_as="canceled", canceled_at=at
         )
     end, cancel = history.period_end(state, item), entitlement.cancel_at
-    if status == "past_due":
-        until = _grace_end(history, state, item, terms)
+    if graced is not None:
         in_grace = replace(
-            entitlement, state=State.PAST_DUE, valid_until=until, ends_at=until, ends_as="past_due"
+            entitlement, state=State.PAST_DUE, valid_until=graced, ends_at=graced, ends_as="past_due"
         )
         return in_grace if is_early(state) else _until_cancel(in_grace, cancel)
     if status == "unpaid":
@@ -206,20 +208,16 @@ def _with_end(
     return _until_cancel(running, cancel)
 
 
-def _grace_end(history: SubscriptionHistory, state: FactLike, item: Item, terms: Terms | None) -> datetime:
+def _grace_end(
+    history: SubscriptionHistory, state: FactLike, item: Item, terms: Terms, paid_ends: Sequence[int]
+) -> datetime:
     """Until when an item has access although a payment failed.
 
-    Its grace begins with the failure; what was paid before lasts as long as it was paid for. Without terms,
-    no product was.
+    Its grace begins with the failure; what was paid before lasts as long as it was paid for.
     """
     since = unpaid_since(state, item, history.states, history.facts)
-    if terms is None:
-        return since
-    if is_early(state):
-        return since + timedelta(days=terms["grace_days"])
     until = since + timedelta(days=terms["grace_days"])
-    paid_ends = [from_unix(period.end) for period in history.periods[item["id"]]]
-    return max([until, *paid_ends[-1:]])
+    return max([until, *map(from_unix, paid_ends)])
 
 
 def _scheduled_cancel(state: FactLike, item: Item) -> datetime | None:

@@ -10,9 +10,10 @@ import pytest
 from sqlmodel import select
 
 from licenzy.catalog.models import Kind, ProductPrice
-from tests.entitlements.fixtures_purchases import DAY, GRANTED, MONTH, Sale
+from tests.entitlements.fixtures_purchases import DAY, GRANTED, MONTH, NEW, Sale, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
+from tests.support.invoice_lines import proration_line
 
 END = START + MONTH
 HOUR = timedelta(hours=1)
@@ -113,3 +114,27 @@ def test_an_unknown_price_begins_no_entitlement_whatever_its_stripe_product(sale
     price = sale.attempt.sold["stripe_price_id"]
     sale.subscription("active", at=START + DAY, items={"si": price, "sx": unknown_of(sale)})
     assert sale.standing_at(START + DAY) == GRANTED, "there is one entitlement"
+
+
+@pytest.mark.parametrize("names", ["item", "price"])
+@row("subscription.unmapped")
+def test_a_failure_at_an_unknown_price_leaves_what_was_paid_before_it(sale: Sale, names: str) -> None:
+    """The change to it was paid; then more seats are not."""
+    items = {"si": "price_unmapped"}
+    sale.subscription("active", at=START + DAY, items=items, latest_invoice="in_change")
+    line = proration_line(
+        f"si_{sale.tag}" if names == "item" else None,
+        unix(START + DAY),
+        unix(END),
+        newer=sale.shape == NEW,
+        amount=500,
+        price="price_unmapped",
+    )
+    reason = "subscription_update"
+    lines = {"data": [line]}
+    sale.invoice("paid", period=8, at=START + DAY, id="in_change", billing_reason=reason, lines=lines)
+    sale.subscription("past_due", at=START + 2 * DAY, quantity=4, latest_invoice="in_seats")
+    held = sale.row()
+    assert (held.product_code, held.quantity, held.valid_until) == (sale.attempt.product_code, 1, END)
+    assert sale.standing_at(END - HOUR) == ("past_due", True, None)
+    assert sale.standing_at(END) == ("past_due", False, "product_changed")

@@ -13,7 +13,7 @@ from licenzy.entitlements import grace, periods, subscription_history, subscript
 from licenzy.entitlements.periods import PaidInvoice, Period
 from licenzy.entitlements.projection import project
 from licenzy.entitlements.sold import SoldTerms
-from licenzy.entitlements.subscription_history import SubscriptionHistory
+from licenzy.entitlements.subscription_history import LastPaid, SubscriptionHistory
 from tests.properties.fixtures_projection import in_true_order, make_history, misjudged
 from tests.properties.test_histories import SEED
 
@@ -155,8 +155,10 @@ def what_was_never_paid_for_is_granted(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_unpaid_change_counts_in_grace(patch: pytest.MonkeyPatch) -> None:
-    def present(self: Any, item: Any, terms: Any) -> tuple[int, Any]:
-        return item["quantity"], terms
+    own = SubscriptionHistory.last_paid_for
+
+    def present(self: Any, item: Any, terms: Any) -> LastPaid:
+        return own(self, item, terms)._replace(quantity=item["quantity"], terms=terms)
 
     patch.setattr(SubscriptionHistory, "last_paid_for", present)
 
@@ -164,8 +166,8 @@ def an_unpaid_change_counts_in_grace(patch: pytest.MonkeyPatch) -> None:
 def an_unpaid_quantity_counts_in_grace(patch: pytest.MonkeyPatch) -> None:
     own = SubscriptionHistory.last_paid_for
 
-    def with_present_quantity(self: Any, item: Any, terms: Any) -> tuple[int, Any]:
-        return item["quantity"], own(self, item, terms)[1]
+    def with_present_quantity(self: Any, item: Any, terms: Any) -> LastPaid:
+        return own(self, item, terms)._replace(quantity=item["quantity"])
 
     patch.setattr(SubscriptionHistory, "last_paid_for", with_present_quantity)
 
@@ -175,9 +177,10 @@ def a_manual_invoice_pays_for_the_subscription(patch: pytest.MonkeyPatch) -> Non
 
 
 def grace_cuts_what_was_paid_for(patch: pytest.MonkeyPatch) -> None:
-    def days_alone(history: SubscriptionHistory, state: Any, item: Any, terms: Any) -> datetime:
-        since = grace.unpaid_since(state, item, history.states, history.facts)
-        return since + timedelta(days=terms["grace_days"] if terms else 0)
+    own = subscriptions._grace_end
+
+    def days_alone(history: Any, state: Any, item: Any, terms: Any, paid_ends: Any) -> datetime:
+        return own(history, state, item, terms, ())
 
     patch.setattr(subscriptions, "_grace_end", days_alone)
 

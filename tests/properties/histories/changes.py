@@ -62,7 +62,7 @@ def plan_with_invoice(subscription: Subscription) -> None:
     subscription.emitter.wait(9 * DAY)
     name, paid = _any_item(subscription), subscription.chance.random() < 0.4
     old = subscription.items[name]
-    price = _other_price(subscription, name, unknown=False)
+    price = _other_price(subscription, name, unknown=True)
     quantity = subscription.chance.choice((old.quantity, subscription.chance.randrange(1, 9)))
     now = subscription.emitter.now
     end = max(old.end, now + 1)

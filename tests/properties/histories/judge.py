@@ -5,6 +5,8 @@ It reads what is true at Stripe, and never an event.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from tests.properties.histories.billing import Invoice, InvoiceLine
 from tests.properties.histories.catalog import Sold
 from tests.properties.histories.life import DAY, SLACK, Right
@@ -41,21 +43,29 @@ def _of_item(subscription: Subscription, name: str, item: Item) -> Right | None:
 
 
 def _in_grace(subscription: Subscription, name: str, item: Item) -> Right | None:
-    """What was last paid for, for the grace days of that, and for as long at least as it was paid for."""
-    failed_at, paid = subscription.current_bill.failed_at, _last_paid(subscription, name)
+    """What was last paid for, for the grace days of that, and for as long at least as it was paid for.
+
+    What was paid at a price of no product is none of ours: what was paid before it has no grace then.
+    """
+    failed_at, paid = subscription.current_bill.failed_at, _paid(subscription, name)
     assert failed_at is not None
-    if paid is None:
+    ours = [(bill, line, sold) for bill, line in paid if (sold := bill.sold_as[name].get(line.price))]
+    if not ours:
         return None
-    bill, last = paid
-    sold = bill.sold_as[name].get(last.price)
-    if sold is None:
-        return None
-    grace_days = sold["grace_days"]
-    graced = max(failed_at + grace_days * DAY, _paid_until(subscription, name))
-    ends = [(graced, "past_due"), *_scheduled_ends(subscription, item)]
+    bill, last, sold = ours[0]
+    is_last = bill is paid[0][0]
+    grace_days = sold["grace_days"] if is_last else 0
+    paid_until = _paid_until(subscription, name) if is_last else _last_end(line for _, line, _ in ours)
+    ends = [(max(failed_at + grace_days * DAY, paid_until), "past_due")]
+    ends += _scheduled_ends(subscription, item)
     if (change := subscription.unmapped.get(name)) is not None:
         ends.append((change.paid_until, "product_changed"))
     return _right(sold, last.quantity, ends)
+
+
+def _last_end(lines: Iterable[InvoiceLine]) -> int:
+    """The end of the last period that one of these lines began."""
+    return max(((line.start, line.end) for line in lines if line.begins_period), default=(0, 0))[1]
 
 
 def _scheduled_ends(subscription: Subscription, item: Item) -> list[tuple[int, str]]:
@@ -76,8 +86,8 @@ def _right(sold: Sold, quantity: int, ends: list[tuple[int, str]]) -> Right:
     )
 
 
-def _last_paid(subscription: Subscription, name: str) -> tuple[Invoice, InvoiceLine] | None:
-    """What money was paid for last of this item: a period, or a change within one."""
+def _paid(subscription: Subscription, name: str) -> list[tuple[Invoice, InvoiceLine]]:
+    """What money was paid for of this item: periods, and changes within one; the last first."""
     paid: list[tuple[int, bool, int, Invoice, InvoiceLine]] = []
     for bill in subscription.invoices:
         if bill.paid_at is not None:
@@ -86,7 +96,7 @@ def _last_paid(subscription: Subscription, name: str) -> tuple[Invoice, InvoiceL
                 for number, line in enumerate(bill.lines)
                 if line.item == name and line.amount > 0
             ]
-    return max(paid, key=lambda each: each[:3])[3:] if paid else None
+    return [each[3:] for each in sorted(paid, key=lambda each: each[:3], reverse=True)]
 
 
 def _paid_until(subscription: Subscription, name: str) -> int:
