@@ -93,12 +93,18 @@ class _Item:
 
     since: datetime
     """When a state had it first."""
+    is_first: bool
+    """Whether the first state that is known had it: it may be older than that."""
     prices: set[str] = field(default_factory=set)
     spans: set[tuple[int, int]] = field(default_factory=set)
     span_of_invoice: dict[str, tuple[int, int]] = field(default_factory=dict)
     """The item's period while an invoice was the subscription's latest."""
     changed_with: set[str] = field(default_factory=set)
     """The invoices with which the item came, or had another price or quantity."""
+
+    def came_after(self, invoice: PaidInvoice) -> bool:
+        """Whether an invoice was made when the item was not there yet: then none of its lines bills it."""
+        return not self.is_first and self.since > invoice.made_at + SAME_MOMENT
 
     def encloses(self, line: Mapping[str, Any]) -> bool:
         """Whether a line is about a part of one of the item's periods."""
@@ -124,35 +130,36 @@ class BilledItems:
         """
         if line["item"] in self._items:
             return [line["item"]]
+        there = {name: item for name, item in self._items.items() if not item.came_after(invoice)}
         if line["start"] is None or line["end"] is None:
             return []
         if line["proration"]:
-            return self._of_proration(line, invoice)
-        return self._of_period(line) if line["recurring"] else []
+            return _of_proration(line, invoice, there)
+        return _of_period(line, there) if line["recurring"] else []
 
-    def _of_period(self, line: Mapping[str, Any]) -> list[str]:
-        """Those whose period or price it has."""
-        items = self._items
-        same_span = [item_id for item_id, item in items.items() if (line["start"], line["end"]) in item.spans]
+
+def _of_period(line: Mapping[str, Any], items: Mapping[str, _Item]) -> list[str]:
+    """Those whose period or price it has."""
+    same_span = [item_id for item_id, item in items.items() if (line["start"], line["end"]) in item.spans]
+    same_price = [item_id for item_id, item in items.items() if line["price"] in item.prices]
+    if same_span or same_price or line["item"] is not None:
+        both = [item_id for item_id in same_span if item_id in same_price]
+        return both or same_span or same_price
+    return list(items) if len(items) == 1 else []
+
+
+def _of_proration(line: Mapping[str, Any], invoice: PaidInvoice, items: Mapping[str, _Item]) -> list[str]:
+    """Those with its price; where it names none, those with a period around it.
+
+    Of several, it is about those that were changed with the invoice.
+    """
+    around = [item_id for item_id, item in items.items() if item.encloses(line)]
+    if line["price"] is None:
+        found = around or (list(items) if len(items) == 1 else [])
+    else:
         same_price = [item_id for item_id, item in items.items() if line["price"] in item.prices]
-        if same_span or same_price or line["item"] is not None:
-            both = [item_id for item_id in same_span if item_id in same_price]
-            return both or same_span or same_price
-        return list(items) if len(items) == 1 else []
-
-    def _of_proration(self, line: Mapping[str, Any], invoice: PaidInvoice) -> list[str]:
-        """Those with its price; where it names none, those with a period around it.
-
-        Of several, it is about those that were changed with the invoice.
-        """
-        items = self._items
-        around = [item_id for item_id, item in items.items() if item.encloses(line)]
-        if line["price"] is None:
-            found = around or (list(items) if len(items) == 1 else [])
-        else:
-            same_price = [item_id for item_id, item in items.items() if line["price"] in item.prices]
-            found = [item_id for item_id in same_price if item_id in around] or same_price
-        return [each for each in found if invoice.id in items[each].changed_with] or found
+        found = [item_id for item_id in same_price if item_id in around] or same_price
+    return [each for each in found if invoice.id in items[each].changed_with] or found
 
 
 def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapping[str, Sequence[Period]]:
@@ -175,7 +182,7 @@ def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapp
                 found[item_id].append(_implied(items[item_id], invoice, end=invoice.period_end))
         elif invoice.lines is not None and invoice.has_more and begins:
             for item_id in found.keys() - billed.keys():
-                if items[item_id].since > invoice.paid_at + SAME_MOMENT:
+                if items[item_id].came_after(invoice):
                     continue
                 period = _implied(items[item_id], invoice, end=None)
                 if all(period.start != other.start for other in found[item_id]):
@@ -189,10 +196,11 @@ def _items(states: Sequence[FactLike]) -> dict[str, _Item]:
     items: dict[str, _Item] = {}
     before: dict[str, tuple[str, int]] = {}
     invoice_before: str | None = None
+    is_first = True
     for state in in_order(states):
         invoice = state.data.get("latest_invoice")
         for each in state.data["items"]:
-            item = items.setdefault(each["id"], _Item(state.occurred_at))
+            item = items.setdefault(each["id"], _Item(state.occurred_at, is_first))
             item.prices.add(each["price"])
             if (
                 invoice
@@ -207,7 +215,7 @@ def _items(states: Sequence[FactLike]) -> dict[str, _Item]:
             if invoice:
                 item.span_of_invoice[invoice] = span
         before = {each["id"]: (each["price"], each["quantity"]) for each in state.data["items"]}
-        invoice_before = invoice
+        invoice_before, is_first = invoice, False
     return items
 
 

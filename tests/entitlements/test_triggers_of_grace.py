@@ -229,3 +229,29 @@ def test_an_item_that_is_added_later_is_not_among_lines_that_are_not_known(sale:
     sale.dispute("needs_response", period=2, at=END + 2 * DAY)
     states = {each.product_code: each.state for each in sale.entitlements()}
     assert states == {sale.attempt.product_code: "suspended", extra.product_code: "active"}
+
+
+@pytest.mark.parametrize("reads", ["at once", "after it was added"])
+@row("invoice.unnamed")
+def test_a_line_without_an_item_bills_none_that_was_added_later(sale: Sale, reads: str) -> None:
+    """The line's period is that of both items; the charge for the one that was added fails."""
+    sale = sale.storefront.sell(sale.storefront.product(Kind.SUBSCRIPTION, grace_days=3), shape=sale.shape)
+    extra = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
+    items = {"si": sale.attempt.sold["stripe_price_id"], "sx": extra.prices[0].stripe_price_id}
+    own = period_line("", "", unix(START), unix(END), newer=sale.shape == NEW)
+    for part in ("subscription_item", "price", "pricing"):
+        own.pop(part, None)
+    own.get("parent", {}).get("subscription_item_details", {}).pop("subscription_item", None)
+
+    def first_invoice_is_told(at: datetime) -> None:
+        sale.invoice("paid", at=at, created=unix(START), lines={"data": [own]})
+
+    sale.subscription("incomplete", event_name="created")
+    sale.subscription("active", at=START + timedelta(seconds=1))
+    if reads == "at once":
+        first_invoice_is_told(START + timedelta(seconds=1))
+    sale.subscription("past_due", at=START + 9 * DAY, items=items, latest_invoice="in_extra")
+    if reads == "after it was added":
+        first_invoice_is_told(START + 9 * DAY)
+    until = {each.product_code: each.valid_until for each in sale.entitlements()}
+    assert until == {sale.attempt.product_code: END, extra.product_code: START + 9 * DAY}
