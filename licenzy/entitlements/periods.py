@@ -27,8 +27,8 @@ class PaidInvoice:
 
     id: str
     paid_at: datetime
-    made_at: datetime
-    """When Stripe made it; where that is not told, when it was paid."""
+    created: int | None
+    """When Stripe made it, in Unix seconds; None where that is not told."""
     reason: str | None
     """Stripe's `billing_reason`."""
     amount_paid: int | None
@@ -41,6 +41,11 @@ class PaidInvoice:
     """Whether it has lines that nobody has read."""
     period_end: int | None
     """The furthest end of its lines, in Unix seconds."""
+
+    @property
+    def made_at(self) -> datetime:
+        """When Stripe made it; where that is not told, when it was paid."""
+        return from_unix(self.created) if self.created is not None else self.paid_at
 
 
 class Period(NamedTuple):
@@ -68,11 +73,10 @@ def _together(group: Sequence[FactLike]) -> PaidInvoice:
     paid = min(filter(is_paid_invoice, group), key=lambda fact: (fact.occurred_at, fact.source_id))
     best = max(group, key=_completeness)
     lines = best.data.get("lines")
-    made = min((fact.data["created"] for fact in group if fact.data.get("created")), default=None)
     return PaidInvoice(
         id=paid.object_id,
         paid_at=paid.occurred_at,
-        made_at=from_unix(made) if made else paid.occurred_at,
+        created=min((fact.data["created"] for fact in group if fact.data.get("created")), default=None),
         reason=paid.data["billing_reason"],
         amount_paid=paid.data["amount_paid"],
         payments=frozenset(ref for fact in group for ref in payment_refs(fact.data)),
@@ -180,12 +184,11 @@ def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapp
         if invoice.lines is None and (begins or further):
             for item_id in items:
                 found[item_id].append(_implied(items[item_id], invoice, end=invoice.period_end))
-        elif invoice.lines is not None and invoice.has_more and begins:
+        elif invoice.has_more and begins:
             for item_id in found.keys() - billed.keys():
-                if items[item_id].came_after(invoice):
-                    continue
                 period = _implied(items[item_id], invoice, end=None)
-                if all(period.start != other.start for other in found[item_id]):
+                known = any(period.start == other.start for other in found[item_id])
+                if not known and _may_begin(period, items[item_id]):
                     found[item_id].append(period)
     for periods in found.values():
         periods.sort(key=lambda period: (period.start, period.invoice.paid_at, period.invoice.id))
@@ -240,3 +243,19 @@ def _implied(item: _Item, invoice: PaidInvoice, *, end: int | None) -> Period:
         fitting = [each for each in item.spans if (each[1] == end if end else each[0] <= paid < each[1])]
         span = max(fitting, default=(paid, end or paid))
     return Period(span[0], end or span[1], None, invoice, invoice.amount_paid)
+
+
+def _may_begin(period: Period, item: _Item) -> bool:
+    """Whether a period may be on a line that nobody has read: one that begins when its invoice is made.
+
+    The first invoice of a subscription has the period of a start that may lie in the past.
+    """
+    invoice = period.invoice
+    if item.came_after(invoice):
+        return False
+    if invoice.created is None or invoice.reason == "subscription_create":
+        return True
+    return abs(period.start - invoice.created) <= _MADE_WITHIN
+
+
+_MADE_WITHIN = 3600

@@ -60,15 +60,31 @@ class SubscriptionHistory:
 
     # --- what was paid --------------------------------------------------------------------------------
 
-    def was_granted(self) -> bool:
-        """Whether access ever began: a trial, or something of the subscription paid or free."""
-        statuses = {state.data["status"] for state in self.states}
-        if "trialing" in statuses or "paused" in statuses:
-            return True
+    def was_granted(self, item_id: str) -> bool:
+        """Whether access to an item ever began: a trial, or something paid or free.
+
+        An item that came later belongs to what is billed from then on, so it begins with any of the others.
+        """
         if any(state.data["status"] in _UNPAID and is_early(state) for state in self.states):
             # Its status was taken for proof that access had begun.
             return True
-        return bool(statuses & _BEGUN) and (self._session_is_paid() or any(self.periods.values()))
+        others = self.billed if not self.billed[item_id].is_first else ()
+        return any(self._is_proven(each) for each in (item_id, *others))
+
+    def _is_proven(self, item_id: str) -> bool:
+        """Whether an item itself was in a trial, or paid for: by its own line, or by what began them all."""
+        states = [state for state in self.states if item_in(state, item_id) is not None]
+        statuses = {state.data["status"] for state in states}
+        if "trialing" in statuses or "paused" in statuses:
+            return True
+        if not statuses & _BEGUN:
+            return False
+        began_all = self.billed[item_id].is_first and (self._session_is_paid() or self._first_is_paid())
+        return began_all or bool(self.periods[item_id])
+
+    def _first_is_paid(self) -> bool:
+        """Whether the invoice with which the subscription began was paid: it need not name all its items."""
+        return any(invoice.reason == "subscription_create" for invoice in self.invoices)
 
     def _is_of_trial(self, period: Period) -> bool:
         """Whether the item cost nothing in a period because of a trial, whatever else was paid with it."""

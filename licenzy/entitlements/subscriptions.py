@@ -33,13 +33,11 @@ KNOWN_STATUSES = frozenset(
 
 
 def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
-    """One entitlement for each item that is or was mapped, once access has begun; none before."""
+    """One entitlement for each item that is or was mapped, once access to it has begun; none before."""
     states = _known_states(facts)
     if not states:
         return []
     history = SubscriptionHistory.of(states, facts)
-    if not history.was_granted():
-        return []
     here = {item["id"] for item in history.current.data["items"]}
     gone = {
         item["id"]
@@ -47,7 +45,9 @@ def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
         for item in state.data["items"]
         if item["id"] not in here and history.terms_in(state, item["id"]) is not None
     }
-    kept = (_of_item(history, item) for item in history.current.data["items"])
+    items = history.current.data["items"]
+    kept = (_of_item(history, item) for item in items if history.was_granted(item["id"]))
+    gone = {item_id for item_id in gone if history.was_granted(item_id)}
     return [
         *(_less_reversals(history, each) for each in kept if each is not None),
         *(_removed(history, item_id) for item_id in sorted(gone)),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
 from tests.entitlements.fixtures_purchases import DAY, GRANTED, MONTH, NEW, Sale, unix
 from tests.entitlements.rows import row
@@ -83,6 +84,41 @@ def test_each_item_has_the_periods_of_its_own_lines(sale: Sale) -> None:
     sale.dispute("needs_response", period=2, at=END + DAY)
     states = {each.product_code: each.state for each in sale.entitlements()}
     assert states == {sale.attempt.product_code: State.ACTIVE, extra.product_code: State.SUSPENDED}
+
+
+@row("invoice.items")
+def test_an_item_is_not_paid_for_by_the_invoice_of_another(open_sale: Any) -> None:
+    """The first invoice was sent and is open; an extra with a period of its own is paid at once."""
+    sale = open_sale()
+    extra = sale.storefront.product(Kind.SUBSCRIPTION)
+    items = {"si": sale.attempt.sold["stripe_price_id"], "sx": extra.prices[0].stripe_price_id}
+    sale.subscription("active", event_name="created", collection_method="send_invoice")
+    sale.session(paid="unpaid")
+    sale.subscription("active", at=START + 7 * DAY, items=items, latest_invoice="in_extra")
+    span = (unix(START + 7 * DAY), unix(END + 7 * DAY))
+    line = period_line(f"sx_{sale.tag}", items["sx"], *span, newer=sale.shape == NEW)
+    reason, at = "subscription_update", START + 7 * DAY
+    sale.invoice("paid", period=8, at=at, id="in_extra", billing_reason=reason, lines={"data": [line]})
+    assert [each.product_code for each in sale.entitlements()] == [extra.product_code]
+    sale.invoice("paid", at=START + 9 * DAY)
+    assert {each.product_code for each in sale.entitlements()} == {
+        extra.product_code,
+        sale.attempt.product_code,
+    }
+
+
+@row("invoice.items", "kind:subscription")
+def test_an_item_without_a_line_on_the_first_invoice_begins_with_it(open_sale: Any) -> None:
+    """As one that is billed by its use has none."""
+    sale = open_sale()
+    extra = sale.storefront.product(Kind.SUBSCRIPTION)
+    price = sale.attempt.sold["stripe_price_id"]
+    own = period_line(f"si_{sale.tag}", price, unix(START), unix(END), newer=sale.shape == NEW)
+    items = {"si": price, "sx": extra.prices[0].stripe_price_id}
+    sale.subscription("active", event_name="created", items=items)
+    assert sale.entitlements() == []
+    sale.invoice("paid", lines={"data": [own]})
+    assert len(sale.entitlements()) == 2
 
 
 @row("grace.other_invoice")

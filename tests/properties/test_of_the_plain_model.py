@@ -151,7 +151,16 @@ def a_fee_at_the_start_of_a_trial_pays_for_it(patch: pytest.MonkeyPatch) -> None
 
 
 def what_was_never_paid_for_is_granted(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SubscriptionHistory, "was_granted", lambda self: True)
+    patch.setattr(SubscriptionHistory, "was_granted", lambda self, item_id: True)
+
+
+def the_payment_of_one_item_grants_all(patch: pytest.MonkeyPatch) -> None:
+    own = SubscriptionHistory.was_granted
+
+    def any_of_them(self: SubscriptionHistory, item_id: str) -> bool:
+        return any(own(self, each) for each in self.billed)
+
+    patch.setattr(SubscriptionHistory, "was_granted", any_of_them)
 
 
 def an_unpaid_change_counts_in_grace(patch: pytest.MonkeyPatch) -> None:
@@ -251,6 +260,7 @@ def a_removed_item_stays(patch: pytest.MonkeyPatch) -> None:
         a_trial_counts_as_paid,
         a_fee_at_the_start_of_a_trial_pays_for_it,
         what_was_never_paid_for_is_granted,
+        the_payment_of_one_item_grants_all,
         an_unpaid_change_counts_in_grace,
         an_unpaid_quantity_counts_in_grace,
         a_manual_invoice_pays_for_the_subscription,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.properties.histories.billing import InvoiceLine
 from tests.properties.histories.catalog import UNKNOWN, UNKNOWN_YEARLY
 from tests.properties.histories.life import DAY, MONTH, YEAR
-from tests.properties.histories.payments import payment_fails
+from tests.properties.histories.payments import in_any_order, payment_fails
 from tests.properties.histories.subscription import Item, Subscription
 
 # --- plans and seats ------------------------------------------------------------------------------------
@@ -141,6 +141,25 @@ def items(subscription: Subscription) -> None:
     subscription.change(items={**subscription.items, name: Item(price, 1, like.start, like.end)})
 
 
+def paid_extra(subscription: Subscription) -> None:
+    """One more item with an invoice of its own, paid at once, whatever the others owe."""
+    if not subscription.emitter.newer or not subscription.catalog.mapped(yearly=False):
+        return
+    subscription.emitter.wait(DAY)
+    now, name = subscription.emitter.now, f"sx{len(subscription.life.events)}"
+    price = subscription.chance.choice(subscription.catalog.mapped(yearly=False))
+    subscription.is_mixed = True
+    line = InvoiceLine(name, price, 1, now, now + MONTH, subscription.amount(price))
+    subscription.make_invoice("subscription_update", [line])
+    kind = "an extra is paid alone" if not subscription.was_granted else "an extra with a period of its own"
+    subscription.life.kinds.add(kind)
+    in_any_order(
+        subscription,
+        lambda: subscription.change(items={**subscription.items, name: Item(price, 1, now, now + MONTH)}),
+        lambda: subscription.pay(subscription.current_bill),
+    )
+
+
 # --- when it ends ---------------------------------------------------------------------------------------
 
 
@@ -163,7 +182,7 @@ def call_off(subscription: Subscription) -> None:
 
 def pause(subscription: Subscription) -> None:
     """Stripe pauses those that had a trial; what was never paid for cannot be."""
-    if not subscription.was_granted:
+    if not all(map(subscription.was_granted_to, subscription.items)):
         return
     subscription.emitter.wait(DAY)
     subscription.life.kinds.add("a pause")
@@ -262,12 +281,14 @@ def _begin_unpaid(subscription: Subscription, *, sent: bool) -> None:
     subscription.emit("created")
     subscription.emitter.session(paid="unpaid", subscription=True)
     course = subscription.chance.random()
-    if course < 0.4:
+    if course < 0.35:
         subscription.emitter.wait(4 * DAY)
         subscription.pay(subscription.current_bill)
         subscription.emitter.session(event_name="async_payment_succeeded", subscription=True)
-    elif course < 0.85:
+    elif course < 0.7:
         payment_fails(subscription)
+    elif course < 0.9:
+        paid_extra(subscription)
 
 
 def _first_items(subscription: Subscription, *, trial: bool) -> None:
@@ -285,6 +306,7 @@ def _first_items(subscription: Subscription, *, trial: bool) -> None:
         name: Item(price, quantity, began, began + (MONTH if trial else subscription.interval(price)))
         for name, price in prices.items()
     }
+    subscription.first_items = set(prices)
 
 
 # --- helpers --------------------------------------------------------------------------------------------

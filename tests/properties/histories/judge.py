@@ -25,6 +25,8 @@ def rights(subscription: Subscription) -> dict[str, Right]:
 
 
 def _of_item(subscription: Subscription, name: str, item: Item) -> Right | None:
+    if not subscription.was_granted_to(name):
+        return None
     current = subscription.current_invoice(name)
     if current is not None and subscription.emitter.taken(current.number, current.amount):
         return None

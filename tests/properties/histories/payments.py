@@ -33,7 +33,7 @@ def payment_fails(subscription: Subscription) -> None:
         subscription.life.kinds.add("overdue")
     if not subscription.was_granted:
         subscription.life.kinds.add("the first payment fails")
-    _in_any_order(
+    in_any_order(
         subscription,
         lambda: subscription.fail(invoice, "overdue" if sent else "payment_failed"),
         lambda: subscription.change(status="past_due"),
@@ -54,7 +54,7 @@ def payment_comes(subscription: Subscription) -> None:
     subscription.emitter.wait(4 * DAY)
     subscription.life.kinds.add("paid late")
     invoice = subscription.current_bill
-    _in_any_order(
+    in_any_order(
         subscription,
         lambda: subscription.pay(invoice),
         lambda: subscription.change(status="active"),
@@ -67,7 +67,7 @@ def invoice_is_given_up(subscription: Subscription) -> None:
     """The merchant voids the latest invoice or marks it as uncollectible: the subscription goes on."""
     subscription.emitter.wait(4 * DAY)
     invoice = subscription.current_bill
-    _in_any_order(
+    in_any_order(
         subscription,
         lambda: subscription.give_up(invoice),
         lambda: subscription.change(status="active"),
@@ -187,7 +187,7 @@ def _is_slow(subscription: Subscription) -> bool:
     return bool(subscription.life.kinds & {"send_invoice", "a bank debit"})
 
 
-def _in_any_order(subscription: Subscription, *steps: Callable[[], Any]) -> None:
+def in_any_order(subscription: Subscription, *steps: Callable[[], Any]) -> None:
     """Stripe sends the invoice's event before or after the subscription's."""
     for step in subscription.chance.sample(steps, len(steps)):
         step()

@@ -59,6 +59,7 @@ class Subscription:
         self.unmapped: dict[str, Unmapped] = {}
         self.last: dict[str, Any] | None = None
         self.is_mixed = False
+        self.first_items: set[str] = set()
 
     # --- what is asked --------------------------------------------------------------------------
 
@@ -84,6 +85,13 @@ class Subscription:
         """Whether there has been a trial, or a period of any item was paid."""
         periods = (line for bill in self.invoices if bill.is_paid for line in bill.lines)
         return self.state["trial_end"] is not None or any(line.begins_period for line in periods)
+
+    def was_granted_to(self, name: str) -> bool:
+        """The same for one item: it came later, or was itself in the trial or paid for."""
+        if name not in self.first_items:
+            return self.was_granted
+        own = any(bill.is_paid and bill.own(name) for bill in self.invoices)
+        return own or self.state["trial_end"] is not None
 
     @property
     def was_paid_for(self) -> bool:

@@ -69,6 +69,7 @@ _OF_THE_OPEN: list[Step] = [
     *[payments.payment_comes] * 2,
     *[payments.payment_fails] * 3,
     payments.invoice_is_given_up,
+    *[changes.paid_extra] * 4,
 ]
 _OF_THE_PAID: list[Step] = [
     *[payments.renew] * 6,
@@ -82,6 +83,7 @@ _OF_THE_PAID: list[Step] = [
     *[changes.other_interval] * 4,
     *[changes.items] * 4,
     changes.edit_catalog,
+    changes.paid_extra,
     changes.no_seats,
     changes.flurry,
     changes.pause,
