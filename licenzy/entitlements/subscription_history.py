@@ -122,7 +122,7 @@ class SubscriptionHistory:
                 continue
             if invoice is paid[0]:
                 return LastPaid(quantity, paid_terms, ends[-1:])
-            ours = [each.end for each in self.periods[item_id] if self._is_ours(each, item)]
+            ours = [each.end for each in self.periods[item_id] if self.is_ours(each, item)]
             return LastPaid(quantity, {**paid_terms, "grace_days": 0}, ours[-1:])
         return LastPaid(item["quantity"], {**terms, "grace_days": 0}, [] if paid else ends[-1:])
 
@@ -135,8 +135,8 @@ class SubscriptionHistory:
         terms = self._terms_paid(invoice, state, item["id"], named["price"])
         return before["quantity"] if quantity is None else quantity, terms
 
-    def _is_ours(self, period: Period, item: Item) -> bool:
-        """Whether a paid period was one of a product."""
+    def is_ours(self, period: Period, item: Item) -> bool:
+        """Whether a paid period was one of a product: a price that is unknown begins none."""
         state = self._state_with_invoice(period.invoice)
         then = (item_in(state, item["id"]) if state is not None else None) or item
         price = period.price or then["price"]

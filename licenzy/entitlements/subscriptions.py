@@ -90,7 +90,9 @@ def _until_paid_period_ends(
     paid = [
         period
         for period in history.periods[item["id"]]
-        if period.invoice.paid_at <= changed_at + SAME_MOMENT and from_unix(period.start) <= changed_at
+        if period.invoice.paid_at <= changed_at + SAME_MOMENT
+        and from_unix(period.start) <= changed_at
+        and history.is_ours(period, item)
     ]
     mapped = item_in(last, item["id"])
     known_end = mapped["period_end"] if mapped is not None else None

@@ -13,7 +13,7 @@ from licenzy.catalog.models import Kind, ProductPrice
 from tests.entitlements.fixtures_purchases import DAY, GRANTED, MONTH, NEW, Sale, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
-from tests.support.invoice_lines import proration_line
+from tests.support.invoice_lines import period_line, proration_line
 
 END = START + MONTH
 HOUR = timedelta(hours=1)
@@ -138,3 +138,22 @@ def test_a_failure_at_an_unknown_price_leaves_what_was_paid_before_it(sale: Sale
     assert (held.product_code, held.quantity, held.valid_until) == (sale.attempt.product_code, 1, END)
     assert sale.standing_at(END - HOUR) == ("past_due", True, None)
     assert sale.standing_at(END) == ("past_due", False, "product_changed")
+
+
+@pytest.mark.parametrize("names_price", [True, False])
+@pytest.mark.parametrize("seconds", [0, 59, 61])
+@row("subscription.unmapped")
+def test_a_year_at_an_unknown_price_that_is_paid_at_once_begins_no_year_of_ours(
+    sale: Sale, seconds: int, names_price: bool
+) -> None:
+    at, newer = START + 9 * DAY, sale.shape == NEW
+    year = (unix(at), unix(at + 365 * DAY))
+    sale.subscription("active", at=at, items={"si": "price_unmapped"}, latest_invoice="in_year")
+    own = period_line(f"si_{sale.tag}", "price_unmapped", *year, newer=newer, amount=9000)
+    if not names_price:
+        own.pop("pricing" if newer else "price")
+    lines = {"data": [own]}
+    paid = at + timedelta(seconds=seconds)
+    sale.invoice("paid", period=8, at=paid, id="in_year", billing_reason="subscription_update", lines=lines)
+    assert sale.row().valid_until == END
+    assert sale.standing_at(END) == ("canceled", False, "product_changed")

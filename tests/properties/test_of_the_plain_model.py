@@ -226,6 +226,10 @@ def an_unmapped_price_ends_at_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(subscriptions, "_until_paid_period_ends", lambda history, item, last, terms: None)
 
 
+def an_unmapped_price_begins_a_period(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SubscriptionHistory, "is_ours", lambda self, period, item: True)
+
+
 def no_seats_are_some(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(subscriptions, "_without_quantity", lambda entitlement: entitlement)
 
@@ -270,6 +274,7 @@ def a_removed_item_stays(patch: pytest.MonkeyPatch) -> None:
         a_far_cancel_outlasts_the_period,
         an_unmapped_price_goes_on,
         an_unmapped_price_ends_at_once,
+        an_unmapped_price_begins_a_period,
         no_seats_are_some,
         a_removed_item_stays,
     ],

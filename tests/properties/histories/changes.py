@@ -76,6 +76,8 @@ def other_interval(subscription: Subscription) -> None:
     """From monthly to yearly or back: a new period begins now, on an invoice of its own."""
     yearly = any(subscription.catalog.is_yearly(item.price) for item in subscription.items.values())
     prices = subscription.catalog.mapped(yearly=not yearly)
+    if subscription.chance.random() < 0.3:
+        prices = [UNKNOWN if yearly else UNKNOWN_YEARLY]
     if len(subscription.items) > 1 or not prices or not _is_settled(subscription):
         return plan_with_invoice(subscription)
     subscription.emitter.wait(9 * DAY)
@@ -88,13 +90,17 @@ def other_interval(subscription: Subscription) -> None:
     amount = subscription.amount(price, old.quantity)
     charge = InvoiceLine(name, price, old.quantity, item.start, item.end, amount)
     invoice = subscription.make_invoice("subscription_update", [credit, charge])
-    subscription.life.kinds.add("to a year" if subscription.catalog.is_yearly(price) else "to a month")
+    unmapped = "an unmapped " if price not in subscription.catalog.now else "a "
+    subscription.life.kinds.add(
+        f"to {unmapped}{'year' if subscription.catalog.is_yearly(price) else 'month'}"
+    )
     paid = not invoice.amount or subscription.chance.random() < 0.7
     return _invoiced(subscription, {name: item}, paid=paid)
 
 
 def _invoiced(subscription: Subscription, items: dict[str, Item], *, paid: bool) -> None:
     subscription.life.kinds.add("a paid plan change" if paid else "an unpaid plan change")
+    subscription.note_prices(items)
     bill = subscription.current_bill
     if not paid:
         subscription.change(items=items, status="past_due")

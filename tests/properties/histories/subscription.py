@@ -119,8 +119,7 @@ class Subscription:
     ) -> None:
         """Change it and send that; nothing is sent where nothing is changed."""
         before = self.last or {}
-        for name, item in (items or {}).items():
-            self._note_price(name, item.price)
+        self.note_prices(items or {})
         self.items = self.items if items is None else items
         self.state |= state
         now = self.as_object()
@@ -136,6 +135,11 @@ class Subscription:
     def with_item(self, name: str, **changes: Any) -> dict[str, Item]:
         """The items with one of them changed."""
         return {**self.items, name: replace(self.items[name], **changes)}
+
+    def note_prices(self, items: dict[str, Item]) -> None:
+        """Note what was paid for when an item is changed to a price of no product: now."""
+        for name, item in items.items():
+            self._note_price(name, item.price)
 
     def _note_price(self, name: str, price: str) -> None:
         if (name, price) in self.sold or price in self.catalog.now:
