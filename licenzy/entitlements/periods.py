@@ -99,6 +99,8 @@ class _Item:
     """When a state had it first."""
     is_first: bool
     """Whether the first state that is known had it: it may be older than that."""
+    replaces: str | None = None
+    """The item whose place it took in one change, with which no other came or went."""
     prices: set[str] = field(default_factory=set)
     spans: set[tuple[int, int]] = field(default_factory=set)
     span_of_invoice: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -126,6 +128,13 @@ class BilledItems:
 
     def __getitem__(self, item_id: str) -> _Item:
         return self._items[item_id]
+
+    def lineage(self, item_id: str) -> list[str]:
+        """The item, and those before it that took each other's place."""
+        found = [item_id]
+        while (before := self._items[found[-1]].replaces) is not None:
+            found.append(before)
+        return found
 
     def of_line(self, line: Mapping[str, Any], invoice: PaidInvoice) -> list[str]:
         """The item that a line names; where it names none that is known, those that it must be about.
@@ -170,7 +179,8 @@ def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapp
     """The paid periods of every item that the subscription ever had, the latest last.
 
     A fact recorded before lines were stands for all items, and so does, for the items it does not name, an
-    invoice whose lines nobody has read to the end: with the period that the state has beside it.
+    invoice whose lines nobody has read to the end: with the period that the state has beside it. An item
+    that takes another's place in one change goes on with its periods.
     """
     found: dict[str, list[Period]] = {item_id: [] for item_id in items}
     furthest = 0
@@ -190,6 +200,10 @@ def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapp
                 known = any(period.start == other.start for other in found[item_id])
                 if not known and _may_begin(period, items[item_id]):
                     found[item_id].append(period)
+    for item_id in items:
+        if (before := items[item_id].replaces) is not None:
+            own = {period.invoice.id for period in found[item_id]}
+            found[item_id] += [period for period in found[before] if period.invoice.id not in own]
     for periods in found.values():
         periods.sort(key=lambda period: (period.start, period.invoice.paid_at, period.invoice.id))
     return found
@@ -202,6 +216,8 @@ def _items(states: Sequence[FactLike]) -> dict[str, _Item]:
     is_first = True
     for state in in_order(states):
         invoice = state.data.get("latest_invoice")
+        came = [each["id"] for each in state.data["items"] if each["id"] not in items]
+        went = before.keys() - {each["id"] for each in state.data["items"]}
         for each in state.data["items"]:
             item = items.setdefault(each["id"], _Item(state.occurred_at, is_first))
             item.prices.add(each["price"])
@@ -217,6 +233,8 @@ def _items(states: Sequence[FactLike]) -> dict[str, _Item]:
             item.spans.add(span)
             if invoice:
                 item.span_of_invoice[invoice] = span
+        if len(came) == len(went) == 1:
+            items[came[0]].replaces = next(iter(went))
         before = {each["id"]: (each["price"], each["quantity"]) for each in state.data["items"]}
         invoice_before, is_first = invoice, False
     return items

@@ -68,18 +68,21 @@ class SubscriptionHistory:
         if any(state.data["status"] in _UNPAID and is_early(state) for state in self.states):
             # Its status was taken for proof that access had begun.
             return True
-        others = self.billed if not self.billed[item_id].is_first else ()
+        is_first = self.billed[self.billed.lineage(item_id)[-1]].is_first
+        others = self.billed if not is_first else ()
         return any(self._is_proven(each) for each in (item_id, *others))
 
     def _is_proven(self, item_id: str) -> bool:
         """Whether an item itself was in a trial, or paid for: by its own line, or by what began them all."""
-        states = [state for state in self.states if item_in(state, item_id) is not None]
+        lineage = self.billed.lineage(item_id)
+        states = [state for state in self.states if self._in_place_of(state, item_id) is not None]
         statuses = {state.data["status"] for state in states}
         if "trialing" in statuses or "paused" in statuses:
             return True
         if not statuses & _BEGUN:
             return False
-        began_all = self.billed[item_id].is_first and (self._session_is_paid() or self._first_is_paid())
+        is_first = self.billed[lineage[-1]].is_first
+        began_all = is_first and (self._session_is_paid() or self._first_is_paid())
         return began_all or bool(self.periods[item_id])
 
     def _first_is_paid(self) -> bool:
@@ -129,7 +132,7 @@ class SubscriptionHistory:
     def _paid_with(self, invoice: PaidInvoice, item: Item) -> tuple[int, Terms | None]:
         """The quantity and terms of an item that an invoice was paid for; none at a price of no product."""
         line, state = self._line_paid(invoice, item["id"]), self._state_with_invoice(invoice)
-        before = (item_in(state, item["id"]) if state is not None else None) or item
+        before = (self._in_place_of(state, item["id"]) if state is not None else None) or item
         named = line if line is not None and line["price"] is not None else before
         quantity = line["quantity"] if line is not None else None
         terms = self._terms_paid(invoice, state, item["id"], named["price"])
@@ -138,7 +141,7 @@ class SubscriptionHistory:
     def is_ours(self, period: Period, item: Item) -> bool:
         """Whether a paid period was one of a product: a price that is unknown begins none."""
         state = self._state_with_invoice(period.invoice)
-        then = (item_in(state, item["id"]) if state is not None else None) or item
+        then = (self._in_place_of(state, item["id"]) if state is not None else None) or item
         price = period.price or then["price"]
         return self._terms_paid(period.invoice, state, item["id"], price) is not None
 
@@ -146,10 +149,17 @@ class SubscriptionHistory:
         self, invoice: PaidInvoice, state: FactLike | None, item_id: str, price: str
     ) -> Terms | None:
         """What an item gave at the price that an invoice was paid for, in the state that the invoice made."""
-        then = item_in(state, item_id) if state is not None else None
+        then = self._in_place_of(state, item_id) if state is not None else None
         if state is not None and then is not None and then["price"] == price:
-            return self.terms.of(state, item_id)
-        return self.terms.at_price(item_id, price, at=invoice.made_at + SAME_MOMENT)
+            return self.terms.of(state, then["id"])
+        at = invoice.made_at + SAME_MOMENT
+        meant = (self.terms.at_price(each, price, at=at) for each in self.billed.lineage(item_id))
+        return next((terms for terms in meant if terms is not None), None)
+
+    def _in_place_of(self, state: FactLike, item_id: str) -> Item | None:
+        """The item in a state, or the one whose place it took; None where neither was there."""
+        found = (item_in(state, each) for each in self.billed.lineage(item_id))
+        return next((item for item in found if item is not None), None)
 
     def _invoices_paid(self, item_id: str) -> list[PaidInvoice]:
         """The paid invoices of the item's periods after its trial and of its changes, the last first."""
@@ -163,6 +173,7 @@ class SubscriptionHistory:
 
     def _lines_paid(self, invoice: PaidInvoice, item_id: str) -> list[Mapping[str, Any]]:
         """The lines of an invoice with which something was paid for an item; that of a trial is none."""
+        lineage = set(self.billed.lineage(item_id))
         of_trial = {
             period.start
             for period in self.periods[item_id]
@@ -174,7 +185,7 @@ class SubscriptionHistory:
             if (line["amount"] or 0) > 0
             and line["start"] is not None
             and (line["proration"] or line["start"] not in of_trial)
-            and item_id in self.billed.of_line(line, invoice)
+            and not lineage.isdisjoint(self.billed.of_line(line, invoice))
         ]
 
     def _line_paid(self, invoice: PaidInvoice, item_id: str) -> Mapping[str, Any] | None:

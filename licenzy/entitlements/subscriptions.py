@@ -86,13 +86,14 @@ def _until_paid_period_ends(
     entitlement = _in_state(history, history.current, item, terms)
     if entitlement.state is State.CANCELED:
         return entitlement
-    changed_at = change.occurred_at
+    changed_at, invoice_of_change = change.occurred_at, change.data.get("latest_invoice")
     paid = [
         period
         for period in history.periods[item["id"]]
         if period.invoice.paid_at <= changed_at + SAME_MOMENT
         and from_unix(period.start) <= changed_at
-        and history.is_ours(period, item)
+        # The change may have begun a period itself, at a price that is unknown.
+        and (period.invoice.id != invoice_of_change or history.is_ours(period, item))
     ]
     mapped = item_in(last, item["id"])
     known_end = mapped["period_end"] if mapped is not None else None
@@ -271,7 +272,8 @@ def _less_reversals(history: SubscriptionHistory, entitlement: Projected) -> Pro
         )
     ]
     taken = reversals.reversal(of_it, paid=invoice.amount_paid)
-    lifted = lifted_at(history.facts, entitlement.item_key)
+    lifts = (lifted_at(history.facts, each) for each in history.billed.lineage(entitlement.item_key))
+    lifted = max((at for at in lifts if at is not None), default=None)
     if taken is None or (lifted is not None and taken.at <= lifted):
         return entitlement
     if taken.final and taken.reason == "disputed":

@@ -32,7 +32,15 @@ KINDS = (
     *("a plan without an invoice", "a paid plan change", "an unpaid plan change", "an unmapped price"),
     *("the first payment fails", "retries", "overdue", "paid late", "void", "uncollectible"),
     *("the current invoice goes back", "another invoice goes back"),
-    *("one more item", "an item goes", "quantity 0", "a scheduled cancel", "a pause", "no collection"),
+    *(
+        "an item takes another's place",
+        "one more item",
+        "an item goes",
+        "quantity 0",
+        "a scheduled cancel",
+        "a pause",
+        "no collection",
+    ),
     *("terms are edited", "a price is moved", "a price again, after an edit"),
 )
 """What happens in at least one of twenty histories, each by itself."""

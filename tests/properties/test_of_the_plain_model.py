@@ -67,6 +67,18 @@ def items_share_their_periods(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(subscription_history, "periods_by_item", shared)
 
 
+def an_item_in_another_s_place_begins_anew(patch: pytest.MonkeyPatch) -> None:
+    own = periods._items
+
+    def unrelated(states: Sequence[Any]) -> Any:
+        items = own(states)
+        for item in items.values():
+            item.replaces = None
+        return items
+
+    patch.setattr(periods, "_items", unrelated)
+
+
 def the_invoice_paid_last_is_the_current_one(patch: pytest.MonkeyPatch) -> None:
     own = periods.periods_by_item
 
@@ -253,6 +265,7 @@ def a_removed_item_stays(patch: pytest.MonkeyPatch) -> None:
         fees_begin_periods,
         manual_invoices_begin_periods,
         items_share_their_periods,
+        an_item_in_another_s_place_begins_anew,
         the_invoice_paid_last_is_the_current_one,
         a_page_is_taken_for_all_lines,
         only_creation_and_cycles_begin_periods,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.properties.histories.billing import InvoiceLine
 from tests.properties.histories.catalog import UNKNOWN, UNKNOWN_YEARLY
 from tests.properties.histories.life import DAY, MONTH, YEAR
@@ -145,6 +147,23 @@ def items(subscription: Subscription) -> None:
     name = f"sx{len(subscription.life.events)}"
     subscription.life.kinds.add("one more item")
     subscription.change(items={**subscription.items, name: Item(price, 1, like.start, like.end)})
+
+
+def swap(subscription: Subscription) -> None:
+    """An item goes and another one comes in one change: without an invoice, with a paid one, or an unpaid."""
+    subscription.emitter.wait(DAY)
+    old = _any_item(subscription)
+    item, name = subscription.items[old], f"sy{len(subscription.life.events)}"
+    item = replace(item, price=_price_like(subscription, item, unknown=_is_settled(subscription)))
+    others = {each: kept for each, kept in subscription.items.items() if each != old}
+    subscription.replaced[name] = old
+    subscription.life.kinds.add("an item takes another's place")
+    if not _is_settled(subscription) or subscription.chance.random() < 0.6:
+        return subscription.change(items={**others, name: item})
+    now = subscription.emitter.now
+    line = InvoiceLine(name, item.price, item.quantity, now, max(item.end, now + 1), 900, proration=True)
+    subscription.make_invoice("subscription_update", [line])
+    return _invoiced(subscription, {**others, name: item}, paid=subscription.chance.random() < 0.5)
 
 
 def paid_extra(subscription: Subscription) -> None:

@@ -51,8 +51,13 @@ def _in_grace(subscription: Subscription, name: str, item: Item) -> Right | None
     """
     failed_at, paid = subscription.current_bill.failed_at, _paid(subscription, name)
     assert failed_at is not None
-    ours = [(bill, line, sold) for bill, line in paid if (sold := bill.sold_as[name].get(line.price))]
-    if not ours:
+    ours = [
+        (bill, line, sold)
+        for bill, line in paid
+        if line.item and (sold := bill.sold_as[line.item].get(line.price))
+    ]
+    change = subscription.unmapped.get(name)
+    if not ours or (change is not None and change.before is None):
         return None
     bill, last, sold = ours[0]
     is_last = bill is paid[0][0]
@@ -60,7 +65,7 @@ def _in_grace(subscription: Subscription, name: str, item: Item) -> Right | None
     paid_until = _paid_until(subscription, name) if is_last else _last_end(line for _, line, _ in ours)
     ends = [(max(failed_at + grace_days * DAY, paid_until), "past_due")]
     ends += _scheduled_ends(subscription, item)
-    if (change := subscription.unmapped.get(name)) is not None:
+    if change is not None:
         ends.append((change.paid_until, "product_changed"))
     return _right(sold, last.quantity, ends)
 
@@ -96,13 +101,12 @@ def _paid(subscription: Subscription, name: str) -> list[tuple[Invoice, InvoiceL
             paid += [
                 (bill.paid_at, line.begins_period, number, bill, line)
                 for number, line in enumerate(bill.lines)
-                if line.item == name and line.amount > 0
+                if line.item in subscription.lineage(name) and line.amount > 0
             ]
     return [each[3:] for each in sorted(paid, key=lambda each: each[:3], reverse=True)]
 
 
 def _paid_until(subscription: Subscription, name: str) -> int:
     """The end of the period of this item that was paid for last."""
-    current: Invoice | None = subscription.current_invoice(name)
-    own = current.own(name) if current else None
+    own = subscription.current_line(name)
     return own.end if own is not None and own.amount > 0 else 0

@@ -60,6 +60,8 @@ class Subscription:
         self.last: dict[str, Any] | None = None
         self.is_mixed = False
         self.first_items: set[str] = set()
+        self.replaced: dict[str, str] = {}
+        """Which item each one took the place of."""
 
     # --- what is asked --------------------------------------------------------------------------
 
@@ -88,10 +90,15 @@ class Subscription:
 
     def was_granted_to(self, name: str) -> bool:
         """The same for one item: it came later, or was itself in the trial or paid for."""
-        if name not in self.first_items:
+        lineage = self.lineage(name)
+        if lineage[-1] not in self.first_items:
             return self.was_granted
-        own = any(bill.is_paid and bill.own(name) for bill in self.invoices)
+        own = any(bill.is_paid and bill.own(each) for bill in self.invoices for each in lineage)
         return own or self.state["trial_end"] is not None
+
+    def lineage(self, name: str) -> list[str]:
+        """An item with those that took each other's place before it."""
+        return [name, *(self.lineage(self.replaced[name]) if name in self.replaced else [])]
 
     @property
     def was_paid_for(self) -> bool:
@@ -102,9 +109,18 @@ class Subscription:
     def current_invoice(self, name: str) -> Invoice | None:
         """The paid invoice whose period of this item began last."""
         found = [
-            (own.start, bill.number) for bill in self.invoices if bill.is_paid and (own := bill.own(name))
+            (own.start, bill.number)
+            for bill in self.invoices
+            for each in self.lineage(name)
+            if bill.is_paid and (own := bill.own(each))
         ]
         return self.invoices[max(found)[1] - 1] if found else None
+
+    def current_line(self, name: str) -> InvoiceLine | None:
+        """The line that began the period in which an item is."""
+        bill = self.current_invoice(name)
+        lines = [bill.own(each) for each in self.lineage(name)] if bill else []
+        return next((line for line in lines if line is not None), None)
 
     def interval(self, price: str) -> int:
         return YEAR if self.catalog.is_yearly(price) else MONTH
@@ -145,8 +161,7 @@ class Subscription:
         if (name, price) in self.sold or price in self.catalog.now:
             self.unmapped.pop(name, None)
         elif name not in self.unmapped:
-            had, bill = self.items.get(name), self.current_invoice(name)
-            own = bill.own(name) if bill else None
+            had, own = self.items.get(name), self.current_line(name)
             paid_until = own.end if own else had.end if had else self.emitter.now
             self.unmapped[name] = Unmapped(paid_until, had.price if had else None)
 

@@ -29,7 +29,7 @@ def subscription_life(chance: random.Random, names: Names, catalog: Catalog, *, 
 
 def _live(subscription: Subscription) -> None:
     chance = subscription.chance
-    for _ in range(chance.randrange(2, 11)):
+    for _ in range(chance.randrange(3, 13)):
         if subscription.status in {"canceled", "unpaid"}:
             break
         chance.choice(what_may_happen(subscription))(subscription)
@@ -80,10 +80,11 @@ _OF_THE_PAID: list[Step] = [
     *[changes.plan_without_invoice] * 3,
     *[changes.there_and_back] * 4,
     *[changes.plan_with_invoice] * 2,
-    *[changes.other_interval] * 4,
+    *[changes.other_interval] * 6,
     *[changes.items] * 4,
     changes.edit_catalog,
     changes.paid_extra,
+    *[changes.swap] * 2,
     changes.no_seats,
     changes.flurry,
     changes.pause,
