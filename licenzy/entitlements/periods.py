@@ -107,10 +107,22 @@ class _Item:
     """The item's period while an invoice was the subscription's latest."""
     changed_with: set[str] = field(default_factory=set)
     """The invoices with which the item came, or had another price or quantity."""
+    changes: list[tuple[datetime, str]] = field(default_factory=list)
+    """When that was, and the price that it had from then on."""
 
     def came_after(self, invoice: PaidInvoice) -> bool:
         """Whether an invoice was made when the item was not there yet: then none of its lines bills it."""
         return not self.is_first and self.since > invoice.made_at + SAME_MOMENT
+
+    def was_changed(self, invoice: PaidInvoice, at: datetime) -> bool:
+        """Whether it came, or had another price or quantity, with an invoice or about an instant."""
+        return invoice.id in self.changed_with or any(
+            abs(changed - at) <= SAME_MOMENT for changed, _price in self.changes
+        )
+
+    def had(self, price: str | None, at: datetime) -> bool:
+        """Whether a price was the item's at an instant."""
+        return next((had == price for changed, had in reversed(self.changes) if changed <= at), False)
 
     def encloses(self, line: Mapping[str, Any]) -> bool:
         """Whether a line is about a part of one of the item's periods."""
@@ -164,7 +176,8 @@ def _of_period(line: Mapping[str, Any], items: Mapping[str, _Item]) -> list[str]
 def _of_proration(line: Mapping[str, Any], invoice: PaidInvoice, items: Mapping[str, _Item]) -> list[str]:
     """Those with its price; where it names none, those with a period around it.
 
-    Of several, it is about those that were changed with the invoice.
+    Of several, it is about those that were changed with the invoice or when its time begins, else about
+    those that had its price then.
     """
     around = [item_id for item_id, item in items.items() if item.encloses(line)]
     if line["price"] is None:
@@ -172,7 +185,11 @@ def _of_proration(line: Mapping[str, Any], invoice: PaidInvoice, items: Mapping[
     else:
         same_price = [item_id for item_id, item in items.items() if line["price"] in item.prices]
         found = [item_id for item_id in same_price if item_id in around] or same_price
-    return [each for each in found if invoice.id in items[each].changed_with] or found
+    if len(found) < 2:
+        return found
+    begins = from_unix(line["start"])
+    changed = [each for each in found if items[each].was_changed(invoice, begins)]
+    return changed or [each for each in found if items[each].had(line["price"], begins)] or found
 
 
 def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapping[str, Sequence[Period]]:
@@ -221,12 +238,10 @@ def _items(states: Sequence[FactLike]) -> dict[str, _Item]:
         for each in state.data["items"]:
             item = items.setdefault(each["id"], _Item(state.occurred_at, is_first))
             item.prices.add(each["price"])
-            if (
-                invoice
-                and invoice != invoice_before
-                and before.get(each["id"]) != (each["price"], each["quantity"])
-            ):
-                item.changed_with.add(invoice)
+            if before.get(each["id"]) != (each["price"], each["quantity"]):
+                item.changes.append((state.occurred_at, each["price"]))
+                if invoice and invoice != invoice_before:
+                    item.changed_with.add(invoice)
             if each["period_start"] is None or each["period_end"] is None:
                 continue
             span = (each["period_start"], each["period_end"])

@@ -87,6 +87,8 @@ def _until_paid_period_ends(
     if entitlement.state is State.CANCELED:
         return entitlement
     changed_at, invoice_of_change = change.occurred_at, change.data.get("latest_invoice")
+    if invoice_of_change == last.data.get("latest_invoice"):
+        invoice_of_change = None
     paid = [
         period
         for period in history.periods[item["id"]]

@@ -12,7 +12,7 @@ from typing import Any
 from flask.testing import FlaskClient
 from sqlmodel import col, select
 
-from licenzy.catalog.models import Kind, Product, ProductTerms
+from licenzy.catalog.models import Kind, Product, ProductPrice, ProductTerms
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
@@ -58,6 +58,13 @@ class Storefront:
             return make_product(
                 db, project_id=self.connection.project_id, kind=kind, product_code=code, **columns
             )
+
+    def code_of(self, price_id: str) -> str:
+        """The product that a price is of."""
+        with self.database.read() as db:
+            of_price = ProductPrice.stripe_price_id == price_id
+            price = db.exec(select(ProductPrice).where(of_price)).one()
+            return db.get_one(Product, price.product_id).product_code
 
     def new_terms(self, product: Product, *, at: datetime, version: int = 2, grace_days: int = 0) -> None:
         """The next version of a product's terms, which features name."""

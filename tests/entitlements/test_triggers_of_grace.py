@@ -114,6 +114,24 @@ def test_the_paid_change_of_one_item_pays_for_no_other(sale: Sale) -> None:
     assert until == {larger.product_code: END + HOUR + 5 * DAY, extra.product_code: END + HOUR}
 
 
+@row("grace.last_paid", "invoice.unnamed")
+def test_a_proration_on_a_later_invoice_bills_what_was_changed_when_it_begins(sale: Sale) -> None:
+    """Both items are changed, on two days; the invoice that is paid is about the second change alone."""
+    one, two, larger, other = (
+        sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5).prices[0].stripe_price_id for _ in range(4)
+    )
+    sale = sale.storefront.sell(sale.storefront.product(Kind.SUBSCRIPTION), shape=sale.shape)
+    sale.subscription("active", event_name="created", items={"si": one, "sx": two})
+    sale.invoice("paid")
+    sale.subscription("active", at=START + 5 * DAY, items={"si": other, "sx": two})
+    sale.subscription("active", at=START + 9 * DAY, items={"si": other, "sx": larger})
+    span = (unix(START + 9 * DAY), unix(END))
+    paid_change(sale, proration_line(None, *span, newer=sale.shape == NEW, amount=300), at=START + 10 * DAY)
+    renewal_fails(sale)
+    codes = [each.product_code for each in sale.entitlements()]
+    assert codes == [sale.storefront.code_of(one), sale.storefront.code_of(larger)]
+
+
 @row("grace.last_paid", "invoice.more_lines")
 def test_a_paid_change_with_more_lines_than_its_event_holds_counts(sale: Sale) -> None:
     sale.subscription("active", at=START + DAY, quantity=4, latest_invoice="in_change")
