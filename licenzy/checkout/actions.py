@@ -279,7 +279,11 @@ def _opened(
             stripe_checkout_session_id=session.id,
             checkout_url=session.url,
             expires_at=session.expires_at,
-            sold={**attempt.sold, "opened_amount": session.amount_total},
+            sold={
+                **attempt.sold,
+                "opened_amount": session.amount_total,
+                "opened_subtotal": session.amount_subtotal,
+            },
             updated_at=now,
         )
     )

@@ -105,7 +105,7 @@ def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetim
     changes = _project(db, placed, recorded, now)
     if recorded.displaced is not None:
         changes += _withdraw(db, placed, recorded.displaced, now)
-    if _sold_other_than_asked(placed.readings[0]):
+    if _sold_other_than_asked(placed.readings[0]) and not _knows_lines(recorded, reading):
         ask_for_read(db, origin, reading.object_id, now=now)
     if recorded.purchase.key.startswith("sub_") and reading.kind in _SETTLED_BY_READING:
         ask_for_read(db, origin, recorded.purchase.key, now=now)
@@ -223,10 +223,36 @@ def _remark(placed: Placed) -> str | None:
 
 
 def _sold_other_than_asked(reading: Reading) -> bool:
-    """Whether a session's amount is not the one it was opened with, so that its lines have to be read."""
-    opened = (reading.data.get("sold") or {}).get("opened_amount")
-    is_complete = reading.kind == "session" and reading.data["status"] == "complete"
-    return is_complete and opened is not None and reading.data["amount_total"] != opened
+    """Whether a session may have sold something else than it was opened for: then its lines have to be read.
+
+    What its items cost before discounts and taxes tells it, where Stripe says that. What is free with a code,
+    or among the items that the session offered beside its own, no amount tells.
+    """
+    if reading.kind != "session" or reading.data["status"] != "complete":
+        return False
+    sold, data = reading.data.get("sold") or {}, reading.data
+    opened, discount = sold.get("opened_amount"), data["discount"] or 0
+    if opened is None:
+        return False
+    if data["offered_more"] or discount:
+        return True
+    subtotal, asked = data["amount_subtotal"], sold.get("opened_subtotal")
+    if subtotal is None or asked is None:
+        return bool(data["amount_total"] != opened)
+    return bool(subtotal != asked)
+
+
+def _knows_lines(recorded: Recorded, session: Reading) -> bool:
+    """Whether what a session sold is known: its lines do not change, but a price may be mapped later."""
+    return any(
+        fact.kind == "session"
+        and fact.object_id == session.object_id
+        and all(line["sold"] is not None or line["recurring"] for line in fact.data.get("lines") or [_UNREAD])
+        for fact in recorded.facts
+    )
+
+
+_UNREAD = {"sold": None, "recurring": False}
 
 
 ALSO_BOUGHT = "Also bought, without a product: "

@@ -54,6 +54,8 @@ class SessionFacts:
     expires_at: datetime
     amount_total: int | None
     """What it asks for as it was opened, in the smallest unit of its currency."""
+    amount_subtotal: int | None = None
+    """The same before discounts and taxes; none where that is not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,7 @@ def session_facts(session: Json) -> SessionFacts:
         answers.text(session, "url"),
         answers.instant(session, "expires_at"),
         answers.optional_whole(session, "amount_total"),
+        answers.optional_whole(session, "amount_subtotal"),
     )
 
 

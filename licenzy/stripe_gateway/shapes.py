@@ -153,6 +153,8 @@ def session(obj: Mapping[str, Any]) -> dict[str, Any]:
         "customer": values.id_of(obj.get("customer")),
         "email": values.address(details.get("email")) or values.address(obj.get("customer_email")),
         "amount_total": values.whole(obj, "amount_total"),
+        "amount_subtotal": values.whole_or_none(obj.get("amount_subtotal")),
+        "offered_more": bool(obj.get("optional_items")),
         "currency": obj.get("currency"),
         "reference": values.reference(obj.get("client_reference_id")),
         "recovered_from": values.id_of(obj.get("recovered_from")),

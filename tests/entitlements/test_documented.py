@@ -13,7 +13,9 @@ from tests.entitlements import (
     test_triggers_of_attempts,
     test_triggers_of_grace,
     test_triggers_of_invoices,
+    test_triggers_of_items,
     test_triggers_of_money_back,
+    test_triggers_of_prices,
     test_triggers_of_subscriptions,
 )
 from tests.entitlements.rows import PROVEN
@@ -26,7 +28,9 @@ CASES = (
     test_triggers_of_subscriptions,
     test_triggers_of_grace,
     test_triggers_of_invoices,
+    test_triggers_of_items,
     test_triggers_of_money_back,
+    test_triggers_of_prices,
 )
 ALSO_PROVING = (test_adoption,)
 

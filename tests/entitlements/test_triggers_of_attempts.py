@@ -9,12 +9,16 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlmodel import col, select
 
 from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.entitlements.models import Entitlement, Purchase
+from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import EventStatus, SettlingRead, UntrackedCheckout
+from licenzy.stripe_events.read import session_found
+from licenzy.stripe_events.settling import claim_now
+from licenzy.stripe_events.snapshots import record_snapshot
 from tests.entitlements.fixtures_purchases import DAY, GRANTED, IGNORED, MONTH, NEW, Sale, Storefront, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
@@ -200,17 +204,18 @@ def test_a_renewal_that_fails_leaves_the_attempt_paid(sell: Any) -> None:
     assert sale.attempt_outcome() == PAID
 
 
-def opened_for(sale: Sale, amount: int) -> None:
+def opened_for(sale: Sale, amount: int, *, subtotal: int | None = None) -> None:
     with sale.storefront.database.write() as db:
         attempt = db.get(CheckoutAttempt, (sale.attempt.project_id, sale.attempt.mode, sale.attempt.id))
         assert attempt is not None
-        attempt.sold = {**attempt.sold, "opened_amount": amount}
+        attempt.sold = {**attempt.sold, "opened_amount": amount, "opened_subtotal": subtotal}
 
 
 def reads_of(sale: Sale) -> list[str]:
     with sale.storefront.database.read() as db:
         wanted = {sale.sub, str(sale.attempt.stripe_checkout_session_id)}
-        return sorted(wanted & set(db.exec(select(SettlingRead.object_id)).all()))
+        due = select(SettlingRead.object_id).where(col(SettlingRead.due_at).is_not(None))
+        return sorted(wanted & set(db.exec(due).all()))
 
 
 @ALL_KINDS
@@ -223,6 +228,61 @@ def test_the_lines_of_a_session_are_read_when_its_amount_is_another(sell: Any, k
         sale.session()
         session_reads.append(sale.attempt.stripe_checkout_session_id in reads_of(sale))
     assert session_reads == [False, True]
+
+
+def is_read(sale: Sale) -> bool:
+    return sale.attempt.stripe_checkout_session_id in reads_of(sale)
+
+
+@ALL_KINDS
+@pytest.mark.parametrize(
+    ("session", "read"),
+    [
+        ({"amount_total": 1200, "total_details": {"amount_discount": 300}}, True),
+        ({"amount_total": 1200, "amount_subtotal": 1500, "total_details": {"amount_discount": 300}}, True),
+        ({"amount_total": 1200, "amount_subtotal": 1500, "total_details": None}, True),
+        ({"amount_total": 900, "amount_subtotal": 1200, "total_details": {"amount_discount": 300}}, True),
+        ({"amount_total": 1200, "amount_subtotal": 1200, "optional_items": [{"price": "price_free"}]}, True),
+        ({"amount_total": 1200, "amount_subtotal": 1200, "optional_items": []}, False),
+        ({"amount_total": 1428, "amount_subtotal": 1200, "total_details": {"amount_tax": 228}}, False),
+    ],
+    ids=["discount", "subtotal", "subtotal alone", "code", "offered", "nothing", "tax"],
+)
+@row("checkout.more_bought")
+def test_the_lines_are_read_where_its_amounts_or_fields_leave_open_what_was_bought(
+    sell: Any, kind: Kind, session: dict[str, Any], read: bool
+) -> None:
+    sale = sell(kind)
+    opened_for(sale, 1200, subtotal=1200)
+    sale.session(**session)
+    assert is_read(sale) is read
+
+
+@row("checkout.more_bought")
+def test_the_lines_are_read_once(sell: Any) -> None:
+    sale = sell(Kind.USAGE_PACK)
+    opened_for(sale, 900, subtotal=900)
+    sale.session()
+    line = {"price": {"id": sale.attempt.sold["stripe_price_id"]}, "quantity": 1}
+    found = session_found(sale.sent[-1]["data"]["object"], lines=[line])
+    assert found is not None
+    scope, session_id = Scope.of(sale.attempt), found.purchase_key
+    with sale.storefront.database.write() as db:
+        connection_id = sale.storefront.connection.id
+        claim = claim_now(db, scope, connection_id=connection_id, object_id=session_id, began=START)
+        record_snapshot(db, claim, found, as_of=START, now=START)
+    sale.session("async_payment_succeeded")
+    with sale.storefront.database.read() as db:
+        of_session = select(SettlingRead.requests).where(SettlingRead.object_id == session_id)
+        assert db.exec(of_session).one() == 1
+
+
+@row("checkout.more_bought")
+def test_an_attempt_that_knows_no_subtotal_asks_by_the_total(sell: Any) -> None:
+    sale = sell(Kind.USAGE_PACK)
+    opened_for(sale, 1200)
+    sale.session(amount_total=1300, amount_subtotal=1200)
+    assert is_read(sale)
 
 
 @pytest.mark.parametrize(("discount", "noted"), [(0, True), (300, False)])
