@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from licenzy.kit.clock import from_unix
-from licenzy.stripe_gateway.shapes import is_name
+from licenzy.stripe_gateway.shapes import is_id, is_name
 from licenzy.stripe_gateway.values import LAST_INSTANT, Unreadable
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def one_read(
 ) -> ObjectRead:
     """The same with the instant of the answer."""
     answer = _read(client, method, path, params)
-    name(answer.value, "id")
+    identity(answer.value, "id")
     return answer
 
 
@@ -98,7 +98,7 @@ def page(
     answer, at = _read(client, "get", path, {"limit": 100, **params, **more})
     listed = entries(answer, "data")
     for each in listed:
-        name(each, "id")
+        identity(each, "id")
         part(each, "metadata")
         for word in words:
             optional_name(each, word)
@@ -144,8 +144,16 @@ def pages_oldest_first(ask: Callable[[str | None], ListPage]) -> Iterator[ListPa
         yield newest  # Kept, because what has happened meanwhile would push a part of it out of its page.
 
 
+def identity(obj: Mapping[str, Any], field: str) -> str:
+    """An id, which merchants may have chosen themselves."""
+    value = obj.get(field)
+    if not is_id(value):
+        raise _wrong(field)
+    return str(value)
+
+
 def name(obj: Mapping[str, Any], field: str) -> str:
-    """An id or word of Stripe's, which any database keeps."""
+    """An id that Stripe made, or a word of its own, which any database keeps."""
     value = obj.get(field)
     if not is_name(value):
         raise _wrong(field)

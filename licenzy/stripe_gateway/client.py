@@ -35,6 +35,7 @@ from licenzy.stripe_gateway.translate import (
 )
 from licenzy.stripe_gateway.transport import DEADLINE_SECONDS, call_stripe, deadline, seconds_left
 from licenzy.stripe_gateway.transport import StripeAccess as StripeAccess
+from licenzy.stripe_gateway.values import Unreadable
 
 API_VERSION: str = stripe.api_version or ""
 """The version of Stripe's API that the pinned library speaks; endpoints are made with it."""
@@ -73,11 +74,10 @@ class StripeGateway:
             return AccountFacts(None, None, None, None, denied=refused.permission or "account")
 
     def prices(self, access: StripeAccess, *, most: int = 300) -> list[PriceFacts]:
-        """The account's active prices, newest first, at most `most` of them."""
+        """The account's active prices, newest first, at most `most` of them; without what cannot be read."""
         params = {"active": True, "expand": ["data.product"]}
         return self._call(
-            access,
-            lambda client: [price_facts(each) for each in _listed(client, "prices", params, most=most)],
+            access, lambda client: _readable_prices(_listed(client, "prices", params, most=most))
         )
 
     def price(self, access: StripeAccess, price_id: str) -> PriceFacts:
@@ -305,13 +305,29 @@ def _prices_with(client: stripe.StripeClient, lookup_keys: list[str]) -> list[Pr
     return [price_facts(each) for each in _listed(client, "prices", params)]
 
 
+def _readable_prices(listed: list[Json]) -> list[PriceFacts]:
+    """The prices of a list: one that cannot be read is left out. Raises Unreadable where none can be."""
+    found: list[PriceFacts] = []
+    problem: Unreadable | None = None
+    for each in listed:
+        try:
+            found.append(price_facts(each))
+        except Unreadable as unreadable:
+            problem = unreadable
+    if problem is not None and not found:
+        raise problem
+    return found
+
+
 def _session(client: stripe.StripeClient, session_id: str) -> Json:
     """A Checkout Session of which the facts, and what was bought, can be read."""
     found = answers.one(client, "get", f"checkout/sessions/{_id(session_id)}", {"expand": ["line_items"]})
     shapes.session(found)
     lines = answers.part(found, "line_items")
     for line in answers.entries(lines, "data") if lines else ():
-        answers.optional_name(answers.part(line, "price"), "id")
+        price = answers.part(line, "price")
+        if price.get("id") is not None:
+            answers.identity(price, "id")
         answers.optional_whole(line, "quantity")
     return found
 

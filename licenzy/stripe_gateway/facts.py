@@ -112,11 +112,11 @@ def price_facts(price: Json) -> PriceFacts:
     """A price whose product may be expanded."""
     given = price.get("product")
     product = {"id": given, "active": True} if isinstance(given, str) else answers.part(price, "product")
-    product_id = answers.name(product, "id")
+    product_id = answers.identity(product, "id")
     recurring = answers.part(price, "recurring")
     alive = answers.optional_flag(product, "active")
     return PriceFacts(
-        id=answers.name(price, "id"),
+        id=answers.identity(price, "id"),
         livemode=answers.flag(price, "livemode"),
         active=answers.flag(price, "active"),
         product_id=product_id,

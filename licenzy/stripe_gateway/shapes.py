@@ -46,7 +46,7 @@ class Event:
     @property
     def object_id(self) -> str | None:
         value = self.object.get("id")
-        return value if is_name(value) else None
+        return value if is_id(value) else None
 
     @property
     def metadata(self) -> Mapping[str, Any]:
@@ -113,6 +113,11 @@ def _account(value: Any) -> str | None:
 def is_name(value: Any) -> bool:
     """Whether it can be one of Stripe's ids or words: printable ASCII, which any database keeps."""
     return isinstance(value, str) and 1 <= len(value) <= 255 and value.isascii() and value.isprintable()
+
+
+def is_id(value: Any) -> bool:
+    """Whether it can be an id: of old plans, and of what merchants name themselves, in any script."""
+    return isinstance(value, str) and 1 <= len(value) <= 255 and value.isprintable()
 
 
 def read_object(event: Event) -> Reading | None:

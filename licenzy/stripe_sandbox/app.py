@@ -86,7 +86,8 @@ def create_sandbox(
 def _mount_api(app: Sandbox) -> None:
     for operation in OPERATIONS:
         app.add_url_rule(
-            operation.rule,
+            # Ids of old plans may hold a slash, which WSGI servers decode before the rules see it.
+            operation.rule.replace("<price_id>", "<path:price_id>"),
             operation.name,
             _view(app, operation),
             methods=[operation.method],

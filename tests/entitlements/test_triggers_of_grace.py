@@ -197,10 +197,10 @@ def test_a_manual_invoice_after_a_trial_is_no_payment_of_it(open_sale: Any) -> N
 
 
 @pytest.mark.parametrize("fee_is_billed", ["at the start", "within the trial"])
-@pytest.mark.parametrize("invoice_is_told", [True, False])
+@pytest.mark.parametrize("has_invoice", [True, False])
 @row("grace.never_paid")
 def test_a_fee_that_is_paid_with_a_trial_is_no_payment_of_it(
-    open_sale: Any, fee_is_billed: str, invoice_is_told: bool
+    open_sale: Any, fee_is_billed: str, has_invoice: bool
 ) -> None:
     sale = open_sale(grace_days=7)
     sale.subscription("trialing", event_name="created", trial_end=unix(END))
@@ -209,7 +209,7 @@ def test_a_fee_that_is_paid_with_a_trial_is_no_payment_of_it(
     fee = one_off(5000, start=unix(START), until=unix(START), newer=newer)
     if fee_is_billed == "at the start":
         sale.session(amount_total=5000)
-        if invoice_is_told:
+        if has_invoice:
             sale.invoice("paid", amount_paid=5000, lines={"data": [own, fee]})
     else:
         sale.session(paid="no_payment_required", amount_total=0)
@@ -261,15 +261,15 @@ def test_a_line_without_an_item_bills_none_that_was_added_later(sale: Sale, read
         own.pop(part, None)
     own.get("parent", {}).get("subscription_item_details", {}).pop("subscription_item", None)
 
-    def first_invoice_is_told(at: datetime) -> None:
+    def send_first_invoice(at: datetime) -> None:
         sale.invoice("paid", at=at, created=unix(START), lines={"data": [own]})
 
     sale.subscription("incomplete", event_name="created")
     sale.subscription("active", at=START + timedelta(seconds=1))
     if reads == "at once":
-        first_invoice_is_told(START + timedelta(seconds=1))
+        send_first_invoice(START + timedelta(seconds=1))
     sale.subscription("past_due", at=START + 9 * DAY, items=items, latest_invoice="in_extra")
     if reads == "after it was added":
-        first_invoice_is_told(START + 9 * DAY)
+        send_first_invoice(START + 9 * DAY)
     until = {each.product_code: each.valid_until for each in sale.entitlements()}
     assert until == {sale.attempt.product_code: END, extra.product_code: START + 9 * DAY}

@@ -34,18 +34,18 @@ def swap(sale: Sale, *, status: str = "active", **terms: Any) -> str:
     return larger.product_code
 
 
-def held(sale: Sale) -> Entitlement:
+def entitlement(sale: Sale) -> Entitlement:
     return next(each for each in sale.entitlements() if each.item_key == f"sx_{sale.tag}")
 
 
 def stands(sale: Sale, *, days: int) -> Standing:
-    return standing(held(sale), START + days * DAY)
+    return standing(entitlement(sale), START + days * DAY)
 
 
 @row("subscription.swapped", "refund.subscription")
 def test_a_refund_of_the_period_takes_the_item_that_goes_on_with_it(sale: Sale) -> None:
     code = swap(sale)
-    assert (held(sale).product_code, stands(sale, days=9)) == (code, GRANTED)
+    assert (entitlement(sale).product_code, stands(sale, days=9)) == (code, GRANTED)
     sale.refund(at=START + 10 * DAY)
     assert stands(sale, days=10) == ("past_due", False, "refunded")
     sale.operator("lift", at=START + 11 * DAY, item=f"sx_{sale.tag}")
@@ -74,7 +74,7 @@ def test_a_refund_of_the_change_alone_takes_nothing(sale: Sale) -> None:
 @row("subscription.swapped", "grace.last_paid")
 def test_an_unpaid_change_of_the_item_leaves_what_was_paid_before(sale: Sale) -> None:
     swap(sale, status="past_due", latest_invoice="in_change")
-    assert (held(sale).product_code, held(sale).valid_until) == (sale.attempt.product_code, END)
+    assert (entitlement(sale).product_code, entitlement(sale).valid_until) == (sale.attempt.product_code, END)
     assert stands(sale, days=20) == ("past_due", True, None)
 
 
@@ -84,7 +84,10 @@ def test_grace_of_the_item_in_its_place_is_of_what_was_last_paid_for(sale: Sale)
     sale.invoice("payment_failed", period=2, at=END + HOUR)
     sale.subscription("past_due", period=2, at=END + HOUR)
     until = END + HOUR + 3 * DAY
-    assert (held(sale).product_code, held(sale).valid_until) == (sale.attempt.product_code, until)
+    assert (entitlement(sale).product_code, entitlement(sale).valid_until) == (
+        sale.attempt.product_code,
+        until,
+    )
 
 
 @row("subscription.swapped")

@@ -166,6 +166,29 @@ def test_what_a_call_cannot_do_without(
     refuses(gateway, scripted, call, *(json.dumps(replaced(right, path, value)) for value in values))
 
 
+ODD_IDS = ("gold plan", "50%_off", "back\\slash", "Café 10€/mo", "plan/slash?x=1", "ünï", "x" * 255)
+
+
+@pytest.mark.parametrize("price_id", ODD_IDS, ids=range(len(ODD_IDS)))
+def test_a_price_may_have_any_id(gateway: StripeGateway, scripted: Serve, price_id: str) -> None:
+    odd = {**PRICE, "id": price_id, "product": {"id": price_id, "name": "Pro"}}
+    _app, access = scripted((200, json.dumps(listed(odd, PRICE))))
+    assert [(each.id, each.product_id) for each in gateway.prices(access)] == [
+        (price_id, price_id),
+        ("price_1", "prod_1"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "broken", [{"product": -1}, {"unit_amount": "12"}, {"currency": 5}], ids=["product", "amount", "currency"]
+)
+def test_a_price_that_cannot_be_read_is_left_out_of_the_list(
+    gateway: StripeGateway, scripted: Serve, broken: dict[str, Any]
+) -> None:
+    _app, access = scripted((200, json.dumps(listed({**PRICE, "id": "price_2", **broken}, PRICE))))
+    assert [each.id for each in gateway.prices(access)] == ["price_1"]
+
+
 @pytest.mark.parametrize("entries", [[], [EVENT]], ids=["empty", "the same again"])
 def test_a_list_that_never_ends_is_not_followed(
     gateway: StripeGateway, scripted: Serve, entries: list[Any]
