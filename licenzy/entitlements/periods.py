@@ -211,7 +211,7 @@ def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapp
         if invoice.lines is None and (begins or further):
             for item_id in items:
                 found[item_id].append(_implied(items[item_id], invoice, end=invoice.period_end))
-        elif invoice.has_more and begins:
+        elif invoice.has_more and (begins or invoice.reason == "subscription_update"):
             for item_id in found.keys() - billed.keys():
                 period = _implied(items[item_id], invoice, end=None)
                 known = any(period.start == other.start for other in found[item_id])
@@ -286,6 +286,10 @@ def _may_begin(period: Period, item: _Item) -> bool:
     invoice = period.invoice
     if item.came_after(invoice):
         return False
+    if invoice.reason == "subscription_update":
+        # Most changes begin no period: this one did where the state that it made shows so.
+        made = int(invoice.made_at.timestamp())
+        return invoice.id in item.span_of_invoice and abs(period.start - made) <= _MADE_WITHIN
     if invoice.created is None or invoice.reason == "subscription_create":
         return True
     return abs(period.start - invoice.created) <= _MADE_WITHIN

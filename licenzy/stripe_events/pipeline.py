@@ -205,6 +205,11 @@ def _remark(placed: Placed) -> str | None:
     (reading,) = placed.readings
     if reading.kind == "session":
         return _remark_on_session(reading)
+    if reading.kind == "invoice" and reading.data["more_lines"] and not reading.data["lines"]:
+        return (
+            "None of the invoice's lines can be read in this event. "
+            "It stands for the period shown until it is read."
+        )
     if reading.kind == "dispute" and reading.data["status"] in _CLOSED_FOR_THE_MERCHANT:
         status = reading.data["status"].replace("_", " ")
         return f"The dispute is closed: {status}. It takes no access away."

@@ -27,7 +27,7 @@ def invoice(obj: Mapping[str, Any]) -> dict[str, Any]:
         "period_end": _period_end_of_lines(obj),
         # An invoice that came without its lines says nothing of them, which is not that it has none.
         "lines": [invoice_line(line) for line in _lines(obj)] if obj.get("lines") else None,
-        "more_lines": bool(values.mapping(obj.get("lines")).get("has_more")),
+        "more_lines": _has_more(obj),
         "created": values.seconds(obj, "created"),
         "due_date": values.seconds(obj, "due_date"),
         "attempt": metadata.get("licenzy_attempt"),
@@ -83,6 +83,17 @@ def _subscription_of_lines(obj: Mapping[str, Any]) -> str | None:
 def _period_end_of_lines(obj: Mapping[str, Any]) -> int | None:
     ends = (values.instant_or_none(values.mapping(line.get("period")).get("end")) for line in _lines(obj))
     return max((end for end in ends if end), default=None)
+
+
+def _has_more(obj: Mapping[str, Any]) -> bool:
+    """Whether it has lines that are not here; also where what stands for them is no list of lines."""
+    listed = obj.get("lines")
+    if not listed:
+        return False
+    entries = values.mapping(listed).get("data")
+    if not isinstance(entries, list) or not all(isinstance(line, Mapping) for line in entries):
+        return True
+    return bool(values.mapping(listed).get("has_more"))
 
 
 def _lines(obj: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -67,6 +67,36 @@ def test_an_invoice_whose_lines_are_not_all_known_stands_for_its_period(sale: Sa
     assert sale.standing_at(END + DAY) == ("past_due", False, "disputed")
 
 
+@pytest.mark.parametrize("restarts", [True, False])
+@row("invoice.more_lines")
+def test_a_change_with_more_lines_begins_a_period_only_where_the_cycle_restarts(
+    sale: Sale, restarts: bool
+) -> None:
+    at, newer = (END if restarts else END - DAY), sale.shape == NEW
+    sale.subscription("active", period=2 if restarts else 1, at=at, latest_invoice=sale.invoice_id(8))
+    lines = [one_off(100, start=unix(START), until=unix(END), newer=newer)] * 10
+    sale.invoice(
+        "paid",
+        period=8,
+        at=at,
+        billing_reason="subscription_update",
+        lines={"has_more": True, "data": lines},
+    )
+    sale.dispute("needs_response", period=8, at=at + HOUR)
+    taken = ("past_due", False, "disputed")
+    assert sale.standing_at(at + HOUR) == (taken if restarts else GRANTED)
+
+
+@pytest.mark.parametrize("lines", ["no list", {"data": "no list"}, {"data": ["no line"]}])
+@row("invoice.more_lines")
+def test_lines_that_cannot_be_read_are_lines_that_are_not_known(sale: Sale, lines: Any) -> None:
+    sale.subscription("active", period=2, at=END)
+    kept = sale.invoice("paid", period=2, at=END + HOUR, lines=lines)
+    assert (kept.note or "").startswith("None of the invoice's lines can be read")
+    sale.dispute("needs_response", period=2, at=END + DAY)
+    assert sale.standing_at(END + DAY) == ("past_due", False, "disputed")
+
+
 @row("invoice.items")
 def test_each_item_has_the_periods_of_its_own_lines(sale: Sale) -> None:
     """A yearly plan and a monthly extra on one subscription."""
@@ -94,11 +124,11 @@ def test_an_item_is_not_paid_for_by_the_invoice_of_another(open_sale: Any) -> No
     items = {"si": sale.attempt.sold["stripe_price_id"], "sx": extra.prices[0].stripe_price_id}
     sale.subscription("active", event_name="created", collection_method="send_invoice")
     sale.session(paid="unpaid")
-    sale.subscription("active", at=START + 7 * DAY, items=items, latest_invoice="in_extra")
+    sale.subscription("active", at=START + 7 * DAY, items=items, latest_invoice=sale.invoice_id(8))
     span = (unix(START + 7 * DAY), unix(END + 7 * DAY))
     line = period_line(f"sx_{sale.tag}", items["sx"], *span, newer=sale.shape == NEW)
     reason, at = "subscription_update", START + 7 * DAY
-    sale.invoice("paid", period=8, at=at, id="in_extra", billing_reason=reason, lines={"data": [line]})
+    sale.invoice("paid", period=8, at=at, billing_reason=reason, lines={"data": [line]})
     assert [each.product_code for each in sale.entitlements()] == [extra.product_code]
     sale.invoice("paid", at=START + 9 * DAY)
     assert {each.product_code for each in sale.entitlements()} == {

@@ -62,18 +62,18 @@ def test_what_was_restored_stays_restored_for_the_item_in_its_place(sale: Sale) 
 
 @row("subscription.swapped", "refund.earlier_period")
 def test_a_refund_of_the_change_alone_takes_nothing(sale: Sale) -> None:
-    swap(sale, latest_invoice="in_change")
+    swap(sale, latest_invoice=sale.invoice_id(8))
     at, span = START + 9 * DAY, (unix(START + 9 * DAY), unix(END))
     line = proration_line(f"sx_{sale.tag}", *span, newer=sale.shape == NEW, amount=900)
     reason = "subscription_update"
-    sale.invoice("paid", period=8, at=at, id="in_change", billing_reason=reason, lines={"data": [line]})
+    sale.invoice("paid", period=8, at=at, billing_reason=reason, lines={"data": [line]})
     sale.refund(at=START + 10 * DAY, period=8)
     assert stands(sale, days=10) == GRANTED
 
 
 @row("subscription.swapped", "grace.last_paid")
 def test_an_unpaid_change_of_the_item_leaves_what_was_paid_before(sale: Sale) -> None:
-    swap(sale, status="past_due", latest_invoice="in_change")
+    swap(sale, status="past_due", latest_invoice=sale.invoice_id(8))
     assert (entitlement(sale).product_code, entitlement(sale).valid_until) == (sale.attempt.product_code, END)
     assert stands(sale, days=20) == ("past_due", True, None)
 

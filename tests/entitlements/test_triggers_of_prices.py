@@ -104,7 +104,7 @@ def test_what_was_paid_at_such_a_price_counts_in_grace_of_another_product(sale: 
     sale.renewed()
     larger = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
     items = {"si": larger.prices[0].stripe_price_id}
-    sale.subscription("past_due", period=2, at=END + 9 * DAY, items=items, latest_invoice="in_change")
+    sale.subscription("past_due", period=2, at=END + 9 * DAY, items=items, latest_invoice=sale.invoice_id(8))
     held = sale.row()
     assert (held.product_code, held.valid_until) == (sale.attempt.product_code, END + MONTH)
 
@@ -121,7 +121,7 @@ def test_an_unknown_price_begins_no_entitlement_whatever_its_stripe_product(sale
 def test_a_failure_at_an_unknown_price_leaves_what_was_paid_before_it(sale: Sale, names: str) -> None:
     """The change to it was paid; then more seats are not."""
     items = {"si": "price_unmapped"}
-    sale.subscription("active", at=START + DAY, items=items, latest_invoice="in_change")
+    sale.subscription("active", at=START + DAY, items=items, latest_invoice=sale.invoice_id(8))
     line = proration_line(
         f"si_{sale.tag}" if names == "item" else None,
         unix(START + DAY),
@@ -132,7 +132,7 @@ def test_a_failure_at_an_unknown_price_leaves_what_was_paid_before_it(sale: Sale
     )
     reason = "subscription_update"
     lines = {"data": [line]}
-    sale.invoice("paid", period=8, at=START + DAY, id="in_change", billing_reason=reason, lines=lines)
+    sale.invoice("paid", period=8, at=START + DAY, billing_reason=reason, lines=lines)
     sale.subscription("past_due", at=START + 2 * DAY, quantity=4, latest_invoice="in_seats")
     held = sale.row()
     assert (held.product_code, held.quantity, held.valid_until) == (sale.attempt.product_code, 1, END)
@@ -148,12 +148,12 @@ def test_a_year_at_an_unknown_price_that_is_paid_at_once_begins_no_year_of_ours(
 ) -> None:
     at, newer = START + 9 * DAY, sale.shape == NEW
     year = (unix(at), unix(at + 365 * DAY))
-    sale.subscription("active", at=at, items={"si": "price_unmapped"}, latest_invoice="in_year")
+    sale.subscription("active", at=at, items={"si": "price_unmapped"}, latest_invoice=sale.invoice_id(8))
     own = period_line(f"si_{sale.tag}", "price_unmapped", *year, newer=newer, amount=9000)
     if not names_price:
         own.pop("pricing" if newer else "price")
     lines = {"data": [own]}
     paid = at + timedelta(seconds=seconds)
-    sale.invoice("paid", period=8, at=paid, id="in_year", billing_reason="subscription_update", lines=lines)
+    sale.invoice("paid", period=8, at=paid, billing_reason="subscription_update", lines=lines)
     assert sale.row().valid_until == END
     assert sale.standing_at(END) == ("canceled", False, "product_changed")
