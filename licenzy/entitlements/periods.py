@@ -124,9 +124,10 @@ class _Item:
         """Whether a price was the item's at an instant."""
         return next((had == price for changed, had in reversed(self.changes) if changed <= at), False)
 
-    def encloses(self, line: Mapping[str, Any]) -> bool:
-        """Whether a line is about a part of one of the item's periods."""
-        return any(start <= line["start"] and line["end"] <= end for start, end in self.spans)
+    def fit_of(self, line: Mapping[str, Any]) -> int:
+        """How well a line fits into a period of the item: 2 up to its end, 1 within it, else 0."""
+        around = [end for start, end in self.spans if start <= line["start"] and line["end"] <= end]
+        return 2 if line["end"] in around else 1 if around else 0
 
 
 class BilledItems:
@@ -169,7 +170,7 @@ def _of_period(line: Mapping[str, Any], items: Mapping[str, _Item]) -> list[str]
     same_price = [item_id for item_id, item in items.items() if line["price"] in item.prices]
     if same_span or same_price or line["item"] is not None:
         both = [item_id for item_id in same_span if item_id in same_price]
-        return both or same_span or same_price
+        return _with_price(line, both or same_span or same_price, items)
     return list(items) if len(items) == 1 else []
 
 
@@ -179,7 +180,9 @@ def _of_proration(line: Mapping[str, Any], invoice: PaidInvoice, items: Mapping[
     Of several, it is about those that were changed with the invoice or when its time begins, else about
     those that had its price then.
     """
-    around = [item_id for item_id, item in items.items() if item.encloses(line)]
+    fits = {item_id: item.fit_of(line) for item_id, item in items.items()}
+    best = max(fits.values(), default=0)
+    around = [item_id for item_id, fit in fits.items() if fit == best > 0]
     if line["price"] is None:
         found = around or (list(items) if len(items) == 1 else [])
     else:
@@ -189,7 +192,13 @@ def _of_proration(line: Mapping[str, Any], invoice: PaidInvoice, items: Mapping[
         return found
     begins = from_unix(line["start"])
     changed = [each for each in found if items[each].was_changed(invoice, begins)]
-    return changed or [each for each in found if items[each].had(line["price"], begins)] or found
+    return changed or _with_price(line, found, items)
+
+
+def _with_price(line: Mapping[str, Any], found: list[str], items: Mapping[str, _Item]) -> list[str]:
+    """Of several items, those that had the line's price when its time begins, where any did."""
+    begun = from_unix(line["start"]) + SAME_MOMENT
+    return [each for each in found if items[each].had(line["price"], begun)] or found
 
 
 def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapping[str, Sequence[Period]]:

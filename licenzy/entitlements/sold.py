@@ -90,6 +90,8 @@ class SoldTerms:
             terms = self._terms(item_id, each)
             if terms is not None:
                 return terms if terms["product_code"] == same["product_code"] else None
+        if earlier[0] is not stretch:
+            return None  # It came at another price, at which it was of no product.
         held = (self._terms(name, each) for name, each in stretch.gone)
         codes = {terms["product_code"] for terms in held if terms is not None}
         return same if same["product_code"] in codes else None

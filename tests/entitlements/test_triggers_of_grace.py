@@ -132,6 +132,38 @@ def test_a_proration_on_a_later_invoice_bills_what_was_changed_when_it_begins(sa
     assert codes == [sale.storefront.code_of(one), sale.storefront.code_of(larger)]
 
 
+@row("grace.last_paid", "invoice.unnamed")
+def test_a_line_that_names_a_price_bills_the_item_that_had_it_when_its_time_begins(sale: Sale) -> None:
+    """Two items have exchanged their prices, so both had each of them at some time."""
+    storefront, newer = sale.storefront, sale.shape == NEW
+    one, two, three = (
+        storefront.product(Kind.SUBSCRIPTION, grace_days=5).prices[0].stripe_price_id for _ in range(3)
+    )
+    sale = storefront.sell(storefront.product(Kind.SUBSCRIPTION), shape=sale.shape)
+    sale.subscription("active", event_name="created", items={"si": one, "sx": two})
+    sale.invoice("paid")
+    for day, items in ((5, (three, two)), (6, (three, one)), (7, (two, one))):
+        at = START + day * DAY
+        sale.subscription("active", at=at, items=dict(zip(("si", "sx"), items, strict=True)))
+    sale.subscription("active", period=2, at=END)
+    lines = [
+        without_item(period_line("", price, unix(END), unix(END + MONTH), newer=newer))
+        for price in (one, two)
+    ]
+    sale.invoice("paid", period=2, at=END + HOUR, lines={"data": lines})
+    sale.invoice("payment_failed", period=3, at=END + MONTH)
+    sale.subscription("past_due", period=3, at=END + MONTH)
+    codes = {each.item_key: each.product_code for each in sale.entitlements()}
+    assert codes == {f"si_{sale.tag}": storefront.code_of(two), f"sx_{sale.tag}": storefront.code_of(one)}
+
+
+def without_item(line: dict[str, Any]) -> dict[str, Any]:
+    """A line of a period as it comes when it does not name the item."""
+    line.pop("subscription_item", None)
+    line.get("parent", {}).get("subscription_item_details", {}).pop("subscription_item", None)
+    return line
+
+
 @row("grace.last_paid", "invoice.more_lines")
 def test_a_paid_change_with_more_lines_than_its_event_holds_counts(sale: Sale) -> None:
     sale.subscription("active", at=START + DAY, quantity=4, latest_invoice=sale.invoice_id(8))
@@ -257,9 +289,9 @@ def test_a_line_without_an_item_bills_none_that_was_added_later(sale: Sale, read
     extra = sale.storefront.product(Kind.SUBSCRIPTION, grace_days=5)
     items = {"si": sale.attempt.sold["stripe_price_id"], "sx": extra.prices[0].stripe_price_id}
     own = period_line("", "", unix(START), unix(END), newer=sale.shape == NEW)
-    for part in ("subscription_item", "price", "pricing"):
+    own = without_item(own)
+    for part in ("price", "pricing"):
         own.pop(part, None)
-    own.get("parent", {}).get("subscription_item_details", {}).pop("subscription_item", None)
 
     def send_first_invoice(at: datetime) -> None:
         sale.invoice("paid", at=at, created=unix(START), lines={"data": [own]})
