@@ -15,7 +15,7 @@ from licenzy.entitlements.one_time import Pass, chain_passes
 from licenzy.entitlements.projected import Projected
 from licenzy.kit.clock import from_unix
 from licenzy.stripe_gateway import invoices, shapes
-from tests.properties.histories.catalog import Catalog, Sold
+from tests.properties.histories.catalog import SAME_PRODUCT, Catalog, Sold
 from tests.properties.histories.life import Life, Names, Right
 from tests.properties.histories.one_time import one_time_life
 from tests.properties.histories.subscription_life import subscription_life
@@ -242,6 +242,14 @@ def _with_sold(
     if kind == "session":
         return {**data, "sold": history.sold, "quantity": life.names.quantity}
     if kind == "subscription":
-        mapped = life.catalog.at(at)
-        return {**data, "items": [{**item, "sold": mapped.get(item["price"])} for item in data["items"]]}
+        mapped, same = life.catalog.at(at), life.catalog.same_product(at)
+        items = [
+            {
+                **item,
+                "sold": mapped.get(item["price"]),
+                "same_product": same if item["price"] == SAME_PRODUCT else None,
+            }
+            for item in data["items"]
+        ]
+        return {**data, "items": items}
     return dict(data)

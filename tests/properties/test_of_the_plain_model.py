@@ -45,6 +45,27 @@ def prorations_begin_periods(patch: pytest.MonkeyPatch) -> None:
     _change_invoices(patch, lambda bill: replace(bill, lines=_with_lines(bill, proration=False)))
 
 
+def lines_without_an_item_bill_nothing(patch: pytest.MonkeyPatch) -> None:
+    own = periods.BilledItems.of_line
+
+    def named(self: Any, line: Any, invoice: Any) -> Any:
+        return [each for each in own(self, line, invoice) if each == line["item"]]
+
+    patch.setattr(periods.BilledItems, "of_line", named)
+
+
+def prorations_without_an_item_bill_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(periods, "_of_proration", lambda line, invoice, items: [])
+
+
+def a_line_without_an_item_bills_what_came_later(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(periods._Item, "came_after", lambda self, invoice: False)
+
+
+def an_unmapped_price_never_keeps_the_product(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SoldTerms, "_kept", lambda self, item_id, stretch: None)
+
+
 def fees_begin_periods(patch: pytest.MonkeyPatch) -> None:
     _change_invoices(patch, lambda bill: replace(bill, lines=_with_lines(bill, recurring=True)))
 
@@ -262,6 +283,10 @@ def a_removed_item_stays(patch: pytest.MonkeyPatch) -> None:
     [
         every_line_begins_a_period,
         prorations_begin_periods,
+        lines_without_an_item_bill_nothing,
+        prorations_without_an_item_bill_nothing,
+        a_line_without_an_item_bills_what_came_later,
+        an_unmapped_price_never_keeps_the_product,
         fees_begin_periods,
         manual_invoices_begin_periods,
         items_share_their_periods,

@@ -57,11 +57,14 @@ class Invoice:
 
 
 def as_invoice(
-    invoice: Invoice, *, tag: str, payment: dict[str, str], newer: bool, all_lines: bool
+    invoice: Invoice, *, tag: str, payment: dict[str, str], newer: bool, all_lines: bool, names: str
 ) -> dict[str, Any]:
-    """The object that Stripe sends; without `all_lines` it has the first page of them."""
+    """The object that Stripe sends; without `all_lines` it has the first page of them.
+
+    `names` says what its lines name: the item, else its price, or else nothing.
+    """
     lines = invoice.lines if all_lines else invoice.lines[:PAGE]
-    data = [_as_line(line, tag=tag, newer=newer) for line in lines]
+    data = [_as_line(line, tag=tag, newer=newer, names=names) for line in lines]
     obj = {
         "id": invoice_id(tag, invoice.number),
         "object": "invoice",
@@ -84,14 +87,18 @@ def invoice_id(tag: str, number: int) -> str:
     return f"in_{tag}_{number}"
 
 
-def _as_line(line: InvoiceLine, *, tag: str, newer: bool) -> dict[str, Any]:
+def _as_line(line: InvoiceLine, *, tag: str, newer: bool, names: str) -> dict[str, Any]:
     obj = {
         "object": "line_item",
         "amount": line.amount,
-        "quantity": line.quantity,
         "period": {"start": line.start, "end": line.end},
     }
-    item = None if line.item is None else f"{line.item}_{tag}"
+    # In the older shape the lines of periods may lack their items as well.
+    is_named = names == "item" or line.item is None or (newer and line.begins_period)
+    item = f"{line.item}_{tag}" if line.item is not None and is_named else None
+    has_price = is_named or names == "price"
+    if has_price:
+        obj["quantity"] = line.quantity
     if not newer:
         of_item = {} if item is None else {"subscription_item": item}
         return {
@@ -99,7 +106,7 @@ def _as_line(line: InvoiceLine, *, tag: str, newer: bool) -> dict[str, Any]:
             **of_item,
             "type": "subscription" if line.begins_period else "invoiceitem",
             "proration": line.proration,
-            "price": {"id": line.price},
+            **({"price": {"id": line.price}} if has_price else {}),
         }
     kind = "invoice_item_details" if item is None else "subscription_item_details"
     details: dict[str, Any] = {"proration": line.proration}
@@ -110,5 +117,5 @@ def _as_line(line: InvoiceLine, *, tag: str, newer: bool) -> dict[str, Any]:
     return {
         **obj,
         "parent": {"type": kind, kind: details},
-        "pricing": {"type": "price_details", "price_details": {"price": line.price}},
+        "pricing": {"type": "price_details", "price_details": {"price": line.price}} if has_price else None,
     }

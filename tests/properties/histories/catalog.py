@@ -9,6 +9,9 @@ from typing import Any
 
 UNKNOWN, UNKNOWN_YEARLY = "price_of_nothing", "price_of_nothing_for_a_year"
 
+SAME_PRODUCT = "price_of_the_same_product"
+"""A price that nobody mapped, of the Stripe product whose mapped prices all are of one product."""
+
 Sold = Mapping[str, Any]
 """What a price means: product, features and terms, as a fact keeps it."""
 
@@ -31,6 +34,11 @@ class Catalog:
     def at(self, second: int) -> dict[str, Sold]:
         """What was mapped in a second."""
         return next((prices for start, prices in reversed(self.edits) if start <= second), self.first)
+
+    def same_product(self, second: int) -> Sold | None:
+        """The product that goes on at `SAME_PRODUCT`, where it is held: that of the first price."""
+        code = next(iter(self.first.values()))["product_code"]
+        return next((sold for sold in self.at(second).values() if sold["product_code"] == code), None)
 
     def is_yearly(self, price: str) -> bool:
         return price in self.yearly or price == UNKNOWN_YEARLY

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.properties.histories.billing import InvoiceLine
-from tests.properties.histories.catalog import UNKNOWN, UNKNOWN_YEARLY
+from tests.properties.histories.catalog import SAME_PRODUCT, UNKNOWN, UNKNOWN_YEARLY
 from tests.properties.histories.life import DAY, MONTH, YEAR
 from tests.properties.histories.payments import in_any_order, payment_fails
 from tests.properties.histories.subscription import Item, Subscription
@@ -26,7 +26,8 @@ def there_and_back(subscription: Subscription) -> None:
     """Another plan, and the one before again, after its terms were edited."""
     catalog, name = subscription.catalog, _any_item(subscription)
     before = subscription.items[name].price
-    others = [price for price in catalog.mapped(yearly=catalog.is_yearly(before)) if price != before]
+    same = catalog.mapped(yearly=catalog.is_yearly(before))
+    others = [price for price in same if price != before and not _is_taken(subscription, price, but=name)]
     if catalog.fixed or not others or before not in catalog.now or not _is_settled(subscription):
         return
     subscription.emitter.wait(DAY)
@@ -66,6 +67,8 @@ def plan_with_invoice(subscription: Subscription) -> None:
     old = subscription.items[name]
     price = _other_price(subscription, name, unknown=True)
     quantity = subscription.chance.choice((old.quantity, subscription.chance.randrange(1, 9)))
+    if (price, quantity) == (old.price, old.quantity):
+        quantity += 1
     now = subscription.emitter.now
     end = max(old.end, now + 1)
     credit = InvoiceLine(name, old.price, old.quantity, now, end, -300, proration=True)
@@ -144,6 +147,8 @@ def items(subscription: Subscription) -> None:
         return
     like = subscription.items[_any_item(subscription)]
     price = _price_like(subscription, like, unknown=_is_settled(subscription))
+    if _is_taken(subscription, price):
+        return
     name = f"sx{len(subscription.life.events)}"
     subscription.life.kinds.add("one more item")
     subscription.change(items={**subscription.items, name: Item(price, 1, like.start, like.end)})
@@ -154,7 +159,8 @@ def swap(subscription: Subscription) -> None:
     subscription.emitter.wait(DAY)
     old = _any_item(subscription)
     item, name = subscription.items[old], f"sy{len(subscription.life.events)}"
-    item = replace(item, price=_price_like(subscription, item, unknown=_is_settled(subscription)))
+    price = _price_like(subscription, item, unknown=_is_settled(subscription))
+    item = replace(item, price=item.price if _is_taken(subscription, price, but=old) else price)
     others = {each: kept for each, kept in subscription.items.items() if each != old}
     subscription.replaced[name] = old
     subscription.life.kinds.add("an item takes another's place")
@@ -173,6 +179,8 @@ def paid_extra(subscription: Subscription) -> None:
     subscription.emitter.wait(DAY)
     now, name = subscription.emitter.now, f"sx{len(subscription.life.events)}"
     price = subscription.chance.choice(subscription.catalog.mapped(yearly=False))
+    if _is_taken(subscription, price):
+        return
     subscription.is_mixed = True
     line = InvoiceLine(name, price, 1, now, now + MONTH, subscription.amount(price))
     subscription.make_invoice("subscription_update", [line])
@@ -342,7 +350,22 @@ def _any_item(subscription: Subscription) -> str:
 
 
 def _other_price(subscription: Subscription, name: str, *, unknown: bool) -> str:
-    return _price_like(subscription, subscription.items[name], unknown=unknown)
+    item = subscription.items[name]
+    price = _price_like(subscription, item, unknown=unknown)
+    is_monthly = not subscription.catalog.is_yearly(item.price)
+    if unknown and is_monthly and not subscription.catalog.fixed and subscription.chance.random() < 0.25:
+        subscription.life.kinds.add("an unmapped price of the same product")
+        price = SAME_PRODUCT
+    return subscription.items[name].price if _is_taken(subscription, price, but=name) else price
+
+
+def _is_taken(subscription: Subscription, price: str, *, but: str | None = None) -> bool:
+    """Whether another item has the price: lines that name no item could not tell the two apart.
+
+    Stripe refuses two items of one price.
+    """
+    others = (item.price for name, item in subscription.items.items() if name != but)
+    return subscription.lines_name != "item" and price in others
 
 
 def _price_like(subscription: Subscription, item: Item, *, unknown: bool) -> str:

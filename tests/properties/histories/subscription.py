@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.properties.histories.billing import PAGE, Invoice, InvoiceLine, as_invoice, invoice_id
-from tests.properties.histories.catalog import Sold
+from tests.properties.histories.catalog import SAME_PRODUCT, Sold
 from tests.properties.histories.emitter import Emitter
 from tests.properties.histories.life import DAY, MONTH, PRICE, YEAR
 
@@ -54,11 +54,15 @@ class Subscription:
         """The last invoice that the subscription made by itself, which manual ones are not."""
         self.sold: dict[tuple[str, str], Sold] = {}
         """What an item means at a price: what the catalog said when it was last changed to that."""
+        self.held: dict[str, Sold | None] = {}
+        """What each item gave last."""
         self.shown: dict[str, str] = {}
         """The price at which Stripe showed each item last."""
         self.unmapped: dict[str, Unmapped] = {}
         self.last: dict[str, Any] | None = None
         self.is_mixed = False
+        self.lines_name = self.chance.choice(("item", "item", "price", "nothing"))
+        self.life.kinds.add(f"lines name {'' if self.lines_name == 'nothing' else 'their '}{self.lines_name}")
         self.first_items: set[str] = set()
         self.replaced: dict[str, str] = {}
         """Which item each one took the place of."""
@@ -157,8 +161,15 @@ class Subscription:
         for name, item in items.items():
             self._note_price(name, item.price)
 
+    def _means(self, name: str, price: str) -> Sold | None:
+        """What an item is sold as when it changes to a price."""
+        if price != SAME_PRODUCT:
+            return self.catalog.now.get(price) or self.sold.get((name, price))
+        same, held = self.catalog.same_product(self.emitter.now), self.held.get(name)
+        return held if same and held and held["product_code"] == same["product_code"] else None
+
     def _note_price(self, name: str, price: str) -> None:
-        if (name, price) in self.sold or price in self.catalog.now:
+        if self._means(name, price) is not None:
             self.unmapped.pop(name, None)
         elif name not in self.unmapped:
             had, own = self.items.get(name), self.current_line(name)
@@ -167,12 +178,15 @@ class Subscription:
 
     def _note_sold(self) -> None:
         for name, item in self.items.items():
-            at, now = (name, item.price), self.catalog.now.get(item.price)
+            at, now = (name, item.price), self._means(name, item.price)
             is_change = self.shown.get(name) != item.price
+            if now is None:
+                self.sold.pop(at, None)
             if now is not None and (is_change or at not in self.sold):
                 if self.sold.get(at, now) != now:
                     self.life.kinds.add("a price again, after an edit")
                 self.sold[at] = now
+            self.held[name] = self.sold.get(at, self.held.get(name))
             self.shown[name] = item.price
             for bill in self.invoices:
                 bill.sold_as.setdefault(name, {}).setdefault(item.price, self.sold.get(at))
@@ -287,6 +301,7 @@ class Subscription:
             payment=self.emitter.payment(invoice.number),
             newer=self.emitter.newer,
             all_lines=all_lines,
+            names=self.lines_name,
         )
 
     # --- as Stripe sends it ---------------------------------------------------------------------
