@@ -222,9 +222,10 @@ def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapp
                 found[item_id].append(_implied(items[item_id], invoice, end=invoice.period_end))
         elif invoice.has_more and (begins or invoice.reason == "subscription_update"):
             for item_id in found.keys() - billed.keys():
-                period = _implied(items[item_id], invoice, end=None)
+                item = items[item_id]
+                period = _implied(item, invoice, end=None)
                 known = any(period.start == other.start for other in found[item_id])
-                if not known and _may_begin(period, items[item_id]):
+                if not known and _may_begin(period, item):
                     found[item_id].append(period)
     for item_id in items:
         if (before := items[item_id].replaces) is not None:
@@ -293,7 +294,8 @@ def _may_begin(period: Period, item: _Item) -> bool:
     The first invoice of a subscription has the period of a start that may lie in the past.
     """
     invoice = period.invoice
-    if item.came_after(invoice):
+    was_shown = not item.spans or (period.start, period.end) in item.spans
+    if item.came_after(invoice) or not was_shown:
         return False
     if invoice.reason == "subscription_update":
         # Most changes begin no period: this one did where the state that it made shows so.

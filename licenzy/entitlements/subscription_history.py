@@ -115,7 +115,7 @@ class SubscriptionHistory:
         long as it was paid for, without grace.
         """
         item_id = item["id"]
-        ends = [period.end for period in self.periods[item_id]]
+        ends = [period.end for period in self.periods[item_id] if not self._is_of_trial(period)]
         if not self.invoices and self._session_paid_for_period():
             return LastPaid(item["quantity"], terms, ends[-1:])
         paid = self._invoices_paid(item_id)
@@ -127,7 +127,7 @@ class SubscriptionHistory:
                 return LastPaid(quantity, paid_terms, ends[-1:])
             ours = [each.end for each in self.periods[item_id] if self.is_ours(each, item)]
             return LastPaid(quantity, {**paid_terms, "grace_days": 0}, ours[-1:])
-        return LastPaid(item["quantity"], {**terms, "grace_days": 0}, [] if paid else ends[-1:])
+        return LastPaid(item["quantity"], {**terms, "grace_days": 0}, [])
 
     def _paid_with(self, invoice: PaidInvoice, item: Item) -> tuple[int, Terms | None]:
         """The quantity and terms of an item that an invoice was paid for; none at a price of no product."""

@@ -253,6 +253,38 @@ def test_a_fee_that_is_paid_with_a_trial_is_no_payment_of_it(
     assert sale.standing_at(END + HOUR) == ("past_due", False, "past_due")
 
 
+@row("grace.never_paid")
+def test_a_trial_that_was_ended_early_lasts_no_longer_when_nothing_is_paid(open_sale: Any) -> None:
+    sale = open_sale(grace_days=7)
+    sale.subscription("trialing", event_name="created", trial_end=unix(END))
+    price, newer = sale.attempt.sold["stripe_price_id"], sale.shape == NEW
+    own = period_line(f"si_{sale.tag}", price, unix(START), unix(END), newer=newer, amount=0)
+    sale.invoice("paid", amount_paid=0, lines={"data": [own]})
+    at = START + 9 * DAY
+    sale.invoice("payment_failed", period=2, at=at)
+    sale.subscription("past_due", period=2, at=at, trial_end=unix(at))
+    assert sale.standing_at(at) == ("past_due", False, "past_due")
+
+
+@row("invoice.more_lines")
+def test_an_item_that_is_gone_is_not_among_lines_that_are_not_known(open_sale: Any) -> None:
+    """It was never paid for itself: another item has its own invoices."""
+    sale = open_sale()
+    extra, newer = sale.storefront.product(Kind.SUBSCRIPTION), sale.shape == NEW
+    items = {"si": sale.attempt.sold["stripe_price_id"], "sx": extra.prices[0].stripe_price_id}
+    sale.subscription("active", event_name="created", collection_method="send_invoice")
+    sale.subscription("active", at=START + DAY, items=items)
+    own = period_line(f"sx_{sale.tag}", items["sx"], unix(START), unix(END), newer=newer)
+    paid_change(sale, own, at=START + DAY)
+    del items["si"]
+    sale.subscription("active", at=START + 2 * DAY, items=items)
+    sale.subscription("active", period=2, at=END)
+    old = proration_line(f"sx_{sale.tag}", unix(START), unix(END), newer=newer, amount=100)
+    lines = {"has_more": True, "data": [old] * 10}
+    sale.invoice("paid", period=2, at=END, created=unix(END), lines=lines)
+    assert [each.product_code for each in sale.entitlements()] == [extra.product_code]
+
+
 @row("subscription.scheduled_cancel")
 def test_a_cancel_at_the_end_of_the_period_that_is_not_paid(sale: Sale) -> None:
     renewal_fails(sale, cancel_at_period_end=True)
