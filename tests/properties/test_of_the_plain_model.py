@@ -214,10 +214,6 @@ def an_unpaid_quantity_counts_in_grace(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SubscriptionHistory, "last_paid_for", with_present_quantity)
 
 
-def a_manual_invoice_pays_for_the_subscription(patch: pytest.MonkeyPatch) -> None:
-    _change_invoices(patch, lambda bill: replace(bill, reason=bill.reason and "subscription_update"))
-
-
 def grace_cuts_what_was_paid_for(patch: pytest.MonkeyPatch) -> None:
     own = subscriptions._grace_end
 
@@ -305,7 +301,6 @@ def a_removed_item_stays(patch: pytest.MonkeyPatch) -> None:
         the_payment_of_one_item_grants_all,
         an_unpaid_change_counts_in_grace,
         an_unpaid_quantity_counts_in_grace,
-        a_manual_invoice_pays_for_the_subscription,
         grace_cuts_what_was_paid_for,
         there_is_no_slack,
         a_scheduled_cancel_is_ignored,
