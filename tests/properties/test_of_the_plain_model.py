@@ -214,6 +214,17 @@ def an_unpaid_quantity_counts_in_grace(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SubscriptionHistory, "last_paid_for", with_present_quantity)
 
 
+def a_fee_pays_for_the_subscription(patch: pytest.MonkeyPatch) -> None:
+    """On a manual invoice too."""
+    own = periods.BilledItems.of_line
+
+    def fees_too(self: Any, line: Any, invoice: Any) -> Any:
+        is_fee = line["item"] is None and not line["recurring"] and not line["proration"]
+        return list(self) if is_fee else own(self, line, invoice)
+
+    patch.setattr(periods.BilledItems, "of_line", fees_too)
+
+
 def grace_cuts_what_was_paid_for(patch: pytest.MonkeyPatch) -> None:
     own = subscriptions._grace_end
 
@@ -301,6 +312,7 @@ def a_removed_item_stays(patch: pytest.MonkeyPatch) -> None:
         the_payment_of_one_item_grants_all,
         an_unpaid_change_counts_in_grace,
         an_unpaid_quantity_counts_in_grace,
+        a_fee_pays_for_the_subscription,
         grace_cuts_what_was_paid_for,
         there_is_no_slack,
         a_scheduled_cancel_is_ignored,
