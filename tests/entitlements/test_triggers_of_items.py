@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import Standing, standing
-from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.models import Entitlement, State
 from tests.entitlements.fixtures_purchases import DAY, GRANTED, MONTH, NEW, Sale, unix
 from tests.entitlements.rows import row
 from tests.support.clock import START
@@ -106,3 +107,26 @@ def test_an_item_that_was_added_goes_on_with_nothing(sale: Sale) -> None:
     sale.subscription("active", at=START + 9 * DAY, items=items)
     sale.refund(at=START + 10 * DAY)
     assert stands(sale, days=10) == GRANTED
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_an_item_replaced_before_it_was_paid_for_gives_nothing_in_any_order(
+    open_sale: Any, order: tuple[int, ...]
+) -> None:
+    sold: Sale = open_sale(grace_days=3)
+    sold.session(paid="unpaid")
+    price = sold.attempt.sold["stripe_price_id"]
+    with sold.storefront.record() as events:
+        sold.subscription("active", at=START + DAY, items={"sx": price}, latest_invoice=None)
+        sold.subscription("active", at=START + 2 * DAY, items={"sy": price}, latest_invoice=None)
+        line = sold._lines(2, 1200)[0]
+        line["parent"] = {"type": "invoice_item_details", "subscription_item_details": None}
+        sold.invoice(
+            period=2, at=START + 31 * DAY, lines={"object": "list", "has_more": False, "data": [line]}
+        )
+    paid = next(each for each in events if each["type"] == "invoice.paid")
+    states = [each for each in events if each["type"] == "customer.subscription.updated"]
+    for number in order:
+        sold.storefront.deliver([*states, paid][number])
+    present = {each.item_key for each in sold.entitlements() if each.state is not State.CANCELED}
+    assert present <= {f"sy_{sold.tag}"}
