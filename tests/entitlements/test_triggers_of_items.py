@@ -109,6 +109,7 @@ def test_an_item_that_was_added_goes_on_with_nothing(sale: Sale) -> None:
     assert stands(sale, days=10) == GRANTED
 
 
+@row("subscription.swapped")
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_an_item_replaced_before_it_was_paid_for_gives_nothing_in_any_order(
     open_sale: Any, order: tuple[int, ...]
