@@ -8,7 +8,8 @@ import socket
 import time
 from collections.abc import Callable
 
-_FIRST, _STRIP, _STRIPS = 10_000, 2_700, 8
+_FIRST, _STRIP, _STRIPS = 10_100, 2_700, 8
+"""Above 10080, the last port to which a browser refuses to go."""
 
 
 def free_port_pair() -> int:
