@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from licenzy.cli.error_handling import LicenzyCommand, json_option, print_json
-from licenzy.cli.keys import scope_of
-from licenzy.cli.projects import chosen_project, only_project_option, test_mode_option
+from licenzy.cli.projects import chosen_project, only_project_option, scope_of, test_mode_option
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:

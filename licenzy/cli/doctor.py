@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from licenzy.cli.error_handling import LicenzyCommand, json_option, print_json, warn_about_open_files
+from licenzy.cli.projects import require_project
 from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 from licenzy.kit.clock import rfc3339
@@ -58,14 +59,13 @@ def doctor(wiring: Wiring, project_id: str | None, check: bool, as_json: bool) -
 
 
 def _projects(runtime: Runtime, project_id: str | None) -> list[str]:
-    from licenzy.errors import NotFound
     from licenzy.projects.queries import project_ids
 
     with runtime.database.read() as db:
-        known = project_ids(db)
-    if project_id is not None and project_id not in known:
-        raise NotFound("This project does not exist.", hint="Copy the ID from the address of its pages.")
-    return [project_id] if project_id is not None else known
+        if project_id is None:
+            return project_ids(db)
+        require_project(db, project_id)
+    return [project_id]
 
 
 def _check_stripe(runtime: Runtime, project_id: str) -> Iterator[str]:

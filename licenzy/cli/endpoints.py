@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from licenzy.cli.error_handling import LicenzyGroup, json_option, print_json
-from licenzy.cli.keys import mode_option, project_option, scope_of
+from licenzy.cli.projects import mode_option, project_option, require_project, scope_of
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
@@ -111,12 +111,9 @@ def disable(wiring: Wiring, project_id: str, mode: str, endpoint_id: str, as_jso
 
 def _change_context(db: Session, runtime: Runtime, project_id: str, mode: str) -> EndpointContext:
     from licenzy.deliveries.actions import EndpointContext
-    from licenzy.errors import NotFound
-    from licenzy.projects.models import Project
     from licenzy.workspace.audit import Actor
 
-    if db.get(Project, project_id) is None:
-        raise NotFound("This project does not exist.", hint="Copy the ID from the address of its pages.")
+    require_project(db, project_id)
     return EndpointContext(scope_of(project_id, mode), Actor(), runtime.clock())
 
 

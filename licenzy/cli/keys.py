@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from licenzy.cli.error_handling import LicenzyGroup, json_option, print_json
+from licenzy.cli.projects import mode_option, project_option, require_project, scope_of
 from licenzy.cli.running_instance import address_status
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
-    from sqlmodel import Session
-
     from licenzy.api_keys.models import ApiKey
-    from licenzy.projects.scope import Scope
-
-project_option = click.option("--project", "project_id", required=True, help="The ID of the project (prj_…).")
-mode_option = click.option(
-    "--mode", type=click.Choice(["test", "live"]), required=True, help="Test mode or live mode."
-)
 
 
 @click.group(cls=LicenzyGroup)
@@ -39,7 +32,7 @@ def create(wiring: Wiring, project_id: str, mode: str, name: str, as_json: bool)
 
     runtime = wiring.migrated_runtime()
     with runtime.database.write() as db:
-        _require_project(db, project_id)
+        require_project(db, project_id)
         key, token = create_key(
             db, scope_of(project_id, mode), name=name, created_by=None, now=runtime.clock()
         )
@@ -61,7 +54,7 @@ def list_keys(wiring: Wiring, project_id: str, mode: str, as_json: bool) -> None
     from licenzy.api_keys.queries import keys as keys_of
 
     with wiring.migrated_runtime().database.read() as db:
-        _require_project(db, project_id)
+        require_project(db, project_id)
         details = [_key_json(key) for key in keys_of(db, scope_of(project_id, mode))]
     if as_json:
         print_json({"keys": details})
@@ -86,29 +79,13 @@ def revoke(wiring: Wiring, project_id: str, mode: str, key_id: str, as_json: boo
 
     runtime = wiring.migrated_runtime()
     with runtime.database.write() as db:
-        _require_project(db, project_id)
+        require_project(db, project_id)
         key = revoke_key(db, scope_of(project_id, mode), key_id=key_id, actor=Actor(), now=runtime.clock())
         details = _key_json(key)
     if as_json:
         print_json(details)
     else:
         click.echo(f"{key_id} is revoked.")
-
-
-def _require_project(db: Session, project_id: str) -> None:
-    from licenzy.errors import NotFound
-    from licenzy.projects.models import Project
-
-    if db.get(Project, project_id) is None:
-        raise NotFound("This project does not exist.", hint="Copy the ID from the address of its pages.")
-
-
-def scope_of(project_id: str, mode: str) -> Scope:
-    """The scope of `--project` and `--mode`."""
-    from licenzy.alignment.modes import Mode
-    from licenzy.projects.scope import Scope
-
-    return Scope(project_id, Mode(mode))
 
 
 def _key_json(key: ApiKey) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The project that a command works in, and what it is called."""
+"""The project and mode that a command works in."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from licenzy.db.unit_of_work import Database
+    from sqlmodel import Session
 
+    from licenzy.db.unit_of_work import Database
+    from licenzy.projects.scope import Scope
+
+project_option = click.option("--project", "project_id", required=True, help="The ID of the project (prj_…).")
+mode_option = click.option(
+    "--mode", type=click.Choice(["test", "live"]), required=True, help="Test mode or live mode."
+)
 only_project_option = click.option(
     "--project", "project_id", help="The ID of the project (prj_…). Needed where there are several."
 )
@@ -30,14 +37,30 @@ def chosen_project(database: Database, project_id: str | None) -> str:
     from licenzy.projects.queries import project_names
 
     with database.read() as db:
+        if project_id is not None:
+            require_project(db, project_id)
+            return project_id
         names = project_names(db)
-    if project_id is None and len(names) == 1:
+    if len(names) == 1:
         return next(iter(names))
-    if project_id is None and names:
+    if names:
         listed = ", ".join(f"{each} ({name})" for each, name in names.items())
         raise click.UsageError(f"Give --project, because there are several projects: {listed}.")
-    if project_id is None:
-        raise NotFound("There is no project yet.", hint="Create one in the portal.")
-    if project_id not in names:
+    raise NotFound("There is no project yet.", hint="Create one in the portal.")
+
+
+def require_project(db: Session, project_id: str) -> None:
+    """Raise NotFound where there is no such project."""
+    from licenzy.errors import NotFound
+    from licenzy.projects.models import Project
+
+    if db.get(Project, project_id) is None:
         raise NotFound("This project does not exist.", hint="Copy the ID from the address of its pages.")
-    return project_id
+
+
+def scope_of(project_id: str, mode: str) -> Scope:
+    """The scope of `--project` and `--mode`."""
+    from licenzy.alignment.modes import Mode
+    from licenzy.projects.scope import Scope
+
+    return Scope(project_id, Mode(mode))
