@@ -163,7 +163,8 @@ def project_purchase(
 ) -> list[Change]:
     """Write the rows that the facts of a held purchase give; what changed, before and after.
 
-    A purchase whose subject is not known yet gives no rows; its facts wait. Events for what changed, and
+    A purchase whose subject is not known yet gives no rows; its facts wait. A row that fewer facts gave, and
+    all of them do not, is ended, told of and removed. Events for what changed, and
     for the facts behind it, go into the outbox in this transaction. `facts` are all of its facts, where
     they have been read already and the subject is locked. Without `has_endpoints` nothing goes there.
     """
@@ -172,13 +173,7 @@ def project_purchase(
     if facts is None:
         lock_customer(db, purchase.scope, subject_id=purchase.subject_id)
         facts = recorded_facts(db, purchase.scope, purchase_key=purchase.key)
-    projected = project(facts)
-    rows, changes = _write_all(db, purchase, projected, now)
-    # What fewer facts seemed to give: an item that another one replaced before anything was paid for it.
-    given = {each.item_key for each in projected}
-    not_given = [row for row in rows if row["item_key"] not in given and row["kind"] == Kind.SUBSCRIPTION]
-    for row in not_given:
-        changes.extend(_change(row, _end(db, row, now)))
+    rows, changes, ended = _write_all(db, purchase, project(facts), now)
     announce_purchase(
         db,
         purchase,
@@ -189,7 +184,7 @@ def project_purchase(
         has_endpoints=has_endpoints,
         now=now,
     )
-    _remove(db, purchase, not_given)
+    _remove(db, purchase, ended)
     return changes
 
 
@@ -229,11 +224,13 @@ def withdraw_purchase(
 
 
 def _end(db: Session, row: _Columns, now: datetime) -> _Columns:
+    """The row without any access from now on."""
     over = {"state": State.CANCELED, "ends_as": "canceled"}
     return _update(db, row, over | dict.fromkeys(("valid_until", "ends_at", "canceled_at"), now), now)
 
 
 def _remove(db: Session, purchase: LockedPurchase, rows: Sequence[_Columns]) -> None:
+    """Delete rows that have been ended."""
     if rows:
         these = and_(
             _ENTITLEMENTS.c.project_id == purchase.project_id,
@@ -245,18 +242,27 @@ def _remove(db: Session, purchase: LockedPurchase, rows: Sequence[_Columns]) -> 
 
 def _write_all(
     db: Session, purchase: LockedPurchase, entitlements: Iterable[Projected], now: datetime
-) -> tuple[list[_Columns], list[Change]]:
-    """All rows of the purchase as they are now, and what of those and their siblings changed."""
+) -> tuple[list[_Columns], list[Change], list[_Columns]]:
+    """All rows of the purchase as they are now, what of those and their siblings changed, and those ended.
+
+    Ended are rights that the facts do not give any more: of an item that another one replaced before anything
+    was paid for it, when its successor's payment was told of before the change.
+    """
     found = [] if purchase.is_new else _rows_of(db, purchase.scope, purchase_key=purchase.key)
     rows: dict[str, _Columns] = {row.item_key: row._asdict() for row in found}
+    left = {key for key, row in rows.items() if row["kind"] == Kind.SUBSCRIPTION}
     changes: list[Change] = []
     for projected in entitlements:
+        left.discard(projected.item_key)
         before = rows.get(projected.item_key)
         after = rows[projected.item_key] = _write(db, before, purchase, projected, now)
         changes.extend(_change(before, after))
         if projected.kind is Kind.TIME_PASS:
             changes.extend(_chain(db, after, now))
-    return list(rows.values()), changes
+    for key in left:
+        before, rows[key] = rows[key], _end(db, rows[key], now)
+        changes.extend(_change(before, rows[key]))
+    return list(rows.values()), changes, [rows[key] for key in left]
 
 
 @read_rows
@@ -316,8 +322,9 @@ def _update(db: Session, row: _Columns, columns: _Columns, now: datetime) -> _Co
 
 def _chain(db: Session, row: _Columns, now: datetime) -> list[Change]:
     """Lay the subject's passes of this product one after the other; the subject's row is locked."""
-    same = {name: row[name] for name in ("project_id", "subject_id", "product_code", "source")}
-    siblings: list[_Columns] = [each._asdict() for each in _passes(db, **same)]
+    same = {name: row[name] for name in ("subject_id", "product_code", "source")}
+    scope = Scope(row["project_id"], row["mode"])
+    siblings: list[_Columns] = [each._asdict() for each in _passes(db, scope, **same)]
     spans = chain_passes(
         Pass(
             _pass_key(each),
@@ -345,10 +352,11 @@ def _pass_key(row: _Columns) -> str:
 
 
 @read_rows
-def _passes(*, project_id: str, subject_id: str, product_code: str, source: str) -> Select[Any]:
+def _passes(scope: Scope, *, subject_id: str, product_code: str, source: str) -> Select[Any]:
     columns = _ENTITLEMENTS.c
     return select(_ENTITLEMENTS).where(
-        columns.project_id == project_id,
+        columns.project_id == scope.project_id,
+        columns.mode == scope.mode,
         columns.subject_id == subject_id,
         columns.product_code == product_code,
         columns.kind == Kind.TIME_PASS,
