@@ -36,10 +36,13 @@ class Shop:
     subjects: int
 
     def events(self, count: int, *, now: datetime) -> Iterator[str]:
-        """Signed events of renewed subscriptions, each a line of signature, tab and body."""
+        """Signed events of subscriptions that hold nothing, each a line of signature, tab and body.
+
+        Nothing says that these were paid for: what a check is held against stays as it was made.
+        """
         second = now.replace(microsecond=0)
         for number in range(count):
-            subscription = _subscription(f"sub_{number % self.subjects}", self.price_id, second)
+            subscription = _subscription(f"sub_{(4 * number + 3) % self.subjects}", self.price_id, second)
             told = event("customer.subscription.updated", subscription, at=second, event_id=new_id("evt"))
             body, headers = signed(told, _SECRET, at=second)
             yield f"{headers['Stripe-Signature']}\t{body.decode()}\n"
