@@ -43,7 +43,7 @@ class PriceEntry:
 
 @dataclass(frozen=True, slots=True)
 class ProductEntry:
-    """The whole of a product: what is left out has its default, and a price that is left out is not sold."""
+    """A product: a key that is left out has its default; prices that are left out are left alone."""
 
     draft: Draft
     """All but the prices, which are beside it."""

@@ -40,6 +40,7 @@ class FinishedWalk(Table, table=True):
     """A walk that came to its end, well or not; the newest of each connection are kept."""
 
     __tablename__ = "finished_walks"
+
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
