@@ -12,7 +12,7 @@ from sqlmodel import Field, Relationship
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table
+from licenzy.db.tables import Table, of_same_project
 
 DEFAULT_LABEL = "default"
 """The label of a price that is given none."""
@@ -36,6 +36,7 @@ class ProductPrice(Table, table=True):
 
     __tablename__ = "product_prices"
     __table_args__ = (
+        of_same_project("product_id", "products"),
         UniqueConstraint("project_id", "product_id", "stripe_price_id"),
         Index(
             "uq_product_prices_selling_label",
@@ -53,7 +54,7 @@ class ProductPrice(Table, table=True):
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
     id: str = Field(primary_key=True)
     mode: Mode = Field(sa_type=Word(Mode))
-    product_id: str = Field(foreign_key="products.id")
+    product_id: str
     stripe_price_id: str
     label: str = Field(max_length=32)
     """What a checkout names the price by; unique among the prices at which the product is sold."""
@@ -95,8 +96,8 @@ class Product(Table, table=True):
     __tablename__ = "products"
     __table_args__ = (UniqueConstraint("project_id", "mode", "product_code"),)
 
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
     id: str = Field(primary_key=True)
-    project_id: str = Field(foreign_key="projects.id")
     mode: Mode = Field(sa_type=Word(Mode))
     product_code: str = Field(max_length=64)
     kind: Kind = Field(sa_type=Word(Kind))
@@ -124,11 +125,7 @@ class Product(Table, table=True):
 
     prices: list[ProductPrice] = Relationship(
         sa_relationship=relationship(
-            ProductPrice,
-            primaryjoin="and_(Product.id == foreign(ProductPrice.product_id), "
-            "Product.project_id == ProductPrice.project_id)",
-            order_by="(ProductPrice.added_at, ProductPrice.id)",
-            lazy="selectin",
+            ProductPrice, order_by="(ProductPrice.added_at, ProductPrice.id)", lazy="selectin"
         )
     )
     """All of its prices, retired ones included, oldest first; read together with the product."""
@@ -158,9 +155,10 @@ class ProductTerms(Table, table=True):
     """What a purchase of a product gave from one instant on. Written by every edit, never changed."""
 
     __tablename__ = "product_terms"
+    __table_args__ = (of_same_project("product_id", "products"),)
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
-    product_id: str = Field(foreign_key="products.id", primary_key=True)
+    product_id: str = Field(primary_key=True)
     version: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     """Counted from 1 for each product."""
     from_: datetime = Field(sa_type=Instant)
@@ -173,12 +171,13 @@ class PriceBackfill(Table, table=True):
     """The search for subscriptions that hold a newly mapped price, so that each is read from Stripe again."""
 
     __tablename__ = "price_backfills"
+    __table_args__ = (of_same_project("product_id", "products"),)
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
     price_id: str = Field(primary_key=True)
     """Of our price, `ppr_…`."""
     mode: Mode = Field(sa_type=Word(Mode))
-    product_id: str = Field(foreign_key="products.id")
+    product_id: str
     stripe_price_id: str
     last_key: str = ""
     """The last subscription that was searched; the next batch begins behind it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ColumnElement, and_, or_
+from sqlalchemy import or_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -62,7 +62,7 @@ def product_by_price(scope: Scope, *, price_id: str) -> SelectOfScalar[Product]:
     """The product that a price means, archived ones and retired prices included; of several the oldest."""
     return (
         select(Product)
-        .join(ProductPrice, _is_its_price())
+        .join(ProductPrice)
         .where(
             Product.project_id == scope.project_id,
             Product.mode == scope.mode,
@@ -78,7 +78,7 @@ def sold_product_id(scope: Scope, *, stripe_id: str) -> SelectOfScalar[str]:
     """The id of a product that is sold at this price, or at a price of this product of Stripe's."""
     return (
         select(Product.id)
-        .join(ProductPrice, _is_its_price())
+        .join(ProductPrice)
         .where(
             Product.project_id == scope.project_id,
             Product.mode == scope.mode,
@@ -90,12 +90,6 @@ def sold_product_id(scope: Scope, *, stripe_id: str) -> SelectOfScalar[str]:
             ),
         )
         .limit(1)
-    )
-
-
-def _is_its_price() -> ColumnElement[bool]:
-    return and_(
-        col(ProductPrice.project_id) == Product.project_id, col(ProductPrice.product_id) == Product.id
     )
 
 

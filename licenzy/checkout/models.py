@@ -11,7 +11,7 @@ from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table, of_same_side
+from licenzy.db.tables import Table, of_same_project, of_same_side
 
 _PAID = text("paid_at IS NOT NULL")
 
@@ -32,6 +32,7 @@ class CheckoutAttempt(Table, table=True):
     __tablename__ = "checkout_attempts"
     __table_args__ = (
         of_same_side("subject_id", "subjects"),
+        of_same_project("product_id", "products"),
         Index("ix_checkout_attempts_project_id_mode_created_at", "project_id", "mode", "created_at"),
         Index(
             "ix_checkout_attempts_paid_at",
@@ -62,7 +63,7 @@ class CheckoutAttempt(Table, table=True):
     id: str = Field(primary_key=True)
     connection_id: str = Field(foreign_key="connections.id")
     subject_id: str
-    product_id: str = Field(foreign_key="products.id")
+    product_id: str
     product_code: str
     sold: dict[str, Any] = Field(sa_type=JSON)
     """The product as sold: kind, price, units, duration, features, grace, and the version of these terms."""

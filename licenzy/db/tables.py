@@ -24,6 +24,11 @@ class Table(SQLModel):
     """
 
 
+def of_same_project(column: str, table: str) -> ForeignKeyConstraint:
+    """That `column` names a row of `table` of the same project, where that is keyed by project and id."""
+    return ForeignKeyConstraint(["project_id", column], [f"{table}.project_id", f"{table}.id"])
+
+
 def of_same_side(column: str, table: str) -> ForeignKeyConstraint:
     """That `column` names a row of `table` of the same project and mode, by which both are keyed."""
     return ForeignKeyConstraint(

@@ -46,10 +46,7 @@ def holders_of(db: Session, scope: Scope, *, entitlement_ids: Sequence[str]) -> 
     """Whose these entitlements are, by entitlement."""
     found = db.exec(
         select(Entitlement.id, Subject)
-        .join(
-            Subject,
-            (col(Subject.project_id) == Entitlement.project_id) & (col(Subject.id) == Entitlement.subject_id),
-        )
+        .join(Subject)
         .where(
             Entitlement.project_id == scope.project_id,
             Entitlement.mode == scope.mode,

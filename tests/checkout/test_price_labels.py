@@ -26,7 +26,7 @@ def another(shop: Shop, product: Product, label: str, **columns: Any) -> str:
     }
     price = shop.stripe.v1.prices.create(params)
     with shop.runtime.database.write() as db:
-        row = db.get_one(Product, product.id)
+        row = db.get_one(Product, (product.project_id, product.id))
         make_product_price(db, row, stripe_price_id=price.id, label=label, **{"interval": "year", **columns})
     return str(price.id)
 

@@ -39,8 +39,15 @@ PREFIX = re.compile(
 """By nothing but the side; an index `…_with_…` holds only the few rows that are asked for."""
 LISTS = re.compile(r"ORDER BY \w+\.(id|created_at) DESC.* LIMIT|^SELECT count\(|GROUP BY")
 """What is shown page by page, and what is counted or summed, reads the rows of a side in their order."""
-FEW_ROWS = {"lab_steps", "price_backfills", "project_sides", "resolved_findings", "sightings"}
-"""Tables with a row for each click, price, finding or day, which are read whole."""
+FEW_ROWS = {
+    "lab_steps",
+    "price_backfills",
+    "products",
+    "project_sides",
+    "resolved_findings",
+    "sightings",
+}
+"""Tables with a row for each click, product, price, finding or day, which are read whole."""
 
 
 @pytest.fixture

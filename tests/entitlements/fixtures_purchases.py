@@ -64,7 +64,7 @@ class Storefront:
         with self.database.read() as db:
             of_price = ProductPrice.stripe_price_id == price_id
             price = db.exec(select(ProductPrice).where(of_price)).one()
-            return db.get_one(Product, price.product_id).product_code
+            return db.get_one(Product, (price.project_id, price.product_id)).product_code
 
     def new_terms(self, product: Product, *, at: datetime, version: int = 2, grace_days: int = 0) -> None:
         """The next version of a product's terms, which features name."""

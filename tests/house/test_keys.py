@@ -29,7 +29,6 @@ OF_THE_INSTALLATION = {
 CONFIGURED = {
     "api_keys",
     "connections",
-    "products",
     "reconciliations",
     "stripe_probes",
     "webhook_endpoints",

@@ -44,7 +44,7 @@ class Side:
 
     def price(self, product: Product, **columns: Any) -> None:
         with self.database.write() as db:
-            make_product_price(db, db.get_one(Product, product.id), **columns)
+            make_product_price(db, db.get_one(Product, (product.project_id, product.id)), **columns)
 
     def terms(self, product: Product, version: int, from_: datetime, grace_days: int) -> None:
         with self.database.write() as db:

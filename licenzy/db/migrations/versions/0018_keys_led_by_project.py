@@ -36,7 +36,11 @@ _CHANGES = {
     'purchases': _Change(refers=(('subject_id', 'subjects'),)),
     'facts': _Change(_BY_ID),
     'entitlements': _Change(_BY_ID, refers=(('subject_id', 'subjects'),)),
-    'checkout_attempts': _Change(_BY_ID, refers=(('subject_id', 'subjects'),)),
+    'products': _Change(('project_id', 'id')),
+    'product_prices': _Change(refers=(('product_id', 'products'),)),
+    'product_terms': _Change(refers=(('product_id', 'products'),)),
+    'price_backfills': _Change(refers=(('product_id', 'products'),)),
+    'checkout_attempts': _Change(_BY_ID, refers=(('subject_id', 'subjects'), ('product_id', 'products'))),
     'usage_ledger': _Change(refers=(('entitlement_id', 'entitlements'),), without_row_numbers=True),
     'usage_reservations': _Change(_BY_ID),
     'usage_holds': _Change(
@@ -159,7 +163,8 @@ def _drop_references(batch: BatchOperations, table: str, change: _Change) -> Non
 def _make_references(batch: BatchOperations, table: str, change: _Change) -> None:
     for column, named in change.refers:
         name = op.f(f'fk_{table}_project_id_{named}')
-        batch.create_foreign_key(name, named, [*_SIDE, column], [*_BY_ID])
+        within = ('project_id',) if named == 'products' else _SIDE
+        batch.create_foreign_key(name, named, [*within, column], [*within, 'id'])
 
 
 def _change_keys(batch: BatchOperations, table: str, change: _Change) -> None:
