@@ -6,9 +6,10 @@ take a session get prices that were just read, so that several of them can share
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
@@ -25,6 +26,9 @@ from licenzy.observations.actions import probe_again
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import PriceFacts, StripeGateway
 from licenzy.workspace.audit import Actor, record
+
+WasGranted: TypeAlias = Callable[[Session, Scope, str], bool]
+"""Whether anybody has or had the product with this code: `entitlements.queries.was_granted`."""
 
 
 def create_product(
@@ -87,12 +91,14 @@ def edit_product(
     *,
     product_id: str,
     draft: Draft,
+    was_granted: WasGranted,
     actor: Actor,
     now: datetime,
 ) -> Product:
     """Change what future purchases of a product get; what was sold before stays as it was sold.
 
-    The code and the kind of a product never change: those of `draft` are ignored. Another price takes the
+    The code and the kind of a product never change: those of `draft` are ignored. Its unit changes only
+    while nobody has the product. Another price takes the
     place of the main one, which is retired; a product without a main price keeps its prices.
     Raises ProductNotFound, ProductRefused, StripeNotConnected and Stripe's errors.
     """
@@ -107,7 +113,14 @@ def edit_product(
         price = read_price(database, gateway, secret_box, scope, price_id=draft.price_id)
     with database.write() as db:
         return change_product(
-            db, scope, product_id=product_id, draft=draft, price=price, actor=actor, now=now
+            db,
+            scope,
+            product_id=product_id,
+            draft=draft,
+            price=price,
+            was_granted=was_granted,
+            actor=actor,
+            now=now,
         )
 
 
@@ -118,6 +131,7 @@ def change_product(
     product_id: str,
     draft: Draft,
     price: PriceFacts | None,
+    was_granted: WasGranted,
     actor: Actor,
     now: datetime,
 ) -> Product:
@@ -132,6 +146,8 @@ def change_product(
     refuse(rules.draft_problems(draft, priced=price is not None))
     if price is not None:
         refuse_unfit(product.kind, price, scope.mode)
+    if draft.unit != product.unit and was_granted(db, scope, product.product_code):
+        raise ProductRefused({"unit": rules.unit_fixed(product.unit)})
     before, terms = _audit_view(product), rules.terms_of(product)
     for name, value in {**_described(draft), "updated_at": now}.items():
         setattr(product, name, value)
@@ -199,6 +215,7 @@ def _write_terms(db: Session, product: Product, now: datetime) -> None:
 
 def _described(draft: Draft) -> dict[str, Any]:
     return {
+        "unit": draft.unit,
         "units": draft.units,
         "usage_low_units": draft.usage_low_units,
         "duration_seconds": draft.duration_seconds,

@@ -13,6 +13,7 @@ from sqlmodel import Field, Relationship
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table, of_same_project
+from licenzy.projects.models import DEFAULT_UNIT
 
 DEFAULT_LABEL = "default"
 """The label of a price that is given none."""
@@ -104,6 +105,8 @@ class Product(Table, table=True):
 
     terms_version: int = 1
     """The number of the present terms among `product_terms`."""
+    unit: str = Field(default=DEFAULT_UNIT, max_length=32, sa_column_kwargs={"server_default": DEFAULT_UNIT})
+    """What a usage pack consists of, such as `images`; fixed once somebody has one."""
     units: int | None = None
     """Units that one usage pack grants."""
     usage_low_units: int | None = None
@@ -164,7 +167,7 @@ class ProductTerms(Table, table=True):
     from_: datetime = Field(sa_type=Instant)
     """From when on a purchase was made on these terms; the first ones also mean what was before."""
     terms: dict[str, Any] = Field(sa_type=JSON)
-    """Units, duration in seconds, features and days of grace."""
+    """Unit and units, duration in seconds, features and days of grace."""
 
 
 class PriceBackfill(Table, table=True):

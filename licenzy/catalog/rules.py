@@ -13,6 +13,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
 from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, ProductPrice
 from licenzy.errors import InvalidRequest
+from licenzy.projects.models import DEFAULT_UNIT
 
 UNITS_MAX = 1_000_000_000
 DURATION_MIN_SECONDS = 60
@@ -26,6 +27,9 @@ PRICE_ID_MAX = 255
 LABEL_MAX = 32
 LABEL_PATTERN = rf"^[a-z0-9_-]{{1,{LABEL_MAX}}}$"
 """What the label of a price is, as a regular expression of JSON Schema."""
+UNIT_MAX = 32
+UNIT_PATTERN = rf"^[a-z0-9_]{{1,{UNIT_MAX}}}$"
+"""What the name of a unit is, as a regular expression of JSON Schema."""
 
 DURATION_UNITS: dict[str, int] = {
     "minutes": 60,
@@ -72,6 +76,7 @@ class Draft:
     automatic_tax: bool = False
     adjustable_quantity: bool = False
     usage_low_units: int | None = None
+    unit: str = DEFAULT_UNIT
     price_label: str = DEFAULT_LABEL
 
 
@@ -99,12 +104,13 @@ def as_sold(product: Product, *, price_id: str) -> dict[str, Any]:
 
 def terms_of(product: Product) -> dict[str, Any]:
     """The product's present terms: what an edit of makes a new version."""
-    return {
+    terms = {
         "units": product.units,
         "duration_seconds": product.duration_seconds,
         "features": list(product.features),
         "grace_days": product.grace_days,
     }
+    return terms | {"unit": product.unit} if product.kind is Kind.USAGE_PACK else terms
 
 
 def _sold(
@@ -238,10 +244,25 @@ def for_product(draft: Draft, product: Product) -> Draft:
 def trimmed_to_kind(draft: Draft) -> Draft:
     """The draft without what its kind has no use for, so that a hidden field cannot linger."""
     if draft.kind is Kind.SUBSCRIPTION:
-        return replace(draft, units=None, usage_low_units=None, duration_seconds=None)
+        return replace(draft, **_NO_PACK, duration_seconds=None)
     if draft.kind is not Kind.USAGE_PACK:
-        draft = replace(draft, units=None, usage_low_units=None)
+        draft = replace(draft, **_NO_PACK)
     return replace(draft, grace_days=0, trial_days=None, adjustable_quantity=False)
+
+
+_NO_PACK: dict[str, Any] = {"unit": DEFAULT_UNIT, "units": None, "usage_low_units": None}
+
+
+def unit_problem(unit: str) -> str | None:
+    """Why a unit cannot have this name; none when it can."""
+    if re.fullmatch(UNIT_PATTERN, unit):
+        return None
+    return f"Use 1 to {UNIT_MAX} lower-case letters, digits or _"
+
+
+def unit_fixed(unit: str) -> str:
+    """Why a product keeps its unit."""
+    return f"Customers have this product, so its unit stays {unit}. Create another product for another unit."
 
 
 def shared_prices(products: Iterable[Product]) -> dict[str, list[str]]:
@@ -273,6 +294,8 @@ def _code_problem(code: str) -> str | None:
 
 def _grant_problems(draft: Draft) -> dict[str, str]:
     problems: dict[str, str] = {}
+    if unit_wrong := unit_problem(draft.unit):
+        problems["unit"] = unit_wrong
     if draft.kind is Kind.USAGE_PACK and (draft.units is None or not 1 <= draft.units <= UNITS_MAX):
         problems["units"] = "A whole number from 1 to 1 000 000 000."
     if draft.usage_low_units is not None and not 0 <= draft.usage_low_units <= UNITS_MAX:

@@ -23,6 +23,7 @@ from licenzy.configuration.differences import (
 from licenzy.configuration.entries import Configuration
 from licenzy.deliveries import actions as endpoints
 from licenzy.deliveries.actions import EndpointContext
+from licenzy.entitlements.queries import was_granted
 from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_gateway.client import PriceFacts
 
@@ -83,7 +84,14 @@ def _write_product(db: Session, execution: Execution, change: ProductChange) -> 
         products.restore_product(db, scope, product_id=product_id, actor=actor, now=now)
     if change.fields and change.entry is not None:
         products.change_product(
-            db, scope, product_id=product_id, draft=change.entry.draft, price=None, actor=actor, now=now
+            db,
+            scope,
+            product_id=product_id,
+            draft=change.entry.draft,
+            price=None,
+            was_granted=was_granted,
+            actor=actor,
+            now=now,
         )
     if change.prices:
         _write_prices(db, execution, queries.product(db, scope, product_id=product_id), change.prices)

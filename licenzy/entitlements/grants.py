@@ -88,6 +88,8 @@ def grant(
         "units": (units or product.units) if product.kind is Kind.USAGE_PACK else None,
         "until": to_micros(until) if until is not None else None,
     }
+    if product.kind is Kind.USAGE_PACK:
+        data["unit"] = product.unit
     return _act(db, operator, purchase_key=key, about=subject_ref, data=data)
 
 

@@ -13,6 +13,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table, of_same_side
+from licenzy.projects.models import DEFAULT_UNIT
 
 
 class FactSource(StrEnum):
@@ -154,6 +155,8 @@ class Entitlement(Table, table=True):
     duration_seconds: int | None = Field(default=None, sa_type=BigInteger)
     """What a time pass adds: passes of one product follow each other in order of payment."""
 
+    unit: str = Field(default=DEFAULT_UNIT, max_length=32, sa_column_kwargs={"server_default": DEFAULT_UNIT})
+    """What a usage pack consists of; without meaning for other kinds."""
     granted_units: int = Field(default=0, sa_type=BigInteger)
     used_units: int = Field(default=0, sa_type=BigInteger)
     reserved_units: int = Field(default=0, sa_type=BigInteger)

@@ -13,6 +13,7 @@ from licenzy.entitlements.models import FactSource, State
 from licenzy.entitlements.operators import adoption, canceled, lifted_at
 from licenzy.entitlements.projected import SETTLED, FactLike, Projected, payment_refs
 from licenzy.kit.clock import later
+from licenzy.projects.models import DEFAULT_UNIT
 
 LONGEST_SECONDS = 7_000 * 365 * 86_400
 """What a pass lasts at most, however often a long one was bought: no calendar goes on for ever."""
@@ -109,6 +110,7 @@ def _with_term(purchase: Projected, sold: Mapping[str, Any]) -> Projected:
     until_or_never = later(purchase.starts_at, timedelta(seconds=keeps)) if keeps else None
     return replace(
         purchase,
+        unit=sold.get("unit", DEFAULT_UNIT),
         granted_units=sold["units"] * purchase.quantity,
         valid_until=until_or_never,
         ends_at=until_or_never,

@@ -10,6 +10,7 @@ from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
 from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.kit.clock import from_micros, later
+from licenzy.projects.models import DEFAULT_UNIT
 
 
 def manual_grants(facts: Sequence[FactLike]) -> list[Projected]:
@@ -63,6 +64,7 @@ def _grant(fact: FactLike) -> Projected:
         valid_until=until,
         ends_at=until,
         ends_as="expired",
+        unit=data.get("unit", DEFAULT_UNIT),
         granted_units=data["units"] or 0,
         terms_version=data.get("version"),
     )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import FactSource, State
+from licenzy.projects.models import DEFAULT_UNIT
 
 SETTLED = frozenset({"paid", "no_payment_required"})
 """The payment statuses of a Checkout Session whose money has come, or was never due."""
@@ -76,6 +77,7 @@ class Projected:
     ends_as: str | None = None
     paid_at: datetime | None = None
     duration_seconds: int | None = None
+    unit: str = DEFAULT_UNIT
     granted_units: int = 0
     voided_at: datetime | None = None
     cancel_at: datetime | None = None

@@ -42,6 +42,24 @@ def entitlement_by_id(scope: Scope, *, entitlement_id: str) -> SelectOfScalar[En
     )
 
 
+def was_granted(db: Session, scope: Scope, product_code: str) -> bool:
+    """Whether anybody has or had this product. Reads all entitlements of the side where nobody has."""
+    return _granted_id(db, scope, product_code=product_code) is not None
+
+
+@read_first
+def _granted_id(scope: Scope, *, product_code: str) -> SelectOfScalar[str]:
+    return (
+        select(Entitlement.id)
+        .where(
+            Entitlement.project_id == scope.project_id,
+            Entitlement.mode == scope.mode,
+            Entitlement.product_code == product_code,
+        )
+        .limit(1)
+    )
+
+
 def holders_of(db: Session, scope: Scope, *, entitlement_ids: Sequence[str]) -> dict[str, Subject]:
     """Whose these entitlements are, by entitlement."""
     found = db.exec(

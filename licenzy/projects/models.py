@@ -11,6 +11,9 @@ from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table
 
+DEFAULT_UNIT = "units"
+"""What usage packs consist of, and calls draw, where nobody names a unit."""
+
 
 class Project(Table, table=True):
     """A project of a workspace."""
@@ -24,7 +27,7 @@ class Project(Table, table=True):
 
 
 class ProjectSide(Table, table=True):
-    """What a project has chosen for one of its modes: where checkouts return to."""
+    """What a project has chosen for one of its modes: where checkouts return to, what calls draw."""
 
     __tablename__ = "project_sides"
 
@@ -34,3 +37,9 @@ class ProjectSide(Table, table=True):
     cancel_url: str | None = None
     redirect_hosts: list[str] = Field(default=[], sa_type=JSON)
     """Hosts that redirect URLs may name; empty means any."""
+    default_unit: str = Field(
+        default=DEFAULT_UNIT, max_length=32, sa_column_kwargs={"server_default": DEFAULT_UNIT}
+    )
+    """The unit that a call draws which names none."""
+    default_unit_used_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When the first call named none. From then on the default unit is fixed."""

@@ -11,6 +11,7 @@ from sqlmodel import Field
 from licenzy.alignment.modes import Mode
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table, of_same_side
+from licenzy.projects.models import DEFAULT_UNIT
 
 _OPEN = text("closed_at IS NULL")
 
@@ -73,6 +74,8 @@ class Reservation(Table, table=True):
     id: str = Field(primary_key=True)
     subject_id: str
     """Not a foreign key: to check it is to lock the subject after its packs, against the order of locks."""
+    unit: str = Field(default=DEFAULT_UNIT, max_length=32, sa_column_kwargs={"server_default": DEFAULT_UNIT})
+    """What is set aside; all of its packs consist of it."""
     units: int = Field(sa_type=BigInteger)
     created_at: datetime = Field(sa_type=Instant)
     expires_at: datetime = Field(sa_type=Instant)

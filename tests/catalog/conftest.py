@@ -13,6 +13,7 @@ from licenzy.catalog import actions, prices, queries
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.rules import Draft
 from licenzy.connections import actions as connections
+from licenzy.entitlements.queries import was_granted
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.workspace.audit import Actor
@@ -58,6 +59,7 @@ class Catalog:
             scope=self.side,
             product_id=product.id,
             draft=draft,
+            was_granted=was_granted,
             actor=self.actor,
             now=self.clock(),
         )

@@ -23,6 +23,7 @@ from licenzy.configuration.toml_text import as_toml, value_as_toml
 from licenzy.deliveries import actions as deliveries
 from licenzy.deliveries.actions import EndpointContext
 from licenzy.deliveries.models import EventType
+from licenzy.entitlements.queries import was_granted
 from tests.configuration.conftest import Shop
 from tests.configuration.test_apply import HOOKS, PACK, PRO
 
@@ -212,7 +213,7 @@ def sold_at_random(shop: Shop, chance: random.Random) -> None:
                 actions.archive_product(db, shop.side, **here)
         elif chance.random() < 0.4 and product.main_price is not None:
             again = replace(draft, price_id=product.main_price.stripe_price_id, features=("z",))
-            actions.edit_product(*db_parts, shop.side, draft=again, **here)
+            actions.edit_product(*db_parts, shop.side, draft=again, was_granted=was_granted, **here)
     context = EndpointContext(shop.side, shop.actor, shop.clock())
     for _ in range(chance.randint(0, 3)):
         with shop.runtime.database.write() as db:

@@ -252,6 +252,21 @@ def test_a_paid_pack_grants_units_times_quantity_once() -> None:
     assert (held.granted_units, held.ends_at, held.paid_at) == (1000, None, START)
 
 
+@pytest.mark.parametrize(("named", "unit"), [({"unit": "images"}, "images"), ({}, "units")])
+def test_a_pack_consists_of_the_unit_that_was_sold(named: dict[str, str], unit: str) -> None:
+    assert one([session(sold=PACK | named, **ONE_TIME)]).unit == unit
+    granted = {
+        "action": "grant",
+        "product_code": "CREDITS",
+        "kind": "usage_pack",
+        "features": [],
+        "units": 5,
+        "until": None,
+    }
+    fact = Fact("operator", granted | named, source=FactSource.OPERATOR, object_id="user_123")
+    assert one([fact]).unit == unit
+
+
 def test_a_pack_may_expire() -> None:
     keeps = {**PACK, "duration_seconds": 86_400}
     assert one([session(sold=keeps, **ONE_TIME)]).ends_at == START + DAY

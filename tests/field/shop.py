@@ -22,6 +22,7 @@ from licenzy.catalog.queries import product_by_code
 from licenzy.catalog.rules import Draft
 from licenzy.checkout.queries import attempt_by_id
 from licenzy.connections.models import Connection, Provider
+from licenzy.entitlements.queries import was_granted
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.setup.fact_collector import project_facts
@@ -225,6 +226,7 @@ class Shop:
             self.scope,
             product_id=product.id,
             draft=draft,
+            was_granted=was_granted,
             actor=NOBODY,
             now=self.town.clock(),
         )

@@ -171,6 +171,21 @@ def test_every_row_outlasts_the_upgrade(upgraded: Upgraded) -> None:
         assert (price["label"], price["retired_at"]) == ("default", None)
 
 
+def test_what_was_consumed_before_was_consumed_without_naming_a_unit(upgraded: Upgraded) -> None:
+    """So the default unit of those sides is fixed, and of no others."""
+    used = {
+        (row["project_id"], row["mode"])
+        for table in ("usage_ledger", "usage_reservations")
+        for row in STORED.rows(table)
+    }
+    sides = {(row["project_id"], row["mode"]): row for row in upgraded.rows()["project_sides"]}
+    assert used < set(sides)
+    for side, row in sides.items():
+        assert row["default_unit"] == "units"
+        assert (row["default_unit_used_at"] is not None) == (side in used)
+    assert {row["unit"] for row in upgraded.rows()["entitlements"]} == {"units"}
+
+
 def test_events_stay_in_the_order_of_their_arrival(upgraded: Upgraded) -> None:
     stored = sorted(STORED.rows("stripe_events"), key=lambda row: -row["sequence"])
     for project_id, mode in {(row["project_id"], row["mode"]) for row in stored}:

@@ -110,7 +110,9 @@ def make_user(
 def make_project(db: Session, *, workspace_id: str, name: str = "A project", now: datetime = START) -> str:
     project_id = new_id("prj")
     _insert(db, Project, {"id": project_id, "workspace_id": workspace_id, "name": name, "created_at": now})
-    sides = ({"project_id": project_id, "mode": mode, "redirect_hosts": []} for mode in Mode)
+    # As if something had been consumed before: the first call that names no unit takes one commit more.
+    rest = {"redirect_hosts": [], "default_unit_used_at": now}
+    sides = ({"project_id": project_id, "mode": mode, **rest} for mode in Mode)
     _insert(db, ProjectSide, *sides)
     return project_id
 

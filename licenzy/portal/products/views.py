@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.catalog import actions, queries
 from licenzy.catalog.models import Product
+from licenzy.entitlements.queries import was_granted
 from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
 from licenzy.portal.guards import Side, project_page
@@ -83,6 +84,7 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
                 side.scope,
                 product_id=product_id,
                 draft=form.draft(),
+                was_granted=was_granted,
                 actor=side.actor,
                 now=parts.clock(),
             )
