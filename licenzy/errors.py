@@ -190,6 +190,12 @@ class PriceLabelNotFound(LicenzyError):
     hint = "Send one of the labels in `price_labels`, or add a price with this label to the product."
 
 
+class UnitNotFound(LicenzyError):
+    code, status = "unit_not_found", 404
+    message = "No usage pack of this mode has this unit."
+    hint = "Send one of the units in `units`, or create a usage pack with this unit."
+
+
 class ReservationNotFound(LicenzyError):
     code, status = "reservation_not_found", 404
     message = "This reservation does not exist in this mode."

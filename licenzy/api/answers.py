@@ -16,12 +16,17 @@ Ref = Annotated[str, Field(description="Your own ID of the customer, as sent")]
 Code = Annotated[str, Field(description="Your product code")]
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern="^[ -~]+$")]
 Count = Annotated[int, Field(ge=0)]
-Remaining = Annotated[int, Field(ge=0, description="Units left in all available packs")]
+Remaining = Annotated[int, Field(ge=0, description="Units left in the packs that such a call can draw")]
 
 
 def _left_out() -> NoReturn:
     """Makes a field one that some answers lack; these models describe answers and are never made."""
     raise NotImplementedError
+
+
+NamedUnit = Annotated[
+    str, Field(default_factory=_left_out, description="The unit; only where the call named one")
+]
 
 
 class ResponseModel(BaseModel):
@@ -47,6 +52,7 @@ class EntitlementResponse(EntitlementSummary):
     reason: Annotated[str | None, Field(description="Why it is not available; null when it is")]
     quantity: int
     features: list[str]
+    unit: Annotated[str | None, Field(description="What its units are; null unless a usage pack")]
     granted_units: Annotated[int | None, Field(description="Units bought; null unless a usage pack")]
     starts_at: Instant | None
     cancel_at: Instant | None
@@ -91,6 +97,14 @@ class AccessCheckBatch(ResponseModel):
     results: list[AccessDecision]
 
 
+class UnitBalance(ResponseModel):
+    """The units of one name in all available usage packs."""
+
+    remaining: Annotated[Count, Field(description="Units left")]
+    granted: Annotated[Count, Field(description="Units that these packs began with")]
+    renews_at: Annotated[Instant | None, Field(description="When new units come; null for usage packs")]
+
+
 class CustomerAccess(ResponseModel):
     """The subject's entitlements, and whether it has access."""
 
@@ -98,6 +112,7 @@ class CustomerAccess(ResponseModel):
     has_access: Annotated[bool, Field(description="Whether any entitlement gives access now")]
     status: Annotated[Literal[Status, "none"], Field(description="The best status of all entitlements")]
     entitlements: list[EntitlementSummary]
+    balances: Annotated[dict[str, UnitBalance], Field(description="What can be used now, by unit")]
 
 
 class Entitlements(ResponseModel):
@@ -132,6 +147,7 @@ class ConsumeResponse(ResponseModel):
     ok: Literal[True]
     consumed: Annotated[Count, Field(description="Units consumed by this call")]
     usage_remaining: Remaining
+    unit: NamedUnit
 
 
 class ReserveResponse(ResponseModel):
@@ -141,6 +157,7 @@ class ReserveResponse(ResponseModel):
     reserved: Annotated[Count, Field(description="Units reserved")]
     usage_remaining: Remaining
     expires_at: Instant
+    unit: NamedUnit
 
 
 class CommitResponse(ResponseModel):

@@ -19,6 +19,7 @@ from licenzy.kit.clock import rfc3339
 from licenzy.subjects.rules import ref_problem
 from licenzy.usage.access import Wanted, answer
 from licenzy.usage.queries import owned_by_ref
+from licenzy.usage.rules import balances
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 
@@ -34,6 +35,10 @@ def customer_access(request: ApiRequest, **_path: str) -> Reply:
             "has_access": answer(owned, Wanted(), caller.now).allowed,
             "status": best_status(owned, caller.now),
             "entitlements": [summary(each, caller.now) for each in owned],
+            "balances": {
+                unit: {"remaining": balance.remaining, "granted": balance.granted, "renews_at": None}
+                for unit, balance in balances(owned, caller.now).items()
+            },
         }
     )
 
@@ -120,6 +125,7 @@ def _full(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
         "reason": standing(entitlement, now).reason,
         "quantity": entitlement.quantity,
         "features": entitlement.features,
+        "unit": entitlement.unit if pack else None,
         "granted_units": entitlement.granted_units if pack else None,
         "starts_at": _instant(entitlement.starts_at),
         "cancel_at": _instant(entitlement.cancel_at),

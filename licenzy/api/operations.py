@@ -56,6 +56,12 @@ _SALE: Refusals = (
     errors.PriceInactive,
     errors.PriceKindMismatch,
 )
+_USAGE: Refusals = (
+    errors.InsufficientUsage,
+    errors.UnitNotFound,
+    errors.ProductNotFound,
+    errors.StripePriceIdNotAllowed,
+)
 _RESERVATION: Refusals = (errors.ReservationNotFound, errors.ReservationClosed)
 _WEBHOOK: Refusals = (
     errors.SignatureInvalid,
@@ -107,6 +113,7 @@ _IN_FULL = _ENTITLEMENT | {
     "reason": None,
     "quantity": 1,
     "features": ["export"],
+    "unit": None,
     "granted_units": None,
     "starts_at": "2026-11-26T09:30:00Z",
     "cancel_at": None,
@@ -209,7 +216,13 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "api.customer_access": Operation(
         "List the subject's entitlements, and whether it has access.",
-        {**_REF, "has_access": True, "status": "active", "entitlements": [_ENTITLEMENT]},
+        {
+            **_REF,
+            "has_access": True,
+            "status": "active",
+            "entitlements": [_ENTITLEMENT],
+            "balances": {"images": {"remaining": 900, "granted": 1000, "renews_at": None}},
+        },
         answers.CustomerAccess,
         parameters=("subject_ref",),
         may=(errors.InvalidRequest, errors.NotFound),
@@ -255,7 +268,7 @@ OPERATIONS: dict[str, Operation] = {
         body=schemas.ConsumeBody,
         sent={**_REF, "units": 100},
         parameters=("Idempotency-Key",),
-        may=(errors.InsufficientUsage,),
+        may=_USAGE,
     ),
     "api.reserve": Operation(
         "Reserve units for some seconds, all or none. No other call can consume them meanwhile.",
@@ -270,7 +283,7 @@ OPERATIONS: dict[str, Operation] = {
         body=schemas.ReserveBody,
         sent={**_REF, "units": 100, "ttl_seconds": 300},
         parameters=("Idempotency-Key",),
-        may=(errors.InsufficientUsage,),
+        may=_USAGE,
     ),
     "api.commit": Operation(
         "Consume up to the reserved units and return the rest. A repeated call gets the same answer.",

@@ -13,7 +13,7 @@ from licenzy.api.caller import Caller
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest, body_hash
 from licenzy.api.schemas import CommitBody, ReleaseBody, ReserveBody, validated
-from licenzy.api.usage import insufficient
+from licenzy.api.usage import insufficient, naming
 from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import has_shape
@@ -35,7 +35,7 @@ def reserve(request: ApiRequest) -> Reply:
             key=request.idempotency("usage/reserve"),
             wish=ReserveRequest(**body.model_dump()),
             body_hash=body_hash(sent),
-            render=partial(_reserved, request.request_id, caller.mode),
+            render=partial(_reserved, request.request_id, body.unit, caller.mode),
             called_at=request.runtime.clock(),
             now=caller.now,
         )
@@ -74,16 +74,16 @@ def _closed(request: ApiRequest, caller: Caller, reservation_id: str, verb: Call
     return request.answer_outcome(Outcome(200, text), replayed=False)
 
 
-def _reserved(request_id: str, mode: Mode, decided: Reserved | Refused) -> Outcome:
+def _reserved(request_id: str, unit: str | None, mode: Mode, decided: Reserved | Refused) -> Outcome:
     if isinstance(decided, Refused):
-        return insufficient(request_id, decided, mode)
+        return insufficient(request_id, unit, decided, mode)
     answer_body = {
         "reservation_id": decided.reservation_id,
         "reserved": decided.units,
         "usage_remaining": decided.remaining,
         "expires_at": rfc3339(decided.expires_at),
     }
-    return Outcome(_CREATED, _json(answer_body))
+    return Outcome(_CREATED, _json(answer_body | naming(unit)))
 
 
 def _committed(done: Committed) -> str:

@@ -22,6 +22,8 @@ from licenzy.catalog.rules import (
     CODE_PATTERN,
     LABEL_MAX,
     LABEL_PATTERN,
+    UNIT_MAX,
+    UNIT_PATTERN,
     resembles_stripe_id,
     valid_product_code,
 )
@@ -39,6 +41,7 @@ _MUST_BE = {
     "price_label": f"must be 1 to {LABEL_MAX} lower-case letters, digits, `_` or `-`",
     "customer_email": "must be an e-mail address",
     "quantity": f"must be a whole number from 1 to {MAX_QUANTITY}",
+    "unit": f"must be 1 to {UNIT_MAX} lower-case letters, digits or `_`",
     "units": f"must be a whole number from 1 to {MAX_UNITS}",
     "ttl_seconds": f"must be a whole number from 1 to {MAX_TTL_SECONDS}",
     "success_url": "must be a URL",
@@ -105,6 +108,15 @@ PriceLabel = Annotated[
         max_length=LABEL_MAX,
         pattern=LABEL_PATTERN,
         description="Which of the product's prices; needed where several are sold at and none is `default`",
+    ),
+]
+Unit = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=UNIT_MAX,
+        pattern=UNIT_PATTERN,
+        description="What the units are, such as `images`; without it the default unit in the settings",
     ),
 ]
 Units = Annotated[int, Field(ge=1, le=MAX_UNITS, description="The number of units, all or none")]
@@ -193,6 +205,8 @@ class ConsumeBody(Body):
 
     subject_ref: SubjectRef
     units: Units
+    unit: IfGiven[Unit] = None
+    product_code: IfGiven[ProductCode] = None
 
 
 class ReserveBody(Body):
@@ -203,6 +217,8 @@ class ReserveBody(Body):
     ttl_seconds: Annotated[
         int, Field(ge=1, le=MAX_TTL_SECONDS, description="How long the units stay reserved")
     ]
+    unit: IfGiven[Unit] = None
+    product_code: IfGiven[ProductCode] = None
 
 
 class CommitBody(Body):
@@ -222,7 +238,7 @@ _KNOWN_MISTAKES = {
     "stripe_price_id": "is not accepted: send the product_code that the price is mapped to",
     "price": "is not accepted: send the product_code that the price is mapped to",
     "livemode": "is not accepted: the API key decides the mode",
-    "meter": "is not accepted: units come from the subject's usage packs",
+    "meter": "is not accepted: send unit, the name of what the subject's usage packs consist of",
     "amount": "is not accepted: the mapped Stripe price decides the amount",
     "currency": "is not accepted: the mapped Stripe price decides the currency",
     "line_items": "is not accepted: send product_code and quantity",

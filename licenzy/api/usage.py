@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import orjson
@@ -18,9 +19,11 @@ from licenzy.hotpath.consume import (
     ConsumeRequest,
     ConsumeResult,
     ExpiredReservations,
+    FirstWithoutUnit,
     KeyRefused,
     KeyReused,
     NeedsEvents,
+    UnknownNames,
 )
 from licenzy.hotpath.consumer import make_committer
 from licenzy.hotpath.snapshot import SnapshotReader
@@ -28,12 +31,16 @@ from licenzy.hotpath.with_events import consume_with_events
 from licenzy.idempotency.outcome import Outcome
 from licenzy.kit import deadline
 from licenzy.kit.clock import to_micros
+from licenzy.projects.actions import fix_default_unit
 from licenzy.usage.actions import return_expired_reservations
 from licenzy.usage.results import Consumed, Refused
+from licenzy.usage.units import require_known_names
 from licenzy.wsgi_json import refusal
 
 _TRIES = 5
 _MOST_KNOWN = 10_000
+_FOR_A_THREAD = (NeedsEvents, ExpiredReservations, FirstWithoutUnit, UnknownNames)
+"""What takes more than one commit."""
 
 
 class ConsumeEndpoint:
@@ -64,9 +71,14 @@ class ConsumeEndpoint:
             result = self._committer.run(parsed, ends_at=deadline.ends_at())
             if isinstance(result, NeedsEvents):
                 result = consume_with_events(self._database, parsed)
-            if not isinstance(result, ExpiredReservations):
+            if isinstance(result, ExpiredReservations):
+                self._return_expired(request, result)
+            elif isinstance(result, FirstWithoutUnit):
+                self._fix_default_unit(request, result)
+            elif isinstance(result, UnknownNames):
+                parsed = self._with_known_names(request, result, parsed)
+            else:
                 return _answer(request, result)
-            self._return_expired(request, result)
         raise errors.DatabaseUnavailable
 
     async def consume_on_loop(self, reader: SnapshotReader, incoming: Arrived) -> Reply | None:
@@ -105,7 +117,7 @@ class ConsumeEndpoint:
             request.verify(snapshot.key)
             raise
         result = await self._committer.submit(parsed, ends_at=ends_at)
-        if isinstance(result, NeedsEvents | ExpiredReservations):
+        if isinstance(result, _FOR_A_THREAD):
             self._state.limiter.give_back(key_id)
             return None
         return _answer(request, result)
@@ -124,6 +136,26 @@ class ConsumeEndpoint:
                 db, caller.scope, subject_id=result.subject_id, now=caller.now
             )
         )
+
+    def _fix_default_unit(self, request: ApiRequest, result: FirstWithoutUnit) -> None:
+        """Once for each side, in a transaction of its own: the calls that share a commit wait for no row."""
+        caller = request.verify(result.key)
+        self._database.retrying(lambda db: fix_default_unit(db, caller.scope, now=request.runtime.clock()))
+
+    def _with_known_names(
+        self, request: ApiRequest, result: UnknownNames, parsed: ConsumeRequest
+    ) -> ConsumeRequest:
+        """The call, which may be refused for want of units. Raises UnitNotFound and ProductNotFound."""
+        caller = request.verify(result.key)
+        with self._database.read() as db:
+            require_known_names(
+                db,
+                caller.scope,
+                subject_ref=parsed.subject_ref,
+                unit=parsed.unit,
+                product_code=parsed.product_code,
+            )
+        return replace(parsed, names_are_known=True)
 
 
 def _answer(request: ApiRequest, result: ConsumeResult) -> Reply:
@@ -151,19 +183,26 @@ def _parsed(request: ApiRequest, key_hash: str) -> ConsumeRequest:
         body_hash=body_hash(sent),
         request_id=request.request_id,
         now=to_micros(request.runtime.clock()),
-        render=partial(rendered, request.request_id),
+        render=partial(rendered, request.request_id, body.unit),
+        unit=body.unit,
+        product_code=body.product_code,
     )
 
 
-def rendered(request_id: str, decided: Consumed | Refused, mode: Mode) -> Outcome:
+def rendered(request_id: str, unit: str | None, decided: Consumed | Refused, mode: Mode) -> Outcome:
     """The answer as it is kept and sent. Pure: it runs in the writer's thread."""
     if isinstance(decided, Consumed):
         answer_body = {"ok": True, "consumed": decided.units, "usage_remaining": decided.remaining}
-        return Outcome(200, orjson.dumps(answer_body).decode())
-    return insufficient(request_id, decided, mode)
+        return Outcome(200, orjson.dumps(answer_body | naming(unit)).decode())
+    return insufficient(request_id, unit, decided, mode)
 
 
-def insufficient(request_id: str, refused: Refused, mode: Mode) -> Outcome:
+def naming(unit: str | None) -> dict[str, str]:
+    """What an answer says of the unit: what the call named, and nothing where it named none."""
+    return {} if unit is None else {"unit": unit}
+
+
+def insufficient(request_id: str, unit: str | None, refused: Refused, mode: Mode) -> Outcome:
     """The refusal for want of units, which is kept as a success is."""
-    error = errors.InsufficientUsage(extra={"usage_remaining": refused.remaining})
+    error = errors.InsufficientUsage(extra={"usage_remaining": refused.remaining, **naming(unit)})
     return Outcome(error.status, orjson.dumps(refusal(error, request_id, mode.value)).decode())

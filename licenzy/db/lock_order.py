@@ -6,6 +6,7 @@ docs/decisions/0010-consuming.md tells what follows from it.
 from __future__ import annotations
 
 LOCK_ORDER = (
+    "project_sides",
     "usage_reservations",
     "purchases",
     "subjects",

@@ -75,6 +75,7 @@ class Data:
     status: str | None = None
     available: bool | None = None
     usage_remaining: int | None = None
+    unit: str | None = None
     units: int | None = None
     valid_until: str | None = None
     canceled_at: str | None = None

@@ -176,6 +176,7 @@ class _PurchaseEvents:
             status=stands.status,
             available=stands.available,
             usage_remaining=remaining(row) if pack else None,
+            unit=row.unit if pack else None,
             units=row.granted_units if pack else None,
             valid_until=rfc3339(row.valid_until) if row.valid_until else None,
             canceled_at=rfc3339(row.canceled_at) if row.canceled_at else None,

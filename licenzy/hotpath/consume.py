@@ -15,8 +15,9 @@ from licenzy.api_keys.rules import is_alive
 from licenzy.catalog.models import Kind
 from licenzy.hotpath.keys import KeyRow
 from licenzy.idempotency.outcome import Outcome
+from licenzy.projects.models import DEFAULT_UNIT
 from licenzy.usage.results import Consumed, Refused
-from licenzy.usage.rules import burning, drawn, total
+from licenzy.usage.rules import burning, drawn, named, total
 
 ENDPOINT = "usage/consume"
 """Under which name Idempotency-Keys of these calls are kept."""
@@ -39,6 +40,12 @@ class ConsumeRequest:
     """In microseconds: real time, which the clock of a sandbox account is laid over."""
     render: Render
     """Gives the answer as it is kept and sent. Pure: the writer's thread runs it, maybe twice."""
+    unit: str | None = None
+    """The unit to draw; none for the default unit of the side."""
+    product_code: str | None = None
+    """The only product whose packs may be drawn."""
+    names_are_known: bool = False
+    """Whether the unit and the product were looked up in the catalog, and are there."""
 
 
 class Answered(NamedTuple):
@@ -74,7 +81,24 @@ class ExpiredReservations(NamedTuple):
     subject_id: str
 
 
-ConsumeResult: TypeAlias = Answered | KeyRefused | KeyReused | NeedsEvents | ExpiredReservations
+class FirstWithoutUnit(NamedTuple):
+    """Nothing was decided: this is the side's first call that names no unit, which is noted before."""
+
+    key: KeyRow
+
+
+class UnknownNames(NamedTuple):
+    """Nothing was decided: the subject has no pack of the unit or product that the call names.
+
+    Whether the catalog has them is looked up, and a call with names that are there comes again.
+    """
+
+    key: KeyRow
+
+
+ConsumeResult: TypeAlias = (
+    Answered | KeyRefused | KeyReused | NeedsEvents | ExpiredReservations | FirstWithoutUnit | UnknownNames
+)
 
 
 @dataclass(slots=True)
@@ -92,9 +116,10 @@ class PackRow:
     granted_units: int
     used_units: int
     reserved_units: int
+    unit: str
+    product_code: str
     kind: Kind = Kind.USAGE_PACK
     voided_at: None = None
-    product_code: str = ""
     features: Sequence[str] = ()
 
 
@@ -116,6 +141,10 @@ class ConsumeFacts:
     """The subject's packs that may have units left; the same objects for all calls of a batch."""
     has_expired_reservations: bool = False
     needs_events: bool = False
+    default_unit: str | None = None
+    """Of the side; none when it has chosen nothing yet."""
+    default_unit_is_fixed: bool = False
+    """Whether a call without a unit was noted."""
     is_locked: bool = False
     """Others hold rows of the subject's, so that nothing can be decided now."""
 
@@ -169,8 +198,14 @@ def _decide(
         return Answered(key, earlier.outcome, replayed=True) if same else KeyReused(key)
     if facts.has_expired_reservations and facts.subject_id is not None:
         return ExpiredReservations(key, facts.subject_id)
+    if request.unit is None and not facts.default_unit_is_fixed:
+        return FirstWithoutUnit(key)
+    theirs = named(facts.packs, request.unit or facts.default_unit or DEFAULT_UNIT, request.product_code)
+    names = request.unit is not None or request.product_code is not None
+    if names and not theirs and not request.names_are_known:
+        return UnknownNames(key)
     now = key.instant(request.now)
-    packs = burning(facts.packs, now)
+    packs = burning(theirs, now)
     left = total(packs)
     enough = left >= request.units and facts.subject_id is not None
     if enough and facts.needs_events and not with_events:

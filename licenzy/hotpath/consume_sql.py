@@ -15,6 +15,7 @@ from licenzy.hotpath.keys import (
     KEY_COLUMNS,
     KEY_OF_CALL,
     KEY_WIDTH,
+    SIDE_OF_CALL,
     SUBJECT_OF_CALL,
     KeyRow,
 )
@@ -45,14 +46,17 @@ _NEEDS_EVENTS = """EXISTS (
 """Whether an endpoint of the key `k`'s side is told of consumption: one look into an index where none is."""
 
 _PACK = """e.id, e.state, e.reason, e.starts_at, e.ends_at, e.ends_as, e.created_at,
-       e.granted_units, e.used_units, e.reserved_units"""
+       e.granted_units, e.used_units, e.reserved_units, e.unit, e.product_code"""
 _MAY_HAVE_UNITS = "e.kind = 'usage_pack' AND e.voided_at IS NULL AND e.granted_units > e.used_units"
 
+_SIDE = "d.default_unit, d.default_unit_used_at IS NOT NULL"
+
 _SQLITE_READ = f"""
-SELECT {KEY_COLUMNS}, i.body_hash, i.response_status, i.response_body, s.id,
+SELECT {KEY_COLUMNS}, i.body_hash, i.response_status, i.response_body, {_SIDE}, s.id,
        {_PACK}
 FROM api_keys k
 LEFT JOIN connections c ON c.project_id = k.project_id AND c.mode = k.mode
+LEFT JOIN project_sides d ON d.project_id = k.project_id AND d.mode = k.mode
 LEFT JOIN idempotency_keys i ON i.project_id = k.project_id AND i.mode = k.mode
     AND i.endpoint = '{ENDPOINT}' AND i.key = ?
 LEFT JOIN subjects s ON s.project_id = k.project_id AND s.mode = k.mode AND s.subject_ref = ?
@@ -108,10 +112,11 @@ class SqliteStatements:
         if not rows:
             return ConsumeFacts()
         first = rows[0]
-        key, subject_id = KeyRow(*first[:KEY_WIDTH]), first[KEY_WIDTH + 3]
-        stored = _stored(first[KEY_WIDTH : KEY_WIDTH + 3])
+        key, stored = KeyRow(*first[:KEY_WIDTH]), _stored(first[KEY_WIDTH : KEY_WIDTH + 3])
+        default_unit, is_fixed, subject_id = first[KEY_WIDTH + 3 : _PACKS_AT]
+        of_side = {"default_unit": default_unit, "default_unit_is_fixed": bool(is_fixed)}
         if subject_id is None:
-            return ConsumeFacts(key, stored)
+            return ConsumeFacts(key, stored, **of_side)
         if subject_id not in known:
             known[subject_id] = [PackRow(*row[_PACKS_AT:]) for row in rows if row[_PACKS_AT] is not None]
         packs = known[subject_id]
@@ -121,10 +126,10 @@ class SqliteStatements:
         )
         if packs and side not in sides:
             sides[side] = bool(run(_SQLITE_NEEDS_EVENTS, side))
-        return ConsumeFacts(key, stored, subject_id, packs, expired, sides.get(side, False))
+        return ConsumeFacts(key, stored, subject_id, packs, expired, sides.get(side, False), **of_side)
 
 
-_PACKS_AT = KEY_WIDTH + 4
+_PACKS_AT = KEY_WIDTH + 6
 """Where the columns of a pack begin."""
 
 _CALLS = """unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])
@@ -143,7 +148,7 @@ FOR UPDATE OF e"""
 """Each pack once, however many calls want it, locked in the order of their ids, in its newest version."""
 
 _POSTGRES_READ = """
-SELECT r.n, {key}, i.body_hash, i.response_status, i.response_body, s.id,
+SELECT r.n, {key}, i.body_hash, i.response_status, i.response_body, {side}, s.id,
        {needs_events},
        EXISTS (
            SELECT 1 FROM usage_reservations u
@@ -155,6 +160,7 @@ SELECT r.n, {key}, i.body_hash, i.response_status, i.response_body, s.id,
 FROM {calls}
 CROSS JOIN {key_of_call}
 LEFT JOIN {clock_of_call} ON true
+LEFT JOIN {side_of_call} ON true
 LEFT JOIN LATERAL (
     SELECT * FROM idempotency_keys i
     WHERE i.project_id = k.project_id AND i.mode = k.mode AND i.endpoint = '{endpoint}'
@@ -167,6 +173,8 @@ has stored is seen."""
 _PARTS = {
     "key": KEY_COLUMNS,
     "endpoint": ENDPOINT,
+    "side": _SIDE,
+    "side_of_call": SIDE_OF_CALL,
     "needs_events": _NEEDS_EVENTS,
     "calls": _CALLS,
     "key_of_call": KEY_OF_CALL,
@@ -239,7 +247,7 @@ class PostgresStatements:
             of_subject.setdefault(subject_id, []).append(PackRow(*pack))
         for row in rows:
             number, key, stored = row[0], row[1 : 1 + KEY_WIDTH], row[1 + KEY_WIDTH : 4 + KEY_WIDTH]
-            subject_id, needs_events, expired, candidates = row[4 + KEY_WIDTH :]
+            default_unit, is_fixed, subject_id, needs_events, expired, candidates = row[4 + KEY_WIDTH :]
             # The same objects for all calls of a batch: each sees what those before it took.
             theirs = of_subject.get(subject_id, [])
             found[number - 1] = ConsumeFacts(
@@ -249,6 +257,8 @@ class PostgresStatements:
                 theirs,
                 has_expired_reservations=expired and any(pack.reserved_units for pack in theirs),
                 needs_events=needs_events,
+                default_unit=default_unit,
+                default_unit_is_fixed=is_fixed,
                 is_locked=len(theirs) < candidates,
             )
         return found

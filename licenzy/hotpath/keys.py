@@ -47,6 +47,10 @@ CLOCK_OF_CALL = """LATERAL (
     SELECT c.clock_offset_seconds FROM connections c
     WHERE c.project_id = k.project_id AND c.mode = k.mode OFFSET 0
 ) c"""
+SIDE_OF_CALL = """LATERAL (
+    SELECT d.default_unit, d.default_unit_used_at FROM project_sides d
+    WHERE d.project_id = k.project_id AND d.mode = k.mode OFFSET 0
+) d"""
 SUBJECT_OF_CALL = """LATERAL (
     SELECT s.id FROM subjects s
     WHERE s.project_id = k.project_id AND s.mode = k.mode AND s.subject_ref = r.subject_ref OFFSET 0

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlmodel import Session
+from sqlmodel import Session, col, update
 
 from licenzy.alignment.modes import Mode
+from licenzy.db.upsert import insert_unless_there
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.ids import new_id
 from licenzy.kit.names import clean_name, name_problem
@@ -81,6 +82,56 @@ def update_side(
         about=scope.project_id,
         before=before,
         after=_chosen(side),
+        now=now,
+    )
+
+
+def fix_default_unit(db: Session, scope: Scope, *, now: datetime) -> str:
+    """Note a call that names no unit, unless one was noted before; the default unit, which stays from now on.
+
+    On Postgres whoever is just changing it is waited for.
+    """
+    row = {"project_id": scope.project_id, "mode": scope.mode, "redirect_hosts": []}
+    insert_unless_there(db, ProjectSide, row)
+    db.exec(
+        update(ProjectSide)
+        .where(
+            col(ProjectSide.project_id) == scope.project_id,
+            col(ProjectSide.mode) == scope.mode,
+            col(ProjectSide.default_unit_used_at).is_(None),
+        )
+        .values(default_unit_used_at=now)
+    )
+    return db.get_one(ProjectSide, (scope.project_id, scope.mode), populate_existing=True).default_unit
+
+
+def change_default_unit(db: Session, scope: Scope, *, actor: Actor, unit: str, now: datetime) -> None:
+    """Let calls that name no unit draw another one. The door has checked its name.
+
+    Raises NotFound, and InvalidRequest with `fields` once a call named none: it would mean something else
+    from one moment to the next.
+    """
+    project = _project(db, scope.project_id)
+    side = db.get_one(
+        ProjectSide, (scope.project_id, scope.mode), with_for_update=True, populate_existing=True
+    )
+    if side.default_unit == unit:
+        return
+    if side.default_unit_used_at is not None:
+        raise InvalidRequest(
+            fields={"default_unit": f"Calls without a unit have drawn {side.default_unit}, so it stays so."}
+        )
+    before, side.default_unit = side.default_unit, unit
+    record(
+        db,
+        actor=actor,
+        action="project.default_unit_changed",
+        workspace_id=project.workspace_id,
+        project_id=scope.project_id,
+        mode=scope.mode,
+        about=scope.project_id,
+        before={"default_unit": before},
+        after={"default_unit": unit},
         now=now,
     )
 

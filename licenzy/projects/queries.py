@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sqlmodel import Session, col, select
-from sqlmodel.sql.expression import Select
+from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.db.reads import read_all, read_first
 from licenzy.projects.models import Project, ProjectSide
@@ -51,6 +51,14 @@ def _visible_to(user_id: str) -> Select[Project, str]:
 def mode_settings(db: Session, scope: Scope) -> ProjectSide:
     """The project's settings for one mode; rows for both modes are created with the project."""
     return db.get_one(ProjectSide, (scope.project_id, scope.mode))
+
+
+@read_first
+def side_of(scope: Scope) -> SelectOfScalar[ProjectSide]:
+    """The same, or none where nothing was ever chosen for the mode."""
+    return select(ProjectSide).where(
+        ProjectSide.project_id == scope.project_id, ProjectSide.mode == scope.mode
+    )
 
 
 def project_names(db: Session) -> dict[str, str]:

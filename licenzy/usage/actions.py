@@ -30,7 +30,8 @@ from licenzy.usage.queries import (
     reservation_by_id,
 )
 from licenzy.usage.results import Committed, Refused, Released, Reserved
-from licenzy.usage.rules import Draw, burning, committed, drawn, total
+from licenzy.usage.rules import Draw, burning, committed, drawn, named, total
+from licenzy.usage.units import require_known_names, unit_of_call
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ class ReserveRequest:
     subject_ref: str
     units: int
     ttl_seconds: int
+    unit: str | None = None
+    """None for the default unit of the side."""
+    product_code: str | None = None
+    """The only product whose packs may be drawn."""
 
 
 def reserve(
@@ -63,12 +68,14 @@ def reserve(
     """Set units aside, all or none, once per Idempotency-Key.
 
     `called_at` is real time, `now` the instant that decisions are made at; `render` gives the answer that is
-    kept for repeats, of a refusal as of a success. Raises the refusals about the key.
+    kept for repeats, of a refusal as of a success. Raises the refusals about the key, and UnitNotFound and
+    ProductNotFound, which are not kept.
     """
     begun = begin(db, key, body_hash=body_hash, now=called_at)
     if begun.replay is not None:
         return ReserveOutcome(begun.replay, replayed=True)
-    outcome = render(_set_aside(db, key.scope, wish, now))
+    unit = unit_of_call(db, key.scope, unit=wish.unit, called_at=called_at)
+    outcome = render(_set_aside(db, key.scope, wish, unit, now))
     finish(db, key, holder=begun.holder, outcome=outcome)
     return ReserveOutcome(outcome, replayed=False)
 
@@ -146,12 +153,20 @@ def return_next_expired(db: Session, *, now: datetime) -> bool:
     return True
 
 
-def _set_aside(db: Session, scope: Scope, wish: ReserveRequest, now: datetime) -> Reserved | Refused:
+def _set_aside(
+    db: Session, scope: Scope, wish: ReserveRequest, unit: str, now: datetime
+) -> Reserved | Refused:
     subject = subject_by_ref(db, scope, subject_ref=wish.subject_ref)
     packs: list[Entitlement] = []
     if subject is not None:
         _return_expired(db, scope, subject.id, now, and_all_packs=True)
-        packs = burning(lock_packs(db, scope, subject_id=subject.id, and_all=True), now)
+        locked = lock_packs(db, scope, subject_id=subject.id, and_all=True)
+        packs = named(locked, unit, wish.product_code)
+    if not packs:
+        require_known_names(
+            db, scope, subject_ref=wish.subject_ref, unit=wish.unit, product_code=wish.product_code
+        )
+    packs = burning(packs, now)
     left = total(packs)
     if subject is None or left < wish.units:
         return Refused(left)
@@ -160,6 +175,7 @@ def _set_aside(db: Session, scope: Scope, wish: ReserveRequest, now: datetime) -
         project_id=scope.project_id,
         mode=scope.mode,
         subject_id=subject.id,
+        unit=unit,
         units=wish.units,
         created_at=now,
         expires_at=now + timedelta(seconds=wish.ttl_seconds),
@@ -261,7 +277,8 @@ def _close(db: Session, reservation: Reservation, how: Closing, now: datetime) -
 
 
 def _remaining(db: Session, scope: Scope, reservation: Reservation, now: datetime) -> int:
-    return total(burning(packs_of(db, scope, subject_id=reservation.subject_id), now))
+    packs = packs_of(db, scope, subject_id=reservation.subject_id)
+    return total(burning(named(packs, reservation.unit), now))
 
 
 def _kept(db: Session, reservation: Reservation, answer: str) -> str:

@@ -19,7 +19,7 @@ from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import entitlements_of
 from licenzy.projects.scope import Scope
 from licenzy.usage.models import LedgerRow
-from licenzy.usage.rules import burning, total
+from licenzy.usage.rules import burning, named, total
 
 
 def announce_consumed(
@@ -57,13 +57,24 @@ class _Call:
             code = by_id[row.entitlement_id].product_code
             used[code] = used.get(code, 0) + row.units
         only = by_id[rows[0].entitlement_id] if len(rows) == 1 else None
+        # One call draws one unit.
+        unit = by_id[rows[0].entitlement_id].unit
+        packs = named(packs, unit)
         burns = burning(packs, self.now)
-        data = Data(usage_remaining=total(burns), units=sum(used.values()), **_about(only, set(used)))
+        data = Data(
+            usage_remaining=total(burns), unit=unit, units=sum(used.values()), **_about(only, set(used))
+        )
         yield EventDraft(EventType.USAGE_CONSUMED, Source.RUNTIME, "consumed", self.subject_id, data)
         for code in used:
             if self._runs_low(code, packs, rows):
                 left = total(pack for pack in burns if pack.product_code == code)
-                low = Data(product_code=code, kind="usage_pack", usage_remaining=left, available=left > 0)
+                low = Data(
+                    product_code=code,
+                    kind="usage_pack",
+                    unit=unit,
+                    usage_remaining=left,
+                    available=left > 0,
+                )
                 yield EventDraft(EventType.USAGE_LOW, Source.RUNTIME, "low", self.subject_id, low)
 
     def _ledger(self) -> list[LedgerRow]:

@@ -12,7 +12,7 @@ class Consumed:
 
     units: int
     remaining: int
-    """Units left in all available packs together, here as in all of these."""
+    """Units left in the available packs that such a call could draw, here as in all of these."""
 
 
 @dataclass(frozen=True, slots=True)

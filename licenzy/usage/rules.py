@@ -20,6 +20,8 @@ class Pack(OwnedEntitlement, Protocol):
     def id(self) -> str: ...
     @property
     def created_at(self) -> Moment: ...
+    @property
+    def unit(self) -> str: ...
 
 
 P = TypeVar("P", bound=Pack)
@@ -30,6 +32,27 @@ class Draw(NamedTuple):
 
     pack_id: str
     units: int
+
+
+class Balance(NamedTuple):
+    """What the available packs of one unit hold together."""
+
+    remaining: int
+    granted: int
+
+
+def named(packs: Iterable[P], unit: str, product_code: str | None = None) -> list[P]:
+    """The packs of a unit, and of a product where one is named."""
+    return [each for each in packs if each.unit == unit and product_code in {None, each.product_code}]
+
+
+def balances(owned: Iterable[Pack], now: Moment) -> dict[str, Balance]:
+    """What is left in the packs that are available at `now`, and what they began with, by unit."""
+    found: dict[str, Balance] = {}
+    for pack in burning(owned, now):
+        left, granted = found.get(pack.unit, Balance(0, 0))
+        found[pack.unit] = Balance(left + remaining(pack), granted + pack.granted_units)
+    return dict(sorted(found.items()))
 
 
 def burning(owned: Iterable[P], now: Moment) -> list[P]:

@@ -53,7 +53,35 @@ def test_customer_access(client: FlaskClient, database: Database, cast: Cast, to
                 "valid_until": None,
             }
         ],
+        "balances": {"units": {"remaining": 50, "granted": 100, "renews_at": None}},
     }
+
+
+def test_balances_are_of_what_is_available_by_unit(
+    client: FlaskClient, database: Database, cast: Cast, token: str
+) -> None:
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id, subject_ref="u")
+        packs: list[dict[str, Any]] = [
+            {"unit": "pages", "granted_units": 10, "used_units": 4},
+            {"unit": "images", "granted_units": 5},
+            {"unit": "pages", "granted_units": 7, "reserved_units": 1},
+            {"unit": "pages", "granted_units": 3, "ends_at": START},
+            {"unit": "sounds", "granted_units": 3, "used_units": 3},
+        ]
+        for columns in packs:
+            make_entitlement(db, subject=subject, kind=Kind.USAGE_PACK, **{"ends_at": None, **columns})
+        make_entitlement(db, subject=subject)
+    told = get(client, token, "/v1/customer/access/u").get_json()
+    assert told["balances"] == {
+        "images": {"remaining": 5, "granted": 5, "renews_at": None},
+        "pages": {"remaining": 12, "granted": 17, "renews_at": None},
+    }
+    listed = get(client, token, "/v1/entitlements/u").get_json()["entitlements"]
+    assert sorted(each["unit"] or "" for each in listed) == [
+        "", "images", "pages", "pages", "pages", "sounds",
+    ]  # fmt: skip
+    assert get(client, token, "/v1/customer/access/nobody").get_json()["balances"] == {}
 
 
 def test_entitlements_show_ended_ones_with_their_reason(

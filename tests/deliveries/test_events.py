@@ -101,6 +101,7 @@ def test_a_one_time_purchase_is_told_once(shop: Shop) -> None:
         "status": "active",
         "available": True,
         "usage_remaining": 1000,
+        "unit": "units",
         "units": 1000,
         "valid_until": None,
         "canceled_at": None,

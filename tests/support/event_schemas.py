@@ -26,6 +26,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     },
     "available": {"type": "boolean", "description": "Whether the entitlement gives access now."},
     "usage_remaining": {"type": "integer", "minimum": 0, "description": "Units left."},
+    "unit": {**_TEXT, "description": "What the units are, such as images. Only for usage packs."},
     "units": {
         **_WHOLE,
         "description": "Units granted. In usage.consumed: units consumed.",

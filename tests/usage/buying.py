@@ -86,18 +86,30 @@ def customer_with(
 
 
 def consume(
-    client: FlaskClient, customer: Customer, units: Any, *, key: str | None = None, ref: str | None = None
+    client: FlaskClient,
+    customer: Customer,
+    units: Any,
+    *,
+    key: str | None = None,
+    ref: str | None = None,
+    **more: Any,
 ) -> Any:
-    """Call with a key of its own unless one is given."""
-    body = {"subject_ref": ref or customer.subject.subject_ref, "units": units}
+    """Call with a key of its own unless one is given; `more` is what else the body has."""
+    body = {"subject_ref": ref or customer.subject.subject_ref, "units": units, **more}
     return post(client, customer, CONSUME, body, key=key or f"fresh-{next(_fresh)}")
 
 
 def reserve(
-    client: FlaskClient, customer: Customer, units: Any, *, ttl_seconds: Any = 60, key: str | None = None
+    client: FlaskClient,
+    customer: Customer,
+    units: Any,
+    *,
+    ttl_seconds: Any = 60,
+    key: str | None = None,
+    **more: Any,
 ) -> Any:
-    """Call with a key of its own unless one is given."""
-    body = {"subject_ref": customer.subject.subject_ref, "units": units, "ttl_seconds": ttl_seconds}
+    """Call with a key of its own unless one is given; `more` is what else the body has."""
+    body = {"subject_ref": customer.subject.subject_ref, "units": units, "ttl_seconds": ttl_seconds, **more}
     return post(client, customer, RESERVE, body, key=key or f"fresh-{next(_fresh)}")
 
 

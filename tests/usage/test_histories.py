@@ -40,6 +40,17 @@ from tests.usage.buying import Customer, consume, customer_with, post, reserve
 
 EXAMPLES = int(os.environ.get("LICENZY_TEST_EXAMPLES", "25"))
 UNITS = st.integers(1, 40)
+PRODUCTS = {"CREDITS": "units", "IMAGES": "images", "MORE_IMAGES": "images"}
+"""The unit of each product."""
+CODES = st.sampled_from(sorted(PRODUCTS))
+NAMES = st.fixed_dictionaries(
+    {},
+    optional={
+        "unit": st.sampled_from(["units", "images"]),
+        "product_code": CODES,
+    },
+)
+"""What a call may name."""
 
 
 @dataclass
@@ -49,6 +60,7 @@ class Pack:
     granted: int
     until: datetime | None
     age: int
+    product_code: str
     used: int = 0
     gone: bool = False
 
@@ -59,6 +71,7 @@ class SetAside:
 
     shares: list[tuple[str, int]]
     until: datetime
+    unit: str
     closed: tuple[Any, ...] | None = None
 
     @property
@@ -88,14 +101,24 @@ class Model:
             return 0
         return pack.granted - pack.used - self.reserved_units(pack_id, now)
 
-    def left(self, now: datetime) -> int:
-        return sum(self.free(pack_id, now) for pack_id in self.packs)
+    def named(self, names: dict[str, str]) -> list[str]:
+        """The packs that a call with these names may draw."""
+        unit, code = names.get("unit", "units"), names.get("product_code")
+        return [
+            pack_id
+            for pack_id, pack in self.packs.items()
+            if PRODUCTS[pack.product_code] == unit and (code is None or pack.product_code == code)
+        ]
 
-    def shares(self, units: int, now: datetime) -> list[tuple[str, int]] | None:
-        if units > self.left(now):
+    def left(self, now: datetime, names: dict[str, str]) -> int:
+        return sum(self.free(pack_id, now) for pack_id in self.named(names))
+
+    def shares(self, units: int, now: datetime, names: dict[str, str]) -> list[tuple[str, int]] | None:
+        if units > self.left(now, names):
             return None
         order = sorted(
-            self.packs, key=lambda p: (self.packs[p].until or now + timedelta(days=999), self.packs[p].age)
+            self.named(names),
+            key=lambda p: (self.packs[p].until or now + timedelta(days=999), self.packs[p].age),
         )
         taken = []
         for pack_id in order:
@@ -106,7 +129,9 @@ class Model:
         return taken
 
 
-def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> type[RuleBasedStateMachine]:
+def machine(
+    app: Flask, cast: Cast, clock: StandingClock, products: dict[str, Product]
+) -> type[RuleBasedStateMachine]:
     parts: Runtime = app.extensions["licenzy"]
     database = parts.database
     client = app.test_client()
@@ -126,8 +151,13 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
             scope = Scope(cast.project_id, self.customer.subject.mode)
             return OperatorContext(scope, actor=Actor(cast.owner.user_id), note="", now=clock())
 
-        @rule(target=packs, units=UNITS, hours=st.sampled_from([None, None, 1, 2, 5]))
-        def grants(self, units: int, hours: int | None) -> str:
+        @rule(
+            target=packs,
+            units=UNITS,
+            hours=st.sampled_from([None, None, 1, 2, 5]),
+            code=CODES,
+        )
+        def grants(self, units: int, hours: int | None, code: str) -> str:
             clock.advance(microseconds=1)
             until = clock() + timedelta(hours=hours) if hours else None
             with database.write() as db:
@@ -135,7 +165,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
                     db,
                     self.operator(),
                     subject_ref=self.customer.subject.subject_ref,
-                    product=product,
+                    product=products[code],
                     until=until,
                     units=units,
                 )
@@ -144,7 +174,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
                     select(Entitlement.id).where(Entitlement.subject_id == self.customer.subject.id)
                 ).all()
             (pack_id,) = set(rows) - set(self.model.packs)
-            self.model.packs[pack_id] = Pack(units, until, age=len(self.model.packs))
+            self.model.packs[pack_id] = Pack(units, until, len(self.model.packs), code)
             return pack_id
 
         @rule(pack=packs)
@@ -169,13 +199,12 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
                 assert fits
                 self.model.packs[pack].granted += by
 
-        @rule(target=calls, units=UNITS)
-        def takes(self, units: int) -> Any:
+        @rule(target=calls, units=UNITS, names=NAMES)
+        def takes(self, units: int, names: dict[str, str]) -> Any:
             now = clock()
-            shares = self.model.shares(units, now)
-            answer = consume(
-                client, self.customer, units, key=(key := f"key {clock.advance(microseconds=1)}")
-            )
+            shares = self.model.shares(units, now, names)
+            key = f"key {clock.advance(microseconds=1)}"
+            answer = consume(client, self.customer, units, key=key, **names)
             if shares is None:
                 assert (answer.status_code, answer.get_json()["error"]) == (409, "insufficient_usage")
             else:
@@ -184,36 +213,48 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
                 assert answer.get_json() == {
                     "ok": True,
                     "consumed": units,
-                    "usage_remaining": self.model.left(now),
+                    "usage_remaining": self.model.left(now, names),
+                    **({"unit": names["unit"]} if "unit" in names else {}),
                 }
-            assert answer.get_json()["usage_remaining"] == self.model.left(now)
-            return key, units, answer.status_code, answer.data
+            assert answer.get_json()["usage_remaining"] == self.model.left(now, names)
+            assert answer.get_json().get("unit") == names.get("unit")
+            return key, units, names, answer.status_code, answer.data
 
         @rule(call=calls)
         def repeats(self, call: Any) -> None:
-            key, units, status, data = call
-            again = consume(client, self.customer, units, key=key)
+            key, units, names, status, data = call
+            again = consume(client, self.customer, units, key=key, **names)
             assert (again.status_code, again.data) == (status, data)
             assert again.headers["Idempotent-Replayed"] == "true"
 
         @rule(call=calls, more=st.integers(1, 5))
         def reuses(self, call: Any, more: int) -> None:
-            again = consume(client, self.customer, call[1] + more, key=call[0])
+            again = consume(client, self.customer, call[1] + more, key=call[0], **call[2])
             assert again.get_json()["error"] == "idempotency_key_reused"
 
-        @rule(target=reservations, units=UNITS, minutes=st.integers(1, 90))
-        def reserves(self, units: int, minutes: int) -> Any:
+        @rule(call=calls, names=NAMES)
+        def names_another(self, call: Any, names: dict[str, str]) -> None:
+            again = consume(client, self.customer, call[1], key=call[0], **names)
+            if names == call[2]:
+                assert (again.status_code, again.data) == call[3:]
+            else:
+                assert again.get_json()["error"] == "idempotency_key_reused"
+
+        @rule(target=reservations, units=UNITS, minutes=st.integers(1, 90), names=NAMES)
+        def reserves(self, units: int, minutes: int, names: dict[str, str]) -> Any:
             now = clock()
-            shares = self.model.shares(units, now)
-            answer = reserve(client, self.customer, units, ttl_seconds=60 * minutes)
+            shares = self.model.shares(units, now, names)
+            answer = reserve(client, self.customer, units, ttl_seconds=60 * minutes, **names)
             if shares is None:
                 assert answer.get_json()["error"] == "insufficient_usage"
-                assert answer.get_json()["usage_remaining"] == self.model.left(now)
+                assert answer.get_json()["usage_remaining"] == self.model.left(now, names)
                 return multiple()
             made = answer.get_json()
             until = now + timedelta(minutes=minutes)
-            self.model.reservations[made["reservation_id"]] = SetAside(shares, until)
-            assert made["usage_remaining"] == self.model.left(now)
+            self.model.reservations[made["reservation_id"]] = SetAside(
+                shares, until, names.get("unit", "units")
+            )
+            assert made["usage_remaining"] == self.model.left(now, names)
             return made["reservation_id"]
 
         @rule(made=reservations, units=UNITS)
@@ -237,7 +278,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
                     "ok": True,
                     "consumed": units,
                     "released": held.units - units,
-                    "usage_remaining": self.model.left(now),
+                    "usage_remaining": self.model.left(now, {"unit": held.unit}),
                 }
 
         @rule(made=reservations)
@@ -251,7 +292,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
             else:
                 held.closed = ("released", answer.data)
                 assert answer.get_json()["released"] == held.units
-                assert answer.get_json()["usage_remaining"] == self.model.left(now)
+                assert answer.get_json()["usage_remaining"] == self.model.left(now, {"unit": held.unit})
 
         @rule(minutes=st.integers(1, 120))
         def waits(self, minutes: int) -> None:
@@ -284,6 +325,7 @@ def machine(app: Flask, cast: Cast, clock: StandingClock, product: Product) -> t
             assert {row.id for row in rows} == set(self.model.packs)
             for row in rows:
                 pack = self.model.packs[row.id]
+                assert row.unit == PRODUCTS[pack.product_code]
                 assert (row.granted_units, row.used_units) == (pack.granted, pack.used)
                 assert row.used_units == sum(each.units for each in ledger if each.entitlement_id == row.id)
                 still = [(hold, of) for hold, of in held if hold.entitlement_id == row.id]
@@ -302,11 +344,14 @@ def test_any_history_ends_as_the_model_says(
     app: Flask, cast: Cast, clock: StandingClock, examples: int
 ) -> None:
     with app.extensions["licenzy"].database.write() as db:
-        product = make_product(
-            db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code="CREDITS", units=10
-        )
+        products = {
+            code: make_product(
+                db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code=code, unit=unit, units=10
+            )
+            for code, unit in PRODUCTS.items()
+        }
     run_state_machine_as_test(
-        machine(app, cast, clock, product),
+        machine(app, cast, clock, products),
         settings=settings(
             max_examples=examples,
             stateful_step_count=40,

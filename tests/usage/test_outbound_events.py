@@ -55,6 +55,7 @@ def test_each_consumption_is_told_once(
         "entitlement_id": pack,
         "product_code": "PRO_MONTHLY",
         "kind": "usage_pack",
+        "unit": "units",
         "units": 100,
         "usage_remaining": 900,
     }

@@ -9,7 +9,7 @@ import pytest
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
-from licenzy.usage.rules import Draw, burning, committed, drawn, total
+from licenzy.usage.rules import Balance, Draw, balances, burning, committed, drawn, named, total
 
 NOW = 1000
 
@@ -23,6 +23,7 @@ class Pack:
     used_units: int = 0
     reserved_units: int = 0
     kind: Kind = Kind.USAGE_PACK
+    unit: str = "units"
     state: State = State.ACTIVE
     starts_at: int = 0
     ends_as: str | None = "expired"
@@ -71,3 +72,27 @@ def test_shares() -> None:
 def test_commits_take_from_the_first_holds(units: int, taken: list[int]) -> None:
     holds = [Draw("a", 6), Draw("b", 1), Draw("c", 10)]
     assert committed(holds, units) == [Draw(name, share) for name, share in zip("abc", taken, strict=True)]
+
+
+def test_packs_are_named_by_unit_and_product() -> None:
+    packs = [
+        Pack("a", 1, unit="images", product_code="A"),
+        Pack("b", 1, unit="images", product_code="B"),
+        Pack("c", 1, product_code="A"),
+    ]
+    assert ids(named(packs, "images")) == ["a", "b"]
+    assert ids(named(packs, "images", "B")) == ["b"]
+    assert ids(named(packs, "units", "B")) == []
+
+
+def test_a_balance_is_of_the_packs_available_now() -> None:
+    packs = [
+        Pack("a", 10, unit="pages", used_units=3, reserved_units=1),
+        Pack("b", 5, unit="pages"),
+        Pack("c", 2, unit="images"),
+        Pack("spent", 2, unit="sounds", used_units=2),
+        Pack("over", 2, unit="sounds", ends_at=1),
+        Pack("no pack", 0, unit="units", kind=Kind.SUBSCRIPTION),
+    ]
+    assert balances(packs, NOW) == {"images": Balance(2, 2), "pages": Balance(11, 15)}
+    assert list(balances(packs, NOW)) == ["images", "pages"]

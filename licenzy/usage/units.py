@@ -1,0 +1,73 @@
+"""Which unit a call draws, and whether the unit and the product that it names are there."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.queries import product_by_code
+from licenzy.db.reads import read_all
+from licenzy.entitlements.models import Entitlement
+from licenzy.errors import ProductNotFound, UnitNotFound
+from licenzy.projects.actions import fix_default_unit
+from licenzy.projects.queries import side_of
+from licenzy.projects.scope import Scope
+from licenzy.subjects.queries import subject_by_ref
+
+
+def unit_of_call(db: Session, scope: Scope, *, unit: str | None, called_at: datetime) -> str:
+    """The unit that a call draws. Where it names none, the default unit of its side, fixed from now on."""
+    if unit is not None:
+        return unit
+    side = side_of(db, scope)
+    if side is None or side.default_unit_used_at is None:
+        return fix_default_unit(db, scope, now=called_at)
+    return side.default_unit
+
+
+def require_known_names(
+    db: Session, scope: Scope, *, subject_ref: str, unit: str | None, product_code: str | None
+) -> None:
+    """Refuse what a call names and nothing has. Raises UnitNotFound and ProductNotFound.
+
+    For a subject without any pack that the call could draw, to tell a wrong name from a spent balance. A
+    unit is known as well where the subject once had a pack of it, whatever its product was changed to.
+    """
+    if unit is not None:
+        known = units_sold(db, scope)
+        if unit not in known and unit not in _units_had(db, scope, subject_ref):
+            raise UnitNotFound(extra={"units": known})
+    if product_code is not None and product_by_code(db, scope, product_code=product_code) is None:
+        raise ProductNotFound
+
+
+def units_sold(db: Session, scope: Scope) -> list[str]:
+    """The units of the side's usage packs, archived ones included, by name."""
+    return sorted(set(_units_of_products(db, scope)))
+
+
+@read_all
+def _units_of_products(scope: Scope) -> SelectOfScalar[str]:
+    return select(Product.unit).where(
+        Product.project_id == scope.project_id,
+        Product.mode == scope.mode,
+        Product.kind == Kind.USAGE_PACK,
+    )
+
+
+def _units_had(db: Session, scope: Scope, subject_ref: str) -> set[str]:
+    subject = subject_by_ref(db, scope, subject_ref=subject_ref)
+    return set(_units_of_packs(db, scope, subject_id=subject.id)) if subject is not None else set()
+
+
+@read_all
+def _units_of_packs(scope: Scope, *, subject_id: str) -> SelectOfScalar[str]:
+    return select(Entitlement.unit).where(
+        Entitlement.project_id == scope.project_id,
+        Entitlement.mode == scope.mode,
+        Entitlement.subject_id == subject_id,
+        col(Entitlement.kind) == Kind.USAGE_PACK,
+    )
