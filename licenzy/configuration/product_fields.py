@@ -11,12 +11,12 @@ from typing import Any
 
 from licenzy.catalog.models import Kind
 from licenzy.catalog.rules import DURATION_UNITS, Draft
-from licenzy.configuration.values import Invalid, choices, flag, only_keys, texts, whole
+from licenzy.configuration.values import Invalid, choices, flag, only_keys, text, texts, whole
 
 NEW_PURCHASES = "new purchases"
 """Whom a change of terms is for: what was sold before stays as it was sold."""
 
-UNSUPPORTED = ("limits", "adds", "included", "unit")
+UNSUPPORTED = ("limits", "adds", "included")
 UNSUPPORTED_KINDS = ("free",)
 _UNSUPPORTED_OF_TRIAL = ("once", "group", "card", "end_without_card")
 _SECONDS = {"seconds": 1, **DURATION_UNITS}
@@ -69,6 +69,7 @@ def _features(value: object) -> tuple[str, ...]:
 
 
 FIELDS = (
+    ProductField("unit", "unit", (_PACK,), text),
     ProductField("units", "units", (_PACK,), whole),
     ProductField("usage_low_units", "usage_low_units", (_PACK,), whole),
     ProductField("duration", "duration_seconds", (_PASS, _PACK), _duration, _duration_table),

@@ -10,12 +10,13 @@ from click.testing import Result
 from sqlmodel import col, select
 
 from licenzy.catalog import prices
-from licenzy.catalog.models import ProductTerms
+from licenzy.catalog.models import Kind, ProductTerms
 from licenzy.runtime import Runtime
 from licenzy.workspace.models import AuditEntry
 from tests.configuration.conftest import Shop, command_line
-from tests.support.cast import make_product, make_project, make_workspace
+from tests.support.cast import make_product, make_project, make_subject, make_workspace
 from tests.support.clock import StandingClock
+from tests.support.purchases import make_entitlement
 
 PRO = """
 [[product]]
@@ -357,3 +358,18 @@ def test_without_a_connection_a_price_cannot_be_found(unconnected: Shop) -> None
         "No Stripe key is saved in this mode. Connect Stripe for this mode in the portal."
     )
     assert unconnected.applied(HOOKS)["endpoints"][0]["action"] == "create"
+
+
+def test_the_unit_of_a_pack_changes_until_somebody_has_it(shop: Shop) -> None:
+    images = PACK.replace("units = 1000", 'unit = "images"\nunits = 1000')
+    shop.applied(PACK)
+    assert 'unit: not set → "images"' in shop.apply(images).stdout
+    assert shop.product("CREDITS").unit == "images"
+    assert not shop.differs(images)
+    with shop.runtime.database.write() as db:
+        subject = make_subject(db, project_id=shop.side.project_id)
+        make_entitlement(db, subject=subject, product_code="CREDITS", kind=Kind.USAGE_PACK, unit="images")
+    refused = shop.apply(PACK)
+    assert refused.exit_code == 1
+    assert "product CREDITS: unit: Customers have this product, so its unit stays images." in refused.output
+    assert shop.product("CREDITS").unit == "images"

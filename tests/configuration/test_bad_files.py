@@ -61,13 +61,15 @@ BAD: list[tuple[str | bytes, str]] = [
     (PRO + "grace_day = 3\n", "product PRO: grace_day is not a known key. Did you mean grace_days?"),
     (
         PRO + '"" = 3\n',
-        "product PRO: This key is not a known key. Use code, kind, holders, price, units, "
+        "product PRO: This key is not a known key. Use code, kind, holders, price, unit, units, "
         "usage_low_units, duration, features, grace_days, trial, allow_promotion_codes, automatic_tax or "
         "adjustable_quantity.",
     ),
     (PRO + "limits = { a = 1 }\n", "product PRO: limits is not supported by this version. Remove it."),
     (PRO + "adds = true\n", "product PRO: adds is not supported by this version. Remove it."),
-    (PACK + 'unit = "images"\n', "product PACK: unit is not supported by this version. Remove it."),
+    (PACK + 'unit = "Images"\n', "product PACK: unit: Use 1 to 32 lower-case letters, digits or _."),
+    (PACK + "unit = 3\n", "product PACK: unit must be text in quotation marks."),
+    (PRO + 'unit = "images"\n', "product PRO: unit has no meaning for kind subscription. Remove it."),
     (
         PRO + '[[product.included]]\nunit = "images"\n',
         "product PRO: included is not supported by this version. Remove it.",
