@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,10 +13,13 @@ from sqlmodel.sql.expression import Select
 
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.db.reads import read_all
+from licenzy.entitlements.models import Entitlement
 from licenzy.kit.clock import EPOCH, whole_hours
 from licenzy.observations.models import CheckCount
+from licenzy.projects.models import DEFAULT_UNIT
 from licenzy.projects.scope import Scope
 from licenzy.usage.models import LedgerRow
+from licenzy.usage.units import units_sold
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +46,13 @@ class ActivityStep:
     denied: int = 0
     purchases: int = 0
     """Checkout attempts that were paid."""
-    units: int = 0
-    """Units consumed of usage packs."""
+    used: Counter[str] = field(default_factory=Counter)
+    """What was consumed of usage packs, by unit."""
+
+    @property
+    def units(self) -> int:
+        """All of it together."""
+        return self.used.total()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +82,14 @@ class Activity:
     def units(self) -> int:
         return sum(step.units for step in self.steps)
 
+    @property
+    def used(self) -> dict[str, int]:
+        """What was consumed of usage packs, by unit, the most first."""
+        together: Counter[str] = Counter()
+        for step in self.steps:
+            together.update(step.used)
+        return dict(together.most_common())
+
 
 def activity(db: Session, scope: Scope, *, span: Span, now: datetime) -> Activity:
     """What one side did in the last `span.steps` hours or days, the one of `now` included."""
@@ -91,9 +108,18 @@ def activity(db: Session, scope: Scope, *, span: Span, now: datetime) -> Activit
         step(hour).denied += denied
     for hour, purchases in _purchases(db, scope, since=since):
         step(hour).purchases += purchases
-    for hour, units in _units(db, scope, since=since):
-        step(hour).units += int(units)
+    for hour, unit, units in _consumed(db, scope, since=since):
+        step(hour).used[unit] += int(units)
     return Activity(span, steps)
+
+
+def _consumed(db: Session, scope: Scope, *, since: datetime) -> list[tuple[int, str, int]]:
+    """What was consumed in each hour, by unit. Where there is one unit, an index alone tells it."""
+    names = units_sold(db, scope)
+    if len(names) > 1:
+        return _units_by_name(db, scope, since=since)
+    unit = names[0] if names else DEFAULT_UNIT
+    return [(hour, unit, units) for hour, units in _units(db, scope, since=since)]
 
 
 @read_all
@@ -130,6 +156,21 @@ def _units(scope: Scope, *, since: datetime) -> Select[int, int]:
             col(LedgerRow.used_at) >= since,
         )
         .group_by(hour)
+    )
+
+
+@read_all
+def _units_by_name(scope: Scope, *, since: datetime) -> Select[int, str, int]:
+    hour = _hour(LedgerRow.used_at)
+    return (
+        select(hour, Entitlement.unit, func.sum(LedgerRow.units))
+        .join(Entitlement)
+        .where(
+            LedgerRow.project_id == scope.project_id,
+            LedgerRow.mode == scope.mode,
+            col(LedgerRow.used_at) >= since,
+        )
+        .group_by(hour, col(Entitlement.unit))
     )
 
 

@@ -12,7 +12,8 @@ from licenzy.db.unit_of_work import Database
 from licenzy.projects.scope import Scope
 from tests.conftest import Sandbox
 from tests.portal.set_up_side import HTMX, SidePages, connected, side_pages
-from tests.support.cast import Cast, make_product
+from tests.support.cast import Cast, make_product, make_subject
+from tests.support.purchases import make_entitlement
 
 
 @pytest.fixture
@@ -101,6 +102,35 @@ def test_a_pack_has_a_mark_for_running_low(
     again = pages.send("/products/new", "/products/new", {**values, "usage_low_units": "-1"})
     assert again.status_code == 422
     assert "A whole number from 0" in again.text
+
+
+def test_a_pack_names_its_unit_until_somebody_has_it(
+    pages: SidePages, database: Database, cast: Cast
+) -> None:
+    pack = {"price_id": price_of(pages, "Day pass"), "kind": "usage_pack", "product_code": "CREDITS"}
+    refused = pages.send("/products/new", "/products/new", {**pack, "units": "5", "unit": "My Images"})
+    assert refused.status_code == 422
+    assert "Use 1 to 32 lower-case letters, digits or _" in refused.text
+    values = {**pack, "units": "5", "unit": " images "}
+    assert pages.send("/products/new", "/products/new", values).status_code == 303
+    product = found(database, cast, "CREDITS")
+    assert product is not None
+    assert product.unit == "images"
+    path = f"/products/{product.id}"
+    assert pages.send(path, path, {**pack, "unit": "pages"}).status_code == 303
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id)
+        make_entitlement(db, subject=subject, product_code="CREDITS", kind=Kind.USAGE_PACK, unit="pages")
+    page = pages.get(path).text
+    assert 'name="unit"' not in page
+    assert "its unit stays:</span> <strong>pages</strong>" in page
+    assert pages.send(path, path, {**pack, "units": "6"}).status_code == 303
+    refused = pages.send(path, path, {**pack, "unit": "images"})
+    assert refused.status_code == 422
+    assert "its unit stays pages" in refused.text
+    again = found(database, cast, "CREDITS")
+    assert again is not None
+    assert (again.unit, again.units) == ("pages", 6)
 
 
 def test_an_edit_keeps_code_and_kind(pages: SidePages, database: Database, cast: Cast) -> None:

@@ -9,6 +9,7 @@ from licenzy.projects.queries import mode_settings
 from licenzy.projects.scope import Scope
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast
+from tests.support.clock import START
 
 
 @pytest.fixture
@@ -70,3 +71,29 @@ def test_the_name_is_changed_in_both_modes(pages: SidePages, app: Flask, cast: C
 
 def test_a_project_keeps_a_name(pages: SidePages) -> None:
     assert pages.send("/settings", "/settings/name", {"name": "  "}).status_code == 422
+
+
+def test_the_default_unit_is_chosen_for_one_mode_until_a_call_names_none(
+    pages: SidePages, database: Database, cast: Cast
+) -> None:
+    test = Scope(cast.project_id, Mode.TEST)
+    page = pages.get("/settings").text
+    assert "Such calls have been made, so this cannot be changed" in page
+    assert "settings/default-unit" not in page
+    with database.write() as db:
+        mode_settings(db, test).default_unit_used_at = None
+    refused = pages.send("/settings", "/settings/default-unit", {"default_unit": "a-b"}, htmx=True)
+    assert refused.status_code == 422
+    assert "Use 1 to 32 lower-case letters, digits or _" in refused.text
+    form = pages.form("/settings", "/settings/default-unit")
+    saved = pages.send("/settings", "/settings/default-unit", {"default_unit": " images "})
+    assert saved.status_code == 303
+    with database.write() as db:
+        side = mode_settings(db, test)
+        assert side.default_unit == "images"
+        assert mode_settings(db, Scope(cast.project_id, Mode.LIVE)).default_unit == "units"
+        side.default_unit_used_at = START
+    late = pages.client.post(form.action, data={**form.fields, "default_unit": "pages"})
+    assert late.status_code == 422
+    assert "Calls without a unit have drawn images" in late.text
+    assert "<strong>images</strong>" in pages.get("/settings").text

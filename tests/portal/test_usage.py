@@ -50,3 +50,25 @@ def test_a_reservation_that_is_over_is_free_on_the_page_too(
     assert "Exhausted" not in listed
     assert "exhausted" not in listed
     assert "Units reserved now" not in page
+
+
+def test_each_unit_has_its_balance(
+    app: Flask, client: FlaskClient, database: Database, cast: Cast, clock: StandingClock
+) -> None:
+    customer, pages = customer_with(database, cast), side_pages(app, cast)
+    customer.buys(100, product_code="CREDITS")
+    for units in (30, 20):
+        customer.buys(units, product_code="IMAGES", unit="images")
+    assert consume(client, customer, 31, unit="images").status_code == 200
+    assert reserve(client, customer, 2, unit="images").status_code == 201
+    page = pages.get(f"/customers/{customer.subject.id}").text
+    for shown in (
+        # The pack that is used up is no longer available.
+        '<dt>Images left</dt><dd class="numbers">17 of 20</dd>',
+        '<dt>Units left</dt><dd class="numbers">100 of 100</dd>',
+        '<dd class="numbers">17 of 20 images</dd>',
+        ">30 images<",
+        ">2 images<",
+        "17 of 20 images are left.",
+    ):
+        assert shown in page, shown

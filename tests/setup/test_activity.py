@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
+from licenzy.catalog.models import Kind
 from licenzy.checkout.models import AttemptStatus
 from licenzy.connections.models import Connection
+from licenzy.db.unit_of_work import Database
 from licenzy.kit.clock import whole_hours
 from licenzy.kit.ids import new_id
 from licenzy.observations.actions import count_checks
@@ -33,7 +36,9 @@ def side(cast: Cast) -> Scope:
     return Scope(cast.project_id, Mode.TEST)
 
 
-def used(db: Session, subject: Subject, units: int, *, at: datetime = NOW, packs: int = 1) -> None:
+def used(
+    db: Session, subject: Subject, units: int, *, at: datetime = NOW, packs: int = 1, **columns: Any
+) -> None:
     """One call of the subject that takes so many units of each of some packs."""
     request_id = new_id("req")
     for _pack in range(packs):
@@ -43,7 +48,7 @@ def used(db: Session, subject: Subject, units: int, *, at: datetime = NOW, packs
                 mode=subject.mode,
                 subject_id=subject.id,
                 request_id=request_id,
-                entitlement_id=make_entitlement(db, subject=subject).id,
+                entitlement_id=make_entitlement(db, subject=subject, **columns).id,
                 units=units,
                 used_at=at,
             )
@@ -117,3 +122,17 @@ def test_what_a_moved_clock_dates_later_than_now_has_happened_by_now(runtime: Ru
     for span in (BY_HOUR, BY_DAY):
         last = activity_of(runtime, side, span).steps[-1]
         assert (last.purchases, last.units) == (1, 7)
+
+
+def test_units_are_summed_by_name(database: Database, cast: Cast, side: Scope) -> None:
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id)
+        for code, unit in (("A", "units"), ("B", "images")):
+            make_product(
+                db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code=code, unit=unit, units=1
+            )
+        for unit, units in (("units", 5), ("images", 7), ("images", 1)):
+            used(db, subject, units, unit=unit)
+        seen = activity(db, side, span=BY_HOUR, now=NOW)
+    assert list(seen.used.items()) == [("images", 8), ("units", 5)]
+    assert seen.steps[-1].used == {"images": 8, "units": 5}

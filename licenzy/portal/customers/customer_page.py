@@ -27,6 +27,7 @@ from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id
 from licenzy.usage.access import Access, access_of
 from licenzy.usage.queries import usage_of
+from licenzy.usage.rules import balances
 from licenzy.workspace.models import Role
 from licenzy.workspace.queries import names_of
 
@@ -129,6 +130,7 @@ def customer_page(
         attempts=attempts,
         events=events,
         usage=usage,
+        balances=balances(holder.access.owned, now),
         deliveries=deliveries,
         most_shown=_MOST_SHOWN,
         base_url=runtime().settings.base_url,

@@ -10,8 +10,9 @@ from flask import request
 from licenzy.alignment.findings import Part
 from licenzy.catalog import queries as catalog
 from licenzy.catalog import rules as catalog_rules
-from licenzy.catalog.models import Product
+from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.prices import prices_at_stripe
+from licenzy.entitlements.queries import was_granted
 from licenzy.errors import LicenzyError
 from licenzy.portal.alignment.findings import side_findings
 from licenzy.portal.guards import Side
@@ -42,7 +43,22 @@ def product_form_context(side: Side, form: ProductForm, *, current: Product | No
     if form.kind.data is None and picked is not None:
         form.kind.data = catalog_rules.proposed_kind(recurring=picked.recurring).value
         _propose_code(side, form, picked, prices)
-    return {"form": form, "prices": prices, "picked": picked, "prices_problem": problem, "product": current}
+    return {
+        "form": form,
+        "prices": prices,
+        "picked": picked,
+        "prices_problem": problem,
+        "product": current,
+        "unit_is_fixed": current is not None and _unit_is_fixed(side, current),
+    }
+
+
+def _unit_is_fixed(side: Side, product: Product) -> bool:
+    """Whether customers have a usage pack, so that its unit stays."""
+    if product.kind is not Kind.USAGE_PACK:
+        return False
+    with runtime().database.read() as db:
+        return was_granted(db, side.scope, product.product_code)
 
 
 def product_page_context(

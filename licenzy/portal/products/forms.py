@@ -9,8 +9,9 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from licenzy.catalog.models import Kind, Product
-from licenzy.catalog.rules import DURATION_UNITS, Draft, split_duration
+from licenzy.catalog.rules import DURATION_UNITS, UNIT_MAX, Draft, split_duration
 from licenzy.portal.forms import PortalForm
+from licenzy.projects.models import DEFAULT_UNIT
 from licenzy.stripe_gateway.client import PriceFacts
 
 DURATION_CHOICES = [
@@ -39,6 +40,18 @@ class ProductForm(PortalForm):
         "Product code",
         description="The name your backend sends, such as PRO_MONTHLY. It cannot be changed later.",
         render_kw={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false", "maxlength": 64},
+    )
+    unit = StringField(
+        "Unit",
+        default=DEFAULT_UNIT,
+        description="What a pack consists of, such as images. Packs of one unit share a balance. It is fixed "
+        "as soon as a customer has the product.",
+        render_kw={
+            "autocomplete": "off",
+            "autocapitalize": "off",
+            "spellcheck": "false",
+            "maxlength": UNIT_MAX,
+        },
     )
     units = IntegerField(
         "Units in one pack", validators=[Optional()], description="How many units one purchase grants."
@@ -96,6 +109,7 @@ class ProductForm(PortalForm):
             product_code=(self.product_code.data or "").strip(),
             kind=Kind(self.kind.data),
             price_id=(self.price_id.data or "").strip(),
+            unit=(self.unit.data or "").strip(),
             units=self.units.data,
             usage_low_units=self.usage_low_units.data,
             duration_seconds=self._duration(),
@@ -144,6 +158,7 @@ def described(product: Product) -> dict[str, object]:
         "price_id": product.main_price.stripe_price_id if product.main_price is not None else "",
         "kind": product.kind.value,
         "product_code": product.product_code,
+        "unit": product.unit,
         "units": product.units,
         "usage_low_units": product.usage_low_units,
         "duration": amount,

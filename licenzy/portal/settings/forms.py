@@ -9,6 +9,7 @@ from wtforms import StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, ValidationError
 
 from licenzy.alignment.modes import Mode
+from licenzy.catalog.rules import UNIT_MAX, unit_problem
 from licenzy.checkout.rules import redirect_problem
 from licenzy.portal.forms import PortalForm
 
@@ -64,6 +65,27 @@ class ReturnsForm(PortalForm):
 
     def validate_cancel_url(self, field: StringField) -> None:
         _check(field, self.mode, self.hosts())
+
+
+class DefaultUnitForm(PortalForm):
+    """The unit that calls of one mode draw which name none."""
+
+    default_unit = StringField(
+        "Default unit",
+        description="Such as units or images. It is fixed by the first call that names no unit.",
+        render_kw={
+            "autocomplete": "off",
+            "autocapitalize": "off",
+            "spellcheck": "false",
+            "maxlength": UNIT_MAX,
+        },
+    )
+
+    def validate_default_unit(self, field: StringField) -> None:
+        field.data = (field.data or "").strip()
+        problem = unit_problem(field.data)
+        if problem is not None:
+            raise ValidationError(problem)
 
 
 def _check(field: StringField, mode: Mode, hosts: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""A project's settings: its name, and where checkouts return to."""
+"""A project's settings: its name, where checkouts return to, and the default unit."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from flask.typing import ResponseReturnValue
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, show
-from licenzy.portal.settings.forms import ProjectNameForm, ReturnsForm
-from licenzy.projects.actions import rename_project, update_side
+from licenzy.portal.settings.forms import DefaultUnitForm, ProjectNameForm, ReturnsForm
+from licenzy.projects.actions import change_default_unit, rename_project, update_side
 from licenzy.projects.queries import mode_settings
 from licenzy.runtime import runtime
 from licenzy.workspace.models import Role
@@ -64,6 +64,22 @@ def save_returns(side: Side) -> ResponseReturnValue:
     return _page(side, "settings/_returns_form.html", status=422, returns_form=form)
 
 
+@project.post("/settings/default-unit")
+@project_page(Role.ADMIN)
+def save_default_unit(side: Side) -> ResponseReturnValue:
+    """Choose what calls of this mode draw which name no unit."""
+    form = DefaultUnitForm()
+    if form.validate():
+        with form.refusals():
+            with runtime().database.write() as db:
+                change_default_unit(
+                    db, side.scope, actor=side.actor, unit=form.default_unit.data, now=runtime().clock()
+                )
+            flash(f"Saved for {side.mode}.", "success")
+            return go(url_for("portal.project.project_settings"))
+    return _page(side, "settings/_unit_form.html", status=422, unit_form=form)
+
+
 def _page(
     side: Side,
     fragment: str | None = None,
@@ -71,6 +87,7 @@ def _page(
     status: int = 200,
     name_form: ProjectNameForm | None = None,
     returns_form: ReturnsForm | None = None,
+    unit_form: DefaultUnitForm | None = None,
 ) -> ResponseReturnValue:
     with runtime().database.read() as db:
         chosen = mode_settings(db, side.scope)
@@ -86,4 +103,7 @@ def _page(
             cancel_url=chosen.cancel_url,
             redirect_hosts="\n".join(chosen.redirect_hosts),
         ),
+        unit_form=unit_form or DefaultUnitForm(formdata=None, default_unit=chosen.default_unit),
+        # What was refused is shown in its form.
+        unit_is_fixed=unit_form is None and chosen.default_unit_used_at is not None,
     )
