@@ -168,5 +168,6 @@ def test_a_key_of_the_other_mode_sees_nothing(shop: Shop) -> None:
         "has_access": False,
         "status": "none",
         "entitlements": [],
+        "balances": {},
     }
     assert shop.http.get(f"{base}/v1/entitlements/{SUBJECT}", headers=headers).json()["entitlements"] == []

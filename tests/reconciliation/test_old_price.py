@@ -18,6 +18,7 @@ from licenzy.catalog.models import Kind
 from licenzy.catalog.prices import add_price, label_price, retire_price
 from licenzy.catalog.rules import Draft
 from licenzy.entitlements.models import Entitlement, State
+from licenzy.entitlements.queries import was_granted
 from licenzy.kit.clock import utc_now
 from licenzy.stripe_events.mapped_prices import search_next
 from licenzy.stripe_events.replay import replay_purchases
@@ -56,7 +57,7 @@ class Merchant:
     def edit(self, *, features: tuple[str, ...], grace_days: int = 0) -> None:
         """Sell at the new price, which takes the place of the old one, on other terms."""
         draft = _draft(self.new, features, grace_days)
-        edit_product(*self._parts, draft=draft, **self._named())
+        edit_product(*self._parts, draft=draft, was_granted=was_granted, **self._named())
 
     def add_and_relabel(self) -> None:
         """Sell at one more price, and give each of the three another label."""
