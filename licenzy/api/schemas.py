@@ -22,11 +22,10 @@ from licenzy.catalog.rules import (
     CODE_PATTERN,
     LABEL_MAX,
     LABEL_PATTERN,
-    UNIT_MAX,
-    UNIT_PATTERN,
     resembles_stripe_id,
     valid_product_code,
 )
+from licenzy.catalog.unit_names import UNIT_MAX, UNIT_PATTERN
 from licenzy.checkout.rules import MAX_QUANTITY, MAX_URL, URL_PATTERN
 from licenzy.errors import InvalidRequest, LicenzyError, ModeNotAllowed, StripePriceIdNotAllowed, UnknownField
 from licenzy.subjects.rules import MAX_LENGTH, REF_PATTERN, ref_problem

@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
 
 from licenzy.catalog import queries, rules
+from licenzy.catalog.included import Renewing, step_problems
 from licenzy.catalog.models import Product, ProductTerms
 from licenzy.catalog.prices import lock_catalog, prices_shown, read_price, refuse, refuse_unfit, sell_at
 from licenzy.catalog.rules import Draft, ProductRefused
@@ -58,6 +59,7 @@ def insert_product(
     draft = rules.trimmed_to_kind(draft)
     refuse(rules.draft_problems(draft))
     refuse_unfit(draft.kind, price, scope.mode)
+    refuse(step_problems(draft.included, [price]))
     product = Product(
         id=new_id("prd"),
         project_id=scope.project_id,
@@ -148,6 +150,7 @@ def change_product(
         refuse_unfit(product.kind, price, scope.mode)
     if draft.unit != product.unit and was_granted(db, scope, product.product_code):
         raise ProductRefused({"unit": rules.unit_fixed(product.unit)})
+    refuse(step_problems(draft.included, _prices_after(product, draft, price)))
     before, terms = _audit_view(product), rules.terms_of(product)
     for name, value in {**_described(draft), "updated_at": now}.items():
         setattr(product, name, value)
@@ -161,6 +164,13 @@ def change_product(
     _record(db, product, "product.changed", actor=actor, before=before, now=now)
     probe_again(db, scope, now=now)
     return product
+
+
+def _prices_after(product: Product, draft: Draft, price: PriceFacts | None) -> list[Renewing]:
+    """What the product is sold at once `price` has taken the place of the one that has its label."""
+    if price is None:
+        return [*product.selling_prices]
+    return [*(each for each in product.selling_prices if each.label != draft.price_label), price]
 
 
 def archive_product(db: Session, scope: Scope, *, product_id: str, actor: Actor, now: datetime) -> Product:
@@ -220,6 +230,7 @@ def _described(draft: Draft) -> dict[str, Any]:
         "usage_low_units": draft.usage_low_units,
         "duration_seconds": draft.duration_seconds,
         "features": list(draft.features),
+        "included": [line.to_json() for line in draft.included],
         "grace_days": draft.grace_days,
         "trial_days": draft.trial_days,
         "allow_promotion_codes": draft.allow_promotion_codes,

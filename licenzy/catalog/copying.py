@@ -15,6 +15,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
 from licenzy.catalog import queries
 from licenzy.catalog.actions import create_product
+from licenzy.catalog.included import lines_of
 from licenzy.catalog.models import Kind, Product, ProductPrice
 from licenzy.catalog.prices import add_price
 from licenzy.catalog.rules import Draft, ProductRefused
@@ -82,7 +83,8 @@ def draft_with_price(product: Product, price_id: str, label: str) -> Draft:
     # By the fields of a draft, so that one that is added later is copied too.
     own = {field.name for field in fields(Draft)} - {"price_id", "price_label"}
     terms = {name: getattr(product, name) for name in own}
-    terms |= {"price_id": price_id, "price_label": label, "features": tuple(product.features)}
+    terms |= {"price_id": price_id, "price_label": label}
+    terms |= {"features": tuple(product.features), "included": lines_of(product.included)}
     return Draft(**terms)
 
 

@@ -115,6 +115,10 @@ class Product(Table, table=True):
     """How long one time pass lasts, or a usage pack keeps; a pack without it never expires."""
     features: list[str] = Field(default=[], sa_type=JSON)
     """Feature codes that holders of the product have."""
+    included: list[dict[str, Any]] = Field(
+        default=[], sa_type=JSON, sa_column_kwargs={"server_default": "[]"}
+    )
+    """The units that it includes, a line for each unit: `catalog.included` reads and writes them."""
     grace_days: int = 0
     """Days of access after a subscription's first failed payment."""
     trial_days: int | None = None
@@ -167,7 +171,7 @@ class ProductTerms(Table, table=True):
     from_: datetime = Field(sa_type=Instant)
     """From when on a purchase was made on these terms; the first ones also mean what was before."""
     terms: dict[str, Any] = Field(sa_type=JSON)
-    """Unit and units, duration in seconds, features and days of grace."""
+    """Unit and units, duration in seconds, features, days of grace, and the included units."""
 
 
 class PriceBackfill(Table, table=True):

@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog import queries, rules
+from licenzy.catalog.included import lines_of, price_step_problem
 from licenzy.catalog.models import Kind, PriceBackfill, Product, ProductPrice
 from licenzy.catalog.rules import ProductRefused
 from licenzy.connections import queries as connections
@@ -75,6 +76,8 @@ def sell_product_at(
     lock_catalog(db, scope)
     product = queries.product(db, scope, product_id=product_id)
     refuse_unfit(product.kind, price, scope.mode)
+    if problem := price_step_problem(lines_of(product.included), price):
+        raise ProductRefused({"price_id": problem})
     before = prices_shown(product)
     sell_at(db, product, price, label=label, now=now)
     save_prices(db, product, "product.price_added", before=before, actor=actor, now=now)

@@ -11,25 +11,25 @@ from typing import Any, NamedTuple
 from licenzy.alignment.facts import MappedPrice, ProductFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
+from licenzy.catalog.included import IncludedUnits, line_problems
 from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, ProductPrice
+from licenzy.catalog.unit_names import UNITS_MAX, unit_problem
 from licenzy.errors import InvalidRequest
 from licenzy.projects.models import DEFAULT_UNIT
 
-UNITS_MAX = 1_000_000_000
 DURATION_MIN_SECONDS = 60
 DURATION_MAX_SECONDS = 100 * 365 * 86_400
 GRACE_DAYS_MAX = 60
 TRIAL_DAYS_MAX = 730
 """Stripe's own limit."""
 FEATURES_MAX = 50
+INCLUDING_KINDS = (Kind.SUBSCRIPTION,)
+"""The kinds of product that may include units."""
 PRICE_ID_MAX = 255
 """Stripe's own limit for ids."""
 LABEL_MAX = 32
 LABEL_PATTERN = rf"^[a-z0-9_-]{{1,{LABEL_MAX}}}$"
 """What the label of a price is, as a regular expression of JSON Schema."""
-UNIT_MAX = 32
-UNIT_PATTERN = rf"^[a-z0-9_]{{1,{UNIT_MAX}}}$"
-"""What the name of a unit is, as a regular expression of JSON Schema."""
 
 DURATION_UNITS: dict[str, int] = {
     "minutes": 60,
@@ -78,6 +78,7 @@ class Draft:
     usage_low_units: int | None = None
     unit: str = DEFAULT_UNIT
     price_label: str = DEFAULT_LABEL
+    included: tuple[IncludedUnits, ...] = ()
 
 
 class MappedTerms(NamedTuple):
@@ -104,13 +105,18 @@ def as_sold(product: Product, *, price_id: str) -> dict[str, Any]:
 
 def terms_of(product: Product) -> dict[str, Any]:
     """The product's present terms: what an edit of makes a new version."""
-    terms = {
+    terms: dict[str, Any] = {
         "units": product.units,
         "duration_seconds": product.duration_seconds,
         "features": list(product.features),
         "grace_days": product.grace_days,
     }
-    return terms | {"unit": product.unit} if product.kind is Kind.USAGE_PACK else terms
+    if product.kind is Kind.USAGE_PACK:
+        terms["unit"] = product.unit
+    if product.kind in INCLUDING_KINDS and product.included:
+        # Only where there are some, so that terms that were written before stay equal.
+        terms["included"] = [dict(line) for line in product.included]
+    return terms
 
 
 def _sold(
@@ -217,6 +223,7 @@ def draft_problems(draft: Draft, *, priced: bool = True) -> dict[str, str]:
     if priced:
         problems |= mapping_problems(draft.price_id, draft.price_label)
     problems |= _grant_problems(draft)
+    problems |= line_problems(draft.included)
     if not 0 <= draft.grace_days <= GRACE_DAYS_MAX:
         problems["grace_days"] = f"0 to {GRACE_DAYS_MAX} days."
     if draft.trial_days is not None and not 1 <= draft.trial_days <= TRIAL_DAYS_MAX:
@@ -243,6 +250,8 @@ def for_product(draft: Draft, product: Product) -> Draft:
 
 def trimmed_to_kind(draft: Draft) -> Draft:
     """The draft without what its kind has no use for, so that a hidden field cannot linger."""
+    if draft.kind not in INCLUDING_KINDS:
+        draft = replace(draft, included=())
     if draft.kind is Kind.SUBSCRIPTION:
         return replace(draft, **_NO_PACK, duration_seconds=None)
     if draft.kind is not Kind.USAGE_PACK:
@@ -251,13 +260,6 @@ def trimmed_to_kind(draft: Draft) -> Draft:
 
 
 _NO_PACK: dict[str, Any] = {"unit": DEFAULT_UNIT, "units": None, "usage_low_units": None}
-
-
-def unit_problem(unit: str) -> str | None:
-    """Why a unit cannot have this name; none when it can."""
-    if re.fullmatch(UNIT_PATTERN, unit):
-        return None
-    return f"Use 1 to {UNIT_MAX} lower-case letters, digits or _"
 
 
 def unit_fixed(unit: str) -> str:

@@ -13,7 +13,8 @@ from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.catalog.models import Kind, Product
-from licenzy.catalog.rules import DURATION_MAX_SECONDS, UNITS_MAX
+from licenzy.catalog.rules import DURATION_MAX_SECONDS
+from licenzy.catalog.unit_names import UNITS_MAX
 from licenzy.deliveries.models import Source
 from licenzy.entitlements.actions import give_purchase, lock_purchase, project_purchase, record_fact
 from licenzy.entitlements.events import Change, ChangeCause

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
+from licenzy.catalog.included import lines_of
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.queries import product_by_code
+from licenzy.catalog.rules import INCLUDING_KINDS
 from licenzy.db.reads import read_all
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import ProductNotFound, UnitNotFound
@@ -45,12 +49,22 @@ def require_known_names(
 
 
 def units_sold(db: Session, scope: Scope) -> list[str]:
-    """The units of the side's usage packs, archived ones included, by name."""
-    return sorted(set(_units_of_products(db, scope)))
+    """The units of the side's products, archived ones as well, by name: of packs and what others include."""
+    included = (line.unit for lines in _included_lines(db, scope) for line in lines_of(lines))
+    return sorted({*_units_of_packs_sold(db, scope), *included})
 
 
 @read_all
-def _units_of_products(scope: Scope) -> SelectOfScalar[str]:
+def _included_lines(scope: Scope) -> SelectOfScalar[Sequence[Any]]:
+    return select(Product.included).where(
+        Product.project_id == scope.project_id,
+        Product.mode == scope.mode,
+        col(Product.kind).in_(INCLUDING_KINDS),
+    )
+
+
+@read_all
+def _units_of_packs_sold(scope: Scope) -> SelectOfScalar[str]:
     return select(Product.unit).where(
         Product.project_id == scope.project_id,
         Product.mode == scope.mode,

@@ -10,7 +10,8 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, ValidationError
 
 from licenzy.catalog.models import Kind, Product
-from licenzy.catalog.rules import DURATION_MAX_SECONDS, DURATION_UNITS, UNITS_MAX
+from licenzy.catalog.rules import DURATION_MAX_SECONDS, DURATION_UNITS
+from licenzy.catalog.unit_names import UNITS_MAX
 from licenzy.entitlements.grants import MAX_NOTE
 from licenzy.errors import LicenzyError
 from licenzy.portal.forms import PortalForm

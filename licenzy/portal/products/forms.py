@@ -9,7 +9,8 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
 from licenzy.catalog.models import Kind, Product
-from licenzy.catalog.rules import DURATION_UNITS, UNIT_MAX, Draft, split_duration
+from licenzy.catalog.rules import DURATION_UNITS, Draft, split_duration
+from licenzy.catalog.unit_names import UNIT_MAX
 from licenzy.portal.forms import PortalForm
 from licenzy.projects.models import DEFAULT_UNIT
 from licenzy.stripe_gateway.client import PriceFacts

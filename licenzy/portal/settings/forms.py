@@ -9,7 +9,7 @@ from wtforms import StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, ValidationError
 
 from licenzy.alignment.modes import Mode
-from licenzy.catalog.rules import UNIT_MAX, unit_problem
+from licenzy.catalog.unit_names import UNIT_MAX, unit_problem
 from licenzy.checkout.rules import redirect_problem
 from licenzy.portal.forms import PortalForm
 
