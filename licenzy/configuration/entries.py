@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -112,6 +113,8 @@ class InstalledPrice:
     lookup_key: str | None = None
     """As it was last read from Stripe."""
     stripe_product_id: str | None = None
+    interval: str | None = None
+    interval_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,12 +165,16 @@ def refusal(source: str, place: str, problem: str) -> ConfigurationRefused:
 
 _KEYS = {"product_code": "code", "price_id": "", "price_label": "label", "trial_days": "trial"}
 """What a file calls the fields of the verbs, where the names differ. A price is named by its own entry."""
+_LINE = re.compile(r"(included)-(\d+)-(\w+)")
+"""A field of one of several lines, which the verbs count from 0 and a file from 1."""
 
 
 def first_problem(fields: dict[str, str]) -> str | None:
     """The first of a verb's problems as a sentence, with the key of the file; None without any."""
     for name, problem in fields.items():
         key = _KEYS.get(name, name)
+        if line := _LINE.fullmatch(key):
+            key = f"{line[1]} {int(line[2]) + 1}, {line[3]}"
         text = f"{key}: {problem}" if key else problem
         return text if text.endswith((".", "-")) else f"{text}."
     return None

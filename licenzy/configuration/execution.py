@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from licenzy.catalog import actions as products
 from licenzy.catalog import prices, queries
+from licenzy.catalog.included import step_problems
 from licenzy.catalog.models import DEFAULT_LABEL, Product
 from licenzy.configuration.differences import (
     Act,
@@ -20,7 +21,7 @@ from licenzy.configuration.differences import (
     ProductChange,
     label_order,
 )
-from licenzy.configuration.entries import Configuration
+from licenzy.configuration.entries import Configuration, ProductEntry
 from licenzy.deliveries import actions as endpoints
 from licenzy.deliveries.actions import EndpointContext
 from licenzy.entitlements.queries import was_granted
@@ -82,19 +83,33 @@ def _write_product(db: Session, execution: Execution, change: ProductChange) -> 
         return
     if change.act is Act.RESTORE:
         products.restore_product(db, scope, product_id=product_id, actor=actor, now=now)
+    if not change.fields and not change.prices:
+        return
+    product = queries.product(db, scope, product_id=product_id)
+    # Included units must always fit the prices. Where the new ones do not fit the present prices, they fit
+    # those of the file, and so do the present ones, whose steps are shorter: the prices go first then.
+    prices_first = change.entry is not None and step_problems(
+        change.entry.draft.included, product.selling_prices
+    )
+    if prices_first:
+        _write_prices(db, execution, product, change.prices)
     if change.fields and change.entry is not None:
-        products.change_product(
-            db,
-            scope,
-            product_id=product_id,
-            draft=change.entry.draft,
-            price=None,
-            was_granted=was_granted,
-            actor=actor,
-            now=now,
-        )
-    if change.prices:
-        _write_prices(db, execution, queries.product(db, scope, product_id=product_id), change.prices)
+        _write_fields(db, execution, product_id, change.entry)
+    if not prices_first:
+        _write_prices(db, execution, product, change.prices)
+
+
+def _write_fields(db: Session, execution: Execution, product_id: str, entry: ProductEntry) -> None:
+    products.change_product(
+        db,
+        execution.context.scope,
+        product_id=product_id,
+        draft=entry.draft,
+        price=None,
+        was_granted=was_granted,
+        actor=execution.context.actor,
+        now=execution.context.now,
+    )
 
 
 def _create_product(db: Session, execution: Execution, change: ProductChange) -> None:

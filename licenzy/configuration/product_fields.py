@@ -10,13 +10,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from licenzy.catalog.models import Kind
-from licenzy.catalog.rules import DURATION_UNITS, Draft
+from licenzy.catalog.rules import DURATION_UNITS, INCLUDING_KINDS, Draft
+from licenzy.configuration.included import read_included, write_included
 from licenzy.configuration.values import Invalid, choices, flag, only_keys, text, texts, whole
 
 NEW_PURCHASES = "new purchases"
 """Whom a change of terms is for: what was sold before stays as it was sold."""
 
-UNSUPPORTED = ("limits", "adds", "included")
+UNSUPPORTED = ("limits", "adds")
 UNSUPPORTED_KINDS = ("free",)
 _UNSUPPORTED_OF_TRIAL = ("once", "group", "card", "end_without_card")
 _SECONDS = {"seconds": 1, **DURATION_UNITS}
@@ -74,6 +75,7 @@ FIELDS = (
     ProductField("usage_low_units", "usage_low_units", (_PACK,), whole),
     ProductField("duration", "duration_seconds", (_PASS, _PACK), _duration, _duration_table),
     ProductField("features", "features", tuple(Kind), _features, list),
+    ProductField("included", "included", INCLUDING_KINDS, read_included, write_included),
     ProductField("grace_days", "grace_days", (_SUBSCRIPTION,), whole),
     ProductField("trial", "trial_days", (_SUBSCRIPTION,), _trial, lambda days: {"days": days}),
     ProductField("allow_promotion_codes", "allow_promotion_codes", tuple(Kind), flag),

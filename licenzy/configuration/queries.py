@@ -71,7 +71,14 @@ def _product(product: Product) -> InstalledProduct:
         id=product.id,
         draft=draft,
         selling=tuple(
-            InstalledPrice(each.label, each.stripe_price_id, each.lookup_key, each.stripe_product_id)
+            InstalledPrice(
+                each.label,
+                each.stripe_price_id,
+                each.lookup_key,
+                each.stripe_product_id,
+                each.interval,
+                each.interval_count,
+            )
             for each in product.selling_prices
         ),
         retired=tuple(each.stripe_price_id for each in product.prices if not each.selling),

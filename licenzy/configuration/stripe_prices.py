@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from licenzy.alignment.modes import Mode
-from licenzy.catalog.prices import read_price, refuse_unfit
+from licenzy.catalog.included import Renewing, step_problems
+from licenzy.catalog.prices import read_price, refuse, refuse_unfit
 from licenzy.catalog.rules import price_taken
-from licenzy.configuration.differences import Differences, PriceAct, PriceChange
+from licenzy.configuration.differences import Differences, PriceAct, PriceChange, ProductChange
 from licenzy.configuration.entries import (
     Configuration,
     Installed,
@@ -130,6 +131,26 @@ def check_new_mappings(
         # A price that two products share since earlier versions is sold at again by either of them.
         if owner != product.code and (product.code, change.stripe_price_id) not in own:
             raise configuration.refusal(place, price_taken(owner))
+    for changed in planned.products:
+        if changed.entry is not None and changed.entry.draft.included:
+            with configuration.naming(changed.entry.place):
+                refuse(step_problems(changed.entry.draft.included, _sold_at(changed, installed, facts)))
+
+
+def _sold_at(
+    planned: ProductChange, installed: Installed, facts: dict[str, PriceFacts]
+) -> Iterable[Renewing]:
+    """The prices that a product is sold at once what was planned is done."""
+    ended = {each.retires for each in planned.prices}
+    ended |= {each.stripe_price_id for each in planned.prices if each.act is PriceAct.RETIRE}
+    for product in installed.products:
+        if product.id == planned.product_id:
+            yield from (price for price in product.selling if price.stripe_price_id not in ended)
+    for change in planned.prices:
+        if change.act is PriceAct.ADD and change.stripe_price_id is not None:
+            yield facts[change.stripe_price_id]
+        elif change.act is PriceAct.CREATE and change.entry is not None and change.entry.create is not None:
+            yield change.entry.create
 
 
 def create_price(

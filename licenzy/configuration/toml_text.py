@@ -15,6 +15,9 @@ from licenzy.configuration.product_fields import written_fields
 _ROOM = 100
 """Characters beyond which a list is written with one text a line."""
 
+_TABLES = ("price", "included")
+"""The keys of a product that are written under headers of their own."""
+
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -71,9 +74,10 @@ def _endpoint(endpoint: EndpointEntry) -> dict[str, Any]:
 
 
 def _product_blocks(product: Mapping[str, Any]) -> Iterator[str]:
-    yield _block("[[product]]", {key: value for key, value in product.items() if key != "price"})
-    for price in product.get("price", ()):
-        yield _block("[[product.price]]", price, indent="  ")
+    yield _block("[[product]]", {key: value for key, value in product.items() if key not in _TABLES})
+    for key in _TABLES:
+        for table in product.get(key, ()):
+            yield _block(f"[[product.{key}]]", table, indent="  ")
 
 
 def _block(header: str, values: Mapping[str, Any], *, indent: str = "") -> str:

@@ -26,6 +26,11 @@ PASS = '[[product]]\ncode = "DAY"\nkind = "time_pass"\nduration = { days = 1 }\n
 PACK = '[[product]]\ncode = "PACK"\nkind = "usage_pack"\nunits = 5\n'
 HOOK = '[[endpoint]]\nurl = "https://example.com/h"\ntypes = ["usage.low"]\n'
 MONTH = 'price = [{ label = "month", lookup_key = "pro", create = { CREATE } }]\n'
+IMAGES = 'unit = "images"\nunits = 5\n'
+
+
+def included(*tables: str) -> str:
+    return PRO + "".join(f"[[product.included]]\n{each}\n" for each in tables)
 
 
 def create(values: str) -> str:
@@ -62,8 +67,8 @@ BAD: list[tuple[str | bytes, str]] = [
     (
         PRO + '"" = 3\n',
         "product PRO: This key is not a known key. Use code, kind, holders, price, unit, units, "
-        "usage_low_units, duration, features, grace_days, trial, allow_promotion_codes, automatic_tax or "
-        "adjustable_quantity.",
+        "usage_low_units, duration, features, included, grace_days, trial, allow_promotion_codes, "
+        "automatic_tax or adjustable_quantity.",
     ),
     (PRO + "limits = { a = 1 }\n", "product PRO: limits is not supported by this version. Remove it."),
     (PRO + "adds = true\n", "product PRO: adds is not supported by this version. Remove it."),
@@ -71,8 +76,56 @@ BAD: list[tuple[str | bytes, str]] = [
     (PACK + "unit = 3\n", "product PACK: unit must be text in quotation marks."),
     (PRO + 'unit = "images"\n', "product PRO: unit has no meaning for kind subscription. Remove it."),
     (
-        PRO + '[[product.included]]\nunit = "images"\n',
-        "product PRO: included is not supported by this version. Remove it.",
+        included('unit = "images"'),
+        "product PRO: included 1: units is missing. Add it, such as units = 1000.",
+    ),
+    (
+        included(IMAGES, "units = 5"),
+        'product PRO: included 2: unit is missing. Add it, such as unit = "images".',
+    ),
+    (
+        PRO + "included = { images = 5 }\n",
+        "product PRO: included must be a list of tables. Begin each of them with [[product.included]].",
+    ),
+    (
+        included(IMAGES + "unts = 5\n"),
+        "product PRO: included 1: unts is not a known key. Did you mean units?",
+    ),
+    (
+        included(IMAGES + 'every = "year"'),
+        "product PRO: included 1: every must be day, week, month or period.",
+    ),
+    (
+        included(IMAGES + "rollover = true"),
+        "product PRO: included 1: rollover must be a table, such as { at_most = 500 }.",
+    ),
+    (
+        included(IMAGES + "rollover = {}"),
+        "product PRO: included 1: rollover: at_most is missing. Add it, such as at_most = 500.",
+    ),
+    (
+        included(IMAGES + 'rollover = { at_most = "all" }'),
+        'product PRO: included 1: rollover: at_most must be a whole number or "unlimited".',
+    ),
+    (
+        included(IMAGES + "rollover = { at_most = -1 }"),
+        "product PRO: included 1, at_most: A whole number from 0 to 1 000 000 000.",
+    ),
+    (
+        included(IMAGES + 'trial_units = "50"'),
+        "product PRO: included 1: trial_units must be a whole number, such as 3.",
+    ),
+    (
+        included(IMAGES, IMAGES),
+        "product PRO: included 2, unit: images is included already. Use one line for each unit.",
+    ),
+    (
+        included(*(f'unit = "unit_{n}"\nunits = 1' for n in range(11))),
+        "product PRO: included: At most 10 included units.",
+    ),
+    (
+        PACK + '[[product.included]]\nunit = "images"\nunits = 5\n',
+        "product PACK: included has no meaning for kind usage_pack. Remove it.",
     ),
     (
         PRO + "trial = { days = 14, once = true }\n",

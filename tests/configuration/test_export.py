@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog import actions, prices, queries
+from licenzy.catalog.included import Every, IncludedUnits, Rollover
 from licenzy.catalog.models import Kind
 from licenzy.catalog.rules import Draft, trimmed_to_kind
 from licenzy.configuration.entries import Configuration, EndpointEntry, PriceEntry, ProductEntry, in_order
@@ -31,6 +32,17 @@ anything = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="
 visible = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=40)
 codes = st.from_regex(r"[A-Z][A-Z0-9_.-]{0,20}", fullmatch=True)
 labels = st.from_regex(r"[a-z0-9_-]{1,32}", fullmatch=True)
+units = st.from_regex(r"[a-z0-9_]{1,32}", fullmatch=True)
+numbers = st.integers(0, 10**9)
+included = st.builds(
+    IncludedUnits,
+    units,
+    numbers,
+    st.sampled_from(Every),
+    st.none() | st.builds(Rollover, st.none() | numbers),
+    trial_units=st.none() | numbers,
+    low_units=st.none() | numbers,
+)
 
 
 @st.composite
@@ -40,11 +52,12 @@ def products(draw: st.DrawFn) -> ProductEntry:
         product_code=draw(codes),
         kind=kind,
         price_id="",
-        unit=draw(st.from_regex(r"[a-z0-9_]{1,32}", fullmatch=True)),
+        unit=draw(units),
         units=draw(st.integers(1, 10**9)),
         usage_low_units=draw(st.none() | st.integers(0, 10**9)),
         duration_seconds=draw(st.integers(60, 10**9) | st.integers(1, 100).map(lambda days: days * 86_400)),
         features=tuple(draw(st.lists(codes, max_size=20, unique=True))),
+        included=tuple(draw(st.lists(included, max_size=3, unique_by=lambda line: line.unit))),
         grace_days=draw(st.integers(0, 60)),
         trial_days=draw(st.none() | st.integers(1, 730)),
         allow_promotion_codes=draw(st.booleans()),
