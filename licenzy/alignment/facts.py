@@ -105,6 +105,15 @@ class MappedPrice:
 
 
 @dataclass(frozen=True, slots=True)
+class IncludedFacts:
+    """Units of one name that a product includes."""
+
+    unit: str
+    terms: str
+    """How many, how often and on which conditions, in words: different terms differ in them."""
+
+
+@dataclass(frozen=True, slots=True)
 class ProductFacts:
     """One product that is sold, with all of its prices."""
 
@@ -116,6 +125,7 @@ class ProductFacts:
     """Oldest first, retired ones included."""
     units: int | None = None
     duration_seconds: int | None = None
+    included: tuple[IncludedFacts, ...] = ()
 
     @property
     def selling_prices(self) -> tuple[MappedPrice, ...]:

@@ -146,6 +146,19 @@ def fits(every: Every, price: Renewing) -> bool:
     return _LONGEST_DAYS[every] <= _SHORTEST_DAYS[price.interval] * (price.interval_count or 1)
 
 
+def terms_text(line: IncludedUnits) -> str:
+    """All that a line says but its unit: `1,000 each month, at most 500 carry over, 50 in a trial`."""
+    parts = [f"{line.units:,} each {line.every}"]
+    if line.rollover is not None:
+        at_most = line.rollover.at_most
+        parts.append("all unused carry over" if at_most is None else f"at most {at_most:,} carry over")
+    if line.trial_units is not None:
+        parts.append(f"{line.trial_units:,} in a trial")
+    if line.low_units is not None:
+        parts.append(f"usage.low at {line.low_units:,}")
+    return ", ".join(parts)
+
+
 def interval_text(price: Renewing) -> str:
     """The interval of a recurring price after the word every: `month`, `3 months`."""
     count = price.interval_count or 1

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from licenzy.alignment.facts import MappedPrice, ProductFacts
+from licenzy.alignment.facts import IncludedFacts, MappedPrice, ProductFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
-from licenzy.catalog.included import IncludedUnits, line_problems
+from licenzy.catalog.included import IncludedUnits, line_problems, lines_of, terms_text
 from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, ProductPrice
 from licenzy.catalog.unit_names import UNITS_MAX, unit_problem
 from licenzy.errors import InvalidRequest
@@ -151,6 +151,7 @@ def facts_of(product: Product) -> ProductFacts:
         created_at=product.created_at,
         units=product.units,
         duration_seconds=product.duration_seconds,
+        included=tuple(IncludedFacts(line.unit, terms_text(line)) for line in lines_of(product.included)),
         prices=tuple(map(_price_facts, product.prices)),
     )
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from licenzy.alignment.facts import ProductFacts, ProjectFacts
 from licenzy.alignment.findings import Finding, Severity
 from licenzy.alignment.modes import Mode
-from licenzy.alignment.rules.catalog import differences
+from licenzy.alignment.rules.catalog import differences, included_differences
 from licenzy.setup.rules import Step, StepName, StepState
 
 STALE = timedelta(hours=2)
@@ -112,6 +112,9 @@ def checklist(
     )
 
 
+_OF_THE_CATALOG = ("product_differs", "included_units_differ")
+"""Findings that the checklist has an item of its own for."""
+
 _LIVE_TITLES = {
     StepName.CONNECT: "The live Stripe account is connected and can charge",
     StepName.WEBHOOK: "Signed live events arrive from Stripe",
@@ -137,8 +140,8 @@ def _same_catalog(project: ProjectFacts) -> Item:
 
 def _nothing_at_risk(project: ProjectFacts, found: Sequence[Finding]) -> Item:
     risks = [
-        each for each in found if each.severity is not Severity.NOTES and each.code != "product_differs"
-    ]  # A product that differs has a line of its own.
+        each for each in found if each.severity is not Severity.NOTES and each.code not in _OF_THE_CATALOG
+    ]
     title, at = "No warnings in live mode", project.live.probed_at
     if at is None:
         return Item("nothing_at_risk", title, StepState.WAITING, "Not checked with Stripe yet.", None, False)
@@ -199,6 +202,7 @@ def _differing(test: ProductFacts | None, live: ProductFacts | None) -> list[tup
     if test is None or live is None:
         return []
     found = list(differences(test, live))
+    found += [(f"included {unit}", there, here) for unit, there, here in included_differences(test, live)]
     if _state(test) != _state(live):
         found.append(("in Stripe", _state(test), _state(live)))
     return found

@@ -129,7 +129,7 @@ class Side:
         """A product mapped to a new price; gives its price's id."""
         parts = self.pair.runtime
         price.setdefault("interval", "month" if kind is Kind.SUBSCRIPTION else None)
-        more = {key: price.pop(key) for key in ("units", "duration_seconds") if key in price}
+        more = {key: price.pop(key) for key in ("units", "duration_seconds", "included") if key in price}
         price_id = price.pop("price_id", None) or self.account.price(**price)
         draft = Draft(code, kind, price_id, **more)
         create_product(

@@ -11,6 +11,7 @@ import pytest
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.copying import copy_to_live
+from licenzy.catalog.included import Every, IncludedUnits, Rollover
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.queries import products
 from licenzy.projects.scope import Scope
@@ -68,6 +69,15 @@ def test_everything_but_the_price_is_copied(pair: ModePair) -> None:
     assert live.prices[0].livemode
     for name in ("kind", "units", "duration_seconds", "features", "grace_days", "usage_low_units"):
         assert getattr(live, name) == getattr(test, name), name
+
+
+def test_included_units_are_copied(pair: ModePair) -> None:
+    pair.test.connect()
+    pair.live.connect()
+    pair.test.sell("PRO", included=(IncludedUnits("images", 1000, Every.MONTH, Rollover(500)),))
+    copied = copy(pair, {"PRO": keyed_price(pair.live, None)})
+    assert copied.created == ("PRO",)
+    assert sold(pair, Mode.LIVE)["PRO"].included == sold(pair, Mode.TEST)["PRO"].included != []
 
 
 def test_each_product_is_copied_or_refused_by_itself(pair: ModePair) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from licenzy.catalog.included import IncludedUnits
 from licenzy.catalog.models import Kind
 from licenzy.connections.actions import disconnect, end_secret_overlap
 from licenzy.connections.credentials import secret_label
@@ -399,6 +400,8 @@ rows(
     live=("product_differs",),
     both=True,
 )
+IMAGES = {"included": (IncludedUnits("images", 5),)}
+rows(("other units included", _differing(SUB, IMAGES, {})), live=("included_units_differ",), both=True)
 
 
 @row(live=("product_differs",), both=True)

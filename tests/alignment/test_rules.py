@@ -12,6 +12,7 @@ from licenzy.alignment.facts import (
     ConnectionFacts,
     EndpointSeen,
     EventSeen,
+    IncludedFacts,
     KeyFacts,
     OutboundFacts,
     ProductFacts,
@@ -105,6 +106,7 @@ EVENT = (EventSeen("evt_9", LATER, "Something of note."),)
 ALSO_BOUGHT = (EventSeen("evt_9", LATER, "Also bought, without a product: price_new."),)
 LEGACY_PLAN = (EventSeen("evt_9", LATER, "Also bought, without a product: gold21323."),)
 UNMAPPED = (UnmappedPrice("price_new", "prod_new", 2, LATER),)
+IMAGES, PAGES = IncludedFacts("images", "1,000 each month"), IncludedFacts("pages", "20 each period")
 TWIN = replace(ENDPOINT, id="we_2")
 
 ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -404,6 +406,27 @@ BOTH_SIDES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], list[str]
         ["product_differs"],
     ),
     (
+        "the same included units in another sequence",
+        {"products": (product(TEST, included=(IMAGES, PAGES)),)},
+        {"products": (product(LIVE, included=(PAGES, IMAGES)),)},
+        [],
+        [],
+    ),
+    (
+        "other included units",
+        {"products": (product(TEST, included=(IMAGES, PAGES)),)},
+        {"products": (product(LIVE, included=(replace(IMAGES, terms="5 each day"), PAGES)),)},
+        [],
+        ["included_units_differ"],
+    ),
+    (
+        "included units that test lacks",
+        {},
+        {"products": (product(LIVE, included=(IMAGES,)),)},
+        [],
+        ["included_units_differ"],
+    ),
+    (
         "only a live key, used",
         {},
         {"connection": None, "products": ()},
@@ -436,6 +459,16 @@ def test_one_change_to_two_aligned_sides(
     facts = ProjectFacts(LATER, side(TEST, **test), side(LIVE, **live))
     assert codes(facts, TEST) == in_test
     assert codes(facts, LIVE) == in_live
+
+
+def test_differing_units_are_named_with_their_terms() -> None:
+    test = side(TEST, products=(product(TEST, included=(IMAGES,)),))
+    live = side(LIVE, products=(product(LIVE, included=(PAGES,)),))
+    (found,) = findings(ProjectFacts(LATER, test, live), LIVE)
+    assert found.evidence == (
+        "images: 1,000 each month in test mode, none in live mode; "
+        "pages: none in test mode, 20 each period in live mode."
+    )
 
 
 def test_every_rule_is_in_the_tables() -> None:

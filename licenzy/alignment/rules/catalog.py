@@ -149,6 +149,48 @@ def product_differs(context: RuleContext) -> Iterator[FindingDraft]:
             )
 
 
+@rule(
+    "included_units_differ",
+    "Included units differ between test and live",
+    _WARNS,
+    Part.PRODUCTS,
+    compares=True,
+)
+def included_units_differ(context: RuleContext) -> Iterator[FindingDraft]:
+    if context.here.mode is Mode.TEST:
+        return  # Said once, on the side that customers meet.
+    tested_products = {product.product_code: product for product in context.other.products}
+    for product in context.here.products:
+        tested = tested_products.get(product.product_code)
+        differing = [] if tested is None else list(included_differences(tested, product))
+        if differing:
+            yield FindingDraft(
+                about=(_named(product),),
+                evidence="; ".join(
+                    f"{unit}: {there} in test mode, {here} in live mode" for unit, there, here in differing
+                )
+                + ".",
+                cause="Live purchases include other units than those that were tested.",
+                fix=f"Edit the included units of {product.product_code} in one of the modes, unless the "
+                "difference is intended.",
+                page=_page(product),
+                at=product.checked_at,
+            )
+
+
+def included_differences(test: ProductFacts, live: ProductFacts) -> Iterator[tuple[str, str, str]]:
+    """The units that a product of one code includes differently in the modes: unit, terms in test, in live.
+
+    The sequence of the units means nothing.
+    """
+    tried = {each.unit: each.terms for each in test.included}
+    sold = {each.unit: each.terms for each in live.included}
+    for unit in sorted({*tried, *sold}):
+        there, here = tried.get(unit, "none"), sold.get(unit, "none")
+        if there != here:
+            yield unit, there, here
+
+
 def differences(test: ProductFacts, live: ProductFacts) -> Iterator[tuple[str, str, str]]:
     """What a product of one code differs in between the modes: what, how in test, how in live.
 
