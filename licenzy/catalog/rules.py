@@ -285,6 +285,12 @@ def split_duration(seconds: int) -> tuple[int, str]:
     return max(1, round(seconds / 60)), "minutes"
 
 
+def duration_text(seconds: int) -> str:
+    """`2 days`, `1 month`: a duration in the largest unit it is a whole number of."""
+    amount, unit = split_duration(seconds)
+    return f"{amount} {unit.removesuffix('s') if amount == 1 else unit}"
+
+
 def _code_problem(code: str) -> str | None:
     if not code:
         return "Enter a product code."

@@ -8,7 +8,6 @@ from datetime import datetime
 
 from markupsafe import Markup, escape
 
-from licenzy.catalog.rules import split_duration
 from licenzy.runtime import runtime
 
 
@@ -82,13 +81,6 @@ def milliseconds(count: int) -> str:
     if count < 1000:
         return f"{count} ms"
     return f"{count / 1000:.1f}".removesuffix(".0") + " s"
-
-
-def lasting(seconds: int) -> str:
-    """`2 days`, `1 month of 30 days`: a duration in the largest unit it is a whole number of."""
-    amount, unit = split_duration(seconds)
-    word = unit.removesuffix("s") if amount == 1 else unit
-    return f"{amount} {word}"
 
 
 def browser_name(user_agent: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from jinja2 import StrictUndefined
 
+from licenzy.catalog.rules import duration_text
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.money import format_amount
 from licenzy.kit.resources import content_digest
@@ -16,7 +17,6 @@ from licenzy.portal.formatting import (
     day,
     event_name,
     instant,
-    lasting,
     milliseconds,
     number,
     split_host,
@@ -65,7 +65,7 @@ def register_template_helpers(app: Flask) -> None:
         day=day,
         event_name=event_name,
         instant=instant,
-        lasting=lasting,
+        lasting=duration_text,
         milliseconds=milliseconds,
         moment=rfc3339,
         number=number,

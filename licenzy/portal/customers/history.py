@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from licenzy.catalog.rules import duration_text
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.kit.clock import from_micros, from_unix
 from licenzy.kit.money import format_amount
-from licenzy.portal.formatting import day, instant, lasting
+from licenzy.portal.formatting import day, instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,7 @@ def _operator(data: Mapping[str, Any], _currency: str | None) -> _Description:
         units = data["units"]
         return _Description(f"{abs(units):,} units {'added' if units > 0 else 'removed'} manually", None)
     if action == "extend":
-        return _Description(f"Extended by {lasting(data['seconds'])}", None, "good")
+        return _Description(f"Extended by {duration_text(data['seconds'])}", None, "good")
     if action == "lift":
         return _Description(
             "Access restored manually", "Earlier refunds and disputes no longer affect it.", "good"
