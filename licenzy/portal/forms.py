@@ -37,13 +37,17 @@ class PortalForm(FlaskForm):  # type: ignore[misc]  # flask_wtf carries no types
         """Within it a verb is tried: what the verb refuses is put into the form, and what follows goes on."""
         return _Refusals(self)
 
+    def field_named(self, name: str) -> Any:
+        """The field that a verb means by this name; none where the form has none."""
+        return self._fields.get(name)
+
     def refuse(self, error: LicenzyError) -> None:
         """Put the error's `fields` at their inputs; what fits none goes above the form."""
         self.refusal = error
         placed = False
         for name, sentence in error.fields.items():
-            if name in self._fields:
-                field = self._fields[name]
+            field = self.field_named(name)
+            if field is not None:
                 field.errors = [*field.errors, sentence]
                 placed = True
         if not placed:

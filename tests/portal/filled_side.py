@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from licenzy.alignment.modes import Mode
+from licenzy.catalog.included import Every, IncludedUnits, Rollover
 from licenzy.catalog.models import Kind
 from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import EventType
@@ -59,6 +60,10 @@ LONGEST = Names(
     url=f"http://127.0.0.1:9999/{'a-long-path-without-end/' * 8}hook",
     event_type="customer.subscription.pending_update_applied",
 )
+INCLUDED = (
+    IncludedUnits("images", 1000, Every.MONTH, Rollover(500), trial_units=50, low_units=100),
+    IncludedUnits("w" * 32, 1_000_000_000, Every.DAY),
+)
 
 
 def fill_side(
@@ -76,7 +81,12 @@ def fill_side(
     make_walk(runtime, connection, problem="Stripe cannot be reached right now.")
     with runtime.database.write() as db:
         product = make_product(
-            db, product_code=names.product_code, stripe_product_name=names.product_name, **here
+            db,
+            product_code=names.product_code,
+            stripe_product_name=names.product_name,
+            included=[line.to_json() for line in INCLUDED],
+            trial_days=14,
+            **here,
         )
         make_product_price(db, product, label="year", interval="year", active=False)
         retired = make_product_price(db, product, label="x" * 32, retired_at=product.created_at)

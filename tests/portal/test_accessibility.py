@@ -86,19 +86,26 @@ def complaints(page: Any, address: str, paths: list[str]) -> list[str]:
     found = []
     for path in paths:
         page.goto(address + path)
-        page.evaluate(AXE)
-        page.evaluate(UNFOLD)
-        for width, scheme in product((1280, 360), ("light", "dark")):
-            page.set_viewport_size({"width": width, "height": 800})
-            # Colours that fade into each other would be measured on their way.
-            page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-            page.evaluate("() => new Promise(requestAnimationFrame)")
-            found += [f"{path} {scheme}: {each}" for each in page.evaluate(LOOK)]
-            if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
-                found.append(f"{path} is wider than {width}")
-            found += [f"{path} breaks {each} at {width}" for each in page.evaluate(BROKEN)]
+        found += complaints_here(page, path)
         if "·" not in page.title() and not path.startswith("/checkout/"):
             found.append(f"{path} has no title of its own: {page.title()}")
+    return found
+
+
+def complaints_here(page: Any, path: str) -> list[str]:
+    """What axe says of the page as it is now, and whether it is wider than the screen."""
+    found = []
+    page.evaluate(AXE)
+    page.evaluate(UNFOLD)
+    for width, scheme in product((1280, 360), ("light", "dark")):
+        page.set_viewport_size({"width": width, "height": 800})
+        # Colours that fade into each other would be measured on their way.
+        page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+        found += [f"{path} {scheme}: {each}" for each in page.evaluate(LOOK)]
+        if page.evaluate("document.documentElement.scrollWidth > window.innerWidth"):
+            found.append(f"{path} is wider than {width}")
+        found += [f"{path} breaks {each} at {width}" for each in page.evaluate(BROKEN)]
     return found
 
 

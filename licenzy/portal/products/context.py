@@ -17,8 +17,12 @@ from licenzy.errors import LicenzyError
 from licenzy.portal.alignment.findings import side_findings
 from licenzy.portal.guards import Side
 from licenzy.portal.products.forms import PriceForm, ProductForm, described
+from licenzy.portal.products.included import fitting_proposals
+from licenzy.portal.products.offer import offer_context, stored_offer
+from licenzy.projects.queries import mode_settings
 from licenzy.runtime import runtime
 from licenzy.stripe_gateway.client import PriceFacts
+from licenzy.usage.units import units_sold
 
 
 def products_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +47,11 @@ def product_form_context(side: Side, form: ProductForm, *, current: Product | No
     if form.kind.data is None and picked is not None:
         form.kind.data = catalog_rules.proposed_kind(recurring=picked.recurring).value
         _propose_code(side, form, picked, prices)
+    offer = offer_context(side, form, current=current, picked=picked)
     return {
+        **offer,
+        "proposals": fitting_proposals(offer["offer_prices"]),
+        "known_units": _known_units(side),
         "form": form,
         "prices": prices,
         "picked": picked,
@@ -51,6 +59,22 @@ def product_form_context(side: Side, form: ProductForm, *, current: Product | No
         "product": current,
         "unit_is_fixed": current is not None and _unit_is_fixed(side, current),
     }
+
+
+def change_rows(side: Side, form: ProductForm) -> bool:
+    """Add or remove a row of included units, where a button for that was pressed."""
+    act = form.included_act.data
+    if not act:
+        return False
+    with runtime().database.read() as db:
+        default_unit = mode_settings(db, side.scope).default_unit
+    form.included.change(act, default_unit=default_unit)
+    return True
+
+
+def _known_units(side: Side) -> list[str]:
+    with runtime().database.read() as db:
+        return units_sold(db, side.scope)
 
 
 def _unit_is_fixed(side: Side, product: Product) -> bool:
@@ -78,6 +102,7 @@ def product_page_context(
         **context,
         "price_form": price_form or _another_price(product, context["prices"]),
         "searches": searches,
+        "stored_offer": stored_offer(product),
         "typed_error": typed_error,
         "back": "",
     }

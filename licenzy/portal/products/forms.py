@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from wtforms import BooleanField, HiddenField, IntegerField, RadioField, SelectField, StringField
+from wtforms import BooleanField, FormField, HiddenField, IntegerField, RadioField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional
 
+from licenzy.catalog.included import IncludedUnits, lines_of
 from licenzy.catalog.models import Kind, Product
-from licenzy.catalog.rules import DURATION_UNITS, Draft, split_duration
+from licenzy.catalog.rules import DURATION_UNITS, Draft, draft_problems, split_duration, trimmed_to_kind
 from licenzy.catalog.unit_names import UNIT_MAX
 from licenzy.portal.forms import PortalForm
+from licenzy.portal.products.included import IncludedRow, IncludedRows, row_values
 from licenzy.projects.models import DEFAULT_UNIT
 from licenzy.stripe_gateway.client import PriceFacts
 
@@ -83,7 +86,22 @@ class ProductForm(PortalForm):
     allow_promotion_codes = BooleanField("Let buyers enter promotion codes")
     automatic_tax = BooleanField("Let Stripe Tax add the tax")
     adjustable_quantity = BooleanField("Let buyers change the quantity")
+    included = IncludedRows(FormField(IncludedRow), "Included units")
+    included_act = HiddenField()
+    """The button that was pressed to add or remove a row, if one was."""
+    seen_price = HiddenField()
+    """The picked price as it was last read, so that the sentence of the offer need not read it again."""
     back = HiddenField()
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        """Check the form without rows into which nothing was typed."""
+        self.included.drop_blank()
+        return bool(super().validate(extra_validators))
+
+    def field_named(self, name: str) -> Any:
+        """A field of the form or of one of its rows; none where no field has this name."""
+        fields = {field.name: field for row in self.included for field in row.form}
+        return fields[name] if name in fields else super().field_named(name)
 
     def offer(self, prices: Sequence[PriceFacts], *, current: Product | None = None) -> None:
         """Fill the list of prices, in the order of Stripe's; `current` is the product being edited."""
@@ -106,6 +124,9 @@ class ProductForm(PortalForm):
 
     def draft(self) -> Draft:
         """What the form describes. Call it on a valid form only."""
+        return self._draft(self.included.lines())
+
+    def _draft(self, included: tuple[IncludedUnits, ...]) -> Draft:
         return Draft(
             product_code=(self.product_code.data or "").strip(),
             kind=Kind(self.kind.data),
@@ -115,12 +136,20 @@ class ProductForm(PortalForm):
             usage_low_units=self.usage_low_units.data,
             duration_seconds=self._duration(),
             features=_codes(self.features.data or ""),
+            included=included,
             grace_days=self.grace_days.data or 0,
             trial_days=self.trial_days.data,
             allow_promotion_codes=self.allow_promotion_codes.data,
             automatic_tax=self.automatic_tax.data,
             adjustable_quantity=self.adjustable_quantity.data,
         )
+
+    def described_draft(self) -> Draft | None:
+        """What the form describes so far, without rows that say too little; none where it says too little."""
+        if self.kind.data not in set(Kind) or self.duration_unit.data not in DURATION_UNITS:
+            return None
+        draft = trimmed_to_kind(self._draft(self.included.whole_lines()))
+        return None if set(draft_problems(draft, priced=False)) - {"product_code"} else draft
 
     def _duration(self) -> int | None:
         amount: int | None = self.duration.data
@@ -165,6 +194,7 @@ def described(product: Product) -> dict[str, object]:
         "duration": amount,
         "duration_unit": unit,
         "features": ", ".join(product.features),
+        "included": [row_values(line) for line in lines_of(product.included)],
         "grace_days": product.grace_days,
         "trial_days": product.trial_days,
         "allow_promotion_codes": product.allow_promotion_codes,

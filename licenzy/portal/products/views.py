@@ -11,8 +11,14 @@ from licenzy.entitlements.queries import was_granted
 from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
 from licenzy.portal.guards import Side, project_page
-from licenzy.portal.products.context import product_form_context, product_page_context, products_context
+from licenzy.portal.products.context import (
+    change_rows,
+    product_form_context,
+    product_page_context,
+    products_context,
+)
 from licenzy.portal.products.forms import ProductForm, described
+from licenzy.portal.products.offer import offer_context
 from licenzy.portal.respond import go, show
 from licenzy.portal.setup.wizard import WIZARD, finished_url, is_in_wizard, step_page
 from licenzy.runtime import runtime
@@ -36,6 +42,8 @@ def new_product(side: Side) -> ResponseReturnValue:
     if not form.is_submitted():
         return show("products/new.html", back="", **product_form_context(side, form))
     if form.only_picked:  # As a browser without scripts sends it: nothing is refused yet, but proposed.
+        return _form_again(side, form, 200)
+    if change_rows(side, form):
         return _form_again(side, form, 200)
     # The verb reads the picked price from Stripe again; the list is for choosing only.
     if form.validate():
@@ -65,6 +73,23 @@ def product_proposal(side: Side) -> ResponseReturnValue:
     return show("products/new.html", "products/_form.html", back=back, **context)
 
 
+@project.get("/products/new/offer")
+@project_page(Role.ADMIN)
+def new_offer(side: Side) -> ResponseReturnValue:
+    """What a buyer of a new product gets, as its form describes it so far."""
+    form = ProductForm(formdata=request.args)
+    return show("products/_offer.html", **offer_context(side, form, current=None))
+
+
+@project.get("/products/<id('prd'):product_id>/offer")
+@project_page(Role.ADMIN)
+def edited_offer(side: Side, product_id: str) -> ResponseReturnValue:
+    """What a buyer of a product gets once its form is saved as it is so far."""
+    product, form = _product(side, product_id), ProductForm(formdata=request.args)
+    form.edit(product)
+    return show("products/_offer.html", **offer_context(side, form, current=product))
+
+
 @project.route("/products/<id('prd'):product_id>", methods=["GET", "POST"])
 @project_page(Role.ADMIN)
 def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
@@ -75,6 +100,9 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
     if not form.is_submitted():
         return show("products/edit.html", **product_page_context(side, product, form))
     form.edit(product)
+    if change_rows(side, form):
+        context = product_page_context(side, product, form)
+        return show("products/edit.html", "products/_form.html", **context)
     if form.validate():
         with form.refusals():
             actions.edit_product(
