@@ -73,7 +73,7 @@ class IncludedRow(Form):  # type: ignore[misc]  # wtforms carries no types.
     trial_units = IntegerField(
         "In a trial",
         validators=[Optional()],
-        description="How many the whole trial has. Empty: as many as Units.",
+        description="How many a trial has, if there is one. Empty: as many as Units.",
     )
     low_units = IntegerField(
         "Notify when this many are left",
