@@ -123,6 +123,8 @@ class ProductFacts:
     created_at: datetime
     prices: tuple[MappedPrice, ...] = ()
     """Oldest first, retired ones included."""
+    unit: str | None = None
+    """What a usage pack consists of."""
     units: int | None = None
     duration_seconds: int | None = None
     included: tuple[IncludedFacts, ...] = ()

@@ -149,6 +149,7 @@ def facts_of(product: Product) -> ProductFacts:
         product_code=product.product_code,
         kind=product.kind,
         created_at=product.created_at,
+        unit=product.unit if product.kind is Kind.USAGE_PACK else None,
         units=product.units,
         duration_seconds=product.duration_seconds,
         included=tuple(IncludedFacts(line.unit, terms_text(line)) for line in lines_of(product.included)),

@@ -107,6 +107,7 @@ ALSO_BOUGHT = (EventSeen("evt_9", LATER, "Also bought, without a product: price_
 LEGACY_PLAN = (EventSeen("evt_9", LATER, "Also bought, without a product: gold21323."),)
 UNMAPPED = (UnmappedPrice("price_new", "prod_new", 2, LATER),)
 IMAGES, PAGES = IncludedFacts("images", "1,000 each month"), IncludedFacts("pages", "20 each period")
+PACK: dict[str, Any] = {"kind": "usage_pack", "units": 5, "interval": None}
 TWIN = replace(ENDPOINT, id="we_2")
 
 ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -399,9 +400,16 @@ BOTH_SIDES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], list[str]
     ("another interval", {}, {"products": (product(LIVE, interval="year"),)}, [], ["product_differs"]),
     ("another count", {}, {"products": (product(LIVE, interval_count=3),)}, [], ["product_differs"]),
     (
+        "another unit",
+        {"products": (product(TEST, **PACK, unit="images"),)},
+        {"products": (product(LIVE, **PACK, unit="units"),)},
+        [],
+        ["product_differs"],
+    ),
+    (
         "another kind",
         {},
-        {"products": (product(LIVE, kind="usage_pack", units=5, interval=None),)},
+        {"products": (product(LIVE, **PACK),)},
         [],
         ["product_differs"],
     ),

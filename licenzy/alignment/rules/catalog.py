@@ -229,6 +229,7 @@ def _lasting(product: ProductFacts) -> str:
 
 _COMPARED: dict[str, Callable[[ProductFacts], str]] = {
     "kind": lambda product: product.kind.replace("_", " "),
+    "unit": lambda product: product.unit or "none",
     "units": lambda product: "none" if product.units is None else str(product.units),
     "duration": _lasting,
 }
