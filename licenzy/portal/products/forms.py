@@ -7,7 +7,7 @@ from typing import Any
 
 from wtforms import BooleanField, FormField, HiddenField, IntegerField, RadioField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired, Length, NumberRange, Optional
+from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
 
 from licenzy.catalog.included import IncludedUnits, lines_of
 from licenzy.catalog.models import Kind, Product
@@ -146,7 +146,11 @@ class ProductForm(PortalForm):
 
     def described_draft(self) -> Draft | None:
         """What the form describes so far, without rows that say too little; none where it says too little."""
-        if self.kind.data not in set(Kind) or self.duration_unit.data not in DURATION_UNITS:
+        try:
+            for field in self:
+                if isinstance(field, SelectField):  # Radio buttons as well.
+                    field.pre_validate(self)
+        except ValidationError:
             return None
         draft = trimmed_to_kind(self._draft(self.included.whole_lines()))
         return None if set(draft_problems(draft, priced=False)) - {"product_code"} else draft
