@@ -7,19 +7,20 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select, and_, delete, insert, select, update
+from sqlalchemy import Select, and_, delete, exists, insert, select, update
 from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
 from licenzy.db.reads import read_row, read_rows
 from licenzy.db.upsert import change_row, insert_new, table_of
 from licenzy.entitlements.events import REPLAYED, Change, ChangeCause, announce_purchase
-from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase, State
+from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase, State, UsageWindow
 from licenzy.entitlements.one_time import Pass, chain_passes
 from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.entitlements.projection import project
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
+from licenzy.entitlements.window_rows import OpenWindows
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
@@ -35,8 +36,9 @@ _SHOWN = (
     "cancel_at",
     "canceled_at",
 )
-_PROJECTED = tuple(field.name for field in fields(Projected) if field.name != "granted_at")
+_PROJECTED = tuple(field.name for field in fields(Projected) if field.name not in {"granted_at", "continues"})
 _PURCHASES, _ENTITLEMENTS = table_of(Purchase).c, table_of(Entitlement)
+_WINDOWS = table_of(UsageWindow)
 _INSERT = insert(_ENTITLEMENTS)
 
 _Columns = Mapping[str, Any]
@@ -230,12 +232,17 @@ def _end(db: Session, row: _Columns, now: datetime) -> _Columns:
 
 
 def _remove(db: Session, purchase: LockedPurchase, rows: Sequence[_Columns]) -> None:
-    """Delete rows that have been ended."""
+    """Delete rows that have been ended; one stays whose units were used, of which the ledger tells."""
     if rows:
         these = and_(
             _ENTITLEMENTS.c.project_id == purchase.project_id,
             _ENTITLEMENTS.c.mode == purchase.mode,
             _ENTITLEMENTS.c.id.in_([row["id"] for row in rows]),
+            ~exists().where(
+                _WINDOWS.c.project_id == purchase.project_id,
+                _WINDOWS.c.mode == purchase.mode,
+                _WINDOWS.c.entitlement_id == _ENTITLEMENTS.c.id,
+            ),
         )
         db.connection().execute(delete(_ENTITLEMENTS).where(these))
 
@@ -250,18 +257,24 @@ def _write_all(
     """
     found = [] if purchase.is_new else _rows_of(db, purchase.scope, purchase_key=purchase.key)
     rows: dict[str, _Columns] = {row.item_key: row._asdict() for row in found}
+    windows = OpenWindows.locked(db, purchase.scope, rows.values())
     left = {key for key, row in rows.items() if row["kind"] == Kind.SUBSCRIPTION}
     changes: list[Change] = []
+    heirs: dict[str, str] = {}
     for projected in entitlements:
         left.discard(projected.item_key)
         before = rows.get(projected.item_key)
-        after = rows[projected.item_key] = _write(db, before, purchase, projected, now)
+        held_by = [rows[key]["id"] for key in (projected.item_key, *projected.continues) if key in rows]
+        due_at = windows.due_at(projected, held_by)
+        after = rows[projected.item_key] = _write(db, before, purchase, projected, due_at, now)
+        heirs |= dict.fromkeys(held_by, after["id"])
         changes.extend(_change(before, after))
         if projected.kind is Kind.TIME_PASS:
             changes.extend(_chain(db, after, now))
     for key in left:
         before, rows[key] = rows[key], _end(db, rows[key], now)
         changes.extend(_change(before, rows[key]))
+    windows.fit(db, rows.values(), heirs)
     return list(rows.values()), changes, [rows[key] for key in left]
 
 
@@ -276,9 +289,15 @@ def _rows_of(scope: Scope, *, purchase_key: str) -> Select[Any]:
 
 
 def _write(
-    db: Session, row: _Columns | None, purchase: LockedPurchase, projected: Projected, now: datetime
+    db: Session,
+    row: _Columns | None,
+    purchase: LockedPurchase,
+    projected: Projected,
+    windows_due_at: datetime | None,
+    now: datetime,
 ) -> _Columns:
     columns = {name: getattr(projected, name) for name in _PROJECTED}
+    columns["windows_due_at"] = windows_due_at
     # When it began, not when it was told: the rows of a replay are those of the first time.
     columns["created_at"] = projected.granted_at
     columns |= {"subject_id": purchase.subject_id, "attempt_id": purchase.attempt_id}
@@ -309,12 +328,14 @@ def _insert(db: Session, purchase: LockedPurchase, columns: _Columns, now: datet
 def _update(db: Session, row: _Columns, columns: _Columns, now: datetime) -> _Columns:
     """The row with these columns. Only what differs is written: an unchanged row keeps its date.
 
-    It keeps it as well where only the price is filled in, which rows of earlier versions do not have.
+    It keeps it as well where only the price is filled in, which rows of earlier versions do not have, and
+    where only another window is due.
     """
     differing = {name: value for name, value in columns.items() if row[name] != value}
     if not differing:
         return row
-    if row["stripe_price_id"] is not None or set(differing) != {"stripe_price_id"}:
+    undated = {"windows_due_at"} | ({"stripe_price_id"} if row["stripe_price_id"] is None else set())
+    if not differing.keys() <= undated:
         differing["updated_at"] = now
     change_row(db, Entitlement, {name: row[name] for name in ("project_id", "mode", "id")}, differing)
     return {**row, **differing}

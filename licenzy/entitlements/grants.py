@@ -80,7 +80,7 @@ def grant(
     if purchase.subject_id is not None:
         return []
     give_purchase(db, purchase, subject_id=subject.id)
-    data = {
+    data: dict[str, Any] = {
         "action": "grant",
         "product_code": product.product_code,
         "kind": product.kind.value,
@@ -91,6 +91,8 @@ def grant(
     }
     if product.kind is Kind.USAGE_PACK:
         data["unit"] = product.unit
+    if product.kind is Kind.SUBSCRIPTION and product.included:
+        data["included"] = [dict(line) for line in product.included]
     return _act(db, operator, purchase_key=key, about=subject_ref, data=data)
 
 

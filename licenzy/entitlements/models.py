@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, UniqueConstraint, text
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -14,6 +14,8 @@ from licenzy.catalog.models import Kind
 from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table, of_same_side
 from licenzy.projects.models import DEFAULT_UNIT
+
+_OPEN_WINDOW = text("spent_at_end IS NULL")
 
 
 class FactSource(StrEnum):
@@ -160,6 +162,10 @@ class Entitlement(Table, table=True):
     granted_units: int = Field(default=0, sa_type=BigInteger)
     used_units: int = Field(default=0, sa_type=BigInteger)
     reserved_units: int = Field(default=0, sa_type=BigInteger)
+    included: list[dict[str, Any]] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    """`windows.UnitWindows` of each unit that a subscription includes; none where it includes none."""
+    windows_due_at: datetime | None = Field(default=None, sa_type=Instant)
+    """From when on a call that draws included units opens a window first; none when none is paid for."""
     voided_at: datetime | None = Field(default=None, sa_type=Instant)
     """Set while a pack's remaining units are withdrawn (refund, cancellation)."""
 
@@ -174,3 +180,73 @@ class Entitlement(Table, table=True):
     attempt_id: str | None = None
     created_at: datetime = Field(sa_type=Instant)
     updated_at: datetime = Field(sa_type=Instant)
+
+    # Its own units are a pack's. Those that it includes are in windows (`usage.grants`).
+    @property
+    def window_starts_at(self) -> None:
+        """None: a pack is no window."""
+        return None
+
+    @property
+    def window_ends_at(self) -> None:
+        """None: a pack is no window."""
+        return None
+
+
+class UsageWindow(Table, table=True):
+    """Units that a subscription includes in one window, once a call has used of them.
+
+    The first call that draws one writes the row, so that what nobody uses takes no room. Consumption writes
+    the counters, and projection the size and the end, by the windows that stand with the entitlement.
+    """
+
+    __tablename__ = "usage_windows"
+    __table_args__ = (
+        of_same_side("entitlement_id", "entitlements"),
+        Index(
+            "ix_usage_windows_open",
+            "project_id",
+            "mode",
+            "held_by",
+            sqlite_where=_OPEN_WINDOW,
+            postgresql_where=_OPEN_WINDOW,
+        ),
+        # What a batch of calls on Postgres locks: the windows of subjects of any project.
+        Index(
+            "ix_usage_windows_open_of_subject",
+            "subject_id",
+            sqlite_where=_OPEN_WINDOW,
+            postgresql_where=_OPEN_WINDOW,
+        ),
+        CheckConstraint(
+            "granted_units + carried_units >= used_units + reserved_units + overdrawn_units",
+            name="remaining_not_negative",
+        ),
+        CheckConstraint(
+            "used_units >= 0 AND reserved_units >= 0 AND carried_units >= 0 AND overdrawn_units >= 0",
+            name="counters_not_negative",
+        ),
+    )
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
+    entitlement_id: str = Field(primary_key=True)
+    """The entitlement that it was opened for."""
+    unit: str = Field(primary_key=True, max_length=32)
+    starts_at: datetime = Field(sa_type=Instant, primary_key=True)
+    ends_at: datetime = Field(sa_type=Instant)
+    """When the next one is due; until that is paid for, this one stays open."""
+    subject_id: str
+    held_by: str
+    """The entitlement whose right it is: another one once its item has taken the place of the first."""
+    granted_units: int = Field(sa_type=BigInteger)
+    """Its size by the facts, and never less than what has been taken of it."""
+    carried_units: int = Field(default=0, sa_type=BigInteger)
+    """Unused units of the window before, which end with this one and are drawn first."""
+    used_units: int = Field(default=0, sa_type=BigInteger)
+    reserved_units: int = Field(default=0, sa_type=BigInteger)
+    overdrawn_units: int = Field(default=0, sa_type=BigInteger)
+    """What was taken of the window before beyond what its time was paid for."""
+    opened_at: datetime = Field(sa_type=Instant)
+    spent_at_end: int | None = Field(default=None, sa_type=BigInteger)
+    """What had been taken of its own units when the next window was opened; none while it is open."""

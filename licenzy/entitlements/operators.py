@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import State
 from licenzy.entitlements.projected import FactLike, Projected
+from licenzy.entitlements.windows import windows_of_grant
 from licenzy.kit.clock import from_micros, later
 from licenzy.projects.models import DEFAULT_UNIT
 
@@ -67,6 +68,8 @@ def _grant(fact: FactLike) -> Projected:
         unit=data.get("unit", DEFAULT_UNIT),
         granted_units=data["units"] or 0,
         terms_version=data.get("version"),
+        included=[each.to_json() for each in windows_of_grant(data.get("included") or (), fact.occurred_at)]
+        or None,
     )
 
 

@@ -57,6 +57,8 @@ class Period(NamedTuple):
     invoice: PaidInvoice
     amount: int | None
     """What the item itself cost in it; of an invoice whose line is not known, the whole."""
+    quantity: int | None = None
+    """How many of the price it was paid for; None where its line is not known."""
 
 
 def merge_paid_invoices(facts: Iterable[FactLike]) -> list[PaidInvoice]:
@@ -213,7 +215,8 @@ def periods_by_item(items: BilledItems, invoices: Sequence[PaidInvoice]) -> Mapp
     for invoice in invoices:
         billed = _billed(invoice, items)
         for item_id, line in billed.items():
-            found[item_id].append(Period(line["start"], line["end"], line["price"], invoice, line["amount"]))
+            span = line["start"], line["end"]
+            found[item_id].append(Period(*span, line["price"], invoice, line["amount"], line.get("quantity")))
         further = (invoice.period_end or 0) > furthest
         furthest = max(furthest, invoice.period_end or 0)
         begins = invoice.reason in _BEGINS_PERIODS

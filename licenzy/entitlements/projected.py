@@ -86,3 +86,7 @@ class Projected:
     stripe_checkout_session_id: str | None = None
     stripe_price_id: str | None = None
     terms_version: int | None = None
+    included: list[dict[str, Any]] | None = None
+    """`windows.UnitWindows` of each unit that the product includes; none where it includes none."""
+    continues: tuple[str, ...] = ()
+    """The items whose place it took, and whose windows are its own since."""

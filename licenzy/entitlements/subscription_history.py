@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from licenzy.entitlements import reversals
 from licenzy.entitlements.ordering import latest
 from licenzy.entitlements.periods import (
     SAME_MOMENT,
@@ -17,6 +18,7 @@ from licenzy.entitlements.periods import (
     periods_by_item,
 )
 from licenzy.entitlements.projected import SETTLED, FactLike
+from licenzy.entitlements.reversals import Reversal
 from licenzy.entitlements.sold import SoldTerms, Terms
 from licenzy.kit.clock import from_unix
 
@@ -75,7 +77,7 @@ class SubscriptionHistory:
     def _is_proven(self, item_id: str) -> bool:
         """Whether an item itself was in a trial, or paid for: by its own line, or by what began them all."""
         lineage = self.billed.lineage(item_id)
-        states = [state for state in self.states if self._in_place_of(state, item_id) is not None]
+        states = [state for state in self.states if self.in_place_of(state, item_id) is not None]
         statuses = {state.data["status"] for state in states}
         if "trialing" in statuses or "paused" in statuses:
             return True
@@ -89,7 +91,7 @@ class SubscriptionHistory:
         """Whether the invoice with which the subscription began was paid: it need not name all its items."""
         return any(invoice.reason == "subscription_create" for invoice in self.invoices)
 
-    def _is_of_trial(self, period: Period) -> bool:
+    def is_of_trial(self, period: Period) -> bool:
         """Whether the item cost nothing in a period because of a trial, whatever else was paid with it."""
         if period.amount and period.invoice.amount_paid:
             return False
@@ -115,7 +117,7 @@ class SubscriptionHistory:
         long as it was paid for, without grace.
         """
         item_id = item["id"]
-        ends = [period.end for period in self.periods[item_id] if not self._is_of_trial(period)]
+        ends = [period.end for period in self.periods[item_id] if not self.is_of_trial(period)]
         if not self.invoices and self._session_paid_for_period():
             return LastPaid(item["quantity"], terms, ends[-1:])
         paid = self._invoices_paid(item_id)
@@ -131,39 +133,39 @@ class SubscriptionHistory:
 
     def _paid_with(self, invoice: PaidInvoice, item: Item) -> tuple[int, Terms | None]:
         """The quantity and terms of an item that an invoice was paid for; none at a price of no product."""
-        line, state = self._line_paid(invoice, item["id"]), self._state_with_invoice(invoice)
-        before = (self._in_place_of(state, item["id"]) if state is not None else None) or item
+        line, state = self._line_paid(invoice, item["id"]), self.state_with_invoice(invoice)
+        before = (self.in_place_of(state, item["id"]) if state is not None else None) or item
         named = line if line is not None and line["price"] is not None else before
         quantity = line["quantity"] if line is not None else None
-        terms = self._terms_paid(invoice, state, item["id"], named["price"])
+        terms = self.terms_paid(invoice, state, item["id"], named["price"])
         return before["quantity"] if quantity is None else quantity, terms
 
     def is_ours(self, period: Period, item: Item) -> bool:
         """Whether a paid period was one of a product: a price that is unknown begins none."""
-        state = self._state_with_invoice(period.invoice)
-        then = (self._in_place_of(state, item["id"]) if state is not None else None) or item
+        state = self.state_with_invoice(period.invoice)
+        then = (self.in_place_of(state, item["id"]) if state is not None else None) or item
         price = period.price or then["price"]
-        return self._terms_paid(period.invoice, state, item["id"], price) is not None
+        return self.terms_paid(period.invoice, state, item["id"], price) is not None
 
-    def _terms_paid(
+    def terms_paid(
         self, invoice: PaidInvoice, state: FactLike | None, item_id: str, price: str
     ) -> Terms | None:
         """What an item gave at the price that an invoice was paid for, in the state that the invoice made."""
-        then = self._in_place_of(state, item_id) if state is not None else None
+        then = self.in_place_of(state, item_id) if state is not None else None
         if state is not None and then is not None and then["price"] == price:
             return self.terms.of(state, then["id"])
         at = invoice.made_at + SAME_MOMENT
         meant = (self.terms.at_price(each, price, at=at) for each in self.billed.lineage(item_id))
         return next((terms for terms in meant if terms is not None), None)
 
-    def _in_place_of(self, state: FactLike, item_id: str) -> Item | None:
+    def in_place_of(self, state: FactLike, item_id: str) -> Item | None:
         """The item in a state, or the one whose place it took; None where neither was there."""
         found = (item_in(state, each) for each in self.billed.lineage(item_id))
         return next((item for item in found if item is not None), None)
 
     def _invoices_paid(self, item_id: str) -> list[PaidInvoice]:
         """The paid invoices of the item's periods after its trial and of its changes, the last first."""
-        periods = (period for period in self.periods[item_id] if not self._is_of_trial(period))
+        periods = (period for period in self.periods[item_id] if not self.is_of_trial(period))
         of_periods = {period.invoice.id for period in periods}
         return [
             invoice
@@ -177,7 +179,7 @@ class SubscriptionHistory:
         of_trial = {
             period.start
             for period in self.periods[item_id]
-            if period.invoice.id == invoice.id and self._is_of_trial(period)
+            if period.invoice.id == invoice.id and self.is_of_trial(period)
         }
         return [
             line
@@ -198,7 +200,7 @@ class SubscriptionHistory:
             return None
         return max(lines, key=lambda line: (line["start"], not line["proration"]), default=None)
 
-    def _state_with_invoice(self, invoice: PaidInvoice) -> FactLike | None:
+    def state_with_invoice(self, invoice: PaidInvoice) -> FactLike | None:
         """The first state with this invoice as its latest; where none has it, the one at its payment."""
         naming = [state for state in self.states if state.data.get("latest_invoice") == invoice.id]
         if naming:
@@ -227,6 +229,23 @@ class SubscriptionHistory:
         if later:
             return from_unix(later[-1])
         return from_unix(end) if end else state.occurred_at
+
+    def reversal_of(self, invoice: PaidInvoice) -> Reversal | None:
+        """What refunds and disputes of an invoice's payment take away; None where they take nothing."""
+        payments = set(invoice.payments)
+        for fact in self.facts:
+            if fact.kind == "invoice_payment" and fact.data["invoice"] == invoice.id:
+                payments |= {fact.data["payment_intent"], fact.data["charge"]} - {None}
+        of_it = [
+            fact
+            for fact in self.facts
+            if fact.kind in reversals.KINDS
+            and (
+                payments & {fact.data["payment_intent"], fact.data["charge"]}
+                or fact.data.get("invoice") == invoice.id
+            )
+        ]
+        return reversals.reversal(of_it, paid=invoice.amount_paid)
 
     # --- what was sold --------------------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from licenzy.catalog.models import Kind
-from licenzy.entitlements import reversals
 from licenzy.entitlements.grace import unpaid_since
+from licenzy.entitlements.included import included_units
 from licenzy.entitlements.models import State
 from licenzy.entitlements.operators import canceled, lifted_at
 from licenzy.entitlements.ordering import latest
@@ -49,7 +49,7 @@ def of_subscription(facts: Sequence[FactLike]) -> list[Projected]:
     kept = (_of_item(history, item) for item in items if history.was_granted(item["id"]))
     gone = {item_id for item_id in gone if history.was_granted(item_id)}
     return [
-        *(_less_reversals(history, each) for each in kept if each is not None),
+        *(_with_units(history, _less_reversals(history, each)) for each in kept if each is not None),
         *(_removed(history, item_id) for item_id in sorted(gone)),
     ]
 
@@ -103,6 +103,14 @@ def _until_paid_period_ends(
     if entitlement.ends_at is not None and entitlement.ends_at < end:
         return entitlement
     return replace(entitlement, valid_until=end, ends_at=end, ends_as="product_changed")
+
+
+def _with_units(history: SubscriptionHistory, entitlement: Projected) -> Projected:
+    """With the units that its product includes, in windows that go on from those of an item it replaced."""
+    item_id = entitlement.item_key
+    included = [each.to_json() for each in included_units(history, item_id)]
+    continues = tuple(history.billed.lineage(item_id)[1:]) if included else ()
+    return replace(entitlement, included=included or None, continues=continues)
 
 
 def _removed(history: SubscriptionHistory, item_id: str) -> Projected:
@@ -259,21 +267,7 @@ def _less_reversals(history: SubscriptionHistory, entitlement: Projected) -> Pro
     periods = history.periods[entitlement.item_key]
     if not periods or entitlement.state is State.CANCELED:
         return entitlement
-    invoice = periods[-1].invoice
-    payments = set(invoice.payments)
-    for fact in history.facts:
-        if fact.kind == "invoice_payment" and fact.data["invoice"] == invoice.id:
-            payments |= {fact.data["payment_intent"], fact.data["charge"]} - {None}
-    of_it = [
-        fact
-        for fact in history.facts
-        if fact.kind in reversals.KINDS
-        and (
-            payments & {fact.data["payment_intent"], fact.data["charge"]}
-            or fact.data.get("invoice") == invoice.id
-        )
-    ]
-    taken = reversals.reversal(of_it, paid=invoice.amount_paid)
+    taken = history.reversal_of(periods[-1].invoice)
     lifts = (lifted_at(history.facts, each) for each in history.billed.lineage(entitlement.item_key))
     lifted = max((at for at in lifts if at is not None), default=None)
     if taken is None or (lifted is not None and taken.at <= lifted):

@@ -17,9 +17,9 @@ _OPEN = text("closed_at IS NULL")
 
 
 class LedgerRow(Table, table=True):
-    """Units that one call took from one pack; a call that spans packs has a row for each.
+    """Units that one call took from one pack or window; a call that spans several has a row for each.
 
-    Written once and never edited: the rows of a pack add up to its `used_units`.
+    Written once and never edited: the rows of a pack or window add up to its `used_units`.
     """
 
     __tablename__ = "usage_ledger"
@@ -38,6 +38,10 @@ class LedgerRow(Table, table=True):
     request_id: str = Field(primary_key=True)
     """The `Licenzy-Request-Id` of the call; rises with time."""
     entitlement_id: str = Field(primary_key=True)
+    window_starts_at: datetime | None = Field(default=None, sa_type=Instant)
+    """The start of the window that it was taken from, where an entitlement includes units; none for packs."""
+    unit: str | None = Field(default=None, max_length=32)
+    """Of a window; a pack has its own."""
     units: int = Field(sa_type=BigInteger)
     reservation_id: str | None = None
     """The reservation whose commit this is."""
@@ -88,7 +92,7 @@ class Reservation(Table, table=True):
 
 
 class Hold(Table, table=True):
-    """The part of a reservation that one pack carries; open holds add up to its `reserved_units`."""
+    """The part of a reservation that one pack or window carries; open ones add up to `reserved_units`."""
 
     __tablename__ = "usage_holds"
     __table_args__ = (
@@ -102,6 +106,8 @@ class Hold(Table, table=True):
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     reservation_id: str = Field(primary_key=True)
     entitlement_id: str = Field(primary_key=True)
+    window_starts_at: datetime | None = Field(default=None, sa_type=Instant)
+    """The start of the window that carries it, of the reservation's unit; none for packs."""
     place: int
     """Which hold is committed first: the order in which the packs burn."""
     units: int = Field(sa_type=BigInteger)

@@ -1,0 +1,343 @@
+"""What units a subscription's item includes in which windows, by its states and paid invoices. Pure.
+
+`windows` computes the windows of time that is paid for. Here stands which time that is, and what the item
+gave in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from licenzy.entitlements.ordering import in_order
+from licenzy.entitlements.periods import SAME_MOMENT, PaidInvoice
+from licenzy.entitlements.projected import FactLike
+from licenzy.entitlements.sold import Terms
+from licenzy.entitlements.subscription_history import Item, SubscriptionHistory
+from licenzy.entitlements.windows import (
+    FOR_GOOD,
+    Level,
+    Stretch,
+    UnitWindows,
+    carried_by,
+    whole_seconds,
+    windows_of,
+)
+from licenzy.kit.clock import from_unix
+
+Line = Mapping[str, Any]
+"""What a product's terms say of one unit: `units`, `every`, `rollover`, …"""
+
+_KEPT_OPEN = frozenset({"keep_as_draft", "mark_uncollectible"})
+"""Behaviors of a paused collection under which a period is given without being paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """An item, or the one whose place it took, in one state of its subscription."""
+
+    fact: FactLike
+    item: Item
+    terms: Terms | None
+
+    @property
+    def at(self) -> int:
+        return whole_seconds(self.fact.occurred_at)
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        start, end = self.item["period_start"], self.item["period_end"]
+        return (start, end) if start is not None and end is not None and start < end else None
+
+
+@dataclass(slots=True)
+class _Paid:
+    """A period that was paid, or is given without being paid, with what the item gave when it began."""
+
+    start: int
+    end: int
+    opens_at: int
+    price: str
+    quantity: int
+    terms: Terms | None
+    invoice: PaidInvoice | None
+    anchor: int
+    is_early: bool = False
+    """Whether it began before the period that was paid before it was over."""
+    gives_back: bool = False
+    """Whether its invoice gave back time of that one."""
+    changes: list[_Change] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """Another price or quantity within a period."""
+
+    at: int
+    quantity: int
+    terms: Terms | None
+    paid_at: int | None
+    """When the invoice that bills it was paid; None while none is."""
+
+
+def included_units(history: SubscriptionHistory, item_id: str) -> list[UnitWindows]:
+    """The included units of an item; none where its product includes none."""
+    states = list(_states(history, item_id))
+    if not any(_lines(state.terms) for state in states):
+        return []
+    periods = _paid_periods(history, item_id, states)
+    trial = _trial(states)
+    terms = [*(state.terms for state in states), *(period.terms for period in periods)]
+    lines = [line for each in terms for line in _lines(each)]
+    found: list[UnitWindows] = []
+    for unit in sorted({line["unit"] for line in lines}):
+        stretches = sorted(
+            [*_trial_stretches(trial, unit), *_stretches(periods, unit)], key=lambda each: each.starts_at
+        )
+        low_units = [line.get("low_units") for line in lines if line["unit"] == unit][-1]
+        windows = windows_of(unit, low_units, stretches, _adjusted(history, item_id, unit))
+        if windows is not None:
+            found.append(windows)
+    return found
+
+
+def _states(history: SubscriptionHistory, item_id: str) -> Iterator[_State]:
+    for fact in in_order(history.states):
+        item = history.in_place_of(fact, item_id)
+        if item is not None:
+            yield _State(fact, item, history.terms.of(fact, item["id"]))
+
+
+def _lines(terms: Terms | None) -> Sequence[Line]:
+    return terms.get("included") or () if terms is not None else ()
+
+
+def _line(terms: Terms | None, unit: str) -> Line | None:
+    return next((line for line in _lines(terms) if line["unit"] == unit), None)
+
+
+def _adjusted(history: SubscriptionHistory, item_id: str, unit: str) -> dict[int, int]:
+    """Units that operators added to windows, by the start of the window."""
+    lineage, added = history.billed.lineage(item_id), dict[int, int]()
+    for fact in history.facts:
+        if fact.kind != "operator" or fact.data["action"] != "adjust_window":
+            continue
+        if fact.data["item_key"] in lineage and fact.data["unit"] == unit:
+            start = fact.data["starts_at"]
+            added[start] = added.get(start, 0) + fact.data["units"]
+    return added
+
+
+# --- the periods -------------------------------------------------------------------------------------------
+
+
+def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[_State]) -> list[_Paid]:
+    by_start: dict[int, _Paid] = {}
+    for period in history.periods[item_id]:
+        if history.is_of_trial(period) or period.end <= period.start:
+            continue
+        invoice = period.invoice
+        made = history.state_with_invoice(invoice)
+        then = history.in_place_of(made, item_id) if made is not None else None
+        then = then or states[-1].item
+        price = period.price or then["price"]
+        by_start[period.start] = _Paid(
+            start=period.start,
+            end=min(period.end, FOR_GOOD),
+            opens_at=whole_seconds(invoice.paid_at),
+            price=price,
+            quantity=then["quantity"] if period.quantity is None else period.quantity,
+            terms=history.terms_paid(invoice, made, item_id, price),
+            invoice=invoice,
+            anchor=period.start,
+        )
+    for state in states:
+        data = state.fact.data
+        if data["pause"] in _KEPT_OPEN and data["status"] == "active" and state.span is not None:
+            start, end = state.span
+            kept = _Paid(
+                start=start,
+                end=min(end, FOR_GOOD),
+                opens_at=state.at,
+                price=state.item["price"],
+                quantity=state.item["quantity"],
+                terms=state.terms,
+                invoice=None,
+                anchor=start,
+            )
+            by_start.setdefault(start, kept)
+    periods = [by_start[start] for start in sorted(by_start)]
+    _mark_early(history, item_id, periods)
+    for each, until in zip(periods, [*(each.start for each in periods[1:]), FOR_GOOD], strict=False):
+        each.anchor = _anchor(states, each, periods[0])
+        each.changes = list(_changes(history, item_id, states, periods, each, until))
+    return periods
+
+
+def _mark_early(history: SubscriptionHistory, item_id: str, periods: Sequence[_Paid]) -> None:
+    lineage = set(history.billed.lineage(item_id))
+    for before, each in pairwise(periods):
+        each.is_early = each.start < before.end
+        if each.is_early and each.invoice is not None:
+            each.gives_back = any(
+                line["proration"]
+                and (line["amount"] or 0) < 0
+                and not lineage.isdisjoint(history.billed.of_line(line, each.invoice))
+                for line in each.invoice.lines or ()
+            )
+
+
+def _anchor(states: Sequence[_State], period: _Paid, first: _Paid) -> int:
+    """From when Stripe counts the periods: as the states of this one say, else as any of the others does."""
+    named = [state for state in states if state.fact.data.get("anchor") is not None]
+    of_it = [state for state in named if state.span is not None and state.span[0] == period.start]
+    before = [state for state in named if state.at <= period.start]
+    said = of_it[:1] or before[-1:] or named[:1]
+    return int(said[0].fact.data["anchor"]) if said else first.start
+
+
+def _changes(
+    history: SubscriptionHistory,
+    item_id: str,
+    states: Sequence[_State],
+    periods: Sequence[_Paid],
+    period: _Paid,
+    until: int,
+) -> Iterator[_Change]:
+    """How the item changed in a period, and until the next one begins."""
+    had, latest_invoice = (period.price, period.quantity), None
+    for state in states:
+        invoice_before, latest_invoice = latest_invoice, state.fact.data.get("latest_invoice")
+        has = state.item["price"], state.item["quantity"]
+        if not period.start < state.at < until or has == had:
+            continue
+        had = has
+        made_invoice = latest_invoice if latest_invoice != invoice_before else None
+        billed = (
+            whole_seconds(invoice.paid_at)
+            for invoice in _invoices_of_changes(history, periods)
+            if _bills(history, item_id, invoice, state, made_invoice)
+        )
+        yield _Change(state.at, state.item["quantity"], state.terms, min(billed, default=None))
+
+
+def _invoices_of_changes(history: SubscriptionHistory, periods: Sequence[_Paid]) -> Iterator[PaidInvoice]:
+    """The paid invoices that bill changes: not those of periods, which begin with what they were paid for."""
+    of_periods = {period.invoice.id for period in periods if period.invoice is not None}
+    for invoice in history.invoices:
+        if invoice.id in of_periods or invoice.reason == "subscription_cycle":
+            continue
+        if history.reversal_of(invoice) is None:
+            yield invoice
+
+
+def _bills(
+    history: SubscriptionHistory, item_id: str, invoice: PaidInvoice, state: _State, made_invoice: str | None
+) -> bool:
+    """Whether a paid invoice has a line for the rest of a period after this change."""
+    if invoice.lines is None:
+        return invoice.id == made_invoice
+    lineage = set(history.billed.lineage(item_id))
+    at = state.fact.occurred_at
+    for line in invoice.lines:
+        if not line["proration"] or (line["amount"] or 0) < 0 or line["start"] is None:
+            continue
+        if line["price"] not in {None, state.item["price"]}:
+            continue
+        if line.get("quantity") not in {None, state.item["quantity"]}:
+            continue
+        made_then = invoice.id == made_invoice or abs(from_unix(line["start"]) - at) <= SAME_MOMENT
+        if made_then and not lineage.isdisjoint(history.billed.of_line(line, invoice)):
+            return True
+    return invoice.has_more and invoice.id == made_invoice
+
+
+# --- the trial ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    start: int
+    end: int
+    quantity: int
+    terms: Terms | None
+
+
+def _trial(states: Sequence[_State]) -> _Trial | None:
+    trialing = [state for state in states if state.fact.data["status"] == "trialing"]
+    if not trialing:
+        return None
+    first, last = trialing[0], trialing[-1]
+    ends = [state.fact.data["trial_end"] for state in states if state.fact.data.get("trial_end") is not None]
+    end = ends[-1] if ends else last.span[1] if last.span is not None else None
+    start = first.span[0] if first.span is not None else first.fact.data["started_at"] or first.at
+    if end is None or end <= start:
+        return None
+    return _Trial(start, min(end, FOR_GOOD), last.item["quantity"], last.terms)
+
+
+def _trial_stretches(trial: _Trial | None, unit: str) -> list[Stretch]:
+    line = _line(trial.terms, unit) if trial is not None else None
+    if trial is None or line is None:
+        return []
+    units = line.get("trial_units")
+    of_one = line["units"] if units is None else units
+    return [
+        Stretch(
+            trial.start,
+            trial.end,
+            trial.start,
+            "period",
+            trial.start,
+            0,
+            [Level(trial.start, of_one * trial.quantity)],
+            is_trial=True,
+        )
+    ]
+
+
+# --- one unit ----------------------------------------------------------------------------------------------
+
+
+def _stretches(periods: Sequence[_Paid], unit: str) -> list[Stretch]:
+    found: list[Stretch] = []
+    for period in periods:
+        line = _line(period.terms, unit)
+        stretch = _stretch(period, line, period.start, period.opens_at, _units(line, period.quantity))
+        stretch.is_fresh, stretch.credits_before = period.is_early, period.gives_back
+        found.append(stretch)
+        for change in period.changes:
+            after = _line(change.terms, unit)
+            units, level = _units(after, change.quantity), stretch.levels[-1]
+            is_other_rule = after is not None and (line is None or after["every"] != line["every"])
+            counts = change.paid_at is not None or (units <= level.units and not is_other_rule)
+            if not counts or change.at >= period.end:
+                continue
+            if is_other_rule:
+                assert change.paid_at is not None
+                stretch = _stretch(period, after, change.at, change.paid_at, units)
+                stretch.is_fresh = stretch.credits_before = True
+                found.append(stretch)
+            else:
+                stretch.levels.append(Level(change.at, units))
+                stretch.carries_at_most = carried_by(after) if after is not None else 0
+            line = after or line
+    return found
+
+
+def _stretch(period: _Paid, line: Line | None, start: int, opens_at: int, units: int) -> Stretch:
+    return Stretch(
+        start,
+        period.end,
+        opens_at,
+        line["every"] if line is not None else "period",
+        period.anchor,
+        carried_by(line) if line is not None else 0,
+        [Level(start, units)],
+    )
+
+
+def _units(line: Line | None, quantity: int) -> int:
+    return line["units"] * quantity if line is not None else 0

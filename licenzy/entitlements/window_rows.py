@@ -1,0 +1,144 @@
+"""Fitting the windows that were opened to what the facts of their purchase say now.
+
+Counters belong to the calls that write them; their sizes, ends and holders follow the facts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, select
+from sqlmodel import Session
+
+from licenzy.db.reads import read_row, read_rows
+from licenzy.db.upsert import change_row, table_of
+from licenzy.entitlements.models import State, UsageWindow
+from licenzy.entitlements.projected import Projected
+from licenzy.entitlements.windows import (
+    UnitWindows,
+    granted,
+    included_of,
+    opening,
+    whole_seconds,
+)
+from licenzy.kit.clock import from_unix
+from licenzy.projects.scope import Scope
+
+_WINDOWS = table_of(UsageWindow)
+_KEY = ("project_id", "mode", "entitlement_id", "unit", "starts_at")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenWindows:
+    """The open windows of a purchase's entitlements, locked against the calls that draw them."""
+
+    rows: Sequence[Any] = ()
+
+    @classmethod
+    def locked(cls, db: Session, scope: Scope, entitlements: Iterable[Mapping[str, Any]]) -> OpenWindows:
+        """Those of entitlements that include units: others have none, and nothing is read for them."""
+        held_by = [row["id"] for row in entitlements if row["included"] is not None]
+        return cls(_locked(db, scope, held_by=held_by)) if held_by else cls()
+
+    def due_at(self, projected: Projected, held_by: Collection[str]) -> datetime | None:
+        """When the next window of an entitlement opens; None when none is paid for, or it has ended.
+
+        `held_by` is the entitlement, and those whose windows it goes on with.
+        """
+        if projected.included is None or projected.state is State.CANCELED:
+            return None
+        opens = (
+            included.next_opening(self._begun(included.unit, held_by))
+            for included in included_of(projected.included)
+        )
+        return min((from_unix(each) for each in opens if each is not None), default=None)
+
+    def _begun(self, unit: str, held_by: Collection[str]) -> int | None:
+        starts = (row.starts_at for row in self.rows if row.unit == unit and row.held_by in held_by)
+        return max(map(whole_seconds, starts), default=None)
+
+    def fit(self, db: Session, entitlements: Iterable[Mapping[str, Any]], heirs: Mapping[str, str]) -> None:
+        """Give each its size, end and holder by the entitlements as they are now.
+
+        `heirs` names, by entitlement, the one that its windows have gone over to.
+        """
+        by_id = {row["id"]: row for row in entitlements}
+        for row in self.rows:
+            holder = by_id[heirs.get(row.held_by, row.held_by)]
+            included = {each.unit: each for each in included_of(holder["included"])}.get(row.unit)
+            changes = _fitted(db, row, included, list(by_id)) | {
+                "held_by": holder["id"],
+                "subject_id": holder["subject_id"],
+            }
+            differing = {name: value for name, value in changes.items() if getattr(row, name) != value}
+            if differing:
+                change_row(db, UsageWindow, {name: getattr(row, name) for name in _KEY}, differing)
+
+
+def _fitted(
+    db: Session, row: Any, included: UnitWindows | None, entitlement_ids: Sequence[str]
+) -> dict[str, Any]:
+    if included is None:
+        return {"granted_units": granted(0, row)}
+    start = whole_seconds(row.starts_at)
+    window, before = included.sized(start), included.before(start)
+    if window is None:
+        return {}
+    carried = row.carried_units
+    if before is not None:
+        closed = _closed(
+            db,
+            Scope(row.project_id, row.mode),
+            entitlement_ids=entitlement_ids,
+            unit=row.unit,
+            since=from_unix(before.starts_at),
+            before=row.starts_at,
+        )
+        carried = opening(
+            window, before, (closed.spent_at_end or 0) if closed is not None else 0
+        ).carried_units
+    taken = row.used_units + row.reserved_units + row.overdrawn_units
+    return {
+        "granted_units": max(window.units, taken - carried),
+        "carried_units": carried,
+        "ends_at": from_unix(window.ends_at),
+    }
+
+
+@read_rows
+def _locked(scope: Scope, *, held_by: Sequence[str]) -> Select[Any]:
+    columns = _WINDOWS.c
+    return (
+        select(_WINDOWS)
+        .where(
+            columns.project_id == scope.project_id,
+            columns.mode == scope.mode,
+            columns.held_by.in_(held_by),
+            columns.spent_at_end.is_(None),
+        )
+        .order_by(*(columns[name] for name in _KEY))
+        .with_for_update()
+    )
+
+
+@read_row
+def _closed(
+    scope: Scope, *, entitlement_ids: Sequence[str], unit: str, since: datetime, before: datetime
+) -> Select[Any]:
+    columns = _WINDOWS.c
+    return (
+        select(columns.spent_at_end)
+        .where(
+            columns.project_id == scope.project_id,
+            columns.mode == scope.mode,
+            columns.entitlement_id.in_(entitlement_ids),
+            columns.unit == unit,
+            columns.starts_at >= since,
+            columns.starts_at < before,
+        )
+        .order_by(columns.starts_at.desc())
+        .limit(1)
+    )

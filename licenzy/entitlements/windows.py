@@ -1,0 +1,412 @@
+"""Windows of included units: computed from facts when somebody asks, never scheduled. Pure.
+
+A product may include units: so many images each month. A paid period opens windows, each with a start, an end
+and a size. What is known of them stands with the entitlement: the last few, and the steps at which the later
+ones of the last paid period follow. So a plan that is paid for a year needs no row and no job until its units
+are used.
+
+All instants here are whole seconds since 1970, in UTC.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import dropwhile
+from typing import Any, NamedTuple, Protocol
+
+from licenzy.kit.clock import EPOCH
+
+STEP_SECONDS = {"day": 86_400, "week": 7 * 86_400}
+"""How long a window of a fixed length is."""
+FOR_GOOD = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp())
+"""The end of what has none: early enough for a step that begins after it."""
+_KEPT = 4
+"""How many of the last windows stand with the entitlement: the present one, those before it, and the first of
+a period that was paid ahead of its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Units from one instant to another."""
+
+    starts_at: int
+    ends_at: int
+    """When the next one is due; one that a new period cut short keeps the end that it had before."""
+    opens_at: int
+    """From when on it can be used: its start, or the payment of its period where that came later."""
+    units: int
+    """What the facts grant in it."""
+    carries_at_most: int | None
+    """How many of its unused units stay usable in the next one; None is all of them."""
+    credits_before: bool = False
+    """Whether its period's invoice gave back what was not used of the time before it."""
+    is_trial: bool = False
+
+    def earned_by(self, after: Window | None) -> int:
+        """The units that its time was paid for, once the next window has begun."""
+        if after is None or not after.credits_before or after.starts_at >= self.ends_at:
+            return self.units
+        passed = after.starts_at - self.starts_at
+        return self.units * max(0, passed) // (self.ends_at - self.starts_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How windows go on until the end of what is paid."""
+
+    every: str
+    anchor: int
+    until: int
+    """No window begins at this instant or later."""
+    units: int
+    carries_at_most: int | None
+
+    def window(self, number: int) -> Window:
+        starts_at = step_start(self.every, self.anchor, number)
+        ends_at = step_start(self.every, self.anchor, number + 1)
+        return Window(starts_at, ends_at, starts_at, self.units, self.carries_at_most)
+
+
+class Around(NamedTuple):
+    """The window of an instant, and the one before it."""
+
+    present: Window | None
+    before: Window | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnitWindows:
+    """One unit that an entitlement includes."""
+
+    unit: str
+    low_units: int | None
+    """`usage.low` is sent when what is left of a window falls to this many; None sends nothing."""
+    windows: tuple[Window, ...]
+    """The last ones that any fact bears on, in order."""
+    steps: Steps | None
+    """How they go on after the last of these."""
+
+    def at(self, now: int) -> Around:
+        """The window that is usable at `now`, or was last, and the one before it."""
+        opened = [each for each in self.windows if each.opens_at <= now]
+        if not opened:
+            return Around(None, None)
+        last = self.windows[-1]
+        if opened[-1] is last and self.steps is not None and now >= last.ends_at:
+            number = step_number(self.steps.every, self.steps.anchor, min(now, self.steps.until - 1))
+            present = self.steps.window(number)
+            if present.starts_at >= last.ends_at:
+                before = self.steps.window(number - 1)
+                return Around(present, before if before.starts_at >= last.ends_at else last)
+        return Around(opened[-1], opened[-2] if len(opened) > 1 else None)
+
+    def next_opening(self, after: int | None) -> int | None:
+        """When the first window opens that begins after another one's start; None while none is paid for.
+
+        Without `after`, when the first one opened.
+        """
+        known = [each for each in self.windows if after is None or each.starts_at > after]
+        if known:
+            return known[0].opens_at
+        steps = self.steps
+        if steps is None or not self.windows:
+            return None
+        begun = max(after or 0, self.windows[-1].ends_at - 1)
+        start = step_start(steps.every, steps.anchor, step_number(steps.every, steps.anchor, begun) + 1)
+        return start if start < steps.until else None
+
+    def sized(self, starts_at: int) -> Window | None:
+        """The window that begins at an instant; None where there is none that is still known."""
+        for each in self.windows:
+            if each.starts_at == starts_at:
+                return each
+        steps = self.steps
+        if steps is None or starts_at >= steps.until or starts_at < self.windows[-1].ends_at:
+            return None
+        window = steps.window(step_number(steps.every, steps.anchor, starts_at))
+        return window if window.starts_at == starts_at else None
+
+    def before(self, starts_at: int) -> Window | None:
+        """The window before the one that begins at an instant, as far as it is still known."""
+        steps = self.steps
+        if steps is not None and starts_at > self.windows[-1].ends_at:
+            return steps.window(step_number(steps.every, steps.anchor, starts_at) - 1)
+        return next((each for each in reversed(self.windows) if each.starts_at < starts_at), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """What the entitlement's row has of it."""
+        return asdict(self) | {"windows": [asdict(each) for each in self.windows]}
+
+    @classmethod
+    def of_json(cls, stored: Mapping[str, Any]) -> UnitWindows:
+        windows = tuple(Window(**each) for each in stored["windows"])
+        steps = Steps(**stored["steps"]) if stored["steps"] is not None else None
+        return cls(stored["unit"], stored["low_units"], windows, steps)
+
+
+def included_of(stored: Sequence[Mapping[str, Any]] | None) -> list[UnitWindows]:
+    """The included units that stand with an entitlement."""
+    return [UnitWindows.of_json(each) for each in stored or ()]
+
+
+# --- steps -----------------------------------------------------------------------------------------------
+
+
+def step_start(every: str, anchor: int, number: int) -> int:
+    """When a step begins, counted from the anchor; months have its day and time, or their last day."""
+    if every != "month":
+        return anchor + number * STEP_SECONDS[every]
+    first = datetime.fromtimestamp(anchor, UTC)
+    year, month = divmod(first.year * 12 + first.month - 1 + number, 12)
+    day = min(first.day, calendar.monthrange(year, month + 1)[1])
+    return int(first.replace(year=year, month=month + 1, day=day).timestamp())
+
+
+def step_number(every: str, anchor: int, at: int) -> int:
+    """The number of the step that an instant is in."""
+    if every != "month":
+        return (at - anchor) // STEP_SECONDS[every]
+    first, then = datetime.fromtimestamp(anchor, UTC), datetime.fromtimestamp(at, UTC)
+    number = (then.year - first.year) * 12 + then.month - first.month
+    return number if step_start(every, anchor, number) <= at else number - 1
+
+
+# --- from paid time to windows -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How many units one window's time would give, from an instant on."""
+
+    since: int
+    units: int
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Time that is paid for, with one rule of windows."""
+
+    starts_at: int
+    ends_at: int
+    opens_at: int
+    every: str
+    """`period`, `day`, `week` or `month`."""
+    anchor: int
+    carries_at_most: int | None
+    levels: list[Level]
+    is_fresh: bool = False
+    """Whether its first window begins with it, whatever window was running."""
+    credits_before: bool = False
+    is_trial: bool = False
+
+
+def windows_of(
+    unit: str,
+    low_units: int | None,
+    stretches: Sequence[Stretch],
+    adjusted: Mapping[int, int],
+) -> UnitWindows | None:
+    """The windows of one unit in the time that is paid for; None where there are none.
+
+    `adjusted` are units that an operator added, by the start of their window.
+    """
+    # A later run without units ends what the one before it left; before the first units there is nothing.
+    runs = list(dropwhile(_is_empty, _runs(stretches)))
+    if not runs:
+        return None
+    found: list[Window] = []
+    steps: Steps | None = None
+    for run, after in zip(runs, [*runs[1:], None], strict=True):
+        # What began when the next run had begun already is part of that one.
+        until = after[0].starts_at if after is not None else FOR_GOOD
+        windows, steps = _windows_of_run(run, until, adjusted, is_last=after is None)
+        found = [*found, *windows][-_KEPT:]
+    return UnitWindows(unit, low_units, tuple(found), steps) if found else None
+
+
+def _is_empty(run: Sequence[Stretch]) -> bool:
+    return not any(level.units for each in run for level in each.levels)
+
+
+def _runs(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
+    """Stretches in which windows run on, one after the other."""
+    runs: list[list[Stretch]] = []
+    for each in stretches:
+        last = runs[-1][-1] if runs else None
+        runs_on = (
+            last is not None
+            and not each.is_fresh
+            and each.every == last.every != "period"
+            and each.starts_at <= _end_of_last_window(last)
+            and not (each.is_trial or last.is_trial)
+        )
+        if runs_on:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    return runs
+
+
+def _end_of_last_window(stretch: Stretch) -> int:
+    number = step_number(stretch.every, stretch.anchor, stretch.ends_at - 1)
+    return step_start(stretch.every, stretch.anchor, number + 1)
+
+
+def _windows_of_run(
+    run: Sequence[Stretch], until: int, adjusted: Mapping[int, int], *, is_last: bool
+) -> tuple[list[Window], Steps | None]:
+    """The last windows of a run that begin before an instant, and how they go on."""
+    first, last = run[0], run[-1]
+    if first.every == "period":
+        units = _size(first.levels, first.starts_at, first.ends_at) + adjusted.get(first.starts_at, 0)
+        window = Window(
+            first.starts_at,
+            first.ends_at,
+            max(first.starts_at, first.opens_at),
+            max(0, units),
+            first.carries_at_most,
+            first.credits_before,
+            first.is_trial,
+        )
+        return [window], None
+    levels = [level for each in run for level in each.levels]
+    end = min(last.ends_at, until)
+    # The last instant that a fact bears on: from the next window on, all are alike.
+    bears = max(last.starts_at, last.opens_at, *(level.since for level in levels), *adjusted.keys(), 0)
+    through = min(bears, end - 1) if is_last else end - 1
+    every, anchor = last.every, last.anchor
+    number = step_number(every, anchor, max(through, first.starts_at))
+    windows: list[Window] = []
+    for each in range(number, number - _KEPT, -1):
+        starts_at = max(step_start(every, anchor, each), first.starts_at)
+        ends_at = step_start(every, anchor, each + 1)
+        if ends_at <= first.starts_at or starts_at >= end:
+            continue
+        paid = next(part for part in reversed(run) if part.starts_at <= starts_at)
+        opens_at = max(starts_at, paid.opens_at)
+        if opens_at < ends_at:
+            units = _size(levels, starts_at, ends_at) + adjusted.get(starts_at, 0)
+            is_first = starts_at == first.starts_at
+            windows.insert(
+                0,
+                Window(
+                    starts_at,
+                    ends_at,
+                    opens_at,
+                    max(0, units),
+                    paid.carries_at_most,
+                    first.credits_before and is_first,
+                ),
+            )
+        if starts_at == first.starts_at:
+            break
+    goes_on = is_last and step_start(every, anchor, number + 1) < last.ends_at
+    steps = Steps(every, anchor, last.ends_at, levels[-1].units, last.carries_at_most) if goes_on else None
+    return windows, steps
+
+
+def _size(levels: Sequence[Level], starts_at: int, ends_at: int) -> int:
+    """Units by the seconds that each level was had in a window, rounded up once."""
+    seconds = 0
+    for level, after in zip(levels, [*levels[1:], None], strict=True):
+        begun = max(level.since, starts_at)
+        ended = min(after.since if after is not None else ends_at, ends_at)
+        seconds += level.units * max(0, ended - begun)
+    return -(-seconds // (ends_at - starts_at))
+
+
+def windows_of_grant(lines: Sequence[Mapping[str, Any]], at: datetime) -> list[UnitWindows]:
+    """The windows of a subscription product that was granted without a purchase.
+
+    It has no periods: what a product includes in each of them comes with each month.
+    """
+    start = int(at.timestamp())
+    found = []
+    for line in lines:
+        every = "month" if line["every"] == "period" else line["every"]
+        stretch = Stretch(
+            start, FOR_GOOD, start, every, start, carried_by(line), [Level(start, line["units"])]
+        )
+        windows = windows_of(line["unit"], line.get("low_units"), [stretch], {})
+        if windows is not None:
+            found.append(windows)
+    return found
+
+
+def carried_by(line: Mapping[str, Any]) -> int | None:
+    """How many unused units an included line carries over at most; None is all of them."""
+    rollover = line["rollover"]
+    return 0 if rollover is None else rollover["at_most"]
+
+
+def whole_seconds(at: datetime) -> int:
+    """An instant in whole seconds: a window opens with the second in which it begins."""
+    return (at - EPOCH) // timedelta(seconds=1)
+
+
+# --- what stands in the row of a window --------------------------------------------------------------------
+
+
+class CountedWindow(Protocol):
+    """The counters of a window that was opened: a row of `usage_windows`."""
+
+    @property
+    def granted_units(self) -> int: ...
+    @property
+    def carried_units(self) -> int: ...
+    @property
+    def used_units(self) -> int: ...
+    @property
+    def reserved_units(self) -> int: ...
+    @property
+    def overdrawn_units(self) -> int: ...
+
+
+class Opening(NamedTuple):
+    """A window that is due, and what it takes over from the one before."""
+
+    window: Window
+    carried_units: int
+    overdrawn_units: int
+
+
+def own_spent(row: CountedWindow) -> int:
+    """What was taken of a window's own units, those set aside included; carried ones are drawn first."""
+    return max(0, row.used_units + row.reserved_units + row.overdrawn_units - row.carried_units)
+
+
+def granted(size: int, row: CountedWindow) -> int:
+    """What a window grants: its size, and never less than what has been taken of it."""
+    return max(size, own_spent(row))
+
+
+def opening(window: Window, before: Window | None, spent_before: int) -> Opening:
+    """What a window begins with, by what was taken of the own units of the one before."""
+    if before is None or before.is_trial:
+        return Opening(window, 0, 0)
+    earned = before.earned_by(window)
+    left, most = max(0, earned - spent_before), before.carries_at_most
+    return Opening(window, left if most is None else min(left, most), max(0, spent_before - earned))
+
+
+class OpenWindow(CountedWindow, Protocol):
+    """What opening reads of the row of the last window that was opened."""
+
+    @property
+    def starts_at(self) -> datetime: ...
+
+
+def due_window(included: UnitWindows, row: OpenWindow | None, now: datetime) -> Opening | None:
+    """The window that a call at `now` has to open; None while the last one that was opened is usable.
+
+    `row` is the last one that was opened of this unit.
+    """
+    present, before = included.at(whole_seconds(now))
+    begun = whole_seconds(row.starts_at) if row is not None else None
+    if present is None or (begun is not None and present.starts_at <= begun):
+        return None
+    follows = begun is not None and before is not None and begun >= before.starts_at
+    return opening(present, before, own_spent(row) if row is not None and follows else 0)
