@@ -45,6 +45,17 @@ class EntitlementSummary(ResponseModel):
     valid_until: Annotated[Instant | None, Field(description="Null when it has no end")]
 
 
+class IncludedInWindow(ResponseModel):
+    """The units of one name that a subscription includes, in the present window."""
+
+    unit: Annotated[str, Field(description="What the units are")]
+    granted: Annotated[Count, Field(description="Units that the window grants, without those carried over")]
+    remaining: Annotated[Count, Field(description="Units left, those carried over included")]
+    carried: Annotated[Count, Field(description="Unused units of the window before that were carried over")]
+    starts_at: Instant
+    renews_at: Annotated[Instant | None, Field(description="When the next window begins; null if not paid")]
+
+
 class EntitlementResponse(EntitlementSummary):
     """One entitlement, with all its fields."""
 
@@ -54,6 +65,9 @@ class EntitlementResponse(EntitlementSummary):
     features: list[str]
     unit: Annotated[str | None, Field(description="What its units are; null unless a usage pack")]
     granted_units: Annotated[int | None, Field(description="Units bought; null unless a usage pack")]
+    included: Annotated[
+        list[IncludedInWindow], Field(description="What a subscription includes now; empty for other kinds")
+    ]
     starts_at: Instant | None
     cancel_at: Instant | None
     canceled_at: Instant | None
@@ -98,10 +112,10 @@ class AccessCheckBatch(ResponseModel):
 
 
 class UnitBalance(ResponseModel):
-    """The units of one name in all available usage packs."""
+    """The units of one name in all available usage packs and windows of included units."""
 
     remaining: Annotated[Count, Field(description="Units left")]
-    granted: Annotated[Count, Field(description="Units that these packs began with")]
+    granted: Annotated[Count, Field(description="Units that these began with")]
     renews_at: Annotated[Instant | None, Field(description="When new units come; null for usage packs")]
 
 

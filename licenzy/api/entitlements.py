@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,8 @@ from licenzy.errors import InvalidRequest
 from licenzy.kit.clock import rfc3339
 from licenzy.subjects.rules import ref_problem
 from licenzy.usage.access import Wanted, answer
-from licenzy.usage.queries import owned_by_ref
+from licenzy.usage.grants import Included, WindowGrant, shown_included
+from licenzy.usage.queries import owned_by_ref, window_grants_of
 from licenzy.usage.rules import balances
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
@@ -28,7 +30,7 @@ def customer_access(request: ApiRequest, **_path: str) -> Reply:
     """`GET /v1/customer/access/<subject_ref>`: what the subject holds and whether it has access."""
     caller = request.authenticate()
     subject_ref = _subject_ref("/v1/customer/access/")
-    owned = _owned(request, caller, subject_ref)
+    owned, windows = _owned(request, caller, subject_ref)
     return request.answer(
         {
             "subject_ref": subject_ref,
@@ -36,8 +38,12 @@ def customer_access(request: ApiRequest, **_path: str) -> Reply:
             "status": best_status(owned, caller.now),
             "entitlements": [summary(each, caller.now) for each in owned],
             "balances": {
-                unit: {"remaining": balance.remaining, "granted": balance.granted, "renews_at": None}
-                for unit, balance in balances(owned, caller.now).items()
+                unit: {
+                    "remaining": balance.remaining,
+                    "granted": balance.granted,
+                    "renews_at": _instant(balance.renews_at),
+                }
+                for unit, balance in balances([*owned, *windows], caller.now).items()
             },
         }
     )
@@ -49,21 +55,26 @@ def entitlements(request: ApiRequest, **_path: str) -> Reply:
     subject_ref = _subject_ref("/v1/entitlements/")
     _given_once("limit", "starting_after")
     limit = _limit()
-    owned = _owned(request, caller, subject_ref)
+    owned, windows = _owned(request, caller, subject_ref)
     start = _start(owned)
     page = owned[start : start + limit]
+    included = shown_included(windows, caller.now)
     return request.answer(
         {
             "subject_ref": subject_ref,
-            "entitlements": [_full(each, caller.now) for each in page],
+            "entitlements": [_full(each, caller.now, included.get(each.id, ())) for each in page],
             "has_more": len(owned) > start + limit,
         }
     )
 
 
-def _owned(request: ApiRequest, caller: Caller, subject_ref: str) -> list[Entitlement]:
+def _owned(
+    request: ApiRequest, caller: Caller, subject_ref: str
+) -> tuple[list[Entitlement], list[WindowGrant]]:
+    """What the subject holds or held, and the windows of what of it includes units."""
     with request.runtime.database.read() as db:
-        return owned_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
+        owned = owned_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
+        return owned, window_grants_of(db, caller.scope, owned, now=caller.now)
 
 
 def _subject_ref(prefix: str) -> str:
@@ -118,7 +129,7 @@ def summary(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
     }
 
 
-def _full(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
+def _full(entitlement: Entitlement, now: datetime, included: Sequence[Included]) -> dict[str, Any]:
     pack = entitlement.kind is Kind.USAGE_PACK
     return summary(entitlement, now) | {
         "source": entitlement.source,
@@ -127,6 +138,17 @@ def _full(entitlement: Entitlement, now: datetime) -> dict[str, Any]:
         "features": entitlement.features,
         "unit": entitlement.unit if pack else None,
         "granted_units": entitlement.granted_units if pack else None,
+        "included": [
+            {
+                "unit": each.unit,
+                "granted": each.granted,
+                "remaining": each.remaining,
+                "carried": each.carried,
+                "starts_at": _instant(each.starts_at),
+                "renews_at": _instant(each.renews_at),
+            }
+            for each in included
+        ],
         "starts_at": _instant(entitlement.starts_at),
         "cancel_at": _instant(entitlement.cancel_at),
         "canceled_at": _instant(entitlement.canceled_at),

@@ -20,8 +20,11 @@ from licenzy.kit.ids import has_shape
 from licenzy.usage import actions
 from licenzy.usage.actions import ReserveRequest
 from licenzy.usage.results import Committed, Refused, Released, Reserved
+from licenzy.usage.windows import WindowsDue, open_due_windows
 
 _CREATED = 201
+_TRIES = 5
+"""How often facts may change what is due while a call waits; each change takes one more try."""
 
 
 def reserve(request: ApiRequest) -> Reply:
@@ -29,18 +32,37 @@ def reserve(request: ApiRequest) -> Reply:
     caller = request.authenticate()
     sent = request.json(request.incoming.body)
     body = validated(ReserveBody, sent)
-    done = request.runtime.database.retrying(
-        partial(
-            actions.reserve,
-            key=request.idempotency("usage/reserve"),
-            wish=ReserveRequest(**body.model_dump()),
-            body_hash=body_hash(sent),
-            render=partial(_reserved, request.request_id, body.unit, caller.mode),
-            called_at=request.runtime.clock(),
+    database, called_at = request.runtime.database, request.runtime.clock()
+    work = partial(
+        actions.reserve,
+        key=request.idempotency("usage/reserve"),
+        wish=ReserveRequest(**body.model_dump()),
+        body_hash=body_hash(sent),
+        render=partial(_reserved, request.request_id, body.unit, caller.mode),
+        called_at=called_at,
+        now=caller.now,
+    )
+    for _ in range(_TRIES):
+        try:
+            done = database.retrying(work)
+        except WindowsDue as due:
+            _open_windows(request, caller, due)
+            continue
+        return request.answer_outcome(done.outcome, replayed=done.replayed)
+    raise errors.DatabaseUnavailable
+
+
+def _open_windows(request: ApiRequest, caller: Caller, due: WindowsDue) -> None:
+    """In a transaction of its own: what it locks comes before what the call holds by now."""
+    request.runtime.database.retrying(
+        lambda db: open_due_windows(
+            db,
+            caller.scope,
+            subject_id=due.subject_id,
             now=caller.now,
+            called_at=request.runtime.clock(),
         )
     )
-    return request.answer_outcome(done.outcome, replayed=done.replayed)
 
 
 def commit(request: ApiRequest, *, reservation_id: str) -> Reply:

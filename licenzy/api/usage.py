@@ -24,6 +24,7 @@ from licenzy.hotpath.consume import (
     KeyReused,
     NeedsEvents,
     UnknownNames,
+    WindowsDue,
 )
 from licenzy.hotpath.consumer import make_committer
 from licenzy.hotpath.snapshot import SnapshotReader
@@ -35,11 +36,12 @@ from licenzy.projects.actions import fix_default_unit
 from licenzy.usage.actions import return_expired_reservations
 from licenzy.usage.results import Consumed, Refused
 from licenzy.usage.units import require_known_names
+from licenzy.usage.windows import open_due_windows
 from licenzy.wsgi_json import refusal
 
 _TRIES = 5
 _MOST_KNOWN = 10_000
-_FOR_A_THREAD = (NeedsEvents, ExpiredReservations, FirstWithoutUnit, UnknownNames)
+_FOR_A_THREAD = (NeedsEvents, ExpiredReservations, WindowsDue, FirstWithoutUnit, UnknownNames)
 """What takes more than one commit."""
 
 
@@ -73,6 +75,8 @@ class ConsumeEndpoint:
                 result = consume_with_events(self._database, parsed)
             if isinstance(result, ExpiredReservations):
                 self._return_expired(request, result)
+            elif isinstance(result, WindowsDue):
+                self._open_windows(request, result)
             elif isinstance(result, FirstWithoutUnit):
                 self._fix_default_unit(request, result)
             elif isinstance(result, UnknownNames):
@@ -134,6 +138,19 @@ class ConsumeEndpoint:
         self._database.retrying(
             lambda db: return_expired_reservations(
                 db, caller.scope, subject_id=result.subject_id, now=caller.now
+            )
+        )
+
+    def _open_windows(self, request: ApiRequest, result: WindowsDue) -> None:
+        """The first call in a window opens it, in a transaction before that which draws."""
+        caller = request.verify(result.key)
+        self._database.retrying(
+            lambda db: open_due_windows(
+                db,
+                caller.scope,
+                subject_id=result.subject_id,
+                now=caller.now,
+                called_at=request.runtime.clock(),
             )
         )
 

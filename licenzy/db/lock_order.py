@@ -15,7 +15,7 @@ LOCK_ORDER = (
     "idempotency_keys",
 )
 """By their tables; whoever locks rows of several takes these first to last, and rows of one table in the
-order of its primary key. A table that is not there yet has its place already.
+order of its primary key.
 
 One exception: `idempotency.begin` stores a key before anything else is locked. Nobody waits for it but
 calls with the same key, which hold nothing then: keys of other endpoints are other rows, and the calls that

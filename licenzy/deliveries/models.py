@@ -20,6 +20,7 @@ class EventType(StrEnum):
     ENTITLEMENT_UPDATED = "entitlement.updated"
     USAGE_CONSUMED = "usage.consumed"
     USAGE_LOW = "usage.low"
+    USAGE_GRANTED = "usage.granted"
     SUBSCRIPTION_UPDATED = "subscription.updated"
     SUBSCRIPTION_DELETED = "subscription.deleted"
     INVOICE_PAYMENT_SUCCEEDED = "invoice.payment_succeeded"

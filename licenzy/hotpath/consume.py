@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.rules import is_alive
 from licenzy.catalog.models import Kind
+from licenzy.entitlements.decision import standing
 from licenzy.hotpath.keys import KeyRow
 from licenzy.idempotency.outcome import Outcome
 from licenzy.projects.models import DEFAULT_UNIT
@@ -81,6 +83,13 @@ class ExpiredReservations(NamedTuple):
     subject_id: str
 
 
+class WindowsDue(NamedTuple):
+    """Nothing was decided: windows of what the subject's subscriptions include are opened before."""
+
+    key: KeyRow
+    subject_id: str
+
+
 class FirstWithoutUnit(NamedTuple):
     """Nothing was decided: this is the side's first call that names no unit, which is noted before."""
 
@@ -97,15 +106,26 @@ class UnknownNames(NamedTuple):
 
 
 ConsumeResult: TypeAlias = (
-    Answered | KeyRefused | KeyReused | NeedsEvents | ExpiredReservations | FirstWithoutUnit | UnknownNames
+    Answered
+    | KeyRefused
+    | KeyReused
+    | NeedsEvents
+    | ExpiredReservations
+    | WindowsDue
+    | FirstWithoutUnit
+    | UnknownNames
 )
 
 
 @dataclass(slots=True)
 class PackRow:
-    """A usage pack as it was read and locked: a `usage.rules.PackRow`. What is taken of it is added here."""
+    """A pack or a window as it was read and locked: a `usage.rules.Grant`. What is taken of it is added here.
+
+    A window has the state of the entitlement that holds it.
+    """
 
     id: str
+    """The entitlement whose pack it is, or for which the window was opened."""
     state: str
     reason: str | None
     starts_at: int
@@ -118,9 +138,35 @@ class PackRow:
     reserved_units: int
     unit: str
     product_code: str
-    kind: Kind = Kind.USAGE_PACK
+    kind: str = Kind.USAGE_PACK
+    window_starts_at: int | None = None
+    window_ends_at: int | None = None
     voided_at: None = None
     features: Sequence[str] = ()
+
+
+@dataclass(slots=True)
+class HolderRow:
+    """An entitlement that includes units, a `decision.OwnedEntitlement`: it tells whether windows are due."""
+
+    state: str
+    reason: str | None
+    starts_at: int
+    ends_at: int | None
+    ends_as: str | None
+    windows_due_at: int | None
+    kind: Kind = Kind.SUBSCRIPTION
+    product_code: str = ""
+    features: Sequence[str] = ()
+    granted_units: int = 0
+    used_units: int = 0
+    reserved_units: int = 0
+    voided_at: None = None
+
+    def is_due(self, now: int) -> bool:
+        """Whether a window is opened before a call at `now` is decided."""
+        due_at = self.windows_due_at
+        return due_at is not None and due_at <= now and standing(self, now).available
 
 
 class Stored(NamedTuple):
@@ -138,7 +184,10 @@ class ConsumeFacts:
     stored: Stored | None = None
     subject_id: str | None = None
     packs: Sequence[PackRow] = ()
-    """The subject's packs that may have units left; the same objects for all calls of a batch."""
+    """The subject's open windows, and packs that may have units left; the same objects for all calls of a
+    batch."""
+    holders: Sequence[HolderRow] = ()
+    """What the subject has that includes units."""
     has_expired_reservations: bool = False
     needs_events: bool = False
     default_unit: str | None = None
@@ -149,20 +198,31 @@ class ConsumeFacts:
     """Others hold rows of the subject's, so that nothing can be decided now."""
 
 
+LedgerTuple: TypeAlias = tuple[str, str, str, str, str, int, int, int | None, str | None]
+"""Project, mode, subject, request, entitlement, units, instant, and the start and unit of a window."""
+_LEDGER_KEY = itemgetter(0, 1, 2, 3, 4)
+
+
 @dataclass(slots=True)
 class Writes:
     """What a batch writes; each list in the order of its table's primary key once `in_order`."""
 
     draws: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """Units taken of each pack, by its project, mode and id."""
-    ledger: list[tuple[str, str, str, str, str, int, int]] = field(default_factory=list)
-    """Project, mode, subject, request, pack, units and instant."""
+    window_draws: dict[tuple[str, str, str, str, int], int] = field(default_factory=dict)
+    """Units taken of each window, by its project, mode, entitlement, unit and start."""
+    ledger: list[LedgerTuple] = field(default_factory=list)
     keys: list[tuple[str, str, str, str, int, str, int]] = field(default_factory=list)
     """Project, mode, key, hash of the body, status, body and instant."""
 
     def in_order(self) -> Writes:
         """The same, sorted: whoever writes rows of one table does so in one order."""
-        return Writes(dict(sorted(self.draws.items())), sorted(self.ledger), sorted(self.keys))
+        return Writes(
+            dict(sorted(self.draws.items())),
+            dict(sorted(self.window_draws.items())),
+            sorted(self.ledger, key=_LEDGER_KEY),
+            sorted(self.keys),
+        )
 
 
 def decide_batch(
@@ -200,11 +260,13 @@ def _decide(
         return ExpiredReservations(key, facts.subject_id)
     if request.unit is None and not facts.default_unit_is_fixed:
         return FirstWithoutUnit(key)
+    now = key.instant(request.now)
+    if facts.holders and facts.subject_id is not None and any(each.is_due(now) for each in facts.holders):
+        return WindowsDue(key, facts.subject_id)
     theirs = named(facts.packs, request.unit or facts.default_unit or DEFAULT_UNIT, request.product_code)
     names = request.unit is not None or request.product_code is not None
     if names and not theirs and not request.names_are_known:
         return UnknownNames(key)
-    now = key.instant(request.now)
     packs = burning(theirs, now)
     left = total(packs)
     enough = left >= request.units and facts.subject_id is not None
@@ -229,9 +291,15 @@ def _draw(
 ) -> None:
     assert facts.subject_id is not None
     whose = (key.project_id, key.mode, facts.subject_id)
-    by_id = {pack.id: pack for pack in packs}
-    for pack_id, units in drawn(packs, request.units):
-        by_id[pack_id].used_units += units
-        pack = (key.project_id, key.mode, pack_id)
-        writes.draws[pack] = writes.draws.get(pack, 0) + units
-        writes.ledger.append((*whose, request.request_id, pack_id, units, now))
+    by_name = {(pack.id, pack.window_starts_at): pack for pack in packs}
+    for pack_id, units, starts_at in drawn(packs, request.units):
+        pack = by_name[pack_id, starts_at]
+        pack.used_units += units
+        of_pack = (key.project_id, key.mode, pack_id)
+        if starts_at is None:
+            writes.draws[of_pack] = writes.draws.get(of_pack, 0) + units
+            writes.ledger.append((*whose, request.request_id, pack_id, units, now, None, None))
+        else:
+            window = (*of_pack, pack.unit, starts_at)
+            writes.window_draws[window] = writes.window_draws.get(window, 0) + units
+            writes.ledger.append((*whose, request.request_id, pack_id, units, now, starts_at, pack.unit))

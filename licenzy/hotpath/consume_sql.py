@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from licenzy.hotpath.consume import ENDPOINT, ConsumeFacts, ConsumeRequest, PackRow, Stored, Writes
+from licenzy.catalog.models import Kind
+from licenzy.hotpath.consume import (
+    ENDPOINT,
+    ConsumeFacts,
+    ConsumeRequest,
+    HolderRow,
+    PackRow,
+    Stored,
+    Writes,
+)
 from licenzy.hotpath.keys import (
     CLOCK_OF_CALL,
     KEY_COLUMNS,
@@ -23,6 +32,48 @@ from licenzy.idempotency.outcome import Outcome
 
 Run: TypeAlias = Callable[[str, Sequence[Any]], Sequence[Sequence[Any]]]
 """Runs one statement with its parameters and gives all its rows."""
+
+
+_CODE_AT, _KIND_AT, _DUE_AT, _WINDOW_AT = 11, 12, 13, 14
+"""Where the columns of a grant have its product and kind, and where those behind a pack's are."""
+
+
+class Grants:
+    """What a subject may draw, as rows of packs and windows tell it."""
+
+    def __init__(self) -> None:
+        self.rows: list[PackRow] = []
+        self.holders: dict[str, HolderRow] = {}
+
+    def add(self, row: Sequence[Any]) -> None:
+        """One row: a pack, or an entitlement that includes units with one of its windows or none."""
+        if row[_KIND_AT] == _PACK_KIND:
+            self.rows.append(PackRow(*row[:_KIND_AT]))
+            return
+        holder, state, reason, starts_at, ends_at, ends_as = row[:6]
+        if holder not in self.holders:
+            self.holders[holder] = HolderRow(state, reason, starts_at, ends_at, ends_as, row[_DUE_AT])
+        entitlement_id, window_start, window_end, unit, granted, used, reserved = row[_WINDOW_AT:]
+        if entitlement_id is not None:
+            self.rows.append(
+                PackRow(
+                    id=entitlement_id,
+                    state=state,
+                    reason=reason,
+                    starts_at=starts_at,
+                    ends_at=ends_at,
+                    ends_as=ends_as,
+                    created_at=window_start,
+                    granted_units=granted,
+                    used_units=used,
+                    reserved_units=reserved,
+                    unit=unit,
+                    product_code=row[_CODE_AT],
+                    kind=row[_KIND_AT],
+                    window_starts_at=window_start,
+                    window_ends_at=window_end,
+                )
+            )
 
 
 class ConsumeStatements(Protocol):
@@ -46,14 +97,18 @@ _NEEDS_EVENTS = """EXISTS (
 """Whether an endpoint of the key `k`'s side is told of consumption: one look into an index where none is."""
 
 _PACK = """e.id, e.state, e.reason, e.starts_at, e.ends_at, e.ends_as, e.created_at,
-       e.granted_units, e.used_units, e.reserved_units, e.unit, e.product_code"""
+       e.granted_units, e.used_units, e.reserved_units, e.unit, e.product_code, e.kind"""
+_WINDOW = """w.entitlement_id, w.starts_at, w.ends_at, w.unit,
+       w.granted_units + w.carried_units - w.overdrawn_units, w.used_units, w.reserved_units"""
+_PACK_KIND = Kind.USAGE_PACK.value
 _MAY_HAVE_UNITS = "e.kind = 'usage_pack' AND e.voided_at IS NULL AND e.granted_units > e.used_units"
 
 _SIDE = "d.default_unit, d.default_unit_used_at IS NOT NULL"
 
 _SQLITE_READ = f"""
 SELECT {KEY_COLUMNS}, i.body_hash, i.response_status, i.response_body, {_SIDE}, s.id,
-       {_PACK}
+       {_PACK}, e.windows_due_at,
+       {_WINDOW}
 FROM api_keys k
 LEFT JOIN connections c ON c.project_id = k.project_id AND c.mode = k.mode
 LEFT JOIN project_sides d ON d.project_id = k.project_id AND d.mode = k.mode
@@ -62,7 +117,9 @@ LEFT JOIN idempotency_keys i ON i.project_id = k.project_id AND i.mode = k.mode
 LEFT JOIN subjects s ON s.project_id = k.project_id AND s.mode = k.mode AND s.subject_ref = ?
     AND i.key IS NULL
 LEFT JOIN entitlements e ON e.subject_id = s.id AND e.project_id = k.project_id AND e.mode = k.mode
-    AND {_MAY_HAVE_UNITS}
+    AND ({_MAY_HAVE_UNITS} OR e.included IS NOT NULL)
+LEFT JOIN usage_windows w ON w.project_id = e.project_id AND w.mode = e.mode AND w.held_by = e.id
+    AND e.included IS NOT NULL AND w.spent_at_end IS NULL
 WHERE k.key_hash = ?
 """
 _SQLITE_NEEDS_EVENTS = f"SELECT 1 FROM (SELECT ? AS project_id, ? AS mode) k WHERE {_NEEDS_EVENTS}"
@@ -75,8 +132,13 @@ _SQLITE_DRAW = (
     "UPDATE entitlements SET used_units = used_units + ? WHERE project_id = ? AND mode = ? AND id = ?"
 )
 _SQLITE_LEDGER = """
-INSERT INTO usage_ledger (project_id, mode, subject_id, request_id, entitlement_id, units, used_at)
-VALUES (?, ?, ?, ?, ?, ?, ?)
+INSERT INTO usage_ledger
+    (project_id, mode, subject_id, request_id, entitlement_id, units, used_at, window_starts_at, unit)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_SQLITE_DRAW_WINDOW = """
+UPDATE usage_windows SET used_units = used_units + ?
+WHERE project_id = ? AND mode = ? AND entitlement_id = ? AND unit = ? AND starts_at = ?
 """
 _SQLITE_KEY = f"""
 INSERT INTO idempotency_keys
@@ -89,13 +151,15 @@ class SqliteStatements:
     """For a transaction that holds the right to write, which is the lock of every row."""
 
     def read(self, run: Run, requests: Sequence[ConsumeRequest]) -> list[ConsumeFacts]:
-        packs: dict[str, list[PackRow]] = {}
+        grants: dict[str, Grants] = {}
         sides: dict[tuple[str, str], bool] = {}
-        return [self._facts(run, request, packs, sides) for request in requests]
+        return [self._facts(run, request, grants, sides) for request in requests]
 
     def write(self, run: Run, writes: Writes) -> None:
         for pack, units in writes.draws.items():
             run(_SQLITE_DRAW, (units, *pack))
+        for window, units in writes.window_draws.items():
+            run(_SQLITE_DRAW_WINDOW, (units, *window))
         for row in writes.ledger:
             run(_SQLITE_LEDGER, row)
         for key in writes.keys:
@@ -105,7 +169,7 @@ class SqliteStatements:
         self,
         run: Run,
         request: ConsumeRequest,
-        known: dict[str, list[PackRow]],
+        known: dict[str, Grants],
         sides: dict[tuple[str, str], bool],
     ) -> ConsumeFacts:
         rows = run(_SQLITE_READ, (request.idempotency_key, request.subject_ref, request.key_hash))
@@ -118,34 +182,63 @@ class SqliteStatements:
         if subject_id is None:
             return ConsumeFacts(key, stored, **of_side)
         if subject_id not in known:
-            known[subject_id] = [PackRow(*row[_PACKS_AT:]) for row in rows if row[_PACKS_AT] is not None]
-        packs = known[subject_id]
+            known[subject_id] = Grants()
+            for row in rows:
+                if row[_PACKS_AT] is not None:
+                    known[subject_id].add(row[_PACKS_AT:])
+        packs, holders = known[subject_id].rows, list(known[subject_id].holders.values())
         side = (key.project_id, key.mode)
         expired = any(pack.reserved_units for pack in packs) and bool(
             run(_SQLITE_EXPIRED, (*side, subject_id, key.instant(request.now)))
         )
         if packs and side not in sides:
             sides[side] = bool(run(_SQLITE_NEEDS_EVENTS, side))
-        return ConsumeFacts(key, stored, subject_id, packs, expired, sides.get(side, False), **of_side)
+        return ConsumeFacts(
+            key, stored, subject_id, packs, holders, expired, sides.get(side, False), **of_side
+        )
 
 
 _PACKS_AT = KEY_WIDTH + 6
 """Where the columns of a pack begin."""
 
+_NO_COUNTERS = ", ".join(
+    ["CAST(NULL AS text)", *["CAST(NULL AS bigint)"] * 2, "CAST(NULL AS text)", *["CAST(NULL AS bigint)"] * 3]
+)
+_NO_WINDOW = f"CAST(NULL AS bigint), {_NO_COUNTERS}"
+
 _CALLS = """unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])
     WITH ORDINALITY AS r (key_hash, subject_ref, idempotency_key, now, n)"""
 _POSTGRES_LOCK = f"""
-SELECT e.subject_id,
-       {_PACK}
+WITH of_calls AS MATERIALIZED (
+    SELECT ARRAY (
+        SELECT s.id FROM unnest(%s::text[], %s::text[]) AS r (key_hash, subject_ref)
+        CROSS JOIN {KEY_OF_CALL}
+        CROSS JOIN {SUBJECT_OF_CALL}
+    ) AS subjects
+), windows AS MATERIALIZED (
+    SELECT e.subject_id, {_PACK}, e.windows_due_at, {_WINDOW}
+    FROM usage_windows w
+    JOIN entitlements e ON e.project_id = w.project_id AND e.mode = w.mode AND e.id = w.held_by
+    WHERE w.subject_id = ANY ((SELECT subjects FROM of_calls)::text[]) AND w.spent_at_end IS NULL
+    ORDER BY w.project_id, w.mode, w.entitlement_id, w.unit, w.starts_at
+    FOR UPDATE OF w{{skip}}
+), packs AS MATERIALIZED (
+    SELECT e.subject_id, {_PACK}
+    FROM entitlements e
+    WHERE e.subject_id = ANY ((SELECT subjects FROM of_calls)::text[]) AND {_MAY_HAVE_UNITS}
+    ORDER BY e.id
+    FOR UPDATE OF e{{skip}}
+)
+SELECT * FROM windows
+UNION ALL
+SELECT *, {_NO_WINDOW} FROM packs
+UNION ALL
+SELECT e.subject_id, {_PACK}, e.windows_due_at, {_NO_COUNTERS}
 FROM entitlements e
-WHERE e.subject_id = ANY (ARRAY (
-    SELECT s.id FROM unnest(%s::text[], %s::text[]) AS r (key_hash, subject_ref)
-    CROSS JOIN {KEY_OF_CALL}
-    CROSS JOIN {SUBJECT_OF_CALL}
-)) AND {_MAY_HAVE_UNITS}
-ORDER BY e.id
-FOR UPDATE OF e"""
-"""Each pack once, however many calls want it, locked in the order of their ids, in its newest version."""
+WHERE e.subject_id = ANY ((SELECT subjects FROM of_calls)::text[]) AND e.included IS NOT NULL"""
+"""Each window and then each pack once, however many calls want it, locked in the order of their keys, in its
+newest version. Behind them, what includes units: read in the same instant, it tells of windows that were not
+opened yet when the others were looked for."""
 
 _POSTGRES_READ = """
 SELECT r.n, {key}, i.body_hash, i.response_status, i.response_body, {side}, s.id,
@@ -181,6 +274,8 @@ _PARTS = {
     "clock_of_call": CLOCK_OF_CALL,
     "subject_of_call": SUBJECT_OF_CALL,
 }
+_LOCK_WAITING = _POSTGRES_LOCK.format(skip="")
+_LOCK_SKIPPING = _POSTGRES_LOCK.format(skip=" SKIP LOCKED")
 _READ_WAITING = _POSTGRES_READ.format(**_PARTS, candidates="CAST(0 AS bigint)")
 _READ_SKIPPING = _POSTGRES_READ.format(
     **_PARTS,
@@ -188,13 +283,19 @@ _READ_SKIPPING = _POSTGRES_READ.format(
            SELECT count(*) FROM entitlements e
            WHERE e.project_id = k.project_id AND e.mode = k.mode AND e.subject_id = s.id
                AND {_MAY_HAVE_UNITS}
+       ) + (
+           SELECT count(*) FROM usage_windows w
+           WHERE w.project_id = k.project_id AND w.mode = k.mode AND w.subject_id = s.id
+               AND w.spent_at_end IS NULL
        )""",
 )
 _POSTGRES_WRITE = f"""
 WITH noted AS (
-    INSERT INTO usage_ledger (project_id, mode, subject_id, request_id, entitlement_id, units, used_at)
+    INSERT INTO usage_ledger
+        (project_id, mode, subject_id, request_id, entitlement_id, units, used_at, window_starts_at, unit)
     SELECT * FROM unnest(
-        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[]
+        %s::text[], %s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[],
+        %s::bigint[], %s::text[]
     )
 ), kept AS (
     INSERT INTO idempotency_keys
@@ -202,6 +303,13 @@ WITH noted AS (
     SELECT *, '{ENDPOINT}' FROM unnest(
         %s::text[], %s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::bigint[]
     )
+), taken AS (
+    UPDATE usage_windows w SET used_units = w.used_units + drawn.units
+    FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[])
+        AS drawn (project_id, mode, entitlement_id, unit, starts_at, units)
+    WHERE w.project_id = drawn.project_id AND w.mode = drawn.mode
+        AND w.entitlement_id = drawn.entitlement_id AND w.unit = drawn.unit
+        AND w.starts_at = drawn.starts_at
 )
 UPDATE entitlements e SET used_units = e.used_units + drawn.units
 FROM unnest(%s::text[], %s::text[], %s::text[], %s::bigint[]) AS drawn (project_id, mode, id, units)
@@ -214,7 +322,7 @@ class PostgresStatements:
     """For any transaction. With `skip_locked` no row is waited for, and facts tell whose are locked."""
 
     def __init__(self, *, skip_locked: bool = False) -> None:
-        self._lock = f"{_POSTGRES_LOCK} SKIP LOCKED" if skip_locked else _POSTGRES_LOCK
+        self._lock = _LOCK_SKIPPING if skip_locked else _LOCK_WAITING
         self._read = _READ_SKIPPING if skip_locked else _READ_WAITING
 
     def read(self, run: Run, requests: Sequence[ConsumeRequest]) -> list[ConsumeFacts]:
@@ -242,19 +350,23 @@ class PostgresStatements:
     ) -> list[ConsumeFacts]:
         """What the rows of these statements tell of each call."""
         found = [ConsumeFacts() for _ in range(calls)]
-        of_subject: dict[str, list[PackRow]] = {}
+        of_subject: dict[str, Grants] = {}
         for subject_id, *pack in packs:
-            of_subject.setdefault(subject_id, []).append(PackRow(*pack))
+            if subject_id not in of_subject:
+                of_subject[subject_id] = Grants()
+            of_subject[subject_id].add(pack)
         for row in rows:
             number, key, stored = row[0], row[1 : 1 + KEY_WIDTH], row[1 + KEY_WIDTH : 4 + KEY_WIDTH]
             default_unit, is_fixed, subject_id, needs_events, expired, candidates = row[4 + KEY_WIDTH :]
             # The same objects for all calls of a batch: each sees what those before it took.
-            theirs = of_subject.get(subject_id, [])
+            grants = of_subject.get(subject_id)
+            theirs = grants.rows if grants is not None else ()
             found[number - 1] = ConsumeFacts(
                 KeyRow(*key),
                 _stored(stored),
                 subject_id,
                 theirs,
+                list(grants.holders.values()) if grants is not None else (),
                 has_expired_reservations=expired and any(pack.reserved_units for pack in theirs),
                 needs_events=needs_events,
                 default_unit=default_unit,
@@ -266,8 +378,10 @@ class PostgresStatements:
     def writing(self, writes: Writes) -> tuple[str, Sequence[Any]]:
         """The statement that writes all of it, with its parameters."""
         return _POSTGRES_WRITE, (
-            *_columns(writes.ledger, 7),
+            *_columns(writes.ledger, 9),
             *_columns(writes.keys, 7),
+            *_columns(list(writes.window_draws), 5),
+            list(writes.window_draws.values()),
             *_columns(list(writes.draws), 3),
             list(writes.draws.values()),
         )

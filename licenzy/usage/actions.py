@@ -1,18 +1,19 @@
 """Verbs on reservations: set units aside, commit or release them, and give back those whose time is up.
 
-All of them lock reservations before packs, and several of either in the order of their ids.
+All of them lock reservations before windows and packs, and several of either in the order of their keys.
 docs/usage.md tells what a reservation promises.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlmodel import Session
 
-from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.models import Entitlement, UsageWindow
 from licenzy.errors import InvalidRequest, ReservationClosed, ReservationNotFound
 from licenzy.idempotency.actions import CallKey, begin, finish
 from licenzy.idempotency.outcome import Outcome
@@ -20,18 +21,23 @@ from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref
 from licenzy.usage.events import announce_consumed
+from licenzy.usage.grants import GrantRow, WindowGrant
 from licenzy.usage.models import Closing, Hold, LedgerRow, Reservation
 from licenzy.usage.queries import (
     holds_of,
+    including,
     lock_open,
     lock_packs,
+    lock_windows,
     next_expired_reservation,
     packs_of,
     reservation_by_id,
+    window_grants_of,
 )
 from licenzy.usage.results import Committed, Refused, Released, Reserved
 from licenzy.usage.rules import Draw, burning, committed, drawn, named, total
 from licenzy.usage.units import require_known_names, unit_of_call
+from licenzy.usage.windows import carry_what_came_back, require_open_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +74,8 @@ def reserve(
     """Set units aside, all or none, once per Idempotency-Key.
 
     `called_at` is real time, `now` the instant that decisions are made at; `render` gives the answer that is
-    kept for repeats, of a refusal as of a success. Raises the refusals about the key, and UnitNotFound and
-    ProductNotFound, which are not kept.
+    kept for repeats, of a refusal as of a success. Raises the refusals about the key, UnitNotFound and
+    ProductNotFound, which are not kept, and WindowsDue, after which it is called again.
     """
     begun = begin(db, key, body_hash=body_hash, now=called_at)
     if begun.replay is not None:
@@ -103,10 +109,9 @@ def commit(
     _refuse_closed(reservation)
     if units > reservation.units:
         raise InvalidRequest(fields={"units": f"must be at most the {reservation.units} that were reserved"})
-    holds = _holds(db, reservation)
-    for hold, taken in zip(holds, committed(holds, units), strict=True):
-        pack = _give_back(db, scope, hold)
-        pack.used_units += taken.units
+    locked = _lock_held(db, reservation)
+    for hold, taken in zip(locked.holds, committed(locked.holds, units), strict=True):
+        locked.give_back(reservation, hold, used=taken.units)
         if taken.units:
             db.add(_noted(reservation, taken, request_id, now))
     reservation.committed_units = units
@@ -129,8 +134,9 @@ def release(
     if reservation.closed_as is Closing.RELEASED:
         return str(reservation.answer)
     _refuse_closed(reservation)
-    for hold in _holds(db, reservation):
-        _give_back(db, scope, hold)
+    locked = _lock_held(db, reservation)
+    for hold in locked.holds:
+        locked.give_back(reservation, hold)
     _close(db, reservation, Closing.RELEASED, now)
     return _kept(
         db, reservation, render(Released(reservation.units, _remaining(db, scope, reservation, now)))
@@ -157,17 +163,18 @@ def _set_aside(
     db: Session, scope: Scope, wish: ReserveRequest, unit: str, now: datetime
 ) -> Reserved | Refused:
     subject = subject_by_ref(db, scope, subject_ref=wish.subject_ref)
-    packs: list[Entitlement] = []
+    grants: list[GrantRow] = []
     if subject is not None:
-        _return_expired(db, scope, subject.id, now, and_all_packs=True)
-        locked = lock_packs(db, scope, subject_id=subject.id, and_all=True)
-        packs = named(locked, unit, wish.product_code)
-    if not packs:
+        owned = including(db, scope, subject_id=subject.id)
+        require_open_windows(owned, now)
+        locked = _return_expired(db, scope, subject.id, now, and_all_of=owned)
+        grants = named(locked.all_grants(), unit, wish.product_code)
+    if not grants:
         require_known_names(
             db, scope, subject_ref=wish.subject_ref, unit=wish.unit, product_code=wish.product_code
         )
-    packs = burning(packs, now)
-    left = total(packs)
+    grants = burning(grants, now)
+    left = total(grants)
     if subject is None or left < wish.units:
         return Refused(left)
     reservation = Reservation(
@@ -182,15 +189,16 @@ def _set_aside(
     )
     db.add(reservation)
     db.flush()
-    by_id = {pack.id: pack for pack in packs}
-    for place, draw in enumerate(drawn(packs, wish.units)):
-        by_id[draw.pack_id].reserved_units += draw.units
+    by_name = {(each.id, each.window_starts_at): each for each in grants}
+    for place, draw in enumerate(drawn(grants, wish.units)):
+        _counters(by_name[draw.pack_id, draw.window_starts_at]).reserved_units += draw.units
         db.add(
             Hold(
                 project_id=scope.project_id,
                 mode=scope.mode,
                 reservation_id=reservation.id,
                 entitlement_id=draw.pack_id,
+                window_starts_at=draw.window_starts_at,
                 place=place,
                 units=draw.units,
             )
@@ -229,46 +237,107 @@ def _return_expired(
     now: datetime,
     *,
     also: str | None = None,
-    and_all_packs: bool = False,
-) -> None:
+    and_all_of: Sequence[Entitlement] | None = None,
+) -> _Locked:
     """Locks what it closes and, in the same turn, the reservation `also`, closed only if its time is up.
 
-    Where packs are locked, they are locked together with those that the caller goes on with: of the
-    reservation `also`, or `and_all_packs` that may have units left. Locked afterwards, they would be out of
-    their order.
+    Windows and packs are locked together with those that the caller goes on with: of the reservation `also`,
+    or all that may have units left, `and_all_of` these entitlements that include units. Locked afterwards,
+    they would be out of their order.
     """
-    locked = lock_open(db, scope, subject_id=subject_id, until=now, also=also)
-    expired = [each for each in locked if each.expires_at <= now]
-    if not expired:
-        return
-    holds = holds_of(db, scope, reservation_ids=[each.id for each in locked])
-    pack_ids = [hold.entitlement_id for hold in holds]
-    lock_packs(db, scope, subject_id=subject_id, pack_ids=pack_ids, and_all=and_all_packs)
-    over = {each.id for each in expired}
+    reservations = lock_open(db, scope, subject_id=subject_id, until=now, also=also)
+    expired = {each.id: each for each in reservations if each.expires_at <= now}
+    if not expired and and_all_of is None:
+        return _Locked()
+    holds = holds_of(db, scope, reservation_ids=[each.id for each in reservations]) if expired else []
+    units = {each.id: each.unit for each in reservations}
+    held = [_Held(_draw(hold), units[hold.reservation_id]) for hold in holds]
+    locked = _lock(db, scope, subject_id, held, and_all_of=and_all_of)
     for hold in holds:
-        if hold.reservation_id in over:
-            _give_back(db, scope, Draw(hold.entitlement_id, hold.units))
-    for each in expired:
+        if hold.reservation_id in expired:
+            locked.give_back(expired[hold.reservation_id], _draw(hold))
+    for each in expired.values():
         _close(db, each, Closing.EXPIRED, now)
+    return locked
 
 
-def _holds(db: Session, reservation: Reservation) -> list[Draw]:
-    """What the reservation holds, in order, with the packs locked."""
+class _Held(NamedTuple):
+    """What a reservation holds of one pack or window, of which unit."""
+
+    draw: Draw
+    unit: str
+
+
+@dataclass(slots=True)
+class _Locked:
+    """Packs and windows of one subject, locked."""
+
+    packs: Mapping[str, Entitlement] = field(default_factory=dict)
+    windows: Sequence[UsageWindow] = ()
+    including: Sequence[Entitlement] = ()
+    """The subject's entitlements that include units, where windows were locked."""
+    holds: Sequence[Draw] = ()
+    """What the reservation holds that they were locked for."""
+
+    def all_grants(self) -> list[GrantRow]:
+        """The packs, and the windows that are open."""
+        by_id = {each.id: each for each in self.including}
+        windows = [
+            WindowGrant(by_id[row.held_by], row)
+            for row in self.windows
+            if row.spent_at_end is None and row.held_by in by_id
+        ]
+        return [*self.packs.values(), *windows]
+
+    def give_back(self, reservation: Reservation, hold: Draw, *, used: int = 0) -> None:
+        """End a hold, of which some units were `used`."""
+        counters: Entitlement | UsageWindow
+        if hold.window_starts_at is None:
+            counters = self.packs[hold.pack_id]
+        else:
+            key = hold.pack_id, reservation.unit, hold.window_starts_at
+            counters = next(
+                row for row in self.windows if (row.entitlement_id, row.unit, row.starts_at) == key
+            )
+        counters.reserved_units -= hold.units
+        counters.used_units += used
+        if isinstance(counters, UsageWindow) and counters.spent_at_end is not None:
+            carry_what_came_back(counters, self.windows, self.including)
+
+
+def _lock(
+    db: Session,
+    scope: Scope,
+    subject_id: str,
+    held: Sequence[_Held],
+    *,
+    and_all_of: Sequence[Entitlement] | None,
+) -> _Locked:
+    """What is held, and all else that may have units left: windows before packs, each in their order."""
+    owned, windows = and_all_of or (), list[UsageWindow]()
+    in_windows = [each for each in held if each.draw.window_starts_at is not None]
+    if in_windows or owned:
+        owned = owned or including(db, scope, subject_id=subject_id)
+        windows = lock_windows(db, scope, subject_id=subject_id, named=in_windows)
+    pack_ids = [each.draw.pack_id for each in held if each.draw.window_starts_at is None]
+    packs = lock_packs(db, scope, subject_id=subject_id, pack_ids=pack_ids, and_all=and_all_of is not None)
+    return _Locked({each.id: each for each in packs}, windows, owned, [each.draw for each in held])
+
+
+def _lock_held(db: Session, reservation: Reservation) -> _Locked:
+    """What the reservation holds, in order, with its packs and windows locked."""
     scope = Scope.of(reservation)
     holds = holds_of(db, scope, reservation_ids=[reservation.id])
-    lock_packs(
-        db,
-        scope,
-        subject_id=reservation.subject_id,
-        pack_ids=[hold.entitlement_id for hold in holds],
-    )
-    return [Draw(hold.entitlement_id, hold.units) for hold in holds]
+    held = [_Held(_draw(hold), reservation.unit) for hold in holds]
+    return _lock(db, scope, reservation.subject_id, held, and_all_of=None)
 
 
-def _give_back(db: Session, scope: Scope, hold: Draw) -> Entitlement:
-    pack = db.get_one(Entitlement, (scope.project_id, scope.mode, hold.pack_id))
-    pack.reserved_units -= hold.units
-    return pack
+def _draw(hold: Hold) -> Draw:
+    return Draw(hold.entitlement_id, hold.units, hold.window_starts_at)
+
+
+def _counters(grant: GrantRow) -> Entitlement | UsageWindow:
+    return grant.window if isinstance(grant, WindowGrant) else grant
 
 
 def _close(db: Session, reservation: Reservation, how: Closing, now: datetime) -> None:
@@ -278,7 +347,9 @@ def _close(db: Session, reservation: Reservation, how: Closing, now: datetime) -
 
 def _remaining(db: Session, scope: Scope, reservation: Reservation, now: datetime) -> int:
     packs = packs_of(db, scope, subject_id=reservation.subject_id)
-    return total(burning(named(packs, reservation.unit), now))
+    owned = including(db, scope, subject_id=reservation.subject_id)
+    grants: list[GrantRow] = [*packs, *window_grants_of(db, scope, owned, now=now)]
+    return total(burning(named(grants, reservation.unit), now))
 
 
 def _kept(db: Session, reservation: Reservation, answer: str) -> str:
@@ -294,6 +365,8 @@ def _noted(reservation: Reservation, taken: Draw, request_id: str, now: datetime
         subject_id=reservation.subject_id,
         request_id=request_id,
         entitlement_id=taken.pack_id,
+        window_starts_at=taken.window_starts_at,
+        unit=reservation.unit if taken.window_starts_at is not None else None,
         units=taken.units,
         reservation_id=reservation.id,
         used_at=now,

@@ -14,11 +14,15 @@ from licenzy.catalog.queries import product_by_code
 from licenzy.deliveries.models import EventType, Source
 from licenzy.deliveries.outbox import announce
 from licenzy.deliveries.rules import Data, EventDraft
-from licenzy.entitlements.decision import standing
+from licenzy.entitlements.decision import remaining, standing
 from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import entitlements_of
+from licenzy.entitlements.windows import included_of
+from licenzy.kit.clock import rfc3339
 from licenzy.projects.scope import Scope
+from licenzy.usage.grants import GrantRow, WindowGrant
 from licenzy.usage.models import LedgerRow
+from licenzy.usage.queries import window_grants_of
 from licenzy.usage.rules import burning, named, total
 
 
@@ -36,9 +40,40 @@ def announce_consumed(
     announce(db, scope, drafts=drafts, now=called_at)
 
 
+def announce_granted(
+    db: Session, scope: Scope, *, opened: Sequence[WindowGrant], called_at: datetime
+) -> None:
+    """Tell which windows were opened, in the transaction that opens them."""
+    if not opened:
+        return
+
+    def drafts() -> list[EventDraft]:
+        return [
+            EventDraft(
+                EventType.USAGE_GRANTED,
+                Source.RUNTIME,
+                "window_opened",
+                each.entitlement.subject_id,
+                Data(
+                    entitlement_id=each.entitlement.id,
+                    product_code=each.product_code,
+                    kind=each.kind.value,
+                    unit=each.unit,
+                    units=each.window.granted_units,
+                    usage_remaining=max(0, remaining(each)),
+                    valid_until=rfc3339(each.window_ends_at),
+                    attempt_id=each.entitlement.attempt_id,
+                ),
+            )
+            for each in opened
+        ]
+
+    announce(db, scope, drafts=drafts, now=called_at)
+
+
 @dataclass(slots=True)
 class _Call:
-    """One call's rows of the ledger, with the packs of its subject."""
+    """One call's rows of the ledger, with the packs and windows of its subject."""
 
     db: Session
     scope: Scope
@@ -50,32 +85,36 @@ class _Call:
         rows = self._ledger()
         if not rows:
             return
-        packs = entitlements_of(self.db, self.scope, subject_id=self.subject_id)
-        by_id = {pack.id: pack for pack in packs}
-        used: dict[str, int] = {}
-        for row in rows:
-            code = by_id[row.entitlement_id].product_code
-            used[code] = used.get(code, 0) + row.units
-        only = by_id[rows[0].entitlement_id] if len(rows) == 1 else None
+        owned = entitlements_of(self.db, self.scope, subject_id=self.subject_id)
+        by_id = {each.id: each for each in owned}
         # One call draws one unit.
-        unit = by_id[rows[0].entitlement_id].unit
-        packs = named(packs, unit)
-        burns = burning(packs, self.now)
+        unit = rows[0].unit or by_id[rows[0].entitlement_id].unit
+        windows = window_grants_of(self.db, self.scope, owned, now=self.now)
+        grants: list[GrantRow] = named([*owned, *windows], unit)
+        burns = burning(grants, self.now)
+        codes = {by_id[row.entitlement_id].product_code for row in rows}
+        only = by_id[rows[0].entitlement_id] if len(rows) == 1 else None
         data = Data(
-            usage_remaining=total(burns), unit=unit, units=sum(used.values()), **_about(only, set(used))
+            usage_remaining=total(burns),
+            unit=unit,
+            units=sum(row.units for row in rows),
+            **_about(only, codes),
         )
         yield EventDraft(EventType.USAGE_CONSUMED, Source.RUNTIME, "consumed", self.subject_id, data)
-        for code in used:
-            if self._runs_low(code, packs, rows):
-                left = total(pack for pack in burns if pack.product_code == code)
-                low = Data(
-                    product_code=code,
-                    kind="usage_pack",
-                    unit=unit,
-                    usage_remaining=left,
-                    available=left > 0,
-                )
-                yield EventDraft(EventType.USAGE_LOW, Source.RUNTIME, "low", self.subject_id, low)
+        packs = [each for each in grants if isinstance(each, Entitlement)]
+        taken_from_packs = [row for row in rows if row.window_starts_at is None]
+        for code in {by_id[row.entitlement_id].product_code: None for row in taken_from_packs}:
+            if self._runs_low(code, packs, taken_from_packs):
+                yield self._low(code, Kind.USAGE_PACK, unit, burns)
+        for row in rows:
+            window = next((each for each in windows if _is_of(each, row, unit)), None)
+            if window is not None and _window_runs_low(window, row):
+                yield self._low(window.product_code, window.kind, unit, burns)
+
+    def _low(self, code: str, kind: Kind, unit: str, burns: Sequence[GrantRow]) -> EventDraft:
+        left = total(each for each in burns if each.product_code == code)
+        low = Data(product_code=code, kind=kind.value, unit=unit, usage_remaining=left, available=left > 0)
+        return EventDraft(EventType.USAGE_LOW, Source.RUNTIME, "low", self.subject_id, low)
 
     def _ledger(self) -> list[LedgerRow]:
         return list(
@@ -104,12 +143,27 @@ class _Call:
         return left <= mark < left + taken
 
 
-def _about(pack: Entitlement | None, codes: set[str]) -> dict[str, Any]:
-    about: dict[str, Any] = {"kind": "usage_pack"}
+def _is_of(window: WindowGrant, row: LedgerRow, unit: str) -> bool:
+    named = window.id, window.unit, window.window_starts_at
+    return named == (row.entitlement_id, unit, row.window_starts_at)
+
+
+def _window_runs_low(window: WindowGrant, row: LedgerRow) -> bool:
+    """Whether a call took what is unused of a window to its mark, or below: once in each window."""
+    mark = next(
+        (each.low_units for each in included_of(window.entitlement.included) if each.unit == window.unit),
+        None,
+    )
+    left = window.granted_units - window.used_units
+    return mark is not None and left <= mark < left + row.units
+
+
+def _about(grant: Entitlement | None, codes: set[str]) -> dict[str, Any]:
+    about: dict[str, Any] = {"kind": grant.kind.value if grant is not None else "usage_pack"}
     if len(codes) == 1:
         about["product_code"] = next(iter(codes))
-    if pack is not None:
-        about |= {"entitlement_id": pack.id, "attempt_id": pack.attempt_id}
+    if grant is not None:
+        about |= {"entitlement_id": grant.id, "attempt_id": grant.attempt_id}
     return about
 
 

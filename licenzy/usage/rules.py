@@ -1,4 +1,4 @@
-"""Which packs burn first, and how much of each. Pure."""
+"""Which packs and windows burn first, and how much of each. Pure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ MAX_UNITS = 1_000_000_000
 MAX_TTL_SECONDS = 86_400
 
 
-class Pack(OwnedEntitlement, Protocol):
-    """What burning reads of an entitlement, beside what a decision reads."""
+class Grant(OwnedEntitlement, Protocol):
+    """Units that a subject has: a pack, or a window of what a subscription includes.
+
+    Both are as good as the entitlement that they belong to, of which a decision reads.
+    """
 
     @property
     def id(self) -> str: ...
@@ -22,65 +25,89 @@ class Pack(OwnedEntitlement, Protocol):
     def created_at(self) -> Moment: ...
     @property
     def unit(self) -> str: ...
+    @property
+    def window_starts_at(self) -> Moment | None:
+        """None for a pack."""
+        ...
+
+    @property
+    def window_ends_at(self) -> Moment | None: ...
 
 
-P = TypeVar("P", bound=Pack)
+P = TypeVar("P", bound=Grant)
 
 
 class Draw(NamedTuple):
-    """Units taken from, or set aside in, one pack."""
+    """Units taken from, or set aside in, one pack or window."""
 
     pack_id: str
+    """The entitlement whose pack it is, or for which the window was opened."""
     units: int
+    window_starts_at: Moment | None = None
+    """None for a pack."""
 
 
 class Balance(NamedTuple):
-    """What the available packs of one unit hold together."""
+    """What the available packs and windows of one unit hold together."""
 
     remaining: int
     granted: int
+    renews_at: Moment | None = None
+    """When the next window of them begins; None where there are only packs."""
 
 
-def named(packs: Iterable[P], unit: str, product_code: str | None = None) -> list[P]:
-    """The packs of a unit, and of a product where one is named."""
-    return [each for each in packs if each.unit == unit and product_code in {None, each.product_code}]
+def named(grants: Iterable[P], unit: str, product_code: str | None = None) -> list[P]:
+    """The grants of a unit, and of a product where one is named."""
+    return [each for each in grants if each.unit == unit and product_code in {None, each.product_code}]
 
 
-def balances(owned: Iterable[Pack], now: Moment) -> dict[str, Balance]:
-    """What is left in the packs that are available at `now`, and what they began with, by unit."""
+def balances(owned: Iterable[Grant], now: Moment) -> dict[str, Balance]:
+    """What is left in the grants that are available at `now`, and what they began with, by unit."""
     found: dict[str, Balance] = {}
-    for pack in burning(owned, now):
-        left, granted = found.get(pack.unit, Balance(0, 0))
-        found[pack.unit] = Balance(left + remaining(pack), granted + pack.granted_units)
+    for each in burning(owned, now):
+        left, granted, renews_at = found.get(each.unit, Balance(0, 0))
+        ends_at = each.window_ends_at
+        # A window that is used beyond its end waits for the payment of the next one.
+        if ends_at is not None and ends_at > now and (renews_at is None or ends_at < renews_at):
+            renews_at = ends_at
+        found[each.unit] = Balance(left + remaining(each), granted + each.granted_units, renews_at)
     return dict(sorted(found.items()))
 
 
 def burning(owned: Iterable[P], now: Moment) -> list[P]:
-    """The packs available at `now`, in the order in which they burn: soonest to end, then oldest."""
-    packs = [each for each in owned if each.kind == Kind.USAGE_PACK and standing(each, now).available]
-    return sorted(packs, key=_place)
+    """The grants available at `now`, in the order in which they burn: soonest to end, then oldest."""
+    grants = [
+        each
+        for each in owned
+        if (each.kind == Kind.USAGE_PACK or each.window_starts_at is not None)
+        and standing(each, now).available
+    ]
+    return sorted(grants, key=_place)
 
 
-def _place(pack: Pack) -> tuple[Any, ...]:
-    never = pack.ends_at is None
-    return never, pack.created_at if never else pack.ends_at, pack.created_at, pack.id
+def _place(grant: Grant) -> tuple[Any, ...]:
+    began, ends_at = grant.window_starts_at, grant.window_ends_at
+    if began is None:
+        began, ends_at = grant.created_at, grant.ends_at
+    never = ends_at is None
+    return never, began if never else ends_at, began, grant.id
 
 
-def total(packs: Iterable[Pack]) -> int:
-    """Units left in these packs together."""
-    return sum(remaining(each) for each in packs)
+def total(grants: Iterable[Grant]) -> int:
+    """Units left in these grants together."""
+    return sum(remaining(each) for each in grants)
 
 
-def drawn(packs: Sequence[Pack], units: int) -> list[Draw]:
-    """What `units` take of packs that are given in burning order and hold as many; no pack gives 0."""
+def drawn(grants: Sequence[Grant], units: int) -> list[Draw]:
+    """What `units` take of grants that are given in burning order and hold as many; none gives 0."""
     draws = []
-    for pack in packs:
-        share = min(units, remaining(pack))
+    for each in grants:
+        share = min(units, remaining(each))
         if share:
-            draws.append(Draw(pack.id, share))
+            draws.append(Draw(each.id, share, each.window_starts_at))
         units -= share
     if units:
-        raise ValueError("the packs do not have that many units")
+        raise ValueError("the grants do not have that many units")
     return draws
 
 
@@ -89,6 +116,6 @@ def committed(holds: Sequence[Draw], units: int) -> list[Draw]:
     taken = []
     for hold in holds:
         share = min(units, hold.units)
-        taken.append(Draw(hold.pack_id, share))
+        taken.append(hold._replace(units=share))
         units -= share
     return taken

@@ -43,7 +43,7 @@ def read_then_write() -> None:
         for (_project_id, _mode, pack_id), units in writes.draws.items():
             known[pack_id] += units
             run("UPDATE entitlements SET used_units = ? WHERE id = ?", (known[pack_id], pack_id))
-        write(statements, run, Writes({}, writes.ledger, writes.keys))
+        write(statements, run, Writes({}, writes.window_draws, writes.ledger, writes.keys))
 
     replace(SqliteStatements, read=remember, write=write_late)
 

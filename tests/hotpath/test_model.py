@@ -56,8 +56,8 @@ class Model:
         left = total(packs)
         decided: Consumed | Refused = Refused(left)
         if left >= request.units:
-            for pack_id, units in drawn(packs, request.units):
-                next(pack for pack in packs if pack.id == pack_id).used_units += units
+            for draw in drawn(packs, request.units):
+                next(pack for pack in packs if pack.id == draw.pack_id).used_units += draw.units
             decided = Consumed(request.units, left - request.units)
         outcome = rendered(decided, Mode.TEST)
         self.kept[request.idempotency_key] = (request.body_hash, outcome)

@@ -54,6 +54,7 @@ _MEANS = {
     EventType.ENTITLEMENT_UPDATED: "An entitlement was granted or has changed.",
     EventType.USAGE_CONSUMED: "Units were consumed.",
     EventType.USAGE_LOW: "The units left of a product have fallen to the product's low-usage threshold.",
+    EventType.USAGE_GRANTED: "The first call in a window of included units opened it.",
     EventType.SUBSCRIPTION_UPDATED: "A subscription changed in Stripe, and its entitlements changed with it.",
     EventType.SUBSCRIPTION_DELETED: "A subscription ended in Stripe. Sent once for each subscription.",
     EventType.INVOICE_PAYMENT_SUCCEEDED: "An invoice of a subscription was paid. Sent once for each invoice.",

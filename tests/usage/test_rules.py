@@ -31,6 +31,8 @@ class Pack:
     voided_at: int | None = None
     product_code: str = "PACK"
     features: tuple[str, ...] = ()
+    window_starts_at: int | None = None
+    window_ends_at: int | None = None
 
 
 def ids(packs: list[Any]) -> list[str]:

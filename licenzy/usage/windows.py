@@ -1,0 +1,93 @@
+"""Verbs on windows of included units: open those that are due, and give back to one that is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlmodel import Session
+
+from licenzy.entitlements.actions import lock_purchase
+from licenzy.entitlements.models import Entitlement, UsageWindow
+from licenzy.entitlements.windows import included_of, opening, own_spent, whole_seconds
+from licenzy.kit.clock import from_unix
+from licenzy.projects.scope import Scope
+from licenzy.usage.events import announce_granted
+from licenzy.usage.grants import WindowGrant, due_of, is_due, opened_row
+from licenzy.usage.queries import including, lock_windows
+
+
+class WindowsDue(Exception):
+    """A call has to wait until windows of its subject were opened, in a transaction before its own."""
+
+    def __init__(self, subject_id: str) -> None:
+        super().__init__(subject_id)
+        self.subject_id = subject_id
+
+
+def require_open_windows(owned: Sequence[Entitlement], now: datetime) -> None:
+    """Raises WindowsDue where windows of what a subject has are due at `now`."""
+    for each in owned:
+        if is_due(each, now):
+            raise WindowsDue(each.subject_id)
+
+
+def open_due_windows(
+    db: Session, scope: Scope, *, subject_id: str, now: datetime, called_at: datetime
+) -> None:
+    """Open the subject's windows that are due at `now`, and close those before them.
+
+    Whoever writes what a window is made of holds its purchase, and whoever draws it the window itself: both
+    are locked, in this order. `called_at` is real time.
+    """
+    holders = [each for each in including(db, scope, subject_id=subject_id) if is_due(each, now)]
+    for key in sorted({each.purchase_key for each in holders}):
+        lock_purchase(db, scope, key=key, now=called_at)
+    rows = lock_windows(db, scope, subject_id=subject_id)
+    opened: list[WindowGrant] = []
+    for entitlement in holders:
+        # What its facts say may have changed until its purchase was held.
+        db.refresh(entitlement)
+        theirs = [row for row in rows if row.held_by == entitlement.id]
+        for due in due_of(entitlement, theirs, now):
+            for row in due.closes:
+                row.spent_at_end = own_spent(row)
+            # Closed before the next one is there: of one unit at most one is open.
+            db.flush()
+            row = opened_row(due, now)
+            db.add(row)
+            opened.append(WindowGrant(entitlement, row))
+            theirs = [each for each in theirs if each not in due.closes] + [row]
+        entitlement.windows_due_at = _next_due(entitlement, theirs)
+    db.flush()
+    announce_granted(db, scope, opened=opened, called_at=called_at)
+
+
+def _next_due(entitlement: Entitlement, open_rows: Sequence[UsageWindow]) -> datetime | None:
+    begun = {row.unit: whole_seconds(row.starts_at) for row in open_rows}
+    opens = (each.next_opening(begun.get(each.unit)) for each in included_of(entitlement.included))
+    return min((from_unix(each) for each in opens if each is not None), default=None)
+
+
+def carry_what_came_back(
+    closed: UsageWindow, open_rows: Sequence[UsageWindow], holders: Sequence[Entitlement]
+) -> None:
+    """Count units that were given back to a closed window, and let them carry over as if never taken.
+
+    They are carried into the window that follows it, if that is still open; all of these rows are locked.
+    """
+    closed.spent_at_end = own_spent(closed)
+    for row in open_rows:
+        if row.held_by != closed.held_by or row.unit != closed.unit or row.spent_at_end is not None:
+            continue
+        holder = next((each for each in holders if each.id == row.held_by), None)
+        included = included_of(holder.included if holder is not None else None)
+        for each in included:
+            if each.unit != row.unit:
+                continue
+            start = whole_seconds(row.starts_at)
+            window, before = each.sized(start), each.before(start)
+            follows = before is not None and before.starts_at <= whole_seconds(closed.starts_at) < start
+            if window is not None and follows:
+                carried = opening(window, before, closed.spent_at_end).carried_units
+                row.carried_units = max(row.carried_units, carried)
