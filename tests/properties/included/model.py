@@ -1,0 +1,278 @@
+"""The plain model: what each call gets, and what is left, of all windows and packs of one customer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tests.properties.included import choices
+from tests.properties.included.model_windows import Window, is_available, roots, windows
+from tests.properties.included.purchase import (
+    Account,
+    Answer,
+    Balance,
+    Call,
+    Commit,
+    Consume,
+    Release,
+    Reserve,
+)
+
+
+class Item(NamedTuple):
+    """The windows of one unit of an item: of the purchase, and the item at the root."""
+
+    purchase: str
+    root: str
+    unit: str
+
+
+class Source(NamedTuple):
+    """What units are drawn from: the window of an item that starts at an instant, or a pack."""
+
+    of: Item | str
+    start: int
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A change of the counters of a source."""
+
+    at: int
+    source: Source
+    used: int
+    reserved: int
+    made: int
+    """When the units were drawn or set aside first."""
+
+
+@dataclass
+class Reservation:
+    unit: str
+    made: int
+    expires: int
+    draws: list[tuple[Source, int]]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A window with what the windows before it leave."""
+
+    window: Window
+    closed_at: int | None
+    overdrawn: int
+    credited_at: int | None
+    """Where the window after it was opened by a period that credits this one: the start of that."""
+
+
+@dataclass
+class Model:
+    """Plays calls in the order of their instants."""
+
+    account: Account
+    entries: list[Entry] = field(default_factory=list)
+    reservations: dict[str, Reservation] = field(default_factory=dict)
+    written: dict[Source, int] = field(default_factory=dict)
+    """What came off a window, since the first call that met it."""
+
+    # --- calls ----------------------------------------------------------------------------------
+
+    def perform(self, call: Call) -> Answer:
+        self._expire(call.at)
+        match call:
+            case Consume(unit=unit):
+                draws = self._draw(call.at, unit, call.units)
+                for source, units in draws or ():
+                    self.entries.append(Entry(call.at, source, units, 0, call.at))
+                return Answer(draws is not None, self.left(unit, call.at))
+            case Reserve(unit=unit):
+                draws = self._draw(call.at, unit, call.units)
+                for source, units in draws or ():
+                    self.entries.append(Entry(call.at, source, 0, units, call.at))
+                if draws is not None:
+                    self.reservations[call.name] = Reservation(unit, call.at, call.at + call.seconds, draws)
+                return Answer(draws is not None, self.left(unit, call.at))
+            case Commit(name=name, units=units):
+                return self._close(call.at, name, units)
+            case Release(name=name):
+                return self._close(call.at, name, 0)
+
+    def left(self, unit: str, now: int) -> int:
+        """What may be drawn of a unit, of all windows and packs."""
+        self._expire(now)
+        return sum(left for _source, left in self._sources(unit, now))
+
+    def balances(self, unit: str, now: int) -> dict[tuple[str, str], Balance]:
+        """By purchase and item, the window in force of each that is available."""
+        self._expire(now)
+        found = {}
+        for item in self._items(unit):
+            balance = self._balance(item, now)
+            if balance is not None and self._is_available(item, now):
+                found[item.purchase, item.root] = balance
+        return found
+
+    def _close(self, at: int, name: str, units: int) -> Answer:
+        """Consume so much of a reservation, its first windows first, and give back the others."""
+        reservation = self.reservations.pop(name, None)
+        if reservation is None:
+            return Answer(False, 0)
+        for source, reserved in reservation.draws:
+            share = min(units, reserved)
+            units -= share
+            self.entries.append(Entry(at, source, share, -reserved, reservation.made))
+        return Answer(True, self.left(reservation.unit, at))
+
+    def _expire(self, now: int) -> None:
+        """A reservation counts up to its own end, whoever sweeps it when."""
+        for name, reservation in list(self.reservations.items()):
+            if reservation.expires <= now:
+                del self.reservations[name]
+                for source, reserved in reservation.draws:
+                    self.entries.append(Entry(reservation.expires, source, 0, -reserved, reservation.made))
+
+    def _draw(self, now: int, unit: str, wanted: int) -> list[tuple[Source, int]] | None:
+        self._write(unit, now)
+        sources = self._sources(unit, now)
+        if sum(left for _source, left in sources) < wanted:
+            return None
+        draws = []
+        for source, left in sources:
+            share = min(left, wanted)
+            wanted -= share
+            if share:
+                draws.append((source, share))
+        return draws
+
+    def _write(self, unit: str, now: int) -> None:
+        """What comes off a window is fixed by the first call that draws, or would draw, of it."""
+        for item in self._items(unit):
+            for standing in self._standings(item, now):
+                source = Source(item, standing.window.start)
+                self.written.setdefault(source, standing.overdrawn)
+
+    # --- what is there --------------------------------------------------------------------------
+
+    def _sources(self, unit: str, now: int) -> list[tuple[Source, int]]:
+        """What may be drawn from, in order: what ends soonest first, then what began first."""
+        found: list[tuple[tuple[bool, int, int, str], Source, int]] = []
+        for item in self._items(unit):
+            if not self._is_available(item, now):
+                continue
+            standings = self._standings(item, now)
+            if not standings:
+                continue
+            last, name = standings[-1].window, f"{item.purchase}.{item.root}"
+            own = Source(item, last.start)
+            found.append(((False, last.end, last.start, name), own, self._own_left(item, standings[-1])))
+            if len(standings) > 1:
+                before = standings[-2]
+                source = Source(item, before.window.start)
+                units = self._carried(item, before)
+                found.append(((False, last.end, before.window.start, name), source, units))
+        for pack in self.account.packs:
+            if pack.unit == unit and pack.bought <= now and (pack.ends is None or now < pack.ends):
+                source = Source(pack.name, pack.bought)
+                left = pack.units - self._spent(source)
+                found.append(((pack.ends is None, pack.ends or 0, pack.bought, pack.name), source, left))
+        return [(source, left) for _place, source, left in sorted(found, key=lambda each: each[0])]
+
+    def _items(self, unit: str) -> list[Item]:
+        prices = self.account.prices
+        return [
+            Item(purchase.name, root, unit)
+            for purchase in self.account.purchases
+            for root in sorted(set(roots(purchase, unit, prices).values()))
+        ]
+
+    def _is_available(self, item: Item, now: int) -> bool:
+        purchase = next(each for each in self.account.purchases if each.name == item.purchase)
+        return is_available(purchase, item.root, item.unit, self.account.prices, now)
+
+    def _standings(self, item: Item, now: int) -> list[Standing]:
+        """The windows that opened, each with what the one before took of it."""
+        purchase = next(each for each in self.account.purchases if each.name == item.purchase)
+        opened = windows(purchase, item.root, item.unit, self.account.prices, now)
+        found: list[Standing] = []
+        for number, window in enumerate(opened):
+            following = opened[number + 1] if number + 1 < len(opened) else None
+            credits = following is not None and following.is_first and following.period.credits
+            overdrawn = self.written.get(Source(item, window.start))
+            if overdrawn is None:
+                overdrawn = self._owed(item, found[-1]) if found else 0
+            found.append(
+                Standing(
+                    window,
+                    following.opens if following is not None else None,
+                    overdrawn,
+                    following.period.start if following is not None and credits else None,
+                )
+            )
+        return found
+
+    def _owed(self, item: Item, before: Standing) -> int:
+        window = before.window
+        if window.period.is_trial and not choices.trial_leaves_debts():
+            return 0
+        spent = self._spent(Source(item, window.start))
+        if before.credited_at is not None:
+            return choices.owed_after_credit(_earned(before), before.overdrawn, spent)
+        return choices.owed_by_next(window.size, before.overdrawn, spent)
+
+    def _own_left(self, item: Item, standing: Standing) -> int:
+        """What is left of a window that nothing has followed yet."""
+        spent = self._spent(Source(item, standing.window.start))
+        return max(0, standing.window.size - standing.overdrawn - spent)
+
+    def _carried(self, item: Item, before: Standing) -> int:
+        """What is left of a window in the one after it."""
+        window, closed_at = before.window, before.closed_at
+        assert closed_at is not None
+        if window.period.is_trial or not window.included.rolls_over:
+            return 0
+        source = Source(item, window.start)
+        is_credited = before.credited_at is not None
+        size = choices.size_to_carry(window.size, _earned(before) if is_credited else 0, credited=is_credited)
+        spent_at_end = self._spent(source, lambda entry: entry.at < closed_at)
+        # Set aside before the end: what of it is not consumed is left of the window after all.
+        returned = -self._spent(source, lambda entry: entry.at >= closed_at > entry.made)
+        drawn = self._spent(source, lambda entry: entry.made >= closed_at)
+        left = size - before.overdrawn - spent_at_end
+        return max(0, choices.carried(left, returned, window.included.at_most) - drawn)
+
+    def _balance(self, item: Item, now: int) -> Balance | None:
+        standings = self._standings(item, now)
+        if not standings:
+            return None
+        last, window = standings[-1], standings[-1].window
+        mine = [entry for entry in self.entries if entry.source == Source(item, window.start)]
+        used, reserved = sum(e.used for e in mine), sum(e.reserved for e in mine)
+        carried = forfeited = 0
+        if len(standings) > 1:
+            before = standings[-2]
+            carried = self._carried(item, before)
+            spent = self._spent(Source(item, before.window.start))
+            forfeited = max(0, before.window.size - before.overdrawn - spent) - carried
+        return Balance(
+            starts=window.start,
+            ends=window.end,
+            granted=max(window.size - last.overdrawn, used + reserved),
+            used=used,
+            reserved=reserved,
+            carried=carried,
+            left=self._own_left(item, last) + carried,
+            overdrawn=last.overdrawn,
+            forfeited=forfeited,
+        )
+
+    def _spent(self, source: Source, which: Callable[[Entry], bool] = lambda entry: True) -> int:
+        """What is used and reserved of a source, by all entries or by some."""
+        mine = (entry for entry in self.entries if entry.source == source)
+        return sum(entry.used + entry.reserved for entry in mine if which(entry))
+
+
+def _earned(standing: Standing) -> int:
+    assert standing.credited_at is not None
+    window = standing.window
+    return choices.earned(window.size, standing.credited_at - window.start, window.end - window.start)
