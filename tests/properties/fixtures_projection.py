@@ -184,7 +184,7 @@ def misjudged(entitlements: Sequence[Projected], life: Life) -> list[str]:
         now = from_unix(at) + timedelta(milliseconds=999)
         for each in entitlements:
             right = life.rights.get(each.item_key)
-            found = standing(_Unused(each), now)
+            found = standing(Unused(each), now)
             if found.available is not _is_available(right, at):
                 wrong.append(f"at {at} {each} has {found}, not {right}")
             elif right is not None:
@@ -207,7 +207,7 @@ def _misdescribed(each: Projected, reason: str | None, right: Right) -> list[str
     return [f"{sorted(wrong)} of {each} differ from {right}"] if wrong else []
 
 
-class _Unused:
+class Unused:
     """A projected entitlement of which nothing has been used."""
 
     used_units = reserved_units = 0

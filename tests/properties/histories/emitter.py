@@ -26,8 +26,7 @@ class Emitter:
         return self.life.shape == NEW
 
     def emit(self, kind: str, obj: dict[str, Any], previous: dict[str, Any] | None = None) -> None:
-        if self.spread or self.chance.random() < 0.2:
-            self.now += 1
+        self.pass_second()
         data: dict[str, Any] = {"object": obj}
         if previous is not None:
             data["previous_attributes"] = previous
@@ -45,6 +44,11 @@ class Emitter:
                 "data": data,
             }
         )
+
+    def pass_second(self) -> None:
+        """What is sent next is of the second before, or perhaps of a new one."""
+        if self.spread or self.chance.random() < 0.2:
+            self.now += 1
 
     def wait(self, most: int) -> None:
         self.now += self.chance.randrange(1, most)
