@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tests.properties.included import choices
-from tests.properties.included.model_windows import Window, is_available, roots, windows
+from tests.properties.included.model_access import is_available
+from tests.properties.included.model_windows import Window, roots, windows
 from tests.properties.included.purchase import (
     Account,
     Answer,

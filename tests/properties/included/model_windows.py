@@ -15,10 +15,8 @@ from tests.properties.included.purchase import (
     Add,
     Begin,
     Bill,
-    Cancel,
     Change,
     Included,
-    KeepOn,
     Pause,
     Prices,
     Purchase,
@@ -29,8 +27,6 @@ from tests.properties.included.purchase import (
     Swap,
     TrialUntil,
 )
-
-SLACK = 72 * 3600
 
 
 @dataclass(frozen=True)
@@ -386,77 +382,3 @@ class _Reading:
 
 def _or(value: int | None, other: int) -> int:
     return other if value is None else value
-
-
-# --- whether the item gives anything at an instant -------------------------------------------------------
-
-
-def is_available(purchase: Purchase, root: str, unit: str, prices: Prices, now: int) -> bool:
-    """Whether the entitlement of an item is available at `now`."""
-    names = {name for name, of in roots(purchase, unit, prices).items() if of == root}
-    price, quantity, end = "", 0, 0
-    present = ended = leaves = False
-    pause: str | None = None
-    latest: tuple[int, Bill] | None = None
-    begun: list[tuple[int, int, Bill | None]] = []
-    for step in purchase.steps:
-        if step.at > now:
-            break
-        match step:
-            case Begin(items=items):
-                own = [(p, q) for name, p, q in items if name in names]
-                present = bool(own)
-                if own:
-                    ((price, quantity),) = own
-                end, latest = step.until, (step.at, step.bill)
-                begun.append((step.at, step.until, None if step.trial else step.bill))
-            case Renew(items=items, bill=bill):
-                latest = (step.at, bill)
-                if not items or names & set(items):
-                    end = step.until
-                    begun.append((step.at, end, bill))
-            case Reset(bill=bill):
-                latest, end = (step.at, bill), step.until
-                begun.append((step.at, end, bill))
-                if step.item in names:
-                    price, quantity = step.price or price, _or(step.quantity, quantity)
-            case Change(item=item, bill=changed):
-                latest = (step.at, changed) if changed is not None else latest
-                if item in names:
-                    price, quantity = step.price or price, _or(step.quantity, quantity)
-            case Swap(old=old, new=new, bill=changed):
-                latest = (step.at, changed) if changed is not None else latest
-                if new in names:
-                    present, price, quantity = True, step.price, step.quantity
-                elif old in names:
-                    present = False
-            case Add(item=item, bill=changed):
-                latest = (step.at, changed) if changed is not None else latest
-                if item in names:
-                    present, price, quantity = True, step.price, step.quantity
-            case Remove(item=item):
-                present = present and item not in names
-            case TrialUntil(until=until):
-                end = until
-                begun[0] = (begun[0][0], until, None)
-            case Pause(behavior=behavior):
-                pause = behavior
-            case Cancel(at_period_end=at_period_end):
-                ended, leaves = ended or not at_period_end, leaves or at_period_end
-            case KeepOn():
-                leaves = False
-    paid = [each for each in begun if each[2] is None or each[2].is_paid(now, made=each[0])]
-    if not present or ended or not quantity or pause == "void" or not paid:
-        return False
-    current = max(paid, key=lambda each: each[0])[2]
-    if current is not None and current.is_refunded(now):
-        return False
-    if leaves and now >= end:
-        return False
-    assert latest is not None
-    made, bill = latest
-    settled = bill.is_paid(now, made=made) or (bill.voided is not None and bill.voided <= now)
-    if bill.failed is not None and bill.failed <= now and not settled:
-        ends = [until for _start, until, of in paid if of is not None]
-        return bool(ends) and now < max(bill.failed + prices[price].grace_days * DAY, ends[-1])
-    return now < end + SLACK

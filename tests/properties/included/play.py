@@ -1,23 +1,43 @@
-"""Plays cases on the plain model."""
+"""Plays cases, and the calls of histories, on the plain model or on the product."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
 from tests.properties.included.case import Called, Case, Remaining, Shown
 from tests.properties.included.model import Model
+from tests.properties.included.purchase import Account, Call
+from tests.properties.included.subject import Calls
+
+Play: TypeAlias = Callable[[Account], Calls]
 
 
-def differences(case: Case) -> list[str]:
-    """Where the model says something else than the figures of a case."""
-    model, wrong = Model(case.account), []
+def differences(case: Case, play: Play = Model) -> list[str]:
+    """Where something else is said than the figures of a case."""
+    calls, wrong = play(case.account), []
     for each in case.expected:
         found: object
         match each:
             case Called(call=call, answer=expected):
-                found = model.perform(call)
+                found = calls.perform(call)
             case Shown(at=at, item=item, balance=expected, unit=unit, purchase=purchase):
-                found = model.balances(unit, at).get((purchase, item))
+                found = calls.balances(unit, at).get((purchase, item))
             case Remaining(at=at, left=expected, unit=unit):
-                found = model.left(unit, at)
+                found = calls.left(unit, at)
         if found != expected:
             wrong.append(f"{each}: {found}")
     return wrong
+
+
+def answers(account: Account, script: Sequence[Call | int], play: Play = Model) -> list[str]:
+    """What is said of each call, and at each instant, comparable."""
+    calls, said = play(account), []
+    units = sorted({each.unit for price in account.prices.values() for each in price.included})
+    for each in script:
+        if isinstance(each, int):
+            balances = {unit: dict(sorted(calls.balances(unit, each).items())) for unit in units}
+            said.append(f"{each}: {balances} {[calls.left(unit, each) for unit in units]}")
+        else:
+            said.append(f"{each}: {calls.perform(each)}")
+    return said

@@ -12,7 +12,8 @@ from licenzy.kit.clock import from_unix
 from tests.properties.fixtures_projection import Fact, Unused
 from tests.properties.included.abuse_cases import CASES
 from tests.properties.included.case import Case
-from tests.properties.included.model_windows import is_available, roots
+from tests.properties.included.model_access import is_available
+from tests.properties.included.model_windows import roots
 from tests.properties.included.purchase import Account, Begin, Purchase, Renew, Reset, Step
 from tests.properties.included.stripe_facts import by, facts_of, item_id
 
