@@ -5,8 +5,6 @@ Each docstring begins with the sentence that it is about.
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 
 class NotDefined(Exception):
     """The rules do not say what a history gives."""
@@ -147,4 +145,4 @@ def trial_leaves_debts() -> bool:
 
 def rounded_up(weighted: int, seconds: int) -> int:
     """“Time-weighted in whole seconds, one rounding up.”"""
-    return -((-Fraction(weighted, seconds)) // 1)
+    return -(-weighted // seconds)

@@ -65,7 +65,7 @@ def make(seed: str) -> Made:
         kinds.add("cancel and resubscribe" if again else "two at once")
         at = (first.ended_at if again else None) or start
         second = _Life(chance, prices, kinds, at + chance.randrange(3 * DAY))
-        second.live(trial=chance.random() < 0.5)
+        second.live(trial=chance.random() < (0.9 if first.began_with_trial else 0.3))
         purchases.append(Purchase("again", tuple(second.steps)))
         if first.began_with_trial and second.began_with_trial and not again:
             kinds.add("two trials at once")
@@ -118,7 +118,7 @@ class _Life:
     price: str = ""
     quantity: int = 1
     had: int = 1
-    """The quantity before the change that is being made."""
+    """The quantity on the last invoice: one that follows on an invoice of nothing never fails."""
     extra: str | None = None
     anchor: int = 0
     number: int = 0
@@ -128,6 +128,8 @@ class _Life:
     """From when on nothing of the invoices that were made is open."""
     waiting: bool = False
     """Whether prorations wait for the next invoice."""
+    mixed: set[int] = field(default_factory=set)
+    """The steps whose invoice has prorations of other changes as well."""
     pause: str | None = None
     leaves: bool = False
     ended_at: int | None = None
@@ -214,8 +216,10 @@ class _Life:
             self.price = chance.choice(self._same_interval())
             self.steps.append(Change(at, self.item, price=self.price, proration="none"))
         until = self.period_from(at, anew=False)
+        self._note_invoice()
         self.waiting = self.given_back = False
         bill, course = self._bill_of_period(at, until), chance.random()
+        self.had = self.quantity
         if bill.paid is None and self.pause is None:
             self.steps.append(Renew(at, until, bill))
             assert bill.failed is not None
@@ -234,7 +238,7 @@ class _Life:
             return Bill(voided=at)
         if self.pause is not None:
             return Bill()
-        if course < 0.6 or not self.quantity:
+        if course < 0.6 or not self.quantity or not self.had:
             return Bill(paid=at + HOUR)
         if course < 0.75:
             return Bill(paid=at)
@@ -281,7 +285,7 @@ class _Life:
                     self._refund,
                     self._to_and_fro,
                 ),
-                (5, 5, 3, 4, 2, 2, 2, 2, 2),
+                (5, 5, 3, 4, 2, 2, 2, 4, 2),
             )[0]
             if last_day:
                 self.kinds.add("on the last day")
@@ -325,13 +329,13 @@ class _Life:
         if proration == "always":
             bill = Bill(paid=at)
             late = at + chance.randrange(1, 5 * DAY)
-            # What is paid for from nothing on is nothing, until it is paid.
             if self.had and chance.random() < 0.2 and late < self.span[1] - 1:
                 self.kinds.add("a proration paid late")
                 bill = Bill(failed=at, paid=late)
             self.clear_at = max(at, bill.paid or at)
+            self.had = self.quantity
+            self._note_invoice()
         self.waiting = proration == "create" or (self.waiting and proration == "none")
-        self.had = self.quantity
         self.steps.append(change(proration=proration, bill=bill))
 
     def _reset(self, at: int) -> None:
@@ -341,16 +345,16 @@ class _Life:
         chance, before = self.chance, self.interval
         self.price = chance.choice(list(self.prices))
         quantity = chance.choice((None, None, 1, 3))
-        self.had = self.quantity = self.quantity if quantity is None else quantity
+        self.quantity = self.quantity if quantity is None else quantity
         if self.interval != before:
             self.kinds.add(f"to a {self.interval}")
         credit = chance.random() < 0.7
         self.kinds.add("a reset with credit" if credit else "a reset without credit")
         until = self.period_from(at, anew=True)
         bill = Bill(paid=at)
-        if chance.random() < 0.15:
+        if self.had and chance.random() < 0.15:
             bill = Bill(failed=at, paid=at + chance.randrange(1, 4 * DAY))
-        self.waiting = False
+        self.waiting, self.had = False, self.quantity
         self.steps.append(Reset(at, until, bill, credit, self.item, self.price, quantity))
         self.clear_at = max(at, bill.paid or at)
 
@@ -390,7 +394,7 @@ class _Life:
         is_period = isinstance(step, Begin | Renew)
         if step.bill.free or step.bill.paid is None or step.bill.refunded is not None:
             return
-        if is_period and (not self.quantity or self._has_prorations(index)):
+        if index in self.mixed or (is_period and not self.quantity):
             return
         if not is_period and not self._is_rise(index):
             return
@@ -398,14 +402,15 @@ class _Life:
         self.steps[index] = replace(step, bill=replace(step.bill, refunded=at))
         self.given_back = is_period
 
-    def _has_prorations(self, index: int) -> bool:
-        """Whether lines of earlier changes may be on an invoice."""
-        return any(getattr(step, "proration", None) == "create" for step in self.steps[:index])
+    def _note_invoice(self) -> None:
+        """Note whether prorations wait for the invoice of the step that comes next."""
+        if self.waiting:
+            self.mixed.add(len(self.steps))
 
     def _is_rise(self, index: int) -> bool:
         """Whether an invoice is of more seats and of nothing else."""
         step = self.steps[index]
-        if not isinstance(step, Change) or not step.quantity or self._has_prorations(index):
+        if not isinstance(step, Change) or not step.quantity:
             return False
         before = next(
             (

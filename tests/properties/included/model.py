@@ -16,6 +16,7 @@ from tests.properties.included.purchase import (
     Call,
     Commit,
     Consume,
+    Purchase,
     Release,
     Reserve,
 )
@@ -76,6 +77,8 @@ class Model:
     reservations: dict[str, Reservation] = field(default_factory=dict)
     written: dict[Source, int] = field(default_factory=dict)
     """What came off a window, since the first call that met it."""
+    opened: dict[tuple[Item, int], list[Window]] = field(default_factory=dict)
+    """The windows of an item by an instant, computed once."""
 
     # --- calls ----------------------------------------------------------------------------------
 
@@ -113,6 +116,26 @@ class Model:
             if balance is not None and self._is_available(item, now):
                 found[item.purchase, item.root] = balance
         return found
+
+    def worth(self, unit: str, now: int) -> dict[Item, tuple[int, int]]:
+        """What was used of each item's windows in all, and what they gave, with what the last one owes."""
+        self._expire(now)
+        found = {}
+        for item in self._items(unit):
+            used = units = debt = 0
+            for standing in self._standings(item, now):
+                window = standing.window
+                spent = self._spent(Source(item, window.start))
+                used += spent
+                size = window.size if standing.credited_at is None else _earned(standing)
+                units += max(size, spent) if window.period.is_trial else size
+                debt = max(0, spent + standing.overdrawn - window.size)
+            found[item] = (used, units + debt)
+        return found
+
+    def items_of(self, purchase: Purchase, unit: str) -> set[str]:
+        """The items whose windows of a unit are their own."""
+        return set(roots(purchase, unit, self.account.prices).values())
 
     def _close(self, at: int, name: str, units: int) -> Answer:
         """Consume so much of a reservation, its first windows first, and give back the others."""
@@ -180,11 +203,10 @@ class Model:
         return [(source, left) for _place, source, left in sorted(found, key=lambda each: each[0])]
 
     def _items(self, unit: str) -> list[Item]:
-        prices = self.account.prices
         return [
             Item(purchase.name, root, unit)
             for purchase in self.account.purchases
-            for root in sorted(set(roots(purchase, unit, prices).values()))
+            for root in sorted(self.items_of(purchase, unit))
         ]
 
     def _is_available(self, item: Item, now: int) -> bool:
@@ -193,8 +215,7 @@ class Model:
 
     def _standings(self, item: Item, now: int) -> list[Standing]:
         """The windows that opened, each with what the one before took of it."""
-        purchase = next(each for each in self.account.purchases if each.name == item.purchase)
-        opened = windows(purchase, item.root, item.unit, self.account.prices, now)
+        opened = self._opened(item, now)
         found: list[Standing] = []
         for number, window in enumerate(opened):
             following = opened[number + 1] if number + 1 < len(opened) else None
@@ -211,6 +232,12 @@ class Model:
                 )
             )
         return found
+
+    def _opened(self, item: Item, now: int) -> list[Window]:
+        if (item, now) not in self.opened:
+            purchase = next(each for each in self.account.purchases if each.name == item.purchase)
+            self.opened[item, now] = windows(purchase, item.root, item.unit, self.account.prices, now)
+        return self.opened[item, now]
 
     def _owed(self, item: Item, before: Standing) -> int:
         window = before.window

@@ -161,7 +161,7 @@ def _steps(period: Period, marks: list[Mark], *, follows: bool) -> Iterator[tupl
 
 
 def _month_steps(period: Period, first: int) -> Iterator[tuple[int, int]]:
-    number = -1200
+    number = (first - period.anchor) // (31 * DAY) - 1
     while (end := months_after(period.anchor, number + 1)) <= first:
         number += 1
     while (start := months_after(period.anchor, number)) < period.end:
