@@ -264,10 +264,10 @@ def _write_all(
     for projected in entitlements:
         left.discard(projected.item_key)
         before = rows.get(projected.item_key)
-        held_by = [rows[key]["id"] for key in (projected.item_key, *projected.continues) if key in rows]
-        due_at = windows.due_at(projected, held_by)
+        replaced = [rows[key]["id"] for key in projected.continues if key in rows]
+        due_at = windows.due_at(projected, [*replaced, *([before["id"]] if before is not None else [])])
         after = rows[projected.item_key] = _write(db, before, purchase, projected, due_at, now)
-        heirs |= dict.fromkeys(held_by, after["id"])
+        heirs |= dict.fromkeys(replaced, after["id"])
         changes.extend(_change(before, after))
         if projected.kind is Kind.TIME_PASS:
             changes.extend(_chain(db, after, now))

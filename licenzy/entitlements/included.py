@@ -6,9 +6,9 @@ gave in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 from licenzy.entitlements.ordering import in_order
@@ -30,6 +30,7 @@ from licenzy.kit.clock import from_unix
 Line = Mapping[str, Any]
 """What a product's terms say of one unit: `units`, `every`, `rollover`, …"""
 
+_MOMENT = int(SAME_MOMENT.total_seconds())
 _KEPT_OPEN = frozenset({"keep_as_draft", "mark_uncollectible"})
 """Behaviors of a paused collection under which a period is given without being paid."""
 
@@ -59,6 +60,7 @@ class _Paid:
     start: int
     end: int
     opens_at: int
+    item: str
     price: str
     quantity: int
     terms: Terms | None
@@ -76,6 +78,7 @@ class _Change:
     """Another price or quantity within a period."""
 
     at: int
+    item: str
     quantity: int
     terms: Terms | None
     paid_at: int | None
@@ -93,8 +96,12 @@ def included_units(history: SubscriptionHistory, item_id: str) -> list[UnitWindo
     lines = [line for each in terms for line in _lines(each)]
     found: list[UnitWindows] = []
     for unit in sorted({line["unit"] for line in lines}):
+        items = _items_with(unit, states, history.billed.lineage(item_id))
+        if not items:
+            continue
         stretches = sorted(
-            [*_trial_stretches(trial, unit), *_stretches(periods, unit)], key=lambda each: each.starts_at
+            [*_trial_stretches(trial, unit), *_stretches(periods, unit, items)],
+            key=lambda each: each.starts_at,
         )
         low_units = [line.get("low_units") for line in lines if line["unit"] == unit][-1]
         windows = windows_of(unit, low_units, stretches, _adjusted(history, item_id, unit))
@@ -116,6 +123,12 @@ def _lines(terms: Terms | None) -> Sequence[Line]:
 
 def _line(terms: Terms | None, unit: str) -> Line | None:
     return next((line for line in _lines(terms) if line["unit"] == unit), None)
+
+
+def _items_with(unit: str, states: Sequence[_State], lineage: Sequence[str]) -> set[str]:
+    """The item and those before it that had this unit, one after the other: they share their windows."""
+    having = {state.item["id"] for state in states if _line(state.terms, unit) is not None}
+    return set(takewhile(having.__contains__, lineage))
 
 
 def _adjusted(history: SubscriptionHistory, item_id: str, unit: str) -> dict[int, int]:
@@ -147,20 +160,26 @@ def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[_
             start=period.start,
             end=min(period.end, FOR_GOOD),
             opens_at=whole_seconds(invoice.paid_at),
+            item=then["id"],
             price=price,
             quantity=then["quantity"] if period.quantity is None else period.quantity,
             terms=history.terms_paid(invoice, made, item_id, price),
             invoice=invoice,
             anchor=period.start,
         )
+    paused_before = False
     for state in states:
-        data = state.fact.data
-        if data["pause"] in _KEPT_OPEN and data["status"] == "active" and state.span is not None:
-            start, end = state.span
+        data, span = state.fact.data, state.span
+        is_kept_open = data["pause"] in _KEPT_OPEN and data["status"] == "active"
+        began_paused = span is not None and (paused_before or span[0] + _MOMENT >= state.at)
+        paused_before = data["pause"] in _KEPT_OPEN
+        if is_kept_open and began_paused and span is not None:
+            start, end = span
             kept = _Paid(
                 start=start,
                 end=min(end, FOR_GOOD),
                 opens_at=state.at,
+                item=state.item["id"],
                 price=state.item["price"],
                 quantity=state.item["quantity"],
                 terms=state.terms,
@@ -168,12 +187,41 @@ def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[_
                 anchor=start,
             )
             by_start.setdefault(start, kept)
-    periods = [by_start[start] for start in sorted(by_start)]
+    added = _added(history, item_id, states)
+    if added is not None:
+        by_start.setdefault(added.start, added)
+    periods: list[_Paid] = []
+    for each in sorted(by_start.values(), key=lambda paid: (max(paid.opens_at, paid.start), paid.start)):
+        # One that is paid for when a later one has begun opens nothing any more.
+        if not periods or each.start > periods[-1].start:
+            periods.append(each)
     _mark_early(history, item_id, periods)
     for each, until in zip(periods, [*(each.start for each in periods[1:]), FOR_GOOD], strict=False):
         each.anchor = _anchor(states, each, periods[0])
         each.changes = list(_changes(history, item_id, states, periods, each, until))
     return periods
+
+
+def _added(history: SubscriptionHistory, item_id: str, states: Sequence[_State]) -> _Paid | None:
+    """The rest of the period in which an item was added, which rises from nothing when that is paid for."""
+    first = states[0]
+    root = history.billed.lineage(item_id)[-1]
+    if history.billed[root].is_first or first.span is None or first.item["id"] != root:
+        return None
+    start, end = first.span
+    if first.at <= start:
+        return None
+    return _Paid(
+        start=start,
+        end=min(end, FOR_GOOD),
+        opens_at=start,
+        item=root,
+        price="",
+        quantity=0,
+        terms=None,
+        invoice=None,
+        anchor=start,
+    )
 
 
 def _mark_early(history: SubscriptionHistory, item_id: str, periods: Sequence[_Paid]) -> None:
@@ -220,12 +268,16 @@ def _changes(
             for invoice in _invoices_of_changes(history, periods)
             if _bills(history, item_id, invoice, state, made_invoice)
         )
-        yield _Change(state.at, state.item["quantity"], state.terms, min(billed, default=None))
+        yield _Change(
+            state.at, state.item["id"], state.item["quantity"], state.terms, min(billed, default=None)
+        )
 
 
 def _invoices_of_changes(history: SubscriptionHistory, periods: Sequence[_Paid]) -> Iterator[PaidInvoice]:
-    """The paid invoices that bill changes: not those of periods, which begin with what they were paid for."""
-    of_periods = {period.invoice.id for period in periods if period.invoice is not None}
+    """The paid invoices that bill changes: not those of periods that begin on time."""
+    of_periods = {
+        period.invoice.id for period in periods if period.invoice is not None and not period.is_early
+    }
     for invoice in history.invoices:
         if invoice.id in of_periods or invoice.reason == "subscription_cycle":
             continue
@@ -261,8 +313,8 @@ def _bills(
 class _Trial:
     start: int
     end: int
-    quantity: int
-    terms: Terms | None
+    changes: Sequence[tuple[int, int, Terms | None]]
+    """From when on the item had which quantity and terms."""
 
 
 def _trial(states: Sequence[_State]) -> _Trial | None:
@@ -275,45 +327,52 @@ def _trial(states: Sequence[_State]) -> _Trial | None:
     start = first.span[0] if first.span is not None else first.fact.data["started_at"] or first.at
     if end is None or end <= start:
         return None
-    return _Trial(start, min(end, FOR_GOOD), last.item["quantity"], last.terms)
+    changes = [(state.at, state.item["quantity"], state.terms) for state in trialing]
+    return _Trial(start, min(end, FOR_GOOD), changes)
 
 
 def _trial_stretches(trial: _Trial | None, unit: str) -> list[Stretch]:
-    line = _line(trial.terms, unit) if trial is not None else None
-    if trial is None or line is None:
+    """One window until the trial's end. More counts once it is paid for, and in a trial nothing is."""
+    if trial is None:
         return []
-    units = line.get("trial_units")
-    of_one = line["units"] if units is None else units
-    return [
-        Stretch(
-            trial.start,
-            trial.end,
-            trial.start,
-            "period",
-            trial.start,
-            0,
-            [Level(trial.start, of_one * trial.quantity)],
-            is_trial=True,
-        )
-    ]
+    levels: list[Level] = []
+    for at, quantity, terms in trial.changes:
+        line = _line(terms, unit)
+        units = 0
+        if line is not None:
+            in_trial = line.get("trial_units")
+            units = (line["units"] if in_trial is None else in_trial) * quantity
+        if not levels:
+            levels.append(Level(trial.start, units))
+        elif units < levels[-1].units:
+            levels.append(Level(at, units))
+    return [Stretch(trial.start, trial.end, trial.start, "period", trial.start, 0, levels, is_trial=True)]
 
 
 # --- one unit ----------------------------------------------------------------------------------------------
 
 
-def _stretches(periods: Sequence[_Paid], unit: str) -> list[Stretch]:
+def _stretches(periods: Sequence[_Paid], unit: str, items: Collection[str]) -> list[Stretch]:
     found: list[Stretch] = []
     for period in periods:
-        line = _line(period.terms, unit)
-        stretch = _stretch(period, line, period.start, period.opens_at, _units(line, period.quantity))
+        line = _line(period.terms, unit) if period.item in items else None
+        # A unit that comes within the period rises from nothing, in the windows that it then has.
+        later = (
+            _line(change.terms, unit)
+            for change in period.changes
+            if change.paid_at is not None and change.item in items
+        )
+        rule = line or next((each for each in later if each is not None), None)
+        stretch = _stretch(period, rule, period.start, period.opens_at, _units(line, period.quantity))
         stretch.is_fresh, stretch.credits_before = period.is_early, period.gives_back
         found.append(stretch)
         for change in period.changes:
-            after = _line(change.terms, unit)
+            after = _line(change.terms, unit) if change.item in items else None
             units, level = _units(after, change.quantity), stretch.levels[-1]
-            is_other_rule = after is not None and (line is None or after["every"] != line["every"])
-            counts = change.paid_at is not None or (units <= level.units and not is_other_rule)
-            if not counts or change.at >= period.end:
+            is_other_rule = after is not None and rule is not None and after["every"] != rule["every"]
+            is_paid = change.paid_at is not None and change.at < period.end
+            # What is less counts at once, also in a window that runs on beyond the period.
+            if not is_paid and (is_other_rule or units > level.units):
                 continue
             if is_other_rule:
                 assert change.paid_at is not None
@@ -321,9 +380,11 @@ def _stretches(periods: Sequence[_Paid], unit: str) -> list[Stretch]:
                 stretch.is_fresh = stretch.credits_before = True
                 found.append(stretch)
             else:
+                if change.paid_at is not None and not level.units and len(stretch.levels) == 1:
+                    stretch.opens_at = max(stretch.opens_at, change.paid_at)
                 stretch.levels.append(Level(change.at, units))
                 stretch.carries_at_most = carried_by(after) if after is not None else 0
-            line = after or line
+            rule = after or rule
     return found
 
 

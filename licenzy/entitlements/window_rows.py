@@ -69,7 +69,8 @@ class OpenWindows:
         for row in self.rows:
             holder = by_id[heirs.get(row.held_by, row.held_by)]
             included = {each.unit: each for each in included_of(holder["included"])}.get(row.unit)
-            changes = _fitted(db, row, included, list(by_id)) | {
+            lineage = [holder["id"], *(old for old, heir in heirs.items() if heir == holder["id"])]
+            changes = _fitted(db, row, included, lineage) | {
                 "held_by": holder["id"],
                 "subject_id": holder["subject_id"],
             }

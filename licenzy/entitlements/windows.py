@@ -11,10 +11,10 @@ All instants here are whole seconds since 1970, in UTC.
 from __future__ import annotations
 
 import calendar
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import dropwhile
+from itertools import count, dropwhile
 from typing import Any, NamedTuple, Protocol
 
 from licenzy.kit.clock import EPOCH
@@ -117,6 +117,17 @@ class UnitWindows:
         begun = max(after or 0, self.windows[-1].ends_at - 1)
         start = step_start(steps.every, steps.anchor, step_number(steps.every, steps.anchor, begun) + 1)
         return start if start < steps.until else None
+
+    def between(self, after: int, until: int) -> Iterator[Window]:
+        """The windows that begin after one instant and before another, as far as they are still known."""
+        yield from (each for each in self.windows if after < each.starts_at < until)
+        steps = self.steps
+        if steps is None:
+            return
+        number = step_number(steps.every, steps.anchor, max(after, self.windows[-1].ends_at - 1)) + 1
+        while (window := steps.window(number)).starts_at < min(until, steps.until):
+            yield window
+            number += 1
 
     def sized(self, starts_at: int) -> Window | None:
         """The window that begins at an instant; None where there is none that is still known."""
@@ -280,14 +291,19 @@ def _windows_of_run(
     every, anchor = last.every, last.anchor
     number = step_number(every, anchor, max(through, first.starts_at))
     windows: list[Window] = []
-    for each in range(number, number - _KEPT, -1):
+    # Those that were over when their period was paid are passed over.
+    for each in count(number, -1):
         starts_at = max(step_start(every, anchor, each), first.starts_at)
         ends_at = step_start(every, anchor, each + 1)
-        if ends_at <= first.starts_at or starts_at >= end:
+        if starts_at >= end:
             continue
+        if ends_at <= first.starts_at:
+            break
         paid = next(part for part in reversed(run) if part.starts_at <= starts_at)
         opens_at = max(starts_at, paid.opens_at)
-        if opens_at < ends_at:
+        # Of a period that was paid when all of it was over, the last window is the one that can be used.
+        is_last_of_all = each == number and is_last and ends_at >= last.ends_at
+        if opens_at < ends_at or is_last_of_all:
             units = _size(levels, starts_at, ends_at) + adjusted.get(starts_at, 0)
             is_first = starts_at == first.starts_at
             windows.insert(
@@ -301,7 +317,7 @@ def _windows_of_run(
                     first.credits_before and is_first,
                 ),
             )
-        if starts_at == first.starts_at:
+        if starts_at <= first.starts_at or len(windows) == _KEPT:
             break
     goes_on = is_last and step_start(every, anchor, number + 1) < last.ends_at
     steps = Steps(every, anchor, last.ends_at, levels[-1].units, last.carries_at_most) if goes_on else None
@@ -408,5 +424,19 @@ def due_window(included: UnitWindows, row: OpenWindow | None, now: datetime) -> 
     begun = whole_seconds(row.starts_at) if row is not None else None
     if present is None or (begun is not None and present.starts_at <= begun):
         return None
-    follows = begun is not None and before is not None and begun >= before.starts_at
-    return opening(present, before, own_spent(row) if row is not None and follows else 0)
+    return opening(present, before, _spent_before(included, row, present) if row is not None else 0)
+
+
+def _spent_before(included: UnitWindows, row: OpenWindow, window: Window) -> int:
+    """What was taken of the own units of the window before one, by the row of the last one that was opened.
+
+    Of those that nobody used since, only what comes off them is taken.
+    """
+    begun, spent = whole_seconds(row.starts_at), own_spent(row)
+    last = included.sized(begun)
+    for each in included.between(begun, window.starts_at):
+        spent = opening(each, last, spent).overdrawn_units
+        if not spent:
+            return 0
+        last = each
+    return spent

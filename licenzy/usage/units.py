@@ -15,11 +15,13 @@ from licenzy.catalog.queries import product_by_code
 from licenzy.catalog.rules import INCLUDING_KINDS
 from licenzy.db.reads import read_all
 from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.windows import included_of
 from licenzy.errors import ProductNotFound, UnitNotFound
 from licenzy.projects.actions import fix_default_unit
 from licenzy.projects.queries import side_of
 from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref
+from licenzy.usage.queries import including
 
 
 def unit_of_call(db: Session, scope: Scope, *, unit: str | None, called_at: datetime) -> str:
@@ -74,7 +76,11 @@ def _units_of_packs_sold(scope: Scope) -> SelectOfScalar[str]:
 
 def _units_had(db: Session, scope: Scope, subject_ref: str) -> set[str]:
     subject = subject_by_ref(db, scope, subject_ref=subject_ref)
-    return set(_units_of_packs(db, scope, subject_id=subject.id)) if subject is not None else set()
+    if subject is None:
+        return set()
+    owned = including(db, scope, subject_id=subject.id)
+    included = {unit.unit for each in owned for unit in included_of(each.included)}
+    return included | set(_units_of_packs(db, scope, subject_id=subject.id))
 
 
 @read_all

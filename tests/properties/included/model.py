@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from tests.properties.included import choices
@@ -123,13 +124,14 @@ class Model:
         found = {}
         for item in self._items(unit):
             used = units = debt = 0
-            for standing in self._standings(item, now):
+            standings = self._standings(item, now)
+            for number, standing in enumerate(standings, 1):
                 window = standing.window
                 spent = self._spent(Source(item, window.start))
                 used += spent
                 size = window.size if standing.credited_at is None else _earned(standing)
                 units += max(size, spent) if window.period.is_trial else size
-                debt = max(0, spent + standing.overdrawn - window.size)
+                debt = max(0, self._own_spent(item, standings[:number]) - window.size)
             found[item] = (used, units + debt)
         return found
 
@@ -188,13 +190,8 @@ class Model:
             if not standings:
                 continue
             last, name = standings[-1].window, f"{item.purchase}.{item.root}"
-            own = Source(item, last.start)
-            found.append(((False, last.end, last.start, name), own, self._own_left(item, standings[-1])))
-            if len(standings) > 1:
-                before = standings[-2]
-                source = Source(item, before.window.start)
-                units = self._carried(item, before)
-                found.append(((False, last.end, before.window.start, name), source, units))
+            place = (False, last.end, last.start, name)
+            found.append((place, Source(item, last.start), self._left_of_last(item, standings)))
         for pack in self.account.packs:
             if pack.unit == unit and pack.bought <= now and (pack.ends is None or now < pack.ends):
                 source = Source(pack.name, pack.bought)
@@ -222,7 +219,7 @@ class Model:
             credits = following is not None and following.is_first and following.period.credits
             overdrawn = self.written.get(Source(item, window.start))
             if overdrawn is None:
-                overdrawn = self._owed(item, found[-1]) if found else 0
+                overdrawn = self._owed(item, found) if found else 0
             found.append(
                 Standing(
                     window,
@@ -239,57 +236,69 @@ class Model:
             self.opened[item, now] = windows(purchase, item.root, item.unit, self.account.prices, now)
         return self.opened[item, now]
 
-    def _owed(self, item: Item, before: Standing) -> int:
-        window = before.window
+    def _owed(self, item: Item, standings: list[Standing]) -> int:
+        """What comes off the window after the last one of these."""
+        before = standings[-1]
+        window, own = before.window, self._own_spent(item, standings)
         if window.period.is_trial and not choices.trial_leaves_debts():
             return 0
-        spent = self._spent(Source(item, window.start))
         if before.credited_at is not None:
-            return choices.owed_after_credit(_earned(before), before.overdrawn, spent)
-        return choices.owed_by_next(window.size, before.overdrawn, spent)
+            return choices.owed_after_credit(_earned(before), 0, own)
+        return choices.owed_by_next(window.size, 0, own)
 
-    def _own_left(self, item: Item, standing: Standing) -> int:
-        """What is left of a window that nothing has followed yet."""
-        spent = self._spent(Source(item, standing.window.start))
-        return max(0, standing.window.size - standing.overdrawn - spent)
+    def _left_of_last(self, item: Item, standings: list[Standing]) -> int:
+        """What is left of the window in force, with what is carried into it."""
+        last = standings[-1]
+        spent = self._spent(Source(item, last.window.start))
+        return max(0, last.window.size + self._carried_into(item, standings) - last.overdrawn - spent)
 
-    def _carried(self, item: Item, before: Standing) -> int:
-        """What is left of a window in the one after it."""
-        window, closed_at = before.window, before.closed_at
-        assert closed_at is not None
-        if window.period.is_trial or not window.included.rolls_over:
-            return 0
-        source = Source(item, window.start)
-        is_credited = before.credited_at is not None
-        size = choices.size_to_carry(window.size, _earned(before) if is_credited else 0, credited=is_credited)
-        spent_at_end = self._spent(source, lambda entry: entry.at < closed_at)
-        # Set aside before the end: what of it is not consumed is left of the window after all.
-        returned = -self._spent(source, lambda entry: entry.at >= closed_at > entry.made)
-        drawn = self._spent(source, lambda entry: entry.made >= closed_at)
-        left = size - before.overdrawn - spent_at_end
-        return max(0, choices.carried(left, returned, window.included.at_most) - drawn)
+    def _own_spent(self, item: Item, standings: list[Standing]) -> int:
+        """What is taken of a window's own units: of those carried into it, they are taken first."""
+        last = standings[-1]
+        spent = self._spent(Source(item, last.window.start))
+        return max(0, spent + last.overdrawn - self._carried_into(item, standings))
+
+    def _carried_into(self, item: Item, standings: list[Standing]) -> int:
+        """How many units of the window before the last one of these are usable in it, in all."""
+        carried = 0
+        for before, last in pairwise(standings):
+            window = before.window
+            if window.period.is_trial or not window.included.rolls_over:
+                carried = 0
+                continue
+            is_credited = before.credited_at is not None
+            share = _earned(before) if is_credited else 0
+            size = choices.size_to_carry(window.size, share, credited=is_credited)
+            # What came back once the last one was over is of no use any more.
+            until = last.closed_at
+            spent = self._spent(
+                Source(item, window.start), lambda entry, until=until: until is None or entry.at < until
+            )
+            own = max(0, spent + before.overdrawn - carried)
+            carried = choices.carried(size - own, 0, window.included.at_most)
+        return carried
 
     def _balance(self, item: Item, now: int) -> Balance | None:
         standings = self._standings(item, now)
         if not standings:
             return None
         last, window = standings[-1], standings[-1].window
-        mine = [entry for entry in self.entries if entry.source == Source(item, window.start)]
-        used, reserved = sum(e.used for e in mine), sum(e.reserved for e in mine)
-        carried = forfeited = 0
+        taken = self._spent(Source(item, window.start))
+        carried = self._carried_into(item, standings)
+        own = max(0, taken - carried)
+        forfeited = 0
         if len(standings) > 1:
-            before = standings[-2]
-            carried = self._carried(item, before)
-            spent = self._spent(Source(item, before.window.start))
-            forfeited = max(0, before.window.size - before.overdrawn - spent) - carried
+            before = standings[-2].window
+            left = max(0, before.size - self._own_spent(item, standings[:-1]))
+            forfeited = left - carried
         return Balance(
             starts=window.start,
             ends=window.end,
-            granted=max(window.size - last.overdrawn, used + reserved),
-            used=used,
-            reserved=reserved,
-            carried=carried,
-            left=self._own_left(item, last) + carried,
+            granted=max(window.size - last.overdrawn, own),
+            used=own,
+            reserved=0,
+            carried=max(0, carried - taken),
+            left=self._left_of_last(item, standings),
             overdrawn=last.overdrawn,
             forfeited=forfeited,
         )

@@ -248,8 +248,10 @@ class _Reading:
                 self._new_period(step.at, step.until, step.bill, is_early=True, credits=step.credit)
             case Change(item=item):
                 if item in self.names and self.price is not None:
+                    had = self.price, self.quantity
                     self.price, self.quantity = step.price or self.price, _or(step.quantity, self.quantity)
-                    self._change(step.at, self._invoice(number))
+                    if (self.price, self.quantity) != had:
+                        self._change(step.at, self._invoice(number))
             case Swap(old=old, new=new):
                 if new in self.names:
                     self.price, self.quantity = step.price, step.quantity
@@ -316,7 +318,7 @@ class _Reading:
     def _change(self, at: int, bill: Bill | None) -> None:
         is_paid = self._pays(bill, at)
         size = choices.counted_after_change(self._counted(), self._wanted(), is_paid=is_paid)
-        if bill is None or not is_paid:
+        if bill is None or not is_paid or size <= self._counted():
             self._mark(at, size, at)
         else:
             paid = at if bill.paid is None else bill.paid
