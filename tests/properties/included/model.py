@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
@@ -270,10 +269,7 @@ class Model:
             share = _earned(before) if is_credited else 0
             size = choices.size_to_carry(window.size, share, credited=is_credited)
             # What came back once the last one was over is of no use any more.
-            until = last.closed_at
-            spent = self._spent(
-                Source(item, window.start), lambda entry, until=until: until is None or entry.at < until
-            )
+            spent = self._spent(Source(item, window.start), until=last.closed_at)
             own = max(0, spent + before.overdrawn - carried)
             carried = choices.carried(size - own, 0, window.included.at_most)
         return carried
@@ -303,10 +299,10 @@ class Model:
             forfeited=forfeited,
         )
 
-    def _spent(self, source: Source, which: Callable[[Entry], bool] = lambda entry: True) -> int:
-        """What is used and reserved of a source, by all entries or by some."""
+    def _spent(self, source: Source, *, until: int | None = None) -> int:
+        """What is used and reserved of a source, by all entries or by those before an instant."""
         mine = (entry for entry in self.entries if entry.source == source)
-        return sum(entry.used + entry.reserved for entry in mine if which(entry))
+        return sum(entry.used + entry.reserved for entry in mine if until is None or entry.at < until)
 
 
 def _earned(standing: Standing) -> int:
