@@ -20,8 +20,9 @@ from licenzy.kit.clock import rfc3339
 from licenzy.subjects.rules import ref_problem
 from licenzy.usage.access import Wanted, answer
 from licenzy.usage.grants import Included, WindowGrant, shown_included
-from licenzy.usage.queries import owned_by_ref, window_grants_of
+from licenzy.usage.queries import owned_by_ref
 from licenzy.usage.rules import balances
+from licenzy.usage.window_queries import window_grants_of
 
 DEFAULT_LIMIT, MAX_LIMIT = 10, 100
 

@@ -24,7 +24,7 @@ from licenzy.hotpath.consume import (
     KeyReused,
     NeedsEvents,
     UnknownNames,
-    WindowsDue,
+    UnopenedWindows,
 )
 from licenzy.hotpath.consumer import make_committer
 from licenzy.hotpath.snapshot import SnapshotReader
@@ -41,7 +41,7 @@ from licenzy.wsgi_json import refusal
 
 _TRIES = 5
 _MOST_KNOWN = 10_000
-_FOR_A_THREAD = (NeedsEvents, ExpiredReservations, WindowsDue, FirstWithoutUnit, UnknownNames)
+_FOR_A_THREAD = (NeedsEvents, ExpiredReservations, UnopenedWindows, FirstWithoutUnit, UnknownNames)
 """What takes more than one commit."""
 
 
@@ -75,7 +75,7 @@ class ConsumeEndpoint:
                 result = consume_with_events(self._database, parsed)
             if isinstance(result, ExpiredReservations):
                 self._return_expired(request, result)
-            elif isinstance(result, WindowsDue):
+            elif isinstance(result, UnopenedWindows):
                 self._open_windows(request, result)
             elif isinstance(result, FirstWithoutUnit):
                 self._fix_default_unit(request, result)
@@ -141,7 +141,7 @@ class ConsumeEndpoint:
             )
         )
 
-    def _open_windows(self, request: ApiRequest, result: WindowsDue) -> None:
+    def _open_windows(self, request: ApiRequest, result: UnopenedWindows) -> None:
         """The first call in a window opens it, in a transaction before that which draws."""
         caller = request.verify(result.key)
         self._database.retrying(

@@ -27,7 +27,7 @@ from licenzy.entitlements.windows import (
 )
 from licenzy.kit.clock import from_unix
 
-Line = Mapping[str, Any]
+IncludedLine = Mapping[str, Any]
 """What a product's terms say of one unit: `units`, `every`, `rollover`, …"""
 
 _MOMENT = int(SAME_MOMENT.total_seconds())
@@ -36,7 +36,7 @@ _KEPT_OPEN = frozenset({"keep_as_draft", "mark_uncollectible"})
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
+class _ItemState:
     """An item, or the one whose place it took, in one state of its subscription."""
 
     fact: FactLike
@@ -110,22 +110,22 @@ def included_units(history: SubscriptionHistory, item_id: str) -> list[UnitWindo
     return found
 
 
-def _states(history: SubscriptionHistory, item_id: str) -> Iterator[_State]:
+def _states(history: SubscriptionHistory, item_id: str) -> Iterator[_ItemState]:
     for fact in in_order(history.states):
         item = history.in_place_of(fact, item_id)
         if item is not None:
-            yield _State(fact, item, history.terms.of(fact, item["id"]))
+            yield _ItemState(fact, item, history.terms.of(fact, item["id"]))
 
 
-def _lines(terms: Terms | None) -> Sequence[Line]:
+def _lines(terms: Terms | None) -> Sequence[IncludedLine]:
     return terms.get("included") or () if terms is not None else ()
 
 
-def _line(terms: Terms | None, unit: str) -> Line | None:
+def _line(terms: Terms | None, unit: str) -> IncludedLine | None:
     return next((line for line in _lines(terms) if line["unit"] == unit), None)
 
 
-def _items_with(unit: str, states: Sequence[_State], lineage: Sequence[str]) -> set[str]:
+def _items_with(unit: str, states: Sequence[_ItemState], lineage: Sequence[str]) -> set[str]:
     """The item and those before it that had this unit, one after the other: they share their windows."""
     having = {state.item["id"] for state in states if _line(state.terms, unit) is not None}
     return set(takewhile(having.__contains__, lineage))
@@ -146,7 +146,7 @@ def _adjusted(history: SubscriptionHistory, item_id: str, unit: str) -> dict[int
 # --- the periods -------------------------------------------------------------------------------------------
 
 
-def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[_State]) -> list[_Paid]:
+def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[_ItemState]) -> list[_Paid]:
     by_start: dict[int, _Paid] = {}
     for period in history.periods[item_id]:
         if history.is_of_trial(period) or period.end <= period.start:
@@ -202,7 +202,7 @@ def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[_
     return periods
 
 
-def _added(history: SubscriptionHistory, item_id: str, states: Sequence[_State]) -> _Paid | None:
+def _added(history: SubscriptionHistory, item_id: str, states: Sequence[_ItemState]) -> _Paid | None:
     """The rest of the period in which an item was added, which rises from nothing when that is paid for."""
     first = states[0]
     root = history.billed.lineage(item_id)[-1]
@@ -237,7 +237,7 @@ def _mark_early(history: SubscriptionHistory, item_id: str, periods: Sequence[_P
             )
 
 
-def _anchor(states: Sequence[_State], period: _Paid, first: _Paid) -> int:
+def _anchor(states: Sequence[_ItemState], period: _Paid, first: _Paid) -> int:
     """From when Stripe counts the periods: as the states of this one say, else as any of the others does."""
     named = [state for state in states if state.fact.data.get("anchor") is not None]
     of_it = [state for state in named if state.span is not None and state.span[0] == period.start]
@@ -249,7 +249,7 @@ def _anchor(states: Sequence[_State], period: _Paid, first: _Paid) -> int:
 def _changes(
     history: SubscriptionHistory,
     item_id: str,
-    states: Sequence[_State],
+    states: Sequence[_ItemState],
     periods: Sequence[_Paid],
     period: _Paid,
     until: int,
@@ -286,7 +286,11 @@ def _invoices_of_changes(history: SubscriptionHistory, periods: Sequence[_Paid])
 
 
 def _bills(
-    history: SubscriptionHistory, item_id: str, invoice: PaidInvoice, state: _State, made_invoice: str | None
+    history: SubscriptionHistory,
+    item_id: str,
+    invoice: PaidInvoice,
+    state: _ItemState,
+    made_invoice: str | None,
 ) -> bool:
     """Whether a paid invoice has a line for the rest of a period after this change."""
     if invoice.lines is None:
@@ -317,7 +321,7 @@ class _Trial:
     """From when on the item had which quantity and terms."""
 
 
-def _trial(states: Sequence[_State]) -> _Trial | None:
+def _trial(states: Sequence[_ItemState]) -> _Trial | None:
     trialing = [state for state in states if state.fact.data["status"] == "trialing"]
     if not trialing:
         return None
@@ -388,7 +392,7 @@ def _stretches(periods: Sequence[_Paid], unit: str, items: Collection[str]) -> l
     return found
 
 
-def _stretch(period: _Paid, line: Line | None, start: int, opens_at: int, units: int) -> Stretch:
+def _stretch(period: _Paid, line: IncludedLine | None, start: int, opens_at: int, units: int) -> Stretch:
     return Stretch(
         start,
         period.end,
@@ -400,5 +404,5 @@ def _stretch(period: _Paid, line: Line | None, start: int, opens_at: int, units:
     )
 
 
-def _units(line: Line | None, quantity: int) -> int:
+def _units(line: IncludedLine | None, quantity: int) -> int:
     return line["units"] * quantity if line is not None else 0

@@ -207,7 +207,7 @@ class UsageWindow(Table, table=True):
             "ix_usage_windows_open",
             "project_id",
             "mode",
-            "held_by",
+            "holder_id",
             sqlite_where=_OPEN_WINDOW,
             postgresql_where=_OPEN_WINDOW,
         ),
@@ -237,7 +237,7 @@ class UsageWindow(Table, table=True):
     ends_at: datetime = Field(sa_type=Instant)
     """When the next one is due; until that is paid for, this one stays open."""
     subject_id: str
-    held_by: str
+    holder_id: str
     """The entitlement whose right it is: another one once its item has taken the place of the first."""
     granted_units: int = Field(sa_type=BigInteger)
     """Its size by the facts, and never less than what has been taken of it."""

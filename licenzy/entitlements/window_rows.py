@@ -40,24 +40,24 @@ class OpenWindows:
     @classmethod
     def locked(cls, db: Session, scope: Scope, entitlements: Iterable[Mapping[str, Any]]) -> OpenWindows:
         """Those of entitlements that include units: others have none, and nothing is read for them."""
-        held_by = [row["id"] for row in entitlements if row["included"] is not None]
-        return cls(_locked(db, scope, held_by=held_by)) if held_by else cls()
+        holder_id = [row["id"] for row in entitlements if row["included"] is not None]
+        return cls(_locked(db, scope, holder_id=holder_id)) if holder_id else cls()
 
-    def due_at(self, projected: Projected, held_by: Collection[str]) -> datetime | None:
+    def due_at(self, projected: Projected, holder_id: Collection[str]) -> datetime | None:
         """When the next window of an entitlement opens; None when none is paid for, or it has ended.
 
-        `held_by` is the entitlement, and those whose windows it goes on with.
+        `holder_id` is the entitlement, and those whose windows it goes on with.
         """
         if projected.included is None or projected.state is State.CANCELED:
             return None
         opens = (
-            included.next_opening(self._begun(included.unit, held_by))
+            included.next_opening(self._begun(included.unit, holder_id))
             for included in included_of(projected.included)
         )
         return min((from_unix(each) for each in opens if each is not None), default=None)
 
-    def _begun(self, unit: str, held_by: Collection[str]) -> int | None:
-        starts = (row.starts_at for row in self.rows if row.unit == unit and row.held_by in held_by)
+    def _begun(self, unit: str, holder_id: Collection[str]) -> int | None:
+        starts = (row.starts_at for row in self.rows if row.unit == unit and row.holder_id in holder_id)
         return max(map(whole_seconds, starts), default=None)
 
     def fit(self, db: Session, entitlements: Iterable[Mapping[str, Any]], heirs: Mapping[str, str]) -> None:
@@ -67,11 +67,11 @@ class OpenWindows:
         """
         by_id = {row["id"]: row for row in entitlements}
         for row in self.rows:
-            holder = by_id[heirs.get(row.held_by, row.held_by)]
+            holder = by_id[heirs.get(row.holder_id, row.holder_id)]
             included = {each.unit: each for each in included_of(holder["included"])}.get(row.unit)
             lineage = [holder["id"], *(old for old, heir in heirs.items() if heir == holder["id"])]
             changes = _fitted(db, row, included, lineage) | {
-                "held_by": holder["id"],
+                "holder_id": holder["id"],
                 "subject_id": holder["subject_id"],
             }
             differing = {name: value for name, value in changes.items() if getattr(row, name) != value}
@@ -110,14 +110,14 @@ def _fitted(
 
 
 @read_rows
-def _locked(scope: Scope, *, held_by: Sequence[str]) -> Select[Any]:
+def _locked(scope: Scope, *, holder_id: Sequence[str]) -> Select[Any]:
     columns = _WINDOWS.c
     return (
         select(_WINDOWS)
         .where(
             columns.project_id == scope.project_id,
             columns.mode == scope.mode,
-            columns.held_by.in_(held_by),
+            columns.holder_id.in_(holder_id),
             columns.spent_at_end.is_(None),
         )
         .order_by(*(columns[name] for name in _KEY))

@@ -83,7 +83,7 @@ class ExpiredReservations(NamedTuple):
     subject_id: str
 
 
-class WindowsDue(NamedTuple):
+class UnopenedWindows(NamedTuple):
     """Nothing was decided: windows of what the subject's subscriptions include are opened before."""
 
     key: KeyRow
@@ -111,7 +111,7 @@ ConsumeResult: TypeAlias = (
     | KeyReused
     | NeedsEvents
     | ExpiredReservations
-    | WindowsDue
+    | UnopenedWindows
     | FirstWithoutUnit
     | UnknownNames
 )
@@ -262,7 +262,7 @@ def _decide(
         return FirstWithoutUnit(key)
     now = key.instant(request.now)
     if facts.holders and facts.subject_id is not None and any(each.is_due(now) for each in facts.holders):
-        return WindowsDue(key, facts.subject_id)
+        return UnopenedWindows(key, facts.subject_id)
     theirs = named(facts.packs, request.unit or facts.default_unit or DEFAULT_UNIT, request.product_code)
     names = request.unit is not None or request.product_code is not None
     if names and not theirs and not request.names_are_known:

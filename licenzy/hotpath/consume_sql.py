@@ -118,7 +118,7 @@ LEFT JOIN subjects s ON s.project_id = k.project_id AND s.mode = k.mode AND s.su
     AND i.key IS NULL
 LEFT JOIN entitlements e ON e.subject_id = s.id AND e.project_id = k.project_id AND e.mode = k.mode
     AND ({_MAY_HAVE_UNITS} OR e.included IS NOT NULL)
-LEFT JOIN usage_windows w ON w.project_id = e.project_id AND w.mode = e.mode AND w.held_by = e.id
+LEFT JOIN usage_windows w ON w.project_id = e.project_id AND w.mode = e.mode AND w.holder_id = e.id
     AND e.included IS NOT NULL AND w.spent_at_end IS NULL
 WHERE k.key_hash = ?
 """
@@ -218,7 +218,7 @@ WITH of_calls AS MATERIALIZED (
 ), windows AS MATERIALIZED (
     SELECT e.subject_id, {_PACK}, e.windows_due_at, {_WINDOW}
     FROM usage_windows w
-    JOIN entitlements e ON e.project_id = w.project_id AND e.mode = w.mode AND e.id = w.held_by
+    JOIN entitlements e ON e.project_id = w.project_id AND e.mode = w.mode AND e.id = w.holder_id
     WHERE w.subject_id = ANY ((SELECT subjects FROM of_calls)::text[]) AND w.spent_at_end IS NULL
     ORDER BY w.project_id, w.mode, w.entitlement_id, w.unit, w.starts_at
     FOR UPDATE OF w{{skip}}

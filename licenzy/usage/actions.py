@@ -25,18 +25,16 @@ from licenzy.usage.grants import GrantRow, WindowGrant
 from licenzy.usage.models import Closing, Hold, LedgerRow, Reservation
 from licenzy.usage.queries import (
     holds_of,
-    including,
     lock_open,
     lock_packs,
-    lock_windows,
     next_expired_reservation,
     packs_of,
     reservation_by_id,
-    window_grants_of,
 )
 from licenzy.usage.results import Committed, Refused, Released, Reserved
 from licenzy.usage.rules import Draw, burning, committed, drawn, named, total
 from licenzy.usage.units import require_known_names, unit_of_call
+from licenzy.usage.window_queries import including, lock_windows, window_grants_of
 from licenzy.usage.windows import carry_what_came_back, require_open_windows
 
 
@@ -109,7 +107,7 @@ def commit(
     _refuse_closed(reservation)
     if units > reservation.units:
         raise InvalidRequest(fields={"units": f"must be at most the {reservation.units} that were reserved"})
-    locked = _lock_held(db, reservation)
+    locked = _lock_reserved(db, reservation)
     for hold, taken in zip(locked.holds, committed(locked.holds, units), strict=True):
         locked.give_back(reservation, hold, used=taken.units)
         if taken.units:
@@ -134,7 +132,7 @@ def release(
     if reservation.closed_as is Closing.RELEASED:
         return str(reservation.answer)
     _refuse_closed(reservation)
-    locked = _lock_held(db, reservation)
+    locked = _lock_reserved(db, reservation)
     for hold in locked.holds:
         locked.give_back(reservation, hold)
     _close(db, reservation, Closing.RELEASED, now)
@@ -251,8 +249,8 @@ def _return_expired(
         return _Locked()
     holds = holds_of(db, scope, reservation_ids=[each.id for each in reservations]) if expired else []
     units = {each.id: each.unit for each in reservations}
-    held = [_Held(_draw(hold), units[hold.reservation_id]) for hold in holds]
-    locked = _lock(db, scope, subject_id, held, and_all_of=and_all_of)
+    wanted = [_Hold(_draw(hold), units[hold.reservation_id]) for hold in holds]
+    locked = _lock(db, scope, subject_id, wanted, and_all_of=and_all_of)
     for hold in holds:
         if hold.reservation_id in expired:
             locked.give_back(expired[hold.reservation_id], _draw(hold))
@@ -261,7 +259,7 @@ def _return_expired(
     return locked
 
 
-class _Held(NamedTuple):
+class _Hold(NamedTuple):
     """What a reservation holds of one pack or window, of which unit."""
 
     draw: Draw
@@ -283,9 +281,9 @@ class _Locked:
         """The packs, and the windows that are open."""
         by_id = {each.id: each for each in self.including}
         windows = [
-            WindowGrant(by_id[row.held_by], row)
+            WindowGrant(by_id[row.holder_id], row)
             for row in self.windows
-            if row.spent_at_end is None and row.held_by in by_id
+            if row.spent_at_end is None and row.holder_id in by_id
         ]
         return [*self.packs.values(), *windows]
 
@@ -309,27 +307,27 @@ def _lock(
     db: Session,
     scope: Scope,
     subject_id: str,
-    held: Sequence[_Held],
+    wanted: Sequence[_Hold],
     *,
     and_all_of: Sequence[Entitlement] | None,
 ) -> _Locked:
-    """What is held, and all else that may have units left: windows before packs, each in their order."""
+    """What holds name, and all else that may have units left: windows before packs, each in their order."""
     owned, windows = and_all_of or (), list[UsageWindow]()
-    in_windows = [each for each in held if each.draw.window_starts_at is not None]
+    in_windows = [each for each in wanted if each.draw.window_starts_at is not None]
     if in_windows or owned:
         owned = owned or including(db, scope, subject_id=subject_id)
         windows = lock_windows(db, scope, subject_id=subject_id, named=in_windows)
-    pack_ids = [each.draw.pack_id for each in held if each.draw.window_starts_at is None]
+    pack_ids = [each.draw.pack_id for each in wanted if each.draw.window_starts_at is None]
     packs = lock_packs(db, scope, subject_id=subject_id, pack_ids=pack_ids, and_all=and_all_of is not None)
-    return _Locked({each.id: each for each in packs}, windows, owned, [each.draw for each in held])
+    return _Locked({each.id: each for each in packs}, windows, owned, [each.draw for each in wanted])
 
 
-def _lock_held(db: Session, reservation: Reservation) -> _Locked:
+def _lock_reserved(db: Session, reservation: Reservation) -> _Locked:
     """What the reservation holds, in order, with its packs and windows locked."""
     scope = Scope.of(reservation)
     holds = holds_of(db, scope, reservation_ids=[reservation.id])
-    held = [_Held(_draw(hold), reservation.unit) for hold in holds]
-    return _lock(db, scope, reservation.subject_id, held, and_all_of=None)
+    wanted = [_Hold(_draw(hold), reservation.unit) for hold in holds]
+    return _lock(db, scope, reservation.subject_id, wanted, and_all_of=None)
 
 
 def _draw(hold: Hold) -> Draw:

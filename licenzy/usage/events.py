@@ -22,8 +22,8 @@ from licenzy.kit.clock import rfc3339
 from licenzy.projects.scope import Scope
 from licenzy.usage.grants import GrantRow, WindowGrant
 from licenzy.usage.models import LedgerRow
-from licenzy.usage.queries import window_grants_of
 from licenzy.usage.rules import burning, named, total
+from licenzy.usage.window_queries import window_grants_of
 
 
 def announce_consumed(

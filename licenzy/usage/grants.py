@@ -93,7 +93,7 @@ GrantRow = Entitlement | WindowGrant
 """A pack, or a window."""
 
 
-class Due(NamedTuple):
+class DueWindow(NamedTuple):
     """A window to be opened, and the rows of those that it closes."""
 
     entitlement: Entitlement
@@ -108,7 +108,7 @@ def is_due(entitlement: Entitlement, now: datetime) -> bool:
     return due_at is not None and due_at <= now and standing(entitlement, now).available
 
 
-def due_of(entitlement: Entitlement, open_rows: Sequence[UsageWindow], now: datetime) -> list[Due]:
+def due_of(entitlement: Entitlement, open_rows: Sequence[UsageWindow], now: datetime) -> list[DueWindow]:
     """The windows of an entitlement that a call at `now` has to open before it draws."""
     if not is_due(entitlement, now):
         return []
@@ -118,11 +118,11 @@ def due_of(entitlement: Entitlement, open_rows: Sequence[UsageWindow], now: date
         last = max(rows, key=lambda row: row.starts_at, default=None)
         opens = due_window(included, last, now)
         if opens is not None:
-            found.append(Due(entitlement, included.unit, opens, rows))
+            found.append(DueWindow(entitlement, included.unit, opens, rows))
     return found
 
 
-def opened_row(due: Due, now: datetime) -> UsageWindow:
+def opened_row(due: DueWindow, now: datetime) -> UsageWindow:
     """The row of a window as it is when it is opened at `now`."""
     window, entitlement = due.opening.window, due.entitlement
     own = max(window.units, due.opening.overdrawn_units - due.opening.carried_units)
@@ -134,7 +134,7 @@ def opened_row(due: Due, now: datetime) -> UsageWindow:
         starts_at=from_unix(window.starts_at),
         ends_at=from_unix(window.ends_at),
         subject_id=entitlement.subject_id,
-        held_by=entitlement.id,
+        holder_id=entitlement.id,
         granted_units=own,
         carried_units=due.opening.carried_units,
         overdrawn_units=due.opening.overdrawn_units,

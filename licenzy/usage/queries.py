@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, and_, cast, func, or_, type_coerce
+from sqlalchemy import BigInteger, and_, cast, func, or_, type_coerce
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.catalog.models import Kind
 from licenzy.connections.models import Connection
 from licenzy.db.reads import read_all, read_first, read_one
-from licenzy.entitlements.models import Entitlement, UsageWindow
+from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.queries import entitlements_of
 from licenzy.kit.clock import to_micros
 from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_ref
-from licenzy.usage.grants import WindowGrant, window_grants
 from licenzy.usage.models import Hold, LedgerRow, Reservation
-from licenzy.usage.rules import Draw
 
 
 class Usage(NamedTuple):
@@ -161,96 +159,6 @@ def packs_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
     return _packs(scope, subject_id)
 
 
-@read_all
-def open_windows_of(scope: Scope, *, held_by: Sequence[str]) -> SelectOfScalar[UsageWindow]:
-    """The windows of these entitlements that were opened last."""
-    return _windows(scope).where(
-        col(UsageWindow.held_by).in_(held_by), col(UsageWindow.spent_at_end).is_(None)
-    )
-
-
-def window_grants_of(
-    db: Session, scope: Scope, owned: Sequence[Entitlement], *, now: datetime
-) -> list[WindowGrant]:
-    """The windows of what these entitlements include, as of `now`; nothing is read where none does."""
-    holders = [each.id for each in owned if each.included is not None]
-    if not holders:
-        return []
-    rows = open_windows_of(db, scope, held_by=holders)
-    windows_as_of(db, scope, rows, now=now)
-    by_holder: dict[str, list[UsageWindow]] = {}
-    for row in rows:
-        by_holder.setdefault(row.held_by, []).append(row)
-    return window_grants(owned, by_holder, now)
-
-
-class HeldWindow(Protocol):
-    """A hold that names a window, with the unit of its reservation."""
-
-    @property
-    def draw(self) -> Draw: ...
-    @property
-    def unit(self) -> str: ...
-
-
-def lock_windows(
-    db: Session, scope: Scope, *, subject_id: str, named: Sequence[HeldWindow] = ()
-) -> list[UsageWindow]:
-    """The subject's open windows, and those that are named, held against other writers.
-
-    In the order of their keys, and before packs, as everybody locks them.
-    """
-    if not named:
-        return _lock_open_windows(db, scope, subject_id=subject_id)
-    return _lock_named_windows(
-        db,
-        scope,
-        subject_id=subject_id,
-        ids=[each.draw.pack_id for each in named],
-        starts=[each.draw.window_starts_at for each in named if each.draw.window_starts_at is not None],
-        units=[each.unit for each in named],
-    )
-
-
-@read_all
-def _lock_open_windows(scope: Scope, *, subject_id: str) -> SelectOfScalar[UsageWindow]:
-    return _locked_windows(_windows(scope).where(_is_open_of(subject_id)))
-
-
-@read_all
-def _lock_named_windows(
-    scope: Scope, *, subject_id: str, ids: Sequence[str], starts: Sequence[datetime], units: Sequence[str]
-) -> SelectOfScalar[UsageWindow]:
-    these = and_(
-        col(UsageWindow.entitlement_id).in_(ids),
-        col(UsageWindow.unit).in_(units),
-        col(UsageWindow.starts_at).in_(starts),
-    )
-    return _locked_windows(_windows(scope).where(or_(_is_open_of(subject_id), these)))
-
-
-def _is_open_of(subject_id: str) -> ColumnElement[bool]:
-    return and_(col(UsageWindow.subject_id) == subject_id, col(UsageWindow.spent_at_end).is_(None))
-
-
-def _locked_windows(windows: SelectOfScalar[UsageWindow]) -> SelectOfScalar[UsageWindow]:
-    return windows.with_for_update().execution_options(populate_existing=True)
-
-
-def _windows(scope: Scope) -> SelectOfScalar[UsageWindow]:
-    return (
-        select(UsageWindow)
-        .where(UsageWindow.project_id == scope.project_id, UsageWindow.mode == scope.mode)
-        .order_by(col(UsageWindow.entitlement_id), col(UsageWindow.unit), col(UsageWindow.starts_at))
-    )
-
-
-@read_all
-def including(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
-    """The subject's entitlements that include units, also those whose last window is open."""
-    return _owned_by(scope, subject_id).where(col(Entitlement.included).is_not(None))
-
-
 def lock_packs(
     db: Session,
     scope: Scope,
@@ -384,42 +292,6 @@ def as_of(db: Session, scope: Scope, owned: Sequence[Entitlement], *, now: datet
     for pack_id, units in expired.items():
         db.expunge(packs[pack_id])
         packs[pack_id].reserved_units -= units
-
-
-def windows_as_of(db: Session, scope: Scope, rows: Sequence[UsageWindow], *, now: datetime) -> None:
-    """The same for windows that were read."""
-    held = [row for row in rows if row.reserved_units]
-    if not held:
-        return
-    ids = [row.entitlement_id for row in held]
-    expired = {
-        (entitlement_id, unit, starts_at): int(units)
-        for entitlement_id, unit, starts_at, units in _expired_in_windows(db, scope, ids=ids, now=now)
-    }
-    for row in held:
-        units = expired.get((row.entitlement_id, row.unit, row.starts_at))
-        if units:
-            db.expunge(row)
-            row.reserved_units -= units
-
-
-@read_all
-def _expired_in_windows(
-    scope: Scope, *, ids: Sequence[str], now: datetime
-) -> Select[str, str, datetime | None, int]:
-    return (
-        select(Hold.entitlement_id, Reservation.unit, Hold.window_starts_at, func.sum(Hold.units))
-        .join(Reservation)
-        .where(
-            Reservation.project_id == scope.project_id,
-            Reservation.mode == scope.mode,
-            col(Hold.entitlement_id).in_(ids),
-            col(Hold.window_starts_at).is_not(None),
-            col(Reservation.closed_at).is_(None),
-            col(Reservation.expires_at) <= now,
-        )
-        .group_by(col(Hold.entitlement_id), col(Reservation.unit), col(Hold.window_starts_at))
-    )
 
 
 def _owned_by(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:

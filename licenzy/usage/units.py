@@ -21,7 +21,7 @@ from licenzy.projects.actions import fix_default_unit
 from licenzy.projects.queries import side_of
 from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref
-from licenzy.usage.queries import including
+from licenzy.usage.window_queries import including
 
 
 def unit_of_call(db: Session, scope: Scope, *, unit: str | None, called_at: datetime) -> str:

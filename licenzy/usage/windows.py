@@ -14,7 +14,7 @@ from licenzy.kit.clock import from_unix
 from licenzy.projects.scope import Scope
 from licenzy.usage.events import announce_granted
 from licenzy.usage.grants import WindowGrant, due_of, is_due, opened_row
-from licenzy.usage.queries import including, lock_windows
+from licenzy.usage.window_queries import including, lock_windows
 
 
 class WindowsDue(Exception):
@@ -48,7 +48,7 @@ def open_due_windows(
     for entitlement in holders:
         # What its facts say may have changed until its purchase was held.
         db.refresh(entitlement)
-        theirs = [row for row in rows if row.held_by == entitlement.id]
+        theirs = [row for row in rows if row.holder_id == entitlement.id]
         for due in due_of(entitlement, theirs, now):
             for row in due.closes:
                 row.spent_at_end = own_spent(row)
@@ -78,9 +78,9 @@ def carry_what_came_back(
     """
     closed.spent_at_end = own_spent(closed)
     for row in open_rows:
-        if row.held_by != closed.held_by or row.unit != closed.unit or row.spent_at_end is not None:
+        if row.holder_id != closed.holder_id or row.unit != closed.unit or row.spent_at_end is not None:
             continue
-        holder = next((each for each in holders if each.id == row.held_by), None)
+        holder = next((each for each in holders if each.id == row.holder_id), None)
         included = included_of(holder.included if holder is not None else None)
         for each in included:
             if each.unit != row.unit:

@@ -49,7 +49,7 @@ class Holder:
     def __init__(self, client: FlaskClient, customer: Customer, clock: StandingClock) -> None:
         self.client, self.customer, self.clock = client, customer, clock
 
-    def told(self, facts: Sequence[Any], now: int) -> None:
+    def records(self, facts: Sequence[Any], now: int) -> None:
         self.clock.now = from_unix(now)
         with self.customer.database.write() as db:
             record(db, self.customer.subject, facts, now=self.clock.now)
@@ -94,7 +94,7 @@ def holder(client: FlaskClient, database: Database, cast: Cast, clock: StandingC
 
 
 def test_a_window_is_shown_without_a_row_and_opened_by_the_first_call(holder: Holder) -> None:
-    holder.told(of_year(), ANCHOR + HOUR)
+    holder.records(of_year(), ANCHOR + HOUR)
     shown = {
         "unit": "images",
         "granted": 1000,
@@ -116,7 +116,7 @@ def test_a_window_is_shown_without_a_row_and_opened_by_the_first_call(holder: Ho
 
 
 def test_each_month_begins_anew_and_what_is_left_is_carried_once(holder: Holder) -> None:
-    holder.told(of_year(rollover=CARRIED), ANCHOR + HOUR)
+    holder.records(of_year(rollover=CARRIED), ANCHOR + HOUR)
     assert holder.consumes(400) == (200, 600)
     assert holder.consumes(0 + 1, FEBRUARY) == (200, 1499)
     assert holder.included() == {
@@ -137,31 +137,31 @@ def test_each_month_begins_anew_and_what_is_left_is_carried_once(holder: Holder)
 
 def test_nobody_is_without_units_between_the_turn_of_a_period_and_its_charge(holder: Holder) -> None:
     terms = sold(line())
-    holder.told(of_month(terms), ANCHOR + HOUR)
+    holder.records(of_month(terms), ANCHOR + HOUR)
     assert holder.consumes(900) == (200, 100)
-    holder.told([state(FEBRUARY, terms, span=(FEBRUARY, MARCH), invoice="in_2")], FEBRUARY + 1)
+    holder.records([state(FEBRUARY, terms, span=(FEBRUARY, MARCH), invoice="in_2")], FEBRUARY + 1)
     assert holder.consumes(40, FEBRUARY + 1800) == (200, 60)
     assert holder.balance() == {"remaining": 60, "granted": 1000, "renews_at": None}
-    holder.told([paid("in_2", FEBRUARY + HOUR, billed((FEBRUARY, MARCH)))], FEBRUARY + HOUR)
+    holder.records([paid("in_2", FEBRUARY + HOUR, billed((FEBRUARY, MARCH)))], FEBRUARY + HOUR)
     assert holder.consumes(10) == (200, 990)
 
 
 def test_in_grace_what_is_left_can_be_used_and_nothing_new_opens(holder: Holder) -> None:
     terms = sold(line())
-    holder.told(of_month(terms), ANCHOR + HOUR)
+    holder.records(of_month(terms), ANCHOR + HOUR)
     assert holder.consumes(900) == (200, 100)
     failed = state(FEBRUARY + HOUR, terms, span=(FEBRUARY, MARCH), status="past_due", invoice="in_2")
-    holder.told([failed], FEBRUARY + HOUR)
+    holder.records([failed], FEBRUARY + HOUR)
     assert holder.consumes(50, FEBRUARY + DAY) == (200, 50)
     assert holder.consumes(51) == (409, 50)
     # Three days of grace are over.
     assert holder.consumes(1, FEBRUARY + 4 * DAY) == (409, 0)
-    holder.told([paid("in_2", FEBRUARY + 5 * DAY, billed((FEBRUARY, MARCH)))], FEBRUARY + 5 * DAY)
+    holder.records([paid("in_2", FEBRUARY + 5 * DAY, billed((FEBRUARY, MARCH)))], FEBRUARY + 5 * DAY)
     assert holder.consumes(1) == (200, 999)
 
 
 def test_packs_burn_after_what_ends_sooner(holder: Holder) -> None:
-    holder.told(of_year(), ANCHOR + HOUR)
+    holder.records(of_year(), ANCHOR + HOUR)
     never = holder.customer.buys(50, unit="images", product_code="MORE")
     soon = holder.customer.buys(
         30, unit="images", product_code="MORE", starts_at=from_unix(ANCHOR), ends_at=from_unix(ANCHOR + DAY)
@@ -184,7 +184,7 @@ def test_packs_burn_after_what_ends_sooner(holder: Holder) -> None:
 
 
 def test_a_reservation_over_the_end_of_a_window_gives_back_what_is_carried_over(holder: Holder) -> None:
-    holder.told(of_year(rollover=CARRIED), ANCHOR + HOUR)
+    holder.records(of_year(rollover=CARRIED), ANCHOR + HOUR)
     holder.clock.now = from_unix(FEBRUARY - HOUR)
     made = reserve(holder.client, holder.customer, 900, unit="images", ttl_seconds=86_400).json
     assert made["usage_remaining"] == 100
@@ -207,7 +207,7 @@ def test_a_reservation_over_the_end_of_a_window_gives_back_what_is_carried_over(
 
 
 def test_a_reservation_that_is_over_holds_nothing_back(holder: Holder) -> None:
-    holder.told(of_year(), ANCHOR + HOUR)
+    holder.records(of_year(), ANCHOR + HOUR)
     assert reserve(holder.client, holder.customer, 900, unit="images", ttl_seconds=60).status_code == 201
     assert holder.balance()["remaining"] == 100
     holder.clock.advance(seconds=61)
@@ -217,15 +217,15 @@ def test_a_reservation_that_is_over_holds_nothing_back(holder: Holder) -> None:
 
 def test_what_a_fall_leaves_overdrawn_comes_off_the_next_window(holder: Holder) -> None:
     terms = sold(line())
-    holder.told(of_month(terms, quantity=3), ANCHOR + HOUR)
+    holder.records(of_month(terms, quantity=3), ANCHOR + HOUR)
     assert holder.consumes(2500) == (200, 500)
     middle = ANCHOR + (FEBRUARY - ANCHOR) // 2
     fall = state(middle, terms, span=(ANCHOR, FEBRUARY), quantity=1, invoice="in_1")
-    holder.told([fall], middle)
+    holder.records([fall], middle)
     # 2,000 by its time, of which 2,500 are used: nothing is taken back, nothing is left.
     assert holder.consumes(1) == (409, 0)
     assert holder.windows()[0].granted_units == 2500
-    holder.told(
+    holder.records(
         [
             state(FEBRUARY, terms, span=(FEBRUARY, MARCH), quantity=1, invoice="in_2"),
             paid("in_2", FEBRUARY, billed((FEBRUARY, MARCH))),
@@ -239,7 +239,7 @@ def test_what_a_fall_leaves_overdrawn_comes_off_the_next_window(holder: Holder) 
 def test_a_fact_that_comes_late_changes_the_size_and_never_fails(holder: Holder) -> None:
     terms = sold(line(rollover=CARRIED))
     middle = ANCHOR + (FEBRUARY - ANCHOR) // 2
-    holder.told(of_year(line(rollover=CARRIED)), ANCHOR + HOUR)
+    holder.records(of_year(line(rollover=CARRIED)), ANCHOR + HOUR)
     assert holder.consumes(1000) == (200, 0)
     assert holder.consumes(1, FEBRUARY) == (200, 999)
     year = ANCHOR, billed_end()
@@ -250,7 +250,7 @@ def test_a_fact_that_comes_late_changes_the_size_and_never_fails(holder: Holder)
             reason="subscription_update",
         ),
     ]  # fmt: skip
-    holder.told(late, FEBRUARY + HOUR)
+    holder.records(late, FEBRUARY + HOUR)
     # January had 1,500 by then, so 500 more are carried over; February has 2,000.
     assert holder.included() | {"starts_at": ""} == {
         "unit": "images",
@@ -268,7 +268,7 @@ def billed_end() -> int:
 
 
 def test_an_annual_plan_has_no_row_until_it_is_used(holder: Holder) -> None:
-    holder.told(of_year(), ANCHOR + HOUR)
+    holder.records(of_year(), ANCHOR + HOUR)
     for month in (FEBRUARY, MARCH, APRIL):
         holder.clock.now = from_unix(month)
         assert holder.balance()["remaining"] == 1000
@@ -278,7 +278,7 @@ def test_an_annual_plan_has_no_row_until_it_is_used(holder: Holder) -> None:
 
 
 def test_first_calls_of_a_window_at_once_open_it_once(app: Flask, holder: Holder) -> None:
-    holder.told(of_year(), ANCHOR + HOUR)
+    holder.records(of_year(), ANCHOR + HOUR)
 
     def call(number: int) -> int:
         return int(
@@ -296,16 +296,16 @@ def test_first_calls_of_a_window_at_once_open_it_once(app: Flask, holder: Holder
 
 @pytest.mark.parametrize("ends", ["refunded", "canceled"])
 def test_windows_of_what_is_not_available_give_nothing(holder: Holder, ends: str) -> None:
-    holder.told(of_year(), ANCHOR + HOUR)
+    holder.records(of_year(), ANCHOR + HOUR)
     assert holder.consumes(1) == (200, 999)
     year = ANCHOR, billed_end()
     if ends == "canceled":
-        holder.told(
+        holder.records(
             [state(ANCHOR + DAY, sold(line()), span=year, status="canceled", ended_at=ANCHOR + DAY)],
             ANCHOR + DAY,
         )
     else:
-        holder.told([state(ANCHOR + DAY, sold(line()), span=year, pause="void")], ANCHOR + DAY)
+        holder.records([state(ANCHOR + DAY, sold(line()), span=year, pause="void")], ANCHOR + DAY)
     assert holder.consumes(1) == (409, 0)
     assert holder.consumes(1, FEBRUARY) == (409, 0)
     assert len(holder.windows()) == 1
@@ -319,15 +319,15 @@ def test_endpoints_are_told_of_windows_and_low_marks(holder: Holder, runtime: Ru
             secret_box=runtime.secret_box,
             types=("usage.granted", "usage.consumed", "usage.low"),
         )
-    holder.told(of_year(line(low_units=100)), ANCHOR + HOUR)
+    holder.records(of_year(line(low_units=100)), ANCHOR + HOUR)
     assert holder.consumes(850) == (200, 150)
     assert holder.consumes(60) == (200, 90)
     assert holder.consumes(10) == (200, 80)
     with holder.customer.database.read() as db:
         bodies = [json.loads(event.body) for event in db.exec(select(OutboundEvent))]
-    told = {(each["type"], each["data"]["units"], each["data"]["usage_remaining"]) for each in bodies}
+    records = {(each["type"], each["data"]["units"], each["data"]["usage_remaining"]) for each in bodies}
     assert len(bodies) == 5
-    assert told == {
+    assert records == {
         ("usage.granted", 1000, 1000),
         ("usage.consumed", 850, 150),
         ("usage.consumed", 60, 90),

@@ -27,7 +27,7 @@ from licenzy.entitlements.projected import Projected
 from licenzy.entitlements.projection import project
 from licenzy.entitlements.windows import included_of
 from licenzy.errors import ReservationClosed, ReservationNotFound
-from licenzy.hotpath.consume import Answered, ConsumeRequest, ExpiredReservations, WindowsDue
+from licenzy.hotpath.consume import Answered, ConsumeRequest, ExpiredReservations, UnopenedWindows
 from licenzy.hotpath.with_events import consume_with_events
 from licenzy.idempotency.actions import CallKey
 from licenzy.idempotency.outcome import Outcome
@@ -39,9 +39,10 @@ from licenzy.usage import actions
 from licenzy.usage import windows as opening
 from licenzy.usage.actions import ReserveRequest
 from licenzy.usage.grants import WindowGrant
-from licenzy.usage.queries import owned_by_ref, window_grants_of
+from licenzy.usage.queries import owned_by_ref
 from licenzy.usage.results import Committed, Consumed, Refused, Released, Reserved
 from licenzy.usage.rules import burning, named, total
+from licenzy.usage.window_queries import window_grants_of
 from tests.properties.fixtures_projection import Fact
 from tests.properties.included.purchase import (
     Answer,
@@ -218,7 +219,7 @@ class _Customer:
         )
         for _ in range(5):
             result = consume_with_events(self._database, request)
-            if isinstance(result, WindowsDue):
+            if isinstance(result, UnopenedWindows):
                 self._open(now)
             elif isinstance(result, ExpiredReservations):
                 with self._database.write() as db:

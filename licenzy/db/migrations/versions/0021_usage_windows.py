@@ -28,7 +28,7 @@ def upgrade() -> None:
         sa.Column('starts_at', sa.BigInteger(), nullable=False),
         sa.Column('ends_at', sa.BigInteger(), nullable=False),
         sa.Column('subject_id', sa.String(), nullable=False),
-        sa.Column('held_by', sa.String(), nullable=False),
+        sa.Column('holder_id', sa.String(), nullable=False),
         sa.Column('granted_units', sa.BigInteger(), nullable=False),
         sa.Column('carried_units', sa.BigInteger(), nullable=False),
         sa.Column('used_units', sa.BigInteger(), nullable=False),
@@ -57,7 +57,7 @@ def upgrade() -> None:
         ),
     )
     for name, columns in (
-        ('ix_usage_windows_open', ['project_id', 'mode', 'held_by']),
+        ('ix_usage_windows_open', ['project_id', 'mode', 'holder_id']),
         ('ix_usage_windows_open_of_subject', ['subject_id']),
     ):
         op.create_index(name, 'usage_windows', columns, sqlite_where=_OPEN, postgresql_where=_OPEN)
