@@ -6,16 +6,14 @@ gave in it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
-from typing import Any
 
-from licenzy.entitlements.ordering import in_order
+from licenzy.entitlements.item_states import IncludedLine, ItemState, item_states, line_of, lines_of
 from licenzy.entitlements.periods import SAME_MOMENT, PaidInvoice
-from licenzy.entitlements.projected import FactLike
 from licenzy.entitlements.sold import Terms
-from licenzy.entitlements.subscription_history import Item, SubscriptionHistory
+from licenzy.entitlements.subscription_history import SubscriptionHistory
 from licenzy.entitlements.windows import (
     FOR_GOOD,
     Level,
@@ -27,30 +25,9 @@ from licenzy.entitlements.windows import (
 )
 from licenzy.kit.clock import from_unix
 
-IncludedLine = Mapping[str, Any]
-"""What a product's terms say of one unit: `units`, `every`, `rollover`, …"""
-
 _MOMENT = int(SAME_MOMENT.total_seconds())
 _KEPT_OPEN = frozenset({"keep_as_draft", "mark_uncollectible"})
 """Behaviors of a paused collection under which a period is given without being paid."""
-
-
-@dataclass(frozen=True, slots=True)
-class _ItemState:
-    """An item, or the one whose place it took, in one state of its subscription."""
-
-    fact: FactLike
-    item: Item
-    terms: Terms | None
-
-    @property
-    def at(self) -> int:
-        return whole_seconds(self.fact.occurred_at)
-
-    @property
-    def span(self) -> tuple[int, int] | None:
-        start, end = self.item["period_start"], self.item["period_end"]
-        return (start, end) if start is not None and end is not None and start < end else None
 
 
 @dataclass(slots=True)
@@ -87,13 +64,13 @@ class _Change:
 
 def included_units(history: SubscriptionHistory, item_id: str) -> list[UnitWindows]:
     """The included units of an item; none where its product includes none."""
-    states = list(_states(history, item_id))
-    if not any(_lines(state.terms) for state in states):
+    states = list(item_states(history, item_id))
+    if not any(lines_of(state.terms) for state in states):
         return []
     periods = _paid_periods(history, item_id, states)
     trial = _trial(states)
     terms = [*(state.terms for state in states), *(period.terms for period in periods)]
-    lines = [line for each in terms for line in _lines(each)]
+    lines = [line for each in terms for line in lines_of(each)]
     found: list[UnitWindows] = []
     for unit in sorted({line["unit"] for line in lines}):
         items = _items_with(unit, states, history.billed.lineage(item_id))
@@ -110,24 +87,9 @@ def included_units(history: SubscriptionHistory, item_id: str) -> list[UnitWindo
     return found
 
 
-def _states(history: SubscriptionHistory, item_id: str) -> Iterator[_ItemState]:
-    for fact in in_order(history.states):
-        item = history.in_place_of(fact, item_id)
-        if item is not None:
-            yield _ItemState(fact, item, history.terms.of(fact, item["id"]))
-
-
-def _lines(terms: Terms | None) -> Sequence[IncludedLine]:
-    return terms.get("included") or () if terms is not None else ()
-
-
-def _line(terms: Terms | None, unit: str) -> IncludedLine | None:
-    return next((line for line in _lines(terms) if line["unit"] == unit), None)
-
-
-def _items_with(unit: str, states: Sequence[_ItemState], lineage: Sequence[str]) -> set[str]:
+def _items_with(unit: str, states: Sequence[ItemState], lineage: Sequence[str]) -> set[str]:
     """The item and those before it that had this unit, one after the other: they share their windows."""
-    having = {state.item["id"] for state in states if _line(state.terms, unit) is not None}
+    having = {state.item["id"] for state in states if line_of(state.terms, unit) is not None}
     return set(takewhile(having.__contains__, lineage))
 
 
@@ -146,7 +108,7 @@ def _adjusted(history: SubscriptionHistory, item_id: str, unit: str) -> dict[int
 # --- the periods -------------------------------------------------------------------------------------------
 
 
-def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[_ItemState]) -> list[_Paid]:
+def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[ItemState]) -> list[_Paid]:
     by_start: dict[int, _Paid] = {}
     for period in history.periods[item_id]:
         if history.is_of_trial(period) or period.end <= period.start:
@@ -202,7 +164,7 @@ def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[_
     return periods
 
 
-def _added(history: SubscriptionHistory, item_id: str, states: Sequence[_ItemState]) -> _Paid | None:
+def _added(history: SubscriptionHistory, item_id: str, states: Sequence[ItemState]) -> _Paid | None:
     """The rest of the period in which an item was added, which rises from nothing when that is paid for."""
     first = states[0]
     root = history.billed.lineage(item_id)[-1]
@@ -237,7 +199,7 @@ def _mark_early(history: SubscriptionHistory, item_id: str, periods: Sequence[_P
             )
 
 
-def _anchor(states: Sequence[_ItemState], period: _Paid, first: _Paid) -> int:
+def _anchor(states: Sequence[ItemState], period: _Paid, first: _Paid) -> int:
     """From when Stripe counts the periods: as the states of this one say, else as any of the others does."""
     named = [state for state in states if state.fact.data.get("anchor") is not None]
     of_it = [state for state in named if state.span is not None and state.span[0] == period.start]
@@ -249,7 +211,7 @@ def _anchor(states: Sequence[_ItemState], period: _Paid, first: _Paid) -> int:
 def _changes(
     history: SubscriptionHistory,
     item_id: str,
-    states: Sequence[_ItemState],
+    states: Sequence[ItemState],
     periods: Sequence[_Paid],
     period: _Paid,
     until: int,
@@ -289,7 +251,7 @@ def _bills(
     history: SubscriptionHistory,
     item_id: str,
     invoice: PaidInvoice,
-    state: _ItemState,
+    state: ItemState,
     made_invoice: str | None,
 ) -> bool:
     """Whether a paid invoice has a line for the rest of a period after this change."""
@@ -321,7 +283,7 @@ class _Trial:
     """From when on the item had which quantity and terms."""
 
 
-def _trial(states: Sequence[_ItemState]) -> _Trial | None:
+def _trial(states: Sequence[ItemState]) -> _Trial | None:
     trialing = [state for state in states if state.fact.data["status"] == "trialing"]
     if not trialing:
         return None
@@ -341,7 +303,7 @@ def _trial_stretches(trial: _Trial | None, unit: str) -> list[Stretch]:
         return []
     levels: list[Level] = []
     for at, quantity, terms in trial.changes:
-        line = _line(terms, unit)
+        line = line_of(terms, unit)
         units = 0
         if line is not None:
             in_trial = line.get("trial_units")
@@ -359,10 +321,10 @@ def _trial_stretches(trial: _Trial | None, unit: str) -> list[Stretch]:
 def _stretches(periods: Sequence[_Paid], unit: str, items: Collection[str]) -> list[Stretch]:
     found: list[Stretch] = []
     for period in periods:
-        line = _line(period.terms, unit) if period.item in items else None
+        line = line_of(period.terms, unit) if period.item in items else None
         # A unit that comes within the period rises from nothing, in the windows that it then has.
         later = (
-            _line(change.terms, unit)
+            line_of(change.terms, unit)
             for change in period.changes
             if change.paid_at is not None and change.item in items
         )
@@ -371,7 +333,7 @@ def _stretches(periods: Sequence[_Paid], unit: str, items: Collection[str]) -> l
         stretch.is_fresh, stretch.credits_before = period.is_early, period.gives_back
         found.append(stretch)
         for change in period.changes:
-            after = _line(change.terms, unit) if change.item in items else None
+            after = line_of(change.terms, unit) if change.item in items else None
             units, level = _units(after, change.quantity), stretch.levels[-1]
             is_other_rule = after is not None and rule is not None and after["every"] != rule["every"]
             is_paid = change.paid_at is not None and change.at < period.end

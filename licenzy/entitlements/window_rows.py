@@ -17,13 +17,8 @@ from licenzy.db.reads import read_row, read_rows
 from licenzy.db.upsert import change_row, table_of
 from licenzy.entitlements.models import State, UsageWindow
 from licenzy.entitlements.projected import Projected
-from licenzy.entitlements.windows import (
-    UnitWindows,
-    granted,
-    included_of,
-    opening,
-    whole_seconds,
-)
+from licenzy.entitlements.window_counters import granted, opening
+from licenzy.entitlements.windows import UnitWindows, included_of, whole_seconds
 from licenzy.kit.clock import from_unix
 from licenzy.projects.scope import Scope
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count, dropwhile
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from licenzy.kit.clock import EPOCH
 
@@ -361,82 +361,3 @@ def carried_by(line: Mapping[str, Any]) -> int | None:
 def whole_seconds(at: datetime) -> int:
     """An instant in whole seconds: a window opens with the second in which it begins."""
     return (at - EPOCH) // timedelta(seconds=1)
-
-
-# --- what stands in the row of a window --------------------------------------------------------------------
-
-
-class CountedWindow(Protocol):
-    """The counters of a window that was opened: a row of `usage_windows`."""
-
-    @property
-    def granted_units(self) -> int: ...
-    @property
-    def carried_units(self) -> int: ...
-    @property
-    def used_units(self) -> int: ...
-    @property
-    def reserved_units(self) -> int: ...
-    @property
-    def overdrawn_units(self) -> int: ...
-
-
-class Opening(NamedTuple):
-    """A window that is due, and what it takes over from the one before."""
-
-    window: Window
-    carried_units: int
-    overdrawn_units: int
-
-
-def own_spent(row: CountedWindow) -> int:
-    """What was taken of a window's own units, those set aside included; carried ones are drawn first."""
-    return max(0, row.used_units + row.reserved_units + row.overdrawn_units - row.carried_units)
-
-
-def granted(size: int, row: CountedWindow) -> int:
-    """What a window grants: its size, and never less than what has been taken of it."""
-    return max(size, own_spent(row))
-
-
-def opening(window: Window, before: Window | None, spent_before: int) -> Opening:
-    """What a window begins with, by what was taken of the own units of the one before."""
-    if before is None or before.is_trial:
-        return Opening(window, 0, 0)
-    earned = before.earned_by(window)
-    left, most = max(0, earned - spent_before), before.carries_at_most
-    return Opening(window, left if most is None else min(left, most), max(0, spent_before - earned))
-
-
-class OpenWindow(CountedWindow, Protocol):
-    """What opening reads of the row of the last window that was opened."""
-
-    @property
-    def starts_at(self) -> datetime: ...
-
-
-def due_window(included: UnitWindows, row: OpenWindow | None, now: datetime) -> Opening | None:
-    """The window that a call at `now` has to open; None while the last one that was opened is usable.
-
-    `row` is the last one that was opened of this unit.
-    """
-    present, before = included.at(whole_seconds(now))
-    begun = whole_seconds(row.starts_at) if row is not None else None
-    if present is None or (begun is not None and present.starts_at <= begun):
-        return None
-    return opening(present, before, _spent_before(included, row, present) if row is not None else 0)
-
-
-def _spent_before(included: UnitWindows, row: OpenWindow, window: Window) -> int:
-    """What was taken of the own units of the window before one, by the row of the last one that was opened.
-
-    Of those that nobody used since, only what comes off them is taken.
-    """
-    begun, spent = whole_seconds(row.starts_at), own_spent(row)
-    last = included.sized(begun)
-    for each in included.between(begun, window.starts_at):
-        spent = opening(each, last, spent).overdrawn_units
-        if not spent:
-            return 0
-        last = each
-    return spent

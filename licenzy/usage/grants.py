@@ -14,7 +14,8 @@ from typing import NamedTuple
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import standing
 from licenzy.entitlements.models import Entitlement, State, UsageWindow
-from licenzy.entitlements.windows import Opening, due_window, included_of
+from licenzy.entitlements.window_counters import Opening, due_window
+from licenzy.entitlements.windows import included_of
 from licenzy.kit.clock import from_unix
 
 

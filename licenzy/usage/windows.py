@@ -9,7 +9,8 @@ from sqlmodel import Session
 
 from licenzy.entitlements.actions import lock_purchase
 from licenzy.entitlements.models import Entitlement, UsageWindow
-from licenzy.entitlements.windows import included_of, opening, own_spent, whole_seconds
+from licenzy.entitlements.window_counters import opening, own_spent
+from licenzy.entitlements.windows import included_of, whole_seconds
 from licenzy.kit.clock import from_unix
 from licenzy.projects.scope import Scope
 from licenzy.usage.events import announce_granted

@@ -10,14 +10,8 @@ import pytest
 
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.projection import project
-from licenzy.entitlements.windows import (
-    UnitWindows,
-    Window,
-    due_window,
-    included_of,
-    step_number,
-    step_start,
-)
+from licenzy.entitlements.window_counters import due_window
+from licenzy.entitlements.windows import UnitWindows, Window, included_of, step_number, step_start
 from licenzy.kit.clock import from_unix
 from tests.entitlements.test_projection import Fact
 from tests.support.included_units import (
