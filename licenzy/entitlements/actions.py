@@ -27,6 +27,9 @@ from licenzy.subjects.actions import lock_customer
 
 _SHOWN = (
     "product_code",
+    "features",
+    "limits",
+    "adds",
     "quantity",
     "state",
     "reason",
