@@ -73,9 +73,12 @@ INCLUDED = (
 
 
 def fill_side(
-    runtime: Runtime, cast: Cast, *, mode: Mode = Mode.TEST, names: Names | None = None
+    runtime: Runtime, cast: Cast, *, mode: Mode = Mode.TEST, names: Names | None = None, free: bool = False
 ) -> list[str]:
-    """Let something of every kind happen; gives the addresses below the side of what has pages of its own."""
+    """Let something of every kind happen; gives the addresses below the side of what has pages of its own.
+
+    With `free` there is a default product too.
+    """
     names = names or Names()
     here: dict[str, Any] = {"project_id": cast.project_id, "mode": mode}
     with runtime.database.write() as db:
@@ -97,7 +100,11 @@ def fill_side(
             features=[names.limit],
             **here,
         )
-        free = make_product(db, product_code="FREE", kind=Kind.FREE, limits=limits, is_default=True, **here)
+        free_product = (
+            make_product(db, product_code="FREE", kind=Kind.FREE, limits=limits, is_default=True, **here)
+            if free
+            else None
+        )
         make_product_price(db, product, label="year", interval="year", active=False)
         retired = make_product_price(db, product, label="x" * 32, retired_at=product.created_at)
         make_backfill(db, retired)
@@ -158,7 +165,7 @@ def fill_side(
         f"/deliveries/{claims[1].delivery_id}",
         "/deliveries?status=dead",
         f"/products/{product.id}",
-        f"/products/{free.id}",
+        *([f"/products/{free_product.id}"] if free_product is not None else []),
         f"/setup/purchase?attempt={attempt.id}",
         f"/customers/{subject.id}",
         f"/customers?search={'nobody' * 30}",

@@ -119,6 +119,7 @@ def test_the_default_product_is_named(
     page = support.get(f"/customers/{subject.id}").text
     assert "<strong>BASIC</strong>, the default product, gives access." in page
     assert "projects 3" in page
+    assert "by default: BASIC" in support.get("/customers").text
     with runtime.database.write() as db:
         make_entitlement(db, subject=subject, limits={"projects": 10})
     page = support.get(f"/customers/{subject.id}").text

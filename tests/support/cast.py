@@ -230,6 +230,9 @@ def make_connection(
     return connection
 
 
+SOLD_KINDS = tuple(kind for kind in Kind if kind is not Kind.FREE)
+"""The kinds of product that have a price."""
+
 _RECURRING: dict[Kind, str | None] = {Kind.SUBSCRIPTION: "month"}
 
 
