@@ -64,7 +64,7 @@ LONGEST = Names(
     person="Maximiliane Wolfeschlegelsteinhausenbergerdorff-Przybyszewska",
     url=f"http://127.0.0.1:9999/{'a-long-path-without-end/' * 8}hook",
     event_type="customer.subscription.pending_update_applied",
-    limit="projects_without_any_place_to_break_a_line_and_64_characters_long",
+    limit="projects_without_any_place_to_break_a_line_and_64_character_long",
 )
 INCLUDED = (
     IncludedUnits("images", 1000, Every.MONTH, Rollover(500), trial_units=50, low_units=100),
