@@ -196,6 +196,12 @@ class UnitNotFound(LicenzyError):
     hint = "Send one of the units in `units`, or create a usage pack with this unit."
 
 
+class LimitNotFound(LicenzyError):
+    code, status = "limit_not_found", 404
+    message = "No product of this mode has this limit."
+    hint = "Send one of the codes in `limits`, or add this limit to a product."
+
+
 class ReservationNotFound(LicenzyError):
     code, status = "reservation_not_found", 404
     message = "This reservation does not exist in this mode."
@@ -247,6 +253,12 @@ class ProductArchived(LicenzyError):
     code, status = "product_archived", 409
     message = "This product is archived."
     hint = "Restore it on the Products page, or send another product code."
+
+
+class ProductNotForSale(LicenzyError):
+    code, status = "product_not_for_sale", 409
+    message = "This product is free, so there is nothing to buy."
+    hint = "Do not open a checkout for it. Send the code of a product with a price."
 
 
 class StripeNotConnected(LicenzyError):

@@ -128,6 +128,13 @@ class ProductFacts:
     units: int | None = None
     duration_seconds: int | None = None
     included: tuple[IncludedFacts, ...] = ()
+    limits: Mapping[str, int | None] = field(default_factory=dict)
+    """None is unlimited."""
+    adds: bool = False
+    """Whether the limits come on top of those of other products."""
+    is_default: bool = False
+    """Whether everybody has it who has nothing else."""
+    grants_access: bool = False
 
     @property
     def selling_prices(self) -> tuple[MappedPrice, ...]:

@@ -13,12 +13,13 @@ from licenzy.api.incoming import Arrived
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest, ApiState
 from licenzy.api.schemas import AccessCheckBody, validated
-from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.decision import in_force
+from licenzy.entitlements.models import OVERRIDE, Entitlement
 from licenzy.entitlements.queries import facts_of
 from licenzy.hotpath.snapshot import SnapshotReader, SubjectSnapshot, read_snapshot
-from licenzy.kit.clock import to_micros
+from licenzy.kit.clock import rfc3339, to_micros
 from licenzy.kit.deadline import CALL_SECONDS
-from licenzy.usage.access import Access, Wanted, access_of, answer
+from licenzy.usage.access import ANYTHING, Access, Wanted, access_of, answer, names_limit, require_known_limit
 
 
 def check(request: ApiRequest) -> Reply:
@@ -35,7 +36,11 @@ def check(request: ApiRequest) -> Reply:
     query = request.incoming.query
     if query and _explain(query):
         return _explained(request, caller, subject_ref, wanted)
-    allowed = _answer(snapshot, wanted, caller).allowed
+    found = _answer(snapshot, wanted, caller)
+    allowed = found.allowed
+    if _may_name_nothing(found):
+        with request.runtime.database.read() as db:
+            require_known_limit(db, caller.scope, wanted.limit or "")
     if not allowed and snapshot.has_reserved_units:
         with request.runtime.database.read() as db:
             # Reservations may be over by now.
@@ -62,7 +67,7 @@ async def _check_on_loop(request: ApiRequest, reader: SnapshotReader, incoming: 
         return None
     key_hash = request.presented()
     problem: errors.LicenzyError | None = None
-    subject_ref, wanted = _NOBODY, Wanted()
+    subject_ref, wanted = _NOBODY, ANYTHING
     try:
         subject_ref, wanted = _parsed(request)
     except errors.StripePriceIdNotAllowed:
@@ -73,13 +78,15 @@ async def _check_on_loop(request: ApiRequest, reader: SnapshotReader, incoming: 
     if snapshot is None:
         return None
     caller = request.verify(snapshot.key)
-    allowed = _answer(snapshot, wanted, caller).allowed
-    if not allowed and snapshot.has_reserved_units:
+    found = _answer(snapshot, wanted, caller)
+    if not found.allowed and snapshot.has_reserved_units:
+        return None
+    if problem is None and _may_name_nothing(found):
         return None
     request.count(caller.key_id)
     if problem is not None:
         raise problem
-    return _answer_body(request, caller, subject_ref, allowed)
+    return _answer_body(request, caller, subject_ref, found.allowed)
 
 
 _NOBODY = ""
@@ -87,7 +94,12 @@ _NOBODY = ""
 
 
 def _answer(snapshot: SubjectSnapshot, wanted: Wanted, caller: Caller) -> Access[Any]:
-    return answer(snapshot.owned, wanted, to_micros(caller.now))
+    return answer(snapshot.owned, wanted, to_micros(caller.now), default=snapshot.default)
+
+
+def _may_name_nothing(found: Access[Any]) -> bool:
+    """Whether a limit was asked for that nothing of the subject's names, and perhaps no product does."""
+    return found.wanted.limit is not None and not found.allowed and not names_limit(found)
 
 
 def _answer_body(request: ApiRequest, caller: Caller, subject_ref: str, allowed: bool) -> Reply:
@@ -100,7 +112,6 @@ _USUAL = re.compile(rb'\{"subject_ref": ?"([!#-\[\]-~]{1,200})"\}')
 
 Such a ref is good as it stands. Every other body is parsed and validated, to the same end.
 """
-_ANYTHING = Wanted()
 
 
 def _parsed(request: ApiRequest) -> tuple[str, Wanted]:
@@ -108,9 +119,9 @@ def _parsed(request: ApiRequest) -> tuple[str, Wanted]:
     raw = request.incoming.body
     usual = _USUAL.fullmatch(raw)
     if usual is not None and request.incoming.header("content-type") == "application/json":
-        return usual[1].decode("ascii"), _ANYTHING
+        return usual[1].decode("ascii"), ANYTHING
     body = validated(AccessCheckBody, request.json(raw))
-    return body.subject_ref, Wanted(body.product_code, body.feature)
+    return body.subject_ref, body.wanted
 
 
 def _explain(query: str) -> bool:
@@ -128,13 +139,20 @@ def _explained(request: ApiRequest, caller: Caller, subject_ref: str, wanted: Wa
         found: Access[Entitlement] = access_of(db, caller.scope, **_access(caller, subject_ref, wanted))[
             subject_ref
         ]
+        if _may_name_nothing(found):
+            require_known_limit(db, caller.scope, wanted.limit or "")
         owned = found.evidence
         if owned is not None:
             known = facts_of(db, caller.scope, purchase_key=owned.purchase_key)
             facts = [fact.id for fact in known]
+    is_override = owned is not None and owned.source == OVERRIDE
+    default = in_force(found.owned, caller.now, found.default).default
     answer_body: dict[str, Any] = {
         "reason": found.reason,
-        "entitlement": summary(owned, caller.now) if owned is not None else None,
+        **({"override": _override(owned)} if owned is not None and is_override else {}),
+        "entitlement": summary(owned, caller.now) if owned is not None and not is_override else None,
+        **({"default_product": default.product_code} if default is not None else {}),
+        **({"limit": {"code": wanted.limit, "value": found.limit.value}} if found.limit is not None else {}),
         "facts": facts,
     }
     hint = request.state.misuse.hint_for_nothing_owned(caller) if found.reason == "no_entitlement" else None
@@ -144,11 +162,20 @@ def _explained(request: ApiRequest, caller: Caller, subject_ref: str, wanted: Wa
     return request.answer({"subject_ref": subject_ref, "allowed": found.allowed, "explain": answer_body})
 
 
+def _override(row: Entitlement) -> dict[str, Any]:
+    limit = next(iter(row.limits), None)
+    return {
+        "feature": row.features[0] if limit is None else None,
+        "limit": limit,
+        "value": row.limits[limit] if limit is not None else None,
+        "valid_until": rfc3339(row.valid_until) if row.valid_until is not None else None,
+    }
+
+
 def _access(caller: Caller, subject_ref: str, wanted: Wanted) -> dict[str, Any]:
     return {
         "subject_refs": [subject_ref],
         "now": caller.now,
         "asked_at": caller.asked_at,
-        "product_code": wanted.product_code,
-        "feature": wanted.feature,
+        "wanted": wanted,
     }

@@ -16,6 +16,10 @@ Ref = Annotated[str, Field(description="Your own ID of the customer, as sent")]
 Code = Annotated[str, Field(description="Your product code")]
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern="^[ -~]+$")]
 Count = Annotated[int, Field(ge=0)]
+LimitsByCode = Annotated[
+    dict[str, Annotated[int | None, Field(ge=0)]], Field(description="By code; null is unlimited")
+]
+EntitlementKind = Annotated[Kind, Field(description="`free` only when a free product was granted manually")]
 Remaining = Annotated[int, Field(ge=0, description="Units left in the packs that such a call can draw")]
 
 
@@ -38,7 +42,7 @@ class EntitlementSummary(ResponseModel):
 
     id: str
     product_code: Code
-    kind: Kind
+    kind: EntitlementKind
     status: Status
     available: Annotated[bool, Field(description="Whether it gives access now")]
     usage_remaining: Annotated[int | None, Field(description="Units left; null unless a usage pack")]
@@ -63,6 +67,8 @@ class EntitlementResponse(EntitlementSummary):
     reason: Annotated[str | None, Field(description="Why it is not available; null when it is")]
     quantity: int
     features: list[str]
+    limits: LimitsByCode
+    adds: Annotated[bool, Field(description="Whether the limits come on top of those of other products")]
     unit: Annotated[str | None, Field(description="What its units are; null unless a usage pack")]
     granted_units: Annotated[int | None, Field(description="Units bought; null unless a usage pack")]
     included: Annotated[
@@ -88,11 +94,39 @@ class AccessDecision(ResponseModel):
     allowed: Annotated[bool, Field(description="Whether the subject has access now")]
 
 
+class OverrideInForce(ResponseModel):
+    """A feature or limit that was set for the subject in the portal."""
+
+    feature: str | None
+    limit: Annotated[str | None, Field(description="The code of the limit; null for a feature")]
+    value: Annotated[int | None, Field(ge=0, description="Null is unlimited; null too for a feature")]
+    valid_until: Annotated[Instant | None, Field(description="Null when it has no end")]
+
+
+class LimitInForce(ResponseModel):
+    """The limit that was asked for."""
+
+    code: str
+    value: Annotated[int | None, Field(ge=0, description="Null is unlimited")]
+
+
 class Reasons(ResponseModel):
     """What decided, given for `explain=true`."""
 
     reason: Annotated[str | None, Field(description="Why not; null when allowed")]
     entitlement: Annotated[EntitlementSummary | None, Field(description="The entitlement that decided")]
+    override: Annotated[
+        OverrideInForce,
+        Field(default_factory=_left_out, description="The feature or limit set in the portal that decided"),
+    ]
+    default_product: Annotated[
+        str,
+        Field(default_factory=_left_out, description="The default product, while the subject has it"),
+    ]
+    limit: Annotated[
+        LimitInForce,
+        Field(default_factory=_left_out, description="The limit asked for, where the subject has it"),
+    ]
     facts: Annotated[list[str], Field(description="IDs of the facts that led to it")]
     hint: Annotated[
         str, Field(default_factory=_left_out, description="What to check when the subject has no entitlement")
@@ -123,9 +157,14 @@ class CustomerAccess(ResponseModel):
     """The subject's entitlements, and whether it has access."""
 
     subject_ref: Ref
-    has_access: Annotated[bool, Field(description="Whether any entitlement gives access now")]
+    has_access: Annotated[bool, Field(description="What the plain access check answers")]
     status: Annotated[Literal[Status, "none"], Field(description="The best status of all entitlements")]
     entitlements: list[EntitlementSummary]
+    features: Annotated[list[str], Field(description="All features that can be used now")]
+    limits: LimitsByCode
+    default_product: Annotated[
+        str | None, Field(description="The default product, while the subject has it; null otherwise")
+    ]
     balances: Annotated[dict[str, UnitBalance], Field(description="What can be used now, by unit")]
 
 

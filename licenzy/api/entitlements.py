@@ -9,18 +9,17 @@ from typing import Any
 
 from flask import request as flask_request
 
-from licenzy.api.caller import Caller
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest
 from licenzy.catalog.models import Kind
-from licenzy.entitlements.decision import best_status, remaining, standing
+from licenzy.entitlements.decision import best_status, in_force, remaining, standing, without_overrides
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import InvalidRequest
 from licenzy.kit.clock import rfc3339
 from licenzy.subjects.rules import ref_problem
 from licenzy.usage.access import Wanted, answer
-from licenzy.usage.grants import Included, WindowGrant, shown_included
-from licenzy.usage.queries import owned_by_ref
+from licenzy.usage.grants import Included, shown_included
+from licenzy.usage.queries import default_of, owned_by_ref
 from licenzy.usage.rules import balances
 from licenzy.usage.window_queries import window_grants_of
 
@@ -31,13 +30,20 @@ def customer_access(request: ApiRequest, **_path: str) -> Reply:
     """`GET /v1/customer/access/<subject_ref>`: what the subject holds and whether it has access."""
     caller = request.authenticate()
     subject_ref = _subject_ref("/v1/customer/access/")
-    owned, windows = _owned(request, caller, subject_ref)
+    with request.runtime.database.read() as db:
+        owned = owned_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
+        windows = window_grants_of(db, caller.scope, owned, now=caller.now)
+        default = default_of(db, caller.scope)
+    counting = in_force(owned, caller.now, default)
     return request.answer(
         {
             "subject_ref": subject_ref,
-            "has_access": answer(owned, Wanted(), caller.now).allowed,
+            "has_access": answer(owned, Wanted(), caller.now, default=default).allowed,
             "status": best_status(owned, caller.now),
-            "entitlements": [summary(each, caller.now) for each in owned],
+            "entitlements": [summary(each, caller.now) for each in without_overrides(owned)],
+            "features": counting.features,
+            "limits": counting.limits,
+            "default_product": counting.default.product_code if counting.default is not None else None,
             "balances": {
                 unit: {
                     "remaining": balance.remaining,
@@ -56,7 +62,10 @@ def entitlements(request: ApiRequest, **_path: str) -> Reply:
     subject_ref = _subject_ref("/v1/entitlements/")
     _given_once("limit", "starting_after")
     limit = _limit()
-    owned, windows = _owned(request, caller, subject_ref)
+    with request.runtime.database.read() as db:
+        found = owned_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
+        windows = window_grants_of(db, caller.scope, found, now=caller.now)
+    owned = without_overrides(found)
     start = _start(owned)
     page = owned[start : start + limit]
     included = shown_included(windows, caller.now)
@@ -67,15 +76,6 @@ def entitlements(request: ApiRequest, **_path: str) -> Reply:
             "has_more": len(owned) > start + limit,
         }
     )
-
-
-def _owned(
-    request: ApiRequest, caller: Caller, subject_ref: str
-) -> tuple[list[Entitlement], list[WindowGrant]]:
-    """What the subject holds or held, and the windows of what of it includes units."""
-    with request.runtime.database.read() as db:
-        owned = owned_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
-        return owned, window_grants_of(db, caller.scope, owned, now=caller.now)
 
 
 def _subject_ref(prefix: str) -> str:
@@ -106,7 +106,7 @@ def _limit() -> int:
     return int(text)
 
 
-def _start(owned: list[Entitlement]) -> int:
+def _start(owned: Sequence[Entitlement]) -> int:
     cursor = flask_request.args.get("starting_after")
     if cursor is None:
         return 0
@@ -137,6 +137,8 @@ def _full(entitlement: Entitlement, now: datetime, included: Sequence[Included])
         "reason": standing(entitlement, now).reason,
         "quantity": entitlement.quantity,
         "features": entitlement.features,
+        "limits": entitlement.limits,
+        "adds": entitlement.adds,
         "unit": entitlement.unit if pack else None,
         "granted_units": entitlement.granted_units if pack else None,
         "included": [

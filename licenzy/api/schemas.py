@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, TypeVar
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
@@ -16,27 +15,33 @@ from pydantic import (
     ValidationError,
     WithJsonSchema,
 )
+from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
 from licenzy.catalog.rules import (
     CODE_PATTERN,
+    FEATURE_PATTERN,
     LABEL_MAX,
     LABEL_PATTERN,
+    LIMIT_VALUE_MAX,
     resembles_stripe_id,
+    valid_feature_code,
     valid_product_code,
 )
 from licenzy.catalog.unit_names import UNIT_MAX, UNIT_PATTERN
 from licenzy.checkout.rules import MAX_QUANTITY, MAX_URL, URL_PATTERN
 from licenzy.errors import InvalidRequest, LicenzyError, ModeNotAllowed, StripePriceIdNotAllowed, UnknownField
 from licenzy.subjects.rules import MAX_LENGTH, REF_PATTERN, ref_problem
+from licenzy.usage.access import Wanted
 from licenzy.usage.rules import MAX_TTL_SECONDS, MAX_UNITS
 
-_FEATURE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MUST_BE = {
     "subject_ref": "must be a string of 1 to 200 characters without control characters",
     "subject_refs": "must be a list of 1 to 100 strings of 1 to 200 characters without control characters",
     "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, and not begin like a Stripe ID",
     "feature": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
+    "limit": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
+    "value": f"must be a whole number from 0 to {LIMIT_VALUE_MAX}",
     "price_label": f"must be 1 to {LABEL_MAX} lower-case letters, digits, `_` or `-`",
     "customer_email": "must be an e-mail address",
     "quantity": f"must be a whole number from 1 to {MAX_QUANTITY}",
@@ -63,7 +68,7 @@ def _product_code(value: str) -> str:
 
 
 def _feature(value: str) -> str:
-    if not _FEATURE.fullmatch(value):
+    if not valid_feature_code(value):
         raise ValueError
     return value
 
@@ -97,8 +102,15 @@ SubjectRef = Annotated[str, AfterValidator(_subject_ref), _described("subject_re
 ProductCode = Annotated[
     str, AfterValidator(_product_code), _described("product_code", **_CODE, pattern=CODE_PATTERN)
 ]
-Feature = Annotated[
-    str, AfterValidator(_feature), _described("feature", **_CODE, pattern=r"^[A-Za-z0-9_.-]+$")
+Feature = Annotated[str, AfterValidator(_feature), _described("feature", **_CODE, pattern=FEATURE_PATTERN)]
+LimitCode = Annotated[str, AfterValidator(_feature), _described("limit", **_CODE, pattern=FEATURE_PATTERN)]
+LimitValue = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=LIMIT_VALUE_MAX,
+        description="With `limit`: the number that there is now. Allowed while it is below the limit",
+    ),
 ]
 PriceLabel = Annotated[
     str,
@@ -161,6 +173,10 @@ class Body(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
+    def problems(self) -> dict[str, str]:
+        """What is wrong with fields together that are each good by themselves, by field."""
+        return {}
+
 
 class CheckoutSessionBody(Body):
     """`POST /v1/checkout/session`."""
@@ -174,12 +190,42 @@ class CheckoutSessionBody(Body):
     quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, description="The quantity to buy")] = 1
 
 
+_ASKS_ONCE: JsonDict = {
+    "not": {"required": ["feature", "limit"]},
+    "dependentRequired": {"limit": ["value"], "value": ["limit"]},
+}
+"""How the API's description tells what `_asking_problems` refuses."""
+
+
+def _asking_problems(feature: str | None, limit: str | None, value: int | None) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    if feature is not None and limit is not None:
+        problems["limit"] = "cannot be sent together with feature: ask for one of them in each call"
+    if limit is not None and value is None:
+        problems["value"] = "is required with limit: the number that there is now"
+    if value is not None and limit is None:
+        problems["limit"] = "is required with value: the code of the limit"
+    return problems
+
+
 class AccessCheckBody(Body):
     """`POST /v1/access/check`."""
+
+    model_config = ConfigDict(json_schema_extra=_ASKS_ONCE)
 
     subject_ref: SubjectRef
     product_code: IfGiven[ProductCode] = None
     feature: IfGiven[Feature] = None
+    limit: IfGiven[LimitCode] = None
+    value: IfGiven[LimitValue] = None
+
+    def problems(self) -> dict[str, str]:
+        return _asking_problems(self.feature, self.limit, self.value)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is asked for."""
+        return Wanted(self.product_code, self.feature, self.limit, self.value or 0)
 
 
 class PortalSessionBody(Body):
@@ -192,11 +238,23 @@ class PortalSessionBody(Body):
 class AccessCheckBatchBody(Body):
     """`POST /v1/access/check-batch`."""
 
+    model_config = ConfigDict(json_schema_extra=_ASKS_ONCE)
+
     subject_refs: Annotated[
         list[SubjectRef], Field(min_length=1, max_length=100, description="1 to 100 subjects")
     ]
     product_code: IfGiven[ProductCode] = None
     feature: IfGiven[Feature] = None
+    limit: IfGiven[LimitCode] = None
+    value: IfGiven[LimitValue] = None
+
+    def problems(self) -> dict[str, str]:
+        return _asking_problems(self.feature, self.limit, self.value)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is asked for."""
+        return Wanted(self.product_code, self.feature, self.limit, self.value or 0)
 
 
 class ConsumeBody(Body):
@@ -247,9 +305,13 @@ _KNOWN_MISTAKES = {
 def validated(schema: type[B], value: dict[str, Any]) -> B:
     """The body as `schema` has it. Raises a refusal with status 400 for wrong fields."""
     try:
-        return schema.model_validate(value)
+        body = schema.model_validate(value)
     except ValidationError as error:
         raise _worded(schema, value, error) from None
+    problems = body.problems()
+    if problems:
+        raise InvalidRequest(fields=problems)
+    return body
 
 
 def _worded(schema: type[Body], value: dict[str, Any], error: ValidationError) -> LicenzyError:

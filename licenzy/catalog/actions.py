@@ -16,7 +16,7 @@ from sqlmodel import Session
 
 from licenzy.catalog import queries, rules
 from licenzy.catalog.included import Renewing, step_problems
-from licenzy.catalog.models import Product, ProductTerms
+from licenzy.catalog.models import Kind, Product, ProductTerms
 from licenzy.catalog.prices import lock_catalog, prices_shown, read_price, refuse, refuse_unfit, sell_at
 from licenzy.catalog.rules import Draft, ProductRefused
 from licenzy.connections.queries import with_clock
@@ -42,24 +42,33 @@ def create_product(
     actor: Actor,
     now: datetime,
 ) -> Product:
-    """Map a new code to a price. Raises ProductRefused, StripeNotConnected and Stripe's errors."""
+    """Map a new code to a price; a free product has none, and Stripe is not asked.
+
+    Raises ProductRefused, StripeNotConnected and Stripe's errors.
+    """
     draft = rules.trimmed_to_kind(draft)
     refuse(rules.draft_problems(draft))
     with database.read() as db:
         _refuse_taken_code(db, scope, code=draft.product_code)
-    price = read_price(database, gateway, secret_box, scope, price_id=draft.price_id)
+    price = None
+    if draft.is_sold:
+        price = read_price(database, gateway, secret_box, scope, price_id=draft.price_id)
     with database.write() as db:
         return insert_product(db, scope, draft=draft, price=price, actor=actor, now=now)
 
 
 def insert_product(
-    db: Session, scope: Scope, *, draft: Draft, price: PriceFacts, actor: Actor, now: datetime
+    db: Session, scope: Scope, *, draft: Draft, price: PriceFacts | None, actor: Actor, now: datetime
 ) -> Product:
-    """Map a new code to a price that was just read from Stripe. Raises ProductRefused."""
+    """Map a new code to a price that was just read from Stripe; a free product to none.
+
+    Raises ProductRefused.
+    """
     draft = rules.trimmed_to_kind(draft)
     refuse(rules.draft_problems(draft))
-    refuse_unfit(draft.kind, price, scope.mode)
-    refuse(step_problems(draft.included, [price]))
+    if price is not None:
+        refuse_unfit(draft.kind, price, scope.mode)
+        refuse(step_problems(draft.included, [price]))
     product = Product(
         id=new_id("prd"),
         project_id=scope.project_id,
@@ -73,12 +82,15 @@ def insert_product(
     )
     lock_catalog(db, scope)
     _refuse_taken_code(db, scope, code=draft.product_code)
+    if draft.is_default:
+        _refuse_second_default(db, scope)
     try:
         db.add(product)
         db.flush()
     except IntegrityError:  # On Postgres two people may save the same new code in one moment.
         raise _code_taken(archived=False) from None
-    sell_at(db, product, price, label=draft.price_label, now=now)
+    if price is not None:
+        sell_at(db, product, price, label=draft.price_label, now=now)
     _write_terms(db, product, now)
     _record(db, product, "product.created", actor=actor, before=None, now=now)
     probe_again(db, scope, now=now)
@@ -151,6 +163,8 @@ def change_product(
     if draft.unit != product.unit and was_granted(db, scope, product.product_code):
         raise ProductRefused({"unit": rules.unit_fixed(product.unit)})
     refuse(step_problems(draft.included, _prices_after(product, draft, price)))
+    if draft.is_default and product.archived_at is None:
+        _refuse_second_default(db, scope, product_id=product_id)
     before, terms = _audit_view(product), rules.terms_of(product)
     for name, value in {**_described(draft), "updated_at": now}.items():
         setattr(product, name, value)
@@ -184,9 +198,15 @@ def archive_product(db: Session, scope: Scope, *, product_id: str, actor: Actor,
 
 
 def restore_product(db: Session, scope: Scope, *, product_id: str, actor: Actor, now: datetime) -> Product:
-    """Sell an archived product again. Raises ProductNotFound."""
+    """Sell an archived product again.
+
+    Raises ProductNotFound, and ProductRefused for a default product where another one took its place.
+    """
+    lock_catalog(db, scope)
     product = queries.product(db, scope, product_id=product_id)
     if product.archived_at is not None:
+        if product.is_default:
+            _refuse_second_default(db, scope)
         product.archived_at = None
         product.updated_at = now
         db.add(product)
@@ -198,6 +218,13 @@ def _refuse_taken_code(db: Session, scope: Scope, *, code: str) -> None:
     taken = queries.product_by_code(db, scope, product_code=code)
     if taken is not None:
         raise _code_taken(archived=taken.archived_at is not None)
+
+
+def _refuse_second_default(db: Session, scope: Scope, *, product_id: str | None = None) -> None:
+    """Raises ProductRefused where a product other than this one is the default. The catalog is locked."""
+    present = queries.default_product(db, scope)
+    if present is not None and present.id != product_id:
+        raise ProductRefused({"is_default": rules.default_taken(present.product_code)})
 
 
 def _code_taken(*, archived: bool) -> ProductRefused:
@@ -231,6 +258,10 @@ def _described(draft: Draft) -> dict[str, Any]:
         "duration_seconds": draft.duration_seconds,
         "features": list(draft.features),
         "included": [line.to_json() for line in draft.included],
+        "limits": dict(draft.limits),
+        "adds": draft.adds,
+        "is_default": draft.is_default,
+        "grants_access": draft.grants_access,
         "grace_days": draft.grace_days,
         "trial_days": draft.trial_days,
         "allow_promotion_codes": draft.allow_promotion_codes,
@@ -241,11 +272,13 @@ def _described(draft: Draft) -> dict[str, Any]:
 
 def _audit_view(product: Product) -> dict[str, Any]:
     """What the audit log tells of a product."""
+    free = product.kind is Kind.FREE
     return {
         "kind": product.kind.value,
         "product_code": product.product_code,
         "version": product.terms_version,
         **rules.terms_of(product),
+        **({"default": product.is_default, "grants_access": product.grants_access} if free else {}),
         **prices_shown(product),
         "trial_days": product.trial_days,
         "allow_promotion_codes": product.allow_promotion_codes,

@@ -2,7 +2,7 @@
 
 The product's terms and the labels of its prices are copied, its prices are not: a price belongs to one mode.
 The live price is the one with the same lookup key, or one that a user picks, and is read from Stripe as for
-any other product.
+any other product. A free product has none and is copied as it is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from licenzy.alignment.shapes import shape_problem
 from licenzy.catalog import queries
 from licenzy.catalog.actions import create_product
 from licenzy.catalog.included import lines_of
-from licenzy.catalog.models import Kind, Product, ProductPrice
+from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, ProductPrice
 from licenzy.catalog.prices import add_price
 from licenzy.catalog.rules import Draft, ProductRefused
 from licenzy.db.unit_of_work import Database
@@ -43,14 +43,16 @@ def copy_to_live(
     *,
     project_id: str,
     price_ids: Mapping[str, Mapping[str, str]],
+    free: Sequence[str] = (),
     actor: Actor,
     now: datetime,
 ) -> CopyResult:
     """Create products of test mode in live mode too; `price_ids` is product code -> label -> live price id.
 
-    Each price is mapped in its own transaction. Call again for those refused. Raises StripeNotConnected, and
-    Stripe's errors when it does not answer: products created before such an error stay, although there is no
-    result that names them, and a second call refuses them as taken.
+    `free` are the codes of those that have no price. Each price is mapped in its own transaction. Call again
+    for those refused. Raises StripeNotConnected, and Stripe's errors when it does not answer: products that
+    were created before such an error stay, although there is no result that names them, and a second call
+    refuses them as taken.
     """
     live = Scope(project_id, Mode.LIVE)
     with database.read() as db:
@@ -58,9 +60,10 @@ def copy_to_live(
     products_by_code = {product.product_code: product for product in products}
     created: dict[str, Product] = {}
     refused: dict[tuple[str, str], str] = {}
-    for code, label, price_id in (
-        (code, label, price_id) for code, labels in price_ids.items() for label, price_id in labels.items()
-    ):
+    chosen = [
+        (code, label, price_id) for code, prices in price_ids.items() for label, price_id in prices.items()
+    ]
+    for code, label, price_id in (*chosen, *((code, DEFAULT_LABEL, "") for code in free)):
         if code not in products_by_code:
             refused[code, label] = "This product no longer exists in test mode."
             continue
@@ -85,6 +88,7 @@ def draft_with_price(product: Product, price_id: str, label: str) -> Draft:
     terms = {name: getattr(product, name) for name in own}
     terms |= {"price_id": price_id, "price_label": label}
     terms |= {"features": tuple(product.features), "included": lines_of(product.included)}
+    terms["limits"] = dict(product.limits)
     return Draft(**terms)
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import relationship
 from sqlmodel import Field, Relationship
 
@@ -19,14 +19,16 @@ DEFAULT_LABEL = "default"
 """The label of a price that is given none."""
 
 _SELLING = text("retired_at IS NULL")
+_DEFAULT = text("is_default AND archived_at IS NULL")
 
 
 class Kind(StrEnum):
-    """What a product grants: a subscription, a stretch of time, or units to use up."""
+    """What a product grants: a subscription, a stretch of time, units to use up, or what is free."""
 
     SUBSCRIPTION = "subscription"
     TIME_PASS = "time_pass"
     USAGE_PACK = "usage_pack"
+    FREE = "free"
 
 
 class ProductPrice(Table, table=True):
@@ -95,7 +97,18 @@ class Product(Table, table=True):
     """A `product_code` of one project and mode, with the Stripe prices that mean it."""
 
     __tablename__ = "products"
-    __table_args__ = (UniqueConstraint("project_id", "mode", "product_code"),)
+    __table_args__ = (
+        UniqueConstraint("project_id", "mode", "product_code"),
+        # Read together with the API key by every access check.
+        Index(
+            "uq_products_default",
+            "project_id",
+            "mode",
+            unique=True,
+            sqlite_where=_DEFAULT,
+            postgresql_where=_DEFAULT,
+        ),
+    )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
     id: str = Field(primary_key=True)
@@ -119,6 +132,16 @@ class Product(Table, table=True):
         default=[], sa_type=JSON, sa_column_kwargs={"server_default": "[]"}
     )
     """The units that it includes, a line for each unit: `catalog.included` reads and writes them."""
+    limits: dict[str, int | None] = Field(
+        default={}, sa_type=JSON, sa_column_kwargs={"server_default": text("'{}'")}
+    )
+    """How many of something holders may have, by its code; none is unlimited."""
+    adds: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether its limits, times the quantity, come on top of those of other products."""
+    is_default: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether subjects without a subscription, time pass or manual grant have it. One free product a side."""
+    grants_access: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether the default product answers a check that asks for no feature and no limit."""
     grace_days: int = 0
     """Days of access after a subscription's first failed payment."""
     trial_days: int | None = None
@@ -171,7 +194,7 @@ class ProductTerms(Table, table=True):
     from_: datetime = Field(sa_type=Instant)
     """From when on a purchase was made on these terms; the first ones also mean what was before."""
     terms: dict[str, Any] = Field(sa_type=JSON)
-    """Unit and units, duration in seconds, features, days of grace, and the included units."""
+    """Unit and units, duration in seconds, features, limits, days of grace, and the included units."""
 
 
 class PriceBackfill(Table, table=True):

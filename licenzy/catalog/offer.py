@@ -15,6 +15,7 @@ from licenzy.catalog.rules import Draft, duration_text
 from licenzy.kit.money import format_amount
 
 FEATURES_NAMED = 3
+LIMITS_NAMED = 3
 PRICES_NAMED = 4
 """How many are named before the others are counted."""
 
@@ -33,8 +34,11 @@ def offer_sentence(draft: Draft, prices: Sequence[Priced]) -> str:
     """What a purchase of this product gives, at these prices. `draft` has no problems."""
     gives = [part for add in _GIVES for part in add(draft, prices)]
     conditions = [part for add in _CONDITIONS for part in add(draft)]
+    if not gives:
+        return ""  # A free product that gives nothing yet.
+    who = "customer" if draft.kind is Kind.FREE else "buyer"
     pays = f"pays {_listed(_costs(prices), 'or')} and " if prices else ""
-    return "; ".join([f"A buyer {pays}gets {_listed(gives, 'and')}", *conditions]) + "."
+    return "; ".join([f"A {who} {pays}gets {_listed(gives, 'and')}", *conditions]) + "."
 
 
 def grant_text(line: IncludedUnits, prices: Sequence[Renewing] = ()) -> str:
@@ -90,6 +94,17 @@ def _features(draft: Draft, _prices: Sequence[Priced]) -> Iterable[str]:
         yield f"the {'feature' if len(named) == 1 else 'features'} {_listed(named, 'and')}"
 
 
+def _limits(draft: Draft, _prices: Sequence[Priced]) -> Iterable[str]:
+    named = sorted(draft.limits.items())[:LIMITS_NAMED]
+    for code, value in named:
+        if value is None:
+            yield f"{code} without a limit"
+        else:
+            yield f"{value:,} more {code}" if draft.adds else f"{code} up to {value:,}"
+    if others := len(draft.limits) - len(named):
+        yield _counted(others, "other limit")
+
+
 def _expiry(draft: Draft) -> Iterable[str]:
     if draft.kind is Kind.USAGE_PACK:
         seconds = draft.duration_seconds
@@ -127,7 +142,12 @@ def _quantity(draft: Draft) -> Iterable[str]:
         yield f"buyers choose a quantity, which multiplies {multiplied}"
 
 
-_GIVES: tuple[Callable[[Draft, Sequence[Priced]], Iterable[str]], ...] = (_access, _units, _features)
+_GIVES: tuple[Callable[[Draft, Sequence[Priced]], Iterable[str]], ...] = (
+    _access,
+    _units,
+    _features,
+    _limits,
+)
 _CONDITIONS: tuple[Callable[[Draft], Iterable[str]], ...] = (_expiry, _rollover, _trial, _grace, _quantity)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import Select as CoreSelect
 from sqlalchemy import or_
+from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.catalog.models import PriceBackfill, Product, ProductPrice
-from licenzy.db.reads import read_all, read_first
+from licenzy.db.reads import read_all, read_first, read_rows
+from licenzy.db.upsert import table_of
 from licenzy.errors import NotFound, ProductNotFound
 from licenzy.projects.scope import Scope
 
@@ -54,6 +59,30 @@ def product_by_code(scope: Scope, *, product_code: str) -> SelectOfScalar[Produc
         Product.project_id == scope.project_id,
         Product.mode == scope.mode,
         Product.product_code == product_code,
+    )
+
+
+@read_first
+def default_product(scope: Scope) -> SelectOfScalar[Product]:
+    """The product of everybody who has nothing else; none where the side has chosen none."""
+    return select(Product).where(
+        Product.project_id == scope.project_id,
+        Product.mode == scope.mode,
+        col(Product.is_default),
+        col(Product.archived_at).is_(None),
+    )
+
+
+def limits_named(db: Session, scope: Scope) -> list[str]:
+    """The codes of the limits that products of the side have, archived ones included, in order."""
+    return sorted({code for (limits,) in _limits(db, scope) for code in limits})
+
+
+@read_rows
+def _limits(scope: Scope) -> CoreSelect[Any]:
+    columns = table_of(Product).c
+    return core_select(columns.limits).where(
+        columns.project_id == scope.project_id, columns.mode == scope.mode
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from licenzy.alignment.facts import IncludedFacts, MappedPrice, ProductFacts
@@ -25,6 +25,9 @@ TRIAL_DAYS_MAX = 730
 FEATURES_MAX = 50
 INCLUDING_KINDS = (Kind.SUBSCRIPTION,)
 """The kinds of product that may include units."""
+LIMITS_MAX = 50
+LIMIT_VALUE_MAX = 2**53 - 1
+"""The largest whole number that every JSON reader keeps exactly."""
 PRICE_ID_MAX = 255
 """Stripe's own limit for ids."""
 LABEL_MAX = 32
@@ -49,6 +52,8 @@ _STRIPE_IDS = re.compile(
     r"|(?:sub|cus|pi|ch|in|si|evt|acct|pm|seti|re|dp|we|txn|promo)_[A-Za-z0-9]{14,}",
     re.ASCII,
 )
+FEATURE_PATTERN = r"^[A-Za-z0-9_.-]+$"
+"""What the code of a feature or limit is, as a regular expression of JSON Schema, beside the length."""
 CODE_PATTERN = rf"^(?!{_STRIPE_IDS.pattern})[A-Za-z0-9_.-]+$"
 """What a product code is, as a regular expression of JSON Schema, beside the length."""
 
@@ -79,6 +84,15 @@ class Draft:
     unit: str = DEFAULT_UNIT
     price_label: str = DEFAULT_LABEL
     included: tuple[IncludedUnits, ...] = ()
+    limits: Mapping[str, int | None] = field(default_factory=dict)
+    adds: bool = False
+    is_default: bool = False
+    grants_access: bool = False
+
+    @property
+    def is_sold(self) -> bool:
+        """Whether it has prices; a free product has none."""
+        return self.kind is not Kind.FREE
 
 
 class MappedTerms(NamedTuple):
@@ -110,6 +124,7 @@ def terms_of(product: Product) -> dict[str, Any]:
         "duration_seconds": product.duration_seconds,
         "features": list(product.features),
         "grace_days": product.grace_days,
+        **limit_terms(product),
     }
     if product.kind is Kind.USAGE_PACK:
         terms["unit"] = product.unit
@@ -117,6 +132,11 @@ def terms_of(product: Product) -> dict[str, Any]:
         # Only where there are some, so that terms that were written before stay equal.
         terms["included"] = [dict(line) for line in product.included]
     return terms
+
+
+def limit_terms(product: Product) -> dict[str, Any]:
+    """The limits among the terms, of a product that has any."""
+    return {"limits": dict(product.limits), "adds": product.adds} if product.limits else {}
 
 
 def _sold(
@@ -137,6 +157,11 @@ def valid_product_code(code: str) -> bool:
     return bool(_CODE.fullmatch(code)) and not resembles_stripe_id(code)
 
 
+def valid_feature_code(code: str) -> bool:
+    """1 to 64 letters, digits, `_`, `.` or `-`, as codes of features and of limits are."""
+    return _CODE.fullmatch(code) is not None
+
+
 def resembles_stripe_id(text: str) -> bool:
     """Whether the text begins like an id or a key, which is what people paste by mistake."""
     return _STRIPE_IDS.match(text) is not None
@@ -153,6 +178,10 @@ def facts_of(product: Product) -> ProductFacts:
         units=product.units,
         duration_seconds=product.duration_seconds,
         included=tuple(IncludedFacts(line.unit, terms_text(line)) for line in lines_of(product.included)),
+        limits=dict(product.limits),
+        adds=product.adds,
+        is_default=product.is_default,
+        grants_access=product.grants_access,
         prices=tuple(map(_price_facts, product.prices)),
     )
 
@@ -222,7 +251,7 @@ def draft_problems(draft: Draft, *, priced: bool = True) -> dict[str, str]:
     problems: dict[str, str] = {}
     if code_problem := _code_problem(draft.product_code):
         problems["product_code"] = code_problem
-    if priced:
+    if priced and draft.is_sold:
         problems |= mapping_problems(draft.price_id, draft.price_label)
     problems |= _grant_problems(draft)
     problems |= line_problems(draft.included)
@@ -232,6 +261,10 @@ def draft_problems(draft: Draft, *, priced: bool = True) -> dict[str, str]:
         problems["trial_days"] = f"1 to {TRIAL_DAYS_MAX} days, or empty for no trial."
     if features_problem := _features_problem(draft.features):
         problems["features"] = features_problem
+    if limits_problem := _limits_problem(draft.limits):
+        problems["limits"] = limits_problem
+    if draft.grants_access and not draft.is_default:
+        problems["grants_access"] = "Only the default product can give access to everybody."
     return problems
 
 
@@ -254,6 +287,21 @@ def trimmed_to_kind(draft: Draft) -> Draft:
     """The draft without what its kind has no use for, so that a hidden field cannot linger."""
     if draft.kind not in INCLUDING_KINDS:
         draft = replace(draft, included=())
+    if draft.kind is Kind.FREE:
+        return replace(
+            draft,
+            **_NO_PACK,
+            price_id="",
+            price_label=DEFAULT_LABEL,
+            duration_seconds=None,
+            grace_days=0,
+            trial_days=None,
+            allow_promotion_codes=False,
+            automatic_tax=False,
+            adjustable_quantity=False,
+            adds=False,
+        )
+    draft = replace(draft, is_default=False, grants_access=False)
     if draft.kind is Kind.SUBSCRIPTION:
         return replace(draft, **_NO_PACK, duration_seconds=None)
     if draft.kind is not Kind.USAGE_PACK:
@@ -262,6 +310,11 @@ def trimmed_to_kind(draft: Draft) -> Draft:
 
 
 _NO_PACK: dict[str, Any] = {"unit": DEFAULT_UNIT, "units": None, "usage_low_units": None}
+
+
+def default_taken(code: str) -> str:
+    """Why another product cannot become the default one."""
+    return f"{code} is the default product of this mode. Turn that off there first."
 
 
 def unit_fixed(unit: str) -> str:
@@ -323,6 +376,17 @@ def _features_problem(features: tuple[str, ...]) -> str | None:
     if len(features) > FEATURES_MAX:
         return f"At most {FEATURES_MAX} feature codes."
     for feature in features:
-        if not _CODE.fullmatch(feature):
+        if not valid_feature_code(feature):
             return f"“{feature[:40]}” is not a valid feature code. Use 1 to 64 letters, digits, or _ . -"
+    return None
+
+
+def _limits_problem(limits: Mapping[str, int | None]) -> str | None:
+    if len(limits) > LIMITS_MAX:
+        return f"At most {LIMITS_MAX} limits."
+    for code, value in limits.items():
+        if not valid_feature_code(code):
+            return f"“{code[:40]}” is not a valid limit code. Use 1 to 64 letters, digits, or _ . -"
+        if value is not None and not 0 <= value <= LIMIT_VALUE_MAX:
+            return f"{code} must be a whole number from 0 to {LIMIT_VALUE_MAX}, or unlimited."
     return None

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from licenzy.alignment.facts import ProjectFacts, SideFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
-from licenzy.catalog.models import Product, ProductPrice
+from licenzy.catalog.models import Kind, Product, ProductPrice
 from licenzy.catalog.queries import product_by_code
 from licenzy.catalog.rules import facts_of as product_facts_of
 from licenzy.checkout.rules import PricedProduct
@@ -24,6 +24,7 @@ from licenzy.errors import (
     PriceModeMismatch,
     ProductArchived,
     ProductModeMismatch,
+    ProductNotForSale,
     ProductNotFound,
     StripeNotConnected,
     WebhookSecretMissing,
@@ -41,6 +42,8 @@ def sellable(
         raise _unknown_product(db, scope, code, page)
     if product.archived_at is not None:
         raise ProductArchived(hint=f"Restore it at {page}/products, or send another product code.")
+    if product.kind is Kind.FREE:
+        raise ProductNotForSale
     price = _named_price(product, label, f"{page}/products/{product.id}")
     _refuse_misaligned(scope, connection, PricedProduct(product, price), base_url)
     return PricedProduct(product, price)

@@ -12,7 +12,7 @@ from enum import StrEnum
 from hmac import compare_digest
 from typing import Any
 
-from licenzy.catalog.rules import Draft
+from licenzy.catalog.rules import Draft, default_taken
 from licenzy.configuration.entries import (
     Configuration,
     EndpointEntry,
@@ -149,13 +149,26 @@ def _products(wanted: WantedState, installed: Sequence[InstalledProduct]) -> Ite
         else:
             yield _new_product(wanted, entry)
     named = {each.code for each in entries}
+    _refuse_second_default(wanted, [there[code] for code in sorted(set(there) - named)])
     for code in sorted(set(there) - named) if wanted.prune else ():
         if not there[code].archived:
             yield ProductChange(Act.ARCHIVE, code, there[code].id)
 
 
+def _refuse_second_default(wanted: WantedState, others: Sequence[InstalledProduct]) -> None:
+    """Refuse a default product where one that the file does not name has that place and keeps it."""
+    entry = next((each for each in wanted.configuration.products if each.draft.is_default), None)
+    if entry is None or wanted.prune:
+        return
+    for each in others:
+        if each.draft.is_default and not each.archived:
+            raise wanted.configuration.refusal(
+                entry.place, f"default: {default_taken(each.draft.product_code)}"
+            )
+
+
 def _new_product(wanted: WantedState, entry: ProductEntry) -> ProductChange:
-    if not entry.prices:
+    if not entry.prices and entry.draft.is_sold:
         raise wanted.configuration.refusal(
             entry.place, "A new product needs a price. Add one with [[product.price]]."
         )

@@ -62,7 +62,8 @@ def execute(db: Session, execution: Execution, changes: Differences) -> tuple[Ne
 
     Raises ConfigurationRefused where a verb refuses one of them.
     """
-    for product in changes.products:
+    # What stops being the default comes first: one product can be it.
+    for product in sorted(changes.products, key=_takes_default):
         with execution.configuration.naming(f"product {product.code}"):
             _write_product(db, execution, product)
     secrets = []
@@ -70,6 +71,10 @@ def execute(db: Session, execution: Execution, changes: Differences) -> tuple[Ne
         with execution.configuration.naming(f"endpoint {endpoint.url}"):
             secrets.append(_write_endpoint(db, execution, endpoint))
     return tuple(each for each in secrets if each is not None)
+
+
+def _takes_default(change: ProductChange) -> bool:
+    return change.act is not Act.ARCHIVE and change.entry is not None and change.entry.draft.is_default
 
 
 def _write_product(db: Session, execution: Execution, change: ProductChange) -> None:
@@ -81,9 +86,7 @@ def _write_product(db: Session, execution: Execution, change: ProductChange) -> 
     if change.act is Act.ARCHIVE:
         products.archive_product(db, scope, product_id=product_id, actor=actor, now=now)
         return
-    if change.act is Act.RESTORE:
-        products.restore_product(db, scope, product_id=product_id, actor=actor, now=now)
-    if not change.fields and not change.prices:
+    if not change.fields and not change.prices and change.act is not Act.RESTORE:
         return
     product = queries.product(db, scope, product_id=product_id)
     # Included units must always fit the prices. Where the new ones do not fit the present prices, they fit
@@ -95,6 +98,9 @@ def _write_product(db: Session, execution: Execution, change: ProductChange) -> 
         _write_prices(db, execution, product, change.prices)
     if change.fields and change.entry is not None:
         _write_fields(db, execution, product_id, change.entry)
+    if change.act is Act.RESTORE:
+        # Changed first: it may have been the default product, which another one is by now.
+        products.restore_product(db, scope, product_id=product_id, actor=actor, now=now)
     if not prices_first:
         _write_prices(db, execution, product, change.prices)
 
@@ -114,6 +120,16 @@ def _write_fields(db: Session, execution: Execution, product_id: str, entry: Pro
 
 def _create_product(db: Session, execution: Execution, change: ProductChange) -> None:
     assert change.entry is not None
+    if not change.entry.draft.is_sold:
+        products.insert_product(
+            db,
+            execution.context.scope,
+            draft=change.entry.draft,
+            price=None,
+            actor=execution.context.actor,
+            now=execution.context.now,
+        )
+        return
     # The price labelled default comes first, as it does where somebody creates the product in the portal.
     first, *others = sorted(change.prices, key=lambda each: (each.label != DEFAULT_LABEL, each.label))
     draft = replace(change.entry.draft, price_id=first.stripe_price_id or "", price_label=first.label)

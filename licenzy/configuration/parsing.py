@@ -25,8 +25,6 @@ from licenzy.configuration.entries import (
 from licenzy.configuration.product_fields import (
     FIELDS,
     NEW_PURCHASES,
-    UNSUPPORTED,
-    UNSUPPORTED_KINDS,
     fields_of,
 )
 from licenzy.configuration.values import (
@@ -74,6 +72,10 @@ def parse(content: bytes, *, source: str, mode: Mode, private_allowed: bool) -> 
     for code in _repeated(each.code for each in products):
         raise refusal(source, f"product {code}", "The file has this code twice. Keep one of the entries.")
     _check_lookup_keys(source, products)
+    defaults = [each for each in products if each.draft.is_default]
+    if len(defaults) > 1:
+        problem = f"default: {defaults[0].code} has it too, and one product can be the default. Remove it."
+        raise refusal(source, defaults[1].place, problem)
     return Configuration(source, tuple(products), tuple(endpoints))
 
 
@@ -145,7 +147,7 @@ def _name(table: Mapping[str, Any], kind: str, key: str, number: int) -> str:
 
 def _product(entry: _Entry) -> ProductEntry:
     own = ("code", "kind", "holders", "price")
-    entry.check_keys((*own, *(each.key for each in FIELDS)), UNSUPPORTED)
+    entry.check_keys((*own, *(each.key for each in FIELDS)))
     code = entry.required("code", text, example='"PRO"')
     kind = _kind(entry)
     of_kind = fields_of(kind)
@@ -162,6 +164,8 @@ def _product(entry: _Entry) -> ProductEntry:
         _price(_Entry(table, entry.source, f"{entry.place}, {_name(table, 'price', 'label', n)}"), kind)
         for n, table in enumerate(entry.tables("price", header="product.price"), start=1)
     )
+    if prices and kind is Kind.FREE:
+        entry.refuse("A free product has no price. Remove price, or use another kind.")
     for label in _repeated(each.label for each in prices):
         entry.refuse(f"Two prices are labelled {label}. Give one of them another label.")
     return ProductEntry(draft, prices)
@@ -183,8 +187,6 @@ def _check_lookup_keys(source: str, products: Sequence[ProductEntry]) -> None:
 
 def _kind(entry: _Entry) -> Kind:
     kind = entry.required("kind", text, example='"subscription"')
-    if kind in UNSUPPORTED_KINDS:
-        entry.refuse(f"kind {kind} is not supported by this version. Use {choices(Kind)}.")
     if kind not in set(Kind):
         entry.refuse(f"kind must be {choices(Kind)}.")
     return Kind(kind)

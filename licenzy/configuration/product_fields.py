@@ -1,12 +1,12 @@
 """The keys of a product in the file, each with how it is read and written. Pure.
 
-A new key of products is a row of `FIELDS`, and no longer one of `UNSUPPORTED`.
+A new key of products is a row of `FIELDS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 from licenzy.catalog.models import Kind
@@ -17,12 +17,14 @@ from licenzy.configuration.values import Invalid, choices, flag, only_keys, text
 NEW_PURCHASES = "new purchases"
 """Whom a change of terms is for: what was sold before stays as it was sold."""
 
-UNSUPPORTED = ("limits", "adds")
-UNSUPPORTED_KINDS = ("free",)
+UNLIMITED = "unlimited"
+"""How the file writes a limit without end."""
+
 _UNSUPPORTED_OF_TRIAL = ("once", "group", "card", "end_without_card")
 _SECONDS = {"seconds": 1, **DURATION_UNITS}
 
-_PACK, _PASS, _SUBSCRIPTION = Kind.USAGE_PACK, Kind.TIME_PASS, Kind.SUBSCRIPTION
+_PACK, _PASS, _SUBSCRIPTION, _FREE = Kind.USAGE_PACK, Kind.TIME_PASS, Kind.SUBSCRIPTION, Kind.FREE
+_SOLD = (_SUBSCRIPTION, _PASS, _PACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +71,48 @@ def _features(value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(texts(value)))
 
 
+def _limits(value: object) -> dict[str, int | None]:
+    if not isinstance(value, dict):
+        raise Invalid('must be a table, such as { projects = 10, seats = "unlimited" }.')
+    return {code: _limit(code, each) for code, each in value.items()}
+
+
+def _limit(code: str, value: object) -> int | None:
+    if value == UNLIMITED:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool):
+        shown = code if code.isprintable() and 0 < len(code) <= 40 else "each limit"
+        raise Invalid(f'must have a whole number or "{UNLIMITED}" for {shown}.')
+    return whole(value)
+
+
+def _limits_table(limits: Mapping[str, int | None]) -> dict[str, int | str]:
+    return {code: UNLIMITED if value is None else value for code, value in sorted(limits.items())}
+
+
 FIELDS = (
     ProductField("unit", "unit", (_PACK,), text),
     ProductField("units", "units", (_PACK,), whole),
     ProductField("usage_low_units", "usage_low_units", (_PACK,), whole),
     ProductField("duration", "duration_seconds", (_PASS, _PACK), _duration, _duration_table),
     ProductField("features", "features", tuple(Kind), _features, list),
+    ProductField("limits", "limits", tuple(Kind), _limits, _limits_table),
+    ProductField("adds", "adds", _SOLD, flag),
+    ProductField("default", "is_default", (_FREE,), flag),
+    ProductField("grants_access", "grants_access", (_FREE,), flag),
     ProductField("included", "included", INCLUDING_KINDS, read_included, write_included),
     ProductField("grace_days", "grace_days", (_SUBSCRIPTION,), whole),
     ProductField("trial", "trial_days", (_SUBSCRIPTION,), _trial, lambda days: {"days": days}),
-    ProductField("allow_promotion_codes", "allow_promotion_codes", tuple(Kind), flag),
-    ProductField("automatic_tax", "automatic_tax", tuple(Kind), flag),
+    ProductField("allow_promotion_codes", "allow_promotion_codes", _SOLD, flag),
+    ProductField("automatic_tax", "automatic_tax", _SOLD, flag),
     ProductField("adjustable_quantity", "adjustable_quantity", (_SUBSCRIPTION,), flag),
 )
 """In the order in which an export has them."""
 
-_DEFAULTS: Mapping[str, Any] = {each.name: each.default for each in fields(Draft)}
+_DEFAULTS: Mapping[str, Any] = {
+    each.name: each.default if each.default_factory is MISSING else each.default_factory()
+    for each in fields(Draft)
+}
 
 
 def fields_of(kind: Kind) -> tuple[ProductField, ...]:

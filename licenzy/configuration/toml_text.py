@@ -6,6 +6,7 @@ others: texts, whole numbers, booleans, lists of texts, and tables of those.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ _ROOM = 100
 _TABLES = ("price", "included")
 """The keys of a product that are written under headers of their own."""
 
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -48,9 +50,15 @@ def value_as_toml(value: Any) -> str:
         case list() | tuple():
             return f"[{', '.join(map(value_as_toml, value))}]"
         case Mapping():
-            inner = ", ".join(f"{key} = {value_as_toml(each)}" for key, each in value.items())
+            if not value:
+                return "{}"
+            inner = ", ".join(f"{_key(key)} = {value_as_toml(each)}" for key, each in value.items())
             return f"{{ {inner} }}"
     raise TypeError(f"no TOML is written for {type(value).__name__}")
+
+
+def _key(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else value_as_toml(key)
 
 
 def _product(product: ProductEntry) -> dict[str, Any]:

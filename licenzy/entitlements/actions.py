@@ -28,6 +28,9 @@ from licenzy.subjects.actions import lock_customer
 
 _SHOWN = (
     "product_code",
+    "features",
+    "limits",
+    "adds",
     "quantity",
     "state",
     "reason",

@@ -17,7 +17,7 @@ from licenzy.deliveries.outbox import announce
 from licenzy.deliveries.rules import Data, EventDraft
 from licenzy.entitlements.decision import remaining, standing
 from licenzy.entitlements.fact_events import ended, failed_invoices, paid_invoices
-from licenzy.entitlements.models import Entitlement, Purchase, State
+from licenzy.entitlements.models import OVERRIDE, Entitlement, Purchase, State
 from licenzy.entitlements.projected import FactLike
 from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.kit.clock import rfc3339
@@ -171,8 +171,8 @@ class _PurchaseEvents:
         return replace(
             data,
             entitlement_id=row.id,
-            product_code=row.product_code,
-            kind=row.kind.value,
+            product_code=row.product_code if row.source != OVERRIDE else None,
+            kind=row.kind.value if row.source != OVERRIDE else None,
             status=stands.status,
             available=stands.available,
             usage_remaining=remaining(row) if pack else None,

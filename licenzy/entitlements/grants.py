@@ -13,12 +13,12 @@ from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.catalog.models import Kind, Product
-from licenzy.catalog.rules import DURATION_MAX_SECONDS
+from licenzy.catalog.rules import DURATION_MAX_SECONDS, limit_terms
 from licenzy.catalog.unit_names import UNITS_MAX
 from licenzy.deliveries.models import Source
 from licenzy.entitlements.actions import give_purchase, lock_purchase, project_purchase, record_fact
 from licenzy.entitlements.events import Change, ChangeCause
-from licenzy.entitlements.models import Entitlement, Fact, FactSource, State
+from licenzy.entitlements.models import OVERRIDE, Entitlement, Fact, FactSource, State
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
@@ -86,6 +86,7 @@ def grant(
         "kind": product.kind.value,
         "version": product.terms_version,
         "features": list(product.features),
+        **limit_terms(product),
         "units": (units or product.units) if product.kind is Kind.USAGE_PACK else None,
         "until": to_micros(until) if until is not None else None,
     }
@@ -93,7 +94,7 @@ def grant(
         data["unit"] = product.unit
     if product.kind is Kind.SUBSCRIPTION and product.included:
         data["included"] = [dict(line) for line in product.included]
-    return _act(db, operator, purchase_key=key, about=subject_ref, data=data)
+    return act(db, operator, purchase_key=key, about=subject_ref, data=data)
 
 
 def revoke(db: Session, operator: OperatorContext, *, entitlement_id: str) -> list[Change]:
@@ -157,14 +158,15 @@ def _entitlement(db: Session, operator: OperatorContext, entitlement_id: str) ->
     if found is None:
         raise NotFound("This entitlement does not exist.")
     lock_purchase(db, operator.scope, key=found.purchase_key, now=operator.now)
-    if _was_done(db, operator):
+    if was_done(db, operator):
         return None
     lock_customer(db, operator.scope, subject_id=found.subject_id)
     locked = _with_id(operator, entitlement_id).with_for_update().execution_options(populate_existing=True)
     return db.exec(locked).one()
 
 
-def _was_done(db: Session, operator: OperatorContext) -> bool:
+def was_done(db: Session, operator: OperatorContext) -> bool:
+    """Whether the act of this name was done before."""
     if operator.submission_id is None:
         return False
     return (
@@ -189,6 +191,7 @@ def _with_id(operator: OperatorContext, entitlement_id: str) -> SelectOfScalar[E
         Entitlement.project_id == operator.scope.project_id,
         Entitlement.mode == operator.scope.mode,
         Entitlement.id == entitlement_id,
+        Entitlement.source != OVERRIDE,
     )
 
 
@@ -196,12 +199,16 @@ def _act_on(
     db: Session, operator: OperatorContext, entitlement: Entitlement, data: dict[str, Any]
 ) -> list[Change]:
     data["item_key"] = entitlement.item_key
-    return _act(db, operator, purchase_key=entitlement.purchase_key, about=entitlement.id, data=data)
+    return act(db, operator, purchase_key=entitlement.purchase_key, about=entitlement.id, data=data)
 
 
-def _act(
+def act(
     db: Session, operator: OperatorContext, *, purchase_key: str, about: str, data: dict[str, Any]
 ) -> list[Change]:
+    """Record an act on a purchase as a fact, write what it changes, and note it in the audit log.
+
+    `about` is what the fact and the log name. Raises InvalidRequest for a note that is too long.
+    """
     if len(operator.note) > MAX_NOTE:
         raise InvalidRequest(fields={"note": f"must have at most {MAX_NOTE} characters"})
     record_fact(

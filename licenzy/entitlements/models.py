@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, CheckConstraint, Index, UniqueConstraint, false, text
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -16,6 +16,8 @@ from licenzy.db.tables import Table, of_same_side
 from licenzy.projects.models import DEFAULT_UNIT
 
 _OPEN_WINDOW = text("spent_at_end IS NULL")
+OVERRIDE = "override"
+"""The source of an entitlement that is a feature or a limit set for one subject; it gives no access."""
 
 
 class FactSource(StrEnum):
@@ -138,9 +140,15 @@ class Entitlement(Table, table=True):
     product_code: str
     kind: Kind = Field(sa_type=Word(Kind))
     features: list[str] = Field(default=[], sa_type=JSON)
+    limits: dict[str, int | None] = Field(
+        default={}, sa_type=JSON, sa_column_kwargs={"server_default": text("'{}'")}
+    )
+    """As its product had them when it was sold, by code; none is unlimited."""
+    adds: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether its limits, times the quantity, come on top of those of other entitlements."""
     quantity: int = 1
     source: str
-    """`stripe` or `portal`."""
+    """`stripe`, `portal`, or `override` for a feature or limit that an operator set: see `overrides`."""
 
     state: State = Field(sa_type=Word(State))
     reason: str | None = None

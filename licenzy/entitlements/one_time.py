@@ -88,6 +88,8 @@ def _granted(item_key: str, sold: Mapping[str, Any], quantity: int, first: FactL
         product_code=sold["product_code"],
         kind=Kind(sold["kind"]),
         features=list(sold["features"]),
+        limits=dict(sold.get("limits", {})),
+        adds=sold.get("adds", False),
         quantity=quantity,
         state=State.ACTIVE,
         starts_at=first.occurred_at,

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from licenzy.catalog.models import Kind
-from licenzy.entitlements.models import State
+from licenzy.entitlements.models import OVERRIDE, State
 from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.entitlements.windows import windows_of_grant
 from licenzy.kit.clock import from_micros, later
@@ -19,14 +19,23 @@ def manual_grants(facts: Sequence[FactLike]) -> list[Projected]:
     return [_grant(fact) for fact in facts if fact.kind == "operator" and fact.data["action"] == "grant"]
 
 
+def overrides(facts: Sequence[FactLike]) -> list[Projected]:
+    """The features and limits that operators have set, each as its latest act says."""
+    latest: dict[str, FactLike] = {}
+    set_by: dict[str, FactLike] = {}
+    acts = (fact for fact in facts if fact.kind == "operator" and "number" in fact.data)
+    for fact in sorted(acts, key=lambda fact: fact.data["number"]):
+        if fact.data["action"] == "override":
+            set_by[fact.data["item_key"]] = latest[fact.data["item_key"]] = fact
+        elif fact.data["action"] == "remove_override":
+            latest[fact.data["item_key"]] = fact
+    return [_override(set_by[key], latest[key]) for key in sorted(set_by)]
+
+
 def laid_over(entitlements: Sequence[Projected], facts: Sequence[FactLike]) -> list[Projected]:
     """The entitlements after every operator action on them."""
-    actions = sorted(
-        (fact for fact in facts if fact.kind == "operator"),
-        key=lambda fact: (fact.occurred_at, fact.source_id),
-    )
     result = list(entitlements)
-    for action in actions:
+    for action in _in_order(facts):
         item = action.data.get("item_key", "")
         result = [_after(each, action) if each.item_key == item else each for each in result]
     return result
@@ -49,6 +58,32 @@ def adoption(facts: Sequence[FactLike]) -> FactLike | None:
     return next((fact for fact in facts if fact.kind == "operator" and fact.data["action"] == "adopt"), None)
 
 
+def _in_order(facts: Sequence[FactLike]) -> list[FactLike]:
+    acts = (fact for fact in facts if fact.kind == "operator")
+    return sorted(acts, key=lambda fact: (fact.occurred_at, fact.source_id))
+
+
+def _override(fact: FactLike, last: FactLike) -> Projected:
+    data = fact.data
+    until = from_micros(data["until"]) if data["until"] is not None else None
+    row = Projected(
+        item_key=data["item_key"],
+        product_code="",
+        kind=Kind.FREE,
+        features=[data["feature"]] if data["limit"] is None else [],
+        limits={data["limit"]: data["value"]} if data["limit"] is not None else {},
+        quantity=1,
+        state=State.ACTIVE,
+        starts_at=fact.occurred_at,
+        granted_at=fact.occurred_at,
+        source=OVERRIDE,
+        valid_until=until,
+        ends_at=until,
+        ends_as="expired",
+    )
+    return row if last is fact else canceled(row, last.occurred_at, reason=None)
+
+
 def _grant(fact: FactLike) -> Projected:
     data = fact.data
     until = from_micros(data["until"]) if data["until"] is not None else None
@@ -57,6 +92,8 @@ def _grant(fact: FactLike) -> Projected:
         product_code=data["product_code"],
         kind=Kind(data["kind"]),
         features=list(data["features"]),
+        limits=dict(data.get("limits", {})),
+        adds=data.get("adds", False),
         quantity=1,
         state=State.ACTIVE,
         starts_at=fact.occurred_at,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -70,6 +70,8 @@ class Projected:
     state: State
     starts_at: datetime
     granted_at: datetime
+    limits: dict[str, int | None] = field(default_factory=dict)
+    adds: bool = False
     source: str = "stripe"
     reason: str | None = None
     valid_until: datetime | None = None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from licenzy.entitlements.one_time import of_one_time_purchase
-from licenzy.entitlements.operators import laid_over, manual_grants
+from licenzy.entitlements.operators import laid_over, manual_grants, overrides
 from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.entitlements.subscriptions import of_subscription
 
@@ -22,7 +22,8 @@ def project(facts: Sequence[FactLike]) -> list[Projected]:
     Three layers, later over earlier: the Stripe object's state, refunds and disputes, operators.
     """
     sold = [*of_subscription(facts), *of_one_time_purchase(facts)]
-    return laid_over([*(_begun(each, facts) for each in sold), *manual_grants(facts)], facts)
+    by_hand = [*manual_grants(facts), *overrides(facts)]
+    return laid_over([*(_begun(each, facts) for each in sold), *by_hand], facts)
 
 
 CLOCK_AHEAD = timedelta(seconds=300)

@@ -12,7 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.db.reads import read_all, read_first, read_rows
 from licenzy.db.upsert import table_of
-from licenzy.entitlements.models import Entitlement, Fact, PaymentLink, Purchase
+from licenzy.entitlements.models import OVERRIDE, Entitlement, Fact, PaymentLink, Purchase
 from licenzy.entitlements.projected import RecordedFact
 from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
@@ -21,6 +21,22 @@ from licenzy.subjects.models import Subject
 @read_all
 def entitlements_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
     """Everything the subject holds or held, newest first."""
+    return _rows_of(scope, subject_id).where(Entitlement.source != OVERRIDE)
+
+
+@read_all
+def entitlements_and_overrides_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
+    """The same, with the features and limits that operators have set."""
+    return _rows_of(scope, subject_id)
+
+
+@read_all
+def overrides_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
+    """The features and limits that operators have set for the subject, over ones included, newest first."""
+    return _rows_of(scope, subject_id).where(Entitlement.source == OVERRIDE)
+
+
+def _rows_of(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
     return (
         select(Entitlement)
         .where(
@@ -34,11 +50,12 @@ def entitlements_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlem
 
 @read_first
 def entitlement_by_id(scope: Scope, *, entitlement_id: str) -> SelectOfScalar[Entitlement]:
-    """The entitlement with this id, of this project and mode."""
+    """The entitlement with this id, of this project and mode. An override is none."""
     return select(Entitlement).where(
         Entitlement.project_id == scope.project_id,
         Entitlement.mode == scope.mode,
         Entitlement.id == entitlement_id,
+        Entitlement.source != OVERRIDE,
     )
 
 

@@ -151,6 +151,8 @@ def _in_state(history: SubscriptionHistory, state: FactLike, item: Item, terms: 
         product_code=terms["product_code"],
         kind=Kind.SUBSCRIPTION,
         features=list(terms["features"]),
+        limits=dict(terms.get("limits", {})),
+        adds=terms.get("adds", False),
         # Of no seats nothing is left, whatever was paid for.
         quantity=quantity if item["quantity"] else 0,
         state=State.ACTIVE,

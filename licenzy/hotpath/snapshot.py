@@ -1,4 +1,5 @@
-"""Everything that an access check decides by, read in one statement: the key, its side's clock, what is held.
+"""Everything that an access check decides by, read in one statement: the key, its side's clock and
+default product, what is held.
 
 Nothing is remembered between two statements: a revoked key, a grant and a refund show in the next answer,
 and each answer was read after its request arrived.
@@ -13,6 +14,8 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 from sqlmodel import Session
 
+from licenzy.entitlements.decision import DefaultProduct
+from licenzy.entitlements.limits import Limits
 from licenzy.hotpath.keys import CLOCK_OF_CALL, KEY_COLUMNS, KEY_OF_CALL, KEY_WIDTH, SUBJECT_OF_CALL, KeyRow
 
 
@@ -31,13 +34,23 @@ class EntitlementRow(NamedTuple):
     used_units: int
     reserved_units: int
     voided_at: int | None
+    source: str
+    quantity: int
+    adds: bool
     features_json: str
+    limits_json: str
 
     @property
     def features(self) -> Sequence[str]:
         """Read only where a feature is asked for."""
         features: Sequence[str] = orjson.loads(self.features_json)
         return features
+
+    @property
+    def limits(self) -> Limits:
+        """Read only where a limit is asked for."""
+        limits: Limits = orjson.loads(self.limits_json)
+        return limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,8 @@ class SubjectSnapshot:
     key: KeyRow | None
     """None when there is no such key."""
     owned: Sequence[EntitlementRow] = ()
+    default: DefaultProduct | None = None
+    """The default product of the key's side."""
 
     @property
     def has_reserved_units(self) -> bool:
@@ -70,10 +85,16 @@ class SnapshotReader(Protocol):
 
 
 _COLUMNS = f"""{KEY_COLUMNS},
+       p.product_code, p.grants_access, CAST(p.features AS text), CAST(p.limits AS text),
        e.product_code, e.kind, e.state, e.reason, e.starts_at, e.ends_at, e.ends_as,
-       e.granted_units, e.used_units, e.reserved_units, e.voided_at, CAST(e.features AS text)"""
+       e.granted_units, e.used_units, e.reserved_units, e.voided_at, e.source, e.quantity, e.adds,
+       CAST(e.features AS text), CAST(e.limits AS text)"""
+_DEFAULT_WIDTH = len(DefaultProduct._fields)
+_OWNED_FROM = KEY_WIDTH + _DEFAULT_WIDTH
 _OWNED = """
 LEFT JOIN connections c ON c.project_id = k.project_id AND c.mode = k.mode
+LEFT JOIN products p
+  ON p.project_id = k.project_id AND p.mode = k.mode AND p.is_default AND p.archived_at IS NULL
 LEFT JOIN subjects s ON s.project_id = k.project_id AND s.mode = k.mode AND s.subject_ref = {ref}
 LEFT JOIN entitlements e ON e.subject_id = s.id AND e.project_id = k.project_id AND e.mode = k.mode
 """
@@ -87,6 +108,10 @@ SELECT r.n, {_COLUMNS}
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS r (key_hash, subject_ref, n)
 CROSS JOIN {KEY_OF_CALL}
 LEFT JOIN {CLOCK_OF_CALL} ON true
+LEFT JOIN LATERAL (
+    SELECT * FROM products p
+    WHERE p.project_id = k.project_id AND p.mode = k.mode AND p.is_default AND p.archived_at IS NULL OFFSET 0
+) p ON true
 LEFT JOIN {SUBJECT_OF_CALL} ON true
 LEFT JOIN LATERAL (
     SELECT * FROM entitlements e
@@ -109,8 +134,15 @@ def snapshot_of(rows: Sequence[Sequence[Any]]) -> SubjectSnapshot:
         return SubjectSnapshot(None)
     return SubjectSnapshot(
         KeyRow._make(rows[0][:KEY_WIDTH]),
-        [EntitlementRow._make(row[KEY_WIDTH:]) for row in rows if row[KEY_WIDTH] is not None],
+        [EntitlementRow._make(row[_OWNED_FROM:]) for row in rows if row[_OWNED_FROM] is not None],
+        _default(*rows[0][KEY_WIDTH:_OWNED_FROM]),
     )
+
+
+def _default(code: str | None, grants_access: bool, features: str, limits: str) -> DefaultProduct | None:
+    if code is None:
+        return None
+    return DefaultProduct(code, bool(grants_access), orjson.loads(features), orjson.loads(limits))
 
 
 def snapshots_of(rows: Iterable[Sequence[Any]], callers: int) -> list[SubjectSnapshot]:

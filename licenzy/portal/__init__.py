@@ -15,6 +15,7 @@ import licenzy.portal.api_keys.views
 import licenzy.portal.checkout.views
 import licenzy.portal.connections.views
 import licenzy.portal.customers.operator_actions
+import licenzy.portal.customers.overrides
 import licenzy.portal.customers.views
 import licenzy.portal.deliveries.views
 import licenzy.portal.docs.views

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from licenzy.portal.formatting import instant
+from licenzy.portal.limit_text import limit_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,12 @@ def _changed(change: Mapping[str, Any]) -> EntitlementChange:
 
 
 def _display(value: Any) -> str | None:
-    if value is None:
+    if value is None or value in ([], {}):
         return None
+    if isinstance(value, Mapping):
+        return ", ".join(f"{code} {limit_text(limit)}" for code, limit in sorted(value.items()))
+    if isinstance(value, list):
+        return ", ".join(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     text = str(value)

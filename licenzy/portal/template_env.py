@@ -23,6 +23,7 @@ from licenzy.portal.formatting import (
     split_tail,
 )
 from licenzy.portal.forms import input_attributes, typed_word
+from licenzy.portal.limit_text import limit_text
 from licenzy.portal.navigation import (
     current_side,
     lab_offered,
@@ -69,6 +70,7 @@ def register_template_helpers(app: Flask) -> None:
         milliseconds=milliseconds,
         moment=rfc3339,
         number=number,
+        limit_text=limit_text,
         split_host=split_host,
         split_tail=split_tail,
     )

@@ -209,4 +209,6 @@ def _differing(test: ProductFacts | None, live: ProductFacts | None) -> list[tup
 
 
 def _state(product: ProductFacts) -> str:
+    if product.kind == "free":
+        return "no price"
     return "active" if all(price.sellable for price in product.selling_prices) else "archived"

@@ -161,11 +161,13 @@ def _webhook(facts: SetupFacts) -> Step:
 
 def _products(facts: SetupFacts) -> Step:
     name, title = StepName.PRODUCTS, "Products"
-    if not facts.products:
-        return Step(name, title, StepState.NEEDS_ACTION, "No product yet.")
-    latest = max(product.checked_at for product in facts.products)
-    codes = ", ".join(product.product_code for product in facts.products[:3])
-    more = f" and {len(facts.products) - 3} more" if len(facts.products) > 3 else ""
+    sold = [product for product in facts.products if product.kind != "free"]
+    if not sold:
+        missing = "No product with a price yet." if facts.products else "No product yet."
+        return Step(name, title, StepState.NEEDS_ACTION, missing)
+    latest = max(product.checked_at for product in sold)
+    codes = ", ".join(product.product_code for product in sold[:3])
+    more = f" and {len(sold) - 3} more" if len(sold) > 3 else ""
     return Step(name, title, StepState.DONE, f"{codes}{more}, read from Stripe", latest)
 
 

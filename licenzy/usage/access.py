@@ -14,20 +14,29 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlmodel import Session
 
+from licenzy.catalog.queries import limits_named
 from licenzy.connections.queries import with_clock
-from licenzy.entitlements.decision import Moment, OwnedEntitlement, decide
+from licenzy.entitlements.decision import CheckedEntitlement, Decision, DefaultProduct, Moment, decide
+from licenzy.entitlements.limits import TotalLimit
 from licenzy.entitlements.models import Entitlement
+from licenzy.errors import LimitNotFound
 from licenzy.projects.scope import Scope
-from licenzy.usage.queries import owned_by_refs, units_set_aside
+from licenzy.usage.queries import default_of, owned_by_refs, units_set_aside
 
-H = TypeVar("H", bound=OwnedEntitlement)
+H = TypeVar("H", bound=CheckedEntitlement)
 
 
 class Wanted(NamedTuple):
-    """What access is asked for: anything at all, a product's, or a feature."""
+    """What access is asked for: anything at all, a product's, a feature, or one more within a limit."""
 
     product_code: str | None = None
     feature: str | None = None
+    limit: str | None = None
+    value: int = 0
+    """The number that there is now, for `limit`."""
+
+
+ANYTHING = Wanted()
 
 
 class ReservedUnits(NamedTuple):
@@ -46,11 +55,20 @@ class Access(Generic[H]):
     reason: str | None
     """One of the reasons in docs/entitlements.md; None when allowed."""
     evidence: H | None
-    """The entitlement that allows it, or the nearest miss; none where nothing that was asked for is held."""
+    """The entitlement that allows it, or the nearest miss; none where nothing that was asked for is held.
+
+    Of a feature or limit that an operator set it is that row.
+    """
+    decided_by_default: DefaultProduct | None
+    """The default product, where it decided; `evidence` is none then."""
+    limit: TotalLimit | None
+    """The limit that was asked for, where the subject has it."""
     owned: Sequence[H]
     """Everything that the subject holds or held in this mode, newest first."""
     wanted: Wanted
     now: Moment
+    default: DefaultProduct | None = None
+    """The default product of the side, hidden or not."""
     set_aside: Sequence[ReservedUnits] = ()
     """What open reservations hold; as far as it is known, `changes_at` counts it."""
 
@@ -60,11 +78,22 @@ class Access(Generic[H]):
 
         The answer: whether, why, and by which entitlement.
         """
-        present = _as_of(self.owned, self.wanted, self.now, self.set_aside)
+        present = self._as_of(self.now)
         for instant in sorted({each for each in self._instants() if each > self.now}):
-            if _as_of(self.owned, self.wanted, instant, self.set_aside) != present:
+            if self._as_of(instant) != present:
                 return instant
         return None
+
+    def _as_of(self, instant: Moment) -> tuple[Any, ...]:
+        """What is decided at `instant`, when some reservations are over; entitlements compare by identity."""
+        freed: Counter[str] = Counter()
+        for each in self.set_aside:
+            if each.expires_at <= instant:
+                freed[each.pack_id] += each.units
+        rows: list[Any] = [_given_back(row, freed) if freed else row for row in self.owned]
+        decision = _decision(rows, self.wanted, instant, self.default)
+        deciding = decision.deciding
+        return decision.allowed, decision.reason, id(getattr(deciding, "row", deciding)), decision.default
 
     def _instants(self) -> Iterator[Moment]:
         """All at which something of it begins or ends."""
@@ -77,14 +106,49 @@ class Access(Generic[H]):
 
 
 def answer(
-    owned: Sequence[H], wanted: Wanted, now: Moment, *, set_aside: Sequence[ReservedUnits] = ()
+    owned: Sequence[H],
+    wanted: Wanted,
+    now: Moment,
+    *,
+    default: DefaultProduct | None = None,
+    set_aside: Sequence[ReservedUnits] = (),
 ) -> Access[H]:
     """The answer for who holds these, as of `now`: the instant that they were read for. Pure.
 
-    Their `reserved_units` count what open reservations hold; `set_aside` tells until when, where known.
+    `default` is the default product of the side. Their `reserved_units` count what open reservations hold;
+    `set_aside` tells until when, where known.
     """
-    decision = decide(owned, now, product_code=wanted.product_code, feature=wanted.feature)
-    return Access(*decision, owned=owned, wanted=wanted, now=now, set_aside=set_aside)
+    decision = _decision(owned, wanted, now, default)
+    return Access(*decision, owned=owned, wanted=wanted, now=now, default=default, set_aside=set_aside)
+
+
+def _decision(owned: Sequence[H], wanted: Wanted, now: Moment, default: DefaultProduct | None) -> Decision[H]:
+    return decide(
+        owned,
+        now,
+        product_code=wanted.product_code,
+        feature=wanted.feature,
+        limit=wanted.limit,
+        value=wanted.value,
+        default=default,
+    )
+
+
+def names_limit(access: Access[Any]) -> bool:
+    """Whether anything that the subject has or had, or the default product, names the limit asked for."""
+    if access.default is not None and access.wanted.limit in access.default.limits:
+        return True
+    return any(access.wanted.limit in each.limits for each in access.owned)
+
+
+def require_known_limit(db: Session, scope: Scope, code: str) -> None:
+    """Refuse a limit that no product of the side names. Raises LimitNotFound.
+
+    For who has nothing that names it, to tell a wrong code from a limit that is not part of the plan.
+    """
+    known = limits_named(db, scope)
+    if code not in known:
+        raise LimitNotFound(extra={"limits": known})
 
 
 def access_of(
@@ -94,45 +158,36 @@ def access_of(
     subject_refs: Sequence[str],
     now: datetime,
     asked_at: datetime,
-    product_code: str | None = None,
-    feature: str | None = None,
+    wanted: Wanted = ANYTHING,
 ) -> dict[str, Access[Entitlement]]:
-    """The answer for each of these subjects, known or not, in a read of each mode at the most.
+    """The answer for each of these subjects, known or not, in few reads of each mode.
 
     `now` is the time of this mode, and `asked_at` the installation's own, from which the other mode's is
     told. Where nothing that was asked for is held here, but the same ref would be allowed in the project's
     other mode, the reason is `held_in_other_mode`: a test key asking for what was bought in live, or the
     reverse. Nothing else is told of the other mode.
     """
-    wanted = Wanted(product_code, feature)
+    default = default_of(db, scope)
     owned = owned_by_refs(db, scope, subject_refs=subject_refs, now=now)
     reserved = [row.id for rows in owned.values() for row in rows if row.reserved_units]
     found = units_set_aside(db, scope, pack_ids=reserved, now=now) if reserved else []
     set_aside = [ReservedUnits(*each) for each in found]
-    answers = {ref: answer(owned.get(ref, []), wanted, now, set_aside=set_aside) for ref in subject_refs}
-    elsewhere = [ref for ref, each in answers.items() if each.evidence is None]
+    answers = {
+        ref: answer(owned.get(ref, []), wanted, now, default=default, set_aside=set_aside)
+        for ref in subject_refs
+    }
+    elsewhere = [
+        ref for ref, each in answers.items() if each.evidence is None and each.decided_by_default is None
+    ]
     if not elsewhere:
         return answers
     other = with_clock(db, scope.other)
     there = other.at(asked_at)
+    # Without the other mode's default product, which every subject has there.
     for ref, rows in owned_by_refs(db, other, subject_refs=elsewhere, now=there).items():
         if answer(rows, wanted, there).allowed:
             answers[ref] = replace(answers[ref], reason="held_in_other_mode")
     return answers
-
-
-def _as_of(
-    owned: Sequence[OwnedEntitlement], wanted: Wanted, instant: Moment, set_aside: Sequence[ReservedUnits]
-) -> tuple[bool, str | None, int]:
-    """What is decided at `instant`, when some reservations are over; entitlements compare by identity."""
-    freed: Counter[str] = Counter()
-    for each in set_aside:
-        if each.expires_at <= instant:
-            freed[each.pack_id] += each.units
-    rows: list[Any] = [_given_back(row, freed) if freed else row for row in owned]
-    decision = decide(rows, instant, product_code=wanted.product_code, feature=wanted.feature)
-    deciding = decision.deciding
-    return decision.allowed, decision.reason, id(getattr(deciding, "row", deciding))
 
 
 def _given_back(row: Any, freed: Mapping[str, int]) -> Any:

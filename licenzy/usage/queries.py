@@ -11,10 +11,12 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
 from licenzy.catalog.models import Kind
+from licenzy.catalog.queries import default_product
 from licenzy.connections.models import Connection
 from licenzy.db.reads import read_all, read_first, read_one
+from licenzy.entitlements.decision import DefaultProduct
 from licenzy.entitlements.models import Entitlement
-from licenzy.entitlements.queries import entitlements_of
+from licenzy.entitlements.queries import entitlements_and_overrides_of
 from licenzy.kit.clock import to_micros
 from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
@@ -243,10 +245,18 @@ def units_set_aside(scope: Scope, *, pack_ids: Sequence[str], now: datetime) -> 
     )
 
 
+def default_of(db: Session, scope: Scope) -> DefaultProduct | None:
+    """The side's default product, as decisions read it; none where it has none."""
+    found = default_product(db, scope)
+    if found is None:
+        return None
+    return DefaultProduct(found.product_code, found.grants_access, found.features, found.limits)
+
+
 def owned_by_ref(db: Session, scope: Scope, *, subject_ref: str, now: datetime) -> list[Entitlement]:
-    """What the subject holds or held as of `now`, newest first."""
+    """What the subject holds or held as of `now`, newest first, with what operators set for it."""
     subject = subject_by_ref(db, scope, subject_ref=subject_ref)
-    owned = entitlements_of(db, scope, subject_id=subject.id) if subject else []
+    owned = entitlements_and_overrides_of(db, scope, subject_id=subject.id) if subject else []
     as_of(db, scope, owned, now=now)
     return owned
 
@@ -254,7 +264,7 @@ def owned_by_ref(db: Session, scope: Scope, *, subject_ref: str, now: datetime) 
 def owned_by_refs(
     db: Session, scope: Scope, *, subject_refs: Sequence[str], now: datetime
 ) -> dict[str, list[Entitlement]]:
-    """What each of these subjects holds or held as of `now`, newest first; who holds nothing is left out."""
+    """The same for each of these subjects; who holds nothing is left out."""
     rows = _owned_by_refs(db, scope, subject_refs=subject_refs)
     as_of(db, scope, [row for _ref, row in rows], now=now)
     owned: dict[str, list[Entitlement]] = {}

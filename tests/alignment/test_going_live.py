@@ -19,6 +19,7 @@ from licenzy.setup.stripe_probe import probe_side
 from tests.alignment.fixtures_alignment import NOBODY, ModePair, Side
 from tests.portal.set_up_side import HTMX, SidePages, side_pages
 from tests.portal.test_accessibility import complaints, sign_in
+from tests.support.cast import make_product
 from tests.support.servers import served
 
 pytestmark = pytest.mark.slow
@@ -95,6 +96,28 @@ def test_each_product_is_copied_or_refused_by_itself(pair: ModePair) -> None:
     again = copy(pair, {"FINE": good})
     assert "has this code" in again.refused["FINE", "default"]
     assert list(sold(pair, Mode.LIVE)) == ["FINE"]
+
+
+@sqlite_only
+def test_a_free_product_is_copied_as_it_is(home: ModePair) -> None:
+    home.test.connect()
+    home.live.connect()
+    with home.runtime.database.write() as db:
+        terms: dict[str, Any] = {"limits": {"projects": 1}, "features": ["read"], "is_default": True}
+        make_product(
+            db, project_id=home.project_id, product_code="FREE", kind=Kind.FREE, grants_access=True, **terms
+        )
+    pages = live_pages(home)
+    free = sold(home, Mode.TEST)["FREE"]
+    assert "no price" not in pages.get(STEP).text
+    none = pages.send(STEP, "/go-live/copy", {free.id: ""}, htmx=True)
+    assert none.status_code == 422
+    assert pages.send(STEP, "/go-live/copy", {free.id: "y"}).status_code == 303
+    live = sold(home, Mode.LIVE)["FREE"]
+    for name in ("kind", "limits", "features", "is_default", "grants_access"):
+        assert getattr(live, name) == getattr(free, name), name
+    assert live.prices == []
+    assert "the same" in pages.get(STEP).text
 
 
 def live_pages(home: ModePair, email: str | None = None) -> SidePages:

@@ -69,6 +69,11 @@ def product(mode: Mode, **changes: Any) -> ProductFacts:
     return changed(facts, **changes)
 
 
+def free(mode: Mode, **changes: Any) -> ProductFacts:
+    plan = ProductFacts(f"prd_free_{mode}", "FREE", "free", START, limits={"a": 1}, is_default=True)
+    return replace(plan, **changes)
+
+
 def key(mode: Mode, **changes: Any) -> KeyFacts:
     return replace(KeyFacts(f"key_{mode}", "backend", f"lz_{mode}_…a1B2", START, START), **changes)
 
@@ -405,6 +410,22 @@ BOTH_SIDES: list[tuple[str, dict[str, Any], dict[str, Any], list[str], list[str]
         {"products": (product(LIVE, **PACK, unit="units"),)},
         [],
         ["product_differs"],
+    ),
+    ("other limits", {}, {"products": (product(LIVE, limits={"a": 1}),)}, [], ["product_differs"]),
+    ("limits that add", {}, {"products": (product(LIVE, adds=True),)}, [], ["product_differs"]),
+    (
+        "another default product",
+        {"products": (product(TEST), free(TEST, limits={"a": None}))},
+        {"products": (product(LIVE), free(LIVE, is_default=False, limits={"a": 0}))},
+        [],
+        ["product_differs"],
+    ),
+    (
+        "the same default product, which has no price",
+        {"products": (product(TEST), free(TEST))},
+        {"products": (product(LIVE), free(LIVE))},
+        [],
+        [],
     ),
     (
         "another kind",

@@ -53,6 +53,9 @@ def test_customer_access(client: FlaskClient, database: Database, cast: Cast, to
                 "valid_until": None,
             }
         ],
+        "features": [],
+        "limits": {},
+        "default_product": None,
         "balances": {"units": {"remaining": 50, "granted": 100, "renews_at": None}},
     }
 

@@ -37,6 +37,20 @@ SENTENCES: list[tuple[Kind, list[Price], dict[str, Any], str]] = [
         "A buyer pays €20.00 a month or €200.00 a year and gets 1,000 images each month; "
         "up to 500 unused images carry over once; 14 days’ trial with 50 images.",
     ),
+    (
+        SUB,
+        [],
+        {"limits": {"projects": 1000, "seats": None}},
+        "A buyer gets access while it is paid, projects up to 1,000 and seats without a limit.",
+    ),
+    (
+        SUB,
+        [],
+        {"limits": {"a": 1, "b": 2, "c": 3, "d": 4}, "adds": True},
+        "A buyer gets access while it is paid, 1 more a, 2 more b, 3 more c and 1 other limit.",
+    ),
+    (Kind.FREE, [], {"limits": {"projects": 1}}, "A customer gets projects up to 1."),
+    (Kind.FREE, [], {}, ""),
     (SUB, [MONTH], {}, "A buyer pays €20.00 a month and gets access while it is paid."),
     (SUB, [], {}, "A buyer gets access while it is paid."),
     (

@@ -373,3 +373,33 @@ def test_the_unit_of_a_pack_changes_until_somebody_has_it(shop: Shop) -> None:
     assert refused.exit_code == 1
     assert "product CREDITS: unit: Customers have this product, so its unit stays images." in refused.output
     assert shop.product("CREDITS").unit == "images"
+
+
+FREE = """
+[[product]]
+code = "FREE"
+kind = "free"
+default = true
+limits = { "api.calls" = 5, projects = "unlimited" }
+"""
+
+
+def test_a_default_product_is_made_changed_and_replaced(shop: Shop) -> None:
+    made = shop.applied(
+        PACK.replace("units = 1000", "units = 1000\nlimits = { projects = 2 }\nadds = true") + FREE
+    )
+    assert acts(made) == {"CREDITS": "create", "FREE": "create"}
+    assert 'limits = { "api.calls" = 5, projects = "unlimited" }' in shop.exported()
+    assert not shop.differs(shop.exported())
+    other = FREE.replace('"FREE"', '"BASIC"')
+    refused = shop.apply(other, "--dry-run")
+    assert refused.exit_code == 1
+    assert "FREE is the default product of this mode. Turn that off there first." in refused.stderr
+    both = FREE.replace("default = true", "") + other
+    assert acts(shop.applied(both)) == {"BASIC": "create", "FREE": "change"}
+    back = FREE + other.replace("default = true", "")
+    assert acts(shop.applied(back)) == {"BASIC": "change", "FREE": "change"}
+    pruned = shop.applied(other, "--prune")
+    assert acts(pruned) == {"BASIC": "change", "CREDITS": "archive", "FREE": "archive"}
+    restored = shop.applied(FREE.replace("default = true", "") + other)
+    assert acts(restored) == {"BASIC": "unchanged", "FREE": "restore"}

@@ -24,6 +24,7 @@ def sentence(content: str | bytes, mode: Mode = Mode.TEST) -> str:
 PRO = '[[product]]\ncode = "PRO"\nkind = "subscription"\n'
 PASS = '[[product]]\ncode = "DAY"\nkind = "time_pass"\nduration = { days = 1 }\n'
 PACK = '[[product]]\ncode = "PACK"\nkind = "usage_pack"\nunits = 5\n'
+FREE = '[[product]]\ncode = "FREE"\nkind = "free"\ndefault = true\n'
 HOOK = '[[endpoint]]\nurl = "https://example.com/h"\ntypes = ["usage.low"]\n'
 MONTH = 'price = [{ label = "month", lookup_key = "pro", create = { CREATE } }]\n'
 IMAGES = 'unit = "images"\nunits = 5\n'
@@ -57,21 +58,43 @@ BAD: list[tuple[str | bytes, str]] = [
     ('[[product]]\ncode = "PRO"\n', 'product PRO: kind is missing. Add it, such as kind = "subscription".'),
     (
         PRO.replace("subscription", "license"),
-        "product PRO: kind must be subscription, time_pass or usage_pack.",
+        "product PRO: kind must be subscription, time_pass, usage_pack or free.",
     ),
     (
-        PRO.replace("subscription", "free"),
-        "product PRO: kind free is not supported by this version. Use subscription, time_pass or usage_pack.",
+        FREE + "[[product.price]]\nlookup_key = 'f'\n",
+        "product FREE: A free product has no price. Remove price, or use another kind.",
+    ),
+    (
+        FREE + FREE.replace('"FREE"', '"BASIC"'),
+        "product BASIC: default: FREE has it too, and one product can be the default. Remove it.",
+    ),
+    (FREE + "grace_days = 3\n", "product FREE: grace_days has no meaning for kind free. Remove it."),
+    (FREE + "adds = true\n", "product FREE: adds has no meaning for kind free. Remove it."),
+    (PRO + "default = true\n", "product PRO: default has no meaning for kind subscription. Remove it."),
+    (
+        FREE.replace("default = true", "grants_access = true"),
+        "product FREE: grants_access: Only the default product can give access to everybody.",
     ),
     (PRO + "grace_day = 3\n", "product PRO: grace_day is not a known key. Did you mean grace_days?"),
     (
         PRO + '"" = 3\n',
         "product PRO: This key is not a known key. Use code, kind, holders, price, unit, units, "
-        "usage_low_units, duration, features, included, grace_days, trial, allow_promotion_codes, "
-        "automatic_tax or adjustable_quantity.",
+        "usage_low_units, duration, features, limits, adds, default, grants_access, included, grace_days, "
+        "trial, allow_promotion_codes, automatic_tax or adjustable_quantity.",
     ),
-    (PRO + "limits = { a = 1 }\n", "product PRO: limits is not supported by this version. Remove it."),
-    (PRO + "adds = true\n", "product PRO: adds is not supported by this version. Remove it."),
+    (
+        PRO + "limits = 1\n",
+        'product PRO: limits must be a table, such as { projects = 10, seats = "unlimited" }.',
+    ),
+    (PRO + "limits = { a = true }\n", 'product PRO: limits must have a whole number or "unlimited" for a.'),
+    (
+        PRO + "limits = { a = -1 }\n",
+        "product PRO: limits: a must be a whole number from 0 to 9007199254740991, or unlimited.",
+    ),
+    (
+        PRO + 'limits = { "a b" = 1 }\n',
+        "product PRO: limits: “a b” is not a valid limit code. Use 1 to 64 letters, digits, or _ . -",
+    ),
     (PACK + 'unit = "Images"\n', "product PACK: unit: Use 1 to 32 lower-case letters, digits or _."),
     (PACK + "unit = 3\n", "product PACK: unit must be text in quotation marks."),
     (PRO + 'unit = "images"\n', "product PRO: unit has no meaning for kind subscription. Remove it."),

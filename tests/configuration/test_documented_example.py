@@ -28,7 +28,7 @@ def test_the_example_is_applied_and_shows_what_the_guide_shows(shop: Shop) -> No
     secret = {"HOOK_SECRET": "whsec_" + "QUFB" * 8}
     replaced = shop.applied(with_secret, env=secret)["endpoints"][0]
     assert (replaced["action"], replaced["secret_changes"]) == ("change", True)
-    assert sorted(shop.codes()) == ["CREDITS_500", "PRO"]
+    assert sorted(shop.codes()) == ["CREDITS_500", "FREE", "PRO"]
 
 
 def test_every_key_of_the_file_is_in_the_guide() -> None:

@@ -63,9 +63,11 @@ def products(draw: st.DrawFn) -> ProductEntry:
         allow_promotion_codes=draw(st.booleans()),
         automatic_tax=draw(st.booleans()),
         adjustable_quantity=draw(st.booleans()),
+        limits=(limits := draw(st.dictionaries(codes, st.none() | st.integers(0, 2**53 - 1), max_size=9))),
+        adds=bool(limits) and draw(st.booleans()),
     )
     entries = []
-    for label in sorted(draw(st.sets(labels, max_size=4))):
+    for label in sorted(draw(st.sets(labels, max_size=4))) if draft.is_sold else ():
         by_key = st.builds(PriceEntry, st.just(label), lookup_key=anything)
         by_id = st.builds(PriceEntry, st.just(label), stripe_price=visible.filter(bool))
         entries.append(draw(by_key | by_id))
@@ -200,7 +202,7 @@ def sold_at_random(shop: Shop, chance: random.Random) -> None:
         draft = Draft(
             product_code=f"P{n}{chance.choice(['', '.x', '-Y', '_z'])}",
             kind=kind,
-            price_id=pool.pop(),
+            price_id="" if kind is Kind.FREE else pool.pop(),
             unit=chance.choice(["units", "images"]),
             units=chance.randint(1, 10**6),
             usage_low_units=chance.choice([None, 0, 5]),
@@ -210,24 +212,29 @@ def sold_at_random(shop: Shop, chance: random.Random) -> None:
             trial_days=chance.choice([None, 7]),
             automatic_tax=chance.random() < 0.5,
             price_label=chance.choice(["default", "x"]),
+            limits=chance.choice([{"a": 1}, {"a.b": 0, "c": None}]),
+            adds=chance.random() < 0.5,
+            is_default=n == 0,
+            grants_access=n == 0,
         )
         product = actions.create_product(
             *db_parts, shop.side, draft=draft, actor=shop.actor, now=shop.clock()
         )
         here: dict[str, Any] = {"product_id": product.id, "actor": shop.actor, "now": shop.clock()}
-        if chance.random() < 0.6:
+        if chance.random() < 0.6 and kind is not Kind.FREE:
             prices.add_price(
                 *db_parts, shop.side, price_id=pool.pop(), label=chance.choice(["x", "y"]), **here
             )
-        if chance.random() < 0.4:
+        if chance.random() < 0.4 and product.prices:
             with shop.runtime.database.write() as db:
                 price = chance.choice(queries.product(db, shop.side, product_id=product.id).prices)
                 prices.retire_price(db, shop.side, price_id=price.id, **here)
         if chance.random() < 0.3:
             with shop.runtime.database.write() as db:
                 actions.archive_product(db, shop.side, **here)
-        elif chance.random() < 0.4 and product.main_price is not None:
-            again = replace(draft, price_id=product.main_price.stripe_price_id, features=("z",))
+        elif chance.random() < 0.4 and (product.main_price is not None or kind is Kind.FREE):
+            price_id = product.main_price.stripe_price_id if product.main_price is not None else ""
+            again = replace(draft, price_id=price_id, features=("z",))
             actions.edit_product(*db_parts, shop.side, draft=again, was_granted=was_granted, **here)
     context = EndpointContext(shop.side, shop.actor, shop.clock())
     for _ in range(chance.randint(0, 3)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,6 +32,10 @@ class Row:
     used_units: int = 0
     reserved_units: int = 0
     voided_at: datetime | None = None
+    source: str = "stripe"
+    limits: Mapping[str, int | None] = field(default_factory=dict)
+    adds: bool = False
+    quantity: int = 1
 
 
 def pack(**changes: Any) -> Row:
@@ -94,7 +99,7 @@ DECISIONS: list[tuple[str, list[Row], dict[str, str], tuple[bool, str | None]]] 
 @pytest.mark.parametrize(
     ("given", "wanted", "expected"), [r[1:] for r in DECISIONS], ids=[r[0] for r in DECISIONS]
 )
-def test_decide(given: list[Row], wanted: dict[str, str], expected: tuple[bool, str | None]) -> None:
+def test_decide(given: list[Row], wanted: dict[str, Any], expected: tuple[bool, str | None]) -> None:
     decision = decide(given, NOW, **wanted)
     assert (decision.allowed, decision.reason) == expected
 

@@ -9,6 +9,7 @@ from licenzy.catalog.models import Kind
 from licenzy.entitlements import decision
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from tests.entitlements import (
+    test_overrides,
     test_triggers,
     test_triggers_of_attempts,
     test_triggers_of_grace,
@@ -32,7 +33,7 @@ CASES = (
     test_triggers_of_money_back,
     test_triggers_of_prices,
 )
-ALSO_PROVING = (test_adoption,)
+ALSO_PROVING = (test_adoption, test_overrides)
 
 
 def section(title: str) -> str:

@@ -21,12 +21,13 @@ from licenzy.stripe_events.settling import claim_now
 from licenzy.stripe_events.snapshots import record_snapshot
 from tests.entitlements.fixtures_purchases import DAY, GRANTED, IGNORED, MONTH, NEW, Sale, Storefront, unix
 from tests.entitlements.rows import row
+from tests.support.cast import SOLD_KINDS
 from tests.support.clock import START
 from tests.support.invoice_lines import one_off
 
 PAID, EXPIRED = (AttemptStatus.PAID, None), (AttemptStatus.FAILED, "expired")
 PAYMENT_FAILED = (AttemptStatus.FAILED, "payment_failed")
-ALL_KINDS = pytest.mark.parametrize("kind", list(Kind))
+ALL_KINDS = pytest.mark.parametrize("kind", SOLD_KINDS)
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ from licenzy.api.on_the_loop import CHECK, CONSUME
 from licenzy.api_keys.rules import presented_hash
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
-from licenzy.entitlements.models import Entitlement, State
+from licenzy.entitlements.models import OVERRIDE, Entitlement, State
 from licenzy.hotpath import postgres_snapshots
 from licenzy.hotpath.postgres_snapshots import PostgresSnapshots
 from licenzy.hotpath.snapshot import SnapshotReader
 from licenzy.projects.scope import Scope
 from licenzy.usage.access import Wanted, access_of, answer
-from tests.support.cast import Cast
+from tests.support.cast import Cast, make_product
 from tests.support.clock import START, StandingClock
 from tests.support.hotpath import Incoming, called, on_a_loop
 from tests.usage.buying import Customer, consume, customer_with, reserve
@@ -162,6 +162,10 @@ def holding(chance: random.Random, customer: Customer) -> None:
         voided_at=chance.choice([None, None, START]),
         used_units=chance.choice([0, units]),
         features=chance.choice([[], ["a"], ["a", "b"]]),
+        limits=chance.choice([{}, {"projects": 4}, {"projects": 8, "seats": None}, {"projects": None}]),
+        adds=chance.choice([False, False, True]),
+        quantity=chance.choice([1, 1, 3]),
+        source=chance.choice(["stripe", "stripe", "portal", OVERRIDE]),
         product_code=chance.choice(["PRO", "MAX"]),
     )
 
@@ -172,7 +176,18 @@ def test_snapshots_answer_what_access_of_answers(database: Database, cast: Cast)
     for each in customers:
         for _ in range(chance.randint(0, 4)):
             holding(chance, each)
+    with database.write() as db:
+        make_product(
+            db,
+            project_id=cast.project_id,
+            kind=Kind.FREE,
+            product_code="FREE",
+            is_default=True,
+            features=["b"],
+            limits={"projects": 1},
+        )
     wishes = [Wanted(code, feature) for code in (None, "PRO") for feature in (None, "b")]
+    wishes += [Wanted(code, None, "projects", value) for code in (None, "PRO") for value in (0, 1, 4, 9)]
 
     async def run(reader: SnapshotReader) -> list[Any]:
         ends_at = time.monotonic() + 5
@@ -195,10 +210,11 @@ def test_snapshots_answer_what_access_of_answers(database: Database, cast: Cast)
                     subject_refs=[ref],
                     now=START,
                     asked_at=START,
-                    **wanted._asdict(),
+                    wanted=wanted,
                 )[ref]
-            found = answer(snapshot.owned, wanted, micros)
+            found = answer(snapshot.owned, wanted, micros, default=snapshot.default)
             assert (found.allowed, found.reason) == (expected.allowed, expected.reason)
+            assert (found.limit, found.decided_by_default) == (expected.limit, expected.decided_by_default)
 
 
 def test_a_committed_write_shows_in_the_next_answer(app: Flask, customer: Customer) -> None:

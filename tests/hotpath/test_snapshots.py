@@ -14,7 +14,7 @@ from sqlalchemy import text
 from licenzy.db.engine import make_engine
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import DatabaseUnavailable
-from licenzy.hotpath.snapshot import SnapshotReader, SubjectSnapshot
+from licenzy.hotpath.snapshot import SQLITE_STATEMENT, SnapshotReader, SubjectSnapshot
 from licenzy.settings import load_settings
 from tests.support.cast import Cast
 from tests.support.hotpath import on_a_loop, read_once
@@ -91,6 +91,15 @@ def test_a_plan_goes_by_indexes_from_the_start(database: Database, cast: Cast) -
         assert not [line for line in lines if "Seq Scan" in line], lines
 
     on_a_loop(database, run)
+
+
+@only_sqlite
+def test_sqlite_looks_everything_up(database: Database) -> None:
+    with database.engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {SQLITE_STATEMENT}", ("none", "nobody"))
+        steps = [row[-1] for row in plan]
+    assert not [step for step in steps if step.startswith("SCAN")], steps
+    assert any("uq_products_default" in step for step in steps)
 
 
 def test_a_reader_that_is_closed_leaves_nothing(database: Database) -> None:

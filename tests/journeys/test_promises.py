@@ -168,6 +168,9 @@ def test_a_key_of_the_other_mode_sees_nothing(shop: Shop) -> None:
         "has_access": False,
         "status": "none",
         "entitlements": [],
+        "features": [],
+        "limits": {},
+        "default_product": None,
         "balances": {},
     }
     assert shop.http.get(f"{base}/v1/entitlements/{SUBJECT}", headers=headers).json()["entitlements"] == []

@@ -10,10 +10,14 @@ from licenzy.catalog.included import Every, IncludedUnits, Rollover
 from licenzy.catalog.models import Kind
 from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import EventType
+from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.models import State
+from licenzy.entitlements.overrides import Override, set_override
 from licenzy.projects.models import Project
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus
+from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import User
 from tests.portal.fixtures_events import make_event, record_fact_of
 from tests.portal.test_reconciliation import make_walk
@@ -46,6 +50,7 @@ class Names:
     person: str = "Owner"
     url: str = "http://127.0.0.1:9999/hook"
     event_type: str = "invoice.paid"
+    limit: str = "projects"
 
 
 LONGEST = Names(
@@ -59,6 +64,7 @@ LONGEST = Names(
     person="Maximiliane Wolfeschlegelsteinhausenbergerdorff-Przybyszewska",
     url=f"http://127.0.0.1:9999/{'a-long-path-without-end/' * 8}hook",
     event_type="customer.subscription.pending_update_applied",
+    limit="projects_without_any_place_to_break_a_line_and_64_character_long",
 )
 INCLUDED = (
     IncludedUnits("images", 1000, Every.MONTH, Rollover(500), trial_units=50, low_units=100),
@@ -67,9 +73,12 @@ INCLUDED = (
 
 
 def fill_side(
-    runtime: Runtime, cast: Cast, *, mode: Mode = Mode.TEST, names: Names | None = None
+    runtime: Runtime, cast: Cast, *, mode: Mode = Mode.TEST, names: Names | None = None, free: bool = False
 ) -> list[str]:
-    """Let something of every kind happen; gives the addresses below the side of what has pages of its own."""
+    """Let something of every kind happen; gives the addresses below the side of what has pages of its own.
+
+    With `free` there is a default product too.
+    """
     names = names or Names()
     here: dict[str, Any] = {"project_id": cast.project_id, "mode": mode}
     with runtime.database.write() as db:
@@ -80,13 +89,21 @@ def fill_side(
     untracked = make_untracked(runtime, connection, email=names.email)
     make_walk(runtime, connection, problem="Stripe cannot be reached right now.")
     with runtime.database.write() as db:
+        limits = {names.limit: 10, "seats": None}
         product = make_product(
             db,
             product_code=names.product_code,
             stripe_product_name=names.product_name,
             included=[line.to_json() for line in INCLUDED],
             trial_days=14,
+            limits=limits,
+            features=[names.limit],
             **here,
+        )
+        free_product = (
+            make_product(db, product_code="FREE", kind=Kind.FREE, limits=limits, is_default=True, **here)
+            if free
+            else None
         )
         make_product_price(db, product, label="year", interval="year", active=False)
         retired = make_product_price(db, product, label="x" * 32, retired_at=product.created_at)
@@ -97,7 +114,10 @@ def fill_side(
         subject = make_subject(db, subject_ref=names.subject_ref, email=names.email, **here)
         attempt = make_attempt(db, connection=connection, subject=subject, product=product)
         code = names.product_code
-        owned = make_entitlement(db, subject=subject, product_code=code, attempt_id=attempt.id)
+        owned = make_entitlement(db, subject=subject, product_code=code, attempt_id=attempt.id, limits=limits)
+        operator = OperatorContext(Scope(**here), Actor(cast.owner.user_id), "as agreed by phone", START)
+        for override in (Override(limit=names.limit, value=25), Override(feature=names.limit)):
+            set_override(db, operator, subject=subject, override=override)
         pack: dict[str, Any] = {
             "subject": subject,
             "product_code": code,
@@ -145,6 +165,7 @@ def fill_side(
         f"/deliveries/{claims[1].delivery_id}",
         "/deliveries?status=dead",
         f"/products/{product.id}",
+        *([f"/products/{free_product.id}"] if free_product is not None else []),
         f"/setup/purchase?attempt={attempt.id}",
         f"/customers/{subject.id}",
         f"/customers?search={'nobody' * 30}",

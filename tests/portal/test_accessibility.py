@@ -130,7 +130,7 @@ def test_a_side_where_nothing_has_happened(browser: Any, address: str, cast: Cas
 def test_a_side_where_something_has_happened(
     browser: Any, address: str, cast: Cast, runtime: Runtime, app: Flask, mode: Mode
 ) -> None:
-    paths = filled_paths(fill_side(runtime, cast, mode=mode))
+    paths = filled_paths(fill_side(runtime, cast, mode=mode, free=True))
     pages = side_pages(app, cast, mode=mode)
     assert {pages.get(path.partition("?")[0]).status_code for path in paths} == {200}
     sign_in(browser, address)

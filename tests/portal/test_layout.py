@@ -92,7 +92,7 @@ def address(app: Flask, settings: Settings) -> Iterator[str]:
 def test_the_longest_names_fit_every_screen(
     browser: Any, address: str, cast: Cast, runtime: Runtime, mode: Mode
 ) -> None:
-    paths = filled_paths(fill_side(runtime, cast, mode=mode, names=LONGEST))
+    paths = filled_paths(fill_side(runtime, cast, mode=mode, names=LONGEST, free=True))
     assert misfits(browser, address, f"/projects/{cast.project_id}/{mode}", paths) == []
 
 

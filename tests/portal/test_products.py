@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -13,6 +14,7 @@ from licenzy.projects.scope import Scope
 from tests.conftest import Sandbox
 from tests.portal.set_up_side import HTMX, SidePages, connected, side_pages
 from tests.support.cast import Cast, make_product, make_subject
+from tests.support.clock import START
 from tests.support.purchases import make_entitlement
 
 
@@ -66,6 +68,12 @@ def test_the_wizard_s_form_leads_on_to_the_next_step(pages: SidePages) -> None:
         ({"kind": "nonsense"}, "Not a valid choice"),
         ({"price_id": "price_unknown"}, "no such price"),
         ({"features": "<img src=x>"}, "not a valid feature code"),
+        ({"limits": "projects 10"}, "Write each limit as code = number"),
+        ({"limits": "a = 1\na = 2"}, "Write each limit as code = number"),
+        ({"limits": "a = -1"}, "Write each limit as code = number"),
+        ({"limits": "a b = 1"}, "not a valid limit code"),
+        ({"limits": "a = 9007199254740992"}, "or unlimited"),
+        ({"price_id": ""}, "Pick a price"),
         ({"trial_days": "9999"}, "1 to 730"),
         ({"trial_days": "x"}, "Not a valid integer value"),
     ],
@@ -198,3 +206,61 @@ def test_names_from_stripe_are_text(app: Flask, cast: Cast, database: Database) 
     page = side_pages(app, cast).get("/products").text
     assert "<script>alert(1)" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+def test_limits_are_saved_and_shown(pages: SidePages, database: Database, cast: Cast) -> None:
+    values = {"price_id": price_of(pages, "Pro, monthly"), "kind": "subscription", "product_code": "PRO"}
+    limits = {"limits": "projects = 10\r\n seats=Unlimited, files = 0", "adds": "y"}
+    assert pages.send("/products/new", "/products/new", {**values, **limits}).status_code == 303
+    product = found(database, cast, "PRO")
+    assert product is not None
+    assert (product.limits, product.adds) == ({"projects": 10, "seats": None, "files": 0}, True)
+    assert "files +0, projects +10, seats +unlimited" in pages.get("/products").text
+    page = pages.get(f"/products/{product.id}").text
+    assert "files = 0\nprojects = 10\nseats = unlimited</textarea>" in page
+    answer = pages.send(
+        f"/products/{product.id}", f"/products/{product.id}", {**values, "limits": "", "adds": ""}
+    )
+    assert answer.status_code == 303
+    changed = found(database, cast, "PRO")
+    assert changed is not None
+    assert (changed.limits, changed.adds, changed.terms_version) == ({}, False, 2)
+
+
+def test_a_free_product_needs_no_price(pages: SidePages, database: Database, cast: Cast) -> None:
+    free = {"kind": "free", "product_code": "FREE", "limits": "projects = 1", "is_default": "y"}
+    answer = pages.send("/products/new", "/products/new", {**free, "grace_days": "3", "grants_access": ""})
+    assert answer.status_code == 303, answer.text
+    product = found(database, cast, "FREE")
+    assert product is not None
+    assert (product.kind, product.prices, product.is_default) == (Kind.FREE, [], True)
+    assert (product.grace_days, product.adds, product.grants_access) == (0, False, False)
+    listed = pages.get("/products").text
+    assert "default product" in listed
+    assert "no price" not in listed
+    page = pages.get(f"/products/{product.id}").text
+    assert "Stripe price" not in page
+    second = pages.send("/products/new", "/products/new", {**free, "product_code": "BASIC"}, htmx=True)
+    assert second.status_code == 422
+    assert "FREE is the default product of this mode" in second.text
+    changed = {**free, "is_default": "", "grants_access": "", "limits": "projects = 2"}
+    assert pages.send(f"/products/{product.id}", f"/products/{product.id}", changed).status_code == 303
+    pages.send("/products/new", "/products/new", {**free, "product_code": "BASIC"})
+    basic = found(database, cast, "BASIC")
+    assert basic is not None
+    assert basic.is_default
+
+
+def test_an_archived_default_product_comes_back_only_to_its_own_place(
+    pages: SidePages, database: Database, cast: Cast
+) -> None:
+    made: dict[str, Any] = {"project_id": cast.project_id, "kind": Kind.FREE, "is_default": True}
+    with database.write() as db:
+        archived = make_product(db, product_code="OLD", archived_at=START, **made)
+        make_product(db, product_code="FREE", **made)
+    answer = pages.send("/products", f"/products/{archived.id}/restoration", {})
+    assert answer.status_code == 303
+    assert "FREE is the default product of this mode" in pages.get("/products").text
+    still = found(database, cast, "OLD")
+    assert still is not None
+    assert still.archived_at is not None

@@ -291,7 +291,7 @@ class Subscribers:
                     subject_refs=[ref(number) for number in numbers],
                     now=scope.at(now),
                     asked_at=now,
-                    product_code=self.product.product_code,
+                    wanted=Wanted(self.product.product_code),
                 )
             yield from ((number, found[ref(number)]) for number in numbers)
 

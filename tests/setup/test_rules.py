@@ -10,6 +10,7 @@ from licenzy.alignment.facts import (
     ConnectionFacts,
     EndpointSeen,
     KeyFacts,
+    ProductFacts,
     ProjectFacts,
     Seen,
     SideFacts,
@@ -93,6 +94,15 @@ def test_a_fresh_project_begins_at_the_first_step() -> None:
     assert {step.state for step in shown[:5]} == {StepState.NEEDS_ACTION}
     assert current(shown).name is StepName.CONNECT
     assert done_count(shown) == 0
+
+
+def test_a_free_product_alone_is_nothing_to_sell() -> None:
+    free = ProductFacts("prd_2", "FREE", "free", START)
+    alone = listed(replace(FRESH, products=(free,)))[StepName.PRODUCTS.number - 1]
+    assert (alone.state, alone.evidence) == (StepState.NEEDS_ACTION, "No product with a price yet.")
+    both = listed(replace(DONE, products=(free, PRODUCT)))[StepName.PRODUCTS.number - 1]
+    assert both.state is StepState.DONE
+    assert "FREE" not in both.evidence
 
 
 def test_a_proven_project_is_done_and_goes_on_with_going_live() -> None:

@@ -230,6 +230,9 @@ def make_connection(
     return connection
 
 
+SOLD_KINDS = tuple(kind for kind in Kind if kind is not Kind.FREE)
+"""The kinds of product that have a price."""
+
 _RECURRING: dict[Kind, str | None] = {Kind.SUBSCRIPTION: "month"}
 
 
@@ -243,7 +246,7 @@ def make_product(
     now: datetime = START,
     **columns: Any,
 ) -> Product:
-    """A product with its first terms and one price, which looks as its kind wants it.
+    """A product with its first terms and one price, which looks as its kind wants it; a free one with none.
 
     `columns` are those of the product and of its price.
     """
@@ -269,7 +272,8 @@ def make_product(
         project_id=project_id, product_id=product.id, version=1, from_=now, terms=terms_of(product)
     )
     db.add(terms)
-    make_product_price(db, product, now=now, **priced)
+    if kind is not Kind.FREE:
+        make_product_price(db, product, now=now, **priced)
     return product
 
 

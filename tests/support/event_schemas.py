@@ -20,7 +20,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "description": "The entitlement that this event is about.",
     },
     "product_code": {**_TEXT, "description": "Your product code."},
-    "kind": {"enum": ["subscription", "time_pass", "usage_pack"]},
+    "kind": {"enum": ["subscription", "time_pass", "usage_pack", "free"]},
     "status": {
         "enum": ["active", "trialing", "past_due", "paused", "suspended", "canceled", "expired", "exhausted"]
     },

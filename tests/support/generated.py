@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tests.support.described import resolved
 
 KNOWN = {
-    "$ref", "additionalProperties", "anyOf", "const", "default", "description", "enum", "format", "items",
-    "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum", "pattern", "properties",
-    "required", "title", "type",
+    "$ref", "additionalProperties", "anyOf", "const", "default", "dependentRequired", "description", "enum",
+    "format", "items", "maxItems", "maxLength", "maximum", "minItems", "minLength", "minimum", "not",
+    "pattern", "properties", "required", "title", "type",
 }  # fmt: skip
 _LOOKAHEAD = re.compile(r"\(\?[=!](?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)")
 _ANY_JSON = st.recursive(
@@ -64,6 +64,19 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 def _objects(document: dict[str, Any], schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Objects, without those whose fields may not stand together or alone."""
+    needed = schema.get("dependentRequired", {})
+    apart = schema.get("not", {}).get("required")
+
+    def fits(value: dict[str, Any]) -> bool:
+        if apart is not None and set(apart) <= set(value):
+            return False
+        return all(set(others) <= set(value) for name, others in needed.items() if name in value)
+
+    return _fields(document, schema).filter(fits)
+
+
+def _fields(document: dict[str, Any], schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     fields = {name: values(document, each) for name, each in schema.get("properties", {}).items()}
     required = set(schema.get("required", ()))
     known = st.fixed_dictionaries(

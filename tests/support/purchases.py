@@ -49,13 +49,12 @@ def make_entitlement(
         purchase_key=key,
         product_code=product_code,
         kind=kind,
-        source="stripe",
         state=state,
         starts_at=starts_at,
         valid_until=ends_at,
         ends_at=ends_at,
         ends_as=ends_as,
-        **{"created_at": starts_at, "updated_at": starts_at, **columns},
+        **{"source": "stripe", "created_at": starts_at, "updated_at": starts_at, **columns},
     )
     db.add(row)
     db.flush()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from licenzy.catalog.models import Kind
-from licenzy.entitlements.decision import decide
-from licenzy.entitlements.models import State
+from licenzy.entitlements.decision import DefaultProduct, decide
+from licenzy.entitlements.models import OVERRIDE, State
 from licenzy.usage.access import ReservedUnits, Wanted, answer
 
 NOW = 1000
+DEFAULT = DefaultProduct("FREE", False, ("a",), {"l": 1})
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class Row:
     reserved_units: int
     voided_at: int | None
     features: tuple[str, ...]
+    limits: Mapping[str, int | None]
+    adds: bool
+    source: str
+    quantity: int = 1
     reason: str | None = None
     ends_as: str | None = None
 
@@ -50,6 +56,9 @@ def random_row(chance: random.Random, number: int) -> Row:
         0,
         chance.choice([None, None, None, NOW]),
         chance.choice([(), ("a",)]),
+        chance.choice([{}, {"l": 2}, {"l": 5}, {"l": None}]),
+        chance.choice([False, False, True]),
+        chance.choice(["stripe", "stripe", "portal", OVERRIDE]),
     )
 
 
@@ -60,8 +69,9 @@ def decided(rows: list[Row], wanted: Wanted, instant: int, set_aside: list[Reser
         if each.expires_at <= instant:
             freed[each.pack_id] += each.units
     then = [replace(row, reserved_units=row.reserved_units - freed[row.id]) for row in rows]
-    decision = decide(then, instant, product_code=wanted.product_code, feature=wanted.feature)
-    return decision.allowed, decision.reason, decision.deciding.id if decision.deciding else None
+    decision = decide(then, instant, **wanted._asdict(), default=DEFAULT)
+    deciding = decision.deciding.id if decision.deciding else None
+    return decision.allowed, decision.reason, deciding, decision.default
 
 
 @pytest.mark.parametrize("seed", range(300))
@@ -77,8 +87,10 @@ def test_the_answer_is_the_same_until_then_and_another_at_that_instant(seed: int
             set_aside.append(ReservedUnits(row.id, units, NOW + chance.randint(1, 9)))
         reserved = sum(each.units for each in set_aside if each.pack_id == row.id)
         rows[at] = replace(row, reserved_units=reserved)
-    wanted = Wanted(chance.choice([None, "A"]), chance.choice([None, None, "a"]))
-    access = answer(rows, wanted, NOW, set_aside=set_aside)
+    limit = chance.choice([None, None, "l"])
+    feature = None if limit else chance.choice([None, None, "a"])
+    wanted = Wanted(chance.choice([None, "A"]), feature, limit, chance.randint(0, 6))
+    access = answer(rows, wanted, NOW, default=DEFAULT, set_aside=set_aside)
     changes_at, present = access.changes_at, decided(rows, wanted, NOW, set_aside)
     assert (access.allowed, access.reason) == present[:2]
     last = changes_at - 1 if changes_at is not None else NOW + 100

@@ -119,7 +119,9 @@ def product_only_in_one_mode(context: RuleContext) -> Iterator[FindingDraft]:
             yield FindingDraft(
                 about=(_named(product),),
                 evidence=f"{product.product_code} exists only in {context.other.mode} mode.",
-                cause=f"A checkout for it with an lz_{context.here.mode}_ key is refused.",
+                cause=f"A call that names it with an lz_{context.here.mode}_ key is refused."
+                if product.kind == "free"
+                else f"A checkout for it with an lz_{context.here.mode}_ key is refused.",
                 fix=f"Create {product.product_code} in {context.here.mode} mode too, or archive it in "
                 f"{context.other.mode} mode.",
                 page=GO_LIVE if context.here.mode is Mode.LIVE else PRODUCTS,  # Copied to live, never back.
@@ -227,11 +229,26 @@ def _lasting(product: ProductFacts) -> str:
     return "for good" if product.duration_seconds is None else f"{product.duration_seconds} seconds"
 
 
+def _yes_or_no(state: bool) -> str:
+    return "yes" if state else "no"
+
+
+def _limits(product: ProductFacts) -> str:
+    described = (
+        f"{code} {'unlimited' if value is None else value}" for code, value in sorted(product.limits.items())
+    )
+    return ", ".join(described) or "none"
+
+
 _COMPARED: dict[str, Callable[[ProductFacts], str]] = {
     "kind": lambda product: product.kind.replace("_", " "),
     "unit": lambda product: product.unit or "none",
     "units": lambda product: "none" if product.units is None else str(product.units),
     "duration": _lasting,
+    "limits": _limits,
+    "limits add up": lambda product: _yes_or_no(product.adds),
+    "default product": lambda product: _yes_or_no(product.is_default),
+    "gives access to everybody": lambda product: _yes_or_no(product.grants_access),
 }
 _COMPARED_PRICES: dict[str, Callable[[MappedPrice | None], str]] = {"price": _amount, "interval": _interval}
 _UNNAMED = "default"

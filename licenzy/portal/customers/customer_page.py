@@ -13,11 +13,27 @@ from sqlmodel import Session
 from licenzy.catalog.models import Kind
 from licenzy.checkout.queries import attempts_of
 from licenzy.deliveries.queries import deliveries_to
-from licenzy.entitlements.decision import Standing, best_status, remaining, standing
+from licenzy.entitlements.decision import (
+    Standing,
+    best_status,
+    in_force,
+    remaining,
+    standing,
+    without_overrides,
+)
 from licenzy.entitlements.grants import allowed_actions
 from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.overrides import overrides_in_force, purchase_key
 from licenzy.entitlements.queries import facts_behind
-from licenzy.portal.customers.forms import AdjustForm, ExtendForm, LiftForm, OperatorForm, RevokeForm
+from licenzy.portal.customers.forms import (
+    AdjustForm,
+    ExtendForm,
+    LiftForm,
+    OperatorForm,
+    OverrideForm,
+    RemoveOverrideForm,
+    RevokeForm,
+)
 from licenzy.portal.customers.history import TimelineEntry, history
 from licenzy.portal.guards import Side
 from licenzy.portal.respond import show
@@ -80,6 +96,28 @@ class EntitlementForm:
     form: OperatorForm
 
 
+@dataclass(frozen=True, slots=True)
+class OverrideAct:
+    """A form that sets an override, or takes this one away, as it was sent."""
+
+    override_id: str | None
+    form: OperatorForm
+
+    @property
+    def suffix(self) -> str:
+        """What the ids of its inputs end in."""
+        return f"remove-{self.override_id}" if self.override_id is not None else "override"
+
+
+@dataclass(frozen=True, slots=True)
+class OverrideRow:
+    """A feature or limit that is set, who set it and why, and the form that takes it away."""
+
+    entitlement: Entitlement
+    entry: TimelineEntry | None
+    form: OperatorForm | None
+
+
 def customer_page(
     side: Side,
     subject_id: str,
@@ -87,6 +125,7 @@ def customer_page(
     *,
     status: int = 200,
     refused: EntitlementForm | None = None,
+    refused_override: OverrideAct | None = None,
     whole: bool = False,
 ) -> Response:
     """The page of one customer, or only the form that was refused.
@@ -105,9 +144,10 @@ def customer_page(
         )
         ordered = _in_order(holder, refused)
         cards = _cards(db, side, ordered if whole else ordered[:_MOST_CARDS])
-        names = names_of(
-            db, user_ids={entry.actor_id for card in cards for entry in card.entries if entry.actor_id}
-        )
+        overrides = _overrides(db, side, subject, now, refused_override)
+        entries = [entry for card in cards for entry in card.entries]
+        entries += [row.entry for row in overrides if row.entry is not None]
+        names = names_of(db, user_ids={entry.actor_id for entry in entries if entry.actor_id})
         attempts = attempts_of(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
         events = events_of_subject(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
         deliveries = deliveries_to(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
@@ -124,6 +164,10 @@ def customer_page(
         subject=subject,
         holder=holder,
         cards=cards,
+        counting=in_force(holder.access.owned, now, holder.access.default),
+        overrides=overrides,
+        override_form=_override_form(side, subject, refused_override),
+        refused_override=refused_override,
         more_cards=len(ordered) - len(cards),
         names=names,
         refused=refused,
@@ -149,11 +193,42 @@ def _holder(subject: Subject, access: Access[Entitlement], now: datetime) -> Hol
     return Holder(
         subject=subject,
         owned=[
-            (entitlement, standing(entitlement, now), remaining(entitlement)) for entitlement in access.owned
+            (entitlement, standing(entitlement, now), remaining(entitlement))
+            for entitlement in without_overrides(access.owned)
         ],
         access=access,
         status=best_status(access.owned, now),
     )
+
+
+def _overrides(
+    db: Session, side: Side, subject: Subject, now: datetime, refused: OverrideAct | None
+) -> list[OverrideRow]:
+    rows = overrides_in_force(db, side.scope, subject_id=subject.id, now=now)
+    if not rows:
+        return []
+    key = purchase_key(subject.id)
+    facts = facts_behind(db, side.scope, purchase_keys=[key])[key]
+    shown: list[OverrideRow] = []
+    for row in rows:
+        form: OperatorForm | None = None
+        if side.may(Role.SUPPORT):
+            form = RemoveOverrideForm(formdata=None)
+            form.set_ids(f"remove-{row.id}", required_word=required_word(side, subject))
+            if refused is not None and refused.override_id == row.id:
+                form = refused.form
+        shown.append(OverrideRow(row, next(iter(history(facts, row.item_key)), None), form))
+    return shown
+
+
+def _override_form(side: Side, subject: Subject, refused: OverrideAct | None) -> OperatorForm | None:
+    if not side.may(Role.SUPPORT):
+        return None
+    if refused is not None and refused.override_id is None:
+        return refused.form
+    form = OverrideForm(formdata=None)
+    form.set_ids("override", required_word=required_word(side, subject))
+    return form
 
 
 def required_word(side: Side, subject: Subject) -> str | None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from datetime import timedelta
 
 from wtforms import HiddenField, IntegerField, SelectField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import DataRequired, InputRequired, Length, NumberRange, Optional, ValidationError
 
 from licenzy.catalog.models import Kind, Product
-from licenzy.catalog.rules import DURATION_MAX_SECONDS, DURATION_UNITS
+from licenzy.catalog.rules import CODE_MAX, DURATION_MAX_SECONDS, DURATION_UNITS
 from licenzy.catalog.unit_names import UNITS_MAX
 from licenzy.entitlements.grants import MAX_NOTE
+from licenzy.entitlements.overrides import Override
 from licenzy.errors import LicenzyError
 from licenzy.portal.forms import PortalForm
+from licenzy.portal.limit_text import limit_value
 from licenzy.portal.products.forms import DURATION_CHOICES
 from licenzy.subjects.rules import ref_problem
 
@@ -105,7 +108,7 @@ class AdjustForm(OperatorForm):
         return -units if self.takes_away() else units
 
 
-def _check_length(form: ExtendForm | GrantForm, field: IntegerField) -> None:
+def _check_length(form: ExtendForm | GrantForm | OverrideForm, field: IntegerField) -> None:
     unit = DURATION_UNITS.get(form.amount_unit.data, 0)  # Another word is refused at its own field.
     if field.data is not None and field.data * unit > DURATION_MAX_SECONDS:
         raise ValidationError("At most 100 years.")
@@ -186,3 +189,65 @@ class GrantForm(CustomerForm):
             return int(self.amount.data) * DURATION_UNITS[self.amount_unit.data]
         product = self.product
         return product.duration_seconds if product is not None and product.kind is Kind.TIME_PASS else None
+
+
+class OverrideForm(OperatorForm):
+    """A feature or a limit to set for one customer."""
+
+    what = SelectField(
+        "Set", choices=[SelectChoice("limit", "A limit"), SelectChoice("feature", "A feature")]
+    )
+    code = StringField(
+        "Code",
+        validators=[InputRequired("Enter the code of a feature or limit.")],
+        description="As products have it, such as projects.",
+        render_kw={
+            "maxlength": CODE_MAX,
+            "autocomplete": "off",
+            "spellcheck": "false",
+            "autocapitalize": "off",
+        },
+    )
+    value = StringField(
+        "Limit",
+        description="A whole number, or unlimited. It counts instead of what the customer’s products give.",
+        render_kw={"maxlength": 20, "autocomplete": "off"},
+    )
+    amount = IntegerField(
+        "Lasts",
+        validators=[
+            Optional(),
+            NumberRange(1, _AMOUNT_MAX, message=f"A whole number from 1 to {_AMOUNT_MAX:,}."),
+            _check_length,
+        ],
+        description="Empty: until someone takes it away.",
+        render_kw={"inputmode": "numeric", "autocomplete": "off"},
+    )
+    amount_unit = SelectField("Unit", choices=DURATION_CHOICES, default="days")
+
+    def validate_value(self, field: StringField) -> None:
+        if self.what.data == "limit":
+            try:
+                limit_value(field.data or "")
+            except ValueError:
+                raise ValidationError("Enter a whole number, or unlimited.") from None
+
+    @property
+    def override(self) -> Override:
+        """What is asked for. Call it on a valid form only."""
+        code = (self.code.data or "").strip()
+        if self.what.data == "feature":
+            return Override(feature=code)
+        return Override(limit=code, value=limit_value(self.value.data or ""))
+
+    @property
+    def lasts(self) -> timedelta | None:
+        """How long it is set for; none is for good."""
+        if self.amount.data is None:
+            return None
+        return timedelta(seconds=int(self.amount.data) * DURATION_UNITS[self.amount_unit.data])
+
+
+class RemoveOverrideForm(OperatorForm):
+    def takes_away(self) -> bool:
+        return True

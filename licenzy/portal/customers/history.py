@@ -13,6 +13,7 @@ from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.kit.clock import from_micros, from_unix
 from licenzy.kit.money import format_amount
 from licenzy.portal.formatting import day, instant
+from licenzy.portal.limit_text import limit_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +265,12 @@ def _operator(data: Mapping[str, Any], _currency: str | None) -> _Description:
         return _Description(
             "Access restored manually", "Earlier refunds and disputes no longer affect it.", "good"
         )
+    if action == "override":
+        until = f", until {instant(from_micros(data['until']))}" if data["until"] is not None else ""
+        value = f" = {limit_text(data['value'])}" if data["limit"] is not None else ""
+        return _Description("Set manually", f"{data['limit'] or data['feature']}{value}{until}.", "good")
+    if action == "remove_override":
+        return _Description("Taken away manually", None, "bad")
     return _Description("Checkout adopted manually", _adopted(data), "good")
 
 

@@ -39,7 +39,7 @@ from licenzy.subjects.queries import subject_by_id, subject_by_ref
 from licenzy.workspace.models import Role
 
 _ENTITLEMENT = "/customers/<id('sbj'):subject_id>/entitlements/<id('ent'):entitlement_id>"
-_NOTHING_NEW = "Nothing changed. It was already so, or the form was sent twice."
+NOTHING_NEW = "Nothing changed. It was already so, or the form was sent twice."
 
 Do = Callable[[Session, OperatorContext], list[Change]]
 
@@ -157,8 +157,8 @@ def _act(side: Side, subject_id: str, submitted: EntitlementForm, do: Do, done: 
     )
     if submitted.form.validate():
         with submitted.form.refusals():
-            changes = runtime().database.retrying(lambda db: do(db, _operator_context(side, submitted.form)))
-            flash(done if changes else _NOTHING_NEW, "success" if changes else "info")
+            changes = runtime().database.retrying(lambda db: do(db, operator_context(side, submitted.form)))
+            flash(done if changes else NOTHING_NEW, "success" if changes else "info")
             return go(url_for("portal.project.customer", subject_id=subject_id))
     return customer_page(side, subject_id, "customers/_act_form.html", status=422, refused=submitted)
 
@@ -168,7 +168,7 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     assert product is not None
 
     def give(db: Session) -> tuple[list[Change], Subject | None]:
-        operator = _operator_context(side, form)
+        operator = operator_context(side, form)
         changes = grants.grant(
             db,
             operator,
@@ -182,11 +182,12 @@ def _granted(side: Side, form: GrantForm) -> ResponseReturnValue:
     changes, subject = runtime().database.retrying(give)
     assert subject is not None
     granted = f"{product.product_code} was granted to {subject.subject_ref}."
-    flash(granted if changes else _NOTHING_NEW, "success" if changes else "info")
+    flash(granted if changes else NOTHING_NEW, "success" if changes else "info")
     return go(url_for("portal.project.customer", subject_id=subject.id))
 
 
-def _operator_context(side: Side, form: OperatorForm) -> OperatorContext:
+def operator_context(side: Side, form: OperatorForm) -> OperatorContext:
+    """Who acts, as a form was sent: under its own name, so that one sent twice is done once."""
     note = (form.note.data or "").strip()
     return OperatorContext(
         side.scope, side.actor, note, runtime().clock(), submission_id=form.submission_id.data

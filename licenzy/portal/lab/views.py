@@ -162,7 +162,8 @@ def _offer_products(side: Side, form: PurchaseForm) -> list[str]:
     with runtime().database.read() as db:
         listed = catalog.products(db, side.scope)
     # A subscription has the longest life, so it is offered first.
-    codes = [p.product_code for p in sorted(listed, key=lambda p: p.kind is not Kind.SUBSCRIPTION)]
+    sold = [product for product in listed if product.kind is not Kind.FREE]
+    codes = [p.product_code for p in sorted(sold, key=lambda p: p.kind is not Kind.SUBSCRIPTION)]
     form.offer(codes)
     return codes
 

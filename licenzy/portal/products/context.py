@@ -41,7 +41,9 @@ def products_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
 
 def product_form_context(side: Side, form: ProductForm, *, current: Product | None = None) -> dict[str, Any]:
     """The form of a product with the prices that Stripe lists now, or why there are none."""
-    prices, problem = offered_prices(side)
+    prices, problem = (
+        ([], None) if current is not None and current.kind is Kind.FREE else offered_prices(side)
+    )
     form.offer(prices, current=current)
     picked = next((price for price in prices if price.id == form.price_id.data), None)
     if form.kind.data is None and picked is not None:

@@ -5,15 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from wtforms import BooleanField, FormField, HiddenField, IntegerField, RadioField, SelectField, StringField
+from wtforms import (
+    BooleanField,
+    FormField,
+    HiddenField,
+    IntegerField,
+    RadioField,
+    SelectField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.fields.choices import SelectChoice
-from wtforms.validators import InputRequired, Length, NumberRange, Optional, ValidationError
+from wtforms.validators import InputRequired, Length, NumberRange, Optional, StopValidation, ValidationError
 
 from licenzy.catalog.included import IncludedUnits, lines_of
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.rules import DURATION_UNITS, Draft, draft_problems, split_duration, trimmed_to_kind
 from licenzy.catalog.unit_names import UNIT_MAX
 from licenzy.portal.forms import PortalForm
+from licenzy.portal.limit_text import UNLIMITED, limit_value
 from licenzy.portal.products.included import IncludedRow, IncludedRows, row_values
 from licenzy.projects.models import DEFAULT_UNIT
 from licenzy.stripe_gateway.client import PriceFacts
@@ -27,16 +37,29 @@ DURATION_CHOICES = [
     SelectChoice("years", "years of 365 days"),
 ]
 _AMOUNT_MAX = 1_000_000_000
+_LIMITS = "Write each limit as code = number, such as projects = 10 or seats = unlimited."
+
+
+def _needed_if_sold(form: ProductForm, field: SelectField) -> None:
+    """A free product has no price; of all others nothing else about the price is checked without one."""
+    if form.kind.data != Kind.FREE and not field.data:
+        raise StopValidation("Pick a price.")
+
+
+def _readable_limits(_form: ProductForm, field: TextAreaField) -> None:
+    if _limits(field.data or "") is None:
+        raise ValidationError(_LIMITS)
 
 
 class ProductForm(PortalForm):
-    price_id = SelectField("Stripe price", validators=[InputRequired("Pick a price.")], validate_choice=False)
+    price_id = SelectField("Stripe price", validators=[_needed_if_sold], validate_choice=False)
     kind = RadioField(
         "What a purchase gives",
         choices=[
             SelectChoice(Kind.SUBSCRIPTION.value, "Subscription"),
             SelectChoice(Kind.TIME_PASS.value, "Time pass"),
             SelectChoice(Kind.USAGE_PACK.value, "Usage pack"),
+            SelectChoice(Kind.FREE.value, "Free"),
         ],
         validators=[InputRequired("Choose what a purchase gives.")],
     )
@@ -75,6 +98,25 @@ class ProductForm(PortalForm):
         validators=[Length(max=4000)],
         description="Separated by commas, such as export, api. The access check takes one as feature.",
         render_kw={"autocomplete": "off", "spellcheck": "false"},
+    )
+    limits = TextAreaField(
+        "Limits",
+        validators=[Length(max=8000), _readable_limits],
+        description="One in each line, such as projects = 10 or seats = unlimited. "
+        "The access check takes one as limit.",
+        render_kw={"rows": 3, "autocomplete": "off", "spellcheck": "false"},
+    )
+    adds = BooleanField(
+        "Add these limits to those of other products",
+        description="For add-ons: times the quantity, on top of the largest other limit.",
+    )
+    is_default = BooleanField(
+        "Default product",
+        description="Customers without a subscription, time pass or manual grant have it. One in each mode.",
+    )
+    grants_access = BooleanField(
+        "The default product gives access",
+        description="The access check then returns true for every customer, known or not.",
     )
     grace_days = IntegerField(
         "Grace days after a failed payment",
@@ -137,6 +179,10 @@ class ProductForm(PortalForm):
             duration_seconds=self._duration(),
             features=_codes(self.features.data or ""),
             included=included,
+            limits=_limits(self.limits.data or "") or {},
+            adds=self.adds.data,
+            is_default=self.is_default.data,
+            grants_access=self.grants_access.data,
             grace_days=self.grace_days.data or 0,
             trial_days=self.trial_days.data,
             allow_promotion_codes=self.allow_promotion_codes.data,
@@ -199,6 +245,13 @@ def described(product: Product) -> dict[str, object]:
         "duration_unit": unit,
         "features": ", ".join(product.features),
         "included": [row_values(line) for line in lines_of(product.included)],
+        "limits": "\n".join(
+            f"{code} = {UNLIMITED if value is None else value}"
+            for code, value in sorted(product.limits.items())
+        ),
+        "adds": product.adds,
+        "is_default": product.is_default,
+        "grants_access": product.grants_access,
         "grace_days": product.grace_days,
         "trial_days": product.trial_days,
         "allow_promotion_codes": product.allow_promotion_codes,
@@ -210,3 +263,19 @@ def described(product: Product) -> dict[str, object]:
 def _codes(text: str) -> tuple[str, ...]:
     """The codes between commas or spaces, each once, in the order given."""
     return tuple(dict.fromkeys(text.replace(",", " ").split()))
+
+
+def _limits(text: str) -> dict[str, int | None] | None:
+    """The limits between commas or line ends, by code; None where one cannot be read, or stands twice."""
+    limits: dict[str, int | None] = {}
+    for part in text.replace(",", "\n").splitlines():
+        if not part.strip():
+            continue
+        code, equals, written = (each.strip() for each in part.partition("="))
+        if not equals or code in limits:
+            return None
+        try:
+            limits[code] = limit_value(written)
+        except ValueError:
+            return None
+    return limits

@@ -6,7 +6,7 @@ from flask import flash, request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.catalog import actions, queries
-from licenzy.catalog.models import Product
+from licenzy.catalog.models import Kind, Product
 from licenzy.entitlements.queries import was_granted
 from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
@@ -19,7 +19,7 @@ from licenzy.portal.products.context import (
 )
 from licenzy.portal.products.forms import ProductForm, described
 from licenzy.portal.products.offer import offer_context
-from licenzy.portal.respond import go, show
+from licenzy.portal.respond import flashed_refusals, go, show
 from licenzy.portal.setup.wizard import WIZARD, finished_url, is_in_wizard, step_page
 from licenzy.runtime import runtime
 from licenzy.setup.rules import StepName
@@ -57,7 +57,8 @@ def new_product(side: Side) -> ResponseReturnValue:
                 actor=side.actor,
                 now=parts.clock(),
             )
-            flash(f"{product.product_code} is ready to be sold.", "success")
+            ready = "is saved" if product.kind is Kind.FREE else "is ready to be sold"
+            flash(f"{product.product_code} {ready}.", "success")
             return go(finished_url(form, "portal.project.products"))
     return _form_again(side, form, 422)
 
@@ -116,7 +117,12 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
                 actor=side.actor,
                 now=parts.clock(),
             )
-            flash(f"{product.product_code} is saved. What was sold before stays as it was sold.", "success")
+            kept = (
+                "What was granted before stays as it was granted."
+                if product.kind is Kind.FREE
+                else "What was sold before stays as it was sold."
+            )
+            flash(f"{product.product_code} is saved. {kept}", "success")
             return go(url_for("portal.project.products"))
     context = product_page_context(side, product, form)
     return show("products/edit.html", "products/_form.html", status=422, **context)
@@ -143,11 +149,12 @@ def archive_product(side: Side, product_id: str) -> ResponseReturnValue:
 @project_page(Role.ADMIN)
 def restore_product(side: Side, product_id: str) -> ResponseReturnValue:
     """Sell an archived product again."""
-    with runtime().database.write() as db:
+    _product(side, product_id)  # Raises where there is none.
+    with flashed_refusals(), runtime().database.write() as db:
         product = actions.restore_product(
             db, side.scope, product_id=product_id, actor=side.actor, now=runtime().clock()
         )
-    flash(f"{product.product_code} is sold again.", "success")
+        flash(f"{product.product_code} is sold again.", "success")
     return go(url_for("portal.project.products"))
 
 

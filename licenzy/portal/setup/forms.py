@@ -6,11 +6,11 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wtforms import HiddenField, SelectField, StringField
+from wtforms import BooleanField, HiddenField, SelectField, StringField
 from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, ValidationError
 
-from licenzy.catalog.models import Product
+from licenzy.catalog.models import Kind, Product
 from licenzy.portal.forms import PortalForm, SecretField
 from licenzy.subjects.rules import ref_problem
 
@@ -41,12 +41,16 @@ class PurchaseForm(PortalForm):
 
 
 def copy_form(products: Sequence[Product], proposed: Mapping[str, str] | None = None) -> Any:
-    """A form with one field for each selling price, by its id; `proposed` fills it, else what was sent."""
-    fields = {
+    """A form with one field for each selling price, by its id; `proposed` fills it, else what was sent.
+
+    A free product has no price: its own field says whether it is copied.
+    """
+    fields: dict[str, Any] = {
         price.id: StringField(product.product_code, validators=[Length(max=255)])
         for product in products
         for price in product.selling_prices
     }
+    fields |= {product.id: BooleanField(default=True) for product in products if product.kind is Kind.FREE}
     made: Any = type("CopyForm", (PortalForm,), fields)
     return made() if proposed is None else made(formdata=None, data=dict(proposed))
 

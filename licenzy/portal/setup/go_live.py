@@ -9,7 +9,7 @@ from flask import flash, request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.catalog.copying import CopyResult, copy_to_live
-from licenzy.catalog.models import Product
+from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product
 from licenzy.errors import NotFound
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
@@ -49,9 +49,10 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
         for each in products
         if (picked := {sold.label: form[sold.id].data for sold in each.selling_prices if form[sold.id].data})
     }
-    if not price_ids and _sent_before(products):
+    free = [each.product_code for each in products if each.kind is Kind.FREE and form[each.id].data]
+    if not price_ids and not free and _sent_before(products):
         return _copied_already()
-    if not price_ids:
+    if not price_ids and not free:
         form.form_errors.append("Pick a live price for at least one product.")
         return _refused(side, form)
     parts = runtime()
@@ -62,6 +63,7 @@ def copy_catalog(side: Side) -> ResponseReturnValue:
             parts.secret_box,
             project_id=side.project_id,
             price_ids=price_ids,
+            free=free,
             actor=side.actor,
             now=parts.clock(),
         )
@@ -87,14 +89,19 @@ def _copied(side: Side, form: Any, products: Sequence[Product], copied: CopyResu
         for sold in product.selling_prices:
             problem = refused.get((product.product_code, sold.label))
             form[sold.id].errors = [problem] if problem is not None else []
+        if product.kind is Kind.FREE:
+            problem = refused.get((product.product_code, DEFAULT_LABEL))
+            form[product.id].errors = [problem] if problem is not None else []
     return _refused(side, form)
 
 
 def _sent_before(products: Sequence[Product]) -> bool:
     """Whether prices were sent for products that live has by now, as by a second click."""
     offered = {price.id for product in products for price in product.selling_prices}
+    offered |= {product.id for product in products}
     return any(
-        value and name.startswith("ppr_") and name not in offered for name, value in request.form.items()
+        value and name.startswith(("ppr_", "prd_")) and name not in offered
+        for name, value in request.form.items()
     )
 
 

@@ -11,7 +11,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.catalog import queries as catalog
 from licenzy.catalog.copying import price_with_same_lookup_key, prices_that_fit
-from licenzy.catalog.models import Product, ProductPrice
+from licenzy.catalog.models import Kind, Product, ProductPrice
 from licenzy.portal.alignment.findings import both_sides
 from licenzy.portal.guards import Side
 from licenzy.portal.products.context import offered_prices
@@ -83,7 +83,8 @@ def _judged(side: Side, project: ProjectFacts) -> tuple[Checklist, JourneyFacts 
 def _copying(side: Side, project: ProjectFacts, form: Any) -> dict[str, Any]:
     """The offers, and the form with the prices that are matched by lookup key."""
     connection, products = project.live.connection, to_copy(side)
-    nothing: dict[str, Any] = {"offers": [], "copy_form": None, "prices_problem": None}
+    free = [each for each in products if each.kind is Kind.FREE]
+    nothing: dict[str, Any] = {"offers": [], "free": free, "copy_form": None, "prices_problem": None}
     if not (side.mode.livemode and side.may(Role.ADMIN) and products and connection and connection.connected):
         return nothing
     prices, problem = offered_prices(side)
