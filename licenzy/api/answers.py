@@ -133,6 +133,13 @@ class CheckoutSession(ResponseModel):
     product_code: Code
     mode: Annotated[Mode, Field(description="The mode of the API key")]
     expires_at: Instant
+    trial_days: Annotated[
+        Count,
+        Field(
+            default_factory=_left_out,
+            description="The days of the trial, 0 if the customer had it; only where the product has a trial",
+        ),
+    ]
 
 
 class PortalSession(ResponseModel):

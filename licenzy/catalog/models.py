@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import relationship
 from sqlmodel import Field, Relationship
 
@@ -27,6 +27,20 @@ class Kind(StrEnum):
     SUBSCRIPTION = "subscription"
     TIME_PASS = "time_pass"
     USAGE_PACK = "usage_pack"
+
+
+class TrialCard(StrEnum):
+    """Whether a buyer enters a card to begin a trial; Stripe's words."""
+
+    ALWAYS = "always"
+    IF_REQUIRED = "if_required"
+
+
+class TrialEnd(StrEnum):
+    """What becomes of a subscription whose trial ends without a card; Stripe's words."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
 
 
 class ProductPrice(Table, table=True):
@@ -122,6 +136,20 @@ class Product(Table, table=True):
     grace_days: int = 0
     """Days of access after a subscription's first failed payment."""
     trial_days: int | None = None
+    trial_card: TrialCard = Field(
+        default=TrialCard.ALWAYS,
+        sa_type=Word(TrialCard),
+        sa_column_kwargs={"server_default": TrialCard.ALWAYS.value},
+    )
+    trial_end_without_card: TrialEnd = Field(
+        default=TrialEnd.CANCEL,
+        sa_type=Word(TrialEnd),
+        sa_column_kwargs={"server_default": TrialEnd.CANCEL.value},
+    )
+    trial_once: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether a customer who had a trial of the group gets no other one."""
+    trial_group: str = Field(default="", max_length=32, sa_column_kwargs={"server_default": ""})
+    """The products of one name share one trial; empty is a group of the product's own."""
     allow_promotion_codes: bool = False
     automatic_tax: bool = False
     adjustable_quantity: bool = False

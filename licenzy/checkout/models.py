@@ -70,6 +70,8 @@ class CheckoutAttempt(Table, table=True):
     price_label: str | None = None
     """The label of the price at that time; none for attempts made before prices had labels."""
     quantity: int
+    trial_days: int | None = None
+    """The trial that it offers; 0 where the customer had it, none where the product has no trial."""
     stripe_params: dict[str, Any] = Field(sa_type=JSON)
     """Exactly what Stripe is asked for, so that a repeat asks the same."""
     stripe_try: int = 0

@@ -76,6 +76,7 @@ def stripe_params(
     attempt_id: str,
     subject_ref: str,
     quantity: int,
+    trial_days: int | None,
     returns: Returns,
     customer_id: str | None,
     customer_email: str | None,
@@ -99,8 +100,14 @@ def stripe_params(
     if product.kind is Kind.SUBSCRIPTION:
         params["mode"] = "subscription"
         params["subscription_data"] = {"metadata": metadata}
-        if product.trial_days:
-            params["subscription_data"]["trial_period_days"] = product.trial_days
+        if trial_days:
+            params["subscription_data"] |= {
+                "trial_period_days": trial_days,
+                "trial_settings": {
+                    "end_behavior": {"missing_payment_method": product.trial_end_without_card.value}
+                },
+            }
+            params["payment_method_collection"] = product.trial_card.value
         if product.adjustable_quantity:
             line["adjustable_quantity"] = {"enabled": True}
     else:

@@ -163,7 +163,13 @@ def refusal(source: str, place: str, problem: str) -> ConfigurationRefused:
     return ConfigurationRefused(f"{source}: {place}: {problem}" if place else f"{source}: {problem}")
 
 
-_KEYS = {"product_code": "code", "price_id": "", "price_label": "label", "trial_days": "trial"}
+_KEYS = {
+    "product_code": "code",
+    "price_id": "",
+    "price_label": "label",
+    "trial_days": "trial",
+    "trial_group": "trial",
+}
 """What a file calls the fields of the verbs, where the names differ. A price is named by its own entry."""
 _LINE = re.compile(r"(included)-(\d+)-(\w+)")
 """A field of one of several lines, which the verbs count from 0 and a file from 1."""

@@ -32,6 +32,7 @@ from licenzy.stripe_gateway.translate import (
     StripeKeyRejected,
     StripeObjectMissing,
     StripePermissionMissing,
+    was_answered,
 )
 from licenzy.stripe_gateway.transport import DEADLINE_SECONDS, call_stripe, deadline, seconds_left
 from licenzy.stripe_gateway.transport import StripeAccess as StripeAccess
@@ -111,6 +112,24 @@ class StripeGateway:
         return self._call(
             access, lambda client: session_facts(answers.one(client, "post", "checkout/sessions", sent))
         )
+
+    def close_checkout_session(self, access: StripeAccess, session_id: str) -> str:
+        """Expire a Checkout Session unless it is over; its status then, `expired` or `complete`.
+
+        Raises StripeObjectMissing.
+        """
+        path = f"checkout/sessions/{_id(session_id)}"
+        try:
+            return self._call(
+                access, lambda client: answers.text(answers.one(client, "post", f"{path}/expire"), "status")
+            )
+        except StripeObjectMissing:
+            raise
+        except StripeError as refused:
+            if not was_answered(refused):
+                raise
+        # Only an open session can be expired: why it was refused is in what Stripe has of it.
+        return self._call(access, lambda client: answers.text(answers.one(client, "get", path), "status"))
 
     def create_portal_session(self, access: StripeAccess, *, customer_id: str, return_url: str | None) -> str:
         """The address of the customer portal for this customer. Raises StripeObjectMissing."""
