@@ -122,7 +122,7 @@ def _connection(
 ) -> ConnectionFacts:
     problem = connection_rules.registration_problem(connection.provider, connection.mode, base_url)
     facts = replace(
-        connection_rules.facts_of(connection),
+        connection_rules.facts_of(connection, has_trials=catalog.has_trials(db, Scope.of(connection))),
         locked_out=is_locked_out(secret_box, connection),
         shares_secret=_shares_secret(db, secret_box, connection),
         reachable=problem is None,

@@ -56,6 +56,9 @@ _MEANS = {
     EventType.USAGE_LOW: "The units left of a product have fallen to the product's low-usage threshold.",
     EventType.SUBSCRIPTION_UPDATED: "A subscription changed in Stripe, and its entitlements changed with it.",
     EventType.SUBSCRIPTION_DELETED: "A subscription ended in Stripe. Sent once for each subscription.",
+    EventType.SUBSCRIPTION_TRIAL_ENDING: (
+        "A trial ends within three days. Sent once for each subscription and end of its trial."
+    ),
     EventType.INVOICE_PAYMENT_SUCCEEDED: "An invoice of a subscription was paid. Sent once for each invoice.",
     EventType.INVOICE_PAYMENT_FAILED: "The payment of an invoice failed. Sent once for each invoice.",
 }

@@ -10,6 +10,7 @@ import stripe
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
+from licenzy.catalog.queries import has_trials
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 from licenzy.connections.actions import connect_sandbox, register_endpoint, stripe_key
 from licenzy.idempotency.actions import CallKey
@@ -86,6 +87,7 @@ def make_playground(runtime: Runtime, cast: Cast) -> Playground:
         *parts,
         scope=Scope(cast.project_id, Mode.TEST),
         base_url=runtime.settings.base_url,
+        has_trials=has_trials,
         actor=actor,
         now=runtime.clock(),
     )
