@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select, update
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.preparation import Call, Prepared, free_key, prepare
 from licenzy.checkout.preparation import CheckoutRequest as CheckoutRequest
+from licenzy.checkout.preparation import RequestedItem as RequestedItem
 from licenzy.checkout.preparation import Seller as Seller
 from licenzy.errors import LicenzyError
 from licenzy.idempotency.actions import CallKey, finish
@@ -151,10 +152,15 @@ def _finished(db: Session, prepared: Prepared, session: SessionFacts, call: Call
         "attempt_id": attempt.id,
         "stripe_checkout_session_id": session.id,
         "subject_ref": request.subject_ref,
-        "product_code": request.product_code,
+        "product_code": None if request.items else request.product_code,
         "mode": call.key.scope.mode.value,
         "expires_at": rfc3339(session.expires_at),
     }
+    if attempt.items_sold is not None:
+        answer["items"] = [
+            {name: item[name] for name in ("product_code", "quantity", "price_label")}
+            for item in attempt.items_sold
+        ]
     if attempt.trial_days is not None:
         answer["trial_days"] = attempt.trial_days
     stored = Outcome(_CREATED, json.dumps(answer, ensure_ascii=False))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -15,13 +15,19 @@ from licenzy.catalog.rules import as_sold
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.offers import sellable
 from licenzy.checkout.queries import attempt_by_id
-from licenzy.checkout.rules import PricedProduct, Returns, redirect_problem, stripe_params
+from licenzy.checkout.rules import PricedProduct, Returns, disagreement, redirect_problem, stripe_params
 from licenzy.checkout.trials import Offer, OpenTrial, close_attempts, offered_trial
 from licenzy.connections.actions import access
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.db.unit_of_work import Database
-from licenzy.errors import DatabaseUnavailable, IdempotencyInProgress, InvalidRedirectUrl
+from licenzy.errors import (
+    DatabaseUnavailable,
+    IdempotencyInProgress,
+    InvalidRedirectUrl,
+    InvalidRequest,
+    LicenzyError,
+)
 from licenzy.idempotency.actions import (
     CallKey,
     begin,
@@ -46,16 +52,31 @@ _MOST_ROUNDS = 4
 
 
 @dataclass(frozen=True, slots=True)
+class RequestedItem:
+    """One product to sell."""
+
+    product_code: str
+    quantity: int = 1
+    price_label: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CheckoutRequest:
-    """What a merchant's backend asks to sell."""
+    """What a merchant's backend asks to sell: one product, or several as `items`."""
 
     subject_ref: str
-    product_code: str
+    product_code: str = ""
     success_url: str | None = None
     cancel_url: str | None = None
     customer_email: str | None = None
     quantity: int = 1
     price_label: str | None = None
+    items: tuple[RequestedItem, ...] = ()
+
+    @property
+    def wanted(self) -> tuple[RequestedItem, ...]:
+        """Each product that is to be sold."""
+        return self.items or (RequestedItem(self.product_code, self.quantity, self.price_label),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,28 +187,21 @@ def _prepare(
     connection = connection_of(db, scope)
     if attempt is None or (attempt.status is AttemptStatus.CREATED and attempt.reason is not None):
         # Nothing exists at Stripe for it: look at the set-up as it is now.
-        priced = sellable(
-            db,
-            scope,
-            code=request.product_code,
-            label=request.price_label,
-            connection=connection,
-            base_url=seller.base_url,
-        )
+        sales = _sales(db, seller, scope, request, connection)
         returns = _returns(db, scope, request, seller.base_url)
         assert connection is not None
         subject = ensure_subject(db, scope, subject_ref=request.subject_ref, now=now)
         offer = offered_trial(
             db,
             scope,
-            product=priced.product,
+            products=[each.product for each in sales],
             subject_id=subject.id,
             attempt_id=attempt.id if attempt is not None else None,
             completed=completed,
         )
         if offer.expire_first:
             return _Blocked(offer.expire_first, access(seller.gateway, seller.secret_box, connection), holder)
-        attempt = _write_attempt(db, attempt, priced, connection, subject, offer, call, returns, now)
+        attempt = _write_attempt(db, attempt, sales, connection, subject, offer, call, returns, now)
     assert connection is not None
     return Prepared(attempt, access(seller.gateway, seller.secret_box, connection), holder)
 
@@ -213,10 +227,45 @@ def _returns(db: Session, scope: Scope, request: CheckoutRequest, base_url: str)
     )
 
 
+def _sales(
+    db: Session, seller: Seller, scope: Scope, request: CheckoutRequest, connection: Connection | None
+) -> list[PricedProduct]:
+    """What the call wants to sell, at its prices. Raises the refusals that are known without Stripe."""
+    sales = []
+    for number, item in enumerate(request.wanted):
+        try:
+            priced = sellable(
+                db,
+                scope,
+                code=item.product_code,
+                label=item.price_label,
+                connection=connection,
+                base_url=seller.base_url,
+            )
+        except LicenzyError as refusal:
+            if request.items:
+                refusal.fields = {f"items[{number}]": refusal.message, **refusal.fields}
+            raise
+        sales.append(replace(priced, quantity=item.quantity))
+    if problem := disagreement(sales):
+        raise InvalidRequest(problem, hint="", fields={"items": problem})
+    return sales
+
+
+def _item_sold(sale: PricedProduct) -> dict[str, Any]:
+    return {
+        "product_id": sale.product.id,
+        "product_code": sale.product.product_code,
+        "price_label": sale.price.label,
+        "quantity": sale.quantity,
+        "sold": as_sold(sale.product, price_id=sale.price.stripe_price_id),
+    }
+
+
 def _write_attempt(
     db: Session,
     attempt: CheckoutAttempt | None,
-    priced: PricedProduct,
+    sales: Sequence[PricedProduct],
     connection: Connection,
     subject: Subject,
     offer: Offer,
@@ -226,22 +275,19 @@ def _write_attempt(
 ) -> CheckoutAttempt:
     request, scope = call.request, call.key.scope
     attempt_id = attempt.id if attempt else new_id("att")
-    product, price = priced.product, priced.price
+    items = [_item_sold(each) for each in sales]
     params = stripe_params(
-        priced,
+        sales,
         attempt_id=attempt_id,
         subject_ref=request.subject_ref,
-        quantity=request.quantity,
         trial_days=offer.days,
         returns=returns,
         customer_id=subject.stripe_customer_id,
         customer_email=request.customer_email,
     )
     decided: dict[str, Any] = {
-        "product_id": product.id,
-        "product_code": product.product_code,
-        "sold": as_sold(product, price_id=price.stripe_price_id),
-        "price_label": price.label,
+        **items[0],
+        "items_sold": items if request.items else None,
         "trial_days": offer.days,
         "stripe_params": params,
         "updated_at": now,
@@ -253,7 +299,6 @@ def _write_attempt(
             mode=scope.mode,
             connection_id=connection.id,
             subject_id=subject.id,
-            quantity=request.quantity,
             created_at=now,
             **decided,
         )

@@ -62,25 +62,26 @@ def offered_trial(
     db: Session,
     scope: Scope,
     *,
-    product: Product,
+    products: Sequence[Product],
     subject_id: str,
     attempt_id: str | None,
     completed: Collection[str],
 ) -> Offer:
-    """The trial that a checkout of this product offers to this subject.
+    """The trial that a checkout of these products, which agree on it, offers to this subject.
 
     `attempt_id` is its own attempt, where it has one already; `completed` are attempts whose session Stripe
     says is complete. Attempts that have no session yet are closed here: whoever is creating one expires it.
     """
+    product = products[0]
     if product.trial_days is None:
         return NO_TRIAL
     if not product.trial_once:
         return Offer(product.trial_days)
     subjects = _lock_customer(db, scope, subject_id)
     ids = [subject.id for subject in subjects]
-    group = products_in_trial_groups(db, scope, of=[product])
+    group = products_in_trial_groups(db, scope, of=products)
     had = bool(trialed_products(db, scope, subject_ids=ids) & {each.product_code for each in group})
-    offering = _offering(db, scope, ids, {each.id for each in group} | {product.id}, attempt_id)
+    offering = _offering(db, scope, ids, {each.id for each in group}, attempt_id)
     is_over = {each.id for each in offering if each.status in _COMPLETED or each.id in completed}
     is_another = had or bool(is_over)
     if is_another:
@@ -195,7 +196,11 @@ def _offering(
 ) -> list[CheckoutAttempt]:
     """The other attempts of these subjects that offer or offered a trial of these products."""
     found = _with_trial(db, scope, subject_ids=subject_ids)
-    return [each for each in found if each.id != attempt_id and each.product_id in product_ids]
+    return [each for each in found if each.id != attempt_id and _products_of(each) & {*product_ids}]
+
+
+def _products_of(attempt: CheckoutAttempt) -> set[str]:
+    return {attempt.product_id, *(each["product_id"] for each in attempt.items_sold or ())}
 
 
 @read_all

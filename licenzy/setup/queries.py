@@ -145,6 +145,7 @@ def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> Journey
         refusal=access.reason,
         last_event_at=_last_event_at(db, scope, since=attempt.created_at),
         subject_id=subject.id,
+        product_codes=attempt.product_codes,
     )
 
 
