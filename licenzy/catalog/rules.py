@@ -85,14 +85,14 @@ class Draft:
     trial_group: str = ""
 
     @property
-    def trial(self) -> Trial | None:
+    def trial(self) -> TrialSettings | None:
         """Its trial; none where it has none, whatever is set for one."""
         if self.trial_days is None:
             return None
-        return Trial(*(getattr(self, f"trial_{name}") for name in Trial._fields))
+        return TrialSettings(*(getattr(self, f"trial_{name}") for name in TrialSettings._fields))
 
 
-class Trial(NamedTuple):
+class TrialSettings(NamedTuple):
     """The trial of a product: what `Draft` has under names that begin with `trial_`."""
 
     days: int

@@ -16,7 +16,7 @@ from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.offers import sellable
 from licenzy.checkout.queries import attempt_by_id
 from licenzy.checkout.rules import PricedProduct, Returns, disagreement, redirect_problem, stripe_params
-from licenzy.checkout.trials import Offer, OpenTrial, close_attempts, offered_trial
+from licenzy.checkout.trials import OpenTrial, TrialOffer, close_attempts, offered_trial
 from licenzy.connections.actions import access
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
@@ -268,7 +268,7 @@ def _write_attempt(
     sales: Sequence[PricedProduct],
     connection: Connection,
     subject: Subject,
-    offer: Offer,
+    offer: TrialOffer,
     call: Call,
     returns: Returns,
     now: datetime,

@@ -45,7 +45,7 @@ class OpenTrial:
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class TrialOffer:
     """What a checkout offers, or what has to be expired at Stripe before that is known."""
 
     days: int | None = None
@@ -55,7 +55,7 @@ class Offer:
     """Whether an operator allowed it although the customer had a trial."""
 
 
-NO_TRIAL = Offer()
+NO_TRIAL = TrialOffer()
 
 
 def offered_trial(
@@ -66,7 +66,7 @@ def offered_trial(
     subject_id: str,
     attempt_id: str | None,
     completed: Collection[str],
-) -> Offer:
+) -> TrialOffer:
     """The trial that a checkout of these products, which agree on it, offers to this subject.
 
     `attempt_id` is its own attempt, where it has one already; `completed` are attempts whose session Stripe
@@ -76,7 +76,7 @@ def offered_trial(
     if product.trial_days is None:
         return NO_TRIAL
     if not product.trial_once:
-        return Offer(product.trial_days)
+        return TrialOffer(product.trial_days)
     subjects = _lock_customer(db, scope, subject_id)
     ids = [subject.id for subject in subjects]
     group = products_in_trial_groups(db, scope, of=products)
@@ -88,7 +88,7 @@ def offered_trial(
         own = next(subject for subject in subjects if subject.id == subject_id)
         allowed_before = _allowed_attempt(db, scope, own)
         if own.another_trial_allowed_at is None or _is_used(allowed_before, completed):
-            return Offer(0)
+            return TrialOffer(0)
         # It may be of another group: what was allowed once is offered by one checkout at a time.
         offering += [allowed_before] if allowed_before is not None else []
     under_way = (each for each in offering if each.status in _UNDER_WAY and each.id not in is_over)
@@ -99,9 +99,9 @@ def offered_trial(
         if each.stripe_checkout_session_id is not None
     )
     if expire_first:
-        return Offer(expire_first=expire_first)
+        return TrialOffer(expire_first=expire_first)
     close_attempts(db, scope, attempt_ids=[each.id for each in open_])
-    return Offer(product.trial_days, is_another=is_another)
+    return TrialOffer(product.trial_days, is_another=is_another)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from licenzy.catalog.models import Kind, TrialCard, TrialEnd
-from licenzy.catalog.rules import DURATION_UNITS, INCLUDING_KINDS, Draft, Trial
+from licenzy.catalog.rules import DURATION_UNITS, INCLUDING_KINDS, Draft, TrialSettings
 from licenzy.configuration.included import read_included, write_included
 from licenzy.configuration.values import Invalid, InvalidKey, choices, flag, only_keys, text, texts, whole
 
@@ -58,11 +58,11 @@ def _duration_table(seconds: int) -> dict[str, int]:
     return {unit: seconds // _SECONDS[unit]}
 
 
-def _trial(value: object) -> Trial:
-    table = only_keys(value, Trial._fields, example="{ days = 14 }")
+def _trial(value: object) -> TrialSettings:
+    table = only_keys(value, TrialSettings._fields, example="{ days = 14 }")
     if "days" not in table:
         raise Invalid("needs days, such as { days = 14 }.")
-    return Trial(**{key: _value_of_trial(key, each) for key, each in table.items()})
+    return TrialSettings(**{key: _value_of_trial(key, each) for key, each in table.items()})
 
 
 def _value_of_trial(key: str, value: object) -> Any:
@@ -91,9 +91,9 @@ _OF_TRIAL: Mapping[str, Callable[[object], Any]] = {
 }
 
 
-def _trial_table(trial: Trial) -> dict[str, Any]:
+def _trial_table(trial: TrialSettings) -> dict[str, Any]:
     """What differs from the defaults, after the days."""
-    usual = Trial(trial.days)._asdict()
+    usual = TrialSettings(trial.days)._asdict()
     differing = {key: value for key, value in trial._asdict().items() if value != usual[key]}
     return {"days": trial.days, **differing}
 
@@ -127,7 +127,7 @@ def fields_of(kind: Kind) -> tuple[ProductField, ...]:
 
 def draft_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a draft that a product's values mean, by attribute."""
-    trial: Trial | None = values.get("trial")
+    trial: TrialSettings | None = values.get("trial")
     plain = {name: value for name, value in values.items() if name != "trial"}
     return plain | (trial.draft_fields() if trial is not None else {})
 

@@ -40,20 +40,20 @@ def sell(playground: Playground, cast: Cast, code: str, kind: Kind, **columns: A
         )
 
 
-def held(playground: Playground) -> list[Entitlement]:
+def granted_rows(playground: Playground) -> list[Entitlement]:
     with playground.runtime.database.read() as db:
         return list(db.exec(select(Entitlement).order_by(col(Entitlement.product_code))))
 
 
 def shown(playground: Playground) -> list[tuple[str, int, str]]:
-    return [(each.product_code, each.quantity, each.state.value) for each in held(playground)]
+    return [(each.product_code, each.quantity, each.state.value) for each in granted_rows(playground)]
 
 
 def replayed_alike(playground: Playground) -> bool:
-    before = [row.model_dump() for row in held(playground)]
+    before = [row.model_dump() for row in granted_rows(playground)]
     database, clock = playground.runtime.database, playground.runtime.clock
     assert all(changes == [] for _key, changes in replay_purchases(database, clock=clock))
-    return before == [row.model_dump() for row in held(playground)]
+    return before == [row.model_dump() for row in granted_rows(playground)]
 
 
 @LARGE_ON_SQLITE
@@ -63,8 +63,8 @@ def test_recurring_items_are_rights_of_one_subscription(playground: Playground, 
     attempt = playground.checkout_of(RequestedItem("BASE"), RequestedItem("SEATS", quantity=4))
     playground.let("pay_session", attempt)
     assert shown(playground) == [("BASE", 1, "active"), ("SEATS", 4, "active")]
-    assert len({each.purchase_key for each in held(playground)}) == 1
-    assert [each.terms_version for each in held(playground)] == [1, 1]
+    assert len({each.purchase_key for each in granted_rows(playground)}) == 1
+    assert [each.terms_version for each in granted_rows(playground)] == [1, 1]
     playground.let("renew_in_time", attempt)
     playground.let("reconcile", attempt)
     assert shown(playground) == [("BASE", 1, "active"), ("SEATS", 4, "active")]
@@ -84,10 +84,10 @@ def test_one_time_items_are_rights_of_one_session(playground: Playground, cast: 
     assert shown(playground) == [
         ("BONUS", 1, "active"), ("CREDITS_1000", 2, "active"), ("DAY_PASS", 1, "active"),
     ]  # fmt: skip
-    keys = {each.product_code: each.item_key for each in held(playground)}
+    keys = {each.product_code: each.item_key for each in granted_rows(playground)}
     assert keys["DAY_PASS"] == ""
     assert len(set(keys.values())) == 3
-    granted = {each.product_code: (each.granted_units, each.unit) for each in held(playground)}
+    granted = {each.product_code: (each.granted_units, each.unit) for each in granted_rows(playground)}
     assert granted["BONUS"] == (50, "images")
     assert granted["CREDITS_1000"][0] == 2 * 1000
     playground.let("reconcile", attempt)
@@ -97,5 +97,5 @@ def test_one_time_items_are_rights_of_one_session(playground: Playground, cast: 
         assert db.exec(select(Fact).where(Fact.kind == "refund")).first() is not None
     playground.let("refund", attempt)
     assert {state for _code, _quantity, state in shown(playground)} == {"canceled"}
-    assert {each.reason for each in held(playground)} == {"refunded"}
+    assert {each.reason for each in granted_rows(playground)} == {"refunded"}
     assert replayed_alike(playground)
