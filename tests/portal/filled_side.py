@@ -10,7 +10,7 @@ from licenzy.catalog.included import Every, IncludedUnits, Rollover
 from licenzy.catalog.models import Kind
 from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import EventType
-from licenzy.entitlements.models import State
+from licenzy.entitlements.models import Purchase, State
 from licenzy.projects.models import Project
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus
@@ -98,6 +98,8 @@ def fill_side(
         attempt = make_attempt(db, connection=connection, subject=subject, product=product)
         code = names.product_code
         owned = make_entitlement(db, subject=subject, product_code=code, attempt_id=attempt.id)
+        purchase = db.get_one(Purchase, (owned.project_id, owned.mode, owned.purchase_key))
+        purchase.trialed_at, purchase.trialed_products = START, [code]
         pack: dict[str, Any] = {
             "subject": subject,
             "product_code": code,
