@@ -7,11 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlmodel import select
 
-from licenzy.alignment.modes import Mode
 from licenzy.catalog.included import IncludedUnits
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import Kind
 from licenzy.connections.actions import disconnect, end_secret_overlap
 from licenzy.connections.credentials import secret_label
 from licenzy.deliveries.models import WebhookEndpoint
@@ -277,18 +275,8 @@ rows(
         "endpoint without deletions",
         lambda pair: _update(pair, enabled_events=_without("customer.subscription.deleted")),
     ),
-    ("a product with a trial", lambda pair: _sell_trial(pair)),
     test=("endpoint_lacks_events",),
 )
-
-
-def _sell_trial(pair: ModePair) -> None:
-    """One product has a trial; the endpoint was set up before that."""
-    with pair.runtime.database.write() as db:
-        for product in db.exec(select(Product)):
-            if product.mode is Mode.TEST and product.kind is Kind.SUBSCRIPTION:
-                product.trial_days = 14
-                db.add(product)
 
 
 def _without(type_: str) -> list[str]:
