@@ -176,6 +176,14 @@ class Entitlements(ResponseModel):
     has_more: Annotated[bool, Field(description="Whether another page follows")]
 
 
+class SoldItem(ResponseModel):
+    """One of several products that a checkout sells."""
+
+    product_code: Code
+    quantity: int
+    price_label: str
+
+
 class CheckoutSession(ResponseModel):
     """An open Checkout Session: send the customer to `checkout_url`."""
 
@@ -183,9 +191,20 @@ class CheckoutSession(ResponseModel):
     attempt_id: Annotated[str, Field(description="The ID of the checkout attempt")]
     stripe_checkout_session_id: str
     subject_ref: Ref
-    product_code: Code
+    product_code: Annotated[str | None, Field(description="Your product code; null where the call had items")]
     mode: Annotated[Mode, Field(description="The mode of the API key")]
     expires_at: Instant
+    items: Annotated[
+        list[SoldItem],
+        Field(default_factory=_left_out, description="What it sells; only where the call had items"),
+    ]
+    trial_days: Annotated[
+        Count,
+        Field(
+            default_factory=_left_out,
+            description="The days of the trial, 0 if the customer had it; only where the product has a trial",
+        ),
+    ]
 
 
 class PortalSession(ResponseModel):

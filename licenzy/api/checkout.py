@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest, body_hash
-from licenzy.api.schemas import CheckoutSessionBody, validated
-from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
+from licenzy.api.schemas import checkout_body
+from licenzy.checkout.actions import CheckoutRequest, RequestedItem, Seller, open_session
 from licenzy.idempotency.models import CHECKOUT
 
 
@@ -13,11 +13,12 @@ def create_session(request: ApiRequest) -> Reply:
     """Open a Stripe Checkout Session for a subject and a product code."""
     request.authenticate()
     sent = request.json(request.incoming.body)
-    body = validated(CheckoutSessionBody, sent)
+    body = checkout_body(sent)
     call_key = request.idempotency(CHECKOUT)
     parts = request.runtime
     seller = Seller(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings.base_url)
-    sold = open_session(
-        seller, request=CheckoutRequest(**body.model_dump()), call_key=call_key, body_hash=body_hash(sent)
-    )
+    values = body.model_dump()
+    items = tuple(RequestedItem(**each) for each in values.pop("items", ()))
+    checkout_request = CheckoutRequest(**values, items=items)
+    sold = open_session(seller, request=checkout_request, call_key=call_key, body_hash=body_hash(sent))
     return request.answer_outcome(sold.outcome, replayed=sold.replayed)

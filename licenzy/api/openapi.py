@@ -88,7 +88,7 @@ def _operation(name: str, operation: Operation) -> dict[str, Any]:
     if operation.body is not None:
         description["requestBody"] = {
             "required": operation.body_required,
-            "content": _content(operation.body, dict(operation.sent or {})),
+            "content": _content(operation.body, dict(operation.sent or {}), operation.or_body),
         }
     headers = ["Licenzy-Request-Id", *(["Licenzy-Mode"] if operation.keyed else [])]
     if "Idempotency-Key" in operation.parameters:
@@ -102,8 +102,13 @@ def _operation(name: str, operation: Operation) -> dict[str, Any]:
     return description
 
 
-def _content(model: type[BaseModel], example: dict[str, Any]) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": _REF + model.__name__}, "example": example}}
+def _content(
+    model: type[BaseModel], example: dict[str, Any], other: type[BaseModel] | None = None
+) -> dict[str, Any]:
+    schema: dict[str, Any] = {"$ref": _REF + model.__name__}
+    if other is not None:
+        schema = {"anyOf": [schema, {"$ref": _REF + other.__name__}]}
+    return {"application/json": {"schema": schema, "example": example}}
 
 
 def _headers(names: Iterable[str]) -> dict[str, Any]:
@@ -161,7 +166,8 @@ class _Plain(GenerateJsonSchema):
 
 
 def _schemas() -> dict[str, Any]:
-    bodies = {op.body for op in OPERATIONS.values() if op.body is not None}
+    taken = (body for op in OPERATIONS.values() for body in (op.body, op.or_body))
+    bodies = {body for body in taken if body is not None}
     answers = {op.answer for op in OPERATIONS.values()}
     _map, description = models_json_schema(
         [(model, "validation") for model in sorted(bodies | answers, key=lambda model: model.__name__)],

@@ -83,6 +83,8 @@ class Operation:
     status: int = 200
     body: type[BaseModel] | None = None
     sent: Mapping[str, Any] | None = None
+    or_body: type[BaseModel] | None = None
+    """Another body that it takes instead."""
     body_required: bool = True
     parameters: tuple[str, ...] = ()
     """Names among `PARAMETERS`, those of the path included."""
@@ -241,7 +243,7 @@ OPERATIONS: dict[str, Operation] = {
         may=(errors.InvalidRequest, errors.NotFound),
     ),
     "api.create_session": Operation(
-        "Create a Stripe Checkout Session for a subject and a product code.",
+        "Create a Stripe Checkout Session for a subject and a product code, or for several as `items`.",
         {
             "checkout_url": "https://checkout.stripe.com/c/pay/cs_test_a1example",
             "attempt_id": "att_01jd8m7k4b0000000000000000",
@@ -254,6 +256,7 @@ OPERATIONS: dict[str, Operation] = {
         answers.CheckoutSession,
         status=201,
         body=schemas.CheckoutSessionBody,
+        or_body=schemas.CheckoutItemsBody,
         sent={**_REF, "product_code": "PRO_MONTHLY", "customer_email": "user@example.com", "quantity": 1},
         parameters=("Idempotency-Key",),
         may=(*_SALE, *_STRIPE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
@@ -29,7 +30,7 @@ from licenzy.catalog.rules import (
     valid_product_code,
 )
 from licenzy.catalog.unit_names import UNIT_MAX, UNIT_PATTERN
-from licenzy.checkout.rules import MAX_QUANTITY, MAX_URL, URL_PATTERN
+from licenzy.checkout.rules import MAX_ITEMS, MAX_QUANTITY, MAX_URL, URL_PATTERN
 from licenzy.errors import InvalidRequest, LicenzyError, ModeNotAllowed, StripePriceIdNotAllowed, UnknownField
 from licenzy.subjects.rules import MAX_LENGTH, REF_PATTERN, ref_problem
 from licenzy.usage.access import Wanted
@@ -208,6 +209,41 @@ def _asking_problems(feature: str | None, limit: str | None, value: int | None) 
     return problems
 
 
+class CheckoutItem(Body):
+    """One product of a checkout."""
+
+    product_code: ProductCode
+    quantity: Annotated[int, Field(ge=1, le=MAX_QUANTITY, description="The quantity to buy")] = 1
+    price_label: IfGiven[PriceLabel] = None
+
+
+class CheckoutItemsBody(Body):
+    """`POST /v1/checkout/session` with several products, instead of `product_code`."""
+
+    subject_ref: SubjectRef
+    items: Annotated[
+        list[CheckoutItem],
+        Field(
+            min_length=1,
+            max_length=MAX_ITEMS,
+            description="1 to 10 products: subscriptions of one interval, or one-time products; one currency",
+        ),
+    ]
+    success_url: IfGiven[Address] = None
+    cancel_url: IfGiven[Address] = None
+    customer_email: IfGiven[Email] = None
+
+
+def checkout_body(sent: dict[str, Any]) -> CheckoutSessionBody | CheckoutItemsBody:
+    """The body of a checkout, of one product or of several. Raises a refusal with status 400."""
+    if "items" not in sent:
+        return validated(CheckoutSessionBody, sent)
+    beside = [name for name in ("product_code", "quantity", "price_label") if name in sent]
+    if beside:
+        raise InvalidRequest(fields=dict.fromkeys(beside, "cannot be sent with items; send it in each item"))
+    return validated(CheckoutItemsBody, sent)
+
+
 class AccessCheckBody(Body):
     """`POST /v1/access/check`."""
 
@@ -321,18 +357,45 @@ def _worded(schema: type[Body], value: dict[str, Any], error: ValidationError) -
     if unknown:
         fields = {_cut(name): _KNOWN_MISTAKES.get(name, "is not a field of this call") for name in unknown}
         return UnknownField(fields=fields)
-    code = value.get("product_code")
-    if isinstance(code, str) and resembles_stripe_id(code) and code.startswith(("price_", "plan_")):
-        return StripePriceIdNotAllowed(
-            fields={"product_code": "is a Stripe price ID; send the product code it is mapped to"},
-            sent=_cut(code),
-        )
-    fields = {}
+    for path, code in _product_codes(value):
+        if resembles_stripe_id(code) and code.startswith(("price_", "plan_")):
+            return StripePriceIdNotAllowed(
+                fields={path: "is a Stripe price ID; send the product code it is mapped to"},
+                sent=_cut(code),
+            )
+    fields, unknown_fields = {}, {}
     for problem in error.errors(include_url=False, include_context=False, include_input=False):
-        name = str(problem["loc"][0])
-        missing = problem["type"] == "missing"
-        fields[name] = "is required" if missing else _MUST_BE.get(name, "is invalid")
-    return InvalidRequest(fields=fields)
+        path, name = _path(problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            unknown_fields[path] = _KNOWN_MISTAKES.get(name, "is not a field of an item")
+        elif problem["type"] == "missing":
+            fields[path] = "is required"
+        else:
+            fields[path] = _MUST_BE.get(name, "is invalid")
+    return UnknownField(fields=unknown_fields) if unknown_fields else InvalidRequest(fields=fields)
+
+
+def _product_codes(value: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The product codes of a body with where they are."""
+    items = value.get("items")
+    nested = enumerate(items[:MAX_ITEMS]) if isinstance(items, list) else ()
+    places = [("", value), *((f"items[{n}].", each) for n, each in nested if isinstance(each, dict))]
+    for place, fields in places:
+        if isinstance(code := fields.get("product_code"), str):
+            yield f"{place}product_code", code
+
+
+def _path(loc: tuple[int | str, ...]) -> tuple[str, str]:
+    """Where a problem is, such as `items[0].quantity`, and the name of its field.
+
+    Problems in other lists, whose entries have no fields, are those of the list.
+    """
+    if loc[0] != "items":
+        return str(loc[0]), str(loc[0])
+    # What follows the field is which of its types was tried.
+    named = loc[:3]
+    path = "".join(f"[{each}]" if isinstance(each, int) else f".{_cut(each)}" for each in named).lstrip(".")
+    return path, str(named[-1])
 
 
 def _cut(name: str) -> str:

@@ -31,6 +31,20 @@ class Kind(StrEnum):
     FREE = "free"
 
 
+class TrialCard(StrEnum):
+    """Whether a buyer enters a card to begin a trial; Stripe's words."""
+
+    ALWAYS = "always"
+    IF_REQUIRED = "if_required"
+
+
+class TrialEnd(StrEnum):
+    """What becomes of a subscription whose trial ends without a card; Stripe's words."""
+
+    CANCEL = "cancel"
+    PAUSE = "pause"
+
+
 class ProductPrice(Table, table=True):
     """A Stripe price that means a product, for as long as somebody holds it, and as it was last read.
 
@@ -145,6 +159,20 @@ class Product(Table, table=True):
     grace_days: int = 0
     """Days of access after a subscription's first failed payment."""
     trial_days: int | None = None
+    trial_card: TrialCard = Field(
+        default=TrialCard.ALWAYS,
+        sa_type=Word(TrialCard),
+        sa_column_kwargs={"server_default": TrialCard.ALWAYS.value},
+    )
+    trial_end_without_card: TrialEnd = Field(
+        default=TrialEnd.CANCEL,
+        sa_type=Word(TrialEnd),
+        sa_column_kwargs={"server_default": TrialEnd.CANCEL.value},
+    )
+    trial_once: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether a customer who had a trial of the group gets no other one."""
+    trial_group: str = Field(default="", max_length=32, sa_column_kwargs={"server_default": ""})
+    """The products of one name share one trial; empty is a group of the product's own."""
     allow_promotion_codes: bool = False
     automatic_tax: bool = False
     adjustable_quantity: bool = False

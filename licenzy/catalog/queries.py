@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Select as CoreSelect
@@ -59,6 +60,41 @@ def product_by_code(scope: Scope, *, product_code: str) -> SelectOfScalar[Produc
         Product.project_id == scope.project_id,
         Product.mode == scope.mode,
         Product.product_code == product_code,
+    )
+
+
+def products_in_trial_groups(db: Session, scope: Scope, *, of: Sequence[Product]) -> list[Product]:
+    """The products that share a trial with one of these, and these themselves; archived ones included."""
+    names = {each.trial_group for each in of} - {""}
+    sharing = _in_trial_groups(db, scope, names=sorted(names)) if names else []
+    return [*of, *(each for each in sharing if each.id not in {own.id for own in of})]
+
+
+@read_all
+def _in_trial_groups(scope: Scope, *, names: Sequence[str]) -> SelectOfScalar[Product]:
+    return select(Product).where(
+        Product.project_id == scope.project_id,
+        Product.mode == scope.mode,
+        col(Product.trial_group).in_(names),
+    )
+
+
+def has_trials(db: Session, scope: Scope) -> bool:
+    """Whether any product that is sold in this mode has a trial."""
+    return _with_trial(db, scope) is not None
+
+
+@read_first
+def _with_trial(scope: Scope) -> SelectOfScalar[str]:
+    return (
+        select(Product.id)
+        .where(
+            Product.project_id == scope.project_id,
+            Product.mode == scope.mode,
+            col(Product.archived_at).is_(None),
+            col(Product.trial_days).is_not(None),
+        )
+        .limit(1)
     )
 
 

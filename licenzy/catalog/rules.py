@@ -12,7 +12,7 @@ from licenzy.alignment.facts import IncludedFacts, MappedPrice, ProductFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
 from licenzy.catalog.included import IncludedUnits, line_problems, lines_of, terms_text
-from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, ProductPrice
+from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, ProductPrice, TrialCard, TrialEnd
 from licenzy.catalog.unit_names import UNITS_MAX, unit_problem
 from licenzy.errors import InvalidRequest
 from licenzy.projects.models import DEFAULT_UNIT
@@ -88,11 +88,36 @@ class Draft:
     adds: bool = False
     is_default: bool = False
     grants_access: bool = False
+    trial_card: TrialCard = TrialCard.ALWAYS
+    trial_end_without_card: TrialEnd = TrialEnd.CANCEL
+    trial_once: bool = True
+    trial_group: str = ""
 
     @property
     def is_sold(self) -> bool:
         """Whether it has prices; a free product has none."""
         return self.kind is not Kind.FREE
+
+    @property
+    def trial(self) -> TrialSettings | None:
+        """Its trial; none where it has none, whatever is set for one."""
+        if self.trial_days is None:
+            return None
+        return TrialSettings(*(getattr(self, f"trial_{name}") for name in TrialSettings._fields))
+
+
+class TrialSettings(NamedTuple):
+    """The trial of a product: what `Draft` has under names that begin with `trial_`."""
+
+    days: int
+    once: bool = True
+    group: str = ""
+    card: TrialCard = TrialCard.ALWAYS
+    end_without_card: TrialEnd = TrialEnd.CANCEL
+
+    def draft_fields(self) -> dict[str, Any]:
+        """The fields of a draft that say the same."""
+        return {f"trial_{name}": value for name, value in self._asdict().items()}
 
 
 class MappedTerms(NamedTuple):
@@ -259,6 +284,8 @@ def draft_problems(draft: Draft, *, priced: bool = True) -> dict[str, str]:
         problems["grace_days"] = f"0 to {GRACE_DAYS_MAX} days."
     if draft.trial_days is not None and not 1 <= draft.trial_days <= TRIAL_DAYS_MAX:
         problems["trial_days"] = f"1 to {TRIAL_DAYS_MAX} days, or empty for no trial."
+    if draft.trial_group and not re.fullmatch(LABEL_PATTERN, draft.trial_group):
+        problems["trial_group"] = f"Use 1 to {LABEL_MAX} lower-case letters, digits, _ or -"
     if features_problem := _features_problem(draft.features):
         problems["features"] = features_problem
     if limits_problem := _limits_problem(draft.limits):
@@ -287,15 +314,17 @@ def trimmed_to_kind(draft: Draft) -> Draft:
     """The draft without what its kind has no use for, so that a hidden field cannot linger."""
     if draft.kind not in INCLUDING_KINDS:
         draft = replace(draft, included=())
+    if draft.trial_days is None:
+        draft = replace(draft, **_NO_TRIAL)
     if draft.kind is Kind.FREE:
         return replace(
             draft,
             **_NO_PACK,
+            **_NO_TRIAL,
             price_id="",
             price_label=DEFAULT_LABEL,
             duration_seconds=None,
             grace_days=0,
-            trial_days=None,
             allow_promotion_codes=False,
             automatic_tax=False,
             adjustable_quantity=False,
@@ -306,9 +335,16 @@ def trimmed_to_kind(draft: Draft) -> Draft:
         return replace(draft, **_NO_PACK, duration_seconds=None)
     if draft.kind is not Kind.USAGE_PACK:
         draft = replace(draft, **_NO_PACK)
-    return replace(draft, grace_days=0, trial_days=None, adjustable_quantity=False)
+    return replace(draft, grace_days=0, adjustable_quantity=False, **_NO_TRIAL)
 
 
+_NO_TRIAL: dict[str, Any] = {
+    "trial_days": None,
+    "trial_card": TrialCard.ALWAYS,
+    "trial_end_without_card": TrialEnd.CANCEL,
+    "trial_once": True,
+    "trial_group": "",
+}
 _NO_PACK: dict[str, Any] = {"unit": DEFAULT_UNIT, "units": None, "usage_low_units": None}
 
 

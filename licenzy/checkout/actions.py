@@ -3,64 +3,27 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import Session, col, update
+from sqlmodel import Session, col, select, update
 
-from licenzy.catalog.rules import as_sold
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
-from licenzy.checkout.offers import sellable
-from licenzy.checkout.queries import attempt_by_id
-from licenzy.checkout.rules import PricedProduct, Returns, redirect_problem, stripe_params
-from licenzy.connections.actions import access
-from licenzy.connections.models import Connection
-from licenzy.connections.queries import connection_of
-from licenzy.db.unit_of_work import Database
-from licenzy.errors import (
-    DatabaseUnavailable,
-    InvalidRedirectUrl,
-    LicenzyError,
-)
-from licenzy.idempotency.actions import CallKey, begin, bind_attempt, finish, free
+from licenzy.checkout.preparation import Call, Prepared, free_key, prepare
+from licenzy.checkout.preparation import CheckoutRequest as CheckoutRequest
+from licenzy.checkout.preparation import RequestedItem as RequestedItem
+from licenzy.checkout.preparation import Seller as Seller
+from licenzy.errors import LicenzyError
+from licenzy.idempotency.actions import CallKey, finish
 from licenzy.idempotency.outcome import Outcome
-from licenzy.kit.clock import Clock, rfc3339
-from licenzy.kit.ids import new_id
-from licenzy.kit.secret_box import SecretBox
-from licenzy.projects.models import ProjectSide
-from licenzy.projects.scope import Scope
-from licenzy.stripe_gateway.client import SessionFacts, StripeAccess, StripeGateway
+from licenzy.kit.clock import rfc3339
+from licenzy.stripe_gateway.client import SessionFacts
 from licenzy.stripe_gateway.translate import StripeObjectMissing, was_answered
-from licenzy.subjects.actions import ensure_subject, forget_customer
+from licenzy.subjects.actions import forget_customer
 from licenzy.subjects.queries import subject_by_id
 
 _CREATED = 201
-
-
-@dataclass(frozen=True, slots=True)
-class CheckoutRequest:
-    """What a merchant's backend asks to sell."""
-
-    subject_ref: str
-    product_code: str
-    success_url: str | None = None
-    cancel_url: str | None = None
-    customer_email: str | None = None
-    quantity: int = 1
-    price_label: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Seller:
-    """The parts of the installation that selling needs."""
-
-    database: Database
-    gateway: StripeGateway
-    secret_box: SecretBox
-    clock: Clock
-    base_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +39,6 @@ class Sold:
         return answer
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """What is needed to ask Stripe, read and written before asking."""
-
-    attempt: CheckoutAttempt
-    access: StripeAccess
-    holder: str
-
-
 def open_session(seller: Seller, *, request: CheckoutRequest, call_key: CallKey, body_hash: str) -> Sold:
     """Open a Checkout Session for a subject and product, exactly once per Idempotency-Key.
 
@@ -92,126 +46,26 @@ def open_session(seller: Seller, *, request: CheckoutRequest, call_key: CallKey,
     crash, a timeout or an unreadable answer asks Stripe the same under the same key and gets the same
     session. Raises the refusals in api/operations.py and Stripe's; they store nothing and free the key.
     """
-    with seller.database.write() as db:
-        prepared = _prepare(db, seller, request, call_key, body_hash)
+    call = Call(request, call_key, body_hash)
+    prepared = prepare(seller, call)
     if isinstance(prepared, Outcome):
         return Sold(prepared, replayed=True)
     try:
-        session = _ask_stripe(seller, request, call_key.scope, prepared)
+        session = _ask_stripe(seller, call, prepared)
         with seller.database.write() as db:
-            return Sold(_opened(db, prepared, session, request, call_key, seller.clock()), replayed=False)
+            if _opened(db, prepared.attempt, session, seller.clock()):
+                return Sold(_finished(db, prepared, session, call), replayed=False)
+        # A later checkout of the customer offers the trial: of two sessions only that one may be paid.
+        seller.gateway.close_checkout_session(prepared.access, session.id)
+        with seller.database.write() as db:
+            return Sold(_finished(db, prepared, session, call), replayed=False)
     except BaseException:
-        _free(seller, call_key, prepared.holder)
+        free_key(seller, call_key, prepared.holder)
         raise
 
 
-def _free(seller: Seller, call_key: CallKey, holder: str) -> None:
-    """Free the key, whatever went wrong: a repeat is safe even where a session may exist by now.
-
-    The key stays bound to its attempt, and the attempt to its parameters and its key at Stripe. What made the
-    call fail may be the database: then the lease frees the key, and the failure itself is what is told.
-    """
-    with suppress(DatabaseUnavailable), seller.database.write() as db:
-        free(db, call_key, holder=holder)
-
-
-def _prepare(
-    db: Session, seller: Seller, request: CheckoutRequest, call_key: CallKey, body_hash: str
-) -> _Prepared | Outcome:
-    now = seller.clock()
-    begun = begin(db, call_key, body_hash=body_hash, now=now)
-    if begun.replay is not None:
-        return begun.replay
-    connection = connection_of(db, call_key.scope)
-    attempt = _bound_attempt(db, call_key.scope, begun.attempt_id)
-    if attempt is None or (attempt.status is AttemptStatus.CREATED and attempt.reason is not None):
-        # Nothing exists at Stripe for it: look at the set-up as it is now.
-        priced = sellable(
-            db,
-            call_key.scope,
-            code=request.product_code,
-            label=request.price_label,
-            connection=connection,
-            base_url=seller.base_url,
-        )
-        returns = _returns(db, call_key.scope, request, seller.base_url)
-        attempt = _write_attempt(db, attempt, priced, connection, request, returns, call_key, now)
-    assert connection is not None
-    return _Prepared(attempt, access(seller.gateway, seller.secret_box, connection), begun.holder)
-
-
-def _bound_attempt(db: Session, scope: Scope, attempt_id: str | None) -> CheckoutAttempt | None:
-    if attempt_id is None:
-        return None
-    return attempt_by_id(db, scope, attempt_id=attempt_id)
-
-
-def _returns(db: Session, scope: Scope, request: CheckoutRequest, base_url: str) -> Returns:
-    """The caller's addresses, else the project's defaults, else our own page."""
-    side = db.get(ProjectSide, (scope.project_id, scope.mode))
-    hosts = side.redirect_hosts if side else []
-    for name, url in (("success_url", request.success_url), ("cancel_url", request.cancel_url)):
-        problem = redirect_problem(url, mode=scope.mode, hosts=hosts) if url is not None else None
-        if problem:
-            raise InvalidRedirectUrl(f"{name} {problem}.", fields={name: problem})
-    own = f"{base_url}/checkout"
-    return Returns(
-        request.success_url or (side and side.success_url) or f"{own}/done",
-        request.cancel_url or (side and side.cancel_url) or f"{own}/canceled",
-    )
-
-
-def _write_attempt(
-    db: Session,
-    attempt: CheckoutAttempt | None,
-    priced: PricedProduct,
-    connection: Connection | None,
-    request: CheckoutRequest,
-    returns: Returns,
-    call_key: CallKey,
-    now: datetime,
-) -> CheckoutAttempt:
-    assert connection is not None
-    subject = ensure_subject(db, call_key.scope, subject_ref=request.subject_ref, now=now)
-    attempt_id = attempt.id if attempt else new_id("att")
-    product, price = priced.product, priced.price
-    sold = as_sold(product, price_id=price.stripe_price_id)
-    params = stripe_params(
-        priced,
-        attempt_id=attempt_id,
-        subject_ref=request.subject_ref,
-        quantity=request.quantity,
-        returns=returns,
-        customer_id=subject.stripe_customer_id,
-        customer_email=request.customer_email,
-    )
-    if attempt is None:
-        attempt = CheckoutAttempt(
-            id=attempt_id,
-            project_id=call_key.scope.project_id,
-            mode=call_key.scope.mode,
-            connection_id=connection.id,
-            subject_id=subject.id,
-            product_id=product.id,
-            product_code=product.product_code,
-            sold=sold,
-            price_label=price.label,
-            quantity=request.quantity,
-            stripe_params=params,
-            created_at=now,
-            updated_at=now,
-        )
-        db.add(attempt)
-        bind_attempt(db, call_key, attempt_id=attempt_id)
-    else:
-        attempt.sold, attempt.stripe_params, attempt.reason = sold, params, None
-        attempt.product_id, attempt.price_label, attempt.updated_at = product.id, price.label, now
-    db.flush()
-    return attempt
-
-
-def _ask_stripe(seller: Seller, request: CheckoutRequest, scope: Scope, prepared: _Prepared) -> SessionFacts:
-    attempt = prepared.attempt
+def _ask_stripe(seller: Seller, call: Call, prepared: Prepared) -> SessionFacts:
+    attempt, scope = prepared.attempt, call.key.scope
     try:
         return _create(seller, prepared)
     except StripeObjectMissing as missing:
@@ -223,7 +77,7 @@ def _ask_stripe(seller: Seller, request: CheckoutRequest, scope: Scope, prepared
         forget_customer(db, scope, subject_id=attempt.subject_id)
         db.add(attempt)
         subject = subject_by_id(db, scope, subject_id=attempt.subject_id)
-        email = request.customer_email or (subject.email if subject else None)
+        email = call.request.customer_email or (subject.email if subject else None)
         params = {k: v for k, v in attempt.stripe_params.items() if k not in {"customer", "customer_update"}}
         if email:
             params["customer_email"] = email
@@ -233,7 +87,7 @@ def _ask_stripe(seller: Seller, request: CheckoutRequest, scope: Scope, prepared
     return _create(seller, prepared)
 
 
-def _create(seller: Seller, prepared: _Prepared) -> SessionFacts:
+def _create(seller: Seller, prepared: Prepared) -> SessionFacts:
     attempt = prepared.attempt
     try:
         return seller.gateway.create_checkout_session(
@@ -257,20 +111,13 @@ def _refused(seller: Seller, attempt: CheckoutAttempt, refusal: LicenzyError) ->
         attempt.updated_at = seller.clock()
 
 
-def _opened(
-    db: Session,
-    prepared: _Prepared,
-    session: SessionFacts,
-    request: CheckoutRequest,
-    call_key: CallKey,
-    now: datetime,
-) -> Outcome:
-    attempt = prepared.attempt
+def _opened(db: Session, attempt: CheckoutAttempt, session: SessionFacts, now: datetime) -> bool:
+    """Note the session on its attempt; False when the attempt was closed before there was a session."""
     # Column by column, since the session's own events may have settled the attempt in the meantime.
     here = (
         col(CheckoutAttempt.id) == attempt.id,
-        col(CheckoutAttempt.project_id) == call_key.scope.project_id,
-        col(CheckoutAttempt.mode) == call_key.scope.mode,
+        col(CheckoutAttempt.project_id) == attempt.project_id,
+        col(CheckoutAttempt.mode) == attempt.mode,
     )
     db.exec(
         update(CheckoutAttempt)
@@ -292,15 +139,30 @@ def _opened(
         .where(*here, col(CheckoutAttempt.status) == AttemptStatus.CREATED)
         .values(status=AttemptStatus.OPEN)
     )
-    answer = {
+    closed = db.exec(
+        select(CheckoutAttempt.id).where(*here, col(CheckoutAttempt.status) == AttemptStatus.FAILED)
+    )
+    return closed.first() is None
+
+
+def _finished(db: Session, prepared: Prepared, session: SessionFacts, call: Call) -> Outcome:
+    attempt, request = prepared.attempt, call.request
+    answer: dict[str, Any] = {
         "checkout_url": session.url,
         "attempt_id": attempt.id,
         "stripe_checkout_session_id": session.id,
         "subject_ref": request.subject_ref,
-        "product_code": request.product_code,
-        "mode": call_key.scope.mode.value,
+        "product_code": None if request.items else request.product_code,
+        "mode": call.key.scope.mode.value,
         "expires_at": rfc3339(session.expires_at),
     }
+    if attempt.items_sold is not None:
+        answer["items"] = [
+            {name: item[name] for name in ("product_code", "quantity", "price_label")}
+            for item in attempt.items_sold
+        ]
+    if attempt.trial_days is not None:
+        answer["trial_days"] = attempt.trial_days
     stored = Outcome(_CREATED, json.dumps(answer, ensure_ascii=False))
-    finish(db, call_key, holder=prepared.holder, outcome=stored)
+    finish(db, call.key, holder=prepared.holder, outcome=stored)
     return stored

@@ -64,12 +64,17 @@ class CheckoutAttempt(Table, table=True):
     connection_id: str = Field(foreign_key="connections.id")
     subject_id: str
     product_id: str
+    """Of the first product, where it sells several; so are `product_code`, `sold` and `quantity`."""
     product_code: str
     sold: dict[str, Any] = Field(sa_type=JSON)
     """The product as sold: kind, price, units, duration, features, grace, and the version of these terms."""
     price_label: str | None = None
     """The label of the price at that time; none for attempts made before prices had labels."""
     quantity: int
+    items_sold: list[dict[str, Any]] | None = Field(default=None, sa_type=JSON(none_as_null=True))
+    """Product, price label, quantity and terms of each item of a call with items; none of other calls."""
+    trial_days: int | None = None
+    """The trial that it offers; 0 where the customer had it, none where the product has no trial."""
     stripe_params: dict[str, Any] = Field(sa_type=JSON)
     """Exactly what Stripe is asked for, so that a repeat asks the same."""
     stripe_try: int = 0
@@ -87,3 +92,15 @@ class CheckoutAttempt(Table, table=True):
     paid_at: datetime | None = Field(default=None, sa_type=Instant)
     created_at: datetime = Field(sa_type=Instant)
     updated_at: datetime = Field(sa_type=Instant)
+
+    @property
+    def bought(self) -> list[tuple[str, int]]:
+        """The code and quantity of each product that it sells."""
+        if self.items_sold is None:
+            return [(self.product_code, self.quantity)]
+        return [(each["product_code"], each["quantity"]) for each in self.items_sold]
+
+    @property
+    def product_codes(self) -> str:
+        """What it sells, for people: `PRO`, or `PRO, SEATS`."""
+        return ", ".join(code for code, _quantity in self.bought)

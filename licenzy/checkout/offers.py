@@ -78,7 +78,7 @@ def _refuse_misaligned(
     prices = (price for price in product.prices if price.stripe_price_id == priced.price.stripe_price_id)
     side = SideFacts(
         scope.mode,
-        connection=connection_facts_of(connection) if connection else None,
+        connection=connection_facts_of(connection, has_trials=False) if connection else None,
         products=(replace(product, prices=tuple(prices)),),
     )
     sides = {scope.mode: side, scope.mode.other: SideFacts(scope.mode.other)}

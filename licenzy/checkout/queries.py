@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import Row
@@ -35,8 +35,25 @@ class SoldAttempt(NamedTuple):
     subject_id: str
     sold: dict[str, Any]
     quantity: int
+    items_sold: list[dict[str, Any]] | None
     stripe_checkout_session_id: str | None
     stripe_subscription_id: str | None
+
+    @property
+    def others(self) -> Sequence[dict[str, Any]]:
+        """What it sold beside the first product."""
+        return (self.items_sold or ())[1:]
+
+    def sold_at(self, price_id: str | None) -> dict[str, Any] | None:
+        """What it sold at this price; none where it sold nothing at it."""
+        return next(
+            (
+                sold
+                for sold in (self.sold, *(each["sold"] for each in self.others))
+                if sold["stripe_price_id"] == price_id
+            ),
+            None,
+        )
 
 
 NAMED_BY = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +14,8 @@ from licenzy.checkout.models import AttemptStatus
 from licenzy.subjects.rules import is_plain
 
 MAX_URL = 2048
+MAX_ITEMS = 10
+"""Products that one checkout sells at most."""
 MAX_QUANTITY = 999_999  # Stripe's cap for a line item.
 _UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f\\\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _NAMED_HOST = re.compile(r"[\w-]+(?:\.[\w-]+)*")
@@ -36,10 +38,11 @@ class Returns:
 
 @dataclass(frozen=True, slots=True)
 class PricedProduct:
-    """A product at one of its prices."""
+    """A product at one of its prices, and how many of it."""
 
     product: Product
     price: ProductPrice
+    quantity: int = 1
 
 
 def redirect_problem(url: str, *, mode: Mode, hosts: Sequence[str]) -> str | None:
@@ -71,26 +74,26 @@ def redirect_problem(url: str, *, mode: Mode, hosts: Sequence[str]) -> str | Non
 
 
 def stripe_params(
-    priced: PricedProduct,
+    sales: Sequence[PricedProduct],
     *,
     attempt_id: str,
     subject_ref: str,
-    quantity: int,
+    trial_days: int | None,
     returns: Returns,
     customer_id: str | None,
     customer_email: str | None,
 ) -> dict[str, Any]:
-    """Exactly what Stripe is asked for when this product is sold to this subject."""
-    product = priced.product
+    """Exactly what Stripe is asked for when these products, which agree, are sold to this subject."""
+    product = sales[0].product
     metadata = {
         "licenzy_project": product.project_id,
         "licenzy_attempt": attempt_id,
         "licenzy_subject_ref": subject_ref,
-        "licenzy_product_code": product.product_code,
     }
-    line: dict[str, Any] = {"price": priced.price.stripe_price_id, "quantity": quantity}
+    if len(sales) == 1:
+        metadata["licenzy_product_code"] = product.product_code
     params: dict[str, Any] = {
-        "line_items": [line],
+        "line_items": [_line_item(each) for each in sales],
         "success_url": returns.success_url,
         "cancel_url": returns.cancel_url,
         "client_reference_id": subject_ref if is_plain(subject_ref) else attempt_id,
@@ -99,10 +102,14 @@ def stripe_params(
     if product.kind is Kind.SUBSCRIPTION:
         params["mode"] = "subscription"
         params["subscription_data"] = {"metadata": metadata}
-        if product.trial_days:
-            params["subscription_data"]["trial_period_days"] = product.trial_days
-        if product.adjustable_quantity:
-            line["adjustable_quantity"] = {"enabled": True}
+        if trial_days:
+            params["subscription_data"] |= {
+                "trial_period_days": trial_days,
+                "trial_settings": {
+                    "end_behavior": {"missing_payment_method": product.trial_end_without_card.value}
+                },
+            }
+            params["payment_method_collection"] = product.trial_card.value
     else:
         params["mode"] = "payment"
         params["payment_intent_data"] = {"metadata": metadata}
@@ -112,6 +119,52 @@ def stripe_params(
         params["automatic_tax"] = {"enabled": True}
     params.update(_buyer(product, customer_id, customer_email))
     return params
+
+
+def _line_item(sale: PricedProduct) -> dict[str, Any]:
+    line: dict[str, Any] = {"price": sale.price.stripe_price_id, "quantity": sale.quantity}
+    if sale.product.adjustable_quantity and sale.product.kind is Kind.SUBSCRIPTION:
+        line["adjustable_quantity"] = {"enabled": True}
+    return line
+
+
+def disagreement(sales: Sequence[PricedProduct]) -> str | None:
+    """Why these products cannot be sold by one checkout, as a sentence; None when they can."""
+    prices = [each.price.stripe_price_id for each in sales]
+    for number, each in enumerate(sales):
+        if each.price.stripe_price_id in prices[:number]:
+            return f"{each.product.product_code} is there twice at one price. Send it once with a quantity."
+    for what, values in _AGREED.items():
+        first, *others = sales
+        for other in others:
+            if values(first) != values(other):
+                codes = f"{first.product.product_code} and {other.product.product_code}"
+                return f"{codes} differ in their {what}. Sell them in separate checkouts."
+    return None
+
+
+def _has_trial(sale: PricedProduct) -> tuple[Any, ...]:
+    product = sale.product
+    if product.trial_days is None:
+        return ()
+    return product.trial_days, product.trial_once
+
+
+def _card_rules(sale: PricedProduct) -> tuple[Any, ...]:
+    product = sale.product
+    return (product.trial_card, product.trial_end_without_card) if product.trial_days is not None else ()
+
+
+_AGREED: Mapping[str, Callable[[PricedProduct], Any]] = {
+    "kind: only subscriptions renew": lambda sale: sale.product.kind is Kind.SUBSCRIPTION,
+    "currency": lambda sale: sale.price.currency,
+    "interval": lambda sale: (sale.price.interval, sale.price.interval_count),
+    "trial": _has_trial,
+    "card settings of the trial": _card_rules,
+    "promotion codes": lambda sale: sale.product.allow_promotion_codes,
+    "automatic tax": lambda sale: sale.product.automatic_tax,
+}
+"""In what all products of one checkout must agree, in the order in which it is checked."""
 
 
 def outcome(

@@ -13,7 +13,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.api_keys.actions import create_key
 from licenzy.catalog.actions import create_product
 from licenzy.catalog.models import Kind
-from licenzy.catalog.queries import product_by_code
+from licenzy.catalog.queries import has_trials, product_by_code
 from licenzy.catalog.rules import Draft
 from licenzy.cli.running_instance import address_status
 from licenzy.connections import actions as connections
@@ -191,6 +191,7 @@ def _connection(runtime: Runtime, project_id: str) -> Connection:
         runtime.secret_box,
         Scope(project_id, Mode.TEST),
         base_url=runtime.settings.base_url,
+        has_trials=has_trials,
         actor=_CLI,
         now=runtime.clock(),
     )

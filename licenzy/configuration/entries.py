@@ -169,6 +169,7 @@ _KEYS = {
     "price_label": "label",
     "trial_days": "trial",
     "is_default": "default",
+    "trial_group": "trial",
 }
 """What a file calls the fields of the verbs, where the names differ. A price is named by its own entry."""
 _LINE = re.compile(r"(included)-(\d+)-(\w+)")

@@ -25,6 +25,7 @@ from licenzy.configuration.entries import (
 from licenzy.configuration.product_fields import (
     FIELDS,
     NEW_PURCHASES,
+    draft_fields,
     fields_of,
 )
 from licenzy.configuration.values import (
@@ -156,7 +157,7 @@ def _product(entry: _Entry) -> ProductEntry:
             entry.refuse(f"{each.key} has no meaning for kind {kind.value}. Remove it.")
     values = {each.attribute: entry.optional(each.key, each.read, each.default) for each in of_kind}
     _check_holders(entry)
-    draft = Draft(code, kind, "", **values)
+    draft = Draft(code, kind, "", **draft_fields(values))
     problem = first_problem(catalog.draft_problems(draft, priced=False))
     if problem is not None:
         entry.refuse(problem)

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
 from typing import Any
 
-from licenzy.catalog.models import Kind
-from licenzy.catalog.rules import DURATION_UNITS, INCLUDING_KINDS, Draft
+from licenzy.catalog.models import Kind, TrialCard, TrialEnd
+from licenzy.catalog.rules import DURATION_UNITS, INCLUDING_KINDS, Draft, TrialSettings
 from licenzy.configuration.included import read_included, write_included
-from licenzy.configuration.values import Invalid, choices, flag, only_keys, text, texts, whole
+from licenzy.configuration.values import Invalid, InvalidKey, choices, flag, only_keys, text, texts, whole
 
 NEW_PURCHASES = "new purchases"
 """Whom a change of terms is for: what was sold before stays as it was sold."""
 
 UNLIMITED = "unlimited"
 """How the file writes a limit without end."""
-
-_UNSUPPORTED_OF_TRIAL = ("once", "group", "card", "end_without_card")
 _SECONDS = {"seconds": 1, **DURATION_UNITS}
 
 _PACK, _PASS, _SUBSCRIPTION, _FREE = Kind.USAGE_PACK, Kind.TIME_PASS, Kind.SUBSCRIPTION, Kind.FREE
@@ -60,11 +59,44 @@ def _duration_table(seconds: int) -> dict[str, int]:
     return {unit: seconds // _SECONDS[unit]}
 
 
-def _trial(value: object) -> int:
-    table = only_keys(value, ("days",), unsupported=_UNSUPPORTED_OF_TRIAL, example="{ days = 14 }")
+def _trial(value: object) -> TrialSettings:
+    table = only_keys(value, TrialSettings._fields, example="{ days = 14 }")
     if "days" not in table:
         raise Invalid("needs days, such as { days = 14 }.")
-    return whole(table["days"])
+    return TrialSettings(**{key: _value_of_trial(key, each) for key, each in table.items()})
+
+
+def _value_of_trial(key: str, value: object) -> Any:
+    try:
+        return _OF_TRIAL[key](value)
+    except Invalid as problem:
+        raise InvalidKey(f"{key} {problem}") from None
+
+
+def _one_of(words: type[StrEnum]) -> Callable[[object], StrEnum]:
+    def read(value: object) -> StrEnum:
+        word = text(value)
+        if word not in set(words):
+            raise Invalid(f"must be {choices(words)}.")
+        return words(word)
+
+    return read
+
+
+_OF_TRIAL: Mapping[str, Callable[[object], Any]] = {
+    "days": whole,
+    "once": flag,
+    "group": text,
+    "card": _one_of(TrialCard),
+    "end_without_card": _one_of(TrialEnd),
+}
+
+
+def _trial_table(trial: TrialSettings) -> dict[str, Any]:
+    """What differs from the defaults, after the days."""
+    usual = TrialSettings(trial.days)._asdict()
+    differing = {key: value for key, value in trial._asdict().items() if value != usual[key]}
+    return {"days": trial.days, **differing}
 
 
 def _features(value: object) -> tuple[str, ...]:
@@ -102,7 +134,7 @@ FIELDS = (
     ProductField("grants_access", "grants_access", (_FREE,), flag),
     ProductField("included", "included", INCLUDING_KINDS, read_included, write_included),
     ProductField("grace_days", "grace_days", (_SUBSCRIPTION,), whole),
-    ProductField("trial", "trial_days", (_SUBSCRIPTION,), _trial, lambda days: {"days": days}),
+    ProductField("trial", "trial", (_SUBSCRIPTION,), _trial, _trial_table),
     ProductField("allow_promotion_codes", "allow_promotion_codes", _SOLD, flag),
     ProductField("automatic_tax", "automatic_tax", _SOLD, flag),
     ProductField("adjustable_quantity", "adjustable_quantity", (_SUBSCRIPTION,), flag),
@@ -112,12 +144,19 @@ FIELDS = (
 _DEFAULTS: Mapping[str, Any] = {
     each.name: each.default if each.default_factory is MISSING else each.default_factory()
     for each in fields(Draft)
-}
+} | {"trial": None}
 
 
 def fields_of(kind: Kind) -> tuple[ProductField, ...]:
     """The keys that a product of this kind may have."""
     return tuple(each for each in FIELDS if kind in each.kinds)
+
+
+def draft_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a draft that a product's values mean, by attribute."""
+    trial: TrialSettings | None = values.get("trial")
+    plain = {name: value for name, value in values.items() if name != "trial"}
+    return plain | (trial.draft_fields() if trial is not None else {})
 
 
 def written_fields(draft: Draft) -> dict[str, Any]:

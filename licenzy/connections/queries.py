@@ -33,10 +33,10 @@ def with_clock(db: Session, scope: Scope) -> Scope:
     return scope if found is None else found.scope
 
 
-def connection_facts(db: Session, scope: Scope) -> ConnectionFacts | None:
+def connection_facts(db: Session, scope: Scope, *, has_trials: bool) -> ConnectionFacts | None:
     """The connection of this side without its secrets, as rules see it."""
     found = connection_of(db, scope)
-    return None if found is None else facts_of(found)
+    return None if found is None else facts_of(found, has_trials=has_trials)
 
 
 @read_first

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from licenzy.connections.models import Connection
-from licenzy.connections.rules import wanted_events
 from licenzy.stripe_gateway.client import API_VERSION
 from licenzy.stripe_gateway.facts import EndpointFacts
 
@@ -28,19 +26,21 @@ class Repair:
 
 
 def repair(
-    connection: Connection, listed: Sequence[EndpointFacts], *, secret_known: bool, rotate: bool
+    listed: Sequence[EndpointFacts], *, known_id: str | None, wanted: Sequence[str], rotate: bool
 ) -> Repair:
-    """How to mend the endpoints that have this connection's address.
+    """How to repair the endpoints at a connection's address, which are to send the events `wanted`.
+
+    `known_id` is the endpoint whose secret is stored here and can be read; none where there is none.
 
     One stays when its secret is stored here and its version is ours: Stripe tells a secret only when it
     makes an endpoint, and cannot change a version. Events and a disabled state can be changed on it. What
     a click that broke off has left behind is among those that go.
     """
-    known = [each for each in listed if secret_known and each.id == connection.webhook_endpoint_id]
+    known = [each for each in listed if each.id == known_id]
     if rotate or not known or known[0].api_version != API_VERSION:
         return Repair(None, update=False, remove=tuple(each.id for each in listed))
     kept = known[0]
-    lacking = set(wanted_events(connection.provider)) - set(kept.enabled_events)
+    lacking = set(wanted) - set(kept.enabled_events)
     return Repair(
         kept,
         update=kept.status != "enabled" or bool(lacking and "*" not in kept.enabled_events),
@@ -48,8 +48,8 @@ def repair(
     )
 
 
-def events_to_send(connection: Connection, kept: EndpointFacts) -> tuple[str, ...]:
+def events_to_send(kept: EndpointFacts, wanted: Sequence[str]) -> tuple[str, ...]:
     """What a kept endpoint shall subscribe to: what it did, and what is wanted besides."""
     if "*" in kept.enabled_events:
         return kept.enabled_events
-    return tuple(dict.fromkeys((*kept.enabled_events, *wanted_events(connection.provider))))
+    return tuple(dict.fromkeys((*kept.enabled_events, *wanted)))

@@ -40,7 +40,10 @@ REQUIRED_EVENTS: tuple[str, ...] = (
     "product.updated",
     "product.deleted",
 )
-"""Every event that can change who has access; an endpoint at Stripe must subscribe to all of them."""
+"""Every event that can change who has access; an endpoint at Stripe subscribes to all of them, always."""
+
+TRIAL_WILL_END = "customer.subscription.trial_will_end"
+"""What Stripe sends three days before a trial ends; needed only while a product has a trial."""
 
 CLOCK_MOVED = "test_helpers.test_clock.ready"
 """How the sandbox tells that its account's clock was moved; Stripe itself sends none for an account."""
@@ -70,9 +73,15 @@ class CredentialRefused(InvalidRequest):
         self.field = field
 
 
-def wanted_events(provider: Provider) -> tuple[str, ...]:
+def required_events(*, has_trials: bool) -> tuple[str, ...]:
+    """What an endpoint at Stripe must subscribe to, by whether a product of the side has a trial."""
+    return (*REQUIRED_EVENTS, TRIAL_WILL_END) if has_trials else REQUIRED_EVENTS
+
+
+def wanted_events(provider: Provider, *, has_trials: bool) -> tuple[str, ...]:
     """What an endpoint at this provider subscribes to."""
-    return (*REQUIRED_EVENTS, CLOCK_MOVED) if provider is Provider.SANDBOX else REQUIRED_EVENTS
+    required = required_events(has_trials=has_trials)
+    return (*required, CLOCK_MOVED) if provider is Provider.SANDBOX else required
 
 
 def checked_stripe_key(pasted: str, mode: Mode) -> str:
@@ -186,7 +195,8 @@ def registration_problem(provider: Provider, mode: Mode, base_url: str) -> str |
 
 def forwarding_command(address: str) -> str:
     """The Stripe CLI's line that brings events to an address Stripe cannot reach."""
-    return f"stripe listen --events {','.join(REQUIRED_EVENTS)} --forward-to {address}"
+    events = ",".join(required_events(has_trials=True))
+    return f"stripe listen --events {events} --forward-to {address}"
 
 
 def account_changes(known: str | None, seen: str | None, *, key_was_saved: bool) -> bool:
@@ -235,7 +245,7 @@ def _key_refused(reason: str, message: str) -> CredentialRefused:
     return CredentialRefused(reason, field="stripe_key", message=message)
 
 
-def facts_of(connection: Connection) -> ConnectionFacts:
+def facts_of(connection: Connection, *, has_trials: bool) -> ConnectionFacts:
     """A connection as alignment's rules see it, without its secrets."""
     has_key, has_secret = connection.key_sealed is not None, connection.webhook_secret_sealed is not None
     return ConnectionFacts(
@@ -252,7 +262,7 @@ def facts_of(connection: Connection) -> ConnectionFacts:
         endpoint_id=connection.webhook_endpoint_id,
         proven_at=connection.proven_at,
         last_event_id=connection.last_event_id,
-        wanted_events=frozenset(wanted_events(connection.provider)),
+        wanted_events=frozenset(wanted_events(connection.provider, has_trials=has_trials)),
     )
 
 

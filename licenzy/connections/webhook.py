@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TypeAlias
 
 from sqlmodel import Session
 
@@ -24,6 +26,9 @@ from licenzy.observations.actions import probe_soon
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import EndpointFacts, StripeAccess, StripeGateway
 from licenzy.workspace.audit import Actor, record
+
+HasTrials: TypeAlias = Callable[[Session, Scope], bool]
+"""Whether a product that is sold in this mode has a trial: `catalog.queries.has_trials`."""
 
 _SAME_CLICK_SECONDS = 10
 """Within it a second click, seeing the same list, is answered with the endpoint that the first one made."""
@@ -96,6 +101,7 @@ def register_endpoint(
     *,
     base_url: str,
     rotate: bool = False,
+    has_trials: HasTrials,
     actor: Actor,
     now: datetime,
 ) -> Connection:
@@ -107,8 +113,10 @@ def register_endpoint(
     """
     with database.read() as db:
         connection = queries.connection_of(db, scope)
+        sells_trials = has_trials(db, scope)
     if connection is None:
         raise StripeNotConnected
+    wanted = rules.wanted_events(connection.provider, has_trials=sells_trials)
     problem = rules.registration_problem(connection.provider, scope.mode, base_url)
     if problem is not None:
         raise rules.secret_refused("endpoint_unreachable", problem)
@@ -116,12 +124,14 @@ def register_endpoint(
     address = rules.endpoint_address(base_url, connection.id)
     listed = [endpoint for endpoint in gateway.webhook_endpoints(stripe) if endpoint.url == address]
     known = opened(secret_box, connection.webhook_secret_sealed, secret_label(connection)) is not None
-    plan = repair(connection, listed, secret_known=known, rotate=rotate)
+    plan = repair(
+        listed, known_id=connection.webhook_endpoint_id if known else None, wanted=wanted, rotate=rotate
+    )
     if plan.keep is None:
-        created = _make_endpoint(gateway, stripe, connection, address, listed, now)
+        created = _make_endpoint(gateway, stripe, connection, address, listed, wanted, now)
         with database.write() as db:
             connection, plan = _take_over(db, secret_box, connection, created, plan, actor=actor, now=now)
-    _repair_at_stripe(gateway, stripe, connection, plan)
+    _repair_at_stripe(gateway, stripe, plan, wanted)
     if plan.keep is not None and not plan.needless:
         with database.write() as db:
             _record_repair(db, connection, plan, actor=actor, now=now)
@@ -161,10 +171,10 @@ def _credentials(connection: Connection) -> tuple[str | None, ...]:
 
 
 def _repair_at_stripe(
-    gateway: StripeGateway, stripe: StripeAccess, connection: Connection, plan: Repair
+    gateway: StripeGateway, stripe: StripeAccess, plan: Repair, wanted: Sequence[str]
 ) -> None:
     if plan.keep is not None and plan.update:
-        gateway.update_webhook_endpoint(stripe, plan.keep.id, events=events_to_send(connection, plan.keep))
+        gateway.update_webhook_endpoint(stripe, plan.keep.id, events=events_to_send(plan.keep, wanted))
     for endpoint_id in plan.remove:
         gateway.delete_webhook_endpoint(stripe, endpoint_id)
 
@@ -175,6 +185,7 @@ def _make_endpoint(
     connection: Connection,
     address: str,
     listed: list[EndpointFacts],
+    wanted: tuple[str, ...],
     now: datetime,
 ) -> EndpointFacts:
     """A new endpoint with its secret; two clicks in one moment get the same one."""
@@ -184,7 +195,7 @@ def _make_endpoint(
     created = gateway.create_webhook_endpoint(
         stripe,
         url=address,
-        events=rules.wanted_events(connection.provider),
+        events=wanted,
         idempotency_key=f"{connection.id}:endpoint:{state_word}:{moment}",
     )
     if created.secret is None:

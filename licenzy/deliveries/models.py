@@ -23,6 +23,7 @@ class EventType(StrEnum):
     USAGE_GRANTED = "usage.granted"
     SUBSCRIPTION_UPDATED = "subscription.updated"
     SUBSCRIPTION_DELETED = "subscription.deleted"
+    SUBSCRIPTION_TRIAL_ENDING = "subscription.trial_ending"
     INVOICE_PAYMENT_SUCCEEDED = "invoice.payment_succeeded"
     INVOICE_PAYMENT_FAILED = "invoice.payment_failed"
 

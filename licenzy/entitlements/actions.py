@@ -18,8 +18,9 @@ from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase,
 from licenzy.entitlements.one_time import Pass, chain_passes
 from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.entitlements.projection import project
-from licenzy.entitlements.purchases import LockedPurchase
+from licenzy.entitlements.purchases import LOCKED_COLUMNS, LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
+from licenzy.entitlements.trials import trial_in
 from licenzy.entitlements.window_rows import OpenWindows
 from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import new_id
@@ -57,7 +58,7 @@ def lock_purchase(db: Session, scope: Scope, *, key: str, now: datetime) -> Lock
     while (found := _locked_purchase(db, scope, key=key)) is None:
         if (begun := begin_purchase(db, scope, now=now, key=key)) is not None:
             return begun
-    return LockedPurchase(project_id=scope.project_id, mode=scope.mode, key=key, **found._mapping)
+    return LockedPurchase(scope.project_id, scope.mode, *found)
 
 
 def begin_purchase(
@@ -81,7 +82,7 @@ def begin_purchase(
 @read_row
 def _locked_purchase(scope: Scope, *, key: str) -> Select[Any]:
     return (
-        select(_PURCHASES.subject_id, _PURCHASES.attempt_id, _PURCHASES.finalized_at)
+        select(*(_PURCHASES[name] for name in LOCKED_COLUMNS))
         .where(
             _PURCHASES.project_id == scope.project_id, _PURCHASES.mode == scope.mode, _PURCHASES.key == key
         )
@@ -179,6 +180,7 @@ def project_purchase(
         lock_customer(db, purchase.scope, subject_id=purchase.subject_id)
         facts = recorded_facts(db, purchase.scope, purchase_key=purchase.key)
     rows, changes, ended = _write_all(db, purchase, project(facts), now)
+    _remember_trial(db, purchase, facts)
     announce_purchase(
         db,
         purchase,
@@ -191,6 +193,14 @@ def project_purchase(
     )
     _remove(db, purchase, ended)
     return changes
+
+
+def _remember_trial(db: Session, purchase: LockedPurchase, facts: Sequence[FactLike]) -> None:
+    """Keep on the purchase that it was in a trial, for checkouts that offer a trial once."""
+    trial = trial_in(facts)
+    if trial is not None and trial != (purchase.trialed_at, purchase.trialed_products):
+        columns = {"trialed_at": trial.at, "trialed_products": trial.products}
+        change_row(db, Purchase, purchase.primary_key, columns)
 
 
 def disown_purchase(db: Session, purchase: LockedPurchase, *, attempt_id: str) -> None:
@@ -224,7 +234,8 @@ def withdraw_purchase(
     changes = [change for pair in zip(found, rows, strict=True) for change in _change(*pair)]
     announce_purchase(db, purchase, facts=facts, rows=rows, changes=changes, cause=cause, now=now)
     _remove(db, purchase, rows)
-    change_row(db, Purchase, purchase.primary_key, {"subject_id": None, "finalized_at": None})
+    known = ("subject_id", "finalized_at", "trialed_at", "trialed_products")
+    change_row(db, Purchase, purchase.primary_key, dict.fromkeys(known))
     return changes
 
 

@@ -20,6 +20,7 @@ from licenzy.entitlements.fact_events import ended, failed_invoices, paid_invoic
 from licenzy.entitlements.models import OVERRIDE, Entitlement, Purchase, State
 from licenzy.entitlements.projected import FactLike
 from licenzy.entitlements.purchases import LockedPurchase
+from licenzy.entitlements.trials import confirmed_endings, is_ahead
 from licenzy.kit.clock import rfc3339
 
 Change = dict[str, Any]
@@ -111,12 +112,25 @@ class _PurchaseEvents:
         was_finalized = self.purchase.finalized_at is not None
         if events and was_finalized and self._changed():
             yield self._about(EventType.SUBSCRIPTION_UPDATED, first)
+        for ending in self._reported_first(confirmed_endings):
+            if is_ahead(ending, self.facts, self._now_there()):
+                yield self._about(EventType.SUBSCRIPTION_TRIAL_ENDING, first)
 
     def _new(self, read: Any) -> list[FactLike]:
         """What the new facts tell that the older ones had not told."""
+        return list(self._reported_first(read).values())
+
+    def _reported_first(self, read: Any) -> dict[Any, FactLike]:
+        """The same, by what it is about."""
         older = [fact for fact in self.facts if (fact.source_id, fact.kind) not in self.cause.new_facts]
         known = set(read(older))
-        return [fact for about, fact in read(self.facts).items() if about not in known]
+        return {about: fact for about, fact in read(self.facts).items() if about not in known}
+
+    def _now_there(self) -> datetime:
+        """The account's own time."""
+        if self.at is None:
+            self.at = with_clock(self.db, self.purchase.scope).at(self.now)
+        return self.at
 
     def _changed(self) -> list[str]:
         """The entitlements that differ from before, each once however often it was written."""
@@ -164,9 +178,7 @@ class _PurchaseEvents:
         return EventDraft(event_type, self.cause.source, self.cause.reason, subject_id, replace(data, **more))
 
     def _with_row(self, data: Data, row: Entitlement) -> Data:
-        if self.at is None:
-            self.at = with_clock(self.db, self.purchase.scope).at(self.now)
-        stands = standing(row, self.at)
+        stands = standing(row, self._now_there())
         pack = row.kind is Kind.USAGE_PACK
         return replace(
             data,

@@ -60,6 +60,10 @@ class Purchase(Table, table=True):
     """The attempt that made it. While it is nobody's: one that it names in metadata and that did not."""
     finalized_at: datetime | None = Field(default=None, sa_type=Instant)
     """When what was bought was first available; `purchase.finalized` is told then, once."""
+    trialed_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When its subscription was first in a trial; none where it never was."""
+    trialed_products: list[str] | None = Field(default=None, sa_type=JSON)
+    """The codes of the products that the trial was of."""
     created_at: datetime = Field(sa_type=Instant)
 
 

@@ -22,8 +22,8 @@ LONGEST_SECONDS = 7_000 * 365 * 86_400
 def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
     """The entitlements of a paid session; none before its payment has settled.
 
-    The first is what the checkout was opened for. Other one-time prices that the buyer added follow, also
-    those of a session that began a subscription.
+    The first is what the checkout was opened for, with the key "". Its other items follow, and one-time
+    prices that the buyer added, also those of a session that began a subscription; their keys are the prices.
     """
     adopted = adoption(facts)
     paid = [
@@ -44,6 +44,8 @@ def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
         main = terms["sold"]
         _, quantity = lines.pop(main.get("stripe_price_id"), (main, terms["quantity"]))
         granted.append(_granted("", main, quantity, first))
+        # What else the checkout was opened for; what Stripe says of its quantity counts.
+        lines = {each["sold"]["stripe_price_id"]: _item(each) for each in terms.get("others", ())} | lines
     granted += [_granted(price, *line, first) for price, line in sorted(lines.items())]
     reversing = _about_the_payment_of(first, facts)
     return [_taken_back(each, first, facts, reversing) for each in granted]
@@ -62,6 +64,10 @@ def _lines(facts: Sequence[FactLike]) -> dict[str, tuple[Mapping[str, Any], int]
             already = found.get(line["price"], (sold, 0))[1]
             found[line["price"]] = (sold, already + line["quantity"])
     return found
+
+
+def _item(other: Mapping[str, Any]) -> tuple[Mapping[str, Any], int]:
+    return other["sold"], other["quantity"]
 
 
 def _about_the_payment_of(session: FactLike, facts: Sequence[FactLike]) -> Sequence[FactLike]:

@@ -9,6 +9,9 @@ from typing import Any
 from licenzy.alignment.modes import Mode
 from licenzy.projects.scope import Scope
 
+LOCKED_COLUMNS = ("key", "subject_id", "attempt_id", "finalized_at", "trialed_at", "trialed_products")
+"""The columns that are read of a locked purchase, in the order in which `LockedPurchase` has them."""
+
 
 @dataclass(frozen=True, slots=True)
 class LockedPurchase:
@@ -20,6 +23,8 @@ class LockedPurchase:
     subject_id: str | None = None
     attempt_id: str | None = None
     finalized_at: datetime | None = None
+    trialed_at: datetime | None = None
+    trialed_products: list[str] | None = None
     is_new: bool = False
     """Whether this transaction began it."""
 

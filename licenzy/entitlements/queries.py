@@ -191,6 +191,38 @@ def bought_by(db: Session, scope: Scope, *, subject_id: str, most: int) -> tuple
     return list(keys), list(payments)
 
 
+@read_all
+def trials_of(scope: Scope, *, subject_ids: Sequence[str]) -> SelectOfScalar[Purchase]:
+    """The purchases of these subjects that are or were in a trial, newest first."""
+    return (
+        select(Purchase)
+        .where(
+            Purchase.project_id == scope.project_id,
+            Purchase.mode == scope.mode,
+            col(Purchase.subject_id).in_(subject_ids),
+            col(Purchase.trialed_at).is_not(None),
+        )
+        .order_by(col(Purchase.trialed_at).desc(), Purchase.key)
+    )
+
+
+def trialed_products(db: Session, scope: Scope, *, subject_ids: Sequence[str]) -> set[str]:
+    """The codes of the products that these subjects are or were in a trial of."""
+    found = _trialed(db, scope, subject_ids=subject_ids)
+    return {code for row in found for code in row.trialed_products or ()}
+
+
+@read_rows
+def _trialed(scope: Scope, *, subject_ids: Sequence[str]) -> CoreSelect[Any]:
+    columns = table_of(Purchase).c
+    return core_select(columns.trialed_products).where(
+        columns.project_id == scope.project_id,
+        columns.mode == scope.mode,
+        columns.subject_id.in_(subject_ids),
+        columns.trialed_at.is_not(None),
+    )
+
+
 @read_first
 def purchase_of(scope: Scope, *, key: str) -> SelectOfScalar[Purchase]:
     """The purchase with this key."""

@@ -88,9 +88,23 @@ def begin(db: Session, call_key: CallKey, *, body_hash: str, now: datetime) -> B
     return Begun(None, holder, row.attempt_id)
 
 
+def extend_lease(db: Session, call_key: CallKey, *, holder: str, now: datetime) -> None:
+    """Keep the key for a call that goes on. Raises IdempotencyInProgress when another call has taken it."""
+    if (
+        db.exec(_EXTENDED, params={**_key_params(call_key), "by": holder, "until": LEASE.until(now)}).first()
+        is None
+    ):
+        raise IdempotencyInProgress
+
+
 def bind_attempt(db: Session, call_key: CallKey, *, attempt_id: str) -> None:
     """Remember which checkout attempt this key stands for, whatever becomes of the call."""
     db.exec(_BOUND, params={**_key_params(call_key), "attempt": attempt_id})
+
+
+def bound_attempt_id(db: Session, call_key: CallKey) -> str | None:
+    """The checkout attempt that a key which is taken stands for."""
+    return _locked_key(db, call_key.scope, endpoint=call_key.endpoint, key=call_key.key).attempt_id
 
 
 def finish(db: Session, call_key: CallKey, *, holder: str, outcome: Outcome) -> None:
@@ -158,6 +172,11 @@ _FINISHED = (
     .values(
         response_status=bindparam("status"), response_body=bindparam("body"), holder=None, leased_until=None
     )
+    .returning(col(IdempotencyKey.key))
+)
+_EXTENDED = (
+    _CHANGED.where(_OWNED_BY_HOLDER)
+    .values(leased_until=bindparam("until"))
     .returning(col(IdempotencyKey.key))
 )
 _FREED = _CHANGED.where(_OWNED_BY_HOLDER).values(holder=None, leased_until=None)

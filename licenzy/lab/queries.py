@@ -10,6 +10,7 @@ from typing import Any
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
+from licenzy.catalog.queries import has_trials
 from licenzy.checkout.models import CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id
 from licenzy.connections.models import Connection, Provider
@@ -100,11 +101,12 @@ def bench(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> Bench
     steps = steps_of(db, scope, attempt_id=attempt_id)
     ids = [event["id"] for step in steps for event in step.events]
     arrived = arrivals(db, scope, event_ids=ids)
+    wanted = wanted_events(connection.provider, has_trials=has_trials(db, scope))
     return Bench(
         attempt=attempt,
         subject=subject,
         current=current,
-        steps=history(steps, arrived, current, wanted=wanted_events(connection.provider), now=now),
+        steps=history(steps, arrived, current, wanted=wanted, now=now),
         out_of_step=out_of_step(steps),
         settling=_settling(db, scope, since=ended_at(steps[-1]) if steps else now, now=now),
         clock_moving=bool(running_steps(db, scope)),

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from licenzy.catalog.queries import has_trials
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import wanted_events
@@ -116,7 +117,9 @@ class Walk:
     def events(self, start: datetime) -> str | None:
         """Feed the events since `start` by Stripe's clock, oldest first; the newest one's id."""
         newest: str | None = None
-        wanted = set(wanted_events(self.connection.provider))
+        with self.database.read() as db:
+            sells_trials = has_trials(db, self.connection.scope)
+        wanted = set(wanted_events(self.connection.provider, has_trials=sells_trials))
         for page in self.gateway.events(self.at, created_from=int(start.timestamp())):
             self.report.events_seen += len(page)
             newest = page[-1]["id"] if page else newest

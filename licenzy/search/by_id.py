@@ -123,7 +123,7 @@ def _attempts(found: tuple[CheckoutAttempt, Subject] | None) -> list[Hit]:
     if found is None:
         return []
     attempt, subject = found
-    detail = f"{attempt.product_code} for {subject.subject_ref}, {attempt.status.value}"
+    detail = f"{attempt.product_codes} for {subject.subject_ref}, {attempt.status.value}"
     return [Hit(HitGroup.ATTEMPTS, subject.id, attempt.id, detail)]
 
 

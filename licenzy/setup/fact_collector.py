@@ -53,6 +53,8 @@ from licenzy.stripe_events.receive import OF_ACCOUNT, THIN
 from licenzy.stripe_gateway.client import API_VERSION
 
 _MOST_EVENTS = 50
+_MOST_BASKETS = 500
+"""Checkouts of several products that are looked through for their products."""
 
 
 def project_facts(
@@ -122,7 +124,7 @@ def _connection(
 ) -> ConnectionFacts:
     problem = connection_rules.registration_problem(connection.provider, connection.mode, base_url)
     facts = replace(
-        connection_rules.facts_of(connection),
+        connection_rules.facts_of(connection, has_trials=catalog.has_trials(db, Scope.of(connection))),
         locked_out=is_locked_out(secret_box, connection),
         shares_secret=_shares_secret(db, secret_box, connection),
         reachable=problem is None,
@@ -223,7 +225,7 @@ def _traffic(
         unreadable_objects=_unreadable(db, scope, now),
         unheard_payments=_unheard(db, scope, probe),
         failing_endpoints=failing_endpoints(db, scope, now=now),
-        checkouts=dict(_checkouts(db, scope, since=now - SIGHTINGS_WINDOW)),
+        checkouts=_checkouts(db, scope, since=now - SIGHTINGS_WINDOW),
     )
 
 
@@ -347,8 +349,34 @@ def _not_paid(scope: Scope, *, attempt_ids: Sequence[str]) -> SelectOfScalar[str
     )
 
 
+def _checkouts(db: Session, scope: Scope, *, since: datetime) -> dict[str, datetime]:
+    """By product code, when a checkout of it was last opened."""
+    last = dict(_first_products(db, scope, since=since))
+    for items, at in _several_products(db, scope, since=since):
+        for code in (each["product_code"] for each in items or ()):
+            last[code] = max(at, last.get(code, at))
+    return last
+
+
 @read_all
-def _checkouts(scope: Scope, *, since: datetime) -> Select[str, datetime]:
+def _several_products(scope: Scope, *, since: datetime) -> Select[Sequence[dict[str, Any]] | None, datetime]:
+    attempt = CheckoutAttempt
+    return (
+        select(attempt.items_sold, attempt.created_at)
+        .where(
+            attempt.project_id == scope.project_id,
+            attempt.mode == scope.mode,
+            attempt.created_at > since,
+            col(attempt.stripe_checkout_session_id).is_not(None),
+            col(attempt.items_sold).is_not(None),
+        )
+        .order_by(col(attempt.created_at).desc())
+        .limit(_MOST_BASKETS)
+    )
+
+
+@read_all
+def _first_products(scope: Scope, *, since: datetime) -> Select[str, datetime]:
     attempt = CheckoutAttempt
     return (
         select(attempt.product_code, func.max(attempt.created_at))

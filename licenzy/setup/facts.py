@@ -29,6 +29,7 @@ class JourneyFacts:
     attempt_id: str
     subject_ref: str
     product_code: str
+    """Of the first product, where it sells several."""
     status: AttemptStatus
     reason: str | None
     created_at: datetime
@@ -44,6 +45,13 @@ class JourneyFacts:
     last_event_at: datetime | None
     """When any event last arrived on the connection since the attempt was made."""
     subject_id: str | None = None
+    product_codes: str = ""
+    """All that it sells, for people."""
+
+    @property
+    def bought(self) -> str:
+        """What it sells, for people."""
+        return self.product_codes or self.product_code
 
     @property
     def granted(self) -> bool:

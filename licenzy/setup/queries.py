@@ -33,7 +33,7 @@ def setup_facts(db: Session, scope: Scope, *, now: datetime) -> SetupFacts:
     return SetupFacts(
         mode=scope.mode,
         now=now,
-        connection=connection_facts(db, scope),
+        connection=connection_facts(db, scope, has_trials=catalog.has_trials(db, scope)),
         products=tuple(map(catalog_rules.facts_of, catalog.products(db, scope))),
         keys=tuple(key for key in keys if key.usable),
         journey=None if attempt is None else _journey(db, attempt, now=now),
@@ -145,6 +145,7 @@ def _journey(db: Session, attempt: CheckoutAttempt, *, now: datetime) -> Journey
         refusal=access.reason,
         last_event_at=_last_event_at(db, scope, since=attempt.created_at),
         subject_id=subject.id,
+        product_codes=attempt.product_codes,
     )
 
 

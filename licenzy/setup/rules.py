@@ -199,7 +199,7 @@ def _purchase(facts: SetupFacts) -> Step:
             name,
             title,
             StepState.DONE,
-            f"{journey.subject_ref} bought {journey.product_code}",
+            f"{journey.subject_ref} bought {journey.bought}",
             journey.granted_at,
         )
     if journey.status.value == "failed":
@@ -210,7 +210,7 @@ def _purchase(facts: SetupFacts) -> Step:
         name,
         title,
         StepState.WAITING,
-        f"{journey.subject_ref} is buying {journey.product_code}.",
+        f"{journey.subject_ref} is buying {journey.bought}.",
         journey.created_at,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -37,12 +37,19 @@ from licenzy.workspace.audit import record
 
 
 @dataclass(frozen=True, slots=True)
-class Bought:
-    """What Stripe says was bought: one product, and the objects that tell its state."""
+class BoughtItem:
+    """One of the products that were bought."""
 
     product: Product
     price_id: str
     quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """What Stripe says was bought: its products, and the objects that tell its state."""
+
+    items: Sequence[BoughtItem]
     session: Mapping[str, Any]
     subscription: Mapping[str, Any] | None = None
     read_at: datetime | None = None
@@ -90,32 +97,40 @@ def what_was_bought(
         raise StripeNotConnected("The Stripe account that received this payment is not connected.")
     at = access(gateway, secret_box, connection)
     session = gateway.checkout_session(at, kept.session_id)
-    price_id, quantity = _only_line(session)
+    lines = _lines(session)
     with database.read() as db:
-        product = product_by_price(db, scope, price_id=price_id)
-    _refuse_unfit(product, price_id, recurring=kept.recurring)
-    assert product is not None
+        products = {price_id: product_by_price(db, scope, price_id=price_id) for price_id in lines}
+    items = [
+        BoughtItem(_fit(products[price_id], price_id, recurring=kept.recurring), price_id, quantity)
+        for price_id, quantity in lines.items()
+    ]
     read = gateway.subscription(at, kept.purchase_key) if kept.recurring else None
     found, read_at = (read.value, read.at) if read else (None, None)
-    return Bought(product, price_id, quantity, session, found, read_at)
+    return Bought(items, session, found, read_at)
 
 
-def _only_line(session: Mapping[str, Any]) -> tuple[str, int]:
-    lines = (session.get("line_items") or {}).get("data") or []
-    if len(lines) != 1:
+def _lines(session: Mapping[str, Any]) -> dict[str, int]:
+    """How many were bought at each price, in the order of the session's lines."""
+    listed = session.get("line_items") or {}
+    lines = listed.get("data") or []
+    if not lines or listed.get("has_more"):
         raise InvalidRequest(
-            f"This checkout has {len(lines) or 'no'} items. Only a checkout with one item can be adopted.",
+            f"This checkout has {'more items than can be read' if lines else 'no items'}.",
             hint="Grant the products manually instead.",
         )
-    price = lines[0].get("price") or {}
-    if not isinstance(price.get("id"), str):
-        raise InvalidRequest(
-            "Stripe shows no price for this purchase.", hint="Grant the product manually instead."
-        )
-    return price["id"], lines[0].get("quantity") or 1
+    bought: dict[str, int] = {}
+    for line in lines:
+        price = line.get("price") or {}
+        if not isinstance(price.get("id"), str):
+            raise InvalidRequest(
+                "Stripe shows no price for this purchase.", hint="Grant the product manually instead."
+            )
+        bought[price["id"]] = bought.get(price["id"], 0) + (line.get("quantity") or 1)
+    return bought
 
 
-def _refuse_unfit(product: Product | None, price_id: str, *, recurring: bool) -> None:
+def _fit(product: Product | None, price_id: str, *, recurring: bool) -> Product:
+    """The product of a price. Raises InvalidRequest where the purchase cannot grant it."""
     if product is None:
         raise InvalidRequest(
             f"No product is mapped to {price_id}, the price of this purchase.",
@@ -127,6 +142,7 @@ def _refuse_unfit(product: Product | None, price_id: str, *, recurring: bool) ->
             f"{'subscription' if recurring else 'payment'} cannot grant.",
             hint="Map the price to a product of a matching kind, then adopt the checkout.",
         )
+    return product
 
 
 def _found(bought: Bought) -> list[Found]:
@@ -201,6 +217,10 @@ def _is_theirs(db: Session, operator: OperatorContext, subject_id: str | None, s
 
 
 def _record_act(db: Session, operator: OperatorContext, kept: UntrackedCheckout, bought: Bought) -> None:
+    first, *others = [
+        {"sold": as_sold(each.product, price_id=each.price_id), "quantity": each.quantity}
+        for each in bought.items
+    ]
     record_fact(
         db,
         operator.scope,
@@ -213,8 +233,8 @@ def _record_act(db: Session, operator: OperatorContext, kept: UntrackedCheckout,
         data={
             "action": "adopt",
             "session": kept.session_id,
-            "sold": as_sold(bought.product, price_id=bought.price_id),
-            "quantity": bought.quantity,
+            **first,
+            **({"others": others} if others else {}),
             "actor": operator.actor.user_id,
             "note": operator.note,
         },
@@ -256,8 +276,12 @@ def _note(
         action="checkout.adopt",
         about=kept.session_id,
         before=None,
-        after={"subject": subject.id, "product_code": bought.product.product_code, "changes": len(changes)},
+        after={"subject": subject.id, "product_code": _codes(bought), "changes": len(changes)},
         now=operator.now,
         project_id=operator.scope.project_id,
         mode=operator.scope.mode,
     )
+
+
+def _codes(bought: Bought) -> str:
+    return ", ".join(each.product.product_code for each in bought.items)

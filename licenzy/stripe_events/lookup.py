@@ -23,7 +23,7 @@ from licenzy.db.upsert import table_of
 from licenzy.deliveries.queries import somebody_listens
 from licenzy.entitlements.links import key_behind
 from licenzy.entitlements.models import Purchase
-from licenzy.entitlements.purchases import LockedPurchase
+from licenzy.entitlements.purchases import LOCKED_COLUMNS, LockedPurchase
 from licenzy.stripe_events.read import Origin
 from licenzy.stripe_gateway.shapes import Reading
 from licenzy.subjects.actions import Customer
@@ -78,7 +78,7 @@ def find_known(
     db.flush()
     rows = db.connection().execute(statement, values).all()
     key_, has_endpoints, *first = rows[0]
-    locked, rest = first[:4], first[4:]
+    locked, rest = first[: len(LOCKED_COLUMNS)], first[len(LOCKED_COLUMNS) :]
     customer, rest = rest[: len(Customer._fields)], rest[len(Customer._fields) :]
     attempt = rest[: len(SoldAttempt._fields)]
     purchase = (
@@ -195,7 +195,7 @@ def _price_ids(column: ColumnElement[str], names: str) -> Select[Any]:
 
 def _locked_purchase(key: Any, *, locks_subject: bool) -> Select[Any]:
     """The purchase, held. Together with its subject only where it has one, as `lock_customer` holds it."""
-    purchase = [_PURCHASES.c[name] for name in ("key", "subject_id", "attempt_id", "finalized_at")]
+    purchase = [_PURCHASES.c[name] for name in LOCKED_COLUMNS]
     if not locks_subject:
         nobody = [null().label(name) for name in Customer._fields]
         found = select(*purchase, *nobody).where(_here(_PURCHASES), _PURCHASES.c.key == key)

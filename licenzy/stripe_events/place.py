@@ -193,6 +193,9 @@ def _placed(
 def _with_what_was_sold(reading: Reading, attempt: SoldAttempt | None, known: Known) -> Reading:
     if reading.kind == "session" and attempt is not None:
         as_attempted = reading.with_data(sold=attempt.sold, quantity=attempt.quantity)
+        if attempt.others:
+            others = [{"sold": each["sold"], "quantity": each["quantity"]} for each in attempt.others]
+            as_attempted = as_attempted.with_data(others=others)
         if "lines" not in reading.data:
             return as_attempted
         lines = [
@@ -206,21 +209,23 @@ def _with_what_was_sold(reading: Reading, attempt: SoldAttempt | None, known: Kn
 
 
 def _line_sold_as(price_id: str | None, attempt: SoldAttempt, known: Known) -> dict[str, Any] | None:
-    if attempt.sold["stripe_price_id"] == price_id:
-        return attempt.sold
+    sold = attempt.sold_at(price_id)
+    if sold is not None:
+        return sold
     mapped = known.prices.get(price_id or "")
     return mapped.as_sold(price_id=mapped.stripe_price_id) if mapped is not None else None
 
 
 def _meaning(item: Mapping[str, Any], attempt: SoldAttempt | None, known: Known) -> dict[str, Any]:
-    """What an item's price means: as it was sold, where it is the attempt's own, else by the catalog.
+    """What an item's price means: as it was sold, where it is one of the attempt's own, else by the catalog.
 
     A price that is no product's sells nothing. It may go on with what is held here already where its Stripe
     product means one product, so that product's terms stand in for it.
     """
     price_id = item["price"]
-    if attempt is not None and attempt.sold["stripe_price_id"] == price_id:
-        return {"sold": attempt.sold}
+    sold = attempt.sold_at(price_id) if attempt is not None else None
+    if sold is not None:
+        return {"sold": sold}
     if price_id in known.prices:
         return {"sold": _sold(known.prices[price_id], price_id)}
     return {"sold": None, "same_product": _sold(known.products.get(item["product"]), price_id)}

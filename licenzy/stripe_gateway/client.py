@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
@@ -24,7 +24,13 @@ from licenzy.stripe_gateway.facts import EndpointFacts as EndpointFacts
 from licenzy.stripe_gateway.facts import PaymentFacts as PaymentFacts
 from licenzy.stripe_gateway.facts import PriceFacts as PriceFacts
 from licenzy.stripe_gateway.facts import SessionFacts as SessionFacts
-from licenzy.stripe_gateway.facts import account_facts, endpoint_facts, price_facts, session_facts
+from licenzy.stripe_gateway.facts import (
+    account_facts,
+    endpoint_facts,
+    price_facts,
+    readable_prices,
+    session_facts,
+)
 from licenzy.stripe_gateway.pace import in_passing, with_patience
 from licenzy.stripe_gateway.permissions import Trial
 from licenzy.stripe_gateway.translate import (
@@ -32,10 +38,10 @@ from licenzy.stripe_gateway.translate import (
     StripeKeyRejected,
     StripeObjectMissing,
     StripePermissionMissing,
+    was_answered,
 )
 from licenzy.stripe_gateway.transport import DEADLINE_SECONDS, call_stripe, deadline, seconds_left
 from licenzy.stripe_gateway.transport import StripeAccess as StripeAccess
-from licenzy.stripe_gateway.values import Unreadable
 
 API_VERSION: str = stripe.api_version or ""
 """The version of Stripe's API that the pinned library speaks; endpoints are made with it."""
@@ -77,7 +83,7 @@ class StripeGateway:
         """The account's active prices, newest first, at most `most` of them; without what cannot be read."""
         params = {"active": True, "expand": ["data.product"]}
         return self._call(
-            access, lambda client: _readable_prices(_listed(client, "prices", params, most=most))
+            access, lambda client: readable_prices(_listed(client, "prices", params, most=most))
         )
 
     def price(self, access: StripeAccess, price_id: str) -> PriceFacts:
@@ -112,11 +118,19 @@ class StripeGateway:
             access, lambda client: session_facts(answers.one(client, "post", "checkout/sessions", sent))
         )
 
+    def close_checkout_session(self, access: StripeAccess, session_id: str) -> str:
+        """Expire a Checkout Session unless it is over; its status then. Raises StripeObjectMissing."""
+        path = f"checkout/sessions/{_id(session_id)}"
+        try:
+            return self._call(access, partial(_status, method="post", path=f"{path}/expire"))
+        except StripeError as refused:
+            if isinstance(refused, StripeObjectMissing) or not was_answered(refused):
+                raise
+        return self._call(access, partial(_status, method="get", path=path))
+
     def create_portal_session(self, access: StripeAccess, *, customer_id: str, return_url: str | None) -> str:
         """The address of the customer portal for this customer. Raises StripeObjectMissing."""
-        params: dict[str, Any] = {"customer": customer_id}
-        if return_url is not None:
-            params["return_url"] = return_url
+        params = {"customer": customer_id, **({} if return_url is None else {"return_url": return_url})}
         return self._call(
             access,
             lambda client: answers.text(
@@ -244,11 +258,9 @@ class StripeGateway:
 
     def delete_webhook_endpoint(self, access: StripeAccess, endpoint_id: str) -> None:
         """Remove an address; one that is gone already is no error."""
-        try:
-            path = f"webhook_endpoints/{_id(endpoint_id)}"
+        path = f"webhook_endpoints/{_id(endpoint_id)}"
+        with suppress(StripeObjectMissing):
             self._call(access, lambda client: answers.one(client, "delete", path))
-        except StripeObjectMissing:
-            return
 
     def _call(self, access: StripeAccess, ask: Callable[[stripe.StripeClient], T]) -> T:
         with standing_still():
@@ -279,6 +291,10 @@ def _asked_at(read: Callable[[], R]) -> R:
     return answer if answer.at is None else answer._replace(at=answer.at - took)
 
 
+def _status(client: stripe.StripeClient, *, method: str, path: str) -> str:
+    return answers.text(answers.one(client, method, path), "status")
+
+
 def _id(text: str) -> str:
     """An id as a part of a path."""
     return quote(text, safe="")
@@ -303,20 +319,6 @@ _LOOKUP_KEYS = 10
 def _prices_with(client: stripe.StripeClient, lookup_keys: list[str]) -> list[PriceFacts]:
     params = {"lookup_keys": lookup_keys, "expand": ["data.product"]}
     return [price_facts(each) for each in _listed(client, "prices", params)]
-
-
-def _readable_prices(listed: list[Json]) -> list[PriceFacts]:
-    """The prices of a list: one that cannot be read is left out. Raises Unreadable where none can be."""
-    found: list[PriceFacts] = []
-    problem: Unreadable | None = None
-    for each in listed:
-        try:
-            found.append(price_facts(each))
-        except Unreadable as unreadable:
-            problem = unreadable
-    if problem is not None and not found:
-        raise problem
-    return found
 
 
 def _session(client: stripe.StripeClient, session_id: str) -> Json:

@@ -108,6 +108,20 @@ def session_facts(session: Json) -> SessionFacts:
     )
 
 
+def readable_prices(listed: list[Json]) -> list[PriceFacts]:
+    """The prices of a list: one that cannot be read is left out. Raises Unreadable where none can be."""
+    found: list[PriceFacts] = []
+    problem: Unreadable | None = None
+    for each in listed:
+        try:
+            found.append(price_facts(each))
+        except Unreadable as unreadable:
+            problem = unreadable
+    if problem is not None and not found:
+        raise problem
+    return found
+
+
 def price_facts(price: Json) -> PriceFacts:
     """A price whose product may be expanded."""
     given = price.get("product")

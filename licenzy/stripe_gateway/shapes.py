@@ -308,6 +308,7 @@ _READERS = {
     "customer.subscription.paused": ("subscription", subscription),
     "customer.subscription.resumed": ("subscription", subscription),
     "customer.subscription.deleted": ("subscription", subscription),
+    "customer.subscription.trial_will_end": ("subscription", subscription),
     "invoice.paid": ("invoice", invoices.invoice),
     "invoice.payment_succeeded": ("invoice", invoices.invoice),
     "invoice.payment_failed": ("invoice", invoices.invoice),

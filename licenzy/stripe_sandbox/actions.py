@@ -239,7 +239,7 @@ ACTIONS: dict[str, Action] = {
         _SUBSCRIPTION,
     ),
     "resend_event": Action(_resend, ("event",), ("endpoint",)),
-    "resume": Action(lambda s, a: cycles.resume(s, _subscription(s, a)), _SUBSCRIPTION),
+    "resume": Action(lambda s, a: cycles.resume_with_card(s, _subscription(s, a)), _SUBSCRIPTION),
     "resume_collection": Action(_collecting(False), _SUBSCRIPTION),
     "settle_debit": Action(lambda s, a: _settle_debit(s, a, succeeds=True), _SUBSCRIPTION),
     "settle_session": Action(lambda s, a: checkout.settle(s, _session(s, a), succeeds=True), ("session",)),

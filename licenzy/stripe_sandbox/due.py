@@ -35,6 +35,8 @@ def _subscription(body: Json) -> list[int]:
         times.append(body["cancel_at"])
     if (resumes_at := collection_resumes_at(body)) is not None:
         times.append(resumes_at)
+    if status == "paused" and (resumption := body.get("_resumption")):
+        times.append(resumption["expires_at"])
     if status == "incomplete":
         times.append(body["created"] + INCOMPLETE_EXPIRY_SECONDS)
     if status == "trialing" and not body.get("_trial_warned"):

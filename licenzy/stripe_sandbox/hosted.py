@@ -253,7 +253,7 @@ def _change_plan(account_store: AccountStore, subscription: Json) -> None:
 _CHANGES: dict[str, Callable[[AccountStore, Json], None]] = {
     "cancel": _cancel,
     "keep": subscriptions.undo_cancel,
-    "resume": cycles.resume,
+    "resume": cycles.resume_with_card,
     "change": _change_plan,
 }
 

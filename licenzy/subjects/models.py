@@ -39,5 +39,9 @@ class Subject(Table, table=True):
     stripe_customer_id: str | None = None
     search_text: str | None = None
     """The ref and the e-mail address as `rules.search_text` folds them; None where older code wrote it."""
+    another_trial_allowed_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When an operator allowed a trial to a customer who had one."""
+    another_trial_attempt_id: str | None = None
+    """The last checkout that offered it; the allowance is used once that checkout was completed."""
     created_at: datetime = Field(sa_type=Instant)
     erased_at: datetime | None = Field(default=None, sa_type=Instant)

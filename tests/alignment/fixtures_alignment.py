@@ -16,7 +16,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.api_keys.actions import create_key, note_used
 from licenzy.catalog.actions import create_product
 from licenzy.catalog.models import Kind
-from licenzy.catalog.queries import products
+from licenzy.catalog.queries import has_trials, products
 from licenzy.catalog.rules import Draft
 from licenzy.connections import actions
 from licenzy.connections.credentials import webhook_secrets
@@ -114,6 +114,7 @@ class Side:
             self.scope,
             base_url=parts.settings.base_url,
             rotate=rotate,
+            has_trials=has_trials,
             actor=NOBODY,
             now=parts.clock(),
         )

@@ -51,6 +51,7 @@ def test_a_session_is_opened_with_the_mapped_price(shop: Shop, sell: Sell) -> No
         "product_code": "PRO_MONTHLY",
         "mode": "test",
         "expires_at": told["expires_at"],
+        "trial_days": 7,
     }
     assert told["expires_at"].endswith("Z")
     assert answer.headers["Licenzy-Mode"] == "test"

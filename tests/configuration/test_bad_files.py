@@ -151,8 +151,8 @@ BAD: list[tuple[str | bytes, str]] = [
         "product PACK: included has no meaning for kind usage_pack. Remove it.",
     ),
     (
-        PRO + "trial = { days = 14, once = true }\n",
-        "product PRO: trial: once is not supported by this version. Remove it.",
+        PRO + "trial = { days = 14, once = 1 }\n",
+        "product PRO: trial: once must be true or false.",
     ),
     (
         PRO + 'holders = "now"\n',
@@ -164,6 +164,19 @@ BAD: list[tuple[str | bytes, str]] = [
     ),
     (PRO + "trial = 14\n", "product PRO: trial must be a table, such as { days = 14 }."),
     (PRO + "trial = { day = 14 }\n", "product PRO: trial: day is not a known key. Did you mean days?"),
+    (PRO + "trial = { once = false }\n", "product PRO: trial needs days, such as { days = 14 }."),
+    (
+        PRO + 'trial = { days = 14, card = "never" }\n',
+        "product PRO: trial: card must be always or if_required.",
+    ),
+    (
+        PRO + "trial = { days = 14, end_without_card = 3 }\n",
+        "product PRO: trial: end_without_card must be text in quotation marks.",
+    ),
+    (
+        PRO + 'trial = { days = 14, group = "Main" }\n',
+        "product PRO: trial: Use 1 to 32 lower-case letters, digits, _ or -",
+    ),
     (PRO + "trial = { days = 0 }\n", "product PRO: trial: 1 to 730 days, or empty for no trial."),
     (PRO + "grace_days = 61\n", "product PRO: grace_days: 0 to 60 days."),
     (PRO + "grace_days = true\n", "product PRO: grace_days must be a whole number, such as 3."),

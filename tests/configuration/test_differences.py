@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from licenzy.catalog.models import Kind
+from licenzy.catalog.models import Kind, TrialCard
 from licenzy.catalog.rules import Draft
 from licenzy.configuration.differences import (
     Act,
@@ -113,6 +113,18 @@ def test_fields_have_the_values_of_the_file() -> None:
             KeyChange("features", ["a"], None),
             KeyChange("grace_days", None, 2),
             KeyChange("trial", None, {"days": 7}),
+        ),
+    )
+
+
+def test_of_a_trial_what_differs_from_the_defaults_is_written() -> None:
+    before = replace(DRAFT, trial_days=7, trial_once=False, trial_group="main")
+    after = replace(DRAFT, trial_days=7, trial_card=TrialCard.IF_REQUIRED)
+    wanted = WantedState(Configuration("f", (product({"m": "p1"}, after)[0],)), product({"m": "p1"})[1])
+    (change,) = differences(wanted, Installed((there({"m": "p1"}, before),))).products
+    assert change.fields == (
+        KeyChange(
+            "trial", {"days": 7, "once": False, "group": "main"}, {"days": 7, "card": TrialCard.IF_REQUIRED}
         ),
     )
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from licenzy.alignment.modes import Mode
 from licenzy.catalog import actions, prices, queries
 from licenzy.catalog.included import Every, IncludedUnits, Rollover
-from licenzy.catalog.models import Kind
+from licenzy.catalog.models import Kind, TrialCard, TrialEnd
 from licenzy.catalog.rules import Draft, trimmed_to_kind
 from licenzy.configuration.entries import Configuration, EndpointEntry, PriceEntry, ProductEntry, in_order
 from licenzy.configuration.parsing import parse
@@ -60,6 +60,10 @@ def products(draw: st.DrawFn) -> ProductEntry:
         included=tuple(draw(st.lists(included, max_size=3, unique_by=lambda line: line.unit))),
         grace_days=draw(st.integers(0, 60)),
         trial_days=draw(st.none() | st.integers(1, 730)),
+        trial_card=draw(st.sampled_from(TrialCard)),
+        trial_end_without_card=draw(st.sampled_from(TrialEnd)),
+        trial_once=draw(st.booleans()),
+        trial_group=draw(st.just("") | st.from_regex(r"[a-z0-9_-]{1,32}", fullmatch=True)),
         allow_promotion_codes=draw(st.booleans()),
         automatic_tax=draw(st.booleans()),
         adjustable_quantity=draw(st.booleans()),
@@ -210,6 +214,8 @@ def sold_at_random(shop: Shop, chance: random.Random) -> None:
             features=tuple(chance.choices(["a", "b", "c"], k=chance.randint(0, 3))),
             grace_days=chance.randint(0, 3),
             trial_days=chance.choice([None, 7]),
+            trial_once=chance.random() < 0.5,
+            trial_group=chance.choice(["", "main"]),
             automatic_tax=chance.random() < 0.5,
             price_label=chance.choice(["default", "x"]),
             limits=chance.choice([{"a": 1}, {"a.b": 0, "c": None}]),

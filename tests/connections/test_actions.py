@@ -12,6 +12,7 @@ import stripe
 from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
+from licenzy.catalog.queries import has_trials
 from licenzy.connections import actions, rules
 from licenzy.connections.models import Connection, Provider
 from licenzy.connections.queries import connection_by_id, connection_of
@@ -78,7 +79,13 @@ class Shop:
 
     def register(self, **more: Any) -> Connection:
         return actions.register_endpoint(
-            *self.parts, scope=self.side, base_url=PUBLIC, actor=self.actor, now=self.clock(), **more
+            *self.parts,
+            scope=self.side,
+            base_url=PUBLIC,
+            has_trials=has_trials,
+            actor=self.actor,
+            now=self.clock(),
+            **more,
         )
 
     @property
@@ -383,7 +390,12 @@ def test_stripe_cannot_reach_a_loopback_address_and_the_sandbox_can(shop: Shop) 
     shop.save(shop.account("Tea")["secret_key"])
     with pytest.raises(rules.CredentialRefused) as refused:
         actions.register_endpoint(
-            *shop.parts, scope=shop.side, base_url="http://127.0.0.1:8000", actor=shop.actor, now=shop.clock()
+            *shop.parts,
+            scope=shop.side,
+            base_url="http://127.0.0.1:8000",
+            has_trials=has_trials,
+            actor=shop.actor,
+            now=shop.clock(),
         )
     assert refused.value.reason == "endpoint_unreachable"
     assert shop.endpoints() == []

@@ -126,6 +126,12 @@ def test_the_line_for_the_stripe_command_names_the_address_and_all_events() -> N
     assert all(name in line for name in rules.REQUIRED_EVENTS)
 
 
+def test_the_end_of_trials_is_required_only_with_trials() -> None:
+    with_trials = rules.required_events(has_trials=True)
+    assert set(with_trials) - set(rules.required_events(has_trials=False)) == {rules.TRIAL_WILL_END}
+    assert rules.TRIAL_WILL_END in rules.forwarding_command("http://127.0.0.1:8000/")
+
+
 def test_the_required_events_are_those_of_the_contract() -> None:
     assert len(rules.REQUIRED_EVENTS) == len(set(rules.REQUIRED_EVENTS)) == 25
 

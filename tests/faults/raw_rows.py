@@ -40,7 +40,7 @@ _CHANCE = {
     "checkout_attempts": {"updated_at"},
     "subjects": set[str](),
 }
-_JSON = {"data", "features", "sold", "stripe_params", "changes"}
+_JSON = {"data", "features", "sold", "stripe_params", "changes", "items_sold", "trialed_products"}
 
 
 def read(url: str) -> Rows:

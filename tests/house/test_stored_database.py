@@ -186,6 +186,20 @@ def test_what_was_consumed_before_was_consumed_without_naming_a_unit(upgraded: U
     assert {row["unit"] for row in upgraded.rows()["entitlements"]} == {"units"}
 
 
+def test_trials_of_before_are_remembered_and_offered_as_before(upgraded: Upgraded) -> None:
+    present = upgraded.rows()
+    tried = {
+        row["purchase_key"]
+        for row in STORED.rows("facts")
+        if row["kind"] == "subscription" and "trialing" in json.dumps(row["data"])
+    }
+    remembered = {row["key"] for row in present["purchases"] if row["trialed_at"] is not None}
+    of_subjects = {row["key"] for row in present["purchases"] if row["subject_id"] is not None}
+    assert remembered == tried & of_subjects != set()
+    assert all(row["trialed_products"] for row in present["purchases"] if row["key"] in remembered)
+    assert not any(row["trial_once"] for row in present["products"])
+
+
 def test_events_stay_in_the_order_of_their_arrival(upgraded: Upgraded) -> None:
     stored = sorted(STORED.rows("stripe_events"), key=lambda row: -row["sequence"])
     for project_id, mode in {(row["project_id"], row["mode"]) for row in stored}:

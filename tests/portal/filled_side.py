@@ -11,7 +11,7 @@ from licenzy.catalog.models import Kind
 from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import EventType
 from licenzy.entitlements.grants import OperatorContext
-from licenzy.entitlements.models import State
+from licenzy.entitlements.models import Purchase, State
 from licenzy.entitlements.overrides import Override, set_override
 from licenzy.projects.models import Project
 from licenzy.projects.scope import Scope
@@ -115,6 +115,8 @@ def fill_side(
         attempt = make_attempt(db, connection=connection, subject=subject, product=product)
         code = names.product_code
         owned = make_entitlement(db, subject=subject, product_code=code, attempt_id=attempt.id, limits=limits)
+        purchase = db.get_one(Purchase, (owned.project_id, owned.mode, owned.purchase_key))
+        purchase.trialed_at, purchase.trialed_products = START, [code]
         operator = OperatorContext(Scope(**here), Actor(cast.owner.user_id), "as agreed by phone", START)
         for override in (Override(limit=names.limit, value=25), Override(feature=names.limit)):
             set_override(db, operator, subject=subject, override=override)

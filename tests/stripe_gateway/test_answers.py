@@ -60,6 +60,7 @@ CALLS: dict[str, tuple[Call, Any]] = {
     "create_checkout_session": (
         lambda g, at: g.create_checkout_session(at, {"mode": "payment"}, idempotency_key="k"), SESSION,
     ),
+    "close_checkout_session": (lambda g, at: g.close_checkout_session(at, "cs_1"), SESSION),
     "create_portal_session": (
         lambda g, at: g.create_portal_session(at, customer_id="cus_1", return_url=None),
         {"id": "bps_1", "url": "https://billing.example"},

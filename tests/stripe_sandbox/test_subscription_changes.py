@@ -272,6 +272,63 @@ def test_a_trial_without_a_card(shop: Shop, at_end: Any, status: str) -> None:
     assert shop.stripe.subscriptions.retrieve(str(session.subscription)).status == status
 
 
+def paused_without_card(shop: Shop) -> str:
+    session = shop.bought(
+        shop.price(),
+        payment_method_collection="if_required",
+        subscription_data={
+            "trial_period_days": 5,
+            "trial_settings": {"end_behavior": {"missing_payment_method": "pause"}},
+        },
+    )
+    shop.act("advance_clock", seconds=5 * DAY + 2 * HOUR)
+    return str(session.subscription)
+
+
+def test_without_a_card_it_is_resumed_once_its_invoice_is_paid(shop: Shop) -> None:
+    paused = paused_without_card(shop)
+    resumed = shop.stripe.subscriptions.resume(paused)
+    assert resumed.status == "paused"
+    invoice = shop.stripe.invoices.retrieve(str(resumed.latest_invoice))
+    assert (invoice.status, invoice.billing_reason) == ("open", "subscription_update")
+    with pytest.raises(stripe.InvalidRequestError):
+        shop.stripe.subscriptions.resume(paused)
+    with pytest.raises(stripe.CardError):
+        shop.stripe.invoices.pay(str(invoice.id))
+    change(shop, resumed, default_payment_method="pm_card_visa")
+    assert shop.stripe.invoices.pay(str(invoice.id)).status == "paid"
+    after = shop.stripe.subscriptions.retrieve(paused)
+    assert after.status == "active"
+    shop.act("advance_clock", seconds=32 * DAY)
+    assert shop.stripe.subscriptions.retrieve(paused).status == "active"
+
+
+def test_it_stays_paused_when_the_invoice_is_not_paid_in_time(shop: Shop) -> None:
+    paused = paused_without_card(shop)
+    resumed = shop.stripe.subscriptions.resume(paused)
+    shop.act("advance_clock", seconds=DAY)
+    assert shop.stripe.invoices.retrieve(str(resumed.latest_invoice)).status == "void"
+    assert shop.stripe.subscriptions.retrieve(paused).status == "paused"
+    shop.act("resume", subscription=paused)
+    assert shop.stripe.subscriptions.retrieve(paused).status == "active"
+
+
+def test_a_card_that_is_entered_pays_the_waiting_invoice(shop: Shop) -> None:
+    paused = paused_without_card(shop)
+    shop.stripe.subscriptions.resume(paused)
+    shop.act("resume", subscription=paused)
+    after = shop.stripe.subscriptions.retrieve(paused)
+    assert after.status == "active"
+    assert shop.stripe.invoices.retrieve(str(after.latest_invoice)).status == "paid"
+
+
+def test_a_short_trial_is_announced_at_once(shop: Shop) -> None:
+    shop.subscribed(subscription_data={"trial_period_days": 2})
+    shop.act("advance_clock", seconds=1)
+    types = [each.type for each in shop.stripe.events.list({"limit": 20}).data]
+    assert types.count("customer.subscription.trial_will_end") == 1
+
+
 def test_leaving_in_the_middle_credits_when_asked_for(shop: Shop) -> None:
     subscription = shop.started(shop.price(3000))
     shop.stripe.subscriptions.cancel(subscription.id, {"prorate": True, "invoice_now": True})

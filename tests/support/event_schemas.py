@@ -57,6 +57,9 @@ _MEANS = {
     EventType.USAGE_GRANTED: "The first call in a window of included units opened it.",
     EventType.SUBSCRIPTION_UPDATED: "A subscription changed in Stripe, and its entitlements changed with it.",
     EventType.SUBSCRIPTION_DELETED: "A subscription ended in Stripe. Sent once for each subscription.",
+    EventType.SUBSCRIPTION_TRIAL_ENDING: (
+        "A trial ends within three days. Sent once for each subscription and end of its trial."
+    ),
     EventType.INVOICE_PAYMENT_SUCCEEDED: "An invoice of a subscription was paid. Sent once for each invoice.",
     EventType.INVOICE_PAYMENT_FAILED: "The payment of an invoice failed. Sent once for each invoice.",
 }

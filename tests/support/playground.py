@@ -10,7 +10,8 @@ import stripe
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
-from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
+from licenzy.catalog.queries import has_trials
+from licenzy.checkout.actions import CheckoutRequest, RequestedItem, Seller, open_session
 from licenzy.connections.actions import connect_sandbox, register_endpoint, stripe_key
 from licenzy.idempotency.actions import CallKey
 from licenzy.lab.actions import Lab, let_happen
@@ -53,6 +54,14 @@ class Playground:
         asked = CheckoutRequest(subject_ref=subject_ref, product_code=product_code)
         return str(open_session(seller, request=asked, call_key=call_key, body_hash="x").answer["attempt_id"])
 
+    def checkout_of(self, *items: RequestedItem, subject_ref: str = "user_lab") -> str:
+        """An open checkout of several products; the id of its attempt."""
+        parts = self.runtime
+        seller = Seller(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings.base_url)
+        call_key = CallKey(Scope(self.project_id, Mode.TEST), "checkout/session", secrets.token_hex(8))
+        asked = CheckoutRequest(subject_ref=subject_ref, items=items)
+        return str(open_session(seller, request=asked, call_key=call_key, body_hash="x").answer["attempt_id"])
+
     def bought(self, product_code: str = "PRO_MONTHLY", subject_ref: str = "user_lab") -> str:
         """A checkout that is paid, and known to be."""
         attempt_id = self.checkout(product_code, subject_ref)
@@ -86,6 +95,7 @@ def make_playground(runtime: Runtime, cast: Cast) -> Playground:
         *parts,
         scope=Scope(cast.project_id, Mode.TEST),
         base_url=runtime.settings.base_url,
+        has_trials=has_trials,
         actor=actor,
         now=runtime.clock(),
     )

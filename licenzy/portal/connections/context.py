@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from licenzy.alignment.findings import Part
+from licenzy.catalog.queries import has_trials
 from licenzy.connections import rules as connection_rules
 from licenzy.connections.models import Provider
 from licenzy.connections.queries import connection_of
@@ -19,6 +20,7 @@ def connection_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
     settings = runtime().settings
     with runtime().database.read() as db:
         connection = connection_of(db, side.scope)
+        sells_trials = has_trials(db, side.scope)
     address = problem = forwarding = None
     if connection is not None:
         address = connection_rules.endpoint_address(settings.base_url, connection.id)
@@ -34,7 +36,7 @@ def connection_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
         "overlap_until": connection_rules.overlap_until(connection, runtime().clock()),
         "overlap_error": None,
         "findings": side_findings(side, Part.CONNECTION, Part.ACCOUNT, Part.SECRET, Part.ENDPOINT),
-        "required_events": connection_rules.REQUIRED_EVENTS,
+        "required_events": connection_rules.required_events(has_trials=sells_trials),
         "key_form": StripeKeyForm(formdata=None),
         "key_verdict": None,
         "sandbox_form": SandboxForm(formdata=None),

@@ -7,6 +7,7 @@ from typing import Any
 from flask import flash, url_for
 from flask.typing import ResponseReturnValue
 
+from licenzy.catalog.queries import has_trials
 from licenzy.connections import actions, rules
 from licenzy.errors import NotFound
 from licenzy.portal.blueprint import project
@@ -97,6 +98,7 @@ def connect_sandbox(side: Side) -> ResponseReturnValue:
                     side.scope,
                     base_url=parts.settings.base_url,
                     rotate=False,
+                    has_trials=has_trials,
                     actor=side.actor,
                     now=parts.clock(),
                 )
@@ -141,6 +143,7 @@ def register_endpoint(side: Side) -> ResponseReturnValue:
             side.scope,
             base_url=parts.settings.base_url,
             rotate=bool(form.rotate.data),
+            has_trials=has_trials,
             actor=side.actor,
             now=parts.clock(),
         )

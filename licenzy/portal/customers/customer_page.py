@@ -12,6 +12,7 @@ from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
 from licenzy.checkout.queries import attempts_of
+from licenzy.checkout.trials import trial_record
 from licenzy.deliveries.queries import deliveries_to
 from licenzy.entitlements.decision import (
     Standing,
@@ -33,6 +34,7 @@ from licenzy.portal.customers.forms import (
     OverrideForm,
     RemoveOverrideForm,
     RevokeForm,
+    TrialForm,
 )
 from licenzy.portal.customers.history import TimelineEntry, history
 from licenzy.portal.guards import Side
@@ -127,6 +129,7 @@ def customer_page(
     refused: EntitlementForm | None = None,
     refused_override: OverrideAct | None = None,
     whole: bool = False,
+    trial_form: TrialForm | None = None,
 ) -> Response:
     """The page of one customer, or only the form that was refused.
 
@@ -150,6 +153,7 @@ def customer_page(
         names = names_of(db, user_ids={entry.actor_id for entry in entries if entry.actor_id})
         attempts = attempts_of(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
         events = events_of_subject(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
+        trials = trial_record(db, side.scope, subject=subject)
         deliveries = deliveries_to(db, side.scope, limit=_MOST_SHOWN, subject_id=subject_id)
     if side.may(Role.SUPPORT):
         _add_forms(side, subject, cards, refused)
@@ -176,10 +180,18 @@ def customer_page(
         usage=usage,
         balances=balances(holder.access.owned, now),
         deliveries=deliveries,
+        trials=trials,
+        trial_form=trial_form or _trial_form(),
         most_shown=_MOST_SHOWN,
         base_url=runtime().settings.base_url,
         **context,
     )
+
+
+def _trial_form() -> TrialForm:
+    form = TrialForm(formdata=None)
+    form.set_ids("trial", required_word=None)
+    return form
 
 
 def holders_of(db: Session, side: Side, subjects: Sequence[Subject], now: datetime) -> list[Holder]:

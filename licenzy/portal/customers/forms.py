@@ -76,6 +76,10 @@ class OperatorForm(PortalForm):
             raise ValidationError("This does not match the customer’s subject_ref.")
 
 
+class TrialForm(OperatorForm):
+    """Allows a customer one more trial."""
+
+
 class RevokeForm(OperatorForm):
     def takes_away(self) -> bool:
         return True

@@ -275,7 +275,8 @@ def _operator(data: Mapping[str, Any], _currency: str | None) -> _Description:
 
 
 def _adopted(data: Mapping[str, Any]) -> str:
-    return f"{data['sold']['product_code']}, from {data['session']}."
+    sold = [data["sold"], *(each["sold"] for each in data.get("others", ()))]
+    return f"{', '.join(each['product_code'] for each in sold)}, from {data['session']}."
 
 
 def _day(seconds: int | None) -> str:

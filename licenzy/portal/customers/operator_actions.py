@@ -10,6 +10,7 @@ from flask.typing import ResponseReturnValue
 from sqlmodel import Session
 
 from licenzy.catalog.queries import products
+from licenzy.checkout.trials import allow_another_trial
 from licenzy.entitlements import grants
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.grants import OperatorContext
@@ -27,6 +28,7 @@ from licenzy.portal.customers.forms import (
     LiftForm,
     OperatorForm,
     RevokeForm,
+    TrialForm,
 )
 from licenzy.portal.formatting import number
 from licenzy.portal.guards import Side, project_page
@@ -143,6 +145,23 @@ def lift_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Respon
         return grants.lift(db, operator, entitlement_id=entitlement_id)
 
     return _act(side, subject_id, EntitlementForm(entitlement_id, "lift", LiftForm()), do, "Access restored.")
+
+
+@project.post("/customers/<id('sbj'):subject_id>/trial-allowance")
+@project_page(Role.SUPPORT)
+def allow_trial(side: Side, subject_id: str) -> ResponseReturnValue:
+    """Let a customer who had a trial have one more."""
+    form = TrialForm()
+    form.set_ids("trial", required_word=None)
+    if form.validate():
+        with form.refusals():
+            operator = operator_context(side, form)
+            allowed = runtime().database.retrying(
+                lambda db: allow_another_trial(db, operator, subject_id=subject_id)
+            )
+            flash("Another trial is allowed." if allowed else NOTHING_NEW, "success" if allowed else "info")
+            return go(url_for("portal.project.customer", subject_id=subject_id))
+    return customer_page(side, subject_id, "customers/_trial_form.html", status=422, trial_form=form)
 
 
 def _act(side: Side, subject_id: str, submitted: EntitlementForm, do: Do, done: str) -> ResponseReturnValue:

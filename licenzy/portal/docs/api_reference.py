@@ -75,7 +75,11 @@ def _takes(api: Mapping[str, Any], call: Mapping[str, Any]) -> Iterator[str]:
             yield f"| `{each['name']}` | {each['in']}{needed} | {each['description']} |"
         yield ""
     if "requestBody" in call:
-        yield from _fields("Field of the body", _schema(api, call["requestBody"]))
+        first, *others = _schemas(api, call["requestBody"])
+        yield from _fields("Field of the body", first)
+        for other in others:
+            yield f"Or {other['description'].partition(' with ')[2] or other['description']}\n"
+            yield from _fields("Field of the body", other)
 
 
 def _fields(head: str, schema: Mapping[str, Any]) -> Iterator[str]:
@@ -166,6 +170,12 @@ def _codes(call: Mapping[str, Any]) -> Iterable[str]:
 
 def _schema(api: Mapping[str, Any], node: Mapping[str, Any]) -> Mapping[str, Any]:
     return _resolved(api, node["content"]["application/json"]["schema"])
+
+
+def _schemas(api: Mapping[str, Any], node: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The schemas that a body may have."""
+    schema = node["content"]["application/json"]["schema"]
+    return [_resolved(api, each) for each in schema.get("anyOf", [schema])]
 
 
 def _example(node: Mapping[str, Any]) -> Any:

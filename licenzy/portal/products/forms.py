@@ -19,8 +19,15 @@ from wtforms.fields.choices import SelectChoice
 from wtforms.validators import InputRequired, Length, NumberRange, Optional, StopValidation, ValidationError
 
 from licenzy.catalog.included import IncludedUnits, lines_of
-from licenzy.catalog.models import Kind, Product
-from licenzy.catalog.rules import DURATION_UNITS, Draft, draft_problems, split_duration, trimmed_to_kind
+from licenzy.catalog.models import Kind, Product, TrialCard, TrialEnd
+from licenzy.catalog.rules import (
+    DURATION_UNITS,
+    LABEL_MAX,
+    Draft,
+    draft_problems,
+    split_duration,
+    trimmed_to_kind,
+)
 from licenzy.catalog.unit_names import UNIT_MAX
 from licenzy.portal.forms import PortalForm
 from licenzy.portal.limit_text import UNLIMITED, limit_value
@@ -125,6 +132,38 @@ class ProductForm(PortalForm):
         description="0 ends access with the first failed renewal.",
     )
     trial_days = IntegerField("Trial days", validators=[Optional()], description="Empty for no trial.")
+    trial_card = SelectField(
+        "Card for the trial",
+        choices=[
+            SelectChoice(TrialCard.ALWAYS.value, "Always asked for"),
+            SelectChoice(TrialCard.IF_REQUIRED.value, "Only if something is due today"),
+        ],
+        default=TrialCard.ALWAYS.value,
+    )
+    trial_end_without_card = SelectField(
+        "If the trial ends without a card",
+        choices=[
+            SelectChoice(TrialEnd.CANCEL.value, "Cancel the subscription"),
+            SelectChoice(TrialEnd.PAUSE.value, "Pause it until there is a card"),
+        ],
+        default=TrialEnd.CANCEL.value,
+    )
+    trial_once = BooleanField(
+        "One trial per customer",
+        default=True,
+        description="Who had a trial pays from the first day. An operator can allow another trial.",
+    )
+    trial_group = StringField(
+        "Trial group",
+        validators=[Length(max=LABEL_MAX)],
+        description="Products of one group share one trial. Empty: the trial is of this product alone.",
+        render_kw={
+            "autocomplete": "off",
+            "autocapitalize": "off",
+            "spellcheck": "false",
+            "maxlength": LABEL_MAX,
+        },
+    )
     allow_promotion_codes = BooleanField("Let buyers enter promotion codes")
     automatic_tax = BooleanField("Let Stripe Tax add the tax")
     adjustable_quantity = BooleanField("Let buyers change the quantity")
@@ -185,6 +224,10 @@ class ProductForm(PortalForm):
             grants_access=self.grants_access.data,
             grace_days=self.grace_days.data or 0,
             trial_days=self.trial_days.data,
+            trial_card=TrialCard(self.trial_card.data),
+            trial_end_without_card=TrialEnd(self.trial_end_without_card.data),
+            trial_once=self.trial_once.data,
+            trial_group=(self.trial_group.data or "").strip(),
             allow_promotion_codes=self.allow_promotion_codes.data,
             automatic_tax=self.automatic_tax.data,
             adjustable_quantity=self.adjustable_quantity.data,
@@ -254,6 +297,10 @@ def described(product: Product) -> dict[str, object]:
         "grants_access": product.grants_access,
         "grace_days": product.grace_days,
         "trial_days": product.trial_days,
+        "trial_card": product.trial_card.value,
+        "trial_end_without_card": product.trial_end_without_card.value,
+        "trial_once": product.trial_once,
+        "trial_group": product.trial_group,
         "allow_promotion_codes": product.allow_promotion_codes,
         "automatic_tax": product.automatic_tax,
         "adjustable_quantity": product.adjustable_quantity,

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from flask import abort, request, url_for
 from flask.typing import ResponseReturnValue
 
+from licenzy.catalog.queries import has_trials
 from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
 from licenzy.connections.queries import connection_facts
 from licenzy.idempotency.actions import CallKey
@@ -109,7 +110,7 @@ def followed(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, T
     """The purchase with this id, else the one that proves the set-up, as a timeline."""
     now = runtime().clock()
     with runtime().database.read() as db:
-        connection = connection_facts(db, side.scope)
+        connection = connection_facts(db, side.scope, has_trials=has_trials(db, side.scope))
         if attempt_id is not None:
             journey: JourneyFacts | None = journey_facts(db, side.scope, attempt_id=attempt_id, now=now)
         else:

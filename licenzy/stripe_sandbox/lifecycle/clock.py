@@ -139,6 +139,8 @@ def _subscription(account_store: AccountStore, subscription: Json, at: int) -> N
         subscriptions.cancel(account_store, subscription)
     elif resumes_at is not None and resumes_at <= at:
         subscriptions.update(account_store, subscription, pause_collection=None)
+    elif status == "paused":
+        subscriptions.give_up_resumption(account_store, subscription)
     elif status == "incomplete" and _has_debit(account_store, subscription):
         subscriptions.activate(account_store, subscription)
     elif status == "incomplete":

@@ -116,6 +116,8 @@ def _follow(session: AccountStore, subscription: Json, invoice: Json, outcome: P
             subscriptions.cancel(session, subscription, reason="payment_failed")
     elif status == "incomplete":
         subscriptions.activate(session, subscription)
+    elif status == "paused":
+        subscriptions.complete_resumption(session, subscription, invoice)
     elif (
         outcome is PaymentOutcome.SUCCEEDED
         and status == "past_due"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from licenzy.stripe_sandbox.account_store import AccountStore
-from licenzy.stripe_sandbox.due import LIVE, next_renewal
+from licenzy.stripe_sandbox.due import INCOMPLETE_EXPIRY_SECONDS, LIVE, next_renewal
 from licenzy.stripe_sandbox.errors import CardDeclined, RequestRefused
 from licenzy.stripe_sandbox.lifecycle import (
     collection,
@@ -132,15 +132,24 @@ def renew(
 
 
 def resume(session: AccountStore, subscription: Json) -> None:
-    """As Stripe does by default, the billing cycle starts anew now, with an invoice that is paid."""
+    """As Stripe does by default, the billing cycle starts anew now, with an invoice that is paid.
+
+    Without a card that works the invoice stays open and the subscription paused, until it is paid."""
     if subscription["status"] != "paused":
         raise RequestRefused(
             f"The subscription {subscription['id']} is {subscription['status']}, so there is nothing to "
             f"resume."
         )
+    if subscription.get("_resumption"):
+        raise RequestRefused(
+            f"The subscription {subscription['id']} is resumed once its open invoice is paid."
+        )
     ended = _running_period(session, subscription)
     items = from_now(session, subscription["items"])
     last = subscription["latest_invoice"]
+    if outcome_of(subscription) is PaymentOutcome.FAILED:
+        _wait_for_payment(session, subscription, items, ended)
+        return
     previous = session.change(subscription, status="active", billing_cycle_anchor=session.now, items=items)
     invoice = invoices.create_for_subscription(
         session, subscription, reason="subscription_update", ended_period=ended, items=items["data"]
@@ -149,6 +158,35 @@ def resume(session: AccountStore, subscription: Json) -> None:
     invoices.collect(session, invoice, outcome=PaymentOutcome.SUCCEEDED)
     session.emit("customer.subscription.updated", subscription, {**previous, "latest_invoice": last})
     session.emit("customer.subscription.resumed", subscription)
+
+
+def resume_with_card(session: AccountStore, subscription: Json) -> None:
+    """The customer enters a card that works, and resumes; an invoice that waits for the card is paid."""
+    if subscription["status"] == "paused":
+        subscriptions.set_card_fails(session, subscription, False)
+    waiting = subscription.get("_resumption")
+    if waiting:
+        invoice = session.get("invoice", waiting["invoice"], param="invoice")
+        collection.collect(session, invoice, outcome=PaymentOutcome.SUCCEEDED)
+    else:
+        resume(session, subscription)
+
+
+def _wait_for_payment(session: AccountStore, subscription: Json, items: Json, ended: Json) -> None:
+    invoice = invoices.create_for_subscription(
+        session, subscription, reason="subscription_update", ended_period=ended, items=items["data"]
+    )
+    invoices.finalize(session, invoice)
+    resumed = {"status": "active", "billing_cycle_anchor": session.now, "items": items}
+    session.change(
+        subscription,
+        _resumption={
+            "invoice": invoice["id"],
+            "expires_at": session.now + INCOMPLETE_EXPIRY_SECONDS,
+            "changes": resumed,
+        },
+    )
+    invoices.collect(session, invoice, outcome=PaymentOutcome.FAILED)
 
 
 def restart(session: AccountStore, subscription: Json, *, items: Json, credits_: list[InvoiceEntry]) -> None:

@@ -98,6 +98,23 @@ def pause(session: AccountStore, subscription: Json) -> None:
     session.emit("customer.subscription.paused", subscription)
 
 
+def complete_resumption(session: AccountStore, subscription: Json, invoice: Json) -> None:
+    """The invoice that a paused subscription was to be resumed with is paid."""
+    resumption = subscription.get("_resumption")
+    if resumption is None or resumption["invoice"] != invoice["id"]:
+        return
+    session.change(subscription, _resumption=None)
+    update(session, subscription, **resumption["changes"])
+    session.emit("customer.subscription.resumed", subscription)
+
+
+def give_up_resumption(session: AccountStore, subscription: Json) -> None:
+    """The invoice that it was to be resumed with was not paid within 23 hours: it stays paused."""
+    invoice = session.get("invoice", subscription["_resumption"]["invoice"], param="invoice")
+    session.change(subscription, _resumption=None)
+    invoices.void(session, invoice)
+
+
 def expire_incomplete(session: AccountStore, subscription: Json) -> None:
     """The first payment did not come within 23 hours."""
     for invoice in invoices.open_invoices(session, subscription["id"]):
