@@ -1,0 +1,24 @@
+"""Twelve months of each archetype over HTTP: what customers have is what was worked out by hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.archetypes.files import content
+from tests.archetypes.installation import running
+from tests.archetypes.stories import STORIES
+
+ONLY = os.environ.get("LICENZY_TESTS_STORY")
+"""One story instead of all of them."""
+
+
+@pytest.mark.slow
+def test_twelve_months(tmp_path: Path, database_url: str, subtests: pytest.Subtests) -> None:
+    with running(tmp_path, database_url) as installation:
+        for name in [ONLY] if ONLY else STORIES:
+            with subtests.test(name), installation.merchant(name) as shop:
+                shop.apply(content(name))
+                STORIES[name](shop)
