@@ -1,0 +1,23 @@
+"""Better terms for whoever is there already: the price stays, and the features come."""
+
+from __future__ import annotations
+
+from tests.archetypes.files import content
+from tests.archetypes.merchant import Merchant
+
+
+def story(shop: Merchant) -> None:
+    early = shop.customer("user_1")
+
+    shop.at("Mar 1 09:00")
+    kept = early.buy("PRO")
+    shop.at("Jun 1 12:00")
+    shop.apply(content("grandfathered_prices_later"))
+    early.expect_refused("feature_not_held", feature="history")
+    shop.at("Sep 1 12:00")
+    shop.apply(content("grandfathered_prices_for_all"))
+    early.wait_until_allowed(feature="history")
+    early.expect_entitlement("PRO", features=["export", "history"], terms_version=2)
+    shop.at("Oct 1 10:30")
+    kept.expect_last_payment(1000)
+    early.expect_entitlement("PRO", features=["export", "history"], terms_version=2)
