@@ -69,6 +69,21 @@ class Merchant:
         clock = self.stripe.test_helpers.test_clocks.retrieve(self._clock_id)
         self.stripe.test_helpers.test_clocks.advance(self._clock_id, {"frozen_time": clock.frozen_time + 2})
 
+    def let_pass(self, seconds: int) -> None:
+        """Let the account's time pass, with everything that falls due."""
+        clock = self.stripe.test_helpers.test_clocks.retrieve(self._clock_id)
+        self.stripe.test_helpers.test_clocks.advance(
+            self._clock_id, {"frozen_time": clock.frozen_time + seconds}
+        )
+        self.delivered()
+
+    def pay(self, checkout: Json) -> None:
+        """A customer completes the hosted page; Stripe's events have arrived."""
+        self.a_moment_later()
+        paid = httpx.post(checkout["checkout_url"], data={"action": "pay"}, timeout=30, trust_env=False)
+        assert paid.status_code == 303, paid.text
+        self.delivered()
+
     def delivered(self) -> None:
         """Wait until Licenzy has answered every event of the account."""
         deadline = time.monotonic() + DELIVERY_SECONDS
