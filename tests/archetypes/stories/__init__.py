@@ -9,6 +9,7 @@ from tests.archetypes.stories import (
     add_ons,
     ai_assistant,
     annual_plan,
+    changes_of_mind,
     credit_packs,
     day_passes,
     developer_platform,
@@ -36,6 +37,7 @@ NOT_YET: dict[str, tuple[str, Story]] = {
     "annual plan": ("annual_plan", annual_plan.story),
     "trial once": ("trial_once", trial_once.story),
     "add-ons": ("add_ons", add_ons.story),
+    "changes of mind": ("changes_of_mind", changes_of_mind.story),
     "terms for holders": ("grandfathered_prices", terms_for_holders.story),
 }
 """Those that need what is not built yet."""
