@@ -6,10 +6,10 @@ from tests.archetypes.merchant import Merchant
 
 
 def story(shop: Merchant) -> None:
-    user = shop.customer("user_1")
+    user, hasty = shop.customer("user_1"), shop.customer("user_2")
 
     shop.at("Mar 1 09:00")
-    plan = user.buy("STARTER")
+    plan, hasty_plan = user.buy("STARTER"), hasty.buy("STARTER")
     user.expect_balance("messages", 500, granted=500, renews_at="Apr 1 09:00")
     user.expect_entitlement(
         "STARTER",
@@ -41,7 +41,14 @@ def story(shop: Merchant) -> None:
     # The period rolls at nine and is paid at ten.
     shop.at("Apr 1 09:30")
     user.expect_balance("messages", 950)
+    # Who takes the larger plan in between has April's units when April is paid, less those of half an hour:
+    # 500 × 0.5 / 720 + 2000 × 719.5 / 720 = 1998.96.
+    hasty_plan.change_price("PLUS", "month", proration="always_invoice")
+    hasty.expect_available("PLUS active")
+    hasty.expect_balance("messages", 500)
     shop.at("Apr 1 10:30")
+    hasty.expect_balance("messages", 1999)
+    hasty_plan.cancel()
     user.expect_balance("messages", 1450, renews_at="May 1 09:00")
     job = user.reserve(300, unit="messages", left=1150)
     job.commit(120, left=1330)
