@@ -54,6 +54,41 @@ _ADDED = (
     ("/v1/charges", "get", "charge_list", "ChargeListParams", "obj.charge"),
     ("/v1/disputes/{dispute}", "post", "dispute_update", "DisputeUpdateParams", "obj.dispute"),
     ("/v1/disputes/{dispute}/close", "post", "dispute_close", "DisputeCloseParams", "obj.dispute"),
+    (
+        "/v1/subscription_items",
+        "post",
+        "subscription_item_create",
+        "SubscriptionItemCreateParams",
+        "obj.subscription_item",
+    ),
+    (
+        "/v1/subscription_items",
+        "get",
+        "subscription_item_list",
+        "SubscriptionItemListParams",
+        "obj.subscription_item",
+    ),
+    (
+        "/v1/subscription_items/{item}",
+        "get",
+        "subscription_item_retrieve",
+        "SubscriptionItemRetrieveParams",
+        "obj.subscription_item",
+    ),
+    (
+        "/v1/subscription_items/{item}",
+        "post",
+        "subscription_item_update",
+        "SubscriptionItemUpdateParams",
+        "obj.subscription_item",
+    ),
+    (
+        "/v1/subscription_items/{item}",
+        "delete",
+        "subscription_item_delete",
+        "SubscriptionItemDeleteParams",
+        None,
+    ),
     *(
         (f"/v1/subscriptions/{{id}}/{verb}", "post", f"subscription_{verb}", name, "obj.subscription")
         for verb, name in (("pause", "SubscriptionPauseParams"), ("resume", "SubscriptionResumeParams"))

@@ -11,6 +11,7 @@ from licenzy.stripe_sandbox.api import (
     payments,
     sessions,
     subscription_changes,
+    subscription_items,
     subscriptions,
 )
 from licenzy.stripe_sandbox.api.table import OPERATIONS
@@ -27,5 +28,6 @@ __all__ = [
     "payments",
     "sessions",
     "subscription_changes",
+    "subscription_items",
     "subscriptions",
 ]

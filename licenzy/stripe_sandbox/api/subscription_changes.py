@@ -25,8 +25,8 @@ from licenzy.stripe_sandbox.params import (
 from licenzy.stripe_sandbox.shapes.subscriptions import subscription as subscription_shape
 from licenzy.stripe_sandbox.version import Json
 
-_QUANTITY = integer(0, 999999)
-_BEHAVIORS = one_of("allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete")
+QUANTITY = integer(0, 999999)
+BEHAVIORS = one_of("allow_incomplete", "default_incomplete", "error_if_incomplete", "pending_if_incomplete")
 _COMMON: dict[str, Check] = {
     "cancel_at": either(integer(1), either(one_of("max_period_end", "min_period_end"), text(0, unset=True))),
     "cancel_at_period_end": boolean(),
@@ -36,11 +36,11 @@ _COMMON: dict[str, Check] = {
     "description": text(500, unset=True),
     "metadata": metadata(),
     "off_session": boolean(),
-    "payment_behavior": _BEHAVIORS,
+    "payment_behavior": BEHAVIORS,
     "proration_behavior": one_of(*plans.PRORATIONS),
     **EXPAND,
 }
-_EXTRA = array(fields({"price": text(255), "quantity": _QUANTITY}, required=("price",)), maximum=20)
+_EXTRA = array(fields({"price": text(255), "quantity": QUANTITY}, required=("price",)), maximum=20)
 _ANCHORS = one_of("now", "unchanged")
 
 
@@ -57,7 +57,7 @@ _ANCHORS = one_of("now", "unchanged")
             "customer": text(255),
             "items": array(
                 fields(
-                    {"metadata": metadata(), "price": text(255), "quantity": _QUANTITY}, required=("price",)
+                    {"metadata": metadata(), "price": text(255), "quantity": QUANTITY}, required=("price",)
                 ),
                 maximum=20,
             ),
@@ -134,7 +134,7 @@ def create(session: AccountStore, params: Json) -> Json:
                         "id": text(255),
                         "metadata": metadata(),
                         "price": text(255),
-                        "quantity": _QUANTITY,
+                        "quantity": QUANTITY,
                     }
                 ),
                 maximum=20,
@@ -156,24 +156,38 @@ def update(session: AccountStore, params: Json, subscription_id: str) -> Json:
     """Several changes at once emit one event each."""
     subscription = session.get("subscription", subscription_id, param="id", in_address=True)
     _validate_common(params, {**subscription, **params}["collection_method"])
+    anchor = params.get("billing_cycle_anchor")
+    resets = (anchor["type"] if isinstance(anchor, dict) else anchor) == "now"
+    options = change_options(params, reset=resets)
+    _update_fields(session, subscription, params)
+    cycles.add_extra(session, subscription, _extra(session, params, subscription["currency"]))
+    if "items" in params or resets:
+        changes = [with_quantity(subscription, change) for change in params.get("items", [])]
+        plans.change_items(session, subscription, changes, options)
+    _schedule_end(session, subscription, params)
+    return subscription
+
+
+def change_options(params: Json, *, reset: bool = False) -> plans.ChangeOptions:
+    """What a change of items does besides, as the call asks for it."""
+    _refuse_pending(params)
     if params.get("payment_behavior") == "default_incomplete":
         raise InvalidParameter(
             "The sandbox takes `default_incomplete` only when a subscription is created.",
             param="payment_behavior",
         )
-    _update_fields(session, subscription, params)
-    anchor = params.get("billing_cycle_anchor")
-    resets = (anchor["type"] if isinstance(anchor, dict) else anchor) == "now"
-    cycles.add_extra(session, subscription, _extra(session, params, subscription["currency"]))
-    if "items" in params or resets:
-        options = plans.ChangeOptions(
-            proration=params.get("proration_behavior", "create_prorations"),
-            reset=resets,
-            refuse_decline=params.get("payment_behavior") == "error_if_incomplete",
-        )
-        plans.change_items(session, subscription, params.get("items", []), options)
-    _schedule_end(session, subscription, params)
-    return subscription
+    return plans.ChangeOptions(
+        proration=params.get("proration_behavior", "create_prorations"),
+        reset=reset,
+        refuse_decline=params.get("payment_behavior") == "error_if_incomplete",
+    )
+
+
+def with_quantity(subscription: Json, change: Json) -> Json:
+    """The change of an item. As at Stripe, another price sets the quantity to 1 unless it is named too."""
+    item = next((each for each in subscription["items"]["data"] if each["id"] == change.get("id")), None)
+    changes_price = item is not None and change.get("price", item["price"]["id"]) != item["price"]["id"]
+    return {"quantity": 1, **change} if changes_price and item and "quantity" in item else change
 
 
 def _new_line(session: AccountStore, item: Json, name: str) -> Json:
@@ -210,11 +224,15 @@ def _trial_end(session: AccountStore, params: Json) -> int | None:
     return int(end)
 
 
-def _validate_common(params: Json, collection_method: str) -> None:
+def _refuse_pending(params: Json) -> None:
     if params.get("payment_behavior") == "pending_if_incomplete":
         raise InvalidParameter(
             "The sandbox does not support `pending_if_incomplete`.", param="payment_behavior"
         )
+
+
+def _validate_common(params: Json, collection_method: str) -> None:
+    _refuse_pending(params)
     if "days_until_due" in params and collection_method != "send_invoice":
         raise InvalidParameter(
             "`days_until_due` goes with `collection_method=send_invoice` only.", param="days_until_due"
