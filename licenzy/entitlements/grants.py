@@ -5,9 +5,10 @@ The verbs give what changed, before and after; nothing when the act with this `s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlmodel import Session, select
 from sqlmodel.sql.expression import SelectOfScalar
@@ -19,6 +20,9 @@ from licenzy.deliveries.models import Source
 from licenzy.entitlements.actions import give_purchase, lock_purchase, project_purchase, record_fact
 from licenzy.entitlements.events import Change, ChangeCause
 from licenzy.entitlements.models import OVERRIDE, Entitlement, Fact, FactSource, State
+from licenzy.entitlements.window_counters import due_window, own_spent
+from licenzy.entitlements.window_rows import OpenWindows
+from licenzy.entitlements.windows import Window, included_of, whole_seconds
 from licenzy.errors import InvalidRequest, NotFound
 from licenzy.kit.clock import to_micros
 from licenzy.kit.ids import new_id
@@ -49,11 +53,12 @@ class OperatorContext:
 
 
 def allowed_actions(entitlement: Entitlement) -> tuple[str, ...]:
-    """The verbs below that have a point for this entitlement: `lift`, `extend`, `adjust`, `revoke`."""
+    """The verbs below that have a point for this entitlement, by the names that forms have for them."""
     acts = ["lift"] if entitlement.reason in _LIFTABLE else []
     if entitlement.state is not State.CANCELED:
         acts += ["extend"] if entitlement.ends_at is not None else []
         acts += ["adjust"] if entitlement.kind is Kind.USAGE_PACK else []
+        acts += ["adjust_included"] if entitlement.included else []
         acts.append("revoke")
     return tuple(acts)
 
@@ -110,12 +115,71 @@ def adjust_units(db: Session, operator: OperatorContext, *, entitlement_id: str,
         return []
     if entitlement.kind is not Kind.USAGE_PACK:
         raise InvalidRequest(fields={"units": "only a usage pack has units"})
-    if units == 0 or abs(units) > UNITS_MAX:
-        raise InvalidRequest(fields={"units": f"must be a whole number from 1 to {UNITS_MAX}"})
+    _check_units(units)
     if entitlement.granted_units + units < entitlement.used_units + entitlement.reserved_units:
-        raise InvalidRequest(fields={"units": "would remove units that are already used or reserved"})
+        raise _would_take_used_units()
     _refuse_canceled(entitlement)
     return _act_on(db, operator, entitlement, {"action": "adjust", "units": units})
+
+
+def adjust_included(
+    db: Session, operator: OperatorContext, *, entitlement_id: str, unit: str, units: int
+) -> list[Change]:
+    """Add units to the present window of a unit that an entitlement includes, or take some. Raises NotFound.
+
+    Only units that are neither used nor reserved are taken. The next window is as large as ever.
+    """
+    locked = _locked(db, operator, entitlement_id)
+    if locked is None:
+        return []
+    entitlement = locked.entitlement
+    _check_units(units)
+    _refuse_canceled(entitlement)
+    present = _present_window(locked, unit, operator.there)
+    if present is None:
+        raise InvalidRequest(fields={"unit": "has no window now: its first period is not paid"})
+    window, taken = present
+    if units < 0 and window.units + units < taken:
+        raise _would_take_used_units()
+    return _act_on(
+        db,
+        operator,
+        entitlement,
+        {"action": "adjust_window", "unit": unit, "starts_at": window.starts_at, "units": units},
+        {
+            "entitlement": entitlement.id,
+            "before": {"unit": unit, "included_units": window.units},
+            "after": {"unit": unit, "included_units": window.units + units},
+        },
+    )
+
+
+def _present_window(locked: _LockedEntitlement, unit: str, now: datetime) -> tuple[Window, int] | None:
+    """The window of a unit that a call at `now` would draw, and what has been taken of its own units."""
+    included = next((each for each in included_of(locked.entitlement.included) if each.unit == unit), None)
+    if included is None:
+        return None
+    row = max((each for each in locked.windows if each.unit == unit), key=_begun, default=None)
+    due = due_window(included, row, now)
+    if due is not None:
+        return due.window, max(0, due.overdrawn_units - due.carried_units)
+    if row is None:
+        return None
+    window = included.sized(_begun(row))
+    return (window, own_spent(row)) if window is not None else None
+
+
+def _begun(row: Any) -> int:
+    return whole_seconds(row.starts_at)
+
+
+def _check_units(units: int) -> None:
+    if units == 0 or abs(units) > UNITS_MAX:
+        raise InvalidRequest(fields={"units": f"must be a whole number from 1 to {UNITS_MAX}"})
+
+
+def _would_take_used_units() -> InvalidRequest:
+    return InvalidRequest(fields={"units": "would remove units that are already used or reserved"})
 
 
 def extend(db: Session, operator: OperatorContext, *, entitlement_id: str, seconds: int) -> list[Change]:
@@ -149,8 +213,20 @@ def _refuse_canceled(entitlement: Entitlement) -> None:
         raise InvalidRequest("A canceled entitlement stays canceled.", hint="Grant the product instead.")
 
 
+class _LockedEntitlement(NamedTuple):
+    """An entitlement whose counters stand still, with its open windows."""
+
+    entitlement: Entitlement
+    windows: Sequence[Any]
+
+
 def _entitlement(db: Session, operator: OperatorContext, entitlement_id: str) -> Entitlement | None:
-    """The entitlement, locked behind its purchase and subject as events do it; its counters stand still.
+    locked = _locked(db, operator, entitlement_id)
+    return locked.entitlement if locked is not None else None
+
+
+def _locked(db: Session, operator: OperatorContext, entitlement_id: str) -> _LockedEntitlement | None:
+    """The entitlement, locked behind its purchase, subject and windows as events do it.
 
     None when this very act has been done.
     """
@@ -161,8 +237,12 @@ def _entitlement(db: Session, operator: OperatorContext, entitlement_id: str) ->
     if was_done(db, operator):
         return None
     lock_customer(db, operator.scope, subject_id=found.subject_id)
+    # What it includes may have changed until its purchase was held.
+    db.refresh(found)
+    holder = {"id": found.id, "included": found.included}
+    windows = OpenWindows.locked(db, operator.scope, [holder])
     locked = _with_id(operator, entitlement_id).with_for_update().execution_options(populate_existing=True)
-    return db.exec(locked).one()
+    return _LockedEntitlement(db.exec(locked).one(), windows.rows)
 
 
 def was_done(db: Session, operator: OperatorContext) -> bool:
@@ -196,18 +276,36 @@ def _with_id(operator: OperatorContext, entitlement_id: str) -> SelectOfScalar[E
 
 
 def _act_on(
-    db: Session, operator: OperatorContext, entitlement: Entitlement, data: dict[str, Any]
+    db: Session,
+    operator: OperatorContext,
+    entitlement: Entitlement,
+    data: dict[str, Any],
+    changed: Change | None = None,
 ) -> list[Change]:
     data["item_key"] = entitlement.item_key
-    return act(db, operator, purchase_key=entitlement.purchase_key, about=entitlement.id, data=data)
+    return act(
+        db,
+        operator,
+        purchase_key=entitlement.purchase_key,
+        about=entitlement.id,
+        data=data,
+        changed=changed,
+    )
 
 
 def act(
-    db: Session, operator: OperatorContext, *, purchase_key: str, about: str, data: dict[str, Any]
+    db: Session,
+    operator: OperatorContext,
+    *,
+    purchase_key: str,
+    about: str,
+    data: dict[str, Any],
+    changed: Change | None = None,
 ) -> list[Change]:
     """Record an act on a purchase as a fact, write what it changes, and note it in the audit log.
 
-    `about` is what the fact and the log name. Raises InvalidRequest for a note that is too long.
+    `about` is what the fact and the log name; `changed` is what it changes besides the columns that are
+    shown. Raises InvalidRequest for a note that is too long.
     """
     if len(operator.note) > MAX_NOTE:
         raise InvalidRequest(fields={"note": f"must have at most {MAX_NOTE} characters"})
@@ -226,6 +324,7 @@ def act(
     purchase = lock_purchase(db, operator.scope, key=purchase_key, now=operator.now)
     cause = ChangeCause(Source.PORTAL, f"manual_{data['action']}", actor_user_id=operator.actor.user_id)
     changes = project_purchase(db, purchase, now=operator.now, cause=cause)
+    changes += [changed] if changed is not None else []
     record(
         db,
         actor=operator.actor,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 
 from licenzy.entitlements.item_states import IncludedLine, ItemState, item_states, line_of, lines_of
+from licenzy.entitlements.operators import adjusted_windows
 from licenzy.entitlements.periods import SAME_MOMENT, PaidInvoice
 from licenzy.entitlements.sold import Terms
 from licenzy.entitlements.subscription_history import SubscriptionHistory
@@ -71,6 +72,7 @@ def included_units(history: SubscriptionHistory, item_id: str) -> list[UnitWindo
     trial = _trial(states)
     terms = [*(state.terms for state in states), *(period.terms for period in periods)]
     lines = [line for each in terms for line in lines_of(each)]
+    adjusted = adjusted_windows(history.facts, history.billed.lineage(item_id))
     found: list[UnitWindows] = []
     for unit in sorted({line["unit"] for line in lines}):
         items = _items_with(unit, states, history.billed.lineage(item_id))
@@ -81,7 +83,7 @@ def included_units(history: SubscriptionHistory, item_id: str) -> list[UnitWindo
             key=lambda each: each.starts_at,
         )
         low_units = [line.get("low_units") for line in lines if line["unit"] == unit][-1]
-        windows = windows_of(unit, low_units, stretches, _adjusted(history, item_id, unit))
+        windows = windows_of(unit, low_units, stretches, adjusted.get(unit, {}))
         if windows is not None:
             found.append(windows)
     return found
@@ -91,18 +93,6 @@ def _items_with(unit: str, states: Sequence[ItemState], lineage: Sequence[str]) 
     """The item and those before it that had this unit, one after the other: they share their windows."""
     having = {state.item["id"] for state in states if line_of(state.terms, unit) is not None}
     return set(takewhile(having.__contains__, lineage))
-
-
-def _adjusted(history: SubscriptionHistory, item_id: str, unit: str) -> dict[int, int]:
-    """Units that operators added to windows, by the start of the window."""
-    lineage, added = history.billed.lineage(item_id), dict[int, int]()
-    for fact in history.facts:
-        if fact.kind != "operator" or fact.data["action"] != "adjust_window":
-            continue
-        if fact.data["item_key"] in lineage and fact.data["unit"] == unit:
-            start = fact.data["starts_at"]
-            added[start] = added.get(start, 0) + fact.data["units"]
-    return added
 
 
 # --- the periods -------------------------------------------------------------------------------------------

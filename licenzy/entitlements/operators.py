@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,7 +17,22 @@ from licenzy.projects.models import DEFAULT_UNIT
 
 def manual_grants(facts: Sequence[FactLike]) -> list[Projected]:
     """The entitlement of a manual grant."""
-    return [_grant(fact) for fact in facts if fact.kind == "operator" and fact.data["action"] == "grant"]
+    acts = [fact for fact in facts if fact.kind == "operator"]
+    adjusted = adjusted_windows(acts, {""})
+    return [_grant(fact, adjusted) for fact in acts if fact.data["action"] == "grant"]
+
+
+def adjusted_windows(
+    facts: Sequence[FactLike], item_keys: Collection[str]
+) -> Mapping[str, Mapping[int, int]]:
+    """Units that operators added to windows of these items, by unit and by the start of the window."""
+    added: dict[str, Counter[int]] = {}
+    for fact in facts:
+        if fact.kind != "operator" or fact.data["action"] != "adjust_window":
+            continue
+        if fact.data.get("item_key", "") in item_keys:
+            added.setdefault(fact.data["unit"], Counter())[fact.data["starts_at"]] += fact.data["units"]
+    return added
 
 
 def overrides(facts: Sequence[FactLike]) -> list[Projected]:
@@ -84,8 +100,9 @@ def _override(fact: FactLike, last: FactLike) -> Projected:
     return row if last is fact else canceled(row, last.occurred_at, reason=None)
 
 
-def _grant(fact: FactLike) -> Projected:
+def _grant(fact: FactLike, adjusted: Mapping[str, Mapping[int, int]]) -> Projected:
     data = fact.data
+    windows = windows_of_grant(data.get("included") or (), fact.occurred_at, adjusted)
     until = from_micros(data["until"]) if data["until"] is not None else None
     return Projected(
         item_key="",
@@ -105,8 +122,7 @@ def _grant(fact: FactLike) -> Projected:
         unit=data.get("unit", DEFAULT_UNIT),
         granted_units=data["units"] or 0,
         terms_version=data.get("version"),
-        included=[each.to_json() for each in windows_of_grant(data.get("included") or (), fact.occurred_at)]
-        or None,
+        included=[each.to_json() for each in windows] or None,
     )
 
 

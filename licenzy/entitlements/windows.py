@@ -334,10 +334,13 @@ def _size(levels: Sequence[Level], starts_at: int, ends_at: int) -> int:
     return -(-seconds // (ends_at - starts_at))
 
 
-def windows_of_grant(lines: Sequence[Mapping[str, Any]], at: datetime) -> list[UnitWindows]:
+def windows_of_grant(
+    lines: Sequence[Mapping[str, Any]], at: datetime, adjusted: Mapping[str, Mapping[int, int]]
+) -> list[UnitWindows]:
     """The windows of a subscription product that was granted without a purchase.
 
-    It has no periods: what a product includes in each of them comes with each month.
+    It has no periods: what a product includes in each of them comes with each month. `adjusted` are units
+    that an operator added, by unit and by the start of their window.
     """
     start = int(at.timestamp())
     found = []
@@ -346,7 +349,8 @@ def windows_of_grant(lines: Sequence[Mapping[str, Any]], at: datetime) -> list[U
         stretch = Stretch(
             start, FOR_GOOD, start, every, start, carried_by(line), [Level(start, line["units"])]
         )
-        windows = windows_of(line["unit"], line.get("low_units"), [stretch], {})
+        unit = line["unit"]
+        windows = windows_of(unit, line.get("low_units"), [stretch], adjusted.get(unit, {}))
         if windows is not None:
             found.append(windows)
     return found

@@ -13,7 +13,6 @@ from licenzy.checkout.models import CheckoutAttempt
 from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import change_row
-from licenzy.entitlements.queries import entitlements_of
 from licenzy.errors import (
     LicenzyError,
     NotFound,
@@ -30,12 +29,12 @@ from licenzy.lab.models import LabStep
 from licenzy.lab.queries import (
     all_running_steps,
     arrivals,
+    holdings_of,
     purchase_in_lab,
     running_steps,
     sandbox_connection,
     steps_of,
 )
-from licenzy.lab.rules import holdings
 from licenzy.lab.scenarios import (
     ADVANCES,
     CHANGE_PLAN,
@@ -242,9 +241,9 @@ def _finish(
 
 def _begin(db: Session, lab: Lab, scope: Scope, *, attempt_id: str) -> _Bench:
     connection, attempt = purchase_in_lab(db, scope, attempt_id=attempt_id)
-    owned = entitlements_of(db, scope, subject_id=attempt.subject_id)
     steps = steps_of(db, scope, attempt_id=attempt_id)
-    before = holdings(owned, connection.scope.now(lab.clock)).as_json()
+    now = connection.scope.now(lab.clock)
+    before = holdings_of(db, scope, subject_id=attempt.subject_id, now=now).as_json()
     sent_last = [event for event in (steps[-1].events if steps else []) if event["sent"]]
     arrived = arrivals(db, scope, event_ids=[event["id"] for event in sent_last])
     seen = {event_id: arrival.seen for event_id, arrival in arrived.items()}

@@ -33,6 +33,9 @@ from licenzy.lab.rules import (
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import SettlingRead, StripeEvent
 from licenzy.subjects.models import Subject
+from licenzy.usage.recent_windows import recent_windows_of
+from licenzy.usage.window_history import MOST_SHOWN, windows_around
+from licenzy.usage.window_queries import window_grants_of
 
 MOST_STEPS = 100
 _MOST_PURCHASES = 20
@@ -96,8 +99,7 @@ def bench(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> Bench
     """A purchase with its history. Raises NotFound for what was not bought at the sandbox."""
     connection, attempt = purchase_in_lab(db, scope, attempt_id=attempt_id)
     subject = db.get_one(Subject, (attempt.project_id, attempt.mode, attempt.subject_id))
-    owned = entitlements_of(db, scope, subject_id=subject.id)
-    current = holdings(owned, connection.scope.at(now))
+    current = holdings_of(db, scope, subject_id=subject.id, now=connection.scope.at(now))
     steps = steps_of(db, scope, attempt_id=attempt_id)
     ids = [event["id"] for step in steps for event in step.events]
     arrived = arrivals(db, scope, event_ids=ids)
@@ -111,6 +113,16 @@ def bench(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> Bench
         settling=_settling(db, scope, since=ended_at(steps[-1]) if steps else now, now=now),
         clock_moving=bool(running_steps(db, scope)),
     )
+
+
+def holdings_of(db: Session, scope: Scope, *, subject_id: str, now: datetime) -> Holdings:
+    """What a subject holds at `now`, with the windows of what it includes."""
+    owned = entitlements_of(db, scope, subject_id=subject_id)
+    including = [each for each in owned if each.included]
+    grants = window_grants_of(db, scope, including, now=now)
+    recent = recent_windows_of(db, scope, including, now=now, limit=MOST_SHOWN)
+    windows = {each.id: windows_around(each, grants, recent, now) for each in including}
+    return holdings(owned, now, windows)
 
 
 def purchase_in_lab(db: Session, scope: Scope, *, attempt_id: str) -> tuple[Connection, CheckoutAttempt]:

@@ -14,6 +14,7 @@ from licenzy.entitlements.models import Entitlement
 from licenzy.kit.clock import from_micros, to_micros
 from licenzy.lab.models import LabStep
 from licenzy.lab.scenarios import RECONCILE, SCENARIOS, Scenario
+from licenzy.usage.window_history import WindowShown
 
 PATIENCE = timedelta(seconds=20)
 """After this long an event that has not arrived is called missing, and nobody waits for it any more."""
@@ -32,6 +33,21 @@ class EntitlementThen:
     """What is left of a pack; none for what counts no units."""
     valid_until: datetime | None
     cancels_at: datetime | None
+    windows: tuple[WindowShown, ...] = ()
+    """Of the units that it includes: those before, the present ones, and those ahead that are paid for."""
+
+    def present_windows(self, at: datetime) -> dict[str, WindowShown]:
+        """The windows that could be used at an instant, by unit; none while it gave no access."""
+        if self.reason is not None:
+            return {}
+        return {each.unit: each for each in self.windows if each.starts_at <= at}
+
+    def strips(self) -> dict[str, list[WindowShown]]:
+        """Its windows by unit, in order."""
+        found: dict[str, list[WindowShown]] = {}
+        for each in self.windows:
+            found.setdefault(each.unit, []).append(each)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +70,32 @@ class Holdings:
         return {
             **asdict(self),
             "at": to_micros(self.at),
-            "owned": [{**asdict(each), **_micros(each)} for each in self.owned],
+            "owned": [{**asdict(each), **_stored(each)} for each in self.owned],
         }
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Holdings:
         """What `as_json` made."""
         entries = stored["owned"] if "owned" in stored else stored["held"]  # As it was named before.
-        owned = tuple(EntitlementThen(**{**each, **_instants(each)}) for each in entries)
+        owned = tuple(EntitlementThen(**{**each, **_read(each)}) for each in entries)
         kept = {name: value for name, value in stored.items() if name != "held"}
         return cls(**{**kept, "at": from_micros(stored["at"]), "owned": owned})
 
 
-def holdings(entitlements: Sequence[Entitlement], now: datetime) -> Holdings:
-    """What these are worth at `now`, oldest first."""
+def holdings(
+    entitlements: Sequence[Entitlement],
+    now: datetime,
+    windows: Mapping[str, Sequence[WindowShown]] | None = None,
+) -> Holdings:
+    """What these are worth at `now`, oldest first. `windows` are those of included units, by entitlement."""
+    shown = windows or {}
     decision = decide(entitlements, now)
     return Holdings(
         at=now,
         allowed=decision.allowed,
         reason=decision.reason,
         status=best_status(entitlements, now),
-        owned=tuple(_entitlement_then(each, now) for each in reversed(entitlements)),
+        owned=tuple(_entitlement_then(each, now, shown.get(each.id, ())) for each in reversed(entitlements)),
     )
 
 
@@ -112,7 +133,10 @@ class EventShown:
 
 @dataclass(frozen=True, slots=True)
 class StateDifference:
-    """One thing that changed. `what` is check, status, valid_until, cancels_at or units."""
+    """One thing that changed. `what` is check, status, valid_until, cancels_at, units or included.
+
+    The values of included units are what is left of a window, and all that it began with.
+    """
 
     what: str
     about: str
@@ -149,6 +173,11 @@ class StepShown:
     def repeatable(self) -> bool:
         """Whether it sent anything that Stripe could send again."""
         return self.delivery != "never" and bool(self.events)
+
+    @property
+    def changed_windows(self) -> bool:
+        """Whether windows of included units were others after it."""
+        return [each.windows for each in self.before.owned] != [each.windows for each in self.after.owned]
 
     @property
     def missing(self) -> bool:
@@ -206,6 +235,23 @@ def differences(before: Holdings, after: Holdings) -> list[StateDifference]:
             about = was.product_code if was and what == "product_code" else each.product_code
             if old != new and not (was is None and what in {"product_code", "cancels_at"}):
                 found.append(StateDifference(what, about, old, new))
+        found += _included_differences(was, each, before.at, after.at)
+    return found
+
+
+def _included_differences(
+    was: EntitlementThen | None, each: EntitlementThen, before: datetime, after: datetime
+) -> list[StateDifference]:
+    old = was.present_windows(before) if was is not None else {}
+    new = each.present_windows(after)
+    found = []
+    for unit in sorted({*old, *new}):
+        values = [
+            (window.remaining, window.granted) if window is not None else None
+            for window in (old.get(unit), new.get(unit))
+        ]
+        if values[0] != values[1]:
+            found.append(StateDifference("included", f"{each.product_code}, {unit}", *values))
     return found
 
 
@@ -224,8 +270,10 @@ def out_of_step(steps: Sequence[LabStep]) -> bool:
     return False
 
 
-def _entitlement_then(entitlement: Entitlement, now: datetime) -> EntitlementThen:
-    status, _available, reason = standing(entitlement, now)
+def _entitlement_then(
+    entitlement: Entitlement, now: datetime, windows: Sequence[WindowShown]
+) -> EntitlementThen:
+    status, available, reason = standing(entitlement, now)
     return EntitlementThen(
         id=entitlement.id,
         product_code=entitlement.product_code,
@@ -234,6 +282,8 @@ def _entitlement_then(entitlement: Entitlement, now: datetime) -> EntitlementThe
         units=remaining(entitlement) if entitlement.kind is Kind.USAGE_PACK else None,
         valid_until=entitlement.valid_until,
         cancels_at=None if entitlement.canceled_at and status == "canceled" else entitlement.cancel_at,
+        # What lies ahead of an entitlement that is not available will not come.
+        windows=tuple(each for each in windows if available or each.starts_at <= now),
     )
 
 
@@ -261,9 +311,12 @@ def _event(step: LabStep, event: Mapping[str, Any], arrival: Arrival | None, now
 _DATES = ("valid_until", "cancels_at")
 
 
-def _micros(each: EntitlementThen) -> dict[str, int | None]:
-    return {name: to_micros(value) if (value := getattr(each, name)) else None for name in _DATES}
+def _stored(each: EntitlementThen) -> dict[str, Any]:
+    dates = {name: to_micros(value) if (value := getattr(each, name)) else None for name in _DATES}
+    return {**dates, "windows": [window.to_json() for window in each.windows]}
 
 
-def _instants(stored: Mapping[str, Any]) -> dict[str, datetime | None]:
-    return {name: from_micros(stored[name]) if stored[name] is not None else None for name in _DATES}
+def _read(stored: Mapping[str, Any]) -> dict[str, Any]:
+    dates = {name: from_micros(stored[name]) if stored[name] is not None else None for name in _DATES}
+    # Steps of earlier versions have no windows.
+    return {**dates, "windows": tuple(map(WindowShown.of_json, stored.get("windows", ())))}

@@ -35,6 +35,7 @@ from licenzy.portal.navigation import (
     sandbox_clock,
 )
 from licenzy.portal.sessions import signed_in_user
+from licenzy.usage.window_history import strip
 
 
 def register_template_helpers(app: Flask) -> None:
@@ -73,6 +74,7 @@ def register_template_helpers(app: Flask) -> None:
         limit_text=limit_text,
         split_host=split_host,
         split_tail=split_tail,
+        window_columns=strip,
     )
 
 

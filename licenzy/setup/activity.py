@@ -19,7 +19,7 @@ from licenzy.observations.models import CheckCount
 from licenzy.projects.models import DEFAULT_UNIT
 from licenzy.projects.scope import Scope
 from licenzy.usage.models import LedgerRow
-from licenzy.usage.units import units_sold
+from licenzy.usage.units import units_ever_sold
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ActivityStep:
     purchases: int = 0
     """Checkout attempts that were paid."""
     used: Counter[str] = field(default_factory=Counter)
-    """What was consumed of usage packs, by unit."""
+    """What was consumed of usage packs and included units, by unit."""
 
     @property
     def units(self) -> int:
@@ -84,7 +84,7 @@ class Activity:
 
     @property
     def used(self) -> dict[str, int]:
-        """What was consumed of usage packs, by unit, the most first."""
+        """What was consumed of usage packs and included units, by unit, the most first."""
         together: Counter[str] = Counter()
         for step in self.steps:
             together.update(step.used)
@@ -115,7 +115,7 @@ def activity(db: Session, scope: Scope, *, span: Span, now: datetime) -> Activit
 
 def _consumed(db: Session, scope: Scope, *, since: datetime) -> list[tuple[int, str, int]]:
     """What was consumed in each hour, by unit. Where there is one unit, an index alone tells it."""
-    names = units_sold(db, scope)
+    names = units_ever_sold(db, scope)
     if len(names) > 1:
         return _units_by_name(db, scope, since=since)
     unit = names[0] if names else DEFAULT_UNIT
@@ -162,15 +162,16 @@ def _units(scope: Scope, *, since: datetime) -> Select[int, int]:
 @read_all
 def _units_by_name(scope: Scope, *, since: datetime) -> Select[int, str, int]:
     hour = _hour(LedgerRow.used_at)
+    unit = func.coalesce(LedgerRow.unit, Entitlement.unit)
     return (
-        select(hour, Entitlement.unit, func.sum(LedgerRow.units))
+        select(hour, unit, func.sum(LedgerRow.units))
         .join(Entitlement)
         .where(
             LedgerRow.project_id == scope.project_id,
             LedgerRow.mode == scope.mode,
             col(LedgerRow.used_at) >= since,
         )
-        .group_by(hour, col(Entitlement.unit))
+        .group_by(hour, unit)
     )
 
 

@@ -28,7 +28,7 @@ class Usage(NamedTuple):
     """What a subject's page shows of its usage."""
 
     ledger: list[tuple[LedgerRow, Entitlement]]
-    """The newest draws, each with the pack it came from."""
+    """The newest draws, each with the entitlement it came from."""
     reservations: list[Reservation]
     """What is set aside now, the next to end first."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.actions import create_key
+from licenzy.catalog.queries import has_trials
 from licenzy.connections import actions as connections
 from licenzy.factory import make_runtime
 from licenzy.projects.actions import create_project
@@ -49,6 +50,7 @@ class Installation:
             *stores,
             Scope(project_id, Mode.TEST),
             base_url=parts.settings.base_url,
+            has_trials=has_trials,
             actor=actor,
             now=now,
         )

@@ -18,9 +18,11 @@ from tests.entitlements import (
     test_triggers_of_money_back,
     test_triggers_of_prices,
     test_triggers_of_subscriptions,
+    test_windows,
 )
 from tests.entitlements.rows import PROVEN
 from tests.stripe_events import test_adoption
+from tests.usage import test_adjusted_windows
 
 DOC = Path(__file__).resolve().parents[2] / "docs" / "entitlements.md"
 CASES = (
@@ -33,7 +35,7 @@ CASES = (
     test_triggers_of_money_back,
     test_triggers_of_prices,
 )
-ALSO_PROVING = (test_adoption, test_overrides)
+ALSO_PROVING = (test_adoption, test_overrides, test_windows, test_adjusted_windows)
 
 
 def section(title: str) -> str:

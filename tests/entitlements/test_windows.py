@@ -13,6 +13,7 @@ from licenzy.entitlements.projection import project
 from licenzy.entitlements.window_counters import due_window
 from licenzy.entitlements.windows import UnitWindows, Window, included_of, step_number, step_start
 from licenzy.kit.clock import from_unix
+from tests.entitlements.rows import row
 from tests.entitlements.test_projection import Fact
 from tests.support.included_units import (
     ANCHOR,
@@ -49,6 +50,11 @@ def present(facts: Sequence[Fact], now: int, unit: str = "images") -> Window:
     return window
 
 
+@row("included.late")
+@row("included.more")
+@row("included.swapped")
+@row("included.trial")
+@row("included.paused")
 @pytest.mark.parametrize(
     ("number", "start"),
     [(0, "2024-01-31T10:00:00"), (1, "2024-02-29T10:00:00"), (2, "2024-03-31T10:00:00"),
@@ -61,6 +67,7 @@ def test_months_have_the_day_of_the_anchor_or_their_last(number: int, start: str
     assert step_number("month", anchor, at(start) - 1) == number - 1
 
 
+@row("included.paid")
 def test_a_year_has_twelve_monthly_windows_and_none_after_it() -> None:
     included = windows(of_year())
     first = included.at(ANCHOR + 5).present
@@ -93,6 +100,7 @@ def test_a_period_that_is_paid_late_opens_its_window_when_it_is_paid() -> None:
     assert present(facts, MARCH + 2 * DAY).starts_at == FEBRUARY
 
 
+@row("included.late")
 def test_days_run_across_periods_and_those_before_a_late_payment_are_skipped() -> None:
     terms = sold(line(units=20, every="day"))
     facts = of_month(terms)
@@ -143,6 +151,7 @@ def test_more_of_it_counts_once_its_invoice_is_paid(*, is_paid: bool, units: int
     assert present(facts, change + 10).units == units
 
 
+@row("included.refund")
 def test_a_refund_of_the_invoice_of_a_change_takes_its_units_back() -> None:
     terms = sold(line())
     change = ANCHOR + (FEBRUARY - ANCHOR) // 2
@@ -166,6 +175,7 @@ def test_a_refund_of_the_invoice_of_a_change_takes_its_units_back() -> None:
     assert present(facts, change + DAY).units == 1000
 
 
+@row("included.less")
 def test_less_of_it_counts_at_once_by_the_seconds() -> None:
     terms = sold(line())
     change = ANCHOR + (FEBRUARY - ANCHOR) // 4
@@ -195,6 +205,7 @@ def test_a_year_goes_on_with_the_item_as_it_is() -> None:
     assert present(facts, at("2026-11-20T00:00:00")).units == 2000
 
 
+@row("included.early")
 def test_an_upgrade_that_begins_a_period_takes_what_was_used_too_much_off() -> None:
     """From a month at 1,000 to a year at 3,000 a month, after half of the month."""
     small, large = sold(line()), sold(line(units=3000), price="price_year")

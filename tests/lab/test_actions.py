@@ -13,6 +13,7 @@ import httpx
 import pytest
 from sqlmodel import select
 
+from licenzy.catalog.models import Product
 from licenzy.errors import NotFound, StripeError, StripeUnavailable
 from licenzy.kit.ids import new_id
 from licenzy.lab.actions import NotNow, follow_clocks, jump_words, let_happen, possibilities
@@ -29,7 +30,8 @@ from licenzy.stripe_gateway.sandbox_control import (
     clock_move,
 )
 from tests.conftest import LiveServer
-from tests.support.cast import Cast, make_connection
+from tests.portal.set_up_side import side_pages
+from tests.support.cast import Cast, make_connection, make_key
 from tests.support.playground import Playground, make_playground
 from tests.support.ports import free_port_pair, wait_until
 from tests.support.sizes import LARGE_ON_SQLITE
@@ -87,6 +89,47 @@ def test_a_subscription_lives_through_it_all(playground: Playground) -> None:
     assert access_of(playground.let("cancel", attempt)) == (False, "canceled", "canceled")
     numbers = [step.number for step in playground.bench(attempt).steps]
     assert numbers == sorted(numbers, reverse=True)
+
+
+@LARGE_ON_SQLITE
+def test_months_are_a_strip_of_windows(playground: Playground, live_server: LiveServer, cast: Cast) -> None:
+    with playground.runtime.database.write() as db:
+        (product,) = db.exec(select(Product).where(Product.product_code == "PRO_MONTHLY")).all()
+        rollover = {"at_most": 20}
+        product.included = [{"unit": "images", "units": 100, "every": "period", "rollover": rollover}]
+        db.add(product)
+        _key, token = make_key(db, project_id=cast.project_id)
+    attempt = playground.bought()
+
+    def strip() -> list[tuple[int, int, int | None]]:
+        (owned,) = playground.bench(attempt).current.owned
+        return [(each.remaining, each.granted, each.forfeited) for each in owned.windows]
+
+    def consume(units: int) -> int:
+        answer = httpx.post(
+            f"{live_server.url}/v1/usage/consume",
+            json={"subject_ref": "user_lab", "units": units, "unit": "images"},
+            headers={"Authorization": f"Bearer {token}", "Idempotency-Key": new_id("x")},
+        )
+        return answer.status_code
+
+    assert strip() == [(100, 100, None)]
+    assert consume(30) == 200
+    assert strip() == [(70, 100, None)]
+    renewed = playground.let("renew_in_time", attempt)
+    # Of the 70 that were left 20 are carried over.
+    assert strip() == [(70, 100, 50), (120, 120, None)]
+    assert ("included", "PRO_MONTHLY, images", (70, 100), (120, 120)) in [
+        (d.what, d.about, d.before, d.after) for d in renewed.steps[0].differences
+    ]
+    page = side_pages(live_server.app, cast).get(f"/lab/{attempt}").text
+    assert "120 of 120 images left" in page
+    assert 'aria-label="2 windows of images so far"' in page
+    playground.let("cancel", attempt)
+    assert [each[0] for each in strip()] == [70, 120]
+    # The step before keeps the strip that it left behind.
+    page = side_pages(live_server.app, cast).get(f"/lab/{attempt}").text
+    assert page.count('aria-label="2 windows of images so far"') == 2
 
 
 def test_a_plan_changes_to_one_that_is_mapped_or_not(playground: Playground) -> None:

@@ -25,6 +25,7 @@ from licenzy.lab.rules import (
     out_of_step,
 )
 from licenzy.lab.scenarios import ADVANCES, GROUPS, SCENARIOS
+from licenzy.usage.window_history import WindowShown
 from tests.support.clock import START
 
 DAY = timedelta(days=1)
@@ -84,6 +85,40 @@ def test_holdings_survive_the_database() -> None:
     then = holdings([pack, entitlement_row(cancel_at=START + DAY)], START + timedelta(microseconds=7))
     assert Holdings.from_json(json.loads(json.dumps(then.as_json()))) == then
     assert [each.units for each in then.owned] == [None, 6]
+
+
+def window(start: int, **columns: Any) -> WindowShown:
+    """A window of 30 days of 100 images."""
+    begins = START + start * 30 * DAY
+    return WindowShown("images", begins, begins + 30 * DAY, 100, **columns)
+
+
+def including(now: datetime, *windows: WindowShown, **columns: Any) -> Holdings:
+    row = entitlement_row(ends_at=None, valid_until=None, **columns)
+    return holdings([row], now, {row.id: windows})
+
+
+def test_windows_survive_the_database_and_steps_without_them_are_read() -> None:
+    then = including(START, window(0, carried=20, used=30, forfeited=4), window(1))
+    stored = json.loads(json.dumps(then.as_json()))
+    assert Holdings.from_json(stored) == then
+    assert then.owned[0].strips() == {"images": list(then.owned[0].windows)}
+    del stored["owned"][0]["windows"]
+    assert Holdings.from_json(stored).owned[0].windows == ()
+
+
+def test_a_step_names_what_is_left_of_the_window_after_it() -> None:
+    before = including(START + DAY, window(0, used=30), window(1))
+    after = including(START + 31 * DAY, window(0, used=30), window(1, carried=20))
+    assert [(d.what, d.about, d.before, d.after) for d in differences(before, after)] == [
+        ("included", "PRO, images", (70, 100), (120, 120))
+    ]
+    canceled = including(
+        START + DAY, window(0, used=30), window(1), state=State.CANCELED, canceled_at=START + DAY
+    )
+    assert differences(before, canceled)[-1].after is None
+    # What lies ahead will not come.
+    assert len(canceled.owned[0].windows) == 1
 
 
 def test_holdings_say_what_the_check_says() -> None:

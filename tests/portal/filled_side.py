@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
+
+from sqlmodel import Session, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.included import Every, IncludedUnits, Rollover
@@ -11,12 +14,14 @@ from licenzy.catalog.models import Kind
 from licenzy.deliveries.claims import DeliveryOutcome, claim_due, record_outcomes
 from licenzy.deliveries.models import EventType
 from licenzy.entitlements.grants import OperatorContext
-from licenzy.entitlements.models import Purchase, State
+from licenzy.entitlements.models import Entitlement, Purchase, State, UsageWindow
 from licenzy.entitlements.overrides import Override, set_override
+from licenzy.kit.clock import from_unix
 from licenzy.projects.models import Project
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.stripe_events.models import EventStatus
+from licenzy.subjects.models import Subject
 from licenzy.workspace.audit import Actor
 from licenzy.workspace.models import User
 from tests.portal.fixtures_events import make_event, record_fact_of
@@ -33,6 +38,7 @@ from tests.support.cast import (
 )
 from tests.support.clock import START
 from tests.support.endpoints import enqueue_events, make_endpoint
+from tests.support.included_units import ANCHOR, NEXT_YEAR, at, billed, line, paid, record, sold, state
 from tests.support.purchases import make_attempt, make_entitlement
 
 
@@ -51,6 +57,7 @@ class Names:
     url: str = "http://127.0.0.1:9999/hook"
     event_type: str = "invoice.paid"
     limit: str = "projects"
+    unit: str = "songs"
 
 
 LONGEST = Names(
@@ -65,11 +72,52 @@ LONGEST = Names(
     url=f"http://127.0.0.1:9999/{'a-long-path-without-end/' * 8}hook",
     event_type="customer.subscription.pending_update_applied",
     limit="projects_without_any_place_to_break_a_line_and_64_character_long",
+    unit="seconds_of_rendered_video_in_4k_",
 )
 INCLUDED = (
     IncludedUnits("images", 1000, Every.MONTH, Rollover(500), trial_units=50, low_units=100),
     IncludedUnits("w" * 32, 1_000_000_000, Every.DAY),
 )
+
+
+def include_units(db: Session, subject: Subject, names: Names) -> None:
+    """Give a subject a plan that includes two units, of which three windows were used."""
+    rollover = {"at_most": 500}
+    terms = sold(
+        line("images", 1000, rollover=rollover),
+        line(names.unit, 1_000_000_000, rollover=rollover),
+        code=names.product_code,
+    )
+    span = ANCHOR, NEXT_YEAR
+    facts = [
+        state(ANCHOR, terms, span=span, invoice="in_1"),
+        paid("in_1", ANCHOR, billed(span, 20_000), reason="subscription_create"),
+    ]
+    record(db, subject, facts, now=START)
+    owned = db.exec(select(Entitlement).where(Entitlement.purchase_key == "sub_1")).one()
+    months = [at(f"2026-{month}-15T10:00:00") for month in ("09", "10", "11", "12")]
+    for unit, granted in (("images", 1000), (names.unit, 1_000_000_000)):
+        for place, (begin, end) in enumerate(pairwise(months)):
+            db.add(
+                UsageWindow(
+                    project_id=subject.project_id,
+                    mode=subject.mode,
+                    entitlement_id=owned.id,
+                    unit=unit,
+                    starts_at=from_unix(begin),
+                    ends_at=from_unix(end),
+                    subject_id=subject.id,
+                    holder_id=owned.id,
+                    granted_units=granted,
+                    carried_units=500 if place else 0,
+                    used_units=granted // 4 * (place + 1) - 180,
+                    reserved_units=40 if place == 2 else 0,
+                    overdrawn_units=30 if place == 2 else 0,
+                    opened_at=from_unix(begin),
+                    spent_at_end=granted // 4 if place < 2 else None,
+                )
+            )
+    db.flush()
 
 
 def fill_side(
@@ -129,6 +177,7 @@ def fill_side(
         make_entitlement(db, state=State.CANCELED, **pack)
         make_entitlement(db, stripe_checkout_session_id=f"cs_{mode}_{'a1' * 29}", **pack)
         make_entitlement(db, subject=subject, product_code=code, state=State.SUSPENDED, reason="disputed")
+        include_units(db, subject, names)
         for status in EventStatus:
             make_event(
                 db,

@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
-from licenzy.catalog.models import Kind
+from licenzy.catalog.models import Kind, ProductTerms
 from licenzy.checkout.models import AttemptStatus
 from licenzy.connections.models import Connection
 from licenzy.db.unit_of_work import Database
@@ -136,3 +136,35 @@ def test_units_are_summed_by_name(database: Database, cast: Cast, side: Scope) -
         seen = activity(db, side, span=BY_HOUR, now=NOW)
     assert list(seen.used.items()) == [("images", 8), ("units", 5)]
     assert seen.steps[-1].used == {"images": 8, "units": 5}
+
+
+def test_included_units_count_by_their_own_unit(database: Database, cast: Cast, side: Scope) -> None:
+    with database.write() as db:
+        subject = make_subject(db, project_id=cast.project_id)
+        make_product(db, project_id=cast.project_id, kind=Kind.USAGE_PACK, product_code="A", units=1)
+        product = make_product(db, project_id=cast.project_id, product_code="PRO")
+        # The product does not include images any more; windows of its earlier terms were used.
+        terms = {"features": [], "included": [{"unit": "images", "units": 9, "every": "month"}]}
+        db.add(
+            ProductTerms(
+                project_id=cast.project_id, product_id=product.id, version=7, from_=START, terms=terms
+            )
+        )
+        used(db, subject, 5)
+        used(db, subject, 7)
+        plan = make_entitlement(db, subject=subject, product_code="PRO")
+        db.add(
+            LedgerRow(
+                project_id=subject.project_id,
+                mode=subject.mode,
+                subject_id=subject.id,
+                request_id=new_id("req"),
+                entitlement_id=plan.id,
+                window_starts_at=START,
+                unit="images",
+                units=20,
+                used_at=NOW,
+            )
+        )
+        seen = activity(db, side, span=BY_HOUR, now=NOW)
+    assert list(seen.used.items()) == [("images", 20), ("units", 12)]

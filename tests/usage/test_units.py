@@ -14,7 +14,7 @@ from sqlmodel import col, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.rules import presented_hash
-from licenzy.catalog.models import Kind
+from licenzy.catalog.models import Kind, ProductTerms
 from licenzy.catalog.queries import product_by_code
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import OutboundEvent
@@ -417,3 +417,19 @@ def test_two_units_at_once_are_exact(
     assert told.count(("pages", 200)) == 5
     zero = {each: (unit, 0) for each, (unit, _) in used(runtime.database).items()}
     assert changed_units(zero, used(runtime.database)) == {"images": 17, "pages": 5}
+
+
+def test_a_unit_that_a_product_included_before_is_known(
+    client: FlaskClient, database: Database, cast: Cast, customer: Customer
+) -> None:
+    assert consume(client, customer, 1, unit="songs").status_code == 404
+    with database.write() as db:
+        product = make_product(db, project_id=cast.project_id, product_code="PRO")
+        terms = {"features": [], "included": [{"unit": "songs", "units": 9, "every": "month"}]}
+        db.add(
+            ProductTerms(
+                project_id=cast.project_id, product_id=product.id, version=7, from_=START, terms=terms
+            )
+        )
+    answer = consume(client, customer, 1, unit="songs")
+    assert (answer.status_code, answer.get_json()["error"]) == (409, "insufficient_usage")

@@ -28,6 +28,7 @@ from licenzy.entitlements.overrides import overrides_in_force, purchase_key
 from licenzy.entitlements.queries import facts_behind
 from licenzy.portal.customers.forms import (
     AdjustForm,
+    AdjustIncludedForm,
     ExtendForm,
     LiftForm,
     OperatorForm,
@@ -44,8 +45,12 @@ from licenzy.stripe_events.queries import events_of_subject
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id
 from licenzy.usage.access import Access, access_of
+from licenzy.usage.grants import WindowGrant
 from licenzy.usage.queries import usage_of
+from licenzy.usage.recent_windows import recent_windows_of
 from licenzy.usage.rules import balances
+from licenzy.usage.window_history import MOST_SHOWN, UnitShown, units_shown
+from licenzy.usage.window_queries import window_grants_of
 from licenzy.workspace.models import Role
 from licenzy.workspace.queries import names_of
 
@@ -57,6 +62,7 @@ ACT_FORMS: dict[str, type[OperatorForm]] = {
     "lift": LiftForm,
     "extend": ExtendForm,
     "adjust": AdjustForm,
+    "adjust_included": AdjustIncludedForm,
     "revoke": RevokeForm,
 }
 
@@ -86,6 +92,8 @@ class Card:
     entries: list[TimelineEntry]
     earlier: int
     """How many entries are left out."""
+    included: list[UnitShown] = field(default_factory=list)
+    """The units that it includes, with their windows."""
     forms: dict[str, OperatorForm] = field(default_factory=dict)
 
 
@@ -141,12 +149,14 @@ def customer_page(
             abort(404)
         now = side.scope.now(runtime().clock)
         (holder,) = holders_of(db, side, [subject], now)
-        has_packs = any(each.kind is Kind.USAGE_PACK for each in holder.access.owned)
+        windows = window_grants_of(db, side.scope, holder.access.owned, now=now)
+        has_units = any(each.kind is Kind.USAGE_PACK or each.included for each in holder.access.owned)
         usage = (
-            usage_of(db, side.scope, now=now, limit=_MOST_SHOWN, subject_id=subject_id) if has_packs else None
+            usage_of(db, side.scope, now=now, limit=_MOST_SHOWN, subject_id=subject_id) if has_units else None
         )
         ordered = _in_order(holder, refused)
         cards = _cards(db, side, ordered if whole else ordered[:_MOST_CARDS])
+        _add_windows(db, side, cards, windows, now)
         overrides = _overrides(db, side, subject, now, refused_override)
         entries = [entry for card in cards for entry in card.entries]
         entries += [row.entry for row in overrides if row.entry is not None]
@@ -178,7 +188,7 @@ def customer_page(
         attempts=attempts,
         events=events,
         usage=usage,
-        balances=balances(holder.access.owned, now),
+        balances=balances([*holder.access.owned, *windows], now),
         deliveries=deliveries,
         trials=trials,
         trial_form=trial_form or _trial_form(),
@@ -265,11 +275,21 @@ def _cards(db: Session, side: Side, owned: list[tuple[Entitlement, Standing, int
     return cards
 
 
+def _add_windows(
+    db: Session, side: Side, cards: list[Card], windows: Sequence[WindowGrant], now: datetime
+) -> None:
+    including = [card.entitlement for card in cards if card.entitlement.included]
+    recent = recent_windows_of(db, side.scope, including, now=now, limit=MOST_SHOWN)
+    for card in cards:
+        card.included[:] = units_shown(card.entitlement, windows, recent, now)
+
+
 def _add_forms(side: Side, subject: Subject, cards: list[Card], refused: EntitlementForm | None) -> None:
     for card in cards:
         for act in allowed_actions(card.entitlement):
             form = ACT_FORMS[act](formdata=None)
             form.set_ids(f"{act}-{card.entitlement.id}", required_word=required_word(side, subject))
+            form.fill_choices(card.entitlement)
             card.forms[act] = form
         if refused is not None and refused.entitlement_id == card.entitlement.id:
             card.forms[refused.act] = refused.form

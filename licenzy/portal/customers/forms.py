@@ -14,7 +14,9 @@ from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.rules import CODE_MAX, DURATION_MAX_SECONDS, DURATION_UNITS
 from licenzy.catalog.unit_names import UNITS_MAX
 from licenzy.entitlements.grants import MAX_NOTE
+from licenzy.entitlements.models import Entitlement
 from licenzy.entitlements.overrides import Override
+from licenzy.entitlements.windows import included_of
 from licenzy.errors import LicenzyError
 from licenzy.portal.forms import PortalForm
 from licenzy.portal.limit_text import limit_value
@@ -50,6 +52,9 @@ class OperatorForm(PortalForm):
         for field in self:
             field.id = f"{field.name}-{suffix}"
             field.label.field_id = field.id
+
+    def fill_choices(self, entitlement: Entitlement) -> None:
+        """Offer what of the entitlement can be chosen; most acts leave no choice."""
 
     def takes_away(self) -> bool:
         """Whether what the form asks for takes something from the customer."""
@@ -110,6 +115,16 @@ class AdjustForm(OperatorForm):
         """The units with their sign. Call it on a valid form only."""
         units: int = self.units.data
         return -units if self.takes_away() else units
+
+
+class AdjustIncludedForm(AdjustForm):
+    unit = SelectField("Unit", validators=[InputRequired("Choose a unit.")], choices=[])
+
+    def fill_choices(self, entitlement: Entitlement) -> None:
+        units = [each.unit for each in included_of(entitlement.included)]
+        self.unit.choices = [SelectChoice(unit) for unit in units]
+        if not self.is_submitted() and units:
+            self.unit.data = units[0]
 
 
 def _check_length(form: ExtendForm | GrantForm | OverrideForm, field: IntegerField) -> None:

@@ -259,6 +259,12 @@ def _operator(data: Mapping[str, Any], _currency: str | None) -> _Description:
     if action == "adjust":
         units = data["units"]
         return _Description(f"{abs(units):,} units {'added' if units > 0 else 'removed'} manually", None)
+    if action == "adjust_window":
+        units, unit = data["units"], data["unit"]
+        return _Description(
+            f"{abs(units):,} included {unit} {'added' if units > 0 else 'removed'} manually",
+            f"In the window that began on {_day(data['starts_at'])}.",
+        )
     if action == "extend":
         return _Description(f"Extended by {duration_text(data['seconds'])}", None, "good")
     if action == "lift":

@@ -23,6 +23,7 @@ from licenzy.portal.customers.customer_page import (
 )
 from licenzy.portal.customers.forms import (
     AdjustForm,
+    AdjustIncludedForm,
     ExtendForm,
     GrantForm,
     LiftForm,
@@ -124,6 +125,22 @@ def adjust_entitlement(side: Side, subject_id: str, entitlement_id: str) -> Resp
     return _act(side, subject_id, EntitlementForm(entitlement_id, "adjust", form), do, "Units adjusted.")
 
 
+@project.post(f"{_ENTITLEMENT}/window-adjustments")
+@project_page(Role.SUPPORT)
+def adjust_included_units(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
+    """Add units to the present window of an included unit or take some; taking is confirmed as above."""
+    form = AdjustIncludedForm()
+
+    def do(db: Session, operator: OperatorContext) -> list[Change]:
+        return grants.adjust_included(
+            db, operator, entitlement_id=entitlement_id, unit=form.unit.data, units=form.change
+        )
+
+    return _act(
+        side, subject_id, EntitlementForm(entitlement_id, "adjust_included", form), do, "Units adjusted."
+    )
+
+
 @project.post(f"{_ENTITLEMENT}/extensions")
 @project_page(Role.SUPPORT)
 def extend_entitlement(side: Side, subject_id: str, entitlement_id: str) -> ResponseReturnValue:
@@ -174,6 +191,7 @@ def _act(side: Side, subject_id: str, submitted: EntitlementForm, do: Do, done: 
     submitted.form.set_ids(
         f"{submitted.act}-{submitted.entitlement_id}", required_word=required_word(side, subject)
     )
+    submitted.form.fill_choices(owned)
     if submitted.form.validate():
         with submitted.form.refusals():
             changes = runtime().database.retrying(lambda db: do(db, operator_context(side, submitted.form)))
