@@ -20,6 +20,7 @@ from licenzy.hotpath.snapshot import SnapshotReader, SubjectSnapshot, read_snaps
 from licenzy.kit.clock import rfc3339, to_micros
 from licenzy.kit.deadline import CALL_SECONDS
 from licenzy.usage.access import ANYTHING, Access, Wanted, access_of, answer, names_limit, require_known_limit
+from licenzy.usage.units_left import units_left
 
 
 def check(request: ApiRequest) -> Reply:
@@ -34,6 +35,8 @@ def check(request: ApiRequest) -> Reply:
         snapshot = read_snapshot(db, key_hash=key_hash, subject_ref=subject_ref)
     caller = request.admit(snapshot.key)
     query = request.incoming.query
+    if wanted.units is not None:
+        return _check_units(request, caller, subject_ref, wanted, explain=bool(query) and _explain(query))
     if query and _explain(query):
         return _explained(request, caller, subject_ref, wanted)
     found = _answer(snapshot, wanted, caller)
@@ -74,6 +77,8 @@ async def _check_on_loop(request: ApiRequest, reader: SnapshotReader, incoming: 
         return None  # Its hint is read from the database.
     except errors.LicenzyError as error:
         problem = error
+    if wanted.units is not None:
+        return None  # Windows are read for it.
     snapshot = await reader.read(key_hash, subject_ref, ends_at=incoming.arrived + CALL_SECONDS)
     if snapshot is None:
         return None
@@ -160,6 +165,36 @@ def _explained(request: ApiRequest, caller: Caller, subject_ref: str, wanted: Wa
         answer_body["hint"] = hint
     request.state.checks.note(caller, found.allowed)
     return request.answer({"subject_ref": subject_ref, "allowed": found.allowed, "explain": answer_body})
+
+
+def _check_units(
+    request: ApiRequest, caller: Caller, subject_ref: str, wanted: Wanted, *, explain: bool
+) -> Reply:
+    """Whether so many units are left. They are not set aside: the next call may find them gone."""
+    assert wanted.units is not None
+    facts: list[str] = []
+    with request.runtime.database.read() as db:
+        found = units_left(
+            db,
+            caller.scope,
+            subject_ref=subject_ref,
+            product_code=wanted.product_code,
+            wanted=wanted.units,
+            now=caller.now,
+        )
+        if explain and found.evidence is not None:
+            known = facts_of(db, caller.scope, purchase_key=found.evidence.purchase_key)
+            facts = [fact.id for fact in known]
+    if not explain:
+        return _answer_body(request, caller, subject_ref, found.allowed)
+    request.state.checks.note(caller, found.allowed)
+    explained = {
+        "reason": found.reason,
+        "entitlement": summary(found.evidence, caller.now) if found.evidence is not None else None,
+        "units": {"unit": found.unit, "remaining": found.remaining},
+        "facts": facts,
+    }
+    return request.answer({"subject_ref": subject_ref, "allowed": found.allowed, "explain": explained})
 
 
 def _override(row: Entitlement) -> dict[str, Any]:

@@ -110,6 +110,13 @@ class LimitInForce(ResponseModel):
     value: Annotated[int | None, Field(ge=0, description="Null is unlimited")]
 
 
+class UnitsAsked(ResponseModel):
+    """The units that were asked for."""
+
+    unit: str
+    remaining: Annotated[Count, Field(description="Units left")]
+
+
 class Reasons(ResponseModel):
     """What decided, given for `explain=true`."""
 
@@ -126,6 +133,9 @@ class Reasons(ResponseModel):
     limit: Annotated[
         LimitInForce,
         Field(default_factory=_left_out, description="The limit asked for, where the subject has it"),
+    ]
+    units: Annotated[
+        UnitsAsked, Field(default_factory=_left_out, description="Where units were asked for: what is left")
     ]
     facts: Annotated[list[str], Field(description="IDs of the facts that led to it")]
     hint: Annotated[

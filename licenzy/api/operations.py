@@ -120,6 +120,16 @@ _IN_FULL = _ENTITLEMENT | {
     "adds": False,
     "unit": None,
     "granted_units": None,
+    "included": [
+        {
+            "unit": "images",
+            "granted": 1000,
+            "remaining": 820,
+            "carried": 0,
+            "starts_at": "2026-11-26T09:30:00Z",
+            "renews_at": "2026-12-26T09:30:00Z",
+        }
+    ],
     "starts_at": "2026-11-26T09:30:00Z",
     "cancel_at": None,
     "canceled_at": None,

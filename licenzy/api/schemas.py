@@ -33,7 +33,7 @@ from licenzy.catalog.unit_names import UNIT_MAX, UNIT_PATTERN
 from licenzy.checkout.rules import MAX_ITEMS, MAX_QUANTITY, MAX_URL, URL_PATTERN
 from licenzy.errors import InvalidRequest, LicenzyError, ModeNotAllowed, StripePriceIdNotAllowed, UnknownField
 from licenzy.subjects.rules import MAX_LENGTH, REF_PATTERN, ref_problem
-from licenzy.usage.access import Wanted
+from licenzy.usage.access import UnitsWanted, Wanted
 from licenzy.usage.rules import MAX_TTL_SECONDS, MAX_UNITS
 
 _MUST_BE = {
@@ -198,6 +198,19 @@ _ASKS_ONCE: JsonDict = {
 """How the API's description tells what `_asking_problems` refuses."""
 
 
+_ASKS_ONCE_OR_FOR_UNITS: JsonDict = {
+    "not": {
+        "anyOf": [
+            {"required": ["feature", "limit"]},
+            {"required": ["feature", "units"]},
+            {"required": ["limit", "units"]},
+        ]
+    },
+    "dependentRequired": {"limit": ["value"], "value": ["limit"], "unit": ["units"]},
+}
+"""The same for a check that may ask for units."""
+
+
 def _asking_problems(feature: str | None, limit: str | None, value: int | None) -> dict[str, str]:
     problems: dict[str, str] = {}
     if feature is not None and limit is not None:
@@ -247,21 +260,29 @@ def checkout_body(sent: dict[str, Any]) -> CheckoutSessionBody | CheckoutItemsBo
 class AccessCheckBody(Body):
     """`POST /v1/access/check`."""
 
-    model_config = ConfigDict(json_schema_extra=_ASKS_ONCE)
+    model_config = ConfigDict(json_schema_extra=_ASKS_ONCE_OR_FOR_UNITS)
 
     subject_ref: SubjectRef
     product_code: IfGiven[ProductCode] = None
     feature: IfGiven[Feature] = None
     limit: IfGiven[LimitCode] = None
     value: IfGiven[LimitValue] = None
+    units: IfGiven[Units] = None
+    unit: IfGiven[Unit] = None
 
     def problems(self) -> dict[str, str]:
-        return _asking_problems(self.feature, self.limit, self.value)
+        problems = _asking_problems(self.feature, self.limit, self.value)
+        if self.units is not None and (self.feature is not None or self.limit is not None):
+            problems["units"] = "cannot be sent together with feature or limit: ask for one in each call"
+        if self.unit is not None and self.units is None:
+            problems["units"] = "is required with unit: how many of them must be left"
+        return problems
 
     @property
     def wanted(self) -> Wanted:
         """What is asked for."""
-        return Wanted(self.product_code, self.feature, self.limit, self.value or 0)
+        units = UnitsWanted(self.units, self.unit) if self.units is not None else None
+        return Wanted(self.product_code, self.feature, self.limit, self.value or 0, units)
 
 
 class PortalSessionBody(Body):

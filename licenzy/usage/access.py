@@ -26,14 +26,23 @@ from licenzy.usage.queries import default_of, owned_by_refs, units_set_aside
 H = TypeVar("H", bound=CheckedEntitlement)
 
 
+class UnitsWanted(NamedTuple):
+    """So many units, of the default unit of the side where none is named."""
+
+    units: int
+    unit: str | None = None
+
+
 class Wanted(NamedTuple):
-    """What access is asked for: anything at all, a product's, a feature, or one more within a limit."""
+    """What access is asked for: anything at all, a product's, a feature, one more in a limit, or units."""
 
     product_code: str | None = None
     feature: str | None = None
     limit: str | None = None
     value: int = 0
     """The number that there is now, for `limit`."""
+    units: UnitsWanted | None = None
+    """Answered by `units_left`, which reads windows too."""
 
 
 ANYTHING = Wanted()

@@ -74,6 +74,16 @@ class Holder:
         shown: Any = self.client.get(f"/v1/customer/access/{ref}", headers=self.customer.headers).json
         return dict(shown["balances"]["images"])
 
+    def check(self, *, query: str = "", **more: Any) -> Any:
+        body = {"subject_ref": self.customer.subject.subject_ref, **more}
+        return self.client.post(f"/v1/access/check{query}", json=body, headers=self.customer.headers)
+
+    def checks(self, **more: Any) -> tuple[bool, str | None]:
+        """Whether it is allowed, which both forms of the call say, and why not."""
+        explained = self.check(query="?explain=true", **more).json
+        assert self.check(**more).json["allowed"] is explained["allowed"]
+        return explained["allowed"], explained["explain"]["reason"]
+
     def windows(self) -> list[UsageWindow]:
         with self.customer.database.read() as db:
             return list(db.exec(select(UsageWindow).order_by(col(UsageWindow.starts_at))))
@@ -292,6 +302,55 @@ def test_first_calls_of_a_window_at_once_open_it_once(app: Flask, holder: Holder
     assert (statuses.count(200), statuses.count(409)) == (100, 20)
     (row,) = holder.windows()
     assert (row.used_units, row.granted_units) == (1000, 1000)
+
+
+@pytest.mark.parametrize(
+    ("body", "allowed", "reason"),
+    [
+        ({"units": 700, "unit": "images"}, True, None),
+        ({"units": 701, "unit": "images"}, False, "insufficient_usage"),
+        ({"units": 700, "unit": "images", "product_code": "PRO"}, True, None),
+        ({"units": 1, "unit": "images", "product_code": "MORE"}, False, "insufficient_usage"),
+        ({}, True, None),
+    ],
+)
+def test_a_check_asks_for_units(
+    holder: Holder, cast: Cast, body: dict[str, Any], allowed: bool, reason: str | None
+) -> None:
+    with holder.customer.database.write() as db:
+        make_product(
+            db,
+            project_id=cast.project_id,
+            kind=Kind.USAGE_PACK,
+            product_code="MORE",
+            unit="images",
+            units=1,
+        )
+    holder.records(of_year(), ANCHOR + HOUR)
+    assert holder.consumes(300) == (200, 700)
+    assert holder.checks(**body) == (allowed, reason)
+    assert holder.balance()["remaining"] == 700
+
+
+def test_a_check_of_units_that_nobody_sells_is_refused(holder: Holder) -> None:
+    holder.records(of_year(), ANCHOR + HOUR)
+    answer = holder.check(units=1, unit="songs")
+    assert (answer.status_code, answer.json["error"], answer.json["units"]) == (
+        404,
+        "unit_not_found",
+        ["images"],
+    )
+    answer = holder.check(units=1, feature="export")
+    assert (answer.status_code, list(answer.json["fields"])) == (400, ["units"])
+    answer = holder.check(unit="images")
+    assert (answer.status_code, list(answer.json["fields"])) == (400, ["units"])
+
+
+def test_a_check_of_units_of_what_has_ended_says_why(holder: Holder) -> None:
+    holder.records(of_year(), ANCHOR + HOUR)
+    year = ANCHOR, billed_end()
+    holder.records([state(ANCHOR + DAY, sold(line()), span=year, pause="void")], ANCHOR + DAY)
+    assert holder.checks(units=1, unit="images") == (False, "paused")
 
 
 @pytest.mark.parametrize("ends", ["refunded", "canceled"])
