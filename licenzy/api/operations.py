@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from licenzy import errors
-from licenzy.api import answers, schemas
+from licenzy.api import answers, body_fields, examples, schemas
 
 Refusals = tuple[type[errors.LicenzyError], ...]
 
@@ -101,55 +101,6 @@ class Operation:
         return (*(_KEY if self.keyed else ()), *body, *idempotency, *self.may, *_ALWAYS)
 
 
-_REF = {"subject_ref": "user_123"}
-_ENTITLEMENT = {
-    "id": "ent_01jd8m7k4b0000000000000000",
-    "product_code": "PRO_MONTHLY",
-    "kind": "subscription",
-    "status": "active",
-    "available": True,
-    "usage_remaining": None,
-    "valid_until": "2026-12-26T09:30:00Z",
-}
-_IN_FULL = _ENTITLEMENT | {
-    "source": "stripe",
-    "reason": None,
-    "quantity": 1,
-    "features": ["export"],
-    "limits": {"projects": 10},
-    "adds": False,
-    "unit": None,
-    "granted_units": None,
-    "included": [
-        {
-            "unit": "images",
-            "granted": 1000,
-            "remaining": 820,
-            "carried": 0,
-            "starts_at": "2026-11-26T09:30:00Z",
-            "renews_at": "2026-12-26T09:30:00Z",
-        }
-    ],
-    "starts_at": "2026-11-26T09:30:00Z",
-    "cancel_at": None,
-    "canceled_at": None,
-    "stripe_subscription_id": "sub_1Qexample",
-    "stripe_checkout_session_id": "cs_test_a1example",
-    "attempt_id": "att_01jd8m7k4b0000000000000000",
-    "terms_version": 1,
-    "created_at": "2026-11-26T09:30:00Z",
-    "updated_at": "2026-11-26T09:30:00Z",
-}
-_EVENT = {
-    "id": "evt_1Qexample",
-    "object": "event",
-    "type": "invoice.paid",
-    "created": 1_764_149_400,
-    "livemode": False,
-    "data": {"object": {"id": "in_1Qexample", "object": "invoice"}},
-}
-
-
 def _id(prefix: str) -> str:
     """The ids with a prefix, as a regular expression of JSON Schema."""
     return f"^{prefix}_[0-9a-hjkmnp-tv-z]{{26}}$"
@@ -159,7 +110,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     "subject_ref": {
         "in": "path",
         "description": "Percent-encoded UTF-8; a slash of the ref may be sent as `%2F`.",
-        "schema": {"type": "string", **schemas.REF},
+        "schema": {"type": "string", **body_fields.REF},
         "example": "user_123",
     },
     "reservation_id": {
@@ -214,16 +165,16 @@ PARAMETERS: dict[str, dict[str, Any]] = {
 OPERATIONS: dict[str, Operation] = {
     "api.check": Operation(
         "Check whether a subject has access now. An unknown subject has none, which is not an error.",
-        {**_REF, "allowed": True},
+        {**examples.REF, "allowed": True},
         answers.AccessCheck,
         body=schemas.AccessCheckBody,
-        sent=_REF,
+        sent=examples.REF,
         parameters=("explain",),
         may=(errors.StripePriceIdNotAllowed, errors.LimitNotFound),
     ),
     "api.check_batch": Operation(
         "Check up to 100 subjects at once.",
-        {"results": [{**_REF, "allowed": True}, {"subject_ref": "user_124", "allowed": False}]},
+        {"results": [{**examples.REF, "allowed": True}, {"subject_ref": "user_124", "allowed": False}]},
         answers.AccessCheckBatch,
         body=schemas.AccessCheckBatchBody,
         sent={"subject_refs": ["user_123", "user_124"], "product_code": "PRO_MONTHLY"},
@@ -232,10 +183,10 @@ OPERATIONS: dict[str, Operation] = {
     "api.customer_access": Operation(
         "List the subject's entitlements, and whether it has access.",
         {
-            **_REF,
+            **examples.REF,
             "has_access": True,
             "status": "active",
-            "entitlements": [_ENTITLEMENT],
+            "entitlements": [examples.ENTITLEMENT],
             "features": ["export"],
             "limits": {"projects": 10, "seats": None},
             "default_product": None,
@@ -247,7 +198,7 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "api.entitlements": Operation(
         "List every entitlement of a subject in pages, newest first, including ended ones.",
-        {**_REF, "entitlements": [_IN_FULL], "has_more": False},
+        {**examples.REF, "entitlements": [examples.IN_FULL], "has_more": False},
         answers.Entitlements,
         parameters=("subject_ref", "limit", "starting_after"),
         may=(errors.InvalidRequest, errors.NotFound),
@@ -258,7 +209,7 @@ OPERATIONS: dict[str, Operation] = {
             "checkout_url": "https://checkout.stripe.com/c/pay/cs_test_a1example",
             "attempt_id": "att_01jd8m7k4b0000000000000000",
             "stripe_checkout_session_id": "cs_test_a1example",
-            **_REF,
+            **examples.REF,
             "product_code": "PRO_MONTHLY",
             "mode": "test",
             "expires_at": "2026-11-27T09:30:00Z",
@@ -267,7 +218,12 @@ OPERATIONS: dict[str, Operation] = {
         status=201,
         body=schemas.CheckoutSessionBody,
         or_body=schemas.CheckoutItemsBody,
-        sent={**_REF, "product_code": "PRO_MONTHLY", "customer_email": "user@example.com", "quantity": 1},
+        sent={
+            **examples.REF,
+            "product_code": "PRO_MONTHLY",
+            "customer_email": "user@example.com",
+            "quantity": 1,
+        },
         parameters=("Idempotency-Key",),
         may=(*_SALE, *_STRIPE),
     ),
@@ -277,7 +233,7 @@ OPERATIONS: dict[str, Operation] = {
         answers.PortalSession,
         status=201,
         body=schemas.PortalSessionBody,
-        sent=_REF,
+        sent=examples.REF,
         may=(errors.CustomerNotFound, *_STRIPE),
     ),
     "api.consume": Operation(
@@ -285,7 +241,7 @@ OPERATIONS: dict[str, Operation] = {
         {"ok": True, "consumed": 100, "usage_remaining": 900},
         answers.ConsumeResponse,
         body=schemas.ConsumeBody,
-        sent={**_REF, "units": 100},
+        sent={**examples.REF, "units": 100},
         parameters=("Idempotency-Key",),
         may=_USAGE,
     ),
@@ -300,7 +256,7 @@ OPERATIONS: dict[str, Operation] = {
         answers.ReserveResponse,
         status=201,
         body=schemas.ReserveBody,
-        sent={**_REF, "units": 100, "ttl_seconds": 300},
+        sent={**examples.REF, "units": 100, "ttl_seconds": 300},
         parameters=("Idempotency-Key",),
         may=_USAGE,
     ),
@@ -328,7 +284,7 @@ OPERATIONS: dict[str, Operation] = {
         {"received": True},
         answers.WebhookResponse,
         body=answers.SentByStripe,
-        sent=_EVENT,
+        sent=examples.EVENT,
         parameters=("connection_id", "Stripe-Signature"),
         keyed=False,
         may=_WEBHOOK,
@@ -338,7 +294,7 @@ OPERATIONS: dict[str, Operation] = {
         {"received": True},
         answers.WebhookResponse,
         body=answers.SentByStripe,
-        sent=_EVENT,
+        sent=examples.EVENT,
         parameters=("Stripe-Signature",),
         keyed=False,
         may=(*_WEBHOOK, errors.RateLimited),
