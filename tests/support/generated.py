@@ -66,10 +66,11 @@ def compiled(pattern: str) -> re.Pattern[str]:
 def _objects(document: dict[str, Any], schema: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     """Objects, without those whose fields may not stand together or alone."""
     needed = schema.get("dependentRequired", {})
-    apart = schema.get("not", {}).get("required")
+    never = schema.get("not", {})
+    apart = [each["required"] for each in never.get("anyOf", [never] if never else [])]
 
     def fits(value: dict[str, Any]) -> bool:
-        if apart is not None and set(apart) <= set(value):
+        if any(set(each) <= set(value) for each in apart):
             return False
         return all(set(others) <= set(value) for name, others in needed.items() if name in value)
 
