@@ -102,6 +102,11 @@ class _Bench:
                 cases += self._compared(running, database, size)
                 if "healthz" in plan.calls:
                     cases += [_case("healthz", "healthz", database, each, size) for each in servers]
+            # Only this version sells plans with included units.
+            ours = [each for each in servers if each.version == this_version().name]
+            for call in ("plan", "window"):
+                if call in plan.calls and is_main:
+                    cases += [_case(call, call, database, each, size) for each in ours]
             for call in ("check", "consume", "hot"):
                 if call in plan.calls and (is_main or call == "check"):
                     cases += [_case(call, call, database, each, size) for each in servers]

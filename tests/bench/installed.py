@@ -70,6 +70,8 @@ def serve_all(
             for version in others:
                 installations.append(_Installation(version, folder / version.name, database, stripe))
                 installations[-1].copy(installations[0])
+            for each in installations:
+                each.add_plans()
             yield [
                 running.enter_context(each.served(shop, "serve" if everything else "web"))
                 for each in installations
@@ -114,6 +116,14 @@ class _Installation:
         subprocess.run(["cp", "-a", str(other._folder), str(self._folder)], check=True)
         with self._database() as (server, environ):
             self._licenzy(environ, "db", "upgrade")
+            _tidy(server)
+
+    def add_plans(self) -> None:
+        """Make the rows of what only this version sells."""
+        if self._version.tree != ROOT:
+            return
+        with self._database() as (server, environ):
+            self._version.run(["-m", "tests.bench.plans"], environ)
             _tidy(server)
 
     @contextmanager

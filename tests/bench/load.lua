@@ -1,5 +1,5 @@
 -- One kind of call, over and over; every answer is held against the known truth.
--- Environment: BENCH_CALL (check, constant, healthz, consume, hot, webhook), BENCH_KEY, BENCH_COUNT (how many subjects
+-- Environment: BENCH_CALL (check, constant, healthz, consume, hot, plan, window, webhook), BENCH_KEY, BENCH_COUNT (how many subjects
 -- are drawn from), BENCH_RUN (a word that no other run has), BENCH_PATH and BENCH_EVENTS (for webhooks).
 
 local call = os.getenv("BENCH_CALL")
@@ -33,16 +33,18 @@ end
 
 local function drawn() return math.random(0, count - 1) end
 
-local function consume(ref)
+local function consume(ref, more)
   sent = sent + 1
   return wrk.format(nil, path, { ["Content-Type"] = "application/json", ["Authorization"] = "Bearer " .. key,
-    ["Idempotency-Key"] = run .. "-" .. number .. "-" .. sent }, '{"subject_ref": "' .. ref .. '", "units": 1}')
+    ["Idempotency-Key"] = run .. "-" .. number .. "-" .. sent }, '{"subject_ref": "' .. ref .. '", "units": 1' .. (more or "") .. '}')
 end
 
 local requests = {
   check = function() return wrk.format(nil, path, nil, '{"subject_ref": "user_' .. drawn() .. '"}') end,
   consume = function() return consume("pack_" .. drawn()) end,
   hot = function() return consume("pack_hot") end,
+  plan = function() return wrk.format(nil, path, nil, '{"subject_ref": "plan_' .. drawn() .. '"}') end,
+  window = function() return consume("plan_" .. drawn(), ', "unit": "images"') end,
   webhook = function()
     sent = sent + 1
     local signature, body = string.match(events[sent], "^([^\t]+)\t(.*)$")
@@ -63,6 +65,12 @@ local judges = {
   healthz = function(status, body) return status == 200 and string.match(body, '"status": *"ok"'), true end,
   consume = function(status, body)
     return status == 200 and string.match(body, '^{"ok":true,"consumed":1,"usage_remaining":%d+}$'), true
+  end,
+  plan = function(status, body)
+    return status == 200 and string.match(body, '^{"subject_ref":"plan_%d+","allowed":true}$'), true
+  end,
+  window = function(status, body)
+    return status == 200 and string.match(body, '^{"ok":true,"consumed":1,"usage_remaining":%d+,"unit":"images"}$'), true
   end,
   webhook = function(status) return status == 200, true end,
 }

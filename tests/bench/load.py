@@ -28,7 +28,10 @@ _PATHS = {
     "healthz": "/healthz",
     "consume": "/v1/usage/consume",
     "hot": "/v1/usage/consume",
+    "plan": "/v1/access/check",
+    "window": "/v1/usage/consume",
 }
+_OF_PACKS = frozenset({"consume", "plan", "window"})
 MOST_EVENTS_A_SECOND = 3000
 _SCRIPT = Path(__file__).with_name("load.lua")
 
@@ -38,7 +41,8 @@ class Target:
     """Where to send which call.
 
     `call` is `check`, `constant` (the same against an application that always says yes), `healthz`, `consume`
-    (one unit of a usage pack drawn from many), `hot` (always of the same one) or `webhook`.
+    (one unit of a usage pack drawn from many), `hot` (always of the same one), `plan` (a check of who has a
+    plan with included units), `window` (one unit of such a plan) or `webhook`.
     """
 
     port: int
@@ -106,7 +110,7 @@ def _with_wrk(target: Target, seconds: float, events: Path) -> Round:
         **os.environ,
         "BENCH_CALL": target.call,
         "BENCH_KEY": target.shop.key,
-        "BENCH_COUNT": str(PACKS if target.call == "consume" else target.shop.subjects),
+        "BENCH_COUNT": str(PACKS if target.call in _OF_PACKS else target.shop.subjects),
         "BENCH_RUN": secrets.token_hex(6),
         "BENCH_PATH": target.path,
         "BENCH_EVENTS": str(events),
@@ -194,6 +198,11 @@ def _requests(target: Target, events: Path) -> Iterator[Request]:
     for number in count():
         if target.call in {"check", "constant"}:
             yield b'{"subject_ref": "user_%d"}' % random.randrange(target.shop.subjects), headers
+        elif target.call == "plan":
+            yield b'{"subject_ref": "plan_%d"}' % random.randrange(PACKS), headers
+        elif target.call == "window":
+            consumed = f'{{"subject_ref": "plan_{random.randrange(PACKS)}", "units": 1, "unit": "images"}}'
+            yield consumed.encode(), {**headers, "Idempotency-Key": f"{run}-{number}"}
         else:
             ref = "hot" if target.call == "hot" else str(random.randrange(PACKS))
             consumed = f'{{"subject_ref": "pack_{ref}", "units": 1}}'
@@ -217,6 +226,10 @@ _JUDGES: dict[str, Callable[[bytes, bytes], bool | None]] = {
     "constant": lambda _body, answer: True if answer == ANSWER else None,
     "consume": _consumed,
     "hot": _consumed,
+    "window": _consumed,
+    "plan": lambda body, answer: (
+        True if json.loads(answer) == {**json.loads(body), "allowed": True} else None
+    ),
     "healthz": lambda _body, answer: True if json.loads(answer) == {"status": "ok"} else None,
     "webhook": lambda _body, _answer: True,
 }

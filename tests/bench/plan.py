@@ -16,7 +16,7 @@ result to docs/performance.md. Everything takes about twelve minutes on two core
   BENCH_SIZES          How many subjects there are (default: 1000,100000,1000000). All calls are measured
                        with the middle one of them, checks with each.
   BENCH_DATABASES      Default: SQLite,Postgres.
-  BENCH_CALLS          Default: check,healthz,consume,hot,webhook,disturbed.
+  BENCH_CALLS          Default: check,healthz,consume,hot,plan,window,webhook,disturbed.
   BENCH_ROUNDS         Rounds of each call of each version, which alternate (default: 8).
   BENCH_SECONDS        Seconds of a round (default: 1).
   BENCH_WORKERS        Processes that answer (default: 2).
@@ -46,7 +46,7 @@ class Plan:
 
 def plan_of(environ: Mapping[str, str] = os.environ) -> Plan:
     """The plan of an environment."""
-    calls = environ.get("BENCH_CALLS", "check,healthz,consume,hot,webhook,disturbed")
+    calls = environ.get("BENCH_CALLS", "check,healthz,consume,hot,plan,window,webhook,disturbed")
     return Plan(
         old=environ.get("OLD", RELEASED),
         sizes=tuple(int(size) for size in environ.get("BENCH_SIZES", "1000,100000,1000000").split(",")),

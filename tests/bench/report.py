@@ -22,6 +22,8 @@ _NONE = "–"
 
 _TITLES = {
     "constant": "a constant Flask route",
+    "plan": "check of a plan with three units",
+    "window": "consume from a window",
     "no_op": "a no-op RSGI application",
     "behind_front": "the constant Flask route behind the front",
     "healthz": "`/healthz`",
@@ -138,7 +140,11 @@ def _compared(found: Found, aim: Aim) -> Iterator[Compared]:
     for database, subjects in seen:
         new, old, undisturbed = (
             found.case(name, database, subjects, version)
-            for name, version in ((aim.name, "new"), (aim.name, "old"), ("check", "new"))
+            for name, version in (
+                (aim.name, "new"),
+                (aim.beside, "new") if aim.beside else (aim.name, "old"),
+                ("check", "new"),
+            )
         )
         # What has nothing to do with the product stands among what is new.
         new = new or found.case(aim.name, database, subjects, "")
