@@ -42,7 +42,7 @@ def test_a_lost_answer_promises_nothing(browser: Any, address: str, cast: Cast, 
     page = customer_page(runtime, cast, address)
     sign_in(browser, address)
     browser.goto(page)
-    card = browser.locator(".held").first
+    card = browser.locator(".held[id^=ent]").first
     card.locator("summary", has_text="Extend").click()
     browser.route("**/extensions", lambda route: route.abort())
     card.get_by_role("button", name="Extend access").click()
@@ -64,7 +64,7 @@ def test_buttons_of_an_entitlement_keep_their_places(
     page = customer_page(runtime, cast, address)
     sign_in(browser, address)
     browser.goto(page)
-    card = browser.locator(".held").first
+    card = browser.locator(".held[id^=ent]").first
     summaries = card.locator(".act > summary").all()
     assert len(summaries) == 3
     before = [each.bounding_box() for each in summaries]

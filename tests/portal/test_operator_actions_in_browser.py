@@ -67,7 +67,7 @@ def test_grant_and_revoke(
     page.get_by_role("button", name="Revoke access").click()
     page.get_by_text("Give a reason").wait_for()
     assert allowed()
-    page.get_by_label("Reason").fill("The test is over.")
+    page.locator(".held[id^=ent]").get_by_label("Reason").fill("The test is over.")
     page.get_by_role("button", name="Revoke access").press("Enter")
     page.get_by_text("Revoked. This entitlement").wait_for()
     page.get_by_role("heading", name="No access").wait_for()
