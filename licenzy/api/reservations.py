@@ -53,14 +53,15 @@ def reserve(request: ApiRequest) -> Reply:
 
 
 def _open_windows(request: ApiRequest, caller: Caller, due: WindowsDue) -> None:
-    """In a transaction of its own: what it locks comes before what the call holds by now."""
-    request.runtime.database.retrying(
+    """In transactions of their own: what they lock comes before what the call holds by now."""
+    database, scope, now = request.runtime.database, caller.scope, caller.now
+    # What is set aside no longer is not taken from the windows that are opened.
+    database.retrying(
+        lambda db: actions.return_expired_reservations(db, scope, subject_id=due.subject_id, now=now)
+    )
+    database.retrying(
         lambda db: open_due_windows(
-            db,
-            caller.scope,
-            subject_id=due.subject_id,
-            now=caller.now,
-            called_at=request.runtime.clock(),
+            db, scope, subject_id=due.subject_id, now=now, called_at=request.runtime.clock()
         )
     )
 

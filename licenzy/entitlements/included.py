@@ -119,13 +119,15 @@ def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[I
             invoice=invoice,
             anchor=period.start,
         )
-    paused_before = False
+    was_paused, began_paused, running = False, False, None
     for state in states:
         data, span = state.fact.data, state.span
-        is_kept_open = data["pause"] in _KEPT_OPEN and data["status"] == "active"
-        began_paused = span is not None and (paused_before or span[0] + _MOMENT >= state.at)
-        paused_before = data["pause"] in _KEPT_OPEN
-        if is_kept_open and began_paused and span is not None:
+        if span is not None and span[0] != running:
+            # A pause counts for the periods that begin in it, however many states there are of each.
+            began_paused, running = was_paused, span[0]
+        was_paused = data["pause"] in _KEPT_OPEN
+        is_kept_open = was_paused and data["status"] == "active"
+        if is_kept_open and span is not None and (began_paused or span[0] + _MOMENT >= state.at):
             start, end = span
             kept = _Paid(
                 start=start,
@@ -147,7 +149,7 @@ def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[I
         # One that is paid for when a later one has begun opens nothing any more.
         if not periods or each.start > periods[-1].start:
             periods.append(each)
-    _mark_early(history, item_id, periods)
+    _mark_early(history, item_id, states, periods)
     for each, until in zip(periods, [*(each.start for each in periods[1:]), FOR_GOOD], strict=False):
         each.anchor = _anchor(states, each, periods[0])
         each.changes = list(_changes(history, item_id, states, periods, each, until))
@@ -176,17 +178,26 @@ def _added(history: SubscriptionHistory, item_id: str, states: Sequence[ItemStat
     )
 
 
-def _mark_early(history: SubscriptionHistory, item_id: str, periods: Sequence[_Paid]) -> None:
+def _mark_early(
+    history: SubscriptionHistory, item_id: str, states: Sequence[ItemState], periods: Sequence[_Paid]
+) -> None:
     lineage = set(history.billed.lineage(item_id))
     for before, each in pairwise(periods):
         each.is_early = each.start < before.end
-        if each.is_early and each.invoice is not None:
-            each.gives_back = any(
-                line["proration"]
-                and (line["amount"] or 0) < 0
-                and not lineage.isdisjoint(history.billed.of_line(line, each.invoice))
-                for line in each.invoice.lines or ()
-            )
+        if not each.is_early or each.invoice is None:
+            continue
+        prorated = [
+            line
+            for line in each.invoice.lines or ()
+            if line["proration"] and not lineage.isdisjoint(history.billed.of_line(line, each.invoice))
+        ]
+        # What a change within the old period gave back is of that change, and mostly has a charge beside it.
+        changed = [state.at for state in states if before.start < state.at < each.start - _MOMENT]
+        changed += [line["start"] for line in prorated if line["start"] and (line["amount"] or 0) > 0]
+        each.gives_back = any(
+            (line["amount"] or 0) < 0 and not any(abs(at - (line["start"] or 0)) <= _MOMENT for at in changed)
+            for line in prorated
+        )
 
 
 def _anchor(states: Sequence[ItemState], period: _Paid, first: _Paid) -> int:
@@ -336,7 +347,7 @@ def _stretches(periods: Sequence[_Paid], unit: str, items: Collection[str]) -> l
                 stretch.is_fresh = stretch.credits_before = True
                 found.append(stretch)
             else:
-                if change.paid_at is not None and not level.units and len(stretch.levels) == 1:
+                if change.paid_at is not None and line is None and len(stretch.levels) == 1:
                     stretch.opens_at = max(stretch.opens_at, change.paid_at)
                 stretch.levels.append(Level(change.at, units))
                 stretch.carries_at_most = carried_by(after) if after is not None else 0

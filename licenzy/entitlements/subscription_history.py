@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from licenzy.entitlements import reversals
-from licenzy.entitlements.ordering import latest
+from licenzy.entitlements.ordering import in_order, latest
 from licenzy.entitlements.periods import (
     SAME_MOMENT,
     BilledItems,
@@ -95,7 +95,11 @@ class SubscriptionHistory:
         """Whether the item cost nothing in a period because of a trial, whatever else was paid with it."""
         if period.amount and period.invoice.amount_paid:
             return False
-        ends = (state.data.get("trial_end") for state in self.states)
+        # A trial may have been ended before its time: what was planned before a period began is over then.
+        begun = from_unix(period.start) + SAME_MOMENT
+        before = [state for state in in_order(self.states) if state.occurred_at <= begun]
+        since = [state for state in self.states if state.occurred_at > begun]
+        ends = (state.data.get("trial_end") for state in [*before[-1:], *since])
         return any(end is not None and period.start < end <= period.end for end in ends)
 
     def _session_paid_for_period(self) -> bool:

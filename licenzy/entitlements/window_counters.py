@@ -64,17 +64,19 @@ def due_window(included: UnitWindows, row: OpenWindow | None, now: datetime) -> 
     """
     present, before = included.at(whole_seconds(now))
     begun = whole_seconds(row.starts_at) if row is not None else None
-    if present is None or (begun is not None and present.starts_at <= begun):
+    if present is None or (begun is not None and not included.is_later(present.starts_at, begun)):
         return None
-    return opening(present, before, _spent_before(included, row, present) if row is not None else 0)
+    if row is None or begun is None:
+        return opening(present, before, 0)
+    return opening(present, before, spent_before(included, begun, own_spent(row), present))
 
 
-def _spent_before(included: UnitWindows, row: OpenWindow, window: Window) -> int:
-    """What was taken of the own units of the window before one, by the row of the last one that was opened.
+def spent_before(included: UnitWindows, begun: int, spent: int, window: Window) -> int:
+    """What was taken of the own units of the window before one, by the last that was opened before it.
 
-    Of those that nobody used since, only what comes off them is taken.
+    That one has the start `begun`, and so much was `spent` of its own units. Of those that nobody used since,
+    only what comes off them is taken.
     """
-    begun, spent = whole_seconds(row.starts_at), own_spent(row)
     last = included.sized(begun)
     for each in included.between(begun, window.starts_at):
         spent = opening(each, last, spent).overdrawn_units
@@ -82,3 +84,11 @@ def _spent_before(included: UnitWindows, row: OpenWindow, window: Window) -> int
             return 0
         last = each
     return spent
+
+
+def size_now(included: UnitWindows | None, row: OpenWindow) -> int | None:
+    """How many units the facts give in the window of a row; None where they do not know it any more."""
+    if included is None:
+        return 0
+    window = included.sized(whole_seconds(row.starts_at))
+    return window.units if window is not None else None

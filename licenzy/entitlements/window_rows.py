@@ -17,7 +17,7 @@ from licenzy.db.reads import read_row, read_rows
 from licenzy.db.upsert import change_row, table_of
 from licenzy.entitlements.models import State, UsageWindow
 from licenzy.entitlements.projected import Projected
-from licenzy.entitlements.window_counters import granted, opening
+from licenzy.entitlements.window_counters import granted, opening, spent_before
 from licenzy.entitlements.windows import UnitWindows, included_of, whole_seconds
 from licenzy.kit.clock import from_unix
 from licenzy.projects.scope import Scope
@@ -85,17 +85,18 @@ def _fitted(
         return {}
     carried = row.carried_units
     if before is not None:
-        closed = _closed(
+        closed = _closed_before(
             db,
             Scope(row.project_id, row.mode),
             entitlement_ids=entitlement_ids,
             unit=row.unit,
-            since=from_unix(before.starts_at),
-            before=row.starts_at,
+            starts_at=row.starts_at,
+            opened_at=row.opened_at,
         )
-        carried = opening(
-            window, before, (closed.spent_at_end or 0) if closed is not None else 0
-        ).carried_units
+        spent = 0
+        if closed is not None:
+            spent = spent_before(included, whole_seconds(closed.starts_at), closed.spent_at_end, window)
+        carried = opening(window, before, spent).carried_units
     taken = row.used_units + row.reserved_units + row.overdrawn_units
     return {
         "granted_units": max(window.units, taken - carried),
@@ -121,20 +122,27 @@ def _locked(scope: Scope, *, holder_id: Sequence[str]) -> Select[Any]:
 
 
 @read_row
-def _closed(
-    scope: Scope, *, entitlement_ids: Sequence[str], unit: str, since: datetime, before: datetime
+def _closed_before(
+    scope: Scope,
+    *,
+    entitlement_ids: Sequence[str],
+    unit: str,
+    starts_at: datetime,
+    opened_at: datetime,
 ) -> Select[Any]:
+    """The last window that was opened before the one with this start was."""
     columns = _WINDOWS.c
     return (
-        select(columns.spent_at_end)
+        select(columns.starts_at, columns.spent_at_end)
         .where(
             columns.project_id == scope.project_id,
             columns.mode == scope.mode,
             columns.entitlement_id.in_(entitlement_ids),
             columns.unit == unit,
-            columns.starts_at >= since,
-            columns.starts_at < before,
+            columns.starts_at != starts_at,
+            columns.opened_at <= opened_at,
+            columns.spent_at_end.is_not(None),
         )
-        .order_by(columns.starts_at.desc())
+        .order_by(columns.opened_at.desc(), columns.starts_at.desc())
         .limit(1)
     )

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import count, dropwhile
+from itertools import count, dropwhile, pairwise
 from typing import Any, NamedTuple
 
 from licenzy.kit.clock import EPOCH
@@ -41,15 +41,15 @@ class Window:
     """What the facts grant in it."""
     carries_at_most: int | None
     """How many of its unused units stay usable in the next one; None is all of them."""
-    credits_before: bool = False
-    """Whether its period's invoice gave back what was not used of the time before it."""
+    credits_from: int | None = None
+    """From when on its period's invoice gave back the time of the period before; None where it did not."""
     is_trial: bool = False
 
     def earned_by(self, after: Window | None) -> int:
-        """The units that its time was paid for, once the next window has begun."""
-        if after is None or not after.credits_before or after.starts_at >= self.ends_at:
+        """The units that its time was paid for, once the next window has opened."""
+        if after is None or after.credits_from is None or after.credits_from >= self.ends_at:
             return self.units
-        passed = after.starts_at - self.starts_at
+        passed = after.credits_from - self.starts_at
         return self.units * max(0, passed) // (self.ends_at - self.starts_at)
 
 
@@ -85,7 +85,11 @@ class UnitWindows:
     low_units: int | None
     """`usage.low` is sent when what is left of a window falls to this many; None sends nothing."""
     windows: tuple[Window, ...]
-    """The last ones that any fact bears on, in order."""
+    """The last ones that any fact bears on, in the order in which they open.
+
+    That is not always the order of their starts: a period that begins early and is paid late opens its window
+    after those that the period before it went on to open.
+    """
     steps: Steps | None
     """How they go on after the last of these."""
 
@@ -104,11 +108,11 @@ class UnitWindows:
         return Around(opened[-1], opened[-2] if len(opened) > 1 else None)
 
     def next_opening(self, after: int | None) -> int | None:
-        """When the first window opens that begins after another one's start; None while none is paid for.
+        """When the first window opens that follows the one with this start; None while none is paid for.
 
         Without `after`, when the first one opened.
         """
-        known = [each for each in self.windows if after is None or each.starts_at > after]
+        known = self.windows if after is None else self._following(after)
         if known:
             return known[0].opens_at
         steps = self.steps
@@ -118,9 +122,19 @@ class UnitWindows:
         start = step_start(steps.every, steps.anchor, step_number(steps.every, steps.anchor, begun) + 1)
         return start if start < steps.until else None
 
+    def is_later(self, starts_at: int, other: int) -> bool:
+        """Whether the window with one start opens after the window with another."""
+        starts = [each.starts_at for each in self.windows]
+        if starts_at in starts and other in starts:
+            return starts.index(starts_at) > starts.index(other)
+        return starts_at > other
+
     def between(self, after: int, until: int) -> Iterator[Window]:
-        """The windows that begin after one instant and before another, as far as they are still known."""
-        yield from (each for each in self.windows if after < each.starts_at < until)
+        """The windows that open between those with these starts, as far as they are still known."""
+        for each in self._following(after):
+            if each.starts_at == until:
+                return
+            yield each
         steps = self.steps
         if steps is None:
             return
@@ -128,6 +142,13 @@ class UnitWindows:
         while (window := steps.window(number)).starts_at < min(until, steps.until):
             yield window
             number += 1
+
+    def _following(self, starts_at: int) -> Sequence[Window]:
+        """Those of the last windows that open after the one with this start."""
+        for number, each in enumerate(self.windows, 1):
+            if each.starts_at == starts_at:
+                return self.windows[number:]
+        return [each for each in self.windows if each.starts_at > starts_at]
 
     def sized(self, starts_at: int) -> Window | None:
         """The window that begins at an instant; None where there is none that is still known."""
@@ -142,6 +163,9 @@ class UnitWindows:
 
     def before(self, starts_at: int) -> Window | None:
         """The window before the one that begins at an instant, as far as it is still known."""
+        for before, each in pairwise((None, *self.windows)):
+            if each is not None and each.starts_at == starts_at:
+                return before
         steps = self.steps
         if steps is not None and starts_at > self.windows[-1].ends_at:
             return steps.window(step_number(steps.every, steps.anchor, starts_at) - 1)
@@ -213,6 +237,11 @@ class Stretch:
     credits_before: bool = False
     is_trial: bool = False
 
+    @property
+    def begins_to_open(self) -> int:
+        """When its first window opens."""
+        return max(self.starts_at, self.opens_at)
+
 
 def windows_of(
     unit: str,
@@ -230,10 +259,8 @@ def windows_of(
         return None
     found: list[Window] = []
     steps: Steps | None = None
-    for run, after in zip(runs, [*runs[1:], None], strict=True):
-        # What began when the next run had begun already is part of that one.
-        until = after[0].starts_at if after is not None else FOR_GOOD
-        windows, steps = _windows_of_run(run, until, adjusted, is_last=after is None)
+    for run, after in zip(runs, [*(run[0] for run in runs[1:]), None], strict=True):
+        windows, steps = _windows_of_run(run, after, adjusted)
         found = [*found, *windows][-_KEPT:]
     return UnitWindows(unit, low_units, tuple(found), steps) if found else None
 
@@ -267,19 +294,23 @@ def _end_of_last_window(stretch: Stretch) -> int:
 
 
 def _windows_of_run(
-    run: Sequence[Stretch], until: int, adjusted: Mapping[int, int], *, is_last: bool
+    run: Sequence[Stretch], after: Stretch | None, adjusted: Mapping[int, int]
 ) -> tuple[list[Window], Steps | None]:
-    """The last windows of a run that begin before an instant, and how they go on."""
+    """The last windows of a run that open before the time after it does, and how they go on."""
     first, last = run[0], run[-1]
+    until = after.begins_to_open if after is not None else FOR_GOOD
+    credits_from = first.starts_at if first.credits_before else None
     if first.every == "period":
+        if first.begins_to_open >= until:
+            return [], None
         units = _size(first.levels, first.starts_at, first.ends_at) + adjusted.get(first.starts_at, 0)
         window = Window(
             first.starts_at,
             first.ends_at,
-            max(first.starts_at, first.opens_at),
+            first.begins_to_open,
             max(0, units),
             first.carries_at_most,
-            first.credits_before,
+            credits_from,
             first.is_trial,
         )
         return [window], None
@@ -287,11 +318,11 @@ def _windows_of_run(
     end = min(last.ends_at, until)
     # The last instant that a fact bears on: from the next window on, all are alike.
     bears = max(last.starts_at, last.opens_at, *(level.since for level in levels), *adjusted.keys(), 0)
-    through = min(bears, end - 1) if is_last else end - 1
+    through = min(bears, end - 1) if after is None else end - 1
     every, anchor = last.every, last.anchor
     number = step_number(every, anchor, max(through, first.starts_at))
     windows: list[Window] = []
-    # Those that were over when their period was paid are passed over.
+    # One more than is kept: the first that opens says what its period gave back.
     for each in count(number, -1):
         starts_at = max(step_start(every, anchor, each), first.starts_at)
         ends_at = step_start(every, anchor, each + 1)
@@ -299,29 +330,22 @@ def _windows_of_run(
             continue
         if ends_at <= first.starts_at:
             break
-        paid = next(part for part in reversed(run) if part.starts_at <= starts_at)
+        place = max(index for index, part in enumerate(run) if part.starts_at <= starts_at)
+        paid, then = run[place], run[place + 1] if place + 1 < len(run) else after
         opens_at = max(starts_at, paid.opens_at)
-        # Of a period that was paid when all of it was over, the last window is the one that can be used.
-        is_last_of_all = each == number and is_last and ends_at >= last.ends_at
-        if opens_at < ends_at or is_last_of_all:
+        # What was over when it was paid is passed over, but for the last window of a period of which all was.
+        is_usable = opens_at < ends_at or ends_at >= paid.ends_at
+        is_left = then is None or (opens_at < then.begins_to_open and starts_at != then.starts_at)
+        if is_usable and is_left:
             units = _size(levels, starts_at, ends_at) + adjusted.get(starts_at, 0)
-            is_first = starts_at == first.starts_at
-            windows.insert(
-                0,
-                Window(
-                    starts_at,
-                    ends_at,
-                    opens_at,
-                    max(0, units),
-                    paid.carries_at_most,
-                    first.credits_before and is_first,
-                ),
-            )
-        if starts_at <= first.starts_at or len(windows) == _KEPT:
+            windows.insert(0, Window(starts_at, ends_at, opens_at, max(0, units), paid.carries_at_most))
+        if starts_at <= first.starts_at or len(windows) > _KEPT:
             break
-    goes_on = is_last and step_start(every, anchor, number + 1) < last.ends_at
+    goes_on = after is None and step_start(every, anchor, number + 1) < last.ends_at
     steps = Steps(every, anchor, last.ends_at, levels[-1].units, last.carries_at_most) if goes_on else None
-    return windows, steps
+    if windows and len(windows) <= _KEPT:
+        windows[0] = replace(windows[0], credits_from=credits_from)
+    return windows[-_KEPT:], steps
 
 
 def _size(levels: Sequence[Level], starts_at: int, ends_at: int) -> int:

@@ -21,7 +21,7 @@ from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref
 from licenzy.usage.events import announce_consumed
-from licenzy.usage.grants import GrantRow, WindowGrant
+from licenzy.usage.grants import GrantRow, WindowGrant, fit_to_counters
 from licenzy.usage.models import Closing, Hold, LedgerRow, Reservation
 from licenzy.usage.queries import (
     holds_of,
@@ -35,7 +35,7 @@ from licenzy.usage.results import Committed, Refused, Released, Reserved
 from licenzy.usage.rules import Draw, burning, committed, drawn, named, total
 from licenzy.usage.units import require_known_names, unit_of_call
 from licenzy.usage.window_queries import including, lock_windows, window_grants_of
-from licenzy.usage.windows import carry_what_came_back, require_open_windows
+from licenzy.usage.windows import require_open_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +299,8 @@ class _Locked:
             )
         counters.reserved_units -= hold.units
         counters.used_units += used
-        if isinstance(counters, UsageWindow) and counters.spent_at_end is not None:
-            carry_what_came_back(counters, self.windows, self.including)
+        if isinstance(counters, UsageWindow):
+            fit_to_counters(counters, self.windows, self.including)
 
 
 def _lock(

@@ -14,8 +14,15 @@ from typing import NamedTuple
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import standing
 from licenzy.entitlements.models import Entitlement, State, UsageWindow
-from licenzy.entitlements.window_counters import Opening, due_window
-from licenzy.entitlements.windows import included_of
+from licenzy.entitlements.window_counters import (
+    Opening,
+    due_window,
+    granted,
+    opening,
+    own_spent,
+    size_now,
+)
+from licenzy.entitlements.windows import UnitWindows, included_of, whole_seconds
 from licenzy.kit.clock import from_unix
 
 
@@ -158,6 +165,45 @@ def window_grants(
         found += [WindowGrant(entitlement, row) for row in rows if id(row) not in closed]
         found += [WindowGrant(entitlement, opened_row(each, now)) for each in due]
     return found
+
+
+def fit_to_counters(
+    changed: UsageWindow, open_rows: Sequence[UsageWindow], holders: Sequence[Entitlement]
+) -> None:
+    """Size a window anew once units were given back to it.
+
+    What stayed granted beyond its size only because it was set aside goes. Of a window that is closed, what
+    came back carries over as if it had never been taken, into the window that follows if that is still open.
+    """
+    if changed.spent_at_end is None:
+        _fit(changed, _included(changed, holders))
+        return
+    spent = own_spent(changed)
+    for row in open_rows:
+        if row.holder_id != changed.holder_id or row.unit != changed.unit or row.spent_at_end is not None:
+            continue
+        included, begun = _included(row, holders), whole_seconds(changed.starts_at)
+        if included is None:
+            continue
+        start = whole_seconds(row.starts_at)
+        window, before = included.sized(start), included.before(start)
+        follows = included.is_later(start, begun) and not any(included.between(begun, start))
+        if window is not None and before is not None and follows:
+            row.carried_units = max(row.carried_units, opening(window, before, spent).carried_units)
+            _fit(row, included)
+    changed.spent_at_end = spent
+
+
+def _fit(row: UsageWindow, included: UnitWindows | None) -> None:
+    size = size_now(included, row)
+    if size is not None:
+        row.granted_units = granted(size, row)
+
+
+def _included(row: UsageWindow, holders: Sequence[Entitlement]) -> UnitWindows | None:
+    holder = next((each for each in holders if each.id == row.holder_id), None)
+    included = included_of(holder.included if holder is not None else None)
+    return next((each for each in included if each.unit == row.unit), None)
 
 
 class Included(NamedTuple):

@@ -23,7 +23,7 @@ def recent_windows_of(
     for each in owned:
         for included in included_of(each.included):
             rows += _recent_windows(db, scope, entitlement_id=each.id, unit=included.unit, limit=limit)
-    windows_as_of(db, scope, rows, now=now)
+    windows_as_of(db, scope, rows, owned, now=now)
     return rows
 
 

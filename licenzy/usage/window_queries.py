@@ -13,7 +13,7 @@ from sqlmodel.sql.expression import Select, SelectOfScalar
 from licenzy.db.reads import read_all
 from licenzy.entitlements.models import Entitlement, UsageWindow
 from licenzy.projects.scope import Scope
-from licenzy.usage.grants import WindowGrant, window_grants
+from licenzy.usage.grants import WindowGrant, fit_to_counters, window_grants
 from licenzy.usage.models import Hold, Reservation
 from licenzy.usage.rules import Draw
 
@@ -34,7 +34,7 @@ def window_grants_of(
     if not holders:
         return []
     rows = open_windows_of(db, scope, holder_id=holders)
-    windows_as_of(db, scope, rows, now=now)
+    windows_as_of(db, scope, rows, owned, now=now)
     by_holder: dict[str, list[UsageWindow]] = {}
     for row in rows:
         by_holder.setdefault(row.holder_id, []).append(row)
@@ -117,8 +117,18 @@ def including(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
     )
 
 
-def windows_as_of(db: Session, scope: Scope, rows: Sequence[UsageWindow], *, now: datetime) -> None:
-    """Have windows that were read count what reservations held until `now` as free, and never write it."""
+def windows_as_of(
+    db: Session,
+    scope: Scope,
+    rows: Sequence[UsageWindow],
+    holders: Sequence[Entitlement],
+    *,
+    now: datetime,
+) -> None:
+    """Have open windows that were read count what reservations held until `now` as free.
+
+    `holders` are the entitlements that hold them. They then leave the session and are never written.
+    """
     reserved = [row for row in rows if row.reserved_units]
     if not reserved:
         return
@@ -127,11 +137,15 @@ def windows_as_of(db: Session, scope: Scope, rows: Sequence[UsageWindow], *, now
         (entitlement_id, unit, starts_at): int(units)
         for entitlement_id, unit, starts_at, units in _expired_in_windows(db, scope, ids=ids, now=now)
     }
+    if not expired:
+        return
+    for row in rows:
+        db.expunge(row)
     for row in reserved:
         units = expired.get((row.entitlement_id, row.unit, row.starts_at))
         if units:
-            db.expunge(row)
             row.reserved_units -= units
+            fit_to_counters(row, rows, holders)
 
 
 @read_all

@@ -1,4 +1,4 @@
-"""Verbs on windows of included units: open those that are due, and give back to one that is closed."""
+"""The verb on windows of included units: open those that are due."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from licenzy.entitlements.actions import lock_purchase
 from licenzy.entitlements.models import Entitlement, UsageWindow
-from licenzy.entitlements.window_counters import opening, own_spent
+from licenzy.entitlements.window_counters import own_spent
 from licenzy.entitlements.windows import included_of, whole_seconds
 from licenzy.kit.clock import from_unix
 from licenzy.projects.scope import Scope
@@ -68,27 +68,3 @@ def _next_due(entitlement: Entitlement, open_rows: Sequence[UsageWindow]) -> dat
     begun = {row.unit: whole_seconds(row.starts_at) for row in open_rows}
     opens = (each.next_opening(begun.get(each.unit)) for each in included_of(entitlement.included))
     return min((from_unix(each) for each in opens if each is not None), default=None)
-
-
-def carry_what_came_back(
-    closed: UsageWindow, open_rows: Sequence[UsageWindow], holders: Sequence[Entitlement]
-) -> None:
-    """Count units that were given back to a closed window, and let them carry over as if never taken.
-
-    They are carried into the window that follows it, if that is still open; all of these rows are locked.
-    """
-    closed.spent_at_end = own_spent(closed)
-    for row in open_rows:
-        if row.holder_id != closed.holder_id or row.unit != closed.unit or row.spent_at_end is not None:
-            continue
-        holder = next((each for each in holders if each.id == row.holder_id), None)
-        included = included_of(holder.included if holder is not None else None)
-        for each in included:
-            if each.unit != row.unit:
-                continue
-            start = whole_seconds(row.starts_at)
-            window, before = each.sized(start), each.before(start)
-            follows = before is not None and before.starts_at <= whole_seconds(closed.starts_at) < start
-            if window is not None and follows:
-                carried = opening(window, before, closed.spent_at_end).carried_units
-                row.carried_units = max(row.carried_units, carried)

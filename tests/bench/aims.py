@@ -48,7 +48,7 @@ class Aim:
     words: str = ""
     is_met: Callable[[Compared], bool | None] = lambda _compared: None
     """None when that cannot be told, such as without an old version."""
-    beside: str = ""
+    baseline: str = ""
     """The call of the same version that it is compared with; the same call of the old one where none is."""
 
 
@@ -93,8 +93,8 @@ AIMS = (
     Aim("check", "Postgres", P99),
     Aim("consume", "SQLite", RATE, "at least 1.9 times", _at_least(1.9)),
     Aim("consume", "Postgres", RATE, "at least 1.4 times", _at_least(1.4)),
-    Aim("plan", "", RATE, "at least 0.9 of a plain check", _at_least(0.9), beside="check"),
-    Aim("window", "", RATE, "at least 0.85 of one from a pack", _at_least(0.85), beside="consume"),
+    Aim("plan", "", RATE, "at least 0.9 of a plain check", _at_least(0.9), baseline="check"),
+    Aim("window", "", RATE, "at least 0.85 of one from a pack", _at_least(0.85), baseline="consume"),
     Aim("hot", "SQLite", RATE),
     Aim("hot", "Postgres", RATE, "at least 2.8 times", _at_least(2.8)),
     Aim("webhook", "", CPU, "at most 0.5 times", _at_most(CPU, 0.5)),

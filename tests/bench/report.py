@@ -142,7 +142,7 @@ def _compared(found: Found, aim: Aim) -> Iterator[Compared]:
             found.case(name, database, subjects, version)
             for name, version in (
                 (aim.name, "new"),
-                (aim.beside, "new") if aim.beside else (aim.name, "old"),
+                (aim.baseline, "new") if aim.baseline else (aim.name, "old"),
                 ("check", "new"),
             )
         )

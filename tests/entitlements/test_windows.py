@@ -224,7 +224,7 @@ def test_an_upgrade_that_begins_a_period_takes_what_was_used_too_much_off() -> N
     before, after = windows(facts).at(middle + 2)[::-1]
     assert before is not None
     assert after is not None
-    assert (after.starts_at, after.units, after.credits_before) == (middle, 3000, True)
+    assert (after.starts_at, after.units, after.credits_from) == (middle, 3000, middle)
     assert before.earned_by(after) == 500
     row = Row(from_unix(ANCHOR), granted_units=1000, used_units=800)
     opens = due_window(windows(facts), row, from_unix(middle + 2))

@@ -6,9 +6,9 @@ days.
 
 from __future__ import annotations
 
-from tests.properties.included.case import left, nothing, refused, shows, use
+from tests.properties.included.case import left, nothing, refused, release, reserve, shows, use
 from tests.properties.included.plans import APRIL, JULY, JUNE, MAY, always, begin, case, paid, renew, sub
-from tests.properties.included.purchase import Add, Begin, Change, Purchase, Remove, Reset, Swap, utc
+from tests.properties.included.purchase import Add, Begin, Bill, Change, Purchase, Remove, Reset, Swap, utc
 
 CASES = [
     # --- nothing special --------------------------------------------------------------------------
@@ -101,6 +101,23 @@ CASES = [
         shows("2027-04-11", "2027-04-11", "2027-05-11", granted=1000, left=1000, forfeited=100),
     ),
     case(
+        "to a year without credit, on whose invoice the credit of another change is",
+        sub(
+            begin("basic"),
+            Change(utc("2027-04-06"), "a", price="three"),
+            Reset(
+                utc("2027-04-16"),
+                utc("2028-04-16"),
+                paid("2027-04-16"),
+                credit=False,
+                item="a",
+                price="basic_year",
+            ),
+        ),
+        use("2027-04-05", 900, left=100),
+        shows("2027-04-16", "2027-04-16", "2027-05-16", granted=1000, left=1000),
+    ),
+    case(
         "to a year with credit by one who used little",
         sub(
             begin("basic"),
@@ -138,6 +155,31 @@ CASES = [
         # 10 of 30 days up to the new period: 333 earned, 500 used: 167 come off.
         shows("2027-04-16", "2027-04-11", "2027-05-11", granted=833, overdrawn=167, left=833, forfeited=500),
     ),
+    case(
+        "days, whose cycle begins anew with an invoice that is paid two days late",
+        sub(
+            begin("daily"),
+            Reset(
+                utc("2027-04-10 12:00:00"),
+                utc("2027-05-10 12:00:00"),
+                paid("2027-04-12 06:00:00", failed="2027-04-10 12:00:00"),
+            ),
+        ),
+        # Not paid: the days of April go on.
+        use("2027-04-11 01:00:00", 100, left=0),
+        use("2027-04-12 01:00:00", 80, left=20),
+        # The day that was running began when its time was given back already: all of its use comes off.
+        shows(
+            "2027-04-12 06:00:00",
+            "2027-04-11 12:00:00",
+            "2027-04-12 12:00:00",
+            granted=20,
+            overdrawn=80,
+            left=20,
+        ),
+        use("2027-04-12 07:00:00", 20, left=0),
+        shows("2027-04-12 12:00:00", "2027-04-12 12:00:00", "2027-04-13 12:00:00", granted=100, left=100),
+    ),
     # --- quantity ---------------------------------------------------------------------------------
     case(
         "1 → 100 → 1, each prorated at once",
@@ -157,6 +199,19 @@ CASES = [
         # 90 000 − 4300 = 85 700 come off May, of which it is 1000; the other 84 700 off June.
         shows("2027-05-02", MAY, JUNE, granted=0, overdrawn=85_700, left=0),
         shows("2027-06-02", JUNE, JULY, granted=0, overdrawn=84_700, left=0),
+    ),
+    case(
+        "1 → 100 → 1, and what was reserved of the hundred comes back",
+        sub(
+            begin("basic"),
+            always("2027-04-02", quantity=100),
+            always("2027-04-03", quantity=1),
+        ),
+        reserve("2027-04-02 12:00:00", "work", 5000, left=91_700, hours=24),
+        # (1000 × 1 + 100 000 × 1 + 1000 × 28) ÷ 30 = 4300, and 5000 are reserved.
+        shows("2027-04-03", APRIL, MAY, granted=5000, reserved=5000, left=0),
+        release("2027-04-03 06:00:00", "work", left=4300),
+        shows("2027-04-03 06:00:00", APRIL, MAY, granted=4300, left=4300),
     ),
     case(
         "1 → 100 → 1 with the next invoice: no rise is paid, so there is none",
@@ -228,6 +283,20 @@ CASES = [
         refused("2027-04-15", 1, left=0),
         # (2000 × 10 + 0 × 10 + 2000 × 10) ÷ 30 = 1333.3… → 1334; 1034 left.
         shows("2027-04-21", APRIL, MAY, granted=1334, used=300, left=1034),
+    ),
+    case(
+        "months of no seats, and what was left before them",
+        sub(
+            begin("rolling"),
+            Change(utc(MAY), "a", quantity=0, proration="none"),
+            renew(MAY, JUNE, Bill(free=True)),
+            renew(JUNE, JULY, Bill(free=True)),
+            always("2027-06-16", quantity=1),
+        ),
+        use("2027-04-05", 100, left=900),
+        nothing("2027-05-20"),
+        # 15 of 30 days. What was left of April ended with May, which gave nothing.
+        shows("2027-06-16", JUNE, JULY, granted=500, left=500),
     ),
     # --- other plans ------------------------------------------------------------------------------
     case(

@@ -104,6 +104,18 @@ CASES = [
         shows("2027-04-10", "2027-04-10", "2027-05-10", granted=1000, left=1000, forfeited=20),
     ),
     case(
+        "a trial that is ended early, and a new period with more credit than charges",
+        sub(
+            trial("basic", 3, until="2027-04-20"),
+            TrialUntil(utc("2027-04-05"), utc("2027-04-05")),
+            renew("2027-04-05", "2027-05-05", paid("2027-04-05")),
+            Reset(utc("2027-04-10"), utc("2027-05-10"), paid("2027-04-10"), item="a", quantity=1),
+        ),
+        shows("2027-04-06", "2027-04-05", "2027-05-05", granted=3000, left=3000),
+        # Nothing is due on its invoice, and it is no trial: the one that was planned is over.
+        shows("2027-04-10", "2027-04-10", "2027-05-10", granted=1000, left=1000),
+    ),
+    case(
         "a trial that nobody pays for",
         sub(
             trial("basic", until="2027-04-15"),
@@ -182,6 +194,20 @@ CASES = [
         shows("2027-06-10", MAY, JUNE, granted=1000, left=1000, forfeited=20),
     ),
     case(
+        "months that are each paid when they are over, with rollover",
+        sub(
+            begin("rolling"),
+            renew(MAY, JUNE, paid("2027-06-10")),
+            renew(JUNE, JULY, paid("2027-07-10")),
+            renew(JULY, "2027-08-01", paid("2027-08-10")),
+        ),
+        use("2027-04-20", 950, left=50),
+        # The month of May, and the 50 of April.
+        use("2027-06-20", 900, left=150),
+        # The month of June, and the 150 that are left of May.
+        shows("2027-07-10", JUNE, JULY, granted=1000, carried=150, left=1150),
+    ),
+    case(
         "payments are not collected, and void",
         sub(
             begin("basic"),
@@ -209,6 +235,18 @@ CASES = [
         # It counts as paid when it begins.
         shows(MAY, MAY, JUNE, granted=1000, left=1000, forfeited=700),
         use("2027-05-20", 1000, left=0),
+    ),
+    case(
+        "a pause that begins in a period that is not paid, with another change in it",
+        sub(
+            begin("basic"),
+            renew(MAY, JUNE, Bill()),
+            Pause(utc("2027-05-02"), "keep_as_draft"),
+            Cancel(utc("2027-05-03"), at_period_end=True),
+        ),
+        use("2027-04-05", 300, left=700),
+        # May began before the pause and is not paid: April's window goes on.
+        shows("2027-05-03 12:00:00", APRIL, MAY, granted=1000, used=300, left=700),
     ),
     case(
         "the period's invoice is given back",

@@ -394,7 +394,7 @@ class _Life:
         is_period = isinstance(step, Begin | Renew)
         if step.bill.free or step.bill.paid is None or step.bill.refunded is not None:
             return
-        if index in self.mixed or (is_period and not self.quantity):
+        if index in self.mixed or (is_period and not (self.quantity and self.had)):
             return
         if not is_period and not self._is_rise(index):
             return
@@ -412,15 +412,15 @@ class _Life:
         step = self.steps[index]
         if not isinstance(step, Change) or not step.quantity:
             return False
-        before = next(
-            (
-                quantity
-                for each in reversed(self.steps[:index])
-                if (quantity := getattr(each, "quantity", None)) is not None
-            ),
-            None,
-        )
-        return before is not None and before < step.quantity
+        for each in reversed(self.steps[:index]):
+            match each:
+                case Begin(items=items):
+                    return items[0][2] < step.quantity
+                case Swap(new=step.item, quantity=before):
+                    return before < step.quantity
+                case Change(item=step.item, quantity=int(before)) | Reset(quantity=int(before)):
+                    return before < step.quantity
+        return False
 
     def _same_interval(self) -> list[str]:
         return [code for code, price in self.prices.items() if price.interval == self.interval]

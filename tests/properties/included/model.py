@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from tests.properties.included import choices
 from tests.properties.included.model_access import is_available
@@ -37,22 +37,21 @@ class Source(NamedTuple):
     start: int
 
 
+Ties: TypeAlias = Mapping[Source, str]
+
+
 @dataclass(frozen=True)
 class Entry:
     """A change of the counters of a source."""
 
     at: int
-    source: Source
     used: int
     reserved: int
-    made: int
-    """When the units were drawn or set aside first."""
 
 
 @dataclass
 class Reservation:
     unit: str
-    made: int
     expires: int
     draws: list[tuple[Source, int]]
 
@@ -66,6 +65,8 @@ class Standing:
     overdrawn: int
     credited_at: int | None
     """Where the window after it was opened by a period that credits this one: the start of that."""
+    carried: int
+    """How many units of the window before it are usable in it, in all."""
 
 
 @dataclass
@@ -73,10 +74,12 @@ class Model:
     """Plays calls in the order of their instants."""
 
     account: Account
-    entries: list[Entry] = field(default_factory=list)
+    entries: dict[Source, list[Entry]] = field(default_factory=dict)
     reservations: dict[str, Reservation] = field(default_factory=dict)
     written: dict[Source, int] = field(default_factory=dict)
     """What came off a window, since the first call that met it."""
+    ties: Ties = field(default_factory=dict)
+    """Which of two windows that begin and end together is drawn first, which no rule says."""
     opened: dict[tuple[Item, int], list[Window]] = field(default_factory=dict)
     """The windows of an item by an instant, computed once."""
 
@@ -88,14 +91,14 @@ class Model:
             case Consume(unit=unit):
                 draws = self._draw(call.at, unit, call.units)
                 for source, units in draws or ():
-                    self.entries.append(Entry(call.at, source, units, 0, call.at))
+                    self._note(source, Entry(call.at, units, 0))
                 return Answer(draws is not None, self.left(unit, call.at))
             case Reserve(unit=unit):
                 draws = self._draw(call.at, unit, call.units)
                 for source, units in draws or ():
-                    self.entries.append(Entry(call.at, source, 0, units, call.at))
+                    self._note(source, Entry(call.at, 0, units))
                 if draws is not None:
-                    self.reservations[call.name] = Reservation(unit, call.at, call.at + call.seconds, draws)
+                    self.reservations[call.name] = Reservation(unit, call.at + call.seconds, draws)
                 return Answer(draws is not None, self.left(unit, call.at))
             case Commit(name=name, units=units):
                 return self._close(call.at, name, units)
@@ -124,13 +127,13 @@ class Model:
         for item in self._items(unit):
             used = units = debt = 0
             standings = self._standings(item, now)
-            for number, standing in enumerate(standings, 1):
+            for standing in standings:
                 window = standing.window
                 spent = self._spent(Source(item, window.start))
                 used += spent
                 size = window.size if standing.credited_at is None else _earned(standing)
                 units += max(size, spent) if window.period.is_trial else size
-                debt = max(0, self._own_spent(item, standings[:number]) - window.size)
+                debt = max(0, self._own_spent(item, standing) - window.size)
             found[item] = (used, units + debt)
         return found
 
@@ -146,7 +149,7 @@ class Model:
         for source, reserved in reservation.draws:
             share = min(units, reserved)
             units -= share
-            self.entries.append(Entry(at, source, share, -reserved, reservation.made))
+            self._note(source, Entry(at, share, -reserved))
         return Answer(True, self.left(reservation.unit, at))
 
     def _expire(self, now: int) -> None:
@@ -155,7 +158,10 @@ class Model:
             if reservation.expires <= now:
                 del self.reservations[name]
                 for source, reserved in reservation.draws:
-                    self.entries.append(Entry(reservation.expires, source, 0, -reserved, reservation.made))
+                    self._note(source, Entry(reservation.expires, 0, -reserved))
+
+    def _note(self, source: Source, entry: Entry) -> None:
+        self.entries.setdefault(source, []).append(entry)
 
     def _draw(self, now: int, unit: str, wanted: int) -> list[tuple[Source, int]] | None:
         self._write(unit, now)
@@ -188,9 +194,10 @@ class Model:
             standings = self._standings(item, now)
             if not standings:
                 continue
-            last, name = standings[-1].window, f"{item.purchase}.{item.root}"
-            place = (False, last.end, last.start, name)
-            found.append((place, Source(item, last.start), self._left_of_last(item, standings)))
+            last = standings[-1].window
+            first = self.ties.get(Source(item, last.start), f"{item.purchase}.{item.root}")
+            place = (False, last.end, last.start, first)
+            found.append((place, Source(item, last.start), self._left(item, standings[-1])))
         for pack in self.account.packs:
             if pack.unit == unit and pack.bought <= now and (pack.ends is None or now < pack.ends):
                 source = Source(pack.name, pack.bought)
@@ -218,15 +225,11 @@ class Model:
             credits = following is not None and following.is_first and following.period.credits
             overdrawn = self.written.get(Source(item, window.start))
             if overdrawn is None:
-                overdrawn = self._owed(item, found) if found else 0
-            found.append(
-                Standing(
-                    window,
-                    following.opens if following is not None else None,
-                    overdrawn,
-                    following.period.start if following is not None and credits else None,
-                )
-            )
+                overdrawn = self._owed(item, found[-1]) if found else 0
+            closed_at = following.opens if following is not None else None
+            credited_at = following.period.start if following is not None and credits else None
+            carried = self._carried_out_of(item, found[-1], closed_at) if found else 0
+            found.append(Standing(window, closed_at, overdrawn, credited_at, carried))
         return found
 
     def _opened(self, item: Item, now: int) -> list[Window]:
@@ -235,44 +238,39 @@ class Model:
             self.opened[item, now] = windows(purchase, item.root, item.unit, self.account.prices, now)
         return self.opened[item, now]
 
-    def _owed(self, item: Item, standings: list[Standing]) -> int:
-        """What comes off the window after the last one of these."""
-        before = standings[-1]
-        window, own = before.window, self._own_spent(item, standings)
+    def _owed(self, item: Item, before: Standing) -> int:
+        """What comes off the window after one."""
+        window, own = before.window, self._own_spent(item, before)
         if window.period.is_trial and not choices.trial_leaves_debts():
             return 0
         if before.credited_at is not None:
             return choices.owed_after_credit(_earned(before), 0, own)
         return choices.owed_by_next(window.size, 0, own)
 
-    def _left_of_last(self, item: Item, standings: list[Standing]) -> int:
+    def _left(self, item: Item, last: Standing) -> int:
         """What is left of the window in force, with what is carried into it."""
-        last = standings[-1]
         spent = self._spent(Source(item, last.window.start))
-        return max(0, last.window.size + self._carried_into(item, standings) - last.overdrawn - spent)
+        return max(0, last.window.size + last.carried - last.overdrawn - spent)
 
-    def _own_spent(self, item: Item, standings: list[Standing]) -> int:
+    def _own_spent(self, item: Item, standing: Standing) -> int:
         """What is taken of a window's own units: of those carried into it, they are taken first."""
-        last = standings[-1]
-        spent = self._spent(Source(item, last.window.start))
-        return max(0, spent + last.overdrawn - self._carried_into(item, standings))
+        spent = self._spent(Source(item, standing.window.start))
+        return max(0, spent + standing.overdrawn - standing.carried)
 
-    def _carried_into(self, item: Item, standings: list[Standing]) -> int:
-        """How many units of the window before the last one of these are usable in it, in all."""
-        carried = 0
-        for before, last in pairwise(standings):
-            window = before.window
-            if window.period.is_trial or not window.included.rolls_over:
-                carried = 0
-                continue
-            is_credited = before.credited_at is not None
-            share = _earned(before) if is_credited else 0
-            size = choices.size_to_carry(window.size, share, credited=is_credited)
-            # What came back once the last one was over is of no use any more.
-            spent = self._spent(Source(item, window.start), until=last.closed_at)
-            own = max(0, spent + before.overdrawn - carried)
-            carried = choices.carried(size - own, 0, window.included.at_most)
-        return carried
+    def _carried_out_of(self, item: Item, before: Standing, until: int | None) -> int:
+        """How many units of a window are usable in the one after it, in all.
+
+        What comes back once that one is over, at `until`, is of no use any more.
+        """
+        window = before.window
+        if window.period.is_trial or not window.included.rolls_over:
+            return 0
+        is_credited = before.credited_at is not None
+        share = _earned(before) if is_credited else 0
+        size = choices.size_to_carry(window.size, share, credited=is_credited)
+        spent = self._spent(Source(item, window.start), until)
+        own = max(0, spent + before.overdrawn - before.carried)
+        return choices.carried(size - own, 0, window.included.at_most)
 
     def _balance(self, item: Item, now: int) -> Balance | None:
         standings = self._standings(item, now)
@@ -280,12 +278,12 @@ class Model:
             return None
         last, window = standings[-1], standings[-1].window
         taken = self._spent(Source(item, window.start))
-        carried = self._carried_into(item, standings)
+        carried = last.carried
         own = max(0, taken - carried)
         forfeited = 0
         if len(standings) > 1:
             before = standings[-2].window
-            left = max(0, before.size - self._own_spent(item, standings[:-1]))
+            left = max(0, before.size - self._own_spent(item, standings[-2]))
             forfeited = left - carried
         return Balance(
             starts=window.start,
@@ -294,15 +292,15 @@ class Model:
             used=own,
             reserved=0,
             carried=max(0, carried - taken),
-            left=self._left_of_last(item, standings),
+            left=self._left(item, last),
             overdrawn=last.overdrawn,
             forfeited=forfeited,
         )
 
-    def _spent(self, source: Source, *, until: int | None = None) -> int:
+    def _spent(self, source: Source, until: int | None = None) -> int:
         """What is used and reserved of a source, by all entries or by those before an instant."""
-        mine = (entry for entry in self.entries if entry.source == source)
-        return sum(entry.used + entry.reserved for entry in mine if until is None or entry.at < until)
+        mine = self.entries.get(source, ())
+        return sum(each.used + each.reserved for each in mine if until is None or each.at < until)
 
 
 def _earned(standing: Standing) -> int:

@@ -301,8 +301,8 @@ class _Reading:
             return
         if choices.counts_as_paid(self.pause):
             opens = at
-        elif bill.is_paid(self.now, made=at):
-            opens = at if bill.paid is None else max(at, bill.paid)
+        elif bill.is_paid(self.now, made=at) and not self._is_overtaken(at, bill):
+            opens = _opens(at, bill)
         else:
             self._mark(at, min(self._counted(), self._wanted()), at)
             return
@@ -313,6 +313,14 @@ class _Reading:
         )
         self._mark(at, self._wanted(), at)
 
+    def _is_overtaken(self, at: int, bill: Bill) -> bool:
+        """Whether a later period was paid for before this one: it opens nothing then, nor counts."""
+        later = (step for step in self.steps if isinstance(step, Renew | Reset) and step.at > at)
+        return any(
+            step.bill.is_paid(self.now, made=step.at) and _opens(step.at, step.bill) < _opens(at, bill)
+            for step in later
+        )
+
     # --- changes within a period ----------------------------------------------------------------
 
     def _change(self, at: int, bill: Bill | None) -> None:
@@ -322,7 +330,9 @@ class _Reading:
             self._mark(at, size, at)
         else:
             paid = at if bill.paid is None else bill.paid
-            self._mark(choices.rise_counts_from(at, paid), size, paid)
+            # Where the unit is of this period, if only for no seats, windows open whenever more is paid for.
+            opened = any(mark.included is not None for mark in self.marks if mark.at >= self.span[0])
+            self._mark(choices.rise_counts_from(at, paid), size, at if opened else paid)
 
     def _add(self, at: int, bill: Bill | None) -> None:
         if bill is None or not self._pays(bill, at):
@@ -384,3 +394,7 @@ class _Reading:
 
 def _or(value: int | None, other: int) -> int:
     return other if value is None else value
+
+
+def _opens(at: int, bill: Bill) -> int:
+    return at if bill.paid is None else max(at, bill.paid)

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import takewhile
+from itertools import takewhile, zip_longest
+from typing import Any
 
 from sqlmodel import select
 
@@ -22,10 +23,11 @@ from licenzy.entitlements.actions import (
     record_facts,
 )
 from licenzy.entitlements.decision import standing
-from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.models import Entitlement, UsageWindow
 from licenzy.entitlements.projected import Projected
 from licenzy.entitlements.projection import project
-from licenzy.entitlements.windows import included_of
+from licenzy.entitlements.window_counters import due_window
+from licenzy.entitlements.windows import UnitWindows, included_of
 from licenzy.errors import ReservationClosed, ReservationNotFound
 from licenzy.hotpath.consume import Answered, ConsumeRequest, ExpiredReservations, UnopenedWindows
 from licenzy.hotpath.with_events import consume_with_events
@@ -34,7 +36,8 @@ from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.clock import from_unix, to_micros
 from licenzy.projects.models import ProjectSide
 from licenzy.projects.scope import Scope
-from licenzy.subjects.models import Subject as Customer
+from licenzy.stripe_events.replay import replay_purchases
+from licenzy.subjects.models import Subject
 from licenzy.usage import actions
 from licenzy.usage import windows as opening
 from licenzy.usage.actions import ReserveRequest
@@ -55,11 +58,36 @@ from tests.properties.included.purchase import (
     Reserve,
 )
 from tests.properties.included.stripe_facts import by
-from tests.properties.included.subject import Bounds, Calls
+from tests.properties.included.subject import Bounds
 from tests.support.cast import make_key, make_product, make_subject
 from tests.support.purchases import make_entitlement
 
 _numbers = itertools.count()
+
+
+def windows_at(facts: Sequence[Fact], item: str, unit: str, now: int) -> Bounds | None:
+    """The window of an item that is in force by the facts; None where none is, or it is not available.
+
+    `item` is as the facts have it, and of those that took each other's place the first.
+    """
+    included = _available_units(facts, item, unit, now)
+    window = included.at(now).present if included is not None else None
+    return Bounds(window.starts_at, window.ends_at, window.units) if window is not None else None
+
+
+def unused_at(facts: Sequence[Fact], item: str, unit: str, now: int) -> tuple[int, int, int] | None:
+    """The end of that window, its units and those carried into it, where nothing was ever used."""
+    included = _available_units(facts, item, unit, now)
+    due = due_window(included, None, from_unix(now)) if included is not None else None
+    return (due.window.ends_at, due.window.units, due.carried_units) if due is not None else None
+
+
+def _available_units(facts: Sequence[Fact], item: str, unit: str, now: int) -> UnitWindows | None:
+    heirs = [each for each in project(facts) if item in (each.item_key, *each.continues)]
+    held = max(heirs, key=lambda each: len(each.continues), default=None)
+    if held is None or not standing(_row(held), from_unix(now)).available:
+        return None
+    return next((each for each in included_of(held.included) if each.unit == unit), None)
 
 
 @dataclass
@@ -69,17 +97,11 @@ class Product:
     database: Database
     project_id: str
 
-    def windows_at(self, facts: Sequence[Fact], item: str, unit: str, now: int) -> Bounds | None:
-        heirs = [each for each in project(facts) if item in (each.item_key, *each.continues)]
-        held = max(heirs, key=lambda each: len(each.continues), default=None)
-        if held is None or not standing(_row(held), from_unix(now)).available:
-            return None
-        window = next(
-            (each.at(now).present for each in included_of(held.included) if each.unit == unit), None
-        )
-        return Bounds(window.starts_at, window.ends_at, window.units) if window is not None else None
+    def calls(self, facts: Mapping[str, Sequence[Fact]], packs: Sequence[Pack]) -> Customer:
+        """A customer with these subscriptions, by name, and packs, of which nothing is used yet.
 
-    def calls(self, facts: Mapping[str, Sequence[Fact]], packs: Sequence[Pack]) -> Calls:
+        An item `a` of the subscription `sub` is `a_sub` in its facts, and `("sub", "a")` among balances.
+        """
         number = next(_numbers)
         with self.database.write() as db:
             subject = make_subject(db, project_id=self.project_id, subject_ref=f"customer_{number}")
@@ -96,7 +118,7 @@ class Product:
                     granted_units=each.units,
                 )
         named_facts = {f"sub_{number}_{name}": list(theirs) for name, theirs in facts.items()}
-        return _Customer(self.database, subject, token, number, named_facts)
+        return Customer(self.database, subject, token, number, named_facts)
 
 
 def _row(projected: Projected) -> Entitlement:
@@ -108,11 +130,11 @@ def _row(projected: Projected) -> Entitlement:
     )
 
 
-class _Customer:
+class Customer:
     """A customer whose facts are recorded as their time comes."""
 
     def __init__(
-        self, database: Database, subject: Customer, token: str, number: int, facts: Mapping[str, list[Fact]]
+        self, database: Database, subject: Subject, token: str, number: int, facts: Mapping[str, list[Fact]]
     ) -> None:
         self._database, self._subject, self._token, self._number = database, subject, token, number
         self._facts = facts
@@ -162,6 +184,39 @@ class _Customer:
                 overdrawn=row.overdrawn_units,
             )
         return found
+
+    def order(self) -> Mapping[tuple[str, str, str, int], str]:
+        rows = self._rows()
+        held = {row["id"]: row for row in rows if "id" in row}
+        found = {}
+        for row in rows:
+            if "entitlement_id" in row:
+                of = held[row["entitlement_id"]]
+                purchase = of["purchase_key"].removeprefix(f"sub_{self._number}_")
+                item = of["item_key"].removesuffix(f"_{purchase}")
+                start = int(row["starts_at"].timestamp())
+                found[purchase, item, row["unit"], start] = row["entitlement_id"]
+        return found
+
+    def changed_by_replay(self, now: int) -> list[str]:
+        """What differs in the rows of entitlements and windows once their purchases are projected anew."""
+        self._record(now)
+        before = self._rows()
+        replayed = replay_purchases(
+            self._database, clock=lambda: from_unix(now), scope=self._scope, subject_id=self._subject.id
+        )
+        changed = [f"{key}: {changes}" for key, changes in replayed if changes]
+        return [
+            *changed,
+            *(f"{row}, not {old}" for old, row in zip_longest(before, self._rows()) if row != old),
+        ]
+
+    def _rows(self) -> list[dict[str, Any]]:
+        with self._database.read() as db:
+            entitlements = select(Entitlement).where(Entitlement.subject_id == self._subject.id)
+            windows = select(UsageWindow).where(UsageWindow.subject_id == self._subject.id)
+            rows = [*db.exec(entitlements), *db.exec(windows)]
+            return sorted((row.model_dump() for row in rows), key=str)
 
     def _item_of(self, grant: WindowGrant, now: int) -> tuple[str, str]:
         """The purchase, and of items with this unit that took each other's place the first."""
@@ -222,12 +277,15 @@ class _Customer:
             if isinstance(result, UnopenedWindows):
                 self._open(now)
             elif isinstance(result, ExpiredReservations):
-                with self._database.write() as db:
-                    actions.return_expired_reservations(db, self._scope, subject_id=self._subject.id, now=now)
+                self._return_expired(now)
             else:
                 assert isinstance(result, Answered)
                 return Answer(result.outcome.status == 200, int(result.outcome.body))
         raise AssertionError("still due")
+
+    def _return_expired(self, now: datetime) -> None:
+        with self._database.write() as db:
+            actions.return_expired_reservations(db, self._scope, subject_id=self._subject.id, now=now)
 
     def _open(self, now: datetime) -> None:
         with self._database.write() as db:
@@ -256,6 +314,7 @@ class _Customer:
                     )
                 break
             except opening.WindowsDue:
+                self._return_expired(now)
                 self._open(now)
         if made:
             self._reservations[call.name] = made[-1].reservation_id

@@ -329,6 +329,7 @@ class _Writer:
         """What an item costs for the rest of its period, or is worth."""
         now = self.subscription.emitter.now
         whole = self.prices[price].amount * quantity
-        amount = max(1, whole * max(0, item.end - now) // (item.end - item.start))
+        # What is charged for more is more than what is given back, however short the rest is.
+        amount = whole * max(0, item.end - now) // (item.end - item.start) + (1 if credit else 2)
         sign = -1 if credit else 1
         return InvoiceLine(name, price, quantity, now, max(item.end, now + 1), sign * amount, proration=True)

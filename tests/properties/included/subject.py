@@ -6,8 +6,8 @@ of one subscription, in any order; the product may use those only that had happe
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 from tests.properties.fixtures_projection import Fact
 from tests.properties.included.purchase import Answer, Balance, Call, Pack
@@ -37,15 +37,15 @@ class Calls(Protocol):
         """
 
 
+class Ordered(Calls, Protocol):
+    def order(self) -> Mapping[tuple[str, str, str, int], str]:
+        """By subscription, item, unit and start: of two windows of one time, the least is drawn first."""
+
+
+WindowsAt: TypeAlias = Callable[[Sequence[Fact], str, str, int], Bounds | None]
+"""By the facts of a subscription, in any order: the window of an item and unit at an instant."""
+
+
 class Subject(Protocol):
-    def windows_at(self, facts: Sequence[Fact], item: str, unit: str, now: int) -> Bounds | None:
-        """The window of an item that is in force at an instant; None where none is, or it is not available.
-
-        `item` is as the facts have it, and of those that took each other's place the first.
-        """
-
-    def calls(self, facts: Mapping[str, Sequence[Fact]], packs: Sequence[Pack]) -> Calls:
-        """A customer with these subscriptions, by name, and packs, of which nothing is used yet.
-
-        An item `a` of the subscription `sub` is `a_sub` in its facts, and `("sub", "a")` among balances.
-        """
+    def calls(self, facts: Mapping[str, Sequence[Fact]], packs: Sequence[Pack]) -> Ordered:
+        """A customer with these subscriptions, by name, and packs, of which nothing is used yet."""
