@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from licenzy.catalog.models import Kind
+from licenzy.entitlements.changed_terms import ChangedTerms
 from licenzy.entitlements.models import State
 from licenzy.entitlements.projected import FactLike, Projected
 from licenzy.kit.clock import from_micros, later
@@ -15,7 +17,9 @@ from licenzy.projects.models import DEFAULT_UNIT
 
 def manual_grants(facts: Sequence[FactLike]) -> list[Projected]:
     """The entitlement of a manual grant."""
-    return [_grant(fact) for fact in facts if fact.kind == "operator" and fact.data["action"] == "grant"]
+    grants = [fact for fact in facts if fact.kind == "operator" and fact.data["action"] == "grant"]
+    changed = ChangedTerms(facts)
+    return [_grant(fact, changed.over(fact.data)) for fact in grants]
 
 
 def laid_over(entitlements: Sequence[Projected], facts: Sequence[FactLike]) -> list[Projected]:
@@ -48,8 +52,8 @@ def adoption(facts: Sequence[FactLike]) -> FactLike | None:
     return next((fact for fact in facts if fact.kind == "operator" and fact.data["action"] == "adopt"), None)
 
 
-def _grant(fact: FactLike) -> Projected:
-    data = fact.data
+def _grant(fact: FactLike, data: Mapping[str, Any]) -> Projected:
+    """What a grant gives, by its data with the terms that the customer has now."""
     until = from_micros(data["until"]) if data["until"] is not None else None
     return Projected(
         item_key="",

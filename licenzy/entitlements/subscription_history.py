@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from licenzy.entitlements.changed_terms import ChangedTerms
 from licenzy.entitlements.ordering import latest
 from licenzy.entitlements.periods import (
     SAME_MOMENT,
@@ -56,7 +57,8 @@ class SubscriptionHistory:
         invoices = merge_paid_invoices(facts)
         billed = BilledItems(states)
         periods = periods_by_item(billed, invoices)
-        return cls(facts, states, latest(states), invoices, billed, periods, SoldTerms(states))
+        terms = SoldTerms(states, ChangedTerms(facts))
+        return cls(facts, states, latest(states), invoices, billed, periods, terms)
 
     # --- what was paid --------------------------------------------------------------------------------
 
