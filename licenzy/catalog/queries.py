@@ -6,7 +6,7 @@ from sqlalchemy import or_
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.catalog.models import PriceBackfill, Product, ProductPrice
+from licenzy.catalog.models import PriceBackfill, Product, ProductPrice, ProductTerms
 from licenzy.db.reads import read_all, read_first
 from licenzy.errors import NotFound, ProductNotFound
 from licenzy.projects.scope import Scope
@@ -54,6 +54,17 @@ def product_by_code(scope: Scope, *, product_code: str) -> SelectOfScalar[Produc
         Product.project_id == scope.project_id,
         Product.mode == scope.mode,
         Product.product_code == product_code,
+    )
+
+
+@read_all
+def versions_of(scope: Scope, *, product_id: str) -> SelectOfScalar[ProductTerms]:
+    """The versions of a product's terms, the first one first."""
+    return (
+        select(ProductTerms)
+        .join(Product)
+        .where(Product.project_id == scope.project_id, Product.mode == scope.mode, Product.id == product_id)
+        .order_by(col(ProductTerms.version))
     )
 
 

@@ -53,6 +53,10 @@ CODE_PATTERN = rf"^(?!{_STRIPE_IDS.pattern})[A-Za-z0-9_.-]+$"
 """What a product code is, as a regular expression of JSON Schema, beside the length."""
 
 
+BOUGHT_ONCE = frozenset({"unit", "units", "duration_seconds"})
+"""The terms of packs and passes that a purchase has for good; holders can be given all others anew."""
+
+
 class ProductRefused(InvalidRequest):
     """A product that cannot be saved as described; `fields` says what to fix."""
 
@@ -102,8 +106,8 @@ def as_sold(product: Product, *, price_id: str) -> dict[str, Any]:
     return _sold(product.kind, product.product_code, product.id, price_id, product.terms_version, terms)
 
 
-def terms_of(product: Product) -> dict[str, Any]:
-    """The product's present terms: what an edit of makes a new version."""
+def terms_of(product: Product | Draft) -> dict[str, Any]:
+    """The present terms of a product, or those of a draft: what an edit of makes a new version."""
     terms = {
         "units": product.units,
         "duration_seconds": product.duration_seconds,
@@ -111,6 +115,11 @@ def terms_of(product: Product) -> dict[str, Any]:
         "grace_days": product.grace_days,
     }
     return terms | {"unit": product.unit} if product.kind is Kind.USAGE_PACK else terms
+
+
+def terms_for_holders(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a version's terms that can be given to those who have the product already."""
+    return {key: value for key, value in terms.items() if key not in BOUGHT_ONCE}
 
 
 def _sold(

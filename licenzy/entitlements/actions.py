@@ -27,6 +27,8 @@ from licenzy.subjects.actions import lock_customer
 
 _SHOWN = (
     "product_code",
+    "terms_version",
+    "features",
     "quantity",
     "state",
     "reason",
