@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
@@ -29,6 +29,14 @@ from licenzy.workspace.audit import Actor, record
 
 WasGranted: TypeAlias = Callable[[Session, Scope, str], bool]
 """Whether anybody has or had the product with this code: `entitlements.queries.was_granted`."""
+
+
+class GiveToHolders(Protocol):
+    """Gives a version of a product's terms to all who have it: `entitlements.holders.give_to_holders`."""
+
+    def __call__(
+        self, db: Session, scope: Scope, /, *, product_id: str, version: int, actor: Actor, now: datetime
+    ) -> object: ...
 
 
 def create_product(
@@ -92,10 +100,13 @@ def edit_product(
     product_id: str,
     draft: Draft,
     was_granted: WasGranted,
+    give_to_holders: GiveToHolders | None = None,
     actor: Actor,
     now: datetime,
 ) -> Product:
     """Change what future purchases of a product get; what was sold before stays as it was sold.
+
+    With `give_to_holders` those who have the product are given its terms too.
 
     The code and the kind of a product never change: those of `draft` are ignored. Its unit changes only
     while nobody has the product. Another price takes the
@@ -119,6 +130,7 @@ def edit_product(
             draft=draft,
             price=price,
             was_granted=was_granted,
+            give_to_holders=give_to_holders,
             actor=actor,
             now=now,
         )
@@ -132,6 +144,7 @@ def change_product(
     draft: Draft,
     price: PriceFacts | None,
     was_granted: WasGranted,
+    give_to_holders: GiveToHolders | None = None,
     actor: Actor,
     now: datetime,
 ) -> Product:
@@ -159,6 +172,9 @@ def change_product(
     db.add(product)
     db.flush()
     _record(db, product, "product.changed", actor=actor, before=before, now=now)
+    if give_to_holders is not None:
+        version = product.terms_version
+        give_to_holders(db, scope, product_id=product_id, version=version, actor=actor, now=now)
     probe_again(db, scope, now=now)
     return product
 

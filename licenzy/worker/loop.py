@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from licenzy.deliveries.sending import Sender
-from licenzy.entitlements.holders import change_next
+from licenzy.entitlements.holder_batches import change_next
 from licenzy.errors import DatabaseUnavailable
 from licenzy.idempotency.actions import forget_old
 from licenzy.kit.outbound_http import OutboundHttp

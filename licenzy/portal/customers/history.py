@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
+from licenzy.entitlements.changed_terms import TERMS
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.kit.clock import from_micros, from_unix
@@ -55,8 +56,8 @@ def history(facts: Iterable[FactLike], item_key: str = "") -> list[TimelineEntry
 
 
 def _concerns(fact: FactLike, item_key: str) -> bool:
-    """Acts are about one item each; only an adoption is about the whole purchase."""
-    of_all = fact.kind != "operator" or fact.data["action"] == "adopt"
+    """Acts are about one item each; only adopting and giving terms are about the whole purchase."""
+    of_all = fact.kind != "operator" or fact.data["action"] in {"adopt", TERMS}
     return of_all or bool(fact.data.get("item_key", "") == item_key)
 
 
@@ -263,6 +264,8 @@ def _operator(data: Mapping[str, Any], _currency: str | None) -> _Description:
         return _Description(
             "Access restored manually", "Earlier refunds and disputes no longer affect it.", "good"
         )
+    if action == TERMS:
+        return _Description("Terms changed", f"{data['product_code']}, version {data['version']}.")
     return _Description("Checkout adopted manually", _adopted(data), "good")
 
 

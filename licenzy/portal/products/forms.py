@@ -23,6 +23,8 @@ DURATION_CHOICES = [
     SelectChoice("years", "years of 365 days"),
 ]
 _AMOUNT_MAX = 1_000_000_000
+HOLDERS_NOW = "now"
+"""The choice that gives changed terms to those who have the product already."""
 
 
 class ProductForm(PortalForm):
@@ -82,6 +84,16 @@ class ProductForm(PortalForm):
     allow_promotion_codes = BooleanField("Let buyers enter promotion codes")
     automatic_tax = BooleanField("Let Stripe Tax add the tax")
     adjustable_quantity = BooleanField("Let buyers change the quantity")
+    holders = RadioField(
+        "Who gets a change of terms",
+        choices=[
+            SelectChoice("new", "New purchases"),
+            SelectChoice(HOLDERS_NOW, "New purchases, and all customers who have the product now"),
+        ],
+        default="new",
+        validate_choice=False,
+    )
+    confirmed = HiddenField()
     back = HiddenField()
 
     def offer(self, prices: Sequence[PriceFacts], *, current: Product | None = None) -> None:
@@ -102,6 +114,11 @@ class ProductForm(PortalForm):
     def only_picked(self) -> bool:
         """Whether a price was picked and nothing said about what it gives and how it is called."""
         return bool(self.price_id.data) and not self.kind.data and not (self.product_code.data or "").strip()
+
+    @property
+    def is_for_holders(self) -> bool:
+        """Whether those who have the product are to get its terms too."""
+        return bool(self.holders.data == HOLDERS_NOW)
 
     def draft(self) -> Draft:
         """What the form describes. Call it on a valid form only."""
