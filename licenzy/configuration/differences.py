@@ -12,7 +12,7 @@ from enum import StrEnum
 from hmac import compare_digest
 from typing import Any
 
-from licenzy.catalog.rules import Draft
+from licenzy.catalog.rules import Draft, terms_for_holders, terms_of
 from licenzy.configuration.entries import (
     Configuration,
     EndpointEntry,
@@ -87,6 +87,8 @@ class ProductChange:
     prices: tuple[PriceChange, ...] = ()
     entry: ProductEntry | None = None
     """None for a product that no entry names."""
+    for_holders: bool = False
+    """Whether those who have the product are given its changed terms too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,12 @@ def _product(wanted: WantedState, entry: ProductEntry, there: InstalledProduct) 
     selling = {price.stripe_price_id: price.label for price in there.selling}
     prices = _prices(wanted, entry, selling)
     act = Act.RESTORE if there.archived else Act.CHANGE if changed or prices else Act.UNCHANGED
-    return ProductChange(act, entry.code, there.id, changed, prices, entry)
+    for_holders = entry.for_holders and _holder_terms(entry.draft) != _holder_terms(there.draft)
+    return ProductChange(act, entry.code, there.id, changed, prices, entry, for_holders)
+
+
+def _holder_terms(draft: Draft) -> dict[str, Any]:
+    return terms_for_holders(terms_of(draft))
 
 
 def _changed_fields(before: Draft, after: Draft) -> Iterator[KeyChange]:

@@ -23,6 +23,7 @@ from licenzy.configuration.differences import (
 from licenzy.configuration.entries import Configuration
 from licenzy.deliveries import actions as endpoints
 from licenzy.deliveries.actions import EndpointContext
+from licenzy.entitlements.holders import give_to_holders
 from licenzy.entitlements.queries import was_granted
 from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_gateway.client import PriceFacts
@@ -90,6 +91,7 @@ def _write_product(db: Session, execution: Execution, change: ProductChange) -> 
             draft=change.entry.draft,
             price=None,
             was_granted=was_granted,
+            give_to_holders=give_to_holders if change.for_holders else None,
             actor=actor,
             now=now,
         )

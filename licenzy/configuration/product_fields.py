@@ -15,6 +15,8 @@ from licenzy.configuration.values import Invalid, choices, flag, only_keys, text
 
 NEW_PURCHASES = "new purchases"
 """Whom a change of terms is for: what was sold before stays as it was sold."""
+HOLDERS_NOW = "now"
+"""That those who have the product get a change of its terms too."""
 
 UNSUPPORTED = ("limits", "adds", "included")
 UNSUPPORTED_KINDS = ("free",)
