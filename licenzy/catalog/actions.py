@@ -179,6 +179,12 @@ def change_product(
     return product
 
 
+def terms_after(product: Product, draft: Draft) -> dict[str, Any]:
+    """The terms that a product has once it is edited."""
+    draft = rules.for_product(draft, product)
+    return rules.terms_of(Product(kind=product.kind, **_described(draft)))
+
+
 def archive_product(db: Session, scope: Scope, *, product_id: str, actor: Actor, now: datetime) -> Product:
     """Stop selling a product. Who bought it keeps what was bought. Raises ProductNotFound."""
     product = queries.product(db, scope, product_id=product_id)

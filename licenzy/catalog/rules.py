@@ -106,8 +106,8 @@ def as_sold(product: Product, *, price_id: str) -> dict[str, Any]:
     return _sold(product.kind, product.product_code, product.id, price_id, product.terms_version, terms)
 
 
-def terms_of(product: Product | Draft) -> dict[str, Any]:
-    """The present terms of a product, or those of a draft: what an edit of makes a new version."""
+def terms_of(product: Product) -> dict[str, Any]:
+    """The product's present terms: what an edit of makes a new version."""
     terms = {
         "units": product.units,
         "duration_seconds": product.duration_seconds,

@@ -41,7 +41,7 @@ def term_text(key: str, value: Any) -> str:
         amount, unit = split_duration(value)
         return f"{amount:,} {unit[:-1] if amount == 1 else unit}"
     if isinstance(value, list):
-        return ", ".join(map(_item_text, value))
+        return ("; " if isinstance(value[0], Mapping) else ", ").join(map(_item_text, value))
     return _item_text(value)
 
 

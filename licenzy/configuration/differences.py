@@ -12,7 +12,7 @@ from enum import StrEnum
 from hmac import compare_digest
 from typing import Any
 
-from licenzy.catalog.rules import Draft, terms_for_holders, terms_of
+from licenzy.catalog.rules import Draft
 from licenzy.configuration.entries import (
     Configuration,
     EndpointEntry,
@@ -23,7 +23,7 @@ from licenzy.configuration.entries import (
     ProductEntry,
     in_order,
 )
-from licenzy.configuration.product_fields import fields_of, written_fields
+from licenzy.configuration.product_fields import HOLDER_KEYS, fields_of, written_fields
 
 PriceIds = Mapping[tuple[str, str], str | None]
 """Product code and label -> the ID in Stripe of the price that the file names; None: it must be created."""
@@ -177,12 +177,8 @@ def _product(wanted: WantedState, entry: ProductEntry, there: InstalledProduct) 
     selling = {price.stripe_price_id: price.label for price in there.selling}
     prices = _prices(wanted, entry, selling)
     act = Act.RESTORE if there.archived else Act.CHANGE if changed or prices else Act.UNCHANGED
-    for_holders = entry.for_holders and _holder_terms(entry.draft) != _holder_terms(there.draft)
+    for_holders = entry.for_holders and any(each.key in HOLDER_KEYS for each in changed)
     return ProductChange(act, entry.code, there.id, changed, prices, entry, for_holders)
-
-
-def _holder_terms(draft: Draft) -> dict[str, Any]:
-    return terms_for_holders(terms_of(draft))
 
 
 def _changed_fields(before: Draft, after: Draft) -> Iterator[KeyChange]:

@@ -15,6 +15,7 @@ from sqlmodel import Session, col, func, select
 
 from licenzy.catalog import queries as catalog
 from licenzy.catalog import rules
+from licenzy.catalog.actions import terms_after
 from licenzy.catalog.models import Product, ProductTerms
 from licenzy.catalog.prices import refuse
 from licenzy.catalog.rules import Draft
@@ -79,7 +80,7 @@ def preview_edit(db: Session, scope: Scope, *, product_id: str, draft: Draft, no
     product = catalog.product(db, scope, product_id=product_id)
     draft = rules.for_product(draft, product)
     refuse(rules.draft_problems(draft, priced=bool(draft.price_id)))
-    terms = rules.terms_of(draft)
+    terms = terms_after(product, draft)
     version = product.terms_version + (terms != rules.terms_of(product))
     versions = catalog.versions_of(db, scope, product_id=product_id)
     return _preview(db, scope, product, versions, version, terms, now)

@@ -256,7 +256,7 @@ def test_what_is_over_is_left_alone(shop: Shop, database: Database) -> None:
 
 def test_one_past_due_is_given_the_new_days_of_grace(shop: Shop) -> None:
     (key,) = shop.sells_to(1)
-    _add(shop, key, status="past_due")
+    add_state(shop, key, status="past_due")
     (before,) = shop.rows()
     shop.edits("v1", grace_days=9)
     shop.gives(2)
@@ -416,7 +416,7 @@ def test_the_holders_of_a_product_are_found_by_an_index(shop: Shop) -> None:
     assert "ix_entitlements_product_code (project_id=? AND mode=? AND product_code=?)" in step
 
 
-def _add(shop: Shop, key: str, **changes: Any) -> None:
+def add_state(shop: Shop, key: str, **changes: Any) -> None:
     """One more state of a subscription."""
     shop.clock.advance(days=1)
     state = state_of(shop.product, key, shop.clock(), **changes)
