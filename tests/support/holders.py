@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import insert
 from sqlmodel import Session, select
 
-from licenzy.catalog.models import Kind, Product
-from licenzy.catalog.rules import as_sold
+from licenzy.catalog.models import Kind, Product, ProductTerms
+from licenzy.catalog.rules import as_sold, terms_of
 from licenzy.db.upsert import table_of
-from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase
+from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase, TermChange
 from licenzy.entitlements.projected import Projected, RecordedFact
 from licenzy.entitlements.projection import project
 from licenzy.kit.ids import new_id
@@ -125,6 +125,34 @@ def state_of(product: Product, key: str, now: datetime, **changes: Any) -> Recor
 def _fact(kind: str, key: str, object_id: str, data: dict[str, Any], now: datetime) -> RecordedFact:
     source_id = f"evt_{kind}_{key}_{int(now.timestamp())}"
     return RecordedFact(kind, FactSource.EVENT, source_id, object_id, now, data, now)
+
+
+def make_term_change(
+    db: Session, product: Product, *, features: list[str], now: datetime = START, **columns: Any
+) -> TermChange:
+    """The next version of a product's terms, which its holders are being given."""
+    product.terms_version += 1
+    product.features = features
+    db.add(product)
+    version = ProductTerms(
+        project_id=product.project_id,
+        product_id=product.id,
+        version=product.terms_version,
+        from_=now,
+        terms=terms_of(product),
+    )
+    change = TermChange(
+        project_id=product.project_id,
+        mode=product.mode,
+        id=new_id("tch"),
+        product_id=product.id,
+        version=product.terms_version,
+        requested_at=now,
+        **columns,
+    )
+    db.add_all([version, change])
+    db.flush()
+    return change
 
 
 def terms_facts(db: Session, scope: Scope) -> list[tuple[str, str]]:
