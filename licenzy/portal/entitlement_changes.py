@@ -36,7 +36,7 @@ def readable_changes(changes: Iterable[Mapping[str, Any]]) -> list[EntitlementCh
 
 def _changed(change: Mapping[str, Any]) -> EntitlementChange:
     before, after = change["before"] or {}, change["after"] or {}
-    fields = [name for name in after if before.get(name) != after[name]]
+    fields = [name for name in after if _display(before.get(name)) != _display(after[name])]
     return EntitlementChange(
         entitlement_id=change["entitlement"],
         product_code=after.get("product_code"),
@@ -49,8 +49,10 @@ def _changed(change: Mapping[str, Any]) -> EntitlementChange:
 
 
 def _display(value: Any) -> str | None:
-    if value is None:
+    if value is None or value == []:
         return None
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     text = str(value)
