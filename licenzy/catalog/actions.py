@@ -122,7 +122,8 @@ def edit_product(
     if main is not None:
         draft = replace(draft, price_label=main.label)
         price = read_price(database, gateway, secret_box, scope, price_id=draft.price_id)
-    with database.write() as db:
+
+    def write(db: Session) -> Product:
         return change_product(
             db,
             scope,
@@ -134,6 +135,8 @@ def edit_product(
             actor=actor,
             now=now,
         )
+
+    return database.retrying(write)
 
 
 def change_product(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import flash, url_for
 from flask.typing import ResponseReturnValue
 
@@ -35,10 +37,9 @@ def holders_of_terms(side: Side, product_id: str, version: int) -> ResponseRetur
 def give_terms(side: Side, product_id: str, version: int) -> ResponseReturnValue:
     """Have the worker give a version of the terms to all who have the product."""
     product = _product(side, product_id)
-    with runtime().database.write() as db:
-        holders.give_to_holders(
-            db, side.scope, product_id=product_id, version=version, actor=side.actor, now=runtime().clock()
-        )
+    about: dict[str, Any] = {"product_id": product_id, "actor": side.actor, "now": runtime().clock()}
+    # The worker may be writing the row of what is being given now.
+    runtime().database.retrying(lambda db: holders.give_to_holders(db, side.scope, version=version, **about))
     flash(f"All customers who have {product.product_code} are being given version {version}.", "success")
     return _to_terms(product_id)
 
@@ -47,10 +48,8 @@ def give_terms(side: Side, product_id: str, version: int) -> ResponseReturnValue
 @project_page(Role.ADMIN)
 def stop_terms(side: Side, product_id: str, change_id: str) -> ResponseReturnValue:
     """Stop giving terms; who was given them keeps them."""
-    with runtime().database.write() as db:
-        change = holders.stop_change(
-            db, side.scope, change_id=change_id, actor=side.actor, now=runtime().clock()
-        )
+    about: dict[str, Any] = {"change_id": change_id, "actor": side.actor, "now": runtime().clock()}
+    change = runtime().database.retrying(lambda db: holders.stop_change(db, side.scope, **about))
     flash(f"Stopped. {entitlements(change.changed)} changed and keep version {change.version}.", "success")
     return _to_terms(product_id)
 
