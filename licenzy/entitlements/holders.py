@@ -96,7 +96,7 @@ def _audit(
 
 @read_first
 def running_change(scope: Scope, *, product_id: str) -> SelectOfScalar[TermChange]:
-    """The change of a product's terms that the worker is at; held until the transaction ends."""
+    """The change of a product's terms that the worker is at; its row is locked until the transaction ends."""
     return _changes(scope, product_id).where(col(TermChange.ended_at).is_(None)).with_for_update()
 
 
@@ -116,7 +116,7 @@ def _changes(scope: Scope, product_id: str) -> SelectOfScalar[TermChange]:
 
 @read_first
 def change_by_id(scope: Scope, *, change_id: str) -> SelectOfScalar[TermChange]:
-    """One change, held until the transaction ends."""
+    """One change; its row is locked until the transaction ends."""
     return (
         select(TermChange)
         .where(

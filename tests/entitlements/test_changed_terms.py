@@ -60,8 +60,8 @@ def at_price(price: str, at: datetime, *, code: str = "PRO", version: int | None
 
 def test_terms_replace_those_that_an_item_was_sold_on() -> None:
     facts = [at_price("price_pro", START), invoice(), terms(2)]
-    held = one(facts)
-    assert (held.features, held.terms_version) == (["v2"], 2)
+    found = one(facts)
+    assert (found.features, found.terms_version) == (["v2"], 2)
     assert one(facts[:2]).features == ["v1"]
 
 
@@ -118,8 +118,8 @@ def test_one_in_grace_gets_the_new_grace_days_from_the_failure_on(days: int) -> 
     facts = [sub(), invoice(), sub("past_due", renewal), invoice(False, renewal, "in_2")]
     assert one(facts).ends_at == renewal + 3 * DAY
     given_now = terms(2, renewal + HOUR, grace_days=days)
-    held = one([*facts, given_now])
-    assert (held.state, held.ends_at) == (State.PAST_DUE, renewal + days * DAY)
+    found = one([*facts, given_now])
+    assert (found.state, found.ends_at) == (State.PAST_DUE, renewal + days * DAY)
     assert one([*facts, given_now, terms(1, renewal + 2 * HOUR, grace_days=3)]).ends_at == renewal + 3 * DAY
 
 
@@ -158,8 +158,8 @@ def test_packs_and_passes_keep_what_was_bought_once() -> None:
 def test_a_line_and_a_manual_grant_get_them_too() -> None:
     paid = session(sold={**PASS, "version": 1}, **ONE_TIME)
     paid.data["lines"] = [{"price": "price_credits", "quantity": 1, "sold": {**PACK, "version": 1}}]
-    held = {each.item_key: each for each in project([paid, terms(2, code="CREDITS")])}
-    assert [held[key].terms_version for key in ("", "price_credits")] == [1, 2]
+    found = {each.item_key: each for each in project([paid, terms(2, code="CREDITS")])}
+    assert [found[key].terms_version for key in ("", "price_credits")] == [1, 2]
     granted = {
         "action": "grant",
         "product_code": "CREDITS",
@@ -170,8 +170,8 @@ def test_a_line_and_a_manual_grant_get_them_too() -> None:
         "until": None,
     }
     grant = Fact("operator", granted, source=FactSource.OPERATOR, object_id="user_123")
-    held_by_hand = one([grant, terms(2, code="CREDITS")])
-    assert (held_by_hand.features, held_by_hand.granted_units) == (["v2"], 5)
+    by_hand = one([grant, terms(2, code="CREDITS")])
+    assert (by_hand.features, by_hand.granted_units) == (["v2"], 5)
 
 
 def test_a_term_that_a_version_lacks_is_gone() -> None:
