@@ -58,6 +58,10 @@ CODE_PATTERN = rf"^(?!{_STRIPE_IDS.pattern})[A-Za-z0-9_.-]+$"
 """What a product code is, as a regular expression of JSON Schema, beside the length."""
 
 
+BOUGHT_ONCE = frozenset({"unit", "units", "duration_seconds"})
+"""The terms of packs and passes that a purchase has for good; holders can be given all others anew."""
+
+
 class ProductRefused(InvalidRequest):
     """A product that cannot be saved as described; `fields` says what to fix."""
 
@@ -162,6 +166,11 @@ def terms_of(product: Product) -> dict[str, Any]:
 def limit_terms(product: Product) -> dict[str, Any]:
     """The limits among the terms, of a product that has any."""
     return {"limits": dict(product.limits), "adds": product.adds} if product.limits else {}
+
+
+def terms_for_holders(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a version's terms that can be given to those who have the product already."""
+    return {key: value for key, value in terms.items() if key not in BOUGHT_ONCE}
 
 
 def _sold(

@@ -29,6 +29,7 @@ from licenzy.subjects.actions import lock_customer
 
 _SHOWN = (
     "product_code",
+    "terms_version",
     "features",
     "limits",
     "adds",
