@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session
@@ -30,6 +30,14 @@ from licenzy.workspace.audit import Actor, record
 
 WasGranted: TypeAlias = Callable[[Session, Scope, str], bool]
 """Whether anybody has or had the product with this code: `entitlements.queries.was_granted`."""
+
+
+class GiveToHolders(Protocol):
+    """Gives a version of a product's terms to all who have it: `entitlements.holders.give_to_holders`."""
+
+    def __call__(
+        self, db: Session, scope: Scope, /, *, product_id: str, version: int, actor: Actor, now: datetime
+    ) -> object: ...
 
 
 def create_product(
@@ -106,10 +114,13 @@ def edit_product(
     product_id: str,
     draft: Draft,
     was_granted: WasGranted,
+    give_to_holders: GiveToHolders | None = None,
     actor: Actor,
     now: datetime,
 ) -> Product:
     """Change what future purchases of a product get; what was sold before stays as it was sold.
+
+    With `give_to_holders` those who have the product are given its terms too.
 
     The code and the kind of a product never change: those of `draft` are ignored. Its unit changes only
     while nobody has the product. Another price takes the
@@ -125,7 +136,8 @@ def edit_product(
     if main is not None:
         draft = replace(draft, price_label=main.label)
         price = read_price(database, gateway, secret_box, scope, price_id=draft.price_id)
-    with database.write() as db:
+
+    def write(db: Session) -> Product:
         return change_product(
             db,
             scope,
@@ -133,9 +145,12 @@ def edit_product(
             draft=draft,
             price=price,
             was_granted=was_granted,
+            give_to_holders=give_to_holders,
             actor=actor,
             now=now,
         )
+
+    return database.retrying(write)
 
 
 def change_product(
@@ -146,6 +161,7 @@ def change_product(
     draft: Draft,
     price: PriceFacts | None,
     was_granted: WasGranted,
+    give_to_holders: GiveToHolders | None = None,
     actor: Actor,
     now: datetime,
 ) -> Product:
@@ -176,6 +192,9 @@ def change_product(
     db.add(product)
     db.flush()
     _record(db, product, "product.changed", actor=actor, before=before, now=now)
+    if give_to_holders is not None:
+        version = product.terms_version
+        give_to_holders(db, scope, product_id=product_id, version=version, actor=actor, now=now)
     probe_again(db, scope, now=now)
     return product
 
@@ -185,6 +204,12 @@ def _prices_after(product: Product, draft: Draft, price: PriceFacts | None) -> l
     if price is None:
         return [*product.selling_prices]
     return [*(each for each in product.selling_prices if each.label != draft.price_label), price]
+
+
+def terms_after(product: Product, draft: Draft) -> dict[str, Any]:
+    """The terms that a product has once it is edited."""
+    draft = rules.for_product(draft, product)
+    return rules.terms_of(Product(kind=product.kind, **_described(draft)))
 
 
 def archive_product(db: Session, scope: Scope, *, product_id: str, actor: Actor, now: datetime) -> Product:

@@ -11,7 +11,7 @@ from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from licenzy.catalog.models import PriceBackfill, Product, ProductPrice
+from licenzy.catalog.models import PriceBackfill, Product, ProductPrice, ProductTerms
 from licenzy.db.reads import read_all, read_first, read_rows
 from licenzy.db.upsert import table_of
 from licenzy.errors import NotFound, ProductNotFound
@@ -119,6 +119,17 @@ def _limits(scope: Scope) -> CoreSelect[Any]:
     columns = table_of(Product).c
     return core_select(columns.limits).where(
         columns.project_id == scope.project_id, columns.mode == scope.mode
+    )
+
+
+@read_all
+def versions_of(scope: Scope, *, product_id: str) -> SelectOfScalar[ProductTerms]:
+    """The versions of a product's terms, the first one first."""
+    return (
+        select(ProductTerms)
+        .join(Product)
+        .where(Product.project_id == scope.project_id, Product.mode == scope.mode, Product.id == product_id)
+        .order_by(col(ProductTerms.version))
     )
 
 

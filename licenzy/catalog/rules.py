@@ -8,11 +8,10 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from licenzy.alignment.facts import IncludedFacts, MappedPrice, ProductFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
-from licenzy.catalog.included import IncludedUnits, line_problems, lines_of, terms_text
-from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, ProductPrice, TrialCard, TrialEnd
+from licenzy.catalog.included import IncludedUnits, line_problems
+from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, TrialCard, TrialEnd
 from licenzy.catalog.unit_names import UNITS_MAX, unit_problem
 from licenzy.errors import InvalidRequest
 from licenzy.projects.models import DEFAULT_UNIT
@@ -56,6 +55,8 @@ FEATURE_PATTERN = r"^[A-Za-z0-9_.-]+$"
 """What the code of a feature or limit is, as a regular expression of JSON Schema, beside the length."""
 CODE_PATTERN = rf"^(?!{_STRIPE_IDS.pattern})[A-Za-z0-9_.-]+$"
 """What a product code is, as a regular expression of JSON Schema, beside the length."""
+BOUGHT_ONCE = frozenset({"unit", "units", "duration_seconds"})
+"""The terms of packs and passes that a purchase has for good; holders can be given all others anew."""
 
 
 class ProductRefused(InvalidRequest):
@@ -164,6 +165,11 @@ def limit_terms(product: Product) -> dict[str, Any]:
     return {"limits": dict(product.limits), "adds": product.adds} if product.limits else {}
 
 
+def terms_for_holders(terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a version's terms that can be given to those who have the product already."""
+    return {key: value for key, value in terms.items() if key not in BOUGHT_ONCE}
+
+
 def _sold(
     kind: Kind, code: str, product_id: str, price_id: str, version: int, terms: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -190,41 +196,6 @@ def valid_feature_code(code: str) -> bool:
 def resembles_stripe_id(text: str) -> bool:
     """Whether the text begins like an id or a key, which is what people paste by mistake."""
     return _STRIPE_IDS.match(text) is not None
-
-
-def facts_of(product: Product) -> ProductFacts:
-    """A product as alignment's rules see it."""
-    return ProductFacts(
-        id=product.id,
-        product_code=product.product_code,
-        kind=product.kind,
-        created_at=product.created_at,
-        unit=product.unit if product.kind is Kind.USAGE_PACK else None,
-        units=product.units,
-        duration_seconds=product.duration_seconds,
-        included=tuple(IncludedFacts(line.unit, terms_text(line)) for line in lines_of(product.included)),
-        limits=dict(product.limits),
-        adds=product.adds,
-        is_default=product.is_default,
-        grants_access=product.grants_access,
-        prices=tuple(map(_price_facts, product.prices)),
-    )
-
-
-def _price_facts(price: ProductPrice) -> MappedPrice:
-    return MappedPrice(
-        stripe_price_id=price.stripe_price_id,
-        stripe_product_id=price.stripe_product_id,
-        label=price.label,
-        selling=price.selling,
-        livemode=price.livemode,
-        sellable=price.sellable,
-        checked_at=price.checked_at,
-        unit_amount=price.unit_amount,
-        currency=price.currency,
-        interval=price.interval,
-        interval_count=price.interval_count,
-    )
 
 
 def proposed_kind(*, recurring: bool) -> Kind:

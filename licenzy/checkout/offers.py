@@ -10,8 +10,8 @@ from licenzy.alignment.facts import ProjectFacts, SideFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.catalog.models import Kind, Product, ProductPrice
+from licenzy.catalog.product_facts import facts_of_product
 from licenzy.catalog.queries import product_by_code
-from licenzy.catalog.rules import facts_of as product_facts_of
 from licenzy.checkout.rules import PricedProduct
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import facts_of as connection_facts_of
@@ -74,7 +74,7 @@ def _refuse_misaligned(
     scope: Scope, connection: Connection | None, priced: PricedProduct, base_url: str
 ) -> None:
     """Refuse what alignment's rules say cannot be sold, with their fix and the page for it as the hint."""
-    product = product_facts_of(priced.product)
+    product = facts_of_product(priced.product)
     prices = (price for price in product.prices if price.stripe_price_id == priced.price.stripe_price_id)
     side = SideFacts(
         scope.mode,

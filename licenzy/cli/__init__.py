@@ -39,12 +39,14 @@ def _commands() -> list[click.Command]:
     from licenzy.cli.endpoints import endpoints
     from licenzy.cli.export import export
     from licenzy.cli.keys import keys
+    from licenzy.cli.products import products
     from licenzy.cli.repair import reconcile, replay
     from licenzy.cli.serve import check_schema, prepare, sandbox, serve, web, worker
     from licenzy.cli.users import users
 
     processes = [serve, worker, web, sandbox, prepare, check_schema]
-    return [*processes, db, keys, endpoints, users, apply, export, reconcile, replay, doctor, demo]
+    things = [keys, products, endpoints, users]
+    return [*processes, db, *things, apply, export, reconcile, replay, doctor, demo]
 
 
 def _version() -> str:

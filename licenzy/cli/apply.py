@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from licenzy.cli.projects import chosen_project, only_project_option, scope_of, 
 from licenzy.cli.wiring import Wiring, pass_wiring
 
 if TYPE_CHECKING:
-    from licenzy.configuration.actions import AppliedChanges
+    from licenzy.configuration.actions import AppliedChanges, Planned
     from licenzy.configuration.differences import (
         Differences,
         EndpointChange,
@@ -71,13 +71,18 @@ def apply(
     configuration = parse(_content(file), source=source, mode=scope.mode, private_allowed=private_allowed)
     parts = (runtime.database, runtime.gateway, runtime.secret_box, scope)
     planned = plan_changes(
-        *parts, configuration=configuration, environ=os.environ, prune=prune, create_prices=create_prices
+        *parts,
+        configuration=configuration,
+        environ=os.environ,
+        prune=prune,
+        create_prices=create_prices,
+        now=runtime.clock(),
     )
     if not as_json:
-        _print_changes(scope, planned.changes)
+        _print_changes(scope, planned)
     if dry_run:
         if as_json:
-            print_json(_report(scope, planned.changes))
+            print_json(_report(scope, planned, planned.changes))
         else:
             click.echo("Nothing was changed." if planned.changes else _NOTHING_TO_DO)
         raise SystemExit(1 if planned.changes else 0)
@@ -85,7 +90,7 @@ def apply(
         *parts, planned=planned, private_allowed=private_allowed, actor=Actor(), now=runtime.clock()
     )
     if as_json:
-        print_json(_report(scope, applied.changes, applied))
+        print_json(_report(scope, planned, applied.changes, applied))
     else:
         _print_applied(applied)
 
@@ -103,17 +108,20 @@ def _content(file: str) -> bytes:
         raise click.ClickException(f"{file}: The file cannot be read: {error.strerror}.") from None
 
 
-def _print_changes(scope: Scope, changes: Differences) -> None:
+def _print_changes(scope: Scope, planned: Planned) -> None:
     click.echo(f"Changes in {scope.mode.value} mode of {scope.project_id}:")
-    lines = [line for each in changes.products for line in _product_lines(each)]
-    lines += [line for each in changes.endpoints for line in _endpoint_lines(each)]
+    lines = [line for each in planned.changes.products for line in _product_lines(each, planned.holders)]
+    lines += [line for each in planned.changes.endpoints for line in _endpoint_lines(each)]
     for line in lines or ["  The file has no entries."]:
         click.echo(line)
 
 
-def _product_lines(change: ProductChange) -> Iterator[str]:
+def _product_lines(change: ProductChange, holders: Mapping[str, int]) -> Iterator[str]:
     yield f"  {change.act.value:<9} product {change.code}"
     yield from _field_lines(change)
+    if change.code in holders:
+        count = holders[change.code]
+        yield f"              holders: {count:,} entitlement{'' if count == 1 else 's'} will change"
     for each in change.prices:
         yield f"              price {each.label}: {_price_text(each)}"
 
@@ -158,14 +166,16 @@ def _print_applied(applied: AppliedChanges) -> None:
         click.echo(f"{each.secret}\n\nThis secret of {each.url} is shown only once.")
 
 
-def _report(scope: Scope, changes: Differences, applied: AppliedChanges | None = None) -> dict[str, Any]:
+def _report(
+    scope: Scope, planned: Planned, changes: Differences, applied: AppliedChanges | None = None
+) -> dict[str, Any]:
     """What `--json` prints: the same for a dry run, after which nothing is applied."""
     return {
         "project_id": scope.project_id,
         "mode": scope.mode.value,
         "applied": applied is not None,
         "different": bool(changes),
-        "products": list(map(_product_json, changes.products)),
+        "products": [_product_json(each, planned.holders) for each in changes.products],
         "endpoints": list(map(_endpoint_json, changes.endpoints)),
         "created_prices": [
             {
@@ -183,11 +193,12 @@ def _report(scope: Scope, changes: Differences, applied: AppliedChanges | None =
     }
 
 
-def _product_json(change: ProductChange) -> dict[str, Any]:
+def _product_json(change: ProductChange, holders: Mapping[str, int]) -> dict[str, Any]:
     return {
         "action": change.act.value,
         "product_code": change.code,
         "fields": list(map(_field_json, change.fields)),
+        "holders": holders.get(change.code) if change.for_holders else None,
         "prices": [
             {
                 "action": each.act.value,

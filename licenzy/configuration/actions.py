@@ -8,7 +8,7 @@ the portal.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from sqlmodel import Session
@@ -29,6 +29,7 @@ from licenzy.configuration.stripe_prices import (
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.actions import EndpointContext
 from licenzy.deliveries.rules import secret_problem
+from licenzy.entitlements.holder_preview import preview_edit
 from licenzy.errors import LicenzyError
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
@@ -44,6 +45,8 @@ class Planned:
     installed: Installed
     found: FoundPrices
     changes: Differences
+    holders: Mapping[str, int] = field(default_factory=dict)
+    """How many entitlements are given changed terms, by product code, where the file says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ def plan_changes(
     environ: Mapping[str, str],
     prune: bool = False,
     create_prices: bool = False,
+    now: datetime,
 ) -> Planned:
     """Compare a file with what is there. Changes nothing, here or in Stripe.
 
@@ -81,7 +85,7 @@ def plan_changes(
     wanted = WantedState(configuration, found.ids, secrets, prune)
     changes = differences(wanted, there)
     check_new_mappings(configuration, scope, changes, there, found.facts)
-    return Planned(wanted, there, found, changes)
+    return Planned(wanted, there, found, changes, _holders(database, scope, changes, now))
 
 
 def apply_changes(
@@ -132,6 +136,17 @@ def _write(
             "", "The products or endpoints were changed while the file was compared. Apply it again."
         )
     return changes, execute(db, execution, changes)
+
+
+def _holders(database: Database, scope: Scope, changes: Differences, now: datetime) -> dict[str, int]:
+    with database.read() as db:
+        return {
+            each.code: preview_edit(
+                db, scope, product_id=each.product_id, draft=each.entry.draft, now=now
+            ).count
+            for each in changes.products
+            if each.for_holders and each.product_id is not None and each.entry is not None
+        }
 
 
 def _secrets(configuration: Configuration, environ: Mapping[str, str]) -> dict[str, str]:

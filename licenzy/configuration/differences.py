@@ -23,7 +23,7 @@ from licenzy.configuration.entries import (
     ProductEntry,
     in_order,
 )
-from licenzy.configuration.product_fields import fields_of, written_fields
+from licenzy.configuration.product_fields import HOLDER_KEYS, fields_of, written_fields
 
 PriceIds = Mapping[tuple[str, str], str | None]
 """Product code and label -> the ID in Stripe of the price that the file names; None: it must be created."""
@@ -87,6 +87,8 @@ class ProductChange:
     prices: tuple[PriceChange, ...] = ()
     entry: ProductEntry | None = None
     """None for a product that no entry names."""
+    for_holders: bool = False
+    """Whether those who have the product are given its changed terms too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,8 @@ def _product(wanted: WantedState, entry: ProductEntry, there: InstalledProduct) 
     selling = {price.stripe_price_id: price.label for price in there.selling}
     prices = _prices(wanted, entry, selling)
     act = Act.RESTORE if there.archived else Act.CHANGE if changed or prices else Act.UNCHANGED
-    return ProductChange(act, entry.code, there.id, changed, prices, entry)
+    for_holders = entry.for_holders and any(each.key in HOLDER_KEYS for each in changed)
+    return ProductChange(act, entry.code, there.id, changed, prices, entry, for_holders)
 
 
 def _changed_fields(before: Draft, after: Draft) -> Iterator[KeyChange]:

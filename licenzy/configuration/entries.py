@@ -49,6 +49,8 @@ class ProductEntry:
     draft: Draft
     """All but the prices, which are beside it."""
     prices: tuple[PriceEntry, ...] = ()
+    for_holders: bool = False
+    """Whether those who have the product get a change of its terms too."""
 
     @property
     def code(self) -> str:

@@ -24,6 +24,7 @@ from licenzy.configuration.differences import (
 from licenzy.configuration.entries import Configuration, ProductEntry
 from licenzy.deliveries import actions as endpoints
 from licenzy.deliveries.actions import EndpointContext
+from licenzy.entitlements.holders import give_to_holders
 from licenzy.entitlements.queries import was_granted
 from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_gateway.client import PriceFacts
@@ -97,7 +98,7 @@ def _write_product(db: Session, execution: Execution, change: ProductChange) -> 
     if prices_first:
         _write_prices(db, execution, product, change.prices)
     if change.fields and change.entry is not None:
-        _write_fields(db, execution, product_id, change.entry)
+        _write_fields(db, execution, product_id, change.entry, for_holders=change.for_holders)
     if change.act is Act.RESTORE:
         # Changed first: it may have been the default product, which another one is by now.
         products.restore_product(db, scope, product_id=product_id, actor=actor, now=now)
@@ -105,7 +106,9 @@ def _write_product(db: Session, execution: Execution, change: ProductChange) -> 
         _write_prices(db, execution, product, change.prices)
 
 
-def _write_fields(db: Session, execution: Execution, product_id: str, entry: ProductEntry) -> None:
+def _write_fields(
+    db: Session, execution: Execution, product_id: str, entry: ProductEntry, *, for_holders: bool
+) -> None:
     products.change_product(
         db,
         execution.context.scope,
@@ -113,6 +116,7 @@ def _write_fields(db: Session, execution: Execution, product_id: str, entry: Pro
         draft=entry.draft,
         price=None,
         was_granted=was_granted,
+        give_to_holders=give_to_holders if for_holders else None,
         actor=execution.context.actor,
         now=execution.context.now,
     )

@@ -24,6 +24,7 @@ from licenzy.configuration.entries import (
 )
 from licenzy.configuration.product_fields import (
     FIELDS,
+    HOLDERS_NOW,
     NEW_PURCHASES,
     draft_fields,
     fields_of,
@@ -156,7 +157,7 @@ def _product(entry: _Entry) -> ProductEntry:
         if each.key in entry.table and each not in of_kind:
             entry.refuse(f"{each.key} has no meaning for kind {kind.value}. Remove it.")
     values = {each.attribute: entry.optional(each.key, each.read, each.default) for each in of_kind}
-    _check_holders(entry)
+    for_holders = _is_for_holders(entry)
     draft = Draft(code, kind, "", **draft_fields(values))
     problem = first_problem(catalog.draft_problems(draft, priced=False))
     if problem is not None:
@@ -169,7 +170,7 @@ def _product(entry: _Entry) -> ProductEntry:
         entry.refuse("A free product has no price. Remove price, or use another kind.")
     for label in _repeated(each.label for each in prices):
         entry.refuse(f"Two prices are labelled {label}. Give one of them another label.")
-    return ProductEntry(draft, prices)
+    return ProductEntry(draft, prices, for_holders)
 
 
 def _check_lookup_keys(source: str, products: Sequence[ProductEntry]) -> None:
@@ -193,12 +194,11 @@ def _kind(entry: _Entry) -> Kind:
     return Kind(kind)
 
 
-def _check_holders(entry: _Entry) -> None:
+def _is_for_holders(entry: _Entry) -> bool:
     holders = entry.optional("holders", text, NEW_PURCHASES)
-    if holders == "now":
-        entry.refuse(f'holders = "now" is not supported by this version. Use "{NEW_PURCHASES}".')
-    if holders != NEW_PURCHASES:
-        entry.refuse(f'holders must be "{NEW_PURCHASES}". Use that, or remove it.')
+    if holders not in {NEW_PURCHASES, HOLDERS_NOW}:
+        entry.refuse(f'holders must be "{NEW_PURCHASES}" or "{HOLDERS_NOW}". Use one of them.')
+    return holders == HOLDERS_NOW
 
 
 def _price(entry: _Entry, kind: Kind) -> PriceEntry:

@@ -17,6 +17,10 @@ from licenzy.configuration.values import Invalid, InvalidKey, choices, flag, onl
 
 NEW_PURCHASES = "new purchases"
 """Whom a change of terms is for: what was sold before stays as it was sold."""
+HOLDERS_NOW = "now"
+"""That those who have the product get a change of its terms too."""
+HOLDER_KEYS = frozenset({"features", "limits", "adds", "grace_days", "included"})
+"""The keys of the terms that those who have the product can be given; the others are bought once."""
 
 UNLIMITED = "unlimited"
 """How the file writes a limit without end."""

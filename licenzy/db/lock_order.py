@@ -7,6 +7,7 @@ from __future__ import annotations
 
 LOCK_ORDER = (
     "project_sides",
+    "term_changes",
     "usage_reservations",
     "purchases",
     "subjects",

@@ -13,6 +13,7 @@ from sqlmodel import Session
 from licenzy.catalog.models import Kind
 from licenzy.db.reads import read_row, read_rows
 from licenzy.db.upsert import change_row, insert_new, table_of
+from licenzy.entitlements.changes import change_of
 from licenzy.entitlements.events import REPLAYED, Change, ChangeCause, announce_purchase
 from licenzy.entitlements.models import Entitlement, Fact, FactSource, Purchase, State, UsageWindow
 from licenzy.entitlements.one_time import Pass, chain_passes
@@ -22,24 +23,10 @@ from licenzy.entitlements.purchases import LOCKED_COLUMNS, LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.entitlements.trials import trial_in
 from licenzy.entitlements.window_rows import OpenWindows
-from licenzy.kit.clock import rfc3339
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
 from licenzy.subjects.actions import lock_customer
 
-_SHOWN = (
-    "product_code",
-    "features",
-    "limits",
-    "adds",
-    "quantity",
-    "state",
-    "reason",
-    "valid_until",
-    "granted_units",
-    "cancel_at",
-    "canceled_at",
-)
 _PROJECTED = tuple(field.name for field in fields(Projected) if field.name not in {"granted_at", "continues"})
 _PURCHASES, _ENTITLEMENTS = table_of(Purchase).c, table_of(Entitlement)
 _WINDOWS = table_of(UsageWindow)
@@ -231,7 +218,7 @@ def withdraw_purchase(
     lock_customer(db, purchase.scope, subject_id=purchase.subject_id)
     found = [row._asdict() for row in _rows_of(db, purchase.scope, purchase_key=purchase.key)]
     rows = [_end(db, row, now) for row in found]
-    changes = [change for pair in zip(found, rows, strict=True) for change in _change(*pair)]
+    changes = [change for pair in zip(found, rows, strict=True) for change in change_of(*pair)]
     announce_purchase(db, purchase, facts=facts, rows=rows, changes=changes, cause=cause, now=now)
     _remove(db, purchase, rows)
     known = ("subject_id", "finalized_at", "trialed_at", "trialed_products")
@@ -282,12 +269,12 @@ def _write_all(
         due_at = windows.due_at(projected, [*replaced, *([before["id"]] if before is not None else [])])
         after = rows[projected.item_key] = _write(db, before, purchase, projected, due_at, now)
         heirs |= dict.fromkeys(replaced, after["id"])
-        changes.extend(_change(before, after))
+        changes.extend(change_of(before, after))
         if projected.kind is Kind.TIME_PASS:
             changes.extend(_chain(db, after, now))
     for key in left:
         before, rows[key] = rows[key], _end(db, rows[key], now)
-        changes.extend(_change(before, rows[key]))
+        changes.extend(change_of(before, rows[key]))
     windows.fit(db, rows.values(), heirs)
     return list(rows.values()), changes, [rows[key] for key in left]
 
@@ -376,7 +363,7 @@ def _chain(db: Session, row: _Columns, now: datetime) -> list[Change]:
             continue
         start, end = spans[_pass_key(each)]
         moved = _update(db, each, {"starts_at": start, "valid_until": end, "ends_at": end}, now)
-        changes.extend(_change(each, moved))
+        changes.extend(change_of(each, moved))
     return changes
 
 
@@ -397,15 +384,3 @@ def _passes(scope: Scope, *, subject_id: str, product_code: str, source: str) ->
         columns.kind == Kind.TIME_PASS,
         columns.source == source,
     )
-
-
-def _change(before: _Columns | None, after: _Columns) -> list[Change]:
-    then, now = _shown(before), _shown(after)
-    return [] if then == now else [{"entitlement": after["id"], "before": then, "after": now}]
-
-
-def _shown(row: _Columns | None) -> dict[str, Any] | None:
-    if row is None:
-        return None
-    shown = {name: row[name] for name in _SHOWN}
-    return {name: rfc3339(each) if isinstance(each, datetime) else each for name, each in shown.items()}

@@ -6,26 +6,32 @@ gave in it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 
-from licenzy.entitlements.item_states import IncludedLine, ItemState, item_states, line_of, lines_of
+from licenzy.entitlements.item_states import ItemState, item_states, lines_for, lines_of
 from licenzy.entitlements.operators import adjusted_windows
 from licenzy.entitlements.periods import SAME_MOMENT, PaidInvoice
+from licenzy.entitlements.projected import FactLike
 from licenzy.entitlements.sold import Terms
 from licenzy.entitlements.subscription_history import SubscriptionHistory
+from licenzy.entitlements.term_versions import TermVersions
+from licenzy.entitlements.trial_windows import stretches_of_trial, trial_of
 from licenzy.entitlements.windows import (
     FOR_GOOD,
+    IncludedLine,
     Level,
     Stretch,
     UnitWindows,
     carried_by,
+    units_of,
     whole_seconds,
     windows_of,
 )
 from licenzy.kit.clock import from_unix
 
+_NO_TERMS: TermVersions[Terms | None] = TermVersions(None)
 _MOMENT = int(SAME_MOMENT.total_seconds())
 _KEPT_OPEN = frozenset({"keep_as_draft", "mark_uncollectible"})
 """Behaviors of a paused collection under which a period is given without being paid."""
@@ -41,7 +47,7 @@ class _Paid:
     item: str
     price: str
     quantity: int
-    terms: Terms | None
+    terms: TermVersions[Terms | None]
     invoice: PaidInvoice | None
     anchor: int
     is_early: bool = False
@@ -58,20 +64,21 @@ class _Change:
     at: int
     item: str
     quantity: int
-    terms: Terms | None
+    terms: TermVersions[Terms | None]
     paid_at: int | None
     """When the invoice that bills it was paid; None while none is."""
 
 
 def included_units(history: SubscriptionHistory, item_id: str) -> list[UnitWindows]:
     """The included units of an item; none where its product includes none."""
-    states = list(item_states(history, item_id))
-    if not any(lines_of(state.terms) for state in states):
+    versions = history.versions()
+    states = list(item_states(history, versions, item_id))
+    if not any(lines_of(each) for state in states for each in state.terms.values):
         return []
-    periods = _paid_periods(history, item_id, states)
-    trial = _trial(states)
+    periods = _paid_periods(history, versions, item_id, states)
+    trial = trial_of(states)
     terms = [*(state.terms for state in states), *(period.terms for period in periods)]
-    lines = [line for each in terms for line in lines_of(each)]
+    lines = [line for each in terms for version in each.values for line in lines_of(version)]
     adjusted = adjusted_windows(history.facts, history.billed.lineage(item_id))
     found: list[UnitWindows] = []
     for unit in sorted({line["unit"] for line in lines}):
@@ -79,7 +86,7 @@ def included_units(history: SubscriptionHistory, item_id: str) -> list[UnitWindo
         if not items:
             continue
         stretches = sorted(
-            [*_trial_stretches(trial, unit), *_stretches(periods, unit, items)],
+            [*stretches_of_trial(trial, unit), *_stretches(periods, unit, items)],
             key=lambda each: each.starts_at,
         )
         low_units = [line.get("low_units") for line in lines if line["unit"] == unit][-1]
@@ -91,14 +98,19 @@ def included_units(history: SubscriptionHistory, item_id: str) -> list[UnitWindo
 
 def _items_with(unit: str, states: Sequence[ItemState], lineage: Sequence[str]) -> set[str]:
     """The item and those before it that had this unit, one after the other: they share their windows."""
-    having = {state.item["id"] for state in states if line_of(state.terms, unit) is not None}
+    having = {state.item["id"] for state in states if any(lines_for(state.terms, unit).values)}
     return set(takewhile(having.__contains__, lineage))
 
 
 # --- the periods -------------------------------------------------------------------------------------------
 
 
-def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[ItemState]) -> list[_Paid]:
+def _paid_periods(
+    history: SubscriptionHistory,
+    versions: TermVersions[SubscriptionHistory],
+    item_id: str,
+    states: Sequence[ItemState],
+) -> list[_Paid]:
     by_start: dict[int, _Paid] = {}
     for period in history.periods[item_id]:
         if history.is_of_trial(period) or period.end <= period.start:
@@ -115,7 +127,7 @@ def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[I
             item=then["id"],
             price=price,
             quantity=then["quantity"] if period.quantity is None else period.quantity,
-            terms=history.terms_paid(invoice, made, item_id, price),
+            terms=versions.map(_terms_paid(invoice, made, item_id, price)),
             invoice=invoice,
             anchor=period.start,
         )
@@ -156,6 +168,12 @@ def _paid_periods(history: SubscriptionHistory, item_id: str, states: Sequence[I
     return periods
 
 
+def _terms_paid(
+    invoice: PaidInvoice, made: FactLike | None, item_id: str, price: str
+) -> Callable[[SubscriptionHistory], Terms | None]:
+    return lambda history: history.terms_paid(invoice, made, item_id, price)
+
+
 def _added(history: SubscriptionHistory, item_id: str, states: Sequence[ItemState]) -> _Paid | None:
     """The rest of the period in which an item was added, which rises from nothing when that is paid for."""
     first = states[0]
@@ -172,7 +190,7 @@ def _added(history: SubscriptionHistory, item_id: str, states: Sequence[ItemStat
         item=root,
         price="",
         quantity=0,
-        terms=None,
+        terms=TermVersions(None),
         invoice=None,
         anchor=start,
     )
@@ -273,99 +291,86 @@ def _bills(
     return invoice.has_more and invoice.id == made_invoice
 
 
-# --- the trial ---------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Trial:
-    start: int
-    end: int
-    changes: Sequence[tuple[int, int, Terms | None]]
-    """From when on the item had which quantity and terms."""
-
-
-def _trial(states: Sequence[ItemState]) -> _Trial | None:
-    trialing = [state for state in states if state.fact.data["status"] == "trialing"]
-    if not trialing:
-        return None
-    first, last = trialing[0], trialing[-1]
-    ends = [state.fact.data["trial_end"] for state in states if state.fact.data.get("trial_end") is not None]
-    end = ends[-1] if ends else last.span[1] if last.span is not None else None
-    start = first.span[0] if first.span is not None else first.fact.data["started_at"] or first.at
-    if end is None or end <= start:
-        return None
-    changes = [(state.at, state.item["quantity"], state.terms) for state in trialing]
-    return _Trial(start, min(end, FOR_GOOD), changes)
-
-
-def _trial_stretches(trial: _Trial | None, unit: str) -> list[Stretch]:
-    """One window until the trial's end. More counts once it is paid for, and in a trial nothing is."""
-    if trial is None:
-        return []
-    levels: list[Level] = []
-    for at, quantity, terms in trial.changes:
-        line = line_of(terms, unit)
-        units = 0
-        if line is not None:
-            in_trial = line.get("trial_units")
-            units = (line["units"] if in_trial is None else in_trial) * quantity
-        if not levels:
-            levels.append(Level(trial.start, units))
-        elif units < levels[-1].units:
-            levels.append(Level(at, units))
-    return [Stretch(trial.start, trial.end, trial.start, "period", trial.start, 0, levels, is_trial=True)]
-
-
 # --- one unit ----------------------------------------------------------------------------------------------
 
 
 def _stretches(periods: Sequence[_Paid], unit: str, items: Collection[str]) -> list[Stretch]:
     found: list[Stretch] = []
-    for period in periods:
-        line = line_of(period.terms, unit) if period.item in items else None
+    for period, until in zip(periods, [*(each.start for each in periods[1:]), FOR_GOOD], strict=False):
+        lines = lines_for(period.terms if period.item in items else _NO_TERMS, unit)
+        quantity, comes_later = period.quantity, lines.at(period.start) is None
         # A unit that comes within the period rises from nothing, in the windows that it then has.
-        later = (
-            line_of(change.terms, unit)
+        changes = (
+            lines_for(change.terms, unit).at(change.at)
             for change in period.changes
             if change.paid_at is not None and change.item in items
         )
-        rule = line or next((each for each in later if each is not None), None)
-        stretch = _stretch(period, rule, period.start, period.opens_at, _units(line, period.quantity))
+        coming = (lines.at(period.start), *lines.before(period.end), *changes)
+        rule = next((each for each in coming if each is not None), None)
+        stretch = _stretch(period, rule, period.start, period.opens_at, lines, quantity)
         stretch.is_fresh, stretch.credits_before = period.is_early, period.gives_back
         found.append(stretch)
-        for change in period.changes:
-            after = line_of(change.terms, unit) if change.item in items else None
-            units, level = _units(after, change.quantity), stretch.levels[-1]
-            is_other_rule = after is not None and rule is not None and after["every"] != rule["every"]
-            is_paid = change.paid_at is not None and change.at < period.end
-            # What is less counts at once, also in a window that runs on beyond the period.
-            if not is_paid and (is_other_rule or units > level.units):
+        for at, change in _in_time(period, unit, min(period.end, until)):
+            if change is None:
+                given = lines.at(at)
+                if given is not None and (rule is None or given["every"] != rule["every"]):
+                    opens_at = max(at, period.opens_at)
+                    stretch = _stretch(period, given, at, opens_at, lines, quantity, is_other_rule=True)
+                    found.append(stretch)
+                    rule = given
                 continue
+            changed = lines_for(change.terms if change.item in items else _NO_TERMS, unit)
+            after, had = changed.at(at), stretch.levels[-1].units.at(at)
+            is_other_rule = after is not None and rule is not None and after["every"] != rule["every"]
+            is_paid = change.paid_at is not None and at < period.end
+            # What is less counts at once, also in a window that runs on beyond the period.
+            if not is_paid and (is_other_rule or units_of(after) * change.quantity > had):
+                continue
+            lines, quantity = changed, change.quantity
             if is_other_rule:
                 assert change.paid_at is not None
-                stretch = _stretch(period, after, change.at, change.paid_at, units)
-                stretch.is_fresh = stretch.credits_before = True
+                stretch = _stretch(period, after, at, change.paid_at, lines, quantity, is_other_rule=True)
                 found.append(stretch)
             else:
-                if change.paid_at is not None and line is None and len(stretch.levels) == 1:
+                if change.paid_at is not None and comes_later and len(stretch.levels) == 1:
                     stretch.opens_at = max(stretch.opens_at, change.paid_at)
-                stretch.levels.append(Level(change.at, units))
-                stretch.carries_at_most = carried_by(after) if after is not None else 0
+                stretch.levels.append(_level(at, lines, quantity))
+                stretch.carries_at_most = lines.map(carried_by)
             rule = after or rule
     return found
 
 
-def _stretch(period: _Paid, line: IncludedLine | None, start: int, opens_at: int, units: int) -> Stretch:
+def _in_time(period: _Paid, unit: str, until: int) -> list[tuple[int, _Change | None]]:
+    """The changes of a period, and None where terms of the unit were given, in their order."""
+    terms = [period.terms, *(change.terms for change in period.changes)]
+    instants = (since for each in terms for since, _ in lines_for(each, unit).given)
+    given = {since for since in instants if period.start < since < until}
+    changes = [(change.at, change) for change in period.changes]
+    return sorted([*changes, *((since, None) for since in given)], key=lambda each: (each[0], not each[1]))
+
+
+def _stretch(
+    period: _Paid,
+    rule: IncludedLine | None,
+    start: int,
+    opens_at: int,
+    lines: TermVersions[IncludedLine | None],
+    quantity: int,
+    *,
+    is_other_rule: bool = False,
+) -> Stretch:
     return Stretch(
         start,
         period.end,
         opens_at,
-        line["every"] if line is not None else "period",
+        rule["every"] if rule is not None else "period",
         period.anchor,
-        carried_by(line) if line is not None else 0,
-        [Level(start, units)],
+        lines.map(carried_by),
+        [_level(start, lines, quantity)],
+        is_fresh=is_other_rule,
+        credits_before=is_other_rule,
     )
 
 
-def _units(line: IncludedLine | None, quantity: int) -> int:
-    return line["units"] * quantity if line is not None else 0
+def _level(since: int, lines: TermVersions[IncludedLine | None], quantity: int) -> Level:
+    return Level(since, lines.map(units_of).map(quantity.__mul__))

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from licenzy.entitlements.ordering import in_order
 from licenzy.entitlements.projected import FactLike
 from licenzy.entitlements.sold import Terms
 from licenzy.entitlements.subscription_history import Item, SubscriptionHistory
-from licenzy.entitlements.windows import whole_seconds
-
-IncludedLine = Mapping[str, Any]
-"""What a product's terms say of one unit: `units`, `every`, `rollover`, …"""
+from licenzy.entitlements.term_versions import TermVersions
+from licenzy.entitlements.windows import IncludedLine, line_for, whole_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +19,7 @@ class ItemState:
 
     fact: FactLike
     item: Item
-    terms: Terms | None
+    terms: TermVersions[Terms | None]
 
     @property
     def at(self) -> int:
@@ -34,12 +31,21 @@ class ItemState:
         return (start, end) if start is not None and end is not None and start < end else None
 
 
-def item_states(history: SubscriptionHistory, item_id: str) -> Iterator[ItemState]:
-    """The states that have the item, or the one whose place it took, in their order."""
+def item_states(
+    history: SubscriptionHistory, versions: TermVersions[SubscriptionHistory], item_id: str
+) -> Iterator[ItemState]:
+    """The states that have the item, or the one whose place it took, in their order.
+
+    `versions` are those of the history.
+    """
     for fact in in_order(history.states):
         item = history.in_place_of(fact, item_id)
         if item is not None:
-            yield ItemState(fact, item, history.terms.of(fact, item["id"]))
+            yield ItemState(fact, item, versions.map(_terms_of(fact, item["id"])))
+
+
+def _terms_of(fact: FactLike, item_id: str) -> Callable[[SubscriptionHistory], Terms | None]:
+    return lambda history: history.terms.of(fact, item_id)
 
 
 def lines_of(terms: Terms | None) -> Sequence[IncludedLine]:
@@ -47,6 +53,6 @@ def lines_of(terms: Terms | None) -> Sequence[IncludedLine]:
     return terms.get("included") or () if terms is not None else ()
 
 
-def line_of(terms: Terms | None, unit: str) -> IncludedLine | None:
-    """What terms say of one unit."""
-    return next((line for line in lines_of(terms) if line["unit"] == unit), None)
+def lines_for(terms: TermVersions[Terms | None], unit: str) -> TermVersions[IncludedLine | None]:
+    """What each of several terms says of one unit."""
+    return terms.map(lambda each: line_for(lines_of(each), unit))

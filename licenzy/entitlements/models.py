@@ -12,10 +12,11 @@ from sqlmodel import Field
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.db.columns import Instant, Word
-from licenzy.db.tables import Table, of_same_side
+from licenzy.db.tables import Table, of_same_project, of_same_side
 from licenzy.projects.models import DEFAULT_UNIT
 
 _OPEN_WINDOW = text("spent_at_end IS NULL")
+_RUNNING = text("ended_at IS NULL")
 OVERRIDE = "override"
 """The source of an entitlement that is a feature or a limit set for one subject; it gives no access."""
 
@@ -129,6 +130,7 @@ class Entitlement(Table, table=True):
         # What a batch of calls on Postgres locks: the packs of subjects of any project.
         Index("ix_entitlements_subject_id", "subject_id"),
         Index("ix_entitlements_project_id_mode_created_at", "project_id", "mode", "created_at"),
+        Index("ix_entitlements_product_code", "project_id", "mode", "product_code", "id"),
         CheckConstraint("granted_units >= used_units + reserved_units", name="remaining_not_negative"),
         CheckConstraint("used_units >= 0 AND reserved_units >= 0", name="counters_not_negative"),
     )
@@ -188,7 +190,7 @@ class Entitlement(Table, table=True):
     stripe_price_id: str | None = None
     """The price that was bought, or that the subscription's item holds; none where that is not known."""
     terms_version: int | None = None
-    """The version of the product's terms that it was sold on; none where that is not known."""
+    """The version of the product's terms that it is on; none where that is not known."""
     attempt_id: str | None = None
     created_at: datetime = Field(sa_type=Instant)
     updated_at: datetime = Field(sa_type=Instant)
@@ -262,3 +264,56 @@ class UsageWindow(Table, table=True):
     opened_at: datetime = Field(sa_type=Instant)
     spent_at_end: int | None = Field(default=None, sa_type=BigInteger)
     """What had been taken of its own units when the next window was opened; none while it is open."""
+
+
+class TermChange(Table, table=True):
+    """One version of a product's terms given to all holders. The worker writes a fact for each purchase.
+
+    The row is the worker's place among the entitlements of the product, and its progress.
+    """
+
+    __tablename__ = "term_changes"
+    __table_args__ = (
+        of_same_project("product_id", "products"),
+        # One at a time for each product: what two of them gave would depend on who comes last.
+        Index(
+            "uq_term_changes_running",
+            "project_id",
+            "product_id",
+            unique=True,
+            sqlite_where=_RUNNING,
+            postgresql_where=_RUNNING,
+        ),
+        Index("ix_term_changes_product_id", "project_id", "mode", "product_id"),
+    )
+
+    project_id: str = Field(foreign_key="projects.id", primary_key=True)
+    mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
+    id: str = Field(primary_key=True)
+    product_id: str
+    version: int
+    run: int = 1
+    """Which time it is that holders are given this version, counted from 1."""
+    requested_by: str | None = None
+    """The user who asked for it; none from the command line."""
+    requested_at: datetime = Field(sa_type=Instant)
+    last_id: str = ""
+    """The last entitlement of the product that was checked; the next batch begins after it."""
+    total: int | None = None
+    """How many entitlements of the product there were when it began; none before."""
+    checked: int = 0
+    changed: int = 0
+    """How many entitlements were given the version."""
+    failed: int = 0
+    """How many purchases could not be projected; their next event tries again."""
+    stopped_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When somebody stopped it."""
+    ended_at: datetime | None = Field(default=None, sa_type=Instant, index=True)
+    """When it was done, or stopped."""
+
+    @property
+    def state(self) -> str:
+        """`running`, `stopped` or `done`."""
+        if self.ended_at is None:
+            return "running"
+        return "done" if self.stopped_at is None else "stopped"

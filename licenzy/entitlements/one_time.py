@@ -9,6 +9,7 @@ from typing import Any
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements import reversals
+from licenzy.entitlements.changed_terms import ChangedTerms
 from licenzy.entitlements.models import FactSource, State
 from licenzy.entitlements.operators import adoption, canceled, lifted_at
 from licenzy.entitlements.projected import SETTLED, FactLike, Projected, payment_refs
@@ -39,14 +40,17 @@ def of_one_time_purchase(facts: Sequence[FactLike]) -> list[Projected]:
     first = min(paid, key=lambda f: (f.source is not FactSource.EVENT, f.occurred_at, f.source_id))
     terms = first.data if first.data.get("sold") or adopted is None else adopted.data
     lines = _lines(facts)
-    granted: list[Projected] = []
+    changed, granted = ChangedTerms(facts), list[Projected]()
     if first.data["mode"] == "payment":
         main = terms["sold"]
         _, quantity = lines.pop(main.get("stripe_price_id"), (main, terms["quantity"]))
-        granted.append(_granted("", main, quantity, first))
+        granted.append(_granted("", changed.over(main), quantity, first))
         # What else the checkout was opened for; what Stripe says of its quantity counts.
         lines = {each["sold"]["stripe_price_id"]: _item(each) for each in terms.get("others", ())} | lines
-    granted += [_granted(price, *line, first) for price, line in sorted(lines.items())]
+    granted += [
+        _granted(price, changed.over(sold), quantity, first)
+        for price, (sold, quantity) in sorted(lines.items())
+    ]
     reversing = _about_the_payment_of(first, facts)
     return [_taken_back(each, first, facts, reversing) for each in granted]
 

@@ -8,9 +8,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from licenzy.catalog.models import Kind
+from licenzy.entitlements.changed_terms import ChangedTerms
 from licenzy.entitlements.models import OVERRIDE, State
 from licenzy.entitlements.projected import FactLike, Projected
-from licenzy.entitlements.windows import windows_of_grant
+from licenzy.entitlements.windows_of_grants import windows_of_grant
 from licenzy.kit.clock import from_micros, later
 from licenzy.projects.models import DEFAULT_UNIT
 
@@ -18,8 +19,8 @@ from licenzy.projects.models import DEFAULT_UNIT
 def manual_grants(facts: Sequence[FactLike]) -> list[Projected]:
     """The entitlement of a manual grant."""
     acts = [fact for fact in facts if fact.kind == "operator"]
-    adjusted = adjusted_windows(acts, {""})
-    return [_grant(fact, adjusted) for fact in acts if fact.data["action"] == "grant"]
+    adjusted, changed = adjusted_windows(acts, {""}), ChangedTerms(facts)
+    return [_grant(fact, changed, adjusted) for fact in acts if fact.data["action"] == "grant"]
 
 
 def adjusted_windows(
@@ -100,9 +101,11 @@ def _override(fact: FactLike, last: FactLike) -> Projected:
     return row if last is fact else canceled(row, last.occurred_at, reason=None)
 
 
-def _grant(fact: FactLike, adjusted: Mapping[str, Mapping[int, int]]) -> Projected:
-    data = fact.data
-    windows = windows_of_grant(data.get("included") or (), fact.occurred_at, adjusted)
+def _grant(fact: FactLike, changed: ChangedTerms, adjusted: Mapping[str, Mapping[int, int]]) -> Projected:
+    """What a grant gives, by its data with the terms that the customer has now."""
+    data = changed.over(fact.data)
+    included = changed.versions().map(lambda each: each.over(fact.data).get("included") or ())
+    windows = windows_of_grant(included, fact.occurred_at, adjusted)
     until = from_micros(data["until"]) if data["until"] is not None else None
     return Projected(
         item_key="",

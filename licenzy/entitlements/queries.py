@@ -60,7 +60,7 @@ def entitlement_by_id(scope: Scope, *, entitlement_id: str) -> SelectOfScalar[En
 
 
 def was_granted(db: Session, scope: Scope, product_code: str) -> bool:
-    """Whether anybody has or had this product. Reads all entitlements of the side where nobody has."""
+    """Whether anybody has or had this product."""
     return _granted_id(db, scope, product_code=product_code) is not None
 
 
@@ -121,6 +121,26 @@ def _recorded(scope: Scope, *, purchase_key: str) -> CoreSelect[Any]:
         )
         .order_by(columns.recorded_at, columns.id)
     )
+
+
+def recorded_facts_by_purchase(
+    db: Session, scope: Scope, *, purchase_keys: Sequence[str]
+) -> dict[str, list[RecordedFact]]:
+    """The same of several purchases, in one read."""
+    columns = table_of(Fact).c
+    statement = (
+        core_select(columns.purchase_key, *(columns[name] for name in RecordedFact._fields))
+        .where(
+            columns.project_id == scope.project_id,
+            columns.mode == scope.mode,
+            columns.purchase_key.in_(purchase_keys),
+        )
+        .order_by(columns.recorded_at, columns.id)
+    )
+    facts: dict[str, list[RecordedFact]] = {key: [] for key in purchase_keys}
+    for key, *fact in db.connection().execute(statement):
+        facts[key].append(RecordedFact._make(fact))
+    return facts
 
 
 def recorded_sessions(db: Session, scope: Scope, *, purchase_key: str) -> list[RecordedFact]:

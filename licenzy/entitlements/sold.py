@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from licenzy.entitlements.changed_terms import ChangedTerms
 from licenzy.entitlements.ordering import in_order
 from licenzy.entitlements.projected import FactLike
+from licenzy.entitlements.term_versions import TermVersions
 
 Terms = Mapping[str, Any]
 """What a purchase gives: product code, features, grace days, …; `catalog.rules.as_sold` makes it."""
@@ -37,9 +40,12 @@ class SoldTerms:
 
     A price that no product has gives what the item gave before, or else an item that is gone, where its
     Stripe product means that product and no other.
+
+    Terms that an operator gave to the purchase replace those of the stretches that had begun by then.
     """
 
-    def __init__(self, states: Sequence[FactLike]) -> None:
+    def __init__(self, states: Sequence[FactLike], changed: ChangedTerms) -> None:
+        self._changed = changed
         self._of_item: dict[str, list[_Stretch]] = {}
         self._in_state: dict[tuple[str, str], _Stretch] = {}
         running: dict[str, _Stretch] = {}
@@ -60,6 +66,15 @@ class SoldTerms:
                 stretch.gone = gone
             running = present
 
+    def versions(self) -> TermVersions[SoldTerms]:
+        """Without what an operator gave, and then with as much of it as was given by each instant."""
+        return self._changed.versions().map(self._with)
+
+    def _with(self, changed: ChangedTerms) -> SoldTerms:
+        same = copy(self)
+        same._changed = changed
+        return same
+
     def of(self, state: FactLike, item_id: str) -> Terms | None:
         """What an item gives at the price of a state that has it; None where no product has the price."""
         stretch = self._in_state[item_id, state.source_id]
@@ -72,13 +87,14 @@ class SoldTerms:
         return self._terms(item_id, (begun[-1:] or stretches)[0]) if stretches else None
 
     def _terms(self, item_id: str, stretch: _Stretch) -> Terms | None:
-        """What was sold in a stretch; where no fact of it says, what the price meant to the item before."""
+        """What a stretch gives; where no fact of it says, what the price meant to the item before."""
         if stretch.sold is not None:
-            return stretch.sold
+            return self._changed.over(stretch.sold, since=stretch.since)
         same_price = [each for each in self._of_item[item_id] if each.price == stretch.price and each.sold]
         before = [each for each in same_price if each.since < stretch.since]
-        sold = (before[-1:] or same_price)[0].sold if same_price else None
-        return sold or self._kept(item_id, stretch)
+        if same_price:
+            return self._terms(item_id, (before[-1:] or same_price)[0])
+        return self._kept(item_id, stretch)
 
     def _kept(self, item_id: str, stretch: _Stretch) -> Terms | None:
         """What was held before, where a price of no product is of the same Stripe product."""
@@ -94,7 +110,9 @@ class SoldTerms:
             return None  # It came at another price, at which it was of no product.
         held = (self._terms(name, each) for name, each in stretch.gone)
         codes = {terms["product_code"] for terms in held if terms is not None}
-        return same if same["product_code"] in codes else None
+        if same["product_code"] not in codes:
+            return None
+        return self._changed.over(same, since=stretch.since)
 
 
 def _sold(known: Terms | None, said: Terms | None) -> Terms | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from licenzy.entitlements import reversals
+from licenzy.entitlements.changed_terms import ChangedTerms
 from licenzy.entitlements.ordering import in_order, latest
 from licenzy.entitlements.periods import (
     SAME_MOMENT,
@@ -20,6 +21,7 @@ from licenzy.entitlements.periods import (
 from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.entitlements.reversals import Reversal
 from licenzy.entitlements.sold import SoldTerms, Terms
+from licenzy.entitlements.term_versions import TermVersions
 from licenzy.kit.clock import from_unix
 
 Item = Mapping[str, Any]
@@ -58,7 +60,12 @@ class SubscriptionHistory:
         invoices = merge_paid_invoices(facts)
         billed = BilledItems(states)
         periods = periods_by_item(billed, invoices)
-        return cls(facts, states, latest(states), invoices, billed, periods, SoldTerms(states))
+        terms = SoldTerms(states, ChangedTerms(facts))
+        return cls(facts, states, latest(states), invoices, billed, periods, terms)
+
+    def versions(self) -> TermVersions[SubscriptionHistory]:
+        """The same facts without terms that an operator gave, and then with those given by each instant."""
+        return self.terms.versions().map(lambda terms: replace(self, terms=terms))
 
     # --- what was paid --------------------------------------------------------------------------------
 

@@ -17,12 +17,15 @@ from datetime import UTC, datetime, timedelta
 from itertools import count, dropwhile, pairwise
 from typing import Any, NamedTuple
 
+from licenzy.entitlements.term_versions import TermVersions
 from licenzy.kit.clock import EPOCH
 
 STEP_SECONDS = {"day": 86_400, "week": 7 * 86_400}
 """How long a window of a fixed length is."""
 FOR_GOOD = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp())
 """The end of what has none: early enough for a step that begins after it."""
+IncludedLine = Mapping[str, Any]
+"""What a product's terms say of one unit: `units`, `every`, `rollover`, …"""
 _KEPT = 4
 """How many of the last windows stand with the entitlement: the present one, those before it, and the first of
 a period that was paid ahead of its start."""
@@ -217,7 +220,7 @@ class Level:
     """How many units one window's time would give, from an instant on."""
 
     since: int
-    units: int
+    units: TermVersions[int]
 
 
 @dataclass(slots=True)
@@ -230,7 +233,7 @@ class Stretch:
     every: str
     """`period`, `day`, `week` or `month`."""
     anchor: int
-    carries_at_most: int | None
+    carries_at_most: TermVersions[int | None]
     levels: list[Level]
     is_fresh: bool = False
     """Whether its first window begins with it, whatever window was running."""
@@ -241,6 +244,13 @@ class Stretch:
     def begins_to_open(self) -> int:
         """When its first window opens."""
         return max(self.starts_at, self.opens_at)
+
+    @property
+    def end_of_last_window(self) -> int:
+        if self.every == "period":
+            return self.ends_at
+        number = step_number(self.every, self.anchor, self.ends_at - 1)
+        return step_start(self.every, self.anchor, number + 1)
 
 
 def windows_of(
@@ -266,7 +276,12 @@ def windows_of(
 
 
 def _is_empty(run: Sequence[Stretch]) -> bool:
-    return not any(level.units for each in run for level in each.levels)
+    return not any(
+        units
+        for each in run
+        for level in each.levels
+        for units in level.units.before(each.end_of_last_window)
+    )
 
 
 def _runs(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
@@ -278,7 +293,7 @@ def _runs(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
             last is not None
             and not each.is_fresh
             and each.every == last.every != "period"
-            and each.starts_at <= _end_of_last_window(last)
+            and each.starts_at <= last.end_of_last_window
             and not (each.is_trial or last.is_trial)
         )
         if runs_on:
@@ -286,11 +301,6 @@ def _runs(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
         else:
             runs.append([each])
     return runs
-
-
-def _end_of_last_window(stretch: Stretch) -> int:
-    number = step_number(stretch.every, stretch.anchor, stretch.ends_at - 1)
-    return step_start(stretch.every, stretch.anchor, number + 1)
 
 
 def _windows_of_run(
@@ -303,13 +313,15 @@ def _windows_of_run(
     if first.every == "period":
         if first.begins_to_open >= until:
             return [], None
-        units = _size(first.levels, first.starts_at, first.ends_at) + adjusted.get(first.starts_at, 0)
+        over_at = min(first.ends_at, until)
+        units = _size(first.levels, first.starts_at, first.ends_at, over_at)
+        units += adjusted.get(first.starts_at, 0)
         window = Window(
             first.starts_at,
             first.ends_at,
             first.begins_to_open,
             max(0, units),
-            first.carries_at_most,
+            first.carries_at_most.before(over_at)[-1],
             credits_from,
             first.is_trial,
         )
@@ -317,7 +329,10 @@ def _windows_of_run(
     levels = [level for each in run for level in each.levels]
     end = min(last.ends_at, until)
     # The last instant that a fact bears on: from the next window on, all are alike.
-    bears = max(last.starts_at, last.opens_at, *(level.since for level in levels), *adjusted.keys(), 0)
+    begun = [level.since for level in levels]
+    changed = [each.carries_at_most for each in run] + [level.units for level in levels]
+    given = [since for versions in changed for since, _ in versions.given]
+    bears = max(last.starts_at, last.opens_at, *begun, *given, *adjusted.keys(), 0)
     through = min(bears, end - 1) if after is None else end - 1
     every, anchor = last.every, last.anchor
     number = step_number(every, anchor, max(through, first.starts_at))
@@ -337,52 +352,46 @@ def _windows_of_run(
         is_usable = opens_at < ends_at or ends_at >= paid.ends_at
         is_left = then is None or (opens_at < then.begins_to_open and starts_at != then.starts_at)
         if is_usable and is_left:
-            units = _size(levels, starts_at, ends_at) + adjusted.get(starts_at, 0)
-            windows.insert(0, Window(starts_at, ends_at, opens_at, max(0, units), paid.carries_at_most))
+            over_at = min(ends_at, until)
+            units = _size(levels, starts_at, ends_at, over_at) + adjusted.get(starts_at, 0)
+            carries = paid.carries_at_most.before(over_at)[-1]
+            windows.insert(0, Window(starts_at, ends_at, opens_at, max(0, units), carries))
         if starts_at <= first.starts_at or len(windows) > _KEPT:
             break
-    goes_on = after is None and step_start(every, anchor, number + 1) < last.ends_at
-    steps = Steps(every, anchor, last.ends_at, levels[-1].units, last.carries_at_most) if goes_on else None
     if windows and len(windows) <= _KEPT:
         windows[0] = replace(windows[0], credits_from=credits_from)
-    return windows[-_KEPT:], steps
+    windows = windows[-_KEPT:]
+    if after is not None or step_start(every, anchor, number + 1) >= last.ends_at:
+        return windows, None
+    return windows, Steps(every, anchor, last.ends_at, levels[-1].units.latest, last.carries_at_most.latest)
 
 
-def _size(levels: Sequence[Level], starts_at: int, ends_at: int) -> int:
-    """Units by the seconds that each level was had in a window, rounded up once."""
+def _size(levels: Sequence[Level], starts_at: int, ends_at: int, over_at: int) -> int:
+    """Units by the seconds that each level was had in a window, rounded up once.
+
+    Terms that were given when the window was over by `over_at` do not reach it.
+    """
     seconds = 0
     for level, after in zip(levels, [*levels[1:], None], strict=True):
         begun = max(level.since, starts_at)
         ended = min(after.since if after is not None else ends_at, ends_at)
-        seconds += level.units * max(0, ended - begun)
+        seconds += level.units.before(over_at)[-1] * max(0, ended - begun)
     return -(-seconds // (ends_at - starts_at))
 
 
-def windows_of_grant(
-    lines: Sequence[Mapping[str, Any]], at: datetime, adjusted: Mapping[str, Mapping[int, int]]
-) -> list[UnitWindows]:
-    """The windows of a subscription product that was granted without a purchase.
-
-    It has no periods: what a product includes in each of them comes with each month. `adjusted` are units
-    that an operator added, by unit and by the start of their window.
-    """
-    start = int(at.timestamp())
-    found = []
-    for line in lines:
-        every = "month" if line["every"] == "period" else line["every"]
-        stretch = Stretch(
-            start, FOR_GOOD, start, every, start, carried_by(line), [Level(start, line["units"])]
-        )
-        unit = line["unit"]
-        windows = windows_of(unit, line.get("low_units"), [stretch], adjusted.get(unit, {}))
-        if windows is not None:
-            found.append(windows)
-    return found
+def line_for(lines: Sequence[IncludedLine], unit: str) -> IncludedLine | None:
+    """What included lines say of one unit."""
+    return next((line for line in lines if line["unit"] == unit), None)
 
 
-def carried_by(line: Mapping[str, Any]) -> int | None:
-    """How many unused units an included line carries over at most; None is all of them."""
-    rollover = line["rollover"]
+def units_of(line: IncludedLine | None) -> int:
+    """How many units a line includes; none without one."""
+    return line["units"] if line is not None else 0
+
+
+def carried_by(line: IncludedLine | None) -> int | None:
+    """How many unused units a line carries over at most; None is all of them."""
+    rollover = line["rollover"] if line is not None else None
     return 0 if rollover is None else rollover["at_most"]
 
 

@@ -24,6 +24,7 @@ import licenzy.portal.events.views
 import licenzy.portal.lab.views
 import licenzy.portal.overview.views
 import licenzy.portal.products.prices
+import licenzy.portal.products.terms
 import licenzy.portal.products.views
 import licenzy.portal.projects.views
 import licenzy.portal.reconciliation.views

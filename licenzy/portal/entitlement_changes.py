@@ -37,7 +37,7 @@ def readable_changes(changes: Iterable[Mapping[str, Any]]) -> list[EntitlementCh
 
 def _changed(change: Mapping[str, Any]) -> EntitlementChange:
     before, after = change["before"] or {}, change["after"] or {}
-    fields = [name for name in after if before.get(name) != after[name]]
+    fields = [name for name in after if _display(before.get(name)) != _display(after[name])]
     return EntitlementChange(
         entitlement_id=change["entitlement"],
         product_code=after.get("product_code"),
@@ -55,7 +55,7 @@ def _display(value: Any) -> str | None:
     if isinstance(value, Mapping):
         return ", ".join(f"{code} {limit_text(limit)}" for code, limit in sorted(value.items()))
     if isinstance(value, list):
-        return ", ".join(value)
+        return ", ".join(map(str, value))
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     text = str(value)

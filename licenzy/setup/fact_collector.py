@@ -29,7 +29,7 @@ from licenzy.alignment.modes import Mode
 from licenzy.api_keys import queries as api_keys
 from licenzy.api_keys.rules import has_expired, masked
 from licenzy.catalog import queries as catalog
-from licenzy.catalog import rules as catalog_rules
+from licenzy.catalog.product_facts import facts_of_product
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections import rules as connection_rules
 from licenzy.connections.credentials import is_locked_out, opened, secret_label
@@ -105,7 +105,7 @@ def _untracked(scope: Scope, *, since: datetime) -> Select[str, datetime]:
 def _side(db: Session, secret_box: SecretBox, scope: Scope, base_url: str, now: datetime) -> SideFacts:
     connection = connection_of(db, scope)
     probe = probe_of(db, scope)
-    products = tuple(map(catalog_rules.facts_of, catalog.products(db, scope)))
+    products = tuple(map(facts_of_product, catalog.products(db, scope)))
     return SideFacts(
         mode=scope.mode,
         connection=_connection(db, secret_box, connection, probe, base_url) if connection else None,

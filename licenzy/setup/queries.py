@@ -10,7 +10,7 @@ from sqlmodel import Session, SQLModel, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.catalog import queries as catalog
-from licenzy.catalog import rules as catalog_rules
+from licenzy.catalog.product_facts import facts_of_product
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id
 from licenzy.connections.queries import connection_facts, connection_of, with_clock
@@ -34,7 +34,7 @@ def setup_facts(db: Session, scope: Scope, *, now: datetime) -> SetupFacts:
         mode=scope.mode,
         now=now,
         connection=connection_facts(db, scope, has_trials=catalog.has_trials(db, scope)),
-        products=tuple(map(catalog_rules.facts_of, catalog.products(db, scope))),
+        products=tuple(map(facts_of_product, catalog.products(db, scope))),
         keys=tuple(key for key in keys if key.usable),
         journey=None if attempt is None else _journey(db, attempt, now=now),
         other_side_connected=other is not None and other.key_sealed is not None,

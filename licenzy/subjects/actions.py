@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -80,6 +81,22 @@ def _locked_subject(scope: Scope, *, subject_id: str) -> Select[Any]:
         .where(columns.project_id == scope.project_id, columns.mode == scope.mode, columns.id == subject_id)
         .with_for_update(key_share=True)
     )
+
+
+def lock_customers(db: Session, scope: Scope, *, subject_ids: Iterable[str]) -> None:
+    """The same lock on several subjects, in the order of their key."""
+    columns = table_of(Subject).c
+    these = (
+        core_select(columns.id)
+        .where(
+            columns.project_id == scope.project_id,
+            columns.mode == scope.mode,
+            columns.id.in_(list(subject_ids)),
+        )
+        .order_by(columns.id)
+        .with_for_update(key_share=True)
+    )
+    db.connection().execute(these).all()
 
 
 def link_customer(

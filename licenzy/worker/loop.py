@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from licenzy.deliveries.sending import Sender
+from licenzy.entitlements.holder_batches import change_next
 from licenzy.errors import DatabaseUnavailable
 from licenzy.idempotency.actions import forget_old
 from licenzy.kit.outbound_http import OutboundHttp
@@ -153,6 +154,14 @@ def _search_subscriptions(parts: Runtime) -> int:
     return _MOST_IN_A_ROW
 
 
+def _change_terms(parts: Runtime) -> int:
+    """Versions of terms that are given to holders, in batches."""
+    for count in range(_MOST_IN_A_ROW):
+        if not parts.database.retrying(lambda db: change_next(db, now=parts.clock())):
+            return count
+    return _MOST_IN_A_ROW
+
+
 def _follow_clocks(parts: Runtime) -> int:
     """Steps of the lab that move a sandbox's clock, also when nobody has the page open."""
     follow_clocks(Lab(parts.database, parts.gateway, parts.secret_box, parts.clock, parts.settings))
@@ -167,5 +176,6 @@ JOBS: dict[str, Callable[[Runtime], int]] = {
     "reconcile": _reconcile,
     "check with Stripe": _probe_stripe,
     "search for newly mapped prices": _search_subscriptions,
+    "change terms of holders": _change_terms,
     "follow clocks of the lab": _follow_clocks,
 }

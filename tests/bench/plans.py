@@ -14,6 +14,7 @@ from licenzy.catalog.models import Kind
 from licenzy.db.tables import Table
 from licenzy.db.upsert import table_of
 from licenzy.entitlements.models import Entitlement, State, UsageWindow
+from licenzy.entitlements.term_versions import TermVersions
 from licenzy.entitlements.windows import Level, Stretch, UnitWindows, whole_seconds, windows_of
 from licenzy.factory import make_runtime
 from licenzy.projects.models import Project
@@ -92,7 +93,8 @@ def _fill(db: Session, side: dict[str, str], now: datetime) -> None:
 def _windows(unit: str, began: datetime) -> UnitWindows:
     start = whole_seconds(began)
     end = whole_seconds(began + _YEAR)
-    stretch = Stretch(start, end, start, "month", start, 0, [Level(start, UNITS)])
+    carries: TermVersions[int | None] = TermVersions(0)
+    stretch = Stretch(start, end, start, "month", start, carries, [Level(start, TermVersions(UNITS))])
     found = windows_of(unit, None, [stretch], {})
     assert found is not None
     return found

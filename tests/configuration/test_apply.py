@@ -9,13 +9,16 @@ from typing import Any
 from click.testing import Result
 from sqlmodel import col, select
 
-from licenzy.catalog import prices
+from licenzy.catalog import prices, queries
 from licenzy.catalog.models import Kind, ProductTerms
+from licenzy.entitlements.holders import changes_of
+from licenzy.entitlements.models import TermChange
 from licenzy.runtime import Runtime
 from licenzy.workspace.models import AuditEntry
 from tests.configuration.conftest import Shop, command_line
 from tests.support.cast import make_product, make_project, make_subject, make_workspace
 from tests.support.clock import StandingClock
+from tests.support.holders import make_holders
 from tests.support.purchases import make_entitlement
 
 PRO = """
@@ -246,7 +249,7 @@ def test_the_report_for_programs_has_these_fields(shop: Shop) -> None:
     assert (report["project_id"], report["mode"]) == (shop.side.project_id, "test")
     assert (report["applied"], report["different"]) == (True, True)
     (product,), (endpoint,) = report["products"], report["endpoints"]
-    assert set(product) == {"action", "product_code", "fields", "prices"}
+    assert set(product) == {"action", "product_code", "fields", "holders", "prices"}
     assert set(product["fields"][0]) == {"key", "before", "after"}
     assert set(product["prices"][0]) == {"action", "label", "stripe_price_id", "former_label", "retires"}
     assert set(endpoint) == {"action", "url", "endpoint_id", "fields", "secret_changes"}
@@ -403,3 +406,66 @@ def test_a_default_product_is_made_changed_and_replaced(shop: Shop) -> None:
     assert acts(pruned) == {"BASIC": "change", "CREDITS": "archive", "FREE": "archive"}
     restored = shop.applied(FREE.replace("default = true", "") + other)
     assert acts(restored) == {"BASIC": "unchanged", "FREE": "restore"}
+
+
+# --- terms for holders -------------------------------------------------------------------------------------
+
+NOW = PRO.replace("grace_days = 3", 'grace_days = 3\nholders = "now"')
+
+
+def asked(shop: Shop) -> list[TermChange]:
+    with shop.runtime.database.read() as db:
+        return changes_of(db, shop.side, product_id=shop.product("PRO").id)
+
+
+def test_terms_for_holders_are_counted_first_and_given_once(shop: Shop) -> None:
+    shop.applied(NOW)
+    assert asked(shop) == [], "nobody has a product that is new"
+    with shop.runtime.database.write() as db:
+        (product,) = queries.products(db, shop.side)
+        make_holders(db, product, 3, now=shop.clock())
+    edited = NOW.replace('["export"]', '["export", "api"]')
+    shown = shop.apply(edited, "--dry-run")
+    assert shown.exit_code == 1
+    assert 'features: ["export"] → ["export", "api"]' in shown.output
+    assert "holders: 3 entitlements will change" in shown.output
+    dry = json.loads(shop.apply(edited, "--dry-run", "--json").stdout)
+    assert (dry["products"][0]["holders"], asked(shop)) == (3, [])
+    assert shop.applied(edited)["products"][0]["holders"] == 3
+    (change,) = asked(shop)
+    assert (change.version, change.requested_by, change.state) == (2, None, "running")
+    assert shop.applied(edited)["products"][0]["holders"] is None
+    assert len(asked(shop)) == 1, "applying again asks for nothing"
+
+
+def test_an_edit_of_nothing_that_holders_get_is_not_for_them(shop: Shop) -> None:
+    shop.applied(NOW)
+    report = shop.applied(NOW.replace("grace_days = 3", "grace_days = 3\nautomatic_tax = true"))
+    assert (report["products"][0]["action"], report["products"][0]["holders"]) == ("change", None)
+    assert asked(shop) == []
+
+
+def test_products_are_listed_and_shown(shop: Shop) -> None:
+    shop.applied(NOW + PACK)
+    shop.applied(NOW.replace('["export"]', '["export", "api"]'))
+    side = ("--project", shop.side.project_id)
+    listed = json.loads(shop.run("products", "list", *side, "--json").stdout)["products"]
+    assert [(each["product_code"], each["terms_version"]) for each in listed] == [("CREDITS", 1), ("PRO", 2)]
+    assert "PRO  subscription  sold  month, year" in shop.run("products", "list", *side).stdout
+    found = json.loads(shop.run("products", "show", *side, "PRO", "--json").stdout)
+    assert [price["label"] for price in found["prices"] if price["selling"]] == ["month", "year"]
+    assert [each["terms"]["features"] for each in found["terms"]] == [["export"], ["export", "api"]]
+    assert [(each["version"], each["state"]) for each in found["term_changes"]] == [(2, "running")]
+    shown = shop.run("products", "show", *side, "PRO").stdout
+    for words in (
+        "price month: price_",
+        "$12.00 every month, selling",
+        "features: export → export, api",
+        "version 2 given to customers: running, 0 of 0 entitlements checked, 0 changed",
+    ):
+        assert words in shown
+    missing = shop.run("products", "show", *side, "NOTHING")
+    assert (missing.exit_code, missing.stderr.count("\n")) == (1, 1)
+    assert (
+        "There are no products in live mode" in shop.run("products", "list", *side, "--mode", "live").stdout
+    )

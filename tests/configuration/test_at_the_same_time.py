@@ -18,7 +18,9 @@ from tests.configuration.test_created_prices import TEAM
 
 def planned(shop: Shop, content: str, *, prune: bool = False) -> Planned:
     configuration = parse(content.encode(), source="shop.toml", mode=shop.side.mode, private_allowed=False)
-    return plan_changes(*shop.parts, shop.side, configuration=configuration, environ={}, prune=prune)
+    return plan_changes(
+        *shop.parts, shop.side, configuration=configuration, environ={}, prune=prune, now=shop.clock()
+    )
 
 
 def write(shop: Shop, plan: Planned) -> int:

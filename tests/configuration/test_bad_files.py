@@ -155,12 +155,8 @@ BAD: list[tuple[str | bytes, str]] = [
         "product PRO: trial: once must be true or false.",
     ),
     (
-        PRO + 'holders = "now"\n',
-        'product PRO: holders = "now" is not supported by this version. Use "new purchases".',
-    ),
-    (
         PRO + 'holders = "all"\n',
-        'product PRO: holders must be "new purchases". Use that, or remove it.',
+        'product PRO: holders must be "new purchases" or "now". Use one of them.',
     ),
     (PRO + "trial = 14\n", "product PRO: trial must be a table, such as { days = 14 }."),
     (PRO + "trial = { day = 14 }\n", "product PRO: trial: day is not a known key. Did you mean days?"),

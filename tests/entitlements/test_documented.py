@@ -19,6 +19,7 @@ from tests.entitlements import (
     test_triggers_of_prices,
     test_triggers_of_subscriptions,
     test_windows,
+    test_windows_for_holders,
 )
 from tests.entitlements.rows import PROVEN
 from tests.stripe_events import test_adoption
@@ -35,7 +36,13 @@ CASES = (
     test_triggers_of_money_back,
     test_triggers_of_prices,
 )
-ALSO_PROVING = (test_adoption, test_overrides, test_windows, test_adjusted_windows)
+ALSO_PROVING = (
+    test_adoption,
+    test_overrides,
+    test_windows,
+    test_windows_for_holders,
+    test_adjusted_windows,
+)
 
 
 def section(title: str) -> str:

@@ -332,6 +332,24 @@ def test_an_operator_lifts_a_suspension_and_a_new_one_counts(member: Sale, what:
     assert member.standing_at(END + DAY) == ("past_due", False, "disputed")
 
 
+@row("operator.terms")
+def test_terms_that_an_operator_gives_last_until_the_price_changes(member: Sale) -> None:
+    given: dict[str, Any] = {
+        "product_code": member.row().product_code,
+        "version": 2,
+        "terms": {"features": ["api"], "grace_days": 7},
+        "replaces": ["features", "grace_days"],
+    }
+    member.operator("terms", at=LATER, **given)
+    assert (member.row().features, member.row().terms_version) == (["api"], 2)
+    member.renewed()
+    assert member.row().features == ["api"]
+    larger = member.storefront.product(Kind.SUBSCRIPTION)
+    price = larger.prices[0].stripe_price_id
+    member.subscription("active", period=2, at=END + DAY, items={"si": price})
+    assert (member.row().product_code, member.row().features) == (larger.product_code, [])
+
+
 @row("subscription.deleted")
 def test_a_canceled_subscription_stays_canceled_when_it_is_refunded(member: Sale) -> None:
     at = unix(START + DAY)

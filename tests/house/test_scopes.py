@@ -16,6 +16,7 @@ BOTH = {
     "cli/export.py": "options of commands",
     "cli/repair.py": "options of commands",
     "cli/keys.py": "options of commands",
+    "cli/products.py": "options of commands",
     "cli/projects.py:scope_of": "makes a scope of the options of commands",
     "connections/queries.py:addressees_at_tenant_webhook": "the project is known of some events only",
     "deliveries/queries.py:somebody_listens": "columns of another statement",

@@ -38,6 +38,7 @@ from tests.support.cast import (
 )
 from tests.support.clock import START
 from tests.support.endpoints import enqueue_events, make_endpoint
+from tests.support.holders import make_term_change
 from tests.support.included_units import ANCHOR, NEXT_YEAR, at, billed, line, paid, record, sold, state
 from tests.support.purchases import make_attempt, make_entitlement
 
@@ -156,6 +157,8 @@ def fill_side(
         make_product_price(db, product, label="year", interval="year", active=False)
         retired = make_product_price(db, product, label="x" * 32, retired_at=product.created_at)
         make_backfill(db, retired)
+        make_term_change(db, product, features=["a" * 64, "api"], stopped_at=START, ended_at=START)
+        make_term_change(db, product, features=["api"], total=1_000_000, checked=400_000, changed=300_000)
         make_product(db, product_code="OLD", archived_at=product.created_at, **here)
         make_key(db, name=names.key, **here)
         make_key(db, name="old", revoked_at=product.created_at, **here)
@@ -217,6 +220,8 @@ def fill_side(
         "/deliveries?status=dead",
         f"/products/{product.id}",
         *([f"/products/{free_product.id}"] if free_product is not None else []),
+        f"/products/{product.id}/terms/2/holders",
+        f"/products/{product.id}/terms/1/holders",
         f"/setup/purchase?attempt={attempt.id}",
         f"/customers/{subject.id}",
         f"/customers?search={'nobody' * 30}",

@@ -203,6 +203,12 @@ ONE_LINE = {
         "good",
     ),
     "revoke": (FactStub("operator", act("revoke"), source=OPERATOR), "Revoked manually", None, "bad"),
+    "terms": (
+        FactStub("operator", act("terms", product_code="PRO", version=2), source=OPERATOR),
+        "Terms changed",
+        "PRO, version 2.",
+        "info",
+    ),
     "taken": (
         FactStub("operator", act("adjust", units=-20), source=OPERATOR),
         "20 units removed manually",

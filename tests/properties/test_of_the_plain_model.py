@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from licenzy.entitlements import grace, periods, subscription_history, subscriptions
+from licenzy.entitlements.changed_terms import ChangedTerms
 from licenzy.entitlements.periods import PaidInvoice, Period
 from licenzy.entitlements.projection import project
 from licenzy.entitlements.sold import SoldTerms
@@ -132,8 +133,8 @@ def the_present_catalog_decides(patch: pytest.MonkeyPatch) -> None:
             price = next(item["price"] for item in state.data["items"] if item["id"] == item_id)
             return self._last[item_id, price]
 
-        def __init__(self, states: Sequence[Any]) -> None:
-            super().__init__(states)
+        def __init__(self, states: Sequence[Any], changed: ChangedTerms) -> None:
+            super().__init__(states, changed)
             self._last: dict[tuple[str, str], Any] = {}
             for state in sorted(states, key=lambda state: state.occurred_at):
                 for item in state.data["items"]:
@@ -146,8 +147,8 @@ def a_price_means_for_ever_what_it_meant_first(patch: pytest.MonkeyPatch) -> Non
     """Also to an item that left it and comes back."""
 
     class First(SoldTerms):
-        def __init__(self, states: Sequence[Any]) -> None:
-            super().__init__(states)
+        def __init__(self, states: Sequence[Any], changed: ChangedTerms) -> None:
+            super().__init__(states, changed)
             for stretches in self._of_item.values():
                 for stretch in stretches:
                     first = next(each for each in stretches if each.price == stretch.price)

@@ -30,7 +30,7 @@ def addresses(app: Flask, cast: Cast, *, guard: str | None = None) -> Iterator[t
 
     With `guard`, only those whose view carries a guard that begins like it.
     """
-    values = {"project_id": cast.project_id, "mode": "test"}
+    values = {"project_id": cast.project_id, "mode": "test", "version": "1"}
     adapter = app.url_map.bind("localhost")
     rules = " ".join(map(str, app.url_map.iter_rules()))
     ids = {name: prefix for prefix, name in re.findall(r"<id\('(\w+)'\):(\w+)>", rules)}

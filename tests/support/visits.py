@@ -32,7 +32,11 @@ class _Forms(HTMLParser):
         if tag == "form":
             self.forms.append(Form(given.get("action", ""), given.get("method", "get").lower()))
         if tag == "input" and self.forms and given.get("name"):
-            self.forms[-1].fields[given["name"]] = given.get("value", "")
+            fields = self.forms[-1].fields
+            if given.get("type") == "radio" and "checked" not in given:
+                fields.setdefault(given["name"], "")
+            else:
+                fields[given["name"]] = given.get("value", "")
 
 
 def forms_of(response: TestResponse) -> list[Form]:

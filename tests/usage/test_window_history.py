@@ -10,7 +10,8 @@ from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.models import Entitlement, State, UsageWindow
 from licenzy.entitlements.projection import project
-from licenzy.entitlements.windows import windows_of_grant
+from licenzy.entitlements.term_versions import TermVersions
+from licenzy.entitlements.windows_of_grants import windows_of_grant
 from licenzy.kit.clock import from_unix
 from licenzy.usage.grants import WindowGrant, window_grants
 from licenzy.usage.window_history import (
@@ -124,7 +125,7 @@ def test_a_year_shows_the_months_before_and_those_ahead() -> None:
 
 
 def test_windows_without_an_end_are_shown_around_now() -> None:
-    included = windows_of_grant([line(every="day")], from_unix(ANCHOR), {})
+    included = windows_of_grant(TermVersions([line(every="day")]), from_unix(ANCHOR), {})
     owned = entitlement([each.to_json() for each in included], source="portal")
     now = ANCHOR + 1000 * DAY + HOUR
     found = windows_around(owned, grants_of(owned, now), [], from_unix(now))

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from licenzy.catalog.rules import duration_text
+from licenzy.entitlements.changed_terms import TERMS
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.projected import SETTLED, FactLike
 from licenzy.kit.clock import from_micros, from_unix
@@ -57,8 +58,8 @@ def history(facts: Iterable[FactLike], item_key: str = "") -> list[TimelineEntry
 
 
 def _concerns(fact: FactLike, item_key: str) -> bool:
-    """Acts are about one item each; only an adoption is about the whole purchase."""
-    of_all = fact.kind != "operator" or fact.data["action"] == "adopt"
+    """Acts are about one item each; only adopting and giving terms are about the whole purchase."""
+    of_all = fact.kind != "operator" or fact.data["action"] in {"adopt", TERMS}
     return of_all or bool(fact.data.get("item_key", "") == item_key)
 
 
@@ -277,6 +278,8 @@ def _operator(data: Mapping[str, Any], _currency: str | None) -> _Description:
         return _Description("Set manually", f"{data['limit'] or data['feature']}{value}{until}.", "good")
     if action == "remove_override":
         return _Description("Taken away manually", None, "bad")
+    if action == TERMS:
+        return _Description("Terms changed", f"{data['product_code']}, version {data['version']}.")
     return _Description("Checkout adopted manually", _adopted(data), "good")
 
 

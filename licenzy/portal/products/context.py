@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from flask import request
@@ -10,8 +12,12 @@ from flask import request
 from licenzy.alignment.findings import Part
 from licenzy.catalog import queries as catalog
 from licenzy.catalog import rules as catalog_rules
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import Kind, Product, ProductTerms
 from licenzy.catalog.prices import prices_at_stripe
+from licenzy.catalog.term_differences import TermDifference, term_differences
+from licenzy.entitlements.holder_preview import HolderPreview
+from licenzy.entitlements.holders import changes_of
+from licenzy.entitlements.models import TermChange
 from licenzy.entitlements.queries import was_granted
 from licenzy.errors import LicenzyError
 from licenzy.portal.alignment.findings import side_findings
@@ -60,6 +66,7 @@ def product_form_context(side: Side, form: ProductForm, *, current: Product | No
         "prices_problem": problem,
         "product": current,
         "unit_is_fixed": current is not None and _unit_is_fixed(side, current),
+        "preview": None,
     }
 
 
@@ -93,8 +100,12 @@ def product_page_context(
     form: ProductForm | None = None,
     price_form: PriceForm | None = None,
     typed_error: str | None = None,
+    preview: HolderPreview | None = None,
 ) -> dict[str, Any]:
-    """The page of one product: its form, its prices, and the form that adds one."""
+    """The page of one product: its form, its prices and terms, and the form that adds a price.
+
+    With a `preview` the form shows it, and asks to confirm it.
+    """
     context = product_form_context(
         side, form or ProductForm(formdata=None, data=described(product)), current=product
     )
@@ -102,12 +113,47 @@ def product_page_context(
         searches = catalog.backfills(db, side.scope, product_id=product.id)
     return {
         **context,
+        **terms_context(side, product),
+        "preview": preview,
         "price_form": price_form or _another_price(product, context["prices"]),
         "searches": searches,
         "stored_offer": stored_offer(product),
         "typed_error": typed_error,
         "back": "",
     }
+
+
+def terms_context(side: Side, product: Product) -> dict[str, Any]:
+    """The versions of a product's terms, the newest first, and which of them is being given to holders."""
+    with runtime().database.read() as db:
+        versions = catalog.versions_of(db, side.scope, product_id=product.id)
+        changes = changes_of(db, side.scope, product_id=product.id)
+        # A free product is not sold: nobody has one that was never granted manually.
+        can_be_given = product.kind is not Kind.FREE or was_granted(db, side.scope, product.product_code)
+    return {
+        "versions": list(_versions(versions, changes)),
+        "running_change": next((change for change in changes if change.ended_at is None), None),
+        "can_be_given": can_be_given,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a product's terms, as its page lists it."""
+
+    number: int
+    since: datetime
+    differences: Sequence[TermDifference]
+    """From the version before; for the first one, none."""
+    given: Sequence[TermChange]
+    """When it was given to holders, the newest first."""
+
+
+def _versions(versions: Sequence[ProductTerms], changes: Sequence[TermChange]) -> Iterator[Version]:
+    for before, each in reversed(list(zip([None, *versions], versions, strict=False))):
+        differences = term_differences(before.terms, each.terms) if before is not None else []
+        given = [change for change in changes if change.version == each.version]
+        yield Version(each.version, each.from_, differences, given)
 
 
 def _another_price(product: Product, prices: Sequence[PriceFacts]) -> PriceForm:

@@ -44,6 +44,8 @@ DURATION_CHOICES = [
     SelectChoice("years", "years of 365 days"),
 ]
 _AMOUNT_MAX = 1_000_000_000
+HOLDERS_NOW = "now"
+"""The choice that gives changed terms to those who have the product already."""
 _LIMITS = "Write each limit as code = number, such as projects = 10 or seats = unlimited."
 
 
@@ -172,6 +174,16 @@ class ProductForm(PortalForm):
     """The button that was pressed to add or remove a row, if one was."""
     seen_price = HiddenField()
     """The picked price as it was last read, so that the sentence of the offer need not read it again."""
+    holders = RadioField(
+        "Who gets a change of terms",
+        choices=[
+            SelectChoice("new", "New purchases"),
+            SelectChoice(HOLDERS_NOW, "New purchases, and all customers who have the product now"),
+        ],
+        default="new",
+        validate_choice=False,
+    )
+    confirmed = HiddenField()
     back = HiddenField()
 
     def validate(self, extra_validators: Any = None) -> bool:
@@ -185,12 +197,17 @@ class ProductForm(PortalForm):
         return fields[name] if name in fields else super().field_named(name)
 
     def offer(self, prices: Sequence[PriceFacts], *, current: Product | None = None) -> None:
-        """Fill the list of prices, in the order of Stripe's; `current` is the product being edited."""
+        """Fill the lists of choices, prices in Stripe's order; `current` is the product being edited."""
         choices = [SelectChoice(price.id) for price in prices]
         main = current.main_price if current is not None else None
         if main is not None and main.stripe_price_id not in {choice.value for choice in choices}:
             choices.insert(0, SelectChoice(main.stripe_price_id))
         self.price_id.choices = choices
+        if current is not None and current.kind is Kind.FREE:
+            self.holders.choices = [
+                SelectChoice("new", "New manual grants"),
+                SelectChoice(HOLDERS_NOW, "New manual grants, and all customers who have one now"),
+            ]
 
     def edit(self, product: Product) -> None:
         """Take what never changes from the product, and no price where it has no main one."""
@@ -202,6 +219,11 @@ class ProductForm(PortalForm):
     def only_picked(self) -> bool:
         """Whether a price was picked and nothing said about what it gives and how it is called."""
         return bool(self.price_id.data) and not self.kind.data and not (self.product_code.data or "").strip()
+
+    @property
+    def is_for_holders(self) -> bool:
+        """Whether those who have the product are to get its terms too."""
+        return bool(self.holders.data == HOLDERS_NOW)
 
     def draft(self) -> Draft:
         """What the form describes. Call it on a valid form only."""

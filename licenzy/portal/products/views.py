@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.catalog import actions, queries
 from licenzy.catalog.models import Kind, Product
+from licenzy.entitlements.holders import give_to_holders
 from licenzy.entitlements.queries import was_granted
 from licenzy.portal.blueprint import project
 from licenzy.portal.forms import TypedForm
@@ -19,6 +20,7 @@ from licenzy.portal.products.context import (
 )
 from licenzy.portal.products.forms import ProductForm, described
 from licenzy.portal.products.offer import offer_context
+from licenzy.portal.products.terms import entitlements, holders_preview
 from licenzy.portal.respond import flashed_refusals, go, show
 from licenzy.portal.setup.wizard import WIZARD, finished_url, is_in_wizard, step_page
 from licenzy.runtime import runtime
@@ -106,6 +108,10 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
         return show("products/edit.html", "products/_form.html", **context)
     if form.validate():
         with form.refusals():
+            preview = holders_preview(side, product_id, form)
+            if preview is not None and form.confirmed.data != preview.digest:
+                context = product_page_context(side, product, form, preview=preview)
+                return show("products/edit.html", "products/_form.html", **context)
             actions.edit_product(
                 parts.database,
                 parts.gateway,
@@ -114,9 +120,15 @@ def edit_product(side: Side, product_id: str) -> ResponseReturnValue:
                 product_id=product_id,
                 draft=form.draft(),
                 was_granted=was_granted,
+                give_to_holders=give_to_holders if preview is not None else None,
                 actor=side.actor,
                 now=parts.clock(),
             )
+            if preview is not None:
+                flash(
+                    f"{product.product_code} is saved. {entitlements(preview.count)} will change.", "success"
+                )
+                return go(url_for("portal.project.edit_product", product_id=product_id, _anchor="terms"))
             kept = (
                 "What was granted before stays as it was granted."
                 if product.kind is Kind.FREE
