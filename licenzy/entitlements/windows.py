@@ -263,8 +263,9 @@ def windows_of(
 
     `adjusted` are units that an operator added, by the start of their window.
     """
+    lasting = [each for each in stretches if each.starts_at < each.ends_at]
     # A later run without units ends what the one before it left; before the first units there is nothing.
-    runs = list(dropwhile(_is_empty, _runs(stretches)))
+    runs = list(dropwhile(_is_empty, _runs(lasting)))
     if not runs:
         return None
     found: list[Window] = []
@@ -341,10 +342,11 @@ def _windows_of_run(
     for each in count(number, -1):
         starts_at = max(step_start(every, anchor, each), first.starts_at)
         ends_at = step_start(every, anchor, each + 1)
-        if starts_at >= end:
-            continue
+        # First of all, since nothing may begin before the end of a run whose time is another one's.
         if ends_at <= first.starts_at:
             break
+        if starts_at >= end:
+            continue
         place = max(index for index, part in enumerate(run) if part.starts_at <= starts_at)
         paid, then = run[place], run[place + 1] if place + 1 < len(run) else after
         opens_at = max(starts_at, paid.opens_at)

@@ -11,7 +11,17 @@ import pytest
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.projection import project
 from licenzy.entitlements.window_counters import due_window
-from licenzy.entitlements.windows import UnitWindows, Window, included_of, step_number, step_start
+from licenzy.entitlements.windows import (
+    FOR_GOOD,
+    Level,
+    Stretch,
+    UnitWindows,
+    Window,
+    included_of,
+    step_number,
+    step_start,
+    windows_of,
+)
 from licenzy.kit.clock import from_unix
 from tests.entitlements.rows import row
 from tests.entitlements.test_projection import Fact
@@ -370,3 +380,22 @@ def test_facts_from_events_and_readings_agree() -> None:
     reading = state(ANCHOR + HOUR, sold(line()), span=(ANCHOR, NEXT_YEAR), invoice="in_1", snapshot=1)
     reading.source = FactSource.SNAPSHOT
     assert windows([*facts, reading]) == windows(facts)
+
+
+@pytest.mark.parametrize("every", ["day", "week", "month", "period"])
+def test_a_period_beyond_the_last_year_has_no_windows(every: str) -> None:
+    terms = sold(line(every=every))
+    span = FOR_GOOD + 1, FOR_GOOD + DAY
+    facts = [state(ANCHOR, terms, span=span, invoice="in_1"), paid("in_1", ANCHOR, billed(span))]
+    (projected,) = project(facts)
+    assert projected.included is None
+
+
+def test_time_that_another_run_has_from_its_start_has_no_windows() -> None:
+    daily, weekly = (
+        Stretch(ANCHOR, FEBRUARY, ANCHOR, every, ANCHOR, 0, [Level(ANCHOR, 10)], is_fresh=True)
+        for every in ("day", "week")
+    )
+    included = windows_of("images", None, [daily, weekly], {})
+    assert included is not None
+    assert [each.ends_at - each.starts_at for each in included.windows] == [7 * DAY]
