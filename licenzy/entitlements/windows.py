@@ -26,6 +26,8 @@ FOR_GOOD = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp())
 """The end of what has none: early enough for a step that begins after it."""
 IncludedLine = Mapping[str, Any]
 """What a product's terms say of one unit: `units`, `every`, `rollover`, …"""
+MOST_UNITS = 2**53 - 1
+"""The largest size of a window, whatever the quantity: every JSON reader keeps it exactly."""
 _KEPT = 4
 """How many of the last windows stand with the entitlement: the present one, those before it, and the first of
 a period that was paid ahead of its start."""
@@ -321,7 +323,7 @@ def _windows_of_run(
             first.starts_at,
             first.ends_at,
             first.begins_to_open,
-            max(0, units),
+            _bounded(units),
             first.carries_at_most.before(over_at)[-1],
             credits_from,
             first.is_trial,
@@ -357,7 +359,7 @@ def _windows_of_run(
             over_at = min(ends_at, until)
             units = _size(levels, starts_at, ends_at, over_at) + adjusted.get(starts_at, 0)
             carries = paid.carries_at_most.before(over_at)[-1]
-            windows.insert(0, Window(starts_at, ends_at, opens_at, max(0, units), carries))
+            windows.insert(0, Window(starts_at, ends_at, opens_at, _bounded(units), carries))
         if starts_at <= first.starts_at or len(windows) > _KEPT:
             break
     if windows and len(windows) <= _KEPT:
@@ -365,7 +367,13 @@ def _windows_of_run(
     windows = windows[-_KEPT:]
     if after is not None or step_start(every, anchor, number + 1) >= last.ends_at:
         return windows, None
-    return windows, Steps(every, anchor, last.ends_at, levels[-1].units.latest, last.carries_at_most.latest)
+    units = _bounded(levels[-1].units.latest)
+    return windows, Steps(every, anchor, last.ends_at, units, last.carries_at_most.latest)
+
+
+def _bounded(units: int) -> int:
+    """A size that the database keeps, also of a quantity that is negative or has no bounds."""
+    return min(max(0, units), MOST_UNITS)
 
 
 def _size(levels: Sequence[Level], starts_at: int, ends_at: int, over_at: int) -> int:

@@ -13,6 +13,7 @@ from licenzy.entitlements.projection import project
 from licenzy.entitlements.window_counters import due_window
 from licenzy.entitlements.windows import (
     FOR_GOOD,
+    MOST_UNITS,
     Level,
     Stretch,
     UnitWindows,
@@ -399,3 +400,15 @@ def test_time_that_another_run_has_from_its_start_has_no_windows() -> None:
     included = windows_of("images", None, [daily, weekly], {})
     assert included is not None
     assert [each.ends_at - each.starts_at for each in included.windows] == [7 * DAY]
+
+
+@pytest.mark.parametrize(("quantity", "units"), [(-5, 0), (10**30, MOST_UNITS)])
+@pytest.mark.parametrize("every", ["day", "month", "period"])
+def test_no_quantity_makes_a_window_that_cannot_be_stored(every: str, quantity: int, units: int) -> None:
+    span = ANCHOR, NEXT_YEAR
+    facts = [
+        state(ANCHOR, sold(line(every=every)), span=span, quantity=quantity, invoice="in_1"),
+        paid("in_1", ANCHOR, billed(span, quantity=quantity), reason="subscription_create"),
+    ]
+    for now in (ANCHOR, APRIL):
+        assert present(facts, now).units == units
