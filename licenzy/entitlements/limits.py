@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
+from licenzy.catalog.rules import LIMIT_VALUE_MAX
+
 Limits: TypeAlias = Mapping[str, int | None]
 """By code; None is unlimited."""
 
@@ -34,7 +36,7 @@ def limit_of(code: str, sources: Iterable[LimitSource]) -> TotalLimit | None:
     """The limit that these give together; None where none of them names it.
 
     The largest base counts, however many of it there are. What `adds` comes on top of it, once for each of
-    its quantity.
+    its quantity. No sum is above LIMIT_VALUE_MAX, which answers can still carry.
     """
     base, added, is_named = 0, 0, False
     for source in sources:
@@ -49,7 +51,7 @@ def limit_of(code: str, sources: Iterable[LimitSource]) -> TotalLimit | None:
             added += value * source.quantity
         else:
             base = max(base, value)
-    return TotalLimit(base + added) if is_named else None
+    return TotalLimit(min(base + added, LIMIT_VALUE_MAX)) if is_named else None
 
 
 def limits_of(sources: Sequence[LimitSource], overrides: Sequence[LimitSource]) -> dict[str, int | None]:

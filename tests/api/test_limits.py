@@ -11,6 +11,7 @@ from sqlalchemy import event
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
+from licenzy.catalog.rules import LIMIT_VALUE_MAX
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.models import OVERRIDE
 from licenzy.subjects.models import Subject
@@ -67,6 +68,17 @@ def test_one_more_is_allowed_below_the_limit(client: FlaskClient, token: str, su
     assert told == {
         "results": [{"subject_ref": "user_123", "allowed": True}, {"subject_ref": "nobody", "allowed": False}]
     }
+
+
+def test_large_limits_of_many_are_still_answered(
+    client: FlaskClient, database: Database, token: str, subject: Subject
+) -> None:
+    with database.write() as db:
+        huge: dict[str, Any] = {"limits": {"projects": LIMIT_VALUE_MAX}, "adds": True, "quantity": 999_999}
+        make_entitlement(db, subject=subject, product_code="HUGE", **huge)
+    answer = client.get("/v1/customer/access/user_123", headers=bearer(token))
+    assert answer.status_code == 200
+    assert answer.get_json()["limits"] == {"projects": LIMIT_VALUE_MAX}
 
 
 @pytest.mark.parametrize("path", [CHECK, CHECK + "?explain=true", BATCH])

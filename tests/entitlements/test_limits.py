@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from licenzy.catalog.models import Kind
+from licenzy.catalog.rules import LIMIT_VALUE_MAX
 from licenzy.entitlements.decision import DefaultProduct, decide, in_force
 from licenzy.entitlements.limits import Limits, TotalLimit, limit_of, limits_of
 from licenzy.entitlements.models import OVERRIDE, State
@@ -46,6 +47,9 @@ TOTALS: list[tuple[str, list[Source], TotalLimit | None]] = [
     ("several add", [adding({"projects": 2}, 3), adding({"projects": 1})], TotalLimit(7)),
     ("added without a base", [adding({"projects": 2}, 2)], TotalLimit(4)),
     ("added without end", [Source({"projects": 5}), adding({"projects": None})], TotalLimit(None)),
+    ("more than an answer carries",
+     [Source({"projects": 5}), adding({"projects": LIMIT_VALUE_MAX}, 999_999)],
+     TotalLimit(LIMIT_VALUE_MAX)),
     ("adds to another code", [Source({"projects": 5}), adding({"seats": 2})], TotalLimit(5)),
 ]  # fmt: skip
 
