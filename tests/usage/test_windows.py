@@ -393,3 +393,20 @@ def test_endpoints_are_told_of_windows_and_low_marks(holder: Holder, runtime: Ru
         ("usage.low", None, 90),
         ("usage.consumed", 10, 80),
     }
+
+
+def test_a_fact_grants_no_more_than_opening_did(holder: Holder) -> None:
+    terms = sold(line(rollover={"at_most": None}))
+    year = ANCHOR, billed_end()
+    three = [
+        state(ANCHOR, terms, span=year, quantity=3, invoice="in_1"),
+        paid("in_1", ANCHOR, billed(year, quantity=3), reason="subscription_create"),
+    ]
+    holder.records(three, ANCHOR + HOUR)
+    assert holder.consumes(2500) == (200, 500)
+    middle = ANCHOR + (FEBRUARY - ANCHOR) // 2
+    holder.records([state(middle, terms, span=year, quantity=1, invoice="in_1")], middle)
+    # January had 2,000. What was taken beyond comes off February, which nobody uses, so 500 of it go on.
+    assert holder.consumes(1, MARCH) == (200, 1499)
+    holder.records([state(MARCH + HOUR, terms, span=year, quantity=1, invoice="in_1")], MARCH + HOUR)
+    assert holder.balance()["remaining"] == 1499
