@@ -233,7 +233,10 @@ def _end(db: Session, row: _Columns, now: datetime) -> _Columns:
 
 
 def _remove(db: Session, purchase: LockedPurchase, rows: Sequence[_Columns]) -> None:
-    """Delete rows that have been ended; one stays whose units were used, of which the ledger tells."""
+    """Delete rows that have been ended.
+
+    One stays whose units were used, of which the ledger tells, and one that holds another's open windows.
+    """
     if rows:
         these = and_(
             _ENTITLEMENTS.c.project_id == purchase.project_id,
@@ -243,6 +246,12 @@ def _remove(db: Session, purchase: LockedPurchase, rows: Sequence[_Columns]) -> 
                 _WINDOWS.c.project_id == purchase.project_id,
                 _WINDOWS.c.mode == purchase.mode,
                 _WINDOWS.c.entitlement_id == _ENTITLEMENTS.c.id,
+            ),
+            ~exists().where(
+                _WINDOWS.c.project_id == purchase.project_id,
+                _WINDOWS.c.mode == purchase.mode,
+                _WINDOWS.c.holder_id == _ENTITLEMENTS.c.id,
+                _WINDOWS.c.spent_at_end.is_(None),
             ),
         )
         db.connection().execute(delete(_ENTITLEMENTS).where(these))

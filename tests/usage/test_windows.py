@@ -15,8 +15,12 @@ from sqlmodel import col, select
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import OutboundEvent
+from licenzy.entitlements.actions import lock_purchase, withdraw_purchase
+from licenzy.entitlements.events import REPLAYED
 from licenzy.entitlements.models import Entitlement, UsageWindow
+from licenzy.entitlements.queries import recorded_facts
 from licenzy.kit.clock import from_unix
+from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.usage.models import Hold, LedgerRow
 from tests.support.cast import Cast, make_product
@@ -410,3 +414,22 @@ def test_a_fact_grants_no_more_than_opening_did(holder: Holder) -> None:
     assert holder.consumes(1, MARCH) == (200, 1499)
     holder.records([state(MARCH + HOUR, terms, span=year, quantity=1, invoice="in_1")], MARCH + HOUR)
     assert holder.balance()["remaining"] == 1499
+
+
+def test_windows_of_a_purchase_that_was_taken_away_are_not_given_twice(holder: Holder) -> None:
+    pro = sold(line(), price="price_max", code="MAX")
+    year = ANCHOR, billed_end()
+    holder.records(of_year(), ANCHOR + HOUR)
+    assert holder.consumes(900) == (200, 100)
+    middle = ANCHOR + (FEBRUARY - ANCHOR) // 2
+    swap = state(middle, pro, span=year, item="si_2", invoice="in_1")
+    holder.records([swap], middle)
+    left = holder.balance()["remaining"]
+    scope = Scope.of(holder.customer.subject)
+    with holder.customer.database.write() as db:
+        purchase = lock_purchase(db, scope, key="sub_1", now=holder.clock.now)
+        facts = recorded_facts(db, scope, purchase_key="sub_1")
+        withdraw_purchase(db, purchase, facts=facts, cause=REPLAYED, now=holder.clock.now)
+    assert holder.consumes(1) == (409, 0)
+    holder.records([], middle + HOUR)
+    assert holder.balance()["remaining"] == left
