@@ -258,7 +258,7 @@ def _remove(db: Session, purchase: LockedPurchase, rows: Sequence[_Columns]) -> 
 
 
 def _write_all(
-    db: Session, purchase: LockedPurchase, entitlements: Iterable[Projected], now: datetime
+    db: Session, purchase: LockedPurchase, entitlements: Sequence[Projected], now: datetime
 ) -> tuple[list[_Columns], list[Change], list[_Columns]]:
     """All rows of the purchase as they are now, what of those and their siblings changed, and those ended.
 
@@ -267,7 +267,10 @@ def _write_all(
     """
     found = [] if purchase.is_new else _rows_of(db, purchase.scope, purchase_key=purchase.key)
     rows: dict[str, _Columns] = {row.item_key: row._asdict() for row in found}
-    windows = OpenWindows.locked(db, purchase.scope, rows.values())
+    including = {each.item_key for each in entitlements if each.included is not None}
+    # Also those of one that includes units again, after terms without any.
+    holders = [row["id"] for key, row in rows.items() if key in including or row["included"] is not None]
+    windows = OpenWindows.locked(db, purchase.scope, holders)
     left = {key for key, row in rows.items() if row["kind"] == Kind.SUBSCRIPTION}
     changes: list[Change] = []
     heirs: dict[str, str] = {}

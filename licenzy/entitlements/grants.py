@@ -239,8 +239,8 @@ def _locked(db: Session, operator: OperatorContext, entitlement_id: str) -> _Loc
     lock_customer(db, operator.scope, subject_id=found.subject_id)
     # What it includes may have changed until its purchase was held.
     db.refresh(found)
-    holder = {"id": found.id, "included": found.included}
-    windows = OpenWindows.locked(db, operator.scope, [holder])
+    holders = [found.id] if found.included is not None else []
+    windows = OpenWindows.locked(db, operator.scope, holders)
     locked = _with_id(operator, entitlement_id).with_for_update().execution_options(populate_existing=True)
     return _LockedEntitlement(db.exec(locked).one(), windows.rows)
 

@@ -17,7 +17,7 @@ from licenzy.db.reads import read_row, read_rows
 from licenzy.db.upsert import change_row, table_of
 from licenzy.entitlements.models import State, UsageWindow
 from licenzy.entitlements.projected import Projected
-from licenzy.entitlements.window_counters import granted, opening, spent_before
+from licenzy.entitlements.window_counters import opening, spent_before
 from licenzy.entitlements.windows import UnitWindows, included_of, whole_seconds
 from licenzy.kit.clock import from_unix
 from licenzy.projects.scope import Scope
@@ -33,9 +33,8 @@ class OpenWindows:
     rows: Sequence[Any] = ()
 
     @classmethod
-    def locked(cls, db: Session, scope: Scope, entitlements: Iterable[Mapping[str, Any]]) -> OpenWindows:
-        """Those of entitlements that include units: others have none, and nothing is read for them."""
-        holder_id = [row["id"] for row in entitlements if row["included"] is not None]
+    def locked(cls, db: Session, scope: Scope, holder_id: Sequence[str]) -> OpenWindows:
+        """Those of these entitlements that include units: others have none, and are not to be given."""
         return cls(_locked(db, scope, holder_id=holder_id)) if holder_id else cls()
 
     def due_at(self, projected: Projected, holder_id: Collection[str]) -> datetime | None:
@@ -78,7 +77,9 @@ def _fitted(
     db: Session, row: Any, included: UnitWindows | None, entitlement_ids: Sequence[str]
 ) -> dict[str, Any]:
     if included is None:
-        return {"granted_units": granted(0, row)}
+        # Of what is not included any more nothing is left, of carried units neither.
+        taken = row.used_units + row.reserved_units + row.overdrawn_units
+        return {"granted_units": taken, "carried_units": 0}
     start = whole_seconds(row.starts_at)
     window, before = included.sized(start), included.before(start)
     if window is None:

@@ -433,3 +433,17 @@ def test_windows_of_a_purchase_that_was_taken_away_are_not_given_twice(holder: H
     assert holder.consumes(1) == (409, 0)
     holder.records([], middle + HOUR)
     assert holder.balance()["remaining"] == left
+
+
+def test_terms_without_units_and_back_take_nothing_from_whoever_has_them(holder: Holder) -> None:
+    year, carried = (ANCHOR, billed_end()), line(rollover=CARRIED)
+    holder.records(of_year(carried), ANCHOR + HOUR)
+    assert holder.consumes(300) == (200, 700)
+    assert holder.consumes(200, FEBRUARY) == (200, 1300)
+    # What the earliest fact says was sold counts, whichever fact comes later.
+    holder.records([state(ANCHOR - 10, sold(), span=year, invoice="in_1")], FEBRUARY + HOUR)
+    assert holder.consumes(1) == (409, 0)
+    _january, february = holder.windows()
+    assert february.granted_units + february.carried_units == february.used_units
+    holder.records([state(ANCHOR - 20, sold(carried), span=year, invoice="in_1")], FEBRUARY + HOUR)
+    assert holder.consumes(1) == (200, 1299)
