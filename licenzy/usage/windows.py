@@ -41,14 +41,16 @@ def open_due_windows(
     Whoever writes what a window is made of holds its purchase, and whoever draws it the window itself: both
     are locked, in this order. `called_at` is real time.
     """
-    holders = [each for each in including(db, scope, subject_id=subject_id) if is_due(each, now)]
-    for key in sorted({each.purchase_key for each in holders}):
+    keys = {each.purchase_key for each in including(db, scope, subject_id=subject_id) if is_due(each, now)}
+    for key in sorted(keys):
         lock_purchase(db, scope, key=key, now=called_at)
+    # What their facts say, and whose they are, may have changed until their purchases were held.
+    db.expire_all()
+    locked = (each for each in including(db, scope, subject_id=subject_id) if each.purchase_key in keys)
+    holders = [each for each in locked if is_due(each, now)]
     rows = lock_windows(db, scope, subject_id=subject_id)
     opened: list[WindowGrant] = []
     for entitlement in holders:
-        # What its facts say may have changed until its purchase was held.
-        db.refresh(entitlement)
         theirs = [row for row in rows if row.holder_id == entitlement.id]
         for due in due_of(entitlement, theirs, now):
             for row in due.closes:

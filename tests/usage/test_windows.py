@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from licenzy.catalog.models import Kind
 from licenzy.db.unit_of_work import Database
@@ -23,6 +23,7 @@ from licenzy.kit.clock import from_unix
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.usage.models import Hold, LedgerRow
+from licenzy.usage.windows import open_due_windows
 from tests.support.cast import Cast, make_product
 from tests.support.clock import StandingClock
 from tests.support.endpoints import make_endpoint
@@ -42,6 +43,7 @@ from tests.support.included_units import (
     sold,
     state,
 )
+from tests.support.threads import run_in_overlapping_transactions
 from tests.usage.buying import Customer, consume, customer_with, post, reserve
 
 CARRIED = {"at_most": 500}
@@ -447,3 +449,20 @@ def test_terms_without_units_and_back_take_nothing_from_whoever_has_them(holder:
     assert february.granted_units + february.carried_units == february.used_units
     holder.records([state(ANCHOR - 20, sold(carried), span=year, invoice="in_1")], FEBRUARY + HOUR)
     assert holder.consumes(1) == (200, 1299)
+
+
+@pytest.mark.parametrize("database_url", ["postgres"], indirect=True)
+def test_a_purchase_that_is_taken_away_while_a_call_opens_its_window(holder: Holder) -> None:
+    holder.records(of_year(), ANCHOR + HOUR)
+    scope, now = Scope.of(holder.customer.subject), holder.clock.now
+
+    def taken_away(db: Session) -> None:
+        purchase = lock_purchase(db, scope, key="sub_1", now=now)
+        facts = recorded_facts(db, scope, purchase_key="sub_1")
+        withdraw_purchase(db, purchase, facts=facts, cause=REPLAYED, now=now)
+
+    def opens(db: Session) -> None:
+        open_due_windows(db, scope, subject_id=holder.customer.subject.id, now=now, called_at=now)
+
+    run_in_overlapping_transactions(holder.customer.database, taken_away, opens)
+    assert holder.windows() == []
