@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 
+from licenzy.entitlements.included_lines import IncludedLine, carried_by, units_of
 from licenzy.entitlements.item_states import ItemState, item_states, lines_for, lines_of
 from licenzy.entitlements.operators import adjusted_windows
 from licenzy.entitlements.periods import SAME_MOMENT, PaidInvoice
@@ -18,17 +19,7 @@ from licenzy.entitlements.sold import Terms
 from licenzy.entitlements.subscription_history import SubscriptionHistory
 from licenzy.entitlements.term_versions import TermVersions
 from licenzy.entitlements.trial_windows import stretches_of_trial, trial_of
-from licenzy.entitlements.windows import (
-    FOR_GOOD,
-    IncludedLine,
-    Level,
-    Stretch,
-    UnitWindows,
-    carried_by,
-    units_of,
-    whole_seconds,
-    windows_of,
-)
+from licenzy.entitlements.windows import FOR_GOOD, Level, Stretch, UnitWindows, whole_seconds, windows_of
 from licenzy.kit.clock import from_unix
 
 _NO_TERMS: TermVersions[Terms | None] = TermVersions(None)

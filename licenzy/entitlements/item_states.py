@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from licenzy.entitlements.included_lines import IncludedLine, line_for
 from licenzy.entitlements.ordering import in_order
 from licenzy.entitlements.projected import FactLike
 from licenzy.entitlements.sold import Terms
 from licenzy.entitlements.subscription_history import Item, SubscriptionHistory
 from licenzy.entitlements.term_versions import TermVersions
-from licenzy.entitlements.windows import IncludedLine, line_for, whole_seconds
+from licenzy.entitlements.windows import whole_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from licenzy.entitlements.included_lines import IncludedLine, units_of
 from licenzy.entitlements.item_states import ItemState, lines_for
 from licenzy.entitlements.sold import Terms
 from licenzy.entitlements.term_versions import TermVersions
-from licenzy.entitlements.windows import FOR_GOOD, IncludedLine, Level, Stretch, units_of
+from licenzy.entitlements.windows import FOR_GOOD, Level, Stretch
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,11 @@ def own_spent(row: CountedWindow) -> int:
     return max(0, row.used_units + row.reserved_units + row.overdrawn_units - row.carried_units)
 
 
+def granted(size: int, row: CountedWindow) -> int:
+    """What a window grants: its size, and never less than what has been taken of it."""
+    return max(size, own_spent(row))
+
+
 def opening(window: Window, before: Window | None, spent_before: int) -> Opening:
     """What a window begins with, by what was taken of the own units of the one before."""
     if before is None or before.is_trial:

@@ -24,8 +24,6 @@ STEP_SECONDS = {"day": 86_400, "week": 7 * 86_400}
 """How long a window of a fixed length is."""
 FOR_GOOD = int(datetime(9000, 1, 1, tzinfo=UTC).timestamp())
 """The end of what has none: early enough for a step that begins after it."""
-IncludedLine = Mapping[str, Any]
-"""What a product's terms say of one unit: `units`, `every`, `rollover`, …"""
 MOST_UNITS = 2**53 - 1
 """The largest size of a window, whatever the quantity: every JSON reader keeps it exactly."""
 _KEPT = 4
@@ -387,22 +385,6 @@ def _size(levels: Sequence[Level], starts_at: int, ends_at: int, over_at: int) -
         ended = min(after.since if after is not None else ends_at, ends_at)
         seconds += level.units.before(over_at)[-1] * max(0, ended - begun)
     return -(-seconds // (ends_at - starts_at))
-
-
-def line_for(lines: Sequence[IncludedLine], unit: str) -> IncludedLine | None:
-    """What included lines say of one unit."""
-    return next((line for line in lines if line["unit"] == unit), None)
-
-
-def units_of(line: IncludedLine | None) -> int:
-    """How many units a line includes; none without one."""
-    return line["units"] if line is not None else 0
-
-
-def carried_by(line: IncludedLine | None) -> int | None:
-    """How many unused units a line carries over at most; None is all of them."""
-    rollover = line["rollover"] if line is not None else None
-    return 0 if rollover is None else rollover["at_most"]
 
 
 def whole_seconds(at: datetime) -> int:

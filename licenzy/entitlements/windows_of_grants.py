@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from licenzy.entitlements.included_lines import IncludedLine, carried_by, line_for, units_of
 from licenzy.entitlements.term_versions import TermVersions
-from licenzy.entitlements.windows import (
-    FOR_GOOD,
-    IncludedLine,
-    Level,
-    Stretch,
-    UnitWindows,
-    carried_by,
-    line_for,
-    units_of,
-    whole_seconds,
-    windows_of,
-)
+from licenzy.entitlements.windows import FOR_GOOD, Level, Stretch, UnitWindows, whole_seconds, windows_of
 
 
 def windows_of_grant(

@@ -10,6 +10,7 @@ import pytest
 
 from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.projection import project
+from licenzy.entitlements.term_versions import TermVersions
 from licenzy.entitlements.window_counters import due_window
 from licenzy.entitlements.windows import (
     FOR_GOOD,
@@ -393,8 +394,10 @@ def test_a_period_beyond_the_last_year_has_no_windows(every: str) -> None:
 
 
 def test_time_that_another_run_has_from_its_start_has_no_windows() -> None:
+    none: TermVersions[int | None] = TermVersions(0)
+    level = Level(ANCHOR, TermVersions(10))
     daily, weekly = (
-        Stretch(ANCHOR, FEBRUARY, ANCHOR, every, ANCHOR, 0, [Level(ANCHOR, 10)], is_fresh=True)
+        Stretch(ANCHOR, FEBRUARY, ANCHOR, every, ANCHOR, none, [level], is_fresh=True)
         for every in ("day", "week")
     )
     included = windows_of("images", None, [daily, weekly], {})
