@@ -20,7 +20,7 @@ from licenzy.kit.ids import has_shape
 from licenzy.usage import actions
 from licenzy.usage.actions import ReserveRequest
 from licenzy.usage.results import Committed, Refused, Released, Reserved
-from licenzy.usage.windows import WindowsDue, open_due_windows
+from licenzy.usage.windows import WindowsDue, open_windows
 
 _CREATED = 201
 _TRIES = 5
@@ -46,19 +46,20 @@ def reserve(request: ApiRequest) -> Reply:
         try:
             done = database.retrying(work)
         except WindowsDue as due:
-            _open_windows(request, caller, due)
+            _open_windows(request, caller, due, body.subject_ref)
             continue
         return request.answer_outcome(done.outcome, replayed=done.replayed)
     raise errors.DatabaseUnavailable
 
 
-def _open_windows(request: ApiRequest, caller: Caller, due: WindowsDue) -> None:
+def _open_windows(request: ApiRequest, caller: Caller, due: WindowsDue, subject_ref: str) -> None:
     """In a transaction of its own: what it locks comes before what the call holds by now."""
     request.runtime.database.retrying(
-        lambda db: open_due_windows(
+        lambda db: open_windows(
             db,
             caller.scope,
             subject_id=due.subject_id,
+            subject_ref=subject_ref,
             now=caller.now,
             called_at=request.runtime.clock(),
         )
