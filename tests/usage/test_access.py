@@ -69,7 +69,9 @@ def decided(rows: list[Row], wanted: Wanted, instant: int, set_aside: list[Reser
         if each.expires_at <= instant:
             freed[each.pack_id] += each.units
     then = [replace(row, reserved_units=row.reserved_units - freed[row.id]) for row in rows]
-    decision = decide(then, instant, **wanted._asdict(), default=DEFAULT)
+    asked = wanted._asdict()
+    del asked["units"]
+    decision = decide(then, instant, **asked, default=DEFAULT)
     deciding = decision.deciding.id if decision.deciding else None
     return decision.allowed, decision.reason, deciding, decision.default
 
