@@ -85,9 +85,9 @@ def lines_of(stored: Iterable[Mapping[str, Any]]) -> tuple[IncludedUnits, ...]:
     return tuple(map(IncludedUnits.from_json, stored))
 
 
-def line_problems(lines: Sequence[IncludedUnits]) -> dict[str, str]:
+def line_problems(lines: Sequence[IncludedUnits], *, is_sold: bool = True) -> dict[str, str]:
     """What is wrong with the lines, by field: `included`, or one of a line, such as `included-0-units`."""
-    problems: dict[str, str] = {}
+    problems = {} if is_sold else _free_problems(lines)
     if len(lines) > LINES_MAX:
         problems["included"] = f"At most {LINES_MAX} included units."
     seen: set[str] = set()
@@ -128,7 +128,7 @@ def step_problems(lines: Sequence[IncludedUnits], prices: Iterable[Renewing]) ->
     }
 
 
-def free_problems(lines: Sequence[IncludedUnits]) -> dict[str, str]:
+def _free_problems(lines: Sequence[IncludedUnits]) -> dict[str, str]:
     """What of the lines a product without a price cannot have, by field."""
     problems: dict[str, str] = {}
     for place, line in enumerate(lines):

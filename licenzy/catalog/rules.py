@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from licenzy.alignment.facts import IncludedFacts, MappedPrice, ProductFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
-from licenzy.catalog.included import IncludedUnits, free_problems, line_problems, lines_of, terms_text
+from licenzy.catalog.included import IncludedUnits, line_problems, lines_of, terms_text
 from licenzy.catalog.models import DEFAULT_LABEL, Kind, Product, ProductPrice, TrialCard, TrialEnd
 from licenzy.catalog.unit_names import UNITS_MAX, unit_problem
 from licenzy.errors import InvalidRequest
@@ -279,9 +279,7 @@ def draft_problems(draft: Draft, *, priced: bool = True) -> dict[str, str]:
     if priced and draft.is_sold:
         problems |= mapping_problems(draft.price_id, draft.price_label)
     problems |= _grant_problems(draft)
-    problems |= line_problems(draft.included)
-    if draft.kind is Kind.FREE:
-        problems |= free_problems(draft.included)
+    problems |= line_problems(draft.included, is_sold=draft.is_sold)
     if not 0 <= draft.grace_days <= GRACE_DAYS_MAX:
         problems["grace_days"] = f"0 to {GRACE_DAYS_MAX} days."
     if draft.trial_days is not None and not 1 <= draft.trial_days <= TRIAL_DAYS_MAX:

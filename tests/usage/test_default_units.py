@@ -17,12 +17,14 @@ from licenzy.catalog.models import Kind, Product
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import OutboundEvent
 from licenzy.entitlements.actions import lock_purchase, project_purchase
+from licenzy.entitlements.grants import OperatorContext, grant
 from licenzy.entitlements.models import Entitlement, Purchase, State, UsageWindow
 from licenzy.entitlements.queries import entitlements_of
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.subjects.models import Subject
 from licenzy.usage.models import LedgerRow
+from licenzy.workspace.audit import Actor
 from tests.support.cast import Cast, make_product
 from tests.support.clock import StandingClock
 from tests.support.endpoints import make_endpoint
@@ -284,3 +286,15 @@ def test_a_replay_changes_nothing(visitors: Visitors) -> None:
         assert project_purchase(db, purchase, now=MARCH_11) == []
         db.expire_all()
         assert written(db) == before
+
+
+def test_a_free_product_that_is_granted_gives_its_own_units(visitors: Visitors, cast: Cast) -> None:
+    """A grant hides the default product, so that it must not take the units away."""
+    actor = Actor(cast.owner.user_id, "127.0.0.1")
+    with visitors.database.write() as db:
+        product = db.exec(select(Product).where(Product.product_code == "FREE")).one()
+        operator = OperatorContext(Scope.of(visitors.customer.subject), actor, "a gift", MARCH_10)
+        grant(db, operator, subject_ref=STRANGER, product=product)
+    assert visitors.left() == 20
+    assert visitors.consumes(1) == (200, 19)
+    assert [each.source for each in visitors.rows(Entitlement)] == ["portal"]
