@@ -191,6 +191,7 @@ def _check_units(
     explained = {
         "reason": found.reason,
         "entitlement": summary(found.evidence, caller.now) if found.evidence is not None else None,
+        **({"default_product": found.default_product} if found.default_product is not None else {}),
         "units": {"unit": found.unit, "remaining": found.remaining},
         "facts": facts,
     }

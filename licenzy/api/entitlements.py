@@ -12,12 +12,13 @@ from flask import request as flask_request
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest
 from licenzy.catalog.models import Kind
-from licenzy.entitlements.decision import best_status, in_force, remaining, standing, without_overrides
+from licenzy.entitlements.decision import best_status, in_force, only_entitlements, remaining, standing
 from licenzy.entitlements.models import Entitlement
 from licenzy.errors import InvalidRequest
 from licenzy.kit.clock import rfc3339
 from licenzy.subjects.rules import ref_problem
 from licenzy.usage.access import Wanted, answer
+from licenzy.usage.default_units import grants_with_default
 from licenzy.usage.grants import Included, shown_included
 from licenzy.usage.queries import default_of, owned_by_ref
 from licenzy.usage.rules import balances
@@ -32,7 +33,7 @@ def customer_access(request: ApiRequest, **_path: str) -> Reply:
     subject_ref = _subject_ref("/v1/customer/access/")
     with request.runtime.database.read() as db:
         owned = owned_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
-        windows = window_grants_of(db, caller.scope, owned, now=caller.now)
+        windows = grants_with_default(db, caller.scope, owned, now=caller.now)
         default = default_of(db, caller.scope)
     counting = in_force(owned, caller.now, default)
     return request.answer(
@@ -40,7 +41,7 @@ def customer_access(request: ApiRequest, **_path: str) -> Reply:
             "subject_ref": subject_ref,
             "has_access": answer(owned, Wanted(), caller.now, default=default).allowed,
             "status": best_status(owned, caller.now),
-            "entitlements": [summary(each, caller.now) for each in without_overrides(owned)],
+            "entitlements": [summary(each, caller.now) for each in only_entitlements(owned)],
             "features": counting.features,
             "limits": counting.limits,
             "default_product": counting.default.product_code if counting.default is not None else None,
@@ -64,8 +65,8 @@ def entitlements(request: ApiRequest, **_path: str) -> Reply:
     limit = _limit()
     with request.runtime.database.read() as db:
         found = owned_by_ref(db, caller.scope, subject_ref=subject_ref, now=caller.now)
-        windows = window_grants_of(db, caller.scope, found, now=caller.now)
-    owned = without_overrides(found)
+        owned = only_entitlements(found)
+        windows = window_grants_of(db, caller.scope, owned, now=caller.now)
     start = _start(owned)
     page = owned[start : start + limit]
     included = shown_included(windows, caller.now)

@@ -20,7 +20,7 @@ from licenzy.kit.ids import has_shape
 from licenzy.usage import actions
 from licenzy.usage.actions import ReserveRequest
 from licenzy.usage.results import Committed, Refused, Released, Reserved
-from licenzy.usage.windows import WindowsDue, open_due_windows
+from licenzy.usage.windows import WindowsDue, open_windows
 
 _CREATED = 201
 _TRIES = 5
@@ -46,22 +46,28 @@ def reserve(request: ApiRequest) -> Reply:
         try:
             done = database.retrying(work)
         except WindowsDue as due:
-            _open_windows(request, caller, due)
+            _open_windows(request, caller, due, body.subject_ref)
             continue
         return request.answer_outcome(done.outcome, replayed=done.replayed)
     raise errors.DatabaseUnavailable
 
 
-def _open_windows(request: ApiRequest, caller: Caller, due: WindowsDue) -> None:
+def _open_windows(request: ApiRequest, caller: Caller, due: WindowsDue, subject_ref: str) -> None:
     """In transactions of their own: what they lock comes before what the call holds by now."""
     database, scope, now = request.runtime.database, caller.scope, caller.now
-    # What is set aside no longer is not taken from the windows that are opened.
+    if (subject_id := due.subject_id) is not None:
+        # What is set aside no longer is not taken from the windows that are opened.
+        database.retrying(
+            lambda db: actions.return_expired_reservations(db, scope, subject_id=subject_id, now=now)
+        )
     database.retrying(
-        lambda db: actions.return_expired_reservations(db, scope, subject_id=due.subject_id, now=now)
-    )
-    database.retrying(
-        lambda db: open_due_windows(
-            db, scope, subject_id=due.subject_id, now=now, called_at=request.runtime.clock()
+        lambda db: open_windows(
+            db,
+            scope,
+            subject_id=due.subject_id,
+            subject_ref=subject_ref,
+            now=now,
+            called_at=request.runtime.clock(),
         )
     )
 

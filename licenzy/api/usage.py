@@ -36,7 +36,7 @@ from licenzy.projects.actions import fix_default_unit
 from licenzy.usage.actions import return_expired_reservations
 from licenzy.usage.results import Consumed, Refused
 from licenzy.usage.units import require_known_names
-from licenzy.usage.windows import open_due_windows
+from licenzy.usage.windows import open_windows
 from licenzy.wsgi_json import refusal
 
 _TRIES = 5
@@ -76,7 +76,7 @@ class ConsumeEndpoint:
             if isinstance(result, ExpiredReservations):
                 self._return_expired(request, result)
             elif isinstance(result, UnopenedWindows):
-                self._open_windows(request, result)
+                self._open_windows(request, result, parsed.subject_ref)
             elif isinstance(result, FirstWithoutUnit):
                 self._fix_default_unit(request, result)
             elif isinstance(result, UnknownNames):
@@ -141,14 +141,15 @@ class ConsumeEndpoint:
             )
         )
 
-    def _open_windows(self, request: ApiRequest, result: UnopenedWindows) -> None:
+    def _open_windows(self, request: ApiRequest, result: UnopenedWindows, subject_ref: str) -> None:
         """The first call in a window opens it, in a transaction before that which draws."""
         caller = request.verify(result.key)
         self._database.retrying(
-            lambda db: open_due_windows(
+            lambda db: open_windows(
                 db,
                 caller.scope,
                 subject_id=result.subject_id,
+                subject_ref=subject_ref,
                 now=caller.now,
                 called_at=request.runtime.clock(),
             )

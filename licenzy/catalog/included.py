@@ -1,4 +1,4 @@
-"""The units that a subscription includes: what a line says, and which lines a product may have. Pure."""
+"""The units that a product includes: what a line says, and which lines a product may have. Pure."""
 
 from __future__ import annotations
 
@@ -85,9 +85,9 @@ def lines_of(stored: Iterable[Mapping[str, Any]]) -> tuple[IncludedUnits, ...]:
     return tuple(map(IncludedUnits.from_json, stored))
 
 
-def line_problems(lines: Sequence[IncludedUnits]) -> dict[str, str]:
+def line_problems(lines: Sequence[IncludedUnits], *, is_sold: bool = True) -> dict[str, str]:
     """What is wrong with the lines, by field: `included`, or one of a line, such as `included-0-units`."""
-    problems: dict[str, str] = {}
+    problems = {} if is_sold else _free_problems(lines)
     if len(lines) > LINES_MAX:
         problems["included"] = f"At most {LINES_MAX} included units."
     seen: set[str] = set()
@@ -126,6 +126,23 @@ def step_problems(lines: Sequence[IncludedUnits], prices: Iterable[Renewing]) ->
         for place, line in enumerate(lines)
         if (price := next((each for each in prices if not fits(line.every, each)), None)) is not None
     }
+
+
+def _free_problems(lines: Sequence[IncludedUnits]) -> dict[str, str]:
+    """What of the lines a product without a price cannot have, by field."""
+    problems: dict[str, str] = {}
+    for place, line in enumerate(lines):
+        if line.every is Every.PERIOD:
+            problems[field_of(place, "every")] = (
+                "A free product has no billing period. Pick day, week or month."
+            )
+        if line.rollover is not None:
+            problems[field_of(place, "rollover")] = (
+                "Units of a free product do not carry over. Turn this off."
+            )
+        if line.trial_units is not None:
+            problems[field_of(place, "trial_units")] = "A free product has no trial. Leave this empty."
+    return problems
 
 
 def price_step_problem(lines: Iterable[IncludedUnits], price: Renewing) -> str | None:

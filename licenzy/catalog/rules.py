@@ -22,7 +22,7 @@ GRACE_DAYS_MAX = 60
 TRIAL_DAYS_MAX = 730
 """Stripe's own limit."""
 FEATURES_MAX = 50
-INCLUDING_KINDS = (Kind.SUBSCRIPTION,)
+INCLUDING_KINDS = (Kind.SUBSCRIPTION, Kind.FREE)
 """The kinds of product that may include units."""
 LIMITS_MAX = 50
 LIMIT_VALUE_MAX = 2**53 - 1
@@ -250,7 +250,7 @@ def draft_problems(draft: Draft, *, priced: bool = True) -> dict[str, str]:
     if priced and draft.is_sold:
         problems |= mapping_problems(draft.price_id, draft.price_label)
     problems |= _grant_problems(draft)
-    problems |= line_problems(draft.included)
+    problems |= line_problems(draft.included, is_sold=draft.is_sold)
     if not 0 <= draft.grace_days <= GRACE_DAYS_MAX:
         problems["grace_days"] = f"0 to {GRACE_DAYS_MAX} days."
     if draft.trial_days is not None and not 1 <= draft.trial_days <= TRIAL_DAYS_MAX:

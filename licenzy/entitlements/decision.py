@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.limits import Limits, LimitSource, TotalLimit, limit_of, limits_of
-from licenzy.entitlements.models import OVERRIDE, State
+from licenzy.entitlements.models import NO_ENTITLEMENT, OVERRIDE, State
 
 Moment: TypeAlias = Any
 """An instant: a datetime, or its microseconds since 1970; all that are compared are of one kind."""
@@ -193,7 +193,7 @@ def decide(
     Narrowed by `product_code` or `feature`, only what grants it counts. With `limit`, whether `value`, the
     number that there is now, is below the limit.
     """
-    own = without_overrides(entitlements)
+    own = only_entitlements(entitlements)
     of_product = own
     if product_code is not None:
         of_product = [owned for owned in own if owned.product_code == product_code]
@@ -227,21 +227,21 @@ def decide(
     return _refused("feature_not_held", own, shown, product_code)
 
 
-def without_overrides(entitlements: Sequence[H]) -> Sequence[H]:
-    """The entitlements proper, without the features and limits that operators have set."""
-    return [owned for owned in entitlements if owned.source != OVERRIDE]
+def only_entitlements(entitlements: Sequence[H]) -> Sequence[H]:
+    """The entitlements proper, without what operators have set and the row of the default product's units."""
+    return [owned for owned in entitlements if owned.source not in NO_ENTITLEMENT]
 
 
 def in_force(entitlements: Sequence[H], now: Moment, default: DefaultProduct | None = None) -> InForce[H]:
     """What of a subject's entitlements counts at `now`; the default product unless one of them hides it."""
-    own = without_overrides(entitlements)
+    own = only_entitlements(entitlements)
     available = [owned for owned in own if standing(owned, now).available]
     return InForce(available, _overrides(entitlements, now), _shown(default, own, now))
 
 
 def best_status(entitlements: Sequence[CheckedEntitlement], now: Moment) -> str:
     """The best status among those held, `none` when there are none."""
-    statuses = {standing(owned, now).status for owned in without_overrides(entitlements)}
+    statuses = {standing(owned, now).status for owned in only_entitlements(entitlements)}
     return next((status for status in _BEST_FIRST if status in statuses), "none")
 
 
@@ -316,10 +316,14 @@ def _shown(default: DefaultProduct | None, own: Sequence[H], now: Moment) -> Def
 
     Usage packs do not hide it, however they were given.
     """
-    if default is None:
+    if default is None or any(hides_default(owned, now) for owned in own):
         return None
-    hides = any(owned.kind != _USAGE_PACK and standing(owned, now).available for owned in own)
-    return None if hides else default
+    return default
+
+
+def hides_default(owned: OwnedEntitlement, now: Moment) -> bool:
+    """Whether an entitlement takes the place of the default product."""
+    return owned.kind != _USAGE_PACK and standing(owned, now).available
 
 
 def _default_allows(default: DefaultProduct, product_code: str | None, feature: str | None) -> bool:

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.catalog.models import Kind, Product
-from licenzy.catalog.rules import DURATION_MAX_SECONDS, limit_terms
+from licenzy.catalog.rules import DURATION_MAX_SECONDS, INCLUDING_KINDS, limit_terms
 from licenzy.catalog.unit_names import UNITS_MAX
 from licenzy.deliveries.models import Source
 from licenzy.entitlements.actions import give_purchase, lock_purchase, project_purchase, record_fact
 from licenzy.entitlements.events import Change, ChangeCause
-from licenzy.entitlements.models import OVERRIDE, Entitlement, Fact, FactSource, State
+from licenzy.entitlements.models import NO_ENTITLEMENT, Entitlement, Fact, FactSource, State
 from licenzy.entitlements.window_counters import due_window, own_spent
 from licenzy.entitlements.window_rows import OpenWindows
 from licenzy.entitlements.windows import Window, included_of, whole_seconds
@@ -97,7 +97,7 @@ def grant(
     }
     if product.kind is Kind.USAGE_PACK:
         data["unit"] = product.unit
-    if product.kind is Kind.SUBSCRIPTION and product.included:
+    if product.kind in INCLUDING_KINDS and product.included:
         data["included"] = [dict(line) for line in product.included]
     return act(db, operator, purchase_key=key, about=subject_ref, data=data)
 
@@ -271,7 +271,7 @@ def _with_id(operator: OperatorContext, entitlement_id: str) -> SelectOfScalar[E
         Entitlement.project_id == operator.scope.project_id,
         Entitlement.mode == operator.scope.mode,
         Entitlement.id == entitlement_id,
-        Entitlement.source != OVERRIDE,
+        col(Entitlement.source).not_in(NO_ENTITLEMENT),
     )
 
 

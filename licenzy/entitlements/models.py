@@ -19,6 +19,10 @@ _OPEN_WINDOW = text("spent_at_end IS NULL")
 _RUNNING = text("ended_at IS NULL")
 OVERRIDE = "override"
 """The source of an entitlement that is a feature or a limit set for one subject; it gives no access."""
+DEFAULT = "default"
+"""The source of the row that a subject's windows of the default product's units belong to."""
+NO_ENTITLEMENT = (OVERRIDE, DEFAULT)
+"""The sources of rows that are no entitlements: no list shows them, and they give no access."""
 
 
 class FactSource(StrEnum):
@@ -154,7 +158,8 @@ class Entitlement(Table, table=True):
     """Whether its limits, times the quantity, come on top of those of other entitlements."""
     quantity: int = 1
     source: str
-    """`stripe`, `portal`, or `override` for a feature or limit that an operator set: see `overrides`."""
+    """`stripe`, `portal`, `override` for a feature or limit that an operator set (see `overrides`), or
+    `default` for what the default product includes (see `usage.default_units`)."""
 
     state: State = Field(sa_type=Word(State))
     reason: str | None = None

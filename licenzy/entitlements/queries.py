@@ -12,7 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.db.reads import read_all, read_first, read_rows
 from licenzy.db.upsert import table_of
-from licenzy.entitlements.models import OVERRIDE, Entitlement, Fact, PaymentLink, Purchase
+from licenzy.entitlements.models import NO_ENTITLEMENT, OVERRIDE, Entitlement, Fact, PaymentLink, Purchase
 from licenzy.entitlements.projected import RecordedFact
 from licenzy.projects.scope import Scope
 from licenzy.subjects.models import Subject
@@ -21,12 +21,12 @@ from licenzy.subjects.models import Subject
 @read_all
 def entitlements_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
     """Everything the subject holds or held, newest first."""
-    return _rows_of(scope, subject_id).where(Entitlement.source != OVERRIDE)
+    return _rows_of(scope, subject_id).where(col(Entitlement.source).not_in(NO_ENTITLEMENT))
 
 
 @read_all
 def entitlements_and_overrides_of(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
-    """The same, with the features and limits that operators have set."""
+    """The same, with the features and limits that operators have set, and the row of default units."""
     return _rows_of(scope, subject_id)
 
 
@@ -50,12 +50,12 @@ def _rows_of(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
 
 @read_first
 def entitlement_by_id(scope: Scope, *, entitlement_id: str) -> SelectOfScalar[Entitlement]:
-    """The entitlement with this id, of this project and mode. An override is none."""
+    """The entitlement with this id, of this project and mode. A row that is none is not found."""
     return select(Entitlement).where(
         Entitlement.project_id == scope.project_id,
         Entitlement.mode == scope.mode,
         Entitlement.id == entitlement_id,
-        Entitlement.source != OVERRIDE,
+        col(Entitlement.source).not_in(NO_ENTITLEMENT),
     )
 
 

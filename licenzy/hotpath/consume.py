@@ -13,11 +13,12 @@ from typing import NamedTuple, TypeAlias
 
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys.rules import is_alive
-from licenzy.catalog.models import Kind
-from licenzy.entitlements.decision import standing
+from licenzy.entitlements.decision import hides_default
+from licenzy.hotpath.grants import HolderRow, PackRow
 from licenzy.hotpath.keys import KeyRow
 from licenzy.idempotency.outcome import Outcome
 from licenzy.projects.models import DEFAULT_UNIT
+from licenzy.usage.default_terms import DefaultUnits
 from licenzy.usage.results import Consumed, Refused
 from licenzy.usage.rules import burning, drawn, named, total
 
@@ -87,7 +88,8 @@ class UnopenedWindows(NamedTuple):
     """Nothing was decided: windows of what the subject's subscriptions include are opened before."""
 
     key: KeyRow
-    subject_id: str
+    subject_id: str | None
+    """None where they are of the default product: the subject may be new then."""
 
 
 class FirstWithoutUnit(NamedTuple):
@@ -117,58 +119,6 @@ ConsumeResult: TypeAlias = (
 )
 
 
-@dataclass(slots=True)
-class PackRow:
-    """A pack or a window as it was read and locked: a `usage.rules.Grant`. What is taken of it is added here.
-
-    A window has the state of the entitlement that holds it.
-    """
-
-    id: str
-    """The entitlement whose pack it is, or for which the window was opened."""
-    state: str
-    reason: str | None
-    starts_at: int
-    """Instants are microseconds since 1970, as they are stored."""
-    ends_at: int | None
-    ends_as: str | None
-    created_at: int
-    granted_units: int
-    used_units: int
-    reserved_units: int
-    unit: str
-    product_code: str
-    kind: str = Kind.USAGE_PACK
-    window_starts_at: int | None = None
-    window_ends_at: int | None = None
-    voided_at: None = None
-    features: Sequence[str] = ()
-
-
-@dataclass(slots=True)
-class HolderRow:
-    """An entitlement that includes units, a `decision.OwnedEntitlement`: it tells whether windows are due."""
-
-    state: str
-    reason: str | None
-    starts_at: int
-    ends_at: int | None
-    ends_as: str | None
-    windows_due_at: int | None
-    kind: Kind = Kind.SUBSCRIPTION
-    product_code: str = ""
-    features: Sequence[str] = ()
-    granted_units: int = 0
-    used_units: int = 0
-    reserved_units: int = 0
-    voided_at: None = None
-
-    def is_due(self, now: int) -> bool:
-        """Whether a window is opened before a call at `now` is decided."""
-        due_at = self.windows_due_at
-        return due_at is not None and due_at <= now and standing(self, now).available
-
-
 class Stored(NamedTuple):
     """What is kept under the call's Idempotency-Key."""
 
@@ -187,7 +137,9 @@ class ConsumeFacts:
     """The subject's open windows, and packs that may have units left; the same objects for all calls of a
     batch."""
     holders: Sequence[HolderRow] = ()
-    """What the subject has that includes units."""
+    """What the subject has that includes units, and where the default product does, all that may hide it."""
+    default: DefaultUnits | None = None
+    """What the default product of the side includes."""
     has_expired_reservations: bool = False
     needs_events: bool = False
     default_unit: str | None = None
@@ -261,9 +213,15 @@ def _decide(
     if request.unit is None and not facts.default_unit_is_fixed:
         return FirstWithoutUnit(key)
     now = key.instant(request.now)
-    if facts.holders and facts.subject_id is not None and any(each.is_due(now) for each in facts.holders):
+    if any(each.is_due(now) for each in facts.holders if not each.is_default):
         return UnopenedWindows(key, facts.subject_id)
-    theirs = named(facts.packs, request.unit or facts.default_unit or DEFAULT_UNIT, request.product_code)
+    unit = request.unit or facts.default_unit or DEFAULT_UNIT
+    draws_default = _draws_default(facts, unit, request.product_code, now)
+    if draws_default and _default_is_due(facts, now):
+        return UnopenedWindows(key, None)
+    theirs = named(facts.packs, unit, request.product_code)
+    if not draws_default:
+        theirs = [each for each in theirs if not each.is_default]
     names = request.unit is not None or request.product_code is not None
     if names and not theirs and not request.names_are_known:
         return UnknownNames(key)
@@ -279,6 +237,19 @@ def _decide(
     kept[name] = Stored(request.body_hash, outcome)
     writes.keys.append((*name, request.body_hash, outcome.status, outcome.body, request.now))
     return Answered(key, outcome, replayed=False)
+
+
+def _draws_default(facts: ConsumeFacts, unit: str, product_code: str | None, now: int) -> bool:
+    """Whether a call draws what the default product includes: nothing that the subject has hides it."""
+    if facts.default is None or not facts.default.includes(unit, product_code):
+        return False
+    return not any(hides_default(each, now) for each in facts.holders if not each.is_default)
+
+
+def _default_is_due(facts: ConsumeFacts, now: int) -> bool:
+    """Whether a window of the default product is opened, or fitted to other terms, before it is drawn."""
+    row = next((each for each in facts.holders if each.is_default), None)
+    return row is None or facts.default is None or not facts.default.is_of(row) or row.is_due(now)
 
 
 def _draw(

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+import orjson
+
 from licenzy.catalog.models import Kind
+from licenzy.entitlements.models import OVERRIDE
 from licenzy.hotpath.consume import (
     ENDPOINT,
     ConsumeFacts,
     ConsumeRequest,
-    HolderRow,
-    PackRow,
     Stored,
     Writes,
 )
+from licenzy.hotpath.grants import Grants
 from licenzy.hotpath.keys import (
     CLOCK_OF_CALL,
     KEY_COLUMNS,
@@ -29,51 +31,10 @@ from licenzy.hotpath.keys import (
     KeyRow,
 )
 from licenzy.idempotency.outcome import Outcome
+from licenzy.usage.default_terms import DefaultUnits
 
 Run: TypeAlias = Callable[[str, Sequence[Any]], Sequence[Sequence[Any]]]
 """Runs one statement with its parameters and gives all its rows."""
-
-
-_CODE_AT, _KIND_AT, _DUE_AT, _WINDOW_AT = 11, 12, 13, 14
-"""Where the columns of a grant have its product and kind, and where those behind a pack's are."""
-
-
-class Grants:
-    """What a subject may draw, as rows of packs and windows tell it."""
-
-    def __init__(self) -> None:
-        self.rows: list[PackRow] = []
-        self.holders: dict[str, HolderRow] = {}
-
-    def add(self, row: Sequence[Any]) -> None:
-        """One row: a pack, or an entitlement that includes units with one of its windows or none."""
-        if row[_KIND_AT] == _PACK_KIND:
-            self.rows.append(PackRow(*row[:_KIND_AT]))
-            return
-        holder, state, reason, starts_at, ends_at, ends_as = row[:6]
-        if holder not in self.holders:
-            self.holders[holder] = HolderRow(state, reason, starts_at, ends_at, ends_as, row[_DUE_AT])
-        entitlement_id, window_start, window_end, unit, granted, used, reserved = row[_WINDOW_AT:]
-        if entitlement_id is not None:
-            self.rows.append(
-                PackRow(
-                    id=entitlement_id,
-                    state=state,
-                    reason=reason,
-                    starts_at=starts_at,
-                    ends_at=ends_at,
-                    ends_as=ends_as,
-                    created_at=window_start,
-                    granted_units=granted,
-                    used_units=used,
-                    reserved_units=reserved,
-                    unit=unit,
-                    product_code=row[_CODE_AT],
-                    kind=row[_KIND_AT],
-                    window_starts_at=window_start,
-                    window_ends_at=window_end,
-                )
-            )
 
 
 class ConsumeStatements(Protocol):
@@ -100,24 +61,30 @@ _PACK = """e.id, e.state, e.reason, e.starts_at, e.ends_at, e.ends_as, e.created
        e.granted_units, e.used_units, e.reserved_units, e.unit, e.product_code, e.kind"""
 _WINDOW = """w.entitlement_id, w.starts_at, w.ends_at, w.unit,
        w.granted_units + w.carried_units - w.overdrawn_units, w.used_units, w.reserved_units"""
-_PACK_KIND = Kind.USAGE_PACK.value
+_HOLDER = "e.windows_due_at, e.source, e.terms_version"
+_DEFAULT = "p.product_code, p.terms_version, CAST(p.included AS text)"
+_IS_DEFAULT = """p.is_default AND p.archived_at IS NULL AND CAST(p.included AS text) <> '[]'"""
+"""A product `p` that is the default one of its side, and includes units."""
+_MAY_HIDE = f"e.kind <> '{Kind.USAGE_PACK.value}' AND e.source <> '{OVERRIDE}' AND e.state <> 'canceled'"
+"""What may take the place of the default product; a time pass that was canceled may not."""
 _MAY_HAVE_UNITS = "e.kind = 'usage_pack' AND e.voided_at IS NULL AND e.granted_units > e.used_units"
 
 _SIDE = "d.default_unit, d.default_unit_used_at IS NOT NULL"
 
 _SQLITE_READ = f"""
 SELECT {KEY_COLUMNS}, i.body_hash, i.response_status, i.response_body, {_SIDE}, s.id,
-       {_PACK}, e.windows_due_at,
+       {_DEFAULT}, {_PACK}, {_HOLDER},
        {_WINDOW}
 FROM api_keys k
 LEFT JOIN connections c ON c.project_id = k.project_id AND c.mode = k.mode
 LEFT JOIN project_sides d ON d.project_id = k.project_id AND d.mode = k.mode
+LEFT JOIN products p ON p.project_id = k.project_id AND p.mode = k.mode AND {_IS_DEFAULT}
 LEFT JOIN idempotency_keys i ON i.project_id = k.project_id AND i.mode = k.mode
     AND i.endpoint = '{ENDPOINT}' AND i.key = ?
 LEFT JOIN subjects s ON s.project_id = k.project_id AND s.mode = k.mode AND s.subject_ref = ?
     AND i.key IS NULL
 LEFT JOIN entitlements e ON e.subject_id = s.id AND e.project_id = k.project_id AND e.mode = k.mode
-    AND ({_MAY_HAVE_UNITS} OR e.included IS NOT NULL)
+    AND ({_MAY_HAVE_UNITS} OR e.included IS NOT NULL OR (p.id IS NOT NULL AND {_MAY_HIDE}))
 LEFT JOIN usage_windows w ON w.project_id = e.project_id AND w.mode = e.mode AND w.holder_id = e.id
     AND e.included IS NOT NULL AND w.spent_at_end IS NULL
 WHERE k.key_hash = ?
@@ -177,8 +144,12 @@ class SqliteStatements:
             return ConsumeFacts()
         first = rows[0]
         key, stored = KeyRow(*first[:KEY_WIDTH]), _stored(first[KEY_WIDTH : KEY_WIDTH + 3])
-        default_unit, is_fixed, subject_id = first[KEY_WIDTH + 3 : _PACKS_AT]
-        of_side = {"default_unit": default_unit, "default_unit_is_fixed": bool(is_fixed)}
+        default_unit, is_fixed, subject_id, *default = first[KEY_WIDTH + 3 : _PACKS_AT]
+        of_side: dict[str, Any] = {
+            "default_unit": default_unit,
+            "default_unit_is_fixed": bool(is_fixed),
+            "default": _default(*default),
+        }
         if subject_id is None:
             return ConsumeFacts(key, stored, **of_side)
         if subject_id not in known:
@@ -194,17 +165,24 @@ class SqliteStatements:
         if packs and side not in sides:
             sides[side] = bool(run(_SQLITE_NEEDS_EVENTS, side))
         return ConsumeFacts(
-            key, stored, subject_id, packs, holders, expired, sides.get(side, False), **of_side
+            key,
+            stored,
+            subject_id,
+            packs,
+            holders,
+            has_expired_reservations=expired,
+            needs_events=sides.get(side, False),
+            **of_side,
         )
 
 
-_PACKS_AT = KEY_WIDTH + 6
+_PACKS_AT = KEY_WIDTH + 9
 """Where the columns of a pack begin."""
 
 _NO_COUNTERS = ", ".join(
     ["CAST(NULL AS text)", *["CAST(NULL AS bigint)"] * 2, "CAST(NULL AS text)", *["CAST(NULL AS bigint)"] * 3]
 )
-_NO_WINDOW = f"CAST(NULL AS bigint), {_NO_COUNTERS}"
+_NO_WINDOW = f"CAST(NULL AS bigint), CAST(NULL AS text), CAST(NULL AS integer), {_NO_COUNTERS}"
 
 _CALLS = """unnest(%s::text[], %s::text[], %s::text[], %s::bigint[])
     WITH ORDINALITY AS r (key_hash, subject_ref, idempotency_key, now, n)"""
@@ -216,7 +194,7 @@ WITH of_calls AS MATERIALIZED (
         CROSS JOIN {SUBJECT_OF_CALL}
     ) AS subjects
 ), windows AS MATERIALIZED (
-    SELECT e.subject_id, {_PACK}, e.windows_due_at, {_WINDOW}
+    SELECT e.subject_id, {_PACK}, {_HOLDER}, {_WINDOW}
     FROM usage_windows w
     JOIN entitlements e ON e.project_id = w.project_id AND e.mode = w.mode AND e.id = w.holder_id
     WHERE w.subject_id = ANY ((SELECT subjects FROM of_calls)::text[]) AND w.spent_at_end IS NULL
@@ -233,15 +211,20 @@ SELECT * FROM windows
 UNION ALL
 SELECT *, {_NO_WINDOW} FROM packs
 UNION ALL
-SELECT e.subject_id, {_PACK}, e.windows_due_at, {_NO_COUNTERS}
+SELECT e.subject_id, {_PACK}, {_HOLDER}, {_NO_COUNTERS}
 FROM entitlements e
-WHERE e.subject_id = ANY ((SELECT subjects FROM of_calls)::text[]) AND e.included IS NOT NULL"""
+WHERE e.subject_id = ANY ((SELECT subjects FROM of_calls)::text[]) AND (
+    e.included IS NOT NULL OR {_MAY_HIDE} AND EXISTS (
+        SELECT 1 FROM products p WHERE p.project_id = e.project_id AND p.mode = e.mode AND {_IS_DEFAULT}
+    )
+)"""
 """Each window and then each pack once, however many calls want it, locked in the order of their keys, in its
-newest version. Behind them, what includes units: read in the same instant, it tells of windows that were not
-opened yet when the others were looked for."""
+newest version. Behind them, what includes units, and what may hide those of the default product: read in the
+same instant, it tells of windows that were not opened yet when the others were looked for."""
 
 _POSTGRES_READ = """
 SELECT r.n, {key}, i.body_hash, i.response_status, i.response_body, {side}, s.id,
+       {default},
        {needs_events},
        EXISTS (
            SELECT 1 FROM usage_reservations u
@@ -255,6 +238,10 @@ CROSS JOIN {key_of_call}
 LEFT JOIN {clock_of_call} ON true
 LEFT JOIN {side_of_call} ON true
 LEFT JOIN LATERAL (
+    SELECT * FROM products p
+    WHERE p.project_id = k.project_id AND p.mode = k.mode AND {is_default} OFFSET 0
+) p ON true
+LEFT JOIN LATERAL (
     SELECT * FROM idempotency_keys i
     WHERE i.project_id = k.project_id AND i.mode = k.mode AND i.endpoint = '{endpoint}'
         AND i.key = r.idempotency_key OFFSET 0
@@ -267,6 +254,8 @@ _PARTS = {
     "key": KEY_COLUMNS,
     "endpoint": ENDPOINT,
     "side": _SIDE,
+    "default": _DEFAULT,
+    "is_default": _IS_DEFAULT,
     "side_of_call": SIDE_OF_CALL,
     "needs_events": _NEEDS_EVENTS,
     "calls": _CALLS,
@@ -357,7 +346,8 @@ class PostgresStatements:
             of_subject[subject_id].add(pack)
         for row in rows:
             number, key, stored = row[0], row[1 : 1 + KEY_WIDTH], row[1 + KEY_WIDTH : 4 + KEY_WIDTH]
-            default_unit, is_fixed, subject_id, needs_events, expired, candidates = row[4 + KEY_WIDTH :]
+            default_unit, is_fixed, subject_id, *default = row[4 + KEY_WIDTH : 10 + KEY_WIDTH]
+            needs_events, expired, candidates = row[10 + KEY_WIDTH :]
             # The same objects for all calls of a batch: each sees what those before it took.
             grants = of_subject.get(subject_id)
             theirs = grants.rows if grants is not None else ()
@@ -371,6 +361,7 @@ class PostgresStatements:
                 needs_events=needs_events,
                 default_unit=default_unit,
                 default_unit_is_fixed=is_fixed,
+                default=_default(*default),
                 is_locked=len(theirs) < candidates,
             )
         return found
@@ -394,3 +385,7 @@ def _columns(rows: Sequence[Sequence[Any]], width: int) -> list[list[Any]]:
 def _stored(columns: Sequence[Any]) -> Stored | None:
     body_hash, status, text = columns
     return None if body_hash is None else Stored(body_hash, Outcome(status, text))
+
+
+def _default(code: str | None, terms_version: int, included: str) -> DefaultUnits | None:
+    return None if code is None else DefaultUnits(code, terms_version, orjson.loads(included))

@@ -15,7 +15,7 @@ from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.checkout.queries import attempt_by_id
 from licenzy.connections.queries import connection_facts, connection_of, with_clock
 from licenzy.db.reads import read_first
-from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.models import NO_ENTITLEMENT, Entitlement
 from licenzy.errors import NotFound
 from licenzy.projects.scope import Scope
 from licenzy.setup.fact_collector import key_facts
@@ -77,7 +77,7 @@ def counts(db: Session, scope: Scope) -> Counts:
         subjects=count(Subject),
         purchases=count(CheckoutAttempt, col(CheckoutAttempt.status) == AttemptStatus.PAID),
         attempts=count(CheckoutAttempt),
-        entitlements=count(Entitlement),
+        entitlements=count(Entitlement, col(Entitlement.source).not_in(NO_ENTITLEMENT)),
         events=count(StripeEvent),
     )
 

@@ -13,13 +13,21 @@ from typing import NamedTuple
 
 from sqlmodel import Session
 
-from licenzy.entitlements.models import Entitlement, UsageWindow
+from licenzy.entitlements.models import DEFAULT, Entitlement, UsageWindow
+from licenzy.entitlements.queries import entitlements_and_overrides_of
 from licenzy.errors import InvalidRequest, ReservationClosed, ReservationNotFound
 from licenzy.idempotency.actions import CallKey, begin, finish
 from licenzy.idempotency.outcome import Outcome
 from licenzy.kit.ids import new_id
 from licenzy.projects.scope import Scope
 from licenzy.subjects.queries import subject_by_ref
+from licenzy.usage.default_units import (
+    default_units,
+    grants_with_default,
+    is_hidden,
+    needs_opening,
+    row_of,
+)
 from licenzy.usage.events import announce_consumed
 from licenzy.usage.grants import GrantRow, WindowGrant, fit_to_counters
 from licenzy.usage.models import Closing, Hold, LedgerRow, Reservation
@@ -34,8 +42,8 @@ from licenzy.usage.queries import (
 from licenzy.usage.results import Committed, Refused, Released, Reserved
 from licenzy.usage.rules import Draw, burning, committed, drawn, named, total
 from licenzy.usage.units import require_known_names, unit_of_call
-from licenzy.usage.window_queries import including, lock_windows, window_grants_of
-from licenzy.usage.windows import require_open_windows
+from licenzy.usage.window_queries import including, lock_windows
+from licenzy.usage.windows import WindowsDue, require_open_windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +170,18 @@ def _set_aside(
 ) -> Reserved | Refused:
     subject = subject_by_ref(db, scope, subject_ref=wish.subject_ref)
     grants: list[GrantRow] = []
+    owned = entitlements_and_overrides_of(db, scope, subject_id=subject.id) if subject is not None else []
+    require_open_windows(owned, now)
+    default = default_units(db, scope)
+    draws_default = (
+        default is not None and default.includes(unit, wish.product_code) and not is_hidden(owned, now)
+    )
+    if default is not None and draws_default and needs_opening(default, row_of(owned), now):
+        raise WindowsDue(None)
     if subject is not None:
-        owned = including(db, scope, subject_id=subject.id)
-        require_open_windows(owned, now)
-        locked = _return_expired(db, scope, subject.id, now, and_all_of=owned)
-        grants = named(locked.all_grants(), unit, wish.product_code)
+        holders = [each for each in owned if each.included is not None]
+        locked = _return_expired(db, scope, subject.id, now, and_all_of=holders)
+        grants = named(locked.all_grants(and_default=draws_default), unit, wish.product_code)
     if not grants:
         require_known_names(
             db, scope, subject_ref=wish.subject_ref, unit=wish.unit, product_code=wish.product_code
@@ -277,9 +292,9 @@ class _Locked:
     holds: Sequence[Draw] = ()
     """What the reservation holds that they were locked for."""
 
-    def all_grants(self) -> list[GrantRow]:
-        """The packs, and the windows that are open."""
-        by_id = {each.id: each for each in self.including}
+    def all_grants(self, *, and_default: bool) -> list[GrantRow]:
+        """The packs, and the windows that are open; those of the default product where they are drawn."""
+        by_id = {each.id: each for each in self.including if and_default or each.source != DEFAULT}
         windows = [
             WindowGrant(by_id[row.holder_id], row)
             for row in self.windows
@@ -345,8 +360,8 @@ def _close(db: Session, reservation: Reservation, how: Closing, now: datetime) -
 
 def _remaining(db: Session, scope: Scope, reservation: Reservation, now: datetime) -> int:
     packs = packs_of(db, scope, subject_id=reservation.subject_id)
-    owned = including(db, scope, subject_id=reservation.subject_id)
-    grants: list[GrantRow] = [*packs, *window_grants_of(db, scope, owned, now=now)]
+    owned = entitlements_and_overrides_of(db, scope, subject_id=reservation.subject_id)
+    grants: list[GrantRow] = [*packs, *grants_with_default(db, scope, owned, now=now)]
     return total(burning(named(grants, reservation.unit), now))
 
 

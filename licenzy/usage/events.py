@@ -15,15 +15,15 @@ from licenzy.deliveries.models import EventType, Source
 from licenzy.deliveries.outbox import announce
 from licenzy.deliveries.rules import Data, EventDraft
 from licenzy.entitlements.decision import remaining, standing
-from licenzy.entitlements.models import Entitlement
-from licenzy.entitlements.queries import entitlements_of
+from licenzy.entitlements.models import DEFAULT, Entitlement
+from licenzy.entitlements.queries import entitlements_and_overrides_of
 from licenzy.entitlements.windows import included_of
 from licenzy.kit.clock import rfc3339
 from licenzy.projects.scope import Scope
+from licenzy.usage.default_units import grants_with_default
 from licenzy.usage.grants import GrantRow, WindowGrant
 from licenzy.usage.models import LedgerRow
 from licenzy.usage.rules import burning, named, total
-from licenzy.usage.window_queries import window_grants_of
 
 
 def announce_consumed(
@@ -85,11 +85,11 @@ class _Call:
         rows = self._ledger()
         if not rows:
             return
-        owned = entitlements_of(self.db, self.scope, subject_id=self.subject_id)
+        owned = entitlements_and_overrides_of(self.db, self.scope, subject_id=self.subject_id)
         by_id = {each.id: each for each in owned}
         # One call draws one unit.
         unit = rows[0].unit or by_id[rows[0].entitlement_id].unit
-        windows = window_grants_of(self.db, self.scope, owned, now=self.now)
+        windows = grants_with_default(self.db, self.scope, owned, now=self.now)
         grants: list[GrantRow] = named([*owned, *windows], unit)
         burns = burning(grants, self.now)
         codes = {by_id[row.entitlement_id].product_code for row in rows}
@@ -162,7 +162,7 @@ def _about(grant: Entitlement | None, codes: set[str]) -> dict[str, Any]:
     about: dict[str, Any] = {"kind": grant.kind.value if grant is not None else "usage_pack"}
     if len(codes) == 1:
         about["product_code"] = next(iter(codes))
-    if grant is not None:
+    if grant is not None and grant.source != DEFAULT:
         about |= {"entitlement_id": grant.id, "attempt_id": grant.attempt_id}
     return about
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from licenzy.catalog.models import Kind
 from licenzy.entitlements.decision import standing
-from licenzy.entitlements.models import Entitlement, State, UsageWindow
+from licenzy.entitlements.models import DEFAULT, Entitlement, State, UsageWindow
 from licenzy.entitlements.window_counters import (
     Opening,
     due_window,
@@ -32,8 +32,11 @@ class WindowGrant:
 
     entitlement: Entitlement
     window: UsageWindow
-    kind: Kind = Kind.SUBSCRIPTION
     voided_at: None = None
+
+    @property
+    def kind(self) -> Kind:
+        return self.entitlement.kind
 
     @property
     def id(self) -> str:
@@ -126,6 +129,9 @@ def due_of(entitlement: Entitlement, open_rows: Sequence[UsageWindow], now: date
         last = max(rows, key=lambda row: row.starts_at, default=None)
         opens = due_window(included, last, now)
         if opens is not None:
+            if entitlement.source == DEFAULT:
+                # An edit that lowers what everybody has takes nothing off the windows that follow it.
+                opens = opens._replace(overdrawn_units=0)
             found.append(DueWindow(entitlement, included.unit, opens, rows))
     return found
 

@@ -8,18 +8,18 @@ from typing import NamedTuple
 from sqlmodel import Session
 
 from licenzy.catalog.models import Kind
-from licenzy.entitlements.decision import decide, without_overrides
-from licenzy.entitlements.models import Entitlement
+from licenzy.entitlements.decision import decide, only_entitlements
+from licenzy.entitlements.models import DEFAULT, Entitlement
 from licenzy.entitlements.windows import included_of
 from licenzy.projects.models import DEFAULT_UNIT
 from licenzy.projects.queries import side_of
 from licenzy.projects.scope import Scope
 from licenzy.usage.access import UnitsWanted
+from licenzy.usage.default_units import grants_with_default
 from licenzy.usage.grants import GrantRow, WindowGrant
 from licenzy.usage.queries import owned_by_ref
 from licenzy.usage.rules import burning, named, total
 from licenzy.usage.units import require_known_names
-from licenzy.usage.window_queries import window_grants_of
 
 
 class UnitsLeft(NamedTuple):
@@ -32,6 +32,8 @@ class UnitsLeft(NamedTuple):
     remaining: int
     evidence: Entitlement | None
     """The first entitlement that a call would draw, or the nearest miss."""
+    default_product: str | None = None
+    """The code of the default product, where a call would draw its units first."""
 
 
 def units_left(
@@ -47,18 +49,20 @@ def units_left(
     side = side_of(db, scope) if wanted.unit is None else None
     unit = wanted.unit or (side.default_unit if side is not None else DEFAULT_UNIT)
     owned = owned_by_ref(db, scope, subject_ref=subject_ref, now=now)
-    windows = window_grants_of(db, scope, owned, now=now)
+    windows = grants_with_default(db, scope, owned, now=now)
     packs = [each for each in owned if each.kind is Kind.USAGE_PACK]
     grants: list[GrantRow] = named([*packs, *windows], unit, product_code)
     if not grants:
         require_known_names(db, scope, subject_ref=subject_ref, unit=wanted.unit, product_code=product_code)
     burns = burning(grants, now)
     left = total(burns)
-    if left >= wanted.units:
-        return UnitsLeft(True, None, unit, left, _entitlement(burns[0]))
     if burns:
-        return UnitsLeft(False, "insufficient_usage", unit, left, _entitlement(burns[0]))
-    having = [each for each in without_overrides(owned) if _has(each, unit, product_code)]
+        is_enough = left >= wanted.units
+        evidence, default_code = _evidence(burns[0])
+        return UnitsLeft(
+            is_enough, None if is_enough else "insufficient_usage", unit, left, evidence, default_code
+        )
+    having = [each for each in only_entitlements(owned) if _has(each, unit, product_code)]
     decision = decide(having, now)
     reason = decision.reason
     if owned and (reason is None or reason in {"exhausted", "no_entitlement"}):
@@ -75,5 +79,9 @@ def _has(entitlement: Entitlement, unit: str, product_code: str | None) -> bool:
     return any(each.unit == unit for each in included_of(entitlement.included))
 
 
-def _entitlement(grant: GrantRow) -> Entitlement:
-    return grant.entitlement if isinstance(grant, WindowGrant) else grant
+def _evidence(grant: GrantRow) -> tuple[Entitlement | None, str | None]:
+    """The entitlement of what is drawn first, or the code of the default product, which is none."""
+    entitlement = grant.entitlement if isinstance(grant, WindowGrant) else grant
+    if entitlement.source == DEFAULT:
+        return None, entitlement.product_code
+    return entitlement, None

@@ -15,11 +15,9 @@ import pytest
 from tests.archetypes.files import content
 from tests.archetypes.installation import running
 from tests.archetypes.merchant import Merchant
-from tests.archetypes.stories import NOT_YET, STORIES
+from tests.archetypes.stories import STORIES
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "plans.md"
-LATER_EXAMPLES = Path(__file__).parent / "not_yet.md"
-"""The sections of the guide for the stories in `NOT_YET`."""
 DAY = 86_400
 LATER = {
     "# Two days later.": 2 * DAY,
@@ -27,7 +25,7 @@ LATER = {
     "# A month later.": 32 * DAY,
 }
 LEFT_OUT = "…"
-WITHOUT_EXAMPLE = {"terms for holders", "changes of mind"}
+WITHOUT_EXAMPLE = {"changes of mind"}
 """Stories that are no archetypes."""
 
 
@@ -43,8 +41,8 @@ class Example:
         return [text for language, text in self.blocks if language == "toml"]
 
 
-def examples(page: Path = GUIDE) -> Iterator[Example]:
-    text = page.read_text(encoding="utf-8")
+def examples() -> Iterator[Example]:
+    text = GUIDE.read_text(encoding="utf-8")
     for title, section in re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL):
         found = re.findall(r"^```(\w*)\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
         if found:
@@ -52,10 +50,9 @@ def examples(page: Path = GUIDE) -> Iterator[Example]:
 
 
 def test_each_archetype_has_an_example_with_the_file_of_its_story() -> None:
-    for page, stories in ((GUIDE, STORIES), (LATER_EXAMPLES, NOT_YET)):
-        written = {each.title.lower(): each.files[0] for each in examples(page) if each.files}
-        applied = {name.lower(): content(file) for name, (file, _) in stories.items()}
-        assert written == {name: text for name, text in applied.items() if name not in WITHOUT_EXAMPLE}
+    written = {each.title.lower(): each.files[0] for each in examples() if each.files}
+    applied = {name.lower(): content(file) for name, (file, _) in STORIES.items()}
+    assert written == {name: text for name, text in applied.items() if name not in WITHOUT_EXAMPLE}
 
 
 @pytest.mark.slow

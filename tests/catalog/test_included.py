@@ -108,6 +108,22 @@ def test_lines_are_checked_by_field(lines: list[IncludedUnits], fields: list[str
     assert list(line_problems(lines)) == fields
 
 
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        (IncludedUnits("images", 20, Every.DAY), []),
+        (IncludedUnits("images", 20, Every.MONTH, low_units=5), []),
+        (IncludedUnits("images", 20), ["included-0-every"]),
+        (IncludedUnits("images", 20, Every.DAY, rollover=Rollover()), ["included-0-rollover"]),
+        (IncludedUnits("images", 20, Every.DAY, trial_units=0), ["included-0-trial_units"]),
+    ],
+)
+def test_a_free_product_has_neither_periods_nor_rollover_nor_a_trial(
+    line: IncludedUnits, fields: list[str]
+) -> None:
+    assert list(line_problems([line], is_sold=False)) == fields
+
+
 def test_included_units_are_sold_and_each_edit_is_a_version(catalog: Catalog) -> None:
     draft = replace(catalog.subscription(), included=(IMAGES, PAGES))
     product = catalog.create(draft)

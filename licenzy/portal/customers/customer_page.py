@@ -18,9 +18,9 @@ from licenzy.entitlements.decision import (
     Standing,
     best_status,
     in_force,
+    only_entitlements,
     remaining,
     standing,
-    without_overrides,
 )
 from licenzy.entitlements.grants import allowed_actions
 from licenzy.entitlements.models import Entitlement
@@ -149,7 +149,7 @@ def customer_page(
             abort(404)
         now = side.scope.now(runtime().clock)
         (holder,) = holders_of(db, side, [subject], now)
-        windows = window_grants_of(db, side.scope, holder.access.owned, now=now)
+        windows = window_grants_of(db, side.scope, only_entitlements(holder.access.owned), now=now)
         has_units = any(each.kind is Kind.USAGE_PACK or each.included for each in holder.access.owned)
         usage = (
             usage_of(db, side.scope, now=now, limit=_MOST_SHOWN, subject_id=subject_id) if has_units else None
@@ -216,7 +216,7 @@ def _holder(subject: Subject, access: Access[Entitlement], now: datetime) -> Hol
         subject=subject,
         owned=[
             (entitlement, standing(entitlement, now), remaining(entitlement))
-            for entitlement in without_overrides(access.owned)
+            for entitlement in only_entitlements(access.owned)
         ],
         access=access,
         status=best_status(access.owned, now),

@@ -58,7 +58,7 @@ def product_form_context(side: Side, form: ProductForm, *, current: Product | No
     offer = offer_context(side, form, current=current, picked=picked)
     return {
         **offer,
-        "proposals": fitting_proposals(offer["offer_prices"]),
+        "proposals": fitting_proposals(offer["offer_prices"], is_sold=form.kind.data != Kind.FREE),
         "known_units": _known_units(side),
         "form": form,
         "prices": prices,

@@ -154,12 +154,13 @@ class IncludedRows(FieldList):  # type: ignore[misc]  # wtforms carries no types
                 yield int(index)
 
 
-def fitting_proposals(prices: Sequence[Renewing]) -> dict[str, Proposal]:
-    """Those whose step no price is shorter than, by the value of their button."""
+def fitting_proposals(prices: Sequence[Renewing], *, is_sold: bool) -> dict[str, Proposal]:
+    """Those that fit the product, whose step no price is shorter than, by the value of their button."""
     return {
         f"{_ADD}:{name}": proposal
         for name, proposal in PROPOSALS.items()
         if all(fits(proposal.every, price) for price in prices)
+        and (is_sold or (proposal.every is not Every.PERIOD and proposal.rollover is None))
     }
 
 
