@@ -25,7 +25,7 @@ LATER = {
     "# A month later.": 32 * DAY,
 }
 LEFT_OUT = "…"
-WITHOUT_EXAMPLE = {"changes of mind"}
+WITHOUT_EXAMPLE = {"changes of mind", "terms for holders"}
 """Stories that are no archetypes."""
 
 
