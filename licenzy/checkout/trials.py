@@ -219,6 +219,7 @@ def _with_trial(scope: Scope, *, subject_ids: Sequence[str]) -> SelectOfScalar[C
                 & col(CheckoutAttempt.reason).is_(None),
             ),
         )
+        .order_by(col(CheckoutAttempt.id))
         .with_for_update()
         .execution_options(populate_existing=True)
     )

@@ -180,6 +180,10 @@ def session_line(line: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+MOST_OF_AN_ITEM = 2**31 - 1
+"""The largest quantity that is kept: more would be refused by the database, with every event that has it."""
+
+
 def subscription(obj: Mapping[str, Any]) -> dict[str, Any]:
     """A subscription. Periods stand on the items since API 2025-03-31 and on the subscription before."""
     metadata = values.mapping(obj.get("metadata"))
@@ -271,7 +275,7 @@ def _is_metered(item: Mapping[str, Any]) -> bool | None:
 def _quantity(item: Mapping[str, Any]) -> int:
     """How many of its price an item has; 0 is none, and only where none is sent it is one."""
     quantity = values.whole(item, "quantity")
-    return 1 if quantity is None else quantity
+    return 1 if quantity is None else min(max(0, quantity), MOST_OF_AN_ITEM)
 
 
 def _previous_subscription(previous: Mapping[str, Any]) -> dict[str, Any]:

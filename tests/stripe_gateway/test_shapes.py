@@ -432,3 +432,9 @@ def test_a_quantity_of_zero_is_zero() -> None:
     for sent, quantity in (({"quantity": 0}, 0), ({}, 1), ({"quantity": None}, 1)):
         (read,) = shapes.subscription(subscription(items={"data": [{**item, **sent}]}))["items"]
         assert (read["quantity"], read["product"]) == (quantity, "prod_1")
+
+
+@pytest.mark.parametrize(("sent", "kept"), [(0, 0), (-3, 0), (2**40, 2**31 - 1), (None, 1)])
+def test_a_quantity_is_one_that_can_be_stored(sent: int | None, kept: int) -> None:
+    read = shapes.subscription(subscription(items={"data": [{**ITEM, "quantity": sent}]}))
+    assert read["items"][0]["quantity"] == kept
