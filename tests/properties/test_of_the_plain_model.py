@@ -174,14 +174,14 @@ def an_overdue_invoice_has_not_failed(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_trial_counts_as_paid(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SubscriptionHistory, "_is_of_trial", lambda self, period: False)
+    patch.setattr(SubscriptionHistory, "is_of_trial", lambda self, period: False)
 
 
 def a_fee_at_the_start_of_a_trial_pays_for_it(patch: pytest.MonkeyPatch) -> None:
     def by_the_whole_invoice(self: SubscriptionHistory, period: Period) -> bool:
         return not period.invoice.amount_paid and not period.amount
 
-    patch.setattr(SubscriptionHistory, "_is_of_trial", by_the_whole_invoice)
+    patch.setattr(SubscriptionHistory, "is_of_trial", by_the_whole_invoice)
 
 
 def what_was_never_paid_for_is_granted(patch: pytest.MonkeyPatch) -> None:
