@@ -43,11 +43,20 @@ included = st.builds(
     trial_units=st.none() | numbers,
     low_units=st.none() | numbers,
 )
+of_calendar = st.builds(
+    IncludedUnits,
+    units,
+    numbers,
+    st.sampled_from([Every.DAY, Every.WEEK, Every.MONTH]),
+    low_units=st.none() | numbers,
+)
+"""What a free product may include: it has no billing periods, no trial, and carries nothing over."""
 
 
 @st.composite
 def products(draw: st.DrawFn) -> ProductEntry:
     kind = draw(st.sampled_from(Kind))
+    lines = of_calendar if kind is Kind.FREE else included
     draft = Draft(
         product_code=draw(codes),
         kind=kind,
@@ -57,7 +66,7 @@ def products(draw: st.DrawFn) -> ProductEntry:
         usage_low_units=draw(st.none() | st.integers(0, 10**9)),
         duration_seconds=draw(st.integers(60, 10**9) | st.integers(1, 100).map(lambda days: days * 86_400)),
         features=tuple(draw(st.lists(codes, max_size=20, unique=True))),
-        included=tuple(draw(st.lists(included, max_size=3, unique_by=lambda line: line.unit))),
+        included=tuple(draw(st.lists(lines, max_size=3, unique_by=lambda line: line.unit))),
         grace_days=draw(st.integers(0, 60)),
         trial_days=draw(st.none() | st.integers(1, 730)),
         trial_card=draw(st.sampled_from(TrialCard)),
