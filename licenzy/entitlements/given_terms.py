@@ -13,7 +13,7 @@ from licenzy.catalog.models import Product, ProductTerms
 from licenzy.catalog.rules import terms_for_holders
 from licenzy.db.upsert import table_of
 from licenzy.entitlements.changed_terms import TERMS
-from licenzy.entitlements.models import Entitlement, State
+from licenzy.entitlements.models import NO_ENTITLEMENT, Entitlement, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +54,10 @@ class GivenTerms:
     def needed(self, now: datetime) -> ColumnElement[bool]:
         """Whether an entitlement of the product is on other terms, and not over for good.
 
-        `now` is the account's time.
+        What everybody has of a default product is no entitlement. `now` is the account's time.
         """
         columns = table_of(Entitlement).c
         is_over = (columns.ends_as == "expired") & columns.ends_at.is_not(None) & (columns.ends_at <= now)
         is_other = or_(columns.terms_version.is_(None), columns.terms_version.not_in(self.same))
-        return (columns.state != State.CANCELED) & is_other & func.coalesce(~is_over, True)
+        is_held = columns.source.not_in(NO_ENTITLEMENT) & (columns.state != State.CANCELED)
+        return is_held & is_other & func.coalesce(~is_over, True)

@@ -28,10 +28,10 @@ from licenzy.entitlements.actions import FactDraft, project_purchase, record_fac
 from licenzy.entitlements.changed_terms import TERMS
 from licenzy.entitlements.events import ChangeCause
 from licenzy.entitlements.given_terms import GivenTerms
-from licenzy.entitlements.models import Entitlement, FactSource, Purchase, TermChange
+from licenzy.entitlements.models import NO_ENTITLEMENT, Entitlement, FactSource, Purchase, TermChange
 from licenzy.entitlements.projected import RecordedFact
 from licenzy.entitlements.projection import CLOCK_AHEAD
-from licenzy.entitlements.purchases import LockedPurchase
+from licenzy.entitlements.purchases import LOCKED_COLUMNS, LockedPurchase
 from licenzy.entitlements.queries import recorded_facts_by_purchase
 from licenzy.errors import LicenzyError
 from licenzy.projects.scope import Scope
@@ -94,6 +94,7 @@ def _entitlements(scope: Scope, *, product_code: str) -> SelectOfScalar[int]:
         Entitlement.project_id == scope.project_id,
         Entitlement.mode == scope.mode,
         Entitlement.product_code == product_code,
+        col(Entitlement.source).not_in(NO_ENTITLEMENT),
     )
 
 
@@ -149,9 +150,8 @@ def _change_purchases(
 
 def _locked_purchases(db: Session, scope: Scope, keys: Sequence[str]) -> list[LockedPurchase]:
     columns = table_of(Purchase).c
-    names = ("key", "subject_id", "attempt_id", "finalized_at")
     statement = (
-        core_select(*(columns[name] for name in names))
+        core_select(*(columns[name] for name in LOCKED_COLUMNS))
         .where(columns.project_id == scope.project_id, columns.mode == scope.mode, columns.key.in_(keys))
         .order_by(columns.key)
         .with_for_update()

@@ -72,6 +72,7 @@ def _granted_id(scope: Scope, *, product_code: str) -> SelectOfScalar[str]:
             Entitlement.project_id == scope.project_id,
             Entitlement.mode == scope.mode,
             Entitlement.product_code == product_code,
+            col(Entitlement.source).not_in(NO_ENTITLEMENT),
         )
         .limit(1)
     )

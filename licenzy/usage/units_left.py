@@ -62,10 +62,10 @@ def units_left(
         return UnitsLeft(
             is_enough, None if is_enough else "insufficient_usage", unit, left, evidence, default_code
         )
-    having = [each for each in only_entitlements(owned) if _has(each, unit, product_code)]
-    decision = decide(having, now)
+    entitlements = only_entitlements(owned)
+    decision = decide([each for each in entitlements if _has(each, unit, product_code)], now)
     reason = decision.reason
-    if owned and (reason is None or reason in {"exhausted", "no_entitlement"}):
+    if (grants or entitlements) and (reason is None or reason in {"exhausted", "no_entitlement"}):
         reason = "insufficient_usage"
     return UnitsLeft(False, reason, unit, left, decision.deciding)
 

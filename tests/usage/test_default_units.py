@@ -13,13 +13,18 @@ from flask import Flask
 from flask.testing import FlaskClient
 from sqlmodel import Session, select
 
-from licenzy.catalog.models import Kind, Product
+from licenzy.catalog.models import Kind, Product, ProductTerms
+from licenzy.catalog.rules import terms_of
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import OutboundEvent
 from licenzy.entitlements.actions import lock_purchase, project_purchase
+from licenzy.entitlements.changed_terms import TERMS
 from licenzy.entitlements.grants import OperatorContext, grant
-from licenzy.entitlements.models import Entitlement, Purchase, State, UsageWindow
-from licenzy.entitlements.queries import entitlements_of
+from licenzy.entitlements.holder_batches import change_next
+from licenzy.entitlements.holder_preview import preview_version
+from licenzy.entitlements.holders import give_to_holders
+from licenzy.entitlements.models import Entitlement, Fact, Purchase, State, TermChange, UsageWindow
+from licenzy.entitlements.queries import entitlements_of, was_granted
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.subjects.models import Subject
@@ -68,6 +73,10 @@ class Visitors:
     def asks(self, units: int, ref: str = STRANGER, query: str = "") -> Any:
         body = {"subject_ref": ref, "units": units, "unit": "images"}
         return self.client.post(f"/v1/access/check{query}", json=body, headers=self.customer.headers)
+
+    def reason(self) -> str:
+        """Why the access check gives a visitor no unit."""
+        return str(self.asks(1, query="?explain=true").json["explain"]["reason"])
 
     def edits(self, **columns: Any) -> None:
         """The merchant edits the default product, which makes a new version of its terms."""
@@ -130,8 +139,36 @@ def test_the_first_call_makes_the_subject_and_one_row_which_no_list_shows(visito
         assert entitlements_of(db, Scope.of(visitors.customer.subject), subject_id=row.subject_id) == []
 
 
+def test_who_has_it_by_default_is_no_holder_of_it(visitors: Visitors) -> None:
+    visitors.consumes(15)
+    visitors.edits(features=["export"])
+    scope = Scope.of(visitors.customer.subject)
+    with visitors.database.write() as db:
+        product = db.exec(select(Product).where(Product.product_code == "FREE")).one()
+        db.add(
+            ProductTerms(
+                project_id=scope.project_id,
+                product_id=product.id,
+                version=2,
+                from_=visitors.clock(),
+                terms=terms_of(product),
+            )
+        )
+        about: Any = {"product_id": product.id, "version": 2, "now": visitors.clock()}
+        assert not was_granted(db, scope, "FREE")
+        assert preview_version(db, scope, **about).count == 0
+        give_to_holders(db, scope, actor=Actor(None), **about)
+    while visitors.database.retrying(lambda db: change_next(db, now=visitors.clock())):
+        pass
+    (change,) = visitors.rows(TermChange)
+    assert (change.state, change.total, change.changed) == ("done", 0, 0)
+    assert [each for each in visitors.rows(Fact) if each.data.get("action") == TERMS] == []
+
+
 def test_a_new_day_begins_with_all_units_and_nothing_carried(visitors: Visitors) -> None:
     visitors.consumes(15)
+    visitors.consumes(5)
+    assert visitors.reason() == "insufficient_usage"
     visitors.clock.now = MARCH_11
     assert visitors.left() == 20
     assert visitors.consumes(1) == (200, 19)
@@ -224,6 +261,7 @@ def test_what_is_no_longer_given_is_not_drawn(visitors: Visitors, change: dict[s
     visitors.consumes(5)
     visitors.edits(**change)
     assert visitors.left() is None
+    assert visitors.reason() == "no_entitlement"
     assert visitors.consumes(1) == (409, 0)
 
 
