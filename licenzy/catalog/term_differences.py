@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from licenzy.catalog.rules import split_duration
+from licenzy.catalog.included import IncludedUnits, terms_text
+from licenzy.catalog.rules import duration_text
 
 _NAMES = {
     "adds": "limits add to those of other products",
@@ -45,8 +46,7 @@ def term_text(key: str, value: Any) -> str:
     if value is None or value in ([], {}):
         return _NONE
     if key == "duration_seconds":
-        amount, unit = split_duration(value)
-        return f"{amount:,} {unit[:-1] if amount == 1 else unit}"
+        return duration_text(value)
     if isinstance(value, list):
         return ("; " if isinstance(value[0], Mapping) else ", ").join(map(_item_text, value))
     return _item_text(value)
@@ -59,20 +59,11 @@ def _item_text(value: Any) -> str:
         return f"{value:,}"
     if isinstance(value, Mapping):
         if {"unit", "units", "every"} <= value.keys():
-            return _included_text(value)
+            line = IncludedUnits.from_json(value)
+            return f"{line.unit}: {terms_text(line)}"
         # A limit without a number is none at all.
         return ", ".join(
             f"{code}: {'unlimited' if limit is None else _item_text(limit)}"
             for code, limit in sorted(value.items())
         )
     return str(value)
-
-
-def _included_text(line: Mapping[str, Any]) -> str:
-    text = f"{line['units']:,} {line['unit']} per {line['every']}"
-    if line.get("rollover"):
-        most = line["rollover"].get("at_most")
-        text += " with rollover" if most is None else f" with rollover of at most {most:,}"
-    if line.get("trial_units") is not None:
-        text += f", {line['trial_units']:,} in a trial"
-    return text

@@ -12,7 +12,7 @@ from typing import Any
 
 from licenzy.catalog.models import Kind, TrialCard, TrialEnd
 from licenzy.catalog.rules import DURATION_UNITS, INCLUDING_KINDS, Draft, TrialSettings
-from licenzy.configuration.included import read_included, write_included
+from licenzy.configuration.included import UNLIMITED, read_included, write_included
 from licenzy.configuration.values import Invalid, InvalidKey, choices, flag, only_keys, text, texts, whole
 
 NEW_PURCHASES = "new purchases"
@@ -22,8 +22,6 @@ HOLDERS_NOW = "now"
 HOLDER_KEYS = frozenset({"features", "limits", "adds", "grace_days", "included"})
 """The keys of the terms that those who have the product can be given; the others are bought once."""
 
-UNLIMITED = "unlimited"
-"""How the file writes a limit without end."""
 _SECONDS = {"seconds": 1, **DURATION_UNITS}
 
 _PACK, _PASS, _SUBSCRIPTION, _FREE = Kind.USAGE_PACK, Kind.TIME_PASS, Kind.SUBSCRIPTION, Kind.FREE

@@ -37,14 +37,18 @@ def test_only_what_differs_is_listed() -> None:
         ("adds", False, "no"),
         ("limits", {}, "none"),
         ("limits", {"seats": None, "projects": 1_000}, "projects: 1,000, seats: unlimited"),
-        ("included", [{"unit": "images", "units": 500, "every": "month"}], "500 images per month"),
+        (
+            "included",
+            [{"unit": "images", "units": 500, "every": "month", "rollover": None, "low_units": 50}],
+            "images: 500 each month, usage.low at 50",
+        ),
         (
             "included",
             [
                 {"unit": "a", "units": 1, "every": "day", "rollover": {"at_most": 20}, "trial_units": 5},
                 {"unit": "b", "units": 2, "every": "period", "rollover": {"at_most": None}},
             ],
-            "1 a per day with rollover of at most 20, 5 in a trial; 2 b per period with rollover",
+            "a: 1 each day, at most 20 carry over, 5 in a trial; b: 2 each period, all unused carry over",
         ),
     ],
 )

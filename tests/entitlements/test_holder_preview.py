@@ -112,7 +112,7 @@ def test_limits_and_included_units_are_shown_in_words(shop: Shop) -> None:
     more = IncludedUnits("images", 2000, Every.MONTH)
     (example,) = of_edit(shop, "v1", limits={"projects": 3}, included=(more,)).examples
     assert example.differences == [
-        ("included units", "none", "2,000 images per month"),
+        ("included units", "none", "images: 2,000 each month"),
         ("limits", "none", "projects: 3"),
     ]
     with shop.database.write() as db:
