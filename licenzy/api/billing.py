@@ -5,8 +5,8 @@ from __future__ import annotations
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest
 from licenzy.api.schemas import PortalSessionBody
-from licenzy.checkout.actions import Seller
 from licenzy.checkout.billing_portal import open_billing_portal
+from licenzy.checkout.preparation import Seller
 
 
 def create_portal_session(request: ApiRequest) -> Reply:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from licenzy.api.reply import Reply
 from licenzy.api.request import ApiRequest, body_hash
 from licenzy.api.schemas import checkout_body
-from licenzy.checkout.actions import CheckoutRequest, RequestedItem, Seller, open_session
+from licenzy.checkout.actions import open_session
+from licenzy.checkout.preparation import CheckoutRequest, RequestedItem, Seller
 from licenzy.idempotency.models import CHECKOUT
 
 

@@ -10,10 +10,7 @@ from typing import Any
 from sqlmodel import Session, col, select, update
 
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
-from licenzy.checkout.preparation import Call, Prepared, free_key, prepare
-from licenzy.checkout.preparation import CheckoutRequest as CheckoutRequest
-from licenzy.checkout.preparation import RequestedItem as RequestedItem
-from licenzy.checkout.preparation import Seller as Seller
+from licenzy.checkout.preparation import Call, CheckoutRequest, Prepared, Seller, free_key, prepare
 from licenzy.errors import LicenzyError
 from licenzy.idempotency.actions import CallKey, finish
 from licenzy.idempotency.outcome import Outcome

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from licenzy.checkout.actions import Seller
+from licenzy.checkout.preparation import Seller
 from licenzy.checkout.rules import redirect_problem
 from licenzy.connections.actions import access
 from licenzy.connections.queries import connection_of

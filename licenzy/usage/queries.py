@@ -190,7 +190,7 @@ def _lock_all_packs(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlem
 def _lock_these_packs(
     scope: Scope, *, subject_id: str, pack_ids: Sequence[str]
 ) -> SelectOfScalar[Entitlement]:
-    return _locked(_owned_by(scope, subject_id).where(col(Entitlement.id).in_(pack_ids)))
+    return _locked(owned_by(scope, subject_id).where(col(Entitlement.id).in_(pack_ids)))
 
 
 @read_all
@@ -198,7 +198,7 @@ def _lock_these_and_all_packs(
     scope: Scope, *, subject_id: str, pack_ids: Sequence[str]
 ) -> SelectOfScalar[Entitlement]:
     wanted = or_(col(Entitlement.id).in_(pack_ids), _MAY_HAVE_UNITS)
-    return _locked(_owned_by(scope, subject_id).where(wanted))
+    return _locked(owned_by(scope, subject_id).where(wanted))
 
 
 def _locked(packs: SelectOfScalar[Entitlement]) -> SelectOfScalar[Entitlement]:
@@ -304,7 +304,8 @@ def as_of(db: Session, scope: Scope, owned: Sequence[Entitlement], *, now: datet
         packs[pack_id].reserved_units -= units
 
 
-def _owned_by(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
+def owned_by(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
+    """The rows of a subject's entitlements, in the order of their ids, as everybody locks them."""
     return (
         select(Entitlement)
         .where(
@@ -317,7 +318,7 @@ def _owned_by(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
 
 
 def _packs(scope: Scope, subject_id: str) -> SelectOfScalar[Entitlement]:
-    return _owned_by(scope, subject_id).where(_MAY_HAVE_UNITS)
+    return owned_by(scope, subject_id).where(_MAY_HAVE_UNITS)
 
 
 _MAY_HAVE_UNITS = and_(

@@ -15,6 +15,7 @@ from licenzy.entitlements.models import Entitlement, UsageWindow
 from licenzy.projects.scope import Scope
 from licenzy.usage.grants import WindowGrant, fit_to_counters, window_grants
 from licenzy.usage.models import Hold, Reservation
+from licenzy.usage.queries import owned_by
 from licenzy.usage.rules import Draw
 
 
@@ -105,16 +106,7 @@ def _windows(scope: Scope) -> SelectOfScalar[UsageWindow]:
 @read_all
 def including(scope: Scope, *, subject_id: str) -> SelectOfScalar[Entitlement]:
     """The subject's entitlements that include units, also those whose last window is open."""
-    return (
-        select(Entitlement)
-        .where(
-            Entitlement.subject_id == subject_id,
-            Entitlement.project_id == scope.project_id,
-            Entitlement.mode == scope.mode,
-            col(Entitlement.included).is_not(None),
-        )
-        .order_by(col(Entitlement.id))
-    )
+    return owned_by(scope, subject_id).where(col(Entitlement.included).is_not(None))
 
 
 def windows_as_of(

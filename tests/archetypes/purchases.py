@@ -64,10 +64,6 @@ class Purchase:
         )
         self.merchant.delivered()
 
-    def restart_cycle(self, *, proration: Proration) -> None:
-        """A new billing period begins now."""
-        self._update(billing_cycle_anchor="now", proration_behavior=proration)
-
     def cancel(self) -> None:
         self.merchant.a_moment_later()
         self.merchant.stripe.subscriptions.cancel(self.subscription_id)

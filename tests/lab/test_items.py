@@ -8,7 +8,7 @@ import pytest
 from sqlmodel import col, select
 
 from licenzy.catalog.models import Kind
-from licenzy.checkout.actions import RequestedItem
+from licenzy.checkout.preparation import RequestedItem
 from licenzy.entitlements.models import Entitlement, Fact
 from licenzy.stripe_events.replay import replay_purchases
 from tests.conftest import LiveServer

@@ -11,7 +11,8 @@ import stripe
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind
 from licenzy.catalog.queries import has_trials
-from licenzy.checkout.actions import CheckoutRequest, RequestedItem, Seller, open_session
+from licenzy.checkout.actions import open_session
+from licenzy.checkout.preparation import CheckoutRequest, RequestedItem, Seller
 from licenzy.connections.actions import connect_sandbox, register_endpoint, stripe_key
 from licenzy.idempotency.actions import CallKey
 from licenzy.lab.actions import Lab, let_happen

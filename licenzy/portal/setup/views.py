@@ -9,7 +9,8 @@ from flask import abort, request, url_for
 from flask.typing import ResponseReturnValue
 
 from licenzy.catalog.queries import has_trials
-from licenzy.checkout.actions import CheckoutRequest, Seller, open_session
+from licenzy.checkout.actions import open_session
+from licenzy.checkout.preparation import CheckoutRequest, Seller
 from licenzy.connections.queries import connection_facts
 from licenzy.idempotency.actions import CallKey
 from licenzy.portal.alignment.findings import side_findings

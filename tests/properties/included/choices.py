@@ -84,11 +84,6 @@ def start_of_running_step(step: int, period: int, *, follows_paid: bool) -> int:
     return step if follows_paid else max(step, period)
 
 
-def opens_while_past_due() -> bool:
-    """“In grace nothing new opens”: nothing of the unpaid period; the months of a paid year go on."""
-    return True
-
-
 def added_size_before() -> int:
     """“A rise counts once an invoice with a proration line for it is paid.”
 
