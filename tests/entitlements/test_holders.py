@@ -412,7 +412,9 @@ def test_the_holders_of_a_product_are_found_by_an_index(shop: Shop) -> None:
         with noted(shop.database) as statements:
             was_granted(db, shop.scope, "PRO_MONTHLY")
         statement = statements[-1]
-        plan = db.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", ("a", "b", "c", 1, 0))
+        plan = db.connection().exec_driver_sql(
+            f"EXPLAIN QUERY PLAN {statement}", ("a", "b", "c", "d", "e", 1, 0)
+        )
         (step,) = [row[-1] for row in plan]
     assert "ix_entitlements_product_code (project_id=? AND mode=? AND product_code=?)" in step
 
