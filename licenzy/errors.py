@@ -192,8 +192,8 @@ class PriceLabelNotFound(LicenzyError):
 
 class UnitNotFound(LicenzyError):
     code, status = "unit_not_found", 404
-    message = "No usage pack of this mode has this unit."
-    hint = "Send one of the units in `units`, or create a usage pack with this unit."
+    message = "No product of this mode has this unit."
+    hint = "Send one of the units in `units`, or create a product with this unit."
 
 
 class LimitNotFound(LicenzyError):

@@ -24,7 +24,7 @@ from licenzy.catalog.rules import (
     valid_product_code,
 )
 from licenzy.catalog.unit_names import UNIT_MAX, UNIT_PATTERN
-from licenzy.checkout.rules import MAX_QUANTITY, MAX_URL, URL_PATTERN
+from licenzy.checkout.rules import MAX_ITEMS, MAX_QUANTITY, MAX_URL, URL_PATTERN
 from licenzy.subjects.rules import MAX_LENGTH, REF_PATTERN, ref_problem
 from licenzy.usage.rules import MAX_TTL_SECONDS, MAX_UNITS
 
@@ -34,6 +34,8 @@ MUST_BE = {
     "product_code": "must be 1 to 64 letters, digits, `_`, `.` or `-`, and not begin like a Stripe ID",
     "feature": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
     "limit": "must be 1 to 64 letters, digits, `_`, `.` or `-`",
+    "items": f"must be a list of 1 to {MAX_ITEMS} products",
+    "item": "must be an object with product_code",
     "value": f"must be a whole number from 0 to {LIMIT_VALUE_MAX}",
     "price_label": f"must be 1 to {LABEL_MAX} lower-case letters, digits, `_` or `-`",
     "customer_email": "must be an e-mail address",

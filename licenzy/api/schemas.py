@@ -283,7 +283,7 @@ def _path(loc: tuple[int | str, ...]) -> tuple[str, str]:
     # What follows the field is which of its types was tried.
     named = loc[:3]
     path = "".join(f"[{each}]" if isinstance(each, int) else f".{_cut(each)}" for each in named).lstrip(".")
-    return path, str(named[-1])
+    return path, "item" if isinstance(named[-1], int) else str(named[-1])
 
 
 def _cut(name: str) -> str:

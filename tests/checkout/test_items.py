@@ -161,6 +161,7 @@ def test_wrong_items_are_refused_where_they_are(
     refused = shop.checkout(**{"product_code": None, **body})
     told = refused.get_json()
     assert (refused.status_code, told["error"], set(told["fields"])) == (400, code, fields), told
+    assert "is invalid" not in told["fields"].values(), "each says what the field must be"
 
 
 def test_a_trial_that_was_had_of_one_item_leaves_none(shop: Shop, sell: Sell) -> None:
