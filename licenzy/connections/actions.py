@@ -184,12 +184,23 @@ def note_signed_event(db: Session, *, connection_id: str, event_id: str, now: da
     )
 
 
-def follow_clock(db: Session, *, connection_id: str, now_there: int, now: datetime) -> None:
-    """Decide for a sandbox connection at its account's own time from now on; never for one at Stripe."""
+def follow_clock(db: Session, *, connection_id: str, now_there: int, moved: bool, now: datetime) -> None:
+    """Decide for a sandbox connection at its account's own time from now on; never for one at Stripe.
+
+    What reaches us was sent a moment ago, so it was `now_there` or later: the clock, which never goes back,
+    is followed to the furthest that was heard of it. Unless it was `moved` before, it is our own.
+    """
+    ahead = now_there - int(now.timestamp())
+    known = col(Connection.clock_offset_seconds)
     db.execute(
         update(Connection)
-        .where(col(Connection.id) == connection_id, col(Connection.provider) == Provider.SANDBOX)
-        .values(clock_offset_seconds=max(0, now_there - int(now.timestamp())))
+        .where(
+            col(Connection.id) == connection_id,
+            col(Connection.provider) == Provider.SANDBOX,
+            known < ahead,
+            *(() if moved else (known > 0,)),
+        )
+        .values(clock_offset_seconds=ahead)
     )
 
 

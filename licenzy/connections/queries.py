@@ -12,7 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.facts import ConnectionFacts
 from licenzy.alignment.modes import Mode
-from licenzy.connections.models import Connection
+from licenzy.connections.models import Connection, Provider
 from licenzy.connections.rules import facts_of
 from licenzy.db.reads import read_first, read_row
 from licenzy.db.upsert import table_of
@@ -62,6 +62,7 @@ class Addressee(NamedTuple):
     id: str
     project_id: str
     mode: Mode
+    provider: Provider
     proven_at: datetime | None
     webhook_secret_sealed: str | None
     previous_webhook_secret_sealed: str | None

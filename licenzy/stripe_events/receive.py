@@ -14,6 +14,7 @@ from sqlmodel import Session
 
 from licenzy.alignment.modes import Mode
 from licenzy.connections.actions import follow_clock, note_signed_event
+from licenzy.connections.models import Provider
 from licenzy.connections.queries import account_of
 from licenzy.connections.rules import CLOCK_MOVED
 from licenzy.db.engine import gave_way
@@ -49,6 +50,8 @@ class Receiver(Protocol):
     def project_id(self) -> str: ...
     @property
     def mode(self) -> Mode: ...
+    @property
+    def provider(self) -> Provider: ...
     @property
     def proven_at(self) -> datetime | None: ...
 
@@ -97,9 +100,10 @@ def receive(
     if signed and stale and kept.status is not EventStatus.WRONG_ACCOUNT:
         note_signed_event(db, connection_id=connection.id, event_id=event.id, now=now)
     is_ours = kept.status is EventStatus.RECEIVED
-    clock_moved = is_fresh and is_ours and event.type == CLOCK_MOVED
-    if clock_moved and isinstance(event.object.get("frozen_time"), int):
-        follow_clock(db, connection_id=connection.id, now_there=event.object["frozen_time"], now=now)
+    if is_fresh and is_ours and connection.provider is Provider.SANDBOX:
+        there = int(event.created.timestamp())
+        moved = event.type == CLOCK_MOVED
+        follow_clock(db, connection_id=connection.id, now_there=there, moved=moved, now=now)
     if kept.status in _STILL_TO_APPLY:
         return apply_kept(db, kept, event=event, now=now, random=random)
     return ReceivedEvent(kept.status, kept.tries, kept.duplicates, kept.note, kept.changes)

@@ -268,7 +268,7 @@ def test_what_happened_before_the_sandboxs_clock_was_moved_is_found(
     act(shop, action="advance_clock", seconds=10 * 86_400)
     with shop.runtime.database.write() as db:
         there = int(clock().timestamp()) + 10 * 86_400
-        follow_clock(db, connection_id=shop.connection.id, now_there=there, now=clock())
+        follow_clock(db, connection_id=shop.connection.id, now_there=there, moved=True, now=clock())
     with shop.runtime.database.read() as db:
         moved = connection_of(db, shop.connection.scope)
     assert moved is not None
