@@ -296,6 +296,7 @@ def trimmed_to_kind(draft: Draft) -> Draft:
             price_label=DEFAULT_LABEL,
             duration_seconds=None,
             grace_days=0,
+            included=tuple(replace(line, rollover=None, trial_units=None) for line in draft.included),
             allow_promotion_codes=False,
             automatic_tax=False,
             adjustable_quantity=False,

@@ -187,6 +187,25 @@ def test_units_of_a_trial(holder: Shown) -> None:
     assert "50 of 50 images left. They are part of the trial, until 29 Jan 2026." in holder.text()
 
 
+def test_units_of_the_default_product_are_shown_to_who_has_nothing_else(
+    holder: Shown, database: Database, cast: Cast
+) -> None:
+    with database.write() as db:
+        make_product(
+            db,
+            project_id=cast.project_id,
+            kind=Kind.FREE,
+            product_code="FREE",
+            is_default=True,
+            included=[line(units=20, every="day")],
+        )
+    assert "Usage Images left 20 of 20 Renews 16 Jan 2026 No usage yet." in holder.text()
+    assert holder.consumes(7) == (200, 13)
+    assert "Images left 13 of 20 Renews 16 Jan 2026" in holder.text()
+    holder.records(of_year(), ANCHOR + HOUR)
+    assert "Images left 1,000 of 1,000" in holder.text()
+
+
 def test_many_windows_are_a_strip_of_the_last_twelve(holder: Shown) -> None:
     holder.records(of_year(line(every="day")), ANCHOR + HOUR)
     for number in range(14):

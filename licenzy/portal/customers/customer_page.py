@@ -45,12 +45,12 @@ from licenzy.stripe_events.queries import events_of_subject
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id
 from licenzy.usage.access import Access, access_of
+from licenzy.usage.default_units import grants_with_default
 from licenzy.usage.grants import WindowGrant
 from licenzy.usage.queries import usage_of
 from licenzy.usage.recent_windows import recent_windows_of
 from licenzy.usage.rules import balances
 from licenzy.usage.window_history import MOST_SHOWN, UnitShown, units_shown
-from licenzy.usage.window_queries import window_grants_of
 from licenzy.workspace.models import Role
 from licenzy.workspace.queries import names_of
 
@@ -149,8 +149,10 @@ def customer_page(
             abort(404)
         now = side.scope.now(runtime().clock)
         (holder,) = holders_of(db, side, [subject], now)
-        windows = window_grants_of(db, side.scope, only_entitlements(holder.access.owned), now=now)
-        has_units = any(each.kind is Kind.USAGE_PACK or each.included for each in holder.access.owned)
+        windows = grants_with_default(db, side.scope, holder.access.owned, now=now)
+        has_units = bool(windows) or any(
+            each.kind is Kind.USAGE_PACK or each.included for each in holder.access.owned
+        )
         usage = (
             usage_of(db, side.scope, now=now, limit=_MOST_SHOWN, subject_id=subject_id) if has_units else None
         )
