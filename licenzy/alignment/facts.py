@@ -197,6 +197,27 @@ class UnmappedPrice:
 
 
 @dataclass(frozen=True, slots=True)
+class UntrackedFacts:
+    """What was bought past Licenzy in the last seven days and waits for somebody to adopt it."""
+
+    checkouts: int = 0
+    """A checkout that began a subscription is one of them."""
+    subscriptions: int = 0
+    """Those that no known checkout began."""
+    last_at: datetime | None = None
+    """When the last of them was kept; none where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionsOutside:
+    """Live subscriptions at prices of products that count for nobody here, whenever they began."""
+
+    count: int = 0
+    last_at: datetime | None = None
+    """When the last of them was kept; none where there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundFacts:
     """One of the merchant's own webhook endpoints that deliveries do not reach."""
 
@@ -223,7 +244,8 @@ class TrafficFacts:
     ambiguous_signatures: tuple[SightingFacts, ...] = ()
     credentials_refused: tuple[SightingFacts, ...] = ()
     """About the reason word of a pasted credential that was not saved; the detail is the field's name."""
-    untracked_checkouts: tuple[EventSeen, ...] = ()
+    untracked: UntrackedFacts = field(default_factory=UntrackedFacts)
+    outside: SubscriptionsOutside = field(default_factory=SubscriptionsOutside)
     wrong_mode_events: tuple[EventSeen, ...] = ()
     wrong_account_events: tuple[EventSeen, ...] = ()
     """The last one of each account that is not the connection's."""

@@ -11,7 +11,7 @@ from licenzy.catalog.queries import product_by_price
 from licenzy.observations.models import Noticed
 from licenzy.observations.noticing import Noticing
 from licenzy.runtime import Runtime
-from licenzy.setup.fact_collector import untracked_checkouts
+from licenzy.setup.fact_collector import untracked_purchases
 
 _ABOUT_THE_KEY: dict[type[errors.LicenzyError], Noticed] = {
     errors.ApiKeyRevoked: Noticed.REVOKED_KEY_CALL,
@@ -45,9 +45,9 @@ class MisuseRecorder:
         """What to do when somebody seems to have bought nothing, while checkouts go past Licenzy."""
         now = self._runtime.clock()
         with self._runtime.database.read() as db:
-            seen = untracked_checkouts(db, caller.scope, now=now)
+            seen = untracked_purchases(db, caller.scope, now=now)
         key = KeyFacts(caller.key_id, "", "", now, now)
-        here = SideFacts(caller.mode, keys=(key,), traffic=TrafficFacts(untracked_checkouts=seen))
+        here = SideFacts(caller.mode, keys=(key,), traffic=TrafficFacts(untracked=seen))
         sides = {caller.mode.other: SideFacts(caller.mode.other), caller.mode: here}
         for finding in findings(ProjectFacts(now, sides[Mode.TEST], sides[Mode.LIVE]), caller.mode):
             if finding.code == "untracked_checkout":

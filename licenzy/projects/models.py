@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import JSON
+from sqlalchemy import JSON, false
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -24,6 +24,8 @@ class Project(Table, table=True):
     workspace_id: str = Field(foreign_key="workspaces.id", index=True)
     name: str
     created_at: datetime = Field(sa_type=Instant)
+    adopt_known_customers: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether a subscription made past Licenzy counts by itself for the one subject that is its customer."""
 
 
 class ProjectSide(Table, table=True):

@@ -19,22 +19,33 @@ from licenzy.connections.rules import wanted_events
 from licenzy.db.unit_of_work import Database
 from licenzy.entitlements.events import Change
 from licenzy.entitlements.models import FactSource
-from licenzy.entitlements.queries import purchase_of, was_recorded
+from licenzy.entitlements.queries import was_recorded
+from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.errors import LicenzyError
 from licenzy.kit.backoff import Random
-from licenzy.kit.clock import Clock, from_unix
+from licenzy.kit.clock import Clock
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
+from licenzy.reconciliation.untracked import (
+    adopt_untracked,
+    attempt_named,
+    keep_untracked,
+    known_subscriptions,
+)
 from licenzy.stripe_events.models import EventStatus
+from licenzy.stripe_events.paid_periods import made_at
 from licenzy.stripe_events.pipeline import apply_reading
 from licenzy.stripe_events.read import Found, Origin, session_found, subscription_found, unknown_word
 from licenzy.stripe_events.receive import ReceivedEvent, keep_invalid, receive
 from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_events.snapshots import record_snapshot, settle_one
+from licenzy.stripe_events.untracked import SubscriptionState
 from licenzy.stripe_gateway import shapes
 from licenzy.stripe_gateway.client import ListPage, StripeAccess, StripeGateway
+from licenzy.stripe_gateway.invoices import invoice_email
 from licenzy.stripe_gateway.shapes import NotAnEvent, Reading, read_event
 from licenzy.stripe_gateway.translate import StripeObjectMissing
+from licenzy.stripe_gateway.values import Unreadable
 
 OVERLAP = timedelta(minutes=10)
 """Walked again each time: an event may be listed a little after its `created`."""
@@ -44,10 +55,6 @@ REFUNDS_SETTLE = timedelta(days=30)
 
 DISPUTES_LAST = timedelta(days=120)
 """A dispute may be decided this long after it was opened."""
-
-_ENDED = frozenset({"failed", "canceled", "won", "lost", "warning_closed"})
-"""Statuses of refunds and disputes that came later than they were made; when, their list does not say."""
-
 
 _PARALLEL = 10
 """Events fed in one transaction: few commits, and nobody else who writes waits long."""
@@ -140,11 +147,35 @@ class Walk:
         ]
 
     def subscriptions(self) -> None:
-        """Compare every known subscription with what Stripe says it is now."""
+        """Compare every known subscription with what Stripe says it is now, and keep those of nobody."""
         for page, began in self._dated(self._with_progress(self.gateway.subscriptions(self.at))):
+            self.report.subscriptions_seen += len(page.entries)
+            with self.database.read() as db:
+                known = known_subscriptions(db, self.connection, page.entries)
+            others = [obj for obj in page.entries if str(obj["id"]) not in known]
             for obj in page.entries:
-                self.report.subscriptions_seen += 1
-                self._compare(subscription_found, obj, began, read_at=page.at)
+                if str(obj["id"]) in known:
+                    self._compare(subscription_found, obj, began, read_at=page.at)
+            self._keep(others, page.at or began + self._offset)
+
+    def _keep(self, others: Sequence[Mapping[str, Any]], state_at: datetime) -> None:
+        """Keep subscriptions that nobody here sold, all of a page at once."""
+        states: list[SubscriptionState] = []
+        for obj in others:
+            try:
+                data = shapes.subscription(obj)
+            except Unreadable as problem:
+                self.report.add_problem(str(obj["id"]), f"Unreadable: {problem}"[:300])
+                continue
+            if data["status"] in KNOWN_STATUSES:
+                email = invoice_email(obj.get("latest_invoice"))
+                states.append(SubscriptionState(str(obj["id"]), data, state_at, email))
+        if not states:
+            return
+        keep = partial(keep_untracked, connection=self.connection, states=states, now=self.clock())
+        for state in self.database.retrying(keep):
+            adopt = partial(adopt_untracked, connection=self.connection, state=state, now=self.clock())
+            self._repair(state.key, partial(self.database.retrying, adopt))
 
     def sessions(self) -> None:
         """Compare the sessions of attempts that may have ended unnoticed."""
@@ -158,9 +189,9 @@ class Walk:
         listed = self.gateway.sessions(self.at, created_from=int(oldest.timestamp()))
         for page, began in self._dated(self._with_progress(listed)):
             for obj in page.entries:
-                if obj["id"] in ours or _attempt_named(obj) in ours:
+                if obj["id"] in ours or attempt_named(obj) in ours:
                     self.report.sessions_seen += 1
-                    self._compare(session_found, obj, began, read_at=page.at, ours=True)
+                    self._compare(session_found, obj, began, read_at=page.at)
 
     def refunds(self, start: datetime) -> None:
         """Feed what refunds have become, those made before `start` that could still change included."""
@@ -201,12 +232,10 @@ class Walk:
                 if key.startswith("sub_"):
                     self.report.subscriptions_seen += 1
                     read = self.gateway.subscription(self.at, key)
-                    self._compare(subscription_found, read.value, began, read_at=read.at, ours=True)
+                    self._compare(subscription_found, read.value, began, read_at=read.at)
                 else:
                     self.report.sessions_seen += 1
-                    self._compare(
-                        session_found, self.gateway.checkout_session(self.at, key), began, ours=True
-                    )
+                    self._compare(session_found, self.gateway.checkout_session(self.at, key), began)
             except StripeObjectMissing:
                 self.report.add_problem(key, "It does not exist in Stripe.")
         for payment in payments:
@@ -266,16 +295,13 @@ class Walk:
         began: datetime,
         *,
         read_at: datetime | None = None,
-        ours: bool = False,
     ) -> None:
-        ours = ours or _attempt_named(obj) is not None
-
         def repair() -> list[Change]:
             found = read(obj)
             if found is None:
                 return []
             about: dict[str, Any] = {"object_id": str(obj["id"]), "began": began, "read_at": read_at}
-            record = partial(self._record, found=found, ours=ours, **about)
+            record = partial(self._record, found=found, **about)
             return self.database.retrying(record)
 
         self._repair(str(obj["id"]), repair)
@@ -288,11 +314,7 @@ class Walk:
         object_id: str,
         began: datetime,
         read_at: datetime | None,
-        ours: bool,
     ) -> list[Change]:
-        known = purchase_of(db, self._scope, key=found.purchase_key)
-        if not ours and (known is None or known.subject_id is None):
-            return []
         claim = claim_now(db, self._scope, connection_id=self.connection.id, object_id=object_id, began=began)
         as_of = read_at or began + self._offset
         changes = record_snapshot(db, claim, found, as_of=as_of, now=self.clock())
@@ -308,17 +330,14 @@ class Walk:
         read_at: datetime | None = None,
     ) -> None:
         def repair() -> list[Change]:
-            data = {**read(obj), "event": "snapshot"}
-            made = data["created"]
-            dated = isinstance(made, int) and data["status"] not in _ENDED
+            reading = Reading(kind, str(obj["id"]), {**read(obj), "event": "snapshot"})
             origin = Origin(
                 self._scope,
                 connection_id=self.connection.id,
                 source=FactSource.SNAPSHOT,
-                source_id=f"listed:{obj['id']}:{data['status']}",
-                occurred_at=from_unix(made) if dated else read_at or self.now_at_stripe,
+                source_id=f"listed:{obj['id']}:{reading.data['status']}",
+                occurred_at=made_at(reading) or read_at or self.now_at_stripe,
             )
-            reading = Reading(kind, str(obj["id"]), data)
             on_progress = partial(_announce_once, origin=origin, reading=reading, now=self.clock())
             return self.database.retrying(on_progress)
 
@@ -339,11 +358,6 @@ def _announce_once(db: Session, *, origin: Origin, reading: Reading, now: dateti
     if was_recorded(db, origin.scope, source_id=origin.source_id):
         return []
     return apply_reading(db, origin, reading, now=now).changes
-
-
-def _attempt_named(obj: Mapping[str, Any]) -> str | None:
-    named = (obj.get("metadata") or {}).get("licenzy_attempt")
-    return named if isinstance(named, str) else None
 
 
 def _unsettled_attempts(db: Session, connection: Connection) -> list[CheckoutAttempt]:

@@ -24,7 +24,7 @@ from licenzy.projects.scope import Scope
 from licenzy.search.hits import MOST_SHOWN, Hit, HitGroup, customer_hit, product_hit
 from licenzy.stripe_events.models import StripeEvent, UntrackedCheckout
 from licenzy.stripe_events.queries import event_by_id
-from licenzy.stripe_events.untracked import untracked_by_id, untracked_of_event
+from licenzy.stripe_events.untracked_queries import untracked_by_id, untracked_of_event
 from licenzy.subjects.models import Subject
 from licenzy.subjects.queries import subject_by_id, subjects_of_stripe_customer
 from licenzy.usage.models import LedgerRow, Reservation
@@ -191,7 +191,11 @@ def _by_untracked_object(db: Session, scope: Scope, name: str) -> list[Hit]:
 
 
 def _untracked(found: UntrackedCheckout | None) -> list[Hit]:
-    return [Hit(HitGroup.UNTRACKED, found.id, found.session_id, found.email or "")] if found else []
+    return [
+        Hit(HitGroup.UNTRACKED, each.id, each.session_id or each.purchase_key, each.email or "")
+        for each in [found]
+        if each is not None
+    ]
 
 
 def _by_product(db: Session, scope: Scope, name: str) -> list[Hit]:

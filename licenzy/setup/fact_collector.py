@@ -22,8 +22,10 @@ from licenzy.alignment.facts import (
     Seen,
     SideFacts,
     SightingFacts,
+    SubscriptionsOutside,
     TrafficFacts,
     UnmappedPrice,
+    UntrackedFacts,
 )
 from licenzy.alignment.modes import Mode
 from licenzy.api_keys import queries as api_keys
@@ -35,7 +37,7 @@ from licenzy.connections import rules as connection_rules
 from licenzy.connections.credentials import is_locked_out, opened, secret_label
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
-from licenzy.db.reads import read_all
+from licenzy.db.reads import read_all, read_one
 from licenzy.deliveries.queries import failing_endpoints
 from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.models import Noticed, StripeProbe
@@ -50,6 +52,7 @@ from licenzy.stripe_events.models import (
 )
 from licenzy.stripe_events.pipeline import ALSO_BOUGHT
 from licenzy.stripe_events.receive import OF_ACCOUNT, THIN
+from licenzy.stripe_events.untracked_queries import LIVE_STATUSES, are_waiting
 from licenzy.stripe_gateway.client import API_VERSION
 
 _MOST_EVENTS = 50
@@ -81,24 +84,26 @@ def key_facts(db: Session, scope: Scope, *, now: datetime) -> tuple[KeyFacts, ..
     )
 
 
-def untracked_checkouts(db: Session, scope: Scope, *, now: datetime) -> tuple[EventSeen, ...]:
-    """Checkouts of the last seven days that Licenzy did not open and nobody has adopted, newest first."""
-    rows = _untracked(db, scope, since=now - SIGHTINGS_WINDOW)
-    return tuple(EventSeen(event_id, kept_at) for event_id, kept_at in rows)
+def untracked_purchases(db: Session, scope: Scope, *, now: datetime) -> UntrackedFacts:
+    """What was bought past Licenzy in the last seven days and nobody has adopted."""
+    return UntrackedFacts(*_untracked(db, scope, since=now - SIGHTINGS_WINDOW))
 
 
-@read_all
-def _untracked(scope: Scope, *, since: datetime) -> Select[str, datetime]:
-    return (
-        select(UntrackedCheckout.event_id, UntrackedCheckout.kept_at)
-        .where(
-            UntrackedCheckout.project_id == scope.project_id,
-            UntrackedCheckout.mode == scope.mode,
-            col(UntrackedCheckout.adopted_at).is_(None),
-            UntrackedCheckout.kept_at > since,
-        )
-        .order_by(col(UntrackedCheckout.id).desc())
-        .limit(_MOST_EVENTS)
+@read_one
+def _untracked(scope: Scope, *, since: datetime) -> Select[int, int, datetime | None]:
+    row = UntrackedCheckout
+    return select(
+        func.count(row.session_id),  # type: ignore[arg-type]
+        func.count() - func.count(row.session_id),  # type: ignore[arg-type]
+        func.max(row.kept_at),
+    ).where(*are_waiting(scope), row.kept_at > since)
+
+
+@read_one
+def _outside(scope: Scope) -> Select[int, datetime | None]:
+    row = UntrackedCheckout
+    return select(func.count(), func.max(row.kept_at)).where(
+        *are_waiting(scope), col(row.sold_here), col(row.status).in_(LIVE_STATUSES)
     )
 
 
@@ -214,7 +219,8 @@ def _traffic(
         signature_failures=noticed[Noticed.SIGNATURE_FAILED],
         ambiguous_signatures=noticed[Noticed.SIGNATURE_AMBIGUOUS],
         credentials_refused=noticed[Noticed.CREDENTIAL_REFUSED],
-        untracked_checkouts=untracked_checkouts(db, scope, now=now),
+        untracked=untracked_purchases(db, scope, now=now),
+        outside=SubscriptionsOutside(*_outside(db, scope)),
         wrong_mode_events=events["wrong_mode"],
         wrong_account_events=events["wrong_account"],
         thin_events=events["thin"],

@@ -1,13 +1,13 @@
-"""Adopting an untracked checkout: an operator says whose it is, and what was bought counts for them."""
+"""Adopting what was bought past Licenzy: an operator says whose it is, and it counts for them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlmodel import Session, col, update
+from sqlmodel import Session
 
 from licenzy.catalog.models import Kind, Product
 from licenzy.catalog.queries import product_by_price
@@ -16,24 +16,26 @@ from licenzy.connections.actions import access
 from licenzy.connections.queries import connection_of
 from licenzy.db.unit_of_work import Database
 from licenzy.deliveries.models import Source
-from licenzy.entitlements.actions import give_purchase, lock_purchase, project_purchase, record_fact
+from licenzy.entitlements.actions import give_purchase, lock_purchase, project_purchase
 from licenzy.entitlements.events import Change, ChangeCause
 from licenzy.entitlements.grants import OperatorContext
-from licenzy.entitlements.models import FactSource
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.errors import InvalidRequest, NotFound, StripeNotConnected
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
-from licenzy.stripe_events.models import EventStatus, StripeEvent, UntrackedCheckout
+from licenzy.stripe_events.adoption_record import note_adoption, record_adoption
+from licenzy.stripe_events.known_customers import subjects_of_customers
+from licenzy.stripe_events.models import UntrackedCheckout
+from licenzy.stripe_events.paid_periods import PaidPeriods, apply_paid_periods, read_paid_periods
 from licenzy.stripe_events.read import Found, session_found, subscription_found
 from licenzy.stripe_events.settling import claim_now, read_done
 from licenzy.stripe_events.snapshots import record_snapshot
-from licenzy.stripe_events.untracked import untracked_by_id
-from licenzy.stripe_gateway.client import StripeGateway
-from licenzy.subjects.actions import ensure_subject, link_customer, lock_customer
-from licenzy.subjects.models import Subject
+from licenzy.stripe_events.untracked_queries import untracked_by_id
+from licenzy.stripe_gateway import shapes
+from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
+from licenzy.subjects.actions import ensure_subject, lock_customer
 from licenzy.subjects.queries import subject_by_id
-from licenzy.workspace.audit import record
+from licenzy.subjects.rules import ref_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,49 @@ class Bought:
     """What Stripe says was bought: its products, and the objects that tell its state."""
 
     items: Sequence[BoughtItem]
-    session: Mapping[str, Any]
+    left_out: Sequence[str] = ()
+    """The prices of a subscription that no product has: they grant nothing."""
+    session: Mapping[str, Any] | None = None
     subscription: Mapping[str, Any] | None = None
+    paid: PaidPeriods = field(default_factory=PaidPeriods)
+    """What shows that the subscription's present periods are paid."""
     read_at: datetime | None = None
     """When the subscription was read, by Stripe's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedSubject:
+    """Whose a purchase may be, for an operator to decide."""
+
+    subject_ref: str
+    because: str
+    """What says so, as half a sentence."""
+
+
+_NAMES_OF_SUBJECTS = ("subject_ref", "client_reference_id", "user_id")
+"""What merchants call their own id of a buyer in the metadata of a subscription."""
+
+
+def proposed_subject(
+    db: Session, scope: Scope, kept: UntrackedCheckout, bought: Bought | None
+) -> ProposedSubject | None:
+    """The subject that is its Stripe customer, else whom the merchant's own code named; None without any."""
+    if kept.customer is not None:
+        owner_id = subjects_of_customers(db, scope, customers=[kept.customer]).get(kept.customer)
+        owner = subject_by_id(db, scope, subject_id=owner_id) if owner_id is not None else None
+        if owner is not None:
+            return ProposedSubject(owner.subject_ref, "is this Stripe customer")
+    named = [(kept.reference, "was sent as client_reference_id")]
+    if bought is not None and bought.subscription is not None:
+        metadata = bought.subscription.get("metadata") or {}
+        named += [
+            (metadata.get(name), f"stands in the subscription's metadata as {name}")
+            for name in _NAMES_OF_SUBJECTS
+        ]
+    for ref, because in named:
+        if isinstance(ref, str) and ref_problem(ref) is None:
+            return ProposedSubject(ref, because)
+    return None
 
 
 def adopt(
@@ -65,9 +106,9 @@ def adopt(
     untracked_id: str,
     subject_ref: str,
 ) -> list[Change]:
-    """Let what an untracked checkout bought count for a subject, known or new; what that changed.
+    """Let what was bought past Licenzy count for a subject, known or new; what that changed.
 
-    Its line items are read from Stripe before anything is written. What was kept of the same purchase
+    What it sold is read from Stripe before anything is written. What was kept of the same purchase
     before counts from then on, and so does what Stripe tells later. Adopting onto the same subject
     again changes nothing. Raises NotFound, InvalidRequest with the cause, and Stripe's refusals.
     """
@@ -84,7 +125,7 @@ def adopt(
 def what_was_bought(
     database: Database, gateway: StripeGateway, secret_box: SecretBox, scope: Scope, *, untracked_id: str
 ) -> Bought:
-    """Read from Stripe what an untracked checkout sold, and which product that is.
+    """Read from Stripe what was sold, and which products that is.
 
     Raises InvalidRequest, with cause and fix, when it cannot be adopted, and Stripe's refusals.
     """
@@ -92,21 +133,52 @@ def what_was_bought(
         kept = untracked_by_id(db, scope, untracked_id=untracked_id)
         connection = connection_of(db, scope)
     if kept is None:
-        raise NotFound("This untracked checkout does not exist.")
+        raise NotFound("This purchase does not exist.")
     if connection is None or connection.id != kept.connection_id:
         raise StripeNotConnected("The Stripe account that received this payment is not connected.")
     at = access(gateway, secret_box, connection)
-    session = gateway.checkout_session(at, kept.session_id)
+    session = gateway.checkout_session(at, kept.session_id) if kept.session_id is not None else None
+    if kept.recurring:
+        return _subscribed(database, gateway, at, scope, kept, session)
+    assert session is not None
     lines = _lines(session)
     with database.read() as db:
         products = {price_id: product_by_price(db, scope, price_id=price_id) for price_id in lines}
     items = [
-        BoughtItem(_fit(products[price_id], price_id, recurring=kept.recurring), price_id, quantity)
+        BoughtItem(_fit(products[price_id], price_id), price_id, quantity)
         for price_id, quantity in lines.items()
     ]
-    read = gateway.subscription(at, kept.purchase_key) if kept.recurring else None
-    found, read_at = (read.value, read.at) if read else (None, None)
-    return Bought(items, session, found, read_at)
+    return Bought(items, session=session)
+
+
+def _subscribed(
+    database: Database,
+    gateway: StripeGateway,
+    at: StripeAccess,
+    scope: Scope,
+    kept: UntrackedCheckout,
+    session: Mapping[str, Any] | None,
+) -> Bought:
+    """What a subscription's items are here. Those of no product are left out, but not all of them."""
+    read = gateway.subscription(at, kept.purchase_key)
+    held: dict[str, int] = {}
+    for item in shapes.subscription(read.value)["items"]:
+        held[item["price"]] = held.get(item["price"], 0) + item["quantity"]
+    with database.read() as db:
+        found = {price_id: product_by_price(db, scope, price_id=price_id) for price_id in held}
+    items = [
+        BoughtItem(product, price_id, held[price_id])
+        for price_id, product in found.items()
+        if product is not None and product.kind is Kind.SUBSCRIPTION
+    ]
+    left_out = [price_id for price_id in held if price_id not in {each.price_id for each in items}]
+    if not items:
+        raise InvalidRequest(
+            f"No product is mapped to {', '.join(left_out)}, the price of this purchase.",
+            hint="Map that price to a product on the Products page, then assign the subscription.",
+        )
+    paid = read_paid_periods(gateway, at, read.value)
+    return Bought(items, left_out, session, read.value, paid, read.at)
 
 
 def _lines(session: Mapping[str, Any]) -> dict[str, int]:
@@ -129,24 +201,23 @@ def _lines(session: Mapping[str, Any]) -> dict[str, int]:
     return bought
 
 
-def _fit(product: Product | None, price_id: str, *, recurring: bool) -> Product:
-    """The product of a price. Raises InvalidRequest where the purchase cannot grant it."""
+def _fit(product: Product | None, price_id: str) -> Product:
+    """The product of a price paid once. Raises InvalidRequest where the payment cannot grant it."""
     if product is None:
         raise InvalidRequest(
             f"No product is mapped to {price_id}, the price of this purchase.",
-            hint="Map that price to a product on the Products page, then adopt the checkout.",
+            hint="Map that price to a product on the Products page, then assign the checkout.",
         )
-    if (product.kind is Kind.SUBSCRIPTION) is not recurring:
+    if product.kind is Kind.SUBSCRIPTION:
         raise InvalidRequest(
-            f"{product.product_code} is a {product.kind.value.replace('_', ' ')}, which this "
-            f"{'subscription' if recurring else 'payment'} cannot grant.",
-            hint="Map the price to a product of a matching kind, then adopt the checkout.",
+            f"{product.product_code} is a subscription, which this payment cannot grant.",
+            hint="Map the price to a product of a matching kind, then assign the checkout.",
         )
     return product
 
 
 def _found(bought: Bought) -> list[Found]:
-    found = [session_found(bought.session)]
+    found = [session_found(bought.session)] if bought.session is not None else []
     if bought.subscription is not None:
         found.append(subscription_found(bought.subscription))
     return [each for each in found if each is not None]
@@ -156,12 +227,11 @@ def _claims(
     db: Session, operator: OperatorContext, kept: UntrackedCheckout, bought: Bought
 ) -> dict[str, Any]:
     """Numbers for what was read, by the object's id; in a transaction of their own, as readings do it."""
-    ids = [kept.session_id, *([kept.purchase_key] if bought.subscription is not None else [])]
     return {
-        each: claim_now(
-            db, operator.scope, connection_id=kept.connection_id, object_id=each, began=operator.now
+        object_id: claim_now(
+            db, operator.scope, connection_id=kept.connection_id, object_id=object_id, began=operator.now
         )
-        for each in ids
+        for object_id in (found.readings[0].object_id for found in _found(bought))
     }
 
 
@@ -177,9 +247,31 @@ def _adopt(
     purchase = lock_purchase(db, operator.scope, key=kept.purchase_key, now=operator.now)
     if _is_theirs(db, operator, purchase.subject_id, subject_ref):
         return []
+    # Before it is anybody's, so that all that is known of it is projected at once.
+    apply_paid_periods(
+        db,
+        operator.scope,
+        bought.paid,
+        connection_id=kept.connection_id,
+        read_at=bought.read_at or operator.there,
+        now=operator.now,
+    )
     subject = ensure_subject(db, operator.scope, subject_ref=subject_ref, now=operator.now)
     purchase = give_purchase(db, purchase, subject_id=subject.id)
-    _record_act(db, operator, kept, bought)
+    sold = [
+        {"sold": as_sold(each.product, price_id=each.price_id), "quantity": each.quantity}
+        for each in bought.items
+    ]
+    record_adoption(
+        db,
+        operator.scope,
+        kept,
+        sold,
+        actor=operator.actor,
+        note=operator.note,
+        occurred_at=operator.there,
+        now=operator.now,
+    )
     lock_customer(db, operator.scope, subject_id=subject.id)
     facts = recorded_facts(db, operator.scope, purchase_key=purchase.key)
     cause = ChangeCause(
@@ -194,14 +286,24 @@ def _adopt(
         as_of = bought.read_at or operator.there
         changes += record_snapshot(db, claim, found, as_of=as_of, now=operator.now)
         read_done(db, claim, now=operator.now)
-    _note(db, operator, kept, subject, bought, changes)
+    customer = lock_customer(db, operator.scope, subject_id=subject.id)
+    note_adoption(
+        db,
+        operator.scope,
+        kept,
+        customer,
+        sold,
+        actor=operator.actor,
+        changes=len(changes),
+        now=operator.now,
+    )
     return changes
 
 
 def _kept(db: Session, operator: OperatorContext, untracked_id: str) -> UntrackedCheckout:
     kept = untracked_by_id(db, operator.scope, untracked_id=untracked_id)
     if kept is None:
-        raise NotFound("This untracked checkout does not exist.")
+        raise NotFound("This purchase does not exist.")
     return kept
 
 
@@ -214,74 +316,3 @@ def _is_theirs(db: Session, operator: OperatorContext, subject_id: str | None, s
     if owner.subject_ref != subject_ref:
         raise InvalidRequest(fields={"subject_ref": f"it already belongs to {owner.subject_ref}"})
     return True
-
-
-def _record_act(db: Session, operator: OperatorContext, kept: UntrackedCheckout, bought: Bought) -> None:
-    first, *others = [
-        {"sold": as_sold(each.product, price_id=each.price_id), "quantity": each.quantity}
-        for each in bought.items
-    ]
-    record_fact(
-        db,
-        operator.scope,
-        source=FactSource.OPERATOR,
-        source_id=f"adopt:{kept.session_id}",
-        kind="operator",
-        object_id=kept.session_id,
-        purchase_key=kept.purchase_key,
-        occurred_at=operator.there,
-        data={
-            "action": "adopt",
-            "session": kept.session_id,
-            **first,
-            **({"others": others} if others else {}),
-            "actor": operator.actor.user_id,
-            "note": operator.note,
-        },
-        now=operator.now,
-    )
-
-
-def _note(
-    db: Session,
-    operator: OperatorContext,
-    kept: UntrackedCheckout,
-    subject: Subject,
-    bought: Bought,
-    changes: list[Change],
-) -> None:
-    kept.adopted_at, kept.adopted_by, kept.subject_id = operator.now, operator.actor.user_id, subject.id
-    db.exec(
-        update(StripeEvent)
-        .where(
-            col(StripeEvent.project_id) == kept.project_id,
-            col(StripeEvent.mode) == kept.mode,
-            col(StripeEvent.object_id) == kept.session_id,
-            col(StripeEvent.status) == EventStatus.IGNORED,
-        )
-        .values(note="The checkout was adopted manually and counts as a purchase.")
-    )
-    known = lock_customer(db, operator.scope, subject_id=subject.id)
-    link_customer(
-        db,
-        operator.scope,
-        known,
-        # Whom the subject is at Stripe already is not overwritten: a subscription may hang on it.
-        stripe_customer_id=kept.customer if known.stripe_customer_id is None else None,
-        email=kept.email if known.email is None else None,
-    )
-    record(
-        db,
-        actor=operator.actor,
-        action="checkout.adopt",
-        about=kept.session_id,
-        before=None,
-        after={"subject": subject.id, "product_code": _codes(bought), "changes": len(changes)},
-        now=operator.now,
-        project_id=operator.scope.project_id,
-        mode=operator.scope.mode,
-    )
-
-
-def _codes(bought: Bought) -> str:
-    return ", ".join(each.product.product_code for each in bought.items)

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint, text
+from sqlalchemy import JSON, BigInteger, Index, UniqueConstraint, false, text, true
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -14,6 +14,7 @@ from licenzy.db.columns import Instant, Word
 from licenzy.db.tables import Table, of_same_side
 
 _WITH_PROBLEM = text("problem IS NOT NULL")
+_WAITING = "adopted_at IS NULL AND ended_at IS NULL AND listed"
 
 
 class EventStatus(StrEnum):
@@ -105,38 +106,67 @@ class StripeEvent(Table, table=True):
 
 
 class UntrackedCheckout(Table, table=True):
-    """A completed Checkout Session that Licenzy did not open: kept until an operator says whose it is."""
+    """A purchase made past Licenzy, kept until somebody says whose it is; one row for each.
+
+    It is a completed Checkout Session that Licenzy did not open, a subscription at a product's price that
+    none of its checkouts began, or both where the one made the other.
+    """
 
     __tablename__ = "untracked_checkouts"
     __table_args__ = (
         of_same_side("subject_id", "subjects"),
         UniqueConstraint("project_id", "mode", "session_id"),
-        Index("ix_untracked_checkouts_project_id_mode_purchase_key", "project_id", "mode", "purchase_key"),
+        UniqueConstraint("project_id", "mode", "purchase_key"),
+        Index(
+            "ix_untracked_checkouts_waiting",
+            "project_id",
+            "mode",
+            "id",
+            sqlite_where=text(f"{_WAITING} = 1"),
+            postgresql_where=text(_WAITING),
+        ),
     )
 
     project_id: str = Field(foreign_key="projects.id", primary_key=True)
     mode: Mode = Field(sa_type=Word(Mode), primary_key=True)
     id: str = Field(primary_key=True)
     connection_id: str = Field(foreign_key="connections.id")
-    session_id: str
+    session_id: str | None = None
+    """The Checkout Session, where one is known."""
     purchase_key: str
-    """Its subscription where it made one, else the session itself."""
+    """Its subscription where it is or made one, else the session itself."""
     recurring: bool
-    payment_status: str
+    payment_status: str | None = None
+    """The session's."""
     amount_total: int | None = Field(default=None, sa_type=BigInteger)
     currency: str | None = None
     customer: str | None = None
     email: str | None = None
     reference: str | None = None
     """What the merchant's own code sent as `client_reference_id`: often whose it is."""
-    event_id: str
-    """The event that first told of it."""
+    event_id: str | None = None
+    """The event that first told of it; none where a list of Stripe's did."""
     completed_at: datetime = Field(sa_type=Instant)
+    """When the session was completed, or the subscription began."""
     kept_at: datetime = Field(sa_type=Instant)
     adopted_at: datetime | None = Field(default=None, sa_type=Instant)
     adopted_by: str | None = None
+    """The user who adopted it; none where the project's setting did."""
     subject_id: str | None = None
     """Whom it was adopted onto."""
+
+    status: str | None = None
+    """The subscription's, in Stripe's words; none while only the session is known."""
+    items: list[dict[str, Any]] | None = Field(default=None, sa_type=JSON)
+    """The subscription's: `price`, `quantity`, and as `product` the id of the product that has the price."""
+    ended_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When the subscription ended; from then on nobody has to decide on it."""
+    state_at: datetime | None = Field(default=None, sa_type=Instant)
+    """The instant at Stripe of which the subscription's state was told: an older one changes nothing."""
+    sold_here: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether one of the subscription's prices is a product's."""
+    listed: bool = Field(default=True, sa_column_kwargs={"server_default": true()})
+    """Whether it is to be decided on: not where its prices are no product's, or another project sold it."""
 
 
 class UnmappedItem(Table, table=True):

@@ -6,8 +6,10 @@ settling reads, adoptions and walks, which know what they read, at the second.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlmodel import Session
 
@@ -24,9 +26,11 @@ from licenzy.entitlements.actions import (
 from licenzy.entitlements.events import Change, ChangeCause
 from licenzy.entitlements.links import is_known_here
 from licenzy.entitlements.models import FactSource
+from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.entitlements.subscriptions import KNOWN_STATUSES
 from licenzy.observations.actions import probe_again
+from licenzy.stripe_events.known_customers import ADOPTED_BY_SETTING, adopt_of_known_customer
 from licenzy.stripe_events.mapped_prices import note_unmapped
 from licenzy.stripe_events.models import EventStatus
 from licenzy.stripe_events.ownership import was_sold_by_session
@@ -34,7 +38,13 @@ from licenzy.stripe_events.place import Placed, Waiting, place_found, place_read
 from licenzy.stripe_events.queries import note_on_session
 from licenzy.stripe_events.read import CatalogChange, Found, Nothing, Origin, nothing_depends_on, read
 from licenzy.stripe_events.record import Recorded, ask_for_read, record, record_waiting
-from licenzy.stripe_events.untracked import keep_untracked
+from licenzy.stripe_events.untracked import (
+    SubscriptionState,
+    is_kept,
+    keep_session,
+    keep_subscriptions,
+    latest_state,
+)
 from licenzy.stripe_gateway.shapes import Event, Reading, is_name
 from licenzy.stripe_gateway.values import Unreadable, id_of, mapping
 
@@ -101,7 +111,8 @@ def apply_reading(db: Session, origin: Origin, reading: Reading, *, now: datetim
     if placed.disowned is not None:
         recorded, taken_back = _disown(db, placed, recorded, placed.disowned, now)
     if recorded.purchase.subject_id is None:
-        return replace(_of_nobody(db, placed, now), changes=taken_back)
+        applied = _of_nobody(db, placed, recorded.purchase, now)
+        return replace(applied, changes=[*taken_back, *applied.changes])
     changes = _project(db, placed, recorded, now)
     if recorded.displaced is not None:
         changes += _withdraw(db, placed, recorded.displaced, now)
@@ -120,7 +131,9 @@ def apply_found(db: Session, origin: Origin, found: Found, *, now: datetime) -> 
         # A session may still be open whose subscription exists already: once it completes it says so.
         recorded, taken_back = _disown(db, placed, recorded, placed.disowned, now)
         if recorded.purchase.subject_id is None:
-            return taken_back
+            return [*taken_back, *(_keep_subscription(db, placed, recorded.purchase, now).changes or ())]
+    elif recorded.purchase.subject_id is None:
+        return list(_keep_subscription(db, placed, recorded.purchase, now).changes or ())
     changes = _project(db, placed, recorded, now)
     if recorded.displaced is not None:
         changes += _withdraw(db, placed, recorded.displaced, now)
@@ -296,23 +309,72 @@ def _remark_on_session(reading: Reading) -> str | None:
     return f"Paid {paid} instead of {opened} (smallest unit): the buyer changed the amount or the quantity."
 
 
-def _of_nobody(db: Session, placed: Placed, now: datetime) -> Applied:
-    """A purchase that was not made here; a session of one is kept for an operator."""
+def _of_nobody(db: Session, placed: Placed, purchase: LockedPurchase, now: datetime) -> Applied:
+    """A purchase that was not made here; a session or subscription of one is kept for an operator."""
     origin, (reading,) = placed.origin, placed.readings
+    if reading.kind not in {"session", "subscription"}:
+        return Applied(EventStatus.IGNORED, _UNTRACKED.get(reading.kind, _UNTRACKED["payment"]))
     if reading.kind == "session":
-        kept = keep_untracked(
+        kept = keep_session(
             db,
             origin.scope,
             connection_id=origin.connection_id,
             reading=reading,
-            purchase_key=placed.purchase.key,
+            purchase_key=purchase.key,
             event_id=origin.source_id,
             completed_at=origin.occurred_at,
             now=now,
         )
         if not kept:
             return Applied(EventStatus.IGNORED, _NOT_OURS)
-    return Applied(EventStatus.IGNORED, _UNTRACKED.get(reading.kind, _UNTRACKED["payment"]))
+    subscription = _keep_subscription(db, placed, purchase, now)
+    if subscription.changes is not None:
+        return Applied(EventStatus.APPLIED, ADOPTED_BY_SETTING, subscription.changes)
+    if reading.kind == "subscription" and subscription.is_kept:
+        return Applied(EventStatus.IGNORED, "Untracked subscription: it was not sold through Licenzy.")
+    return Applied(EventStatus.IGNORED, _UNTRACKED[reading.kind])
+
+
+class _Kept(NamedTuple):
+    """What became of a subscription of nobody."""
+
+    is_kept: bool = False
+    changes: list[Change] | None = None
+    """What adopting it by the project's setting changed; None where it was not adopted."""
+
+
+def _keep_subscription(db: Session, placed: Placed, purchase: LockedPurchase, now: datetime) -> _Kept:
+    """Keep a subscription of nobody that has a product's price, or what is new of one that is kept."""
+    scope, key = placed.origin.scope, purchase.key
+    items = (each for reading in placed.readings for each in reading.data.get("items", ()))
+    if not key.startswith("sub_") or not (any(map(_is_sold, items)) or is_kept(db, scope, purchase_key=key)):
+        return _Kept()
+    facts = [] if purchase.is_new else recorded_facts(db, scope, purchase_key=key)
+    state = latest_state(key, facts) or _state_in(placed)
+    if state is None:
+        return _Kept()
+    connection_id = placed.origin.connection_id
+    waiting = keep_subscriptions(db, scope, [state], connection_id=connection_id, now=now)
+    if not waiting:
+        return _Kept(is_kept(db, scope, purchase_key=key))
+    changes = adopt_of_known_customer(db, purchase, state.data["customer"], now=now)
+    if changes is not None:
+        ask_for_read(db, placed.origin, key, now=now)
+    return _Kept(True, changes)
+
+
+def _state_in(placed: Placed) -> SubscriptionState | None:
+    """The state that readings of a new purchase, which has no other facts, tell."""
+    reading = next((each for each in placed.readings if each.kind == "subscription"), None)
+    if reading is None or reading.data["status"] not in KNOWN_STATUSES:
+        return None
+    origin = placed.origin
+    event_id = origin.source_id if origin.source is FactSource.EVENT else None
+    return SubscriptionState(reading.object_id, reading.data, origin.occurred_at, event_id=event_id)
+
+
+def _is_sold(item: Mapping[str, Any]) -> bool:
+    return item.get("sold") is not None
 
 
 _NOT_OURS = "This checkout was created for another project, or was never completed."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import datetime, timedelta
+from enum import Enum, auto
 from functools import partial
 
 from sqlmodel import Session
@@ -20,6 +21,7 @@ from licenzy.kit.backoff import Random
 from licenzy.kit.clock import Clock
 from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_events.ownership import was_sold_by_session
+from licenzy.stripe_events.paid_periods import PaidPeriods, apply_paid_periods, read_paid_periods
 from licenzy.stripe_events.pipeline import apply_found
 from licenzy.stripe_events.read import (
     Found,
@@ -63,11 +65,11 @@ def settle_one(
     claimed = database.retrying(lambda db: _claim(db, clock(), connection_id))
     if claimed is None:
         return None
-    claim, last_event, lacks_proof, connection = claimed
+    claim, last_event, lacking, connection = claimed
     began = clock()
     try:
         at = paced_access(database, gateway, secret_box, connection)
-        found, read_at = _ask(gateway, at, claim.object_id, with_sessions=lacks_proof)
+        found, read_at, paid = _ask(gateway, at, claim.object_id, lacking)
     except LicenzyError as problem:
         database.retrying(partial(_fail, claim=claim, problem=problem, now=clock(), random=random))
         return []
@@ -75,7 +77,7 @@ def settle_one(
     if last_event is not None:
         # What Stripe sent before the read is covered by it, whatever a clock says.
         as_of = max(as_of, last_event)
-    return database.retrying(partial(_settle, claim=claim, found=found, as_of=as_of, now=clock()))
+    return database.retrying(partial(_settle, claim=claim, found=found, paid=paid, as_of=as_of, now=clock()))
 
 
 def record_snapshot(
@@ -94,34 +96,57 @@ def record_snapshot(
 
 def _claim(
     db: Session, now: datetime, connection_id: str | None
-) -> tuple[ReadClaim, datetime | None, bool, Connection] | None:
+) -> tuple[ReadClaim, datetime | None, Lacking | None, Connection] | None:
     """The read to do next, and where to read it.
 
-    With it the latest instant of which events have told so far, and whether Stripe has to be asked which
-    session made the subscription, because only its metadata names the attempt.
+    With it the latest instant of which events have told so far, and what else Stripe has to be asked.
     """
     claim = claim_due_read(db, now=now, connection_id=connection_id)
     if claim is None:
         return None
     connection = connection_by_id(db, connection_id=claim.connection_id)
     assert connection is not None
-    return claim, last_event_at(db, claim), _lacks_proof(db, claim), connection
+    return claim, last_event_at(db, claim), _lacking(db, claim), connection
 
 
-def _lacks_proof(db: Session, claim: ReadClaim) -> bool:
-    """Whether only its metadata says so far which attempt sold a claimed subscription."""
+class Lacking(Enum):
+    """What is not known of a claimed subscription, and only Stripe can tell."""
+
+    SESSIONS = auto()
+    """Which session made it: only its metadata names the attempt."""
+    PAID_PERIODS = auto()
+    """What was paid before: it was adopted by the project's setting, and never read."""
+
+
+def _lacking(db: Session, claim: ReadClaim) -> Lacking | None:
     if not claim.object_id.startswith("sub_"):
-        return False
+        return None
     purchase = purchase_of(db, claim.scope, key=claim.object_id)
-    if purchase is None or purchase.subject_id is None or purchase.attempt_id is None:
-        return False
-    return not was_sold_by_session(recorded_sessions(db, claim.scope, purchase_key=claim.object_id))
+    if purchase is None or purchase.subject_id is None:
+        return None
+    if purchase.attempt_id is not None:
+        sessions = recorded_sessions(db, claim.scope, purchase_key=claim.object_id)
+        return None if was_sold_by_session(sessions) else Lacking.SESSIONS
+    if claim.snapshot > 1:
+        return None
+    return Lacking.PAID_PERIODS
 
 
 def _settle(
-    db: Session, *, claim: ReadClaim, found: Found | None, as_of: datetime, now: datetime
+    db: Session,
+    *,
+    claim: ReadClaim,
+    found: Found | None,
+    paid: PaidPeriods | None,
+    as_of: datetime,
+    now: datetime,
 ) -> list[Change]:
-    changes = [] if found is None else record_snapshot(db, claim, found, as_of=as_of, now=now)
+    changes: list[Change] = []
+    if paid is not None:
+        changes += apply_paid_periods(
+            db, claim.scope, paid, connection_id=claim.connection_id, read_at=as_of, now=now
+        )
+    changes += [] if found is None else record_snapshot(db, claim, found, as_of=as_of, now=now)
     read_done(db, claim, now=now, problem=unknown_word(found))
     return changes
 
@@ -139,16 +164,17 @@ def _fail(db: Session, *, claim: ReadClaim, problem: LicenzyError, now: datetime
 
 
 def _ask(
-    gateway: StripeGateway, at: StripeAccess, object_id: str, *, with_sessions: bool
-) -> tuple[Found | None, datetime | None]:
+    gateway: StripeGateway, at: StripeAccess, object_id: str, lacking: Lacking | None
+) -> tuple[Found | None, datetime | None, PaidPeriods | None]:
     """What Stripe says of the object, and when by its clock; None for a payment that paid for no purchase."""
     if object_id.startswith("sub_"):
-        sessions = gateway.sessions_of(at, object_id) if with_sessions else None
+        sessions = gateway.sessions_of(at, object_id) if lacking is Lacking.SESSIONS else None
         read = gateway.subscription(at, object_id)
-        return subscription_found(read.value, sessions=sessions), read.at
+        paid = read_paid_periods(gateway, at, read.value) if lacking is Lacking.PAID_PERIODS else None
+        return subscription_found(read.value, sessions=sessions), read.at, paid
     if object_id.startswith("cs_"):
         session, lines = gateway.checkout_session(at, object_id), gateway.session_lines(at, object_id)
-        return session_found(session, lines=lines), None
+        return session_found(session, lines=lines), None, None
     payment = gateway.payment(at, object_id)
     found = payment_found(
         session=payment.session,
@@ -156,4 +182,4 @@ def _ask(
         invoice_payment=payment.invoice_payment,
         refs=frozenset(payment.refs),
     )
-    return found, payment.at
+    return found, payment.at, None

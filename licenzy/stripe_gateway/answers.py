@@ -230,3 +230,15 @@ def _is_unicode(value: str) -> bool:
 
 def _wrong(field: str) -> Unreadable:
     return Unreadable(f"{field} is missing, or has a wrong type")
+
+
+def listed(
+    client: stripe.StripeClient, path: str, params: Mapping[str, Any], *, most: int | None = None
+) -> list[Json]:
+    """A list as one call, at most `most` of it."""
+    found: list[Json] = []
+    for part_of_it in pages(lambda after: page(client, path, params, after=after)):
+        found += part_of_it.entries
+        if most is not None and len(found) >= most:
+            break
+    return found[:most]

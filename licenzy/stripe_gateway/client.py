@@ -83,7 +83,7 @@ class StripeGateway:
         """The account's active prices, newest first, at most `most` of them; without what cannot be read."""
         params = {"active": True, "expand": ["data.product"]}
         return self._call(
-            access, lambda client: readable_prices(_listed(client, "prices", params, most=most))
+            access, lambda client: readable_prices(answers.listed(client, "prices", params, most=most))
         )
 
     def price(self, access: StripeAccess, price_id: str) -> PriceFacts:
@@ -145,7 +145,8 @@ class StripeGateway:
     def session_lines(self, access: StripeAccess, session_id: str) -> list[Json]:
         """The line items of one Checkout Session. Raises StripeObjectMissing."""
         return self._call(
-            access, lambda client: _listed(client, f"checkout/sessions/{_id(session_id)}/line_items", {})
+            access,
+            lambda client: answers.listed(client, f"checkout/sessions/{_id(session_id)}/line_items", {}),
         )
 
     def subscription(self, access: StripeAccess, subscription_id: str) -> ObjectRead:
@@ -155,6 +156,18 @@ class StripeGateway:
     def sessions_of(self, access: StripeAccess, subscription_id: str) -> list[Json]:
         """The Checkout Sessions that made a subscription."""
         return self._call(access, lambda client: _sessions_of(client, subscription_id))
+
+    def invoices_of(self, access: StripeAccess, subscription_id: str) -> Iterator[Json]:
+        """The invoices of one subscription, newest first, each with all of its lines."""
+        for page in self._pages(access, "invoices", {"subscription": subscription_id}):
+            for each in page.entries:
+                yield self._call(access, partial(_with_all_lines, invoice=each))
+
+    def payments_of_invoice(self, access: StripeAccess, invoice_id: str) -> list[Json]:
+        """Which payments an invoice was paid with."""
+        return self._call(
+            access, lambda client: answers.listed(client, "invoice_payments", {"invoice": invoice_id})
+        )
 
     def payment(self, access: StripeAccess, ref: str) -> PaymentFacts:
         """What a payment intent (`pi_…`) or charge (`ch_…`) paid for. Raises StripeObjectMissing."""
@@ -230,7 +243,7 @@ class StripeGateway:
         """The account's webhook endpoints in the key's mode."""
         return self._call(
             access,
-            lambda client: [endpoint_facts(each) for each in _listed(client, "webhook_endpoints", {})],
+            lambda client: [endpoint_facts(each) for each in answers.listed(client, "webhook_endpoints", {})],
         )
 
     def create_webhook_endpoint(
@@ -300,25 +313,13 @@ def _id(text: str) -> str:
     return quote(text, safe="")
 
 
-def _listed(
-    client: stripe.StripeClient, path: str, params: Mapping[str, Any], *, most: int | None = None
-) -> list[Json]:
-    """A list as one call, at most `most` of it."""
-    found: list[Json] = []
-    for page in answers.pages(lambda after: answers.page(client, path, params, after=after)):
-        found += page.entries
-        if most is not None and len(found) >= most:
-            break
-    return found[:most]
-
-
 _LOOKUP_KEYS = 10
 """Lookup keys in one call at most: Stripe's own limit."""
 
 
 def _prices_with(client: stripe.StripeClient, lookup_keys: list[str]) -> list[PriceFacts]:
     params = {"lookup_keys": lookup_keys, "expand": ["data.product"]}
-    return [price_facts(each) for each in _listed(client, "prices", params)]
+    return [price_facts(each) for each in answers.listed(client, "prices", params)]
 
 
 def _session(client: stripe.StripeClient, session_id: str) -> Json:
@@ -336,7 +337,7 @@ def _session(client: stripe.StripeClient, session_id: str) -> Json:
 
 def _sessions_of(client: stripe.StripeClient, subscription_id: str) -> list[Json]:
     """The sessions behind a subscription, of which the facts can be read."""
-    sessions = _listed(client, "checkout/sessions", {"subscription": subscription_id})
+    sessions = answers.listed(client, "checkout/sessions", {"subscription": subscription_id})
     for each in sessions:
         shapes.session(each)
     return sessions
@@ -367,7 +368,7 @@ def _with_all_lines(client: stripe.StripeClient, invoice: Json) -> Json:
     if not lines.get("has_more"):
         return invoice
     path = f"invoices/{_id(answers.name(invoice, 'id'))}/lines"
-    entries = _listed(client, path, {"limit": 100}, most=_MOST_LINES)
+    entries = answers.listed(client, path, {"limit": 100}, most=_MOST_LINES)
     whole = {**lines, "data": entries, "has_more": len(entries) == _MOST_LINES}
     return {**invoice, "lines": whole}
 

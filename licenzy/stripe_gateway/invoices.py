@@ -34,6 +34,16 @@ def invoice(obj: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def paid_at(obj: Mapping[str, Any]) -> int | None:
+    """When an invoice was paid, in Unix seconds, where it says so."""
+    return values.instant_or_none(values.mapping(obj.get("status_transitions")).get("paid_at"))
+
+
+def invoice_email(obj: Any) -> str | None:
+    """The address that an invoice is sent to, where the whole invoice is there and names one."""
+    return values.address(values.mapping(obj).get("customer_email"))
+
+
 def invoice_line(line: Mapping[str, Any]) -> dict[str, Any]:
     """A line of an invoice: `item` lines bill a period of a subscription item, all others something else.
 

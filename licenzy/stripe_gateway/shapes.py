@@ -202,6 +202,7 @@ def subscription(obj: Mapping[str, Any]) -> dict[str, Any]:
         "latest_invoice": values.id_of(obj.get("latest_invoice")),
         "anchor": values.seconds(obj, "billing_cycle_anchor"),
         "collection_method": obj.get("collection_method"),
+        "project": metadata.get("licenzy_project"),
         "attempt": metadata.get("licenzy_attempt"),
     }
 

@@ -20,8 +20,10 @@ from licenzy.alignment.facts import (
     Seen,
     SideFacts,
     SightingFacts,
+    SubscriptionsOutside,
     TrafficFacts,
     UnmappedPrice,
+    UntrackedFacts,
 )
 from licenzy.alignment.findings import Severity
 from licenzy.alignment.modes import Mode
@@ -107,6 +109,7 @@ def prod(**changes: Any) -> dict[str, Any]:
     return {"products": (product(TEST, **changes),)}
 
 
+UNTRACKED = UntrackedFacts(1, 2, LATER)
 EVENT = (EventSeen("evt_9", LATER, "Something of note."),)
 ALSO_BOUGHT = (EventSeen("evt_9", LATER, "Also bought, without a product: price_new."),)
 LEGACY_PLAN = (EventSeen("evt_9", LATER, "Also bought, without a product: gold21323."),)
@@ -284,7 +287,8 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         ["product_of_other_mode_asked"],
     ),
     ("product made since", traffic(TEST, other_mode_products=sighted("PRO")), []),
-    ("untracked", traffic(TEST, untracked_checkouts=EVENT), ["untracked_checkout"]),
+    ("untracked", traffic(TEST, untracked=UNTRACKED), ["untracked_checkout"]),
+    ("outside", traffic(TEST, outside=SubscriptionsOutside(2, START)), ["subscriptions_outside"]),
     ("event of live", traffic(TEST, wrong_mode_events=EVENT), ["event_of_other_mode"]),
     (
         "event of live before the secret",
@@ -347,7 +351,7 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         "marked as fixed",
         {
             "resolved": {"untracked_checkout": LATER},
-            **traffic(TEST, untracked_checkouts=EVENT),
+            **traffic(TEST, untracked=UNTRACKED),
         },
         [],
     ),
@@ -355,7 +359,7 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         "seen again since",
         {
             "resolved": {"untracked_checkout": START},
-            **traffic(TEST, untracked_checkouts=EVENT),
+            **traffic(TEST, untracked=UNTRACKED),
         },
         ["untracked_checkout"],
     ),
@@ -509,7 +513,7 @@ def test_every_rule_is_in_the_tables() -> None:
 
 def test_nothing_is_compared_while_nothing_live_exists() -> None:
     test = side(TEST, connection=connection(TEST, shares_secret=True))
-    live = replace(NOTHING_LIVE, traffic=TrafficFacts(untracked_checkouts=EVENT))
+    live = replace(NOTHING_LIVE, traffic=TrafficFacts(untracked=UNTRACKED))
     assert codes(ProjectFacts(LATER, test, live), LIVE) == []
 
 

@@ -14,6 +14,7 @@ from licenzy.entitlements.decision import standing
 from licenzy.entitlements.grants import OperatorContext, grant
 from licenzy.entitlements.models import Entitlement, State
 from licenzy.projects.scope import Scope
+from licenzy.stripe_events.models import UntrackedCheckout
 from licenzy.workspace.audit import Actor
 from tests.entitlements.fixtures_purchases import APPLIED, DAY, GRANTED, IGNORED, Sale, Storefront
 from tests.entitlements.rows import row
@@ -135,6 +136,20 @@ def test_an_expired_session_fails_its_attempt(sell: Any, kind: Kind) -> None:
     sale = sell(kind)
     sale.session("expired", paid="unpaid", subscription=None, payment_intent=None)
     assert (sale.entitlements(), sale.attempt_outcome()) == ([], (AttemptStatus.FAILED, "expired"))
+
+
+@row("subscription.foreign")
+def test_a_subscription_begun_elsewhere_is_kept_and_grants_nothing(storefront: Storefront) -> None:
+    product = storefront.product(Kind.SUBSCRIPTION)
+    sale = storefront.sell(product)
+    event = sale.subscription(metadata={}, event_name="created")
+    assert event.note is not None
+    assert event.note.startswith("Untracked subscription")
+    with storefront.database.read() as db:
+        kept = db.exec(select(UntrackedCheckout).where(UntrackedCheckout.purchase_key == sale.sub)).one()
+    assert sale.entitlements() == []
+    assert (kept.session_id, kept.purchase_key, kept.status) == (None, sale.sub, "active")
+    assert kept.items == [{"price": product.prices[0].stripe_price_id, "quantity": 1, "product": product.id}]
 
 
 @row("checkout.foreign")

@@ -230,7 +230,7 @@ def fill_side(
         "/events?status=failed",
         "/events?status=parked",
         f"/untracked/{untracked.id}",
-        "/untracked?adopted=1",
+        "/untracked?show=adopted",
         "/events/evt_failed",
         "/events/evt_changed",
     ]

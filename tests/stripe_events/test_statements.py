@@ -124,4 +124,11 @@ def test_a_subscription_of_somebody_else(storefront: CountingStorefront) -> None
     sale = storefront.sell(storefront.product(Kind.SUBSCRIPTION))
     sale.subscription(metadata={}, event_name="created")
     assert sale.subscription(metadata={}).status is EventStatus.IGNORED
-    assert storefront.counted <= 9
+    assert storefront.counted <= 13, "it has a product's price, so it is kept"
+
+
+def test_a_subscription_at_a_price_of_nobody(storefront: CountingStorefront) -> None:
+    sale = storefront.sell(storefront.product(Kind.SUBSCRIPTION))
+    sale.subscription(metadata={}, event_name="created", items={"si": "price_of_nobody"})
+    assert sale.subscription(metadata={}).status is EventStatus.IGNORED
+    assert storefront.counted <= 10

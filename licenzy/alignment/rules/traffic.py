@@ -76,17 +76,43 @@ def product_of_other_mode_asked(context: RuleContext) -> Iterator[FindingDraft]:
         )
 
 
-@rule("untracked_checkout", "Untracked checkout", _WARNS, Part.TRAFFIC, resolvable=True)
+@rule("untracked_checkout", "Untracked purchases", _WARNS, Part.TRAFFIC, resolvable=True)
 def untracked_checkout(context: RuleContext) -> Iterator[FindingDraft]:
-    events = context.here.traffic.untracked_checkouts
-    if events:
-        yield _of_events(
-            events,
-            f"{len(events)} checkout{'' if len(events) == 1 else 's'} completed outside Licenzy.",
-            "A session created directly in Stripe names no subject, so it grants nothing.",
-            "Create checkouts with POST /v1/checkout/session, and assign the paid ones to their subjects.",
+    seen = context.here.traffic.untracked
+    counted = [
+        _counted(seen.checkouts, "checkout", "completed"),
+        _counted(seen.subscriptions, "subscription", "began"),
+    ]
+    if seen.last_at is not None:
+        yield FindingDraft(
+            about=(),
+            evidence=f"{' and '.join(filter(None, counted))} outside Licenzy.",
+            cause="What is sold directly in Stripe names no subject, so it grants nothing.",
+            fix="Create checkouts with POST /v1/checkout/session, and assign what was paid to its subject.",
             page=UNTRACKED,
+            at=seen.last_at,
         )
+
+
+@rule("subscriptions_outside", "Subscriptions outside Licenzy", _WARNS, Part.TRAFFIC)
+def subscriptions_outside(context: RuleContext) -> Iterator[FindingDraft]:
+    """Ends once each is assigned, has ended, or has no product's price."""
+    outside = context.here.traffic.outside
+    if outside.last_at is not None:
+        one = outside.count == 1
+        yield FindingDraft(
+            about=(),
+            evidence=f"{outside.count} live subscription{' has' if one else 's have'} a product's price and "
+            f"{'belongs' if one else 'belong'} to no subject.",
+            cause="They were sold without Licenzy. Their buyers pay, and access checks refuse them.",
+            fix="Assign them to their subjects on the page Untracked purchases.",
+            page=UNTRACKED,
+            at=outside.last_at,
+        )
+
+
+def _counted(number: int, noun: str, verb: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'} {verb}" if number else ""
 
 
 @rule("event_of_other_mode", "Events from the other mode", _WARNS, Part.TRAFFIC, resolvable=True)

@@ -21,7 +21,7 @@ from licenzy.stripe_events import replay
 from licenzy.stripe_events.models import EventStatus, StripeEvent
 from licenzy.stripe_events.queries import event_by_id, events_page, subjects_behind
 from licenzy.stripe_events.replay import REPLAYABLE
-from licenzy.stripe_events.untracked import untracked_of_event
+from licenzy.stripe_events.untracked_queries import untracked_of_event
 from licenzy.workspace.models import Role
 
 _PARKED = "parked"
