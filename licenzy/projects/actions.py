@@ -55,6 +55,25 @@ def rename_project(db: Session, *, actor: Actor, project_id: str, name: str, now
     )
 
 
+def choose_known_customers(db: Session, *, actor: Actor, project_id: str, adopt: bool, now: datetime) -> None:
+    """Let subscriptions made past Licenzy count for customers it knows, or only once adopted. NotFound."""
+    project = _project(db, project_id)
+    before, project.adopt_known_customers = project.adopt_known_customers, adopt
+    if before == adopt:
+        return
+    record(
+        db,
+        actor=actor,
+        action="project.known_customers_changed",
+        workspace_id=project.workspace_id,
+        project_id=project_id,
+        about=project_id,
+        before={"adopt_known_customers": before},
+        after={"adopt_known_customers": adopt},
+        now=now,
+    )
+
+
 def update_side(
     db: Session,
     scope: Scope,

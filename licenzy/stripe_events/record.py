@@ -17,7 +17,7 @@ from licenzy.entitlements.purchases import LockedPurchase
 from licenzy.entitlements.queries import recorded_facts
 from licenzy.entitlements.subscriptions import first_paid_at
 from licenzy.projects.scope import Scope
-from licenzy.stripe_events.ownership import session_opened
+from licenzy.stripe_events.ownership import session_opened, was_sold_by_session
 from licenzy.stripe_events.place import Placed, Waiting
 from licenzy.stripe_events.read import Origin
 from licenzy.stripe_events.settling import request_read
@@ -126,6 +126,8 @@ def _sold(
         _settle(db, placed.origin.scope, attempt, facts, now)
     if reading.kind == "session" and reading.data["status"] != "complete":
         return subject
+    if reading.kind == "subscription" and not was_sold_by_session(facts):
+        return subject  # Its metadata may be copied: a stranger's customer would stay with the subject.
     customer, email = reading.data["customer"], reading.data.get("email")
     return link_customer(db, placed.origin.scope, subject, stripe_customer_id=customer, email=email)
 

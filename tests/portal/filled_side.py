@@ -17,6 +17,7 @@ from licenzy.entitlements.grants import OperatorContext
 from licenzy.entitlements.models import Entitlement, Purchase, State, UsageWindow
 from licenzy.entitlements.overrides import Override, set_override
 from licenzy.kit.clock import from_unix
+from licenzy.kit.ids import new_id
 from licenzy.projects.models import Project
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
@@ -136,6 +137,20 @@ def fill_side(
         db.get_one(Project, cast.project_id).name = names.project
         db.get_one(User, cast.owner.user_id).name = names.person
     untracked = make_untracked(runtime, connection, email=names.email)
+    subscription = make_untracked(
+        runtime,
+        connection,
+        email=None,
+        session_id=None,
+        payment_status=None,
+        event_id=None,
+        purchase_key=new_id("sub"),
+        recurring=True,
+        customer=new_id("cus"),
+        status="past_due",
+        items=[{"price": "price_" + "x" * 24, "quantity": 3, "product": "prd_x"}],
+        sold_here=True,
+    )
     make_walk(runtime, connection, problem="Stripe cannot be reached right now.")
     with runtime.database.write() as db:
         limits = {names.limit: 10, "seats": None}
@@ -230,6 +245,7 @@ def fill_side(
         "/events?status=failed",
         "/events?status=parked",
         f"/untracked/{untracked.id}",
+        f"/untracked/{subscription.id}",
         "/untracked?show=adopted",
         "/events/evt_failed",
         "/events/evt_changed",

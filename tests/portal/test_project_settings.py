@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import pytest
 from flask import Flask
+from sqlmodel import select
 
 from licenzy.alignment.modes import Mode
 from licenzy.db.unit_of_work import Database
+from licenzy.projects.models import Project
 from licenzy.projects.queries import mode_settings
 from licenzy.projects.scope import Scope
+from licenzy.workspace.models import AuditEntry
 from tests.portal.set_up_side import SidePages, side_pages
 from tests.support.cast import Cast
 from tests.support.clock import START
@@ -31,6 +34,25 @@ def test_returns_are_saved_for_one_mode(pages: SidePages, database: Database, ca
     assert test.success_url == "https://app.example.com/ok?s={CHECKOUT_SESSION_ID}"
     assert (test.cancel_url, test.redirect_hosts) == (None, ["app.example.com"])
     assert (live.success_url, live.redirect_hosts) == (None, [])
+
+
+def test_known_customers_are_adopted_only_once_chosen(
+    pages: SidePages, database: Database, cast: Cast
+) -> None:
+    assert "Anyone who can create a subscription" in pages.get("/settings").text
+    for value, expected in (("y", True), ("", False)):
+        sent = {"adopt_known_customers": value}
+        with database.read() as db:
+            assert db.get_one(Project, cast.project_id).adopt_known_customers is not expected
+        assert pages.send("/settings", "/settings/known-customers", sent).status_code == 303
+        with database.read() as db:
+            assert db.get_one(Project, cast.project_id).adopt_known_customers is expected
+    with database.read() as db:
+        told = db.exec(select(AuditEntry).where(AuditEntry.action == "project.known_customers_changed")).all()
+    assert [each.after for each in told] == [
+        {"adopt_known_customers": True},
+        {"adopt_known_customers": False},
+    ]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from wtforms import StringField, TextAreaField
+from wtforms import BooleanField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, ValidationError
 
 from licenzy.alignment.modes import Mode
@@ -86,6 +86,12 @@ class DefaultUnitForm(PortalForm):
         problem = unit_problem(field.data)
         if problem is not None:
             raise ValidationError(problem)
+
+
+class KnownCustomersForm(PortalForm):
+    """Whether subscriptions of known customers are adopted without an operator."""
+
+    adopt_known_customers = BooleanField("Adopt subscriptions of known customers")
 
 
 def _check(field: StringField, mode: Mode, hosts: Sequence[str]) -> None:

@@ -8,8 +8,13 @@ from flask.typing import ResponseReturnValue
 from licenzy.portal.blueprint import project
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, show
-from licenzy.portal.settings.forms import DefaultUnitForm, ProjectNameForm, ReturnsForm
-from licenzy.projects.actions import change_default_unit, rename_project, update_side
+from licenzy.portal.settings.forms import DefaultUnitForm, KnownCustomersForm, ProjectNameForm, ReturnsForm
+from licenzy.projects.actions import (
+    change_default_unit,
+    choose_known_customers,
+    rename_project,
+    update_side,
+)
 from licenzy.projects.queries import mode_settings
 from licenzy.runtime import runtime
 from licenzy.workspace.models import Role
@@ -80,6 +85,25 @@ def save_default_unit(side: Side) -> ResponseReturnValue:
     return _page(side, "settings/_unit_form.html", status=422, unit_form=form)
 
 
+@project.post("/settings/known-customers")
+@project_page(Role.ADMIN)
+def save_known_customers(side: Side) -> ResponseReturnValue:
+    """Choose, for both modes, whether subscriptions of known customers are adopted without an operator."""
+    form = KnownCustomersForm()
+    if form.validate():
+        with runtime().database.write() as db:
+            choose_known_customers(
+                db,
+                actor=side.actor,
+                project_id=side.project_id,
+                adopt=form.adopt_known_customers.data,
+                now=runtime().clock(),
+            )
+        flash("Saved for both modes.", "success")
+        return go(url_for("portal.project.project_settings"))
+    return _page(side, "settings/_known_customers_form.html", status=422, known_form=form)
+
+
 def _page(
     side: Side,
     fragment: str | None = None,
@@ -88,6 +112,7 @@ def _page(
     name_form: ProjectNameForm | None = None,
     returns_form: ReturnsForm | None = None,
     unit_form: DefaultUnitForm | None = None,
+    known_form: KnownCustomersForm | None = None,
 ) -> ResponseReturnValue:
     with runtime().database.read() as db:
         chosen = mode_settings(db, side.scope)
@@ -104,6 +129,8 @@ def _page(
             redirect_hosts="\n".join(chosen.redirect_hosts),
         ),
         unit_form=unit_form or DefaultUnitForm(formdata=None, default_unit=chosen.default_unit),
+        known_form=known_form
+        or KnownCustomersForm(formdata=None, adopt_known_customers=side.project.adopt_known_customers),
         # What was refused is shown in its form.
         unit_is_fixed=unit_form is None and chosen.default_unit_used_at is not None,
     )
