@@ -288,8 +288,9 @@ def _previous_subscription(previous: Mapping[str, Any]) -> dict[str, Any]:
         changed["pause"] = values.mapping(previous["pause_collection"]).get("behavior")
     if "latest_invoice" in previous:
         changed["latest_invoice"] = values.id_of(previous["latest_invoice"])
-    if "licenzy_project" in values.mapping(previous.get("metadata")):
-        changed["project"] = previous["metadata"]["licenzy_project"]
+    if "metadata" in previous:
+        # A key that was added is told as none, or not at all.
+        changed["project"] = values.mapping(previous["metadata"]).get("licenzy_project")
     if "items" in previous:
         # Where only part of an item is told, the other fields have to order the events.
         with suppress(Unreadable):
