@@ -208,6 +208,20 @@ class OutboundFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSubjects:
+    """Subjects that came for units of the default product in the 24 hours that ended a day ago."""
+
+    count: int
+    """Of a day with more than can be read, the last of them."""
+    gone: int
+    """How many of them used nothing after their first hour, and bought nothing."""
+    examples: tuple[str, ...] = ()
+    """The `subject_ref` of some who are gone."""
+    last_at: datetime | None = None
+    """When the last of them was new."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrafficFacts:
     """What happened on one side in the last seven days."""
 
@@ -238,6 +252,8 @@ class TrafficFacts:
     unheard_payments: Seen[tuple[str, ...]] | None = None
     """Attempts whose session Stripe shows as paid while its event has not arrived."""
     failing_endpoints: tuple[OutboundFacts, ...] = ()
+    new_subjects: NewSubjects | None = None
+    """None where the default product includes no units."""
     checkouts: Mapping[str, datetime] = field(default_factory=dict)
     """By product code, when a checkout for it was last opened."""
 

@@ -14,6 +14,7 @@ from licenzy.alignment.facts import (
     EventSeen,
     IncludedFacts,
     KeyFacts,
+    NewSubjects,
     OutboundFacts,
     ProductFacts,
     ProjectFacts,
@@ -97,6 +98,12 @@ def codes(facts: ProjectFacts, mode: Mode) -> list[str]:
 
 def sighted(about: str, at: Any = LATER, detail: str = "") -> tuple[SightingFacts, ...]:
     return (SightingFacts(about, 3, at, detail),)
+
+
+def new_subjects(count: int, gone: int) -> dict[str, Any]:
+    """A side whose default product brought so many, and so many of them are gone."""
+    some = NewSubjects(count, gone, ("9f1c", "a" * 50), LATER)
+    return {"products": (product(TEST), free(TEST)), **traffic(TEST, new_subjects=some)}
 
 
 def con(**changes: Any) -> dict[str, Any]:
@@ -342,6 +349,15 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         "outbound",
         traffic(TEST, failing_endpoints=(OutboundFacts("whe_1", "https://a.example", START),)),
         ["outbound_endpoint_failing"],
+    ),
+    ("subjects that never come back", new_subjects(100, 90), ["many_new_subjects"]),
+    ("subjects of whom some come back", new_subjects(100, 89), []),
+    ("few new subjects", new_subjects(99, 99), []),
+    ("new subjects of no default product", traffic(TEST, new_subjects=NewSubjects(100, 100)), []),
+    (
+        "subjects before it was fixed",
+        {"resolved": {"many_new_subjects": LATER}, **new_subjects(100, 100)},
+        [],
     ),
     (
         "marked as fixed",
