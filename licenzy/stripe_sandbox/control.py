@@ -36,6 +36,7 @@ def control_blueprint(services: Services) -> Blueprint:
     route("/accounts/<account_id>/console_links", ["POST"], _make_console_link)
     route("/accounts/<account_id>/restricted_keys", ["POST"], _issue_key)
     route("/accounts/<account_id>/misbehaviour", ["GET", "POST", "DELETE"], _fault_rules)
+    route("/accounts/<account_id>/calls", ["GET", "DELETE"], _calls)
     route("/accounts/<account_id>/actions", ["POST"], _act)
     route("/accounts/<account_id>/advances", ["POST"], _begin_advance)
     route("/accounts/<account_id>/advances/<advance_id>", ["GET"], _show_advance)
@@ -114,6 +115,14 @@ def _fault_rules(services: Services, account_id: str) -> tuple[Json, int]:
             return fault_injection.add(db, account.scope, _json_body(None)), 200
         except ValueError as wrong:
             raise InvalidParameter(str(wrong)) from None
+
+
+def _calls(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
+        account = _account(db, account_id)
+    if request.method == "DELETE":
+        services.call_log.clear(account.scope)
+    return services.call_log.read(account.scope), 200
 
 
 def _act(services: Services, account_id: str) -> tuple[Json, int]:
