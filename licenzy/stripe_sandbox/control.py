@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from licenzy.stripe_sandbox import advances, bulk, fault_injection
+from licenzy.stripe_sandbox import advances, bulk, existing, fault_injection
 from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.accounts import Account, find_account, issue_restricted_key, open_account
 from licenzy.stripe_sandbox.actions import begin_advance, perform
@@ -41,6 +41,7 @@ def control_blueprint(services: Services) -> Blueprint:
     route("/accounts/<account_id>/advances", ["POST"], _begin_advance)
     route("/accounts/<account_id>/advances/<advance_id>", ["GET"], _show_advance)
     route("/accounts/<account_id>/subscriptions", ["POST"], _make_subscriptions)
+    route("/accounts/<account_id>/existing", ["GET", "POST"], _existing)
     route("/accounts/<account_id>/purchases/<session_id>", ["GET"], _show_purchase)
     return blueprint
 
@@ -167,6 +168,16 @@ def _make_subscriptions(services: Services, account_id: str) -> tuple[Json, int]
     made = bulk.make_subscriptions(services.store, scope, services.public_url, order)
     services.sender.wake()
     return made, 201
+
+
+def _existing(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
+        account = _account(db, account_id)
+        if request.method == "GET":
+            after = request.args.get("after", -1, type=int)
+            return existing.listed(AccountStore(db, account, services.public_url), after=after), 200
+    order = existing.read_order(_json_body({"count", "plans", "other_plans", "one_time"}))
+    return existing.complete(services.store, account.scope, services.public_url, order), 200
 
 
 def _show_purchase(services: Services, account_id: str, session_id: str) -> tuple[Json, int]:

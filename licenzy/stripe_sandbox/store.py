@@ -74,6 +74,8 @@ CREATE INDEX IF NOT EXISTS objects_of_intent ON objects (scope, kind, json_extra
     WHERE json_extract(body, '$.payment_intent') IS NOT NULL;
 CREATE INDEX IF NOT EXISTS objects_by_email ON objects (scope, kind, json_extract(body, '$.email'))
     WHERE json_extract(body, '$.email') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS objects_made_before ON objects
+    (scope, kind, json_extract(body, '$._existing')) WHERE json_extract(body, '$._existing') IS NOT NULL;
 CREATE INDEX IF NOT EXISTS portals_by_token ON objects (json_extract(body, '$._token'))
     WHERE json_extract(body, '$._token') IS NOT NULL;
 CREATE INDEX IF NOT EXISTS prices_of_subscription ON subscription_prices (seq);
