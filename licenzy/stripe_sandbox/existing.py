@@ -145,11 +145,12 @@ def _in_order(session: AccountStore, kind: str, numbers: Condition) -> list[Json
 
 def _total(db: sqlite3.Connection, scope: str) -> int:
     row = db.execute(
-        "SELECT MAX(json_extract(body, '$._existing')) AS last FROM objects WHERE scope = ? AND"
-        " kind = 'subscription' AND json_extract(body, '$._existing') IS NOT NULL",
+        "SELECT json_extract(body, '$._existing') AS last FROM objects WHERE scope = ? AND"
+        " kind = 'subscription' AND json_extract(body, '$._existing') IS NOT NULL"
+        " ORDER BY json_extract(body, '$._existing') DESC LIMIT 1",
         (scope,),
     ).fetchone()
-    return 0 if row["last"] is None else int(row["last"]) + 1
+    return int(row["last"]) + 1 if row else 0
 
 
 class _Maker:
