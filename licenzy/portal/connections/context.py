@@ -10,7 +10,13 @@ from licenzy.connections import rules as connection_rules
 from licenzy.connections.models import Provider
 from licenzy.connections.queries import connection_of
 from licenzy.portal.alignment.findings import side_findings
-from licenzy.portal.connections.forms import SandboxForm, StripeEndpointForm, StripeKeyForm, WebhookSecretForm
+from licenzy.portal.connections.forms import (
+    EXISTING_CUSTOMERS,
+    SandboxForm,
+    StripeEndpointForm,
+    StripeKeyForm,
+    WebhookSecretForm,
+)
 from licenzy.portal.guards import Side
 from licenzy.runtime import runtime
 
@@ -39,6 +45,7 @@ def connection_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
         "required_events": connection_rules.required_events(has_trials=sells_trials),
         "key_form": StripeKeyForm(formdata=None),
         "key_verdict": None,
+        "existing_count": EXISTING_CUSTOMERS,
         "sandbox_form": SandboxForm(formdata=None),
         "secret_form": WebhookSecretForm(formdata=None),
         "endpoint_form": StripeEndpointForm(formdata=None),
