@@ -377,7 +377,7 @@ def recorded_jump(playground: Playground, attempt_id: str, *, progress: int, ago
 def test_every_button_is_offered_by_the_sandbox(playground: Playground) -> None:
     attempt = playground.checkout()
     offers = possibilities(playground.lab, playground.scope, attempt_id=attempt).offers
-    own = {*ADVANCES, "send_again", "reconcile"}
+    own = {*ADVANCES, "use_units", "send_again", "reconcile"}
     assert set(SCENARIOS) - own <= set(offers)
 
 
