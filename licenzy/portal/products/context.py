@@ -41,7 +41,11 @@ def products_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
         "products": listed,
         "archived": archived,
         "shared_prices": catalog_rules.shared_prices(listed),
-        "findings": side_findings(side, Part.PRODUCTS, Part.PRICES),
+        "findings": [
+            *side_findings(side, Part.PRODUCTS, Part.PRICES),
+            # The first trial on sale needs one more type of event.
+            *(each for each in side_findings(side, Part.ENDPOINT) if each.code == "endpoint_lacks_events"),
+        ],
         **overrides,
     }
 
