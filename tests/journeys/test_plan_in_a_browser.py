@@ -97,7 +97,7 @@ def test_a_plan_is_set_up_and_lived_through(page: Any) -> None:
 
 
 def set_up_plan(hands: Hands) -> None:
-    """All of the sentence, in 26 clicks and fields when this was written."""
+    """All of the sentence, in 27 clicks and fields when this was written."""
     page = hands.page
     hands.link("Products")
     hands.link("Add a product")
