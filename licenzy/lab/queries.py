@@ -31,11 +31,13 @@ from licenzy.lab.rules import (
     holdings,
     out_of_step,
 )
+from licenzy.lab.units import balances_of
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import SettlingRead, StripeEvent
 from licenzy.subjects.models import Subject
 from licenzy.usage.queries import default_of
 from licenzy.usage.recent_windows import recent_windows_of
+from licenzy.usage.rules import Balance
 from licenzy.usage.window_history import MOST_SHOWN, windows_around
 from licenzy.usage.window_queries import window_grants_of
 
@@ -57,6 +59,9 @@ class Bench:
 
     settling: bool
     """Whether something that events touched is still to be read from Stripe once more."""
+
+    balances: dict[str, Balance]
+    """What the customer has left of each unit."""
 
     clock_moving: bool
     """Whether the account's clock moves, for this purchase or for another."""
@@ -113,6 +118,7 @@ def bench(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> Bench
         steps=history(steps, arrived, current, wanted=wanted, now=now),
         out_of_step=out_of_step(steps),
         settling=_settling(db, scope, since=ended_at(steps[-1]) if steps else now, now=now),
+        balances=balances_of(db, scope, subject_id=subject.id, now=connection.scope.at(now)),
         clock_moving=bool(running_steps(db, scope)),
     )
 

@@ -42,6 +42,8 @@ class EntitlementThen:
     """What is left of a pack; none for what counts no units."""
     valid_until: datetime | None
     cancels_at: datetime | None
+    unit: str = "units"
+    """What a pack consists of."""
     windows: tuple[WindowShown, ...] = ()
     """Of the units that it includes: those before, the present ones, and those ahead that are paid for."""
     limits: Mapping[str, int | None] = field(default_factory=dict)
@@ -322,6 +324,7 @@ def _entitlement_then(
         status=status,
         reason=reason,
         units=remaining(entitlement) if entitlement.kind is Kind.USAGE_PACK else None,
+        unit=entitlement.unit,
         valid_until=entitlement.valid_until,
         cancels_at=None if entitlement.canceled_at and status == "canceled" else entitlement.cancel_at,
         # What lies ahead of an entitlement that is not available will not come.
