@@ -294,6 +294,11 @@ def test_the_whole_wizard_without_scripts(live_server: LiveServer) -> None:
         from licenzy.setup.queries import setup_facts
         from licenzy.setup.rules import StepState, steps
 
-        facts = setup_facts(db, Scope(cast.project_id, Mode.TEST), now=parts.clock())
+        facts = setup_facts(
+            db,
+            Scope(cast.project_id, Mode.TEST),
+            base_url=parts.settings.base_url,
+            now=parts.clock(),
+        )
     proven = {step.name.value for step in steps(facts, []) if step.state is StepState.DONE}
     assert {"connect", "webhook", "products", "purchase"} <= proven
