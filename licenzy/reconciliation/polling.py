@@ -209,7 +209,7 @@ class _Poll:
 
     def _ended(self, db: Session, listed: _Listed, *, is_too_late: bool) -> None:
         now = self._clock()
-        poll = self._held(db)
+        poll = self._lock_poll(db)
         if poll is None:
             return
         poll.seen_to, poll.polled_at = listed.at, now
@@ -226,7 +226,7 @@ class _Poll:
             _request_walk(db, self._connection, now)
 
     def _went_on(self, db: Session, seen_to: datetime) -> None:
-        poll = self._held(db)
+        poll = self._lock_poll(db)
         if poll is not None:
             poll.seen_to, poll.next_at = seen_to, self._clock()
             poll.failures, poll.problem, poll.permission = 0, None, None
@@ -234,7 +234,7 @@ class _Poll:
 
     def _left_to_a_walk(self, db: Session) -> None:
         now = self._clock()
-        poll = self._held(db)
+        poll = self._lock_poll(db)
         if poll is not None:
             poll.next_at = now + CALM
             poll.failures, poll.problem, poll.permission = 0, _BEHIND, None
@@ -242,7 +242,7 @@ class _Poll:
             _request_walk(db, self._connection, now)
 
     def _failed(self, db: Session, *, problem: LicenzyError) -> None:
-        poll = self._held(db)
+        poll = self._lock_poll(db)
         if poll is None:
             return
         poll.failures = self._claim.failures + 1
@@ -253,7 +253,7 @@ class _Poll:
         poll.next_at = self._clock() + BACKOFF.delay(poll.failures, random.random, at_least=asked)
         db.flush()
 
-    def _held(self, db: Session) -> EventPoll | None:
+    def _lock_poll(self, db: Session) -> EventPoll | None:
         """The row, locked and without its lease; None when the lease is not this poll's any more."""
         poll = db.get_one(EventPoll, self._connection.id, populate_existing=True, with_for_update=True)
         if poll.leased_until != self._claim.leased_until:

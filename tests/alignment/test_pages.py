@@ -122,9 +122,9 @@ def test_before_the_first_purchase_every_page_names_the_next_step(home: ModePair
     for path in ("/products", "/api-keys", "/customers", "/settings"):
         page = pages.get(path).text
         assert 'class="setup-next"' in page
-        assert "set up the webhook</a>" in page
+        assert "create an API key</a>" in page, "events are fetched here, so there is no webhook to set up"
         assert "alignment-banner" not in page
-    assert 'data-finding="webhook_secret_missing"' in pages.get("/connection").text
+    assert "data-finding" not in pages.get("/connection").text
     assert 'data-finding="api_key_missing"' in pages.get("/api-keys").text
     home.test.remap(kind="usage_pack", units=5)
     assert 'data-finding="price_kind_mismatch"' in pages.get("/products").text
@@ -164,7 +164,7 @@ def test_a_viewer_sees_all_and_changes_nothing(home: ModePair) -> None:
     home.test.connect()
     pages = pages_of(home, email=home.cast.colleague.email)
     page = pages.get("/alignment").text
-    assert 'data-finding="webhook_secret_missing"' in page
+    assert 'data-finding="api_key_missing"' in page
     assert "Check now" not in page
     assert "Mark as fixed" not in page
     assert "Fix it" not in page
