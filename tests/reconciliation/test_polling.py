@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 import stripe
 from flask.testing import FlaskClient
 from sqlalchemy import event as sql_events
-from sqlmodel import select
+from sqlmodel import func, select
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.models import Kind, Product
@@ -33,6 +34,8 @@ from licenzy.reconciliation.walk import Walk
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
 from licenzy.stripe_events.models import StripeEvent
+from licenzy.stripe_sandbox.account_store import AccountStore
+from licenzy.stripe_sandbox.accounts import find_account
 from licenzy.workspace.audit import Actor
 from tests.checkout.conftest import Shop
 from tests.conftest import Sandbox, make_settings
@@ -425,6 +428,31 @@ def test_more_than_a_poll_can_list_is_left_to_a_walk(
     assert len(granted(shop)) == 1
     clock.advance(seconds=1000)
     assert poll(shop, clock)
+    assert state(shop).problem is None
+
+
+@pytest.mark.slow
+def test_thousands_of_events_are_fetched_in_a_few_polls(shop: Shop, sell: Sell, clock: StandingClock) -> None:
+    sell("PACK", Kind.USAGE_PACK)
+    poll(shop, clock)
+    buy(shop, "first", product_code="PACK")
+    product = shop.stripe.v1.products.create({"name": "Something else"}).to_dict()
+    services = shop.sandbox.app.services
+    with services.store.writing() as db:
+        account = find_account(db, shop.account)
+        assert account is not None
+        at_stripe = AccountStore(db, account, services.public_url, now=int(datetime.now(UTC).timestamp()))
+        for _ in range(4_900):
+            at_stripe.emit("product.updated", json.loads(json.dumps(product, default=str)))
+    buy(shop, "last", product_code="PACK")
+    rounds = 0
+    while len(granted(shop)) < 2:
+        rounds += 1
+        assert rounds < 50
+        assert poll(shop, clock)
+    with shop.runtime.database.read() as db:
+        assert db.exec(select(func.count()).select_from(StripeEvent)).one() > 4_900
+        assert db.exec(select(func.sum(StripeEvent.duplicates))).one() == 0
     assert state(shop).problem is None
 
 
