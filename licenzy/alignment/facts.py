@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from licenzy.alignment.modes import Mode
@@ -30,6 +30,24 @@ class EndpointSeen:
     api_version: str | None
     events: frozenset[str]
     """The types it subscribes to; `*` stands for all of them."""
+
+
+FETCH_IS_FRESH = timedelta(minutes=2)
+"""For so long after events were fetched they count as being fetched; polls are half a minute apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFacts:
+    """How fetching a connection's events goes, where Stripe cannot deliver them."""
+
+    fetched_at: datetime | None = None
+    """When Stripe last listed them."""
+    next_at: datetime | None = None
+    """When they are fetched next."""
+    problem: str | None = None
+    """Why the last try fetched nothing, as a sentence."""
+    permission: str | None = None
+    """The permission that the key lacks for it, in Stripe's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +82,8 @@ class ConnectionFacts:
     missing_permissions: Seen[tuple[str, ...]] | None = None
     """What a restricted key lacks, in Stripe's names (`rak_…`)."""
     endpoints: Seen[tuple[EndpointSeen, ...]] | None = None
+    fetch: FetchFacts | None = None
+    """None where events are only delivered: in live mode, from the sandbox, and at a public address."""
 
     @property
     def connected(self) -> bool:

@@ -33,6 +33,7 @@ from licenzy.catalog.product_facts import facts_of_product
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections import rules as connection_rules
 from licenzy.connections.credentials import is_locked_out, opened, secret_label
+from licenzy.connections.event_polls import fetch_facts
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.db.reads import read_all
@@ -131,7 +132,11 @@ def _connection(
 ) -> ConnectionFacts:
     problem = connection_rules.registration_problem(connection.provider, connection.mode, base_url)
     facts = replace(
-        connection_rules.facts_of(connection, has_trials=catalog.has_trials(db, Scope.of(connection))),
+        connection_rules.facts_of(
+            connection,
+            has_trials=catalog.has_trials(db, Scope.of(connection)),
+            fetch=fetch_facts(db, connection, base_url=base_url),
+        ),
         locked_out=is_locked_out(secret_box, connection),
         shares_secret=_shares_secret(db, secret_box, connection),
         reachable=problem is None,

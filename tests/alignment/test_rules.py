@@ -12,6 +12,7 @@ from licenzy.alignment.facts import (
     ConnectionFacts,
     EndpointSeen,
     EventSeen,
+    FetchFacts,
     IncludedFacts,
     KeyFacts,
     NewSubjects,
@@ -58,6 +59,12 @@ def connection(mode: Mode, **changes: Any) -> ConnectionFacts:
         endpoints=Seen((ENDPOINT,), START),
     )
     return replace(facts, **changes)
+
+
+def fetching(**fetch: Any) -> dict[str, Any]:
+    """Test mode without a webhook, on a machine that Stripe cannot reach."""
+    nothing = {"secret_masked": None, "secret_saved_at": None, "proven_at": None, "endpoints": None}
+    return con(**nothing, fetch=FetchFacts(**fetch))
 
 
 def product(mode: Mode, **changes: Any) -> ProductFacts:
@@ -175,6 +182,21 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
     ("may charge", con(charges_enabled=True), []),
     ("charging unknown", con(charges_enabled=None), []),
     ("no secret", con(secret_masked=None, secret_saved_at=None), ["webhook_secret_missing"]),
+    ("no secret where events are fetched", fetching(fetched_at=LATER), []),
+    ("no event fetched yet", fetching(next_at=LATER), []),
+    (
+        "one fetch failed",
+        fetching(fetched_at=START + timedelta(minutes=4), problem="Stripe did not answer."),
+        [],
+    ),
+    ("fetches fail", fetching(fetched_at=START, problem="Stripe did not answer."), ["events_not_fetched"]),
+    ("fetches have always failed", fetching(problem="Stripe did not answer."), ["events_not_fetched"]),
+    ("nobody fetches", fetching(fetched_at=START, next_at=START), ["events_not_fetched"]),
+    (
+        "a key that may not read events",
+        fetching(fetched_at=LATER, problem="The key lacks a permission.", permission="rak_event_read"),
+        ["events_not_fetched"],
+    ),
     ("unproven", con(proven_at=None), ["webhook_never_proven"]),
     ("proven before the secret", con(secret_saved_at=LATER), ["webhook_never_proven"]),
     (
@@ -570,3 +592,21 @@ def test_a_failing_endpoint_shows_what_it_answered_and_since_when(last_error: st
     failing = (OutboundFacts("whe_1", "https://a.example", since, last_error),)
     facts = ProjectFacts(LATER, side(TEST, **traffic(TEST, failing_endpoints=failing)), NOTHING_LIVE)
     assert [finding.evidence for finding in findings(facts, TEST)] == [evidence]
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity"),
+    [({}, Severity.BLOCKS), ({"secret_saved_at": START, "proven_at": LATER}, Severity.WARNS)],
+)
+def test_a_key_that_may_not_read_events_blocks_only_what_nothing_else_delivers(
+    changes: dict[str, Any], severity: Severity
+) -> None:
+    asked = fetching(problem="The key lacks it.", permission="rak_event_read")["connection"]
+    test = side(TEST, connection=replace(asked, **changes))
+    (found,) = (
+        each
+        for each in findings(ProjectFacts(LATER, test, side(LIVE)), TEST)
+        if each.code == "events_not_fetched"
+    )
+    assert found.severity is severity
+    assert "rak_event_read" in found.cause
