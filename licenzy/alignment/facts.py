@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Generic, TypeVar
 
 from licenzy.alignment.modes import Mode
@@ -30,6 +30,24 @@ class EndpointSeen:
     api_version: str | None
     events: frozenset[str]
     """The types it subscribes to; `*` stands for all of them."""
+
+
+FETCH_IS_FRESH = timedelta(minutes=2)
+"""For so long after events were fetched they count as being fetched; polls are half a minute apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFacts:
+    """How fetching a connection's events goes, where Stripe cannot deliver them."""
+
+    fetched_at: datetime | None = None
+    """When Stripe last listed them."""
+    next_at: datetime | None = None
+    """When they are fetched next."""
+    problem: str | None = None
+    """Why the last try fetched nothing, as a sentence."""
+    permission: str | None = None
+    """The permission that the key lacks for it, in Stripe's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +82,8 @@ class ConnectionFacts:
     missing_permissions: Seen[tuple[str, ...]] | None = None
     """What a restricted key lacks, in Stripe's names (`rak_…`)."""
     endpoints: Seen[tuple[EndpointSeen, ...]] | None = None
+    fetch: FetchFacts | None = None
+    """None where events are only delivered: in live mode, from the sandbox, and at a public address."""
 
     @property
     def connected(self) -> bool:
@@ -229,6 +249,20 @@ class OutboundFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class NewSubjects:
+    """Subjects that came for units of the default product in the 24 hours that ended a day ago."""
+
+    count: int
+    """Of a day with more than can be read, the last of them."""
+    gone: int
+    """How many of them used nothing after their first hour, and bought nothing."""
+    examples: tuple[str, ...] = ()
+    """The `subject_ref` of some who are gone."""
+    last_at: datetime | None = None
+    """When the last of them was new."""
+
+
+@dataclass(frozen=True, slots=True)
 class TrafficFacts:
     """What happened on one side in the last seven days."""
 
@@ -260,6 +294,8 @@ class TrafficFacts:
     unheard_payments: Seen[tuple[str, ...]] | None = None
     """Attempts whose session Stripe shows as paid while its event has not arrived."""
     failing_endpoints: tuple[OutboundFacts, ...] = ()
+    new_subjects: NewSubjects | None = None
+    """None where the default product includes no units."""
     checkouts: Mapping[str, datetime] = field(default_factory=dict)
     """By product code, when a checkout for it was last opened."""
 

@@ -16,10 +16,11 @@ from licenzy.alignment.modes import Mode
 
 CONNECTION, PRODUCTS, API_KEYS, EVENTS = "connection", "products", "api-keys", "events"
 UNTRACKED, WEBHOOKS, RECONCILIATION = "untracked", "webhooks", "reconciliation"
+CUSTOMERS = "customers"
 GO_LIVE = "setup/go-live"
 """The pages that fix: the last part of their address below `/projects/<id>/<mode>/`."""
 
-SUPPORT_PAGES = frozenset({UNTRACKED, RECONCILIATION, EVENTS})
+SUPPORT_PAGES = frozenset({UNTRACKED, RECONCILIATION, EVENTS, CUSTOMERS})
 """Those on which the role support may do the fix; the others are for admins."""
 
 

@@ -113,6 +113,8 @@ def _account(side: SideFacts) -> Proof:
 
 def _secret(side: SideFacts) -> Proof:
     connection = side.connection
+    if connection is not None and connection.fetch is not None and not connection.secret_saved_at:
+        return Proof("not needed", "events are fetched", connection.fetch.fetched_at)
     if connection is None or connection.secret_saved_at is None:
         return Proof(None)
     if not connection.proven:
@@ -122,6 +124,9 @@ def _secret(side: SideFacts) -> Proof:
 
 def _endpoint(side: SideFacts) -> Proof:
     connection = side.connection
+    if connection is not None and connection.fetch is not None and not connection.proven:
+        at = connection.fetch.fetched_at
+        return Proof("none", "events are fetched" if at else "no events fetched yet", at)
     if connection is None or connection.secret_saved_at is None:
         return Proof(None)
     if not connection.reachable:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from sqlmodel import Session
 
-from licenzy.alignment.facts import ProjectFacts, SideFacts
+from licenzy.alignment.facts import ConnectionFacts, FetchFacts, ProjectFacts, SideFacts
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules import findings
 from licenzy.catalog.models import Kind, Product, ProductPrice
@@ -15,6 +15,7 @@ from licenzy.catalog.queries import product_by_code
 from licenzy.checkout.rules import PricedProduct
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import facts_of as connection_facts_of
+from licenzy.connections.rules import fetches_events
 from licenzy.errors import (
     LicenzyError,
     PriceInactive,
@@ -78,7 +79,7 @@ def _refuse_misaligned(
     prices = (price for price in product.prices if price.stripe_price_id == priced.price.stripe_price_id)
     side = SideFacts(
         scope.mode,
-        connection=connection_facts_of(connection, has_trials=False) if connection else None,
+        connection=_facts_of(connection, base_url) if connection else None,
         products=(replace(product, prices=tuple(prices)),),
     )
     sides = {scope.mode: side, scope.mode.other: SideFacts(scope.mode.other)}
@@ -89,6 +90,11 @@ def _refuse_misaligned(
             finding = found[code]
             page = f"{base_url}{finding.path(scope.project_id)}"
             raise refusal(finding.cause, hint=f"{finding.fix} See {page}.")
+
+
+def _facts_of(connection: Connection, base_url: str) -> ConnectionFacts:
+    is_fetching = fetches_events(connection.provider, connection.mode, base_url)
+    return connection_facts_of(connection, has_trials=False, fetch=FetchFacts() if is_fetching else None)
 
 
 _REFUSED: dict[str, type[LicenzyError]] = {

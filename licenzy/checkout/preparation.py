@@ -18,8 +18,10 @@ from licenzy.checkout.queries import attempt_by_id
 from licenzy.checkout.rules import PricedProduct, Returns, disagreement, redirect_problem, stripe_params
 from licenzy.checkout.trials import OpenTrial, TrialOffer, close_attempts, offered_trial
 from licenzy.connections.actions import access
+from licenzy.connections.event_polls import poll_soon
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
+from licenzy.connections.rules import fetches_events
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import (
     DatabaseUnavailable,
@@ -202,6 +204,8 @@ def _prepare(
         if offer.expire_first:
             return _Blocked(offer.expire_first, access(seller.gateway, seller.secret_box, connection), holder)
         attempt = _write_attempt(db, attempt, sales, connection, subject, offer, call, returns, now)
+        if fetches_events(connection.provider, connection.mode, seller.base_url):
+            poll_soon(db, connection_id=connection.id, now=now)
     assert connection is not None
     return Prepared(attempt, access(seller.gateway, seller.secret_box, connection), holder)
 

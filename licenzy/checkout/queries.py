@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row
+from sqlalchemy import Row, and_, or_
 from sqlalchemy import Select as CoreSelect
 from sqlalchemy import select as core_select
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select, SelectOfScalar
 
-from licenzy.checkout.models import CheckoutAttempt
+from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.db.reads import read_all, read_first, read_row
 from licenzy.db.upsert import table_of
 from licenzy.projects.scope import Scope
@@ -25,6 +26,43 @@ def attempt_by_id(scope: Scope, *, attempt_id: str) -> SelectOfScalar[CheckoutAt
         CheckoutAttempt.project_id == scope.project_id,
         CheckoutAttempt.mode == scope.mode,
         CheckoutAttempt.id == attempt_id,
+    )
+
+
+def has_open_checkout(db: Session, scope: Scope, *, connection_id: str, now: datetime) -> bool:
+    """Whether a buyer may be paying now: a session is open, or Stripe is being asked for one."""
+    found = _open_checkout(
+        db,
+        scope,
+        connection_id=connection_id,
+        now=now,
+        since=now - _SESSION_LASTS,
+        just_now=now - _STRIPE_ANSWERS_WITHIN,
+    )
+    return found is not None
+
+
+_SESSION_LASTS = timedelta(days=1)
+_STRIPE_ANSWERS_WITHIN = timedelta(minutes=10)
+
+
+@read_first
+def _open_checkout(
+    scope: Scope, *, connection_id: str, now: datetime, since: datetime, just_now: datetime
+) -> SelectOfScalar[str]:
+    attempt = CheckoutAttempt
+    is_open = and_(col(attempt.status) == AttemptStatus.OPEN, col(attempt.expires_at) > now)
+    is_created = and_(col(attempt.status) == AttemptStatus.CREATED, col(attempt.created_at) > just_now)
+    return (
+        select(attempt.id)
+        .where(
+            attempt.project_id == scope.project_id,
+            attempt.mode == scope.mode,
+            attempt.created_at > since,
+            attempt.connection_id == connection_id,
+            or_(is_open, is_created),
+        )
+        .limit(1)
     )
 
 

@@ -145,8 +145,8 @@ def _field_lines(change: ProductChange | EndpointChange) -> Iterator[str]:
 
 
 def _price_text(change: PriceChange) -> str:
+    from licenzy.catalog.new_prices import price_text
     from licenzy.configuration.differences import PriceAct
-    from licenzy.configuration.stripe_prices import price_text
 
     if change.act is PriceAct.RETIRE:
         return f"{change.stripe_price_id} is retired"

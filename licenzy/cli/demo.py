@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,7 @@ from licenzy.settings import load_settings
 
 if TYPE_CHECKING:
     from licenzy.runtime import Runtime
+    from licenzy.stripe_gateway.sandbox_control import ExistingCustomers
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 12.0
@@ -30,9 +32,15 @@ _STOP_SECONDS = 12.0
 
 @click.command(cls=LicenzyCommand)
 @click.option("--seed", "seed_only", is_flag=True, help="Only create the demo project and a new API key.")
+@click.option(
+    "--existing",
+    type=click.IntRange(1, 50_000),
+    metavar="N",
+    help="With --seed: give the demo project's Stripe account N subscriptions that were not sold by Licenzy.",
+)
 @json_option
 @pass_wiring
-def demo(wiring: Wiring, seed_only: bool, as_json: bool) -> None:
+def demo(wiring: Wiring, seed_only: bool, existing: int | None, as_json: bool) -> None:
     """Sell three products in the Stripe sandbox and print each call as curl.
 
     Uses the Licenzy that is running. If none is, starts a temporary one in a folder that is
@@ -42,13 +50,17 @@ def demo(wiring: Wiring, seed_only: bool, as_json: bool) -> None:
 
     if as_json and not seed_only:
         raise click.UsageError("--json works only with --seed.")
+    if existing is not None and not seed_only:
+        raise click.UsageError("--existing works only with --seed.")
     settings = wiring.command_settings()
     if seed_only:
-        seeded = seed(wiring.make_runtime(settings))
+        seeded = seed(wiring.make_runtime(settings), existing=existing)
         if as_json:
             print_json(seeded.as_dict())
         else:
             click.echo(f"The demo project is {seeded.project_id}. Its new API key is {seeded.api_key}")
+            if seeded.existing is not None:
+                click.echo(_summary(seeded.existing))
             click.echo(address_status(settings))
         return
     runtime = wiring.make_runtime(settings)
@@ -57,6 +69,16 @@ def demo(wiring: Wiring, seed_only: bool, as_json: bool) -> None:
         return
     with _temporary_server(wiring) as temporary:
         _run(temporary)
+
+
+def _summary(existing: ExistingCustomers) -> str:
+    """How many of the subscriptions made elsewhere have which status."""
+    counts = Counter(str(each["status"]) for each in existing.subscriptions)
+    by_status = ", ".join(f"{n} {status.replace('_', ' ')}" for status, n in counts.most_common())
+    return (
+        f"Its Stripe account has {len(existing.subscriptions)} subscriptions that Licenzy did not sell "
+        f"({by_status}), and {len(existing.sessions)} one-time payments by guests."
+    )
 
 
 def _run(runtime: Runtime) -> None:

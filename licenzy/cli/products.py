@@ -103,8 +103,7 @@ def _state(product: Product) -> str:
 
 
 def _price_text(price: ProductPrice) -> str:
-    from licenzy.configuration.entries import NewPrice
-    from licenzy.configuration.stripe_prices import price_text
+    from licenzy.catalog.new_prices import NewPrice, price_text
 
     state = "selling" if price.selling else "retired"
     if price.unit_amount is None:

@@ -19,6 +19,7 @@ from licenzy.cli.running_instance import address_status
 from licenzy.connections import actions as connections
 from licenzy.connections.models import Connection
 from licenzy.connections.rules import endpoint_address
+from licenzy.connections.sandbox_customers import add_existing_customers, existing_customers
 from licenzy.db.schema import check, require
 from licenzy.errors import LicenzyError, StripeUnavailable
 from licenzy.kit.hosts import is_loopback
@@ -27,6 +28,7 @@ from licenzy.projects.models import Project
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from licenzy.settings import Settings
+from licenzy.stripe_gateway.sandbox_control import ExistingCustomers
 from licenzy.workspace.actions import Actor, ensure_first_workspace
 
 PROJECT_NAME = "Licenzy demo"
@@ -49,6 +51,15 @@ _OFFERS = (
     ),
     _DemoOffer(Draft("DAY_PASS", Kind.TIME_PASS, "", duration_seconds=86_400), "Day pass", 300),
     _DemoOffer(Draft("CREDITS_1000", Kind.USAGE_PACK, "", units=1000), "1000 credits", 900),
+)
+
+# What the existing customers pay for besides; their classic plan is no product's.
+_EXISTING_OFFERS = (
+    _DemoOffer(
+        Draft("PRO_YEARLY", Kind.SUBSCRIPTION, "", features=("export",)), "Pro, yearly", 12_000, "year"
+    ),
+    _DemoOffer(Draft("TEAM_MONTHLY", Kind.SUBSCRIPTION, ""), "Team, monthly", 4900, "month"),
+    _DemoOffer(Draft("EXTRA_STORAGE", Kind.SUBSCRIPTION, ""), "Extra storage, monthly", 500, "month"),
 )
 
 
@@ -76,13 +87,22 @@ class Seeded:
     sandbox_key: str | None = field(repr=False)
     """The account's secret key, while the sandbox listens on this machine alone."""
     products: list[SeededProduct]
+    existing: ExistingCustomers | None = None
+    """The customers that the account had before, where such were asked for."""
 
     def as_dict(self) -> dict[str, object]:
-        return asdict(self)
+        plain = asdict(self)
+        existing = plain.pop("existing")
+        if existing is not None:
+            plain |= {"existing": existing["subscriptions"], "existing_sessions": existing["sessions"]}
+        return plain
 
 
-def seed(runtime: Runtime) -> Seeded:
+def seed(runtime: Runtime, *, existing: int | None = None) -> Seeded:
     """Make the demo project, or complete the one of an earlier call.
+
+    With `existing` its sandbox account is completed to so many subscriptions made elsewhere, and the project
+    to the products that most of them pay for.
 
     Raises ClickException on an installation that has a live connection, has its sandbox off, or
     is not running.
@@ -91,7 +111,10 @@ def seed(runtime: Runtime) -> Seeded:
     settings = runtime.settings
     project_id = _project(runtime)
     connection = _connection(runtime, project_id)
-    products = [_product(runtime, connection, offer) for offer in _OFFERS]
+    if existing is not None:
+        add_existing_customers(runtime.secret_box, settings, connection, count=existing)
+    offers = _OFFERS if existing is None else _OFFERS + _EXISTING_OFFERS
+    products = [_product(runtime, connection, offer) for offer in offers]
     now = runtime.clock()
     with runtime.database.write() as db:
         _key, token = create_key(
@@ -107,6 +130,7 @@ def seed(runtime: Runtime) -> Seeded:
         sandbox_url=settings.sandbox_url,
         sandbox_key=sandbox_key(runtime, connection),
         products=products,
+        existing=None if existing is None else existing_customers(settings, connection),
     )
 
 

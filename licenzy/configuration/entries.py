@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from licenzy.catalog.models import DEFAULT_LABEL
+from licenzy.catalog.new_prices import NewPrice
 from licenzy.catalog.rules import Draft
 from licenzy.deliveries.models import EventType
 from licenzy.errors import InvalidRequest
@@ -18,18 +19,6 @@ class ConfigurationRefused(InvalidRequest):
 
     def __init__(self, message: str) -> None:
         super().__init__(message, hint="")
-
-
-@dataclass(frozen=True, slots=True)
-class NewPrice:
-    """The price to create in Stripe where none has the lookup key."""
-
-    amount: int
-    """In the currency's smallest unit."""
-    currency: str
-    interval: str | None = None
-    """`day`, `week`, `month` or `year`; none for a price that is paid once."""
-    interval_count: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ from licenzy.alignment.modes import Mode
 from licenzy.alignment.shapes import shape_problem
 from licenzy.catalog import rules as catalog
 from licenzy.catalog.models import DEFAULT_LABEL, Kind
+from licenzy.catalog.new_prices import INTERVALS, NewPrice
 from licenzy.catalog.rules import Draft
 from licenzy.configuration.entries import (
     Configuration,
     EndpointEntry,
-    NewPrice,
     PriceEntry,
     ProductEntry,
     first_problem,
@@ -48,7 +48,6 @@ LOOKUP_KEY_MAX = 200
 """Stripe's own limit."""
 
 _BOM = "\ufeff"
-_INTERVALS = ("day", "week", "month", "year")
 _ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}", re.ASCII)
 _PLACE_IN_TEXT = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -236,8 +235,8 @@ def _new_price(entry: _Entry, kind: Kind) -> NewPrice:
         inner.refuse("amount must be 0 or more, in the currency's smallest unit.")
     if not re.fullmatch(r"[a-z]{3}", currency):
         inner.refuse('currency must be a code of three lower-case letters, such as "usd".')
-    if interval is not None and interval not in _INTERVALS:
-        inner.refuse(f"interval must be {choices(_INTERVALS)}.")
+    if interval is not None and interval not in INTERVALS:
+        inner.refuse(f"interval must be {choices(INTERVALS)}.")
     if count != 1 and interval is None:
         inner.refuse("interval_count needs interval. Add it.")
     if not 1 <= count <= 1095:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from licenzy.alignment.modes import Mode
 from licenzy.catalog.included import Renewing, step_problems
+from licenzy.catalog.new_prices import NewPrice, price_idempotency_key, price_text
 from licenzy.catalog.prices import read_price, refuse, refuse_unfit
 from licenzy.catalog.rules import price_taken
 from licenzy.configuration.differences import Differences, PriceAct, PriceChange, ProductChange
 from licenzy.configuration.entries import (
     Configuration,
     Installed,
-    NewPrice,
     PriceEntry,
     ProductEntry,
 )
@@ -26,7 +23,6 @@ from licenzy.connections.queries import connection_of
 from licenzy.connections.rate_limit import paced_access
 from licenzy.db.unit_of_work import Database
 from licenzy.errors import InvalidRequest, StripeNotConnected
-from licenzy.kit.money import format_amount
 from licenzy.kit.secret_box import SecretBox
 from licenzy.projects.scope import Scope
 from licenzy.stripe_gateway.client import PriceFacts, StripeAccess, StripeGateway
@@ -169,14 +165,8 @@ def create_price(
     new, lookup_key = price.create, price.lookup_key
     assert new is not None
     assert lookup_key is not None
-    params: dict[str, Any] = {
-        "currency": new.currency,
-        "unit_amount": new.amount,
-        "lookup_key": lookup_key,
-        **({"recurring": _recurring(new)} if new.interval is not None else {}),
-        **({"product": stripe_product_id} if stripe_product_id else {"product_data": {"name": product.code}}),
-    }
-    key = _idempotency_key(side.scope, params)
+    params = new.params(stripe_product_id=stripe_product_id, name=product.code) | {"lookup_key": lookup_key}
+    key = price_idempotency_key(side.scope, params)
     access = side.access()
     made = side.gateway.create_price(access, params, idempotency_key=key)
     there = [each for each in side.gateway.prices_by_lookup_key(access, [lookup_key]) if each.id == made.id]
@@ -186,16 +176,6 @@ def create_price(
             f"key {_shown_key(price)}. Give it back in Stripe, or use another lookup key."
         )
     return there[0]
-
-
-def price_text(price: NewPrice) -> str:
-    """What a price costs, for people: `$20.00 every month`."""
-    amount = format_amount(price.amount, price.currency)
-    if price.interval is None:
-        return f"{amount} once"
-    if price.interval_count == 1:
-        return f"{amount} every {price.interval}"
-    return f"{amount} every {price.interval_count} {price.interval}s"
 
 
 def _by_lookup_key(side: StripeSide, keys: Iterable[str]) -> dict[str, PriceFacts]:
@@ -252,12 +232,3 @@ def _added(planned: Differences) -> Iterable[tuple[ProductEntry, PriceChange]]:
         for change in product.prices:
             if change.act is PriceAct.ADD and product.entry is not None:
                 yield product.entry, change
-
-
-def _recurring(new: NewPrice) -> dict[str, Any]:
-    return {"interval": new.interval, "interval_count": new.interval_count}
-
-
-def _idempotency_key(scope: Scope, params: dict[str, Any]) -> str:
-    of = json.dumps([scope.project_id, scope.mode.value, params], sort_keys=True)
-    return f"licenzy-price-{hashlib.sha256(of.encode()).hexdigest()[:40]}"

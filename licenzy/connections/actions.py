@@ -18,6 +18,7 @@ from licenzy.connections.credentials import (
     stripe_key,
     webhook_secrets,
 )
+from licenzy.connections.event_polls import schedule_polls
 from licenzy.connections.models import Connection, Provider
 from licenzy.connections.records import audit_view, connection_for_writing, note_refused, record_change
 from licenzy.connections.webhook import (
@@ -98,6 +99,7 @@ def save_stripe_key(
         connection.clock_offset_seconds = 0
         db.add(connection)
         record_change(db, connection, "stripe_key.saved", actor=actor, before=before, now=now)
+        schedule_polls(db, connection, anew=moves or before["account_id"] != account.id, now=now)
         probe_soon(db, scope, connection_id=connection.id, now=now)
         return connection
 
@@ -173,6 +175,7 @@ def disconnect(db: Session, scope: Scope, *, actor: Actor, now: datetime) -> Non
     connection.updated_at = now
     db.add(connection)
     record_change(db, connection, "stripe_connection.removed", actor=actor, before=before, now=now)
+    schedule_polls(db, connection, anew=False, now=now)
 
 
 def note_signed_event(db: Session, *, connection_id: str, event_id: str, now: datetime) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import UniqueConstraint
+from sqlalchemy import Index, UniqueConstraint
 from sqlmodel import Field
 
 from licenzy.alignment.modes import Mode
@@ -82,3 +82,32 @@ class Connection(Table, table=True):
     def scope(self) -> Scope:
         """The side, with its clock as it was moved."""
         return Scope(self.project_id, self.mode, timedelta(seconds=self.clock_offset_seconds))
+
+
+class EventPoll(Table, table=True):
+    """When a connection's events are fetched next, where Stripe cannot deliver them, and what came of it.
+
+    There is a row for each connection to Stripe that had a key in test mode; it is used only by an
+    installation whose own address is a loopback address.
+    """
+
+    __tablename__ = "event_polls"
+    __table_args__ = (Index("ix_event_polls_next_at", "next_at"),)
+
+    connection_id: str = Field(foreign_key="connections.id", primary_key=True)
+    next_at: datetime | None = Field(default=None, sa_type=Instant)
+    """None while there is nothing to fetch: no key is saved, or it is the sandbox's."""
+    quick_until: datetime | None = Field(default=None, sa_type=Instant)
+    """Until then polls follow each other quickly, because somebody waits or something has just happened."""
+    leased_until: datetime | None = Field(default=None, sa_type=Instant)
+    """While one worker polls, the others leave the connection alone."""
+    seen_to: datetime | None = Field(default=None, sa_type=Instant)
+    """Stripe's time up to which every event has been fetched, or before which none is wanted."""
+    polled_at: datetime | None = Field(default=None, sa_type=Instant)
+    """When Stripe last listed the events."""
+    failures: int = 0
+    """Polls that failed since then."""
+    problem: str | None = None
+    """Why the last poll fetched nothing, as a sentence."""
+    permission: str | None = None
+    """The permission that the key lacks for it, in Stripe's name."""

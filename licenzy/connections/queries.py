@@ -12,6 +12,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from licenzy.alignment.facts import ConnectionFacts
 from licenzy.alignment.modes import Mode
+from licenzy.connections.event_polls import fetch_facts
 from licenzy.connections.models import Connection, Provider
 from licenzy.connections.rules import facts_of
 from licenzy.db.reads import read_first, read_row
@@ -33,10 +34,12 @@ def with_clock(db: Session, scope: Scope) -> Scope:
     return scope if found is None else found.scope
 
 
-def connection_facts(db: Session, scope: Scope, *, has_trials: bool) -> ConnectionFacts | None:
+def connection_facts(db: Session, scope: Scope, *, has_trials: bool, base_url: str) -> ConnectionFacts | None:
     """The connection of this side without its secrets, as rules see it."""
     found = connection_of(db, scope)
-    return None if found is None else facts_of(found, has_trials=has_trials)
+    if found is None:
+        return None
+    return facts_of(found, has_trials=has_trials, fetch=fetch_facts(db, found, base_url=base_url))
 
 
 @read_first

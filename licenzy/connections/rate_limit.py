@@ -19,6 +19,7 @@ from licenzy.connections.models import AccountPace, Connection
 from licenzy.db.reads import read_one
 from licenzy.db.unit_of_work import Database
 from licenzy.db.upsert import insert_unless_there
+from licenzy.errors import StripeUnavailable
 from licenzy.kit.clock import EPOCH, from_micros, utc_now
 from licenzy.kit.secret_box import SecretBox
 from licenzy.stripe_gateway.client import StripeAccess, StripeGateway
@@ -29,14 +30,26 @@ _APART = timedelta(seconds=1) / CALLS_A_SECOND
 
 
 def paced_access(
-    database: Database, gateway: StripeGateway, secret_box: SecretBox, connection: Connection
+    database: Database,
+    gateway: StripeGateway,
+    secret_box: SecretBox,
+    connection: Connection,
+    *,
+    within: float | None = None,
 ) -> StripeAccess:
-    """The connection's key for calls that nobody waits for. Raises StripeNotConnected."""
+    """The connection's key for calls that nobody waits for. Raises StripeNotConnected.
+
+    With `within` a turn that comes later than so many seconds from now is refused with StripeUnavailable.
+    """
     at = access(gateway, secret_box, connection)
     account = connection.account_id or connection.id
+    ends_at = None if within is None else time.monotonic() + within
 
     def wait() -> None:
-        time.sleep(database.retrying(lambda db: take_turn(db, account=account)))
+        seconds = database.retrying(lambda db: take_turn(db, account=account))
+        if ends_at is not None and time.monotonic() + seconds > ends_at:
+            raise StripeUnavailable("Stripe is limiting the rate of calls right now.")
+        time.sleep(seconds)
 
     def pause(seconds: float) -> None:
         database.retrying(lambda db: pause_account(db, account=account, seconds=seconds))

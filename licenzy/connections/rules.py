@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from licenzy.alignment.facts import ConnectionFacts
+from licenzy.alignment.facts import ConnectionFacts, FetchFacts
 from licenzy.alignment.modes import Classified, Credential, Mode, classify
 from licenzy.connections.models import Connection, Provider
 from licenzy.errors import InvalidRequest
+from licenzy.kit.hosts import is_loopback
 
 REQUIRED_EVENTS: tuple[str, ...] = (
     "checkout.session.completed",
@@ -57,7 +58,6 @@ _AROUND = string.whitespace + "\"'“”\u00a0\u200b\u200c\u200d\u2060\ufeff"
 _LONGEST_PREFIX = len("sk_live_")
 _COMPLETE_FROM = _LONGEST_PREFIX + 9
 """Up to so many characters a key is still being typed, and too short for `_KEY_SHAPE`."""
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 NOTHING_PASTED = frozenset({"key_missing", "secret_missing"})
@@ -186,11 +186,21 @@ def registration_problem(provider: Provider, mode: Mode, base_url: str) -> str |
     if provider is Provider.SANDBOX:
         return None
     parts = urlsplit(base_url)
-    if (parts.hostname or "") in _LOOPBACK:
+    if is_loopback(parts.hostname or ""):
         return "Stripe cannot reach this machine, because its address is a loopback address."
     if mode is Mode.LIVE and parts.scheme != "https":
         return "Stripe sends live events only to https addresses, and this installation is served over http."
     return None
+
+
+def fetches_events(provider: Provider, mode: Mode, base_url: str) -> bool:
+    """Whether events are fetched from Stripe by polling.
+
+    They are in test mode where Stripe cannot reach this machine; never in live mode, and never from the
+    sandbox, which delivers its events itself.
+    """
+    is_stripe = provider is Provider.STRIPE and mode is Mode.TEST
+    return is_stripe and is_loopback(urlsplit(base_url).hostname or "")
 
 
 def forwarding_command(address: str) -> str:
@@ -245,8 +255,8 @@ def _key_refused(reason: str, message: str) -> CredentialRefused:
     return CredentialRefused(reason, field="stripe_key", message=message)
 
 
-def facts_of(connection: Connection, *, has_trials: bool) -> ConnectionFacts:
-    """A connection as alignment's rules see it, without its secrets."""
+def facts_of(connection: Connection, *, has_trials: bool, fetch: FetchFacts | None = None) -> ConnectionFacts:
+    """A connection as alignment's rules see it, without its secrets; `fetch` where its events are fetched."""
     has_key, has_secret = connection.key_sealed is not None, connection.webhook_secret_sealed is not None
     return ConnectionFacts(
         id=connection.id,
@@ -263,6 +273,7 @@ def facts_of(connection: Connection, *, has_trials: bool) -> ConnectionFacts:
         proven_at=connection.proven_at,
         last_event_id=connection.last_event_id,
         wanted_events=frozenset(wanted_events(connection.provider, has_trials=has_trials)),
+        fetch=fetch,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 # Source: Stripe's documentation on currencies, "Zero-decimal currencies" and "Three-decimal currencies".
 # ISK and UGX have no decimals in life, but in the API they do ("Special cases": 5 UGX are sent as 500).
 _ZERO_DECIMAL = frozenset(
@@ -27,3 +29,13 @@ def format_amount(amount: int | None, currency: str | None) -> str:
     minus = "-" if amount < 0 else ""
     sign = _SIGNS.get(currency.lower())
     return f"{minus}{sign}{number}" if sign else f"{minus}{number} {currency.upper()}"
+
+
+def parse_amount(text: str, currency: str) -> int | None:
+    """`20` or `20.50` as people write an amount, in the smallest unit; none where it is no such amount."""
+    found = re.fullmatch(r"([0-9]{1,12})(?:\.([0-9]{1,3}))?", text.strip(), re.ASCII)
+    places = decimals(currency)
+    in_one: int = 10**places
+    if found is None or len(found[2] or "") > places:
+        return None
+    return int(found[1]) * in_one + int((found[2] or "").ljust(places, "0") or "0")

@@ -43,7 +43,9 @@ from licenzy.lab.scenarios import (
     RENEWALS_IN_TIME,
     SCENARIOS,
     SEND_AGAIN,
+    USE_UNITS,
 )
+from licenzy.lab.units import use_units
 from licenzy.projects.scope import Scope
 from licenzy.reconciliation.actions import EVENTS_KEPT, reconcile
 from licenzy.reconciliation.walk import Report
@@ -60,6 +62,10 @@ from licenzy.stripe_gateway.sandbox_control import (
     console_link,
     purchase_at_sandbox,
 )
+from licenzy.subjects.models import Subject
+from licenzy.usage.actions import ReserveRequest
+from licenzy.usage.results import Refused
+from licenzy.usage.rules import MAX_UNITS
 
 _BEGINS_WITHIN = timedelta(seconds=30)
 """Far longer than a call of the sandbox may take: what it does not know by then, it was never asked for."""
@@ -119,8 +125,12 @@ def let_happen(
     action: str,
     delivery: str = "in_order",
     price: str | None = None,
+    unit: str | None = None,
+    units: int | None = None,
 ) -> LabStep:
-    """Let `action` happen, its webhooks arriving as `delivery` says; `price` is the plan to change to.
+    """Let `action` happen, its webhooks arriving as `delivery` says.
+
+    `price` is the plan to change to; `unit` and `units` are what to use.
 
     Raises NotFound for names that the lab does not have, NotNow with the reason, and Stripe's errors.
     """
@@ -137,6 +147,8 @@ def let_happen(
     events: list[GivenOff] = []
     if action == RECONCILE:
         detail = _reconciled_text(_reconcile(lab, begun.connection))
+    elif action == USE_UNITS:
+        detail = _use(lab, begun, unit, units)
     elif action == SEND_AGAIN:
         events, delivery = _send_again(lab, begun), "in_order"
     else:
@@ -267,6 +279,21 @@ def _offered(
             raise NotNow("Choose one of the plans that are offered.")
         named["price"], detail = plan.price, plan_words(plan)
     return act_at_sandbox(control, action, delivery=delivery, **named), detail
+
+
+def _use(lab: Lab, begun: _Bench, unit: str | None, units: int | None) -> str:
+    if not unit or units is None or not 1 <= units <= MAX_UNITS:
+        raise NotNow(f"Enter a whole number of units, from 1 to {MAX_UNITS:,}.")
+    scope = begun.connection.scope
+    with lab.database.read() as db:
+        subject = db.get_one(
+            Subject, (begun.attempt.project_id, begun.attempt.mode, begun.attempt.subject_id)
+        )
+    wish = ReserveRequest(subject.subject_ref, units, ttl_seconds=60, unit=unit)
+    done = use_units(lab.database, scope, wish=wish, called_at=lab.clock())
+    if isinstance(done, Refused):
+        raise NotNow(f"Only {done.remaining:,} {unit} are left. Nothing was used.")
+    return f"{units:,} {unit}. {done.remaining:,} left."
 
 
 def plan_words(plan: Plan) -> str:

@@ -17,7 +17,8 @@ from licenzy.connections.models import Connection, Provider
 from licenzy.connections.queries import connection_of
 from licenzy.connections.rules import wanted_events
 from licenzy.db.reads import read_all, read_first
-from licenzy.entitlements.queries import entitlements_of
+from licenzy.entitlements.decision import only_entitlements
+from licenzy.entitlements.queries import entitlements_and_overrides_of
 from licenzy.errors import NotFound
 from licenzy.lab.models import LabStep
 from licenzy.lab.rules import (
@@ -30,10 +31,13 @@ from licenzy.lab.rules import (
     holdings,
     out_of_step,
 )
+from licenzy.lab.units import balances_of
 from licenzy.projects.scope import Scope
 from licenzy.stripe_events.models import SettlingRead, StripeEvent
 from licenzy.subjects.models import Subject
+from licenzy.usage.queries import default_of
 from licenzy.usage.recent_windows import recent_windows_of
+from licenzy.usage.rules import Balance
 from licenzy.usage.window_history import MOST_SHOWN, windows_around
 from licenzy.usage.window_queries import window_grants_of
 
@@ -55,6 +59,9 @@ class Bench:
 
     settling: bool
     """Whether something that events touched is still to be read from Stripe once more."""
+
+    balances: dict[str, Balance]
+    """What the customer has left of each unit."""
 
     clock_moving: bool
     """Whether the account's clock moves, for this purchase or for another."""
@@ -111,18 +118,19 @@ def bench(db: Session, scope: Scope, *, attempt_id: str, now: datetime) -> Bench
         steps=history(steps, arrived, current, wanted=wanted, now=now),
         out_of_step=out_of_step(steps),
         settling=_settling(db, scope, since=ended_at(steps[-1]) if steps else now, now=now),
+        balances=balances_of(db, scope, subject_id=subject.id, now=connection.scope.at(now)),
         clock_moving=bool(running_steps(db, scope)),
     )
 
 
 def holdings_of(db: Session, scope: Scope, *, subject_id: str, now: datetime) -> Holdings:
-    """What a subject holds at `now`, with the windows of what it includes."""
-    owned = entitlements_of(db, scope, subject_id=subject_id)
-    including = [each for each in owned if each.included]
+    """What a subject holds at `now`, with the windows of what it includes and the limits that it has."""
+    owned = entitlements_and_overrides_of(db, scope, subject_id=subject_id)
+    including = [each for each in only_entitlements(owned) if each.included]
     grants = window_grants_of(db, scope, including, now=now)
     recent = recent_windows_of(db, scope, including, now=now, limit=MOST_SHOWN)
     windows = {each.id: windows_around(each, grants, recent, now) for each in including}
-    return holdings(owned, now, windows)
+    return holdings(owned, now, windows, default=default_of(db, scope))
 
 
 def purchase_in_lab(db: Session, scope: Scope, *, attempt_id: str) -> tuple[Connection, CheckoutAttempt]:

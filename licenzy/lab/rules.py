@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from licenzy.catalog.models import Kind
-from licenzy.entitlements.decision import best_status, decide, remaining, standing
+from licenzy.entitlements.decision import (
+    DefaultProduct,
+    best_status,
+    decide,
+    in_force,
+    only_entitlements,
+    remaining,
+    standing,
+)
+from licenzy.entitlements.limits import TotalLimit
 from licenzy.entitlements.models import Entitlement
 from licenzy.kit.clock import from_micros, to_micros
 from licenzy.lab.models import LabStep
@@ -33,8 +42,15 @@ class EntitlementThen:
     """What is left of a pack; none for what counts no units."""
     valid_until: datetime | None
     cancels_at: datetime | None
+    unit: str = "units"
+    """What a pack consists of."""
     windows: tuple[WindowShown, ...] = ()
     """Of the units that it includes: those before, the present ones, and those ahead that are paid for."""
+    limits: Mapping[str, int | None] = field(default_factory=dict)
+    """What one of its quantity gives, by code; None is unlimited. Empty while it gives no access."""
+    adds: bool = False
+    """Whether its limits, times the quantity, come on top of those of others."""
+    quantity: int = 1
 
     def present_windows(self, at: datetime) -> dict[str, WindowShown]:
         """The windows that could be used at an instant, by unit; none while it gave no access."""
@@ -59,6 +75,10 @@ class Holdings:
     reason: str | None
     status: str
     owned: tuple[EntitlementThen, ...]
+    limits: Mapping[str, int | None] | None = None
+    """All limits by code, as the API lists them; None in steps of earlier versions, which kept none."""
+    default_product: str | None = None
+    """The code of the default product, while nothing that is held hides it."""
 
     @property
     def valid_until(self) -> datetime | None:
@@ -86,16 +106,25 @@ def holdings(
     entitlements: Sequence[Entitlement],
     now: datetime,
     windows: Mapping[str, Sequence[WindowShown]] | None = None,
+    *,
+    default: DefaultProduct | None = None,
 ) -> Holdings:
-    """What these are worth at `now`, oldest first. `windows` are those of included units, by entitlement."""
+    """What all that a subject has is worth at `now`, oldest first.
+
+    `windows` are those of included units, by entitlement, and `default` is the side's default product.
+    """
     shown = windows or {}
-    decision = decide(entitlements, now)
+    decision = decide(entitlements, now, default=default)
+    counting = in_force(entitlements, now, default)
+    own = only_entitlements(entitlements)
     return Holdings(
         at=now,
         allowed=decision.allowed,
         reason=decision.reason,
         status=best_status(entitlements, now),
-        owned=tuple(_entitlement_then(each, now, shown.get(each.id, ())) for each in reversed(entitlements)),
+        owned=tuple(_entitlement_then(each, now, shown.get(each.id, ())) for each in reversed(own)),
+        limits=counting.limits,
+        default_product=counting.default.product_code if counting.default is not None else None,
     )
 
 
@@ -133,9 +162,10 @@ class EventShown:
 
 @dataclass(frozen=True, slots=True)
 class StateDifference:
-    """One thing that changed. `what` is check, status, valid_until, cancels_at, units or included.
+    """One thing that changed. `what` is check, status, valid_until, cancels_at, units, included or limit.
 
-    The values of included units are what is left of a window, and all that it began with.
+    The values of included units are what is left of a window, and all that it began with. Those of a limit
+    are a `TotalLimit`, or None where nothing named it.
     """
 
     what: str
@@ -236,7 +266,21 @@ def differences(before: Holdings, after: Holdings) -> list[StateDifference]:
             if old != new and not (was is None and what in {"product_code", "cancels_at"}):
                 found.append(StateDifference(what, about, old, new))
         found += _included_differences(was, each, before.at, after.at)
-    return found
+    return found + _limit_differences(before, after)
+
+
+def _limit_differences(before: Holdings, after: Holdings) -> list[StateDifference]:
+    if before.limits is None or after.limits is None:
+        return []
+    old, new = (
+        {code: TotalLimit(value) for code, value in each.items()} for each in (before.limits, after.limits)
+    )
+    codes = sorted({*old, *new})
+    return [
+        StateDifference("limit", code, old.get(code), new.get(code))
+        for code in codes
+        if old.get(code) != new.get(code)
+    ]
 
 
 def _included_differences(
@@ -280,10 +324,14 @@ def _entitlement_then(
         status=status,
         reason=reason,
         units=remaining(entitlement) if entitlement.kind is Kind.USAGE_PACK else None,
+        unit=entitlement.unit,
         valid_until=entitlement.valid_until,
         cancels_at=None if entitlement.canceled_at and status == "canceled" else entitlement.cancel_at,
         # What lies ahead of an entitlement that is not available will not come.
         windows=tuple(each for each in windows if available or each.starts_at <= now),
+        limits=dict(entitlement.limits) if available else {},
+        adds=entitlement.adds,
+        quantity=entitlement.quantity,
     )
 
 

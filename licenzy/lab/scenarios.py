@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 CHANGE_PLAN: Final = "change_plan"
+USE_UNITS: Final = "use_units"
 SEND_AGAIN: Final = "send_again"
 RECONCILE: Final = "reconcile"
 
@@ -225,5 +226,12 @@ SCENARIOS: Final = {
     CHANGE_PLAN: Scenario(
         CHANGE_PLAN, "Change the plan", "The customer switches to another price.", "bolt", "The plan changed"
     ),
+    USE_UNITS: Scenario(
+        USE_UNITS,
+        "Use",
+        "Your backend consumes them, all or none.",
+        "bolt",
+        "Units were used",
+    ),
 }
-"""All of them by name, the change of plan included, whose buttons are made from the prices there are."""
+"""All of them by name, those included whose buttons are made from the prices and units that there are."""

@@ -23,6 +23,7 @@ import licenzy.portal.endpoints.views
 import licenzy.portal.events.views
 import licenzy.portal.lab.views
 import licenzy.portal.overview.views
+import licenzy.portal.products.new_prices
 import licenzy.portal.products.prices
 import licenzy.portal.products.terms
 import licenzy.portal.products.views

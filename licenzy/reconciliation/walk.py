@@ -56,7 +56,7 @@ REFUNDS_SETTLE = timedelta(days=30)
 DISPUTES_LAST = timedelta(days=120)
 """A dispute may be decided this long after it was opened."""
 
-_PARALLEL = 10
+AT_A_TIME = 10
 """Events fed in one transaction: few commits, and nobody else who writes waits long."""
 
 MOST_KEPT = 500
@@ -124,17 +124,21 @@ class Walk:
     def events(self, start: datetime) -> str | None:
         """Feed the events since `start` by Stripe's clock, oldest first; the newest one's id."""
         newest: str | None = None
-        with self.database.read() as db:
-            sells_trials = has_trials(db, self.connection.scope)
-        wanted = set(wanted_events(self.connection.provider, has_trials=sells_trials))
+        wanted = self.wanted()
         for page in self.gateway.events(self.at, created_from=int(start.timestamp())):
             self.report.events_seen += len(page)
             newest = page[-1]["id"] if page else newest
             # What the webhook's address is not sent either has not been missed.
             missed = [raw for raw in page if raw.get("type") in wanted]
-            for first in range(0, len(missed), _PARALLEL):
-                self._feed(missed[first : first + _PARALLEL])
+            for first in range(0, len(missed), AT_A_TIME):
+                self.feed(missed[first : first + AT_A_TIME])
         return newest
+
+    def wanted(self) -> set[str]:
+        """The types of events that can change something here."""
+        with self.database.read() as db:
+            sells_trials = has_trials(db, self.connection.scope)
+        return set(wanted_events(self.connection.provider, has_trials=sells_trials))
 
     def present_state(self, start: datetime) -> list[tuple[str, Callable[[], None]]]:
         """The steps that look at what Stripe says now of all that is known, in their order, by name."""
@@ -268,7 +272,8 @@ class Walk:
             yield page, began
             began = self.clock()
 
-    def _feed(self, raws: Sequence[Mapping[str, Any]]) -> None:
+    def feed(self, raws: Sequence[Mapping[str, Any]]) -> None:
+        """Keep and apply events that Stripe listed, in one transaction; those that are here are counted."""
         for row in self.database.retrying(partial(self._receive, raws=raws)):
             if row is not None and row.duplicates == 0 and row.tries == 1:
                 self.report.events_missed += 1

@@ -35,6 +35,7 @@ from licenzy.catalog.product_facts import facts_of_product
 from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections import rules as connection_rules
 from licenzy.connections.credentials import is_locked_out, opened, secret_label
+from licenzy.connections.event_polls import fetch_facts
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
 from licenzy.db.reads import read_all, read_one
@@ -43,6 +44,7 @@ from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.models import Noticed, StripeProbe
 from licenzy.observations.queries import SIGHTINGS_WINDOW, probe_of, resolved_findings, sightings
 from licenzy.projects.scope import Scope
+from licenzy.setup.new_subjects import new_subjects
 from licenzy.stripe_events.models import (
     EventStatus,
     SettlingRead,
@@ -111,13 +113,19 @@ def _side(db: Session, secret_box: SecretBox, scope: Scope, base_url: str, now: 
     connection = connection_of(db, scope)
     probe = probe_of(db, scope)
     products = tuple(map(facts_of_product, catalog.products(db, scope)))
+    resolved = resolved_findings(db, scope)
+    traffic = _traffic(db, scope, probe, now)
+    if any(product.is_default and product.included for product in products):
+        with_clock, fixed_at = connection.scope if connection else scope, resolved.get("many_new_subjects")
+        found = new_subjects(db, with_clock, now=now, fixed_at=fixed_at)
+        traffic = replace(traffic, new_subjects=found)
     return SideFacts(
         mode=scope.mode,
         connection=_connection(db, secret_box, connection, probe, base_url) if connection else None,
         products=tuple(_priced(product, connection, probe) for product in products),
         keys=key_facts(db, scope, now=now),
-        traffic=_traffic(db, scope, probe, now),
-        resolved=resolved_findings(db, scope),
+        traffic=traffic,
+        resolved=resolved,
         probed_at=probe.probed_at if probe else None,
         probe_due_at=probe.due_at if probe is not None and probe.due_at <= now else None,
         probe_problem=probe.problem if probe else None,
@@ -129,7 +137,11 @@ def _connection(
 ) -> ConnectionFacts:
     problem = connection_rules.registration_problem(connection.provider, connection.mode, base_url)
     facts = replace(
-        connection_rules.facts_of(connection, has_trials=catalog.has_trials(db, Scope.of(connection))),
+        connection_rules.facts_of(
+            connection,
+            has_trials=catalog.has_trials(db, Scope.of(connection)),
+            fetch=fetch_facts(db, connection, base_url=base_url),
+        ),
         locked_out=is_locked_out(secret_box, connection),
         shares_secret=_shares_secret(db, secret_box, connection),
         reachable=problem is None,

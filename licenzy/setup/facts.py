@@ -20,6 +20,8 @@ class EventFacts:
     status: EventStatus
     note: str | None
     received_at: datetime
+    fetched: bool = False
+    """Whether it was read from Stripe's list, and not delivered with a signature."""
 
 
 @dataclass(frozen=True, slots=True)

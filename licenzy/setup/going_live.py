@@ -97,7 +97,7 @@ def checklist(
                     f"live_{step.name.value}",
                     _LIVE_TITLES[step.name],
                     step.state,
-                    step.evidence,
+                    _live_evidence(step, project),
                     step.at,
                     True,
                     step.name,
@@ -109,6 +109,17 @@ def checklist(
             _watched(project),
             _encrypted(project, https),
         )
+    )
+
+
+def _live_evidence(step: Step, project: ProjectFacts) -> str:
+    """What proves a step of live; of the webhook also that what test does proves nothing for it."""
+    tested = project.test.connection
+    is_untried = step.name is StepName.WEBHOOK and not step.done
+    if not is_untried or tested is None or tested.fetch is None or tested.proven:
+        return step.evidence
+    return (
+        f"{step.evidence} In test mode events are fetched. Live mode needs a signed event that is delivered."
     )
 
 

@@ -95,19 +95,19 @@ _FAILED = (
 
 def _ticks(journey: JourneyFacts, connection: ConnectionFacts | None) -> tuple[Tick, ...]:
     event = journey.event
+    is_fetched = event.fetched if event is not None else _fetches(connection)
     arrived, event_text = (event.received_at, f"{event.type} · {event.event_id}") if event else (None, None)
-    secret = f"with {connection.secret_masked}" if connection and connection.secret_masked else None
     done = [
         journey.session_id is not None,
         event is not None,
-        event is not None,  # Only events with a good signature are stored.
+        event is not None,  # Only events with a good signature, or read from Stripe itself, are stored.
         journey.granted,
         journey.granted and journey.allowed,
     ]
     lines = [
         ("Checkout Session created in Stripe", journey.session_id, journey.created_at),
-        ("Stripe’s event arrived", event_text, arrived),
-        ("Signature verified", secret, arrived),
+        ("Stripe’s event fetched" if is_fetched else "Stripe’s event arrived", event_text, arrived),
+        (*_proof(connection, is_fetched=is_fetched), arrived),
         ("Entitlement granted", journey.entitlement_id, journey.granted_at),
         ("Access check answers true", f"allowed: true for {journey.subject_ref}", journey.granted_at),
     ]
@@ -121,6 +121,18 @@ def _ticks(journey: JourneyFacts, connection: ConnectionFacts | None) -> tuple[T
         )
         for index, (title, evidence, at) in enumerate(lines)
     )
+
+
+def _proof(connection: ConnectionFacts | None, *, is_fetched: bool) -> tuple[str, str | None]:
+    """What makes an event Stripe's own, as a line of the timeline."""
+    key, secret = (connection.key_masked, connection.secret_masked) if connection else (None, None)
+    title, shown = ("Read from Stripe", key) if is_fetched else ("Signature verified", secret)
+    return title, f"with {shown}" if shown else None
+
+
+def _fetches(connection: ConnectionFacts | None) -> bool:
+    """Whether the next event is expected to be fetched, and not delivered."""
+    return connection is not None and connection.fetch is not None and not connection.proven
 
 
 def _state(index: int, awaited: int) -> TickState:
@@ -142,7 +154,7 @@ def _cause(journey: JourneyFacts, connection: ConnectionFacts | None, now: datet
     """What is certain is said at once; what is only likely, after `PATIENCE`."""
     if journey.status is AttemptStatus.FAILED and not journey.granted:
         return _failed(journey)
-    if connection is None or connection.secret_saved_at is None:
+    if connection is None or (connection.secret_saved_at is None and connection.fetch is None):
         return Cause(
             "webhook_secret_missing",
             "The webhook signing secret of this mode is missing, so payments cannot be recorded.",
@@ -236,10 +248,17 @@ def _event_without_effect(journey: JourneyFacts, event: EventFacts, now: datetim
 
 
 def _no_event(journey: JourneyFacts, connection: ConnectionFacts) -> Cause:
-    if connection.proven or journey.last_event_at is not None:
+    if connection.fetch is not None and connection.fetch.problem is not None:
+        return Cause(
+            "events_not_fetched",
+            f"Events cannot be fetched from Stripe. {connection.fetch.problem}",
+            "The webhook step shows how to fix it. Nothing that is paid meanwhile is lost.",
+            "portal.project.connection",
+        )
+    if connection.proven or _fetches(connection) or journey.last_event_at is not None:
         return Cause(
             "not_paid_yet",
-            "Other events arrive, but none for this checkout. It has probably not been paid yet.",
+            "Events arrive, but none for this checkout. It has probably not been paid yet.",
             "Open the payment page and finish the payment.",
         )
     if connection.provider is Provider.SANDBOX:

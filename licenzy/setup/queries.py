@@ -25,15 +25,15 @@ from licenzy.subjects.models import Subject
 from licenzy.usage.access import access_of
 
 
-def setup_facts(db: Session, scope: Scope, *, now: datetime) -> SetupFacts:
-    """Everything known about one side of a project."""
+def setup_facts(db: Session, scope: Scope, *, base_url: str, now: datetime) -> SetupFacts:
+    """Everything known about one side of a project, where this installation has this address."""
     other = connection_of(db, scope.other)
     attempt = _proving_attempt(db, scope)
     keys = key_facts(db, scope, now=now)
     return SetupFacts(
         mode=scope.mode,
         now=now,
-        connection=connection_facts(db, scope, has_trials=catalog.has_trials(db, scope)),
+        connection=connection_facts(db, scope, has_trials=catalog.has_trials(db, scope), base_url=base_url),
         products=tuple(map(facts_of_product, catalog.products(db, scope))),
         keys=tuple(key for key in keys if key.usable),
         journey=None if attempt is None else _journey(db, attempt, now=now),
@@ -170,7 +170,7 @@ def _event_of(db: Session, attempt: CheckoutAttempt, *, first: bool) -> EventFac
     ).first()
     if event is None:
         return None
-    return EventFacts(event.event_id, event.type, event.status, event.note, event.received_at)
+    return EventFacts(event.event_id, event.type, event.status, event.note, event.received_at, event.fetched)
 
 
 def _granted_at(entitlement: Entitlement | None, event: EventFacts | None) -> datetime | None:

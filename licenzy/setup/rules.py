@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from licenzy.alignment.facts import FETCH_IS_FRESH, FetchFacts
 from licenzy.alignment.findings import Finding, Part, Severity
 from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Provider
@@ -145,6 +146,8 @@ def _connect(facts: SetupFacts) -> Step:
 def _webhook(facts: SetupFacts) -> Step:
     name, title = StepName.WEBHOOK, "Webhook"
     connection = facts.connection
+    if connection is not None and connection.fetch is not None and not connection.proven:
+        return _fetched(title, connection.fetch, facts.now)
     if connection is None or connection.secret_saved_at is None:
         return Step(name, title, StepState.NEEDS_ACTION, "Stripe cannot report payments yet.")
     if not connection.proven:
@@ -157,6 +160,17 @@ def _webhook(facts: SetupFacts) -> Step:
         )
     event = f" ({connection.last_event_id})" if connection.last_event_id else ""
     return Step(name, title, StepState.DONE, f"Signed event received{event}", connection.proven_at)
+
+
+def _fetched(title: str, fetch: FetchFacts, now: datetime) -> Step:
+    """The step where Stripe cannot reach this machine, and its events are fetched."""
+    name, at = StepName.WEBHOOK, fetch.fetched_at
+    if at is None:
+        return Step(name, title, StepState.WAITING, fetch.problem or "Fetching events from Stripe.")
+    if now - at > FETCH_IS_FRESH:
+        said = fetch.problem or "No events have been fetched since then."
+        return Step(name, title, StepState.WAITING, said, at)
+    return Step(name, title, StepState.DONE, "Events are fetched, not delivered", at)
 
 
 def _products(facts: SetupFacts) -> Step:

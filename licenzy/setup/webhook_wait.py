@@ -21,6 +21,8 @@ def silence(
     """
     if connection is None or connection.secret_saved_at is None or connection.proven:
         return None
+    if connection.fetch is not None:
+        return None  # Nothing waits for a delivery.
     certain = [
         finding
         for finding in findings_of(StepName.WEBHOOK, found)

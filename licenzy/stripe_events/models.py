@@ -66,7 +66,7 @@ class SettlingRead(Table, table=True):
 
 
 class StripeEvent(Table, table=True):
-    """One signed event, unique by Stripe's id within its project and mode; never lost once acknowledged."""
+    """One event, unique by Stripe's id within its project and mode; never lost once acknowledged."""
 
     __tablename__ = "stripe_events"
     __table_args__ = (
@@ -90,6 +90,8 @@ class StripeEvent(Table, table=True):
     """Stripe's own time of the event, to the second."""
     payload: str
     """The signed bytes, as text, exactly as received."""
+    fetched: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether it was read from Stripe's list of events with the key, and not delivered with a signature."""
 
     status: EventStatus = Field(default=EventStatus.RECEIVED, sa_type=Word(EventStatus))
     note: str | None = None

@@ -69,6 +69,20 @@ def _count_repeat(scope: Scope, *, event: str) -> Executable:
     )
 
 
+def known_event_ids(db: Session, scope: Scope, *, event_ids: Sequence[str]) -> set[str]:
+    """Those of Stripe's ids that are in the inbox."""
+    return set(_known_event_ids(db, scope, event_ids=event_ids))
+
+
+@read_all
+def _known_event_ids(scope: Scope, *, event_ids: Sequence[str]) -> SelectOfScalar[str]:
+    return select(StripeEvent.event_id).where(
+        StripeEvent.project_id == scope.project_id,
+        StripeEvent.mode == scope.mode,
+        col(StripeEvent.event_id).in_(event_ids),
+    )
+
+
 def note_on_session(db: Session, scope: Scope, *, session_id: str, note: str | None, mark: str) -> None:
     """Put a note on the applied events of a session; without one, remove the one that `mark` begins."""
     applied = (

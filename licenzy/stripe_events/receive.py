@@ -92,7 +92,7 @@ def receive(
     An event that cannot be applied is kept as `failed` and tried again by the worker. A repeat of one
     that is applied, ignored, or of another mode or account changes nothing but its count.
     """
-    kept = keep(db, connection, event, body, now)
+    kept = keep(db, connection, event, body, now, fetched=not signed)
     is_fresh = kept is not None
     if kept is None:
         kept = count_repeat(db, Scope.of(connection), event_id=event.id)
@@ -109,7 +109,9 @@ def receive(
     return ReceivedEvent(kept.status, kept.tries, kept.duplicates, kept.note, kept.changes)
 
 
-def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: datetime) -> KeptEvent | None:
+def keep(
+    db: Session, connection: Receiver, event: Event, body: bytes, now: datetime, *, fetched: bool = False
+) -> KeptEvent | None:
     """Keep an event in the inbox; None when it is there already."""
     misdirected = _misdirected(db, connection, event)
     status, note = misdirected or (EventStatus.RECEIVED, None)
@@ -122,6 +124,7 @@ def keep(db: Session, connection: Receiver, event: Event, body: bytes, now: date
         "created": event.created,
         "status": status,
         "note": note,
+        "fetched": fetched,
         "next_try_at": None if misdirected else now + timedelta(seconds=_BACKOFF.first),
     }
     if not insert_unless_there(db, StripeEvent, row):

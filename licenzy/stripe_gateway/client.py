@@ -131,12 +131,8 @@ class StripeGateway:
     def create_portal_session(self, access: StripeAccess, *, customer_id: str, return_url: str | None) -> str:
         """The address of the customer portal for this customer. Raises StripeObjectMissing."""
         params = {"customer": customer_id, **({} if return_url is None else {"return_url": return_url})}
-        return self._call(
-            access,
-            lambda client: answers.text(
-                answers.one(client, "post", "billing_portal/sessions", params), "url"
-            ),
-        )
+        made = partial(answers.one, method="post", path="billing_portal/sessions", params=params)
+        return self._call(access, lambda client: answers.text(made(client), "url"))
 
     def checkout_session(self, access: StripeAccess, session_id: str) -> Json:
         """One Checkout Session with its line items, as Stripe has it. Raises StripeObjectMissing."""
@@ -178,6 +174,10 @@ class StripeGateway:
         ask = self._page_after(access, "events", {"created": {"gte": created_from}}, words=["type"])
         for page in answers.pages_oldest_first(ask):
             yield page.entries[::-1]
+
+    def latest_events(self, access: StripeAccess, *, created_from: int) -> Iterator[ListPage]:
+        """The same, newest first: each page is asked for when it is wanted."""
+        return self._pages(access, "events", {"created": {"gte": created_from}}, words=["type"])
 
     def subscriptions(self, access: StripeAccess) -> Iterator[ListPage]:
         """Pages of all the account's subscriptions, ended ones included, with their latest invoices."""

@@ -28,6 +28,9 @@ def _writing(permission: str, path: str) -> Trial:
     return Trial(permission, "post", path, {"licenzy_trial": "not_a_parameter"})
 
 
+READS_EVENTS = "rak_event_read"
+"""What a key needs to list events."""
+
 TRIALS: tuple[Trial, ...] = (
     Trial("rak_accounts_kyc_basic_read", "get", "account"),
     _writing("rak_checkout_session_write", "checkout/sessions"),
@@ -37,7 +40,7 @@ TRIALS: tuple[Trial, ...] = (
     _reading("rak_subscription_read", "subscriptions"),
     _reading("rak_invoice_read", "invoices"),
     _reading("rak_charge_read", "charges"),
-    _reading("rak_event_read", "events"),
+    _reading(READS_EVENTS, "events"),
     _reading("rak_webhook_read", "webhook_endpoints"),
     _writing("rak_webhook_write", "webhook_endpoints"),
 )

@@ -42,6 +42,11 @@ _SAMPLES = (
     _Sample("licenzy_demo_day_pass", "Day pass", 300),
     _Sample("licenzy_demo_credits_1000", "1000 credits", 900),
 )
+_SAMPLES_SOLD_BEFORE = (
+    _Sample("licenzy_demo_team_monthly", "Team, monthly", 4900, "month"),
+    _Sample("licenzy_demo_extra_storage", "Extra storage, monthly", 500, "month"),
+    _Sample("licenzy_demo_classic_monthly", "Classic, monthly", 700, "month"),
+)
 
 
 def open_sandbox_account(base: str, *, control_token: str, name: str, reference: str) -> SandboxAccount:
@@ -60,21 +65,24 @@ def open_sandbox_account(base: str, *, control_token: str, name: str, reference:
         return SandboxAccount(body["account"], body["secret_key"], body["console_url"])
 
 
-def stock_sandbox_account(base: str, *, api_key: str) -> None:
+def stock_sandbox_account(base: str, *, api_key: str, sold_before: bool = False) -> dict[str, str]:
     """Give the account its sample prices, as one makes prices at Stripe; those it has already stay.
 
-    Raises like `open_sandbox_account`.
+    With `sold_before` also those that only existing customers have. Returns the ids of the prices by lookup
+    key. Raises like `open_sandbox_account`.
     """
+    samples = _SAMPLES + _SAMPLES_SOLD_BEFORE if sold_before else _SAMPLES
     with worded_failures(), sandbox_client(base, api_key) as client:
-        wanted = {f"lookup_keys[{n}]": sample.lookup_key for n, sample in enumerate(_SAMPLES)}
+        wanted = {f"lookup_keys[{n}]": sample.lookup_key for n, sample in enumerate(samples)}
         listed = client.get("/v1/prices", params={**wanted, "limit": "100"}).raise_for_status().json()
-        there = {price["lookup_key"] for price in listed["data"]}
-        for sample in _SAMPLES:
+        there = {price["lookup_key"]: price["id"] for price in listed["data"]}
+        for sample in samples:
             if sample.lookup_key not in there:
-                _make_price(client, sample)
+                there[sample.lookup_key] = _make_price(client, sample)
+    return there
 
 
-def _make_price(client: httpx.Client, sample: _Sample) -> None:
+def _make_price(client: httpx.Client, sample: _Sample) -> str:
     product = client.post("/v1/products", data={"name": sample.title}).raise_for_status().json()
     price = {
         "product": product["id"],
@@ -84,7 +92,7 @@ def _make_price(client: httpx.Client, sample: _Sample) -> None:
     }
     if sample.interval:
         price["recurring[interval]"] = sample.interval
-    client.post("/v1/prices", data=price).raise_for_status()
+    return str(client.post("/v1/prices", data=price).raise_for_status().json()["id"])
 
 
 def sandbox_client(base: str, api_key: str | None = None) -> httpx.Client:

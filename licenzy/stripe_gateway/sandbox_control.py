@@ -8,7 +8,11 @@ from typing import Any
 import httpx
 
 from licenzy.errors import LicenzyError, StripeError
-from licenzy.stripe_gateway.sandbox_accounts import sandbox_client, worded_failures
+from licenzy.stripe_gateway.sandbox_accounts import (
+    sandbox_client,
+    stock_sandbox_account,
+    worded_failures,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,17 @@ class ClockMove:
 
 
 @dataclass(frozen=True, slots=True)
+class ExistingCustomers:
+    """Subscriptions and guests' sessions made elsewhere, each as the sandbox lists it."""
+
+    subscriptions: list[dict[str, Any]]
+    """`subscription`, `customer`, `email`, `metadata`, `status`, `stripe_price_id` of the first item, and
+    `stripe_price_ids`."""
+    sessions: list[dict[str, Any]]
+    """`session`, `email`, `client_reference_id`, `stripe_price_id`, `refunded`, `disputed`."""
+
+
+@dataclass(frozen=True, slots=True)
 class GivenOff:
     """An event that an action gave off; `sent` is how often it was posted to endpoints."""
 
@@ -97,6 +112,51 @@ def act_at_sandbox(control: SandboxControl, action: str, *, delivery: str, **nam
     answer = _ask(control, "POST", "actions", {"action": action, "delivery": delivery, **named})
     with worded_failures():
         return _given_off(answer, delivery)
+
+
+def fill_sandbox_account(control: SandboxControl, *, api_key: str, count: int) -> None:
+    """Complete the account to `count` subscriptions made elsewhere over two years, 1 to 50,000, with their
+    prices; what is there already stays.
+
+    Raises StripeError, StripeUnavailable and StripeTimeout; called again, it goes on.
+    """
+    prices = stock_sandbox_account(control.base, api_key=api_key, sold_before=True)
+    monthly, yearly, team, storage, classic, credits_1000 = (
+        prices[f"licenzy_demo_{name}"]
+        for name in (
+            "pro_monthly",
+            "pro_yearly",
+            "team_monthly",
+            "extra_storage",
+            "classic_monthly",
+            "credits_1000",
+        )
+    )
+    order = {
+        "count": count,
+        "plans": [[monthly], [yearly], [monthly], [team], [monthly, storage], [monthly], [yearly]],
+        "other_plans": [[classic]],
+        "one_time": [credits_1000],
+    }
+    total = 0
+    while total < count:
+        answer = _ask(control, "POST", "existing", order)
+        with worded_failures():
+            total = int(answer["total"])
+
+
+def existing_at_sandbox(control: SandboxControl) -> ExistingCustomers:
+    """What `fill_sandbox_account` made, in that order. Raises like it."""
+    subscriptions: list[dict[str, Any]] = []
+    sessions: list[dict[str, Any]] = []
+    after: int | None = -1
+    while after is not None:
+        answer = _ask(control, "GET", f"existing?after={after}")
+        with worded_failures():
+            subscriptions += answer["subscriptions"]
+            sessions += answer["sessions"]
+            after = answer["after"]
+    return ExistingCustomers(subscriptions, sessions)
 
 
 def console_link(control: SandboxControl) -> str:

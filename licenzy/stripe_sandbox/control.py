@@ -13,7 +13,7 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from licenzy.stripe_sandbox import advances, bulk, fault_injection
+from licenzy.stripe_sandbox import advances, bulk, existing, fault_injection
 from licenzy.stripe_sandbox.account_store import AccountStore
 from licenzy.stripe_sandbox.accounts import Account, find_account, issue_restricted_key, open_account
 from licenzy.stripe_sandbox.actions import begin_advance, perform
@@ -36,10 +36,12 @@ def control_blueprint(services: Services) -> Blueprint:
     route("/accounts/<account_id>/console_links", ["POST"], _make_console_link)
     route("/accounts/<account_id>/restricted_keys", ["POST"], _issue_key)
     route("/accounts/<account_id>/misbehaviour", ["GET", "POST", "DELETE"], _fault_rules)
+    route("/accounts/<account_id>/calls", ["GET", "DELETE"], _calls)
     route("/accounts/<account_id>/actions", ["POST"], _act)
     route("/accounts/<account_id>/advances", ["POST"], _begin_advance)
     route("/accounts/<account_id>/advances/<advance_id>", ["GET"], _show_advance)
     route("/accounts/<account_id>/subscriptions", ["POST"], _make_subscriptions)
+    route("/accounts/<account_id>/existing", ["GET", "POST"], _existing)
     route("/accounts/<account_id>/purchases/<session_id>", ["GET"], _show_purchase)
     return blueprint
 
@@ -116,6 +118,14 @@ def _fault_rules(services: Services, account_id: str) -> tuple[Json, int]:
             raise InvalidParameter(str(wrong)) from None
 
 
+def _calls(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
+        account = _account(db, account_id)
+    if request.method == "DELETE":
+        services.call_log.clear(account.scope)
+    return services.call_log.read(account.scope), 200
+
+
 def _act(services: Services, account_id: str) -> tuple[Json, int]:
     with services.store.writing() as db:
         account = _account(db, account_id)
@@ -158,6 +168,16 @@ def _make_subscriptions(services: Services, account_id: str) -> tuple[Json, int]
     made = bulk.make_subscriptions(services.store, scope, services.public_url, order)
     services.sender.wake()
     return made, 201
+
+
+def _existing(services: Services, account_id: str) -> tuple[Json, int]:
+    with services.store.reading() as db:
+        account = _account(db, account_id)
+        if request.method == "GET":
+            after = request.args.get("after", -1, type=int)
+            return existing.listed(AccountStore(db, account, services.public_url), after=after), 200
+    order = existing.read_order(_json_body({"count", "plans", "other_plans", "one_time"}))
+    return existing.complete(services.store, account.scope, services.public_url, order), 200
 
 
 def _show_purchase(services: Services, account_id: str, session_id: str) -> tuple[Json, int]:

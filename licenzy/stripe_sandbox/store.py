@@ -65,6 +65,17 @@ CREATE INDEX IF NOT EXISTS posts_due ON posts (status, due);
 CREATE INDEX IF NOT EXISTS posts_by_event ON posts (scope, event);
 CREATE INDEX IF NOT EXISTS objects_due ON objects (scope, due) WHERE due IS NOT NULL AND deleted = 0;
 CREATE INDEX IF NOT EXISTS objects_by_status ON objects (scope, kind, json_extract(body, '$.status'));
+CREATE INDEX IF NOT EXISTS objects_not_canceled ON objects (scope, kind, seq)
+    WHERE json_extract(body, '$.status') <> 'canceled';
+CREATE INDEX IF NOT EXISTS sessions_of_subscription ON objects
+    (scope, kind, json_extract(body, '$.subscription'))
+    WHERE json_extract(body, '$.subscription') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS objects_of_intent ON objects (scope, kind, json_extract(body, '$.payment_intent'))
+    WHERE json_extract(body, '$.payment_intent') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS objects_by_email ON objects (scope, kind, json_extract(body, '$.email'))
+    WHERE json_extract(body, '$.email') IS NOT NULL;
+CREATE INDEX IF NOT EXISTS objects_made_before ON objects
+    (scope, kind, json_extract(body, '$._existing')) WHERE json_extract(body, '$._existing') IS NOT NULL;
 CREATE INDEX IF NOT EXISTS portals_by_token ON objects (json_extract(body, '$._token'))
     WHERE json_extract(body, '$._token') IS NOT NULL;
 CREATE INDEX IF NOT EXISTS prices_of_subscription ON subscription_prices (seq);

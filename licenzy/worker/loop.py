@@ -17,6 +17,7 @@ from licenzy.kit.repeats import Repeats
 from licenzy.lab.actions import Lab, follow_clocks
 from licenzy.observations.actions import forget_old_sightings
 from licenzy.reconciliation.actions import claim_due, reconcile
+from licenzy.reconciliation.polling import poll_next
 from licenzy.runtime import Runtime
 from licenzy.setup.stripe_probe import claim_due_probe, probe_stripe
 from licenzy.stripe_events.mapped_prices import search_next
@@ -119,6 +120,14 @@ def _reconcile(parts: Runtime) -> int:
     return 1
 
 
+def _poll_events(parts: Runtime) -> int:
+    """Events of one account that Stripe cannot deliver to this machine."""
+    base_url = parts.settings.base_url
+    return int(
+        poll_next(parts.database, parts.gateway, parts.secret_box, base_url=base_url, clock=parts.clock)
+    )
+
+
 def _return_expired_units(parts: Runtime) -> int:
     """Units of reservations whose time is up, one subject after the other."""
     for count in range(_MOST_IN_A_ROW):
@@ -174,6 +183,7 @@ JOBS: dict[str, Callable[[Runtime], int]] = {
     "return expired units": _return_expired_units,
     "forget old keys": _forget_old_keys,
     "reconcile": _reconcile,
+    "fetch events": _poll_events,
     "check with Stripe": _probe_stripe,
     "search for newly mapped prices": _search_subscriptions,
     "change terms of holders": _change_terms,

@@ -72,7 +72,7 @@ class BoughtFromTheOtherMode(Mistake):
 
 
 class NoWebhookSecret(Mistake):
-    code, mends_at = "webhook_secret_missing", "/connection"
+    code, mode, mends_at = "webhook_secret_missing", "live", "/connection"
 
     def prepare(self) -> None:
         self.side.connect()

@@ -116,9 +116,9 @@ def test_what_stripe_refuses_in_a_form_is_said_once(home: ModePair) -> None:
 
 
 def test_before_the_first_purchase_every_page_names_the_next_step(home: ModePair) -> None:
-    home.test.connect()
-    home.test.sell()
-    pages = pages_of(home)
+    home.live.connect()
+    home.live.sell()
+    pages = side_pages(home.app, home.cast, mode="live")
     for path in ("/products", "/api-keys", "/customers", "/settings"):
         page = pages.get(path).text
         assert 'class="setup-next"' in page
@@ -126,7 +126,7 @@ def test_before_the_first_purchase_every_page_names_the_next_step(home: ModePair
         assert "alignment-banner" not in page
     assert 'data-finding="webhook_secret_missing"' in pages.get("/connection").text
     assert 'data-finding="api_key_missing"' in pages.get("/api-keys").text
-    home.test.remap(kind="usage_pack", units=5)
+    home.live.remap(kind="usage_pack", units=5)
     assert 'data-finding="price_kind_mismatch"' in pages.get("/products").text
 
 
@@ -162,9 +162,10 @@ def test_a_state_cannot_be_talked_away(home: ModePair) -> None:
 
 def test_a_viewer_sees_all_and_changes_nothing(home: ModePair) -> None:
     home.test.connect()
+    home.test.sell()
     pages = pages_of(home, email=home.cast.colleague.email)
     page = pages.get("/alignment").text
-    assert 'data-finding="webhook_secret_missing"' in page
+    assert 'data-finding="api_key_missing"' in page
     assert "Check now" not in page
     assert "Mark as fixed" not in page
     assert "Fix it" not in page

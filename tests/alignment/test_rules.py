@@ -12,8 +12,10 @@ from licenzy.alignment.facts import (
     ConnectionFacts,
     EndpointSeen,
     EventSeen,
+    FetchFacts,
     IncludedFacts,
     KeyFacts,
+    NewSubjects,
     OutboundFacts,
     ProductFacts,
     ProjectFacts,
@@ -61,6 +63,12 @@ def connection(mode: Mode, **changes: Any) -> ConnectionFacts:
     return replace(facts, **changes)
 
 
+def fetching(**fetch: Any) -> dict[str, Any]:
+    """Test mode without a webhook, on a machine that Stripe cannot reach."""
+    nothing = {"secret_masked": None, "secret_saved_at": None, "proven_at": None, "endpoints": None}
+    return con(**nothing, fetch=FetchFacts(**fetch))
+
+
 def product(mode: Mode, **changes: Any) -> ProductFacts:
     facts = product_facts(
         id=f"prd_{mode}",
@@ -99,6 +107,12 @@ def codes(facts: ProjectFacts, mode: Mode) -> list[str]:
 
 def sighted(about: str, at: Any = LATER, detail: str = "") -> tuple[SightingFacts, ...]:
     return (SightingFacts(about, 3, at, detail),)
+
+
+def new_subjects(count: int, gone: int) -> dict[str, Any]:
+    """A side whose default product brought so many, and so many of them are gone."""
+    some = NewSubjects(count, gone, ("9f1c", "a" * 50), LATER)
+    return {"products": (product(TEST), free(TEST)), **traffic(TEST, new_subjects=some)}
 
 
 def con(**changes: Any) -> dict[str, Any]:
@@ -171,6 +185,21 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
     ("may charge", con(charges_enabled=True), []),
     ("charging unknown", con(charges_enabled=None), []),
     ("no secret", con(secret_masked=None, secret_saved_at=None), ["webhook_secret_missing"]),
+    ("no secret where events are fetched", fetching(fetched_at=LATER), []),
+    ("no event fetched yet", fetching(next_at=LATER), []),
+    (
+        "one fetch failed",
+        fetching(fetched_at=START + timedelta(minutes=4), problem="Stripe did not answer."),
+        [],
+    ),
+    ("fetches fail", fetching(fetched_at=START, problem="Stripe did not answer."), ["events_not_fetched"]),
+    ("fetches have always failed", fetching(problem="Stripe did not answer."), ["events_not_fetched"]),
+    ("nobody fetches", fetching(fetched_at=START, next_at=START), ["events_not_fetched"]),
+    (
+        "a key that may not read events",
+        fetching(fetched_at=LATER, problem="The key lacks a permission.", permission="rak_event_read"),
+        ["events_not_fetched"],
+    ),
     ("unproven", con(proven_at=None), ["webhook_never_proven"]),
     ("proven before the secret", con(secret_saved_at=LATER), ["webhook_never_proven"]),
     (
@@ -346,6 +375,15 @@ ONE_SIDE: list[tuple[str, dict[str, Any], list[str]]] = [
         "outbound",
         traffic(TEST, failing_endpoints=(OutboundFacts("whe_1", "https://a.example", START),)),
         ["outbound_endpoint_failing"],
+    ),
+    ("subjects that never come back", new_subjects(100, 90), ["many_new_subjects"]),
+    ("subjects of whom some come back", new_subjects(100, 89), []),
+    ("few new subjects", new_subjects(99, 99), []),
+    ("new subjects of no default product", traffic(TEST, new_subjects=NewSubjects(100, 100)), []),
+    (
+        "subjects before it was fixed",
+        {"resolved": {"many_new_subjects": LATER}, **new_subjects(100, 100)},
+        [],
     ),
     (
         "marked as fixed",
@@ -558,3 +596,21 @@ def test_a_failing_endpoint_shows_what_it_answered_and_since_when(last_error: st
     failing = (OutboundFacts("whe_1", "https://a.example", since, last_error),)
     facts = ProjectFacts(LATER, side(TEST, **traffic(TEST, failing_endpoints=failing)), NOTHING_LIVE)
     assert [finding.evidence for finding in findings(facts, TEST)] == [evidence]
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity"),
+    [({}, Severity.BLOCKS), ({"secret_saved_at": START, "proven_at": LATER}, Severity.WARNS)],
+)
+def test_a_key_that_may_not_read_events_blocks_only_what_nothing_else_delivers(
+    changes: dict[str, Any], severity: Severity
+) -> None:
+    asked = fetching(problem="The key lacks it.", permission="rak_event_read")["connection"]
+    test = side(TEST, connection=replace(asked, **changes))
+    (found,) = (
+        each
+        for each in findings(ProjectFacts(LATER, test, side(LIVE)), TEST)
+        if each.code == "events_not_fetched"
+    )
+    assert found.severity is severity
+    assert "rak_event_read" in found.cause

@@ -265,6 +265,11 @@ def test_seeding_without_a_server_says_so(run: Run) -> None:
     assert "licenzy serve" in result.stderr
 
 
+@pytest.mark.parametrize("wrong", [["--existing", "5"], ["--seed", "--existing", "0"]])
+def test_existing_customers_are_seeded_only(run: Run, wrong: list[str]) -> None:
+    assert run("demo", *wrong).exit_code == 2
+
+
 def test_flasks_own_command_line_has_the_same_commands(app: Flask, cast: Cast) -> None:
     result = app.test_cli_runner().invoke(
         args=["keys", "create", "--project", cast.project_id, "--mode", "live", "--name", "k", "--json"]

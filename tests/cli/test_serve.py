@@ -11,6 +11,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -53,6 +54,22 @@ def shows_the_guide(port: int) -> bool:
         return False
 
 
+def _has_existing_customers(served: Served, seeded: dict[str, Any]) -> None:
+    """Subscriptions made elsewhere are added on request, and completed to another number."""
+    few = json.loads(served.licenzy("demo", "--seed", "--existing", "15", "--json").stdout)
+    more = json.loads(served.licenzy("demo", "--seed", "--existing", "30", "--json").stdout)
+    assert more["existing"][:15] == few["existing"]
+    assert len(more["existing"]) == 30
+    assert more["existing"][17]["metadata"] == {"user": "user_17"}
+    mapped = {product["stripe_price_id"] for product in more["products"]}
+    assert mapped > {product["stripe_price_id"] for product in seeded["products"]}
+    elsewhere = [each for each in more["existing"] if each["stripe_price_id"] not in mapped]
+    assert len(elsewhere) == 3
+    assert [each["email"] for each in more["existing_sessions"]] == ["guest12@example.com"]
+    said = served.licenzy("demo", "--seed", "--existing", "30").stdout
+    assert "30 subscriptions that Licenzy did not sell (21 active," in said
+
+
 def test_it_greets_is_seeded_and_stops_within_ten_seconds(
     serve: Callable[..., Served], tmp_path: Path
 ) -> None:
@@ -80,6 +97,7 @@ def test_it_greets_is_seeded_and_stops_within_ten_seconds(
     again = json.loads(served.licenzy("demo", "--seed", "--json").stdout)
     assert again["api_key"] != seeded["api_key"]
     assert {**again, "api_key": ""} == {**seeded, "api_key": ""}
+    _has_existing_customers(served, seeded)
     assert httpx.get(link.group(0), timeout=10).status_code == 200, "seeding leaves the claim link valid"
 
     files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in instance.iterdir()}

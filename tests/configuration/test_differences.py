@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from licenzy.catalog.models import Kind, TrialCard
+from licenzy.catalog.new_prices import NewPrice
 from licenzy.catalog.rules import Draft
 from licenzy.configuration.differences import (
     Act,
@@ -30,7 +31,6 @@ from licenzy.configuration.entries import (
     InstalledEndpoint,
     InstalledPrice,
     InstalledProduct,
-    NewPrice,
     PriceEntry,
     ProductEntry,
 )

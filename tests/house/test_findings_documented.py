@@ -63,5 +63,6 @@ def test_every_page_that_fixes_exists(app: Flask) -> None:
         pages.EVENTS,
         pages.UNTRACKED,
         pages.WEBHOOKS,
+        pages.CUSTOMERS,
     ):
         assert f"/projects/<id('prj'):project_id>/<mode:mode>/{page}" in there

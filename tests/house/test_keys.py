@@ -29,6 +29,7 @@ OF_THE_INSTALLATION = {
 CONFIGURED = {
     "api_keys",
     "connections",
+    "event_polls",
     "reconciliations",
     "stripe_probes",
     "webhook_endpoints",

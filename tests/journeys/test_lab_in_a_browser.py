@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from licenzy.catalog.queries import products
 from tests.conftest import LiveServer
 from tests.portal.test_accessibility import AXE, LOOK, sign_in
 from tests.support.cast import Cast
@@ -106,3 +107,22 @@ def complaints(page: Any) -> None:
         assert page.evaluate(LOOK) == []
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_limits_are_shown_on_narrow_and_wide_screens(
+    live_server: LiveServer, browser: Any, cast: Cast
+) -> None:
+    playground = make_playground(live_server.runtime, cast)
+    many = {f"limit_number_{number}_of_a_large_plan": number * 1000 for number in range(12)}
+    with playground.runtime.database.write() as db:
+        for product in products(db, playground.scope):
+            product.limits = {**many, "projects": 5}
+    attempt = playground.bought()
+    sign_in(browser, live_server.url)
+    browser.goto(f"{live_server.url}/projects/{cast.project_id}/test/lab/{attempt}")
+    gone = press(browser, "Cancel now", "Canceled at once")
+    assert "Limit\nprojects\n5\nbecame\nnothing" in re.sub(r"\s*\n\s*", "\n", gone.inner_text())
+    assert browser.locator(".lab-limits").count() == 0
+    earlier = browser.locator(".lab-earlier").inner_text()
+    assert "limit_number_9_of_a_large_plan 9,000, projects 5." in earlier
+    complaints(browser)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from licenzy.kit.money import decimals, format_amount
+from licenzy.kit.money import decimals, format_amount, parse_amount
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,27 @@ def test_no_amount_is_rounded(amount: int, currency: str) -> None:
     written = format_amount(amount, currency)
     assert int("".join(c for c in written if c in "-0123456789")) == amount
     assert len(written.strip(" $¥CHFKWD").partition(".")[2]) == decimals(currency)
+
+
+@pytest.mark.parametrize(
+    ("text", "currency", "amount"),
+    [
+        ("20", "eur", 2000),
+        (" 20.5 ", "EUR", 2050),
+        ("20.05", "usd", 2005),
+        ("0", "usd", 0),
+        ("20", "jpy", 20),
+        ("1.005", "kwd", 1005),
+        ("20.5", "jpy", None),
+        ("20.555", "usd", None),
+        ("1,000", "usd", None),
+        ("20,50", "eur", None),
+        ("-1", "usd", None),
+        ("20.", "usd", None),
+        ("1e3", "usd", None),
+        ("٢", "usd", None),
+        ("", "usd", None),
+    ],
+)
+def test_amounts_are_read_as_people_write_them(text: str, currency: str, amount: int | None) -> None:
+    assert parse_amount(text, currency) == amount

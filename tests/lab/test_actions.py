@@ -221,9 +221,9 @@ def test_what_cannot_happen_is_refused_with_its_reason(playground: Playground) -
     fresh = playground.checkout()
     with pytest.raises(NotNow, match="sent no event"):
         let_happen(playground.lab, playground.scope, attempt_id=fresh, action="send_again")
-    for odd in ({"action": "steal"}, {"action": "renew_in_time", "delivery": "sideways"}):
+    for action, delivery in (("steal", "in_order"), ("renew_in_time", "sideways")):
         with pytest.raises(NotFound):
-            let_happen(playground.lab, playground.scope, attempt_id=attempt, **odd)
+            let_happen(playground.lab, playground.scope, attempt_id=attempt, action=action, delivery=delivery)
 
 
 @LARGE_ON_SQLITE
@@ -377,7 +377,7 @@ def recorded_jump(playground: Playground, attempt_id: str, *, progress: int, ago
 def test_every_button_is_offered_by_the_sandbox(playground: Playground) -> None:
     attempt = playground.checkout()
     offers = possibilities(playground.lab, playground.scope, attempt_id=attempt).offers
-    own = {*ADVANCES, "send_again", "reconcile"}
+    own = {*ADVANCES, "use_units", "send_again", "reconcile"}
     assert set(SCENARIOS) - own <= set(offers)
 
 

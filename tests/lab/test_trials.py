@@ -91,7 +91,9 @@ def wanted_events(playground: Playground) -> frozenset[str]:
             base_url=parts.settings.base_url,
             now=parts.clock(),
         )
-        connection = setup_facts(db, playground.scope, now=parts.clock()).connection
+        connection = setup_facts(
+            db, playground.scope, base_url=parts.settings.base_url, now=parts.clock()
+        ).connection
     assert facts.test.connection is not None
     assert connection is not None
     assert connection.wanted_events == facts.test.connection.wanted_events

@@ -6,7 +6,9 @@ from flask import Flask
 from licenzy.alignment.modes import Mode
 from licenzy.connections.models import Connection
 from licenzy.connections.queries import connection_of
+from licenzy.connections.sandbox_customers import existing_customers
 from licenzy.db.unit_of_work import Database
+from licenzy.portal.connections.forms import EXISTING_CUSTOMERS
 from licenzy.projects.scope import Scope
 from licenzy.runtime import Runtime
 from tests.conftest import Sandbox
@@ -87,6 +89,20 @@ def test_the_sandbox_is_connected_without_scripts(
     assert connection.account_id in page
     assert connection.key_masked is not None
     assert connection.key_masked in page
+
+
+def test_the_sandbox_comes_with_existing_customers_on_request(
+    pages: SidePages, sandbox: Sandbox, runtime: Runtime, cast: Cast
+) -> None:
+    connected(pages, sandbox)
+    first = saved(runtime.database, cast)
+    assert first is not None
+    assert existing_customers(runtime.settings, first).subscriptions == []
+    for _ in range(2):
+        asked = {"existing_customers": "1"}
+        assert pages.send("/connection", "/connection/sandbox", asked).status_code == 303
+        assert "existing subscriptions." in pages.get("/connection").text
+        assert len(existing_customers(runtime.settings, first).subscriptions) == EXISTING_CUSTOMERS
 
 
 def test_no_page_ever_shows_a_stored_secret(

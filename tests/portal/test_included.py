@@ -98,7 +98,7 @@ def test_included_units_are_saved_and_shown_again(
     page = pages.get(path)
     assert page.text.count(says) == 2  # As it is stored, and as the form describes it.
     assert [each["unit"] for each in rows(page)] == ["images", "pages"]
-    assert "1,000 images each month, 20 pages each day" in pages.get("/products").text
+    assert "1,000 images each month (500 carry over), 20 pages each day" in pages.get("/products").text
     assert [(each["units"], each["at_most"]) for each in rows(page)] == [("1000", "500"), ("20", "")]
     same = {**pro, **row(0, FULL), **row(1, pages_row)}
     assert send(pages, path, same).status_code == 303

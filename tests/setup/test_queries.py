@@ -43,7 +43,7 @@ def make_event(connection: Connection, object_id: str, event_id: str = "evt_1") 
 
 def test_an_empty_side_knows_nothing(runtime: Runtime, side: Scope, clock: StandingClock) -> None:
     with runtime.database.read() as db:
-        facts = setup_facts(db, side, now=clock())
+        facts = setup_facts(db, side, base_url="https://pay.example.com", now=clock())
         counted = counts(db, side)
     assert (facts.connection, facts.products, facts.keys, facts.journey) == (None, (), (), None)
     assert (counted.subjects, counted.purchases, counted.attempts, counted.events) == (0, 0, 0, 0)
@@ -86,7 +86,7 @@ def test_the_purchase_that_granted_something_proves_the_set_up_before_later_ones
         granted = make_attempt(db, **parts)
         make_entitlement(db, subject=subject, attempt_id=granted.id)
         make_attempt(db, **parts, now=clock.advance(hours=1))
-        facts = setup_facts(db, side, now=clock())
+        facts = setup_facts(db, side, base_url="https://pay.example.com", now=clock())
     assert facts.journey is not None
     assert facts.journey.attempt_id == granted.id
 
@@ -99,7 +99,7 @@ def test_revoked_and_expired_keys_and_archived_products_do_not_count(
         make_key(db, project_id=side.project_id, mode=side.mode, expires_at=START)
         kept, _token = make_key(db, project_id=side.project_id, mode=side.mode)
         make_product(db, project_id=side.project_id, mode=side.mode, archived_at=START)
-        facts = setup_facts(db, side, now=clock())
+        facts = setup_facts(db, side, base_url="https://pay.example.com", now=clock())
     assert [key.id for key in facts.keys] == [kept.id]
     assert facts.products == ()
 
@@ -119,7 +119,7 @@ def test_nothing_of_the_other_mode_or_of_strangers_is_seen(
             Scope(cast.project_id, Mode.LIVE),
             Scope(cast.stranger.project_id, Mode.TEST),
         ):
-            facts = setup_facts(db, foreign, now=clock())
+            facts = setup_facts(db, foreign, base_url="https://pay.example.com", now=clock())
             assert (facts.connection, facts.products, facts.keys, facts.journey) == (None, (), (), None)
             assert counts(db, foreign).attempts == 0
             with pytest.raises(NotFound):
@@ -154,7 +154,7 @@ def test_a_purchase_is_judged_by_the_clock_of_its_side(
             ends_at=clock() + timedelta(days=ends_after),
         )
     with runtime.database.read() as db:
-        facts = setup_facts(db, side, now=clock())
+        facts = setup_facts(db, side, base_url="https://pay.example.com", now=clock())
         journey = journey_facts(db, side, attempt_id=attempt.id, now=clock())
     assert facts.journey == journey
     assert timeline(journey, facts.connection, clock()).complete is allowed

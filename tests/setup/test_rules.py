@@ -9,6 +9,7 @@ import pytest
 from licenzy.alignment.facts import (
     ConnectionFacts,
     EndpointSeen,
+    FetchFacts,
     KeyFacts,
     ProductFacts,
     ProjectFacts,
@@ -40,6 +41,11 @@ CONNECTED = ConnectionFacts(
     endpoint_id=None,
     proven_at=None,
     last_event_id=None,
+)
+FETCHING = replace(CONNECTED, fetch=FetchFacts())
+FETCHED = replace(CONNECTED, fetch=FetchFacts(fetched_at=START))
+FORBIDDEN = replace(
+    CONNECTED, fetch=FetchFacts(problem="It lacks a permission.", permission="rak_event_read")
 )
 SECRET = replace(CONNECTED, secret_masked="whsec_…9f3c", secret_saved_at=START)
 PROVEN = replace(SECRET, proven_at=START + timedelta(minutes=1), last_event_id="evt_1")
@@ -120,6 +126,10 @@ def test_a_proven_project_is_done_and_goes_on_with_going_live() -> None:
         (StepName.CONNECT, {"connection": replace(CONNECTED, key_masked=None)}, StepState.NEEDS_ACTION),
         (StepName.WEBHOOK, {"connection": CONNECTED}, StepState.NEEDS_ACTION),
         (StepName.WEBHOOK, {"connection": SECRET}, StepState.WAITING),
+        (StepName.WEBHOOK, {"connection": FETCHING}, StepState.WAITING),
+        (StepName.WEBHOOK, {"connection": FETCHED}, StepState.DONE),
+        (StepName.WEBHOOK, {"connection": FETCHED, "now": START + timedelta(minutes=3)}, StepState.WAITING),
+        (StepName.WEBHOOK, {"connection": FORBIDDEN}, StepState.NEEDS_ACTION),
         (StepName.WEBHOOK, {"connection": PROVEN}, StepState.DONE),
         # An event that came before the present secret was saved proves nothing about this one.
         (
@@ -286,6 +296,16 @@ def test_a_line_says_what_is_awaited_or_what_went_wrong() -> None:
     assert titles == [["Waiting for the payment"], ["Not paid"]]
 
 
+def test_nobody_claims_a_signature_of_an_event_that_was_fetched() -> None:
+    fetched = replace(GRANTED, event=replace(EVENT, fetched=True))
+    for journey, connection in ((OPEN, FETCHED), (fetched, FETCHED), (fetched, PROVEN)):
+        titles = [tick.title for tick in timeline(journey, connection, START).ticks]
+        assert "Read from Stripe" in titles
+        assert "Signature verified" not in titles
+    delivered = [tick.title for tick in timeline(GRANTED, FETCHED, START).ticks]
+    assert "Signature verified" in delivered
+
+
 def test_only_what_happened_has_evidence() -> None:
     for tick in timeline(OPEN, SECRET, START).ticks:
         assert (tick.evidence is not None) is (tick.state is TickState.DONE)
@@ -296,6 +316,8 @@ def test_only_what_happened_has_evidence() -> None:
     [
         (OPEN, CONNECTED, "webhook_secret_missing"),
         (OPEN, None, "webhook_secret_missing"),
+        (OPEN, FETCHED, "not_paid_yet"),
+        (OPEN, FORBIDDEN, "events_not_fetched"),
         (OPEN, SECRET, "webhook_never_proven"),
         (OPEN, replace(SECRET, provider=Provider.SANDBOX), "not_paid_yet"),
         (OPEN, PROVEN, "not_paid_yet"),

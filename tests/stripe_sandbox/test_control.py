@@ -58,6 +58,7 @@ def test_nothing_is_done_without_the_control_token(stand: Stand, shop: Shop, hea
         ("GET", f"/{shop.id}"),
         ("POST", f"/{shop.id}/restricted_keys"),
         ("GET", f"/{shop.id}/misbehaviour"),
+        ("GET", f"/{shop.id}/calls"),
         ("POST", f"/{shop.id}/actions"),
     ]:
         encoded = {k.encode("latin-1"): v.encode("latin-1") for k, v in headers.items()}
@@ -90,3 +91,22 @@ def test_the_account_tells_its_time(shop: Shop) -> None:
     after = shop.control("GET", "").json()
     assert (before["offset"], after["offset"]) == (0, 3600)
     assert 3600 <= after["now"] - before["now"] < 3610
+
+
+def test_calls_are_counted_by_account(stand: Stand, shop: Shop) -> None:
+    customer = shop.stripe.customers.create({"email": "a@example.com"})
+    for _ in range(2):
+        shop.stripe.subscriptions.list({"limit": 100, "expand": ["data.customer"]})
+    assert shop.raw("GET", f"/v1/customers/{customer.id}x").status_code == 404
+    calls = shop.control("GET", "/calls").json()
+    assert (calls["total"], calls["writes"]) == (4, 1)
+    assert calls["counts"] == {
+        "GET /v1/customers/<customer_id>": 1,
+        "GET /v1/subscriptions": 2,
+        "POST /v1/customers": 1,
+    }
+    assert calls["calls"][0] == "POST /v1/customers"
+    assert calls["calls"][1].startswith("GET /v1/subscriptions?limit=100&expand")
+    assert calls["calls"][3] == f"GET /v1/customers/{customer.id}x"
+    assert Shop(stand.url).control("GET", "/calls").json()["total"] == 0
+    assert shop.control("DELETE", "/calls").json() == {"total": 0, "writes": 0, "counts": {}, "calls": []}

@@ -89,7 +89,7 @@ def _lacking(context: RuleContext) -> Iterator[str]:
     connection = context.here.connection
     if connection is None or not connection.connected:
         yield "Stripe key"
-    if connection is None or connection.secret_saved_at is None:
+    if connection is None or (connection.secret_saved_at is None and connection.fetch is None):
         yield "webhook secret"
     if not context.here.products:
         yield "product"

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from licenzy.alignment.facts import EventSeen, SightingFacts, UnmappedPrice
 from licenzy.alignment.findings import (
     CONNECTION,
+    CUSTOMERS,
     EVENTS,
     PRODUCTS,
     RECONCILIATION,
@@ -22,6 +23,10 @@ from licenzy.alignment.findings import (
 )
 
 _WARNS, _NOTES = Severity.WARNS, Severity.NOTES
+_MANY_SUBJECTS = 100
+_LEAST_GONE = 0.9
+"""Of people who try something for free, three of four do not come back the next day: that is no fault."""
+_SHOWN_OF_REF = 40
 
 
 @rule("price_id_sent", "Stripe price ID sent as product code", _WARNS, Part.TRAFFIC, resolvable=True)
@@ -285,6 +290,32 @@ def outbound_endpoint_failing(context: RuleContext) -> Iterator[FindingDraft]:
             page=WEBHOOKS,
             at=endpoint.failing_since,
         )
+
+
+@rule("many_new_subjects", "New subjects that never come back", _WARNS, Part.TRAFFIC, resolvable=True)
+def many_new_subjects(context: RuleContext) -> Iterator[FindingDraft]:
+    """Ends when the subjects of a later day are fewer, or come back."""
+    seen = context.here.traffic.new_subjects
+    default = next((product for product in context.here.products if product.is_default), None)
+    if seen is None or default is None:
+        return
+    if seen.count < _MANY_SUBJECTS or seen.gone < seen.count * _LEAST_GONE:
+        return
+    yield FindingDraft(
+        about=(ObjectRef("product", default.id, default.product_code),),
+        evidence=f"Of {seen.count:,} new subjects in 24 hours, {seen.gone:,} used nothing after their first "
+        f"hour, such as {', '.join(map(_clipped, seen.examples))}.",
+        cause=f"Every new subject_ref gets the units of {default.product_code}. A random ID, or a new one "
+        "for each request or session, gets them again and again. Each one is stored as a customer.",
+        fix="Send the permanent ID of the user or account in your own database as subject_ref. Compare it "
+        "with the newest customers.",
+        page=CUSTOMERS,
+        at=seen.last_at,
+    )
+
+
+def _clipped(ref: str) -> str:
+    return ref if len(ref) <= _SHOWN_OF_REF else f"{ref[:_SHOWN_OF_REF]}…"
 
 
 def _since_secret_saved(context: RuleContext, events: tuple[EventSeen, ...]) -> tuple[EventSeen, ...]:

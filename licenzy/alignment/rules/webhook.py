@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
-from licenzy.alignment.facts import ConnectionFacts, EndpointSeen, SightingFacts
+from licenzy.alignment.facts import FETCH_IS_FRESH, ConnectionFacts, EndpointSeen, FetchFacts, SightingFacts
 from licenzy.alignment.findings import CONNECTION, FindingDraft, ObjectRef, Part, RuleContext, Severity, rule
 from licenzy.alignment.modes import Mode
 from licenzy.alignment.rules.connection import connected, named
@@ -19,7 +19,7 @@ _STALE_PROOF = timedelta(seconds=15)
 @rule("webhook_secret_missing", "Webhook secret missing", _BLOCKS, Part.SECRET)
 def webhook_secret_missing(context: RuleContext) -> Iterator[FindingDraft]:
     connection = connected(context)
-    if connection is not None and connection.secret_saved_at is None:
+    if connection is not None and connection.secret_saved_at is None and connection.fetch is None:
         yield FindingDraft(
             about=(named(connection),),
             evidence="A Stripe key is saved without a webhook signing secret.",
@@ -44,6 +44,51 @@ def webhook_never_proven(context: RuleContext) -> Iterator[FindingDraft]:
             page=CONNECTION,
             at=connection.secret_saved_at,
         )
+
+
+@rule("events_not_fetched", "Stripe events not fetched", _WARNS, Part.ENDPOINT)
+def events_not_fetched(context: RuleContext) -> Iterator[FindingDraft]:
+    """Blocks what nothing but fetching could record: a key that may never list events, and no webhook."""
+    connection = connected(context)
+    if connection is None or connection.fetch is None:
+        return
+    fetch = connection.fetch
+    found = _why_not_fetched(fetch, context.now)
+    if found is None:
+        return
+    evidence, cause, fix = found
+    yield FindingDraft(
+        about=(named(connection),),
+        evidence=evidence,
+        cause=cause,
+        fix=fix,
+        page=CONNECTION,
+        at=fetch.fetched_at or connection.key_saved_at,
+        severity=_BLOCKS if fetch.permission is not None and not connection.proven else _WARNS,
+    )
+
+
+def _why_not_fetched(fetch: FetchFacts, now: datetime) -> tuple[str, str, str] | None:
+    """What was seen, the cause and the fix; None while events are fetched, or will be in a moment."""
+    if fetch.permission is not None:
+        return (
+            fetch.problem or "",
+            "Stripe cannot reach this machine, so Licenzy fetches events. The restricted key lacks "
+            f"{fetch.permission}, and payments cannot be recorded.",
+            "In Stripe, allow the key to read events. It does not have to be saved again. Or forward events "
+            "with the Stripe CLI.",
+        )
+    is_fresh = fetch.fetched_at is not None and now - fetch.fetched_at <= FETCH_IS_FRESH
+    if fetch.problem is not None:
+        cause = "Stripe could not be asked for events. Licenzy tries again automatically."
+        return None if is_fresh else (fetch.problem, cause, "Check the connection to Stripe and the key.")
+    if is_fresh or fetch.next_at is None or now - fetch.next_at <= FETCH_IS_FRESH:
+        return None
+    return (
+        "No events have been fetched for minutes.",
+        "The worker fetches events, and it does not seem to run.",
+        "Start it with `licenzy serve` or `licenzy worker`.",
+    )
 
 
 @rule("webhook_secret_shared", "Same webhook secret in both modes", _BLOCKS, Part.SECRET, compares=True)

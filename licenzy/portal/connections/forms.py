@@ -7,6 +7,9 @@ from wtforms.validators import Length
 
 from licenzy.portal.forms import PortalForm, SecretField
 
+EXISTING_CUSTOMERS = 500
+"""How many subscriptions made elsewhere the sandbox account gets on request."""
+
 
 class StripeKeyForm(PortalForm):
     stripe_key = SecretField(
@@ -19,6 +22,8 @@ class StripeKeyForm(PortalForm):
 
 
 class SandboxForm(PortalForm):
+    existing_customers = HiddenField()
+    """Not empty when the button for an account with existing customers was pressed."""
     confirmed = BooleanField("Yes, move this mode of the project to the built-in sandbox")
     back = HiddenField()
 

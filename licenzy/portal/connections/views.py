@@ -9,10 +9,12 @@ from flask.typing import ResponseReturnValue
 
 from licenzy.catalog.queries import has_trials
 from licenzy.connections import actions, rules
+from licenzy.connections.sandbox_customers import add_existing_customers
 from licenzy.errors import NotFound
 from licenzy.portal.blueprint import project
 from licenzy.portal.connections.context import connection_context
 from licenzy.portal.connections.forms import (
+    EXISTING_CUSTOMERS,
     SandboxForm,
     StripeEndpointForm,
     StripeKeyForm,
@@ -77,7 +79,7 @@ def connect_sandbox(side: Side) -> ResponseReturnValue:
     parts = runtime()
     if form.validate():
         with form.refusals():
-            actions.connect_sandbox(
+            connected = actions.connect_sandbox(
                 parts.database,
                 parts.gateway,
                 parts.secret_box,
@@ -89,6 +91,12 @@ def connect_sandbox(side: Side) -> ResponseReturnValue:
                 now=parts.clock(),
             )
             flash("Connected to the built-in sandbox. It comes with sample prices.", "success")
+            if form.existing_customers.data:
+                with flashed_refusals(and_then="Connect again to complete the existing subscriptions."):
+                    add_existing_customers(
+                        parts.secret_box, parts.settings, connected, count=EXISTING_CUSTOMERS
+                    )
+                    flash(f"Its account has {EXISTING_CUSTOMERS} existing subscriptions.", "success")
             with flashed_refusals(and_then="The sandbox is connected; set up its webhook next."):
                 # The sandbox always reaches this server: there is nothing to decide about its webhook.
                 actions.register_endpoint(

@@ -59,7 +59,11 @@ class LabButtonGroup:
 @project_page(Role.VIEWER)
 def lab(side: Side) -> ResponseReturnValue:
     """Where a purchase to play with is picked or made; without a sandbox, why there is none."""
-    return _entrance(side, PurchaseForm(formdata=None, subject_ref="user_lab_1"))
+    proposed = {
+        "subject_ref": request.args.get("subject_ref", "user_lab_1"),
+        "product_code": request.args.get("product_code"),
+    }
+    return _entrance(side, PurchaseForm(formdata=None, data=proposed))
 
 
 @project.post("/lab/purchases")
@@ -101,7 +105,7 @@ def lab_purchase(side: Side, attempt_id: str) -> ResponseReturnValue:
 def lab_step(side: Side, attempt_id: str) -> ResponseReturnValue:
     """Let one thing happen at the sandbox."""
     form = LabForm()
-    action, _, price = (form.action.data or "").partition(":")
+    action, _, name = (form.action.data or "").partition(":")
     try:
         let_happen(
             _parts(),
@@ -109,7 +113,9 @@ def lab_step(side: Side, attempt_id: str) -> ResponseReturnValue:
             attempt_id=attempt_id,
             action=action,
             delivery=form.delivery.data or "in_order",
-            price=price or None,
+            price=name or None,
+            unit=name or None,
+            units=form.units.data,
         )
     except NotFound:
         abort(404)

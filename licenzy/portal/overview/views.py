@@ -27,7 +27,7 @@ def overview(side: Side) -> ResponseReturnValue:
     """The state of this side at a glance."""
     now, span = runtime().clock(), _SPANS.get(request.args.get("range", ""), BY_DAY)
     with runtime().database.read() as db:
-        facts = setup_facts(db, side.scope, now=now)
+        facts = setup_facts(db, side.scope, base_url=runtime().settings.base_url, now=now)
         counted = counts(db, side.scope)
         attempts = latest_attempts(db, side.scope, limit=_LATEST)
         events = events_page(db, side.scope).rows[:_LATEST]

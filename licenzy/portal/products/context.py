@@ -24,6 +24,7 @@ from licenzy.portal.alignment.findings import side_findings
 from licenzy.portal.guards import Side
 from licenzy.portal.products.forms import PriceForm, ProductForm, described
 from licenzy.portal.products.included import fitting_proposals
+from licenzy.portal.products.new_price_form import NewPriceForm, new_price_form
 from licenzy.portal.products.offer import offer_context, stored_offer
 from licenzy.projects.queries import mode_settings
 from licenzy.runtime import runtime
@@ -40,13 +41,26 @@ def products_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
         "products": listed,
         "archived": archived,
         "shared_prices": catalog_rules.shared_prices(listed),
-        "findings": side_findings(side, Part.PRODUCTS, Part.PRICES),
+        "findings": [
+            *side_findings(side, Part.PRODUCTS, Part.PRICES),
+            # The first trial on sale needs one more type of event.
+            *(each for each in side_findings(side, Part.ENDPOINT) if each.code == "endpoint_lacks_events"),
+        ],
         **overrides,
     }
 
 
-def product_form_context(side: Side, form: ProductForm, *, current: Product | None = None) -> dict[str, Any]:
-    """The form of a product with the prices that Stripe lists now, or why there are none."""
+def product_form_context(
+    side: Side,
+    form: ProductForm,
+    *,
+    current: Product | None = None,
+    new_price: NewPriceForm | None = None,
+) -> dict[str, Any]:
+    """The form of a product with the prices that Stripe lists now, or why there are none.
+
+    `new_price` is the form that creates one in the sandbox, where it was sent.
+    """
     prices, problem = (
         ([], None) if current is not None and current.kind is Kind.FREE else offered_prices(side)
     )
@@ -62,6 +76,7 @@ def product_form_context(side: Side, form: ProductForm, *, current: Product | No
         "known_units": _known_units(side),
         "form": form,
         "prices": prices,
+        "new_price": new_price or new_price_form(side, current),
         "picked": picked,
         "prices_problem": problem,
         "product": current,
@@ -101,13 +116,17 @@ def product_page_context(
     price_form: PriceForm | None = None,
     typed_error: str | None = None,
     preview: HolderPreview | None = None,
+    new_price: NewPriceForm | None = None,
 ) -> dict[str, Any]:
     """The page of one product: its form, its prices and terms, and the form that adds a price.
 
     With a `preview` the form shows it, and asks to confirm it.
     """
     context = product_form_context(
-        side, form or ProductForm(formdata=None, data=described(product)), current=product
+        side,
+        form or ProductForm(formdata=None, data=described(product)),
+        current=product,
+        new_price=new_price,
     )
     with runtime().database.read() as db:
         searches = catalog.backfills(db, side.scope, product_id=product.id)

@@ -61,7 +61,8 @@ class IncludedRow(Form):  # type: ignore[misc]  # wtforms carries no types.
         "Every",
         choices=EVERY_CHOICES,
         default=Every.MONTH.value,
-        description="Counted from the start of the subscription. A billing period ends with each renewal.",
+        description="Counted from the start of the subscription, for a free product in UTC. "
+        "A billing period ends with each renewal.",
     )
     rollover = BooleanField(
         "Unused units carry over once",

@@ -68,7 +68,12 @@ def to_copy(side: Side) -> list[Product]:
 
 def _judged(side: Side, project: ProjectFacts) -> tuple[Checklist, JourneyFacts | None]:
     with runtime().database.read() as db:
-        facts = {mode: setup_facts(db, Scope(side.project_id, mode), now=project.now) for mode in Mode}
+        facts = {
+            mode: setup_facts(
+                db, Scope(side.project_id, mode), base_url=runtime().settings.base_url, now=project.now
+            )
+            for mode in Mode
+        }
     found = {mode: findings(project, mode) for mode in Mode}
     listed = checklist(
         project,

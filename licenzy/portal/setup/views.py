@@ -8,10 +8,12 @@ from datetime import datetime, timedelta
 from flask import abort, request, url_for
 from flask.typing import ResponseReturnValue
 
+from licenzy.alignment.facts import FetchFacts
 from licenzy.catalog.queries import has_trials
 from licenzy.checkout.actions import open_session
 from licenzy.checkout.preparation import CheckoutRequest, Seller
-from licenzy.connections.queries import connection_facts
+from licenzy.connections.event_polls import QUICK, poll_now, poll_soon
+from licenzy.connections.queries import connection_facts, connection_of
 from licenzy.idempotency.actions import CallKey
 from licenzy.portal.alignment.findings import side_findings
 from licenzy.portal.blueprint import portal, project
@@ -19,7 +21,14 @@ from licenzy.portal.formatting import ago
 from licenzy.portal.guards import Side, project_page
 from licenzy.portal.respond import go, wants_fragment
 from licenzy.portal.setup.forms import PurchaseForm
-from licenzy.portal.setup.wizard import awaits_first_event, purchase_context, step_page
+from licenzy.portal.setup.wizard import (
+    awaits_first_event,
+    fetch_state,
+    fetching,
+    keeps_looking,
+    purchase_context,
+    step_page,
+)
 from licenzy.projects.scope import Scope
 from licenzy.runtime import runtime
 from licenzy.setup.facts import JourneyFacts
@@ -34,7 +43,7 @@ from licenzy.workspace.models import Role
 def setup(side: Side) -> ResponseReturnValue:
     """Where the set-up stands: leads to the step to go on with."""
     with runtime().database.read() as db:
-        facts = setup_facts(db, side.scope, now=runtime().clock())
+        facts = setup_facts(db, side.scope, base_url=runtime().settings.base_url, now=runtime().clock())
     step = current(steps(facts, side_findings(side)))
     return go(url_for("portal.project.setup_step", step=step.name.value))
 
@@ -44,6 +53,8 @@ def setup(side: Side) -> ResponseReturnValue:
 def setup_step(side: Side, step: str) -> ResponseReturnValue:
     """One step of the wizard, with what proves it."""
     name = _step_named(step)
+    if name is StepName.WEBHOOK and (fetch := fetching(side)) is not None:
+        want_poll(side, fetch)
     if name is not StepName.PURCHASE:
         return step_page(side, name)
     journey, progress = followed(side, request.args.get("attempt"))
@@ -53,15 +64,46 @@ def setup_step(side: Side, step: str) -> ResponseReturnValue:
 @project.get("/setup/webhook/proof")
 @project_page(Role.VIEWER)
 def webhook_proof(side: Side) -> ResponseReturnValue:
-    """Whether a signed event has arrived; asked again and again while the step waits."""
-    waiting = awaits_first_event(side)
+    """Whether events are fetched, or a signed one has arrived; asked again and again while somebody looks."""
+    fetch = fetching(side)
+    if fetch is None:
+        waiting = awaits_first_event(side)
+        is_news = not waiting
+    else:
+        waiting = keeps_looking()
+        is_news = request.args.get("was") != fetch_state(fetch)
+        want_poll(side, fetch)
     return step_page(
         side,
         StepName.WEBHOOK,
         "setup/_proof.html",
         status=200 if waiting else 286,
-        swapped=wants_fragment() and not waiting,
+        swapped=wants_fragment() and is_news,
     )
+
+
+@project.post("/setup/webhook/fetch")
+@project_page(Role.ADMIN)
+def fetch_now(side: Side) -> ResponseReturnValue:
+    """Have the worker fetch events at once, also after tries that failed."""
+    parts = runtime()
+    with parts.database.write() as db:
+        connection = connection_of(db, side.scope)
+        if connection is not None:
+            poll_now(db, connection_id=connection.id, now=parts.clock())
+    return go(url_for("portal.project.setup_step", step=StepName.WEBHOOK.value))
+
+
+def want_poll(side: Side, fetch: FetchFacts) -> None:
+    """Have events fetched soon, because somebody looks at a page that shows them; written only if need be."""
+    parts = runtime()
+    now = parts.clock()
+    if fetch.next_at is None or fetch.next_at <= now + QUICK:
+        return
+    with parts.database.write() as db:
+        connection = connection_of(db, side.scope)
+        if connection is not None:
+            poll_soon(db, connection_id=connection.id, now=now)
 
 
 @project.post("/setup/purchase")
@@ -82,6 +124,8 @@ def purchase_timeline(side: Side, attempt_id: str) -> ResponseReturnValue:
     """The purchase as far as it has come; asked again and again until there is nothing to wait for."""
     journey, progress = followed(side, attempt_id)
     assert progress is not None
+    if progress.poll_again_ms and (fetch := fetching(side)) is not None:
+        want_poll(side, fetch)
     return step_page(
         side,
         StepName.PURCHASE,
@@ -111,11 +155,16 @@ def followed(side: Side, attempt_id: str | None) -> tuple[JourneyFacts | None, T
     """The purchase with this id, else the one that proves the set-up, as a timeline."""
     now = runtime().clock()
     with runtime().database.read() as db:
-        connection = connection_facts(db, side.scope, has_trials=has_trials(db, side.scope))
+        connection = connection_facts(
+            db,
+            side.scope,
+            has_trials=has_trials(db, side.scope),
+            base_url=runtime().settings.base_url,
+        )
         if attempt_id is not None:
             journey: JourneyFacts | None = journey_facts(db, side.scope, attempt_id=attempt_id, now=now)
         else:
-            journey = setup_facts(db, side.scope, now=now).journey
+            journey = setup_facts(db, side.scope, base_url=runtime().settings.base_url, now=now).journey
     return journey, timeline(journey, connection, now) if journey else None
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Response, request, url_for
 
+from licenzy.alignment.facts import FetchFacts
 from licenzy.alignment.findings import Severity
 from licenzy.catalog import queries as catalog
 from licenzy.portal.alignment.findings import side_facts, side_findings
@@ -25,6 +26,7 @@ from licenzy.portal.setup.forms import PurchaseForm, TryForm
 from licenzy.portal.setup.go_live_context import go_live_context
 from licenzy.runtime import runtime
 from licenzy.setup.facts import SetupFacts
+from licenzy.setup.journey import WATCHED
 from licenzy.setup.queries import setup_facts
 from licenzy.setup.rules import StepName, StepState, findings_of, steps
 from licenzy.setup.webhook_wait import silence
@@ -38,7 +40,7 @@ def step_page(
 ) -> Response:
     """A step of the wizard; `overrides` replaces what its context would make, such as a form with errors."""
     with runtime().database.read() as db:
-        facts = setup_facts(db, side.scope, now=runtime().clock())
+        facts = setup_facts(db, side.scope, base_url=runtime().settings.base_url, now=runtime().clock())
     found = side_findings(side)
     listed = steps(facts, found)
     step = listed[name.number - 1]
@@ -91,23 +93,49 @@ def purchase_context(side: Side, overrides: dict[str, Any]) -> dict[str, Any]:
 
 def awaits_first_event(side: Side) -> bool:
     """Whether the first signed event is awaited, and nothing is known yet that keeps it away."""
-    here = side_facts(side)
-    waiting = here.connection is not None and here.connection.secret_saved_at is not None
-    return (
-        waiting and not (here.connection and here.connection.proven) and _webhook_wait(side)["cause"] is None
-    )
+    connection = side_facts(side).connection
+    if connection is None or connection.secret_saved_at is None or connection.proven:
+        return False
+    return _webhook_wait(side)["cause"] is None
+
+
+def fetching(side: Side) -> FetchFacts | None:
+    """How fetching this side's events goes, where they are fetched and none was delivered."""
+    connection = side_facts(side).connection
+    return connection.fetch if connection is not None and not connection.proven else None
+
+
+def fetch_state(fetch: FetchFacts | None) -> str | None:
+    """A word for what a page says of fetching, so that it notices when it has to say something else."""
+    if fetch is None:
+        return None
+    return "failed" if fetch.problem else "fetched" if fetch.fetched_at else "waiting"
+
+
+def keeps_looking() -> bool:
+    """Whether a page that follows something since the instant in its address looks again by itself."""
+    now = runtime().clock()
+    return now - _waiting_since(now) < WATCHED
+
+
+def _waiting_since(now: datetime) -> datetime:
+    since = request.args.get("since", type=int)
+    latest = int(now.timestamp())
+    return datetime.fromtimestamp(latest if since is None else max(0, min(since, latest)), UTC)
 
 
 def _webhook_wait(side: Side) -> dict[str, Any]:
     """Since when this page waits, by its address, and what keeps the first event away."""
     now = runtime().clock()
-    since_argument = request.args.get("since", type=int)
-    began = (
-        int(now.timestamp()) if since_argument is None else max(0, min(since_argument, int(now.timestamp())))
-    )
-    since = datetime.fromtimestamp(began, UTC)
+    since, fetch = _waiting_since(now), fetching(side)
     cause = silence(side_facts(side).connection, side_findings(side), waiting_since=since, now=now)
-    return {"cause": cause, "listening_since": began}
+    return {
+        "cause": cause,
+        "listening_since": int(since.timestamp()),
+        "fetch": fetch,
+        "fetch_state": fetch_state(fetch),
+        "keeps_looking": keeps_looking(),
+    }
 
 
 def _connect(side: Side, _facts: SetupFacts, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -86,6 +86,7 @@ def _perform(
 ) -> tuple[fault_injection.Fault, ApiResponse]:
     account, key = _authenticate(services)
     path = request.path
+    services.call_log.note(account.scope, operation.name, request.full_path.rstrip("?"))
     if services.rate_limit.exceeded(account.scope, account.faults, operation.method, path):
         raise RateLimitExceeded
     if key.permissions is not None and not _permits(key.permissions, operation.permission):

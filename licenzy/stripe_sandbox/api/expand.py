@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from licenzy.stripe_sandbox.account_store import AccountStore, Condition, public, where
-from licenzy.stripe_sandbox.api.table import list_response
+from licenzy.stripe_sandbox.api.table import list_response, page_of
 from licenzy.stripe_sandbox.errors import InvalidParameter
 from licenzy.stripe_sandbox.shapes.account import account
 from licenzy.stripe_sandbox.version import Json
@@ -86,9 +86,9 @@ def line_items(account_store: AccountStore, session: Json) -> list[Json]:
 
 
 def _session_lines(account_store: AccountStore, session: Json) -> Json:
-    return list_response(
-        (line_items(account_store, session), False), f"/v1/checkout/sessions/{session['id']}/line_items"
-    )
+    """The first ten, as Stripe embeds them; `/line_items` lists the rest."""
+    page = page_of(line_items(account_store, session), {})
+    return list_response(page, f"/v1/checkout/sessions/{session['id']}/line_items")
 
 
 def _refunds(account_store: AccountStore, charge: Json) -> Json:

@@ -29,6 +29,14 @@ def containing(anchor: int, recurring: Json, at: int) -> tuple[int, int]:
     return _months_later(anchor, turn * months), end
 
 
+def earlier(at: int, recurring: Json, turns: int) -> int:
+    """So many periods before `at`, both in seconds since 1970."""
+    step: int = recurring["interval_count"] * turns
+    if recurring["interval"] in ("day", "week"):
+        return at - step * (86400 if recurring["interval"] == "day" else 604800)
+    return _months_later(at, -step * (12 if recurring["interval"] == "year" else 1))
+
+
 def _months_later(anchor: int, months: int) -> int:
     began = datetime.fromtimestamp(anchor, UTC)
     year, month = divmod(began.year * 12 + began.month - 1 + months, 12)

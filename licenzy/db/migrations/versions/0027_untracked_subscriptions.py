@@ -7,8 +7,8 @@ from alembic import op
 
 from licenzy.db.migrations.compatibility import compatible_since
 
-revision = '0026_untracked_subscriptions'
-down_revision = '0025_terms_for_holders'
+revision = '0027_untracked_subscriptions'
+down_revision = '0026_event_polls'
 branch_labels = None
 depends_on = None
 
