@@ -32,7 +32,6 @@ from licenzy.api_keys import queries as api_keys
 from licenzy.api_keys.rules import has_expired, masked
 from licenzy.catalog import queries as catalog
 from licenzy.catalog.product_facts import facts_of_product
-from licenzy.checkout.models import AttemptStatus, CheckoutAttempt
 from licenzy.connections import rules as connection_rules
 from licenzy.connections.credentials import is_locked_out, opened, secret_label
 from licenzy.connections.event_polls import fetch_facts
@@ -44,6 +43,7 @@ from licenzy.kit.secret_box import SecretBox
 from licenzy.observations.models import Noticed, StripeProbe
 from licenzy.observations.queries import SIGHTINGS_WINDOW, probe_of, resolved_findings, sightings
 from licenzy.projects.scope import Scope
+from licenzy.setup.checkout_facts import last_checkouts, unheard_attempts
 from licenzy.setup.new_subjects import new_subjects
 from licenzy.stripe_events.models import (
     EventStatus,
@@ -58,8 +58,6 @@ from licenzy.stripe_events.untracked_queries import LIVE_STATUSES, are_waiting
 from licenzy.stripe_gateway.client import API_VERSION
 
 _MOST_EVENTS = 50
-_MOST_BASKETS = 500
-"""Checkouts of several products that are looked through for their products."""
 
 
 def project_facts(
@@ -241,9 +239,9 @@ def _traffic(
         unknown_statuses=events["unknown_status"],
         unapplied_events=events["failed"],
         unreadable_objects=_unreadable(db, scope, now),
-        unheard_payments=_unheard(db, scope, probe),
+        unheard_payments=unheard_attempts(db, scope, probe),
         failing_endpoints=failing_endpoints(db, scope, now=now),
-        checkouts=_checkouts(db, scope, since=now - SIGHTINGS_WINDOW),
+        checkouts=last_checkouts(db, scope, since=now - SIGHTINGS_WINDOW),
     )
 
 
@@ -346,63 +344,4 @@ def _problem_reads(scope: Scope) -> SelectOfScalar[SettlingRead]:
             col(SettlingRead.problem).is_not(None),
         )
         .limit(_MOST_EVENTS)
-    )
-
-
-def _unheard(db: Session, scope: Scope, probe: StripeProbe | None) -> Seen[tuple[str, ...]] | None:
-    """Attempts paid at Stripe that no event had told of at the last look, and that none has told of since."""
-    if probe is None or probe.probed_at is None or "unheard" not in probe.answers:
-        return None
-    still = _not_paid(db, scope, attempt_ids=probe.answers["unheard"])
-    return Seen(tuple(sorted(still)), probe.probed_at)
-
-
-@read_all
-def _not_paid(scope: Scope, *, attempt_ids: Sequence[str]) -> SelectOfScalar[str]:
-    return select(CheckoutAttempt.id).where(
-        CheckoutAttempt.project_id == scope.project_id,
-        CheckoutAttempt.mode == scope.mode,
-        col(CheckoutAttempt.id).in_(attempt_ids),
-        CheckoutAttempt.status != AttemptStatus.PAID,
-    )
-
-
-def _checkouts(db: Session, scope: Scope, *, since: datetime) -> dict[str, datetime]:
-    """By product code, when a checkout of it was last opened."""
-    last = dict(_first_products(db, scope, since=since))
-    for items, at in _several_products(db, scope, since=since):
-        for code in (each["product_code"] for each in items or ()):
-            last[code] = max(at, last.get(code, at))
-    return last
-
-
-@read_all
-def _several_products(scope: Scope, *, since: datetime) -> Select[Sequence[dict[str, Any]] | None, datetime]:
-    attempt = CheckoutAttempt
-    return (
-        select(attempt.items_sold, attempt.created_at)
-        .where(
-            attempt.project_id == scope.project_id,
-            attempt.mode == scope.mode,
-            attempt.created_at > since,
-            col(attempt.stripe_checkout_session_id).is_not(None),
-            col(attempt.items_sold).is_not(None),
-        )
-        .order_by(col(attempt.created_at).desc())
-        .limit(_MOST_BASKETS)
-    )
-
-
-@read_all
-def _first_products(scope: Scope, *, since: datetime) -> Select[str, datetime]:
-    attempt = CheckoutAttempt
-    return (
-        select(attempt.product_code, func.max(attempt.created_at))
-        .where(
-            attempt.project_id == scope.project_id,
-            attempt.mode == scope.mode,
-            attempt.created_at > since,
-            col(attempt.stripe_checkout_session_id).is_not(None),
-        )
-        .group_by(attempt.product_code)
     )

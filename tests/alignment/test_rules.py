@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -579,38 +579,3 @@ def test_a_finding_says_what_was_seen_why_it_matters_and_how_it_is_mended(row: A
         for sentence in (finding.evidence, finding.cause, finding.fix):
             assert len(sentence) > 10
         assert finding.path("prj_1").startswith("/projects/prj_1/test/")
-
-
-@pytest.mark.parametrize(
-    ("last_error", "evidence"),
-    [
-        (
-            "The endpoint answered 500.",
-            "The endpoint answered 500. No delivery has succeeded since 2026-01-15 12:00 UTC.",
-        ),
-        ("", "No delivery has succeeded since 2026-01-15 12:00 UTC."),
-    ],
-)
-def test_a_failing_endpoint_shows_what_it_answered_and_since_when(last_error: str, evidence: str) -> None:
-    since = datetime(2026, 1, 15, 12, tzinfo=UTC)
-    failing = (OutboundFacts("whe_1", "https://a.example", since, last_error),)
-    facts = ProjectFacts(LATER, side(TEST, **traffic(TEST, failing_endpoints=failing)), NOTHING_LIVE)
-    assert [finding.evidence for finding in findings(facts, TEST)] == [evidence]
-
-
-@pytest.mark.parametrize(
-    ("changes", "severity"),
-    [({}, Severity.BLOCKS), ({"secret_saved_at": START, "proven_at": LATER}, Severity.WARNS)],
-)
-def test_a_key_that_may_not_read_events_blocks_only_what_nothing_else_delivers(
-    changes: dict[str, Any], severity: Severity
-) -> None:
-    asked = fetching(problem="The key lacks it.", permission="rak_event_read")["connection"]
-    test = side(TEST, connection=replace(asked, **changes))
-    (found,) = (
-        each
-        for each in findings(ProjectFacts(LATER, test, side(LIVE)), TEST)
-        if each.code == "events_not_fetched"
-    )
-    assert found.severity is severity
-    assert "rak_event_read" in found.cause
