@@ -225,7 +225,8 @@ def add_later(requests: Requests, copies: int) -> None:
     for number, hours in enumerate((0.02, 1, 26, 24 * 5, 24 * 45)):
         requests.at = STORED.now + AFTER + timedelta(hours=hours)
         for place, (side, ref) in enumerate(customers()):
-            for copy in (1 + place % 9 * LIVELY, 3 + 5 * LIVELY, (place * 13 + number) % copies):
+            used = 1 + place % 9 * LIVELY if place % 2 else 3 + 5 * LIVELY
+            for copy in (used, place * 13 + number):
                 requests.read_customer(side, ref_of_copy(ref, copy % copies))
         for side, ref in with_packs():
             name = ref_of_copy(ref, 1 + LIVELY)
