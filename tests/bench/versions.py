@@ -31,7 +31,9 @@ class Version:
         }
         return {**kept, "PYTHONPATH": str(self.tree), **settings}
 
-    def run(self, arguments: Sequence[str], environ: dict[str, str], *, stdin: str = "") -> str:
+    def run(
+        self, arguments: Sequence[str], environ: dict[str, str], *, stdin: str = "", seconds: float = 600
+    ) -> str:
         """Run Python with these arguments to its end; gives what it prints."""
         done = subprocess.run(
             [sys.executable, *arguments],
@@ -40,7 +42,7 @@ class Version:
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == 0, f"{arguments} of the {self.name} version failed:\n{done.stderr}"
